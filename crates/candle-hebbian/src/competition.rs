@@ -1,0 +1,247 @@
+//! Competition among the units that see the same input: what makes post-synaptic activity `y` of
+//! the linear response `u`.
+
+use crate::cpu::{self, Real, for_row_blocks, slice, with_real};
+use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use num_traits::Float;
+use serde::{Deserialize, Serialize};
+
+/// How the units of one row (one sample, or one position of a map) compete.
+///
+/// The result `y` has the shape of `u`; competition is along the last dimension. It carries no
+/// gradient: rules treat `y` as a constant.
+///
+/// ```
+/// use candle_hebbian::Competition;
+/// use candle::{Device, Tensor};
+/// let u = Tensor::new(&[[1f64, 1.5, 1.0]], &Device::Cpu)?;
+/// let y = Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 }.apply(&u)?;
+/// let y = y.to_vec2::<f64>()?;
+/// assert!((y[0][0] + 0.274069).abs() < 1e-6 && (y[0][1] - 0.451863).abs() < 1e-6);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Competition {
+    /// `y = u`.
+    None,
+    /// 1 for the unit of largest `u` (the first of equals), 0 for the others.
+    HardWta,
+    /// 1 where `u` is at least the `k`-th largest and above 0, else 0. Ties at the `k`-th place
+    /// all win. Miconi 2021.
+    KWtaBinary {
+        /// Number of winners.
+        k: usize,
+    },
+    /// `u` itself where [`KWtaBinary`](Self::KWtaBinary) has 1, else 0.
+    KWtaGraded {
+        /// Number of winners.
+        k: usize,
+    },
+    /// `y_k = e^{t·u_k} / Σ_l e^{t·u_l}`. Moraitis et al. 2022; Journé et al. 2023, Eq. 1.
+    SoftWta {
+        /// `t`, one over the temperature.
+        inverse_temperature: f64,
+    },
+    /// [`SoftWta`](Self::SoftWta), negated for every unit but the one of largest `u`: the losers
+    /// learn with the opposite sign. Journé et al. 2023.
+    SoftWtaAntiHebbian {
+        /// `t`, one over the temperature.
+        inverse_temperature: f64,
+    },
+}
+
+impl Competition {
+    /// `y` for the response `u` (any shape, units last).
+    ///
+    /// # Errors
+    /// `k` outside `1..=units`; an inverse temperature that is not finite; units of size 0.
+    pub fn apply(&self, u: &Tensor) -> Result<Tensor> {
+        let u = u.detach();
+        let units = u.dim(D::Minus1)?;
+        self.check(units)?;
+        match self {
+            Self::None => Ok(u),
+            _ if u.device().is_cpu() => u.contiguous()?.apply_op1_no_bwd(self),
+            _ => self.composed(&u),
+        }
+    }
+
+    fn check(&self, units: usize) -> Result<()> {
+        match *self {
+            _ if units == 0 => candle::bail!("competition: there are no units to compete"),
+            Self::KWtaBinary { k } | Self::KWtaGraded { k } if k == 0 || k > units => {
+                candle::bail!("competition: k is {k}, expected 1 to {units}, the number of units")
+            }
+            Self::SoftWta { inverse_temperature: t }
+            | Self::SoftWtaAntiHebbian { inverse_temperature: t }
+                if !t.is_finite() =>
+            {
+                candle::bail!("competition: inverse_temperature is {t}, expected a finite number")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same from candle's own ops, for the devices that have no kernel here.
+    fn composed(&self, u: &Tensor) -> Result<Tensor> {
+        let winner = || -> Result<Tensor> {
+            let units = u.dim(D::Minus1)?;
+            let index = u.argmax_keepdim(D::Minus1)?;
+            let order = Tensor::arange(0u32, units as u32, u.device())?;
+            index.broadcast_eq(&order.broadcast_as(u.shape())?)?.to_dtype(u.dtype())
+        };
+        let k_wta = |k: usize| -> Result<Tensor> {
+            let (sorted, _) = u.contiguous()?.sort_last_dim(false)?;
+            let kth = sorted.narrow(D::Minus1, k - 1, 1)?;
+            (u.broadcast_ge(&kth)? * u.gt(0.0)?)?.to_dtype(u.dtype())
+        };
+        let softmax = |t: f64| candle_nn::ops::softmax(&(u * t)?, D::Minus1);
+        match *self {
+            Self::None => Ok(u.clone()),
+            Self::HardWta => winner(),
+            Self::KWtaBinary { k } => k_wta(k),
+            Self::KWtaGraded { k } => k_wta(k)? * u,
+            Self::SoftWta { inverse_temperature } => softmax(inverse_temperature),
+            Self::SoftWtaAntiHebbian { inverse_temperature } => {
+                let sign = winner()?.affine(2.0, -1.0)?;
+                softmax(inverse_temperature)? * sign
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn row<T: Real>(&self, u: &[T], y: &mut [T], scratch: &mut Vec<T>) {
+        match *self {
+            Self::None => y.copy_from_slice(u),
+            Self::HardWta => {
+                y.fill(T::zero());
+                y[argmax(u)] = T::one();
+            }
+            Self::KWtaBinary { k } => {
+                let threshold = kth_largest(u, k, scratch);
+                for (y, &u) in y.iter_mut().zip(u) {
+                    *y = if u >= threshold && u > T::zero() { T::one() } else { T::zero() };
+                }
+            }
+            Self::KWtaGraded { k } => {
+                let threshold = kth_largest(u, k, scratch);
+                for (y, &u) in y.iter_mut().zip(u) {
+                    *y = if u >= threshold && u > T::zero() { u } else { T::zero() };
+                }
+            }
+            Self::SoftWta { inverse_temperature } => {
+                softmax(u, y, T::of(inverse_temperature));
+            }
+            Self::SoftWtaAntiHebbian { inverse_temperature } => {
+                softmax(u, y, T::of(inverse_temperature));
+                let winner = argmax(u);
+                let share = y[winner];
+                for y in y.iter_mut() {
+                    *y = -*y;
+                }
+                y[winner] = share;
+            }
+        }
+    }
+}
+
+/// The largest value, by sixteen running maxima so that the compiler may use vectors.
+#[inline(always)]
+fn maximum<T: Real>(u: &[T]) -> T {
+    let mut best = [T::neg_infinity(); 16];
+    let chunks = u.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (best, &x) in best.iter_mut().zip(chunk) {
+            *best = if x > *best { x } else { *best };
+        }
+    }
+    for (best, &x) in best.iter_mut().zip(rest) {
+        *best = if x > *best { x } else { *best };
+    }
+    best.into_iter().fold(T::neg_infinity(), Float::max)
+}
+
+#[inline(always)]
+fn argmax<T: Real>(u: &[T]) -> usize {
+    let best = maximum(u);
+    u.iter().position(|&x| x == best).unwrap_or(0)
+}
+
+fn kth_largest<T: Real>(u: &[T], k: usize, scratch: &mut Vec<T>) -> T {
+    scratch.clear();
+    scratch.extend_from_slice(u);
+    let descending = |a: &T, b: &T| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal);
+    *scratch.select_nth_unstable_by(k - 1, descending).1
+}
+
+#[inline(always)]
+fn softmax<T: Real>(u: &[T], y: &mut [T], t: T) {
+    // The extreme of t·u is at the largest u, or at the smallest when t is negative.
+    let shift = if t >= T::zero() {
+        t * maximum(u)
+    } else {
+        u.iter().fold(T::neg_infinity(), |best, &x| Float::max(best, t * x))
+    };
+    let mut sums = [T::zero(); 16];
+    for (y, u) in y.chunks_mut(16).zip(u.chunks(16)) {
+        for ((y, &u), sum) in y.iter_mut().zip(u).zip(sums.iter_mut()) {
+            *y = (t * u - shift).fast_exp();
+            *sum += *y;
+        }
+    }
+    let scale = T::one() / sums.into_iter().sum::<T>();
+    for y in y.iter_mut() {
+        *y *= scale;
+    }
+}
+
+impl CustomOp1 for Competition {
+    fn name(&self) -> &'static str {
+        "competition"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let shape = layout.shape();
+        let units = shape.dims().last().copied().unwrap_or(1);
+        with_real!(storage, "competition", T => {
+            let u = slice::<T>(storage, layout)?;
+            let mut out = vec![0 as T; u.len()];
+            for_row_blocks(&mut out, units, units, |first, block| {
+                let mut scratch = Vec::new();
+                for (i, y) in block.chunks_exact_mut(units).enumerate() {
+                    self.row(&u[(first + i) * units..][..units], y, &mut scratch);
+                }
+            });
+            Ok((cpu::owned(out), shape.clone()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device};
+
+    /// The kernels and the composition from candle's ops are two ways to the same definition.
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let u = Rng::new(1).normal(0.0, 3.0, (2, 37, 19), DType::F64, &Device::Cpu)?;
+        for competition in [
+            Competition::None,
+            Competition::HardWta,
+            Competition::KWtaBinary { k: 3 },
+            Competition::KWtaGraded { k: 19 },
+            Competition::SoftWta { inverse_temperature: 1.3 },
+            Competition::SoftWta { inverse_temperature: -0.4 },
+            Competition::SoftWtaAntiHebbian { inverse_temperature: 0.7 },
+        ] {
+            let difference = (competition.apply(&u)? - competition.composed(&u)?)?;
+            let largest = difference.abs()?.max_all()?.to_scalar::<f64>()?;
+            assert!(largest < 1e-12, "{competition:?}: {largest}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What the CPU kernels share. Each kernel works on contiguous rows, splits them into blocks of a
+//! size that does not depend on the number of threads (so results do not either), and is compiled
+//! for the widest vectors the processor has, chosen at run time.
+
+use candle::{CpuStorage, Layout, Result, WithDType};
+use num_traits::Float;
+use rayon::prelude::*;
+use std::sync::LazyLock;
+
+/// The float types that kernels are written for.
+pub(crate) trait Real: Float + WithDType + Send + Sync + std::iter::Sum {
+    /// `e^self`, in a form the compiler turns into vector code; relative error below 2e-7 in f32.
+    fn fast_exp(self) -> Self;
+    /// `self^power` for `self ≥ 0`; relative error below 2e-6 in f32 for values between 1e-18 and
+    /// 1e18 and powers up to 4.
+    fn fast_pow(self, power: Self) -> Self;
+    /// The nearest value to `x`.
+    fn of(x: f64) -> Self {
+        <Self as WithDType>::from_f64(x)
+    }
+    /// The elements of a storage of this type, to write.
+    fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+}
+
+impl Real for f64 {
+    fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F64(values) => Ok(values),
+            _ => candle::bail!("expected f64"),
+        }
+    }
+
+    #[inline(always)]
+    fn fast_exp(self) -> Self {
+        self.exp()
+    }
+
+    #[inline(always)]
+    fn fast_pow(self, power: Self) -> Self {
+        self.powf(power)
+    }
+}
+
+impl Real for f32 {
+    fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F32(values) => Ok(values),
+            _ => candle::bail!("expected f32"),
+        }
+    }
+
+    #[inline(always)]
+    fn fast_exp(self) -> Self {
+        // e^x = 2^n · e^r with r in ±ln(2)/2; ln 2 in two parts keeps r exact.
+        let x = self.clamp(-87.0, 88.0);
+        let n = round_to_even(x * std::f32::consts::LOG2_E);
+        let r = n.mul_add(-0.693_359_4, x);
+        let r = n.mul_add(2.121_944_4e-4, r);
+        let p = 1.987_569_1e-4_f32;
+        let p = p.mul_add(r, 1.398_199_9e-3);
+        let p = p.mul_add(r, 8.333_452e-3);
+        let p = p.mul_add(r, 4.166_579_6e-2);
+        let p = p.mul_add(r, 1.666_666_5e-1);
+        let p = p.mul_add(r, 0.5);
+        let e = p.mul_add(r * r, r) + 1.0;
+        let power_of_two = f32::from_bits((((n as i32) + 127) << 23) as u32);
+        // Below −87 the true value is under the smallest normal number.
+        if self < -87.0 { 0.0 } else { e * power_of_two }
+    }
+
+    #[inline(always)]
+    fn fast_pow(self, power: Self) -> Self {
+        // ln(m·2^e) with m in [√½, √2), then e^(power·ln).
+        let bits = self.to_bits() as i32;
+        let e = (bits - 0x3f35_04f3) >> 23;
+        let m = f32::from_bits((bits - (e << 23)) as u32) - 1.0;
+        let p = 7.037_683_6e-2_f32;
+        let p = p.mul_add(m, -1.151_461e-1);
+        let p = p.mul_add(m, 1.167_699_9e-1);
+        let p = p.mul_add(m, -1.242_014_1e-1);
+        let p = p.mul_add(m, 1.424_932_3e-1);
+        let p = p.mul_add(m, -1.666_805_8e-1);
+        let p = p.mul_add(m, 2.000_071_5e-1);
+        let p = p.mul_add(m, -2.499_999_4e-1);
+        let p = p.mul_add(m, 3.333_333e-1);
+        let square = m * m;
+        let e = e as f32;
+        let tail = (p * m).mul_add(square, e * -2.121_944_4e-4) - 0.5 * square;
+        let ln = e.mul_add(0.693_359_4, m + tail);
+        if self < f32::MIN_POSITIVE { 0.0 } else { (power * ln).fast_exp() }
+    }
+}
+
+/// Rounds to the nearest integer by adding and taking away 1.5·2²³, which vectorises everywhere.
+#[inline(always)]
+fn round_to_even(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
+static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// Runs `work` compiled for the widest vectors of this processor. Inlining decides what is
+/// compiled so: everything hot must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    ARCH.dispatch(work)
+}
+
+/// The elements of a contiguous tensor.
+pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+        None => candle::bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
+    }
+}
+
+/// About this many elements make one block of work.
+const BLOCK: usize = 1 << 14;
+
+/// How many rows of `width` elements make one block of work.
+pub(crate) fn rows_per_block(width: usize) -> usize {
+    (BLOCK / width.max(1)).max(1)
+}
+
+/// Writes `out`, rows of `width` elements, block by block in parallel: `write(first row, block)`.
+/// `cost` is about how many elements are touched for one row.
+pub(crate) fn for_row_blocks<T: Real>(
+    out: &mut [T],
+    width: usize,
+    cost: usize,
+    write: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let rows = rows_per_block(cost);
+    out.par_chunks_mut(rows * width.max(1))
+        .enumerate()
+        .for_each(|(block, chunk)| vectorised(|| write(block * rows, chunk)));
+}
+
+/// New storage of these elements.
+pub(crate) fn owned<T: Real>(values: Vec<T>) -> CpuStorage {
+    T::to_cpu_storage_owned(values)
+}
+
+/// Runs `$body` with the type alias `$t` for the float type of `$storage`.
+macro_rules! with_real {
+    ($storage:expr, $name:expr, $t:ident => $body:expr) => {
+        match candle::backend::BackendStorage::dtype(&*$storage) {
+            candle::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            candle::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => candle::bail!("{}: expected f32 or f64, found {other:?}", $name),
+        }
+    };
+}
+pub(crate) use with_real;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_standard_library() {
+        for i in -8600..=8700 {
+            let x = i as f32 * 0.01;
+            let want = f64::from(x).exp();
+            assert!((f64::from(x.fast_exp()) / want - 1.0).abs() < 2e-7, "e^{x}");
+        }
+        assert_eq!(f32::NEG_INFINITY.fast_exp(), 0.0);
+        assert_eq!(0f32.fast_exp(), 1.0);
+    }
+
+    #[test]
+    fn pow_agrees_with_the_standard_library() {
+        for power in [0.3f32, 0.7, 1.4, 2.5, 4.0] {
+            for i in 1..4000 {
+                let x = (f64::from(i) * 0.01 - 20.0).exp() as f32;
+                let want = f64::from(x).powf(f64::from(power));
+                if want < 1e-30 {
+                    continue;
+                }
+                let got = f64::from(x.fast_pow(power));
+                assert!((got / want - 1.0).abs() < 4e-6, "{x}^{power}: {got} for {want}");
+            }
+            assert_eq!(0f32.fast_pow(power), 0.0);
+            assert_eq!(1f32.fast_pow(power), 1.0);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Geometries: each is a way to unfold its input into rows, and to put responses back in shape.
+//!
+//! Rules and competitions see only `(sites, rows, …)`. A site is a group of units with weights and
+//! a competition of its own: one for a dense layer, one per channel group for a convolution, one
+//! per position for a locally connected layer.
+
+use crate::ops::{Sites, unfold};
+use candle::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// What a window reads outside the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingMode {
+    /// `00|1234|00`
+    #[default]
+    Zeros,
+    /// `32|1234|32`, mirrored without repeating the edge.
+    Reflect,
+}
+
+/// The window of a convolutional or locally connected layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conv2dConfig {
+    /// Step between windows, in pixels; 1.
+    pub stride: usize,
+    /// Pixels added on each side; 0.
+    pub padding: usize,
+    /// Step between the taps of a window, in pixels; 1.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other; 1. Each group has its own competition.
+    pub groups: usize,
+    /// What the padding holds; zeros.
+    pub padding_mode: PaddingMode,
+}
+
+impl Default for Conv2dConfig {
+    fn default() -> Self {
+        Self { stride: 1, padding: 0, dilation: 1, groups: 1, padding_mode: PaddingMode::Zeros }
+    }
+}
+
+impl Conv2dConfig {
+    /// `⌊(size + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1`.
+    ///
+    /// # Errors
+    /// A window larger than the padded image; reflection by as much as the image or more; a
+    /// stride, dilation or kernel of 0.
+    pub fn output_size(&self, size: usize, kernel: usize) -> Result<usize> {
+        let Self { stride, padding, dilation, padding_mode, .. } = *self;
+        if stride == 0 || dilation == 0 || kernel == 0 {
+            candle::bail!(
+                "stride {stride}, dilation {dilation} and kernel {kernel} must all be at least 1"
+            )
+        }
+        if padding_mode == PaddingMode::Reflect && padding >= size {
+            candle::bail!(
+                "reflection padding of {padding} needs an image of more than {padding} pixels, \
+                 found {size}"
+            )
+        }
+        let window = dilation * (kernel - 1) + 1;
+        match (size + 2 * padding).checked_sub(window) {
+            Some(room) => Ok(room / stride + 1),
+            None => candle::bail!(
+                "image too small: {size} pixels with padding {padding} is less than the {window} \
+                 that a kernel of {kernel} with dilation {dilation} covers"
+            ),
+        }
+    }
+}
+
+/// Which inputs a unit sees, and which units share weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Geometry {
+    /// Input `(N, F)`, weights `(K, F)`, output `(N, K)`.
+    Dense,
+    /// Input `(B, C, H, W)`, weights `(K, C/groups, kh, kw)`, output `(B, K, OH, OW)`.
+    Conv2d(Conv2dConfig),
+    /// As a convolution, but with weights of its own at each position:
+    /// `(OH, OW, K, C, kh, kw)`. No groups.
+    LocallyConnected2d(Conv2dConfig),
+}
+
+/// The weights of a layer as matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightDims {
+    /// Groups of units that compete among themselves (`S`).
+    pub sites: usize,
+    /// Units per site (`K`).
+    pub units: usize,
+    /// Inputs per unit (`F`).
+    pub fan_in: usize,
+}
+
+impl Geometry {
+    /// The matrices that `weight` holds.
+    ///
+    /// # Errors
+    /// A weight whose rank does not fit the geometry, or whose channels the groups do not divide.
+    pub fn weight_dims(&self, weight: &[usize]) -> Result<WeightDims> {
+        let dims = |sites, units, fan_in| Ok(WeightDims { sites, units, fan_in });
+        match (self, weight) {
+            (Self::Dense, &[k, f]) => dims(1, k, f),
+            (Self::Conv2d(config), &[k, c, kh, kw]) => {
+                if config.groups == 0 || k % config.groups != 0 {
+                    candle::bail!("{k} output channels do not divide into {} groups", config.groups)
+                }
+                dims(config.groups, k / config.groups, c * kh * kw)
+            }
+            (Self::LocallyConnected2d(config), &[oh, ow, k, c, kh, kw]) => {
+                if config.groups != 1 {
+                    candle::bail!(
+                        "a locally connected layer has no groups, found {}",
+                        config.groups
+                    )
+                }
+                dims(oh * ow, k, c * kh * kw)
+            }
+            (Self::Dense, _) => {
+                candle::bail!("a dense weight has shape (K, F), found {weight:?}")
+            }
+            (Self::Conv2d(_), _) => {
+                candle::bail!("a conv2d weight has shape (K, C/groups, kh, kw), found {weight:?}")
+            }
+            (Self::LocallyConnected2d(_), _) => candle::bail!(
+                "a locally connected weight has shape (OH, OW, K, C, kh, kw), found {weight:?}"
+            ),
+        }
+    }
+
+    /// The rows `(S, P, F)` of the input `x`; differentiable in `x`.
+    ///
+    /// # Errors
+    /// An input whose shape does not fit the weights.
+    pub(crate) fn unfold(&self, x: &Tensor, weight: &[usize]) -> Result<Tensor> {
+        let dims = self.weight_dims(weight)?;
+        match *self {
+            Self::Dense => match x.dims() {
+                &[_, f] if f == dims.fan_in => x.unsqueeze(0),
+                found => candle::bail!(
+                    "a dense layer with weights {weight:?} takes input (N, {}), found {found:?}",
+                    dims.fan_in
+                ),
+            },
+            Self::Conv2d(config) => {
+                let kernel = (weight[2], weight[3]);
+                self.check_channels(x, weight[1] * config.groups, weight)?;
+                unfold(x, kernel, &config, Sites::Groups(config.groups))
+            }
+            Self::LocallyConnected2d(config) => {
+                let kernel = (weight[4], weight[5]);
+                self.check_channels(x, weight[3], weight)?;
+                let patches = unfold(x, kernel, &config, Sites::Positions)?;
+                if patches.dim(0)? != dims.sites {
+                    candle::bail!(
+                        "an input of {:?} has {} windows, the untied weights {weight:?} have {}",
+                        x.dims(),
+                        patches.dim(0)?,
+                        dims.sites
+                    )
+                }
+                Ok(patches)
+            }
+        }
+    }
+
+    fn check_channels(&self, x: &Tensor, channels: usize, weight: &[usize]) -> Result<()> {
+        match x.dims() {
+            &[_, c, _, _] if c == channels => Ok(()),
+            found => candle::bail!(
+                "a layer with weights {weight:?} takes input (B, {channels}, H, W), found {found:?}"
+            ),
+        }
+    }
+
+    /// Rows `(S, P, K)` in the shape of the layer's output for the input shape `x`. For an
+    /// ungrouped convolution this is a view: channels stay adjacent in memory.
+    pub(crate) fn fold(&self, rows: &Tensor, x: &[usize], weight: &[usize]) -> Result<Tensor> {
+        let (sites, _, units) = rows.dims3()?;
+        match *self {
+            Self::Dense => rows.squeeze(0),
+            Self::Conv2d(config) => {
+                let oh = config.output_size(x[2], weight[2])?;
+                let ow = config.output_size(x[3], weight[3])?;
+                if sites == 1 {
+                    return rows.reshape((x[0], oh, ow, units))?.permute((0, 3, 1, 2));
+                }
+                rows.reshape((sites, x[0], oh * ow, units))?.permute((1, 0, 3, 2))?.reshape((
+                    x[0],
+                    sites * units,
+                    oh,
+                    ow,
+                ))
+            }
+            Self::LocallyConnected2d(_) => {
+                let (oh, ow) = (weight[0], weight[1]);
+                rows.reshape((oh, ow, x[0], units))?.permute((2, 3, 0, 1))
+            }
+        }
+    }
+
+    /// The inverse of [`fold`](Self::fold): an output-shaped tensor as rows `(S, P, K)`.
+    pub(crate) fn rows(&self, out: &Tensor, weight: &[usize]) -> Result<Tensor> {
+        let WeightDims { sites, units, .. } = self.weight_dims(weight)?;
+        match *self {
+            Self::Dense => out.unsqueeze(0),
+            Self::Conv2d(_) => {
+                let (b, _, oh, ow) = out.dims4()?;
+                out.reshape((b, sites, units, oh * ow))?.permute((1, 0, 3, 2))?.reshape((
+                    sites,
+                    b * oh * ow,
+                    units,
+                ))
+            }
+            Self::LocallyConnected2d(_) => {
+                let (b, _, _, _) = out.dims4()?;
+                out.permute((2, 3, 0, 1))?.reshape((sites, b, units))
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A layer: weights and a geometry. Responding and learning are separate calls.
+
+use crate::geometry::{Geometry, WeightDims};
+use crate::ops::linear_response;
+use candle::{Result, Tensor, Var};
+
+/// Weights with a geometry: dense, convolutional or locally connected.
+///
+/// [`response`](Self::response) is for local learning: it unfolds the input once and keeps the
+/// rows, so that the update can use them again, and cuts the graph at its input.
+/// [`forward`](candle::Module::forward) is for learning by back-propagation: it is differentiable
+/// in the weights and, when the input is part of a graph, in the input.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use candle_hebbian::{Conv2dConfig, Geometry, Layer};
+/// let x = Tensor::new(&[[1f64, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[0.5f64, 0.0], [0.0, 0.5]], &Device::Cpu)?;
+/// let geometry = Geometry::Conv2d(Conv2dConfig::default());
+/// let layer = Layer::new(weight.reshape((1, 1, 2, 2))?, geometry)?;
+/// let response = layer.response(&x.reshape((1, 1, 3, 3))?)?;
+/// assert_eq!(response.pre().dims(), [1, 4, 4]); // one site, four windows of four pixels
+/// assert_eq!(response.output()?.flatten_all()?.to_vec1::<f64>()?, [1.0, 2.5, 0.0, 1.0]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Layer {
+    weight: Var,
+    geometry: Geometry,
+    dims: WeightDims,
+}
+
+impl Layer {
+    /// A layer with a copy of `weight`, whose shape must fit the geometry (see [`Geometry`]).
+    pub fn new(weight: Tensor, geometry: Geometry) -> Result<Self> {
+        let dims = geometry.weight_dims(weight.dims())?;
+        // `from_tensor` copies, so the layer shares memory with nobody.
+        Ok(Self { weight: Var::from_tensor(&weight.detach().contiguous()?)?, geometry, dims })
+    }
+
+    /// The weights.
+    pub fn weight(&self) -> &Var {
+        &self.weight
+    }
+
+    /// The geometry.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The weights as matrices.
+    pub fn dims(&self) -> WeightDims {
+        self.dims
+    }
+
+    /// The radius `‖w_k‖₂` of every unit, `(S, K)`.
+    pub fn radii(&self) -> Result<Tensor> {
+        let WeightDims { sites, units, fan_in } = self.dims;
+        let weight = self.weight.as_detached_tensor().reshape((sites, units, fan_in))?;
+        crate::ops::squared_norms(&weight)?.sqrt()
+    }
+
+    /// Responds to `x` with the graph cut at the input, keeping what learning needs.
+    pub fn response(&self, x: &Tensor) -> Result<Response> {
+        let pre = self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()?;
+        let u = linear_response(&pre, &self.weight.as_detached_tensor())?;
+        Ok(Response {
+            pre,
+            u,
+            weight: self.weight.clone(),
+            geometry: self.geometry,
+            input: x.dims().to_vec(),
+        })
+    }
+}
+
+impl candle::Module for Layer {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let pre = self.geometry.unfold(x, self.weight.dims())?;
+        let u = linear_response(&pre, &self.weight)?;
+        self.geometry.fold(&u, x.dims(), self.weight.dims())
+    }
+}
+
+/// What a layer made of one batch: the rows it saw and the linear response to them.
+#[derive(Debug, Clone)]
+pub struct Response {
+    pre: Tensor,
+    u: Tensor,
+    weight: Var,
+    geometry: Geometry,
+    input: Vec<usize>,
+}
+
+impl Response {
+    /// The pre-synaptic rows `x (S, P, F)`: samples, or patches flattened channel-major.
+    pub fn pre(&self) -> &Tensor {
+        &self.pre
+    }
+
+    /// The linear response `u = x·wᵀ (S, P, K)`; carries no graph.
+    pub fn u(&self) -> &Tensor {
+        &self.u
+    }
+
+    /// The layer's weights.
+    pub fn weight(&self) -> &Var {
+        &self.weight
+    }
+
+    /// `u` in the shape of the layer's output: `(N, K)` or `(B, K, OH, OW)`.
+    pub fn output(&self) -> Result<Tensor> {
+        self.fold(&self.u)
+    }
+
+    /// Any `(S, P, K)` rows in the shape of the layer's output.
+    pub fn fold(&self, rows: &Tensor) -> Result<Tensor> {
+        self.geometry.fold(rows, &self.input, self.weight.dims())
+    }
+
+    /// A tensor in the shape of the layer's output as rows `(S, P, K)`.
+    pub fn rows(&self, output: &Tensor) -> Result<Tensor> {
+        self.geometry.rows(output, self.weight.dims())
+    }
+}

@@ -1,0 +1,29 @@
+use super::unfold::reflect;
+use candle::{Result, Tensor};
+
+/// Pads the last two dimensions of `x (…, H, W)` by mirroring: `1234` becomes `32|1234|32` for
+/// `padding` 2. The edge itself is not repeated. Differentiable.
+///
+/// # Errors
+/// `padding` of the image's size or more.
+pub fn pad_reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
+    let rank = x.rank();
+    if rank < 2 {
+        candle::bail!("pad_reflect: expected (…, H, W), found {:?}", x.dims())
+    }
+    let mut x = x.clone();
+    for dim in [rank - 2, rank - 1] {
+        let size = x.dim(dim)?;
+        if padding >= size {
+            candle::bail!(
+                "pad_reflect: padding {padding} needs more than {padding} pixels, found {size}"
+            )
+        }
+        let source: Vec<u32> = (0..size + 2 * padding)
+            .map(|at| reflect(at as isize - padding as isize, size) as u32)
+            .collect();
+        let source = Tensor::new(source, x.device())?;
+        x = x.contiguous()?.index_select(&source, dim)?;
+    }
+    Ok(x)
+}

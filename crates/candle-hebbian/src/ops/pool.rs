@@ -1,0 +1,388 @@
+//! Pooling with padding and any stride, and exact gradients.
+
+use super::attach::attach;
+use crate::cpu::{self, Real, slice, vectorised, with_real};
+use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Who gets the gradient of a window with several equal maxima.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ties {
+    /// The first in row order gets all of it, as in PyTorch.
+    #[default]
+    First,
+    /// Each gets all of it (Amit 2019).
+    All,
+}
+
+/// A pooling layer, as presets name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Pool {
+    /// [`max_pool2d`]
+    Max {
+        /// Side of the window, in pixels.
+        kernel: usize,
+        /// Step between windows, in pixels.
+        stride: usize,
+        /// Pixels of −∞ added on each side.
+        padding: usize,
+    },
+    /// [`avg_pool2d`]
+    Avg {
+        /// Side of the window, in pixels.
+        kernel: usize,
+        /// Step between windows, in pixels.
+        stride: usize,
+        /// Pixels of 0 added on each side.
+        padding: usize,
+    },
+}
+
+impl Pool {
+    /// Pools `x (B, C, H, W)`; ties of a maximum give their gradient to the first.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        match *self {
+            Self::Max { kernel, stride, padding } => {
+                max_pool2d(x, kernel, stride, padding, Ties::First)
+            }
+            Self::Avg { kernel, stride, padding } => avg_pool2d(x, kernel, stride, padding),
+        }
+    }
+
+    /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`.
+    pub fn output_size(&self, size: usize) -> Result<usize> {
+        let (Self::Max { kernel, stride, padding } | Self::Avg { kernel, stride, padding }) = *self;
+        Window { kernel, stride, padding, reduce: Reduce::Average }.output_size(size)
+    }
+}
+
+/// The largest value of each window of `x (B, C, H, W)`; padding counts as −∞.
+///
+/// # Errors
+/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window.
+pub fn max_pool2d(
+    x: &Tensor,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    ties: Ties,
+) -> Result<Tensor> {
+    Window { kernel, stride, padding, reduce: Reduce::Maximum(ties) }.apply(x)
+}
+
+/// The mean of each window of `x (B, C, H, W)`; padding counts as 0 and always divides by
+/// `kernel²` (PyTorch's `count_include_pad`).
+///
+/// # Errors
+/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window.
+pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+    Window { kernel, stride, padding, reduce: Reduce::Average }.apply(x)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reduce {
+    Maximum(Ties),
+    Average,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    reduce: Reduce,
+}
+
+impl Window {
+    fn output_size(&self, size: usize) -> Result<usize> {
+        let Self { kernel, stride, padding, .. } = *self;
+        if kernel == 0 || stride == 0 || padding * 2 > kernel {
+            candle::bail!(
+                "pool: kernel {kernel}, stride {stride}, padding {padding}: kernel and stride must \
+                 be at least 1 and padding at most half the kernel"
+            )
+        }
+        match (size + 2 * padding).checked_sub(kernel) {
+            Some(room) => Ok(room / stride + 1),
+            None => candle::bail!(
+                "image too small: {size} pixels with padding {padding} is less than a pooling \
+                 window of {kernel}"
+            ),
+        }
+    }
+
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
+        if !x.device().is_cpu() {
+            let value = self.composed(&x.detach())?;
+            let (input, output) = (x.detach(), value.clone());
+            return attach("pool", x, &value, move |grad| {
+                self.composed_gradient(&input, &output, grad)
+            });
+        }
+        // The kernel wants channels last; planes of one channel are that too.
+        let channels_last = x.permute((0, 2, 3, 1))?;
+        if channels_last.is_contiguous() {
+            return channels_last.apply_op1(self)?.permute((0, 3, 1, 2));
+        }
+        let planes = x.reshape((batch * channels, height, width, 1))?;
+        planes.apply_op1(self)?.reshape((batch, channels, oh, ow))
+    }
+
+    /// The part of `0..size` that window `o` covers.
+    #[inline(always)]
+    fn span(&self, o: usize, size: usize) -> std::ops::Range<usize> {
+        let start = o * self.stride;
+        start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(size)
+    }
+
+    fn forward<T: Real>(&self, x: &[T], dims: (usize, usize, usize, usize)) -> Result<Vec<T>> {
+        let (batch, height, width, channels) = dims;
+        let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
+        let share = T::one() / T::of((self.kernel * self.kernel) as f64);
+        let mut out = vec![T::zero(); batch * oh * ow * channels];
+        out.par_chunks_mut((ow * channels).max(1)).enumerate().for_each(|(line, out)| {
+            let image = &x[line / oh * height * width * channels..][..height * width * channels];
+            let rows = self.span(line % oh, height);
+            vectorised(|| {
+                for (o, out) in out.chunks_exact_mut(channels).enumerate() {
+                    let columns = self.span(o, width);
+                    match self.reduce {
+                        Reduce::Maximum(_) => out.fill(T::neg_infinity()),
+                        Reduce::Average => out.fill(T::zero()),
+                    }
+                    for h in rows.clone() {
+                        for w in columns.clone() {
+                            let x = &image[(h * width + w) * channels..][..channels];
+                            match self.reduce {
+                                Reduce::Maximum(_) => {
+                                    for (out, &x) in out.iter_mut().zip(x) {
+                                        *out = if x > *out { x } else { *out };
+                                    }
+                                }
+                                Reduce::Average => {
+                                    for (out, &x) in out.iter_mut().zip(x) {
+                                        *out += x;
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    if self.reduce == Reduce::Average {
+                        for out in out.iter_mut() {
+                            *out *= share;
+                        }
+                    }
+                }
+            });
+        });
+        Ok(out)
+    }
+
+    fn backward<T: Real>(
+        &self,
+        x: &[T],
+        out: &[T],
+        grad: &[T],
+        dims: (usize, usize, usize, usize),
+    ) -> Result<Vec<T>> {
+        let (_, height, width, channels) = dims;
+        let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
+        let share = T::one() / T::of((self.kernel * self.kernel) as f64);
+        let image = (height * width * channels).max(1);
+        let mut grad_x = vec![T::zero(); x.len()];
+        grad_x.par_chunks_mut(image).enumerate().for_each(|(b, grad_x)| {
+            let x = &x[b * image..][..image];
+            let mut open = vec![true; channels];
+            for o in 0..oh * ow {
+                let at = (b * oh * ow + o) * channels;
+                let (grad, out) = (&grad[at..][..channels], &out[at..][..channels]);
+                open.fill(true);
+                for h in self.span(o / ow, height) {
+                    for w in self.span(o % ow, width) {
+                        let at = (h * width + w) * channels;
+                        let (x, grad_x) = (&x[at..][..channels], &mut grad_x[at..][..channels]);
+                        for c in 0..channels {
+                            match self.reduce {
+                                Reduce::Average => grad_x[c] += grad[c] * share,
+                                Reduce::Maximum(ties) => {
+                                    if x[c] == out[c] && open[c] {
+                                        grad_x[c] += grad[c];
+                                        open[c] = ties == Ties::All;
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        Ok(grad_x)
+    }
+
+    /// Along one axis, where tap `i` of every window reads in the padded image.
+    fn tap(&self, out: usize, i: usize, x: &Tensor) -> Result<Tensor> {
+        let at: Vec<u32> = (0..out).map(|o| (o * self.stride + i) as u32).collect();
+        Tensor::new(at, x.device())
+    }
+
+    fn padded(&self, x: &Tensor) -> Result<Tensor> {
+        let fill = match self.reduce {
+            Reduce::Maximum(_) => f64::NEG_INFINITY,
+            Reduce::Average => 0.0,
+        };
+        let mut x = x.contiguous()?;
+        for dim in [2, 3] {
+            if self.padding > 0 {
+                let mut shape = x.dims().to_vec();
+                shape[dim] = self.padding;
+                let edge = Tensor::full(fill, shape, x.device())?.to_dtype(x.dtype())?;
+                x = Tensor::cat(&[&edge, &x, &edge], dim)?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// The same from candle's own ops, for the devices that have no kernel here.
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
+        let padded = self.padded(x)?;
+        let mut out: Option<Tensor> = None;
+        for i in 0..self.kernel {
+            let rows = padded.index_select(&self.tap(oh, i, x)?, 2)?;
+            for j in 0..self.kernel {
+                let tap = rows.index_select(&self.tap(ow, j, x)?, 3)?;
+                out = Some(match (out, self.reduce) {
+                    (None, _) => tap,
+                    (Some(out), Reduce::Maximum(_)) => out.maximum(&tap)?,
+                    (Some(out), Reduce::Average) => (out + tap)?,
+                });
+            }
+        }
+        match (out, self.reduce) {
+            (Some(out), Reduce::Average) => out / (self.kernel * self.kernel) as f64,
+            (Some(out), Reduce::Maximum(_)) => Ok(out),
+            (None, _) => candle::bail!("pool: the kernel is empty"),
+        }
+    }
+
+    fn composed_gradient(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let (_, _, oh, ow) = out.dims4()?;
+        let padded = self.padded(x)?;
+        let (_, _, padded_height, padded_width) = padded.dims4()?;
+        let mut open = out.ones_like()?;
+        let mut grad_x = padded.zeros_like()?;
+        for i in 0..self.kernel {
+            let row = self.tap(oh, i, x)?;
+            let rows = padded.index_select(&row, 2)?;
+            let mut grad_rows =
+                Tensor::zeros((batch, channels, oh, padded_width), x.dtype(), x.device())?;
+            for j in 0..self.kernel {
+                let column = self.tap(ow, j, x)?;
+                let share = match self.reduce {
+                    Reduce::Average => (grad / (self.kernel * self.kernel) as f64)?,
+                    Reduce::Maximum(ties) => {
+                        let tap = rows.index_select(&column, 3)?;
+                        let chosen = (tap.eq(out)?.to_dtype(x.dtype())? * &open)?;
+                        if ties == Ties::First {
+                            open = (open - &chosen)?;
+                        }
+                        (chosen * grad)?
+                    }
+                };
+                grad_rows = grad_rows.index_add(&column, &share.contiguous()?, 3)?;
+            }
+            grad_x = grad_x.index_add(&row, &grad_rows, 2)?;
+        }
+        debug_assert_eq!(padded_height, height + 2 * self.padding);
+        grad_x.narrow(2, self.padding, height)?.narrow(3, self.padding, width)
+    }
+}
+
+impl CustomOp1 for Window {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let dims = layout.shape().dims4()?;
+        with_real!(x, "pool", T => {
+            let out = self.forward::<T>(slice(x, layout)?, dims)?;
+            let (oh, ow) = (self.output_size(dims.1)?, self.output_size(dims.2)?);
+            Ok((cpu::owned(out), (dims.0, oh, ow, dims.3).into()))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.detach().contiguous()?;
+        x.detach().apply_op3_no_bwd(&out.detach(), &grad, &Gradient(*self)).map(Some)
+    }
+}
+
+/// The gradient of [`Window`], from its input, its output and the gradient at the output.
+struct Gradient(Window);
+
+impl CustomOp3 for Gradient {
+    fn name(&self) -> &'static str {
+        "pool_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        out: &CpuStorage,
+        out_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dims = x_layout.shape().dims4()?;
+        with_real!(x, "pool_gradient", T => {
+            let grad_x = self.0.backward::<T>(
+                slice(x, x_layout)?,
+                slice(out, out_layout)?,
+                slice(grad, grad_layout)?,
+                dims,
+            )?;
+            Ok((cpu::owned(grad_x), dims.into()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device, Var};
+
+    /// Kernel and composition, forward and backward, with ties.
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let device = Device::Cpu;
+        let mut rng = Rng::new(3);
+        let x = rng.uniform(-2.0, 3.0, (2, 3, 7, 6), DType::F64, &device)?.round()?;
+        for reduce in [Reduce::Average, Reduce::Maximum(Ties::First), Reduce::Maximum(Ties::All)] {
+            for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (4, 2, 1), (3, 1, 0)] {
+                let window = Window { kernel, stride, padding, reduce };
+                let var = Var::from_tensor(&x)?;
+                let out = window.apply(&var)?;
+                let upstream = rng.normal(0.0, 1.0, out.shape(), DType::F64, &device)?;
+                let composed = window.composed(&x)?;
+                let difference = (&out - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(difference < 1e-12, "{window:?}: {difference}");
+                let grads = (&out * &upstream)?.sum_all()?.backward()?;
+                let want = window.composed_gradient(&x, &composed, &upstream)?;
+                let got = grads.get(&var).ok_or_else(|| candle::Error::msg("no gradient"))?;
+                let difference = (got - want)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(difference < 1e-12, "{window:?}: {difference}");
+            }
+        }
+        Ok(())
+    }
+}

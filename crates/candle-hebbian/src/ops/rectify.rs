@@ -1,0 +1,224 @@
+//! Rectified powers: Triangle and RePU.
+
+use super::attach::attach;
+use crate::cpu::{self, Real, for_row_blocks, slice, with_real};
+use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+/// `relu(u − mean_c u)^power`, the mean being over channels (dimension 1) at the same position.
+///
+/// Coates & Ng 2011; Journé et al. 2023 with a power. The gradient is exact. With
+/// `constant_mean` the mean is treated as a constant in the backward pass, as the released
+/// SoftHebb code does.
+///
+/// # Errors
+/// A power that is not above 0.
+pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
+    Rectify { power, centre: true, constant_mean }.apply(u)
+}
+
+/// `relu(u)^power`; exact gradient, 0 where `u ≤ 0`.
+///
+/// # Errors
+/// A power that is not above 0.
+pub fn repu(u: &Tensor, power: f64) -> Result<Tensor> {
+    Rectify { power, centre: false, constant_mean: true }.apply(u)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rectify {
+    power: f64,
+    centre: bool,
+    constant_mean: bool,
+}
+
+impl Rectify {
+    fn apply(self, u: &Tensor) -> Result<Tensor> {
+        if self.power.is_nan() || self.power <= 0.0 {
+            candle::bail!("rectified power: expected a power above 0, found {}", self.power)
+        }
+        let rank = u.rank();
+        if rank < 2 {
+            candle::bail!("rectified power: expected (N, C, …), found {:?}", u.dims())
+        }
+        // Channels last, so that a row is all channels of a position.
+        let mut last: Vec<usize> = (0..rank).filter(|&dim| dim != 1).collect();
+        last.push(1);
+        let mut back: Vec<usize> = (0..rank - 1).collect();
+        back.insert(1, rank - 1);
+        let rows = u.permute(last)?.contiguous()?;
+        let out = if u.device().is_cpu() {
+            rows.apply_op1(self)?
+        } else {
+            let (input, value) = (rows.detach(), self.composed(&rows.detach())?);
+            attach("rectify", &rows, &value, move |grad| self.composed_gradient(&input, grad))?
+        };
+        out.permute(back)
+    }
+
+    fn excess(&self, u: &Tensor) -> Result<Tensor> {
+        let u = if self.centre {
+            u.broadcast_sub(&u.mean_keepdim(candle::D::Minus1)?)?
+        } else {
+            u.clone()
+        };
+        u.relu()
+    }
+
+    /// The same from candle's own ops, for the devices that have no kernel here.
+    fn composed(&self, u: &Tensor) -> Result<Tensor> {
+        let excess = self.excess(u)?;
+        if self.power == 1.0 { Ok(excess) } else { excess.powf(self.power) }
+    }
+
+    fn composed_gradient(&self, u: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let excess = self.excess(u)?;
+        let active = excess.gt(0.0)?;
+        let slope = if self.power == 1.0 {
+            excess.ones_like()?
+        } else {
+            (excess.powf(self.power - 1.0)? * self.power)?
+        };
+        let slope = active.where_cond(&slope, &excess.zeros_like()?)?;
+        let grad = (grad * slope)?;
+        if self.constant_mean {
+            return Ok(grad);
+        }
+        grad.broadcast_sub(&grad.mean_keepdim(candle::D::Minus1)?)
+    }
+
+    #[inline(always)]
+    fn threshold<T: Real>(&self, row: &[T]) -> T {
+        if self.centre { mean(row) } else { T::zero() }
+    }
+}
+
+/// The mean, by sixteen running sums so that the compiler may use vectors.
+#[inline(always)]
+fn mean<T: Real>(row: &[T]) -> T {
+    let mut sums = [T::zero(); 16];
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (sum, &x) in sums.iter_mut().zip(chunk) {
+            *sum += x;
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(rest) {
+        *sum += x;
+    }
+    sums.into_iter().sum::<T>() / T::of(row.len() as f64)
+}
+
+impl CustomOp1 for Rectify {
+    fn name(&self) -> &'static str {
+        "rectify"
+    }
+
+    fn cpu_fwd(&self, u: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = layout.shape().dims().last().copied().unwrap_or(1);
+        with_real!(u, "rectify", T => {
+            let u = slice::<T>(u, layout)?;
+            let power = self.power as T;
+            let mut out = vec![0 as T; u.len()];
+            for_row_blocks(&mut out, channels, channels, |first, block| {
+                for (i, out) in block.chunks_exact_mut(channels).enumerate() {
+                    let u = &u[(first + i) * channels..][..channels];
+                    let threshold = self.threshold(u);
+                    for (out, &u) in out.iter_mut().zip(u) {
+                        let excess = u - threshold;
+                        *out = if excess > 0.0 { excess } else { 0.0 };
+                    }
+                    if self.power != 1.0 {
+                        for out in out.iter_mut() {
+                            *out = out.fast_pow(power);
+                        }
+                    }
+                }
+            });
+            Ok((cpu::owned(out), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, u: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        u.detach().apply_op2_no_bwd(&grad.detach().contiguous()?, &Gradient(*self)).map(Some)
+    }
+}
+
+/// The gradient of [`Rectify`], from its input and the gradient at its output.
+struct Gradient(Rectify);
+
+impl CustomOp2 for Gradient {
+    fn name(&self) -> &'static str {
+        "rectify_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        u: &CpuStorage,
+        u_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let rectify = self.0;
+        let channels = u_layout.shape().dims().last().copied().unwrap_or(1);
+        with_real!(u, "rectify_gradient", T => {
+            let (u, grad) = (slice::<T>(u, u_layout)?, slice::<T>(grad, grad_layout)?);
+            let power = rectify.power as T;
+            let mut out = vec![0 as T; u.len()];
+            for_row_blocks(&mut out, channels, channels, |first, block| {
+                for (i, out) in block.chunks_exact_mut(channels).enumerate() {
+                    let row = (first + i) * channels..(first + i + 1) * channels;
+                    let (u, grad) = (&u[row.clone()], &grad[row]);
+                    let threshold = rectify.threshold(u);
+                    for ((out, &u), &grad) in out.iter_mut().zip(u).zip(grad) {
+                        let excess = u - threshold;
+                        let slope = if power == 1.0 {
+                            1.0
+                        } else {
+                            power * excess.fast_pow(power - 1.0)
+                        };
+                        *out = if excess > 0.0 { grad * slope } else { 0.0 };
+                    }
+                    if !rectify.constant_mean {
+                        let shared = mean(out);
+                        for out in out.iter_mut() {
+                            *out -= shared;
+                        }
+                    }
+                }
+            });
+            Ok((cpu::owned(out), u_layout.shape().clone()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device, Var};
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let device = Device::Cpu;
+        let mut rng = Rng::new(5);
+        let u = rng.normal(0.0, 2.0, (3, 5, 4, 2), DType::F64, &device)?;
+        let upstream = rng.normal(0.0, 1.0, (3, 5, 4, 2), DType::F64, &device)?;
+        let last = |t: &Tensor| t.permute((0, 2, 3, 1))?.contiguous();
+        for power in [0.7, 1.0, 1.4] {
+            for (centre, constant_mean) in [(true, true), (true, false), (false, true)] {
+                let rectify = Rectify { power, centre, constant_mean };
+                let var = Var::from_tensor(&u)?;
+                let out = rectify.apply(&var)?;
+                let difference = (last(&out)? - rectify.composed(&last(&u)?)?)?;
+                assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12, "{rectify:?}");
+                let grads = (&out * &upstream)?.sum_all()?.backward()?;
+                let got = grads.get(&var).ok_or_else(|| candle::Error::msg("no gradient"))?;
+                let want = rectify.composed_gradient(&last(&u)?, &last(&upstream)?)?;
+                let difference = (last(got)? - want)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(difference < 1e-12, "{rectify:?}: {difference}");
+            }
+        }
+        Ok(())
+    }
+}

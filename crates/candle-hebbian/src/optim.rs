@@ -1,0 +1,142 @@
+//! Steps: what is done with an update.
+
+use crate::cpu::{Real, slice, vectorised, with_real};
+use crate::layer::Layer;
+use crate::ops::squared_norms;
+use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use num_traits::Float;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How fast each unit learns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rate {
+    /// `η_k = η₀`
+    Constant {
+        /// `η₀`
+        learning_rate: f64,
+    },
+    /// `η_k = η₀·(|r_k − 1| + 1e-10)^q` with `r_k = ‖w_k‖`: units slow down as their norm gets to
+    /// 1. Journé et al. 2023, who write `η·(r − 1)^q`; the absolute value and the 1e-10 are their
+    /// code's.
+    NormDependent {
+        /// `η₀`
+        learning_rate: f64,
+        /// `q`
+        power: f64,
+    },
+}
+
+impl Rate {
+    /// `η (S, K)` for squared norms `(S, K)`.
+    pub fn rates(&self, squared_norms: &Tensor) -> Result<Tensor> {
+        match *self {
+            Self::Constant { learning_rate } => {
+                squared_norms.zeros_like()?.affine(1.0, learning_rate)
+            }
+            Self::NormDependent { learning_rate, power } => {
+                let distance = (squared_norms.sqrt()? - 1.0)?.abs()?;
+                (distance + 1e-10)?.powf(power)? * learning_rate
+            }
+        }
+    }
+}
+
+/// A step whose largest entry is the unit's rate: `w_k ← w_k + η_k·D_k / (max|D| + 1e-30)`, the
+/// maximum being over a site (the layer, or a channel group).
+///
+/// From the released code of Journé et al. 2023 (`delta_weight`); not in the paper's Eq. 2. The
+/// step does not change when the update is scaled, so sums and means over a batch give the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxAbsStep {
+    /// The rate of each unit.
+    pub rate: Rate,
+}
+
+impl MaxAbsStep {
+    /// Moves the layer's weights along `update`, which has their shape; in place.
+    ///
+    /// # Errors
+    /// An update of another shape.
+    pub fn apply(&self, layer: &Layer, update: &Tensor) -> Result<()> {
+        let weight = layer.weight();
+        if update.shape() != weight.shape() {
+            candle::bail!("a step of {:?} for weights of {:?}", update.dims(), weight.dims())
+        }
+        let dims = layer.dims();
+        let matrices = (dims.sites, dims.units, dims.fan_in);
+        let old = weight.as_detached_tensor().reshape(matrices)?;
+        let update = update.detach().contiguous()?.reshape(matrices)?;
+        let rates = self.rate.rates(&squared_norms(&old)?)?;
+        if old.device().is_cpu() {
+            return old.inplace_op2(&update, &AddScaled { rates });
+        }
+        let largest = update.abs()?.max_keepdim(2)?.max_keepdim(1)?;
+        let scale = rates.unsqueeze(2)?.broadcast_div(&(largest + 1e-30)?)?;
+        let new = (old + update.broadcast_mul(&scale)?)?;
+        weight.set(&new.reshape(weight.shape())?)
+    }
+}
+
+/// `w += η_k·D_k / (max|D| + 1e-30)`
+struct AddScaled {
+    rates: Tensor,
+}
+
+impl InplaceOp2 for AddScaled {
+    fn name(&self) -> &'static str {
+        "max_abs_step"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &mut CpuStorage,
+        weight_layout: &Layout,
+        update: &CpuStorage,
+        update_layout: &Layout,
+    ) -> Result<()> {
+        let (sites, units, fan_in) = weight_layout.shape().dims3()?;
+        let Some((start, end)) = weight_layout.contiguous_offsets() else {
+            candle::bail!("max_abs_step: the weights are not contiguous")
+        };
+        with_real!(weight, "max_abs_step", T => {
+            let rates = self.rates.to_vec2::<T>()?;
+            let update = slice::<T>(update, update_layout)?;
+            let weight = &mut T::storage_mut(weight)?[start..end];
+            let site = (units * fan_in).max(1);
+            for s in 0..sites {
+                let update = &update[s * site..][..site];
+                let largest = update
+                    .par_chunks(1 << 14)
+                    .map(|chunk| vectorised(|| max_abs(chunk)))
+                    .reduce(|| 0 as T, T::max);
+                weight[s * site..][..site]
+                    .par_chunks_mut(fan_in.max(1))
+                    .zip(update.par_chunks(fan_in.max(1)))
+                    .zip(&rates[s])
+                    .for_each(|((w, d), &rate)| {
+                        vectorised(|| {
+                            let scale = rate / (largest + 1e-30);
+                            for (w, &d) in w.iter_mut().zip(d) {
+                                *w += scale * d;
+                            }
+                        });
+                    });
+            }
+            Ok(())
+        })
+    }
+}
+
+#[inline(always)]
+fn max_abs<T: Real>(values: &[T]) -> T {
+    let mut best = [T::zero(); 16];
+    for chunk in values.chunks(16) {
+        for (best, &x) in best.iter_mut().zip(chunk) {
+            *best = if x.abs() > *best { x.abs() } else { *best };
+        }
+    }
+    best.into_iter().fold(T::zero(), Float::max)
+}

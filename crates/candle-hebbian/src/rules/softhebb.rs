@@ -1,0 +1,48 @@
+use super::Rule;
+use crate::layer::Response;
+use crate::ops::column_dots;
+use candle::{Result, Tensor};
+
+/// SoftHebb: Oja's decay with the pre-activation in place of one `y`.
+///
+/// ```text
+/// Δw_k = Σ y_k (x − u_k w_k)        d_k = Σ y_k u_k
+/// ```
+///
+/// where `x` is a row of `response.pre()`, `u` of `response.u()` and `y` of `post`, usually a
+/// [soft winner-take-all](crate::Competition::SoftWta), in the multilayer paper with
+/// [anti-Hebbian losers](crate::Competition::SoftWtaAntiHebbian). The sums are over rows. Where a
+/// unit's `d_k` is positive its norm goes to 1, where negative it is pushed away from 1:
+/// `w_k·Δw_k = d_k (1 − ‖w_k‖²)`.
+///
+/// Source: Journé et al. 2023, arXiv 2209.11883, Eq. 2; Moraitis et al. 2022, arXiv 2107.05747.
+///
+/// Differs from the paper: nothing here. The division of the step by its largest entry and the
+/// rates that depend on the norm, which the authors' code adds, are a matter of the optimiser:
+/// [`MaxAbsStep`](crate::MaxAbsStep).
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use candle_hebbian::{Competition, Geometry, Layer, Rule, SoftHebb};
+/// let weight = Tensor::new(&[[1f64, 0.0], [0.5, 0.5], [-1.0, 1.0]], &Device::Cpu)?;
+/// let layer = Layer::new(weight, Geometry::Dense)?;
+/// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?;
+/// let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+/// let update = SoftHebb.update(&response, &post)?.to_vec2::<f64>()?;
+/// for (row, want) in update.iter().zip([[0.0, 0.548137], [0.112966, 0.564828]]) {
+///     assert!((row[0] - want[0]).abs() < 1e-6 && (row[1] - want[1]).abs() < 1e-6);
+/// }
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SoftHebb;
+
+impl Rule for SoftHebb {
+    fn name(&self) -> &'static str {
+        "softhebb"
+    }
+
+    fn decay(&self, response: &Response, post: &Tensor) -> Result<Option<Tensor>> {
+        column_dots(post, response.u()).map(Some)
+    }
+}
