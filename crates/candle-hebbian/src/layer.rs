@@ -103,6 +103,18 @@ impl Response {
         &self.u
     }
 
+    /// The same response with another `u (S, P, K)`, for rules that read a transformed one. The
+    /// update still uses the rows as they are.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn with_u(&self, u: &Tensor) -> Result<Self> {
+        if u.shape() != self.u.shape() {
+            candle::bail!("a response of {:?} in place of {:?}", u.dims(), self.u.dims())
+        }
+        Ok(Self { u: u.detach(), ..self.clone() })
+    }
+
     /// The layer's weights.
     pub fn weight(&self) -> &Var {
         &self.weight

@@ -17,6 +17,20 @@ pub enum Rate {
         /// `η₀`
         learning_rate: f64,
     },
+    /// `η_k = η₀·(1 − progress)`: 0 at the end.
+    LinearDecay {
+        /// `η₀`
+        learning_rate: f64,
+    },
+    /// `η_k = m + (η₀ − m)·e^{−speed·progress}`, with `m` such that it ends at `η₀/divisor`.
+    ExponentialDecay {
+        /// `η₀`
+        learning_rate: f64,
+        /// How early it falls.
+        speed: f64,
+        /// `η₀` over the last rate.
+        divisor: f64,
+    },
     /// `η_k = η₀·(|r_k − 1| + 1e-10)^q` with `r_k = ‖w_k‖`: units slow down as their norm gets to
     /// 1. Journé et al. 2023, who write `η·(r − 1)^q`; the absolute value and the 1e-10 are their
     /// code's.
@@ -29,11 +43,17 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// `η (S, K)` for squared norms `(S, K)`.
-    pub fn rates(&self, squared_norms: &Tensor) -> Result<Tensor> {
+    /// `η (S, K)` for squared norms `r² (S, K)` when the share `progress` (0 to 1) of training is
+    /// done.
+    pub fn rates(&self, squared_norms: &Tensor, progress: f64) -> Result<Tensor> {
+        let same = |rate: f64| squared_norms.zeros_like()?.affine(1.0, rate);
         match *self {
-            Self::Constant { learning_rate } => {
-                squared_norms.zeros_like()?.affine(1.0, learning_rate)
+            Self::Constant { learning_rate } => same(learning_rate),
+            Self::LinearDecay { learning_rate } => same((learning_rate * (1.0 - progress)).max(0.0)),
+            Self::ExponentialDecay { learning_rate, speed, divisor } => {
+                let end = (-speed).exp();
+                let floor = learning_rate * (1.0 / divisor - end) / (1.0 - end);
+                same(floor + (learning_rate - floor) * (-speed * progress).exp())
             }
             Self::NormDependent { learning_rate, power } => {
                 let distance = (squared_norms.sqrt()? - 1.0)?.abs()?;
@@ -56,11 +76,12 @@ pub struct MaxAbsStep {
 }
 
 impl MaxAbsStep {
-    /// Moves the layer's weights along `update`, which has their shape; in place.
+    /// Moves the layer's weights along `update`, which has their shape, in place, when the share
+    /// `progress` (0 to 1) of training is done.
     ///
     /// # Errors
     /// An update of another shape.
-    pub fn apply(&self, layer: &Layer, update: &Tensor) -> Result<()> {
+    pub fn apply(&self, layer: &Layer, update: &Tensor, progress: f64) -> Result<()> {
         let weight = layer.weight();
         if update.shape() != weight.shape() {
             candle::bail!("a step of {:?} for weights of {:?}", update.dims(), weight.dims())
@@ -69,7 +90,7 @@ impl MaxAbsStep {
         let matrices = (dims.sites, dims.units, dims.fan_in);
         let old = weight.as_detached_tensor().reshape(matrices)?;
         let update = update.detach().contiguous()?.reshape(matrices)?;
-        let rates = self.rate.rates(&squared_norms(&old)?)?;
+        let rates = self.rate.rates(&squared_norms(&old)?, progress)?;
         if old.device().is_cpu() {
             return old.inplace_op2(&update, &AddScaled { rates });
         }

@@ -1,0 +1,216 @@
+//! What a SoftHebb network is made of, as JSON with a checked schema.
+
+use candle_hebbian::ops::Pool;
+use candle_hebbian::{Competition, PaddingMode, Rate};
+use serde::{Deserialize, Serialize};
+
+/// A network with its recipe. Unknown fields are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// A readable name.
+    pub name: String,
+    /// Its name in the authors' release, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// One line for `--list`.
+    pub description: String,
+    /// The data set it was made for (`digits`, `mnist`, `cifar10`, …, or one we cannot load).
+    pub dataset: String,
+    /// What comes before the head, in order.
+    pub blocks: Vec<BlockConfig>,
+    /// What reads out the features.
+    pub head: HeadConfig,
+    /// How it is trained.
+    #[serde(default)]
+    pub training: TrainingConfig,
+}
+
+/// Normalise, respond, activate, pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockConfig {
+    /// Dense or convolutional.
+    pub layer: LayerConfig,
+    /// Batch normalisation (no affine part) of the block's input.
+    pub batch_norm: bool,
+    /// How the weights come about.
+    pub learning: Learning,
+    /// What is done with the linear response.
+    pub activation: Activation,
+    /// Pooling after the activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+}
+
+/// The weights' geometry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LayerConfig {
+    /// Every unit sees the whole (flattened) input.
+    Dense {
+        /// Number of units.
+        units: usize,
+    },
+    /// Shared weights.
+    Conv2d {
+        /// Output channels.
+        channels: usize,
+        /// Side of the kernel, in pixels.
+        kernel: usize,
+        /// Pixels of padding per side; 0.
+        #[serde(default)]
+        padding: usize,
+        /// Channel groups; 1.
+        #[serde(default = "one")]
+        groups: usize,
+        /// What the padding holds; a mirror image.
+        #[serde(default = "reflect")]
+        padding_mode: PaddingMode,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn reflect() -> PaddingMode {
+    PaddingMode::Reflect
+}
+
+/// How a block's weights come about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Learning {
+    /// The SoftHebb rule, without labels.
+    Hebbian {
+        /// What makes activity of the response.
+        competition: Competition,
+        /// The units' learning rates.
+        rate: Rate,
+        /// The expected norm of a unit's initial weights, `R`.
+        radius: f64,
+        /// Centre and rectify the response before the competition (`e1` in the release).
+        #[serde(default)]
+        pre_triangle: bool,
+    },
+    /// Back-propagation from the head, as a comparison.
+    Backprop,
+}
+
+/// What is done with the linear response `u`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Activation {
+    /// `relu(u − mean over channels)^power`
+    Triangle {
+        /// The power.
+        power: f64,
+    },
+    /// `relu(u)^power`
+    Repu {
+        /// The power.
+        power: f64,
+    },
+    /// `softmax(scale·u)` over units
+    Softmax {
+        /// The scale.
+        scale: f64,
+    },
+    /// `relu(u)`
+    Relu,
+}
+
+/// What reads out the features.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum HeadConfig {
+    /// A linear layer, softmax cross-entropy, Adam.
+    Linear {
+        /// The share of features dropped while training.
+        dropout: f64,
+    },
+    /// The SoftHebb rule with the label as the activity.
+    SupervisedHebbian {
+        /// The units' learning rates.
+        rate: Rate,
+        /// The expected norm of a unit's initial weights, `R`.
+        radius: f64,
+    },
+}
+
+/// In which order the parts learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Each Hebbian block has the unsupervised epochs to itself, the ones below it frozen; then
+    /// the head. The paper's.
+    Successive,
+    /// All Hebbian blocks learn in the same epochs; then the head.
+    Consecutive,
+    /// All Hebbian blocks and the head learn in the same epochs, batch by batch; then the head
+    /// alone for its epochs.
+    Simultaneous,
+    /// Control: nothing learns but the head; batch-norm statistics are estimated from the
+    /// training images.
+    RandomCalibrated,
+    /// The authors' control: nothing learns but the head; batch-norm statistics stay at mean 0
+    /// and variance 1.
+    RandomIdentity,
+}
+
+impl Mode {
+    /// All of them, with the names that commands take.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("successive", Self::Successive),
+        ("consecutive", Self::Consecutive),
+        ("simultaneous", Self::Simultaneous),
+        ("random-calibrated", Self::RandomCalibrated),
+        ("random-identity", Self::RandomIdentity),
+    ];
+}
+
+/// How a preset is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Order of learning; successive.
+    pub mode: Mode,
+    /// Unsupervised epochs; 1.
+    pub epochs: usize,
+    /// Images per unsupervised step; 10. The number of steps, not the batch size, sets how far
+    /// training goes.
+    pub batch_size: usize,
+    /// Epochs of the head; 50. Of the whole network where it learns by back-propagation.
+    pub head_epochs: usize,
+    /// Images per step of the head; 64.
+    pub head_batch_size: usize,
+    /// Initial learning rate of Adam; 1e-3, halved on the way (spec of the paper's set-up).
+    pub head_learning_rate: f64,
+    /// Random crops and flips while the head trains; none. Without, features are computed once.
+    pub augmentation: Augmentation,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Successive,
+            epochs: 1,
+            batch_size: 10,
+            head_epochs: 50,
+            head_batch_size: 64,
+            head_learning_rate: 1e-3,
+            augmentation: Augmentation::None,
+        }
+    }
+}
+
+/// What is done to training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Augmentation {
+    /// Nothing.
+    None,
+    /// A random crop after mirroring 4 pixels outwards, and a flip every other time.
+    CropFlip,
+}
