@@ -1,0 +1,145 @@
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a data set's name and its batches.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Pixels, labels and shape do not belong together.
+    #[error("{what}: found {found}, expected {expected}")]
+    Size {
+        /// What was counted.
+        what: &'static str,
+        /// The count.
+        found: usize,
+        /// What it should be.
+        expected: usize,
+    },
+    /// An index beyond the end of a split.
+    #[error("image {index} was asked for, but the split has {len} images, numbered from 0")]
+    Index {
+        /// The index.
+        index: usize,
+        /// The number of images.
+        len: usize,
+    },
+    /// A batch size of zero.
+    #[error("the batch size is 0, expected at least 1: pass a batch size of 1 or more")]
+    BatchSizeZero,
+    /// More reflection padding than there are pixels to reflect.
+    #[error(
+        "a crop after reflecting {padding} pixels needs images of at least {} pixels a side, found \
+         {height}x{width}: use a smaller padding",
+        padding + 1
+    )]
+    Padding {
+        /// Reflected pixels a side.
+        padding: usize,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+    },
+    /// A name that no data set has.
+    #[error("unknown data set '{name}', expected one of: {known}")]
+    UnknownDataset {
+        /// The name.
+        name: String,
+        /// All names, with commas.
+        known: String,
+    },
+    /// A folder without the files of the data set.
+    #[error(
+        "found no {dataset} files in {}, expected {expected}: give the folder that holds them with \
+         --data-dir, or leave it out to use the hub",
+        dir.display()
+    )]
+    NotInFolder {
+        /// The data set.
+        dataset: &'static str,
+        /// The folder.
+        dir: PathBuf,
+        /// The file names looked for.
+        expected: String,
+    },
+    /// A file that is not what it should be.
+    #[error("{}: found {found}, expected {expected}: {advice}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+        /// What it should hold.
+        expected: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}: check that it exists and may be read and written", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file that is neither in the hub's cache nor to be had from the hub.
+    #[error(
+        "{file} of {repo} is not in the cache {}, and {reason}: name a folder that holds the data \
+         set with --data-dir, or set HF_HOME to a Hugging Face folder in which it is cached",
+        cache.display()
+    )]
+    Unavailable {
+        /// The path in the repository.
+        file: String,
+        /// The repository, or several that are the same, with its revision.
+        repo: String,
+        /// The cache folder looked in.
+        cache: PathBuf,
+        /// Why it was not downloaded.
+        reason: String,
+    },
+    /// A download that is not what the hub announced. It has been deleted.
+    #[error(
+        "{file} of {repo}: found {found}, expected {expected}: the download was deleted, try again"
+    )]
+    Corrupt {
+        /// The path in the repository.
+        file: String,
+        /// The repository and revision.
+        repo: String,
+        /// Size or sum of what came.
+        found: String,
+        /// Size or sum announced.
+        expected: String,
+    },
+    /// The hub's client does not start: a malformed `HF_ENDPOINT`, say.
+    #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]
+    Client(#[source] hf_hub::HFError),
+    /// A tensor could not be made.
+    #[error(transparent)]
+    Candle(#[from] candle::Error),
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The advice for most bad files.
+pub(crate) const FETCH_AGAIN: &str = "delete the file and fetch it again";
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn bad_file(
+        path: &Path,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::BadFile {
+            path: path.into(),
+            found: found.into(),
+            expected: expected.into(),
+            advice: FETCH_AGAIN.into(),
+        }
+    }
+}

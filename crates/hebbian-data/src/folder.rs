@@ -1,0 +1,123 @@
+//! Data sets in a local folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Dataset, DatasetName, Error, ImageSet, OnProgress, Progress, Result, digits};
+use crate::{originals, table};
+
+/// Loads from the original files in `dir` or in their usual sub-folder, else from parquet files there.
+pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Dataset> {
+    std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    let found = match name {
+        DatasetName::Digits => return Ok(digits()),
+        DatasetName::Mnist => idx(name, dir, &["", "MNIST/raw", "mnist"])?,
+        DatasetName::FashionMnist => idx(name, dir, &["", "FashionMNIST/raw", "fashion-mnist"])?,
+        DatasetName::Cifar10 => cifar10(name, dir)?,
+        DatasetName::Cifar100 => cifar100(name, dir)?,
+    };
+    let (train, test) = match found {
+        Some(splits) => splits,
+        None => parquet(name, dir, on_progress)?,
+    };
+    let images = (train.len() + test.len()) as u64;
+    on_progress(Progress::Decode { file: &dir.to_string_lossy(), done: images, total: images });
+    Ok(Dataset { name, train, test, class_names: name.class_names() })
+}
+
+/// Train and test.
+type Splits = (ImageSet, ImageSet);
+
+fn idx(name: DatasetName, dir: &Path, folders: &[&str]) -> Result<Option<Splits>> {
+    // Some mirrors write a dot for the second dash.
+    let file = |folder: &Path, stem: &str, kind: &str| {
+        let names =
+            [".gz", ""].map(|gz| [format!("{stem}-{kind}{gz}"), format!("{stem}.{kind}{gz}")]);
+        let mut paths = names.into_iter().flatten().map(|name| folder.join(name)).rev();
+        paths.find(|path| path.is_file())
+    };
+    let split = |folder: &Path, split: &str| -> Result<ImageSet> {
+        let [images, labels] =
+            [("images", "idx3-ubyte"), ("labels", "idx1-ubyte")].map(|(part, kind)| {
+                let stem = format!("{split}-{part}");
+                file(folder, &stem, kind).unwrap_or_else(|| folder.join(format!("{stem}-{kind}")))
+            });
+        originals::idx(name, &images, &labels)
+    };
+    let mut folders = folders.iter().map(|folder| dir.join(folder));
+    match folders.find(|folder| file(folder, "train-images", "idx3-ubyte").is_some()) {
+        Some(folder) => Ok(Some((split(&folder, "train")?, split(&folder, "t10k")?))),
+        None => Ok(None),
+    }
+}
+
+fn cifar10(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
+    let batches =
+        |folder: &Path| (1..=5).map(|i| folder.join(format!("data_batch_{i}.bin"))).collect();
+    let mut folders = ["", "cifar-10-batches-bin"].iter().map(|folder| dir.join(folder));
+    let Some(folder) = folders.find(|folder| folder.join("data_batch_1.bin").is_file()) else {
+        return Ok(None);
+    };
+    let train: Vec<PathBuf> = batches(&folder);
+    let test = folder.join("test_batch.bin");
+    same_size(train.iter().chain([&test]))?;
+    Ok(Some((originals::cifar(name, &train)?, originals::cifar(name, &[test])?)))
+}
+
+/// CIFAR-10's six files hold 10,000 images each. Fewer are accepted, for tests, but not in one file
+/// alone: half a batch is a whole number of records, and would pass for a good file.
+fn same_size<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let size = |path: &'a PathBuf| -> Result<_> {
+        Ok((path, std::fs::metadata(path).map_err(Error::io(path))?.len()))
+    };
+    let sizes = paths.map(size).collect::<Result<Vec<_>>>()?;
+    let largest = sizes.iter().map(|&(_, size)| size).max().unwrap_or(0);
+    match sizes.iter().find(|&&(_, size)| size != largest) {
+        Some((path, size)) => Err(Error::bad_file(
+            path,
+            format!("{size} bytes"),
+            format!("{largest} bytes, as the largest of the six files has"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn cifar100(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
+    let mut folders = ["", "cifar-100-binary"].iter().map(|folder| dir.join(folder));
+    let Some(folder) = folders.find(|folder| folder.join("train.bin").is_file()) else {
+        return Ok(None);
+    };
+    let [train, test] = ["train.bin", "test.bin"].map(|file| folder.join(file));
+    Ok(Some((originals::cifar(name, &[train])?, originals::cifar(name, &[test])?)))
+}
+
+/// The hub's files, as its parquet branch (`train/0000.parquet`) or its main branch
+/// (`train-00000-of-00001.parquet`) names them.
+fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Splits> {
+    let path = |split: &str| {
+        let names = [format!("{split}/0000.parquet"), format!("{split}-00000-of-00001.parquet")];
+        let folders = ["", table::folder(name), "data"].into_iter().map(|folder| dir.join(folder));
+        let mut paths = folders.flat_map(|folder| names.clone().map(|name| folder.join(name)));
+        paths.find(|path| path.is_file()).ok_or_else(|| Error::NotInFolder {
+            dataset: name.as_str(),
+            dir: dir.into(),
+            expected: format!("{}, or the hub's {}", originals(name), names.join(" or ")),
+        })
+    };
+    let (train, test) = (path("train")?, path("test")?);
+    Ok((table::read(&train, name, on_progress)?, table::read(&test, name, on_progress)?))
+}
+
+/// What the original files are called.
+fn originals(name: DatasetName) -> &'static str {
+    match name {
+        DatasetName::Digits => "no file",
+        DatasetName::Mnist | DatasetName::FashionMnist => {
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
+             t10k-labels-idx1-ubyte, plain or .gz"
+        }
+        DatasetName::Cifar10 => {
+            "data_batch_1.bin to data_batch_5.bin and test_batch.bin (the binary version)"
+        }
+        DatasetName::Cifar100 => "train.bin and test.bin (the binary version)",
+    }
+}
