@@ -1,1 +1,41 @@
-//! stub
+//! The training toolkit: what every paper's recipe needs around its rule.
+//!
+//! | part | for |
+//! |---|---|
+//! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
+//! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
+//! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
+//! | [`filter_grid`], [`Picture`] | weights as a PNG |
+//! | [`collect_features`] | features of a frozen network, computed once |
+//! | [`LinearHead`], [`Ridge`], [`NearestClassMean`] | read-outs, all behind [`Readout`] |
+//! | [`check_finite`] | stop at the first NaN |
+//!
+//! The key decision: nothing here knows of layers, rules or data sets. Every part takes tensors and
+//! slices, so that any recipe, and any network, can use any of them alone.
+#![deny(missing_docs)]
+
+mod atomic;
+mod checkpoint;
+mod error;
+mod features;
+mod guard;
+mod picture;
+mod progress;
+mod readout;
+mod results;
+mod run;
+mod tensorboard;
+
+pub use checkpoint::{Checkpoint, save_checkpoint};
+pub use error::{Error, Result};
+pub use features::collect_features;
+pub use guard::check_finite;
+pub use picture::{Picture, filter_grid};
+pub use progress::Progress;
+pub use readout::{
+    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge,
+    halvings,
+};
+pub use results::{Results, peak_memory_bytes};
+pub use run::RunFolder;
+pub use tensorboard::EventFile;

@@ -1,0 +1,50 @@
+//! Files that are either whole or not there.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Has `fill` write a file beside `path` and, once it is on the disk, gives it the name `path`.
+///
+/// A reader sees the old file or the new one, never a part; on failure nothing is left behind.
+pub(crate) fn write(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".unfinished-");
+    // Temporary files are private by default; these end as ordinary ones (the umask still applies).
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.tempfile_in(folder).map_err(Error::io("write", path))?;
+
+    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file());
+    fill(&mut writer)?;
+    writer.flush().map_err(Error::io("write", path))?;
+    drop(writer);
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|failure| Error::io("write", path)(failure.error))?;
+    // The new name, too, has to outlive a power cut. Only Unix can open a folder for that.
+    #[cfg(unix)]
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("write", path))?;
+    Ok(())
+}
+
+/// [`write`] of bytes at hand.
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, |writer| writer.write_all(bytes).map_err(Error::io("write", path)))
+}
+
+/// [`write`] of a value as indented JSON.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
+    bytes.push(b'\n');
+    write_bytes(path, &bytes)
+}

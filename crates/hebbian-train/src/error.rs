@@ -1,0 +1,141 @@
+//! What can go wrong, each with the way out.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle::Error),
+
+    /// A file or folder could not be used.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// A value has no JSON form.
+    #[error("cannot write {what} as JSON: {source}")]
+    Json {
+        /// The value.
+        what: String,
+        /// What the encoder said.
+        source: serde_json::Error,
+    },
+
+    /// A picture could not be encoded.
+    #[error("cannot encode a picture of {width} x {height} pixels as PNG: {source}")]
+    Png {
+        /// Pixels across.
+        width: usize,
+        /// Pixels down.
+        height: usize,
+        /// What the encoder said.
+        source: image::ImageError,
+    },
+
+    /// A file is not a complete safetensors file.
+    #[error(
+        "{path} is not a complete safetensors file: {reason}; it may be cut short or of another \
+         format: fetch or save it again",
+        path = path.display()
+    )]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A checkpoint lacks a tensor.
+    #[error("{path} has no tensor {name:?}; it holds: {held}", path = path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor asked for.
+        name: String,
+        /// The names that are there.
+        held: String,
+    },
+
+    /// A tensor of a checkpoint has another shape than the model.
+    #[error(
+        "tensor {name:?} of {path} has shape {found:?}, but the model needs {expected:?}: load it \
+         with the configuration it was saved with",
+        path = path.display()
+    )]
+    ShapeMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// The shape asked for.
+        expected: Vec<usize>,
+    },
+
+    /// A folder holds files that a run would overwrite but that no run wrote.
+    #[error(
+        "{folder} holds {file} but is not the folder of a run: choose a new or empty folder",
+        folder = folder.display()
+    )]
+    NotARunFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that would be lost.
+        file: &'static str,
+    },
+
+    /// A tensor holds NaN or infinities.
+    #[error(
+        "{name} is not finite at step {step}: {nan} NaN and {infinite} infinite of {total} \
+         values; lower the learning rate or check the input"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// When it was looked at.
+        step: u64,
+        /// How many entries are NaN.
+        nan: usize,
+        /// How many entries are +∞ or −∞.
+        infinite: usize,
+        /// How many entries there are.
+        total: usize,
+    },
+
+    /// The matrix of a closed-form read-out cannot be inverted.
+    #[error(
+        "the ridge regression has no unique solution: pivot {pivot} of {size} is {value:e}; raise \
+         alpha"
+    )]
+    NotPositiveDefinite {
+        /// Which pivot of the Cholesky factor failed, from 0.
+        pivot: usize,
+        /// Rows of the matrix.
+        size: usize,
+        /// The pivot's square, which should be positive.
+        value: f64,
+    },
+
+    /// An argument does not fit the others; the text says which, and what fits.
+    #[error("{0}")]
+    Argument(String),
+}
+
+/// The result of a fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// For `map_err`: what was tried on which path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+}

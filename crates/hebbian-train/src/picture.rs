@@ -1,0 +1,126 @@
+//! Weights as pictures.
+
+use std::path::Path;
+
+use candle::{DType, Device, Tensor};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::{Error, Result, atomic};
+
+/// The longer side of a filter picture is magnified to at least this many pixels.
+const PLEASANT_SIZE: usize = 400;
+const GAP: [u8; 3] = [255; 3];
+
+/// An RGB picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    /// A picture of one colour (red, green, blue).
+    pub fn new(width: usize, height: usize, colour: [u8; 3]) -> Self {
+        Self { width, height, pixels: vec![colour; width * height] }
+    }
+
+    /// Pixels across.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Pixels down.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The colour at column `x`, row `y` from the top; `None` outside.
+    pub fn pixel(&self, x: usize, y: usize) -> Option<[u8; 3]> {
+        if x < self.width { self.pixels.get(y * self.width + x).copied() } else { None }
+    }
+
+    /// Colours one pixel; outside the picture nothing happens.
+    pub fn set(&mut self, x: usize, y: usize, colour: [u8; 3]) {
+        if x < self.width
+            && let Some(pixel) = self.pixels.get_mut(y * self.width + x)
+        {
+            *pixel = colour;
+        }
+    }
+
+    /// The picture with every pixel as a square of `factor` × `factor`.
+    pub fn magnified(&self, factor: usize) -> Self {
+        let (width, height) = (self.width * factor, self.height * factor);
+        let mut pixels = Vec::with_capacity(width * height);
+        for y in 0..height {
+            for x in 0..width {
+                pixels.push(self.pixels[y / factor * self.width + x / factor]);
+            }
+        }
+        Self { width, height, pixels }
+    }
+
+    /// The picture as a PNG file's bytes.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let (width, height) = (self.width, self.height);
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(
+                self.pixels.as_flattened(),
+                width as u32,
+                height as u32,
+                ExtendedColorType::Rgb8,
+            )
+            .map_err(|source| Error::Png { width, height, source })?;
+        Ok(bytes)
+    }
+
+    /// Writes a PNG file, atomically.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        atomic::write_bytes(path.as_ref(), &self.png()?)
+    }
+}
+
+/// The filters `(K, C, h, w)` side by side, in reading order in a grid about as wide as high, with
+/// white gaps, magnified by a whole number.
+///
+/// Three channels are shown as red, green and blue; any other number by their mean, in grey. Each
+/// filter has its own scale: 0 is mid-grey, its largest |weight| is black or white.
+///
+/// # Errors
+/// When `weight` has not four axes, or one of them is empty.
+pub fn filter_grid(weight: &Tensor) -> Result<Picture> {
+    let (filters, channels, height, width) = weight.dims4()?;
+    if weight.elem_count() == 0 {
+        return Err(Error::Argument(format!(
+            "filters of shape {:?} cannot be drawn: an axis is empty",
+            weight.dims()
+        )));
+    }
+    let weight = weight.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let weight = if channels == 3 { weight } else { weight.mean_keepdim(1)? };
+    // (K, h, w, 1 or 3): the colours of a pixel lie together.
+    let values = weight.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
+    let colours = if channels == 3 { 3 } else { 1 };
+
+    let columns = (1..).find(|n| n * n >= filters).unwrap_or(1);
+    let rows = filters.div_ceil(columns);
+    let mut grid = Picture::new(columns * (width + 1) + 1, rows * (height + 1) + 1, GAP);
+    for (index, filter) in values.chunks_exact(height * width * colours).enumerate() {
+        let (left, top) = (index % columns * (width + 1) + 1, index / columns * (height + 1) + 1);
+        let largest = filter.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 { 0.5 / largest } else { 0.0 };
+        let shade = |value: &f32| ((0.5 + value * scale) * 255.0).round() as u8;
+        for (index, pixel) in filter.chunks_exact(colours).enumerate() {
+            let colour = match pixel {
+                [red, green, blue] => [shade(red), shade(green), shade(blue)],
+                grey => [shade(&grey[0]); 3],
+            };
+            grid.set(left + index % width, top + index / width, colour);
+        }
+    }
+    let factor = PLEASANT_SIZE.div_ceil(grid.width.max(grid.height));
+    Ok(grid.magnified(factor))
+}

@@ -1,0 +1,147 @@
+//! Progress of a loop over images.
+
+use std::io::{IsTerminal, Stderr, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+/// Shows how far a loop is, at which speed, for how long still, and a free message.
+///
+/// On a terminal this is a bar; elsewhere (a log file) a plain line at most every two seconds and
+/// one at the end; nothing at all when quiet. All goes to stderr.
+#[derive(Debug)]
+pub struct Progress(Display);
+
+#[derive(Debug)]
+enum Display {
+    Quiet,
+    Bar(ProgressBar),
+    Lines(Lines<Stderr>),
+}
+
+impl Progress {
+    /// Starts at 0 of `total` images.
+    pub fn new(total: u64, label: &str, quiet: bool) -> Self {
+        Self(if quiet {
+            Display::Quiet
+        } else if std::io::stderr().is_terminal() {
+            Display::Bar(bar(total, label))
+        } else {
+            Display::Lines(Lines::new(std::io::stderr(), total, label, Instant::now()))
+        })
+    }
+
+    /// Moves on by `images`.
+    pub fn advance(&mut self, images: u64) {
+        match &mut self.0 {
+            Display::Quiet => {}
+            Display::Bar(bar) => bar.inc(images),
+            Display::Lines(lines) => lines.advance(images, Instant::now()),
+        }
+    }
+
+    /// Sets the text shown behind the numbers.
+    pub fn message(&mut self, text: impl Into<String>) {
+        match &mut self.0 {
+            Display::Quiet => {}
+            Display::Bar(bar) => bar.set_message(text.into()),
+            Display::Lines(lines) => lines.message = text.into(),
+        }
+    }
+
+    /// Ends the display; its last state stays visible.
+    pub fn finish(self) {
+        match self.0 {
+            Display::Quiet => {}
+            Display::Bar(bar) => bar.abandon(),
+            Display::Lines(mut lines) => lines.print(Instant::now()),
+        }
+    }
+}
+
+fn bar(total: u64, label: &str) -> ProgressBar {
+    let style = ProgressStyle::default_bar()
+        .template("{prefix} [{bar:30}] {pos}/{len} {speed} ETA {eta} {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("speed", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.0} images/s", state.per_sec());
+        })
+        .progress_chars("=> ");
+    ProgressBar::new(total).with_style(style).with_prefix(label.to_string())
+}
+
+const BETWEEN_LINES: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Lines<W> {
+    out: W,
+    total: u64,
+    label: String,
+    message: String,
+    done: u64,
+    started: Instant,
+    printed: Instant,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W, total: u64, label: &str, now: Instant) -> Self {
+        let (label, message) = (label.to_string(), String::new());
+        Self { out, total, label, message, done: 0, started: now, printed: now }
+    }
+
+    fn advance(&mut self, images: u64, now: Instant) {
+        self.done += images;
+        if now - self.printed >= BETWEEN_LINES {
+            self.print(now);
+        }
+    }
+
+    fn print(&mut self, now: Instant) {
+        self.printed = now;
+        let seconds = (now - self.started).as_secs_f64();
+        let speed = if seconds > 0.0 { self.done as f64 / seconds } else { 0.0 };
+        let left = self.total.saturating_sub(self.done) as f64;
+        let mut line = format!("{}: {}/{} images", self.label, self.done, self.total);
+        if self.done > 0 && speed > 0.0 {
+            line += &format!(", {speed:.0} images/s, ETA {:.0} s", left / speed);
+        }
+        if !self.message.is_empty() {
+            line += &format!(", {}", self.message);
+        }
+        // A closed stderr must not stop the training.
+        let _ = writeln!(self.out, "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_every_two_seconds_and_one_at_the_end() {
+        let start = Instant::now();
+        let after = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        let mut lines = Lines::new(Vec::new(), 1000, "layer 0", start);
+        lines.advance(100, after(1.0));
+        lines.message = "radius 4.5".to_string();
+        lines.advance(100, after(2.0));
+        lines.advance(300, after(3.9));
+        lines.advance(400, after(4.0));
+        lines.advance(100, after(5.0));
+        lines.print(after(5.0));
+        // 200 images in 2 s are 100 images/s, so 800 more take 8 s; and so on.
+        assert_eq!(
+            String::from_utf8(lines.out).unwrap(),
+            "layer 0: 200/1000 images, 100 images/s, ETA 8 s, radius 4.5\n\
+             layer 0: 900/1000 images, 225 images/s, ETA 0 s, radius 4.5\n\
+             layer 0: 1000/1000 images, 200 images/s, ETA 0 s, radius 4.5\n"
+        );
+    }
+
+    #[test]
+    fn all_of_the_bar_s_template_is_known() {
+        let style = ProgressStyle::default_bar().template("{bar:30} {pos}/{len} {eta} {wide_msg}");
+        assert!(style.is_ok());
+        Progress(Display::Bar(bar(10, "layer 0"))).finish();
+    }
+}

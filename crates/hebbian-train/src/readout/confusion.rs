@@ -1,0 +1,61 @@
+//! Which classes are taken for which.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How often samples of each class were taken for each class.
+///
+/// ```
+/// use hebbian_train::ConfusionMatrix;
+/// let matrix = ConfusionMatrix::new(&[0, 0, 1, 1], &[0, 1, 1, 1], 2)?;
+/// assert_eq!(matrix.counts, [[1, 1], [0, 2]]);
+/// assert_eq!(matrix.accuracy(), 0.75);
+/// assert_eq!(matrix.recall(), [0.5, 1.0]);
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfusionMatrix {
+    /// `counts[label][predicted]`.
+    pub counts: Vec<Vec<u64>>,
+}
+
+impl ConfusionMatrix {
+    /// Counts pairs of label and prediction.
+    ///
+    /// # Errors
+    /// When there are not as many of both, or one is not below `classes`.
+    pub fn new(labels: &[u32], predicted: &[u32], classes: usize) -> Result<Self> {
+        if labels.len() != predicted.len() {
+            return Err(Error::Argument(format!(
+                "{} labels and {} predictions: expected as many of both",
+                labels.len(),
+                predicted.len()
+            )));
+        }
+        let mut counts = vec![vec![0; classes]; classes];
+        for (&label, &predicted) in labels.iter().zip(predicted) {
+            let count =
+                counts.get_mut(label as usize).and_then(|row| row.get_mut(predicted as usize));
+            *count.ok_or_else(|| {
+                Error::Argument(format!(
+                    "label {label} or prediction {predicted} is not below the number of classes, \
+                     {classes}"
+                ))
+            })? += 1;
+        }
+        Ok(Self { counts })
+    }
+
+    /// The share of samples taken for what they are; NaN without samples.
+    pub fn accuracy(&self) -> f64 {
+        let correct: u64 = self.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+        correct as f64 / self.counts.iter().flatten().sum::<u64>() as f64
+    }
+
+    /// The same within each class; NaN for a class without samples.
+    pub fn recall(&self) -> Vec<f64> {
+        let rows = self.counts.iter().enumerate();
+        rows.map(|(class, row)| row[class] as f64 / row.iter().sum::<u64>() as f64).collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! The linear softmax head.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::adam::Adam;
+use super::dropout::Dropout;
+use super::{Readout, check_labels, one_hot};
+use crate::{Error, Result};
+
+/// How a [`LinearHead`] is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearHeadConfig {
+    /// How often each sample is seen; sets the learning-rate schedule too. Default 50.
+    pub epochs: usize,
+    /// Samples per step; the last step of an epoch takes what is left. Default 64.
+    pub batch_size: usize,
+    /// Adam's rate before the first halving. Default 0.001.
+    pub learning_rate: f64,
+    /// The probability that a feature is dropped in training. Default 0.5.
+    pub dropout: f64,
+}
+
+impl Default for LinearHeadConfig {
+    fn default() -> Self {
+        Self { epochs: 50, batch_size: 64, learning_rate: 1e-3, dropout: 0.5 }
+    }
+}
+
+/// After how many of `epochs` the learning rate is halved (Journé et al. 2023, released code):
+/// ⌊E·{0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9}⌋ for E ≥ 50, ⌊E·{0.5, 0.75}⌋ for 20 ≤ E < 50, else never.
+///
+/// ```
+/// assert_eq!(hebbian_train::halvings(50), [10, 17, 25, 30, 35, 40, 45]);
+/// ```
+pub fn halvings(epochs: usize) -> Vec<usize> {
+    let percent: &[usize] = match epochs {
+        50.. => &[20, 35, 50, 60, 70, 80, 90],
+        20.. => &[50, 75],
+        _ => &[],
+    };
+    percent.iter().map(|percent| epochs * percent / 100).collect()
+}
+
+/// What an epoch of training measured, dropout included.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EpochStats {
+    /// Which epoch, from 1.
+    pub epoch: usize,
+    /// Mean cross-entropy per sample, in nats.
+    pub loss: f64,
+    /// Share of samples classified correctly, 0 to 1.
+    pub accuracy: f64,
+    /// The rate in use.
+    pub learning_rate: f64,
+}
+
+/// A linear layer with bias, softmax and mean cross-entropy, trained by Adam with dropout on its
+/// input and a rate that is [halved](halvings) now and then.
+///
+/// With x̃ the batch of B features after dropout and p = softmax(x̃·Wᵀ + b), the gradients are
+/// g = (p − onehot)/B, ∂W = gᵀ·x̃, ∂b = Σ g; computing them so spares the gradient of the input.
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// use candle_hebbian::Rng;
+/// use hebbian_train::{LinearHead, LinearHeadConfig, Readout};
+///
+/// let features = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?;
+/// let config = LinearHeadConfig { epochs: 200, dropout: 0.0, ..Default::default() };
+/// let mut rng = Rng::new(0).stream("head");
+/// let mut head = LinearHead::new(config, 2, 2, DType::F32, &Device::Cpu, &mut rng)?;
+/// for _ in 0..200 {
+///     head.train_epoch(&features, &[0, 1], &mut rng)?;
+/// }
+/// assert_eq!(head.accuracy(&features, &[0, 1])?, 1.0);
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LinearHead {
+    config: LinearHeadConfig,
+    dropout: Dropout,
+    halvings: Vec<usize>,
+    weight: Tensor,
+    bias: Tensor,
+    adam_weight: Adam,
+    adam_bias: Adam,
+    epoch: usize,
+}
+
+impl LinearHead {
+    /// A head with weights and biases from U(±1/√F), F = `features`.
+    pub fn new(
+        config: LinearHeadConfig,
+        features: usize,
+        classes: usize,
+        dtype: DType,
+        device: &Device,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        let bound = 1.0 / (features as f64).sqrt();
+        let weight = rng.uniform(-bound, bound, (classes, features), dtype, device)?;
+        let bias = rng.uniform(-bound, bound, classes, dtype, device)?;
+        Self::from_tensors(config, weight, bias)
+    }
+
+    /// A head with the given weight `(classes, F)` and bias `(classes,)`, before its first epoch.
+    pub fn from_tensors(config: LinearHeadConfig, weight: Tensor, bias: Tensor) -> Result<Self> {
+        let (classes, features) = weight.dims2()?;
+        if bias.dims() != [classes] || classes == 0 || features == 0 {
+            return Err(Error::Argument(format!(
+                "a linear head cannot have weight {:?} and bias {:?}: expected (classes, F) and \
+                 (classes,), none of them 0",
+                weight.dims(),
+                bias.dims()
+            )));
+        }
+        if config.batch_size == 0 {
+            return Err(Error::Argument("the head's batch_size is 0, expected 1 or more".into()));
+        }
+        Ok(Self {
+            dropout: Dropout::new(config.dropout)?,
+            halvings: halvings(config.epochs),
+            adam_weight: Adam::new(&weight)?,
+            adam_bias: Adam::new(&bias)?,
+            config,
+            weight,
+            bias,
+            epoch: 0,
+        })
+    }
+
+    /// `head.weight` and `head.bias`, for a checkpoint.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        vec![
+            ("head.weight".to_string(), self.weight.clone()),
+            ("head.bias".to_string(), self.bias.clone()),
+        ]
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &LinearHeadConfig {
+        &self.config
+    }
+
+    /// The rate of the next epoch.
+    pub fn learning_rate(&self) -> f64 {
+        let passed = self.halvings.iter().filter(|&&after| after <= self.epoch).count();
+        self.config.learning_rate * 0.5f64.powi(passed as i32)
+    }
+
+    /// Trains on each row of `features` `(N, F)` once, in random order.
+    ///
+    /// Shuffling and dropout draw from `rng`. Features may differ from epoch to epoch (augmented
+    /// images, say).
+    ///
+    /// # Errors
+    /// When features, labels and weights do not fit, or the loss is no longer finite.
+    pub fn train_epoch(
+        &mut self,
+        features: &Tensor,
+        labels: &[u32],
+        rng: &mut Rng,
+    ) -> Result<EpochStats> {
+        let (count, _) = check_labels(features, labels, self.weight.dim(0)?)?;
+        let features = features.detach().contiguous()?;
+        let order: Vec<u32> = rng.permutation(count).into_iter().map(|row| row as u32).collect();
+        let learning_rate = self.learning_rate();
+        // Read back once at the end: on a GPU each reading would wait for the step.
+        let mut measured = Vec::with_capacity(count.div_ceil(self.config.batch_size));
+        for rows in order.chunks(self.config.batch_size) {
+            let x = self.dropout.rows(&features, rows, rng)?;
+            let labels: Vec<u32> = rows.iter().map(|&row| labels[row as usize]).collect();
+            measured.push(self.step(&x, &labels, learning_rate)?);
+        }
+        self.epoch += 1;
+        let measured = Tensor::stack(&measured, 0)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let mean = |column: usize| {
+            measured.iter().map(|sums| f64::from(sums[column])).sum::<f64>() / count as f64
+        };
+        let stats =
+            EpochStats { epoch: self.epoch, loss: mean(0), accuracy: mean(1), learning_rate };
+        if !stats.loss.is_finite() {
+            crate::check_finite("head.weight", self.epoch as u64, &self.weight)?;
+            return Err(Error::Argument(format!(
+                "the head's loss is {} in epoch {}: check that the features are finite",
+                stats.loss, self.epoch
+            )));
+        }
+        Ok(stats)
+    }
+
+    /// One step of Adam. Returns, on the device, the batch's summed loss and correct answers.
+    fn step(&mut self, x: &Tensor, labels: &[u32], learning_rate: f64) -> Result<Tensor> {
+        let (classes, batch) = (self.weight.dim(0)?, labels.len());
+        let log_p = candle_nn::ops::log_softmax(&self.logits(x)?, 1)?;
+        let target = one_hot(labels, classes, x.dtype(), x.device())?;
+        let loss = (&log_p * &target)?.sum_all()?.neg()?;
+        let label = Tensor::from_slice(labels, batch, x.device())?;
+        let correct = log_p.argmax(1)?.eq(&label)?.to_dtype(x.dtype())?.sum_all()?;
+
+        let g = ((log_p.exp()? - target)? / batch as f64)?;
+        let weight = g.t()?.matmul(x)?;
+        self.weight = self.adam_weight.step(&self.weight, &weight, learning_rate)?;
+        self.bias = self.adam_bias.step(&self.bias, &g.sum(0)?, learning_rate)?;
+        Ok(Tensor::stack(&[loss, correct], 0)?)
+    }
+
+    /// `features·Wᵀ + b`: `(N, classes)`, without dropout.
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
+    }
+}
+
+impl Readout for LinearHead {
+    fn predict(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(self.logits(&features.detach())?.argmax(1)?)
+    }
+}

@@ -1,0 +1,50 @@
+//! Nearest class mean.
+
+use candle::Tensor;
+
+use super::{Readout, check_labels, one_hot};
+use crate::Result;
+
+/// Gives each sample the class whose mean training feature is nearest, in plain Euclidean distance
+/// on the features as they are.
+///
+/// With μ_c the mean of class c, argmin_c ‖x − μ_c‖² = argmax_c (x·μ_c − ½‖μ_c‖²), one matrix
+/// product. A class without training samples is never predicted; of equally near classes the first
+/// is.
+#[derive(Debug, Clone)]
+pub struct NearestClassMean {
+    means: Tensor,
+    bias: Tensor,
+}
+
+impl NearestClassMean {
+    /// Takes the means of `features` `(N, F)` by label.
+    pub fn fit(features: &Tensor, labels: &[u32], classes: usize) -> Result<Self> {
+        check_labels(features, labels, classes)?;
+        let mut counts = vec![0f32; classes];
+        labels.iter().for_each(|&label| counts[label as usize] += 1.0);
+        let (device, dtype) = (features.device(), features.dtype());
+        let sums = one_hot(labels, classes, dtype, device)?.t()?.matmul(features)?;
+        let divisors: Vec<f32> = counts.iter().map(|count| count.max(1.0)).collect();
+        let divisors = Tensor::from_vec(divisors, (classes, 1), device)?.to_dtype(dtype)?;
+        let means = sums.broadcast_div(&divisors)?;
+
+        let absent: Vec<f32> =
+            counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::NEG_INFINITY }).collect();
+        let absent = Tensor::from_vec(absent, classes, device)?.to_dtype(dtype)?;
+        let bias = ((means.sqr()?.sum(1)? * -0.5)? + absent)?;
+        Ok(Self { means, bias })
+    }
+
+    /// The class means `(classes, F)`; 0 for a class without samples.
+    pub fn means(&self) -> &Tensor {
+        &self.means
+    }
+}
+
+impl Readout for NearestClassMean {
+    fn predict(&self, features: &Tensor) -> Result<Tensor> {
+        let scores = features.matmul(&self.means.t()?)?.broadcast_add(&self.bias)?;
+        Ok(scores.argmax(1)?)
+    }
+}

@@ -1,0 +1,146 @@
+//! The folder of a run.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::{Error, EventFile, Picture, Result, Results, atomic};
+
+const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.jsonl";
+const RESULTS: &str = "results.json";
+const MODEL: &str = "model.safetensors";
+const STATE: &str = "state.safetensors";
+
+/// A folder with all that a run leaves behind.
+///
+/// | file | content |
+/// |---|---|
+/// | `config.json` | the fully resolved configuration |
+/// | `metrics.jsonl` | one line per log step: `step`, `seconds` since the start, and the values |
+/// | `events.out.tfevents.*` | the same for TensorBoard, with the pictures |
+/// | `results.json` | the final figures; there only once the run is complete |
+/// | `model.safetensors`, `state.safetensors` | what the recipe saves at [`model`](Self::model) and [`state`](Self::state) |
+/// | `*.png` | pictures |
+#[derive(Debug)]
+pub struct RunFolder {
+    folder: PathBuf,
+    metrics: File,
+    events: EventFile,
+    started: Instant,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    step: u64,
+    seconds: f64,
+    #[serde(flatten)]
+    values: BTreeMap<&'a str, f64>,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run, with all folders above it, and opens its logs.
+    ///
+    /// An earlier run in the folder makes way: its configuration, metrics, events, results and
+    /// checkpoints are removed, so that no file of it can pass for the new run's. Read a checkpoint
+    /// to start from before this call. Other files stay.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written to, or holds a file that a run would remove but
+    /// that no run wrote (a downloaded model, say).
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = path.as_ref();
+        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+        let own = [CONFIG, RESULTS, MODEL, STATE];
+        if !folder.join(METRICS).exists()
+            && let Some(file) = own.into_iter().find(|file| folder.join(file).exists())
+        {
+            return Err(Error::NotARunFolder { folder: folder.to_path_buf(), file });
+        }
+        // First, because it also finds out whether the folder can be written to.
+        let metrics = open(&folder.join(METRICS), OpenOptions::new().write(true).truncate(true))?;
+        for file in own {
+            let file = folder.join(file);
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &file)(error));
+                }
+                _ => {}
+            }
+        }
+        EventFile::remove_all(folder)?;
+        Self::with_metrics(folder, metrics)
+    }
+
+    /// Opens the folder of an interrupted run to go on with it: metrics and events are appended.
+    ///
+    /// # Errors
+    /// When it cannot be read or written to.
+    pub fn resume(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = path.as_ref();
+        let metrics = open(&folder.join(METRICS), OpenOptions::new().append(true))?;
+        Self::with_metrics(folder, metrics)
+    }
+
+    fn with_metrics(folder: &Path, metrics: File) -> Result<Self> {
+        let events = EventFile::create(folder)?;
+        Ok(Self { folder: folder.to_path_buf(), metrics, events, started: Instant::now() })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the trained model belongs.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join(MODEL)
+    }
+
+    /// Where all that resuming needs belongs.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join(STATE)
+    }
+
+    /// Seconds since the folder was opened.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Writes `config.json`.
+    pub fn write_config(&self, config: &impl Serialize) -> Result<()> {
+        atomic::write_json(&self.folder.join(CONFIG), config)
+    }
+
+    /// Logs the named values of one step, to disk at once. A NaN becomes `null` in the metrics.
+    pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        let path = self.folder.join(METRICS);
+        let seconds = self.seconds();
+        let line = Line { step, seconds, values: values.iter().copied().collect() };
+        let mut line = serde_json::to_vec(&line)
+            .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
+        line.push(b'\n');
+        self.metrics.write_all(&line).map_err(Error::io("write", &path))?;
+        self.events.scalars(step, values)
+    }
+
+    /// Saves a picture as `NAME.png` (replacing the one of an earlier step) and shows it in
+    /// TensorBoard at that step.
+    pub fn picture(&mut self, name: &str, step: u64, picture: &Picture) -> Result<()> {
+        picture.save_png(self.folder.join(format!("{name}.png")))?;
+        self.events.picture(step, name, picture)
+    }
+
+    /// Writes `results.json`: the run is complete.
+    pub fn finish(&self, results: &Results) -> Result<()> {
+        atomic::write_json(&self.folder.join(RESULTS), results)
+    }
+}
+
+fn open(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    options.create(true).open(path).map_err(Error::io("write", path))
+}

@@ -1,0 +1,161 @@
+//! Checkpoints, through real files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle::{DType, Device, Tensor};
+use hebbian_train::{Checkpoint, save_checkpoint};
+
+fn metadata() -> BTreeMap<String, String> {
+    let keys = ["method", "preset", "version", "seed", "epoch", "dataset"];
+    keys.into_iter().map(|key| (key.to_string(), format!("the \"{key}\""))).collect()
+}
+
+fn tensors() -> Vec<(String, Tensor)> {
+    let cpu = &Device::Cpu;
+    let weight = Tensor::arange(0f32, 6., cpu).unwrap().reshape((2, 3)).unwrap();
+    vec![
+        ("mask".to_string(), Tensor::new(&[1u8, 0, 1], cpu).unwrap()),
+        ("layers.0.weight".to_string(), weight.t().unwrap()),
+        ("head.weight".to_string(), weight.narrow(1, 1, 2).unwrap()),
+        ("half".to_string(), weight.to_dtype(DType::BF16).unwrap()),
+        ("scalar".to_string(), Tensor::new(0.1f64, cpu).unwrap()),
+        ("empty".to_string(), Tensor::zeros((0, 4), DType::F32, cpu).unwrap()),
+    ]
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+    assert_eq!(names(folder.path()), ["model.safetensors"]);
+
+    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    let mut expected = metadata();
+    expected.insert("format".to_string(), "pt".to_string());
+    assert_eq!(checkpoint.metadata, expected);
+
+    // Views of other strides arrive as what they show.
+    let weight = checkpoint.take("layers.0.weight", (3, 2), DType::F32).unwrap();
+    assert_eq!(weight.to_vec2::<f32>().unwrap(), [[0., 3.], [1., 4.], [2., 5.]]);
+    let head = checkpoint.take("head.weight", (2, 2), DType::F64).unwrap();
+    assert_eq!(head.to_vec2::<f64>().unwrap(), [[1., 2.], [4., 5.]]);
+    let mask = checkpoint.take("mask", 3, DType::U8).unwrap();
+    assert_eq!(mask.to_vec1::<u8>().unwrap(), [1, 0, 1]);
+    let scalar = checkpoint.take("scalar", (), DType::F64).unwrap();
+    assert_eq!(scalar.to_scalar::<f64>().unwrap(), 0.1);
+    assert_eq!(checkpoint.tensors.keys().collect::<Vec<_>>(), ["empty", "half"]);
+}
+
+#[test]
+fn the_bytes_are_those_of_the_format() {
+    // Format: u64 length of the header, the header, the data from offset 0 without gaps.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let weight = Tensor::new(&[1f32, -2.], &Device::Cpu).unwrap();
+    save_checkpoint(&path, &[("w".to_string(), weight)], &BTreeMap::new()).unwrap();
+    let header =
+        br#"{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let length = header.len().next_multiple_of(8);
+    let mut expected = (length as u64).to_le_bytes().to_vec();
+    expected.extend(header);
+    expected.resize(8 + length, b' ');
+    expected.extend([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
+    assert_eq!(std::fs::read(&path).unwrap(), expected);
+}
+
+#[test]
+fn equal_input_gives_equal_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = |name: &str| {
+        let path = folder.path().join(name);
+        save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    let first = save("first");
+    (0..20).for_each(|_| assert_eq!(save("again"), first));
+}
+
+#[test]
+fn nothing_but_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty");
+    save_checkpoint(&path, &[], &BTreeMap::new()).unwrap();
+    let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    assert!(checkpoint.tensors.is_empty());
+    assert_eq!(checkpoint.metadata["format"], "pt");
+}
+
+#[test]
+fn a_wrong_name_or_shape_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+
+    let error = checkpoint.take("layers.1.weight", 1, DType::F32).unwrap_err().to_string();
+    for part in ["model.safetensors", "layers.1.weight", "head.weight, layers.0.weight, mask"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = checkpoint.take("head.weight", (10, 5), DType::F32).unwrap_err().to_string();
+    for part in ["model.safetensors", "head.weight", "[2, 2]", "[10, 5]"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let load = || Checkpoint::load(&path, &Device::Cpu).unwrap_err().to_string();
+    assert!(load().contains("cannot read"), "{}", load());
+
+    save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for length in [0, 4, 8, 20, header, header + 1, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(load().contains("not a complete safetensors file"), "{length}: {}", load());
+    }
+    std::fs::write(&path, "<html>404: no such file, but here is a page</html>").unwrap();
+    assert!(load().contains("not a complete safetensors file"), "{}", load());
+}
+
+#[test]
+fn a_failure_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = [tensors(), tensors()].concat();
+    let error = save_checkpoint(folder.path().join("a"), &twice, &metadata()).unwrap_err();
+    assert!(error.to_string().contains("\"mask\" is reserved or used twice"), "{error}");
+
+    // A folder that is in fact a file, and a target that cannot be replaced.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = save_checkpoint(file.join("a"), &tensors(), &metadata()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write"), "{error}");
+    let target = folder.path().join("target");
+    std::fs::create_dir(&target).unwrap();
+    let error = save_checkpoint(&target, &tensors(), &metadata()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write"), "{error}");
+    let mut left = names(folder.path());
+    left.sort();
+    assert_eq!(left, ["file", "target"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_can_be_read_by_others_as_any_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode =
+        |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+    std::fs::write(folder.path().join("plain"), "").unwrap();
+    save_checkpoint(folder.path().join("model"), &tensors(), &metadata()).unwrap();
+    assert_eq!(mode("model"), mode("plain"));
+}

@@ -1,0 +1,189 @@
+//! The linear head against autograd, a scalar Adam and the recipe's numbers.
+
+use candle::{DType, Device, Tensor, Var};
+use candle_hebbian::Rng;
+use hebbian_train::{LinearHead, LinearHeadConfig, Readout, halvings};
+
+fn config(batch_size: usize, learning_rate: f64, dropout: f64) -> LinearHeadConfig {
+    LinearHeadConfig { epochs: 10, batch_size, learning_rate, dropout }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn schedule_of_the_released_code() {
+    assert_eq!(halvings(50), [10, 17, 25, 30, 35, 40, 45]);
+    assert_eq!(halvings(100), [20, 35, 50, 60, 70, 80, 90]);
+    assert_eq!(halvings(200), [40, 70, 100, 120, 140, 160, 180]);
+    assert_eq!(halvings(49), [24, 36]);
+    assert_eq!(halvings(20), [10, 15]);
+    assert!(halvings(19).is_empty());
+
+    let features = Tensor::new(&[[1f32]], &Device::Cpu).unwrap();
+    let mut rng = Rng::new(0);
+    let config = LinearHeadConfig::default();
+    let mut head = LinearHead::new(config, 1, 2, DType::F32, &Device::Cpu, &mut rng).unwrap();
+    let rates: Vec<f64> = (0..50)
+        .map(|_| head.train_epoch(&features, &[0], &mut rng).unwrap().learning_rate)
+        .collect();
+    // Epochs count from 1: the tenth still has the full rate, the eleventh half of it.
+    assert_eq!((rates[9], rates[10], rates[16], rates[17]), (1e-3, 5e-4, 5e-4, 2.5e-4));
+    assert_eq!((rates[44], rates[45], rates[49]), (1.5625e-5, 7.8125e-6, 7.8125e-6));
+}
+
+#[test]
+fn initial_weights_fill_their_range() {
+    let mut rng = Rng::new(1);
+    let head =
+        LinearHead::new(Default::default(), 400, 50, DType::F32, &Device::Cpu, &mut rng).unwrap();
+    let tensors = head.tensors();
+    assert_eq!((tensors[0].0.as_str(), tensors[0].1.dims()), ("head.weight", &[50, 400][..]));
+    assert_eq!((tensors[1].0.as_str(), tensors[1].1.dims()), ("head.bias", &[50][..]));
+    // U(±1/20): 20,000 draws come within a thousandth of the ends, and have a standard deviation of
+    // 0.05/√3.
+    let weight = flat(&tensors[0].1);
+    let largest = weight.iter().fold(0f64, |largest, w| largest.max(w.abs()));
+    assert!(largest <= 0.05 && largest > 0.04995, "{largest}");
+    let variance = weight.iter().map(|w| w * w).sum::<f64>() / weight.len() as f64;
+    assert!((variance.sqrt() - 0.05 / 3f64.sqrt()).abs() < 3e-4);
+    assert!(flat(&tensors[1].1).iter().all(|b| b.abs() <= 0.05));
+}
+
+/// Three steps on the whole set: gradients by autograd, Adam entry by entry.
+#[test]
+fn steps_equal_autograd_and_a_scalar_adam() {
+    let cpu = &Device::Cpu;
+    let (n, f, classes) = (7, 5, 3);
+    let mut rng = Rng::new(2);
+    let x = rng.normal(0.5, 2.0, (n, f), DType::F64, cpu).unwrap();
+    let labels = [0u32, 1, 2, 2, 1, 0, 2];
+    let weight = rng.normal(0.0, 0.3, (classes, f), DType::F64, cpu).unwrap();
+    let bias = rng.normal(0.0, 0.3, classes, DType::F64, cpu).unwrap();
+
+    let mut head =
+        LinearHead::from_tensors(config(64, 0.01, 0.0), weight.clone(), bias.clone()).unwrap();
+    let (w, b) = (Var::from_tensor(&weight).unwrap(), Var::from_tensor(&bias).unwrap());
+    let target = Tensor::new(&labels, cpu).unwrap();
+    let mut state = vec![(0f64, 0f64); classes * f + classes];
+    for t in 1..=3 {
+        let logits = x.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap();
+        let loss = candle_nn::loss::cross_entropy(&logits, &target).unwrap();
+        let stats = head.train_epoch(&x, &labels, &mut rng).unwrap();
+        assert!((stats.loss - loss.to_scalar::<f64>().unwrap()).abs() < 1e-6);
+
+        let gradients = loss.backward().unwrap();
+        let mut values = [flat(&w), flat(&b)].concat();
+        let gradient =
+            [flat(gradients.get(&w).unwrap()), flat(gradients.get(&b).unwrap())].concat();
+        for ((value, g), (m, v)) in values.iter_mut().zip(gradient).zip(&mut state) {
+            *m = 0.9 * *m + 0.1 * g;
+            *v = 0.999 * *v + 0.001 * g * g;
+            let m_hat = *m / (1.0 - 0.9f64.powi(t));
+            let v_hat = *v / (1.0 - 0.999f64.powi(t));
+            *value -= 0.01 * m_hat / (v_hat.sqrt() + 1e-8);
+        }
+        w.set(&Tensor::from_slice(&values[..classes * f], (classes, f), cpu).unwrap()).unwrap();
+        b.set(&Tensor::from_slice(&values[classes * f..], classes, cpu).unwrap()).unwrap();
+
+        let tensors = head.tensors();
+        let found = [flat(&tensors[0].1), flat(&tensors[1].1)].concat();
+        for (found, expected) in found.iter().zip(&values) {
+            assert!((found - expected).abs() < 1e-12, "step {t}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn loss_and_accuracy_are_per_sample_with_a_short_last_batch() {
+    // Without learning: logits (x, 0), loss ln(1 + e^-x) for class 0 and ln(1 + e^x) for class 1.
+    let cpu = &Device::Cpu;
+    let weight = Tensor::new(&[[1f64], [0.]], cpu).unwrap();
+    let bias = Tensor::zeros(2, DType::F64, cpu).unwrap();
+    let mut head = LinearHead::from_tensors(config(2, 0.0, 0.0), weight, bias).unwrap();
+    let x = Tensor::new(&[[1f64], [-2.], [3.], [-4.], [30.]], cpu).unwrap();
+    let labels = [0, 1, 1, 0, 1];
+    let stats = head.train_epoch(&x, &labels, &mut Rng::new(0)).unwrap();
+    let loss = |x: f64| (1.0 + x.exp()).ln();
+    let expected = (loss(-1.) + loss(-2.) + loss(3.) + loss(4.) + loss(30.)) / 5.0;
+    assert!((stats.loss - expected).abs() < 1e-6, "{} {expected}", stats.loss);
+    assert_eq!((stats.epoch, stats.accuracy), (1, 0.4));
+    assert_eq!(head.accuracy(&x, &labels).unwrap(), 0.4);
+    assert_eq!(head.predict(&x).unwrap().to_vec1::<u32>().unwrap(), [0, 1, 0, 1, 0]);
+}
+
+/// Ten classes in sixty dimensions, each around its own axis.
+fn separable(n: usize, device: &Device) -> (Tensor, Vec<u32>) {
+    let labels: Vec<u32> = (0..n).map(|i| (i % 10) as u32).collect();
+    let centres: Vec<f32> = labels
+        .iter()
+        .flat_map(|&label| (0..60).map(move |f| if f % 10 == label { 3.0 } else { 0.0 }))
+        .collect();
+    let noise = Rng::new(3).normal(0.0, 0.5, (n, 60), DType::F32, device).unwrap();
+    ((Tensor::from_vec(centres, (n, 60), device).unwrap() + noise).unwrap(), labels)
+}
+
+fn train(device: &Device, seed: u64, epochs: usize) -> (LinearHead, f64) {
+    let (features, labels) = separable(500, device);
+    let mut rng = Rng::new(seed).stream("head");
+    let mut head =
+        LinearHead::new(config(64, 1e-2, 0.5), 60, 10, DType::F32, device, &mut rng).unwrap();
+    for _ in 0..epochs {
+        head.train_epoch(&features, &labels, &mut rng).unwrap();
+    }
+    let accuracy = head.accuracy(&features, &labels).unwrap();
+    (head, accuracy)
+}
+
+#[test]
+fn a_separable_problem_is_solved() {
+    assert_eq!(train(&Device::Cpu, 4, 20).1, 1.0);
+}
+
+#[test]
+fn the_seed_decides_every_bit() {
+    let weights = |seed| flat(&train(&Device::Cpu, seed, 2).0.tensors()[0].1);
+    assert_eq!(weights(5), weights(5));
+    assert_ne!(weights(5), weights(6));
+}
+
+#[test]
+fn a_head_comes_back_from_its_tensors() {
+    let (head, accuracy) = train(&Device::Cpu, 7, 3);
+    let tensors = head.tensors();
+    let [weight, bias] = [&tensors[0].1, &tensors[1].1].map(Clone::clone);
+    let again = LinearHead::from_tensors(head.config().clone(), weight, bias).unwrap();
+    let (features, labels) = separable(500, &Device::Cpu);
+    assert_eq!(again.accuracy(&features, &labels).unwrap(), accuracy);
+    assert_eq!(flat(&again.logits(&features).unwrap()), flat(&head.logits(&features).unwrap()));
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let cpu = &Device::Cpu;
+    let rng = &mut Rng::new(0);
+    let x = Tensor::zeros((3, 4), DType::F32, cpu).unwrap();
+    let mut head = LinearHead::new(config(2, 1e-3, 0.5), 4, 2, DType::F32, cpu, rng).unwrap();
+    let error = head.train_epoch(&x, &[0, 1], rng).unwrap_err().to_string();
+    assert!(error.contains("2 labels") && error.contains("[3, 4]"), "{error}");
+    let error = head.train_epoch(&x, &[0, 1, 2], rng).unwrap_err().to_string();
+    assert!(error.contains("label 2 is not below the number of classes, 2"), "{error}");
+    let wide = Tensor::zeros((3, 5), DType::F32, cpu).unwrap();
+    assert!(head.train_epoch(&wide, &[0, 1, 1], rng).is_err());
+    assert!(head.accuracy(&x, &[]).is_err());
+    for dropout in [-0.1, 1.0, f64::NAN] {
+        assert!(LinearHead::new(config(2, 1e-3, dropout), 4, 2, DType::F32, cpu, rng).is_err());
+    }
+    assert!(LinearHead::new(config(0, 1e-3, 0.5), 4, 2, DType::F32, cpu, rng).is_err());
+    let bad = Tensor::full(f32::NAN, (3, 4), cpu).unwrap();
+    let error = head.train_epoch(&bad, &[0, 1, 1], rng).unwrap_err().to_string();
+    assert!(error.contains("not finite"), "{error}");
+}
+
+#[test]
+fn presets_with_unknown_fields_are_refused() {
+    let read = serde_json::from_str::<LinearHeadConfig>;
+    assert_eq!(read(r#"{"epochs": 100}"#).unwrap().batch_size, 64);
+    assert!(read(r#"{"epoch": 100}"#).is_err());
+}

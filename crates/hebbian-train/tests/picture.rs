@@ -1,0 +1,76 @@
+//! Filter pictures, read back from the PNG.
+
+use candle::{DType, Device, Tensor};
+use hebbian_train::{Picture, filter_grid};
+
+const WHITE: [u8; 3] = [255; 3];
+const MIDDLE: [u8; 3] = [128; 3];
+
+/// The filters' pixels without the magnification.
+fn grid(weight: &Tensor) -> (usize, Vec<Vec<[u8; 3]>>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("filters.png");
+    filter_grid(weight).unwrap().save_png(&path).unwrap();
+    let image = image::open(path).unwrap().to_rgb8();
+    let (_, channels, height, _) = weight.dims4().unwrap();
+    assert!([1, 2, 3].contains(&channels));
+    // The gap's first row and column are white; below them the first filter begins.
+    let factor = (0..).find(|&at| image.get_pixel(at, at).0 != WHITE).unwrap();
+    assert_eq!(image.width() % factor, 0);
+    let rows = (0..image.height() / factor).map(|y| {
+        let row = (0..image.width() / factor).map(|x| image.get_pixel(x * factor, y * factor).0);
+        row.collect()
+    });
+    let rows: Vec<Vec<_>> = rows.collect();
+    assert!(rows.len() > height);
+    assert!(image.width().max(image.height()) >= 400);
+    (factor as usize, rows)
+}
+
+#[test]
+fn grey_filters_have_their_own_scale() {
+    // Three 1×2 filters: two columns, two rows. -1 → 0, 0 → 127.5 → 128, ½ → 191.25, 1 → 255.
+    let weight = Tensor::new(&[[[[0f32, -2.]]], [[[4., 2.]]], [[[0., 0.]]]], &Device::Cpu).unwrap();
+    let (factor, rows) = grid(&weight);
+    assert_eq!(
+        rows,
+        [
+            vec![WHITE; 7],
+            vec![WHITE, MIDDLE, [0; 3], WHITE, [255; 3], [191; 3], WHITE],
+            vec![WHITE; 7],
+            vec![WHITE, MIDDLE, MIDDLE, WHITE, WHITE, WHITE, WHITE],
+            vec![WHITE; 7],
+        ]
+    );
+    assert_eq!(factor, 58); // ⌈400 / 7⌉
+}
+
+#[test]
+fn three_channels_are_colours_and_two_their_mean() {
+    let weight = Tensor::new(&[[[[-1f32, 0.]], [[0., 1.]], [[1., -1.]]]], &Device::Cpu).unwrap();
+    let (_, rows) = grid(&weight);
+    assert_eq!(rows[1], [WHITE, [0, 128, 255], [128, 255, 0], WHITE]);
+    // Means -1 and 3, so -1 is a third of the way from mid-grey to black: 127.5 - 42.5 = 85.
+    let weight = Tensor::new(&[[[[-2f64, 2.]], [[0., 4.]]]], &Device::Cpu).unwrap();
+    let (_, rows) = grid(&weight);
+    assert_eq!(rows[1], [WHITE, [85; 3], [255; 3], WHITE]);
+}
+
+#[test]
+fn what_cannot_be_drawn_is_an_error() {
+    let empty = Tensor::zeros((0, 3, 5, 5), DType::F32, &Device::Cpu).unwrap();
+    assert!(filter_grid(&empty).unwrap_err().to_string().contains("[0, 3, 5, 5]"));
+    let dense = Tensor::zeros((10, 784), DType::F32, &Device::Cpu).unwrap();
+    assert!(filter_grid(&dense).is_err());
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Picture::new(2, 2, WHITE).save_png(folder.path().join("no/such.png")).is_err());
+}
+
+#[test]
+fn pixels_outside_do_not_exist() {
+    let mut picture = Picture::new(2, 3, WHITE);
+    picture.set(2, 0, [0; 3]);
+    picture.set(0, 3, [0; 3]);
+    assert_eq!(picture, Picture::new(2, 3, WHITE));
+    assert_eq!((picture.pixel(2, 0), picture.pixel(1, 2)), (None, Some(WHITE)));
+}

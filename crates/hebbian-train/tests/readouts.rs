@@ -1,0 +1,97 @@
+//! The closed-form read-outs by hand-worked numbers and by their definitions.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_train::{ConfusionMatrix, NearestClassMean, Readout, Ridge};
+
+const CPU: &Device = &Device::Cpu;
+
+fn close(found: &Tensor, expected: &[f64], tolerance: f64) {
+    let found = found.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < tolerance, "{found} {expected}");
+    }
+}
+
+#[test]
+fn ridge_by_hand() {
+    // Already centred; XᵀX + I = [[11, 6], [6, 5]] with determinant 19, and Xᵀy = (1, 0) for the
+    // centred targets y = (½, -½, -½, ½): W = (5, -6)/19 and its negative, b = ½.
+    let x = Tensor::new(&[[2f32, 1.], [-2., -1.], [1., 1.], [-1., -1.]], CPU).unwrap();
+    let ridge = Ridge::fit(&x, &[0, 1, 1, 0], 2, 1.0).unwrap();
+    close(ridge.weight(), &[5. / 19., -5. / 19., -6. / 19., 6. / 19.], 1e-12);
+    close(ridge.bias(), &[0.5, 0.5], 1e-12);
+    // 2·5 - 6 = 4 > 0 for the first, -1 for the third.
+    assert_eq!(ridge.predict(&x).unwrap().to_vec1::<u32>().unwrap(), [0, 1, 1, 0]);
+
+    // Mean 1: x - 1 = ∓1, so W = ∓1/(2 + 2) and b = ½ ± ¼.
+    let x = Tensor::new(&[[0f64], [2.]], CPU).unwrap();
+    let ridge = Ridge::fit(&x, &[0, 1], 2, 2.0).unwrap();
+    close(ridge.weight(), &[-0.25, 0.25], 1e-12);
+    close(ridge.bias(), &[0.75, 0.25], 1e-12);
+}
+
+/// (XcᵀXc + αI)·W = XcᵀYc and b = ȳ − x̄W, with more samples than features and with fewer.
+#[test]
+fn ridge_solves_the_normal_equations() {
+    for (n, f, classes, alpha) in [(300, 40, 10, 1.0), (30, 200, 4, 0.5), (9000, 3, 2, 0.0)] {
+        let mut rng = Rng::new(n as u64);
+        let x = rng.normal(3.0, 2.0, (n, f), DType::F32, CPU).unwrap();
+        let labels: Vec<u32> = (0..n).map(|_| rng.below(classes) as u32).collect();
+        let ridge = Ridge::fit(&x, &labels, classes, alpha).unwrap();
+
+        let x = x.to_dtype(DType::F64).unwrap();
+        let y: Vec<f64> = labels
+            .iter()
+            .flat_map(|&l| (0..classes).map(move |c| f64::from(u8::from(c == l as usize))))
+            .collect();
+        let y = Tensor::from_vec(y, (n, classes), CPU).unwrap();
+        let (x_mean, y_mean) = (x.mean_keepdim(0).unwrap(), y.mean_keepdim(0).unwrap());
+        let (x, y) = (x.broadcast_sub(&x_mean).unwrap(), y.broadcast_sub(&y_mean).unwrap());
+        let right = x.t().unwrap().matmul(&y).unwrap();
+        let left = x.t().unwrap().matmul(&x.matmul(ridge.weight()).unwrap()).unwrap();
+        let left = (left + (ridge.weight() * alpha).unwrap()).unwrap();
+        let right: Vec<f64> = right.flatten_all().unwrap().to_vec1().unwrap();
+        close(&left, &right, 1e-8);
+        let bias = (y_mean - x_mean.matmul(ridge.weight()).unwrap()).unwrap();
+        close(ridge.bias(), &bias.flatten_all().unwrap().to_vec1::<f64>().unwrap(), 1e-12);
+    }
+}
+
+#[test]
+fn ridge_says_what_it_cannot_do() {
+    // Broadcast views: nothing of this size is allocated.
+    let wide = Tensor::zeros((1, 1), DType::F32, CPU).unwrap().broadcast_as((8193, 8193)).unwrap();
+    let error = Ridge::fit(&wide, &[0; 8193], 2, 1.0).unwrap_err().to_string();
+    assert!(error.contains("8193 features") && error.contains("pool the features"), "{error}");
+
+    let constant = Tensor::ones((4, 2), DType::F32, CPU).unwrap();
+    let error = Ridge::fit(&constant, &[0, 1, 0, 1], 2, 0.0).unwrap_err().to_string();
+    assert!(error.contains("raise alpha"), "{error}");
+    assert!(Ridge::fit(&constant, &[0, 1, 0, 1], 2, -1.0).is_err());
+    assert!(Ridge::fit(&constant, &[0, 1, 0, 2], 2, 1.0).is_err());
+}
+
+#[test]
+fn nearest_class_mean_by_hand() {
+    // Means (1, 0) and (0, 4); class 2 has no sample. The bisector goes through (½, 2).
+    let x = Tensor::new(&[[0f32, 0.], [2., 0.], [0., 4.]], CPU).unwrap();
+    let nearest = NearestClassMean::fit(&x, &[0, 0, 1], 3).unwrap();
+    assert_eq!(nearest.means().to_vec2::<f32>().unwrap(), [[1., 0.], [0., 4.], [0., 0.]]);
+    // (0, 2): squared distances 5 and 4. (1, 2): 4 and 5. The origin: 1 and 16.
+    let probes = Tensor::new(&[[0f32, 2.], [1., 2.], [0., 0.]], CPU).unwrap();
+    assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), [1, 0, 0]);
+    assert_eq!(nearest.accuracy(&probes, &[1, 1, 0]).unwrap(), 2.0 / 3.0);
+}
+
+#[test]
+fn confusion_by_hand() {
+    let matrix = ConfusionMatrix::new(&[0, 1, 1, 2], &[0, 2, 1, 0], 4).unwrap();
+    assert_eq!(matrix.counts, [[1, 0, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]);
+    assert_eq!(matrix.accuracy(), 0.5);
+    assert_eq!(matrix.recall()[..3], [1.0, 0.5, 0.0]);
+    assert!(matrix.recall()[3].is_nan());
+    assert!(ConfusionMatrix::new(&[0, 1], &[0], 2).is_err());
+    assert!(ConfusionMatrix::new(&[0, 1], &[0, 2], 2).is_err());
+}
