@@ -1,1 +1,136 @@
-fn main() {}
+//! SoftHebb (Journé et al. 2023): deep learning without feedback, targets or errors.
+//!
+//! `cargo run --release --example softhebb` trains two layers on the embedded 8×8 digits without
+//! labels, then a linear read-out, and compares it with the same read-out on raw pixels and on
+//! random features. Expect about 98 % in under a minute on two cores.
+//!
+//! `… -- --preset softhebb-cnn3-cifar` is the paper's CIFAR-10 network (80.3 % there).
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use hebbian_examples::CommonArgs;
+use hebbian_models::softhebb::{self, Mode, Options, Preset};
+use hebbian_train::Results;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Order of learning: successive, consecutive, simultaneous; or a control: random-calibrated,
+    /// random-identity
+    #[arg(long)]
+    mode: Option<String>,
+    /// Unsupervised epochs
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Epochs of the head (of the whole network for back-propagation presets)
+    #[arg(long)]
+    head_epochs: Option<usize>,
+    /// Images per unsupervised step
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Train the same head on raw pixels and random features too [default: on the digits]
+    #[arg(long)]
+    baselines: bool,
+}
+
+impl Args {
+    fn preset(&self) -> Result<Preset> {
+        let name = self.common.preset.as_deref().unwrap_or(match self.common.dataset.as_deref() {
+            Some("mnist" | "fashion-mnist") => "softhebb-cnn-mnist",
+            Some("cifar10" | "cifar100") => "softhebb-cnn3-cifar",
+            _ => "softhebb-cnn-digits",
+        });
+        let mut preset = softhebb::preset(name)?;
+        let training = &mut preset.training;
+        if let Some(mode) = &self.mode {
+            training.mode = match Mode::ALL.iter().find(|(name, _)| name == mode) {
+                Some((_, mode)) => *mode,
+                None => {
+                    let known: Vec<&str> = Mode::ALL.iter().map(|(name, _)| *name).collect();
+                    bail!("there is no mode '{mode}'; modes are: {}", known.join(", "))
+                }
+            };
+        }
+        training.epochs = self.epochs.unwrap_or(training.epochs);
+        training.head_epochs = self.head_epochs.unwrap_or(training.head_epochs);
+        training.batch_size = self.batch_size.unwrap_or(training.batch_size);
+        Ok(preset)
+    }
+}
+
+fn main() -> ExitCode {
+    hebbian_examples::main(run)
+}
+
+fn run() -> Result<()> {
+    let args = Args::parse();
+    if args.common.list {
+        for preset in softhebb::presets()? {
+            let alias = preset.alias.as_deref().unwrap_or("-");
+            println!("{:38} {:34} {}", preset.name, alias, preset.description);
+        }
+        return Ok(());
+    }
+    let preset = args.preset()?;
+    let (device, device_name) = args.common.device()?;
+    let data = args.common.dataset(&preset.dataset)?;
+    println!(
+        "{} on {}: {} training images, {} test images, device {device_name}",
+        preset.name,
+        data.name,
+        data.train.len(),
+        data.test.len()
+    );
+    let out = args.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&preset.name));
+    let options = Options {
+        baselines: args.baselines || data.name == hebbian_data::DatasetName::Digits,
+        preset,
+        seed: args.common.seed,
+        device: device_name.to_string(),
+        load: args.common.load.clone(),
+        save: args.common.save.clone(),
+        quiet: args.common.quiet,
+    };
+    if args.common.eval_only {
+        let accuracy = softhebb::evaluate(&options, &data, &device)?;
+        println!("test accuracy {:.2} %", 100.0 * accuracy);
+        return Ok(());
+    }
+    report(&softhebb::train(&options, &data, &device, &out)?, &out);
+    Ok(())
+}
+
+fn report(results: &Results, out: &std::path::Path) {
+    println!("\ntest accuracy");
+    println!("  {:28} {:6.2} %", results.preset, 100.0 * results.test_accuracy);
+    for (name, label) in [
+        ("raw_pixels_test_accuracy", "same head, raw pixels"),
+        ("random_features_test_accuracy", "same head, random weights"),
+        ("ridge_test_accuracy", "ridge regression"),
+        ("nearest_class_mean_test_accuracy", "nearest class mean"),
+        ("label_assignment_test_accuracy", "unit labels, no head"),
+    ] {
+        if let Some(value) = results.extras.get(name).and_then(|value| value.as_f64()) {
+            println!("  {label:28} {:6.2} %", 100.0 * value);
+        }
+    }
+    println!(
+        "\nunsupervised {:.1} s ({:.0} images/s), head {:.1} s, in all {:.1} s",
+        results.unsupervised_seconds,
+        results.unsupervised_images_per_second,
+        results.head_seconds,
+        results.total_seconds
+    );
+    println!(
+        "wrote {}: model.safetensors, filters.png, metrics.jsonl, results.json",
+        out.display()
+    );
+    println!(
+        "next: --list for more networks, --dataset mnist or cifar10, --mode random-calibrated"
+    );
+}

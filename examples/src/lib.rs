@@ -1,1 +1,157 @@
-//! stub
+//! What the example programs share: flags, the choice of device, loading with progress.
+#![deny(missing_docs)]
+
+use anyhow::{Context, Result, bail};
+use candle::Device;
+use clap::{Args, ValueEnum};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+/// Flags that every example takes, named as in candle's examples.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Network and recipe: a name from --list, or a .json file
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// List the presets and stop
+    #[arg(long)]
+    pub list: bool,
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10 or cifar100; the preset's own
+    /// unless given
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// Read the data set from this folder (its original files) instead of the Hugging Face hub
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Never use the network: only what is cached or in --data-dir
+    #[arg(long)]
+    pub offline: bool,
+    /// Seed of initial weights, batches and dropout
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Use only the first N training images
+    #[arg(long, value_name = "N")]
+    pub limit_train: Option<usize>,
+    /// Use only the first N test images
+    #[arg(long, value_name = "N")]
+    pub limit_test: Option<usize>,
+    /// Run on the CPU; short for --device cpu
+    #[arg(long)]
+    pub cpu: bool,
+    /// Run on this device [default: the best there is]
+    #[arg(long, value_enum, conflicts_with = "cpu")]
+    pub device: Option<DeviceKind>,
+    /// Folder for checkpoint, metrics and pictures [default: runs/PRESET]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Write the final checkpoint to this file too
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Start from this checkpoint: a .safetensors file, or a run folder
+    #[arg(long, value_name = "PATH")]
+    pub load: Option<PathBuf>,
+    /// Only evaluate the checkpoint of --load; trains and writes nothing
+    #[arg(long, requires = "load")]
+    pub eval_only: bool,
+    /// No progress, only the result
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU; needs `--features cuda`.
+    Cuda,
+    /// An Apple GPU; needs `--features metal`.
+    Metal,
+}
+
+impl CommonArgs {
+    /// The device and its name: the one asked for, or the best there is.
+    ///
+    /// # Errors
+    /// A device that this build or machine does not have.
+    pub fn device(&self) -> Result<(Device, &'static str)> {
+        let cuda = || Device::new_cuda(0).map(|device| (device, "cuda"));
+        let metal = || Device::new_metal(0).map(|device| (device, "metal"));
+        let needs = |feature: &str| {
+            format!(
+                "--device {feature} is not available: build with --features {feature} on a machine \
+                 that has it, or use --device cpu"
+            )
+        };
+        match self.device {
+            _ if self.cpu => Ok((Device::Cpu, "cpu")),
+            Some(DeviceKind::Cpu) => Ok((Device::Cpu, "cpu")),
+            Some(DeviceKind::Cuda) => cuda().with_context(|| needs("cuda")),
+            Some(DeviceKind::Metal) => metal().with_context(|| needs("metal")),
+            None => Ok(cuda().or_else(|_| metal()).unwrap_or((Device::Cpu, "cpu"))),
+        }
+    }
+
+    /// The data set, cut to the limits; `own` is the preset's.
+    ///
+    /// # Errors
+    /// An unknown name, files that are missing or wrong, a limit of 0.
+    pub fn dataset(&self, own: &str) -> Result<Dataset> {
+        let name: DatasetName = match &self.dataset {
+            Some(name) => name.parse()?,
+            None => own.parse().with_context(|| {
+                format!("this preset was made for '{own}': choose one with --dataset")
+            })?,
+        };
+        let options = LoadOptions { data_dir: self.data_dir.clone(), offline: self.offline };
+        let mut data = load_with_progress(name, &options, loading(self.quiet))?;
+        for (flag, limit, set) in [
+            ("--limit-train", self.limit_train, &mut data.train),
+            ("--limit-test", self.limit_test, &mut data.test),
+        ] {
+            match limit {
+                Some(0) => bail!("{flag} is 0, expected 1 or more"),
+                Some(limit) if limit < set.len() => *set = set.take(limit),
+                _ => {}
+            }
+        }
+        Ok(data)
+    }
+}
+
+/// Shows downloads and decoding.
+fn loading(quiet: bool) -> hebbian_data::OnProgress {
+    let current: Mutex<Option<(String, hebbian_train::Progress, u64)>> = Mutex::new(None);
+    Arc::new(move |progress| {
+        let (verb, file, done, total) = match progress {
+            hebbian_data::Progress::Download { file, done, total } => {
+                ("download", file, done, total)
+            }
+            hebbian_data::Progress::Decode { file, done, total } => ("decode", file, done, total),
+        };
+        let Ok(mut current) = current.lock() else { return };
+        let label = format!("{verb} {file}");
+        let known = current.as_ref().is_some_and(|(shown, _, _)| *shown == label);
+        if !known {
+            let bar = hebbian_train::Progress::new(total, &label, quiet);
+            *current = Some((label, bar, 0));
+        }
+        if let Some((_, bar, shown)) = current.as_mut() {
+            bar.advance(done.saturating_sub(*shown));
+            *shown = done;
+        }
+    })
+}
+
+/// Runs an example: an error goes to stderr with its causes, and the exit status is 1.
+pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -55,6 +55,11 @@ impl Network {
         Ok(Self { blocks })
     }
 
+    /// No blocks at all: the features are the pixels.
+    pub fn pixels() -> Self {
+        Self { blocks: Vec::new() }
+    }
+
     /// The blocks, first to last.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks

@@ -49,7 +49,9 @@ impl Rate {
         let same = |rate: f64| squared_norms.zeros_like()?.affine(1.0, rate);
         match *self {
             Self::Constant { learning_rate } => same(learning_rate),
-            Self::LinearDecay { learning_rate } => same((learning_rate * (1.0 - progress)).max(0.0)),
+            Self::LinearDecay { learning_rate } => {
+                same((learning_rate * (1.0 - progress)).max(0.0))
+            }
             Self::ExponentialDecay { learning_rate, speed, divisor } => {
                 let end = (-speed).exp();
                 let floor = learning_rate * (1.0 / divisor - end) / (1.0 - end);

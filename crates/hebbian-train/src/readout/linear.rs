@@ -192,6 +192,18 @@ impl LinearHead {
         Ok(stats)
     }
 
+    /// One step on a batch `(B, F)`, outside any epoch, at the rate of the next one: for features
+    /// that change from batch to batch.
+    ///
+    /// # Errors
+    /// When features, labels and weights do not fit.
+    pub fn train_batch(&mut self, features: &Tensor, labels: &[u32], rng: &mut Rng) -> Result<()> {
+        let (count, _) = check_labels(features, labels, self.weight.dim(0)?)?;
+        let rows: Vec<u32> = (0..count as u32).collect();
+        let x = self.dropout.rows(&features.detach().contiguous()?, &rows, rng)?;
+        self.step(&x, labels, self.learning_rate()).map(drop)
+    }
+
     /// One step of Adam. Returns, on the device, the batch's summed loss and correct answers.
     fn step(&mut self, x: &Tensor, labels: &[u32], learning_rate: f64) -> Result<Tensor> {
         let (classes, batch) = (self.weight.dim(0)?, labels.len());

@@ -1,0 +1,50 @@
+//! What can go wrong, each with the way out.
+
+/// An error of a SoftHebb run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle::Error),
+    /// The data set could not be loaded.
+    #[error(transparent)]
+    Data(#[from] hebbian_data::Error),
+    /// The training toolkit refused something.
+    #[error(transparent)]
+    Train(#[from] hebbian_train::Error),
+    /// No preset has that name.
+    #[error("there is no preset '{name}'; presets are:\n  {known}\nor give a path ending in .json")]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A preset file is not what it should be.
+    #[error("{source_name} is not a SoftHebb preset: {reason}")]
+    BadPreset {
+        /// The file, or the embedded preset.
+        source_name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Weights became NaN or infinite.
+    #[error(
+        "{problem}{place}. Training stopped; {kept}",
+        place = stage.as_ref().map(|stage| format!(" while training {stage}")).unwrap_or_default()
+    )]
+    Diverged {
+        /// Which tensor, which step, how many values.
+        problem: hebbian_train::Error,
+        /// What was being trained.
+        stage: Option<String>,
+        /// Where the last good weights are.
+        kept: String,
+    },
+    /// The options contradict each other or the preset.
+    #[error("{0}")]
+    Options(String),
+}
+
+/// The result of a fallible function of this module.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,160 @@
+//! What reads out the features: a linear softmax head or the rule itself with labels.
+
+use super::config::{HeadConfig, TrainingConfig};
+use super::error::Result;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, Rule, SoftHebb};
+use hebbian_train::{LinearHead, LinearHeadConfig, Readout};
+
+/// A trained or trainable head.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// Softmax cross-entropy by Adam.
+    Linear(Box<LinearHead>),
+    /// The SoftHebb rule with the one-hot label as post-synaptic activity. The head's rows are the
+    /// features as they are (no batch norm: our reading of the release, whose text we lack).
+    Hebbian {
+        /// Weights `(classes, F)`.
+        layer: Layer,
+        /// The normalised step.
+        step: MaxAbsStep,
+        /// Images per step.
+        batch_size: usize,
+        /// Epochs that the rate's decay is spread over.
+        epochs: usize,
+        /// Epochs done.
+        epoch: usize,
+    },
+}
+
+impl Head {
+    /// A fresh head for `features` inputs.
+    pub fn new(
+        config: &HeadConfig,
+        training: &TrainingConfig,
+        features: usize,
+        classes: usize,
+        device: &Device,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        match *config {
+            HeadConfig::Linear { dropout } => {
+                let config = LinearHeadConfig {
+                    epochs: training.head_epochs,
+                    batch_size: training.head_batch_size,
+                    learning_rate: training.head_learning_rate,
+                    dropout,
+                };
+                let head = LinearHead::new(config, features, classes, DType::F32, device, rng)?;
+                Ok(Self::Linear(Box::new(head)))
+            }
+            HeadConfig::SupervisedHebbian { rate, radius } => {
+                let high = radius * (3.0 / features as f64).sqrt();
+                let weight = rng.uniform(0.0, high, (classes, features), DType::F32, device)?;
+                Ok(Self::hebbian(Layer::new(weight, Geometry::Dense)?, rate, training))
+            }
+        }
+    }
+
+    fn hebbian(layer: Layer, rate: Rate, training: &TrainingConfig) -> Self {
+        Self::Hebbian {
+            layer,
+            step: MaxAbsStep { rate },
+            batch_size: training.head_batch_size,
+            epochs: training.head_epochs,
+            epoch: 0,
+        }
+    }
+
+    /// One epoch over `features (N, F)`; returns the share of them that was right on the way
+    /// (linear) or is right after it (Hebbian).
+    pub fn train_epoch(&mut self, features: &Tensor, labels: &[u32], rng: &mut Rng) -> Result<f64> {
+        match self {
+            Self::Linear(head) => Ok(head.train_epoch(features, labels, rng)?.accuracy),
+            Self::Hebbian { batch_size, epochs, epoch, .. } => {
+                let (batch, epochs, start) = (*batch_size, *epochs, *epoch);
+                *epoch += 1;
+                let order = rng.permutation(labels.len());
+                let steps = labels.len().div_ceil(batch);
+                for (i, rows) in order.chunks(batch).enumerate() {
+                    let progress = (start * steps + i) as f64 / (epochs * steps).max(1) as f64;
+                    let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+                    let index = Tensor::from_vec(index, rows.len(), features.device())?;
+                    let chosen: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
+                    self.hebbian_step(&features.index_select(&index, 0)?, &chosen, progress)?;
+                }
+                self.accuracy(features, labels)
+            }
+        }
+    }
+
+    /// One step on a batch of changing features, when the share `progress` of training is done.
+    pub fn train_batch(
+        &mut self,
+        features: &Tensor,
+        labels: &[u32],
+        progress: f64,
+        rng: &mut Rng,
+    ) -> Result<()> {
+        match self {
+            Self::Linear(head) => Ok(head.train_batch(features, labels, rng)?),
+            Self::Hebbian { .. } => self.hebbian_step(features, labels, progress),
+        }
+    }
+
+    fn hebbian_step(&mut self, features: &Tensor, labels: &[u32], progress: f64) -> Result<()> {
+        let Self::Hebbian { layer, step, .. } = self else { return Ok(()) };
+        let classes = layer.dims().units;
+        let mut post = vec![0f32; labels.len() * classes];
+        for (row, &label) in labels.iter().enumerate() {
+            post[row * classes + label as usize] = 1.0;
+        }
+        let post = Tensor::from_vec(post, (1, labels.len(), classes), features.device())?;
+        let response = layer.response(features)?;
+        step.apply(layer, &SoftHebb.update(&response, &post)?, progress)?;
+        Ok(())
+    }
+
+    /// The share of `features (N, F)` that is classified right, 0 to 1.
+    pub fn accuracy(&self, features: &Tensor, labels: &[u32]) -> Result<f64> {
+        match self {
+            Self::Linear(head) => Ok(head.accuracy(features, labels)?),
+            Self::Hebbian { layer, .. } => {
+                let winners = layer.response(features)?.output()?.argmax(1)?.to_vec1::<u32>()?;
+                let right = winners.iter().zip(labels).filter(|(a, b)| a == b).count();
+                Ok(right as f64 / labels.len().max(1) as f64)
+            }
+        }
+    }
+
+    /// `head.weight` and, for a linear head, `head.bias`.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        match self {
+            Self::Linear(head) => head.tensors(),
+            Self::Hebbian { layer, .. } => {
+                vec![("head.weight".to_string(), layer.weight().as_detached_tensor())]
+            }
+        }
+    }
+
+    /// Puts tensors back; `take(name, shape)` hands out each by its name.
+    pub fn restore(
+        &mut self,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        match self {
+            Self::Linear(head) => {
+                let shapes: Vec<_> =
+                    head.tensors().iter().map(|(_, tensor)| tensor.dims().to_vec()).collect();
+                let weight = take("head.weight", &shapes[0])?;
+                let bias = take("head.bias", &shapes[1])?;
+                **head = LinearHead::from_tensors(head.config().clone(), weight, bias)?;
+            }
+            Self::Hebbian { layer, .. } => {
+                let weight = take("head.weight", layer.weight().dims())?;
+                layer.weight().set(&weight)?;
+            }
+        }
+        Ok(())
+    }
+}

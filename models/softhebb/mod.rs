@@ -1,0 +1,32 @@
+//! SoftHebb: deep soft winner-take-all networks without feedback, targets or errors.
+//!
+//! Journé, Garcia Rodriguez, Guo, Moraitis: *Hebbian Deep Learning Without Feedback*, ICLR 2023,
+//! arXiv 2209.11883; Moraitis et al. 2022, arXiv 2107.05747.
+//!
+//! A [`Network`] is a stack of [`Block`]s described by a [`Preset`]; [`train`] is the recipe.
+//! What is known to differ from the paper and from its release stands in `README.md` beside this
+//! file.
+
+mod backprop;
+mod block;
+mod config;
+mod error;
+mod head;
+mod label_assignment;
+mod monitor;
+mod network;
+mod presets;
+mod recipe;
+
+pub use block::{Block, Step};
+pub use config::{
+    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset,
+    TrainingConfig,
+};
+pub use error::{Error, Result};
+pub use head::Head;
+pub use label_assignment::LabelAssignment;
+pub use monitor::{BlockStats, Monitor};
+pub use network::Network;
+pub use presets::{preset, presets};
+pub use recipe::{Options, evaluate, train};

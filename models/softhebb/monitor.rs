@@ -1,0 +1,96 @@
+//! How the units of a block are doing, gathered over the steps between two log lines.
+
+use super::block::{Block, Step};
+use candle::{D, DType, Result, Tensor};
+
+/// Figures of one block. `convergence` and `converged` as in the release, but per block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockStats {
+    /// Mean radius `‖w_k‖`.
+    pub mean_radius: f64,
+    /// Smallest radius.
+    pub min_radius: f64,
+    /// Largest radius.
+    pub max_radius: f64,
+    /// `mean_k |r_k − 1|`
+    pub convergence: f64,
+    /// Units with `|r_k − 1| < 0.01`, "R1" in the paper.
+    pub converged: usize,
+    /// Mean activity of winners.
+    pub winner_share: f64,
+    /// Entropy of who wins, over its largest possible value: 1 when all win as often.
+    pub winner_entropy: f64,
+    /// Units that won nothing.
+    pub dead_units: usize,
+}
+
+/// Counts winners over steps.
+#[derive(Debug, Clone, Default)]
+pub struct Monitor {
+    wins: Vec<u64>,
+    winner_activity: f64,
+    competitions: u64,
+}
+
+impl Monitor {
+    /// Counts the winners of one step.
+    pub fn observe(&mut self, step: &Step) -> Result<()> {
+        let (sites, _, units) = step.u.dims3()?;
+        self.wins.resize(sites * units, 0);
+        let winners = step.u.argmax(D::Minus1)?.to_vec2::<u32>()?;
+        for (site, winners) in winners.iter().enumerate() {
+            for &winner in winners {
+                self.wins[site * units + winner as usize] += 1;
+            }
+            self.competitions += winners.len() as u64;
+        }
+        let activity = step.post.abs()?.max(D::Minus1)?.to_dtype(DType::F64)?;
+        self.winner_activity += activity.sum_all()?.to_scalar::<f64>()?;
+        Ok(())
+    }
+
+    /// The figures since the last call, with the block's radii as they are now.
+    pub fn report(&mut self, block: &Block) -> Result<BlockStats> {
+        let radii = block.layer().radii()?.flatten_all()?;
+        let radii: Vec<f64> = Tensor::to_vec1(&radii.to_dtype(DType::F64)?)?;
+        let count = radii.len() as f64;
+        let total = self.competitions.max(1) as f64;
+        let entropy: f64 = self
+            .wins
+            .iter()
+            .filter(|&&wins| wins > 0)
+            .map(|&wins| wins as f64 / total)
+            .map(|share| -share * share.ln())
+            .sum();
+        let stats = BlockStats {
+            mean_radius: radii.iter().sum::<f64>() / count,
+            min_radius: radii.iter().copied().fold(f64::INFINITY, f64::min),
+            max_radius: radii.iter().copied().fold(0.0, f64::max),
+            convergence: radii.iter().map(|r| (r - 1.0).abs()).sum::<f64>() / count,
+            converged: radii.iter().filter(|&&r| (r - 1.0).abs() < 0.01).count(),
+            winner_share: self.winner_activity / total,
+            winner_entropy: if count > 1.0 { entropy / count.ln() } else { 1.0 },
+            dead_units: self.wins.iter().filter(|&&wins| wins == 0).count(),
+        };
+        *self = Self::default();
+        Ok(stats)
+    }
+}
+
+impl BlockStats {
+    /// Names and values for a log of block `index`.
+    pub fn named(&self, index: usize) -> Vec<(String, f64)> {
+        [
+            ("mean_radius", self.mean_radius),
+            ("min_radius", self.min_radius),
+            ("max_radius", self.max_radius),
+            ("convergence", self.convergence),
+            ("converged_units", self.converged as f64),
+            ("winner_share", self.winner_share),
+            ("winner_entropy", self.winner_entropy),
+            ("dead_units", self.dead_units as f64),
+        ]
+        .map(|(name, value)| (format!("layers.{index}.{name}"), value))
+        .to_vec()
+    }
+}
