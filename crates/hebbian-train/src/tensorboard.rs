@@ -117,7 +117,7 @@ const BYTES: u8 = 2;
 const FOUR_BYTES: u8 = 5;
 
 fn key(field: u8, wire_type: u8) -> u8 {
-    field << 3 | wire_type
+    (field << 3) | wire_type
 }
 
 fn varint(mut value: u64) -> Vec<u8> {
@@ -153,7 +153,7 @@ fn crc32c(data: &[u8]) -> u32 {
             let mut remainder = byte as u32;
             let mut bit = 0;
             while bit < 8 {
-                remainder = remainder >> 1 ^ 0x82f6_3b78 * (remainder & 1);
+                remainder = (remainder >> 1) ^ (0x82f6_3b78 * (remainder & 1));
                 bit += 1;
             }
             table[byte] = remainder;
@@ -161,7 +161,7 @@ fn crc32c(data: &[u8]) -> u32 {
         }
         table
     };
-    !data.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
+    !data.iter().fold(!0, |crc, byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn masked_crc(data: &[u8]) -> u32 {
         }
     }
     let crc = !crc;
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282ead8)
+    crc.rotate_right(15).wrapping_add(0xa282ead8)
 }
 
 fn records(mut file: &[u8]) -> Vec<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! Adam without autograd.
 
-use candle::{Result, Tensor};
+use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -29,8 +29,79 @@ impl Adam {
         self.step += 1;
         let rate = learning_rate / (1.0 - BETA_1.powi(self.step));
         let scale = 1.0 / (1.0 - BETA_2.powi(self.step));
+        if w.device().is_cpu() && w.dtype() == DType::F32 {
+            return self.step_on_cpu(w, g, rate as f32, scale as f32);
+        }
         self.m = ((&self.m * BETA_1)? + (g * (1.0 - BETA_1))?)?;
         self.v = ((&self.v * BETA_2)? + (g.sqr()? * (1.0 - BETA_2))?)?;
         w - ((&self.m * rate)? / ((&self.v * scale)?.sqrt()? + EPSILON)?)?
+    }
+
+    /// Three passes instead of thirteen: a fifth of the time of the head's whole step.
+    fn step_on_cpu(&mut self, w: &Tensor, g: &Tensor, rate: f32, scale: f32) -> Result<Tensor> {
+        const B1: f32 = BETA_1 as f32;
+        const B2: f32 = BETA_2 as f32;
+        let (w, g) = (w.contiguous()?, g.contiguous()?);
+        self.m = self.m.apply_op3_no_bwd(&g, &w, &Map(|m, g, _| B1 * m + (1.0 - B1) * g))?;
+        self.v = self.v.apply_op3_no_bwd(&g, &w, &Map(|v, g, _| B2 * v + (1.0 - B2) * g * g))?;
+        let step = |w, m, v: f32| w - rate * m / ((scale * v).sqrt() + EPSILON as f32);
+        w.apply_op3_no_bwd(&self.m, &self.v, &Map(step))
+    }
+}
+
+/// A function of the entries of three contiguous f32 tensors of one shape, on the CPU.
+struct Map<F>(F);
+
+impl<F: Fn(f32, f32, f32) -> f32> CustomOp3 for Map<F> {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+        c: &CpuStorage,
+        c_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        fn entries<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+            match layout.contiguous_offsets() {
+                Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
+                None => candle::bail!("adam needs contiguous tensors"),
+            }
+        }
+        let (a, b, c) = (entries(a, a_layout)?, entries(b, b_layout)?, entries(c, c_layout)?);
+        let out = a.iter().zip(b).zip(c).map(|((&a, &b), &c)| (self.0)(a, b, c)).collect();
+        Ok((CpuStorage::F32(out), a_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::Device;
+    use candle_hebbian::Rng;
+
+    use super::*;
+
+    #[test]
+    fn the_fused_step_is_the_same_step() {
+        let mut rng = Rng::new(0);
+        let mut draw = || rng.normal(0.0, 1.0, (4, 9), DType::F32, &Device::Cpu).unwrap();
+        let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let mut fused = draw();
+        let mut general = wide(&fused);
+        let (mut adam, mut adam_general) =
+            (Adam::new(&fused).unwrap(), Adam::new(&general).unwrap());
+        for _ in 0..20 {
+            // As a transposed product may come: not contiguous.
+            let g = draw().t().unwrap().contiguous().unwrap().t().unwrap();
+            fused = adam.step(&fused, &g, 0.01).unwrap();
+            general = adam_general.step(&general, &wide(&g), 0.01).unwrap();
+        }
+        let error = (wide(&fused) - general).unwrap().abs().unwrap().flatten_all().unwrap();
+        let error = error.max(0).unwrap().to_scalar::<f64>().unwrap();
+        assert!(error < 2e-6, "{error}");
     }
 }

@@ -69,10 +69,10 @@ pub struct EpochStats {
 /// use hebbian_train::{LinearHead, LinearHeadConfig, Readout};
 ///
 /// let features = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?;
-/// let config = LinearHeadConfig { epochs: 200, dropout: 0.0, ..Default::default() };
+/// let config = LinearHeadConfig { epochs: 50, learning_rate: 0.1, ..Default::default() };
 /// let mut rng = Rng::new(0).stream("head");
 /// let mut head = LinearHead::new(config, 2, 2, DType::F32, &Device::Cpu, &mut rng)?;
-/// for _ in 0..200 {
+/// for _ in 0..50 {
 ///     head.train_epoch(&features, &[0, 1], &mut rng)?;
 /// }
 /// assert_eq!(head.accuracy(&features, &[0, 1])?, 1.0);
