@@ -51,11 +51,10 @@ fn check(path: &Path, dtype: DType) -> Result<()> {
     let metadata = header.metadata().clone().unwrap_or_default();
     assert_eq!(metadata["case"], "softhebb_steps");
     let params: Value = serde_json::from_str(&metadata["params"])?;
-    let tensors: HashMap<String, Tensor> =
-        candle::safetensors::load_buffer(&bytes, &Device::Cpu)?
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)))
-            .collect::<Result<_>>()?;
+    let tensors: HashMap<String, Tensor> = candle::safetensors::load_buffer(&bytes, &Device::Cpu)?
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)))
+        .collect::<Result<_>>()?;
 
     let layers = params["layers"].as_array().ok_or("no layers")?;
     let preset = Preset {

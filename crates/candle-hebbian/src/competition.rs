@@ -1,7 +1,7 @@
 //! Competition among the units that see the same input: what makes post-synaptic activity `y` of
 //! the linear response `u`.
 
-use crate::cpu::{self, Real, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use num_traits::Float;
 use serde::{Deserialize, Serialize};
@@ -208,14 +208,26 @@ impl CustomOp1 for Competition {
         with_real!(storage, "competition", T => {
             let u = slice::<T>(storage, layout)?;
             let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, units, units, |first, block| {
-                let mut scratch = Vec::new();
-                for (i, y) in block.chunks_exact_mut(units).enumerate() {
-                    self.row(&u[(first + i) * units..][..units], y, &mut scratch);
-                }
-            });
+            for_row_blocks(&mut out, units, units, &Rows { competition: *self, u, units });
             Ok((cpu::owned(out), shape.clone()))
         })
+    }
+}
+
+struct Rows<'a, T> {
+    competition: Competition,
+    u: &'a [T],
+    units: usize,
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let mut scratch = Vec::new();
+        for (i, y) in block.chunks_exact_mut(self.units).enumerate() {
+            let u = &self.u[(first + i) * self.units..][..self.units];
+            self.competition.row(u, y, &mut scratch);
+        }
     }
 }
 

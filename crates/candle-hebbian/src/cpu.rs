@@ -57,12 +57,12 @@ impl Real for f32 {
         let r = n.mul_add(-0.693_359_4, x);
         let r = n.mul_add(2.121_944_4e-4, r);
         let p = 1.987_569_1e-4_f32;
-        let p = p.mul_add(r, 1.398_199_9e-3);
-        let p = p.mul_add(r, 8.333_452e-3);
-        let p = p.mul_add(r, 4.166_579_6e-2);
-        let p = p.mul_add(r, 1.666_666_5e-1);
-        let p = p.mul_add(r, 0.5);
-        let e = p.mul_add(r * r, r) + 1.0;
+        let p = p * r + 1.398_199_9e-3;
+        let p = p * r + 8.333_452e-3;
+        let p = p * r + 4.166_579_6e-2;
+        let p = p * r + 1.666_666_5e-1;
+        let p = p * r + 0.5;
+        let e = p * (r * r) + r + 1.0;
         let power_of_two = f32::from_bits((((n as i32) + 127) << 23) as u32);
         // Below −87 the true value is under the smallest normal number.
         if self < -87.0 { 0.0 } else { e * power_of_two }
@@ -75,18 +75,18 @@ impl Real for f32 {
         let e = (bits - 0x3f35_04f3) >> 23;
         let m = f32::from_bits((bits - (e << 23)) as u32) - 1.0;
         let p = 7.037_683_6e-2_f32;
-        let p = p.mul_add(m, -1.151_461e-1);
-        let p = p.mul_add(m, 1.167_699_9e-1);
-        let p = p.mul_add(m, -1.242_014_1e-1);
-        let p = p.mul_add(m, 1.424_932_3e-1);
-        let p = p.mul_add(m, -1.666_805_8e-1);
-        let p = p.mul_add(m, 2.000_071_5e-1);
-        let p = p.mul_add(m, -2.499_999_4e-1);
-        let p = p.mul_add(m, 3.333_333e-1);
+        let p = p * m + -1.151_461e-1;
+        let p = p * m + 1.167_699_9e-1;
+        let p = p * m + -1.242_014_1e-1;
+        let p = p * m + 1.424_932_3e-1;
+        let p = p * m + -1.666_805_8e-1;
+        let p = p * m + 2.000_071_5e-1;
+        let p = p * m + -2.499_999_4e-1;
+        let p = p * m + 3.333_333e-1;
         let square = m * m;
         let e = e as f32;
-        let tail = (p * m).mul_add(square, e * -2.121_944_4e-4) - 0.5 * square;
-        let ln = e.mul_add(0.693_359_4, m + tail);
+        let tail = p * m * square - e * 2.121_944_4e-4 - 0.5 * square;
+        let ln = m + tail + e * 0.693_359_4;
         if self < f32::MIN_POSITIVE { 0.0 } else { (power * ln).fast_exp() }
     }
 }
@@ -123,18 +123,33 @@ pub(crate) fn rows_per_block(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
 }
 
-/// Writes `out`, rows of `width` elements, block by block in parallel: `write(first row, block)`.
-/// `cost` is about how many elements are touched for one row.
+/// A kernel over rows. A trait and no closure, so that `#[inline(always)]` can be said of it:
+/// only what is inlined is compiled for the wide vectors.
+pub(crate) trait RowKernel<T>: Sync {
+    /// Writes the rows of `block`, the first of which is row `first` of the whole.
+    fn run(&self, first: usize, block: &mut [T]);
+}
+
+/// Writes `out`, rows of `width` elements, block by block in parallel. `cost` is about how many
+/// elements are touched for one row.
 pub(crate) fn for_row_blocks<T: Real>(
     out: &mut [T],
     width: usize,
     cost: usize,
-    write: impl Fn(usize, &mut [T]) + Sync,
+    kernel: &impl RowKernel<T>,
 ) {
+    struct Block<'a, T, K>(&'a K, usize, &'a mut [T]);
+    impl<T, K: RowKernel<T>> pulp::NullaryFnOnce for Block<'_, T, K> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            self.0.run(self.1, self.2);
+        }
+    }
     let rows = rows_per_block(cost);
     out.par_chunks_mut(rows * width.max(1))
         .enumerate()
-        .for_each(|(block, chunk)| vectorised(|| write(block * rows, chunk)));
+        .for_each(|(block, chunk)| ARCH.dispatch(Block(kernel, block * rows, chunk)));
 }
 
 /// New storage of these elements.

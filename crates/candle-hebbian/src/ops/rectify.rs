@@ -1,7 +1,7 @@
 //! Rectified powers: Triangle and RePU.
 
 use super::attach::attach;
-use crate::cpu::{self, Real, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// `relu(u − mean_c u)^power`, the mean being over channels (dimension 1) at the same position.
@@ -118,29 +118,74 @@ impl CustomOp1 for Rectify {
         let channels = layout.shape().dims().last().copied().unwrap_or(1);
         with_real!(u, "rectify", T => {
             let u = slice::<T>(u, layout)?;
-            let power = self.power as T;
             let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, channels, channels, |first, block| {
-                for (i, out) in block.chunks_exact_mut(channels).enumerate() {
-                    let u = &u[(first + i) * channels..][..channels];
-                    let threshold = self.threshold(u);
-                    for (out, &u) in out.iter_mut().zip(u) {
-                        let excess = u - threshold;
-                        *out = if excess > 0.0 { excess } else { 0.0 };
-                    }
-                    if self.power != 1.0 {
-                        for out in out.iter_mut() {
-                            *out = out.fast_pow(power);
-                        }
-                    }
-                }
-            });
+            for_row_blocks(&mut out, channels, channels, &Rows { rectify: *self, u, channels });
             Ok((cpu::owned(out), layout.shape().clone()))
         })
     }
 
     fn bwd(&self, u: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         u.detach().apply_op2_no_bwd(&grad.detach().contiguous()?, &Gradient(*self)).map(Some)
+    }
+}
+
+struct Rows<'a, T> {
+    rectify: Rectify,
+    u: &'a [T],
+    channels: usize,
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let power = T::of(self.rectify.power);
+        for (i, out) in block.chunks_exact_mut(self.channels).enumerate() {
+            let u = &self.u[(first + i) * self.channels..][..self.channels];
+            let threshold = self.rectify.threshold(u);
+            for (out, &u) in out.iter_mut().zip(u) {
+                let excess = u - threshold;
+                *out = if excess > T::zero() { excess } else { T::zero() };
+            }
+            if power != T::one() {
+                for out in out.iter_mut() {
+                    *out = out.fast_pow(power);
+                }
+            }
+        }
+    }
+}
+
+struct GradientRows<'a, T> {
+    rectify: Rectify,
+    u: &'a [T],
+    grad: &'a [T],
+    channels: usize,
+}
+
+impl<T: Real> RowKernel<T> for GradientRows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let power = T::of(self.rectify.power);
+        for (i, out) in block.chunks_exact_mut(self.channels).enumerate() {
+            let row = (first + i) * self.channels..(first + i + 1) * self.channels;
+            let (u, grad) = (&self.u[row.clone()], &self.grad[row]);
+            let threshold = self.rectify.threshold(u);
+            for ((out, &u), &grad) in out.iter_mut().zip(u).zip(grad) {
+                let excess = u - threshold;
+                let slope = if power == T::one() {
+                    T::one()
+                } else {
+                    power * excess.fast_pow(power - T::one())
+                };
+                *out = if excess > T::zero() { grad * slope } else { T::zero() };
+            }
+            if !self.rectify.constant_mean {
+                let shared = mean(out);
+                for out in out.iter_mut() {
+                    *out -= shared;
+                }
+            }
+        }
     }
 }
 
@@ -159,34 +204,12 @@ impl CustomOp2 for Gradient {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let rectify = self.0;
         let channels = u_layout.shape().dims().last().copied().unwrap_or(1);
         with_real!(u, "rectify_gradient", T => {
             let (u, grad) = (slice::<T>(u, u_layout)?, slice::<T>(grad, grad_layout)?);
-            let power = rectify.power as T;
             let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, channels, channels, |first, block| {
-                for (i, out) in block.chunks_exact_mut(channels).enumerate() {
-                    let row = (first + i) * channels..(first + i + 1) * channels;
-                    let (u, grad) = (&u[row.clone()], &grad[row]);
-                    let threshold = rectify.threshold(u);
-                    for ((out, &u), &grad) in out.iter_mut().zip(u).zip(grad) {
-                        let excess = u - threshold;
-                        let slope = if power == 1.0 {
-                            1.0
-                        } else {
-                            power * excess.fast_pow(power - 1.0)
-                        };
-                        *out = if excess > 0.0 { grad * slope } else { 0.0 };
-                    }
-                    if !rectify.constant_mean {
-                        let shared = mean(out);
-                        for out in out.iter_mut() {
-                            *out -= shared;
-                        }
-                    }
-                }
-            });
+            let kernel = GradientRows { rectify: self.0, u, grad, channels };
+            for_row_blocks(&mut out, channels, channels, &kernel);
             Ok((cpu::owned(out), u_layout.shape().clone()))
         })
     }

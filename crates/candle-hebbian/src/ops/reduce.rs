@@ -1,6 +1,8 @@
 //! Sums over the rows of a batch of matrices: what a rule's decay is made of.
 
-use crate::cpu::{self, Real, for_row_blocks, rows_per_block, slice, vectorised, with_real};
+use crate::cpu::{
+    self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
+};
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -113,19 +115,29 @@ impl CustomOp2 for SquaredNorms {
         with_real!(w, "squared_norms", T => {
             let w = slice::<T>(w, layout)?;
             let mut out = vec![0 as T; sites * units];
-            for_row_blocks(&mut out, 1, fan_in, |first, out| {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = sum_of_squares(&w[(first + i) * fan_in..][..fan_in]);
-                }
-            });
+            for_row_blocks(&mut out, 1, fan_in, &RowNorms { w, fan_in });
             Ok((cpu::owned(out), (sites, units).into()))
         })
     }
 }
 
+struct RowNorms<'a, T> {
+    w: &'a [T],
+    fan_in: usize,
+}
+
+impl<T: Real> RowKernel<T> for RowNorms<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (i, out) in block.iter_mut().enumerate() {
+            *out = sum_of_squares(&self.w[(first + i) * self.fan_in..][..self.fan_in]);
+        }
+    }
+}
+
 /// Sixteen running sums: the order is fixed and the compiler may use vectors.
 #[inline(always)]
-pub(crate) fn sum_of_squares<T: Real>(values: &[T]) -> T {
+fn sum_of_squares<T: Real>(values: &[T]) -> T {
     let mut sums = [T::zero(); 16];
     let chunks = values.chunks_exact(16);
     let rest = chunks.remainder();

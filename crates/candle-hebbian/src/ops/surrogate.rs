@@ -2,7 +2,7 @@
 
 use super::attach::attach2;
 use super::reduce::{column_dots, squared_norms};
-use crate::cpu::{self, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// `L = −Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²`, a scalar whose gradient in `weight` is
@@ -88,15 +88,28 @@ impl CustomOp3 for Decay {
                 );
             }
             let mut out = vec![0 as T; a.len()];
-            for_row_blocks(&mut out, fan_in, fan_in, |first, block| {
-                for (i, out) in block.chunks_exact_mut(fan_in).enumerate() {
-                    let row = (first + i) * fan_in..(first + i + 1) * fan_in;
-                    for ((out, &a), &w) in out.iter_mut().zip(&a[row.clone()]).zip(&w[row.clone()]) {
-                        *out = a - d[first + i] * w;
-                    }
-                }
-            });
+            for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { a, d, w, fan_in });
             Ok((cpu::owned(out), a_layout.shape().clone()))
         })
+    }
+}
+
+struct DecayRows<'a, T> {
+    a: &'a [T],
+    d: &'a [T],
+    w: &'a [T],
+    fan_in: usize,
+}
+
+impl<T: Real> RowKernel<T> for DecayRows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (i, out) in block.chunks_exact_mut(self.fan_in).enumerate() {
+            let row = (first + i) * self.fan_in..(first + i + 1) * self.fan_in;
+            let (a, w, d) = (&self.a[row.clone()], &self.w[row], self.d[first + i]);
+            for ((out, &a), &w) in out.iter_mut().zip(a).zip(w) {
+                *out = a - d * w;
+            }
+        }
     }
 }
