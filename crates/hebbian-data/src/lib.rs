@@ -26,6 +26,7 @@
 
 mod batches;
 mod digits;
+mod download;
 mod error;
 mod folder;
 mod hub;

@@ -114,9 +114,8 @@ fn a_crop_is_a_window_of_the_reflected_image() {
         }
         assert!(windows.contains(&crop), "{crop:?}");
     }
-    // Of 18 windows the 6 with left = 1 occur for one (top, flip) each; top and left 0 and 2 differ
-    // from each other too, but a flipped left = 0 equals no unflipped one: all counts near 200, with a
-    // standard deviation of sqrt(3600 x 1/18 x 17/18) = 13.7.
+    // 18 equally likely draws, some with the same window: each draw comes 200 times of 3,600, with a
+    // standard deviation of 14, or 27 where four share a window.
     let distinct: std::collections::HashSet<_> = windows.iter().collect();
     let expected = |window: &Vec<u8>| 200 * windows.iter().filter(|other| *other == window).count();
     assert!(distinct.len() > 9);
