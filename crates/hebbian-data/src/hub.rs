@@ -1,17 +1,11 @@
-//! Files of the Hugging Face Hub, through its own client and into its own cache, but checked.
+//! The Hugging Face Hub, through its own client and into its own cache, but checked.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
-use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};
-use hf_hub::{RepoType, RepoTypeDataset, RepoTypeModel, split_id};
-use sha2::{Digest as _, Sha256};
+use hf_hub::{HFClient, HFClientSync, HFError, RepoType, RepoTypeDataset, RepoTypeModel, split_id};
 
-use crate::{Error, OnProgress, Progress, Result};
+use crate::download::{ATTEMPTS, Wanted, with_causes};
+use crate::{Error, OnProgress, Result};
 
 /// Which kind of repository a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +27,6 @@ pub struct Hub {
     cache_dir: PathBuf,
     offline: bool,
 }
-
-/// How often a download is taken up again before giving up.
-const ATTEMPTS: usize = 3;
-/// Bytes asked for at a time when a download is resumed.
-const CHUNK: u64 = 8 << 20;
 
 impl Hub {
     /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
@@ -159,200 +148,5 @@ impl Hub {
             cache: self.cache_dir.clone(),
             reason: reasons.join(", "),
         })
-    }
-}
-
-/// One file of one repository.
-struct Wanted<'a, T: RepoType> {
-    repo: HFRepositorySync<T>,
-    cache_dir: &'a Path,
-    /// The repository's folder in the cache.
-    folder: String,
-    /// The repository and revision, for people.
-    name: String,
-    revision: &'a str,
-    file: &'a str,
-}
-
-impl<T: RepoType> Wanted<'_, T> {
-    /// The file in the cache, if it is there and good. A bad one is deleted, so that it can be
-    /// downloaded again.
-    fn cached(&self, offline: bool) -> Result<Option<PathBuf>> {
-        let lookup = self.repo.download_file().filename(self.file).revision(self.revision);
-        let Ok(path) = lookup.local_files_only(true).send() else { return Ok(None) };
-        match self.verify(&path, None) {
-            Ok(()) => Ok(Some(path)),
-            Err(Error::Corrupt { .. }) if !offline => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Downloads, taking up what an interrupted download has left, from this run or an earlier one.
-    /// The outer error is final; the inner one is the server's or the network's.
-    fn download(&self, on_progress: &OnProgress) -> Result<Result<PathBuf, HFError>> {
-        let watch = Arc::new(Watch {
-            file: self.file.into(),
-            total: AtomicU64::new(0),
-            on_progress: on_progress.clone(),
-        });
-        let mut result = self.resume_and_download(&watch)?;
-        for _ in 1..ATTEMPTS {
-            // Without a partial file, the client has done its own retries.
-            if result.is_ok() || self.partial().is_none() {
-                break;
-            }
-            result = self.resume_and_download(&watch)?;
-        }
-        Ok(result)
-    }
-
-    fn resume_and_download(&self, watch: &Arc<Watch>) -> Result<Result<PathBuf, HFError>> {
-        if let Some(partial) = self.partial()
-            && let Err(error) = self.resume(&partial, watch)?
-        {
-            return Ok(Err(error));
-        }
-        // After a resumed download this only finds the blob and points the snapshot to it.
-        let download = self.repo.download_file().filename(self.file).revision(self.revision);
-        match download.progress(watch.clone()).send() {
-            Ok(path) => {
-                self.verify(&path, Some(watch.total()).filter(|&total| total > 0))?;
-                Ok(Ok(path))
-            }
-            Err(error) => Ok(Err(error)),
-        }
-    }
-
-    /// What an interrupted download left. Only one that is named by its SHA-256 can be trusted to be
-    /// taken up.
-    fn partial(&self) -> Option<PathBuf> {
-        let entries = fs::read_dir(self.cache_dir.join(&self.folder).join("blobs")).ok()?;
-        let partials = entries.flatten().map(|entry| entry.path()).filter(|path| {
-            path.extension().is_some_and(|extension| extension == "incomplete")
-                && sha256_name(path.with_extension("").as_path()).is_some()
-                && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
-        });
-        partials.min()
-    }
-
-    /// Fetches the rest of a partial file, and makes it a blob if its sum is right and deletes it if
-    /// not: then it was another file's, or an error page. The inner error is the network's; what came
-    /// before it is kept.
-    fn resume(&self, partial: &Path, watch: &Watch) -> Result<Result<(), HFError>> {
-        let blob = partial.with_extension("");
-        let name = blob.file_name().unwrap_or_default().to_string_lossy();
-        let locks = self.cache_dir.join(".locks").join(&self.folder);
-        fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
-        let lock = File::create(locks.join(format!("{name}.lock"))).map_err(Error::io(&locks))?;
-        if lock.try_lock().is_err() {
-            // Another program is downloading it; the client waits for the same lock.
-            return Ok(Ok(()));
-        }
-        let mut file = File::options().append(true).open(partial).map_err(Error::io(partial))?;
-        loop {
-            let done = file.metadata().map_err(Error::io(partial))?.len();
-            watch.tell(done);
-            let request = self.repo.download_file_to_bytes().filename(self.file);
-            match request.revision(self.revision).range(done..done + CHUNK).send() {
-                Ok(bytes) => {
-                    // A server without ranges sends more, and then the sum will not be right.
-                    file.write_all(&bytes).map_err(Error::io(partial))?;
-                    if bytes.len() as u64 != CHUNK {
-                        break;
-                    }
-                }
-                // The end was reached before.
-                Err(HFError::Http { context }) if context.status.as_u16() == 416 => break,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        if sha256(partial)?.as_str() == name {
-            fs::rename(partial, &blob).map_err(Error::io(partial))?;
-        } else {
-            fs::remove_file(partial).map_err(Error::io(partial))?;
-        }
-        Ok(Ok(()))
-    }
-
-    /// Compares a cached file with the announced size and with the sum that its blob is named by.
-    /// Deletes it where they differ.
-    fn verify(&self, path: &Path, size: Option<u64>) -> Result<()> {
-        let blob = fs::canonicalize(path).map_err(Error::io(path))?;
-        let found = fs::metadata(&blob).map_err(Error::io(&blob))?.len();
-        let difference = match (size, sha256_name(&blob)) {
-            (Some(size), _) if size != found => {
-                Some((format!("{found} bytes"), format!("{size} bytes")))
-            }
-            (_, Some(expected)) => {
-                Some((sha256(&blob)?, expected)).filter(|(found, expected)| found != expected).map(
-                    |(found, expected)| (format!("SHA-256 {found}"), format!("SHA-256 {expected}")),
-                )
-            }
-            _ => None,
-        };
-        let Some((found, expected)) = difference else { return Ok(()) };
-        fs::remove_file(path).map_err(Error::io(path))?;
-        if blob.exists() {
-            fs::remove_file(&blob).map_err(Error::io(&blob))?;
-        }
-        Err(Error::Corrupt { file: self.file.into(), repo: self.name.clone(), found, expected })
-    }
-}
-
-/// The sum that a blob is named by, if it is one.
-fn sha256_name(blob: &Path) -> Option<String> {
-    let name = blob.file_name()?.to_str()?;
-    (name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())).then(|| name.to_lowercase())
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    io::copy(&mut file, &mut hasher).map_err(Error::io(path))?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// An error and what caused it: the client's own messages leave out the reason.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
-}
-
-/// Passes the client's events on and keeps the size that the server announced.
-struct Watch {
-    file: String,
-    total: AtomicU64,
-    on_progress: OnProgress,
-}
-
-impl Watch {
-    fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    fn tell(&self, done: u64) {
-        let total = self.total();
-        (self.on_progress)(Progress::Download { file: &self.file, done, total });
-    }
-}
-
-impl ProgressHandler for Watch {
-    fn on_progress(&self, event: &ProgressEvent) {
-        let ProgressEvent::Download(event) = event else { return };
-        let done = match event {
-            DownloadEvent::Start { total_bytes, .. } => {
-                self.total.store(*total_bytes, Ordering::Relaxed);
-                0
-            }
-            DownloadEvent::Progress { files } => {
-                files.last().map_or(0, |progress| progress.bytes_completed)
-            }
-            DownloadEvent::AggregateProgress { bytes_completed, .. } => *bytes_completed,
-            DownloadEvent::Complete => return,
-        };
-        self.tell(done);
     }
 }

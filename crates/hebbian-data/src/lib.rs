@@ -1,4 +1,4 @@
-//! Image data sets for [candle](candle): from the Hugging Face Hub, from a local folder, or embedded.
+//! Image data sets for [candle]: from the Hugging Face Hub, from a local folder, or embedded.
 //!
 //! Images stay `u8` on the host and become floating-point tensors a batch at a time, so that CIFAR-10
 //! takes 184 MB and not four times that. Nothing is trusted: downloads are checked against the size
@@ -26,6 +26,7 @@
 
 mod batches;
 mod digits;
+mod download;
 mod error;
 mod folder;
 mod hub;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use image::codecs::png::PngDecoder;
@@ -33,7 +34,7 @@ pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> 
         Error::bad_file(path, format!("a broken parquet file ({error})"), "a whole parquet file")
     };
     let file = File::open(path).map_err(Error::io(path))?;
-    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken)?;
     let (image_column, label_column) = columns(path, name, &reader)?;
     let shape = name.shape();
     let size = shape.0 * shape.1 * shape.2;
@@ -42,10 +43,12 @@ pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> 
 
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(broken)?;
-        let group = &*group;
-        let pngs = values::<ByteArrayType>(group, image_column).map_err(broken)?;
-        let classes = values::<Int64Type>(group, label_column).map_err(broken)?;
+        let (pngs, classes) = guarded(|| {
+            let group = reader.get_row_group(group)?;
+            let pngs = values::<ByteArrayType>(&*group, image_column)?;
+            Ok((pngs, values::<Int64Type>(&*group, label_column)?))
+        })
+        .map_err(broken)?;
         let first = labels.len();
         if images.is_empty() && pngs.len() as u64 <= total {
             // The first group vouches for the size of the rest: no doubling, no copy.
@@ -108,6 +111,12 @@ fn describe(schema: &SchemaDescriptor) -> String {
     let columns: Vec<String> =
         columns.map(|c| format!("{}: {}", c.path().string(), c.physical_type())).collect();
     columns.join(", ")
+}
+
+/// Turns a panic into an error: parquet 60 has assertions that a damaged page can fail.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(ParquetError::General("its pages contradict each other".into())))
 }
 
 /// All values of a column in a row group; none may be null.

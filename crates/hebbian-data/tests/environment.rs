@@ -1,0 +1,62 @@
+//! `HF_HOME` and `HF_HUB_OFFLINE`, and what candle's own loaders make of the same cache. One test,
+//! because the environment belongs to the whole process.
+
+mod common;
+
+use candle::{DType, Device, Tensor};
+use common::{assert_images, assert_says, split, write};
+use hebbian_data::{DatasetName, ImageSet, LoadOptions, load};
+
+fn tensor(set: &ImageSet) -> Tensor {
+    let all: Vec<usize> = (0..set.len()).collect();
+    set.batch(&all, DType::F32, &Device::Cpu).unwrap().0
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f32 {
+    (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+}
+
+#[test]
+fn the_hubs_environment_is_honoured() {
+    let dir = tempfile::tempdir().unwrap();
+    let commit = "c".repeat(40);
+    for (name, folder, files) in [
+        (DatasetName::Mnist, "datasets--ylecun--mnist", "mnist"),
+        (DatasetName::Cifar10, "datasets--cifar10", "plain_text"),
+    ] {
+        let repo = dir.path().join("home/hub").join(folder);
+        write(&repo.join("refs/refs/convert/parquet"), commit.as_bytes());
+        for (part, first, count) in [("train", 0, 5), ("test", 5, 2)] {
+            let file = format!("snapshots/{commit}/{files}/{part}/0000.parquet");
+            write(&repo.join(file), &split(name, first, count));
+        }
+    }
+    // A relative path, as people write it in a shell.
+    std::env::set_current_dir(dir.path()).unwrap();
+    // SAFETY: this binary has one test, and no other thread has been started yet that reads the
+    // environment.
+    unsafe {
+        for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
+            std::env::remove_var(name);
+        }
+        std::env::set_var("HF_HOME", "home");
+        std::env::set_var("HF_HUB_OFFLINE", "1");
+    }
+    let options = LoadOptions::default();
+    let mnist = load(DatasetName::Mnist, &options).unwrap();
+    assert_images(&mnist.train, DatasetName::Mnist, 0, 5);
+    let cifar = load(DatasetName::Cifar10, &options).unwrap();
+    assert_images(&cifar.test, DatasetName::Cifar10, 5, 2);
+    let error = load(DatasetName::FashionMnist, &options).unwrap_err().to_string();
+    assert_says(&error, &["offline", "home/hub", "fashion_mnist/train/0000.parquet"]);
+
+    let theirs = candle_datasets::vision::mnist::load().unwrap();
+    let ours = tensor(&mnist.train).flatten_from(1).unwrap();
+    assert!(distance(&ours, &theirs.train_images) < 1e-6);
+
+    let theirs = candle_datasets::vision::cifar::load().unwrap();
+    let ours = tensor(&cifar.train);
+    // candle-datasets 0.11.1 exchanges rows and columns. When this fails, it has been mended.
+    assert!(distance(&ours, &theirs.train_images) > 0.1);
+    assert!(distance(&ours.transpose(2, 3).unwrap(), &theirs.train_images) < 1e-6);
+}
