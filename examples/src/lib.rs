@@ -7,6 +7,11 @@ extern crate accelerate_src;
 #[cfg(feature = "mkl")]
 extern crate intel_mkl_src;
 
+/// A step allocates and frees the same large tensors again and again. The system's allocator
+/// hands each back to the kernel and takes page faults for the next; this one keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, ValueEnum};

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Images per batch where nothing learns.
-const EVALUATION_BATCH: usize = 250;
+const EVALUATION_BATCH: usize = 50;
 /// A winner is counted in one of this many steps.
 const OBSERVE_EVERY: usize = 10;
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
