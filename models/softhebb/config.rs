@@ -2,7 +2,7 @@
 
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Competition, PaddingMode, Rate};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A network with its recipe. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,7 @@ pub enum Learning {
         pre_triangle: bool,
     },
     /// Back-propagation from the head, as a comparison.
+    #[serde(deserialize_with = "no_fields")]
     Backprop,
 }
 
@@ -118,7 +119,16 @@ pub enum Activation {
         scale: f64,
     },
     /// `relu(u)`
+    #[serde(deserialize_with = "no_fields")]
     Relu,
+}
+
+/// `deny_unknown_fields` for a variant without fields, to which serde does not apply it.
+fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoFields {}
+    NoFields::deserialize(deserializer).map(drop)
 }
 
 /// What reads out the features.

@@ -4,7 +4,7 @@
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use num_traits::Float;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the units of one row (one sample, or one position of a map) compete.
 ///
@@ -24,8 +24,10 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Competition {
     /// `y = u`.
+    #[serde(deserialize_with = "no_fields")]
     None,
     /// 1 for the unit of largest `u` (the first of equals), 0 for the others.
+    #[serde(deserialize_with = "no_fields")]
     HardWta,
     /// 1 where `u` is at least the `k`-th largest and above 0, else 0. Ties at the `k`-th place
     /// all win. Miconi 2021.
@@ -49,6 +51,14 @@ pub enum Competition {
         /// `t`, one over the temperature.
         inverse_temperature: f64,
     },
+}
+
+/// `deny_unknown_fields` for a variant without fields, to which serde does not apply it.
+fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoFields {}
+    NoFields::deserialize(deserializer).map(drop)
 }
 
 impl Competition {

@@ -1,0 +1,401 @@
+//! Blocks and networks: initial weights by statistics, learning by comparison with the pieces of
+//! the core library put together here, and what must not change when something else learns.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::ops::{BatchNorm, Pool, triangle};
+use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, Rule, SoftHebb};
+use hebbian_models::softhebb::{
+    Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
+    Preset, preset,
+};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const RATE: Rate = Rate::NormDependent { learning_rate: 0.08, power: 0.5 };
+
+fn conv(channels: usize, kernel: usize) -> LayerConfig {
+    LayerConfig::Conv2d {
+        channels,
+        kernel,
+        padding: kernel / 2,
+        groups: 1,
+        padding_mode: PaddingMode::Reflect,
+    }
+}
+
+fn hebbian(rate: Rate, radius: f64) -> Learning {
+    let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+    Learning::Hebbian { competition, rate, radius, pre_triangle: false }
+}
+
+fn block(layer: LayerConfig, batch_norm: bool, learning: Learning) -> BlockConfig {
+    let pool = match layer {
+        LayerConfig::Conv2d { .. } => Some(Pool::Max { kernel: 4, stride: 2, padding: 1 }),
+        LayerConfig::Dense { .. } => None,
+    };
+    let activation = Activation::Triangle { power: 0.7 };
+    BlockConfig { layer, batch_norm, learning, activation, pool }
+}
+
+/// Three small blocks; radius 3 so that activity is spread over units and steps are large.
+fn small() -> Preset {
+    Preset {
+        name: "small".into(),
+        alias: None,
+        description: String::new(),
+        dataset: "none".into(),
+        blocks: vec![
+            block(conv(6, 5), true, hebbian(RATE, 3.0)),
+            block(conv(8, 3), true, hebbian(RATE, 3.0)),
+            block(conv(5, 3), true, hebbian(RATE, 3.0)),
+        ],
+        head: HeadConfig::Linear { dropout: 0.0 },
+        training: Default::default(),
+    }
+}
+
+fn network(preset: &Preset) -> Result<Network> {
+    Ok(Network::new(preset, (2, 16, 16), &Rng::new(5), DType::F64, &Device::Cpu)?)
+}
+
+fn images(seed: u64) -> Result<Tensor> {
+    Ok(Rng::new(seed).uniform(0.0, 1.0, (6, 2, 16, 16), DType::F64, &Device::Cpu)?)
+}
+
+fn numbers(t: &Tensor) -> Result<Vec<f64>> {
+    Ok(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+fn near(name: &str, a: &Tensor, b: &Tensor, tolerance: f64) -> Result<()> {
+    assert_eq!(a.dims(), b.dims(), "{name}");
+    for (a, b) in numbers(a)?.into_iter().zip(numbers(b)?) {
+        assert!((a - b).abs() <= tolerance, "{name}: {a} and {b}");
+    }
+    Ok(())
+}
+
+/// All tensors of a checkpoint, copied.
+fn snapshot(network: &Network) -> Result<Vec<(String, Vec<f64>)>> {
+    network.tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
+}
+
+fn changed(before: &[(String, Vec<f64>)], after: &[(String, Vec<f64>)]) -> Vec<String> {
+    let differs = |(a, b): &(&(String, Vec<f64>), &(String, Vec<f64>))| a.1 != b.1;
+    before.iter().zip(after).filter(differs).map(|(a, _)| a.0.clone()).collect()
+}
+
+mod initial_weights {
+    use super::*;
+
+    fn draw(config: &BlockConfig, input: &[usize]) -> Result<Vec<f64>> {
+        let mut rng = Rng::new(1);
+        let block = Block::new(config, input, &mut rng, DType::F32, &Device::Cpu)?;
+        numbers(block.layer().weight())
+    }
+
+    fn mean_and_std(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    /// σ = R/√F with R = 25. Tolerances are five standard errors: σ/√n of the mean, σ/√(2n) of
+    /// the standard deviation, and of the share within one σ (0.6827) its binomial one.
+    #[test]
+    fn gaussian_after_batch_norm() -> Result<()> {
+        let cases: [(usize, usize, f64); 5] = [
+            (3, 5, 2.886751),
+            (96, 3, 0.850517),
+            (384, 3, 0.425259),
+            (1536, 3, 0.212629),
+            (1, 5, 5.0),
+        ];
+        for (channels, kernel, sigma) in cases {
+            let config = block(conv(96, kernel), true, hebbian(RATE, 25.0));
+            let weight = draw(&config, &[channels, 8, 8])?;
+            assert_eq!(weight.len(), 96 * channels * kernel * kernel);
+            let n = weight.len() as f64;
+            let (mean, std) = mean_and_std(&weight);
+            assert!(mean.abs() < 5.0 * sigma / n.sqrt(), "{sigma}: mean {mean}");
+            assert!((std - sigma).abs() < 5.0 * sigma / (2.0 * n).sqrt(), "{sigma}: {std}");
+            let within = weight.iter().filter(|w| w.abs() < sigma).count() as f64 / n;
+            assert!((within - 0.6827).abs() < 5.0 * (0.6827 * 0.3173 / n).sqrt(), "{within}");
+        }
+        Ok(())
+    }
+
+    /// Uniform on [0, a), a = √(3R²/F): 2.165064 for 784 inputs and R = 35.
+    #[test]
+    fn uniform_without_batch_norm() -> Result<()> {
+        let a = 2.165064;
+        let config = block(LayerConfig::Dense { units: 500 }, false, hebbian(RATE, 35.0));
+        let weight = draw(&config, &[1, 28, 28])?;
+        let n = weight.len() as f64;
+        let (mean, std) = mean_and_std(&weight);
+        let (low, high) = weight.iter().fold((a, 0.0), |(l, h), &w| (w.min(l), w.max(h)));
+        // Of n draws the largest is within 20/n of the end but for e⁻²⁰ of the time.
+        assert!(low >= 0.0 && low < a * 20.0 / n, "{low}");
+        assert!(high < a + 1e-6 && high > a * (1.0 - 20.0 / n), "{high}");
+        assert!((mean - a / 2.0).abs() < 5.0 * a / (12.0 * n).sqrt(), "{mean}");
+        assert!((std - a / 12f64.sqrt()).abs() < 5.0 * a / n.sqrt(), "{std}");
+        Ok(())
+    }
+
+    /// PyTorch's U(±1/√F), also for the fan-in of a channel group.
+    #[test]
+    fn uniform_for_back_propagation() -> Result<()> {
+        for (groups, fan_in) in [(1, 72.0f64), (4, 18.0)] {
+            let mut layer = conv(64, 3);
+            if let LayerConfig::Conv2d { groups: g, .. } = &mut layer {
+                *g = groups;
+            }
+            let weight = draw(&block(layer, true, Learning::Backprop), &[8, 8, 8])?;
+            let bound = fan_in.sqrt().recip();
+            let (mean, std) = mean_and_std(&weight);
+            let n = weight.len() as f64;
+            assert_eq!(n, 64.0 * fan_in);
+            assert!(weight.iter().all(|w| w.abs() <= bound + 1e-7));
+            assert!(mean.abs() < 5.0 * bound / (3.0 * n).sqrt(), "{mean}");
+            assert!((std - bound / 3f64.sqrt()).abs() < 5.0 * bound / n.sqrt(), "{std}");
+        }
+        Ok(())
+    }
+
+    /// Each block draws from its own stream: what another holds does not matter.
+    #[test]
+    fn blocks_draw_independently() -> Result<()> {
+        let (one, mut other) = (small(), small());
+        other.blocks[0].layer = conv(6, 3);
+        let (one, other) = (network(&one)?, network(&other)?);
+        for i in [1, 2] {
+            near("w", one.blocks()[i].layer().weight(), other.blocks()[i].layer().weight(), 0.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// A block's training-mode output and its step, from the pieces.
+struct Pieces {
+    output: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    var: Tensor,
+}
+
+fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
+    let mut norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
+    let old = block.layer().weight().as_tensor().copy()?;
+    let layer = candle_hebbian::Layer::new(old, block.layer().geometry())?;
+    let response = layer.response(&norm.forward_train(x)?)?;
+    let output = triangle(&response.output()?, 0.7, true)?;
+    let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
+    let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+    let post = competition.apply(response.u())?;
+    MaxAbsStep { rate: RATE }.apply(&layer, &SoftHebb.update(&response, &post)?, 0.0)?;
+    Ok(Pieces {
+        output,
+        weight: layer.weight().as_tensor().copy()?,
+        mean: norm.running_mean().clone(),
+        var: norm.running_var().clone(),
+    })
+}
+
+/// Each block sees what the one below made of the batch with its old weights.
+#[test]
+fn all_blocks_learn_from_old_weights() -> Result<()> {
+    let mut network = network(&small())?;
+    let x = images(1)?;
+    let mut wanted = Vec::new();
+    let mut input = x.clone();
+    for block in network.blocks() {
+        let step = pieces(block, &input)?;
+        input = step.output.clone();
+        wanted.push(step);
+    }
+    let (features, steps) = network.learn(&x, 0.0)?;
+    assert_eq!(steps.len(), 3);
+    near("features", &features, &input.flatten_from(1)?, 1e-12)?;
+    for (i, (block, step)) in network.blocks().iter().zip(&wanted).enumerate() {
+        let norm = block.batch_norm().expect("a batch norm");
+        near(&format!("weight {i}"), block.layer().weight(), &step.weight, 1e-12)?;
+        near(&format!("mean {i}"), norm.running_mean(), &step.mean, 1e-12)?;
+        near(&format!("var {i}"), norm.running_var(), &step.var, 1e-12)?;
+    }
+    // The order shows: from the new weights below, the second block would have moved otherwise.
+    let moved = pieces(&network.blocks()[0], &x)?.output;
+    assert!((moved - &wanted[0].output)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-4);
+    Ok(())
+}
+
+#[test]
+fn one_block_learns_alone() -> Result<()> {
+    for index in 0..3 {
+        let mut network = network(&small())?;
+        for seed in 0..3 {
+            network.learn(&images(seed)?, 0.0)?; // statistics other than the initial ones
+        }
+        let x = images(9)?;
+        let before = snapshot(&network)?;
+        // Its input is what the blocks below make of the images in evaluation.
+        let mut input = x.clone();
+        for block in &network.blocks()[..index] {
+            input = block.forward(&input)?;
+        }
+        let weight = pieces(&network.blocks()[index], &input)?.weight;
+        network.learn_block(index, &x, 0.0)?;
+        let own = |part: &str| format!("layers.{index}.{part}");
+        let wanted = [own("weight"), own("running_mean"), own("running_var")];
+        assert_eq!(changed(&before, &snapshot(&network)?), wanted);
+        near("weight", network.blocks()[index].layer().weight(), &weight, 1e-12)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn evaluation_and_calibration_learn_nothing() -> Result<()> {
+    let mut network = network(&small())?;
+    network.learn(&images(1)?, 0.0)?;
+    let before = snapshot(&network)?;
+    let x = images(2)?;
+    let first = numbers(&network.forward_to(&x, 3)?)?;
+    assert_eq!(numbers(&network.forward_to(&x, 3)?)?, first);
+    assert_eq!(changed(&before, &snapshot(&network)?), [""; 0]);
+    network.calibrate(&x)?;
+    let changed = changed(&before, &snapshot(&network)?);
+    assert_eq!(changed.len(), 6);
+    assert!(changed.iter().all(|name| name.contains("running")), "{changed:?}");
+    Ok(())
+}
+
+/// With the batch's own statistics as the running ones, evaluation is the training-mode output;
+/// without batch norm it always is.
+#[test]
+fn modes_differ_by_batch_norm_only() -> Result<()> {
+    for pre_triangle in [false, true] {
+        let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+        let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle };
+        for batch_norm in [false, true] {
+            let config = block(conv(6, 5), batch_norm, learning.clone());
+            let mut rng = Rng::new(3);
+            let mut block = Block::new(&config, &[2, 16, 16], &mut rng, DType::F64, &Device::Cpu)?;
+            let x = (images(4)? * 3.0)?;
+            let fresh = block.forward(&x)?;
+            if let Some(norm) = block.batch_norm_mut() {
+                let rows = x.transpose(0, 1)?.flatten_from(1)?;
+                let mean = rows.mean(1)?;
+                let centred = rows.broadcast_sub(&mean.unsqueeze(1)?)?;
+                norm.set_running(&mean, &centred.sqr()?.mean(1)?)?;
+            }
+            let evaluated = block.forward(&x)?;
+            let (trained, _) = block.learn(&x, 0.0)?;
+            near("output", &trained, &evaluated, 1e-11)?;
+            let differs = (fresh - &trained)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-3;
+            assert_eq!(differs, batch_norm);
+        }
+    }
+    Ok(())
+}
+
+/// What competes, and what the decay reads, is the rectified response; the rows stay.
+#[test]
+fn pre_triangle_changes_the_response_only() -> Result<()> {
+    let competition = Competition::SoftWta { inverse_temperature: 0.5 };
+    let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle: true };
+    let config = block(LayerConfig::Dense { units: 4 }, false, learning);
+    let mut block = Block::new(&config, &[5], &mut Rng::new(3), DType::F64, &Device::Cpu)?;
+    let x = Rng::new(4).normal(0.0, 1.0, (3, 5), DType::F64, &Device::Cpu)?;
+    let w = block.layer().weight().as_tensor().copy()?;
+    let u = x.matmul(&w.t()?)?;
+    let u = u.broadcast_sub(&u.mean_keepdim(1)?)?.relu()?;
+    let y = candle_nn::ops::softmax(&(&u * 0.5)?, 1)?;
+    let decay = (&y * &u)?.sum(0)?.unsqueeze(1)?;
+    let update = (y.t()?.matmul(&x)? - w.broadcast_mul(&decay)?)?;
+    let largest = update.abs()?.max_all()?.to_scalar::<f64>()?;
+    let radii = w.sqr()?.sum_keepdim(1)?.sqrt()?;
+    let rates = ((radii - 1.0)?.abs()?.sqrt()? * (0.08 / largest))?;
+    let want = (&w + update.broadcast_mul(&rates)?)?;
+    block.learn(&x, 0.0)?;
+    near("w", block.layer().weight(), &want, 1e-9)
+}
+
+#[test]
+fn a_linearly_decaying_rate_ends_at_zero() -> Result<()> {
+    let preset = preset("softhebb-mlp-mnist-linear-decay")?;
+    let rng = Rng::new(0);
+    let mut network = Network::new(&preset, (1, 28, 28), &rng, DType::F32, &Device::Cpu)?;
+    let x = Rng::new(1).uniform(0.0, 1.0, (4, 1, 28, 28), DType::F32, &Device::Cpu)?;
+    for (progress, rate) in [(0.0, 0.045), (0.5, 0.0225), (1.0, 0.0)] {
+        let before = numbers(network.blocks()[0].layer().weight())?;
+        network.learn(&x, progress)?;
+        let after = numbers(network.blocks()[0].layer().weight())?;
+        let pairs = before.iter().zip(&after);
+        let moved = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        // Weights of up to 2.2 in f32 are 2.4e-7 apart.
+        assert!((moved - rate).abs() < 5e-7 && (rate > 0.0 || moved == 0.0), "{moved}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_too_small_names_the_block() -> Result<()> {
+    let preset = preset("softhebb-cnn3-cifar")?;
+    let build = |side: usize| {
+        let image = (3, side, side);
+        Network::new(&preset, image, &Rng::new(0), DType::F32, &Device::Cpu)
+    };
+    // 8 → 4 → 2 → 1 is the least; 6 → 3 → 1 leaves the third block an image of one pixel.
+    assert_eq!(build(8)?.features(), 1536);
+    for (side, name) in [(2, "block 0"), (3, "block 1"), (6, "block 2")] {
+        let error = build(side).expect_err("too small").to_string();
+        assert!(error.contains(name) && error.contains("softhebb-cnn3-cifar"), "{side}: {error}");
+        assert!(error.contains(&format!("{side}x{side}")), "{side}: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() -> Result<()> {
+    let mut rng = Rng::new(0);
+    let mut build = |config: &BlockConfig, input: &[usize]| {
+        Block::new(config, input, &mut rng, DType::F32, &Device::Cpu).map(drop)
+    };
+    assert!(build(&block(conv(4, 3), true, hebbian(RATE, 3.0)), &[12]).is_err());
+    let mut pooled = block(LayerConfig::Dense { units: 4 }, true, hebbian(RATE, 3.0));
+    pooled.pool = Some(Pool::Avg { kernel: 2, stride: 2, padding: 0 });
+    assert!(build(&pooled, &[12]).is_err());
+    let mut groups = conv(4, 3);
+    if let LayerConfig::Conv2d { groups, .. } = &mut groups {
+        *groups = 2;
+    }
+    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), &[3, 8, 8]).is_err());
+    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), &[4, 8, 8]).is_ok());
+
+    let backprop = block(conv(4, 3), true, Learning::Backprop);
+    let mut backprop = Block::new(&backprop, &[2, 16, 16], &mut rng, DType::F64, &Device::Cpu)?;
+    assert!(backprop.learn(&images(0)?, 0.0).is_err());
+    Ok(())
+}
+
+/// Six rows, four units, three labels. Unit 0 wins rows of labels 2, 2 and 1: label 2. Unit 1
+/// wins one row of label 0 and one of label 1: the lower. Unit 2 wins one row, of label 1, though
+/// its activity sums to more on label 2. Unit 3 never wins and sums to 0.3, 0.6 and 0.5.
+#[test]
+fn labels_of_units() -> Result<()> {
+    let activity = Tensor::new(
+        &[
+            [0.9f32, 0.0, 0.2, 0.1], // 2
+            [0.5, 0.1, 0.45, 0.4],   // 2
+            [0.6, 0.2, 0.0, 0.1],    // 1
+            [0.1, 0.8, 0.0, 0.3],    // 0
+            [0.2, 0.7, 0.0, 0.2],    // 1
+            [0.1, 0.2, 0.5, 0.3],    // 1
+        ],
+        &Device::Cpu,
+    )?;
+    let assigned = LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 1], 3)?;
+    assert_eq!(assigned.labels(), [2, 0, 1, 1]);
+    assert_eq!(assigned.predict(&activity)?, [2, 2, 2, 0, 0, 1]);
+    assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1], 3).is_err());
+    assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 3], 3).is_err());
+    Ok(())
+}
