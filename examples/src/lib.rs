@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use candle::Device;
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -94,6 +95,13 @@ impl CommonArgs {
         }
     }
 
+    /// A line on stderr, unless --quiet.
+    pub fn tell(&self, line: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
     /// The data set, cut to the limits; `own` is the preset's.
     ///
     /// # Errors
@@ -145,12 +153,27 @@ fn loading(quiet: bool) -> hebbian_data::OnProgress {
     })
 }
 
-/// Runs an example: an error goes to stderr with its causes, and the exit status is 1.
-pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
-    match run() {
+/// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
+/// is 0 or 1, for wrong flags too.
+pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(answer) => {
+            // --help and --version arrive here too.
+            let failed = answer.use_stderr();
+            let _ = answer.print();
+            return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let printed = run(args).and_then(|report| match write!(std::io::stdout(), "{report}") {
+        // Whoever read it has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    });
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
