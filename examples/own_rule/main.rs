@@ -52,7 +52,7 @@ fn train(rule: &dyn Rule, layer: &Layer, images: &Tensor, rng: &mut Rng) -> Resu
     };
     let mut optimiser = SGD::new(vec![layer.weight().clone()], 0.0)?;
     for epoch in 0..EPOCHS {
-        optimiser.set_learning_rate(0.2 * (1.0 - epoch as f64 / EPOCHS as f64));
+        optimiser.set_learning_rate(0.5 * (1.0 - epoch as f64 / EPOCHS as f64));
         for indices in Batches::shuffled(images.dim(0)?, 50, rng)? {
             let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
             let response = respond(&images.index_select(&Tensor::new(indices, &Device::Cpu)?, 0)?)?;
@@ -104,10 +104,10 @@ fn main() -> ExitCode {
         let mut rng = Rng::new(seed);
         let mut report = String::from("cosine of unit k with principal component k\n");
         let dense = rng.normal(0.0, 0.1, (6, 64), DType::F64, &Device::Cpu)?;
-        let kernels = rng.normal(0.0, 0.1, (6, 1, 5, 5), DType::F64, &Device::Cpu)?;
+        let kernels = rng.normal(0.0, 0.1, (6, 1, 3, 3), DType::F64, &Device::Cpu)?;
         for (name, weight, geometry) in [
             ("dense, 8x8 images", dense, Geometry::Dense),
-            ("conv2d, 5x5 patches", kernels, Geometry::Conv2d(Conv2dConfig::default())),
+            ("conv2d, 3x3 patches", kernels, Geometry::Conv2d(Conv2dConfig::default())),
         ] {
             let cosines = train(&Sanger, &Layer::new(weight, geometry)?, &images, &mut rng)?;
             write!(report, "  {name:20}")?;
