@@ -87,7 +87,7 @@ fn components(x: &Tensor, count: usize, rng: &mut Rng) -> Result<Tensor> {
 
 /// Sanger's rule on the embedded digits: one rule, two geometries
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "own_rule", version)]
 struct Args {
     /// Seed of initial weights and batches
     #[arg(long, default_value_t = 0)]

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example softhebb` trains two layers on the embedded 8×8 digits without
 //! labels, then a linear read-out, and compares it with the same read-out on raw pixels and on
-//! random features. Expect about 98 % in under a minute on two cores.
+//! random features. Expect about 90 % (ridge regression: 94 %) in seconds on two cores: most test
+//! digits are of writers that the training set does not show.
 //!
 //! `… -- --preset softhebb-cnn3-cifar` is the paper's CIFAR-10 network (80.3 % there).
 
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 /// SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "softhebb", version)]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -78,6 +79,7 @@ fn run(args: Args) -> Result<String> {
         return Ok(list);
     }
     let preset = args.preset()?;
+    let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
     let data = args.common.dataset(&preset.dataset)?;
     args.common.tell(&format!(
@@ -94,7 +96,7 @@ fn run(args: Args) -> Result<String> {
         seed: args.common.seed,
         device: device_name.to_string(),
         load: args.common.load.clone(),
-        save: args.common.save.clone(),
+        save,
         quiet: args.common.quiet,
     };
     if args.common.eval_only {

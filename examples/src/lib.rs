@@ -6,7 +6,7 @@ use candle::Device;
 use clap::{Args, Parser, ValueEnum};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -92,6 +92,23 @@ impl CommonArgs {
             Some(DeviceKind::Cuda) => cuda().with_context(|| needs("cuda")),
             Some(DeviceKind::Metal) => metal().with_context(|| needs("metal")),
             None => Ok(cuda().or_else(|_| metal()).unwrap_or((Device::Cpu, "cpu"))),
+        }
+    }
+
+    /// The file of --save.
+    ///
+    /// # Errors
+    /// One that could not be written in the end.
+    pub fn save(&self) -> Result<Option<PathBuf>> {
+        let Some(file) = &self.save else { return Ok(None) };
+        if file.is_dir() {
+            bail!("--save {} is a folder, expected the name of a file", file.display());
+        }
+        match file.parent() {
+            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+                bail!("--save {}: there is no folder {}", file.display(), folder.display())
+            }
+            _ => Ok(Some(file.clone())),
         }
     }
 
