@@ -1,6 +1,12 @@
 //! What the example programs share: flags, the choice of device, loading with progress.
 #![deny(missing_docs)]
 
+// These link the library that the feature needs.
+#[cfg(feature = "accelerate")]
+extern crate accelerate_src;
+#[cfg(feature = "mkl")]
+extern crate intel_mkl_src;
+
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, Parser, ValueEnum};

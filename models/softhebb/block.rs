@@ -198,7 +198,7 @@ fn learn(
     let Some(gradient) = grads.remove(layer.weight()) else {
         candle::bail!("the surrogate loss left no gradient")
     };
-    step.apply(layer, &gradient.neg()?, progress)?;
+    step.descend(layer, &gradient, progress)?;
     Ok(Step { post, u: response.u().clone() })
 }
 

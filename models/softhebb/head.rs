@@ -111,7 +111,7 @@ impl Head {
         }
         let post = Tensor::from_vec(post, (1, labels.len(), classes), features.device())?;
         let response = layer.response(features)?;
-        step.apply(layer, &SoftHebb.update(&response, &post)?, progress)?;
+        step.descend(layer, &SoftHebb.update(&response, &post)?.neg()?, progress)?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Steps: what is done with an update.
+//! Steps: what is done with the gradient of a surrogate loss.
 
 use crate::cpu::{Real, slice, vectorised, with_real};
 use crate::layer::Layer;
@@ -65,11 +65,12 @@ impl Rate {
     }
 }
 
-/// A step whose largest entry is the unit's rate: `w_k ← w_k + η_k·D_k / (max|D| + 1e-30)`, the
-/// maximum being over a site (the layer, or a channel group).
+/// A step whose largest entry is the unit's rate: `w_k ← w_k − η_k·G_k / (max|G| + 1e-30)` for the
+/// gradient `G` of a rule's surrogate loss (minus the update), the maximum being over a site (the
+/// layer, or a channel group).
 ///
 /// From the released code of Journé et al. 2023 (`delta_weight`); not in the paper's Eq. 2. The
-/// step does not change when the update is scaled, so sums and means over a batch give the same.
+/// step does not change when the gradient is scaled, so sums and means over a batch give the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaxAbsStep {
@@ -78,32 +79,32 @@ pub struct MaxAbsStep {
 }
 
 impl MaxAbsStep {
-    /// Moves the layer's weights along `update`, which has their shape, in place, when the share
+    /// Moves the layer's weights down `gradient`, which has their shape, in place, when the share
     /// `progress` (0 to 1) of training is done.
     ///
     /// # Errors
-    /// An update of another shape.
-    pub fn apply(&self, layer: &Layer, update: &Tensor, progress: f64) -> Result<()> {
+    /// A gradient of another shape.
+    pub fn descend(&self, layer: &Layer, gradient: &Tensor, progress: f64) -> Result<()> {
         let weight = layer.weight();
-        if update.shape() != weight.shape() {
-            candle::bail!("a step of {:?} for weights of {:?}", update.dims(), weight.dims())
+        if gradient.shape() != weight.shape() {
+            candle::bail!("a step of {:?} for weights of {:?}", gradient.dims(), weight.dims())
         }
         let dims = layer.dims();
         let matrices = (dims.sites, dims.units, dims.fan_in);
         let old = weight.as_detached_tensor().reshape(matrices)?;
-        let update = update.detach().contiguous()?.reshape(matrices)?;
+        let gradient = gradient.detach().contiguous()?.reshape(matrices)?;
         let rates = self.rate.rates(&squared_norms(&old)?, progress)?;
         if old.device().is_cpu() {
-            return old.inplace_op2(&update, &AddScaled { rates });
+            return old.inplace_op2(&gradient, &AddScaled { rates });
         }
-        let largest = update.abs()?.max_keepdim(2)?.max_keepdim(1)?;
+        let largest = gradient.abs()?.max_keepdim(2)?.max_keepdim(1)?;
         let scale = rates.unsqueeze(2)?.broadcast_div(&(largest + 1e-30)?)?;
-        let new = (old + update.broadcast_mul(&scale)?)?;
+        let new = (old - gradient.broadcast_mul(&scale)?)?;
         weight.set(&new.reshape(weight.shape())?)
     }
 }
 
-/// `w += η_k·D_k / (max|D| + 1e-30)`
+/// `w −= η_k·G_k / (max|G| + 1e-30)`
 struct AddScaled {
     rates: Tensor,
 }
@@ -117,8 +118,8 @@ impl InplaceOp2 for AddScaled {
         &self,
         weight: &mut CpuStorage,
         weight_layout: &Layout,
-        update: &CpuStorage,
-        update_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
     ) -> Result<()> {
         let (sites, units, fan_in) = weight_layout.shape().dims3()?;
         let Some((start, end)) = weight_layout.contiguous_offsets() else {
@@ -126,24 +127,24 @@ impl InplaceOp2 for AddScaled {
         };
         with_real!(weight, "max_abs_step", T => {
             let rates = self.rates.to_vec2::<T>()?;
-            let update = slice::<T>(update, update_layout)?;
+            let gradient = slice::<T>(gradient, gradient_layout)?;
             let weight = &mut T::storage_mut(weight)?[start..end];
             let site = (units * fan_in).max(1);
             for s in 0..sites {
-                let update = &update[s * site..][..site];
-                let largest = update
+                let gradient = &gradient[s * site..][..site];
+                let largest = gradient
                     .par_chunks(1 << 14)
                     .map(|chunk| vectorised(|| max_abs(chunk)))
                     .reduce(|| 0 as T, T::max);
                 weight[s * site..][..site]
                     .par_chunks_mut(fan_in.max(1))
-                    .zip(update.par_chunks(fan_in.max(1)))
+                    .zip(gradient.par_chunks(fan_in.max(1)))
                     .zip(&rates[s])
-                    .for_each(|((w, d), &rate)| {
+                    .for_each(|((w, g), &rate)| {
                         vectorised(|| {
                             let scale = rate / (largest + 1e-30);
-                            for (w, &d) in w.iter_mut().zip(d) {
-                                *w += scale * d;
+                            for (w, &g) in w.iter_mut().zip(g) {
+                                *w -= scale * g;
                             }
                         });
                     });

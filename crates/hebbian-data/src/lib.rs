@@ -12,7 +12,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let data = load("digits".parse()?, &LoadOptions::default())?;
-//! assert_eq!((data.train.len(), data.test.len()), (1438, 359));
+//! assert_eq!((data.train.len(), data.test.len()), (1442, 355));
 //! let mut rng = Rng::new(0).stream("batches");
 //! for indices in Batches::shuffled(data.train.len(), 32, &mut rng)? {
 //!     let (images, labels) = data.train.batch(&indices, DType::F32, &Device::Cpu)?;

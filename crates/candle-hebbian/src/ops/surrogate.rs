@@ -3,7 +3,9 @@
 use super::attach::attach2;
 use super::reduce::{column_dots, squared_norms};
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
-use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// `L = −Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²`, a scalar whose gradient in `weight` is
 /// `−(Σ y_k x − d_k w_k)`.
@@ -28,11 +30,9 @@ pub(crate) fn surrogate_loss(
         None => drive.neg()?,
     }
     .sum_all()?;
-    let frozen = weight.detach();
-    let rows = pre.clone();
+    let (rows, frozen) = (pre.clone(), weight.detach());
     attach2("surrogate_loss", weight, &rows, &value, move |grad| {
-        let update = hebbian_update(&pre, &y, d.as_ref(), &frozen)?;
-        Ok((Some(update.broadcast_mul(&grad.neg()?)?), None))
+        Ok((Some(scaled_update(&pre, &y, d.as_ref(), &frozen, &grad.neg()?)?), None))
     })
 }
 
@@ -44,71 +44,139 @@ pub(crate) fn hebbian_update(
     d: Option<&Tensor>,
     weight: &Tensor,
 ) -> Result<Tensor> {
-    let product = y.detach().transpose(1, 2)?.matmul(&pre.detach())?;
-    let Some(d) = d else { return product.reshape(weight.shape()) };
-    let weight = weight.detach().contiguous()?;
-    let matrices = weight.reshape(product.shape())?;
-    let update = if product.device().is_cpu() {
-        product.apply_op3_no_bwd(&d.detach().contiguous()?, &matrices, &Decay)?
+    let one = Tensor::ones((), y.dtype(), y.device())?;
+    scaled_update(pre, y, d, weight, &one)
+}
+
+/// [`hebbian_update`] times the scalar `scale`.
+fn scaled_update(
+    pre: &Tensor,
+    y: &Tensor,
+    d: Option<&Tensor>,
+    weight: &Tensor,
+    scale: &Tensor,
+) -> Result<Tensor> {
+    let (pre, y, weight) = (pre.detach(), y.detach(), weight.detach());
+    let matrices = weight.reshape((pre.dim(0)?, y.dim(2)?, pre.dim(2)?))?;
+    let update = if pre.device().is_cpu() {
+        let scale = scale.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let op = ScaledUpdate { decay: d.map(Tensor::detach), scale };
+        pre.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &matrices.contiguous()?, &op)?
     } else {
-        (product - matrices.broadcast_mul(&d.detach().unsqueeze(2)?)?)?
+        let product = y.transpose(1, 2)?.matmul(&pre)?;
+        let update = match d {
+            Some(d) => (product - matrices.broadcast_mul(&d.detach().unsqueeze(2)?)?)?,
+            None => product,
+        };
+        update.broadcast_mul(scale)?
     };
     update.reshape(weight.shape())
 }
 
-/// `a_k − d_k·w_k` over rows.
-struct Decay;
+/// `scale·(yᵀ·x − diag(d)·w)` in one pass: the product is added to what the decay leaves.
+struct ScaledUpdate {
+    decay: Option<Tensor>,
+    scale: f64,
+}
 
-impl CustomOp3 for Decay {
+impl CustomOp3 for ScaledUpdate {
     fn name(&self) -> &'static str {
-        "decay"
+        "hebbian_update"
     }
 
     fn cpu_fwd(
         &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        d: &CpuStorage,
-        d_layout: &Layout,
+        pre: &CpuStorage,
+        pre_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let fan_in = a_layout.shape().dims3()?.2;
-        with_real!(a, "decay", T => {
-            let (a, d, w) = (
-                slice::<T>(a, a_layout)?,
-                slice::<T>(d, d_layout)?,
+        let (sites, rows, fan_in) = pre_layout.shape().dims3()?;
+        let (y_sites, y_rows, units) = y_layout.shape().dims3()?;
+        if (y_sites, y_rows) != (sites, rows) {
+            candle::bail!(
+                "update: rows {:?} and activity {:?} differ",
+                pre_layout.dims(),
+                y_layout.dims()
+            )
+        }
+        with_real!(pre, "hebbian_update", T => {
+            let (pre, y, w) = (
+                slice::<T>(pre, pre_layout)?,
+                slice::<T>(y, y_layout)?,
                 slice::<T>(w, w_layout)?,
             );
-            if d.len() * fan_in != w.len() || w.len() != a.len() {
-                candle::bail!(
-                    "decay: expected one value for each of {} units, found {}",
-                    w.len() / fan_in.max(1),
-                    d.len()
-                );
+            let scale = self.scale as T;
+            let mut out = vec![0 as T; sites * units * fan_in];
+            if let Some(decay) = &self.decay {
+                let d = decay.flatten_all()?.to_vec1::<T>()?;
+                if d.len() != sites * units {
+                    candle::bail!(
+                        "update: expected a decay for each of {} units, found {}",
+                        sites * units,
+                        d.len()
+                    );
+                }
+                for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { d: &d, w, fan_in, scale });
             }
-            let mut out = vec![0 as T; a.len()];
-            for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { a, d, w, fan_in });
-            Ok((cpu::owned(out), a_layout.shape().clone()))
+            let site = |s: usize, out: &mut [T], parallelism| {
+                let (pre, y) = (&pre[s * rows * fan_in..], &y[s * rows * units..]);
+                // SAFETY: the slices hold (rows, fan_in), (rows, units) and (units, fan_in)
+                // elements, row-major, and `out` overlaps neither of the others.
+                unsafe {
+                    gemm::gemm(
+                        units,
+                        fan_in,
+                        rows,
+                        out.as_mut_ptr(),
+                        1,
+                        fan_in as isize,
+                        self.decay.is_some(),
+                        y.as_ptr(),
+                        units as isize,
+                        1,
+                        pre.as_ptr(),
+                        1,
+                        fan_in as isize,
+                        1 as T,
+                        scale,
+                        false,
+                        false,
+                        false,
+                        parallelism,
+                    );
+                }
+            };
+            let matrix = (units * fan_in).max(1);
+            if sites == 1 {
+                site(0, &mut out, Parallelism::Rayon(0));
+            } else {
+                out.par_chunks_mut(matrix)
+                    .enumerate()
+                    .for_each(|(s, out)| site(s, out, Parallelism::None));
+            }
+            Ok((cpu::owned(out), (sites, units, fan_in).into()))
         })
     }
 }
 
+/// `−scale·d_k·w_k`
 struct DecayRows<'a, T> {
-    a: &'a [T],
     d: &'a [T],
     w: &'a [T],
     fan_in: usize,
+    scale: T,
 }
 
 impl<T: Real> RowKernel<T> for DecayRows<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
         for (i, out) in block.chunks_exact_mut(self.fan_in).enumerate() {
-            let row = (first + i) * self.fan_in..(first + i + 1) * self.fan_in;
-            let (a, w, d) = (&self.a[row.clone()], &self.w[row], self.d[first + i]);
-            for ((out, &a), &w) in out.iter_mut().zip(a).zip(w) {
-                *out = a - d * w;
+            let factor = -self.scale * self.d[first + i];
+            for (out, &w) in out.iter_mut().zip(&self.w[(first + i) * self.fan_in..]) {
+                *out = factor * w;
             }
         }
     }
