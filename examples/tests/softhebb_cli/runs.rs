@@ -49,8 +49,10 @@ fn a_run_writes_all_of_its_folder() {
     }
 
     // 8x8 pixels halved twice leave 2x2 positions of 96 channels.
+    let kernel = &config["options"]["preset"]["blocks"][0]["layer"]["kernel"];
     let shapes = json!({
-        "layers.0.weight": [48, 1, 3, 3], "layers.0.running_mean": [1], "layers.0.running_var": [1],
+        "layers.0.weight": [48, 1, kernel, kernel],
+        "layers.0.running_mean": [1], "layers.0.running_var": [1],
         "layers.1.weight": [96, 48, 3, 3],
         "layers.1.running_mean": [48], "layers.1.running_var": [48],
         "head.weight": [10, 384], "head.bias": [10],
