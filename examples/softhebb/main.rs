@@ -11,12 +11,13 @@ use clap::Parser;
 use hebbian_examples::CommonArgs;
 use hebbian_models::softhebb::{self, Mode, Options, Preset};
 use hebbian_train::Results;
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "softhebb", version)]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -67,25 +68,26 @@ fn main() -> ExitCode {
     hebbian_examples::main(run)
 }
 
-fn run() -> Result<()> {
-    let args = Args::parse();
+fn run(args: Args) -> Result<String> {
     if args.common.list {
+        let mut list = String::new();
         for preset in softhebb::presets()? {
             let alias = preset.alias.as_deref().unwrap_or("-");
-            println!("{:38} {:34} {}", preset.name, alias, preset.description);
+            writeln!(list, "{:38} {:34} {}", preset.name, alias, preset.description)?;
         }
-        return Ok(());
+        return Ok(list);
     }
     let preset = args.preset()?;
+    let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
     let data = args.common.dataset(&preset.dataset)?;
-    println!(
+    args.common.tell(&format!(
         "{} on {}: {} training images, {} test images, device {device_name}",
         preset.name,
         data.name,
         data.train.len(),
         data.test.len()
-    );
+    ));
     let out = args.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&preset.name));
     let options = Options {
         baselines: args.baselines || data.name == hebbian_data::DatasetName::Digits,
@@ -93,21 +95,19 @@ fn run() -> Result<()> {
         seed: args.common.seed,
         device: device_name.to_string(),
         load: args.common.load.clone(),
-        save: args.common.save.clone(),
+        save,
         quiet: args.common.quiet,
     };
     if args.common.eval_only {
         let accuracy = softhebb::evaluate(&options, &data, &device)?;
-        println!("test accuracy {:.2} %", 100.0 * accuracy);
-        return Ok(());
+        return Ok(format!("test accuracy {:.2} %\n", 100.0 * accuracy));
     }
-    report(&softhebb::train(&options, &data, &device, &out)?, &out);
-    Ok(())
+    report(&softhebb::train(&options, &data, &device, &out)?, &out)
 }
 
-fn report(results: &Results, out: &std::path::Path) {
-    println!("\ntest accuracy");
-    println!("  {:28} {:6.2} %", results.preset, 100.0 * results.test_accuracy);
+fn report(results: &Results, out: &Path) -> Result<String> {
+    let mut text = String::from("test accuracy\n");
+    writeln!(text, "  {:28} {:6.2} %", results.preset, 100.0 * results.test_accuracy)?;
     for (name, label) in [
         ("raw_pixels_test_accuracy", "same head, raw pixels"),
         ("random_features_test_accuracy", "same head, random weights"),
@@ -116,21 +116,23 @@ fn report(results: &Results, out: &std::path::Path) {
         ("label_assignment_test_accuracy", "unit labels, no head"),
     ] {
         if let Some(value) = results.extras.get(name).and_then(|value| value.as_f64()) {
-            println!("  {label:28} {:6.2} %", 100.0 * value);
+            writeln!(text, "  {label:28} {:6.2} %", 100.0 * value)?;
         }
     }
-    println!(
+    writeln!(
+        text,
         "\nunsupervised {:.1} s ({:.0} images/s), head {:.1} s, in all {:.1} s",
         results.unsupervised_seconds,
         results.unsupervised_images_per_second,
         results.head_seconds,
         results.total_seconds
-    );
-    println!(
-        "wrote {}: model.safetensors, filters.png, metrics.jsonl, results.json",
-        out.display()
-    );
-    println!(
+    )?;
+    let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
+    let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
+    writeln!(text, "wrote {}: {}", out.display(), files.join(", "))?;
+    writeln!(
+        text,
         "next: --list for more networks, --dataset mnist or cifar10, --mode random-calibrated"
-    );
+    )?;
+    Ok(text)
 }

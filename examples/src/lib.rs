@@ -14,9 +14,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use anyhow::{Context, Result, bail};
 use candle::Device;
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -105,6 +106,30 @@ impl CommonArgs {
         }
     }
 
+    /// The file of --save.
+    ///
+    /// # Errors
+    /// One that could not be written in the end.
+    pub fn save(&self) -> Result<Option<PathBuf>> {
+        let Some(file) = &self.save else { return Ok(None) };
+        if file.is_dir() {
+            bail!("--save {} is a folder, expected the name of a file", file.display());
+        }
+        match file.parent() {
+            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+                bail!("--save {}: there is no folder {}", file.display(), folder.display())
+            }
+            _ => Ok(Some(file.clone())),
+        }
+    }
+
+    /// A line on stderr, unless --quiet.
+    pub fn tell(&self, line: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
     /// The data set, cut to the limits; `own` is the preset's.
     ///
     /// # Errors
@@ -156,12 +181,27 @@ fn loading(quiet: bool) -> hebbian_data::OnProgress {
     })
 }
 
-/// Runs an example: an error goes to stderr with its causes, and the exit status is 1.
-pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
-    match run() {
+/// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
+/// is 0 or 1, for wrong flags too.
+pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(answer) => {
+            // --help and --version arrive here too.
+            let failed = answer.use_stderr();
+            let _ = answer.print();
+            return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let printed = run(args).and_then(|report| match write!(std::io::stdout(), "{report}") {
+        // Whoever read it has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    });
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }

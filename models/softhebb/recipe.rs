@@ -70,6 +70,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
     let preset = &options.preset;
     check(preset, data)?;
     let rng = Rng::new(options.seed);
+    rehearse(preset, data, device, &rng)?;
     let mut network = Network::new(preset, data.train.shape(), &rng, DType::F32, device)?;
     if let Some(path) = &options.load {
         restore(path, device, &mut network, None)?;
@@ -185,6 +186,16 @@ fn check(preset: &Preset, data: &Dataset) -> Result<()> {
             preset.blocks.len()
         )));
     }
+    let units = |block: &super::BlockConfig| match block.layer {
+        super::LayerConfig::Dense { units } => units,
+        super::LayerConfig::Conv2d { channels, .. } => channels,
+    };
+    if let Some(empty) = preset.blocks.iter().position(|block| units(block) == 0) {
+        return Err(Error::Options(format!(
+            "block {empty} of preset '{}' has 0 units, expected 1 or more",
+            preset.name
+        )));
+    }
     if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
         return Err(Error::Options(format!(
             "preset '{}' learns by back-propagation, which needs a linear head",
@@ -192,6 +203,33 @@ fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Learns from the smallest batch there will be, with weights that are then thrown away: what
+/// cannot work shall fail before anything is written.
+fn rehearse(preset: &Preset, data: &Dataset, device: &Device, rng: &Rng) -> Result<()> {
+    let training = &preset.training;
+    let mut network = Network::new(preset, data.train.shape(), rng, DType::F32, device)?;
+    new_head(preset, &network, data, device, rng)?;
+    let backprop = network.hebbian().is_empty();
+    let batch_size = if backprop { training.head_batch_size } else { training.batch_size };
+    let count = match data.train.len() % batch_size {
+        0 => batch_size,
+        left => left,
+    };
+    let indices: Vec<usize> = (0..count).collect();
+    let (images, _) = data.train.batch(&indices, DType::F32, device)?;
+    match training.mode {
+        _ if backprop => network.forward_backprop(&images).map(drop),
+        Mode::RandomCalibrated | Mode::RandomIdentity => network.forward(&images).map(drop),
+        _ => network.learn(&images, 0.0).map(drop),
+    }
+    .map_err(|error| {
+        Error::Options(format!(
+            "preset '{}' cannot learn from a batch of {count} images: {error}",
+            preset.name
+        ))
+    })
 }
 
 /// Reads `path`, a checkpoint or the folder that holds one.
@@ -379,23 +417,25 @@ impl Run<'_> {
     /// Stops at NaN or infinity; else keeps the weights from time to time.
     fn check_and_save(&mut self, network: &Network, stage: &str) -> Result<()> {
         for (name, tensor) in network.tensors() {
-            if let Err(problem) = check_finite(&name, self.step, &tensor) {
-                return Err(Error::Diverged {
-                    problem,
-                    stage: Some(stage.to_string()),
-                    kept: match self.last_saved {
-                        Some(_) => {
-                            format!("the last good weights are {}", self.folder.model().display())
-                        }
-                        None => "there were no good weights to keep".to_string(),
-                    },
-                });
-            }
+            check_finite(&name, self.step, &tensor)
+                .map_err(|problem| self.diverged(problem.into(), stage))?;
         }
         if self.last_saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
             self.save(network, None)?;
         }
         Ok(())
+    }
+
+    /// Says of an error about NaN or infinity where it arose and what is left.
+    fn diverged(&self, error: Error, stage: &str) -> Error {
+        let Error::Train(problem @ hebbian_train::Error::NotFinite { .. }) = error else {
+            return error;
+        };
+        let kept = match self.last_saved {
+            Some(_) => format!("the last good weights are {}", self.folder.model().display()),
+            None => "there were no good weights to keep".to_string(),
+        };
+        Error::Diverged { problem, stage: Some(stage.to_string()), kept }
     }
 
     fn save(&mut self, network: &Network, head: Option<&Head>) -> Result<()> {
@@ -447,7 +487,15 @@ impl Run<'_> {
                 Augmentation::None => None,
                 Augmentation::CropFlip => Some(self.augmented(network, &mut crops)?),
             };
-            let seen = head.train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)?;
+            let seen = head
+                .train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)
+                .and_then(|seen| {
+                    for (name, tensor) in head.tensors() {
+                        check_finite(&name, self.step, &tensor)?;
+                    }
+                    Ok(seen)
+                })
+                .map_err(|error| self.diverged(error, &format!("the read-out '{name}'")))?;
             progress.advance(labels.len() as u64);
             let mut values = vec![("head.epoch", epoch as f64), ("head.train_accuracy", seen)];
             let at_end = epoch == training.head_epochs;

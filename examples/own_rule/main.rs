@@ -1,0 +1,119 @@
+//! Write your own rule: Sanger's generalised Hebbian algorithm (Neural Networks 2:459, 1989), which
+//! finds the principal components of its input, strongest first.
+//!
+//! `cargo run --release --example own_rule` trains it on the embedded digits, in a dense layer and
+//! in a convolution, and compares each unit with the component that power iteration finds. Expect
+//! every cosine above 0.99 in a few seconds. The rule has no flag, file or line for a geometry.
+
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule};
+use candle_nn::{Optimizer, SGD};
+use clap::Parser;
+use hebbian_data::Batches;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// `Δw_k = Σ y_k (x − Σ_{j≤k} y_j w_j)`: Oja's rule on what the units before `k` leave of `x`.
+struct Sanger;
+
+impl Rule for Sanger {
+    fn name(&self) -> &'static str {
+        "sanger"
+    }
+
+    /// Units take from each other, so a decay of their own is not all: see `update`.
+    fn decay(&self, _: &Response, _: &Tensor) -> candle::Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// `yᵀx − lower(yᵀy)·w` for each site, with rows `x (S, P, F)`, `y (S, P, K)`, `w (S, K, F)`.
+    fn update(&self, response: &Response, post: &Tensor) -> candle::Result<Tensor> {
+        let (x, y_t) = (response.pre(), post.transpose(1, 2)?);
+        let (sites, units, _) = y_t.dims3()?;
+        let w = response.weight().as_detached_tensor().reshape((sites, units, x.dim(2)?))?;
+        let lower = Tensor::tril2(units, post.dtype(), post.device())?;
+        let taken = y_t.matmul(post)?.broadcast_mul(&lower)?.matmul(&w)?;
+        (y_t.matmul(x)? - taken)?.reshape(response.weight().shape())
+    }
+
+    /// `−⟨sg(Δw), w⟩`, whose gradient is minus the update: any optimiser can take the step.
+    fn loss(&self, response: &Response, post: &Tensor) -> candle::Result<Tensor> {
+        (self.update(response, post)?.detach() * response.weight().as_tensor())?.sum_all()?.neg()
+    }
+}
+
+/// Trains on `images` and returns each unit's cosine with the principal component of its number.
+fn train(rule: &dyn Rule, layer: &Layer, images: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
+    const EPOCHS: usize = 100;
+    let respond = |batch: &Tensor| match layer.geometry() {
+        Geometry::Dense => layer.response(&batch.flatten_from(1)?),
+        _ => layer.response(batch),
+    };
+    let mut optimiser = SGD::new(vec![layer.weight().clone()], 0.0)?;
+    for epoch in 0..EPOCHS {
+        optimiser.set_learning_rate(0.5 * (1.0 - epoch as f64 / EPOCHS as f64));
+        for indices in Batches::shuffled(images.dim(0)?, 50, rng)? {
+            let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
+            let response = respond(&images.index_select(&Tensor::new(indices, &Device::Cpu)?, 0)?)?;
+            let post = Competition::None.apply(response.u())?;
+            let rows = response.pre().dim(1)? as f64;
+            optimiser.backward_step(&(rule.loss(&response, &post)? / rows)?)?;
+        }
+    }
+    let units = layer.weight().flatten_from(1)?;
+    let components = components(&respond(images)?.pre().squeeze(0)?, units.dim(0)?, rng)?;
+    let lengths = units.sqr()?.sum(1)?.sqrt()?;
+    Ok(((units * components)?.sum(1)? / lengths)?.abs()?.to_vec1()?)
+}
+
+/// The leading eigenvectors of `xᵀx / P` as rows, by power iteration and deflation.
+fn components(x: &Tensor, count: usize, rng: &mut Rng) -> Result<Tensor> {
+    let mut moments = (x.t()?.matmul(x)? / x.dim(0)? as f64)?;
+    let mut found = Vec::new();
+    for _ in 0..count {
+        let mut v = rng.normal(0.0, 1.0, (x.dim(1)?, 1), x.dtype(), x.device())?;
+        let mut value = 0.0;
+        for _ in 0..1000 {
+            v = moments.matmul(&v)?;
+            value = v.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>()?;
+            v = (v / value)?;
+        }
+        moments = (moments - (v.matmul(&v.t()?)? * value)?)?;
+        found.push(v.t()?);
+    }
+    Ok(Tensor::cat(&found, 0)?)
+}
+
+/// Sanger's rule on the embedded digits: one rule, two geometries
+#[derive(Debug, Parser)]
+#[command(name = "own_rule", version)]
+struct Args {
+    /// Seed of initial weights and batches
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    hebbian_examples::main(|Args { seed }| {
+        let digits = hebbian_data::digits().train;
+        let all: Vec<usize> = (0..digits.len()).collect();
+        let (images, _) = digits.batch(&all, DType::F64, &Device::Cpu)?;
+        let images = images.broadcast_sub(&images.mean_keepdim(0)?)?;
+
+        let mut rng = Rng::new(seed);
+        let mut report = String::from("cosine of unit k with principal component k\n");
+        let dense = rng.normal(0.0, 0.1, (6, 64), DType::F64, &Device::Cpu)?;
+        let kernels = rng.normal(0.0, 0.1, (6, 1, 3, 3), DType::F64, &Device::Cpu)?;
+        for (name, weight, geometry) in [
+            ("dense, 8x8 images", dense, Geometry::Dense),
+            ("conv2d, 3x3 patches", kernels, Geometry::Conv2d(Conv2dConfig::default())),
+        ] {
+            let cosines = train(&Sanger, &Layer::new(weight, geometry)?, &images, &mut rng)?;
+            write!(report, "  {name:20}")?;
+            cosines.iter().try_for_each(|cosine| write!(report, " {cosine:.4}"))?;
+            writeln!(report)?;
+        }
+        Ok(report)
+    })
+}

@@ -1,0 +1,174 @@
+//! Runs the program, and looks at what it leaves.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Small enough for tests; `--preset` and `--out` are left to the test.
+pub const TINY: [&str; 8] =
+    ["--limit-train", "200", "--limit-test", "100", "--epochs", "1", "--head-epochs", "2"];
+
+/// What a run of the program ended with.
+pub struct Outcome {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The run, which must have gone well.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// An empty folder to run in.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The program on the CPU, to be run in this folder with an empty Hugging Face cache.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.command_on_any_device(args);
+        command.arg("--cpu");
+        command
+    }
+
+    pub fn command_on_any_device(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "RUST_BACKTRACE"]
+        {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.path("hf")).args(args);
+        command.current_dir(self.0.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Outcome {
+        outcome(self.command(args))
+    }
+
+    /// [`run`](Self::run) on a few digits, into `out`.
+    pub fn tiny(&self, out: &str, args: &[&str]) -> Outcome {
+        self.run(&[&TINY[..], &["--out", out], args].concat())
+    }
+
+    /// Runs what must be refused: exit status 1, an empty stdout, every part in the message, and no
+    /// file anywhere that was not there before or is another now.
+    pub fn refused(&self, args: &[&str], parts: &[&str]) {
+        let before = self.contents();
+        let outcome = self.run(args);
+        assert_eq!(outcome.status, Some(1), "{args:?}: {}{}", outcome.stdout, outcome.stderr);
+        assert_eq!(outcome.stdout, "", "{args:?}");
+        for part in parts {
+            assert!(outcome.stderr.contains(part), "{args:?}: no '{part}' in: {}", outcome.stderr);
+        }
+        assert!(!outcome.stderr.contains("panicked"), "{args:?}: {}", outcome.stderr);
+        let (before, after) = (before.keys(), self.contents());
+        assert!(before.eq(after.keys()), "{args:?} left {:?}", after.keys());
+    }
+
+    /// Every file and folder below, by its path, with its bytes (`None` for a folder).
+    pub fn contents(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                    found.insert(path, None);
+                } else {
+                    let bytes = std::fs::read(&path).unwrap();
+                    found.insert(path, Some(bytes));
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        walk(self.0.path(), &mut found);
+        found
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.bytes(name)).unwrap()
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Writes `preset.json`: one small convolution, changed by `edit`.
+    pub fn preset(&self, edit: impl FnOnce(&mut Value)) {
+        let mut preset = json!({
+            "name": "tiny",
+            "description": "for tests",
+            "dataset": "digits",
+            "blocks": [{
+                "layer": { "kind": "conv2d", "channels": 8, "kernel": 3, "padding": 1 },
+                "batch_norm": true,
+                "learning": {
+                    "kind": "hebbian",
+                    "competition": { "kind": "soft_wta", "inverse_temperature": 1.0 },
+                    "rate": { "kind": "constant", "learning_rate": 0.01 },
+                    "radius": 5.0
+                },
+                "activation": { "kind": "triangle", "power": 1.0 },
+                "pool": { "kind": "max", "kernel": 2, "stride": 2, "padding": 0 }
+            }],
+            "head": { "kind": "linear", "dropout": 0.0 },
+            "training": { "epochs": 1, "head_epochs": 2 }
+        });
+        edit(&mut preset);
+        self.write("preset.json", preset.to_string());
+    }
+
+    /// The shapes of a checkpoint's tensors, each of which must be finite 32-bit numbers.
+    pub fn shapes(&self, name: &str) -> BTreeMap<String, Vec<usize>> {
+        let bytes = self.bytes(name);
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| {
+            assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
+            let (numbers, _) = view.data().as_chunks::<4>();
+            let finite = numbers.iter().all(|&number| f32::from_le_bytes(number).is_finite());
+            assert!(finite, "{name}");
+            (name, view.shape().to_vec())
+        });
+        tensors.collect()
+    }
+}
+
+pub fn outcome(mut command: Command) -> Outcome {
+    let output = command.output().unwrap();
+    Outcome {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// `cargo test` builds the examples too, beside the folder of this test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let binary = profile.join("examples").join(format!("softhebb{}", std::env::consts::EXE_SUFFIX));
+    assert!(binary.exists(), "there is no {}: build the examples first", binary.display());
+    binary
+}

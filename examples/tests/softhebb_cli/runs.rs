@@ -1,0 +1,250 @@
+//! What good runs do.
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+
+use crate::program::{Place, TINY, outcome};
+
+#[test]
+fn a_run_writes_all_of_its_folder() {
+    let place = Place::new();
+    let run = place.run(&TINY).ok();
+    let folder = "runs/softhebb-cnn-digits";
+    let file = |name: &str| format!("{folder}/{name}");
+
+    let config = place.json(&file("config.json"));
+    assert_eq!(config["options"]["preset"]["name"], "softhebb-cnn-digits");
+    assert_eq!(config["options"]["preset"]["training"]["head_epochs"], 2);
+    assert_eq!((&config["train_images"], &config["test_images"]), (&json!(200), &json!(100)));
+
+    let results = place.json(&file("results.json"));
+    let number = |name: &str| {
+        let value = results[name].as_f64();
+        value.filter(|value| value.is_finite()).unwrap_or_else(|| panic!("{name}: {results}"))
+    };
+    assert!((0.0..=1.0).contains(&number("test_accuracy")));
+    for part in ["unsupervised_seconds", "head_seconds"] {
+        assert!(0.0 < number(part) && number(part) < number("total_seconds"));
+    }
+    // Two layers, one epoch each.
+    let shown = number("unsupervised_images_per_second") * number("unsupervised_seconds");
+    assert!((shown - 400.0).abs() < 1e-6, "{shown}");
+    assert!(results["peak_memory_bytes"].as_u64().is_none_or(|bytes| bytes > 1 << 20));
+    for (name, expected) in [
+        ("train_images", json!(200)),
+        ("seed", json!(0)),
+        ("device", json!("cpu")),
+        ("preset", json!("softhebb-cnn-digits")),
+        ("dataset", json!("digits")),
+    ] {
+        assert_eq!(results[name], expected, "{name}");
+    }
+
+    let metrics = String::from_utf8(place.bytes(&file("metrics.jsonl"))).unwrap();
+    let lines: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.is_sorted_by_key(|line| line["step"].as_u64().unwrap()));
+    for name in ["layers.0.mean_radius", "layers.1.winner_entropy", "head.test_accuracy"] {
+        assert!(lines.iter().any(|line| line[name].is_f64()), "{name}");
+    }
+
+    // 8x8 pixels halved twice leave 2x2 positions of 96 channels.
+    let kernel = &config["options"]["preset"]["blocks"][0]["layer"]["kernel"];
+    let shapes = json!({
+        "layers.0.weight": [48, 1, kernel, kernel],
+        "layers.0.running_mean": [1], "layers.0.running_var": [1],
+        "layers.1.weight": [96, 48, 3, 3],
+        "layers.1.running_mean": [48], "layers.1.running_var": [48],
+        "head.weight": [10, 384], "head.bias": [10],
+    });
+    assert_eq!(json!(place.shapes(&file("model.safetensors"))), shapes);
+    let bytes = place.bytes(&file("model.safetensors"));
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    for (key, value) in [
+        ("format", "pt"),
+        ("method", "softhebb"),
+        ("preset", "softhebb-cnn-digits"),
+        ("dataset", "digits"),
+    ] {
+        assert_eq!(metadata[key], value);
+    }
+
+    let picture = image::load_from_memory(&place.bytes(&file("filters.png"))).unwrap();
+    assert!(picture.width() >= 100 && picture.height() >= 100);
+    whole_events(&place, folder);
+
+    // The report is for stdout and nothing else is; the progress goes to stderr, as plain lines.
+    let percent = format!("{:.2} %", 100.0 * number("test_accuracy"));
+    assert!(run.stdout.starts_with("test accuracy\n"), "{}", run.stdout);
+    assert!(run.stdout.contains(&percent) && run.stdout.contains("filters.png"), "{}", run.stdout);
+    assert!(run.stderr.contains("layer 2: 200/200 images"), "{}", run.stderr);
+    let control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
+    assert!(!control(&run.stdout) && !control(&run.stderr));
+}
+
+/// Every record of the folder's one event file ends where its length says.
+fn whole_events(place: &Place, folder: &str) {
+    let entries = std::fs::read_dir(place.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let events: Vec<_> =
+        entries.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
+    assert_eq!(events.len(), 1);
+    let bytes = std::fs::read(&events[0]).unwrap();
+    let (mut rest, mut records) = (bytes.as_slice(), 0);
+    while let Some((length, after)) = rest.split_first_chunk() {
+        rest = &after[u64::from_le_bytes(*length) as usize + 8..];
+        records += 1;
+    }
+    assert!(rest.is_empty() && records > 3, "{records}");
+}
+
+#[test]
+fn quiet_says_nothing_but_the_result() {
+    let place = Place::new();
+    let run = place.tiny("out", &["--quiet"]).ok();
+    assert_eq!(run.stderr, "");
+    assert!(run.stdout.contains("test accuracy"));
+}
+
+#[test]
+fn the_seed_decides_every_bit_and_the_threads_none() {
+    let place = Place::new();
+    let model = |out: &str, seed: &str, threads: &str| {
+        let mut command = place.command(&[&TINY[..], &["--out", out, "--seed", seed]].concat());
+        command.env("RAYON_NUM_THREADS", threads);
+        outcome(command).ok();
+        place.bytes(&format!("{out}/model.safetensors"))
+    };
+    let first = model("a", "7", "2");
+    assert!(first == model("b", "7", "2"), "a second run differs");
+    assert!(first == model("c", "7", "1"), "a run on one thread differs");
+    assert!(first != model("d", "8", "2"), "another seed gives the same");
+}
+
+#[test]
+fn the_digits_are_learnt() {
+    let place = Place::new();
+    place.run(&["--quiet", "--out", "out"]).ok();
+    let results = place.json("out/results.json");
+    let accuracy = |name: &str| results[name].as_f64().unwrap();
+    assert!(accuracy("test_accuracy") > 0.8, "{results}");
+    // What the example is to show.
+    assert!(accuracy("test_accuracy") > accuracy("raw_pixels_test_accuracy"), "{results}");
+}
+
+#[test]
+fn a_saved_network_evaluates_to_the_accuracy_of_its_run() {
+    let place = Place::new();
+    place.tiny("out", &["--save", "copy.safetensors"]).ok();
+    assert_eq!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
+    let accuracy = place.json("out/results.json")["test_accuracy"].as_f64().unwrap();
+    let before = place.contents();
+    for path in ["copy.safetensors", "out/model.safetensors", "out"] {
+        // The seed must not matter.
+        let args = ["--limit-test", "100", "--seed", "5", "--eval-only", "--load", path];
+        let run = place.run(&args).ok();
+        assert_eq!(run.stdout, format!("test accuracy {:.2} %\n", 100.0 * accuracy), "{path}");
+    }
+    assert!(before == place.contents(), "evaluation wrote something");
+
+    // Where nothing of the network learns, what was loaded is what is saved.
+    place.tiny("again", &["--load", "out", "--mode", "random-identity"]).ok();
+    let (old, new) = (place.bytes("out/model.safetensors"), place.bytes("again/model.safetensors"));
+    let (old, new) =
+        (SafeTensors::deserialize(&old).unwrap(), SafeTensors::deserialize(&new).unwrap());
+    for name in ["layers.0.weight", "layers.1.weight", "layers.1.running_var"] {
+        assert!(old.tensor(name).unwrap() == new.tensor(name).unwrap(), "{name}");
+    }
+    // A run may start from the folder that it then replaces.
+    place.tiny("out", &["--load", "out"]).ok();
+}
+
+#[test]
+fn every_mode_runs() {
+    let place = Place::new();
+    let mut models = Vec::new();
+    for (mode, learns) in [
+        ("successive", true),
+        ("consecutive", true),
+        ("simultaneous", true),
+        ("random-calibrated", false),
+        ("random-identity", false),
+    ] {
+        place.tiny(mode, &["--mode", mode]).ok();
+        let results = place.json(&format!("{mode}/results.json"));
+        let speed = results["unsupervised_images_per_second"].as_f64().unwrap();
+        assert_eq!(speed > 0.0, learns, "{mode}");
+        let model = place.bytes(&format!("{mode}/model.safetensors"));
+        assert!(!models.contains(&model), "{mode} is the same as another");
+        models.push(model);
+    }
+}
+
+#[test]
+fn back_propagation_runs() {
+    let place = Place::new();
+    place.preset(|preset| {
+        preset["blocks"][0]["learning"] = json!({ "kind": "backprop" });
+        preset["blocks"][0]["activation"] = json!({ "kind": "relu" });
+    });
+    let args = ["--preset", "preset.json", "--limit-train", "200", "--limit-test", "100"];
+    let run = place.run(&[&args[..], &["--head-epochs", "20", "--out", "out"]].concat()).ok();
+    assert!(run.stderr.contains("back-propagation: 4000/4000 images"), "{}", run.stderr);
+    assert_eq!(place.shapes("out/model.safetensors")["head.bias"], [10]);
+    // Ten classes: chance is a tenth.
+    assert!(place.json("out/results.json")["test_accuracy"].as_f64().unwrap() > 0.5);
+}
+
+#[test]
+fn the_supervised_hebbian_head_runs() {
+    let place = Place::new();
+    place.preset(|preset| {
+        let rate = json!({ "kind": "linear_decay", "learning_rate": 0.045 });
+        preset["head"] = json!({ "kind": "supervised_hebbian", "rate": rate, "radius": 35.0 });
+    });
+    place.tiny("out", &["--preset", "preset.json"]).ok();
+    let shapes = place.shapes("out/model.safetensors");
+    assert_eq!(shapes["head.weight"], [10, 8 * 4 * 4]);
+    assert!(!shapes.contains_key("head.bias"));
+    let args = ["--preset", "preset.json", "--eval-only", "--load", "out", "--limit-test", "100"];
+    let accuracy = place.json("out/results.json")["test_accuracy"].as_f64().unwrap();
+    assert!(place.run(&args).ok().stdout.contains(&format!("{:.2} %", 100.0 * accuracy)));
+}
+
+#[test]
+fn a_dense_network_labels_its_units() {
+    let place = Place::new();
+    place.preset(|preset| {
+        let block = &mut preset["blocks"][0];
+        block["layer"] = json!({ "kind": "dense", "units": 50 });
+        block["batch_norm"] = json!(false);
+        block["activation"] = json!({ "kind": "softmax", "scale": 5.0 });
+        block.as_object_mut().unwrap().remove("pool");
+    });
+    let run = place.tiny("out", &["--preset", "preset.json"]).ok();
+    let results = place.json("out/results.json");
+    let accuracy = results["label_assignment_test_accuracy"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&accuracy));
+    assert!(run.stdout.contains("unit labels, no head"), "{}", run.stdout);
+    // Dense weights have no picture, and the report says so by not naming one.
+    assert!(!place.path("out/filters.png").exists() && !run.stdout.contains("filters.png"));
+}
+
+#[test]
+fn presets_are_listed_with_their_published_names() {
+    let place = Place::new();
+    let list = place.run(&["--list"]).ok().stdout;
+    let line = list.lines().find(|line| line.starts_with("softhebb-cnn3-cifar ")).unwrap();
+    assert!(line.contains(" 4SoftHebbCnnCIFAR "), "{line}");
+    assert!(place.contents().is_empty());
+    let digits = ["--dataset", "digits", "--preset", "2SoftHebbCnnCIFAR"];
+    place.tiny("out", &digits).ok();
+    assert_eq!(place.json("out/results.json")["preset"], "softhebb-cnn1-cifar");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let place = Place::new();
+    assert!(place.run(&["--help"]).ok().stdout.contains("--eval-only"));
+    assert!(place.run(&["--version"]).ok().stdout.starts_with("softhebb "));
+}
