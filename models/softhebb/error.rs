@@ -29,15 +29,12 @@ pub enum Error {
         reason: String,
     },
     /// Weights became NaN or infinite.
-    #[error(
-        "{problem}{place}. Training stopped; {kept}",
-        place = stage.as_ref().map(|stage| format!(" while training {stage}")).unwrap_or_default()
-    )]
+    #[error("{problem}, while training {stage}. Training stopped; {kept}")]
     Diverged {
         /// Which tensor, which step, how many values.
-        problem: hebbian_train::Error,
+        problem: Box<hebbian_train::Error>,
         /// What was being trained.
-        stage: Option<String>,
+        stage: String,
         /// Where the last good weights are.
         kept: String,
     },
