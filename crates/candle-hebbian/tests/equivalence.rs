@@ -317,7 +317,7 @@ fn two_groups_are_two_layers() -> Result<()> {
             let learn = |layer: &Layer, x: &Tensor| -> Result<Tensor> {
                 let response = layer.response(x)?;
                 let post = competition.apply(response.u())?;
-                step.apply(layer, &rule.rule().update(&response, &post)?, 0.0)?;
+                step.descend(layer, &rule.rule().update(&response, &post)?.neg()?, 0.0)?;
                 response.output()
             };
             let whole = Layer::new(Tensor::cat(&[&lower, &upper], 0)?, Geometry::Conv2d(config))?;

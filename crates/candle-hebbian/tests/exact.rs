@@ -90,7 +90,7 @@ mod softhebb {
             check_rule("signed", &SoftHebb, (&response, &post), (&update, None), SIX_DIGITS)?;
 
         near("r", &layer.radii()?, &[1.0, 0.707107, 1.414214], SIX_DIGITS)?;
-        step(0.08, 0.5).apply(&layer, &update, 0.0)?;
+        step(0.08, 0.5).descend(&layer, &update.neg()?, 0.0)?;
         let weight = [1.0, -7.8e-7, 0.508659, 0.543296, -1.049966, 0.975017];
         near("new w", layer.weight(), &weight, SIX_DIGITS)?;
         near("new r", &layer.radii()?, &[1.0, 0.744247, 1.432860], SIX_DIGITS)?;
@@ -131,14 +131,14 @@ mod softhebb {
         let normalised = [0.0, -1.0, 0.044345, 0.566272, -0.307930, -0.154044];
         let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
         let before = layer.weight().as_tensor().copy()?;
-        unit.apply(&layer, &once, 0.0)?;
+        unit.descend(&layer, &once.neg()?, 0.0)?;
         let moved = (layer.weight().as_tensor() - &before)?;
         near("D̂", &moved, &normalised, SIX_DIGITS)?;
         layer.weight().set(&before)?;
         let twice = layer.response(&Tensor::cat(&[&x, &x], 0)?)?;
         let update = SoftHebb.update(&twice, &signed.apply(twice.u())?)?;
         near("D of two batches", &(update.clone() / 2.0)?, &once.flatten_all()?.to_vec1()?, EXACT)?;
-        unit.apply(&layer, &update, 0.0)?;
+        unit.descend(&layer, &update.neg()?, 0.0)?;
         near("D̂ of two batches", &(layer.weight().as_tensor() - &before)?, &normalised, SIX_DIGITS)
     }
 
@@ -184,7 +184,7 @@ mod softhebb {
         ];
         let expected = (&update[..], Some(-5.696353));
         let update = check_rule("conv", &SoftHebb, (&response, &post), expected, SIX_DIGITS)?;
-        step(0.08, 0.5).apply(&layer, &update, 0.0)?;
+        step(0.08, 0.5).descend(&layer, &update.neg()?, 0.0)?;
         #[rustfmt::skip]
         let weight = [
             0.531071, -0.008983, -0.006116, 0.531071,
@@ -209,7 +209,7 @@ mod softhebb {
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.apply(response.u())?;
-            step(0.08, 0.5).apply(&layer, &SoftHebb.update(&response, &post)?, 0.0)?;
+            step(0.08, 0.5).descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
             near(&format!("w after step {}", i + 1), layer.weight(), weight, SIX_DIGITS)?;
         }
         Ok(())
@@ -244,7 +244,7 @@ mod softhebb {
         near("w after 200", plain.weight(), &[half, half], 1e-4)?;
 
         let normalised = dense(&[3.0, 0.0], 1)?;
-        let by_step = |update: &Tensor| step(0.08, 0.5).apply(&normalised, update, 0.0);
+        let by_step = |update: &Tensor| step(0.08, 0.5).descend(&normalised, &update.neg()?, 0.0);
         let radii = [(1, 2.886898), (5, 2.467820), (10, 2.020021), (20, 1.386616), (50, 1.001823)];
         run(&normalised, &by_step, &radii)?;
         // The small oscillation it ends in: (η₀·√2/2)^2 = 0.0032.

@@ -149,7 +149,7 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
         let before = draw.matrices(draw.layer.weight())?.copy()?;
         let rates = rate.rates(&squared_norms(&before)?, 0.0)?;
 
-        MaxAbsStep { rate }.apply(&draw.layer, &update, 0.0)?;
+        MaxAbsStep { rate }.descend(&draw.layer, &update.neg()?, 0.0)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let reach = moved.max(2)?;
         for (moved, rate) in numbers(&reach)?.into_iter().zip(numbers(&rates)?) {
@@ -159,7 +159,7 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
         // In units of its rate, the largest move of a site is 1 (0 where nothing was active).
         let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
         draw.layer.weight().set(&before.reshape(draw.layer.weight().shape())?)?;
-        unit.apply(&draw.layer, &update, 0.0)?;
+        unit.descend(&draw.layer, &update.neg()?, 0.0)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let largest = moved.max(2)?.max(1)?;
         let active = draw.matrices(&update)?.abs()?.max(2)?.max(1)?.gt(0.0)?;
@@ -198,8 +198,8 @@ fn permuting_units_permutes_everything() -> Result<()> {
                 Layer::new(draw.layer.weight().as_detached_tensor(), draw.layer.geometry())?,
                 Layer::new(other.weight().as_detached_tensor(), draw.layer.geometry())?,
             );
-            step.apply(&a, &update, 0.0)?;
-            step.apply(&b, &other_update, 0.0)?;
+            step.descend(&a, &update.neg()?, 0.0)?;
+            step.descend(&b, &other_update.neg()?, 0.0)?;
             let want = draw.matrices(a.weight())?.index_select(&order, 1)?;
             near(&name, &draw.matrices(b.weight())?, &want, 1e-9)?;
         }
@@ -226,8 +226,8 @@ fn duplicating_the_batch_leaves_the_step() -> Result<()> {
                 Layer::new(weight.clone(), draw.layer.geometry())?,
                 Layer::new(weight, draw.layer.geometry())?,
             );
-            step.apply(&a, &once, 0.0)?;
-            step.apply(&b, &double, 0.0)?;
+            step.descend(&a, &once.neg()?, 0.0)?;
+            step.descend(&b, &double.neg()?, 0.0)?;
             near(&name, b.weight(), a.weight(), 1e-9)?;
         }
     }
@@ -251,7 +251,7 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let post =
                 Competition::SoftWtaAntiHebbian { inverse_temperature: 0.3 }.apply(response.u())?;
             let rate = Rate::NormDependent { learning_rate: 0.08, power };
-            MaxAbsStep { rate }.apply(&layer, &SoftHebb.update(&response, &post)?, 0.0)?;
+            MaxAbsStep { rate }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
             let moved = (layer.weight().as_tensor() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
@@ -380,7 +380,7 @@ fn a_layer_copies_its_weights() -> Result<()> {
     let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
     let layer = Layer::new(weight.as_tensor().clone(), Geometry::Dense)?;
     let step = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
-    step.apply(&layer, &weight.as_detached_tensor(), 0.0)?;
+    step.descend(&layer, &weight.as_detached_tensor().neg()?, 0.0)?;
     assert_eq!(weight.to_vec2::<f64>()?, [[1.0; 3]; 2]);
     assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
     Ok(())
@@ -413,7 +413,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = max_pool2d(&active, 4, 2, 1, Ties::First)?;
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
-        step.apply(&layer, &gradient.neg()?, 0.0)?;
+        step.descend(&layer, &gradient.neg()?.neg()?, 0.0)?;
         for t in [layer.weight().as_tensor(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }
