@@ -191,7 +191,7 @@ fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
     let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     let post = competition.apply(response.u())?;
-    MaxAbsStep { rate: RATE }.apply(&layer, &SoftHebb.update(&response, &post)?, 0.0)?;
+    MaxAbsStep { rate: RATE }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
     Ok(Pieces {
         output,
         weight: layer.weight().as_tensor().copy()?,

@@ -31,10 +31,9 @@ pub enum Rate {
         /// `η₀` over the last rate.
         divisor: f64,
     },
-    /// `η_k = η₀·(|r_k − 1| + 1e-10)^q` with `r_k = ‖w_k‖`: units slow down as their norm nears 1.
-    ///
-    /// Journé et al. 2023, who write `η·(r − 1)^q`; the absolute value and the 1e-10 are in their
-    /// code.
+    /// `η_k = η₀·(|r_k − 1| + 1e-10)^q` with `r_k = ‖w_k‖`: units slow down as they reach norm 1.
+    /// Journé et al. 2023, who write `η·(r − 1)^q`; the absolute value and the 1e-10 are their
+    /// code's.
     NormDependent {
         /// `η₀`
         learning_rate: f64,

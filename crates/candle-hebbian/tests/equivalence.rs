@@ -287,6 +287,42 @@ fn gradient_is_update_is_loop() -> Result<()> {
     Ok(())
 }
 
+/// Sizes that are split over blocks of work: the loop would take long, so the other way here is
+/// the definition in candle's products, in f64.
+#[test]
+fn large_layers() -> Result<()> {
+    let mut rng = Rng::new(11);
+    let (rows, fan_in, units) = (1500, 90, 70);
+    let x = rng.normal(0.0, 1.0, (rows, fan_in), DType::F64, &Device::Cpu)?;
+    let w = rng.normal(0.0, 0.3, (units, fan_in), DType::F64, &Device::Cpu)?;
+    let u = x.matmul(&w.t()?)?;
+    let softmax = u.broadcast_sub(&u.max_keepdim(1)?)?.exp()?;
+    let y = softmax.broadcast_div(&softmax.sum_keepdim(1)?)?;
+    for rule in RULES {
+        let decay = match rule {
+            RuleKind::Hebb => y.zeros_like()?,
+            RuleKind::Instar => y.clone(),
+            RuleKind::Oja => y.sqr()?,
+            RuleKind::Softhebb => (&y * &u)?,
+        };
+        let decay = decay.sum(0)?.unsqueeze(1)?;
+        let want = numbers(&(y.t()?.matmul(&x)? - w.broadcast_mul(&decay)?)?)?;
+        for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-5)] {
+            let name = format!("{rule:?} {dtype:?}");
+            let layer = Layer::new(w.to_dtype(dtype)?, Geometry::Dense)?;
+            let response = layer.response(&x.to_dtype(dtype)?)?;
+            agree(&name, response.u(), &numbers(&u)?, tolerance)?;
+            let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+            agree(&name, &post, &numbers(&y)?, tolerance)?;
+            let grads = rule.rule().loss(&response, &post)?.backward()?;
+            let gradient = grads.get(layer.weight()).expect("a gradient");
+            agree(&name, &gradient.neg()?, &want, tolerance)?;
+            agree(&name, &rule.rule().update(&response, &post)?, &want, tolerance)?;
+        }
+    }
+    Ok(())
+}
+
 /// A rule scaled by a factor: the surrogate is an ordinary node of the graph.
 #[test]
 fn loss_can_be_scaled_and_added() -> Result<()> {

@@ -413,7 +413,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = max_pool2d(&active, 4, 2, 1, Ties::First)?;
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
-        step.descend(&layer, &gradient, 0.0)?;
+        step.descend(&layer, &gradient.neg()?.neg()?, 0.0)?;
         for t in [layer.weight().as_tensor(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }
