@@ -435,7 +435,7 @@ impl Run<'_> {
             Some(_) => format!("the last good weights are {}", self.folder.model().display()),
             None => "there were no good weights to keep".to_string(),
         };
-        Error::Diverged { problem, stage: stage.to_string(), kept }
+        Error::Diverged { problem: Box::new(problem), stage: stage.to_string(), kept }
     }
 
     fn save(&mut self, network: &Network, head: Option<&Head>) -> Result<()> {

@@ -74,13 +74,16 @@ fn near(name: &str, a: &Tensor, b: &Tensor, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
+/// A tensor's name and its values.
+type Named = (String, Vec<f64>);
+
 /// All tensors of a checkpoint, copied.
-fn snapshot(network: &Network) -> Result<Vec<(String, Vec<f64>)>> {
+fn snapshot(network: &Network) -> Result<Vec<Named>> {
     network.tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
 }
 
-fn changed(before: &[(String, Vec<f64>)], after: &[(String, Vec<f64>)]) -> Vec<String> {
-    let differs = |(a, b): &(&(String, Vec<f64>), &(String, Vec<f64>))| a.1 != b.1;
+fn changed(before: &[Named], after: &[Named]) -> Vec<String> {
+    let differs = |pair: &(&Named, &Named)| pair.0.1 != pair.1.1;
     before.iter().zip(after).filter(differs).map(|(a, _)| a.0.clone()).collect()
 }
 
