@@ -74,14 +74,17 @@ fn near(name: &str, a: &Tensor, b: &Tensor, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
+type Snapshot = Vec<(String, Vec<f64>)>;
+
 /// All tensors of a checkpoint, copied.
-fn snapshot(network: &Network) -> Result<Vec<(String, Vec<f64>)>> {
+fn snapshot(network: &Network) -> Result<Snapshot> {
     network.tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
 }
 
-fn changed(before: &[(String, Vec<f64>)], after: &[(String, Vec<f64>)]) -> Vec<String> {
-    let differs = |(a, b): &(&(String, Vec<f64>), &(String, Vec<f64>))| a.1 != b.1;
-    before.iter().zip(after).filter(differs).map(|(a, _)| a.0.clone()).collect()
+/// The names of the tensors that differ.
+fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let pairs = before.iter().zip(after);
+    pairs.filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0.clone()).collect()
 }
 
 mod initial_weights {
