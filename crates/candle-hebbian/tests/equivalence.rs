@@ -576,6 +576,6 @@ fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
     let u = Var::from_tensor(&apart(&mut rng, &[2, 5, 3, 3])?)?;
     let grads = triangle(&u, 1.4, false)?.sqr()?.sum_all()?.backward()?;
     let sums = grads.get(&u).expect("a gradient").sum(1)?;
-    agree("sums", &sums, &vec![0.0; 18], 1e-12)?;
+    agree("sums", &sums, &[0.0; 18], 1e-12)?;
     Ok(())
 }
