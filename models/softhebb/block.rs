@@ -8,7 +8,7 @@ use candle_hebbian::{
 };
 
 /// One block of a SoftHebb network.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Block {
     config: BlockConfig,
     batch_norm: Option<BatchNorm>,

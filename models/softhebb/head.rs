@@ -7,7 +7,7 @@ use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, Rule, SoftHebb};
 use hebbian_train::{LinearHead, LinearHeadConfig, Readout};
 
 /// A trained or trainable head.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Head {
     /// Softmax cross-entropy by Adam.
     Linear(Box<LinearHead>),

@@ -21,7 +21,7 @@ use candle_hebbian::Rng;
 /// assert_eq!(features.dims(), [4, network.features()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Network {
     blocks: Vec<Block>,
 }

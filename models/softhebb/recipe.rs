@@ -29,6 +29,9 @@ const RIDGE_FEATURES: usize = 2048;
 /// The weights are written this often while training, and after each stage.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
+/// The version this workspace pins, for `config.json`.
+const CANDLE_VERSION: &str = "0.11.1";
+
 /// What a run needs beside its data.
 #[derive(Debug, Clone, Serialize)]
 pub struct Options {
@@ -91,7 +94,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         "train_images": data.train.len(),
         "test_images": data.test.len(),
         "version": env!("CARGO_PKG_VERSION"),
-        "candle_version": "0.11.1",
+        "candle_version": CANDLE_VERSION,
     }))?;
 
     let unsupervised_started = Instant::now();
@@ -637,4 +640,14 @@ fn pool_to(features: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
     }
     let mean = features.reshape((rows, channels, height * columns))?.mean(2)?;
     Ok(Some(mean))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_candle_version_is_the_pinned_one() {
+        let manifest = include_str!("../../Cargo.toml");
+        let pin = format!("candle-nn = \"={}\"", super::CANDLE_VERSION);
+        assert!(manifest.contains(&pin), "{pin}");
+    }
 }

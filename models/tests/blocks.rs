@@ -74,17 +74,17 @@ fn near(name: &str, a: &Tensor, b: &Tensor, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-/// A tensor's name and its values.
-type Named = (String, Vec<f64>);
+type Snapshot = Vec<(String, Vec<f64>)>;
 
 /// All tensors of a checkpoint, copied.
-fn snapshot(network: &Network) -> Result<Vec<Named>> {
+fn snapshot(network: &Network) -> Result<Snapshot> {
     network.tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
 }
 
-fn changed(before: &[Named], after: &[Named]) -> Vec<String> {
-    let differs = |pair: &(&Named, &Named)| pair.0.1 != pair.1.1;
-    before.iter().zip(after).filter(differs).map(|(a, _)| a.0.clone()).collect()
+/// The names of the tensors that differ.
+fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let pairs = before.iter().zip(after);
+    pairs.filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0.clone()).collect()
 }
 
 mod initial_weights {

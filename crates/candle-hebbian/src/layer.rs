@@ -11,6 +11,8 @@ use candle::{Result, Tensor, Var};
 /// [`forward`](candle::Module::forward) is for learning by back-propagation: it is differentiable
 /// in the weights and, when the input is part of a graph, in the input.
 ///
+/// A layer is not `Clone`: two of them would share one variable, and training one move the other.
+///
 /// ```
 /// use candle::{Device, Tensor};
 /// use candle_hebbian::{Conv2dConfig, Geometry, Layer};
@@ -23,7 +25,7 @@ use candle::{Result, Tensor, Var};
 /// assert_eq!(response.output()?.flatten_all()?.to_vec1::<f64>()?, [1.0, 2.5, 0.0, 1.0]);
 /// # Ok::<(), candle::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Layer {
     weight: Var,
     geometry: Geometry,

@@ -89,7 +89,7 @@ mod softhebb {
         let update =
             check_rule("signed", &SoftHebb, (&response, &post), (&update, None), SIX_DIGITS)?;
 
-        near("r", &layer.radii()?, &[1.0, 0.707107, 1.414214], SIX_DIGITS)?;
+        near("r", &layer.radii()?, &[1.0, 0.5f64.sqrt(), 2f64.sqrt()], EXACT)?;
         step(0.08, 0.5).descend(&layer, &update.neg()?, 0.0)?;
         let weight = [1.0, -7.8e-7, 0.508659, 0.543296, -1.049966, 0.975017];
         near("new w", layer.weight(), &weight, SIX_DIGITS)?;
@@ -408,6 +408,9 @@ mod miconi {
 
     const IMAGE: [f64; 9] = [1.0, 2.0, 0.0, 0.0, 1.0, 3.0, 2.0, 0.0, 1.0];
 
+    /// Post-synaptic activity, rule, update and loss.
+    type Case<'a> = (&'a [f64; 4], &'a dyn Rule, [f64; 4], f64);
+
     /// Losses: −Σ y·u + ½·d·‖w‖² with ‖w‖² = 0.5.
     #[test]
     fn convolution() -> Result<()> {
@@ -415,7 +418,7 @@ mod miconi {
         let response = layer.response(&tensor(&IMAGE, &[1, 1, 3, 3])?)?;
         near("u", response.u(), &[1.0, 2.5, 0.0, 1.0], EXACT)?;
         #[rustfmt::skip]
-        let cases: [(&[f64; 4], &dyn Rule, [f64; 4], f64); 6] = [
+        let cases: [Case; 6] = [
             (&[1.0, 2.5, 0.0, 1.0], &Hebb, [7.0, 5.0, 2.5, 9.5], -8.25),
             (&[1.0, 2.5, 0.0, 1.0], &Instar, [4.75, 5.0, 2.5, 7.25], -8.25 + 4.5 / 4.0),
             (&[1.0, 2.5, 0.0, 1.0], &Oja, [2.875, 5.0, 2.5, 5.375], -8.25 + 8.25 / 4.0),

@@ -275,7 +275,7 @@ fn k_winners() -> Result<()> {
         let u = with_ties(seed)?;
         let units = u.dim(2)?;
         for k in [1, units.div_ceil(2), units] {
-            let rows = |t: Tensor| Ok::<_, candle::Error>(t.flatten(0, 1)?.to_vec2::<f64>()?);
+            let rows = |t: Tensor| t.flatten(0, 1)?.to_vec2::<f64>();
             let binary = rows(Competition::KWtaBinary { k }.apply(&u)?)?;
             let graded = rows(Competition::KWtaGraded { k }.apply(&u)?)?;
             for ((u, binary), graded) in rows(u.clone())?.iter().zip(&binary).zip(&graded) {
