@@ -1,17 +1,20 @@
 //! The comparison: the same architecture trained end to end by back-propagation.
 
-use super::config::Preset;
+use super::config::{Augmentation, HeadConfig, Preset};
 use super::error::Result;
 use super::head::Head;
 use super::network::Network;
+use super::recipe::Run;
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use hebbian_train::{LinearHead, halvings};
+use hebbian_data::Batches;
+use hebbian_data::transforms::CropAndFlip;
+use hebbian_train::{LinearHead, Progress, halvings};
 
 /// A network and its linear head under one optimiser: Adam, mean softmax cross-entropy, the
 /// head's schedule and dropout.
-pub(super) struct Backprop {
+struct Backprop {
     weight: Var,
     bias: Var,
     head: LinearHead,
@@ -22,12 +25,7 @@ pub(super) struct Backprop {
 }
 
 impl Backprop {
-    pub(super) fn new(
-        network: &Network,
-        head: LinearHead,
-        preset: &Preset,
-        dropout: f64,
-    ) -> Result<Self> {
+    fn new(network: &Network, head: LinearHead, preset: &Preset, dropout: f64) -> Result<Self> {
         let tensors = head.tensors();
         let (weight, bias) = (Var::from_tensor(&tensors[0].1)?, Var::from_tensor(&tensors[1].1)?);
         let mut vars: Vec<Var> =
@@ -47,13 +45,13 @@ impl Backprop {
     }
 
     /// Sets the rate of the epoch that follows `done` epochs.
-    pub(super) fn start_epoch(&mut self, done: usize) {
+    fn start_epoch(&mut self, done: usize) {
         let passed = self.halvings.iter().filter(|&&after| after <= done).count();
         self.optimiser.set_learning_rate(self.learning_rate * 0.5f64.powi(passed as i32));
     }
 
     /// One step on a batch; returns its mean loss.
-    pub(super) fn step(
+    fn step(
         &mut self,
         network: &mut Network,
         images: &Tensor,
@@ -75,9 +73,56 @@ impl Backprop {
     }
 
     /// The head as it is now.
-    pub(super) fn head(&self) -> Result<Head> {
+    fn head(&self) -> Result<Head> {
         let (weight, bias) = (self.weight.as_tensor().copy()?, self.bias.as_tensor().copy()?);
         let head = LinearHead::from_tensors(self.head.config().clone(), weight, bias)?;
         Ok(Head::Linear(Box::new(head)))
+    }
+}
+
+impl Run<'_> {
+    /// End-to-end training, as long as the head would have been trained.
+    pub(super) fn backprop(&mut self, network: &mut Network) -> Result<Head> {
+        let preset = &self.options.preset;
+        let training = preset.training;
+        let head = self.new_head(network)?;
+        let (Head::Linear(linear), HeadConfig::Linear { dropout }) = (&head, preset.head) else {
+            return Ok(head);
+        };
+        let mut backprop = Backprop::new(network, (**linear).clone(), preset, dropout)?;
+        let mut rng = self.rng.stream("batches.backprop");
+        let mut masks = self.rng.stream("dropout.backprop");
+        let mut crops = self.rng.stream("augmentation.backprop");
+        let count = self.data.train.len();
+        let total = (training.head_epochs * count) as u64;
+        let mut progress = Progress::new(total, "back-propagation", self.options.quiet);
+        for epoch in 0..training.head_epochs {
+            backprop.start_epoch(epoch);
+            let mut loss = 0.0;
+            for indices in Batches::shuffled(count, training.head_batch_size, &mut rng)? {
+                let train = &self.data.train;
+                let (images, labels) = match training.augmentation {
+                    Augmentation::None => train.batch(&indices, DType::F32, self.device)?,
+                    Augmentation::CropFlip => train.augmented_batch(
+                        &indices,
+                        &CropAndFlip::default(),
+                        &mut crops,
+                        DType::F32,
+                        self.device,
+                    )?,
+                };
+                loss += backprop.step(network, &images, &labels, &mut masks)?
+                    * indices.len() as f64
+                    / count as f64;
+                progress.advance(indices.len() as u64);
+                self.step += 1;
+            }
+            progress.message(format!("loss {loss:.4}"));
+            let values = [("backprop.epoch", (epoch + 1) as f64), ("backprop.loss", loss)];
+            self.folder.log(self.step, &values)?;
+            self.check_and_save(network, "by back-propagation")?;
+        }
+        progress.finish();
+        backprop.head()
     }
 }

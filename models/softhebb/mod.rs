@@ -16,7 +16,10 @@ mod label_assignment;
 mod monitor;
 mod network;
 mod presets;
+mod readouts;
 mod recipe;
+mod unsupervised;
+mod validate;
 
 pub use block::{Block, Step};
 pub use config::{

@@ -1,9 +1,8 @@
 //! Competition among the units that see the same input: what makes post-synaptic activity `y` of
 //! the linear response `u`.
 
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, maximum, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
-use num_traits::Float;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the units of one row (one sample, or one position of a map) compete.
@@ -156,26 +155,9 @@ impl Competition {
     }
 }
 
-/// The largest value, by sixteen running maxima so that the compiler may use vectors.
-#[inline(always)]
-fn maximum<T: Real>(u: &[T]) -> T {
-    let mut best = [T::neg_infinity(); 16];
-    let chunks = u.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (best, &x) in best.iter_mut().zip(chunk) {
-            *best = if x > *best { x } else { *best };
-        }
-    }
-    for (best, &x) in best.iter_mut().zip(rest) {
-        *best = if x > *best { x } else { *best };
-    }
-    best.into_iter().fold(T::neg_infinity(), Float::max)
-}
-
 #[inline(always)]
 fn argmax<T: Real>(u: &[T]) -> usize {
-    let best = maximum(u);
+    let best = maximum(u, |x| x);
     u.iter().position(|&x| x == best).unwrap_or(0)
 }
 
@@ -188,20 +170,11 @@ fn kth_largest<T: Real>(u: &[T], k: usize, scratch: &mut Vec<T>) -> T {
 
 #[inline(always)]
 fn softmax<T: Real>(u: &[T], y: &mut [T], t: T) {
-    // The extreme of t·u is at the largest u, or at the smallest when t is negative.
-    let shift = if t >= T::zero() {
-        t * maximum(u)
-    } else {
-        u.iter().fold(T::neg_infinity(), |best, &x| Float::max(best, t * x))
-    };
-    let mut sums = [T::zero(); 16];
-    for (y, u) in y.chunks_mut(16).zip(u.chunks(16)) {
-        for ((y, &u), sum) in y.iter_mut().zip(u).zip(sums.iter_mut()) {
-            *y = (t * u - shift).fast_exp();
-            *sum += *y;
-        }
+    let shift = maximum(u, |x| t * x);
+    for (y, &u) in y.iter_mut().zip(u) {
+        *y = (t * u - shift).fast_exp();
     }
-    let scale = T::one() / sums.into_iter().sum::<T>();
+    let scale = T::one() / sum(y, |x| x);
     for y in y.iter_mut() {
         *y *= scale;
     }

@@ -1,10 +1,9 @@
 //! Steps: what is done with the gradient of a surrogate loss.
 
-use crate::cpu::{Real, slice, vectorised, with_real};
+use crate::cpu::{Real, maximum, slice, vectorised, with_real};
 use crate::layer::Layer;
 use crate::ops::squared_norms;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
-use num_traits::Float;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +133,7 @@ impl InplaceOp2 for AddScaled {
                 let gradient = &gradient[s * site..][..site];
                 let largest = gradient
                     .par_chunks(1 << 14)
-                    .map(|chunk| vectorised(|| max_abs(chunk)))
+                    .map(|chunk| vectorised(|| maximum(chunk, |x| x.abs())))
                     .reduce(|| 0 as T, T::max);
                 weight[s * site..][..site]
                     .par_chunks_mut(fan_in.max(1))
@@ -152,15 +151,4 @@ impl InplaceOp2 for AddScaled {
             Ok(())
         })
     }
-}
-
-#[inline(always)]
-fn max_abs<T: Real>(values: &[T]) -> T {
-    let mut best = [T::zero(); 16];
-    for chunk in values.chunks(16) {
-        for (best, &x) in best.iter_mut().zip(chunk) {
-            *best = if x.abs() > *best { x.abs() } else { *best };
-        }
-    }
-    best.into_iter().fold(T::zero(), Float::max)
 }

@@ -6,6 +6,21 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+/// What files are called until they are whole.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Removes what a killed program was writing in `folder`.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Has `fill` write a file beside `path` and, once it is on the disk, gives it the name `path`.
 ///
 /// A reader sees the old file or the new one, never a part; on failure nothing is left behind.
@@ -18,7 +33,7 @@ pub(crate) fn write(
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-");
+    builder.prefix(UNFINISHED);
     // Temporary files are private by default; these end as ordinary ones (the umask still applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

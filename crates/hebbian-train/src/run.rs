@@ -72,6 +72,7 @@ impl RunFolder {
                 _ => {}
             }
         }
+        atomic::remove_unfinished(folder)?;
         EventFile::remove_all(folder)?;
         Self::with_metrics(folder, metrics)
     }

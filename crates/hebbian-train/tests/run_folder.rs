@@ -85,6 +85,7 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     std::fs::write(run.model(), "old").unwrap();
     std::fs::write(run.state(), "old").unwrap();
     std::fs::write(path.join("notes.txt"), "mine").unwrap();
+    std::fs::write(path.join(".unfinished-abc"), "of a killed program").unwrap();
     let old_events = event_files(path);
     let old_size = old_events[0].metadata().unwrap().len();
     drop(run);
@@ -101,7 +102,8 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     let events = event_files(path);
     assert_eq!(events.len(), 1);
     assert!(events[0].metadata().unwrap().len() < old_size);
-    for gone in ["config.json", "results.json", "model.safetensors", "state.safetensors"] {
+    let own = ["config.json", "results.json", "model.safetensors", "state.safetensors"];
+    for gone in own.into_iter().chain([".unfinished-abc"]) {
         assert!(!run.path().join(gone).exists(), "{gone}");
     }
     assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");

@@ -1,7 +1,7 @@
 //! Rectified powers: Triangle and RePU.
 
 use super::attach::attach;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// `relu(u − mean_c u)^power`, the mean being over channels (dimension 1) at the same position.
@@ -92,21 +92,9 @@ impl Rectify {
     }
 }
 
-/// The mean, by sixteen running sums so that the compiler may use vectors.
 #[inline(always)]
 fn mean<T: Real>(row: &[T]) -> T {
-    let mut sums = [T::zero(); 16];
-    let chunks = row.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += x;
-        }
-    }
-    for (sum, &x) in sums.iter_mut().zip(rest) {
-        *sum += x;
-    }
-    sums.into_iter().sum::<T>() / T::of(row.len() as f64)
+    sum(row, |x| x) / T::of(row.len() as f64)
 }
 
 impl CustomOp1 for Rectify {

@@ -1,7 +1,7 @@
 //! Sums over the rows of a batch of matrices: what a rule's decay is made of.
 
 use crate::cpu::{
-    self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
+    self, Real, RowKernel, for_row_blocks, rows_per_block, slice, sum, vectorised, with_real,
 };
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -130,24 +130,7 @@ impl<T: Real> RowKernel<T> for RowNorms<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
         for (i, out) in block.iter_mut().enumerate() {
-            *out = sum_of_squares(&self.w[(first + i) * self.fan_in..][..self.fan_in]);
+            *out = sum(&self.w[(first + i) * self.fan_in..][..self.fan_in], |x| x * x);
         }
     }
-}
-
-/// Sixteen running sums: the order is fixed and the compiler may use vectors.
-#[inline(always)]
-fn sum_of_squares<T: Real>(values: &[T]) -> T {
-    let mut sums = [T::zero(); 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += x * x;
-        }
-    }
-    for (sum, &x) in sums.iter_mut().zip(rest) {
-        *sum += x * x;
-    }
-    sums.into_iter().sum()
 }

@@ -1,0 +1,148 @@
+//! What is read out of the features.
+
+use super::config::Augmentation;
+use super::error::Result;
+use super::head::Head;
+use super::label_assignment::LabelAssignment;
+use super::network::Network;
+use super::recipe::{EVALUATION_BATCH, Run};
+use candle::{DType, Tensor};
+use candle_hebbian::{Geometry, Rng};
+use hebbian_data::transforms::CropAndFlip;
+use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite, collect_features};
+use std::collections::BTreeMap;
+
+/// Ridge regression reads at most this many features, pooled over positions where there are more.
+const RIDGE_FEATURES: usize = 2048;
+
+impl Run<'_> {
+    /// Trains the head on features computed once (or anew for each epoch when images are
+    /// augmented); returns its accuracy on the test set.
+    pub(super) fn train_head(
+        &mut self,
+        head: &mut Head,
+        network: &Network,
+        train: &Tensor,
+        test: &Tensor,
+        name: &str,
+    ) -> Result<f64> {
+        let training = self.options.preset.training;
+        let labels = self.data.train.labels();
+        let mut rng = self.rng.stream("head.batches");
+        let mut crops = self.rng.stream("head.augmentation");
+        let total = (training.head_epochs * labels.len()) as u64;
+        let mut progress = Progress::new(total, name, self.options.quiet);
+        for epoch in 1..=training.head_epochs {
+            let fresh = match training.augmentation {
+                Augmentation::None => None,
+                Augmentation::CropFlip => Some(self.augmented(network, &mut crops)?),
+            };
+            let seen = head
+                .train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)
+                .and_then(|seen| {
+                    for (name, tensor) in head.tensors() {
+                        check_finite(&name, self.step, &tensor)?;
+                    }
+                    Ok(seen)
+                })
+                .map_err(|error| self.diverged(error, &format!("the read-out '{name}'")))?;
+            progress.advance(labels.len() as u64);
+            let mut values = vec![("head.epoch", epoch as f64), ("head.train_accuracy", seen)];
+            let at_end = epoch == training.head_epochs;
+            if epoch == 1 || epoch % 10 == 0 || at_end {
+                let accuracy = head.accuracy(test, self.data.test.labels())?;
+                values.push(("head.test_accuracy", accuracy));
+                progress.message(format!("test {:.2} %", 100.0 * accuracy));
+            }
+            self.step += 1;
+            self.folder.log(self.step, &values)?;
+        }
+        progress.finish();
+        head.accuracy(test, self.data.test.labels())
+    }
+
+    fn augmented(&self, network: &Network, rng: &mut Rng) -> Result<Tensor> {
+        let set = &self.data.train;
+        Ok(collect_features(set.len(), EVALUATION_BATCH, self.device, |range| {
+            let indices: Vec<usize> = range.collect();
+            let (images, _) = set
+                .augmented_batch(&indices, &CropAndFlip::default(), rng, DType::F32, self.device)
+                .map_err(|error| hebbian_train::Error::Candle(candle::Error::wrap(error)))?;
+            Ok(network.forward(&images)?)
+        })?)
+    }
+
+    /// Read-outs that take seconds, and for dense networks the one that needs no head.
+    pub(super) fn other_readouts(
+        &self,
+        network: &Network,
+        train: &Tensor,
+        test: &Tensor,
+        extras: &mut BTreeMap<String, serde_json::Value>,
+    ) -> Result<()> {
+        let classes = self.data.class_names.len();
+        let (train_labels, test_labels) = (self.data.train.labels(), self.data.test.labels());
+        let nearest = NearestClassMean::fit(train, train_labels, classes)?;
+        let accuracy = nearest.accuracy(test, test_labels)?;
+        extras.insert("nearest_class_mean_test_accuracy".into(), accuracy.into());
+        if let Some(block) = network.blocks().last() {
+            let pooled = (pool_to(train, block.output())?, pool_to(test, block.output())?);
+            if let (Some(train), Some(test)) = pooled {
+                let ridge = Ridge::fit(&train, train_labels, classes, 1.0)?;
+                let accuracy = ridge.accuracy(&test, test_labels)?;
+                extras.insert("ridge_test_accuracy".into(), accuracy.into());
+                extras.insert("ridge_features".into(), train.dim(1)?.into());
+            }
+            if block.layer().geometry() == Geometry::Dense {
+                let assignment = LabelAssignment::fit(train, train_labels, classes)?;
+                let predicted = assignment.predict(test)?;
+                let right = predicted.iter().zip(test_labels).filter(|(a, b)| a == b).count();
+                let accuracy = right as f64 / test_labels.len() as f64;
+                extras.insert("label_assignment_test_accuracy".into(), accuracy.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The same head on raw pixels and on the features of random weights.
+    pub(super) fn baselines(
+        &mut self,
+        extras: &mut BTreeMap<String, serde_json::Value>,
+    ) -> Result<()> {
+        let preset = &self.options.preset;
+        let shape = self.data.train.shape();
+        let pixels = Network::pixels();
+        let mut random = Network::new(preset, shape, &self.rng, DType::F32, self.device)?;
+        self.calibrate(&mut random)?;
+        for (network, label) in [(pixels, "raw pixels"), (random, "random features")] {
+            let train = self.features(&network, &self.data.train, label)?;
+            let test = self.features(&network, &self.data.test, label)?;
+            let mut head = Head::new(
+                &preset.head,
+                &preset.training,
+                train.dim(1)?,
+                self.data.class_names.len(),
+                self.device,
+                &mut self.rng.stream("head.weight"),
+            )?;
+            let accuracy = self.train_head(&mut head, &network, &train, &test, label)?;
+            extras.insert(format!("{}_test_accuracy", label.replace(' ', "_")), accuracy.into());
+        }
+        Ok(())
+    }
+}
+
+/// Features of shape `(C, H, W)` averaged over positions until they are few enough for ridge
+/// regression; `None` where that cannot be.
+fn pool_to(features: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
+    let (rows, width) = features.dims2()?;
+    if width <= RIDGE_FEATURES {
+        return Ok(Some(features.clone()));
+    }
+    let &[channels, height, columns] = shape else { return Ok(None) };
+    if channels > RIDGE_FEATURES {
+        return Ok(None);
+    }
+    let mean = features.reshape((rows, channels, height * columns))?.mean(2)?;
+    Ok(Some(mean))
+}

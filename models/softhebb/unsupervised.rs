@@ -1,0 +1,131 @@
+//! The stages without labels.
+
+use super::config::Mode;
+use super::error::Result;
+use super::head::Head;
+use super::monitor::Monitor;
+use super::network::Network;
+use super::recipe::Run;
+use candle::DType;
+use hebbian_data::Batches;
+use hebbian_train::Progress;
+
+/// A winner is counted in one of this many steps.
+const OBSERVE_EVERY: usize = 10;
+
+impl Run<'_> {
+    /// The stages without labels. Returns the head, which simultaneous mode has begun to train,
+    /// and how many images were shown.
+    pub(super) fn unsupervised(&mut self, network: &mut Network) -> Result<(Head, usize)> {
+        let mut head = self.new_head(network)?;
+        let all = network.hebbian();
+        let shown = match self.options.preset.training.mode {
+            Mode::Successive => {
+                let mut shown = 0;
+                for index in all {
+                    shown += self.stage(network, &[index], None)?;
+                }
+                shown
+            }
+            Mode::Consecutive => self.stage(network, &all, None)?,
+            Mode::Simultaneous => self.stage(network, &all, Some(&mut head))?,
+            Mode::RandomCalibrated => {
+                self.calibrate(network)?;
+                0
+            }
+            Mode::RandomIdentity => 0,
+        };
+        Ok((head, shown))
+    }
+
+    /// Estimates batch-norm statistics on at most 2,000 images.
+    pub(super) fn calibrate(&self, network: &mut Network) -> Result<()> {
+        let mut rng = self.rng.stream("calibration");
+        let batches = Batches::shuffled(self.data.train.len(), 10, &mut rng)?;
+        for indices in batches.take(200).filter(|indices| indices.len() > 1) {
+            let (images, _) = self.data.train.batch(&indices, DType::F32, self.device)?;
+            network.calibrate(&images)?;
+        }
+        Ok(())
+    }
+
+    /// All unsupervised epochs of the blocks `learning`: one of them, with what is below frozen,
+    /// or all.
+    fn stage(
+        &mut self,
+        network: &mut Network,
+        learning: &[usize],
+        mut head: Option<&mut Head>,
+    ) -> Result<usize> {
+        let training = self.options.preset.training;
+        let name = match learning {
+            [index] if network.blocks().len() > 1 => format!("layer {}", index + 1),
+            [_] => "layer 1".to_string(),
+            _ => "all layers".to_string(),
+        };
+        let count = self.data.train.len();
+        let steps_per_epoch = count.div_ceil(training.batch_size);
+        let steps = training.epochs * steps_per_epoch;
+        let log_every = (steps / 50).clamp(10, 100);
+        let mut rng = self.rng.stream(&format!("batches.{name}"));
+        let mut dropout = self.rng.stream("head.simultaneous");
+        let mut monitors = vec![Monitor::default(); network.blocks().len()];
+        let mut progress =
+            Progress::new((training.epochs * count) as u64, &name, self.options.quiet);
+        self.check_and_save(network, &name)?;
+        let mut done = 0;
+        for _ in 0..training.epochs {
+            for indices in Batches::shuffled(count, training.batch_size, &mut rng)? {
+                let (images, labels) = self.data.train.batch(&indices, DType::F32, self.device)?;
+                let share = done as f64 / steps as f64;
+                let taken = if learning.len() == 1 {
+                    vec![network.learn_block(learning[0], &images, share)?]
+                } else {
+                    let (features, taken) = network.learn(&images, share)?;
+                    if let Some(head) = head.as_deref_mut() {
+                        let labels = labels.to_vec1::<u32>()?;
+                        head.train_batch(&features, &labels, share, &mut dropout)?;
+                    }
+                    taken
+                };
+                if done % OBSERVE_EVERY == 0 {
+                    for (&index, step) in learning.iter().zip(&taken) {
+                        monitors[index].observe(step)?;
+                    }
+                }
+                progress.advance(indices.len() as u64);
+                done += 1;
+                self.step += 1;
+                if done % log_every == 0 || done == steps {
+                    progress.message(self.log(network, learning, &mut monitors)?);
+                    self.check_and_save(network, &name)?;
+                }
+            }
+        }
+        progress.finish();
+        Ok(training.epochs * count)
+    }
+
+    /// Writes a log line and returns the short form for the progress display.
+    fn log(
+        &mut self,
+        network: &Network,
+        learning: &[usize],
+        monitors: &mut [Monitor],
+    ) -> Result<String> {
+        let mut values = Vec::new();
+        let mut message = Vec::new();
+        for &index in learning {
+            let stats = monitors[index].report(&network.blocks()[index])?;
+            message.push(format!(
+                "radius {:.2}, entropy {:.2}, dead {}",
+                stats.mean_radius, stats.winner_entropy, stats.dead_units
+            ));
+            values.extend(stats.named(index));
+        }
+        let values: Vec<(&str, f64)> =
+            values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        self.folder.log(self.step, &values)?;
+        Ok(message.join(" | "))
+    }
+}

@@ -1,0 +1,79 @@
+//! What can be found out before anything is written.
+
+use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset};
+use super::error::{Error, Result};
+use super::network::Network;
+use super::recipe::new_head;
+use candle::{DType, Device};
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+
+pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
+    let training = &preset.training;
+    for (name, value) in
+        [("batch size", training.batch_size), ("head's batch size", training.head_batch_size)]
+    {
+        if value == 0 {
+            return Err(Error::Options(format!("the {name} is 0, expected 1 or more")));
+        }
+    }
+    for (name, set) in [("training", &data.train), ("test", &data.test)] {
+        if set.is_empty() {
+            return Err(Error::Options(format!("there are no {name} images: raise the limit")));
+        }
+    }
+    let hebbian = |block: &&BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
+    let count = preset.blocks.iter().filter(hebbian).count();
+    if preset.blocks.is_empty() || (count != 0 && count != preset.blocks.len()) {
+        return Err(Error::Options(format!(
+            "preset '{}' has {count} Hebbian blocks of {}: expected all or none, and at least one \
+             block",
+            preset.name,
+            preset.blocks.len()
+        )));
+    }
+    let units = |block: &BlockConfig| match block.layer {
+        LayerConfig::Dense { units } => units,
+        LayerConfig::Conv2d { channels, .. } => channels,
+    };
+    if let Some(empty) = preset.blocks.iter().position(|block| units(block) == 0) {
+        return Err(Error::Options(format!(
+            "block {empty} of preset '{}' has 0 units, expected 1 or more",
+            preset.name
+        )));
+    }
+    if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
+        return Err(Error::Options(format!(
+            "preset '{}' learns by back-propagation, which needs a linear head",
+            preset.name
+        )));
+    }
+    Ok(())
+}
+
+/// Learns from the smallest batch there will be, with weights that are then thrown away: what
+/// cannot work shall fail before anything is written.
+pub(super) fn rehearse(preset: &Preset, data: &Dataset, device: &Device, rng: &Rng) -> Result<()> {
+    let training = &preset.training;
+    let mut network = Network::new(preset, data.train.shape(), rng, DType::F32, device)?;
+    new_head(preset, &network, data, device, rng)?;
+    let backprop = network.hebbian().is_empty();
+    let batch_size = if backprop { training.head_batch_size } else { training.batch_size };
+    let count = match data.train.len() % batch_size {
+        0 => batch_size,
+        left => left,
+    };
+    let indices: Vec<usize> = (0..count).collect();
+    let (images, _) = data.train.batch(&indices, DType::F32, device)?;
+    match training.mode {
+        _ if backprop => network.forward_backprop(&images).map(drop),
+        Mode::RandomCalibrated | Mode::RandomIdentity => network.forward(&images).map(drop),
+        _ => network.learn(&images, 0.0).map(drop),
+    }
+    .map_err(|error| {
+        Error::Options(format!(
+            "preset '{}' cannot learn from a batch of {count} images: {error}",
+            preset.name
+        ))
+    })
+}
