@@ -9,6 +9,10 @@ use hebbian_models::softhebb::{Network, preset};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: usize = 10;
 
 struct Layer {

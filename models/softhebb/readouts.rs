@@ -17,7 +17,7 @@ const RIDGE_FEATURES: usize = 2048;
 
 impl Run<'_> {
     /// Trains the head on features computed once (or anew for each epoch when images are
-    /// augmented); returns its accuracy on the test set.
+    /// augmented); returns its accuracy on the test set. Metrics are logged under `name`.
     pub(super) fn train_head(
         &mut self,
         head: &mut Head,
@@ -32,6 +32,9 @@ impl Run<'_> {
         let mut crops = self.rng.stream("head.augmentation");
         let total = (training.head_epochs * labels.len()) as u64;
         let mut progress = Progress::new(total, name, self.options.quiet);
+        let key = |what: &str| format!("{}.{what}", name.replace(' ', "_"));
+        let (epoch_key, seen_key) = (key("epoch"), key("train_accuracy"));
+        let test_key = key("test_accuracy");
         for epoch in 1..=training.head_epochs {
             let fresh = match training.augmentation {
                 Augmentation::None => None,
@@ -47,11 +50,11 @@ impl Run<'_> {
                 })
                 .map_err(|error| self.diverged(error, &format!("the read-out '{name}'")))?;
             progress.advance(labels.len() as u64);
-            let mut values = vec![("head.epoch", epoch as f64), ("head.train_accuracy", seen)];
+            let mut values = vec![(epoch_key.as_str(), epoch as f64), (seen_key.as_str(), seen)];
             let at_end = epoch == training.head_epochs;
             if epoch == 1 || epoch % 10 == 0 || at_end {
                 let accuracy = head.accuracy(test, self.data.test.labels())?;
-                values.push(("head.test_accuracy", accuracy));
+                values.push((test_key.as_str(), accuracy));
                 progress.message(format!("test {:.2} %", 100.0 * accuracy));
             }
             self.step += 1;

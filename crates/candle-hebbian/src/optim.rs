@@ -96,11 +96,16 @@ impl MaxAbsStep {
         if old.device().is_cpu() {
             return old.inplace_op2(&gradient, &AddScaled { rates });
         }
-        let largest = gradient.abs()?.max_keepdim(2)?.max_keepdim(1)?;
-        let scale = rates.unsqueeze(2)?.broadcast_div(&(largest + 1e-30)?)?;
-        let new = (old - gradient.broadcast_mul(&scale)?)?;
+        let new = composed_step(&old, &gradient, &rates)?;
         weight.set(&new.reshape(weight.shape())?)
     }
+}
+
+/// The same from candle's own ops, for the devices that have no kernel here.
+fn composed_step(weight: &Tensor, gradient: &Tensor, rates: &Tensor) -> Result<Tensor> {
+    let largest = gradient.abs()?.max_keepdim(2)?.max_keepdim(1)?;
+    let scale = rates.unsqueeze(2)?.broadcast_div(&(largest + 1e-30)?)?;
+    weight - gradient.broadcast_mul(&scale)?
 }
 
 /// `w −= η_k·G_k / (max|G| + 1e-30)`
@@ -150,5 +155,29 @@ impl InplaceOp2 for AddScaled {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Geometry, Rng};
+    use candle::{DType, Device};
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(17);
+        let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+        let config = crate::Conv2dConfig { groups: 2, ..Default::default() };
+        let layer = Layer::new(normal((6, 2, 3, 3))?, Geometry::Conv2d(config))?;
+        let gradient = normal((6, 2, 3, 3))?;
+        let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.3, power: 0.5 } };
+        let old = layer.weight().as_detached_tensor().copy()?.reshape((2, 3, 18))?;
+        let rates = step.rate.rates(&squared_norms(&old)?, 0.0)?;
+        let want = composed_step(&old, &gradient.reshape((2, 3, 18))?, &rates)?;
+        step.descend(&layer, &gradient, 0.0)?;
+        let difference = (layer.weight().reshape((2, 3, 18))? - want)?.abs()?.max_all()?;
+        assert!(difference.to_scalar::<f64>()? < 1e-14);
+        Ok(())
     }
 }

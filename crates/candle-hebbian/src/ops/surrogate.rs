@@ -63,14 +63,23 @@ fn scaled_update(
         let op = ScaledUpdate { decay: d.map(Tensor::detach), scale };
         pre.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &matrices.contiguous()?, &op)?
     } else {
-        let product = y.transpose(1, 2)?.matmul(&pre)?;
-        let update = match d {
-            Some(d) => (product - matrices.broadcast_mul(&d.detach().unsqueeze(2)?)?)?,
-            None => product,
-        };
-        update.broadcast_mul(scale)?
+        composed_update(&pre, &y, d, &matrices)?.broadcast_mul(scale)?
     };
     update.reshape(weight.shape())
+}
+
+/// The same from candle's own ops, for the devices that have no kernel here.
+fn composed_update(
+    pre: &Tensor,
+    y: &Tensor,
+    d: Option<&Tensor>,
+    matrices: &Tensor,
+) -> Result<Tensor> {
+    let product = y.transpose(1, 2)?.matmul(pre)?;
+    match d {
+        Some(d) => product - matrices.broadcast_mul(&d.detach().unsqueeze(2)?)?,
+        None => Ok(product),
+    }
 }
 
 /// `scale·(yᵀ·x − diag(d)·w)` in one pass: the product is added to what the decay leaves.
@@ -179,5 +188,28 @@ impl<T: Real> RowKernel<T> for DecayRows<'_, T> {
                 *out = factor * w;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::Device;
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(13);
+        let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+        for sites in [1, 3] {
+            let (pre, y) = (normal((sites, 17, 5))?, normal((sites, 17, 4))?);
+            let (w, d) = (normal((sites, 4, 5))?, normal((1, sites, 4))?.squeeze(0)?);
+            for d in [None, Some(&d)] {
+                let kernel = hebbian_update(&pre, &y, d, &w)?;
+                let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
+                assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+            }
+        }
+        Ok(())
     }
 }

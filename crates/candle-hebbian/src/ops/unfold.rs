@@ -269,3 +269,44 @@ impl CustomOp1 for Fold<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device, Var};
+
+    /// Kernel and composition, forward and backward, in both memory formats.
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(11);
+        for padding_mode in [PaddingMode::Zeros, PaddingMode::Reflect] {
+            for (stride, padding, dilation) in [(1, 0, 1), (2, 1, 1), (1, 2, 2)] {
+                let config = Conv2dConfig { stride, padding, dilation, groups: 1, padding_mode };
+                for sites in [Sites::Groups(1), Sites::Groups(2), Sites::Positions] {
+                    let x = rng.normal(0.0, 1.0, (2, 7, 6, 4), DType::F64, &Device::Cpu)?;
+                    let x = Var::from_tensor(&x)?;
+                    let seen = x.permute((0, 3, 1, 2))?; // channels adjacent
+                    let op = || -> Result<Unfold> {
+                        let (rows, columns) =
+                            (Taps::new(7, 3, &config)?, Taps::new(6, 2, &config)?);
+                        Ok(Unfold { rows, columns, sites })
+                    };
+                    let (kernel, composed) = (seen.apply_op1(op()?)?, op()?.composed(&seen)?);
+                    assert_eq!(kernel.dims(), composed.dims());
+                    let same = (&kernel - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                    assert_eq!(same, 0.0, "{config:?} {sites:?}");
+                    let upstream =
+                        rng.normal(0.0, 1.0, kernel.shape(), DType::F64, &Device::Cpu)?;
+                    let grad = |out: &Tensor| -> Result<Tensor> {
+                        let grads = (out * &upstream)?.sum_all()?.backward()?;
+                        grads.get(&x).cloned().ok_or_else(|| candle::Error::msg("no gradient"))
+                    };
+                    let difference = (grad(&kernel)? - grad(&composed)?)?.abs()?.max_all()?;
+                    assert!(difference.to_scalar::<f64>()? < 1e-12, "{config:?} {sites:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
