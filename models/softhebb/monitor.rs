@@ -20,7 +20,8 @@ pub struct BlockStats {
     pub winner_share: f64,
     /// Entropy of who wins, over its largest possible value: 1 when all win as often.
     pub winner_entropy: f64,
-    /// Units that won nothing.
+    /// Units that won none of the competitions looked at (one step in ten since the last line), so
+    /// a unit that wins rarely counts too.
     pub dead_units: usize,
 }
 
