@@ -227,7 +227,9 @@ impl Run<'_> {
         set: &ImageSet,
         label: &str,
     ) -> Result<Tensor> {
-        features(network, set, self.device, label, self.options.quiet)
+        // Pixels take no time to compute.
+        let quiet = self.options.quiet || network.blocks().is_empty();
+        features(network, set, self.device, label, quiet)
     }
 
     /// Stops at NaN or infinity; else keeps the weights from time to time.

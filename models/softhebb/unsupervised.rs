@@ -66,7 +66,8 @@ impl Run<'_> {
         let count = self.data.train.len();
         let steps_per_epoch = count.div_ceil(training.batch_size);
         let steps = training.epochs * steps_per_epoch;
-        let log_every = (steps / 50).clamp(10, 100);
+        // Equal windows of 10 to 200 steps, the last of which ends with the last step.
+        let logs = (steps / (steps / 50).clamp(10, 100)).max(1);
         let mut rng = self.rng.stream(&format!("batches.{name}"));
         let mut dropout = self.rng.stream("head.simultaneous");
         let mut monitors = vec![Monitor::default(); network.blocks().len()];
@@ -78,15 +79,15 @@ impl Run<'_> {
             for indices in Batches::shuffled(count, training.batch_size, &mut rng)? {
                 let (images, labels) = self.data.train.batch(&indices, DType::F32, self.device)?;
                 let share = done as f64 / steps as f64;
-                let taken = if learning.len() == 1 {
-                    vec![network.learn_block(learning[0], &images, share)?]
-                } else {
+                let taken = if learning.len() == network.blocks().len() {
                     let (features, taken) = network.learn(&images, share)?;
                     if let Some(head) = head.as_deref_mut() {
                         let labels = labels.to_vec1::<u32>()?;
                         head.train_batch(&features, &labels, share, &mut dropout)?;
                     }
                     taken
+                } else {
+                    vec![network.learn_block(learning[0], &images, share)?]
                 };
                 if done % OBSERVE_EVERY == 0 {
                     for (&index, step) in learning.iter().zip(&taken) {
@@ -96,7 +97,7 @@ impl Run<'_> {
                 progress.advance(indices.len() as u64);
                 done += 1;
                 self.step += 1;
-                if done % log_every == 0 || done == steps {
+                if done * logs / steps > (done - 1) * logs / steps {
                     progress.message(self.log(network, learning, &mut monitors)?);
                     self.check_and_save(network, &name)?;
                 }

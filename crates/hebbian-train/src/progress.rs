@@ -61,7 +61,7 @@ impl Progress {
 
 fn bar(total: u64, label: &str) -> ProgressBar {
     let style = ProgressStyle::default_bar()
-        .template("{prefix} [{bar:30}] {pos}/{len} {speed} ETA {eta} {wide_msg}")
+        .template("{prefix} [{bar:20}] {pos}/{len} {speed} ETA {eta} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("speed", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
             let _ = write!(text, "{:.0} images/s", state.per_sec());
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn all_of_the_bar_s_template_is_known() {
-        let style = ProgressStyle::default_bar().template("{bar:30} {pos}/{len} {eta} {wide_msg}");
+        let style = ProgressStyle::default_bar().template("{bar:20} {pos}/{len} {eta} {wide_msg}");
         assert!(style.is_ok());
         Progress(Display::Bar(bar(10, "layer 0"))).finish();
     }

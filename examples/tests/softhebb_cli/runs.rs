@@ -181,6 +181,37 @@ fn every_mode_runs() {
 }
 
 #[test]
+fn simultaneous_mode_trains_the_head_of_a_single_layer_too() {
+    let place = Place::new();
+    place.preset(|preset| preset["training"]["head_learning_rate"] = json!(0.005));
+    let args = ["--preset", "preset.json", "--mode", "simultaneous", "--epochs", "5"];
+    place.run(&[&args[..], &["--head-epochs", "0", "--out", "out"]].concat()).ok();
+    // Ten classes: chance is a tenth.
+    assert!(place.json("out/results.json")["test_accuracy"].as_f64().unwrap() > 0.5);
+}
+
+#[test]
+fn every_log_line_of_a_layer_has_seen_winners() {
+    let place = Place::new();
+    // 200 images in batches of 3 make 67 steps, which no whole number of windows of ten fills.
+    place.tiny("out", &["--batch-size", "3"]).ok();
+    let metrics = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for layer in ["layers.0", "layers.1"] {
+        let shares: Vec<(u64, f64)> = lines
+            .iter()
+            .filter_map(|line| {
+                let share = line[format!("{layer}.winner_share")].as_f64()?;
+                Some((line["step"].as_u64()?, share))
+            })
+            .collect();
+        assert!(shares.len() > 2 && shares.iter().all(|(_, share)| *share > 0.0), "{shares:?}");
+        assert_eq!(shares.last().unwrap().0 % 67, 0, "the last line is of the last step");
+    }
+}
+
+#[test]
 fn back_propagation_runs() {
     let place = Place::new();
     place.preset(|preset| {
