@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 pub(crate) trait Real: Float + WithDType + Send + Sync {
     /// `e^self`, in a form the compiler turns into vector code; relative error below 2e-7 in f32.
     fn fast_exp(self) -> Self;
-    /// `self^power`, 0 for `self ≤ 0`; relative error below 2e-6 in f32 for values between 1e-18 and
-    /// 1e18 and powers up to 4.
+    /// `self^power`, 0 for `self ≤ 0`; relative error below 4e-6 in f32 for values between 1e-8 and
+    /// 1e8 and powers up to 4.
     fn fast_pow(self, power: Self) -> Self;
     /// The nearest value to `x`.
     fn of(x: f64) -> Self {
