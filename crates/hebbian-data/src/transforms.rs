@@ -1,6 +1,7 @@
 //! Random changes to images, made on the host before a batch becomes a tensor.
 
 use candle_hebbian::Rng;
+use candle_hebbian::ops::reflect;
 
 use crate::{Error, Result};
 
@@ -45,9 +46,9 @@ impl CropAndFlip {
         let top = rng.below(2 * padding + 1);
         let left = rng.below(2 * padding + 1);
         let flip = rng.below(2) == 1;
-        let rows: Vec<usize> = (top..top + height).map(|y| reflect(y, padding, height)).collect();
-        let mut columns: Vec<usize> =
-            (left..left + width).map(|x| reflect(x, padding, width)).collect();
+        let source = |padded: usize, size| reflect(padded as isize - padding as isize, size);
+        let rows: Vec<usize> = (top..top + height).map(|y| source(y, height)).collect();
+        let mut columns: Vec<usize> = (left..left + width).map(|x| source(x, width)).collect();
         if flip {
             columns.reverse();
         }
@@ -59,10 +60,4 @@ impl CropAndFlip {
         }
         Ok(())
     }
-}
-
-/// The position in an axis of `size` pixels of position `padded` in the same axis after padding.
-fn reflect(padded: usize, padding: usize, size: usize) -> usize {
-    let distance = padded.abs_diff(padding);
-    if padded >= padding && distance >= size { 2 * (size - 1) - distance } else { distance }
 }

@@ -13,7 +13,7 @@ mod surrogate;
 mod unfold;
 
 pub use batch_norm::{BatchNorm, normalise};
-pub use pad::pad_reflect;
+pub use pad::{pad_reflect, reflect};
 pub use pool::{Pool, Ties, avg_pool2d, max_pool2d};
 pub use rectify::{repu, triangle};
 pub use reduce::{column_dots, column_sums, squared_norms};

@@ -1,4 +1,3 @@
-use super::unfold::reflect;
 use candle::{Result, Tensor};
 
 /// Pads the last two dimensions of `x (…, H, W)` by mirroring: `1234` becomes `32|1234|32` for
@@ -26,4 +25,12 @@ pub fn pad_reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
         x = x.contiguous()?.index_select(&source, dim)?;
     }
     Ok(x)
+}
+
+/// Which of `0..size` mirroring puts at position `at` of an axis, the edge itself not repeated:
+/// −1 reads 1, and `size` reads `size − 2`. Right for `at` from `1 − size` to `2·size − 2`.
+pub fn reflect(at: isize, size: usize) -> usize {
+    let last = size as isize - 1;
+    let at = at.abs();
+    (if at > last { 2 * last - at } else { at }) as usize
 }

@@ -2,6 +2,7 @@
 
 use crate::cpu::{self, Real, slice, vectorised, with_real};
 use crate::geometry::{Conv2dConfig, PaddingMode};
+use crate::ops::reflect;
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -29,14 +30,6 @@ impl Taps {
             .collect();
         Ok(Self { kernel, out, source })
     }
-}
-
-/// The position that reflection without repeating the edge puts at `at`: `321|1234|432` is wrong,
-/// `32|1234|32` is right.
-pub(crate) fn reflect(at: isize, size: usize) -> usize {
-    let last = size as isize - 1;
-    let at = at.abs();
-    (if at > last { 2 * last - at } else { at }) as usize
 }
 
 /// How patches are laid out as `(sites, rows, fan_in)`.
