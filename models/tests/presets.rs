@@ -5,8 +5,8 @@ use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Competition, PaddingMode, Rate, Rng};
 use hebbian_models::softhebb::{
-    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Network, Preset,
-    preset, presets,
+    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network,
+    Preset, preset, presets,
 };
 use serde_json::Value;
 
@@ -326,7 +326,11 @@ fn presets_are_the_release() -> Result<()> {
 fn training_is_the_release() -> Result<()> {
     for preset in presets()?.into_iter().filter(|preset| preset.alias.is_some()) {
         let t = preset.training;
+        let speed = preset.name.contains("-speed");
+        assert_eq!(speed, t.mode == Mode::Simultaneous, "{}", preset.name);
         let (batch, head_epochs, head_batch, augmentation) = match preset.dataset.as_str() {
+            // The speed study: one epoch of everything at once, `CIFAR10_1-50`.
+            "cifar10" if speed => (50, 0, 64, Augmentation::None),
             "mnist" => (32, 10, 32, Augmentation::None),
             "cifar10" => (10, 50, 64, Augmentation::None),
             "stl10" => (32, 100, 64, Augmentation::CropFlip),
