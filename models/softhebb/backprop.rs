@@ -1,6 +1,5 @@
 //! The comparison: the same architecture trained end to end by back-propagation.
 
-use super::config::{Augmentation, HeadConfig, Preset};
 use super::error::Result;
 use super::head::Head;
 use super::network::Network;
@@ -9,8 +8,7 @@ use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use hebbian_data::Batches;
-use hebbian_data::transforms::CropAndFlip;
-use hebbian_train::{LinearHead, Progress, halvings};
+use hebbian_train::{LinearHead, Progress};
 
 /// A network and its linear head under one optimiser: Adam, mean softmax cross-entropy, the
 /// head's schedule and dropout.
@@ -18,36 +16,23 @@ struct Backprop {
     weight: Var,
     bias: Var,
     head: LinearHead,
-    dropout: f64,
     optimiser: AdamW,
-    learning_rate: f64,
-    halvings: Vec<usize>,
 }
 
 impl Backprop {
-    fn new(network: &Network, head: LinearHead, preset: &Preset, dropout: f64) -> Result<Self> {
+    fn new(network: &Network, head: LinearHead) -> Result<Self> {
         let tensors = head.tensors();
         let (weight, bias) = (Var::from_tensor(&tensors[0].1)?, Var::from_tensor(&tensors[1].1)?);
         let mut vars: Vec<Var> =
             network.blocks().iter().map(|block| block.layer().weight().clone()).collect();
         vars.extend([weight.clone(), bias.clone()]);
-        let learning_rate = preset.training.head_learning_rate;
-        let adam = ParamsAdamW { lr: learning_rate, weight_decay: 0.0, ..Default::default() };
-        Ok(Self {
-            weight,
-            bias,
-            head,
-            dropout,
-            optimiser: AdamW::new(vars, adam)?,
-            learning_rate,
-            halvings: halvings(preset.training.head_epochs),
-        })
+        let adam = ParamsAdamW { weight_decay: 0.0, ..Default::default() };
+        Ok(Self { weight, bias, head, optimiser: AdamW::new(vars, adam)? })
     }
 
     /// Sets the rate of the epoch that follows `done` epochs.
     fn start_epoch(&mut self, done: usize) {
-        let passed = self.halvings.iter().filter(|&&after| after <= done).count();
-        self.optimiser.set_learning_rate(self.learning_rate * 0.5f64.powi(passed as i32));
+        self.optimiser.set_learning_rate(self.head.config().learning_rate_after(done));
     }
 
     /// One step on a batch; returns its mean loss.
@@ -59,8 +44,8 @@ impl Backprop {
         rng: &mut Rng,
     ) -> Result<f64> {
         let features = network.forward_backprop(images)?;
-        let features = if self.dropout > 0.0 {
-            let keep = 1.0 - self.dropout;
+        let keep = 1.0 - self.head.config().dropout;
+        let features = if keep < 1.0 {
             let mask = rng.bernoulli(keep, features.shape(), DType::F32, images.device())?;
             (features * (mask / keep)?)?
         } else {
@@ -82,14 +67,11 @@ impl Backprop {
 
 impl Run<'_> {
     /// End-to-end training, as long as the head would have been trained.
-    pub(super) fn backprop(&mut self, network: &mut Network) -> Result<Head> {
-        let preset = &self.options.preset;
-        let training = preset.training;
-        let head = self.new_head(network)?;
-        let (Head::Linear(linear), HeadConfig::Linear { dropout }) = (&head, preset.head) else {
-            return Ok(head);
-        };
-        let mut backprop = Backprop::new(network, (**linear).clone(), preset, dropout)?;
+    pub(super) fn backprop(&mut self, network: &mut Network, head: Head) -> Result<Head> {
+        let training = self.options.preset.training;
+        // Any other head was refused before the run began.
+        let Head::Linear(linear) = head else { return Ok(head) };
+        let mut backprop = Backprop::new(network, *linear)?;
         let mut rng = self.rng.stream("batches.backprop");
         let mut masks = self.rng.stream("dropout.backprop");
         let mut crops = self.rng.stream("augmentation.backprop");
@@ -100,17 +82,7 @@ impl Run<'_> {
             backprop.start_epoch(epoch);
             let mut loss = 0.0;
             for indices in Batches::shuffled(count, training.head_batch_size, &mut rng)? {
-                let train = &self.data.train;
-                let (images, labels) = match training.augmentation {
-                    Augmentation::None => train.batch(&indices, DType::F32, self.device)?,
-                    Augmentation::CropFlip => train.augmented_batch(
-                        &indices,
-                        &CropAndFlip::default(),
-                        &mut crops,
-                        DType::F32,
-                        self.device,
-                    )?,
-                };
+                let (images, labels) = self.supervised_batch(&indices, &mut crops)?;
                 loss += backprop.step(network, &images, &labels, &mut masks)?
                     * indices.len() as f64
                     / count as f64;

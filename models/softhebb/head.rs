@@ -4,7 +4,7 @@ use super::config::{HeadConfig, TrainingConfig};
 use super::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, Rule, SoftHebb};
-use hebbian_train::{LinearHead, LinearHeadConfig, Readout};
+use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};
 
 /// A trained or trainable head.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Head {
                     let chosen: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
                     self.hebbian_step(&features.index_select(&index, 0)?, &chosen, progress)?;
                 }
-                self.accuracy(features, labels)
+                Ok(self.accuracy(features, labels)?)
             }
         }
     }
@@ -105,26 +105,10 @@ impl Head {
     fn hebbian_step(&mut self, features: &Tensor, labels: &[u32], progress: f64) -> Result<()> {
         let Self::Hebbian { layer, step, .. } = self else { return Ok(()) };
         let classes = layer.dims().units;
-        let mut post = vec![0f32; labels.len() * classes];
-        for (row, &label) in labels.iter().enumerate() {
-            post[row * classes + label as usize] = 1.0;
-        }
-        let post = Tensor::from_vec(post, (1, labels.len(), classes), features.device())?;
+        let post = one_hot(labels, classes, features.dtype(), features.device())?.unsqueeze(0)?;
         let response = layer.response(features)?;
         step.descend(layer, &SoftHebb.update(&response, &post)?.neg()?, progress)?;
         Ok(())
-    }
-
-    /// The share of `features (N, F)` that is classified right, 0 to 1.
-    pub fn accuracy(&self, features: &Tensor, labels: &[u32]) -> Result<f64> {
-        match self {
-            Self::Linear(head) => Ok(head.accuracy(features, labels)?),
-            Self::Hebbian { layer, .. } => {
-                let winners = layer.response(features)?.output()?.argmax(1)?.to_vec1::<u32>()?;
-                let right = winners.iter().zip(labels).filter(|(a, b)| a == b).count();
-                Ok(right as f64 / labels.len().max(1) as f64)
-            }
-        }
     }
 
     /// `head.weight` and, for a linear head, `head.bias`.
@@ -156,5 +140,14 @@ impl Head {
             }
         }
         Ok(())
+    }
+}
+
+impl Readout for Head {
+    fn predict(&self, features: &Tensor) -> hebbian_train::Result<Tensor> {
+        match self {
+            Self::Linear(head) => head.predict(features),
+            Self::Hebbian { layer, .. } => Ok(layer.response(features)?.output()?.argmax(1)?),
+        }
     }
 }

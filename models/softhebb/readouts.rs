@@ -5,11 +5,10 @@ use super::error::Result;
 use super::head::Head;
 use super::label_assignment::LabelAssignment;
 use super::network::Network;
-use super::recipe::{EVALUATION_BATCH, Run};
+use super::recipe::{Run, collect};
 use candle::{DType, Tensor};
-use candle_hebbian::{Geometry, Rng};
-use hebbian_data::transforms::CropAndFlip;
-use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite, collect_features};
+use candle_hebbian::Geometry;
+use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite};
 use std::collections::BTreeMap;
 
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
@@ -35,10 +34,14 @@ impl Run<'_> {
         let key = |what: &str| format!("{}.{what}", name.replace(' ', "_"));
         let (epoch_key, seen_key) = (key("epoch"), key("train_accuracy"));
         let test_key = key("test_accuracy");
+        let mut last = None;
         for epoch in 1..=training.head_epochs {
             let fresh = match training.augmentation {
                 Augmentation::None => None,
-                Augmentation::CropFlip => Some(self.augmented(network, &mut crops)?),
+                Augmentation::CropFlip => {
+                    let batch = |indices: &[usize]| self.supervised_batch(indices, &mut crops);
+                    Some(collect(network, labels.len(), self.device, batch)?)
+                }
             };
             let seen = head
                 .train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)
@@ -56,23 +59,16 @@ impl Run<'_> {
                 let accuracy = head.accuracy(test, self.data.test.labels())?;
                 values.push((test_key.as_str(), accuracy));
                 progress.message(format!("test {:.2} %", 100.0 * accuracy));
+                last = Some(accuracy);
             }
             self.step += 1;
             self.folder.log(self.step, &values)?;
         }
         progress.finish();
-        head.accuracy(test, self.data.test.labels())
-    }
-
-    fn augmented(&self, network: &Network, rng: &mut Rng) -> Result<Tensor> {
-        let set = &self.data.train;
-        Ok(collect_features(set.len(), EVALUATION_BATCH, self.device, |range| {
-            let indices: Vec<usize> = range.collect();
-            let (images, _) = set
-                .augmented_batch(&indices, &CropAndFlip::default(), rng, DType::F32, self.device)
-                .map_err(|error| hebbian_train::Error::Candle(candle::Error::wrap(error)))?;
-            Ok(network.forward(&images)?)
-        })?)
+        match last {
+            Some(accuracy) => Ok(accuracy),
+            None => Ok(head.accuracy(test, self.data.test.labels())?),
+        }
     }
 
     /// Read-outs that take seconds, and for dense networks the one that needs no head.
@@ -98,9 +94,7 @@ impl Run<'_> {
             }
             if block.layer().geometry() == Geometry::Dense {
                 let assignment = LabelAssignment::fit(train, train_labels, classes)?;
-                let predicted = assignment.predict(test)?;
-                let right = predicted.iter().zip(test_labels).filter(|(a, b)| a == b).count();
-                let accuracy = right as f64 / test_labels.len() as f64;
+                let accuracy = assignment.accuracy(test, test_labels)?;
                 extras.insert("label_assignment_test_accuracy".into(), accuracy.into());
             }
         }

@@ -1,15 +1,16 @@
 //! The recipe: unsupervised stages, then the head, then the figures.
 
-use super::config::Preset;
+use super::config::{Augmentation, Preset};
 use super::error::{Error, Result};
 use super::head::Head;
 use super::network::Network;
 use super::validate::{check, rehearse};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
+use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
-    Checkpoint, Progress, Results, RunFolder, check_finite, collect_features, filter_grid,
+    Checkpoint, Progress, Readout, Results, RunFolder, check_finite, collect_features, filter_grid,
     peak_memory_bytes, save_checkpoint,
 };
 use serde::Serialize;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Images per batch where nothing learns.
-pub(super) const EVALUATION_BATCH: usize = 50;
+const EVALUATION_BATCH: usize = 50;
 /// The weights are written this often while training, and after each stage.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
@@ -93,15 +94,15 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
 
     let unsupervised_started = Instant::now();
     let backprop = network.hebbian().is_empty();
-    let (mut head, shown) =
-        if backprop { (run.new_head(&network)?, 0) } else { run.unsupervised(&mut network)? };
+    let mut head = new_head(preset, &network, data, device, &run.rng)?;
+    let shown = if backprop { 0 } else { run.unsupervised(&mut network, &mut head)? };
     let unsupervised_seconds = unsupervised_started.elapsed().as_secs_f64();
     run.save(&network, None)?;
 
     let head_started = Instant::now();
     let mut extras = BTreeMap::new();
     let test_accuracy = if backprop {
-        head = run.backprop(&mut network)?;
+        head = run.backprop(&mut network, head)?;
         let test = run.features(&network, &data.test, "test features")?;
         head.accuracy(&test, data.test.labels())?
     } else {
@@ -155,7 +156,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let mut head = new_head(&options.preset, &network, data, device, &rng)?;
     restore(path, device, &mut network, Some(&mut head))?;
     let test = features(&network, &data.test, device, "test features", options.quiet)?;
-    head.accuracy(&test, data.test.labels())
+    Ok(head.accuracy(&test, data.test.labels())?)
 }
 
 /// Reads `path`, a checkpoint or the folder that holds one.
@@ -202,23 +203,43 @@ fn features(
     quiet: bool,
 ) -> Result<Tensor> {
     let mut progress = Progress::new(set.len() as u64, label, quiet);
-    let features = collect_features(set.len(), EVALUATION_BATCH, device, |range| {
-        let count = range.len() as u64;
-        let indices: Vec<usize> = range.collect();
-        let (images, _) = set
-            .batch(&indices, DType::F32, device)
-            .map_err(|error| hebbian_train::Error::Candle(candle::Error::wrap(error)))?;
-        let features = network.forward(&images)?;
-        progress.advance(count);
-        Ok(features)
+    let features = collect(network, set.len(), device, |indices| {
+        progress.advance(indices.len() as u64);
+        Ok(set.batch(indices, DType::F32, device)?)
     })?;
     progress.finish();
     Ok(features)
 }
 
+/// The features of `count` images, which `batch` hands out in order.
+pub(super) fn collect(
+    network: &Network,
+    count: usize,
+    device: &Device,
+    mut batch: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
+) -> Result<Tensor> {
+    Ok(collect_features(count, EVALUATION_BATCH, device, |range| {
+        let indices: Vec<usize> = range.collect();
+        let (images, _) = batch(&indices).map_err(candle::Error::wrap)?;
+        Ok(network.forward(&images)?)
+    })?)
+}
+
 impl Run<'_> {
-    pub(super) fn new_head(&self, network: &Network) -> Result<Head> {
-        new_head(&self.options.preset, network, self.data, self.device, &self.rng)
+    /// Training images and labels for what learns from labels, augmented as the preset says.
+    pub(super) fn supervised_batch(
+        &self,
+        indices: &[usize],
+        crops: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let train = &self.data.train;
+        Ok(match self.options.preset.training.augmentation {
+            Augmentation::None => train.batch(indices, DType::F32, self.device)?,
+            Augmentation::CropFlip => {
+                let transform = CropAndFlip::default();
+                train.augmented_batch(indices, &transform, crops, DType::F32, self.device)?
+            }
+        })
     }
 
     pub(super) fn features(

@@ -14,28 +14,19 @@ use hebbian_train::Progress;
 const OBSERVE_EVERY: usize = 10;
 
 impl Run<'_> {
-    /// The stages without labels. Returns the head, which simultaneous mode has begun to train,
-    /// and how many images were shown.
-    pub(super) fn unsupervised(&mut self, network: &mut Network) -> Result<(Head, usize)> {
-        let mut head = self.new_head(network)?;
+    /// The stages without labels; simultaneous mode begins to train the `head` too. Returns how
+    /// many images were shown.
+    pub(super) fn unsupervised(&mut self, network: &mut Network, head: &mut Head) -> Result<usize> {
         let all = network.hebbian();
-        let shown = match self.options.preset.training.mode {
+        match self.options.preset.training.mode {
             Mode::Successive => {
-                let mut shown = 0;
-                for index in all {
-                    shown += self.stage(network, &[index], None)?;
-                }
-                shown
+                all.into_iter().map(|index| self.stage(network, &[index], None)).sum()
             }
-            Mode::Consecutive => self.stage(network, &all, None)?,
-            Mode::Simultaneous => self.stage(network, &all, Some(&mut head))?,
-            Mode::RandomCalibrated => {
-                self.calibrate(network)?;
-                0
-            }
-            Mode::RandomIdentity => 0,
-        };
-        Ok((head, shown))
+            Mode::Consecutive => self.stage(network, &all, None),
+            Mode::Simultaneous => self.stage(network, &all, Some(head)),
+            Mode::RandomCalibrated => self.calibrate(network).map(|()| 0),
+            Mode::RandomIdentity => Ok(0),
+        }
     }
 
     /// Estimates batch-norm statistics on at most 2,000 images.
@@ -59,8 +50,7 @@ impl Run<'_> {
     ) -> Result<usize> {
         let training = self.options.preset.training;
         let name = match learning {
-            [index] if network.blocks().len() > 1 => format!("layer {}", index + 1),
-            [_] => "layer 1".to_string(),
+            [index] => format!("layer {}", index + 1),
             _ => "all layers".to_string(),
         };
         let count = self.data.train.len();

@@ -8,6 +8,7 @@ use hebbian_models::softhebb::{
     Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
     Preset, preset,
 };
+use hebbian_train::Readout;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -397,7 +398,7 @@ fn labels_of_units() -> Result<()> {
     )?;
     let assigned = LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 1], 3)?;
     assert_eq!(assigned.labels(), [2, 0, 1, 1]);
-    assert_eq!(assigned.predict(&activity)?, [2, 2, 2, 0, 0, 1]);
+    assert_eq!(assigned.predict(&activity)?.to_vec1::<u32>()?, [2, 2, 2, 0, 0, 1]);
     assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1], 3).is_err());
     assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 3], 3).is_err());
     Ok(())

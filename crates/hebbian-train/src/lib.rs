@@ -34,7 +34,7 @@ pub use picture::{Picture, filter_grid};
 pub use progress::Progress;
 pub use readout::{
     ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge,
-    halvings,
+    halvings, one_hot,
 };
 pub use results::{Results, peak_memory_bytes};
 pub use run::RunFolder;

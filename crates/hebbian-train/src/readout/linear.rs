@@ -44,6 +44,14 @@ pub fn halvings(epochs: usize) -> Vec<usize> {
     percent.iter().map(|percent| epochs * percent / 100).collect()
 }
 
+impl LinearHeadConfig {
+    /// Adam's rate when `epochs` are done: halved as [`halvings`] says.
+    pub fn learning_rate_after(&self, epochs: usize) -> f64 {
+        let passed = halvings(self.epochs).into_iter().filter(|&after| after <= epochs).count();
+        self.learning_rate * 0.5f64.powi(passed as i32)
+    }
+}
+
 /// What an epoch of training measured, dropout included.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EpochStats {
@@ -82,7 +90,6 @@ pub struct EpochStats {
 pub struct LinearHead {
     config: LinearHeadConfig,
     dropout: Dropout,
-    halvings: Vec<usize>,
     weight: Tensor,
     bias: Tensor,
     adam_weight: Adam,
@@ -122,7 +129,6 @@ impl LinearHead {
         }
         Ok(Self {
             dropout: Dropout::new(config.dropout)?,
-            halvings: halvings(config.epochs),
             adam_weight: Adam::new(&weight)?,
             adam_bias: Adam::new(&bias)?,
             config,
@@ -147,8 +153,7 @@ impl LinearHead {
 
     /// The rate of the next epoch.
     pub fn learning_rate(&self) -> f64 {
-        let passed = self.halvings.iter().filter(|&&after| after <= self.epoch).count();
-        self.config.learning_rate * 0.5f64.powi(passed as i32)
+        self.config.learning_rate_after(self.epoch)
     }
 
     /// Trains on each row of `features` `(N, F)` once, in random order.

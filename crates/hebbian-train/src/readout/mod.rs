@@ -47,16 +47,25 @@ fn check_counts(features: &Tensor, labels: &[u32]) -> Result<(usize, usize)> {
 
 /// [`check_counts`], and every label below `classes`.
 fn check_labels(features: &Tensor, labels: &[u32], classes: usize) -> Result<(usize, usize)> {
-    if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-        return Err(Error::Argument(format!(
-            "label {label} is not below the number of classes, {classes}"
-        )));
-    }
+    check_classes(labels, classes)?;
     check_counts(features, labels)
 }
 
-/// One row per label, 1 in the label's column and 0 elsewhere. Labels must be below `classes`.
-fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
+    match labels.iter().find(|&&label| label as usize >= classes) {
+        Some(label) => Err(Error::Argument(format!(
+            "label {label} is not below the number of classes, {classes}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// One row per label, 1 in the label's column and 0 elsewhere: `(N, classes)`.
+///
+/// # Errors
+/// When a label is not below `classes`.
+pub fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    check_classes(labels, classes)?;
     let mut rows = vec![0f32; labels.len() * classes];
     for (row, &label) in rows.chunks_exact_mut(classes.max(1)).zip(labels) {
         row[label as usize] = 1.0;
