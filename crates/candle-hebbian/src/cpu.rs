@@ -54,8 +54,8 @@ impl Real for f32 {
         // e^x = 2^n · e^r with r in ±ln(2)/2; ln 2 in two parts keeps r exact.
         let x = self.clamp(-87.0, 88.0);
         let n = round_to_even(x * std::f32::consts::LOG2_E);
-        let r = x - n * 0.693_359_4;
-        let r = r + n * 2.121_944_4e-4;
+        let r = n.mul_add(-0.693_359_4, x);
+        let r = n.mul_add(2.121_944_4e-4, r);
         let p = 1.987_569_1e-4_f32;
         let p = p * r + 1.398_199_9e-3;
         let p = p * r + 8.333_452e-3;
