@@ -4,6 +4,7 @@
 
 use candle::{CpuStorage, Layout, Result, WithDType};
 use num_traits::Float;
+use pulp::Simd;
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
@@ -20,9 +21,32 @@ pub(crate) trait Real: Float + WithDType + Send + Sync {
     }
     /// The elements of a storage of this type, to write.
     fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+    /// A vector register of the instruction set `S`.
+    type Vector<S: Simd>: Copy;
+    /// `x` in every lane.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// `a·b + c`, rounded once where the instruction set can.
+    fn multiply_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
 }
 
 impl Real for f64 {
+    type Vector<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
+        simd.splat_f64s(x)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
+    }
+
     fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
         match storage {
             CpuStorage::F64(values) => Ok(values),
@@ -42,6 +66,18 @@ impl Real for f64 {
 }
 
 impl Real for f32 {
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f32s {
+        simd.splat_f32s(x)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
+    }
+
     fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
         match storage {
             CpuStorage::F32(values) => Ok(values),
@@ -98,7 +134,7 @@ fn round_to_even(x: f32) -> f32 {
     (x + SHIFT) - SHIFT
 }
 
-static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+pub(crate) static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
 /// Runs `work` compiled for the widest vectors of this processor. Inlining decides what is
 /// compiled so: everything hot must be `#[inline(always)]`.

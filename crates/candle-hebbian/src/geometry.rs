@@ -4,7 +4,7 @@
 //! a competition of its own: one for a dense layer, one per channel group for a convolution, one
 //! per position for a locally connected layer.
 
-use crate::ops::{Sites, unfold};
+use crate::ops::{Sites, Taps, unfold};
 use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Conv2dConfig {
     pub stride: usize,
     /// Pixels added on each side; 0.
     pub padding: usize,
+    /// Pixels added below and on the right beside `padding`; 0. An even kernel needs one for an
+    /// output of the input's size.
+    pub trailing_padding: usize,
     /// Step between the taps of a window, in pixels; 1.
     pub dilation: usize,
     /// Groups of channels that do not see each other; 1. Each group has its own competition.
@@ -37,18 +40,39 @@ pub struct Conv2dConfig {
 
 impl Default for Conv2dConfig {
     fn default() -> Self {
-        Self { stride: 1, padding: 0, dilation: 1, groups: 1, padding_mode: PaddingMode::Zeros }
+        Self {
+            stride: 1,
+            padding: 0,
+            trailing_padding: 0,
+            dilation: 1,
+            groups: 1,
+            padding_mode: PaddingMode::Zeros,
+        }
     }
 }
 
 impl Conv2dConfig {
-    /// `⌊(size + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1`.
+    /// Stride 1 and zeros around, so that the output has the input's size. An even kernel reaches
+    /// one pixel further below and on the right (TensorFlow's `SAME`).
+    pub fn same(kernel: usize) -> Self {
+        let around = kernel.saturating_sub(1);
+        Self { padding: around / 2, trailing_padding: around % 2, ..Self::default() }
+    }
+
+    /// The side of an image of side `size` with its padding.
+    pub(crate) fn padded(&self, size: usize) -> usize {
+        size + 2 * self.padding + self.trailing_padding
+    }
+
+    /// `⌊(padded − dilation·(kernel − 1) − 1) / stride⌋ + 1` for `padded = size + 2·padding +
+    /// trailing_padding`.
     ///
     /// # Errors
     /// A window larger than the padded image; reflection by as much as the image or more; a
     /// stride, dilation or kernel of 0.
     pub fn output_size(&self, size: usize, kernel: usize) -> Result<usize> {
-        let Self { stride, padding, dilation, padding_mode, .. } = *self;
+        let Self { stride, dilation, padding_mode, .. } = *self;
+        let padding = self.padding + self.trailing_padding;
         if stride == 0 || dilation == 0 || kernel == 0 {
             candle::bail!(
                 "stride {stride}, dilation {dilation} and kernel {kernel} must all be at least 1"
@@ -61,13 +85,40 @@ impl Conv2dConfig {
             )
         }
         let window = dilation * (kernel - 1) + 1;
-        match (size + 2 * padding).checked_sub(window) {
+        match self.padded(size).checked_sub(window) {
             Some(room) => Ok(room / stride + 1),
             None => candle::bail!(
                 "image too small: {size} pixels with padding {padding} is less than the {window} \
                  that a kernel of {kernel} with dilation {dilation} covers"
             ),
         }
+    }
+}
+
+impl Conv2dConfig {
+    /// For each output position and tap, in the order `(OH, OW, kh, kw)`, whether the tap lies in
+    /// the image of size `(height, width)` and not in its padding.
+    ///
+    /// # Errors
+    /// Reflection, whose padding repeats pixels of the image; an image that is too small.
+    pub fn taps_in_image(
+        &self,
+        (height, width): (usize, usize),
+        (kh, kw): (usize, usize),
+    ) -> Result<Vec<bool>> {
+        if self.padding_mode == PaddingMode::Reflect {
+            candle::bail!("taps in the image: expected zero padding, found reflection")
+        }
+        let (rows, columns) = (Taps::new(height, kh, self)?, Taps::new(width, kw, self)?);
+        let mut inside = Vec::with_capacity(rows.source.len() * columns.source.len());
+        for row in rows.source.chunks_exact(kh) {
+            for column in columns.source.chunks_exact(kw) {
+                for h in row {
+                    inside.extend(column.iter().map(|w| h.is_some() && w.is_some()));
+                }
+            }
+        }
+        Ok(inside)
     }
 }
 
@@ -166,7 +217,12 @@ impl Geometry {
         }
     }
 
-    fn check_channels(&self, x: &Tensor, channels: usize, weight: &[usize]) -> Result<()> {
+    pub(crate) fn check_channels(
+        &self,
+        x: &Tensor,
+        channels: usize,
+        weight: &[usize],
+    ) -> Result<()> {
         match x.dims() {
             &[_, c, _, _] if c == channels => Ok(()),
             found => candle::bail!(

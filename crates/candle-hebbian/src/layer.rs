@@ -1,7 +1,7 @@
 //! A layer: weights and a geometry. Responding and learning are separate calls.
 
 use crate::geometry::{Geometry, WeightDims};
-use crate::ops::linear_response;
+use crate::ops::{Asymmetry, conv2d, linear_response};
 use candle::{Result, Tensor, Var};
 
 /// Weights with a geometry: dense, convolutional or locally connected.
@@ -62,10 +62,32 @@ impl Layer {
         crate::ops::squared_norms(&weight)?.sqrt()
     }
 
+    /// The response to `x`, differentiable; the error goes back through `feedback`.
+    pub(crate) fn forward_with(
+        &self,
+        x: &Tensor,
+        feedback: &Tensor,
+        asymmetry: Asymmetry,
+    ) -> Result<Tensor> {
+        let weight = self.weight.dims();
+        match self.geometry {
+            Geometry::Conv2d(config) if x.device().is_cpu() => {
+                self.geometry.check_channels(x, weight[1] * config.groups, weight)?;
+                conv2d(x, &self.weight, feedback, &config, asymmetry)
+            }
+            _ => {
+                let pre = self.geometry.unfold(x, weight)?;
+                let u = linear_response(&pre, &self.weight, feedback, asymmetry)?;
+                self.geometry.fold(&u, x.dims(), weight)
+            }
+        }
+    }
+
     /// Responds to `x` with the graph cut at the input, keeping what learning needs.
     pub fn response(&self, x: &Tensor) -> Result<Response> {
         let pre = self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()?;
-        let u = linear_response(&pre, &self.weight.as_detached_tensor())?;
+        let weight = self.weight.as_detached_tensor();
+        let u = linear_response(&pre, &weight, &weight, Asymmetry::default())?;
         Ok(Response {
             pre,
             u,
@@ -78,9 +100,7 @@ impl Layer {
 
 impl candle::Module for Layer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let pre = self.geometry.unfold(x, self.weight.dims())?;
-        let u = linear_response(&pre, &self.weight)?;
-        self.geometry.fold(&u, x.dims(), self.weight.dims())
+        self.forward_with(x, &self.weight.as_detached_tensor(), Asymmetry::default())
     }
 }
 

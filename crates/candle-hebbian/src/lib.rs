@@ -29,16 +29,20 @@
 
 mod competition;
 mod cpu;
+mod feedback;
 mod geometry;
 mod layer;
 pub mod ops;
 mod optim;
+mod protocol;
 mod rng;
 pub mod rules;
 
 pub use competition::Competition;
+pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use layer::{Layer, Response};
-pub use optim::{MaxAbsStep, Rate};
+pub use optim::{MaxAbsStep, Rate, Sgd};
+pub use protocol::Protocol;
 pub use rng::Rng;
-pub use rules::{Hebb, Instar, Oja, Rule, RuleKind, SoftHebb};
+pub use rules::{Hebb, HingeHebb, Instar, Oja, Rule, RuleKind, SoftHebb};

@@ -1,9 +1,10 @@
 //! Steps: what is done with the gradient of a surrogate loss.
 
-use crate::cpu::{Real, maximum, slice, vectorised, with_real};
+use crate::cpu::{Real, RowKernel, for_row_blocks, maximum, slice, vectorised, with_real};
 use crate::layer::Layer;
 use crate::ops::squared_norms;
-use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use candle::backprop::GradStore;
+use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -158,11 +159,96 @@ impl InplaceOp2 for AddScaled {
     }
 }
 
+/// Plain gradient descent, `v ← v − ηG`, in place.
+///
+/// The same as `candle_nn::SGD` but for the copies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sgd {
+    /// `η`
+    pub learning_rate: f64,
+}
+
+impl Sgd {
+    /// Moves every variable that has a gradient.
+    pub fn step<'a>(
+        &self,
+        vars: impl IntoIterator<Item = &'a Var>,
+        grads: &GradStore,
+    ) -> Result<()> {
+        for var in vars {
+            let Some(gradient) = grads.get(var) else { continue };
+            let value = var.as_detached_tensor();
+            if value.device().is_cpu() {
+                let descend = Descend { learning_rate: self.learning_rate };
+                value.inplace_op2(&gradient.detach().contiguous()?, &descend)?;
+            } else {
+                var.set(&(value - (gradient * self.learning_rate)?)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Descend {
+    learning_rate: f64,
+}
+
+impl InplaceOp2 for Descend {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn cpu_fwd(
+        &self,
+        value: &mut CpuStorage,
+        value_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<()> {
+        let Some((start, end)) = value_layout.contiguous_offsets() else {
+            candle::bail!("sgd: the variable is not contiguous")
+        };
+        with_real!(value, "sgd", T => {
+            let gradient = slice::<T>(gradient, gradient_layout)?;
+            let value = &mut T::storage_mut(value)?[start..end];
+            let kernel = DescendRows { gradient, rate: self.learning_rate as T };
+            for_row_blocks(value, 1, 1, &kernel);
+            Ok(())
+        })
+    }
+}
+
+/// `v −= η·G`
+struct DescendRows<'a, T> {
+    gradient: &'a [T],
+    rate: T,
+}
+
+impl<T: Real> RowKernel<T> for DescendRows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (value, &gradient) in block.iter_mut().zip(&self.gradient[first..]) {
+            *value -= self.rate * gradient;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Geometry, Rng};
     use candle::{DType, Device};
+
+    #[test]
+    fn sgd_moves_down_the_gradient() -> Result<()> {
+        let var = Var::new(&[1f64, 2.0, 3.0], &Device::Cpu)?;
+        let other = Var::new(&[5f64], &Device::Cpu)?; // has no gradient
+        let grads = (var.as_tensor().sqr()? * 0.5)?.sum_all()?.backward()?; // G = v
+        Sgd { learning_rate: 0.25 }.step([&var, &other], &grads)?;
+        assert_eq!(var.to_vec1::<f64>()?, [0.75, 1.5, 2.25]);
+        assert_eq!(other.to_vec1::<f64>()?, [5.0]);
+        Ok(())
+    }
 
     #[test]
     fn kernel_equals_composition() -> Result<()> {

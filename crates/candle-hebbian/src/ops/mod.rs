@@ -4,19 +4,27 @@
 
 mod attach;
 mod batch_norm;
+mod conv;
+mod dropout;
+mod layout;
 mod pad;
 mod pool;
+mod ramp;
 mod rectify;
 mod reduce;
 mod response;
 mod surrogate;
 mod unfold;
 
+pub(crate) use attach::{attach, attach2};
 pub use batch_norm::{BatchNorm, normalise};
+pub(crate) use conv::conv2d;
+pub use dropout::Dropout;
 pub use pad::{pad_reflect, reflect};
-pub use pool::{Pool, Ties, avg_pool2d, max_pool2d};
+pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
+pub use ramp::ramp;
 pub use rectify::{repu, triangle};
 pub use reduce::{column_dots, column_sums, squared_norms};
-pub(crate) use response::linear_response;
+pub(crate) use response::{Asymmetry, linear_response};
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
-pub(crate) use unfold::{Sites, unfold};
+pub(crate) use unfold::{Sites, Taps, unfold};

@@ -17,6 +17,17 @@ pub enum Ties {
     All,
 }
 
+/// What a window of [`max_pool2d_same`] reads where it reaches over the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    /// Zeros, which compete for the maximum; a window that they win sends no gradient back.
+    Zeros,
+    /// Nothing, as if it were −∞.
+    #[default]
+    Excluded,
+}
+
 /// A pooling layer, as presets name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -55,7 +66,7 @@ impl Pool {
     /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`.
     pub fn output_size(&self, size: usize) -> Result<usize> {
         let (Self::Max { kernel, stride, padding } | Self::Avg { kernel, stride, padding }) = *self;
-        Window { kernel, stride, padding, reduce: Reduce::Average }.output_size(size)
+        Window { kernel, stride, padding, over: None, reduce: Reduce::Average }.output_size(size)
     }
 }
 
@@ -70,7 +81,25 @@ pub fn max_pool2d(
     padding: usize,
     ties: Ties,
 ) -> Result<Tensor> {
-    Window { kernel, stride, padding, reduce: Reduce::Maximum(ties) }.apply(x)
+    Window { kernel, stride, padding, over: None, reduce: Reduce::Maximum(ties) }.apply(x)
+}
+
+/// The largest value of each window of `x (B, C, H, W)`, for an output of `⌈size / stride⌉`: windows
+/// start at the multiples of the stride, and the last may reach over the lower and right edge.
+///
+/// Source: Amit 2019 pools so, 3×3 with stride 2, [`Edge::Zeros`] and [`Ties::All`].
+///
+/// # Errors
+/// A kernel or stride of 0.
+pub fn max_pool2d_same(
+    x: &Tensor,
+    kernel: usize,
+    stride: usize,
+    edge: Edge,
+    ties: Ties,
+) -> Result<Tensor> {
+    let over = Some(edge);
+    Window { kernel, stride, padding: 0, over, reduce: Reduce::Maximum(ties) }.apply(x)
 }
 
 /// The mean of each window of `x (B, C, H, W)`; padding counts as 0 and always divides by
@@ -79,7 +108,7 @@ pub fn max_pool2d(
 /// # Errors
 /// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window.
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    Window { kernel, stride, padding, reduce: Reduce::Average }.apply(x)
+    Window { kernel, stride, padding, over: None, reduce: Reduce::Average }.apply(x)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,6 +122,8 @@ struct Window {
     kernel: usize,
     stride: usize,
     padding: usize,
+    /// Whether windows may reach over the lower and right edge, and what they read there.
+    over: Option<Edge>,
     reduce: Reduce,
 }
 
@@ -104,6 +135,9 @@ impl Window {
                 "pool: kernel {kernel}, stride {stride}, padding {padding}: kernel and stride must \
                  be at least 1 and padding at most half the kernel"
             )
+        }
+        if self.over.is_some() {
+            return Ok(size.div_ceil(stride));
         }
         match (size + 2 * padding).checked_sub(kernel) {
             Some(room) => Ok(room / stride + 1),
@@ -140,6 +174,19 @@ impl Window {
         start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(size)
     }
 
+    /// Whether window `o` sees zeros beyond the edge that compete.
+    fn sees_zeros(&self, o: usize, size: usize) -> bool {
+        self.over == Some(Edge::Zeros) && o * self.stride + self.kernel > size
+    }
+
+    /// Pixels that windows reach beyond the lower or right edge.
+    fn trailing(&self, out: usize, size: usize) -> usize {
+        match self.over {
+            Some(_) => ((out - 1) * self.stride + self.kernel).saturating_sub(size),
+            None => self.padding,
+        }
+    }
+
     fn forward<T: Real>(&self, x: &[T], dims: (usize, usize, usize, usize)) -> Result<Vec<T>> {
         let (batch, height, width, channels) = dims;
         let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
@@ -152,6 +199,11 @@ impl Window {
                 for (o, out) in out.chunks_exact_mut(channels).enumerate() {
                     let columns = self.span(o, width);
                     match self.reduce {
+                        Reduce::Maximum(_)
+                            if self.sees_zeros(line % oh, height) || self.sees_zeros(o, width) =>
+                        {
+                            out.fill(T::zero());
+                        }
                         Reduce::Maximum(_) => out.fill(T::neg_infinity()),
                         Reduce::Average => out.fill(T::zero()),
                     }
@@ -231,17 +283,24 @@ impl Window {
     }
 
     fn padded(&self, x: &Tensor) -> Result<Tensor> {
-        let fill = match self.reduce {
-            Reduce::Maximum(_) => f64::NEG_INFINITY,
-            Reduce::Average => 0.0,
+        let fill = match (self.reduce, self.over) {
+            (Reduce::Average, _) | (_, Some(Edge::Zeros)) => 0.0,
+            (Reduce::Maximum(_), _) => f64::NEG_INFINITY,
+        };
+        let edge = |x: &Tensor, dim: usize, size: usize| {
+            let mut shape = x.dims().to_vec();
+            shape[dim] = size;
+            Tensor::full(fill, shape, x.device())?.to_dtype(x.dtype())
         };
         let mut x = x.contiguous()?;
         for dim in [2, 3] {
+            let size = x.dim(dim)?;
+            let trailing = self.trailing(self.output_size(size)?, size);
             if self.padding > 0 {
-                let mut shape = x.dims().to_vec();
-                shape[dim] = self.padding;
-                let edge = Tensor::full(fill, shape, x.device())?.to_dtype(x.dtype())?;
-                x = Tensor::cat(&[&edge, &x, &edge], dim)?;
+                x = Tensor::cat(&[&edge(&x, dim, self.padding)?, &x], dim)?;
+            }
+            if trailing > 0 {
+                x = Tensor::cat(&[&x, &edge(&x, dim, trailing)?], dim)?;
             }
         }
         Ok(x)
@@ -275,7 +334,7 @@ impl Window {
         let (batch, channels, height, width) = x.dims4()?;
         let (_, _, oh, ow) = out.dims4()?;
         let padded = self.padded(x)?;
-        let (_, _, padded_height, padded_width) = padded.dims4()?;
+        let (_, _, _, padded_width) = padded.dims4()?;
         let mut open = out.ones_like()?;
         let mut grad_x = padded.zeros_like()?;
         for i in 0..self.kernel {
@@ -300,7 +359,6 @@ impl Window {
             }
             grad_x = grad_x.index_add(&row, &grad_rows, 2)?;
         }
-        debug_assert_eq!(padded_height, height + 2 * self.padding);
         grad_x.narrow(2, self.padding, height)?.narrow(3, self.padding, width)
     }
 }
@@ -368,8 +426,17 @@ mod tests {
         let mut rng = Rng::new(3);
         let x = rng.uniform(-2.0, 3.0, (2, 3, 7, 6), DType::F64, &device)?.round()?;
         for reduce in [Reduce::Average, Reduce::Maximum(Ties::First), Reduce::Maximum(Ties::All)] {
-            for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (4, 2, 1), (3, 1, 0)] {
-                let window = Window { kernel, stride, padding, reduce };
+            let same = [None, Some(Edge::Zeros), Some(Edge::Excluded)];
+            let plain = [(2, 2, 0), (3, 2, 1), (4, 2, 1), (3, 1, 0)].map(|window| (window, None));
+            let same = same.map(|over| ((3, 2, 0), over)).into_iter().chain(
+                // The last windows lie within the edge, or the stride leaves pixels out.
+                [((2, 3, 0), Some(Edge::Zeros)), ((3, 3, 0), Some(Edge::Excluded))],
+            );
+            for ((kernel, stride, padding), over) in plain.into_iter().chain(same) {
+                if over.is_some() && reduce == Reduce::Average {
+                    continue;
+                }
+                let window = Window { kernel, stride, padding, over, reduce };
                 let var = Var::from_tensor(&x)?;
                 let out = window.apply(&var)?;
                 let upstream = rng.normal(0.0, 1.0, out.shape(), DType::F64, &device)?;

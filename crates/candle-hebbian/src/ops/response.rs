@@ -1,17 +1,65 @@
-//! The linear response `u = x·wᵀ` of every unit to every row, with a backward pass that forms only
-//! the gradients somebody asked for.
+//! The linear response `u = x·wᵀ` of every unit to every row, with a backward pass that may use
+//! other weights than the forward pass and forms only the gradients somebody asked for.
 
 use candle::backend::BackendStorage;
-use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
+use candle::{CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Result, Shape, Tensor};
 
-/// `u (S, P, K)` from rows `pre (S, P, F)` and a contiguous `weight` of any shape that holds
-/// `(S, K, F)`. One matrix product per site; one more in the backward pass for the weights, and
-/// one for the rows only when they are part of a graph (candle's own `matmul` always does both).
-pub(crate) fn linear_response(pre: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    pre.contiguous()?.apply_op2(&weight.contiguous()?, LinearResponse)
+/// How the gradients of weights and feedback weights differ from the plain one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asymmetry {
+    /// `ε`: the feedback weights' gradient is this times the weights'.
+    pub rate: f64,
+    /// The connections that exist, 1, among the weights, else 0.
+    pub weight_mask: Option<Tensor>,
+    /// The same of the feedback weights.
+    pub feedback_mask: Option<Tensor>,
 }
 
-struct LinearResponse;
+impl Asymmetry {
+    /// The gradients of `weight` and `feedback`, those of them that are tracked, from the one
+    /// `product` of activities that both use.
+    pub(crate) fn weight_gradients(
+        &self,
+        weight: &Tensor,
+        feedback: &Tensor,
+        product: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        if !weight.track_op() && !feedback.track_op() {
+            return Ok((None, None));
+        }
+        let product = product()?.reshape(weight.shape())?;
+        let masked = |gradient: &Tensor, mask: &Option<Tensor>| match mask {
+            Some(mask) => gradient * mask,
+            None => Ok(gradient.clone()),
+        };
+        let of_feedback = if !feedback.track_op() {
+            None
+        } else if self.rate == 1.0 {
+            Some(masked(&product, &self.feedback_mask)?)
+        } else {
+            Some(masked(&(&product * self.rate)?, &self.feedback_mask)?)
+        };
+        let of_weight =
+            if weight.track_op() { Some(masked(&product, &self.weight_mask)?) } else { None };
+        Ok((of_weight, of_feedback))
+    }
+}
+
+/// `u (S, P, K)` from rows `pre (S, P, F)` and a `weight` of any shape that holds `(S, K, F)`; the
+/// error goes back to the rows through `feedback`, of the same shape. One matrix product per site;
+/// one more in the backward pass for the weights, and one for the rows only when they are part of a
+/// graph (candle's own `matmul` always does both).
+pub(crate) fn linear_response(
+    pre: &Tensor,
+    weight: &Tensor,
+    feedback: &Tensor,
+    asymmetry: Asymmetry,
+) -> Result<Tensor> {
+    let (weight, feedback) = (weight.contiguous()?, feedback.contiguous()?);
+    pre.contiguous()?.apply_op3(&weight, &feedback, LinearResponse(asymmetry))
+}
+
+struct LinearResponse(Asymmetry);
 
 fn product<S: BackendStorage>(
     pre: &S,
@@ -28,7 +76,7 @@ fn product<S: BackendStorage>(
     Ok((u, (sites, rows, units).into()))
 }
 
-impl CustomOp2 for LinearResponse {
+impl CustomOp3 for LinearResponse {
     fn name(&self) -> &'static str {
         "linear_response"
     }
@@ -39,6 +87,8 @@ impl CustomOp2 for LinearResponse {
         pre_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         product(pre, pre_layout, weight, weight_layout)
     }
@@ -49,6 +99,8 @@ impl CustomOp2 for LinearResponse {
         pre_layout: &Layout,
         weight: &CudaStorage,
         weight_layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         product(pre, pre_layout, weight, weight_layout)
     }
@@ -59,6 +111,8 @@ impl CustomOp2 for LinearResponse {
         pre_layout: &Layout,
         weight: &MetalStorage,
         weight_layout: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
         product(pre, pre_layout, weight, weight_layout)
     }
@@ -67,23 +121,20 @@ impl CustomOp2 for LinearResponse {
         &self,
         pre: &Tensor,
         weight: &Tensor,
+        feedback: &Tensor,
         u: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (sites, _, units) = u.dims3()?;
         let grad = grad.detach().contiguous()?;
         let grad_pre = if pre.track_op() {
-            let matrices = weight.detach().reshape((sites, units, pre.dim(2)?))?;
+            let matrices = feedback.detach().reshape((sites, units, pre.dim(2)?))?;
             Some(grad.matmul(&matrices)?)
         } else {
             None
         };
-        let grad_weight = if weight.track_op() {
-            let product = grad.transpose(1, 2)?.matmul(&pre.detach())?;
-            Some(product.reshape(weight.shape())?)
-        } else {
-            None
-        };
-        Ok((grad_pre, grad_weight))
+        let product = || grad.transpose(1, 2)?.matmul(&pre.detach());
+        let (grad_weight, grad_feedback) = self.0.weight_gradients(weight, feedback, product)?;
+        Ok((grad_pre, grad_weight, grad_feedback))
     }
 }

@@ -274,8 +274,17 @@ mod tests {
     fn kernel_equals_composition() -> Result<()> {
         let mut rng = Rng::new(11);
         for padding_mode in [PaddingMode::Zeros, PaddingMode::Reflect] {
-            for (stride, padding, dilation) in [(1, 0, 1), (2, 1, 1), (1, 2, 2)] {
-                let config = Conv2dConfig { stride, padding, dilation, groups: 1, padding_mode };
+            for (stride, padding, trailing_padding, dilation) in
+                [(1, 0, 0, 1), (2, 1, 0, 1), (1, 2, 0, 2), (1, 0, 1, 1)]
+            {
+                let config = Conv2dConfig {
+                    stride,
+                    padding,
+                    trailing_padding,
+                    dilation,
+                    groups: 1,
+                    padding_mode,
+                };
                 for sites in [Sites::Groups(1), Sites::Groups(2), Sites::Positions] {
                     let x = rng.normal(0.0, 1.0, (2, 7, 6, 4), DType::F64, &Device::Cpu)?;
                     let x = Var::from_tensor(&x)?;

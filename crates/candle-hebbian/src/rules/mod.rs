@@ -11,11 +11,13 @@
 //! [`loss`](Rule::loss) and [`update`](Rule::update).
 
 mod hebb;
+mod hinge_hebb;
 mod instar;
 mod oja;
 mod softhebb;
 
 pub use hebb::Hebb;
+pub use hinge_hebb::HingeHebb;
 pub use instar::Instar;
 pub use oja::Oja;
 pub use softhebb::SoftHebb;

@@ -1,11 +1,10 @@
 //! The linear softmax head.
 
 use candle::{DType, Device, Tensor};
-use candle_hebbian::Rng;
+use candle_hebbian::{Rng, ops::Dropout};
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
-use super::dropout::Dropout;
 use super::{Readout, check_labels, one_hot};
 use crate::{Error, Result};
 

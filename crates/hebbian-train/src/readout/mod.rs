@@ -3,7 +3,6 @@
 mod adam;
 mod cholesky;
 mod confusion;
-mod dropout;
 mod linear;
 mod nearest;
 mod ridge;

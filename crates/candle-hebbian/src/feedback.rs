@@ -1,0 +1,327 @@
+//! Layers whose error goes back through weights of its own.
+
+use crate::geometry::Geometry;
+use crate::layer::Layer;
+use crate::ops::{Asymmetry, attach2};
+use crate::{Protocol, Rng};
+use candle::{DType, Device, Module, Result, Shape, Tensor, Var};
+
+/// A dense, convolutional or locally connected layer with asymmetric feedback.
+///
+/// ```text
+/// forward     h = W x
+/// backward    φ = Kᵀ δ            K = W or R, as the protocol says
+///             ∂L/∂W = δ xᵀ = G    ∂L/∂R = ε G
+/// ```
+///
+/// where `δ` is the error at `h`, `φ` the one that reaches `x`, and `R` has the shape and the index
+/// order of `W`. So an ordinary `loss.backward()` on an ordinary model, and any optimiser over
+/// [`vars`](Self::vars), trains it. The backward pass costs what back-propagation does: `G` is
+/// formed once for both, and `φ` only when `x` is part of a graph, so not in a first layer.
+///
+/// Source: Amit 2019, Frontiers in Computational Neuroscience 13:18, §3; there `R` of the first
+/// layer, through which nothing is sent, is kept and updated too.
+///
+/// ```
+/// use candle::{Device, Module, Tensor, Var};
+/// use candle_hebbian::{FeedbackLayer, Geometry, Protocol};
+/// let tensor = |rows: &[[f64; 2]]| Tensor::new(rows, &Device::Cpu);
+/// let (w, r) = (tensor(&[[0.5, 0.2], [-1.0, 0.1]])?, tensor(&[[-0.3, 0.4], [0.2, 0.6]])?);
+/// let layer = FeedbackLayer::with_feedback(w, r, Geometry::Dense, Protocol::Urfb)?;
+/// let x = Var::from_tensor(&tensor(&[[0.4, 1.0]])?)?;
+/// let delta = tensor(&[[-1.0, 0.5]])?; // the loss Σ δ·h has δ as its error at h
+/// let grads = (layer.forward(&x)? * delta)?.sum_all()?.backward()?;
+/// let grad = |var: &Var| grads.get(var).unwrap().to_vec2::<f64>();
+/// assert_eq!(grad(&x)?, [[0.3 + 0.1, -0.4 + 0.3]]); // Rᵀδ
+/// assert_eq!(grad(layer.weight())?, [[-0.4, -1.0], [0.2, 0.5]]); // δxᵀ
+/// assert_eq!(grad(layer.feedback().unwrap())?, [[-0.4, -1.0], [0.2, 0.5]]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FeedbackLayer {
+    layer: Layer,
+    protocol: Protocol,
+    feedback: Option<Var>,
+    weight_mask: Option<Tensor>,
+    feedback_mask: Option<Tensor>,
+}
+
+impl FeedbackLayer {
+    /// A layer of `shape` (see [`Geometry`]) with weights from [`glorot_uniform`] and, where the
+    /// protocol has them, independent feedback weights from the same distribution.
+    ///
+    /// # Errors
+    /// A shape that does not fit the geometry, or a protocol that is none of a single layer's.
+    pub fn new<S: Into<Shape>>(
+        shape: S,
+        geometry: Geometry,
+        protocol: Protocol,
+        rng: &mut Rng,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        let weight = glorot_uniform(shape.dims(), rng, dtype, device)?;
+        let feedback = match protocol {
+            Protocol::Identical => weight.clone(),
+            _ if protocol.has_feedback() => glorot_uniform(shape.dims(), rng, dtype, device)?,
+            _ => return Self::assemble(Layer::new(weight, geometry)?, protocol, None),
+        };
+        Self::with_feedback(weight, feedback, geometry, protocol)
+    }
+
+    /// A back-propagation layer with a copy of `weight`.
+    pub fn backprop(weight: Tensor, geometry: Geometry) -> Result<Self> {
+        Self::assemble(Layer::new(weight, geometry)?, Protocol::Backprop, None)
+    }
+
+    /// A layer with copies of `weight` and `feedback`.
+    ///
+    /// # Errors
+    /// A feedback weight of another shape than the weight, or a protocol that has none; a weight
+    /// that does not fit the geometry; [`Protocol::Identical`] with different values.
+    pub fn with_feedback(
+        weight: Tensor,
+        feedback: Tensor,
+        geometry: Geometry,
+        protocol: Protocol,
+    ) -> Result<Self> {
+        if feedback.shape() != weight.shape() {
+            candle::bail!(
+                "feedback weights of {:?} for weights of {:?}: expected the same shape and index \
+                 order (they are used transposed, and stored as the weights are)",
+                feedback.dims(),
+                weight.dims()
+            )
+        }
+        if !protocol.has_feedback() {
+            candle::bail!("protocol {protocol} has no feedback weights, but some were given")
+        }
+        if protocol == Protocol::Identical && !equal(&weight, &feedback)? {
+            candle::bail!("protocol identical: the feedback weights differ from the weights")
+        }
+        Self::assemble(Layer::new(weight, geometry)?, protocol, Some(feedback))
+    }
+
+    fn assemble(layer: Layer, protocol: Protocol, feedback: Option<Tensor>) -> Result<Self> {
+        protocol.check()?;
+        if protocol == Protocol::DirectFeedback {
+            candle::bail!(
+                "protocol dfa joins a layer to the output of the network and not to the layer \
+                 below: make this a bp layer and pass its activity through direct_feedback"
+            )
+        }
+        let feedback = feedback.map(|r| Var::from_tensor(&r.detach().contiguous()?)).transpose()?;
+        Ok(Self { layer, protocol, feedback, weight_mask: None, feedback_mask: None })
+    }
+
+    /// Keeps each connection of the weights, and independently each of the feedback weights, with
+    /// `probability`; the others are 0 for ever. Kept weights are not rescaled.
+    ///
+    /// With [`Protocol::Identical`] both have the same connections, or they would not be identical.
+    ///
+    /// # Errors
+    /// A probability outside [0, 1].
+    pub fn thinned(mut self, probability: f64, rng: &mut Rng) -> Result<Self> {
+        if !(0.0..=1.0).contains(&probability) {
+            candle::bail!("connection probability {probability}: expected 0 to 1")
+        }
+        let weight = self.layer.weight();
+        let mut draw =
+            || rng.bernoulli(probability, weight.shape(), weight.dtype(), weight.device());
+        let mask = draw()?;
+        let feedback_mask = match self.protocol {
+            Protocol::Identical => mask.clone(),
+            _ => draw()?,
+        };
+        weight.set(&(weight.as_tensor() * &mask)?)?;
+        if let Some(feedback) = &self.feedback {
+            feedback.set(&(feedback.as_tensor() * &feedback_mask)?)?;
+            self.feedback_mask = Some(feedback_mask);
+        }
+        self.weight_mask = Some(mask);
+        Ok(self)
+    }
+
+    /// The locally connected layer with a copy of a convolution's weights, feedback weights and
+    /// masks at each position of an image of `(height, width)`: it starts equal to the convolution.
+    /// Taps outside the image are 0, and stay so.
+    ///
+    /// The weights are `(OH, OW, K, C, kh, kw)`: only connections that exist take memory.
+    ///
+    /// # Errors
+    /// A layer that is no convolution with one group and zero padding, or an image that is too
+    /// small.
+    pub fn untied(&self, (height, width): (usize, usize)) -> Result<Self> {
+        let Geometry::Conv2d(config) = self.layer.geometry() else {
+            candle::bail!("only a convolution can be untied, found {:?}", self.layer.geometry())
+        };
+        let (units, channels, kh, kw) = self.layer.weight().dims4()?;
+        let taps = config.taps_in_image((height, width), (kh, kw))?;
+        let taps = Tensor::from_vec(
+            taps.iter().map(|&inside| u8::from(inside)).collect::<Vec<_>>(),
+            (config.output_size(height, kh)?, config.output_size(width, kw)?, 1, 1, kh, kw),
+            self.layer.weight().device(),
+        )?
+        .to_dtype(self.layer.weight().dtype())?;
+        let copied = |weight: &Tensor| {
+            weight.detach().reshape((1, 1, units, channels, kh, kw))?.broadcast_mul(&taps)
+        };
+        let layer = Layer::new(copied(self.layer.weight())?, Geometry::LocallyConnected2d(config))?;
+        let feedback = self.feedback.as_ref().map(|r| copied(r)).transpose()?;
+        let mut untied = Self::assemble(layer, self.protocol, feedback)?;
+        untied.weight_mask = self.weight_mask.as_ref().map(copied).transpose()?;
+        untied.feedback_mask = self.feedback_mask.as_ref().map(copied).transpose()?;
+        Ok(untied)
+    }
+
+    /// Draws the sizes of [`Protocol::BatchwiseRandomSign`] anew; does nothing for others.
+    pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
+        match (&self.feedback, self.protocol) {
+            (Some(r), Protocol::BatchwiseRandomSign) => {
+                r.set(&glorot_uniform(r.dims(), rng, r.dtype(), r.device())?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The weights.
+    pub fn weight(&self) -> &Var {
+        self.layer.weight()
+    }
+
+    /// The feedback weights, in the shape of the weights.
+    pub fn feedback(&self) -> Option<&Var> {
+        self.feedback.as_ref()
+    }
+
+    /// The variables that learn: the weights and, where the protocol updates them, the feedback
+    /// weights.
+    pub fn vars(&self) -> Vec<Var> {
+        let mut vars = vec![self.weight().clone()];
+        if self.protocol.feedback_rate() > 0.0 {
+            vars.extend(self.feedback.clone());
+        }
+        vars
+    }
+
+    /// The connections that exist among the weights, and among the feedback weights: 1, else 0;
+    /// `None` when all do.
+    pub fn masks(&self) -> (Option<&Tensor>, Option<&Tensor>) {
+        (self.weight_mask.as_ref(), self.feedback_mask.as_ref())
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The geometry.
+    pub fn geometry(&self) -> Geometry {
+        self.layer.geometry()
+    }
+
+    /// What the error is sent back through now: `K`, in the shape of the weights.
+    pub fn error_weight(&self) -> Result<Tensor> {
+        let weight = self.weight().as_detached_tensor();
+        let size = match (&self.feedback, self.protocol) {
+            (None, Protocol::UniformSign) => return weight.sign()? * glorot_std(weight.dims()),
+            (None, _) => return Ok(weight),
+            (Some(feedback), _) => feedback.as_detached_tensor(),
+        };
+        if self.protocol.uses_signs() { size.abs()? * weight.sign()? } else { Ok(size) }
+    }
+
+    /// The response to `x` with the error going back through the weights themselves, whatever the
+    /// protocol: for comparing the two. The feedback weights get no gradient.
+    pub fn forward_backprop(&self, x: &Tensor) -> Result<Tensor> {
+        let asymmetry =
+            Asymmetry { rate: 0.0, weight_mask: self.weight_mask.clone(), feedback_mask: None };
+        self.layer.forward_with(x, &self.weight().as_detached_tensor(), asymmetry)
+    }
+}
+
+impl Module for FeedbackLayer {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let rate = self.protocol.feedback_rate();
+        let asymmetry = Asymmetry {
+            rate,
+            weight_mask: self.weight_mask.clone(),
+            feedback_mask: self.feedback_mask.clone(),
+        };
+        match &self.feedback {
+            Some(feedback) if rate > 0.0 => self.layer.forward_with(x, feedback, asymmetry),
+            _ => self.layer.forward_with(x, &self.error_weight()?, asymmetry),
+        }
+    }
+}
+
+/// `output` unchanged, with a second way back: the error `e (N, M)` at the output reaches `hidden`
+/// as `e·B`, where `feedback` is `B (M, F)` and `hidden (N, …)` has `F` values per sample.
+///
+/// Direct feedback alignment (Nøkland 2016, Eq. 8): pass `hidden.detach()` on to the layers above
+/// so that this is the only error that `hidden` gets.
+///
+/// ```
+/// use candle::{Device, Tensor, Var};
+/// let tensor = |rows: &[[f64; 2]]| Tensor::new(rows, &Device::Cpu);
+/// let hidden = Var::from_tensor(&tensor(&[[1.0, 2.0]])?)?;
+/// let output = (hidden.detach() * 3.0)?; // a network that the error does not pass
+/// let b = tensor(&[[1.0, -1.0], [0.5, 2.0]])?;
+/// let output = candle_hebbian::direct_feedback(&output, &hidden, &b)?;
+/// let grads = (output * tensor(&[[10.0, 100.0]])?)?.sum_all()?.backward()?;
+/// assert_eq!(grads.get(&hidden).unwrap().to_vec2::<f64>()?, [[60.0, 190.0]]); // e·B
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// A layer with no path from the output: `hidden` depends on no variable. Shapes that do not fit.
+pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> Result<Tensor> {
+    let (samples, outputs) = output.dims2()?;
+    let features = hidden.elem_count() / hidden.dim(0)?.max(1);
+    if hidden.dim(0)? != samples || feedback.dims() != [outputs, features] {
+        candle::bail!(
+            "direct feedback of {:?} from an output of {:?} to a layer of {:?}: expected weights \
+             of ({outputs}, {features}) and as many samples in both",
+            feedback.dims(),
+            output.dims(),
+            hidden.dims()
+        )
+    }
+    if !hidden.track_op() {
+        candle::bail!(
+            "direct feedback: no path from the output to this layer of {:?}; its activity depends \
+             on no variable (was it detached before, or does it have no weights?)",
+            hidden.dims()
+        )
+    }
+    let (feedback, shape) = (feedback.detach(), hidden.shape().clone());
+    attach2("direct_feedback", hidden, output, output, move |error| {
+        Ok((Some(error.matmul(&feedback)?.reshape(&shape)?), Some(error.clone())))
+    })
+}
+
+/// `U(−a, a)` with `a = √(6/(fan_in + fan_out))` (Glorot & Bengio 2010); for a kernel the fans are
+/// its channels times its taps.
+pub fn glorot_uniform(
+    shape: &[usize],
+    rng: &mut Rng,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    let limit = 3f64.sqrt() * glorot_std(shape);
+    rng.uniform(-limit, limit, shape, dtype, device)
+}
+
+/// `√(2/(fan_in + fan_out))` of a weight `(…, K, C, kh, kw)` or `(K, F)`.
+fn glorot_std(shape: &[usize]) -> f64 {
+    let kernel = if shape.len() > 2 { &shape[shape.len().saturating_sub(4)..] } else { shape };
+    let taps: usize = kernel.iter().skip(2).product();
+    let fans: usize = kernel.iter().take(2).sum();
+    (2.0 / (fans * taps).max(1) as f64).sqrt()
+}
+
+fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
+    let differ = a.ne(b)?.to_dtype(DType::F32)?.sum_all()?;
+    Ok(differ.to_scalar::<f32>()? == 0.0)
+}

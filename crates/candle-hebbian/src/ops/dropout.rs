@@ -1,0 +1,260 @@
+//! Inverted dropout.
+
+use super::layout::channels_last;
+use crate::Rng;
+use crate::cpu::{self, Real, slice, with_real};
+use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Inverted dropout: makes each entry 0 with the probability given, else divides it by the
+/// probability to keep, so that its mean stays. The gradient uses the same mask.
+///
+/// The probability is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made 64
+/// entries at a time. They are drawn on the host, the same for every device.
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// use candle_hebbian::{Rng, ops::Dropout};
+/// let x = Tensor::ones((4, 100), DType::F32, &Device::Cpu)?;
+/// let y = Dropout::new(0.5)?.apply(&x, &mut Rng::new(0))?;
+/// assert!(y.flatten_all()?.to_vec1::<f32>()?.iter().all(|&y| y == 0.0 || y == 2.0));
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// The probability to keep, in units of 2⁻¹⁶; `None` to keep all.
+    keep: Option<u16>,
+}
+
+impl Dropout {
+    /// Drops with `probability`.
+    ///
+    /// # Errors
+    /// A probability outside [0, 1).
+    pub fn new(probability: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&probability) {
+            candle::bail!(
+                "dropout is {probability}, expected a probability from 0 to below 1: the share that \
+                 is dropped, not the one that is kept"
+            )
+        }
+        let keep = ((1.0 - probability) * 65536.0).round().max(1.0);
+        Ok(Self { keep: (keep < 65536.0).then_some(keep as u16) })
+    }
+
+    /// `x (N, …)` with a fresh mask; differentiable in `x`.
+    pub fn apply(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let Some(keep) = self.keep else {
+            return Ok(x.clone());
+        };
+        let rows = x.dim(0)?;
+        let masked = Masked { keep, seeds: seeds(rows, rng), rows: None };
+        channels_last(x, |x| {
+            if x.device().is_cpu() {
+                return x.apply_op1(masked);
+            }
+            let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
+            x * mask.reshape(x.shape())?
+        })
+    }
+
+    /// The chosen rows of `features (N, F)` with a fresh mask, in one pass. Not differentiable.
+    ///
+    /// # Errors
+    /// A row that does not exist.
+    pub fn rows(&self, features: &Tensor, rows: &[u32], rng: &mut Rng) -> Result<Tensor> {
+        let device = features.device();
+        let gather = || features.index_select(&Tensor::from_slice(rows, rows.len(), device)?, 0);
+        let Some(keep) = self.keep else {
+            return gather();
+        };
+        let masked = Masked { keep, seeds: seeds(rows.len(), rng), rows: Some(rows) };
+        if device.is_cpu() {
+            return features.contiguous()?.apply_op1_no_bwd(&masked);
+        }
+        gather()? * masked.mask((rows.len(), features.dim(1)?), features)?
+    }
+}
+
+/// A seed for the mask of each row.
+fn seeds(count: usize, rng: &mut Rng) -> Vec<u64> {
+    let half = |rng: &mut Rng| rng.below(u32::MAX as usize) as u64;
+    (0..count).map(|_| half(rng) << 32 | half(rng)).collect()
+}
+
+fn scale(keep: u16) -> f64 {
+    65536.0 / f64::from(keep)
+}
+
+/// At least `count` bits, lowest first, that are 1 with probability `keep`·2⁻¹⁶, independently.
+///
+/// With random bits r, `r | m` is 1 with probability (1 + P(m))/2 and `r & m` with P(m)/2, so the
+/// binary digits of the probability, from the last, say which to apply. ½ takes one step.
+///
+/// The random bits are SplitMix64's: a step of the head needs more of them than the ChaCha that
+/// seeds it can draw in the time of the step's matrix products.
+fn mask(seed: u64, keep: u16, count: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut random = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let word = |_| {
+        (keep.trailing_zeros()..16).fold(0_u64, |mask, digit| {
+            if keep >> digit & 1 == 1 { random() | mask } else { random() & mask }
+        })
+    };
+    (0..count.div_ceil(64)).map(word).flat_map(u64::to_le_bytes).collect()
+}
+
+/// Gathers rows and masks them in one pass: on the CPU the separate operations take several times
+/// as long as the products of a linear layer.
+struct Masked<'a> {
+    keep: u16,
+    seeds: Vec<u64>,
+    rows: Option<&'a [u32]>,
+}
+
+impl Masked<'_> {
+    /// The factors of all entries as a tensor like `like`, for the devices that have no kernel here.
+    fn mask(&self, (rows, width): (usize, usize), like: &Tensor) -> Result<Tensor> {
+        let row = |&seed: &u64| {
+            let bits = mask(seed, self.keep, width).into_iter();
+            bits.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)).take(width)
+        };
+        let mask: Vec<u8> = self.seeds.iter().flat_map(row).collect();
+        let mask = Tensor::from_vec(mask, (rows, width), like.device())?;
+        mask.to_dtype(like.dtype())? * scale(self.keep)
+    }
+
+    fn run<T: Real>(&self, x: &[T], width: usize) -> Vec<T> {
+        // The factors of eight entries by the byte that is their mask: 0 or the scale.
+        let scale = T::of(scale(self.keep));
+        let factors: [[T; 8]; 256] = std::array::from_fn(|byte| {
+            std::array::from_fn(|bit| if byte >> bit & 1 == 1 { scale } else { T::zero() })
+        });
+        let mut out = vec![T::zero(); self.seeds.len() * width];
+        out.par_chunks_mut(width.max(1)).zip(&self.seeds).enumerate().for_each(
+            |(at, (out, &seed))| {
+                let row = self.rows.map_or(at, |rows| rows[at] as usize);
+                let mask = mask(seed, self.keep, width);
+                let (eights, rest) = x[row * width..][..width].as_chunks::<8>();
+                let (out_eights, out_rest) = out.as_chunks_mut::<8>();
+                for ((out, values), &byte) in out_eights.iter_mut().zip(eights).zip(&mask) {
+                    let factors = &factors[usize::from(byte)];
+                    for ((out, &value), &factor) in out.iter_mut().zip(values).zip(factors) {
+                        *out = value * factor;
+                    }
+                }
+                let last = mask.get(eights.len()).map_or(0, |&byte| usize::from(byte));
+                for ((out, &value), &factor) in out_rest.iter_mut().zip(rest).zip(&factors[last]) {
+                    *out = value * factor;
+                }
+            },
+        );
+        out
+    }
+}
+
+impl CustomOp1 for Masked<'_> {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let count = layout.dims().first().copied().unwrap_or(1);
+        let width = layout.shape().elem_count() / count.max(1);
+        let mut shape = layout.dims().to_vec();
+        if let Some(rows) = self.rows {
+            if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+                candle::bail!("dropout: row {row} of {count}")
+            }
+            shape[0] = rows.len();
+        }
+        with_real!(x, "dropout", T => {
+            Ok((cpu::owned(self.run(slice::<T>(x, layout)?, width)), shape.into()))
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let masked = Masked { keep: self.keep, seeds: self.seeds.clone(), rows: None };
+        grad.detach().contiguous()?.apply_op1_no_bwd(&masked).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::{DType, Device, Var};
+
+    fn ones(rows: usize, width: usize, dtype: DType) -> Tensor {
+        Tensor::ones((rows, width), dtype, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn as_many_are_kept_as_asked_and_the_mean_stays() {
+        let (rows, width) = (64, 1000);
+        let index: Vec<u32> = (0..rows as u32).collect();
+        for probability in [0.5, 0.4, 0.1, 0.9] {
+            let dropout = Dropout::new(probability).unwrap();
+            let x = ones(rows, width, DType::F32);
+            let x = dropout.rows(&x, &index, &mut Rng::new(0)).unwrap();
+            let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let kept = x.iter().filter(|&&value| value != 0.0).count() as f64;
+            let (n, keep) = ((rows * width) as f64, 1.0 - probability);
+            // Four standard deviations of a binomial count.
+            assert!((kept - n * keep).abs() < 4.0 * (n * keep * probability).sqrt(), "{kept}");
+            assert!(x.iter().all(|v| *v == 0.0 || (f64::from(*v) * keep - 1.0).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn bits_of_a_mask_are_independent() {
+        // Neighbours in a byte, neighbouring words, and the masks of neighbouring seeds agree half
+        // of the time; 0.003 is more than five standard deviations.
+        let (one, other) = (mask(1, 1 << 15, 800_000), mask(2, 1 << 15, 800_000));
+        let agree = |a: &[u8], b: &[u8], turn: u32| {
+            let pairs = a.iter().zip(b);
+            let bits: u32 = pairs.map(|(a, b)| (a ^ b.rotate_left(turn)).count_zeros()).sum();
+            f64::from(bits) / (8 * a.len().min(b.len())) as f64
+        };
+        for share in [
+            agree(&one, &one, 1),
+            agree(&one, &one[8..], 0),
+            agree(&one, &one[9..], 3),
+            agree(&one, &other, 0),
+        ] {
+            assert!((share - 0.5).abs() < 0.003, "{share}");
+        }
+    }
+
+    /// The kernel against the mask as a tensor, over widths that are no multiple of eight.
+    #[test]
+    fn one_pass_equals_separate_operations() -> Result<()> {
+        for (width, probability) in [(70, 0.5), (32, 0.4), (1, 0.3), (5, 0.0)] {
+            let dropout = Dropout::new(probability)?;
+            let mut rng = Rng::new(2);
+            let features = rng.normal(0.0, 1.0, (9, width), DType::F64, &Device::Cpu)?;
+            // A view that starts inside its storage.
+            let features = Var::from_tensor(&features.narrow(0, 2, 6)?)?;
+            let rows = [3u32, 0, 5, 3];
+            let mask = |count| match dropout.keep {
+                Some(keep) => Masked { keep, seeds: seeds(count, &mut Rng::new(3)), rows: None }
+                    .mask((count, width), &features),
+                None => Tensor::ones((count, width), DType::F64, &Device::Cpu),
+            };
+            let gathered = features.index_select(&Tensor::new(&rows, &Device::Cpu)?, 0)?;
+            let want = (gathered * mask(4)?)?.detach();
+            let got = dropout.rows(&features, &rows, &mut Rng::new(3))?;
+            assert_eq!(got.to_vec2::<f64>()?, want.to_vec2::<f64>()?);
+            let out = dropout.apply(&features, &mut Rng::new(3))?;
+            assert_eq!(out.to_vec2::<f64>()?, (&*features * mask(6)?)?.to_vec2::<f64>()?);
+            let grads = out.sum_all()?.backward()?;
+            let got = grads.get(&features).ok_or_else(|| candle::Error::msg("no gradient"))?;
+            assert_eq!(got.to_vec2::<f64>()?, mask(6)?.to_vec2::<f64>()?);
+        }
+        Ok(())
+    }
+}

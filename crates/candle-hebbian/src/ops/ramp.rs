@@ -1,0 +1,148 @@
+//! The saturated ramp.
+
+use super::attach::attach;
+use super::layout::channels_last;
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+/// The saturated ramp `σ(h) = clip(s·h, −1, 1)`: a hard tanh of slope `s`. The gradient is `s`
+/// where `|s·h| < 1`, else 0.
+///
+/// Source: Amit 2019 with `s = ½`. With unit slope the network is the same when weights are halved
+/// and the rates of hidden layers quartered.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// let h = Tensor::new(&[0.8f64, 2.5, -3.0], &Device::Cpu)?;
+/// assert_eq!(candle_hebbian::ops::ramp(&h, 0.5)?.to_vec1::<f64>()?, [0.4, 1.0, -1.0]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// A slope that is not above 0.
+pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
+    if slope.is_nan() || slope <= 0.0 {
+        candle::bail!("ramp: expected a slope above 0, found {slope}")
+    }
+    if h.device().is_cpu() {
+        return channels_last(h, |h| h.apply_op1(Ramp(slope)));
+    }
+    let input = h.detach();
+    attach("ramp", h, &Ramp(slope).composed(&input)?, move |grad| {
+        Ramp(slope).composed_gradient(&input, grad)
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ramp(f64);
+
+impl Ramp {
+    /// The same from candle's own ops, for the devices that have no kernel here.
+    fn composed(&self, h: &Tensor) -> Result<Tensor> {
+        (h * self.0)?.clamp(-1.0, 1.0)
+    }
+
+    fn composed_gradient(&self, h: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let open = (h * self.0)?.abs()?.lt(1.0)?.to_dtype(grad.dtype())?;
+        (grad * open)? * self.0
+    }
+}
+
+struct Clip<'a, T>(&'a [T], T);
+
+impl<T: Real> RowKernel<T> for Clip<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let one = T::one();
+        for (out, &h) in block.iter_mut().zip(&self.0[first..]) {
+            let y = self.1 * h;
+            *out = if y > one { one } else { y };
+            *out = if *out < -one { -one } else { *out };
+        }
+    }
+}
+
+struct Gate<'a, T>(&'a [T], &'a [T], T);
+
+impl<T: Real> RowKernel<T> for Gate<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for ((out, &h), &grad) in block.iter_mut().zip(&self.0[first..]).zip(&self.1[first..]) {
+            let open = (self.2 * h).abs() < T::one();
+            *out = if open { self.2 * grad } else { T::zero() };
+        }
+    }
+}
+
+impl CustomOp1 for Ramp {
+    fn name(&self) -> &'static str {
+        "ramp"
+    }
+
+    fn cpu_fwd(&self, h: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_real!(h, "ramp", T => {
+            let h = slice::<T>(h, layout)?;
+            let mut out = vec![0 as T; h.len()];
+            for_row_blocks(&mut out, 1, 1, &Clip(h, self.0 as T));
+            Ok((cpu::owned(out), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, h: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        h.detach().apply_op2_no_bwd(&grad.detach().contiguous()?, &Gradient(*self)).map(Some)
+    }
+}
+
+/// The gradient of [`Ramp`], from its input and the gradient at its output.
+struct Gradient(Ramp);
+
+impl CustomOp2 for Gradient {
+    fn name(&self) -> &'static str {
+        "ramp_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        h: &CpuStorage,
+        h_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_real!(h, "ramp_gradient", T => {
+            let (h, grad) = (slice::<T>(h, h_layout)?, slice::<T>(grad, grad_layout)?);
+            let mut out = vec![0 as T; h.len()];
+            for_row_blocks(&mut out, 1, 1, &Gate(h, grad, self.0.0 as T));
+            Ok((cpu::owned(out), h_layout.shape().clone()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device, Var};
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(19);
+        let mut normal = || rng.normal(0.0, 2.0, (3, 4, 5, 2), DType::F64, &Device::Cpu);
+        let (h, upstream) = (Var::from_tensor(&normal()?)?, normal()?);
+        for seen in [h.as_tensor().clone(), h.permute((0, 3, 1, 2))?.contiguous()?] {
+            // Also a view whose channels are last in memory.
+            for seen in [seen.clone(), seen.permute((0, 3, 1, 2))?] {
+                let upstream = upstream.reshape(seen.shape())?;
+                let out = ramp(&seen, 0.5)?;
+                let grads = (&out * &upstream)?.sum_all()?.backward()?;
+                let got = grads.get(&h).ok_or_else(|| candle::Error::msg("no gradient"))?;
+                let want = Ramp(0.5).composed(&seen)?;
+                assert_eq!((out - want)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+                let want = Ramp(0.5).composed_gradient(&seen, &upstream)?;
+                let grads = (&seen * &want)?.sum_all()?.backward()?; // the adjoint of the view
+                let want = grads.get(&h).ok_or_else(|| candle::Error::msg("no gradient"))?;
+                assert_eq!((got - want)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+            }
+        }
+        Ok(())
+    }
+}

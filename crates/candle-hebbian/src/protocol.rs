@@ -1,0 +1,146 @@
+//! How the error travels back through a layer.
+
+use candle::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What the backward pass of a layer sends the error through, and whether that learns.
+///
+/// Between layers `l−1` and `l` the error at the output of `l−1` is `φ = K_lᵀ δ_l`. With the weights
+/// `w`, feedback weights `r` in the same shape, and `G` the gradient of the weights:
+///
+/// | variant | `K` | start of `r` | change of `r` | name on the command line |
+/// |---|---|---|---|---|
+/// | [`Backprop`](Self::Backprop) | `w` | | | `bp` |
+/// | [`Urfb`](Self::Urfb) | `r` | random | `−ηG` | `urfb` |
+/// | [`Frfb`](Self::Frfb) | `r` | random | none | `frfb`, `fa` |
+/// | [`Partial`](Self::Partial) | `r` | random | `−εηG` | `partial:ε` |
+/// | [`Identical`](Self::Identical) | `r` | `w` | `−ηG` | `identical` |
+/// | [`UniformSign`](Self::UniformSign) | `s·sign(w)` | | | `usf` |
+/// | [`BatchwiseRandomSign`](Self::BatchwiseRandomSign) | `\|r\|⊙sign(w)` | random | redrawn | `brsf` |
+/// | [`FixedRandomSign`](Self::FixedRandomSign) | `\|r\|⊙sign(w)` | random | none | `frsf` |
+/// | [`DirectFeedback`](Self::DirectFeedback) | see there | random | none | `dfa` |
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Protocol {
+    /// Back-propagation: the error goes back through the weights themselves.
+    Backprop,
+    /// Updated random feedback (Amit 2019): `r` starts apart from `w` and gets the same Hebbian
+    /// product, so `w − r` never changes.
+    Urfb,
+    /// Fixed random feedback (Amit 2019), known as feedback alignment (Lillicrap et al. 2016).
+    #[doc(alias = "FeedbackAlignment")]
+    #[doc(alias = "fa")]
+    Frfb,
+    /// Between the two: `r` learns at `rate` (`ε`, 0 to 1) times the rate of `w`.
+    Partial {
+        /// `ε`
+        rate: f64,
+    },
+    /// Updated feedback that starts equal to the weights and so stays equal: back-propagation
+    /// without transport of weights (Zipser & Rumelhart 1990).
+    Identical,
+    /// uSF: the signs of the weights, all of one size (Liao et al. 2016), which is the standard
+    /// deviation `√(2/(fan_in + fan_out))` of Glorot's draw (Xiao et al. 2019).
+    UniformSign,
+    /// brSF: the signs of the weights with sizes redrawn for each batch (Liao et al. 2016). Call
+    /// [`redraw`](crate::FeedbackLayer::redraw) before each.
+    BatchwiseRandomSign,
+    /// frSF: the signs of the weights with sizes drawn once (Liao et al. 2016).
+    FixedRandomSign,
+    /// Direct feedback alignment (Nøkland 2016): the layer gets the error of the network's output
+    /// through fixed random weights, see [`direct_feedback`](crate::direct_feedback), and none from
+    /// the layer above.
+    #[doc(alias = "dfa")]
+    DirectFeedback,
+}
+
+impl Protocol {
+    /// Whether the layer has feedback weights of the shape of its weights.
+    pub fn has_feedback(&self) -> bool {
+        !matches!(self, Self::Backprop | Self::UniformSign | Self::DirectFeedback)
+    }
+
+    /// `ε`: the rate of the feedback weights relative to the weights'.
+    pub fn feedback_rate(&self) -> f64 {
+        match *self {
+            Self::Urfb | Self::Identical => 1.0,
+            Self::Partial { rate } => rate,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether the error sees only the signs of the weights.
+    pub(crate) fn uses_signs(&self) -> bool {
+        matches!(self, Self::UniformSign | Self::BatchwiseRandomSign | Self::FixedRandomSign)
+    }
+
+    /// # Errors
+    /// A partial rate outside [0, 1].
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            Self::Partial { rate } if !(0.0..=1.0).contains(&rate) => candle::bail!(
+                "partial feedback learning at rate ε = {rate}: expected 0 (fixed) to 1 (updated \
+                 like the weights)"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backprop => "bp",
+            Self::Urfb => "urfb",
+            Self::Frfb => "frfb",
+            Self::Partial { rate } => return write!(f, "partial:{rate}"),
+            Self::Identical => "identical",
+            Self::UniformSign => "usf",
+            Self::BatchwiseRandomSign => "brsf",
+            Self::FixedRandomSign => "frsf",
+            Self::DirectFeedback => "dfa",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = candle::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let protocol = match name {
+            "bp" => Self::Backprop,
+            "urfb" => Self::Urfb,
+            "frfb" | "fa" => Self::Frfb,
+            "identical" => Self::Identical,
+            "usf" => Self::UniformSign,
+            "brsf" => Self::BatchwiseRandomSign,
+            "frsf" => Self::FixedRandomSign,
+            "dfa" => Self::DirectFeedback,
+            _ => match name.strip_prefix("partial:").map(str::parse) {
+                Some(Ok(rate)) => Self::Partial { rate },
+                _ => candle::bail!(
+                    "unknown protocol {name:?}: expected bp, urfb, frfb (or fa), partial:RATE, \
+                     identical, dfa, usf, brsf or frsf"
+                ),
+            },
+        };
+        protocol.check()?;
+        Ok(protocol)
+    }
+}
+
+impl TryFrom<String> for Protocol {
+    type Error = candle::Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<Protocol> for String {
+    fn from(protocol: Protocol) -> Self {
+        protocol.to_string()
+    }
+}
