@@ -126,21 +126,44 @@ impl FeedbackLayer {
         if !(0.0..=1.0).contains(&probability) {
             candle::bail!("connection probability {probability}: expected 0 to 1")
         }
-        let weight = self.layer.weight();
+        let weight = self.weight().clone();
         let mut draw =
             || rng.bernoulli(probability, weight.shape(), weight.dtype(), weight.device());
         let mask = draw()?;
-        let feedback_mask = match self.protocol {
-            Protocol::Identical => mask.clone(),
-            _ => draw()?,
+        let feedback_mask = match (&self.feedback, self.protocol) {
+            (None, _) => None,
+            (_, Protocol::Identical) => Some(mask.clone()),
+            _ => Some(draw()?),
         };
-        weight.set(&(weight.as_tensor() * &mask)?)?;
-        if let Some(feedback) = &self.feedback {
-            feedback.set(&(feedback.as_tensor() * &feedback_mask)?)?;
-            self.feedback_mask = Some(feedback_mask);
-        }
-        self.weight_mask = Some(mask);
+        self.set_masks(Some(mask), feedback_mask)?;
         Ok(self)
+    }
+
+    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights
+    /// without a connection become 0 and stay so.
+    ///
+    /// # Errors
+    /// A mask of another shape than the weights; one for feedback weights that do not exist.
+    pub fn set_masks(
+        &mut self,
+        weight_mask: Option<Tensor>,
+        feedback_mask: Option<Tensor>,
+    ) -> Result<()> {
+        for (mask, var) in [(&weight_mask, Some(self.weight())), (&feedback_mask, self.feedback())]
+        {
+            let Some(mask) = mask else { continue };
+            match var {
+                Some(var) if var.shape() == mask.shape() => {
+                    var.set(&(var.as_detached_tensor() * mask)?)?;
+                }
+                Some(var) => {
+                    candle::bail!("a mask of {:?} for weights of {:?}", mask.dims(), var.dims())
+                }
+                None => candle::bail!("a mask for the feedback weights, but there are none"),
+            }
+        }
+        (self.weight_mask, self.feedback_mask) = (weight_mask, feedback_mask);
+        Ok(())
     }
 
     /// The locally connected layer with a copy of a convolution's weights, feedback weights and
@@ -170,8 +193,8 @@ impl FeedbackLayer {
         let layer = Layer::new(copied(self.layer.weight())?, Geometry::LocallyConnected2d(config))?;
         let feedback = self.feedback.as_ref().map(|r| copied(r)).transpose()?;
         let mut untied = Self::assemble(layer, self.protocol, feedback)?;
-        untied.weight_mask = self.weight_mask.as_ref().map(copied).transpose()?;
-        untied.feedback_mask = self.feedback_mask.as_ref().map(copied).transpose()?;
+        let mask = |mask: &Option<Tensor>| mask.as_ref().map(copied).transpose();
+        untied.set_masks(mask(&self.weight_mask)?, mask(&self.feedback_mask)?)?;
         Ok(untied)
     }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, EventFile, Picture, Result, Results, atomic};
 
@@ -77,14 +77,35 @@ impl RunFolder {
         Self::with_metrics(folder, metrics)
     }
 
-    /// Opens the folder of an interrupted run to go on with it: metrics and events are appended.
+    /// Opens the folder of an interrupted run to go on with it after `step`: metrics and events are
+    /// appended. Lines of later steps, which the interrupted run logged but whose weights it did not
+    /// save, are removed.
     ///
     /// # Errors
     /// When it cannot be read or written to.
-    pub fn resume(path: impl AsRef<Path>) -> Result<Self> {
+    pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self> {
         let folder = path.as_ref();
-        let metrics = open(&folder.join(METRICS), OpenOptions::new().append(true))?;
+        let metrics = folder.join(METRICS);
+        let kept: String = read_lines(&metrics)?
+            .into_iter()
+            .filter(|(line, _)| line.step <= step)
+            .map(|(_, text)| text + "\n")
+            .collect();
+        atomic::write_bytes(&metrics, kept.as_bytes())?;
+        let metrics = open(&metrics, OpenOptions::new().append(true))?;
         Self::with_metrics(folder, metrics)
+    }
+
+    /// The values logged in the run folder `path`, by step.
+    ///
+    /// # Errors
+    /// When there is no such log, or it cannot be read.
+    pub fn logged(path: impl AsRef<Path>) -> Result<BTreeMap<u64, BTreeMap<String, f64>>> {
+        let lines = read_lines(&path.as_ref().join(METRICS))?.into_iter();
+        let finite = |(name, value): (String, Option<f64>)| Some((name, value?));
+        Ok(lines
+            .map(|(line, _)| (line.step, line.values.into_iter().filter_map(finite).collect()))
+            .collect())
     }
 
     fn with_metrics(folder: &Path, metrics: File) -> Result<Self> {
@@ -140,6 +161,27 @@ impl RunFolder {
     pub fn finish(&self, results: &Results) -> Result<()> {
         atomic::write_json(&self.folder.join(RESULTS), results)
     }
+}
+
+/// A line as read back; a NaN was written as `null`.
+#[derive(Deserialize)]
+struct LoggedLine {
+    step: u64,
+    #[serde(rename = "seconds")]
+    _seconds: f64,
+    #[serde(flatten)]
+    values: BTreeMap<String, Option<f64>>,
+}
+
+/// The whole lines of a log. The last is left out when the program was killed while writing it.
+fn read_lines(path: &Path) -> Result<Vec<(LoggedLine, String)>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |line: &str| match serde_json::from_str(line) {
+        Ok(parsed) => Ok((parsed, line.to_string())),
+        Err(source) => Err(Error::Json { what: path.display().to_string(), source }),
+    };
+    whole.lines().map(parse).collect()
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> Result<File> {

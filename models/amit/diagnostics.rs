@@ -1,0 +1,100 @@
+//! How far feedback and weights agree, layer by layer.
+
+use super::network::Network;
+use candle::{DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// What one layer's feedback does, beside back-propagation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerDiagnostics {
+    /// The layer.
+    pub layer: String,
+    /// Pearson's correlation of the weights and the weights that the error goes back through, over
+    /// all entries; none where those are the same by definition, or there are none.
+    pub weight_feedback_correlation: Option<f64>,
+    /// The mean over examples of the angle between the error `δ` at the layer's field and the one
+    /// that back-propagation through the same weights would send, in degrees. Examples in which
+    /// either is 0 are left out.
+    pub error_angle: Option<f64>,
+    /// The same of the ratio of their norms, `‖δ‖/‖δ_bp‖`.
+    pub error_norm_ratio: Option<f64>,
+}
+
+/// Compares feedback and weights of every layer on one batch, without dropout.
+pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<LayerDiagnostics>> {
+    let sent = network.errors(x, labels, false)?;
+    let wanted = network.errors(x, labels, true)?;
+    let layers = network.weight_layers().zip(sent.iter().zip(&wanted));
+    layers
+        .map(|(layer, (sent, wanted))| {
+            let correlation = match layer.layer().feedback() {
+                Some(_) => {
+                    Some(correlation(layer.layer().weight(), &layer.layer().error_weight()?)?)
+                }
+                None => None,
+            };
+            let (angle, ratio) = compare(sent, wanted)?;
+            Ok(LayerDiagnostics {
+                layer: layer.name().to_string(),
+                weight_feedback_correlation: correlation.filter(|value| value.is_finite()),
+                error_angle: angle,
+                error_norm_ratio: ratio,
+            })
+        })
+        .collect()
+}
+
+/// Pearson's correlation of all entries of two tensors of one shape; NaN if one is constant.
+pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let centred = |t: &Tensor| {
+        let t = t.detach().flatten_all()?.to_dtype(DType::F64)?;
+        t.broadcast_sub(&t.mean_all()?)
+    };
+    let (a, b) = (centred(a)?, centred(b)?);
+    let dot = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()?.to_scalar::<f64>();
+    Ok(dot(&a, &b)? / (dot(&a, &a)? * dot(&b, &b)?).sqrt())
+}
+
+/// Mean angle (degrees) and mean ratio of norms of two errors, example by example.
+fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)> {
+    let rows = |t: &Tensor| t.detach().to_dtype(DType::F64)?.flatten_from(1);
+    let (sent, wanted) = (rows(sent)?, rows(wanted)?);
+    let dots = |a: &Tensor, b: &Tensor| (a * b)?.sum(1)?.to_vec1::<f64>();
+    let products = dots(&sent, &wanted)?;
+    let squares = dots(&sent, &sent)?.into_iter().zip(dots(&wanted, &wanted)?);
+    let (mut angles, mut ratios, mut count) = (0.0, 0.0, 0);
+    for (product, (sent, wanted)) in products.into_iter().zip(squares) {
+        if sent > 0.0 && wanted > 0.0 {
+            let cosine = product / (sent * wanted).sqrt();
+            angles += cosine.clamp(-1.0, 1.0).acos().to_degrees();
+            ratios += (sent / wanted).sqrt();
+            count += 1;
+        }
+    }
+    let mean = |sum: f64| (count > 0).then(|| sum / f64::from(count));
+    Ok((mean(angles), mean(ratios)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    #[test]
+    fn correlation_of_hand_worked_values() -> Result<()> {
+        let tensor = |values: &[f64]| Tensor::new(values, &Device::Cpu);
+        // Deviations (−1, 0, 1) and (−1, 1, 0): 1 / (√2·√2).
+        let r = correlation(&tensor(&[1.0, 2.0, 3.0])?, &tensor(&[4.0, 6.0, 5.0])?)?;
+        assert!((r - 0.5).abs() < 1e-15, "{r}");
+        Ok(())
+    }
+
+    #[test]
+    fn angle_and_ratio_of_hand_worked_errors() -> Result<()> {
+        let sent = Tensor::new(&[[2f64, 0.0], [0.0, 0.0], [0.0, 3.0]], &Device::Cpu)?;
+        let wanted = Tensor::new(&[[0f64, 1.0], [1.0, 1.0], [0.0, 3.0]], &Device::Cpu)?;
+        // 90° and 0°, ratios 2 and 1; the second example is left out.
+        assert_eq!(compare(&sent, &wanted)?, (Some(45.0), Some(1.5)));
+        Ok(())
+    }
+}

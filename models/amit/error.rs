@@ -1,0 +1,62 @@
+//! What can go wrong, each with the way out.
+
+/// An error of an Amit 2019 run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle::Error),
+    /// The data set could not be loaded.
+    #[error(transparent)]
+    Data(#[from] hebbian_data::Error),
+    /// The training toolkit refused something.
+    #[error(transparent)]
+    Train(#[from] hebbian_train::Error),
+    /// No preset has that name.
+    #[error("there is no preset '{name}'; presets are:\n  {known}\nor give a path ending in .json")]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A preset file is not what it should be.
+    #[error("{source_name} is not a preset of Amit 2019: {reason}")]
+    BadPreset {
+        /// The file, or the embedded preset.
+        source_name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The preset does not fit the data.
+    #[error(
+        "preset '{preset}' does not fit images of {channels}x{height}x{width}: layer {layer}: {problem}",
+        channels = image.0, height = image.1, width = image.2
+    )]
+    Unfit {
+        /// The preset.
+        preset: String,
+        /// Channels, height and width.
+        image: (usize, usize, usize),
+        /// Which layer, from 0.
+        layer: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Weights became NaN or infinite.
+    #[error("{problem}, in epoch {epoch}. Training stopped; {kept}")]
+    Diverged {
+        /// Which tensor, which step, how many values.
+        problem: Box<hebbian_train::Error>,
+        /// The epoch.
+        epoch: usize,
+        /// Where the last good weights are.
+        kept: String,
+    },
+    /// The options contradict each other or the preset.
+    #[error("{0}")]
+    Options(String),
+}
+
+/// The result of a fallible function of this module.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,33 @@
+//! Amit 2019: deep learning with asymmetric connections and Hebbian updates.
+//!
+//! Y. Amit, Frontiers in Computational Neuroscience 13:18, 2019, doi 10.3389/fncom.2019.00018;
+//! arXiv 1812.07965. The error goes back through weights of its own, which start unlike the forward
+//! weights and get the same Hebbian product (updated random feedback, URFB), or none (fixed random
+//! feedback, FRFB); the class layer learns by a hinge loss whose gradient is local.
+//!
+//! | part | for |
+//! |---|---|
+//! | [`preset`], [`Preset`] | networks and recipes: simpnet, deepnet, deepernet, their untied forms |
+//! | [`Network`] | forward, errors, checkpoint tensors |
+//! | [`Trainer`] | epochs of plain gradient descent |
+//! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
+//! | [`train`], [`evaluate`] | a run with its folder |
+//!
+//! The layers themselves, for networks of one's own, are [`candle_hebbian::FeedbackLayer`] and
+//! [`candle_hebbian::HingeHebb`].
+
+mod config;
+mod diagnostics;
+mod error;
+mod network;
+mod presets;
+mod run;
+mod trainer;
+
+pub use config::{LayerConfig, Loss, Preset, Tied, Training};
+pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
+pub use error::{Error, Result};
+pub use network::{Network, WeightLayer};
+pub use presets::{preset, presets};
+pub use run::{Options, Outcome, evaluate, train};
+pub use trainer::{Epoch, Splits, Trainer};

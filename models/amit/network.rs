@@ -1,0 +1,452 @@
+//! A network of layers with asymmetric feedback.
+
+use super::config::{LayerConfig, Preset};
+use super::error::{Error, Result};
+use candle::{DType, Device, Module, Tensor, Var};
+use candle_hebbian::ops::{Dropout, Edge, Ties, avg_pool2d, max_pool2d_same, ramp};
+use candle_hebbian::{
+    Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direct_feedback, glorot_uniform,
+};
+
+/// The layers of a preset, for images of one size and a number of classes.
+///
+/// ```
+/// use candle::{DType, Device};
+/// use candle_hebbian::{Rng, Sgd};
+/// use hebbian_models::amit::{Network, preset};
+/// let preset = preset("amit-digits")?;
+/// let rng = Rng::new(0);
+/// let network = Network::new(&preset, (1, 8, 8), 10, &rng, DType::F32, &Device::Cpu)?;
+/// let images = rng.stream("doc").uniform(0.0, 1.0, (4, 1, 8, 8), DType::F32, &Device::Cpu)?;
+/// let labels = candle::Tensor::new(&[3u32, 1, 4, 1], &Device::Cpu)?;
+/// let loss = network.loss(&network.forward(&images)?, &labels)?;
+/// Sgd { learning_rate: 0.1 }.step(&network.vars(), &loss.backward()?)?; // one step
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Network {
+    stages: Vec<Stage>,
+    preset: Preset,
+    rng: Rng,
+    dtype: DType,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Weights(Box<WeightLayer>),
+    MaxPool { kernel: usize, stride: usize, edge: Edge },
+    AvgPool { kernel: usize, stride: usize, padding: usize },
+    Dropout(Dropout),
+}
+
+/// A layer with weights, and what belongs to it.
+#[derive(Debug)]
+pub struct WeightLayer {
+    name: String,
+    layer: FeedbackLayer,
+    /// The direct feedback weights `(classes, features)` of a layer of that protocol.
+    direct: Option<Tensor>,
+    residual: bool,
+    untied: bool,
+    frozen: bool,
+    classes: bool,
+    /// Height and width of the input, for a convolution.
+    size: Option<(usize, usize)>,
+}
+
+impl WeightLayer {
+    /// `conv1`, `conv2`, …, `dense1`, …, `classes`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The weights, their feedback and their geometry.
+    pub fn layer(&self) -> &FeedbackLayer {
+        &self.layer
+    }
+}
+
+/// Called with the index of each weight layer and its field `h`, and returns what takes its place.
+type AtField<'a> = &'a mut dyn FnMut(usize, Tensor) -> candle::Result<Tensor>;
+
+/// How one pass through the network goes.
+#[derive(Default)]
+struct Pass<'a> {
+    /// The generator of dropout masks; none drops nothing.
+    dropout: Option<&'a mut Rng>,
+    /// Whether the error goes back through the weights themselves, whatever the protocol.
+    backprop: bool,
+    at_field: Option<AtField<'a>>,
+}
+
+impl Network {
+    /// A network with fresh weights, each layer's from a stream of its own.
+    ///
+    /// # Errors
+    /// A preset that is wrong in itself or does not fit the images; the message names the layer.
+    pub fn new(
+        preset: &Preset,
+        image: (usize, usize, usize),
+        classes: usize,
+        rng: &Rng,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        preset.check()?;
+        let mut network = Self {
+            stages: Vec::new(),
+            preset: preset.clone(),
+            rng: rng.clone(),
+            dtype,
+            device: device.clone(),
+        };
+        let mut input = vec![image.0, image.1, image.2];
+        for (at, config) in preset.layers.iter().enumerate() {
+            let stage =
+                network.stage(config, &mut input, classes).map_err(|problem| Error::Unfit {
+                    preset: preset.name.clone(),
+                    image,
+                    layer: at,
+                    problem: problem.to_string(),
+                })?;
+            network.stages.push(stage);
+        }
+        if preset.training.tied.is_none() {
+            network.untie(false)?;
+        }
+        Ok(network)
+    }
+
+    /// The stage that `config` describes; `input` becomes the shape of its output.
+    fn stage(
+        &self,
+        config: &LayerConfig,
+        input: &mut Vec<usize>,
+        classes: usize,
+    ) -> candle::Result<Stage> {
+        let image = |input: &[usize]| match *input {
+            [c, h, w] => Ok((c, h, w)),
+            _ => candle::bail!("expects an image, but the layer below is dense"),
+        };
+        match *config {
+            LayerConfig::Conv { units, kernel, residual, untied, frozen, protocol } => {
+                let (c, h, w) = image(input)?;
+                if residual && units != c {
+                    candle::bail!("a residual sum of {units} channels with {c}: expected as many")
+                }
+                let geometry = Geometry::Conv2d(Conv2dConfig::same(kernel));
+                let shape = [units, c, kernel, kernel];
+                *input = vec![units, h, w];
+                let features = units * h * w;
+                let mut layer =
+                    self.weights("conv", &shape, geometry, protocol, (features, classes))?;
+                (layer.residual, layer.untied, layer.frozen) = (residual, untied, frozen);
+                layer.size = Some((h, w));
+                Ok(Stage::Weights(Box::new(layer)))
+            }
+            LayerConfig::Dense { units, protocol } => {
+                let shape = [units, input.iter().product()];
+                *input = vec![units];
+                let features = (units, classes);
+                let layer = self.weights("dense", &shape, Geometry::Dense, protocol, features)?;
+                Ok(Stage::Weights(Box::new(layer)))
+            }
+            LayerConfig::Classes { protocol } => {
+                if protocol == Some(Protocol::DirectFeedback) {
+                    candle::bail!(
+                        "dfa on the class layer: there is no path from the output to it but its \
+                         own error; choose another protocol for it, or none"
+                    )
+                }
+                let network = self.preset.training.protocol;
+                let own = match network {
+                    Protocol::DirectFeedback => Protocol::Backprop,
+                    other => protocol.unwrap_or(other),
+                };
+                let shape = [classes, input.iter().product()];
+                let features = (classes, classes);
+                let mut layer =
+                    self.weights("classes", &shape, Geometry::Dense, Some(own), features)?;
+                layer.classes = true;
+                *input = vec![classes];
+                Ok(Stage::Weights(Box::new(layer)))
+            }
+            LayerConfig::MaxPool { kernel, stride, edge } => {
+                let (c, h, w) = image(input)?;
+                if kernel == 0 || stride == 0 {
+                    candle::bail!(
+                        "a pool of kernel {kernel} and stride {stride}: expected 1 or more"
+                    )
+                }
+                *input = vec![c, h.div_ceil(stride), w.div_ceil(stride)];
+                Ok(Stage::MaxPool { kernel, stride, edge })
+            }
+            LayerConfig::AvgPool { kernel, stride, padding } => {
+                let (c, h, w) = image(input)?;
+                let pool = candle_hebbian::ops::Pool::Avg { kernel, stride, padding };
+                *input = vec![c, pool.output_size(h)?, pool.output_size(w)?];
+                Ok(Stage::AvgPool { kernel, stride, padding })
+            }
+            LayerConfig::Dropout { probability } => Ok(Stage::Dropout(Dropout::new(probability)?)),
+        }
+    }
+
+    fn weights(
+        &self,
+        kind: &str,
+        shape: &[usize],
+        geometry: Geometry,
+        protocol: Option<Protocol>,
+        (features, classes): (usize, usize),
+    ) -> candle::Result<WeightLayer> {
+        let index = self.weight_layers().count();
+        let number = 1 + self.weight_layers().filter(|layer| layer.name.starts_with(kind)).count();
+        let name = if kind == "classes" { kind.to_string() } else { format!("{kind}{number}") };
+        let protocol = protocol.unwrap_or(self.preset.training.protocol);
+        let (layer, direct) = self.draw(index, shape, geometry, protocol, (features, classes))?;
+        let (residual, untied, frozen, classes, size) =
+            (false, false, false, kind == "classes", None);
+        let layer = match self.preset.training.connection_probability {
+            Some(p) if !classes => {
+                layer.thinned(p, &mut self.rng.stream(&format!("layers.{index}.mask")))?
+            }
+            _ => layer,
+        };
+        Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size })
+    }
+
+    /// Random weights of layer `index`, with its direct feedback if it has that.
+    fn draw(
+        &self,
+        index: usize,
+        shape: &[usize],
+        geometry: Geometry,
+        protocol: Protocol,
+        (features, classes): (usize, usize),
+    ) -> candle::Result<(FeedbackLayer, Option<Tensor>)> {
+        let (dtype, device) = (self.dtype, &self.device);
+        let rng = &mut self.rng.stream(&format!("layers.{index}.weight"));
+        if protocol == Protocol::DirectFeedback {
+            let layer = Protocol::Backprop;
+            let layer = FeedbackLayer::new(shape, geometry, layer, rng, dtype, device)?;
+            let direct = glorot_uniform(&[classes, features], rng, dtype, device)?;
+            return Ok((layer, Some(direct)));
+        }
+        Ok((FeedbackLayer::new(shape, geometry, protocol, rng, dtype, device)?, None))
+    }
+
+    /// Gives the layers marked so weights of their own at each position; with `redraw`, all but
+    /// frozen layers first get fresh random weights.
+    pub(super) fn untie(&mut self, redraw: bool) -> candle::Result<()> {
+        if redraw {
+            let mut fresh = Self::blank(self);
+            fresh.rng = self.rng.stream("redraw");
+            for (index, layer) in self.weight_layers_mut().enumerate() {
+                if layer.frozen {
+                    continue;
+                }
+                let (protocol, shape) = (layer.layer.protocol(), layer.layer.weight().dims());
+                // Direct feedback stays: it is fixed.
+                let drawn = fresh.draw(index, shape, layer.layer.geometry(), protocol, (0, 0))?.0;
+                let kept = |value: &Var, mask: Option<&Tensor>| match mask {
+                    Some(mask) => value.as_tensor() * mask,
+                    None => Ok(value.as_tensor().clone()),
+                };
+                let (weight_mask, feedback_mask) = layer.layer.masks();
+                layer.layer.weight().set(&kept(drawn.weight(), weight_mask)?)?;
+                if let (Some(r), Some(drawn)) = (layer.layer.feedback(), drawn.feedback()) {
+                    r.set(&kept(drawn, feedback_mask)?)?;
+                }
+            }
+        }
+        for layer in self.weight_layers_mut() {
+            if let (true, Some(size), Geometry::Conv2d(_)) =
+                (layer.untied, layer.size, layer.layer.geometry())
+            {
+                layer.layer = layer.layer.untied(size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn blank(&self) -> Self {
+        Self {
+            stages: Vec::new(),
+            preset: self.preset.clone(),
+            rng: self.rng.clone(),
+            dtype: self.dtype,
+            device: self.device.clone(),
+        }
+    }
+
+    /// The preset.
+    pub fn preset(&self) -> &Preset {
+        &self.preset
+    }
+
+    /// The layers with weights, from the image to the classes.
+    pub fn weight_layers(&self) -> impl Iterator<Item = &WeightLayer> {
+        self.stages.iter().filter_map(|stage| match stage {
+            Stage::Weights(layer) => Some(&**layer),
+            _ => None,
+        })
+    }
+
+    fn weight_layers_mut(&mut self) -> impl Iterator<Item = &mut WeightLayer> {
+        self.stages.iter_mut().filter_map(|stage| match stage {
+            Stage::Weights(layer) => Some(&mut **layer),
+            _ => None,
+        })
+    }
+
+    /// Whether the layers that are to be untied are.
+    pub fn is_untied(&self) -> bool {
+        self.weight_layers()
+            .all(|l| !l.untied || matches!(l.layer.geometry(), Geometry::LocallyConnected2d(_)))
+    }
+
+    /// The variables that learn. A frozen layer's do until layers are untied.
+    pub fn vars(&self) -> Vec<Var> {
+        let part = self.preset.training.tied.is_none() || self.is_untied();
+        self.weight_layers()
+            .filter(|layer| !(layer.frozen && part))
+            .flat_map(|layer| layer.layer.vars())
+            .collect()
+    }
+
+    /// The fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
+    /// differentiable.
+    pub fn forward(&self, x: &Tensor) -> candle::Result<Tensor> {
+        self.pass(x, Pass::default())
+    }
+
+    /// The same in training: with dropout masks, and batchwise feedback, drawn from `rng`.
+    pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> candle::Result<Tensor> {
+        for layer in self.weight_layers() {
+            layer.layer.redraw(rng)?;
+        }
+        self.pass(x, Pass { dropout: Some(rng), ..Pass::default() })
+    }
+
+    /// The preset's loss of `fields (N, classes)` for `labels (N)`.
+    pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
+        self.preset.training.loss.of(fields, labels)
+    }
+
+    /// The error `δ` at the field of every weight layer, `(N, …)`, by the protocol or by
+    /// back-propagation through the same weights; without dropout.
+    pub fn errors(
+        &self,
+        x: &Tensor,
+        labels: &Tensor,
+        backprop: bool,
+    ) -> candle::Result<Vec<Tensor>> {
+        let mut probes = Vec::new();
+        // A zero added to the field gets the field's error as its gradient.
+        let mut at_field = |_: usize, field: Tensor| {
+            let probe = Var::from_tensor(&field.zeros_like()?.contiguous()?)?;
+            let probed = (field + probe.as_tensor())?;
+            probes.push(probe);
+            Ok(probed)
+        };
+        let pass = Pass { dropout: None, backprop, at_field: Some(&mut at_field) };
+        let grads = self.loss(&self.pass(x, pass)?, labels)?.backward()?;
+        let error = |probe: &Var| match grads.get(probe) {
+            Some(error) => Ok(error.clone()),
+            None => probe.zeros_like(),
+        };
+        probes.iter().map(error).collect()
+    }
+
+    fn pass(&self, x: &Tensor, mut pass: Pass) -> candle::Result<Tensor> {
+        let mut x = x.detach();
+        let mut direct = Vec::new();
+        let mut index = 0;
+        for stage in &self.stages {
+            x = match stage {
+                Stage::MaxPool { kernel, stride, edge } => {
+                    max_pool2d_same(&x, *kernel, *stride, *edge, Ties::All)?
+                }
+                Stage::AvgPool { kernel, stride, padding } => {
+                    avg_pool2d(&x, *kernel, *stride, *padding)?
+                }
+                Stage::Dropout(dropout) => match &mut pass.dropout {
+                    Some(rng) => dropout.apply(&x, rng)?,
+                    None => x,
+                },
+                Stage::Weights(layer) => {
+                    let below = match layer.layer.geometry() {
+                        Geometry::Dense if x.rank() > 2 => x.flatten_from(1)?,
+                        _ => x,
+                    };
+                    let mut field = if pass.backprop {
+                        layer.layer.forward_backprop(&below)?
+                    } else {
+                        layer.layer.forward(&below)?
+                    };
+                    if let Some(at_field) = &mut pass.at_field {
+                        field = at_field(index, field)?;
+                    }
+                    index += 1;
+                    if layer.classes {
+                        field
+                    } else {
+                        let mut active = ramp(&field, self.preset.training.ramp_slope)?;
+                        if let (Some(feedback), false) = (&layer.direct, pass.backprop) {
+                            direct.push((active.clone(), feedback));
+                            active = active.detach();
+                        }
+                        if layer.residual { (below + active)? } else { active }
+                    }
+                }
+            };
+        }
+        for (hidden, feedback) in direct {
+            x = direct_feedback(&x, &hidden, feedback)?;
+        }
+        Ok(x)
+    }
+
+    /// Every tensor of a checkpoint in a fixed order: `layers.i.weight`, `layers.i.feedback` (for
+    /// direct feedback `(classes, features)`), and with thinned connections `layers.i.weight_mask`
+    /// and `layers.i.feedback_mask`, for each weight layer, the class layer last.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = Vec::new();
+        for (i, layer) in self.weight_layers().enumerate() {
+            let mut put = |name: &str, tensor: Option<&Tensor>| {
+                tensors.extend(tensor.map(|t| (format!("layers.{i}.{name}"), t.detach())));
+            };
+            let (weight_mask, feedback_mask) = layer.layer.masks();
+            put("weight", Some(layer.layer.weight()));
+            put("feedback", layer.layer.feedback().map(|r| &**r).or(layer.direct.as_ref()));
+            put("weight_mask", weight_mask);
+            put("feedback_mask", feedback_mask);
+        }
+        tensors
+    }
+
+    /// Puts tensors back; `take(name, shape)` hands out each by its name.
+    pub fn restore<E: From<candle::Error>>(
+        &mut self,
+        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<(), E> {
+        for (i, layer) in self.weight_layers_mut().enumerate() {
+            let mut take =
+                |name: &str, like: &Tensor| take(&format!("layers.{i}.{name}"), like.dims());
+            let (weight_mask, feedback_mask) = layer.layer.masks();
+            let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
+            let feedback_mask =
+                feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
+            layer.layer.weight().set(&take("weight", layer.layer.weight())?)?;
+            if let Some(feedback) = layer.layer.feedback() {
+                feedback.set(&take("feedback", feedback)?)?;
+            }
+            if let Some(direct) = &mut layer.direct {
+                *direct = take("feedback", direct)?;
+            }
+            layer.layer.set_masks(weight_mask, feedback_mask)?;
+        }
+        Ok(())
+    }
+}

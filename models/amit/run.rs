@@ -1,0 +1,223 @@
+//! A run: training with its folder, or the evaluation of a checkpoint.
+
+use super::config::Preset;
+use super::diagnostics::diagnose;
+use super::error::{Error, Result};
+use super::trainer::{Epoch, Splits, Trainer};
+use candle::{DType, Device, Tensor};
+use candle_hebbian::{Geometry, Rng};
+use hebbian_data::Dataset;
+use hebbian_train::{
+    Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes, save_checkpoint,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Examples on which feedback and back-propagation are compared, the first of the validation set.
+const DIAGNOSED: usize = 100;
+/// The weights are written this often while training, and at the end.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    /// Network and recipe, overrides applied.
+    pub preset: Preset,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// Start from these weights, or evaluate them.
+    pub load: Option<PathBuf>,
+    /// Go on with the interrupted run in the folder.
+    pub resume: bool,
+    /// Write the final weights here too.
+    pub save: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// What a run measured.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What went into `results.json`.
+    pub results: Results,
+    /// By epoch from 1 (0 is before training): the values of `metrics.jsonl`, among them
+    /// `train_loss`, `train_error` (dropout included), `validation_error`, and for each layer
+    /// `correlation/LAYER`, `angle/LAYER`, `norm_ratio/LAYER`.
+    pub history: BTreeMap<u64, BTreeMap<String, f64>>,
+}
+
+/// Trains a preset on a data set; writes the run folder `out`.
+///
+/// # Errors
+/// A data set that does not fit the network, a checkpoint of another architecture, a folder that
+/// cannot be written, weights that become NaN or infinite. The folder is made only once everything
+/// that can be checked before training is.
+pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Outcome> {
+    let started = Instant::now();
+    let splits = Splits::of(data, options.preset.training.validation_images)?;
+    let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.seed), device)?;
+    let mut folder = if options.resume {
+        let epoch = restore(&mut trainer, out, device)?;
+        RunFolder::resume(out, epoch)?
+    } else {
+        if let Some(path) = &options.load {
+            restore(&mut trainer, path, device)?;
+        }
+        RunFolder::create(out)?
+    };
+    folder.write_config(&serde_json::json!({
+        "method": "amit2019",
+        "options": options,
+        "dataset": data.name.to_string(),
+        "train_images": splits.train.len(),
+        "validation_images": splits.validation.len(),
+        "test_images": splits.test.len(),
+        "version": env!("CARGO_PKG_VERSION"),
+    }))?;
+
+    let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
+    let shown: Vec<usize> = (0..shown).collect();
+    let diagnosed = if splits.validation.is_empty() { &splits.test } else { &splits.validation };
+    let (x, labels) = diagnosed.batch(&shown, DType::F32, device)?;
+    let log = |folder: &mut RunFolder, trainer: &Trainer, epoch: Option<Epoch>| -> Result<()> {
+        let mut values = BTreeMap::new();
+        if let Some(epoch) = epoch {
+            values.insert("train_loss".to_string(), epoch.loss);
+            values.insert("train_error".to_string(), epoch.error);
+        }
+        if !splits.validation.is_empty() {
+            values.insert("validation_error".to_string(), trainer.error(&splits.validation)?);
+        }
+        for layer in diagnose(trainer.network(), &x, &labels)? {
+            for (name, value) in [
+                ("correlation", layer.weight_feedback_correlation),
+                ("angle", layer.error_angle),
+                ("norm_ratio", layer.error_norm_ratio),
+            ] {
+                values.extend(value.map(|value| (format!("{name}/{}", layer.layer), value)));
+            }
+        }
+        let values: Vec<(&str, f64)> = values.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+        Ok(folder.log(trainer.epoch() as u64, &values)?)
+    };
+    if trainer.epoch() == 0 {
+        log(&mut folder, &trainer, None)?;
+    }
+
+    let images = splits.train.len() as u64;
+    let label = format!("{} {}", options.preset.name, options.preset.training.protocol);
+    let mut progress = Progress::new(images * trainer.epochs() as u64, &label, options.quiet);
+    progress.advance(images * trainer.epoch() as u64);
+    let mut saved: Option<Instant> = None;
+    while trainer.epoch() < trainer.epochs() {
+        let number = trainer.epoch() + 1;
+        let epoch = trainer
+            .train_epoch(&splits.train, |images| progress.advance(images as u64))
+            .map_err(|error| diverged(error, number, saved.is_some(), &folder))?;
+        log(&mut folder, &trainer, Some(epoch))?;
+        progress.message(format!("epoch {number}, training error {:.1} %", 100.0 * epoch.error));
+        let due = saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY);
+        if due || trainer.epoch() == trainer.epochs() {
+            write(&folder.model(), &trainer, data)?;
+            saved = Some(Instant::now());
+        }
+    }
+    progress.finish();
+    if let Some(first) = trainer.network().weight_layers().next()
+        && let Geometry::Conv2d(_) = first.layer().geometry()
+    {
+        let filters = filter_grid(&first.layer().weight().as_detached_tensor())?;
+        folder.picture("filters", trainer.epoch() as u64, &filters)?;
+    }
+    if let Some(path) = &options.save {
+        write(path, &trainer, data)?;
+    }
+    let history = RunFolder::logged(out)?;
+    let mut extras = BTreeMap::new();
+    let last = history.last_key_value().map(|(_, values)| values.clone()).unwrap_or_default();
+    extras.insert("epochs".to_string(), trainer.epoch().into());
+    extras.insert("training_seconds".to_string(), folder.seconds().into());
+    extras.insert("protocol".to_string(), options.preset.training.protocol.to_string().into());
+    for (name, value) in last {
+        extras.insert(name, value.into());
+    }
+    let results = Results {
+        test_accuracy: 1.0 - trainer.error(&splits.test)?,
+        train_images: splits.train.len(),
+        total_seconds: started.elapsed().as_secs_f64(),
+        peak_memory_bytes: peak_memory_bytes(),
+        seed: options.seed,
+        device: options.device.clone(),
+        preset: options.preset.name.clone(),
+        dataset: data.name.to_string(),
+        extras,
+        ..Results::default()
+    };
+    folder.finish(&results)?;
+    Ok(Outcome { results, history })
+}
+
+/// The accuracy on the test set of a saved network. Nothing is written.
+///
+/// # Errors
+/// A checkpoint of another architecture.
+pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
+    let Some(path) = &options.load else {
+        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
+    };
+    let splits = Splits::of(data, 0)?;
+    let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.seed), device)?;
+    restore(&mut trainer, path, device)?;
+    Ok(1.0 - trainer.error(&splits.test)?)
+}
+
+/// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
+fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
+    let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() };
+    let mut checkpoint = Checkpoint::load(&path, device)?;
+    let epoch = match checkpoint.metadata.get("epoch").map(|epoch| epoch.parse()) {
+        Some(Ok(epoch)) => epoch,
+        None => 0,
+        Some(Err(_)) => {
+            return Err(Error::Options(format!(
+                "{}: the metadata's epoch is {:?}, expected a number",
+                path.display(),
+                checkpoint.metadata["epoch"]
+            )));
+        }
+    };
+    trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
+    Ok(epoch as u64)
+}
+
+fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
+    let tensors: Vec<(String, Tensor)> = trainer.network().tensors();
+    let preset = trainer.network().preset();
+    let metadata = [
+        ("method", "amit2019".to_string()),
+        ("preset", preset.name.clone()),
+        ("protocol", preset.training.protocol.to_string()),
+        ("dataset", data.name.to_string()),
+        ("epoch", trainer.epoch().to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value));
+    Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
+}
+
+/// Says of an error about NaN or infinity when it arose and what is left.
+fn diverged(error: Error, epoch: usize, saved: bool, folder: &RunFolder) -> Error {
+    let Error::Train(problem @ hebbian_train::Error::NotFinite { .. }) = error else {
+        return error;
+    };
+    let kept = if saved {
+        format!("the last good weights are {}", folder.model().display())
+    } else {
+        "there were no good weights to keep".to_string()
+    };
+    Error::Diverged { problem: Box::new(problem), epoch, kept }
+}
