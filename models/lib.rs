@@ -1,4 +1,5 @@
 //! The zoo: one module (and one folder) per paper, with its architecture, presets and recipe.
 #![deny(missing_docs)]
 
+pub mod amit;
 pub mod softhebb;
