@@ -2,8 +2,9 @@
 
 use super::config::{LayerConfig, Preset};
 use super::error::{Error, Result};
-use candle::{DType, Device, Module, Tensor, Var};
-use candle_hebbian::ops::{Dropout, Edge, Ties, avg_pool2d, max_pool2d_same, ramp};
+use candle::{DType, Device, Tensor, Var};
+use candle_hebbian::ops::channels_last::{avg_pool2d, max_pool2d_same};
+use candle_hebbian::ops::{Dropout, Edge, Ties, ramp};
 use candle_hebbian::{
     Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direct_feedback, glorot_uniform,
 };
@@ -360,7 +361,11 @@ impl Network {
     }
 
     fn pass(&self, x: &Tensor, mut pass: Pass) -> candle::Result<Tensor> {
+        // Images stay in the order (B, H, W, C) up to the first dense layer.
         let mut x = x.detach();
+        if x.rank() == 4 {
+            x = x.permute((0, 2, 3, 1))?;
+        }
         let mut direct = Vec::new();
         let mut index = 0;
         for stage in &self.stages {
@@ -377,13 +382,15 @@ impl Network {
                 },
                 Stage::Weights(layer) => {
                     let below = match layer.layer.geometry() {
-                        Geometry::Dense if x.rank() > 2 => x.flatten_from(1)?,
+                        Geometry::Dense if x.rank() == 4 => {
+                            x.permute((0, 3, 1, 2))?.flatten_from(1)?
+                        }
                         _ => x,
                     };
                     let mut field = if pass.backprop {
-                        layer.layer.forward_backprop(&below)?
+                        layer.layer.backprop_channels_last(&below)?
                     } else {
-                        layer.layer.forward(&below)?
+                        layer.layer.forward_channels_last(&below)?
                     };
                     if let Some(at_field) = &mut pass.at_field {
                         field = at_field(index, field)?;

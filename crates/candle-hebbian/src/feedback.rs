@@ -255,27 +255,36 @@ impl FeedbackLayer {
         if self.protocol.uses_signs() { size.abs()? * weight.sign()? } else { Ok(size) }
     }
 
-    /// The response to `x` with the error going back through the weights themselves, whatever the
-    /// protocol: for comparing the two. The feedback weights get no gradient.
-    pub fn forward_backprop(&self, x: &Tensor) -> Result<Tensor> {
-        let asymmetry =
-            Asymmetry { rate: 0.0, weight_mask: self.weight_mask.clone(), feedback_mask: None };
-        self.layer.forward_with(x, &self.weight().as_detached_tensor(), asymmetry)
+    /// The response to images `x (B, H, W, C)`, with channels last in the result too; to anything
+    /// else as [`forward`](Module::forward). See [`ops::channels_last`](crate::ops::channels_last).
+    pub fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        let (error_weight, asymmetry) = self.backward_pass()?;
+        self.layer.forward_channels_last_with(x, &error_weight, asymmetry)
+    }
+
+    /// The same with the error going back through the weights themselves, whatever the protocol:
+    /// for comparing the two. The feedback weights get no gradient.
+    pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        let asymmetry = Asymmetry { weight_mask: self.weight_mask.clone(), ..Asymmetry::default() };
+        self.layer.forward_channels_last_with(x, &self.weight().as_detached_tensor(), asymmetry)
+    }
+
+    /// What the error goes back through, tracked if it learns, and how.
+    fn backward_pass(&self) -> Result<(Tensor, Asymmetry)> {
+        let rate = self.protocol.feedback_rate();
+        let error_weight = match &self.feedback {
+            Some(feedback) if rate > 0.0 => feedback.as_tensor().clone(),
+            _ => self.error_weight()?,
+        };
+        let (weight_mask, feedback_mask) = (self.weight_mask.clone(), self.feedback_mask.clone());
+        Ok((error_weight, Asymmetry { rate, weight_mask, feedback_mask }))
     }
 }
 
 impl Module for FeedbackLayer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let rate = self.protocol.feedback_rate();
-        let asymmetry = Asymmetry {
-            rate,
-            weight_mask: self.weight_mask.clone(),
-            feedback_mask: self.feedback_mask.clone(),
-        };
-        match &self.feedback {
-            Some(feedback) if rate > 0.0 => self.layer.forward_with(x, feedback, asymmetry),
-            _ => self.layer.forward_with(x, &self.error_weight()?, asymmetry),
-        }
+        let (error_weight, asymmetry) = self.backward_pass()?;
+        self.layer.forward_with(x, &error_weight, asymmetry)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A layer: weights and a geometry. Responding and learning are separate calls.
 
-use crate::geometry::{Geometry, WeightDims};
+use crate::geometry::{Conv2dConfig, Geometry, WeightDims};
+use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{Asymmetry, conv2d, linear_response};
 use candle::{Result, Tensor, Var};
 
@@ -70,16 +71,37 @@ impl Layer {
         asymmetry: Asymmetry,
     ) -> Result<Tensor> {
         let weight = self.weight.dims();
+        if let Some(config) = self.has_kernel(x) {
+            self.geometry.check_channels(x, weight[1] * config.groups, weight)?;
+            let x = to_channels_last(x)?;
+            return to_channels_first(&conv2d(&x, &self.weight, feedback, &config, asymmetry)?);
+        }
+        let pre = self.geometry.unfold(x, weight)?;
+        let u = linear_response(&pre, &self.weight, feedback, asymmetry)?;
+        self.geometry.fold(&u, x.dims(), weight)
+    }
+
+    /// The same for images `(B, H, W, C)`, and so is the response.
+    pub(crate) fn forward_channels_last_with(
+        &self,
+        x: &Tensor,
+        feedback: &Tensor,
+        asymmetry: Asymmetry,
+    ) -> Result<Tensor> {
+        if let Some(config) = self.has_kernel(x) {
+            return conv2d(x, &self.weight, feedback, &config, asymmetry);
+        }
+        if x.rank() != 4 {
+            return self.forward_with(x, feedback, asymmetry);
+        }
+        to_channels_last(&self.forward_with(&to_channels_first(x)?, feedback, asymmetry)?)
+    }
+
+    /// The window, when there is a kernel for it that does not unfold.
+    fn has_kernel(&self, x: &Tensor) -> Option<Conv2dConfig> {
         match self.geometry {
-            Geometry::Conv2d(config) if x.device().is_cpu() => {
-                self.geometry.check_channels(x, weight[1] * config.groups, weight)?;
-                conv2d(x, &self.weight, feedback, &config, asymmetry)
-            }
-            _ => {
-                let pre = self.geometry.unfold(x, weight)?;
-                let u = linear_response(&pre, &self.weight, feedback, asymmetry)?;
-                self.geometry.fold(&u, x.dims(), weight)
-            }
+            Geometry::Conv2d(config) if x.device().is_cpu() => Some(config),
+            _ => None,
         }
     }
 

@@ -38,7 +38,7 @@ fn conv(
     reflect: bool,
 ) -> Conv2dConfig {
     let padding_mode = if reflect { PaddingMode::Reflect } else { PaddingMode::Zeros };
-    Conv2dConfig { stride, padding, dilation, groups, padding_mode }
+    Conv2dConfig { stride, padding, dilation, groups, padding_mode, ..Default::default() }
 }
 
 fn cases() -> Vec<Case> {

@@ -34,6 +34,7 @@ fn draw(seed: u64) -> Result<Draw> {
             stride: within(1, 3),
             // No window lies wholly in the padding, where all units would tie.
             padding: within(0, 2).min(dilation * (kh.min(kw) - 1)),
+            trailing_padding: 0,
             dilation,
             groups: 1,
             padding_mode: [PaddingMode::Zeros, PaddingMode::Reflect][within(0, 1)],

@@ -90,8 +90,15 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     let old_size = old_events[0].metadata().unwrap().len();
     drop(run);
 
-    let mut run = RunFolder::resume(path).unwrap();
+    // What was logged after the weights were saved is logged again, a broken line is left out.
+    let mut log = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+    log += "{\"step\":2,\"seconds\":1.0,\"loss\":0.7}\n{\"step\":3,\"sec";
+    std::fs::write(path.join("metrics.jsonl"), log).unwrap();
+    let mut run = RunFolder::resume(path, 1).unwrap();
     run.log(2, &[("loss", 0.5)]).unwrap();
+    let logged = RunFolder::logged(path).unwrap();
+    assert_eq!(logged.keys().copied().collect::<Vec<u64>>(), [1, 2]);
+    assert_eq!(logged[&2]["loss"], 0.5);
     assert_eq!(metrics(path).iter().map(|line| line["step"].clone()).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(event_files(path).len(), 2);
     assert!(run.model().exists());

@@ -17,9 +17,8 @@ use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// The response `(B, K, OH, OW)` of a convolution of `x (B, C, H, W)` with `weight (K, C/groups,
-/// kh, kw)`, with channels last in memory. The error goes back through `feedback`, of the same
-/// shape. CPU only.
+/// The response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups,
+/// kh, kw)`. The error goes back through `feedback`, of the same shape. CPU only.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -28,7 +27,7 @@ pub(crate) fn conv2d(
     asymmetry: Asymmetry,
 ) -> Result<Tensor> {
     let op = Conv { plan: Plan::new(x.dims4()?, weight.dims4()?, config)?, asymmetry };
-    x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)?.permute((0, 3, 1, 2))
+    x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)
 }
 
 /// The sizes of one convolution.
@@ -45,7 +44,7 @@ struct Plan {
 
 impl Plan {
     fn new(
-        (batch, channels, height, width): (usize, usize, usize, usize),
+        (batch, height, width, channels): (usize, usize, usize, usize),
         (units, fan, kh, kw): (usize, usize, usize, usize),
         config: &Conv2dConfig,
     ) -> Result<Self> {
@@ -555,9 +554,10 @@ struct Conv {
     asymmetry: Asymmetry,
 }
 
+/// The steps in memory between images, channels, lines and columns.
 fn strides(layout: &Layout) -> Result<[usize; 4]> {
     match layout.stride() {
-        &[b, c, h, w] => Ok([b, c, h, w]),
+        &[b, h, w, c] => Ok([b, c, h, w]),
         other => candle::bail!("expected four dimensions, found strides {other:?}"),
     }
 }
@@ -595,7 +595,7 @@ impl CustomOp3 for Conv {
         let grad = grad.detach().contiguous()?;
         let grad_x = || {
             let op = InputGradient(self.plan);
-            grad.apply_op2_no_bwd(&feedback.detach(), &op)?.permute((0, 3, 1, 2))
+            grad.apply_op2_no_bwd(&feedback.detach(), &op)
         };
         let product = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
         let grad_x = if x.track_op() { Some(grad_x()?) } else { None };
@@ -704,7 +704,9 @@ mod tests {
                 let last = x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))?;
                 for seen in [x.as_tensor().clone(), last] {
                     let asymmetry = Asymmetry { rate: 0.25, ..Default::default() };
-                    let got = conv2d(&seen, &w, &r, &config, asymmetry.clone())?;
+                    let got =
+                        conv2d(&seen.permute((0, 2, 3, 1))?, &w, &r, &config, asymmetry.clone())?;
+                    let got = got.permute((0, 3, 1, 2))?;
                     let want = composed(&seen, &w, &r, &config, asymmetry)?;
                     assert_eq!(got.dims(), want.dims());
                     let close = |a: &Tensor, b: &Tensor| -> Result<bool> {

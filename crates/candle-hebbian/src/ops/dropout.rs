@@ -1,6 +1,5 @@
 //! Inverted dropout.
 
-use super::layout::channels_last;
 use crate::Rng;
 use crate::cpu::{self, Real, slice, with_real};
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -49,13 +48,11 @@ impl Dropout {
         };
         let rows = x.dim(0)?;
         let masked = Masked { keep, seeds: seeds(rows, rng), rows: None };
-        channels_last(x, |x| {
-            if x.device().is_cpu() {
-                return x.apply_op1(masked);
-            }
-            let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
-            x * mask.reshape(x.shape())?
-        })
+        if x.device().is_cpu() {
+            return x.contiguous()?.apply_op1(masked);
+        }
+        let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
+        x * mask.reshape(x.shape())?
     }
 
     /// The chosen rows of `features (N, F)` with a fresh mask, in one pass. Not differentiable.

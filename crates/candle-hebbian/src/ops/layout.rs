@@ -1,15 +1,30 @@
-//! Memory order: activations travel with channels last, as convolutions leave them.
+//! Memory order. Functions take images `(B, C, H, W)`; the kernels want channels last.
 
 use candle::{Result, Tensor};
 
-/// Runs `op` over contiguous memory, in which the channels of an image come last; free for what a
-/// convolution or a pooling layer made. `op` must keep the shape and the place of the first axis.
-pub(crate) fn channels_last(
+/// `(B, C, H, W)` seen as `(B, H, W, C)`.
+pub(crate) fn to_channels_last(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 2, 3, 1))
+}
+
+/// `(B, H, W, C)` seen as `(B, C, H, W)`.
+pub(crate) fn to_channels_first(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 3, 1, 2))
+}
+
+/// Runs an element-wise `op` over contiguous memory, without a copy when channels come last.
+pub(crate) fn elementwise(
     x: &Tensor,
     op: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
+    if x.is_contiguous() {
+        return op(x);
+    }
     if x.rank() == 4 {
-        return op(&x.permute((0, 2, 3, 1))?.contiguous()?)?.permute((0, 3, 1, 2));
+        let last = to_channels_last(x)?;
+        if last.is_contiguous() {
+            return to_channels_first(&op(&last)?);
+        }
     }
     op(&x.contiguous()?)
 }

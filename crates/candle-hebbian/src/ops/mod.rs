@@ -6,7 +6,7 @@ mod attach;
 mod batch_norm;
 mod conv;
 mod dropout;
-mod layout;
+pub(crate) mod layout;
 mod pad;
 mod pool;
 mod ramp;
@@ -28,3 +28,12 @@ pub use reduce::{column_dots, column_sums, squared_norms};
 pub(crate) use response::{Asymmetry, linear_response};
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, Taps, unfold};
+
+/// The same for images `(B, H, W, C)`.
+///
+/// A view of a graph costs a copy and a sum of the whole tensor in candle's backward pass, so a
+/// network that trains by one can keep this order throughout, with
+/// [`FeedbackLayer::forward_channels_last`](crate::FeedbackLayer::forward_channels_last).
+pub mod channels_last {
+    pub use super::pool::channels_last::{avg_pool2d, max_pool2d_same};
+}

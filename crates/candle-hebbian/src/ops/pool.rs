@@ -1,6 +1,7 @@
 //! Pooling with padding and any stride, and exact gradients.
 
 use super::attach::attach;
+use super::layout::{to_channels_first, to_channels_last};
 use crate::cpu::{self, Real, slice, vectorised, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -66,7 +67,7 @@ impl Pool {
     /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`.
     pub fn output_size(&self, size: usize) -> Result<usize> {
         let (Self::Max { kernel, stride, padding } | Self::Avg { kernel, stride, padding }) = *self;
-        Window { kernel, stride, padding, over: None, reduce: Reduce::Average }.output_size(size)
+        average(kernel, stride, padding).output_size(size)
     }
 }
 
@@ -98,8 +99,7 @@ pub fn max_pool2d_same(
     edge: Edge,
     ties: Ties,
 ) -> Result<Tensor> {
-    let over = Some(edge);
-    Window { kernel, stride, padding: 0, over, reduce: Reduce::Maximum(ties) }.apply(x)
+    same(kernel, stride, edge, ties).apply(x)
 }
 
 /// The mean of each window of `x (B, C, H, W)`; padding counts as 0 and always divides by
@@ -108,7 +108,41 @@ pub fn max_pool2d_same(
 /// # Errors
 /// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window.
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    Window { kernel, stride, padding, over: None, reduce: Reduce::Average }.apply(x)
+    average(kernel, stride, padding).apply(x)
+}
+
+pub(super) mod channels_last {
+    use super::*;
+
+    /// [`max_pool2d_same`](super::max_pool2d_same) of `x (B, H, W, C)`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn max_pool2d_same(
+        x: &Tensor,
+        kernel: usize,
+        stride: usize,
+        edge: Edge,
+        ties: Ties,
+    ) -> Result<Tensor> {
+        same(kernel, stride, edge, ties).apply_channels_last(x)
+    }
+
+    /// [`avg_pool2d`](super::avg_pool2d) of `x (B, H, W, C)`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+        average(kernel, stride, padding).apply_channels_last(x)
+    }
+}
+
+fn same(kernel: usize, stride: usize, edge: Edge, ties: Ties) -> Window {
+    Window { kernel, stride, padding: 0, over: Some(edge), reduce: Reduce::Maximum(ties) }
+}
+
+fn average(kernel: usize, stride: usize, padding: usize) -> Window {
+    Window { kernel, stride, padding, over: None, reduce: Reduce::Average }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -159,12 +193,22 @@ impl Window {
             });
         }
         // The kernel wants channels last; planes of one channel are that too.
-        let channels_last = x.permute((0, 2, 3, 1))?;
-        if channels_last.is_contiguous() {
-            return channels_last.apply_op1(self)?.permute((0, 3, 1, 2));
+        let last = to_channels_last(x)?;
+        if last.is_contiguous() {
+            return to_channels_first(&last.apply_op1(self)?);
         }
         let planes = x.reshape((batch * channels, height, width, 1))?;
         planes.apply_op1(self)?.reshape((batch, channels, oh, ow))
+    }
+
+    /// The same for `x (B, H, W, C)`.
+    fn apply_channels_last(self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            let (_, height, width, _) = x.dims4()?;
+            (self.output_size(height)?, self.output_size(width)?);
+            return x.contiguous()?.apply_op1(self);
+        }
+        to_channels_last(&self.apply(&to_channels_first(x)?)?)
     }
 
     /// The part of `0..size` that window `o` covers.

@@ -1,7 +1,7 @@
 //! The saturated ramp.
 
 use super::attach::attach;
-use super::layout::channels_last;
+use super::layout::elementwise;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -25,7 +25,7 @@ pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
         candle::bail!("ramp: expected a slope above 0, found {slope}")
     }
     if h.device().is_cpu() {
-        return channels_last(h, |h| h.apply_op1(Ramp(slope)));
+        return elementwise(h, |h| h.apply_op1(Ramp(slope)));
     }
     let input = h.detach();
     attach("ramp", h, &Ramp(slope).composed(&input)?, move |grad| {

@@ -70,10 +70,21 @@ fn product<S: BackendStorage>(
     let (sites, rows, fan_in) = pre_layout.shape().dims3()?;
     let units = weight_layout.shape().elem_count() / (sites * fan_in).max(1);
     let matrices =
-        Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset())
-            .transpose(1, 2)?;
-    let u = pre.matmul(weight, (sites, rows, units, fan_in), pre_layout, &matrices)?;
-    Ok((u, (sites, rows, units).into()))
+        Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset());
+    let shape = Shape::from((sites, rows, units));
+    if units <= rows {
+        let matrices = matrices.transpose(1, 2)?;
+        let u = pre.matmul(weight, (sites, rows, units, fan_in), pre_layout, &matrices)?;
+        return Ok((u, shape));
+    }
+    // A product of rows along which both factors are contiguous turns one factor round, on the CPU
+    // the one whose size the result's last axis has: let it be the smaller one.
+    let dims = (sites, units, rows, fan_in);
+    let u = weight.matmul(pre, dims, &matrices, &pre_layout.transpose(1, 2)?)?;
+    let turned = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
+    let mut contiguous = u.try_clone(&turned)?;
+    u.copy_strided_src(&mut contiguous, 0, &turned)?;
+    Ok((contiguous, shape))
 }
 
 impl CustomOp3 for LinearResponse {

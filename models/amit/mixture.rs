@@ -1,0 +1,88 @@
+//! A synthetic task: classes that are mixtures of blurred points of a cube.
+
+use candle::{DType, Device, Result, Tensor, bail};
+use candle_hebbian::Rng;
+use serde::{Deserialize, Serialize};
+
+/// How the task is made. Not in the paper: with the default values deep networks with fixed random
+/// feedback fall behind on it, so that the protocols can be put in order without a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MixtureConfig {
+    /// Number of classes; 10.
+    pub classes: usize,
+    /// Centres of each class, drawn from the uniform distribution on the cube `[0, 1]^features`; 3.
+    pub centres: usize,
+    /// Numbers per example; 32.
+    pub features: usize,
+    /// Standard deviation of the normal noise on top of a centre, before clipping; 0.28.
+    pub noise: f64,
+    /// Training examples; 5,000.
+    pub train: usize,
+    /// Test examples; 2,000.
+    pub test: usize,
+}
+
+impl Default for MixtureConfig {
+    fn default() -> Self {
+        Self { classes: 10, centres: 3, features: 32, noise: 0.28, train: 5000, test: 2000 }
+    }
+}
+
+/// The task as drawn.
+#[derive(Debug, Clone)]
+pub struct Mixture {
+    /// `(classes, centres, features)`, f32.
+    pub centres: Tensor,
+    /// What is learned from.
+    pub train: Samples,
+    /// What is tested on.
+    pub test: Samples,
+}
+
+/// Examples with their classes.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    /// `(N, features)`, f32, in `[0, 1]`.
+    pub inputs: Tensor,
+    /// The class of each example.
+    pub labels: Vec<u32>,
+}
+
+impl Mixture {
+    /// Draws centres, training and test examples, each on a stream of its own. An example is one of
+    /// all centres, each as likely, plus noise, clipped to `[0, 1]`.
+    ///
+    /// # Errors
+    /// A task without classes or centres.
+    pub fn draw(config: &MixtureConfig, rng: &Rng) -> Result<Self> {
+        let MixtureConfig { classes, centres: per_class, features, .. } = *config;
+        if classes == 0 || per_class == 0 {
+            bail!("a mixture of {classes} classes with {per_class} centres: give at least one each")
+        }
+        let shape = (classes, per_class, features);
+        let centres =
+            rng.stream("mixture centres").uniform(0.0, 1.0, shape, DType::F32, &Device::Cpu)?;
+        let samples = |count, purpose| samples(config, &centres, count, rng.stream(purpose));
+        let train = samples(config.train, "mixture train")?;
+        let test = samples(config.test, "mixture test")?;
+        Ok(Self { centres, train, test })
+    }
+}
+
+fn samples(
+    config: &MixtureConfig,
+    centres: &Tensor,
+    count: usize,
+    mut rng: Rng,
+) -> Result<Samples> {
+    let per_class = config.centres;
+    let drawn: Vec<u32> =
+        (0..count).map(|_| rng.below(config.classes * per_class) as u32).collect();
+    let labels = drawn.iter().map(|centre| centre / per_class as u32).collect();
+    let drawn = Tensor::from_vec(drawn, count, &Device::Cpu)?;
+    let shape = (count, config.features);
+    let noise = rng.normal(0.0, config.noise, shape, DType::F32, &Device::Cpu)?;
+    let inputs = (centres.flatten_to(1)?.index_select(&drawn, 0)? + noise)?.clamp(0f32, 1f32)?;
+    Ok(Samples { inputs, labels })
+}
