@@ -25,11 +25,11 @@ use candle::{DType, Device, Module, Result, Shape, Tensor, Var};
 /// ```
 /// use candle::{Device, Module, Tensor, Var};
 /// use candle_hebbian::{FeedbackLayer, Geometry, Protocol};
-/// let tensor = |rows: &[[f64; 2]]| Tensor::new(rows, &Device::Cpu);
-/// let (w, r) = (tensor(&[[0.5, 0.2], [-1.0, 0.1]])?, tensor(&[[-0.3, 0.4], [0.2, 0.6]])?);
+/// let w = Tensor::new(&[[0.5f64, 0.2], [-1.0, 0.1]], &Device::Cpu)?;
+/// let r = Tensor::new(&[[-0.3f64, 0.4], [0.2, 0.6]], &Device::Cpu)?;
 /// let layer = FeedbackLayer::with_feedback(w, r, Geometry::Dense, Protocol::Urfb)?;
-/// let x = Var::from_tensor(&tensor(&[[0.4, 1.0]])?)?;
-/// let delta = tensor(&[[-1.0, 0.5]])?; // the loss Σ δ·h has δ as its error at h
+/// let x = Var::new(&[[0.4f64, 1.0]], &Device::Cpu)?;
+/// let delta = Tensor::new(&[[-1f64, 0.5]], &Device::Cpu)?; // the loss Σ δ·h has δ as its error at h
 /// let grads = (layer.forward(&x)? * delta)?.sum_all()?.backward()?;
 /// let grad = |var: &Var| grads.get(var).unwrap().to_vec2::<f64>();
 /// assert_eq!(grad(&x)?, [[0.3 + 0.1, -0.4 + 0.3]]); // Rᵀδ
@@ -296,12 +296,12 @@ impl Module for FeedbackLayer {
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
-/// let tensor = |rows: &[[f64; 2]]| Tensor::new(rows, &Device::Cpu);
-/// let hidden = Var::from_tensor(&tensor(&[[1.0, 2.0]])?)?;
+/// let hidden = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
 /// let output = (hidden.detach() * 3.0)?; // a network that the error does not pass
-/// let b = tensor(&[[1.0, -1.0], [0.5, 2.0]])?;
+/// let b = Tensor::new(&[[1f64, -1.0], [0.5, 2.0]], &Device::Cpu)?;
 /// let output = candle_hebbian::direct_feedback(&output, &hidden, &b)?;
-/// let grads = (output * tensor(&[[10.0, 100.0]])?)?.sum_all()?.backward()?;
+/// let error = Tensor::new(&[[10f64, 100.0]], &Device::Cpu)?;
+/// let grads = (output * error)?.sum_all()?.backward()?;
 /// assert_eq!(grads.get(&hidden).unwrap().to_vec2::<f64>()?, [[60.0, 190.0]]); // e·B
 /// # Ok::<(), candle::Error>(())
 /// ```
