@@ -2,8 +2,9 @@
 
 use super::attach::attach;
 use super::layout::{to_channels_first, to_channels_last};
-use crate::cpu::{self, Real, slice, vectorised, with_real};
+use crate::cpu::{self, ARCH, Real, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -234,47 +235,11 @@ impl Window {
     fn forward<T: Real>(&self, x: &[T], dims: (usize, usize, usize, usize)) -> Result<Vec<T>> {
         let (batch, height, width, channels) = dims;
         let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
-        let share = T::one() / T::of((self.kernel * self.kernel) as f64);
         let mut out = vec![T::zero(); batch * oh * ow * channels];
         out.par_chunks_mut((ow * channels).max(1)).enumerate().for_each(|(line, out)| {
-            let image = &x[line / oh * height * width * channels..][..height * width * channels];
-            let rows = self.span(line % oh, height);
-            vectorised(|| {
-                for (o, out) in out.chunks_exact_mut(channels).enumerate() {
-                    let columns = self.span(o, width);
-                    match self.reduce {
-                        Reduce::Maximum(_)
-                            if self.sees_zeros(line % oh, height) || self.sees_zeros(o, width) =>
-                        {
-                            out.fill(T::zero());
-                        }
-                        Reduce::Maximum(_) => out.fill(T::neg_infinity()),
-                        Reduce::Average => out.fill(T::zero()),
-                    }
-                    for h in rows.clone() {
-                        for w in columns.clone() {
-                            let x = &image[(h * width + w) * channels..][..channels];
-                            match self.reduce {
-                                Reduce::Maximum(_) => {
-                                    for (out, &x) in out.iter_mut().zip(x) {
-                                        *out = if x > *out { x } else { *out };
-                                    }
-                                }
-                                Reduce::Average => {
-                                    for (out, &x) in out.iter_mut().zip(x) {
-                                        *out += x;
-                                    }
-                                }
-                            }
-                        }
-                    }
-                    if self.reduce == Reduce::Average {
-                        for out in out.iter_mut() {
-                            *out *= share;
-                        }
-                    }
-                }
-            });
+            let x = &x[line / oh * height * width * channels..][..height * width * channels];
+            let size = (height, width, channels);
+            ARCH.dispatch(Line { window: *self, x, size, line: line % oh, out });
         });
         Ok(out)
     }
@@ -288,36 +253,24 @@ impl Window {
     ) -> Result<Vec<T>> {
         let (_, height, width, channels) = dims;
         let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
-        let share = T::one() / T::of((self.kernel * self.kernel) as f64);
-        let image = (height * width * channels).max(1);
+        let (image, pooled) = ((height * width * channels).max(1), oh * ow * channels);
         let mut grad_x = vec![T::zero(); x.len()];
         grad_x.par_chunks_mut(image).enumerate().for_each(|(b, grad_x)| {
-            let x = &x[b * image..][..image];
-            let mut open = vec![true; channels];
-            for o in 0..oh * ow {
-                let at = (b * oh * ow + o) * channels;
-                let (grad, out) = (&grad[at..][..channels], &out[at..][..channels]);
-                open.fill(true);
-                for h in self.span(o / ow, height) {
-                    for w in self.span(o % ow, width) {
-                        let at = (h * width + w) * channels;
-                        let (x, grad_x) = (&x[at..][..channels], &mut grad_x[at..][..channels]);
-                        for c in 0..channels {
-                            match self.reduce {
-                                Reduce::Average => grad_x[c] += grad[c] * share,
-                                Reduce::Maximum(ties) => {
-                                    if x[c] == out[c] && open[c] {
-                                        grad_x[c] += grad[c];
-                                        open[c] = ties == Ties::All;
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+            ARCH.dispatch(Image {
+                window: *self,
+                x: &x[b * image..][..image],
+                out: &out[b * pooled..][..pooled],
+                grad: &grad[b * pooled..][..pooled],
+                size: (height, width, channels),
+                width: ow,
+                grad_x,
+            });
         });
         Ok(grad_x)
+    }
+
+    fn share<T: Real>(&self) -> T {
+        T::one() / T::of((self.kernel * self.kernel) as f64)
     }
 
     /// Along one axis, where tap `i` of every window reads in the padded image.
@@ -404,6 +357,115 @@ impl Window {
             grad_x = grad_x.index_add(&row, &grad_rows, 2)?;
         }
         grad_x.narrow(2, self.padding, height)?.narrow(3, self.padding, width)
+    }
+}
+
+/// One line of the output, from the image `x`.
+struct Line<'a, T> {
+    window: Window,
+    x: &'a [T],
+    size: (usize, usize, usize),
+    line: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> NullaryFnOnce for Line<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { window, x, size: (height, width, channels), line, out } = self;
+        let rows = window.span(line, height);
+        for (o, out) in out.chunks_exact_mut(channels).enumerate() {
+            let columns = window.span(o, width);
+            match window.reduce {
+                Reduce::Maximum(_)
+                    if !window.sees_zeros(line, height) && !window.sees_zeros(o, width) =>
+                {
+                    out.fill(T::neg_infinity());
+                }
+                _ => out.fill(T::zero()),
+            }
+            for h in rows.clone() {
+                for w in columns.clone() {
+                    let x = &x[(h * width + w) * channels..][..channels];
+                    match window.reduce {
+                        Reduce::Maximum(_) => {
+                            for (out, &x) in out.iter_mut().zip(x) {
+                                *out = if x > *out { x } else { *out };
+                            }
+                        }
+                        Reduce::Average => {
+                            for (out, &x) in out.iter_mut().zip(x) {
+                                *out += x;
+                            }
+                        }
+                    }
+                }
+            }
+            if window.reduce == Reduce::Average {
+                let share = window.share();
+                for out in out.iter_mut() {
+                    *out *= share;
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of one image.
+struct Image<'a, T> {
+    window: Window,
+    x: &'a [T],
+    out: &'a [T],
+    grad: &'a [T],
+    size: (usize, usize, usize),
+    /// Of the output.
+    width: usize,
+    grad_x: &'a mut [T],
+}
+
+impl<T: Real> NullaryFnOnce for Image<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { window, x, out, grad, size: (height, width, channels), grad_x, .. } = self;
+        let share = window.share();
+        // What a window has not given away yet.
+        let mut left = vec![T::zero(); channels];
+        for (o, (out, grad)) in
+            out.chunks_exact(channels).zip(grad.chunks_exact(channels)).enumerate()
+        {
+            left.copy_from_slice(grad);
+            for h in window.span(o / self.width, height) {
+                for w in window.span(o % self.width, width) {
+                    let at = (h * width + w) * channels;
+                    let (x, grad_x) = (&x[at..][..channels], &mut grad_x[at..][..channels]);
+                    match window.reduce {
+                        Reduce::Average => {
+                            for (grad_x, &grad) in grad_x.iter_mut().zip(grad) {
+                                *grad_x += grad * share;
+                            }
+                        }
+                        Reduce::Maximum(Ties::All) => {
+                            let pixels = grad_x.iter_mut().zip(x).zip(out).zip(grad);
+                            for (((grad_x, &x), &out), &grad) in pixels {
+                                *grad_x += if x == out { grad } else { T::zero() };
+                            }
+                        }
+                        Reduce::Maximum(Ties::First) => {
+                            let pixels = grad_x.iter_mut().zip(x).zip(out).zip(&mut left);
+                            for (((grad_x, &x), &out), left) in pixels {
+                                let chosen = x == out;
+                                *grad_x += if chosen { *left } else { T::zero() };
+                                *left = if chosen { T::zero() } else { *left };
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
