@@ -40,6 +40,15 @@ pub enum Error {
         source: image::ImageError,
     },
 
+    /// A chart's data cannot be drawn.
+    #[error("the chart {title:?} cannot be drawn: {reason}")]
+    Chart {
+        /// The chart.
+        title: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A file is not a complete safetensors file.
     #[error(
         "{path} is not a complete safetensors file: {reason}; it may be cut short or of another \

@@ -6,6 +6,8 @@
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
 //! | [`filter_grid`], [`Picture`] | weights as a PNG |
+//! | [`LineChart`], [`draw_panels`], [`BarChart`] | curves and comparisons as a PNG |
+//! | [`Table`] | figures as a CSV file, and in the terminal |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`Ridge`], [`NearestClassMean`] | read-outs, all behind [`Readout`] |
 //! | [`check_finite`] | stop at the first NaN |
@@ -15,6 +17,7 @@
 #![deny(missing_docs)]
 
 mod atomic;
+mod chart;
 mod checkpoint;
 mod error;
 mod features;
@@ -24,8 +27,10 @@ mod progress;
 mod readout;
 mod results;
 mod run;
+mod table;
 mod tensorboard;
 
+pub use chart::{BarChart, BarSeries, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use error::{Error, Result};
 pub use features::collect_features;
@@ -38,4 +43,5 @@ pub use readout::{
 };
 pub use results::{Results, peak_memory_bytes};
 pub use run::RunFolder;
+pub use table::{Cell, Table};
 pub use tensorboard::EventFile;

@@ -1,4 +1,4 @@
-//! Weights as pictures.
+//! Pictures, and weights as such.
 
 use std::path::Path;
 
@@ -60,6 +60,31 @@ impl Picture {
             }
         }
         Self { width, height, pixels }
+    }
+
+    /// The picture with every square of `factor` × `factor` pixels as one of their mean colour; what
+    /// is left over at the right and the bottom is dropped.
+    pub(crate) fn reduced(&self, factor: usize) -> Self {
+        let (width, height) = (self.width / factor, self.height / factor);
+        let area = (factor * factor) as u32;
+        let mut pixels = Vec::with_capacity(width * height);
+        for y in 0..height {
+            for x in 0..width {
+                let mut sum = [area / 2; 3];
+                for row in self.pixels.chunks_exact(self.width).skip(y * factor).take(factor) {
+                    for pixel in &row[x * factor..][..factor] {
+                        sum.iter_mut().zip(pixel).for_each(|(sum, &part)| *sum += u32::from(part));
+                    }
+                }
+                pixels.push(sum.map(|sum| (sum / area) as u8));
+            }
+        }
+        Self { width, height, pixels }
+    }
+
+    /// The colours in reading order, three bytes each.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.pixels.as_flattened_mut()
     }
 
     /// The picture as a PNG file's bytes.
