@@ -181,9 +181,20 @@ fn loading(quiet: bool) -> hebbian_data::OnProgress {
     })
 }
 
+/// Keeps freed memory instead of giving it back to the system after a second: a step of a large
+/// network frees and takes again more than the allocator would keep, and every page that comes back
+/// from the system is cleared first.
+fn keep_freed_memory() {
+    /// `mi_option_purge_delay`, which the crate has no name for; −1 is never.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: called once, before there are other threads.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) }
+}
+
 /// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
 /// is 0 or 1, for wrong flags too.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
+    keep_freed_memory();
     let args = match A::try_parse() {
         Ok(args) => args,
         Err(answer) => {

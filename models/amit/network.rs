@@ -54,6 +54,10 @@ pub struct WeightLayer {
     classes: bool,
     /// Height and width of the input, for a convolution.
     size: Option<(usize, usize)>,
+    /// Whether a maximum is pooled next, and nothing else sees the activity. The ramp then comes
+    /// after the pool, where there is less of it: it is monotonic, and saturated units, which tie
+    /// only after the ramp, get no error either way.
+    pooled: bool,
 }
 
 impl WeightLayer {
@@ -112,6 +116,14 @@ impl Network {
                     problem: problem.to_string(),
                 })?;
             network.stages.push(stage);
+        }
+        for at in 1..network.stages.len() {
+            let (below, above) = network.stages.split_at_mut(at);
+            if let (Some(Stage::Weights(layer)), Some(Stage::MaxPool { .. })) =
+                (below.last_mut(), above.first())
+            {
+                layer.pooled = !layer.residual && layer.direct.is_none();
+            }
         }
         if preset.training.tied.is_none() {
             network.untie(false)?;
@@ -206,15 +218,15 @@ impl Network {
         let name = if kind == "classes" { kind.to_string() } else { format!("{kind}{number}") };
         let protocol = protocol.unwrap_or(self.preset.training.protocol);
         let (layer, direct) = self.draw(index, shape, geometry, protocol, (features, classes))?;
-        let (residual, untied, frozen, classes, size) =
-            (false, false, false, kind == "classes", None);
+        let (residual, untied, frozen, pooled) = (false, false, false, false);
+        let (classes, size) = (kind == "classes", None);
         let layer = match self.preset.training.connection_probability {
             Some(p) if !classes => {
                 layer.thinned(p, &mut self.rng.stream(&format!("layers.{index}.mask")))?
             }
             _ => layer,
         };
-        Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size })
+        Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size, pooled })
     }
 
     /// Random weights of layer `index`, with its direct feedback if it has that.
@@ -367,11 +379,13 @@ impl Network {
             x = x.permute((0, 2, 3, 1))?;
         }
         let mut direct = Vec::new();
-        let mut index = 0;
+        let (mut index, mut ramp_is_due) = (0, false);
+        let slope = self.preset.training.ramp_slope;
         for stage in &self.stages {
             x = match stage {
                 Stage::MaxPool { kernel, stride, edge } => {
-                    max_pool2d_same(&x, *kernel, *stride, *edge, Ties::All)?
+                    let pooled = max_pool2d_same(&x, *kernel, *stride, *edge, Ties::All)?;
+                    if std::mem::take(&mut ramp_is_due) { ramp(&pooled, slope)? } else { pooled }
                 }
                 Stage::AvgPool { kernel, stride, padding } => {
                     avg_pool2d(&x, *kernel, *stride, *padding)?
@@ -396,10 +410,11 @@ impl Network {
                         field = at_field(index, field)?;
                     }
                     index += 1;
-                    if layer.classes {
+                    if layer.classes || layer.pooled {
+                        ramp_is_due = layer.pooled;
                         field
                     } else {
-                        let mut active = ramp(&field, self.preset.training.ramp_slope)?;
+                        let mut active = ramp(&field, slope)?;
                         if let (Some(feedback), false) = (&layer.direct, pass.backprop) {
                             direct.push((active.clone(), feedback));
                             active = active.detach();
