@@ -191,10 +191,22 @@ fn keep_freed_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) }
 }
 
+/// Tells candle its number of threads once: without this variable it asks the system for it at every
+/// matrix product, which takes longer than a small product does.
+fn settle_number_of_threads() {
+    const THREADS: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        let threads = candle::utils::get_num_threads().to_string();
+        // SAFETY: called once, before there are other threads.
+        unsafe { std::env::set_var(THREADS, threads) }
+    }
+}
+
 /// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
 /// is 0 or 1, for wrong flags too.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
     keep_freed_memory();
+    settle_number_of_threads();
     let args = match A::try_parse() {
         Ok(args) => args,
         Err(answer) => {
