@@ -66,6 +66,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
     } else {
         if let Some(path) = &options.load {
             restore(&mut trainer, path, device)?;
+            trainer.restart();
         }
         RunFolder::create(out)?
     };

@@ -115,20 +115,26 @@ impl Trainer {
         Ok(())
     }
 
+    /// Counts epochs from the start again, of the untied part of training if layers are untied.
+    pub fn restart(&mut self) {
+        let tied = self.network.preset().training.tied;
+        self.epoch = tied.filter(|_| self.network.is_untied()).map_or(0, |tied| tied.epochs);
+    }
+
     /// One epoch over `train` in random order; `seen` is told how many images each step had.
     ///
     /// # Errors
     /// A loss or weights that are not finite.
     pub fn train_epoch(&mut self, train: &ImageSet, mut seen: impl FnMut(usize)) -> Result<Epoch> {
         let training = self.network.preset().training.clone();
-        let (learning_rate, batch_size) = match training.tied {
-            Some(tied) if self.epoch < tied.epochs => (tied.learning_rate, tied.batch_size),
-            Some(tied) if self.epoch == tied.epochs => {
-                self.network.untie(tied.redraw)?;
-                (training.learning_rate, training.batch_size)
-            }
-            _ => (training.learning_rate, training.batch_size),
-        };
+        let tied = training.tied.filter(|tied| self.epoch < tied.epochs);
+        if tied.is_none() && !self.network.is_untied() {
+            self.network.untie(training.tied.is_some_and(|tied| tied.redraw))?;
+        }
+        let (learning_rate, batch_size) = tied
+            .map_or((training.learning_rate, training.batch_size), |tied| {
+                (tied.learning_rate, tied.batch_size)
+            });
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, mut masks) = (stream("batches"), stream("dropout"));
         let (sgd, vars) = (Sgd { learning_rate }, self.network.vars());

@@ -64,13 +64,7 @@ impl RunFolder {
         // First, because it also finds out whether the folder can be written to.
         let metrics = open(&folder.join(METRICS), OpenOptions::new().write(true).truncate(true))?;
         for file in own {
-            let file = folder.join(file);
-            match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &file)(error));
-                }
-                _ => {}
-            }
+            remove(&folder.join(file))?;
         }
         atomic::remove_unfinished(folder)?;
         EventFile::remove_all(folder)?;
@@ -79,7 +73,7 @@ impl RunFolder {
 
     /// Opens the folder of an interrupted run to go on with it after `step`: metrics and events are
     /// appended. Lines of later steps, which the interrupted run logged but whose weights it did not
-    /// save, are removed.
+    /// save, are removed, and so are results: the run is not complete.
     ///
     /// # Errors
     /// When it cannot be read or written to.
@@ -92,6 +86,7 @@ impl RunFolder {
             .map(|(_, text)| text + "\n")
             .collect();
         atomic::write_bytes(&metrics, kept.as_bytes())?;
+        remove(&folder.join(RESULTS))?;
         let metrics = open(&metrics, OpenOptions::new().append(true))?;
         Self::with_metrics(folder, metrics)
     }
@@ -160,6 +155,16 @@ impl RunFolder {
     /// Writes `results.json`: the run is complete.
     pub fn finish(&self, results: &Results) -> Result<()> {
         atomic::write_json(&self.folder.join(RESULTS), results)
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", file)(error))
+        }
+        _ => Ok(()),
     }
 }
 
