@@ -217,7 +217,18 @@ impl Network {
         let number = 1 + self.weight_layers().filter(|layer| layer.name.starts_with(kind)).count();
         let name = if kind == "classes" { kind.to_string() } else { format!("{kind}{number}") };
         let protocol = protocol.unwrap_or(self.preset.training.protocol);
-        let (layer, direct) = self.draw(index, shape, geometry, protocol, (features, classes))?;
+        let own = match protocol {
+            Protocol::DirectFeedback => Protocol::Backprop,
+            other => other,
+        };
+        let layer = self.draw((index, "weight"), shape, geometry, own)?;
+        let direct = match protocol {
+            Protocol::DirectFeedback => {
+                let rng = &mut self.rng.stream(&format!("layers.{index}.direct"));
+                Some(glorot_uniform(&[classes, features], rng, self.dtype, &self.device)?)
+            }
+            _ => None,
+        };
         let (residual, untied, frozen, pooled) = (false, false, false, false);
         let (classes, size) = (kind == "classes", None);
         let layer = match self.preset.training.connection_probability {
@@ -229,47 +240,37 @@ impl Network {
         Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size, pooled })
     }
 
-    /// Random weights of layer `index`, with its direct feedback if it has that.
+    /// A layer with random weights, from the stream of layer `index` for this `purpose`.
     fn draw(
         &self,
-        index: usize,
+        (index, purpose): (usize, &str),
         shape: &[usize],
         geometry: Geometry,
         protocol: Protocol,
-        (features, classes): (usize, usize),
-    ) -> candle::Result<(FeedbackLayer, Option<Tensor>)> {
-        let (dtype, device) = (self.dtype, &self.device);
-        let rng = &mut self.rng.stream(&format!("layers.{index}.weight"));
-        if protocol == Protocol::DirectFeedback {
-            let layer = Protocol::Backprop;
-            let layer = FeedbackLayer::new(shape, geometry, layer, rng, dtype, device)?;
-            let direct = glorot_uniform(&[classes, features], rng, dtype, device)?;
-            return Ok((layer, Some(direct)));
-        }
-        Ok((FeedbackLayer::new(shape, geometry, protocol, rng, dtype, device)?, None))
+    ) -> candle::Result<FeedbackLayer> {
+        let rng = &mut self.rng.stream(&format!("layers.{index}.{purpose}"));
+        FeedbackLayer::new(shape, geometry, protocol, rng, self.dtype, &self.device)
     }
 
     /// Gives the layers marked so weights of their own at each position; with `redraw`, all but
-    /// frozen layers first get fresh random weights.
+    /// frozen layers first get fresh random weights (direct feedback, which is fixed, stays).
     pub(super) fn untie(&mut self, redraw: bool) -> candle::Result<()> {
         if redraw {
-            let mut fresh = Self::blank(self);
-            fresh.rng = self.rng.stream("redraw");
-            for (index, layer) in self.weight_layers_mut().enumerate() {
+            for (index, layer) in self.weight_layers().enumerate() {
                 if layer.frozen {
                     continue;
                 }
-                let (protocol, shape) = (layer.layer.protocol(), layer.layer.weight().dims());
-                // Direct feedback stays: it is fixed.
-                let drawn = fresh.draw(index, shape, layer.layer.geometry(), protocol, (0, 0))?.0;
+                let old = &layer.layer;
+                let (shape, geometry) = (old.weight().dims(), old.geometry());
+                let new = self.draw((index, "redraw"), shape, geometry, old.protocol())?;
                 let kept = |value: &Var, mask: Option<&Tensor>| match mask {
                     Some(mask) => value.as_tensor() * mask,
                     None => Ok(value.as_tensor().clone()),
                 };
-                let (weight_mask, feedback_mask) = layer.layer.masks();
-                layer.layer.weight().set(&kept(drawn.weight(), weight_mask)?)?;
-                if let (Some(r), Some(drawn)) = (layer.layer.feedback(), drawn.feedback()) {
-                    r.set(&kept(drawn, feedback_mask)?)?;
+                let (weight_mask, feedback_mask) = old.masks();
+                old.weight().set(&kept(new.weight(), weight_mask)?)?;
+                if let (Some(r), Some(new)) = (old.feedback(), new.feedback()) {
+                    r.set(&kept(new, feedback_mask)?)?;
                 }
             }
         }
@@ -281,16 +282,6 @@ impl Network {
             }
         }
         Ok(())
-    }
-
-    fn blank(&self) -> Self {
-        Self {
-            stages: Vec::new(),
-            preset: self.preset.clone(),
-            rng: self.rng.clone(),
-            dtype: self.dtype,
-            device: self.device.clone(),
-        }
     }
 
     /// The preset.
