@@ -172,11 +172,11 @@ impl Network {
                          own error; choose another protocol for it, or none"
                     )
                 }
-                let network = self.preset.training.protocol;
-                let own = match network {
+                // Nothing below a network with direct feedback hears from the class layer.
+                let own = protocol.unwrap_or(match self.preset.training.protocol {
                     Protocol::DirectFeedback => Protocol::Backprop,
-                    other => protocol.unwrap_or(other),
-                };
+                    other => other,
+                });
                 let shape = [classes, input.iter().product()];
                 let features = (classes, classes);
                 let mut layer =
