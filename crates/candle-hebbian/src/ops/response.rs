@@ -67,24 +67,38 @@ fn product<S: BackendStorage>(
     weight: &S,
     weight_layout: &Layout,
 ) -> Result<(S, Shape)> {
-    let (sites, rows, fan_in) = pre_layout.shape().dims3()?;
-    let units = weight_layout.shape().elem_count() / (sites * fan_in).max(1);
+    let (sites, rows, fan_in, units) = sizes(pre_layout, weight_layout)?;
+    let matrices =
+        Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset())
+            .transpose(1, 2)?;
+    let u = pre.matmul(weight, (sites, rows, units, fan_in), pre_layout, &matrices)?;
+    Ok((u, (sites, rows, units).into()))
+}
+
+/// [`product`] as the transpose of `w·xᵀ`. Both factors are contiguous along the sum, so the CPU's
+/// product has to turn one of them round: the one that the result's last axis comes from. Here that
+/// is the rows.
+fn turned_product(
+    pre: &CpuStorage,
+    pre_layout: &Layout,
+    weight: &CpuStorage,
+    weight_layout: &Layout,
+) -> Result<(CpuStorage, Shape)> {
+    let (sites, rows, fan_in, units) = sizes(pre_layout, weight_layout)?;
     let matrices =
         Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset());
-    let shape = Shape::from((sites, rows, units));
-    if units <= rows {
-        let matrices = matrices.transpose(1, 2)?;
-        let u = pre.matmul(weight, (sites, rows, units, fan_in), pre_layout, &matrices)?;
-        return Ok((u, shape));
-    }
-    // A product of rows along which both factors are contiguous turns one factor round, on the CPU
-    // the one whose size the result's last axis has: let it be the smaller one.
     let dims = (sites, units, rows, fan_in);
-    let u = weight.matmul(pre, dims, &matrices, &pre_layout.transpose(1, 2)?)?;
-    let turned = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
-    let mut contiguous = u.try_clone(&turned)?;
-    u.copy_strided_src(&mut contiguous, 0, &turned)?;
-    Ok((contiguous, shape))
+    let turned = weight.matmul(pre, dims, &matrices, &pre_layout.transpose(1, 2)?)?;
+    let layout = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
+    let mut u = turned.try_clone(&layout)?;
+    turned.copy_strided_src(&mut u, 0, &layout)?;
+    Ok((u, (sites, rows, units).into()))
+}
+
+/// Sites, rows, inputs and units.
+fn sizes(pre: &Layout, weight: &Layout) -> Result<(usize, usize, usize, usize)> {
+    let (sites, rows, fan_in) = pre.shape().dims3()?;
+    Ok((sites, rows, fan_in, weight.shape().elem_count() / (sites * fan_in).max(1)))
 }
 
 impl CustomOp3 for LinearResponse {
@@ -101,6 +115,8 @@ impl CustomOp3 for LinearResponse {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let (_, rows, _, units) = sizes(pre_layout, weight_layout)?;
+        let product = if units > rows { turned_product } else { product };
         product(pre, pre_layout, weight, weight_layout)
     }
 
