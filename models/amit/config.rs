@@ -188,14 +188,14 @@ impl Preset {
             return refuse(format!("{classes} layers of kind 'classes', expected one, the last"));
         }
         let rates = [Some(training.learning_rate), training.tied.map(|tied| tied.learning_rate)];
-        if let Some(rate) = rates.into_iter().flatten().find(|rate| !(*rate > 0.0)) {
+        if let Some(rate) = rates.into_iter().flatten().find(|rate| rate.is_nan() || *rate <= 0.0) {
             return refuse(format!("learning_rate {rate}, expected above 0"));
         }
         let batches = [Some(training.batch_size), training.tied.map(|tied| tied.batch_size)];
         if batches.contains(&Some(0)) {
             return refuse("batch_size 0, expected 1 or more".into());
         }
-        if !(training.ramp_slope > 0.0) {
+        if training.ramp_slope.is_nan() || training.ramp_slope <= 0.0 {
             return refuse(format!("ramp_slope {}, expected above 0", training.ramp_slope));
         }
         if let Some(p) = training.connection_probability.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
