@@ -105,7 +105,8 @@ pub struct Training {
     /// Slope `s` of the ramp `clip(s·h, −1, 1)`.
     pub ramp_slope: f64,
     /// Keep each connection with this probability, independently for weights and feedback weights;
-    /// the class layer keeps all. All when absent.
+    /// the class layer keeps all. Layers marked `untied` lose theirs when they are untied, each
+    /// position its own. All when absent.
     #[serde(default)]
     pub connection_probability: Option<f64>,
     /// Training before the layers marked `untied` are untied; they are from the start when absent.
@@ -177,6 +178,9 @@ impl Preset {
                 LayerConfig::Conv { units: 0, .. } | LayerConfig::Dense { units: 0, .. } => {
                     return refuse(format!("layer {i} has 0 units, expected 1 or more"));
                 }
+                LayerConfig::Conv { kernel: 0, .. } => {
+                    return refuse(format!("layer {i} has a kernel of 0, expected 1 or more"));
+                }
                 _ => {}
             }
         }
@@ -184,12 +188,15 @@ impl Preset {
             return refuse(format!("{classes} layers of kind 'classes', expected one, the last"));
         }
         let rates = [Some(training.learning_rate), training.tied.map(|tied| tied.learning_rate)];
-        if let Some(rate) = rates.into_iter().flatten().find(|rate| !(*rate > 0.0)) {
+        if let Some(rate) = rates.into_iter().flatten().find(|rate| rate.is_nan() || *rate <= 0.0) {
             return refuse(format!("learning_rate {rate}, expected above 0"));
         }
         let batches = [Some(training.batch_size), training.tied.map(|tied| tied.batch_size)];
         if batches.contains(&Some(0)) {
             return refuse("batch_size 0, expected 1 or more".into());
+        }
+        if training.ramp_slope.is_nan() || training.ramp_slope <= 0.0 {
+            return refuse(format!("ramp_slope {}, expected above 0", training.ramp_slope));
         }
         if let Some(p) = training.connection_probability.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
             return refuse(format!("connection_probability {p}, expected above 0 and at most 1"));

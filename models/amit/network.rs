@@ -152,9 +152,10 @@ impl Network {
                 let shape = [units, c, kernel, kernel];
                 *input = vec![units, h, w];
                 let features = units * h * w;
+                let features = (features, classes);
                 let mut layer =
-                    self.weights("conv", &shape, geometry, protocol, (features, classes))?;
-                (layer.residual, layer.untied, layer.frozen) = (residual, untied, frozen);
+                    self.weights("conv", &shape, geometry, protocol, features, untied)?;
+                (layer.residual, layer.frozen) = (residual, frozen);
                 layer.size = Some((h, w));
                 Ok(Stage::Weights(Box::new(layer)))
             }
@@ -162,7 +163,8 @@ impl Network {
                 let shape = [units, input.iter().product()];
                 *input = vec![units];
                 let features = (units, classes);
-                let layer = self.weights("dense", &shape, Geometry::Dense, protocol, features)?;
+                let layer =
+                    self.weights("dense", &shape, Geometry::Dense, protocol, features, false)?;
                 Ok(Stage::Weights(Box::new(layer)))
             }
             LayerConfig::Classes { protocol } => {
@@ -180,7 +182,7 @@ impl Network {
                 let shape = [classes, input.iter().product()];
                 let features = (classes, classes);
                 let mut layer =
-                    self.weights("classes", &shape, Geometry::Dense, Some(own), features)?;
+                    self.weights("classes", &shape, Geometry::Dense, Some(own), features, false)?;
                 layer.classes = true;
                 *input = vec![classes];
                 Ok(Stage::Weights(Box::new(layer)))
@@ -212,6 +214,7 @@ impl Network {
         geometry: Geometry,
         protocol: Option<Protocol>,
         (features, classes): (usize, usize),
+        untied: bool,
     ) -> candle::Result<WeightLayer> {
         let index = self.weight_layers().count();
         let number = 1 + self.weight_layers().filter(|layer| layer.name.starts_with(kind)).count();
@@ -229,12 +232,11 @@ impl Network {
             }
             _ => None,
         };
-        let (residual, untied, frozen, pooled) = (false, false, false, false);
+        let (residual, frozen, pooled) = (false, false, false);
         let (classes, size) = (kind == "classes", None);
         let layer = match self.preset.training.connection_probability {
-            Some(p) if !classes => {
-                layer.thinned(p, &mut self.rng.stream(&format!("layers.{index}.mask")))?
-            }
+            // An untied layer loses connections of single positions, so once it is untied.
+            Some(p) if !classes && !untied => layer.thinned(p, &mut mask_rng(&self.rng, index))?,
             _ => layer,
         };
         Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size, pooled })
@@ -274,11 +276,16 @@ impl Network {
                 }
             }
         }
-        for layer in self.weight_layers_mut() {
+        let (rng, probability) = (self.rng.clone(), self.preset.training.connection_probability);
+        for (index, layer) in self.weight_layers_mut().enumerate() {
             if let (true, Some(size), Geometry::Conv2d(_)) =
                 (layer.untied, layer.size, layer.layer.geometry())
             {
-                layer.layer = layer.layer.untied(size)?;
+                let untied = layer.layer.untied(size)?;
+                layer.layer = match probability {
+                    Some(p) => untied.thinned(p, &mut mask_rng(&rng, index))?,
+                    None => untied,
+                };
             }
         }
         Ok(())
@@ -462,4 +469,9 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// What the connections of layer `index` are drawn from.
+fn mask_rng(rng: &Rng, index: usize) -> Rng {
+    rng.stream(&format!("layers.{index}.mask"))
 }

@@ -149,17 +149,21 @@ impl FeedbackLayer {
         weight_mask: Option<Tensor>,
         feedback_mask: Option<Tensor>,
     ) -> Result<()> {
-        for (mask, var) in [(&weight_mask, Some(self.weight())), (&feedback_mask, self.feedback())]
-        {
-            let Some(mask) = mask else { continue };
-            match var {
-                Some(var) if var.shape() == mask.shape() => {
-                    var.set(&(var.as_detached_tensor() * mask)?)?;
-                }
-                Some(var) => {
+        let pairs = [(&weight_mask, Some(self.weight())), (&feedback_mask, self.feedback())];
+        for (mask, var) in pairs {
+            match (mask, var) {
+                (Some(mask), Some(var)) if var.shape() != mask.shape() => {
                     candle::bail!("a mask of {:?} for weights of {:?}", mask.dims(), var.dims())
                 }
-                None => candle::bail!("a mask for the feedback weights, but there are none"),
+                (Some(_), None) => {
+                    candle::bail!("a mask for the feedback weights, but there are none")
+                }
+                _ => {}
+            }
+        }
+        for (mask, var) in pairs {
+            if let (Some(mask), Some(var)) = (mask, var) {
+                var.set(&(var.as_detached_tensor() * mask)?)?;
             }
         }
         (self.weight_mask, self.feedback_mask) = (weight_mask, feedback_mask);
@@ -202,7 +206,11 @@ impl FeedbackLayer {
     pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
         match (&self.feedback, self.protocol) {
             (Some(r), Protocol::BatchwiseRandomSign) => {
-                r.set(&glorot_uniform(r.dims(), rng, r.dtype(), r.device())?)
+                let drawn = glorot_uniform(r.dims(), rng, r.dtype(), r.device())?;
+                match &self.feedback_mask {
+                    Some(mask) => r.set(&(drawn * mask)?),
+                    None => r.set(&drawn),
+                }
             }
             _ => Ok(()),
         }

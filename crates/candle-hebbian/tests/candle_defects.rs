@@ -215,6 +215,27 @@ mod slope_of_relu_at_zero {
     }
 }
 
+mod relu_of_nan {
+    use super::*;
+    use candle_hebbian::HingeHebb;
+
+    /// A loss that stays finite would hide that training went wrong.
+    #[test]
+    fn ours() -> Result<()> {
+        let fields = Tensor::new(&[[f64::NAN, 0.0]], &Device::Cpu)?;
+        let loss = HingeHebb::new(1.0)?.loss(&fields, &Tensor::new(&[0u32], &Device::Cpu)?)?;
+        assert!(loss.to_scalar::<f64>()?.is_nan());
+        Ok(())
+    }
+
+    #[test]
+    fn candle() -> Result<()> {
+        let got = Tensor::new(&[f64::NAN], &Device::Cpu)?.relu()?.to_vec1::<f64>()?;
+        assert_eq!(got, [0.0], "{}", mended("keeps NaN in relu", "HingeHebb's own product"));
+        Ok(())
+    }
+}
+
 /// A custom op that has no gradient for an argument which is itself computed.
 mod custom_op_without_a_gradient {
     use super::*;

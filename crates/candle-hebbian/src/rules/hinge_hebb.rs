@@ -53,11 +53,11 @@ impl HingeHebb {
     /// A label that is no class, fewer than two classes, another number of labels.
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let sign = self.signs(fields, labels)?;
-        let margins = ((fields.detach() * &sign)? + 1.0)?.relu()?;
-        let samples = fields.dim(0)? as f64;
-        let value = ((margins * self.weights(&sign)?)?.sum_all()? / samples)?;
-        // Not candle's gradient of `relu`, which is 1 at 0.
-        let descent = (self.post_at(fields, &sign)? / -samples)?;
+        let (post, samples) = (self.post_at(fields, &sign)?, fields.dim(0)? as f64);
+        // −Σ y·(h + sign) is the sum of the open margins; a product, so that NaN is not lost as it
+        // is in candle's `relu`, whose gradient at 0 would not do either.
+        let value = ((&post * (fields.detach() + sign)?)?.sum_all()? / -samples)?;
+        let descent = (post / -samples)?;
         attach("hinge_hebb", fields, &value, move |grad| descent.broadcast_mul(grad))
     }
 

@@ -1,0 +1,332 @@
+//! Hand-worked numbers in f64.
+
+use super::*;
+use candle::Module;
+use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
+use candle_hebbian::{Hebb, HingeHebb, Layer, Rule, Sgd};
+
+/// Numbers that are exact in decimal, up to rounding in f64.
+const EXACT: f64 = 1e-12;
+/// Half a unit in the sixth decimal.
+const SIX_DIGITS: f64 = 5.1e-7;
+/// Half a unit in the seventh decimal.
+const SEVEN_DIGITS: f64 = 5.1e-8;
+
+mod hinge {
+    use super::*;
+
+    fn check(mu: f64, fields: &[f64], label: u32, loss: f64, delta: &[f64]) -> Result<()> {
+        let fields = Var::from_tensor(&tensor(fields, &[1, fields.len()])?)?;
+        let labels = Tensor::new(&[label], CPU)?;
+        let hinge = HingeHebb::new(mu)?;
+        let value = hinge.loss(&fields, &labels)?;
+        near("loss", &value, &[loss], SIX_DIGITS)?;
+        near("δ", &gradient(&value.backward()?, &fields), delta, EXACT)?;
+        near("post", &hinge.post(&fields, &labels)?.neg()?, delta, EXACT)
+    }
+
+    #[test]
+    fn table() -> Result<()> {
+        let quarter = [0.0, 0.0, 0.25, 0.0, 0.25];
+        check(1.0, &[2.0, -3.0, 0.5, -1.0, 1.0], 0, 0.875, &quarter)?;
+        // Two fields exactly at their margin, one on either side of it.
+        check(1.0, &[1.0, -1.0, -0.999, -1.001, 0.0], 0, 0.25025, &quarter)?;
+        let third = 1.0 / 3.0;
+        check(1.0, &[0.2, -1.5, -0.4, 0.7], 2, 2.366667, &[third, 0.0, -1.0, third])?;
+        for (classes, mu) in [(10, 1.0), (100, 10.0)] {
+            for label in 0..classes {
+                let mut delta = vec![mu / (classes - 1) as f64; classes];
+                delta[label] = -1.0;
+                check(mu, &vec![0.0; classes], label as u32, 1.0 + mu, &delta)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At a margin itself the derivative is 0 on both sides of the table.
+    #[test]
+    fn equality() -> Result<()> {
+        check(2.0, &[1.0, -1.0, -1.0], 0, 0.0, &[0.0; 3])?;
+        let (below, above) = (1f64.next_down(), (-1f64).next_up());
+        check(2.0, &[below, -1.0, above], 0, 0.0, &[-1.0, 0.0, 1.0])
+    }
+
+    #[test]
+    fn softmax_row() -> Result<()> {
+        let fields = Var::from_tensor(&tensor(&[0.2, -1.5, -0.4, 0.7], &[1, 4])?)?;
+        let p = candle_nn::ops::softmax(&fields, 1)?;
+        near("p", &p, &[0.295839, 0.054045, 0.162360, 0.487756], SIX_DIGITS)?;
+        let loss = candle_nn::loss::cross_entropy(&fields, &Tensor::new(&[2u32], CPU)?)?;
+        near("loss", &loss, &[1.817940], SIX_DIGITS)?;
+        let delta = [0.295839, 0.054045, -0.837640, 0.487756];
+        near("δ", &gradient(&loss.backward()?, &fields), &delta, SIX_DIGITS)
+    }
+
+    /// With the activity `post` the class layer's Hebbian update is minus N times its gradient.
+    #[test]
+    fn class_layer_is_hebbian() -> Result<()> {
+        let mut rng = Rng::new(1);
+        let (samples, hinge) = (6, HingeHebb::new(1.5)?);
+        let x = normal(&mut rng, &[samples, 5], DType::F64)?;
+        let w = normal(&mut rng, &[4, 5], DType::F64)?;
+        for labels in [
+            Tensor::new(&[0u32, 1, 2, 3, 0, 2], CPU)?,
+            Tensor::new(&[0i64, 1, 2, 3, 0, 2], CPU)?,
+            Tensor::new(&[0u8, 1, 2, 3, 0, 2], CPU)?,
+        ] {
+            let layer = Layer::new(w.clone(), Geometry::Dense)?;
+            let fields = Var::from_tensor(&layer.forward(&x)?)?;
+            let post = hinge.post(&fields, &labels)?;
+            let at_fields = gradient(&hinge.loss(&fields, &labels)?.backward()?, &fields);
+            assert_close("post", &post, &(at_fields * -(samples as f64))?, EXACT)?;
+            let grads = hinge.loss(&layer.forward(&x)?, &labels)?.backward()?;
+            let update = Hebb.update(&layer.response(&x)?, &post.unsqueeze(0)?)?;
+            let want = (gradient(&grads, layer.weight()) * -(samples as f64))?;
+            assert_close("Σ y xᵀ", &update, &want, EXACT)?;
+        }
+        Ok(())
+    }
+}
+
+/// A network of 2–2–3 units over two steps.
+mod two_steps {
+    use super::*;
+
+    const W1: [f64; 4] = [0.6, -0.4, 2.0, -1.0];
+    const W2: [f64; 6] = [0.5, 0.2, -1.0, 0.1, 0.3, -2.0];
+    const R2: [f64; 6] = [-0.3, 0.4, 0.2, 0.6, 1.0, -0.5];
+
+    struct Net {
+        hidden: FeedbackLayer,
+        classes: FeedbackLayer,
+    }
+
+    /// What one pass forward and back shows.
+    struct Seen {
+        h1: Tensor,
+        x1: Tensor,
+        h2: Tensor,
+        loss: Tensor,
+        delta2: Tensor,
+        phi1: Tensor,
+        delta1: Tensor,
+        grads: GradStore,
+    }
+
+    impl Net {
+        fn new(protocol: Protocol) -> Result<Self> {
+            let (w1, w2, r2) =
+                (tensor(&W1, &[2, 2])?, tensor(&W2, &[3, 2])?, tensor(&R2, &[3, 2])?);
+            Ok(Self {
+                hidden: FeedbackLayer::backprop(w1, Geometry::Dense)?,
+                classes: layer(&w2, &r2, Geometry::Dense, protocol)?,
+            })
+        }
+
+        fn pass(&self) -> Result<Seen> {
+            let probe = |n: usize| Var::zeros((1, n), DType::F64, CPU);
+            let (at_h1, at_x1, at_h2) = (probe(2)?, probe(2)?, probe(3)?);
+            let h1 = self.hidden.forward(&tensor(&[1.0, -0.5], &[1, 2])?)?;
+            let x1 = ramp(&(&h1 + at_h1.as_tensor())?, 0.5)?;
+            let h2 = self.classes.forward(&(&x1 + at_x1.as_tensor())?)?;
+            let loss = HingeHebb::new(1.0)?
+                .loss(&(&h2 + at_h2.as_tensor())?, &Tensor::new(&[0u32], CPU)?)?;
+            let grads = loss.backward()?;
+            let [delta1, phi1, delta2] =
+                [&at_h1, &at_x1, &at_h2].map(|probe| gradient(&grads, probe));
+            Ok(Seen { h1, x1, h2, loss, delta2, phi1, delta1, grads })
+        }
+
+        fn learn(&self, seen: &Seen) -> Result<()> {
+            let vars = [self.hidden.vars(), self.classes.vars()].concat();
+            Sgd { learning_rate: 0.1 }.step(&vars, &seen.grads)
+        }
+
+        fn weights(&self, w1: &[f64], w2: &[f64], r2: Option<&[f64]>) -> Result<()> {
+            near("W1", self.hidden.weight(), w1, EXACT)?;
+            near("W2", self.classes.weight(), w2, EXACT)?;
+            match (self.classes.feedback(), r2) {
+                (Some(r), Some(want)) => near("R2", r, want, EXACT),
+                (None, None) => Ok(()),
+                (found, want) => panic!("found {found:?}, expected {want:?}"),
+            }
+        }
+    }
+
+    /// The rows of the table for one protocol.
+    struct Table {
+        protocol: Protocol,
+        phi1: [f64; 2],
+        delta1: [f64; 2],
+        g1: [f64; 4],
+        w1: [[f64; 2]; 2],
+        w2_after_two: [f64; 6],
+        r2: [Option<[f64; 6]>; 2],
+        losses: [f64; 2],
+        phi1_at_two: [f64; 2],
+    }
+
+    fn check(table: &Table) -> Result<()> {
+        let net = Net::new(table.protocol)?;
+        let seen = net.pass()?;
+        near("h1", &seen.h1, &[0.8, 2.5], EXACT)?;
+        near("x1", &seen.x1, &[0.4, 1.0], EXACT)?;
+        near("h2", &seen.h2, &[0.4, -0.3, -1.88], EXACT)?;
+        near("loss", &seen.loss, &[0.95], EXACT)?;
+        near("δ2", &seen.delta2, &[-1.0, 0.5, 0.0], EXACT)?;
+        let g2 = gradient(&seen.grads, net.classes.weight());
+        near("G2", &g2, &[-0.4, -1.0, 0.2, 0.5, 0.0, 0.0], EXACT)?;
+        near("φ1", &seen.phi1, &table.phi1, EXACT)?;
+        near("δ1", &seen.delta1, &table.delta1, EXACT)?;
+        near("G1", &gradient(&seen.grads, net.hidden.weight()), &table.g1, EXACT)?;
+        net.learn(&seen)?;
+        let saturated = [2.0, -1.0];
+        let after_one = [table.w1[0], saturated].concat();
+        let w2 = [0.54, 0.3, -1.02, 0.05, 0.3, -2.0];
+        net.weights(&after_one, &w2, table.r2[0].as_ref().map(|r| &r[..]))?;
+        let seen = net.pass()?;
+        near("loss at step 2", &seen.loss, &[table.losses[0]], EXACT)?;
+        near("φ1 at step 2", &seen.phi1, &table.phi1_at_two, EXACT)?;
+        net.learn(&seen)?;
+        let after_two = [table.w1[1], saturated].concat();
+        net.weights(&after_two, &table.w2_after_two, table.r2[1].as_ref().map(|r| &r[..]))?;
+        if table.protocol == Protocol::Urfb {
+            let r2 = net.classes.feedback().expect("feedback weights");
+            let apart = (net.classes.weight().as_tensor() - r2.as_tensor())?;
+            near("W2 − R2", &apart, &[0.8, -0.2, -1.2, -0.5, -0.7, -1.5], EXACT)?;
+        }
+        near("loss at step 3", &net.pass()?.loss, &[table.losses[1]], SEVEN_DIGITS)
+    }
+
+    #[test]
+    fn backprop() -> Result<()> {
+        check(&Table {
+            protocol: Protocol::Backprop,
+            phi1: [-1.0, -0.15],
+            delta1: [-0.5, 0.0],
+            g1: [-0.5, 0.25, 0.0, 0.0],
+            w1: [[0.65, -0.425], [0.7025, -0.45125]],
+            w2_after_two: [0.583125, 0.4, -1.0415625, 0.0, 0.3, -2.0],
+            r2: [None, None],
+            losses: [0.7721875, 0.5877185],
+            phi1_at_two: [-1.05, -0.275],
+        })
+    }
+
+    fn random(protocol: Protocol) -> Table {
+        Table {
+            protocol,
+            phi1: [0.4, -0.1],
+            delta1: [0.2, 0.0],
+            g1: [0.2, -0.1, 0.0, 0.0],
+            w1: [[0.58, -0.39], [0.56, -0.38]],
+            w2_after_two: [0.57875, 0.4, -1.039375, 0.0, 0.3, -2.0],
+            r2: [Some(R2), Some(R2)],
+            losses: [0.818125, 0.6880859],
+            phi1_at_two: [0.4, -0.1],
+        }
+    }
+
+    #[test]
+    fn frfb() -> Result<()> {
+        check(&random(Protocol::Frfb))
+    }
+
+    #[test]
+    fn urfb() -> Result<()> {
+        check(&Table {
+            w1: [[0.58, -0.39], [0.5625, -0.38125]],
+            r2: [
+                Some([-0.26, 0.5, 0.18, 0.55, 1.0, -0.5]),
+                Some([-0.22125, 0.6, 0.160625, 0.5, 1.0, -0.5]),
+            ],
+            losses: [0.818125, 0.6863696],
+            phi1_at_two: [0.35, -0.225],
+            ..random(Protocol::Urfb)
+        })
+    }
+}
+
+/// A kernel of 2×2 whose window reaches over the lower and the right edge.
+#[test]
+fn even_kernel() -> Result<()> {
+    let config = Conv2dConfig::same(2);
+    assert_eq!((config.padding, config.trailing_padding), (0, 1));
+    let x = tensor(&[1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0, 1.0], &[1, 1, 3, 3])?;
+    let w = tensor(&[0.5, -0.5, 0.25, 0.0], &[1, 1, 2, 2])?;
+    let r = tensor(&[-0.2, 0.1, 0.4, 0.3], &[1, 1, 2, 2])?;
+    let delta = tensor(&[1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 2.0], &[1, 1, 3, 3])?;
+    let through_w = [0.5, -0.5, 0.0, 0.25, -0.5, 0.5, 0.0, -0.25, 1.0];
+    let through_r = [-0.2, 0.1, 0.0, 0.4, 0.5, -0.1, 0.0, -0.4, -0.7];
+    let protocols = [(Protocol::Backprop, through_w), (Protocol::Urfb, through_r)];
+    for (protocol, phi) in protocols.into_iter().chain([(Protocol::Frfb, through_r)]) {
+        let tied = layer(&w, &r, Geometry::Conv2d(config), protocol)?;
+        let x = Var::from_tensor(&x)?;
+        for (name, layer) in [("tied", &tied), ("untied", &tied.untied((3, 3))?)] {
+            let want = [-0.5, 1.25, -0.25, 0.0, 1.0, -0.25, 1.0, -0.5, 0.5];
+            near("h", &layer.forward(&x)?, &want, EXACT)?;
+            let grads = send(layer, &x, &delta)?;
+            let kernel = gradient(&grads, layer.weight()).reshape(((), 2, 2))?.sum(0)?;
+            near(&format!("{protocol} {name} G"), &kernel, &[2.0, 3.0, 0.0, 0.0], EXACT)?;
+            near(&format!("{protocol} {name} φ"), &gradient(&grads, &x), &phi, EXACT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Three equal maxima in the first window; the last window is won by the zeros beyond the edge.
+#[test]
+fn overlapping_pool() -> Result<()> {
+    let values = [
+        [1.0, 1.0, -0.5, 0.2],
+        [-1.0, 0.3, 1.0, 0.2],
+        [0.1, -0.2, -0.3, -0.4],
+        [-0.6, -0.7, -0.8, -0.9],
+    ];
+    let x = Var::from_tensor(&tensor(&values.concat(), &[1, 1, 4, 4])?)?;
+    let pool = |edge, ties| max_pool2d_same(&x, 3, 2, edge, ties);
+    let zeros = pool(Edge::Zeros, Ties::All)?;
+    near("zeros", &zeros, &[1.0, 1.0, 0.1, 0.0], EXACT)?;
+    near("excluded", &pool(Edge::Excluded, Ties::All)?, &[1.0, 1.0, 0.1, -0.3], EXACT)?;
+    let down = tensor(&[1.0, 10.0, 100.0, 1000.0], &[1, 1, 2, 2])?;
+    let sent =
+        |out: Tensor| Ok::<_, candle::Error>(gradient(&(out * &down)?.sum_all()?.backward()?, &x));
+    let mut want = [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 11.0, 0.0], [100.0, 0.0, 0.0, 0.0], [0.0; 4]];
+    near("φ", &sent(zeros)?, &want.concat(), EXACT)?;
+    // Where nothing competes beyond the edge, the last window's −0.3 wins.
+    want[2][2] = 1000.0;
+    near("φ, excluded", &sent(pool(Edge::Excluded, Ties::All)?)?, &want.concat(), EXACT)?;
+    // With one winner, the first in row order.
+    let first = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 0.0], [100.0, 0.0, 0.0, 0.0], [0.0; 4]];
+    near("φ, first", &sent(pool(Edge::Zeros, Ties::First)?)?, &first.concat(), EXACT)
+}
+
+/// The gate of the ramp is shut at `|s·h| = 1` itself.
+#[test]
+fn ramp_gate() -> Result<()> {
+    for slope in [0.5, 1.0, 2.0] {
+        let edge: f64 = 1.0 / slope;
+        let (inside, outside) = (edge.next_down(), edge.next_up());
+        let h = [-outside, -edge, -inside, -0.0, 0.0, 0.25, inside, edge, outside, 1e300];
+        let gates = [0.0, 0.0, slope, slope, slope, slope, slope, 0.0, 0.0, 0.0];
+        let values = h.map(|h: f64| (slope * h).clamp(-1.0, 1.0));
+        let h = Var::new(&h, CPU)?;
+        let out = ramp(&h, slope)?;
+        near("σ", &out, &values, 0.0)?;
+        near("σ′", &gradient(&out.sum_all()?.backward()?, &h), &gates, 0.0)?;
+    }
+    Ok(())
+}
+
+/// Tiny outputs: `1 + μ`.
+#[test]
+fn initial_loss() -> Result<()> {
+    let mut rng = Rng::new(2);
+    for (classes, mu) in [(10, 1.0), (100, 10.0)] {
+        let fields = (normal(&mut rng, &[50, classes], DType::F64)? * 1e-9)?;
+        let labels: Vec<u32> = (0..50).map(|i| i % classes as u32).collect();
+        let loss = HingeHebb::new(mu)?.loss(&fields, &Tensor::new(labels, CPU)?)?;
+        near("loss", &loss, &[1.0 + mu], 1e-7)?;
+    }
+    Ok(())
+}

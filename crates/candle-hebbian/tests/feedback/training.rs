@@ -1,0 +1,299 @@
+//! What the update rules imply for any number of steps.
+
+use super::*;
+use candle::Module;
+use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
+use candle_hebbian::{HingeHebb, Sgd};
+
+/// Convolution, pool, dense, classes; what is drawn depends on the seed only, `W` and `R` from
+/// streams of their own.
+struct Net {
+    layers: Vec<FeedbackLayer>,
+}
+
+const SHAPES: [&[usize]; 4] = [&[4, 1, 3, 3], &[4, 4, 2, 2], &[8, 36], &[3, 8]];
+
+impl Net {
+    fn new(protocol: Protocol, dtype: DType) -> Result<Self> {
+        let layers = SHAPES.iter().enumerate().map(|(i, shape)| {
+            let draw = |what| {
+                let mut rng = Rng::new(13).stream(&format!("{what} {i}"));
+                candle_hebbian::glorot_uniform(shape, &mut rng, dtype, CPU)
+            };
+            let geometry = match shape {
+                &&[_, _, kernel, _] => Geometry::Conv2d(Conv2dConfig::same(kernel)),
+                _ => Geometry::Dense,
+            };
+            layer(&draw("w")?, &draw("r")?, geometry, protocol)
+        });
+        Ok(Self { layers: layers.collect::<Result<_>>()? })
+    }
+
+    fn thinned(self, probability: f64) -> Result<Self> {
+        let mut rng = Rng::new(14);
+        let thin = |layer: FeedbackLayer| layer.thinned(probability, &mut rng);
+        Ok(Self { layers: self.layers.into_iter().map(thin).collect::<Result<_>>()? })
+    }
+
+    fn loss(&self, x: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let [conv1, conv2, dense, classes] = &self.layers[..] else { unreachable!() };
+        let x = ramp(&conv1.forward(x)?, 0.5)?;
+        let x = max_pool2d_same(&x, 3, 2, Edge::Zeros, Ties::All)?;
+        let x = ramp(&conv2.forward(&x)?, 0.5)?.flatten_from(1)?;
+        let x = ramp(&dense.forward(&x)?, 0.5)?;
+        HingeHebb::new(1.0)?.loss(&classes.forward(&x)?, labels)
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        self.layers.iter().flat_map(|layer| layer.vars()).collect()
+    }
+
+    /// Calls `after` with the gradients of each step, once it is made.
+    fn train(&self, steps: u64, mut after: impl FnMut(&GradStore) -> Result<()>) -> Result<()> {
+        for step in 0..steps {
+            let (x, labels) = batch(step, self.layers[0].weight().dtype())?;
+            for layer in &self.layers {
+                layer.redraw(&mut Rng::new(step))?;
+            }
+            let grads = self.loss(&x, &labels)?.backward()?;
+            Sgd { learning_rate: 0.1 }.step(&self.vars(), &grads)?;
+            after(&grads)?;
+        }
+        Ok(())
+    }
+}
+
+/// Images that are brighter in a quarter that depends on the class.
+fn batch(step: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
+    let mut rng = Rng::new(step).stream("batch");
+    let labels: Vec<u32> = (0..10).map(|_| rng.below(3) as u32).collect();
+    let mean: Vec<f64> = labels
+        .iter()
+        .flat_map(|&label| {
+            (0..36).map(move |at| {
+                let quarter = (at / 18 * 2 + usize::from(at % 6 >= 3)) as u32;
+                if quarter == label { 0.8 } else { 0.2 }
+            })
+        })
+        .collect();
+    let noise = rng.normal(0.0, 0.2, (10, 1, 6, 6), DType::F64, CPU)?;
+    let x = (tensor(&mean, &[10, 1, 6, 6])? + noise)?.to_dtype(dtype)?;
+    Ok((x, Tensor::new(labels, CPU)?))
+}
+
+fn copies(net: &Net) -> Result<Vec<(Tensor, Option<Tensor>)>> {
+    let copy = |var: &Var| var.as_tensor().copy()?.detach().contiguous();
+    net.layers
+        .iter()
+        .map(|layer| Ok((copy(layer.weight())?, layer.feedback().map(copy).transpose()?)))
+        .collect()
+}
+
+/// Zipser & Rumelhart 1990: what starts identical stays so, and is back-propagation.
+#[test]
+fn identical_feedback_is_backprop() -> Result<()> {
+    for thin in [None, Some(0.5)] {
+        let make = |protocol| -> Result<Net> {
+            let net = Net::new(protocol, DType::F32)?;
+            thin.map_or(Ok(net), |p| Net::new(protocol, DType::F32)?.thinned(p))
+        };
+        let (identical, backprop) = (make(Protocol::Identical)?, make(Protocol::Backprop)?);
+        identical.train(150, |_| Ok(()))?;
+        backprop.train(150, |_| Ok(()))?;
+        for (a, b) in identical.layers.iter().zip(&backprop.layers) {
+            let r = a.feedback().expect("feedback weights");
+            assert_eq!(bits(a.weight())?, bits(r)?);
+            assert_eq!(bits(a.weight())?, bits(b.weight())?);
+        }
+        // They did learn.
+        let (x, labels) = batch(1000, DType::F32)?;
+        let loss = |net: &Net| net.loss(&x, &labels)?.to_scalar::<f32>();
+        assert!(loss(&identical)? < loss(&make(Protocol::Identical)?)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn fixed_feedback_does_not_move() -> Result<()> {
+    for protocol in [Protocol::Frfb, Protocol::FixedRandomSign, Protocol::Partial { rate: 0.0 }] {
+        let net = Net::new(protocol, DType::F32)?;
+        let before = copies(&net)?;
+        net.train(100, |_| Ok(()))?;
+        for (layer, (w, r)) in net.layers.iter().zip(before) {
+            let r = r.expect("feedback weights");
+            assert_eq!(bits(layer.feedback().expect("feedback weights"))?, bits(&r)?);
+            assert_ne!(bits(layer.weight())?, bits(&w)?);
+        }
+    }
+    Ok(())
+}
+
+/// `R − εW` never changes, but for rounding.
+#[test]
+fn difference_is_invariant() -> Result<()> {
+    let partial = [0.1, 0.5, 1.0].map(|rate| (Protocol::Partial { rate }, rate));
+    for (protocol, rate) in [(Protocol::Urfb, 1.0)].into_iter().chain(partial) {
+        for (dtype, allowed) in [(DType::F32, 3e-6), (DType::F64, 1e-14)] {
+            let net = Net::new(protocol, dtype)?;
+            let invariant = |w: &Tensor, r: &Tensor| r - (w * rate)?;
+            let before = copies(&net)?;
+            net.train(300, |_| Ok(()))?;
+            for (layer, (w, r)) in net.layers.iter().zip(before) {
+                let now = invariant(layer.weight(), layer.feedback().expect("feedback weights"))?;
+                let then = invariant(&w, &r.expect("feedback weights"))?;
+                let off = flat(&(now - then)?)?.into_iter().fold(0f64, |a, b| a.max(b.abs()));
+                assert!(off < allowed, "{protocol} {dtype:?} {:?}: {off:e}", w.dims());
+                assert!(flat(&(layer.weight().as_tensor() - &w)?)?.iter().any(|d| d.abs() > 1e-2));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From the same weights, the class layer's first gradient is the same whatever goes back.
+#[test]
+fn first_step_of_the_class_layer() -> Result<()> {
+    let (x, labels) = batch(0, DType::F32)?;
+    let mut seen: Vec<Vec<Vec<u32>>> = Vec::new();
+    for protocol in PROTOCOLS {
+        let net = Net::new(protocol, DType::F32)?;
+        let grads = net.loss(&x, &labels)?.backward()?;
+        let layers = net.layers.iter().map(|layer| bits(&gradient(&grads, layer.weight())));
+        seen.push(layers.collect::<Result<_>>()?);
+    }
+    for (protocol, of) in PROTOCOLS.iter().zip(&seen) {
+        assert_eq!(of[3], seen[0][3], "{protocol}");
+        let same = matches!(protocol, Protocol::Backprop | Protocol::Identical);
+        for (below, backprop) in of[..3].iter().zip(&seen[0]) {
+            assert_eq!(below == backprop, same, "{protocol}");
+        }
+    }
+    Ok(())
+}
+
+/// Without a hidden layer all protocols are the same for ever.
+#[test]
+fn one_layer() -> Result<()> {
+    let mut ends = Vec::new();
+    for protocol in PROTOCOLS {
+        let mut rng = Rng::new(15);
+        let w = normal(&mut rng, &[3, 36], DType::F32)?;
+        let layer = layer(&w, &normal(&mut rng, &[3, 36], DType::F32)?, Geometry::Dense, protocol)?;
+        for step in 0..100 {
+            let (x, labels) = batch(step, DType::F32)?;
+            let h = layer.forward(&x.flatten_from(1)?)?;
+            let grads = HingeHebb::new(1.0)?.loss(&h, &labels)?.backward()?;
+            Sgd { learning_rate: 0.1 }.step(&layer.vars(), &grads)?;
+        }
+        ends.push(bits(layer.weight())?);
+    }
+    assert!(ends.iter().all(|end| *end == ends[0]));
+    Ok(())
+}
+
+/// Connections that do not exist stay so, get no gradient, and send no error.
+#[test]
+fn masked_connections_stay_zero() -> Result<()> {
+    for protocol in PROTOCOLS {
+        let net = Net::new(protocol, DType::F32)?.thinned(0.5)?;
+        let zero_where = |values: &Tensor, mask: &Tensor, what: &str| -> Result<()> {
+            for (value, mask) in flat(values)?.into_iter().zip(flat(mask)?) {
+                assert!(mask == 1.0 || value == 0.0, "{protocol} {what}: {value}");
+            }
+            Ok(())
+        };
+        net.train(50, |grads| {
+            for layer in &net.layers {
+                let (mask_w, mask_r) = layer.masks();
+                let pairs = [(Some(layer.weight()), mask_w), (layer.feedback(), mask_r)];
+                for (var, mask) in pairs {
+                    let (Some(var), Some(mask)) = (var, mask) else {
+                        assert!(var.is_none() && mask.is_none(), "{protocol}");
+                        continue;
+                    };
+                    zero_where(var, mask, "value")?;
+                    if let Some(grad) = grads.get(var) {
+                        zero_where(grad, mask, "gradient")?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Masks of `W` and `R` are independent: each keeps a share `p`, both together `p²`.
+#[test]
+fn masks_are_independent() -> Result<()> {
+    let n = 200 * 300;
+    for p in [0.5, 0.8] {
+        let mut rng = Rng::new(16);
+        let layer = FeedbackLayer::new(
+            (200, 300),
+            Geometry::Dense,
+            Protocol::Urfb,
+            &mut rng,
+            DType::F32,
+            CPU,
+        )?;
+        let before = layer.weight().as_tensor().copy()?;
+        let layer = layer.thinned(p, &mut rng)?;
+        let (Some(w), Some(r)) = layer.masks() else { panic!("two masks") };
+        for (mask, share) in [(w.clone(), p), (r.clone(), p), ((w * r)?, p * p)] {
+            let found = flat(&mask)?.iter().sum::<f64>() / f64::from(n);
+            let error = (share * (1.0 - share) / f64::from(n)).sqrt();
+            assert!((found - share).abs() < 4.0 * error, "{found}, expected {share} ± {error}");
+        }
+        // Kept weights are not rescaled.
+        assert_close("kept", layer.weight(), &(before * w)?, 0.0)?;
+    }
+    Ok(())
+}
+
+/// Taps outside the image stay 0 through training, in `W` and in `R`.
+#[test]
+fn taps_outside_the_image_stay_zero() -> Result<()> {
+    for kernel in [2, 3, 5] {
+        for protocol in PROTOCOLS {
+            let mut rng = Rng::new(17);
+            let config = Conv2dConfig::same(kernel);
+            let shape = (3, 1, kernel, kernel);
+            let layer = FeedbackLayer::new(
+                shape,
+                Geometry::Conv2d(config),
+                protocol,
+                &mut rng,
+                DType::F32,
+                CPU,
+            )?
+            .untied((6, 6))?;
+            let inside = config.taps_in_image((6, 6), (kernel, kernel))?;
+            let class =
+                FeedbackLayer::new((3, 108), Geometry::Dense, protocol, &mut rng, DType::F32, CPU)?;
+            let start = layer.weight().as_tensor().copy()?;
+            for step in 0..50 {
+                let (x, labels) = batch(step, DType::F32)?;
+                layer.redraw(&mut rng)?;
+                let x = ramp(&layer.forward(&x)?, 0.5)?.flatten_from(1)?;
+                let loss = HingeHebb::new(1.0)?.loss(&class.forward(&x)?, &labels)?;
+                let vars = [layer.vars(), class.vars()].concat();
+                Sgd { learning_rate: 0.1 }.step(&vars, &loss.backward()?)?;
+            }
+            assert_ne!(bits(layer.weight())?, bits(&start)?);
+            let taps = kernel * kernel;
+            let mut seen = vec![layer.weight().as_tensor().clone(), layer.error_weight()?];
+            if let (Some(r), true) = (layer.feedback(), protocol != Protocol::BatchwiseRandomSign) {
+                seen.push(r.as_tensor().clone());
+            }
+            for values in seen {
+                for (at, value) in flat(&values)?.into_iter().enumerate() {
+                    // (OH·OW, K·C, kh·kw)
+                    let exists = inside[at / (3 * taps) * taps + at % taps];
+                    assert!(exists || value == 0.0, "{protocol} {kernel}: {value} at {at}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
