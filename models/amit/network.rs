@@ -152,8 +152,7 @@ impl Network {
                 let shape = [units, c, kernel, kernel];
                 *input = vec![units, h, w];
                 let features = units * h * w;
-                let mut layer =
-                    self.weights("conv", &shape, geometry, protocol, (features, classes))?;
+                let mut layer = self.weights(&shape, geometry, protocol, (features, classes))?;
                 (layer.residual, layer.untied, layer.frozen) = (residual, untied, frozen);
                 layer.size = Some((h, w));
                 Ok(Stage::Weights(Box::new(layer)))
@@ -162,7 +161,7 @@ impl Network {
                 let shape = [units, input.iter().product()];
                 *input = vec![units];
                 let features = (units, classes);
-                let layer = self.weights("dense", &shape, Geometry::Dense, protocol, features)?;
+                let layer = self.weights(&shape, Geometry::Dense, protocol, features)?;
                 Ok(Stage::Weights(Box::new(layer)))
             }
             LayerConfig::Classes { protocol } => {
@@ -179,8 +178,7 @@ impl Network {
                 };
                 let shape = [classes, input.iter().product()];
                 let features = (classes, classes);
-                let mut layer =
-                    self.weights("classes", &shape, Geometry::Dense, Some(own), features)?;
+                let mut layer = self.weights(&shape, Geometry::Dense, Some(own), features)?;
                 layer.classes = true;
                 *input = vec![classes];
                 Ok(Stage::Weights(Box::new(layer)))
@@ -207,19 +205,17 @@ impl Network {
 
     fn weights(
         &self,
-        kind: &str,
         shape: &[usize],
         geometry: Geometry,
         protocol: Option<Protocol>,
         (features, classes): (usize, usize),
     ) -> candle::Result<WeightLayer> {
         let index = self.weight_layers().count();
-        let number = 1 + self.weight_layers().filter(|layer| layer.name.starts_with(kind)).count();
-        let name = if kind == "classes" { kind.to_string() } else { format!("{kind}{number}") };
+        let name = self.preset.weight_layers().swap_remove(index);
         let protocol = protocol.unwrap_or(self.preset.training.protocol);
         let (layer, direct) = self.draw(index, shape, geometry, protocol, (features, classes))?;
         let (residual, untied, frozen, pooled) = (false, false, false, false);
-        let (classes, size) = (kind == "classes", None);
+        let (classes, size) = (name == "classes", None);
         let layer = match self.preset.training.connection_probability {
             Some(p) if !classes => {
                 layer.thinned(p, &mut self.rng.stream(&format!("layers.{index}.mask")))?

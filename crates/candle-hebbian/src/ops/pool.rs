@@ -206,7 +206,8 @@ impl Window {
     fn apply_channels_last(self, x: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
             let (_, height, width, _) = x.dims4()?;
-            (self.output_size(height)?, self.output_size(width)?);
+            self.output_size(height)?;
+            self.output_size(width)?;
             return x.contiguous()?.apply_op1(self);
         }
         to_channels_last(&self.apply(&to_channels_first(x)?)?)
