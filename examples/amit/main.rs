@@ -1,18 +1,34 @@
 //! Amit 2019: deep learning with asymmetric feedback that learns by the same Hebbian product.
 //!
-//! `cargo run --release --example amit` trains a deep network on the embedded 8×8 digits with
-//! updated random feedback, fixed random feedback and back-propagation, and prints a table.
+//! `cargo run --release --example amit` trains four hidden layers on the embedded 8×8 digits by
+//! back-propagation, updated random feedback (URFB) and fixed random feedback (FRFB), three seeds
+//! each, and prints a table.
 //!
-//! `… -- --preset amit-simpnet --protocol urfb --epochs 20` trains one network on CIFAR-10.
+//! `… -- --experiment fig5` repeats a figure of the paper on the digits in minutes, with `--dataset
+//! cifar10` as in the paper. `… -- --preset amit-simpnet --protocol urfb --epochs 20` trains one
+//! network on CIFAR-10. `… -- --list` lists networks and figures.
 
 use anyhow::{Result, bail};
 use candle_hebbian::Protocol;
 use clap::Parser;
+use hebbian_data::Dataset;
 use hebbian_examples::CommonArgs;
-use hebbian_models::amit::{self, Loss, Options, Preset};
-use std::fmt::Write;
+use hebbian_models::amit::{self, Experiment, ExperimentOptions, Loss, Options, Preset};
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 9] = [
+    "preset",
+    "protocol",
+    "loss",
+    "connection_probability",
+    "batch_size",
+    "learning_rate",
+    "load",
+    "save",
+    "eval_only",
+];
 
 /// Amit 2019: deep networks with asymmetric feedback and Hebbian updates
 #[derive(Debug, Parser)]
@@ -20,6 +36,13 @@ use std::process::ExitCode;
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
+    /// Repeat a figure: a name from --list [default without flags of a single network: protocols]
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3; with
+    /// --dataset other than digits 1]
+    #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
+    seeds: Option<usize>,
     /// How the error goes back: bp, urfb, frfb (or fa), partial:RATE, identical, dfa, usf, brsf,
     /// frsf [default: the preset's]
     #[arg(long)]
@@ -30,7 +53,7 @@ struct Args {
     /// Keep each connection with this probability, the class layer's excepted
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Times the training images are seen
+    /// Times the training images are seen; 0 only measures the start
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step
@@ -39,12 +62,22 @@ struct Args {
     /// Rate of gradient descent
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Go on with the interrupted run in the folder of --out
-    #[arg(long, conflicts_with = "load")]
+    /// Go on with the interrupted run or experiment in the folder of --out
+    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
     resume: bool,
 }
 
 impl Args {
+    /// The experiment asked for; without flags of a single network, the first.
+    fn experiment(&self) -> Option<Experiment> {
+        let Self { common, protocol, loss, connection_probability: p, batch_size, .. } = self;
+        let single = [&common.preset, &common.dataset, loss].into_iter().any(Option::is_some)
+            || [&common.load, &common.save].into_iter().any(Option::is_some)
+            || (protocol.is_some() || p.is_some() || batch_size.is_some())
+            || self.learning_rate.is_some();
+        self.experiment.or((!single || self.seeds.is_some()).then_some(Experiment::Protocols))
+    }
+
     fn preset(&self) -> Result<Preset> {
         let name = self.common.preset.as_deref().unwrap_or(match self.common.dataset.as_deref() {
             None | Some("digits") => "amit-digits",
@@ -64,7 +97,23 @@ impl Args {
         training.epochs = self.epochs.unwrap_or(training.epochs);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
+        preset.check()?;
         Ok(preset)
+    }
+
+    /// The data set, said on stderr.
+    fn dataset(&self, own: &str, what: &str, device: &str) -> Result<Dataset> {
+        let data = self.common.dataset(own)?;
+        let (train, test) = (data.train.len(), data.test.len());
+        self.common.tell(&format!(
+            "{what} on {}: {train} training images, {test} test images, device {device}",
+            data.name
+        ));
+        Ok(data)
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
     }
 }
 
@@ -73,18 +122,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<String> {
+    if args.common.list {
+        return Ok(amit::list()?);
+    }
+    if let Some(experiment) = args.experiment() {
+        return run_experiment(experiment, &args);
+    }
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.common.dataset(&preset.dataset)?;
-    args.common.tell(&format!(
-        "{} on {}: {} training images, {} test images, device {device_name}",
-        preset.name,
-        data.name,
-        data.train.len(),
-        data.test.len()
-    ));
-    let out = args.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&preset.name));
+    let data = args.dataset(&preset.dataset, &preset.name, device_name)?;
+    let out = args.out(&preset.name);
     let options = Options {
         preset,
         seed: args.common.seed,
@@ -99,10 +147,35 @@ fn run(args: Args) -> Result<String> {
         return Ok(format!("test accuracy {:.2} %\n", 100.0 * accuracy));
     }
     let outcome = amit::train(&options, &data, &device, &out)?;
-    let mut text = String::new();
-    writeln!(text, "test accuracy {:.2} %", 100.0 * outcome.results.test_accuracy)?;
-    for (epoch, values) in outcome.history.iter().rev().take(1) {
-        writeln!(text, "epoch {epoch}: {values:.3?}")?;
+    let next = "next: --protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list\n";
+    Ok(amit::report(&outcome, &options.preset, &out)? + next)
+}
+
+fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
+    let common = &args.common;
+    let limits = common.limit_train.is_some() || common.limit_test.is_some();
+    if !experiment.needs_images() && (limits || common.dataset.is_some()) {
+        bail!("{} makes its own data: leave out --dataset and --limit-…", experiment.name());
     }
-    Ok(text)
+    let (device, device_name) = common.device()?;
+    let data = match experiment.needs_images() {
+        true => Some(args.dataset("digits", experiment.name(), device_name)?),
+        false => None,
+    };
+    let digits = common.dataset.as_deref().is_none_or(|name| name == "digits");
+    let options = ExperimentOptions {
+        epochs: args.epochs,
+        seeds: args.seeds.unwrap_or(if digits { 3 } else { 1 }),
+        seed: common.seed,
+        device: device_name.to_string(),
+        resume: args.resume,
+        quiet: common.quiet,
+    };
+    let out = args.out(&match &data {
+        Some(data) => format!("amit-{}-{}", experiment.name(), data.name),
+        None => format!("amit-{}", experiment.name()),
+    });
+    let report = experiment.run(&options, data.as_ref(), &device, &out)?;
+    let next = "next: --list for the paper's figures and networks, --protocol urfb for one run\n";
+    Ok(if experiment == Experiment::Protocols { report + next } else { report })
 }

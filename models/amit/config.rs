@@ -161,6 +161,24 @@ impl Loss {
 }
 
 impl Preset {
+    /// The names of the layers with weights: `conv1`, `conv2`, …, `dense1`, …, `classes`.
+    pub fn weight_layers(&self) -> Vec<String> {
+        let (mut convolutions, mut dense) = (0, 0);
+        let name = |layer: &LayerConfig| match layer {
+            LayerConfig::Conv { .. } => {
+                convolutions += 1;
+                Some(format!("conv{convolutions}"))
+            }
+            LayerConfig::Dense { .. } => {
+                dense += 1;
+                Some(format!("dense{dense}"))
+            }
+            LayerConfig::Classes { .. } => Some("classes".to_string()),
+            _ => None,
+        };
+        self.layers.iter().filter_map(name).collect()
+    }
+
     /// What no network can be built or trained with, whatever the data set.
     ///
     /// # Errors
@@ -186,6 +204,9 @@ impl Preset {
         }
         if classes != 1 {
             return refuse(format!("{classes} layers of kind 'classes', expected one, the last"));
+        }
+        if !(training.ramp_slope.is_finite() && training.ramp_slope > 0.0) {
+            return refuse(format!("ramp_slope {}, expected above 0", training.ramp_slope));
         }
         let rates = [Some(training.learning_rate), training.tied.map(|tied| tied.learning_rate)];
         if let Some(rate) = rates.into_iter().flatten().find(|rate| rate.is_nan() || *rate <= 0.0) {

@@ -11,8 +11,9 @@
 //! | [`Network`] | forward, errors, checkpoint tensors |
 //! | [`Trainer`] | epochs of plain gradient descent |
 //! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
-//! | [`train`], [`evaluate`] | a run with its folder |
+//! | [`train`], [`evaluate`], [`report`] | a run with its folder |
 //! | [`LinearSystem`], [`figure_12`] | the linear case, where updating the feedback speeds up convergence |
+//! | [`Experiment`] | the figures of the paper, a command each |
 //! | [`Mixture`] | a small synthetic task that tells the protocols apart |
 //!
 //! The layers themselves, for networks of one's own, are [`candle_hebbian::FeedbackLayer`] and
@@ -21,21 +22,25 @@
 mod config;
 mod diagnostics;
 mod error;
+mod experiments;
 mod figure_12;
 mod linear_theory;
 mod mixture;
 mod network;
 mod presets;
+mod report;
 mod run;
 mod trainer;
 
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
 pub use error::{Error, Result};
+pub use experiments::{Experiment, ExperimentOptions};
 pub use figure_12::{Figure12, Figure12Config, LinearCurve, figure_12};
 pub use linear_theory::{Conserved, Feedback, LinearSystem};
 pub use mixture::{Mixture, MixtureConfig, Samples};
 pub use network::{Network, WeightLayer};
 pub use presets::{preset, presets};
+pub use report::{list, report};
 pub use run::{Options, Outcome, evaluate, train};
 pub use trainer::{Epoch, Splits, Trainer};

@@ -151,10 +151,8 @@ impl Network {
                 let geometry = Geometry::Conv2d(Conv2dConfig::same(kernel));
                 let shape = [units, c, kernel, kernel];
                 *input = vec![units, h, w];
-                let features = units * h * w;
-                let features = (features, classes);
-                let mut layer =
-                    self.weights("conv", &shape, geometry, protocol, features, untied)?;
+                let features = (units * h * w, classes);
+                let mut layer = self.weights(&shape, geometry, protocol, features, untied)?;
                 (layer.residual, layer.frozen) = (residual, frozen);
                 layer.size = Some((h, w));
                 Ok(Stage::Weights(Box::new(layer)))
@@ -163,8 +161,7 @@ impl Network {
                 let shape = [units, input.iter().product()];
                 *input = vec![units];
                 let features = (units, classes);
-                let layer =
-                    self.weights("dense", &shape, Geometry::Dense, protocol, features, false)?;
+                let layer = self.weights(&shape, Geometry::Dense, protocol, features, false)?;
                 Ok(Stage::Weights(Box::new(layer)))
             }
             LayerConfig::Classes { protocol } => {
@@ -182,7 +179,7 @@ impl Network {
                 let shape = [classes, input.iter().product()];
                 let features = (classes, classes);
                 let mut layer =
-                    self.weights("classes", &shape, Geometry::Dense, Some(own), features, false)?;
+                    self.weights(&shape, Geometry::Dense, Some(own), features, false)?;
                 layer.classes = true;
                 *input = vec![classes];
                 Ok(Stage::Weights(Box::new(layer)))
@@ -209,7 +206,6 @@ impl Network {
 
     fn weights(
         &self,
-        kind: &str,
         shape: &[usize],
         geometry: Geometry,
         protocol: Option<Protocol>,
@@ -217,8 +213,7 @@ impl Network {
         untied: bool,
     ) -> candle::Result<WeightLayer> {
         let index = self.weight_layers().count();
-        let number = 1 + self.weight_layers().filter(|layer| layer.name.starts_with(kind)).count();
-        let name = if kind == "classes" { kind.to_string() } else { format!("{kind}{number}") };
+        let name = self.preset.weight_layers().swap_remove(index);
         let protocol = protocol.unwrap_or(self.preset.training.protocol);
         let own = match protocol {
             Protocol::DirectFeedback => Protocol::Backprop,
@@ -233,7 +228,7 @@ impl Network {
             _ => None,
         };
         let (residual, frozen, pooled) = (false, false, false);
-        let (classes, size) = (kind == "classes", None);
+        let (classes, size) = (name == "classes", None);
         let layer = match self.preset.training.connection_probability {
             // An untied layer loses connections of single positions, so once it is untied.
             Some(p) if !classes && !untied => layer.thinned(p, &mut mask_rng(&self.rng, index))?,

@@ -35,11 +35,9 @@ pub fn presets() -> Result<Vec<Preset>> {
 }
 
 fn parse(source_name: &str, text: &str) -> Result<Preset> {
-    let preset: Preset = serde_json::from_str(text).map_err(|error| Error::BadPreset {
-        source_name: source_name.to_string(),
-        reason: error.to_string(),
-    })?;
-    preset.check()?;
+    let bad = |reason| Error::BadPreset { source_name: source_name.to_string(), reason };
+    let preset: Preset = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+    preset.check().map_err(|error| bad(error.to_string()))?;
     Ok(preset)
 }
 

@@ -11,10 +11,13 @@ use hebbian_train::{
     Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes, save_checkpoint,
 };
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// The method's name in files.
+const METHOD: &str = "amit2019";
 /// Examples on which feedback and back-propagation are compared, the first of the validation set.
 const DIAGNOSED: usize = 100;
 /// The weights are written this often while training, and at the end.
@@ -50,19 +53,50 @@ pub struct Outcome {
     pub history: BTreeMap<u64, BTreeMap<String, f64>>,
 }
 
-/// Trains a preset on a data set; writes the run folder `out`.
+/// Trains a preset on a data set; writes the run folder `out`. To resume a run that is complete is
+/// to read it back.
 ///
 /// # Errors
 /// A data set that does not fit the network, a checkpoint of another architecture, a folder that
-/// cannot be written, weights that become NaN or infinite. The folder is made only once everything
-/// that can be checked before training is.
+/// cannot be written, or that holds another run than the one to resume, weights that become NaN or
+/// infinite. The folder is made only once everything that can be checked before training is.
 pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Outcome> {
-    let started = Instant::now();
     let splits = Splits::of(data, options.preset.training.validation_images)?;
-    let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.seed), device)?;
+    let label = format!("{} {}", options.preset.name, options.preset.training.protocol);
+    train_on(options, &splits, data.name.as_str(), &label, device, out)
+}
+
+/// [`train`] on images of any origin; `label` is for the progress.
+pub(super) fn train_on(
+    options: &Options,
+    splits: &Splits,
+    dataset: &str,
+    label: &str,
+    device: &Device,
+    out: &Path,
+) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut trainer = Trainer::new(&options.preset, splits, &Rng::new(options.seed), device)?;
+    let config = serde_json::json!({
+        "method": METHOD,
+        "options": options,
+        "dataset": dataset,
+        "train_images": splits.train.len(),
+        "validation_images": splits.validation.len(),
+        "test_images": splits.test.len(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
     let mut folder = if options.resume {
-        let epoch = restore(&mut trainer, out, device)?;
-        RunFolder::resume(out, epoch)?
+        same_run(&config, out)?;
+        let saved = out.join("model.safetensors").exists();
+        let epoch = if saved { restore(&mut trainer, out, device)? } else { 0 };
+        if let Some(results) = RunFolder::results(out)? {
+            if let Some(path) = &options.save {
+                write(path, &trainer, dataset)?;
+            }
+            return Ok(Outcome { results, history: RunFolder::logged(out)? });
+        }
+        if saved { RunFolder::resume(out, epoch)? } else { RunFolder::create(out)? }
     } else {
         if let Some(path) = &options.load {
             restore(&mut trainer, path, device)?;
@@ -70,15 +104,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         }
         RunFolder::create(out)?
     };
-    folder.write_config(&serde_json::json!({
-        "method": "amit2019",
-        "options": options,
-        "dataset": data.name.to_string(),
-        "train_images": splits.train.len(),
-        "validation_images": splits.validation.len(),
-        "test_images": splits.test.len(),
-        "version": env!("CARGO_PKG_VERSION"),
-    }))?;
+    folder.write_config(&config)?;
 
     let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
     let shown: Vec<usize> = (0..shown).collect();
@@ -110,10 +136,9 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
     }
 
     let images = splits.train.len() as u64;
-    let label = format!("{} {}", options.preset.name, options.preset.training.protocol);
-    let mut progress = Progress::new(images * trainer.epochs() as u64, &label, options.quiet);
+    let mut progress = Progress::new(images * trainer.epochs() as u64, label, options.quiet);
     progress.advance(images * trainer.epoch() as u64);
-    let mut saved: Option<Instant> = None;
+    let mut saved = (options.resume && trainer.epoch() > 0).then(Instant::now);
     while trainer.epoch() < trainer.epochs() {
         let number = trainer.epoch() + 1;
         let epoch = trainer
@@ -123,7 +148,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         progress.message(format!("epoch {number}, training error {:.1} %", 100.0 * epoch.error));
         let due = saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY);
         if due || trainer.epoch() == trainer.epochs() {
-            write(&folder.model(), &trainer, data)?;
+            write(&folder.model(), &trainer, dataset)?;
             saved = Some(Instant::now());
         }
     }
@@ -134,8 +159,11 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         let filters = filter_grid(&first.layer().weight().as_detached_tensor())?;
         folder.picture("filters", trainer.epoch() as u64, &filters)?;
     }
+    if saved.is_none() {
+        write(&folder.model(), &trainer, dataset)?;
+    }
     if let Some(path) = &options.save {
-        write(path, &trainer, data)?;
+        write(path, &trainer, dataset)?;
     }
     let history = RunFolder::logged(out)?;
     let mut extras = BTreeMap::new();
@@ -154,7 +182,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         seed: options.seed,
         device: options.device.clone(),
         preset: options.preset.name.clone(),
-        dataset: data.name.to_string(),
+        dataset: dataset.to_string(),
         extras,
         ..Results::default()
     };
@@ -176,6 +204,51 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     Ok(1.0 - trainer.error(&splits.test)?)
 }
 
+/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
+fn same_run(config: &Value, out: &Path) -> Result<()> {
+    let Some(found) = RunFolder::config(out)? else {
+        return Err(Error::Options(format!(
+            "there is no run to resume in {}: it has no config.json; start one without --resume",
+            out.display()
+        )));
+    };
+    // Read back as the other was, for numbers that do not come through the same.
+    let wanted: Value = serde_json::from_str(&config.to_string()).unwrap_or_default();
+    let parts = ["method", "options/preset", "options/seed", "dataset", "train_images"];
+    let parts = parts.into_iter().chain(["validation_images", "test_images"]);
+    for at in parts {
+        let part = |config: &Value| config.pointer(&format!("/{at}")).cloned().unwrap_or_default();
+        let (found, wanted) = (part(&found), part(&wanted));
+        if let Some((at, found, wanted)) = difference(at.to_string(), &found, &wanted) {
+            return Err(Error::Options(format!(
+                "{} is of another run: {at} is {found} there, {wanted} here; resume with the flags \
+                 it was started with, or start anew without --resume",
+                out.join("config.json").display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The first place at which two values differ, with what each has there.
+fn difference<'a>(
+    at: String,
+    found: &'a Value,
+    wanted: &'a Value,
+) -> Option<(String, &'a Value, &'a Value)> {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) if found.keys().eq(wanted.keys()) => found
+            .iter()
+            .zip(wanted.values())
+            .find_map(|((key, found), wanted)| difference(format!("{at}/{key}"), found, wanted)),
+        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
+            let pairs = found.iter().zip(wanted).enumerate();
+            pairs.into_iter().find_map(|(i, (f, w))| difference(format!("{at}/{i}"), f, w))
+        }
+        _ => (found != wanted).then_some((at, found, wanted)),
+    }
+}
+
 /// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
 fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
     let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() };
@@ -195,14 +268,14 @@ fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
     Ok(epoch as u64)
 }
 
-fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
+fn write(path: &Path, trainer: &Trainer, dataset: &str) -> Result<()> {
     let tensors: Vec<(String, Tensor)> = trainer.network().tensors();
     let preset = trainer.network().preset();
     let metadata = [
-        ("method", "amit2019".to_string()),
+        ("method", METHOD.to_string()),
         ("preset", preset.name.clone()),
         ("protocol", preset.training.protocol.to_string()),
-        ("dataset", data.name.to_string()),
+        ("dataset", dataset.to_string()),
         ("epoch", trainer.epoch().to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_string()),
     ];

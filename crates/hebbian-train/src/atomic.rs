@@ -56,8 +56,12 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, |writer| writer.write_all(bytes).map_err(Error::io("write", path)))
 }
 
-/// [`write`] of a value as indented JSON.
-pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+/// Writes a value as indented JSON, atomically.
+///
+/// # Errors
+/// When it has no JSON form, or the file cannot be written; an older file of that name then stays.
+pub fn save_json(path: impl AsRef<Path>, value: &impl serde::Serialize) -> Result<()> {
+    let path = path.as_ref();
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     bytes.push(b'\n');

@@ -29,6 +29,19 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A file of a run folder is not what a run writes there.
+    #[error(
+        "{path} is not what a run writes there: {source}; it may be of another version: choose \
+         another folder, or start anew",
+        path = path.display()
+    )]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
     /// A picture could not be encoded.
     #[error("cannot encode a picture of {width} x {height} pixels as PNG: {source}")]
     Png {

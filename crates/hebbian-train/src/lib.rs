@@ -5,9 +5,9 @@
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
-//! | [`filter_grid`], [`Picture`] | weights as a PNG |
+//! | [`filter_grid`], [`filter_rows`], [`Picture`] | weights as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`] | curves and comparisons as a PNG |
-//! | [`Table`] | figures as a CSV file, and in the terminal |
+//! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`Ridge`], [`NearestClassMean`] | read-outs, all behind [`Readout`] |
 //! | [`check_finite`] | stop at the first NaN |
@@ -30,12 +30,13 @@ mod run;
 mod table;
 mod tensorboard;
 
+pub use atomic::save_json;
 pub use chart::{BarChart, BarSeries, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use error::{Error, Result};
 pub use features::collect_features;
 pub use guard::check_finite;
-pub use picture::{Picture, filter_grid};
+pub use picture::{Picture, filter_grid, filter_rows};
 pub use progress::Progress;
 pub use readout::{
     ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge,

@@ -117,10 +117,19 @@ impl Picture {
 /// # Errors
 /// When `weight` has not four axes, or one of them is empty.
 pub fn filter_grid(weight: &Tensor) -> Result<Picture> {
+    let filters = weight.dim(0)?;
+    filter_rows(weight, (1..).find(|n| n * n >= filters).unwrap_or(1))
+}
+
+/// The same in rows of `columns` filters.
+///
+/// # Errors
+/// As [`filter_grid`], and when there are no columns.
+pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
     let (filters, channels, height, width) = weight.dims4()?;
-    if weight.elem_count() == 0 {
+    if weight.elem_count() == 0 || columns == 0 {
         return Err(Error::Argument(format!(
-            "filters of shape {:?} cannot be drawn: an axis is empty",
+            "filters of shape {:?} in {columns} columns cannot be drawn: an axis is empty",
             weight.dims()
         )));
     }
@@ -130,7 +139,6 @@ pub fn filter_grid(weight: &Tensor) -> Result<Picture> {
     let values = weight.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
     let colours = if channels == 3 { 3 } else { 1 };
 
-    let columns = (1..).find(|n| n * n >= filters).unwrap_or(1);
     let rows = filters.div_ceil(columns);
     let mut grid = Picture::new(columns * (width + 1) + 1, rows * (height + 1) + 1, GAP);
     for (index, filter) in values.chunks_exact(height * width * colours).enumerate() {

@@ -32,6 +32,8 @@ pub struct RunFolder {
     metrics: File,
     events: EventFile,
     started: Instant,
+    /// Seconds that the run took before it was interrupted.
+    earlier: f64,
 }
 
 #[derive(Serialize)]
@@ -68,27 +70,29 @@ impl RunFolder {
         }
         atomic::remove_unfinished(folder)?;
         EventFile::remove_all(folder)?;
-        Self::with_metrics(folder, metrics)
+        Self::with_metrics(folder, metrics, 0.0)
     }
 
     /// Opens the folder of an interrupted run to go on with it after `step`: metrics and events are
-    /// appended. Lines of later steps, which the interrupted run logged but whose weights it did not
-    /// save, are removed, and so are results: the run is not complete.
+    /// appended, and the clock goes on from the last line that is kept. Lines of later steps, which
+    /// the interrupted run logged but whose weights it did not save, are removed, and so are
+    /// results: the run is not complete.
     ///
     /// # Errors
     /// When it cannot be read or written to.
     pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self> {
         let folder = path.as_ref();
         let metrics = folder.join(METRICS);
-        let kept: String = read_lines(&metrics)?
-            .into_iter()
-            .filter(|(line, _)| line.step <= step)
-            .map(|(_, text)| text + "\n")
-            .collect();
+        let (mut kept, mut earlier) = (String::new(), 0.0);
+        for (line, text) in read_lines(&metrics)?.into_iter().filter(|(line, _)| line.step <= step)
+        {
+            kept += &(text + "\n");
+            earlier = line.seconds;
+        }
         atomic::write_bytes(&metrics, kept.as_bytes())?;
         remove(&folder.join(RESULTS))?;
         let metrics = open(&metrics, OpenOptions::new().append(true))?;
-        Self::with_metrics(folder, metrics)
+        Self::with_metrics(folder, metrics, earlier)
     }
 
     /// The values logged in the run folder `path`, by step.
@@ -103,9 +107,25 @@ impl RunFolder {
             .collect())
     }
 
-    fn with_metrics(folder: &Path, metrics: File) -> Result<Self> {
-        let events = EventFile::create(folder)?;
-        Ok(Self { folder: folder.to_path_buf(), metrics, events, started: Instant::now() })
+    /// The `config.json` of the run folder `path`; none where there is none.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn config(path: impl AsRef<Path>) -> Result<Option<serde_json::Value>> {
+        read_json(&path.as_ref().join(CONFIG))
+    }
+
+    /// The `results.json` of the run folder `path`; none where the run is not complete.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn results(path: impl AsRef<Path>) -> Result<Option<Results>> {
+        read_json(&path.as_ref().join(RESULTS))
+    }
+
+    fn with_metrics(folder: &Path, metrics: File, earlier: f64) -> Result<Self> {
+        let (folder, events) = (folder.to_path_buf(), EventFile::create(folder)?);
+        Ok(Self { folder, metrics, events, started: Instant::now(), earlier })
     }
 
     /// The folder.
@@ -123,14 +143,14 @@ impl RunFolder {
         self.folder.join(STATE)
     }
 
-    /// Seconds since the folder was opened.
+    /// Seconds since the folder was opened; of a resumed run, with those before.
     pub fn seconds(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        self.earlier + self.started.elapsed().as_secs_f64()
     }
 
     /// Writes `config.json`.
     pub fn write_config(&self, config: &impl Serialize) -> Result<()> {
-        atomic::write_json(&self.folder.join(CONFIG), config)
+        atomic::save_json(self.folder.join(CONFIG), config)
     }
 
     /// Logs the named values of one step, to disk at once. A NaN becomes `null` in the metrics.
@@ -154,7 +174,7 @@ impl RunFolder {
 
     /// Writes `results.json`: the run is complete.
     pub fn finish(&self, results: &Results) -> Result<()> {
-        atomic::write_json(&self.folder.join(RESULTS), results)
+        atomic::save_json(self.folder.join(RESULTS), results)
     }
 }
 
@@ -172,10 +192,19 @@ fn remove(file: &Path) -> Result<()> {
 #[derive(Deserialize)]
 struct LoggedLine {
     step: u64,
-    #[serde(rename = "seconds")]
-    _seconds: f64,
+    seconds: f64,
     #[serde(flatten)]
     values: BTreeMap<String, Option<f64>>,
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| Error::NotJson { path: path.to_path_buf(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
 }
 
 /// The whole lines of a log. The last is left out when the program was killed while writing it.
@@ -184,7 +213,7 @@ fn read_lines(path: &Path) -> Result<Vec<(LoggedLine, String)>> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let parse = |line: &str| match serde_json::from_str(line) {
         Ok(parsed) => Ok((parsed, line.to_string())),
-        Err(source) => Err(Error::Json { what: path.display().to_string(), source }),
+        Err(source) => Err(Error::NotJson { path: path.to_path_buf(), source }),
     };
     whole.lines().map(parse).collect()
 }

@@ -1,7 +1,7 @@
 //! Filter pictures, read back from the PNG.
 
 use candle::{DType, Device, Tensor};
-use hebbian_train::{Picture, filter_grid};
+use hebbian_train::{Picture, filter_grid, filter_rows};
 
 const WHITE: [u8; 3] = [255; 3];
 const MIDDLE: [u8; 3] = [128; 3];
@@ -54,6 +54,18 @@ fn three_channels_are_colours_and_two_their_mean() {
     let weight = Tensor::new(&[[[[-2f64, 2.]], [[0., 4.]]]], &Device::Cpu).unwrap();
     let (_, rows) = grid(&weight);
     assert_eq!(rows[1], [WHITE, [85; 3], [255; 3], WHITE]);
+}
+
+#[test]
+fn filters_stand_in_rows_of_the_length_asked_for() {
+    let weight = Tensor::ones((6, 1, 3, 2), DType::F32, &Device::Cpu).unwrap();
+    for (columns, width, height) in [(1, 4, 25), (2, 7, 13), (6, 19, 5)] {
+        let picture = filter_rows(&weight, columns).unwrap();
+        let factor = picture.width() / width;
+        assert_eq!((picture.width(), picture.height()), (width * factor, height * factor));
+    }
+    let error = filter_rows(&weight, 0).unwrap_err().to_string();
+    assert!(error.contains("0 columns"), "{error}");
 }
 
 #[test]

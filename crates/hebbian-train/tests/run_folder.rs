@@ -117,6 +117,30 @@ fn a_new_run_does_not_mix_with_an_old_one() {
 }
 
 #[test]
+fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    assert!(RunFolder::config(path).unwrap().is_none());
+    assert!(RunFolder::results(path).unwrap().is_none());
+    let run = RunFolder::create(path).unwrap();
+    run.write_config(&json!({"seed": 3})).unwrap();
+    let results = Results { test_accuracy: 0.5, ..Results::default() };
+    run.finish(&results).unwrap();
+    assert_eq!(RunFolder::config(path).unwrap(), Some(json!({"seed": 3})));
+    assert_eq!(RunFolder::results(path).unwrap(), Some(results));
+
+    // Interrupted after a thousand seconds, of which the weights of the first hundred were saved.
+    let log = "{\"step\":1,\"seconds\":100.0}\n{\"step\":2,\"seconds\":1000.0}\n";
+    std::fs::write(path.join("metrics.jsonl"), log).unwrap();
+    let seconds = RunFolder::resume(path, 1).unwrap().seconds();
+    assert!((100.0..200.0).contains(&seconds), "{seconds}");
+
+    std::fs::write(path.join("results.json"), "{\"test").unwrap();
+    let error = RunFolder::results(path).unwrap_err().to_string();
+    assert!(error.contains("results.json is not what a run writes there"), "{error}");
+}
+
+#[test]
 fn other_people_s_files_are_safe() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.safetensors");

@@ -4,7 +4,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::program::Place;
+use crate::program::{Place, until};
 
 /// Started quietly: nobody reads its pipes.
 fn start(place: &Place, epochs: &str) -> Child {
@@ -25,14 +25,6 @@ fn check(place: &Place) {
     }
     if place.path("out/filters.png").exists() {
         image::load_from_memory(&place.bytes("out/filters.png")).unwrap();
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

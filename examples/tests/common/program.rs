@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-/// Small enough for tests; `--preset` and `--out` are left to the test.
-pub const TINY: [&str; 8] =
-    ["--limit-train", "200", "--limit-test", "100", "--epochs", "1", "--head-epochs", "2"];
+pub use crate::TINY;
 
 /// What a run of the program ended with.
 pub struct Outcome {
@@ -115,27 +114,9 @@ impl Place {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Writes `preset.json`: one small convolution, changed by `edit`.
+    /// Writes `preset.json`: the test's small preset, changed by `edit`.
     pub fn preset(&self, edit: impl FnOnce(&mut Value)) {
-        let mut preset = json!({
-            "name": "tiny",
-            "description": "for tests",
-            "dataset": "digits",
-            "blocks": [{
-                "layer": { "kind": "conv2d", "channels": 8, "kernel": 3, "padding": 1 },
-                "batch_norm": true,
-                "learning": {
-                    "kind": "hebbian",
-                    "competition": { "kind": "soft_wta", "inverse_temperature": 1.0 },
-                    "rate": { "kind": "constant", "learning_rate": 0.01 },
-                    "radius": 5.0
-                },
-                "activation": { "kind": "triangle", "power": 1.0 },
-                "pool": { "kind": "max", "kernel": 2, "stride": 2, "padding": 0 }
-            }],
-            "head": { "kind": "linear", "dropout": 0.0 },
-            "training": { "epochs": 1, "head_epochs": 2 }
-        });
+        let mut preset = crate::preset();
         edit(&mut preset);
         self.write("preset.json", preset.to_string());
     }
@@ -164,11 +145,24 @@ pub fn outcome(mut command: Command) -> Outcome {
     }
 }
 
+/// Waits for what a program does in the background.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// `cargo test` builds the examples too, beside the folder of this test.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
-    let binary = profile.join("examples").join(format!("softhebb{}", std::env::consts::EXE_SUFFIX));
+    let binary = profile.join("examples").join(format!(
+        "{}{}",
+        crate::PROGRAM,
+        std::env::consts::EXE_SUFFIX
+    ));
     assert!(binary.exists(), "there is no {}: build the examples first", binary.display());
     binary
 }

@@ -1,0 +1,103 @@
+//! What good single runs do.
+
+use serde_json::json;
+
+use crate::program::{Place, TINY, outcome};
+
+#[test]
+fn a_run_writes_its_folder_and_a_report() {
+    let place = Place::new();
+    place.preset(|_| ());
+    let run = place.tiny("out", &["--preset", "preset.json"]).ok();
+    let results = place.json("out/results.json");
+    let accuracy = results["test_accuracy"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&accuracy));
+    // One tied epoch and two untied ones.
+    assert_eq!((&results["epochs"], &results["train_images"]), (&json!(3), &json!(90)));
+    assert_eq!(place.json("out/config.json")["validation_images"], 10);
+    let shapes = json!({
+        "layers.0.weight": [8, 8, 4, 1, 3, 3], "layers.0.feedback": [8, 8, 4, 1, 3, 3],
+        "layers.1.weight": [20, 64], "layers.1.feedback": [20, 64],
+        "layers.2.weight": [10, 20], "layers.2.feedback": [10, 20],
+    });
+    assert_eq!(json!(place.shapes("out/model.safetensors")), shapes);
+
+    let percent = format!("test accuracy {:.2} %\n", 100.0 * accuracy);
+    assert!(run.stdout.starts_with(&percent), "{}", run.stdout);
+    for part in ["training error after epoch 3", "validation error", "conv1", "dense1", "classes"] {
+        assert!(run.stdout.contains(part), "no '{part}' in: {}", run.stdout);
+    }
+    assert!(run.stdout.contains("wrote out: model.safetensors, results.json"), "{}", run.stdout);
+    assert!(run.stderr.contains("tiny urfb: 270/270 images"), "{}", run.stderr);
+}
+
+#[test]
+fn no_epochs_measure_the_start() {
+    let place = Place::new();
+    let limits = ["--limit-train", "100", "--limit-test", "50", "--out", "out"];
+    place.run(&[&limits[..], &["--preset", "amit-digits", "--epochs", "0"]].concat()).ok();
+    let results = place.json("out/results.json");
+    assert_eq!(results["epochs"], 0);
+    assert!(results["validation_error"].is_f64() && results["train_error"].is_null());
+    place.shapes("out/model.safetensors");
+}
+
+#[test]
+fn a_saved_network_evaluates_to_the_accuracy_of_its_run() {
+    let place = Place::new();
+    let network = ["--preset", "amit-digits", "--protocol", "partial:0.5", "--batch-size", "5"];
+    let tiny = |args: &[&'static str]| [&TINY[..], &network, args].concat();
+    place.run(&tiny(&["--out", "out", "--save", "copy.safetensors"])).ok();
+    assert_eq!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
+    let accuracy = place.json("out/results.json")["test_accuracy"].as_f64().unwrap();
+    let before = place.contents();
+    for path in ["copy.safetensors", "out"] {
+        let run = place.run(&tiny(&["--eval-only", "--seed", "5", "--load", path])).ok();
+        assert_eq!(run.stdout, format!("test accuracy {:.2} %\n", 100.0 * accuracy), "{path}");
+    }
+    assert!(before == place.contents(), "evaluation wrote something");
+    // A run may start from the folder that it then replaces; its epochs are done already.
+    place.run(&tiny(&["--out", "out", "--load", "out"])).ok();
+    let (old, new) = (place.shapes("copy.safetensors"), place.shapes("out/model.safetensors"));
+    assert_eq!(old, new);
+}
+
+#[test]
+fn the_seed_decides_every_bit_and_the_threads_none() {
+    let place = Place::new();
+    place.preset(|_| ());
+    let model = |out: &str, seed: &str, threads: &str| {
+        let args = ["--preset", "preset.json", "--out", out, "--seed", seed];
+        let mut command = place.command(&[&TINY[..], &args].concat());
+        command.env("RAYON_NUM_THREADS", threads);
+        outcome(command).ok();
+        place.bytes(&format!("{out}/model.safetensors"))
+    };
+    let first = model("a", "7", "2");
+    assert!(first == model("b", "7", "1"), "a run on one thread differs");
+    assert!(first != model("c", "8", "2"), "another seed gives the same");
+}
+
+#[test]
+fn every_protocol_runs() {
+    let place = Place::new();
+    let mut models = Vec::new();
+    for protocol in ["bp", "urfb", "frfb", "partial:0.25", "dfa", "usf", "brsf", "frsf"] {
+        let args = ["--preset", "amit-digits", "--batch-size", "10", "--protocol", protocol];
+        let run = place.tiny("out", &args).ok();
+        assert!(run.stdout.contains("dense4"), "{}", run.stdout);
+        let model = place.bytes("out/model.safetensors");
+        assert!(!models.contains(&model), "{protocol} is the same as another");
+        models.push(model);
+    }
+}
+
+#[test]
+fn networks_and_experiments_are_listed() {
+    let place = Place::new();
+    let list = place.run(&["--list"]).ok().stdout;
+    for name in ["amit-simpnet ", "amit-deepernet-s-untied-all ", "fig4 ", "fig12 ", "depth "] {
+        assert!(list.lines().any(|line| line.trim_start().starts_with(name)), "{name}: {list}");
+    }
+    assert!(place.contents().is_empty());
+}

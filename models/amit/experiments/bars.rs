@@ -1,0 +1,70 @@
+//! Figs. 5, 6 and 9: final test errors.
+
+use super::super::error::Result;
+use super::Figure;
+use super::arm::{
+    Arm, BP, BP_H, FRFB, FRFB_50, Runner, Spread, Trained, URFB, URFB_50, numbers, summary,
+};
+use hebbian_train::{BarChart, BarSeries};
+
+/// Figs. 5 and 6: every protocol and loss.
+pub(super) fn protocols(runner: &Runner, networks: &[&str]) -> Result<Figure> {
+    let variations = [BP, BP_H, URFB, FRFB, URFB_50, FRFB_50];
+    let mut arms = Vec::new();
+    for &network in networks {
+        let base = runner.network(network)?;
+        arms.extend(variations.map(|variation| Arm::new(network, &base, variation)));
+    }
+    let trained = runner.train(arms)?;
+    let groups = networks.iter().map(ToString::to_string).collect();
+    let series = (0..variations.len()).map(|at| {
+        let bars = trained.iter().skip(at).step_by(variations.len());
+        bar_series(variations[at].label, bars.map(Trained::test_error))
+    });
+    figure(runner, &trained, groups, series.collect())
+}
+
+/// Fig. 9: tied convolutions beside untied ones.
+pub(super) fn untied(runner: &Runner, networks: &[&str]) -> Result<Figure> {
+    let (mut arms, mut groups) = (Vec::new(), Vec::new());
+    for &network in networks {
+        let tied = runner.network(network)?;
+        let name = format!("{network}-untied");
+        let untied = runner.network(&name)?;
+        for variation in [URFB, FRFB] {
+            groups.push(format!("{network} {}", variation.label));
+            arms.push(Arm::new(network, &tied, variation));
+            arms.push(Arm::new(&name, &untied, variation));
+        }
+    }
+    let trained = runner.train(arms)?;
+    let series = ["tied", "untied"].into_iter().enumerate();
+    let series = series.map(|(at, name)| {
+        bar_series(name, trained.iter().skip(at).step_by(2).map(Trained::test_error))
+    });
+    figure(runner, &trained, groups, series.collect())
+}
+
+/// Bars in percent, with two decimals, of shares.
+pub(super) fn bar_series(name: &str, bars: impl Iterator<Item = Option<Spread>>) -> BarSeries {
+    let percent = |share: f64| (1e4 * share).round() / 1e2;
+    let (values, errors) =
+        bars.map(|s| (s.map(|s| percent(s.mean)), s.and_then(|s| s.sd).map(percent))).unzip();
+    BarSeries { name: name.to_string(), values, errors }
+}
+
+fn figure(
+    runner: &Runner,
+    trained: &[Trained],
+    groups: Vec<String>,
+    series: Vec<BarSeries>,
+) -> Result<Figure> {
+    let y_label = "test error, %".to_string();
+    Ok(Figure {
+        table: summary(trained, false)?,
+        more_tables: Vec::new(),
+        numbers: numbers(trained),
+        text: format!("{:.2}", summary(trained, true)?),
+        picture: BarChart { title: runner.dataset()?, y_label, groups, series }.draw()?,
+    })
+}

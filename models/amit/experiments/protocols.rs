@@ -1,0 +1,45 @@
+//! The program's first run: protocols side by side in a network in which they differ.
+
+use super::super::error::Result;
+use super::arm::{Arm, BP_H, FRFB, Runner, Spread, Trained, URFB, numbers};
+use super::{Figure, curves};
+use hebbian_train::Table;
+
+/// Four hidden layers; all with the hinge loss, so that only the feedback differs.
+pub(super) fn draw(runner: &Runner) -> Result<Figure> {
+    let base = runner.network("digits")?;
+    let arms = [BP_H, URFB, FRFB].map(|variation| Arm::new("digits", &base, variation));
+    let trained = runner.train(arms.to_vec())?;
+    let layers = base.weight_layers();
+    let mut text = Table::new(["protocol", "test error %", "W-R correlation", "error angle °"]);
+    for one in &trained {
+        text.row([
+            one.arm.label.as_str().into(),
+            one.test_error().map(Spread::percent).into(),
+            each(one, &layers, "correlation", 2).into(),
+            // The class layer gets the loss's own error.
+            each(one, &layers[..layers.len() - 1], "angle", 0).into(),
+        ])?;
+    }
+    let notes = "\n\
+        correlation of the weights and the feedback weights of each layer, the first one first;\n\
+        angle between each hidden layer's error and the one that back-propagation would send;\n\
+        both after the last epoch, means over seeds\n";
+    Ok(Figure {
+        table: curves::points(&trained)?,
+        more_tables: Vec::new(),
+        numbers: numbers(&trained),
+        text: format!("{text}{notes}"),
+        picture: curves::chart(&trained, &format!("four hidden layers, {}", runner.dataset()?))
+            .draw()?,
+    })
+}
+
+/// The last value of each layer, side by side; `-` where there is none.
+pub(super) fn each(one: &Trained, layers: &[String], name: &str, decimals: usize) -> String {
+    let values = layers.iter().map(|layer| match one.at(&format!("{name}/{layer}"), None) {
+        Some(spread) => format!("{:.decimals$}", spread.mean),
+        None => "-".to_string(),
+    });
+    values.collect::<Vec<_>>().join(" ")
+}

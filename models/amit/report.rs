@@ -1,0 +1,55 @@
+//! What programs print.
+
+use super::config::Preset;
+use super::error::Result;
+use super::experiments::Experiment;
+use super::presets::presets;
+use super::run::Outcome;
+use hebbian_train::Table;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The networks and the experiments, a line each.
+///
+/// # Errors
+/// As [`presets`].
+pub fn list() -> Result<String> {
+    let mut list = String::from("networks, for --preset\n");
+    for preset in presets()? {
+        let _ = writeln!(list, "  {:28} {}", preset.name, preset.description);
+    }
+    list += "\nexperiments, for --experiment\n";
+    for experiment in Experiment::ALL {
+        let _ = writeln!(list, "  {:28} {}", experiment.name(), experiment.description());
+    }
+    Ok(list)
+}
+
+/// A run for the terminal: errors, a table of its layers, the files in its folder `out`.
+///
+/// # Errors
+/// None but of the table's own making.
+pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> {
+    let results = &outcome.results;
+    let mut text = format!("test accuracy {:.2} %\n", 100.0 * results.test_accuracy);
+    let Some((epoch, last)) = outcome.history.last_key_value() else { return Ok(text) };
+    for (name, label) in [("train_error", "training"), ("validation_error", "validation")] {
+        if let Some(error) = last.get(name) {
+            let _ = writeln!(text, "{label} error after epoch {epoch} {:.2} %", 100.0 * error);
+        }
+    }
+    let mut table = Table::new(["layer", "W-R correlation", "error angle °", "error norm ratio"]);
+    for layer in preset.weight_layers() {
+        let value = |name: &str| last.get(&format!("{name}/{layer}")).copied().into();
+        let cells = [value("correlation"), value("angle"), value("norm_ratio")];
+        table.row([layer.as_str().into()].into_iter().chain(cells))?;
+    }
+    let _ = writeln!(text, "\n{table:.3}angle and norm ratio: to what back-propagation would send");
+    if let Some(seconds) = results.extras.get("training_seconds").and_then(|value| value.as_f64()) {
+        let _ = writeln!(text, "\ntraining {seconds:.1} s");
+    }
+    let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
+    let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
+    let _ = writeln!(text, "wrote {}: {}", out.display(), files.join(", "));
+    Ok(text)
+}
