@@ -1,6 +1,6 @@
 //! What a preset says.
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 use candle::Tensor;
 use candle_hebbian::ops::Edge;
 use candle_hebbian::{HingeHebb, Protocol};

@@ -21,7 +21,6 @@
 
 mod config;
 mod diagnostics;
-mod error;
 mod experiments;
 mod figure_12;
 mod linear_theory;
@@ -32,9 +31,9 @@ mod report;
 mod run;
 mod trainer;
 
+pub use crate::error::{Error, Result};
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
-pub use error::{Error, Result};
 pub use experiments::{Experiment, ExperimentOptions};
 pub use figure_12::{Figure12, Figure12Config, LinearCurve, figure_12};
 pub use linear_theory::{Conserved, Feedback, LinearSystem};

@@ -1,7 +1,7 @@
 //! A network of layers with asymmetric feedback.
 
 use super::config::{LayerConfig, Preset};
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::ops::channels_last::{avg_pool2d, max_pool2d_same};
 use candle_hebbian::ops::{Dropout, Edge, Ties, ramp};

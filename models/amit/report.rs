@@ -1,10 +1,10 @@
 //! What programs print.
 
 use super::config::Preset;
-use super::error::Result;
 use super::experiments::Experiment;
 use super::presets::presets;
 use super::run::Outcome;
+use crate::error::Result;
 use hebbian_train::Table;
 use std::fmt::Write;
 use std::path::Path;

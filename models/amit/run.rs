@@ -2,8 +2,8 @@
 
 use super::config::Preset;
 use super::diagnostics::diagnose;
-use super::error::{Error, Result};
 use super::trainer::{Epoch, Splits, Trainer};
+use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
@@ -293,5 +293,5 @@ fn diverged(error: Error, epoch: usize, saved: bool, folder: &RunFolder) -> Erro
     } else {
         "there were no good weights to keep".to_string()
     };
-    Error::Diverged { problem: Box::new(problem), epoch, kept }
+    Error::Diverged { problem: Box::new(problem), stage: format!("epoch {epoch}"), kept }
 }

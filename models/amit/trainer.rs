@@ -1,8 +1,8 @@
 //! Epochs of plain gradient descent.
 
 use super::config::Preset;
-use super::error::{Error, Result};
 use super::network::Network;
+use crate::error::{Error, Result};
 use candle::{D, DType, Device, Tensor};
 use candle_hebbian::{Rng, Sgd};
 use hebbian_data::{Batches, Dataset, ImageSet};

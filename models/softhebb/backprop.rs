@@ -1,9 +1,9 @@
 //! The comparison: the same architecture trained end to end by back-propagation.
 
-use super::error::Result;
 use super::head::Head;
 use super::network::Network;
 use super::recipe::Run;
+use crate::error::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};

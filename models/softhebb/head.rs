@@ -1,7 +1,7 @@
 //! What reads out the features: a linear softmax head or the rule itself with labels.
 
 use super::config::{HeadConfig, TrainingConfig};
-use super::error::Result;
+use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, Rule, SoftHebb};
 use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};

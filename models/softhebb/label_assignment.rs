@@ -1,6 +1,6 @@
 //! Accuracy without a head: each unit stands for the label it wins most often.
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 use candle::{D, DType, Tensor};
 use hebbian_train::{Readout, one_hot};
 

@@ -10,7 +10,6 @@
 mod backprop;
 mod block;
 mod config;
-mod error;
 mod head;
 mod label_assignment;
 mod monitor;
@@ -21,12 +20,12 @@ mod recipe;
 mod unsupervised;
 mod validate;
 
+pub use crate::error::{Error, Result};
 pub use block::{Block, Step};
 pub use config::{
     Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset,
     TrainingConfig,
 };
-pub use error::{Error, Result};
 pub use head::Head;
 pub use label_assignment::LabelAssignment;
 pub use monitor::{BlockStats, Monitor};

@@ -1,8 +1,8 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use super::error::{Error, Result};
-use std::path::Path;
+use crate::error::Result;
+use crate::presets;
 
 /// The preset of that name, or of that name in the authors' release; or, when `name` ends in
 /// `.json`, the one in that file.
@@ -10,22 +10,7 @@ use std::path::Path;
 /// # Errors
 /// An unknown name (the message lists all), an unreadable file, JSON of another schema.
 pub fn preset(name: &str) -> Result<Preset> {
-    if Path::new(name).extension().is_some_and(|extension| extension == "json") {
-        let text = std::fs::read_to_string(name).map_err(|error| Error::BadPreset {
-            source_name: name.to_string(),
-            reason: error.to_string(),
-        })?;
-        return parse(name, &text);
-    }
-    let all = presets()?;
-    let wanted = |preset: &&Preset| preset.name == name || preset.alias.as_deref() == Some(name);
-    match all.iter().find(wanted) {
-        Some(preset) => Ok(preset.clone()),
-        None => Err(Error::UnknownPreset {
-            name: name.to_string(),
-            known: all.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join("\n  "),
-        }),
-    }
+    presets::find(name)
 }
 
 /// Every preset, by name.
@@ -33,59 +18,59 @@ pub fn preset(name: &str) -> Result<Preset> {
 /// # Errors
 /// None in a build that passes its tests: the embedded files are checked there.
 pub fn presets() -> Result<Vec<Preset>> {
-    PRESETS.iter().map(|text| parse("an embedded preset", text)).collect()
+    presets::all()
 }
 
-fn parse(source_name: &str, text: &str) -> Result<Preset> {
-    serde_json::from_str(text).map_err(|error| Error::BadPreset {
-        source_name: source_name.to_string(),
-        reason: error.to_string(),
-    })
-}
+impl presets::Preset for Preset {
+    const METHOD: &'static str = "SoftHebb";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/backprop-cnn1-cifar.json"),
+        include_str!("presets/backprop-cnn1-imagenet.json"),
+        include_str!("presets/backprop-cnn2-cifar.json"),
+        include_str!("presets/backprop-cnn2-imagenet.json"),
+        include_str!("presets/backprop-cnn3-cifar.json"),
+        include_str!("presets/backprop-cnn3-imagenet.json"),
+        include_str!("presets/backprop-cnn3-stl.json"),
+        include_str!("presets/backprop-cnn4-imagenet.json"),
+        include_str!("presets/backprop-cnn4-stl.json"),
+        include_str!("presets/backprop-cnn5-imagenet.json"),
+        include_str!("presets/hard-cnn1-cifar.json"),
+        include_str!("presets/hard-cnn1-cifar-speed.json"),
+        include_str!("presets/hard-cnn1-cifar-speed-linear-decay.json"),
+        include_str!("presets/hard-cnn1-imagenet.json"),
+        include_str!("presets/hard-cnn2-cifar.json"),
+        include_str!("presets/hard-cnn2-imagenet.json"),
+        include_str!("presets/hard-cnn3-cifar.json"),
+        include_str!("presets/hard-cnn3-imagenet.json"),
+        include_str!("presets/hard-cnn4-imagenet.json"),
+        include_str!("presets/hard-cnn5-imagenet.json"),
+        include_str!("presets/softhebb-cnn-digits.json"),
+        include_str!("presets/softhebb-cnn-mnist.json"),
+        include_str!("presets/softhebb-cnn1-cifar.json"),
+        include_str!("presets/softhebb-cnn1-imagenet.json"),
+        include_str!("presets/softhebb-cnn2-cifar.json"),
+        include_str!("presets/softhebb-cnn2-cifar-width-factor-1.json"),
+        include_str!("presets/softhebb-cnn2-cifar-width-factor-2.json"),
+        include_str!("presets/softhebb-cnn2-imagenet.json"),
+        include_str!("presets/softhebb-cnn3-cifar.json"),
+        include_str!("presets/softhebb-cnn3-cifar-double.json"),
+        include_str!("presets/softhebb-cnn3-cifar-half.json"),
+        include_str!("presets/softhebb-cnn3-cifar-hebbian-head.json"),
+        include_str!("presets/softhebb-cnn3-cifar-no-batch-norm.json"),
+        include_str!("presets/softhebb-cnn3-cifar-quarter.json"),
+        include_str!("presets/softhebb-cnn3-cifar-soft.json"),
+        include_str!("presets/softhebb-cnn3-cifar-width-factor-1.json"),
+        include_str!("presets/softhebb-cnn3-cifar-width-factor-2.json"),
+        include_str!("presets/softhebb-cnn3-imagenet.json"),
+        include_str!("presets/softhebb-cnn3-stl.json"),
+        include_str!("presets/softhebb-cnn4-imagenet.json"),
+        include_str!("presets/softhebb-cnn4-stl.json"),
+        include_str!("presets/softhebb-cnn5-imagenet.json"),
+        include_str!("presets/softhebb-mlp-mnist.json"),
+        include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
+    ];
 
-const PRESETS: &[&str] = &[
-    include_str!("presets/backprop-cnn1-cifar.json"),
-    include_str!("presets/backprop-cnn1-imagenet.json"),
-    include_str!("presets/backprop-cnn2-cifar.json"),
-    include_str!("presets/backprop-cnn2-imagenet.json"),
-    include_str!("presets/backprop-cnn3-cifar.json"),
-    include_str!("presets/backprop-cnn3-imagenet.json"),
-    include_str!("presets/backprop-cnn3-stl.json"),
-    include_str!("presets/backprop-cnn4-imagenet.json"),
-    include_str!("presets/backprop-cnn4-stl.json"),
-    include_str!("presets/backprop-cnn5-imagenet.json"),
-    include_str!("presets/hard-cnn1-cifar.json"),
-    include_str!("presets/hard-cnn1-cifar-speed.json"),
-    include_str!("presets/hard-cnn1-cifar-speed-linear-decay.json"),
-    include_str!("presets/hard-cnn1-imagenet.json"),
-    include_str!("presets/hard-cnn2-cifar.json"),
-    include_str!("presets/hard-cnn2-imagenet.json"),
-    include_str!("presets/hard-cnn3-cifar.json"),
-    include_str!("presets/hard-cnn3-imagenet.json"),
-    include_str!("presets/hard-cnn4-imagenet.json"),
-    include_str!("presets/hard-cnn5-imagenet.json"),
-    include_str!("presets/softhebb-cnn-digits.json"),
-    include_str!("presets/softhebb-cnn-mnist.json"),
-    include_str!("presets/softhebb-cnn1-cifar.json"),
-    include_str!("presets/softhebb-cnn1-imagenet.json"),
-    include_str!("presets/softhebb-cnn2-cifar.json"),
-    include_str!("presets/softhebb-cnn2-cifar-width-factor-1.json"),
-    include_str!("presets/softhebb-cnn2-cifar-width-factor-2.json"),
-    include_str!("presets/softhebb-cnn2-imagenet.json"),
-    include_str!("presets/softhebb-cnn3-cifar.json"),
-    include_str!("presets/softhebb-cnn3-cifar-double.json"),
-    include_str!("presets/softhebb-cnn3-cifar-half.json"),
-    include_str!("presets/softhebb-cnn3-cifar-hebbian-head.json"),
-    include_str!("presets/softhebb-cnn3-cifar-no-batch-norm.json"),
-    include_str!("presets/softhebb-cnn3-cifar-quarter.json"),
-    include_str!("presets/softhebb-cnn3-cifar-soft.json"),
-    include_str!("presets/softhebb-cnn3-cifar-width-factor-1.json"),
-    include_str!("presets/softhebb-cnn3-cifar-width-factor-2.json"),
-    include_str!("presets/softhebb-cnn3-imagenet.json"),
-    include_str!("presets/softhebb-cnn3-stl.json"),
-    include_str!("presets/softhebb-cnn4-imagenet.json"),
-    include_str!("presets/softhebb-cnn4-stl.json"),
-    include_str!("presets/softhebb-cnn5-imagenet.json"),
-    include_str!("presets/softhebb-mlp-mnist.json"),
-    include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
-];
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.alias.as_deref())
+    }
+}

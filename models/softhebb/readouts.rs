@@ -1,11 +1,11 @@
 //! What is read out of the features.
 
 use super::config::Augmentation;
-use super::error::Result;
 use super::head::Head;
 use super::label_assignment::LabelAssignment;
 use super::network::Network;
 use super::recipe::{Run, collect};
+use crate::error::Result;
 use candle::{DType, Tensor};
 use candle_hebbian::Geometry;
 use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite};

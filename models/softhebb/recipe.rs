@@ -1,10 +1,10 @@
 //! The recipe: unsupervised stages, then the head, then the figures.
 
 use super::config::{Augmentation, Preset};
-use super::error::{Error, Result};
 use super::head::Head;
 use super::network::Network;
 use super::validate::{check, rehearse};
+use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::transforms::CropAndFlip;

@@ -1,11 +1,11 @@
 //! The stages without labels.
 
 use super::config::Mode;
-use super::error::Result;
 use super::head::Head;
 use super::monitor::Monitor;
 use super::network::Network;
 use super::recipe::Run;
+use crate::error::Result;
 use candle::DType;
 use hebbian_data::Batches;
 use hebbian_train::Progress;

@@ -1,9 +1,9 @@
 //! What can be found out before anything is written.
 
 use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset};
-use super::error::{Error, Result};
 use super::network::Network;
 use super::recipe::new_head;
+use crate::error::{Error, Result};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;

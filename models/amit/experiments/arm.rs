@@ -1,11 +1,11 @@
 //! Networks trained side by side, each with several seeds.
 
 use super::super::config::{LayerConfig, Loss, Preset, Tied};
-use super::super::error::{Error, Result};
 use super::super::presets::preset;
 use super::super::run::{Options, Outcome, train_on};
 use super::super::trainer::Splits;
 use super::ExperimentOptions;
+use crate::error::{Error, Result};
 use candle::Device;
 use candle_hebbian::Protocol;
 use hebbian_data::{Dataset, DatasetName};

@@ -1,9 +1,9 @@
 //! Figs. 10 and 11: correlation of weights and feedback weights, layer by layer.
 
 use super::super::config::LayerConfig;
-use super::super::error::Result;
 use super::Figure;
 use super::arm::{Arm, FRFB, Runner, Trained, URFB, numbers};
+use crate::error::Result;
 use hebbian_train::{Cell, LineChart, Series, Table, draw_panels};
 
 /// Trains `network` with URFB and with FRFB. Of a network that is untied, the part of training

@@ -1,8 +1,8 @@
 //! Figs. 4 and 7: error against epoch.
 
-use super::super::error::Result;
 use super::Figure;
 use super::arm::{Arm, BP, FRFB, Runner, Trained, URFB, numbers, summary};
+use crate::error::Result;
 use hebbian_train::{LineChart, Table};
 
 /// Trains `network` by back-propagation, URFB and FRFB.

@@ -1,7 +1,6 @@
 //! Error against depth on the mixture task, where fixed feedback falls behind as layers are added.
 
 use super::super::config::{LayerConfig, Preset, Training};
-use super::super::error::Result;
 use super::super::mixture::{Mixture, MixtureConfig, Samples};
 use super::super::trainer::Splits;
 use super::Figure;
@@ -10,6 +9,7 @@ use super::arm::{
 };
 use super::bars::bar_series;
 use super::protocols::each;
+use crate::error::Result;
 use candle_hebbian::{Protocol, Rng};
 use hebbian_data::ImageSet;
 use hebbian_train::{BarChart, Table};

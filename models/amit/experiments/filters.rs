@@ -1,9 +1,9 @@
 //! Fig. 8: what becomes of a filter that is no longer shared.
 
 use super::super::diagnostics::correlation;
-use super::super::error::{Error, Result};
 use super::Figure;
 use super::arm::{Arm, Runner, Spread, URFB, numbers};
+use crate::error::{Error, Result};
 use candle::{Device, IndexOp, Tensor};
 use hebbian_train::{Checkpoint, Table, filter_rows};
 use serde_json::json;

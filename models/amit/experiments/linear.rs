@@ -1,9 +1,9 @@
 //! Fig. 12: the linear case.
 
-use super::super::error::Result;
 use super::super::figure_12::{Figure12Config, LinearCurve, figure_12};
 use super::Figure;
 use super::arm::{Runner, Spread};
+use crate::error::Result;
 use candle_hebbian::Rng;
 use hebbian_train::{LineChart, Series, Table, draw_panels};
 use serde_json::json;

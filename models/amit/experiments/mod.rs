@@ -9,7 +9,7 @@ mod filters;
 mod linear;
 mod protocols;
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};

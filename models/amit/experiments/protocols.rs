@@ -1,8 +1,8 @@
 //! The program's first run: protocols side by side in a network in which they differ.
 
-use super::super::error::Result;
 use super::arm::{Arm, BP_H, FRFB, Runner, Spread, Trained, URFB, numbers};
 use super::{Figure, curves};
+use crate::error::Result;
 use hebbian_train::Table;
 
 /// Four hidden layers; all with the hinge loss, so that only the feedback differs.

@@ -1,6 +1,6 @@
-//! What can go wrong, each with the way out.
+//! What can go wrong in a run of any paper, each with the way out.
 
-/// An error of an Amit 2019 run.
+/// An error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A tensor operation failed.
@@ -21,10 +21,12 @@ pub enum Error {
         known: String,
     },
     /// A preset file is not what it should be.
-    #[error("{source_name} is not a preset of Amit 2019: {reason}")]
+    #[error("{source_name} is not a preset of {method}: {reason}")]
     BadPreset {
         /// The file, or the embedded preset.
         source_name: String,
+        /// The paper.
+        method: &'static str,
         /// What is wrong with it.
         reason: String,
     },
@@ -44,12 +46,12 @@ pub enum Error {
         problem: String,
     },
     /// Weights became NaN or infinite.
-    #[error("{problem}, in epoch {epoch}. Training stopped; {kept}")]
+    #[error("{problem}, while training {stage}. Training stopped; {kept}")]
     Diverged {
         /// Which tensor, which step, how many values.
         problem: Box<hebbian_train::Error>,
-        /// The epoch.
-        epoch: usize,
+        /// What was being trained.
+        stage: String,
         /// Where the last good weights are.
         kept: String,
     },
