@@ -24,7 +24,7 @@ const DIGITS_BATCH: usize = 10;
 /// minutes on two cores. At the presets' 0.1, and with dropout, the deeper networks take several
 /// times as long to leave the start; at 0.3 back-propagation of cross-entropy loses deepernet.
 const DIGITS_RECIPES: [(&str, usize, f64); 4] =
-    [("simpnet", 15, 0.1), ("deepnet", 40, 0.2), ("deepernet", 15, 0.2), ("deepernet-s", 15, 0.2)];
+    [("simpnet", 15, 0.1), ("deepnet", 70, 0.2), ("deepernet", 15, 0.2), ("deepernet-s", 15, 0.2)];
 
 /// What an arm of an experiment changes in a preset.
 #[derive(Debug, Clone, Copy)]
