@@ -1,5 +1,7 @@
 //! What can go wrong in a run of any paper, each with the way out.
 
+use std::path::PathBuf;
+
 /// An error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,6 +60,21 @@ pub enum Error {
     /// The options contradict each other or the preset.
     #[error("{0}")]
     Options(String),
+}
+
+impl Error {
+    /// Says of an error about NaN or infinity where it arose and what is left: the file of the last
+    /// good weights, if they were saved. Other errors stay as they are.
+    pub(crate) fn while_training(self, stage: impl Into<String>, saved: Option<PathBuf>) -> Self {
+        let Self::Train(problem @ hebbian_train::Error::NotFinite { .. }) = self else {
+            return self;
+        };
+        let kept = match saved {
+            Some(model) => format!("the last good weights are {}", model.display()),
+            None => "there were no good weights to keep".to_string(),
+        };
+        Self::Diverged { problem: Box::new(problem), stage: stage.into(), kept }
+    }
 }
 
 /// The result of a fallible function of this module.

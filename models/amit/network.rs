@@ -259,16 +259,12 @@ impl Network {
                 }
                 let old = &layer.layer;
                 let (shape, geometry) = (old.weight().dims(), old.geometry());
-                let new = self.draw((index, "redraw"), shape, geometry, old.protocol())?;
-                let kept = |value: &Var, mask: Option<&Tensor>| match mask {
-                    Some(mask) => value.as_tensor() * mask,
-                    None => Ok(value.as_tensor().clone()),
-                };
-                let (weight_mask, feedback_mask) = old.masks();
-                old.weight().set(&kept(new.weight(), weight_mask)?)?;
-                if let (Some(r), Some(new)) = (old.feedback(), new.feedback()) {
-                    r.set(&kept(new, feedback_mask)?)?;
-                }
+                old.copy_weights(&self.draw(
+                    (index, "redraw"),
+                    shape,
+                    geometry,
+                    old.protocol(),
+                )?)?;
             }
         }
         let (rng, probability) = (self.rng.clone(), self.preset.training.connection_probability);
@@ -314,9 +310,9 @@ impl Network {
 
     /// The variables that learn. A frozen layer's do until layers are untied.
     pub fn vars(&self) -> Vec<Var> {
-        let part = self.preset.training.tied.is_none() || self.is_untied();
+        let untied = self.is_untied();
         self.weight_layers()
-            .filter(|layer| !(layer.frozen && part))
+            .filter(|layer| !(layer.frozen && untied))
             .flat_map(|layer| layer.layer.vars())
             .collect()
     }

@@ -143,7 +143,9 @@ pub(super) fn train_on(
         let number = trainer.epoch() + 1;
         let epoch = trainer
             .train_epoch(&splits.train, |images| progress.advance(images as u64))
-            .map_err(|error| diverged(error, number, saved.is_some(), &folder))?;
+            .map_err(|error| {
+                error.while_training(format!("epoch {number}"), saved.map(|_| folder.model()))
+            })?;
         log(&mut folder, &trainer, Some(epoch))?;
         progress.message(format!("epoch {number}, training error {:.1} %", 100.0 * epoch.error));
         let due = saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY);
@@ -251,8 +253,7 @@ fn difference<'a>(
 
 /// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
 fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
-    let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() };
-    let mut checkpoint = Checkpoint::load(&path, device)?;
+    let mut checkpoint = Checkpoint::load(path, device)?;
     let epoch = match checkpoint.metadata.get("epoch").map(|epoch| epoch.parse()) {
         Some(Ok(epoch)) => epoch,
         None => 0,
@@ -281,17 +282,4 @@ fn write(path: &Path, trainer: &Trainer, dataset: &str) -> Result<()> {
     ];
     let metadata = metadata.map(|(key, value)| (key.to_string(), value));
     Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
-}
-
-/// Says of an error about NaN or infinity when it arose and what is left.
-fn diverged(error: Error, epoch: usize, saved: bool, folder: &RunFolder) -> Error {
-    let Error::Train(problem @ hebbian_train::Error::NotFinite { .. }) = error else {
-        return error;
-    };
-    let kept = if saved {
-        format!("the last good weights are {}", folder.model().display())
-    } else {
-        "there were no good weights to keep".to_string()
-    };
-    Error::Diverged { problem: Box::new(problem), stage: format!("epoch {epoch}"), kept }
 }

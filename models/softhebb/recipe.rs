@@ -166,8 +166,7 @@ fn restore(
     network: &mut Network,
     head: Option<&mut Head>,
 ) -> Result<()> {
-    let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() };
-    let mut checkpoint = Checkpoint::load(&path, device)?;
+    let mut checkpoint = Checkpoint::load(path, device)?;
     let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     };
@@ -267,14 +266,7 @@ impl Run<'_> {
 
     /// Says of an error about NaN or infinity where it arose and what is left.
     pub(super) fn diverged(&self, error: Error, stage: &str) -> Error {
-        let Error::Train(problem @ hebbian_train::Error::NotFinite { .. }) = error else {
-            return error;
-        };
-        let kept = match self.last_saved {
-            Some(_) => format!("the last good weights are {}", self.folder.model().display()),
-            None => "there were no good weights to keep".to_string(),
-        };
-        Error::Diverged { problem: Box::new(problem), stage: stage.to_string(), kept }
+        error.while_training(stage, self.last_saved.map(|_| self.folder.model()))
     }
 
     fn save(&mut self, network: &Network, head: Option<&Head>) -> Result<()> {

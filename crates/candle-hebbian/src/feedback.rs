@@ -2,7 +2,7 @@
 
 use crate::geometry::Geometry;
 use crate::layer::Layer;
-use crate::ops::{Asymmetry, attach2};
+use crate::ops::{Asymmetry, attach2, masked};
 use crate::{Protocol, Rng};
 use candle::{DType, Device, Module, Result, Shape, Tensor, Var};
 
@@ -202,15 +202,25 @@ impl FeedbackLayer {
         Ok(untied)
     }
 
+    /// Takes the weights and feedback weights of `other`, a layer of the same shape and protocol, as
+    /// far as this one has the connections.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn copy_weights(&self, other: &Self) -> Result<()> {
+        self.weight().set(&masked(other.weight(), &self.weight_mask)?)?;
+        match (&self.feedback, &other.feedback) {
+            (Some(r), Some(other)) => r.set(&masked(other, &self.feedback_mask)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Draws the sizes of [`Protocol::BatchwiseRandomSign`] anew; does nothing for others.
     pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
         match (&self.feedback, self.protocol) {
             (Some(r), Protocol::BatchwiseRandomSign) => {
                 let drawn = glorot_uniform(r.dims(), rng, r.dtype(), r.device())?;
-                match &self.feedback_mask {
-                    Some(mask) => r.set(&(drawn * mask)?),
-                    None => r.set(&drawn),
-                }
+                r.set(&masked(&drawn, &self.feedback_mask)?)
             }
             _ => Ok(()),
         }

@@ -41,13 +41,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a safetensors file onto `device`.
+    /// Reads a safetensors file onto `device`, or the model of a run when `path` is its folder.
     ///
     /// # Errors
     /// When the file cannot be read, is cut short, is no safetensors file, or has a type that
     /// candle lacks.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let path = path.as_ref();
+        let model = path.as_ref().join(crate::run::MODEL);
+        let path = if path.as_ref().is_dir() { model.as_path() } else { path.as_ref() };
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let wrong = |reason: safetensors::SafeTensorError| Error::NotSafetensors {
             path: path.to_path_buf(),

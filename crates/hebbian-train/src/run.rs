@@ -13,7 +13,7 @@ use crate::{Error, EventFile, Picture, Result, Results, atomic};
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
-const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
 
 /// A folder with all that a run leaves behind.

@@ -141,6 +141,7 @@ impl Runner<'_> {
         let all = arms.len() * seeds.len();
         let mut trained = Vec::new();
         for arm in arms {
+            let splits = splits(&arm)?;
             let mut runs = Vec::new();
             for &seed in &seeds {
                 let number = trained.len() * seeds.len() + runs.len() + 1;
@@ -155,7 +156,6 @@ impl Runner<'_> {
                     save: None,
                     quiet: self.options.quiet,
                 };
-                let splits = splits(&arm)?;
                 runs.push(train_on(&options, &splits, dataset, &label, self.device, &folder)?);
             }
             trained.push(Trained { arm, runs });

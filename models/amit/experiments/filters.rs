@@ -67,7 +67,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
 
 /// The untied weights `(OH, OW, K, C, h, w)` of the first layer.
 fn first_layer(runner: &Runner, arm: &Arm, seed: u64) -> Result<Tensor> {
-    let path = runner.folder(arm, seed).join("model.safetensors");
+    let path = runner.folder(arm, seed);
     let mut checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
     checkpoint
         .tensors

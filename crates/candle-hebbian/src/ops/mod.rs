@@ -25,7 +25,7 @@ pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
 pub use ramp::ramp;
 pub use rectify::{repu, triangle};
 pub use reduce::{column_dots, column_sums, squared_norms};
-pub(crate) use response::{Asymmetry, linear_response};
+pub(crate) use response::{Asymmetry, linear_response, masked};
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, Taps, unfold};
 

@@ -205,9 +205,6 @@ impl Window {
     /// The same for `x (B, H, W, C)`.
     fn apply_channels_last(self, x: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
-            let (_, height, width, _) = x.dims4()?;
-            self.output_size(height)?;
-            self.output_size(width)?;
             return x.contiguous()?.apply_op1(self);
         }
         to_channels_last(&self.apply(&to_channels_first(x)?)?)
@@ -438,7 +435,9 @@ impl<T: Real> NullaryFnOnce for Image<'_, T> {
         for (o, (out, grad)) in
             out.chunks_exact(channels).zip(grad.chunks_exact(channels)).enumerate()
         {
-            left.copy_from_slice(grad);
+            if window.reduce == Reduce::Maximum(Ties::First) {
+                left.copy_from_slice(grad);
+            }
             for h in window.span(o / self.width, height) {
                 for w in window.span(o % self.width, width) {
                     let at = (h * width + w) * channels;

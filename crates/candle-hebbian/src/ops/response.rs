@@ -28,10 +28,6 @@ impl Asymmetry {
             return Ok((None, None));
         }
         let product = product()?.reshape(weight.shape())?;
-        let masked = |gradient: &Tensor, mask: &Option<Tensor>| match mask {
-            Some(mask) => gradient * mask,
-            None => Ok(gradient.clone()),
-        };
         let of_feedback = if !feedback.track_op() {
             None
         } else if self.rate == 1.0 {
@@ -42,6 +38,14 @@ impl Asymmetry {
         let of_weight =
             if weight.track_op() { Some(masked(&product, &self.weight_mask)?) } else { None };
         Ok((of_weight, of_feedback))
+    }
+}
+
+/// What of `values` has a connection: all, or where the mask is 1.
+pub(crate) fn masked(values: &Tensor, mask: &Option<Tensor>) -> Result<Tensor> {
+    match mask {
+        Some(mask) => values * mask,
+        None => Ok(values.clone()),
     }
 }
 
