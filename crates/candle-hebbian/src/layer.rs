@@ -105,9 +105,45 @@ impl Layer {
         }
     }
 
+    /// Scales the weights of every unit to norm 1: `w_k ← w_k / (‖w_k‖ + 10⁻¹⁰)`. A unit without
+    /// weights stays so.
+    ///
+    /// Source: Miconi 2021, after every step.
+    pub fn normalise(&self) -> Result<()> {
+        let WeightDims { sites, units, fan_in } = self.dims;
+        let matrices = self.weight.as_detached_tensor().reshape((sites, units, fan_in))?;
+        let radii = (self.radii()? + 1e-10)?.unsqueeze(2)?;
+        self.weight.set(&matrices.broadcast_div(&radii)?.reshape(self.weight.shape())?)
+    }
+
+    /// The pre-synaptic rows `(S, P, F)` of the input `x`: samples, or patches flattened
+    /// channel-major. Carries no graph.
+    pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {
+        self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()
+    }
+
     /// Responds to `x` with the graph cut at the input, keeping what learning needs.
     pub fn response(&self, x: &Tensor) -> Result<Response> {
-        let pre = self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()?;
+        self.response_to(&self.unfold(x)?, x.dims())
+    }
+
+    /// [`response`](Self::response) to rows `pre (S, P, F)` made of an input of shape `input`: for
+    /// patches that are changed, each by itself, before the units see them.
+    ///
+    /// # Errors
+    /// Rows of another shape than [`unfold`](Self::unfold) gives.
+    pub fn response_to(&self, pre: &Tensor, input: &[usize]) -> Result<Response> {
+        let (sites, _, fan_in) = pre.dims3()?;
+        if (sites, fan_in) != (self.dims.sites, self.dims.fan_in) {
+            candle::bail!(
+                "a layer with weights {:?} takes rows ({}, P, {}), found {:?}",
+                self.weight.dims(),
+                self.dims.sites,
+                self.dims.fan_in,
+                pre.dims()
+            )
+        }
+        let pre = pre.detach().contiguous()?;
         let weight = self.weight.as_detached_tensor();
         let u = linear_response(&pre, &weight, &weight, Asymmetry::default())?;
         Ok(Response {
@@ -115,7 +151,7 @@ impl Layer {
             u,
             weight: self.weight.clone(),
             geometry: self.geometry,
-            input: x.dims().to_vec(),
+            input: input.to_vec(),
         })
     }
 }

@@ -13,6 +13,8 @@ mod ramp;
 mod rectify;
 mod reduce;
 mod response;
+mod sparse;
+mod standardise;
 mod surrogate;
 mod unfold;
 
@@ -24,8 +26,9 @@ pub use pad::{pad_reflect, reflect};
 pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
 pub use ramp::ramp;
 pub use rectify::{repu, triangle};
-pub use reduce::{column_dots, column_sums, squared_norms};
+pub use reduce::{column_counts, column_dots, column_sums, squared_norms};
 pub(crate) use response::{Asymmetry, linear_response, masked};
+pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, Taps, unfold};
 

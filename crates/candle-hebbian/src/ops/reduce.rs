@@ -10,16 +10,25 @@ use rayon::prelude::*;
 pub fn column_sums(a: &Tensor) -> Result<Tensor> {
     if a.device().is_cpu() {
         let a = a.detach().contiguous()?;
-        return a.apply_op2_no_bwd(&a, &ColumnReduce { product: false });
+        return a.apply_op2_no_bwd(&a, &ColumnReduce::Sum);
     }
     a.detach().sum(1)
+}
+
+/// How many `a[s,p,k]` are above 0 in each column: `(S, P, K)` to `(S, K)`, of the same type.
+pub fn column_counts(a: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() {
+        let a = a.detach().contiguous()?;
+        return a.apply_op2_no_bwd(&a, &ColumnReduce::Count);
+    }
+    a.detach().gt(0.0)?.to_dtype(a.dtype())?.sum(1)
 }
 
 /// `Σ_p a[s,p,k]·b[s,p,k]`: two tensors `(S, P, K)` to `(S, K)`.
 pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.device().is_cpu() {
         let (a, b) = (a.detach().contiguous()?, b.detach().contiguous()?);
-        return a.apply_op2_no_bwd(&b, &ColumnReduce { product: true });
+        return a.apply_op2_no_bwd(&b, &ColumnReduce::Dot);
     }
     (a.detach() * b.detach())?.sum(1)
 }
@@ -33,8 +42,11 @@ pub fn squared_norms(w: &Tensor) -> Result<Tensor> {
     w.detach().sqr()?.sum(2)
 }
 
-struct ColumnReduce {
-    product: bool,
+#[derive(Clone, Copy)]
+enum ColumnReduce {
+    Sum,
+    Count,
+    Dot,
 }
 
 impl ColumnReduce {
@@ -53,7 +65,12 @@ impl ColumnReduce {
                 vectorised(|| {
                     for (a, b) in a.chunks_exact(columns).zip(b.chunks_exact(columns)) {
                         for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                            *sum += if self.product { a * b } else { a };
+                            *sum += match self {
+                                Self::Sum => a,
+                                Self::Count if a > T::zero() => T::one(),
+                                Self::Count => T::zero(),
+                                Self::Dot => a * b,
+                            };
                         }
                     }
                 });

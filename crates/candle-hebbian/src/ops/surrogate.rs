@@ -2,6 +2,7 @@
 
 use super::attach::attach2;
 use super::reduce::{column_dots, squared_norms};
+use super::sparse::Active;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
@@ -131,7 +132,11 @@ impl CustomOp3 for ScaledUpdate {
                 for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { d: &d, w, fan_in, scale });
             }
             let site = |s: usize, out: &mut [T], parallelism| {
-                let (pre, y) = (&pre[s * rows * fan_in..], &y[s * rows * units..]);
+                let pre = &pre[s * rows * fan_in..];
+                let y = &y[s * rows * units..][..rows * units];
+                if let Some(active) = Active::of(y, units) {
+                    return active.add_product(pre, fan_in, scale, out);
+                }
                 // SAFETY: the slices hold (rows, fan_in), (rows, units) and (units, fan_in)
                 // elements, row-major, and `out` overlaps neither of the others.
                 unsafe {
@@ -208,6 +213,38 @@ mod tests {
                 let kernel = hebbian_update(&pre, &y, d, &w)?;
                 let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                 assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+            }
+        }
+        Ok(())
+    }
+
+    /// Few active units take another way to the same product: here none, one row's only, one of
+    /// many in every row, and, in one of several sites, all.
+    #[test]
+    fn sparse_activity_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(14);
+        let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+        for (sites, rows, units) in [(1, 2000, 37), (2, 50, 40), (1, 3, 1)] {
+            let (pre, w) = (normal((sites, rows, 5))?, normal((sites, units, 5))?);
+            let (all, d) = (normal((sites, rows, units))?, normal((1, sites, units))?.squeeze(0)?);
+            let kept = |keep: &dyn Fn(usize, usize, usize) -> bool| -> Result<Tensor> {
+                let at = (0..sites * rows * units)
+                    .map(|i| keep(i / (rows * units), i / units % rows, i % units))
+                    .map(|kept| f64::from(u8::from(kept)));
+                &all * Tensor::from_iter(at, &Device::Cpu)?.reshape((sites, rows, units))?
+            };
+            for y in [
+                kept(&|_, _, _| false)?,
+                kept(&|_, row, unit| (row, unit) == (rows - 1, units - 1))?,
+                kept(&|_, row, unit| unit == row * 7 % units)?,
+                kept(&|site, row, unit| site == 1 || unit == row % units)?,
+            ] {
+                for d in [None, Some(&d)] {
+                    let kernel = hebbian_update(&pre, &y, d, &w)?;
+                    let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
+                    let difference = difference.abs()?.max_all()?.to_scalar::<f64>()?;
+                    assert!(difference < 1e-10, "{sites} {rows} {units}: {difference}");
+                }
             }
         }
         Ok(())

@@ -1,0 +1,94 @@
+//! The product of activities when few units are active, as after a k-winners-take-all.
+
+use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block};
+use rayon::prelude::*;
+
+/// Activity with more than one value in this many counts as dense: its product is faster as that
+/// of two matrices.
+const SPARSE: usize = 16;
+
+/// The values of `y (P, K)` that are not 0, unit by unit, in the order of rows.
+pub(super) struct Active<T> {
+    /// Where each unit's values start; one more than there are units.
+    starts: Vec<usize>,
+    rows: Vec<u32>,
+    values: Vec<T>,
+}
+
+impl<T: Real> Active<T> {
+    /// The active units of `y`, rows of `units` values; `None` when they are not few.
+    pub fn of(y: &[T], units: usize) -> Option<Self> {
+        let step = rows_per_block(units);
+        let blocks: Vec<_> = y
+            .par_chunks(step * units.max(1))
+            .enumerate()
+            .map(|(block, y)| active(y, block * step, units))
+            .collect::<Option<_>>()?;
+        let mut starts = vec![0; units + 1];
+        for &(unit, ..) in blocks.iter().flatten() {
+            starts[unit as usize + 1] += 1;
+        }
+        for unit in 0..units {
+            starts[unit + 1] += starts[unit];
+        }
+        let mut next = starts.clone();
+        let count = starts[units];
+        let (mut rows, mut values) = (vec![0; count], vec![T::zero(); count]);
+        for &(unit, row, value) in blocks.iter().flatten() {
+            let at = &mut next[unit as usize];
+            (rows[*at], values[*at]) = (row, value);
+            *at += 1;
+        }
+        Some(Self { starts, rows, values })
+    }
+
+    /// `out (K, F) += scale · yᵀ·x` for the rows `x (P, F)`.
+    pub fn add_product(&self, x: &[T], fan_in: usize, scale: T, out: &mut [T]) {
+        let units = self.starts.len() - 1;
+        let cost = fan_in * (1 + self.rows.len() / units.max(1));
+        for_row_blocks(out, fan_in, cost, &Units { active: self, x, fan_in, scale });
+    }
+}
+
+/// Unit, row and value of what is not 0 in `y`, whose first row is row `first`.
+fn active<T: Real>(y: &[T], first: usize, units: usize) -> Option<Vec<(u32, u32, T)>> {
+    let most = y.len() / SPARSE;
+    let mut found = Vec::with_capacity(most);
+    for (row, y) in y.chunks_exact(units).enumerate() {
+        for (chunk, y) in y.chunks(16).enumerate() {
+            if y.iter().fold(false, |any, &y| any | (y != T::zero())) {
+                for (at, &value) in y.iter().enumerate().filter(|(_, y)| **y != T::zero()) {
+                    found.push(((chunk * 16 + at) as u32, (first + row) as u32, value));
+                }
+            }
+        }
+        if found.len() > most {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+struct Units<'a, T> {
+    active: &'a Active<T>,
+    x: &'a [T],
+    fan_in: usize,
+    scale: T,
+}
+
+impl<T: Real> RowKernel<T> for Units<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let Active { starts, rows, values } = self.active;
+        for (i, out) in block.chunks_exact_mut(self.fan_in).enumerate() {
+            let span = starts[first + i]..starts[first + i + 1];
+            for (&row, &value) in rows[span.clone()].iter().zip(&values[span]) {
+                let factor = self.scale * value;
+                let x = &self.x[row as usize * self.fan_in..][..self.fan_in];
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out += factor * x;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Standardisation of each sample by itself.
+
+use super::layout::elementwise;
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
+use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+
+/// `(x − x̄) / (ε + s)` for each sample of `x (B, …)`, with its mean `x̄` and unbiased standard
+/// deviation `s` over all its values; `ε = epsilon`. Carries no gradient.
+///
+/// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values
+/// becomes 0 for any `ε > 0`.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use candle_hebbian::ops::standardise;
+/// let x = Tensor::new(&[[1f64, 2.0, 3.0, 4.0]], &Device::Cpu)?;
+/// let z = standardise(&x, 1e-10)?.to_vec2::<f64>()?; // the mean is 2.5, the variance 5/3
+/// assert!((z[0][0] + 1.161895).abs() < 1e-6 && (z[0][2] - 0.387298).abs() < 1e-6);
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// Fewer than two values in a sample, or none; a negative `ε`.
+pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let x = x.detach();
+    let samples = x.dim(0)?;
+    let width = x.elem_count() / samples.max(1);
+    if width < 2 || epsilon.is_nan() || epsilon < 0.0 {
+        candle::bail!(
+            "standardise: expected samples of 2 values or more and epsilon ≥ 0, found a shape of \
+             {:?} and epsilon {epsilon}",
+            x.dims()
+        )
+    }
+    // The order of a sample's values does not matter.
+    elementwise(&x, |x| match x.device().is_cpu() {
+        true => x.apply_op1_no_bwd(&Standardise { width, epsilon }),
+        false => composed(x, epsilon),
+    })
+}
+
+/// The same from candle's own ops, for the devices that have no kernel here.
+fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let rows = x.flatten_from(1)?;
+    let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
+    let deviation = rows.var_keepdim(D::Minus1)?.sqrt()?;
+    centred.broadcast_div(&(deviation + epsilon)?)?.reshape(x.shape())
+}
+
+struct Standardise {
+    width: usize,
+    epsilon: f64,
+}
+
+impl CustomOp1 for Standardise {
+    fn name(&self) -> &'static str {
+        "standardise"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_real!(x, "standardise", T => {
+            let x = slice::<T>(x, layout)?;
+            let mut out = vec![0 as T; x.len()];
+            let kernel = Rows { x, width: self.width, epsilon: self.epsilon as T };
+            for_row_blocks(&mut out, self.width, self.width, &kernel);
+            Ok((cpu::owned(out), layout.shape().clone()))
+        })
+    }
+}
+
+struct Rows<'a, T> {
+    x: &'a [T],
+    width: usize,
+    epsilon: T,
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let count = T::of(self.width as f64);
+        for (i, out) in block.chunks_exact_mut(self.width).enumerate() {
+            let x = &self.x[(first + i) * self.width..][..self.width];
+            let mean = sum(x, |x| x) / count;
+            let squares = sum(x, |x| (x - mean) * (x - mean));
+            let scale = (self.epsilon + (squares / (count - T::one())).sqrt()).recip();
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = if x == mean { T::zero() } else { (x - mean) * scale };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device};
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let x = Rng::new(3).normal(2.0, 3.0, (4, 3, 5, 6), DType::F64, &Device::Cpu)?;
+        for x in [x.clone(), x.permute((0, 3, 1, 2))?, x.transpose(1, 2)?] {
+            let difference = (standardise(&x, 0.1)? - composed(&x, 0.1)?)?;
+            assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+        }
+        Ok(())
+    }
+}
