@@ -2,6 +2,7 @@
 
 mod adam;
 mod confusion;
+mod knn;
 mod linear;
 mod nearest;
 mod ridge;
@@ -9,6 +10,7 @@ mod ridge;
 use candle::{DType, Device, Tensor};
 
 pub use confusion::ConfusionMatrix;
+pub use knn::NearestNeighbours;
 pub use linear::{EpochStats, LinearHead, LinearHeadConfig, halvings};
 pub use nearest::NearestClassMean;
 pub use ridge::Ridge;
