@@ -2,9 +2,12 @@
 #![deny(missing_docs)]
 
 mod error;
+mod experiment;
 mod presets;
+mod resume;
 
 pub mod amit;
+pub mod miconi;
 pub mod softhebb;
 
 pub use error::{Error, Result};

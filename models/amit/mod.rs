@@ -32,9 +32,10 @@ mod run;
 mod trainer;
 
 pub use crate::error::{Error, Result};
+pub use crate::experiment::ExperimentOptions;
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
-pub use experiments::{Experiment, ExperimentOptions};
+pub use experiments::Experiment;
 pub use figure_12::{Figure12, Figure12Config, LinearCurve, figure_12};
 pub use linear_theory::{Conserved, Feedback, LinearSystem};
 pub use mixture::{Mixture, MixtureConfig, Samples};

@@ -4,6 +4,7 @@ use super::config::Preset;
 use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::error::{Error, Result};
+use crate::resume::{epoch_of, same_run};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
@@ -11,7 +12,6 @@ use hebbian_train::{
     Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes, save_checkpoint,
 };
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -206,65 +206,10 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     Ok(1.0 - trainer.error(&splits.test)?)
 }
 
-/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
-fn same_run(config: &Value, out: &Path) -> Result<()> {
-    let Some(found) = RunFolder::config(out)? else {
-        return Err(Error::Options(format!(
-            "there is no run to resume in {}: it has no config.json; start one without --resume",
-            out.display()
-        )));
-    };
-    // Read back as the other was, for numbers that do not come through the same.
-    let wanted: Value = serde_json::from_str(&config.to_string()).unwrap_or_default();
-    let parts = ["method", "options/preset", "options/seed", "dataset", "train_images"];
-    let parts = parts.into_iter().chain(["validation_images", "test_images"]);
-    for at in parts {
-        let part = |config: &Value| config.pointer(&format!("/{at}")).cloned().unwrap_or_default();
-        let (found, wanted) = (part(&found), part(&wanted));
-        if let Some((at, found, wanted)) = difference(at.to_string(), &found, &wanted) {
-            return Err(Error::Options(format!(
-                "{} is of another run: {at} is {found} there, {wanted} here; resume with the flags \
-                 it was started with, or start anew without --resume",
-                out.join("config.json").display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The first place at which two values differ, with what each has there.
-fn difference<'a>(
-    at: String,
-    found: &'a Value,
-    wanted: &'a Value,
-) -> Option<(String, &'a Value, &'a Value)> {
-    match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) if found.keys().eq(wanted.keys()) => found
-            .iter()
-            .zip(wanted.values())
-            .find_map(|((key, found), wanted)| difference(format!("{at}/{key}"), found, wanted)),
-        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
-            let pairs = found.iter().zip(wanted).enumerate();
-            pairs.into_iter().find_map(|(i, (f, w))| difference(format!("{at}/{i}"), f, w))
-        }
-        _ => (found != wanted).then_some((at, found, wanted)),
-    }
-}
-
 /// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
 fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let epoch = match checkpoint.metadata.get("epoch").map(|epoch| epoch.parse()) {
-        Some(Ok(epoch)) => epoch,
-        None => 0,
-        Some(Err(_)) => {
-            return Err(Error::Options(format!(
-                "{}: the metadata's epoch is {:?}, expected a number",
-                path.display(),
-                checkpoint.metadata["epoch"]
-            )));
-        }
-    };
+    let epoch = epoch_of(&checkpoint, path)?;
     trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
     Ok(epoch as u64)
 }

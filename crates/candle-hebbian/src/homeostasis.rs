@@ -1,7 +1,8 @@
 //! Homeostasis: units that win too often make it harder for themselves.
 
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::ops::column_counts;
-use candle::{DType, Device, Result, Tensor};
+use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 
 /// Adaptive thresholds that keep every unit active equally often.
 ///
@@ -73,8 +74,19 @@ impl AdaptiveThreshold {
     }
 
     /// `u − θ` for `u (S, P, K)`.
+    ///
+    /// # Errors
+    /// Other sites or units than there are thresholds of.
     pub fn apply(&self, u: &Tensor) -> Result<Tensor> {
-        u.detach().broadcast_sub(&self.values.unsqueeze(1)?)
+        let (u, values) = (u.detach(), self.values.detach());
+        let (sites, _, units) = u.dims3()?;
+        if values.dims() != [sites, units] {
+            candle::bail!("thresholds of {:?} for a response of {:?}", values.dims(), u.dims())
+        }
+        match u.device().is_cpu() {
+            true => u.contiguous()?.apply_op2_no_bwd(&values.contiguous()?, &Excess),
+            false => u.broadcast_sub(&values.unsqueeze(1)?),
+        }
     }
 
     /// Moves the thresholds by what the activity `post (S, P, K)` of one batch was above or below
@@ -83,6 +95,70 @@ impl AdaptiveThreshold {
         let rows = post.dim(1)?.max(1) as f64;
         let excess = column_counts(post)?.affine(1.0 / rows, -self.target)?;
         self.values = (&self.values + (excess * self.rate)?)?;
+        Ok(())
+    }
+}
+
+/// `u − θ`
+struct Excess;
+
+impl CustomOp2 for Excess {
+    fn name(&self) -> &'static str {
+        "excess"
+    }
+
+    fn cpu_fwd(
+        &self,
+        u: &CpuStorage,
+        u_layout: &Layout,
+        threshold: &CpuStorage,
+        threshold_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, rows, units) = u_layout.shape().dims3()?;
+        with_real!(u, "excess", T => {
+            let u = slice::<T>(u, u_layout)?;
+            let threshold = slice::<T>(threshold, threshold_layout)?;
+            let mut out = vec![0 as T; u.len()];
+            for_row_blocks(&mut out, units, units, &Rows { u, threshold, rows, units });
+            Ok((cpu::owned(out), u_layout.shape().clone()))
+        })
+    }
+}
+
+struct Rows<'a, T> {
+    u: &'a [T],
+    threshold: &'a [T],
+    rows: usize,
+    units: usize,
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (i, out) in block.chunks_exact_mut(self.units).enumerate() {
+            let u = &self.u[(first + i) * self.units..][..self.units];
+            let threshold = &self.threshold[(first + i) / self.rows * self.units..][..self.units];
+            for ((out, &u), &threshold) in out.iter_mut().zip(u).zip(threshold) {
+                *out = u - threshold;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(21);
+        let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+        let (u, values) = (normal((3, 7, 5))?, normal((1, 3, 5))?.squeeze(0)?);
+        let mut threshold = AdaptiveThreshold::new((3, 5), 1.0, 0.2, DType::F64, &Device::Cpu)?;
+        threshold.set(&values)?;
+        let difference = (threshold.apply(&u)? - u.broadcast_sub(&values.unsqueeze(1)?)?)?;
+        assert_eq!(difference.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
         Ok(())
     }
 }

@@ -4,8 +4,8 @@ use super::super::config::{LayerConfig, Loss, Preset, Tied};
 use super::super::presets::preset;
 use super::super::run::{Options, Outcome, train_on};
 use super::super::trainer::Splits;
-use super::ExperimentOptions;
 use crate::error::{Error, Result};
+use crate::experiment::{ExperimentOptions, Spread};
 use candle::Device;
 use candle_hebbian::Protocol;
 use hebbian_data::{Dataset, DatasetName};
@@ -286,46 +286,9 @@ pub(super) fn summary(trained: &[Trained], percent: bool) -> Result<Table> {
     Ok(table)
 }
 
-/// Mean and spread of a number over seeds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spread {
-    pub mean: f64,
-    /// The standard deviation of the population that the seeds are a sample of; none for one seed.
-    pub sd: Option<f64>,
-}
-
-impl Spread {
-    /// None of no values.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let sd = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-        (!values.is_empty()).then_some(Self { mean, sd })
-    }
-
-    /// In percent with two decimals: `12.34 ± 0.56`.
-    pub fn percent(self) -> String {
-        match self.sd {
-            Some(sd) => format!("{:.2} ± {:.2}", 100.0 * self.mean, 100.0 * sd),
-            None => format!("{:.2}", 100.0 * self.mean),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mean_and_spread_of_hand_worked_values() {
-        assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[0.25]), Some(Spread { mean: 0.25, sd: None }));
-        // Deviations −1, 0, 1 of a sample of three: variance 2 / 2.
-        let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
-        assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
-        assert_eq!(spread.percent(), "200.00 ± 100.00");
-    }
 
     #[test]
     fn arms_have_folders_of_their_own() -> Result<()> {

@@ -5,11 +5,12 @@ use super::super::mixture::{Mixture, MixtureConfig, Samples};
 use super::super::trainer::Splits;
 use super::Figure;
 use super::arm::{
-    Arm, BP, BP_H, FRFB, FRFB_50, Runner, Spread, Trained, URFB, URFB_50, Variation, numbers,
+    Arm, BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, Variation, numbers,
 };
 use super::bars::bar_series;
 use super::protocols::each;
 use crate::error::Result;
+use crate::experiment::Spread;
 use candle_hebbian::{Protocol, Rng};
 use hebbian_data::ImageSet;
 use hebbian_train::{BarChart, Table};

@@ -2,8 +2,9 @@
 
 use super::super::diagnostics::correlation;
 use super::Figure;
-use super::arm::{Arm, Runner, Spread, URFB, numbers};
+use super::arm::{Arm, Runner, URFB, numbers};
 use crate::error::{Error, Result};
+use crate::experiment::Spread;
 use candle::{Device, IndexOp, Tensor};
 use hebbian_train::{Checkpoint, Table, filter_rows};
 use serde_json::json;

@@ -10,15 +10,12 @@ mod linear;
 mod protocols;
 
 use crate::error::{Error, Result};
+use crate::experiment::{self, ExperimentOptions, Figure};
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
-use hebbian_train::{Picture, Table, save_json};
-use serde_json::{Value, json};
-use std::fmt::Write;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Instant;
 
 /// A figure of the paper, or a comparison of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +104,6 @@ impl Experiment {
         device: &Device,
         out: &Path,
     ) -> Result<String> {
-        let started = Instant::now();
         let refuse = |what: String| Err(Error::Options(format!("{}: {what}", self.name())));
         if options.seeds == 0 {
             return refuse("0 seeds, expected 1 or more".to_string());
@@ -126,88 +122,27 @@ impl Experiment {
             }
             (data, _) => data,
         };
-        self.prepare(options, data, out)?;
-        let runner = Runner { options, data, device, out };
-        let figure = match self {
-            Self::Protocols => protocols::draw(&runner),
-            Self::Fig4 => curves::draw(&runner, "simpnet"),
-            Self::Fig5 => bars::protocols(&runner, &["simpnet"]),
-            Self::Fig6 => bars::protocols(&runner, &["deepnet", "deepernet"]),
-            Self::Fig7 => curves::draw(&runner, "deepernet"),
-            Self::Fig8 => filters::draw(&runner),
-            Self::Fig9 => bars::untied(&runner, &["simpnet", "deepernet-s"]),
-            Self::Fig10 => correlations::draw(&runner, "simpnet"),
-            Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
-            Self::Fig12 => linear::draw(&runner),
-            Self::Depth => depth::draw(&runner),
-        }?;
-        let mut text = figure.text;
-        let digits = data.is_some_and(|data| data.name == DatasetName::Digits);
-        if digits && self != Self::Protocols {
-            text = text + "\n" + DIGITS;
-        }
-        let mut files = vec!["table.csv".to_string(), "results.json".into(), "figure.png".into()];
-        figure.table.save_csv(out.join("table.csv"))?;
-        for (name, table) in &figure.more_tables {
-            table.save_csv(out.join(name))?;
-            files.insert(1, name.to_string());
-        }
-        figure.picture.save_png(out.join("figure.png"))?;
-        let mut results = json!({
-            "experiment": self.name(),
-            "dataset": data.map(|data| data.name.as_str()),
-            "seconds": started.elapsed().as_secs_f64(),
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        if let (Some(results), Value::Object(numbers)) = (results.as_object_mut(), figure.numbers) {
-            results.extend(numbers);
-        }
-        save_json(out.join("results.json"), &results)?;
-        let _ = write!(
-            text,
-            "\n{:.0} s; wrote {}: {}\n",
-            started.elapsed().as_secs_f64(),
-            out.display(),
-            files.join(", ")
-        );
-        Ok(text)
-    }
-
-    /// Makes the folder and removes what an earlier experiment left at the top of it, so that none
-    /// of it can pass for this one's.
-    fn prepare(
-        self,
-        options: &ExperimentOptions,
-        data: Option<&Dataset>,
-        out: &Path,
-    ) -> Result<()> {
-        let mark = out.join("experiment.json");
-        let own = ["results.json", "table.csv", "figure.png"];
-        if !mark.exists()
-            && let Some(file) = own.into_iter().find(|file| out.join(file).exists())
-        {
-            return Err(hebbian_train::Error::NotARunFolder { folder: out.into(), file }.into());
-        }
-        let io = |action, path: &Path| {
-            let path = path.to_path_buf();
-            move |source| hebbian_train::Error::Io { action, path, source }
-        };
-        std::fs::create_dir_all(out).map_err(io("make the folder", out))?;
-        save_json(
-            &mark,
-            &json!({
-                "experiment": self.name(),
-                "dataset": data.map(|data| data.name.as_str()),
-                "epochs": options.epochs,
-                "seeds": options.seeds,
-                "first_seed": options.seed,
-                "version": env!("CARGO_PKG_VERSION"),
-            }),
-        )?;
-        for path in own.map(|file| out.join(file)).into_iter().filter(|path| path.exists()) {
-            std::fs::remove_file(&path).map_err(io("remove", &path))?;
-        }
-        Ok(())
+        let dataset = data.map(|data| data.name.as_str());
+        experiment::run(self.name(), options, dataset, out, || {
+            let runner = Runner { options, data, device, out };
+            let mut figure = match self {
+                Self::Protocols => protocols::draw(&runner),
+                Self::Fig4 => curves::draw(&runner, "simpnet"),
+                Self::Fig5 => bars::protocols(&runner, &["simpnet"]),
+                Self::Fig6 => bars::protocols(&runner, &["deepnet", "deepernet"]),
+                Self::Fig7 => curves::draw(&runner, "deepernet"),
+                Self::Fig8 => filters::draw(&runner),
+                Self::Fig9 => bars::untied(&runner, &["simpnet", "deepernet-s"]),
+                Self::Fig10 => correlations::draw(&runner, "simpnet"),
+                Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
+                Self::Fig12 => linear::draw(&runner),
+                Self::Depth => depth::draw(&runner),
+            }?;
+            if dataset == Some(DatasetName::Digits.as_str()) && self != Self::Protocols {
+                figure.text = figure.text + "\n" + DIGITS;
+            }
+            Ok(figure)
+        })
     }
 }
 
@@ -220,35 +155,4 @@ impl FromStr for Experiment {
             Error::Options(format!("there is no experiment '{name}'; experiments are: {}", known()))
         })
     }
-}
-
-/// What an experiment needs beside its data.
-#[derive(Debug, Clone)]
-pub struct ExperimentOptions {
-    /// Epochs of each network; none for those of the preset, or on the digits a number that takes
-    /// minutes.
-    pub epochs: Option<usize>,
-    /// How many seeds each network is trained with.
-    pub seeds: usize,
-    /// The first of them.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// Read back the networks whose training is complete, and go on with the one interrupted.
-    pub resume: bool,
-    /// No progress.
-    pub quiet: bool,
-}
-
-/// What an experiment ends with.
-struct Figure {
-    /// For other programs.
-    table: Table,
-    /// Further ones, with the names of their files.
-    more_tables: Vec<(&'static str, Table)>,
-    /// For `results.json`.
-    numbers: Value,
-    /// For the terminal.
-    text: String,
-    picture: Picture,
 }

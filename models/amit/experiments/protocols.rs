@@ -1,8 +1,9 @@
 //! The program's first run: protocols side by side in a network in which they differ.
 
-use super::arm::{Arm, BP_H, FRFB, Runner, Spread, Trained, URFB, numbers};
+use super::arm::{Arm, BP_H, FRFB, Runner, Trained, URFB, numbers};
 use super::{Figure, curves};
 use crate::error::Result;
+use crate::experiment::Spread;
 use hebbian_train::Table;
 
 /// Four hidden layers; all with the hinge loss, so that only the feedback differs.

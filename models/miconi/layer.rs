@@ -1,0 +1,226 @@
+//! A layer that learns: thresholds, competition, its step, and what it hands on.
+
+use super::config::{LayerConfig, Patches, Plasticity};
+use candle::{D, DType, Device, Result, Tensor};
+use candle_hebbian::ops::{avg_pool2d, standardise, triangle};
+use candle_hebbian::{
+    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule, Sgd,
+};
+
+/// Keeps a division by a standard deviation or a norm finite.
+pub(super) const TINY: f64 = 1e-10;
+
+/// A layer of a [`Network`](super::Network).
+#[derive(Debug)]
+pub struct HebbianLayer {
+    config: LayerConfig,
+    layer: Layer,
+    /// 1 for the connections that exist; none when all do.
+    mask: Option<Tensor>,
+    threshold: AdaptiveThreshold,
+    /// Whitens patches, where that is asked for.
+    patch_whitening: Option<Tensor>,
+    output: (usize, usize, usize),
+}
+
+/// What a layer made of one batch.
+#[derive(Debug)]
+pub struct Activity {
+    /// What it saw and the linear response `u`.
+    pub response: Response,
+    /// The post-synaptic activity of the rule, `(1, P, K)`: the winners.
+    pub post: Tensor,
+    /// What it hands on `(B, K, H, W)`, before pooling.
+    pub unpooled: Tensor,
+    /// The same, pooled.
+    pub output: Tensor,
+}
+
+impl HebbianLayer {
+    /// A layer with fresh weights, of norm 1, for inputs of shape `(C, H, W)`.
+    ///
+    /// # Errors
+    /// An input too small for the kernel or the pool.
+    pub fn new(
+        config: &LayerConfig,
+        (channels, height, width): (usize, usize, usize),
+        rng: &Rng,
+        name: &str,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let LayerConfig { units, kernel, stride, pool, pruning, .. } = *config;
+        let conv = Conv2dConfig { stride, ..Default::default() };
+        let pooled = |size: usize| match conv.output_size(size, kernel)? / pool {
+            0 => candle::bail!("its map of {size} - {kernel} + 1 pixels has no window of {pool}"),
+            size => Ok(size),
+        };
+        let output = (units, pooled(height)?, pooled(width)?);
+        let shape = (units, channels, kernel, kernel);
+        let mut weights = rng.stream(&format!("{name}.weight"));
+        let weight = weights.normal(0.0, 1.0, shape, dtype, device)?;
+        let layer = Layer::new(weight, Geometry::Conv2d(conv))?;
+        let mask = match pruning {
+            0.0 => None,
+            p => {
+                let mut masks = rng.stream(&format!("{name}.mask"));
+                Some(masks.bernoulli(1.0 - p, shape, dtype, device)?)
+            }
+        };
+        let target = config.target_rate();
+        let threshold =
+            AdaptiveThreshold::new((1, units), config.threshold_rate, target, dtype, device)?;
+        let fresh =
+            Self { config: config.clone(), layer, mask, threshold, patch_whitening: None, output };
+        fresh.constrain(true)?;
+        Ok(fresh)
+    }
+
+    /// What the preset says of it.
+    pub fn config(&self) -> &LayerConfig {
+        &self.config
+    }
+
+    /// The weights.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// Which connections exist; none when all do.
+    pub fn mask(&self) -> Option<&Tensor> {
+        self.mask.as_ref()
+    }
+
+    /// The thresholds.
+    pub fn threshold(&self) -> &AdaptiveThreshold {
+        &self.threshold
+    }
+
+    /// The matrix that whitens patches, where that is asked for.
+    pub fn patch_whitening(&self) -> Option<&Tensor> {
+        self.patch_whitening.as_ref()
+    }
+
+    /// Channels, height and width of what it hands on.
+    pub fn output(&self) -> (usize, usize, usize) {
+        self.output
+    }
+
+    /// The rows that its input `x` unfolds into, each as its filters see it but not whitened.
+    pub(super) fn patches(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = self.layer.unfold(x)?;
+        match self.config.patches {
+            Patches::Whole => Ok(rows),
+            Patches::Standardise {} | Patches::Whiten { .. } => {
+                standardise(&rows.squeeze(0)?, TINY)?.unsqueeze(0)
+            }
+        }
+    }
+
+    pub(super) fn whiten_patches(&mut self, matrix: Tensor) {
+        self.patch_whitening = Some(matrix);
+    }
+
+    /// Responds to `x (B, C, H, W)` with the weights and thresholds as they are, and changes none.
+    /// `dense` hands on triangle responses, else the winners.
+    pub fn respond(&self, x: &Tensor, competition: &Compete, dense: bool) -> Result<Activity> {
+        let x = standardise(x, TINY)?;
+        let mut rows = self.patches(&x)?;
+        if let Some(matrix) = &self.patch_whitening {
+            rows = rows.broadcast_matmul(matrix)?;
+        }
+        let response = self.layer.response_to(&rows, x.dims())?;
+        let excess = self.threshold.apply(response.u())?;
+        let post = competition.apply(self.config.k, &excess)?;
+        let unpooled = match dense {
+            true => triangle(&response.fold(&excess)?, 1.0, true)?,
+            false => response.fold(&post)?,
+        };
+        let output = match self.config.pool {
+            1 => unpooled.clone(),
+            pool => avg_pool2d(&unpooled, pool, pool, 0)?,
+        };
+        Ok(Activity { response, post, unpooled, output })
+    }
+
+    /// One step of the rule.
+    pub fn learn(&self, activity: &Activity, rule: &dyn Rule) -> Result<()> {
+        if self.config.frozen {
+            return Ok(());
+        }
+        let grads = rule.loss(&activity.response, &activity.post)?.backward()?;
+        Sgd { learning_rate: self.config.learning_rate }.step([self.layer.weight()], &grads)
+    }
+
+    /// Takes away what has no connection; then gives every filter norm 1, if `normalise`.
+    pub fn constrain(&self, normalise: bool) -> Result<()> {
+        if let Some(mask) = &self.mask {
+            let weight = self.layer.weight();
+            weight.set(&(weight.as_detached_tensor() * mask)?)?;
+        }
+        if normalise { self.layer.normalise() } else { Ok(()) }
+    }
+
+    /// Moves the thresholds.
+    pub fn adapt(&mut self, activity: &Activity) -> Result<()> {
+        self.threshold.adapt(&activity.post)
+    }
+
+    /// Its tensors in a checkpoint: `NAME.weight`, `NAME.mask`, `NAME.threshold`.
+    pub(super) fn tensors(&self, name: &str) -> Vec<(String, Tensor)> {
+        let mut tensors =
+            vec![(format!("{name}.weight"), self.layer.weight().as_detached_tensor())];
+        tensors.extend(self.mask.clone().map(|mask| (format!("{name}.mask"), mask)));
+        let threshold = self.threshold.values().flatten_all();
+        tensors.extend(threshold.map(|values| (format!("{name}.threshold"), values)));
+        let whitening = self.patch_whitening.clone();
+        tensors.extend(whitening.map(|matrix| (format!("{name}.patch_whitening"), matrix)));
+        tensors
+    }
+
+    /// Puts them back.
+    pub(super) fn restore<E: From<candle::Error>>(
+        &mut self,
+        name: &str,
+        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<(), E> {
+        let weight = self.layer.weight();
+        weight.set(&take(&format!("{name}.weight"), weight.dims())?)?;
+        if self.mask.is_some() {
+            self.mask = Some(take(&format!("{name}.mask"), weight.dims())?);
+        }
+        let values = take(&format!("{name}.threshold"), &[self.config.units])?;
+        self.threshold.set(&values.unsqueeze(0)?)?;
+        if let Patches::Whiten { .. } = self.config.patches {
+            let fan_in = self.layer.dims().fan_in;
+            let matrix = take(&format!("{name}.patch_whitening"), &[fan_in, fan_in])?;
+            self.patch_whitening = Some(matrix);
+        }
+        Ok(())
+    }
+}
+
+/// How winners are found and what their activity is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compete {
+    /// What a winner's activity is.
+    pub plasticity: Plasticity,
+    /// Whether graded winners may be negative.
+    pub negative_winners: bool,
+}
+
+impl Compete {
+    /// The `k` winners of each row of `excess (S, P, K)`, the response above the thresholds.
+    fn apply(&self, k: usize, excess: &Tensor) -> Result<Tensor> {
+        match self.plasticity {
+            Plasticity::Binary => Competition::KWtaBinary { k }.apply(excess),
+            Plasticity::Graded if self.negative_winners => {
+                let (sorted, _) = excess.contiguous()?.sort_last_dim(false)?;
+                let kth = sorted.narrow(D::Minus1, k - 1, 1)?;
+                let winners = excess.broadcast_ge(&kth)?.to_dtype(excess.dtype())?;
+                (winners * excess.minimum(50.0)?)?.detach().contiguous()
+            }
+            Plasticity::Graded => Competition::KWtaGraded { k }.apply(excess),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Miconi 2021: Hebbian convolutional networks by gradients.
+//!
+//! T. Miconi: *Hebbian learning with gradients: Hebbian convolutional neural networks with modern
+//! deep learning frameworks*, arXiv 2107.01729. Each rule is a loss whose gradient is minus the
+//! Hebbian update. Three layers of k-winners-take-all units learn at once, with thresholds that keep
+//! all units active equally often. By itself such a network loses information from layer to layer;
+//! with *triangle* responses for the next layer, and most connections missing, it gains.
+
+mod config;
+mod decode;
+mod input;
+mod layer;
+mod monitor;
+mod network;
+mod presets;
+mod receptive_fields;
+mod trainer;
+
+pub use crate::error::{Error, Result};
+pub use config::{
+    InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
+};
+pub use decode::{Decoder, Decoding, Features, quadrants};
+pub use input::Input;
+pub use layer::{Activity, Compete, HebbianLayer};
+pub use monitor::{LayerStats, Monitor};
+pub use network::{Network, Phase};
+pub use presets::{preset, presets};
+pub use receptive_fields::{ReceptiveField, receptive_fields};
+pub use trainer::Trainer;

@@ -1,0 +1,153 @@
+//! How the units of each layer are doing, gathered over the batches of an epoch.
+
+use super::config::Preset;
+use super::layer::Activity;
+use super::network::Network;
+use crate::error::Result;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::ops::column_counts;
+use std::collections::VecDeque;
+
+/// Batches whose winners are kept for the raster.
+pub(super) const RASTER: usize = 150;
+
+/// Figures of one layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerStats {
+    /// Share of outputs above 0, before pooling.
+    pub active: f64,
+    /// Mean output, before pooling.
+    pub mean_output: f64,
+    /// Largest output, before pooling.
+    pub max_output: f64,
+    /// Smallest win rate of a unit over its target `k/N`.
+    pub least_win_rate: f64,
+    /// Largest win rate of a unit over its target.
+    pub largest_win_rate: f64,
+    /// `Σ θ`
+    pub threshold_sum: f64,
+    /// Mean of `Σ w⁴` over filters: 1 when each has a single connection, `3/(F + 2)` for a random
+    /// Gaussian filter of `F` connections and norm 1.
+    pub fourth_power: f64,
+}
+
+impl LayerStats {
+    /// Names and values for a log of layer `index`.
+    pub fn named(&self, index: usize) -> Vec<(String, f64)> {
+        [
+            ("active", self.active),
+            ("mean_output", self.mean_output),
+            ("max_output", self.max_output),
+            ("least_win_rate", self.least_win_rate),
+            ("largest_win_rate", self.largest_win_rate),
+            ("threshold_sum", self.threshold_sum),
+            ("fourth_power", self.fourth_power),
+        ]
+        .map(|(name, value)| (format!("layers.{index}.{name}"), value))
+        .to_vec()
+    }
+}
+
+/// What was seen of the layers.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    layers: Vec<Seen>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    target: f64,
+    wins: Vec<f64>,
+    columns: f64,
+    active: f64,
+    sum: f64,
+    largest: f64,
+    outputs: f64,
+    /// The units that won at the first position of the first image of the latest batches.
+    raster: VecDeque<Vec<usize>>,
+}
+
+impl Monitor {
+    pub(super) fn new(preset: &Preset) -> Self {
+        let seen = |target| Seen { target, ..Seen::default() };
+        Self { layers: preset.layers.iter().map(|layer| seen(layer.target_rate())).collect() }
+    }
+
+    /// Begins to count again; the raster goes on.
+    pub(super) fn restart(&mut self) {
+        for seen in &mut self.layers {
+            let (target, raster) = (seen.target, std::mem::take(&mut seen.raster));
+            *seen = Seen { target, raster, ..Seen::default() };
+        }
+    }
+
+    /// Notes who won at the first position of the first image.
+    pub(super) fn winners(&mut self, activities: &[Activity]) -> Result<()> {
+        for (seen, activity) in self.layers.iter_mut().zip(activities) {
+            let column = activity.post.narrow(1, 0, 1)?.flatten_all()?;
+            let column = column.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            let winners = column.iter().enumerate().filter(|(_, y)| **y > 0.0);
+            seen.raster.push_back(winners.map(|(unit, _)| unit).collect());
+            if seen.raster.len() > RASTER {
+                seen.raster.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the winners of one batch, and looks at what its first image becomes.
+    pub(super) fn observe(&mut self, activities: &[Activity]) -> Result<()> {
+        for (seen, activity) in self.layers.iter_mut().zip(activities) {
+            let wins = column_counts(&activity.post)?.squeeze(0)?;
+            let wins = wins.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            seen.wins.resize(wins.len(), 0.0);
+            seen.wins.iter_mut().zip(&wins).for_each(|(sum, wins)| *sum += wins);
+            seen.columns += activity.post.dim(1)? as f64;
+            let first = activity.unpooled.narrow(0, 0, 1)?.flatten_all()?;
+            let first = first.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            seen.active += first.iter().filter(|&&output| output > 0.0).count() as f64;
+            seen.sum += first.iter().sum::<f64>();
+            seen.largest = first.iter().copied().fold(seen.largest, f64::max);
+            seen.outputs += first.len() as f64;
+        }
+        Ok(())
+    }
+
+    /// Win rate of every unit of layer `index` over its target, in the batches looked at.
+    pub fn win_rates(&self, index: usize) -> Vec<f64> {
+        let Some(seen) = self.layers.get(index) else { return Vec::new() };
+        let scale = 1.0 / (seen.columns.max(1.0) * seen.target);
+        seen.wins.iter().map(|wins| wins * scale).collect()
+    }
+
+    /// The units of layer `index` that won at the first position of the first image of the latest
+    /// 150 batches, the oldest first.
+    pub fn raster(&self, index: usize) -> Vec<Vec<usize>> {
+        self.layers.get(index).map(|seen| seen.raster.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The figures since the last [`restart`](Self::restart), with weights and thresholds as they
+    /// are now.
+    pub(super) fn report(&self, network: &Network) -> Result<Vec<LayerStats>> {
+        let sum = |tensor: &Tensor| -> Result<f64> {
+            let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            Ok(tensor.sum_all()?.to_scalar::<f64>()?)
+        };
+        let layers = self.layers.iter().enumerate().zip(network.layers());
+        layers
+            .map(|((index, seen), layer)| {
+                let rates = self.win_rates(index);
+                let weight = layer.layer().weight().as_detached_tensor();
+                Ok(LayerStats {
+                    active: seen.active / seen.outputs,
+                    mean_output: seen.sum / seen.outputs,
+                    max_output: seen.largest,
+                    least_win_rate: rates.iter().copied().fold(f64::INFINITY, f64::min),
+                    largest_win_rate: rates.iter().copied().fold(0.0, f64::max),
+                    threshold_sum: sum(layer.threshold().values())?,
+                    fourth_power: sum(&weight.sqr()?.sqr()?)? / layer.config().units as f64,
+                })
+            })
+            .collect()
+    }
+}

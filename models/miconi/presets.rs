@@ -1,0 +1,39 @@
+//! The presets, embedded as JSON.
+
+use super::config::Preset;
+use crate::error::Result;
+use crate::presets;
+
+/// The preset of that name; or, when `name` ends in `.json`, the one in that file.
+///
+/// # Errors
+/// An unknown name (the message lists all), an unreadable file, JSON of another schema.
+pub fn preset(name: &str) -> Result<Preset> {
+    presets::find(name)
+}
+
+/// Every preset, by name.
+///
+/// # Errors
+/// None in a build that passes its tests: the embedded files are checked there.
+pub fn presets() -> Result<Vec<Preset>> {
+    presets::all()
+}
+
+impl presets::Preset for Preset {
+    const METHOD: &'static str = "Miconi 2021";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/miconi-cifar.json"),
+        include_str!("presets/miconi-cifar-patches.json"),
+        include_str!("presets/miconi-digits.json"),
+        include_str!("presets/miconi-simple.json"),
+    ];
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str())
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.check()
+    }
+}

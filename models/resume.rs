@@ -1,0 +1,62 @@
+//! Going on with an interrupted run.
+
+use crate::error::{Error, Result};
+use hebbian_train::{Checkpoint, RunFolder};
+use serde_json::Value;
+use std::path::Path;
+
+/// The epochs after which a checkpoint was saved, from its metadata; 0 where they say nothing.
+pub(crate) fn epoch_of(checkpoint: &Checkpoint, path: &Path) -> Result<usize> {
+    let Some(epoch) = checkpoint.metadata.get("epoch") else { return Ok(0) };
+    epoch.parse().map_err(|_| {
+        Error::Options(format!(
+            "{}: the metadata's epoch is {epoch:?}, expected a number",
+            path.display()
+        ))
+    })
+}
+
+/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
+pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
+    let Some(found) = RunFolder::config(out)? else {
+        return Err(Error::Options(format!(
+            "there is no run to resume in {}: it has no config.json; start one without --resume",
+            out.display()
+        )));
+    };
+    // Read back as the other was, for numbers that do not come through the same.
+    let wanted: Value = serde_json::from_str(&config.to_string()).unwrap_or_default();
+    let parts = ["method", "options/preset", "options/seed", "dataset", "train_images"];
+    let parts = parts.into_iter().chain(["validation_images", "test_images"]);
+    for at in parts {
+        let part = |config: &Value| config.pointer(&format!("/{at}")).cloned().unwrap_or_default();
+        let (found, wanted) = (part(&found), part(&wanted));
+        if let Some((at, found, wanted)) = difference(at.to_string(), &found, &wanted) {
+            return Err(Error::Options(format!(
+                "{} is of another run: {at} is {found} there, {wanted} here; resume with the flags \
+                 it was started with, or start anew without --resume",
+                out.join("config.json").display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The first place at which two values differ, with what each has there.
+fn difference<'a>(
+    at: String,
+    found: &'a Value,
+    wanted: &'a Value,
+) -> Option<(String, &'a Value, &'a Value)> {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) if found.keys().eq(wanted.keys()) => found
+            .iter()
+            .zip(wanted.values())
+            .find_map(|((key, found), wanted)| difference(format!("{at}/{key}"), found, wanted)),
+        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
+            let pairs = found.iter().zip(wanted).enumerate();
+            pairs.into_iter().find_map(|(i, (f, w))| difference(format!("{at}/{i}"), f, w))
+        }
+        _ => (found != wanted).then_some((at, found, wanted)),
+    }
+}
