@@ -135,16 +135,14 @@ pub enum Error {
 
     /// The matrix of a closed-form read-out cannot be inverted.
     #[error(
-        "the ridge regression has no unique solution: pivot {pivot} of {size} is {value:e}; raise \
-         alpha"
+        "the ridge regression has no unique solution: pivot {pivot} of {size} is not positive; \
+         raise alpha"
     )]
     NotPositiveDefinite {
         /// Which pivot of the Cholesky factor failed, from 0.
         pivot: usize,
         /// Rows of the matrix.
         size: usize,
-        /// The pivot's square, which should be positive.
-        value: f64,
     },
 
     /// An argument does not fit the others; the text says which, and what fits.

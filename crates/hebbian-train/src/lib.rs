@@ -39,8 +39,8 @@ pub use guard::check_finite;
 pub use picture::{Picture, filter_grid, filter_rows};
 pub use progress::Progress;
 pub use readout::{
-    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge,
-    halvings, one_hot,
+    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, NearestClassMean, NearestNeighbours,
+    Readout, Ridge, halvings, one_hot,
 };
 pub use results::{Results, peak_memory_bytes};
 pub use run::RunFolder;

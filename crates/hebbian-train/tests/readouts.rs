@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{ConfusionMatrix, NearestClassMean, Readout, Ridge};
+use hebbian_train::{ConfusionMatrix, NearestClassMean, NearestNeighbours, Readout, Ridge};
 
 const CPU: &Device = &Device::Cpu;
 
@@ -83,6 +83,65 @@ fn nearest_class_mean_by_hand() {
     let probes = Tensor::new(&[[0f32, 2.], [1., 2.], [0., 0.]], CPU).unwrap();
     assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), [1, 0, 0]);
     assert_eq!(nearest.accuracy(&probes, &[1, 1, 0]).unwrap(), 2.0 / 3.0);
+}
+
+#[test]
+fn nearest_neighbours_by_hand() {
+    let x = Tensor::new(&[[0f32], [1.], [3.], [4.]], CPU).unwrap();
+    let probes = Tensor::new(&[[0.4f32], [0.5], [0.6], [9.]], CPU).unwrap();
+    for (k, expected) in [
+        // 0.5 is as near to 0 as to 1: the first.
+        (1, [1, 1, 0, 2]),
+        // Always two classes: the nearest sample's.
+        (2, [1, 1, 0, 2]),
+        // 0, 1 and 3 for the first three, 4, 3 and 1 for the last: two samples of class 0.
+        (3, [0, 0, 0, 0]),
+        (4, [0, 0, 0, 0]),
+    ] {
+        let nearest = NearestNeighbours::fit(&x, &[1, 0, 0, 2], 3, k).unwrap();
+        assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), expected, "{k}");
+    }
+    // Two of each class: the nearest sample's.
+    let nearest = NearestNeighbours::fit(&x, &[1, 0, 0, 1], 2, 4).unwrap();
+    assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), [1, 1, 0, 1]);
+
+    for k in [0, 5] {
+        let error = NearestNeighbours::fit(&x, &[1, 0, 0, 1], 2, k).unwrap_err().to_string();
+        assert!(error.contains(&format!("k is {k}")) && error.contains("1 to 4"), "{error}");
+    }
+    assert!(NearestNeighbours::fit(&x, &[1, 0, 0, 2], 2, 1).is_err());
+}
+
+/// Distances summed in f64, one by one: more of them than are held at a time, far from the origin.
+#[test]
+fn nearest_neighbours_by_definition() {
+    let (n, probes, classes, k) = (5000, 4000, 3, 7);
+    let mut rng = Rng::new(1);
+    let mut draw = |rows| rng.normal(300.0, 1.0, (rows, 4), DType::F32, CPU).unwrap();
+    let (x, test) = (draw(n), draw(probes));
+    let labels: Vec<u32> = (0..n).map(|_| rng.below(classes) as u32).collect();
+    let nearest = NearestNeighbours::fit(&x, &labels, classes, k).unwrap();
+    let predicted = nearest.predict(&test).unwrap().to_vec1::<u32>().unwrap();
+
+    let (x, test) = (x.to_vec2::<f32>().unwrap(), test.to_vec2::<f32>().unwrap());
+    let (mut compared, mut wrong) = (0, 0);
+    for (probe, &predicted) in test.iter().zip(&predicted) {
+        let distance = |row: &Vec<f32>| -> f64 {
+            row.iter().zip(probe).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+        };
+        let mut near: Vec<_> = x.iter().map(distance).zip(&labels).collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // The rounding may decide between these.
+        if near[..=k].windows(2).any(|pair| pair[1].0 - pair[0].0 < 1e-4) {
+            continue;
+        }
+        compared += 1;
+        let votes = |class| near[..k].iter().filter(|near| *near.1 == class).count();
+        let most = (0..classes as u32).map(votes).max().unwrap();
+        let expected = near.iter().find(|near| votes(*near.1) == most).unwrap();
+        wrong += usize::from(predicted != *expected.1);
+    }
+    assert!(compared > 3000 && wrong == 0, "{wrong} of {compared}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Read-outs: from features to classes.
 
 mod adam;
-mod cholesky;
 mod confusion;
+mod knn;
 mod linear;
 mod nearest;
 mod ridge;
@@ -10,6 +10,7 @@ mod ridge;
 use candle::{DType, Device, Tensor};
 
 pub use confusion::ConfusionMatrix;
+pub use knn::NearestNeighbours;
 pub use linear::{EpochStats, LinearHead, LinearHeadConfig, halvings};
 pub use nearest::NearestClassMean;
 pub use ridge::Ridge;
@@ -57,6 +58,12 @@ fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// `features·weight + bias`, in the features' type and on their device.
+fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let like = |tensor: &Tensor| tensor.to_dtype(features.dtype())?.to_device(features.device());
+    Ok(features.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
 }
 
 /// One row per label, 1 in the label's column and 0 elsewhere: `(N, classes)`.
