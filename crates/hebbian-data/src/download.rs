@@ -164,7 +164,12 @@ fn sha256(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(Error::io(path))?;
     io::copy(&mut file, &mut hasher).map_err(Error::io(path))?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hasher))
+}
+
+/// The sum in lower-case hexadecimal digits.
+pub(crate) fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An error and what caused it: the client's own messages leave out the reason.

@@ -39,6 +39,56 @@ pub enum Error {
         /// Columns of the image.
         width: usize,
     },
+    /// Fewer images than a covariance is to be made of.
+    #[error(
+        "found {found} image(s) to whiten by, expected at least {expected}: give more images, or \
+         change how many are drawn"
+    )]
+    TooFewImages {
+        /// The number of images.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// An ε that cannot be added to a covariance.
+    #[error("the epsilon of a whitening is {0}, expected a number of 0 or more, such as 3.4e-4")]
+    Epsilon(f64),
+    /// NaN, infinity or huge values in rows to whiten.
+    #[error(
+        "column {column} of the rows to whiten has a variance of {variance}, expected a finite \
+         number: look for NaN and infinity in the rows, or scale them"
+    )]
+    NotFinite {
+        /// The first such column, from 0.
+        column: usize,
+        /// The mean of its squares, plus ε.
+        variance: f64,
+    },
+    /// A covariance that has no inverse.
+    #[error(
+        "{singular} of the {features} eigenvalues of the covariance of {rows} rows, plus the epsilon \
+         {epsilon:e}, are 0 to rounding (the smallest is {smallest:.1e}), so that it cannot be \
+         inverted: use a larger epsilon, such as 3.4e-4 (images standardised one by one always have \
+         an eigenvalue of 0, that of equal pixels)"
+    )]
+    RankDeficient {
+        /// How many eigenvalues are at most F times `f64`'s rounding of the largest.
+        singular: usize,
+        /// The smallest eigenvalue.
+        smallest: f64,
+        /// F, the number of values in a row.
+        features: usize,
+        /// The number of rows.
+        rows: usize,
+        /// What was added to each eigenvalue.
+        epsilon: f64,
+    },
+    /// An eigensolver that did not converge.
+    #[error(
+        "the eigenvectors of a {0}x{0} covariance were not found, as the solver did not converge: \
+         scale the rows to variances near 1, and use an epsilon such as 3.4e-4"
+    )]
+    Eigen(usize),
     /// A name that no data set has.
     #[error("unknown data set '{name}', expected one of: {known}")]
     UnknownDataset {

@@ -108,6 +108,31 @@ impl ImageSet {
         Self { images, labels: self.labels[..n].to_vec(), ..*self }
     }
 
+    /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
+    /// `(19595 R + 38470 G + 7471 B + 2¹⁵) >> 16`, as the Python library Pillow has it. Grey images stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// When the images have neither 3 channels nor 1.
+    pub fn to_grey(&self) -> Result<Self> {
+        if self.channels == 1 {
+            return Ok(self.clone());
+        }
+        if self.channels != 3 {
+            let (what, found) = ("channels of an image to make grey", self.channels);
+            return Err(Error::Size { what, found, expected: 3 });
+        }
+        let area = self.height * self.width;
+        let mut images = Vec::with_capacity(self.len() * area);
+        for image in self.images.chunks_exact(3 * area) {
+            images.extend((0..area).map(|i| {
+                let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * area + i]));
+                ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8
+            }));
+        }
+        Ok(Self::of_parts(images, self.labels.clone(), (1, self.height, self.width)))
+    }
+
     /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.
     ///
     /// The division is done on the host, in `f64` for `f64` and else in `f32`, so that the values are
@@ -168,7 +193,7 @@ impl ImageSet {
         Ok((images, Tensor::from_vec(labels, indices.len(), device)?))
     }
 
-    fn image_size(&self) -> usize {
+    pub(crate) fn image_size(&self) -> usize {
         self.channels * self.height * self.width
     }
 

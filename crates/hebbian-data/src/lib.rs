@@ -5,6 +5,9 @@
 //! and SHA-256 that the hub states, and every file format is read by code that returns an [`Error`]
 //! naming the file, what was found, what was expected and what to do.
 //!
+//! [`Zca`] whitens whole images, with a matrix that is computed once and kept on disk; [`transforms`]
+//! crops, flips and filters them; [`ImageSet::to_grey`] leaves out the colour.
+//!
 //! ```
 //! use candle::{DType, Device};
 //! use candle_hebbian::Rng;
@@ -25,6 +28,7 @@
 #![deny(missing_docs)]
 
 mod batches;
+mod cache;
 mod digits;
 mod download;
 mod error;
@@ -36,11 +40,14 @@ mod names;
 mod originals;
 mod table;
 pub mod transforms;
+mod zca;
 
 pub use batches::Batches;
+pub use cache::{CacheOutcome, default_cache};
 pub use digits::digits;
 pub use error::{Error, Result};
 pub use hub::{Hub, RepoKind};
 pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
+pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};

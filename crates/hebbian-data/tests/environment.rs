@@ -1,11 +1,13 @@
-//! `HF_HOME` and `HF_HUB_OFFLINE`, and what candle's own loaders make of the same cache. One test,
-//! because the environment belongs to the whole process.
+//! `HEBBIAN_CACHE`, `HF_HOME` and `HF_HUB_OFFLINE`, and what candle's own loaders make of the same
+//! cache. One test, because the environment belongs to the whole process.
 
 mod common;
 
+use std::path::Path;
+
 use candle::{DType, Device, Tensor};
 use common::{assert_images, assert_says, split, write};
-use hebbian_data::{DatasetName, ImageSet, LoadOptions, load};
+use hebbian_data::{DatasetName, ImageSet, LoadOptions, default_cache, load};
 
 fn tensor(set: &ImageSet) -> Tensor {
     let all: Vec<usize> = (0..set.len()).collect();
@@ -17,7 +19,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
 }
 
 #[test]
-fn the_hubs_environment_is_honoured() {
+fn the_environment_is_honoured() {
     let dir = tempfile::tempdir().unwrap();
     let commit = "c".repeat(40);
     for (name, folder, files) in [
@@ -41,6 +43,19 @@ fn the_hubs_environment_is_honoured() {
         }
         std::env::set_var("HF_HOME", "home");
         std::env::set_var("HF_HUB_OFFLINE", "1");
+        std::env::set_var("XDG_CACHE_HOME", dir.path());
+        std::env::set_var("HEBBIAN_CACHE", "");
+        let users = default_cache().unwrap();
+        assert_eq!(users.file_name().unwrap(), "candle-hebbian");
+        if cfg!(target_os = "linux") {
+            assert_eq!(users.parent().unwrap(), dir.path());
+            std::env::remove_var("XDG_CACHE_HOME");
+            std::env::set_var("HOME", "/home/someone");
+            let users = default_cache().unwrap();
+            assert_eq!(users, Path::new("/home/someone/.cache/candle-hebbian"));
+        }
+        std::env::set_var("HEBBIAN_CACHE", "whitening");
+        assert_eq!(default_cache().unwrap(), Path::new("whitening"));
     }
     let options = LoadOptions::default();
     let mnist = load(DatasetName::Mnist, &options).unwrap();

@@ -1,8 +1,8 @@
 //! Splits, batches, transforms and names.
 
-use candle::{DType, Device};
+use candle::{DType, Device, IndexOp as _, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::transforms::CropAndFlip;
+use hebbian_data::transforms::{CropAndFlip, difference_of_gaussians};
 use hebbian_data::{Batches, DatasetName, Error, ImageSet};
 
 /// Three images of 2×2×3; the bytes count up.
@@ -146,6 +146,80 @@ fn the_recipe_pads_by_four() {
         seen.insert(place.expect("a window of the padded row"));
     }
     assert!(seen.len() >= 9, "{seen:?}");
+}
+
+#[test]
+fn without_padding_there_is_only_the_flip() {
+    let image: Vec<u8> = (0..12).collect();
+    let mirrored = [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9];
+    let mut rng = Rng::new(4);
+    let mut flips = 0;
+    for _ in 0..1000 {
+        let mut output = Vec::new();
+        CropAndFlip { padding: 0 }.apply(&image, (2, 2, 3), &mut rng, &mut output).unwrap();
+        assert!(output == image || output == mirrored, "{output:?}");
+        flips += usize::from(output == mirrored);
+    }
+    // Half of them, with a standard deviation of 16.
+    assert!(flips.abs_diff(500) < 80, "{flips}");
+}
+
+#[test]
+fn grey_is_the_luma_of_the_colours() {
+    // Red, green, blue, white, black and (10, 20, 30): 0.299 R + 0.587 G + 0.114 B is 76.2, 149.7,
+    // 29.1, 255, 0 and 18.15.
+    let pixels =
+        [[255, 0, 0, 255, 0, 10], [0, 255, 0, 255, 0, 20], [0, 0, 255, 255, 0, 30]].concat();
+    let colour = ImageSet::new([&pixels[..], &[100; 18]].concat(), vec![4, 2], 3, 2, 3).unwrap();
+    let grey = colour.to_grey().unwrap();
+    assert_eq!((grey.shape(), grey.labels()), ((1, 2, 3), &[4, 2][..]));
+    assert_eq!(grey.image(0), [76, 150, 29, 255, 0, 18]);
+    assert_eq!(grey.image(1), [100; 6]);
+    assert_eq!(grey.to_grey().unwrap(), grey);
+    let error = three().to_grey().unwrap_err().to_string();
+    assert!(error.contains("channels") && error.contains("found 2, expected 3"), "{error}");
+}
+
+/// A point of light shows the filter, here of known values; the last row and column are beyond it.
+#[test]
+fn a_point_shows_the_difference_of_gaussians() -> Result<(), Box<dyn std::error::Error>> {
+    for dtype in [DType::F64, DType::F32] {
+        // Image 0 has a point in channel 0, image 1 one of -2 in channel 1, at its last pixel.
+        let mut pixels = vec![0_f64; 2 * 2 * 9 * 11];
+        pixels[4 * 11 + 5] = 1.;
+        pixels[4 * 99 - 1] = -2.;
+        let images = Tensor::from_vec(pixels, (2, 2, 9, 11), &Device::Cpu)?.to_dtype(dtype)?;
+        let filtered = difference_of_gaussians(&images)?;
+        assert_eq!((filtered.dims(), filtered.dtype()), (&[2, 2, 10, 12][..], dtype));
+        let filtered = filtered.to_dtype(DType::F64)?;
+        let point = filtered.i((0, 0))?.to_vec2::<f64>()?;
+        let rays = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+        let along = [0.459538, -0.012802, -0.021332, -0.001768, -0.000053];
+        for (y, x) in rays {
+            for (distance, expected) in along.iter().enumerate() {
+                let d = distance as isize;
+                let found = point[(4 + y * d) as usize][(5 + x * d) as usize];
+                assert!((found - expected).abs() < 6e-7, "{found} at {distance}");
+            }
+        }
+        for (y, x) in [(3, 4), (3, 6), (5, 4), (5, 6)] {
+            assert!((point[y][x] + 0.0472).abs() < 6e-5, "{}", point[y][x]);
+        }
+        assert_eq!((point[4][0], point[4][10], point[9][5]), (0., 0., 0.));
+        let sum: f64 = point.iter().flatten().sum();
+        assert!(sum.abs() < if dtype == DType::F64 { 1e-14 } else { 1e-6 }, "{sum}");
+
+        let corner = filtered.i((1, 1))?.to_vec2::<f64>()?;
+        for (y, x, expected) in [(8, 10, 0.459538), (9, 10, -0.012802), (8, 11, -0.012802)] {
+            assert!((corner[y][x] + 2. * expected).abs() < 2e-6, "{}", corner[y][x]);
+        }
+        for (image, channel) in [(0, 1), (1, 0)] {
+            let dark = filtered.i((image, channel))?.abs()?.max_all()?.to_scalar::<f64>()?;
+            assert_eq!(dark, 0., "the channels do not mix");
+        }
+    }
+    assert!(difference_of_gaussians(&Tensor::zeros((9, 11), DType::F32, &Device::Cpu)?).is_err());
+    Ok(())
 }
 
 #[test]

@@ -1,0 +1,338 @@
+//! ZCA whitening of whole images.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use candle_hebbian::ops::standardise;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, MatRef, Par, Side};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{self, CacheOutcome};
+use crate::transforms::CropAndFlip;
+use crate::{Batches, Error, ImageSet, Result};
+
+/// Images that are standardised and added to the covariance at a time.
+const CHUNK: usize = 1000;
+/// What is added to the standard deviation of an image.
+const STANDARDISE_EPSILON: f64 = 1e-10;
+
+/// How the covariance of [`Zca`] is made. The default takes all images as they are, each once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ZcaConfig {
+    /// What is added to each eigenvalue, ε: directions of less variance are damped. 3.4e-4 by
+    /// default, which for images of 3,072 values is [`author`](Self::author)'s.
+    pub epsilon: f64,
+    /// What the sum of products is divided by.
+    pub divisor: Divisor,
+    /// How many images to draw at random, without replacement; none for all of them.
+    pub images: Option<usize>,
+    /// Whether to flip each image with probability 1/2.
+    pub flip: bool,
+}
+
+impl Default for ZcaConfig {
+    fn default() -> Self {
+        Self { epsilon: 3.4e-4, divisor: Divisor::Images, images: None, flip: false }
+    }
+}
+
+impl ZcaConfig {
+    /// The settings of the code of Miconi (2021): 9,000 images drawn and flipped at random, `XᵀX`
+    /// divided by the dimension, ε = 1e-3.
+    ///
+    /// Of 3,072 values each, they give the matrix of ε = 1e-3 · 3072 / 9000 = 3.4e-4 and division by
+    /// the number of images, times a constant.
+    pub const fn author() -> Self {
+        Self { epsilon: 1e-3, divisor: Divisor::Dimension, images: Some(9000), flip: true }
+    }
+
+    /// The images that the covariance is of.
+    fn draw<'a>(&self, images: &'a ImageSet, rng: &mut Rng) -> Result<Cow<'a, ImageSet>> {
+        let wanted = self.images.unwrap_or(images.len());
+        if wanted == 0 || wanted > images.len() {
+            let found = wanted.min(images.len());
+            return Err(Error::TooFewImages { found, expected: wanted.max(1) });
+        }
+        let drawn = match self.images {
+            Some(n) => Cow::Owned(images.select(&rng.permutation(images.len())[..n])?),
+            None => Cow::Borrowed(images),
+        };
+        if !self.flip {
+            return Ok(drawn);
+        }
+        let (channels, height, width) = drawn.shape();
+        let mut pixels = Vec::with_capacity(drawn.len() * channels * height * width);
+        for i in 0..drawn.len() {
+            CropAndFlip { padding: 0 }.apply(drawn.image(i), drawn.shape(), rng, &mut pixels)?;
+        }
+        Ok(Cow::Owned(ImageSet::of_parts(pixels, drawn.labels().to_vec(), drawn.shape())))
+    }
+}
+
+/// What `XᵀX` is divided by to be a covariance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Divisor {
+    /// The number n of rows, as usual.
+    Images,
+    /// The number F of values in a row.
+    Dimension,
+}
+
+/// How far [`Zca::fit`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZcaProgress {
+    /// Images are being added to the covariance.
+    Covariance {
+        /// Images so far.
+        done: u64,
+        /// Images in all.
+        total: u64,
+    },
+    /// The covariance is there, and its eigenvectors are being looked for.
+    Eigenvectors,
+}
+
+/// ZCA whitening: the symmetric matrix `Z = (C + ε I)^(−1/2) = E diag(λ^(−1/2)) Eᵀ`, with `C = XᵀX / n`
+/// over n rows X of F values, and E and λ the eigenvectors and eigenvalues of `C + ε I`.
+///
+/// Of all whitening transforms it changes the rows least (A. J. Bell and T. J. Sejnowski, 1997).
+/// It is computed in `f64`.
+///
+/// ```
+/// use candle::{DType, Device};
+/// use candle_hebbian::{Rng, ops::standardise};
+/// use hebbian_data::{Zca, ZcaConfig, digits};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let images = digits().train;
+/// let mut rng = Rng::new(0).stream("zca");
+/// let zca = Zca::fit(&images, &ZcaConfig::default(), &mut rng, |_| ())?;
+/// assert_eq!(zca.matrix().dims(), [64, 64]);
+///
+/// let zca = zca.to(DType::F32, &Device::Cpu)?;
+/// let (batch, _) = images.batch(&[0, 1, 2], DType::F32, &Device::Cpu)?;
+/// let whitened = zca.apply(&standardise(&batch, 1e-10)?)?;
+/// assert_eq!(whitened.dims(), [3, 1, 8, 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Zca {
+    matrix: Tensor,
+}
+
+impl Zca {
+    /// The whitening of the rows of `x` `(n, F)` as they are: nothing is subtracted from them. They may
+    /// be of any floating-point type, on any device.
+    ///
+    /// # Errors
+    /// When `x` has no rows or no columns, or values that are not finite or have no finite square; when
+    /// `epsilon` is negative or not finite; or when `C + ε I` is singular to rounding.
+    pub fn from_rows(x: &Tensor, divisor: Divisor, epsilon: f64) -> Result<Self> {
+        check_epsilon(epsilon)?;
+        let (rows, columns) = x.dims2()?;
+        for (what, found) in [("rows to whiten", rows), ("columns to whiten", columns)] {
+            if found == 0 {
+                return Err(Error::Size { what, found, expected: 1 });
+            }
+        }
+        let mut gram = Gram::new(columns);
+        gram.add(&x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)?;
+        gram.whitening(divisor, epsilon)
+    }
+
+    /// The whitening of `images`, each standardised first: less the mean of its C·H·W values, divided by
+    /// 1e-10 plus their unbiased standard deviation. No mean over the images is subtracted.
+    ///
+    /// `rng` draws the images and then their flips, where `config` asks for that.
+    ///
+    /// # Errors
+    /// When there is no image or there are fewer than are to be drawn; when an image has only one
+    /// value; when ε is negative or not finite; or when `C + ε I` is singular to rounding, as it always is without ε: no standardised
+    /// image has a component along equal pixels.
+    pub fn fit(
+        images: &ImageSet,
+        config: &ZcaConfig,
+        rng: &mut Rng,
+        on_progress: impl FnMut(ZcaProgress),
+    ) -> Result<Self> {
+        check_epsilon(config.epsilon)?;
+        let drawn = config.draw(images, rng)?;
+        Self::of_drawn(&drawn, config, on_progress)
+    }
+
+    /// [`fit`](Self::fit), but read from the folder `cache` when it was computed before, and written
+    /// there when not, as `zca-<key>.safetensors`. [`default_cache`](crate::default_cache) is a folder
+    /// to use.
+    ///
+    /// The key is the SHA-256 of the pixels after drawing and flipping, their shape, and the settings,
+    /// so other images or settings have another file. `rng` draws the same either way. A file that is
+    /// not what was written under its key is replaced. That the folder cannot be written is no error:
+    /// see [`CacheOutcome`].
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_cached(
+        images: &ImageSet,
+        config: &ZcaConfig,
+        rng: &mut Rng,
+        cache: &Path,
+        on_progress: impl FnMut(ZcaProgress),
+    ) -> Result<(Self, CacheOutcome)> {
+        check_epsilon(config.epsilon)?;
+        let drawn = config.draw(images, rng)?;
+        let entry = cache::Entry::new(cache, &drawn, config);
+        if let Some(matrix) = entry.read()? {
+            return Ok((Self { matrix }, CacheOutcome::Read(entry.path)));
+        }
+        let zca = Self::of_drawn(&drawn, config, on_progress)?;
+        let outcome = match entry.write(&zca.matrix) {
+            Ok(()) => CacheOutcome::Written(entry.path),
+            Err(error) => CacheOutcome::NotWritten(error),
+        };
+        Ok((zca, outcome))
+    }
+
+    fn of_drawn(
+        images: &ImageSet,
+        config: &ZcaConfig,
+        mut on_progress: impl FnMut(ZcaProgress),
+    ) -> Result<Self> {
+        let mut gram = Gram::new(images.image_size());
+        for indices in Batches::sequential(images.len(), CHUNK)? {
+            let (batch, _) = images.batch(&indices, DType::F64, &Device::Cpu)?;
+            gram.add(&standardise(&batch, STANDARDISE_EPSILON)?.flatten_from(1)?)?;
+            let (done, total) = (gram.rows as u64, images.len() as u64);
+            on_progress(ZcaProgress::Covariance { done, total });
+        }
+        on_progress(ZcaProgress::Eigenvectors);
+        gram.whitening(config.divisor, config.epsilon)
+    }
+
+    /// Z, `(F, F)`: of `f64` on the host, unless [`to`](Self::to) has changed that.
+    pub fn matrix(&self) -> &Tensor {
+        &self.matrix
+    }
+
+    /// The same with its matrix of `dtype` on `device`: to be done once, before many
+    /// [`apply`](Self::apply).
+    ///
+    /// # Errors
+    /// When the matrix cannot be converted.
+    pub fn to(&self, dtype: DType, device: &Device) -> Result<Self> {
+        Ok(Self { matrix: self.matrix.to_dtype(dtype)?.to_device(device)? })
+    }
+
+    /// Images `(B, C, H, W)`, each as a row of F = C·H·W values times Z; they should be standardised,
+    /// as those were that Z is of.
+    ///
+    /// The images must be on the matrix's device. The product is computed in the matrix's type and
+    /// returned in the images' own. Z has a gain of up to ε^(−1/2), rounding errors included: whiten in
+    /// `f32` or `f64`, and convert to a narrower type after that.
+    ///
+    /// # Errors
+    /// When an image has not F values, or is on another device.
+    pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
+        let rows = images.flatten_from(1)?;
+        let (found, expected) = (rows.dim(1)?, self.matrix.dim(0)?);
+        if found != expected {
+            return Err(Error::Size { what: "values of an image to whiten", found, expected });
+        }
+        let whitened = rows.to_dtype(self.matrix.dtype())?.matmul(&self.matrix)?;
+        Ok(whitened.to_dtype(images.dtype())?.reshape(images.shape())?)
+    }
+}
+
+fn check_epsilon(epsilon: f64) -> Result<()> {
+    if epsilon.is_finite() && epsilon >= 0. { Ok(()) } else { Err(Error::Epsilon(epsilon)) }
+}
+
+/// The lower triangle of `XᵀX`.
+struct Gram {
+    sum: Mat<f64>,
+    rows: usize,
+}
+
+impl Gram {
+    fn new(columns: usize) -> Self {
+        Self { sum: Mat::zeros(columns, columns), rows: 0 }
+    }
+
+    /// Adds rows `(n, F)` of `f64`.
+    fn add(&mut self, x: &Tensor) -> Result<()> {
+        let (rows, columns) = x.dims2()?;
+        let values = x.flatten_all()?.to_vec1::<f64>()?;
+        let x = MatRef::from_row_major_slice(&values, rows, columns);
+        add_lower(&mut self.sum, x.transpose(), x);
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// `(XᵀX / divisor + ε I)^(−1/2)`.
+    fn whitening(mut self, divisor: Divisor, epsilon: f64) -> Result<Zca> {
+        let features = self.sum.nrows();
+        let divisor = match divisor {
+            Divisor::Images => self.rows,
+            Divisor::Dimension => features,
+        };
+        self.sum /= divisor as f64;
+        for column in 0..features {
+            self.sum[(column, column)] += epsilon;
+            let variance = self.sum[(column, column)];
+            // Where these are finite, so is the rest: |C_ij|² is at most C_ii C_jj.
+            if !variance.is_finite() {
+                return Err(Error::NotFinite { column, variance });
+            }
+        }
+        let eigen = self.sum.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigen(features))?;
+        let eigenvalues = eigen.S().column_vector();
+
+        // In ascending order. Those that rounding may have made are of this size.
+        let (smallest, largest) = (eigenvalues[0], eigenvalues[features - 1]);
+        let rounding = features as f64 * f64::EPSILON * largest;
+        let singular = eigenvalues.iter().filter(|&&value| value <= rounding).count();
+        if singular > 0 {
+            return Err(Error::RankDeficient {
+                singular,
+                smallest,
+                features,
+                rows: self.rows,
+                epsilon,
+            });
+        }
+
+        // Z = B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
+        let mut half = eigen.U().to_owned();
+        for (mut column, value) in half.col_iter_mut().zip(eigenvalues.iter()) {
+            column *= value.sqrt().sqrt().recip();
+        }
+        let mut z = self.sum;
+        z.fill(0.);
+        add_lower(&mut z, half.as_ref(), half.transpose());
+        let values: Vec<f64> = (0..features)
+            .flat_map(|i| (0..features).map(move |j| (i.max(j), i.min(j))))
+            .map(|place| z[place])
+            .collect();
+        Ok(Zca { matrix: Tensor::from_vec(values, (features, features), &Device::Cpu)? })
+    }
+}
+
+/// Adds the lower triangle of a product.
+fn add_lower(sum: &mut Mat<f64>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) {
+    triangular::matmul(
+        sum.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Add,
+        left,
+        BlockStructure::Rectangular,
+        right,
+        BlockStructure::Rectangular,
+        1.,
+        Par::rayon(0),
+    );
+}
