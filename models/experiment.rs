@@ -118,6 +118,13 @@ fn prepare(
     Ok(())
 }
 
+/// `name` as the name of a folder: lower-case letters, digits and hyphens.
+pub(crate) fn slug(name: &str) -> String {
+    let name = name.to_lowercase();
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
 /// Mean and spread of a number over seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {

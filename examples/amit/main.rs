@@ -11,7 +11,6 @@
 use anyhow::{Result, bail};
 use candle_hebbian::Protocol;
 use clap::Parser;
-use hebbian_data::Dataset;
 use hebbian_examples::CommonArgs;
 use hebbian_models::amit::{self, Experiment, ExperimentOptions, Loss, Options, Preset};
 use std::path::PathBuf;
@@ -101,17 +100,6 @@ impl Args {
         Ok(preset)
     }
 
-    /// The data set, said on stderr.
-    fn dataset(&self, own: &str, what: &str, device: &str) -> Result<Dataset> {
-        let data = self.common.dataset(own)?;
-        let (train, test) = (data.train.len(), data.test.len());
-        self.common.tell(&format!(
-            "{what} on {}: {train} training images, {test} test images, device {device}",
-            data.name
-        ));
-        Ok(data)
-    }
-
     fn out(&self, name: &str) -> PathBuf {
         self.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
     }
@@ -131,7 +119,7 @@ fn run(args: Args) -> Result<String> {
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.dataset(&preset.dataset, &preset.name, device_name)?;
+    let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
     let out = args.out(&preset.name);
     let options = Options {
         preset,
@@ -159,7 +147,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     }
     let (device, device_name) = common.device()?;
     let data = match experiment.needs_images() {
-        true => Some(args.dataset("digits", experiment.name(), device_name)?),
+        true => Some(common.announced_dataset("digits", experiment.name(), device_name)?),
         false => None,
     };
     let digits = common.dataset.as_deref().is_none_or(|name| name == "digits");

@@ -130,6 +130,21 @@ impl CommonArgs {
         }
     }
 
+    /// [`dataset`](Self::dataset), said on stderr: `what` is done with how many images on which
+    /// device.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn announced_dataset(&self, own: &str, what: &str, device: &str) -> Result<Dataset> {
+        let data = self.dataset(own)?;
+        let (train, test) = (data.train.len(), data.test.len());
+        self.tell(&format!(
+            "{what} on {}: {train} training images, {test} test images, device {device}",
+            data.name
+        ));
+        Ok(data)
+    }
+
     /// The data set, cut to the limits; `own` is the preset's.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Input {
             Whitening::Zca(_) => {
                 let (channels, height, width) = Self::shape(config, image);
                 let size = channels * height * width;
-                Fitted::Zca(Zca::of_matrix(take("input.zca", &[size, size])?)?)
+                Fitted::Zca(Zca::of_matrix(&take("input.zca", &[size, size])?)?)
             }
         };
         Ok(Self { flip: config.flip, whitening, device: device.clone() })

@@ -8,23 +8,31 @@
 
 mod config;
 mod decode;
+mod experiments;
 mod input;
 mod layer;
 mod monitor;
 mod network;
+mod pictures;
 mod presets;
 mod receptive_fields;
+mod report;
+mod run;
 mod trainer;
 
 pub use crate::error::{Error, Result};
+pub use crate::experiment::ExperimentOptions;
 pub use config::{
     InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
 };
 pub use decode::{Decoder, Decoding, Features, quadrants};
+pub use experiments::Experiment;
 pub use input::Input;
 pub use layer::{Activity, Compete, HebbianLayer};
 pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};
 pub use presets::{preset, presets};
 pub use receptive_fields::{ReceptiveField, receptive_fields};
+pub use report::{decoding_table, list, report};
+pub use run::{Options, Outcome, evaluate, train};
 pub use trainer::Trainer;

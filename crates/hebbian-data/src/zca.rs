@@ -214,6 +214,19 @@ impl Zca {
         gram.whitening(config.divisor, config.epsilon)
     }
 
+    /// The whitening of a matrix `(F, F)` that was saved.
+    ///
+    /// # Errors
+    /// When it is not square, or has no columns.
+    pub fn of_matrix(matrix: &Tensor) -> Result<Self> {
+        let (expected, found) = matrix.dims2()?;
+        if expected != found || found == 0 {
+            let (what, expected) = ("columns of a whitening matrix", expected.max(1));
+            return Err(Error::Size { what, found, expected });
+        }
+        Ok(Self { matrix: matrix.detach() })
+    }
+
     /// Z, `(F, F)`: of `f64` on the host, unless [`to`](Self::to) has changed that.
     pub fn matrix(&self) -> &Tensor {
         &self.matrix

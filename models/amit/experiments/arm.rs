@@ -5,7 +5,7 @@ use super::super::presets::preset;
 use super::super::run::{Options, Outcome, train_on};
 use super::super::trainer::Splits;
 use crate::error::{Error, Result};
-use crate::experiment::{ExperimentOptions, Spread};
+use crate::experiment::{ExperimentOptions, Spread, slug};
 use candle::Device;
 use candle_hebbian::Protocol;
 use hebbian_data::{Dataset, DatasetName};
@@ -75,11 +75,9 @@ impl Arm {
         Self { network: network.to_string(), label: variation.label.to_string(), preset }
     }
 
-    /// Its folder's name: letters, digits and hyphens.
+    /// Its folder's name.
     fn slug(&self) -> String {
-        let name = format!("{} {}", self.network, self.label).to_lowercase();
-        let words = name.split(|c: char| !c.is_ascii_alphanumeric());
-        words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+        slug(&format!("{} {}", self.network, self.label))
     }
 }
 

@@ -1,0 +1,156 @@
+//! Networks trained side by side: what the paper compares, and what tells why.
+
+mod arm;
+
+use super::config::{Plasticity, Preset, Triangle};
+use super::decode::Decoder;
+use super::presets::preset;
+use crate::error::{Error, Result};
+use crate::experiment::{self, ExperimentOptions, Figure};
+use arm::{Arm, Runner};
+use candle::Device;
+use candle_hebbian::RuleKind;
+use hebbian_data::{Dataset, DatasetName};
+use std::path::Path;
+use std::str::FromStr;
+
+/// A comparison of networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experiment {
+    /// Without and with triangle responses, without and with pruning: the paper's claim, that
+    /// information falls from layer to layer without them and rises with both.
+    Interventions,
+    /// Both interventions, with other probabilities of a missing connection.
+    Pruning,
+    /// Learned weights beside random ones with the same masks, with and without thresholds that
+    /// adapt to them; and triangle responses for read-outs only.
+    Controls,
+    /// The three rules, with binary and with graded winners.
+    Rules,
+}
+
+impl Experiment {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Interventions, Self::Pruning, Self::Controls, Self::Rules];
+
+    /// The name that [`FromStr`] reads.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// One line for lists.
+    pub fn description(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Interventions => ("interventions", "plain, triangle, pruning, both: by layer"),
+            Self::Pruning => ("pruning", "both, with more and fewer connections: by layer"),
+            Self::Controls => ("controls", "learned and random weights, triangle when: by layer"),
+            Self::Rules => ("rules", "hebb, instar, oja, binary and graded: by layer"),
+        }
+    }
+
+    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// folder for each network and seed. Returns a report for the terminal.
+    ///
+    /// # Errors
+    /// Options that do not fit the experiment, a folder that holds another's files, and what
+    /// [`train`](super::train) refuses.
+    pub fn run(
+        self,
+        options: &ExperimentOptions,
+        decoder: Decoder,
+        data: &Dataset,
+        device: &Device,
+        out: &Path,
+    ) -> Result<String> {
+        if options.seeds == 0 {
+            let name = self.name();
+            return Err(Error::Options(format!("{name}: 0 seeds, expected 1 or more")));
+        }
+        experiment::run(self.name(), options, Some(data.name.as_str()), out, || {
+            let runner = Runner { options, decoder, data, device, out };
+            let trained = runner.train(self.arms(&self.network(options, data)?))?;
+            self.figure(&trained, data)
+        })
+    }
+
+    /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
+    fn network(self, options: &ExperimentOptions, data: &Dataset) -> Result<Preset> {
+        let name = if data.name == DatasetName::Digits { "miconi-digits" } else { "miconi-cifar" };
+        let mut preset = preset(name)?;
+        preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
+        Ok(preset)
+    }
+
+    fn arms(self, both: &Preset) -> Vec<Arm> {
+        let arm = |label: &str, change: &dyn Fn(&mut Preset)| {
+            let mut preset = both.clone();
+            change(&mut preset);
+            Arm { label: label.to_string(), preset }
+        };
+        let freeze = |preset: &mut Preset| {
+            preset.layers.iter_mut().for_each(|layer| layer.frozen = true);
+        };
+        match self {
+            Self::Interventions => vec![
+                arm("plain", &|preset| {
+                    preset.training.triangle = Triangle::Never;
+                    preset.prune(0.0);
+                }),
+                arm("triangle", &|preset| preset.prune(0.0)),
+                arm("pruning", &|preset| preset.training.triangle = Triangle::Never),
+                arm("both", &|_| ()),
+            ],
+            Self::Pruning => [0.0, 0.5, 0.9, 0.95, 0.98, 0.99, 0.999]
+                .into_iter()
+                .map(|p| arm(&format!("p = {p}"), &|preset| preset.prune(p)))
+                .collect(),
+            Self::Controls => vec![
+                arm("learned", &|_| ()),
+                arm("triangle for read-outs", &|preset| {
+                    preset.training.triangle = Triangle::Features;
+                }),
+                arm("random, thresholds", &freeze),
+                arm("random", &|preset| {
+                    freeze(preset);
+                    preset.layers.iter_mut().for_each(|layer| layer.threshold_rate = 0.0);
+                }),
+            ],
+            Self::Rules => [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja]
+                .into_iter()
+                .flat_map(|rule| [(rule, Plasticity::Binary), (rule, Plasticity::Graded)])
+                .map(|(rule, plasticity)| {
+                    arm(&format!("{} {plasticity}", rule.rule().name()), &|preset| {
+                        preset.training.rule = rule;
+                        preset.training.plasticity = plasticity;
+                    })
+                })
+                .collect(),
+        }
+    }
+
+    fn figure(self, trained: &[arm::Trained], data: &Dataset) -> Result<Figure> {
+        let title = format!("{}, {}", self.name(), data.name);
+        Ok(Figure {
+            table: arm::points(trained)?,
+            more_tables: Vec::new(),
+            numbers: arm::numbers(trained),
+            text: arm::summary(trained)?,
+            picture: arm::chart(trained, &title).draw()?,
+        })
+    }
+}
+
+impl FromStr for Experiment {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|experiment| experiment.name() == name).ok_or_else(|| {
+            Error::Options(format!("there is no experiment '{name}'; experiments are: {}", known()))
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! What programs print.
+
+use super::config::Preset;
+use super::decode::Decoding;
+use super::experiments::Experiment;
+use super::presets::presets;
+use super::run::Outcome;
+use crate::error::Result;
+use hebbian_train::{Cell, Table};
+use std::fmt::Write;
+use std::path::Path;
+
+/// The networks and the experiments, a line each.
+///
+/// # Errors
+/// As [`presets`].
+pub fn list() -> Result<String> {
+    let mut list = String::from("networks, for --preset\n");
+    for preset in presets()? {
+        let _ = writeln!(list, "  {:24} {}", preset.name, preset.description);
+    }
+    list += "\nexperiments, for --experiment\n";
+    for experiment in Experiment::ALL {
+        let _ = writeln!(list, "  {:24} {}", experiment.name(), experiment.description());
+    }
+    Ok(list)
+}
+
+/// How well classes are read out of each layer, for the terminal.
+///
+/// # Errors
+/// None but of the table's own making.
+pub fn decoding_table(decoding: &Decoding, preset: &Preset) -> Result<String> {
+    let mut table = Table::new(["features", "number", "test accuracy %"]);
+    for (at, (accuracy, layer)) in decoding.layers.iter().zip(&preset.layers).enumerate() {
+        let name = format!("layer {}, quadrants", at + 1);
+        table.row([name.into(), (4 * layer.units).into(), (100.0 * accuracy).into()])?;
+    }
+    let last = "last layer, whole output".into();
+    table.row([last, Cell::Empty, (100.0 * decoding.output).into()])?;
+    Ok(format!("{table:.2}"))
+}
+
+/// A run for the terminal: accuracies, figures of its layers, the files in its folder `out`.
+///
+/// # Errors
+/// None but of the table's own making.
+pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> {
+    let mut text = format!("test accuracy {:.2} %\n\n", 100.0 * outcome.decoding.output);
+    text += &decoding_table(&outcome.decoding, preset)?;
+    if let Some((_, last)) = outcome.history.last_key_value() {
+        let columns = ["layer", "active share", "win rate / target, least", "most", "Σ w⁴"];
+        let mut table = Table::new(columns);
+        for layer in 0..preset.layers.len() {
+            let value = |name: &str| last.get(&format!("layers.{layer}.{name}")).copied().into();
+            let names = ["active", "least_win_rate", "largest_win_rate", "fourth_power"];
+            table.row([Cell::from(layer + 1)].into_iter().chain(names.map(value)))?;
+        }
+        let _ = write!(text, "\n{table:.3}");
+        text += "share of outputs above 0; mean of Σ w⁴ over filters, 1 for a single connection\n";
+    }
+    let results = &outcome.results;
+    let _ = writeln!(
+        text,
+        "\nlearning {:.1} s, {:.0} images/s; read-outs {:.1} s",
+        results.unsupervised_seconds, results.unsupervised_images_per_second, results.head_seconds
+    );
+    let mut files: Vec<String> =
+        ["model.safetensors", "results.json", "metrics.jsonl"].map(String::from).to_vec();
+    files.extend((1..=preset.layers.len()).map(|at| format!("receptive_fields_{at}.png")));
+    files.extend(["weights.png", "winners.png", "win_rates.png"].map(String::from));
+    files.retain(|file| out.join(file).exists());
+    let _ = writeln!(text, "wrote {}: {}", out.display(), files.join(", "));
+    Ok(text)
+}

@@ -1,0 +1,246 @@
+//! A run: training with its folder, or the evaluation of a checkpoint.
+
+use super::config::Preset;
+use super::decode::{Decoder, Decoding};
+use super::input::Input;
+use super::network::Network;
+use super::pictures;
+use super::trainer::Trainer;
+use crate::error::{Error, Result};
+use crate::resume::{epoch_of, same_run};
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes, save_checkpoint};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The method's name in files.
+const METHOD: &str = "miconi2021";
+/// The weights are written this often while training, and at the end.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    /// Network and recipe, overrides applied.
+    pub preset: Preset,
+    /// What classes are read out with.
+    pub decoder: Decoder,
+    /// Standardise the last layer's output before its quadrants are taken, as that of the others.
+    pub standardise_last: bool,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// Start from these weights, or evaluate them.
+    pub load: Option<PathBuf>,
+    /// Go on with the interrupted run in the folder.
+    pub resume: bool,
+    /// Write the final weights here too.
+    pub save: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// What a run measured.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What went into `results.json`.
+    pub results: Results,
+    /// How well classes are read out of every layer.
+    pub decoding: Decoding,
+    /// By epoch from 1: the values of `metrics.jsonl`, for each layer those of
+    /// [`LayerStats`](super::LayerStats).
+    pub history: BTreeMap<u64, BTreeMap<String, f64>>,
+}
+
+/// Trains a preset on a data set and decodes every layer; writes the run folder `out`. To resume a
+/// run that is complete is to read it back.
+///
+/// # Errors
+/// A data set that does not fit the network, a checkpoint of another architecture, a folder that
+/// cannot be written, or that holds another run than the one to resume, weights that become NaN or
+/// infinite. The folder is made only once everything that can be checked before training is.
+pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Outcome> {
+    train_as(options, data, &options.preset.name, device, out)
+}
+
+/// [`train`]; `label` is for the progress.
+pub(super) fn train_as(
+    options: &Options,
+    data: &Dataset,
+    label: &str,
+    device: &Device,
+    out: &Path,
+) -> Result<Outcome> {
+    let started = Instant::now();
+    let Options { preset, seed, quiet, .. } = options;
+    let (rng, quiet) = (Rng::new(*seed), *quiet);
+    let data = prepared(preset, data)?;
+    // Refuses what does not fit before the images are whitened, which takes a while.
+    let shape = Input::shape(&preset.input, data.train.shape());
+    Network::new(preset, shape, &rng, DType::F32, device)?;
+    let config = serde_json::json!({
+        "method": METHOD,
+        "options": options,
+        "dataset": data.name.to_string(),
+        "train_images": data.train.len(),
+        "test_images": data.test.len(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    let open = |path: &Path| restore(preset, path, &data, &rng, device);
+    let (mut folder, mut trainer) = if options.resume {
+        same_run(&config, out)?;
+        if let Some(results) = RunFolder::results(out)? {
+            if let Some(path) = &options.save {
+                write(path, &open(out)?, &data)?;
+            }
+            let decoding = read_decoding(&results, out)?;
+            return Ok(Outcome { results, decoding, history: RunFolder::logged(out)? });
+        }
+        if out.join("model.safetensors").exists() {
+            let trainer = open(out)?;
+            (RunFolder::resume(out, trainer.epoch() as u64)?, trainer)
+        } else {
+            let trainer = Trainer::new(preset, &data.train, &rng, device, quiet)?;
+            (RunFolder::create(out)?, trainer)
+        }
+    } else if let Some(path) = &options.load {
+        let mut trainer = open(path)?;
+        trainer.restart();
+        (RunFolder::create(out)?, trainer)
+    } else {
+        let folder = RunFolder::create(out)?;
+        (folder, Trainer::new(preset, &data.train, &rng, device, quiet)?)
+    };
+    folder.write_config(&config)?;
+
+    let training = Instant::now();
+    let (images, epochs) = (data.train.len(), preset.training.epochs);
+    let mut progress = Progress::new((images * epochs) as u64, label, quiet);
+    progress.advance((images * trainer.epoch()) as u64);
+    let first = trainer.epoch();
+    let mut saved = (options.resume && first > 0).then(Instant::now);
+    while trainer.epoch() < epochs {
+        let number = trainer.epoch() + 1;
+        let stats = trainer
+            .train_epoch(&data.train, |images| progress.advance(images as u64))
+            .map_err(|error| {
+                error.while_training(format!("epoch {number}"), saved.map(|_| folder.model()))
+            })?;
+        let values: Vec<(String, f64)> =
+            stats.iter().enumerate().flat_map(|(index, stats)| stats.named(index)).collect();
+        let values: Vec<(&str, f64)> =
+            values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        folder.log(number as u64, &values)?;
+        if let Some(last) = stats.last() {
+            progress.message(format!(
+                "epoch {number}, last layer's win rates {:.2} to {:.2} of target",
+                last.least_win_rate, last.largest_win_rate
+            ));
+        }
+        if saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
+            write(&folder.model(), &trainer, &data)?;
+            saved = Some(Instant::now());
+        }
+    }
+    progress.finish();
+    let unsupervised_seconds = training.elapsed().as_secs_f64();
+    write(&folder.model(), &trainer, &data)?;
+    pictures::draw(&trainer, &mut folder)?;
+
+    let head_started = Instant::now();
+    let decoding = trainer.decode(&data, options.decoder, options.standardise_last, quiet)?;
+    let head_seconds = head_started.elapsed().as_secs_f64();
+    if let Some(path) = &options.save {
+        write(path, &trainer, &data)?;
+    }
+    let shown = (images * (epochs - first)) as f64;
+    let mut extras = BTreeMap::new();
+    extras.insert("epochs".to_string(), trainer.epoch().into());
+    extras.insert("decoder".to_string(), serde_json::json!(options.decoder));
+    extras.insert(DECODING.to_string(), serde_json::json!(decoding));
+    let results = Results {
+        test_accuracy: decoding.output,
+        train_images: images,
+        unsupervised_seconds,
+        unsupervised_images_per_second: shown / unsupervised_seconds,
+        head_seconds,
+        total_seconds: started.elapsed().as_secs_f64(),
+        peak_memory_bytes: peak_memory_bytes(),
+        seed: options.seed,
+        device: options.device.clone(),
+        preset: preset.name.clone(),
+        dataset: data.name.to_string(),
+        extras,
+    };
+    folder.finish(&results)?;
+    Ok(Outcome { results, decoding, history: RunFolder::logged(out)? })
+}
+
+/// How well classes are read out of every layer of a saved network. Nothing is written.
+///
+/// # Errors
+/// A checkpoint of another architecture.
+pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<Decoding> {
+    let Some(path) = &options.load else {
+        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
+    };
+    let (preset, rng) = (&options.preset, Rng::new(options.seed));
+    let data = prepared(preset, data)?;
+    let mut trainer = restore(preset, path, &data, &rng, device)?;
+    trainer.decode(&data, options.decoder, options.standardise_last, options.quiet)
+}
+
+/// Where the [`Decoding`] stands in `results.json`.
+const DECODING: &str = "decoding";
+
+fn read_decoding(results: &Results, out: &Path) -> Result<Decoding> {
+    let decoding = results.extras.get(DECODING).cloned().unwrap_or_default();
+    serde_json::from_value(decoding).map_err(|error| {
+        Error::Options(format!(
+            "{} holds no decoding of this program ({error}): start anew without --resume",
+            out.join("results.json").display()
+        ))
+    })
+}
+
+/// The data as the preset wants them: grey, if it says so.
+fn prepared(preset: &Preset, data: &Dataset) -> Result<Dataset> {
+    let mut data = data.clone();
+    if preset.input.grey {
+        (data.train, data.test) = (data.train.to_grey()?, data.test.to_grey()?);
+    }
+    Ok(data)
+}
+
+/// Reads `path`, a checkpoint or the folder that holds one.
+fn restore(
+    preset: &Preset,
+    path: &Path,
+    data: &Dataset,
+    rng: &Rng,
+    device: &Device,
+) -> Result<Trainer> {
+    let mut checkpoint = Checkpoint::load(path, device)?;
+    let epoch = epoch_of(&checkpoint, path)?;
+    Trainer::restore(preset, data.train.shape(), rng, device, epoch, |name, shape| {
+        Ok(checkpoint.take(name, shape, DType::F32)?)
+    })
+}
+
+fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
+    let tensors: Vec<(String, Tensor)> = trainer.tensors();
+    let metadata = [
+        ("method", METHOD.to_string()),
+        ("preset", trainer.network().preset().name.clone()),
+        ("dataset", data.name.to_string()),
+        ("epoch", trainer.epoch().to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value));
+    Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
+}
