@@ -579,3 +579,81 @@ fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
     agree("sums", &sums, &[0.0; 18], 1e-12)?;
     Ok(())
 }
+
+/// Layer 1 on a batch as Miconi's check of the gradient has it: 27 standardised colour images, 100
+/// filters of 5×5, stride 12, ten winners. Every weight, beside the sum over columns.
+#[test]
+fn gradient_is_the_sum_over_columns() -> Result<()> {
+    let mut rng = Rng::new(27);
+    let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F32, &Device::Cpu);
+    let x = candle_hebbian::ops::standardise(&normal((27, 3, 32, 32))?, 1e-10)?;
+    let config = Conv2dConfig { stride: 12, ..Default::default() };
+    let layer = Layer::new(normal((100, 3, 5, 5))?, Geometry::Conv2d(config))?;
+    layer.normalise()?;
+    let response = layer.response(&x)?;
+    let (pixels, w) = (numbers(&x)?, numbers(layer.weight())?);
+    for competition in [Competition::KWtaBinary { k: 10 }, Competition::KWtaGraded { k: 10 }] {
+        let post = competition.apply(response.u())?;
+        let y = numbers(&post)?;
+        assert!(y.chunks(100).all(|column| column.iter().filter(|&&y| y > 0.0).count() == 10));
+        for rule in [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja] {
+            let mut want = vec![0f64; w.len()];
+            for (column, y) in y.chunks(100).enumerate() {
+                let (image, top, left) = (column / 9, column / 3 % 3 * 12, column % 3 * 12);
+                for (filter, &y) in y.iter().enumerate().filter(|(_, y)| **y != 0.0) {
+                    let decay = match rule {
+                        RuleKind::Instar => y,
+                        RuleKind::Oja => y * y,
+                        _ => 0.0,
+                    };
+                    for at in 0..75 {
+                        let (channel, row, col) = (at / 25, at / 5 % 5, at % 5);
+                        let pixel = ((image * 3 + channel) * 32 + top + row) * 32 + left + col;
+                        let weight = filter * 75 + at;
+                        want[weight] += y * pixels[pixel] - decay * w[weight];
+                    }
+                }
+            }
+            let grads = rule.rule().loss(&response, &post)?.backward()?;
+            let gradient = grads.get(layer.weight()).expect("a gradient").neg()?;
+            let name = format!("{rule:?} {competition:?}");
+            let largest = want.iter().fold(0f64, |most, value| most.max(value.abs()));
+            assert!(largest > 1.0, "{name}: {largest}");
+            agree(&name, &gradient, &want, 1e-6)?;
+        }
+    }
+    Ok(())
+}
+
+/// With binary winners and norm 1 after each step Oja is instar, and instar of rate η is plain Hebb
+/// of rate η/(1 − ηn) for a unit that wins n times.
+#[test]
+fn renormalisation_makes_the_rules_alike() -> Result<()> {
+    let mut rng = Rng::new(28);
+    let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+    let (weight, x) = (normal((1, 5, 12))?.squeeze(0)?, normal((1, 40, 12))?.squeeze(0)?);
+    let eta = 0.02;
+    let layer = |rule: RuleKind, rate: &dyn Fn(f64) -> f64| -> Result<Vec<f64>> {
+        let layer = Layer::new(weight.clone(), Geometry::Dense)?;
+        layer.normalise()?;
+        let response = layer.response(&x)?;
+        let post = Competition::KWtaBinary { k: 2 }.apply(response.u())?;
+        let wins = candle_hebbian::ops::column_counts(&post)?.flatten_all()?.to_vec1::<f64>()?;
+        let rates: Vec<f64> = wins.into_iter().map(rate).collect();
+        let update = rule.rule().update(&response, &post)?;
+        let step = update.broadcast_mul(&Tensor::new(rates, &Device::Cpu)?.unsqueeze(1)?)?;
+        layer.weight().set(&(layer.weight().as_detached_tensor() + step)?)?;
+        layer.normalise()?;
+        numbers(layer.weight())
+    };
+    let instar = layer(RuleKind::Instar, &|wins| {
+        assert!(wins > 0.0 && eta * wins < 1.0, "{wins} wins");
+        eta
+    })?;
+    assert_eq!(layer(RuleKind::Oja, &|_| eta)?, instar);
+    let plain = layer(RuleKind::Hebb, &|wins| eta / (1.0 - eta * wins))?;
+    for (plain, instar) in plain.iter().zip(&instar) {
+        assert!((plain - instar).abs() < 1e-9, "{plain}, {instar}");
+    }
+    Ok(())
+}

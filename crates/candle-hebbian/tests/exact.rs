@@ -6,8 +6,8 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, avg_pool2d, max_pool2d, pad_reflect, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Hebb, Instar, Layer, MaxAbsStep, Oja, PaddingMode, Rate,
-    Response, Rule, SoftHebb, ops::Ties,
+    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Hebb, Instar, Layer, MaxAbsStep, Oja,
+    PaddingMode, Rate, Response, Rule, SoftHebb, ops::Ties,
 };
 
 /// Half a unit in the sixth decimal, and a little for the digits that were dropped on the way.
@@ -454,7 +454,15 @@ mod miconi {
 
         let out = triangle(&response.output()?, 1.0, false)?;
         near("triangle", &out, &[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.75, 0.25], EXACT)?;
-        near("pooled", &avg_pool2d(&out, 2, 2, 0)?, &[0.25, 0.25], EXACT)
+        near("pooled", &avg_pool2d(&out, 2, 2, 0)?, &[0.25, 0.25], EXACT)?;
+
+        // Win rates of 0.5 and 0.75, of a target of 0.5.
+        let mut threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
+        near("r", &threshold.apply(response.u())?, &response.u().flatten_all()?.to_vec1()?, 0.0)?;
+        threshold.adapt(&post)?;
+        near("θ", threshold.values(), &[0.0, 0.75], EXACT)?;
+        let excess = response.fold(&threshold.apply(response.u())?)?;
+        near("r", &excess, &[1.0, 2.5, 0.0, 1.0, 0.25, -0.25, 0.75, 0.75], EXACT)
     }
 
     #[test]
@@ -508,6 +516,28 @@ mod miconi {
             }
         }
         near("step 50", layer.weight(), &[1.0, 2.3e-8], 1e-9)
+    }
+
+    /// Without a decay there is no end: u grows with w, and w with u.
+    #[test]
+    fn plain_hebb_grows_without_bound() -> Result<()> {
+        let layer = dense(&[0.1, 0.1], 1)?;
+        let x = tensor(&[2.0, 0.0, -2.0, 0.0, 0.0, 1.0, 0.0, -1.0], &[4, 2])?;
+        // Σ u x = (8 w₁, 2 w₂), so a step of 0.05 multiplies them by 1.4 and 1.1.
+        for i in 1..=50 {
+            descend(&layer, &x, &Hebb, None, 0.05)?;
+            let want = [0.1 * 1.4f64.powi(i), 0.1 * 1.1f64.powi(i)];
+            near(&format!("step {i}"), layer.weight(), &want, 1e-9 * want[0])?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn units_are_scaled_to_norm_one() -> Result<()> {
+        let layer = dense(&[3.0, 4.0, 0.0, 0.0], 2)?;
+        layer.normalise()?;
+        // A unit without weights stays so.
+        near("w", layer.weight(), &[0.6, 0.8, 0.0, 0.0], 1e-10)
     }
 
     /// With y = 1 both go to the mean of the inputs, halving the distance each step.

@@ -1,0 +1,88 @@
+//! A learning problem with a known answer: units find the prototypes that inputs are made of, if
+//! thresholds keep all of them winning.
+
+use candle::{DType, Device, Result, Tensor};
+use candle_hebbian::{
+    AdaptiveThreshold, Competition, Geometry, Instar, Layer, Rng, Rule, ops::column_counts,
+};
+
+const UNITS: usize = 8;
+const INPUTS: usize = 16;
+const BATCH: usize = 64;
+const ETA: f64 = 0.02;
+const BURN_IN: usize = 50;
+const BATCHES: usize = 600;
+
+/// How a network of `UNITS` ends after learning `UNITS` random unit prototypes with noise.
+struct Found {
+    /// Prototypes that are the most similar one to some unit.
+    distinct: usize,
+    /// The smallest, over prototypes, of the best cosine with a unit.
+    worst_cosine: f64,
+    /// The smallest win rate over its target, in the last 100 batches.
+    least_win_rate: f64,
+}
+
+fn unit_rows(x: &Tensor) -> Result<Tensor> {
+    x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?)
+}
+
+fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
+    let device = Device::Cpu;
+    let mut rng = Rng::new(seed);
+    let mut normal = |sd, shape: (usize, usize)| rng.normal(0.0, sd, shape, DType::F64, &device);
+    let prototypes = unit_rows(&normal(1.0, (UNITS, INPUTS))?)?;
+    let layer = Layer::new(normal(1.0, (UNITS, INPUTS))?, Geometry::Dense)?;
+    layer.normalise()?;
+    let target = 1.0 / UNITS as f64;
+    let mut threshold =
+        AdaptiveThreshold::new((1, UNITS), threshold_rate, target, DType::F64, &device)?;
+    let mut order = Rng::new(seed).stream("order");
+    let mut wins = Tensor::zeros((1, UNITS), DType::F64, &device)?;
+    for batch in 0..BATCHES {
+        let shown: Vec<u32> = (0..BATCH).map(|_| order.below(UNITS) as u32).collect();
+        let shown = prototypes.index_select(&Tensor::new(shown, &device)?, 0)?;
+        let response = layer.response(&(shown + normal(0.1, (BATCH, INPUTS))?)?)?;
+        let post = Competition::KWtaBinary { k: 1 }.apply(&threshold.apply(response.u())?)?;
+        if batch >= BURN_IN {
+            let update = (Instar.update(&response, &post)? * ETA)?;
+            layer.weight().set(&(layer.weight().as_detached_tensor() + update)?)?;
+        }
+        layer.normalise()?;
+        threshold.adapt(&post)?;
+        if batch >= BATCHES - 100 {
+            wins = (wins + column_counts(&post)?)?;
+        }
+    }
+    let cosines = layer.weight().as_detached_tensor().matmul(&prototypes.t()?)?;
+    let best = cosines.argmax(1)?.to_vec1::<u32>()?;
+    let least = wins.min(1)?.to_vec1::<f64>()?[0];
+    Ok(Found {
+        distinct: best.into_iter().collect::<std::collections::BTreeSet<_>>().len(),
+        worst_cosine: cosines.max(0)?.min(0)?.to_scalar()?,
+        least_win_rate: least / (100 * BATCH) as f64 / target,
+    })
+}
+
+/// With μ·k/N = 0.03 every prototype has its unit.
+#[test]
+fn thresholds_let_every_unit_find_a_prototype() -> Result<()> {
+    for seed in 0..20 {
+        let found = learn(seed, 0.24)?;
+        assert_eq!(found.distinct, UNITS, "seed {seed}");
+        assert!(found.worst_cosine > 0.98, "seed {seed}: {}", found.worst_cosine);
+        assert!(found.least_win_rate > 0.9, "seed {seed}: {}", found.least_win_rate);
+    }
+    Ok(())
+}
+
+/// Without thresholds the units that win at first win everything near them.
+#[test]
+fn without_thresholds_units_die() -> Result<()> {
+    let found: Vec<Found> = (0..20).map(|seed| learn(seed, 0.0)).collect::<Result<_>>()?;
+    let dead = found.iter().filter(|found| found.least_win_rate == 0.0).count();
+    assert!(dead >= 10, "in {dead} of 20 seeds a unit never won");
+    let missed = found.iter().filter(|found| found.distinct < UNITS).count();
+    assert!(missed >= 10, "in {missed} of 20 seeds a prototype was missed");
+    Ok(())
+}
