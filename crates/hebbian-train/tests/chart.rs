@@ -1,6 +1,6 @@
 //! Charts, by where their colours are.
 
-use hebbian_train::{BarChart, BarSeries, LineChart, Picture, Series, draw_panels};
+use hebbian_train::{BarChart, BarSeries, Histogram, LineChart, Picture, Series, draw_panels};
 
 const BLUE: [u8; 3] = [0, 114, 178];
 const VERMILION: [u8; 3] = [213, 94, 0];
@@ -133,6 +133,70 @@ fn dashes_leave_some_out() {
     let many = lines(false, vec![Series { dashed: true, ..series(0, &points) }]).draw().unwrap();
     let ratio = count(&many, BLUE) as f64 / count(&dashed, BLUE) as f64;
     assert!((0.95..1.05).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn dots_are_not_joined() {
+    let dots = |points: &[(f64, f64)]| Series { dots: true, ..series(0, points) };
+    let picture =
+        lines(false, vec![dots(&[(0.0, 1.0), (50.0, 1.0), (100.0, 1.0)])]).draw().unwrap();
+    let Extent { left, right, top, bottom } = extent(&picture, BLUE).unwrap();
+    // Round, and centred on the first and the last point.
+    let (radius, y) = ((bottom - top) / 2.0, ((top + bottom) / 2.0) as usize);
+    let at = |share: f64| (left + radius + share * (right - left - 2.0 * radius)) as usize;
+    let found = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| picture.pixel(at(share), y) == Some(BLUE));
+    assert_eq!(found, [true, false, true, false, true]);
+    // More dots are smaller, but can be seen.
+    let height = |count: usize| {
+        let picture = lines(false, vec![dots(&vec![(1.0, 1.0); count])]).draw().unwrap();
+        let Extent { top, bottom, .. } = extent(&picture, BLUE).unwrap();
+        bottom - top
+    };
+    let heights = [1, 20, 300, 3000, 300_000].map(height);
+    assert!(close(heights[0], heights[1]) && heights[1] > heights[2] + 2.0, "{heights:?}");
+    assert!(heights[2] > heights[3] && heights[4] >= 2.0, "{heights:?}");
+    // A sample of them in the legend.
+    let named = Series { name: "dots".to_string(), ..dots(&[(1.0, 1.0); 3000]) };
+    let named = lines(false, vec![named]).draw().unwrap();
+    let plain = lines(false, vec![dots(&[(1.0, 1.0); 3000])]).draw().unwrap();
+    assert!(count(&named, BLUE) > 3 * 60 + count(&plain, BLUE));
+}
+
+#[test]
+fn histograms_by_hand() {
+    let values = [0.0, 4.0, 0.5, 1.0, f64::NAN, 1.0, 2.0, 3.9, f64::INFINITY];
+    let histogram = Histogram::new(&values, 4).unwrap();
+    assert_eq!((histogram.low, histogram.high), (0.0, 4.0));
+    assert_eq!(histogram.counts, [2, 2, 1, 2]);
+    assert_eq!(Histogram::within(&values, 1.0, 3.0, 2).unwrap().counts, [2, 1]);
+    assert_eq!(Histogram::new(&[-3.0; 5], 3).unwrap().counts, [0, 5, 0]);
+
+    // Up, level, down to the floor; a gap; up, level and down again.
+    let outline = Histogram { low: 0.0, high: 3.0, counts: vec![2, 0, 1] }.outline(0.5);
+    let (one, other) = (&outline[..4], &outline[5..]);
+    assert_eq!(one, [(0.0, 0.5), (0.0, 2.0), (1.0, 2.0), (1.0, 0.5)]);
+    assert!(outline[4].1.is_nan());
+    assert_eq!(other, [(2.0, 0.5), (2.0, 1.0), (3.0, 1.0), (3.0, 0.5)]);
+    let steps = Histogram { low: 0.0, high: 2.0, counts: vec![3, 1] }.outline(0.0);
+    assert_eq!(steps, [(0.0, 0.0), (0.0, 3.0), (1.0, 3.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.0)]);
+
+    for (values, bins) in [(&[1.0, 2.0][..], 0), (&[f64::NAN], 3), (&[], 3)] {
+        assert!(Histogram::new(values, bins).is_err());
+    }
+    let error = Histogram::within(&values, 2.0, 2.0, 3).unwrap_err().to_string();
+    assert!(error.contains("3 intervals from 2 to 2"), "{error}");
+}
+
+#[test]
+fn outlines_have_no_dots() {
+    // Equal intervals look like a single one, which is all line: at most 2 pixels beyond the points.
+    let draw = |bins: usize| {
+        let histogram = Histogram { low: 0.0, high: 1.0, counts: vec![5; bins] };
+        lines(true, vec![series(0, &histogram.outline(0.5))]).draw().unwrap()
+    };
+    let (one, ten) = (draw(1), draw(10));
+    assert_eq!(extent(&one, BLUE), extent(&ten, BLUE));
+    assert_eq!(count(&one, BLUE), count(&ten, BLUE));
 }
 
 #[test]

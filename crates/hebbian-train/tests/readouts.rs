@@ -2,7 +2,10 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{ConfusionMatrix, NearestClassMean, NearestNeighbours, Readout, Ridge};
+use hebbian_train::{
+    ConfusionMatrix, LinearSvm, LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout,
+    Ridge,
+};
 
 const CPU: &Device = &Device::Cpu;
 
@@ -142,6 +145,132 @@ fn nearest_neighbours_by_definition() {
         wrong += usize::from(predicted != *expected.1);
     }
     assert!(compared > 3000 && wrong == 0, "{wrong} of {compared}");
+}
+
+fn svm(x: &Tensor, labels: &[u32], classes: usize, c: f64, tolerance: f64) -> LinearSvm {
+    let config = LinearSvmConfig { c, tolerance, ..Default::default() };
+    let svm = LinearSvm::fit(x, labels, classes, &config, |_, _| {}).unwrap();
+    assert!(svm.converged());
+    svm
+}
+
+#[test]
+fn linear_svm_by_hand() {
+    for (c, w) in [(1.0, 0.8), (0.25, 0.5)] {
+        // x = ∓1: by symmetry no intercept, so ½w² + 2C(1 − w)² is least for w = 4C/(1 + 4C).
+        let x = Tensor::new(&[[-1f64], [1.]], CPU).unwrap();
+        let fitted = svm(&x, &[0, 1], 2, c, 1e-10);
+        close(fitted.weight(), &[-w, w], 1e-9);
+        close(fitted.bias(), &[0.0, 0.0], 1e-9);
+        assert_eq!(fitted.predict(&x).unwrap().to_vec1::<u32>().unwrap(), [0, 1]);
+    }
+    // One sample, x̃ = (2, 1): w = s·x̃ with ½·5s² + (1 − 5s)² least for s = 2/11, in class 0; the
+    // other classes have it on the other side. A free intercept would leave no weight at all.
+    let x = Tensor::new(&[[2f64]], CPU).unwrap();
+    let fitted = svm(&x, &[0], 3, 1.0, 1e-10);
+    close(fitted.weight(), &[4. / 11., -4. / 11., -4. / 11.], 1e-9);
+    close(fitted.bias(), &[2. / 11., -2. / 11., -2. / 11.], 1e-9);
+}
+
+/// ∇f = w + 2C Σ (y·(w·x̃) − 1)·y·x̃ over the samples with y·(w·x̃) < 1, one by one.
+fn svm_gradient(w: &[f64], x: &[Vec<f64>], labels: &[u32], class: u32, c: f64) -> Vec<f64> {
+    let mut gradient = w.to_vec();
+    for (x, &label) in x.iter().zip(labels) {
+        let y = if label == class { 1.0 } else { -1.0 };
+        let x: Vec<f64> = x.iter().copied().chain([1.0]).collect();
+        let margin = y * x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+        if margin < 1.0 {
+            gradient.iter_mut().zip(&x).for_each(|(g, x)| *g += 2.0 * c * (margin - 1.0) * y * x);
+        }
+    }
+    gradient
+}
+
+/// Normal features about centres so far apart.
+fn blobs(n: usize, width: usize, classes: usize, apart: f64, dtype: DType) -> (Tensor, Vec<u32>) {
+    let mut rng = Rng::new(n as u64);
+    let labels: Vec<u32> = (0..n).map(|_| rng.below(classes) as u32).collect();
+    let centres = rng.normal(1.0, apart, (classes, width), dtype, CPU).unwrap();
+    let index = Tensor::new(&labels[..], CPU).unwrap();
+    let noise = rng.normal(0.0, 1.0, (n, width), dtype, CPU).unwrap();
+    ((centres.index_select(&index, 0).unwrap() + noise).unwrap(), labels)
+}
+
+fn weights(svm: &LinearSvm, class: usize) -> Vec<f64> {
+    let mut weight = svm.weight().t().unwrap().to_vec2::<f64>().unwrap().swap_remove(class);
+    weight.push(svm.bias().to_vec1::<f64>().unwrap()[class]);
+    weight
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+#[test]
+fn linear_svm_is_where_the_gradient_is_0() {
+    for (n, width, dtype, tolerance) in
+        [(5000, 6, DType::F32, 1e-4), (90, 5, DType::F64, 1e-9), (20, 50, DType::F64, 1e-9)]
+    {
+        let (x, labels) = blobs(n, width, 3, 1.0, dtype);
+        let fitted = svm(&x, &labels, 3, 0.7, tolerance);
+        let x = x.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+        for class in 0..3u32 {
+            let own = labels.iter().filter(|&&label| label == class).count();
+            let share = own.min(n - own) as f64 / n as f64;
+            let start = norm(&svm_gradient(&vec![0.0; width + 1], &x, &labels, class, 0.7));
+            let end =
+                norm(&svm_gradient(&weights(&fitted, class as usize), &x, &labels, class, 0.7));
+            assert!(end < 1.1 * tolerance * share * start, "{n} {class}: {end} of {start}");
+        }
+    }
+}
+
+#[test]
+fn linear_svm_is_where_gradient_descent_ends() {
+    for (apart, separable) in [(4.0, true), (0.5, false)] {
+        let (x, labels) = blobs(60, 3, 2, apart, DType::F64);
+        let fitted = svm(&x, &labels, 2, 1.0, 1e-10);
+        assert_eq!(fitted.accuracy(&x, &labels).unwrap() == 1.0, separable);
+        let rows = x.to_vec2::<f64>().unwrap();
+        // The curvature is at most 1 + 2C Σ ‖x̃‖².
+        let squares: f64 = rows.iter().flatten().map(|x| x * x).sum();
+        let rate = 1.0 / (1.0 + 2.0 * (squares + 60.0));
+        let mut w = vec![0.0; 4];
+        // So this shrinks the error by e⁻²⁰ at least, f's least curvature being 1.
+        for _ in 0..(20.0 / rate) as usize {
+            let gradient = svm_gradient(&w, &rows, &labels, 1, 1.0);
+            w.iter_mut().zip(gradient).for_each(|(w, g)| *w -= rate * g);
+        }
+        for (found, expected) in weights(&fitted, 1).iter().zip(&w) {
+            assert!((found - expected).abs() < 1e-7, "{found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn linear_svm_says_how_it_went() {
+    let (x, labels) = blobs(300, 5, 3, 1.0, DType::F32);
+    let mut seen = Vec::new();
+    let config = LinearSvmConfig::default();
+    let fitted =
+        LinearSvm::fit(&x, &labels, 3, &config, |step, left| seen.push((step, left))).unwrap();
+    assert!(fitted.converged());
+    assert!(
+        seen.iter().enumerate().all(|(at, &(step, left))| {
+            step == at + 1 && (left <= 1.0) == (at + 1 == seen.len())
+        })
+    );
+    let config = LinearSvmConfig { max_iterations: 1, ..Default::default() };
+    assert!(!LinearSvm::fit(&x, &labels, 3, &config, |_, _| {}).unwrap().converged());
+
+    let fit =
+        |x: &Tensor, config: LinearSvmConfig| LinearSvm::fit(x, &labels, 3, &config, |_, _| {});
+    let error = fit(&x, LinearSvmConfig { c: 0.0, ..Default::default() }).unwrap_err().to_string();
+    assert!(error.contains("c is 0"), "{error}");
+    assert!(fit(&x, LinearSvmConfig { tolerance: f64::NAN, ..Default::default() }).is_err());
+    let error = fit(&(&x / 0.0).unwrap(), LinearSvmConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("features is not finite"), "{error}");
+    assert!(LinearSvm::fit(&x, &labels, 2, &LinearSvmConfig::default(), |_, _| {}).is_err());
 }
 
 #[test]

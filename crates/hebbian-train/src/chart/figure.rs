@@ -19,6 +19,8 @@ const SAMPLE: f64 = 56.0;
 const HEIGHT: f64 = 540.0;
 /// The width of a series' line.
 pub(super) const STROKE: f64 = 4.0;
+/// The radius of a dot among few.
+pub(super) const DOT: f64 = 1.5 * STROKE;
 
 const PAPER: Rgb = [255; 3];
 const INK: Rgb = [34; 3];
@@ -36,6 +38,7 @@ pub(super) enum Mark {
     },
     Dot {
         at: Point,
+        radius: f64,
         colour: Rgb,
     },
     Bar {
@@ -56,6 +59,7 @@ pub(super) enum Mark {
 pub(super) enum Look {
     Solid,
     Dashed,
+    Dots,
     Box,
 }
 
@@ -232,7 +236,7 @@ impl Mark {
                     pen.line(&points, *width, *colour)
                 }
             }
-            Self::Dot { at, colour } => pen.dot(plot.place(*at), 1.5 * STROKE, *colour),
+            Self::Dot { at, radius, colour } => pen.dot(plot.place(*at), *radius, *colour),
             Self::Bar { from, to, colour } => {
                 pen.rectangle(plot.place(*from), plot.place(*to), *colour)
             }
@@ -254,6 +258,11 @@ impl Entry {
         match self.look {
             Look::Solid => pen.line(&sample, STROKE, self.colour)?,
             Look::Dashed => pen.dashed_line(&sample, STROKE, self.colour)?,
+            Look::Dots => {
+                for share in [0.15, 0.5, 0.85] {
+                    pen.dot((x + share * SAMPLE, y), DOT, self.colour)?;
+                }
+            }
             Look::Box => pen.rectangle(
                 (x + SAMPLE / 2.0, y - SMALL / 2.0),
                 (x + SAMPLE, y + SMALL / 2.0),

@@ -3,10 +3,12 @@
 mod axis;
 mod canvas;
 mod figure;
+mod histogram;
 
 use axis::{Axis, Tick};
 use canvas::{Point, Rgb};
-use figure::{Entry, Look, Mark, Panel, STROKE, widest};
+use figure::{DOT, Entry, Look, Mark, Panel, STROKE, widest};
+pub use histogram::Histogram;
 
 use crate::{Error, Picture, Result};
 
@@ -22,8 +24,10 @@ const PALETTE: [Rgb; 7] = [
     [0, 0, 0],
 ];
 const WHISKER: Rgb = [60; 3];
-/// Series of fewer points have a dot at each.
+/// Lines of fewer points have a dot at each, and dots that are more are smaller.
 const MANY: usize = 25;
+/// The radius of a dot among very many.
+const SMALLEST_DOT: f64 = 1.5;
 /// A line chart's width in pixels, without its labels.
 const LINES_WIDTH: f64 = 960.0;
 /// Pixels of a bar, between neighbouring bars' numbers, and between groups.
@@ -73,7 +77,7 @@ pub struct LineChart {
     pub series: Vec<Series>,
 }
 
-/// A line of a [`LineChart`]. Two points make a reference line.
+/// A line of a [`LineChart`], or dots. Two points make a reference line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
     /// Its name in the legend; a series without one is not there.
@@ -82,6 +86,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
+    /// Whether the points are dots that nothing joins; the more, the smaller.
+    pub dots: bool,
     /// Which of seven colours it has, from 0: blue, vermilion, green, purple, light blue, orange,
     /// black. Then they repeat. Series that belong together may share one.
     pub colour: usize,
@@ -147,14 +153,23 @@ impl LineChart {
             });
         };
         let mut marks = Vec::new();
-        for Series { points, dashed, colour, .. } in &self.series {
+        for Series { points, dashed, dots, colour, .. } in &self.series {
             let colour = PALETTE[colour % PALETTE.len()];
-            let dots = (3..MANY).contains(&points.len());
+            // Small enough that many do not hide each other, large enough that some can be seen.
+            let share = MANY as f64 / points.len().max(MANY) as f64;
+            let radius = if *dots { (DOT * share.powf(0.25)).max(SMALLEST_DOT) } else { DOT };
+            // A curve of few points shows where they are; an outline, which goes straight up, does
+            // not.
+            let upright = points.windows(2).any(|pair| pair[0].0 == pair[1].0);
+            let marked = *dots || ((3..MANY).contains(&points.len()) && !upright);
             // What lies between gaps.
             for run in points.split(|point| !shown(&point)).filter(|run| !run.is_empty()) {
                 let points = run.iter().map(|&(at, value)| (x.position(at), y.position(value)));
-                if dots || run.len() == 1 {
-                    marks.extend(points.clone().map(|at| Mark::Dot { at, colour }));
+                if marked || run.len() == 1 {
+                    marks.extend(points.clone().map(|at| Mark::Dot { at, radius, colour }));
+                }
+                if *dots {
+                    continue;
                 }
                 let points = points.collect();
                 marks.push(Mark::Line { points, width: STROKE, colour, dashed: *dashed });
@@ -170,7 +185,11 @@ impl LineChart {
             vertical_grid: true,
             marks,
             legend: legend(self.series.iter().map(|series| {
-                let look = if series.dashed { Look::Dashed } else { Look::Solid };
+                let look = match series {
+                    Series { dots: true, .. } => Look::Dots,
+                    Series { dashed: true, .. } => Look::Dashed,
+                    _ => Look::Solid,
+                };
                 (&series.name, series.colour, look)
             })),
         })

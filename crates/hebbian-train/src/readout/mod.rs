@@ -4,6 +4,7 @@ mod adam;
 mod confusion;
 mod knn;
 mod linear;
+mod linear_svm;
 mod nearest;
 mod ridge;
 
@@ -12,6 +13,7 @@ use candle::{DType, Device, Tensor};
 pub use confusion::ConfusionMatrix;
 pub use knn::NearestNeighbours;
 pub use linear::{EpochStats, LinearHead, LinearHeadConfig, halvings};
+pub use linear_svm::{LinearSvm, LinearSvmConfig};
 pub use nearest::NearestClassMean;
 pub use ridge::Ridge;
 

@@ -1,0 +1,90 @@
+//! How often values are where.
+
+use crate::{Error, Result};
+
+/// How many values lie in each of some intervals of one width.
+///
+/// ```
+/// use hebbian_train::{Histogram, LineChart, Series};
+///
+/// let histogram = Histogram::new(&[0.0, 0.1, 0.3, 1.0], 2)?;
+/// assert_eq!(histogram.counts, [3, 1]);
+/// assert_eq!(histogram.outline(0.0)[..3], [(0.0, 0.0), (0.0, 3.0), (0.5, 3.0)]);
+/// let series = Series { points: histogram.outline(0.5), ..Default::default() };
+/// LineChart { log_y: true, series: vec![series], ..Default::default() }.draw()?;
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Where the first interval begins.
+    pub low: f64,
+    /// Where the last interval ends.
+    pub high: f64,
+    /// The values in each interval. Its low end is part of it; of the last, the high end is too.
+    pub counts: Vec<u64>,
+}
+
+impl Histogram {
+    /// The values in `bins` intervals from the least to the greatest, or around the only one. Those
+    /// that are not finite are left out.
+    ///
+    /// # Errors
+    /// When no value is finite, or `bins` is 0.
+    pub fn new(values: &[f64], bins: usize) -> Result<Self> {
+        let finite = values.iter().filter(|value| value.is_finite());
+        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
+            (low.min(value), high.max(value))
+        });
+        if low > high {
+            return Err(Error::Argument(format!(
+                "a histogram needs a finite value; none of the {} is",
+                values.len()
+            )));
+        }
+        let extra = if low < high { 0.0 } else { 0.5 * low.abs().max(1.0) };
+        Self::within(values, low - extra, high + extra, bins)
+    }
+
+    /// The values in `bins` intervals from `low` to `high`; those outside are left out. Histograms to
+    /// be compared need the same intervals.
+    ///
+    /// # Errors
+    /// When `low` is not below `high`, their distance is not finite, or `bins` is 0.
+    pub fn within(values: &[f64], low: f64, high: f64, bins: usize) -> Result<Self> {
+        let range = high - low;
+        if !(range > 0.0 && range.is_finite()) || bins == 0 {
+            return Err(Error::Argument(format!(
+                "a histogram cannot have {bins} intervals from {low} to {high}: expected 1 or more, \
+                 and the first end below the second"
+            )));
+        }
+        let mut counts = vec![0; bins];
+        for value in values.iter().filter(|&&value| low <= value && value <= high) {
+            let bin = ((value - low) / range * bins as f64) as usize;
+            counts[bin.min(bins - 1)] += 1;
+        }
+        Ok(Self { low, high, counts })
+    }
+
+    /// The steps of the counts as a line for a `Series`, from `floor` up and back to it; empty
+    /// intervals have no line but are gaps. 0 suits a linear axis and 0.5 a logarithmic one, where
+    /// there is no 0 and a count of 1 should stand out.
+    pub fn outline(&self, floor: f64) -> Vec<(f64, f64)> {
+        let width = (self.high - self.low) / self.counts.len() as f64;
+        let edge = |bin: usize| self.low + bin as f64 * width;
+        let mut points = vec![];
+        let mut before = 0;
+        for (bin, &count) in self.counts.iter().chain([&0]).enumerate() {
+            let x = edge(bin);
+            match (before, count) {
+                (0, 0) => {}
+                (0, _) => points.extend([(x, f64::NAN), (x, floor), (x, count as f64)]),
+                (_, 0) => points.extend([(x, before as f64), (x, floor)]),
+                _ => points.extend([(x, before as f64), (x, count as f64)]),
+            }
+            before = count;
+        }
+        // The gap before the first step is none.
+        points.into_iter().skip_while(|point| point.1.is_nan()).collect()
+    }
+}
