@@ -71,11 +71,10 @@ impl Histogram {
     /// there is no 0 and a count of 1 should stand out.
     pub fn outline(&self, floor: f64) -> Vec<(f64, f64)> {
         let width = (self.high - self.low) / self.counts.len() as f64;
-        let edge = |bin: usize| self.low + bin as f64 * width;
         let mut points = vec![];
         let mut before = 0;
         for (bin, &count) in self.counts.iter().chain([&0]).enumerate() {
-            let x = edge(bin);
+            let x = self.low + bin as f64 * width;
             match (before, count) {
                 (0, 0) => {}
                 (0, _) => points.extend([(x, f64::NAN), (x, floor), (x, count as f64)]),
