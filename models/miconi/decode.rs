@@ -11,7 +11,8 @@ use candle_hebbian::Rng;
 use candle_hebbian::ops::{avg_pool2d, standardise};
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
-    LinearHead, LinearHeadConfig, NearestNeighbours, Progress, Readout, Ridge, collect_features,
+    LinearHead, LinearHeadConfig, LinearSvm, LinearSvmConfig, NearestNeighbours, Progress, Readout,
+    Ridge, collect_features,
 };
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -79,7 +80,10 @@ impl Decoder {
     ) -> Result<f64> {
         let readout: Box<dyn Readout> = match self {
             Self::Ridge { alpha } => Box::new(Ridge::fit(train.0, train.1, classes, alpha)?),
-            Self::Svm { .. } => todo!(),
+            Self::Svm { c } => {
+                let config = LinearSvmConfig { c, ..Default::default() };
+                Box::new(LinearSvm::fit(train.0, train.1, classes, &config, |_, _| ())?)
+            }
             Self::Logistic { epochs } => {
                 let mean = train.0.mean_keepdim(0)?;
                 let deviation =

@@ -214,6 +214,7 @@ impl Trained {
                 points: self.curve(&format!("{part}_error"), 100.0),
                 dashed,
                 colour,
+                ..Default::default()
             })
             .into_iter()
             .filter(|series| !series.points.is_empty())

@@ -36,7 +36,7 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
                 let row = [label, layer.as_str().into(), epoch];
                 table.row(row.into_iter().chain([spread.mean.into(), spread.sd.into()]))?;
             }
-            series.push(Series { name: layer.clone(), points, dashed: false, colour });
+            series.push(Series { name: layer.clone(), points, colour, ..Default::default() });
         }
         panels.push(LineChart {
             title: format!("{network}, {}, {}", one.arm.label, runner.dataset()?),

@@ -74,7 +74,7 @@ fn panels(curves: &[LinearCurve], runs: usize, levels: usize) -> Vec<LineChart> 
                 let points = curve.iterations.iter().enumerate();
                 let points =
                     points.map(|(at, &iteration)| (iteration as f64, y(curve, at))).collect();
-                Series { name: name(curve), points, dashed: false, colour }
+                Series { name: name(curve), points, colour, ..Default::default() }
             });
             let (x_label, y_label) = ("iteration".to_string(), y_label.to_string());
             LineChart { title, x_label, y_label, log_y, series: lines.collect() }
