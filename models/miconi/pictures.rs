@@ -77,7 +77,7 @@ fn win_rates(trainer: &Trainer) -> Result<Picture> {
     let panels = layers
         .map(|at| {
             let rates = trainer.monitor().win_rates(at);
-            let histogram = Histogram::new(&rates, BINS.min(rates.len()))?;
+            let histogram = Histogram::new(&rates, (rates.len() / 8).clamp(8, 40))?;
             let outline = histogram.outline(0.0);
             let most = outline.iter().fold(0.0, |most: f64, point| most.max(point.1));
             let target = Series {

@@ -12,8 +12,8 @@ use hebbian_train::check_finite;
 
 /// Images whose patches are whitened together, with method 2.
 const PATCH_IMAGES: usize = 2000;
-/// One batch in this many is looked at.
-const OBSERVE_EVERY: usize = 10;
+/// About this many batches of an epoch are looked at.
+const OBSERVED: usize = 100;
 
 /// A network in training. What it draws follows from the seed and the number of the epoch, so that
 /// training can go on from a checkpoint as if it had not stopped.
@@ -121,7 +121,8 @@ impl Trainer {
         let training = self.network.preset().training.clone();
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, mut flips) = (stream("batches"), stream("flips"));
-        let earlier = self.epoch * train.len().div_ceil(training.batch_size);
+        let batches = train.len().div_ceil(training.batch_size);
+        let (earlier, every) = (self.epoch * batches, (batches / OBSERVED).max(1));
         self.monitor.restart();
         for (at, indices) in
             Batches::shuffled(train.len(), training.batch_size, &mut order)?.enumerate()
@@ -131,7 +132,7 @@ impl Trainer {
             let phase = if burn_in { Phase::BurnIn } else { Phase::Learn };
             let activities = self.network.step(&x, phase)?;
             self.monitor.winners(&activities)?;
-            if at % OBSERVE_EVERY == 0 {
+            if at % every == 0 {
                 self.monitor.observe(&activities)?;
             }
             seen(indices.len());

@@ -42,8 +42,10 @@ pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
 /// The same from candle's own ops, for the devices that have no kernel here.
 fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let rows = x.flatten_from(1)?;
-    let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
-    let deviation = rows.var_keepdim(D::Minus1)?.sqrt()?;
+    let centre = |rows: &Tensor| rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?);
+    // Twice, for what rounding leaves.
+    let centred = centre(&centre(&rows)?)?;
+    let deviation = centred.var_keepdim(D::Minus1)?.sqrt()?;
     centred.broadcast_div(&(deviation + epsilon)?)?.reshape(x.shape())
 }
 
@@ -80,7 +82,9 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
         let count = T::of(self.width as f64);
         for (i, out) in block.chunks_exact_mut(self.width).enumerate() {
             let x = &self.x[(first + i) * self.width..][..self.width];
+            // Once more, for what rounding left: equal values must not become a pattern of its own.
             let mean = sum(x, |x| x) / count;
+            let mean = mean + sum(x, |x| x - mean) / count;
             let squares = sum(x, |x| (x - mean) * (x - mean));
             let scale = (self.epsilon + (squares / (count - T::one())).sqrt()).recip();
             for (out, &x) in out.iter_mut().zip(x) {
@@ -95,6 +99,21 @@ mod tests {
     use super::*;
     use crate::Rng;
     use candle::{DType, Device};
+
+    /// The mean of equal values need not be that value, to rounding.
+    #[test]
+    fn equal_values_become_zero() -> Result<()> {
+        for width in [2, 9, 75, 3072] {
+            for value in [0.1f32, 1.0 / 3.0, 123.457, -7e-5] {
+                let x = Tensor::full(value, (1, width), &Device::Cpu)?;
+                for z in [standardise(&x, 1e-10)?, composed(&x, 1e-10)?] {
+                    let largest = z.abs()?.max_all()?.to_scalar::<f32>()?;
+                    assert!(largest < 1e-3, "{width} times {value}: {largest}");
+                }
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn kernel_equals_composition() -> Result<()> {
