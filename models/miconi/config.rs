@@ -164,7 +164,7 @@ pub struct Quirks {
 }
 
 impl Quirks {
-    /// All of them.
+    /// Those of the full notebook.
     pub const AUTHOR: Self = Self {
         flip_in_evaluation: true,
         adapt_in_evaluation: true,

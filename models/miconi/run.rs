@@ -80,7 +80,7 @@ pub(super) fn train_as(
     let Options { preset, seed, quiet, .. } = options;
     let (rng, quiet) = (Rng::new(*seed), *quiet);
     let data = prepared(preset, data)?;
-    // Refuses what does not fit before the images are whitened, which takes a while.
+    // Refused before the images are whitened, which takes a while.
     let shape = Input::shape(&preset.input, data.train.shape());
     Network::new(preset, shape, &rng, DType::F32, device)?;
     let config = serde_json::json!({
@@ -113,8 +113,9 @@ pub(super) fn train_as(
         trainer.restart();
         (RunFolder::create(out)?, trainer)
     } else {
-        let folder = RunFolder::create(out)?;
-        (folder, Trainer::new(preset, &data.train, &rng, device, quiet)?)
+        // Images that cannot be whitened leave no folder.
+        let trainer = Trainer::new(preset, &data.train, &rng, device, quiet)?;
+        (RunFolder::create(out)?, trainer)
     };
     folder.write_config(&config)?;
 

@@ -38,7 +38,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The program on the CPU, to be run in this folder with an empty Hugging Face cache.
+    /// The program on the CPU, to be run in this folder with empty caches.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.command_on_any_device(args);
         command.arg("--cpu");
@@ -51,7 +51,7 @@ impl Place {
         {
             command.env_remove(name);
         }
-        command.env("HF_HOME", self.path("hf")).args(args);
+        command.env("HF_HOME", self.path("hf")).env("HEBBIAN_CACHE", self.path("cache")).args(args);
         command.current_dir(self.0.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
