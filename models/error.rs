@@ -42,7 +42,7 @@ pub enum Error {
         preset: String,
         /// Channels, height and width.
         image: (usize, usize, usize),
-        /// Which layer, from 0.
+        /// Which layer, numbered as elsewhere in the method.
         layer: usize,
         /// What is wrong.
         problem: String,

@@ -3,6 +3,7 @@
 
 mod error;
 mod experiment;
+mod names;
 mod presets;
 mod resume;
 

@@ -1,10 +1,10 @@
 //! What a preset says.
 
 use crate::error::{Error, Result};
+use crate::names::choose;
 use candle_hebbian::RuleKind;
 use hebbian_data::ZcaConfig;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
 
 /// A network and how it learns. The data set gives the size of the images.
@@ -249,30 +249,19 @@ impl Preset {
     }
 }
 
-/// Names that the command line shares with presets.
-macro_rules! named {
-    ($type:ty, $what:literal, $($name:literal => $value:expr),+) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(match *self { $(x if x == $value => $name,)+ _ => "" })
-            }
-        }
+impl FromStr for Triangle {
+    type Err = Error;
 
-        impl FromStr for $type {
-            type Err = Error;
-
-            fn from_str(name: &str) -> Result<Self> {
-                match name {
-                    $($name => Ok($value),)+
-                    _ => Err(Error::Options(format!(
-                        concat!("there is no ", $what, " '{}'; expected one of: {}"),
-                        name,
-                        [$($name),+].join(", ")
-                    ))),
-                }
-            }
-        }
-    };
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [("always", Self::Always), ("never", Self::Never), ("features", Self::Features)];
+        choose("triangle setting", name, &all)
+    }
 }
-named!(Triangle, "triangle setting", "always" => Self::Always, "never" => Self::Never, "features" => Self::Features);
-named!(Plasticity, "plasticity", "binary" => Self::Binary, "graded" => Self::Graded);
+
+impl FromStr for Plasticity {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        choose("plasticity", name, &[("binary", Self::Binary), ("graded", Self::Graded)])
+    }
+}

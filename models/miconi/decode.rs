@@ -6,6 +6,7 @@ use super::layer::TINY;
 use super::network::{Network, Phase};
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
+use crate::names::choose;
 use candle::{Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::{avg_pool2d, standardise};
@@ -57,15 +58,13 @@ impl FromStr for Decoder {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "ridge" => Ok(Self::default()),
-            "svm" => Ok(Self::Svm { c: 1.0 }),
-            "logistic" => Ok(Self::Logistic { epochs: 20 }),
-            "knn" => Ok(Self::NearestNeighbours { k: 10 }),
-            _ => Err(Error::Options(format!(
-                "there is no read-out '{name}'; expected one of: ridge, svm, logistic, knn"
-            ))),
-        }
+        let all = [
+            ("ridge", Self::default()),
+            ("svm", Self::Svm { c: 1.0 }),
+            ("logistic", Self::Logistic { epochs: 20 }),
+            ("knn", Self::NearestNeighbours { k: 10 }),
+        ];
+        choose("read-out", name, &all)
     }
 }
 
@@ -197,7 +196,8 @@ impl Trainer {
         let Quirks { resubstitution, .. } = self.network().preset().quirks;
         let classes = data.class_names.len();
         let rng = self.parts().2.clone();
-        let mut progress = Progress::new(train.layers.len() as u64 + 1, "read-outs", quiet);
+        let mut progress =
+            Progress::of(train.layers.len() as u64 + 1, "read-outs", "decoding", quiet);
         let mut score = |train: &Tensor, test: &Tensor| -> Result<f64> {
             let accuracy = if resubstitution {
                 let (all, labels) =

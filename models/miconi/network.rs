@@ -56,7 +56,7 @@ impl Network {
         let unfit = |layer: usize, problem: String| Error::Unfit {
             preset: preset.name.clone(),
             image,
-            layer,
+            layer: layer + 1,
             problem,
         };
         let mut input = image;
@@ -64,10 +64,10 @@ impl Network {
         for (at, (config, field)) in preset.layers.iter().zip(preset.receptive_fields()).enumerate()
         {
             if field.size > image.1.min(image.2) {
-                let (size, least) = (field.size, field.size);
+                let size = field.size;
                 let problem = format!(
-                    "its units have a receptive field of {size}x{size} pixels: give images of at \
-                     least {least}x{least}, or a network of smaller kernels and pools"
+                    "its units have a receptive field of {size}x{size} pixels: give larger images, or \
+                     a network of smaller kernels and pools"
                 );
                 return Err(unfit(at, problem));
             }

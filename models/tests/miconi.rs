@@ -424,12 +424,12 @@ fn what_a_layer_hands_on() -> Result<()> {
         let winners = learning.response.fold(&Competition::KWtaBinary { k: 1 }.apply(&u)?)?;
         let dense = triangle(&learning.response.output()?, 1.0, true)?;
         let want = if setting == Triangle::Always { &dense } else { &winners };
-        assert_eq!(numbers(&learning.unpooled)?, numbers(want)?, "{setting} while learning");
+        assert_eq!(numbers(&learning.unpooled)?, numbers(want)?, "{setting:?} while learning");
 
         let fresh = Network::new(&preset, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?;
         let features = numbers(&fresh.forward(&x)?[0])?;
         let want = if setting == Triangle::Never { &winners } else { &dense };
-        assert_eq!(features, numbers(&avg_pool2d(want, 2, 2, 0)?)?, "{setting} for read-outs");
+        assert_eq!(features, numbers(&avg_pool2d(want, 2, 2, 0)?)?, "{setting:?} for read-outs");
     }
     Ok(())
 }

@@ -22,21 +22,26 @@ enum Display {
 impl Progress {
     /// Starts at 0 of `total` images.
     pub fn new(total: u64, label: &str, quiet: bool) -> Self {
+        Self::of(total, "images", label, quiet)
+    }
+
+    /// The same of other things than images: `unit` is what they are called.
+    pub fn of(total: u64, unit: &'static str, label: &str, quiet: bool) -> Self {
         Self(if quiet {
             Display::Quiet
         } else if std::io::stderr().is_terminal() {
-            Display::Bar(bar(total, label))
+            Display::Bar(bar(total, unit, label))
         } else {
-            Display::Lines(Lines::new(std::io::stderr(), total, label, Instant::now()))
+            Display::Lines(Lines::new(std::io::stderr(), total, unit, label, Instant::now()))
         })
     }
 
-    /// Moves on by `images`.
-    pub fn advance(&mut self, images: u64) {
+    /// Moves on by `count` images, or whatever is counted.
+    pub fn advance(&mut self, count: u64) {
         match &mut self.0 {
             Display::Quiet => {}
-            Display::Bar(bar) => bar.inc(images),
-            Display::Lines(lines) => lines.advance(images, Instant::now()),
+            Display::Bar(bar) => bar.inc(count),
+            Display::Lines(lines) => lines.advance(count, Instant::now()),
         }
     }
 
@@ -59,12 +64,12 @@ impl Progress {
     }
 }
 
-fn bar(total: u64, label: &str) -> ProgressBar {
+fn bar(total: u64, unit: &'static str, label: &str) -> ProgressBar {
     let style = ProgressStyle::default_bar()
         .template("{prefix} [{bar:20}] {pos}/{len} {speed} ETA {eta} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("speed", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
-            let _ = write!(text, "{:.0} images/s", state.per_sec());
+        .with_key("speed", move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.0} {unit}/s", state.per_sec());
         })
         .progress_chars("=> ");
     ProgressBar::new(total).with_style(style).with_prefix(label.to_string())
@@ -76,6 +81,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(2);
 struct Lines<W> {
     out: W,
     total: u64,
+    unit: &'static str,
     label: String,
     message: String,
     done: u64,
@@ -84,13 +90,13 @@ struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    fn new(out: W, total: u64, label: &str, now: Instant) -> Self {
+    fn new(out: W, total: u64, unit: &'static str, label: &str, now: Instant) -> Self {
         let (label, message) = (label.to_string(), String::new());
-        Self { out, total, label, message, done: 0, started: now, printed: now }
+        Self { out, total, unit, label, message, done: 0, started: now, printed: now }
     }
 
-    fn advance(&mut self, images: u64, now: Instant) {
-        self.done += images;
+    fn advance(&mut self, count: u64, now: Instant) {
+        self.done += count;
         if now - self.printed >= BETWEEN_LINES {
             self.print(now);
         }
@@ -101,9 +107,10 @@ impl<W: Write> Lines<W> {
         let seconds = (now - self.started).as_secs_f64();
         let speed = if seconds > 0.0 { self.done as f64 / seconds } else { 0.0 };
         let left = self.total.saturating_sub(self.done) as f64;
-        let mut line = format!("{}: {}/{} images", self.label, self.done, self.total);
+        let unit = self.unit;
+        let mut line = format!("{}: {}/{} {unit}", self.label, self.done, self.total);
         if self.done > 0 && speed > 0.0 {
-            line += &format!(", {speed:.0} images/s, ETA {:.0} s", left / speed);
+            line += &format!(", {speed:.0} {unit}/s, ETA {:.0} s", left / speed);
         }
         if !self.message.is_empty() {
             line += &format!(", {}", self.message);
@@ -121,7 +128,7 @@ mod tests {
     fn a_line_every_two_seconds_and_one_at_the_end() {
         let start = Instant::now();
         let after = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let mut lines = Lines::new(Vec::new(), 1000, "layer 0", start);
+        let mut lines = Lines::new(Vec::new(), 1000, "images", "layer 0", start);
         lines.advance(100, after(1.0));
         lines.message = "radius 4.5".to_string();
         lines.advance(100, after(2.0));
@@ -142,6 +149,6 @@ mod tests {
     fn all_of_the_bar_s_template_is_known() {
         let style = ProgressStyle::default_bar().template("{bar:20} {pos}/{len} {eta} {wide_msg}");
         assert!(style.is_ok());
-        Progress(Display::Bar(bar(10, "layer 0"))).finish();
+        Progress(Display::Bar(bar(10, "images", "layer 0"))).finish();
     }
 }

@@ -36,7 +36,7 @@ fn numbers_out_of_range_are_refused() {
 fn data_that_do_not_fit_are_refused() {
     let place = Place::new();
     let args = ["--preset", "miconi-cifar", "--dataset", "digits"];
-    place.refused(&args, &["miconi-cifar", "1x8x8", "layer 1", "receptive field of 10x10"]);
+    place.refused(&args, &["miconi-cifar", "1x8x8", "layer 2", "receptive field of 10x10"]);
     // A covariance without inverse: no standardised image has anything along equal pixels.
     place.preset(|preset| preset["input"]["whitening"]["epsilon"] = json!(0.0));
     let args = [&["--preset", "preset.json", "--out", "out"], &TINY[..]].concat();

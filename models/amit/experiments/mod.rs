@@ -11,6 +11,7 @@ mod protocols;
 
 use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure};
+use crate::names::choose;
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
@@ -150,9 +151,6 @@ impl FromStr for Experiment {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|experiment| experiment.name() == name).ok_or_else(|| {
-            Error::Options(format!("there is no experiment '{name}'; experiments are: {}", known()))
-        })
+        choose("experiment", name, &Self::ALL.map(|experiment| (experiment.name(), experiment)))
     }
 }

@@ -7,6 +7,7 @@ use super::decode::Decoder;
 use super::presets::preset;
 use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure};
+use crate::names::choose;
 use arm::{Arm, Runner};
 use candle::Device;
 use candle_hebbian::RuleKind;
@@ -121,9 +122,12 @@ impl Experiment {
             ],
             Self::Rules => [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja]
                 .into_iter()
-                .flat_map(|rule| [(rule, Plasticity::Binary), (rule, Plasticity::Graded)])
-                .map(|(rule, plasticity)| {
-                    arm(&format!("{} {plasticity}", rule.rule().name()), &|preset| {
+                .flat_map(|rule| {
+                    let winners = [("binary", Plasticity::Binary), ("graded", Plasticity::Graded)];
+                    winners.map(|(name, plasticity)| (rule, name, plasticity))
+                })
+                .map(|(rule, name, plasticity)| {
+                    arm(&format!("{} {name}", rule.rule().name()), &|preset| {
                         preset.training.rule = rule;
                         preset.training.plasticity = plasticity;
                     })
@@ -148,9 +152,6 @@ impl FromStr for Experiment {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|experiment| experiment.name() == name).ok_or_else(|| {
-            Error::Options(format!("there is no experiment '{name}'; experiments are: {}", known()))
-        })
+        choose("experiment", name, &Self::ALL.map(|experiment| (experiment.name(), experiment)))
     }
 }
