@@ -1,4 +1,4 @@
-//! Choices that the command line names.
+//! Names of presets and experiments, and of choices on the command line.
 
 use crate::error::{Error, Result};
 
@@ -11,4 +11,17 @@ pub(crate) fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Resu
             Err(Error::Options(format!("there is no {what} '{name}'; expected one of: {known}")))
         }
     }
+}
+
+/// Networks and experiments, a line each: name and description.
+pub(crate) fn list<'a>(
+    networks: impl Iterator<Item = (&'a str, &'a str)>,
+    experiments: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let mut list = String::from("networks, for --preset\n");
+    let line = |(name, description)| format!("  {name:28} {description}\n");
+    list.extend(networks.map(line));
+    list += "\nexperiments, for --experiment\n";
+    list.extend(experiments.map(line));
+    list
 }

@@ -5,6 +5,7 @@ use super::experiments::Experiment;
 use super::presets::presets;
 use super::run::Outcome;
 use crate::error::Result;
+use crate::names;
 use hebbian_train::Table;
 use std::fmt::Write;
 use std::path::Path;
@@ -14,15 +15,9 @@ use std::path::Path;
 /// # Errors
 /// As [`presets`].
 pub fn list() -> Result<String> {
-    let mut list = String::from("networks, for --preset\n");
-    for preset in presets()? {
-        let _ = writeln!(list, "  {:28} {}", preset.name, preset.description);
-    }
-    list += "\nexperiments, for --experiment\n";
-    for experiment in Experiment::ALL {
-        let _ = writeln!(list, "  {:28} {}", experiment.name(), experiment.description());
-    }
-    Ok(list)
+    let presets = presets()?;
+    let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
+    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
 }
 
 /// A run for the terminal: errors, a table of its layers, the files in its folder `out`.

@@ -6,6 +6,7 @@ use super::experiments::Experiment;
 use super::presets::presets;
 use super::run::Outcome;
 use crate::error::Result;
+use crate::names;
 use hebbian_train::{Cell, Table};
 use std::fmt::Write;
 use std::path::Path;
@@ -15,15 +16,9 @@ use std::path::Path;
 /// # Errors
 /// As [`presets`].
 pub fn list() -> Result<String> {
-    let mut list = String::from("networks, for --preset\n");
-    for preset in presets()? {
-        let _ = writeln!(list, "  {:24} {}", preset.name, preset.description);
-    }
-    list += "\nexperiments, for --experiment\n";
-    for experiment in Experiment::ALL {
-        let _ = writeln!(list, "  {:24} {}", experiment.name(), experiment.description());
-    }
-    Ok(list)
+    let presets = presets()?;
+    let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
+    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
 }
 
 /// How well classes are read out of each layer, for the terminal.

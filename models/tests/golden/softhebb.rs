@@ -1,4 +1,4 @@
-//! The `softhebb_steps` reference vectors: whole networks, several steps, then evaluation.
+//! `softhebb_steps`: then evaluation.
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::Pool;
@@ -7,10 +7,8 @@ use hebbian_models::softhebb::{
     Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Network, Preset,
 };
 use serde_json::Value;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use crate::{Case, Result};
 
 fn block(params: &Value, layer: &Value) -> Result<BlockConfig> {
     let number = |name: &str| layer[name].as_f64().ok_or(format!("no number {name}"));
@@ -45,24 +43,15 @@ fn block(params: &Value, layer: &Value) -> Result<BlockConfig> {
     })
 }
 
-fn check(path: &Path, dtype: DType) -> Result<()> {
-    let bytes = std::fs::read(path)?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    assert_eq!(metadata["case"], "softhebb_steps");
-    let params: Value = serde_json::from_str(&metadata["params"])?;
-    let tensors: HashMap<String, Tensor> = candle::safetensors::load_buffer(&bytes, &Device::Cpu)?
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)))
-        .collect::<Result<_>>()?;
-
+fn check(case: &Case, dtype: DType) -> Result<()> {
+    let Case { params, tensors, .. } = case;
     let layers = params["layers"].as_array().ok_or("no layers")?;
     let preset = Preset {
         name: "golden".into(),
         alias: None,
         description: String::new(),
         dataset: "none".into(),
-        blocks: layers.iter().map(|layer| block(&params, layer)).collect::<Result<_>>()?,
+        blocks: layers.iter().map(|layer| block(params, layer)).collect::<Result<_>>()?,
         head: HeadConfig::Linear { dropout: 0.0 },
         training: Default::default(),
     };
@@ -80,34 +69,12 @@ fn check(path: &Path, dtype: DType) -> Result<()> {
     }
     let mut got = network.tensors();
     got.push(("features".to_string(), network.forward(&tensors["test"])?));
-
-    let expected = tensors.keys().filter(|name| name.starts_with("expect.")).count();
-    assert_eq!(got.len(), expected, "every expected tensor is compared");
-    let rtol = params["rtol"].as_f64().ok_or("no rtol")?;
-    for (name, got) in got {
-        let want = &tensors[&format!("expect.{name}")];
-        assert_eq!(got.dims(), want.dims(), "{name}");
-        let largest = |t: &Tensor| t.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
-        let (error, allowed) = (largest(&(got - want)?)?, rtol * largest(want)?);
-        assert!(error <= allowed, "{path:?} {name}: error {error:e}, allowed {allowed:e}");
-    }
-    Ok(())
+    case.check(got)
 }
 
 #[test]
 fn softhebb_steps() -> Result<()> {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/candle-hebbian/tests/golden");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<_>>()?;
-    cases.retain(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("softhebb."))
-    });
-    assert_eq!(cases.len(), 4);
-    for path in cases {
-        check(&path, DType::F32)?;
-        check(&path, DType::F64)?;
-    }
-    Ok(())
+    let cases = Case::all("softhebb.", "softhebb_steps")?;
+    assert_eq!(cases.len(), 2 * 4);
+    cases.iter().try_for_each(|(case, dtype)| check(case, *dtype))
 }
