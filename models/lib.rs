@@ -8,6 +8,7 @@ mod presets;
 mod resume;
 
 pub mod amit;
+pub mod golkar;
 pub mod miconi;
 pub mod softhebb;
 

@@ -1,5 +1,6 @@
 //! The reference vectors of whole networks: several steps, then weights and features.
 
+mod golkar;
 mod miconi;
 mod softhebb;
 

@@ -1,0 +1,87 @@
+//! The same network trained by back-propagation, to compare with.
+
+use super::circuit::{Circuit, CircuitConfig, Nonlinearity};
+use candle::{Result, Tensor, Var};
+use candle_hebbian::Sgd;
+
+/// Gradient descent on `½ mean ‖y − W₂z‖²`, with `z = f(W₁x) − z̄` as in the [`Circuit`].
+///
+/// Source: Golkar et al. 2020, Eq. 1–2 and 8.
+#[derive(Debug)]
+pub struct Backprop {
+    config: CircuitConfig,
+    w1: Var,
+    w2: Var,
+    mean: Tensor,
+}
+
+impl Backprop {
+    /// Starts from the circuit's weights and running mean; `ridge` is `λ` of `½λ‖W₂W₁‖²`.
+    pub fn from_circuit(circuit: &Circuit, ridge: f64) -> Result<Self> {
+        let copy = |var: &Var| Var::from_tensor(&var.as_detached_tensor());
+        Ok(Self {
+            config: CircuitConfig { ridge, ..*circuit.config() },
+            w1: copy(circuit.w1())?,
+            w2: copy(circuit.w2())?,
+            mean: circuit.mean().clone(),
+        })
+    }
+
+    /// `W₁ (k, m)`
+    pub fn w1(&self) -> &Var {
+        &self.w1
+    }
+
+    /// `W₂ (n, k)`
+    pub fn w2(&self) -> &Var {
+        &self.w2
+    }
+
+    fn rate(&self, x: &Tensor, w1: &Tensor) -> Result<Tensor> {
+        let h = x.detach().matmul(&w1.t()?)?;
+        match self.config.nonlinearity {
+            Nonlinearity::Identity => Ok(h),
+            Nonlinearity::Relu => h.relu(),
+        }
+    }
+
+    fn output(&self, rate: &Tensor) -> Result<Tensor> {
+        match self.config.nonlinearity {
+            Nonlinearity::Identity => Ok(rate.clone()),
+            Nonlinearity::Relu => rate.broadcast_sub(&self.mean),
+        }
+    }
+
+    /// `ŷ (B, n)` for `x (B, m)`.
+    pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
+        let rate = self.rate(x, &self.w1.as_detached_tensor())?;
+        self.output(&rate)?.matmul(&self.w2.as_detached_tensor().t()?)
+    }
+
+    /// One step on a batch, with rates for `W₁` and `W₂`; then the running mean.
+    pub fn step(&mut self, x: &Tensor, y: &Tensor, (w1, w2): (f64, f64)) -> Result<()> {
+        let samples = x.dim(0)? as f64;
+        let rate = self.rate(x, &self.w1)?;
+        let prediction = self.output(&rate)?.matmul(&self.w2.t()?)?;
+        let mut loss = ((y.detach() - prediction)?.sqr()?.sum_all()? * (0.5 / samples))?;
+        if self.config.ridge > 0.0 {
+            let product = self.w2.matmul(self.w1.as_tensor())?;
+            loss = (loss + (product.sqr()?.sum_all()? * (0.5 * self.config.ridge))?)?;
+        }
+        let grads = loss.backward()?;
+        Sgd { learning_rate: w1 }.step([&self.w1], &grads)?;
+        Sgd { learning_rate: w2 }.step([&self.w2], &grads)?;
+        if self.config.nonlinearity == Nonlinearity::Relu {
+            let share = (self.config.mean_rate * samples).min(1.0);
+            let rate = rate.detach();
+            self.mean = (&self.mean + ((rate.mean(0)? - &self.mean)? * share)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// `mean ‖y − ŷ‖²` of predictions and targets `(T, n)`: the loss that the paper plots.
+pub fn loss(prediction: &Tensor, y: &Tensor) -> Result<f64> {
+    let error = (y.detach() - prediction.detach())?.sqr()?.sum_all()?;
+    Ok(error.to_dtype(candle::DType::F64)?.to_scalar::<f64>()? / y.dim(0)? as f64)
+}

@@ -1,0 +1,417 @@
+//! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
+
+use candle::{DType, Device, Result, Tensor, Var};
+use candle_hebbian::{Rng, Sgd};
+use serde::{Deserialize, Serialize};
+
+/// What pyramidal neurons make of their basal current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nonlinearity {
+    /// `f(h) = h`; no running mean is taken off.
+    Identity,
+    /// `f(h) = max(0, h)`, less its running mean.
+    Relu,
+}
+
+/// What does not change while the circuit learns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitConfig {
+    /// `f`
+    pub nonlinearity: Nonlinearity,
+    /// `ε` of the running mean, per sample. Not used by [`Nonlinearity::Identity`].
+    #[serde(default)]
+    pub mean_rate: f64,
+    /// `λ`: as if noise of this variance were added to every input; 0.
+    #[serde(default)]
+    pub ridge: f64,
+    /// `ρ` of the constraint `C_zz ⪯ ρI`; 1. Of the follow-up, arXiv 2210.15752.
+    #[serde(default = "one")]
+    pub level: f64,
+    /// Whether pyramidal-to-interneuron synapses have weights `R` of their own, in place of `Qᵀ`.
+    #[serde(default)]
+    pub decoupled: bool,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A two-layer network that learns locally.
+///
+/// ```text
+/// h = W₁x      z = f(h) − z̄      a = W₂ᵀy      ν = Qᵀz (or Rz)      c = a − Qν
+/// ΔW₁ = (f′(h) ⊙ c) xᵀ      ΔW₂ᵀ = z yᵀ − ρW₂ᵀ      ΔQ = z νᵀ − ρQ      ΔR = ν zᵀ − ρR
+/// ```
+///
+/// `x (B, m)` drives the basal compartment and `y (B, n)` the apical one; `c` is the calcium plateau
+/// that teaches the basal synapses. Increments are means over the batch, the decay once per batch.
+/// The prediction `ŷ = W₂z` plays no part in learning.
+///
+/// Source: Golkar et al. 2020, arXiv 2011.15031, Eq. 5–7, 9, 21–24; mini-batches are ours.
+#[derive(Debug)]
+pub struct Circuit {
+    config: CircuitConfig,
+    w1: Var,
+    w2: Var,
+    q: Var,
+    r: Option<Var>,
+    mean: Tensor,
+}
+
+/// What a circuit makes of a batch.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    /// Basal current `h (B, k)`.
+    pub h: Tensor,
+    /// `f(h) (B, k)`
+    pub rate: Tensor,
+    /// Output `z (B, k)`.
+    pub z: Tensor,
+    /// Interneurons `ν (B, k)`.
+    pub nu: Tensor,
+    /// Plateau potential `c (B, k)`, the teaching signal.
+    pub c: Tensor,
+}
+
+/// By how much weights are to change, for a rate of 1.
+#[derive(Debug, Clone)]
+pub struct Increments {
+    /// `ΔW₁ (k, m)`
+    pub w1: Tensor,
+    /// `ΔW₂ (n, k)`
+    pub w2: Tensor,
+    /// `ΔQ (k, k)`
+    pub q: Tensor,
+    /// `ΔR (k, k)`, of a decoupled circuit.
+    pub r: Option<Tensor>,
+}
+
+/// The learning rate of each kind of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// `η₁`, basal.
+    pub w1: f64,
+    /// `η₂`, apical. At most `η₁/5` keeps learning stable.
+    pub w2: f64,
+    /// `η_q`, interneurons. At most `η₁/5` likewise.
+    pub q: f64,
+}
+
+impl Rates {
+    /// All of them times `factor`.
+    pub fn scaled(self, factor: f64) -> Self {
+        Self { w1: self.w1 * factor, w2: self.w2 * factor, q: self.q * factor }
+    }
+}
+
+/// Three ways to one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The gradient of a sum of losses, one for each kind of weights.
+    Surrogates,
+    /// The gradient of one energy, descended in `W₁` and `W₂` and ascended in `Q`. Not for
+    /// decoupled circuits, which have none.
+    Energy,
+    /// The products themselves, without a graph.
+    Explicit,
+}
+
+impl Circuit {
+    /// Fresh weights: `W₁` and `W₂` Gaussian with standard deviations `w1` and `w2`, `Q = I/3`, as in
+    /// the authors' code. `Q` must have full rank: what it lacks it can never learn.
+    pub fn new(
+        config: CircuitConfig,
+        (inputs, units, outputs): (usize, usize, usize),
+        (w1, w2): (f64, f64),
+        rng: &Rng,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let normal = |name: &str, sd, shape| rng.stream(name).normal(0.0, sd, shape, dtype, device);
+        let q = (Tensor::eye(units, dtype, device)? / 3.0)?;
+        let r = config.decoupled.then(|| q.clone());
+        let w1 = normal("w1", w1, (units, inputs))?;
+        let w2 = normal("w2", w2, (outputs, units))?;
+        Self::from_weights(config, &w1, &w2, &q, r.as_ref())
+    }
+
+    /// A circuit with copies of `w1 (k, m)`, `w2 (n, k)`, `q (k, k)` and, if it is decoupled, `r
+    /// (k, k)`. The running mean starts at 0.
+    ///
+    /// # Errors
+    /// Weights that do not fit each other, a missing `r` or one too many.
+    pub fn from_weights(
+        config: CircuitConfig,
+        w1: &Tensor,
+        w2: &Tensor,
+        q: &Tensor,
+        r: Option<&Tensor>,
+    ) -> Result<Self> {
+        let (units, _) = w1.dims2()?;
+        let square = [q].into_iter().chain(r).all(|q| q.dims() == [units, units]);
+        if w2.dim(1)? != units || !square || r.is_some() != config.decoupled {
+            candle::bail!(
+                "circuit: w1 {:?}, w2 {:?}, q {:?}, r {:?} do not fit: expected (k, m), (n, k), \
+                 (k, k), and r (k, k) if and only if it is decoupled",
+                w1.dims(),
+                w2.dims(),
+                q.dims(),
+                r.map(Tensor::dims)
+            )
+        }
+        let copy = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
+        Ok(Self {
+            config,
+            mean: Tensor::zeros(units, w1.dtype(), w1.device())?,
+            w1: copy(w1)?,
+            w2: copy(w2)?,
+            q: copy(q)?,
+            r: r.map(copy).transpose()?,
+        })
+    }
+
+    /// What does not change.
+    pub fn config(&self) -> &CircuitConfig {
+        &self.config
+    }
+
+    /// `W₁ (k, m)`
+    pub fn w1(&self) -> &Var {
+        &self.w1
+    }
+
+    /// `W₂ (n, k)`
+    pub fn w2(&self) -> &Var {
+        &self.w2
+    }
+
+    /// `Q (k, k)`
+    pub fn q(&self) -> &Var {
+        &self.q
+    }
+
+    /// `R (k, k)`, of a decoupled circuit.
+    pub fn r(&self) -> Option<&Var> {
+        self.r.as_ref()
+    }
+
+    /// `z̄ (k)`
+    pub fn mean(&self) -> &Tensor {
+        &self.mean
+    }
+
+    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`: a start from which it has less to find.
+    pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
+        if self.config.nonlinearity == Nonlinearity::Relu {
+            self.mean = self.rate(&self.basal(x)?)?.mean(0)?;
+        }
+        Ok(())
+    }
+
+    fn basal(&self, x: &Tensor) -> Result<Tensor> {
+        x.detach().matmul(&self.w1.as_detached_tensor().t()?)
+    }
+
+    fn rate(&self, h: &Tensor) -> Result<Tensor> {
+        match self.config.nonlinearity {
+            Nonlinearity::Identity => Ok(h.clone()),
+            Nonlinearity::Relu => h.relu(),
+        }
+    }
+
+    /// `f(h) − z̄`
+    fn output(&self, rate: &Tensor) -> Result<Tensor> {
+        match self.config.nonlinearity {
+            Nonlinearity::Identity => Ok(rate.clone()),
+            Nonlinearity::Relu => rate.broadcast_sub(&self.mean),
+        }
+    }
+
+    /// `z (B, k)` for `x (B, m)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.output(&self.rate(&self.basal(x)?)?)
+    }
+
+    /// `ŷ = W₂z (B, n)` for `x (B, m)`.
+    pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward(x)?.matmul(&self.w2.as_detached_tensor().t()?)
+    }
+
+    /// The activity of every cell, for `x (B, m)` and `y (B, n)`. The circuit has no loops that
+    /// matter: interneurons act on the apical compartment only.
+    pub fn activity(&self, x: &Tensor, y: &Tensor) -> Result<Activity> {
+        let h = self.basal(x)?;
+        let rate = self.rate(&h)?;
+        let z = self.output(&rate)?;
+        let q = self.q.as_detached_tensor();
+        let nu = match &self.r {
+            Some(r) => z.matmul(&r.as_detached_tensor().t()?)?,
+            None => z.matmul(&q)?,
+        };
+        let c = (y.detach().matmul(&self.w2.as_detached_tensor())? - nu.matmul(&q.t()?)?)?;
+        Ok(Activity { h, rate, z, nu, c })
+    }
+
+    /// The products of the rules.
+    pub fn increments(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Increments)> {
+        let activity = self.activity(x, y)?;
+        let Activity { h, z, nu, c, .. } = &activity;
+        let mean = |product: Tensor| product / x.dim(0)? as f64;
+        let CircuitConfig { nonlinearity, ridge, level, .. } = self.config;
+        let gated = match nonlinearity {
+            Nonlinearity::Identity => c.clone(),
+            Nonlinearity::Relu => (h.gt(0.0)?.to_dtype(c.dtype())? * c)?,
+        };
+        let [w1, w2, q] = [&self.w1, &self.w2, &self.q].map(Var::as_detached_tensor);
+        let mut increments = Increments {
+            w1: mean(gated.t()?.matmul(&x.detach())?)?,
+            w2: (mean(y.detach().t()?.matmul(z)?)? - (w2 * level)?)?,
+            q: (mean(z.t()?.matmul(nu)?)? - (&q * level)?)?,
+            r: match &self.r {
+                Some(r) => {
+                    let decay = (r.as_detached_tensor() * level)?;
+                    Some((mean(nu.t()?.matmul(z)?)? - decay)?)
+                }
+                None => None,
+            },
+        };
+        if ridge > 0.0 {
+            let back = q.matmul(&q.t()?.matmul(&w1)?)?;
+            increments.w1 = (increments.w1 - (back * ridge)?)?;
+            let spread = w1.matmul(&w1.t()?.matmul(&q)?)?;
+            increments.q = (increments.q + (spread * ridge)?)?;
+        }
+        Ok((activity, increments))
+    }
+
+    /// A loss, the mean over the batch, whose gradient is minus the increment of every kind of
+    /// weights:
+    ///
+    /// ```text
+    /// − ⟨sg(c), f(W₁x)⟩ − ⟨sg(z), W₂ᵀy⟩ + ½ρ‖W₂‖² − ⟨sg(z), Q sg(ν)⟩ + ½ρ‖Q‖²  (− ⟨sg(ν), R sg(z)⟩ + ½ρ‖R‖²)
+    /// ```
+    ///
+    /// and with a ridge `+ ½λ‖sg(Q)ᵀW₁‖² − ½λ‖sg(W₁)ᵀQ‖²`.
+    pub fn surrogates(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Tensor)> {
+        let activity = self.activity(x, y)?;
+        let Activity { z, nu, c, .. } = &activity;
+        let (x, y) = (x.detach(), y.detach());
+        let CircuitConfig { ridge, level, .. } = self.config;
+        let mean = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()? / x.dim(0)? as f64;
+        let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
+        let basal = self.rate(&x.matmul(&self.w1.t()?)?)?;
+        let mut loss = (mean(c, &basal)?.neg()? - mean(z, &y.matmul(&self.w2)?)?)?;
+        loss = (loss - mean(z, &nu.matmul(&self.q.t()?)?)?)?;
+        loss = (loss + ((norm(&self.w2)? + norm(&self.q)?)? * level)?)?;
+        if let Some(r) = &self.r {
+            loss = (loss - mean(nu, &z.matmul(&r.t()?)?)?)?;
+            loss = (loss + (norm(r)? * level)?)?;
+        }
+        if ridge > 0.0 {
+            let pulled = norm(&self.q.as_detached_tensor().t()?.matmul(self.w1.as_tensor())?)?;
+            let pushed = norm(&self.w1.as_detached_tensor().t()?.matmul(self.q.as_tensor())?)?;
+            loss = (loss + ((pulled - pushed)? * ridge)?)?;
+        }
+        Ok((activity, loss))
+    }
+
+    /// The energy of which the rules are the saddle dynamics, down in `W₁` and `W₂` and up in `Q`:
+    ///
+    /// ```text
+    /// E = mean[ −yᵀW₂z + ½‖Qᵀz‖² ] + ½ρ‖W₂‖² − ½ρ‖Q‖²  (+ ½λ‖QᵀW₁‖²)        z = f(W₁x) − sg(z̄)
+    /// ```
+    ///
+    /// # Errors
+    /// A decoupled circuit.
+    pub fn energy(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if self.r.is_some() {
+            candle::bail!("energy: a decoupled circuit has none; use surrogates")
+        }
+        let (x, y) = (x.detach(), y.detach());
+        let CircuitConfig { ridge, level, .. } = self.config;
+        let samples = x.dim(0)? as f64;
+        let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
+        let z = self.output(&self.rate(&x.matmul(&self.w1.t()?)?)?)?;
+        let fit = (z.matmul(&self.w2.t()?)? * y)?.sum_all()?;
+        let gain = norm(&z.matmul(&self.q)?)?;
+        let decay = ((norm(&self.w2)? - norm(&self.q)?)? * level)?;
+        let energy = (((gain - fit)? / samples)? + decay)?;
+        if ridge > 0.0 {
+            return energy + (norm(&self.q.t()?.matmul(self.w1.as_tensor())?)? * ridge)?;
+        }
+        Ok(energy)
+    }
+
+    /// One step on a batch: all weights from the old ones, then the running mean.
+    pub fn step(&mut self, x: &Tensor, y: &Tensor, rates: Rates, way: Way) -> Result<()> {
+        let vars: Vec<(&Var, f64)> =
+            [(&self.w1, rates.w1), (&self.w2, rates.w2), (&self.q, rates.q)]
+                .into_iter()
+                .chain(self.r.as_ref().map(|r| (r, rates.q)))
+                .collect();
+        let rate = match way {
+            Way::Explicit => {
+                let (activity, Increments { w1, w2, q, r }) = self.increments(x, y)?;
+                for ((var, rate), increment) in vars.iter().zip([w1, w2, q].into_iter().chain(r)) {
+                    var.set(&(var.as_detached_tensor() + (increment * *rate)?)?)?;
+                }
+                activity.rate
+            }
+            Way::Surrogates => {
+                let (activity, loss) = self.surrogates(x, y)?;
+                let grads = loss.backward()?;
+                for (var, rate) in &vars {
+                    Sgd { learning_rate: *rate }.step([*var], &grads)?;
+                }
+                activity.rate
+            }
+            Way::Energy => {
+                let rate = self.rate(&self.basal(x)?)?;
+                let grads = self.energy(x, y)?.backward()?;
+                for (at, (var, rate)) in vars.iter().enumerate() {
+                    let learning_rate = if at == 2 { -rate } else { *rate };
+                    Sgd { learning_rate }.step([*var], &grads)?;
+                }
+                rate
+            }
+        };
+        if self.config.nonlinearity == Nonlinearity::Relu {
+            let share = (self.config.mean_rate * x.dim(0)? as f64).min(1.0);
+            self.mean = (&self.mean + ((rate.mean(0)? - &self.mean)? * share)?)?;
+        }
+        Ok(())
+    }
+
+    /// Every tensor of a checkpoint in a fixed order: `w1`, `w2`, `q`, `r` (if decoupled), `mean`.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let vars = [("w1", Some(&self.w1)), ("w2", Some(&self.w2)), ("q", Some(&self.q))];
+        let vars = vars.into_iter().chain([("r", self.r.as_ref())]);
+        let mut tensors: Vec<_> = vars
+            .filter_map(|(name, var)| Some((name.to_string(), var?.as_detached_tensor())))
+            .collect();
+        tensors.push(("mean".to_string(), self.mean.clone()));
+        tensors
+    }
+
+    /// Puts them back; `take(name, shape)` hands out each by its name.
+    ///
+    /// # Errors
+    /// What `take` says.
+    pub fn restore<E: From<candle::Error>>(
+        &mut self,
+        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<(), E> {
+        let vars = [("w1", Some(&self.w1)), ("w2", Some(&self.w2)), ("q", Some(&self.q))];
+        for (name, var) in vars.into_iter().chain([("r", self.r.as_ref())]) {
+            if let Some(var) = var {
+                var.set(&take(name, var.dims())?)?;
+            }
+        }
+        self.mean = take("mean", self.mean.dims())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! Golkar et al. 2020: a biologically plausible neural network for local supervision in cortical
+//! microcircuits.
+//!
+//! S. Golkar, D. Lipshutz, Y. Bahroun, A. M. Sengupta, D. B. Chklovskii, arXiv 2011.15031 ("BMVR"). A
+//! two-layer network learns a target that arrives at the apical dendrites of its hidden neurons.
+//! Interneurons subtract what is predicted already; what is left teaches the basal synapses. No
+//! weights are used forth and back.
+
+mod backprop;
+mod circuit;
+mod optimum;
+
+pub use crate::error::{Error, Result};
+pub use backprop::{Backprop, loss};
+pub use circuit::{Activity, Circuit, CircuitConfig, Increments, Nonlinearity, Rates, Way};
+pub use optimum::Optimum;

@@ -1,0 +1,474 @@
+//! Golkar 2020: hand-worked steps and trajectories in f64, identities, what must go wrong.
+
+use candle::{DType, Device, Result, Tensor};
+use candle_hebbian::Rng;
+use hebbian_models::golkar::{
+    Backprop, Circuit, CircuitConfig, Nonlinearity, Optimum, Rates, Way, loss,
+};
+
+const CPU: &Device = &Device::Cpu;
+const WAYS: [Way; 3] = [Way::Surrogates, Way::Energy, Way::Explicit];
+
+fn config(nonlinearity: Nonlinearity) -> CircuitConfig {
+    CircuitConfig { nonlinearity, mean_rate: 0.0, ridge: 0.0, level: 1.0, decoupled: false }
+}
+
+fn tensor<const N: usize>(rows: &[[f64; N]]) -> Result<Tensor> {
+    Tensor::from_slice(rows.as_flattened(), (rows.len(), N), CPU)
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
+    let got = numbers(got)?;
+    assert_eq!(got.len(), want.len(), "{name}: {got:?}");
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance, "{name}[{at}]: {got}, expected {want}");
+    }
+    Ok(())
+}
+
+/// The example that §5.1 of our notes on the paper works by hand: two of everything.
+mod by_hand {
+    use super::*;
+
+    const EXACT: f64 = 1e-12;
+    const RATES: Rates = Rates { w1: 0.1, w2: 0.1, q: 0.05 };
+
+    fn x() -> Result<Tensor> {
+        tensor(&[[1.0, 2.0]])
+    }
+
+    fn y() -> Result<Tensor> {
+        tensor(&[[1.0, -1.0]])
+    }
+
+    fn circuit(config: CircuitConfig) -> Result<Circuit> {
+        let w1 = tensor(&[[0.5, 0.0], [0.25, -0.5]])?;
+        let w2 = tensor(&[[1.0, 0.0], [0.5, 2.0]])?;
+        let q = tensor(&[[1.0, 0.0], [0.5, 0.5]])?;
+        let r = config.decoupled.then(|| q.t()).transpose()?;
+        Circuit::from_weights(config, &w1, &w2, &q, r.as_ref())
+    }
+
+    fn with_mean(config: CircuitConfig) -> Result<Circuit> {
+        let mut circuit = circuit(config)?;
+        let tensors: std::collections::HashMap<_, _> = circuit.tensors().into_iter().collect();
+        circuit.restore(|name, _| match name {
+            "mean" => Tensor::new(&[0.1, 0.2], CPU),
+            _ => tensors[name].copy(),
+        })?;
+        Ok(circuit)
+    }
+
+    #[test]
+    fn linear() -> Result<()> {
+        for way in WAYS {
+            let mut circuit = circuit(config(Nonlinearity::Identity))?;
+            let activity = circuit.activity(&x()?, &y()?)?;
+            near("z", &activity.z, &[0.5, -0.75], EXACT)?;
+            near("ν", &activity.nu, &[0.125, -0.375], EXACT)?;
+            near("c", &activity.c, &[0.375, -1.875], EXACT)?;
+            near("E", &circuit.energy(&x()?, &y()?)?, &[0.203125], EXACT)?;
+            circuit.step(&x()?, &y()?, RATES, way)?;
+            near("W1", circuit.w1(), &[0.5375, 0.075, 0.0625, -0.875], EXACT)?;
+            near("W2ᵀ", &circuit.w2().t()?, &[0.95, 0.4, -0.075, 1.875], EXACT)?;
+            near("Q", circuit.q(), &[0.953125, -0.009375, 0.4703125, 0.4890625], EXACT)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn linear_with_ridge() -> Result<()> {
+        let ridge = CircuitConfig { ridge: 0.1, ..config(Nonlinearity::Identity) };
+        let w1 = [0.3125, 0.775, -1.9125, -3.725];
+        let q = [-0.90625, -0.18125, -0.565625, -0.203125];
+        let increments = circuit(ridge)?.increments(&x()?, &y()?)?.1;
+        near("ΔW1", &increments.w1, &w1, EXACT)?;
+        near("ΔQ", &increments.q, &q, EXACT)?;
+        for way in WAYS {
+            let mut moved = circuit(ridge)?;
+            moved.step(&x()?, &y()?, Rates { w1: 1.0, w2: 0.0, q: 1.0 }, way)?;
+            let start = circuit(ridge)?;
+            near("W1", &(moved.w1().as_tensor() - start.w1().as_tensor())?, &w1, EXACT)?;
+            near("Q", &(moved.q().as_tensor() - start.q().as_tensor())?, &q, EXACT)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn relu_with_a_running_mean() -> Result<()> {
+        let relu = CircuitConfig { mean_rate: 0.01, ..config(Nonlinearity::Relu) };
+        for way in WAYS {
+            let mut circuit = with_mean(relu)?;
+            let activity = circuit.activity(&x()?, &y()?)?;
+            near("h", &activity.h, &[0.5, -0.75], EXACT)?;
+            near("z", &activity.z, &[0.4, -0.2], EXACT)?;
+            near("ν", &activity.nu, &[0.3, -0.1], EXACT)?;
+            near("c", &activity.c, &[0.2, -2.1], EXACT)?;
+            near("E", &circuit.energy(&x()?, &y()?)?, &[1.325], EXACT)?;
+            circuit.step(&x()?, &y()?, RATES, way)?;
+            near("W1", circuit.w1(), &[0.52, 0.04, 0.25, -0.5], EXACT)?;
+            near("W2ᵀ", &circuit.w2().t()?, &[0.94, 0.41, -0.02, 1.82], EXACT)?;
+            near("Q", circuit.q(), &[0.956, -0.002, 0.472, 0.476], EXACT)?;
+            near("z̄", circuit.mean(), &[0.104, 0.198], EXACT)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn batch_of_two() -> Result<()> {
+        let (x, y) = (tensor(&[[1.0, 2.0], [0.0, 1.0]])?, tensor(&[[1.0, -1.0], [0.0, 1.0]])?);
+        let (activity, increments) = circuit(config(Nonlinearity::Identity))?.increments(&x, &y)?;
+        near("C", &activity.c, &[0.375, -1.875, 0.75, 2.25], EXACT)?;
+        near("ΔW1", &increments.w1, &[0.1875, 0.75, -0.9375, -0.75], EXACT)?;
+        near("ΔW2", &increments.w2, &[-0.75, -0.375, -0.75, -1.875], EXACT)?;
+        near("ΔQ", &increments.q, &[-0.96875, -0.09375, -0.484375, -0.296875], EXACT)
+    }
+
+    #[test]
+    fn backprop() -> Result<()> {
+        for (nonlinearity, prediction, w1, w2) in [
+            (Nonlinearity::Relu, [0.4, -0.2], [0.2, 0.4, 0.0, 0.0], [0.24, -0.12, -0.32, 0.16]),
+            (
+                Nonlinearity::Identity,
+                [0.5, -1.25],
+                [0.625, 1.25, 0.5, 1.0],
+                [0.25, -0.375, 0.125, -0.1875],
+            ),
+        ] {
+            let relu = nonlinearity == Nonlinearity::Relu;
+            let start = if relu {
+                with_mean(config(nonlinearity))?
+            } else {
+                circuit(config(nonlinearity))?
+            };
+            near("ŷ", &start.predict(&x()?)?, &prediction, EXACT)?;
+            let mut network = Backprop::from_circuit(&start, 0.0)?;
+            network.step(&x()?, &y()?, (1.0, 1.0))?;
+            near("W1", &(network.w1().as_tensor() - start.w1().as_tensor())?, &w1, EXACT)?;
+            near("W2", &(network.w2().as_tensor() - start.w2().as_tensor())?, &w2, EXACT)?;
+        }
+        Ok(())
+    }
+
+    /// The level of the constraint: decays, and nothing else, are multiplied by it.
+    #[test]
+    fn level() -> Result<()> {
+        let level = CircuitConfig { level: 0.5, ..config(Nonlinearity::Identity) };
+        let half = circuit(level)?.increments(&x()?, &y()?)?.1;
+        let whole = circuit(config(Nonlinearity::Identity))?.increments(&x()?, &y()?)?.1;
+        near("ΔW1", &half.w1, &numbers(&whole.w1)?, EXACT)?;
+        let start = circuit(level)?;
+        near("ΔQ", &(half.q - whole.q)?, &numbers(&(start.q().as_tensor() * 0.5)?)?, EXACT)?;
+        near("ΔW2", &(half.w2 - whole.w2)?, &numbers(&(start.w2().as_tensor() * 0.5)?)?, EXACT)?;
+        for way in WAYS {
+            let mut moved = circuit(level)?;
+            moved.step(&x()?, &y()?, RATES, way)?;
+            let mut explicit = circuit(level)?;
+            explicit.step(&x()?, &y()?, RATES, Way::Explicit)?;
+            near("Q", moved.q(), &numbers(explicit.q())?, EXACT)?;
+        }
+        Ok(())
+    }
+}
+
+/// Four samples (±2, ±1), half of which is the target: a full batch, no random number.
+mod trajectory {
+    use super::*;
+
+    fn samples() -> Result<(Tensor, Tensor)> {
+        let x = tensor(&[[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])?;
+        let y = (&x * 0.5)?;
+        Ok((x, y))
+    }
+
+    const RATES: Rates = Rates { w1: 0.02, w2: 0.02, q: 0.02 };
+
+    fn one() -> Result<Circuit> {
+        let (w1, w2) = (tensor(&[[0.1, 0.1]])?, tensor(&[[0.1], [0.1]])?);
+        Circuit::from_weights(
+            config(Nonlinearity::Identity),
+            &w1,
+            &w2,
+            &tensor(&[[1.0 / 3.0]])?,
+            None,
+        )
+    }
+
+    /// `W₁C_xxW₁ᵀ`, with `C_xx = diag(4, 1)`.
+    fn variance(circuit: &Circuit) -> Result<f64> {
+        let w1 = numbers(circuit.w1())?;
+        Ok(4.0 * w1[0] * w1[0] + w1[1] * w1[1])
+    }
+
+    #[test]
+    fn one_unit() -> Result<()> {
+        let (x, y) = samples()?;
+        for way in WAYS {
+            let mut circuit = one()?;
+            for step in 1..=1000 {
+                circuit.step(&x, &y, RATES, way)?;
+                let error = loss(&circuit.predict(&x)?, &y)?;
+                let check = |w1: [f64; 2], q: f64, l1: f64, digits: f64| -> Result<()> {
+                    near(&format!("W1 after {step}"), circuit.w1(), &w1, digits)?;
+                    near(&format!("Q after {step}"), circuit.q(), &[q], digits)?;
+                    assert!((error - l1).abs() < digits, "L1 after {step}: {error}");
+                    Ok(())
+                };
+                match step {
+                    1 => {
+                        check([0.10311111, 0.10077778], 0.327, 1.19901814, 6e-9)?;
+                        near("W2", circuit.w2(), &[0.102, 0.099], 1e-12)?;
+                    }
+                    10 => check([0.13542962, 0.10763773], 0.27594233, 1.17500676, 6e-9)?,
+                    100 => {
+                        check([0.68217353, 0.12494122], 1.50647268, 0.91731359, 6e-9)?;
+                        assert!((variance(&circuit)? - 1.8770532).abs() < 6e-8);
+                    }
+                    1000 => {
+                        check([0.5, 8.6e-6], 1.0, 0.25, 1e-7)?;
+                        near("W2", circuit.w2(), &[1.0, 8.6e-6], 1e-7)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn two_units() -> Result<()> {
+        let (x, y) = samples()?;
+        let eye = Tensor::eye(2, DType::F64, CPU)?;
+        let w1 = tensor(&[[0.1, 0.2], [0.2, -0.1]])?;
+        let (w2, q) = ((&eye * 0.1)?, (&eye / 3.0)?);
+        let mut circuit =
+            Circuit::from_weights(config(Nonlinearity::Identity), &w1, &w2, &q, None)?;
+        for step in 1..=20_000 {
+            circuit.step(&x, &y, RATES, Way::Explicit)?;
+            let (want, digits) = match step {
+                1 => (1.2133336, 6e-8),
+                10 => (1.1342404, 6e-8),
+                100 => (0.272994, 6e-7),
+                1000 => (0.0463946, 6e-8),
+                5000 => (4.379e-5, 6e-9),
+                20_000 => (0.0, 1e-8),
+                _ => continue,
+            };
+            let error = loss(&circuit.predict(&x)?, &y)?;
+            assert!((error - want).abs() < digits, "L1 after {step}: {error}, expected {want}");
+        }
+        let z = circuit.forward(&x)?;
+        near("C_zz", &(z.t()?.matmul(&z)? / 4.0)?, &[1.0, 0.0, 0.0, 1.0], 1e-7)?;
+        // What is learned is subtracted from the target: nothing is left to teach.
+        near("c", &circuit.activity(&x, &y)?.c, &[0.0; 8], 1e-4)?;
+        let optimum = Optimum::of(&x, &y, 2, 0.0)?;
+        assert!(optimum.loss.abs() < 1e-9 && (optimum.modes[0] - 1.0).abs() < 1e-9);
+        assert!((optimum.modes[1] - 0.25).abs() < 1e-9, "{:?}", optimum.modes);
+        Ok(())
+    }
+
+    /// Descent in Q, too, destroys the circuit; without Q nothing holds it.
+    #[test]
+    fn what_must_go_wrong() -> Result<()> {
+        let (x, y) = samples()?;
+        let mut circuit = one()?;
+        for _ in 0..300 {
+            circuit.step(&x, &y, Rates { q: -0.02, ..RATES }, Way::Explicit)?;
+        }
+        assert!(numbers(circuit.w1())?.iter().any(|w| !w.is_finite()));
+
+        let mut circuit = one()?;
+        circuit.q().set(&Tensor::zeros((1, 1), DType::F64, CPU)?)?;
+        for step in 1..=1000 {
+            circuit.step(&x, &y, RATES, Way::Explicit)?;
+            let want = match step {
+                100 => 2.4,
+                300 => 1.1e3,
+                1000 => 2.5e12,
+                _ => continue,
+            };
+            let w1 = numbers(circuit.w1())?[0];
+            assert!((w1 / want - 1.0).abs() < 0.05, "W1 after {step}: {w1}, expected {want}");
+        }
+        near("Q", circuit.q(), &[0.0], 0.0)
+    }
+}
+
+mod identities {
+    use super::*;
+
+    fn draw(seed: u64) -> Result<(Circuit, Tensor, Tensor)> {
+        let rng = Rng::new(seed);
+        let config =
+            CircuitConfig { mean_rate: 0.01, ridge: 0.2, level: 0.7, ..config(Nonlinearity::Relu) };
+        let circuit = Circuit::new(config, (7, 5, 3), (0.4, 0.4), &rng, DType::F32, CPU)?;
+        let q = rng.stream("q").normal(0.0, 0.5, (5, 5), DType::F32, CPU)?;
+        circuit.q().set(&q)?;
+        let mut batch = rng.stream("batch");
+        let x = batch.normal(0.0, 1.0, (11, 7), DType::F32, CPU)?;
+        Ok((circuit, x, batch.normal(0.0, 1.0, (11, 3), DType::F32, CPU)?))
+    }
+
+    /// Both gradients are the increments, but for the energy's sign in Q.
+    #[test]
+    fn gradients_are_increments() -> Result<()> {
+        for seed in 0..5 {
+            let (mut circuit, x, y) = draw(seed)?;
+            circuit.start_mean(&x)?;
+            let increments = circuit.increments(&x, &y)?.1;
+            let surrogates = circuit.surrogates(&x, &y)?.1.backward()?;
+            let energy = circuit.energy(&x, &y)?.backward()?;
+            for (name, var, increment, sign) in [
+                ("W1", circuit.w1(), &increments.w1, -1.0),
+                ("W2", circuit.w2(), &increments.w2, -1.0),
+                ("Q", circuit.q(), &increments.q, 1.0),
+            ] {
+                let want = increment.to_dtype(DType::F64)?;
+                let scale = want.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(scale > 1e-2, "{name} {scale}");
+                for (grads, sign) in [(&surrogates, -1.0), (&energy, sign)] {
+                    let grad = grads.get(var).expect("a gradient").to_dtype(DType::F64)?;
+                    near(name, &(grad * sign)?, &numbers(&want)?, 1e-5 * scale)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaky compartments come to rest where the closed form is, for any Q.
+    #[test]
+    fn relaxation_ends_at_the_closed_form() -> Result<()> {
+        let (circuit, x, y) = draw(3)?;
+        let activity = circuit.activity(&x, &y)?;
+        let q = circuit.q().as_detached_tensor();
+        let mut nu = Tensor::zeros((11, 5), DType::F32, CPU)?;
+        let mut c = nu.clone();
+        let apical = y.matmul(&circuit.w2().as_detached_tensor())?;
+        for _ in 0..400 {
+            let driven = activity.z.matmul(&q)?;
+            nu = (&nu + ((driven - &nu)? * 0.05)?)?;
+            let plateau = (&apical - nu.matmul(&q.t()?)?)?;
+            c = (&c + ((plateau - &c)? * 0.05)?)?;
+        }
+        for (name, got, want) in [("ν", nu, activity.nu), ("c", c, activity.c)] {
+            let want = numbers(&want.to_dtype(DType::F64)?)?;
+            near(name, &got.to_dtype(DType::F64)?, &want, 1e-5 * 10.0)?;
+        }
+        Ok(())
+    }
+
+    /// `Qᵀ − R` shrinks by `1 − η_q` a step, whatever the activity.
+    #[test]
+    fn decoupled_weights_become_transposes() -> Result<()> {
+        let rng = Rng::new(9);
+        let mut normal = {
+            let mut rng = rng.stream("weights");
+            move |rows: usize, columns: usize| {
+                rng.normal(0.0, 0.4, (rows, columns), DType::F64, CPU)
+            }
+        };
+        let config = CircuitConfig { decoupled: true, ..config(Nonlinearity::Relu) };
+        let (w1, w2, q, r) = (normal(5, 7)?, normal(3, 5)?, normal(5, 5)?, normal(5, 5)?);
+        for way in [Way::Surrogates, Way::Explicit] {
+            let mut circuit = Circuit::from_weights(config, &w1, &w2, &q, Some(&r))?;
+            let rates = Rates { w1: 0.02, w2: 0.01, q: 0.05 };
+            for _ in 0..40 {
+                circuit.step(&normal(4, 7)?, &normal(4, 3)?, rates, way)?;
+            }
+            let difference = (circuit.q().t()? - circuit.r().expect("r").as_tensor())?;
+            let want = ((q.t()? - &r)? * 0.95f64.powi(40))?;
+            near("Qᵀ − R", &difference, &numbers(&want)?, 1e-13)?;
+            assert!(circuit.energy(&normal(4, 7)?, &normal(4, 3)?).is_err());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_interneurons_stay_none() -> Result<()> {
+        let (mut circuit, x, y) = draw(4)?;
+        for way in WAYS {
+            circuit.q().set(&Tensor::zeros((5, 5), DType::F32, CPU)?)?;
+            for _ in 0..5 {
+                circuit.step(&x, &y, Rates { w1: 0.0, w2: 0.01, q: 0.1 }, way)?;
+            }
+            // λW₁W₁ᵀQ and z νᵀ are multiples of Q.
+            assert!(circuit.q().flatten_all()?.to_vec1::<f32>()?.iter().all(|&q| q == 0.0));
+        }
+        Ok(())
+    }
+}
+
+/// Learning approaches the best regression of rank k, which is known in closed form.
+#[test]
+fn linear_circuits_find_reduced_rank_regression() -> Result<()> {
+    let mut rng = Rng::new(12).stream("data");
+    let mut normal = |sd: f64, rows, columns| rng.normal(0.0, sd, (rows, columns), DType::F64, CPU);
+    let (samples, m, n) = (500, 8, 5);
+    // Three targets, each of an input of its own, in inputs that are correlated.
+    let mut map = vec![0f64; m * n];
+    for (at, weight) in [1.5, 1.2, 1.0].into_iter().enumerate() {
+        map[at * n + at] = weight;
+    }
+    let map = Tensor::from_vec(map, (m, n), CPU)?;
+    let latent = normal(1.0, samples, m)?;
+    let mixing = (Tensor::eye(m, DType::F64, CPU)? + normal(0.15, m, m)?)?;
+    let x = latent.matmul(&mixing)?;
+    let y = (x.matmul(&map)? + normal(0.3, samples, n)?)?;
+    for k in [2, 3] {
+        let optimum = Optimum::of(&x, &y, k, 0.0)?;
+        let config = config(Nonlinearity::Identity);
+        let start = Rng::new(k as u64);
+        let mut circuit = Circuit::new(config, (m, k, n), (0.1, 0.1), &start, DType::F64, CPU)?;
+        let rates = Rates { w1: 0.02, w2: 0.02, q: 0.02 };
+        for _ in 0..20_000 {
+            circuit.step(&x, &y, rates, Way::Explicit)?;
+        }
+        let gap = loss(&circuit.predict(&x)?, &y)? - optimum.loss;
+        assert!(gap.abs() < 1e-4 * optimum.total, "k = {k}: {gap} above the optimum");
+        let z = circuit.forward(&x)?;
+        let moments = (z.t()?.matmul(&z)? / samples as f64)?;
+        near("C_zz", &moments, &numbers(&Tensor::eye(k, DType::F64, CPU)?)?, 1e-3)?;
+        // At the optimum QQᵀ = W₂ᵀW₂, and the plateau is what back-propagation would send.
+        let q = circuit.q().as_detached_tensor();
+        let (w2, qq) = (circuit.w2().as_detached_tensor(), q.matmul(&q.t()?)?);
+        let want = numbers(&w2.t()?.matmul(&w2)?)?;
+        let scale = want.iter().fold(0f64, |most, value| most.max(value.abs()));
+        near("QQᵀ", &qq, &want, 1e-3 * scale)?;
+        let trace: f64 =
+            (0..k).map(|at| numbers(&qq).map(|q| q[at * (k + 1)])).sum::<Result<f64>>()?;
+        let modes: f64 = optimum.modes[..k].iter().sum();
+        assert!((trace / modes - 1.0).abs() < 1e-3, "{trace} {modes}");
+        let sent = (&y - circuit.predict(&x)?)?.matmul(&w2)?;
+        let c = circuit.activity(&x, &y)?.c;
+        let (sent, c) = (numbers(&sent)?, numbers(&c)?);
+        let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let apart: Vec<f64> = sent.iter().zip(&c).map(|(a, b)| a - b).collect();
+        assert!(norm(&apart) < 1e-2 * norm(&sent), "k = {k}");
+    }
+    Ok(())
+}
+
+/// The closed form, where the answer is plain: independent inputs, each with its own target.
+#[test]
+fn the_optimum_by_hand() -> Result<()> {
+    let x = tensor(&[[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])?;
+    let y = (&x * 0.5)?;
+    // C_xx = diag(4, 1), C_xy = diag(2, ½): modes 2²/4 and ½²/1 of Tr C_yy = 1.25.
+    for (k, want) in [(1, 0.25), (2, 0.0)] {
+        let optimum = Optimum::of(&x, &y, k, 0.0)?;
+        assert!((optimum.total - 1.25).abs() < 1e-12 && (optimum.loss - want).abs() < 1e-12);
+        let fit = loss(&x.matmul(&optimum.weights.t()?)?, &y)?;
+        assert!((fit - want).abs() < 1e-12, "the weights have the loss: {fit}");
+    }
+    // With λ = 1 the modes are 4/5 and ¼/2.
+    let ridge = Optimum::of(&x, &y, 2, 1.0)?;
+    assert!((ridge.modes[0] - 0.8).abs() < 1e-12 && (ridge.modes[1] - 0.125).abs() < 1e-12);
+    // An input that is the same as another: the covariance has no inverse, the optimum is the same.
+    let doubled = Tensor::cat(&[&x, &x.narrow(1, 0, 1)?], 1)?;
+    assert!((Optimum::of(&doubled, &y, 1, 0.0)?.loss - 0.25).abs() < 1e-9);
+    Ok(())
+}
