@@ -86,12 +86,11 @@ pub struct LayerConfig {
 }
 
 /// What is done to each patch by itself ("method 2", unfolding convolution).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Patches {
     /// Nothing.
-    #[default]
-    Whole,
+    Whole {},
     /// Mean 0 and standard deviation 1.
     Standardise {},
     /// The same, then ZCA of patches of training images. First layer only: the input of the others
@@ -100,6 +99,12 @@ pub enum Patches {
         /// Added to the eigenvalues of the covariance.
         epsilon: f64,
     },
+}
+
+impl Default for Patches {
+    fn default() -> Self {
+        Self::Whole {}
+    }
 }
 
 /// What a winner's activity is.
@@ -126,7 +131,7 @@ pub enum Triangle {
 }
 
 /// How the layers learn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// The learning rule. With [`Plasticity::Binary`] and norm 1 all are nearly the same.

@@ -110,7 +110,7 @@ impl HebbianLayer {
     pub(super) fn patches(&self, x: &Tensor) -> Result<Tensor> {
         let rows = self.layer.unfold(x)?;
         match self.config.patches {
-            Patches::Whole => Ok(rows),
+            Patches::Whole {} => Ok(rows),
             Patches::Standardise {} | Patches::Whiten { .. } => {
                 standardise(&rows.squeeze(0)?, TINY)?.unsqueeze(0)
             }
@@ -166,16 +166,18 @@ impl HebbianLayer {
         self.threshold.adapt(&activity.post)
     }
 
-    /// Its tensors in a checkpoint: `NAME.weight`, `NAME.mask`, `NAME.threshold`.
-    pub(super) fn tensors(&self, name: &str) -> Vec<(String, Tensor)> {
-        let mut tensors =
-            vec![(format!("{name}.weight"), self.layer.weight().as_detached_tensor())];
-        tensors.extend(self.mask.clone().map(|mask| (format!("{name}.mask"), mask)));
-        let threshold = self.threshold.values().flatten_all();
-        tensors.extend(threshold.map(|values| (format!("{name}.threshold"), values)));
-        let whitening = self.patch_whitening.clone();
-        tensors.extend(whitening.map(|matrix| (format!("{name}.patch_whitening"), matrix)));
-        tensors
+    /// Its tensors in a checkpoint: `NAME.weight`, `NAME.mask`, `NAME.threshold`,
+    /// `NAME.patch_whitening`.
+    pub(super) fn tensors(&self, name: &str) -> Result<Vec<(String, Tensor)>> {
+        let tensors = [
+            ("weight", Some(self.layer.weight().as_detached_tensor())),
+            ("mask", self.mask.clone()),
+            ("threshold", Some(self.threshold.values().squeeze(0)?)),
+            ("patch_whitening", self.patch_whitening.clone()),
+        ];
+        let named =
+            |(part, tensor): (&str, Option<Tensor>)| Some((format!("{name}.{part}"), tensor?));
+        Ok(tensors.into_iter().filter_map(named).collect())
     }
 
     /// Puts them back.

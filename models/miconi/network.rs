@@ -109,7 +109,7 @@ impl Network {
     /// mask, scale to norm 1; hand on; adapt the thresholds.
     pub fn step(&mut self, x: &Tensor, phase: Phase) -> Result<Vec<Activity>> {
         let compete = self.compete();
-        let training = self.preset.training.clone();
+        let training = self.preset.training;
         let dense = match training.triangle {
             Triangle::Always => true,
             Triangle::Never => false,
@@ -145,9 +145,12 @@ impl Network {
 
     /// Every tensor of a checkpoint in a fixed order: `layers.i.weight`, `layers.i.mask` (where
     /// connections are missing), `layers.i.threshold`, `layers.i.patch_whitening` (with method 2).
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let layers = self.layers.iter().enumerate();
-        layers.flat_map(|(at, layer)| layer.tensors(&format!("layers.{at}"))).collect()
+    pub fn tensors(&self) -> candle::Result<Vec<(String, Tensor)>> {
+        let mut tensors = Vec::new();
+        for (at, layer) in self.layers.iter().enumerate() {
+            tensors.extend(layer.tensors(&format!("layers.{at}"))?);
+        }
+        Ok(tensors)
     }
 
     /// Puts tensors back; `take(name, shape)` hands out each by its name.

@@ -8,7 +8,7 @@ use super::pictures;
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::resume::{epoch_of, same_run};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes, save_checkpoint};
@@ -150,15 +150,16 @@ pub(super) fn train_as(
     }
     progress.finish();
     let unsupervised_seconds = training.elapsed().as_secs_f64();
+    // Before the read-outs: with a quirk, thresholds go on adapting there.
     write(&folder.model(), &trainer, &data)?;
+    if let Some(path) = &options.save {
+        write(path, &trainer, &data)?;
+    }
     pictures::draw(&trainer, &mut folder)?;
 
     let head_started = Instant::now();
     let decoding = trainer.decode(&data, options.decoder, options.standardise_last, quiet)?;
     let head_seconds = head_started.elapsed().as_secs_f64();
-    if let Some(path) = &options.save {
-        write(path, &trainer, &data)?;
-    }
     let shown = (images * (epochs - first)) as f64;
     let mut extras = BTreeMap::new();
     extras.insert("epochs".to_string(), trainer.epoch().into());
@@ -234,7 +235,7 @@ fn restore(
 }
 
 fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
-    let tensors: Vec<(String, Tensor)> = trainer.tensors();
+    let tensors = trainer.tensors()?;
     let metadata = [
         ("method", METHOD.to_string()),
         ("preset", trainer.network().preset().name.clone()),

@@ -102,10 +102,10 @@ impl Trainer {
     }
 
     /// Every tensor of a checkpoint: the network's, and `input.zca`.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let mut tensors = self.network.tensors();
+    pub fn tensors(&self) -> candle::Result<Vec<(String, Tensor)>> {
+        let mut tensors = self.network.tensors()?;
         tensors.extend(self.input.tensors());
-        tensors
+        Ok(tensors)
     }
 
     /// One epoch over `train` in random order; `seen` is told how many images each batch had.
@@ -118,7 +118,7 @@ impl Trainer {
         train: &ImageSet,
         mut seen: impl FnMut(usize),
     ) -> Result<Vec<LayerStats>> {
-        let training = self.network.preset().training.clone();
+        let training = self.network.preset().training;
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, mut flips) = (stream("batches"), stream("flips"));
         let batches = train.len().div_ceil(training.batch_size);
@@ -138,7 +138,7 @@ impl Trainer {
             seen(indices.len());
         }
         self.epoch += 1;
-        for (name, tensor) in self.network.tensors() {
+        for (name, tensor) in self.network.tensors()? {
             check_finite(&name, self.epoch as u64, &tensor)?;
         }
         self.monitor.report(&self.network)

@@ -22,7 +22,7 @@ fn layer(units: usize, kernel: usize, pool: usize, k: usize, pruning: f64) -> La
         learning_rate: 1e-3,
         threshold_rate: 1.0,
         pruning,
-        patches: Patches::Whole,
+        patches: Patches::Whole {},
         frozen: false,
     }
 }
@@ -61,7 +61,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn snapshot(network: &Network, part: &str) -> Result<Vec<Vec<f64>>> {
-    let tensors = network.tensors().into_iter();
+    let tensors = network.tensors()?.into_iter();
     tensors.filter(|(name, _)| name.ends_with(part)).map(|(_, tensor)| numbers(&tensor)).collect()
 }
 

@@ -29,7 +29,7 @@ fn check(case: &Case, dtype: DType) -> Result<()> {
                 learning_rate: rates[at],
                 threshold_rate: params["threshold_rate"].as_f64().ok_or("no threshold_rate")?,
                 pruning: 0.5, // the mask is restored
-                patches: Patches::Whole,
+                patches: Patches::Whole {},
                 frozen: false,
             })
         })
@@ -73,7 +73,7 @@ fn check(case: &Case, dtype: DType) -> Result<()> {
         let features = activities.last().ok_or("no layers")?.output.flatten_from(1)?;
         got = vec![("features".to_string(), features)];
     }
-    got.extend(network.tensors().into_iter().filter(|(name, _)| !name.ends_with("mask")));
+    got.extend(network.tensors()?.into_iter().filter(|(name, _)| !name.ends_with("mask")));
     case.check(got)
 }
 
