@@ -37,6 +37,29 @@ impl Backprop {
         &self.w2
     }
 
+    /// Every tensor of a checkpoint: `w1`, `w2`, `mean`.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        [("w1", self.w1.as_detached_tensor()), ("w2", self.w2.as_detached_tensor())]
+            .into_iter()
+            .chain([("mean", self.mean.clone())])
+            .map(|(name, tensor)| (name.to_string(), tensor))
+            .collect()
+    }
+
+    /// Puts them back; `take(name, shape)` hands out each by its name.
+    ///
+    /// # Errors
+    /// What `take` says.
+    pub fn restore<E: From<candle::Error>>(
+        &mut self,
+        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<(), E> {
+        self.w1.set(&take("w1", self.w1.dims())?)?;
+        self.w2.set(&take("w2", self.w2.dims())?)?;
+        self.mean = take("mean", self.mean.dims())?;
+        Ok(())
+    }
+
     fn rate(&self, x: &Tensor, w1: &Tensor) -> Result<Tensor> {
         let h = x.detach().matmul(&w1.t()?)?;
         match self.config.nonlinearity {

@@ -8,9 +8,23 @@
 
 mod backprop;
 mod circuit;
+mod config;
+mod diagnostics;
+mod online;
 mod optimum;
+mod presets;
+mod run;
+mod task;
+mod trainer;
 
 pub use crate::error::{Error, Result};
 pub use backprop::{Backprop, loss};
 pub use circuit::{Activity, Circuit, CircuitConfig, Increments, Nonlinearity, Rates, Way};
+pub use config::{BackpropTraining, Initial, Preset, Scaling, Training};
+pub use diagnostics::{Diagnostics, diagnose};
+pub use online::Online;
 pub use optimum::Optimum;
+pub use presets::{preset, presets};
+pub use run::{Options, Outcome, evaluate, train};
+pub use task::{Samples, Task};
+pub use trainer::{Learner, Point, Trainer};

@@ -1,0 +1,149 @@
+//! What a preset says.
+
+use super::circuit::{CircuitConfig, Rates, Way};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A circuit and how it learns, with back-propagation beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// One line for lists.
+    pub description: String,
+    /// The data set it was made for.
+    pub dataset: String,
+    /// Learn the test images, and test with the first this many training images, as the paper does;
+    /// none for the usual way round.
+    #[serde(default)]
+    pub swapped: Option<usize>,
+    /// What pixels, from 0 to 1, are scaled by; none for the mean and deviation of all pixels that are
+    /// learned.
+    #[serde(default)]
+    pub scaling: Option<Scaling>,
+    /// Hidden units `k`.
+    pub units: usize,
+    /// The circuit.
+    pub circuit: CircuitConfig,
+    /// Standard deviations of the initial weights.
+    pub initial: Initial,
+    /// How it learns.
+    pub training: Training,
+    /// How back-propagation learns.
+    pub backprop: BackpropTraining,
+}
+
+/// `(pixel − mean) / deviation`, one number each.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// What is taken off.
+    pub mean: f64,
+    /// What it is then divided by.
+    pub deviation: f64,
+}
+
+/// Standard deviations of the initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// Of `W₁`.
+    pub w1: f64,
+    /// Of `W₂`.
+    pub w2: f64,
+}
+
+/// How the circuit learns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// The first rates.
+    pub rates: Rates,
+    /// `t₀` of the schedule `η(t) = η / (1 + t/t₀)`, `t` in samples seen; none for constant rates.
+    #[serde(default)]
+    pub half_time: Option<f64>,
+    /// Samples per step; 1 is the paper's online learning.
+    pub batch_size: usize,
+    /// Times the samples are seen.
+    pub epochs: usize,
+    /// How increments are computed.
+    #[serde(default = "surrogates")]
+    pub way: Way,
+    /// Rate of a separate read-out that learns by the delta rule; none to predict with `W₂`.
+    #[serde(default)]
+    pub readout: Option<f64>,
+}
+
+/// How back-propagation learns; as often as the circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackpropTraining {
+    /// The first rate, of both layers.
+    pub rate: f64,
+    /// As in [`Training`].
+    #[serde(default)]
+    pub half_time: Option<f64>,
+    /// As in [`Training`].
+    pub batch_size: usize,
+}
+
+fn surrogates() -> Way {
+    Way::Surrogates
+}
+
+impl Preset {
+    /// What the schema cannot say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<()> {
+        let Training { rates, half_time, batch_size, way, readout, .. } = self.training;
+        let least_one = [
+            ("units", self.units),
+            ("the batch size", batch_size),
+            ("back-propagation's batch size", self.backprop.batch_size),
+        ];
+        if let Some((name, _)) = least_one.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::Options(format!("{name}: found 0, expected 1 or more")));
+        }
+        let CircuitConfig { mean_rate, ridge, level, decoupled, .. } = self.circuit;
+        let numbers = [
+            ("rates.w1", rates.w1),
+            ("rates.w2", rates.w2),
+            ("rates.q", rates.q),
+            ("backprop.rate", self.backprop.rate),
+            ("readout", readout.unwrap_or(0.0)),
+            ("mean_rate", mean_rate),
+            ("ridge", ridge),
+            ("initial.w1", self.initial.w1),
+            ("initial.w2", self.initial.w2),
+        ];
+        let refuse = |(name, found): (&str, f64), expected: &str| {
+            Err(Error::Options(format!("{name} is {found}, expected a number {expected}")))
+        };
+        if let Some(wrong) = numbers.into_iter().find(|(_, x)| !(*x >= 0.0 && x.is_finite())) {
+            return refuse(wrong, "≥ 0");
+        }
+        let positive = [
+            ("level", level),
+            ("half_time", half_time.unwrap_or(1.0)),
+            ("backprop.half_time", self.backprop.half_time.unwrap_or(1.0)),
+            ("scaling.deviation", self.scaling.map_or(1.0, |scaling| scaling.deviation)),
+        ];
+        if let Some(wrong) = positive.into_iter().find(|(_, x)| !(*x > 0.0 && x.is_finite())) {
+            return refuse(wrong, "above 0");
+        }
+        if way == Way::Energy && decoupled {
+            return Err(Error::Options(
+                "a decoupled circuit has no energy: its way is surrogates or explicit".to_string(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `1 / (1 + t/t₀)` after `seen` samples.
+pub(super) fn schedule(half_time: Option<f64>, seen: usize) -> f64 {
+    half_time.map_or(1.0, |half_time| 1.0 / (1.0 + seen as f64 / half_time))
+}

@@ -1,0 +1,44 @@
+//! The presets, embedded as JSON.
+
+use super::config::Preset;
+use crate::error::Result;
+use crate::presets;
+
+/// The preset of that name; or, when `name` ends in `.json`, the one in that file.
+///
+/// # Errors
+/// An unknown name (the message lists all), an unreadable file, JSON of another schema.
+pub fn preset(name: &str) -> Result<Preset> {
+    presets::find(name)
+}
+
+/// Every preset, by name.
+///
+/// # Errors
+/// None in a build that passes its tests: the embedded files are checked there.
+pub fn presets() -> Result<Vec<Preset>> {
+    presets::all()
+}
+
+impl presets::Preset for Preset {
+    const METHOD: &'static str = "Golkar 2020";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/golkar-cifar10-linear.json"),
+        include_str!("presets/golkar-cifar100-linear.json"),
+        include_str!("presets/golkar-digits.json"),
+        include_str!("presets/golkar-digits-linear.json"),
+        include_str!("presets/golkar-fashion-linear.json"),
+        include_str!("presets/golkar-mnist.json"),
+        include_str!("presets/golkar-mnist-256.json"),
+        include_str!("presets/golkar-mnist-linear.json"),
+        include_str!("presets/golkar-mnist-online.json"),
+    ];
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str())
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.check()
+    }
+}

@@ -1,0 +1,178 @@
+//! A run: learning with its folder, or the evaluation of a checkpoint.
+
+use super::config::Preset;
+use super::diagnostics::diagnose;
+use super::optimum::Optimum;
+use super::task::Task;
+use super::trainer::{Learner, Point, Trainer};
+use crate::error::{Error, Result};
+use candle::{DType, Device};
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes, save_checkpoint};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The method's name in files.
+const METHOD: &str = "golkar2020";
+/// Measurements for each doubling of the number of samples.
+const PER_DOUBLING: f64 = 2.0;
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    /// Circuit and recipe, overrides applied.
+    pub preset: Preset,
+    /// Train by back-propagation instead.
+    pub backprop: bool,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// The weights to evaluate.
+    pub load: Option<PathBuf>,
+    /// Write the final weights here too.
+    pub save: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// What a run measured.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What went into `results.json`.
+    pub results: Results,
+    /// Measurements, at 1, 2, 3, … samples, ever further apart.
+    pub points: Vec<Point>,
+}
+
+/// Trains a preset on a data set; writes the run folder `out`.
+///
+/// # Errors
+/// Weights that diverge (the message says which rate to lower), a folder that cannot be written.
+pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Outcome> {
+    let task = Task::of(&options.preset, data, device)?;
+    let label = options.preset.name.clone();
+    train_on(options, &task, data.name.as_str(), &label, device, out)
+}
+
+/// [`train`] on samples that are there already; `label` is for the progress.
+pub(super) fn train_on(
+    options: &Options,
+    task: &Task,
+    dataset: &str,
+    label: &str,
+    device: &Device,
+    out: &Path,
+) -> Result<Outcome> {
+    let started = Instant::now();
+    let preset = &options.preset;
+    let rng = Rng::new(options.seed);
+    let mut trainer = Trainer::new(preset, task, options.backprop, &rng, device)?;
+    let mut folder = RunFolder::create(out)?;
+    folder.write_config(&serde_json::json!({
+        "method": METHOD,
+        "options": options,
+        "dataset": dataset,
+        "train_images": task.train.count(),
+        "test_images": task.test.count(),
+        "version": env!("CARGO_PKG_VERSION"),
+    }))?;
+    let total = task.train.count() * preset.training.epochs;
+    let mut progress = Progress::of(total as u64, "samples", label, options.quiet);
+    let mut points = Vec::new();
+    let mut learning = 0.0;
+    for upto in moments(total) {
+        let clock = Instant::now();
+        trainer.learn(task, upto, |count| progress.advance(count as u64))?;
+        learning += clock.elapsed().as_secs_f64();
+        let point = trainer.measure(task)?;
+        folder.log(
+            point.seen as u64,
+            &[
+                ("loss", point.loss),
+                ("train_accuracy", point.train_accuracy),
+                ("test_accuracy", point.test_accuracy),
+            ],
+        )?;
+        progress.message(format!("loss {:.4}", point.loss));
+        points.push(point);
+    }
+    progress.finish();
+    let tensors = trainer.learner().tensors();
+    let metadata = [
+        ("method", METHOD.to_string()),
+        ("preset", preset.name.clone()),
+        ("dataset", dataset.to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+    ];
+    let metadata = BTreeMap::from(metadata.map(|(key, value)| (key.to_string(), value)));
+    for path in [Some(folder.model()), options.save.clone()].into_iter().flatten() {
+        save_checkpoint(&path, &tensors, &metadata)?;
+    }
+    let Some(last) = points.last() else {
+        return Err(Error::Options("there was nothing to measure".to_string()));
+    };
+    let mut extras = BTreeMap::new();
+    let mut extra = |name: &str, value: serde_json::Value| extras.insert(name.to_string(), value);
+    extra("loss", last.loss.into());
+    extra("train_accuracy", last.train_accuracy.into());
+    extra("samples", last.seen.into());
+    extra("learner", if options.backprop { "backprop" } else { "bmvr" }.into());
+    if let Learner::Local { circuit, .. } = trainer.learner() {
+        let found = diagnose(circuit, &task.train)?;
+        extra("alignment", found.alignment.into());
+        extra("interneuron_gap", found.interneuron_gap.into());
+        extra("spectrum", serde_json::json!(found.spectrum));
+    }
+    let optimum = Optimum::of(&task.train.x, &task.train.y, preset.units, preset.circuit.ridge)?;
+    extra("linear_optimum", optimum.loss.into());
+    let results = Results {
+        test_accuracy: last.test_accuracy,
+        train_images: task.train.count(),
+        unsupervised_seconds: learning,
+        unsupervised_images_per_second: last.seen as f64 / learning.max(1e-9),
+        total_seconds: started.elapsed().as_secs_f64(),
+        peak_memory_bytes: peak_memory_bytes(),
+        seed: options.seed,
+        device: options.device.clone(),
+        preset: preset.name.clone(),
+        dataset: dataset.to_string(),
+        extras,
+        ..Results::default()
+    };
+    folder.finish(&results)?;
+    Ok(Outcome { results, points })
+}
+
+/// The share of test samples that a saved circuit classifies rightly. Nothing is written.
+///
+/// # Errors
+/// A checkpoint of another architecture.
+pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
+    let Some(path) = &options.load else {
+        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
+    };
+    let task = Task::of(&options.preset, data, device)?;
+    let rng = Rng::new(options.seed);
+    let mut trainer = Trainer::new(&options.preset, &task, options.backprop, &rng, device)?;
+    let mut checkpoint = Checkpoint::load(path, device)?;
+    trainer.restore(|name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
+    Ok(trainer.measure(&task)?.test_accuracy)
+}
+
+/// Numbers of samples at which something is measured: the first few, then ever further apart, up to
+/// `total`.
+fn moments(total: usize) -> Vec<usize> {
+    let mut moments: Vec<usize> = (0..)
+        .map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize)
+        .take_while(|&upto| upto < total)
+        .collect();
+    moments.dedup();
+    moments.push(total);
+    moments.insert(0, 0);
+    moments.dedup();
+    moments
+}

@@ -1,0 +1,83 @@
+//! Samples to learn and to test with, as matrices on the device.
+
+use super::config::{Preset, Scaling};
+use crate::error::Result;
+use candle::{DType, Device, Tensor};
+use hebbian_data::{Dataset, ImageSet};
+use hebbian_train::one_hot;
+
+/// Inputs and targets.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    /// Pixels, scaled by one mean and one deviation, `(T, m)`.
+    pub x: Tensor,
+    /// One-hot labels less `1/n`, `(T, n)`.
+    pub y: Tensor,
+    /// Labels `(T)`, u32.
+    pub labels: Tensor,
+}
+
+impl Samples {
+    fn of(images: &ImageSet, classes: usize, scaling: Scaling, device: &Device) -> Result<Self> {
+        let indices: Vec<usize> = (0..images.len()).collect();
+        let (x, labels) = images.batch(&indices, DType::F32, device)?;
+        let x = ((x.flatten_from(1)? - scaling.mean)? / scaling.deviation)?;
+        let y = one_hot(images.labels(), classes, DType::F32, device)?;
+        Ok(Self { x, y: (y - 1.0 / classes as f64)?, labels })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.labels.elem_count()
+    }
+
+    /// The share of `prediction (T, n)` that is largest at the label.
+    pub fn accuracy(&self, prediction: &Tensor) -> candle::Result<f64> {
+        let right = prediction.argmax(1)?.eq(&self.labels)?.to_dtype(DType::F32)?.sum_all()?;
+        Ok(f64::from(right.to_scalar::<f32>()?) / self.count() as f64)
+    }
+}
+
+/// What a circuit is to learn.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Samples to learn.
+    pub train: Samples,
+    /// Samples to test with.
+    pub test: Samples,
+    /// `n`
+    pub classes: usize,
+}
+
+impl Task {
+    /// The samples of a data set as the preset wants them.
+    pub fn of(preset: &Preset, data: &Dataset, device: &Device) -> Result<Self> {
+        let (train, test) = match preset.swapped {
+            Some(count) => (data.test.clone(), data.train.take(count)),
+            None => (data.train.clone(), data.test.clone()),
+        };
+        let scaling = preset.scaling.unwrap_or_else(|| moments(&train));
+        let classes = data.class_names.len();
+        Ok(Self {
+            train: Samples::of(&train, classes, scaling, device)?,
+            test: Samples::of(&test, classes, scaling, device)?,
+            classes,
+        })
+    }
+}
+
+/// Mean and deviation of all pixels, from 0 to 1.
+fn moments(images: &ImageSet) -> Scaling {
+    let (mut count, mut sum, mut squares) = (0u64, 0u64, 0u64);
+    for image in 0..images.len() {
+        for &pixel in images.image(image) {
+            let pixel = u64::from(pixel);
+            (count, sum, squares) = (count + 1, sum + pixel, squares + pixel * pixel);
+        }
+    }
+    let mean = sum as f64 / count as f64;
+    let variance = squares as f64 / count as f64 - mean * mean;
+    // Images of a single grey carry nothing, whatever they are divided by.
+    let deviation = if variance > 0.0 { variance.sqrt() } else { 255.0 };
+    Scaling { mean: mean / 255.0, deviation: deviation / 255.0 }
+}
