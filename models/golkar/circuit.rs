@@ -1,8 +1,11 @@
 //! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
 
+use crate::error::Error;
+use crate::names::choose;
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{Rng, Sgd};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// What pyramidal neurons make of their basal current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +121,19 @@ pub enum Way {
     Energy,
     /// The products themselves, without a graph.
     Explicit,
+}
+
+impl FromStr for Way {
+    type Err = Error;
+
+    fn from_str(name: &str) -> std::result::Result<Self, Error> {
+        let all = [
+            ("surrogates", Self::Surrogates),
+            ("energy", Self::Energy),
+            ("explicit", Self::Explicit),
+        ];
+        choose("way", name, &all)
+    }
 }
 
 impl Circuit {

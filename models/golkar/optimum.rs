@@ -10,13 +10,13 @@ use faer::{Mat, MatRef, Side};
 /// ```
 ///
 /// with the means over samples `C`, and the eigenvalues `μ` (descending) and eigenvectors `V` of `C_yx
-/// C_xx⁻¹ C_xy`. With a ridge `C_xx + λI` takes the place of `C_xx`, and the loss is that of inputs
-/// with noise of variance `λ`.
+/// C_xx⁻¹ C_xy`. With a ridge `C_xx + λI` takes the place of `C_xx` in `B` and `μ`; the loss is that of
+/// this `B` on the samples as they are, and so a little above the smallest.
 ///
 /// Source: Golkar et al. 2020, arXiv 2011.15031, supplement A.
 #[derive(Debug, Clone)]
 pub struct Optimum {
-    /// The smallest loss.
+    /// The loss of `B`.
     pub loss: f64,
     /// `Tr C_yy`, the loss of predicting 0.
     pub total: f64,
@@ -41,6 +41,7 @@ impl Optimum {
             Ok(MatRef::from_row_major_slice(&values, a.dim(1)?, b.dim(1)?).to_owned())
         };
         let (mut xx, xy, yy) = (moment(&x, &x)?, moment(&x, &y)?, moment(&y, &y)?);
+        let plain = xx.clone();
         for at in 0..inputs {
             xx[(at, at)] += ridge;
         }
@@ -68,8 +69,11 @@ impl Optimum {
         let values = (0..outputs).flat_map(|i| (0..inputs).map(move |j| (i, j)));
         let values: Vec<f64> = values.map(|at| weights[at]).collect();
         let total: f64 = (0..outputs).map(|at| yy[(at, at)]).sum();
+        // Tr C_yy − 2 Tr BC_xy + Tr BC_xxBᵀ
+        let (fitted, spread) = (&weights * &xy, &weights * &plain * weights.transpose());
+        let fit: f64 = (0..outputs).map(|at| 2.0 * fitted[(at, at)] - spread[(at, at)]).sum();
         Ok(Self {
-            loss: total - modes.iter().take(rank).sum::<f64>(),
+            loss: total - fit,
             total,
             modes,
             weights: Tensor::from_vec(values, (outputs, inputs), &Device::Cpu)?,

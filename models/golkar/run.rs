@@ -84,7 +84,11 @@ pub(super) fn train_on(
     let mut progress = Progress::of(total as u64, "samples", label, options.quiet);
     let mut points = Vec::new();
     let mut learning = 0.0;
-    for upto in moments(total) {
+    let batch = match options.backprop {
+        true => preset.backprop.batch_size,
+        false => preset.training.batch_size,
+    };
+    for upto in moments(batch, total) {
         let clock = Instant::now();
         trainer.learn(task, upto, |count| progress.advance(count as u64))?;
         learning += clock.elapsed().as_secs_f64();
@@ -163,16 +167,23 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     Ok(trainer.measure(&task)?.test_accuracy)
 }
 
-/// Numbers of samples at which something is measured: the first few, then ever further apart, up to
-/// `total`.
-fn moments(total: usize) -> Vec<usize> {
-    let mut moments: Vec<usize> = (0..)
-        .map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize)
-        .take_while(|&upto| upto < total)
-        .collect();
-    moments.dedup();
+/// Numbers of samples at which something is measured: after the first few batches, then ever further
+/// apart, up to `total`.
+fn moments(batch: usize, total: usize) -> Vec<usize> {
+    let batches = (0..).map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize);
+    let mut moments = vec![0];
+    moments.extend(batches.map(|count| count * batch).take_while(|&upto| upto < total));
     moments.push(total);
-    moments.insert(0, 0);
     moments.dedup();
     moments
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn moments_are_whole_batches() {
+        assert_eq!(super::moments(1, 10), [0, 1, 2, 3, 4, 6, 8, 10]);
+        assert_eq!(super::moments(10, 25), [0, 10, 20, 25]);
+        assert_eq!(super::moments(100, 50), [0, 50]);
+    }
 }

@@ -467,6 +467,8 @@ fn the_optimum_by_hand() -> Result<()> {
     // With λ = 1 the modes are 4/5 and ¼/2.
     let ridge = Optimum::of(&x, &y, 2, 1.0)?;
     assert!((ridge.modes[0] - 0.8).abs() < 1e-12 && (ridge.modes[1] - 0.125).abs() < 1e-12);
+    // B = diag(2/5, ½/2) in place of ½: the errors are 0.1² · 4 and 0.25² · 1.
+    assert!((ridge.loss - (0.04 + 0.0625)).abs() < 1e-12, "{}", ridge.loss);
     // An input that is the same as another: the covariance has no inverse, the optimum is the same.
     let doubled = Tensor::cat(&[&x, &x.narrow(1, 0, 1)?], 1)?;
     assert!((Optimum::of(&doubled, &y, 1, 0.0)?.loss - 0.25).abs() < 1e-9);

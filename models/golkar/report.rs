@@ -1,0 +1,47 @@
+//! What programs print.
+
+use super::experiments::Experiment;
+use super::presets::presets;
+use super::run::Outcome;
+use crate::error::Result;
+use crate::names;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The circuits and the experiments, a line each.
+///
+/// # Errors
+/// As [`presets`].
+pub fn list() -> Result<String> {
+    let presets = presets()?;
+    let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
+    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
+}
+
+/// A run for the terminal: accuracy, loss, speed, the files in its folder `out`.
+pub fn report(outcome: &Outcome, out: &Path) -> String {
+    let results = &outcome.results;
+    let number = |name: &str| results.extras.get(name).and_then(|value| value.as_f64());
+    let mut text = format!("test accuracy {:.2} %", 100.0 * results.test_accuracy);
+    if let (Some(train), Some(loss)) = (number("train_accuracy"), number("loss")) {
+        let _ = write!(text, ", training accuracy {:.2} %\nloss {loss:.5}", 100.0 * train);
+    }
+    if let Some(optimum) = number("linear_optimum") {
+        let _ = write!(text, ", optimum of a linear network {optimum:.5}");
+    }
+    if let (Some(alignment), Some(gap)) = (number("alignment"), number("interneuron_gap")) {
+        let _ = write!(
+            text,
+            "\nteaching signal and back-propagation's: cosine {alignment:.3}; \
+             ‖QQᵀ − W₂ᵀW₂‖/‖W₂ᵀW₂‖ {gap:.3}"
+        );
+    }
+    let _ = write!(
+        text,
+        "\nlearning {:.1} s, {:.0} samples/s\nwrote {}: model.safetensors, results.json, metrics.jsonl\n",
+        results.unsupervised_seconds,
+        results.unsupervised_images_per_second,
+        out.display()
+    );
+    text
+}
