@@ -88,7 +88,7 @@ pub(super) fn train_on(
         true => preset.backprop.batch_size,
         false => preset.training.batch_size,
     };
-    for upto in moments(batch, total) {
+    for upto in moments(batch, task.train.count(), preset.training.epochs) {
         let clock = Instant::now();
         trainer.learn(task, upto, |count| progress.advance(count as u64))?;
         learning += clock.elapsed().as_secs_f64();
@@ -168,13 +168,14 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
 }
 
 /// Numbers of samples at which something is measured: after the first few batches, then ever further
-/// apart, up to `total`.
-fn moments(batch: usize, total: usize) -> Vec<usize> {
+/// apart, and after each of the `epochs` of `count` samples.
+fn moments(batch: usize, count: usize, epochs: usize) -> Vec<usize> {
     let batches = (0..).map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize);
-    let mut moments = vec![0];
-    moments.extend(batches.map(|count| count * batch).take_while(|&upto| upto < total));
-    moments.push(total);
+    let first = batches.map(|batches| batches * batch).take_while(|&upto| upto < count);
+    let mut moments: Vec<usize> = first.chain((0..=epochs).map(|epoch| epoch * count)).collect();
+    moments.sort_unstable();
     moments.dedup();
+    moments.retain(|&upto| upto <= count * epochs);
     moments
 }
 
@@ -182,8 +183,9 @@ fn moments(batch: usize, total: usize) -> Vec<usize> {
 mod tests {
     #[test]
     fn moments_are_whole_batches() {
-        assert_eq!(super::moments(1, 10), [0, 1, 2, 3, 4, 6, 8, 10]);
-        assert_eq!(super::moments(10, 25), [0, 10, 20, 25]);
-        assert_eq!(super::moments(100, 50), [0, 50]);
+        assert_eq!(super::moments(1, 10, 2), [0, 1, 2, 3, 4, 6, 8, 10, 20]);
+        assert_eq!(super::moments(10, 25, 1), [0, 10, 20, 25]);
+        assert_eq!(super::moments(100, 50, 3), [0, 50, 100, 150]);
+        assert_eq!(super::moments(10, 50, 0), [0]);
     }
 }

@@ -3,7 +3,8 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::Rng;
 use hebbian_models::golkar::{
-    Backprop, Circuit, CircuitConfig, Nonlinearity, Optimum, Rates, Way, loss,
+    Backprop, Circuit, CircuitConfig, Nonlinearity, Online, Optimum, Rates, Task, Trainer, Way,
+    loss, preset,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -387,6 +388,42 @@ mod identities {
         Ok(())
     }
 
+    /// One sample at a time in plain memory is one sample at a time in tensors.
+    #[test]
+    fn online_steps_are_batches_of_one() -> Result<()> {
+        let rates = Rates { w1: 0.05, w2: 0.02, q: 0.03 };
+        for (nonlinearity, ridge, decoupled) in [
+            (Nonlinearity::Relu, 0.0, false),
+            (Nonlinearity::Relu, 0.0, true),
+            (Nonlinearity::Identity, 0.3, false),
+            (Nonlinearity::Relu, 0.3, false),
+        ] {
+            let config =
+                CircuitConfig { nonlinearity, mean_rate: 0.1, ridge, level: 0.8, decoupled };
+            let rng = Rng::new(6);
+            // Wide enough for sums in lanes and what is left of them.
+            let mut circuit = Circuit::new(config, (77, 5, 3), (0.1, 0.4), &rng, DType::F32, CPU)?;
+            let mut batch = rng.stream("samples");
+            let x = batch.normal(0.0, 1.0, (20, 77), DType::F32, CPU)?;
+            let y = batch.normal(0.0, 1.0, (20, 3), DType::F32, CPU)?;
+            let mut online = Online::of(&circuit)?;
+            for (x, y) in x.to_vec2::<f32>()?.iter().zip(y.to_vec2::<f32>()?) {
+                online.step(x, &y, rates)?;
+                let (x, y) =
+                    (Tensor::from_slice(x, (1, 77), CPU)?, Tensor::new(y, CPU)?.unsqueeze(0)?);
+                circuit.step(&x, &y, rates, Way::Explicit)?;
+            }
+            let mut stored = Circuit::new(config, (77, 5, 3), (0.1, 0.4), &rng, DType::F32, CPU)?;
+            online.store(&mut stored)?;
+            for ((name, got), (_, want)) in stored.tensors().iter().zip(circuit.tensors()) {
+                let want = numbers(&want.to_dtype(DType::F64)?)?;
+                near(name, &got.to_dtype(DType::F64)?, &want, 1e-5)?;
+            }
+            assert!(online.step(&[0.0; 5], &[0.0; 3], rates).is_err());
+        }
+        Ok(())
+    }
+
     #[test]
     fn no_interneurons_stay_none() -> Result<()> {
         let (mut circuit, x, y) = draw(4)?;
@@ -424,7 +461,7 @@ fn linear_circuits_find_reduced_rank_regression() -> Result<()> {
         let start = Rng::new(k as u64);
         let mut circuit = Circuit::new(config, (m, k, n), (0.1, 0.1), &start, DType::F64, CPU)?;
         let rates = Rates { w1: 0.02, w2: 0.02, q: 0.02 };
-        for _ in 0..20_000 {
+        for _ in 0..10_000 {
             circuit.step(&x, &y, rates, Way::Explicit)?;
         }
         let gap = loss(&circuit.predict(&x)?, &y)? - optimum.loss;
@@ -473,4 +510,109 @@ fn the_optimum_by_hand() -> Result<()> {
     let doubled = Tensor::cat(&[&x, &x.narrow(1, 0, 1)?], 1)?;
     assert!((Optimum::of(&doubled, &y, 1, 0.0)?.loss - 0.25).abs() < 1e-9);
     Ok(())
+}
+
+/// The digits, with rates connected to the right weights, and to the wrong ones.
+mod digits {
+    use super::*;
+    use hebbian_models::golkar::Preset;
+
+    type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+    fn learned(change: impl FnOnce(&mut Preset), backprop: bool) -> Result<(f64, Trainer, Task)> {
+        let mut preset = preset("golkar-digits")?;
+        change(&mut preset);
+        let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
+        let mut trainer = Trainer::new(&preset, &task, backprop, &Rng::new(0), CPU)?;
+        for epoch in 1..=preset.training.epochs {
+            trainer.learn(&task, epoch * task.train.count(), |_| ())?;
+            trainer.measure(&task)?;
+        }
+        Ok((trainer.measure(&task)?.test_accuracy, trainer, task))
+    }
+
+    #[test]
+    fn the_circuit_keeps_up_with_backprop() -> Result<()> {
+        let (bmvr, trainer, task) = learned(|preset| preset.training.epochs = 100, false)?;
+        let backprop = learned(|preset| preset.training.epochs = 100, true)?.0;
+        assert!(bmvr > 0.955 && backprop > 0.965, "{bmvr} {backprop}");
+        assert!(backprop - bmvr < 0.025, "{bmvr} {backprop}");
+        let hebbian_models::golkar::Learner::Local { circuit, .. } = trainer.learner() else {
+            return Err("no circuit".into());
+        };
+        let found = hebbian_models::golkar::diagnose(circuit, &task.train)?;
+        assert!(found.alignment > 0.9, "{}", found.alignment);
+        // The constraint is tight in the nine directions that tell classes apart, and in no other.
+        assert!(found.spectrum[0] < 1.15 && found.spectrum[8] > 0.8, "{:?}", found.spectrum);
+        assert!(found.spectrum[9] < 0.8, "{:?}", found.spectrum);
+        Ok(())
+    }
+
+    /// Hidden learning is what does it: random basal weights carry far less to the apical read-out.
+    #[test]
+    fn random_basal_weights_are_worse() -> Result<()> {
+        let random = |preset: &mut Preset| {
+            preset.training.epochs = 30;
+            preset.training.rates.w1 = 0.0;
+        };
+        let accuracy = learned(random, false)?.0;
+        assert!((0.6..0.9).contains(&accuracy), "{accuracy}");
+        Ok(())
+    }
+
+    #[test]
+    fn without_interneurons_the_run_stops_with_advice() -> Result<()> {
+        let mut preset = preset("golkar-digits")?;
+        preset.training.rates.q = 0.0;
+        let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
+        let mut trainer = Trainer::new(&preset, &task, false, &Rng::new(0), CPU)?;
+        if let hebbian_models::golkar::Learner::Local { circuit, .. } = trainer.learner() {
+            circuit.q().set(&Tensor::zeros((64, 64), DType::F32, CPU)?)?;
+        }
+        let stopped = (1..100).find_map(|epoch| {
+            let done = trainer.learn(&task, epoch * task.train.count(), |_| ());
+            done.and_then(|()| trainer.measure(&task)).err()
+        });
+        let error = stopped.ok_or("it never stopped")?.to_string();
+        assert!(error.contains("diverged") && error.contains("rates.q above 0"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn rates_that_are_too_high_are_named() -> Result<()> {
+        for (w1, w2, backprop, advice) in [
+            (0.1, 5.0, false, "lower rates.w2 (5) and rates.q (0.02) to at most rates.w1/5 (0.02)"),
+            (50.0, 0.02, false, "lower rates.w1 (50)"),
+            (0.1, 0.02, true, "lower back-propagation's rate (50)"),
+        ] {
+            let wrong = |preset: &mut Preset| {
+                // Rectified units may die instead.
+                preset.circuit.nonlinearity = Nonlinearity::Identity;
+                preset.training.epochs = 3;
+                preset.training.rates.w1 = w1;
+                preset.training.rates.w2 = w2;
+                preset.backprop.rate = 50.0;
+            };
+            let error = learned(wrong, backprop).err().ok_or("it went well")?.to_string();
+            assert!(error.contains("diverged") && error.contains(advice), "{error}");
+        }
+        Ok(())
+    }
+
+    /// η₂ = η₁ takes away the damping.
+    #[test]
+    fn equal_rates_are_worse() -> Result<()> {
+        let short = |preset: &mut Preset| preset.training.epochs = 20;
+        let equal = |preset: &mut Preset| {
+            preset.training.epochs = 20;
+            preset.training.rates.w2 = preset.training.rates.w1;
+            preset.training.rates.q = preset.training.rates.w1;
+        };
+        let good = learned(short, false)?.0;
+        // Diverged, or clearly behind.
+        if let Ok((accuracy, ..)) = learned(equal, false) {
+            assert!(accuracy < good - 0.01, "{accuracy} {good}");
+        }
+        Ok(())
+    }
 }
