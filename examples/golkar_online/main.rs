@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use clap::Parser;
-use hebbian_models::golkar::{Circuit, CircuitConfig, Nonlinearity, Online, Rates};
+use hebbian_models::golkar::{Circuit, CircuitConfig, Initial, Nonlinearity, Online, Rates};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -44,7 +44,8 @@ fn run(args: Args) -> Result<String> {
     };
     let (rng, device) = (Rng::new(0), Device::Cpu);
     let sizes = (inputs, units, outputs);
-    let circuit = Circuit::new(config, sizes, (0.01, 0.1), &rng, DType::F32, &device)?;
+    let initial = Initial { w1: 0.01, w2: 0.1, q: 1.0 / 3.0 };
+    let circuit = Circuit::new(config, sizes, initial, &rng, DType::F32, &device)?;
     let mut draw = rng.stream("samples");
     let mut rows = |columns| -> Result<Vec<Vec<f32>>> {
         Ok(draw.normal(0.0, 1.0, (1000, columns), DType::F32, &device)?.to_vec2()?)

@@ -1,5 +1,6 @@
 //! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
 
+use super::config::Initial;
 use crate::error::Error;
 use crate::names::choose;
 use candle::{DType, Device, Result, Tensor, Var};
@@ -137,21 +138,21 @@ impl FromStr for Way {
 }
 
 impl Circuit {
-    /// Fresh weights: `W₁` and `W₂` Gaussian with standard deviations `w1` and `w2`, `Q = I/3`, as in
-    /// the authors' code. `Q` must have full rank: what it lacks it can never learn.
+    /// Fresh weights: `W₁` and `W₂` Gaussian, `Q` (and `R`) a multiple of the identity. `Q` must have
+    /// full rank: what it lacks it can never learn.
     pub fn new(
         config: CircuitConfig,
         (inputs, units, outputs): (usize, usize, usize),
-        (w1, w2): (f64, f64),
+        initial: Initial,
         rng: &Rng,
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
         let normal = |name: &str, sd, shape| rng.stream(name).normal(0.0, sd, shape, dtype, device);
-        let q = (Tensor::eye(units, dtype, device)? / 3.0)?;
+        let q = (Tensor::eye(units, dtype, device)? * initial.q)?;
         let r = config.decoupled.then(|| q.clone());
-        let w1 = normal("w1", w1, (units, inputs))?;
-        let w2 = normal("w2", w2, (outputs, units))?;
+        let w1 = normal("w1", initial.w1, (units, inputs))?;
+        let w2 = normal("w2", initial.w2, (outputs, units))?;
         Self::from_weights(config, &w1, &w2, &q, r.as_ref())
     }
 

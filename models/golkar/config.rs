@@ -26,7 +26,7 @@ pub struct Preset {
     pub units: usize,
     /// The circuit.
     pub circuit: CircuitConfig,
-    /// Standard deviations of the initial weights.
+    /// The initial weights.
     pub initial: Initial,
     /// How it learns.
     pub training: Training,
@@ -44,14 +44,22 @@ pub struct Scaling {
     pub deviation: f64,
 }
 
-/// Standard deviations of the initial weights.
+/// The initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Initial {
-    /// Of `W₁`.
+    /// Standard deviation of `W₁`.
     pub w1: f64,
-    /// Of `W₂`.
+    /// Standard deviation of `W₂`.
     pub w2: f64,
+    /// `Q` is this times the identity; the authors' code has 1/3. Online steps are stable only while
+    /// `η₁ ‖x‖² q² < 2`.
+    #[serde(default = "third")]
+    pub q: f64,
+}
+
+fn third() -> f64 {
+    1.0 / 3.0
 }
 
 /// How the circuit learns.
@@ -118,6 +126,7 @@ impl Preset {
             ("ridge", ridge),
             ("initial.w1", self.initial.w1),
             ("initial.w2", self.initial.w2),
+            ("initial.q", self.initial.q),
         ];
         let refuse = |(name, found): (&str, f64), expected: &str| {
             Err(Error::Options(format!("{name} is {found}, expected a number {expected}")))

@@ -168,11 +168,12 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
 }
 
 /// Numbers of samples at which something is measured: after the first few batches, then ever further
-/// apart, and after each of the `epochs` of `count` samples.
+/// apart, and after each of the `epochs` of `count` samples, or about a hundred of them.
 fn moments(batch: usize, count: usize, epochs: usize) -> Vec<usize> {
     let batches = (0..).map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize);
     let first = batches.map(|batches| batches * batch).take_while(|&upto| upto < count);
-    let mut moments: Vec<usize> = first.chain((0..=epochs).map(|epoch| epoch * count)).collect();
+    let measured = (0..=epochs).step_by((epochs / 100).max(1)).chain([epochs]);
+    let mut moments: Vec<usize> = first.chain(measured.map(|epoch| epoch * count)).collect();
     moments.sort_unstable();
     moments.dedup();
     moments.retain(|&upto| upto <= count * epochs);
@@ -187,5 +188,7 @@ mod tests {
         assert_eq!(super::moments(10, 25, 1), [0, 10, 20, 25]);
         assert_eq!(super::moments(100, 50, 3), [0, 50, 100, 150]);
         assert_eq!(super::moments(10, 50, 0), [0]);
+        assert_eq!(super::moments(1, 1, 250)[..4], [0, 2, 4, 6]);
+        assert_eq!(super::moments(1, 1, 251).last(), Some(&251));
     }
 }

@@ -13,6 +13,9 @@ use hebbian_train::check_finite;
 /// Samples of which the running mean starts with the mean.
 const MEAN_SAMPLES: usize = 1000;
 
+/// Samples that are taken out of the tensors together, to be learned one by one.
+const ONLINE_SAMPLES: usize = 1000;
+
 /// What learns.
 #[derive(Debug)]
 pub enum Learner {
@@ -87,8 +90,8 @@ impl Trainer {
         preset.check()?;
         let (samples, inputs) = task.train.x.dims2()?;
         let sizes = (inputs, preset.units, task.classes);
-        let initial = (preset.initial.w1, preset.initial.w2);
-        let mut circuit = Circuit::new(preset.circuit, sizes, initial, rng, DType::F32, device)?;
+        let mut circuit =
+            Circuit::new(preset.circuit, sizes, preset.initial, rng, DType::F32, device)?;
         circuit.start_mean(&task.train.x.narrow(0, 0, MEAN_SAMPLES.min(samples))?)?;
         let learner = if backprop {
             Learner::Backprop(Backprop::from_circuit(&circuit, preset.circuit.ridge)?)
@@ -199,14 +202,17 @@ impl Trainer {
                 if training.batch_size == 1 && samples.x.device().is_cpu() =>
             {
                 let mut online = Online::of(circuit)?;
-                let (x, y) = (samples.x.to_vec2::<f32>()?, samples.y.to_vec2::<f32>()?);
-                for &sample in order {
-                    let factor = schedule(training.half_time, self.seen);
-                    online.step(&x[sample], &y[sample], training.rates.scaled(factor))?;
-                    self.seen += 1;
+                for part in order.chunks(ONLINE_SAMPLES) {
+                    let (x, y) = select(samples, part)?;
+                    let (x, y) = (x.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
+                    for (x, y) in x.iter().zip(&y) {
+                        let factor = schedule(training.half_time, self.seen);
+                        online.step(x, y, training.rates.scaled(factor))?;
+                        self.seen += 1;
+                    }
+                    told(part.len());
                 }
                 online.store(circuit)?;
-                told(order.len());
             }
             Learner::Local { circuit, readout } => {
                 for batch in order.chunks(training.batch_size) {

@@ -3,8 +3,8 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::Rng;
 use hebbian_models::golkar::{
-    Backprop, Circuit, CircuitConfig, Nonlinearity, Online, Optimum, Rates, Task, Trainer, Way,
-    loss, preset,
+    Backprop, Circuit, CircuitConfig, Initial, Nonlinearity, Online, Optimum, Rates, Task, Trainer,
+    Way, loss, preset,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -12,6 +12,10 @@ const WAYS: [Way; 3] = [Way::Surrogates, Way::Energy, Way::Explicit];
 
 fn config(nonlinearity: Nonlinearity) -> CircuitConfig {
     CircuitConfig { nonlinearity, mean_rate: 0.0, ridge: 0.0, level: 1.0, decoupled: false }
+}
+
+fn initial(w1: f64, w2: f64) -> Initial {
+    Initial { w1, w2, q: 1.0 / 3.0 }
 }
 
 fn tensor<const N: usize>(rows: &[[f64; N]]) -> Result<Tensor> {
@@ -306,7 +310,7 @@ mod identities {
         let rng = Rng::new(seed);
         let config =
             CircuitConfig { mean_rate: 0.01, ridge: 0.2, level: 0.7, ..config(Nonlinearity::Relu) };
-        let circuit = Circuit::new(config, (7, 5, 3), (0.4, 0.4), &rng, DType::F32, CPU)?;
+        let circuit = Circuit::new(config, (7, 5, 3), initial(0.4, 0.4), &rng, DType::F32, CPU)?;
         let q = rng.stream("q").normal(0.0, 0.5, (5, 5), DType::F32, CPU)?;
         circuit.q().set(&q)?;
         let mut batch = rng.stream("batch");
@@ -402,7 +406,8 @@ mod identities {
                 CircuitConfig { nonlinearity, mean_rate: 0.1, ridge, level: 0.8, decoupled };
             let rng = Rng::new(6);
             // Wide enough for sums in lanes and what is left of them.
-            let mut circuit = Circuit::new(config, (77, 5, 3), (0.1, 0.4), &rng, DType::F32, CPU)?;
+            let mut circuit =
+                Circuit::new(config, (77, 5, 3), initial(0.1, 0.4), &rng, DType::F32, CPU)?;
             let mut batch = rng.stream("samples");
             let x = batch.normal(0.0, 1.0, (20, 77), DType::F32, CPU)?;
             let y = batch.normal(0.0, 1.0, (20, 3), DType::F32, CPU)?;
@@ -413,7 +418,8 @@ mod identities {
                     (Tensor::from_slice(x, (1, 77), CPU)?, Tensor::new(y, CPU)?.unsqueeze(0)?);
                 circuit.step(&x, &y, rates, Way::Explicit)?;
             }
-            let mut stored = Circuit::new(config, (77, 5, 3), (0.1, 0.4), &rng, DType::F32, CPU)?;
+            let mut stored =
+                Circuit::new(config, (77, 5, 3), initial(0.1, 0.4), &rng, DType::F32, CPU)?;
             online.store(&mut stored)?;
             for ((name, got), (_, want)) in stored.tensors().iter().zip(circuit.tensors()) {
                 let want = numbers(&want.to_dtype(DType::F64)?)?;
@@ -459,7 +465,8 @@ fn linear_circuits_find_reduced_rank_regression() -> Result<()> {
         let optimum = Optimum::of(&x, &y, k, 0.0)?;
         let config = config(Nonlinearity::Identity);
         let start = Rng::new(k as u64);
-        let mut circuit = Circuit::new(config, (m, k, n), (0.1, 0.1), &start, DType::F64, CPU)?;
+        let mut circuit =
+            Circuit::new(config, (m, k, n), initial(0.1, 0.1), &start, DType::F64, CPU)?;
         let rates = Rates { w1: 0.02, w2: 0.02, q: 0.02 };
         for _ in 0..10_000 {
             circuit.step(&x, &y, rates, Way::Explicit)?;
