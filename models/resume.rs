@@ -5,12 +5,13 @@ use hebbian_train::{Checkpoint, RunFolder};
 use serde_json::Value;
 use std::path::Path;
 
-/// The epochs after which a checkpoint was saved, from its metadata; 0 where they say nothing.
-pub(crate) fn epoch_of(checkpoint: &Checkpoint, path: &Path) -> Result<usize> {
-    let Some(epoch) = checkpoint.metadata.get("epoch") else { return Ok(0) };
-    epoch.parse().map_err(|_| {
+/// The number called `name` in a checkpoint's metadata, of epochs or samples after which it was saved;
+/// 0 where they say nothing.
+pub(crate) fn count_in(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<usize> {
+    let Some(count) = checkpoint.metadata.get(name) else { return Ok(0) };
+    count.parse().map_err(|_| {
         Error::Options(format!(
-            "{}: the metadata's epoch is {epoch:?}, expected a number",
+            "{}: the metadata's {name} is {count:?}, expected a number",
             path.display()
         ))
     })

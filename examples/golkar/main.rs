@@ -71,6 +71,9 @@ struct Args {
     /// Times the samples are seen
     #[arg(long)]
     epochs: Option<usize>,
+    /// Go on with the interrupted run or experiment in the folder of --out
+    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
+    resume: bool,
 }
 
 impl Args {
@@ -140,6 +143,7 @@ fn run(args: Args) -> Result<String> {
         seed: args.common.seed,
         device: device_name.to_string(),
         load: args.common.load.clone(),
+        resume: args.resume,
         save,
         quiet: args.common.quiet,
     };
@@ -160,7 +164,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         seeds: args.seeds.unwrap_or(3),
         seed: common.seed,
         device: device_name.to_string(),
-        resume: false,
+        resume: args.resume,
         quiet: common.quiet,
     };
     let out = args.out(&format!("golkar-{}-{}", experiment.name(), data.name));

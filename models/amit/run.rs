@@ -4,7 +4,7 @@ use super::config::Preset;
 use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::error::{Error, Result};
-use crate::resume::{epoch_of, same_run};
+use crate::resume::{count_in, same_run};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
@@ -209,7 +209,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
 /// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
 fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let epoch = epoch_of(&checkpoint, path)?;
+    let epoch = count_in(&checkpoint, "epoch", path)?;
     trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
     Ok(epoch as u64)
 }

@@ -236,6 +236,7 @@ fn train(
             seed,
             device: options.device.clone(),
             load: None,
+            resume: options.resume && folder.join("config.json").exists(),
             save: None,
             quiet: options.quiet,
         };

@@ -6,6 +6,7 @@ use super::optimum::Optimum;
 use super::task::Task;
 use super::trainer::{Learner, Point, Trainer};
 use crate::error::{Error, Result};
+use crate::resume::{count_in, same_run};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -13,10 +14,12 @@ use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes,
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The method's name in files.
 const METHOD: &str = "golkar2020";
+/// The weights are written this often while learning, and at the end.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Measurements for each doubling of the number of samples.
 const PER_DOUBLING: f64 = 2.0;
 
@@ -33,6 +36,8 @@ pub struct Options {
     pub device: String,
     /// The weights to evaluate.
     pub load: Option<PathBuf>,
+    /// Go on with the interrupted run in the folder.
+    pub resume: bool,
     /// Write the final weights here too.
     pub save: Option<PathBuf>,
     /// No progress.
@@ -48,10 +53,12 @@ pub struct Outcome {
     pub points: Vec<Point>,
 }
 
-/// Trains a preset on a data set; writes the run folder `out`.
+/// Trains a preset on a data set; writes the run folder `out`. To resume a run that is complete is
+/// to read it back.
 ///
 /// # Errors
-/// Weights that diverge (the message says which rate to lower), a folder that cannot be written.
+/// Weights that diverge (the message says which rate to lower), a folder that cannot be written, or
+/// that holds another run than the one to resume.
 pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Outcome> {
     let task = Task::of(&options.preset, data, device)?;
     let label = options.preset.name.clone();
@@ -71,24 +78,45 @@ pub(super) fn train_on(
     let preset = &options.preset;
     let rng = Rng::new(options.seed);
     let mut trainer = Trainer::new(preset, task, options.backprop, &rng, device)?;
-    let mut folder = RunFolder::create(out)?;
-    folder.write_config(&serde_json::json!({
+    let config = serde_json::json!({
         "method": METHOD,
         "options": options,
         "dataset": dataset,
         "train_images": task.train.count(),
         "test_images": task.test.count(),
         "version": env!("CARGO_PKG_VERSION"),
-    }))?;
+    });
+    let mut folder = if options.resume {
+        same_run(&config, out)?;
+        if let Some(results) = RunFolder::results(out)? {
+            if let Some(path) = &options.save {
+                restore(&mut trainer, out, device)?;
+                write(path, &trainer, preset, dataset)?;
+            }
+            return Ok(Outcome { results, points: logged(out)? });
+        }
+        match out.join("model.safetensors").exists() {
+            true => RunFolder::resume(out, restore(&mut trainer, out, device)? as u64)?,
+            false => RunFolder::create(out)?,
+        }
+    } else {
+        RunFolder::create(out)?
+    };
+    folder.write_config(&config)?;
     let total = task.train.count() * preset.training.epochs;
     let mut progress = Progress::of(total as u64, "samples", label, options.quiet);
-    let mut points = Vec::new();
+    progress.advance(trainer.seen() as u64);
+    let first = trainer.seen();
+    // What is logged already is not measured again.
+    let resumed = options.resume && folder.model().exists();
+    let mut saved = resumed.then(Instant::now);
     let mut learning = 0.0;
     let batch = match options.backprop {
         true => preset.backprop.batch_size,
         false => preset.training.batch_size,
     };
-    for upto in moments(batch, task.train.count(), preset.training.epochs) {
+    let moments = moments(batch, task.train.count(), preset.training.epochs);
+    for upto in moments.into_iter().filter(|&upto| !resumed || upto > first) {
         let clock = Instant::now();
         trainer.learn(task, upto, |count| progress.advance(count as u64))?;
         learning += clock.elapsed().as_secs_f64();
@@ -102,20 +130,16 @@ pub(super) fn train_on(
             ],
         )?;
         progress.message(format!("loss {:.4}", point.loss));
-        points.push(point);
+        if saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
+            write(&folder.model(), &trainer, preset, dataset)?;
+            saved = Some(Instant::now());
+        }
     }
     progress.finish();
-    let tensors = trainer.learner().tensors();
-    let metadata = [
-        ("method", METHOD.to_string()),
-        ("preset", preset.name.clone()),
-        ("dataset", dataset.to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
-    ];
-    let metadata = BTreeMap::from(metadata.map(|(key, value)| (key.to_string(), value)));
     for path in [Some(folder.model()), options.save.clone()].into_iter().flatten() {
-        save_checkpoint(&path, &tensors, &metadata)?;
+        write(&path, &trainer, preset, dataset)?;
     }
+    let points = logged(out)?;
     let Some(last) = points.last() else {
         return Err(Error::Options("there was nothing to measure".to_string()));
     };
@@ -137,7 +161,7 @@ pub(super) fn train_on(
         test_accuracy: last.test_accuracy,
         train_images: task.train.count(),
         unsupervised_seconds: learning,
-        unsupervised_images_per_second: last.seen as f64 / learning.max(1e-9),
+        unsupervised_images_per_second: (last.seen - first) as f64 / learning.max(1e-9),
         total_seconds: started.elapsed().as_secs_f64(),
         peak_memory_bytes: peak_memory_bytes(),
         seed: options.seed,
@@ -162,9 +186,42 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let task = Task::of(&options.preset, data, device)?;
     let rng = Rng::new(options.seed);
     let mut trainer = Trainer::new(&options.preset, &task, options.backprop, &rng, device)?;
-    let mut checkpoint = Checkpoint::load(path, device)?;
-    trainer.restore(|name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
+    restore(&mut trainer, path, device)?;
     Ok(trainer.measure(&task)?.test_accuracy)
+}
+
+/// Reads `path`, a checkpoint or the folder that holds one, and returns how many samples it has seen.
+fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<usize> {
+    let mut checkpoint = Checkpoint::load(path, device)?;
+    let seen = count_in(&checkpoint, "samples", path)?;
+    trainer.restore(seen, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
+    Ok(seen)
+}
+
+fn write(path: &Path, trainer: &Trainer, preset: &Preset, dataset: &str) -> Result<()> {
+    let metadata = [
+        ("method", METHOD.to_string()),
+        ("preset", preset.name.clone()),
+        ("dataset", dataset.to_string()),
+        ("samples", trainer.seen().to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+    ];
+    let metadata = BTreeMap::from(metadata.map(|(key, value)| (key.to_string(), value)));
+    Ok(save_checkpoint(path, &trainer.learner().tensors(), &metadata)?)
+}
+
+/// What a run folder's log says.
+fn logged(out: &Path) -> Result<Vec<Point>> {
+    let points = RunFolder::logged(out)?.into_iter().filter_map(|(seen, values)| {
+        let value = |name: &str| values.get(name).copied();
+        Some(Point {
+            seen: seen as usize,
+            loss: value("loss")?,
+            train_accuracy: value("train_accuracy")?,
+            test_accuracy: value("test_accuracy")?,
+        })
+    });
+    Ok(points.collect())
 }
 
 /// Numbers of samples at which something is measured: after the first few batches, then ever further

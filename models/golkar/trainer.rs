@@ -75,7 +75,6 @@ pub struct Trainer {
     preset: Preset,
     rng: Rng,
     seen: usize,
-    epoch: usize,
 }
 
 impl Trainer {
@@ -99,15 +98,16 @@ impl Trainer {
             let readout = preset.training.readout.map(|_| circuit.w2().as_detached_tensor().copy());
             Learner::Local { circuit: Box::new(circuit), readout: readout.transpose()? }
         };
-        Ok(Self { learner, preset: preset.clone(), rng: rng.clone(), seen: 0, epoch: 0 })
+        Ok(Self { learner, preset: preset.clone(), rng: rng.clone(), seen: 0 })
     }
 
-    /// Puts the tensors of a checkpoint back; `take(name, shape)` hands out each by its name.
+    /// Goes on from the tensors that `take(name, shape)` hands out, saved after `seen` samples.
     ///
     /// # Errors
     /// What `take` says.
     pub fn restore(
         &mut self,
+        seen: usize,
         mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<()> {
         match &mut self.learner {
@@ -119,6 +119,7 @@ impl Trainer {
             }
             Learner::Backprop(network) => network.restore(take)?,
         }
+        self.seen = seen;
         Ok(())
     }
 
@@ -179,13 +180,10 @@ impl Trainer {
     pub fn learn(&mut self, task: &Task, upto: usize, mut told: impl FnMut(usize)) -> Result<()> {
         let count = task.train.count();
         while self.seen < upto {
-            let at = self.seen - self.epoch * count;
-            let order = self.rng.stream(&format!("order.{}", self.epoch)).permutation(count);
+            let (epoch, at) = (self.seen / count, self.seen % count);
+            let order = self.rng.stream(&format!("order.{epoch}")).permutation(count);
             let end = count.min(at + upto - self.seen);
             self.learn_part(&task.train, &order[at..end], &mut told)?;
-            if self.seen >= (self.epoch + 1) * count {
-                self.epoch += 1;
-            }
         }
         Ok(())
     }

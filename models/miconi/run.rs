@@ -7,7 +7,7 @@ use super::network::Network;
 use super::pictures;
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
-use crate::resume::{epoch_of, same_run};
+use crate::resume::{count_in, same_run};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -228,7 +228,7 @@ fn restore(
     device: &Device,
 ) -> Result<Trainer> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let epoch = epoch_of(&checkpoint, path)?;
+    let epoch = count_in(&checkpoint, "epoch", path)?;
     Trainer::restore(preset, data.train.shape(), rng, device, epoch, |name, shape| {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     })
