@@ -1,6 +1,6 @@
 //! The same network trained by back-propagation, to compare with.
 
-use super::circuit::{Circuit, CircuitConfig, Nonlinearity};
+use super::circuit::{Circuit, CircuitConfig};
 use candle::{Result, Tensor, Var};
 use candle_hebbian::Sgd;
 
@@ -60,32 +60,19 @@ impl Backprop {
         Ok(())
     }
 
-    fn rate(&self, x: &Tensor, w1: &Tensor) -> Result<Tensor> {
-        let h = x.detach().matmul(&w1.t()?)?;
-        match self.config.nonlinearity {
-            Nonlinearity::Identity => Ok(h),
-            Nonlinearity::Relu => h.relu(),
-        }
-    }
-
-    fn output(&self, rate: &Tensor) -> Result<Tensor> {
-        match self.config.nonlinearity {
-            Nonlinearity::Identity => Ok(rate.clone()),
-            Nonlinearity::Relu => rate.broadcast_sub(&self.mean),
-        }
-    }
-
     /// `ŷ (B, n)` for `x (B, m)`.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
-        let rate = self.rate(x, &self.w1.as_detached_tensor())?;
-        self.output(&rate)?.matmul(&self.w2.as_detached_tensor().t()?)
+        let f = self.config.nonlinearity;
+        let rate = f.rate(&x.detach().matmul(&self.w1.as_detached_tensor().t()?)?)?;
+        f.output(&rate, &self.mean)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
     /// One step on a batch, with rates for `W₁` and `W₂`; then the running mean.
     pub fn step(&mut self, x: &Tensor, y: &Tensor, (w1, w2): (f64, f64)) -> Result<()> {
+        let CircuitConfig { nonlinearity: f, mean_rate, .. } = self.config;
         let samples = x.dim(0)? as f64;
-        let rate = self.rate(x, &self.w1)?;
-        let prediction = self.output(&rate)?.matmul(&self.w2.t()?)?;
+        let rate = f.rate(&x.detach().matmul(&self.w1.t()?)?)?;
+        let prediction = f.output(&rate, &self.mean)?.matmul(&self.w2.t()?)?;
         let mut loss = ((y.detach() - prediction)?.sqr()?.sum_all()? * (0.5 / samples))?;
         if self.config.ridge > 0.0 {
             let product = self.w2.matmul(self.w1.as_tensor())?;
@@ -94,11 +81,7 @@ impl Backprop {
         let grads = loss.backward()?;
         Sgd { learning_rate: w1 }.step([&self.w1], &grads)?;
         Sgd { learning_rate: w2 }.step([&self.w2], &grads)?;
-        if self.config.nonlinearity == Nonlinearity::Relu {
-            let share = (self.config.mean_rate * samples).min(1.0);
-            let rate = rate.detach();
-            self.mean = (&self.mean + ((rate.mean(0)? - &self.mean)? * share)?)?;
-        }
+        self.mean = f.moved_mean(&self.mean, &rate, mean_rate)?;
         Ok(())
     }
 }

@@ -18,6 +18,35 @@ pub enum Nonlinearity {
     Relu,
 }
 
+impl Nonlinearity {
+    /// `f(h)`
+    pub(super) fn rate(self, h: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(h.clone()),
+            Self::Relu => h.relu(),
+        }
+    }
+
+    /// `z = f(h) − z̄`
+    pub(super) fn output(self, rate: &Tensor, mean: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(rate.clone()),
+            Self::Relu => rate.broadcast_sub(mean),
+        }
+    }
+
+    /// `z̄` after a batch of `rate (B, k)`, at `mean_rate` per sample.
+    pub(super) fn moved_mean(self, mean: &Tensor, rate: &Tensor, mean_rate: f64) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(mean.clone()),
+            Self::Relu => {
+                let share = (mean_rate * rate.dim(0)? as f64).min(1.0);
+                mean + ((rate.detach().mean(0)? - mean)? * share)?
+            }
+        }
+    }
+}
+
 /// What does not change while the circuit learns.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,7 +253,7 @@ impl Circuit {
     /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`: a start from which it has less to find.
     pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
         if self.config.nonlinearity == Nonlinearity::Relu {
-            self.mean = self.rate(&self.basal(x)?)?.mean(0)?;
+            self.mean = self.config.nonlinearity.rate(&self.basal(x)?)?.mean(0)?;
         }
         Ok(())
     }
@@ -233,24 +262,10 @@ impl Circuit {
         x.detach().matmul(&self.w1.as_detached_tensor().t()?)
     }
 
-    fn rate(&self, h: &Tensor) -> Result<Tensor> {
-        match self.config.nonlinearity {
-            Nonlinearity::Identity => Ok(h.clone()),
-            Nonlinearity::Relu => h.relu(),
-        }
-    }
-
-    /// `f(h) − z̄`
-    fn output(&self, rate: &Tensor) -> Result<Tensor> {
-        match self.config.nonlinearity {
-            Nonlinearity::Identity => Ok(rate.clone()),
-            Nonlinearity::Relu => rate.broadcast_sub(&self.mean),
-        }
-    }
-
     /// `z (B, k)` for `x (B, m)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.output(&self.rate(&self.basal(x)?)?)
+        let f = self.config.nonlinearity;
+        f.output(&f.rate(&self.basal(x)?)?, &self.mean)
     }
 
     /// `ŷ = W₂z (B, n)` for `x (B, m)`.
@@ -261,9 +276,10 @@ impl Circuit {
     /// The activity of every cell, for `x (B, m)` and `y (B, n)`. The circuit has no loops that
     /// matter: interneurons act on the apical compartment only.
     pub fn activity(&self, x: &Tensor, y: &Tensor) -> Result<Activity> {
+        let f = self.config.nonlinearity;
         let h = self.basal(x)?;
-        let rate = self.rate(&h)?;
-        let z = self.output(&rate)?;
+        let rate = f.rate(&h)?;
+        let z = f.output(&rate, &self.mean)?;
         let q = self.q.as_detached_tensor();
         let nu = match &self.r {
             Some(r) => z.matmul(&r.as_detached_tensor().t()?)?,
@@ -320,7 +336,7 @@ impl Circuit {
         let CircuitConfig { ridge, level, .. } = self.config;
         let mean = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()? / x.dim(0)? as f64;
         let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
-        let basal = self.rate(&x.matmul(&self.w1.t()?)?)?;
+        let basal = self.config.nonlinearity.rate(&x.matmul(&self.w1.t()?)?)?;
         let mut loss = (mean(c, &basal)?.neg()? - mean(z, &y.matmul(&self.w2)?)?)?;
         loss = (loss - mean(z, &nu.matmul(&self.q.t()?)?)?)?;
         loss = (loss + ((norm(&self.w2)? + norm(&self.q)?)? * level)?)?;
@@ -352,7 +368,8 @@ impl Circuit {
         let CircuitConfig { ridge, level, .. } = self.config;
         let samples = x.dim(0)? as f64;
         let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
-        let z = self.output(&self.rate(&x.matmul(&self.w1.t()?)?)?)?;
+        let f = self.config.nonlinearity;
+        let z = f.output(&f.rate(&x.matmul(&self.w1.t()?)?)?, &self.mean)?;
         let fit = (z.matmul(&self.w2.t()?)? * y)?.sum_all()?;
         let gain = norm(&z.matmul(&self.q)?)?;
         let decay = ((norm(&self.w2)? - norm(&self.q)?)? * level)?;
@@ -387,7 +404,7 @@ impl Circuit {
                 activity.rate
             }
             Way::Energy => {
-                let rate = self.rate(&self.basal(x)?)?;
+                let rate = self.config.nonlinearity.rate(&self.basal(x)?)?;
                 let grads = self.energy(x, y)?.backward()?;
                 for (at, (var, rate)) in vars.iter().enumerate() {
                     let learning_rate = if at == 2 { -rate } else { *rate };
@@ -396,10 +413,8 @@ impl Circuit {
                 rate
             }
         };
-        if self.config.nonlinearity == Nonlinearity::Relu {
-            let share = (self.config.mean_rate * x.dim(0)? as f64).min(1.0);
-            self.mean = (&self.mean + ((rate.mean(0)? - &self.mean)? * share)?)?;
-        }
+        let CircuitConfig { nonlinearity, mean_rate, .. } = self.config;
+        self.mean = nonlinearity.moved_mean(&self.mean, &rate, mean_rate)?;
         Ok(())
     }
 
