@@ -6,6 +6,7 @@ mod interrupted;
 #[path = "../common/program.rs"]
 mod program;
 mod runs;
+mod shared;
 
 const PROGRAM: &str = "golkar";
 
