@@ -28,7 +28,8 @@ pub fn diagnose(circuit: &Circuit, samples: &Samples) -> Result<Diagnostics> {
     };
     let (c, sent) = (gated(c)?, gated(sent)?);
     let sum = |a: &Tensor, b: &Tensor| -> Result<f64> {
-        (a * b)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()
+        let sum = (a * b)?.sum_all()?.to_device(&Device::Cpu)?;
+        sum.to_dtype(DType::F64)?.to_scalar::<f64>()
     };
     let (apical, inner) = (w2.t()?.matmul(&w2)?, q.matmul(&q.t()?)?);
     let gap = (&inner - &apical)?;

@@ -99,12 +99,12 @@ impl Monitor {
     pub(super) fn observe(&mut self, activities: &[Activity]) -> Result<()> {
         for (seen, activity) in self.layers.iter_mut().zip(activities) {
             let wins = column_counts(&activity.post)?.squeeze(0)?;
-            let wins = wins.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let wins = wins.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             seen.wins.resize(wins.len(), 0.0);
             seen.wins.iter_mut().zip(&wins).for_each(|(sum, wins)| *sum += wins);
             seen.columns += activity.post.dim(1)? as f64;
             let first = activity.unpooled.narrow(0, 0, 1)?.flatten_all()?;
-            let first = first.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let first = first.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             seen.active += first.iter().filter(|&&output| output > 0.0).count() as f64;
             seen.sum += first.iter().sum::<f64>();
             seen.largest = first.iter().copied().fold(seen.largest, f64::max);
