@@ -35,7 +35,7 @@ fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-/// The example that §5.1 of our notes on the paper works by hand: two of everything.
+/// An example small enough to work by hand: two of everything.
 mod by_hand {
     use super::*;
 
