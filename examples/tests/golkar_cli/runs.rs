@@ -68,6 +68,29 @@ fn the_seed_decides_every_bit_and_the_threads_none() {
     assert!(first != model("c", "8", "2"), "another seed gives the same");
 }
 
+/// A read-out of its own learns by the delta rule and leaves the circuit alone.
+#[test]
+fn a_delta_rule_read_out_changes_only_the_prediction() {
+    let place = Place::new();
+    let tensors = |readout: Value| {
+        place.preset(|preset| {
+            preset["training"]["batch_size"] = json!(5);
+            preset["training"]["readout"] = readout.clone();
+        });
+        place.tiny("out", &["--preset", "preset.json", "--quiet"]).ok();
+        let bytes = place.bytes("out/model.safetensors");
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec()));
+        let loss = place.json("out/results.json")["loss"].as_f64().unwrap();
+        (tensors.collect::<std::collections::BTreeMap<_, _>>(), loss)
+    };
+    let (without, apical) = tensors(Value::Null);
+    let (mut with, own) = tensors(json!(0.05));
+    let readout = with.remove("head.weight").expect("a read-out");
+    assert!(with == without, "the circuit differs");
+    assert!(readout != without["w2"] && own < apical, "{own}, {apical}");
+}
+
 /// Ways to one step end at one accuracy, settings at others.
 #[test]
 fn ways_agree_and_settings_differ() {
