@@ -1,6 +1,7 @@
 //! The zoo: one module (and one folder) per paper, with its architecture, presets and recipe.
 #![deny(missing_docs)]
 
+mod checkpoint;
 mod error;
 mod experiment;
 mod names;

@@ -13,7 +13,6 @@ use candle_hebbian::Protocol;
 use clap::Parser;
 use hebbian_examples::CommonArgs;
 use hebbian_models::amit::{self, Experiment, ExperimentOptions, Loss, Options, Preset};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -99,10 +98,6 @@ impl Args {
         preset.check()?;
         Ok(preset)
     }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
-    }
 }
 
 fn main() -> ExitCode {
@@ -120,7 +115,7 @@ fn run(args: Args) -> Result<String> {
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
-    let out = args.out(&preset.name);
+    let out = args.common.folder(&preset.name);
     let options = Options {
         preset,
         seed: args.common.seed,
@@ -159,7 +154,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         resume: args.resume,
         quiet: common.quiet,
     };
-    let out = args.out(&match &data {
+    let out = common.folder(&match &data {
         Some(data) => format!("amit-{}-{}", experiment.name(), data.name),
         None => format!("amit-{}", experiment.name()),
     });

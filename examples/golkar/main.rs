@@ -12,7 +12,6 @@ use clap::Parser;
 use hebbian_data::DatasetName;
 use hebbian_examples::CommonArgs;
 use hebbian_models::golkar::{self, Experiment, ExperimentOptions, Options, Preset, Way};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -115,10 +114,6 @@ impl Args {
         preset.check()?;
         Ok(preset)
     }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
-    }
 }
 
 fn main() -> ExitCode {
@@ -136,7 +131,7 @@ fn run(args: Args) -> Result<String> {
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
-    let out = args.out(&preset.name);
+    let out = args.common.folder(&preset.name);
     let options = Options {
         preset,
         backprop: args.backprop,
@@ -167,7 +162,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         resume: args.resume,
         quiet: common.quiet,
     };
-    let out = args.out(&format!("golkar-{}-{}", experiment.name(), data.name));
+    let out = common.folder(&format!("golkar-{}-{}", experiment.name(), data.name));
     let report = experiment.run(&options, &data, &device, &out)?;
     let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
     Ok(if data.name == DatasetName::Digits { report + next } else { report })

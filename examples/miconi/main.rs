@@ -16,7 +16,6 @@ use hebbian_models::miconi::{
     self, Decoder, Experiment, ExperimentOptions, Options, Plasticity, Preset, Quirks, Triangle,
     Whitening,
 };
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -145,10 +144,6 @@ impl Args {
         preset.check()?;
         Ok(preset)
     }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
-    }
 }
 
 fn main() -> ExitCode {
@@ -166,7 +161,7 @@ fn run(args: Args) -> Result<String> {
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
-    let out = args.out(&preset.name);
+    let out = args.common.folder(&preset.name);
     let options = Options {
         preset,
         decoder: args.readout.unwrap_or_default(),
@@ -199,7 +194,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         resume: args.resume,
         quiet: common.quiet,
     };
-    let out = args.out(&format!("miconi-{}-{}", experiment.name(), data.name));
+    let out = common.folder(&format!("miconi-{}-{}", experiment.name(), data.name));
     let decoder = args.readout.unwrap_or_default();
     let report = experiment.run(&options, decoder, &data, &device, &out)?;
     Ok(report + "next: --list for networks and experiments, --preset miconi-digits for one run\n")

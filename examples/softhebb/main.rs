@@ -13,7 +13,7 @@ use hebbian_examples::CommonArgs;
 use hebbian_models::softhebb::{self, Mode, Options, Preset};
 use hebbian_train::Results;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors
@@ -81,15 +81,8 @@ fn run(args: Args) -> Result<String> {
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.common.dataset(&preset.dataset)?;
-    args.common.tell(&format!(
-        "{} on {}: {} training images, {} test images, device {device_name}",
-        preset.name,
-        data.name,
-        data.train.len(),
-        data.test.len()
-    ));
-    let out = args.common.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&preset.name));
+    let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
+    let out = args.common.folder(&preset.name);
     let options = Options {
         baselines: args.baselines || data.name == hebbian_data::DatasetName::Digits,
         preset,

@@ -106,6 +106,11 @@ impl CommonArgs {
         }
     }
 
+    /// The folder of --out, else `runs/NAME`.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(name))
+    }
+
     /// The file of --save.
     ///
     /// # Errors

@@ -3,14 +3,13 @@
 use super::config::Preset;
 use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
+use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
-use hebbian_train::{
-    Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes, save_checkpoint,
-};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -215,16 +214,10 @@ fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
 }
 
 fn write(path: &Path, trainer: &Trainer, dataset: &str) -> Result<()> {
-    let tensors: Vec<(String, Tensor)> = trainer.network().tensors();
     let preset = trainer.network().preset();
-    let metadata = [
-        ("method", METHOD.to_string()),
-        ("preset", preset.name.clone()),
+    let more = [
         ("protocol", preset.training.protocol.to_string()),
-        ("dataset", dataset.to_string()),
         ("epoch", trainer.epoch().to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
     ];
-    let metadata = metadata.map(|(key, value)| (key.to_string(), value));
-    Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
+    write_checkpoint(path, &trainer.network().tensors(), [METHOD, &preset.name, dataset], &more)
 }

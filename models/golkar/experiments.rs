@@ -91,8 +91,9 @@ impl Experiment {
             Self::Digits | Self::Fig3 | Self::Table1 => {
                 let mut trained = Vec::new();
                 for preset in presets {
+                    let task = (&Task::of(&preset, data, device)?, data.name.as_str());
                     for backprop in [false, true] {
-                        trained.push(train(&preset, backprop, options, data, device, out)?);
+                        trained.push(train(&preset, backprop, options, task, device, out)?);
                     }
                 }
                 curves(&trained, data)
@@ -214,16 +215,15 @@ impl Experiment {
     }
 }
 
-/// Trains a preset with every seed.
+/// Trains a preset with every seed, on the samples of a data set of that name.
 fn train(
     preset: &Preset,
     backprop: bool,
     options: &ExperimentOptions,
-    data: &Dataset,
+    (task, dataset): (&Task, &str),
     device: &Device,
     out: &Path,
 ) -> Result<Trained> {
-    let task = Task::of(preset, data, device)?;
     let rule = if backprop { "backprop" } else { "bmvr" };
     let mut runs = Vec::new();
     for seed in (options.seed..).take(options.seeds) {
@@ -240,7 +240,7 @@ fn train(
             save: None,
             quiet: options.quiet,
         };
-        runs.push(train_on(&options, &task, data.name.as_str(), &label, device, &folder)?);
+        runs.push(train_on(&options, task, dataset, &label, device, &folder)?);
     }
     Ok(Trained { preset: preset.clone(), backprop, runs })
 }

@@ -2,15 +2,15 @@
 
 use super::config::Preset;
 use super::diagnostics::diagnose;
-use super::optimum::Optimum;
 use super::task::Task;
 use super::trainer::{Learner, Point, Trainer};
+use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes, save_checkpoint};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -155,8 +155,7 @@ pub(super) fn train_on(
         extra("interneuron_gap", found.interneuron_gap.into());
         extra("spectrum", serde_json::json!(found.spectrum));
     }
-    let optimum = Optimum::of(&task.train.x, &task.train.y, preset.units, preset.circuit.ridge)?;
-    extra("linear_optimum", optimum.loss.into());
+    extra("linear_optimum", task.linear_optimum()?.into());
     let results = Results {
         test_accuracy: last.test_accuracy,
         train_images: task.train.count(),
@@ -199,15 +198,9 @@ fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<usize>
 }
 
 fn write(path: &Path, trainer: &Trainer, preset: &Preset, dataset: &str) -> Result<()> {
-    let metadata = [
-        ("method", METHOD.to_string()),
-        ("preset", preset.name.clone()),
-        ("dataset", dataset.to_string()),
-        ("samples", trainer.seen().to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
-    ];
-    let metadata = BTreeMap::from(metadata.map(|(key, value)| (key.to_string(), value)));
-    Ok(save_checkpoint(path, &trainer.learner().tensors(), &metadata)?)
+    let of = [METHOD, &preset.name, dataset];
+    let seen = [("samples", trainer.seen().to_string())];
+    write_checkpoint(path, &trainer.learner().tensors(), of, &seen)
 }
 
 /// What a run folder's log says.

@@ -1,10 +1,12 @@
 //! Samples to learn and to test with, as matrices on the device.
 
 use super::config::{Preset, Scaling};
+use super::optimum::Optimum;
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::one_hot;
+use std::cell::OnceCell;
 
 /// Inputs and targets.
 #[derive(Debug, Clone)]
@@ -47,6 +49,9 @@ pub struct Task {
     pub test: Samples,
     /// `n`
     pub classes: usize,
+    rank: usize,
+    ridge: f64,
+    optimum: OnceCell<f64>,
 }
 
 impl Task {
@@ -62,7 +67,23 @@ impl Task {
             train: Samples::of(&train, classes, scaling, device)?,
             test: Samples::of(&test, classes, scaling, device)?,
             classes,
+            rank: preset.units,
+            ridge: preset.circuit.ridge,
+            optimum: OnceCell::new(),
         })
+    }
+
+    /// The loss of the best linear network with the preset's hidden units and ridge, see [`Optimum`];
+    /// computed when first asked for.
+    ///
+    /// # Errors
+    /// As [`Optimum::of`].
+    pub fn linear_optimum(&self) -> Result<f64> {
+        if let Some(&loss) = self.optimum.get() {
+            return Ok(loss);
+        }
+        let loss = Optimum::of(&self.train.x, &self.train.y, self.rank, self.ridge)?.loss;
+        Ok(*self.optimum.get_or_init(|| loss))
     }
 }
 

@@ -6,13 +6,15 @@ use super::input::Input;
 use super::network::Network;
 use super::pictures;
 use super::trainer::Trainer;
+use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes, save_checkpoint};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -211,12 +213,12 @@ fn read_decoding(results: &Results, out: &Path) -> Result<Decoding> {
 }
 
 /// The data as the preset wants them: grey, if it says so.
-fn prepared(preset: &Preset, data: &Dataset) -> Result<Dataset> {
-    let mut data = data.clone();
-    if preset.input.grey {
-        (data.train, data.test) = (data.train.to_grey()?, data.test.to_grey()?);
+fn prepared<'a>(preset: &Preset, data: &'a Dataset) -> Result<Cow<'a, Dataset>> {
+    if !preset.input.grey {
+        return Ok(Cow::Borrowed(data));
     }
-    Ok(data)
+    let (train, test) = (data.train.to_grey()?, data.test.to_grey()?);
+    Ok(Cow::Owned(Dataset { train, test, class_names: data.class_names.clone(), ..*data }))
 }
 
 /// Reads `path`, a checkpoint or the folder that holds one.
@@ -235,14 +237,6 @@ fn restore(
 }
 
 fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
-    let tensors = trainer.tensors()?;
-    let metadata = [
-        ("method", METHOD.to_string()),
-        ("preset", trainer.network().preset().name.clone()),
-        ("dataset", data.name.to_string()),
-        ("epoch", trainer.epoch().to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
-    ];
-    let metadata = metadata.map(|(key, value)| (key.to_string(), value));
-    Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
+    let of = [METHOD, &trainer.network().preset().name, data.name.as_str()];
+    write_checkpoint(path, &trainer.tensors()?, of, &[("epoch", trainer.epoch().to_string())])
 }

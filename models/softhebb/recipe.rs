@@ -4,6 +4,7 @@ use super::config::{Augmentation, Preset};
 use super::head::Head;
 use super::network::Network;
 use super::validate::{check, rehearse};
+use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
@@ -11,7 +12,7 @@ use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
     Checkpoint, Progress, Readout, Results, RunFolder, check_finite, collect_features, filter_grid,
-    peak_memory_bytes, save_checkpoint,
+    peak_memory_bytes,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -287,14 +288,8 @@ impl Run<'_> {
         if let Some(head) = head {
             tensors.extend(head.tensors());
         }
-        let metadata = [
-            ("method", "softhebb".to_string()),
-            ("preset", self.options.preset.name.clone()),
-            ("dataset", self.data.name.to_string()),
-            ("version", env!("CARGO_PKG_VERSION").to_string()),
-        ];
-        let metadata = metadata.map(|(key, value)| (key.to_string(), value));
-        Ok(save_checkpoint(path, &tensors, &BTreeMap::from(metadata))?)
+        let of = ["softhebb", &self.options.preset.name, self.data.name.as_str()];
+        write_checkpoint(path, &tensors, of, &[])
     }
 }
 
