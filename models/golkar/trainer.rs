@@ -8,6 +8,7 @@ use super::task::{Samples, Task};
 use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::ops::has_kernels;
 use hebbian_train::check_finite;
 
 /// Samples of which the running mean starts with the mean.
@@ -197,7 +198,7 @@ impl Trainer {
         let Preset { training, backprop, .. } = self.preset;
         match &mut self.learner {
             Learner::Local { circuit, readout: None }
-                if training.batch_size == 1 && samples.x.device().is_cpu() =>
+                if training.batch_size == 1 && has_kernels(samples.x.device()) =>
             {
                 let mut online = Online::of(circuit)?;
                 for part in order.chunks(ONLINE_SAMPLES) {

@@ -2,6 +2,7 @@
 //! the linear response `u`.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, maximum, slice, sum, with_real};
+use crate::ops::has_kernels;
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -71,7 +72,7 @@ impl Competition {
         self.check(units)?;
         match self {
             Self::None => Ok(u),
-            _ if u.device().is_cpu() => u.contiguous()?.apply_op1_no_bwd(self),
+            _ if has_kernels(u.device()) => u.contiguous()?.apply_op1_no_bwd(self),
             _ => self.composed(&u),
         }
     }

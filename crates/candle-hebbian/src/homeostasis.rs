@@ -1,7 +1,7 @@
 //! Homeostasis: units that win too often make it harder for themselves.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
-use crate::ops::column_counts;
+use crate::ops::{column_counts, has_kernels};
 use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 
 /// Adaptive thresholds that keep every unit active equally often.
@@ -83,7 +83,7 @@ impl AdaptiveThreshold {
         if values.dims() != [sites, units] {
             candle::bail!("thresholds of {:?} for a response of {:?}", values.dims(), u.dims())
         }
-        match u.device().is_cpu() {
+        match has_kernels(u.device()) {
             true => u.contiguous()?.apply_op2_no_bwd(&values.contiguous()?, &Excess),
             false => u.broadcast_sub(&values.unsqueeze(1)?),
         }

@@ -2,7 +2,7 @@
 
 use crate::geometry::{Conv2dConfig, Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
-use crate::ops::{Asymmetry, conv2d, linear_response};
+use crate::ops::{Asymmetry, conv2d, has_kernels, linear_response};
 use candle::{Result, Tensor, Var};
 
 /// Weights with a geometry: dense, convolutional or locally connected.
@@ -100,7 +100,7 @@ impl Layer {
     /// The window, when there is a kernel for it that does not unfold.
     fn has_kernel(&self, x: &Tensor) -> Option<Conv2dConfig> {
         match self.geometry {
-            Geometry::Conv2d(config) if x.device().is_cpu() => Some(config),
+            Geometry::Conv2d(config) if has_kernels(x.device()) => Some(config),
             _ => None,
         }
     }

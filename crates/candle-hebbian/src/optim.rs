@@ -2,7 +2,7 @@
 
 use crate::cpu::{Real, RowKernel, for_row_blocks, maximum, slice, vectorised, with_real};
 use crate::layer::Layer;
-use crate::ops::squared_norms;
+use crate::ops::{has_kernels, squared_norms};
 use candle::backprop::GradStore;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
@@ -94,7 +94,7 @@ impl MaxAbsStep {
         let old = weight.as_detached_tensor().reshape(matrices)?;
         let gradient = gradient.detach().contiguous()?.reshape(matrices)?;
         let rates = self.rate.rates(&squared_norms(&old)?, progress)?;
-        if old.device().is_cpu() {
+        if has_kernels(old.device()) {
             return old.inplace_op2(&gradient, &AddScaled { rates });
         }
         let new = composed_step(&old, &gradient, &rates)?;
@@ -178,7 +178,7 @@ impl Sgd {
         for var in vars {
             let Some(gradient) = grads.get(var) else { continue };
             let value = var.as_detached_tensor();
-            if value.device().is_cpu() {
+            if has_kernels(value.device()) {
                 let descend = Descend { learning_rate: self.learning_rate };
                 value.inplace_op2(&gradient.detach().contiguous()?, &descend)?;
             } else {

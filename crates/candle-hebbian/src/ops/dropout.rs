@@ -1,5 +1,6 @@
 //! Inverted dropout.
 
+use super::backend::has_kernels;
 use crate::Rng;
 use crate::cpu::{self, Real, slice, with_real};
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -48,7 +49,7 @@ impl Dropout {
         };
         let rows = x.dim(0)?;
         let masked = Masked { keep, seeds: seeds(rows, rng), rows: None };
-        if x.device().is_cpu() {
+        if has_kernels(x.device()) {
             return x.contiguous()?.apply_op1(masked);
         }
         let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
@@ -66,7 +67,7 @@ impl Dropout {
             return gather();
         };
         let masked = Masked { keep, seeds: seeds(rows.len(), rng), rows: Some(rows) };
-        if device.is_cpu() {
+        if has_kernels(device) {
             return features.contiguous()?.apply_op1_no_bwd(&masked);
         }
         gather()? * masked.mask((rows.len(), features.dim(1)?), features)?

@@ -1,8 +1,10 @@
 //! Differentiable building blocks that candle lacks or gets wrong.
 //!
-//! On the CPU they have kernels of their own; elsewhere they are compositions of candle's ops.
+//! On the CPU they have kernels of their own; elsewhere, and inside [`composed`], they are compositions
+//! of candle's ops.
 
 mod attach;
+mod backend;
 mod batch_norm;
 mod conv;
 mod dropout;
@@ -19,6 +21,7 @@ mod surrogate;
 mod unfold;
 
 pub(crate) use attach::{attach, attach2};
+pub use backend::{composed, has_kernels};
 pub use batch_norm::{BatchNorm, normalise};
 pub(crate) use conv::conv2d;
 pub use dropout::Dropout;

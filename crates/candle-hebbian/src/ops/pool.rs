@@ -1,6 +1,7 @@
 //! Pooling with padding and any stride, and exact gradients.
 
 use super::attach::attach;
+use super::backend::has_kernels;
 use super::layout::{to_channels_first, to_channels_last};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
@@ -186,7 +187,7 @@ impl Window {
     fn apply(self, x: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
-        if !x.device().is_cpu() {
+        if !has_kernels(x.device()) {
             let value = self.composed(&x.detach())?;
             let (input, output) = (x.detach(), value.clone());
             return attach("pool", x, &value, move |grad| {
@@ -204,7 +205,7 @@ impl Window {
 
     /// The same for `x (B, H, W, C)`.
     fn apply_channels_last(self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
+        if has_kernels(x.device()) {
             return x.contiguous()?.apply_op1(self);
         }
         to_channels_last(&self.apply(&to_channels_first(x)?)?)

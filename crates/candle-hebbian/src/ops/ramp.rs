@@ -1,6 +1,7 @@
 //! The saturated ramp.
 
 use super::attach::attach;
+use super::backend::has_kernels;
 use super::layout::elementwise;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -24,7 +25,7 @@ pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
     if slope.is_nan() || slope <= 0.0 {
         candle::bail!("ramp: expected a slope above 0, found {slope}")
     }
-    if h.device().is_cpu() {
+    if has_kernels(h.device()) {
         return elementwise(h, |h| h.apply_op1(Ramp(slope)));
     }
     let input = h.detach();

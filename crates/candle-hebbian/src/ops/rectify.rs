@@ -1,6 +1,7 @@
 //! Rectified powers: Triangle and RePU.
 
 use super::attach::attach;
+use super::backend::has_kernels;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -46,7 +47,7 @@ impl Rectify {
         let mut back: Vec<usize> = (0..rank - 1).collect();
         back.insert(1, rank - 1);
         let rows = u.permute(last)?.contiguous()?;
-        let out = if u.device().is_cpu() {
+        let out = if has_kernels(u.device()) {
             rows.apply_op1(self)?
         } else {
             let (input, value) = (rows.detach(), self.composed(&rows.detach())?);

@@ -1,5 +1,6 @@
 //! Sums over the rows of a batch of matrices: what a rule's decay is made of.
 
+use super::backend::has_kernels;
 use crate::cpu::{
     self, Real, RowKernel, for_row_blocks, rows_per_block, slice, sum, vectorised, with_real,
 };
@@ -8,7 +9,7 @@ use rayon::prelude::*;
 
 /// `Σ_p a[s,p,k]`: `(S, P, K)` to `(S, K)`.
 pub fn column_sums(a: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() {
+    if has_kernels(a.device()) {
         let a = a.detach().contiguous()?;
         return a.apply_op2_no_bwd(&a, &ColumnReduce::Sum);
     }
@@ -17,7 +18,7 @@ pub fn column_sums(a: &Tensor) -> Result<Tensor> {
 
 /// How many `a[s,p,k]` are above 0 in each column: `(S, P, K)` to `(S, K)`, of the same type.
 pub fn column_counts(a: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() {
+    if has_kernels(a.device()) {
         let a = a.detach().contiguous()?;
         return a.apply_op2_no_bwd(&a, &ColumnReduce::Count);
     }
@@ -26,7 +27,7 @@ pub fn column_counts(a: &Tensor) -> Result<Tensor> {
 
 /// `Σ_p a[s,p,k]·b[s,p,k]`: two tensors `(S, P, K)` to `(S, K)`.
 pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() {
+    if has_kernels(a.device()) {
         let (a, b) = (a.detach().contiguous()?, b.detach().contiguous()?);
         return a.apply_op2_no_bwd(&b, &ColumnReduce::Dot);
     }
@@ -35,7 +36,7 @@ pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `Σ_f w[s,k,f]²`: `(S, K, F)` to `(S, K)`, the squared radius of each unit.
 pub fn squared_norms(w: &Tensor) -> Result<Tensor> {
-    if w.device().is_cpu() {
+    if has_kernels(w.device()) {
         let w = w.detach().contiguous()?;
         return w.apply_op2_no_bwd(&w, &SquaredNorms);
     }

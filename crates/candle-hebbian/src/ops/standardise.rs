@@ -1,5 +1,6 @@
 //! Standardisation of each sample by itself.
 
+use super::backend::has_kernels;
 use super::layout::elementwise;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
@@ -33,7 +34,7 @@ pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
         )
     }
     // The order of a sample's values does not matter.
-    elementwise(&x, |x| match x.device().is_cpu() {
+    elementwise(&x, |x| match has_kernels(x.device()) {
         true => x.apply_op1_no_bwd(&Standardise { width, epsilon }),
         false => composed(x, epsilon),
     })

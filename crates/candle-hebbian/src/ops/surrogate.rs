@@ -1,6 +1,7 @@
 //! The surrogate loss, and the one matrix product that is its gradient.
 
 use super::attach::attach2;
+use super::backend::has_kernels;
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::Active;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
@@ -59,7 +60,7 @@ fn scaled_update(
 ) -> Result<Tensor> {
     let (pre, y, weight) = (pre.detach(), y.detach(), weight.detach());
     let matrices = weight.reshape((pre.dim(0)?, y.dim(2)?, pre.dim(2)?))?;
-    let update = if pre.device().is_cpu() {
+    let update = if has_kernels(pre.device()) {
         let scale = scale.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let op = ScaledUpdate { decay: d.map(Tensor::detach), scale };
         pre.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &matrices.contiguous()?, &op)?

@@ -2,7 +2,7 @@
 
 use crate::cpu::{self, Real, slice, vectorised, with_real};
 use crate::geometry::{Conv2dConfig, PaddingMode};
-use crate::ops::reflect;
+use crate::ops::{has_kernels, reflect};
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -54,7 +54,7 @@ pub(crate) fn unfold(
         columns: Taps::new(width, kw, config)?,
         sites,
     };
-    if x.device().is_cpu() { x.apply_op1(op) } else { op.composed(x) }
+    if has_kernels(x.device()) { x.apply_op1(op) } else { op.composed(x) }
 }
 
 struct Unfold {

@@ -1,6 +1,7 @@
 //! Adam without autograd.
 
 use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle_hebbian::ops::has_kernels;
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -29,7 +30,7 @@ impl Adam {
         self.step += 1;
         let rate = learning_rate / (1.0 - BETA_1.powi(self.step));
         let scale = 1.0 / (1.0 - BETA_2.powi(self.step));
-        if w.device().is_cpu() && w.dtype() == DType::F32 {
+        if has_kernels(w.device()) && w.dtype() == DType::F32 {
             return self.step_on_cpu(w, g, rate as f32, scale as f32);
         }
         self.m = ((&self.m * BETA_1)? + (g * (1.0 - BETA_1))?)?;
