@@ -12,10 +12,10 @@ type Tensors = Vec<(String, Tensor)>;
 
 const STEPS: usize = 20;
 
-/// How far weights may drift apart in [`STEPS`] steps, relative to the largest of a tensor. A sum in
-/// another order differs by about 1e-6 of its largest term; where two units nearly tie, the other
-/// one may win and move by a step on one patch, which is more.
-const TOLERANCE: f64 = 1e-3;
+/// How far weights may drift apart in [`STEPS`] steps, relative to the largest of a tensor: as for
+/// the reference vectors of networks. A sum in another order differs by about 1e-6 of its largest
+/// term; the compositions on a CPU stay within 1e-6.
+const TOLERANCE: f64 = 1e-4;
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
@@ -68,7 +68,7 @@ fn together(
             && name.ends_with("weight")
         {
             let moved = distance(&there, &values(first)?);
-            assert!(moved > 10.0 * TOLERANCE, "{name} moved by {moved:.1e} only");
+            assert!(moved > 100.0 * TOLERANCE, "{name} moved by {moved:.1e} only");
         }
     }
     Ok(())
@@ -96,9 +96,8 @@ fn softhebb_20_steps(device: &Device) -> Result {
 }
 
 fn amit_trainer(device: &Device) -> Result<(amit::Trainer, amit::Splits)> {
-    let mut preset = amit::preset("amit-digits")?;
-    let last = preset.layers.len() - 1;
-    preset.layers.insert(last, amit::LayerConfig::Dropout { probability: 0.3 });
+    // A convolution, overlapping pools, dropout, dense layers.
+    let mut preset = amit::preset("amit-simpnet")?;
     preset.training.batch_size = 20;
     let mut splits = amit::Splits::of(&digits(), 0)?;
     splits.train = splits.train.take(STEPS * 20);
