@@ -50,9 +50,13 @@ impl Place {
         outcome(self.command(args))
     }
 
-    /// [`run`](Self::run) on a few digits, into `out`.
+    /// [`run`](Self::run) on a few digits, into `out`. The first line names the device.
     pub fn tiny(&self, out: &str, args: &[&str]) -> Outcome {
-        self.run(&[&TINY[..], &["--out", out], args].concat())
+        let run = self.run(&[&TINY[..], &["--out", out], args].concat());
+        if run.status == Some(0) && !args.contains(&"--quiet") {
+            assert!(run.stderr.starts_with("device cpu\n"), "{}", run.stderr);
+        }
+        run
     }
 
     /// Runs what must be refused: exit status 1, an empty stdout, every part in the message, and no
