@@ -108,7 +108,7 @@ impl CommonArgs {
     /// A line on stderr, unless --quiet.
     pub fn tell(&self, line: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            tell(line);
         }
     }
 
@@ -217,6 +217,11 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line on stderr, if there is one.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes a report to stdout.

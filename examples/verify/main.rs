@@ -4,11 +4,10 @@ use anyhow::{Result, bail};
 use candle::{DType, Device};
 use candle_hebbian::ops;
 use clap::{Parser, ValueEnum};
-use hebbian_examples::{Chosen, DeviceArgs, print};
+use hebbian_examples::{DeviceArgs, print, tell};
 use hebbian_models::verify::{Case, Kind, Outcome, files, shipped};
 use hebbian_train::{Progress, Table, save_json};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,6 +40,15 @@ struct Args {
 enum Precision {
     F32,
     F64,
+}
+
+impl Precision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
 }
 
 /// Where the JSON goes.
@@ -164,22 +172,15 @@ fn table(rows: &[Row]) -> Result<String> {
     Ok(format!("{table}{}{remarks}", if remarks.is_empty() { "" } else { "\n" }))
 }
 
-/// Writes to stderr.
-fn tell(text: &str) {
-    let _ = write!(std::io::stderr(), "{text}");
-}
-
 fn run(mut args: Args) -> Result<String> {
     let json = args.json();
-    let Chosen { device, name, .. } = {
-        let chosen = args.device.choose()?;
-        let line = format!("{chosen}, {:?}\n", args.dtype).to_lowercase();
-        match json {
-            Json::Stdout => tell(&line),
-            _ => print(&line)?,
-        }
-        chosen
-    };
+    let chosen = args.device.choose()?;
+    let (device, name) = (&chosen.device, chosen.name);
+    let line = format!("{chosen}, {}", args.dtype.name());
+    match json {
+        Json::Stdout => tell(&line),
+        _ => print(&format!("{line}\n"))?,
+    }
     let dtype = match args.dtype {
         Precision::F64 if device.is_metal() => bail!("--dtype f64: Metal has no f64; use f32"),
         Precision::F64 => DType::F64,
@@ -199,7 +200,7 @@ fn run(mut args: Args) -> Result<String> {
     }
     let mut progress = Progress::of(paths.len() as u64, "cases", "verify", args.quiet);
     for path in &paths {
-        let check = || Row::check(path, dtype, &device);
+        let check = || Row::check(path, dtype, device);
         rows.push(if args.composed { ops::composed(check) } else { check() });
         progress.advance(1);
     }
@@ -209,7 +210,7 @@ fn run(mut args: Args) -> Result<String> {
     let (passed, failed, errors) = (count("pass"), count("fail"), count("error"));
     let document = json!({
         "device": name,
-        "dtype": format!("{:?}", args.dtype).to_lowercase(),
+        "dtype": args.dtype.name(),
         "composed": args.composed,
         "version": env!("CARGO_PKG_VERSION"),
         "passed": passed,
@@ -220,7 +221,7 @@ fn run(mut args: Args) -> Result<String> {
     let table = table(&rows)?;
     match &json {
         Json::Stdout => {
-            tell(&table);
+            tell(table.trim_end());
             print(&format!("{}\n", serde_json::to_string_pretty(&document)?))?;
         }
         Json::File(path) => {
