@@ -27,55 +27,25 @@ fn check(kind: Kind, count: usize, device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-fn rule(device: &Device) -> Result<(), Error> {
-    check(Kind::Rule, 72, device)
+/// A check of each kind, and its tests.
+macro_rules! kinds {
+    ($($name:ident: $kind:ident, $count:literal;)+) => {
+        $(fn $name(device: &Device) -> Result<(), Error> {
+            check(Kind::$kind, $count, device)
+        })+
+        test_device!($($name),+);
+    };
 }
 
-fn hinge(device: &Device) -> Result<(), Error> {
-    check(Kind::Hinge, 3, device)
+kinds! {
+    rule: Rule, 72;
+    hinge: Hinge, 3;
+    feedback: Feedback, 9;
+    pool: Pool, 6;
+    pad: Pad, 1;
+    zca: Zca, 1;
+    amit_steps: AmitSteps, 5;
+    softhebb_steps: SofthebbSteps, 4;
+    miconi_steps: MiconiSteps, 3;
+    local_supervision_steps: LocalSupervisionSteps, 4;
 }
-
-fn feedback(device: &Device) -> Result<(), Error> {
-    check(Kind::Feedback, 9, device)
-}
-
-fn pool(device: &Device) -> Result<(), Error> {
-    check(Kind::Pool, 6, device)
-}
-
-fn pad(device: &Device) -> Result<(), Error> {
-    check(Kind::Pad, 1, device)
-}
-
-fn zca(device: &Device) -> Result<(), Error> {
-    check(Kind::Zca, 1, device)
-}
-
-fn amit_steps(device: &Device) -> Result<(), Error> {
-    check(Kind::AmitSteps, 5, device)
-}
-
-fn softhebb_steps(device: &Device) -> Result<(), Error> {
-    check(Kind::SofthebbSteps, 4, device)
-}
-
-fn miconi_steps(device: &Device) -> Result<(), Error> {
-    check(Kind::MiconiSteps, 3, device)
-}
-
-fn local_supervision_steps(device: &Device) -> Result<(), Error> {
-    check(Kind::LocalSupervisionSteps, 4, device)
-}
-
-test_device!(
-    rule,
-    hinge,
-    feedback,
-    pool,
-    pad,
-    zca,
-    amit_steps,
-    softhebb_steps,
-    miconi_steps,
-    local_supervision_steps,
-);
