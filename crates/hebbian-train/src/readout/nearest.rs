@@ -30,7 +30,7 @@ impl NearestClassMean {
         let means = sums.broadcast_div(&divisors)?;
 
         let absent: Vec<f32> =
-            counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::NEG_INFINITY }).collect();
+            counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::MIN }).collect();
         let absent = Tensor::from_vec(absent, classes, device)?.to_dtype(dtype)?;
         let bias = ((means.sqr()?.sum(1)? * -0.5)? + absent)?;
         Ok(Self { means, bias })
