@@ -2,6 +2,7 @@
 
 use candle::{Device, Result, Tensor};
 use std::collections::BTreeSet;
+use std::io::{Write, stderr};
 use std::sync::{Mutex, PoisonError};
 
 /// Runs `f` on the CPU with a copy of `tensor`, and moves what it makes to the device of `tensor`.
@@ -13,7 +14,8 @@ pub(crate) fn on_host(
 ) -> Result<Tensor> {
     let device = tensor.device();
     if is_first(op) {
-        eprintln!("warning: {op} runs on the CPU, {:?} does not have it", device.location());
+        let place = device.location();
+        let _ = writeln!(stderr(), "warning: {op} runs on the CPU, {place:?} does not have it");
     }
     f(&tensor.to_device(&Device::Cpu)?)?.to_device(device)
 }
