@@ -1,8 +1,8 @@
 //! A layer that learns: thresholds, competition, its step, and what it hands on.
 
 use super::config::{LayerConfig, Patches, Plasticity};
-use candle::{D, DType, Device, Result, Tensor};
-use candle_hebbian::ops::{avg_pool2d, standardise, triangle};
+use candle::{DType, Device, Result, Tensor};
+use candle_hebbian::ops::{avg_pool2d, kth_largest, standardise, triangle};
 use candle_hebbian::{
     AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule, Sgd,
 };
@@ -215,9 +215,8 @@ impl Compete {
         match self.plasticity {
             Plasticity::Binary => Competition::KWtaBinary { k }.apply(excess),
             Plasticity::Graded if self.negative_winners => {
-                let (sorted, _) = excess.contiguous()?.sort_last_dim(false)?;
-                let kth = sorted.narrow(D::Minus1, k - 1, 1)?;
-                let winners = excess.broadcast_ge(&kth)?.to_dtype(excess.dtype())?;
+                let winners = excess.broadcast_ge(&kth_largest(excess, k)?)?;
+                let winners = winners.to_dtype(excess.dtype())?;
                 (winners * excess.minimum(50.0)?)?.detach().contiguous()
             }
             Plasticity::Graded => Competition::KWtaGraded { k }.apply(excess),
