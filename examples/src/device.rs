@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle::Device;
+use candle_hebbian::device;
 use clap::{Args, ValueEnum};
 
 /// Flags that choose the device.
@@ -49,8 +50,8 @@ impl DeviceKind {
     fn open(self) -> candle::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => Device::new_cuda(0),
-            Self::Metal => Device::new_metal(0),
+            Self::Cuda => device::cuda(),
+            Self::Metal => device::metal(),
         }
     }
 

@@ -33,6 +33,9 @@ fn rows(report: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
+/// A change of settings.
+type Edit = fn(&mut Value);
+
 /// A tensor of the case below: name, shape, values.
 type Part<'a> = (&'a str, &'a [usize], &'a [f32]);
 
@@ -219,11 +222,6 @@ fn every_kind_fails_when_an_expected_number_is_changed() {
 fn what_is_not_understood_is_named_and_the_rest_is_checked() {
     let place = tempfile::tempdir().unwrap();
     let kind = |name: &str| [("case", name.to_string()), ("params", hebb_params().to_string())];
-    let params = |edit: &dyn Fn(&mut Value)| {
-        let mut params = hebb_params();
-        edit(&mut params);
-        params
-    };
     let file = |name: &str| format!("{name}.safetensors");
     let good = std::fs::read(golden().join("hinge.0.safetensors")).unwrap();
 
@@ -234,15 +232,17 @@ fn what_is_not_understood_is_named_and_the_rest_is_checked() {
     write(&place, &file("dream"), &kind("dream"), &HEBB);
     let unclosed = [("case", "rule".to_string()), ("params", "{".to_string())];
     write(&place, &file("unclosed"), &unclosed, &HEBB);
-    let edits: [(&str, &dyn Fn(&mut Value)); 5] = [
-        ("no-rtol", &|params| params["rtol"] = Value::Null),
-        ("rtol-1", &|params| params["rtol"] = json!(1.0)),
-        ("rule", &|params| params["rule"] = json!("magic")),
-        ("competition", &|params| params["competition"] = json!({"kind": "lottery"})),
-        ("geometry", &|params| params["geometry"] = json!("conv2d")),
+    let edits: [(&str, Edit); 5] = [
+        ("no-rtol", |params| params["rtol"] = Value::Null),
+        ("rtol-1", |params| params["rtol"] = json!(1.0)),
+        ("rule", |params| params["rule"] = json!("magic")),
+        ("competition", |params| params["competition"] = json!({"kind": "lottery"})),
+        ("geometry", |params| params["geometry"] = json!("conv2d")),
     ];
     for (name, edit) in edits {
-        write_case(&place, &file(name), "rule", params(edit), &HEBB);
+        let mut params = hebb_params();
+        edit(&mut params);
+        write_case(&place, &file(name), "rule", params, &HEBB);
     }
     write_hebb(&place, &file("no-w"), ("w", &[], &[]));
     write_hebb(&place, &file("no-y"), ("expect.y", &[], &[]));

@@ -29,6 +29,7 @@
 
 mod competition;
 mod cpu;
+pub mod device;
 mod feedback;
 mod geometry;
 mod homeostasis;

@@ -1,6 +1,6 @@
 //! A test on every device.
 
-use crate::ops;
+use crate::{device, ops};
 use candle::Device;
 use std::fmt::Display;
 use std::io::Write;
@@ -25,8 +25,8 @@ pub enum Target {
 pub fn run<E: Display>(target: Target, name: &str, check: impl FnOnce(&Device) -> Result<(), E>) {
     let device = match target {
         Target::Cpu | Target::Composed => Ok(Device::Cpu),
-        Target::Cuda => Device::new_cuda(0),
-        Target::Metal => Device::new_metal(0),
+        Target::Cuda => device::cuda(),
+        Target::Metal => device::metal(),
     };
     let result = match (device, target) {
         (Ok(device), Target::Composed) => ops::composed(|| check(&device)),
