@@ -7,9 +7,8 @@
 #
 # CUDA_COMPUTE_CAP says for which GPU: 80 (default) runs on every GPU from the A100 on.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-
-environment=${1:-target/cuda-toolkit}/env.sh
+root=$(cd "$(dirname "$0")/.." && pwd)
+environment=${1:-$root/target/cuda-toolkit}/env.sh
 if [ -e "$environment" ]; then
     # shellcheck disable=SC1090
     . "$environment"
@@ -18,4 +17,5 @@ elif [ $# -gt 0 ] || ! command -v nvcc >/dev/null; then
     exit 1
 fi
 export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}"
+cd "$root"
 cargo build --release --workspace --examples --features cuda --locked

@@ -8,11 +8,11 @@
 # Needs python3 with pip, cargo and a C and C++ compiler. Packages already in the folder are used
 # again. A machine that has a toolkit needs none of this: `cargo build --features cuda` finds it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-
-folder=${1:-target/cuda-toolkit}
+root=$(cd "$(dirname "$0")/.." && pwd)
+folder=${1:-$root/target/cuda-toolkit}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
+cd "$root"
 home=$folder/nvidia/cu13
 
 # nvcc must not be newer than the CUDA of the driver (580 and later: 13.0): newer PTX is refused.
@@ -72,11 +72,13 @@ C
 ln -sf libcuda.so.1 "$stubs/libcuda.so"
 
 # Candle always compiles its kernels for quantised matrices, which this project never calls: minutes
-# each at -O3, seconds with the least optimisation.
+# each at -O3, seconds with the least optimisation; and 40 MB of every program, 1 when compressed.
 cat >"$home/bin/nvcc-quick" <<'NVCC'
 #!/bin/sh
 case " $* " in
-*" -c "*/mmq_*.cu" " | *" -c "*/mmvq_*.cu" " | *" -c "*/moe_*.cu" ") set -- --Ofast-compile max "$@" ;;
+*" -c "*/mmq_*.cu" " | *" -c "*/mmvq_*.cu" " | *" -c "*/moe_*.cu" ")
+    set -- --Ofast-compile max --compress-mode size "$@"
+    ;;
 esac
 exec "$(dirname "$0")/nvcc" "$@"
 NVCC
