@@ -12,5 +12,6 @@ pub mod amit;
 pub mod golkar;
 pub mod miconi;
 pub mod softhebb;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -114,7 +114,7 @@ fn run(args: Args) -> Result<String> {
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
+    let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options {
         preset,
@@ -142,7 +142,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     }
     let (device, device_name) = common.device()?;
     let data = match experiment.needs_images() {
-        true => Some(common.announced_dataset("digits", experiment.name(), device_name)?),
+        true => Some(common.announced_dataset("digits", experiment.name())?),
         false => None,
     };
     let digits = common.dataset.as_deref().is_none_or(|name| name == "digits");

@@ -4,9 +4,10 @@
 //! protocol with the median time of a step; `benches/peers/amit_step.py` sets it beside PyTorch.
 
 use anyhow::Result;
-use candle::{DType, Device, Tensor};
+use candle::{DType, Tensor};
 use candle_hebbian::{Protocol, Rng, Sgd};
 use clap::Parser;
+use hebbian_examples::{DeviceArgs, tell};
 use hebbian_models::amit::{Network, preset};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ struct Args {
     /// Protocols, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "bp,urfb,frfb")]
     protocols: Vec<Protocol>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 fn main() -> ExitCode {
@@ -35,16 +38,19 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<String> {
+    let chosen = args.device.choose()?;
+    tell(&chosen.to_string());
+    let device = &chosen.device;
     let mut report = String::new();
     let rng = Rng::new(0);
     let mut draw = rng.stream("images");
-    let x = draw.uniform(0.0, 1.0, (args.batch, 3, 32, 32), DType::F32, &Device::Cpu)?;
+    let x = draw.uniform(0.0, 1.0, (args.batch, 3, 32, 32), DType::F32, device)?;
     let labels: Vec<u32> = (0..args.batch).map(|_| draw.below(10) as u32).collect();
-    let labels = Tensor::new(labels, &Device::Cpu)?;
+    let labels = Tensor::new(labels, device)?;
     for protocol in args.protocols {
         let mut preset = preset(&format!("amit-{}", args.network))?;
         preset.training.protocol = protocol;
-        let network = Network::new(&preset, (3, 32, 32), 10, &rng, DType::F32, &Device::Cpu)?;
+        let network = Network::new(&preset, (3, 32, 32), 10, &rng, DType::F32, device)?;
         let (vars, sgd) = (network.vars(), Sgd { learning_rate: preset.training.learning_rate });
         let mut masks = rng.stream("dropout");
         let mut times = Vec::new();
@@ -52,6 +58,7 @@ fn run(args: Args) -> Result<String> {
             let started = Instant::now();
             let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
             sgd.step(&vars, &loss.backward()?)?;
+            device.synchronize()?;
             if step >= 2 {
                 times.push(1e3 * started.elapsed().as_secs_f64()); // the first ones warm up
             }

@@ -160,7 +160,7 @@ fn run(args: Args) -> Result<String> {
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
+    let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options {
         preset,
@@ -184,7 +184,7 @@ fn run(args: Args) -> Result<String> {
 fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     let common = &args.common;
     let (device, device_name) = common.device()?;
-    let data = common.announced_dataset("digits", experiment.name(), device_name)?;
+    let data = common.announced_dataset("digits", experiment.name())?;
     let digits = data.name == DatasetName::Digits;
     let options = ExperimentOptions {
         epochs: args.epochs,

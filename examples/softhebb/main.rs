@@ -81,7 +81,7 @@ fn run(args: Args) -> Result<String> {
     let preset = args.preset()?;
     let save = args.common.save()?;
     let (device, device_name) = args.common.device()?;
-    let data = args.common.announced_dataset(&preset.dataset, &preset.name, device_name)?;
+    let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options {
         baselines: args.baselines || data.name == hebbian_data::DatasetName::Digits,

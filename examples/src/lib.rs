@@ -12,9 +12,13 @@ extern crate intel_mkl_src;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod device;
+
+pub use device::{Chosen, DeviceArgs, DeviceKind};
+
 use anyhow::{Context, Result, bail};
 use candle::Device;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -49,12 +53,8 @@ pub struct CommonArgs {
     /// Use only the first N test images
     #[arg(long, value_name = "N")]
     pub limit_test: Option<usize>,
-    /// Run on the CPU; short for --device cpu
-    #[arg(long)]
-    pub cpu: bool,
-    /// Run on this device [default: the best there is]
-    #[arg(long, value_enum, conflicts_with = "cpu")]
-    pub device: Option<DeviceKind>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Folder for checkpoint, metrics and pictures [default: runs/PRESET]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
@@ -72,38 +72,15 @@ pub struct CommonArgs {
     pub quiet: bool,
 }
 
-/// Where tensors live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceKind {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU; needs `--features cuda`.
-    Cuda,
-    /// An Apple GPU; needs `--features metal`.
-    Metal,
-}
-
 impl CommonArgs {
-    /// The device and its name: the one asked for, or the best there is.
+    /// The device and its name, which is said on stderr: the one asked for, or the best there is.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
     pub fn device(&self) -> Result<(Device, &'static str)> {
-        let cuda = || Device::new_cuda(0).map(|device| (device, "cuda"));
-        let metal = || Device::new_metal(0).map(|device| (device, "metal"));
-        let needs = |feature: &str| {
-            format!(
-                "--device {feature} is not available: build with --features {feature} on a machine \
-                 that has it, or use --device cpu"
-            )
-        };
-        match self.device {
-            _ if self.cpu => Ok((Device::Cpu, "cpu")),
-            Some(DeviceKind::Cpu) => Ok((Device::Cpu, "cpu")),
-            Some(DeviceKind::Cuda) => cuda().with_context(|| needs("cuda")),
-            Some(DeviceKind::Metal) => metal().with_context(|| needs("metal")),
-            None => Ok(cuda().or_else(|_| metal()).unwrap_or((Device::Cpu, "cpu"))),
-        }
+        let chosen = self.device.choose()?;
+        self.tell(&chosen.to_string());
+        Ok((chosen.device, chosen.name))
     }
 
     /// The folder of --out, else `runs/NAME`.
@@ -131,22 +108,18 @@ impl CommonArgs {
     /// A line on stderr, unless --quiet.
     pub fn tell(&self, line: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            tell(line);
         }
     }
 
-    /// [`dataset`](Self::dataset), said on stderr: `what` is done with how many images on which
-    /// device.
+    /// [`dataset`](Self::dataset), said on stderr: `what` is done with how many images.
     ///
     /// # Errors
     /// The same.
-    pub fn announced_dataset(&self, own: &str, what: &str, device: &str) -> Result<Dataset> {
+    pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
         let data = self.dataset(own)?;
         let (train, test) = (data.train.len(), data.test.len());
-        self.tell(&format!(
-            "{what} on {}: {train} training images, {test} test images, device {device}",
-            data.name
-        ));
+        self.tell(&format!("{what} on {}: {train} training images, {test} test images", data.name));
         Ok(data)
     }
 
@@ -236,16 +209,28 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
             return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let printed = run(args).and_then(|report| match write!(std::io::stdout(), "{report}") {
-        // Whoever read it has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to stdout"),
-    });
+    let printed = run(args).and_then(|report| print(&report));
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A line on stderr, if there is one.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes a report to stdout.
+///
+/// # Errors
+/// One of the system, but not that a reader has seen enough, as `head` does.
+pub fn print(report: &str) -> Result<()> {
+    match write!(std::io::stdout(), "{report}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
     }
 }

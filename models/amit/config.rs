@@ -146,7 +146,7 @@ pub enum Loss {
 
 impl Loss {
     /// The mean loss of `fields (N, C)` for `labels (N)`.
-    pub(super) fn of(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
+    pub fn of(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         match self {
             Self::Hinge { mu } => {
                 let mu = match mu {

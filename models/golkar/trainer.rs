@@ -96,7 +96,9 @@ impl Trainer {
         let learner = if backprop {
             Learner::Backprop(Backprop::from_circuit(&circuit, preset.circuit.ridge)?)
         } else {
-            let readout = preset.training.readout.map(|_| circuit.w2().as_detached_tensor().copy());
+            // Not `copy`, which shares memory on Metal.
+            let w2 = || circuit.w2().as_detached_tensor().force_contiguous();
+            let readout = preset.training.readout.map(|_| w2());
             Learner::Local { circuit: Box::new(circuit), readout: readout.transpose()? }
         };
         Ok(Self { learner, preset: preset.clone(), rng: rng.clone(), seen: 0 })

@@ -1,8 +1,8 @@
 //! A layer that learns: thresholds, competition, its step, and what it hands on.
 
 use super::config::{LayerConfig, Patches, Plasticity};
-use candle::{D, DType, Device, Result, Tensor};
-use candle_hebbian::ops::{avg_pool2d, standardise, triangle};
+use candle::{DType, Device, Result, Tensor};
+use candle_hebbian::ops::{avg_pool2d, kth_largest, standardise, triangle};
 use candle_hebbian::{
     AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule, Sgd,
 };
@@ -58,22 +58,24 @@ impl HebbianLayer {
         let output = (units, pooled(height)?, pooled(width)?);
         let shape = (units, channels, kernel, kernel);
         let mut weights = rng.stream(&format!("{name}.weight"));
-        let weight = weights.normal(0.0, 1.0, shape, dtype, device)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(conv))?;
+        let weight = weights.normal(0.0, 1.0, shape, dtype, &Device::Cpu)?;
         let mask = match pruning {
             0.0 => None,
             p => {
                 let mut masks = rng.stream(&format!("{name}.mask"));
-                Some(masks.bernoulli(1.0 - p, shape, dtype, device)?)
+                Some(masks.bernoulli(1.0 - p, shape, dtype, &Device::Cpu)?)
             }
         };
+        // Scaled on the host as it is drawn there: the same bits on every device.
+        let drawn = Layer::new(weight, Geometry::Conv2d(conv))?;
+        constrain(&drawn, mask.as_ref(), true)?;
+        let weight = drawn.weight().as_detached_tensor().to_device(device)?;
+        let layer = Layer::new(weight, Geometry::Conv2d(conv))?;
+        let mask = mask.map(|mask| mask.to_device(device)).transpose()?;
         let target = config.target_rate();
         let threshold =
             AdaptiveThreshold::new((1, units), config.threshold_rate, target, dtype, device)?;
-        let fresh =
-            Self { config: config.clone(), layer, mask, threshold, patch_whitening: None, output };
-        fresh.constrain(true)?;
-        Ok(fresh)
+        Ok(Self { config: config.clone(), layer, mask, threshold, patch_whitening: None, output })
     }
 
     /// What the preset says of it.
@@ -154,11 +156,7 @@ impl HebbianLayer {
 
     /// Takes away what has no connection; then gives every filter norm 1, if `normalise`.
     pub fn constrain(&self, normalise: bool) -> Result<()> {
-        if let Some(mask) = &self.mask {
-            let weight = self.layer.weight();
-            weight.set(&(weight.as_detached_tensor() * mask)?)?;
-        }
-        if normalise { self.layer.normalise() } else { Ok(()) }
+        constrain(&self.layer, self.mask.as_ref(), normalise)
     }
 
     /// Moves the thresholds.
@@ -217,12 +215,19 @@ impl Compete {
         match self.plasticity {
             Plasticity::Binary => Competition::KWtaBinary { k }.apply(excess),
             Plasticity::Graded if self.negative_winners => {
-                let (sorted, _) = excess.contiguous()?.sort_last_dim(false)?;
-                let kth = sorted.narrow(D::Minus1, k - 1, 1)?;
-                let winners = excess.broadcast_ge(&kth)?.to_dtype(excess.dtype())?;
+                let winners = excess.broadcast_ge(&kth_largest(excess, k)?)?;
+                let winners = winners.to_dtype(excess.dtype())?;
                 (winners * excess.minimum(50.0)?)?.detach().contiguous()
             }
             Plasticity::Graded => Competition::KWtaGraded { k }.apply(excess),
         }
     }
+}
+
+fn constrain(layer: &Layer, mask: Option<&Tensor>, normalise: bool) -> Result<()> {
+    if let Some(mask) = mask {
+        let weight = layer.weight();
+        weight.set(&(weight.as_detached_tensor() * mask)?)?;
+    }
+    if normalise { layer.normalise() } else { Ok(()) }
 }

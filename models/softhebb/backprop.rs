@@ -59,7 +59,9 @@ impl Backprop {
 
     /// The head as it is now.
     fn head(&self) -> Result<Head> {
-        let (weight, bias) = (self.weight.as_tensor().copy()?, self.bias.as_tensor().copy()?);
+        // `copy` shares memory on Metal.
+        let [weight, bias] = [&self.weight, &self.bias].map(|var| var.force_contiguous());
+        let (weight, bias) = (weight?, bias?);
         let head = LinearHead::from_tensors(self.head.config().clone(), weight, bias)?;
         Ok(Head::Linear(Box::new(head)))
     }

@@ -195,7 +195,7 @@ pub struct TrainingConfig {
     pub head_epochs: usize,
     /// Images per step of the head; 64.
     pub head_batch_size: usize,
-    /// Initial learning rate of Adam; 1e-3, halved on the way (spec of the paper's set-up).
+    /// Initial learning rate of Adam; 1e-3, halved on the way.
     pub head_learning_rate: f64,
     /// Random crops and flips while the head trains; none. Without, features are computed once.
     pub augmentation: Augmentation,

@@ -2,7 +2,7 @@
 //! the linear response `u`.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, maximum, slice, sum, with_real};
-use crate::ops::has_kernels;
+use crate::ops::{self, has_kernels};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -96,15 +96,15 @@ impl Competition {
     /// The same from candle's own ops, for the devices that have no kernel here.
     fn composed(&self, u: &Tensor) -> Result<Tensor> {
         let winner = || -> Result<Tensor> {
-            let units = u.dim(D::Minus1)?;
-            let index = u.argmax_keepdim(D::Minus1)?;
-            let order = Tensor::arange(0u32, units as u32, u.device())?;
-            index.broadcast_eq(&order.broadcast_as(u.shape())?)?.to_dtype(u.dtype())
+            // Not by `argmax`: which of equals it finds depends on the device.
+            let units = u.dim(D::Minus1)? as f32;
+            let order = Tensor::arange(0.0, units, u.device())?.broadcast_as(u.shape())?;
+            let largest = u.broadcast_ge(&u.max_keepdim(D::Minus1)?)?;
+            let first = largest.where_cond(&order, &order.affine(0.0, units.into())?)?;
+            order.broadcast_eq(&first.min_keepdim(D::Minus1)?)?.to_dtype(u.dtype())
         };
         let k_wta = |k: usize| -> Result<Tensor> {
-            let (sorted, _) = u.contiguous()?.sort_last_dim(false)?;
-            let kth = sorted.narrow(D::Minus1, k - 1, 1)?;
-            (u.broadcast_ge(&kth)? * u.gt(0.0)?)?.to_dtype(u.dtype())
+            (u.broadcast_ge(&ops::kth_largest(u, k)?)? * u.gt(0.0)?)?.to_dtype(u.dtype())
         };
         let softmax = |t: f64| candle_nn::ops::softmax(&(u * t)?, D::Minus1);
         match *self {
@@ -221,7 +221,8 @@ mod tests {
     use crate::Rng;
     use candle::{DType, Device};
 
-    /// The kernels and the composition from candle's ops are two ways to the same definition.
+    /// The kernels and the composition from candle's ops are two ways to the same definition, where
+    /// values are equal too.
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let u = Rng::new(1).normal(0.0, 3.0, (2, 37, 19), DType::F64, &Device::Cpu)?;
@@ -234,9 +235,11 @@ mod tests {
             Competition::SoftWta { inverse_temperature: -0.4 },
             Competition::SoftWtaAntiHebbian { inverse_temperature: 0.7 },
         ] {
-            let difference = (competition.apply(&u)? - competition.composed(&u)?)?;
-            let largest = difference.abs()?.max_all()?.to_scalar::<f64>()?;
-            assert!(largest < 1e-12, "{competition:?}: {largest}");
+            for u in [&u, &u.round()?] {
+                let difference = (competition.apply(u)? - competition.composed(u)?)?;
+                let largest = difference.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(largest < 1e-12, "{competition:?}: {largest}");
+            }
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ mod optim;
 mod protocol;
 mod rng;
 pub mod rules;
+pub mod testing;
 
 pub use competition::Competition;
 pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};

@@ -1,6 +1,6 @@
 //! A watch over values that must stay finite.
 
-use candle::{DType, Tensor};
+use candle::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
@@ -25,6 +25,8 @@ pub fn check_finite(name: &str, step: u64, tensor: &Tensor) -> Result<()> {
     if tensor.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_finite() {
         return Ok(());
     }
+    // On the host: Metal's kernels are compiled as if there were no NaN.
+    let tensor = tensor.to_device(&Device::Cpu)?;
     let count = |mask: Tensor| -> Result<usize> {
         let ones = mask.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
         Ok(ones.iter().filter(|&&one| one != 0).count())

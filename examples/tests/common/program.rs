@@ -9,22 +9,11 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "binary.rs"]
+mod binary;
+
 pub use crate::TINY;
-
-/// What a run of the program ended with.
-pub struct Outcome {
-    pub status: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Outcome {
-    /// The run, which must have gone well.
-    pub fn ok(self) -> Self {
-        assert_eq!(self.status, Some(0), "{}{}", self.stdout, self.stderr);
-        self
-    }
-}
+pub use binary::{Outcome, binary, outcome};
 
 /// An empty folder to run in.
 pub struct Place(TempDir);
@@ -61,9 +50,13 @@ impl Place {
         outcome(self.command(args))
     }
 
-    /// [`run`](Self::run) on a few digits, into `out`.
+    /// [`run`](Self::run) on a few digits, into `out`. The first line names the device.
     pub fn tiny(&self, out: &str, args: &[&str]) -> Outcome {
-        self.run(&[&TINY[..], &["--out", out], args].concat())
+        let run = self.run(&[&TINY[..], &["--out", out], args].concat());
+        if run.status == Some(0) && !args.contains(&"--quiet") {
+            assert!(run.stderr.starts_with("device cpu\n"), "{}", run.stderr);
+        }
+        run
     }
 
     /// Runs what must be refused: exit status 1, an empty stdout, every part in the message, and no
@@ -136,15 +129,6 @@ impl Place {
     }
 }
 
-pub fn outcome(mut command: Command) -> Outcome {
-    let output = command.output().unwrap();
-    Outcome {
-        status: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
 /// Waits for what a program does in the background.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -152,17 +136,4 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// `cargo test` builds the examples too, beside the folder of this test.
-pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let binary = profile.join("examples").join(format!(
-        "{}{}",
-        crate::PROGRAM,
-        std::env::consts::EXE_SUFFIX
-    ));
-    assert!(binary.exists(), "there is no {}: build the examples first", binary.display());
-    binary
 }

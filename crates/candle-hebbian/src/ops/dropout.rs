@@ -62,7 +62,10 @@ impl Dropout {
     /// A row that does not exist.
     pub fn rows(&self, features: &Tensor, rows: &[u32], rng: &mut Rng) -> Result<Tensor> {
         let device = features.device();
-        let gather = || features.index_select(&Tensor::from_slice(rows, rows.len(), device)?, 0);
+        let gather = || {
+            let rows = Tensor::from_slice(rows, rows.len(), device)?;
+            features.contiguous()?.index_select(&rows, 0)
+        };
         let Some(keep) = self.keep else {
             return gather();
         };

@@ -281,12 +281,13 @@ impl Window {
     fn padded(&self, x: &Tensor) -> Result<Tensor> {
         let fill = match (self.reduce, self.over) {
             (Reduce::Average, _) | (_, Some(Edge::Zeros)) => 0.0,
-            (Reduce::Maximum(_), _) => f64::NEG_INFINITY,
+            // Not −∞: candle's Metal kernels are compiled to do without infinities.
+            (Reduce::Maximum(_), _) => f64::from(f32::MIN),
         };
         let edge = |x: &Tensor, dim: usize, size: usize| {
             let mut shape = x.dims().to_vec();
             shape[dim] = size;
-            Tensor::full(fill, shape, x.device())?.to_dtype(x.dtype())
+            Tensor::ones(shape, x.dtype(), x.device())? * fill
         };
         let mut x = x.contiguous()?;
         for dim in [2, 3] {

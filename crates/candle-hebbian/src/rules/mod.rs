@@ -48,9 +48,8 @@ use serde::{Deserialize, Serialize};
 ///     }
 ///     fn decay(&self, response: &Response, post: &Tensor) -> Result<Option<Tensor>> {
 ///         let (sites, rows, units) = post.dims3()?;
-///         Tensor::full(self.rate * rows as f64, (sites, units), post.device())?
-///             .to_dtype(post.dtype())
-///             .map(Some)
+///         let ones = Tensor::ones((sites, units), post.dtype(), post.device())?;
+///         (ones * (self.rate * rows as f64)).map(Some)
 ///     }
 /// }
 ///

@@ -226,7 +226,7 @@ impl LinearHead {
 
     /// `features·Wᵀ + b`: `(N, classes)`, without dropout.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
+        Ok(features.contiguous()?.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
     }
 }
 

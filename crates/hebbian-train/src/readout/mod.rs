@@ -65,7 +65,7 @@ fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
 /// `features·weight + bias`, in the features' type and on their device.
 fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let like = |tensor: &Tensor| tensor.to_dtype(features.dtype())?.to_device(features.device());
-    Ok(features.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
+    Ok(features.contiguous()?.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
 }
 
 /// One row per label, 1 in the label's column and 0 elsewhere: `(N, classes)`.

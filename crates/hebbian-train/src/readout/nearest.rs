@@ -24,13 +24,14 @@ impl NearestClassMean {
         let mut counts = vec![0f32; classes];
         labels.iter().for_each(|&label| counts[label as usize] += 1.0);
         let (device, dtype) = (features.device(), features.dtype());
-        let sums = one_hot(labels, classes, dtype, device)?.t()?.matmul(features)?;
+        let one_hot = one_hot(labels, classes, dtype, device)?;
+        let sums = one_hot.t()?.matmul(&features.contiguous()?)?;
         let divisors: Vec<f32> = counts.iter().map(|count| count.max(1.0)).collect();
         let divisors = Tensor::from_vec(divisors, (classes, 1), device)?.to_dtype(dtype)?;
         let means = sums.broadcast_div(&divisors)?;
 
         let absent: Vec<f32> =
-            counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::NEG_INFINITY }).collect();
+            counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::MIN }).collect();
         let absent = Tensor::from_vec(absent, classes, device)?.to_dtype(dtype)?;
         let bias = ((means.sqr()?.sum(1)? * -0.5)? + absent)?;
         Ok(Self { means, bias })
@@ -44,7 +45,8 @@ impl NearestClassMean {
 
 impl Readout for NearestClassMean {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        let scores = features.matmul(&self.means.t()?)?.broadcast_add(&self.bias)?;
+        let products = features.contiguous()?.matmul(&self.means.t()?)?;
+        let scores = products.broadcast_add(&self.bias)?;
         Ok(scores.argmax(1)?)
     }
 }

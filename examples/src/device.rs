@@ -1,0 +1,105 @@
+//! The choice of a device.
+
+use anyhow::{Context, Result};
+use candle::Device;
+use clap::{Args, ValueEnum};
+
+/// Flags that choose the device.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DeviceArgs {
+    /// Run on the CPU; short for --device cpu
+    #[arg(long)]
+    pub cpu: bool,
+    /// Run on this device [default: the best there is]
+    #[arg(long, value_enum, conflicts_with = "cpu")]
+    pub device: Option<DeviceKind>,
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU; needs `--features cuda`.
+    Cuda,
+    /// An Apple GPU; needs `--features metal`.
+    Metal,
+}
+
+/// A device that is there.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The device.
+    pub device: Device,
+    /// `cpu`, `cuda` or `metal`.
+    pub name: &'static str,
+    /// A GPU that this build is for but that did not answer, with the reason.
+    pub missing: Option<String>,
+}
+
+impl DeviceKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+        }
+    }
+
+    fn open(self) -> candle::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda => Device::new_cuda(0),
+            Self::Metal => Device::new_metal(0),
+        }
+    }
+
+    fn is_built_in(self) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Cuda => candle::utils::cuda_is_available(),
+            Self::Metal => candle::utils::metal_is_available(),
+        }
+    }
+}
+
+impl DeviceArgs {
+    /// The device asked for, or the best there is.
+    ///
+    /// # Errors
+    /// A device that this build or machine does not have.
+    pub fn choose(&self) -> Result<Chosen> {
+        let asked = if self.cpu { Some(DeviceKind::Cpu) } else { self.device };
+        if let Some(kind) = asked {
+            let name = kind.name();
+            let device = kind.open().with_context(|| {
+                format!(
+                    "--device {name} is not available: build with --features {name} on a machine \
+                     that has it, or use --device cpu"
+                )
+            })?;
+            return Ok(Chosen { device, name, missing: None });
+        }
+        let mut missing = None;
+        for kind in
+            [DeviceKind::Cuda, DeviceKind::Metal].into_iter().filter(|gpu| gpu.is_built_in())
+        {
+            match kind.open() {
+                Ok(device) => return Ok(Chosen { device, name: kind.name(), missing: None }),
+                Err(error) => missing = Some(format!("{} does not answer: {error}", kind.name())),
+            }
+        }
+        Ok(Chosen { device: Device::Cpu, name: DeviceKind::Cpu.name(), missing })
+    }
+}
+
+/// `device cuda`, or `device cpu (cuda does not answer: …)`.
+impl std::fmt::Display for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "device {}", self.name)?;
+        match &self.missing {
+            Some(reason) => write!(f, " ({})", reason.lines().next().unwrap_or_default()),
+            None => Ok(()),
+        }
+    }
+}

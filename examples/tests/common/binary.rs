@@ -1,0 +1,41 @@
+//! A program that `cargo test` built, and what it prints.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What a run of the program ended with.
+pub struct Outcome {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The run, which must have gone well.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+pub fn outcome(mut command: Command) -> Outcome {
+    let output = command.output().unwrap();
+    Outcome {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// `cargo test` builds the examples too, beside the folder of this test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let binary = profile.join("examples").join(format!(
+        "{}{}",
+        crate::PROGRAM,
+        std::env::consts::EXE_SUFFIX
+    ));
+    assert!(binary.exists(), "there is no {}: build the examples first", binary.display());
+    binary
+}

@@ -1,0 +1,181 @@
+//! Training starts from the same bits on every device and stays together.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::ops::Dropout;
+use candle_hebbian::{Rng, test_device};
+use hebbian_data::transforms::CropAndFlip;
+use hebbian_data::{Batches, digits};
+use hebbian_models::{amit, golkar, miconi, softhebb};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Tensors = Vec<(String, Tensor)>;
+
+const STEPS: usize = 20;
+
+/// How far weights may drift apart in [`STEPS`] steps, relative to the largest of a tensor: as for
+/// the reference vectors of networks. A sum in another order differs by about 1e-6 of its largest
+/// term; the compositions on a CPU stay within 1e-6.
+const TOLERANCE: f64 = 1e-4;
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// What `make` gives where the CPU has its kernels, even if this thread does without them.
+fn with_kernels<T: Send>(
+    device: &Device,
+    make: impl FnOnce(&Device) -> Result<T> + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| match scope.spawn(|| make(device)).join() {
+        Ok(made) => made,
+        Err(_) => Err("it panicked".into()),
+    })
+}
+
+fn same_bits(device: &Device, make: impl Fn(&Device) -> Result<Tensors> + Send + Sync) -> Result {
+    let (here, there) = (with_kernels(device, &make)?, with_kernels(&Device::Cpu, &make)?);
+    assert!(!here.is_empty() && here.len() == there.len());
+    for ((name, here), (_, there)) in here.iter().zip(&there) {
+        assert!(here.device().same_device(device), "{name}");
+        let (here, there) = (values(here)?, values(there)?);
+        assert!(here.iter().any(|&value| value != 0.0) || name.contains("mean"), "{name}");
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&here) == bits(&there), "{name} starts from other bits");
+    }
+    Ok(())
+}
+
+/// Both train, and end with tensors within [`TOLERANCE`] of each other.
+fn together(
+    device: &Device,
+    start: impl Fn(&Device) -> Result<Tensors> + Send + Sync,
+    train: impl Fn(&Device) -> Result<Tensors> + Send + Sync,
+) -> Result {
+    let (first, here, there) =
+        (start(device)?, train(device)?, with_kernels(&Device::Cpu, &train)?);
+    assert!(!here.is_empty() && here.len() == there.len());
+    for ((name, here), (_, there)) in here.iter().zip(&there) {
+        let (here, there) = (values(here)?, values(there)?);
+        let largest = there.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        let distance = |a: &[f64], b: &[f64]| {
+            assert_eq!(a.len(), b.len(), "{name}");
+            assert!(a.iter().all(|value| value.is_finite()), "{name}");
+            a.iter().zip(b).fold(0.0, |largest: f64, (a, b)| largest.max((a - b).abs())) / largest
+        };
+        let apart = distance(&here, &there);
+        assert!(apart <= TOLERANCE, "{name} is {apart:.1e} of its largest value apart");
+        if let Some((_, first)) = first.iter().find(|(known, _)| known == name)
+            && name.ends_with("weight")
+        {
+            let moved = distance(&there, &values(first)?);
+            assert!(moved > 100.0 * TOLERANCE, "{name} moved by {moved:.1e} only");
+        }
+    }
+    Ok(())
+}
+
+fn softhebb_network(device: &Device) -> Result<softhebb::Network> {
+    let preset = softhebb::preset("softhebb-cnn-digits")?;
+    let image = digits().train.shape();
+    Ok(softhebb::Network::new(&preset, image, &Rng::new(1), DType::F32, device)?)
+}
+
+fn softhebb_20_steps(device: &Device) -> Result {
+    let start = |device: &Device| Ok(softhebb_network(device)?.tensors());
+    same_bits(device, start)?;
+    together(device, start, |device| {
+        let (mut network, train) = (softhebb_network(device)?, digits().train);
+        let mut rng = Rng::new(2);
+        for (step, indices) in Batches::shuffled(train.len(), 10, &mut rng)?.take(STEPS).enumerate()
+        {
+            let (images, _) = train.batch(&indices, DType::F32, device)?;
+            network.learn(&images, step as f64 / STEPS as f64)?;
+        }
+        Ok(network.tensors())
+    })
+}
+
+fn amit_trainer(device: &Device) -> Result<(amit::Trainer, amit::Splits)> {
+    // A convolution, overlapping pools, dropout, dense layers.
+    let mut preset = amit::preset("amit-simpnet")?;
+    preset.training.batch_size = 20;
+    let mut splits = amit::Splits::of(&digits(), 0)?;
+    splits.train = splits.train.take(STEPS * 20);
+    Ok((amit::Trainer::new(&preset, &splits, &Rng::new(1), device)?, splits))
+}
+
+fn amit_20_steps(device: &Device) -> Result {
+    let start = |device: &Device| Ok(amit_trainer(device)?.0.network().tensors());
+    same_bits(device, start)?;
+    together(device, start, |device| {
+        let (mut trainer, splits) = amit_trainer(device)?;
+        trainer.train_epoch(&splits.train, |_| ())?;
+        Ok(trainer.network().tensors())
+    })
+}
+
+fn miconi_trainer(device: &Device) -> Result<miconi::Trainer> {
+    let mut preset = miconi::preset("miconi-digits")?;
+    preset.input.whitening = miconi::Whitening::None {};
+    preset.training.batch_size = 20;
+    preset.training.burn_in_batches = 2;
+    Ok(miconi::Trainer::new(&preset, &digits().train, &Rng::new(1), device, true)?)
+}
+
+fn miconi_20_steps(device: &Device) -> Result {
+    let start = |device: &Device| Ok(miconi_trainer(device)?.tensors()?);
+    same_bits(device, |device| {
+        let mut tensors = start(device)?;
+        tensors.retain(|(name, _)| !name.ends_with("threshold")); // they start at 0
+        Ok(tensors)
+    })?;
+    together(device, start, |device| {
+        let mut trainer = miconi_trainer(device)?;
+        trainer.train_epoch(&digits().train.take(STEPS * 20), |_| ())?;
+        Ok(trainer.tensors()?)
+    })
+}
+
+fn golkar_trainer(device: &Device) -> Result<(golkar::Trainer, golkar::Task)> {
+    let mut preset = golkar::preset("golkar-digits")?;
+    preset.training.batch_size = 20;
+    let task = golkar::Task::of(&preset, &digits(), device)?;
+    Ok((golkar::Trainer::new(&preset, &task, false, &Rng::new(1), device)?, task))
+}
+
+fn golkar_20_steps(device: &Device) -> Result {
+    let start = |device: &Device| Ok(golkar_trainer(device)?.0.learner().tensors());
+    same_bits(device, |device| {
+        let mut tensors = start(device)?;
+        tensors.retain(|(name, _)| name != "mean"); // computed, not drawn
+        Ok(tensors)
+    })?;
+    together(device, start, |device| {
+        let (mut trainer, task) = golkar_trainer(device)?;
+        trainer.learn(&task, STEPS * 20, |_| ())?;
+        Ok(trainer.learner().tensors())
+    })
+}
+
+fn batches_and_masks(device: &Device) -> Result {
+    same_bits(device, |device| {
+        let (train, mut rng) = (digits().train, Rng::new(3));
+        let indices = Batches::shuffled(train.len(), 50, &mut rng)?.next().unwrap_or_default();
+        let (images, labels) = train.batch(&indices, DType::F32, device)?;
+        let crop = CropAndFlip { padding: 2 };
+        let (cropped, _) = train.augmented_batch(&indices, &crop, &mut rng, DType::F32, device)?;
+        let ones = Tensor::ones((50, 301), DType::F32, device)?;
+        let dropped = Dropout::new(0.3)?.apply(&ones, &mut rng)?;
+        let bernoulli = rng.bernoulli(0.3, (20, 30), DType::F32, device)?;
+        let tensors = [
+            ("images", images),
+            ("labels", labels),
+            ("cropped", cropped),
+            ("dropout", dropped),
+            ("connections", bernoulli),
+        ];
+        Ok(tensors.map(|(name, tensor)| (name.to_string(), tensor)).into())
+    })
+}
+
+test_device!(softhebb_20_steps, amit_20_steps, miconi_20_steps, golkar_20_steps, batches_and_masks,);

@@ -1,0 +1,102 @@
+use super::Kind;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A file that could not be checked.
+#[derive(Debug)]
+pub struct Error {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Box<Problem>,
+}
+
+impl Error {
+    pub(super) fn at(path: &Path) -> impl Fn(Problem) -> Self {
+        move |problem| Self { path: path.to_path_buf(), problem: Box::new(problem) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why reference vectors could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The file could not be read.
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// A folder without reference vectors.
+    #[error("holds no .safetensors files; give files of reference vectors, or a folder of them")]
+    NoFiles,
+    /// Not a safetensors file.
+    #[error("is not a safetensors file: {0}")]
+    Format(#[from] safetensors::SafeTensorError),
+    /// `case` or `params` is not in the metadata.
+    #[error("has no '{0}' in its metadata; reference vectors have 'case' and 'params' there")]
+    NoMetadata(&'static str),
+    /// A kind of case that there is not.
+    #[error("is of the unknown kind '{0}'; kinds are {known}", known = Kind::known())]
+    UnknownKind(String),
+    /// Settings that are missing, of the wrong type, or unknown.
+    #[error("has params that are not those of kind {kind}: {source}")]
+    Params {
+        /// The kind.
+        kind: Kind,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A setting that this library does not have.
+    #[error("has {name} {found} in its params, expected {expected}")]
+    Unsupported {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What there is.
+        expected: String,
+    },
+    /// A tensor that the kind needs is not there.
+    #[error("has no tensor '{name}', which kind {kind} needs")]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// The kind.
+        kind: Kind,
+    },
+    /// Something is expected that this kind does not compute.
+    #[error("expects 'expect.{name}', which kind {kind} does not compute")]
+    NotComputed {
+        /// The tensor.
+        name: String,
+        /// The kind.
+        kind: Kind,
+    },
+    /// A tensor of numbers that cannot be compared with.
+    #[error("has values in '{0}' that are not finite numbers")]
+    NotFinite(String),
+    /// What was computed has another shape.
+    #[error("expects '{name}' of shape {expected:?}, but the inputs give {found:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        expected: Vec<usize>,
+        /// The shape computed.
+        found: Vec<usize>,
+    },
+    /// A tensor operation failed.
+    #[error("does not fit together: {0}")]
+    Candle(#[from] candle::Error),
+    /// A network could not be built or run.
+    #[error("does not fit together: {0}")]
+    Model(#[from] crate::Error),
+    /// Whitening failed.
+    #[error("does not fit together: {0}")]
+    Data(#[from] hebbian_data::Error),
+}

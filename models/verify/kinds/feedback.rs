@@ -1,0 +1,68 @@
+use super::geometry::geometry;
+use super::{Computed, gradient};
+use crate::verify::inputs::{Got, Inputs};
+use candle::{Module, Tensor, Var};
+use candle_hebbian::{FeedbackLayer, Geometry, Protocol};
+use serde::Deserialize;
+
+/// The protocol in the words of the files.
+#[derive(Deserialize)]
+pub(super) struct Params {
+    protocol: Name,
+    #[serde(default = "one")]
+    feedback_rate: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    Backprop,
+    Fixed,
+    Updated,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Params {
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol {
+            Name::Backprop => Protocol::Backprop,
+            Name::Fixed => Protocol::Frfb,
+            Name::Updated if self.feedback_rate == 1.0 => Protocol::Urfb,
+            Name::Updated => Protocol::Partial { rate: self.feedback_rate },
+        }
+    }
+}
+
+/// A layer with that protocol. Back-propagation has no use for `r`.
+pub(super) fn layer(
+    w: &Tensor,
+    r: &Tensor,
+    geometry: Geometry,
+    protocol: Protocol,
+) -> candle::Result<FeedbackLayer> {
+    match protocol {
+        Protocol::Backprop => FeedbackLayer::backprop(w.clone(), geometry),
+        _ => FeedbackLayer::with_feedback(w.clone(), r.clone(), geometry, protocol),
+    }
+}
+
+pub(super) fn compute(inputs: &Inputs) -> Computed {
+    let protocol = inputs.params::<Params>()?.protocol();
+    let (w, r) = (inputs.get("w")?, inputs.get("r")?);
+    let layer = layer(w, r, geometry(inputs)?, protocol)?;
+    let x = Var::from_tensor(inputs.get("x")?)?;
+    let out = layer.forward(&x)?;
+    let grads = (&out * inputs.get("upstream")?)?.sum_all()?.backward()?;
+    let mut got = vec![
+        Got::new("out", out),
+        Got::new("grad_x", gradient(&grads, &x)?),
+        Got::new("grad_w", gradient(&grads, layer.weight())?),
+    ];
+    if let Some(grad_r) = layer.feedback().and_then(|r| grads.get(r)) {
+        got.push(Got::new("grad_r", grad_r.clone()));
+    }
+    Ok(got)
+}

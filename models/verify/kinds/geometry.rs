@@ -1,0 +1,37 @@
+use crate::verify::error::Problem;
+use crate::verify::inputs::Inputs;
+use candle_hebbian::{Conv2dConfig, Geometry, PaddingMode};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(tag = "geometry", rename_all = "snake_case")]
+enum Named {
+    Dense,
+    Conv2d(Window),
+    #[serde(rename = "locally_connected2d")]
+    LocallyConnected2d(Window),
+}
+
+#[derive(Deserialize)]
+struct Window {
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    padding_mode: PaddingMode,
+}
+
+impl Window {
+    fn config(self) -> Conv2dConfig {
+        let Self { stride, padding, dilation, padding_mode } = self;
+        Conv2dConfig { stride, padding, dilation, padding_mode, ..Default::default() }
+    }
+}
+
+/// The geometry of a layer, from the settings.
+pub(super) fn geometry(inputs: &Inputs) -> Result<Geometry, Problem> {
+    Ok(match inputs.params()? {
+        Named::Dense => Geometry::Dense,
+        Named::Conv2d(window) => Geometry::Conv2d(window.config()),
+        Named::LocallyConnected2d(window) => Geometry::LocallyConnected2d(window.config()),
+    })
+}

@@ -1,0 +1,26 @@
+use super::Computed;
+use crate::verify::inputs::{Got, Inputs};
+use candle::D;
+use candle_hebbian::PaddingMode;
+use candle_hebbian::ops::pad_reflect;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Params {
+    padding: usize,
+    padding_mode: PaddingMode,
+}
+
+pub(super) fn compute(inputs: &Inputs) -> Computed {
+    let Params { padding, padding_mode } = inputs.params()?;
+    let x = inputs.get("x")?;
+    let out = match padding_mode {
+        PaddingMode::Reflect => pad_reflect(x, padding)?,
+        PaddingMode::Zeros => x.pad_with_zeros(D::Minus2, padding, padding)?.pad_with_zeros(
+            D::Minus1,
+            padding,
+            padding,
+        )?,
+    };
+    Ok(vec![Got::new("out", out)])
+}
