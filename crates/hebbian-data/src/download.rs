@@ -130,27 +130,44 @@ impl<T: RepoType> Wanted<'_, T> {
     }
 
     /// Compares a cached file with the announced size and with the sum that its blob is named by.
-    /// Deletes it where they differ.
+    /// Deletes it, and the blob, where they differ.
     fn verify(&self, path: &Path, size: Option<u64>) -> Result<()> {
-        let blob = fs::canonicalize(path).map_err(Error::io(path))?;
-        let found = fs::metadata(&blob).map_err(Error::io(&blob))?.len();
-        let difference = match (size, sha256_name(&blob)) {
+        let found = fs::metadata(path).map_err(Error::io(path))?.len();
+        let blobs = self.blobs(path, found)?;
+        let sums: Option<Vec<String>> = blobs.iter().map(|blob| sha256_name(blob)).collect();
+        let difference = match (size, sums) {
             (Some(size), _) if size != found => {
                 Some((format!("{found} bytes"), format!("{size} bytes")))
             }
-            (_, Some(expected)) => {
-                Some((sha256(&blob)?, expected)).filter(|(found, expected)| found != expected).map(
-                    |(found, expected)| (format!("SHA-256 {found}"), format!("SHA-256 {expected}")),
-                )
+            (_, Some(sums)) if !sums.is_empty() => {
+                let found = sha256(path)?;
+                let named = sums.contains(&found);
+                let (found, expected) = (found, sums.join(" or "));
+                (!named).then(|| (format!("SHA-256 {found}"), format!("SHA-256 {expected}")))
             }
             _ => None,
         };
         let Some((found, expected)) = difference else { return Ok(()) };
         fs::remove_file(path).map_err(Error::io(path))?;
-        if blob.exists() {
-            fs::remove_file(&blob).map_err(Error::io(&blob))?;
+        for blob in blobs.iter().filter(|blob| blob.exists()) {
+            // A copy may have been spoiled, and not the blob.
+            if sha256_name(blob) != Some(sha256(blob)?) {
+                fs::remove_file(blob).map_err(Error::io(blob))?;
+            }
         }
         Err(Error::Corrupt { file: self.file.into(), repo: self.name.clone(), found, expected })
+    }
+
+    /// The blob that a cached file links to. Where the client copies instead (on Windows): the blobs of
+    /// the same size, one of which it is a copy of.
+    fn blobs(&self, path: &Path, size: u64) -> Result<Vec<PathBuf>> {
+        if fs::symlink_metadata(path).map_err(Error::io(path))?.is_symlink() {
+            return Ok(vec![fs::canonicalize(path).map_err(Error::io(path))?]);
+        }
+        let folder = self.cache_dir.join(&self.folder).join("blobs");
+        let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+        let same = |path: &PathBuf| path.metadata().is_ok_and(|blob| blob.len() == size);
+        Ok(entries.flatten().map(|entry| entry.path()).filter(same).collect())
     }
 }
 

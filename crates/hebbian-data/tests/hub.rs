@@ -217,6 +217,41 @@ fn a_cached_file_that_has_changed_is_fetched_again() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
 
+/// Where links cannot be made, the client copies each blob to its snapshot.
+#[test]
+fn a_copy_in_the_cache_is_compared_with_its_blob() {
+    let cache = tempfile::tempdir().unwrap();
+    let mirror = mnist(Manner::Good);
+    load(&mirror, cache.path()).unwrap();
+    let folder = cache.path().join("datasets--ylecun--mnist");
+    let file = folder.join("snapshots").join("a".repeat(40)).join(TRAIN);
+    let blob = fs::canonicalize(&file).unwrap();
+    let good = fs::read(&blob).unwrap();
+    let copy = |bytes: &[u8]| {
+        let _ = fs::remove_file(&file);
+        fs::write(&file, bytes).unwrap();
+    };
+    let offline = || {
+        let hub = Hub::new(&mirror.endpoint, cache.path()).unwrap().offline();
+        load_from_hub(DatasetName::Mnist, &hub, quiet())
+    };
+    let mut bad = good.clone();
+    bad[500] ^= 1;
+
+    copy(&good);
+    assert_mnist(&offline().unwrap());
+    copy(&bad);
+    let error = offline().unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert_eq!(fs::read(&blob).unwrap(), good, "the blob was good");
+    assert_not_cached(cache.path());
+    copy(&bad);
+    fs::write(&blob, &bad).unwrap();
+    assert!(matches!(offline().unwrap_err(), Error::Corrupt { .. }));
+    assert!(!blob.exists());
+    assert_mnist(&load(&mirror, cache.path()).unwrap());
+}
+
 #[test]
 fn a_truncated_parquet_file_is_named() {
     let cache = tempfile::tempdir().unwrap();
