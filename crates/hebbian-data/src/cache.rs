@@ -104,6 +104,7 @@ impl Entry {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let mut builder = tempfile::Builder::new();
+        builder.prefix(".unfinished-");
         // Temporary files are private by default; this ends as an ordinary one.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -62,7 +62,7 @@ fn presets_that_make_no_sense_are_refused() {
     let refused = |parts: &[&str]| {
         place.refused(&[&["--preset", "preset.json", "--out", "out"], &TINY[..]].concat(), parts);
     };
-    refused(&["preset.json", "No such file"]);
+    refused(&["preset.json", "os error 2"]);
     place.write("preset.json", "{ \"name\": ");
     refused(&["preset.json", "line 1"]);
     let wrong = |pointer: &str, value: serde_json::Value, parts: &[&str]| {
@@ -106,7 +106,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
     };
     // Back-propagation has no feedback weights, the preset's protocol has.
     with("out", &["out/model.safetensors", "layers.0.feedback"]);
-    with("missing.safetensors", &["missing.safetensors", "No such file"]);
+    with("missing.safetensors", &["missing.safetensors", "os error 2"]);
     let whole = place.bytes("out/model.safetensors");
     place.write("cut.safetensors", &whole[..whole.len() - 1]);
     with("cut.safetensors", &["cut.safetensors", "cut short"]);

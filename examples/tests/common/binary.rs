@@ -20,10 +20,15 @@ impl Outcome {
 
 pub fn outcome(mut command: Command) -> Outcome {
     let output = command.output().unwrap();
+    // Paths as they are written on Unix.
+    let text = |bytes| match String::from_utf8(bytes).unwrap() {
+        text if cfg!(windows) => text.replace('\\', "/").replace("\r\n", "\n"),
+        text => text,
+    };
     Outcome {
         status: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
     }
 }
 

@@ -98,7 +98,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
     };
     // The preset has masks, the checkpoint none.
     with("out", &["out/model.safetensors", "layers.1.mask"]);
-    with("missing.safetensors", &["missing.safetensors", "No such file"]);
+    with("missing.safetensors", &["missing.safetensors", "os error 2"]);
     let whole = place.bytes("out/model.safetensors");
     place.write("cut.safetensors", &whole[..whole.len() - 1]);
     with("cut.safetensors", &["cut.safetensors", "cut short"]);

@@ -57,7 +57,7 @@ fn a_device_that_is_not_there_is_named() {
 fn presets_of_another_schema_are_refused() {
     let place = Place::new();
     let args = ["--preset", "preset.json", "--out", "out"];
-    place.refused(&args, &["preset.json", "No such file"]);
+    place.refused(&args, &["preset.json", "os error 2"]);
     place.write("preset.json", "{ \"name\": ");
     place.refused(&args, &["preset.json", "line 1"]);
     place.preset(|preset| preset["learning_rate"] = json!(1.0));
@@ -139,7 +139,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
             place.refused(&args, parts);
         }
     };
-    refused("missing.safetensors", &["missing.safetensors", "No such file"]);
+    refused("missing.safetensors", &["missing.safetensors", "os error 2"]);
     for length in [0, 7, 100, whole.len() - 1] {
         place.write("cut.safetensors", &whole[..length]);
         refused("cut.safetensors", &["cut.safetensors", "cut short"]);

@@ -133,9 +133,15 @@ pub fn quiet() -> OnProgress {
 
 /// Checks that a message contains every part.
 pub fn assert_says(message: &str, parts: &[&str]) {
+    let message = with_slashes(message);
     for part in parts {
-        assert!(message.contains(part), "'{part}' is not in: {message}");
+        assert!(message.contains(&with_slashes(part)), "'{part}' is not in: {message}");
     }
+}
+
+/// Paths as they are written on Unix.
+pub fn with_slashes(text: &str) -> String {
+    if cfg!(windows) { text.replace('\\', "/") } else { text.to_string() }
 }
 
 /// Every file below a folder, as paths relative to it.
@@ -146,7 +152,8 @@ pub fn files(dir: &Path) -> Vec<String> {
             if path.is_dir() {
                 walk(&path, root, found);
             } else {
-                found.push(path.strip_prefix(root).unwrap().display().to_string());
+                let path = path.strip_prefix(root).unwrap().display().to_string();
+                found.push(with_slashes(&path));
             }
         }
     }

@@ -3,7 +3,7 @@
 # build scripts want of a C compiler is an output file. Arguments go to cargo check.
 #
 #   rustup target add aarch64-apple-darwin
-#   scripts/check-metal.sh
+#   scripts/metal-check.sh
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p target/metal-tools
