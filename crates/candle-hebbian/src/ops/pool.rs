@@ -4,7 +4,7 @@ use super::attach::attach;
 use super::backend::has_kernels;
 use super::layout::{to_channels_first, to_channels_last};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
-use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -282,6 +282,7 @@ impl Window {
         let fill = match (self.reduce, self.over) {
             (Reduce::Average, _) | (_, Some(Edge::Zeros)) => 0.0,
             // Not −∞: candle's Metal kernels are compiled to do without infinities.
+            (Reduce::Maximum(_), _) if x.dtype() == DType::F64 => f64::MIN,
             (Reduce::Maximum(_), _) => f64::from(f32::MIN),
         };
         let edge = |x: &Tensor, dim: usize, size: usize| {
