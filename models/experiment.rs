@@ -1,6 +1,7 @@
 //! Experiments: networks trained side by side, a table, a picture, in one folder.
 
 use crate::error::Result;
+use crate::run_options::RunOptions;
 use hebbian_train::{Picture, Table, save_json};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -23,6 +24,25 @@ pub struct ExperimentOptions {
     pub resume: bool,
     /// No progress.
     pub quiet: bool,
+}
+
+impl ExperimentOptions {
+    /// The seeds of its runs.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
+        (0..self.seeds as u64).map(|i| self.seed.wrapping_add(i))
+    }
+
+    /// A run with one of its seeds, which goes on where one is in `folder`.
+    pub(crate) fn run(&self, seed: u64, folder: &Path) -> RunOptions {
+        RunOptions {
+            seed,
+            device: self.device.clone(),
+            load: None,
+            resume: self.resume && folder.join("config.json").exists(),
+            save: None,
+            quiet: self.quiet,
+        }
+    }
 }
 
 /// What an experiment ends with.

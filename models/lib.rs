@@ -7,6 +7,7 @@ mod experiment;
 mod names;
 mod presets;
 mod resume;
+mod run_options;
 
 pub mod amit;
 pub mod golkar;
@@ -15,3 +16,4 @@ pub mod softhebb;
 pub mod verify;
 
 pub use error::{Error, Result};
+pub use run_options::RunOptions;

@@ -128,20 +128,10 @@ fn run(args: Args) -> Result<String> {
         return run_experiment(experiment, &args);
     }
     let preset = args.preset()?;
-    let save = args.common.save()?;
-    let (device, device_name) = args.common.device()?;
+    let (device, run) = args.common.run(args.resume)?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
-    let options = Options {
-        preset,
-        backprop: args.backprop,
-        seed: args.common.seed,
-        device: device_name.to_string(),
-        load: args.common.load.clone(),
-        resume: args.resume,
-        save,
-        quiet: args.common.quiet,
-    };
+    let options = Options { preset, backprop: args.backprop, run };
     if args.common.eval_only {
         let accuracy = golkar::evaluate(&options, &data, &device)?;
         return Ok(format!("test accuracy {:.2} %\n", 100.0 * accuracy));

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, Parser};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use hebbian_models::RunOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +82,24 @@ impl CommonArgs {
         let chosen = self.device.choose()?;
         self.tell(&chosen.to_string());
         Ok((chosen.device, chosen.name))
+    }
+
+    /// The device, as [`device`](Self::device) chooses it, and the flags of a single run.
+    ///
+    /// # Errors
+    /// Those of [`device`](Self::device) and [`save`](Self::save).
+    pub fn run(&self, resume: bool) -> Result<(Device, RunOptions)> {
+        let save = self.save()?;
+        let (device, name) = self.device()?;
+        let run = RunOptions {
+            seed: self.seed,
+            device: name.to_string(),
+            load: self.load.clone(),
+            resume,
+            save,
+            quiet: self.quiet,
+        };
+        Ok((device, run))
     }
 
     /// The folder of --out, else `runs/NAME`.

@@ -6,13 +6,14 @@ use super::trainer::{Epoch, Splits, Trainer};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
+use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The method's name in files.
@@ -27,18 +28,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Network and recipe, overrides applied.
     pub preset: Preset,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// Start from these weights, or evaluate them.
-    pub load: Option<PathBuf>,
-    /// Go on with the interrupted run in the folder.
-    pub resume: bool,
-    /// Write the final weights here too.
-    pub save: Option<PathBuf>,
-    /// No progress.
-    pub quiet: bool,
+    /// Seed, device, files.
+    #[serde(flatten)]
+    pub run: RunOptions,
 }
 
 /// What a run measured.
@@ -75,7 +67,7 @@ pub(super) fn train_on(
     out: &Path,
 ) -> Result<Outcome> {
     let started = Instant::now();
-    let mut trainer = Trainer::new(&options.preset, splits, &Rng::new(options.seed), device)?;
+    let mut trainer = Trainer::new(&options.preset, splits, &Rng::new(options.run.seed), device)?;
     let config = serde_json::json!({
         "method": METHOD,
         "options": options,
@@ -85,19 +77,19 @@ pub(super) fn train_on(
         "test_images": splits.test.len(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    let mut folder = if options.resume {
+    let mut folder = if options.run.resume {
         same_run(&config, out)?;
         let saved = out.join("model.safetensors").exists();
         let epoch = if saved { restore(&mut trainer, out, device)? } else { 0 };
         if let Some(results) = RunFolder::results(out)? {
-            if let Some(path) = &options.save {
+            if let Some(path) = &options.run.save {
                 write(path, &trainer, dataset)?;
             }
             return Ok(Outcome { results, history: RunFolder::logged(out)? });
         }
         if saved { RunFolder::resume(out, epoch)? } else { RunFolder::create(out)? }
     } else {
-        if let Some(path) = &options.load {
+        if let Some(path) = &options.run.load {
             restore(&mut trainer, path, device)?;
             trainer.restart();
         }
@@ -135,9 +127,9 @@ pub(super) fn train_on(
     }
 
     let images = splits.train.len() as u64;
-    let mut progress = Progress::new(images * trainer.epochs() as u64, label, options.quiet);
+    let mut progress = Progress::new(images * trainer.epochs() as u64, label, options.run.quiet);
     progress.advance(images * trainer.epoch() as u64);
-    let mut saved = (options.resume && trainer.epoch() > 0).then(Instant::now);
+    let mut saved = (options.run.resume && trainer.epoch() > 0).then(Instant::now);
     while trainer.epoch() < trainer.epochs() {
         let number = trainer.epoch() + 1;
         let epoch = trainer
@@ -163,7 +155,7 @@ pub(super) fn train_on(
     if saved.is_none() {
         write(&folder.model(), &trainer, dataset)?;
     }
-    if let Some(path) = &options.save {
+    if let Some(path) = &options.run.save {
         write(path, &trainer, dataset)?;
     }
     let history = RunFolder::logged(out)?;
@@ -180,8 +172,8 @@ pub(super) fn train_on(
         train_images: splits.train.len(),
         total_seconds: started.elapsed().as_secs_f64(),
         peak_memory_bytes: peak_memory_bytes(),
-        seed: options.seed,
-        device: options.device.clone(),
+        seed: options.run.seed,
+        device: options.run.device.clone(),
         preset: options.preset.name.clone(),
         dataset: dataset.to_string(),
         extras,
@@ -196,11 +188,11 @@ pub(super) fn train_on(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.load else {
+    let Some(path) = &options.run.load else {
         return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
     };
     let splits = Splits::of(data, 0)?;
-    let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.seed), device)?;
+    let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.run.seed), device)?;
     restore(&mut trainer, path, device)?;
     Ok(1.0 - trainer.error(&splits.test)?)
 }

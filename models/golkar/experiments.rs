@@ -226,20 +226,12 @@ fn train(
 ) -> Result<Trained> {
     let rule = if backprop { "backprop" } else { "bmvr" };
     let mut runs = Vec::new();
-    for seed in (options.seed..).take(options.seeds) {
+    for seed in options.seeds() {
         let folder =
             out.join(slug(&format!("{} {rule}", preset.name))).join(format!("seed-{seed}"));
         let label = format!("{} {rule} seed {seed}", preset.name);
-        let options = Options {
-            preset: preset.clone(),
-            backprop,
-            seed,
-            device: options.device.clone(),
-            load: None,
-            resume: options.resume && folder.join("config.json").exists(),
-            save: None,
-            quiet: options.quiet,
-        };
+        let run = options.run(seed, &folder);
+        let options = Options { preset: preset.clone(), backprop, run };
         runs.push(train_on(&options, task, dataset, &label, device, &folder)?);
     }
     Ok(Trained { preset: preset.clone(), backprop, runs })

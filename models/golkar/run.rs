@@ -7,13 +7,14 @@ use super::trainer::{Learner, Point, Trainer};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
+use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The method's name in files.
@@ -30,18 +31,9 @@ pub struct Options {
     pub preset: Preset,
     /// Train by back-propagation instead.
     pub backprop: bool,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// The weights to evaluate.
-    pub load: Option<PathBuf>,
-    /// Go on with the interrupted run in the folder.
-    pub resume: bool,
-    /// Write the final weights here too.
-    pub save: Option<PathBuf>,
-    /// No progress.
-    pub quiet: bool,
+    /// Seed, device, files.
+    #[serde(flatten)]
+    pub run: RunOptions,
 }
 
 /// What a run measured.
@@ -76,7 +68,7 @@ pub(super) fn train_on(
 ) -> Result<Outcome> {
     let started = Instant::now();
     let preset = &options.preset;
-    let rng = Rng::new(options.seed);
+    let rng = Rng::new(options.run.seed);
     let mut trainer = Trainer::new(preset, task, options.backprop, &rng, device)?;
     let config = serde_json::json!({
         "method": METHOD,
@@ -86,10 +78,10 @@ pub(super) fn train_on(
         "test_images": task.test.count(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    let mut folder = if options.resume {
+    let mut folder = if options.run.resume {
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
-            if let Some(path) = &options.save {
+            if let Some(path) = &options.run.save {
                 restore(&mut trainer, out, device)?;
                 write(path, &trainer, preset, dataset)?;
             }
@@ -104,11 +96,11 @@ pub(super) fn train_on(
     };
     folder.write_config(&config)?;
     let total = task.train.count() * preset.training.epochs;
-    let mut progress = Progress::of(total as u64, "samples", label, options.quiet);
+    let mut progress = Progress::of(total as u64, "samples", label, options.run.quiet);
     progress.advance(trainer.seen() as u64);
     let first = trainer.seen();
     // What is logged already is not measured again.
-    let resumed = options.resume && folder.model().exists();
+    let resumed = options.run.resume && folder.model().exists();
     let mut saved = resumed.then(Instant::now);
     let mut learning = 0.0;
     let batch = match options.backprop {
@@ -136,7 +128,7 @@ pub(super) fn train_on(
         }
     }
     progress.finish();
-    for path in [Some(folder.model()), options.save.clone()].into_iter().flatten() {
+    for path in [Some(folder.model()), options.run.save.clone()].into_iter().flatten() {
         write(&path, &trainer, preset, dataset)?;
     }
     let points = logged(out)?;
@@ -163,8 +155,8 @@ pub(super) fn train_on(
         unsupervised_images_per_second: (last.seen - first) as f64 / learning.max(1e-9),
         total_seconds: started.elapsed().as_secs_f64(),
         peak_memory_bytes: peak_memory_bytes(),
-        seed: options.seed,
-        device: options.device.clone(),
+        seed: options.run.seed,
+        device: options.run.device.clone(),
         preset: preset.name.clone(),
         dataset: dataset.to_string(),
         extras,
@@ -179,11 +171,11 @@ pub(super) fn train_on(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.load else {
+    let Some(path) = &options.run.load else {
         return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
     };
     let task = Task::of(&options.preset, data, device)?;
-    let rng = Rng::new(options.seed);
+    let rng = Rng::new(options.run.seed);
     let mut trainer = Trainer::new(&options.preset, &task, options.backprop, &rng, device)?;
     restore(&mut trainer, path, device)?;
     Ok(trainer.measure(&task)?.test_accuracy)

@@ -9,6 +9,7 @@ use super::trainer::Trainer;
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
 use crate::resume::{count_in, same_run};
+use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -16,7 +17,7 @@ use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes}
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The method's name in files.
@@ -33,18 +34,9 @@ pub struct Options {
     pub decoder: Decoder,
     /// Standardise the last layer's output before its quadrants are taken, as that of the others.
     pub standardise_last: bool,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// Start from these weights, or evaluate them.
-    pub load: Option<PathBuf>,
-    /// Go on with the interrupted run in the folder.
-    pub resume: bool,
-    /// Write the final weights here too.
-    pub save: Option<PathBuf>,
-    /// No progress.
-    pub quiet: bool,
+    /// Seed, device, files.
+    #[serde(flatten)]
+    pub run: RunOptions,
 }
 
 /// What a run measured.
@@ -79,8 +71,8 @@ pub(super) fn train_as(
     out: &Path,
 ) -> Result<Outcome> {
     let started = Instant::now();
-    let Options { preset, seed, quiet, .. } = options;
-    let (rng, quiet) = (Rng::new(*seed), *quiet);
+    let Options { preset, run, .. } = options;
+    let (rng, quiet) = (Rng::new(run.seed), run.quiet);
     let data = prepared(preset, data)?;
     // Refused before the images are whitened, which takes a while.
     let shape = Input::shape(&preset.input, data.train.shape());
@@ -94,10 +86,10 @@ pub(super) fn train_as(
         "version": env!("CARGO_PKG_VERSION"),
     });
     let open = |path: &Path| restore(preset, path, &data, &rng, device);
-    let (mut folder, mut trainer) = if options.resume {
+    let (mut folder, mut trainer) = if options.run.resume {
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
-            if let Some(path) = &options.save {
+            if let Some(path) = &options.run.save {
                 write(path, &open(out)?, &data)?;
             }
             let decoding = read_decoding(&results, out)?;
@@ -110,7 +102,7 @@ pub(super) fn train_as(
             let trainer = Trainer::new(preset, &data.train, &rng, device, quiet)?;
             (RunFolder::create(out)?, trainer)
         }
-    } else if let Some(path) = &options.load {
+    } else if let Some(path) = &options.run.load {
         let mut trainer = open(path)?;
         trainer.restart();
         (RunFolder::create(out)?, trainer)
@@ -126,7 +118,7 @@ pub(super) fn train_as(
     let mut progress = Progress::new((images * epochs) as u64, label, quiet);
     progress.advance((images * trainer.epoch()) as u64);
     let first = trainer.epoch();
-    let mut saved = (options.resume && first > 0).then(Instant::now);
+    let mut saved = (options.run.resume && first > 0).then(Instant::now);
     while trainer.epoch() < epochs {
         let number = trainer.epoch() + 1;
         let stats = trainer
@@ -154,7 +146,7 @@ pub(super) fn train_as(
     let unsupervised_seconds = training.elapsed().as_secs_f64();
     // Before the read-outs: with a quirk, thresholds go on adapting there.
     write(&folder.model(), &trainer, &data)?;
-    if let Some(path) = &options.save {
+    if let Some(path) = &options.run.save {
         write(path, &trainer, &data)?;
     }
     pictures::draw(&trainer, &mut folder)?;
@@ -175,8 +167,8 @@ pub(super) fn train_as(
         head_seconds,
         total_seconds: started.elapsed().as_secs_f64(),
         peak_memory_bytes: peak_memory_bytes(),
-        seed: options.seed,
-        device: options.device.clone(),
+        seed: options.run.seed,
+        device: options.run.device.clone(),
         preset: preset.name.clone(),
         dataset: data.name.to_string(),
         extras,
@@ -190,13 +182,13 @@ pub(super) fn train_as(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<Decoding> {
-    let Some(path) = &options.load else {
+    let Some(path) = &options.run.load else {
         return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
     };
-    let (preset, rng) = (&options.preset, Rng::new(options.seed));
+    let (preset, rng) = (&options.preset, Rng::new(options.run.seed));
     let data = prepared(preset, data)?;
     let mut trainer = restore(preset, path, &data, &rng, device)?;
-    trainer.decode(&data, options.decoder, options.standardise_last, options.quiet)
+    trainer.decode(&data, options.decoder, options.standardise_last, options.run.quiet)
 }
 
 /// Where the [`Decoding`] stands in `results.json`.

@@ -134,26 +134,18 @@ impl Runner<'_> {
         dataset: &str,
         splits: impl Fn(&Arm) -> Result<Splits>,
     ) -> Result<Vec<Trained>> {
-        let seeds: Vec<u64> =
-            (0..self.options.seeds as u64).map(|i| self.options.seed.wrapping_add(i)).collect();
-        let all = arms.len() * seeds.len();
+        let seeds = self.options.seeds;
+        let all = arms.len() * seeds;
         let mut trained = Vec::new();
         for arm in arms {
             let splits = splits(&arm)?;
             let mut runs = Vec::new();
-            for &seed in &seeds {
-                let number = trained.len() * seeds.len() + runs.len() + 1;
+            for seed in self.options.seeds() {
+                let number = trained.len() * seeds + runs.len() + 1;
                 let label = format!("{number}/{all} {} {} seed {seed}", arm.network, arm.label);
                 let folder = self.folder(&arm, seed);
-                let options = Options {
-                    preset: arm.preset.clone(),
-                    seed,
-                    device: self.options.device.clone(),
-                    load: None,
-                    resume: self.options.resume && folder.join("config.json").exists(),
-                    save: None,
-                    quiet: self.options.quiet,
-                };
+                let run = self.options.run(seed, &folder);
+                let options = Options { preset: arm.preset.clone(), run };
                 runs.push(train_on(&options, &splits, dataset, &label, self.device, &folder)?);
             }
             trained.push(Trained { arm, runs });

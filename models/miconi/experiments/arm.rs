@@ -36,24 +36,19 @@ pub(super) struct Runner<'a> {
 impl Runner<'_> {
     /// Trains the arms, one after the other, with every seed.
     pub fn train(&self, arms: Vec<Arm>) -> Result<Vec<Trained>> {
-        let ExperimentOptions { seeds, seed, resume, quiet, ref device, .. } = *self.options;
+        let seeds = self.options.seeds;
         let all = arms.len() * seeds;
         let mut trained: Vec<Trained> = Vec::new();
         for arm in arms {
             let mut runs = Vec::new();
-            for seed in (seed..).take(seeds) {
+            for seed in self.options.seeds() {
                 let number = trained.len() * seeds + runs.len() + 1;
                 let folder = self.out.join(slug(&arm.label)).join(format!("seed-{seed}"));
                 let options = Options {
                     preset: arm.preset.clone(),
                     decoder: self.decoder,
                     standardise_last: false,
-                    seed,
-                    device: device.clone(),
-                    load: None,
-                    resume: resume && folder.join("config.json").exists(),
-                    save: None,
-                    quiet,
+                    run: self.options.run(seed, &folder),
                 };
                 let label = format!("{number}/{all} {} seed {seed}", arm.label);
                 runs.push(train_as(&options, self.data, &label, self.device, &folder)?);
