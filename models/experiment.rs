@@ -8,6 +8,52 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
+/// Makes the enum of a paper's experiments, each with its name and a line for lists, and reads it by
+/// name.
+macro_rules! experiments {
+    (
+        $(#[$about:meta])*
+        pub enum Experiment {
+            $($(#[$doc:meta])* $variant:ident: $name:literal, $line:literal;)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Experiment {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Experiment {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name that [`FromStr`](std::str::FromStr) reads.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One line for lists.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $line,)+
+                }
+            }
+        }
+
+        impl std::str::FromStr for Experiment {
+            type Err = $crate::Error;
+
+            fn from_str(name: &str) -> $crate::Result<Self> {
+                let all = Self::ALL.map(|experiment| (experiment.name(), experiment));
+                $crate::names::choose("experiment", name, &all)
+            }
+        }
+    };
+}
+pub(crate) use experiments;
+
 /// What an experiment needs beside its data.
 #[derive(Debug, Clone)]
 pub struct ExperimentOptions {

@@ -7,30 +7,29 @@ use super::run::{Options, Outcome, train_on};
 use super::task::Task;
 use super::trainer::{Learner, Trainer};
 use crate::error::{Error, Result};
-use crate::experiment::{self, ExperimentOptions, Figure, Spread, slug};
-use crate::names::choose;
+use crate::experiment::{self, ExperimentOptions, Figure, Spread, experiments, slug};
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, DatasetName};
 use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::str::FromStr;
 
-/// An experiment of the paper, or a look at a circuit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Experiment {
-    /// The digits: a linear and a rectified circuit beside back-propagation and the optimum. Not in
-    /// the paper.
-    Digits,
-    /// Fig. 3: loss of a linear circuit against samples, beside back-propagation and the optimum.
-    Fig3,
-    /// Tab. 1: accuracy with 64 and 256 hidden units, beside back-propagation.
-    Table1,
-    /// How the teaching signal aligns with that of back-propagation, by epoch.
-    Alignment,
-    /// The spectrum of the activity's second moments, which the circuit keeps at 1 or below.
-    Spectrum,
+experiments! {
+    /// An experiment of the paper, or a look at a circuit.
+    pub enum Experiment {
+        /// The digits: a linear and a rectified circuit beside back-propagation and the optimum. Not in
+        /// the paper.
+        Digits: "digits", "BMVR beside back-propagation and the optimum, digits";
+        /// Fig. 3: loss of a linear circuit against samples, beside back-propagation and the optimum.
+        Fig3: "fig3", "linear: loss against samples, with the optimum as a line";
+        /// Tab. 1: accuracy with 64 and 256 hidden units, beside back-propagation.
+        Table1: "table1", "ReLU: accuracy with 64 and 256 hidden units";
+        /// How the teaching signal aligns with that of back-propagation, by epoch.
+        Alignment: "alignment", "ReLU: teaching signal and back-propagation's";
+        /// The spectrum of the activity's second moments, which the circuit keeps at 1 or below.
+        Spectrum: "spectrum", "ReLU: eigenvalues of the activity's moments";
+    }
 }
 
 /// What was trained, how, and what came of it.
@@ -41,30 +40,6 @@ struct Trained {
 }
 
 impl Experiment {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Digits, Self::Fig3, Self::Table1, Self::Alignment, Self::Spectrum];
-
-    /// The name that [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        self.words().0
-    }
-
-    /// One line for lists.
-    pub fn description(self) -> &'static str {
-        self.words().1
-    }
-
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Digits => ("digits", "BMVR beside back-propagation and the optimum, digits"),
-            Self::Fig3 => ("fig3", "linear: loss against samples, with the optimum as a line"),
-            Self::Table1 => ("table1", "ReLU: accuracy with 64 and 256 hidden units"),
-            Self::Alignment => ("alignment", "ReLU: teaching signal and back-propagation's"),
-            Self::Spectrum => ("spectrum", "ReLU: eigenvalues of the activity's moments"),
-        }
-    }
-
     /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
@@ -346,13 +321,5 @@ fn curve((colour, one): (usize, &Trained)) -> Series {
         points: (1..points).filter_map(point).collect(),
         colour,
         ..Default::default()
-    }
-}
-
-impl FromStr for Experiment {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        choose("experiment", name, &Self::ALL.map(|experiment| (experiment.name(), experiment)))
     }
 }

@@ -10,83 +10,41 @@ mod linear;
 mod protocols;
 
 use crate::error::{Error, Result};
-use crate::experiment::{self, ExperimentOptions, Figure};
-use crate::names::choose;
+use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
 use std::path::Path;
-use std::str::FromStr;
 
-/// A figure of the paper, or a comparison of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Experiment {
-    /// URFB, FRFB and back-propagation in a deep network for small images. Not in the paper.
-    Protocols,
-    /// Fig. 4: error against epoch, simpnet.
-    Fig4,
-    /// Fig. 5: error of each protocol and loss, simpnet.
-    Fig5,
-    /// Fig. 6: the same, deepnet and deepernet.
-    Fig6,
-    /// Fig. 7: error against epoch, deepernet.
-    Fig7,
-    /// Fig. 8: filters of untied simpnet at four places of the image.
-    Fig8,
-    /// Fig. 9: tied against untied, simpnet and deepernet-s.
-    Fig9,
-    /// Fig. 10: correlation of weights and feedback against epoch, simpnet.
-    Fig10,
-    /// Fig. 11: the same, the seven layers of untied deepernet-s that learn.
-    Fig11,
-    /// Fig. 12: the linear case.
-    Fig12,
-    /// Error against depth on the [`Mixture`](super::Mixture). Not in the paper.
-    Depth,
+experiments! {
+    /// A figure of the paper, or a comparison of ours.
+    pub enum Experiment {
+        /// URFB, FRFB and back-propagation in a deep network for small images. Not in the paper.
+        Protocols: "protocols", "URFB, FRFB and BP-H in four hidden layers";
+        /// Fig. 4: error against epoch, simpnet.
+        Fig4: "fig4", "simpnet: error against epoch, by protocol";
+        /// Fig. 5: error of each protocol and loss, simpnet.
+        Fig5: "fig5", "simpnet: test error by protocol and loss";
+        /// Fig. 6: the same, deepnet and deepernet.
+        Fig6: "fig6", "deepnet and deepernet: test error by protocol and loss";
+        /// Fig. 7: error against epoch, deepernet.
+        Fig7: "fig7", "deepernet: error against epoch, by protocol";
+        /// Fig. 8: filters of untied simpnet at four places of the image.
+        Fig8: "fig8", "simpnet untied: filters at four places of the image";
+        /// Fig. 9: tied against untied, simpnet and deepernet-s.
+        Fig9: "fig9", "simpnet and deepernet-s: test error tied and untied";
+        /// Fig. 10: correlation of weights and feedback against epoch, simpnet.
+        Fig10: "fig10", "simpnet: correlation of weights and feedback";
+        /// Fig. 11: the same, the seven layers of untied deepernet-s that learn.
+        Fig11: "fig11", "deepernet-s untied: correlation of weights and feedback";
+        /// Fig. 12: the linear case.
+        Fig12: "fig12", "the linear case: error and correlation (simulated)";
+        /// Error against depth on the [`Mixture`](super::Mixture). Not in the paper.
+        Depth: "depth", "error by protocol with 1, 2 and 4 hidden layers (synthetic)";
+    }
 }
 
 impl Experiment {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Protocols,
-        Self::Fig4,
-        Self::Fig5,
-        Self::Fig6,
-        Self::Fig7,
-        Self::Fig8,
-        Self::Fig9,
-        Self::Fig10,
-        Self::Fig11,
-        Self::Fig12,
-        Self::Depth,
-    ];
-
-    /// The name that [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        self.words().0
-    }
-
-    /// One line for lists.
-    pub fn description(self) -> &'static str {
-        self.words().1
-    }
-
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Protocols => ("protocols", "URFB, FRFB and BP-H in four hidden layers"),
-            Self::Fig4 => ("fig4", "simpnet: error against epoch, by protocol"),
-            Self::Fig5 => ("fig5", "simpnet: test error by protocol and loss"),
-            Self::Fig6 => ("fig6", "deepnet and deepernet: test error by protocol and loss"),
-            Self::Fig7 => ("fig7", "deepernet: error against epoch, by protocol"),
-            Self::Fig8 => ("fig8", "simpnet untied: filters at four places of the image"),
-            Self::Fig9 => ("fig9", "simpnet and deepernet-s: test error tied and untied"),
-            Self::Fig10 => ("fig10", "simpnet: correlation of weights and feedback"),
-            Self::Fig11 => ("fig11", "deepernet-s untied: correlation of weights and feedback"),
-            Self::Fig12 => ("fig12", "the linear case: error and correlation (simulated)"),
-            Self::Depth => ("depth", "error by protocol with 1, 2 and 4 hidden layers (synthetic)"),
-        }
-    }
-
     /// Whether it learns images of a data set. The others make their own.
     pub fn needs_images(self) -> bool {
         !matches!(self, Self::Fig12 | Self::Depth)
@@ -144,13 +102,5 @@ impl Experiment {
             }
             Ok(figure)
         })
-    }
-}
-
-impl FromStr for Experiment {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        choose("experiment", name, &Self::ALL.map(|experiment| (experiment.name(), experiment)))
     }
 }

@@ -6,53 +6,30 @@ use super::config::{Plasticity, Preset, Triangle};
 use super::decode::Decoder;
 use super::presets::preset;
 use crate::error::{Error, Result};
-use crate::experiment::{self, ExperimentOptions, Figure};
-use crate::names::choose;
+use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{Arm, Runner};
 use candle::Device;
 use candle_hebbian::RuleKind;
 use hebbian_data::{Dataset, DatasetName};
 use std::path::Path;
-use std::str::FromStr;
 
-/// A comparison of networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Experiment {
-    /// Without and with triangle responses, without and with pruning: the paper's claim, that
-    /// information falls from layer to layer without them and rises with both.
-    Interventions,
-    /// Both interventions, with other probabilities of a missing connection.
-    Pruning,
-    /// Learned weights beside random ones with the same masks, with and without thresholds that
-    /// adapt to them; and triangle responses for read-outs only.
-    Controls,
-    /// The three rules, with binary and with graded winners.
-    Rules,
+experiments! {
+    /// A comparison of networks.
+    pub enum Experiment {
+        /// Without and with triangle responses, without and with pruning: the paper's claim, that
+        /// information falls from layer to layer without them and rises with both.
+        Interventions: "interventions", "plain, triangle, pruning, both: by layer";
+        /// Both interventions, with other probabilities of a missing connection.
+        Pruning: "pruning", "both, with more and fewer connections: by layer";
+        /// Learned weights beside random ones with the same masks, with and without thresholds that
+        /// adapt to them; and triangle responses for read-outs only.
+        Controls: "controls", "learned and random weights, triangle when: by layer";
+        /// The three rules, with binary and with graded winners.
+        Rules: "rules", "hebb, instar, oja, binary and graded: by layer";
+    }
 }
 
 impl Experiment {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Interventions, Self::Pruning, Self::Controls, Self::Rules];
-
-    /// The name that [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        self.words().0
-    }
-
-    /// One line for lists.
-    pub fn description(self) -> &'static str {
-        self.words().1
-    }
-
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Interventions => ("interventions", "plain, triangle, pruning, both: by layer"),
-            Self::Pruning => ("pruning", "both, with more and fewer connections: by layer"),
-            Self::Controls => ("controls", "learned and random weights, triangle when: by layer"),
-            Self::Rules => ("rules", "hebb, instar, oja, binary and graded: by layer"),
-        }
-    }
-
     /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
@@ -145,13 +122,5 @@ impl Experiment {
             text: arm::summary(trained)?,
             picture: arm::chart(trained, &title).draw()?,
         })
-    }
-}
-
-impl FromStr for Experiment {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        choose("experiment", name, &Self::ALL.map(|experiment| (experiment.name(), experiment)))
     }
 }
