@@ -8,6 +8,7 @@ use hebbian_examples::{DeviceArgs, print, tell};
 use hebbian_models::verify::{Case, Kind, Outcome, files, shipped};
 use hebbian_train::{Progress, Table, save_json};
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -93,7 +94,14 @@ impl Row {
         }
     }
 
+    /// A panic, of a device's driver say, ends one case and not the others.
     fn check(path: &Path, dtype: DType, device: &Device) -> Self {
+        catch_unwind(AssertUnwindSafe(|| Self::check_file(path, dtype, device))).unwrap_or_else(
+            |_| Self::unread(path, format!("{}: ended in a panic, see above", path.display())),
+        )
+    }
+
+    fn check_file(path: &Path, dtype: DType, device: &Device) -> Self {
         let mut row = Self::unread(path, String::new());
         match Case::read(path) {
             Ok(case) => {
