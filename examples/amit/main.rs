@@ -60,9 +60,6 @@ struct Args {
     /// Rate of gradient descent
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Go on with the interrupted run or experiment in the folder of --out
-    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
-    resume: bool,
 }
 
 impl Args {
@@ -112,7 +109,7 @@ fn run(args: Args) -> Result<String> {
         return run_experiment(experiment, &args);
     }
     let preset = args.preset()?;
-    let (device, run) = args.common.run(args.resume)?;
+    let (device, run) = args.common.run()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options { preset, run };
@@ -142,7 +139,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         seeds: args.seeds.unwrap_or(if digits { 3 } else { 1 }),
         seed: common.seed,
         device: device_name.to_string(),
-        resume: args.resume,
+        resume: common.resume,
         quiet: common.quiet,
     };
     let out = common.folder(&match &data {

@@ -87,9 +87,6 @@ struct Args {
     /// Times the training images are seen
     #[arg(long)]
     epochs: Option<usize>,
-    /// Go on with the interrupted run or experiment in the folder of --out
-    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
-    resume: bool,
 }
 
 impl Args {
@@ -158,7 +155,7 @@ fn run(args: Args) -> Result<String> {
         return run_experiment(experiment, &args);
     }
     let preset = args.preset()?;
-    let (device, run) = args.common.run(args.resume)?;
+    let (device, run) = args.common.run()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options {
@@ -185,7 +182,7 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
         seeds: args.seeds.unwrap_or(if digits { 3 } else { 1 }),
         seed: common.seed,
         device: device_name.to_string(),
-        resume: args.resume,
+        resume: common.resume,
         quiet: common.quiet,
     };
     let out = common.folder(&format!("miconi-{}-{}", experiment.name(), data.name));

@@ -79,18 +79,13 @@ fn run(args: Args) -> Result<String> {
         return Ok(list);
     }
     let preset = args.preset()?;
-    let save = args.common.save()?;
-    let (device, device_name) = args.common.device()?;
+    let (device, run) = args.common.run()?;
     let data = args.common.announced_dataset(&preset.dataset, &preset.name)?;
     let out = args.common.folder(&preset.name);
     let options = Options {
         baselines: args.baselines || data.name == hebbian_data::DatasetName::Digits,
         preset,
-        seed: args.common.seed,
-        device: device_name.to_string(),
-        load: args.common.load.clone(),
-        save,
-        quiet: args.common.quiet,
+        run,
     };
     if args.common.eval_only {
         let accuracy = softhebb::evaluate(&options, &data, &device)?;

@@ -68,6 +68,9 @@ pub struct CommonArgs {
     /// Only evaluate the checkpoint of --load; trains and writes nothing
     #[arg(long, requires = "load")]
     pub eval_only: bool,
+    /// Go on with the interrupted run or experiment in the folder of --out
+    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
+    pub resume: bool,
     /// No progress, only the result
     #[arg(long)]
     pub quiet: bool,
@@ -88,14 +91,14 @@ impl CommonArgs {
     ///
     /// # Errors
     /// Those of [`device`](Self::device) and [`save`](Self::save).
-    pub fn run(&self, resume: bool) -> Result<(Device, RunOptions)> {
+    pub fn run(&self) -> Result<(Device, RunOptions)> {
         let save = self.save()?;
         let (device, name) = self.device()?;
         let run = RunOptions {
             seed: self.seed,
             device: name.to_string(),
             load: self.load.clone(),
-            resume,
+            resume: self.resume,
             save,
             quiet: self.quiet,
         };

@@ -79,7 +79,7 @@ impl Run<'_> {
         let mut crops = self.rng.stream("augmentation.backprop");
         let count = self.data.train.len();
         let total = (training.head_epochs * count) as u64;
-        let mut progress = Progress::new(total, "back-propagation", self.options.quiet);
+        let mut progress = Progress::new(total, "back-propagation", self.options.run.quiet);
         for epoch in 0..training.head_epochs {
             backprop.start_epoch(epoch);
             let mut loss = 0.0;
@@ -94,7 +94,7 @@ impl Run<'_> {
             progress.message(format!("loss {loss:.4}"));
             let values = [("backprop.epoch", (epoch + 1) as f64), ("backprop.loss", loss)];
             self.folder.log(self.step, &values)?;
-            self.check_and_save(network, "by back-propagation")?;
+            self.check_and_save(network, "by back-propagation", false)?;
         }
         progress.finish();
         backprop.head()

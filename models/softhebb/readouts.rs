@@ -30,7 +30,7 @@ impl Run<'_> {
         let mut rng = self.rng.stream("head.batches");
         let mut crops = self.rng.stream("head.augmentation");
         let total = (training.head_epochs * labels.len()) as u64;
-        let mut progress = Progress::new(total, name, self.options.quiet);
+        let mut progress = Progress::new(total, name, self.options.run.quiet);
         let key = |what: &str| format!("{}.{what}", name.replace(' ', "_"));
         let (epoch_key, seen_key) = (key("epoch"), key("train_accuracy"));
         let test_key = key("test_accuracy");

@@ -1,11 +1,14 @@
 //! The recipe: unsupervised stages, then the head, then the figures.
 
-use super::config::{Augmentation, Preset};
+use super::config::{Augmentation, Mode, Preset};
 use super::head::Head;
 use super::network::Network;
+use super::unsupervised::total_steps;
 use super::validate::{check, rehearse};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
+use crate::resume::same_run;
+use crate::run_options::RunOptions;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::transforms::CropAndFlip;
@@ -16,12 +19,14 @@ use hebbian_train::{
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Images per batch where nothing learns.
 const EVALUATION_BATCH: usize = 50;
-/// The weights are written this often while training, and after each stage.
+/// The weights are written this often while training, and at the start of each stage, at its first
+/// log line, and after the last.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// The version this workspace pins, for `config.json`.
@@ -32,18 +37,11 @@ const CANDLE_VERSION: &str = "0.11.1";
 pub struct Options {
     /// Network and recipe, overrides applied.
     pub preset: Preset,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// Start from these weights.
-    pub load: Option<PathBuf>,
-    /// Write the final weights here too.
-    pub save: Option<PathBuf>,
     /// Also train the same head on raw pixels and on random features.
     pub baselines: bool,
-    /// No progress.
-    pub quiet: bool,
+    /// Seed, device, files.
+    #[serde(flatten)]
+    pub run: RunOptions,
 }
 
 /// A run under way.
@@ -54,36 +52,30 @@ pub(super) struct Run<'a> {
     pub(super) rng: Rng,
     pub(super) folder: RunFolder,
     pub(super) step: u64,
+    /// Steps of all stages without labels.
+    total: usize,
     pub(super) last_saved: Option<Instant>,
 }
 
 /// Trains and evaluates a preset on a data set; writes the run folder `out` and returns what went
-/// into its `results.json`.
+/// into its `results.json`. To resume a run that is complete is to read it back; one of simultaneous
+/// mode or of back-propagation that is not is started anew, with a line on stderr.
 ///
 /// # Errors
 /// A data set that does not fit the network, a checkpoint of another architecture, a folder that
-/// cannot be written, weights that become NaN or infinite. The folder is made only once everything
-/// that can be checked before training is.
+/// cannot be written, or that holds another run than the one to resume, weights that become NaN or
+/// infinite. The folder is made only once everything that can be checked before training is.
 pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> Result<Results> {
     let started = Instant::now();
     let preset = &options.preset;
     check(preset, data)?;
-    let rng = Rng::new(options.seed);
+    let rng = Rng::new(options.run.seed);
     rehearse(preset, data, device, &rng)?;
     let mut network = Network::new(preset, data.train.shape(), &rng, DType::F32, device)?;
-    if let Some(path) = &options.load {
-        restore(path, device, &mut network, None)?;
-    }
-    let mut run = Run {
-        options,
-        data,
-        device,
-        rng,
-        folder: RunFolder::create(out)?,
-        step: 0,
-        last_saved: None,
-    };
-    run.folder.write_config(&serde_json::json!({
+    let mut head = new_head(preset, &network, data, device, &rng)?;
+    let backprop = network.hebbian().is_empty();
+    let total = total_steps(preset, &network, data.train.len());
+    let config = serde_json::json!({
         "method": "softhebb",
         "options": options,
         "dataset": data.name.to_string(),
@@ -91,11 +83,31 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         "test_images": data.test.len(),
         "version": env!("CARGO_PKG_VERSION"),
         "candle_version": CANDLE_VERSION,
-    }))?;
+    });
+    let mut done = None;
+    if options.run.resume {
+        same_run(&config, out)?;
+        if let Some(results) = RunFolder::results(out)? {
+            if let Some(path) = &options.run.save {
+                restore(&mut Checkpoint::load(out, device)?, &mut network, Some(&mut head))?;
+                write(path, options, data, &network, Some(&head), total)?;
+            }
+            return Ok(results);
+        }
+        done = resume(options, backprop, &mut network, total, device, out)?;
+    } else if let Some(path) = &options.run.load {
+        restore(&mut Checkpoint::load(path, device)?, &mut network, None)?;
+    }
+    let step = done.unwrap_or(0);
+    let folder = match done {
+        Some(step) => RunFolder::resume(out, step)?,
+        None => RunFolder::create(out)?,
+    };
+    let last_saved = done.map(|_| Instant::now());
+    let mut run = Run { options, data, device, rng, folder, step, total, last_saved };
+    run.folder.write_config(&config)?;
 
     let unsupervised_started = Instant::now();
-    let backprop = network.hebbian().is_empty();
-    let mut head = new_head(preset, &network, data, device, &run.rng)?;
     let shown = if backprop { 0 } else { run.unsupervised(&mut network, &mut head)? };
     let unsupervised_seconds = unsupervised_started.elapsed().as_secs_f64();
     run.save(&network, None)?;
@@ -118,8 +130,8 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         run.baselines(&mut extras)?;
     }
     run.save(&network, Some(&head))?;
-    if let Some(path) = &options.save {
-        run.write(path, &network, Some(&head))?;
+    if let Some(path) = &options.run.save {
+        write(path, options, data, &network, Some(&head), total)?;
     }
     let results = Results {
         test_accuracy,
@@ -133,8 +145,8 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         head_seconds,
         total_seconds: started.elapsed().as_secs_f64(),
         peak_memory_bytes: peak_memory_bytes(),
-        seed: options.seed,
-        device: options.device.clone(),
+        seed: options.run.seed,
+        device: options.run.device.clone(),
         preset: preset.name.clone(),
         dataset: data.name.to_string(),
         extras,
@@ -148,26 +160,72 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
 /// # Errors
 /// A checkpoint of another architecture, or without a head.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.load else {
+    let Some(path) = &options.run.load else {
         return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
     };
     check(&options.preset, data)?;
-    let rng = Rng::new(options.seed);
+    let rng = Rng::new(options.run.seed);
     let mut network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;
     let mut head = new_head(&options.preset, &network, data, device, &rng)?;
-    restore(path, device, &mut network, Some(&mut head))?;
-    let test = features(&network, &data.test, device, "test features", options.quiet)?;
+    restore(&mut Checkpoint::load(path, device)?, &mut network, Some(&mut head))?;
+    let test = features(&network, &data.test, device, "test features", options.run.quiet)?;
     Ok(head.accuracy(&test, data.test.labels())?)
 }
 
-/// Reads `path`, a checkpoint or the folder that holds one.
-fn restore(
-    path: &Path,
+/// Restores the network of the interrupted run in `out` and returns how many of the `total` steps
+/// without labels it had done; none where it is to be started anew.
+fn resume(
+    options: &Options,
+    backprop: bool,
+    network: &mut Network,
+    total: usize,
     device: &Device,
+    out: &Path,
+) -> Result<Option<u64>> {
+    let whole = match options.preset.training.mode {
+        _ if backprop => Some("back-propagation"),
+        Mode::Simultaneous => Some("simultaneous mode"),
+        _ => None,
+    };
+    let model = out.join("model.safetensors");
+    if whole.is_none() && model.exists() {
+        let mut checkpoint = Checkpoint::load(&model, device)?;
+        let found = checkpoint.metadata.get("steps").map_or("missing", String::as_str);
+        let Some(steps) = found.parse().ok().filter(|&steps| steps <= total as u64) else {
+            return Err(Error::Options(format!(
+                "{}: the metadata's steps is {found}, expected a number, {total} at most; start \
+                 anew without --resume",
+                model.display()
+            )));
+        };
+        restore(&mut checkpoint, network, None)?;
+        return Ok(Some(steps));
+    }
+    let config = RunFolder::config(out)?.unwrap_or_default();
+    if let Some(load) = config.pointer("/options/load").and_then(|load| load.as_str()) {
+        return Err(Error::Options(format!(
+            "{} has nothing to resume from: start anew without --resume, with --load {load}",
+            out.display()
+        )));
+    }
+    if let Some(whole) = whole
+        && !options.run.quiet
+    {
+        let folder = out.display();
+        let _ = writeln!(
+            std::io::stderr(),
+            "{whole} cannot be resumed: the run in {folder} starts anew"
+        );
+    }
+    Ok(None)
+}
+
+/// Puts a checkpoint's tensors back.
+fn restore(
+    checkpoint: &mut Checkpoint,
     network: &mut Network,
     head: Option<&mut Head>,
 ) -> Result<()> {
-    let mut checkpoint = Checkpoint::load(path, device)?;
     let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     };
@@ -249,17 +307,22 @@ impl Run<'_> {
         label: &str,
     ) -> Result<Tensor> {
         // Pixels take no time to compute.
-        let quiet = self.options.quiet || network.blocks().is_empty();
+        let quiet = self.options.run.quiet || network.blocks().is_empty();
         features(network, set, self.device, label, quiet)
     }
 
-    /// Stops at NaN or infinity; else keeps the weights from time to time.
-    pub(super) fn check_and_save(&mut self, network: &Network, stage: &str) -> Result<()> {
+    /// Stops at NaN or infinity; else keeps the weights if that is `due`, and from time to time.
+    pub(super) fn check_and_save(
+        &mut self,
+        network: &Network,
+        stage: &str,
+        due: bool,
+    ) -> Result<()> {
         for (name, tensor) in network.tensors() {
             check_finite(&name, self.step, &tensor)
                 .map_err(|problem| self.diverged(problem.into(), stage))?;
         }
-        if self.last_saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
+        if due || self.last_saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
             self.save(network, None)?;
         }
         Ok(())
@@ -272,7 +335,9 @@ impl Run<'_> {
 
     fn save(&mut self, network: &Network, head: Option<&Head>) -> Result<()> {
         let model = self.folder.model();
-        self.write(&model, network, head)?;
+        // The read-outs' epochs count on.
+        let steps = self.total.min(self.step as usize);
+        write(&model, self.options, self.data, network, head, steps)?;
         self.last_saved = Some(Instant::now());
         if let Some(block) = network.blocks().first()
             && matches!(block.layer().geometry(), Geometry::Conv2d(_))
@@ -282,15 +347,23 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
-    fn write(&self, path: &Path, network: &Network, head: Option<&Head>) -> Result<()> {
-        let mut tensors = network.tensors();
-        if let Some(head) = head {
-            tensors.extend(head.tensors());
-        }
-        let of = ["softhebb", &self.options.preset.name, self.data.name.as_str()];
-        write_checkpoint(path, &tensors, of, &[])
+/// Writes a checkpoint after as many steps without labels.
+fn write(
+    path: &Path,
+    options: &Options,
+    data: &Dataset,
+    network: &Network,
+    head: Option<&Head>,
+    steps: usize,
+) -> Result<()> {
+    let mut tensors = network.tensors();
+    if let Some(head) = head {
+        tensors.extend(head.tensors());
     }
+    let of = ["softhebb", &options.preset.name, data.name.as_str()];
+    write_checkpoint(path, &tensors, of, &[("steps", steps.to_string())])
 }
 
 #[cfg(test)]
