@@ -17,6 +17,18 @@ pub(crate) fn count_in(checkpoint: &Checkpoint, name: &str, path: &Path) -> Resu
     })
 }
 
+/// Refuses to start a run anew that has no checkpoint yet and began with other weights than fresh ones.
+pub(crate) fn began_fresh(out: &Path) -> Result<()> {
+    let config = RunFolder::config(out)?.unwrap_or_default();
+    match config.pointer("/options/load").and_then(Value::as_str) {
+        Some(load) => Err(Error::Options(format!(
+            "{} has nothing to resume from: start anew without --resume, with --load {load}",
+            out.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
 pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
     let Some(found) = RunFolder::config(out)? else {

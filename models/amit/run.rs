@@ -5,7 +5,7 @@ use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
-use crate::resume::{count_in, same_run};
+use crate::resume::{began_fresh, count_in, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
@@ -87,7 +87,12 @@ pub(super) fn train_on(
             }
             return Ok(Outcome { results, history: RunFolder::logged(out)? });
         }
-        if saved { RunFolder::resume(out, epoch)? } else { RunFolder::create(out)? }
+        if saved {
+            RunFolder::resume(out, epoch)?
+        } else {
+            began_fresh(out)?;
+            RunFolder::create(out)?
+        }
     } else {
         if let Some(path) = &options.run.load {
             restore(&mut trainer, path, device)?;

@@ -8,7 +8,7 @@ use super::pictures;
 use super::trainer::Trainer;
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
-use crate::resume::{count_in, same_run};
+use crate::resume::{began_fresh, count_in, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
@@ -99,6 +99,7 @@ pub(super) fn train_as(
             let trainer = open(out)?;
             (RunFolder::resume(out, trainer.epoch() as u64)?, trainer)
         } else {
+            began_fresh(out)?;
             let trainer = Trainer::new(preset, &data.train, &rng, device, quiet)?;
             (RunFolder::create(out)?, trainer)
         }

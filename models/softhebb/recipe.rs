@@ -7,7 +7,7 @@ use super::unsupervised::total_steps;
 use super::validate::{check, rehearse};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
-use crate::resume::same_run;
+use crate::resume::{began_fresh, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
@@ -201,13 +201,7 @@ fn resume(
         restore(&mut checkpoint, network, None)?;
         return Ok(Some(steps));
     }
-    let config = RunFolder::config(out)?.unwrap_or_default();
-    if let Some(load) = config.pointer("/options/load").and_then(|load| load.as_str()) {
-        return Err(Error::Options(format!(
-            "{} has nothing to resume from: start anew without --resume, with --load {load}",
-            out.display()
-        )));
-    }
+    began_fresh(out)?;
     if let Some(whole) = whole
         && !options.run.quiet
     {

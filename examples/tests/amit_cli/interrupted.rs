@@ -102,6 +102,12 @@ fn another_run_is_not_resumed() {
     refused(&["--limit-test", "50"], &["test_images is 355 there, 50 here"]);
     let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
     place.refused(&nothing, &["no run to resume in nothing", "config.json", "without --resume"]);
+    // Nothing is left of what it started from.
+    place.run(&[&args[..], &["--load", "out"]].concat()).ok();
+    for file in ["results.json", "model.safetensors"] {
+        std::fs::remove_file(place.path("out").join(file)).unwrap();
+    }
+    refused(&[], &["nothing to resume", "--load out"]);
 
     // In an experiment too: a folder trained for another number of epochs.
     let experiment = ["--limit-train", "100", "--seeds", "1", "--out", "experiment"];

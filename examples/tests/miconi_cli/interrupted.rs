@@ -65,4 +65,11 @@ fn another_run_is_not_resumed() {
     refused(&["--triangle", "never"], &["triangle is \"always\" there, \"never\" here"]);
     let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
     place.refused(&nothing, &["no run to resume in nothing", "config.json", "without --resume"]);
+
+    // Nothing is left of what it started from.
+    place.run(&[&args[..], &["--load", "out"]].concat()).ok();
+    for file in ["results.json", "model.safetensors"] {
+        std::fs::remove_file(place.path("out").join(file)).unwrap();
+    }
+    refused(&[], &["nothing to resume", "--load out"]);
 }
