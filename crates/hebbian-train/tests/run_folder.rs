@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hebbian_train::{Picture, Results, RunFolder, peak_memory_bytes};
+use hebbian_train::{Picture, Results, RunFolder};
 use serde_json::{Value, json};
 
 fn json_file(path: PathBuf) -> Value {
@@ -168,9 +168,9 @@ fn a_folder_that_cannot_be_written_is_an_error_at_once() {
 #[cfg(target_os = "linux")]
 #[test]
 fn peak_memory_counts_what_was_touched() {
-    let before = peak_memory_bytes().unwrap();
+    let before = hebbian_train::peak_memory_bytes().unwrap();
     let block = std::hint::black_box(vec![1u8; 512 << 20]);
     assert_eq!(block[block.len() / 2], 1);
-    let after = peak_memory_bytes().unwrap();
+    let after = hebbian_train::peak_memory_bytes().unwrap();
     assert!(after >= 512 << 20 && after >= before, "{before} {after}");
 }

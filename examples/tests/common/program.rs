@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -130,7 +129,9 @@ impl Place {
 }
 
 /// Waits for what a program does in the background.
+#[cfg(unix)] // as are the tests that kill
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    use std::time::{Duration, Instant};
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(60), "waited too long until {what}");
