@@ -4,8 +4,8 @@ use candle::{DType, Device};
 use candle_hebbian::test_device;
 use hebbian_models::verify::{Case, Error, Kind, shipped};
 
-/// All cases of a kind pass, and there are `count` of them.
-fn check(kind: Kind, count: usize, device: &Device) -> Result<(), Error> {
+/// All cases of a kind pass, and there are `least` of them or more.
+fn check(kind: Kind, least: usize, device: &Device) -> Result<(), Error> {
     let dtypes: &[DType] = match device {
         Device::Metal(_) => &[DType::F32],
         _ => &[DType::F32, DType::F64],
@@ -23,15 +23,15 @@ fn check(kind: Kind, count: usize, device: &Device) -> Result<(), Error> {
             assert!(outcome.passed(), "{} in {dtype:?}: {worst:?}", case.name());
         }
     }
-    assert_eq!(checked, count, "cases of {kind}");
+    assert!(checked >= least, "{checked} cases of {kind}");
     Ok(())
 }
 
 /// A check of each kind, and its tests.
 macro_rules! kinds {
-    ($($name:ident: $kind:ident, $count:literal;)+) => {
+    ($($name:ident: $kind:ident, $least:literal;)+) => {
         $(fn $name(device: &Device) -> Result<(), Error> {
-            check(Kind::$kind, $count, device)
+            check(Kind::$kind, $least, device)
         })+
         test_device!($($name),+);
     };
