@@ -16,4 +16,5 @@ pub mod softhebb;
 pub mod verify;
 
 pub use error::{Error, Result};
+pub use experiment::ExperimentOptions;
 pub use run_options::RunOptions;

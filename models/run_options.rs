@@ -1,5 +1,8 @@
+use crate::error::{Error, Result};
+use hebbian_train::{Results, peak_memory_bytes};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What a run needs beside its network and its data, whatever it trains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -16,4 +19,25 @@ pub struct RunOptions {
     pub save: Option<PathBuf>,
     /// No progress.
     pub quiet: bool,
+}
+
+impl RunOptions {
+    /// The checkpoint to evaluate.
+    pub(crate) fn checkpoint(&self) -> Result<&Path> {
+        let missing = || Error::Options("--eval-only needs --load CHECKPOINT".to_string());
+        self.load.as_deref().ok_or_else(missing)
+    }
+
+    /// What the results of every run hold, of one that `started` then.
+    pub(crate) fn results(&self, preset: &str, dataset: &str, started: Instant) -> Results {
+        Results {
+            total_seconds: started.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+            seed: self.seed,
+            device: self.device.clone(),
+            preset: preset.to_string(),
+            dataset: dataset.to_string(),
+            ..Results::default()
+        }
+    }
 }

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use candle_hebbian::Protocol;
 use clap::Parser;
 use hebbian_examples::CommonArgs;
-use hebbian_models::amit::{self, Experiment, ExperimentOptions, Loss, Options, Preset};
+use hebbian_models::amit::{self, Experiment, Loss, Options, Preset};
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -128,19 +128,11 @@ fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     if !experiment.needs_images() && (limits || common.dataset.is_some()) {
         bail!("{} makes its own data: leave out --dataset and --limit-…", experiment.name());
     }
-    let (device, device_name) = common.device()?;
+    let seeds = args.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+    let (device, options) = common.experiment(args.epochs, seeds)?;
     let data = match experiment.needs_images() {
         true => Some(common.announced_dataset("digits", experiment.name())?),
         false => None,
-    };
-    let digits = common.dataset.as_deref().is_none_or(|name| name == "digits");
-    let options = ExperimentOptions {
-        epochs: args.epochs,
-        seeds: args.seeds.unwrap_or(if digits { 3 } else { 1 }),
-        seed: common.seed,
-        device: device_name.to_string(),
-        resume: common.resume,
-        quiet: common.quiet,
     };
     let out = common.folder(&match &data {
         Some(data) => format!("amit-{}-{}", experiment.name(), data.name),

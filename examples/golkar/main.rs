@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Parser;
 use hebbian_data::DatasetName;
 use hebbian_examples::CommonArgs;
-use hebbian_models::golkar::{self, Experiment, ExperimentOptions, Options, Preset, Way};
+use hebbian_models::golkar::{self, Experiment, Options, Preset, Way};
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -139,16 +139,8 @@ fn run(args: Args) -> Result<String> {
 
 fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     let common = &args.common;
-    let (device, device_name) = common.device()?;
+    let (device, options) = common.experiment(args.epochs, args.seeds.unwrap_or(3))?;
     let data = common.announced_dataset("digits", experiment.name())?;
-    let options = ExperimentOptions {
-        epochs: args.epochs,
-        seeds: args.seeds.unwrap_or(3),
-        seed: common.seed,
-        device: device_name.to_string(),
-        resume: common.resume,
-        quiet: common.quiet,
-    };
     let out = common.folder(&format!("golkar-{}-{}", experiment.name(), data.name));
     let report = experiment.run(&options, &data, &device, &out)?;
     let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";

@@ -10,11 +10,10 @@
 use anyhow::{Result, bail};
 use candle_hebbian::RuleKind;
 use clap::Parser;
-use hebbian_data::{DatasetName, ZcaConfig};
+use hebbian_data::ZcaConfig;
 use hebbian_examples::CommonArgs;
 use hebbian_models::miconi::{
-    self, Decoder, Experiment, ExperimentOptions, Options, Plasticity, Preset, Quirks, Triangle,
-    Whitening,
+    self, Decoder, Experiment, Options, Plasticity, Preset, Quirks, Triangle, Whitening,
 };
 use std::process::ExitCode;
 
@@ -174,17 +173,9 @@ fn run(args: Args) -> Result<String> {
 
 fn run_experiment(experiment: Experiment, args: &Args) -> Result<String> {
     let common = &args.common;
-    let (device, device_name) = common.device()?;
+    let seeds = args.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+    let (device, options) = common.experiment(args.epochs, seeds)?;
     let data = common.announced_dataset("digits", experiment.name())?;
-    let digits = data.name == DatasetName::Digits;
-    let options = ExperimentOptions {
-        epochs: args.epochs,
-        seeds: args.seeds.unwrap_or(if digits { 3 } else { 1 }),
-        seed: common.seed,
-        device: device_name.to_string(),
-        resume: common.resume,
-        quiet: common.quiet,
-    };
     let out = common.folder(&format!("miconi-{}-{}", experiment.name(), data.name));
     let decoder = args.readout.unwrap_or_default();
     let report = experiment.run(&options, decoder, &data, &device, &out)?;

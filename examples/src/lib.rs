@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, Parser};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
-use hebbian_models::RunOptions;
+use hebbian_models::{ExperimentOptions, RunOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -103,6 +103,32 @@ impl CommonArgs {
             quiet: self.quiet,
         };
         Ok((device, run))
+    }
+
+    /// The same for an experiment: each network trained for `epochs` with as many `seeds`.
+    ///
+    /// # Errors
+    /// Those of [`device`](Self::device).
+    pub fn experiment(
+        &self,
+        epochs: Option<usize>,
+        seeds: usize,
+    ) -> Result<(Device, ExperimentOptions)> {
+        let (device, name) = self.device()?;
+        let options = ExperimentOptions {
+            epochs,
+            seeds,
+            seed: self.seed,
+            device: name.to_string(),
+            resume: self.resume,
+            quiet: self.quiet,
+        };
+        Ok((device, options))
+    }
+
+    /// Whether an experiment learns the digits, as it does unless told otherwise.
+    pub fn on_digits(&self) -> bool {
+        self.dataset.as_deref().is_none_or(|name| name == "digits")
     }
 
     /// The folder of --out, else `runs/NAME`.

@@ -1,7 +1,8 @@
 //! How far feedback and weights agree, layer by layer.
 
 use super::network::Network;
-use candle::{DType, Device, Result, Tensor};
+use candle::{Result, Tensor};
+use candle_hebbian::device::to_host;
 use serde::{Deserialize, Serialize};
 
 /// What one layer's feedback does, beside back-propagation.
@@ -47,7 +48,7 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
 /// Pearson's correlation of all entries of two tensors of one shape; NaN if one is constant.
 pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
     let centred = |t: &Tensor| {
-        let t = host(t)?.flatten_all()?;
+        let t = to_host(t)?.flatten_all()?;
         t.broadcast_sub(&t.mean_all()?)
     };
     let (a, b) = (centred(a)?, centred(b)?);
@@ -57,7 +58,7 @@ pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 /// Mean angle (degrees) and mean ratio of norms of two errors, example by example.
 fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)> {
-    let rows = |t: &Tensor| host(t)?.flatten_from(1);
+    let rows = |t: &Tensor| to_host(t)?.flatten_from(1);
     let (sent, wanted) = (rows(sent)?, rows(wanted)?);
     let dots = |a: &Tensor, b: &Tensor| (a * b)?.sum(1)?.to_vec1::<f64>();
     let products = dots(&sent, &wanted)?;
@@ -75,14 +76,10 @@ fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)>
     Ok((mean(angles), mean(ratios)))
 }
 
-/// Not every device has f64.
-fn host(t: &Tensor) -> Result<Tensor> {
-    t.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle::Device;
 
     #[test]
     fn correlation_of_hand_worked_values() -> Result<()> {

@@ -32,7 +32,6 @@ mod run;
 mod trainer;
 
 pub use crate::error::{Error, Result};
-pub use crate::experiment::ExperimentOptions;
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
 pub use experiments::Experiment;

@@ -4,13 +4,13 @@ use super::config::Preset;
 use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::checkpoint::write_checkpoint;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::resume::{began_fresh, count_in, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Progress, Results, RunFolder, filter_grid, peak_memory_bytes};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder, filter_grid};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -175,14 +175,8 @@ pub(super) fn train_on(
     let results = Results {
         test_accuracy: 1.0 - trainer.error(&splits.test)?,
         train_images: splits.train.len(),
-        total_seconds: started.elapsed().as_secs_f64(),
-        peak_memory_bytes: peak_memory_bytes(),
-        seed: options.run.seed,
-        device: options.run.device.clone(),
-        preset: options.preset.name.clone(),
-        dataset: dataset.to_string(),
         extras,
-        ..Results::default()
+        ..options.run.results(&options.preset.name, dataset, started)
     };
     folder.finish(&results)?;
     Ok(Outcome { results, history })
@@ -193,9 +187,7 @@ pub(super) fn train_on(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.run.load else {
-        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
-    };
+    let path = options.run.checkpoint()?;
     let splits = Splits::of(data, 0)?;
     let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.run.seed), device)?;
     restore(&mut trainer, path, device)?;

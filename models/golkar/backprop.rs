@@ -1,8 +1,9 @@
 //! The same network trained by back-propagation, to compare with.
 
 use super::circuit::{Circuit, CircuitConfig};
-use candle::{DType, Device, Result, Tensor, Var};
+use candle::{Result, Tensor, Var};
 use candle_hebbian::Sgd;
+use candle_hebbian::device::to_host;
 
 /// Gradient descent on `½ mean ‖y − W₂z‖²`, with `z = f(W₁x) − z̄` as in the [`Circuit`].
 ///
@@ -88,6 +89,6 @@ impl Backprop {
 
 /// `mean ‖y − ŷ‖²` of predictions and targets `(T, n)`: the loss that the paper plots.
 pub fn loss(prediction: &Tensor, y: &Tensor) -> Result<f64> {
-    let error = (y.detach() - prediction.detach())?.sqr()?.sum_all()?.to_device(&Device::Cpu)?;
-    Ok(error.to_dtype(DType::F64)?.to_scalar::<f64>()? / y.dim(0)? as f64)
+    let error = (y.detach() - prediction.detach())?.sqr()?.sum_all()?;
+    Ok(to_host(&error)?.to_scalar::<f64>()? / y.dim(0)? as f64)
 }

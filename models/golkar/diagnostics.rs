@@ -2,7 +2,8 @@
 
 use super::circuit::{Activity, Circuit, Nonlinearity};
 use super::task::Samples;
-use candle::{DType, Device, Result, Tensor};
+use candle::{Result, Tensor};
+use candle_hebbian::device::to_host;
 use faer::{MatRef, Side};
 
 /// How a circuit teaches and spreads its activity.
@@ -28,8 +29,7 @@ pub fn diagnose(circuit: &Circuit, samples: &Samples) -> Result<Diagnostics> {
     };
     let (c, sent) = (gated(c)?, gated(sent)?);
     let sum = |a: &Tensor, b: &Tensor| -> Result<f64> {
-        let sum = (a * b)?.sum_all()?.to_device(&Device::Cpu)?;
-        sum.to_dtype(DType::F64)?.to_scalar::<f64>()
+        to_host(&(a * b)?.sum_all()?)?.to_scalar::<f64>()
     };
     let (apical, inner) = (w2.t()?.matmul(&w2)?, q.matmul(&q.t()?)?);
     let gap = (&inner - &apical)?;
@@ -43,7 +43,7 @@ pub fn diagnose(circuit: &Circuit, samples: &Samples) -> Result<Diagnostics> {
 /// Eigenvalues of `zᵀz / T`, descending.
 fn spectrum(z: &Tensor) -> Result<Vec<f64>> {
     let (samples, units) = z.dims2()?;
-    let z = z.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let z = to_host(z)?;
     let moments = (z.t()?.matmul(&z)? / samples as f64)?.flatten_all()?.to_vec1::<f64>()?;
     let values = MatRef::from_row_major_slice(&moments, units, units)
         .self_adjoint_eigenvalues(Side::Lower)

@@ -20,7 +20,6 @@ mod task;
 mod trainer;
 
 pub use crate::error::{Error, Result};
-pub use crate::experiment::ExperimentOptions;
 pub use backprop::{Backprop, loss};
 pub use circuit::{Activity, Circuit, CircuitConfig, Increments, Nonlinearity, Rates, Way};
 pub use config::{BackpropTraining, Initial, Preset, Scaling, Training};

@@ -1,6 +1,7 @@
 //! The best that a linear network of `k` hidden units can do.
 
-use candle::{DType, Device, Result, Tensor};
+use candle::{Device, Result, Tensor};
+use candle_hebbian::device::to_host;
 use faer::{Mat, MatRef, Side};
 
 /// Reduced-rank regression in closed form, in f64:
@@ -32,8 +33,7 @@ impl Optimum {
     /// # Errors
     /// No samples, or numbers that are not finite.
     pub fn of(x: &Tensor, y: &Tensor, k: usize, ridge: f64) -> Result<Self> {
-        let host = |t: &Tensor| t.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64);
-        let (x, y) = (host(x)?, host(y)?);
+        let (x, y) = (to_host(x)?, to_host(y)?);
         let (samples, inputs) = x.dims2()?;
         let outputs = y.dim(1)?;
         let moment = |a: &Tensor, b: &Tensor| -> Result<Mat<f64>> {

@@ -11,7 +11,7 @@ use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -153,14 +153,8 @@ pub(super) fn train_on(
         train_images: task.train.count(),
         unsupervised_seconds: learning,
         unsupervised_images_per_second: (last.seen - first) as f64 / learning.max(1e-9),
-        total_seconds: started.elapsed().as_secs_f64(),
-        peak_memory_bytes: peak_memory_bytes(),
-        seed: options.run.seed,
-        device: options.run.device.clone(),
-        preset: preset.name.clone(),
-        dataset: dataset.to_string(),
         extras,
-        ..Results::default()
+        ..options.run.results(&preset.name, dataset, started)
     };
     folder.finish(&results)?;
     Ok(Outcome { results, points })
@@ -171,9 +165,7 @@ pub(super) fn train_on(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.run.load else {
-        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
-    };
+    let path = options.run.checkpoint()?;
     let task = Task::of(&options.preset, data, device)?;
     let rng = Rng::new(options.run.seed);
     let mut trainer = Trainer::new(&options.preset, &task, options.backprop, &rng, device)?;

@@ -21,7 +21,6 @@ mod run;
 mod trainer;
 
 pub use crate::error::{Error, Result};
-pub use crate::experiment::ExperimentOptions;
 pub use config::{
     InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
 };

@@ -4,7 +4,8 @@ use super::config::Preset;
 use super::layer::Activity;
 use super::network::Network;
 use crate::error::Result;
-use candle::{DType, Device, Tensor};
+use candle::{DType, Tensor};
+use candle_hebbian::device::to_host;
 use candle_hebbian::ops::column_counts;
 use std::collections::VecDeque;
 
@@ -99,12 +100,12 @@ impl Monitor {
     pub(super) fn observe(&mut self, activities: &[Activity]) -> Result<()> {
         for (seen, activity) in self.layers.iter_mut().zip(activities) {
             let wins = column_counts(&activity.post)?.squeeze(0)?;
-            let wins = wins.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let wins = to_host(&wins)?.to_vec1::<f64>()?;
             seen.wins.resize(wins.len(), 0.0);
             seen.wins.iter_mut().zip(&wins).for_each(|(sum, wins)| *sum += wins);
             seen.columns += activity.post.dim(1)? as f64;
             let first = activity.unpooled.narrow(0, 0, 1)?.flatten_all()?;
-            let first = first.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let first = to_host(&first)?.to_vec1::<f64>()?;
             seen.active += first.iter().filter(|&&output| output > 0.0).count() as f64;
             seen.sum += first.iter().sum::<f64>();
             seen.largest = first.iter().copied().fold(seen.largest, f64::max);
@@ -130,8 +131,7 @@ impl Monitor {
     /// are now.
     pub(super) fn report(&self, network: &Network) -> Result<Vec<LayerStats>> {
         let sum = |tensor: &Tensor| -> Result<f64> {
-            let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-            Ok(tensor.sum_all()?.to_scalar::<f64>()?)
+            Ok(to_host(tensor)?.sum_all()?.to_scalar::<f64>()?)
         };
         let layers = self.layers.iter().enumerate().zip(network.layers());
         layers

@@ -4,7 +4,7 @@ use super::monitor::RASTER;
 use super::receptive_fields::receptive_fields;
 use super::trainer::Trainer;
 use crate::error::Result;
-use candle::{DType, Device};
+use candle_hebbian::device::to_host;
 use hebbian_train::{Histogram, LineChart, Picture, RunFolder, Series, draw_panels, filter_grid};
 
 /// Bars of a histogram.
@@ -38,8 +38,7 @@ fn weights(trainer: &Trainer) -> Result<Picture> {
     let panels = layers
         .map(|(at, layer)| {
             let values = |tensor: &candle::Tensor| -> Result<Vec<f64>> {
-                let tensor = tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-                Ok(tensor.flatten_all()?.to_vec1()?)
+                Ok(to_host(tensor)?.flatten_all()?.to_vec1()?)
             };
             let weights = values(layer.layer().weight())?;
             match layer.mask() {

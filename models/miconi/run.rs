@@ -13,7 +13,7 @@ use crate::run_options::RunOptions;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Progress, Results, RunFolder, peak_memory_bytes};
+use hebbian_train::{Checkpoint, Progress, Results, RunFolder};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -166,13 +166,8 @@ pub(super) fn train_as(
         unsupervised_seconds,
         unsupervised_images_per_second: shown / unsupervised_seconds,
         head_seconds,
-        total_seconds: started.elapsed().as_secs_f64(),
-        peak_memory_bytes: peak_memory_bytes(),
-        seed: options.run.seed,
-        device: options.run.device.clone(),
-        preset: preset.name.clone(),
-        dataset: data.name.to_string(),
         extras,
+        ..options.run.results(&preset.name, data.name.as_str(), started)
     };
     folder.finish(&results)?;
     Ok(Outcome { results, decoding, history: RunFolder::logged(out)? })
@@ -183,9 +178,7 @@ pub(super) fn train_as(
 /// # Errors
 /// A checkpoint of another architecture.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<Decoding> {
-    let Some(path) = &options.run.load else {
-        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
-    };
+    let path = options.run.checkpoint()?;
     let (preset, rng) = (&options.preset, Rng::new(options.run.seed));
     let data = prepared(preset, data)?;
     let mut trainer = restore(preset, path, &data, &rng, device)?;

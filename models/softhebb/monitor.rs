@@ -1,7 +1,8 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
 use super::block::{Block, Step};
-use candle::{D, DType, Device, Result, Tensor};
+use candle::{D, Result};
+use candle_hebbian::device::to_host;
 
 /// Figures of one block. `convergence` and `converged` as in the release, but per block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,15 +46,14 @@ impl Monitor {
             }
             self.competitions += winners.len() as u64;
         }
-        let activity = step.post.abs()?.max(D::Minus1)?.to_device(&Device::Cpu)?;
-        self.winner_activity += activity.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+        let activity = to_host(&step.post.abs()?.max(D::Minus1)?)?;
+        self.winner_activity += activity.sum_all()?.to_scalar::<f64>()?;
         Ok(())
     }
 
     /// The figures since the last call, with the block's radii as they are now.
     pub fn report(&mut self, block: &Block) -> Result<BlockStats> {
-        let radii = block.layer().radii()?.flatten_all()?.to_device(&Device::Cpu)?;
-        let radii: Vec<f64> = Tensor::to_vec1(&radii.to_dtype(DType::F64)?)?;
+        let radii = to_host(&block.layer().radii()?.flatten_all()?)?.to_vec1::<f64>()?;
         let count = radii.len() as f64;
         let total = self.competitions.max(1) as f64;
         let entropy: f64 = self

@@ -15,7 +15,6 @@ use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
     Checkpoint, Progress, Readout, Results, RunFolder, check_finite, collect_features, filter_grid,
-    peak_memory_bytes,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -143,13 +142,8 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
             shown as f64 / unsupervised_seconds
         },
         head_seconds,
-        total_seconds: started.elapsed().as_secs_f64(),
-        peak_memory_bytes: peak_memory_bytes(),
-        seed: options.run.seed,
-        device: options.run.device.clone(),
-        preset: preset.name.clone(),
-        dataset: data.name.to_string(),
         extras,
+        ..options.run.results(&preset.name, data.name.as_str(), started)
     };
     run.folder.finish(&results)?;
     Ok(results)
@@ -160,9 +154,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
 /// # Errors
 /// A checkpoint of another architecture, or without a head.
 pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f64> {
-    let Some(path) = &options.run.load else {
-        return Err(Error::Options("--eval-only needs --load CHECKPOINT".to_string()));
-    };
+    let path = options.run.checkpoint()?;
     check(&options.preset, data)?;
     let rng = Rng::new(options.run.seed);
     let mut network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;

@@ -3,8 +3,10 @@ use super::inputs::Inputs;
 use super::outcome::{Comparison, Outcome};
 use super::{Kind, Result};
 use candle::{DType, Device, Tensor};
+use candle_hebbian::device::to_host;
+use hebbian_train::Checkpoint;
 use serde::Deserialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Reference vectors of one file.
@@ -14,7 +16,7 @@ pub struct Case {
     kind: Kind,
     params: serde_json::Value,
     rtol: f64,
-    tensors: HashMap<String, Tensor>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 #[derive(Deserialize)]
@@ -33,9 +35,7 @@ impl Case {
     }
 
     fn read_file(path: &Path) -> std::result::Result<Self, Problem> {
-        let bytes = std::fs::read(path)?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)?;
-        let mut metadata = header.metadata().clone().unwrap_or_default();
+        let Checkpoint { tensors, mut metadata, .. } = Checkpoint::load(path, &Device::Cpu)?;
         let mut take = |key| metadata.remove(key).ok_or(Problem::NoMetadata(key));
         let (kind, params) = (take("case")?, take("params")?);
         let kind = Kind::from_name(&kind).ok_or(Problem::UnknownKind(kind))?;
@@ -46,7 +46,6 @@ impl Case {
             let expected = "a number from 0 to below 1".to_string();
             return Err(Problem::Unsupported { name: "rtol", found: rtol.to_string(), expected });
         }
-        let tensors = candle::safetensors::load_buffer(&bytes, &Device::Cpu)?;
         let case = Self { path: path.to_path_buf(), kind, params, rtol, tensors };
         if case.expected().is_empty() {
             return Err(Problem::MissingTensor { name: "expect.*".to_string(), kind });
@@ -95,10 +94,12 @@ impl Case {
         device: &Device,
     ) -> std::result::Result<Vec<Comparison>, Problem> {
         let inputs = Inputs::new(self.kind, &self.params, &self.tensors, dtype, device)?;
-        let mut unseen = self.expected();
+        let expected = self.expected();
+        let mut unseen = expected.clone();
         let mut comparisons = Vec::new();
         for got in self.kind.compute(&inputs)? {
-            if !unseen.remove(got.name.as_str()) && !self.expected().contains(got.name.as_str()) {
+            unseen.remove(got.name.as_str());
+            if !expected.contains(got.name.as_str()) {
                 let name = format!("expect.{}", got.name);
                 return Err(Problem::MissingTensor { name, kind: self.kind });
             }
@@ -118,7 +119,7 @@ impl Case {
 }
 
 fn host_values(tensor: &Tensor) -> candle::Result<Vec<f64>> {
-    tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+    to_host(tensor)?.flatten_all()?.to_vec1()
 }
 
 /// The files of reference vectors that `paths` name: files, and folders of `.safetensors` files, which

@@ -36,7 +36,7 @@ pub enum Problem {
     NoFiles,
     /// Not a safetensors file.
     #[error("is not a safetensors file: {0}")]
-    Format(#[from] safetensors::SafeTensorError),
+    Format(String),
     /// `case` or `params` is not in the metadata.
     #[error("has no '{0}' in its metadata; reference vectors have 'case' and 'params' there")]
     NoMetadata(&'static str),
@@ -93,10 +93,24 @@ pub enum Problem {
     /// A tensor operation failed.
     #[error("does not fit together: {0}")]
     Candle(#[from] candle::Error),
+    /// The file could not be loaded for another reason.
+    #[error(transparent)]
+    Load(hebbian_train::Error),
     /// A network could not be built or run.
     #[error("does not fit together: {0}")]
     Model(#[from] crate::Error),
     /// Whitening failed.
     #[error("does not fit together: {0}")]
     Data(#[from] hebbian_data::Error),
+}
+
+/// Without the path, which the [`Error`] has.
+impl From<hebbian_train::Error> for Problem {
+    fn from(error: hebbian_train::Error) -> Self {
+        match error {
+            hebbian_train::Error::Io { source, .. } => Self::Io(source),
+            hebbian_train::Error::NotSafetensors { reason, .. } => Self::Format(reason),
+            error => Self::Load(error),
+        }
+    }
 }

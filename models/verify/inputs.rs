@@ -2,13 +2,13 @@ use super::Kind;
 use super::error::Problem;
 use candle::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What a case is computed from, on the device.
 pub(super) struct Inputs<'a> {
     kind: Kind,
     params: &'a serde_json::Value,
-    tensors: HashMap<&'a str, Tensor>,
+    tensors: BTreeMap<&'a str, Tensor>,
     pub dtype: DType,
     pub device: &'a Device,
 }
@@ -34,11 +34,11 @@ impl<'a> Inputs<'a> {
     pub fn new(
         kind: Kind,
         params: &'a serde_json::Value,
-        tensors: &'a HashMap<String, Tensor>,
+        tensors: &'a BTreeMap<String, Tensor>,
         dtype: DType,
         device: &'a Device,
     ) -> Result<Self, Problem> {
-        let mut moved = HashMap::new();
+        let mut moved = BTreeMap::new();
         for (name, tensor) in tensors.iter().filter(|(name, _)| !name.starts_with("expect.")) {
             // Cast on the host: not every device has every type.
             let dtype = if tensor.dtype().is_float() { dtype } else { tensor.dtype() };

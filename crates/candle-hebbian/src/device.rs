@@ -1,6 +1,6 @@
-//! GPUs, if they are there.
+//! GPUs, if they are there, and the way back from them.
 
-use candle::{Device, Error, Result};
+use candle::{DType, Device, Error, Result, Tensor};
 
 /// The first NVIDIA GPU.
 ///
@@ -16,6 +16,12 @@ pub fn cuda() -> Result<Device> {
 /// A build without the feature `metal`, a machine without such a GPU.
 pub fn metal() -> Result<Device> {
     answering("Metal", || Device::new_metal(0))
+}
+
+/// `tensor` as f64 on the CPU, without its graph: for figures and factorisations. It leaves the device
+/// before it becomes f64, which Metal does not have.
+pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
+    tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)
 }
 
 /// An error where candle 0.11.1 panics: it does where a driver finds no device at all.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::device::to_host;
 use candle_hebbian::ops::standardise;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par, Side};
@@ -142,7 +143,7 @@ impl Zca {
             }
         }
         let mut gram = Gram::new(columns);
-        gram.add(&x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)?;
+        gram.add(&to_host(x)?)?;
         gram.whitening(divisor, epsilon)
     }
 

@@ -73,6 +73,22 @@ impl Place {
         assert!(before.eq(after.keys()), "{args:?} left {:?}", after.keys());
     }
 
+    /// Runs a tiny version of `args` with two seeds, and on one thread: only the seed makes another
+    /// model.
+    pub fn seed_decides_every_bit(&self, args: &[&str]) {
+        let model = |out: &str, seed: &str, threads: &str| {
+            let args = [&TINY[..], args, &["--out", out, "--seed", seed]].concat();
+            let mut command = self.command(&args);
+            command.env("RAYON_NUM_THREADS", threads);
+            outcome(command).ok();
+            self.bytes(&format!("{out}/model.safetensors"))
+        };
+        let first = model("a", "7", "2");
+        assert!(first == model("b", "7", "2"), "a second run differs");
+        assert!(first == model("c", "7", "1"), "a run on one thread differs");
+        assert!(first != model("d", "8", "2"), "another seed gives the same");
+    }
+
     /// Every file and folder below, by its path, with its bytes (`None` for a folder).
     pub fn contents(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::program::{Place, TINY, outcome};
+use crate::program::{Place, TINY};
 
 #[test]
 fn a_run_writes_its_folder_and_a_report() {
@@ -56,16 +56,7 @@ fn a_saved_circuit_evaluates_to_the_accuracy_of_its_run() {
 #[test]
 fn the_seed_decides_every_bit_and_the_threads_none() {
     let place = Place::new();
-    let model = |out: &str, seed: &str, threads: &str| {
-        let args = ["--preset", "golkar-digits", "--out", out, "--seed", seed];
-        let mut command = place.command(&[&TINY[..], &args].concat());
-        command.env("RAYON_NUM_THREADS", threads);
-        outcome(command).ok();
-        place.bytes(&format!("{out}/model.safetensors"))
-    };
-    let first = model("a", "7", "2");
-    assert!(first == model("b", "7", "1"), "a run on one thread differs");
-    assert!(first != model("c", "8", "2"), "another seed gives the same");
+    place.seed_decides_every_bit(&["--preset", "golkar-digits"]);
 }
 
 /// A read-out of its own learns by the delta rule and leaves the circuit alone.

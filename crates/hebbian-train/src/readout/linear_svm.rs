@@ -1,6 +1,7 @@
 //! Linear support vector machines.
 
 use candle::{DType, Device, Tensor};
+use candle_hebbian::device::to_host;
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{MatMut, MatRef, Side};
 use serde::{Deserialize, Serialize};
@@ -313,7 +314,7 @@ impl Rows {
         let size = self.width + 1;
         let mut gram = Tensor::zeros((size, size), DType::F64, &Device::Cpu)?;
         for part in &self.parts {
-            let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            let part = to_host(part)?;
             let one = Tensor::ones((part.dim(0)?, 1), DType::F64, &Device::Cpu)?;
             let part = Tensor::cat(&[&part, &one], 1)?;
             gram = (gram + part.t()?.matmul(&part)?)?;
@@ -378,7 +379,7 @@ fn solved(m: Option<&Llt<f64>>, r: &[f64]) -> Vec<f64> {
 }
 
 fn rows_of(tensor: &Tensor) -> Result<Vec<Vec<f64>>> {
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?)
+    Ok(to_host(tensor)?.to_vec2()?)
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
