@@ -7,6 +7,7 @@ mod experiment;
 mod names;
 mod presets;
 mod resume;
+mod rule_kind;
 mod run_options;
 
 pub mod amit;
@@ -17,4 +18,5 @@ pub mod verify;
 
 pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
+pub use rule_kind::RuleKind;
 pub use run_options::RunOptions;

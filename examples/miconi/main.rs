@@ -8,10 +8,10 @@
 //! the table of the four combinations there. `… -- --list` lists networks and experiments.
 
 use anyhow::{Result, bail};
-use candle_hebbian::RuleKind;
 use clap::Parser;
 use hebbian_data::ZcaConfig;
 use hebbian_examples::CommonArgs;
+use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
     self, Decoder, Experiment, Options, Plasticity, Preset, Quirks, Triangle, Whitening,
 };

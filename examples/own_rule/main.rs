@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule};
+use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng, State, Synapses, Update};
 use candle_nn::{Optimizer, SGD};
 use clap::Parser;
 use hebbian_data::Batches;
@@ -16,52 +16,32 @@ use hebbian_examples::{DeviceArgs, tell};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// `Δw_k = Σ y_k (x − Σ_{j≤k} y_j w_j)`: Oja's rule on what the units before `k` leave of `x`.
-struct Sanger;
-
-impl Rule for Sanger {
-    fn name(&self) -> &'static str {
-        "sanger"
-    }
-
-    /// Units take from each other, so a decay of their own is not all: see `update`.
-    fn decay(&self, _: &Response, _: &Tensor) -> candle::Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    /// `yᵀx − lower(yᵀy)·w` for each site, with rows `x (S, P, F)`, `y (S, P, K)`, `w (S, K, F)`.
-    fn update(&self, response: &Response, post: &Tensor) -> candle::Result<Tensor> {
-        let (x, y_t) = (response.pre(), post.transpose(1, 2)?);
-        let (sites, units, _) = y_t.dims3()?;
-        let w = response.weight().as_detached_tensor().reshape((sites, units, x.dim(2)?))?;
-        let lower = Tensor::tril2(units, post.dtype(), post.device())?;
-        let taken = y_t.matmul(post)?.broadcast_mul(&lower)?.matmul(&w)?;
-        (y_t.matmul(x)? - taken)?.reshape(response.weight().shape())
-    }
-
-    /// `−⟨sg(Δw), w⟩`, whose gradient is minus the update: any optimiser can take the step.
-    fn loss(&self, response: &Response, post: &Tensor) -> candle::Result<Tensor> {
-        (self.update(response, post)?.detach() * response.weight().as_tensor())?.sum_all()?.neg()
-    }
+/// `Δw_k = Σ y_k (x − Σ_{j≤k} y_j w_j)`: Oja's rule on what the units before `k` leave of `x`. For
+/// each site that is `yᵀx − lower(yᵀy)·w`.
+fn sanger(synapses: &Synapses, _: &mut State) -> candle::Result<Update> {
+    let post = synapses.post();
+    let lower = Tensor::tril2(post.dim(2)?, post.dtype(), post.device())?;
+    let taken = post.transpose(1, 2)?.matmul(post)?.broadcast_mul(&lower)?;
+    Ok(Update::hebbian(post.clone()).mixing(taken))
 }
 
 /// Trains on `images` and returns each unit's cosine with the principal component of its number.
-fn train(rule: &dyn Rule, layer: &Layer, images: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
+fn train(layer: &Layer, images: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
     const EPOCHS: usize = 100;
     let respond = |batch: &Tensor| match layer.geometry() {
         Geometry::Dense => layer.response(&batch.flatten_from(1)?),
         _ => layer.response(batch),
     };
-    let mut optimiser = SGD::new(vec![layer.weight().clone()], 0.0)?;
+    let mut optimiser = SGD::new(vec![layer.var()?], 0.0)?;
     for epoch in 0..EPOCHS {
         optimiser.set_learning_rate(0.5 * (1.0 - epoch as f64 / EPOCHS as f64));
         for indices in Batches::shuffled(images.dim(0)?, 50, rng)? {
             let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
             let response =
                 respond(&images.index_select(&Tensor::new(indices, images.device())?, 0)?)?;
-            let post = Competition::None.apply(response.u())?;
             let rows = response.pre().dim(1)? as f64;
-            optimiser.backward_step(&(rule.loss(&response, &post)? / rows)?)?;
+            let loss = response.synapses(response.u())?.loss(&sanger)?; // y = u
+            optimiser.backward_step(&(loss / rows)?)?;
         }
     }
     // In f64 on the host: the components are what the units are measured by.
@@ -119,7 +99,7 @@ fn main() -> ExitCode {
             ("dense, 8x8 images", dense, Geometry::Dense),
             ("conv2d, 3x3 patches", kernels, Geometry::Conv2d(Conv2dConfig::default())),
         ] {
-            let cosines = train(&Sanger, &Layer::new(weight, geometry)?, &images, &mut rng)?;
+            let cosines = train(&Layer::from_tensor(&weight, geometry)?, &images, &mut rng)?;
             write!(report, "  {name:20}")?;
             cosines.iter().try_for_each(|cosine| write!(report, " {cosine:.4}"))?;
             writeln!(report)?;

@@ -1,8 +1,8 @@
 //! What a preset says.
 
+use crate::RuleKind;
 use crate::error::{Error, Result};
 use crate::names::choose;
-use candle_hebbian::RuleKind;
 use hebbian_data::ZcaConfig;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;

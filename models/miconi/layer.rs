@@ -67,10 +67,10 @@ impl HebbianLayer {
             }
         };
         // Scaled on the host as it is drawn there: the same bits on every device.
-        let drawn = Layer::new(weight, Geometry::Conv2d(conv))?;
+        let drawn = Layer::from_tensor(&weight, Geometry::Conv2d(conv))?;
         constrain(&drawn, mask.as_ref(), true)?;
-        let weight = drawn.weight().as_detached_tensor().to_device(device)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(conv))?;
+        let weight = drawn.weight().detach().to_device(device)?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(conv))?;
         let mask = mask.map(|mask| mask.to_device(device)).transpose()?;
         let target = config.target_rate();
         let threshold =
@@ -150,8 +150,8 @@ impl HebbianLayer {
         if self.config.frozen {
             return Ok(());
         }
-        let grads = rule.loss(&activity.response, &activity.post)?.backward()?;
-        Sgd { learning_rate: self.config.learning_rate }.step([self.layer.weight()], &grads)
+        let grads = activity.response.synapses(&activity.post)?.loss(rule)?.backward()?;
+        Sgd { learning_rate: self.config.learning_rate }.step([&self.layer.var()?], &grads)
     }
 
     /// Takes away what has no connection; then gives every filter norm 1, if `normalise`.
@@ -168,7 +168,7 @@ impl HebbianLayer {
     /// `NAME.patch_whitening`.
     pub(super) fn tensors(&self, name: &str) -> Result<Vec<(String, Tensor)>> {
         let tensors = [
-            ("weight", Some(self.layer.weight().as_detached_tensor())),
+            ("weight", Some(self.layer.weight().detach())),
             ("mask", self.mask.clone()),
             ("threshold", Some(self.threshold.values().squeeze(0)?)),
             ("patch_whitening", self.patch_whitening.clone()),
@@ -184,7 +184,7 @@ impl HebbianLayer {
         name: &str,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(), E> {
-        let weight = self.layer.weight();
+        let weight = self.layer.var()?;
         weight.set(&take(&format!("{name}.weight"), weight.dims())?)?;
         if self.mask.is_some() {
             self.mask = Some(take(&format!("{name}.mask"), weight.dims())?);
@@ -226,7 +226,7 @@ impl Compete {
 
 fn constrain(layer: &Layer, mask: Option<&Tensor>, normalise: bool) -> Result<()> {
     if let Some(mask) = mask {
-        let weight = layer.weight();
+        let weight = layer.var()?;
         weight.set(&(weight.as_detached_tensor() * mask)?)?;
     }
     if normalise { layer.normalise() } else { Ok(()) }

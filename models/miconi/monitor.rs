@@ -137,7 +137,7 @@ impl Monitor {
         layers
             .map(|((index, seen), layer)| {
                 let rates = self.win_rates(index);
-                let weight = layer.layer().weight().as_detached_tensor();
+                let weight = layer.layer().weight().detach();
                 Ok(LayerStats {
                     active: seen.active / seen.outputs,
                     mean_output: seen.sum / seen.outputs,

@@ -23,8 +23,11 @@ impl Backprop {
     fn new(network: &Network, head: LinearHead) -> Result<Self> {
         let tensors = head.tensors();
         let (weight, bias) = (Var::from_tensor(&tensors[0].1)?, Var::from_tensor(&tensors[1].1)?);
-        let mut vars: Vec<Var> =
-            network.blocks().iter().map(|block| block.layer().weight().clone()).collect();
+        let mut vars: Vec<Var> = network
+            .blocks()
+            .iter()
+            .map(|block| block.layer().var())
+            .collect::<candle::Result<_>>()?;
         vars.extend([weight.clone(), bias.clone()]);
         let adam = ParamsAdamW { weight_decay: 0.0, ..Default::default() };
         Ok(Self { weight, bias, head, optimiser: AdamW::new(vars, adam)? })

@@ -4,7 +4,7 @@ use super::config::{Activation, BlockConfig, LayerConfig, Learning};
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, repu, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, Response, Rng, Rule, SoftHebb,
+    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, Response, Rng, SoftHebb,
 };
 
 /// One block of a SoftHebb network.
@@ -76,7 +76,7 @@ impl Block {
             output[1] = pool.output_size(output[1])?;
             output[2] = pool.output_size(output[2])?;
         }
-        let layer = Layer::new(weight, geometry)?;
+        let layer = Layer::from_tensor(&weight, geometry)?;
         Ok(Self { config: config.clone(), batch_norm, layer, output })
     }
 
@@ -194,7 +194,7 @@ fn learn(
     progress: f64,
 ) -> Result<Step> {
     let post = competition.apply(response.u())?;
-    let mut grads = SoftHebb.loss(response, &post)?.backward()?;
+    let mut grads = response.synapses(&post)?.loss(&SoftHebb)?.backward()?;
     let Some(gradient) = grads.remove(layer.weight()) else {
         candle::bail!("the surrogate loss left no gradient")
     };

@@ -3,7 +3,7 @@
 use super::config::{HeadConfig, TrainingConfig};
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, Rule, SoftHebb};
+use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, SoftHebb};
 use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};
 
 /// A trained or trainable head.
@@ -51,7 +51,7 @@ impl Head {
             HeadConfig::SupervisedHebbian { rate, radius } => {
                 let high = radius * (3.0 / features as f64).sqrt();
                 let weight = rng.uniform(0.0, high, (classes, features), DType::F32, device)?;
-                Ok(Self::hebbian(Layer::new(weight, Geometry::Dense)?, rate, training))
+                Ok(Self::hebbian(Layer::from_tensor(&weight, Geometry::Dense)?, rate, training))
             }
         }
     }
@@ -107,7 +107,7 @@ impl Head {
         let classes = layer.dims().units;
         let post = one_hot(labels, classes, features.dtype(), features.device())?.unsqueeze(0)?;
         let response = layer.response(features)?;
-        step.descend(layer, &SoftHebb.update(&response, &post)?.neg()?, progress)?;
+        step.descend(layer, &response.synapses(&post)?.update(&SoftHebb)?.neg()?, progress)?;
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Head {
         match self {
             Self::Linear(head) => head.tensors(),
             Self::Hebbian { layer, .. } => {
-                vec![("head.weight".to_string(), layer.weight().as_detached_tensor())]
+                vec![("head.weight".to_string(), layer.weight().detach())]
             }
         }
     }
@@ -136,7 +136,7 @@ impl Head {
             }
             Self::Hebbian { layer, .. } => {
                 let weight = take("head.weight", layer.weight().dims())?;
-                layer.weight().set(&weight)?;
+                layer.var()?.set(&weight)?;
             }
         }
         Ok(())

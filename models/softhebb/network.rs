@@ -130,7 +130,7 @@ impl Network {
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = Vec::new();
         for (i, block) in self.blocks.iter().enumerate() {
-            let weight = block.layer().weight().as_detached_tensor();
+            let weight = block.layer().weight().detach();
             tensors.push((format!("layers.{i}.weight"), weight));
             if let Some(norm) = block.batch_norm() {
                 tensors.push((format!("layers.{i}.running_mean"), norm.running_mean().clone()));
@@ -146,7 +146,7 @@ impl Network {
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(), E> {
         for (i, block) in self.blocks.iter_mut().enumerate() {
-            let weight = block.layer().weight();
+            let weight = block.layer().var()?;
             weight.set(&take(&format!("layers.{i}.weight"), weight.dims())?)?;
             if let Some(norm) = block.batch_norm_mut() {
                 let shape = norm.running_mean().dims().to_vec();

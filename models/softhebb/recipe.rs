@@ -328,7 +328,7 @@ impl Run<'_> {
         if let Some(block) = network.blocks().first()
             && matches!(block.layer().geometry(), Geometry::Conv2d(_))
         {
-            let filters = filter_grid(&block.layer().weight().as_detached_tensor())?;
+            let filters = filter_grid(&block.layer().weight().detach())?;
             self.folder.picture("filters", self.step, &filters)?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
-use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, Rule, SoftHebb};
+use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, SoftHebb};
 use hebbian_models::softhebb::{
     Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
     Preset, preset,
@@ -188,17 +188,21 @@ struct Pieces {
 
 fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let mut norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
-    let old = block.layer().weight().as_tensor().copy()?;
-    let layer = candle_hebbian::Layer::new(old, block.layer().geometry())?;
+    let old = block.layer().weight().copy()?;
+    let layer = candle_hebbian::Layer::from_tensor(&old, block.layer().geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;
     let output = triangle(&response.output()?, 0.7, true)?;
     let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
     let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     let post = competition.apply(response.u())?;
-    MaxAbsStep { rate: RATE }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
+    MaxAbsStep { rate: RATE }.descend(
+        &layer,
+        &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
+        0.0,
+    )?;
     Ok(Pieces {
         output,
-        weight: layer.weight().as_tensor().copy()?,
+        weight: layer.weight().copy()?,
         mean: norm.running_mean().clone(),
         var: norm.running_var().clone(),
     })
@@ -308,7 +312,7 @@ fn pre_triangle_changes_the_response_only() -> Result<()> {
     let config = block(LayerConfig::Dense { units: 4 }, false, learning);
     let mut block = Block::new(&config, &[5], &mut Rng::new(3), DType::F64, &Device::Cpu)?;
     let x = Rng::new(4).normal(0.0, 1.0, (3, 5), DType::F64, &Device::Cpu)?;
-    let w = block.layer().weight().as_tensor().copy()?;
+    let w = block.layer().weight().copy()?;
     let u = x.matmul(&w.t()?)?;
     let u = u.broadcast_sub(&u.mean_keepdim(1)?)?.relu()?;
     let y = candle_nn::ops::softmax(&(&u * 0.5)?, 1)?;

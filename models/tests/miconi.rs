@@ -2,8 +2,9 @@
 
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
-use candle_hebbian::{Competition, Rng, RuleKind};
+use candle_hebbian::{Competition, Rng};
 use hebbian_data::digits;
+use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
     Activity, Compete, InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset,
     Quirks, Trainer, Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
@@ -125,7 +126,7 @@ fn thresholds_follow_the_number_of_winners() -> Result<()> {
     tied.layers = vec![layer(2, 3, 2, 1, 0.0)];
     let mut network = Network::new(&tied, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?;
     let weight = network.layers()[0].layer().weight().narrow(0, 0, 1)?;
-    network.layers()[0].layer().weight().set(&Tensor::cat(&[&weight, &weight], 0)?)?;
+    network.layers()[0].layer().var()?.set(&Tensor::cat(&[&weight, &weight], 0)?)?;
     let activities = network.step(&images(3)?, Phase::BurnIn)?;
     let post = numbers(&activities[0].post)?;
     let columns = post.len() as f64 / 2.0;
@@ -190,7 +191,7 @@ fn layers_learn_alone() -> Result<()> {
     let activities: Vec<Activity> = network.step(&images(1)?, Phase::BurnIn)?;
     for (at, activity) in activities.iter().enumerate() {
         let rule = RuleKind::Instar.rule();
-        let grads = rule.loss(&activity.response, &activity.post)?.backward()?;
+        let grads = activity.response.synapses(&activity.post)?.loss(rule)?.backward()?;
         for (other, layer) in network.layers().iter().enumerate() {
             assert_eq!(grads.get(layer.layer().weight()).is_some(), other == at);
         }

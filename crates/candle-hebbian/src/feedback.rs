@@ -40,6 +40,7 @@ use candle::{DType, Device, Module, Result, Shape, Tensor, Var};
 #[derive(Debug)]
 pub struct FeedbackLayer {
     layer: Layer,
+    weight: Var,
     protocol: Protocol,
     feedback: Option<Var>,
     weight_mask: Option<Tensor>,
@@ -65,17 +66,17 @@ impl FeedbackLayer {
         let feedback = match protocol {
             Protocol::Identical => weight.clone(),
             _ if protocol.has_feedback() => glorot_uniform(shape.dims(), rng, dtype, device)?,
-            _ => return Self::assemble(Layer::new(weight, geometry)?, protocol, None),
+            _ => return Self::assemble(weight, geometry, protocol, None),
         };
         Self::with_feedback(weight, feedback, geometry, protocol)
     }
 
-    /// A back-propagation layer with a copy of `weight`.
+    /// A back-propagation layer of `weight`, a variable or a tensor to copy into one.
     pub fn backprop(weight: Tensor, geometry: Geometry) -> Result<Self> {
-        Self::assemble(Layer::new(weight, geometry)?, Protocol::Backprop, None)
+        Self::assemble(weight, geometry, Protocol::Backprop, None)
     }
 
-    /// A layer with copies of `weight` and `feedback`.
+    /// A layer of `weight` and `feedback`, variables or tensors to copy into some.
     ///
     /// # Errors
     /// A feedback weight of another shape than the weight, or a protocol that has none; a weight
@@ -100,10 +101,15 @@ impl FeedbackLayer {
         if protocol == Protocol::Identical && !equal(&weight, &feedback)? {
             candle::bail!("protocol identical: the feedback weights differ from the weights")
         }
-        Self::assemble(Layer::new(weight, geometry)?, protocol, Some(feedback))
+        Self::assemble(weight, geometry, protocol, Some(feedback))
     }
 
-    fn assemble(layer: Layer, protocol: Protocol, feedback: Option<Tensor>) -> Result<Self> {
+    fn assemble(
+        weight: Tensor,
+        geometry: Geometry,
+        protocol: Protocol,
+        feedback: Option<Tensor>,
+    ) -> Result<Self> {
         protocol.check()?;
         if protocol == Protocol::DirectFeedback {
             candle::bail!(
@@ -111,8 +117,13 @@ impl FeedbackLayer {
                  below: make this a bp layer and pass its activity through direct_feedback"
             )
         }
-        let feedback = feedback.map(|r| Var::from_tensor(&r.detach().contiguous()?)).transpose()?;
-        Ok(Self { layer, protocol, feedback, weight_mask: None, feedback_mask: None })
+        let own = |weight: Tensor| match weight.is_variable() {
+            true => Var::from_tensor(&weight), // the same variable
+            false => Var::from_tensor(&weight.detach().contiguous()?),
+        };
+        let (weight, feedback) = (own(weight)?, feedback.map(own).transpose()?);
+        let layer = Layer::new(weight.as_tensor().clone(), geometry)?;
+        Ok(Self { layer, weight, protocol, feedback, weight_mask: None, feedback_mask: None })
     }
 
     /// Keeps each connection of the weights, and independently each of the feedback weights, with
@@ -194,9 +205,9 @@ impl FeedbackLayer {
         let copied = |weight: &Tensor| {
             weight.detach().reshape((1, 1, units, channels, kh, kw))?.broadcast_mul(&taps)
         };
-        let layer = Layer::new(copied(self.layer.weight())?, Geometry::LocallyConnected2d(config))?;
+        let (weight, geometry) = (copied(&self.weight)?, Geometry::LocallyConnected2d(config));
         let feedback = self.feedback.as_ref().map(|r| copied(r)).transpose()?;
-        let mut untied = Self::assemble(layer, self.protocol, feedback)?;
+        let mut untied = Self::assemble(weight, geometry, self.protocol, feedback)?;
         let mask = |mask: &Option<Tensor>| mask.as_ref().map(copied).transpose();
         untied.set_masks(mask(&self.weight_mask)?, mask(&self.feedback_mask)?)?;
         Ok(untied)
@@ -228,7 +239,7 @@ impl FeedbackLayer {
 
     /// The weights.
     pub fn weight(&self) -> &Var {
-        self.layer.weight()
+        &self.weight
     }
 
     /// The feedback weights, in the shape of the weights.

@@ -125,7 +125,7 @@ impl Conv2dConfig {
 /// Which inputs a unit sees, and which units share weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Geometry {
-    /// Input `(N, F)`, weights `(K, F)`, output `(N, K)`.
+    /// Input `(…, F)`, weights `(K, F)`, output `(…, K)`.
     Dense,
     /// Input `(B, C, H, W)`, weights `(K, C/groups, kh, kw)`, output `(B, K, OH, OW)`.
     Conv2d(Conv2dConfig),
@@ -189,9 +189,11 @@ impl Geometry {
         let dims = self.weight_dims(weight)?;
         match *self {
             Self::Dense => match x.dims() {
-                &[_, f] if f == dims.fan_in => x.unsqueeze(0),
+                &[ref leading @ .., f] if f == dims.fan_in => {
+                    x.reshape((1, leading.iter().product::<usize>(), f))
+                }
                 found => candle::bail!(
-                    "a dense layer with weights {weight:?} takes input (N, {}), found {found:?}",
+                    "a dense layer with weights {weight:?} takes input (…, {}), found {found:?}",
                     dims.fan_in
                 ),
             },
@@ -236,7 +238,12 @@ impl Geometry {
     pub(crate) fn fold(&self, rows: &Tensor, x: &[usize], weight: &[usize]) -> Result<Tensor> {
         let (sites, _, units) = rows.dims3()?;
         match *self {
-            Self::Dense => rows.squeeze(0),
+            Self::Dense => {
+                let mut shape = x.to_vec();
+                shape.pop();
+                shape.push(units);
+                rows.reshape(shape)
+            }
             Self::Conv2d(config) => {
                 let oh = config.output_size(x[2], weight[2])?;
                 let ow = config.output_size(x[3], weight[3])?;
@@ -261,7 +268,10 @@ impl Geometry {
     pub(crate) fn rows(&self, out: &Tensor, weight: &[usize]) -> Result<Tensor> {
         let WeightDims { sites, units, .. } = self.weight_dims(weight)?;
         match *self {
-            Self::Dense => out.unsqueeze(0),
+            Self::Dense => {
+                let rows = out.elem_count() / units.max(1);
+                out.reshape((1, rows, units))
+            }
             Self::Conv2d(_) => {
                 let (b, _, oh, ow) = out.dims4()?;
                 out.reshape((b, sites, units, oh * ow))?.permute((1, 0, 3, 2))?.reshape((

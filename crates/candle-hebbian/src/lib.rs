@@ -1,24 +1,27 @@
 //! Hebbian and biologically plausible learning on candle.
 //!
-//! **The one decision:** every rule is a surrogate loss whose gradient is minus the wanted local
-//! update, so candle's autograd, any optimiser and any device can run it. What learns is then
-//! three free choices: a [rule](rules), a [`Competition`] and a [`Geometry`]. Each is written
-//! once, none for a pair of them: rules see matrices, layers know geometry.
+//! **The one decision:** a rule is a function from what a synapse may see to its update, and the
+//! update becomes a surrogate loss whose gradient is minus that update, so candle's autograd, any
+//! optimiser and any device can run it. What learns is then three free choices: a [rule](rules), a
+//! [`Competition`] and a [`Geometry`]. Each is written once, none for a pair of them: rules see
+//! matrices ([`Synapses`]), layers know geometry.
 //!
 //! ```
-//! use candle::{DType, Device};
-//! use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Rng, Rule, SoftHebb};
+//! use candle::{DType, Device, Tensor};
+//! use candle_hebbian::{Competition, Conv2dConfig, SoftHebb, conv2d};
+//! use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
 //!
-//! let mut rng = Rng::new(0);
-//! let weight = rng.normal(0.0, 1.0, (8, 3, 5, 5), DType::F32, &Device::Cpu)?;
-//! let layer = Layer::new(weight, Geometry::Conv2d(Conv2dConfig::default()))?;
-//! let images = rng.uniform(0.0, 1.0, (2, 3, 12, 12), DType::F32, &Device::Cpu)?;
+//! let varmap = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+//! let init = |_: &[usize]| Init::Randn { mean: 0.0, stdev: 0.5 };
+//! let layer = conv2d(3, 8, 5, Conv2dConfig::default(), init, vb.pp("c1"))?;
+//! let images = Tensor::rand(0f32, 1.0, (2, 3, 12, 12), &Device::Cpu)?;
 //!
 //! let response = layer.response(&images)?; // unfolds once, responds, learns nothing
 //! let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
-//! let grads = SoftHebb.loss(&response, &post)?.backward()?; // minus the update
-//! let output = response.output()?; // (2, 8, 8, 8), the linear response
-//! assert_eq!(grads.get(layer.weight()).unwrap().dims(), [8, 3, 5, 5]);
+//! let loss = response.synapses(&post)?.loss(&SoftHebb)?; // its gradient is minus the update
+//! SGD::new(varmap.all_vars(), 1e-3)?.backward_step(&loss)?;
+//! let output = response.output()?; // the linear response, with the weights before the step
 //! assert_eq!(output.dims(), [2, 8, 8, 8]);
 //! # Ok::<(), candle::Error>(())
 //! ```
@@ -39,14 +42,18 @@ mod optim;
 mod protocol;
 mod rng;
 pub mod rules;
+mod synapses;
 pub mod testing;
 
 pub use competition::Competition;
 pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;
-pub use layer::{Layer, Response};
+pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use optim::{MaxAbsStep, Rate, Sgd};
 pub use protocol::Protocol;
 pub use rng::Rng;
-pub use rules::{Hebb, HingeHebb, Instar, Oja, Rule, RuleKind, SoftHebb};
+pub use rules::{
+    Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
+};
+pub use synapses::Synapses;

@@ -85,13 +85,13 @@ impl MaxAbsStep {
     /// # Errors
     /// A gradient of another shape.
     pub fn descend(&self, layer: &Layer, gradient: &Tensor, progress: f64) -> Result<()> {
-        let weight = layer.weight();
+        let weight = layer.var()?;
         if gradient.shape() != weight.shape() {
             candle::bail!("a step of {:?} for weights of {:?}", gradient.dims(), weight.dims())
         }
         let dims = layer.dims();
         let matrices = (dims.sites, dims.units, dims.fan_in);
-        let old = weight.as_detached_tensor().reshape(matrices)?;
+        let old = weight.detach().reshape(matrices)?;
         let gradient = gradient.detach().contiguous()?.reshape(matrices)?;
         let rates = self.rate.rates(&squared_norms(&old)?, progress)?;
         if has_kernels(old.device()) {
@@ -255,10 +255,10 @@ mod tests {
         let mut rng = Rng::new(17);
         let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
         let config = crate::Conv2dConfig { groups: 2, ..Default::default() };
-        let layer = Layer::new(normal((6, 2, 3, 3))?, Geometry::Conv2d(config))?;
+        let layer = Layer::from_tensor(&normal((6, 2, 3, 3))?, Geometry::Conv2d(config))?;
         let gradient = normal((6, 2, 3, 3))?;
         let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.3, power: 0.5 } };
-        let old = layer.weight().as_detached_tensor().copy()?.reshape((2, 3, 18))?;
+        let old = layer.weight().copy()?.reshape((2, 3, 18))?;
         let rates = step.rate.rates(&squared_norms(&old)?, 0.0)?;
         let want = composed_step(&old, &gradient.reshape((2, 3, 18))?, &rates)?;
         step.descend(&layer, &gradient, 0.0)?;

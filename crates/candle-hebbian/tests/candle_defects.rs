@@ -77,7 +77,7 @@ mod convolution_of_an_untracked_image {
         let mut rng = Rng::new(0);
         let x = rng.normal(0.0, 1.0, (2, 3, 6, 6), DType::F64, &Device::Cpu)?;
         let weight = rng.normal(0.0, 1.0, (4, 3, 3, 3), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(Conv2dConfig::default()))?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(Conv2dConfig::default()))?;
         let grads = layer.forward(&x)?.sqr()?.sum_all()?.backward()?;
         let ids: Vec<_> = grads.get_ids().copied().collect();
         assert_eq!(ids, [layer.weight().id()]);
@@ -105,7 +105,7 @@ mod product_with_an_untracked_matrix {
         let mut rng = Rng::new(0);
         let x = rng.normal(0.0, 1.0, (5, 3), DType::F64, &Device::Cpu)?;
         let weight = rng.normal(0.0, 1.0, (4, 3), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(weight, Geometry::Dense)?;
+        let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
         let grads = layer.forward(&x)?.sqr()?.sum_all()?.backward()?;
         let ids: Vec<_> = grads.get_ids().copied().collect();
         assert_eq!(ids, [layer.weight().id()]);
@@ -132,7 +132,7 @@ mod convolution_of_an_oblong_image {
     fn ours() -> Result<()> {
         let config = Conv2dConfig { stride: 2, ..Default::default() };
         let weight = Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(config))?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
         // One window after another; the fifth column is in none.
         let got = gradient(&image(2, 5)?, |x| layer.forward(x))?;
         assert_eq!(got, [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
@@ -154,7 +154,7 @@ mod overlapping_windows {
     #[test]
     fn ours() -> Result<()> {
         let weight = Tensor::ones((1, 1, 1, 2), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(Conv2dConfig::default()))?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(Conv2dConfig::default()))?;
         assert_eq!(gradient(&image(1, 3)?, |x| layer.forward(x))?, [1.0, 2.0, 1.0]);
         Ok(())
     }
@@ -263,7 +263,7 @@ mod custom_op_without_a_gradient {
         let var =
             Var::from_tensor(&rng.normal(0.0, 1.0, (2, 3, 6, 6), DType::F64, &Device::Cpu)?)?;
         let weight = rng.normal(0.0, 1.0, (4, 3, 3, 3), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(weight, Geometry::Conv2d(Conv2dConfig::default()))?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(Conv2dConfig::default()))?;
         let x = (var.as_tensor() * 2.0)?;
         for out in [
             layer.forward(&x)?,
@@ -296,15 +296,15 @@ mod custom_op_without_a_gradient {
 mod memory_of_a_detached_variable {
     use super::*;
 
-    /// A layer is a copy, and what it responded does not follow its weights.
+    /// A layer of a tensor is a copy, and what it responded does not follow its weights.
     #[test]
     fn ours() -> Result<()> {
         let var = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
-        let layer = Layer::new(var.as_detached_tensor(), Geometry::Dense)?;
+        let layer = Layer::from_tensor(&var.as_detached_tensor(), Geometry::Dense)?;
         var.set(&var.zeros_like()?)?;
         assert_eq!(layer.weight().to_vec2::<f64>()?, [[1.0, 2.0]]);
         let response = layer.response(&Tensor::new(&[[1f64, 1.0]], &Device::Cpu)?)?;
-        layer.weight().set(&var.zeros_like()?)?;
+        layer.var()?.set(&var.zeros_like()?)?;
         assert_eq!(response.output()?.to_vec2::<f64>()?, [[3.0]]);
         Ok(())
     }
@@ -314,7 +314,7 @@ mod memory_of_a_detached_variable {
         let var = Var::new(&[1f64, 2.0], &Device::Cpu)?;
         let detached = var.as_tensor().detach();
         var.set(&var.zeros_like()?)?;
-        let message = mended("copies on detach or replaces on set", "Layer::new's copy");
+        let message = mended("copies on detach or replaces on set", "Layer::from_tensor's copy");
         assert_eq!(detached.to_vec1::<f64>()?, [0.0, 0.0], "{message}");
         Ok(())
     }

@@ -2,15 +2,18 @@
 //! samples and synapses, written here from the definition with its own padding and indices, must
 //! agree for every rule, competition and geometry; gradients must agree with central differences.
 
+mod common;
+
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{
     BatchNorm, Ties, avg_pool2d, max_pool2d, normalise, pad_reflect, repu, triangle,
 };
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Rng, RuleKind,
+    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Rng,
 };
+use common::RuleName;
 
-const RULES: [RuleKind; 4] = [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja, RuleKind::Softhebb];
+const RULES: [RuleName; 4] = [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb];
 
 const COMPETITIONS: [Competition; 7] = [
     Competition::None,
@@ -168,7 +171,7 @@ struct Naive {
 }
 
 /// The per-synapse rule, sample by sample.
-fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleKind, competition: Competition) -> Naive {
+fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleName, competition: Competition) -> Naive {
     let sites = samples(case, x);
     let fan_in = sites[0][0].len();
     let units = w.len() / (fan_in * sites.len());
@@ -181,10 +184,10 @@ fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleKind, competition: Competi
                 (0..units).map(|k| x.iter().zip(weight(k)).map(|(x, w)| x * w).sum()).collect();
             for (k, y) in compete(competition, &u).into_iter().enumerate() {
                 let decay = match rule {
-                    RuleKind::Hebb => 0.0,
-                    RuleKind::Instar => y,
-                    RuleKind::Oja => y * y,
-                    RuleKind::Softhebb => y * u[k],
+                    RuleName::Hebb => 0.0,
+                    RuleName::Instar => y,
+                    RuleName::Oja => y * y,
+                    RuleName::Softhebb => y * u[k],
                 };
                 let norm: f64 = weight(k).iter().map(|w| w * w).sum();
                 loss += -y * u[k] + 0.5 * decay * norm;
@@ -260,19 +263,19 @@ fn gradient_is_update_is_loop() -> Result<()> {
             for competition in COMPETITIONS {
                 let want = naive(&case, &flat_x, &flat_w, rule, competition);
                 for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-5)] {
-                    let layer = Layer::new(w.to_dtype(dtype)?, case.geometry)?;
+                    let layer = Layer::from_tensor(&w.to_dtype(dtype)?, case.geometry)?;
                     for (view, x) in views(&x.to_dtype(dtype)?)? {
                         let name =
                             format!("{} {rule:?} {competition:?} {dtype:?} {view}", case.name);
                         let response = layer.response(&x)?;
                         let post = competition.apply(response.u())?;
-                        let loss = rule.rule().loss(&response, &post)?;
+                        let loss = response.synapses(&post)?.loss(rule.rule())?;
                         let grads = loss.backward()?;
                         // Nothing but the weight has a gradient.
                         assert_eq!(grads.get_ids().count(), 1, "{name}");
                         let gradient = grads.get(layer.weight()).expect("a gradient");
                         assert_eq!(gradient.dims(), case.weight, "{name}");
-                        let update = rule.rule().update(&response, &post)?;
+                        let update = response.synapses(&post)?.update(rule.rule())?;
                         assert_eq!(update.dims(), case.weight, "{name}");
                         agree(&name, &gradient.neg()?, &want.update, tolerance)?;
                         agree(&name, &update, &want.update, tolerance)?;
@@ -300,24 +303,24 @@ fn large_layers() -> Result<()> {
     let y = softmax.broadcast_div(&softmax.sum_keepdim(1)?)?;
     for rule in RULES {
         let decay = match rule {
-            RuleKind::Hebb => y.zeros_like()?,
-            RuleKind::Instar => y.clone(),
-            RuleKind::Oja => y.sqr()?,
-            RuleKind::Softhebb => (&y * &u)?,
+            RuleName::Hebb => y.zeros_like()?,
+            RuleName::Instar => y.clone(),
+            RuleName::Oja => y.sqr()?,
+            RuleName::Softhebb => (&y * &u)?,
         };
         let decay = decay.sum(0)?.unsqueeze(1)?;
         let want = numbers(&(y.t()?.matmul(&x)? - w.broadcast_mul(&decay)?)?)?;
         for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-5)] {
             let name = format!("{rule:?} {dtype:?}");
-            let layer = Layer::new(w.to_dtype(dtype)?, Geometry::Dense)?;
+            let layer = Layer::from_tensor(&w.to_dtype(dtype)?, Geometry::Dense)?;
             let response = layer.response(&x.to_dtype(dtype)?)?;
             agree(&name, response.u(), &numbers(&u)?, tolerance)?;
             let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
             agree(&name, &post, &numbers(&y)?, tolerance)?;
-            let grads = rule.rule().loss(&response, &post)?.backward()?;
+            let grads = response.synapses(&post)?.loss(rule.rule())?.backward()?;
             let gradient = grads.get(layer.weight()).expect("a gradient");
             agree(&name, &gradient.neg()?, &want, tolerance)?;
-            agree(&name, &rule.rule().update(&response, &post)?, &want, tolerance)?;
+            agree(&name, &response.synapses(&post)?.update(rule.rule())?, &want, tolerance)?;
         }
     }
     Ok(())
@@ -327,12 +330,14 @@ fn large_layers() -> Result<()> {
 #[test]
 fn loss_can_be_scaled_and_added() -> Result<()> {
     let mut rng = Rng::new(2);
-    let layer = Layer::new(on_grid(&mut rng, &[4, 5], 0.25)?, Geometry::Dense)?;
+    let layer = Layer::from_tensor(&on_grid(&mut rng, &[4, 5], 0.25)?, Geometry::Dense)?;
     let response = layer.response(&on_grid(&mut rng, &[6, 5], 0.125)?)?;
     let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
-    let [oja, hebb] = [RuleKind::Oja, RuleKind::Hebb].map(RuleKind::rule);
-    let sum = ((oja.loss(&response, &post)? * 0.25)? - (hebb.loss(&response, &post)? * 3.0)?)?;
-    let want = ((hebb.update(&response, &post)? * 3.0)? - (oja.update(&response, &post)? * 0.25)?)?;
+    let [oja, hebb] = [RuleName::Oja, RuleName::Hebb].map(RuleName::rule);
+    let sum = ((response.synapses(&post)?.loss(oja)? * 0.25)?
+        - (response.synapses(&post)?.loss(hebb)? * 3.0)?)?;
+    let want = ((response.synapses(&post)?.update(hebb)? * 3.0)?
+        - (response.synapses(&post)?.update(oja)? * 0.25)?)?;
     let grads = sum.backward()?;
     agree("sum", grads.get(layer.weight()).expect("a gradient"), &numbers(&want)?, 1e-12)
 }
@@ -353,17 +358,18 @@ fn two_groups_are_two_layers() -> Result<()> {
             let learn = |layer: &Layer, x: &Tensor| -> Result<Tensor> {
                 let response = layer.response(x)?;
                 let post = competition.apply(response.u())?;
-                step.descend(layer, &rule.rule().update(&response, &post)?.neg()?, 0.0)?;
+                step.descend(layer, &response.synapses(&post)?.update(rule.rule())?.neg()?, 0.0)?;
                 response.output()
             };
-            let whole = Layer::new(Tensor::cat(&[&lower, &upper], 0)?, Geometry::Conv2d(config))?;
+            let whole =
+                Layer::from_tensor(&Tensor::cat(&[&lower, &upper], 0)?, Geometry::Conv2d(config))?;
             let output = learn(&whole, &x)?;
             for (g, weight) in [&lower, &upper].into_iter().enumerate() {
                 let name = format!("{rule:?} {competition:?} group {g}");
-                let layer = Layer::new(weight.clone(), Geometry::Conv2d(half))?;
+                let layer = Layer::from_tensor(&weight.clone(), Geometry::Conv2d(half))?;
                 let part = learn(&layer, &x.narrow(1, 3 * g, 3)?)?;
                 agree(&name, &output.narrow(1, 5 * g, 5)?, &numbers(&part)?, 1e-12)?;
-                let moved = whole.weight().as_tensor().narrow(0, 5 * g, 5)?;
+                let moved = whole.weight().narrow(0, 5 * g, 5)?;
                 agree(&name, &moved, &numbers(layer.weight())?, 1e-12)?;
             }
         }
@@ -424,7 +430,7 @@ fn forward_gradients_are_differences() -> Result<()> {
     for case in cases() {
         let x = rng.normal(0.0, 1.0, case.input.as_slice(), DType::F64, &Device::Cpu)?;
         let w = rng.normal(0.0, 1.0, case.weight.as_slice(), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(w.clone(), case.geometry)?;
+        let layer = Layer::from_tensor(&w.clone(), case.geometry)?;
         let forward = |x: &Tensor| layer.forward(x);
         // A square makes the gradient depend on the value of the response.
         check_gradient(case.name, &mut rng, &x, |x| forward(x)?.sqr(), |x| forward(x)?.sqr())?;
@@ -433,7 +439,7 @@ fn forward_gradients_are_differences() -> Result<()> {
         agree(case.name, &out, &numbers(&layer.response(&x)?.output()?)?, 1e-12)?;
         let grads = out.sqr()?.sum_all()?.backward()?;
         let want = differences(&w, |w| {
-            let layer = Layer::new(w.clone(), case.geometry)?;
+            let layer = Layer::from_tensor(&w.clone(), case.geometry)?;
             layer.forward(&x)?.sqr()?.sum_all()?.to_scalar()
         })?;
         agree(case.name, grads.get(layer.weight()).expect("a gradient"), &want, 1e-7)?;
@@ -450,7 +456,7 @@ fn forward_gradient_through_a_view() -> Result<()> {
     for case in cases().into_iter().filter(|case| case.input.len() == 4) {
         let x = rng.normal(0.0, 1.0, case.input.as_slice(), DType::F64, &Device::Cpu)?;
         let w = rng.normal(0.0, 1.0, case.weight.as_slice(), DType::F64, &Device::Cpu)?;
-        let layer = Layer::new(w, case.geometry)?;
+        let layer = Layer::from_tensor(&w, case.geometry)?;
         let contiguous = Var::from_tensor(&x)?;
         let wanted = layer.forward(&contiguous)?.sqr()?.sum_all()?.backward()?;
         let wanted = wanted.get(&contiguous).expect("a gradient").clone();
@@ -588,7 +594,7 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
     let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F32, &Device::Cpu);
     let x = candle_hebbian::ops::standardise(&normal((27, 3, 32, 32))?, 1e-10)?;
     let config = Conv2dConfig { stride: 12, ..Default::default() };
-    let layer = Layer::new(normal((100, 3, 5, 5))?, Geometry::Conv2d(config))?;
+    let layer = Layer::from_tensor(&normal((100, 3, 5, 5))?, Geometry::Conv2d(config))?;
     layer.normalise()?;
     let response = layer.response(&x)?;
     let (pixels, w) = (numbers(&x)?, numbers(layer.weight())?);
@@ -596,14 +602,14 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
         let post = competition.apply(response.u())?;
         let y = numbers(&post)?;
         assert!(y.chunks(100).all(|column| column.iter().filter(|&&y| y > 0.0).count() == 10));
-        for rule in [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja] {
+        for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja] {
             let mut want = vec![0f64; w.len()];
             for (column, y) in y.chunks(100).enumerate() {
                 let (image, top, left) = (column / 9, column / 3 % 3 * 12, column % 3 * 12);
                 for (filter, &y) in y.iter().enumerate().filter(|(_, y)| **y != 0.0) {
                     let decay = match rule {
-                        RuleKind::Instar => y,
-                        RuleKind::Oja => y * y,
+                        RuleName::Instar => y,
+                        RuleName::Oja => y * y,
                         _ => 0.0,
                     };
                     for at in 0..75 {
@@ -614,7 +620,7 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
                     }
                 }
             }
-            let grads = rule.rule().loss(&response, &post)?.backward()?;
+            let grads = response.synapses(&post)?.loss(rule.rule())?.backward()?;
             let gradient = grads.get(layer.weight()).expect("a gradient").neg()?;
             let name = format!("{rule:?} {competition:?}");
             let largest = want.iter().fold(0f64, |most, value| most.max(value.abs()));
@@ -633,25 +639,25 @@ fn renormalisation_makes_the_rules_alike() -> Result<()> {
     let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
     let (weight, x) = (normal((1, 5, 12))?.squeeze(0)?, normal((1, 40, 12))?.squeeze(0)?);
     let eta = 0.02;
-    let layer = |rule: RuleKind, rate: &dyn Fn(f64) -> f64| -> Result<Vec<f64>> {
-        let layer = Layer::new(weight.clone(), Geometry::Dense)?;
+    let layer = |rule: RuleName, rate: &dyn Fn(f64) -> f64| -> Result<Vec<f64>> {
+        let layer = Layer::from_tensor(&weight.clone(), Geometry::Dense)?;
         layer.normalise()?;
         let response = layer.response(&x)?;
         let post = Competition::KWtaBinary { k: 2 }.apply(response.u())?;
         let wins = candle_hebbian::ops::column_counts(&post)?.flatten_all()?.to_vec1::<f64>()?;
         let rates: Vec<f64> = wins.into_iter().map(rate).collect();
-        let update = rule.rule().update(&response, &post)?;
+        let update = response.synapses(&post)?.update(rule.rule())?;
         let step = update.broadcast_mul(&Tensor::new(rates, &Device::Cpu)?.unsqueeze(1)?)?;
-        layer.weight().set(&(layer.weight().as_detached_tensor() + step)?)?;
+        layer.var()?.set(&(layer.weight().detach() + step)?)?;
         layer.normalise()?;
         numbers(layer.weight())
     };
-    let instar = layer(RuleKind::Instar, &|wins| {
+    let instar = layer(RuleName::Instar, &|wins| {
         assert!(wins > 0.0 && eta * wins < 1.0, "{wins} wins");
         eta
     })?;
-    assert_eq!(layer(RuleKind::Oja, &|_| eta)?, instar);
-    let plain = layer(RuleKind::Hebb, &|wins| eta / (1.0 - eta * wins))?;
+    assert_eq!(layer(RuleName::Oja, &|_| eta)?, instar);
+    let plain = layer(RuleName::Hebb, &|wins| eta / (1.0 - eta * wins))?;
     for (plain, instar) in plain.iter().zip(&instar) {
         assert!((plain - instar).abs() < 1e-9, "{plain}, {instar}");
     }

@@ -3,12 +3,15 @@
 //! 2107.01729) with the loss `−Σ sg(y)·s`. Each was worked out from the rule on paper and is given
 //! here with the digits it was rounded to.
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, avg_pool2d, max_pool2d, pad_reflect, triangle};
 use candle_hebbian::{
     AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Hebb, Instar, Layer, MaxAbsStep, Oja,
-    PaddingMode, Rate, Response, Rule, SoftHebb, ops::Ties,
+    PaddingMode, Rate, Response, Rule, SoftHebb, State, ops::Ties,
 };
+use common::RuleName;
 
 /// Half a unit in the sixth decimal, and a little for the digits that were dropped on the way.
 const SIX_DIGITS: f64 = 6e-7;
@@ -29,11 +32,11 @@ fn tensor(values: &[f64], shape: &[usize]) -> Result<Tensor> {
 }
 
 fn dense(weight: &[f64], units: usize) -> Result<Layer> {
-    Layer::new(tensor(weight, &[units, weight.len() / units])?, Geometry::Dense)
+    Layer::from_tensor(&tensor(weight, &[units, weight.len() / units])?, Geometry::Dense)
 }
 
 fn conv(weight: &[f64], units: usize, config: Conv2dConfig) -> Result<Layer> {
-    Layer::new(tensor(weight, &[units, 1, 2, 2])?, Geometry::Conv2d(config))
+    Layer::from_tensor(&tensor(weight, &[units, 1, 2, 2])?, Geometry::Conv2d(config))
 }
 
 /// Checks the update three ways to one number: as minus the loss's gradient, as `update`, and the
@@ -45,16 +48,22 @@ fn check_rule(
     (update, loss): (&[f64], Option<f64>),
     tolerance: f64,
 ) -> Result<Tensor> {
-    let value = rule.loss(response, post)?;
+    let value = response.synapses(post)?.loss(rule)?;
     let mut grads = value.backward()?;
     let gradient = grads.remove(response.weight()).expect("a gradient for the weight");
     near(&format!("{name}, gradient"), &gradient.neg()?, update, tolerance)?;
-    let direct = rule.update(response, post)?;
+    let direct = response.synapses(post)?.update(rule)?;
     near(&format!("{name}, update"), &direct, update, tolerance)?;
     if let Some(loss) = loss {
         near(&format!("{name}, loss"), &value, &[loss], tolerance)?;
     }
     Ok(direct)
+}
+
+/// `d (S, K)` of a rule of the decay form.
+fn decay(rule: &dyn Rule, response: &Response, post: &Tensor) -> Result<Tensor> {
+    let update = rule.update(&response.synapses(post)?, &mut State::default())?;
+    Ok(update.decay().expect("a decay").clone())
 }
 
 const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
@@ -118,9 +127,9 @@ mod softhebb {
         let post = signed.apply(response.u())?;
         let y = [-0.211942, 0.576117, -0.211942, 0.952533, -0.047424, -0.000043];
         near("signed y", &post, &y, SIX_DIGITS)?;
-        let decay = SoftHebb.decay(&response, &post)?.expect("a decay");
+        let decay = decay(&SoftHebb, &response, &post)?;
         near("s", &decay, &[1.693124, 0.840463, -0.211812], SIX_DIGITS)?;
-        let pre = Hebb.update(&response, &post)?;
+        let pre = response.synapses(&post)?.update(&Hebb)?;
         let a = [1.693124, -1.376416, 0.481269, 1.199658, -0.212028, -0.423840];
         near("A", &pre, &a, SIX_DIGITS)?;
         let update = [0.0, -1.376416, 0.061038, 0.779426, -0.423840, -0.212028];
@@ -130,16 +139,16 @@ mod softhebb {
         // D̂ is what a step of constant rate 1 adds; the batch twice over leaves it as it is.
         let normalised = [0.0, -1.0, 0.044345, 0.566272, -0.307930, -0.154044];
         let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
-        let before = layer.weight().as_tensor().copy()?;
+        let before = layer.weight().copy()?;
         unit.descend(&layer, &once.neg()?, 0.0)?;
-        let moved = (layer.weight().as_tensor() - &before)?;
+        let moved = (layer.weight() - &before)?;
         near("D̂", &moved, &normalised, SIX_DIGITS)?;
-        layer.weight().set(&before)?;
+        layer.var()?.set(&before)?;
         let twice = layer.response(&Tensor::cat(&[&x, &x], 0)?)?;
-        let update = SoftHebb.update(&twice, &signed.apply(twice.u())?)?;
+        let update = twice.synapses(&signed.apply(twice.u())?)?.update(&SoftHebb)?;
         near("D of two batches", &(update.clone() / 2.0)?, &once.flatten_all()?.to_vec1()?, EXACT)?;
         unit.descend(&layer, &update.neg()?, 0.0)?;
-        near("D̂ of two batches", &(layer.weight().as_tensor() - &before)?, &normalised, SIX_DIGITS)
+        near("D̂ of two batches", &(layer.weight() - &before)?, &normalised, SIX_DIGITS)
     }
 
     #[test]
@@ -174,8 +183,8 @@ mod softhebb {
             3.523188, -0.509325, -0.346777, 3.523188,
             -0.476812, 4.490675, 3.653223, -0.476812,
         ];
-        near("A", &Hebb.update(&response, &post)?, &a, SIX_DIGITS)?;
-        let decay = SoftHebb.decay(&response, &post)?.expect("a decay");
+        near("A", &response.synapses(&post)?.update(&Hebb)?, &a, SIX_DIGITS)?;
+        let decay = decay(&SoftHebb, &response, &post)?;
         near("s", &decay, &[3.523188, 4.071949], SIX_DIGITS)?;
         #[rustfmt::skip]
         let update = [
@@ -209,7 +218,11 @@ mod softhebb {
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.apply(response.u())?;
-            step(0.08, 0.5).descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
+            step(0.08, 0.5).descend(
+                &layer,
+                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
+                0.0,
+            )?;
             near(&format!("w after step {}", i + 1), layer.weight(), weight, SIX_DIGITS)?;
         }
         Ok(())
@@ -225,7 +238,7 @@ mod softhebb {
             |layer: &Layer, move_by: &dyn Fn(&Tensor) -> Result<()>, after: &[(usize, f64)]| {
                 let mut wanted = after.iter().peekable();
                 for i in 1..=after.last().map_or(0, |last| last.0) {
-                    move_by(&SoftHebb.update(&layer.response(&x)?, &always)?)?;
+                    move_by(&layer.response(&x)?.synapses(&always)?.update(&SoftHebb)?)?;
                     if let Some(&(_, r)) = wanted.next_if(|want| want.0 == i) {
                         near(&format!("r after {i}"), &layer.radii()?, &[r], SIX_DIGITS)?;
                     }
@@ -236,7 +249,7 @@ mod softhebb {
 
         let plain = dense(&[3.0, 0.0], 1)?;
         let by_rate = |update: &Tensor| {
-            let weight = plain.weight();
+            let weight = plain.var()?;
             weight.set(&(weight.as_detached_tensor() + (update * 0.05)?)?)
         };
         let radii = [(1, 2.717387), (5, 2.009082), (10, 1.566433), (50, 1.008731), (200, 1.000000)];
@@ -249,7 +262,7 @@ mod softhebb {
         run(&normalised, &by_step, &radii)?;
         // The small oscillation it ends in: (η₀·√2/2)^2 = 0.0032.
         for _ in 0..200 {
-            by_step(&SoftHebb.update(&normalised.response(&x)?, &always)?)?;
+            by_step(&normalised.response(&x)?.synapses(&always)?.update(&SoftHebb)?)?;
             near("r at the end", &normalised.radii()?, &[1.0], 0.0033)?;
         }
         Ok(())
@@ -271,7 +284,7 @@ mod parts {
         // The layer's own padding, read by a window of one pixel.
         let config =
             Conv2dConfig { padding: 1, padding_mode: PaddingMode::Reflect, ..Default::default() };
-        let layer = Layer::new(tensor(&[1.0], &[1, 1, 1, 1])?, Geometry::Conv2d(config))?;
+        let layer = Layer::from_tensor(&tensor(&[1.0], &[1, 1, 1, 1])?, Geometry::Conv2d(config))?;
         near("layer", &layer.response(&x)?.output()?, &REFLECTED, 0.0)
     }
 
@@ -363,10 +376,10 @@ mod miconi {
         ];
         for (y, updates, losses) in table {
             let post = tensor(&[y], &[1, 1, 1])?;
-            let rules: [&dyn Rule; 3] = [&Hebb, &Instar, &Oja];
+            let rules = [RuleName::Hebb, RuleName::Instar, RuleName::Oja];
             for ((rule, update), loss) in rules.into_iter().zip(updates).zip(losses) {
-                let name = format!("{} with y = {y}", rule.name());
-                check_rule(&name, rule, (&response, &post), (&update, Some(loss)), EXACT)?;
+                let name = format!("{rule:?} with y = {y}");
+                check_rule(&name, rule.rule(), (&response, &post), (&update, Some(loss)), EXACT)?;
             }
         }
         Ok(())
@@ -396,13 +409,12 @@ mod miconi {
 
         // A step of 0.1 and a return to norm 1; plain Hebb of rate 0.1/0.9 ends at the same place.
         let renormalised = |update: &Tensor, rate: f64| -> Result<Tensor> {
-            let moved =
-                (layer.weight().as_detached_tensor() + (update * rate)?)?.narrow(0, 0, 1)?;
+            let moved = (layer.weight().detach() + (update * rate)?)?.narrow(0, 0, 1)?;
             moved.broadcast_div(&moved.sqr()?.sum_keepdim(1)?.sqrt()?)
         };
         let want = [0.506201, 0.862416];
         near("instar", &renormalised(&instar, 0.1)?, &want, SIX_DIGITS)?;
-        let plain = Hebb.update(&response, &binary)?;
+        let plain = response.synapses(&binary)?.update(&Hebb)?;
         near("plain", &renormalised(&plain, 0.1 / 0.9)?, &want, SIX_DIGITS)
     }
 
@@ -427,7 +439,7 @@ mod miconi {
             (&[1.0, 1.0, 0.0, 1.0], &Oja, [2.5, 5.0, 1.0, 3.5], -4.5 + 3.0 / 4.0),
         ];
         for (y, rule, update, loss) in cases {
-            let name = format!("{} with y = {y:?}", rule.name());
+            let name = format!("y = {y:?}, loss {loss}");
             let post = tensor(y, &[1, 4, 1])?;
             check_rule(&name, rule, (&response, &post), (&update, Some(loss)), EXACT)?;
         }
@@ -479,7 +491,7 @@ mod miconi {
             (&Oja, [9.0, 17.0, 26.0, 29.0]),
         ];
         for (rule, update) in cases {
-            check_rule(rule.name(), rule, (&response, &post), (&update, None), EXACT)?;
+            check_rule(&format!("{update:?}"), rule, (&response, &post), (&update, None), EXACT)?;
         }
         Ok(())
     }
@@ -496,8 +508,8 @@ mod miconi {
             Some(y) => (response.u().ones_like()? * y)?,
             None => Competition::None.apply(response.u())?,
         };
-        let update = rule.update(&response, &post)?;
-        layer.weight().set(&(layer.weight().as_detached_tensor() + (update * rate)?)?)
+        let update = response.synapses(&post)?.update(rule)?;
+        layer.var()?.set(&(layer.weight().detach() + (update * rate)?)?)
     }
 
     /// With y = u, Oja's rule finds the first principal component and norm 1.
@@ -550,7 +562,7 @@ mod miconi {
                 descend(&layer, &x, rule, Some(1.0), 0.25)?;
                 let left = 0.5f64.powi(i);
                 let want = [2.0 * (1.0 - left), 3.0 * (1.0 - left)];
-                near(&format!("{} step {i}", rule.name()), layer.weight(), &want, EXACT)?;
+                near(&format!("step {i}"), layer.weight(), &want, EXACT)?;
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
     let mut rng = Rng::new(seed);
     let mut normal = |sd, shape: (usize, usize)| rng.normal(0.0, sd, shape, DType::F64, &device);
     let prototypes = unit_rows(&normal(1.0, (UNITS, INPUTS))?)?;
-    let layer = Layer::new(normal(1.0, (UNITS, INPUTS))?, Geometry::Dense)?;
+    let layer = Layer::from_tensor(&normal(1.0, (UNITS, INPUTS))?, Geometry::Dense)?;
     layer.normalise()?;
     let target = 1.0 / UNITS as f64;
     let mut threshold =
@@ -45,8 +45,8 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
         let response = layer.response(&(shown + normal(0.1, (BATCH, INPUTS))?)?)?;
         let post = Competition::KWtaBinary { k: 1 }.apply(&threshold.apply(response.u())?)?;
         if batch >= BURN_IN {
-            let update = (Instar.update(&response, &post)? * ETA)?;
-            layer.weight().set(&(layer.weight().as_detached_tensor() + update)?)?;
+            let update = (response.synapses(&post)?.update(&Instar)? * ETA)?;
+            layer.var()?.set(&(layer.weight().detach() + update)?)?;
         }
         layer.normalise()?;
         threshold.adapt(&post)?;
@@ -54,7 +54,7 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
             wins = (wins + column_counts(&post)?)?;
         }
     }
-    let cosines = layer.weight().as_detached_tensor().matmul(&prototypes.t()?)?;
+    let cosines = layer.weight().detach().matmul(&prototypes.t()?)?;
     let best = cosines.argmax(1)?.to_vec1::<u32>()?;
     let least = wins.min(1)?.to_vec1::<f64>()?[0];
     Ok(Found {

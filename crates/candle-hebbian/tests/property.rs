@@ -1,12 +1,15 @@
 //! Invariants that follow from the definitions (Journé et al. 2023, arXiv 2209.11883, and what the
 //! library promises), over random geometries, shapes, strides, paddings and seeds.
 
+mod common;
+
 use candle::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Ties, avg_pool2d, max_pool2d, squared_norms, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Response, Rng, Rule,
-    RuleKind, SoftHebb,
+    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Response, Rng,
+    SoftHebb,
 };
+use common::RuleName;
 
 const SEEDS: u64 = 60;
 
@@ -55,7 +58,7 @@ fn draw(seed: u64) -> Result<Draw> {
     let x = rng.normal(0.3, 1.0, input, DType::F64, &Device::Cpu)?;
     let weight = rng.normal(0.0, std, weight, DType::F64, &Device::Cpu)?;
     let name = format!("seed {seed}: {geometry:?} {:?} {:?}", weight.dims(), x.dims());
-    Ok(Draw { name, layer: Layer::new(weight, geometry)?, x, rng })
+    Ok(Draw { name, layer: Layer::from_tensor(&weight, geometry)?, x, rng })
 }
 
 impl Draw {
@@ -129,7 +132,7 @@ fn softhebb_moves_norms_towards_or_away_from_one() -> Result<()> {
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
-        let update = draw.matrices(&SoftHebb.update(&response, &post)?)?;
+        let update = draw.matrices(&response.synapses(&post)?.update(&SoftHebb)?)?;
         let weight = draw.matrices(draw.layer.weight())?;
         let along = (update * &weight)?.sum(2)?;
         let s = (&post * response.u())?.sum(1)?;
@@ -146,7 +149,7 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
         let name = format!("{} {competition:?}", draw.name);
-        let update = SoftHebb.update(&response, &post)?;
+        let update = response.synapses(&post)?.update(&SoftHebb)?;
         let before = draw.matrices(draw.layer.weight())?.copy()?;
         let rates = rate.rates(&squared_norms(&before)?, 0.0)?;
 
@@ -159,7 +162,7 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
 
         // In units of its rate, the largest move of a site is 1 (0 where nothing was active).
         let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
-        draw.layer.weight().set(&before.reshape(draw.layer.weight().shape())?)?;
+        draw.layer.var()?.set(&before.reshape(draw.layer.weight().shape())?)?;
         unit.descend(&draw.layer, &update.neg()?, 0.0)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let largest = moved.max(2)?.max(1)?;
@@ -185,19 +188,19 @@ fn permuting_units_permutes_everything() -> Result<()> {
             .collect();
         let order = Tensor::new(order, &Device::Cpu)?;
         let permuted = draw.matrices(draw.layer.weight())?.index_select(&order, 1)?;
-        let other = Layer::new(permuted.reshape(&shape)?, draw.layer.geometry())?;
+        let other = Layer::from_tensor(&permuted.reshape(&shape)?, draw.layer.geometry())?;
         let other_response = other.response(&draw.x)?;
         let other_post = competition.apply(other_response.u())?;
-        for rule in [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja, RuleKind::Softhebb] {
+        for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb] {
             let name = format!("{} {competition:?} {rule:?}", draw.name);
             near(&name, &other_post, &post.index_select(&order, 2)?, 1e-12)?;
-            let update = rule.rule().update(&response, &post)?;
-            let other_update = rule.rule().update(&other_response, &other_post)?;
+            let update = response.synapses(&post)?.update(rule.rule())?;
+            let other_update = other_response.synapses(&other_post)?.update(rule.rule())?;
             let want = draw.matrices(&update)?.index_select(&order, 1)?;
             near(&name, &draw.matrices(&other_update)?, &want, 1e-11)?;
             let (a, b) = (
-                Layer::new(draw.layer.weight().as_detached_tensor(), draw.layer.geometry())?,
-                Layer::new(other.weight().as_detached_tensor(), draw.layer.geometry())?,
+                Layer::from_tensor(&draw.layer.weight().detach(), draw.layer.geometry())?,
+                Layer::from_tensor(&other.weight().detach(), draw.layer.geometry())?,
             );
             step.descend(&a, &update.neg()?, 0.0)?;
             step.descend(&b, &other_update.neg()?, 0.0)?;
@@ -217,15 +220,15 @@ fn duplicating_the_batch_leaves_the_step() -> Result<()> {
         let (competition, response, post) = draw.compete()?;
         let twice = draw.layer.response(&Tensor::cat(&[&draw.x, &draw.x], 0)?)?;
         let twice_post = competition.apply(twice.u())?;
-        for rule in [RuleKind::Hebb, RuleKind::Instar, RuleKind::Oja, RuleKind::Softhebb] {
+        for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb] {
             let name = format!("{} {competition:?} {rule:?}", draw.name);
-            let once = rule.rule().update(&response, &post)?;
-            let double = rule.rule().update(&twice, &twice_post)?;
+            let once = response.synapses(&post)?.update(rule.rule())?;
+            let double = twice.synapses(&twice_post)?.update(rule.rule())?;
             near(&name, &double, &(&once * 2.0)?, 1e-11)?;
-            let weight = draw.layer.weight().as_detached_tensor();
+            let weight = draw.layer.weight().detach();
             let (a, b) = (
-                Layer::new(weight.clone(), draw.layer.geometry())?,
-                Layer::new(weight, draw.layer.geometry())?,
+                Layer::from_tensor(&weight, draw.layer.geometry())?,
+                Layer::from_tensor(&weight, draw.layer.geometry())?,
             );
             step.descend(&a, &once.neg()?, 0.0)?;
             step.descend(&b, &double.neg()?, 0.0)?;
@@ -244,20 +247,25 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
         let norms = weight.sqr()?.sum_keepdim(1)?.sqrt()?;
         let wanted = [1.0, 1.0 + 1e-9, 1.0 - 1e-9, 0.5, 3.0, 5.0];
         let wanted = Tensor::new(&wanted, &Device::Cpu)?.reshape((6, 1))?;
-        let layer = Layer::new(weight.broadcast_mul(&wanted.div(&norms)?)?, Geometry::Dense)?;
+        let layer =
+            Layer::from_tensor(&weight.broadcast_mul(&wanted.div(&norms)?)?, Geometry::Dense)?;
         let x = rng.normal(0.0, 1.0, (4, 9), DType::F64, &Device::Cpu)?;
         for power in [0.5, 0.75] {
-            let before = layer.weight().as_tensor().copy()?;
+            let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
             let post =
                 Competition::SoftWtaAntiHebbian { inverse_temperature: 0.3 }.apply(response.u())?;
             let rate = Rate::NormDependent { learning_rate: 0.08, power };
-            MaxAbsStep { rate }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
-            let moved = (layer.weight().as_tensor() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
+            MaxAbsStep { rate }.descend(
+                &layer,
+                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
+                0.0,
+            )?;
+            let moved = (layer.weight() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
             assert!(moved[3..].iter().any(|&moved| moved > 1e-4), "seed {seed}: {moved:?}");
-            layer.weight().set(&before)?;
+            layer.var()?.set(&before)?;
         }
     }
     Ok(())
@@ -357,13 +365,13 @@ fn responding_learns_nothing() -> Result<()> {
         let mut draw = draw(seed)?;
         let before = bits(draw.layer.weight())?;
         let (_, response, post) = draw.compete()?;
-        SoftHebb.loss(&response, &post)?.backward()?;
-        SoftHebb.update(&response, &post)?;
+        response.synapses(&post)?.loss(&SoftHebb)?.backward()?;
+        response.synapses(&post)?.update(&SoftHebb)?;
         draw.layer.forward(&draw.x)?;
         assert_eq!(bits(draw.layer.weight())?, before, "{}", draw.name);
         // What is given out does not change when the weights do.
         let output = bits(&response.output()?)?;
-        draw.layer.weight().set(&draw.layer.weight().zeros_like()?)?;
+        draw.layer.var()?.set(&draw.layer.weight().zeros_like()?)?;
         assert_eq!(bits(&response.output()?)?, output, "{}", draw.name);
     }
     let mut norm = BatchNorm::new(3, DType::F64, &Device::Cpu)?;
@@ -375,13 +383,24 @@ fn responding_learns_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A layer has its own memory: the tensor it was made from stays as it is.
+/// A variable stays that variable, and its step is seen everywhere; a tensor that is none is copied
+/// by `from_tensor` and stays as it is.
 #[test]
-fn a_layer_copies_its_weights() -> Result<()> {
-    let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
-    let layer = Layer::new(weight.as_tensor().clone(), Geometry::Dense)?;
+fn a_variable_is_shared_and_a_tensor_copied() -> Result<()> {
     let step = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
-    step.descend(&layer, &weight.as_detached_tensor().neg()?, 0.0)?;
+    let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
+    for layer in [
+        Layer::new(weight.as_tensor().clone(), Geometry::Dense)?,
+        Layer::from_tensor(&weight, Geometry::Dense)?,
+    ] {
+        weight.set(&weight.ones_like()?)?;
+        step.descend(&layer, &weight.ones_like()?.neg()?, 0.0)?;
+        assert_eq!(weight.to_vec2::<f64>()?, [[2.0; 3]; 2]);
+        assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
+    }
+    let weight = Tensor::ones((2, 3), DType::F64, &Device::Cpu)?;
+    let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+    step.descend(&layer, &weight.neg()?, 0.0)?;
     assert_eq!(weight.to_vec2::<f64>()?, [[1.0; 3]; 2]);
     assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
     Ok(())
@@ -394,7 +413,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
     let config =
         Conv2dConfig { padding: 2, padding_mode: PaddingMode::Reflect, ..Default::default() };
     let weight = rng.normal(0.0, 0.5, (96, 8, 5, 5), dtype, &Device::Cpu)?;
-    let layer = Layer::new(weight, Geometry::Conv2d(config))?;
+    let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
     let mut norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
     let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     let mut out = Vec::new();
@@ -406,7 +425,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let x = rng.uniform(0.0, 1.0, (4, 8, 17, 17), dtype, &Device::Cpu)?;
         let response = layer.response(&norm.forward_train(&x)?)?;
         let post = competition.apply(response.u())?;
-        let loss = SoftHebb.loss(&response, &post)?;
+        let loss = response.synapses(&post)?.loss(&SoftHebb)?;
         let grads = loss.backward()?;
         let gradient = grads.get(layer.weight()).expect("a gradient");
         let features = Var::from_tensor(&response.output()?.contiguous()?)?;
@@ -415,7 +434,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
         step.descend(&layer, &gradient.neg()?.neg()?, 0.0)?;
-        for t in [layer.weight().as_tensor(), &post, &loss, &pooled, norm.running_var()] {
+        for t in [layer.weight(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }
         out.push(bits(back.get(&features).expect("a gradient"))?);

@@ -5,11 +5,11 @@ mod arm;
 use super::config::{Plasticity, Preset, Triangle};
 use super::decode::Decoder;
 use super::presets::preset;
+use crate::RuleKind;
 use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{Arm, Runner};
 use candle::Device;
-use candle_hebbian::RuleKind;
 use hebbian_data::{Dataset, DatasetName};
 use std::path::Path;
 
@@ -104,7 +104,7 @@ impl Experiment {
                     winners.map(|(name, plasticity)| (rule, name, plasticity))
                 })
                 .map(|(rule, name, plasticity)| {
-                    arm(&format!("{} {name}", rule.rule().name()), &|preset| {
+                    arm(&format!("{} {name}", rule.name()), &|preset| {
                         preset.training.rule = rule;
                         preset.training.plasticity = plasticity;
                     })

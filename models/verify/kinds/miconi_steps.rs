@@ -1,4 +1,5 @@
 use super::Computed;
+use crate::RuleKind;
 use crate::miconi::{
     InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Training, Triangle,
     Whitening,
@@ -6,7 +7,7 @@ use crate::miconi::{
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
-use candle_hebbian::{Rng, RuleKind};
+use candle_hebbian::Rng;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

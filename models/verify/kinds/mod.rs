@@ -14,8 +14,8 @@ mod zca;
 
 use super::error::Problem;
 use super::inputs::{Got, Inputs};
+use candle::Tensor;
 use candle::backprop::GradStore;
-use candle::{Tensor, Var};
 use std::fmt;
 
 /// What a case checks.
@@ -98,6 +98,6 @@ impl fmt::Display for Kind {
 }
 
 /// The gradient of `var`, of 0 where the loss does not depend on it.
-fn gradient(grads: &GradStore, var: &Var) -> candle::Result<Tensor> {
+fn gradient(grads: &GradStore, var: &Tensor) -> candle::Result<Tensor> {
     grads.get(var).map_or_else(|| var.zeros_like(), |gradient| Ok(gradient.clone()))
 }

@@ -1,7 +1,8 @@
 use super::geometry::geometry;
 use super::{Computed, gradient};
+use crate::RuleKind;
 use crate::verify::inputs::{Got, Inputs};
-use candle_hebbian::{Competition, Layer, RuleKind};
+use candle_hebbian::{Competition, Layer};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -13,14 +14,14 @@ struct Params {
 /// The update both as minus the surrogate's gradient and directly.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let Params { rule, competition } = inputs.params()?;
-    let layer = Layer::new(inputs.get("w")?.clone(), geometry(inputs)?)?;
+    let layer = Layer::from_tensor(inputs.get("w")?, geometry(inputs)?)?;
     let response = layer.response(inputs.get("x")?)?;
     let post = competition.apply(response.u())?;
-    let grads = rule.rule().loss(&response, &post)?.backward()?;
+    let grads = response.synapses(&post)?.loss(rule.rule())?.backward()?;
     Ok(vec![
         Got::new("u", response.output()?),
         Got::new("y", response.fold(&post)?),
         Got::by("surrogate", "delta_w", gradient(&grads, layer.weight())?.neg()?),
-        Got::by("update", "delta_w", rule.rule().update(&response, &post)?),
+        Got::by("update", "delta_w", response.synapses(&post)?.update(rule.rule())?),
     ])
 }

@@ -1,6 +1,6 @@
-use super::Rule;
-use crate::layer::Response;
-use candle::{Result, Tensor};
+use super::{Rule, State, Update};
+use crate::synapses::Synapses;
+use candle::Result;
 
 /// Plain Hebb: units that fire together wire together, without bound.
 ///
@@ -8,17 +8,18 @@ use candle::{Result, Tensor};
 /// Δw_k = Σ y_k x        d_k = 0
 /// ```
 ///
-/// where `x` is a row of `response.pre()` and `y` of `post`; the sum is over rows. Weights grow
+/// where `x` is a row of `synapses.pre()` and `y` of `post`; the sum is over rows. Weights grow
 /// for ever unless something else (a norm kept at 1, say) holds them.
 ///
 /// Source: Hebb 1949; as a surrogate, Miconi 2021, arXiv 2107.01729.
 ///
 /// ```
 /// use candle::{Device, Tensor};
-/// use candle_hebbian::{Competition, Geometry, Hebb, Layer, Rule};
-/// let layer = Layer::new(Tensor::new(&[[0.5f64, 0.75]], &Device::Cpu)?, Geometry::Dense)?;
-/// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?; // u = 2
-/// let update = Hebb.update(&response, response.u())?;
+/// use candle_hebbian::{Geometry, Hebb, Response};
+/// let w = Tensor::new(&[[0.5f64, 0.75]], &Device::Cpu)?;
+/// let x = Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?;
+/// let response = Response::new(&w, Geometry::Dense, &x)?; // u = 2
+/// let update = response.synapses(response.u())?.update(&Hebb)?; // y = u
 /// assert_eq!(update.to_vec2::<f64>()?, [[2.0, 4.0]]);
 /// # Ok::<(), candle::Error>(())
 /// ```
@@ -26,11 +27,7 @@ use candle::{Result, Tensor};
 pub struct Hebb;
 
 impl Rule for Hebb {
-    fn name(&self) -> &'static str {
-        "hebb"
-    }
-
-    fn decay(&self, _: &Response, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(None)
+    fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
+        Ok(Update::hebbian(synapses.post().clone()))
     }
 }

@@ -1,33 +1,45 @@
+use super::{Rule, State, Update};
 use crate::ops::attach;
-use candle::{DType, Result, Tensor};
+use crate::synapses::Synapses;
+use candle::{D, DType, Result, Tensor};
 
-/// The hinge-Hebbian class layer: a loss whose gradient is a local, Hebbian update.
+/// The hinge-Hebbian class layer: each unit potentiates on its own examples until its field is 1 and
+/// depresses on others until it is −1.
 ///
 /// ```text
-/// ℓ = max(0, 1 − h_y) + μ/(C−1) · Σ_{c≠y} max(0, 1 + h_c)        mean over the batch
-///
-/// −∂ℓ/∂h_c = +1         if c = y and h_y < 1       Δw_c = −∂ℓ/∂h_c · x
-///            −μ/(C−1)   if c ≠ y and h_c > −1
-///            0          otherwise
+/// Δw_c = Σ y_c x        y_c = 1          if t_c = 1 and h_c < 1        d_c = 0
+///                             −μ/(C−1)   if t_c = −1 and h_c > −1
+///                             0          otherwise
 /// ```
 ///
-/// where `h (N, C)` is `fields`, the linear responses of the `C` class units, `y` the label and `μ`
-/// is [`mu`](Self::new). A unit needs to know only its own field and whether the example is of its
-/// class: it potentiates on its own examples until its field is 1, depresses on others until it is
-/// −1. The prediction is the class of the largest field.
+/// where `x` is a row of `synapses.pre()`, `h` of `response` (the linear response, called the field),
+/// `t` of the third factor: 1 at the class of the example, −1 at the `C − 1` others
+/// ([`targets`](Self::targets)). A unit needs to know only its own field and whether the example is of
+/// its class. `μ` is [`mu`](Self::new). The sum is over rows; `post` is not read. The prediction is
+/// the class of the largest field.
+///
+/// It is the gradient of a loss of the fields, [`loss`](Self::loss), which networks train by.
 ///
 /// Source: Amit 2019, the class layer of §3; μ = 1 for ten classes, 10 for a hundred. The released
 /// code divides μ by `C − 1`, as here. At equality the derivative is 0.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
-/// use candle_hebbian::HingeHebb;
+/// use candle_hebbian::{HingeHebb, Synapses};
+/// let hinge = HingeHebb::new(1.0)?;
 /// let fields = Var::new(&[[2f64, -3.0, 0.5, -1.0, 1.0]], &Device::Cpu)?;
 /// let labels = Tensor::new(&[0u32], &Device::Cpu)?;
-/// let loss = HingeHebb::new(1.0)?.loss(&fields, &labels)?;
+/// let loss = hinge.loss(&fields, &labels)?;
 /// assert_eq!(loss.to_scalar::<f64>()?, 0.875);
 /// let grads = loss.backward()?;
 /// assert_eq!(grads.get(&fields).unwrap().to_vec2::<f64>()?, [[0.0, 0.0, 0.25, 0.0, 0.25]]);
+///
+/// // The rule, for units that see one input of 1: y itself.
+/// let (w, x) = (fields.reshape((5, 1))?, Tensor::new(&[[[1f64]]], &Device::Cpu)?);
+/// let h = fields.unsqueeze(0)?;
+/// let synapses = Synapses::new(&w, &x, &h, &h)?.with_third(&hinge.targets(&fields, &labels)?)?;
+/// let update = synapses.update(&hinge)?.flatten_all()?;
+/// assert_eq!(update.to_vec1::<f64>()?, [0.0, 0.0, -0.25, 0.0, -0.25]);
 /// # Ok::<(), candle::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,43 +59,46 @@ impl HingeHebb {
         Ok(Self { mu })
     }
 
-    /// The loss of `fields (N, C)` for `labels (N)`, integers below `C`: the mean over the batch.
+    /// The loss of `fields (N, C)` for `labels (N)`, integers below `C`: the mean over the batch, as
+    /// the losses of `candle_nn` are, of
+    ///
+    /// ```text
+    /// ℓ = max(0, 1 − h_y) + μ/(C−1) · Σ_{c≠y} max(0, 1 + h_c)        −∂ℓ/∂h_c = y_c
+    /// ```
+    ///
+    /// with `h_y` the field of the label's class and `y_c` the rule's activity.
     ///
     /// # Errors
     /// A label that is no class, fewer than two classes, another number of labels.
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        let sign = self.signs(fields, labels)?;
-        let (post, samples) = (self.post_at(fields, &sign)?, fields.dim(0)? as f64);
-        // −Σ y·(h + sign) is the sum of the open margins; a product, so that NaN is not lost as it
+        let targets = self.targets(fields, labels)?;
+        let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)? as f64);
+        // −Σ y·(h − t) is the sum of the open margins; a product, so that NaN is not lost as it
         // is in candle's `relu`, whose gradient at 0 would not do either.
-        let value = ((&post * (fields.detach() + sign)?)?.sum_all()? / -samples)?;
+        let value = ((&post * (fields.detach() - targets)?)?.sum_all()? / -samples)?;
         let descent = (post / -samples)?;
         attach("hinge_hebb", fields, &value, move |grad| descent.broadcast_mul(grad))
     }
 
-    /// The post-synaptic activity `(N, C)` of the class units, `−N·∂loss/∂h`: 1, `−μ/(C−1)` or 0.
-    /// With it the Hebbian update `Σ y xᵀ` of the class layer is `−N` times the loss's gradient.
+    /// The activity `y`, in the shape of `fields` and `targets`, classes last.
+    fn post(&self, fields: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let classes = targets.dim(D::Minus1)?;
+        if classes < 2 {
+            candle::bail!("hinge-Hebbian layer: expected two or more classes, found {classes}")
+        }
+        let open = ((fields.detach() * targets)? - 1.0)?.lt(0.0)?.to_dtype(fields.dtype())?;
+        // (1 − t)/2 is 0 at the label and 1 elsewhere.
+        let other = self.mu / (classes - 1) as f64;
+        let weights = ((targets.affine(-1.0, 1.0)? * ((other - 1.0) / 2.0))? + 1.0)?;
+        (open * targets)? * weights
+    }
+
+    /// The third factor of the rule: 1 at the label, −1 elsewhere, `(N, C)` like `fields`, for
+    /// `labels (N)`.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss).
-    pub fn post(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        self.post_at(fields, &self.signs(fields, labels)?)
-    }
-
-    fn post_at(&self, fields: &Tensor, sign: &Tensor) -> Result<Tensor> {
-        let open = ((fields.detach() * sign)? + 1.0)?.gt(0.0)?.to_dtype(fields.dtype())?;
-        ((open * sign)? * self.weights(sign)?)?.neg()
-    }
-
-    /// 1 at the label, `μ/(C−1)` elsewhere.
-    fn weights(&self, sign: &Tensor) -> Result<Tensor> {
-        let other = self.mu / (sign.dim(1)? - 1) as f64;
-        // (1 + sign)/2 is 0 at the label and 1 elsewhere.
-        ((sign + 1.0)? * ((other - 1.0) / 2.0))? + 1.0
-    }
-
-    /// −1 at the label, 1 elsewhere: `(N, C)`.
-    fn signs(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    /// A label that is no class, fewer than two classes, another number of labels.
+    pub fn targets(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let (samples, classes) = fields.dims2()?;
         if classes < 2 || labels.dims() != [samples] {
             candle::bail!(
@@ -103,8 +118,23 @@ impl HingeHebb {
                 classes - 1
             )
         }
-        let row = |label: i64| (0..classes).map(move |c| if c == label { -1f32 } else { 1.0 });
-        let sign: Vec<f32> = labels.into_iter().flat_map(row).collect();
-        Tensor::from_vec(sign, fields.shape(), fields.device())?.to_dtype(fields.dtype())
+        let row = |label: i64| (0..classes).map(move |c| if c == label { 1f32 } else { -1.0 });
+        let targets: Vec<f32> = labels.into_iter().flat_map(row).collect();
+        Tensor::from_vec(targets, fields.shape(), fields.device())?.to_dtype(fields.dtype())
+    }
+}
+
+impl Rule for HingeHebb {
+    fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
+        let (fields, targets) = (synapses.response(), synapses.third()?);
+        if targets.shape() != fields.shape() {
+            candle::bail!(
+                "hinge-Hebbian layer: targets of {:?} for fields of {:?}: expected one a unit, see \
+                 HingeHebb::targets",
+                targets.dims(),
+                fields.dims()
+            )
+        }
+        self.post(fields, targets).map(Update::hebbian)
     }
 }

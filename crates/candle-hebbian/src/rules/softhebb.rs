@@ -1,7 +1,7 @@
-use super::Rule;
-use crate::layer::Response;
+use super::{Rule, State, Update};
 use crate::ops::column_dots;
-use candle::{Result, Tensor};
+use crate::synapses::Synapses;
+use candle::Result;
 
 /// SoftHebb: Oja's decay with the pre-activation in place of one `y`.
 ///
@@ -9,7 +9,7 @@ use candle::{Result, Tensor};
 /// Δw_k = Σ y_k (x − u_k w_k)        d_k = Σ y_k u_k
 /// ```
 ///
-/// where `x` is a row of `response.pre()`, `u` of `response.u()` and `y` of `post`, usually a
+/// where `x` is a row of `synapses.pre()`, `u` of `response` and `y` of `post`, usually a
 /// [soft winner-take-all](crate::Competition::SoftWta), in the multilayer paper with
 /// [anti-Hebbian losers](crate::Competition::SoftWtaAntiHebbian). The sums are over rows. Where a
 /// unit's `d_k` is positive its norm goes to 1, where negative it is pushed away from 1:
@@ -23,12 +23,12 @@ use candle::{Result, Tensor};
 ///
 /// ```
 /// use candle::{Device, Tensor};
-/// use candle_hebbian::{Competition, Geometry, Layer, Rule, SoftHebb};
+/// use candle_hebbian::{Competition, Geometry, Response, SoftHebb};
 /// let weight = Tensor::new(&[[1f64, 0.0], [0.5, 0.5], [-1.0, 1.0]], &Device::Cpu)?;
-/// let layer = Layer::new(weight, Geometry::Dense)?;
-/// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?;
+/// let x = Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?;
+/// let response = Response::new(&weight, Geometry::Dense, &x)?;
 /// let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
-/// let update = SoftHebb.update(&response, &post)?.to_vec2::<f64>()?;
+/// let update = response.synapses(&post)?.update(&SoftHebb)?.to_vec2::<f64>()?;
 /// for (row, want) in update.iter().zip([[0.0, 0.548137], [0.112966, 0.564828]]) {
 ///     assert!((row[0] - want[0]).abs() < 1e-6 && (row[1] - want[1]).abs() < 1e-6);
 /// }
@@ -38,11 +38,8 @@ use candle::{Result, Tensor};
 pub struct SoftHebb;
 
 impl Rule for SoftHebb {
-    fn name(&self) -> &'static str {
-        "softhebb"
-    }
-
-    fn decay(&self, response: &Response, post: &Tensor) -> Result<Option<Tensor>> {
-        column_dots(post, response.u()).map(Some)
+    fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
+        let post = synapses.post();
+        Ok(Update::hebbian(post.clone()).decaying(column_dots(post, synapses.response())?))
     }
 }

@@ -30,7 +30,7 @@ fn hinge() -> Result<()> {
         (Tensor::new(&[[0u32, 1, 2]], CPU)?, ["[3, 4]", "[1, 3]", "expected (N, C)"]),
     ] {
         refused(hinge.loss(&fields, &labels), &says);
-        refused(hinge.post(&fields, &labels), &says);
+        refused(hinge.targets(&fields, &labels), &says);
     }
     let one = Tensor::new(&[0u32, 0, 0], CPU)?;
     refused(hinge.loss(&zeros(&[3, 1])?, &one), &["[3, 1]", "two or more classes"]);

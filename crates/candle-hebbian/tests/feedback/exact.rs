@@ -3,7 +3,7 @@
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{Hebb, HingeHebb, Layer, Rule, Sgd};
+use candle_hebbian::{HingeHebb, Layer, Sgd, Synapses};
 
 /// Numbers that are exact in decimal, up to rounding in f64.
 const EXACT: f64 = 1e-12;
@@ -22,7 +22,12 @@ mod hinge {
         let value = hinge.loss(&fields, &labels)?;
         near("loss", &value, &[loss], SIX_DIGITS)?;
         near("δ", &gradient(&value.backward()?, &fields), delta, EXACT)?;
-        near("post", &hinge.post(&fields, &labels)?.neg()?, delta, EXACT)
+        // The rule's activity, which units that see one input of 1 have as their update.
+        let (h, ones) = (fields.unsqueeze(0)?, tensor(&[1.0], &[1, 1, 1])?);
+        let w = tensor(&vec![0.0; delta.len()], &[delta.len(), 1])?;
+        let synapses = Synapses::new(&w, &ones, &h, &h)?;
+        let synapses = synapses.with_third(&hinge.targets(&fields, &labels)?)?;
+        near("y", &synapses.update(&hinge)?.neg()?, delta, EXACT)
     }
 
     #[test]
@@ -62,7 +67,7 @@ mod hinge {
         near("δ", &gradient(&loss.backward()?, &fields), &delta, SIX_DIGITS)
     }
 
-    /// With the activity `post` the class layer's Hebbian update is minus N times its gradient.
+    /// The class layer's update as a rule is minus N times the gradient of its loss.
     #[test]
     fn class_layer_is_hebbian() -> Result<()> {
         let mut rng = Rng::new(1);
@@ -74,15 +79,15 @@ mod hinge {
             Tensor::new(&[0i64, 1, 2, 3, 0, 2], CPU)?,
             Tensor::new(&[0u8, 1, 2, 3, 0, 2], CPU)?,
         ] {
-            let layer = Layer::new(w.clone(), Geometry::Dense)?;
-            let fields = Var::from_tensor(&layer.forward(&x)?)?;
-            let post = hinge.post(&fields, &labels)?;
-            let at_fields = gradient(&hinge.loss(&fields, &labels)?.backward()?, &fields);
-            assert_close("post", &post, &(at_fields * -(samples as f64))?, EXACT)?;
+            let layer = Layer::from_tensor(&w, Geometry::Dense)?;
             let grads = hinge.loss(&layer.forward(&x)?, &labels)?.backward()?;
-            let update = Hebb.update(&layer.response(&x)?, &post.unsqueeze(0)?)?;
             let want = (gradient(&grads, layer.weight()) * -(samples as f64))?;
-            assert_close("Σ y xᵀ", &update, &want, EXACT)?;
+            let response = layer.response(&x)?;
+            let targets = hinge.targets(&response.output()?, &labels)?;
+            let synapses = response.synapses(response.u())?.with_third(&targets)?;
+            assert_close("Σ y xᵀ", &synapses.update(&hinge)?, &want, EXACT)?;
+            let surrogate = synapses.loss(&hinge)?.backward()?;
+            assert_close("surrogate", &gradient(&surrogate, layer.weight()).neg()?, &want, EXACT)?;
         }
         Ok(())
     }

@@ -1,0 +1,234 @@
+//! Synapses: all that a learning rule may see.
+
+use crate::ops::{hebbian_update, surrogate_loss};
+use crate::rules::{Rule, State, Update};
+use candle::{D, Result, Tensor};
+
+/// What the synapses of a layer see of one batch, and nothing else: a rule made of it is local.
+///
+/// | | symbol | shape |
+/// |---|---|---|
+/// | [`pre`](Self::pre) | `x`, pre-synaptic rows: samples, or patches | `(S, P, F)` |
+/// | [`response`](Self::response) | `u`, what the units make of them, usually `x·wᵀ` | `(S, P, K)` |
+/// | [`post`](Self::post) | `y`, post-synaptic activity: what a competition made of `u` | `(S, P, K)` |
+/// | [`weights`](Self::weights) | `w` | `(S, K, F)` |
+/// | [`third`](Self::third) | an error, a reward, a teaching signal | `(S, P, K)` or `(S, P, 1)` |
+///
+/// `S` sites (groups of units with weights and a competition of their own; 1 for dense layers and
+/// ordinary convolutions), `P` rows, `F` inputs and `K` units per site. All of it is constant: the
+/// only gradient that a [`loss`](Self::loss) has is that of the weights.
+///
+/// A [`Response`](crate::Response) makes them for a layer or any other tensor; [`new`](Self::new)
+/// puts them together from matrices. Here a rule trains the weight of a `candle_nn::Linear`:
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// use candle_hebbian::{Geometry, Oja, Response};
+/// use candle_nn::{Optimizer, SGD, VarBuilder, VarMap};
+/// let varmap = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+/// let linear = candle_nn::linear_no_bias(2, 1, vb)?;
+/// let x = Tensor::new(&[[3f64, 4.0]], &Device::Cpu)?;
+/// let mut sgd = SGD::new(varmap.all_vars(), 0.01)?;
+/// for _ in 0..500 {
+///     let response = Response::new(linear.weight(), Geometry::Dense, &x)?;
+///     sgd.backward_step(&response.synapses(response.u())?.loss(&Oja)?)?;
+/// }
+/// let w = linear.weight().to_vec2::<f64>()?; // ± x/‖x‖
+/// assert!((w[0][0].abs() - 0.6).abs() < 1e-6 && (w[0][1].abs() - 0.8).abs() < 1e-6);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Synapses {
+    pre: Tensor,
+    response: Tensor,
+    post: Tensor,
+    weight: Tensor,
+    third: Option<Tensor>,
+}
+
+impl Synapses {
+    /// Synapses of `weight`, of any shape that holds `(S, K, F)`, with rows `pre (S, P, F)`, the
+    /// units' `response` and their activity `post`, both `(S, P, K)`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit each other.
+    pub fn new(weight: &Tensor, pre: &Tensor, response: &Tensor, post: &Tensor) -> Result<Self> {
+        let (sites, rows, fan_in) = pre.dims3()?;
+        let (_, _, units) = post.dims3()?;
+        let fits = post.dims() == [sites, rows, units]
+            && response.dims() == post.dims()
+            && weight.elem_count() == sites * units * fan_in;
+        if !fits {
+            candle::bail!(
+                "synapses: rows {:?}, response {:?}, activity {:?} and weights {:?} do not fit: \
+                 expected (S, P, F), (S, P, K), (S, P, K) and S·K·F weights",
+                pre.dims(),
+                response.dims(),
+                post.dims(),
+                weight.dims()
+            )
+        }
+        Ok(Self {
+            pre: pre.detach(),
+            response: response.detach(),
+            post: post.detach(),
+            weight: weight.clone(),
+            third: None,
+        })
+    }
+
+    /// The same synapses with a third factor: a value for each row, `(P)`, `(S, P)` or
+    /// `(S, P, 1)`, or for each row and unit, `(P, K)` or `(S, P, K)`. The forms without `S` are
+    /// for one site.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn with_third(self, third: &Tensor) -> Result<Self> {
+        let (sites, rows, units) = self.post.dims3()?;
+        let third = match *third.dims() {
+            [p] if (sites, rows) == (1, p) => third.reshape((1, p, 1))?,
+            [p, k] if (sites, rows, units) == (1, p, k) => third.unsqueeze(0)?,
+            [s, p] if (sites, rows) == (s, p) => third.unsqueeze(2)?,
+            [s, p, k] if (sites, rows) == (s, p) && (k == units || k == 1) => third.clone(),
+            _ => candle::bail!(
+                "third factor of {:?} for activity of {:?}: expected a value a row, or a value a \
+                 row and unit",
+                third.dims(),
+                self.post.dims()
+            ),
+        };
+        Ok(Self { third: Some(third.detach()), ..self })
+    }
+
+    /// The pre-synaptic rows `x (S, P, F)`.
+    pub fn pre(&self) -> &Tensor {
+        &self.pre
+    }
+
+    /// The units' response `u (S, P, K)`.
+    pub fn response(&self) -> &Tensor {
+        &self.response
+    }
+
+    /// The post-synaptic activity `y (S, P, K)`.
+    pub fn post(&self) -> &Tensor {
+        &self.post
+    }
+
+    /// The weights `w (S, K, F)`. They share memory with the layer's, as `detach` does: a value to
+    /// read now, not to keep across a step.
+    pub fn weights(&self) -> Result<Tensor> {
+        let (sites, _, fan_in) = self.pre.dims3()?;
+        self.weight.detach().reshape((sites, self.post.dim(D::Minus1)?, fan_in))
+    }
+
+    /// The third factor, `(S, P, K)` or `(S, P, 1)`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn third(&self) -> Result<&Tensor> {
+        match &self.third {
+            Some(third) => Ok(third),
+            None => candle::bail!(
+                "this rule needs a third factor (an error, a reward, a teaching signal), and none \
+                 was given: see Synapses::with_third"
+            ),
+        }
+    }
+
+    /// The surrogate loss of `rule`: a scalar whose gradient at the weights is minus the rule's
+    /// update, so that any optimiser can take the step.
+    ///
+    /// For an update `Δw_k = Σ y_k x − d_k w_k` it is `−Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²` (`sg`:
+    /// constant) and its backward pass is one matrix product; for any other update it is
+    /// `−⟨sg(Δw), w⟩`. It is a sum over rows and units, as every rule's update is: divide it by the
+    /// number of rows for a mean.
+    ///
+    /// Call `backward()` before the weights are set to something else. They are read when it runs,
+    /// and a variable shares its memory with all that was detached from it.
+    ///
+    /// # Errors
+    /// Weights that are no variable, so that no gradient would reach them; a rule that carries state
+    /// (see [`loss_with`](Self::loss_with)); what the rule refuses.
+    pub fn loss(&self, rule: &(impl Rule + ?Sized)) -> Result<Tensor> {
+        stateless(|state| self.loss_with(rule, state))
+    }
+
+    /// [`loss`](Self::loss) of a rule with `state`, which the rule may change.
+    ///
+    /// # Errors
+    /// The same but for the state.
+    pub fn loss_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
+        if !self.weight.track_op() {
+            candle::bail!(
+                "the weights of {:?} are no variable, so they cannot learn: make the layer from a \
+                 VarBuilder of a VarMap, or with Layer::from_tensor",
+                self.weight.dims()
+            )
+        }
+        let update = rule.update(self, state)?;
+        let mut terms = Vec::new();
+        if let Some(post) = &update.post {
+            let (pre, u) = (&self.pre, &self.response);
+            terms.push(surrogate_loss(pre, u, post, update.decay.as_ref(), &self.weight)?);
+        }
+        for term in self.unfused(&update)? {
+            terms.push((term * &self.weight)?.sum_all()?.neg()?);
+        }
+        sum(terms)
+    }
+
+    /// The update of `rule` itself, without a graph, in the shape of the weights: what
+    /// [`loss`](Self::loss) has minus the gradient of.
+    ///
+    /// # Errors
+    /// A rule that carries state (see [`update_with`](Self::update_with)); what the rule refuses.
+    pub fn update(&self, rule: &(impl Rule + ?Sized)) -> Result<Tensor> {
+        stateless(|state| self.update_with(rule, state))
+    }
+
+    /// [`update`](Self::update) of a rule with `state`, which the rule may change.
+    ///
+    /// # Errors
+    /// The same but for the state.
+    pub fn update_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
+        let update = rule.update(self, state)?;
+        let mut terms = Vec::new();
+        if let Some(post) = &update.post {
+            terms.push(hebbian_update(&self.pre, post, update.decay.as_ref(), &self.weight)?);
+        }
+        terms.extend(self.unfused(&update)?);
+        sum(terms)
+    }
+
+    /// The terms of `update` that are not in the fused product, in the shape of the weights.
+    fn unfused(&self, update: &Update) -> Result<Vec<Tensor>> {
+        let mut terms = Vec::new();
+        if let Some(mixing) = &update.mixing {
+            terms.push(mixing.detach().matmul(&self.weights()?)?.neg()?);
+        }
+        terms.extend(update.direct.as_ref().map(Tensor::detach));
+        terms.iter().map(|term| term.reshape(self.weight.shape())).collect()
+    }
+}
+
+fn sum(terms: Vec<Tensor>) -> Result<Tensor> {
+    match terms.into_iter().map(Ok).reduce(|a: Result<Tensor>, b| a? + b?) {
+        Some(sum) => sum,
+        None => candle::bail!("the rule's update has no term"),
+    }
+}
+
+/// Runs `f` with a state of its own and refuses a rule that leaves something there.
+fn stateless(f: impl FnOnce(&mut State) -> Result<Tensor>) -> Result<Tensor> {
+    let mut state = State::default();
+    let result = f(&mut state)?;
+    match state.iter().next() {
+        None => Ok(result),
+        Some((name, _)) => candle::bail!(
+            "this rule keeps state ({name}), which would be lost here: keep a State beside the \
+             layer and call loss_with or update_with"
+        ),
+    }
+}

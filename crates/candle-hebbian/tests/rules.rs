@@ -1,0 +1,349 @@
+//! Rules as functions, on any tensor: hand-worked numbers of Krotov & Hopfield 2019 (PNAS 116:7723)
+//! and of BCM with the moving threshold of Jimenez Nimmo & Mondragón 2025, and what a rule can and
+//! cannot be. Each number was worked out in f64 from the rule.
+
+use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_hebbian::{
+    Bcm, Conv2dConfig, Geometry, Hebb, KrotovHopfield, Layer, ModulatedHebb, Oja, Response, Rng,
+    Rule, SoftHebb, State, Synapses, Update, conv2d, dense, locally_connected2d,
+};
+use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
+use std::fmt::Debug;
+
+const CPU: &Device = &Device::Cpu;
+
+fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
+    let got = got.flatten_all()?.to_vec1::<f64>()?;
+    assert_eq!(got.len(), want.len(), "{name}: {got:?}");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance, "{name}[{i}]: {got}, expected {want}");
+    }
+    Ok(())
+}
+
+fn tensor(values: &[f64], shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_slice(values, shape, CPU)
+}
+
+fn refused<T: Debug>(result: Result<T>, says: &[&str]) {
+    let message = result.expect_err("an error").to_string();
+    for part in says {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+}
+
+mod krotov_hopfield {
+    use super::*;
+
+    const W: [f64; 6] = [0.5, -0.2, 0.1, 0.3, 0.4, -0.1];
+    const W3: [f64; 3] = [-0.2, 0.1, 0.6];
+
+    /// p = 3, k = 2, Δ = 0.4: three units, two patterns.
+    #[test]
+    fn hand_worked() -> Result<()> {
+        let weights: Vec<f64> = W.into_iter().chain(W3).collect();
+        let layer = Layer::from_tensor(&tensor(&weights, &[3, 3])?, Geometry::Dense)?;
+        let x = tensor(&[1.0, 0.5, 0.0, 0.0, 1.0, 0.5], &[2, 3])?;
+        let rule = KrotovHopfield { norm: 3.0 };
+        let response = rule.response(layer.response(&x)?)?;
+        near("Q", response.u(), &[0.23, 0.17, -0.035, -0.035, 0.155, 0.19], 1e-12)?;
+        let g = tensor(&[1.0, -0.4, 0.0, 0.0, -0.4, 1.0], &[1, 2, 3])?;
+        let synapses = response.synapses(&g)?;
+        let update = [0.885, 0.546, -0.023, -0.361, -0.548, -0.213, 0.038, 0.981, 0.386];
+        near("D", &synapses.update(&rule)?, &update, 1e-12)?;
+        let gradient = synapses.loss(&rule)?.backward()?;
+        near("−∂L", &gradient.get(layer.weight()).unwrap().neg()?, &update, 1e-12)
+    }
+
+    /// One unit that always wins one pattern ends at `x/‖x‖_p`.
+    #[test]
+    fn fixed_point_has_unit_p_norm() -> Result<()> {
+        for p in [2.0, 3.0, 4.0] {
+            let x = [3.0, 1.0, 2.0];
+            let norm = x.iter().map(|x: &f64| x.powf(p)).sum::<f64>().powf(1.0 / p);
+            let layer = Layer::from_tensor(&tensor(&[0.3, 0.6, 0.2], &[1, 3])?, Geometry::Dense)?;
+            let (rule, g) = (KrotovHopfield { norm: p }, tensor(&[1.0], &[1, 1, 1])?);
+            let mut sgd = SGD::new(vec![layer.var()?], 0.02)?;
+            for _ in 0..2000 {
+                let response = rule.response(layer.response(&tensor(&x, &[1, 3])?)?)?;
+                sgd.backward_step(&response.synapses(&g)?.loss(&rule)?)?;
+            }
+            near(&format!("p = {p}"), layer.weight(), &x.map(|x| x / norm), 1e-9)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn norm_two_is_softhebb() -> Result<()> {
+        let mut rng = Rng::new(1);
+        let w = rng.normal(0.0, 1.0, (4, 5), DType::F64, CPU)?;
+        let layer = Layer::from_tensor(&w, Geometry::Dense)?;
+        let response = layer.response(&rng.normal(0.0, 1.0, (7, 5), DType::F64, CPU)?)?;
+        let synapses = response.synapses(&rng.normal(0.0, 1.0, (1, 7, 4), DType::F64, CPU)?)?;
+        let want = synapses.update(&SoftHebb)?.flatten_all()?.to_vec1::<f64>()?;
+        let rule = KrotovHopfield::default();
+        near("p = 2", &synapses.update(&rule)?, &want, 0.0)
+    }
+
+    #[test]
+    fn bad_norm() -> Result<()> {
+        let w = tensor(&W, &[2, 3])?;
+        for norm in [0.5, f64::NAN, f64::INFINITY] {
+            let linear = Response::new(&w, Geometry::Dense, &tensor(&[1.0, 0.0, 0.0], &[1, 3])?)?;
+            refused(KrotovHopfield { norm }.response(linear), &["p is", "from 1"]);
+        }
+        Ok(())
+    }
+}
+
+mod bcm {
+    use super::*;
+
+    /// Two steps of ρ = 0.3 with a rate of 0.1 over the largest entry of the update.
+    #[test]
+    fn hand_worked() -> Result<()> {
+        let layer = Layer::from_tensor(&tensor(&[2.0, 0.0, 1.2, 1.6], &[2, 2])?, Geometry::Dense)?;
+        let x = tensor(&[3.0, 4.0, 1.0, 0.0], &[1, 2, 2])?;
+        // Cosines of the rows with the weights, whose directions the two steps keep.
+        let u = tensor(&[0.6, 1.0, 1.0, 0.6], &[1, 2, 2])?;
+        let y = tensor(&[0.0, 1.0, 1.0, 0.0], &[1, 2, 2])?;
+        let mut state = State::default();
+        for (threshold, after) in
+            [(0.85, [2.025, 0.0, 1.275, 1.7]), (0.745, [2.05, 0.0, 1.35, 1.8])]
+        {
+            let synapses = Synapses::new(layer.weight(), &x, &u, &y)?;
+            let mut copy = state.clone();
+            let loss = synapses.loss_with(&Bcm::default(), &mut copy)?;
+            let update = synapses.update_with(&Bcm::default(), &mut state)?;
+            let gradient = loss.backward()?.remove(layer.weight()).unwrap();
+            let want = update.flatten_all()?.to_vec1::<f64>()?;
+            near("−∂L", &gradient.neg()?, &want, 1e-12)?;
+            near("θ", state.get("threshold").unwrap(), &[threshold; 2], 1e-12)?;
+            let largest = update.abs()?.max_all()?.to_scalar::<f64>()?;
+            layer.var()?.set(&(layer.weight().detach() + (update * (0.1 / largest))?)?)?;
+            near("w", layer.weight(), &after, 1e-8)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn state_is_not_lost_in_silence() -> Result<()> {
+        let (w, one) =
+            (Var::ones((1, 1), DType::F64, CPU)?, Tensor::ones((1, 1, 1), DType::F64, CPU)?);
+        let synapses = Synapses::new(&w, &one, &one, &one)?;
+        refused(synapses.loss(&Bcm::default()), &["threshold", "loss_with"]);
+        refused(synapses.update(&Bcm::default()), &["threshold", "update_with"]);
+        let mut state = State::default();
+        state.set("threshold", &Tensor::ones((1, 3), DType::F64, CPU)?);
+        refused(synapses.update_with(&Bcm::default(), &mut state), &["[1, 3]", "1 units"]);
+        let rule = Bcm { rate: 1.5, ..Bcm::default() };
+        refused(synapses.update_with(&rule, &mut State::default()), &["1.5", "0 to 1"]);
+        Ok(())
+    }
+}
+
+/// A rule trains the weights of candle's own layers as it does ours: one unit of Oja's rule turns
+/// to the leading direction of its input.
+#[test]
+fn weights_of_candle_layers() -> Result<()> {
+    let varmap = VarMap::new();
+    let vb = VarBuilder::from_varmap(&varmap, DType::F64, CPU);
+    let linear = candle_nn::linear_no_bias(4, 1, vb.pp("linear"))?;
+    let conv = candle_nn::conv2d_no_bias(1, 1, 2, Default::default(), vb.pp("conv"))?;
+    let x = tensor(&[2.0, -1.0, 0.0, 2.0], &[1, 4])?; // of norm 3
+    let image = x.reshape((1, 1, 2, 2))?;
+    let mut sgd = SGD::new(varmap.all_vars(), 0.02)?;
+    let window = Geometry::Conv2d(Conv2dConfig::default());
+    for _ in 0..1000 {
+        let one = Response::new(linear.weight(), Geometry::Dense, &x)?;
+        let other = Response::new(conv.weight(), window, &image)?;
+        let loss = (one.synapses(one.u())?.loss(&Oja)? + other.synapses(other.u())?.loss(&Oja)?)?;
+        sgd.backward_step(&loss)?;
+    }
+    for (name, out) in [("linear", linear.forward(&x)?), ("conv", conv.forward(&image)?)] {
+        near(name, &out.abs()?, &[3.0], 1e-9)?; // w = ± x/3
+    }
+    Ok(())
+}
+
+/// Each way to make a layer: its step reaches the `VarMap`, under its name.
+#[test]
+fn a_step_reaches_the_varmap() -> Result<()> {
+    let varmap = VarMap::new();
+    let vb = VarBuilder::from_varmap(&varmap, DType::F64, CPU);
+    let half = |_: &[usize]| Init::Const(0.5);
+    let window = Conv2dConfig::default();
+    let grouped = Conv2dConfig { groups: 2, ..window };
+    let given = vb.pp("given").get_with_hints((3, 5), "weight", Init::Const(0.5))?;
+    let layers = [
+        ("d.weight", dense(5, 3, half, vb.pp("d"))?, vec![2, 5], vec![3, 5]),
+        (
+            "c.weight",
+            conv2d(2, 3, 2, window, half, vb.pp("c"))?,
+            vec![2, 2, 4, 4],
+            vec![3, 2, 2, 2],
+        ),
+        (
+            "g.weight",
+            conv2d(2, 4, 2, grouped, half, vb.pp("g"))?,
+            vec![2, 2, 4, 4],
+            vec![4, 1, 2, 2],
+        ),
+        (
+            "u.weight",
+            locally_connected2d(2, 3, 2, (4, 3), window, half, vb.pp("u"))?,
+            vec![2, 2, 4, 3],
+            vec![3, 2, 3, 2, 2, 2],
+        ),
+        ("given.weight", Layer::new(given, Geometry::Dense)?, vec![2, 5], vec![3, 5]),
+    ];
+    assert_eq!(varmap.all_vars().len(), layers.len());
+    for (name, layer, input, shape) in layers {
+        assert_eq!(layer.weight().dims(), shape, "{name}");
+        let response = layer.response(&Tensor::ones(input, DType::F64, CPU)?)?;
+        let loss = response.synapses(response.u())?.loss(&Hebb)?;
+        SGD::new(varmap.all_vars(), 0.1)?.backward_step(&loss)?;
+        let data = varmap.data().lock().expect("a lock");
+        let stored = data[name].flatten_all()?.to_vec1::<f64>()?;
+        near(name, layer.weight(), &stored, 0.0)?;
+        assert!(stored.iter().all(|&w| w > 0.5), "{name}: {stored:?}");
+    }
+    let missing = dense(0, 3, half, vb.pp("none"));
+    refused(missing, &["[3, 0]", "at least 1"]);
+    refused(dense(4, 3, half, vb.pp("d")), &["shape mismatch"]);
+    refused(conv2d(3, 4, 2, grouped, half, vb.pp("h")), &["3 input channels", "2 groups"]);
+    Ok(())
+}
+
+/// `VarMap::save` and `load`, and a file read as a `VarBuilder`.
+#[test]
+fn weights_are_saved_and_loaded() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("candle-hebbian-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("model.safetensors");
+    let normal = |_: &[usize]| Init::Randn { mean: 0.0, stdev: 1.0 };
+    let make = |varmap: &VarMap| {
+        dense(5, 3, normal, VarBuilder::from_varmap(varmap, DType::F64, CPU).pp("layers.0"))
+    };
+    let varmap = VarMap::new();
+    let layer = make(&varmap)?;
+    let response = layer.response(&Tensor::ones((2, 5), DType::F64, CPU)?)?;
+    SGD::new(varmap.all_vars(), 0.1)?
+        .backward_step(&response.synapses(response.u())?.loss(&Hebb)?)?;
+    varmap.save(&file)?;
+    let want = layer.weight().flatten_all()?.to_vec1::<f64>()?;
+    let mut other = VarMap::new();
+    let loaded = make(&other)?;
+    other.load(&file)?;
+    near("VarMap::load", loaded.weight(), &want, 0.0)?;
+    let bytes = std::fs::read(&file)?;
+    let vb = VarBuilder::from_buffered_safetensors(bytes, DType::F64, CPU)?;
+    let frozen = dense(5, 3, normal, vb.pp("layers.0"))?;
+    near("from a file", frozen.weight(), &want, 0.0)?;
+    std::fs::remove_dir_all(&folder)?;
+    // Such weights are no variable: they respond, and cannot learn.
+    let response = frozen.response(&Tensor::ones((2, 5), DType::F64, CPU)?)?;
+    let synapses = response.synapses(response.u())?;
+    synapses.update(&Hebb)?;
+    refused(synapses.loss(&Hebb), &["[3, 5]", "no variable", "VarMap", "Layer::from_tensor"]);
+    refused(frozen.var(), &["[3, 5]", "no variable"]);
+    Ok(())
+}
+
+/// As `candle_nn::Linear`: any number of leading dimensions, an empty batch, views.
+#[test]
+fn dense_layers_take_leading_dimensions() -> Result<()> {
+    let mut rng = Rng::new(3);
+    let w = rng.normal(0.0, 1.0, (4, 5), DType::F64, CPU)?;
+    let layer = Layer::from_tensor(&w, Geometry::Dense)?;
+    let all = rng.normal(0.0, 1.0, (2, 3, 6, 5), DType::F64, CPU)?;
+    for x in [
+        all.clone(),
+        all.narrow(2, 1, 2)?,
+        all.transpose(0, 2)?,
+        all.get(1)?,
+        all.get(1)?.get(2)?,
+        all.get(1)?.get(2)?.get(0)?,
+        all.narrow(0, 0, 1)?.broadcast_as((7, 3, 6, 5))?,
+        all.narrow(0, 0, 0)?,
+    ] {
+        let want = x.broadcast_mul(&Tensor::ones(5, DType::F64, CPU)?)?; // contiguous values
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        let rows: usize = shape.iter().product();
+        shape.push(4);
+        let want = match rows {
+            0 => Tensor::zeros(shape.as_slice(), DType::F64, CPU)?,
+            _ => want.reshape((rows, 5))?.matmul(&w.t()?)?.reshape(shape.as_slice())?,
+        };
+        let want = want.flatten_all()?.to_vec1::<f64>()?;
+        let (response, name) = (layer.response(&x)?, format!("{:?}", x.dims()));
+        assert_eq!(response.output()?.dims(), shape, "{name}");
+        near(&name, &response.output()?, &want, 1e-12)?;
+        near(&name, &response.fold(&response.rows(&response.output()?)?)?, &want, 1e-12)?;
+        assert_eq!(layer.forward(&x)?.dims(), shape, "{name}");
+        near(&name, &layer.forward(&x)?, &want, 1e-12)?;
+        let gradient = response.synapses(response.u())?.loss(&Hebb)?.backward()?;
+        let update = response.synapses(response.u())?.update(&Hebb)?.flatten_all()?;
+        let update = update.to_vec1::<f64>()?;
+        near(&name, &gradient.get(layer.weight()).unwrap().neg()?, &update, 1e-12)?;
+    }
+    refused(layer.response(&all.narrow(3, 0, 4)?), &["(…, 5)", "[2, 3, 6, 4]"]);
+    Ok(())
+}
+
+/// Units that take from each other: Sanger's rule, and the same written out as an update.
+#[test]
+fn mixing_is_the_product_taken_off() -> Result<()> {
+    let w = tensor(&[0.5, 0.5, 0.5, -0.5], &[2, 2])?;
+    let layer = Layer::from_tensor(&w, Geometry::Dense)?;
+    let response = layer.response(&tensor(&[1.0, 2.0, 2.0, 0.0], &[2, 2])?)?;
+    let y = response.u().relu()?; // [[1.5, 0], [1, 1]]
+    let moments = |y: &Tensor| -> Result<Tensor> {
+        let lower = Tensor::tril2(y.dim(2)?, DType::F64, CPU)?;
+        y.transpose(1, 2)?.matmul(y)?.broadcast_mul(&lower)
+    };
+    let sanger = |s: &Synapses, _: &mut State| {
+        Ok(Update::hebbian(s.post().clone()).mixing(moments(s.post())?))
+    };
+    let written_out = |s: &Synapses, _: &mut State| {
+        let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
+        Ok(Update::direct((gained - moments(s.post())?.matmul(&s.weights()?)?)?))
+    };
+    // The mean over the two rows, as Lagani's code has it: [[.9375, .6875], [.5, 0]].
+    let want = [0.9375 * 2.0, 0.6875 * 2.0, 1.0, 0.0];
+    let synapses = response.synapses(&y)?;
+    near("mixing", &synapses.update(&sanger)?, &want, 1e-12)?;
+    near("direct", &synapses.update(&written_out)?, &want, 1e-12)?;
+    for loss in [synapses.loss(&sanger)?, synapses.loss(&written_out)?] {
+        let gradient = loss.backward()?;
+        near("−∂L", &gradient.get(layer.weight()).unwrap().neg()?, &want, 1e-12)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn third_factors() -> Result<()> {
+    let w = Var::ones((2, 3), DType::F64, CPU)?;
+    let x = Tensor::ones((1, 4, 3), DType::F64, CPU)?;
+    let y = Tensor::ones((1, 4, 2), DType::F64, CPU)?;
+    let synapses = Synapses::new(&w, &x, &y, &y)?;
+    refused(synapses.update(&ModulatedHebb::default()), &["third factor", "with_third"]);
+    let reward = [1.0, -1.0, 0.5, 2.0];
+    for (third, want) in [
+        (tensor(&reward, &[4])?, [2.5; 2]),
+        (tensor(&reward, &[1, 4])?, [2.5; 2]),
+        (tensor(&reward, &[1, 4, 1])?, [2.5; 2]),
+        (tensor(&[1.0, 2.0, 0.0, 1.0, 0.0, -1.0, 3.0, 0.5], &[4, 2])?, [4.0, 2.5]),
+    ] {
+        let update = synapses.clone().with_third(&third)?.update(&ModulatedHebb::default())?;
+        let want: Vec<f64> = want.into_iter().flat_map(|sum| [sum; 3]).collect();
+        near(&format!("{:?}", third.dims()), &update, &want, 1e-12)?;
+    }
+    for shape in [&[3][..], &[4, 3], &[2, 4], &[1, 4, 3], &[1, 1, 4, 2]] {
+        let third = Tensor::zeros(shape, DType::F64, CPU)?;
+        refused(synapses.clone().with_third(&third), &["third factor", "a row"]);
+    }
+    refused(Synapses::new(&w, &x, &y, &y.narrow(1, 0, 3)?), &["do not fit", "[1, 3, 2]"]);
+    Ok(())
+}

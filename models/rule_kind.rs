@@ -1,0 +1,40 @@
+//! The rules that a preset can name.
+
+use candle_hebbian::{Hebb, Instar, Oja, Rule, SoftHebb};
+use serde::{Deserialize, Serialize};
+
+/// A rule by its name in presets and reference vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// [`Hebb`]
+    Hebb,
+    /// [`Instar`]
+    Instar,
+    /// [`Oja`]
+    Oja,
+    /// [`SoftHebb`]
+    Softhebb,
+}
+
+impl RuleKind {
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hebb => "hebb",
+            Self::Instar => "instar",
+            Self::Oja => "oja",
+            Self::Softhebb => "softhebb",
+        }
+    }
+
+    /// The rule of that name.
+    pub fn rule(self) -> &'static dyn Rule {
+        match self {
+            Self::Hebb => &Hebb,
+            Self::Instar => &Instar,
+            Self::Oja => &Oja,
+            Self::Softhebb => &SoftHebb,
+        }
+    }
+}
