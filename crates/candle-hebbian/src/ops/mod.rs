@@ -21,6 +21,7 @@ mod sparse;
 mod standardise;
 mod surrogate;
 mod unfold;
+pub(crate) mod widen;
 
 pub(crate) use attach::{attach, attach2};
 pub use backend::{composed, has_kernels};
