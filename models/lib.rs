@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod checkpoint;
+mod competition_kind;
 mod error;
 mod experiment;
 mod names;
@@ -15,6 +16,7 @@ pub mod miconi;
 pub mod softhebb;
 pub mod verify;
 
+pub use competition_kind::CompetitionKind;
 pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
 pub use run_options::RunOptions;

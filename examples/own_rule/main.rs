@@ -8,7 +8,9 @@
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule};
+use candle_hebbian::{
+    Competition, Conv2dConfig, Geometry, Layer, NoCompetition, Response, Rng, Rule,
+};
 use candle_nn::{Optimizer, SGD};
 use clap::Parser;
 use hebbian_data::Batches;
@@ -59,7 +61,7 @@ fn train(rule: &dyn Rule, layer: &Layer, images: &Tensor, rng: &mut Rng) -> Resu
             let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
             let response =
                 respond(&images.index_select(&Tensor::new(indices, images.device())?, 0)?)?;
-            let post = Competition::None.apply(response.u())?;
+            let post = NoCompetition.compete(response.u())?;
             let rows = response.pre().dim(1)? as f64;
             optimiser.backward_step(&(rule.loss(&response, &post)? / rows)?)?;
         }

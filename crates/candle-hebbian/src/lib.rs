@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use candle::{DType, Device};
-//! use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Rng, Rule, SoftHebb};
+//! use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Rng, Rule, SoftHebb, SoftWta};
 //!
 //! let mut rng = Rng::new(0);
 //! let weight = rng.normal(0.0, 1.0, (8, 3, 5, 5), DType::F32, &Device::Cpu)?;
@@ -15,7 +15,7 @@
 //! let images = rng.uniform(0.0, 1.0, (2, 3, 12, 12), DType::F32, &Device::Cpu)?;
 //!
 //! let response = layer.response(&images)?; // unfolds once, responds, learns nothing
-//! let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+//! let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
 //! let grads = SoftHebb.loss(&response, &post)?.backward()?; // minus the update
 //! let output = response.output()?; // (2, 8, 8, 8), the linear response
 //! assert_eq!(grads.get(layer.weight()).unwrap().dims(), [8, 3, 5, 5]);
@@ -27,7 +27,7 @@
 //! Sums over batch and positions, not means. Nothing here reads files or knows a data set.
 #![deny(missing_docs)]
 
-mod competition;
+pub mod competition;
 mod cpu;
 pub mod device;
 mod feedback;
@@ -41,7 +41,9 @@ mod rng;
 pub mod rules;
 pub mod testing;
 
-pub use competition::Competition;
+pub use competition::{
+    Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
+};
 pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;

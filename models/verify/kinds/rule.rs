@@ -1,5 +1,6 @@
 use super::geometry::geometry;
 use super::{Computed, gradient};
+use crate::CompetitionKind;
 use crate::verify::inputs::{Got, Inputs};
 use candle_hebbian::{Competition, Layer, RuleKind};
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Params {
     rule: RuleKind,
-    competition: Competition,
+    competition: CompetitionKind,
 }
 
 /// The update both as minus the surrogate's gradient and directly.
@@ -15,7 +16,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let Params { rule, competition } = inputs.params()?;
     let layer = Layer::new(inputs.get("w")?.clone(), geometry(inputs)?)?;
     let response = layer.response(inputs.get("x")?)?;
-    let post = competition.apply(response.u())?;
+    let post = competition.compete(response.u())?;
     let grads = rule.rule().loss(&response, &post)?.backward()?;
     Ok(vec![
         Got::new("u", response.output()?),

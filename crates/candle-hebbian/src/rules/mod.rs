@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use candle::{Device, Result, Tensor, Var};
-/// use candle_hebbian::{Competition, Geometry, Layer, Response, Rule, ops};
+/// use candle_hebbian::{Competition, Geometry, Layer, NoCompetition, Response, Rule, ops};
 ///
 /// /// Plain Hebb with a forgetting rate: `Δw_k = Σ y_k x − ρ P w_k` over the `P` rows.
 /// struct Forgetful {
@@ -55,7 +55,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let layer = Layer::new(Tensor::new(&[[0.5f64, 0.75]], &Device::Cpu)?, Geometry::Dense)?;
 /// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?;
-/// let post = Competition::None.apply(response.u())?; // y = u = 2
+/// let post = NoCompetition.compete(response.u())?; // y = u = 2
 /// let grads = Forgetful { rate: 2.0 }.loss(&response, &post)?.backward()?;
 /// let grad = grads.get(layer.weight()).unwrap().to_vec2::<f64>()?;
 /// assert_eq!(grad, [[-(2.0 - 2.0 * 0.5), -(4.0 - 2.0 * 0.75)]]);
