@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod checkpoint;
+mod competition_kind;
 mod error;
 mod experiment;
 mod names;
@@ -16,6 +17,7 @@ pub mod miconi;
 pub mod softhebb;
 pub mod verify;
 
+pub use competition_kind::CompetitionKind;
 pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
 pub use rule_kind::RuleKind;

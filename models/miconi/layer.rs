@@ -1,8 +1,8 @@
 //! A layer that learns: thresholds, competition, its step, and what it hands on.
 
-use super::config::{LayerConfig, Patches, Plasticity};
+use super::config::{LayerConfig, Patches};
 use candle::{DType, Device, Result, Tensor};
-use candle_hebbian::ops::{avg_pool2d, kth_largest, standardise, triangle};
+use candle_hebbian::ops::{avg_pool2d, standardise, triangle};
 use candle_hebbian::{
     AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule, Sgd,
 };
@@ -124,8 +124,13 @@ impl HebbianLayer {
     }
 
     /// Responds to `x (B, C, H, W)` with the weights and thresholds as they are, and changes none.
-    /// `dense` hands on triangle responses, else the winners.
-    pub fn respond(&self, x: &Tensor, competition: &Compete, dense: bool) -> Result<Activity> {
+    /// Winners are those of `competition`; `dense` hands on triangle responses, else the winners.
+    pub fn respond(
+        &self,
+        x: &Tensor,
+        competition: &dyn Competition,
+        dense: bool,
+    ) -> Result<Activity> {
         let x = standardise(x, TINY)?;
         let mut rows = self.patches(&x)?;
         if let Some(matrix) = &self.patch_whitening {
@@ -133,7 +138,7 @@ impl HebbianLayer {
         }
         let response = self.layer.response_to(&rows, x.dims())?;
         let excess = self.threshold.apply(response.u())?;
-        let post = competition.apply(self.config.k, &excess)?;
+        let post = competition.compete(&excess)?;
         let unpooled = match dense {
             true => triangle(&response.fold(&excess)?, 1.0, true)?,
             false => response.fold(&post)?,
@@ -197,30 +202,6 @@ impl HebbianLayer {
             self.patch_whitening = Some(matrix);
         }
         Ok(())
-    }
-}
-
-/// How winners are found and what their activity is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Compete {
-    /// What a winner's activity is.
-    pub plasticity: Plasticity,
-    /// Whether graded winners may be negative.
-    pub negative_winners: bool,
-}
-
-impl Compete {
-    /// The `k` winners of each row of `excess (S, P, K)`, the response above the thresholds.
-    fn apply(&self, k: usize, excess: &Tensor) -> Result<Tensor> {
-        match self.plasticity {
-            Plasticity::Binary => Competition::KWtaBinary { k }.apply(excess),
-            Plasticity::Graded if self.negative_winners => {
-                let winners = excess.broadcast_ge(&kth_largest(excess, k)?)?;
-                let winners = winners.to_dtype(excess.dtype())?;
-                (winners * excess.minimum(50.0)?)?.detach().contiguous()
-            }
-            Plasticity::Graded => Competition::KWtaGraded { k }.apply(excess),
-        }
     }
 }
 

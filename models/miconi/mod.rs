@@ -18,6 +18,7 @@ mod presets;
 mod receptive_fields;
 mod report;
 mod run;
+mod signed_winners;
 mod trainer;
 
 pub use crate::error::{Error, Result};
@@ -27,11 +28,12 @@ pub use config::{
 pub use decode::{Decoder, Decoding, Features, quadrants};
 pub use experiments::Experiment;
 pub use input::Input;
-pub use layer::{Activity, Compete, HebbianLayer};
+pub use layer::{Activity, HebbianLayer};
 pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};
 pub use presets::{preset, presets};
 pub use receptive_fields::{ReceptiveField, receptive_fields};
 pub use report::{decoding_table, list, report};
 pub use run::{Options, Outcome, evaluate, train};
+pub use signed_winners::SignedWinners;
 pub use trainer::Trainer;

@@ -1,10 +1,11 @@
 //! A stack of layers that all learn at once.
 
-use super::config::{Preset, Triangle};
-use super::layer::{Activity, Compete, HebbianLayer};
+use super::config::{Plasticity, Preset, Triangle};
+use super::layer::{Activity, HebbianLayer};
+use super::signed_winners::SignedWinners;
 use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
-use candle_hebbian::Rng;
+use candle_hebbian::{Competition, KWta, Rng};
 
 /// The layers of a preset, for images of one size as the first layer sees them.
 ///
@@ -95,10 +96,14 @@ impl Network {
         &mut self.layers
     }
 
-    fn compete(&self) -> Compete {
-        Compete {
-            plasticity: self.preset.training.plasticity,
-            negative_winners: self.preset.quirks.negative_winners,
+    /// What makes a layer's `k` winners.
+    fn competition(&self, k: usize) -> Box<dyn Competition> {
+        match self.preset.training.plasticity {
+            Plasticity::Binary => Box::new(KWta::binary(k)),
+            Plasticity::Graded if self.preset.quirks.negative_winners => {
+                Box::new(SignedWinners { k })
+            }
+            Plasticity::Graded => Box::new(KWta::graded(k)),
         }
     }
 
@@ -108,7 +113,8 @@ impl Network {
     /// For each layer: standardise every sample, respond, take the thresholds off, compete; step,
     /// mask, scale to norm 1; hand on; adapt the thresholds.
     pub fn step(&mut self, x: &Tensor, phase: Phase) -> Result<Vec<Activity>> {
-        let compete = self.compete();
+        let competitions: Vec<_> =
+            self.layers.iter().map(|layer| self.competition(layer.config().k)).collect();
         let training = self.preset.training;
         let dense = match training.triangle {
             Triangle::Always => true,
@@ -116,9 +122,9 @@ impl Network {
             Triangle::Features => phase == Phase::Collect,
         };
         let mut activities: Vec<Activity> = Vec::new();
-        for layer in &mut self.layers {
+        for (layer, competition) in self.layers.iter_mut().zip(competitions) {
             let x = activities.last().map_or(x, |below| &below.output);
-            let activity = layer.respond(x, &compete, dense)?;
+            let activity = layer.respond(x, &competition, dense)?;
             if phase == Phase::Learn {
                 layer.learn(&activity, training.rule.rule())?;
             }
@@ -133,12 +139,12 @@ impl Network {
 
     /// What every layer hands on, `(B, K, H, W)`, pooled. Nothing changes.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        let compete = self.compete();
         let dense = self.preset.training.triangle != Triangle::Never;
         let mut maps: Vec<Tensor> = Vec::new();
         for layer in &self.layers {
             let x = maps.last().unwrap_or(x);
-            maps.push(layer.respond(x, &compete, dense)?.output);
+            let competition = self.competition(layer.config().k);
+            maps.push(layer.respond(x, &competition, dense)?.output);
         }
         Ok(maps)
     }

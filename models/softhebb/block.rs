@@ -1,6 +1,7 @@
 //! A block: batch norm, flatten, response, activation, pool.
 
 use super::config::{Activation, BlockConfig, LayerConfig, Learning};
+use crate::CompetitionKind;
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, repu, triangle};
 use candle_hebbian::{
@@ -189,11 +190,11 @@ impl Block {
 fn learn(
     layer: &Layer,
     response: &Response,
-    competition: Competition,
+    competition: CompetitionKind,
     step: MaxAbsStep,
     progress: f64,
 ) -> Result<Step> {
-    let post = competition.apply(response.u())?;
+    let post = competition.compete(response.u())?;
     let mut grads = response.synapses(&post)?.loss(&SoftHebb)?.backward()?;
     let Some(gradient) = grads.remove(layer.weight()) else {
         candle::bail!("the surrogate loss left no gradient")

@@ -1,8 +1,9 @@
 //! What a SoftHebb network is made of, as JSON with a checked schema.
 
+use crate::competition_kind::{CompetitionKind, no_fields};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{Competition, PaddingMode, Rate};
-use serde::{Deserialize, Deserializer, Serialize};
+use candle_hebbian::{PaddingMode, Rate};
+use serde::{Deserialize, Serialize};
 
 /// A network with its recipe. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ pub enum Learning {
     /// The SoftHebb rule, without labels.
     Hebbian {
         /// What makes activity of the response.
-        competition: Competition,
+        competition: CompetitionKind,
         /// The units' learning rates.
         rate: Rate,
         /// The expected norm of a unit's initial weights, `R`.
@@ -121,14 +122,6 @@ pub enum Activation {
     /// `relu(u)`
     #[serde(deserialize_with = "no_fields")]
     Relu,
-}
-
-/// `deny_unknown_fields` for a variant without fields, to which serde does not apply it.
-fn no_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct NoFields {}
-    NoFields::deserialize(deserializer).map(drop)
 }
 
 /// What reads out the features.

@@ -4,6 +4,7 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
 use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, SoftHebb};
+use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
     Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
     Preset, preset,
@@ -25,7 +26,7 @@ fn conv(channels: usize, kernel: usize) -> LayerConfig {
 }
 
 fn hebbian(rate: Rate, radius: f64) -> Learning {
-    let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+    let competition = CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     Learning::Hebbian { competition, rate, radius, pre_triangle: false }
 }
 
@@ -193,8 +194,8 @@ fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let response = layer.response(&norm.forward_train(x)?)?;
     let output = triangle(&response.output()?, 0.7, true)?;
     let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
-    let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
-    let post = competition.apply(response.u())?;
+    let competition = CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+    let post = competition.compete(response.u())?;
     MaxAbsStep { rate: RATE }.descend(
         &layer,
         &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
@@ -280,7 +281,7 @@ fn evaluation_and_calibration_learn_nothing() -> Result<()> {
 #[test]
 fn modes_differ_by_batch_norm_only() -> Result<()> {
     for pre_triangle in [false, true] {
-        let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
+        let competition = CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
         let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle };
         for batch_norm in [false, true] {
             let config = block(conv(6, 5), batch_norm, learning.clone());
@@ -307,7 +308,7 @@ fn modes_differ_by_batch_norm_only() -> Result<()> {
 /// What competes, and what the decay reads, is the rectified response; the rows stay.
 #[test]
 fn pre_triangle_changes_the_response_only() -> Result<()> {
-    let competition = Competition::SoftWta { inverse_temperature: 0.5 };
+    let competition = CompetitionKind::SoftWta { inverse_temperature: 0.5 };
     let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle: true };
     let config = block(LayerConfig::Dense { units: 4 }, false, learning);
     let mut block = Block::new(&config, &[5], &mut Rng::new(3), DType::F64, &Device::Cpu)?;

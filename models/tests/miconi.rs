@@ -2,12 +2,12 @@
 
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
-use candle_hebbian::{Competition, Rng};
+use candle_hebbian::{Competition, KWta, Rng};
 use hebbian_data::digits;
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
-    Activity, Compete, InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset,
-    Quirks, Trainer, Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
+    Activity, InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Quirks,
+    Trainer, Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -323,7 +323,7 @@ fn what_a_layer_hands_on() -> Result<()> {
         let mut network = network(&preset)?;
         let learning = network.step(&x, Phase::BurnIn)?.remove(0);
         let u = learning.response.u().clone(); // thresholds were 0
-        let winners = learning.response.fold(&Competition::KWtaBinary { k: 1 }.apply(&u)?)?;
+        let winners = learning.response.fold(&KWta::binary(1).compete(&u)?)?;
         let dense = triangle(&learning.response.output()?, 1.0, true)?;
         let want = if setting == Triangle::Always { &dense } else { &winners };
         assert_eq!(numbers(&learning.unpooled)?, numbers(want)?, "{setting:?} while learning");
@@ -370,8 +370,8 @@ fn patches_are_whitened() -> Result<()> {
     // The matrix is of the patches of all 500 images.
     let indices: Vec<usize> = (0..500).collect();
     let (x, _) = train.batch(&indices, DType::F32, CPU)?;
-    let compete = Compete { plasticity: Plasticity::Binary, negative_winners: false };
-    let activity = trainer.network().layers()[0].respond(&x, &compete, true)?;
+    let first = &trainer.network().layers()[0];
+    let activity = first.respond(&x, &KWta::binary(first.config().k), true)?;
     let rows = activity.response.pre().squeeze(0)?.to_dtype(DType::F64)?;
     let covariance = numbers(&(rows.t()?.matmul(&rows)? / rows.dim(0)? as f64)?)?;
     for (at, value) in covariance.iter().enumerate() {

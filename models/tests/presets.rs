@@ -3,7 +3,8 @@
 
 use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{Competition, PaddingMode, Rate, Rng};
+use candle_hebbian::{PaddingMode, Rate, Rng};
+use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
     Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network,
     Preset, preset, presets,
@@ -276,9 +277,9 @@ fn describe_block(block: &BlockConfig) -> String {
         Learning::Backprop => ("BP", String::new()),
         Learning::Hebbian { competition, rate, radius, pre_triangle } => {
             let (kind, t) = match competition {
-                Competition::HardWta => ("H", String::new()),
-                Competition::SoftWta { inverse_temperature: t } => ("S", format!(" t{t}")),
-                Competition::SoftWtaAntiHebbian { inverse_temperature: t } => {
+                CompetitionKind::HardWta => ("H", String::new()),
+                CompetitionKind::SoftWta { inverse_temperature: t } => ("S", format!(" t{t}")),
+                CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: t } => {
                     ("SK", format!(" t{t}"))
                 }
                 other => ("?", format!(" {other:?}")),
@@ -515,17 +516,17 @@ fn pointer(path: &str) -> String {
 #[test]
 fn unknown_fields_of_every_competition_are_refused() -> Result<()> {
     for competition in [
-        Competition::None,
-        Competition::HardWta,
-        Competition::KWtaBinary { k: 2 },
-        Competition::KWtaGraded { k: 2 },
-        Competition::SoftWta { inverse_temperature: 1.0 },
-        Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 },
+        CompetitionKind::None,
+        CompetitionKind::HardWta,
+        CompetitionKind::KWtaBinary { k: 2 },
+        CompetitionKind::KWtaGraded { k: 2 },
+        CompetitionKind::SoftWta { inverse_temperature: 1.0 },
+        CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 1.0 },
     ] {
         let mut value = serde_json::to_value(competition)?;
-        assert_eq!(serde_json::from_value::<Competition>(value.clone())?, competition);
+        assert_eq!(serde_json::from_value::<CompetitionKind>(value.clone())?, competition);
         value["surprise"] = Value::from(1);
-        let outcome = serde_json::from_value::<Competition>(value);
+        let outcome = serde_json::from_value::<CompetitionKind>(value);
         assert!(outcome.is_err(), "{competition:?} with an unknown field");
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Homeostasis: units that win too often make it harder for themselves.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::ops::widen::widened;
 use crate::ops::{column_counts, has_kernels};
 use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 
@@ -16,14 +17,17 @@ use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor
 /// any other target makes all of them drift without end. A `μρ` of about 0.03 balances units
 /// quickly without shaking them.
 ///
+/// Thresholds are kept in f32 for responses in f16 and bf16, in which steps so small would be
+/// rounded away. A NaN activity makes the threshold of its unit NaN: no count can be trusted.
+///
 /// Source: Miconi 2021, arXiv 2107.01729.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
-/// use candle_hebbian::{AdaptiveThreshold, Competition};
+/// use candle_hebbian::{AdaptiveThreshold, Competition, KWta};
 /// let mut threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
 /// let u = Tensor::new(&[[[1f64, 0.5], [2.0, 0.0]]], &Device::Cpu)?; // unit 0 wins both rows
-/// let y = Competition::KWtaBinary { k: 1 }.apply(&threshold.apply(&u)?)?;
+/// let y = KWta::binary(1).compete(&threshold.apply(&u)?)?;
 /// threshold.adapt(&y)?;
 /// assert_eq!(threshold.values().to_vec2::<f64>()?, [[1.5, -1.5]]);
 /// # Ok::<(), candle::Error>(())
@@ -36,10 +40,10 @@ pub struct AdaptiveThreshold {
 }
 
 impl AdaptiveThreshold {
-    /// Thresholds of 0 for `(sites, units)`.
+    /// Thresholds of 0 for `(sites, units)`, for responses of type `dtype`.
     ///
     /// # Errors
-    /// A rate that is negative or not finite, or a target outside 0 to 1.
+    /// No units, a rate that is negative or not finite, or a target outside 0 to 1.
     pub fn new(
         (sites, units): (usize, usize),
         rate: f64,
@@ -53,10 +57,13 @@ impl AdaptiveThreshold {
                  {target}"
             )
         }
-        Ok(Self { values: Tensor::zeros((sites, units), dtype, device)?, rate, target })
+        if units == 0 {
+            candle::bail!("adaptive threshold: there are no units to have one")
+        }
+        Ok(Self { values: Tensor::zeros((sites, units), wide(dtype), device)?, rate, target })
     }
 
-    /// `θ (S, K)`
+    /// `θ (S, K)`, in f32 or f64
     pub fn values(&self) -> &Tensor {
         &self.values
     }
@@ -69,33 +76,67 @@ impl AdaptiveThreshold {
         if values.shape() != self.values.shape() {
             candle::bail!("thresholds of {:?} for {:?}", values.dims(), self.values.dims())
         }
-        self.values = values.detach();
+        self.values = values.detach().to_dtype(self.values.dtype())?;
         Ok(())
     }
 
     /// `u − θ` for `u (S, P, K)`.
     ///
     /// # Errors
-    /// Other sites or units than there are thresholds of.
+    /// Other sites or units than there are thresholds of; another type than they were made for.
     pub fn apply(&self, u: &Tensor) -> Result<Tensor> {
+        self.fits("a response", u)?;
         let (u, values) = (u.detach(), self.values.detach());
-        let (sites, _, units) = u.dims3()?;
-        if values.dims() != [sites, units] {
-            candle::bail!("thresholds of {:?} for a response of {:?}", values.dims(), u.dims())
+        if u.elem_count() == 0 {
+            return Ok(u);
         }
-        match has_kernels(u.device()) {
+        widened(&u, |u| match has_kernels(u.device()) {
             true => u.contiguous()?.apply_op2_no_bwd(&values.contiguous()?, &Excess),
             false => u.broadcast_sub(&values.unsqueeze(1)?),
-        }
+        })
     }
 
     /// Moves the thresholds by what the activity `post (S, P, K)` of one batch was above or below
-    /// the target.
+    /// the target. A batch without rows moves none.
+    ///
+    /// # Errors
+    /// Other sites or units than there are thresholds of; another type than they were made for.
     pub fn adapt(&mut self, post: &Tensor) -> Result<()> {
-        let rows = post.dim(1)?.max(1) as f64;
-        let excess = column_counts(post)?.affine(1.0 / rows, -self.target)?;
+        let rows = self.fits("the activity", post)?;
+        if rows == 0 {
+            return Ok(());
+        }
+        let counts = column_counts(&post.detach().to_dtype(self.values.dtype())?)?;
+        let excess = counts.affine(1.0 / rows as f64, -self.target)?;
         self.values = (&self.values + (excess * self.rate)?)?;
         Ok(())
+    }
+
+    /// How many rows `t (S, P, K)` has, if the rest of it fits.
+    fn fits(&self, what: &str, t: &Tensor) -> Result<usize> {
+        match (t.dims(), self.values.dims()) {
+            (&[sites, rows, units], &[s, k]) if (sites, units) == (s, k) => {
+                if wide(t.dtype()) != self.values.dtype() {
+                    candle::bail!(
+                        "thresholds in {:?} for {what} in {:?}",
+                        self.values.dtype(),
+                        t.dtype()
+                    )
+                }
+                Ok(rows)
+            }
+            (found, thresholds) => {
+                candle::bail!("thresholds of {thresholds:?} for {what} of {found:?}")
+            }
+        }
+    }
+}
+
+/// The type of thresholds for responses of type `dtype`.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use candle::{DType, Device, Tensor};
-//! use candle_hebbian::{Competition, Conv2dConfig, SoftHebb, conv2d};
+//! use candle_hebbian::{Competition, Conv2dConfig, SoftHebb, SoftWta, conv2d};
 //! use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
 //!
 //! let varmap = VarMap::new();
@@ -18,7 +18,7 @@
 //! let images = Tensor::rand(0f32, 1.0, (2, 3, 12, 12), &Device::Cpu)?;
 //!
 //! let response = layer.response(&images)?; // unfolds once, responds, learns nothing
-//! let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+//! let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
 //! let loss = response.synapses(&post)?.loss(&SoftHebb)?; // its gradient is minus the update
 //! SGD::new(varmap.all_vars(), 1e-3)?.backward_step(&loss)?;
 //! let output = response.output()?; // the linear response, with the weights before the step
@@ -30,7 +30,7 @@
 //! Sums over batch and positions, not means. Nothing here reads files or knows a data set.
 #![deny(missing_docs)]
 
-mod competition;
+pub mod competition;
 mod cpu;
 pub mod device;
 mod feedback;
@@ -45,7 +45,9 @@ pub mod rules;
 mod synapses;
 pub mod testing;
 
-pub use competition::Competition;
+pub use competition::{
+    Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
+};
 pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;

@@ -4,7 +4,7 @@
 
 use candle::{CpuStorage, CustomOp1, DType, Device, Layout, Module, Result, Shape, Tensor, Var};
 use candle_hebbian::ops::{Ties, avg_pool2d, max_pool2d, normalise, pad_reflect, repu, triangle};
-use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Rng};
+use candle_hebbian::{Competition, Conv2dConfig, Geometry, HardWta, Layer, Rng};
 
 fn mended(what: &str, workaround: &str) -> String {
     format!("candle now {what}: is {workaround} still needed?")
@@ -276,7 +276,7 @@ mod custom_op_without_a_gradient {
             let grads = out.sqr()?.sum_all()?.backward()?;
             assert_eq!(grads.get(&var).expect("a gradient").dims(), var.dims());
         }
-        let activity = Competition::HardWta.apply(&x)?;
+        let activity = HardWta.compete(&x)?;
         assert!(!activity.track_op());
         (activity.sum_all()? + x.sum_all()?)?.backward()?;
         Ok(())

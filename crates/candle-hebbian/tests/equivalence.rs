@@ -9,21 +9,57 @@ use candle_hebbian::ops::{
     BatchNorm, Ties, avg_pool2d, max_pool2d, normalise, pad_reflect, repu, triangle,
 };
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Rng,
+    Competition, Conv2dConfig, Geometry, HardWta, KWta, Layer, MaxAbsStep, NoCompetition,
+    PaddingMode, RankedWta, Rate, Rng, SoftWta, SoftWtaAntiHebbian,
 };
 use common::RuleName;
 
 const RULES: [RuleName; 4] = [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb];
 
-const COMPETITIONS: [Competition; 7] = [
-    Competition::None,
-    Competition::HardWta,
-    Competition::KWtaBinary { k: 2 },
-    Competition::KWtaGraded { k: 2 },
-    Competition::SoftWta { inverse_temperature: 0.7 },
-    Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 },
-    Competition::SoftWtaAntiHebbian { inverse_temperature: 0.3 },
+/// Post-synaptic activity of one row, from the definition of a competition.
+type Definition = fn(&[f64]) -> Vec<f64>;
+
+const COMPETITIONS: [(&dyn Competition, Definition); 8] = [
+    (&NoCompetition, |u| u.to_vec()),
+    (&HardWta, |u| of_units(u, |k| if k == winner(u) { 1.0 } else { 0.0 })),
+    (&KWta { k: 2, graded: false }, |u| of_units(u, |k| if wins(u, 2, k) { 1.0 } else { 0.0 })),
+    (&KWta { k: 2, graded: true }, |u| of_units(u, |k| if wins(u, 2, k) { u[k] } else { 0.0 })),
+    (&SoftWta { inverse_temperature: 0.7 }, |u| of_units(u, |k| soft(u, 0.7, k))),
+    (&SoftWtaAntiHebbian { inverse_temperature: 1.0 }, |u| of_units(u, |k| signed(u, 1.0, k))),
+    (&SoftWtaAntiHebbian { inverse_temperature: 0.3 }, |u| of_units(u, |k| signed(u, 0.3, k))),
+    (&RankedWta { k: 2, delta: 0.4 }, |u| {
+        of_units(u, |k| [1.0, -0.4].get(rank(u, k)).copied().unwrap_or(0.0))
+    }),
 ];
+
+fn of_units(u: &[f64], activity: impl Fn(usize) -> f64) -> Vec<f64> {
+    (0..u.len()).map(activity).collect()
+}
+
+fn winner(u: &[f64]) -> usize {
+    (0..u.len()).rev().fold(0, |best, k| if u[k] >= u[best] { k } else { best })
+}
+
+/// How many rank before unit `unit`.
+fn rank(u: &[f64], unit: usize) -> usize {
+    (0..u.len()).filter(|&k| u[k] > u[unit] || (u[k] == u[unit] && k < unit)).count()
+}
+
+fn wins(u: &[f64], k: usize, unit: usize) -> bool {
+    let mut sorted = u.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    u[unit] >= sorted[k - 1] && u[unit] > 0.0
+}
+
+fn soft(u: &[f64], t: f64, unit: usize) -> f64 {
+    let shift = u.iter().fold(f64::NEG_INFINITY, |m, &u| m.max(t * u));
+    let total: f64 = u.iter().map(|&u| (t * u - shift).exp()).sum();
+    (t * u[unit] - shift).exp() / total
+}
+
+fn signed(u: &[f64], t: f64, unit: usize) -> f64 {
+    if unit == winner(u) { soft(u, t, unit) } else { -soft(u, t, unit) }
+}
 
 /// A layer in words: the loop below reads nothing else.
 struct Case {
@@ -134,44 +170,13 @@ fn samples(case: &Case, x: &[f64]) -> Vec<Vec<Vec<f64>>> {
     }
 }
 
-/// Post-synaptic activity of one competition, from the definition.
-fn compete(competition: Competition, u: &[f64]) -> Vec<f64> {
-    let winner = (0..u.len()).rev().fold(0, |best, k| if u[k] >= u[best] { k } else { best });
-    let soft = |t: f64| -> Vec<f64> {
-        let shift = u.iter().fold(f64::NEG_INFINITY, |m, &u| m.max(t * u));
-        let total: f64 = u.iter().map(|&u| (t * u - shift).exp()).sum();
-        u.iter().map(|&u| (t * u - shift).exp() / total).collect()
-    };
-    let wins = |k: usize| -> Vec<bool> {
-        let mut sorted = u.to_vec();
-        sorted.sort_by(|a, b| b.total_cmp(a));
-        u.iter().map(|&u| u >= sorted[k - 1] && u > 0.0).collect()
-    };
-    match competition {
-        Competition::None => u.to_vec(),
-        Competition::HardWta => (0..u.len()).map(|k| f64::from(u8::from(k == winner))).collect(),
-        Competition::KWtaBinary { k } => {
-            wins(k).into_iter().map(|won| f64::from(u8::from(won))).collect()
-        }
-        Competition::KWtaGraded { k } => {
-            wins(k).into_iter().zip(u).map(|(won, &u)| if won { u } else { 0.0 }).collect()
-        }
-        Competition::SoftWta { inverse_temperature } => soft(inverse_temperature),
-        Competition::SoftWtaAntiHebbian { inverse_temperature } => soft(inverse_temperature)
-            .into_iter()
-            .enumerate()
-            .map(|(k, y)| if k == winner { y } else { -y })
-            .collect(),
-    }
-}
-
 struct Naive {
     update: Vec<f64>,
     loss: f64,
 }
 
 /// The per-synapse rule, sample by sample.
-fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleName, competition: Competition) -> Naive {
+fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleName, compete: Definition) -> Naive {
     let sites = samples(case, x);
     let fan_in = sites[0][0].len();
     let units = w.len() / (fan_in * sites.len());
@@ -182,7 +187,7 @@ fn naive(case: &Case, x: &[f64], w: &[f64], rule: RuleName, competition: Competi
         for x in rows {
             let u: Vec<f64> =
                 (0..units).map(|k| x.iter().zip(weight(k)).map(|(x, w)| x * w).sum()).collect();
-            for (k, y) in compete(competition, &u).into_iter().enumerate() {
+            for (k, y) in compete(&u).into_iter().enumerate() {
                 let decay = match rule {
                     RuleName::Hebb => 0.0,
                     RuleName::Instar => y,
@@ -260,15 +265,15 @@ fn gradient_is_update_is_loop() -> Result<()> {
         let w = on_grid(&mut rng, &case.weight, 0.25)?;
         let (flat_x, flat_w) = (numbers(&x)?, numbers(&w)?);
         for rule in RULES {
-            for competition in COMPETITIONS {
-                let want = naive(&case, &flat_x, &flat_w, rule, competition);
+            for (competition, definition) in COMPETITIONS {
+                let want = naive(&case, &flat_x, &flat_w, rule, definition);
                 for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-5)] {
                     let layer = Layer::from_tensor(&w.to_dtype(dtype)?, case.geometry)?;
                     for (view, x) in views(&x.to_dtype(dtype)?)? {
                         let name =
                             format!("{} {rule:?} {competition:?} {dtype:?} {view}", case.name);
                         let response = layer.response(&x)?;
-                        let post = competition.apply(response.u())?;
+                        let post = competition.compete(response.u())?;
                         let loss = response.synapses(&post)?.loss(rule.rule())?;
                         let grads = loss.backward()?;
                         // Nothing but the weight has a gradient.
@@ -286,7 +291,7 @@ fn gradient_is_update_is_loop() -> Result<()> {
             }
         }
     }
-    assert_eq!(checked, 13 * 4 * 7 * 2 * 4);
+    assert_eq!(checked, 13 * 4 * 8 * 2 * 4);
     Ok(())
 }
 
@@ -315,7 +320,7 @@ fn large_layers() -> Result<()> {
             let layer = Layer::from_tensor(&w.to_dtype(dtype)?, Geometry::Dense)?;
             let response = layer.response(&x.to_dtype(dtype)?)?;
             agree(&name, response.u(), &numbers(&u)?, tolerance)?;
-            let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+            let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
             agree(&name, &post, &numbers(&y)?, tolerance)?;
             let grads = response.synapses(&post)?.loss(rule.rule())?.backward()?;
             let gradient = grads.get(layer.weight()).expect("a gradient");
@@ -332,7 +337,7 @@ fn loss_can_be_scaled_and_added() -> Result<()> {
     let mut rng = Rng::new(2);
     let layer = Layer::from_tensor(&on_grid(&mut rng, &[4, 5], 0.25)?, Geometry::Dense)?;
     let response = layer.response(&on_grid(&mut rng, &[6, 5], 0.125)?)?;
-    let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+    let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
     let [oja, hebb] = [RuleName::Oja, RuleName::Hebb].map(RuleName::rule);
     let sum = ((response.synapses(&post)?.loss(oja)? * 0.25)?
         - (response.synapses(&post)?.loss(hebb)? * 3.0)?)?;
@@ -354,10 +359,10 @@ fn two_groups_are_two_layers() -> Result<()> {
     let upper = rng.normal(0.0, 1.5, (5, 3, 3, 3), DType::F64, &Device::Cpu)?;
     let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for rule in RULES {
-        for competition in COMPETITIONS {
+        for (competition, _) in COMPETITIONS {
             let learn = |layer: &Layer, x: &Tensor| -> Result<Tensor> {
                 let response = layer.response(x)?;
-                let post = competition.apply(response.u())?;
+                let post = competition.compete(response.u())?;
                 step.descend(layer, &response.synapses(&post)?.update(rule.rule())?.neg()?, 0.0)?;
                 response.output()
             };
@@ -598,8 +603,8 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
     layer.normalise()?;
     let response = layer.response(&x)?;
     let (pixels, w) = (numbers(&x)?, numbers(layer.weight())?);
-    for competition in [Competition::KWtaBinary { k: 10 }, Competition::KWtaGraded { k: 10 }] {
-        let post = competition.apply(response.u())?;
+    for competition in [KWta::binary(10), KWta::graded(10)] {
+        let post = competition.compete(response.u())?;
         let y = numbers(&post)?;
         assert!(y.chunks(100).all(|column| column.iter().filter(|&&y| y > 0.0).count() == 10));
         for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja] {
@@ -643,7 +648,7 @@ fn renormalisation_makes_the_rules_alike() -> Result<()> {
         let layer = Layer::from_tensor(&weight.clone(), Geometry::Dense)?;
         layer.normalise()?;
         let response = layer.response(&x)?;
-        let post = Competition::KWtaBinary { k: 2 }.apply(response.u())?;
+        let post = KWta::binary(2).compete(response.u())?;
         let wins = candle_hebbian::ops::column_counts(&post)?.flatten_all()?.to_vec1::<f64>()?;
         let rates: Vec<f64> = wins.into_iter().map(rate).collect();
         let update = response.synapses(&post)?.update(rule.rule())?;

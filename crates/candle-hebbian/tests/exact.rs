@@ -8,8 +8,9 @@ mod common;
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, avg_pool2d, max_pool2d, pad_reflect, triangle};
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Hebb, Instar, Layer, MaxAbsStep, Oja,
-    PaddingMode, Rate, Response, Rule, SoftHebb, State, ops::Ties,
+    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, HardWta, Hebb, Instar, KWta, Layer,
+    MaxAbsStep, NoCompetition, Oja, PaddingMode, Rate, Response, Rule, SoftHebb, SoftWta,
+    SoftWtaAntiHebbian, State, ops::Ties,
 };
 use common::RuleName;
 
@@ -81,18 +82,17 @@ mod softhebb {
         let response = layer.response(&tensor(&[1.0, 2.0], &[1, 2])?)?;
         near("u", response.u(), &[1.0, 1.5, 1.0], EXACT)?;
 
-        let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+        let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
         near("y", &post, &[0.274069, 0.451863, 0.274069], SIX_DIGITS)?;
         let update = [0.0, 0.548137, 0.112966, 0.564828, 0.548137, 0.274069];
         check_rule("soft", &SoftHebb, (&response, &post), (&update, None), SIX_DIGITS)?;
 
-        let post = Competition::HardWta.apply(response.u())?;
+        let post = HardWta.compete(response.u())?;
         near("one-hot", &post, &[0.0, 1.0, 0.0], EXACT)?;
         let update = [0.0, 0.0, 0.25, 1.25, 0.0, 0.0];
         check_rule("hard", &SoftHebb, (&response, &post), (&update, None), EXACT)?;
 
-        let post =
-            Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 }.apply(response.u())?;
+        let post = SoftWtaAntiHebbian { inverse_temperature: 1.0 }.compete(response.u())?;
         near("signed y", &post, &[-0.274069, 0.451863, -0.274069], SIX_DIGITS)?;
         let update = [0.0, -0.548137, 0.112966, 0.564828, -0.548137, -0.274069];
         let update =
@@ -123,8 +123,8 @@ mod softhebb {
         let x = tensor(&[1.0, 2.0, 2.0, -1.0], &[2, 2])?;
         let response = layer.response(&x)?;
         near("u", response.u(), &[1.0, 1.5, 1.0, 2.0, 0.5, -3.0], EXACT)?;
-        let signed = Competition::SoftWtaAntiHebbian { inverse_temperature: 2.0 };
-        let post = signed.apply(response.u())?;
+        let signed = SoftWtaAntiHebbian { inverse_temperature: 2.0 };
+        let post = signed.compete(response.u())?;
         let y = [-0.211942, 0.576117, -0.211942, 0.952533, -0.047424, -0.000043];
         near("signed y", &post, &y, SIX_DIGITS)?;
         let decay = decay(&SoftHebb, &response, &post)?;
@@ -145,7 +145,7 @@ mod softhebb {
         near("D̂", &moved, &normalised, SIX_DIGITS)?;
         layer.var()?.set(&before)?;
         let twice = layer.response(&Tensor::cat(&[&x, &x], 0)?)?;
-        let update = twice.synapses(&signed.apply(twice.u())?)?.update(&SoftHebb)?;
+        let update = twice.synapses(&signed.compete(twice.u())?)?.update(&SoftHebb)?;
         near("D of two batches", &(update.clone() / 2.0)?, &once.flatten_all()?.to_vec1()?, EXACT)?;
         unit.descend(&layer, &update.neg()?, 0.0)?;
         near("D̂ of two batches", &(layer.weight() - &before)?, &normalised, SIX_DIGITS)
@@ -168,8 +168,7 @@ mod softhebb {
         let output = [2.0, 0.0, 0.0, 2.0, 0.0, 2.5, 2.0, 0.0]; // channels first
         near("output", &response.output()?, &output, EXACT)?;
 
-        let post =
-            Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 }.apply(response.u())?;
+        let post = SoftWtaAntiHebbian { inverse_temperature: 1.0 }.compete(response.u())?;
         #[rustfmt::skip]
         let y = [
             0.880797, -0.119203,
@@ -206,7 +205,7 @@ mod softhebb {
     fn five_steps() -> Result<()> {
         let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
         let x = tensor(&[1.0, 2.0, 2.0, -1.0, -1.0, 0.5], &[3, 2])?;
-        let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 };
+        let competition = SoftWtaAntiHebbian { inverse_temperature: 1.0 };
         #[rustfmt::skip]
         let roll_out = [
             [1.000000, -0.000001, 0.497408, 0.521902, -1.005338, 0.960060],
@@ -217,7 +216,7 @@ mod softhebb {
         ];
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
-            let post = competition.apply(response.u())?;
+            let post = competition.compete(response.u())?;
             step(0.08, 0.5).descend(
                 &layer,
                 &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
@@ -391,14 +390,14 @@ mod miconi {
         let response = layer.response(&tensor(&[1.0, 0.0, 0.0, 2.0], &[2, 2])?)?;
         near("u", response.u(), &[0.6, 1.0, 1.6, 0.0], EXACT)?;
 
-        let binary = Competition::KWtaBinary { k: 1 }.apply(response.u())?;
+        let binary = KWta::binary(1).compete(response.u())?;
         near("y", &binary, &[0.0, 1.0, 1.0, 0.0], 0.0)?;
         let (hebb, other) = ([0.0, 2.0, 1.0, 0.0], [-0.6, 1.2, 0.0, 0.0]);
         check_rule("hebb", &Hebb, (&response, &binary), (&hebb, None), EXACT)?;
         let instar = check_rule("instar", &Instar, (&response, &binary), (&other, None), EXACT)?;
         check_rule("oja", &Oja, (&response, &binary), (&other, None), EXACT)?;
 
-        let graded = Competition::KWtaGraded { k: 1 }.apply(response.u())?;
+        let graded = KWta::graded(1).compete(response.u())?;
         near("graded y", &graded, &[0.0, 1.0, 1.6, 0.0], EXACT)?;
         let hebb = [0.0, 3.2, 1.0, 0.0];
         check_rule("hebb", &Hebb, (&response, &graded), (&hebb, None), EXACT)?;
@@ -453,7 +452,7 @@ mod miconi {
         let response = layer.response(&tensor(&IMAGE, &[1, 1, 3, 3])?)?;
         let output = [1.0, 2.5, 0.0, 1.0, 1.0, 0.5, 1.5, 1.5];
         near("u", &response.output()?, &output, EXACT)?;
-        let post = Competition::KWtaBinary { k: 1 }.apply(response.u())?;
+        let post = KWta::binary(1).compete(response.u())?;
         let winners = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0];
         near("y", &response.fold(&post)?, &winners, 0.0)?;
         let update = [2.0, 2.0, 1.0, 3.0, 2.0, 4.5, 0.5, 2.0];
@@ -461,7 +460,7 @@ mod miconi {
         let update = [3.0, 2.0, 1.0, 4.0, 2.0, 6.0, 2.0, 2.0];
         check_rule("hebb", &Hebb, (&response, &post), (&update, None), EXACT)?;
         // Hard winner-take-all knows no ties: the first unit alone.
-        let hard = response.fold(&Competition::HardWta.apply(response.u())?)?;
+        let hard = response.fold(&HardWta.compete(response.u())?)?;
         near("hard", &hard, &[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0], 0.0)?;
 
         let out = triangle(&response.output()?, 1.0, false)?;
@@ -506,7 +505,7 @@ mod miconi {
         let response = layer.response(x)?;
         let post = match fixed {
             Some(y) => (response.u().ones_like()? * y)?,
-            None => Competition::None.apply(response.u())?,
+            None => NoCompetition.compete(response.u())?,
         };
         let update = response.synapses(&post)?.update(rule)?;
         layer.var()?.set(&(layer.weight().detach() + (update * rate)?)?)

@@ -3,7 +3,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, Geometry, Instar, Layer, Rng, Rule, ops::column_counts,
+    AdaptiveThreshold, Competition, Geometry, Instar, KWta, Layer, Rng, ops::column_counts,
 };
 
 const UNITS: usize = 8;
@@ -43,7 +43,7 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
         let shown: Vec<u32> = (0..BATCH).map(|_| order.below(UNITS) as u32).collect();
         let shown = prototypes.index_select(&Tensor::new(shown, &device)?, 0)?;
         let response = layer.response(&(shown + normal(0.1, (BATCH, INPUTS))?)?)?;
-        let post = Competition::KWtaBinary { k: 1 }.apply(&threshold.apply(response.u())?)?;
+        let post = KWta::binary(1).compete(&threshold.apply(response.u())?)?;
         if batch >= BURN_IN {
             let update = (response.synapses(&post)?.update(&Instar)? * ETA)?;
             layer.var()?.set(&(layer.weight().detach() + update)?)?;

@@ -6,8 +6,8 @@ mod common;
 use candle::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Ties, avg_pool2d, max_pool2d, squared_norms, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Response, Rng,
-    SoftHebb,
+    Competition, Conv2dConfig, Geometry, HardWta, KWta, Layer, MaxAbsStep, NoCompetition,
+    PaddingMode, RankedWta, Rate, Response, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian,
 };
 use common::RuleName;
 
@@ -63,20 +63,21 @@ fn draw(seed: u64) -> Result<Draw> {
 
 impl Draw {
     /// A random competition, with its response and activity.
-    fn compete(&mut self) -> Result<(Competition, Response, Tensor)> {
+    fn compete(&mut self) -> Result<(Box<dyn Competition>, Response, Tensor)> {
         let units = self.layer.dims().units;
         let k = 1 + self.rng.below(units);
         let inverse_temperature = 0.1 + 0.4 * self.rng.below(5) as f64;
-        let competition = match self.rng.below(6) {
-            0 => Competition::None,
-            1 => Competition::HardWta,
-            2 => Competition::KWtaBinary { k },
-            3 => Competition::KWtaGraded { k },
-            4 => Competition::SoftWta { inverse_temperature },
-            _ => Competition::SoftWtaAntiHebbian { inverse_temperature },
+        let competition: Box<dyn Competition> = match self.rng.below(7) {
+            0 => Box::new(NoCompetition),
+            1 => Box::new(HardWta),
+            2 => Box::new(KWta::binary(k)),
+            3 => Box::new(KWta::graded(k)),
+            4 => Box::new(SoftWta { inverse_temperature }),
+            5 => Box::new(SoftWtaAntiHebbian { inverse_temperature }),
+            _ => Box::new(RankedWta { k: k.max(2), delta: inverse_temperature }),
         };
         let response = self.layer.response(&self.x)?;
-        let post = competition.apply(response.u())?;
+        let post = competition.compete(response.u())?;
         Ok((competition, response, post))
     }
 
@@ -111,8 +112,8 @@ fn soft_activity_sums_to_one() -> Result<()> {
         let draw = draw(seed)?;
         let u = draw.layer.response(&draw.x)?.u().clone();
         for t in [0.25, 1.0, 12.0] {
-            let soft = Competition::SoftWta { inverse_temperature: t }.apply(&u)?;
-            let signed = Competition::SoftWtaAntiHebbian { inverse_temperature: t }.apply(&u)?;
+            let soft = SoftWta { inverse_temperature: t }.compete(&u)?;
+            let signed = SoftWtaAntiHebbian { inverse_temperature: t }.compete(&u)?;
             let sums = soft.sum(D::Minus1)?;
             near(&draw.name, &sums, &sums.ones_like()?, 1e-12)?;
             let winner = soft.max(D::Minus1)?;
@@ -120,7 +121,7 @@ fn soft_activity_sums_to_one() -> Result<()> {
             near(&draw.name, &signed.abs()?, &soft, 0.0)?;
             // Exactly one sign a row is kept, and it is the winner's.
             let kept = signed.gt(0.0)?.to_dtype(DType::F64)?;
-            near(&draw.name, &kept, &Competition::HardWta.apply(&u)?, 0.0)?;
+            near(&draw.name, &kept, &HardWta.compete(&u)?, 0.0)?;
         }
     }
     Ok(())
@@ -190,7 +191,7 @@ fn permuting_units_permutes_everything() -> Result<()> {
         let permuted = draw.matrices(draw.layer.weight())?.index_select(&order, 1)?;
         let other = Layer::from_tensor(&permuted.reshape(&shape)?, draw.layer.geometry())?;
         let other_response = other.response(&draw.x)?;
-        let other_post = competition.apply(other_response.u())?;
+        let other_post = competition.compete(other_response.u())?;
         for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb] {
             let name = format!("{} {competition:?} {rule:?}", draw.name);
             near(&name, &other_post, &post.index_select(&order, 2)?, 1e-12)?;
@@ -219,7 +220,7 @@ fn duplicating_the_batch_leaves_the_step() -> Result<()> {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
         let twice = draw.layer.response(&Tensor::cat(&[&draw.x, &draw.x], 0)?)?;
-        let twice_post = competition.apply(twice.u())?;
+        let twice_post = competition.compete(twice.u())?;
         for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb] {
             let name = format!("{} {competition:?} {rule:?}", draw.name);
             let once = response.synapses(&post)?.update(rule.rule())?;
@@ -253,8 +254,7 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
         for power in [0.5, 0.75] {
             let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
-            let post =
-                Competition::SoftWtaAntiHebbian { inverse_temperature: 0.3 }.apply(response.u())?;
+            let post = SoftWtaAntiHebbian { inverse_temperature: 0.3 }.compete(response.u())?;
             let rate = Rate::NormDependent { learning_rate: 0.08, power };
             MaxAbsStep { rate }.descend(
                 &layer,
@@ -285,8 +285,8 @@ fn k_winners() -> Result<()> {
         let units = u.dim(2)?;
         for k in [1, units.div_ceil(2), units] {
             let rows = |t: Tensor| t.flatten(0, 1)?.to_vec2::<f64>();
-            let binary = rows(Competition::KWtaBinary { k }.apply(&u)?)?;
-            let graded = rows(Competition::KWtaGraded { k }.apply(&u)?)?;
+            let binary = rows(KWta::binary(k).compete(&u)?)?;
+            let graded = rows(KWta::graded(k).compete(&u)?)?;
             for ((u, binary), graded) in rows(u.clone())?.iter().zip(&binary).zip(&graded) {
                 let name = format!("seed {seed}, k {k}: {u:?}");
                 for i in 0..units {
@@ -303,13 +303,13 @@ fn k_winners() -> Result<()> {
     let mut rng = Rng::new(0);
     let u = rng.uniform(0.1, 1.0, (2, 50, 33), DType::F64, &Device::Cpu)?;
     for k in 1..=33 {
-        let wins = Competition::KWtaBinary { k }.apply(&u)?.sum(2)?;
+        let wins = KWta::binary(k).compete(&u)?.sum(2)?;
         near("k", &wins, &wins.ones_like()?.affine(k as f64, 0.0)?, 0.0)?;
-        let wins = Competition::KWtaBinary { k }.apply(&u.neg()?)?.sum(2)?;
+        let wins = KWta::binary(k).compete(&u.neg()?)?.sum(2)?;
         near("none", &wins, &wins.zeros_like()?, 0.0)?;
     }
-    assert!(Competition::KWtaBinary { k: 34 }.apply(&u).is_err());
-    assert!(Competition::KWtaGraded { k: 0 }.apply(&u).is_err());
+    assert!(KWta::binary(34).compete(&u).is_err());
+    assert!(KWta::graded(0).compete(&u).is_err());
     Ok(())
 }
 
@@ -319,9 +319,9 @@ fn the_first_of_equals_wins() -> Result<()> {
         let tied = with_ties(seed)?;
         for u in [tied.clone(), tied.zeros_like()?, tied.to_dtype(DType::F32)?] {
             let rows = |t: Tensor| t.to_dtype(DType::F64)?.flatten(0, 1)?.to_vec2::<f64>();
-            let hard = rows(Competition::HardWta.apply(&u)?)?;
-            let signed = Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 };
-            let signed = rows(signed.apply(&u)?)?;
+            let hard = rows(HardWta.compete(&u)?)?;
+            let signed = SoftWtaAntiHebbian { inverse_temperature: 1.0 };
+            let signed = rows(signed.compete(&u)?)?;
             for ((u, hard), signed) in rows(u)?.iter().zip(&hard).zip(&signed) {
                 let largest = u.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let first = u.iter().position(|&u| u == largest);
@@ -345,9 +345,8 @@ fn softmax_of_large_responses_is_finite() -> Result<()> {
         for t in [1000.0 / peak, -1000.0 / peak] {
             for (offset, name) in [(0.0, "around 0"), (100.0, "up"), (-100.0, "down")] {
                 let u = (&u + offset)?;
-                let soft = Competition::SoftWta { inverse_temperature: t }.apply(&u)?;
-                let signed =
-                    Competition::SoftWtaAntiHebbian { inverse_temperature: t }.apply(&u)?;
+                let soft = SoftWta { inverse_temperature: t }.compete(&u)?;
+                let signed = SoftWtaAntiHebbian { inverse_temperature: t }.compete(&u)?;
                 let values = numbers(&soft)?;
                 assert!(values.iter().all(|y| (0.0..=1.0).contains(y)), "{dtype:?} {t} {name}");
                 assert!(numbers(&signed)?.iter().all(|y| y.is_finite()), "{dtype:?} {t} {name}");
@@ -417,14 +416,15 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
     let mut norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
     let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     let mut out = Vec::new();
-    for competition in [
-        Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 },
-        Competition::SoftWta { inverse_temperature: 0.3 },
-        Competition::KWtaGraded { k: 5 },
-    ] {
+    let competitions: [&dyn Competition; 3] = [
+        &SoftWtaAntiHebbian { inverse_temperature: 1.0 },
+        &SoftWta { inverse_temperature: 0.3 },
+        &KWta::graded(5),
+    ];
+    for competition in competitions {
         let x = rng.uniform(0.0, 1.0, (4, 8, 17, 17), dtype, &Device::Cpu)?;
         let response = layer.response(&norm.forward_train(&x)?)?;
-        let post = competition.apply(response.u())?;
+        let post = competition.compete(response.u())?;
         let loss = response.synapses(&post)?.loss(&SoftHebb)?;
         let grads = loss.backward()?;
         let gradient = grads.get(layer.weight()).expect("a gradient");

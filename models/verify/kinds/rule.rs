@@ -1,6 +1,6 @@
 use super::geometry::geometry;
 use super::{Computed, gradient};
-use crate::RuleKind;
+use crate::{CompetitionKind, RuleKind};
 use crate::verify::inputs::{Got, Inputs};
 use candle_hebbian::{Competition, Layer};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Params {
     rule: RuleKind,
-    competition: Competition,
+    competition: CompetitionKind,
 }
 
 /// The update both as minus the surrogate's gradient and directly.
@@ -16,7 +16,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let Params { rule, competition } = inputs.params()?;
     let layer = Layer::from_tensor(inputs.get("w")?, geometry(inputs)?)?;
     let response = layer.response(inputs.get("x")?)?;
-    let post = competition.apply(response.u())?;
+    let post = competition.compete(response.u())?;
     let grads = response.synapses(&post)?.loss(rule.rule())?.backward()?;
     Ok(vec![
         Got::new("u", response.output()?),

@@ -1,4 +1,5 @@
 use super::Computed;
+use crate::CompetitionKind;
 use crate::softhebb::{
     Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset,
 };
@@ -6,7 +7,7 @@ use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{Competition, PaddingMode, Rate, Rng};
+use candle_hebbian::{PaddingMode, Rate, Rng};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -70,9 +71,11 @@ impl Params {
     fn block(&self, layer: &Layer) -> BlockConfig {
         let inverse_temperature = layer.inverse_temperature;
         let competition = match self.competition {
-            Winners::HardWta => Competition::HardWta,
-            Winners::SoftWta => Competition::SoftWta { inverse_temperature },
-            Winners::SoftWtaAntiHebbian => Competition::SoftWtaAntiHebbian { inverse_temperature },
+            Winners::HardWta => CompetitionKind::HardWta,
+            Winners::SoftWta => CompetitionKind::SoftWta { inverse_temperature },
+            Winners::SoftWtaAntiHebbian => {
+                CompetitionKind::SoftWtaAntiHebbian { inverse_temperature }
+            }
         };
         let (learning_rate, power) = (layer.learning_rate, layer.rate_power);
         BlockConfig {

@@ -1,8 +1,13 @@
+use super::backend::has_kernels;
 use super::host::on_host;
-use candle::{D, Device, Result, Tensor};
+use super::nan::over_nan_rows;
+use super::widen::widened;
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_real};
+use candle::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use std::cmp::Ordering;
 
 /// The `k`-th largest value along the last dimension, `k` from 1 and equal values counted each:
-/// `(…, K)` to `(…, 1)`. Carries no gradient.
+/// `(…, K)` to `(…, 1)`. Carries no gradient. NaN for a row that holds one.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -19,12 +24,24 @@ pub fn kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
     if k == 0 || k > width {
         candle::bail!("the k-th largest: k is {k}, expected 1 to {width}")
     }
+    let u = u.detach();
+    if u.elem_count() == 0 {
+        return u.narrow(D::Minus1, 0, 1);
+    }
+    widened(&u.contiguous()?, |u| match has_kernels(u.device()) {
+        true => u.apply_op1_no_bwd(&KthLargest(k)),
+        false => over_nan_rows(u, |u| kth_sorted(u, k)),
+    })
+}
+
+/// The same by candle's sort, for rows without NaN: which order that gives them is arbitrary there.
+pub(crate) fn kth_sorted(u: &Tensor, k: usize) -> Result<Tensor> {
     let kth = |u: &Tensor| {
         let (sorted, _) = u.contiguous()?.sort_last_dim(false)?;
         sorted.narrow(D::Minus1, k - 1, 1)?.contiguous()
     };
-    let u = u.detach();
-    if width > widest_sort(u.device()) { on_host("sort of wide rows", &u, kth) } else { kth(&u) }
+    let wide = u.dim(D::Minus1)? > widest_sort(u.device());
+    if wide { on_host("sort of wide rows", u, kth) } else { kth(u) }
 }
 
 /// The longest row that candle sorts on `device`: a thread for each value on Metal, the indices of
@@ -34,5 +51,77 @@ fn widest_sort(device: &Device) -> usize {
         Device::Cpu => usize::MAX,
         Device::Cuda(_) => 8192,
         Device::Metal(_) => 1024,
+    }
+}
+
+/// The `k`-th largest of one row without NaN, `k` within it. `scratch` is memory to use.
+pub(crate) fn kth_selected<T: Real>(u: &[T], k: usize, scratch: &mut Vec<T>) -> T {
+    scratch.clear();
+    scratch.extend_from_slice(u);
+    // A total order only because no value is NaN; std may panic on any other.
+    let descending = |a: &T, b: &T| b.partial_cmp(a).unwrap_or(Ordering::Equal);
+    *scratch.select_nth_unstable_by(k - 1, descending).1
+}
+
+struct KthLargest(usize);
+
+impl CustomOp1 for KthLargest {
+    fn name(&self) -> &'static str {
+        "kth_largest"
+    }
+
+    fn cpu_fwd(&self, u: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut dims = layout.dims().to_vec();
+        let Some(width) = dims.last_mut().map(|width| std::mem::replace(width, 1)) else {
+            candle::bail!("the k-th largest: expected (…, K), found a scalar")
+        };
+        with_real!(u, "kth_largest", T => {
+            let u = slice::<T>(u, layout)?;
+            let mut out = vec![0 as T; dims.iter().product()];
+            for_row_blocks(&mut out, 1, width, &Rows { u, width, k: self.0 });
+            Ok((cpu::owned(out), dims.into()))
+        })
+    }
+}
+
+struct Rows<'a, T> {
+    u: &'a [T],
+    width: usize,
+    k: usize,
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let mut scratch = Vec::new();
+        for (i, out) in block.iter_mut().enumerate() {
+            let u = &self.u[(first + i) * self.width..][..self.width];
+            *out = if holds_nan(u) { T::nan() } else { kth_selected(u, self.k, &mut scratch) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::DType;
+
+    /// Of values on a coarse grid, so that there are equals: fewer than `k` are larger, and at least
+    /// `k` are as large.
+    #[test]
+    fn kth_by_counting() -> Result<()> {
+        let u = Rng::new(8).uniform(-3.0, 3.0, (4, 5, 23), DType::F32, &Device::Cpu)?.round()?;
+        for k in [1, 2, 11, 23] {
+            for kth in [kth_largest(&u, k)?, super::super::composed(|| kth_largest(&u, k))?] {
+                assert_eq!(kth.dims(), [4, 5, 1]);
+                let (u, kth) = (u.flatten_to(1)?.to_vec2::<f32>()?, kth.flatten_all()?);
+                for (u, kth) in u.iter().zip(kth.to_vec1::<f32>()?) {
+                    assert!(u.iter().filter(|&&u| u > kth).count() < k, "{k}: {kth} of {u:?}");
+                    assert!(u.iter().filter(|&&u| u >= kth).count() >= k, "{k}: {kth} of {u:?}");
+                }
+            }
+        }
+        Ok(())
     }
 }

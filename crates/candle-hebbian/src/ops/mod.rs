@@ -2,6 +2,31 @@
 //!
 //! On the CPU they have kernels of their own; elsewhere, and inside [`composed`], they are compositions
 //! of candle's ops.
+//!
+//! # Types, layouts and sizes
+//!
+//! f16 and bf16 are computed in f32 and rounded once, at the end, forward and backward. Views with
+//! offsets, strides and broadcasts are taken as they come. A batch of no rows gives a result of no
+//! rows, or sums of 0; no channels, units or columns is an error.
+//!
+//! # NaN and infinity
+//!
+//! NaN is never swallowed, in kernels and compositions alike.
+//!
+//! - An op on single values ([`ramp`], [`repu`]) makes NaN of NaN.
+//! - An op on a row in which the values depend on each other makes NaN of the whole row: all units
+//!   that [compete](crate::competition), all channels of a position in [`triangle`], all values of a
+//!   sample in [`standardise`]; the one value that [`kth_largest`] makes of a row.
+//! - A sum that holds a NaN is NaN, and a count of what is above 0 ([`column_counts`]) too.
+//! - In a backward pass, NaN comes of a NaN in the input and of a NaN in the gradient that arrives,
+//!   also where the op is flat: 0 times NaN is NaN.
+//!
+//! Infinities follow the arithmetic of floating point: they may win and be counted, `∞ − ∞`, `∞/∞`
+//! and `0·∞` are NaN. So [`triangle`] and [`standardise`] of a row that holds an infinity hold NaN,
+//! and [`SoftWta`](crate::SoftWta) says what becomes of one.
+//!
+//! Metal compiles its kernels with fast arithmetic, in which NaN and infinities may be taken not to
+//! exist: there this holds with `CANDLE_METAL_ENABLE_FAST_MATH=0` in the environment.
 
 mod attach;
 mod backend;
@@ -11,6 +36,7 @@ mod dropout;
 mod host;
 mod kth_largest;
 pub(crate) mod layout;
+mod nan;
 mod pad;
 mod pool;
 mod ramp;
@@ -21,6 +47,7 @@ mod sparse;
 mod standardise;
 mod surrogate;
 mod unfold;
+pub(crate) mod widen;
 
 pub(crate) use attach::{attach, attach2};
 pub use backend::{composed, has_kernels};
@@ -28,6 +55,8 @@ pub use batch_norm::{BatchNorm, normalise};
 pub(crate) use conv::conv2d;
 pub use dropout::Dropout;
 pub use kth_largest::kth_largest;
+pub(crate) use kth_largest::{kth_selected, kth_sorted};
+pub(crate) use nan::over_nan_rows;
 pub use pad::{pad_reflect, reflect};
 pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
 pub use ramp::ramp;

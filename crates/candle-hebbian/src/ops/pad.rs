@@ -1,7 +1,9 @@
+use super::widen::widened;
 use candle::{Result, Tensor};
 
 /// Pads the last two dimensions of `x (…, H, W)` by mirroring: `1234` becomes `32|1234|32` for
-/// `padding` 2. The edge itself is not repeated. Differentiable.
+/// `padding` 2. The edge itself is not repeated. Differentiable; where a pixel is repeated, its gradient is
+/// summed in f32 also for f16 and bf16.
 ///
 /// # Errors
 /// `padding` of the image's size or more.
@@ -10,8 +12,12 @@ pub fn pad_reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
     if rank < 2 {
         candle::bail!("pad_reflect: expected (…, H, W), found {:?}", x.dims())
     }
+    widened(x, |x| padded(x, padding))
+}
+
+fn padded(x: &Tensor, padding: usize) -> Result<Tensor> {
     let mut x = x.clone();
-    for dim in [rank - 2, rank - 1] {
+    for dim in [x.rank() - 2, x.rank() - 1] {
         let size = x.dim(dim)?;
         if padding >= size {
             candle::bail!(

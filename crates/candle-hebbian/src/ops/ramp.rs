@@ -3,11 +3,12 @@
 use super::attach::attach;
 use super::backend::has_kernels;
 use super::layout::elementwise;
+use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// The saturated ramp `σ(h) = clip(s·h, −1, 1)`: a hard tanh of slope `s`. The gradient is `s`
-/// where `|s·h| < 1`, else 0.
+/// where `|s·h| < 1`, else 0. NaN stays NaN, and so does its gradient.
 ///
 /// Source: Amit 2019 with `s = ½`. With unit slope the network is the same when weights are halved
 /// and the rates of hidden layers quartered.
@@ -20,17 +21,22 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// ```
 ///
 /// # Errors
-/// A slope that is not above 0.
+/// A slope that is not above 0 or not finite, in f32.
 pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
-    if slope.is_nan() || slope <= 0.0 {
-        candle::bail!("ramp: expected a slope above 0, found {slope}")
+    if !(slope as f32 > 0.0 && (slope as f32).is_finite()) {
+        candle::bail!("ramp: expected a slope above 0 that is finite in f32, found {slope}")
     }
-    if has_kernels(h.device()) {
-        return elementwise(h, |h| h.apply_op1(Ramp(slope)));
+    if h.elem_count() == 0 {
+        return Ok(h.clone());
     }
-    let input = h.detach();
-    attach("ramp", h, &Ramp(slope).composed(&input)?, move |grad| {
-        Ramp(slope).composed_gradient(&input, grad)
+    widened(h, |h| {
+        if has_kernels(h.device()) {
+            return elementwise(h, |h| h.apply_op1(Ramp(slope)));
+        }
+        let input = h.detach();
+        attach("ramp", h, &Ramp(slope).composed(&input)?, move |grad| {
+            Ramp(slope).composed_gradient(&input, grad)
+        })
     })
 }
 
@@ -40,12 +46,18 @@ struct Ramp(f64);
 impl Ramp {
     /// The same from candle's own ops, for the devices that have no kernel here.
     fn composed(&self, h: &Tensor) -> Result<Tensor> {
-        (h * self.0)?.clamp(-1.0, 1.0)
+        // Not candle's `clamp`, which loses NaN on some devices.
+        let y = (h * self.0)?;
+        let one = y.ones_like()?;
+        let y = y.gt(1.0)?.where_cond(&one, &y)?;
+        y.lt(-1.0)?.where_cond(&one.neg()?, &y)
     }
 
     fn composed_gradient(&self, h: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let open = (h * self.0)?.abs()?.lt(1.0)?.to_dtype(grad.dtype())?;
-        (grad * open)? * self.0
+        let y = (h * self.0)?.abs()?;
+        let closed = y.ge(1.0)?.where_cond(&y.zeros_like()?, &y)?; // 0 or NaN
+        let slope = (y.ones_like()? * self.0)?;
+        grad * y.lt(1.0)?.where_cond(&slope, &closed)?
     }
 }
 
@@ -69,8 +81,9 @@ impl<T: Real> RowKernel<T> for Gate<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
         for ((out, &h), &grad) in block.iter_mut().zip(&self.0[first..]).zip(&self.1[first..]) {
-            let open = (self.2 * h).abs() < T::one();
-            *out = if open { self.2 * grad } else { T::zero() };
+            let y = (self.2 * h).abs();
+            let closed = if y >= T::one() { T::zero() } else { y }; // 0 or NaN
+            *out = grad * if y < T::one() { self.2 } else { closed };
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::attach::attach;
 use super::backend::has_kernels;
+use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -9,18 +10,19 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 ///
 /// Coates & Ng 2011; Journé et al. 2023 with a power. The gradient is exact. With
 /// `constant_mean` the mean is treated as a constant in the backward pass, as the released
-/// SoftHebb code does.
+/// SoftHebb code does. A position whose channels hold a NaN is NaN in all of them, and so is its
+/// gradient.
 ///
 /// # Errors
-/// A power that is not above 0.
+/// A power that is not above 0 or not finite; no channels.
 pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
     Rectify { power, centre: true, constant_mean }.apply(u)
 }
 
-/// `relu(u)^power`; exact gradient, 0 where `u ≤ 0`.
+/// `relu(u)^power`; exact gradient, 0 where `u ≤ 0`. NaN stays NaN, and so does its gradient.
 ///
 /// # Errors
-/// A power that is not above 0.
+/// A power that is not above 0 or not finite; no channels (dimension 1).
 pub fn repu(u: &Tensor, power: f64) -> Result<Tensor> {
     Rectify { power, centre: false, constant_mean: true }.apply(u)
 }
@@ -34,13 +36,21 @@ struct Rectify {
 
 impl Rectify {
     fn apply(self, u: &Tensor) -> Result<Tensor> {
-        if self.power.is_nan() || self.power <= 0.0 {
-            candle::bail!("rectified power: expected a power above 0, found {}", self.power)
+        if !(self.power > 0.0 && self.power.is_finite()) {
+            candle::bail!("rectified power: expected a finite power above 0, found {}", self.power)
         }
         let rank = u.rank();
-        if rank < 2 {
-            candle::bail!("rectified power: expected (N, C, …), found {:?}", u.dims())
+        if rank < 2 || u.dims()[1] == 0 {
+            candle::bail!("rectified power: expected (N, C, …) with channels, found {:?}", u.dims())
         }
+        if u.elem_count() == 0 {
+            return Ok(u.clone());
+        }
+        widened(u, |u| self.over_channels(u))
+    }
+
+    fn over_channels(self, u: &Tensor) -> Result<Tensor> {
+        let rank = u.rank();
         // Channels last, so that a row is all channels of a position.
         let mut last: Vec<usize> = (0..rank).filter(|&dim| dim != 1).collect();
         last.push(1);
@@ -62,7 +72,8 @@ impl Rectify {
         } else {
             u.clone()
         };
-        u.relu()
+        // Not candle's `relu`, which makes 0 of NaN.
+        u.le(0.0)?.where_cond(&u.zeros_like()?, &u)
     }
 
     /// The same from candle's own ops, for the devices that have no kernel here.
@@ -79,7 +90,7 @@ impl Rectify {
         } else {
             (excess.powf(self.power - 1.0)? * self.power)?
         };
-        let slope = active.where_cond(&slope, &excess.zeros_like()?)?;
+        let slope = active.where_cond(&slope, &excess)?; // else 0, or NaN
         let grad = (grad * slope)?;
         if self.constant_mean {
             return Ok(grad);
@@ -133,7 +144,7 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
             let threshold = self.rectify.threshold(u);
             for (out, &u) in out.iter_mut().zip(u) {
                 let excess = u - threshold;
-                *out = if excess > T::zero() { excess } else { T::zero() };
+                *out = if excess <= T::zero() { T::zero() } else { excess };
             }
             if power != T::one() {
                 for out in out.iter_mut() {
@@ -166,7 +177,8 @@ impl<T: Real> RowKernel<T> for GradientRows<'_, T> {
                 } else {
                     power * excess.fast_pow(power - T::one())
                 };
-                *out = if excess > T::zero() { grad * slope } else { T::zero() };
+                let closed = if excess <= T::zero() { T::zero() } else { excess }; // 0 or NaN
+                *out = grad * if excess > T::zero() { slope } else { closed };
             }
             if !self.rectify.constant_mean {
                 let shared = mean(out);

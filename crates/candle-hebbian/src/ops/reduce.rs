@@ -1,46 +1,98 @@
 //! Sums over the rows of a batch of matrices: what a rule's decay is made of.
 
 use super::backend::has_kernels;
+use super::widen::widened;
 use crate::cpu::{
     self, Real, RowKernel, for_row_blocks, rows_per_block, slice, sum, vectorised, with_real,
 };
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// `Σ_p a[s,p,k]`: `(S, P, K)` to `(S, K)`.
+/// `Σ_p a[s,p,k]`: `(S, P, K)` to `(S, K)`. 0 where there are no rows.
+///
+/// # Errors
+/// Another rank; no columns.
 pub fn column_sums(a: &Tensor) -> Result<Tensor> {
-    if has_kernels(a.device()) {
-        let a = a.detach().contiguous()?;
-        return a.apply_op2_no_bwd(&a, &ColumnReduce::Sum);
-    }
-    a.detach().sum(1)
+    reduced("column_sums", a, 2, |a| {
+        if has_kernels(a.device()) {
+            let a = a.contiguous()?;
+            return a.apply_op2_no_bwd(&a, &ColumnReduce::Sum);
+        }
+        a.sum(1)
+    })
 }
 
-/// How many `a[s,p,k]` are above 0 in each column: `(S, P, K)` to `(S, K)`, of the same type.
+/// How many `a[s,p,k]` are above 0 in each column: `(S, P, K)` to `(S, K)`, of the same type. A
+/// column that holds a NaN has NaN for its count, since no one knows whether that is above 0.
+///
+/// # Errors
+/// Another rank; no columns.
 pub fn column_counts(a: &Tensor) -> Result<Tensor> {
-    if has_kernels(a.device()) {
-        let a = a.detach().contiguous()?;
-        return a.apply_op2_no_bwd(&a, &ColumnReduce::Count);
-    }
-    a.detach().gt(0.0)?.to_dtype(a.dtype())?.sum(1)
+    reduced("column_counts", a, 2, |a| {
+        if has_kernels(a.device()) {
+            let a = a.contiguous()?;
+            return a.apply_op2_no_bwd(&a, &ColumnReduce::Count);
+        }
+        let above = a.gt(0.0)?;
+        let known = (&above + a.le(0.0)?)?;
+        known.where_cond(&above.to_dtype(a.dtype())?, a)?.sum(1)
+    })
 }
 
 /// `Σ_p a[s,p,k]·b[s,p,k]`: two tensors `(S, P, K)` to `(S, K)`.
+///
+/// # Errors
+/// Another rank, shapes or types that differ, no columns.
 pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if has_kernels(a.device()) {
-        let (a, b) = (a.detach().contiguous()?, b.detach().contiguous()?);
-        return a.apply_op2_no_bwd(&b, &ColumnReduce::Dot);
+    if (a.dims(), a.dtype()) != (b.dims(), b.dtype()) {
+        candle::bail!(
+            "column_dots: {:?} of {:?} and {:?} of {:?} differ",
+            a.dims(),
+            a.dtype(),
+            b.dims(),
+            b.dtype()
+        )
     }
-    (a.detach() * b.detach())?.sum(1)
+    reduced("column_dots", a, 2, |a| {
+        let b = b.detach().to_dtype(a.dtype())?;
+        if has_kernels(a.device()) {
+            return a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &ColumnReduce::Dot);
+        }
+        (a * b)?.sum(1)
+    })
 }
 
 /// `Σ_f w[s,k,f]²`: `(S, K, F)` to `(S, K)`, the squared radius of each unit.
+///
+/// # Errors
+/// Another rank; no units.
 pub fn squared_norms(w: &Tensor) -> Result<Tensor> {
-    if has_kernels(w.device()) {
-        let w = w.detach().contiguous()?;
-        return w.apply_op2_no_bwd(&w, &SquaredNorms);
+    reduced("squared_norms", w, 1, |w| {
+        if has_kernels(w.device()) {
+            let w = w.contiguous()?;
+            return w.apply_op2_no_bwd(&w, &SquaredNorms);
+        }
+        w.sqr()?.sum(2)
+    })
+}
+
+/// `reduce` of `a (S, ·, ·)`, which keeps the sites and dimension `kept`; sums in f32 or f64.
+fn reduced(
+    name: &str,
+    a: &Tensor,
+    kept: usize,
+    reduce: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let sites = match a.dims() {
+        &[sites, _, _] if a.dims()[kept] > 0 => sites,
+        dims => candle::bail!(
+            "{name}: expected three dimensions, of which dimension {kept} is not 0, found {dims:?}"
+        ),
+    };
+    if a.elem_count() == 0 {
+        return Tensor::zeros((sites, a.dims()[kept]), a.dtype(), a.device());
     }
-    w.detach().sqr()?.sum(2)
+    widened(&a.detach(), reduce)
 }
 
 #[derive(Clone, Copy)]
@@ -69,7 +121,8 @@ impl ColumnReduce {
                             *sum += match self {
                                 Self::Sum => a,
                                 Self::Count if a > T::zero() => T::one(),
-                                Self::Count => T::zero(),
+                                Self::Count if a <= T::zero() => T::zero(),
+                                Self::Count => a, // NaN
                                 Self::Dot => a * b,
                             };
                         }
@@ -105,9 +158,6 @@ impl CustomOp2 for ColumnReduce {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let dims = a_layout.shape().dims3()?;
-        if b_layout.shape().dims3()? != dims {
-            candle::bail!("column_dots: shapes {dims:?} and {:?} differ", b_layout.shape().dims());
-        }
         with_real!(a, "column_reduce", T => {
             let out = self.run::<T>(slice(a, a_layout)?, slice(b, b_layout)?, dims);
             Ok((cpu::owned(out), (dims.0, dims.2).into()))

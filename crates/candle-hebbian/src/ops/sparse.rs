@@ -16,14 +16,19 @@ pub(super) struct Active<T> {
 }
 
 impl<T: Real> Active<T> {
-    /// The active units of `y`, rows of `units` values; `None` when they are not few.
-    pub fn of(y: &[T], units: usize) -> Option<Self> {
+    /// The active units of `y`, rows of `units` values, for a product with `x`; `None` when they are
+    /// not few, or when `x` holds a NaN or an infinity: 0 times that is not 0.
+    pub fn of(y: &[T], units: usize, x: &[T]) -> Option<Self> {
         let step = rows_per_block(units);
         let blocks: Vec<_> = y
             .par_chunks(step * units.max(1))
             .enumerate()
             .map(|(block, y)| active(y, block * step, units))
             .collect::<Option<_>>()?;
+        let finite = |x: &[T]| x.iter().fold(true, |all, x| all & x.is_finite());
+        if !x.par_chunks(rows_per_block(1)).all(finite) {
+            return None;
+        }
         let mut starts = vec![0; units + 1];
         for &(unit, ..) in blocks.iter().flatten() {
             starts[unit as usize + 1] += 1;
@@ -54,7 +59,7 @@ impl<T: Real> Active<T> {
 fn active<T: Real>(y: &[T], first: usize, units: usize) -> Option<Vec<(u32, u32, T)>> {
     let most = y.len() / SPARSE;
     let mut found = Vec::with_capacity(most);
-    for (row, y) in y.chunks_exact(units).enumerate() {
+    for (row, y) in y.chunks_exact(units.max(1)).enumerate() {
         for (chunk, y) in y.chunks(16).enumerate() {
             if y.iter().fold(false, |any, &y| any | (y != T::zero())) {
                 for (at, &value) in y.iter().enumerate().filter(|(_, y)| **y != T::zero()) {

@@ -2,6 +2,7 @@
 
 use super::backend::has_kernels;
 use super::layout::elementwise;
+use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
@@ -9,7 +10,7 @@ use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 /// deviation `s` over all its values; `ε = epsilon`. Carries no gradient.
 ///
 /// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values
-/// becomes 0 for any `ε > 0`.
+/// becomes 0 for any `ε`, one with a NaN or an infinity becomes NaN.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -21,23 +22,26 @@ use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 /// ```
 ///
 /// # Errors
-/// Fewer than two values in a sample, or none; a negative `ε`.
+/// Fewer than two values in a sample; an `ε` that is negative or not finite.
 pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let x = x.detach();
-    let samples = x.dim(0)?;
-    let width = x.elem_count() / samples.max(1);
-    if width < 2 || epsilon.is_nan() || epsilon < 0.0 {
+    let width = x.dims().iter().skip(1).product();
+    if width < 2 || x.rank() == 0 || !(epsilon >= 0.0 && epsilon.is_finite()) {
         candle::bail!(
             "standardise: expected samples of 2 values or more and epsilon ≥ 0, found a shape of \
              {:?} and epsilon {epsilon}",
             x.dims()
         )
     }
+    if x.elem_count() == 0 {
+        return Ok(x);
+    }
     // The order of a sample's values does not matter.
-    elementwise(&x, |x| match has_kernels(x.device()) {
+    let rows = |x: &Tensor| match has_kernels(x.device()) {
         true => x.apply_op1_no_bwd(&Standardise { width, epsilon }),
         false => composed(x, epsilon),
-    })
+    };
+    widened(&x, |x| elementwise(x, rows))
 }
 
 /// The same from candle's own ops, for the devices that have no kernel here.
@@ -47,7 +51,9 @@ fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     // Twice, for what rounding leaves.
     let centred = centre(&centre(&rows)?)?;
     let deviation = centred.var_keepdim(D::Minus1)?.sqrt()?;
-    centred.broadcast_div(&(deviation + epsilon)?)?.reshape(x.shape())
+    let scaled = centred.broadcast_div(&(deviation + epsilon)?)?;
+    // Equal values stay 0 where ε and the deviation are.
+    centred.eq(0.0)?.where_cond(&centred, &scaled)?.reshape(x.shape())
 }
 
 struct Standardise {

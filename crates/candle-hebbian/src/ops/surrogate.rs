@@ -133,9 +133,9 @@ impl CustomOp3 for ScaledUpdate {
                 for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { d: &d, w, fan_in, scale });
             }
             let site = |s: usize, out: &mut [T], parallelism| {
-                let pre = &pre[s * rows * fan_in..];
+                let pre = &pre[s * rows * fan_in..][..rows * fan_in];
                 let y = &y[s * rows * units..][..rows * units];
-                if let Some(active) = Active::of(y, units) {
+                if let Some(active) = Active::of(y, units, pre) {
                     return active.add_product(pre, fan_in, scale, out);
                 }
                 // SAFETY: the slices hold (rows, fan_in), (rows, units) and (units, fan_in)

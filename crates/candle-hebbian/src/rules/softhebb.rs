@@ -10,8 +10,8 @@ use candle::Result;
 /// ```
 ///
 /// where `x` is a row of `synapses.pre()`, `u` of `response` and `y` of `post`, usually a
-/// [soft winner-take-all](crate::Competition::SoftWta), in the multilayer paper with
-/// [anti-Hebbian losers](crate::Competition::SoftWtaAntiHebbian). The sums are over rows. Where a
+/// [soft winner-take-all](crate::SoftWta), in the multilayer paper with
+/// [anti-Hebbian losers](crate::SoftWtaAntiHebbian). The sums are over rows. Where a
 /// unit's `d_k` is positive its norm goes to 1, where negative it is pushed away from 1:
 /// `w_k·Δw_k = d_k (1 − ‖w_k‖²)`.
 ///
@@ -23,11 +23,11 @@ use candle::Result;
 ///
 /// ```
 /// use candle::{Device, Tensor};
-/// use candle_hebbian::{Competition, Geometry, Response, SoftHebb};
+/// use candle_hebbian::{Competition, Geometry, Response, SoftHebb, SoftWta};
 /// let weight = Tensor::new(&[[1f64, 0.0], [0.5, 0.5], [-1.0, 1.0]], &Device::Cpu)?;
 /// let x = Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?;
 /// let response = Response::new(&weight, Geometry::Dense, &x)?;
-/// let post = Competition::SoftWta { inverse_temperature: 1.0 }.apply(response.u())?;
+/// let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
 /// let update = response.synapses(&post)?.update(&SoftHebb)?.to_vec2::<f64>()?;
 /// for (row, want) in update.iter().zip([[0.0, 0.548137], [0.112966, 0.564828]]) {
 ///     assert!((row[0] - want[0]).abs() < 1e-6 && (row[1] - want[1]).abs() < 1e-6);

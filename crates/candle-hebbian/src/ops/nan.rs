@@ -1,0 +1,31 @@
+//! Rows that hold a NaN.
+
+use super::backend::has_kernels;
+use crate::cpu::{holds_nan, rows_per_block, slice, with_real};
+use candle::{D, DType, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+/// `op` of the rows of `u (…, K)`, contiguous, with NaN for all that it makes of a row that holds
+/// one. `op` sees such a row as one of 0, since candle's sort, maximum and comparisons lose NaN.
+pub(crate) fn over_nan_rows(
+    u: &Tensor,
+    op: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if has_kernels(u.device()) && !any(u)? {
+        return op(u);
+    }
+    let count = u.ne(u)?.to_dtype(DType::F32)?.sum_keepdim(D::Minus1)?;
+    let holds = count.gt(0.0)?;
+    let seen = holds.broadcast_as(u.shape())?.where_cond(&u.zeros_like()?, u)?;
+    let out = op(&seen)?;
+    holds.broadcast_as(out.shape())?.where_cond(&out.affine(0.0, f64::NAN)?, &out)
+}
+
+/// Whether there is a NaN anywhere in a tensor on the CPU: one pass, where the masks take five.
+fn any(u: &Tensor) -> Result<bool> {
+    let (storage, layout) = u.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { return Ok(true) };
+    with_real!(storage, "a search for NaN", T => {
+        Ok(slice::<T>(storage, layout)?.par_chunks(rows_per_block(1)).any(holds_nan))
+    })
+}
