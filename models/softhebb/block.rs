@@ -3,9 +3,8 @@
 use super::config::{Activation, BlockConfig, LayerConfig, Learning};
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, repu, triangle};
-use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, Response, Rng, Rule, SoftHebb,
-};
+use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng, Rule, SoftHebb, Steps};
+use candle_nn::Optimizer;
 
 /// One block of a SoftHebb network.
 #[derive(Debug)]
@@ -13,6 +12,8 @@ pub struct Block {
     config: BlockConfig,
     batch_norm: Option<BatchNorm>,
     layer: Layer,
+    /// Of a block that learns by the rule.
+    steps: Option<Steps>,
     output: Vec<usize>,
 }
 
@@ -33,7 +34,8 @@ impl Block {
     /// norm, so that the expected squared norm is `R²`. Others are PyTorch's `U(±1/√F)`.
     ///
     /// # Errors
-    /// An input too small for the kernel or the pool, or a convolution of a flat input.
+    /// An input too small for the kernel or the pool, or a convolution of a flat input; a rate that
+    /// [`Steps`] refuse.
     pub fn new(
         config: &BlockConfig,
         input: &[usize],
@@ -77,7 +79,13 @@ impl Block {
             output[2] = pool.output_size(output[2])?;
         }
         let layer = Layer::new(weight, geometry)?;
-        Ok(Self { config: config.clone(), batch_norm, layer, output })
+        let steps = match config.learning {
+            Learning::Hebbian { rate, .. } => {
+                Some(rate.steps().build([(layer.weight().clone(), layer.dims())])?)
+            }
+            Learning::Backprop => None,
+        };
+        Ok(Self { config: config.clone(), batch_norm, layer, steps, output })
     }
 
     /// The shape of one output, without the batch.
@@ -111,7 +119,7 @@ impl Block {
             Some(norm) => norm.forward(&x.detach())?,
             None => x.detach(),
         };
-        let response = self.layer.response(&self.flat(&x)?)?;
+        let response = self.layer.response(&flat(&self.layer, &x)?)?;
         let u = response.output()?;
         let u = if self.pre_triangle() { triangle(&u, 1.0, true)? } else { u };
         self.activate(&u)
@@ -124,7 +132,7 @@ impl Block {
             Some(norm) => norm.forward_train(x)?,
             None => x.clone(),
         };
-        let u = self.layer.forward(&self.flat(&x)?)?;
+        let u = self.layer.forward(&flat(&self.layer, &x)?)?;
         self.activate(&u)
     }
 
@@ -142,32 +150,29 @@ impl Block {
     /// # Errors
     /// A block that learns by back-propagation.
     pub fn learn(&mut self, x: &Tensor, progress: f64) -> Result<(Tensor, Step)> {
-        let Learning::Hebbian { competition, rate, .. } = self.config.learning else {
+        let (&Learning::Hebbian { competition, pre_triangle, .. }, Some(steps)) =
+            (&self.config.learning, &mut self.steps)
+        else {
             candle::bail!("this block learns by back-propagation, not by a local rule")
         };
         let x = match &mut self.batch_norm {
             Some(norm) => norm.forward_train(&x.detach())?,
             None => x.detach(),
         };
-        let mut response = self.layer.response(&self.flat(&x)?)?;
-        if self.pre_triangle() {
+        let mut response = self.layer.response(&flat(&self.layer, &x)?)?;
+        if pre_triangle {
             let rectified = triangle(&response.output()?, 1.0, true)?;
             response = response.with_u(&response.rows(&rectified)?)?;
         }
+        let post = competition.apply(response.u())?;
+        steps.set_progress(progress);
+        steps.backward_step(&SoftHebb.loss(&response, &post)?)?;
         let out = self.activate(&response.output()?)?;
-        let step = learn(&self.layer, &response, competition, MaxAbsStep { rate }, progress)?;
-        Ok((out, step))
+        Ok((out, Step { post, u: response.u().clone() }))
     }
 
     fn pre_triangle(&self) -> bool {
         matches!(self.config.learning, Learning::Hebbian { pre_triangle: true, .. })
-    }
-
-    fn flat(&self, x: &Tensor) -> Result<Tensor> {
-        match self.layer.geometry() {
-            Geometry::Dense => x.flatten_from(1),
-            _ => Ok(x.clone()),
-        }
     }
 
     fn activate(&self, u: &Tensor) -> Result<Tensor> {
@@ -185,21 +190,12 @@ impl Block {
     }
 }
 
-/// One step of SoftHebb: competition, surrogate loss, its gradient, the normalised step.
-fn learn(
-    layer: &Layer,
-    response: &Response,
-    competition: Competition,
-    step: MaxAbsStep,
-    progress: f64,
-) -> Result<Step> {
-    let post = competition.apply(response.u())?;
-    let mut grads = SoftHebb.loss(response, &post)?.backward()?;
-    let Some(gradient) = grads.remove(layer.weight()) else {
-        candle::bail!("the surrogate loss left no gradient")
-    };
-    step.descend(layer, &gradient, progress)?;
-    Ok(Step { post, u: response.u().clone() })
+/// `x` as the layer takes it.
+fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
+    match layer.geometry() {
+        Geometry::Dense => x.flatten_from(1),
+        _ => Ok(x.clone()),
+    }
 }
 
 fn geometry(config: &LayerConfig, input: &[usize]) -> Result<(Vec<usize>, Geometry)> {

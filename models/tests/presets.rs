@@ -3,10 +3,10 @@
 
 use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{Competition, PaddingMode, Rate, Rng};
+use candle_hebbian::{Competition, PaddingMode, Rng};
 use hebbian_models::softhebb::{
     Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network,
-    Preset, preset, presets,
+    Preset, Rate, preset, presets,
 };
 use serde_json::Value;
 

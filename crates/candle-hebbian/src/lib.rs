@@ -35,10 +35,10 @@ mod geometry;
 mod homeostasis;
 mod layer;
 pub mod ops;
-mod optim;
 mod protocol;
 mod rng;
 pub mod rules;
+mod steps;
 pub mod testing;
 
 pub use competition::Competition;
@@ -46,7 +46,10 @@ pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;
 pub use layer::{Layer, Response};
-pub use optim::{MaxAbsStep, Rate, Sgd};
 pub use protocol::Protocol;
 pub use rng::Rng;
 pub use rules::{Hebb, HingeHebb, Instar, Oja, Rule, RuleKind, SoftHebb};
+pub use steps::{
+    Constraint, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part, PartConfig,
+    Steps, StepsBuilder, StepsConfig, UnitNorm, Update, Variable, WeightDecay,
+};

@@ -4,11 +4,27 @@
 use candle::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Ties, avg_pool2d, max_pool2d, squared_norms, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, PaddingMode, Rate, Response, Rng, Rule,
-    RuleKind, SoftHebb,
+    Competition, Conv2dConfig, Geometry, LargestEntry, Layer, NormDependent, PaddingMode, Response,
+    Rng, Rule, RuleKind, SoftHebb, Steps, StepsBuilder,
 };
 
 const SEEDS: u64 = 60;
+
+/// A step of the layer's weights by `chain`.
+fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
+    let mut steps = chain.build([(layer.weight().clone(), layer.dims())])?;
+    steps.descend(|_| Some(gradient.clone()))
+}
+
+/// The released code's step.
+fn released(learning_rate: f64, power: f64) -> StepsBuilder {
+    unit(learning_rate).then(NormDependent { power })
+}
+
+/// A step whose largest entry is the learning rate.
+fn unit(learning_rate: f64) -> StepsBuilder {
+    Steps::builder(learning_rate).then(LargestEntry)
+}
 
 /// A random layer with a random batch for it.
 struct Draw {
@@ -141,16 +157,16 @@ fn softhebb_moves_norms_towards_or_away_from_one() -> Result<()> {
 
 #[test]
 fn a_step_is_as_large_as_its_rate() -> Result<()> {
-    let rate = Rate::NormDependent { learning_rate: 0.08, power: 0.5 };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
         let name = format!("{} {competition:?}", draw.name);
         let update = SoftHebb.update(&response, &post)?;
         let before = draw.matrices(draw.layer.weight())?.copy()?;
-        let rates = rate.rates(&squared_norms(&before)?, 0.0)?;
+        let distance = (squared_norms(&before)?.sqrt()? - 1.0)?.abs()?;
+        let rates = ((distance + 1e-10)?.sqrt()? * 0.08)?;
 
-        MaxAbsStep { rate }.descend(&draw.layer, &update.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &draw.layer, &update.neg()?)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let reach = moved.max(2)?;
         for (moved, rate) in numbers(&reach)?.into_iter().zip(numbers(&rates)?) {
@@ -158,9 +174,8 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
         }
 
         // In units of its rate, the largest move of a site is 1 (0 where nothing was active).
-        let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
         draw.layer.weight().set(&before.reshape(draw.layer.weight().shape())?)?;
-        unit.descend(&draw.layer, &update.neg()?, 0.0)?;
+        take(unit(1.0), &draw.layer, &update.neg()?)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let largest = moved.max(2)?.max(1)?;
         let active = draw.matrices(&update)?.abs()?.max(2)?.max(1)?.gt(0.0)?;
@@ -172,7 +187,6 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
 /// Relabelling the units relabels activity, update and step.
 #[test]
 fn permuting_units_permutes_everything() -> Result<()> {
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
@@ -199,8 +213,8 @@ fn permuting_units_permutes_everything() -> Result<()> {
                 Layer::new(draw.layer.weight().as_detached_tensor(), draw.layer.geometry())?,
                 Layer::new(other.weight().as_detached_tensor(), draw.layer.geometry())?,
             );
-            step.descend(&a, &update.neg()?, 0.0)?;
-            step.descend(&b, &other_update.neg()?, 0.0)?;
+            take(released(0.08, 0.5), &a, &update.neg()?)?;
+            take(released(0.08, 0.5), &b, &other_update.neg()?)?;
             let want = draw.matrices(a.weight())?.index_select(&order, 1)?;
             near(&name, &draw.matrices(b.weight())?, &want, 1e-9)?;
         }
@@ -211,7 +225,6 @@ fn permuting_units_permutes_everything() -> Result<()> {
 /// The batch twice over doubles the update, and the step is the same.
 #[test]
 fn duplicating_the_batch_leaves_the_step() -> Result<()> {
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
@@ -227,8 +240,8 @@ fn duplicating_the_batch_leaves_the_step() -> Result<()> {
                 Layer::new(weight.clone(), draw.layer.geometry())?,
                 Layer::new(weight, draw.layer.geometry())?,
             );
-            step.descend(&a, &once.neg()?, 0.0)?;
-            step.descend(&b, &double.neg()?, 0.0)?;
+            take(released(0.08, 0.5), &a, &once.neg()?)?;
+            take(released(0.08, 0.5), &b, &double.neg()?)?;
             near(&name, b.weight(), a.weight(), 1e-9)?;
         }
     }
@@ -251,8 +264,7 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let response = layer.response(&x)?;
             let post =
                 Competition::SoftWtaAntiHebbian { inverse_temperature: 0.3 }.apply(response.u())?;
-            let rate = Rate::NormDependent { learning_rate: 0.08, power };
-            MaxAbsStep { rate }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;
+            take(released(0.08, power), &layer, &SoftHebb.update(&response, &post)?.neg()?)?;
             let moved = (layer.weight().as_tensor() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
@@ -380,8 +392,7 @@ fn responding_learns_nothing() -> Result<()> {
 fn a_layer_copies_its_weights() -> Result<()> {
     let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
     let layer = Layer::new(weight.as_tensor().clone(), Geometry::Dense)?;
-    let step = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
-    step.descend(&layer, &weight.as_detached_tensor().neg()?, 0.0)?;
+    take(unit(1.0), &layer, &weight.as_detached_tensor().neg()?)?;
     assert_eq!(weight.to_vec2::<f64>()?, [[1.0; 3]; 2]);
     assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
     Ok(())
@@ -396,7 +407,6 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
     let weight = rng.normal(0.0, 0.5, (96, 8, 5, 5), dtype, &Device::Cpu)?;
     let layer = Layer::new(weight, Geometry::Conv2d(config))?;
     let mut norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     let mut out = Vec::new();
     for competition in [
         Competition::SoftWtaAntiHebbian { inverse_temperature: 1.0 },
@@ -414,7 +424,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = max_pool2d(&active, 4, 2, 1, Ties::First)?;
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
-        step.descend(&layer, &gradient.neg()?.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &layer, gradient)?;
         for t in [layer.weight().as_tensor(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }

@@ -1,12 +1,12 @@
 use super::Computed;
 use crate::softhebb::{
-    Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset,
+    Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
 };
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{Competition, PaddingMode, Rate, Rng};
+use candle_hebbian::{Competition, PaddingMode, Rng};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
