@@ -13,7 +13,8 @@ use candle_hebbian::{
 ///
 /// ```
 /// use candle::{DType, Device};
-/// use candle_hebbian::{Rng, Sgd};
+/// use candle_hebbian::{Rng, Steps};
+/// use candle_nn::Optimizer;
 /// use hebbian_models::amit::{Network, preset};
 /// let preset = preset("amit-digits")?;
 /// let rng = Rng::new(0);
@@ -21,7 +22,7 @@ use candle_hebbian::{
 /// let images = rng.stream("doc").uniform(0.0, 1.0, (4, 1, 8, 8), DType::F32, &Device::Cpu)?;
 /// let labels = candle::Tensor::new(&[3u32, 1, 4, 1], &Device::Cpu)?;
 /// let loss = network.loss(&network.forward(&images)?, &labels)?;
-/// Sgd { learning_rate: 0.1 }.step(&network.vars(), &loss.backward()?)?; // one step
+/// Steps::builder(0.1).build(network.vars())?.backward_step(&loss)?; // one step
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

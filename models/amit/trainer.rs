@@ -4,7 +4,8 @@ use super::config::Preset;
 use super::network::Network;
 use crate::error::{Error, Result};
 use candle::{D, DType, Device, Tensor};
-use candle_hebbian::{Rng, Sgd};
+use candle_hebbian::{Rng, Steps};
+use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::check_finite;
 
@@ -137,14 +138,14 @@ impl Trainer {
             });
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, mut masks) = (stream("batches"), stream("dropout"));
-        let (sgd, vars) = (Sgd { learning_rate }, self.network.vars());
+        let mut steps = Steps::builder(learning_rate).build(self.network.vars())?;
         let (mut loss_sum, mut wrong) = (0.0, 0);
         for indices in Batches::shuffled(train.len(), batch_size, &mut order)? {
             let (x, labels) = train.batch(&indices, DType::F32, &self.device)?;
             let fields = self.network.forward_train(&x, &mut masks)?;
             let loss = self.network.loss(&fields, &labels)?;
             check_finite("the loss", self.epoch as u64 + 1, &loss)?;
-            sgd.step(&vars, &loss.backward()?)?;
+            steps.backward_step(&loss)?;
             loss_sum += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
             wrong += count_wrong(&fields, &labels)?;
             seen(indices.len());

@@ -2,8 +2,9 @@
 
 use super::circuit::{Circuit, CircuitConfig};
 use candle::{Result, Tensor, Var};
-use candle_hebbian::Sgd;
+use candle_hebbian::Steps;
 use candle_hebbian::device::to_host;
+use candle_nn::Optimizer;
 
 /// Gradient descent on `½ mean ‖y − W₂z‖²`, with `z = f(W₁x) − z̄` as in the [`Circuit`].
 ///
@@ -80,8 +81,9 @@ impl Backprop {
             loss = (loss + (product.sqr()?.sum_all()? * (0.5 * self.config.ridge))?)?;
         }
         let grads = loss.backward()?;
-        Sgd { learning_rate: w1 }.step([&self.w1], &grads)?;
-        Sgd { learning_rate: w2 }.step([&self.w2], &grads)?;
+        for (var, rate) in [(&self.w1, w1), (&self.w2, w2)] {
+            Steps::builder(rate).build([var.clone()])?.step(&grads)?;
+        }
         self.mean = f.moved_mean(&self.mean, &rate, mean_rate)?;
         Ok(())
     }

@@ -3,8 +3,10 @@
 use super::config::Initial;
 use crate::error::Error;
 use crate::names::choose;
+use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
-use candle_hebbian::{Rng, Sgd};
+use candle_hebbian::{Rng, Steps};
+use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -387,6 +389,10 @@ impl Circuit {
                 .into_iter()
                 .chain(self.r.as_ref().map(|r| (r, rates.q)))
                 .collect();
+        let descend = |grads: &GradStore| {
+            vars.iter()
+                .try_for_each(|&(var, rate)| Steps::builder(rate).build([var.clone()])?.step(grads))
+        };
         let rate = match way {
             Way::Explicit => {
                 let (activity, Increments { w1, w2, q, r }) = self.increments(x, y)?;
@@ -398,18 +404,16 @@ impl Circuit {
             Way::Surrogates => {
                 let (activity, loss) = self.surrogates(x, y)?;
                 let grads = loss.backward()?;
-                for (var, rate) in &vars {
-                    Sgd { learning_rate: *rate }.step([*var], &grads)?;
-                }
+                descend(&grads)?;
                 activity.rate
             }
             Way::Energy => {
                 let rate = self.config.nonlinearity.rate(&self.basal(x)?)?;
-                let grads = self.energy(x, y)?.backward()?;
-                for (at, (var, rate)) in vars.iter().enumerate() {
-                    let learning_rate = if at == 2 { -rate } else { *rate };
-                    Sgd { learning_rate }.step([*var], &grads)?;
+                let mut grads = self.energy(x, y)?.backward()?;
+                if let Some(gradient) = grads.remove(&self.q) {
+                    grads.insert(&self.q, gradient.neg()?); // ascended
                 }
+                descend(&grads)?;
                 rate
             }
         };

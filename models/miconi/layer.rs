@@ -4,8 +4,10 @@ use super::config::{LayerConfig, Patches};
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{avg_pool2d, standardise, triangle};
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, Layer, Response, Rng, Rule, Sgd,
+    AdaptiveThreshold, Competition, Constraint, Conv2dConfig, Geometry, Layer, Part, Response, Rng,
+    Rule, Steps, UnitNorm,
 };
+use candle_nn::Optimizer;
 
 /// Keeps a division by a standard deviation or a norm finite.
 pub(super) const TINY: f64 = 1e-10;
@@ -15,6 +17,8 @@ pub(super) const TINY: f64 = 1e-10;
 pub struct HebbianLayer {
     config: LayerConfig,
     layer: Layer,
+    steps: Steps,
+    normalise: bool,
     /// 1 for the connections that exist; none when all do.
     mask: Option<Tensor>,
     threshold: AdaptiveThreshold,
@@ -37,12 +41,14 @@ pub struct Activity {
 }
 
 impl HebbianLayer {
-    /// A layer with fresh weights, of norm 1, for inputs of shape `(C, H, W)`.
+    /// A layer with fresh weights, of norm 1, for inputs of shape `(C, H, W)`. Its filters keep that
+    /// norm, if `normalise`.
     ///
     /// # Errors
-    /// An input too small for the kernel or the pool.
+    /// An input too small for the kernel or the pool; a learning rate that [`Steps`] refuse.
     pub fn new(
         config: &LayerConfig,
+        normalise: bool,
         (channels, height, width): (usize, usize, usize),
         rng: &Rng,
         name: &str,
@@ -68,14 +74,24 @@ impl HebbianLayer {
         };
         // Scaled on the host as it is drawn there: the same bits on every device.
         let drawn = Layer::from_tensor(&weight, Geometry::Conv2d(conv))?;
-        constrain(&drawn, mask.as_ref(), true)?;
+        steps(&drawn, 0.0, mask.as_ref(), true)?.constrain()?;
         let weight = drawn.weight().detach().to_device(device)?;
         let layer = Layer::from_tensor(&weight, Geometry::Conv2d(conv))?;
         let mask = mask.map(|mask| mask.to_device(device)).transpose()?;
+        let steps = steps(&layer, config.learning_rate, mask.as_ref(), normalise)?;
         let target = config.target_rate();
         let threshold =
             AdaptiveThreshold::new((1, units), config.threshold_rate, target, dtype, device)?;
-        Ok(Self { config: config.clone(), layer, mask, threshold, patch_whitening: None, output })
+        Ok(Self {
+            config: config.clone(),
+            layer,
+            steps,
+            normalise,
+            mask,
+            threshold,
+            patch_whitening: None,
+            output,
+        })
     }
 
     /// What the preset says of it.
@@ -150,18 +166,17 @@ impl HebbianLayer {
         Ok(Activity { response, post, unpooled, output })
     }
 
-    /// One step of the rule.
-    pub fn learn(&self, activity: &Activity, rule: &dyn Rule) -> Result<()> {
+    /// One step of the rule, none if it is frozen; then [`constrain`](Self::constrain).
+    pub fn learn(&mut self, activity: &Activity, rule: &dyn Rule) -> Result<()> {
         if self.config.frozen {
-            return Ok(());
+            return self.constrain();
         }
-        let grads = activity.response.synapses(&activity.post)?.loss(rule)?.backward()?;
-        Sgd { learning_rate: self.config.learning_rate }.step([&self.layer.var()?], &grads)
+        self.steps.backward_step(&activity.response.synapses(&activity.post)?.loss(rule)?)
     }
 
-    /// Takes away what has no connection; then gives every filter norm 1, if `normalise`.
-    pub fn constrain(&self, normalise: bool) -> Result<()> {
-        constrain(&self.layer, self.mask.as_ref(), normalise)
+    /// Takes away what has no connection; then gives every filter norm 1, if they are to have it.
+    pub fn constrain(&mut self) -> Result<()> {
+        self.steps.constrain()
     }
 
     /// Moves the thresholds.
@@ -193,6 +208,8 @@ impl HebbianLayer {
         weight.set(&take(&format!("{name}.weight"), weight.dims())?)?;
         if self.mask.is_some() {
             self.mask = Some(take(&format!("{name}.mask"), weight.dims())?);
+            let rate = self.config.learning_rate;
+            self.steps = steps(&self.layer, rate, self.mask.as_ref(), self.normalise)?;
         }
         let values = take(&format!("{name}.threshold"), &[self.config.units])?;
         self.threshold.set(&values.unsqueeze(0)?)?;
@@ -205,10 +222,34 @@ impl HebbianLayer {
     }
 }
 
-fn constrain(layer: &Layer, mask: Option<&Tensor>, normalise: bool) -> Result<()> {
+/// Plain descent; what has no connection is taken away, then every filter has norm 1, if `normalise`.
+fn steps(
+    layer: &Layer,
+    learning_rate: f64,
+    mask: Option<&Tensor>,
+    normalise: bool,
+) -> Result<Steps> {
+    let mut chain = Steps::builder(learning_rate);
     if let Some(mask) = mask {
-        let weight = layer.var()?;
-        weight.set(&(weight.as_detached_tensor() * mask)?)?;
+        chain = chain.then(Connections { mask: mask.clone() });
     }
-    if normalise { layer.normalise() } else { Ok(()) }
+    if normalise {
+        chain = chain.then(UnitNorm);
+    }
+    chain.build([layer.var()?])
+}
+
+/// Weights are 0 where there is no connection.
+#[derive(Debug)]
+struct Connections {
+    /// 1 for the connections that exist, in the shape of the weights.
+    mask: Tensor,
+}
+
+impl Part for Connections {
+    fn constraint(&self) -> Option<Constraint<'_>> {
+        Some(Constraint::Map(Box::new(|weight| {
+            weight * self.mask.to_dtype(weight.dtype())?.reshape(weight.shape())?
+        })))
+    }
 }

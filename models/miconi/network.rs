@@ -60,6 +60,7 @@ impl Network {
             layer: layer + 1,
             problem,
         };
+        let normalise = preset.training.normalise;
         let mut input = image;
         let mut layers: Vec<HebbianLayer> = Vec::new();
         for (at, (config, field)) in preset.layers.iter().zip(preset.receptive_fields()).enumerate()
@@ -73,7 +74,7 @@ impl Network {
                 return Err(unfit(at, problem));
             }
             let name = format!("layers.{at}");
-            let layer = HebbianLayer::new(config, input, rng, &name, dtype, device)
+            let layer = HebbianLayer::new(config, normalise, input, rng, &name, dtype, device)
                 .map_err(|error| unfit(at, error.to_string()))?;
             input = layer.output();
             layers.push(layer);
@@ -125,11 +126,10 @@ impl Network {
         for (layer, competition) in self.layers.iter_mut().zip(competitions) {
             let x = activities.last().map_or(x, |below| &below.output);
             let activity = layer.respond(x, &competition, dense)?;
-            if phase == Phase::Learn {
-                layer.learn(&activity, training.rule.rule())?;
-            }
-            if phase != Phase::Collect {
-                layer.constrain(training.normalise)?;
+            match phase {
+                Phase::Learn => layer.learn(&activity, training.rule.rule())?,
+                Phase::BurnIn => layer.constrain()?,
+                Phase::Collect => {}
             }
             layer.adapt(&activity)?;
             activities.push(activity);

@@ -1,12 +1,10 @@
 //! A block: batch norm, flatten, response, activation, pool.
 
 use super::config::{Activation, BlockConfig, LayerConfig, Learning};
-use crate::CompetitionKind;
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, repu, triangle};
-use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, Layer, MaxAbsStep, Response, Rng, SoftHebb,
-};
+use candle_hebbian::{Competition, Conv2dConfig, Geometry, Layer, Rng, SoftHebb, Steps};
+use candle_nn::Optimizer;
 
 /// One block of a SoftHebb network.
 #[derive(Debug)]
@@ -14,6 +12,8 @@ pub struct Block {
     config: BlockConfig,
     batch_norm: Option<BatchNorm>,
     layer: Layer,
+    /// Of a block that learns by the rule.
+    steps: Option<Steps>,
     output: Vec<usize>,
 }
 
@@ -34,7 +34,8 @@ impl Block {
     /// norm, so that the expected squared norm is `R²`. Others are PyTorch's `U(±1/√F)`.
     ///
     /// # Errors
-    /// An input too small for the kernel or the pool, or a convolution of a flat input.
+    /// An input too small for the kernel or the pool, or a convolution of a flat input; a rate that
+    /// [`Steps`] refuse.
     pub fn new(
         config: &BlockConfig,
         input: &[usize],
@@ -78,7 +79,13 @@ impl Block {
             output[2] = pool.output_size(output[2])?;
         }
         let layer = Layer::from_tensor(&weight, geometry)?;
-        Ok(Self { config: config.clone(), batch_norm, layer, output })
+        let steps = match config.learning {
+            Learning::Hebbian { rate, .. } => {
+                Some(rate.steps().build([(layer.var()?, layer.dims())])?)
+            }
+            Learning::Backprop => None,
+        };
+        Ok(Self { config: config.clone(), batch_norm, layer, steps, output })
     }
 
     /// The shape of one output, without the batch.
@@ -112,7 +119,7 @@ impl Block {
             Some(norm) => norm.forward(&x.detach())?,
             None => x.detach(),
         };
-        let response = self.layer.response(&self.flat(&x)?)?;
+        let response = self.layer.response(&flat(&self.layer, &x)?)?;
         let u = response.output()?;
         let u = if self.pre_triangle() { triangle(&u, 1.0, true)? } else { u };
         self.activate(&u)
@@ -125,7 +132,7 @@ impl Block {
             Some(norm) => norm.forward_train(x)?,
             None => x.clone(),
         };
-        let u = self.layer.forward(&self.flat(&x)?)?;
+        let u = self.layer.forward(&flat(&self.layer, &x)?)?;
         self.activate(&u)
     }
 
@@ -143,32 +150,29 @@ impl Block {
     /// # Errors
     /// A block that learns by back-propagation.
     pub fn learn(&mut self, x: &Tensor, progress: f64) -> Result<(Tensor, Step)> {
-        let Learning::Hebbian { competition, rate, .. } = self.config.learning else {
+        let (&Learning::Hebbian { competition, pre_triangle, .. }, Some(steps)) =
+            (&self.config.learning, &mut self.steps)
+        else {
             candle::bail!("this block learns by back-propagation, not by a local rule")
         };
         let x = match &mut self.batch_norm {
             Some(norm) => norm.forward_train(&x.detach())?,
             None => x.detach(),
         };
-        let mut response = self.layer.response(&self.flat(&x)?)?;
-        if self.pre_triangle() {
+        let mut response = self.layer.response(&flat(&self.layer, &x)?)?;
+        if pre_triangle {
             let rectified = triangle(&response.output()?, 1.0, true)?;
             response = response.with_u(&response.rows(&rectified)?)?;
         }
+        let post = competition.compete(response.u())?;
+        steps.set_progress(progress);
+        steps.backward_step(&response.synapses(&post)?.loss(&SoftHebb)?)?;
         let out = self.activate(&response.output()?)?;
-        let step = learn(&self.layer, &response, competition, MaxAbsStep { rate }, progress)?;
-        Ok((out, step))
+        Ok((out, Step { post, u: response.u().clone() }))
     }
 
     fn pre_triangle(&self) -> bool {
         matches!(self.config.learning, Learning::Hebbian { pre_triangle: true, .. })
-    }
-
-    fn flat(&self, x: &Tensor) -> Result<Tensor> {
-        match self.layer.geometry() {
-            Geometry::Dense => x.flatten_from(1),
-            _ => Ok(x.clone()),
-        }
     }
 
     fn activate(&self, u: &Tensor) -> Result<Tensor> {
@@ -186,21 +190,12 @@ impl Block {
     }
 }
 
-/// One step of SoftHebb: competition, surrogate loss, its gradient, the normalised step.
-fn learn(
-    layer: &Layer,
-    response: &Response,
-    competition: CompetitionKind,
-    step: MaxAbsStep,
-    progress: f64,
-) -> Result<Step> {
-    let post = competition.compete(response.u())?;
-    let mut grads = response.synapses(&post)?.loss(&SoftHebb)?.backward()?;
-    let Some(gradient) = grads.remove(layer.weight()) else {
-        candle::bail!("the surrogate loss left no gradient")
-    };
-    step.descend(layer, &gradient, progress)?;
-    Ok(Step { post, u: response.u().clone() })
+/// `x` as the layer takes it.
+fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
+    match layer.geometry() {
+        Geometry::Dense => x.flatten_from(1),
+        _ => Ok(x.clone()),
+    }
 }
 
 fn geometry(config: &LayerConfig, input: &[usize]) -> Result<(Vec<usize>, Geometry)> {

@@ -2,7 +2,9 @@
 
 use crate::competition_kind::{CompetitionKind, no_fields};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{PaddingMode, Rate};
+use candle_hebbian::{
+    ExponentialDecay, LargestEntry, LinearDecay, NormDependent, PaddingMode, Steps, StepsBuilder,
+};
 use serde::{Deserialize, Serialize};
 
 /// A network with its recipe. Unknown fields are refused.
@@ -98,6 +100,56 @@ pub enum Learning {
     /// Back-propagation from the head, as a comparison.
     #[serde(deserialize_with = "no_fields")]
     Backprop,
+}
+
+/// How fast each unit learns. Whatever the rate, it is the largest entry of a step: see
+/// [`LargestEntry`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rate {
+    /// `η`
+    Constant {
+        /// `η`
+        learning_rate: f64,
+    },
+    /// See [`LinearDecay`].
+    LinearDecay {
+        /// The first `η`.
+        learning_rate: f64,
+    },
+    /// See [`ExponentialDecay`].
+    ExponentialDecay {
+        /// The first `η`.
+        learning_rate: f64,
+        /// How early it falls.
+        speed: f64,
+        /// The first `η` over the last.
+        divisor: f64,
+    },
+    /// See [`NormDependent`].
+    NormDependent {
+        /// `η`
+        learning_rate: f64,
+        /// `q`
+        power: f64,
+    },
+}
+
+impl Rate {
+    /// The steps at this rate, to be given their weights.
+    pub fn steps(self) -> StepsBuilder {
+        let chain = |learning_rate| Steps::builder(learning_rate).then(LargestEntry);
+        match self {
+            Self::Constant { learning_rate } => chain(learning_rate),
+            Self::LinearDecay { learning_rate } => chain(learning_rate).then(LinearDecay),
+            Self::ExponentialDecay { learning_rate, speed, divisor } => {
+                chain(learning_rate).then(ExponentialDecay { speed, divisor })
+            }
+            Self::NormDependent { learning_rate, power } => {
+                chain(learning_rate).then(NormDependent { power })
+            }
+        }
+    }
 }
 
 /// What is done with the linear response `u`.

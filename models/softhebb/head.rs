@@ -1,9 +1,10 @@
 //! What reads out the features: a linear softmax head or the rule itself with labels.
 
-use super::config::{HeadConfig, TrainingConfig};
+use super::config::{HeadConfig, Rate, TrainingConfig};
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Geometry, Layer, MaxAbsStep, Rate, Rng, SoftHebb};
+use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
+use candle_nn::Optimizer;
 use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};
 
 /// A trained or trainable head.
@@ -16,8 +17,8 @@ pub enum Head {
     Hebbian {
         /// Weights `(classes, F)`.
         layer: Layer,
-        /// The normalised step.
-        step: MaxAbsStep,
+        /// Its steps.
+        steps: Steps,
         /// Images per step.
         batch_size: usize,
         /// Epochs that the rate's decay is spread over.
@@ -51,19 +52,19 @@ impl Head {
             HeadConfig::SupervisedHebbian { rate, radius } => {
                 let high = radius * (3.0 / features as f64).sqrt();
                 let weight = rng.uniform(0.0, high, (classes, features), DType::F32, device)?;
-                Ok(Self::hebbian(Layer::from_tensor(&weight, Geometry::Dense)?, rate, training))
+                Self::hebbian(Layer::from_tensor(&weight, Geometry::Dense)?, rate, training)
             }
         }
     }
 
-    fn hebbian(layer: Layer, rate: Rate, training: &TrainingConfig) -> Self {
-        Self::Hebbian {
+    fn hebbian(layer: Layer, rate: Rate, training: &TrainingConfig) -> Result<Self> {
+        Ok(Self::Hebbian {
+            steps: rate.steps().build([layer.var()?])?,
             layer,
-            step: MaxAbsStep { rate },
             batch_size: training.head_batch_size,
             epochs: training.head_epochs,
             epoch: 0,
-        }
+        })
     }
 
     /// One epoch over `features (N, F)`; returns the share of them that was right on the way
@@ -103,12 +104,12 @@ impl Head {
     }
 
     fn hebbian_step(&mut self, features: &Tensor, labels: &[u32], progress: f64) -> Result<()> {
-        let Self::Hebbian { layer, step, .. } = self else { return Ok(()) };
+        let Self::Hebbian { layer, steps, .. } = self else { return Ok(()) };
         let classes = layer.dims().units;
         let post = one_hot(labels, classes, features.dtype(), features.device())?.unsqueeze(0)?;
         let response = layer.response(features)?;
-        step.descend(layer, &response.synapses(&post)?.update(&SoftHebb)?.neg()?, progress)?;
-        Ok(())
+        steps.set_progress(progress);
+        Ok(steps.backward_step(&response.synapses(&post)?.loss(&SoftHebb)?)?)
     }
 
     /// `head.weight` and, for a linear head, `head.bias`.

@@ -23,7 +23,7 @@ mod validate;
 pub use crate::error::{Error, Result};
 pub use block::{Block, Step};
 pub use config::{
-    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset,
+    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
     TrainingConfig,
 };
 pub use head::Head;

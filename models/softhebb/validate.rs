@@ -1,10 +1,10 @@
 //! What can be found out before anything is written.
 
-use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset};
+use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate};
 use super::network::Network;
 use super::recipe::new_head;
 use crate::error::{Error, Result};
-use candle::{DType, Device};
+use candle::{DType, Device, Var};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 
@@ -42,6 +42,14 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
             preset.name
         )));
     }
+    for (index, block) in preset.blocks.iter().enumerate() {
+        if let Learning::Hebbian { rate, .. } = block.learning {
+            check_rate(rate, &format!("block {index}"), preset)?;
+        }
+    }
+    if let HeadConfig::SupervisedHebbian { rate, .. } = preset.head {
+        check_rate(rate, "the head", preset)?;
+    }
     if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
         return Err(Error::Options(format!(
             "preset '{}' learns by back-propagation, which needs a linear head",
@@ -49,6 +57,13 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
+    rate.steps()
+        .build(Vec::<Var>::new())
+        .map(drop)
+        .map_err(|error| Error::Options(format!("{what} of preset '{}': {error}", preset.name)))
 }
 
 /// Learns from the smallest batch there will be, with weights that are then thrown away: what

@@ -4,7 +4,8 @@
 
 use candle::{D, DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{Protocol, Rng, Sgd};
+use candle_hebbian::{Protocol, Rng, Steps};
+use candle_nn::Optimizer;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_models::amit::{
     LayerConfig, Loss, Mixture, MixtureConfig, Network, Preset, Splits, Tied, Trainer, Training,
@@ -814,7 +815,7 @@ mod behaviour {
             layers.map(|l| l.weight_feedback_correlation.ok_or("none".into())).collect()
         };
         let before = correlations(&network)?;
-        let (sgd, vars) = (Sgd { learning_rate: 0.1 }, network.vars());
+        let mut steps = Steps::builder(0.1).build(network.vars())?;
         let mut order = Rng::new(3).stream("batches");
         for _ in 0..EPOCHS {
             for indices in Batches::shuffled(task.train.labels.len(), 100, &mut order)? {
@@ -822,7 +823,7 @@ mod behaviour {
                 let indices = Tensor::new(indices, CPU)?;
                 let fields = network.forward(&train.0.index_select(&indices, 0)?)?;
                 let loss = network.loss(&fields, &train.1.index_select(&indices, 0)?)?;
-                sgd.step(&vars, &loss.backward()?)?;
+                steps.backward_step(&loss)?;
             }
         }
         let predicted = network.forward(&task.test.inputs)?.argmax(D::Minus1)?.to_vec1::<u32>()?;

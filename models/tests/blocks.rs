@@ -3,11 +3,11 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
-use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, SoftHebb};
+use candle_hebbian::{Competition, PaddingMode, Rng, SoftHebb};
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
     Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
-    Preset, preset,
+    Preset, Rate, preset,
 };
 use hebbian_train::Readout;
 
@@ -179,6 +179,16 @@ mod initial_weights {
     }
 }
 
+/// At speed 0 an exponential decay is 0/0: no network is made, rather than one that learns NaN.
+#[test]
+fn a_rate_that_makes_nan_is_refused() {
+    let mut preset = small();
+    let rate = Rate::ExponentialDecay { learning_rate: 0.08, speed: 0.0, divisor: 96.0 };
+    preset.blocks[1].learning = hebbian(rate, 3.0);
+    let error = network(&preset).expect_err("an error").to_string();
+    assert!(error.contains("block 1") && error.contains("the speed is 0"), "{error}");
+}
+
 /// A block's training-mode output and its step, from the pieces.
 struct Pieces {
     output: Tensor,
@@ -196,14 +206,15 @@ fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
     let competition = CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     let post = competition.compete(response.u())?;
-    MaxAbsStep { rate: RATE }.descend(
-        &layer,
-        &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-        0.0,
-    )?;
+    let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+    // The released code's step, from its definition.
+    let largest = gradient.abs()?.max_all()?.to_scalar::<f64>()? + 1e-30;
+    let distance = ((layer.radii()?.squeeze(0)? - 1.0)?.abs()? + 1e-10)?;
+    let rates = (distance.sqrt()? * (0.08 / largest))?.reshape(((), 1, 1, 1))?;
+    let weight = (layer.weight().detach() - gradient.broadcast_mul(&rates)?)?;
     Ok(Pieces {
         output,
-        weight: layer.weight().copy()?,
+        weight,
         mean: norm.running_mean().clone(),
         var: norm.running_var().clone(),
     })

@@ -3,11 +3,11 @@
 
 use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{PaddingMode, Rate, Rng};
+use candle_hebbian::{PaddingMode, Rng};
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
     Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network,
-    Preset, preset, presets,
+    Preset, Rate, preset, presets,
 };
 use serde_json::Value;
 

@@ -218,7 +218,12 @@ pub(crate) fn holds_nan<T: Real>(values: &[T]) -> bool {
 
 /// Sixteen running results: the order is fixed and the compiler may use vectors.
 #[inline(always)]
-fn fold<T: Real>(values: &[T], start: T, map: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
+pub(crate) fn fold<T: Real>(
+    values: &[T],
+    start: T,
+    map: impl Fn(T) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
     let mut lanes = [start; 16];
     let chunks = values.chunks_exact(16);
     let rest = chunks.remainder();

@@ -210,17 +210,6 @@ impl Layer {
         }
     }
 
-    /// Scales the weights of every unit to norm 1: `w_k ← w_k / (‖w_k‖ + 10⁻¹⁰)`. A unit without
-    /// weights stays so.
-    ///
-    /// Source: Miconi 2021, after every step.
-    pub fn normalise(&self) -> Result<()> {
-        let WeightDims { sites, units, fan_in } = self.dims;
-        let matrices = self.weight.detach().reshape((sites, units, fan_in))?;
-        let radii = (self.radii()? + 1e-10)?.unsqueeze(2)?;
-        self.var()?.set(&matrices.broadcast_div(&radii)?.reshape(self.weight.shape())?)
-    }
-
     /// The pre-synaptic rows `(S, P, F)` of the input `x`: samples, or patches flattened
     /// channel-major. Carries no graph.
     pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {

@@ -38,10 +38,10 @@ mod geometry;
 mod homeostasis;
 mod layer;
 pub mod ops;
-mod optim;
 mod protocol;
 mod rng;
 pub mod rules;
+pub mod steps;
 mod synapses;
 pub mod testing;
 
@@ -52,10 +52,13 @@ pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
-pub use optim::{MaxAbsStep, Rate, Sgd};
 pub use protocol::Protocol;
 pub use rng::Rng;
 pub use rules::{
     Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
+};
+pub use steps::{
+    Constraint, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part, PartConfig,
+    Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
 };
 pub use synapses::Synapses;

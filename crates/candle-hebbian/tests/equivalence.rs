@@ -9,8 +9,8 @@ use candle_hebbian::ops::{
     BatchNorm, Ties, avg_pool2d, max_pool2d, normalise, pad_reflect, repu, triangle,
 };
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, HardWta, KWta, Layer, MaxAbsStep, NoCompetition,
-    PaddingMode, RankedWta, Rate, Rng, SoftWta, SoftWtaAntiHebbian,
+    Competition, Conv2dConfig, Geometry, HardWta, KWta, LargestEntry, Layer, NoCompetition,
+    NormDependent, PaddingMode, RankedWta, Rng, SoftWta, SoftWtaAntiHebbian, Steps, UnitNorm,
 };
 use common::RuleName;
 
@@ -357,13 +357,16 @@ fn two_groups_are_two_layers() -> Result<()> {
     // Halves of different scale, so that one largest entry for both would show.
     let lower = rng.normal(0.0, 0.3, (5, 3, 3, 3), DType::F64, &Device::Cpu)?;
     let upper = rng.normal(0.0, 1.5, (5, 3, 3, 3), DType::F64, &Device::Cpu)?;
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for rule in RULES {
         for (competition, _) in COMPETITIONS {
             let learn = |layer: &Layer, x: &Tensor| -> Result<Tensor> {
                 let response = layer.response(x)?;
                 let post = competition.compete(response.u())?;
-                step.descend(layer, &response.synapses(&post)?.update(rule.rule())?.neg()?, 0.0)?;
+                let gradient = response.synapses(&post)?.update(rule.rule())?.neg()?;
+                let chain =
+                    Steps::builder(0.08).then(LargestEntry).then(NormDependent { power: 0.5 });
+                let mut steps = chain.build([(layer.var()?, layer.dims())])?;
+                steps.descend(|_| Some(gradient.clone()))?;
                 response.output()
             };
             let whole =
@@ -591,6 +594,11 @@ fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
     Ok(())
 }
 
+/// Norm 1 for every unit.
+fn unit_norms(layer: &Layer) -> Result<()> {
+    Steps::builder(0.0).then(UnitNorm).build([layer.weight().clone()])?.constrain()
+}
+
 /// Layer 1 on a batch as Miconi's check of the gradient has it: 27 standardised colour images, 100
 /// filters of 5×5, stride 12, ten winners. Every weight, beside the sum over columns.
 #[test]
@@ -600,7 +608,7 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
     let x = candle_hebbian::ops::standardise(&normal((27, 3, 32, 32))?, 1e-10)?;
     let config = Conv2dConfig { stride: 12, ..Default::default() };
     let layer = Layer::from_tensor(&normal((100, 3, 5, 5))?, Geometry::Conv2d(config))?;
-    layer.normalise()?;
+    unit_norms(&layer)?;
     let response = layer.response(&x)?;
     let (pixels, w) = (numbers(&x)?, numbers(layer.weight())?);
     for competition in [KWta::binary(10), KWta::graded(10)] {
@@ -646,7 +654,7 @@ fn renormalisation_makes_the_rules_alike() -> Result<()> {
     let eta = 0.02;
     let layer = |rule: RuleName, rate: &dyn Fn(f64) -> f64| -> Result<Vec<f64>> {
         let layer = Layer::from_tensor(&weight.clone(), Geometry::Dense)?;
-        layer.normalise()?;
+        unit_norms(&layer)?;
         let response = layer.response(&x)?;
         let post = KWta::binary(2).compete(response.u())?;
         let wins = candle_hebbian::ops::column_counts(&post)?.flatten_all()?.to_vec1::<f64>()?;
@@ -654,7 +662,7 @@ fn renormalisation_makes_the_rules_alike() -> Result<()> {
         let update = response.synapses(&post)?.update(rule.rule())?;
         let step = update.broadcast_mul(&Tensor::new(rates, &Device::Cpu)?.unsqueeze(1)?)?;
         layer.var()?.set(&(layer.weight().detach() + step)?)?;
-        layer.normalise()?;
+        unit_norms(&layer)?;
         numbers(layer.weight())
     };
     let instar = layer(RuleName::Instar, &|wins| {

@@ -8,9 +8,10 @@ mod common;
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{BatchNorm, avg_pool2d, max_pool2d, pad_reflect, triangle};
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, Conv2dConfig, Geometry, HardWta, Hebb, Instar, KWta, Layer,
-    MaxAbsStep, NoCompetition, Oja, PaddingMode, Rate, Response, Rule, SoftHebb, SoftWta,
-    SoftWtaAntiHebbian, State, ops::Ties,
+    AdaptiveThreshold, Competition, Conv2dConfig, ExponentialDecay, Geometry, HardWta, Hebb,
+    Instar, KWta, LargestEntry, Layer, LinearDecay, NoCompetition, NormDependent, Oja, PaddingMode,
+    Response, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian, State, Steps, StepsBuilder, UnitNorm,
+    ops::Ties,
 };
 use common::RuleName;
 
@@ -69,8 +70,20 @@ fn decay(rule: &dyn Rule, response: &Response, post: &Tensor) -> Result<Tensor> 
 
 const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
 
-fn step(learning_rate: f64, power: f64) -> MaxAbsStep {
-    MaxAbsStep { rate: Rate::NormDependent { learning_rate, power } }
+/// A step of the layer's weights by `chain`.
+fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
+    let mut steps = chain.build([(layer.weight().clone(), layer.dims())])?;
+    steps.descend(|_| Some(gradient.clone()))
+}
+
+/// The released code's step.
+fn released(learning_rate: f64, power: f64) -> StepsBuilder {
+    unit(learning_rate).then(NormDependent { power })
+}
+
+/// A step whose largest entry is the learning rate.
+fn unit(learning_rate: f64) -> StepsBuilder {
+    Steps::builder(learning_rate).then(LargestEntry)
 }
 
 mod softhebb {
@@ -99,7 +112,7 @@ mod softhebb {
             check_rule("signed", &SoftHebb, (&response, &post), (&update, None), SIX_DIGITS)?;
 
         near("r", &layer.radii()?, &[1.0, 0.5f64.sqrt(), 2f64.sqrt()], EXACT)?;
-        step(0.08, 0.5).descend(&layer, &update.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &layer, &update.neg()?)?;
         let weight = [1.0, -7.8e-7, 0.508659, 0.543296, -1.049966, 0.975017];
         near("new w", layer.weight(), &weight, SIX_DIGITS)?;
         near("new r", &layer.radii()?, &[1.0, 0.744247, 1.432860], SIX_DIGITS)?;
@@ -111,8 +124,12 @@ mod softhebb {
 
     #[test]
     fn rates_of_one_sample() -> Result<()> {
-        let rate = Rate::NormDependent { learning_rate: 0.08, power: 0.5 };
-        let rates = rate.rates(&tensor(&[1.0, 0.5, 2.0], &[1, 3])?, 0.0)?;
+        // With a gradient of −1 everywhere every weight moves by its unit's rate.
+        let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
+        let before = layer.weight().as_tensor().copy()?;
+        take(released(0.08, 0.5), &layer, &tensor(&[-1.0; 6], &[3, 2])?)?;
+        // Of column 1, where the first weight is 0, so that adding to it loses no digit.
+        let rates = (layer.weight().as_tensor() - before)?.narrow(1, 1, 1)?.t()?;
         near("η", &rates, &[8e-7, 0.043296, 0.051488], SIX_DIGITS)?;
         near("η at r = 1", &rates.narrow(1, 0, 1)?, &[8e-7], 1e-18)
     }
@@ -138,16 +155,15 @@ mod softhebb {
 
         // D̂ is what a step of constant rate 1 adds; the batch twice over leaves it as it is.
         let normalised = [0.0, -1.0, 0.044345, 0.566272, -0.307930, -0.154044];
-        let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
         let before = layer.weight().copy()?;
-        unit.descend(&layer, &once.neg()?, 0.0)?;
+        take(unit(1.0), &layer, &once.neg()?)?;
         let moved = (layer.weight() - &before)?;
         near("D̂", &moved, &normalised, SIX_DIGITS)?;
         layer.var()?.set(&before)?;
         let twice = layer.response(&Tensor::cat(&[&x, &x], 0)?)?;
         let update = twice.synapses(&signed.compete(twice.u())?)?.update(&SoftHebb)?;
         near("D of two batches", &(update.clone() / 2.0)?, &once.flatten_all()?.to_vec1()?, EXACT)?;
-        unit.descend(&layer, &update.neg()?, 0.0)?;
+        take(unit(1.0), &layer, &update.neg()?)?;
         near("D̂ of two batches", &(layer.weight() - &before)?, &normalised, SIX_DIGITS)
     }
 
@@ -192,7 +208,7 @@ mod softhebb {
         ];
         let expected = (&update[..], Some(-5.696353));
         let update = check_rule("conv", &SoftHebb, (&response, &post), expected, SIX_DIGITS)?;
-        step(0.08, 0.5).descend(&layer, &update.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &layer, &update.neg()?)?;
         #[rustfmt::skip]
         let weight = [
             0.531071, -0.008983, -0.006116, 0.531071,
@@ -217,11 +233,8 @@ mod softhebb {
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.compete(response.u())?;
-            step(0.08, 0.5).descend(
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-                0.0,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, 0.5), &layer, &gradient)?;
             near(&format!("w after step {}", i + 1), layer.weight(), weight, SIX_DIGITS)?;
         }
         Ok(())
@@ -256,7 +269,7 @@ mod softhebb {
         near("w after 200", plain.weight(), &[half, half], 1e-4)?;
 
         let normalised = dense(&[3.0, 0.0], 1)?;
-        let by_step = |update: &Tensor| step(0.08, 0.5).descend(&normalised, &update.neg()?, 0.0);
+        let by_step = |update: &Tensor| take(released(0.08, 0.5), &normalised, &update.neg()?);
         let radii = [(1, 2.886898), (5, 2.467820), (10, 2.020021), (20, 1.386616), (50, 1.001823)];
         run(&normalised, &by_step, &radii)?;
         // The small oscillation it ends in: (η₀·√2/2)^2 = 0.0032.
@@ -324,33 +337,40 @@ mod parts {
 
     #[test]
     fn decaying_rates() -> Result<()> {
-        let norms = tensor(&[0.25, 9.0], &[1, 2])?;
-        let check = |rate: Rate, progress: f64, want: f64, tolerance: f64| {
-            let name = format!("{rate:?} at {progress}");
-            near(&name, &rate.rates(&norms, progress)?, &[want, want], tolerance)
+        // Weights of 0 and a gradient of −1: they move to the rate.
+        let check = |chain: StepsBuilder, progress: f64, want: f64, tolerance: f64| {
+            let name = format!("{chain:?} at {progress}");
+            let layer = dense(&[0.0, 0.0], 2)?;
+            let mut steps = chain.build([layer.weight().clone()])?;
+            steps.set_progress(progress);
+            steps.descend(|weight| weight.ones_like().and_then(|one| one.neg()).ok())?;
+            near(&name, layer.weight(), &[want, want], tolerance)
         };
-        check(Rate::Constant { learning_rate: 0.05 }, 0.7, 0.05, 0.0)?;
+        let constant = || Steps::builder(0.05);
+        check(constant(), 0.7, 0.05, 0.0)?;
 
-        let linear = Rate::LinearDecay { learning_rate: 0.05 };
+        let linear = || constant().then(LinearDecay);
         for j in 0..=10 {
-            check(linear, 0.1 * f64::from(j), 0.05 - 0.005 * f64::from(j), EXACT)?;
+            check(linear(), 0.1 * f64::from(j), 0.05 - 0.005 * f64::from(j), EXACT)?;
         }
-        check(linear, 1.0, 0.0, 0.0)?;
+        check(linear(), 1.0, 0.0, 0.0)?;
+        // Beyond the end it stays there.
+        check(linear(), 1.1, 0.0, 0.0)?;
 
-        let exponential = Rate::ExponentialDecay { learning_rate: 0.05, speed: 7.0, divisor: 96.0 };
+        let exponential = || constant().then(ExponentialDecay { speed: 7.0, divisor: 96.0 });
         for (j, want) in [0.05, 0.025069, 0.012688, 0.006540, 0.003487].into_iter().enumerate() {
-            check(exponential, 0.1 * j as f64, want, SIX_DIGITS)?;
+            check(exponential(), 0.1 * j as f64, want, SIX_DIGITS)?;
         }
-        check(exponential, 1.0, 0.05 / 96.0, EXACT)?;
+        check(exponential(), 1.0, 0.05 / 96.0, EXACT)?;
 
         // The release's recurrence η ← (η − m)·e^{−speed/steps} + m, for its dense defaults.
         let (speed, divisor, steps) = (0.4f64, 100.0, 20);
-        let slow = Rate::ExponentialDecay { learning_rate: 0.05, speed, divisor };
+        let slow = || constant().then(ExponentialDecay { speed, divisor });
         let end = (-speed).exp();
         let floor = (0.05 / divisor - 0.05 * end) / (1.0 - end);
         let mut rate = 0.05;
         for j in 0..=steps {
-            check(slow, f64::from(j) / f64::from(steps), rate, EXACT)?;
+            check(slow(), f64::from(j) / f64::from(steps), rate, EXACT)?;
             rate = (rate - floor) * (-speed / f64::from(steps)).exp() + floor;
         }
         Ok(())
@@ -546,7 +566,7 @@ mod miconi {
     #[test]
     fn units_are_scaled_to_norm_one() -> Result<()> {
         let layer = dense(&[3.0, 4.0, 0.0, 0.0], 2)?;
-        layer.normalise()?;
+        Steps::builder(0.0).then(UnitNorm).build([layer.weight().clone()])?.constrain()?;
         // A unit without weights stays so.
         near("w", layer.weight(), &[0.6, 0.8, 0.0, 0.0], 1e-10)
     }

@@ -3,8 +3,10 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, Geometry, Instar, KWta, Layer, Rng, ops::column_counts,
+    AdaptiveThreshold, Competition, Geometry, Instar, KWta, Layer, Rng, Steps, UnitNorm,
+    ops::column_counts,
 };
+use candle_nn::Optimizer;
 
 const UNITS: usize = 8;
 const INPUTS: usize = 16;
@@ -33,7 +35,8 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
     let mut normal = |sd, shape: (usize, usize)| rng.normal(0.0, sd, shape, DType::F64, &device);
     let prototypes = unit_rows(&normal(1.0, (UNITS, INPUTS))?)?;
     let layer = Layer::from_tensor(&normal(1.0, (UNITS, INPUTS))?, Geometry::Dense)?;
-    layer.normalise()?;
+    let mut steps = Steps::builder(ETA).then(UnitNorm).build([layer.var()?])?;
+    steps.constrain()?;
     let target = 1.0 / UNITS as f64;
     let mut threshold =
         AdaptiveThreshold::new((1, UNITS), threshold_rate, target, DType::F64, &device)?;
@@ -45,10 +48,8 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
         let response = layer.response(&(shown + normal(0.1, (BATCH, INPUTS))?)?)?;
         let post = KWta::binary(1).compete(&threshold.apply(response.u())?)?;
         if batch >= BURN_IN {
-            let update = (response.synapses(&post)?.update(&Instar)? * ETA)?;
-            layer.var()?.set(&(layer.weight().detach() + update)?)?;
+            steps.backward_step(&response.synapses(&post)?.loss(&Instar)?)?;
         }
-        layer.normalise()?;
         threshold.adapt(&post)?;
         if batch >= BATCHES - 100 {
             wins = (wins + column_counts(&post)?)?;

@@ -6,12 +6,29 @@ mod common;
 use candle::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Ties, avg_pool2d, max_pool2d, squared_norms, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, HardWta, KWta, Layer, MaxAbsStep, NoCompetition,
-    PaddingMode, RankedWta, Rate, Response, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian,
+    Competition, Conv2dConfig, Geometry, HardWta, KWta, LargestEntry, Layer, NoCompetition,
+    NormDependent, PaddingMode, RankedWta, Response, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian,
+    Steps, StepsBuilder,
 };
 use common::RuleName;
 
 const SEEDS: u64 = 60;
+
+/// A step of the layer's weights by `chain`.
+fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
+    let mut steps = chain.build([(layer.weight().clone(), layer.dims())])?;
+    steps.descend(|_| Some(gradient.clone()))
+}
+
+/// The released code's step.
+fn released(learning_rate: f64, power: f64) -> StepsBuilder {
+    unit(learning_rate).then(NormDependent { power })
+}
+
+/// A step whose largest entry is the learning rate.
+fn unit(learning_rate: f64) -> StepsBuilder {
+    Steps::builder(learning_rate).then(LargestEntry)
+}
 
 /// A random layer with a random batch for it.
 struct Draw {
@@ -145,16 +162,16 @@ fn softhebb_moves_norms_towards_or_away_from_one() -> Result<()> {
 
 #[test]
 fn a_step_is_as_large_as_its_rate() -> Result<()> {
-    let rate = Rate::NormDependent { learning_rate: 0.08, power: 0.5 };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
         let name = format!("{} {competition:?}", draw.name);
         let update = response.synapses(&post)?.update(&SoftHebb)?;
         let before = draw.matrices(draw.layer.weight())?.copy()?;
-        let rates = rate.rates(&squared_norms(&before)?, 0.0)?;
+        let distance = (squared_norms(&before)?.sqrt()? - 1.0)?.abs()?;
+        let rates = ((distance + 1e-10)?.sqrt()? * 0.08)?;
 
-        MaxAbsStep { rate }.descend(&draw.layer, &update.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &draw.layer, &update.neg()?)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let reach = moved.max(2)?;
         for (moved, rate) in numbers(&reach)?.into_iter().zip(numbers(&rates)?) {
@@ -162,9 +179,8 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
         }
 
         // In units of its rate, the largest move of a site is 1 (0 where nothing was active).
-        let unit = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
         draw.layer.var()?.set(&before.reshape(draw.layer.weight().shape())?)?;
-        unit.descend(&draw.layer, &update.neg()?, 0.0)?;
+        take(unit(1.0), &draw.layer, &update.neg()?)?;
         let moved = (draw.matrices(draw.layer.weight())? - &before)?.abs()?;
         let largest = moved.max(2)?.max(1)?;
         let active = draw.matrices(&update)?.abs()?.max(2)?.max(1)?.gt(0.0)?;
@@ -176,7 +192,6 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
 /// Relabelling the units relabels activity, update and step.
 #[test]
 fn permuting_units_permutes_everything() -> Result<()> {
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
@@ -203,8 +218,8 @@ fn permuting_units_permutes_everything() -> Result<()> {
                 Layer::from_tensor(&draw.layer.weight().detach(), draw.layer.geometry())?,
                 Layer::from_tensor(&other.weight().detach(), draw.layer.geometry())?,
             );
-            step.descend(&a, &update.neg()?, 0.0)?;
-            step.descend(&b, &other_update.neg()?, 0.0)?;
+            take(released(0.08, 0.5), &a, &update.neg()?)?;
+            take(released(0.08, 0.5), &b, &other_update.neg()?)?;
             let want = draw.matrices(a.weight())?.index_select(&order, 1)?;
             near(&name, &draw.matrices(b.weight())?, &want, 1e-9)?;
         }
@@ -215,7 +230,6 @@ fn permuting_units_permutes_everything() -> Result<()> {
 /// The batch twice over doubles the update, and the step is the same.
 #[test]
 fn duplicating_the_batch_leaves_the_step() -> Result<()> {
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
@@ -231,8 +245,8 @@ fn duplicating_the_batch_leaves_the_step() -> Result<()> {
                 Layer::from_tensor(&weight, draw.layer.geometry())?,
                 Layer::from_tensor(&weight, draw.layer.geometry())?,
             );
-            step.descend(&a, &once.neg()?, 0.0)?;
-            step.descend(&b, &double.neg()?, 0.0)?;
+            take(released(0.08, 0.5), &a, &once.neg()?)?;
+            take(released(0.08, 0.5), &b, &double.neg()?)?;
             near(&name, b.weight(), a.weight(), 1e-9)?;
         }
     }
@@ -255,12 +269,8 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
             let post = SoftWtaAntiHebbian { inverse_temperature: 0.3 }.compete(response.u())?;
-            let rate = Rate::NormDependent { learning_rate: 0.08, power };
-            MaxAbsStep { rate }.descend(
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-                0.0,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, power), &layer, &gradient)?;
             let moved = (layer.weight() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
@@ -386,20 +396,19 @@ fn responding_learns_nothing() -> Result<()> {
 /// by `from_tensor` and stays as it is.
 #[test]
 fn a_variable_is_shared_and_a_tensor_copied() -> Result<()> {
-    let step = MaxAbsStep { rate: Rate::Constant { learning_rate: 1.0 } };
     let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
     for layer in [
         Layer::new(weight.as_tensor().clone(), Geometry::Dense)?,
         Layer::from_tensor(&weight, Geometry::Dense)?,
     ] {
         weight.set(&weight.ones_like()?)?;
-        step.descend(&layer, &weight.ones_like()?.neg()?, 0.0)?;
+        take(unit(1.0), &layer, &weight.ones_like()?.neg()?)?;
         assert_eq!(weight.to_vec2::<f64>()?, [[2.0; 3]; 2]);
         assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
     }
     let weight = Tensor::ones((2, 3), DType::F64, &Device::Cpu)?;
     let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
-    step.descend(&layer, &weight.neg()?, 0.0)?;
+    take(unit(1.0), &layer, &weight.neg()?)?;
     assert_eq!(weight.to_vec2::<f64>()?, [[1.0; 3]; 2]);
     assert_eq!(layer.weight().to_vec2::<f64>()?, [[2.0; 3]; 2]);
     Ok(())
@@ -414,7 +423,6 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
     let weight = rng.normal(0.0, 0.5, (96, 8, 5, 5), dtype, &Device::Cpu)?;
     let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
     let mut norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
-    let step = MaxAbsStep { rate: Rate::NormDependent { learning_rate: 0.08, power: 0.5 } };
     let mut out = Vec::new();
     let competitions: [&dyn Competition; 3] = [
         &SoftWtaAntiHebbian { inverse_temperature: 1.0 },
@@ -433,7 +441,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = max_pool2d(&active, 4, 2, 1, Ties::First)?;
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
-        step.descend(&layer, &gradient.neg()?.neg()?, 0.0)?;
+        take(released(0.08, 0.5), &layer, &gradient.neg()?.neg()?)?;
         for t in [layer.weight(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }

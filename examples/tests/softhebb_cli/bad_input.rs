@@ -91,6 +91,12 @@ fn presets_that_make_no_sense_are_refused() {
     wrong("/blocks/0/pool/kernel", json!(9), &["block 0"]);
     wrong("/blocks/0/learning/competition", k_wta(0), &["k is 0", "1 to 8"]);
     wrong("/blocks/0/learning/competition", k_wta(9), &["k is 9", "1 to 8"]);
+    let rate = |speed: f64, divisor: f64| {
+        let kind = "exponential_decay";
+        json!({ "kind": kind, "learning_rate": 0.1, "speed": speed, "divisor": divisor })
+    };
+    wrong("/blocks/0/learning/rate", rate(0.0, 9.0), &["block 0", "the speed is 0"]);
+    wrong("/blocks/0/learning/rate", rate(7.0, 0.0), &["block 0", "the divisor is 0"]);
     wrong("/head/dropout", json!(1.0), &["dropout"]);
     wrong("/blocks/0/layer", json!({ "kind": "dense", "units": 8 }), &["block 0", "pool"]);
 }

@@ -5,7 +5,8 @@ use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::{Module, Tensor};
 use candle_hebbian::ops::{Edge, Ties, max_pool2d, ramp};
-use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, Sgd};
+use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, Steps};
+use candle_nn::Optimizer;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -53,15 +54,13 @@ fn learn(
 ) -> Computed {
     let params: Params = inputs.params()?;
     let (x, labels) = (inputs.get("x")?, inputs.get("labels")?);
-    let sgd = Sgd { learning_rate: params.learning_rate };
+    let vars = layers.iter().flat_map(|layer| layer.vars());
+    let mut steps = Steps::builder(params.learning_rate).build(vars)?;
     let mut losses = Vec::new();
     for step in 0..x.dim(0)? {
         let loss = params.loss().of(&forward(&x.get(step)?)?, &labels.get(step)?)?;
-        let grads = loss.backward()?;
+        steps.backward_step(&loss)?;
         losses.push(loss.detach());
-        for layer in layers {
-            sgd.step(&layer.vars(), &grads)?;
-        }
     }
     let mut got = vec![Got::by(way, "losses", Tensor::stack(&losses, 0)?)];
     for (at, (name, layer)) in LAYERS.iter().zip(layers).enumerate() {

@@ -1,7 +1,7 @@
 use super::geometry::geometry;
 use super::{Computed, gradient};
-use crate::{CompetitionKind, RuleKind};
 use crate::verify::inputs::{Got, Inputs};
+use crate::{CompetitionKind, RuleKind};
 use candle_hebbian::{Competition, Layer};
 use serde::Deserialize;
 

@@ -1,13 +1,13 @@
 use super::Computed;
 use crate::CompetitionKind;
 use crate::softhebb::{
-    Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset,
+    Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
 };
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{PaddingMode, Rate, Rng};
+use candle_hebbian::{PaddingMode, Rng};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

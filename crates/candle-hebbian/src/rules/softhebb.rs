@@ -19,7 +19,7 @@ use candle::Result;
 ///
 /// Differs from the paper: nothing here. The division of the step by its largest entry and the
 /// rates that depend on the norm, which the authors' code adds, are a matter of the optimiser:
-/// [`MaxAbsStep`](crate::MaxAbsStep).
+/// [`LargestEntry`](crate::LargestEntry) and [`NormDependent`](crate::NormDependent).
 ///
 /// ```
 /// use candle::{Device, Tensor};

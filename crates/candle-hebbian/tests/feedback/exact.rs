@@ -3,7 +3,8 @@
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{HingeHebb, Layer, Sgd, Synapses};
+use candle_hebbian::{HingeHebb, Layer, Steps, Synapses};
+use candle_nn::Optimizer;
 
 /// Numbers that are exact in decimal, up to rounding in f64.
 const EXACT: f64 = 1e-12;
@@ -144,7 +145,7 @@ mod two_steps {
 
         fn learn(&self, seen: &Seen) -> Result<()> {
             let vars = [self.hidden.vars(), self.classes.vars()].concat();
-            Sgd { learning_rate: 0.1 }.step(&vars, &seen.grads)
+            Steps::builder(0.1).build(vars)?.step(&seen.grads)
         }
 
         fn weights(&self, w1: &[f64], w2: &[f64], r2: Option<&[f64]>) -> Result<()> {

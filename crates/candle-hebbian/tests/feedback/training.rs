@@ -3,7 +3,8 @@
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{HingeHebb, Sgd};
+use candle_hebbian::{HingeHebb, Steps};
+use candle_nn::Optimizer;
 
 /// Convolution, pool, dense, classes; what is drawn depends on the seed only, `W` and `R` from
 /// streams of their own.
@@ -50,13 +51,14 @@ impl Net {
 
     /// Calls `after` with the gradients of each step, once it is made.
     fn train(&self, steps: u64, mut after: impl FnMut(&GradStore) -> Result<()>) -> Result<()> {
+        let mut descent = Steps::builder(0.1).build(self.vars())?;
         for step in 0..steps {
             let (x, labels) = batch(step, self.layers[0].weight().dtype())?;
             for layer in &self.layers {
                 layer.redraw(&mut Rng::new(step))?;
             }
             let grads = self.loss(&x, &labels)?.backward()?;
-            Sgd { learning_rate: 0.1 }.step(&self.vars(), &grads)?;
+            descent.step(&grads)?;
             after(&grads)?;
         }
         Ok(())
@@ -179,11 +181,11 @@ fn one_layer() -> Result<()> {
         let mut rng = Rng::new(15);
         let w = normal(&mut rng, &[3, 36], DType::F32)?;
         let layer = layer(&w, &normal(&mut rng, &[3, 36], DType::F32)?, Geometry::Dense, protocol)?;
+        let mut descent = Steps::builder(0.1).build(layer.vars())?;
         for step in 0..100 {
             let (x, labels) = batch(step, DType::F32)?;
             let h = layer.forward(&x.flatten_from(1)?)?;
-            let grads = HingeHebb::new(1.0)?.loss(&h, &labels)?.backward()?;
-            Sgd { learning_rate: 0.1 }.step(&layer.vars(), &grads)?;
+            descent.backward_step(&HingeHebb::new(1.0)?.loss(&h, &labels)?)?;
         }
         ends.push(bits(layer.weight())?);
     }
@@ -272,13 +274,14 @@ fn taps_outside_the_image_stay_zero() -> Result<()> {
             let class =
                 FeedbackLayer::new((3, 108), Geometry::Dense, protocol, &mut rng, DType::F32, CPU)?;
             let start = layer.weight().as_tensor().copy()?;
+            let vars = [layer.vars(), class.vars()].concat();
+            let mut descent = Steps::builder(0.1).build(vars)?;
             for step in 0..50 {
                 let (x, labels) = batch(step, DType::F32)?;
                 layer.redraw(&mut rng)?;
                 let x = ramp(&layer.forward(&x)?, 0.5)?.flatten_from(1)?;
                 let loss = HingeHebb::new(1.0)?.loss(&class.forward(&x)?, &labels)?;
-                let vars = [layer.vars(), class.vars()].concat();
-                Sgd { learning_rate: 0.1 }.step(&vars, &loss.backward()?)?;
+                descent.backward_step(&loss)?;
             }
             assert_ne!(bits(layer.weight())?, bits(&start)?);
             let taps = kernel * kernel;

@@ -1,0 +1,29 @@
+//! A learning rate that falls evenly.
+
+use super::part::Part;
+use super::update::Update;
+use candle::Result;
+
+/// `η ← η·(1 − progress)`: 0 at the end of training, whose
+/// [progress](super::Steps::set_progress) the caller sets. A rate that does not change needs no
+/// part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearDecay;
+
+impl LinearDecay {
+    /// What becomes of `learning_rate` when the share `progress` (0 to 1) of training is done.
+    pub fn rate(&self, learning_rate: f64, progress: f64) -> f64 {
+        learning_rate * (1.0 - progress)
+    }
+}
+
+impl Part for LinearDecay {
+    fn needs_units(&self) -> bool {
+        false
+    }
+
+    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
+        update.set_learning_rate(self.rate(update.learning_rate(), update.progress()));
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Steps: what is done with the gradient of a surrogate loss, as an optimiser made of parts.
+
+mod builder;
+mod config;
+mod descend;
+mod exponential_decay;
+mod largest_entry;
+mod linear_decay;
+mod norm_dependent;
+mod part;
+mod place;
+mod unit_norm;
+mod update;
+mod variable;
+mod weight_decay;
+
+pub use builder::StepsBuilder;
+pub use config::{PartConfig, StepsConfig};
+pub use exponential_decay::ExponentialDecay;
+pub use largest_entry::LargestEntry;
+pub use linear_decay::LinearDecay;
+pub use norm_dependent::NormDependent;
+pub use part::{Constraint, Part};
+pub use unit_norm::UnitNorm;
+pub use update::Update;
+pub use variable::Variable;
+pub use weight_decay::WeightDecay;
+
+use candle::backprop::GradStore;
+use candle::{Result, Tensor, Var};
+use candle_nn::Optimizer;
+use descend::Descend;
+use place::Place;
+
+/// An optimiser that moves variables down their gradients, by parts that chain:
+///
+/// ```text
+/// w_k ← (1 − η Σλ)·w_k − η·(Π factors / Π divisors)·G_k,   then each constraint in turn
+/// ```
+///
+/// `G` is the gradient, `k` a unit. A [`Part`] may contribute to each of these: [`LargestEntry`] a
+/// divisor for each site, [`NormDependent`] a factor for each unit, [`WeightDecay`] a `λ`,
+/// [`LinearDecay`] and [`ExponentialDecay`] change `η` on the way, [`UnitNorm`] is a constraint.
+/// Without parts it is plain gradient descent, `w ← w − ηG`. Parts act in the order in which they
+/// were given, each on what those before made of the gradient. As in Optax's `chain`, but `η` and
+/// `λ` are set apart: nothing but the schedules scales the decay, wherever it stands.
+///
+/// Built-in parts only fill in coefficients: whatever the chain, the weights are passed over once,
+/// in place (a second time to read norms or the largest entry, where a part asks for those).
+/// Variables in f16 and bf16 are moved in f32 and rounded once. A NaN in the gradient ends up in the
+/// weights.
+///
+/// **`backward()` comes before the step.** The backward pass of a surrogate loss reads the weights
+/// when it runs, not when the loss was made: a loss made of one response, stepped on and then sent
+/// back, has the gradient at the new weights.
+/// [`backward_step`](Optimizer::backward_step) does both in the right order.
+///
+/// Made from a [`StepsConfig`], or by [`Steps::builder`], which also takes parts of one's own and
+/// [dimensions](Variable) where the shape of a variable does not tell its units.
+///
+/// ```
+/// use candle::{Device, Tensor, Var};
+/// use candle_hebbian::{LargestEntry, Steps, UnitNorm};
+/// use candle_nn::Optimizer;
+/// let w = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
+/// let slope = Tensor::new(&[[2f64, -4.0]], &Device::Cpu)?; // the gradient: its largest entry is 4
+/// let mut steps = Steps::builder(0.1).then(LargestEntry).build([w.clone()])?;
+/// steps.backward_step(&(w.as_tensor() * &slope)?.sum_all()?)?;
+/// assert_eq!(w.to_vec2::<f64>()?, [[0.95, 2.1]]);
+///
+/// w.set(&Tensor::new(&[[3f64, 4.0]], &Device::Cpu)?)?;
+/// let mut steps = Steps::builder(0.5).then(UnitNorm).build([w.clone()])?;
+/// steps.constrain()?; // no step, but norm 1
+/// let [x, y] = w.to_vec2::<f64>()?[0][..] else { unreachable!() };
+/// assert!((x - 0.6).abs() < 1e-9 && (y - 0.8).abs() < 1e-9);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Steps {
+    variables: Vec<Variable>,
+    parts: Vec<Box<dyn Part>>,
+    learning_rate: f64,
+    progress: f64,
+}
+
+impl Steps {
+    /// Begins a chain without parts and with the learning rate `η`.
+    pub fn builder(learning_rate: f64) -> StepsBuilder {
+        StepsBuilder::new(learning_rate)
+    }
+
+    /// The share of training that is done, 0 to 1.
+    pub fn progress(&self) -> f64 {
+        self.progress
+    }
+
+    /// Sets the share of training that is done, for the schedules: 0 at first, 1 at the end. Values
+    /// outside are taken as the nearer end.
+    ///
+    /// Nothing counts steps here, so the caller sets it before each step, as it may set
+    /// [`learning_rate`](Optimizer::set_learning_rate), the `η` that schedules start from.
+    pub fn set_progress(&mut self, progress: f64) {
+        self.progress = progress.clamp(0.0, 1.0);
+    }
+
+    /// One step with the gradient that `gradient` has for each variable; those without one stay as
+    /// they are. [`step`](Optimizer::step) with gradients that are in no `GradStore`, as the
+    /// negated updates of a rule are.
+    ///
+    /// # Errors
+    /// A learning rate (below 0 or not finite) or a progress (NaN) that was set since; a gradient
+    /// of another shape than its variable, before anything has moved; what a part refuses.
+    pub fn descend(&mut self, gradient: impl Fn(&Var) -> Option<Tensor>) -> Result<()> {
+        builder::check_learning_rate(self.learning_rate)?;
+        if self.progress.is_nan() {
+            candle::bail!("steps: the progress is NaN, expected a share of training from 0 to 1")
+        }
+        let gradients: Vec<Option<Tensor>> =
+            self.variables.iter().map(|variable| gradient(variable.var())).collect();
+        for (variable, gradient) in self.variables.iter().zip(&gradients) {
+            let shape = variable.var().shape();
+            if let Some(gradient) = gradient.as_ref().filter(|gradient| gradient.shape() != shape) {
+                candle::bail!(
+                    "steps: a gradient of shape {:?} for a variable of shape {:?}",
+                    gradient.dims(),
+                    shape.dims()
+                )
+            }
+        }
+        for (index, gradient) in gradients.into_iter().enumerate() {
+            if let Some(gradient) = gradient {
+                self.descend_one(index, &gradient)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn descend_one(&mut self, index: usize, gradient: &Tensor) -> Result<()> {
+        let mut place = Place::of(&self.variables[index])?;
+        let weight = place.weight().clone();
+        let gradient = gradient.detach().to_dtype(weight.dtype())?.contiguous()?;
+        let gradient = gradient.reshape(weight.shape())?;
+        let mut update = Update::new(index, &weight, gradient, self.learning_rate, self.progress);
+        for part in &mut self.parts {
+            part.apply(&mut update)?;
+        }
+        let mut constraints = self.parts.iter().filter_map(|part| part.constraint()).peekable();
+        // The first constraint is met in the pass that moves the weights, if it can be.
+        let unit_norm = |constraint: &Constraint| matches!(constraint, Constraint::UnitNorm);
+        let descend = Descend {
+            scale: update.scale()?,
+            keep: update.keep(),
+            unit_norm: constraints.next_if(unit_norm).is_some(),
+        };
+        descend.run(&mut place, update.gradient())?;
+        constraints.try_for_each(|constraint| constraint.impose(&mut place))?;
+        place.finish()
+    }
+
+    /// Imposes the constraints of the parts on every variable, as after a step, without one: on
+    /// weights that were just drawn or read.
+    ///
+    /// # Errors
+    /// What a part refuses.
+    pub fn constrain(&mut self) -> Result<()> {
+        for variable in &self.variables {
+            let mut place = Place::of(variable)?;
+            for constraint in self.parts.iter().filter_map(|part| part.constraint()) {
+                constraint.impose(&mut place)?;
+            }
+            place.finish()?;
+        }
+        Ok(())
+    }
+}
+
+impl Optimizer for Steps {
+    type Config = StepsConfig;
+
+    /// # Errors
+    /// Those of [`StepsBuilder::build`].
+    fn new(vars: Vec<Var>, config: StepsConfig) -> Result<Self> {
+        config.builder().build(vars)
+    }
+
+    /// Moves every variable that has a gradient.
+    ///
+    /// # Errors
+    /// Those of [`Steps::descend`].
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        self.descend(|var| grads.get(var).cloned())
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    /// Sets `η`, which schedules start from. One that is negative or not finite is refused by the
+    /// next step.
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.learning_rate = learning_rate;
+    }
+}

@@ -1,0 +1,99 @@
+//! What a chain is made of.
+
+use super::place::Place;
+use super::unit_norm::unit_norm;
+use super::update::Update;
+use candle::{Result, Tensor};
+use std::fmt::Debug;
+
+/// A link of the chain in [`Steps`](super::Steps).
+///
+/// Momentum, as an example of one's own:
+///
+/// ```
+/// use candle::{Device, Result, Tensor, Var};
+/// use candle_hebbian::{Part, Steps, steps::Update};
+/// use std::collections::HashMap;
+///
+/// /// `v ← μv + u`, in place of `u`.
+/// #[derive(Debug)]
+/// struct Momentum {
+///     mu: f64,
+///     velocities: HashMap<usize, Tensor>,
+/// }
+///
+/// impl Part for Momentum {
+///     fn needs_units(&self) -> bool {
+///         false
+///     }
+///
+///     fn apply(&mut self, update: &mut Update) -> Result<()> {
+///         let mut velocity = update.direction()?;
+///         if let Some(old) = self.velocities.get(&update.index()) {
+///             velocity = (velocity + (old * self.mu)?)?;
+///         }
+///         self.velocities.insert(update.index(), velocity.clone());
+///         update.replace(&velocity)
+///     }
+/// }
+///
+/// let w = Var::new(&[1f64], &Device::Cpu)?;
+/// let momentum = Momentum { mu: 0.5, velocities: HashMap::new() };
+/// let mut steps = Steps::builder(0.25).then(momentum).build([w.clone()])?;
+/// for want in [0.75, 0.375] {
+///     // The gradient is 1: v is 1, then 1.5.
+///     steps.descend(|w| w.ones_like().ok())?;
+///     assert_eq!(w.to_vec1::<f64>()?, [want]);
+/// }
+/// # Ok::<(), candle::Error>(())
+/// ```
+pub trait Part: Debug + Send + Sync {
+    /// Whether its numbers make sense. Asked when the chain gets its variables, so that a rate that
+    /// would make NaN is refused before anything is learned.
+    ///
+    /// # Errors
+    /// The number, what was found and what was expected.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it acts on units, so that variables without any (a bias) are refused; it does.
+    /// Without units all of a variable is the fan-in of one unit.
+    fn needs_units(&self) -> bool {
+        true
+    }
+
+    /// Contributes to the update of one variable, before its weights move; nothing.
+    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
+        let _ = update;
+        Ok(())
+    }
+
+    /// What holds for the weights after they moved; nothing.
+    fn constraint(&self) -> Option<Constraint<'_>> {
+        None
+    }
+}
+
+/// What holds for weights after each step.
+pub enum Constraint<'a> {
+    /// Every unit has norm 1: see [`UnitNorm`](super::UnitNorm).
+    UnitNorm,
+    /// The weights `(S, K, F)` are what this function makes of them. A pass of its own.
+    Map(WeightMap<'a>),
+}
+
+/// A function from weights `(S, K, F)` to weights of that shape.
+type WeightMap<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
+
+impl Constraint<'_> {
+    pub(super) fn impose(&self, place: &mut Place) -> Result<()> {
+        match self {
+            Self::UnitNorm => unit_norm(place),
+            Self::Map(map) => {
+                let mapped = map(place.weight())?;
+                place.write(&mapped)
+            }
+        }
+    }
+}

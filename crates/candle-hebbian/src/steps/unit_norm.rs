@@ -1,0 +1,86 @@
+//! Weights of norm 1.
+
+use super::part::{Constraint, Part};
+use super::place::Place;
+use crate::cpu::{Real, RowKernel, for_row_blocks, sum, with_real};
+use crate::ops::{has_kernels, squared_norms};
+use candle::{CpuStorage, InplaceOp1, Layout, Result};
+
+/// Keeps a unit without weights at 0.
+const TINY: f64 = 1e-10;
+
+/// After every step the weights of each unit are scaled to norm 1: `w_k ← w_k / (‖w_k‖ + 1e-10)`. A
+/// unit without weights stays so.
+///
+/// Source: Miconi 2021, arXiv 2107.01729, whose code has the same 1e-10.
+///
+/// ```
+/// use candle::{Device, Var};
+/// use candle_hebbian::{Steps, UnitNorm};
+/// let w = Var::new(&[[2f64, 2.0]], &Device::Cpu)?;
+/// let gradient = candle::Tensor::new(&[[-1f64, -2.0]], &Device::Cpu)?;
+/// let mut steps = Steps::builder(1.0).then(UnitNorm).build([w.clone()])?;
+/// steps.descend(|_| Some(gradient.clone()))?; // (3, 4) of norm 5
+/// let w = w.to_vec2::<f64>()?;
+/// assert!((w[0][0] - 0.6).abs() < 1e-10 && (w[0][1] - 0.8).abs() < 1e-10);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitNorm;
+
+impl Part for UnitNorm {
+    fn constraint(&self) -> Option<Constraint<'_>> {
+        Some(Constraint::UnitNorm)
+    }
+}
+
+/// The constraint by itself.
+pub(super) fn unit_norm(place: &mut Place) -> Result<()> {
+    let weight = place.weight();
+    if has_kernels(weight.device()) {
+        return weight.inplace_op1(&Scale);
+    }
+    let norms = (squared_norms(weight)?.sqrt()? + TINY)?.unsqueeze(2)?;
+    let scaled = weight.broadcast_div(&norms)?;
+    place.write(&scaled)
+}
+
+struct Scale;
+
+impl InplaceOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "unit_norm"
+    }
+
+    fn cpu_fwd(&self, weight: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (_, _, fan_in) = layout.shape().dims3()?;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle::bail!("unit norm: the variable is not contiguous")
+        };
+        with_real!(weight, "unit_norm", T => {
+            let weight = &mut T::storage_mut(weight)?[start..end];
+            for_row_blocks(weight, fan_in, fan_in, &Rows { fan_in });
+            Ok(())
+        })
+    }
+}
+
+struct Rows {
+    fan_in: usize,
+}
+
+impl<T: Real> RowKernel<T> for Rows {
+    #[inline(always)]
+    fn run(&self, _: usize, block: &mut [T]) {
+        block.chunks_exact_mut(self.fan_in).for_each(to_unit_norm);
+    }
+}
+
+/// One unit.
+#[inline(always)]
+pub(super) fn to_unit_norm<T: Real>(weight: &mut [T]) {
+    let norm = sum(weight, |w| w * w).sqrt() + T::of(TINY);
+    for w in weight {
+        *w /= norm;
+    }
+}

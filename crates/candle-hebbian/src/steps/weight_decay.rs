@@ -1,0 +1,44 @@
+//! Decoupled weight decay.
+
+use super::part::Part;
+use super::update::Update;
+use candle::Result;
+use serde::{Deserialize, Serialize};
+
+/// Weights shrink by a share of themselves at each step: `w ← (1 − ηλ)·w − ηu`, with the `η` of the
+/// schedule. Decoupled, as in AdamW: what scales the direction `u` does not scale the decay.
+///
+/// Source: Loshchilov & Hutter 2019, arXiv 1711.05101, with the `η` of PyTorch's and candle's AdamW.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WeightDecay {
+    /// `λ`; 0.01.
+    pub rate: f64,
+}
+
+impl Default for WeightDecay {
+    fn default() -> Self {
+        Self { rate: 0.01 }
+    }
+}
+
+impl Part for WeightDecay {
+    fn check(&self) -> Result<()> {
+        let rate = self.rate;
+        match rate.is_finite() && rate >= 0.0 {
+            true => Ok(()),
+            false => candle::bail!(
+                "weight decay: the rate is {rate}, expected a finite number of 0 or more"
+            ),
+        }
+    }
+
+    fn needs_units(&self) -> bool {
+        false
+    }
+
+    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
+        update.decay(self.rate);
+        Ok(())
+    }
+}
