@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::names::choose;
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
-use candle_hebbian::{Rng, Steps};
+use candle_hebbian::{ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -108,6 +108,29 @@ pub struct Activity {
     pub nu: Tensor,
     /// Plateau potential `c (B, k)`, the teaching signal.
     pub c: Tensor,
+}
+
+/// One kind of weights and its rule: [`ModulatedHebb`], and what a ridge takes off.
+struct Plastic {
+    synapses: Synapses,
+    rule: ModulatedHebb,
+    mixing: Option<Tensor>,
+}
+
+impl Plastic {
+    fn new(synapses: Synapses, leak: f64) -> Self {
+        Self { synapses, rule: ModulatedHebb { leak }, mixing: None }
+    }
+}
+
+impl Rule for Plastic {
+    fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update> {
+        let update = self.rule.update(synapses, state)?;
+        Ok(match &self.mixing {
+            Some(mixing) => update.mixing(mixing.clone()),
+            None => update,
+        })
+    }
 }
 
 /// By how much weights are to change, for a rate of 1.
@@ -291,67 +314,72 @@ impl Circuit {
         Ok(Activity { h, rate, z, nu, c })
     }
 
-    /// The products of the rules.
+    /// Each kind of weights with what its synapses see of a batch: `W₁`, `W₂`, `Q` and, in a decoupled
+    /// circuit, `R`.
+    fn plastic(&self, x: &Tensor, y: &Tensor, activity: &Activity) -> Result<Vec<Plastic>> {
+        let Activity { h, z, nu, c, .. } = activity;
+        let CircuitConfig { nonlinearity, ridge, level, .. } = self.config;
+        let [w1, w2, q] = [&self.w1, &self.w2, &self.q].map(Var::as_detached_tensor);
+        let slope = match nonlinearity {
+            Nonlinearity::Identity => h.ones_like()?,
+            Nonlinearity::Relu => h.gt(0.0)?.to_dtype(h.dtype())?,
+        };
+        let synapses =
+            |weight: &Tensor, pre: &Tensor, u: &Tensor, post: &Tensor, third: &Tensor| {
+                let [pre, u, post] = [pre, u, post].map(|rows| rows.unsqueeze(0));
+                Synapses::new(weight, &pre?, &u?, &post?)?.with_third(third)
+            };
+        // The plateau teaches basal synapses; of the others both ends are activities.
+        let alone = Tensor::ones(x.dim(0)?, x.dtype(), x.device())?;
+        let (predicted, inhibition) = (z.matmul(&w2.t()?)?, nu.matmul(&q.t()?)?);
+        let mut plastic = vec![
+            Plastic::new(synapses(&self.w1, x, h, &slope, c)?, 0.0),
+            Plastic::new(synapses(&self.w2, z, &predicted, y, &alone)?, level),
+            Plastic::new(synapses(&self.q, nu, &inhibition, z, &alone)?, level),
+        ];
+        if let Some(r) = &self.r {
+            plastic.push(Plastic::new(synapses(r, z, nu, nu, &alone)?, level));
+        }
+        if ridge > 0.0 {
+            // −λQQᵀW₁ and +λW₁W₁ᵀQ, for each row as everything is.
+            let share = ridge * x.dim(0)? as f64;
+            plastic[0].mixing = Some((q.matmul(&q.t()?)? * share)?.unsqueeze(0)?);
+            plastic[2].mixing = Some((w1.matmul(&w1.t()?)? * -share)?.unsqueeze(0)?);
+        }
+        Ok(plastic)
+    }
+
+    /// The updates of the rules, means over the batch, in the order `W₁`, `W₂`, `Q`, `R`.
     pub fn increments(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Increments)> {
         let activity = self.activity(x, y)?;
-        let Activity { h, z, nu, c, .. } = &activity;
-        let mean = |product: Tensor| product / x.dim(0)? as f64;
-        let CircuitConfig { nonlinearity, ridge, level, .. } = self.config;
-        let gated = match nonlinearity {
-            Nonlinearity::Identity => c.clone(),
-            Nonlinearity::Relu => (h.gt(0.0)?.to_dtype(c.dtype())? * c)?,
+        let samples = x.dim(0)? as f64;
+        let plastic = self.plastic(x, y, &activity)?;
+        let mut means = plastic.iter().map(|one| one.synapses.update(one)? / samples);
+        let mut next = || means.next().unwrap_or_else(|| candle::bail!("circuit: a kind too few"));
+        let increments = Increments {
+            w1: next()?,
+            w2: next()?,
+            q: next()?,
+            r: self.r.as_ref().map(|_| next()).transpose()?,
         };
-        let [w1, w2, q] = [&self.w1, &self.w2, &self.q].map(Var::as_detached_tensor);
-        let mut increments = Increments {
-            w1: mean(gated.t()?.matmul(&x.detach())?)?,
-            w2: (mean(y.detach().t()?.matmul(z)?)? - (w2 * level)?)?,
-            q: (mean(z.t()?.matmul(nu)?)? - (&q * level)?)?,
-            r: match &self.r {
-                Some(r) => {
-                    let decay = (r.as_detached_tensor() * level)?;
-                    Some((mean(nu.t()?.matmul(z)?)? - decay)?)
-                }
-                None => None,
-            },
-        };
-        if ridge > 0.0 {
-            let back = q.matmul(&q.t()?.matmul(&w1)?)?;
-            increments.w1 = (increments.w1 - (back * ridge)?)?;
-            let spread = w1.matmul(&w1.t()?.matmul(&q)?)?;
-            increments.q = (increments.q + (spread * ridge)?)?;
-        }
         Ok((activity, increments))
     }
 
     /// A loss, the mean over the batch, whose gradient is minus the increment of every kind of
-    /// weights:
+    /// weights: the sum of the rules' surrogates,
     ///
     /// ```text
     /// − ⟨sg(c), f(W₁x)⟩ − ⟨sg(z), W₂ᵀy⟩ + ½ρ‖W₂‖² − ⟨sg(z), Q sg(ν)⟩ + ½ρ‖Q‖²  (− ⟨sg(ν), R sg(z)⟩ + ½ρ‖R‖²)
     /// ```
     ///
-    /// and with a ridge `+ ½λ‖sg(Q)ᵀW₁‖² − ½λ‖sg(W₁)ᵀQ‖²`.
+    /// and with a ridge `+ λ⟨sg(QQᵀW₁), W₁⟩ − λ⟨sg(W₁W₁ᵀQ), Q⟩`.
     pub fn surrogates(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Tensor)> {
         let activity = self.activity(x, y)?;
-        let Activity { z, nu, c, .. } = &activity;
-        let (x, y) = (x.detach(), y.detach());
-        let CircuitConfig { ridge, level, .. } = self.config;
-        let mean = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()? / x.dim(0)? as f64;
-        let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
-        let basal = self.config.nonlinearity.rate(&x.matmul(&self.w1.t()?)?)?;
-        let mut loss = (mean(c, &basal)?.neg()? - mean(z, &y.matmul(&self.w2)?)?)?;
-        loss = (loss - mean(z, &nu.matmul(&self.q.t()?)?)?)?;
-        loss = (loss + ((norm(&self.w2)? + norm(&self.q)?)? * level)?)?;
-        if let Some(r) = &self.r {
-            loss = (loss - mean(nu, &z.matmul(&r.t()?)?)?)?;
-            loss = (loss + (norm(r)? * level)?)?;
+        let mut sum = Tensor::zeros((), x.dtype(), x.device())?;
+        for one in self.plastic(x, y, &activity)? {
+            sum = (sum + one.synapses.loss(&one)?)?;
         }
-        if ridge > 0.0 {
-            let pulled = norm(&self.q.as_detached_tensor().t()?.matmul(self.w1.as_tensor())?)?;
-            let pushed = norm(&self.w1.as_detached_tensor().t()?.matmul(self.q.as_tensor())?)?;
-            loss = (loss + ((pulled - pushed)? * ridge)?)?;
-        }
-        Ok((activity, loss))
+        Ok((activity, (sum / x.dim(0)? as f64)?))
     }
 
     /// The energy of which the rules are the saddle dynamics, down in `W₁` and `W₂` and up in `Q`:

@@ -596,7 +596,7 @@ fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
 
 /// Norm 1 for every unit.
 fn unit_norms(layer: &Layer) -> Result<()> {
-    Steps::builder(0.0).then(UnitNorm).build([layer.weight().clone()])?.constrain()
+    Steps::builder(0.0).then(UnitNorm).build([layer.var()?])?.constrain()
 }
 
 /// Layer 1 on a batch as Miconi's check of the gradient has it: 27 standardised colour images, 100

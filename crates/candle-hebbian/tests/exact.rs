@@ -72,7 +72,7 @@ const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
 
 /// A step of the layer's weights by `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
-    let mut steps = chain.build([(layer.weight().clone(), layer.dims())])?;
+    let mut steps = chain.build([(layer.var()?, layer.dims())])?;
     steps.descend(|_| Some(gradient.clone()))
 }
 
@@ -126,10 +126,10 @@ mod softhebb {
     fn rates_of_one_sample() -> Result<()> {
         // With a gradient of −1 everywhere every weight moves by its unit's rate.
         let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
-        let before = layer.weight().as_tensor().copy()?;
+        let before = layer.weight().copy()?;
         take(released(0.08, 0.5), &layer, &tensor(&[-1.0; 6], &[3, 2])?)?;
         // Of column 1, where the first weight is 0, so that adding to it loses no digit.
-        let rates = (layer.weight().as_tensor() - before)?.narrow(1, 1, 1)?.t()?;
+        let rates = (layer.weight() - before)?.narrow(1, 1, 1)?.t()?;
         near("η", &rates, &[8e-7, 0.043296, 0.051488], SIX_DIGITS)?;
         near("η at r = 1", &rates.narrow(1, 0, 1)?, &[8e-7], 1e-18)
     }
@@ -341,7 +341,7 @@ mod parts {
         let check = |chain: StepsBuilder, progress: f64, want: f64, tolerance: f64| {
             let name = format!("{chain:?} at {progress}");
             let layer = dense(&[0.0, 0.0], 2)?;
-            let mut steps = chain.build([layer.weight().clone()])?;
+            let mut steps = chain.build([layer.var()?])?;
             steps.set_progress(progress);
             steps.descend(|weight| weight.ones_like().and_then(|one| one.neg()).ok())?;
             near(&name, layer.weight(), &[want, want], tolerance)
@@ -566,7 +566,7 @@ mod miconi {
     #[test]
     fn units_are_scaled_to_norm_one() -> Result<()> {
         let layer = dense(&[3.0, 4.0, 0.0, 0.0], 2)?;
-        Steps::builder(0.0).then(UnitNorm).build([layer.weight().clone()])?.constrain()?;
+        Steps::builder(0.0).then(UnitNorm).build([layer.var()?])?.constrain()?;
         // A unit without weights stays so.
         near("w", layer.weight(), &[0.6, 0.8, 0.0, 0.0], 1e-10)
     }

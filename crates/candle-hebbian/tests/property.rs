@@ -16,7 +16,7 @@ const SEEDS: u64 = 60;
 
 /// A step of the layer's weights by `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
-    let mut steps = chain.build([(layer.weight().clone(), layer.dims())])?;
+    let mut steps = chain.build([(layer.var()?, layer.dims())])?;
     steps.descend(|_| Some(gradient.clone()))
 }
 
