@@ -187,7 +187,7 @@ struct Pieces {
 }
 
 fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
-    let mut norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
+    let norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
     let old = block.layer().weight().as_tensor().copy()?;
     let layer = candle_hebbian::Layer::new(old, block.layer().geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;

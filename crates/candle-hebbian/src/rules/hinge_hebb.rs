@@ -1,4 +1,4 @@
-use crate::ops::attach;
+use crate::ops::custom_vjp;
 use candle::{DType, Result, Tensor};
 
 /// The hinge-Hebbian class layer: a loss whose gradient is a local, Hebbian update.
@@ -58,7 +58,12 @@ impl HingeHebb {
         // is in candle's `relu`, whose gradient at 0 would not do either.
         let value = ((&post * (fields.detach() + sign)?)?.sum_all()? / -samples)?;
         let descent = (post / -samples)?;
-        attach("hinge_hebb", fields, &value, move |grad| descent.broadcast_mul(grad))
+        custom_vjp(
+            "hinge_hebb",
+            [fields],
+            |_| Ok((value.into(), ())),
+            move |pass| Ok([Some(descent.broadcast_mul(pass.grad)?)]),
+        )
     }
 
     /// The post-synaptic activity `(N, C)` of the class units, `−N·∂loss/∂h`: 1, `−μ/(C−1)` or 0.
