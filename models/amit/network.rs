@@ -5,9 +5,7 @@ use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::ops::channels_last::{avg_pool2d, max_pool2d_same};
 use candle_hebbian::ops::{Dropout, Edge, Ties, ramp};
-use candle_hebbian::{
-    Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direct_feedback, glorot_uniform,
-};
+use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direct_feedback, init};
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///
@@ -224,7 +222,8 @@ impl Network {
         let direct = match protocol {
             Protocol::DirectFeedback => {
                 let rng = &mut self.rng.stream(&format!("layers.{index}.direct"));
-                Some(glorot_uniform(&[classes, features], rng, self.dtype, &self.device)?)
+                let shape = (classes, features);
+                Some(rng.draw(init::glorot_uniform(shape), shape, self.dtype, &self.device)?)
             }
             _ => None,
         };

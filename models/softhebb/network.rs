@@ -133,8 +133,8 @@ impl Network {
             let weight = block.layer().weight().detach();
             tensors.push((format!("layers.{i}.weight"), weight));
             if let Some(norm) = block.batch_norm() {
-                tensors.push((format!("layers.{i}.running_mean"), norm.running_mean().clone()));
-                tensors.push((format!("layers.{i}.running_var"), norm.running_var().clone()));
+                tensors.push((format!("layers.{i}.running_mean"), norm.running_mean().detach()));
+                tensors.push((format!("layers.{i}.running_var"), norm.running_var().detach()));
             }
         }
         tensors

@@ -198,7 +198,7 @@ struct Pieces {
 }
 
 fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
-    let mut norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
+    let norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
     let old = block.layer().weight().copy()?;
     let layer = candle_hebbian::Layer::from_tensor(&old, block.layer().geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;

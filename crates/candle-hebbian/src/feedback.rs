@@ -2,8 +2,8 @@
 
 use crate::geometry::Geometry;
 use crate::layer::Layer;
-use crate::ops::{Asymmetry, attach2, masked};
-use crate::{Protocol, Rng};
+use crate::ops::{Asymmetry, custom_vjp, masked};
+use crate::{Protocol, Rng, init};
 use candle::{DType, Device, Module, Result, Shape, Tensor, Var};
 
 /// A dense, convolutional or locally connected layer with asymmetric feedback.
@@ -48,7 +48,7 @@ pub struct FeedbackLayer {
 }
 
 impl FeedbackLayer {
-    /// A layer of `shape` (see [`Geometry`]) with weights from [`glorot_uniform`] and, where the
+    /// A layer of `shape` (see [`Geometry`]) with weights from [`init::glorot_uniform`] and, where the
     /// protocol has them, independent feedback weights from the same distribution.
     ///
     /// # Errors
@@ -62,10 +62,11 @@ impl FeedbackLayer {
         device: &Device,
     ) -> Result<Self> {
         let shape = shape.into();
-        let weight = glorot_uniform(shape.dims(), rng, dtype, device)?;
+        let mut draw = || rng.draw(init::glorot_uniform(&shape), &shape, dtype, device);
+        let weight = draw()?;
         let feedback = match protocol {
             Protocol::Identical => weight.clone(),
-            _ if protocol.has_feedback() => glorot_uniform(shape.dims(), rng, dtype, device)?,
+            _ if protocol.has_feedback() => draw()?,
             _ => return Self::assemble(weight, geometry, protocol, None),
         };
         Self::with_feedback(weight, feedback, geometry, protocol)
@@ -230,7 +231,8 @@ impl FeedbackLayer {
     pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
         match (&self.feedback, self.protocol) {
             (Some(r), Protocol::BatchwiseRandomSign) => {
-                let drawn = glorot_uniform(r.dims(), rng, r.dtype(), r.device())?;
+                let init = init::glorot_uniform(r.shape());
+                let drawn = rng.draw(init, r.shape(), r.dtype(), r.device())?;
                 r.set(&masked(&drawn, &self.feedback_mask)?)
             }
             _ => Ok(()),
@@ -277,7 +279,9 @@ impl FeedbackLayer {
     pub fn error_weight(&self) -> Result<Tensor> {
         let weight = self.weight().as_detached_tensor();
         let size = match (&self.feedback, self.protocol) {
-            (None, Protocol::UniformSign) => return weight.sign()? * glorot_std(weight.dims()),
+            (None, Protocol::UniformSign) => {
+                return weight.sign()? * init::glorot_deviation(weight.shape());
+            }
             (None, _) => return Ok(weight),
             (Some(feedback), _) => feedback.as_detached_tensor(),
         };
@@ -357,29 +361,15 @@ pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> R
         )
     }
     let (feedback, shape) = (feedback.detach(), hidden.shape().clone());
-    attach2("direct_feedback", hidden, output, output, move |error| {
-        Ok((Some(error.matmul(&feedback)?.reshape(&shape)?), Some(error.clone())))
-    })
-}
-
-/// `U(−a, a)` with `a = √(6/(fan_in + fan_out))` (Glorot & Bengio 2010); for a kernel the fans are
-/// its channels times its taps.
-pub fn glorot_uniform(
-    shape: &[usize],
-    rng: &mut Rng,
-    dtype: DType,
-    device: &Device,
-) -> Result<Tensor> {
-    let limit = 3f64.sqrt() * glorot_std(shape);
-    rng.uniform(-limit, limit, shape, dtype, device)
-}
-
-/// `√(2/(fan_in + fan_out))` of a weight `(…, K, C, kh, kw)` or `(K, F)`.
-fn glorot_std(shape: &[usize]) -> f64 {
-    let kernel = if shape.len() > 2 { &shape[shape.len().saturating_sub(4)..] } else { shape };
-    let taps: usize = kernel.iter().skip(2).product();
-    let fans: usize = kernel.iter().take(2).sum();
-    (2.0 / (fans * taps).max(1) as f64).sqrt()
+    custom_vjp(
+        "direct_feedback",
+        [hidden, output],
+        |[_, output]| Ok((output.clone().into(), ())),
+        move |pass| {
+            let error = pass.grad;
+            Ok([Some(error.matmul(&feedback)?.reshape(&shape)?), Some(error.clone())])
+        },
+    )
 }
 
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {

@@ -36,11 +36,14 @@ pub mod device;
 mod feedback;
 mod geometry;
 mod homeostasis;
+pub mod init;
 mod layer;
+mod mode;
 pub mod ops;
 mod protocol;
 mod rng;
 pub mod rules;
+mod seeded;
 mod steps;
 mod synapses;
 pub mod testing;
@@ -48,15 +51,17 @@ pub mod testing;
 pub use competition::{
     Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
 };
-pub use feedback::{FeedbackLayer, direct_feedback, glorot_uniform};
+pub use feedback::{FeedbackLayer, direct_feedback};
 pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
 pub use homeostasis::AdaptiveThreshold;
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
+pub use mode::{InMode, in_evaluation, in_training};
 pub use protocol::Protocol;
 pub use rng::Rng;
 pub use rules::{
     Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
 };
+pub use seeded::seeded;
 pub use steps::{
     Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
     PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,

@@ -1,6 +1,8 @@
 //! Random numbers that are the same on every device: drawn on the host from a seed, then copied.
 
 use candle::{DType, Device, Result, Shape, Tensor};
+use candle_nn::Init;
+use candle_nn::init::NormalOrUniform;
 use rand::seq::SliceRandom;
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -76,6 +78,39 @@ impl Rng {
         })
     }
 
+    /// A tensor of independent draws from what `init` says of a weight of that shape: for normal and
+    /// uniform ones the same numbers as [`normal`](Self::normal) and [`uniform`](Self::uniform). A
+    /// constant draws nothing.
+    ///
+    /// Kaiming's (He et al. 2015) are, as in `candle_nn::init`, `N(0, σ²)` or `U(−√3·σ, √3·σ)` with
+    /// `σ = gain/√fan`.
+    ///
+    /// # Errors
+    /// As those of the others: more entries than memory can be had for.
+    pub fn draw<S: Into<Shape>>(
+        &mut self,
+        init: Init,
+        shape: S,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let shape = shape.into();
+        match init {
+            Init::Const(value) => self.tensor(shape, dtype, device, |_| value),
+            Init::Randn { mean, stdev } => self.normal(mean, stdev, shape, dtype, device),
+            Init::Uniform { lo, up } => self.uniform(lo, up, shape, dtype, device),
+            Init::Kaiming { dist, fan, non_linearity } => {
+                entries(&shape)?;
+                let std = non_linearity.gain() / (fan.for_shape(&shape) as f64).sqrt();
+                let bound = 3f64.sqrt() * std;
+                match dist {
+                    NormalOrUniform::Normal => self.normal(0.0, std, shape, dtype, device),
+                    NormalOrUniform::Uniform => self.uniform(-bound, bound, shape, dtype, device),
+                }
+            }
+        }
+    }
+
     /// The numbers `0..n` in random order.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
@@ -99,14 +134,99 @@ impl Rng {
         // Drawn in f64 and rounded, so that f32 and f64 runs start from the same values.
         match dtype {
             DType::F64 => {
-                let values: Vec<f64> = (0..shape.elem_count()).map(|_| draw(&mut self.0)).collect();
+                let values = drawn(&shape, || draw(&mut self.0))?;
                 Tensor::from_vec(values, shape, device)
             }
             _ => {
-                let values: Vec<f32> =
-                    (0..shape.elem_count()).map(|_| draw(&mut self.0) as f32).collect();
+                let values = drawn(&shape, || draw(&mut self.0) as f32)?;
                 Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
             }
         }
+    }
+}
+
+/// How many entries a tensor of `shape` has.
+fn entries(shape: &Shape) -> Result<usize> {
+    match shape.dims().iter().try_fold(1_usize, |count, &size| count.checked_mul(size)) {
+        Some(count) => Ok(count),
+        None => {
+            candle::bail!("random tensor: {:?} is more entries than can be counted", shape.dims())
+        }
+    }
+}
+
+/// As many draws as a tensor of `shape` has entries.
+fn drawn<T>(shape: &Shape, mut draw: impl FnMut() -> T) -> Result<Vec<T>> {
+    let count = entries(shape)?;
+    let mut values = Vec::new();
+    if let Err(error) = values.try_reserve_exact(count) {
+        candle::bail!(
+            "random tensor: no memory for the {count} entries of {:?}: {error}",
+            shape.dims()
+        )
+    }
+    values.extend((0..count).map(|_| draw()));
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_nn::init::{FanInOut, NonLinearity};
+
+    /// Neither an overflow nor an abort.
+    #[test]
+    fn a_hostile_shape_is_an_error() {
+        for shape in [vec![usize::MAX, 2], vec![1 << 60], vec![1 << 33, 1 << 33]] {
+            for dtype in [DType::F32, DType::F64, DType::BF16] {
+                let refused = Rng::new(0).normal(0.0, 1.0, shape.clone(), dtype, &Device::Cpu);
+                let message = refused.unwrap_err().to_string();
+                assert!(message.contains(&format!("{shape:?}")), "{message}");
+            }
+        }
+        // A size of 0 makes the product 0 whatever the others are, but not before it is reached.
+        let none = Rng::new(0).uniform(0.0, 1.0, (0, usize::MAX), DType::F32, &Device::Cpu);
+        assert_eq!(none.unwrap().dims(), [0, usize::MAX]);
+    }
+
+    /// A ReLU's gain is √2: with eight inputs σ = ½, with two outputs of two taps σ = 1/√2.
+    #[test]
+    fn kaiming_draws_by_its_equations() -> Result<()> {
+        let draw = |init, shape: &[usize]| {
+            Rng::new(5).draw(init, shape, DType::F64, &Device::Cpu)?.flatten_all()?.to_vec1::<f64>()
+        };
+        let non_linearity = NonLinearity::ReLU;
+        for (fan, shape, std) in [
+            (FanInOut::FanIn, &[3, 8][..], 0.5),
+            (FanInOut::FanIn, &[3, 2, 4], 0.5),
+            (FanInOut::FanOut, &[2, 7, 2], 0.5f64.sqrt()),
+        ] {
+            let count = shape.iter().product::<usize>();
+            for (dist, want) in [
+                (
+                    NormalOrUniform::Normal,
+                    Rng::new(5).normal(0.0, std, count, DType::F64, &Device::Cpu)?,
+                ),
+                (NormalOrUniform::Uniform, {
+                    let bound = 3f64.sqrt() * std;
+                    Rng::new(5).uniform(-bound, bound, count, DType::F64, &Device::Cpu)?
+                }),
+            ] {
+                let found = draw(Init::Kaiming { dist, fan, non_linearity }, shape)?;
+                for (found, want) in found.iter().zip(want.to_vec1::<f64>()?) {
+                    assert!((found - want).abs() < 1e-14, "{dist:?} {fan:?}: {found} for {want}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_constant_draws_nothing() -> Result<()> {
+        let mut rng = Rng::new(1);
+        let halves = rng.draw(Init::Const(0.5), (2, 2), DType::F32, &Device::Cpu)?;
+        assert_eq!(halves.to_vec2::<f32>()?, [[0.5; 2]; 2]);
+        assert_eq!(rng.permutation(20), Rng::new(1).permutation(20));
+        Ok(())
     }
 }

@@ -533,7 +533,7 @@ fn batch_norm_gradient_is_differences() -> Result<()> {
         let normal = |x: &Tensor| Ok(normalise(x, 1e-5)?.0);
         check_gradient(&format!("{shape:?}"), &mut rng, &x, normal, normal)?;
         // Evaluation: an affine map, statistics constant.
-        let mut norm = BatchNorm::new(shape[1], DType::F64, &Device::Cpu)?;
+        let norm = BatchNorm::new(shape[1], DType::F64, &Device::Cpu)?;
         norm.forward_train(&x)?;
         let evaluate = |x: &Tensor| norm.forward(x);
         check_gradient(&format!("{shape:?} evaluation"), &mut rng, &x, evaluate, evaluate)?;

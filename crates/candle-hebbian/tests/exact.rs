@@ -230,11 +230,8 @@ mod softhebb {
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.compete(response.u())?;
-            take(
-                released(0.08, 0.5),
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, 0.5), &layer, &gradient)?;
             near(&format!("w after step {}", i + 1), layer.weight(), weight, SIX_DIGITS)?;
         }
         Ok(())
@@ -311,7 +308,7 @@ mod parts {
     #[test]
     fn batch_norm() -> Result<()> {
         let x = tensor(&[1.0, 2.0, 3.0, 6.0], &[4, 1])?;
-        let mut norm = BatchNorm::new(1, DType::F64, &Device::Cpu)?;
+        let norm = BatchNorm::new(1, DType::F64, &Device::Cpu)?;
         let identity = (1.0 + 1e-5f64).sqrt().recip();
         let fresh: Vec<f64> = [1.0, 2.0, 3.0, 6.0].iter().map(|x| x * identity).collect();
         near("before training", &norm.forward(&x)?, &fresh, EXACT)?;

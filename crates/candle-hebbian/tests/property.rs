@@ -269,11 +269,8 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
             let post = SoftWtaAntiHebbian { inverse_temperature: 0.3 }.compete(response.u())?;
-            take(
-                released(0.08, power),
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, power), &layer, &gradient)?;
             let moved = (layer.weight() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
@@ -386,7 +383,7 @@ fn responding_learns_nothing() -> Result<()> {
         draw.layer.var()?.set(&draw.layer.weight().zeros_like()?)?;
         assert_eq!(bits(&response.output()?)?, output, "{}", draw.name);
     }
-    let mut norm = BatchNorm::new(3, DType::F64, &Device::Cpu)?;
+    let norm = BatchNorm::new(3, DType::F64, &Device::Cpu)?;
     let mut rng = Rng::new(1);
     norm.forward_train(&rng.normal(2.0, 3.0, (4, 3, 5, 5), DType::F64, &Device::Cpu)?)?;
     let before = (bits(norm.running_mean())?, bits(norm.running_var())?);
@@ -425,7 +422,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         Conv2dConfig { padding: 2, padding_mode: PaddingMode::Reflect, ..Default::default() };
     let weight = rng.normal(0.0, 0.5, (96, 8, 5, 5), dtype, &Device::Cpu)?;
     let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
-    let mut norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
+    let norm = BatchNorm::new(8, dtype, &Device::Cpu)?;
     let mut out = Vec::new();
     let competitions: [&dyn Competition; 3] = [
         &SoftWtaAntiHebbian { inverse_temperature: 1.0 },

@@ -1,6 +1,9 @@
-use super::attach::attach;
+//! Batch normalisation without an affine part.
+
+use super::custom_vjp::custom_vjp;
 use super::reduce::{column_dots, column_sums};
-use candle::{DType, Device, Result, Tensor};
+use candle::{DType, Device, ModuleT, Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
 
 /// Batch normalisation without an affine part, over dimension 1 of `x (N, C, …)`.
 ///
@@ -10,42 +13,76 @@ use candle::{DType, Device, Result, Tensor};
 /// evaluation:  x̂ = (x − running_mean) / √(running_var + ε)
 /// ```
 ///
-/// Initial running mean 0 and variance 1. The statistics are plain tensors, never among what an
-/// optimiser trains. The gradients are exact.
-#[derive(Debug, Clone)]
+/// with PyTorch's momentum 0.1 and ε 10⁻⁵; the running mean begins at 0 and the running variance at 1.
+/// The running statistics are variables, so that a `VarMap` saves and loads them, but no gradient
+/// reaches them. The gradient in `x` is exact. f16 and bf16 are computed in f32, which is also the
+/// type of their statistics.
+///
+/// `forward_t(x, train)` of candle's `ModuleT` is [`forward_train`](Self::forward_train) or
+/// [`forward`](Self::forward); [`in_training`](crate::in_training) makes it a `Module`.
+///
+/// A batch norm is not `Clone`: two of them would share their statistics.
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// use candle_hebbian::ops::batch_norm;
+/// use candle_nn::{VarBuilder, VarMap};
+/// let varmap = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+/// let norm = batch_norm(1, vb.pp("norm"))?; // variables norm.running_mean and norm.running_var
+/// let out = norm.forward_train(&Tensor::new(&[[1f64], [3.0]], &Device::Cpu)?)?;
+/// let out = out.flatten_all()?.to_vec1::<f64>()?; // mean 2, variance 1
+/// assert!((out[0] + 1.0).abs() < 1e-5 && (out[1] - 1.0).abs() < 1e-5);
+/// let running_mean = &varmap.data().lock().unwrap()["norm.running_mean"];
+/// assert_eq!(running_mean.to_vec1::<f64>()?, [0.2]); // a tenth of the way
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug)]
 pub struct BatchNorm {
-    running_mean: Tensor,
-    running_var: Tensor,
+    running_mean: Var,
+    running_var: Var,
     momentum: f64,
     eps: f64,
 }
 
+/// A [`BatchNorm`] of `channels` whose statistics are `vb`'s `running_mean` and `running_var`.
+///
+/// # Errors
+/// Statistics in `vb` of another shape.
+pub fn batch_norm(channels: usize, vb: VarBuilder) -> Result<BatchNorm> {
+    let dtype = wide(vb.dtype());
+    let var = |name, value| {
+        Var::from_tensor(&vb.get_with_hints_dtype(channels, name, Init::Const(value), dtype)?)
+    };
+    Ok(BatchNorm::assemble(var("running_mean", 0.0)?, var("running_var", 1.0)?))
+}
+
 impl BatchNorm {
-    /// PyTorch's defaults: momentum 0.1, ε 1e-5.
+    /// A batch norm of `channels` with variables that only it has, for inputs of type `dtype`.
     pub fn new(channels: usize, dtype: DType, device: &Device) -> Result<Self> {
-        Ok(Self {
-            running_mean: Tensor::zeros(channels, dtype, device)?,
-            running_var: Tensor::ones(channels, dtype, device)?,
-            momentum: 0.1,
-            eps: 1e-5,
-        })
+        let mean = Var::zeros(channels, wide(dtype), device)?;
+        Ok(Self::assemble(mean, Var::ones(channels, wide(dtype), device)?))
+    }
+
+    fn assemble(running_mean: Var, running_var: Var) -> Self {
+        Self { running_mean, running_var, momentum: 0.1, eps: 1e-5 }
     }
 
     /// The running mean `(C,)`.
     pub fn running_mean(&self) -> &Tensor {
-        &self.running_mean
+        self.running_mean.as_tensor()
     }
 
     /// The running variance `(C,)`.
     pub fn running_var(&self) -> &Tensor {
-        &self.running_var
+        self.running_var.as_tensor()
     }
 
     /// Puts back statistics that were saved.
     ///
     /// # Errors
     /// Shapes other than `(C,)`.
-    pub fn set_running(&mut self, mean: &Tensor, var: &Tensor) -> Result<()> {
+    pub fn set_running(&self, mean: &Tensor, var: &Tensor) -> Result<()> {
         if mean.shape() != self.running_mean.shape() || var.shape() != self.running_var.shape() {
             candle::bail!(
                 "batch norm: statistics of {:?} and {:?} for {:?} channels",
@@ -54,48 +91,87 @@ impl BatchNorm {
                 self.running_mean.dims()
             )
         }
-        self.running_mean = mean.detach();
-        self.running_var = var.detach();
+        for (own, given) in [(&self.running_mean, mean), (&self.running_var, var)] {
+            own.set(&given.detach().to_dtype(own.dtype())?.to_device(own.device())?)?;
+        }
         Ok(())
     }
 
-    /// Normalises with the running statistics.
+    /// Normalises with the running statistics; differentiable in `x`.
+    ///
+    /// # Errors
+    /// Another number of channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let rstd = (&self.running_var + self.eps)?.sqrt()?.recip()?;
-        let shape = per_channel(x)?;
-        x.broadcast_sub(&self.running_mean.reshape(shape.as_slice())?)?
-            .broadcast_mul(&rstd.reshape(shape.as_slice())?)
+        let shape = self.per_channel(x)?;
+        let dtype = wide(x.dtype());
+        let statistic = |var: &Var| var.as_detached_tensor().to_dtype(dtype);
+        let rstd = (statistic(&self.running_var)? + self.eps)?.sqrt()?.recip()?;
+        x.to_dtype(dtype)?
+            .broadcast_sub(&statistic(&self.running_mean)?.reshape(shape.as_slice())?)?
+            .broadcast_mul(&rstd.reshape(shape.as_slice())?)?
+            .to_dtype(x.dtype())
     }
 
     /// Normalises with the statistics of `x` and moves the running ones towards them.
     ///
     /// # Errors
-    /// A single value per channel, which has no variance.
-    pub fn forward_train(&mut self, x: &Tensor) -> Result<Tensor> {
+    /// Another number of channels; an empty batch, or a single value per channel, which has no
+    /// variance.
+    pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
+        self.per_channel(x)?;
         let (out, mean, var) = normalise(x, self.eps)?;
         let count = (x.elem_count() / x.dim(1)?) as f64;
         let unbiased = (var * (count / (count - 1.0)))?;
-        let mix = |old: &Tensor, new: &Tensor| -> Result<Tensor> {
-            (old * (1.0 - self.momentum))? + (new * self.momentum)?
+        let moved = |running: &Var, batch: &Tensor| -> Result<Tensor> {
+            let batch = batch.to_dtype(running.dtype())?;
+            (running.as_detached_tensor() * (1.0 - self.momentum))? + (batch * self.momentum)?
         };
-        self.running_mean = mix(&self.running_mean, &mean)?;
-        self.running_var = mix(&self.running_var, &unbiased)?;
+        self.running_mean.set(&moved(&self.running_mean, &mean)?)?;
+        self.running_var.set(&moved(&self.running_var, &unbiased)?)?;
         Ok(out)
+    }
+
+    /// `[1, C, 1, …]`, where `x` has the channels.
+    fn per_channel(&self, x: &Tensor) -> Result<Vec<usize>> {
+        let shape = per_channel(x)?;
+        let channels = self.running_mean.dims();
+        if channels != [shape[1]] {
+            candle::bail!(
+                "batch norm: expected {channels:?} channels in dimension 1, found {:?}",
+                x.dims()
+            )
+        }
+        Ok(shape)
+    }
+}
+
+impl ModuleT for BatchNorm {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if train { self.forward_train(x) } else { self.forward(x) }
+    }
+}
+
+/// The type that statistics of `dtype` are taken in: sums of halves lose their terms.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
     }
 }
 
 /// `x (N, C, …)` normalised by its own statistics over everything but channels, with the mean and
-/// the biased variance `(C,)`.
+/// the biased variance `(C,)`, which are f32 for f16 and bf16.
 ///
 /// # Errors
 /// Fewer than two values per channel.
 pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
-    let shape = per_channel(x)?;
-    let (rows, back) = channel_rows(&x.detach())?;
+    let channels = per_channel(x)?[1];
+    let wide = x.to_dtype(wide(x.dtype()))?;
+    let (rows, back) = channel_rows(&wide.detach())?;
     let (_, count, _) = rows.dims3()?;
     if count < 2 {
         candle::bail!(
-            "batch norm: {:?} has {count} value per channel, expected at least 2",
+            "batch norm: {:?} has {count} values per channel, expected at least 2",
             x.dims()
         )
     }
@@ -105,16 +181,20 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
     let rstd = (&var + eps)?.sqrt()?.recip()?;
     let normal = centred.broadcast_mul(&rstd.unsqueeze(1)?)?;
     let value = back(&normal)?;
-    let out = attach("batch_norm", x, &value, move |grad| {
-        // dx = (g − mean(g) − x̂·mean(g·x̂)) / σ
-        let (grad, back) = channel_rows(grad)?;
-        let mean = (column_sums(&grad)? / count as f64)?.unsqueeze(1)?;
-        let along = (column_dots(&grad, &normal)? / count as f64)?.unsqueeze(1)?;
-        let grad = grad.broadcast_sub(&mean)?.sub(&normal.broadcast_mul(&along)?)?;
-        back(&grad.broadcast_mul(&rstd.unsqueeze(1)?)?)
-    })?;
-    let channels = shape.iter().product::<usize>();
-    Ok((out, mean.reshape(channels)?, var.reshape(channels)?))
+    let out = custom_vjp(
+        "batch_norm",
+        [&wide],
+        |_| Ok((value.into(), ())),
+        move |pass| {
+            // dx = (g − mean(g) − x̂·mean(g·x̂)) / σ
+            let (grad, back) = channel_rows(pass.grad)?;
+            let mean = (column_sums(&grad)? / count as f64)?.unsqueeze(1)?;
+            let along = (column_dots(&grad, &normal)? / count as f64)?.unsqueeze(1)?;
+            let grad = grad.broadcast_sub(&mean)?.sub(&normal.broadcast_mul(&along)?)?;
+            Ok([Some(back(&grad.broadcast_mul(&rstd.unsqueeze(1)?)?)?)])
+        },
+    )?;
+    Ok((out.to_dtype(x.dtype())?, mean.reshape(channels)?, var.reshape(channels)?))
 }
 
 /// `[1, C, 1, …]`
@@ -139,4 +219,119 @@ fn channel_rows(x: &Tensor) -> Result<(Tensor, impl Fn(&Tensor) -> Result<Tensor
     let channels = x.dim(1)?;
     let rows = moved.reshape((1, x.elem_count() / channels.max(1), channels))?;
     Ok((rows, move |rows: &Tensor| rows.reshape(shape.as_slice())?.permute(order.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle_nn::VarMap;
+
+    const CPU: &Device = &Device::Cpu;
+
+    fn values(t: &Tensor) -> Result<Vec<f64>> {
+        t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+    }
+
+    /// The statistics are the variables of the map, in training, in evaluation and after loading.
+    #[test]
+    fn statistics_live_in_the_map() -> Result<()> {
+        let build = |varmap: &VarMap| {
+            batch_norm(2, VarBuilder::from_varmap(varmap, DType::F64, CPU).pp("norm"))
+        };
+        let varmap = VarMap::new();
+        let norm = build(&varmap)?;
+        let x = Tensor::new(&[[1f64, 4.0], [3.0, 8.0]], CPU)?;
+        norm.forward_t(&x, true)?;
+        let held = |name: &str| values(&varmap.data().lock().unwrap()[name]);
+        // Means 2 and 6, unbiased variances 2 and 8, a tenth of the way from 0 and 1.
+        let near = |found: Vec<f64>, want: [f64; 2]| {
+            assert!(found.iter().zip(want).all(|(f, w)| (f - w).abs() < 1e-15), "{found:?}");
+        };
+        near(held("norm.running_mean")?, [0.2, 0.6]);
+        near(held("norm.running_var")?, [1.1, 1.7]);
+
+        let path = std::env::temp_dir().join(format!("batch-norm-{}", std::process::id()));
+        varmap.save(&path)?;
+        let mut other = VarMap::new();
+        let loaded = build(&other)?;
+        other.load(&path)?;
+        std::fs::remove_file(&path)?;
+        assert_eq!(values(&loaded.forward_t(&x, false)?)?, values(&norm.forward(&x)?)?);
+
+        norm.set_running(&Tensor::new(&[1f64, 2.0], CPU)?, &Tensor::new(&[3f64, 4.0], CPU)?)?;
+        near(held("norm.running_mean")?, [1.0, 2.0]);
+        near(held("norm.running_var")?, [3.0, 4.0]);
+        // No gradient reaches them.
+        let x = Var::from_tensor(&x)?;
+        let grads = norm.forward(&x)?.sum_all()?.backward()?;
+        assert!(grads.get(&x).is_some());
+        assert!(grads.get(norm.running_mean()).is_none());
+        Ok(())
+    }
+
+    /// The same as in f32 to the last place of the half, with its statistics: 4096 values of 16 ± 1,
+    /// whose sum and whose squares' sum f16 cannot hold, and ε, which f16 rounds by a tenth.
+    #[test]
+    fn halves_are_computed_in_f32() -> Result<()> {
+        let x: Vec<f32> = (0..4096).map(|i| if i % 2 == 0 { 15.0 } else { 17.0 }).collect();
+        let x = Tensor::from_vec(x, (4096, 1), CPU)?;
+        for dtype in [DType::F16, DType::BF16] {
+            let norm = BatchNorm::new(1, dtype, CPU)?;
+            let half = Var::from_tensor(&x.to_dtype(dtype)?)?;
+            let out = norm.forward_train(&half)?;
+            assert_eq!(out.dtype(), dtype);
+            let want = |i: usize| if i.is_multiple_of(2) { -1.0 } else { 1.0 };
+            let out = values(&out)?;
+            assert!(out.iter().enumerate().all(|(i, &out)| (out - want(i)).abs() < 1e-5));
+            let mean = values(norm.running_mean())?;
+            assert!((mean[0] - 1.6).abs() < 1e-6, "{mean:?}");
+            let var = values(norm.running_var())?;
+            assert!((var[0] - (0.9 + 0.1 * 4096.0 / 4095.0)).abs() < 1e-6, "{var:?}");
+            // A constant error is taken away whole.
+            let grads = norm.forward_train(&half)?.backward()?;
+            let grad = grads.get(&half).expect("a gradient");
+            assert_eq!(grad.dtype(), dtype);
+            assert!(values(grad)?.iter().all(|g| g.abs() < 1e-6));
+            assert_eq!(norm.forward(&half)?.dtype(), dtype);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn any_layout_is_taken() -> Result<()> {
+        let x = Rng::new(2).normal(1.0, 2.0, (5, 4, 3), DType::F64, CPU)?;
+        for view in [x.clone(), x.transpose(0, 2)?, x.narrow(0, 1, 3)?, x.narrow(2, 1, 2)?] {
+            let norm = BatchNorm::new(view.dim(1)?, DType::F64, CPU)?;
+            let whole = BatchNorm::new(view.dim(1)?, DType::F64, CPU)?;
+            let copy = view.force_contiguous()?;
+            let (found, want) = (norm.forward_train(&view)?, whole.forward_train(&copy)?);
+            assert_eq!(values(&found)?, values(&want)?);
+            assert_eq!(values(&norm.forward(&view)?)?, values(&whole.forward(&copy)?)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_has_no_statistics_is_refused() -> Result<()> {
+        let norm = BatchNorm::new(3, DType::F32, CPU)?;
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, CPU);
+        for (shape, part) in [
+            (&[0, 3][..], "[0, 3] has 0 values"),
+            (&[1, 3], "[1, 3] has 1 values"),
+            (&[4, 2], "expected [3] channels in dimension 1, found [4, 2]"),
+            (&[3], "expected (N, C, …), found [3]"),
+        ] {
+            let error = norm.forward_train(&zeros(shape)?).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(norm.forward(&zeros(&[0, 3, 2])?)?.dims(), [0, 3, 2]);
+        assert!(norm.forward(&zeros(&[4, 2])?).is_err());
+        let none = BatchNorm::new(0, DType::F32, CPU)?;
+        assert!(none.forward_train(&zeros(&[4, 0])?).is_err());
+        let two = zeros(&[2])?;
+        assert!(norm.set_running(&two, &two).unwrap_err().to_string().contains("[2]"));
+        assert_eq!(values(norm.running_var())?, [1.0; 3]);
+        Ok(())
+    }
 }

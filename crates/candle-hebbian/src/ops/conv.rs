@@ -599,8 +599,9 @@ impl CustomOp3 for Conv {
         };
         let product = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
         let grad_x = if x.track_op() { Some(grad_x()?) } else { None };
+        let wanted = (weight.track_op(), feedback.track_op());
         let (grad_weight, grad_feedback) =
-            self.asymmetry.weight_gradients(weight, feedback, product)?;
+            self.asymmetry.weight_gradients(wanted, weight.shape(), product)?;
         Ok((grad_x, grad_weight, grad_feedback))
     }
 }

@@ -1,16 +1,21 @@
 //! Inverted dropout.
 
 use super::backend::has_kernels;
+use super::widen::widened;
 use crate::Rng;
 use crate::cpu::{self, Real, slice, with_real};
-use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp1, Layout, ModuleT, Result, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 /// Inverted dropout: makes each entry 0 with the probability given, else divides it by the
 /// probability to keep, so that its mean stays. The gradient uses the same mask.
 ///
 /// The probability is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made 64
 /// entries at a time. They are drawn on the host, the same for every device.
+///
+/// [`apply`](Self::apply) is given the generator; [`seeded`](Self::seeded) makes candle's `ModuleT`, which
+/// has its own.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -42,6 +47,11 @@ impl Dropout {
         Ok(Self { keep: (keep < 65536.0).then_some(keep as u16) })
     }
 
+    /// The same as a module that draws its masks from a generator of its own.
+    pub fn seeded(self, rng: Rng) -> SeededDropout {
+        SeededDropout { dropout: self, rng: Mutex::new(rng) }
+    }
+
     /// `x (N, …)` with a fresh mask; differentiable in `x`.
     pub fn apply(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let Some(keep) = self.keep else {
@@ -49,11 +59,13 @@ impl Dropout {
         };
         let rows = x.dim(0)?;
         let masked = Masked { keep, seeds: seeds(rows, rng), rows: None };
-        if has_kernels(x.device()) {
-            return x.contiguous()?.apply_op1(masked);
-        }
-        let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
-        x * mask.reshape(x.shape())?
+        widened(x, |x| {
+            if has_kernels(x.device()) {
+                return x.contiguous()?.apply_op1(masked);
+            }
+            let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
+            x * mask.reshape(x.shape())?
+        })
     }
 
     /// The chosen rows of `features (N, F)` with a fresh mask, in one pass. Not differentiable.
@@ -61,19 +73,54 @@ impl Dropout {
     /// # Errors
     /// A row that does not exist.
     pub fn rows(&self, features: &Tensor, rows: &[u32], rng: &mut Rng) -> Result<Tensor> {
+        let (count, width) = features.dims2()?;
+        if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+            candle::bail!("dropout: row {row} of {count}")
+        }
         let device = features.device();
-        let gather = || {
+        let gather = |features: &Tensor| {
             let rows = Tensor::from_slice(rows, rows.len(), device)?;
             features.contiguous()?.index_select(&rows, 0)
         };
+        let features = features.detach();
         let Some(keep) = self.keep else {
-            return gather();
+            return gather(&features);
         };
         let masked = Masked { keep, seeds: seeds(rows.len(), rng), rows: Some(rows) };
-        if has_kernels(device) {
-            return features.contiguous()?.apply_op1_no_bwd(&masked);
+        widened(&features, |features| {
+            if has_kernels(device) {
+                return features.contiguous()?.apply_op1_no_bwd(&masked);
+            }
+            gather(features)? * masked.mask((rows.len(), width), features)?
+        })
+    }
+}
+
+/// A [`Dropout`] with a generator of its own: a fresh mask at each call in training, nothing in
+/// evaluation.
+///
+/// ```
+/// use candle::{DType, Device, ModuleT, Tensor};
+/// use candle_hebbian::{Rng, ops::Dropout};
+/// let x = Tensor::ones((4, 100), DType::F32, &Device::Cpu)?;
+/// let dropout = Dropout::new(0.5)?.seeded(Rng::new(0).stream("dropout"));
+/// let sum = |y: Tensor| y.sum_all()?.to_scalar::<f32>();
+/// assert_eq!(sum(dropout.forward_t(&x, false)?)?, 400.0);
+/// assert_ne!(sum(dropout.forward_t(&x, true)?)?, 400.0);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SeededDropout {
+    dropout: Dropout,
+    rng: Mutex<Rng>,
+}
+
+impl ModuleT for SeededDropout {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if !train {
+            return Ok(x.clone());
         }
-        gather()? * masked.mask((rows.len(), features.dim(1)?), features)?
+        self.dropout.apply(x, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -169,9 +216,6 @@ impl CustomOp1 for Masked<'_> {
         let width = layout.shape().elem_count() / count.max(1);
         let mut shape = layout.dims().to_vec();
         if let Some(rows) = self.rows {
-            if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
-                candle::bail!("dropout: row {row} of {count}")
-            }
             shape[0] = rows.len();
         }
         with_real!(x, "dropout", T => {
@@ -255,6 +299,68 @@ mod tests {
             let grads = out.sum_all()?.backward()?;
             let got = grads.get(&features).ok_or_else(|| candle::Error::msg("no gradient"))?;
             assert_eq!(got.to_vec2::<f64>()?, mask(6)?.to_vec2::<f64>()?);
+        }
+        Ok(())
+    }
+
+    /// A half keeps its type, is scaled and rounded once, and loses the same entries as in f32, by the
+    /// kernel and by the composition; the gradient is the mask.
+    #[test]
+    fn halves_are_masked_as_f32() -> Result<()> {
+        let dropout = Dropout::new(0.4)?;
+        let wide = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec2::<f32>();
+        for dtype in [DType::F16, DType::BF16] {
+            let x = Rng::new(4).normal(0.0, 1.0, (7, 13), dtype, &Device::Cpu)?;
+            let want = dropout.apply(&x.to_dtype(DType::F32)?, &mut Rng::new(5))?;
+            let want = wide(&want.to_dtype(dtype)?)?;
+            let x = Var::from_tensor(&x)?;
+            let mask = ones(7, 13, DType::F32);
+            let mask = wide(&dropout.apply(&mask, &mut Rng::new(5))?.to_dtype(dtype)?)?;
+            let check = || {
+                let y = dropout.apply(&x, &mut Rng::new(5))?;
+                assert_eq!(y.dtype(), dtype);
+                assert_eq!(wide(&y)?, want);
+                let grads = y.sum_all()?.backward()?;
+                assert_eq!(wide(grads.get(&x).expect("a gradient"))?, mask);
+                let rows = [0, 1, 2, 3, 4, 5, 6];
+                assert_eq!(wide(&dropout.rows(&x, &rows, &mut Rng::new(5))?)?, want);
+                Ok::<_, candle::Error>(())
+            };
+            check()?;
+            crate::ops::composed(check)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn empty_and_turned_ones_are_taken() -> Result<()> {
+        let dropout = Dropout::new(0.5)?;
+        let apply = |x: &Tensor| dropout.apply(x, &mut Rng::new(6));
+        for shape in [&[0, 3][..], &[3, 0], &[0]] {
+            let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+            assert_eq!(apply(&x)?.dims(), shape);
+            assert_eq!(crate::ops::composed(|| apply(&x))?.dims(), shape);
+        }
+        let x = Rng::new(4).normal(0.0, 1.0, (3, 9), DType::F64, &Device::Cpu)?;
+        for view in [x.t()?, x.narrow(1, 2, 5)?, x.get(0)?.broadcast_as((4, 9))?] {
+            let want = apply(&view.force_contiguous()?)?;
+            assert_eq!(apply(&view)?.to_vec2::<f64>()?, want.to_vec2::<f64>()?);
+        }
+        let refuse = || dropout.rows(&x, &[0, 3], &mut Rng::new(0)).unwrap_err().to_string();
+        assert!(refuse().contains("row 3 of 3"));
+        assert!(crate::ops::composed(refuse).contains("row 3 of 3"));
+        Ok(())
+    }
+
+    /// The module draws one mask after the other, as its generator does, and none in evaluation.
+    #[test]
+    fn a_module_draws_as_its_generator() -> Result<()> {
+        let (dropout, mut rng) = (Dropout::new(0.3)?, Rng::new(8).stream("dropout"));
+        let (module, x) = (dropout.seeded(rng.clone()), ones(5, 40, DType::F32));
+        for _ in 0..2 {
+            let want = dropout.apply(&x, &mut rng)?.to_vec2::<f32>()?;
+            assert_eq!(module.forward_t(&x, true)?.to_vec2::<f32>()?, want);
+            assert_eq!(module.forward_t(&x, false)?.to_vec2::<f32>()?, [[1.0; 40]; 5]);
         }
         Ok(())
     }

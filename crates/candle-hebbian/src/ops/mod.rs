@@ -28,10 +28,10 @@
 //! Metal compiles its kernels with fast arithmetic, in which NaN and infinities may be taken not to
 //! exist: there this holds with `CANDLE_METAL_ENABLE_FAST_MATH=0` in the environment.
 
-mod attach;
 mod backend;
 mod batch_norm;
 mod conv;
+mod custom_vjp;
 mod dropout;
 mod host;
 mod kth_largest;
@@ -47,13 +47,14 @@ mod sparse;
 mod standardise;
 mod surrogate;
 mod unfold;
+mod value;
 pub(crate) mod widen;
 
-pub(crate) use attach::{attach, attach2};
 pub use backend::{composed, has_kernels};
-pub use batch_norm::{BatchNorm, normalise};
+pub use batch_norm::{BatchNorm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
-pub use dropout::Dropout;
+pub use custom_vjp::{Pass, custom_vjp};
+pub use dropout::{Dropout, SeededDropout};
 pub use kth_largest::kth_largest;
 pub(crate) use kth_largest::{kth_selected, kth_sorted};
 pub(crate) use nan::over_nan_rows;
@@ -62,10 +63,12 @@ pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
 pub use ramp::ramp;
 pub use rectify::{repu, triangle};
 pub use reduce::{column_counts, column_dots, column_sums, squared_norms};
-pub(crate) use response::{Asymmetry, linear_response, masked};
+pub(crate) use response::masked;
+pub use response::{Asymmetry, linear_response};
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, Taps, unfold};
+pub use value::Value;
 
 /// The same for images `(B, H, W, C)`.
 ///

@@ -1,7 +1,7 @@
 //! Pooling with padding and any stride, and exact gradients.
 
-use super::attach::attach;
 use super::backend::has_kernels;
+use super::custom_vjp::custom_vjp;
 use super::layout::{to_channels_first, to_channels_last};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Tensor};
@@ -188,11 +188,15 @@ impl Window {
         let (batch, channels, height, width) = x.dims4()?;
         let (oh, ow) = (self.output_size(height)?, self.output_size(width)?);
         if !has_kernels(x.device()) {
-            let value = self.composed(&x.detach())?;
-            let (input, output) = (x.detach(), value.clone());
-            return attach("pool", x, &value, move |grad| {
-                self.composed_gradient(&input, &output, grad)
-            });
+            return custom_vjp(
+                "pool",
+                [x],
+                |[x]| Ok((self.composed(x)?.into(), x.clone())),
+                move |pass| {
+                    let grad = self.composed_gradient(pass.residuals, pass.output, pass.grad)?;
+                    Ok([Some(grad)])
+                },
+            );
         }
         // The kernel wants channels last; planes of one channel are that too.
         let last = to_channels_last(x)?;

@@ -1,7 +1,7 @@
 //! The saturated ramp.
 
-use super::attach::attach;
 use super::backend::has_kernels;
+use super::custom_vjp::custom_vjp;
 use super::layout::elementwise;
 use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
@@ -33,10 +33,12 @@ pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
         if has_kernels(h.device()) {
             return elementwise(h, |h| h.apply_op1(Ramp(slope)));
         }
-        let input = h.detach();
-        attach("ramp", h, &Ramp(slope).composed(&input)?, move |grad| {
-            Ramp(slope).composed_gradient(&input, grad)
-        })
+        custom_vjp(
+            "ramp",
+            [h],
+            |[h]| Ok((Ramp(slope).composed(h)?.into(), h.clone())),
+            move |pass| Ok([Some(Ramp(slope).composed_gradient(pass.residuals, pass.grad)?)]),
+        )
     })
 }
 

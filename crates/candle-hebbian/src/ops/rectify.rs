@@ -1,7 +1,7 @@
 //! Rectified powers: Triangle and RePU.
 
-use super::attach::attach;
 use super::backend::has_kernels;
+use super::custom_vjp::custom_vjp;
 use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -60,8 +60,12 @@ impl Rectify {
         let out = if has_kernels(u.device()) {
             rows.apply_op1(self)?
         } else {
-            let (input, value) = (rows.detach(), self.composed(&rows.detach())?);
-            attach("rectify", &rows, &value, move |grad| self.composed_gradient(&input, grad))?
+            custom_vjp(
+                "rectify",
+                [&rows],
+                |[rows]| Ok((self.composed(rows)?.into(), rows.clone())),
+                move |pass| Ok([Some(self.composed_gradient(pass.residuals, pass.grad)?)]),
+            )?
         };
         out.permute(back)
     }

@@ -1,42 +1,44 @@
 //! The linear response `u = x·wᵀ` of every unit to every row, with a backward pass that may use
 //! other weights than the forward pass and forms only the gradients somebody asked for.
 
+use super::custom_vjp::custom_vjp;
+use super::value::{Value, gathered};
+use super::widen::widened;
 use candle::backend::BackendStorage;
-use candle::{CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Result, Shape, Tensor};
+use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
 /// How the gradients of weights and feedback weights differ from the plain one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asymmetry {
-    /// `ε`: the feedback weights' gradient is this times the weights'.
+pub struct Asymmetry {
+    /// `ε`: the feedback weights' gradient is this times the weights'; 0.
     pub rate: f64,
-    /// The connections that exist, 1, among the weights, else 0.
+    /// `m`: the connections that exist, 1, among the weights, else 0; `None` when all do.
     pub weight_mask: Option<Tensor>,
-    /// The same of the feedback weights.
+    /// `n`: the same of the feedback weights.
     pub feedback_mask: Option<Tensor>,
 }
 
 impl Asymmetry {
-    /// The gradients of `weight` and `feedback`, those of them that are tracked, from the one
-    /// `product` of activities that both use.
+    /// The gradients of weights and feedback weights of `shape`, those of them that are wanted, from
+    /// the one `product` of activities that both use.
     pub(crate) fn weight_gradients(
         &self,
-        weight: &Tensor,
-        feedback: &Tensor,
+        (weight, feedback): (bool, bool),
+        shape: &Shape,
         product: impl FnOnce() -> Result<Tensor>,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if !weight.track_op() && !feedback.track_op() {
+        if !weight && !feedback {
             return Ok((None, None));
         }
-        let product = product()?.reshape(weight.shape())?;
-        let of_feedback = if !feedback.track_op() {
+        let product = product()?.reshape(shape)?;
+        let of_feedback = if !feedback {
             None
         } else if self.rate == 1.0 {
             Some(masked(&product, &self.feedback_mask)?)
         } else {
             Some(masked(&(&product * self.rate)?, &self.feedback_mask)?)
         };
-        let of_weight =
-            if weight.track_op() { Some(masked(&product, &self.weight_mask)?) } else { None };
+        let of_weight = if weight { Some(masked(&product, &self.weight_mask)?) } else { None };
         Ok((of_weight, of_feedback))
     }
 }
@@ -44,128 +46,402 @@ impl Asymmetry {
 /// What of `values` has a connection: all, or where the mask is 1.
 pub(crate) fn masked(values: &Tensor, mask: &Option<Tensor>) -> Result<Tensor> {
     match mask {
-        Some(mask) => values * mask,
+        Some(mask) => values * mask.to_dtype(values.dtype())?,
         None => Ok(values.clone()),
     }
 }
 
-/// `u (S, P, K)` from rows `pre (S, P, F)` and a `weight` of any shape that holds `(S, K, F)`; the
-/// error goes back to the rows through `feedback`, of the same shape. One matrix product per site;
-/// one more in the backward pass for the weights, and one for the rows only when they are part of a
-/// graph (candle's own `matmul` always does both).
-pub(crate) fn linear_response(
-    pre: &Tensor,
+/// The linear response of units to rows, with other weights on the way back.
+///
+/// ```text
+/// u = x·wᵀ
+/// ∂L/∂x = δ·r              δ = ∂L/∂u
+/// ∂L/∂w = m ⊙ G            G = δᵀ·x, summed over rows
+/// ∂L/∂r = n ⊙ ε·G
+/// ```
+///
+/// where `x` are the rows, `w` is `weight` and `r` is `feedback`, of the shape and the index order of
+/// `w`; `ε`, `m` and `n` are those of `asymmetry`. With `r = w` detached this is back-propagation; with a
+/// fixed `r` it is feedback alignment (Lillicrap et al. 2016, Nature Communications 7:13276); with an `r`
+/// that learns at `ε = 1` it is Amit's updated random feedback (2019, §3).
+///
+/// Shapes: `x (…, F)` and a weight `(K, F)` give `u (…, K)`; `x (S, P, F)` and a weight of any other rank
+/// that holds `(S, K, F)`, for instance that of a convolution whose patches are the rows, give
+/// `u (S, P, K)`, with weights of their own for each site `S`. The gradients have the shapes of the
+/// arguments. Empty batches and views are taken.
+///
+/// Only the gradients that somebody asked for are formed: none for an `x` or an `r` that depends on no
+/// variable, where candle's `matmul` always forms both. f16 and bf16 are summed in f32.
+///
+/// The backward pass reads `x` and `r` as they are then: it has to run before the step.
+///
+/// ```
+/// use candle::{Device, Tensor, Var};
+/// use candle_hebbian::ops::{Asymmetry, linear_response};
+/// let x = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
+/// let w = Var::new(&[[1f64, 0.0], [0.0, 1.0], [1.0, 1.0]], &Device::Cpu)?;
+/// let r = Var::new(&[[0.5f64, 0.0], [0.0, -0.5], [0.0, 1.0]], &Device::Cpu)?;
+/// let u = linear_response(&x, &w, &r, Asymmetry { rate: 0.5, ..Asymmetry::default() })?;
+/// assert_eq!(u.to_vec2::<f64>()?, [[1.0, 2.0, 3.0]]);
+/// let delta = Tensor::new(&[[1f64, 2.0, 4.0]], &Device::Cpu)?;
+/// let grads = (u * delta)?.sum_all()?.backward()?;
+/// let grad = |var: &Var| grads.get(var).unwrap().to_vec2::<f64>();
+/// assert_eq!(grad(&x)?, [[0.5, 3.0]]); // δ·r
+/// assert_eq!(grad(&w)?, [[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]]); // δᵀ·x
+/// assert_eq!(grad(&r)?, [[0.5, 1.0], [1.0, 2.0], [2.0, 4.0]]); // half of it
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// Shapes that do not fit, or arguments of different types or on different devices.
+pub fn linear_response(
+    x: &Tensor,
     weight: &Tensor,
     feedback: &Tensor,
     asymmetry: Asymmetry,
 ) -> Result<Tensor> {
-    let (weight, feedback) = (weight.contiguous()?, feedback.contiguous()?);
-    pre.contiguous()?.apply_op3(&weight, &feedback, LinearResponse(asymmetry))
+    let product = Product::of(x, weight, feedback)?;
+    let respond = |x: &Tensor| {
+        let weight = &weight.to_dtype(x.dtype())?;
+        let feedback = &feedback.to_dtype(x.dtype())?;
+        respond(x, weight, feedback, product, asymmetry)
+    };
+    // The products of GPUs sum halves in f32 themselves.
+    if x.device().is_cpu() { widened(x, respond) } else { respond(x) }
 }
 
-struct LinearResponse(Asymmetry);
-
-fn product<S: BackendStorage>(
-    pre: &S,
-    pre_layout: &Layout,
-    weight: &S,
-    weight_layout: &Layout,
-) -> Result<(S, Shape)> {
-    let (sites, rows, fan_in, units) = sizes(pre_layout, weight_layout)?;
-    let matrices =
-        Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset())
-            .transpose(1, 2)?;
-    let u = pre.matmul(weight, (sites, rows, units, fan_in), pre_layout, &matrices)?;
-    Ok((u, (sites, rows, units).into()))
+fn respond(
+    x: &Tensor,
+    weight: &Tensor,
+    feedback: &Tensor,
+    product: Product,
+    asymmetry: Asymmetry,
+) -> Result<Tensor> {
+    let [sites, rows, fan_in, units] = product.sizes;
+    custom_vjp(
+        product.name(),
+        [x, weight, feedback],
+        |[x, weight, feedback]| {
+            let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+            let u = Value::op2(&x, &weight, &product)?;
+            Ok((u, (x, feedback.contiguous()?)))
+        },
+        move |pass| {
+            let (x, feedback) = pass.residuals;
+            let grad = pass.grad.contiguous()?.reshape((sites, rows, units))?;
+            let grad_x = if pass.wanted[0] {
+                let matrices = feedback.reshape((sites, units, fan_in))?;
+                Some(matmul(&grad, &matrices)?.reshape(x.shape())?)
+            } else {
+                None
+            };
+            let product = || matmul(&grad.transpose(1, 2)?, &x.reshape((sites, rows, fan_in))?);
+            let wanted = (pass.wanted[1], pass.wanted[2]);
+            let (grad_weight, grad_feedback) =
+                asymmetry.weight_gradients(wanted, feedback.shape(), product)?;
+            Ok([grad_x, grad_weight, grad_feedback])
+        },
+    )
 }
 
-/// [`product`] as the transpose of `w·xᵀ`. Both factors are contiguous along the sum, so the CPU's
-/// product has to turn one of them round: the one that the result's last axis comes from. Here that
-/// is the rows.
-fn turned_product(
-    pre: &CpuStorage,
-    pre_layout: &Layout,
-    weight: &CpuStorage,
-    weight_layout: &Layout,
-) -> Result<(CpuStorage, Shape)> {
-    let (sites, rows, fan_in, units) = sizes(pre_layout, weight_layout)?;
-    let matrices =
-        Layout::contiguous_with_offset((sites, units, fan_in), weight_layout.start_offset());
-    let dims = (sites, units, rows, fan_in);
-    let turned = weight.matmul(pre, dims, &matrices, &pre_layout.transpose(1, 2)?)?;
-    let layout = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
-    let mut u = turned.try_clone(&layout)?;
-    turned.copy_strided_src(&mut u, 0, &layout)?;
-    Ok((u, (sites, rows, units).into()))
+/// candle's product, and 0 for a sum over nothing, which candle refuses.
+fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((sites, rows, inner), (_, _, columns)) = (a.dims3()?, b.dims3()?);
+    if sites * rows * inner * columns == 0 {
+        return Tensor::zeros((sites, rows, columns), a.dtype(), a.device());
+    }
+    a.matmul(b)
 }
 
-/// Sites, rows, inputs and units.
-fn sizes(pre: &Layout, weight: &Layout) -> Result<(usize, usize, usize, usize)> {
-    let (sites, rows, fan_in) = pre.shape().dims3()?;
-    Ok((sites, rows, fan_in, weight.shape().elem_count() / (sites * fan_in).max(1)))
+/// The product of rows and weights, both contiguous.
+#[derive(Debug, Clone)]
+struct Product {
+    /// Sites, rows, inputs and units.
+    sizes: [usize; 4],
+    /// That of the response.
+    shape: Vec<usize>,
 }
 
-impl CustomOp3 for LinearResponse {
+impl Product {
+    fn of(x: &Tensor, weight: &Tensor, feedback: &Tensor) -> Result<Self> {
+        if feedback.shape() != weight.shape() {
+            candle::bail!(
+                "linear response: feedback weights of {:?} for weights of {:?}, expected the same \
+                 shape and index order",
+                feedback.dims(),
+                weight.dims()
+            )
+        }
+        if weight.dtype() != x.dtype() || feedback.dtype() != x.dtype() {
+            candle::bail!(
+                "linear response: rows in {:?}, weights in {:?} and feedback weights in {:?}, \
+                 expected one type",
+                x.dtype(),
+                weight.dtype(),
+                feedback.dtype()
+            )
+        }
+        let sizes = match (x.dims(), weight.dims()) {
+            (&[ref leading @ .., fan_in], &[units, inputs]) if inputs == fan_in => {
+                Some([1, leading.iter().product(), fan_in, units])
+            }
+            (_, &[_, _]) => None,
+            (&[sites, rows, fan_in], weight) => {
+                // The axes of the inputs come last, however many they are.
+                let inputs = |&at: &usize| weight[at..].iter().product::<usize>() == fan_in;
+                let first = (0..=weight.len()).rev().find(inputs);
+                let all = first.map(|first| weight[..first].iter().product::<usize>());
+                all.filter(|all| all.is_multiple_of(sites))
+                    .map(|all| [sites, rows, fan_in, all / sites.max(1)])
+            }
+            _ => None,
+        };
+        let (Some(sizes), Some((_, leading))) = (sizes, x.dims().split_last()) else {
+            candle::bail!(
+                "linear response: rows of {:?} for weights of {:?}, expected (…, F) for (K, F), or \
+                 (S, P, F) for weights that hold (S, K, F)",
+                x.dims(),
+                weight.dims()
+            )
+        };
+        Ok(Self { sizes, shape: [leading, &sizes[3..]].concat() })
+    }
+
+    fn layouts(&self, x: &Layout, weight: &Layout) -> (Layout, Layout) {
+        let [sites, rows, fan_in, units] = self.sizes;
+        let matrices = |rows, layout: &Layout| {
+            Layout::contiguous_with_offset((sites, rows, fan_in), layout.start_offset())
+        };
+        (matrices(rows, x), matrices(units, weight))
+    }
+
+    fn plain<S: BackendStorage>(
+        &self,
+        x: &S,
+        x_layout: &Layout,
+        weight: &S,
+        weight_layout: &Layout,
+    ) -> Result<(S, Shape)> {
+        let [sites, rows, fan_in, units] = self.sizes;
+        let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
+        let dims = (sites, rows, units, fan_in);
+        let u = x.matmul(weight, dims, &x_layout, &weight_layout.transpose(1, 2)?)?;
+        Ok((u, self.shape.as_slice().into()))
+    }
+
+    /// [`plain`](Self::plain) as the transpose of `w·xᵀ`. Both factors are contiguous along the sum,
+    /// so the CPU's product has to turn one of them round: the one that the result's last axis comes
+    /// from. Here that is the rows.
+    fn turned(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [sites, rows, fan_in, units] = self.sizes;
+        let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
+        let dims = (sites, units, rows, fan_in);
+        let turned = weight.matmul(x, dims, &weight_layout, &x_layout.transpose(1, 2)?)?;
+        let layout = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
+        Ok((gathered(&turned, &layout)?, self.shape.as_slice().into()))
+    }
+}
+
+impl CustomOp2 for Product {
     fn name(&self) -> &'static str {
         "linear_response"
     }
 
     fn cpu_fwd(
         &self,
-        pre: &CpuStorage,
-        pre_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, rows, _, units) = sizes(pre_layout, weight_layout)?;
-        let product = if units > rows { turned_product } else { product };
-        product(pre, pre_layout, weight, weight_layout)
+        let [_, rows, _, units] = self.sizes;
+        if units > rows {
+            self.turned(x, x_layout, weight, weight_layout)
+        } else {
+            self.plain(x, x_layout, weight, weight_layout)
+        }
     }
 
     fn cuda_fwd(
         &self,
-        pre: &CudaStorage,
-        pre_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
         weight: &CudaStorage,
         weight_layout: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        product(pre, pre_layout, weight, weight_layout)
+        self.plain(x, x_layout, weight, weight_layout)
     }
 
     fn metal_fwd(
         &self,
-        pre: &MetalStorage,
-        pre_layout: &Layout,
+        x: &MetalStorage,
+        x_layout: &Layout,
         weight: &MetalStorage,
         weight_layout: &Layout,
-        _: &MetalStorage,
-        _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        product(pre, pre_layout, weight, weight_layout)
+        self.plain(x, x_layout, weight, weight_layout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device, Var};
+
+    const CPU: &Device = &Device::Cpu;
+
+    fn draw(rng: &mut Rng, shape: &[usize], dtype: DType) -> Result<Var> {
+        Var::from_tensor(&rng.normal(0.0, 1.0, shape, dtype, CPU)?)
     }
 
-    fn bwd(
-        &self,
-        pre: &Tensor,
-        weight: &Tensor,
-        feedback: &Tensor,
-        u: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (sites, _, units) = u.dims3()?;
-        let grad = grad.detach().contiguous()?;
-        let grad_pre = if pre.track_op() {
-            let matrices = feedback.detach().reshape((sites, units, pre.dim(2)?))?;
-            Some(grad.matmul(&matrices)?)
-        } else {
-            None
+    fn largest(t: &Tensor) -> Result<f64> {
+        let values = t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        Ok(values.into_iter().fold(0.0, |largest, v| v.abs().max(largest)))
+    }
+
+    /// Response and gradients are sums over the definition's indices, for leading dimensions and for
+    /// sites, with more and with fewer units than rows, of arguments in memory and of views.
+    #[test]
+    fn is_its_definition() -> Result<()> {
+        let mut rng = Rng::new(21);
+        for (x_shape, w_shape, sites) in [
+            (&[4, 3][..], &[2, 3][..], 1),
+            (&[3], &[5, 3], 1),
+            (&[2, 3, 2, 3], &[5, 3], 1),
+            (&[2, 3, 6], &[2, 4, 6], 2),
+            (&[6, 2, 4], &[3, 2, 5, 1, 2, 2], 6),
+        ] {
+            let turned = |shape: &[usize]| shape.iter().rev().copied().collect::<Vec<_>>();
+            let x = draw(&mut rng, &turned(x_shape), DType::F64)?;
+            let w = draw(&mut rng, &turned(w_shape), DType::F64)?;
+            let r = draw(&mut rng, w_shape, DType::F64)?;
+            let (x_view, w_view) = (x.t_all()?, w.t_all()?);
+            let asymmetry = Asymmetry { rate: 0.25, ..Asymmetry::default() };
+            let u = linear_response(&x_view, &w_view, &r, asymmetry)?;
+            let delta = rng.normal(0.0, 1.0, u.shape(), DType::F64, CPU)?;
+            let grads = (&u * &delta)?.sum_all()?.backward()?;
+
+            let fan_in = x_shape[x_shape.len() - 1];
+            let rows = x_view.elem_count() / fan_in / sites;
+            let units = w_view.elem_count() / fan_in / sites;
+            let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f64>();
+            let (xs, ws, rs, ds) = (flat(&x_view)?, flat(&w_view)?, flat(&r)?, flat(&delta)?);
+            let mut want_u = vec![0.0; sites * rows * units];
+            let mut want_x = vec![0.0; xs.len()];
+            let mut want_w = vec![0.0; ws.len()];
+            for s in 0..sites {
+                for (p, k) in (0..rows).flat_map(|p| (0..units).map(move |k| (p, k))) {
+                    let at = (s * rows + p) * units + k;
+                    for f in 0..fan_in {
+                        let (xi, wi) = ((s * rows + p) * fan_in + f, (s * units + k) * fan_in + f);
+                        want_u[at] += xs[xi] * ws[wi];
+                        want_x[xi] += ds[at] * rs[wi];
+                        want_w[wi] += ds[at] * xs[xi];
+                    }
+                }
+            }
+            let check = |what: &str, found: &[f64], want: &[f64]| {
+                assert_eq!(found.len(), want.len(), "{what} {x_shape:?} {w_shape:?}");
+                for (found, want) in found.iter().zip(want) {
+                    assert!((found - want).abs() < 1e-12, "{what} {x_shape:?} {w_shape:?}");
+                }
+            };
+            let grad = |var: &Var| grads.get(var).expect("a gradient");
+            assert_eq!(u.dims()[..u.rank() - 1], x_shape[..x_shape.len() - 1]);
+            check("u", &flat(&u)?, &want_u);
+            check("x", &flat(&grad(&x).t_all()?)?, &want_x);
+            check("w", &flat(&grad(&w).t_all()?)?, &want_w);
+            check("r", &flat(grad(&r))?, &want_w.iter().map(|w| w * 0.25).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    /// All dimensions in the other order.
+    trait TurnAll {
+        fn t_all(&self) -> Result<Tensor>;
+    }
+
+    impl TurnAll for Tensor {
+        fn t_all(&self) -> Result<Tensor> {
+            self.permute((0..self.rank()).rev().collect::<Vec<_>>())
+        }
+    }
+
+    /// Nothing to respond to, nothing to see and nobody who responds are shapes like others.
+    #[test]
+    fn empty_ones_are_taken() -> Result<()> {
+        for (x, w, u) in [
+            (&[0, 3][..], &[2, 3][..], &[0, 2][..]),
+            (&[4, 0], &[2, 0], &[4, 2]),
+            (&[4, 3], &[0, 3], &[4, 0]),
+            (&[2, 0, 3], &[2, 5, 3], &[2, 0, 5]),
+        ] {
+            let var = |shape: &[usize]| Var::zeros(shape, DType::F32, CPU);
+            let (x, w) = (var(x)?, var(w)?);
+            let out = linear_response(&x, &w, &w.as_detached_tensor(), Asymmetry::default())?;
+            assert_eq!(out.dims(), u);
+            assert_eq!(largest(&out)?, 0.0);
+            let grads = out.sum_all()?.backward()?;
+            for var in [&x, &w] {
+                let grad = grads.get(var).expect("a gradient");
+                assert_eq!(grad.shape(), var.shape());
+                assert_eq!(largest(grad)?, 0.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// f16 counts by twos above 2048 and bf16 above 256, so sums of ones in them stop there; the sums
+    /// here are twice as large and exact, in the response and in all three gradients.
+    #[test]
+    fn halves_are_summed_in_f32() -> Result<()> {
+        for (dtype, n) in [(DType::F16, 4096), (DType::BF16, 512)] {
+            let ones =
+                |rows, columns| Var::from_tensor(&Tensor::ones((rows, columns), dtype, CPU)?);
+            let value = |t: &Tensor| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+            let all = |t: &Tensor, want: f64| -> Result<()> {
+                assert_eq!(t.dtype(), dtype);
+                assert!(value(t)?.iter().all(|&found| found == want), "{dtype:?}");
+                Ok(())
+            };
+            let asymmetry = Asymmetry { rate: 0.5, ..Asymmetry::default() };
+            // Many inputs, then many rows, then many units: the index that is summed over.
+            let (x, w) = (ones(2, n)?, ones(3, n)?);
+            all(&linear_response(&x, &w, &w, asymmetry.clone())?, n as f64)?;
+            let (x, w, r) = (ones(n, 2)?, ones(3, 2)?, ones(3, 2)?);
+            let mask = Tensor::new(&[[1f32, 1.0], [1.0, 1.0], [1.0, 1.0]], CPU)?.to_dtype(dtype)?;
+            let masked = Asymmetry { weight_mask: Some(mask), ..asymmetry.clone() };
+            let u = linear_response(&x, &w, &r, masked)?;
+            let grads = (&u * u.ones_like()?)?.backward()?;
+            all(grads.get(&w).expect("of w"), n as f64)?;
+            all(grads.get(&r).expect("of r"), n as f64 / 2.0)?;
+            let (x, w) = (ones(2, 3)?, ones(n, 3)?);
+            let grads = linear_response(&x, &w, &w.as_detached_tensor(), asymmetry)?.backward()?;
+            all(grads.get(&x).expect("of x"), n as f64)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() -> Result<()> {
+        let of = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, CPU);
+        let refused = |x: &[usize], w: &[usize], r: &[usize], r_type, parts: &[&str]| {
+            let (x, w, r) = (of(x, DType::F32)?, of(w, DType::F32)?, of(r, r_type)?);
+            let error = linear_response(&x, &w, &r, Asymmetry::default()).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+            Ok::<_, candle::Error>(())
         };
-        let product = || grad.transpose(1, 2)?.matmul(&pre.detach());
-        let (grad_weight, grad_feedback) = self.0.weight_gradients(weight, feedback, product)?;
-        Ok((grad_pre, grad_weight, grad_feedback))
+        refused(&[4, 3], &[2, 4], &[2, 4], DType::F32, &["[4, 3]", "[2, 4]", "(K, F)"])?;
+        refused(&[2, 4, 3], &[3, 4, 5], &[3, 4, 5], DType::F32, &["[2, 4, 3]", "(S, K, F)"])?;
+        refused(&[4, 3], &[2, 3], &[3, 2], DType::F32, &["[3, 2]", "[2, 3]", "index order"])?;
+        refused(&[4, 3], &[2, 3], &[2, 3], DType::F64, &["F64", "one type"])?;
+        refused(&[], &[2, 3], &[2, 3], DType::F32, &["[]", "(K, F)"])
     }
 }

@@ -1,7 +1,7 @@
 //! The surrogate loss, and the one matrix product that is its gradient.
 
-use super::attach::attach2;
 use super::backend::has_kernels;
+use super::custom_vjp::custom_vjp;
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::Active;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
@@ -15,6 +15,7 @@ use rayon::prelude::*;
 /// `pre (S, P, F)`, `u` and `y (S, P, K)`, `d (S, K)` or `None` for 0; `weight` of any shape that
 /// holds `(S, K, F)`. Sums, not means. `u` gives the loss its value; its graph, if any, is not
 /// followed. The gradient reads `weight` when `backward` runs: call it before the next `Var::set`.
+/// Of f16 and bf16 the loss is f32, whose range the sum needs.
 pub(crate) fn surrogate_loss(
     pre: &Tensor,
     u: &Tensor,
@@ -22,20 +23,25 @@ pub(crate) fn surrogate_loss(
     d: Option<&Tensor>,
     weight: &Tensor,
 ) -> Result<Tensor> {
-    let (pre, y, d) = (pre.detach(), y.detach(), d.map(Tensor::detach));
-    let drive = column_dots(&y, u)?;
+    let (pre, y, d) = (pre.detach(), wide(y)?, d.map(wide).transpose()?);
+    let drive = column_dots(&y, &wide(u)?)?;
     let value = match &d {
         Some(d) => {
             let dims = (pre.dim(0)?, y.dim(2)?, pre.dim(2)?);
-            ((squared_norms(&weight.detach().reshape(dims)?)? * d)? * 0.5)?.sub(&drive)?
+            ((squared_norms(&wide(weight)?.reshape(dims)?)? * d)? * 0.5)?.sub(&drive)?
         }
         None => drive.neg()?,
     }
     .sum_all()?;
-    let (rows, frozen) = (pre.clone(), weight.detach());
-    attach2("surrogate_loss", weight, &rows, &value, move |grad| {
-        Ok((Some(scaled_update(&pre, &y, d.as_ref(), &frozen, &grad.neg()?)?), None))
-    })
+    custom_vjp(
+        "surrogate_loss",
+        [weight],
+        |[weight]| Ok((value.into(), weight.clone())),
+        move |pass| {
+            let descent = pass.grad.neg()?;
+            Ok([Some(scaled_update(&pre, &y, d.as_ref(), pass.residuals, &descent)?)])
+        },
+    )
 }
 
 /// `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`: the update the surrogate's
@@ -58,16 +64,25 @@ fn scaled_update(
     weight: &Tensor,
     scale: &Tensor,
 ) -> Result<Tensor> {
-    let (pre, y, weight) = (pre.detach(), y.detach(), weight.detach());
-    let matrices = weight.reshape((pre.dim(0)?, y.dim(2)?, pre.dim(2)?))?;
+    let (pre, y, d) = (wide(pre)?, wide(y)?, d.map(wide).transpose()?);
+    let matrices = wide(weight)?.reshape((pre.dim(0)?, y.dim(2)?, pre.dim(2)?))?;
     let update = if has_kernels(pre.device()) {
         let scale = scale.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let op = ScaledUpdate { decay: d.map(Tensor::detach), scale };
+        let op = ScaledUpdate { decay: d, scale };
         pre.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &matrices.contiguous()?, &op)?
     } else {
-        composed_update(&pre, &y, d, &matrices)?.broadcast_mul(scale)?
+        let scale = scale.to_dtype(pre.dtype())?;
+        composed_update(&pre, &y, d.as_ref(), &matrices)?.broadcast_mul(&scale)?
     };
-    update.reshape(weight.shape())
+    update.reshape(weight.shape())?.to_dtype(weight.dtype())
+}
+
+/// Without a graph, and f16 and bf16 in f32: sums over rows leave their range and lose their terms.
+fn wide(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.detach().to_dtype(DType::F32),
+        _ => Ok(tensor.detach()),
+    }
 }
 
 /// The same from candle's own ops, for the devices that have no kernel here.
@@ -247,6 +262,43 @@ mod tests {
                     assert!(difference < 1e-10, "{sites} {rows} {units}: {difference}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// 4096 rows of ones in f16 and 512 in bf16: neither type can count so far one by one, and 4096·4096,
+    /// the sum of the loss, is no f16 at all. Update, loss and gradient by kernel and composition.
+    #[test]
+    fn halves_are_summed_in_f32() -> Result<()> {
+        for (dtype, n) in [(DType::F16, 4096_u16), (DType::BF16, 512)] {
+            let rows = usize::from(n);
+            let ones = |shape| Tensor::ones(shape, dtype, &Device::Cpu);
+            let (pre, y) = (ones((1, rows, 2))?, ones((1, rows, 3))?);
+            let u = (ones((1, rows, 3))? * f64::from(n))?;
+            let weight = candle::Var::from_tensor(&ones((1, 3, 2))?)?;
+            let d = (ones((1, 3, 1))?.squeeze(2)? * f64::from(n / 2))?;
+            let all = |t: &Tensor, want: f64| -> Result<()> {
+                let found = t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+                assert!(found.iter().all(|&found| found == want), "{dtype:?}: {found:?}");
+                Ok(())
+            };
+            let check = || {
+                // Σ y·x − d·w = n − n/2
+                let half = f64::from(n / 2);
+                let update = hebbian_update(&pre, &y, Some(&d), &weight)?;
+                assert_eq!(update.dtype(), dtype);
+                all(&update, half)?;
+                let loss = surrogate_loss(&pre, &u, &y, Some(&d), &weight)?;
+                // ½·Σ_k d·‖w_k‖² − Σ y·u = 3·(½·n/2·2 − n·n)
+                let n = f64::from(n);
+                all(&loss, 3.0 * (n / 2.0 - n * n))?;
+                let grads = loss.backward()?;
+                let grad = grads.get(&weight).expect("a gradient");
+                assert_eq!(grad.dtype(), dtype);
+                all(grad, -half)
+            };
+            check()?;
+            crate::ops::composed(check)?;
         }
         Ok(())
     }

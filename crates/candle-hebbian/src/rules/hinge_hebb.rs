@@ -1,5 +1,5 @@
 use super::{Rule, State, Update};
-use crate::ops::attach;
+use crate::ops::custom_vjp;
 use crate::synapses::Synapses;
 use candle::{D, DType, Result, Tensor};
 
@@ -77,7 +77,12 @@ impl HingeHebb {
         // is in candle's `relu`, whose gradient at 0 would not do either.
         let value = ((&post * (fields.detach() - targets)?)?.sum_all()? / -samples)?;
         let descent = (post / -samples)?;
-        attach("hinge_hebb", fields, &value, move |grad| descent.broadcast_mul(grad))
+        custom_vjp(
+            "hinge_hebb",
+            [fields],
+            |_| Ok((value.into(), ())),
+            move |pass| Ok([Some(descent.broadcast_mul(pass.grad)?)]),
+        )
     }
 
     /// The activity `y`, in the shape of `fields` and `targets`, classes last.

@@ -4,6 +4,7 @@ use candle_hebbian::{Hebb, Instar, Oja, Rule, SoftHebb};
 
 /// The rules of the decay form, by name: oracles choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // not every test goes through all of them
 pub enum RuleName {
     Hebb,
     Instar,

@@ -3,7 +3,7 @@
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{HingeHebb, Steps};
+use candle_hebbian::{HingeHebb, Steps, init};
 use candle_nn::Optimizer;
 
 /// Convolution, pool, dense, classes; what is drawn depends on the seed only, `W` and `R` from
@@ -19,7 +19,7 @@ impl Net {
         let layers = SHAPES.iter().enumerate().map(|(i, shape)| {
             let draw = |what| {
                 let mut rng = Rng::new(13).stream(&format!("{what} {i}"));
-                candle_hebbian::glorot_uniform(shape, &mut rng, dtype, CPU)
+                rng.draw(init::glorot_uniform(*shape), *shape, dtype, CPU)
             };
             let geometry = match shape {
                 &&[_, _, kernel, _] => Geometry::Conv2d(Conv2dConfig::same(kernel)),
