@@ -1,7 +1,7 @@
 //! Blocks and networks: initial weights by statistics, learning by comparison with the pieces of
 //! the core library put together here, and what must not change when something else learns.
 
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
 use candle_hebbian::{Competition, MaxAbsStep, PaddingMode, Rate, Rng, Rule, SoftHebb};
 use hebbian_models::softhebb::{
@@ -192,7 +192,7 @@ fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let layer = candle_hebbian::Layer::new(old, block.layer().geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;
     let output = triangle(&response.output()?, 0.7, true)?;
-    let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
+    let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.forward(&output)?;
     let competition = Competition::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     let post = competition.apply(response.u())?;
     MaxAbsStep { rate: RATE }.descend(&layer, &SoftHebb.update(&response, &post)?.neg()?, 0.0)?;

@@ -9,10 +9,11 @@
 //! Images are independent, so they run in parallel; gradients of the weights are summed over a
 //! number of parts that depends on the batch alone, so results do not depend on the threads.
 
+use super::layout::view;
 use super::response::Asymmetry;
 use crate::cpu::{self, ARCH, Real, slice, with_real};
-use crate::geometry::{Conv2dConfig, PaddingMode};
-use crate::ops::reflect;
+use crate::memory::{self, clear, filled_with};
+use crate::window::{Axis, Conv2dConfig, PaddingMode};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -26,62 +27,99 @@ pub(crate) fn conv2d(
     config: &Conv2dConfig,
     asymmetry: Asymmetry,
 ) -> Result<Tensor> {
-    let op = Conv { plan: Plan::new(x.dims4()?, weight.dims4()?, config)?, asymmetry };
+    let plan = Plan::new(x, weight, config)?;
+    let op = Conv { plan, asymmetry };
     x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)
 }
 
 /// The sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
-    config: Conv2dConfig,
     batch: usize,
     channels: usize,
-    size: (usize, usize),
-    kernel: (usize, usize),
+    groups: usize,
     units: usize,
-    out: (usize, usize),
+    rows: Axis,
+    columns: Axis,
 }
 
 impl Plan {
-    fn new(
-        (batch, height, width, channels): (usize, usize, usize, usize),
-        (units, fan, kh, kw): (usize, usize, usize, usize),
-        config: &Conv2dConfig,
-    ) -> Result<Self> {
-        let out = (config.output_size(height, kh)?, config.output_size(width, kw)?);
-        if fan * config.groups != channels {
-            candle::bail!(
-                "conv2d: {channels} channels for weights of {fan} in {} groups",
-                config.groups
-            )
+    /// # Errors
+    /// Windows that the image does not have, channels or units that do not fit the groups, and sizes
+    /// that no memory holds.
+    fn new(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Self> {
+        let (batch, height, width, channels) = x.dims4()?;
+        let (units, fan, kh, kw) = weight.dims4()?;
+        let (rows, columns) = (config.axis(height, kh)?, config.axis(width, kw)?);
+        let groups = config.groups;
+        if fan.checked_mul(groups) != Some(channels) {
+            candle::bail!("conv2d: {channels} channels for weights of {fan} in {groups} groups")
         }
-        let (size, kernel) = ((height, width), (kh, kw));
-        Ok(Self { config: *config, batch, channels, size, kernel, units, out })
+        if groups == 0 || !units.is_multiple_of(groups) {
+            candle::bail!("{units} output channels do not divide into {groups} groups")
+        }
+        let plan = Self { batch, channels, groups, units, rows, columns };
+        let bytes = x.dtype().size_in_bytes();
+        memory::count("padded image", &[rows.padded(), columns.padded(), channels], bytes)?;
+        memory::count("response", &[batch, rows.out, columns.out, units], bytes)?;
+        let (adjoint, spread) = (plan.adjoint(), plan.spread_height());
+        memory::count("spread gradient", &[spread, adjoint.width, units], bytes)?;
+        // Packing makes whole vectors of the units of a group, of at most 64 elements.
+        let filled_up = groups.saturating_mul(64);
+        memory::count("packed weights", &[units.saturating_add(filled_up), fan, kh, kw], bytes)?;
+        let turned = [channels.saturating_add(filled_up), units / groups, kh, kw];
+        memory::count("packed weights", &turned, bytes)?;
+        Ok(plan)
+    }
+
+    fn kernel(&self) -> (usize, usize) {
+        (self.rows.window.kernel, self.columns.window.kernel)
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.rows.size, self.columns.size)
+    }
+
+    fn out(&self) -> (usize, usize) {
+        (self.rows.out, self.columns.out)
     }
 
     fn padded(&self) -> (usize, usize) {
-        (self.config.padded(self.size.0), self.config.padded(self.size.1))
+        (self.rows.padded(), self.columns.padded())
+    }
+
+    fn padding_mode(&self) -> PaddingMode {
+        self.rows.window.mode
+    }
+
+    fn dilation(&self) -> (usize, usize) {
+        (self.rows.window.dilation, self.columns.window.dilation)
+    }
+
+    /// Elements of one image's response.
+    fn responses(&self) -> usize {
+        self.rows.out * self.columns.out * self.units
     }
 
     /// The correlation that makes the response from a padded image.
     fn response(&self) -> Correlation {
-        let Conv2dConfig { groups, dilation, stride, .. } = self.config;
         Correlation {
-            width: self.padded().1,
+            width: self.columns.padded(),
             channels: self.channels,
-            groups,
-            kernel: self.kernel,
-            dilation,
-            stride,
+            groups: self.groups,
+            kernel: self.kernel(),
+            dilation: self.dilation(),
+            stride: (self.rows.window.stride, self.columns.window.stride),
             units: self.units,
-            out: self.out,
+            out: self.out(),
         }
     }
 
-    /// What the gradient of the input covers: the image, or with reflection the padded image.
+    /// What the gradient of the input covers, the image or with reflection the padded image, and how
+    /// much of the padded image lies in front of it.
     fn covered(&self) -> (usize, (usize, usize)) {
-        match self.config.padding_mode {
-            PaddingMode::Zeros => (self.config.padding, self.size),
+        match self.padding_mode() {
+            PaddingMode::Zeros => (self.rows.window.before, self.size()),
             PaddingMode::Reflect => (0, self.padded()),
         }
     }
@@ -89,38 +127,38 @@ impl Plan {
     /// The correlation that makes the gradient of the input from a [`spread`](Self::spread) one of
     /// the output.
     fn adjoint(&self) -> Correlation {
-        let Conv2dConfig { groups, dilation, .. } = self.config;
         let (_, out) = self.covered();
         Correlation {
-            width: out.1 + dilation * (self.kernel.1 - 1),
+            width: out.1 + self.dilation().1 * (self.kernel().1 - 1),
             channels: self.units,
-            groups,
-            kernel: self.kernel,
-            dilation,
-            stride: 1,
+            groups: self.groups,
+            kernel: self.kernel(),
+            dilation: self.dilation(),
+            stride: (1, 1),
             units: self.channels,
             out,
         }
     }
 
+    /// Lines of a spread gradient.
+    fn spread_height(&self) -> usize {
+        self.covered().1.0 + self.dilation().0 * (self.kernel().0 - 1)
+    }
+
     /// Image `b` with its padding, channels last.
-    fn pad<T: Real>(&self, x: &[T], strides: [usize; 4], b: usize, padded: &mut Vec<T>) {
+    fn pad<T: Real>(
+        &self,
+        x: &[T],
+        [sb, sh, sw, sc]: [usize; 4],
+        b: usize,
+        padded: &mut Vec<T>,
+    ) -> Result<()> {
         let (height, width) = self.padded();
-        padded.clear();
-        padded.resize(height * width * self.channels, T::zero());
-        let source = |at: usize, size: usize| {
-            let at = at as isize - self.config.padding as isize;
-            match self.config.padding_mode {
-                PaddingMode::Zeros => usize::try_from(at).ok().filter(|&at| at < size),
-                PaddingMode::Reflect => Some(reflect(at, size)),
-            }
-        };
-        let columns: Vec<_> = (0..width).map(|at| source(at, self.size.1)).collect();
-        let [sb, sc, sh, sw] = strides;
+        clear("padded image", padded, height * width * self.channels)?;
         for (line, padded) in padded.chunks_exact_mut((width * self.channels).max(1)).enumerate() {
-            let Some(h) = source(line, self.size.0) else { continue };
-            for (padded, column) in padded.chunks_exact_mut(self.channels.max(1)).zip(&columns) {
-                let Some(w) = *column else { continue };
+            let Some(h) = self.rows.source(line) else { continue };
+            for (at, padded) in padded.chunks_exact_mut(self.channels.max(1)).enumerate() {
+                let Some(w) = self.columns.source(at) else { continue };
                 let start = b * sb + h * sh + w * sw;
                 if sc == 1 {
                     padded.copy_from_slice(&x[start..][..self.channels]);
@@ -131,104 +169,108 @@ impl Plan {
                 }
             }
         }
+        Ok(())
     }
 
     /// The gradient at one image's output, spread so that correlating it with the turned kernel
     /// gives the gradient of what [`covered`](Self::covered) says.
-    fn spread<T: Real>(&self, grad: &[T], spread: &mut Vec<T>) {
-        let Conv2dConfig { dilation, stride, .. } = self.config;
-        let (cut, (height, _)) = self.covered();
-        let (height, width) = (height + dilation * (self.kernel.0 - 1), self.adjoint().width);
-        spread.clear();
-        spread.resize(height * width * self.units, T::zero());
-        let place = |o: usize, kernel: usize, size: usize| {
-            (o * stride + dilation * (kernel - 1)).checked_sub(cut).filter(|&at| at < size)
+    fn spread<T: Real>(&self, grad: &[T], spread: &mut Vec<T>) -> Result<()> {
+        let (cut, _) = self.covered();
+        let (height, width) = (self.spread_height(), self.adjoint().width);
+        clear("spread gradient", spread, height * width * self.units)?;
+        let place = |axis: &Axis, o: usize, size: usize| {
+            let last = axis.position(o, axis.window.kernel - 1);
+            last.checked_sub(cut).filter(|&at| at < size)
         };
-        for oh in 0..self.out.0 {
-            let Some(h) = place(oh, self.kernel.0, height) else { continue };
-            for ow in 0..self.out.1 {
-                let Some(w) = place(ow, self.kernel.1, width) else { continue };
-                let grad = &grad[(oh * self.out.1 + ow) * self.units..][..self.units];
+        for oh in 0..self.rows.out {
+            let Some(h) = place(&self.rows, oh, height) else { continue };
+            for ow in 0..self.columns.out {
+                let Some(w) = place(&self.columns, ow, width) else { continue };
+                let grad = &grad[(oh * self.columns.out + ow) * self.units..][..self.units];
                 spread[(h * width + w) * self.units..][..self.units].copy_from_slice(grad);
             }
         }
+        Ok(())
     }
 
-    fn respond<T: Real>(&self, x: &[T], strides: [usize; 4], weight: &[T]) -> Vec<T> {
+    fn respond<T: Real>(&self, x: &[T], strides: [usize; 4], weight: &[T]) -> Result<Vec<T>> {
         let correlation = self.response();
-        let [kh, kw] = [self.kernel.0, self.kernel.1];
-        let fan = self.channels / self.config.groups;
-        let weight = correlation.pack(|unit, c, i, j| weight[((unit * fan + c) * kh + i) * kw + j]);
-        let image = self.out.0 * self.out.1 * self.units;
-        let mut out = vec![T::zero(); self.batch * image];
-        out.par_chunks_mut(image.max(1)).enumerate().for_each_init(Vec::new, |padded, (b, out)| {
-            self.pad(x, strides, b, padded);
+        let (kh, kw) = self.kernel();
+        let fan = self.channels / self.groups;
+        let weight =
+            correlation.pack(|unit, c, i, j| weight[((unit * fan + c) * kh + i) * kw + j])?;
+        let sizes = [self.batch, self.rows.out, self.columns.out, self.units];
+        filled_with("response", &sizes, self.responses(), Vec::new, |padded, b, out| {
+            self.pad(x, strides, b, padded)?;
             ARCH.dispatch(Respond { correlation, image: padded, weight: &weight, out });
-        });
-        out
+            Ok(())
+        })
     }
 
     /// The gradient of the input, `(B, H, W, C)`, through the weights `feedback`.
-    fn input_gradient<T: Real>(&self, grad: &[T], feedback: &[T]) -> Vec<T> {
+    fn input_gradient<T: Real>(&self, grad: &[T], feedback: &[T]) -> Result<Vec<T>> {
         let correlation = self.adjoint();
-        let ([kh, kw], groups) = ([self.kernel.0, self.kernel.1], self.config.groups);
+        let ((kh, kw), groups) = (self.kernel(), self.groups);
         let (fan, group) = (self.channels / groups, self.units / groups);
         // The kernel turned, and its units and channels exchanged within each group.
         let feedback = correlation.pack(|channel, k, i, j| {
             let unit = channel / fan * group + k;
             feedback[((unit * fan + channel % fan) * kh + kh - 1 - i) * kw + kw - 1 - j]
-        });
-        let (height, width) = self.size;
-        let mut out = vec![T::zero(); self.batch * height * width * self.channels];
-        let image = self.out.0 * self.out.1 * self.units;
-        out.par_chunks_mut((height * width * self.channels).max(1)).enumerate().for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(spread, padded), (b, out)| {
-                self.spread(&grad[b * image..][..image], spread);
-                let respond = |out: &mut [T]| {
-                    ARCH.dispatch(Respond { correlation, image: spread, weight: &feedback, out });
-                };
-                if self.config.padding_mode == PaddingMode::Zeros {
-                    return respond(out);
+        })?;
+        let ((height, width), channels) = (self.size(), self.channels);
+        let init = || (Vec::new(), Vec::new());
+        let sizes = [self.batch, height, width, channels];
+        let image = height * width * channels;
+        filled_with("gradient of an image", &sizes, image, init, |(spread, padded), b, out| {
+            self.spread(&grad[b * self.responses()..][..self.responses()], spread)?;
+            let respond = |out: &mut [T]| {
+                ARCH.dispatch(Respond { correlation, image: spread, weight: &feedback, out });
+            };
+            if self.padding_mode() == PaddingMode::Zeros {
+                respond(out);
+                return Ok(());
+            }
+            let lines = correlation.out.1;
+            clear("padded gradient", padded, correlation.out.0 * lines * channels)?;
+            respond(padded);
+            for (at, grad) in padded.chunks_exact(channels).enumerate() {
+                let source = self.rows.source(at / lines).zip(self.columns.source(at % lines));
+                let Some((h, w)) = source else { continue };
+                let out = &mut out[(h * width + w) * channels..][..channels];
+                for (out, &grad) in out.iter_mut().zip(grad) {
+                    *out += grad;
                 }
-                padded.clear();
-                padded.resize(correlation.out.0 * correlation.out.1 * self.channels, T::zero());
-                respond(padded);
-                let source = |at: usize, size: usize| {
-                    reflect(at as isize - self.config.padding as isize, size)
-                };
-                for (at, grad) in padded.chunks_exact(self.channels).enumerate() {
-                    let h = source(at / correlation.out.1, height);
-                    let w = source(at % correlation.out.1, width);
-                    let out = &mut out[(h * width + w) * self.channels..][..self.channels];
-                    for (out, &grad) in out.iter_mut().zip(grad) {
-                        *out += grad;
-                    }
-                }
-            },
-        );
-        out
+            }
+            Ok(())
+        })
     }
 
     /// The gradient of the weights, in their shape.
-    fn weight_gradient<T: Real>(&self, x: &[T], strides: [usize; 4], grad: &[T]) -> Vec<T> {
+    fn weight_gradient<T: Real>(&self, x: &[T], strides: [usize; 4], grad: &[T]) -> Result<Vec<T>> {
         let correlation = self.response();
-        let image = self.out.0 * self.out.1 * self.units;
+        let image = self.responses();
         let per_part = self.batch.div_ceil(PARTS).max(1);
+        let zeros = || -> Result<Vec<T>> {
+            let mut zeros = Vec::new();
+            clear("gradient of the weights", &mut zeros, correlation.packed_len::<T>())?;
+            Ok(zeros)
+        };
         let mut parts: Vec<Vec<T>> = (0..self.batch.div_ceil(per_part))
             .into_par_iter()
             .map(|part| {
-                let mut sum = vec![T::zero(); correlation.packed_len::<T>()];
-                let mut padded = Vec::new();
+                let mut sum = zeros()?;
+                let (mut padded, mut whole) = (Vec::new(), Vec::new());
                 for b in part * per_part..((part + 1) * per_part).min(self.batch) {
-                    self.pad(x, strides, b, &mut padded);
+                    self.pad(x, strides, b, &mut padded)?;
                     let grad = &grad[b * image..][..image];
-                    ARCH.dispatch(Correlate { correlation, image: &padded, grad, sum: &mut sum });
+                    let (grad, grad_step) = correlation.whole_vectors(grad, &mut whole)?;
+                    let image = &padded;
+                    ARCH.dispatch(Correlate { correlation, image, grad, grad_step, sum: &mut sum });
                 }
-                sum
+                Ok(sum)
             })
-            .collect();
-        let mut sum = parts.pop().unwrap_or_else(|| vec![T::zero(); correlation.packed_len::<T>()]);
+            .collect::<Result<_>>()?;
+        let mut sum = parts.pop().map_or_else(zeros, Ok)?;
         sum.par_chunks_mut(1 << 12).enumerate().for_each(|(at, sum)| {
             for part in &parts {
                 for (sum, &part) in sum.iter_mut().zip(&part[at << 12..]) {
@@ -252,8 +294,8 @@ struct Correlation {
     channels: usize,
     groups: usize,
     kernel: (usize, usize),
-    dilation: usize,
-    stride: usize,
+    dilation: (usize, usize),
+    stride: (usize, usize),
     units: usize,
     out: (usize, usize),
 }
@@ -288,31 +330,54 @@ impl Correlation {
     /// first pixel, in channels of group 0, and how long they are.
     fn runs(&self) -> (impl Iterator<Item = usize> + Clone, usize) {
         let (kh, kw) = self.kernel;
-        let whole_lines = self.dilation == 1 && self.groups == 1;
+        let whole_lines = self.dilation.1 == 1 && self.groups == 1;
         let (columns, length) =
             if whole_lines { (1, kw * self.channels) } else { (kw, self.channels / self.groups) };
         let (line, step) =
-            (self.dilation * self.width * self.channels, self.dilation * self.channels);
+            (self.dilation.0 * self.width * self.channels, self.dilation.1 * self.channels);
         let starts = (0..kh * columns).map(move |at| at / columns * line + at % columns * step);
         (starts, length)
     }
 
     /// Kernels as the tile reads them: by group, block of units, tap, channel, unit. `value` takes
     /// the unit among all, the channel in its group, and the tap.
-    fn pack<T: Real>(&self, value: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
-        let mut packed = vec![T::zero(); self.packed_len::<T>()];
+    fn pack<T: Real>(&self, value: impl Fn(usize, usize, usize, usize) -> T) -> Result<Vec<T>> {
+        let mut packed = Vec::new();
+        clear("packed weights", &mut packed, self.packed_len::<T>())?;
         self.for_packed::<T>(|at, unit, c, i, j| packed[at] = value(unit, c, i, j));
-        packed
+        Ok(packed)
     }
 
     /// The inverse: `(K, C/groups, kh, kw)`.
-    fn unpack<T: Real>(&self, packed: &[T]) -> Vec<T> {
+    fn unpack<T: Real>(&self, packed: &[T]) -> Result<Vec<T>> {
         let (fan, (kh, kw)) = (self.channels / self.groups, self.kernel);
-        let mut kernels = vec![T::zero(); self.units * self.depth()];
+        let mut kernels = Vec::new();
+        clear("gradient of the weights", &mut kernels, self.units * self.depth())?;
         self.for_packed::<T>(|at, unit, c, i, j| {
             kernels[((unit * fan + c) * kh + i) * kw + j] = packed[at];
         });
-        kernels
+        Ok(kernels)
+    }
+
+    /// `grad`, channels last, with the units of each group filled up by zeros to whole vectors, as the
+    /// tile reads them; and the elements of a position.
+    fn whole_vectors<'a, T: Real>(
+        &self,
+        grad: &'a [T],
+        buffer: &'a mut Vec<T>,
+    ) -> Result<(&'a [T], usize)> {
+        let (block, _) = self.block::<T>();
+        let group = self.units / self.groups;
+        if group.is_multiple_of(block) {
+            return Ok((grad, self.units));
+        }
+        let whole = group.next_multiple_of(block);
+        let (positions, step) = (self.out.0 * self.out.1, self.groups * whole);
+        clear("gradient in whole vectors", buffer, positions * step)?;
+        for (whole, units) in buffer.chunks_exact_mut(whole).zip(grad.chunks_exact(group)) {
+            whole[..group].copy_from_slice(units);
+        }
+        Ok((buffer, step))
     }
 
     /// Calls `visit(place in the packed kernels, unit, channel, tap line, tap column)` for each.
@@ -429,11 +494,11 @@ impl<T: Real> Respond<'_, T> {
             let weight = &weight[at * plan.depth() * block..][..plan.depth() * block];
             let units = block.min(group - first);
             for y in 0..plan.out.0 {
-                let line = &image[y * plan.stride * plan.width * plan.channels..];
+                let line = &image[y * plan.stride.0 * plan.width * plan.channels..];
                 let line = &line[g * (plan.channels / plan.groups)..];
                 in_tiles!(S, plan.out.1, x, M => {
                     let mut sum = [[T::splat(simd, T::zero()); N]; M];
-                    let step = plan.stride * plan.channels;
+                    let step = plan.stride.1 * plan.channels;
                     for (run, start) in starts.clone().enumerate() {
                         let last = start + (x + M - 1) * step + length;
                         assert!(last <= line.len() && (run + 1) * length * block <= weight.len());
@@ -460,7 +525,9 @@ impl<T: Real> Respond<'_, T> {
 struct Correlate<'a, T> {
     correlation: Correlation,
     image: &'a [T],
+    /// In [whole vectors](Correlation::whole_vectors).
     grad: &'a [T],
+    grad_step: usize,
     sum: &'a mut [T],
 }
 
@@ -483,31 +550,14 @@ const BAND_BYTES: usize = 32 << 10;
 impl<T: Real> Correlate<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const N: usize>(self, simd: S) {
-        let Self { correlation: plan, image, grad, sum: sums } = self;
+        let Self { correlation: plan, image, grad, grad_step, sum: sums } = self;
         let block = N * lanes::<S, T>();
         let group = plan.units / plan.groups;
         let blocks = group.div_ceil(block);
-        // The tile reads whole vectors of units: make them so.
-        let whole: Vec<T>;
-        let (grad, grad_step) = if group.is_multiple_of(block) {
-            (grad, plan.units)
-        } else {
-            whole = grad
-                .chunks_exact(group)
-                .flat_map(|units| {
-                    units
-                        .iter()
-                        .copied()
-                        .chain(std::iter::repeat_n(T::zero(), blocks * block - group))
-                })
-                .collect();
-            (&whole[..], plan.groups * blocks * block)
-        };
         let (starts, length) = plan.runs();
-        let line_bytes =
-            (plan.width * plan.channels * plan.stride + plan.out.1 * grad_step) * size_of::<T>();
-        let band = (BAND_BYTES / line_bytes.max(1)).max(1);
-        let step = plan.stride * plan.channels;
+        let line_elements = plan.width * plan.channels * plan.stride.0 + plan.out.1 * grad_step;
+        let band = (BAND_BYTES / size_of::<T>() / line_elements.max(1)).max(1);
+        let step = plan.stride.1 * plan.channels;
         for y in (0..plan.out.0).step_by(band) {
             let lines = y..(y + band).min(plan.out.0);
             for at in 0..plan.groups * blocks {
@@ -522,7 +572,7 @@ impl<T: Real> Correlate<'_, T> {
                         // SAFETY: `M·block` elements, as the slice above has.
                         let mut sum = unsafe { stored.read_unaligned() };
                         for y in lines.clone() {
-                            let left = y * plan.stride * plan.width * plan.channels + start + d;
+                            let left = y * plan.stride.0 * plan.width * plan.channels + start + d;
                             let right = y * plan.out.1 * grad_step + at * block;
                             let last = plan.out.1 - 1;
                             assert!(left + last * step + M <= image.len());
@@ -554,14 +604,6 @@ struct Conv {
     asymmetry: Asymmetry,
 }
 
-/// The steps in memory between images, channels, lines and columns.
-fn strides(layout: &Layout) -> Result<[usize; 4]> {
-    match layout.stride() {
-        &[b, h, w, c] => Ok([b, c, h, w]),
-        other => candle::bail!("expected four dimensions, found strides {other:?}"),
-    }
-}
-
 impl CustomOp3 for Conv {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -576,11 +618,11 @@ impl CustomOp3 for Conv {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Plan { batch, out: (oh, ow), units, .. } = self.plan;
+        let Plan { batch, rows, columns, units, .. } = self.plan;
         with_real!(x, "conv2d", T => {
-            let x = &x.as_slice::<T>()?[x_layout.start_offset()..];
-            let out = self.plan.respond::<T>(x, strides(x_layout)?, slice(weight, weight_layout)?);
-            Ok((cpu::owned(out), (batch, oh, ow, units).into()))
+            let (x, strides) = view::<T>(x, x_layout)?;
+            let out = self.plan.respond(x, strides, slice(weight, weight_layout)?)?;
+            Ok((cpu::owned(out), (batch, rows.out, columns.out, units).into()))
         })
     }
 
@@ -619,12 +661,12 @@ impl CustomOp2 for InputGradient {
         feedback: &CpuStorage,
         feedback_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Plan { batch, channels, size: (height, width), .. } = self.0;
+        let Plan { batch, channels, rows, columns, .. } = self.0;
         with_real!(grad, "conv2d_input_gradient", T => {
             let (grad, feedback) =
                 (slice::<T>(grad, grad_layout)?, slice::<T>(feedback, feedback_layout)?);
-            let grad_x = self.0.input_gradient(grad, feedback);
-            Ok((cpu::owned(grad_x), (batch, height, width, channels).into()))
+            let grad_x = self.0.input_gradient(grad, feedback)?;
+            Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
         })
     }
 }
@@ -643,12 +685,11 @@ impl CustomOp2 for WeightGradient {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Plan { channels, kernel: (kh, kw), units, config, .. } = self.0;
+        let (Plan { channels, groups, units, .. }, (kh, kw)) = (self.0, self.0.kernel());
         with_real!(x, "conv2d_weight_gradient", T => {
-            let x = &x.as_slice::<T>()?[x_layout.start_offset()..];
-            let product =
-                self.0.weight_gradient::<T>(x, strides(x_layout)?, slice(grad, grad_layout)?);
-            Ok((cpu::owned(product), (units, channels / config.groups, kh, kw).into()))
+            let (x, strides) = view::<T>(x, x_layout)?;
+            let product = self.0.weight_gradient(x, strides, slice(grad, grad_layout)?)?;
+            Ok((cpu::owned(product), (units, channels / groups, kh, kw).into()))
         })
     }
 }

@@ -17,19 +17,21 @@ mod ramp;
 mod rectify;
 mod reduce;
 mod response;
+mod select;
 mod sparse;
 mod standardise;
 mod surrogate;
 mod unfold;
 pub(crate) mod widen;
 
+pub use crate::window::reflect;
 pub(crate) use attach::{attach, attach2};
 pub use backend::{composed, has_kernels};
 pub use batch_norm::{BatchNorm, normalise};
 pub(crate) use conv::conv2d;
 pub use dropout::Dropout;
 pub use kth_largest::kth_largest;
-pub use pad::{pad_reflect, reflect};
+pub use pad::pad_reflect;
 pub use pool::{Edge, Pool, Ties, avg_pool2d, max_pool2d, max_pool2d_same};
 pub use ramp::ramp;
 pub use rectify::{repu, triangle};
@@ -37,7 +39,7 @@ pub use reduce::{column_counts, column_dots, column_sums, squared_norms};
 pub(crate) use response::{Asymmetry, linear_response, masked};
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
-pub(crate) use unfold::{Sites, Taps, unfold};
+pub(crate) use unfold::{Sites, unfold};
 
 /// The same for images `(B, H, W, C)`.
 ///
