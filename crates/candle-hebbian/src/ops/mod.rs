@@ -9,6 +9,7 @@ mod batch_norm;
 mod conv;
 mod dropout;
 mod host;
+mod index;
 mod kth_largest;
 pub(crate) mod layout;
 mod pad;

@@ -1,5 +1,6 @@
 //! Reading the places of an axis in any order: padding and windows, where there is no kernel for them.
 
+use super::index::index;
 use crate::memory;
 use candle::{Result, Tensor};
 
@@ -13,6 +14,5 @@ pub(crate) fn select(x: &Tensor, dim: usize, source: &[Option<usize>]) -> Result
     let padded = source.contains(&None);
     let x = if padded { x.pad_with_zeros(dim, 0, 1)? } else { x.clone() };
     let source: Vec<u32> = source.iter().map(|at| at.unwrap_or(size) as u32).collect();
-    let index = Tensor::new(source, x.device())?;
-    x.contiguous()?.index_select(&index, dim)
+    x.contiguous()?.index_select(&index(&source, x.device())?, dim)
 }

@@ -3,8 +3,9 @@
 use super::{Reduce, Ties, Windows};
 use crate::memory;
 use crate::ops::attach;
+use crate::ops::index::index;
 use crate::window::Axis;
-use candle::{DType, Device, Result, Tensor};
+use candle::{DType, Result, Tensor};
 
 /// One tap of every window along an axis.
 #[derive(PartialEq)]
@@ -26,10 +27,6 @@ fn taps(axis: &Axis) -> Result<Vec<Tap>> {
         taps.dedup();
     }
     Ok(taps)
-}
-
-fn index(places: &[u32], device: &Device) -> Result<Tensor> {
-    Tensor::new(places, device)
 }
 
 impl Windows {
