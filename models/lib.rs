@@ -18,3 +18,7 @@ pub mod verify;
 pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
 pub use run_options::RunOptions;
+
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;

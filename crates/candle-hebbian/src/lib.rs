@@ -50,3 +50,7 @@ pub use optim::{MaxAbsStep, Rate, Sgd};
 pub use protocol::Protocol;
 pub use rng::Rng;
 pub use rules::{Hebb, HingeHebb, Instar, Oja, Rule, RuleKind, SoftHebb};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
