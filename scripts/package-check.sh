@@ -9,7 +9,7 @@ root=$PWD
 
 # One folder for all of it, so that what the packages depend on is built once; in a profile that
 # compiles quickly, for the workspace's does not travel with a package.
-export CARGO_TARGET_DIR=$root/target/package-check
+export CARGO_TARGET_DIR=$root/target/outside
 export CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0
 
 rm -rf "$CARGO_TARGET_DIR/package"
