@@ -43,7 +43,7 @@ impl AdaptiveThreshold {
     /// Thresholds of 0 for `(sites, units)`, for responses of type `dtype`.
     ///
     /// # Errors
-    /// No units, a rate that is negative or not finite, or a target outside 0 to 1.
+    /// No units, a rate that is negative or not finite in f32, or a target outside 0 to 1.
     pub fn new(
         (sites, units): (usize, usize),
         rate: f64,
@@ -51,7 +51,7 @@ impl AdaptiveThreshold {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        if !(rate >= 0.0 && rate.is_finite() && (0.0..=1.0).contains(&target)) {
+        if !(rate >= 0.0 && (rate as f32).is_finite() && (0.0..=1.0).contains(&target)) {
             candle::bail!(
                 "adaptive threshold: expected a rate ≥ 0 and a target from 0 to 1, found {rate} and \
                  {target}"
