@@ -26,7 +26,7 @@ fetch() {
     rm -rf "$new"
     mkdir -p "$new/lists" "$new/cache" "$new/packages"
     apt=(-qq -o "Dir::State::lists=$new/lists" -o "Dir::Cache=$new/cache" -o APT::Sandbox::User=)
-    apt-get "${apt[@]}" update
+    apt-get "${apt[@]}" update || skip "the lists of Debian's packages are not to be had"
     depends() {
         apt-cache "${apt[@]}" depends "$1" 2>/dev/null | sed -n "s/^ *Depends: \($2\)$/\1/p"
     }
@@ -36,7 +36,7 @@ fetch() {
         skip "rustc-web is ${found:-not to be had}, expected $least or newer"
     std=$(depends libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')
     (cd "$new/packages" && apt-get "${apt[@]}" download rustc-web rust-web-src libstd-rust-web-dev \
-        "$std" "$(depends "$std" 'libllvm[0-9]*')")
+        "$std" "$(depends "$std" 'libllvm[0-9]*')") || skip "Debian's packages are not to be had"
     for package in "$new"/packages/*.deb; do
         dpkg -x "$package" "$new"
     done
