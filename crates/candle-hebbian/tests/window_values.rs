@@ -96,7 +96,7 @@ fn half_precision_of_convolutions() -> Result<()> {
         let weight = rng.normal(0.0, 1.0, (6, 2, 3, 2), dtype, &Device::Cpu)?;
         let padding_mode = PaddingMode::Reflect;
         let config = Conv2dConfig { groups: 2, padding: 2, padding_mode, ..Default::default() };
-        let layer = |weight: Tensor| Layer::new(weight, Geometry::Conv2d(config));
+        let layer = |weight: Tensor| Layer::from_tensor(&weight, Geometry::Conv2d(config));
         let (a, b) = (layer(weight.clone())?, layer(weight.to_dtype(DType::F32)?)?);
         let (got, want) = (a.forward(&half)?, b.forward(&single)?);
         same("response", &got, &want.to_dtype(dtype)?)?;
@@ -148,7 +148,7 @@ fn empty_convolutions() -> Result<()> {
                 let x = Var::from_tensor(&Tensor::ones((b, c, 3, 4), dtype, &Device::Cpu)?)?;
                 let weight = Tensor::ones((k, c, 2, 2), dtype, &Device::Cpu)?;
                 let config = Conv2dConfig { padding: 1, padding_mode, ..Default::default() };
-                let layer = Layer::new(weight, Geometry::Conv2d(config))?;
+                let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
                 let out = layer.forward(&x)?;
                 same("out", &out, &Tensor::zeros((b, k, 4, 5), dtype, &Device::Cpu)?)?;
                 for of in [&x, layer.weight()] {
