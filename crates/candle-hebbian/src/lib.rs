@@ -47,6 +47,7 @@ pub mod rules;
 mod seeded;
 mod steps;
 mod synapses;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod window;
 
