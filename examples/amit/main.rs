@@ -9,10 +9,9 @@
 //! network on CIFAR-10. `… -- --list` lists networks and figures.
 
 use anyhow::{Result, bail};
-use candle_hebbian::Protocol;
 use clap::Parser;
 use hebbian_examples::CommonArgs;
-use hebbian_models::amit::{self, Experiment, Loss, Options, Preset};
+use hebbian_models::amit::{self, Experiment, Loss, Options, Preset, Protocol};
 use std::process::ExitCode;
 
 /// Flags of a single run, which an experiment sets itself.

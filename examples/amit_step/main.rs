@@ -5,11 +5,11 @@
 
 use anyhow::Result;
 use candle::{DType, Tensor};
-use candle_hebbian::{Protocol, Rng, Steps};
+use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
 use clap::Parser;
 use hebbian_examples::{DeviceArgs, tell};
-use hebbian_models::amit::{Network, preset};
+use hebbian_models::amit::{Network, Protocol, preset};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,13 +52,14 @@ fn run(args: Args) -> Result<String> {
         let mut preset = preset(&format!("amit-{}", args.network))?;
         preset.training.protocol = protocol;
         let network = Network::new(&preset, (3, 32, 32), 10, &rng, DType::F32, device)?;
-        let mut steps = Steps::builder(preset.training.learning_rate).build(network.vars())?;
+        let rate = preset.training.learning_rate;
+        let mut optimizer = network.optimizer(|vars| Steps::builder(rate).build(vars))?;
         let mut masks = rng.stream("dropout");
         let mut times = Vec::new();
         for step in 0..args.steps + 2 {
             let started = Instant::now();
             let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
-            steps.backward_step(&loss)?;
+            optimizer.backward_step(&loss)?;
             device.synchronize()?;
             if step >= 2 {
                 times.push(1e3 * started.elapsed().as_secs_f64()); // the first ones warm up

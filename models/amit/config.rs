@@ -1,9 +1,10 @@
 //! What a preset says.
 
+use super::protocol::Protocol;
 use crate::error::{Error, Result};
 use candle::Tensor;
+use candle_hebbian::HingeHebb;
 use candle_hebbian::ops::Edge;
-use candle_hebbian::{HingeHebb, Protocol};
 use serde::{Deserialize, Serialize};
 
 /// A network and how it is trained. The data set gives the size of the images and the number of

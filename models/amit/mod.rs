@@ -8,6 +8,7 @@
 //! | part | for |
 //! |---|---|
 //! | [`preset`], [`Preset`] | networks and recipes: simpnet, deepnet, deepernet, their untied forms |
+//! | [`Protocol`] | how the error goes back, by its name |
 //! | [`Network`] | forward, errors, checkpoint tensors |
 //! | [`Trainer`] | epochs of plain gradient descent |
 //! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
@@ -27,6 +28,7 @@ mod linear_theory;
 mod mixture;
 mod network;
 mod presets;
+mod protocol;
 mod report;
 mod run;
 mod trainer;
@@ -40,6 +42,7 @@ pub use linear_theory::{Conserved, Feedback, LinearSystem};
 pub use mixture::{Mixture, MixtureConfig, Samples};
 pub use network::{Network, WeightLayer};
 pub use presets::{preset, presets};
+pub use protocol::Protocol;
 pub use report::{list, report};
 pub use run::{Options, Outcome, evaluate, train};
 pub use trainer::{Epoch, Splits, Trainer};

@@ -1,11 +1,14 @@
 //! A network of layers with asymmetric feedback.
 
 use super::config::{LayerConfig, Preset};
+use super::protocol::Protocol;
 use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::ops::channels_last::{avg_pool2d, max_pool2d_same};
 use candle_hebbian::ops::{Dropout, Edge, Ties, ramp};
-use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direct_feedback, init};
+use candle_hebbian::{
+    Conv2dConfig, Decoupled, FeedbackLayer, Geometry, Rng, WithFeedback, direct_feedback, init,
+};
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///
@@ -20,7 +23,7 @@ use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, direc
 /// let images = rng.stream("doc").uniform(0.0, 1.0, (4, 1, 8, 8), DType::F32, &Device::Cpu)?;
 /// let labels = candle::Tensor::new(&[3u32, 1, 4, 1], &Device::Cpu)?;
 /// let loss = network.loss(&network.forward(&images)?, &labels)?;
-/// Steps::builder(0.1).build(network.vars())?.backward_step(&loss)?; // one step
+/// network.optimizer(|vars| Steps::builder(0.1).build(vars))?.backward_step(&loss)?; // one step
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -45,6 +48,7 @@ enum Stage {
 pub struct WeightLayer {
     name: String,
     layer: FeedbackLayer,
+    protocol: Protocol,
     /// The direct feedback weights `(classes, features)` of a layer of that protocol.
     direct: Option<Tensor>,
     residual: bool,
@@ -214,11 +218,7 @@ impl Network {
         let index = self.weight_layers().count();
         let name = self.preset.weight_layers().swap_remove(index);
         let protocol = protocol.unwrap_or(self.preset.training.protocol);
-        let own = match protocol {
-            Protocol::DirectFeedback => Protocol::Backprop,
-            other => other,
-        };
-        let layer = self.draw((index, "weight"), shape, geometry, own)?;
+        let layer = self.draw((index, "weight"), shape, geometry, protocol)?;
         let direct = match protocol {
             Protocol::DirectFeedback => {
                 let rng = &mut self.rng.stream(&format!("layers.{index}.direct"));
@@ -231,10 +231,23 @@ impl Network {
         let (classes, size) = (name == "classes", None);
         let layer = match self.preset.training.connection_probability {
             // An untied layer loses connections of single positions, so once it is untied.
-            Some(p) if !classes && !untied => layer.thinned(p, &mut mask_rng(&self.rng, index))?,
+            Some(p) if !classes && !untied => {
+                layer.thinned(p, protocol.pairing(), &mut mask_rng(&self.rng, index))?
+            }
             _ => layer,
         };
-        Ok(WeightLayer { name, layer, direct, residual, untied, frozen, classes, size, pooled })
+        Ok(WeightLayer {
+            name,
+            layer,
+            protocol,
+            direct,
+            residual,
+            untied,
+            frozen,
+            classes,
+            size,
+            pooled,
+        })
     }
 
     /// A layer with random weights, from the stream of layer `index` for this `purpose`.
@@ -246,7 +259,16 @@ impl Network {
         protocol: Protocol,
     ) -> candle::Result<FeedbackLayer> {
         let rng = &mut self.rng.stream(&format!("layers.{index}.{purpose}"));
-        FeedbackLayer::new(shape, geometry, protocol, rng, self.dtype, &self.device)
+        let config = protocol.feedback();
+        let init = || init::glorot_uniform(shape);
+        let mut draw = || rng.draw(init(), shape, self.dtype, &self.device);
+        let weight = draw()?;
+        let feedback = match protocol {
+            Protocol::Identical => Some(weight.clone()),
+            _ if config.has_feedback() => Some(draw()?),
+            _ => None,
+        };
+        FeedbackLayer::from_tensors(&weight, feedback.as_ref(), geometry, config)
     }
 
     /// Gives the layers marked so weights of their own at each position; with `redraw`, all but
@@ -263,7 +285,7 @@ impl Network {
                     (index, "redraw"),
                     shape,
                     geometry,
-                    old.protocol(),
+                    layer.protocol,
                 )?)?;
             }
         }
@@ -274,7 +296,9 @@ impl Network {
             {
                 let untied = layer.layer.untied(size)?;
                 layer.layer = match probability {
-                    Some(p) => untied.thinned(p, &mut mask_rng(&rng, index))?,
+                    Some(p) => {
+                        untied.thinned(p, layer.protocol.pairing(), &mut mask_rng(&rng, index))?
+                    }
                     None => untied,
                 };
             }
@@ -308,13 +332,29 @@ impl Network {
             .all(|l| !l.untied || matches!(l.layer.geometry(), Geometry::LocallyConnected2d(_)))
     }
 
-    /// The variables that learn. A frozen layer's do until layers are untied.
-    pub fn vars(&self) -> Vec<Var> {
+    /// The layers that learn. A frozen layer does until layers are untied.
+    fn learning(&self) -> impl Iterator<Item = &FeedbackLayer> {
         let untied = self.is_untied();
-        self.weight_layers()
-            .filter(|layer| !(layer.frozen && untied))
-            .flat_map(|layer| layer.layer.vars())
-            .collect()
+        let learns = move |layer: &&WeightLayer| !(layer.frozen && untied);
+        self.weight_layers().filter(learns).map(|layer| &layer.layer)
+    }
+
+    /// The weights that learn. Feedback weights that learn do so by their steps, see
+    /// [`optimizer`](Self::optimizer).
+    pub fn vars(&self) -> candle::Result<Vec<Var>> {
+        self.learning().map(|layer| layer.var()).collect()
+    }
+
+    /// What moves the weights and the feedback weights that learn, around the optimiser that `inner`
+    /// makes of the variables it is given. Made anew once layers are untied.
+    ///
+    /// # Errors
+    /// An optimiser under which the protocol would not be what it says, see [`WithFeedback::build`].
+    pub fn optimizer<O: Decoupled>(
+        &self,
+        inner: impl Fn(Vec<Var>) -> candle::Result<O>,
+    ) -> candle::Result<WithFeedback<O>> {
+        WithFeedback::build(self.vars()?, self.learning(), inner)
     }
 
     /// The fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
@@ -430,7 +470,7 @@ impl Network {
             };
             let (weight_mask, feedback_mask) = layer.layer.masks();
             put("weight", Some(layer.layer.weight()));
-            put("feedback", layer.layer.feedback().map(|r| &**r).or(layer.direct.as_ref()));
+            put("feedback", layer.layer.feedback().or(layer.direct.as_ref()));
             put("weight_mask", weight_mask);
             put("feedback_mask", feedback_mask);
         }
@@ -449,9 +489,9 @@ impl Network {
             let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
             let feedback_mask =
                 feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
-            layer.layer.weight().set(&take("weight", layer.layer.weight())?)?;
-            if let Some(feedback) = layer.layer.feedback() {
-                feedback.set(&take("feedback", feedback)?)?;
+            layer.layer.var()?.set(&take("weight", layer.layer.weight())?)?;
+            if let Some(feedback) = layer.layer.feedback_var()? {
+                feedback.set(&take("feedback", &feedback)?)?;
             }
             if let Some(direct) = &mut layer.direct {
                 *direct = take("feedback", direct)?;

@@ -154,7 +154,7 @@ pub(super) fn train_on(
     if let Some(first) = trainer.network().weight_layers().next()
         && let Geometry::Conv2d(_) = first.layer().geometry()
     {
-        let filters = filter_grid(&first.layer().weight().as_detached_tensor())?;
+        let filters = filter_grid(&first.layer().weight().detach())?;
         folder.picture("filters", trainer.epoch() as u64, &filters)?;
     }
     if saved.is_none() {

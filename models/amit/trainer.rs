@@ -138,14 +138,15 @@ impl Trainer {
             });
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, mut masks) = (stream("batches"), stream("dropout"));
-        let mut steps = Steps::builder(learning_rate).build(self.network.vars())?;
+        let steps = |vars| Steps::builder(learning_rate).build(vars);
+        let mut optimizer = self.network.optimizer(steps)?;
         let (mut loss_sum, mut wrong) = (0.0, 0);
         for indices in Batches::shuffled(train.len(), batch_size, &mut order)? {
             let (x, labels) = train.batch(&indices, DType::F32, &self.device)?;
             let fields = self.network.forward_train(&x, &mut masks)?;
             let loss = self.network.loss(&fields, &labels)?;
             check_finite("the loss", self.epoch as u64 + 1, &loss)?;
-            steps.backward_step(&loss)?;
+            optimizer.backward_step(&loss)?;
             loss_sum += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
             wrong += count_wrong(&fields, &labels)?;
             seen(indices.len());

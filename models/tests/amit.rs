@@ -2,14 +2,14 @@
 //! published tables, networks against the same computation written with core layers, training
 //! against what it implies, and what a file can get wrong.
 
-use candle::{D, DType, Device, Module, Tensor, Var};
+use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{Protocol, Rng, Steps};
+use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_models::amit::{
-    LayerConfig, Loss, Mixture, MixtureConfig, Network, Preset, Splits, Tied, Trainer, Training,
-    correlation, diagnose, preset, presets,
+    LayerConfig, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied, Trainer,
+    Training, correlation, diagnose, preset, presets,
 };
 use std::collections::HashMap;
 
@@ -257,8 +257,8 @@ mod tables {
         let limits = [(2, 0.09129), (4, 0.10825), (6, 0.07467), (7, 0.10847)];
         for (at, limit) in limits {
             let layer = network.weight_layers().nth(at).ok_or("a layer")?;
-            for var in layer.layer().vars() {
-                let values = flat(&var)?;
+            for weights in [Some(layer.layer().weight()), layer.layer().feedback()] {
+                let values = flat(weights.ok_or("weights")?)?;
                 let largest = values.iter().fold(0f64, |a, b| a.max(b.abs()));
                 let sd = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt();
                 assert!(largest <= limit + 5e-6 && largest > 0.98 * limit, "{at}: {largest}");
@@ -285,10 +285,49 @@ mod tables {
     }
 }
 
+/// The names in presets and on the command line.
+#[test]
+fn protocol_names() -> Result<()> {
+    let names = [
+        (Protocol::Backprop, "bp"),
+        (Protocol::Urfb, "urfb"),
+        (Protocol::Frfb, "frfb"),
+        (Protocol::Identical, "identical"),
+        (Protocol::UniformSign, "usf"),
+        (Protocol::BatchwiseRandomSign, "brsf"),
+        (Protocol::FixedRandomSign, "frsf"),
+        (Protocol::DirectFeedback, "dfa"),
+        (Protocol::Partial { rate: 0.0 }, "partial:0"),
+        (Protocol::Partial { rate: 0.1 + 0.2 }, "partial:0.30000000000000004"),
+        (Protocol::Partial { rate: 1e-9 }, "partial:0.000000001"),
+        (Protocol::Partial { rate: 1.0 }, "partial:1"),
+    ];
+    for (protocol, name) in names {
+        assert_eq!(protocol.to_string(), name);
+        assert_eq!(name.parse::<Protocol>()?, protocol);
+        let json = serde_json::to_string(&protocol)?;
+        assert_eq!(json, format!("\"{name}\""));
+        assert_eq!(serde_json::from_str::<Protocol>(&json)?, protocol);
+    }
+    assert_eq!("fa".parse::<Protocol>()?, Protocol::Frfb);
+    for wrong in ["", "BP", "urfb ", "partial", "partial:", "partial:x", "partial:0.5:1"] {
+        refusals::says(wrong.parse::<Protocol>(), &[&format!("{wrong:?}"), "partial:RATE"]);
+        assert!(serde_json::from_value::<Protocol>(wrong.into()).is_err());
+    }
+    for rate in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        let (partial, says) = (Protocol::Partial { rate }, ["ε", "0 (fixed) to 1"]);
+        refusals::says(partial.check(), &says);
+        refusals::says(partial.to_string().parse::<Protocol>(), &says);
+        let json = serde_json::from_str::<Protocol>(&format!("\"partial:{rate}\""));
+        refusals::says(json, &says);
+    }
+    Ok(())
+}
+
 mod refusals {
     use super::*;
 
-    fn says(result: std::result::Result<impl Sized, impl ToString>, words: &[&str]) {
+    pub fn says(result: std::result::Result<impl Sized, impl ToString>, words: &[&str]) {
         let message = result.err().expect("accepted").to_string();
         for word in words {
             assert!(message.contains(word), "{word:?} is missing in: {message}");
@@ -374,7 +413,7 @@ mod refusals {
 /// Weights that saturate a good part of the units.
 fn saturate(network: &Network) -> Result<()> {
     for layer in network.weight_layers() {
-        let weight = layer.layer().weight();
+        let weight = layer.layer().var()?;
         weight.set(&(weight.as_detached_tensor() * 4.0)?)?;
     }
     Ok(())
@@ -420,7 +459,7 @@ fn pool_before_ramp_is_ramp_before_pool() -> Result<()> {
             assert_close("fields", &got, &want, 1e-13)?;
             let (got, want) = (network.loss(&got, &y)?, network.loss(&want, &y)?);
             let (got, want) = (got.backward()?, want.backward()?);
-            for var in network.vars() {
+            for var in network.vars()? {
                 let grads = (got.get(&var), want.get(&var));
                 let (Some(got), Some(want)) = grads else { return Err("no gradient".into()) };
                 assert_close(&format!("{protocol} {:?}", var.dims()), got, want, 1e-12)?;
@@ -467,7 +506,7 @@ fn initial_loss() -> Result<()> {
             CPU,
         )?;
         for layer in network.weight_layers() {
-            layer.layer().weight().set(&(layer.layer().weight().as_detached_tensor() * 1e-3)?)?;
+            layer.layer().var()?.set(&(layer.layer().weight().detach() * 1e-3)?)?;
         }
         let fields = network.forward(&images(20, (1, 8, 8))?)?;
         let got = network.loss(&fields, &labels(20, classes as u32)?)?.to_scalar::<f32>()?;
@@ -512,7 +551,7 @@ fn protocols_share_the_start() -> Result<()> {
         let grads = network.loss(&network.forward(&x)?, &y)?.backward()?;
         let layers: Vec<_> = network.weight_layers().map(|l| l.layer().weight().clone()).collect();
         let weights: Vec<_> = layers.iter().map(|w| bits(w)).collect::<Result<_>>()?;
-        let gradient = |w: &Var| bits(grads.get(w).ok_or("a gradient")?);
+        let gradient = |w: &Tensor| bits(grads.get(w).ok_or("a gradient")?);
         let grads: Vec<_> = layers.iter().map(gradient).collect::<Result<_>>()?;
         seen.push((protocol, weights, grads));
     }
@@ -522,6 +561,34 @@ fn protocols_share_the_start() -> Result<()> {
         assert_eq!(g[3], grads[3], "{protocol}");
         for (g, grads) in g[..3].iter().zip(grads) {
             assert_ne!(g, grads, "{protocol}");
+        }
+    }
+    Ok(())
+}
+
+/// Batchwise sizes are drawn anew once for each batch of training, and not for evaluation.
+#[test]
+fn batchwise_sizes_are_redrawn_in_training() -> Result<()> {
+    let preset = small(Protocol::BatchwiseRandomSign);
+    let network = Network::new(&preset, (1, 6, 6), 3, &Rng::new(1), DType::F32, CPU)?;
+    let sizes = || -> Result<Vec<Vec<u32>>> {
+        network.weight_layers().map(|l| bits(l.layer().feedback().ok_or("sizes")?)).collect()
+    };
+    let (x, y, before) = (images(4, (1, 6, 6))?, labels(4, 3)?, sizes()?);
+    network.forward(&x)?;
+    network.errors(&x, &y, false)?;
+    assert_eq!(sizes()?, before);
+    let mut rng = Rng::new(2);
+    let mut seen = vec![before];
+    for _ in 0..3 {
+        let loss = network.loss(&network.forward_train(&x, &mut rng)?, &y)?;
+        seen.push(sizes()?);
+        loss.backward()?;
+        assert_eq!(&sizes()?, seen.last().ok_or("drawn")?);
+    }
+    for layer in 0..4 {
+        for at in 1..seen.len() {
+            assert!(seen[..at].iter().all(|old| old[layer] != seen[at][layer]), "{layer} {at}");
         }
     }
     Ok(())
@@ -815,7 +882,7 @@ mod behaviour {
             layers.map(|l| l.weight_feedback_correlation.ok_or("none".into())).collect()
         };
         let before = correlations(&network)?;
-        let mut steps = Steps::builder(0.1).build(network.vars())?;
+        let mut optimizer = network.optimizer(|vars| Steps::builder(0.1).build(vars))?;
         let mut order = Rng::new(3).stream("batches");
         for _ in 0..EPOCHS {
             for indices in Batches::shuffled(task.train.labels.len(), 100, &mut order)? {
@@ -823,7 +890,7 @@ mod behaviour {
                 let indices = Tensor::new(indices, CPU)?;
                 let fields = network.forward(&train.0.index_select(&indices, 0)?)?;
                 let loss = network.loss(&fields, &train.1.index_select(&indices, 0)?)?;
-                steps.backward_step(&loss)?;
+                optimizer.backward_step(&loss)?;
             }
         }
         let predicted = network.forward(&task.test.inputs)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
@@ -880,7 +947,7 @@ mod behaviour {
                 &run.start[&format!("layers.{i}.feedback")],
             );
             let (w, r) = (layer.layer().weight(), layer.layer().feedback().ok_or("feedback")?);
-            let d = (w.as_detached_tensor() - w0)?;
+            let d = (w.detach() - w0)?;
             let var_d = covariance(&d, &d)?;
             let joint = covariance(w0, r0)? + covariance(w0, &d)? + covariance(&d, r0)? + var_d;
             let var_w = covariance(w0, w0)? + 2.0 * covariance(w0, &d)? + var_d;

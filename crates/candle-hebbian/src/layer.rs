@@ -2,7 +2,7 @@
 
 use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
-use crate::ops::{self, Asymmetry, has_kernels, linear_response};
+use crate::ops::{self, has_kernels, linear_response};
 use crate::synapses::Synapses;
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, Var};
@@ -163,44 +163,39 @@ impl Layer {
         ops::squared_norms(&weight)?.sqrt()
     }
 
-    /// The response to `x`, differentiable; the error goes back through `feedback`.
+    /// The response to `x` of `weight`, the layer's weights or a node with their values;
+    /// differentiable. The error goes back through `feedback`.
     pub(crate) fn forward_with(
         &self,
         x: &Tensor,
+        weight: &Tensor,
         feedback: &Tensor,
-        asymmetry: Asymmetry,
     ) -> Result<Tensor> {
-        let weight = self.weight.dims();
+        let dims = self.weight.dims();
         if let Some(config) = self.has_kernel(x) {
-            self.geometry.check_channels(x, weight[1].saturating_mul(config.groups), weight)?;
+            self.geometry.check_channels(x, dims[1].saturating_mul(config.groups), dims)?;
             let x = to_channels_last(x)?;
-            return to_channels_first(&ops::conv2d(
-                &x,
-                &self.weight,
-                feedback,
-                &config,
-                asymmetry,
-            )?);
+            return to_channels_first(&ops::conv2d(&x, weight, feedback, &config)?);
         }
-        let pre = self.geometry.unfold(x, weight)?;
-        let u = linear_response(&pre, &self.weight, feedback, asymmetry)?;
-        self.geometry.fold(&u, x.dims(), weight)
+        let pre = self.geometry.unfold(x, dims)?;
+        let u = linear_response(&pre, weight, feedback)?;
+        self.geometry.fold(&u, x.dims(), dims)
     }
 
     /// The same for images `(B, H, W, C)`, and so is the response.
     pub(crate) fn forward_channels_last_with(
         &self,
         x: &Tensor,
+        weight: &Tensor,
         feedback: &Tensor,
-        asymmetry: Asymmetry,
     ) -> Result<Tensor> {
         if let Some(config) = self.has_kernel(x) {
-            return ops::conv2d(x, &self.weight, feedback, &config, asymmetry);
+            return ops::conv2d(x, weight, feedback, &config);
         }
         if x.rank() != 4 {
-            return self.forward_with(x, feedback, asymmetry);
+            return self.forward_with(x, weight, feedback);
         }
-        to_channels_last(&self.forward_with(&to_channels_first(x)?, feedback, asymmetry)?)
+        to_channels_last(&self.forward_with(&to_channels_first(x)?, weight, feedback)?)
     }
 
     /// The window, when there is a kernel for it that does not unfold.
@@ -244,7 +239,7 @@ impl Layer {
 
 impl candle::Module for Layer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_with(x, &self.weight.detach(), Asymmetry::default())
+        self.forward_with(x, &self.weight, &self.weight.detach())
     }
 }
 
@@ -270,7 +265,7 @@ impl Response {
 
     fn to_rows(weight: &Tensor, geometry: Geometry, pre: &Tensor, input: &[usize]) -> Result<Self> {
         let (pre, constant) = (pre.detach().contiguous()?, weight.detach());
-        let u = linear_response(&pre, &constant, &constant, Asymmetry::default())?;
+        let u = linear_response(&pre, &constant, &constant)?;
         Ok(Self { pre, u, weight: weight.clone(), geometry, input: input.to_vec() })
     }
 

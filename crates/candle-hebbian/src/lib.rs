@@ -33,7 +33,7 @@
 pub mod competition;
 mod cpu;
 pub mod device;
-mod feedback;
+pub mod feedback;
 mod geometry;
 mod homeostasis;
 pub mod init;
@@ -41,7 +41,6 @@ mod layer;
 mod memory;
 mod mode;
 pub mod ops;
-mod protocol;
 mod rng;
 pub mod rules;
 mod seeded;
@@ -55,12 +54,13 @@ mod window;
 pub use competition::{
     Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
 };
-pub use feedback::{FeedbackLayer, direct_feedback};
+pub use feedback::{
+    Decoupled, FeedbackConfig, FeedbackLayer, WithFeedback, WithFeedbackConfig, direct_feedback,
+};
 pub use geometry::{Geometry, WeightDims};
 pub use homeostasis::{AdaptiveThreshold, adaptive_threshold};
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use mode::{InMode, in_evaluation, in_training};
-pub use protocol::Protocol;
 pub use rng::Rng;
 pub use rules::{
     Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
@@ -71,8 +71,8 @@ pub use stack::{
     RowMap, Stack,
 };
 pub use steps::{
-    Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
-    PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
+    Constraint, Dependence, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent,
+    Part, PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
 };
 pub use synapses::Synapses;
 pub use window::{Conv2dConfig, PaddingMode};

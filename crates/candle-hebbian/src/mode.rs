@@ -51,11 +51,12 @@ impl<M: ModuleT> Module for InMode<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feedback::{FeedbackConfig, FeedbackLayer, Source};
     use crate::ops::{
         Dropout, Ties, avg_pool2d, batch_norm, max_pool2d, pad_reflect, ramp, repu, standardise,
         triangle,
     };
-    use crate::{Conv2dConfig, FeedbackLayer, Geometry, Layer, Protocol, Rng, init, seeded};
+    use crate::{Conv2dConfig, Geometry, Layer, Rng, init, seeded};
     use candle::{DType, Device, Var};
     use candle_nn::{Sequential, VarMap, seq};
 
@@ -71,8 +72,9 @@ mod tests {
         };
         let conv = Geometry::Conv2d(Conv2dConfig::default());
         let dense = Geometry::Dense;
+        let own = FeedbackConfig { source: Source::Own, ..Default::default() };
         let feedback =
-            FeedbackLayer::with_feedback(draw(&[5, 4])?, draw(&[5, 4])?, dense, Protocol::Urfb)?;
+            FeedbackLayer::from_tensors(&draw(&[5, 4])?, Some(&draw(&[5, 4])?), dense, own)?;
         let layer = Layer::from_tensor(&draw(&[4, 2, 3, 3])?, conv)?;
         let weight = layer.var()?;
         let network = seq()

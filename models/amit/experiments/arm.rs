@@ -2,12 +2,12 @@
 
 use super::super::config::{LayerConfig, Loss, Preset, Tied};
 use super::super::presets::preset;
+use super::super::protocol::Protocol;
 use super::super::run::{Options, Outcome, train_on};
 use super::super::trainer::Splits;
 use crate::error::{Error, Result};
 use crate::experiment::{ExperimentOptions, Spread, slug};
 use candle::Device;
-use candle_hebbian::Protocol;
 use hebbian_data::{Dataset, DatasetName};
 use hebbian_train::{Series, Table};
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 use super::super::config::{LayerConfig, Preset, Training};
 use super::super::mixture::{Mixture, MixtureConfig, Samples};
+use super::super::protocol::Protocol;
 use super::super::trainer::Splits;
 use super::Figure;
 use super::arm::{
@@ -11,7 +12,7 @@ use super::bars::bar_series;
 use super::protocols::each;
 use crate::error::Result;
 use crate::experiment::Spread;
-use candle_hebbian::{Protocol, Rng};
+use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_train::{BarChart, Table};
 

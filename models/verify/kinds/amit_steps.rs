@@ -1,11 +1,11 @@
 use super::Computed;
 use super::feedback::{self, layer};
-use crate::amit::{LayerConfig, Loss, Network, Preset, Training};
+use crate::amit::{LayerConfig, Loss, Network, Preset, Protocol, Training};
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::{Module, Tensor};
 use candle_hebbian::ops::{Edge, Ties, max_pool2d, ramp};
-use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng, Steps};
+use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
 use serde::Deserialize;
 
@@ -54,12 +54,13 @@ fn learn(
 ) -> Computed {
     let params: Params = inputs.params()?;
     let (x, labels) = (inputs.get("x")?, inputs.get("labels")?);
-    let vars = layers.iter().flat_map(|layer| layer.vars());
-    let mut steps = Steps::builder(params.learning_rate).build(vars)?;
+    let vars = layers.iter().map(|layer| layer.var()).collect::<candle::Result<Vec<_>>>()?;
+    let sgd = |vars| Steps::builder(params.learning_rate).build(vars);
+    let mut optimizer = WithFeedback::build(vars, layers.iter().copied(), sgd)?;
     let mut losses = Vec::new();
     for step in 0..x.dim(0)? {
         let loss = params.loss().of(&forward(&x.get(step)?)?, &labels.get(step)?)?;
-        steps.backward_step(&loss)?;
+        optimizer.backward_step(&loss)?;
         losses.push(loss.detach());
     }
     let mut got = vec![Got::by(way, "losses", Tensor::stack(&losses, 0)?)];

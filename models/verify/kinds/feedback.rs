@@ -1,8 +1,9 @@
 use super::geometry::geometry;
 use super::{Computed, gradient};
+use crate::amit::Protocol;
 use crate::verify::inputs::{Got, Inputs};
 use candle::{Module, Tensor, Var};
-use candle_hebbian::{FeedbackLayer, Geometry, Protocol};
+use candle_hebbian::{FeedbackLayer, Geometry};
 use serde::Deserialize;
 
 /// The protocol in the words of the files.
@@ -43,10 +44,9 @@ pub(super) fn layer(
     geometry: Geometry,
     protocol: Protocol,
 ) -> candle::Result<FeedbackLayer> {
-    match protocol {
-        Protocol::Backprop => FeedbackLayer::backprop(w.clone(), geometry),
-        _ => FeedbackLayer::with_feedback(w.clone(), r.clone(), geometry, protocol),
-    }
+    let config = protocol.feedback();
+    let feedback = config.has_feedback().then_some(r);
+    FeedbackLayer::from_tensors(w, feedback, geometry, config)
 }
 
 pub(super) fn compute(inputs: &Inputs) -> Computed {
@@ -61,8 +61,8 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         Got::new("grad_x", gradient(&grads, &x)?),
         Got::new("grad_w", gradient(&grads, layer.weight())?),
     ];
-    if let Some(grad_r) = layer.feedback().and_then(|r| grads.get(r)) {
-        got.push(Got::new("grad_r", grad_r.clone()));
+    if let Some(grad_r) = layer.feedback_gradient(&grads)? {
+        got.push(Got::new("grad_r", grad_r));
     }
     Ok(got)
 }

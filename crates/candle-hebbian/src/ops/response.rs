@@ -7,44 +7,8 @@ use super::widen::{expect_real, widened};
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
-/// How the gradients of weights and feedback weights differ from the plain one.
-#[derive(Debug, Clone, Default)]
-pub struct Asymmetry {
-    /// `ε`: the feedback weights' gradient is this times the weights'; 0.
-    pub rate: f64,
-    /// `m`: the connections that exist, 1, among the weights, else 0; `None` when all do.
-    pub weight_mask: Option<Tensor>,
-    /// `n`: the same of the feedback weights.
-    pub feedback_mask: Option<Tensor>,
-}
-
-impl Asymmetry {
-    /// The gradients of weights and feedback weights of `shape`, those of them that are wanted, from
-    /// the one `product` of activities that both use.
-    pub(crate) fn weight_gradients(
-        &self,
-        (weight, feedback): (bool, bool),
-        shape: &Shape,
-        product: impl FnOnce() -> Result<Tensor>,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if !weight && !feedback {
-            return Ok((None, None));
-        }
-        let product = product()?.reshape(shape)?;
-        let of_feedback = if !feedback {
-            None
-        } else if self.rate == 1.0 {
-            Some(masked(&product, &self.feedback_mask)?)
-        } else {
-            Some(masked(&(&product * self.rate)?, &self.feedback_mask)?)
-        };
-        let of_weight = if weight { Some(masked(&product, &self.weight_mask)?) } else { None };
-        Ok((of_weight, of_feedback))
-    }
-}
-
 /// What of `values` has a connection: all, or where the mask is 1.
-pub(crate) fn masked(values: &Tensor, mask: &Option<Tensor>) -> Result<Tensor> {
+pub(crate) fn masked(values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     match mask {
         Some(mask) => values * mask.to_dtype(values.dtype())?,
         None => Ok(values.clone()),
@@ -56,73 +20,61 @@ pub(crate) fn masked(values: &Tensor, mask: &Option<Tensor>) -> Result<Tensor> {
 /// ```text
 /// u = x·wᵀ
 /// ∂L/∂x = δ·r              δ = ∂L/∂u
-/// ∂L/∂w = m ⊙ G            G = δᵀ·x, summed over rows
-/// ∂L/∂r = n ⊙ ε·G
+/// ∂L/∂w = G                G = δᵀ·x, summed over rows
 /// ```
 ///
 /// where `x` are the rows, `w` is `weight` and `r` is `feedback`, of the shape and the index order of
-/// `w`; `ε`, `m` and `n` are those of `asymmetry`. With `r = w` detached this is back-propagation; with a
-/// fixed `r` it is feedback alignment (Lillicrap et al. 2016, Nature Communications 7:13276); with an `r`
-/// that learns at `ε = 1` it is Amit's updated random feedback (2019, §3).
+/// `w`. `r` gets no gradient: whether it learns, and how, is a choice apart, see
+/// [`feedback`](crate::feedback). With `r = w` this is back-propagation; with another fixed `r` it is
+/// feedback alignment (Lillicrap et al. 2016, Nature Communications 7:13276); with an `r` that makes the
+/// steps of `w` it is Amit's updated random feedback (2019, §3).
 ///
 /// Shapes: `x (…, F)` and a weight `(K, F)` give `u (…, K)`; `x (S, P, F)` and a weight of any other rank
 /// that holds `(S, K, F)`, for instance that of a convolution whose patches are the rows, give
 /// `u (S, P, K)`, with weights of their own for each site `S`. The gradients have the shapes of the
 /// arguments. Empty batches and views are taken.
 ///
-/// Only the gradients that somebody asked for are formed: none for an `x` or an `r` that depends on no
+/// Only the gradients that somebody asked for are formed: none for an `x` or a `w` that depends on no
 /// variable, where candle's `matmul` always forms both. f16 and bf16 are summed in f32.
 ///
 /// The backward pass reads `x` and `r` as they are then: it has to run before the step.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
-/// use candle_hebbian::ops::{Asymmetry, linear_response};
+/// use candle_hebbian::ops::linear_response;
 /// let x = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
 /// let w = Var::new(&[[1f64, 0.0], [0.0, 1.0], [1.0, 1.0]], &Device::Cpu)?;
-/// let r = Var::new(&[[0.5f64, 0.0], [0.0, -0.5], [0.0, 1.0]], &Device::Cpu)?;
-/// let u = linear_response(&x, &w, &r, Asymmetry { rate: 0.5, ..Asymmetry::default() })?;
+/// let r = Tensor::new(&[[0.5f64, 0.0], [0.0, -0.5], [0.0, 1.0]], &Device::Cpu)?;
+/// let u = linear_response(&x, &w, &r)?;
 /// assert_eq!(u.to_vec2::<f64>()?, [[1.0, 2.0, 3.0]]);
 /// let delta = Tensor::new(&[[1f64, 2.0, 4.0]], &Device::Cpu)?;
 /// let grads = (u * delta)?.sum_all()?.backward()?;
 /// let grad = |var: &Var| grads.get(var).unwrap().to_vec2::<f64>();
 /// assert_eq!(grad(&x)?, [[0.5, 3.0]]); // δ·r
 /// assert_eq!(grad(&w)?, [[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]]); // δᵀ·x
-/// assert_eq!(grad(&r)?, [[0.5, 1.0], [1.0, 2.0], [2.0, 4.0]]); // half of it
 /// # Ok::<(), candle::Error>(())
 /// ```
 ///
 /// # Errors
 /// Shapes that do not fit, or arguments of different types or on different devices.
-pub fn linear_response(
-    x: &Tensor,
-    weight: &Tensor,
-    feedback: &Tensor,
-    asymmetry: Asymmetry,
-) -> Result<Tensor> {
+pub fn linear_response(x: &Tensor, weight: &Tensor, feedback: &Tensor) -> Result<Tensor> {
     expect_real(x)?;
     let product = Product::of(x, weight, feedback)?;
     let respond = |x: &Tensor| {
         let weight = &weight.to_dtype(x.dtype())?;
-        let feedback = &feedback.to_dtype(x.dtype())?;
-        respond(x, weight, feedback, product, asymmetry)
+        let feedback = feedback.detach().to_dtype(x.dtype())?;
+        respond(x, weight, feedback, product)
     };
     // The products of GPUs sum halves in f32 themselves.
     if x.device().is_cpu() { widened(x, respond) } else { respond(x) }
 }
 
-fn respond(
-    x: &Tensor,
-    weight: &Tensor,
-    feedback: &Tensor,
-    product: Product,
-    asymmetry: Asymmetry,
-) -> Result<Tensor> {
+fn respond(x: &Tensor, weight: &Tensor, feedback: Tensor, product: Product) -> Result<Tensor> {
     let [sites, rows, fan_in, units] = product.sizes;
     custom_vjp(
         product.name(),
-        [x, weight, feedback],
-        |[x, weight, feedback]| {
+        [x, weight],
+        |[x, weight]| {
             let x = x.contiguous()?;
             // candle refuses products of nothing.
             let u = if product.sizes.contains(&0) {
@@ -141,11 +93,13 @@ fn respond(
             } else {
                 None
             };
-            let product = || matmul(&grad.transpose(1, 2)?, &x.reshape((sites, rows, fan_in))?);
-            let wanted = (pass.wanted[1], pass.wanted[2]);
-            let (grad_weight, grad_feedback) =
-                asymmetry.weight_gradients(wanted, feedback.shape(), product)?;
-            Ok([grad_x, grad_weight, grad_feedback])
+            let grad_weight = if pass.wanted[1] {
+                let product = matmul(&grad.transpose(1, 2)?, &x.reshape((sites, rows, fan_in))?)?;
+                Some(product.reshape(feedback.shape())?)
+            } else {
+                None
+            };
+            Ok([grad_x, grad_weight])
         },
     )
 }
@@ -327,10 +281,9 @@ mod tests {
             let turned = |shape: &[usize]| shape.iter().rev().copied().collect::<Vec<_>>();
             let x = draw(&mut rng, &turned(x_shape), DType::F64)?;
             let w = draw(&mut rng, &turned(w_shape), DType::F64)?;
-            let r = draw(&mut rng, w_shape, DType::F64)?;
+            let r = draw(&mut rng, w_shape, DType::F64)?; // a variable, which gets no gradient
             let (x_view, w_view) = (x.t_all()?, w.t_all()?);
-            let asymmetry = Asymmetry { rate: 0.25, ..Asymmetry::default() };
-            let u = linear_response(&x_view, &w_view, &r, asymmetry)?;
+            let u = linear_response(&x_view, &w_view, &r)?;
             let delta = rng.normal(0.0, 1.0, u.shape(), DType::F64, CPU)?;
             let grads = (&u * &delta)?.sum_all()?.backward()?;
 
@@ -364,7 +317,7 @@ mod tests {
             check("u", &flat(&u)?, &want_u);
             check("x", &flat(&grad(&x).t_all()?)?, &want_x);
             check("w", &flat(&grad(&w).t_all()?)?, &want_w);
-            check("r", &flat(grad(&r))?, &want_w.iter().map(|w| w * 0.25).collect::<Vec<_>>());
+            assert!(grads.get(&r).is_none());
         }
         Ok(())
     }
@@ -391,7 +344,7 @@ mod tests {
         ] {
             let var = |shape: &[usize]| Var::zeros(shape, DType::F32, CPU);
             let (x, w) = (var(x)?, var(w)?);
-            let out = linear_response(&x, &w, &w.as_detached_tensor(), Asymmetry::default())?;
+            let out = linear_response(&x, &w, &w)?;
             assert_eq!(out.dims(), u);
             assert_eq!(largest(&out)?, 0.0);
             let grads = out.sum_all()?.backward()?;
@@ -405,7 +358,7 @@ mod tests {
     }
 
     /// f16 counts by twos above 2048 and bf16 above 256, so sums of ones in them stop there; the sums
-    /// here are twice as large and exact, in the response and in all three gradients.
+    /// here are twice as large and exact, in the response and in both gradients.
     #[test]
     fn halves_are_summed_in_f32() -> Result<()> {
         for (dtype, n) in [(DType::F16, 4096), (DType::BF16, 512)] {
@@ -417,19 +370,15 @@ mod tests {
                 assert!(value(t)?.iter().all(|&found| found == want), "{dtype:?}");
                 Ok(())
             };
-            let asymmetry = Asymmetry { rate: 0.5, ..Asymmetry::default() };
             // Many inputs, then many rows, then many units: the index that is summed over.
             let (x, w) = (ones(2, n)?, ones(3, n)?);
-            all(&linear_response(&x, &w, &w, asymmetry.clone())?, n as f64)?;
-            let (x, w, r) = (ones(n, 2)?, ones(3, 2)?, ones(3, 2)?);
-            let mask = Tensor::new(&[[1f32, 1.0], [1.0, 1.0], [1.0, 1.0]], CPU)?.to_dtype(dtype)?;
-            let masked = Asymmetry { weight_mask: Some(mask), ..asymmetry.clone() };
-            let u = linear_response(&x, &w, &r, masked)?;
+            all(&linear_response(&x, &w, &w)?, n as f64)?;
+            let (x, w) = (ones(n, 2)?, ones(3, 2)?);
+            let u = linear_response(&x, &w, &w)?;
             let grads = (&u * u.ones_like()?)?.backward()?;
             all(grads.get(&w).expect("of w"), n as f64)?;
-            all(grads.get(&r).expect("of r"), n as f64 / 2.0)?;
             let (x, w) = (ones(2, 3)?, ones(n, 3)?);
-            let grads = linear_response(&x, &w, &w.as_detached_tensor(), asymmetry)?.backward()?;
+            let grads = linear_response(&x, &w, &w)?.backward()?;
             all(grads.get(&x).expect("of x"), n as f64)?;
         }
         Ok(())
@@ -440,7 +389,7 @@ mod tests {
         let of = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, CPU);
         let refused = |x: &[usize], w: &[usize], r: &[usize], r_type, parts: &[&str]| {
             let (x, w, r) = (of(x, DType::F32)?, of(w, DType::F32)?, of(r, r_type)?);
-            let error = linear_response(&x, &w, &r, Asymmetry::default()).unwrap_err().to_string();
+            let error = linear_response(&x, &w, &r).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
             Ok::<_, candle::Error>(())
         };

@@ -9,7 +9,7 @@ use crate::competition::Competition;
 use crate::geometry::Geometry;
 use crate::layer::Layer;
 use crate::ops::layout::{to_channels_first, to_channels_last};
-use crate::ops::{Asymmetry, Pool, linear_response, triangle};
+use crate::ops::{Pool, linear_response, triangle};
 use candle::{Module, Result, Tensor};
 
 impl<C: Competition> Stack<C> {
@@ -116,13 +116,12 @@ impl<C: Competition> Block<C> {
     /// What competes, in the shape of the layer's output.
     fn excitation(&self, layer: &Layer, x: &Tensor, order: Order) -> Result<Tensor> {
         let (geometry, weight) = (layer.geometry(), layer.weight());
-        let (constant, plain) = (weight.detach(), Asymmetry::default());
         let u = match (order, &self.rows) {
-            (Order::Last, _) => layer.forward_channels_last_with(x, &constant, plain)?,
+            (Order::Last, _) => layer.forward_channels_last_with(x, weight, &weight.detach())?,
             (Order::First, None) => layer.forward(x)?,
             (Order::First, Some(map)) => {
                 let rows = map.map(&geometry.unfold(x, weight.dims())?)?;
-                let u = linear_response(&rows, weight, &constant, plain)?;
+                let u = linear_response(&rows, weight, weight)?;
                 geometry.fold(&u, x.dims(), weight.dims())?
             }
         };

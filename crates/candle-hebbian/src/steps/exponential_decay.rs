@@ -1,7 +1,7 @@
 //! A learning rate that falls early.
 
 use super::descent::Descent;
-use super::part::Part;
+use super::part::{Dependence, Part};
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,10 @@ impl Part for ExponentialDecay {
 
     fn needs_units(&self) -> bool {
         false
+    }
+
+    fn dependence(&self) -> Dependence {
+        Dependence::None
     }
 
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {

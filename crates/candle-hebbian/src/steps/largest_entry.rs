@@ -1,7 +1,7 @@
 //! Steps of a known size.
 
 use super::descent::Descent;
-use super::part::Part;
+use super::part::{Dependence, Part};
 use crate::cpu::{self, Real, RowKernel, fold, for_row_blocks, slice, with_real};
 use crate::ops::has_kernels;
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -17,6 +17,10 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 pub struct LargestEntry;
 
 impl Part for LargestEntry {
+    fn dependence(&self) -> Dependence {
+        Dependence::None
+    }
+
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
         descent.divide(&(largest_entries(&descent.direction()?)? + 1e-30)?)
     }

@@ -1,7 +1,7 @@
 //! A learning rate that falls evenly.
 
 use super::descent::Descent;
-use super::part::Part;
+use super::part::{Dependence, Part};
 use candle::Result;
 
 /// `η ← η·(1 − progress)`: 0 at the end of training, whose
@@ -20,6 +20,10 @@ impl LinearDecay {
 impl Part for LinearDecay {
     fn needs_units(&self) -> bool {
         false
+    }
+
+    fn dependence(&self) -> Dependence {
+        Dependence::None
     }
 
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {

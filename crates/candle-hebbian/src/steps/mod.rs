@@ -21,7 +21,7 @@ pub use exponential_decay::ExponentialDecay;
 pub use largest_entry::LargestEntry;
 pub use linear_decay::LinearDecay;
 pub use norm_dependent::NormDependent;
-pub use part::{Constraint, Part};
+pub use part::{Constraint, Dependence, Part};
 pub use unit_norm::UnitNorm;
 pub use variable::Variable;
 pub use weight_decay::WeightDecay;
@@ -133,6 +133,24 @@ impl Steps {
             }
         }
         Ok(())
+    }
+
+    /// The sum of the `λ` of all parts.
+    ///
+    /// # Errors
+    /// A part that depends on the weights in another way.
+    pub(crate) fn decoupled_decay(&self) -> Result<f64> {
+        self.parts.iter().try_fold(0.0, |decay, part| match part.dependence() {
+            Dependence::None => Ok(decay),
+            Dependence::Decay(rate) => Ok(decay + rate),
+            Dependence::Weights => candle::bail!(
+                "steps: what {part:?} makes of a gradient depends on the weights themselves, so                  feedback weights cannot make the same step"
+            ),
+        })
+    }
+
+    pub(crate) fn has_no_parts(&self) -> bool {
+        self.parts.is_empty()
     }
 
     fn descend_one(&mut self, index: usize, gradient: &Tensor) -> Result<()> {

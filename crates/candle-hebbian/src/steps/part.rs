@@ -12,7 +12,7 @@ use std::fmt::Debug;
 ///
 /// ```
 /// use candle::{Device, Result, Tensor, Var};
-/// use candle_hebbian::{Part, Steps, Descent};
+/// use candle_hebbian::{Dependence, Descent, Part, Steps};
 /// use std::collections::HashMap;
 ///
 /// /// `v ← μv + u`, in place of `u`.
@@ -25,6 +25,10 @@ use std::fmt::Debug;
 /// impl Part for Momentum {
 ///     fn needs_units(&self) -> bool {
 ///         false
+///     }
+///
+///     fn dependence(&self) -> Dependence {
+///         Dependence::None
 ///     }
 ///
 ///     fn apply(&mut self, descent: &mut Descent) -> Result<()> {
@@ -63,6 +67,13 @@ pub trait Part: Debug + Send + Sync {
         true
     }
 
+    /// What its effect has to do with the weights, beside the gradient. Feedback weights that learn like
+    /// the weights can make the same step where it has nothing, or is a decay: see
+    /// [`WithFeedback`](crate::WithFeedback). Anything.
+    fn dependence(&self) -> Dependence {
+        Dependence::Weights
+    }
+
     /// Contributes to the update of one variable, before its weights move; nothing.
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
         let _ = descent;
@@ -73,6 +84,17 @@ pub trait Part: Debug + Send + Sync {
     fn constraint(&self) -> Option<Constraint<'_>> {
         None
     }
+}
+
+/// What the effect of a part has to do with the weights that it moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Dependence {
+    /// Nothing: it is made of gradients alone.
+    None,
+    /// It multiplies them by `1 − ηλ` and nothing else; this is `λ`.
+    Decay(f64),
+    /// Anything else.
+    Weights,
 }
 
 /// What holds for weights after each step.

@@ -1,7 +1,7 @@
 //! Decoupled weight decay.
 
 use super::descent::Descent;
-use super::part::Part;
+use super::part::{Dependence, Part};
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,10 @@ impl Part for WeightDecay {
 
     fn needs_units(&self) -> bool {
         false
+    }
+
+    fn dependence(&self) -> Dependence {
+        Dependence::Decay(self.rate)
     }
 
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {

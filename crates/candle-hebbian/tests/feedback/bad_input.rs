@@ -5,7 +5,7 @@ use candle_hebbian::ops::{Dropout, Edge, Ties, channels_last, max_pool2d_same, r
 use candle_hebbian::{HingeHebb, direct_feedback};
 use std::fmt::Debug;
 
-fn refused<T: Debug>(result: Result<T>, says: &[&str]) {
+pub fn refused<T: Debug>(result: Result<T>, says: &[&str]) {
     let message = result.expect_err("accepted").to_string();
     for word in says {
         assert!(message.contains(word), "{word:?} is missing in: {message}");
@@ -40,69 +40,103 @@ fn hinge() -> Result<()> {
 #[test]
 fn feedback_weights() -> Result<()> {
     let dense = Geometry::Dense;
-    let with = |w: &[usize], r: &[usize], protocol| {
-        FeedbackLayer::with_feedback(zeros(w)?, zeros(r)?, dense, protocol)
+    let with = |w: &[usize], r: Option<&[usize]>, protocol: Protocol| {
+        let r = r.map(zeros).transpose()?;
+        FeedbackLayer::from_tensors(&zeros(w)?, r.as_ref(), dense, protocol.config())
     };
-    refused(with(&[3, 2], &[2, 3], Protocol::Urfb), &["[2, 3]", "[3, 2]", "same shape"]);
-    for protocol in [Protocol::Backprop, Protocol::UniformSign, Protocol::DirectFeedback] {
-        refused(with(&[3, 2], &[3, 2], protocol), &[&protocol.to_string(), "no feedback weights"]);
+    let urfb = Protocol::Urfb;
+    refused(with(&[3, 2], Some(&[2, 3]), urfb), &["[2, 3]", "[3, 2]", "same shape"]);
+    for (protocol, source) in
+        [(Protocol::Backprop, "Weights"), (Protocol::UniformSign, "Signs { sizes: Uniform }")]
+    {
+        refused(with(&[3, 2], Some(&[3, 2]), protocol), &[source, "no feedback weights"]);
     }
-    let other = Tensor::ones((3, 2), DType::F32, CPU)?;
-    let differ = FeedbackLayer::with_feedback(zeros(&[3, 2])?, other, dense, Protocol::Identical);
-    refused(differ, &["identical", "differ"]);
-    refused(with(&[3, 2, 1], &[3, 2, 1], Protocol::Urfb), &["(K, F)", "[3, 2, 1]"]);
-    let rng = &mut Rng::new(0);
-    let dfa = FeedbackLayer::new((3, 2), dense, Protocol::DirectFeedback, rng, DType::F32, CPU);
-    refused(dfa, &["dfa", "direct_feedback"]);
+    for (protocol, source) in [(urfb, "Own"), (Protocol::FixedRandomSign, "Signs { sizes: Own }")] {
+        refused(with(&[3, 2], None, protocol), &[source, "[3, 2]", "found none"]);
+    }
+    refused(with(&[3, 2, 1], Some(&[3, 2, 1]), urfb), &["(K, F)", "[3, 2, 1]"]);
+    let w = Var::from_tensor(&zeros(&[3, 2])?)?;
+    let same = FeedbackLayer::from_tensors(&w, Some(w.as_tensor()), dense, urfb.config());
+    refused(same, &["the very tensor of the weights", "copy"]);
+    let wide = Tensor::zeros((3, 2), DType::F64, CPU)?;
+    let mixed = FeedbackLayer::from_tensors(&w, Some(&wide), dense, urfb.config());
+    refused(mixed, &["F32", "F64", "expected the same"]);
     Ok(())
 }
 
 #[test]
 fn rates() -> Result<()> {
+    let own = |learning| FeedbackConfig { source: Source::Own, learning };
     for rate in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-        let (partial, says) = (Protocol::Partial { rate }, ["ε", "0 (fixed) to 1"]);
-        refused(partial.check(), &says);
-        refused(partial.to_string().parse::<Protocol>(), &says);
-        let rng = &mut Rng::new(0);
-        refused(FeedbackLayer::new((3, 2), Geometry::Dense, partial, rng, DType::F32, CPU), &says);
-        refused(
-            FeedbackLayer::with_feedback(
-                zeros(&[3, 2])?,
-                zeros(&[3, 2])?,
-                Geometry::Dense,
-                partial,
-            ),
-            &says,
-        );
-        let json = serde_json::from_str::<Protocol>(&format!("\"partial:{rate}\""));
-        assert!(json.is_err_and(|error| error.to_string().contains("0 (fixed) to 1")));
+        for (config, says) in [
+            (own(Learning::LikeWeights { rate }), ["ε", "0 (fixed) to 1"]),
+            (own(Learning::Mirror { rate }), ["κ", "0 (fixed) to 1"]),
+        ] {
+            refused(config.check(), &says);
+            let (w, r) = (zeros(&[3, 2])?, zeros(&[3, 2])?);
+            refused(FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, config), &says);
+        }
     }
     Ok(())
 }
 
+/// Learning without feedback weights, or with some that forget it.
 #[test]
-fn protocol_names() -> Result<()> {
-    let all = PROTOCOLS.into_iter().chain([
-        Protocol::DirectFeedback,
-        Protocol::Partial { rate: 0.0 },
-        Protocol::Partial { rate: 0.1 + 0.2 },
-        Protocol::Partial { rate: 1e-9 },
-        Protocol::Partial { rate: 1.0 },
-    ]);
-    for protocol in all {
-        let name = protocol.to_string();
-        assert_eq!(name.parse::<Protocol>()?, protocol);
-        let json = serde_json::to_string(&protocol).map_err(candle::Error::wrap)?;
-        assert_eq!(json, format!("\"{name}\""));
-        let back: Protocol = serde_json::from_str(&json).map_err(candle::Error::wrap)?;
-        assert_eq!(back, protocol);
+fn choices_that_do_not_go_together() {
+    let learning = [
+        Learning::LikeWeights { rate: 0.5 },
+        Learning::KolenPollack,
+        Learning::Mirror { rate: 0.5 },
+    ];
+    for learning in learning {
+        let name = format!("{learning:?}");
+        for source in [Source::Weights, Source::Signs { sizes: Sizes::Uniform }] {
+            let config = FeedbackConfig { source, learning };
+            refused(config.check(), &[&name, &format!("{source:?}"), "nothing to change"]);
+        }
+        let redrawn = Source::Signs { sizes: Sizes::Redrawn };
+        let config = FeedbackConfig { source: redrawn, learning };
+        refused(config.check(), &[&name, "redrawn", "keep nothing"]);
+        for source in [Source::Own, Source::Signs { sizes: Sizes::Own }] {
+            assert!(FeedbackConfig { source, learning }.check().is_ok());
+        }
     }
-    assert_eq!("fa".parse::<Protocol>()?, Protocol::Frfb);
-    for wrong in ["", "BP", "urfb ", "partial", "partial:", "partial:x", "partial:0.5:1"] {
-        let says = [&format!("{wrong:?}")[..], "partial:RATE"];
-        refused(wrong.parse::<Protocol>(), &says);
-        assert!(serde_json::from_value::<Protocol>(wrong.into()).is_err());
-    }
+}
+
+#[test]
+fn configs_as_json() -> Result<()> {
+    let read = |text: &str| serde_json::from_str::<FeedbackConfig>(text);
+    let kp = FeedbackConfig { source: Source::Own, learning: Learning::KolenPollack };
+    let text = r#"{"source":{"kind":"own"},"learning":{"kind":"kolen_pollack"}}"#;
+    assert_eq!(serde_json::to_string(&kp).map_err(candle::Error::wrap)?, text);
+    assert_eq!(read(text).map_err(candle::Error::wrap)?, kp);
+    assert_eq!(read("{}").map_err(candle::Error::wrap)?, FeedbackConfig::default());
+    let signs = r#"{"source": {"kind": "signs", "sizes": "uniform"}}"#;
+    assert_eq!(read(signs).map_err(candle::Error::wrap)?, Protocol::UniformSign.config());
+    refused(read(r#"{"sauce": {}}"#).map_err(candle::Error::wrap), &["sauce", "unknown field"]);
+    let extra = r#"{"learning": {"kind": "mirror", "rate": 0.1, "decay": 1}}"#;
+    refused(read(extra).map_err(candle::Error::wrap), &["decay", "unknown field"]);
+    Ok(())
+}
+
+/// Weights that are no variables respond and send the error back, but nothing can change them.
+#[test]
+fn constants_do_not_learn() -> Result<()> {
+    let layer = candle_hebbian::Layer::new(zeros(&[3, 2])?, Geometry::Dense)?;
+    let mut layer = FeedbackLayer::new(layer, Some(zeros(&[3, 2])?), Protocol::Urfb.config())?;
+    let x = Var::from_tensor(&zeros(&[1, 2])?)?;
+    let grads = send(&layer, &x, &zeros(&[1, 3])?)?;
+    assert_eq!(gradient(&grads, &x).dims(), [1, 2]);
+    refused(layer.var(), &["[3, 2]", "no variable"]);
+    refused(layer.feedback_var(), &["[3, 2]", "no variable"]);
+    refused(layer.set_masks(Some(zeros(&[3, 2])?), None), &["no variable"]);
+    refused(descent(&[&layer]), &["no variable"]);
+    // Fixed feedback weights need not be one.
+    let weight = candle_hebbian::Layer::from_tensor(&zeros(&[3, 2])?, Geometry::Dense)?;
+    let mut layer = FeedbackLayer::new(weight, Some(zeros(&[3, 2])?), Protocol::Frfb.config())?;
+    descent(&[&layer])?;
+    layer.set_masks(Some(zeros(&[3, 2])?), None)?;
+    refused(layer.set_masks(None, Some(zeros(&[3, 2])?)), &["feedback weights", "no variable"]);
     Ok(())
 }
 
@@ -123,12 +157,10 @@ fn direct() -> Result<()> {
 
 #[test]
 fn masks() -> Result<()> {
-    let make = |protocol| {
-        let rng = &mut Rng::new(0);
-        FeedbackLayer::new((3, 2), Geometry::Dense, protocol, rng, DType::F32, CPU)
-    };
+    let make = |protocol| random(&mut Rng::new(0), &[3, 2], Geometry::Dense, protocol);
     for probability in [1.5, -0.1, f64::NAN] {
-        let thinned = make(Protocol::Urfb)?.thinned(probability, &mut Rng::new(0));
+        let (urfb, rng) = (make(Protocol::Urfb)?, &mut Rng::new(0));
+        let thinned = urfb.thinned(probability, Pairing::Independent, rng);
         refused(thinned, &[&probability.to_string(), "0 to 1"]);
     }
     let mut layer = make(Protocol::Urfb)?;
@@ -148,9 +180,13 @@ fn masks() -> Result<()> {
 
 #[test]
 fn untied() -> Result<()> {
-    let dense = FeedbackLayer::backprop(zeros(&[3, 2])?, Geometry::Dense)?;
+    let backprop = |shape: &[usize], geometry| {
+        let w = zeros(shape)?;
+        layer(&w, &w, geometry, Protocol::Backprop)
+    };
+    let dense = backprop(&[3, 2], Geometry::Dense)?;
     refused(dense.untied((4, 4)), &["convolution", "Dense"]);
-    let conv = |config| FeedbackLayer::backprop(zeros(&[2, 1, 3, 3])?, Geometry::Conv2d(config));
+    let conv = |config| backprop(&[2, 1, 3, 3], Geometry::Conv2d(config));
     let plain = Conv2dConfig::default();
     refused(conv(Conv2dConfig { groups: 2, ..plain })?.untied((4, 4)), &["groups", "2"]);
     let reflect = candle_hebbian::PaddingMode::Reflect;

@@ -49,10 +49,10 @@ fn every_protocol_on_every_geometry() -> Result<()> {
                 let r = normal(&mut rng, &case.weight, DType::F64)?;
                 let mut layer = layer(&w, &r, case.geometry, protocol)?;
                 if thin {
-                    layer = layer.thinned(0.6, &mut rng)?;
+                    layer = layer.thinned(0.6, protocol.pairing(), &mut rng)?;
                 }
-                let w = layer.weight().as_tensor().copy()?;
-                let r = layer.feedback().map_or(Ok(r), |r| r.as_tensor().copy())?;
+                let w = layer.weight().copy()?;
+                let r = layer.feedback().map_or(Ok(r), |r| r.copy())?;
                 let k = error_weight(protocol, &w, &r)?;
                 assert_close(&name, &layer.error_weight()?, &k, 1e-14)?;
                 let out = layer.forward(&x)?;
@@ -68,10 +68,11 @@ fn every_protocol_on_every_geometry() -> Result<()> {
                 let (mask_w, mask_r) = layer.masks();
                 let got = gradient(&grads, layer.weight());
                 assert_close(&format!("G of {name}"), &got, &masked(mask_w, 1.0)?, 1e-13)?;
-                let got = layer.feedback().and_then(|r| grads.get(r));
+                assert!(layer.feedback().is_none_or(|r| grads.get(r).is_none()), "{name}");
+                let got = layer.feedback_gradient(&grads)?;
                 assert_eq!(got.is_some(), rate(protocol).is_some(), "{name}");
                 if let (Some(got), Some(rate)) = (got, rate(protocol)) {
-                    assert_close(&format!("∂R of {name}"), got, &masked(mask_r, rate)?, 1e-13)?;
+                    assert_close(&format!("∂R of {name}"), &got, &masked(mask_r, rate)?, 1e-13)?;
                 }
             }
         }
@@ -94,7 +95,7 @@ fn signs_follow_the_weights() -> Result<()> {
         let r = tensor(&[0.3, 0.2, 0.7, -0.1, -0.4, -0.5], &[2, 3])?;
         let layer = layer(&w, &r, Geometry::Dense, protocol)?;
         let before = layer.error_weight()?.copy()?;
-        layer.weight().set(&w.neg()?)?;
+        layer.var()?.set(&w.neg()?)?;
         let signed = !matches!(protocol, Protocol::Urfb | Protocol::Frfb);
         let want = if signed { before.neg()? } else { before };
         assert_close("−w", &layer.error_weight()?, &want, 0.0)?;
@@ -113,8 +114,8 @@ fn signs_follow_the_weights() -> Result<()> {
 fn redraw_keeps_the_mask() -> Result<()> {
     let mut rng = Rng::new(5);
     let protocol = Protocol::BatchwiseRandomSign;
-    let layer = FeedbackLayer::new((20, 30), Geometry::Dense, protocol, &mut rng, DType::F64, CPU)?
-        .thinned(0.5, &mut rng)?;
+    let layer = random(&mut rng, &[20, 30], Geometry::Dense, protocol)?;
+    let layer = layer.thinned(0.5, protocol.pairing(), &mut rng)?;
     layer.redraw(&mut rng)?;
     let (_, mask) = layer.masks();
     let pairs =
@@ -137,10 +138,8 @@ fn no_input_gradient_of_a_first_layer() -> Result<()> {
             let x = normal(&mut rng, &case.input, DType::F32)?;
             let grads = layer.forward(&x)?.sum_all()?.backward()?;
             assert!(grads.get(&x).is_none(), "{protocol} {case:?}");
-            let mut ids: Vec<_> = grads.get_ids().copied().collect();
-            let mut wanted: Vec<_> = layer.vars().iter().map(|var| var.id()).collect();
-            ids.sort_by_key(|id| format!("{id:?}"));
-            wanted.sort_by_key(|id| format!("{id:?}"));
+            let ids: Vec<_> = grads.get_ids().copied().collect();
+            let wanted = vec![layer.weight().id()];
             assert_eq!(ids, wanted, "{protocol} {case:?}");
         }
     }
@@ -285,8 +284,10 @@ mod network {
                             want.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? > 0.0
                         );
                         assert_close(&name, &got, &want, tolerance)?;
-                        if let (Some(r), true) = (layer.feedback(), protocol != Protocol::Frfb) {
-                            assert_close(&name, &gradient(&grads, r), &want, tolerance)?;
+                        let of_feedback = layer.feedback_gradient(&grads)?;
+                        assert_eq!(of_feedback.is_some(), rate(protocol).is_some());
+                        if let Some(got) = of_feedback {
+                            assert_close(&name, &got, &want, tolerance)?;
                         }
                     }
                 }
@@ -309,7 +310,7 @@ mod network {
             let moved = |at: usize, by: f64| -> Result<f64> {
                 let mut values = values.clone();
                 values[at] += by;
-                layer.weight().set(&tensor(&values, layer.weight().dims())?)?;
+                layer.var()?.set(&tensor(&values, layer.weight().dims())?)?;
                 net.ours(&layers)?.to_scalar()
             };
             for at in (0..values.len()).step_by(1 + values.len() / 40) {
@@ -327,7 +328,7 @@ mod network {
                     );
                 }
             }
-            layer.weight().set(&tensor(&values, layer.weight().dims())?)?;
+            layer.var()?.set(&tensor(&values, layer.weight().dims())?)?;
         }
         assert!(used * 10 > all * 9, "{used} of {all} weights are at no kink");
         Ok(())
@@ -352,7 +353,7 @@ mod untied {
                         let geometry = Geometry::Conv2d(Conv2dConfig::same(kernel));
                         let mut tied = layer(&w, &r, geometry, protocol)?;
                         if thin {
-                            tied = tied.thinned(0.5, &mut rng)?;
+                            tied = tied.thinned(0.5, protocol.pairing(), &mut rng)?;
                         }
                         let untied = tied.untied((7, 6))?;
                         let x = Var::from_tensor(&normal(&mut rng, &[4, 3, 7, 6], dtype)?)?;
@@ -366,14 +367,11 @@ mod untied {
                             &gradient(&want, &x),
                             tolerance,
                         )?;
-                        for (tied, untied) in tied.vars().iter().zip(untied.vars()) {
-                            let sum = gradient(&got, &untied).flatten_to(1)?.sum(0)?;
-                            assert_close(
-                                &format!("G {name}"),
-                                &sum,
-                                &gradient(&want, tied),
-                                tolerance,
-                            )?;
+                        let (got, want) = (gradients(&untied, &got)?, gradients(&tied, &want)?);
+                        assert_eq!(got.len(), want.len());
+                        for (got, want) in got.iter().zip(want) {
+                            let sum = got.flatten_to(1)?.sum(0)?;
+                            assert_close(&format!("G {name}"), &sum, &want, tolerance)?;
                         }
                     }
                 }
@@ -413,12 +411,11 @@ mod untied {
             [(6, 2, (64, 64), 495_616), (11, 3, (16, 64), 984_064)]
         {
             let geometry = Geometry::Conv2d(Conv2dConfig::same(kernel));
-            let shape = (units, channels, kernel, kernel);
-            let tied =
-                FeedbackLayer::new(shape, geometry, Protocol::Urfb, &mut rng, DType::F32, CPU)?;
+            let shape = [units, channels, kernel, kernel];
+            let tied = random(&mut rng, &shape, geometry, Protocol::Urfb)?;
             let untied = tied.untied((side, side))?;
-            for var in untied.vars() {
-                let values = var.flatten_all()?.to_vec1::<f32>()?;
+            for weights in [Some(untied.weight()), untied.feedback()] {
+                let values = weights.expect("weights").flatten_all()?.to_vec1::<f32>()?;
                 assert_eq!(values.into_iter().filter(|value| *value != 0.0).count(), count);
             }
         }
@@ -441,18 +438,18 @@ fn mixed_protocols() -> Result<()> {
             Protocol::Identical,
         ],
     ] {
-        let layers: Vec<FeedbackLayer> = shapes
+        let layers: Vec<(FeedbackLayer, Protocol)> = shapes
             .iter()
             .zip(chosen)
             .map(|(shape, protocol)| {
                 let (w, r) =
                     (normal(&mut rng, shape, DType::F64)?, normal(&mut rng, shape, DType::F64)?);
-                layer(&w, &r, Geometry::Dense, protocol)
+                Ok((layer(&w, &r, Geometry::Dense, protocol)?, protocol))
             })
             .collect::<Result<_>>()?;
         let mut x = normal(&mut rng, &[3, 5], DType::F64)?;
         let (mut inputs, mut fields) = (Vec::new(), Vec::new());
-        for layer in &layers {
+        for (layer, _) in &layers {
             inputs.push(x.detach());
             let h = layer.forward(&x)?;
             fields.push(h.detach());
@@ -462,13 +459,15 @@ fn mixed_protocols() -> Result<()> {
         let grads = (x * &error)?.sum_all()?.backward()?;
         // δ = σ′(h) ⊙ φ, G = δᵀx, φ = δK.
         let mut phi = error;
-        for ((layer, x), h) in layers.iter().zip(&inputs).zip(&fields).rev() {
+        for (((layer, protocol), x), h) in layers.iter().zip(&inputs).zip(&fields).rev() {
             let open = (h * 0.5)?.abs()?.lt(1.0)?.to_dtype(DType::F64)?;
             let delta = ((phi * open)? * 0.5)?;
             let want = delta.t()?.matmul(x)?;
             assert_close("G", &gradient(&grads, layer.weight()), &want, 1e-13)?;
-            if let (Some(r), Some(rate)) = (layer.feedback(), rate(layer.protocol())) {
-                assert_close("∂R", &gradient(&grads, r), &(want * rate)?, 1e-13)?;
+            let of_feedback = layer.feedback_gradient(&grads)?;
+            assert_eq!(of_feedback.is_some(), rate(*protocol).is_some());
+            if let (Some(got), Some(rate)) = (of_feedback, rate(*protocol)) {
+                assert_close("∂R", &got, &(want * rate)?, 1e-13)?;
             }
             phi = delta.matmul(&layer.error_weight()?)?;
         }
@@ -482,7 +481,8 @@ fn mixed_protocols() -> Result<()> {
 fn direct_feedback_of_two_hidden_layers() -> Result<()> {
     let mut rng = Rng::new(11);
     let mut make = |shape: &[usize]| {
-        FeedbackLayer::backprop(normal(&mut rng, shape, DType::F64)?, Geometry::Dense)
+        let w = normal(&mut rng, shape, DType::F64)?;
+        layer(&w, &w, Geometry::Dense, Protocol::Backprop)
     };
     let (l0, l1, l2, l3) = (make(&[5, 4])?, make(&[6, 5])?, make(&[7, 6])?, make(&[3, 7])?);
     let (b1, b2) = (normal(&mut rng, &[3, 6], DType::F64)?, normal(&mut rng, &[3, 7], DType::F64)?);

@@ -1,9 +1,10 @@
 //! Hand-worked numbers in f64.
 
+use super::momentum::Momentum;
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{HingeHebb, Layer, Steps, Synapses};
+use candle_hebbian::{HingeHebb, Layer, Synapses, WithFeedbackConfig, direct_feedback};
 use candle_nn::Optimizer;
 
 /// Numbers that are exact in decimal, up to rounding in f64.
@@ -121,11 +122,16 @@ mod two_steps {
 
     impl Net {
         fn new(protocol: Protocol) -> Result<Self> {
+            Self::with(protocol.config())
+        }
+
+        fn with(config: FeedbackConfig) -> Result<Self> {
             let (w1, w2, r2) =
                 (tensor(&W1, &[2, 2])?, tensor(&W2, &[3, 2])?, tensor(&R2, &[3, 2])?);
+            let r2 = config.has_feedback().then_some(&r2);
             Ok(Self {
-                hidden: FeedbackLayer::backprop(w1, Geometry::Dense)?,
-                classes: layer(&w2, &r2, Geometry::Dense, protocol)?,
+                hidden: layer(&w1, &w1, Geometry::Dense, Protocol::Backprop)?,
+                classes: FeedbackLayer::from_tensors(&w2, r2, Geometry::Dense, config)?,
             })
         }
 
@@ -144,8 +150,7 @@ mod two_steps {
         }
 
         fn learn(&self, seen: &Seen) -> Result<()> {
-            let vars = [self.hidden.vars(), self.classes.vars()].concat();
-            Steps::builder(0.1).build(vars)?.step(&seen.grads)
+            descent(&[&self.hidden, &self.classes])?.step(&seen.grads)
         }
 
         fn weights(&self, w1: &[f64], w2: &[f64], r2: Option<&[f64]>) -> Result<()> {
@@ -198,7 +203,7 @@ mod two_steps {
         net.weights(&after_two, &table.w2_after_two, table.r2[1].as_ref().map(|r| &r[..]))?;
         if table.protocol == Protocol::Urfb {
             let r2 = net.classes.feedback().expect("feedback weights");
-            let apart = (net.classes.weight().as_tensor() - r2.as_tensor())?;
+            let apart = (net.classes.weight() - r2)?;
             near("W2 − R2", &apart, &[0.8, -0.2, -1.2, -0.5, -0.7, -1.5], EXACT)?;
         }
         near("loss at step 3", &net.pass()?.loss, &[table.losses[1]], SEVEN_DIGITS)
@@ -219,7 +224,7 @@ mod two_steps {
         })
     }
 
-    fn random(protocol: Protocol) -> Table {
+    fn through_r(protocol: Protocol) -> Table {
         Table {
             protocol,
             phi1: [0.4, -0.1],
@@ -235,7 +240,7 @@ mod two_steps {
 
     #[test]
     fn frfb() -> Result<()> {
-        check(&random(Protocol::Frfb))
+        check(&through_r(Protocol::Frfb))
     }
 
     #[test]
@@ -248,8 +253,90 @@ mod two_steps {
             ],
             losses: [0.818125, 0.6863696],
             phi1_at_two: [0.35, -0.225],
-            ..random(Protocol::Urfb)
+            ..through_r(Protocol::Urfb)
         })
+    }
+
+    const KP: FeedbackConfig =
+        FeedbackConfig { source: Source::Own, learning: Learning::KolenPollack };
+    /// `W2 − R2` at the start.
+    const APART: [f64; 6] = [0.8, -0.2, -1.2, -0.5, -0.7, -1.5];
+
+    /// `1 − ηλ = 0.95` a step.
+    fn kolen_pollack(mu: f64) -> Result<(Net, WithFeedback<Momentum>)> {
+        let net = Net::with(KP)?;
+        let inner =
+            momentum::Config { learning_rate: 0.1, mu, weight_decay: 0.5, in_gradient: false };
+        let layers = vec![net.hidden.clone(), net.classes.clone()];
+        let vars = vec![net.hidden.var()?, net.classes.var()?];
+        let optimizer = WithFeedback::new(vars, WithFeedbackConfig { layers, inner })?;
+        Ok((net, optimizer))
+    }
+
+    fn apart(net: &Net, left: f64) -> Result<()> {
+        let apart = (net.classes.weight() - net.classes.feedback().expect("R"))?;
+        near("W2 − R2", &apart, &APART.map(|entry| left * entry), EXACT)
+    }
+
+    #[test]
+    fn kolen_pollack_under_descent() -> Result<()> {
+        let (net, mut optimizer) = kolen_pollack(0.0)?;
+        let seen = net.pass()?;
+        near("loss", &seen.loss, &[0.95], EXACT)?;
+        near("φ1", &seen.phi1, &[0.4, -0.1], EXACT)?;
+        optimizer.step(&seen.grads)?;
+        let r2 = [-0.245, 0.48, 0.17, 0.52, 0.95, -0.475];
+        let w2 = [0.515, 0.29, -0.97, 0.045, 0.285, -1.9];
+        net.weights(&[0.55, -0.37, 1.9, -0.95], &w2, Some(&r2))?;
+        apart(&net, 0.95)?;
+        let seen = net.pass()?;
+        near("loss at step 2", &seen.loss, &[0.865], EXACT)?;
+        near("φ1 at step 2", &seen.phi1, &[0.33, -0.22], EXACT)?;
+        optimizer.step(&seen.grads)?;
+        let r2 = [-0.196, 0.556, 0.143125, 0.444, 0.9025, -0.45125];
+        let w2 = [0.526, 0.3755, -0.939875, -0.00725, 0.27075, -1.805];
+        net.weights(&[0.506, -0.34325, 1.805, -0.9025], &w2, Some(&r2))?;
+        apart(&net, 0.9025)?;
+        near("loss at step 3", &net.pass()?.loss, &[0.78343892578125], EXACT)
+    }
+
+    #[test]
+    fn kolen_pollack_under_momentum() -> Result<()> {
+        let (net, mut optimizer) = kolen_pollack(0.9)?;
+        for _ in 0..2 {
+            optimizer.step(&net.pass()?.grads)?;
+        }
+        let w2 = [0.562, 0.4655, -0.957875, -0.05225, 0.27075, -1.805];
+        let r2 = [-0.16, 0.646, 0.125125, 0.399, 0.9025, -0.45125];
+        near("W2", net.classes.weight(), &w2, EXACT)?;
+        near("R2", net.classes.feedback().expect("R"), &r2, EXACT)?;
+        apart(&net, 0.9025)
+    }
+
+    /// Other ways back, from the error (−1, ½, 0) at the classes: `φ1`, and the angle of `K` to `W2`.
+    #[test]
+    fn other_sources() -> Result<()> {
+        for (protocol, phi1, degrees) in [
+            (Protocol::Frfb, [0.4, -0.1], 70.086056),
+            (Protocol::UniformSign, [-0.9486832981, -0.316227766], 43.865836),
+            (Protocol::FixedRandomSign, [-0.4, -0.1], 55.989302),
+        ] {
+            let net = Net::new(protocol)?;
+            near(&format!("φ1 of {protocol}"), &net.pass()?.phi1, &phi1, 1e-9)?;
+            let angle = mirror::angle(&net.classes.error_weight()?, net.classes.weight())?;
+            assert!((angle - degrees).abs() < 1e-6, "{protocol}: {angle}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn direct() -> Result<()> {
+        let net = Net::new(Protocol::Backprop)?;
+        let b = tensor(&[0.1, -0.2, 0.3, 0.4, -0.5, 0.6], &[3, 2])?;
+        let x1 = Var::new(&[[0.4, 1.0]], CPU)?;
+        let out = direct_feedback(&net.classes.forward(&x1.detach())?, &x1, &b)?;
+        let loss = HingeHebb::new(1.0)?.loss(&out, &Tensor::new(&[0u32], CPU)?)?;
+        near("φ1", &gradient(&loss.backward()?, &x1), &[0.05, 0.4], EXACT)
     }
 }
 

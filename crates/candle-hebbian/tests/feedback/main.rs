@@ -7,19 +7,74 @@
 //! | `equivalence` | a list of every connection; candle's own autograd; central differences |
 //! | `training` | what the update rules imply for any number of steps, often bit for bit |
 //! | `property` | invariants over random shapes, strides, paddings and groups |
+//! | `steps` | what a step of feedback weights means under each optimiser, with numbers worked out by hand |
+//! | `mirror` | weight mirrors: numbers worked out by hand, and the angle that they settle at |
+//! | `checkpoints` | variables of a `VarMap`: saved, loaded, trained in `candle_nn::seq()` |
 //! | `bad_input` | the message names what was found and what was expected |
 
 mod bad_input;
+mod checkpoints;
 mod equivalence;
 mod exact;
+mod mirror;
+mod momentum;
 mod property;
+mod steps;
 mod training;
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
-use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Protocol, Rng};
+use candle_hebbian::feedback::{Learning, Pairing, Sizes, Source};
+use candle_hebbian::{
+    Conv2dConfig, FeedbackConfig, FeedbackLayer, Geometry, Rng, Steps, WithFeedback, init,
+};
+use std::fmt;
 
 const CPU: &Device = &Device::Cpu;
+
+/// The combinations of the literature that differ in a layer's gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Protocol {
+    Backprop,
+    Urfb,
+    Frfb,
+    Partial {
+        rate: f64,
+    },
+    /// URFB from feedback weights equal to the weights.
+    Identical,
+    UniformSign,
+    BatchwiseRandomSign,
+    FixedRandomSign,
+}
+
+impl Protocol {
+    fn config(self) -> FeedbackConfig {
+        let own = |learning| FeedbackConfig { source: Source::Own, learning };
+        let like = |rate| own(Learning::LikeWeights { rate });
+        let signs =
+            |sizes| FeedbackConfig { source: Source::Signs { sizes }, ..Default::default() };
+        match self {
+            Self::Backprop => FeedbackConfig::default(),
+            Self::Urfb | Self::Identical => like(1.0),
+            Self::Frfb => own(Learning::Fixed),
+            Self::Partial { rate } => like(rate),
+            Self::UniformSign => signs(Sizes::Uniform),
+            Self::BatchwiseRandomSign => signs(Sizes::Redrawn),
+            Self::FixedRandomSign => signs(Sizes::Own),
+        }
+    }
+
+    fn pairing(self) -> Pairing {
+        if self == Self::Identical { Pairing::Mutual } else { Pairing::Independent }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
 
 /// Every protocol of a single layer.
 const PROTOCOLS: [Protocol; 8] = [
@@ -76,20 +131,33 @@ fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
 /// A layer with these weights; protocols without feedback weights leave `r` aside, and identical
 /// ones start from `w`.
 fn layer(w: &Tensor, r: &Tensor, geometry: Geometry, protocol: Protocol) -> Result<FeedbackLayer> {
-    match protocol {
-        Protocol::Backprop => FeedbackLayer::backprop(w.clone(), geometry),
-        Protocol::UniformSign => {
-            let rng = &mut Rng::new(0);
-            let layer =
-                FeedbackLayer::new(w.shape(), geometry, protocol, rng, w.dtype(), w.device())?;
-            layer.weight().set(w)?;
-            Ok(layer)
-        }
-        Protocol::Identical => {
-            FeedbackLayer::with_feedback(w.clone(), w.clone(), geometry, protocol)
-        }
-        _ => FeedbackLayer::with_feedback(w.clone(), r.clone(), geometry, protocol),
-    }
+    let config = protocol.config();
+    let r = if protocol == Protocol::Identical { w } else { r };
+    FeedbackLayer::from_tensors(w, config.has_feedback().then_some(r), geometry, config)
+}
+
+/// A layer with random weights.
+fn random(
+    rng: &mut Rng,
+    shape: &[usize],
+    geometry: Geometry,
+    protocol: Protocol,
+) -> Result<FeedbackLayer> {
+    let mut draw = || rng.draw(init::glorot_uniform(shape), shape, DType::F32, CPU);
+    let w = draw()?;
+    layer(&w, &draw()?, geometry, protocol)
+}
+
+/// Plain gradient descent of the layers.
+fn descent(layers: &[&FeedbackLayer]) -> Result<WithFeedback<Steps>> {
+    let vars = layers.iter().map(|layer| layer.var()).collect::<Result<Vec<_>>>()?;
+    WithFeedback::build(vars, layers.iter().copied(), |vars| Steps::builder(0.1).build(vars))
+}
+
+/// The gradients of the weights and of feedback weights that learn.
+fn gradients(layer: &FeedbackLayer, grads: &GradStore) -> Result<Vec<Tensor>> {
+    let of_feedback = layer.feedback_gradient(grads)?;
+    Ok([gradient(grads, layer.weight())].into_iter().chain(of_feedback).collect())
 }
 
 /// A layer in words.

@@ -2,20 +2,37 @@
 
 use super::*;
 use candle::Module;
+use candle_hebbian::HingeHebb;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{HingeHebb, Steps, init};
 use candle_nn::Optimizer;
 
 /// Convolution, pool, dense, classes; what is drawn depends on the seed only, `W` and `R` from
 /// streams of their own.
-struct Net {
-    layers: Vec<FeedbackLayer>,
+pub struct Net {
+    pub layers: Vec<FeedbackLayer>,
+    pairing: Pairing,
 }
 
 const SHAPES: [&[usize]; 4] = [&[4, 1, 3, 3], &[4, 4, 2, 2], &[8, 36], &[3, 8]];
 
 impl Net {
     fn new(protocol: Protocol, dtype: DType) -> Result<Self> {
+        let make = |w: &Tensor, r: &Tensor, geometry| layer(w, r, geometry, protocol);
+        Self::of(make, protocol.pairing(), dtype)
+    }
+
+    pub fn with(config: FeedbackConfig, dtype: DType) -> Result<Self> {
+        let make = |w: &Tensor, r: &Tensor, geometry| {
+            FeedbackLayer::from_tensors(w, Some(r), geometry, config)
+        };
+        Self::of(make, Pairing::Independent, dtype)
+    }
+
+    fn of(
+        make: impl Fn(&Tensor, &Tensor, Geometry) -> Result<FeedbackLayer>,
+        pairing: Pairing,
+        dtype: DType,
+    ) -> Result<Self> {
         let layers = SHAPES.iter().enumerate().map(|(i, shape)| {
             let draw = |what| {
                 let mut rng = Rng::new(13).stream(&format!("{what} {i}"));
@@ -25,18 +42,19 @@ impl Net {
                 &&[_, _, kernel, _] => Geometry::Conv2d(Conv2dConfig::same(kernel)),
                 _ => Geometry::Dense,
             };
-            layer(&draw("w")?, &draw("r")?, geometry, protocol)
+            make(&draw("w")?, &draw("r")?, geometry)
         });
-        Ok(Self { layers: layers.collect::<Result<_>>()? })
+        Ok(Self { layers: layers.collect::<Result<_>>()?, pairing })
     }
 
-    fn thinned(self, probability: f64) -> Result<Self> {
+    pub fn thinned(self, probability: f64) -> Result<Self> {
         let mut rng = Rng::new(14);
-        let thin = |layer: FeedbackLayer| layer.thinned(probability, &mut rng);
-        Ok(Self { layers: self.layers.into_iter().map(thin).collect::<Result<_>>()? })
+        let Self { layers, pairing } = self;
+        let thin = |layer: FeedbackLayer| layer.thinned(probability, pairing, &mut rng);
+        Ok(Self { layers: layers.into_iter().map(thin).collect::<Result<_>>()?, pairing })
     }
 
-    fn loss(&self, x: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    pub fn loss(&self, x: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let [conv1, conv2, dense, classes] = &self.layers[..] else { unreachable!() };
         let x = ramp(&conv1.forward(x)?, 0.5)?;
         let x = max_pool2d_same(&x, 3, 2, Edge::Zeros, Ties::All)?;
@@ -45,13 +63,9 @@ impl Net {
         HingeHebb::new(1.0)?.loss(&classes.forward(&x)?, labels)
     }
 
-    fn vars(&self) -> Vec<Var> {
-        self.layers.iter().flat_map(|layer| layer.vars()).collect()
-    }
-
     /// Calls `after` with the gradients of each step, once it is made.
     fn train(&self, steps: u64, mut after: impl FnMut(&GradStore) -> Result<()>) -> Result<()> {
-        let mut descent = Steps::builder(0.1).build(self.vars())?;
+        let mut descent = descent(&self.layers.iter().collect::<Vec<_>>())?;
         for step in 0..steps {
             let (x, labels) = batch(step, self.layers[0].weight().dtype())?;
             for layer in &self.layers {
@@ -66,7 +80,7 @@ impl Net {
 }
 
 /// Images that are brighter in a quarter that depends on the class.
-fn batch(step: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
+pub fn batch(step: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
     let mut rng = Rng::new(step).stream("batch");
     let labels: Vec<u32> = (0..10).map(|_| rng.below(3) as u32).collect();
     let mean: Vec<f64> = labels
@@ -84,7 +98,7 @@ fn batch(step: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
 }
 
 fn copies(net: &Net) -> Result<Vec<(Tensor, Option<Tensor>)>> {
-    let copy = |var: &Var| var.as_tensor().copy()?.detach().contiguous();
+    let copy = |weights: &Tensor| weights.copy()?.detach().contiguous();
     net.layers
         .iter()
         .map(|layer| Ok((copy(layer.weight())?, layer.feedback().map(copy).transpose()?)))
@@ -145,7 +159,7 @@ fn difference_is_invariant() -> Result<()> {
                 let then = invariant(&w, &r.expect("feedback weights"))?;
                 let off = flat(&(now - then)?)?.into_iter().fold(0f64, |a, b| a.max(b.abs()));
                 assert!(off < allowed, "{protocol} {dtype:?} {:?}: {off:e}", w.dims());
-                assert!(flat(&(layer.weight().as_tensor() - &w)?)?.iter().any(|d| d.abs() > 1e-2));
+                assert!(flat(&(layer.weight() - &w)?)?.iter().any(|d| d.abs() > 1e-2));
             }
         }
     }
@@ -181,7 +195,7 @@ fn one_layer() -> Result<()> {
         let mut rng = Rng::new(15);
         let w = normal(&mut rng, &[3, 36], DType::F32)?;
         let layer = layer(&w, &normal(&mut rng, &[3, 36], DType::F32)?, Geometry::Dense, protocol)?;
-        let mut descent = Steps::builder(0.1).build(layer.vars())?;
+        let mut descent = descent(&[&layer])?;
         for step in 0..100 {
             let (x, labels) = batch(step, DType::F32)?;
             let h = layer.forward(&x.flatten_from(1)?)?;
@@ -207,15 +221,20 @@ fn masked_connections_stay_zero() -> Result<()> {
         net.train(50, |grads| {
             for layer in &net.layers {
                 let (mask_w, mask_r) = layer.masks();
-                let pairs = [(Some(layer.weight()), mask_w), (layer.feedback(), mask_r)];
-                for (var, mask) in pairs {
-                    let (Some(var), Some(mask)) = (var, mask) else {
-                        assert!(var.is_none() && mask.is_none(), "{protocol}");
+                let of_weight = Some(gradient(grads, layer.weight()));
+                let of_feedback = layer.feedback_gradient(grads)?;
+                let pairs = [
+                    (Some(layer.weight()), mask_w, of_weight),
+                    (layer.feedback(), mask_r, of_feedback),
+                ];
+                for (weights, mask, grad) in pairs {
+                    let (Some(weights), Some(mask)) = (weights, mask) else {
+                        assert!(weights.is_none() && mask.is_none(), "{protocol}");
                         continue;
                     };
-                    zero_where(var, mask, "value")?;
-                    if let Some(grad) = grads.get(var) {
-                        zero_where(grad, mask, "gradient")?;
+                    zero_where(weights, mask, "value")?;
+                    if let Some(grad) = grad {
+                        zero_where(&grad, mask, "gradient")?;
                     }
                 }
             }
@@ -231,16 +250,9 @@ fn masks_are_independent() -> Result<()> {
     let n = 200 * 300;
     for p in [0.5, 0.8] {
         let mut rng = Rng::new(16);
-        let layer = FeedbackLayer::new(
-            (200, 300),
-            Geometry::Dense,
-            Protocol::Urfb,
-            &mut rng,
-            DType::F32,
-            CPU,
-        )?;
-        let before = layer.weight().as_tensor().copy()?;
-        let layer = layer.thinned(p, &mut rng)?;
+        let layer = random(&mut rng, &[200, 300], Geometry::Dense, Protocol::Urfb)?;
+        let before = layer.weight().copy()?;
+        let layer = layer.thinned(p, Pairing::Independent, &mut rng)?;
         let (Some(w), Some(r)) = layer.masks() else { panic!("two masks") };
         for (mask, share) in [(w.clone(), p), (r.clone(), p), ((w * r)?, p * p)] {
             let found = flat(&mask)?.iter().sum::<f64>() / f64::from(n);
@@ -260,22 +272,13 @@ fn taps_outside_the_image_stay_zero() -> Result<()> {
         for protocol in PROTOCOLS {
             let mut rng = Rng::new(17);
             let config = Conv2dConfig::same(kernel);
-            let shape = (3, 1, kernel, kernel);
-            let layer = FeedbackLayer::new(
-                shape,
-                Geometry::Conv2d(config),
-                protocol,
-                &mut rng,
-                DType::F32,
-                CPU,
-            )?
-            .untied((6, 6))?;
+            let shape = [3, 1, kernel, kernel];
+            let layer = random(&mut rng, &shape, Geometry::Conv2d(config), protocol)?;
+            let layer = layer.untied((6, 6))?;
             let inside = config.taps_in_image((6, 6), (kernel, kernel))?;
-            let class =
-                FeedbackLayer::new((3, 108), Geometry::Dense, protocol, &mut rng, DType::F32, CPU)?;
-            let start = layer.weight().as_tensor().copy()?;
-            let vars = [layer.vars(), class.vars()].concat();
-            let mut descent = Steps::builder(0.1).build(vars)?;
+            let class = random(&mut rng, &[3, 108], Geometry::Dense, protocol)?;
+            let start = layer.weight().copy()?;
+            let mut descent = descent(&[&layer, &class])?;
             for step in 0..50 {
                 let (x, labels) = batch(step, DType::F32)?;
                 layer.redraw(&mut rng)?;
@@ -285,9 +288,9 @@ fn taps_outside_the_image_stay_zero() -> Result<()> {
             }
             assert_ne!(bits(layer.weight())?, bits(&start)?);
             let taps = kernel * kernel;
-            let mut seen = vec![layer.weight().as_tensor().clone(), layer.error_weight()?];
+            let mut seen = vec![layer.weight().clone(), layer.error_weight()?];
             if let (Some(r), true) = (layer.feedback(), protocol != Protocol::BatchwiseRandomSign) {
-                seen.push(r.as_tensor().clone());
+                seen.push(r.clone());
             }
             for values in seen {
                 for (at, value) in flat(&values)?.into_iter().enumerate() {

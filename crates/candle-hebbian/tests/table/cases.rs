@@ -178,8 +178,8 @@ impl Case {
         let g = normal("upstream", out.dims())?.to_dtype(dtype)?.to_dtype(out.dtype())?;
         let grads = (&out * g.to_device(out.device())?)?.sum_all()?.backward()?;
         for var in vars {
-            let missing = || Error::Msg(format!("{}: no gradient", self.name));
-            all.push(grads.get(var).ok_or_else(missing)?.clone());
+            // None of what the op takes as a constant.
+            all.push(grads.get(var).cloned().map_or_else(|| var.zeros_like(), Ok)?);
         }
         Ok(all)
     }

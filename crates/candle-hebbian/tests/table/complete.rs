@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What `ops` exports that is no op, and what it is.
-const NO_OPS: [(&str, &str); 8] = [
+const NO_OPS: [(&str, &str); 7] = [
     ("reflect", "of numbers"),
     ("composed", "of functions"),
     ("has_kernels", "of devices"),
-    ("Asymmetry", "an argument of linear_response"),
     ("Edge", "an argument of max_pool2d_same"),
     ("Pass", "an argument of what custom_vjp is given"),
     ("Ties", "an argument of max_pool2d"),

@@ -12,7 +12,6 @@
 use super::correlation::{Correlate, Correlation, Respond};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use crate::memory::{self, clear, filled_with};
-use crate::ops::Asymmetry;
 use crate::ops::layout::view;
 use crate::window::{Axis, Conv2dConfig, PaddingMode};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
@@ -24,9 +23,8 @@ pub(super) fn conv2d(
     weight: &Tensor,
     feedback: &Tensor,
     config: &Conv2dConfig,
-    asymmetry: Asymmetry,
 ) -> Result<Tensor> {
-    let op = Conv { plan: Plan::new(x, weight, config)?, asymmetry };
+    let op = Conv { plan: Plan::new(x, weight, config)? };
     x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)
 }
 
@@ -285,7 +283,6 @@ const PARTS: usize = 16;
 
 struct Conv {
     plan: Plan,
-    asymmetry: Asymmetry,
 }
 
 impl CustomOp3 for Conv {
@@ -323,12 +320,10 @@ impl CustomOp3 for Conv {
             let op = InputGradient(self.plan);
             grad.apply_op2_no_bwd(&feedback.detach(), &op)
         };
-        let product = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
+        let grad_weight = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
         let grad_x = if x.track_op() { Some(grad_x()?) } else { None };
-        let wanted = (weight.track_op(), feedback.track_op());
-        let (grad_weight, grad_feedback) =
-            self.asymmetry.weight_gradients(wanted, weight.shape(), product)?;
-        Ok((grad_x, grad_weight, grad_feedback))
+        let grad_weight = if weight.track_op() { Some(grad_weight()?) } else { None };
+        Ok((grad_x, grad_weight, None))
     }
 }
 

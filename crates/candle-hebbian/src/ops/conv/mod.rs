@@ -4,14 +4,13 @@
 mod correlation;
 mod kernel;
 
-use super::response::Asymmetry;
 use super::widen::widened;
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor};
 
 /// The response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups,
-/// kh, kw)`. The error goes back through `feedback`, of the same shape. f16 and bf16 are computed in f32,
-/// and so are their gradients; NaN and infinity are passed on. No images, channels or units are taken.
+/// kh, kw)`. The error goes back through `feedback`, of the same shape, which gets no gradient. f16 and bf16
+/// are computed in f32, and so are their gradients; NaN and infinity are passed on. No images, channels or units are taken.
 /// CPU only.
 ///
 /// # Errors
@@ -21,7 +20,6 @@ pub(crate) fn conv2d(
     weight: &Tensor,
     feedback: &Tensor,
     config: &Conv2dConfig,
-    asymmetry: Asymmetry,
 ) -> Result<Tensor> {
     if [weight.dtype(), feedback.dtype()] != [x.dtype(); 2] {
         candle::bail!(
@@ -33,13 +31,7 @@ pub(crate) fn conv2d(
     }
     widened(x, |x| {
         let as_seen = |tensor: &Tensor| tensor.to_dtype(x.dtype());
-        let mask = |mask: &Option<Tensor>| mask.as_ref().map(as_seen).transpose();
-        let asymmetry = Asymmetry {
-            weight_mask: mask(&asymmetry.weight_mask)?,
-            feedback_mask: mask(&asymmetry.feedback_mask)?,
-            ..asymmetry
-        };
-        kernel::conv2d(x, &as_seen(weight)?, &as_seen(feedback)?, config, asymmetry)
+        kernel::conv2d(x, &as_seen(weight)?, &as_seen(&feedback.detach())?, config)
     })
 }
 
@@ -51,16 +43,10 @@ mod tests {
     use candle::{DType, Device, Var};
 
     /// The convolution as unfolded rows and matrix products, which other devices use.
-    fn composed(
-        x: &Tensor,
-        w: &Tensor,
-        r: &Tensor,
-        config: &Conv2dConfig,
-        asymmetry: Asymmetry,
-    ) -> Result<Tensor> {
+    fn composed(x: &Tensor, w: &Tensor, r: &Tensor, config: &Conv2dConfig) -> Result<Tensor> {
         let kernel = (w.dim(2)?, w.dim(3)?);
         let rows = unfold(x, kernel, config, Sites::Groups(config.groups))?;
-        let u = linear_response(&rows, w, r, asymmetry)?;
+        let u = linear_response(&rows, w, r)?;
         Geometry::Conv2d(*config).fold(&u, x.dims(), w.dims())
     }
 
@@ -89,15 +75,12 @@ mod tests {
                 };
                 let x = Var::from_tensor(&normal((3, channels, 9, 17))?)?;
                 let kernel = (units, channels / config.groups, kh, kw);
-                let (w, r) =
-                    (Var::from_tensor(&normal(kernel)?)?, Var::from_tensor(&normal(kernel)?)?);
+                let (w, r) = (Var::from_tensor(&normal(kernel)?)?, normal(kernel)?);
                 let last = x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))?;
                 for seen in [x.as_tensor().clone(), last] {
-                    let asymmetry = Asymmetry { rate: 0.25, ..Default::default() };
-                    let got =
-                        conv2d(&seen.permute((0, 2, 3, 1))?, &w, &r, &config, asymmetry.clone())?;
+                    let got = conv2d(&seen.permute((0, 2, 3, 1))?, &w, &r, &config)?;
                     let got = got.permute((0, 3, 1, 2))?;
-                    let want = composed(&seen, &w, &r, &config, asymmetry)?;
+                    let want = composed(&seen, &w, &r, &config)?;
                     assert_eq!(got.dims(), want.dims());
                     let close = |a: &Tensor, b: &Tensor| -> Result<bool> {
                         let difference = (a - b)?.abs()?.max_all()?.to_scalar::<f64>()?;
@@ -108,7 +91,7 @@ mod tests {
                     let upstream = rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu)?;
                     let got = (got * &upstream)?.sum_all()?.backward()?;
                     let want = (want * &upstream)?.sum_all()?.backward()?;
-                    for (name, var) in [("x", &x), ("w", &w), ("r", &r)] {
+                    for (name, var) in [("x", &x), ("w", &w)] {
                         let (Some(got), Some(want)) = (got.get(var), want.get(var)) else {
                             candle::bail!("no gradient of {name}")
                         };

@@ -1,16 +1,19 @@
-//! How the error travels back through a layer.
+//! How the error travels back through a layer, by its name in presets and on the command line.
 
 use candle::Result;
+use candle_hebbian::FeedbackConfig;
+use candle_hebbian::feedback::{Learning, Pairing, Sizes, Source};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What the backward pass of a layer sends the error through, and whether that learns.
+/// What the backward pass of a layer sends the error through, and whether that learns: the choices of
+/// [`candle_hebbian::feedback`] that have a name here, and how the feedback weights start.
 ///
 /// Between layers `l−1` and `l` the error at the output of `l−1` is `φ = K_lᵀ δ_l`. With the weights
 /// `w`, feedback weights `r` in the same shape, and `G` the gradient of the weights:
 ///
-/// | variant | `K` | start of `r` | change of `r` | name on the command line |
+/// | variant | `K` | start of `r` | change of `r` | name |
 /// |---|---|---|---|---|
 /// | [`Backprop`](Self::Backprop) | `w` | | | `bp` |
 /// | [`Urfb`](Self::Urfb) | `r` | random | `−ηG` | `urfb` |
@@ -44,48 +47,47 @@ pub enum Protocol {
     /// uSF: the signs of the weights, all of one size (Liao et al. 2016), which is the standard
     /// deviation `√(2/(fan_in + fan_out))` of Glorot's draw (Xiao et al. 2019).
     UniformSign,
-    /// brSF: the signs of the weights with sizes redrawn for each batch (Liao et al. 2016). Call
-    /// [`redraw`](crate::FeedbackLayer::redraw) before each.
+    /// brSF: the signs of the weights with sizes redrawn for each batch (Liao et al. 2016).
     BatchwiseRandomSign,
     /// frSF: the signs of the weights with sizes drawn once (Liao et al. 2016).
     FixedRandomSign,
     /// Direct feedback alignment (Nøkland 2016): the layer gets the error of the network's output
-    /// through fixed random weights, see [`direct_feedback`](crate::direct_feedback), and none from
-    /// the layer above.
+    /// through fixed random weights, see [`candle_hebbian::direct_feedback`], and none from the layer
+    /// above.
     #[doc(alias = "dfa")]
     DirectFeedback,
 }
 
 impl Protocol {
-    /// Whether the layer has feedback weights of the shape of its weights.
-    pub fn has_feedback(&self) -> bool {
-        !matches!(self, Self::Backprop | Self::UniformSign | Self::DirectFeedback)
-    }
-
-    /// `ε`: the rate of the feedback weights relative to the weights'.
-    pub fn feedback_rate(&self) -> f64 {
+    /// How the error goes back through the layer itself. With direct feedback nothing below hears
+    /// of it, and it is back-propagation.
+    pub fn feedback(&self) -> FeedbackConfig {
+        let own = |learning| FeedbackConfig { source: Source::Own, learning };
+        let signs =
+            |sizes| FeedbackConfig { source: Source::Signs { sizes }, learning: Learning::Fixed };
         match *self {
-            Self::Urfb | Self::Identical => 1.0,
-            Self::Partial { rate } => rate,
-            _ => 0.0,
+            Self::Backprop | Self::DirectFeedback => FeedbackConfig::default(),
+            Self::Urfb | Self::Identical => own(Learning::LikeWeights { rate: 1.0 }),
+            Self::Partial { rate } => own(Learning::LikeWeights { rate }),
+            Self::Frfb => own(Learning::Fixed),
+            Self::UniformSign => signs(Sizes::Uniform),
+            Self::BatchwiseRandomSign => signs(Sizes::Redrawn),
+            Self::FixedRandomSign => signs(Sizes::Own),
         }
     }
 
-    /// Whether the error sees only the signs of the weights.
-    pub(crate) fn uses_signs(&self) -> bool {
-        matches!(self, Self::UniformSign | Self::BatchwiseRandomSign | Self::FixedRandomSign)
+    /// Who is connected where connections are thinned: what is to stay identical needs the same.
+    pub fn pairing(&self) -> Pairing {
+        match self {
+            Self::Identical => Pairing::Mutual,
+            _ => Pairing::Independent,
+        }
     }
 
     /// # Errors
     /// A partial rate outside [0, 1].
     pub fn check(&self) -> Result<()> {
-        match *self {
-            Self::Partial { rate } if !(0.0..=1.0).contains(&rate) => candle::bail!(
-                "partial feedback learning at rate ε = {rate}: expected 0 (fixed) to 1 (updated \
-                 like the weights)"
-            ),
-            _ => Ok(()),
-        }
+        self.feedback().check()
     }
 }
 

@@ -1,0 +1,123 @@
+//! What the error goes back through, and how that learns.
+
+use candle::Result;
+use serde::{Deserialize, Serialize};
+
+/// What the error goes back through: `K` of `φ = Kᵀδ`, from the weights `W` and feedback weights `R`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    /// `K = W`: back-propagation.
+    #[default]
+    Weights,
+    /// `K = R`: feedback weights of the layer's own.
+    Own,
+    /// `K = s ⊙ sign W`, with `sign 0 = 0`: the signs of the weights now (Liao et al. 2016).
+    Signs {
+        /// `s`
+        sizes: Sizes,
+    },
+}
+
+/// The sizes `s` that go with the signs of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sizes {
+    /// All `√(2/(fan_in + fan_out))`, the standard deviation of Glorot's draw (Xiao et al. 2019).
+    Uniform,
+    /// `|R|`
+    Own,
+    /// `|R|` with `R` from Glorot's draw anew for each batch: call
+    /// [`redraw`](super::FeedbackLayer::redraw) before each, not for evaluation.
+    Redrawn,
+}
+
+/// How the feedback weights `R` learn.
+///
+/// With `W ← (1 − ηλ)W − ηu` the step of the weights under any [`Decoupled`](super::Decoupled)
+/// optimiser (`u` is the gradient under plain descent, Adam's ratio of moments under Adam), `R` makes
+/// a step of its own from the same `u` and never has a state in the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Learning {
+    /// Not: `R` stays what it is, under any optimiser and decay.
+    #[default]
+    Fixed,
+    /// `R ← R − εηu`: like the weights. `R − εW` never changes, so the weights must not decay
+    /// (Amit 2019; `ε = 1` is his updated random feedback). By [`WithFeedback`](super::WithFeedback).
+    LikeWeights {
+        /// `ε`, 0 to 1.
+        rate: f64,
+    },
+    /// `R ← (1 − ηλ)R − ηu`: the same step and the same decay as the weights, so that `W − R` shrinks
+    /// by `1 − ηλ` a step (Kolen & Pollack 1994; Akrout et al. 2019). `λ` is the optimiser's. By
+    /// [`WithFeedback`](super::WithFeedback).
+    KolenPollack,
+    /// `R ← (1 − κ)R + κM` with `M ≈ W` from the response to noise, apart from the task and its
+    /// optimiser: call [`mirror`](super::FeedbackLayer::mirror) after each step (Akrout et al. 2019).
+    Mirror {
+        /// `κ`, 0 to 1.
+        rate: f64,
+    },
+}
+
+/// How the error goes back through a layer: two of the three choices. The third, who is connected,
+/// is the layer's [masks](super::FeedbackLayer::set_masks). Back-propagation is the default.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeedbackConfig {
+    /// What the error goes back through; the weights.
+    pub source: Source,
+    /// How the feedback weights learn; not.
+    pub learning: Learning,
+}
+
+impl FeedbackConfig {
+    /// Whether the layer has feedback weights `R`, in the shape of its weights.
+    pub fn has_feedback(&self) -> bool {
+        !matches!(self.source, Source::Weights | Source::Signs { sizes: Sizes::Uniform })
+    }
+
+    /// `ε`, where the feedback weights learn from the step of the weights.
+    pub fn rate(&self) -> Option<f64> {
+        match self.learning {
+            Learning::LikeWeights { rate } if rate > 0.0 => Some(rate),
+            Learning::KolenPollack => Some(1.0),
+            _ => None,
+        }
+    }
+
+    /// # Errors
+    /// A rate outside [0, 1]; learning without feedback weights that could keep what they learn.
+    pub fn check(&self) -> Result<()> {
+        match self.learning {
+            Learning::LikeWeights { rate } if !(0.0..=1.0).contains(&rate) => candle::bail!(
+                "feedback weights that learn like the weights at rate ε = {rate}: expected 0 (fixed) \
+                 to 1 (updated like the weights)"
+            ),
+            Learning::Mirror { rate } if !(0.0..=1.0).contains(&rate) => candle::bail!(
+                "a weight mirror at rate κ = {rate}: expected 0 (fixed) to 1 (forgets at once)"
+            ),
+            _ => {}
+        }
+        if self.learning == Learning::Fixed {
+            return Ok(());
+        }
+        if !self.has_feedback() {
+            candle::bail!(
+                "{:?} has no feedback weights, so that {:?} has nothing to change: expected learning \
+                 'fixed', or the source 'own'",
+                self.source,
+                self.learning
+            )
+        }
+        if self.source == (Source::Signs { sizes: Sizes::Redrawn }) {
+            candle::bail!(
+                "sizes that are redrawn for each batch keep nothing of what {:?} changes: expected \
+                 learning 'fixed', or sizes 'own'",
+                self.learning
+            )
+        }
+        Ok(())
+    }
+}

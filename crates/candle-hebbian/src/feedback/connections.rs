@@ -1,0 +1,127 @@
+//! Who is connected: masks of the weights and of the feedback weights.
+
+use super::layer::FeedbackLayer;
+use crate::Rng;
+use crate::ops::{custom_vjp, masked};
+use candle::backprop::GradStore;
+use candle::{Result, Tensor, Var};
+
+/// The connections of a layer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connections {
+    weight_mask: Option<Tensor>,
+    feedback_mask: Option<Tensor>,
+    /// Gets the whole of `G` as its gradient, where that of the weights has only what `W` connects
+    /// and `R`, which learns from it, connects other units.
+    tap: Option<Var>,
+}
+
+/// Whether the weights and the feedback weights connect the same units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Each by itself.
+    Independent,
+    /// A feedback weight wherever there is a weight and nowhere else.
+    Mutual,
+}
+
+impl FeedbackLayer {
+    /// Keeps each connection of the weights, and of the feedback weights as `pairing` says, with
+    /// `probability`; the others are 0 for ever. Kept weights are not rescaled.
+    ///
+    /// # Errors
+    /// A probability outside [0, 1]; weights that are no variables.
+    pub fn thinned(mut self, probability: f64, pairing: Pairing, rng: &mut Rng) -> Result<Self> {
+        if !(0.0..=1.0).contains(&probability) {
+            candle::bail!("connection probability {probability}: expected 0 to 1")
+        }
+        let weight = self.weight().clone();
+        let mut draw =
+            || rng.bernoulli(probability, weight.shape(), weight.dtype(), weight.device());
+        let mask = draw()?;
+        let feedback_mask = match (&self.feedback, pairing) {
+            (None, _) => None,
+            (_, Pairing::Mutual) => Some(mask.clone()),
+            (_, Pairing::Independent) => Some(draw()?),
+        };
+        self.set_masks(Some(mask), feedback_mask)?;
+        Ok(self)
+    }
+
+    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights
+    /// without a connection become 0 and stay so, under any optimiser. Clones made before keep
+    /// their masks.
+    ///
+    /// # Errors
+    /// A mask of another shape than the weights; one for feedback weights that do not exist; weights
+    /// that are no variables.
+    pub fn set_masks(
+        &mut self,
+        weight_mask: Option<Tensor>,
+        feedback_mask: Option<Tensor>,
+    ) -> Result<()> {
+        let pairs = [(&weight_mask, Some(self.weight())), (&feedback_mask, self.feedback())];
+        for (mask, weights) in pairs {
+            match (mask, weights) {
+                (Some(mask), Some(weights)) if weights.shape() != mask.shape() => {
+                    candle::bail!("a mask of {:?} for weights of {:?}", mask.dims(), weights.dims())
+                }
+                (Some(_), None) => {
+                    candle::bail!("a mask for the feedback weights, but there are none")
+                }
+                _ => {}
+            }
+        }
+        let weight = weight_mask.as_ref().map(|_| self.var()).transpose()?;
+        let feedback = feedback_mask.as_ref().map(|_| self.feedback_var()).transpose()?.flatten();
+        for (mask, var) in [(&weight_mask, weight), (&feedback_mask, feedback)] {
+            if let (Some(mask), Some(var)) = (mask, var) {
+                var.set(&(var.as_detached_tensor() * mask)?)?;
+            }
+        }
+        let alike = match (&weight_mask, &feedback_mask) {
+            (None, _) => true, // the gradient of W is the whole of G
+            (Some(weight), Some(feedback)) => weight.id() == feedback.id(),
+            (Some(_), None) => false,
+        };
+        let tap = match self.config.rate() {
+            Some(_) if !alike => Some(Var::from_tensor(&self.weight().zeros_like()?)?),
+            _ => None,
+        };
+        self.connections = Connections { weight_mask, feedback_mask, tap };
+        Ok(())
+    }
+
+    /// The connections that exist among the weights, and among the feedback weights: 1, else 0;
+    /// `None` when all do.
+    pub fn masks(&self) -> (Option<&Tensor>, Option<&Tensor>) {
+        (self.connections.weight_mask.as_ref(), self.connections.feedback_mask.as_ref())
+    }
+
+    /// The weights as a node of the graph whose gradient `G` reaches the variable where there is a
+    /// connection.
+    pub(super) fn connected(&self) -> Result<Tensor> {
+        let Connections { weight_mask, tap, .. } = &self.connections;
+        let (weight, Some(mask)) = (self.weight(), weight_mask) else {
+            return Ok(self.weight().clone());
+        };
+        let whole = tap.as_ref().map_or_else(|| weight.detach(), |tap| tap.as_tensor().clone());
+        custom_vjp(
+            "connections",
+            [weight, &whole],
+            |[weight, _]| Ok((weight.clone().into(), mask.clone())),
+            |pass| {
+                let of_weight = masked(pass.grad, Some(pass.residuals))?;
+                Ok([Some(of_weight), Some(pass.grad.clone())])
+            },
+        )
+    }
+
+    /// `G`, or as much of it as the weights or the feedback weights connect.
+    pub(super) fn product<'a>(&self, grads: &'a GradStore) -> Option<&'a Tensor> {
+        match &self.connections.tap {
+            Some(tap) => grads.get(tap),
+            None => grads.get(self.weight()),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The error of the output, sent straight to a hidden layer.
+
+use crate::ops::custom_vjp;
+use candle::{Result, Tensor};
+
+/// `output` unchanged, with a second way back: the error `e (N, M)` at the output reaches `hidden`
+/// as `e·B`, where `feedback` is `B (M, F)` and `hidden (N, …)` has `F` values per sample.
+///
+/// Direct feedback alignment (Nøkland 2016, Eq. 8): pass `hidden.detach()` on to the layers above
+/// so that this is the only error that `hidden` gets.
+///
+/// ```
+/// use candle::{Device, Tensor, Var};
+/// let hidden = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;
+/// let output = (hidden.detach() * 3.0)?; // a network that the error does not pass
+/// let b = Tensor::new(&[[1f64, -1.0], [0.5, 2.0]], &Device::Cpu)?;
+/// let output = candle_hebbian::direct_feedback(&output, &hidden, &b)?;
+/// let error = Tensor::new(&[[10f64, 100.0]], &Device::Cpu)?;
+/// let grads = (output * error)?.sum_all()?.backward()?;
+/// assert_eq!(grads.get(&hidden).unwrap().to_vec2::<f64>()?, [[60.0, 190.0]]); // e·B
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// A layer with no path from the output: `hidden` depends on no variable. Shapes that do not fit.
+pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> Result<Tensor> {
+    let (samples, outputs) = output.dims2()?;
+    let features = hidden.elem_count() / hidden.dim(0)?.max(1);
+    if hidden.dim(0)? != samples || feedback.dims() != [outputs, features] {
+        candle::bail!(
+            "direct feedback of {:?} from an output of {:?} to a layer of {:?}: expected weights \
+             of ({outputs}, {features}) and as many samples in both",
+            feedback.dims(),
+            output.dims(),
+            hidden.dims()
+        )
+    }
+    if !hidden.track_op() {
+        candle::bail!(
+            "direct feedback: no path from the output to this layer of {:?}; its activity depends \
+             on no variable (was it detached before, or does it have no weights?)",
+            hidden.dims()
+        )
+    }
+    let (feedback, shape) = (feedback.detach(), hidden.shape().clone());
+    custom_vjp(
+        "direct_feedback",
+        [hidden, output],
+        |[_, output]| Ok((output.clone().into(), ())),
+        move |pass| {
+            let error = pass.grad;
+            Ok([Some(error.matmul(&feedback)?.reshape(&shape)?), Some(error.clone())])
+        },
+    )
+}

@@ -1,0 +1,352 @@
+//! Layers whose error goes back as a [`FeedbackConfig`] says.
+
+use super::config::{FeedbackConfig, Sizes, Source};
+use super::connections::Connections;
+use crate::geometry::Geometry;
+use crate::layer::{self, Layer};
+use crate::ops::masked;
+use crate::window::Conv2dConfig;
+use crate::{Rng, init};
+use candle::backprop::GradStore;
+use candle::{Module, Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
+
+/// A dense, convolutional or locally connected layer with a way back of its own.
+///
+/// ```text
+/// forward     h = W x
+/// backward    φ = Kᵀ δ            ∂L/∂W = δ xᵀ = G
+/// ```
+///
+/// with `K` as the [source](Source) of its [`FeedbackConfig`] says, so an ordinary `loss.backward()`
+/// on an ordinary model serves. The backward pass costs what back-propagation does: `φ` is formed
+/// only when `x` is part of a graph, so not in a first layer. Feedback weights `R` that learn from
+/// the step of the weights do so under [`WithFeedback`](super::WithFeedback); under any other
+/// optimiser they stay as they are.
+///
+/// Weights and feedback weights are the tensors that the layer was made with: a variable stays that
+/// variable, of the `VarMap` it came from. As with candle's own layers, a clone shares them: give
+/// one to `candle_nn::seq()` and one to the optimiser.
+///
+/// Source: Amit 2019, Frontiers in Computational Neuroscience 13:18, §3; there `R` of the first
+/// layer, through which nothing is sent, is kept and updated too.
+///
+/// ```
+/// use candle::{Device, Module, Tensor, Var};
+/// use candle_hebbian::{FeedbackConfig, FeedbackLayer, Geometry};
+/// use candle_hebbian::feedback::{Learning, Source};
+/// let w = Tensor::new(&[[0.5f64, 0.2], [-1.0, 0.1]], &Device::Cpu)?;
+/// let r = Tensor::new(&[[-0.3f64, 0.4], [0.2, 0.6]], &Device::Cpu)?;
+/// let urfb = FeedbackConfig { source: Source::Own, learning: Learning::LikeWeights { rate: 1.0 } };
+/// let layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, urfb)?;
+/// let x = Var::new(&[[0.4f64, 1.0]], &Device::Cpu)?;
+/// let delta = Tensor::new(&[[-1f64, 0.5]], &Device::Cpu)?; // the loss Σ δ·h has δ as its error at h
+/// let grads = (layer.forward(&x)? * delta)?.sum_all()?.backward()?;
+/// let grad = |tensor: &Tensor| grads.get(tensor).unwrap().to_vec2::<f64>();
+/// assert_eq!(grad(&x)?, [[0.3 + 0.1, -0.4 + 0.3]]); // Rᵀδ
+/// assert_eq!(grad(layer.weight())?, [[-0.4, -1.0], [0.2, 0.5]]); // δxᵀ
+/// let of_r = layer.feedback_gradient(&grads)?.unwrap();
+/// assert_eq!(of_r.to_vec2::<f64>()?, [[-0.4, -1.0], [0.2, 0.5]]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FeedbackLayer {
+    pub(super) layer: Layer,
+    pub(super) feedback: Option<Tensor>,
+    pub(super) config: FeedbackConfig,
+    pub(super) connections: Connections,
+}
+
+/// As [`candle_hebbian::dense`](crate::dense), with `feedback (units, inputs)` beside `weight` in
+/// `vb` where `config` has feedback weights; both are drawn by `init` where they are new, the weights
+/// first.
+///
+/// # Errors
+/// A size of 0; a tensor of another shape in `vb`; a config that is wrong in itself.
+pub fn dense(
+    inputs: usize,
+    units: usize,
+    config: FeedbackConfig,
+    init: impl Fn(&[usize]) -> Init,
+    vb: VarBuilder,
+) -> Result<FeedbackLayer> {
+    beside(layer::dense(inputs, units, &init, vb.clone())?, config, init, &vb)
+}
+
+/// As [`candle_hebbian::conv2d`](crate::conv2d), with `feedback` beside `weight` likewise.
+///
+/// # Errors
+/// A size of 0, channels that do not divide into the groups; a tensor of another shape in `vb`; a
+/// config that is wrong in itself.
+pub fn conv2d(
+    in_channels: usize,
+    units: usize,
+    kernel: usize,
+    (window, config): (Conv2dConfig, FeedbackConfig),
+    init: impl Fn(&[usize]) -> Init,
+    vb: VarBuilder,
+) -> Result<FeedbackLayer> {
+    let layer = layer::conv2d(in_channels, units, kernel, window, &init, vb.clone())?;
+    beside(layer, config, init, &vb)
+}
+
+/// As [`candle_hebbian::locally_connected2d`](crate::locally_connected2d), with `feedback` beside
+/// `weight` likewise.
+///
+/// # Errors
+/// A size of 0, groups, an image smaller than the window; a tensor of another shape in `vb`; a
+/// config that is wrong in itself.
+pub fn locally_connected2d(
+    in_channels: usize,
+    units: usize,
+    kernel: usize,
+    image: (usize, usize),
+    (window, config): (Conv2dConfig, FeedbackConfig),
+    init: impl Fn(&[usize]) -> Init,
+    vb: VarBuilder,
+) -> Result<FeedbackLayer> {
+    let weights = vb.clone();
+    let layer =
+        layer::locally_connected2d(in_channels, units, kernel, image, window, &init, weights)?;
+    beside(layer, config, init, &vb)
+}
+
+fn beside(
+    layer: Layer,
+    config: FeedbackConfig,
+    init: impl Fn(&[usize]) -> Init,
+    vb: &VarBuilder,
+) -> Result<FeedbackLayer> {
+    config.check()?;
+    let shape = layer.weight().dims();
+    let feedback = match config.has_feedback() {
+        true => Some(vb.get_with_hints(shape, "feedback", init(shape))?),
+        false => None,
+    };
+    FeedbackLayer::new(layer, feedback, config)
+}
+
+impl FeedbackLayer {
+    /// A layer with these feedback weights, if `config` has any.
+    ///
+    /// To learn, the weights must be a variable, and so must feedback weights that learn or are
+    /// redrawn.
+    ///
+    /// # Errors
+    /// A config that is wrong in itself, or whose feedback weights are missing, or that has none;
+    /// feedback weights of another shape, type or device than the weights, or that are the same
+    /// variable.
+    pub fn new(layer: Layer, feedback: Option<Tensor>, config: FeedbackConfig) -> Result<Self> {
+        config.check()?;
+        let weight = layer.weight();
+        match &feedback {
+            Some(_) if !config.has_feedback() => candle::bail!(
+                "feedback weights were given, but the source {:?} has no feedback weights",
+                config.source
+            ),
+            None if config.has_feedback() => candle::bail!(
+                "the source {:?} needs feedback weights of the shape {:?} of the weights, found none",
+                config.source,
+                weight.dims()
+            ),
+            Some(feedback) if feedback.shape() != weight.shape() => candle::bail!(
+                "feedback weights of {:?} for weights of {:?}: expected the same shape and index \
+                 order (they are used transposed, and stored as the weights are)",
+                feedback.dims(),
+                weight.dims()
+            ),
+            Some(feedback)
+                if feedback.dtype() != weight.dtype()
+                    || !feedback.device().same_device(weight.device()) =>
+            {
+                candle::bail!(
+                    "feedback weights in {:?} on {:?} for weights in {:?} on {:?}: expected the same",
+                    feedback.dtype(),
+                    feedback.device().location(),
+                    weight.dtype(),
+                    weight.device().location()
+                )
+            }
+            Some(feedback) if feedback.id() == weight.id() => candle::bail!(
+                "the feedback weights are the very tensor of the weights: give a copy of it, which \
+                 learns by itself, or the source 'weights'"
+            ),
+            _ => {}
+        }
+        Ok(Self { layer, feedback, config, connections: Connections::default() })
+    }
+
+    /// A layer that can learn: of `weight` and `feedback` where they are variables, else of new ones
+    /// with copies of them.
+    ///
+    /// # Errors
+    /// A weight that does not fit the geometry, and those of [`new`](Self::new).
+    pub fn from_tensors(
+        weight: &Tensor,
+        feedback: Option<&Tensor>,
+        geometry: Geometry,
+        config: FeedbackConfig,
+    ) -> Result<Self> {
+        let feedback = feedback.map(Var::from_tensor).transpose()?.map(Var::into_inner);
+        Self::new(Layer::from_tensor(weight, geometry)?, feedback, config)
+    }
+
+    /// The locally connected layer with a copy of a convolution's weights, feedback weights and
+    /// masks at each position of an image of `(height, width)`: it starts equal to the convolution.
+    /// Taps outside the image are 0, and stay so.
+    ///
+    /// The weights are `(OH, OW, K, C, kh, kw)`: only connections that exist take memory.
+    ///
+    /// # Errors
+    /// A layer that is no convolution with one group and zero padding, or an image that is too
+    /// small.
+    pub fn untied(&self, (height, width): (usize, usize)) -> Result<Self> {
+        let Geometry::Conv2d(config) = self.layer.geometry() else {
+            candle::bail!("only a convolution can be untied, found {:?}", self.layer.geometry())
+        };
+        let (units, channels, kh, kw) = self.layer.weight().dims4()?;
+        let taps = config.taps_in_image((height, width), (kh, kw))?;
+        let taps = Tensor::from_vec(
+            taps.iter().map(|&inside| u8::from(inside)).collect::<Vec<_>>(),
+            (config.output_size(height, kh)?, config.output_size(width, kw)?, 1, 1, kh, kw),
+            self.layer.weight().device(),
+        )?
+        .to_dtype(self.layer.weight().dtype())?;
+        let copied = |weight: &Tensor| {
+            weight.detach().reshape((1, 1, units, channels, kh, kw))?.broadcast_mul(&taps)
+        };
+        let (weight, feedback) = (copied(self.weight())?, self.feedback().map(copied).transpose()?);
+        let geometry = Geometry::LocallyConnected2d(config);
+        let mut untied = Self::from_tensors(&weight, feedback.as_ref(), geometry, self.config)?;
+        let (weight_mask, feedback_mask) = self.masks();
+        untied.set_masks(
+            weight_mask.map(copied).transpose()?,
+            feedback_mask.map(copied).transpose()?,
+        )?;
+        Ok(untied)
+    }
+
+    /// Takes the weights and feedback weights of `other`, a layer of the same shape and config, as
+    /// far as this one has the connections.
+    ///
+    /// # Errors
+    /// Another shape; weights that are no variables.
+    pub fn copy_weights(&self, other: &Self) -> Result<()> {
+        let (weight_mask, feedback_mask) = self.masks();
+        self.var()?.set(&masked(&other.weight().detach(), weight_mask)?)?;
+        match (self.feedback_var()?, &other.feedback) {
+            (Some(r), Some(other)) => r.set(&masked(&other.detach(), feedback_mask)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws the sizes of [`Sizes::Redrawn`] anew; does nothing for other sources.
+    ///
+    /// # Errors
+    /// Feedback weights that are no variable.
+    pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
+        if self.config.source != (Source::Signs { sizes: Sizes::Redrawn }) {
+            return Ok(());
+        }
+        let Some(r) = self.feedback_var()? else { return Ok(()) };
+        let init = init::glorot_uniform(r.shape());
+        let drawn = rng.draw(init, r.shape(), r.dtype(), r.device())?;
+        r.set(&masked(&drawn, self.masks().1)?)
+    }
+
+    /// The weights `W`.
+    pub fn weight(&self) -> &Tensor {
+        self.layer.weight()
+    }
+
+    /// The weights as what an optimiser takes.
+    ///
+    /// # Errors
+    /// Weights that are no variable: they cannot learn.
+    pub fn var(&self) -> Result<Var> {
+        self.layer.var()
+    }
+
+    /// The feedback weights `R`, in the shape of the weights.
+    pub fn feedback(&self) -> Option<&Tensor> {
+        self.feedback.as_ref()
+    }
+
+    /// The feedback weights as what can be set.
+    ///
+    /// # Errors
+    /// Feedback weights that are no variable: they cannot change.
+    pub fn feedback_var(&self) -> Result<Option<Var>> {
+        match &self.feedback {
+            Some(feedback) if !feedback.is_variable() => candle::bail!(
+                "the feedback weights of {:?} are no variable, so they cannot change: make the layer \
+                 from a VarBuilder of a VarMap, or with FeedbackLayer::from_tensors",
+                feedback.dims()
+            ),
+            Some(feedback) => Ok(Some(Var::from_tensor(feedback)?)), // the same variable
+            None => Ok(None),
+        }
+    }
+
+    /// How the error goes back.
+    pub fn config(&self) -> FeedbackConfig {
+        self.config
+    }
+
+    /// The geometry.
+    pub fn geometry(&self) -> Geometry {
+        self.layer.geometry()
+    }
+
+    /// What the error is sent back through now: `K`, in the shape of the weights, without a graph.
+    ///
+    /// # Errors
+    /// What candle refuses.
+    pub fn error_weight(&self) -> Result<Tensor> {
+        let weight = self.weight().detach();
+        match (self.config.source, &self.feedback) {
+            (Source::Own, Some(feedback)) => Ok(feedback.detach()),
+            (Source::Signs { .. }, Some(feedback)) => feedback.detach().abs()? * weight.sign()?,
+            (Source::Signs { .. }, None) => weight.sign()? * init::glorot_deviation(weight.shape()),
+            _ => Ok(weight),
+        }
+    }
+
+    /// `∂L/∂R = εG`, where `R` has connections; none where `R` does not learn from the step of the
+    /// weights, or `grads` has nothing of this layer. For plain gradient descent and for looking
+    /// at; other optimisers do not step down it, see [`WithFeedback`](super::WithFeedback).
+    ///
+    /// # Errors
+    /// What candle refuses.
+    pub fn feedback_gradient(&self, grads: &GradStore) -> Result<Option<Tensor>> {
+        let (Some(rate), Some(product)) = (self.config.rate(), self.product(grads)) else {
+            return Ok(None);
+        };
+        let scaled = if rate == 1.0 { product.clone() } else { (product * rate)? };
+        Ok(Some(masked(&scaled, self.masks().1)?))
+    }
+
+    /// The response to images `x (B, H, W, C)`, with channels last in the result too; to anything
+    /// else as [`forward`](Module::forward). See [`ops::channels_last`](crate::ops::channels_last).
+    ///
+    /// # Errors
+    /// An input whose shape does not fit.
+    pub fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        self.layer.forward_channels_last_with(x, &self.connected()?, &self.error_weight()?)
+    }
+
+    /// The same with the error going back through the weights themselves, whatever the source: for
+    /// comparing the two.
+    ///
+    /// # Errors
+    /// An input whose shape does not fit.
+    pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        self.layer.forward_channels_last_with(x, &self.connected()?, &self.weight().detach())
+    }
+}
+
+impl Module for FeedbackLayer {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.layer.forward_with(x, &self.connected()?, &self.error_weight()?)
+    }
+}
