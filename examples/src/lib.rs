@@ -19,7 +19,7 @@ pub use device::{Chosen, DeviceArgs, DeviceKind};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, Parser};
-use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress, printable};
 use hebbian_models::{ExperimentOptions, RunOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -145,6 +145,9 @@ impl CommonArgs {
         if file.is_dir() {
             bail!("--save {} is a folder, expected the name of a file", file.display());
         }
+        if file.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
+            bail!("--save {} is write-protected: choose another file", file.display());
+        }
         match file.parent() {
             Some(folder) if folder != Path::new("") && !folder.is_dir() => {
                 bail!("--save {}: there is no folder {}", file.display(), folder.display())
@@ -179,7 +182,7 @@ impl CommonArgs {
         let name: DatasetName = match &self.dataset {
             Some(name) => name.parse()?,
             None => own.parse().with_context(|| {
-                format!("this preset was made for '{own}': choose one with --dataset")
+                format!("this preset was made for {own:?}: choose one with --dataset")
             })?,
         };
         let options = LoadOptions { data_dir: self.data_dir.clone(), offline: self.offline };
@@ -261,23 +264,24 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// A line on stderr, if there is one.
+/// A line on stderr, if there is one. Whatever a file or a server put into it does nothing to the
+/// terminal.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }
 
-/// Writes a report to stdout.
+/// Writes a report to stdout, [`printable`] as what [`tell`] writes.
 ///
 /// # Errors
 /// One of the system, but not that a reader has seen enough, as `head` does.
 pub fn print(report: &str) -> Result<()> {
-    match write!(std::io::stdout(), "{report}") {
+    match write!(std::io::stdout(), "{}", printable(report)) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to stdout"),
     }

@@ -39,6 +39,7 @@ mod load;
 mod names;
 mod originals;
 mod table;
+mod text;
 pub mod transforms;
 mod zca;
 
@@ -50,4 +51,5 @@ pub use hub::{Hub, RepoKind};
 pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
+pub use text::printable;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};
