@@ -75,6 +75,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// A checkpoint has another checksum than it states.
+    #[error(
+        "{path} is damaged: its SHA-256 is not the one that it states (hebbian_sha256 in its \
+         metadata): fetch or save it again; if another program wrote it with the metadata of one of \
+         ours, leave that entry out",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A checkpoint lacks a tensor.
     #[error("{path} has no tensor {name:?}; it holds: {held}", path = path.display())]
     MissingTensor {
@@ -101,6 +113,23 @@ pub enum Error {
         found: Vec<usize>,
         /// The shape asked for.
         expected: Vec<usize>,
+    },
+
+    /// A tensor of a checkpoint has a type that cannot stand for the model's.
+    #[error(
+        "tensor {name:?} of {path} is of type {found}, but the model needs {expected}: it is of \
+         another model, or damaged",
+        path = path.display()
+    )]
+    TypeMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: &'static str,
+        /// The type asked for.
+        expected: &'static str,
     },
 
     /// A folder holds files that a run would overwrite but that no run wrote.
