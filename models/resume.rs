@@ -29,8 +29,10 @@ pub(crate) fn began_fresh(out: &Path) -> Result<()> {
     }
 }
 
-/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
+/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data. First, a
+/// run that a killed program was about to replace is put back.
 pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
+    RunFolder::recover(out)?;
     let Some(found) = RunFolder::config(out)? else {
         return Err(Error::Options(format!(
             "there is no run to resume in {}: it has no config.json; start one without --resume",
@@ -56,7 +58,7 @@ pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
 }
 
 /// The first place at which two values differ, with what each has there.
-fn difference<'a>(
+pub(crate) fn difference<'a>(
     at: String,
     found: &'a Value,
     wanted: &'a Value,

@@ -62,7 +62,7 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Options(format!("{name}: expected 1 seed and 1 epoch or more")));
         }
-        experiment::run(self.name(), options, Some(data.name.as_str()), out, || match self {
+        experiment::run(self.name(), options, Some(data), out, || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
                 let mut trained = Vec::new();
                 for preset in presets {
@@ -109,6 +109,7 @@ impl Experiment {
         data: &Dataset,
         device: &Device,
     ) -> Result<Figure> {
+        experiment::starts_anew(self.name(), options);
         let task = Task::of(preset, data, device)?;
         let mut trainer = Trainer::new(preset, &task, false, &Rng::new(options.seed), device)?;
         let (count, epochs) = (task.train.count(), preset.training.epochs);

@@ -5,7 +5,8 @@
 //! weight was flipped, or that numbers were given another type.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use candle::safetensors::Load;
@@ -23,6 +24,8 @@ const SUM_START: &str = "sha256:";
 const ZEROS: [u8; 64] = [b'0'; 64];
 /// Bytes of the header's length, before it.
 const LENGTH: usize = 8;
+/// The longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Tensors and metadata read from a safetensors file.
 ///
@@ -117,6 +120,24 @@ impl Checkpoint {
         }
         Ok(tensor.to_dtype(dtype)?)
     }
+}
+
+/// Whether the file's header states a checksum, as those that [`save_checkpoint`] wrote do.
+pub(crate) fn is_own(path: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        metadata: BTreeMap<String, String>,
+    }
+    let metadata = || -> std::io::Result<_> {
+        let mut file = File::open(path)?;
+        let mut length = [0; LENGTH];
+        file.read_exact(&mut length)?;
+        let mut header = Vec::new();
+        file.take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut header)?;
+        Ok(serde_json::from_slice::<Header>(&header)?.metadata)
+    };
+    metadata().is_ok_and(|metadata| has_sum(&metadata))
 }
 
 /// Whether the metadata tell of a sum, damaged or not.

@@ -132,16 +132,26 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A folder holds files that a run would overwrite but that no run wrote.
+    /// A file stands where a run writes one, and must not be removed or replaced.
     #[error(
-        "{folder} holds {file} but is not the folder of a run: choose a new or empty folder",
-        folder = folder.display()
+        "{path} {reason}, and is left as it is: choose another folder, or move it away",
+        path = path.display()
     )]
-    NotARunFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// The file that would be lost.
-        file: &'static str,
+    InTheWay {
+        /// The file.
+        path: PathBuf,
+        /// Why it must stay.
+        reason: &'static str,
+    },
+
+    /// A folder is not one to go on with.
+    #[error(
+        "there is nothing to resume: {path}, which every run writes, is missing; start anew",
+        path = path.display()
+    )]
+    NoMark {
+        /// The file.
+        path: PathBuf,
     },
 
     /// A tensor holds NaN or infinities.
@@ -186,5 +196,10 @@ impl Error {
     /// For `map_err`: what was tried on which path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// That a file must stay.
+    pub(crate) fn in_the_way(path: &Path, reason: &'static str) -> Self {
+        Self::InTheWay { path: path.to_path_buf(), reason }
     }
 }
