@@ -8,6 +8,7 @@ use super::task::Task;
 use super::trainer::{Learner, Trainer};
 use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, Spread, experiments, slug};
+use crate::run_options::shown;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, DatasetName};
@@ -113,7 +114,7 @@ impl Experiment {
         let task = Task::of(preset, data, device)?;
         let mut trainer = Trainer::new(preset, &task, false, &Rng::new(options.seed), device)?;
         let (count, epochs) = (task.train.count(), preset.training.epochs);
-        let total = (count * epochs) as u64;
+        let total = shown(count, epochs)? as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
         let mut found = Vec::new();
         for epoch in 0..=epochs {

@@ -187,7 +187,9 @@ impl RunFolder {
         let mut line = serde_json::to_vec(&line)
             .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
         line.push(b'\n');
-        self.metrics.write_all(&line).map_err(Error::io("write", &path))?;
+        // Weights that are saved after it shall not outlive it.
+        let written = self.metrics.write_all(&line).and_then(|()| self.metrics.sync_data());
+        written.map_err(Error::io("write", &path))?;
         self.events.scalars(step, values)
     }
 
