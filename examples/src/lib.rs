@@ -246,6 +246,17 @@ fn settle_number_of_threads() {
     }
 }
 
+/// Starts the threads that everything here computes on: without them, the first product would panic.
+fn start_threads() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().build_global().with_context(|| {
+        let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
+        format!(
+            "cannot start {wanted} threads: set RAYON_NUM_THREADS to fewer, or raise the limit on \
+             threads and memory (ulimit -u, ulimit -v)"
+        )
+    })
+}
+
 /// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
 /// is 0 or 1, for wrong flags too.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
@@ -260,7 +271,7 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
             return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let printed = run(args).and_then(|report| print(&report));
+    let printed = start_threads().and_then(|()| run(args)).and_then(|report| print(&report));
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
