@@ -15,7 +15,10 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] hebbian_train::Error),
     /// No preset has that name.
-    #[error("there is no preset '{name}'; presets are:\n  {known}\nor give a path ending in .json")]
+    #[error(
+        "there is no preset '{}'; presets are:\n  {known}\nor give a path ending in .json",
+        name.escape_debug()
+    )]
     UnknownPreset {
         /// What was asked for.
         name: String,

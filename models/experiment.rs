@@ -1,10 +1,13 @@
 //! Experiments: networks trained side by side, a table, a picture, in one folder.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::resume::difference;
 use crate::run_options::RunOptions;
-use hebbian_train::{Picture, Table, save_json};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use hebbian_data::Dataset;
+use hebbian_train::{FolderKind, OwnFolder, Picture, Table, save_json, save_text};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -104,84 +107,116 @@ pub(crate) struct Figure {
     pub picture: Picture,
 }
 
-/// Draws the figure of the experiment `name` and writes the folder `out`: `table.csv`,
-/// `results.json`, `figure.png`, beside what `draw` leaves there. Returns a report for the terminal.
+/// What an experiment's folder holds beside the folders of its runs.
+static EXPERIMENT: FolderKind = FolderKind {
+    mark: "experiment.json",
+    files: &["figure.png", REPORT, RESULTS, "table.csv"],
+    writes: |name| {
+        [REPORT, RESULTS].contains(&name) || [".csv", ".png"].iter().any(|end| name.ends_with(end))
+    },
+    is_own: |path| {
+        !path.ends_with(RESULTS)
+            || std::fs::read(path).is_ok_and(|bytes| {
+                serde_json::from_slice(&bytes)
+                    .is_ok_and(|results: Value| results.get("experiment").is_some())
+            })
+    },
+};
+/// Written last: with it, the experiment is complete.
+const RESULTS: &str = "results.json";
+/// What the terminal showed.
+const REPORT: &str = "report.txt";
+
+/// Draws the figure of the experiment `name` and writes the folder `out`: `table.csv`, `figure.png`,
+/// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To
+/// resume an experiment that is complete is to read its report.
 ///
 /// # Errors
-/// Options that fit no experiment, a folder that holds another's files, what `draw` says.
+/// A folder that holds another's files, or another experiment than the one to resume, what `draw` says.
 pub(crate) fn run(
     name: &str,
     options: &ExperimentOptions,
-    dataset: Option<&str>,
+    data: Option<&Dataset>,
     out: &Path,
     draw: impl FnOnce() -> Result<Figure>,
 ) -> Result<String> {
     let started = Instant::now();
-    prepare(name, options, dataset, out)?;
+    let mut about = Map::new();
+    for (key, value) in [
+        ("experiment", json!(name)),
+        ("dataset", json!(data.map(|data| data.name.as_str()))),
+        ("train_images", json!(data.map(|data| data.train.len()))),
+        ("test_images", json!(data.map(|data| data.test.len()))),
+        ("epochs", json!(options.epochs)),
+        ("seeds", json!(options.seeds)),
+        ("first_seed", json!(options.seed)),
+    ] {
+        about.insert(key.to_string(), value);
+    }
+    if options.resume {
+        OwnFolder::recover(out, &EXPERIMENT)?;
+    }
+    let earlier = match options.resume {
+        true => OwnFolder::about(out, &EXPERIMENT)?,
+        false => None,
+    };
+    let mut folder = match earlier {
+        Some(found) => {
+            same(&found, &about, out)?;
+            if out.join(RESULTS).exists() {
+                return read_report(out);
+            }
+            OwnFolder::open(out, &EXPERIMENT)?
+        }
+        None => OwnFolder::replace(out, &EXPERIMENT, about.clone(), |_| Ok(()))?.0,
+    };
     let figure = draw()?;
-    let mut files = vec!["table.csv".to_string(), "results.json".into(), "figure.png".into()];
-    figure.table.save_csv(out.join("table.csv"))?;
+    let mut files = vec!["table.csv"];
+    figure.table.save_csv(folder.claim("table.csv")?)?;
     for (name, table) in &figure.more_tables {
-        table.save_csv(out.join(name))?;
-        files.insert(1, name.to_string());
+        table.save_csv(folder.claim(name)?)?;
+        files.push(name);
     }
-    figure.picture.save_png(out.join("figure.png"))?;
-    let mut results = json!({
-        "experiment": name,
-        "dataset": dataset,
-        "seconds": started.elapsed().as_secs_f64(),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    if let (Some(results), Value::Object(numbers)) = (results.as_object_mut(), figure.numbers) {
-        results.extend(numbers);
-    }
-    save_json(out.join("results.json"), &results)?;
+    figure.picture.save_png(folder.claim("figure.png")?)?;
+    files.extend([RESULTS, "figure.png", REPORT]);
+    let seconds = started.elapsed().as_secs_f64();
     let mut text = figure.text;
-    let _ = write!(
-        text,
-        "\n{:.0} s; wrote {}: {}\n",
-        started.elapsed().as_secs_f64(),
-        out.display(),
-        files.join(", ")
-    );
+    let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
+    save_text(folder.claim(REPORT)?, &text)?;
+    about.insert("seconds".to_string(), seconds.into());
+    about.insert("version".to_string(), env!("CARGO_PKG_VERSION").into());
+    if let Value::Object(numbers) = figure.numbers {
+        about.extend(numbers);
+    }
+    save_json(folder.claim(RESULTS)?, &about)?;
     Ok(text)
 }
 
-/// Makes the folder and removes what an earlier experiment left at the top of it, so that none
-/// of it can pass for this one's.
-fn prepare(
-    name: &str,
-    options: &ExperimentOptions,
-    dataset: Option<&str>,
-    out: &Path,
-) -> Result<()> {
-    let mark = out.join("experiment.json");
-    let own = ["results.json", "table.csv", "figure.png"];
-    if !mark.exists()
-        && let Some(file) = own.into_iter().find(|file| out.join(file).exists())
-    {
-        return Err(hebbian_train::Error::NotARunFolder { folder: out.into(), file }.into());
+/// Refuses to resume what is another experiment.
+fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
+    let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
+    match difference(String::new(), &found, &wanted) {
+        Some((at, found, wanted)) => Err(Error::Options(format!(
+            "{} is of another experiment: {} is {found} there, {wanted} here; resume with the flags it \
+             was started with, or start anew without --resume",
+            out.join(EXPERIMENT.mark).display(),
+            at.trim_start_matches('/'),
+        ))),
+        None => Ok(()),
     }
-    let io = |action, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| hebbian_train::Error::Io { action, path, source }
-    };
-    std::fs::create_dir_all(out).map_err(io("make the folder", out))?;
-    save_json(
-        &mark,
-        &json!({
-            "experiment": name,
-            "dataset": dataset,
-            "epochs": options.epochs,
-            "seeds": options.seeds,
-            "first_seed": options.seed,
-            "version": env!("CARGO_PKG_VERSION"),
-        }),
-    )?;
-    for path in own.map(|file| out.join(file)).into_iter().filter(|path| path.exists()) {
-        std::fs::remove_file(&path).map_err(io("remove", &path))?;
+}
+
+fn read_report(out: &Path) -> Result<String> {
+    let path = out.join(REPORT);
+    std::fs::read_to_string(&path)
+        .map_err(|source| hebbian_train::Error::Io { action: "read", path, source }.into())
+}
+
+/// Says that an experiment without run folders, which was interrupted, has nothing to go on with.
+pub(crate) fn starts_anew(name: &str, options: &ExperimentOptions) {
+    if options.resume && !options.quiet {
+        let _ = writeln!(std::io::stderr(), "{name} keeps no weights: it starts anew");
     }
-    Ok(())
 }
 
 /// `name` as the name of a folder: lower-case letters, digits and hyphens.

@@ -8,6 +8,7 @@ pub(crate) fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Resu
         Some(&(_, choice)) => Ok(choice),
         None => {
             let known = all.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+            let name = name.escape_debug();
             Err(Error::Options(format!("there is no {what} '{name}'; expected one of: {known}")))
         }
     }

@@ -41,10 +41,29 @@ pub(crate) fn find<P: Preset>(name: &str) -> Result<P> {
     }
 }
 
+/// The longest name of a preset.
+const LONGEST_NAME: usize = 100;
+
 fn parse<P: Preset>(source_name: &str, text: &str) -> Result<P> {
     let preset: P = serde_json::from_str(text).map_err(|error| bad::<P>(source_name, error))?;
+    if let Some(name) = preset.names().next().filter(|name| !is_name(name)) {
+        return Err(bad::<P>(
+            source_name,
+            format!(
+                "its name is {name:?}, expected 1 to {LONGEST_NAME} letters, digits, '-', '_' and '.', \
+                 and no '.' at the start: it becomes the name of a folder"
+            ),
+        ));
+    }
     preset.validate().map_err(|error| bad::<P>(source_name, error))?;
     Ok(preset)
+}
+
+/// Whether a preset may have this name, which is that of its run's folder unless another is given.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn bad<P: Preset>(source_name: &str, reason: impl ToString) -> Error {

@@ -6,15 +6,35 @@ use serde_json::Value;
 use std::path::Path;
 
 /// The number called `name` in a checkpoint's metadata, of epochs or samples after which it was saved;
-/// 0 where they say nothing.
-pub(crate) fn count_in(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<usize> {
-    let Some(count) = checkpoint.metadata.get(name) else { return Ok(0) };
-    count.parse().map_err(|_| {
-        Error::Options(format!(
-            "{}: the metadata's {name} is {count:?}, expected a number",
-            path.display()
-        ))
-    })
+/// none where they say nothing.
+pub(crate) fn count_in(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<Option<usize>> {
+    let Some(found) = checkpoint.metadata.get(name) else { return Ok(None) };
+    match found.parse() {
+        Ok(count) => Ok(Some(count)),
+        Err(_) => Err(wrong_count(path, name, found, "")),
+    }
+}
+
+/// The same of a run to go on with, which has `total` of them in all.
+pub(crate) fn done_in(
+    checkpoint: &Checkpoint,
+    name: &str,
+    total: usize,
+    path: &Path,
+) -> Result<usize> {
+    let found = checkpoint.metadata.get(name).map_or("missing", String::as_str);
+    match found.parse() {
+        Ok(count) if count <= total => Ok(count),
+        _ => {
+            let most = format!(", {total} at most; start anew without --resume");
+            Err(wrong_count(path, name, found, &most))
+        }
+    }
+}
+
+fn wrong_count(path: &Path, name: &str, found: &str, most: &str) -> Error {
+    let (path, found) = (path.display(), found.escape_debug());
+    Error::Options(format!("{path}: the metadata's {name} is {found}, expected a number{most}"))
 }
 
 /// Refuses to start a run anew that has no checkpoint yet and began with other weights than fresh ones.
@@ -29,8 +49,10 @@ pub(crate) fn began_fresh(out: &Path) -> Result<()> {
     }
 }
 
-/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data.
+/// Refuses to resume what is not the run of `config`: another network, recipe, seed or data. First, a
+/// run that a killed program was about to replace is put back.
 pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
+    RunFolder::recover(out)?;
     let Some(found) = RunFolder::config(out)? else {
         return Err(Error::Options(format!(
             "there is no run to resume in {}: it has no config.json; start one without --resume",
@@ -56,7 +78,7 @@ pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
 }
 
 /// The first place at which two values differ, with what each has there.
-fn difference<'a>(
+pub(crate) fn difference<'a>(
     at: String,
     found: &'a Value,
     wanted: &'a Value,

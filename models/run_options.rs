@@ -41,3 +41,14 @@ impl RunOptions {
         }
     }
 }
+
+/// How many samples are shown in `epochs` epochs of `count`.
+pub(crate) fn shown(count: usize, epochs: usize) -> Result<usize> {
+    /// More would take centuries, and not be counted rightly everywhere.
+    const MOST: usize = 1 << 48;
+    count.checked_mul(epochs).filter(|&shown| shown <= MOST).ok_or_else(|| {
+        Error::Options(format!(
+            "{epochs} epochs of {count} are too many to count: give fewer epochs"
+        ))
+    })
+}

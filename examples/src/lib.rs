@@ -19,7 +19,7 @@ pub use device::{Chosen, DeviceArgs, DeviceKind};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::{Args, Parser};
-use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress, printable};
 use hebbian_models::{ExperimentOptions, RunOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -145,6 +145,9 @@ impl CommonArgs {
         if file.is_dir() {
             bail!("--save {} is a folder, expected the name of a file", file.display());
         }
+        if file.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
+            bail!("--save {} is write-protected: choose another file", file.display());
+        }
         match file.parent() {
             Some(folder) if folder != Path::new("") && !folder.is_dir() => {
                 bail!("--save {}: there is no folder {}", file.display(), folder.display())
@@ -179,7 +182,7 @@ impl CommonArgs {
         let name: DatasetName = match &self.dataset {
             Some(name) => name.parse()?,
             None => own.parse().with_context(|| {
-                format!("this preset was made for '{own}': choose one with --dataset")
+                format!("this preset was made for {own:?}: choose one with --dataset")
             })?,
         };
         let options = LoadOptions { data_dir: self.data_dir.clone(), offline: self.offline };
@@ -243,6 +246,17 @@ fn settle_number_of_threads() {
     }
 }
 
+/// Starts the threads that everything here computes on: without them, the first product would panic.
+fn start_threads() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().build_global().with_context(|| {
+        let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
+        format!(
+            "cannot start {wanted} threads: set RAYON_NUM_THREADS to fewer, or raise the limit on \
+             threads and memory (ulimit -u, ulimit -v)"
+        )
+    })
+}
+
 /// Runs an example. Its report goes to stdout, an error with its causes to stderr; the exit status
 /// is 0 or 1, for wrong flags too.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
@@ -257,27 +271,28 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
             return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let printed = run(args).and_then(|report| print(&report));
+    let printed = start_threads().and_then(|()| run(args)).and_then(|report| print(&report));
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// A line on stderr, if there is one.
+/// A line on stderr, if there is one. Whatever a file or a server put into it does nothing to the
+/// terminal.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }
 
-/// Writes a report to stdout.
+/// Writes a report to stdout, [`printable`] as what [`tell`] writes.
 ///
 /// # Errors
 /// One of the system, but not that a reader has seen enough, as `head` does.
 pub fn print(report: &str) -> Result<()> {
-    match write!(std::io::stdout(), "{report}") {
+    match write!(std::io::stdout(), "{}", printable(report)) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to stdout"),
     }

@@ -5,8 +5,8 @@ use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::checkpoint::write_checkpoint;
 use crate::error::Result;
-use crate::resume::{began_fresh, count_in, same_run};
-use crate::run_options::RunOptions;
+use crate::resume::{began_fresh, count_in, done_in, same_run};
+use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
@@ -77,10 +77,16 @@ pub(super) fn train_on(
         "test_images": splits.test.len(),
         "version": env!("CARGO_PKG_VERSION"),
     });
+    let epochs = trainer.epochs();
+    let total = shown(splits.train.len(), epochs)? as u64;
     let mut folder = if options.run.resume {
         same_run(&config, out)?;
         let saved = out.join("model.safetensors").exists();
-        let epoch = if saved { restore(&mut trainer, out, device)? } else { 0 };
+        if saved {
+            restore(&mut trainer, out, device, |checkpoint| {
+                done_in(checkpoint, "epoch", epochs, out)
+            })?;
+        }
         if let Some(results) = RunFolder::results(out)? {
             if let Some(path) = &options.run.save {
                 write(path, &trainer, dataset)?;
@@ -88,14 +94,14 @@ pub(super) fn train_on(
             return Ok(Outcome { results, history: RunFolder::logged(out)? });
         }
         if saved {
-            RunFolder::resume(out, epoch)?
+            RunFolder::resume(out, trainer.epoch() as u64)?
         } else {
             began_fresh(out)?;
             RunFolder::create(out)?
         }
     } else {
         if let Some(path) = &options.run.load {
-            restore(&mut trainer, path, device)?;
+            restore_any(&mut trainer, path, device)?;
             trainer.restart();
         }
         RunFolder::create(out)?
@@ -127,15 +133,19 @@ pub(super) fn train_on(
         let values: Vec<(&str, f64)> = values.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         Ok(folder.log(trainer.epoch() as u64, &values)?)
     };
-    if trainer.epoch() == 0 {
+    let resumed = options.run.resume && trainer.epoch() > 0;
+    // The weights of a run to go on with outlive a power cut, the last line of its log may not.
+    let lost =
+        || -> Result<bool> { Ok(!RunFolder::logged(out)?.contains_key(&(trainer.epoch() as u64))) };
+    if trainer.epoch() == 0 || resumed && lost()? {
         log(&mut folder, &trainer, None)?;
     }
 
     let images = splits.train.len() as u64;
-    let mut progress = Progress::new(images * trainer.epochs() as u64, label, options.run.quiet);
+    let mut progress = Progress::new(total, label, options.run.quiet);
     progress.advance(images * trainer.epoch() as u64);
-    let mut saved = (options.run.resume && trainer.epoch() > 0).then(Instant::now);
-    while trainer.epoch() < trainer.epochs() {
+    let mut saved = resumed.then(Instant::now);
+    while trainer.epoch() < epochs {
         let number = trainer.epoch() + 1;
         let epoch = trainer
             .train_epoch(&splits.train, |images| progress.advance(images as u64))
@@ -145,7 +155,7 @@ pub(super) fn train_on(
         log(&mut folder, &trainer, Some(epoch))?;
         progress.message(format!("epoch {number}, training error {:.1} %", 100.0 * epoch.error));
         let due = saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY);
-        if due || trainer.epoch() == trainer.epochs() {
+        if due || trainer.epoch() == epochs {
             write(&folder.model(), &trainer, dataset)?;
             saved = Some(Instant::now());
         }
@@ -190,16 +200,25 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let path = options.run.checkpoint()?;
     let splits = Splits::of(data, 0)?;
     let mut trainer = Trainer::new(&options.preset, &splits, &Rng::new(options.run.seed), device)?;
-    restore(&mut trainer, path, device)?;
+    restore_any(&mut trainer, path, device)?;
     Ok(1.0 - trainer.error(&splits.test)?)
 }
 
-/// Reads `path`, a checkpoint or the folder that holds one, and returns its epoch.
-fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<u64> {
+/// Reads `path`, a checkpoint or the folder that holds one; `epoch` tells how many epochs count as done.
+fn restore(
+    trainer: &mut Trainer,
+    path: &Path,
+    device: &Device,
+    epoch: impl FnOnce(&Checkpoint) -> Result<usize>,
+) -> Result<()> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let epoch = count_in(&checkpoint, "epoch", path)?;
-    trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
-    Ok(epoch as u64)
+    let epoch = epoch(&checkpoint)?;
+    trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))
+}
+
+/// The same of weights that need not be of this run, whose epoch tells whether they are untied.
+fn restore_any(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<()> {
+    restore(trainer, path, device, |found| Ok(count_in(found, "epoch", path)?.unwrap_or(0)))
 }
 
 fn write(path: &Path, trainer: &Trainer, dataset: &str) -> Result<()> {

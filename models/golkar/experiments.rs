@@ -8,6 +8,7 @@ use super::task::Task;
 use super::trainer::{Learner, Trainer};
 use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, Spread, experiments, slug};
+use crate::run_options::shown;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, DatasetName};
@@ -62,7 +63,7 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Options(format!("{name}: expected 1 seed and 1 epoch or more")));
         }
-        experiment::run(self.name(), options, Some(data.name.as_str()), out, || match self {
+        experiment::run(self.name(), options, Some(data), out, || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
                 let mut trained = Vec::new();
                 for preset in presets {
@@ -109,10 +110,11 @@ impl Experiment {
         data: &Dataset,
         device: &Device,
     ) -> Result<Figure> {
+        experiment::starts_anew(self.name(), options);
         let task = Task::of(preset, data, device)?;
         let mut trainer = Trainer::new(preset, &task, false, &Rng::new(options.seed), device)?;
         let (count, epochs) = (task.train.count(), preset.training.epochs);
-        let total = (count * epochs) as u64;
+        let total = shown(count, epochs)? as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
         let mut found = Vec::new();
         for epoch in 0..=epochs {

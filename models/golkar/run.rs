@@ -5,9 +5,9 @@ use super::diagnostics::diagnose;
 use super::task::Task;
 use super::trainer::{Learner, Point, Trainer};
 use crate::checkpoint::write_checkpoint;
-use crate::error::{Error, Result};
-use crate::resume::{count_in, same_run};
-use crate::run_options::RunOptions;
+use crate::error::Result;
+use crate::resume::{began_fresh, done_in, same_run};
+use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -70,6 +70,7 @@ pub(super) fn train_on(
     let preset = &options.preset;
     let rng = Rng::new(options.run.seed);
     let mut trainer = Trainer::new(preset, task, options.backprop, &rng, device)?;
+    let total = shown(task.train.count(), preset.training.epochs)?;
     let config = serde_json::json!({
         "method": METHOD,
         "options": options,
@@ -78,37 +79,52 @@ pub(super) fn train_on(
         "test_images": task.test.count(),
         "version": env!("CARGO_PKG_VERSION"),
     });
+    let go_on = |trainer: &mut Trainer| {
+        restore(trainer, out, device, |checkpoint| done_in(checkpoint, "samples", total, out))
+    };
+    // The samples that the log has a line for, of a run to go on with.
+    let mut measured = None;
     let mut folder = if options.run.resume {
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
             if let Some(path) = &options.run.save {
-                restore(&mut trainer, out, device)?;
+                go_on(&mut trainer)?;
                 write(path, &trainer, preset, dataset)?;
             }
             return Ok(Outcome { results, points: logged(out)? });
         }
-        match out.join("model.safetensors").exists() {
-            true => RunFolder::resume(out, restore(&mut trainer, out, device)? as u64)?,
-            false => RunFolder::create(out)?,
+        if out.join("model.safetensors").exists() {
+            go_on(&mut trainer)?;
+            let folder = RunFolder::resume(out, trainer.seen() as u64)?;
+            measured = Some(logged(out)?.iter().map(|point| point.seen).collect::<Vec<_>>());
+            folder
+        } else {
+            began_fresh(out)?;
+            RunFolder::create(out)?
         }
     } else {
+        if let Some(path) = &options.run.load {
+            restore(&mut trainer, path, device, |_| Ok(0))?;
+        }
         RunFolder::create(out)?
     };
     folder.write_config(&config)?;
-    let total = task.train.count() * preset.training.epochs;
     let mut progress = Progress::of(total as u64, "samples", label, options.run.quiet);
     progress.advance(trainer.seen() as u64);
     let first = trainer.seen();
-    // What is logged already is not measured again.
-    let resumed = options.run.resume && folder.model().exists();
-    let mut saved = resumed.then(Instant::now);
+    let mut saved = measured.is_some().then(Instant::now);
     let mut learning = 0.0;
     let batch = match options.backprop {
         true => preset.backprop.batch_size,
         false => preset.training.batch_size,
     };
     let moments = moments(batch, task.train.count(), preset.training.epochs);
-    for upto in moments.into_iter().filter(|&upto| !resumed || upto > first) {
+    // What is logged already is not measured again; the weights outlive a power cut, the log may not.
+    let wanted = |upto: &usize| match &measured {
+        Some(measured) => *upto >= first && !measured.contains(upto),
+        None => true,
+    };
+    for upto in moments.into_iter().filter(wanted) {
         let clock = Instant::now();
         trainer.learn(task, upto, |count| progress.advance(count as u64))?;
         learning += clock.elapsed().as_secs_f64();
@@ -131,10 +147,8 @@ pub(super) fn train_on(
     for path in [Some(folder.model()), options.run.save.clone()].into_iter().flatten() {
         write(&path, &trainer, preset, dataset)?;
     }
-    let points = logged(out)?;
-    let Some(last) = points.last() else {
-        return Err(Error::Options("there was nothing to measure".to_string()));
-    };
+    // Of the weights as they were saved, whatever the log has kept.
+    let last = trainer.measure(task)?;
     let mut extras = BTreeMap::new();
     let mut extra = |name: &str, value: serde_json::Value| extras.insert(name.to_string(), value);
     extra("loss", last.loss.into());
@@ -157,7 +171,7 @@ pub(super) fn train_on(
         ..options.run.results(&preset.name, dataset, started)
     };
     folder.finish(&results)?;
-    Ok(Outcome { results, points })
+    Ok(Outcome { results, points: logged(out)? })
 }
 
 /// The share of test samples that a saved circuit classifies rightly. Nothing is written.
@@ -169,16 +183,20 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let task = Task::of(&options.preset, data, device)?;
     let rng = Rng::new(options.run.seed);
     let mut trainer = Trainer::new(&options.preset, &task, options.backprop, &rng, device)?;
-    restore(&mut trainer, path, device)?;
+    restore(&mut trainer, path, device, |_| Ok(0))?;
     Ok(trainer.measure(&task)?.test_accuracy)
 }
 
-/// Reads `path`, a checkpoint or the folder that holds one, and returns how many samples it has seen.
-fn restore(trainer: &mut Trainer, path: &Path, device: &Device) -> Result<usize> {
+/// Reads `path`, a checkpoint or the folder that holds one; `seen` tells how many samples count as seen.
+fn restore(
+    trainer: &mut Trainer,
+    path: &Path,
+    device: &Device,
+    seen: impl FnOnce(&Checkpoint) -> Result<usize>,
+) -> Result<()> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let seen = count_in(&checkpoint, "samples", path)?;
-    trainer.restore(seen, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))?;
-    Ok(seen)
+    let seen = seen(&checkpoint)?;
+    trainer.restore(seen, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))
 }
 
 fn write(path: &Path, trainer: &Trainer, preset: &Preset, dataset: &str) -> Result<()> {

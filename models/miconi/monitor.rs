@@ -64,7 +64,7 @@ struct Seen {
     sum: f64,
     largest: f64,
     outputs: f64,
-    /// The units that won at the first position of the first image of the latest batches.
+    /// The units that won at the first position of the first image of the epoch's latest batches.
     raster: VecDeque<Vec<usize>>,
 }
 
@@ -74,11 +74,10 @@ impl Monitor {
         Self { layers: preset.layers.iter().map(|layer| seen(layer.target_rate())).collect() }
     }
 
-    /// Begins to count again; the raster goes on.
+    /// Begins anew. Nothing of an earlier epoch stays, which a run that goes on has not seen.
     pub(super) fn restart(&mut self) {
         for seen in &mut self.layers {
-            let (target, raster) = (seen.target, std::mem::take(&mut seen.raster));
-            *seen = Seen { target, raster, ..Seen::default() };
+            *seen = Seen { target: seen.target, ..Seen::default() };
         }
     }
 
@@ -121,8 +120,8 @@ impl Monitor {
         seen.wins.iter().map(|wins| wins * scale).collect()
     }
 
-    /// The units of layer `index` that won at the first position of the first image of the latest
-    /// 150 batches, the oldest first.
+    /// The units of layer `index` that won at the first position of the first image of the epoch's
+    /// latest 150 batches, the oldest first.
     pub fn raster(&self, index: usize) -> Vec<Vec<usize>> {
         self.layers.get(index).map(|seen| seen.raster.iter().cloned().collect()).unwrap_or_default()
     }

@@ -10,8 +10,8 @@ use hebbian_train::{Histogram, LineChart, Picture, RunFolder, Series, draw_panel
 /// Bars of a histogram.
 const BINS: usize = 100;
 
-/// Draws into the run folder, of every layer: receptive fields, weights, who won, how often.
-pub(super) fn draw(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
+/// Draws into the run folder, of every layer: receptive fields and weights.
+pub(super) fn weights(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
     let step = trainer.epoch() as u64;
     let quirks = trainer.network().preset().quirks;
     let fields = receptive_fields(trainer.network(), quirks.top_left_receptive_fields)?;
@@ -19,17 +19,23 @@ pub(super) fn draw(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
         let name = format!("receptive_fields_{}", at + 1);
         folder.picture(&name, step, &filter_grid(fields)?)?;
     }
-    folder.picture("weights", step, &weights(trainer)?)?;
+    folder.picture("weights", step, &histograms(trainer)?)?;
+    Ok(())
+}
+
+/// Draws into the run folder, of every layer: who won in the last epoch, how often.
+pub(super) fn winners(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
+    let step = trainer.epoch() as u64;
     // Nothing was seen of a network that did not train.
     if !trainer.monitor().win_rates(0).is_empty() {
-        folder.picture("winners", step, &winners(trainer)?)?;
+        folder.picture("winners", step, &raster(trainer)?)?;
         folder.picture("win_rates", step, &win_rates(trainer)?)?;
     }
     Ok(())
 }
 
 /// Histograms of the weights that exist, counts logarithmic.
-fn weights(trainer: &Trainer) -> Result<Picture> {
+fn histograms(trainer: &Trainer) -> Result<Picture> {
     let panel = |at, values: Vec<f64>| {
         let outline = Histogram::new(&values, BINS)?.outline(0.5);
         Ok(panel(at, ("weight", "how many"), vec![line(outline)], true))
@@ -53,8 +59,8 @@ fn weights(trainer: &Trainer) -> Result<Picture> {
     Ok(draw_panels(&panels, panels.len())?)
 }
 
-/// Winners at the first position of the first image of the latest batches.
-fn winners(trainer: &Trainer) -> Result<Picture> {
+/// Winners at the first position of the first image of the epoch's latest batches.
+fn raster(trainer: &Trainer) -> Result<Picture> {
     let layers = 0..trainer.network().stack().blocks().len();
     let panels: Vec<LineChart> = layers
         .map(|at| {

@@ -8,8 +8,8 @@ use super::pictures;
 use super::trainer::Trainer;
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
-use crate::resume::{began_fresh, count_in, same_run};
-use crate::run_options::RunOptions;
+use crate::resume::{began_fresh, done_in, same_run};
+use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -85,18 +85,23 @@ pub(super) fn train_as(
         "test_images": data.test.len(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    let open = |path: &Path| restore(preset, path, &data, &rng, device);
+    let (images, epochs) = (data.train.len(), preset.training.epochs);
+    let total = shown(images, epochs)? as u64;
+    let go_on = || {
+        let done = |checkpoint: &Checkpoint| done_in(checkpoint, "epoch", epochs, out);
+        restore(preset, out, &data, &rng, device, done)
+    };
     let (mut folder, mut trainer) = if options.run.resume {
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
             if let Some(path) = &options.run.save {
-                write(path, &open(out)?, &data)?;
+                write(path, &go_on()?, &data)?;
             }
             let decoding = read_decoding(&results, out)?;
             return Ok(Outcome { results, decoding, history: RunFolder::logged(out)? });
         }
         if out.join("model.safetensors").exists() {
-            let trainer = open(out)?;
+            let trainer = go_on()?;
             (RunFolder::resume(out, trainer.epoch() as u64)?, trainer)
         } else {
             began_fresh(out)?;
@@ -104,8 +109,7 @@ pub(super) fn train_as(
             (RunFolder::create(out)?, trainer)
         }
     } else if let Some(path) = &options.run.load {
-        let mut trainer = open(path)?;
-        trainer.restart();
+        let trainer = restore(preset, path, &data, &rng, device, |_| Ok(0))?;
         (RunFolder::create(out)?, trainer)
     } else {
         // Images that cannot be whitened leave no folder.
@@ -115,8 +119,7 @@ pub(super) fn train_as(
     folder.write_config(&config)?;
 
     let training = Instant::now();
-    let (images, epochs) = (data.train.len(), preset.training.epochs);
-    let mut progress = Progress::new((images * epochs) as u64, label, quiet);
+    let mut progress = Progress::new(total, label, quiet);
     progress.advance((images * trainer.epoch()) as u64);
     let first = trainer.epoch();
     let mut saved = (options.run.resume && first > 0).then(Instant::now);
@@ -139,18 +142,18 @@ pub(super) fn train_as(
             ));
         }
         if saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
-            write(&folder.model(), &trainer, &data)?;
+            save(&mut folder, &trainer, &data)?;
             saved = Some(Instant::now());
         }
     }
     progress.finish();
     let unsupervised_seconds = training.elapsed().as_secs_f64();
     // Before the read-outs: with a quirk, thresholds go on adapting there.
-    write(&folder.model(), &trainer, &data)?;
+    save(&mut folder, &trainer, &data)?;
     if let Some(path) = &options.run.save {
         write(path, &trainer, &data)?;
     }
-    pictures::draw(&trainer, &mut folder)?;
+    pictures::weights(&trainer, &mut folder)?;
 
     let head_started = Instant::now();
     let decoding = trainer.decode(&data, options.decoder, options.standardise_last, quiet)?;
@@ -181,7 +184,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<De
     let path = options.run.checkpoint()?;
     let (preset, rng) = (&options.preset, Rng::new(options.run.seed));
     let data = prepared(preset, data)?;
-    let mut trainer = restore(preset, path, &data, &rng, device)?;
+    let mut trainer = restore(preset, path, &data, &rng, device, |_| Ok(0))?;
     trainer.decode(&data, options.decoder, options.standardise_last, options.run.quiet)
 }
 
@@ -207,19 +210,26 @@ fn prepared<'a>(preset: &Preset, data: &'a Dataset) -> Result<Cow<'a, Dataset>> 
     Ok(Cow::Owned(Dataset { train, test, class_names: data.class_names.clone(), ..*data }))
 }
 
-/// Reads `path`, a checkpoint or the folder that holds one.
+/// Reads `path`, a checkpoint or the folder that holds one; `epoch` tells how many epochs count as done.
 fn restore(
     preset: &Preset,
     path: &Path,
     data: &Dataset,
     rng: &Rng,
     device: &Device,
+    epoch: impl FnOnce(&Checkpoint) -> Result<usize>,
 ) -> Result<Trainer> {
     let mut checkpoint = Checkpoint::load(path, device)?;
-    let epoch = count_in(&checkpoint, "epoch", path)?;
+    let epoch = epoch(&checkpoint)?;
     Trainer::restore(preset, data.train.shape(), rng, device, epoch, |name, shape| {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     })
+}
+
+/// Writes what a run that goes on from here needs, and before it what that run cannot draw any more.
+fn save(folder: &mut RunFolder, trainer: &Trainer, data: &Dataset) -> Result<()> {
+    pictures::winners(trainer, folder)?;
+    write(&folder.model(), trainer, data)
 }
 
 fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {

@@ -7,7 +7,7 @@ use super::unsupervised::total_steps;
 use super::validate::{check, rehearse};
 use crate::checkpoint::write_checkpoint;
 use crate::error::{Error, Result};
-use crate::resume::{began_fresh, same_run};
+use crate::resume::{began_fresh, done_in, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng};
@@ -182,14 +182,7 @@ fn resume(
     let model = out.join("model.safetensors");
     if whole.is_none() && model.exists() {
         let mut checkpoint = Checkpoint::load(&model, device)?;
-        let found = checkpoint.metadata.get("steps").map_or("missing", String::as_str);
-        let Some(steps) = found.parse().ok().filter(|&steps| steps <= total as u64) else {
-            return Err(Error::Options(format!(
-                "{}: the metadata's steps is {found}, expected a number, {total} at most; start \
-                 anew without --resume",
-                model.display()
-            )));
-        };
+        let steps = done_in(&checkpoint, "steps", total, &model)? as u64;
         restore(&mut checkpoint, network, None)?;
         return Ok(Some(steps));
     }

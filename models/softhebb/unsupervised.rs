@@ -83,7 +83,7 @@ impl Run<'_> {
         let skipped = (self.step as usize - before).min(steps);
         // Equal windows of 10 to 200 steps, the last of which ends with the last step.
         let logs = (steps / (steps / 50).clamp(10, 100)).max(1);
-        let logged = |done: usize| done * logs / steps;
+        let logged = |done: usize| (done as u128 * logs as u128 / steps as u128) as usize;
         let mut rng = self.rng.stream(&format!("batches.{name}"));
         let mut dropout = self.rng.stream("head.simultaneous");
         let mut monitors = vec![Monitor::default(); network.stack().blocks().len()];

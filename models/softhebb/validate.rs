@@ -4,6 +4,7 @@ use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset
 use super::network::Network;
 use super::recipe::new_head;
 use crate::error::{Error, Result};
+use crate::run_options::shown;
 use candle::{DType, Device, Var};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
@@ -21,6 +22,9 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         if set.is_empty() {
             return Err(Error::Options(format!("there are no {name} images: raise the limit")));
         }
+    }
+    for epochs in [training.epochs, training.head_epochs] {
+        shown(data.train.len(), epochs)?;
     }
     let hebbian = |block: &&BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
     let count = preset.blocks.iter().filter(hebbian).count();

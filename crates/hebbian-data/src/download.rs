@@ -10,10 +10,13 @@ use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::{HFError, HFRepositorySync, RepoType};
 use sha2::{Digest as _, Sha256};
 
+use crate::text::{printable, without_passwords};
 use crate::{Error, OnProgress, Progress, Result};
 
 /// How often a download is taken up again before giving up.
 pub(crate) const ATTEMPTS: usize = 3;
+/// Characters of an error that are shown.
+const LONGEST_MESSAGE: usize = 1000;
 /// Bytes asked for at a time when a download is resumed.
 const CHUNK: u64 = 8 << 20;
 
@@ -189,13 +192,20 @@ pub(crate) fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An error and what caused it: the client's own messages leave out the reason.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+/// An error and what caused it, in one line: the client's own messages leave out the reason. A server
+/// may have written part of it, so it is of a limited length; passwords of `endpoint` and of other
+/// addresses are not in it.
+pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
+    let text = causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
+    });
+    let text = printable(&without_passwords(&text, endpoint)).replace(['\n', '\t'], " ");
+    match text.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Passes the client's events on and keeps the size that the server announced.

@@ -90,7 +90,7 @@ pub enum Error {
     )]
     Eigen(usize),
     /// A name that no data set has.
-    #[error("unknown data set '{name}', expected one of: {known}")]
+    #[error("unknown data set '{}', expected one of: {known}", name.escape_debug())]
     UnknownDataset {
         /// The name.
         name: String,
@@ -161,9 +161,9 @@ pub enum Error {
         /// Size or sum announced.
         expected: String,
     },
-    /// The hub's client does not start: a malformed `HF_ENDPOINT`, say.
+    /// The hub's client does not start, for this reason: a malformed `HF_ENDPOINT`, say.
     #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]
-    Client(#[source] hf_hub::HFError),
+    Client(String),
     /// A tensor could not be made.
     #[error(transparent)]
     Candle(#[from] candle::Error),

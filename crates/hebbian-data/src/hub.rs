@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{HFClient, HFClientSync, HFError, RepoType, RepoTypeDataset, RepoTypeModel, split_id};
 
 use crate::download::{ATTEMPTS, Wanted, with_causes};
+use crate::text::without_passwords;
 use crate::{Error, OnProgress, Result};
 
 /// Which kind of repository a file is in.
@@ -24,8 +25,19 @@ pub enum RepoKind {
 #[derive(Debug, Clone)]
 pub struct Hub {
     client: HFClientSync,
+    endpoint: Endpoint,
     cache_dir: PathBuf,
     offline: bool,
+}
+
+/// An address that may hold a password, which is not to be shown.
+#[derive(Clone)]
+struct Endpoint(String);
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&without_passwords(&self.0, &self.0))
+    }
 }
 
 impl Hub {
@@ -39,7 +51,7 @@ impl Hub {
             matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
         });
         let client = HFClient::builder().retry_max_attempts(ATTEMPTS).build();
-        Self::of(client, offline)
+        Self::of(client, &std::env::var("HF_ENDPOINT").unwrap_or_default(), offline)
     }
 
     /// A hub at another address with its cache in `cache_dir`.
@@ -48,14 +60,16 @@ impl Hub {
     /// When `endpoint` is not an address.
     pub fn new(endpoint: &str, cache_dir: &Path) -> Result<Self> {
         let builder = HFClient::builder().endpoint(endpoint).cache_dir(cache_dir);
-        Self::of(builder.retry_max_attempts(ATTEMPTS).build(), false)
+        Self::of(builder.retry_max_attempts(ATTEMPTS).build(), endpoint, false)
     }
 
-    fn of(client: Result<HFClient, HFError>, offline: bool) -> Result<Self> {
-        let client = client.map_err(Error::Client)?;
+    fn of(client: Result<HFClient, HFError>, given: &str, offline: bool) -> Result<Self> {
+        let failed = |error: HFError| Error::Client(with_causes(&error, given));
+        let client = client.map_err(failed)?;
         let cache_dir = client.cache_dir().to_path_buf();
-        let client = HFClientSync::from_inner(client).map_err(Error::Client)?;
-        Ok(Self { client, cache_dir, offline })
+        let endpoint = Endpoint(client.endpoint().to_string());
+        let client = HFClientSync::from_inner(client).map_err(failed)?;
+        Ok(Self { client, endpoint, cache_dir, offline })
     }
 
     /// The same hub, never using the network.
@@ -137,7 +151,8 @@ impl Hub {
                 match wanted.download(on_progress)? {
                     Ok(path) => return Ok(path),
                     Err(error) => {
-                        reasons.push(format!("the download failed ({})", with_causes(&error)));
+                        let reason = with_causes(&error, &self.endpoint.0);
+                        reasons.push(format!("the download failed ({reason})"));
                     }
                 }
             }

@@ -4,6 +4,9 @@ use candle_hebbian::Rng;
 use crate::transforms::CropAndFlip;
 use crate::{DatasetName, Error, Result};
 
+/// The most images that a file may hold.
+pub(crate) const MOST_IMAGES: usize = 1_000_000;
+
 /// A data set: two splits and what the labels mean.
 #[derive(Debug, Clone)]
 pub struct Dataset {

@@ -3,7 +3,9 @@
 //! Images stay `u8` on the host and become floating-point tensors a batch at a time, so that CIFAR-10
 //! takes 184 MB and not four times that. Nothing is trusted: downloads are checked against the size
 //! and SHA-256 that the hub states, and every file format is read by code that returns an [`Error`]
-//! naming the file, what was found, what was expected and what to do.
+//! naming the file, what was found, what was expected and what to do. No file makes it take more memory than
+//! its data set needs: a file of more than a million images, a table of more rows than its bytes can
+//! hold, and a picture that unpacks to more than a megabyte are refused before they are read.
 //!
 //! [`Zca`] whitens whole images, with a matrix that is computed once and kept on disk; [`transforms`]
 //! crops, flips and filters them; [`ImageSet::to_grey`] leaves out the colour.
@@ -33,12 +35,14 @@ mod digits;
 mod download;
 mod error;
 mod folder;
+mod footer;
 mod hub;
 mod images;
 mod load;
 mod names;
 mod originals;
 mod table;
+mod text;
 pub mod transforms;
 mod zca;
 
@@ -50,6 +54,7 @@ pub use hub::{Hub, RepoKind};
 pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
+pub use text::printable;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};
 
 #[cfg(doctest)]

@@ -1,11 +1,12 @@
 //! The formats in which MNIST and CIFAR were first published.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use crate::images::MOST_IMAGES;
 use crate::{DatasetName, Error, ImageSet, Result};
 
 const IDX_IMAGES: u32 = 0x0803;
@@ -17,14 +18,11 @@ const IDX_LABELS: u32 = 0x0801;
 /// big-endian `u32`, then the bytes.
 pub(crate) fn idx(name: DatasetName, images: &Path, labels: &Path) -> Result<ImageSet> {
     let (channels, height, width) = name.shape();
-    let (sizes, pixels) = idx_file::<3>(images, IDX_IMAGES)?;
-    if sizes[1..] != [height, width] {
-        let found = format!("images of {}x{} pixels", sizes[1], sizes[2]);
-        return Err(Error::bad_file(images, found, format!("{height}x{width} pixels")));
-    }
-    let ([count], classes) = idx_file::<1>(labels, IDX_LABELS)?;
-    if count != sizes[0] {
-        let expected = format!("{}, one for each image of {}", sizes[0], images.display());
+    let (count, pixels) = idx_file::<3>(images, IDX_IMAGES, &[height, width])?;
+    let (found, classes) = idx_file::<1>(labels, IDX_LABELS, &[])?;
+    if found != count {
+        let expected = format!("{count}, one for each image of {}", images.display());
+        let count = found;
         return Err(Error::bad_file(labels, format!("{count} labels"), expected));
     }
     let classes = classes.into_iter().enumerate();
@@ -32,14 +30,20 @@ pub(crate) fn idx(name: DatasetName, images: &Path, labels: &Path) -> Result<Ima
     ImageSet::new(pixels, classes, channels, height, width)
 }
 
-fn idx_file<const DIMS: usize>(path: &Path, magic: u32) -> Result<([usize; DIMS], Vec<u8>)> {
-    let mut bytes = read(path)?;
-    let header = 4 * (1 + DIMS);
-    if bytes.len() < header {
-        let found = format!("{} bytes", bytes.len());
-        return Err(Error::bad_file(path, found, format!("an idx header of {header} bytes")));
+/// The number of items, each of these sides, and their bytes.
+fn idx_file<const DIMS: usize>(
+    path: &Path,
+    magic: u32,
+    sides: &[usize],
+) -> Result<(usize, Vec<u8>)> {
+    let mut file = open(path)?;
+    let length = 4 * (1 + DIMS);
+    let header = take(&mut file, length, path)?;
+    if header.len() < length {
+        let found = format!("{} bytes", header.len());
+        return Err(Error::bad_file(path, found, format!("an idx header of {length} bytes")));
     }
-    let (words, _) = bytes[..header].as_chunks::<4>();
+    let (words, _) = header.as_chunks::<4>();
     let mut words = words.iter().map(|&word| u32::from_be_bytes(word));
     let found = words.next().unwrap_or_default();
     if found != magic {
@@ -53,17 +57,30 @@ fn idx_file<const DIMS: usize>(path: &Path, magic: u32) -> Result<([usize; DIMS]
     for (size, word) in sizes.iter_mut().zip(words) {
         *size = word as usize;
     }
-    let expected = sizes.iter().copied().fold(1, usize::saturating_mul);
-    let found = bytes.len() - header;
-    if found != expected || expected == 0 {
+    // Before anything is read of what may be unpacked to any size.
+    if sizes[1..] != *sides {
+        let pixels = |sides: &[usize]| {
+            sides.iter().map(usize::to_string).collect::<Vec<_>>().join("x") + " pixels"
+        };
+        let found = format!("images of {}", pixels(&sizes[1..]));
+        return Err(Error::bad_file(path, found, pixels(sides)));
+    }
+    if sizes[0] > MOST_IMAGES {
+        let found = format!("{} images or labels", sizes[0]);
+        return Err(Error::bad_file(path, found, format!("{MOST_IMAGES} at most")));
+    }
+    let expected: usize = sizes.iter().product();
+    // One more than there should be tells that there are more.
+    let bytes = take(&mut file, expected + 1, path)?;
+    if bytes.len() != expected || expected == 0 {
+        let least = if bytes.len() > expected { "at least " } else { "" };
         return Err(Error::bad_file(
             path,
-            format!("{found} bytes after the header"),
+            format!("{least}{} bytes after the header", bytes.len()),
             format!("{} for the sizes {sizes:?} that the header states", expected.max(1)),
         ));
     }
-    bytes.drain(..header);
-    Ok((sizes, bytes))
+    Ok((sizes[0], bytes))
 }
 
 /// Files of CIFAR's binary version, one after another: records of one label byte (CIFAR-100: the
@@ -75,7 +92,12 @@ pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
     let record = label_bytes + size;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for path in paths {
-        let bytes = read(path)?;
+        let size_on_disk = fs::metadata(path).map_err(Error::io(path))?.len();
+        if size_on_disk > (MOST_IMAGES * record) as u64 {
+            let most = format!("{MOST_IMAGES} images of {record} bytes at most");
+            return Err(Error::bad_file(path, format!("{size_on_disk} bytes"), most));
+        }
+        let bytes = fs::read(path).map_err(Error::io(path))?;
         if bytes.is_empty() || bytes.len() % record != 0 {
             return Err(Error::bad_file(
                 path,
@@ -104,14 +126,23 @@ fn label(path: &Path, name: DatasetName, i: usize, class: u8) -> Result<u32> {
     Err(Error::bad_file(path, format!("label {class} for image {i}"), expected))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    if path.extension().is_none_or(|extension| extension != "gz") {
-        return fs::read(path).map_err(Error::io(path));
-    }
-    let file = fs::File::open(path).map_err(Error::io(path))?;
+/// Unpacks a `.gz` as it is read.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let file = BufReader::new(fs::File::open(path).map_err(Error::io(path))?);
+    Ok(match path.extension() {
+        Some(extension) if extension == "gz" => Box::new(MultiGzDecoder::new(file)),
+        _ => Box::new(file),
+    })
+}
+
+/// The next `most` bytes, or what there is.
+fn take(file: &mut dyn Read, most: usize, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    MultiGzDecoder::new(std::io::BufReader::new(file)).read_to_end(&mut bytes).map_err(
-        |error| Error::bad_file(path, format!("broken gzip data ({error})"), "a whole gzip file"),
-    )?;
-    Ok(bytes)
+    match file.take(most as u64).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if path.extension().is_some_and(|extension| extension == "gz") => {
+            Err(Error::bad_file(path, format!("broken gzip data ({error})"), "a whole gzip file"))
+        }
+        Err(error) => Err(Error::io(path)(error)),
+    }
 }

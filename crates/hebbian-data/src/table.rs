@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use image::codecs::png::PngDecoder;
-use image::{ColorType, ImageDecoder};
+use image::{ColorType, ImageDecoder, Limits};
 use parquet::basic::Type as PhysicalType;
 use parquet::data_type::{ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
@@ -15,6 +15,8 @@ use parquet::schema::types::SchemaDescriptor;
 use rayon::prelude::*;
 
 use crate::error::FETCH_AGAIN;
+use crate::footer;
+use crate::images::MOST_IMAGES;
 use crate::{DatasetName, Error, ImageSet, OnProgress, Progress, Result};
 
 /// The folder of the data set's parquet files in its repository.
@@ -28,17 +30,31 @@ pub(crate) fn folder(name: DatasetName) -> &'static str {
     }
 }
 
+/// The least bytes that an image takes in a table: no PNG is shorter.
+const LEAST_BYTES: u64 = 57;
+/// Bytes that a picture may unpack to, whatever it has beside its pixels.
+const LARGEST_PICTURE: u64 = 1 << 20;
+
 /// Reads one split. Row groups are decoded one at a time, the images of a group on all cores.
 pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> Result<ImageSet> {
     let broken = |error: ParquetError| {
         Error::bad_file(path, format!("a broken parquet file ({error})"), "a whole parquet file")
     };
+    footer::check(path)?;
     let file = File::open(path).map_err(Error::io(path))?;
+    let bytes = file.metadata().map_err(Error::io(path))?.len();
     let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken)?;
     let (image_column, label_column) = columns(path, name, &reader)?;
     let shape = name.shape();
     let size = shape.0 * shape.1 * shape.2;
     let total = reader.metadata().file_metadata().num_rows().max(0) as u64;
+    let groups = reader.metadata().row_groups().iter();
+    let rows = groups.fold(0, |rows: u64, group| rows.saturating_add(group.num_rows() as u64));
+    let most = (bytes / LEAST_BYTES).min(MOST_IMAGES as u64);
+    if let Some(rows) = [rows, total].into_iter().find(|&rows| rows > most) {
+        let expected = format!("{most} at most in a file of {bytes} bytes");
+        return Err(Error::bad_file(path, format!("{rows} rows"), expected));
+    }
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
 
     let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -147,7 +163,9 @@ fn decode(
     pixels: &mut [u8],
 ) -> Result<(), String> {
     let broken = |error| format!("a broken PNG ({error})");
-    let decoder = PngDecoder::new(Cursor::new(png)).map_err(broken)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(LARGEST_PICTURE);
+    let decoder = PngDecoder::with_limits(Cursor::new(png), limits).map_err(broken)?;
     let (found_width, found_height) = decoder.dimensions();
     let color = decoder.color_type();
     let wanted = if channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };

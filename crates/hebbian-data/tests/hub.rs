@@ -126,6 +126,40 @@ fn what_the_hub_does_not_have_is_named() {
     assert_says(&error, &[TRAIN, REPO, &cache, "not found", "--data-dir", "HF_HOME"]);
 }
 
+/// The test's file, from an address with a password.
+fn refused(manner: Manner) -> String {
+    let cache = tempfile::tempdir().unwrap();
+    let endpoint = mnist(manner).endpoint.replace("http://", "http://me:pa55word@");
+    let hub = Hub::new(&endpoint, cache.path()).unwrap();
+    assert!(!format!("{hub:?}").contains("pa55word"), "{hub:?}");
+    load_from_hub(DatasetName::Mnist, &hub, quiet()).unwrap_err().to_string()
+}
+
+#[test]
+fn what_a_server_says_cannot_act_on_a_terminal() {
+    let error = refused(Manner::CutThenRefused(2000));
+    assert_says(&error, &["evil", "orbidden", "--data-dir"]);
+    assert!(!error.chars().any(char::is_control), "{error:?}");
+    assert!(error.chars().count() < 2500, "{error}");
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    for manner in [Manner::CutThenRefused(2000), Manner::NotFoundBody, Manner::CutAll(10)] {
+        let error = refused(manner);
+        assert!(!error.contains("pa55word"), "{error}");
+    }
+    let cache = tempfile::tempdir().unwrap();
+    for endpoint in ["me:pa55word@hub", "http://me:pa55word@hub:port", "http://me:pa55word@/x y"] {
+        let error = match Hub::new(endpoint, cache.path()) {
+            Ok(hub) => load_from_hub(DatasetName::Mnist, &hub, quiet()).unwrap_err(),
+            Err(error) => error,
+        };
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("pa55word"), "{text}");
+    }
+}
+
 #[test]
 fn without_a_network_the_error_says_where_it_looked() {
     // A port that was free a moment ago refuses the connection.

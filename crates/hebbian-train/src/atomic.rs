@@ -6,14 +6,19 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// What files are called until they are whole.
+/// What the names of files start with until they are whole. Their own name follows, a hyphen, and some
+/// letters.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Removes what a killed program was writing in `folder`.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+/// Removes what a killed program was writing in `folder`, of the files whose names are `own`.
+pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        let name = entry.file_name();
+        let unfinished = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+        if unfinished.and_then(|name| name.rsplit_once('-')).is_some_and(|(name, _)| own(name))
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+        {
             let path = entry.path();
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
@@ -32,8 +37,11 @@ pub(crate) fn write(
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
+    // Of a name so long that no letters fit beside it, the start.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{UNFINISHED}{}-", &name[..name.floor_char_boundary(200)]);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
+    builder.prefix(&prefix);
     // Temporary files are private by default; these end as ordinary ones (the umask still applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -54,6 +62,14 @@ pub(crate) fn write(
 /// [`write`] of bytes at hand.
 pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, |writer| writer.write_all(bytes).map_err(Error::io("write", path)))
+}
+
+/// Writes a text, atomically.
+///
+/// # Errors
+/// When the file cannot be written; an older file of that name then stays.
+pub fn save_text(path: impl AsRef<Path>, text: &str) -> Result<()> {
+    write_bytes(path.as_ref(), text.as_bytes())
 }
 
 /// Writes a value as indented JSON, atomically.

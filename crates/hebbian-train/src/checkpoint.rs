@@ -1,14 +1,31 @@
-//! Checkpoints: safetensors files with metadata.
+//! Checkpoints: safetensors files with metadata and a checksum.
+//!
+//! The metadata's `hebbian_sha256` is `sha256:` and the SHA-256 of the whole file, header and data, as it
+//! is with zeros for the 64 digits of the sum. safetensors itself would not see that a bit of a
+//! weight was flipped, or that numbers were given another type.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use candle::safetensors::Load;
 use candle::{DType, Device, Shape, Tensor};
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo, View};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, atomic};
+
+/// Where the metadata have the sum, and what it starts with: either tells that there is one, so that
+/// no flipped bit can hide it.
+const SUM: &str = "hebbian_sha256";
+const SUM_START: &str = "sha256:";
+/// What stands for the sum's digits while it is formed.
+const ZEROS: [u8; 64] = [b'0'; 64];
+/// Bytes of the header's length, before it.
+const LENGTH: usize = 8;
+/// The longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Tensors and metadata read from a safetensors file.
 ///
@@ -35,7 +52,7 @@ use crate::{Error, Result, atomic};
 pub struct Checkpoint {
     /// The tensors that [`take`](Self::take) has not yet removed, by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The file's metadata.
+    /// The file's metadata, without the checksum, which is checked when it is read.
     pub metadata: BTreeMap<String, String>,
     path: PathBuf,
 }
@@ -44,8 +61,9 @@ impl Checkpoint {
     /// Reads a safetensors file onto `device`, or the model of a run when `path` is its folder.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short, is no safetensors file, or has a type that
-    /// candle lacks.
+    /// When the file cannot be read, is cut short, is no safetensors file, has another checksum than
+    /// it states (files of other programs state none, which is no error), or has a type that candle
+    /// lacks.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let model = path.as_ref().join(crate::run::MODEL);
         let path = if path.as_ref().is_dir() { model.as_path() } else { path.as_ref() };
@@ -56,18 +74,25 @@ impl Checkpoint {
         };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
         let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+        let mut metadata: BTreeMap<_, _> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        if has_sum(&metadata) && !is_whole(&bytes, metadata.get(SUM)) {
+            return Err(Error::Damaged { path: path.to_path_buf() });
+        }
+        metadata.remove(SUM);
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             tensors.insert(name, view.load(device)?);
         }
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { tensors, metadata, path: path.to_path_buf() })
     }
 
-    /// Removes the tensor called `name` and returns it as `dtype`.
+    /// Removes the tensor called `name` and returns it as `dtype`. Numbers with a fraction may be
+    /// stored in any of their types; other types are not converted.
     ///
     /// # Errors
-    /// When it is not there, or has not the shape `expected`.
+    /// When it is not there, has not the shape `expected`, or is of a type that does not stand for
+    /// `dtype`.
     pub fn take(&mut self, name: &str, expected: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let expected = expected.into();
         let Some(tensor) = self.tensors.remove(name) else {
@@ -85,11 +110,73 @@ impl Checkpoint {
                 expected: expected.dims().to_vec(),
             });
         }
+        if tensor.dtype() != dtype && !(tensor.dtype().is_float() && dtype.is_float()) {
+            return Err(Error::TypeMismatch {
+                path: self.path.clone(),
+                name: name.to_string(),
+                found: tensor.dtype().as_str(),
+                expected: dtype.as_str(),
+            });
+        }
         Ok(tensor.to_dtype(dtype)?)
     }
 }
 
-/// Writes tensors and metadata as a safetensors file, atomically.
+/// Whether the file's header states a checksum, as those that [`save_checkpoint`] wrote do.
+pub(crate) fn is_own(path: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        metadata: BTreeMap<String, String>,
+    }
+    let metadata = || -> std::io::Result<_> {
+        let mut file = File::open(path)?;
+        let mut length = [0; LENGTH];
+        file.read_exact(&mut length)?;
+        let mut header = Vec::new();
+        file.take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut header)?;
+        Ok(serde_json::from_slice::<Header>(&header)?.metadata)
+    };
+    metadata().is_ok_and(|metadata| has_sum(&metadata))
+}
+
+/// Whether the metadata tell of a sum, damaged or not.
+fn has_sum(metadata: &BTreeMap<String, String>) -> bool {
+    let is_sum = |value: &String| {
+        value.strip_prefix(SUM_START).is_some_and(|digits| digits.len() == ZEROS.len())
+    };
+    metadata.contains_key(SUM) || metadata.values().any(is_sum)
+}
+
+/// Whether a file has the sum that it states.
+fn is_whole(bytes: &[u8], stated: Option<&String>) -> bool {
+    let Some(digits) = stated.and_then(|stated| stated.strip_prefix(SUM_START)) else {
+        return false;
+    };
+    let start = header_start(digits);
+    let end = LENGTH + start.len() - 1;
+    if !bytes[LENGTH..].starts_with(start.as_bytes()) {
+        return false;
+    }
+    let sum = Sha256::new_with_prefix(&bytes[..end - digits.len()]);
+    hex(sum.chain_update(ZEROS).chain_update(&bytes[end..])) == digits
+}
+
+/// What a header with these digits of the sum starts with. They are the first entry, so that their
+/// place is known.
+fn header_start(digits: &str) -> String {
+    format!("{{\"__metadata__\":{{\"{SUM}\":\"{SUM_START}{digits}\"")
+}
+
+fn hex(sum: Sha256) -> String {
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes tensors and metadata as a safetensors file, atomically, with a checksum that
+/// [`Checkpoint::load`] checks.
+///
+/// The checksum is `hebbian_sha256` of the metadata, `sha256:` and the SHA-256 of the file with zeros
+/// for the sum's 64 digits. Who writes the tensors again with another program leaves it out.
 ///
 /// Tensors lie in the file by decreasing width of their type (so that all are aligned) and in the
 /// given order within a type. The metadata gets `format: pt`, which Python's `safetensors` asks
@@ -113,27 +200,33 @@ pub fn save_checkpoint(
     }
     let mut tensors: Vec<&(String, Tensor)> = tensors.iter().collect();
     tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(View::dtype(tensor)));
-    let header = header(path, &tensors, metadata)?;
+    let (header, digits_at) = header(path, &tensors, metadata)?;
 
     atomic::write(path, |writer| {
-        let mut put = |bytes: &[u8]| writer.write_all(bytes).map_err(Error::io("write", path));
+        let mut sum = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            sum.update(bytes);
+            writer.write_all(bytes).map_err(Error::io("write", path))
+        };
         put(&(header.len() as u64).to_le_bytes())?;
         put(&header)?;
         for (_, tensor) in tensors {
             // Moved first: a device's error would be a panic inside `data`.
             put(&tensor.to_device(&Device::Cpu)?.data())?;
         }
-        Ok(())
+        let digits_at = SeekFrom::Start((LENGTH + digits_at) as u64);
+        let written = writer.seek(digits_at).and_then(|_| writer.write_all(hex(sum).as_bytes()));
+        written.map_err(Error::io("write", path))
     })
 }
 
-/// The JSON header. The crate keeps metadata in a `HashMap`, whose order changes from run to run,
+/// The JSON header, with zeros for the sum, and where they are in it. The crate keeps metadata in a `HashMap`, whose order changes from run to run,
 /// so only the tensors' part is the crate's.
 fn header(
     path: &Path,
     tensors: &[&(String, Tensor)],
     metadata: &BTreeMap<String, String>,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, usize)> {
     let mut end = 0;
     let infos = tensors
         .iter()
@@ -148,6 +241,7 @@ fn header(
         .map_err(|problem| Error::Argument(format!("{}: {problem}", path.display())))?;
     let mut metadata = metadata.clone();
     metadata.insert("format".to_string(), "pt".to_string());
+    metadata.remove(SUM);
 
     let json = |value: serde_json::Result<String>| {
         value.map_err(|source| Error::Json { what: path.display().to_string(), source })
@@ -155,8 +249,10 @@ fn header(
     let metadata = json(serde_json::to_string(&metadata))?;
     let infos = json(serde_json::to_string(&infos))?;
     let separator = if tensors.is_empty() { "" } else { "," };
-    let header = format!("{{\"__metadata__\":{metadata}{separator}{}", &infos[1..]);
+    let start = header_start(&"0".repeat(ZEROS.len()));
+    let digits_at = start.len() - ZEROS.len() - 1;
+    let header = format!("{start},{}{separator}{}", &metadata[1..], &infos[1..]);
     // Spaces up to a multiple of 8 bytes, so that the data are aligned.
     let length = header.len().next_multiple_of(8);
-    Ok(format!("{header:length$}").into_bytes())
+    Ok((format!("{header:length$}").into_bytes(), digits_at))
 }

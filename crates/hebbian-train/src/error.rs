@@ -75,6 +75,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// A checkpoint has another checksum than it states.
+    #[error(
+        "{path} is damaged: its SHA-256 is not the one that it states (hebbian_sha256 in its \
+         metadata): fetch or save it again; if another program wrote it with the metadata of one of \
+         ours, leave that entry out",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A checkpoint lacks a tensor.
     #[error("{path} has no tensor {name:?}; it holds: {held}", path = path.display())]
     MissingTensor {
@@ -103,16 +115,43 @@ pub enum Error {
         expected: Vec<usize>,
     },
 
-    /// A folder holds files that a run would overwrite but that no run wrote.
+    /// A tensor of a checkpoint has a type that cannot stand for the model's.
     #[error(
-        "{folder} holds {file} but is not the folder of a run: choose a new or empty folder",
-        folder = folder.display()
+        "tensor {name:?} of {path} is of type {found}, but the model needs {expected}: it is of \
+         another model, or damaged",
+        path = path.display()
     )]
-    NotARunFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// The file that would be lost.
-        file: &'static str,
+    TypeMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: &'static str,
+        /// The type asked for.
+        expected: &'static str,
+    },
+
+    /// A file stands where a run writes one, and must not be removed or replaced.
+    #[error(
+        "{path} {reason}, and is left as it is: choose another folder, or move it away",
+        path = path.display()
+    )]
+    InTheWay {
+        /// The file.
+        path: PathBuf,
+        /// Why it must stay.
+        reason: &'static str,
+    },
+
+    /// A folder is not one to go on with.
+    #[error(
+        "there is nothing to resume: {path}, which every run writes, is missing; start anew",
+        path = path.display()
+    )]
+    NoMark {
+        /// The file.
+        path: PathBuf,
     },
 
     /// A tensor holds NaN or infinities.
@@ -157,5 +196,10 @@ impl Error {
     /// For `map_err`: what was tried on which path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// That a file must stay.
+    pub(crate) fn in_the_way(path: &Path, reason: &'static str) -> Self {
+        Self::InTheWay { path: path.to_path_buf(), reason }
     }
 }

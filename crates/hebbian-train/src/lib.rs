@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
+//! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
 //! | [`filter_grid`], [`filter_rows`], [`Picture`] | weights as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
@@ -22,6 +23,7 @@ mod checkpoint;
 mod error;
 mod features;
 mod guard;
+mod own_folder;
 mod picture;
 mod progress;
 mod readout;
@@ -30,12 +32,13 @@ mod run;
 mod table;
 mod tensorboard;
 
-pub use atomic::save_json;
+pub use atomic::{save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use error::{Error, Result};
 pub use features::collect_features;
 pub use guard::check_finite;
+pub use own_folder::{FolderKind, OwnFolder};
 pub use picture::{Picture, filter_grid, filter_rows};
 pub use progress::Progress;
 pub use readout::{

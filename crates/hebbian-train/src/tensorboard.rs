@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::{Error, Picture, Result};
 
 /// TensorBoard knows event files by this part of their name.
-const PREFIX: &str = "events.out.tfevents.";
+pub(crate) const PREFIX: &str = "events.out.tfevents.";
 
 /// An event file being written: scalars and pictures that `tensorboard --logdir FOLDER` shows.
 ///
@@ -33,8 +33,13 @@ pub struct EventFile {
 impl EventFile {
     /// Starts a new event file in an existing folder.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::create_as(|name| Ok(folder.as_ref().join(name)))
+    }
+
+    /// The same with a path that `place` gives to the file's name.
+    pub(crate) fn create_as(place: impl FnMut(&str) -> Result<PathBuf>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (file, path) = Self::open(folder.as_ref(), now)?;
+        let (file, path) = Self::open(place, now)?;
         let mut events = Self { file, path };
         events.write(&bytes_field(3, b"brain.Event:2"))?;
         Ok(events)
@@ -42,28 +47,19 @@ impl EventFile {
 
     /// Names start with the second so that TensorBoard reads them in order of time; a number
     /// follows so that runs resumed within a second do not share a file.
-    fn open(folder: &Path, now: Duration) -> Result<(File, PathBuf)> {
+    fn open(
+        mut place: impl FnMut(&str) -> Result<PathBuf>,
+        now: Duration,
+    ) -> Result<(File, PathBuf)> {
         let mut number = 0_usize;
         loop {
-            let path = folder.join(format!("{PREFIX}{:010}.{number}", now.as_secs()));
+            let path = place(&format!("{PREFIX}{:010}.{number}", now.as_secs()))?;
             match File::create_new(&path) {
                 Ok(file) => return Ok((file, path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(Error::io("write", &path)(error)),
             }
         }
-    }
-
-    /// Removes all event files of a folder.
-    pub(crate) fn remove_all(folder: &Path) -> Result<()> {
-        for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-            let path = entry.map_err(Error::io("read", folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(PREFIX) {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            }
-        }
-        Ok(())
     }
 
     /// Adds one value per tag at `step`.

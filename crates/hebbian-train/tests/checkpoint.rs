@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle::{DType, Device, Tensor};
 use hebbian_train::{Checkpoint, save_checkpoint};
+use sha2::{Digest, Sha256};
 
 fn metadata() -> BTreeMap<String, String> {
     let keys = ["method", "preset", "version", "seed", "epoch", "dataset"];
@@ -60,14 +61,71 @@ fn the_bytes_are_those_of_the_format() {
     let path = folder.path().join("a");
     let weight = Tensor::new(&[1f32, -2.], &Device::Cpu).unwrap();
     save_checkpoint(&path, &[("w".to_string(), weight)], &BTreeMap::new()).unwrap();
-    let header =
-        br#"{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-    let length = header.len().next_multiple_of(8);
-    let mut expected = (length as u64).to_le_bytes().to_vec();
-    expected.extend(header);
-    expected.resize(8 + length, b' ');
-    expected.extend([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
-    assert_eq!(std::fs::read(&path).unwrap(), expected);
+    let file = |sum: &str| {
+        let sum = format!(r#""hebbian_sha256":"sha256:{sum}""#);
+        let tensor = r#""w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#;
+        let header = format!(r#"{{"__metadata__":{{{sum},"format":"pt"}},{tensor}}}"#);
+        let length = header.len().next_multiple_of(8);
+        let mut bytes = (length as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(8 + length, b' ');
+        bytes.extend([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
+        bytes
+    };
+    let sum = Sha256::digest(file(&"0".repeat(64)));
+    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(std::fs::read(&path).unwrap(), file(&sum));
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut named = 0;
+    for bit in 0..8 * whole.len() {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, bytes).unwrap();
+        let error = Checkpoint::load(&path, &Device::Cpu).err();
+        let error = error.unwrap_or_else(|| panic!("bit {bit} may be flipped")).to_string();
+        assert!(error.contains("model.safetensors"), "{error}");
+        named += usize::from(error.contains("is damaged"));
+    }
+    // All of the data, and most of the header: what breaks the format has another message.
+    let data = 8 * (whole.len() - 8 - usize::from(whole[0]) - (usize::from(whole[1]) << 8));
+    assert!(named > data, "{named}");
+}
+
+#[test]
+fn numbers_of_another_type_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    save_checkpoint(&path, &tensors(), &metadata()).unwrap();
+    let relabel = |file: &[u8]| {
+        let entry = br#""head.weight":{"dtype":"F32""#;
+        let at = file.windows(entry.len()).position(|part| part == entry).unwrap() + 24;
+        let mut bytes = file.to_vec();
+        bytes[at..at + 3].copy_from_slice(b"U32");
+        std::fs::write(&path, bytes).unwrap();
+    };
+    relabel(&std::fs::read(&path).unwrap());
+    let error = Checkpoint::load(&path, &Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors is damaged: its SHA-256"), "{error}");
+
+    // A file of another program, which has no sum, is read; but not for what it is not.
+    let weight = Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap();
+    let tensors = [("head.weight", weight.clone()), ("layer", weight)];
+    safetensors::serialize_to_file(tensors, None, &path).unwrap();
+    assert!(Checkpoint::load(&path, &Device::Cpu).is_ok());
+    relabel(&std::fs::read(&path).unwrap());
+    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    checkpoint.take("layer", (2, 2), DType::BF16).unwrap();
+    let error = checkpoint.take("head.weight", (2, 2), DType::F32).unwrap_err().to_string();
+    for part in ["head.weight", "model.safetensors", "is of type u32", "needs f32"] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

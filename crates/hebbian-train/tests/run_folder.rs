@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hebbian_train::{Picture, Results, RunFolder};
+use hebbian_train::{Picture, Results, RunFolder, save_checkpoint};
 use serde_json::{Value, json};
 
 fn json_file(path: PathBuf) -> Value {
@@ -16,6 +16,14 @@ fn event_files(folder: &Path) -> Vec<PathBuf> {
         entries.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
     paths.sort();
     paths
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
 }
 
 fn metrics(folder: &Path) -> Vec<Value> {
@@ -45,7 +53,12 @@ fn a_run_leaves_its_files() {
     assert!(!path.join("results.json").exists());
     run.finish(&results).unwrap();
 
-    assert_eq!(json_file(path.join("config.json")), json!({"preset": "tiny", "seed": 3}));
+    let config = json!({"program": "candle-hebbian", "preset": "tiny", "seed": 3});
+    assert_eq!(json_file(path.join("config.json")), config);
+    let files = json_file(path.join("run.json"))["files"].clone();
+    for file in ["config.json", "filters.png", "metrics.jsonl", "results.json"] {
+        assert!(files.as_array().unwrap().contains(&json!(file)), "{file}: {files}");
+    }
     let lines = metrics(&path);
     assert_eq!(lines[0]["step"], 10);
     assert_eq!(lines[0]["layer 0/mean radius"], 4.5);
@@ -79,15 +92,21 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let mut run = RunFolder::create(path).unwrap();
-    run.write_config(&json!(1)).unwrap();
+    run.write_config(&json!({"seed": 3})).unwrap();
     run.log(1, &[("loss", 1.0)]).unwrap();
+    run.picture("filters", 1, &Picture::new(3, 2, [255, 0, 0])).unwrap();
     run.finish(&Results::default()).unwrap();
-    std::fs::write(run.model(), "old").unwrap();
-    std::fs::write(run.state(), "old").unwrap();
-    std::fs::write(path.join("notes.txt"), "mine").unwrap();
-    std::fs::write(path.join(".unfinished-abc"), "of a killed program").unwrap();
+    for file in [run.model(), run.state()] {
+        save_checkpoint(file, &[], &BTreeMap::new()).unwrap();
+    }
+    let others = ["notes.txt", ".unfinished-abc", ".unfinished-notes.txt-aBc123"];
+    let others = others.into_iter().chain(["events.out.tfevents.1700000000.host.1.2"]);
+    others.clone().for_each(|file| std::fs::write(path.join(file), "mine").unwrap());
+    let unfinished = [".unfinished-model.safetensors-aBc123", ".unfinished-filters.png-aBc123"];
+    let leave = || unfinished.map(|file| std::fs::write(path.join(file), "a part").unwrap());
+    leave();
     let old_events = event_files(path);
-    let old_size = old_events[0].metadata().unwrap().len();
+    assert_eq!(old_events.len(), 2);
     drop(run);
 
     // What was logged after the weights were saved is logged again, a broken line is left out.
@@ -100,20 +119,25 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     assert_eq!(logged.keys().copied().collect::<Vec<u64>>(), [1, 2]);
     assert_eq!(logged[&2]["loss"], 0.5);
     assert_eq!(metrics(path).iter().map(|line| line["step"].clone()).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(event_files(path).len(), 2);
+    assert_eq!(event_files(path).len(), 3);
     assert!(run.model().exists());
+    unfinished.iter().for_each(|file| assert!(!path.join(file).exists(), "{file}"));
     drop(run);
 
-    let run = RunFolder::create(path).unwrap();
+    leave();
+    let _run = RunFolder::create(path).unwrap();
+    // One of another program, and one of the new run.
+    assert_eq!(event_files(path).len(), 2);
     assert_eq!(metrics(path).len(), 0);
-    let events = event_files(path);
-    assert_eq!(events.len(), 1);
-    assert!(events[0].metadata().unwrap().len() < old_size);
-    let own = ["config.json", "results.json", "model.safetensors", "state.safetensors"];
-    for gone in own.into_iter().chain([".unfinished-abc"]) {
-        assert!(!run.path().join(gone).exists(), "{gone}");
+    let mut left = names(path);
+    left.retain(|name| !name.starts_with("events"));
+    let mut expected: Vec<&str> = others.clone().filter(|n| !n.starts_with("events")).collect();
+    expected.extend(["metrics.jsonl", "run.json"]);
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+    for file in others {
+        assert_eq!(std::fs::read_to_string(path.join(file)).unwrap(), "mine");
     }
-    assert_eq!(std::fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
 }
 
 #[test]
@@ -126,7 +150,8 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     run.write_config(&json!({"seed": 3})).unwrap();
     let results = Results { test_accuracy: 0.5, ..Results::default() };
     run.finish(&results).unwrap();
-    assert_eq!(RunFolder::config(path).unwrap(), Some(json!({"seed": 3})));
+    let config = json!({"program": "candle-hebbian", "seed": 3});
+    assert_eq!(RunFolder::config(path).unwrap(), Some(config));
     assert_eq!(RunFolder::results(path).unwrap(), Some(results));
 
     // Interrupted after a thousand seconds, of which the weights of the first hundred were saved.
@@ -140,15 +165,102 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     assert!(error.contains("results.json is not what a run writes there"), "{error}");
 }
 
+/// Refused by a new run, and by one that goes on, with nothing changed.
+fn refused(path: &Path, file: &str, reason: &str) {
+    let contents = || {
+        let read = |name: &String| std::fs::read(path.join(name)).unwrap_or_default();
+        names(path).into_iter().map(|name| (read(&name), name)).collect::<Vec<_>>()
+    };
+    let before = contents();
+    for run in [RunFolder::create(path), RunFolder::resume(path, 1)] {
+        let error = run.unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains(reason), "{error}");
+        assert!(before == contents());
+    }
+}
+
 #[test]
-fn other_people_s_files_are_safe() {
+fn a_folder_is_no_run_s_because_of_the_names_of_its_files() {
+    let own = ["config.json", "metrics.jsonl", "results.json", "model.safetensors", "filters.png"];
+    for file in own {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file), "downloaded").unwrap();
+        let error = RunFolder::create(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("is not of an earlier run"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(file)).unwrap(), "downloaded");
+        assert_eq!(names(folder.path()), [file]);
+        let error = RunFolder::resume(folder.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("run.json, which every run writes, is missing"), "{error}");
+    }
     let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("model.safetensors");
-    std::fs::write(&model, "downloaded").unwrap();
-    let error = RunFolder::create(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("holds model.safetensors but is not the folder of a run"), "{error}");
-    assert_eq!(std::fs::read_to_string(&model).unwrap(), "downloaded");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    std::fs::write(folder.path().join("run.json"), "{\"program\": \"another\"}").unwrap();
+    refused(folder.path(), "run.json", "is of another program");
+}
+
+/// A complete run.
+fn complete(path: &Path) {
+    let mut run = RunFolder::create(path).unwrap();
+    run.write_config(&json!({"seed": 3})).unwrap();
+    run.log(1, &[("loss", 1.0)]).unwrap();
+    save_checkpoint(run.model(), &[], &BTreeMap::new()).unwrap();
+    run.finish(&Results::default()).unwrap();
+}
+
+#[test]
+fn a_file_that_another_program_put_in_place_of_the_run_s_stays() {
+    let model = br#"S       {"__metadata__":{"format":"pt"}}"#;
+    let model = [&(model.len() as u64 - 8).to_le_bytes(), &model[8..]].concat();
+    for (file, foreign) in [
+        ("model.safetensors", model.as_slice()),
+        ("config.json", b"{\"model_type\": \"bert\"}"),
+        ("results.json", b"{\"accuracy\": 0.9}"),
+        ("metrics.jsonl", b"{\"epoch\": 1}\n"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        complete(folder.path());
+        std::fs::write(folder.path().join(file), foreign).unwrap();
+        refused(folder.path(), file, "is not what a run writes there");
+    }
+    // A picture of that name, drawn while the run was under way.
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(folder.path()).unwrap();
+    std::fs::write(folder.path().join("filters.png"), "mine").unwrap();
+    let error = run.picture("filters", 1, &Picture::new(3, 2, [0; 3])).unwrap_err().to_string();
+    assert!(error.contains("filters.png is not of this run"), "{error}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("filters.png")).unwrap(), "mine");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_not_followed() {
+    let own = ["config.json", "metrics.jsonl", "results.json", "model.safetensors", "run.json"];
+    for file in own {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        complete(folder.path());
+        let target = elsewhere.path().join(file);
+        std::fs::rename(folder.path().join(file), &target).unwrap();
+        std::os::unix::fs::symlink(&target, folder.path().join(file)).unwrap();
+        let before = std::fs::read(&target).unwrap();
+        refused(folder.path(), file, "is a link");
+        assert!(before == std::fs::read(&target).unwrap());
+        assert!(folder.path().join(file).is_symlink());
+    }
+}
+
+#[test]
+fn write_protected_files_stay() {
+    for file in ["model.safetensors", "metrics.jsonl", "results.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        complete(folder.path());
+        let path = folder.path().join(file);
+        let free = path.metadata().unwrap().permissions();
+        let mut protected = free.clone();
+        protected.set_readonly(true);
+        std::fs::set_permissions(&path, protected).unwrap();
+        refused(folder.path(), file, "is write-protected");
+        std::fs::set_permissions(&path, free).unwrap();
+        RunFolder::create(folder.path()).unwrap();
+    }
 }
 
 #[test]
@@ -160,9 +272,10 @@ fn a_folder_that_cannot_be_written_is_an_error_at_once() {
     assert!(error.contains("cannot make the folder") && error.contains("run"), "{error}");
 
     let path = folder.path().join("run");
+    complete(&path);
+    std::fs::remove_file(path.join("metrics.jsonl")).unwrap();
     std::fs::create_dir_all(path.join("metrics.jsonl")).unwrap();
-    let error = RunFolder::create(&path).unwrap_err().to_string();
-    assert!(error.contains("cannot write") && error.contains("metrics.jsonl"), "{error}");
+    refused(&path, "metrics.jsonl", "is no file");
 }
 
 #[cfg(target_os = "linux")]

@@ -125,7 +125,7 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     // Somebody's figures, which no experiment wrote.
     for name in ["results.json", "figure.png", "table.csv"] {
         place.write(&format!("{name}-folder/{name}"), "precious");
-        place.refused(&["--out", &format!("{name}-folder")], &[name, "not the folder of a run"]);
+        place.refused(&["--out", &format!("{name}-folder")], &[name, "is not of an earlier run"]);
     }
 }
 
@@ -138,4 +138,22 @@ fn weights_that_explode_stop_the_run() {
         assert!(run.stderr.contains(part), "no '{part}' in: {}", run.stderr);
     }
     assert!(!place.path("out/results.json").exists());
+}
+
+#[test]
+fn folders_of_others_and_names_that_are_no_names_are_refused() {
+    let place = Place::new();
+    place.preset(|_| ());
+    place.folders_of_others_are_refused();
+    place.names_that_are_no_names_are_refused();
+}
+
+#[test]
+fn counts_that_cannot_be_counted_are_refused() {
+    let place = Place::new();
+    place.preset(|_| ());
+    for epochs in ["9223372036854775808", "1000000000000000"] {
+        let args = ["--preset", "preset.json", "--epochs", epochs, "--out", "out"];
+        place.refused(&args, &["epochs of", "are too many to count: give fewer"]);
+    }
 }

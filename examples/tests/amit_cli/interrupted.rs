@@ -5,6 +5,7 @@ use std::process::Child;
 
 use serde_json::Value;
 
+use crate::experiment;
 use crate::program::{Place, until};
 
 const EXPERIMENT: [&str; 8] =
@@ -44,7 +45,7 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
     let (log, model) = (first("metrics.jsonl"), first("model.safetensors"));
     let before = place.path("out/digits-bp-h/seed-0/model.safetensors").metadata().unwrap();
 
-    place.run(&[&args[..], &["--resume"]].concat()).ok();
+    let shown = place.run(&[&args[..], &["--resume"]].concat()).ok().stdout;
     assert!(log == first("metrics.jsonl") && model == first("model.safetensors"));
     let after = place.path("out/digits-bp-h/seed-0/model.safetensors").metadata().unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap());
@@ -65,6 +66,7 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
             .collect::<Vec<_>>()
     };
     assert_eq!(results("out"), results("whole"));
+    experiment::a_finished_one_is_read_back(&place, &args, &shown);
 }
 
 #[test]
@@ -102,6 +104,8 @@ fn another_run_is_not_resumed() {
     refused(&["--limit-test", "50"], &["test_images is 355 there, 50 here"]);
     let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
     place.refused(&nothing, &["no run to resume in nothing", "config.json", "without --resume"]);
+    let resume = [&args[..], &["--resume"]].concat();
+    place.counts_out_of_range_are_refused(&resume, "epoch", 2);
     // Nothing is left of what it started from.
     place.run(&[&args[..], &["--load", "out"]].concat()).ok();
     for file in ["results.json", "model.safetensors"] {
@@ -115,7 +119,11 @@ fn another_run_is_not_resumed() {
     let again = [&experiment[..], &["--epochs", "2", "--resume"]].concat();
     let run = place.run(&again);
     assert_eq!(run.status, Some(1), "{}", run.stdout);
-    assert!(run.stderr.contains("training/epochs is 1 there, 2 here"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("experiment.json is of another experiment: epochs is 1 there, 2 here"),
+        "{}",
+        run.stderr
+    );
     // Without it, it makes way.
     place.run(&again[..again.len() - 1]).ok();
 }

@@ -2,6 +2,9 @@
 //! when it is killed.
 
 mod bad_input;
+#[cfg(unix)] // as are the tests that kill
+#[path = "../common/experiment.rs"]
+mod experiment;
 mod experiments;
 mod interrupted;
 #[path = "../common/program.rs"]

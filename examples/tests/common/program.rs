@@ -69,8 +69,86 @@ impl Place {
             assert!(outcome.stderr.contains(part), "{args:?}: no '{part}' in: {}", outcome.stderr);
         }
         assert!(!outcome.stderr.contains("panicked"), "{args:?}: {}", outcome.stderr);
-        let (before, after) = (before.keys(), self.contents());
-        assert!(before.eq(after.keys()), "{args:?} left {:?}", after.keys());
+        let after = self.contents();
+        assert!(before == after, "{args:?} left {:?}", after.keys());
+    }
+
+    /// Takes the results from the complete run in `out`, and checks that `resume` refuses it where the
+    /// weights say that something else than `total` of `name`, or fewer, is done.
+    #[cfg(unix)] // as are the tests that kill
+    pub fn counts_out_of_range_are_refused(&self, resume: &[&str], name: &str, total: usize) {
+        use hebbian_train::{Checkpoint, save_checkpoint};
+        let path = self.path("out/model.safetensors");
+        let _ = std::fs::remove_file(self.path("out/results.json"));
+        let Checkpoint { tensors, metadata, .. } =
+            Checkpoint::load(&path, &candle::Device::Cpu).unwrap();
+        let tensors: Vec<_> = tensors.into_iter().collect();
+        assert_eq!(metadata[name], total.to_string());
+        let more = (total + 1).to_string();
+        for found in [Some(more.as_str()), Some("-1"), Some("4x"), None] {
+            let mut metadata = metadata.clone();
+            metadata.remove(name);
+            metadata.extend(found.map(|found| (name.to_string(), found.to_string())));
+            save_checkpoint(&path, &tensors, &metadata).unwrap();
+            let found = format!("{name} is {}, expected a number", found.unwrap_or("missing"));
+            self.refused(resume, &["out", &found, &format!("{total} at most"), "without --resume"]);
+        }
+        save_checkpoint(&path, &tensors, &metadata).unwrap();
+    }
+
+    /// A folder of another program is not taken for that of a run because of the names of its files.
+    pub fn folders_of_others_are_refused(&self) {
+        for (file, text) in [
+            ("model.safetensors", "downloaded"),
+            ("config.json", "{\"model_type\": \"bert\"}"),
+            ("results.json", "{\"accuracy\": 0.9}"),
+            ("metrics.jsonl", "{\"step\": 1, \"loss\": 0.5}\n"),
+            ("events.out.tfevents.1700000000.host.1.0", "of a run elsewhere"),
+        ] {
+            self.write(&format!("theirs/{file}"), text);
+        }
+        // Not of what is cached elsewhere.
+        let theirs = || {
+            let mut contents = self.contents();
+            contents.retain(|path, _| path.starts_with(self.path("theirs")));
+            contents
+        };
+        let before = theirs();
+        let run = self.tiny("theirs", &["--preset", "preset.json"]);
+        let reason = "is not of an earlier run, and is left as it is: choose another folder";
+        assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
+        assert!(run.stderr.contains("theirs/") && run.stderr.contains(reason), "{}", run.stderr);
+        assert!(before == theirs());
+    }
+
+    /// A preset's name becomes that of a folder, and is shown.
+    pub fn names_that_are_no_names_are_refused(&self) {
+        let long = "a".repeat(101);
+        for name in [
+            "../../evil",
+            "/tmp/evil",
+            "a/b",
+            "a\\b",
+            "..",
+            ".hidden",
+            "",
+            "a b",
+            "\u{1b}[2Jevil",
+            &long,
+        ] {
+            self.preset(|preset| preset["name"] = name.into());
+            let args = [&TINY[..], &["--preset", "preset.json"]].concat();
+            let run = self.run(&args);
+            assert!(!run.stderr.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stderr);
+            self.refused(&args, &["preset.json", &format!("its name is {name:?}"), "letters"]);
+        }
+        // What else is in the file, and what is asked for, does nothing to a terminal either.
+        for edit in ["\u{1b}[2Jevil", "\u{9b}2Jevil"] {
+            self.preset(|preset| preset[edit] = 1.into());
+            self.refused(&["--preset", "preset.json"], &["preset.json", "\\u{", "evil"]);
+            self.preset(|preset| preset["dataset"] = edit.into());
+            self.refused(&["--preset", "preset.json"], &["this preset was made for", "\\u{"]);
+        }
     }
 
     /// Runs a tiny version of `args` with two seeds, and on one thread: only the seed makes another

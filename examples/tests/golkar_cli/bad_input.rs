@@ -82,3 +82,37 @@ fn runs_that_diverge_say_which_rate_to_lower() {
     }
     assert!(!place.path("out/results.json").exists());
 }
+
+#[test]
+fn folders_of_others_and_names_that_are_no_names_are_refused() {
+    let place = Place::new();
+    place.preset(|_| ());
+    place.folders_of_others_are_refused();
+    place.names_that_are_no_names_are_refused();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_are_not_to_be_had_are_an_error() {
+    let place = Place::new();
+    let mut command = std::process::Command::new("sh");
+    // The stacks of 2,000 threads take twice as much address space.
+    command.args(["-c", "ulimit -v 2000000; exec \"$0\" --cpu --epochs 1"]);
+    command.arg(crate::program::binary()).current_dir(place.path("."));
+    command.env("RAYON_NUM_THREADS", "2000");
+    let run = crate::program::outcome(command);
+    assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
+    for part in ["error: cannot start 2000 threads", "RAYON_NUM_THREADS"] {
+        assert!(run.stderr.contains(part), "no '{part}' in: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+}
+
+#[test]
+fn counts_that_cannot_be_counted_are_refused() {
+    let place = Place::new();
+    for epochs in ["9223372036854775808", "18446744073709551615", "1000000000000000"] {
+        let args = ["--preset", "golkar-digits", "--epochs", epochs, "--out", "out"];
+        place.refused(&args, &[epochs, "epochs of 1442 are too many to count: give fewer"]);
+    }
+}

@@ -52,3 +52,31 @@ fn another_run_is_not_resumed() {
     let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
     place.refused(&nothing, &["no run to resume in nothing", "config.json"]);
 }
+
+/// As after a power cut, which the weights outlive and the end of the log does not.
+#[test]
+fn results_are_those_of_the_saved_weights_and_not_of_the_log() {
+    let place = Place::new();
+    place.preset(|_| ());
+    let args = ["--preset", "preset.json", "--limit-train", "200", "--limit-test", "100"];
+    let args = [&args[..], &["--epochs", "3", "--out", "out"]].concat();
+    place.run(&args).ok();
+    let figures = |place: &Place| {
+        let results = place.json("out/results.json");
+        ["test_accuracy", "train_accuracy", "loss", "samples", "spectrum"]
+            .map(|name| results[name].clone())
+    };
+    let whole = figures(&place);
+    let log = std::fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
+    let resume = [&args[..], &["--resume"]].concat();
+    for lines in [0, 3, log.lines().count()] {
+        let kept: String = log.split_inclusive('\n').take(lines).collect();
+        place.write("out/metrics.jsonl", kept);
+        std::fs::remove_file(place.path("out/results.json")).unwrap();
+        place.run(&resume).ok();
+        assert_eq!(figures(&place), whole);
+        let last = std::fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
+        assert!(last.lines().last().unwrap().contains("\"step\":600"), "{last}");
+    }
+    place.counts_out_of_range_are_refused(&resume, "samples", 600);
+}

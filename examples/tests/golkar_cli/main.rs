@@ -2,6 +2,8 @@
 //! left when it is killed.
 
 mod bad_input;
+#[path = "../common/experiment.rs"]
+mod experiment;
 mod interrupted;
 #[path = "../common/program.rs"]
 mod program;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::experiment;
 use crate::program::{Place, TINY};
 
 #[test]
@@ -51,6 +52,17 @@ fn a_saved_circuit_evaluates_to_the_accuracy_of_its_run() {
         }
         assert!(before == place.contents(), "evaluation wrote something");
     }
+}
+
+#[test]
+fn a_run_can_start_from_other_weights() {
+    let place = Place::new();
+    place.tiny("first", &["--preset", "golkar-digits"]).ok();
+    let first = place.json("first/results.json");
+    place.tiny("out", &["--preset", "golkar-digits", "--load", "first"]).ok();
+    let log = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
+    let start: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!((&start["step"], &start["loss"]), (&json!(0), &first["loss"]));
 }
 
 #[test]
@@ -139,7 +151,9 @@ fn without_flags_the_digits_are_learned_by_both_rules() {
 fn experiments_look_at_circuits() {
     let place = Place::new();
     for (name, column) in [("alignment", "interneuron_gap"), ("spectrum", "eigenvalue_64")] {
-        let run = place.tiny(name, &["--experiment", name]).ok();
+        let args = ["--experiment", name, "--out", name];
+        let args = [&TINY[..], &args].concat();
+        let run = place.run(&args).ok();
         let csv = String::from_utf8(place.bytes(&format!("{name}/table.csv"))).unwrap();
         assert!(csv.lines().next().unwrap().ends_with(column), "{csv}");
         assert_eq!(csv.lines().count(), 1 + 4, "a row for the start and each epoch");
@@ -148,6 +162,11 @@ fn experiments_look_at_circuits() {
         assert!(results["alignment"].as_f64().unwrap().abs() <= 1.0);
         let picture = place.bytes(&format!("{name}/figure.png"));
         assert!(image::load_from_memory(&picture).is_ok());
+        experiment::a_finished_one_is_read_back(&place, &args, &run.stdout);
+        // Of one that was interrupted there are no weights, which is said.
+        std::fs::remove_file(place.path(&format!("{name}/results.json"))).unwrap();
+        let again = place.run(&[&args[..], &["--resume"]].concat()).ok();
+        assert!(again.stderr.contains(&format!("{name} keeps no weights")), "{}", again.stderr);
     }
     let run = place.tiny("fig3", &["--experiment", "fig3", "--seeds", "1"]).ok();
     assert!(run.stdout.contains("golkar-digits-linear, backprop"), "{}", run.stdout);

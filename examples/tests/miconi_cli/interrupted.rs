@@ -1,6 +1,7 @@
 //! Runs and experiments that end before their end, and go on.
 #![cfg(unix)]
 
+use crate::experiment;
 use crate::program::{Place, until};
 
 /// Lines in the log of a run folder.
@@ -28,7 +29,10 @@ fn a_killed_run_goes_on_and_a_finished_one_is_read_back() {
     kill_within(&place, &[&args[..], &["out"]].concat(), "out");
     let resume = [&args[..], &["out", "--resume", "--quiet"]].concat();
     let resumed = place.run(&resume).ok().stdout;
-    assert_eq!(place.bytes("out/model.safetensors"), place.bytes("whole/model.safetensors"));
+    for file in ["model.safetensors", "winners.png", "win_rates.png", "receptive_fields_1.png"] {
+        let [out, whole] = ["out", "whole"].map(|folder| place.bytes(&format!("{folder}/{file}")));
+        assert!(out == whole, "{file} differs from that of an uninterrupted run");
+    }
     let table = |report: &str| report.split("\nlearning").next().unwrap().to_string();
     assert_eq!(table(&resumed), table(&whole));
     assert_eq!(logged(&place, "out"), 300);
@@ -37,6 +41,12 @@ fn a_killed_run_goes_on_and_a_finished_one_is_read_back() {
     assert!(before == place.contents(), "reading back wrote something");
     place.run(&[&resume[..], &["--save", "copy.safetensors"]].concat()).ok();
     assert_eq!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
+
+    // Killed after the last epoch, it has not seen any winners.
+    let winners = place.bytes("out/winners.png");
+    std::fs::remove_file(place.path("out/results.json")).unwrap();
+    place.run(&resume).ok();
+    assert!(winners == place.bytes("out/winners.png"));
 }
 
 #[test]
@@ -47,9 +57,10 @@ fn a_killed_experiment_goes_on() {
     kill_within(&place, &args, "out/triangle/seed-0");
     let first = place.path("out/plain/seed-0/model.safetensors");
     let before = first.metadata().unwrap().modified().unwrap();
-    place.run(&[&args[..], &["--resume"]].concat()).ok();
+    let shown = place.run(&[&args[..], &["--resume"]].concat()).ok().stdout;
     assert_eq!(before, first.metadata().unwrap().modified().unwrap(), "trained again");
     assert_eq!(place.json("out/results.json")["runs"].as_array().unwrap().len(), 4);
+    experiment::a_finished_one_is_read_back(&place, &args, &shown);
 }
 
 #[test]
@@ -66,6 +77,8 @@ fn another_run_is_not_resumed() {
     let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
     place.refused(&nothing, &["no run to resume in nothing", "config.json", "without --resume"]);
 
+    let resume = [&args[..], &["--resume"]].concat();
+    place.counts_out_of_range_are_refused(&resume, "epoch", 1);
     // Nothing is left of what it started from.
     place.run(&[&args[..], &["--load", "out"]].concat()).ok();
     for file in ["results.json", "model.safetensors"] {

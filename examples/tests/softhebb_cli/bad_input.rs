@@ -178,7 +178,7 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     place.refused(&tiny(&["--save", "folder", "--out", "out"]), &["--save", "folder"]);
     // Somebody's model, which no run wrote.
     place.write("model/model.safetensors", "precious");
-    place.refused(&tiny(&["--out", "model"]), &["model", "not the folder of a run"]);
+    place.refused(&tiny(&["--out", "model"]), &["model", "is not of an earlier run"]);
     assert_eq!(place.bytes("model/model.safetensors"), b"precious");
 }
 
@@ -226,4 +226,23 @@ fn back_propagation_that_explodes_stops_the_run() {
     }
     assert!(!place.path("out/results.json").exists());
     place.shapes("out/model.safetensors");
+}
+
+#[test]
+fn folders_of_others_and_names_that_are_no_names_are_refused() {
+    let place = Place::new();
+    place.preset(|_| ());
+    place.folders_of_others_are_refused();
+    place.names_that_are_no_names_are_refused();
+}
+
+#[test]
+fn counts_that_cannot_be_counted_are_refused() {
+    let place = Place::new();
+    for flag in ["--epochs", "--head-epochs"] {
+        for epochs in ["9223372036854775808", "1000000000000000"] {
+            let args = ["--preset", "softhebb-cnn-digits", flag, epochs, "--out", "out"];
+            place.refused(&args, &[epochs, "epochs of 1442 are too many to count: give fewer"]);
+        }
+    }
 }

@@ -82,7 +82,7 @@ impl Experiment {
             (data, _) => data,
         };
         let dataset = data.map(|data| data.name.as_str());
-        experiment::run(self.name(), options, dataset, out, || {
+        experiment::run(self.name(), options, data, out, || {
             let runner = Runner { options, data, device, out };
             let mut figure = match self {
                 Self::Protocols => protocols::draw(&runner),
@@ -94,7 +94,10 @@ impl Experiment {
                 Self::Fig9 => bars::untied(&runner, &["simpnet", "deepernet-s"]),
                 Self::Fig10 => correlations::draw(&runner, "simpnet"),
                 Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
-                Self::Fig12 => linear::draw(&runner),
+                Self::Fig12 => {
+                    experiment::starts_anew(self.name(), options);
+                    linear::draw(&runner)
+                }
                 Self::Depth => depth::draw(&runner),
             }?;
             if dataset == Some(DatasetName::Digits.as_str()) && self != Self::Protocols {

@@ -48,7 +48,7 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Options(format!("{name}: 0 seeds, expected 1 or more")));
         }
-        experiment::run(self.name(), options, Some(data.name.as_str()), out, || {
+        experiment::run(self.name(), options, Some(data), out, || {
             let runner = Runner { options, decoder, data, device, out };
             let trained = runner.train(self.arms(&self.network(options, data)?))?;
             self.figure(&trained, data)

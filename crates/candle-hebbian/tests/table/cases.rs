@@ -3,7 +3,7 @@
 use crate::entries::{
     COMPETITIONS, Empty, GEOMETRIES, GeometryEntry, Gradient, OPS, RULES, Refused, RuleEntry, Run,
 };
-use candle::{DType, Device, Error, Module, Result, Tensor, Var};
+use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{Competition, Geometry, Layer, Response, Rng, State, Synapses};
 
 /// From inputs to a result, with what an entry has to know.

@@ -15,6 +15,9 @@ pub enum Manner {
     WrongBody,
     /// The hub's headers, then an error page.
     NotFoundBody,
+    /// The connection ends after so many bytes of a whole file. Ranges are refused, with a message
+    /// that would clear a terminal and is long.
+    CutThenRefused(usize),
     /// The connection ends after so many bytes of a whole file; ranges work.
     CutWhole(usize),
     /// The connection ends after so many bytes of anything asked for.
@@ -115,7 +118,12 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
             return send(&mut stream, "404 Not Found", &[], b"<html>gone</html>", None, method);
         }
         Manner::WrongBody => body.iter_mut().for_each(|byte| *byte ^= 1),
-        Manner::CutWhole(at) if range.is_none() => cut = Some(at),
+        Manner::CutThenRefused(_) if range.is_some() => {
+            let evil = "evil ".repeat(1000);
+            let message = format!(r#"{{"error": "\u001b[2J\nerror: {evil}"}}"#);
+            return send(&mut stream, "403 Forbidden", &[], message.as_bytes(), None, method);
+        }
+        Manner::CutWhole(at) | Manner::CutThenRefused(at) if range.is_none() => cut = Some(at),
         Manner::CutAll(at) | Manner::CutOnceNoRanges(at) if at < whole => cut = Some(at),
         _ => (),
     }

@@ -28,7 +28,8 @@ impl Ridge {
     /// Fits `features` `(N, F)`.
     ///
     /// # Errors
-    /// When both N and F exceed 8192, or α is too small for the system to be solved.
+    /// When both N and F exceed 8192, the memory for the system is not to be had, or α is too small for
+    /// it to be solved.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, alpha: f64) -> Result<Self> {
         let (rows, width) = check_labels(features, labels, classes)?;
         if rows.min(width) > LARGEST {
@@ -40,6 +41,7 @@ impl Ridge {
         if !(alpha >= 0.0 && alpha.is_finite()) {
             return Err(Error::Argument(format!("alpha is {alpha}, expected a number ≥ 0")));
         }
+        check_memory(rows, width)?;
         // Metal has no f64.
         let device = match features.device() {
             Device::Metal(_) => Device::Cpu,
@@ -106,6 +108,21 @@ impl Readout for Ridge {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
         Ok(linear_scores(features, &self.weight, &self.bias)?.argmax(1)?)
     }
+}
+
+/// Asks for the memory that is taken below, where a refusal would end the program: the matrix, its
+/// product and their sum (or its factor), a part of the features as it is, centred and transposed,
+/// and 64 MiB for the products' and the solver's own.
+fn check_memory(rows: usize, width: usize) -> Result<()> {
+    let numbers = 3 * rows.min(width).pow(2) + 3 * CHUNK.min(rows.max(width)) * rows.min(width);
+    let bytes = numbers * size_of::<f64>() + (64 << 20);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
+        Error::Argument(format!(
+            "ridge regression on {width} features of {rows} samples needs {} MiB of memory, which \
+             the system does not give: free some, pool the features, or use the linear head",
+            bytes >> 20
+        ))
+    })
 }
 
 /// (gram + αI)⁻¹ · right, by Cholesky factorisation.

@@ -1,0 +1,80 @@
+//! Text of others on its way to a terminal.
+
+/// The text with every character that would do something to a terminal, or hide what it shows, as an
+/// escape: all control characters but line feed and tab, and those that turn the direction of
+/// writing.
+///
+/// ```
+/// use hebbian_data::printable;
+///
+/// assert_eq!(printable("two\tlines\nof text"), "two\tlines\nof text");
+/// assert_eq!(printable("\u{1b}[31mred\u{7f}\u{202e}"), "\\u{1b}[31mred\\u{7f}\\u{202e}");
+/// ```
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if turns || character.is_control() && !matches!(character, '\n' | '\t') {
+            printable.extend(character.escape_unicode());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
+}
+
+/// The text with `***` for names and passwords in addresses (`https://NAME:PASSWORD@HOST`); those of
+/// `endpoint` are found wherever they stand, even if it is no well-formed address.
+pub(crate) fn without_passwords(text: &str, endpoint: &str) -> String {
+    let mut text = text.to_string();
+    if let Some(user) = user(endpoint) {
+        text = text.replace(&format!("{user}@"), &format!("{MASK}@"));
+    }
+    let (mut masked, mut rest) = (String::new(), text.as_str());
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'`<>()".contains(c));
+        let (authority, more) = after.split_at(end.unwrap_or(after.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        masked += before;
+        masked += "://";
+        if host.len() < authority.len() {
+            masked += MASK;
+            masked.push('@');
+        }
+        masked += host;
+        rest = more;
+    }
+    masked + rest
+}
+
+const MASK: &str = "***";
+
+/// What stands before the last `@` of an address, after its scheme.
+fn user(address: &str) -> Option<&str> {
+    let (user, _) = address.rsplit_once('@')?;
+    let user = user.split_once("://").map_or(user, |(_, user)| user);
+    (!user.is_empty()).then_some(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_passwords;
+
+    #[test]
+    fn passwords_are_masked_wherever_they_stand() {
+        for (text, endpoint, expected) in [
+            ("no address at all, me@home", "", "no address at all, me@home"),
+            ("(https://hub.example/a@b)", "", "(https://hub.example/a@b)"),
+            ("at https://me:se@cret@hub:1/a: no", "", "at https://***@hub:1/a: no"),
+            ("http://a:b@c http://token@d/", "", "http://***@c http://***@d/"),
+            // Addresses that are none, which a message may quote in part.
+            ("'me:se cret@hub' is bad", "me:se cret@hub", "'***@hub' is bad"),
+            ("https://me:se/cret@hub/x", "https://me:se/cret@hub", "https://***@hub/x"),
+        ] {
+            assert_eq!(without_passwords(text, endpoint), expected);
+        }
+    }
+}

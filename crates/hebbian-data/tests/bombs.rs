@@ -1,0 +1,166 @@
+//! Small files that claim to be large: refused before memory is taken.
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use common::{assert_images, assert_says, parquet, rows, schema, split, write};
+use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::{Compression, Crc};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, Result, load};
+
+const NAME: DatasetName = DatasetName::Mnist;
+
+fn from(dir: &Path) -> Result<Dataset> {
+    load(NAME, &LoadOptions { data_dir: Some(dir.into()), ..Default::default() })
+}
+
+/// Loads MNIST with this test file.
+fn with_table(test: &[u8]) -> Result<Dataset> {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("train/0000.parquet"), &split(NAME, 0, 3));
+    write(&dir.path().join("test/0000.parquet"), test);
+    from(dir.path())
+}
+
+/// A number as Thrift's compact protocol has it: seven bits a byte.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// `SchemaElement { 4: name "a", 5: num_children }`.
+fn group(children: u64) -> Vec<u8> {
+    [&[0x48, 1, b'a', 0x15][..], &varint(2 * children), &[0]].concat()
+}
+
+/// A parquet file that is only a footer: `FileMetaData { 1: version, 2: schema, 3: num_rows, 4:
+/// row_groups }`.
+fn footer(elements: u64, schema: &[u8], rows: u64, groups: u64) -> Vec<u8> {
+    let list = |count| [&[0x19, 0xfc][..], &varint(count)].concat();
+    let footer =
+        [&[0x15, 2][..], &list(elements), schema, &[0x16], &varint(2 * rows), &list(groups), &[0]]
+            .concat();
+    let length = (footer.len() as u32).to_le_bytes();
+    [b"PAR1".as_slice(), &footer, &length, b"PAR1"].concat()
+}
+
+#[test]
+fn tables_that_claim_more_than_they_hold_are_refused() {
+    let many = (1 << 31) - 1;
+    let deep: Vec<u8> = (0..10_000).flat_map(|_| group(1)).chain(group(0)).collect();
+    let wide: Vec<u8> = group(5000).into_iter().chain((0..5000).flat_map(|_| group(0))).collect();
+    for (what, bytes) in [
+        ("a schema 10,000 deep", footer(10_001, &deep, 1, 0)),
+        ("5,000 columns", footer(5001, &wide, 1, 0)),
+        ("children", footer(1, &group(many), 1, 0)),
+        ("columns", footer(many, &group(0), 1, 0)),
+        ("row groups", footer(2, &[group(1), group(0)].concat(), 1, many)),
+        ("an incomplete tree", footer(2, &[group(2), group(0)].concat(), 1, 0)),
+        ("two trees", footer(2, &[group(0), group(0)].concat(), 1, 0)),
+    ] {
+        let error = with_table(&bytes).expect_err(what).to_string();
+        assert_says(&error, &["test/0000.parquet", "does not hold what it says", "16 levels"]);
+    }
+}
+
+#[test]
+fn rows_that_the_file_has_no_bytes_for_are_refused() {
+    // Every count of three rows becomes one of 2³¹ − 1: in the file, in its group, in its columns.
+    let good = split(NAME, 6, 3);
+    let end = good.len() - 8;
+    let length = u32::from_le_bytes(good[end..end + 4].try_into().unwrap()) as usize;
+    let (body, old) = good[..end].split_at(end - length);
+    let (mut footer, mut at, mut counts) = (Vec::new(), 0, 0);
+    while at < old.len() {
+        if old[at..].starts_with(&[0x16, 2 * 3]) {
+            footer.extend([&[0x16][..], &varint(2 * ((1 << 31) - 1))].concat());
+            (at, counts) = (at + 2, counts + 1);
+        } else {
+            footer.push(old[at]);
+            at += 1;
+        }
+    }
+    assert!(counts >= 3, "{counts}");
+    let length = (footer.len() as u32).to_le_bytes();
+    let error = with_table(&[body, &footer, &length, b"PAR1"].concat()).unwrap_err().to_string();
+    assert_says(&error, &["test/0000.parquet", "2147483647 rows", "at most in a file of"]);
+}
+
+/// The most memory that this process has held, in MiB.
+#[cfg(target_os = "linux")]
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
+}
+
+/// How much more memory `run` takes, in MiB.
+#[cfg(target_os = "linux")]
+fn growth<T>(run: impl FnOnce() -> T) -> (T, u64) {
+    let before = peak();
+    let result = run();
+    (result, peak() - before)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn growth<T>(run: impl FnOnce() -> T) -> (T, u64) {
+    (run(), 0)
+}
+
+const BOMB: usize = 256 << 20;
+
+/// Zeros, in parts.
+fn zeros(mut packed: impl std::io::Write, size: usize) {
+    let part = vec![0; 1 << 10];
+    (0..size >> 10).for_each(|_| packed.write_all(&part).unwrap());
+}
+
+#[test]
+fn a_gzip_file_is_unpacked_only_as_far_as_its_header_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("train-images-idx3-ubyte.gz");
+    let mut file = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+    file.write_all(&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28]).unwrap();
+    zeros(&mut file, BOMB);
+    file.finish().unwrap();
+    let (result, growth) = growth(|| from(dir.path()));
+    let error = result.unwrap_err().to_string();
+    assert_says(&error, &["train-images", "at least 1569 bytes after the header", "1568"]);
+    assert!(growth < 64, "{growth} MiB");
+
+    let mut file = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+    file.write_all(&[0, 0, 8, 3, 0, 0x20, 0, 0, 0, 0, 0, 28, 0, 0, 0, 28]).unwrap();
+    file.finish().unwrap();
+    assert_says(&from(dir.path()).unwrap_err().to_string(), &["2097152", "1000000 at most"]);
+}
+
+/// MNIST whose second image has a profile that unpacks to `size` bytes.
+fn with_profile(size: usize) -> Result<Dataset> {
+    let mut packed = ZlibEncoder::new(b"iCCPa\0\0".to_vec(), Compression::fast());
+    zeros(&mut packed, size);
+    let packed = packed.finish().unwrap();
+    let mut sum = Crc::new();
+    sum.update(&packed);
+    let length = (packed.len() as u32 - 4).to_be_bytes();
+    let mut images = rows(NAME, 6, 3);
+    // After the signature of 8 bytes and the header of 25.
+    images[1].0.splice(33..33, [&length[..], &packed, &sum.sum().to_be_bytes()].concat());
+    with_table(&parquet(&schema(NAME), &images, 3))
+}
+
+#[test]
+fn a_picture_s_profile_is_not_unpacked_to_any_size() {
+    assert_images(&with_profile(10 << 10).unwrap().test, NAME, 6, 3);
+    let (result, growth) = growth(|| with_profile(BOMB));
+    let error = result.unwrap_err().to_string();
+    assert_says(&error, &["test/0000.parquet", "broken PNG (Memory limit exceeded) in row 1"]);
+    assert!(growth < 64, "{growth} MiB");
+}
