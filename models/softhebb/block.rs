@@ -184,7 +184,7 @@ impl Block {
             Activation::Softmax { scale } => candle_nn::ops::softmax(&(u * scale)?, 1)?,
         };
         match &self.config.pool {
-            Some(pool) => pool.apply(&out),
+            Some(pool) => pool.forward(&out),
             None => Ok(out),
         }
     }

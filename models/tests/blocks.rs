@@ -1,7 +1,7 @@
 //! Blocks and networks: initial weights by statistics, learning by comparison with the pieces of
 //! the core library put together here, and what must not change when something else learns.
 
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
 use candle_hebbian::{Competition, PaddingMode, Rng, SoftHebb};
 use hebbian_models::CompetitionKind;
@@ -203,7 +203,7 @@ fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
     let layer = candle_hebbian::Layer::from_tensor(&old, block.layer().geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;
     let output = triangle(&response.output()?, 0.7, true)?;
-    let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.apply(&output)?;
+    let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.forward(&output)?;
     let competition = CompetitionKind::SoftWtaAntiHebbian { inverse_temperature: 0.5 };
     let post = competition.compete(response.u())?;
     let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;

@@ -1,9 +1,10 @@
 //! A layer: weights and a geometry. Responding and learning are separate calls.
 
-use crate::geometry::{Conv2dConfig, Geometry, WeightDims};
+use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{self, Asymmetry, has_kernels, linear_response};
 use crate::synapses::Synapses;
+use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -171,7 +172,7 @@ impl Layer {
     ) -> Result<Tensor> {
         let weight = self.weight.dims();
         if let Some(config) = self.has_kernel(x) {
-            self.geometry.check_channels(x, weight[1] * config.groups, weight)?;
+            self.geometry.check_channels(x, weight[1].saturating_mul(config.groups), weight)?;
             let x = to_channels_last(x)?;
             return to_channels_first(&ops::conv2d(
                 &x,

@@ -38,6 +38,7 @@ mod geometry;
 mod homeostasis;
 pub mod init;
 mod layer;
+mod memory;
 mod mode;
 pub mod ops;
 mod protocol;
@@ -47,12 +48,13 @@ mod seeded;
 pub mod steps;
 mod synapses;
 pub mod testing;
+mod window;
 
 pub use competition::{
     Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
 };
 pub use feedback::{FeedbackLayer, direct_feedback};
-pub use geometry::{Conv2dConfig, Geometry, PaddingMode, WeightDims};
+pub use geometry::{Geometry, WeightDims};
 pub use homeostasis::AdaptiveThreshold;
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use mode::{InMode, in_evaluation, in_training};
@@ -67,3 +69,4 @@ pub use steps::{
     Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
 };
 pub use synapses::Synapses;
+pub use window::{Conv2dConfig, PaddingMode};

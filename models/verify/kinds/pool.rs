@@ -1,6 +1,6 @@
 use super::{Computed, gradient};
 use crate::verify::inputs::{Got, Inputs};
-use candle::Var;
+use candle::{Module, Var};
 use candle_hebbian::ops::Pool;
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let last = x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))?;
     let mut got = Vec::new();
     for (way, seen) in [("channels first", x.as_tensor()), ("channels last", &last)] {
-        let out = pool.apply(seen)?;
+        let out = pool.forward(seen)?;
         let grads = (&out * upstream)?.sum_all()?.backward()?;
         got.push(Got::by(way, "out", out));
         got.push(Got::by(way, "grad_x", gradient(&grads, &x)?));

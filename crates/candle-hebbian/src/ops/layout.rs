@@ -1,6 +1,7 @@
 //! Memory order. Functions take images `(B, C, H, W)`; the kernels want channels last.
 
-use candle::{Result, Tensor};
+use crate::cpu::Real;
+use candle::{CpuStorage, Layout, Result, Tensor};
 
 /// `(B, C, H, W)` seen as `(B, H, W, C)`.
 pub(crate) fn to_channels_last(x: &Tensor) -> Result<Tensor> {
@@ -27,4 +28,17 @@ pub(crate) fn elementwise(
         }
     }
     op(&x.contiguous()?)
+}
+
+/// The elements of a view of four dimensions from its first on, and its strides. A view without
+/// elements has none, wherever it starts.
+pub(crate) fn view<'a, T: Real>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<(&'a [T], [usize; 4])> {
+    let &[a, b, c, d] = layout.stride() else {
+        candle::bail!("expected four dimensions, found {:?}", layout.shape())
+    };
+    let elements = storage.as_slice::<T>()?;
+    Ok((elements.get(layout.start_offset()..).unwrap_or_default(), [a, b, c, d]))
 }

@@ -1,4 +1,6 @@
+use super::select::select;
 use super::widen::widened;
+use crate::window::{Conv2dConfig, PaddingMode};
 use candle::{Result, Tensor};
 
 /// Pads the last two dimensions of `x (…, H, W)` by mirroring: `1234` becomes `32|1234|32` for
@@ -6,37 +8,43 @@ use candle::{Result, Tensor};
 /// summed in f32 also for f16 and bf16.
 ///
 /// # Errors
-/// `padding` of the image's size or more.
+/// `padding` of the image's size or more; an image without pixels; more than there is memory for.
 pub fn pad_reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
-    let rank = x.rank();
-    if rank < 2 {
+    let &[.., height, width] = x.dims() else {
         candle::bail!("pad_reflect: expected (…, H, W), found {:?}", x.dims())
+    };
+    let mirror =
+        Conv2dConfig { padding, padding_mode: PaddingMode::Reflect, ..Conv2dConfig::default() };
+    // A window of one tap reads every place of the padded side once.
+    let (rows, columns) = (mirror.axis(height, 1)?, mirror.axis(width, 1)?);
+    let dim = x.rank() - 2;
+    if x.elem_count() == 0 {
+        let mut shape = x.dims().to_vec();
+        (shape[dim], shape[dim + 1]) = (rows.out, columns.out);
+        return x.reshape(shape);
     }
-    widened(x, |x| padded(x, padding))
+    widened(x, |x| select(&select(x, dim, &rows.taps()?)?, dim + 1, &columns.taps()?))
 }
 
-fn padded(x: &Tensor, padding: usize) -> Result<Tensor> {
-    let mut x = x.clone();
-    for dim in [x.rank() - 2, x.rank() - 1] {
-        let size = x.dim(dim)?;
-        if padding >= size {
-            candle::bail!(
-                "pad_reflect: padding {padding} needs more than {padding} pixels, found {size}"
-            )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    /// Padding that no image can have or no memory can hold is an error and no panic.
+    #[test]
+    fn hostile_padding_is_refused() -> Result<()> {
+        let x = Tensor::zeros((1, 1, 3, 4), candle::DType::F32, &Device::Cpu)?;
+        for padding in [3, 1_000_000, 1 << 62, usize::MAX] {
+            let error = pad_reflect(&x, padding).expect_err("more than there is to mirror");
+            let says = format!("reflection padding of {padding} needs");
+            assert!(error.to_string().contains(&says), "{error}");
         }
-        let source: Vec<u32> = (0..size + 2 * padding)
-            .map(|at| reflect(at as isize - padding as isize, size) as u32)
-            .collect();
-        let source = Tensor::new(source, x.device())?;
-        x = x.contiguous()?.index_select(&source, dim)?;
+        // One number, seen as 10¹² of them.
+        let wide = Tensor::zeros((1, 1), candle::DType::F32, &Device::Cpu)?;
+        let wide = wide.broadcast_as((1_000_000, 1_000_000))?;
+        let error = pad_reflect(&wide, 1).expect_err("more than there is memory for");
+        assert!(error.to_string().contains("4000008000000 bytes"), "{error}");
+        Ok(())
     }
-    Ok(x)
-}
-
-/// Which of `0..size` mirroring puts at position `at` of an axis, the edge itself not repeated:
-/// −1 reads 1, and `size` reads `size − 2`. Right for `at` from `1 − size` to `2·size − 2`.
-pub fn reflect(at: isize, size: usize) -> usize {
-    let last = size as isize - 1;
-    let at = at.abs();
-    (if at > last { 2 * last - at } else { at }) as usize
 }

@@ -1,0 +1,160 @@
+//! Memory whose size a caller chose: counted before it is taken, and refused in words.
+
+use crate::cpu::Real;
+use candle::{DType, Device, Error, Result};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// The most bytes that one tensor or buffer may have: 2⁴⁰ (1 TiB), or what the address space has if
+/// that is less. An allocator that hands out memory before there is any would grant more, and the
+/// process would be killed when it is used.
+const MOST_BYTES: u128 = if (1 << 40) < isize::MAX as u128 { 1 << 40 } else { isize::MAX as u128 };
+
+/// How many elements of `bytes` bytes each an array of these `sizes` has. A size of 0 counts as 1 for
+/// the limit, so that any part of the product fits its type.
+///
+/// # Errors
+/// More bytes than any array may have.
+pub(crate) fn count(what: &str, sizes: &[usize], bytes: usize) -> Result<usize> {
+    let all =
+        sizes.iter().fold(bytes as u128, |all, &size| all.saturating_mul(size.max(1) as u128));
+    if all > MOST_BYTES {
+        candle::bail!(
+            "{what}: {sizes:?} elements of {bytes} bytes need {all} bytes, more than the {MOST_BYTES} \
+             that are given to one tensor: use a smaller image, kernel, padding or batch"
+        )
+    }
+    Ok(sizes.iter().product())
+}
+
+/// An empty vector with room for an array of these `sizes`.
+///
+/// # Errors
+/// More than any array may have, or than there is.
+pub(crate) fn room<T>(what: &str, sizes: &[usize]) -> Result<Vec<T>> {
+    let mut room = Vec::new();
+    reserve(what, &mut room, count(what, sizes, size_of::<T>())?)?;
+    Ok(room)
+}
+
+fn reserve<T>(what: &str, buffer: &mut Vec<T>, length: usize) -> Result<()> {
+    buffer.try_reserve_exact(length.saturating_sub(buffer.len())).map_err(|_| {
+        let bytes = length as u128 * size_of::<T>() as u128;
+        Error::Msg(format!(
+            "{what}: no memory for {length} elements, {bytes} bytes: use a smaller image, kernel, \
+             padding or batch"
+        ))
+    })
+}
+
+/// Makes `buffer` hold `length` zeros, in the memory that it has where that suffices.
+///
+/// # Errors
+/// Less memory than that.
+pub(crate) fn clear<T: Real>(what: &str, buffer: &mut Vec<T>, length: usize) -> Result<()> {
+    buffer.clear();
+    reserve(what, buffer, length)?;
+    buffer.resize(length, T::zero());
+    Ok(())
+}
+
+/// An array of `sizes`, made in parallel of chunks of `chunk` elements: `fill(index, chunk)` is given
+/// zeros and leaves there what it likes. The zeros are written chunk by chunk just before, while they
+/// are in the cache, which a zeroed array as a whole is not.
+///
+/// # Errors
+/// More than any array may have, or than there is; the first error of `fill`.
+pub(crate) fn filled<T: Real>(
+    what: &str,
+    sizes: &[usize],
+    chunk: usize,
+    fill: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
+) -> Result<Vec<T>> {
+    filled_with(what, sizes, chunk, || (), |(), index, chunk| fill(index, chunk))
+}
+
+/// [`filled`] with a state that `init` makes for every run of chunks, such as a buffer.
+pub(crate) fn filled_with<T: Real, S>(
+    what: &str,
+    sizes: &[usize],
+    chunk: usize,
+    init: impl Fn() -> S + Sync + Send,
+    fill: impl Fn(&mut S, usize, &mut [T]) -> Result<()> + Sync,
+) -> Result<Vec<T>> {
+    let length = count(what, sizes, size_of::<T>())?;
+    let mut out: Vec<T> = Vec::new();
+    reserve(what, &mut out, length)?;
+    let spare = &mut out.spare_capacity_mut()[..length];
+    spare.par_chunks_mut(chunk.max(1)).enumerate().try_for_each_init(
+        init,
+        |state, (index, chunk)| {
+            chunk.fill(MaybeUninit::new(T::zero()));
+            // SAFETY: every element was written in the line above.
+            fill(state, index, unsafe { chunk.assume_init_mut() })
+        },
+    )?;
+    // SAFETY: the chunks cover `length` elements, and each was written before `fill` saw it.
+    unsafe { out.set_len(length) };
+    Ok(out)
+}
+
+/// Whether `device` can be asked for an array of these `sizes` by one of candle's ops, which end the
+/// process where the CPU has no memory and answer an error elsewhere.
+///
+/// # Errors
+/// More than any array may have, or on the CPU than there is.
+pub(crate) fn check(what: &str, sizes: &[usize], dtype: DType, device: &Device) -> Result<()> {
+    let length = count(what, sizes, dtype.size_in_bytes())?;
+    if device.is_cpu() {
+        reserve(what, &mut Vec::<u8>::new(), length * dtype.size_in_bytes())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_past_the_limit_are_refused_with_the_bytes() {
+        assert_eq!(count("x", &[2, 3, 0], 4).ok(), Some(0));
+        assert_eq!(count("x", &[1 << 20, 1 << 18], 4).ok(), Some(1 << 38));
+        for sizes in [&[1 << 20, (1 << 18) + 1][..], &[usize::MAX, usize::MAX, usize::MAX, 0]] {
+            let error = count("patches", sizes, 4).expect_err("too much").to_string();
+            assert!(error.starts_with("patches: [") && error.contains("1099511627776"), "{error}");
+        }
+        // 5 · 2³⁸ · 8 bytes
+        let error = room::<f64>("taps", &[5, 1 << 38]).expect_err("too much").to_string();
+        assert!(error.contains("10995116277760 bytes"), "{error}");
+        let error = check("image", &[1 << 39], DType::F32, &Device::Cpu).expect_err("too much");
+        assert!(error.to_string().contains("2199023255552 bytes"), "{error}");
+    }
+
+    #[test]
+    fn chunks_are_zeros_and_all_of_them_are_kept() -> Result<()> {
+        let out = filled::<f32>("x", &[5, 3], 4, |index, chunk| {
+            assert!(chunk.iter().all(|&x| x == 0.0));
+            chunk[0] = index as f32 + 1.0;
+            Ok(())
+        })?;
+        assert_eq!(out, [1., 0., 0., 0., 2., 0., 0., 0., 3., 0., 0., 0., 4., 0., 0.]);
+        let failed = filled::<f32>("x", &[8], 2, |index, _| match index {
+            2 => candle::bail!("the third"),
+            _ => Ok(()),
+        });
+        assert!(failed.is_err_and(|error| error.to_string().contains("the third")));
+        assert!(filled::<f64>("x", &[0, 7], 0, |_, _| Ok(()))?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_buffer_is_cleared() -> Result<()> {
+        let mut buffer = vec![1f32, 2.0, 3.0];
+        clear("buffer", &mut buffer, 2)?;
+        assert_eq!(buffer, [0.0, 0.0]);
+        clear("buffer", &mut buffer, 4)?;
+        assert_eq!(buffer, [0.0; 4]);
+        assert!(clear("buffer", &mut buffer, usize::MAX).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! Correlations of a padded image with kernels, channels last, as small matrix products in registers.
+
+use crate::cpu::{ARCH, Real};
+use crate::memory::clear;
+use candle::Result;
+use pulp::{Simd, WithSimd};
+
+/// A correlation of images, channels last, with kernels: at each position and for each unit, the
+/// sum over the taps of the window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Correlation {
+    /// Pixels in a line of the image.
+    pub width: usize,
+    pub channels: usize,
+    pub groups: usize,
+    pub kernel: (usize, usize),
+    pub dilation: (usize, usize),
+    pub stride: (usize, usize),
+    pub units: usize,
+    pub out: (usize, usize),
+}
+
+impl Correlation {
+    /// How many units one vector tile holds, and how many vectors that is.
+    fn block<T: Real>(&self) -> (usize, usize) {
+        struct Lanes<T>(std::marker::PhantomData<T>);
+        impl<T: Real> WithSimd for Lanes<T> {
+            type Output = usize;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                lanes::<S, T>()
+            }
+        }
+        let lanes = ARCH.dispatch(Lanes::<T>(std::marker::PhantomData));
+        let vectors = if self.units / self.groups > lanes { 2 } else { 1 };
+        (vectors * lanes, vectors)
+    }
+
+    /// Multiplications per position and unit.
+    fn depth(&self) -> usize {
+        self.channels / self.groups * self.kernel.0 * self.kernel.1
+    }
+
+    pub(super) fn packed_len<T: Real>(&self) -> usize {
+        let (block, _) = self.block::<T>();
+        self.groups * (self.units / self.groups).div_ceil(block) * self.depth() * block
+    }
+
+    /// Stretches of a window that are contiguous in the image: where each starts from the window's
+    /// first pixel, in channels of group 0, and how long they are.
+    fn runs(&self) -> (impl Iterator<Item = usize> + Clone, usize) {
+        let (kh, kw) = self.kernel;
+        let whole_lines = self.dilation.1 == 1 && self.groups == 1;
+        let (columns, length) =
+            if whole_lines { (1, kw * self.channels) } else { (kw, self.channels / self.groups) };
+        let (line, step) =
+            (self.dilation.0 * self.width * self.channels, self.dilation.1 * self.channels);
+        let starts = (0..kh * columns).map(move |at| at / columns * line + at % columns * step);
+        (starts, length)
+    }
+
+    /// Kernels as the tile reads them: by group, block of units, tap, channel, unit. `value` takes
+    /// the unit among all, the channel in its group, and the tap.
+    pub(super) fn pack<T: Real>(
+        &self,
+        value: impl Fn(usize, usize, usize, usize) -> T,
+    ) -> Result<Vec<T>> {
+        let mut packed = Vec::new();
+        clear("packed weights", &mut packed, self.packed_len::<T>())?;
+        self.for_packed::<T>(|at, unit, c, i, j| packed[at] = value(unit, c, i, j));
+        Ok(packed)
+    }
+
+    /// The inverse: `(K, C/groups, kh, kw)`.
+    pub(super) fn unpack<T: Real>(&self, packed: &[T]) -> Result<Vec<T>> {
+        let (fan, (kh, kw)) = (self.channels / self.groups, self.kernel);
+        let mut kernels = Vec::new();
+        clear("gradient of the weights", &mut kernels, self.units * self.depth())?;
+        self.for_packed::<T>(|at, unit, c, i, j| {
+            kernels[((unit * fan + c) * kh + i) * kw + j] = packed[at];
+        });
+        Ok(kernels)
+    }
+
+    /// `grad`, channels last, with the units of each group filled up by zeros to whole vectors, as the
+    /// tile reads them; and the elements of a position.
+    pub(super) fn whole_vectors<'a, T: Real>(
+        &self,
+        grad: &'a [T],
+        buffer: &'a mut Vec<T>,
+    ) -> Result<(&'a [T], usize)> {
+        let (block, _) = self.block::<T>();
+        let group = self.units / self.groups;
+        if group.is_multiple_of(block) {
+            return Ok((grad, self.units));
+        }
+        let whole = group.next_multiple_of(block);
+        let (positions, step) = (self.out.0 * self.out.1, self.groups * whole);
+        clear("gradient in whole vectors", buffer, positions * step)?;
+        for (whole, units) in buffer.chunks_exact_mut(whole).zip(grad.chunks_exact(group)) {
+            whole[..group].copy_from_slice(units);
+        }
+        Ok((buffer, step))
+    }
+
+    /// Calls `visit(place in the packed kernels, unit, channel, tap line, tap column)` for each.
+    fn for_packed<T: Real>(&self, mut visit: impl FnMut(usize, usize, usize, usize, usize)) {
+        let (block, _) = self.block::<T>();
+        let (fan, group) = (self.channels / self.groups, self.units / self.groups);
+        let blocks = group.div_ceil(block);
+        for at in 0..self.groups * blocks {
+            let (g, first) = (at / blocks, at % blocks * block);
+            for d in 0..self.depth() {
+                let (i, j, c) = (d / fan / self.kernel.1, d / fan % self.kernel.1, d % fan);
+                for lane in 0..block.min(group - first) {
+                    visit(
+                        (at * self.depth() + d) * block + lane,
+                        g * group + first + lane,
+                        c,
+                        i,
+                        j,
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn lanes<S: Simd, T: Real>() -> usize {
+    size_of::<T::Vector<S>>() / size_of::<T>()
+}
+
+/// `sum[m][n] += Σ_d left[m·left_row + d·left_step] · right[d·right_step + n·lanes..]`: a product of
+/// `M` scalars with `N` vectors, `depth` times, in registers.
+///
+/// # Safety
+/// All these places must be readable.
+#[inline(always)]
+unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
+    simd: S,
+    sum: &mut [[T::Vector<S>; N]; M],
+    (mut left, left_row, left_step): (*const T, usize, usize),
+    (mut right, right_step): (*const T, usize),
+    depth: usize,
+) {
+    let mut acc = *sum;
+    for _ in 0..depth {
+        // SAFETY: the caller's.
+        unsafe {
+            let right_vectors: [T::Vector<S>; N] =
+                std::array::from_fn(|n| right.cast::<T::Vector<S>>().add(n).read_unaligned());
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let scalar = T::splat(simd, *left.add(m * left_row));
+                for (acc, &vector) in acc.iter_mut().zip(&right_vectors) {
+                    *acc = T::multiply_add(simd, scalar, vector, *acc);
+                }
+            }
+            left = left.add(left_step);
+            right = right.add(right_step);
+        }
+    }
+    *sum = acc;
+}
+
+/// Covers `0..$count` with tiles of 8, 4, 2 and 1 (from 4 where registers are few): `$body` with
+/// `$M` the size and `$at` the start.
+macro_rules! in_tiles {
+    ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
+        let count = $count;
+        let mut $at = 0;
+        in_tiles!(@size 8, <$simd>::REGISTER_COUNT >= 32, count, $at, $M, $body);
+        in_tiles!(@size 4, true, count, $at, $M, $body);
+        in_tiles!(@size 2, true, count, $at, $M, $body);
+        in_tiles!(@size 1, true, count, $at, $M, $body);
+    }};
+    (@size $size:literal, $when:expr, $count:ident, $at:ident, $M:ident, $body:expr) => {
+        if $when {
+            const $M: usize = $size;
+            while $at + $M <= $count {
+                $body;
+                $at += $M;
+            }
+        }
+    };
+}
+
+/// One image's responses, from the padded image and packed weights.
+pub(super) struct Respond<'a, T> {
+    pub correlation: Correlation,
+    pub image: &'a [T],
+    pub weight: &'a [T],
+    pub out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Respond<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.correlation.block::<T>().1 {
+            1 => self.run::<S, 1>(simd),
+            _ => self.run::<S, 2>(simd),
+        }
+    }
+}
+
+impl<T: Real> Respond<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd, const N: usize>(self, simd: S) {
+        let Self { correlation: plan, image, weight, out } = self;
+        let block = N * lanes::<S, T>();
+        let group = plan.units / plan.groups;
+        let blocks = group.div_ceil(block);
+        let (starts, length) = plan.runs();
+        for at in 0..plan.groups * blocks {
+            let (g, first) = (at / blocks, at % blocks * block);
+            let weight = &weight[at * plan.depth() * block..][..plan.depth() * block];
+            let units = block.min(group - first);
+            for y in 0..plan.out.0 {
+                let line = &image[y * plan.stride.0 * plan.width * plan.channels..];
+                let line = &line[g * (plan.channels / plan.groups)..];
+                in_tiles!(S, plan.out.1, x, M => {
+                    let mut sum = [[T::splat(simd, T::zero()); N]; M];
+                    let step = plan.stride.1 * plan.channels;
+                    for (run, start) in starts.clone().enumerate() {
+                        let last = start + (x + M - 1) * step + length;
+                        assert!(last <= line.len() && (run + 1) * length * block <= weight.len());
+                        // SAFETY: the last pixel and the last weight read are in bounds, as asserted.
+                        unsafe {
+                            let left = line.as_ptr().add(start + x * step);
+                            let right = weight.as_ptr().add(run * length * block);
+                            tile::<S, T, M, N>(simd, &mut sum, (left, step, 1), (right, block), length);
+                        }
+                    }
+                    for (m, sum) in sum.iter().enumerate() {
+                        let at = (y * plan.out.1 + x + m) * plan.units + g * group + first;
+                        // SAFETY: the vectors hold `block` elements, of which `units` are used.
+                        let sum = unsafe { std::slice::from_raw_parts(sum.as_ptr().cast::<T>(), units) };
+                        out[at..][..units].copy_from_slice(sum);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Adds one image's gradient of the packed weights to `sum`.
+pub(super) struct Correlate<'a, T> {
+    pub correlation: Correlation,
+    pub image: &'a [T],
+    /// In [whole vectors](Correlation::whole_vectors).
+    pub grad: &'a [T],
+    pub grad_step: usize,
+    pub sum: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Correlate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.correlation.block::<T>().1 {
+            1 => self.run::<S, 1>(simd),
+            _ => self.run::<S, 2>(simd),
+        }
+    }
+}
+
+/// About this many bytes of the image and its gradient are gone over before the sums are put away,
+/// so that they stay in the first cache.
+const BAND_BYTES: usize = 32 << 10;
+
+impl<T: Real> Correlate<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd, const N: usize>(self, simd: S) {
+        let Self { correlation: plan, image, grad, grad_step, sum: sums } = self;
+        let block = N * lanes::<S, T>();
+        let group = plan.units / plan.groups;
+        let blocks = group.div_ceil(block);
+        let (starts, length) = plan.runs();
+        let line_elements = plan.width * plan.channels * plan.stride.0 + plan.out.1 * grad_step;
+        let band = (BAND_BYTES / size_of::<T>() / line_elements.max(1)).max(1);
+        let step = plan.stride.1 * plan.channels;
+        for y in (0..plan.out.0).step_by(band) {
+            let lines = y..(y + band).min(plan.out.0);
+            for at in 0..plan.groups * blocks {
+                let channel = at / blocks * (plan.channels / plan.groups);
+                let sums = &mut sums[at * plan.depth() * block..][..plan.depth() * block];
+                for (run, start) in starts.clone().enumerate() {
+                    let start = start + channel;
+                    let sums = &mut sums[run * length * block..][..length * block];
+                    in_tiles!(S, length, d, M => {
+                        let stored = sums[d * block..][..M * block].as_mut_ptr();
+                        let stored = stored.cast::<[[T::Vector<S>; N]; M]>();
+                        // SAFETY: `M·block` elements, as the slice above has.
+                        let mut sum = unsafe { stored.read_unaligned() };
+                        for y in lines.clone() {
+                            let left = y * plan.stride.0 * plan.width * plan.channels + start + d;
+                            let right = y * plan.out.1 * grad_step + at * block;
+                            let last = plan.out.1 - 1;
+                            assert!(left + last * step + M <= image.len());
+                            assert!(right + last * grad_step + block <= grad.len());
+                            // SAFETY: the last places read are in bounds, as asserted.
+                            unsafe {
+                                let left = image.as_ptr().add(left);
+                                let right = grad.as_ptr().add(right);
+                                tile::<S, T, M, N>(
+                                    simd,
+                                    &mut sum,
+                                    (left, 1, step),
+                                    (right, grad_step),
+                                    plan.out.1,
+                                );
+                            }
+                        }
+                        // SAFETY: as above.
+                        unsafe { stored.write_unaligned(sum) };
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Convolution on the CPU without unfolding.
+//!
+//! An image is padded into a buffer with channels last. There the taps of a window's line lie side
+//! by side, so a block of neighbouring positions and a block of units is a small matrix product
+//! whose operands need no copying: [`tile`] keeps it in registers. The response, the gradient of
+//! the weights and the gradient of the input are that same tile walked in three orders. Against
+//! unfolding this saves writing and reading every pixel once per tap.
+//!
+//! Images are independent, so they run in parallel; gradients of the weights are summed over a
+//! number of parts that depends on the batch alone, so results do not depend on the threads.
+
+use super::correlation::{Correlate, Correlation, Respond};
+use crate::cpu::{self, ARCH, Real, slice, with_real};
+use crate::memory::{self, clear, filled_with};
+use crate::ops::Asymmetry;
+use crate::ops::layout::view;
+use crate::window::{Axis, Conv2dConfig, PaddingMode};
+use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// [`conv2d`](super::conv2d) of f32 or f64.
+pub(super) fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    feedback: &Tensor,
+    config: &Conv2dConfig,
+    asymmetry: Asymmetry,
+) -> Result<Tensor> {
+    let op = Conv { plan: Plan::new(x, weight, config)?, asymmetry };
+    x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)
+}
+
+/// The sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    batch: usize,
+    channels: usize,
+    groups: usize,
+    units: usize,
+    rows: Axis,
+    columns: Axis,
+}
+
+impl Plan {
+    /// # Errors
+    /// Windows that the image does not have, channels or units that do not fit the groups, and sizes
+    /// that no memory holds.
+    fn new(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Self> {
+        let (batch, height, width, channels) = x.dims4()?;
+        let (units, fan, kh, kw) = weight.dims4()?;
+        let (rows, columns) = (config.axis(height, kh)?, config.axis(width, kw)?);
+        let groups = config.groups;
+        if fan.checked_mul(groups) != Some(channels) {
+            candle::bail!("conv2d: {channels} channels for weights of {fan} in {groups} groups")
+        }
+        if groups == 0 || !units.is_multiple_of(groups) {
+            candle::bail!("{units} output channels do not divide into {groups} groups")
+        }
+        let plan = Self { batch, channels, groups, units, rows, columns };
+        let bytes = x.dtype().size_in_bytes();
+        memory::count("padded image", &[rows.padded(), columns.padded(), channels], bytes)?;
+        memory::count("response", &[batch, rows.out, columns.out, units], bytes)?;
+        let (adjoint, spread) = (plan.adjoint(), plan.spread_height());
+        memory::count("spread gradient", &[spread, adjoint.width, units], bytes)?;
+        // Packing makes whole vectors of the units of a group, of at most 64 elements.
+        let filled_up = groups.saturating_mul(64);
+        memory::count("packed weights", &[units.saturating_add(filled_up), fan, kh, kw], bytes)?;
+        let turned = [channels.saturating_add(filled_up), units / groups, kh, kw];
+        memory::count("packed weights", &turned, bytes)?;
+        Ok(plan)
+    }
+
+    fn kernel(&self) -> (usize, usize) {
+        (self.rows.window.kernel, self.columns.window.kernel)
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.rows.size, self.columns.size)
+    }
+
+    fn out(&self) -> (usize, usize) {
+        (self.rows.out, self.columns.out)
+    }
+
+    fn padded(&self) -> (usize, usize) {
+        (self.rows.padded(), self.columns.padded())
+    }
+
+    fn padding_mode(&self) -> PaddingMode {
+        self.rows.window.mode
+    }
+
+    fn dilation(&self) -> (usize, usize) {
+        (self.rows.window.dilation, self.columns.window.dilation)
+    }
+
+    /// Elements of one image's response.
+    fn responses(&self) -> usize {
+        self.rows.out * self.columns.out * self.units
+    }
+
+    /// The correlation that makes the response from a padded image.
+    fn response(&self) -> Correlation {
+        Correlation {
+            width: self.columns.padded(),
+            channels: self.channels,
+            groups: self.groups,
+            kernel: self.kernel(),
+            dilation: self.dilation(),
+            stride: (self.rows.window.stride, self.columns.window.stride),
+            units: self.units,
+            out: self.out(),
+        }
+    }
+
+    /// What the gradient of the input covers, the image or with reflection the padded image, and how
+    /// much of the padded image lies in front of it.
+    fn covered(&self) -> (usize, (usize, usize)) {
+        match self.padding_mode() {
+            PaddingMode::Zeros => (self.rows.window.before, self.size()),
+            PaddingMode::Reflect => (0, self.padded()),
+        }
+    }
+
+    /// The correlation that makes the gradient of the input from a [`spread`](Self::spread) one of
+    /// the output.
+    fn adjoint(&self) -> Correlation {
+        let (_, out) = self.covered();
+        Correlation {
+            width: out.1 + self.dilation().1 * (self.kernel().1 - 1),
+            channels: self.units,
+            groups: self.groups,
+            kernel: self.kernel(),
+            dilation: self.dilation(),
+            stride: (1, 1),
+            units: self.channels,
+            out,
+        }
+    }
+
+    /// Lines of a spread gradient.
+    fn spread_height(&self) -> usize {
+        self.covered().1.0 + self.dilation().0 * (self.kernel().0 - 1)
+    }
+
+    /// Image `b` with its padding, channels last.
+    fn pad<T: Real>(
+        &self,
+        x: &[T],
+        [sb, sh, sw, sc]: [usize; 4],
+        b: usize,
+        padded: &mut Vec<T>,
+    ) -> Result<()> {
+        let (height, width) = self.padded();
+        clear("padded image", padded, height * width * self.channels)?;
+        for (line, padded) in padded.chunks_exact_mut((width * self.channels).max(1)).enumerate() {
+            let Some(h) = self.rows.source(line) else { continue };
+            for (at, padded) in padded.chunks_exact_mut(self.channels.max(1)).enumerate() {
+                let Some(w) = self.columns.source(at) else { continue };
+                let start = b * sb + h * sh + w * sw;
+                if sc == 1 {
+                    padded.copy_from_slice(&x[start..][..self.channels]);
+                } else {
+                    for (c, padded) in padded.iter_mut().enumerate() {
+                        *padded = x[start + c * sc];
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient at one image's output, spread so that correlating it with the turned kernel
+    /// gives the gradient of what [`covered`](Self::covered) says.
+    fn spread<T: Real>(&self, grad: &[T], spread: &mut Vec<T>) -> Result<()> {
+        let (cut, _) = self.covered();
+        let (height, width) = (self.spread_height(), self.adjoint().width);
+        clear("spread gradient", spread, height * width * self.units)?;
+        let place = |axis: &Axis, o: usize, size: usize| {
+            let last = axis.position(o, axis.window.kernel - 1);
+            last.checked_sub(cut).filter(|&at| at < size)
+        };
+        for oh in 0..self.rows.out {
+            let Some(h) = place(&self.rows, oh, height) else { continue };
+            for ow in 0..self.columns.out {
+                let Some(w) = place(&self.columns, ow, width) else { continue };
+                let grad = &grad[(oh * self.columns.out + ow) * self.units..][..self.units];
+                spread[(h * width + w) * self.units..][..self.units].copy_from_slice(grad);
+            }
+        }
+        Ok(())
+    }
+
+    fn respond<T: Real>(&self, x: &[T], strides: [usize; 4], weight: &[T]) -> Result<Vec<T>> {
+        let correlation = self.response();
+        let (kh, kw) = self.kernel();
+        let fan = self.channels / self.groups;
+        let weight =
+            correlation.pack(|unit, c, i, j| weight[((unit * fan + c) * kh + i) * kw + j])?;
+        let sizes = [self.batch, self.rows.out, self.columns.out, self.units];
+        filled_with("response", &sizes, self.responses(), Vec::new, |padded, b, out| {
+            self.pad(x, strides, b, padded)?;
+            ARCH.dispatch(Respond { correlation, image: padded, weight: &weight, out });
+            Ok(())
+        })
+    }
+
+    /// The gradient of the input, `(B, H, W, C)`, through the weights `feedback`.
+    fn input_gradient<T: Real>(&self, grad: &[T], feedback: &[T]) -> Result<Vec<T>> {
+        let correlation = self.adjoint();
+        let ((kh, kw), groups) = (self.kernel(), self.groups);
+        let (fan, group) = (self.channels / groups, self.units / groups);
+        // The kernel turned, and its units and channels exchanged within each group.
+        let feedback = correlation.pack(|channel, k, i, j| {
+            let unit = channel / fan * group + k;
+            feedback[((unit * fan + channel % fan) * kh + kh - 1 - i) * kw + kw - 1 - j]
+        })?;
+        let ((height, width), channels) = (self.size(), self.channels);
+        let init = || (Vec::new(), Vec::new());
+        let sizes = [self.batch, height, width, channels];
+        let image = height * width * channels;
+        filled_with("gradient of an image", &sizes, image, init, |(spread, padded), b, out| {
+            self.spread(&grad[b * self.responses()..][..self.responses()], spread)?;
+            let respond = |out: &mut [T]| {
+                ARCH.dispatch(Respond { correlation, image: spread, weight: &feedback, out });
+            };
+            if self.padding_mode() == PaddingMode::Zeros {
+                respond(out);
+                return Ok(());
+            }
+            let lines = correlation.out.1;
+            clear("padded gradient", padded, correlation.out.0 * lines * channels)?;
+            respond(padded);
+            for (at, grad) in padded.chunks_exact(channels).enumerate() {
+                let source = self.rows.source(at / lines).zip(self.columns.source(at % lines));
+                let Some((h, w)) = source else { continue };
+                let out = &mut out[(h * width + w) * channels..][..channels];
+                for (out, &grad) in out.iter_mut().zip(grad) {
+                    *out += grad;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The gradient of the weights, in their shape.
+    fn weight_gradient<T: Real>(&self, x: &[T], strides: [usize; 4], grad: &[T]) -> Result<Vec<T>> {
+        let correlation = self.response();
+        let image = self.responses();
+        let per_part = self.batch.div_ceil(PARTS).max(1);
+        let zeros = || -> Result<Vec<T>> {
+            let mut zeros = Vec::new();
+            clear("gradient of the weights", &mut zeros, correlation.packed_len::<T>())?;
+            Ok(zeros)
+        };
+        let mut parts: Vec<Vec<T>> = (0..self.batch.div_ceil(per_part))
+            .into_par_iter()
+            .map(|part| {
+                let mut sum = zeros()?;
+                let (mut padded, mut whole) = (Vec::new(), Vec::new());
+                for b in part * per_part..((part + 1) * per_part).min(self.batch) {
+                    self.pad(x, strides, b, &mut padded)?;
+                    let grad = &grad[b * image..][..image];
+                    let (grad, grad_step) = correlation.whole_vectors(grad, &mut whole)?;
+                    let image = &padded;
+                    ARCH.dispatch(Correlate { correlation, image, grad, grad_step, sum: &mut sum });
+                }
+                Ok(sum)
+            })
+            .collect::<Result<_>>()?;
+        let mut sum = parts.pop().map_or_else(zeros, Ok)?;
+        sum.par_chunks_mut(1 << 12).enumerate().for_each(|(at, sum)| {
+            for part in &parts {
+                for (sum, &part) in sum.iter_mut().zip(&part[at << 12..]) {
+                    *sum += part;
+                }
+            }
+        });
+        correlation.unpack(&sum)
+    }
+}
+
+/// At most this many partial sums of a weight gradient.
+const PARTS: usize = 16;
+
+struct Conv {
+    plan: Plan,
+    asymmetry: Asymmetry,
+}
+
+impl CustomOp3 for Conv {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Plan { batch, rows, columns, units, .. } = self.plan;
+        with_real!(x, "conv2d", T => {
+            let (x, strides) = view::<T>(x, x_layout)?;
+            let out = self.plan.respond(x, strides, slice(weight, weight_layout)?)?;
+            Ok((cpu::owned(out), (batch, rows.out, columns.out, units).into()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        feedback: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.detach().contiguous()?;
+        let grad_x = || {
+            let op = InputGradient(self.plan);
+            grad.apply_op2_no_bwd(&feedback.detach(), &op)
+        };
+        let product = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
+        let grad_x = if x.track_op() { Some(grad_x()?) } else { None };
+        let wanted = (weight.track_op(), feedback.track_op());
+        let (grad_weight, grad_feedback) =
+            self.asymmetry.weight_gradients(wanted, weight.shape(), product)?;
+        Ok((grad_x, grad_weight, grad_feedback))
+    }
+}
+
+struct InputGradient(Plan);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d_input_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        feedback: &CpuStorage,
+        feedback_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Plan { batch, channels, rows, columns, .. } = self.0;
+        with_real!(grad, "conv2d_input_gradient", T => {
+            let (grad, feedback) =
+                (slice::<T>(grad, grad_layout)?, slice::<T>(feedback, feedback_layout)?);
+            let grad_x = self.0.input_gradient(grad, feedback)?;
+            Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
+        })
+    }
+}
+
+struct WeightGradient(Plan);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (Plan { channels, groups, units, .. }, (kh, kw)) = (self.0, self.0.kernel());
+        with_real!(x, "conv2d_weight_gradient", T => {
+            let (x, strides) = view::<T>(x, x_layout)?;
+            let product = self.0.weight_gradient(x, strides, slice(grad, grad_layout)?)?;
+            Ok((cpu::owned(product), (units, channels / groups, kh, kw).into()))
+        })
+    }
+}

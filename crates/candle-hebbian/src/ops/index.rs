@@ -1,0 +1,133 @@
+//! Index tensors, made once.
+//!
+//! Where there is no kernel, windows and padding read their input by index. What they read depends on the
+//! sizes alone, which are the same at every step; but a tensor made of host memory is a transfer, which on a
+//! GPU waits for the device, and is refused while a graph is captured. So the tensors are kept, by device
+//! and indices, and the ones that were not used for longest go when they hold too much.
+
+use candle::{Device, Result, Tensor};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// `places` as a tensor on `device`, the same one each time.
+pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
+    KEPT.get(places, device)
+}
+
+/// 4 MiB of indices.
+static KEPT: Kept = Kept::new(1 << 20);
+
+/// The tensors that were made, the latest used last.
+struct Kept {
+    /// How many indices to keep.
+    most: usize,
+    made: Mutex<VecDeque<Made>>,
+}
+
+struct Made {
+    places: Vec<u32>,
+    tensor: Tensor,
+}
+
+impl Kept {
+    const fn new(most: usize) -> Self {
+        Self { most, made: Mutex::new(VecDeque::new()) }
+    }
+
+    fn get(&self, places: &[u32], device: &Device) -> Result<Tensor> {
+        // A panic elsewhere left whole entries behind: each is moved in one step.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |made: &Made| made.places == places && made.tensor.device().same_device(device);
+        if let Some(at) = made.iter().rposition(is_it) {
+            let used = made.remove(at);
+            made.extend(used);
+        } else {
+            #[cfg(test)]
+            tests::MADE.set(tests::MADE.get() + 1);
+            let tensor = Tensor::new(places, device)?;
+            made.push_back(Made { places: places.to_vec(), tensor });
+        }
+        let latest = made.back().map(|latest| latest.tensor.clone());
+        let mut held: usize = made.iter().map(|made| made.places.len()).sum();
+        while held > self.most
+            && let Some(oldest) = made.pop_front()
+        {
+            held -= oldest.places.len();
+        }
+        latest.map_or_else(|| Tensor::new(places, device), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{
+        Edge, Sites, Ties, avg_pool2d, composed, max_pool2d, max_pool2d_same, pad_reflect, unfold,
+    };
+    use crate::{Conv2dConfig, Rng};
+    use candle::{DType, Var};
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many index tensors this thread made.
+        pub(super) static MADE: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn the_longest_unused_go_first() -> Result<()> {
+        let kept = Kept::new(6);
+        let get = |places: &[u32]| kept.get(places, &Device::Cpu);
+        let made_by = |f: &dyn Fn() -> Result<Tensor>| -> Result<usize> {
+            let before = MADE.get();
+            f()?;
+            Ok(MADE.get() - before)
+        };
+        let (a, b, c) = ([0u32, 1, 2], [0u32, 1, 3], [7u32]);
+        assert_eq!(get(&a)?.to_vec1::<u32>()?, a);
+        assert_eq!(get(&a)?.id(), get(&a)?.id());
+        assert_eq!(made_by(&|| get(&b))?, 1);
+        assert_eq!(made_by(&|| get(&a))?, 0); // b is the older one now
+        assert_eq!(made_by(&|| get(&c))?, 1); // seven indices are one too many
+        assert_eq!(made_by(&|| get(&a))?, 0);
+        assert_eq!(made_by(&|| get(&b))?, 1);
+        // More than are kept at all are made each time, and leave no others.
+        let long: Vec<u32> = (0..7).collect();
+        assert_eq!(made_by(&|| get(&long))?, 1);
+        assert_eq!(get(&long)?.to_vec1::<u32>()?, long);
+        assert_eq!(made_by(&|| get(&long))?, 1);
+        Ok(())
+    }
+
+    /// A step forward and backward of every op that reads by index makes none that an equal step made.
+    #[test]
+    fn a_second_step_makes_none() -> Result<()> {
+        type Step = fn(&Tensor) -> Result<Tensor>;
+        fn config() -> Conv2dConfig {
+            Conv2dConfig { stride: 2, padding: 1, ..Default::default() }
+        }
+        let steps: [(&str, Step); 6] = [
+            ("unfold", |x| unfold(x, (3, 2), &config(), Sites::Groups(1))),
+            ("untied", |x| unfold(x, (3, 2), &config(), Sites::Positions)),
+            ("pad_reflect", |x| pad_reflect(x, 2)),
+            ("max_pool2d", |x| max_pool2d(x, 3, 2, 1, Ties::All)),
+            ("same", |x| max_pool2d_same(x, 3, 2, Edge::Zeros, Ties::First)),
+            ("avg_pool2d", |x| avg_pool2d(x, 3, 2, 1)),
+        ];
+        let mut rng = Rng::new(1);
+        // An odd size of its own, so that the first step of these makes some.
+        let x = rng.normal(0.0, 1.0, (2, 3, 37, 41), DType::F32, &Device::Cpu)?;
+        composed(|| {
+            for (name, step) in steps {
+                let mut made = [0; 2];
+                for made in &mut made {
+                    let before = MADE.get();
+                    step(Var::from_tensor(&x)?.as_tensor())?.sum_all()?.backward()?;
+                    *made = MADE.get() - before;
+                }
+                assert!(made[1] == 0, "{name}: {made:?}");
+            }
+            assert!(MADE.get() > 0);
+            Ok(())
+        })
+    }
+}

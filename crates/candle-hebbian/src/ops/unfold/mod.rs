@@ -1,0 +1,132 @@
+//! Patches: every position of a map as a row, ready for a matrix product.
+
+mod composed;
+mod kernel;
+
+use super::backend::has_kernels;
+use super::widen::widened;
+use crate::memory;
+use crate::window::{Axis, Conv2dConfig};
+use candle::{Result, Tensor};
+
+/// How patches are laid out as `(sites, rows, fan_in)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Sites {
+    /// A site per channel group, a row per image and position: weights shared over positions.
+    Groups(usize),
+    /// A site per position, a row per image: untied weights.
+    Positions,
+}
+
+/// Unfolds `x (B, C, H, W)` into rows of `C/groups·kh·kw`, channel-major. Differentiable in `x`; the
+/// gradient of a pixel is summed in f32 also for f16 and bf16. NaN and infinity are passed on.
+///
+/// # Errors
+/// Windows that the image does not have; channels that the groups do not divide; more patches than
+/// there is memory for.
+pub(crate) fn unfold(
+    x: &Tensor,
+    kernel: (usize, usize),
+    config: &Conv2dConfig,
+    sites: Sites,
+) -> Result<Tensor> {
+    widened(x, |x| {
+        let op = Unfold::new(x, kernel, config, sites)?;
+        if x.elem_count() == 0 {
+            return x.reshape(op.shape); // no images or no channels: no patches
+        }
+        if has_kernels(x.device()) { x.apply_op1(op) } else { op.composed(x) }
+    })
+}
+
+struct Unfold {
+    dims: (usize, usize, usize, usize),
+    rows: Axis,
+    columns: Axis,
+    row_taps: Vec<Option<usize>>,
+    column_taps: Vec<Option<usize>>,
+    sites: Sites,
+    /// Of the patches.
+    shape: (usize, usize, usize),
+}
+
+impl Unfold {
+    fn new(
+        x: &Tensor,
+        (kh, kw): (usize, usize),
+        config: &Conv2dConfig,
+        sites: Sites,
+    ) -> Result<Self> {
+        let dims @ (batch, channels, height, width) = x.dims4()?;
+        let (rows, columns) = (config.axis(height, kh)?, config.axis(width, kw)?);
+        let groups = match sites {
+            Sites::Groups(groups) => groups,
+            Sites::Positions => 1,
+        };
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            candle::bail!("{channels} input channels do not divide into {groups} groups")
+        }
+        let sizes = [batch, channels, rows.out, columns.out, kh, kw];
+        memory::count("patches", &sizes, x.dtype().size_in_bytes())?;
+        let positions = rows.out * columns.out;
+        let shape = match sites {
+            Sites::Groups(groups) => (groups, batch * positions, channels / groups * kh * kw),
+            Sites::Positions => (positions, batch, channels * kh * kw),
+        };
+        let (row_taps, column_taps) = (rows.taps()?, columns.taps()?);
+        Ok(Self { dims, rows, columns, row_taps, column_taps, sites, shape })
+    }
+
+    fn groups(&self) -> usize {
+        match self.sites {
+            Sites::Groups(groups) => groups,
+            Sites::Positions => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PaddingMode, Rng};
+    use candle::{DType, Device, Var};
+
+    /// Kernel and composition, forward and backward, in both memory formats.
+    #[test]
+    fn kernel_equals_composition() -> Result<()> {
+        let mut rng = Rng::new(11);
+        for padding_mode in [PaddingMode::Zeros, PaddingMode::Reflect] {
+            for (stride, padding, trailing_padding, dilation) in
+                [(1, 0, 0, 1), (2, 1, 0, 1), (1, 2, 0, 2), (1, 0, 1, 1)]
+            {
+                let config = Conv2dConfig {
+                    stride,
+                    padding,
+                    trailing_padding,
+                    dilation,
+                    groups: 1,
+                    padding_mode,
+                };
+                for sites in [Sites::Groups(1), Sites::Groups(2), Sites::Positions] {
+                    let x = rng.normal(0.0, 1.0, (2, 7, 6, 4), DType::F64, &Device::Cpu)?;
+                    let x = Var::from_tensor(&x)?;
+                    let seen = x.permute((0, 3, 1, 2))?; // channels adjacent
+                    let op = || Unfold::new(&seen, (3, 2), &config, sites);
+                    let (kernel, composed) = (seen.apply_op1(op()?)?, op()?.composed(&seen)?);
+                    assert_eq!(kernel.dims(), composed.dims());
+                    let same = (&kernel - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                    assert_eq!(same, 0.0, "{config:?} {sites:?}");
+                    let upstream =
+                        rng.normal(0.0, 1.0, kernel.shape(), DType::F64, &Device::Cpu)?;
+                    let grad = |out: &Tensor| -> Result<Tensor> {
+                        let grads = (out * &upstream)?.sum_all()?.backward()?;
+                        grads.get(&x).cloned().ok_or_else(|| candle::Error::msg("no gradient"))
+                    };
+                    let difference = (grad(&kernel)? - grad(&composed)?)?.abs()?.max_all()?;
+                    assert!(difference.to_scalar::<f64>()? < 1e-12, "{config:?} {sites:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
