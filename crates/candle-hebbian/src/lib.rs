@@ -45,7 +45,7 @@ mod protocol;
 mod rng;
 pub mod rules;
 mod seeded;
-pub mod steps;
+mod steps;
 mod synapses;
 pub mod testing;
 mod window;
@@ -65,8 +65,8 @@ pub use rules::{
 };
 pub use seeded::seeded;
 pub use steps::{
-    Constraint, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part, PartConfig,
-    Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
+    Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
+    PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
 };
 pub use synapses::Synapses;
 pub use window::{Conv2dConfig, PaddingMode};

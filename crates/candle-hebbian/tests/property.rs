@@ -269,8 +269,11 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
             let post = SoftWtaAntiHebbian { inverse_temperature: 0.3 }.compete(response.u())?;
-            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
-            take(released(0.08, power), &layer, &gradient)?;
+            take(
+                released(0.08, power),
+                &layer,
+                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
+            )?;
             let moved = (layer.weight() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");
@@ -441,7 +444,7 @@ fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
         let pooled = max_pool2d(&active, 4, 2, 1, Ties::First)?;
         let pooled = avg_pool2d(&pooled, 2, 2, 0)?;
         let back = pooled.sqr()?.sum_all()?.backward()?;
-        take(released(0.08, 0.5), &layer, &gradient.neg()?.neg()?)?;
+        take(released(0.08, 0.5), &layer, gradient)?;
         for t in [layer.weight(), &post, &loss, &pooled, norm.running_var()] {
             out.push(bits(t)?);
         }

@@ -3,9 +3,9 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{
-    Constraint, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part, PartConfig, Rng,
-    Steps, StepsBuilder, StepsConfig, UnitNorm, WeightDecay, WeightDims, ops::composed,
-    steps::Update,
+    Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
+    PartConfig, Rng, Steps, StepsBuilder, StepsConfig, UnitNorm, WeightDecay, WeightDims,
+    ops::composed,
 };
 use candle_nn::Optimizer;
 
@@ -459,9 +459,9 @@ mod ones_own {
     struct Clip;
 
     impl Part for Clip {
-        fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-            let norms = update.direction()?.sqr()?.sum(2)?.sqrt()?;
-            update.divide(&norms.maximum(1.0)?)
+        fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+            let norms = descent.direction()?.sqr()?.sum(2)?.sqrt()?;
+            descent.divide(&norms.maximum(1.0)?)
         }
     }
 
@@ -504,9 +504,9 @@ mod ones_own {
         #[derive(Debug)]
         struct Fade;
         impl Part for Fade {
-            fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-                let weight = update.weight().clone();
-                update.replace(&weight)
+            fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+                let weight = descent.weight().clone();
+                descent.replace(&weight)
             }
             fn constraint(&self) -> Option<Constraint<'_>> {
                 Some(Constraint::Map(Box::new(|weight| Ok(weight.detach()))))
@@ -523,12 +523,12 @@ mod ones_own {
         #[derive(Debug)]
         struct Wrong(usize);
         impl Part for Wrong {
-            fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
+            fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
                 let wrong = Tensor::ones((3, 3), DType::F64, CPU)?;
                 match self.0 {
-                    0 => update.multiply(&wrong),
-                    1 => update.divide(&wrong),
-                    2 => update.replace(&wrong),
+                    0 => descent.multiply(&wrong),
+                    1 => descent.divide(&wrong),
+                    2 => descent.replace(&wrong),
                     _ => Ok(()),
                 }
             }

@@ -1,7 +1,7 @@
 //! A learning rate that falls early.
 
+use super::descent::Descent;
 use super::part::Part;
-use super::update::Update;
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,8 @@ impl Part for ExponentialDecay {
         false
     }
 
-    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-        update.set_learning_rate(self.rate(update.learning_rate(), update.progress()));
+    fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+        descent.set_learning_rate(self.rate(descent.learning_rate(), descent.progress()));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Steps of a known size.
 
+use super::descent::Descent;
 use super::part::Part;
-use super::update::Update;
 use crate::cpu::{self, Real, RowKernel, fold, for_row_blocks, slice, with_real};
 use crate::ops::has_kernels;
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -17,8 +17,8 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 pub struct LargestEntry;
 
 impl Part for LargestEntry {
-    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-        update.divide(&(largest_entries(&update.direction()?)? + 1e-30)?)
+    fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+        descent.divide(&(largest_entries(&descent.direction()?)? + 1e-30)?)
     }
 }
 

@@ -3,6 +3,7 @@
 mod builder;
 mod config;
 mod descend;
+mod descent;
 mod exponential_decay;
 mod largest_entry;
 mod linear_decay;
@@ -10,19 +11,18 @@ mod norm_dependent;
 mod part;
 mod place;
 mod unit_norm;
-mod update;
 mod variable;
 mod weight_decay;
 
 pub use builder::StepsBuilder;
 pub use config::{PartConfig, StepsConfig};
+pub use descent::Descent;
 pub use exponential_decay::ExponentialDecay;
 pub use largest_entry::LargestEntry;
 pub use linear_decay::LinearDecay;
 pub use norm_dependent::NormDependent;
 pub use part::{Constraint, Part};
 pub use unit_norm::UnitNorm;
-pub use update::Update;
 pub use variable::Variable;
 pub use weight_decay::WeightDecay;
 
@@ -140,19 +140,19 @@ impl Steps {
         let weight = place.weight().clone();
         let gradient = gradient.detach().to_dtype(weight.dtype())?.contiguous()?;
         let gradient = gradient.reshape(weight.shape())?;
-        let mut update = Update::new(index, &weight, gradient, self.learning_rate, self.progress);
+        let mut descent = Descent::new(index, &weight, gradient, self.learning_rate, self.progress);
         for part in &mut self.parts {
-            part.apply(&mut update)?;
+            part.apply(&mut descent)?;
         }
         let mut constraints = self.parts.iter().filter_map(|part| part.constraint()).peekable();
         // The first constraint is met in the pass that moves the weights, if it can be.
         let unit_norm = |constraint: &Constraint| matches!(constraint, Constraint::UnitNorm);
         let descend = Descend {
-            scale: update.scale()?,
-            keep: update.keep(),
+            scale: descent.scale()?,
+            keep: descent.keep(),
             unit_norm: constraints.next_if(unit_norm).is_some(),
         };
-        descend.run(&mut place, update.gradient())?;
+        descend.run(&mut place, descent.gradient())?;
         constraints.try_for_each(|constraint| constraint.impose(&mut place))?;
         place.finish()
     }

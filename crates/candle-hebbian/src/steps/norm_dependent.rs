@@ -1,7 +1,7 @@
 //! Units that slow down as they reach norm 1.
 
+use super::descent::Descent;
 use super::part::Part;
-use super::update::Update;
 use crate::ops::squared_norms;
 use candle::Result;
 use serde::{Deserialize, Serialize};
@@ -35,8 +35,8 @@ impl Part for NormDependent {
         }
     }
 
-    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-        let distance = (squared_norms(update.weight())?.sqrt()? - 1.0)?.abs()?;
-        update.multiply(&(distance + 1e-10)?.powf(self.power)?)
+    fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+        let distance = (squared_norms(descent.weight())?.sqrt()? - 1.0)?.abs()?;
+        descent.multiply(&(distance + 1e-10)?.powf(self.power)?)
     }
 }

@@ -1,8 +1,8 @@
 //! What a chain is made of.
 
+use super::descent::Descent;
 use super::place::Place;
 use super::unit_norm::unit_norm;
-use super::update::Update;
 use candle::{Result, Tensor};
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use std::fmt::Debug;
 ///
 /// ```
 /// use candle::{Device, Result, Tensor, Var};
-/// use candle_hebbian::{Part, Steps, steps::Update};
+/// use candle_hebbian::{Part, Steps, Descent};
 /// use std::collections::HashMap;
 ///
 /// /// `v ← μv + u`, in place of `u`.
@@ -27,13 +27,13 @@ use std::fmt::Debug;
 ///         false
 ///     }
 ///
-///     fn apply(&mut self, update: &mut Update) -> Result<()> {
-///         let mut velocity = update.direction()?;
-///         if let Some(old) = self.velocities.get(&update.index()) {
+///     fn apply(&mut self, descent: &mut Descent) -> Result<()> {
+///         let mut velocity = descent.direction()?;
+///         if let Some(old) = self.velocities.get(&descent.index()) {
 ///             velocity = (velocity + (old * self.mu)?)?;
 ///         }
-///         self.velocities.insert(update.index(), velocity.clone());
-///         update.replace(&velocity)
+///         self.velocities.insert(descent.index(), velocity.clone());
+///         descent.replace(&velocity)
 ///     }
 /// }
 ///
@@ -64,8 +64,8 @@ pub trait Part: Debug + Send + Sync {
     }
 
     /// Contributes to the update of one variable, before its weights move; nothing.
-    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-        let _ = update;
+    fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+        let _ = descent;
         Ok(())
     }
 

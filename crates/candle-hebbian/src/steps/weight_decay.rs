@@ -1,7 +1,7 @@
 //! Decoupled weight decay.
 
+use super::descent::Descent;
 use super::part::Part;
-use super::update::Update;
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,8 @@ impl Part for WeightDecay {
         false
     }
 
-    fn apply(&mut self, update: &mut Update<'_>) -> Result<()> {
-        update.decay(self.rate);
+    fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+        descent.decay(self.rate);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use candle::{Result, Tensor};
 /// [`divide`](Self::divide) the direction of each unit, which costs no pass over the weights, or
 /// [`replace`](Self::replace) it.
 #[derive(Debug)]
-pub struct Update<'a> {
+pub struct Descent<'a> {
     index: usize,
     weight: &'a Tensor,
     gradient: Tensor,
@@ -21,7 +21,7 @@ pub struct Update<'a> {
     progress: f64,
 }
 
-impl<'a> Update<'a> {
+impl<'a> Descent<'a> {
     pub(super) fn new(
         index: usize,
         weight: &'a Tensor,
