@@ -230,11 +230,8 @@ mod softhebb {
         for (i, weight) in roll_out.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.compete(response.u())?;
-            take(
-                released(0.08, 0.5),
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, 0.5), &layer, &gradient)?;
             near(&format!("w after step {}", i + 1), layer.weight(), weight, SIX_DIGITS)?;
         }
         Ok(())

@@ -269,11 +269,8 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
             let before = layer.weight().copy()?;
             let response = layer.response(&x)?;
             let post = SoftWtaAntiHebbian { inverse_temperature: 0.3 }.compete(response.u())?;
-            take(
-                released(0.08, power),
-                &layer,
-                &response.synapses(&post)?.update(&SoftHebb)?.neg()?,
-            )?;
+            let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;
+            take(released(0.08, power), &layer, &gradient)?;
             let moved = (layer.weight() - &before)?.abs()?.max(1)?.to_vec1::<f64>()?;
             let bound = 0.08 * 1.11e-9f64.powf(power);
             assert!(moved[..3].iter().all(|&moved| moved <= bound), "seed {seed}: {moved:?}");

@@ -256,8 +256,16 @@ mod tests {
         let mut other = VarMap::new();
         let loaded = build(&other)?;
         other.load(&path)?;
+        let file = std::fs::read(&path)?;
         std::fs::remove_file(&path)?;
-        assert_eq!(values(&loaded.forward_t(&x, false)?)?, values(&norm.forward(&x)?)?);
+        let vb = VarBuilder::from_buffered_safetensors(file, DType::F64, CPU)?;
+        let frozen = batch_norm(2, vb.pp("norm"))?;
+        for same in [&loaded, &frozen] {
+            assert_eq!(values(&same.forward_t(&x, false)?)?, values(&norm.forward(&x)?)?);
+        }
+        // One that was not made as variables of a map has variables of its own.
+        frozen.forward_t(&x, true)?;
+        assert_ne!(values(frozen.running_mean())?, held("norm.running_mean")?);
 
         norm.set_running(&Tensor::new(&[1f64, 2.0], CPU)?, &Tensor::new(&[3f64, 4.0], CPU)?)?;
         near(held("norm.running_mean")?, [1.0, 2.0]);

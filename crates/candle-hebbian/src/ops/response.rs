@@ -122,8 +122,13 @@ fn respond(
         product.name(),
         [x, weight, feedback],
         |[x, weight, feedback]| {
-            let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-            let u = Value::op2(&x, &weight, &product)?;
+            let x = x.contiguous()?;
+            // candle refuses products of nothing.
+            let u = if product.sizes.contains(&0) {
+                Tensor::zeros(product.shape.as_slice(), x.dtype(), x.device())?.into()
+            } else {
+                Value::op2(&x, &weight.contiguous()?, &product)?
+            };
             Ok((u, (x, feedback.contiguous()?)))
         },
         move |pass| {
@@ -144,7 +149,7 @@ fn respond(
     )
 }
 
-/// candle's product, and 0 for a sum over nothing, which candle refuses.
+/// candle's product, and 0 where there is nothing to sum or nothing to sum for.
 fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, rows, inner), (_, _, columns)) = (a.dims3()?, b.dims3()?);
     if sites * rows * inner * columns == 0 {

@@ -50,6 +50,9 @@ impl From<Tensor> for Value {
 impl Value {
     /// What `B` makes of each entry, for instance [`candle::op::Exp`].
     pub fn unary<B: UnaryOpT>(tensor: &Tensor) -> Result<Self> {
+        if tensor.elem_count() == 0 {
+            return Ok(tensor.clone().into());
+        }
         Self::op1(tensor, &Unary::<B>(PhantomData))
     }
 
@@ -68,8 +71,11 @@ impl Value {
                 b.dtype()
             )
         }
-        let op = Binary::<B>(PhantomData);
-        Self::op2(&a.broadcast_as(&shape)?, &b.broadcast_as(&shape)?, &op)
+        let (a, b) = (a.broadcast_as(&shape)?, b.broadcast_as(&shape)?);
+        if shape.elem_count() == 0 {
+            return Ok(a.into());
+        }
+        Self::op2(&a, &b, &Binary::<B>(PhantomData))
     }
 
     /// The forward pass of a custom op of one argument, which candle hands over as new memory.
@@ -198,7 +204,9 @@ where
     S::Device: BackendDevice<Storage = S>,
 {
     let mut out = storage.device().zeros_impl(layout.shape(), storage.dtype())?;
-    storage.copy_strided_src(&mut out, 0, layout)?;
+    if layout.shape().elem_count() > 0 {
+        storage.copy_strided_src(&mut out, 0, layout)?;
+    }
     Ok(out)
 }
 
