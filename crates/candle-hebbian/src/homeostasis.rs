@@ -3,7 +3,8 @@
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::ops::widen::widened;
 use crate::ops::{column_counts, has_kernels};
-use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
 
 /// Adaptive thresholds that keep every unit active equally often.
 ///
@@ -17,15 +18,16 @@ use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor
 /// any other target makes all of them drift without end. A `μρ` of about 0.03 balances units
 /// quickly without shaking them.
 ///
-/// Thresholds are kept in f32 for responses in f16 and bf16, in which steps so small would be
-/// rounded away. A NaN activity makes the threshold of its unit NaN: no count can be trusted.
+/// Thresholds are a variable, so that a `VarMap` saves and loads them, but no gradient reaches them.
+/// They are kept in f32 for responses in f16 and bf16, in which steps so small would be rounded away.
+/// A NaN activity makes the threshold of its unit NaN: no count can be trusted.
 ///
 /// Source: Miconi 2021, arXiv 2107.01729.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
 /// use candle_hebbian::{AdaptiveThreshold, Competition, KWta};
-/// let mut threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
+/// let threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
 /// let u = Tensor::new(&[[[1f64, 0.5], [2.0, 0.0]]], &Device::Cpu)?; // unit 0 wins both rows
 /// let y = KWta::binary(1).compete(&threshold.apply(&u)?)?;
 /// threshold.adapt(&y)?;
@@ -34,13 +36,33 @@ use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor
 /// ```
 #[derive(Debug)]
 pub struct AdaptiveThreshold {
+    /// One for each unit, site by site.
+    var: Var,
+    /// The same memory as `(S, K)`.
     values: Tensor,
     rate: f64,
     target: f64,
 }
 
+/// An [`AdaptiveThreshold`] for `(sites, units)` whose thresholds are `vb`'s `threshold (S·K)`, 0 where
+/// they are new.
+///
+/// # Errors
+/// Those of [`AdaptiveThreshold::new`]; thresholds in `vb` of another shape.
+pub fn adaptive_threshold(
+    (sites, units): (usize, usize),
+    rate: f64,
+    target: f64,
+    vb: VarBuilder,
+) -> Result<AdaptiveThreshold> {
+    let (hints, dtype) = (Init::Const(0.0), wide(vb.dtype()));
+    let var = vb.get_with_hints_dtype(sites * units, "threshold", hints, dtype)?;
+    AdaptiveThreshold::of(Var::from_tensor(&var)?, (sites, units), rate, target)
+}
+
 impl AdaptiveThreshold {
-    /// Thresholds of 0 for `(sites, units)`, for responses of type `dtype`.
+    /// Thresholds of 0 for `(sites, units)`, for responses of type `dtype`, in a variable that only it
+    /// has.
     ///
     /// # Errors
     /// No units, a rate that is negative or not finite, or a target outside 0 to 1.
@@ -51,6 +73,11 @@ impl AdaptiveThreshold {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
+        let var = Var::zeros(sites * units, wide(dtype), device)?;
+        Self::of(var, (sites, units), rate, target)
+    }
+
+    fn of(var: Var, (sites, units): (usize, usize), rate: f64, target: f64) -> Result<Self> {
         if !(rate >= 0.0 && rate.is_finite() && (0.0..=1.0).contains(&target)) {
             candle::bail!(
                 "adaptive threshold: expected a rate ≥ 0 and a target from 0 to 1, found {rate} and \
@@ -60,24 +87,28 @@ impl AdaptiveThreshold {
         if units == 0 {
             candle::bail!("adaptive threshold: there are no units to have one")
         }
-        Ok(Self { values: Tensor::zeros((sites, units), wide(dtype), device)?, rate, target })
+        let values = var.as_detached_tensor().reshape((sites, units))?;
+        Ok(Self { var, values, rate, target })
     }
 
-    /// `θ (S, K)`, in f32 or f64
+    /// `θ (S, K)`, in f32 or f64. Shares memory with the variable.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    pub(crate) fn var(&self) -> &Var {
+        &self.var
     }
 
     /// Puts saved thresholds back.
     ///
     /// # Errors
     /// Another shape.
-    pub fn set(&mut self, values: &Tensor) -> Result<()> {
+    pub fn set(&self, values: &Tensor) -> Result<()> {
         if values.shape() != self.values.shape() {
             candle::bail!("thresholds of {:?} for {:?}", values.dims(), self.values.dims())
         }
-        self.values = values.detach().to_dtype(self.values.dtype())?;
-        Ok(())
+        self.var.set(&values.detach().to_dtype(self.var.dtype())?.flatten_all()?)
     }
 
     /// `u − θ` for `u (S, P, K)`.
@@ -101,15 +132,14 @@ impl AdaptiveThreshold {
     ///
     /// # Errors
     /// Other sites or units than there are thresholds of; another type than they were made for.
-    pub fn adapt(&mut self, post: &Tensor) -> Result<()> {
+    pub fn adapt(&self, post: &Tensor) -> Result<()> {
         let rows = self.fits("the activity", post)?;
         if rows == 0 {
             return Ok(());
         }
         let counts = column_counts(&post.detach().to_dtype(self.values.dtype())?)?;
         let excess = counts.affine(1.0 / rows as f64, -self.target)?;
-        self.values = (&self.values + (excess * self.rate)?)?;
-        Ok(())
+        self.set(&(&self.values + (excess * self.rate)?)?)
     }
 
     /// How many rows `t (S, P, K)` has, if the rest of it fits.
@@ -196,7 +226,7 @@ mod tests {
         let mut rng = Rng::new(21);
         let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
         let (u, values) = (normal((3, 7, 5))?, normal((1, 3, 5))?.squeeze(0)?);
-        let mut threshold = AdaptiveThreshold::new((3, 5), 1.0, 0.2, DType::F64, &Device::Cpu)?;
+        let threshold = AdaptiveThreshold::new((3, 5), 1.0, 0.2, DType::F64, &Device::Cpu)?;
         threshold.set(&values)?;
         let difference = (threshold.apply(&u)? - u.broadcast_sub(&values.unsqueeze(1)?)?)?;
         assert_eq!(difference.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);

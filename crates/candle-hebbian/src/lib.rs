@@ -45,6 +45,7 @@ mod protocol;
 mod rng;
 pub mod rules;
 mod seeded;
+mod stack;
 mod steps;
 mod synapses;
 pub mod testing;
@@ -55,7 +56,7 @@ pub use competition::{
 };
 pub use feedback::{FeedbackLayer, direct_feedback};
 pub use geometry::{Geometry, WeightDims};
-pub use homeostasis::AdaptiveThreshold;
+pub use homeostasis::{AdaptiveThreshold, adaptive_threshold};
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use mode::{InMode, in_evaluation, in_training};
 pub use protocol::Protocol;
@@ -64,6 +65,10 @@ pub use rules::{
     Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
 };
 pub use seeded::seeded;
+pub use stack::{
+    Activation, Activity, Block, BlockConfig, Excitation, InitConfig, LayerConfig, Learner, Norm,
+    RowMap, Stack,
+};
 pub use steps::{
     Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
     PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,

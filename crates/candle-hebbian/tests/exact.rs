@@ -486,7 +486,7 @@ mod miconi {
         near("pooled", &avg_pool2d(&out, 2, 2, 0)?, &[0.25, 0.25], EXACT)?;
 
         // Win rates of 0.5 and 0.75, of a target of 0.5.
-        let mut threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
+        let threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
         near("r", &threshold.apply(response.u())?, &response.u().flatten_all()?.to_vec1()?, 0.0)?;
         threshold.adapt(&post)?;
         near("θ", threshold.values(), &[0.0, 0.75], EXACT)?;

@@ -38,7 +38,7 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
     let mut steps = Steps::builder(ETA).then(UnitNorm).build([layer.var()?])?;
     steps.constrain()?;
     let target = 1.0 / UNITS as f64;
-    let mut threshold =
+    let threshold =
         AdaptiveThreshold::new((1, UNITS), threshold_rate, target, DType::F64, &device)?;
     let mut order = Rng::new(seed).stream("order");
     let mut wins = Tensor::zeros((1, UNITS), DType::F64, &device)?;

@@ -52,7 +52,7 @@ fn ops() -> Vec<(String, Op)> {
     ops.push((
         "threshold".into(),
         Box::new(|u| {
-            let mut threshold = AdaptiveThreshold::new((2, 5), 1.0, 0.2, u.dtype(), u.device())?;
+            let threshold = AdaptiveThreshold::new((2, 5), 1.0, 0.2, u.dtype(), u.device())?;
             threshold.set(&Tensor::full(0.25f32, (2, 5), u.device())?)?;
             threshold.apply(u)
         }),
@@ -278,7 +278,7 @@ fn columns(device: &Device) -> Result<()> {
     let kth = numbers(&kth_largest(&a, 2)?)?;
     same("second", &kth, &[NAN, 2.0], 0.0);
 
-    let mut threshold = AdaptiveThreshold::new((1, 4), 2.0, 0.5, DType::F32, device)?;
+    let threshold = AdaptiveThreshold::new((1, 4), 2.0, 0.5, DType::F32, device)?;
     threshold.adapt(&a)?;
     same("θ", &numbers(threshold.values())?, &[1.0, NAN, 0.0, 0.0], 0.0);
     let excess = numbers(&threshold.apply(&a)?)?;
@@ -362,7 +362,7 @@ fn sums_in_half_precision(device: &Device) -> Result<()> {
 
         // 4096 wins of 4096 against a target of a half: 100 steps of 2⁻¹⁰ from 1, where the numbers of
         // bf16 are 2⁻⁷ apart.
-        let mut threshold = AdaptiveThreshold::new((1, 2), 2f64.powi(-9), 0.5, dtype, device)?;
+        let threshold = AdaptiveThreshold::new((1, 2), 2f64.powi(-9), 0.5, dtype, device)?;
         threshold.set(&Tensor::ones((1, 2), dtype, device)?)?;
         for _ in 0..100 {
             threshold.adapt(&ones)?;
@@ -396,7 +396,7 @@ fn empty_batches(device: &Device) -> Result<()> {
         let grad = grads.get(&x).ok_or_else(|| candle::Error::msg(format!("{name}: none")))?;
         assert_eq!(grad.dims(), [2, 0, 5], "{name}");
     }
-    let mut threshold = AdaptiveThreshold::new((2, 5), 1.0, 0.2, DType::F32, device)?;
+    let threshold = AdaptiveThreshold::new((2, 5), 1.0, 0.2, DType::F32, device)?;
     threshold.adapt(&empty)?;
     assert_eq!(numbers(threshold.values())?, [0.0; 10]);
 

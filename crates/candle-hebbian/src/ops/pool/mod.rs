@@ -61,10 +61,24 @@ pub enum Pool {
         /// Pixels of 0 added on each side.
         padding: usize,
     },
+    /// [`max_pool2d_same`]
+    MaxSame {
+        /// Side of the window, in pixels.
+        kernel: usize,
+        /// Step between windows, in pixels.
+        stride: usize,
+        /// What a window reads beyond the lower and right edge; nothing.
+        #[serde(default)]
+        edge: Edge,
+        /// Who gets the gradient of equal maxima; the first.
+        #[serde(default)]
+        ties: Ties,
+    },
 }
 
 impl Pool {
-    /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`.
+    /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`, or
+    /// `⌈size / s⌉` where windows reach over the edge.
     ///
     /// # Errors
     /// As [`max_pool2d`].
@@ -79,11 +93,18 @@ impl Pool {
                 Pooling { kernel, stride, padding, over: None, reduce }
             }
             Self::Avg { kernel, stride, padding } => average(kernel, stride, padding),
+            Self::MaxSame { kernel, stride, edge, ties } => same(kernel, stride, edge, ties),
         }
+    }
+
+    /// Of images `(B, H, W, C)`.
+    pub(crate) fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        self.pooling().apply_channels_last(x)
     }
 }
 
-/// Of images `(B, C, H, W)`; ties of a maximum give their gradient to the first.
+/// Of images `(B, C, H, W)`; ties of a maximum give their gradient to the first, unless it says
+/// otherwise.
 impl Module for Pool {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.pooling().apply(x)

@@ -1,0 +1,308 @@
+//! A block: norm, layer, excitation, competition, activation, residual, pool.
+
+use super::config::{Activation, BlockConfig, Excitation, LayerConfig, Norm};
+use super::rows::RowMap;
+use crate::competition::Competition;
+use crate::geometry::Geometry;
+use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
+use crate::layer::{Layer, Response, conv2d, dense, locally_connected2d};
+use crate::ops::{BatchNorm, Dropout, batch_norm, repu, standardise, triangle};
+use crate::rules::Rule;
+use candle::{Module, Result, Tensor};
+use candle_nn::{VarBuilder, ops::softmax};
+use std::sync::Arc;
+
+/// One block of a [`Stack`](super::Stack).
+#[derive(Debug)]
+pub struct Block<C> {
+    pub(super) config: BlockConfig<C>,
+    pub(super) batch_norm: Option<BatchNorm>,
+    pub(super) layer: Option<Layer>,
+    pub(super) rows: Option<Arc<dyn RowMap>>,
+    pub(super) threshold: Option<AdaptiveThreshold>,
+    pub(super) dropout: Option<Dropout>,
+    output: Vec<usize>,
+}
+
+/// What a block with a layer made of one batch. Carries no graph.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    /// What competed, `(S, P, K)`: what the excitation made of the response.
+    pub u: Tensor,
+    /// The post-synaptic activity for the rule, `(S, P, K)`: what the competition made of `u`.
+    pub post: Tensor,
+    /// What is handed on, before pooling.
+    pub unpooled: Tensor,
+    /// What is handed on.
+    pub output: Tensor,
+}
+
+impl<C> BlockConfig<C> {
+    /// Whether it has tensors in a checkpoint.
+    pub(super) fn holds_tensors(&self) -> bool {
+        self.layer.is_some() || self.norm == Some(Norm::BatchNorm {})
+    }
+
+    fn activation_in(&self, training: bool) -> Activation {
+        self.learning_activation.filter(|_| training).unwrap_or(self.activation)
+    }
+}
+
+impl<C: Competition> Block<C> {
+    /// A block for inputs of shape `input` (without the batch), its tensors from `vb`.
+    pub(super) fn new(config: BlockConfig<C>, input: &[usize], vb: VarBuilder) -> Result<Self> {
+        if input.is_empty() || input.contains(&0) {
+            candle::bail!("expected an input of one dimension or more and no size 0")
+        }
+        if config.layer.is_none()
+            && (config.competition.is_some() || config.excitation != Excitation::default())
+        {
+            candle::bail!("a competition or an excitation without a layer, whose units compete")
+        }
+        let winners = [Some(config.activation), config.learning_activation];
+        if config.layer.is_none() && winners.contains(&Some(Activation::Winners {})) {
+            candle::bail!("activation 'winners' without a layer, whose units compete")
+        }
+        let batch_norm = match config.norm {
+            Some(Norm::BatchNorm {}) => Some(batch_norm(input[0], vb.clone())?),
+            _ => None,
+        };
+        let init = |shape: &[usize]| config.init.of(shape);
+        let (layer, mut output) = match (config.layer, input) {
+            (None, _) => (None, input.to_vec()),
+            (Some(LayerConfig::Dense { units }), _) => {
+                (Some(dense(input.iter().product(), units, init, vb.clone())?), vec![units])
+            }
+            (Some(LayerConfig::Conv2d { units, kernel, window }), &[c, h, w]) => {
+                let map = [units, window.output_size(h, kernel)?, window.output_size(w, kernel)?];
+                (Some(conv2d(c, units, kernel, window, init, vb.clone())?), map.to_vec())
+            }
+            (Some(LayerConfig::LocallyConnected2d { units, kernel, window }), &[c, h, w]) => {
+                let map = [units, window.output_size(h, kernel)?, window.output_size(w, kernel)?];
+                let layer =
+                    locally_connected2d(c, units, kernel, (h, w), window, init, vb.clone())?;
+                (Some(layer), map.to_vec())
+            }
+            (Some(_), _) => candle::bail!("a convolution takes images (C, H, W)"),
+        };
+        let threshold = match (config.excitation, &layer) {
+            (Excitation::Threshold { rate, target }, Some(layer)) => {
+                let dims = layer.dims();
+                Some(adaptive_threshold((dims.sites, dims.units), rate, target, vb)?)
+            }
+            _ => None,
+        };
+        if config.residual && output != input {
+            candle::bail!(
+                "a residual sum with an activation of {output:?}: expected the same shape"
+            )
+        }
+        if let Some(pool) = &config.pool {
+            let [_, height, width] = output[..] else {
+                candle::bail!("an activation of {output:?}, of which nothing can be pooled")
+            };
+            (output[1], output[2]) = (pool.output_size(height)?, pool.output_size(width)?);
+        }
+        let dropout = match config.dropout {
+            0.0 => None,
+            probability => Some(Dropout::new(probability)?),
+        };
+        Ok(Self { config, batch_norm, layer, rows: None, threshold, dropout, output })
+    }
+
+    /// The shape of one output, without the batch.
+    pub fn output(&self) -> &[usize] {
+        &self.output
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &BlockConfig<C> {
+        &self.config
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// A block without.
+    pub fn layer(&self) -> Result<&Layer> {
+        match &self.layer {
+            Some(layer) => Ok(layer),
+            None => {
+                candle::bail!("a block without a layer, which has no weights and does not learn")
+            }
+        }
+    }
+
+    /// The normalisation of the input, where it has statistics.
+    pub fn batch_norm(&self) -> Option<&BatchNorm> {
+        self.batch_norm.as_ref()
+    }
+
+    /// The thresholds, where there are any.
+    pub fn threshold(&self) -> Option<&AdaptiveThreshold> {
+        self.threshold.as_ref()
+    }
+
+    /// Puts `map` between the rows that the layer unfolds and its units.
+    pub fn set_rows(&mut self, map: Arc<dyn RowMap>) {
+        self.rows = Some(map);
+    }
+
+    /// The rows `(S, P, F)` that its input `x` unfolds into, before they are mapped.
+    ///
+    /// # Errors
+    /// A block without a layer; an input that does not fit.
+    pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {
+        let layer = self.layer()?;
+        layer.unfold(&flat(layer, &self.normed(&x.detach(), false)?)?)
+    }
+
+    /// Responds to `x` and lets the units compete; changes no weights and no thresholds. In
+    /// `training`, batch norm uses and moves its statistics, and what is handed on is the
+    /// `learning_activation`.
+    ///
+    /// The [`Response`] is what a step is taken of, with the activity's `post`: its response is the
+    /// excitation, which competed.
+    ///
+    /// # Errors
+    /// A block without a layer; an input that does not fit.
+    pub fn respond(&self, x: &Tensor, training: bool) -> Result<(Response, Activity)> {
+        self.respond_by(x, None, training)
+    }
+
+    /// The same, with what `rule` makes of the response.
+    pub(super) fn respond_by(
+        &self,
+        x: &Tensor,
+        rule: Option<&dyn Rule>,
+        training: bool,
+    ) -> Result<(Response, Activity)> {
+        let x = x.detach();
+        let linear = self.linear(&self.normed(&x, training)?)?;
+        let handed = self.excite(&linear)?;
+        let seen = match rule {
+            Some(rule) => rule.response(linear.clone())?,
+            None => linear.clone(),
+        };
+        // Rules that leave the response alone pay for one excitation.
+        let same = seen.u().id() == linear.u().id();
+        let u = if same { handed.clone() } else { self.excite(&seen)? };
+        let post = self.compete(&u)?;
+        let unpooled = self.activate(&linear, &handed, &x, training, |_| Ok(post.clone()))?;
+        let output = self.pool(&unpooled)?;
+        Ok((seen.with_u(&u)?, Activity { u, post, unpooled, output }))
+    }
+
+    /// Evaluation without a graph.
+    pub(super) fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
+        if self.layer.is_none() {
+            return self.without_layer(x, false);
+        }
+        let x = x.detach();
+        let linear = self.linear(&self.normed(&x, false)?)?;
+        let excitation = self.excite(&linear)?;
+        self.pool(&self.activate(&linear, &excitation, &x, false, |u| self.compete(u))?)
+    }
+
+    /// What a block without a layer makes of `x`, without a graph.
+    pub(super) fn without_layer(&self, x: &Tensor, training: bool) -> Result<Tensor> {
+        let x = x.detach();
+        let kind = self.config.activation_in(training);
+        self.pool(&self.plus_input(activation(kind, &self.normed(&x, training)?)?, &x)?)
+    }
+
+    /// Moves the thresholds by what the activity `post` was above or below their target.
+    ///
+    /// # Errors
+    /// Activity of another shape.
+    pub fn adapt(&self, post: &Tensor) -> Result<()> {
+        match &self.threshold {
+            Some(threshold) => threshold.adapt(post),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn normed(&self, x: &Tensor, training: bool) -> Result<Tensor> {
+        match (&self.batch_norm, self.config.norm) {
+            (Some(norm), _) if training => norm.forward_train(x),
+            (Some(norm), _) => norm.forward(x),
+            (None, Some(Norm::Standardise { epsilon })) => standardise(x, epsilon),
+            (None, _) => Ok(x.clone()),
+        }
+    }
+
+    fn linear(&self, x: &Tensor) -> Result<Response> {
+        let layer = self.layer()?;
+        let x = flat(layer, x)?;
+        match &self.rows {
+            None => layer.response(&x),
+            Some(rows) => layer.response_to(&rows.map(&layer.unfold(&x)?)?, x.dims()),
+        }
+    }
+
+    /// What competes, `(S, P, K)`.
+    fn excite(&self, response: &Response) -> Result<Tensor> {
+        match (self.config.excitation, &self.threshold) {
+            (Excitation::Triangle {}, _) => {
+                response.rows(&triangle(&response.output()?, 1.0, true)?)
+            }
+            (_, Some(threshold)) => threshold.apply(response.u()),
+            (_, None) => Ok(response.u().clone()),
+        }
+    }
+
+    pub(super) fn compete(&self, u: &Tensor) -> Result<Tensor> {
+        match &self.config.competition {
+            Some(competition) => competition.compete(u),
+            None => Ok(u.clone()),
+        }
+    }
+
+    /// What is handed on before pooling, of the excitation of `response`; `x` is the block's input.
+    fn activate(
+        &self,
+        response: &Response,
+        excitation: &Tensor,
+        x: &Tensor,
+        training: bool,
+        post: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let active = match self.config.activation_in(training) {
+            Activation::Winners {} => response.fold(&post(excitation)?)?,
+            kind => activation(kind, &response.fold(excitation)?)?,
+        };
+        self.plus_input(active, x)
+    }
+
+    fn plus_input(&self, active: Tensor, x: &Tensor) -> Result<Tensor> {
+        if self.config.residual { x + active } else { Ok(active) }
+    }
+
+    fn pool(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.config.pool {
+            Some(pool) => pool.forward(x),
+            None => Ok(x.clone()),
+        }
+    }
+}
+
+/// `x (B, …)` as `layer` takes it.
+pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
+    match layer.geometry() {
+        Geometry::Dense => x.flatten_from(1),
+        _ => Ok(x.clone()),
+    }
+}
+
+/// An activation that is a function of its input `(B, K, …)` alone; differentiable.
+pub(super) fn activation(kind: Activation, x: &Tensor) -> Result<Tensor> {
+    match kind {
+        Activation::Linear {} => Ok(x.clone()),
+        Activation::Triangle { power } => triangle(x, power, true),
+        Activation::Repu { power } => repu(x, power),
+        Activation::Relu {} => repu(x, 1.0),
+        Activation::Softmax { scale } => softmax(&(x * scale)?, 1),
+        Activation::Ramp { slope } => crate::ops::ramp(x, slope),
+        Activation::Winners {} => candle::bail!("winners are made by a competition"),
+    }
+}

@@ -1,0 +1,228 @@
+//! What a block is made of, as JSON with a checked schema.
+
+use crate::init;
+use crate::ops::Pool;
+use crate::window::Conv2dConfig;
+use candle_nn::Init;
+use serde::{Deserialize, Serialize};
+
+/// A block of a [`Stack`](super::Stack). Unknown fields are refused; all fields may be left out.
+///
+/// `C` is the competition: one of the library's, one's own, an enumeration of those that presets
+/// may name, or a `Box<dyn Competition>` in a stack made by hand.
+///
+/// ```
+/// use candle_hebbian::{Activation, BlockConfig, LayerConfig, SoftWta};
+/// let block: BlockConfig<()> = serde_json::from_str(
+///     r#"{
+///         "norm": { "kind": "batch_norm" },
+///         "layer": { "kind": "conv2d", "units": 96, "kernel": 5, "window": { "padding": 2 } },
+///         "activation": { "kind": "triangle", "power": 0.7 },
+///         "pool": { "kind": "max", "kernel": 4, "stride": 2, "padding": 1 }
+///     }"#,
+/// )?;
+/// assert_eq!(block.activation, Activation::Triangle { power: 0.7 });
+/// assert_eq!(block.dropout, 0.0);
+///
+/// let by_hand = BlockConfig {
+///     layer: Some(LayerConfig::Dense { units: 10 }),
+///     competition: Some(SoftWta { inverse_temperature: 1.0 }),
+///     ..BlockConfig::default()
+/// };
+/// assert_eq!(by_hand.activation, Activation::Linear {});
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BlockConfig<C> {
+    /// What is done to the input first; nothing.
+    pub norm: Option<Norm>,
+    /// The weights; none, for a block that only activates, pools or drops.
+    pub layer: Option<LayerConfig>,
+    /// What fresh weights are drawn from; [`InitConfig::FanInUniform`].
+    pub init: InitConfig,
+    /// What is made of the linear response before units compete; nothing.
+    pub excitation: Excitation,
+    /// What makes activity for the rule of the excitation; nothing, so that units do not compete.
+    pub competition: Option<C>,
+    /// What is handed on; the excitation itself.
+    pub activation: Activation,
+    /// What is handed on while the block learns by a local rule, where that differs; the same.
+    pub learning_activation: Option<Activation>,
+    /// Add the block's input to its activation, which must have the same shape; no.
+    pub residual: bool,
+    /// Pooling, of images; none.
+    pub pool: Option<Pool>,
+    /// The share that [`forward_train`](super::Stack::forward_train) drops of what is handed on; 0.
+    /// Local learning drops nothing.
+    pub dropout: f64,
+}
+
+impl<C> Default for BlockConfig<C> {
+    fn default() -> Self {
+        Self {
+            norm: None,
+            layer: None,
+            init: InitConfig::default(),
+            excitation: Excitation::default(),
+            competition: None,
+            activation: Activation::default(),
+            learning_activation: None,
+            residual: false,
+            pool: None,
+            dropout: 0.0,
+        }
+    }
+}
+
+/// What is done to a block's input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Norm {
+    /// [`BatchNorm`](crate::ops::BatchNorm) of each channel.
+    BatchNorm {},
+    /// [`standardise`](crate::ops::standardise): each sample by itself. No gradient passes it.
+    Standardise {
+        /// `ε`, which keeps the division finite; 1e-10.
+        #[serde(default = "tiny")]
+        epsilon: f64,
+    },
+}
+
+fn tiny() -> f64 {
+    1e-10
+}
+
+/// The weights' geometry. A dense layer flattens its input, channel-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LayerConfig {
+    /// Every unit sees the whole input.
+    Dense {
+        /// How many units.
+        units: usize,
+    },
+    /// Units see a window, and share weights over positions.
+    Conv2d {
+        /// Output channels.
+        units: usize,
+        /// Side of the kernel, in pixels.
+        kernel: usize,
+        /// Stride, padding, dilation, groups.
+        #[serde(default)]
+        window: Conv2dConfig,
+    },
+    /// The same with weights of their own at each position.
+    LocallyConnected2d {
+        /// Output channels.
+        units: usize,
+        /// Side of the kernel, in pixels.
+        kernel: usize,
+        /// Stride, padding, dilation.
+        #[serde(default)]
+        window: Conv2dConfig,
+    },
+}
+
+/// What fresh weights are drawn from: see [`init`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum InitConfig {
+    /// [`init::radius_normal`]
+    RadiusNormal {
+        /// The expected norm of a unit, `R`.
+        radius: f64,
+    },
+    /// [`init::radius_uniform`]
+    RadiusUniform {
+        /// The expected norm of a unit, `R`.
+        radius: f64,
+    },
+    /// [`init::fan_in_uniform`]
+    FanInUniform {},
+    /// [`init::glorot_uniform`]
+    GlorotUniform {},
+    /// [`init::standard_normal`]
+    StandardNormal {},
+}
+
+impl Default for InitConfig {
+    fn default() -> Self {
+        Self::FanInUniform {}
+    }
+}
+
+impl InitConfig {
+    /// The distribution for weights of `shape`.
+    pub fn of(&self, shape: &[usize]) -> Init {
+        match *self {
+            Self::RadiusNormal { radius } => init::radius_normal(shape, radius),
+            Self::RadiusUniform { radius } => init::radius_uniform(shape, radius),
+            Self::FanInUniform {} => init::fan_in_uniform(shape),
+            Self::GlorotUniform {} => init::glorot_uniform(shape),
+            Self::StandardNormal {} => init::standard_normal(),
+        }
+    }
+}
+
+/// What competes, and what the activation is of: made of the linear response `u`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Excitation {
+    /// `u`
+    Linear {},
+    /// `relu(u − mean over channels)`
+    Triangle {},
+    /// `u − θ` with an [`AdaptiveThreshold`](crate::AdaptiveThreshold) for each unit.
+    Threshold {
+        /// `μ`
+        rate: f64,
+        /// `ρ`
+        target: f64,
+    },
+}
+
+impl Default for Excitation {
+    fn default() -> Self {
+        Self::Linear {}
+    }
+}
+
+/// What a block hands on, made of the excitation `r`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Activation {
+    /// `r`
+    Linear {},
+    /// `relu(r − mean over channels)^power`; going back, the mean is a constant, as in the released
+    /// code of Journé et al. 2023.
+    Triangle {
+        /// The power.
+        power: f64,
+    },
+    /// `relu(r)^power`
+    Repu {
+        /// The power.
+        power: f64,
+    },
+    /// `relu(r)`
+    Relu {},
+    /// `softmax(scale·r)` over units
+    Softmax {
+        /// The scale.
+        scale: f64,
+    },
+    /// [`ramp`](crate::ops::ramp): `clip(slope·r, −1, 1)`
+    Ramp {
+        /// The slope.
+        slope: f64,
+    },
+    /// The activity that the competition made, which carries no gradient.
+    Winners {},
+}
+
+impl Default for Activation {
+    fn default() -> Self {
+        Self::Linear {}
+    }
+}

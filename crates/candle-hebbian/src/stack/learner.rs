@@ -1,0 +1,70 @@
+//! What one layer learns by.
+
+use crate::layer::Response;
+use crate::rules::{Rule, State};
+use candle::Result;
+use candle_nn::Optimizer;
+use std::fmt;
+
+/// A rule with the state it keeps and the optimiser that takes its steps: what one layer of a
+/// [`Stack`](super::Stack) learns by. The optimiser is made of that layer's weights.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use candle_hebbian::{Geometry, Layer, Learner, Oja, Steps};
+/// let layer = Layer::from_tensor(&Tensor::new(&[[0.6f64, 0.0]], &Device::Cpu)?, Geometry::Dense)?;
+/// let mut learner = Learner::new(Oja, Steps::builder(0.5).build([layer.var()?])?);
+/// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?; // u = 0.6
+/// learner.step(&response, response.u())?; // w + 0.5·(y·x − y²·w) with y = u
+/// let w = layer.weight().to_vec2::<f64>()?;
+/// assert!((w[0][0] - 0.792).abs() < 1e-12 && (w[0][1] - 0.6).abs() < 1e-12);
+/// # Ok::<(), candle::Error>(())
+/// ```
+pub struct Learner<O> {
+    rule: Box<dyn Rule>,
+    state: State,
+    optimiser: O,
+}
+
+impl<O: Optimizer> Learner<O> {
+    /// Learns by `rule` with the steps of `optimiser`.
+    pub fn new(rule: impl Rule + 'static, optimiser: O) -> Self {
+        Self { rule: Box::new(rule), state: State::default(), optimiser }
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &dyn Rule {
+        &*self.rule
+    }
+
+    /// What the rule keeps from one batch to the next.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The same, to put back what was saved.
+    pub fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The optimiser, to change its rate or its progress.
+    pub fn optimiser_mut(&mut self) -> &mut O {
+        &mut self.optimiser
+    }
+
+    /// One step of the rule for the activity `post (S, P, K)` that a competition made of `response`.
+    ///
+    /// # Errors
+    /// Weights that are no variable; what the rule or the optimiser refuses.
+    pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
+        let loss = response.synapses(post)?.loss_with(&*self.rule, &mut self.state)?;
+        self.optimiser.backward_step(&loss)
+    }
+}
+
+impl<O: fmt::Debug> fmt::Debug for Learner<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, optimiser) = (&self.state, &self.optimiser);
+        f.debug_struct("Learner").field("state", state).field("optimiser", optimiser).finish()
+    }
+}

@@ -1,0 +1,167 @@
+//! Stacks: networks of blocks that learn by local rules, by back-propagation, or not at all.
+
+mod block;
+mod config;
+mod learner;
+mod local;
+mod pass;
+mod rows;
+
+pub use block::{Activity, Block};
+pub use config::{Activation, BlockConfig, Excitation, InitConfig, LayerConfig, Norm};
+pub use learner::Learner;
+pub use rows::RowMap;
+
+use crate::competition::Competition;
+use candle::{Error, Result, Tensor, Var};
+use candle_nn::VarBuilder;
+
+/// Blocks, one on the other, each of which does, as far as its [`BlockConfig`] says so,
+///
+/// ```text
+/// norm → layer → excitation → activation → + input → pool → dropout
+///                     ↓
+///                competition → rule
+/// ```
+///
+/// | | what goes through | graph | what changes |
+/// |---|---|---|---|
+/// | [`features`](Self::features) | evaluation | none | nothing |
+/// | [`forward`](candle::Module::forward) | evaluation | to weights and input | nothing |
+/// | [`learn`](Self::learn), [`learn_block`](Self::learn_block) | the batch's statistics | none | weights by local rules, running statistics, thresholds |
+/// | [`adapt`](Self::adapt) | the batch's statistics | none | running statistics, thresholds |
+/// | [`calibrate`](Self::calibrate) | evaluation | none | running statistics |
+/// | [`forward_train`](Self::forward_train) | the batch's statistics, dropout | to weights and input | running statistics |
+///
+/// All that a stack keeps is variables of the `VarBuilder` that it was made with, so a `VarMap` saves
+/// and loads it, and any optimiser can train it by back-propagation: `layers.i.weight`,
+/// `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`, where `i` counts the blocks
+/// that have any. Inputs are images `(B, C, H, W)` or vectors `(B, F)`.
+///
+/// Two layers that learn at once by Oja's rule, each from what the one below made of the batch with
+/// the weights before its step:
+///
+/// ```
+/// use candle::{DType, Device, Module};
+/// use candle_hebbian::{BlockConfig, KWta, Learner, Oja, Rng, Stack, Steps, seeded};
+/// use candle_nn::VarMap;
+/// let (varmap, rng) = (VarMap::new(), Rng::new(0));
+/// let mut blocks: Vec<BlockConfig<KWta>> = serde_json::from_str(
+///     r#"[
+///         { "layer": { "kind": "conv2d", "units": 8, "kernel": 3 },
+///           "activation": { "kind": "relu" },
+///           "pool": { "kind": "max", "kernel": 2, "stride": 2, "padding": 0 } },
+///         { "layer": { "kind": "dense", "units": 4 } }
+///     ]"#,
+/// )?;
+/// blocks.iter_mut().for_each(|block| block.competition = Some(KWta::binary(1)));
+/// let vb = seeded(&varmap, &rng, DType::F64, &Device::Cpu);
+/// let stack = Stack::new(blocks, &[1, 8, 8], vb)?;
+/// assert_eq!(stack.output(), [4]);
+///
+/// let mut learners = stack.learners(|layer| {
+///     Ok(Some(Learner::new(Oja, Steps::builder(0.01).build([layer.var()?])?)))
+/// })?;
+/// let images = rng.stream("images").uniform(0.0, 1.0, (5, 1, 8, 8), DType::F64, &Device::Cpu)?;
+/// let (output, activities) = stack.learn(&images, &mut learners)?;
+/// assert_eq!(output.dims(), [5, 4]);
+/// assert_eq!(activities[0].post.dims(), [1, 5 * 6 * 6, 8]); // a winner at each position
+/// let (features, same) = (stack.features(&images, 2)?, stack.forward(&images)?);
+/// assert!((features - same)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Stack<C> {
+    blocks: Vec<Block<C>>,
+    input: Vec<usize>,
+}
+
+impl<C: Competition> Stack<C> {
+    /// A stack of `blocks` for inputs of shape `input` (without the batch), `(C, H, W)` or `(F)`, its
+    /// variables from `vb`.
+    ///
+    /// # Errors
+    /// A block that does not fit its input; the message names it. Variables in `vb` of another shape.
+    pub fn new(blocks: Vec<BlockConfig<C>>, input: &[usize], vb: VarBuilder) -> Result<Self> {
+        let mut stack = Self { blocks: Vec::new(), input: input.to_vec() };
+        let mut named = 0;
+        for (at, config) in blocks.into_iter().enumerate() {
+            let input = stack.output().to_vec();
+            let holds_tensors = config.holds_tensors();
+            let block = Block::new(config, &input, vb.pp("layers").pp(named)).map_err(|error| {
+                Error::msg(format!("block {at}, whose input is {input:?}: {error}"))
+            })?;
+            named += usize::from(holds_tensors);
+            stack.blocks.push(block);
+        }
+        Ok(stack)
+    }
+
+    /// The blocks, first to last.
+    pub fn blocks(&self) -> &[Block<C>] {
+        &self.blocks
+    }
+
+    /// The blocks, to change them.
+    pub fn blocks_mut(&mut self) -> &mut [Block<C>] {
+        &mut self.blocks
+    }
+
+    /// The shape of one input, without the batch.
+    pub fn input(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// The shape of one output, without the batch.
+    pub fn output(&self) -> &[usize] {
+        self.blocks.last().map_or(&self.input, |block| block.output())
+    }
+
+    /// Every tensor of a checkpoint in a fixed order, block by block: `layers.i.weight`,
+    /// `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`. They share memory with
+    /// the variables.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let blocks = self.blocks.iter().filter(|block| block.config().holds_tensors());
+        let tensors = blocks.enumerate().flat_map(|(i, block)| {
+            let threshold = block.threshold().map(|threshold| threshold.var().as_tensor());
+            let norm = block.batch_norm();
+            let tensors = [
+                ("weight", block.layer.as_ref().map(|layer| layer.weight())),
+                ("running_mean", norm.map(|norm| norm.running_mean())),
+                ("running_var", norm.map(|norm| norm.running_var())),
+                ("threshold", threshold),
+            ];
+            tensors.map(|(name, tensor)| Some((format!("layers.{i}.{name}"), tensor?.detach())))
+        });
+        tensors.flatten().collect()
+    }
+
+    /// Puts tensors back; `take(name, shape)` hands out each by its name.
+    ///
+    /// # Errors
+    /// What `take` says; weights that are no variable.
+    pub fn restore<E: From<Error>>(
+        &self,
+        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<(), E> {
+        let blocks = self.blocks.iter().filter(|block| block.config().holds_tensors());
+        for (i, block) in blocks.enumerate() {
+            let mut put = |name: &str, var: Result<Var>| {
+                let var = var?;
+                var.set(&take(&format!("layers.{i}.{name}"), var.dims())?)?;
+                Ok::<(), E>(())
+            };
+            if let Some(layer) = &block.layer {
+                put("weight", layer.var())?;
+            }
+            if let Some(norm) = block.batch_norm() {
+                put("running_mean", Var::from_tensor(norm.running_mean()))?;
+                put("running_var", Var::from_tensor(norm.running_var()))?;
+            }
+            if let Some(threshold) = block.threshold() {
+                put("threshold", Ok(threshold.var().clone()))?;
+            }
+        }
+        Ok(())
+    }
+}
