@@ -1,6 +1,7 @@
 //! The rules that a preset can name.
 
-use candle_hebbian::{Hebb, Instar, Oja, Rule, SoftHebb};
+use candle::Result;
+use candle_hebbian::{Hebb, Instar, Oja, Response, Rule, SoftHebb, State, Synapses, Update};
 use serde::{Deserialize, Serialize};
 
 /// A rule by its name in presets and reference vectors.
@@ -36,5 +37,15 @@ impl RuleKind {
             Self::Oja => &Oja,
             Self::Softhebb => &SoftHebb,
         }
+    }
+}
+
+impl Rule for RuleKind {
+    fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update> {
+        self.rule().update(synapses, state)
+    }
+
+    fn response(&self, linear: Response) -> Result<Response> {
+        self.rule().response(linear)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::config::Quirks;
 use super::input::Input;
-use super::layer::TINY;
 use super::network::{Network, Phase};
+use super::patches::TINY;
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::names::choose;
@@ -234,7 +234,7 @@ fn batch(
     let maps = if adapt_in_evaluation {
         network.step(&x, Phase::Collect)?.into_iter().map(|activity| activity.output).collect()
     } else {
-        network.forward(&x)?
+        network.stack().maps(&x)?
     };
     let last = maps.len() - 1;
     let mut rows: Vec<Tensor> = maps

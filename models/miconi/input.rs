@@ -1,7 +1,7 @@
 //! From pixels to what the first layer sees.
 
 use super::config::{InputConfig, Whitening};
-use super::layer::TINY;
+use super::patches::TINY;
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;

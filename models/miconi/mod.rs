@@ -7,12 +7,13 @@
 //! with *triangle* responses for the next layer, and most connections missing, it gains.
 
 mod config;
+mod connections;
 mod decode;
 mod experiments;
 mod input;
-mod layer;
 mod monitor;
 mod network;
+mod patches;
 mod pictures;
 mod presets;
 mod receptive_fields;
@@ -28,7 +29,6 @@ pub use config::{
 pub use decode::{Decoder, Decoding, Features, quadrants};
 pub use experiments::Experiment;
 pub use input::Input;
-pub use layer::{Activity, HebbianLayer};
 pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};
 pub use presets::{preset, presets};

@@ -1,10 +1,10 @@
 //! How the units of each layer are doing, gathered over the batches of an epoch.
 
 use super::config::Preset;
-use super::layer::Activity;
 use super::network::Network;
 use crate::error::Result;
 use candle::{DType, Tensor};
+use candle_hebbian::Activity;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::column_counts;
 use std::collections::VecDeque;
@@ -133,19 +133,20 @@ impl Monitor {
         let sum = |tensor: &Tensor| -> Result<f64> {
             Ok(to_host(tensor)?.sum_all()?.to_scalar::<f64>()?)
         };
-        let layers = self.layers.iter().enumerate().zip(network.layers());
+        let layers = self.layers.iter().enumerate().zip(network.stack().blocks());
         layers
-            .map(|((index, seen), layer)| {
+            .map(|((index, seen), block)| {
                 let rates = self.win_rates(index);
-                let weight = layer.layer().weight().detach();
+                let weight = block.layer()?.weight().detach();
+                let thresholds = block.threshold().map(|threshold| sum(threshold.values()));
                 Ok(LayerStats {
                     active: seen.active / seen.outputs,
                     mean_output: seen.sum / seen.outputs,
                     max_output: seen.largest,
                     least_win_rate: rates.iter().copied().fold(f64::INFINITY, f64::min),
                     largest_win_rate: rates.iter().copied().fold(0.0, f64::max),
-                    threshold_sum: sum(layer.threshold().values())?,
-                    fourth_power: sum(&weight.sqr()?.sqr()?)? / layer.config().units as f64,
+                    threshold_sum: thresholds.transpose()?.unwrap_or_default(),
+                    fourth_power: sum(&weight.sqr()?.sqr()?)? / weight.dim(0)? as f64,
                 })
             })
             .collect()

@@ -34,14 +34,14 @@ fn weights(trainer: &Trainer) -> Result<Picture> {
         let outline = Histogram::new(&values, BINS)?.outline(0.5);
         Ok(panel(at, ("weight", "how many"), vec![line(outline)], true))
     };
-    let layers = trainer.network().layers().iter().enumerate();
+    let layers = trainer.network().stack().blocks().iter().enumerate();
     let panels = layers
-        .map(|(at, layer)| {
+        .map(|(at, block)| {
             let values = |tensor: &candle::Tensor| -> Result<Vec<f64>> {
                 Ok(to_host(tensor)?.flatten_all()?.to_vec1()?)
             };
-            let weights = values(layer.layer().weight())?;
-            match layer.mask() {
+            let weights = values(block.layer()?.weight())?;
+            match trainer.network().mask(at) {
                 None => panel(at, weights),
                 Some(mask) => {
                     let kept = weights.into_iter().zip(values(mask)?);
@@ -55,7 +55,7 @@ fn weights(trainer: &Trainer) -> Result<Picture> {
 
 /// Winners at the first position of the first image of the latest batches.
 fn winners(trainer: &Trainer) -> Result<Picture> {
-    let layers = 0..trainer.network().layers().len();
+    let layers = 0..trainer.network().stack().blocks().len();
     let panels: Vec<LineChart> = layers
         .map(|at| {
             let raster = trainer.monitor().raster(at);
@@ -72,7 +72,7 @@ fn winners(trainer: &Trainer) -> Result<Picture> {
 
 /// Histograms of how often units won, over their target, with the target as a line.
 fn win_rates(trainer: &Trainer) -> Result<Picture> {
-    let layers = 0..trainer.network().layers().len();
+    let layers = 0..trainer.network().stack().blocks().len();
     let panels = layers
         .map(|at| {
             let rates = trainer.monitor().win_rates(at);

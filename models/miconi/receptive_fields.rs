@@ -55,8 +55,8 @@ pub fn receptive_fields(network: &Network, top_left: bool) -> Result<Vec<Tensor>
     let mut fields: Vec<Tensor> = Vec::new();
     let geometry = network.preset().receptive_fields();
     let configs = &network.preset().layers;
-    for (at, layer) in network.layers().iter().enumerate() {
-        let weight = layer.layer().weight().detach();
+    for (at, block) in network.stack().blocks().iter().enumerate() {
+        let weight = block.layer()?.weight().detach();
         let weight = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let Some(below) = fields.last() else {
             fields.push(weight);

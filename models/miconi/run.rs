@@ -224,5 +224,5 @@ fn restore(
 
 fn write(path: &Path, trainer: &Trainer, data: &Dataset) -> Result<()> {
     let of = [METHOD, &trainer.network().preset().name, data.name.as_str()];
-    write_checkpoint(path, &trainer.tensors()?, of, &[("epoch", trainer.epoch().to_string())])
+    write_checkpoint(path, &trainer.tensors(), of, &[("epoch", trainer.epoch().to_string())])
 }

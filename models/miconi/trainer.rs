@@ -4,9 +4,10 @@ use super::config::{Patches, Preset};
 use super::input::Input;
 use super::monitor::{LayerStats, Monitor};
 use super::network::{Network, Phase};
+use super::patches::PatchMap;
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::Rng;
+use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Divisor, ImageSet, Zca};
 use hebbian_train::check_finite;
 
@@ -42,14 +43,13 @@ impl Trainer {
         let shape = Input::shape(&preset.input, train.shape());
         let mut network = Network::new(preset, shape, rng, DType::F32, device)?;
         let input = Input::fit(&preset.input, train, rng, device, quiet)?;
-        if let Some(first) = network.layers_mut().first_mut()
-            && let Patches::Whiten { epsilon } = first.config().patches
-        {
+        if let Patches::Whiten { epsilon } = preset.layers[0].patches {
             let drawn = rng.stream("patches").permutation(train.len());
             let drawn = &drawn[..PATCH_IMAGES.min(train.len())];
-            let patches = first.patches(&input.batch(train, drawn, None)?)?.squeeze(0)?;
+            let rows = network.stack().blocks()[0].unfold(&input.batch(train, drawn, None)?)?;
+            let patches = PatchMap { whitening: None }.map(&rows)?.squeeze(0)?;
             let zca = Zca::from_rows(&patches, Divisor::Images, epsilon)?;
-            first.whiten_patches(zca.matrix().to_dtype(DType::F32)?.to_device(device)?);
+            network.whiten_patches(zca.matrix().to_dtype(DType::F32)?.to_device(device)?);
         }
         let monitor = Monitor::new(preset);
         Ok(Self { network, input, rng: rng.clone(), epoch: 0, monitor })
@@ -102,10 +102,10 @@ impl Trainer {
     }
 
     /// Every tensor of a checkpoint: the network's, and `input.zca`.
-    pub fn tensors(&self) -> candle::Result<Vec<(String, Tensor)>> {
-        let mut tensors = self.network.tensors()?;
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.network.tensors();
         tensors.extend(self.input.tensors());
-        Ok(tensors)
+        tensors
     }
 
     /// One epoch over `train` in random order; `seen` is told how many images each batch had.
@@ -138,7 +138,7 @@ impl Trainer {
             seen(indices.len());
         }
         self.epoch += 1;
-        for (name, tensor) in self.network.tensors()? {
+        for (name, tensor) in self.network.tensors() {
             check_finite(&name, self.epoch as u64, &tensor)?;
         }
         self.monitor.report(&self.network)

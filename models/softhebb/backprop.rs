@@ -24,9 +24,10 @@ impl Backprop {
         let tensors = head.tensors();
         let (weight, bias) = (Var::from_tensor(&tensors[0].1)?, Var::from_tensor(&tensors[1].1)?);
         let mut vars: Vec<Var> = network
+            .stack()
             .blocks()
             .iter()
-            .map(|block| block.layer().var())
+            .map(|block| block.layer()?.var())
             .collect::<candle::Result<_>>()?;
         vars.extend([weight.clone(), bias.clone()]);
         let adam = ParamsAdamW { weight_decay: 0.0, ..Default::default() };
@@ -41,12 +42,12 @@ impl Backprop {
     /// One step on a batch; returns its mean loss.
     fn step(
         &mut self,
-        network: &mut Network,
+        network: &Network,
         images: &Tensor,
         labels: &Tensor,
         rng: &mut Rng,
     ) -> Result<f64> {
-        let features = network.forward_backprop(images)?;
+        let features = network.stack().forward_train(images, rng)?.flatten_from(1)?;
         let keep = 1.0 - self.head.config().dropout;
         let features = if keep < 1.0 {
             let mask = rng.bernoulli(keep, features.shape(), DType::F32, images.device())?;
@@ -72,7 +73,7 @@ impl Backprop {
 
 impl Run<'_> {
     /// End-to-end training, as long as the head would have been trained.
-    pub(super) fn backprop(&mut self, network: &mut Network, head: Head) -> Result<Head> {
+    pub(super) fn backprop(&mut self, network: &Network, head: Head) -> Result<Head> {
         let training = self.options.preset.training;
         // Any other head was refused before the run began.
         let Head::Linear(linear) = head else { return Ok(head) };

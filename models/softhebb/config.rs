@@ -3,7 +3,8 @@
 use crate::competition_kind::{CompetitionKind, no_fields};
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{
-    ExponentialDecay, LargestEntry, LinearDecay, NormDependent, PaddingMode, Steps, StepsBuilder,
+    Activation, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, PaddingMode, Steps,
+    StepsBuilder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -150,30 +151,6 @@ impl Rate {
             }
         }
     }
-}
-
-/// What is done with the linear response `u`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Activation {
-    /// `relu(u − mean over channels)^power`
-    Triangle {
-        /// The power.
-        power: f64,
-    },
-    /// `relu(u)^power`
-    Repu {
-        /// The power.
-        power: f64,
-    },
-    /// `softmax(scale·u)` over units
-    Softmax {
-        /// The scale.
-        scale: f64,
-    },
-    /// `relu(u)`
-    #[serde(deserialize_with = "no_fields")]
-    Relu,
 }
 
 /// What reads out the features.

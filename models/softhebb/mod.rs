@@ -3,12 +3,12 @@
 //! Journé, Garcia Rodriguez, Guo, Moraitis: *Hebbian Deep Learning Without Feedback*, ICLR 2023,
 //! arXiv 2209.11883; Moraitis et al. 2022, arXiv 2107.05747.
 //!
-//! A [`Network`] is a stack of [`Block`]s described by a [`Preset`]; [`train`] is the recipe.
+//! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`train`] is the
+//! recipe.
 //! What is known to differ from the paper and from its release stands in `README.md` beside this
 //! file.
 
 mod backprop;
-mod block;
 mod config;
 mod head;
 mod label_assignment;
@@ -21,9 +21,8 @@ mod unsupervised;
 mod validate;
 
 pub use crate::error::{Error, Result};
-pub use block::{Block, Step};
 pub use config::{
-    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
+    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
     TrainingConfig,
 };
 pub use head::Head;

@@ -1,8 +1,8 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
-use super::block::{Block, Step};
 use candle::{D, Result};
 use candle_hebbian::device::to_host;
+use candle_hebbian::{Activity, Layer};
 
 /// Figures of one block. `convergence` and `converged` as in the release, but per block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,24 +36,24 @@ pub struct Monitor {
 
 impl Monitor {
     /// Counts the winners of one step.
-    pub fn observe(&mut self, step: &Step) -> Result<()> {
-        let (sites, _, units) = step.u.dims3()?;
+    pub fn observe(&mut self, activity: &Activity) -> Result<()> {
+        let (sites, _, units) = activity.u.dims3()?;
         self.wins.resize(sites * units, 0);
-        let winners = step.u.argmax(D::Minus1)?.to_vec2::<u32>()?;
+        let winners = activity.u.argmax(D::Minus1)?.to_vec2::<u32>()?;
         for (site, winners) in winners.iter().enumerate() {
             for &winner in winners {
                 self.wins[site * units + winner as usize] += 1;
             }
             self.competitions += winners.len() as u64;
         }
-        let activity = to_host(&step.post.abs()?.max(D::Minus1)?)?;
-        self.winner_activity += activity.sum_all()?.to_scalar::<f64>()?;
+        let largest = to_host(&activity.post.abs()?.max(D::Minus1)?)?;
+        self.winner_activity += largest.sum_all()?.to_scalar::<f64>()?;
         Ok(())
     }
 
-    /// The figures since the last call, with the block's radii as they are now.
-    pub fn report(&mut self, block: &Block) -> Result<BlockStats> {
-        let radii = to_host(&block.layer().radii()?.flatten_all()?)?.to_vec1::<f64>()?;
+    /// The figures since the last call, with the layer's radii as they are now.
+    pub fn report(&mut self, layer: &Layer) -> Result<BlockStats> {
+        let radii = to_host(&layer.radii()?.flatten_all()?)?.to_vec1::<f64>()?;
         let count = radii.len() as f64;
         let total = self.competitions.max(1) as f64;
         let entropy: f64 = self

@@ -1,9 +1,13 @@
-//! A stack of blocks.
+//! The blocks of a preset, and what they learn by.
 
-use super::block::{Block, Step};
-use super::config::{Learning, Preset};
-use candle::{DType, Device, Result, Tensor};
-use candle_hebbian::Rng;
+use super::config::{BlockConfig, LayerConfig, Learning, Preset};
+use crate::CompetitionKind;
+use candle::{DType, Device, Error, Result, Tensor};
+use candle_hebbian::{
+    Activity, Conv2dConfig, Excitation, InitConfig, Learner, Norm, Rng, SoftHebb, Stack, Steps,
+    seeded,
+};
+use candle_nn::{VarBuilder, VarMap};
 
 /// The blocks of a SoftHebb network; the head is separate.
 ///
@@ -15,19 +19,25 @@ use candle_hebbian::Rng;
 /// let rng = Rng::new(0);
 /// let mut network = Network::new(&preset, (1, 8, 8), &rng, DType::F32, &Device::Cpu)?;
 /// let images = rng.stream("doc").uniform(0.0, 1.0, (4, 1, 8, 8), DType::F32, &Device::Cpu)?;
-/// let steps = network.learn(&images, 0.0)?.1; // one step of every block
+/// let activities = network.learn(&images, 0.0)?.1; // one step of every block
 /// let features = network.forward(&images)?; // evaluation never learns
-/// assert_eq!(steps.len(), preset.blocks.len());
+/// assert_eq!(activities.len(), preset.blocks.len());
 /// assert_eq!(features.dims(), [4, network.features()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Network {
-    blocks: Vec<Block>,
+    stack: Stack<CompetitionKind>,
+    /// Of the blocks that learn by the rule.
+    learners: Vec<Option<Learner<Steps>>>,
 }
 
 impl Network {
-    /// A network with fresh weights for images of shape `(C, H, W)`.
+    /// A network with fresh weights for images of shape `(C, H, W)`, each block's from a stream of its
+    /// own.
+    ///
+    /// Hebbian weights are Gaussian with `σ = R/√F`, or uniform on `[0, √(3R²/F))` without batch
+    /// norm, so that the expected squared norm is `R²`. Others are PyTorch's `U(±1/√F)`.
     ///
     /// # Errors
     /// An image too small for the network; the message names the block.
@@ -38,127 +48,122 @@ impl Network {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let mut input = vec![channels, height, width];
-        let mut blocks = Vec::new();
-        for (i, config) in preset.blocks.iter().enumerate() {
-            let mut rng = rng.stream(&format!("layers.{i}.weight"));
-            let block = Block::new(config, &input, &mut rng, dtype, device).map_err(|error| {
-                candle::Error::msg(format!(
-                    "preset '{}' does not fit images of {channels}x{height}x{width}: block {i}, \
-                     whose input is {input:?}: {error}",
-                    preset.name
-                ))
-            })?;
-            input = block.output().to_vec();
-            blocks.push(block);
-        }
-        Ok(Self { blocks })
+        let vb = seeded(&VarMap::new(), rng, dtype, device);
+        let blocks = preset.blocks.iter().map(BlockConfig::stacked).collect();
+        let stack = Stack::new(blocks, &[channels, height, width], vb).map_err(|error| {
+            Error::msg(format!(
+                "preset '{}' does not fit images of {channels}x{height}x{width}: {error}",
+                preset.name
+            ))
+        })?;
+        let mut configs = preset.blocks.iter();
+        let learners = stack.learners(|layer| {
+            let Some(Learning::Hebbian { rate, .. }) = configs.next().map(|block| &block.learning)
+            else {
+                return Ok(None);
+            };
+            let steps = rate.steps().build([(layer.var()?, layer.dims())])?;
+            Ok(Some(Learner::new(SoftHebb, steps)))
+        })?;
+        Ok(Self { stack, learners })
     }
 
-    /// No blocks at all: the features are the pixels.
-    pub fn pixels() -> Self {
-        Self { blocks: Vec::new() }
+    /// No blocks at all: the features are the pixels of images of shape `(C, H, W)`.
+    pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
+        let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
+        Ok(Self { stack, learners: Vec::new() })
     }
 
-    /// The blocks, first to last.
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+    /// The blocks.
+    pub fn stack(&self) -> &Stack<CompetitionKind> {
+        &self.stack
     }
 
     /// Indices of the blocks that learn by the Hebbian rule.
     pub fn hebbian(&self) -> Vec<usize> {
-        let hebbian = |block: &Block| matches!(block.config().learning, Learning::Hebbian { .. });
-        (0..self.blocks.len()).filter(|&i| hebbian(&self.blocks[i])).collect()
+        (0..self.learners.len()).filter(|&i| self.learners[i].is_some()).collect()
     }
 
     /// The number of features of an image.
     pub fn features(&self) -> usize {
-        self.blocks.last().map_or(0, |block| block.output().iter().product())
+        self.stack.output().iter().product()
     }
 
     /// Features `(B, F)` of images `x (B, C, H, W)`: evaluation, learns nothing, flattened
     /// channel-major.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        flatten(&self.forward_to(x, self.blocks.len())?)
-    }
-
-    /// The input of block `end`, from the blocks before it in evaluation.
-    pub fn forward_to(&self, x: &Tensor, end: usize) -> Result<Tensor> {
-        self.blocks[..end].iter().try_fold(x.detach(), |x, block| block.forward(&x))
+        self.stack.features(x, self.stack.blocks().len())?.flatten_from(1)
     }
 
     /// One step of every block on the same batch, each seeing what the one below made of it with
-    /// the weights before its step. Returns the features and what each block did.
-    pub fn learn(&mut self, x: &Tensor, progress: f64) -> Result<(Tensor, Vec<Step>)> {
-        let mut x = x.detach();
-        let mut steps = Vec::new();
-        for block in &mut self.blocks {
-            let (out, step) = block.learn(&x, progress)?;
-            x = out;
-            steps.push(step);
+    /// the weights before its step, when the share `progress` of training is done. Returns the
+    /// features and what each block did.
+    ///
+    /// # Errors
+    /// A block that learns by back-propagation.
+    pub fn learn(&mut self, x: &Tensor, progress: f64) -> Result<(Tensor, Vec<Activity>)> {
+        for index in 0..self.learners.len() {
+            self.learner(index)?.optimiser_mut().set_progress(progress);
         }
-        Ok((flatten(&x)?, steps))
+        let (features, activities) = self.stack.learn(x, &mut self.learners)?;
+        Ok((features.flatten_from(1)?, activities))
     }
 
     /// One step of block `index` only, the ones before it in evaluation.
-    pub fn learn_block(&mut self, index: usize, x: &Tensor, progress: f64) -> Result<Step> {
-        let input = self.forward_to(x, index)?;
-        Ok(self.blocks[index].learn(&input, progress)?.1)
+    ///
+    /// # Errors
+    /// A block that learns by back-propagation.
+    pub fn learn_block(&mut self, index: usize, x: &Tensor, progress: f64) -> Result<Activity> {
+        self.learner(index)?.optimiser_mut().set_progress(progress);
+        let Self { stack, learners } = self;
+        match learners.get_mut(index) {
+            Some(Some(learner)) => stack.learn_block(index, x, learner),
+            _ => no_rule(index),
+        }
     }
 
-    /// Moves the batch-norm statistics of every block towards those of `x`; learns nothing else.
-    pub fn calibrate(&mut self, x: &Tensor) -> Result<()> {
-        let mut x = x.detach();
-        for block in &mut self.blocks {
-            block.calibrate(&x)?;
-            x = block.forward(&x)?;
+    fn learner(&mut self, index: usize) -> Result<&mut Learner<Steps>> {
+        match self.learners.get_mut(index) {
+            Some(Some(learner)) => Ok(learner),
+            _ => no_rule(index),
         }
-        Ok(())
-    }
-
-    /// Features with a graph to every weight, for back-propagation.
-    pub fn forward_backprop(&mut self, x: &Tensor) -> Result<Tensor> {
-        let mut x = x.clone();
-        for block in &mut self.blocks {
-            x = block.forward_backprop(&x)?;
-        }
-        flatten(&x)
-    }
-
-    /// Every tensor of a checkpoint in a fixed order: `layers.i.weight`, `layers.i.running_mean`,
-    /// `layers.i.running_var`.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let mut tensors = Vec::new();
-        for (i, block) in self.blocks.iter().enumerate() {
-            let weight = block.layer().weight().detach();
-            tensors.push((format!("layers.{i}.weight"), weight));
-            if let Some(norm) = block.batch_norm() {
-                tensors.push((format!("layers.{i}.running_mean"), norm.running_mean().detach()));
-                tensors.push((format!("layers.{i}.running_var"), norm.running_var().detach()));
-            }
-        }
-        tensors
-    }
-
-    /// Puts tensors back; `take(name, shape)` hands out each by its name.
-    pub fn restore<E: From<candle::Error>>(
-        &mut self,
-        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
-    ) -> std::result::Result<(), E> {
-        for (i, block) in self.blocks.iter_mut().enumerate() {
-            let weight = block.layer().var()?;
-            weight.set(&take(&format!("layers.{i}.weight"), weight.dims())?)?;
-            if let Some(norm) = block.batch_norm_mut() {
-                let shape = norm.running_mean().dims().to_vec();
-                let mean = take(&format!("layers.{i}.running_mean"), &shape)?;
-                let var = take(&format!("layers.{i}.running_var"), &shape)?;
-                norm.set_running(&mean, &var)?;
-            }
-        }
-        Ok(())
     }
 }
 
-fn flatten(x: &Tensor) -> Result<Tensor> {
-    x.flatten_from(1)
+fn no_rule<T>(index: usize) -> Result<T> {
+    candle::bail!("block {index} learns by back-propagation, not by a local rule")
+}
+
+impl BlockConfig {
+    /// The block as a stack makes it.
+    fn stacked(&self) -> candle_hebbian::BlockConfig<CompetitionKind> {
+        let layer = match self.layer {
+            LayerConfig::Dense { units } => candle_hebbian::LayerConfig::Dense { units },
+            LayerConfig::Conv2d { channels, kernel, padding, groups, padding_mode } => {
+                let window = Conv2dConfig { padding, groups, padding_mode, ..Default::default() };
+                candle_hebbian::LayerConfig::Conv2d { units: channels, kernel, window }
+            }
+        };
+        let (competition, init, pre_triangle) = match self.learning {
+            Learning::Hebbian { competition, radius, pre_triangle, .. } => {
+                let init = match self.batch_norm {
+                    true => InitConfig::RadiusNormal { radius },
+                    false => InitConfig::RadiusUniform { radius },
+                };
+                (Some(competition), init, pre_triangle)
+            }
+            Learning::Backprop => (None, InitConfig::FanInUniform {}, false),
+        };
+        candle_hebbian::BlockConfig {
+            norm: self.batch_norm.then_some(Norm::BatchNorm {}),
+            layer: Some(layer),
+            init,
+            excitation: if pre_triangle { Excitation::Triangle {} } else { Excitation::Linear {} },
+            competition,
+            activation: self.activation,
+            pool: self.pool,
+            ..Default::default()
+        }
+    }
 }

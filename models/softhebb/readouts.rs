@@ -84,7 +84,7 @@ impl Run<'_> {
         let nearest = NearestClassMean::fit(train, train_labels, classes)?;
         let accuracy = nearest.accuracy(test, test_labels)?;
         extras.insert("nearest_class_mean_test_accuracy".into(), accuracy.into());
-        if let Some(block) = network.blocks().last() {
+        if let Some(block) = network.stack().blocks().last() {
             let pooled = (pool_to(train, block.output())?, pool_to(test, block.output())?);
             if let (Some(train), Some(test)) = pooled {
                 let ridge = Ridge::fit(&train, train_labels, classes, 1.0)?;
@@ -92,7 +92,7 @@ impl Run<'_> {
                 extras.insert("ridge_test_accuracy".into(), accuracy.into());
                 extras.insert("ridge_features".into(), train.dim(1)?.into());
             }
-            if block.layer().geometry() == Geometry::Dense {
+            if block.layer()?.geometry() == Geometry::Dense {
                 let assignment = LabelAssignment::fit(train, train_labels, classes)?;
                 let accuracy = assignment.accuracy(test, test_labels)?;
                 extras.insert("label_assignment_test_accuracy".into(), accuracy.into());
@@ -108,9 +108,9 @@ impl Run<'_> {
     ) -> Result<()> {
         let preset = &self.options.preset;
         let shape = self.data.train.shape();
-        let pixels = Network::pixels();
-        let mut random = Network::new(preset, shape, &self.rng, DType::F32, self.device)?;
-        self.calibrate(&mut random)?;
+        let pixels = Network::pixels(shape)?;
+        let random = Network::new(preset, shape, &self.rng, DType::F32, self.device)?;
+        self.calibrate(&random)?;
         for (network, label) in [(pixels, "raw pixels"), (random, "random features")] {
             let train = self.features(&network, &self.data.train, label)?;
             let test = self.features(&network, &self.data.test, label)?;

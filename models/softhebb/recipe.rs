@@ -88,14 +88,14 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
             if let Some(path) = &options.run.save {
-                restore(&mut Checkpoint::load(out, device)?, &mut network, Some(&mut head))?;
+                restore(&mut Checkpoint::load(out, device)?, &network, Some(&mut head))?;
                 write(path, options, data, &network, Some(&head), total)?;
             }
             return Ok(results);
         }
-        done = resume(options, backprop, &mut network, total, device, out)?;
+        done = resume(options, backprop, &network, total, device, out)?;
     } else if let Some(path) = &options.run.load {
-        restore(&mut Checkpoint::load(path, device)?, &mut network, None)?;
+        restore(&mut Checkpoint::load(path, device)?, &network, None)?;
     }
     let step = done.unwrap_or(0);
     let folder = match done {
@@ -114,7 +114,7 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
     let head_started = Instant::now();
     let mut extras = BTreeMap::new();
     let test_accuracy = if backprop {
-        head = run.backprop(&mut network, head)?;
+        head = run.backprop(&network, head)?;
         let test = run.features(&network, &data.test, "test features")?;
         head.accuracy(&test, data.test.labels())?
     } else {
@@ -157,9 +157,9 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let path = options.run.checkpoint()?;
     check(&options.preset, data)?;
     let rng = Rng::new(options.run.seed);
-    let mut network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;
+    let network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;
     let mut head = new_head(&options.preset, &network, data, device, &rng)?;
-    restore(&mut Checkpoint::load(path, device)?, &mut network, Some(&mut head))?;
+    restore(&mut Checkpoint::load(path, device)?, &network, Some(&mut head))?;
     let test = features(&network, &data.test, device, "test features", options.run.quiet)?;
     Ok(head.accuracy(&test, data.test.labels())?)
 }
@@ -169,7 +169,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
 fn resume(
     options: &Options,
     backprop: bool,
-    network: &mut Network,
+    network: &Network,
     total: usize,
     device: &Device,
     out: &Path,
@@ -207,15 +207,11 @@ fn resume(
 }
 
 /// Puts a checkpoint's tensors back.
-fn restore(
-    checkpoint: &mut Checkpoint,
-    network: &mut Network,
-    head: Option<&mut Head>,
-) -> Result<()> {
+fn restore(checkpoint: &mut Checkpoint, network: &Network, head: Option<&mut Head>) -> Result<()> {
     let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     };
-    network.restore(&mut take)?;
+    network.stack().restore(&mut take)?;
     match head {
         Some(head) => head.restore(take),
         None => Ok(()),
@@ -293,7 +289,7 @@ impl Run<'_> {
         label: &str,
     ) -> Result<Tensor> {
         // Pixels take no time to compute.
-        let quiet = self.options.run.quiet || network.blocks().is_empty();
+        let quiet = self.options.run.quiet || network.stack().blocks().is_empty();
         features(network, set, self.device, label, quiet)
     }
 
@@ -304,7 +300,7 @@ impl Run<'_> {
         stage: &str,
         due: bool,
     ) -> Result<()> {
-        for (name, tensor) in network.tensors() {
+        for (name, tensor) in network.stack().tensors() {
             check_finite(&name, self.step, &tensor)
                 .map_err(|problem| self.diverged(problem.into(), stage))?;
         }
@@ -325,10 +321,11 @@ impl Run<'_> {
         let steps = self.total.min(self.step as usize);
         write(&model, self.options, self.data, network, head, steps)?;
         self.last_saved = Some(Instant::now());
-        if let Some(block) = network.blocks().first()
-            && matches!(block.layer().geometry(), Geometry::Conv2d(_))
+        if let Some(block) = network.stack().blocks().first()
+            && let layer = block.layer()?
+            && matches!(layer.geometry(), Geometry::Conv2d(_))
         {
-            let filters = filter_grid(&block.layer().weight().detach())?;
+            let filters = filter_grid(&layer.weight().detach())?;
             self.folder.picture("filters", self.step, &filters)?;
         }
         Ok(())
@@ -344,7 +341,7 @@ fn write(
     head: Option<&Head>,
     steps: usize,
 ) -> Result<()> {
-    let mut tensors = network.tensors();
+    let mut tensors = network.stack().tensors();
     if let Some(head) = head {
         tensors.extend(head.tensors());
     }

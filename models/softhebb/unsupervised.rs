@@ -53,12 +53,12 @@ impl Run<'_> {
     }
 
     /// Estimates batch-norm statistics on at most 2,000 images.
-    pub(super) fn calibrate(&self, network: &mut Network) -> Result<()> {
+    pub(super) fn calibrate(&self, network: &Network) -> Result<()> {
         let mut rng = self.rng.stream("calibration");
         let batches = Batches::shuffled(self.data.train.len(), 10, &mut rng)?;
         for indices in batches.take(200).filter(|indices| indices.len() > 1) {
             let (images, _) = self.data.train.batch(&indices, DType::F32, self.device)?;
-            network.calibrate(&images)?;
+            network.stack().calibrate(&images)?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Run<'_> {
         let logged = |done: usize| done * logs / steps;
         let mut rng = self.rng.stream(&format!("batches.{name}"));
         let mut dropout = self.rng.stream("head.simultaneous");
-        let mut monitors = vec![Monitor::default(); network.blocks().len()];
+        let mut monitors = vec![Monitor::default(); network.stack().blocks().len()];
         let mut progress =
             Progress::new((training.epochs * count) as u64, &name, self.options.run.quiet);
         self.check_and_save(network, &name, skipped == 0)?;
@@ -100,7 +100,7 @@ impl Run<'_> {
                 }
                 let (images, labels) = self.data.train.batch(&indices, DType::F32, self.device)?;
                 let share = done as f64 / steps as f64;
-                let taken = if learning.len() == network.blocks().len() {
+                let taken = if learning.len() == network.stack().blocks().len() {
                     let (features, taken) = network.learn(&images, share)?;
                     if let Some(head) = head.as_deref_mut() {
                         let labels = labels.to_vec1::<u32>()?;
@@ -140,7 +140,7 @@ impl Run<'_> {
         let mut values = Vec::new();
         let mut message = Vec::new();
         for &index in learning {
-            let stats = monitors[index].report(&network.blocks()[index])?;
+            let stats = monitors[index].report(network.stack().blocks()[index].layer()?)?;
             message.push(format!(
                 "radius {:.2}, entropy {:.2}, dead {}",
                 stats.mean_radius, stats.winner_entropy, stats.dead_units

@@ -81,7 +81,7 @@ pub(super) fn rehearse(preset: &Preset, data: &Dataset, device: &Device, rng: &R
     let indices: Vec<usize> = (0..count).collect();
     let (images, _) = data.train.batch(&indices, DType::F32, device)?;
     match training.mode {
-        _ if backprop => network.forward_backprop(&images).map(drop),
+        _ if backprop => network.stack().forward_train(&images, &mut rng.clone()).map(drop),
         Mode::RandomCalibrated | Mode::RandomIdentity => network.forward(&images).map(drop),
         _ => network.learn(&images, 0.0).map(drop),
     }

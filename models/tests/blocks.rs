@@ -3,11 +3,10 @@
 
 use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
-use candle_hebbian::{Competition, PaddingMode, Rng, SoftHebb};
+use candle_hebbian::{Activation, Block, Competition, PaddingMode, Rng, SoftHebb};
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
-    Activation, Block, BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network,
-    Preset, Rate, preset,
+    BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network, Preset, Rate, preset,
 };
 use hebbian_train::Readout;
 
@@ -56,6 +55,17 @@ fn small() -> Preset {
     }
 }
 
+/// A network of one block, for inputs of any shape `(C, H, W)`.
+fn alone(config: &BlockConfig, input: (usize, usize, usize), dtype: DType) -> Result<Network> {
+    let preset = Preset { blocks: vec![config.clone()], ..small() };
+    Ok(Network::new(&preset, input, &Rng::new(3), dtype, &Device::Cpu)?)
+}
+
+/// The weights of a block.
+fn weight(network: &Network, index: usize) -> Result<&Tensor> {
+    Ok(network.stack().blocks()[index].layer()?.weight())
+}
+
 fn network(preset: &Preset) -> Result<Network> {
     Ok(Network::new(preset, (2, 16, 16), &Rng::new(5), DType::F64, &Device::Cpu)?)
 }
@@ -80,7 +90,7 @@ type Snapshot = Vec<(String, Vec<f64>)>;
 
 /// All tensors of a checkpoint, copied.
 fn snapshot(network: &Network) -> Result<Snapshot> {
-    network.tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
+    network.stack().tensors().into_iter().map(|(name, t)| Ok((name, numbers(&t)?))).collect()
 }
 
 /// The names of the tensors that differ.
@@ -92,10 +102,8 @@ fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 mod initial_weights {
     use super::*;
 
-    fn draw(config: &BlockConfig, input: &[usize]) -> Result<Vec<f64>> {
-        let mut rng = Rng::new(1);
-        let block = Block::new(config, input, &mut rng, DType::F32, &Device::Cpu)?;
-        numbers(block.layer().weight())
+    fn draw(config: &BlockConfig, input: (usize, usize, usize)) -> Result<Vec<f64>> {
+        numbers(weight(&alone(config, input, DType::F32)?, 0)?)
     }
 
     fn mean_and_std(values: &[f64]) -> (f64, f64) {
@@ -117,7 +125,7 @@ mod initial_weights {
         ];
         for (channels, kernel, sigma) in cases {
             let config = block(conv(96, kernel), true, hebbian(RATE, 25.0));
-            let weight = draw(&config, &[channels, 8, 8])?;
+            let weight = draw(&config, (channels, 8, 8))?;
             assert_eq!(weight.len(), 96 * channels * kernel * kernel);
             let n = weight.len() as f64;
             let (mean, std) = mean_and_std(&weight);
@@ -134,7 +142,7 @@ mod initial_weights {
     fn uniform_without_batch_norm() -> Result<()> {
         let a = 2.165064;
         let config = block(LayerConfig::Dense { units: 500 }, false, hebbian(RATE, 35.0));
-        let weight = draw(&config, &[1, 28, 28])?;
+        let weight = draw(&config, (1, 28, 28))?;
         let n = weight.len() as f64;
         let (mean, std) = mean_and_std(&weight);
         let (low, high) = weight.iter().fold((a, 0.0), |(l, h), &w| (w.min(l), w.max(h)));
@@ -154,7 +162,7 @@ mod initial_weights {
             if let LayerConfig::Conv2d { groups: g, .. } = &mut layer {
                 *g = groups;
             }
-            let weight = draw(&block(layer, true, Learning::Backprop), &[8, 8, 8])?;
+            let weight = draw(&block(layer, true, Learning::Backprop), (8, 8, 8))?;
             let bound = fan_in.sqrt().recip();
             let (mean, std) = mean_and_std(&weight);
             let n = weight.len() as f64;
@@ -173,7 +181,7 @@ mod initial_weights {
         other.blocks[0].layer = conv(6, 3);
         let (one, other) = (network(&one)?, network(&other)?);
         for i in [1, 2] {
-            near("w", one.blocks()[i].layer().weight(), other.blocks()[i].layer().weight(), 0.0)?;
+            near("w", weight(&one, i)?, weight(&other, i)?, 0.0)?;
         }
         Ok(())
     }
@@ -197,10 +205,10 @@ struct Pieces {
     var: Tensor,
 }
 
-fn pieces(block: &Block, x: &Tensor) -> Result<Pieces> {
+fn pieces(block: &Block<CompetitionKind>, x: &Tensor) -> Result<Pieces> {
     let norm = BatchNorm::new(x.dim(1)?, DType::F64, &Device::Cpu)?;
-    let old = block.layer().weight().copy()?;
-    let layer = candle_hebbian::Layer::from_tensor(&old, block.layer().geometry())?;
+    let old = block.layer()?.weight().copy()?;
+    let layer = candle_hebbian::Layer::from_tensor(&old, block.layer()?.geometry())?;
     let response = layer.response(&norm.forward_train(x)?)?;
     let output = triangle(&response.output()?, 0.7, true)?;
     let output = Pool::Max { kernel: 4, stride: 2, padding: 1 }.forward(&output)?;
@@ -227,7 +235,7 @@ fn all_blocks_learn_from_old_weights() -> Result<()> {
     let x = images(1)?;
     let mut wanted = Vec::new();
     let mut input = x.clone();
-    for block in network.blocks() {
+    for block in network.stack().blocks() {
         let step = pieces(block, &input)?;
         input = step.output.clone();
         wanted.push(step);
@@ -235,14 +243,14 @@ fn all_blocks_learn_from_old_weights() -> Result<()> {
     let (features, steps) = network.learn(&x, 0.0)?;
     assert_eq!(steps.len(), 3);
     near("features", &features, &input.flatten_from(1)?, 1e-12)?;
-    for (i, (block, step)) in network.blocks().iter().zip(&wanted).enumerate() {
+    for (i, (block, step)) in network.stack().blocks().iter().zip(&wanted).enumerate() {
         let norm = block.batch_norm().expect("a batch norm");
-        near(&format!("weight {i}"), block.layer().weight(), &step.weight, 1e-12)?;
+        near(&format!("weight {i}"), block.layer()?.weight(), &step.weight, 1e-12)?;
         near(&format!("mean {i}"), norm.running_mean(), &step.mean, 1e-12)?;
         near(&format!("var {i}"), norm.running_var(), &step.var, 1e-12)?;
     }
     // The order shows: from the new weights below, the second block would have moved otherwise.
-    let moved = pieces(&network.blocks()[0], &x)?.output;
+    let moved = pieces(&network.stack().blocks()[0], &x)?.output;
     assert!((moved - &wanted[0].output)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-4);
     Ok(())
 }
@@ -257,16 +265,13 @@ fn one_block_learns_alone() -> Result<()> {
         let x = images(9)?;
         let before = snapshot(&network)?;
         // Its input is what the blocks below make of the images in evaluation.
-        let mut input = x.clone();
-        for block in &network.blocks()[..index] {
-            input = block.forward(&input)?;
-        }
-        let weight = pieces(&network.blocks()[index], &input)?.weight;
+        let input = network.stack().features(&x, index)?;
+        let wanted_weight = pieces(&network.stack().blocks()[index], &input)?.weight;
         network.learn_block(index, &x, 0.0)?;
         let own = |part: &str| format!("layers.{index}.{part}");
         let wanted = [own("weight"), own("running_mean"), own("running_var")];
         assert_eq!(changed(&before, &snapshot(&network)?), wanted);
-        near("weight", network.blocks()[index].layer().weight(), &weight, 1e-12)?;
+        near("weight", weight(&network, index)?, &wanted_weight, 1e-12)?;
     }
     Ok(())
 }
@@ -277,10 +282,10 @@ fn evaluation_and_calibration_learn_nothing() -> Result<()> {
     network.learn(&images(1)?, 0.0)?;
     let before = snapshot(&network)?;
     let x = images(2)?;
-    let first = numbers(&network.forward_to(&x, 3)?)?;
-    assert_eq!(numbers(&network.forward_to(&x, 3)?)?, first);
+    let first = numbers(&network.forward(&x)?)?;
+    assert_eq!(numbers(&network.forward(&x)?)?, first);
     assert_eq!(changed(&before, &snapshot(&network)?), [""; 0]);
-    network.calibrate(&x)?;
+    network.stack().calibrate(&x)?;
     let changed = changed(&before, &snapshot(&network)?);
     assert_eq!(changed.len(), 6);
     assert!(changed.iter().all(|name| name.contains("running")), "{changed:?}");
@@ -296,18 +301,17 @@ fn modes_differ_by_batch_norm_only() -> Result<()> {
         let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle };
         for batch_norm in [false, true] {
             let config = block(conv(6, 5), batch_norm, learning.clone());
-            let mut rng = Rng::new(3);
-            let mut block = Block::new(&config, &[2, 16, 16], &mut rng, DType::F64, &Device::Cpu)?;
+            let mut network = alone(&config, (2, 16, 16), DType::F64)?;
             let x = (images(4)? * 3.0)?;
-            let fresh = block.forward(&x)?;
-            if let Some(norm) = block.batch_norm_mut() {
+            let fresh = network.forward(&x)?;
+            if let Some(norm) = network.stack().blocks()[0].batch_norm() {
                 let rows = x.transpose(0, 1)?.flatten_from(1)?;
                 let mean = rows.mean(1)?;
                 let centred = rows.broadcast_sub(&mean.unsqueeze(1)?)?;
                 norm.set_running(&mean, &centred.sqr()?.mean(1)?)?;
             }
-            let evaluated = block.forward(&x)?;
-            let (trained, _) = block.learn(&x, 0.0)?;
+            let evaluated = network.forward(&x)?;
+            let (trained, _) = network.learn(&x, 0.0)?;
             near("output", &trained, &evaluated, 1e-11)?;
             let differs = (fresh - &trained)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-3;
             assert_eq!(differs, batch_norm);
@@ -322,9 +326,9 @@ fn pre_triangle_changes_the_response_only() -> Result<()> {
     let competition = CompetitionKind::SoftWta { inverse_temperature: 0.5 };
     let learning = Learning::Hebbian { competition, rate: RATE, radius: 3.0, pre_triangle: true };
     let config = block(LayerConfig::Dense { units: 4 }, false, learning);
-    let mut block = Block::new(&config, &[5], &mut Rng::new(3), DType::F64, &Device::Cpu)?;
+    let mut network = alone(&config, (5, 1, 1), DType::F64)?;
     let x = Rng::new(4).normal(0.0, 1.0, (3, 5), DType::F64, &Device::Cpu)?;
-    let w = block.layer().weight().copy()?;
+    let w = weight(&network, 0)?.copy()?;
     let u = x.matmul(&w.t()?)?;
     let u = u.broadcast_sub(&u.mean_keepdim(1)?)?.relu()?;
     let y = candle_nn::ops::softmax(&(&u * 0.5)?, 1)?;
@@ -334,8 +338,8 @@ fn pre_triangle_changes_the_response_only() -> Result<()> {
     let radii = w.sqr()?.sum_keepdim(1)?.sqrt()?;
     let rates = ((radii - 1.0)?.abs()?.sqrt()? * (0.08 / largest))?;
     let want = (&w + update.broadcast_mul(&rates)?)?;
-    block.learn(&x, 0.0)?;
-    near("w", block.layer().weight(), &want, 1e-9)
+    network.learn(&x.reshape((3, 5, 1, 1))?, 0.0)?;
+    near("w", weight(&network, 0)?, &want, 1e-9)
 }
 
 #[test]
@@ -345,9 +349,9 @@ fn a_linearly_decaying_rate_ends_at_zero() -> Result<()> {
     let mut network = Network::new(&preset, (1, 28, 28), &rng, DType::F32, &Device::Cpu)?;
     let x = Rng::new(1).uniform(0.0, 1.0, (4, 1, 28, 28), DType::F32, &Device::Cpu)?;
     for (progress, rate) in [(0.0, 0.045), (0.5, 0.0225), (1.0, 0.0)] {
-        let before = numbers(network.blocks()[0].layer().weight())?;
+        let before = numbers(weight(&network, 0)?)?;
         network.learn(&x, progress)?;
-        let after = numbers(network.blocks()[0].layer().weight())?;
+        let after = numbers(weight(&network, 0)?)?;
         let pairs = before.iter().zip(&after);
         let moved = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         // Weights of up to 2.2 in f32 are 2.4e-7 apart.
@@ -375,24 +379,25 @@ fn an_image_too_small_names_the_block() -> Result<()> {
 
 #[test]
 fn what_does_not_fit_is_an_error() -> Result<()> {
-    let mut rng = Rng::new(0);
-    let mut build = |config: &BlockConfig, input: &[usize]| {
-        Block::new(config, input, &mut rng, DType::F32, &Device::Cpu).map(drop)
-    };
-    assert!(build(&block(conv(4, 3), true, hebbian(RATE, 3.0)), &[12]).is_err());
-    let mut pooled = block(LayerConfig::Dense { units: 4 }, true, hebbian(RATE, 3.0));
-    pooled.pool = Some(Pool::Avg { kernel: 2, stride: 2, padding: 0 });
-    assert!(build(&pooled, &[12]).is_err());
+    let build = |config: &BlockConfig, input| alone(config, input, DType::F64);
+    let dense = block(LayerConfig::Dense { units: 4 }, true, hebbian(RATE, 3.0));
+    let convolution = block(conv(4, 3), true, hebbian(RATE, 3.0));
+    let flat = Preset { blocks: vec![dense.clone(), convolution], ..small() };
+    let error = network(&flat).expect_err("a convolution of a flat input").to_string();
+    assert!(error.contains("block 1") && error.contains("images (C, H, W)"), "{error}");
+    let pool = Some(Pool::Avg { kernel: 2, stride: 2, padding: 0 });
+    assert!(build(&BlockConfig { pool, ..dense }, (12, 1, 1)).is_err());
     let mut groups = conv(4, 3);
     if let LayerConfig::Conv2d { groups, .. } = &mut groups {
         *groups = 2;
     }
-    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), &[3, 8, 8]).is_err());
-    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), &[4, 8, 8]).is_ok());
+    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), (3, 8, 8)).is_err());
+    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), (4, 8, 8)).is_ok());
 
     let backprop = block(conv(4, 3), true, Learning::Backprop);
-    let mut backprop = Block::new(&backprop, &[2, 16, 16], &mut rng, DType::F64, &Device::Cpu)?;
+    let mut backprop = build(&backprop, (2, 16, 16))?;
     assert!(backprop.learn(&images(0)?, 0.0).is_err());
+    assert!(backprop.learn_block(0, &images(0)?, 0.0).is_err());
     Ok(())
 }
 

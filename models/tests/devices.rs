@@ -81,7 +81,7 @@ fn softhebb_network(device: &Device) -> Result<softhebb::Network> {
 }
 
 fn softhebb_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(softhebb_network(device)?.tensors());
+    let start = |device: &Device| Ok(softhebb_network(device)?.stack().tensors());
     same_bits(device, start)?;
     together(device, start, |device| {
         let (mut network, train) = (softhebb_network(device)?, digits().train);
@@ -91,7 +91,7 @@ fn softhebb_20_steps(device: &Device) -> Result {
             let (images, _) = train.batch(&indices, DType::F32, device)?;
             network.learn(&images, step as f64 / STEPS as f64)?;
         }
-        Ok(network.tensors())
+        Ok(network.stack().tensors())
     })
 }
 
@@ -123,7 +123,7 @@ fn miconi_trainer(device: &Device) -> Result<miconi::Trainer> {
 }
 
 fn miconi_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(miconi_trainer(device)?.tensors()?);
+    let start = |device: &Device| Ok(miconi_trainer(device)?.tensors());
     same_bits(device, |device| {
         let mut tensors = start(device)?;
         tensors.retain(|(name, _)| !name.ends_with("threshold")); // they start at 0
@@ -132,7 +132,7 @@ fn miconi_20_steps(device: &Device) -> Result {
     together(device, start, |device| {
         let mut trainer = miconi_trainer(device)?;
         trainer.train_epoch(&digits().train.take(STEPS * 20), |_| ())?;
-        Ok(trainer.tensors()?)
+        Ok(trainer.tensors())
     })
 }
 

@@ -2,12 +2,12 @@
 
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
-use candle_hebbian::{Competition, KWta, Rng};
+use candle_hebbian::{AdaptiveThreshold, Competition, KWta, Layer, Rng};
 use hebbian_data::digits;
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
-    Activity, InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Quirks,
-    Trainer, Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
+    InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Quirks, Trainer,
+    Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -53,6 +53,14 @@ fn network(preset: &Preset) -> Result<Network> {
     Ok(Network::new(preset, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?)
 }
 
+fn layer_of(network: &Network, index: usize) -> Result<&Layer> {
+    Ok(network.stack().blocks()[index].layer()?)
+}
+
+fn threshold_of(network: &Network, index: usize) -> Result<&AdaptiveThreshold> {
+    Ok(network.stack().blocks()[index].threshold().ok_or("no thresholds")?)
+}
+
 fn images(seed: u64) -> Result<Tensor> {
     Ok(Rng::new(seed).normal(0.0, 1.0, (10, 2, 16, 16), DType::F64, CPU)?)
 }
@@ -62,7 +70,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn snapshot(network: &Network, part: &str) -> Result<Vec<Vec<f64>>> {
-    let tensors = network.tensors()?.into_iter();
+    let tensors = network.tensors().into_iter();
     tensors.filter(|(name, _)| name.ends_with(part)).map(|(_, tensor)| numbers(&tensor)).collect()
 }
 
@@ -79,21 +87,21 @@ fn winners_thresholds_and_norms() -> Result<()> {
     for step in 0..6 {
         let before = snapshot(&network, "threshold")?;
         let activities = network.step(&images(step)?, Phase::Learn)?;
-        for ((activity, layer), before) in activities.iter().zip(network.layers()).zip(before) {
-            let (k, units) = (layer.config().k, layer.config().units);
-            let (post, u) = (numbers(&activity.post)?, numbers(activity.response.u())?);
+        for (at, (activity, before)) in activities.iter().zip(before).enumerate() {
+            let LayerConfig { k, units, .. } = network.preset().layers[at];
+            let (post, excess) = (numbers(&activity.post)?, numbers(&activity.u)?);
             // Nothing ties: k win, or as many as are above their thresholds.
-            for (y, u) in post.chunks(units).zip(u.chunks(units)) {
-                let above = u.iter().zip(&before).filter(|(u, theta)| u > theta).count();
+            for (y, excess) in post.chunks(units).zip(excess.chunks(units)) {
+                let above = excess.iter().filter(|&&excess| excess > 0.0).count();
                 assert_eq!(y.iter().sum::<f64>(), k.min(above) as f64);
             }
             let columns = post.len() as f64 / units as f64;
             let surplus = post.iter().sum::<f64>() / columns - k as f64;
             let sum = |values: &[f64]| values.iter().sum::<f64>();
-            let moved = sum(&numbers(layer.threshold().values())?) - sum(&before);
+            let moved = sum(&numbers(threshold_of(&network, at)?.values())?) - sum(&before);
             assert!((moved - surplus).abs() < 1e-9, "Σ θ moved by {moved}, winners {surplus}");
             assert!(surplus > -0.2 * k as f64, "most columns have k winners");
-            for radius in numbers(&layer.layer().radii()?)? {
+            for radius in numbers(&layer_of(&network, at)?.radii()?)? {
                 assert!((radius - 1.0).abs() < 1e-5, "{radius}");
             }
             let outputs = numbers(&activity.unpooled)?;
@@ -116,23 +124,23 @@ fn thresholds_follow_the_number_of_winners() -> Result<()> {
     let before = snapshot(&network, "threshold")?;
     network.step(&silence, Phase::Learn)?;
     let after = snapshot(&network, "threshold")?;
-    for (layer, (before, after)) in network.layers().iter().zip(before.iter().zip(&after)) {
+    for (layer, (before, after)) in network.preset().layers.iter().zip(before.iter().zip(&after)) {
         for (before, after) in before.iter().zip(after) {
-            assert!((after - (before - layer.config().target_rate())).abs() < 1e-12);
+            assert!((after - (before - layer.target_rate())).abs() < 1e-12);
         }
     }
     // Two units of equal weights tie, and both win.
     let mut tied = small();
     tied.layers = vec![layer(2, 3, 2, 1, 0.0)];
     let mut network = Network::new(&tied, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?;
-    let weight = network.layers()[0].layer().weight().narrow(0, 0, 1)?;
-    network.layers()[0].layer().var()?.set(&Tensor::cat(&[&weight, &weight], 0)?)?;
+    let weight = layer_of(&network, 0)?.weight().narrow(0, 0, 1)?;
+    layer_of(&network, 0)?.var()?.set(&Tensor::cat(&[&weight, &weight], 0)?)?;
     let activities = network.step(&images(3)?, Phase::BurnIn)?;
     let post = numbers(&activities[0].post)?;
     let columns = post.len() as f64 / 2.0;
     let wins = post.iter().sum::<f64>() / 2.0;
     assert!(wins > 0.0, "where the response is above 0, both win");
-    for theta in numbers(network.layers()[0].threshold().values())? {
+    for theta in numbers(threshold_of(&network, 0)?.values())? {
         assert!((theta - (wins / columns - 0.5)).abs() < 1e-12);
     }
     Ok(())
@@ -153,7 +161,7 @@ fn burn_in_moves_thresholds_and_evaluation_nothing() -> Result<()> {
     network.step(&images(1)?, Phase::Learn)?;
     let (weights, thresholds) = (snapshot(&network, "weight")?, snapshot(&network, "threshold")?);
     let maps = |network: &Network| -> Result<Vec<Vec<f64>>> {
-        network.forward(&images(2)?)?.iter().map(numbers).collect()
+        network.stack().maps(&images(2)?)?.iter().map(numbers).collect()
     };
     assert_eq!(maps(&network)?, maps(&network)?);
     assert_eq!(snapshot(&network, "weight")?, weights);
@@ -187,14 +195,16 @@ fn a_frozen_layer_learns_no_weights() -> Result<()> {
 /// No layer's loss has a gradient in another's weights.
 #[test]
 fn layers_learn_alone() -> Result<()> {
-    let mut network = network(&small())?;
-    let activities: Vec<Activity> = network.step(&images(1)?, Phase::BurnIn)?;
-    for (at, activity) in activities.iter().enumerate() {
+    let network = network(&small())?;
+    let mut x = images(1)?;
+    for (at, block) in network.stack().blocks().iter().enumerate() {
+        let (response, activity) = block.respond(&x, true)?;
         let rule = RuleKind::Instar.rule();
-        let grads = activity.response.synapses(&activity.post)?.loss(rule)?.backward()?;
-        for (other, layer) in network.layers().iter().enumerate() {
-            assert_eq!(grads.get(layer.layer().weight()).is_some(), other == at);
+        let grads = response.synapses(&activity.post)?.loss(rule)?.backward()?;
+        for other in 0..3 {
+            assert_eq!(grads.get(layer_of(&network, other)?.weight()).is_some(), other == at);
         }
+        x = activity.output;
     }
     Ok(())
 }
@@ -203,8 +213,9 @@ fn layers_learn_alone() -> Result<()> {
 fn the_paper_network() -> Result<()> {
     let preset = preset("miconi-cifar")?;
     let mut network = Network::new(&preset, (3, 32, 32), &Rng::new(0), DType::F32, CPU)?;
-    let shapes: Vec<_> = network.layers().iter().map(|layer| layer.output()).collect();
-    assert_eq!(shapes, [(100, 14, 14), (196, 6, 6), (400, 2, 2)]);
+    let shapes: Vec<_> =
+        network.stack().blocks().iter().map(|block| block.output().to_vec()).collect();
+    assert_eq!(shapes, [[100, 14, 14], [196, 6, 6], [400, 2, 2]]);
     let weights = snapshot(&network, "weight")?;
     assert_eq!(weights.iter().map(Vec::len).collect::<Vec<_>>(), [7_500, 176_400, 705_600]);
     for (weights, norm) in weights.iter().zip([10.0, 14.0, 20.0]) {
@@ -227,7 +238,8 @@ fn the_paper_network() -> Result<()> {
     let below = numbers(&activities[0].output.get(0)?)?;
     let mean = below.iter().sum::<f64>() / below.len() as f64;
     let variance = below.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (below.len() - 1) as f64;
-    let seen = activities[1].response.pre().get(0)?;
+    let (response, _) = network.stack().blocks()[1].respond(&activities[0].output, false)?;
+    let seen = response.pre().get(0)?;
     let first = numbers(&seen.get(0)?)?;
     for (at, seen) in first.iter().enumerate() {
         let (channel, row, column) = (at / 9, at / 3 % 3, at % 3);
@@ -255,11 +267,10 @@ fn receptive_fields_are_gradients() -> Result<()> {
         assert_eq!(field.dims()[1..], [channels, size, size]);
         let image = Var::zeros((1, channels, size, size), DType::F32, CPU)?;
         let mut x = image.as_tensor().clone();
-        for layer in &network.layers()[..at] {
-            let pool = layer.config().pool;
-            x = avg_pool2d(&layer.layer().forward(&x)?, pool, pool, 0)?;
+        for (below, config) in preset.layers[..at].iter().enumerate() {
+            x = avg_pool2d(&layer_of(&network, below)?.forward(&x)?, config.pool, config.pool, 0)?;
         }
-        let response = network.layers()[at].layer().forward(&x)?;
+        let response = layer_of(&network, at)?.forward(&x)?;
         assert_eq!(response.dims()[2..], [1, 1], "layer {at}");
         for unit in 0..field.dim(0)? {
             let grads = response.narrow(1, unit, 1)?.sum_all()?.backward()?;
@@ -321,15 +332,15 @@ fn what_a_layer_hands_on() -> Result<()> {
         preset.layers.truncate(1);
         preset.training.triangle = setting;
         let mut network = network(&preset)?;
-        let learning = network.step(&x, Phase::BurnIn)?.remove(0);
-        let u = learning.response.u().clone(); // thresholds were 0
-        let winners = learning.response.fold(&KWta::binary(1).compete(&u)?)?;
-        let dense = triangle(&learning.response.output()?, 1.0, true)?;
+        let (response, _) = network.stack().blocks()[0].respond(&x, true)?;
+        let learning = network.step(&x, Phase::BurnIn)?.remove(0); // thresholds were 0
+        let winners = response.fold(&KWta::binary(1).compete(response.u())?)?;
+        let dense = triangle(&response.output()?, 1.0, true)?;
         let want = if setting == Triangle::Always { &dense } else { &winners };
         assert_eq!(numbers(&learning.unpooled)?, numbers(want)?, "{setting:?} while learning");
 
         let fresh = Network::new(&preset, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?;
-        let features = numbers(&fresh.forward(&x)?[0])?;
+        let features = numbers(&fresh.stack().maps(&x)?[0])?;
         let want = if setting == Triangle::Never { &winners } else { &dense };
         assert_eq!(features, numbers(&avg_pool2d(want, 2, 2, 0)?)?, "{setting:?} for read-outs");
     }
@@ -345,7 +356,7 @@ fn negative_winners_are_a_quirk() -> Result<()> {
         preset.layers = vec![LayerConfig { k: 8, ..layer(8, 3, 2, 1, 0.0) }];
         preset.quirks.negative_winners = negative_winners;
         let activity = network(&preset)?.step(&images(1)?, Phase::BurnIn)?.remove(0);
-        let u = numbers(activity.response.u())?;
+        let u = numbers(&activity.u)?;
         let post = numbers(&activity.post)?;
         for (u, y) in u.iter().zip(post) {
             // All eight units are among the eight best.
@@ -364,15 +375,13 @@ fn patches_are_whitened() -> Result<()> {
     preset.layers[0].patches = Patches::Whiten { epsilon: 1e-6 };
     let train = data.train.take(500);
     let mut trainer = Trainer::new(&preset, &train, &Rng::new(0), CPU, true)?;
-    let first = &trainer.network().layers()[0];
-    assert_eq!(first.patch_whitening().ok_or("no matrix")?.dims(), [9, 9]);
+    assert_eq!(trainer.network().patch_whitening().ok_or("no matrix")?.dims(), [9, 9]);
     trainer.train_epoch(&train, |_| ())?;
     // The matrix is of the patches of all 500 images.
     let indices: Vec<usize> = (0..500).collect();
     let (x, _) = train.batch(&indices, DType::F32, CPU)?;
-    let first = &trainer.network().layers()[0];
-    let activity = first.respond(&x, &KWta::binary(first.config().k), true)?;
-    let rows = activity.response.pre().squeeze(0)?.to_dtype(DType::F64)?;
+    let (response, _) = trainer.network().stack().blocks()[0].respond(&x, false)?;
+    let rows = response.pre().squeeze(0)?.to_dtype(DType::F64)?;
     let covariance = numbers(&(rows.t()?.matmul(&rows)? / rows.dim(0)? as f64)?)?;
     for (at, value) in covariance.iter().enumerate() {
         // 1 in every direction but that of equal pixels, in which a standardised patch has nothing.
@@ -406,7 +415,7 @@ fn what_cannot_be_is_refused() -> Result<()> {
     refused(&|p| p.training.rule = RuleKind::Softhebb, &["softhebb", "hebb, instar or oja"])?;
     // 3; with its pool 4; 2·1 + 4; with its pool 8, in steps of 4; 4·5 + 8.
     refused(&|p| p.layers[2].kernel = 6, &["2x16x16", "receptive field of 28x28"])?;
-    refused(&|p| p.layers[2].pool = 7, &["no window of 7"])?;
+    refused(&|p| p.layers[2].pool = 7, &["layer 3", "2 pixels", "less than the 7"])?;
 
     let cifar = preset("miconi-cifar")?;
     let error = Network::new(&cifar, (1, 8, 8), &Rng::new(0), DType::F32, CPU).unwrap_err();
@@ -439,8 +448,7 @@ fn presets_are_sound() -> Result<()> {
         };
         let channels = if preset.input.grey || side == 8 { 1 } else { 3 };
         let network = Network::new(preset, (channels, side, side), &Rng::new(0), DType::F32, CPU)?;
-        let last = network.layers().last().ok_or("no layers")?.output();
-        assert_eq!((last.1, last.2), (2, 2), "{}", preset.name);
+        assert_eq!(network.stack().output()[1..], [2, 2], "{}", preset.name);
     }
     assert!(preset("miconi-none").unwrap_err().to_string().contains("miconi-simple"));
     Ok(())

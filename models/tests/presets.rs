@@ -3,11 +3,11 @@
 
 use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{PaddingMode, Rng};
+use candle_hebbian::{Activation, PaddingMode, Rng};
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
-    Activation, Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network,
-    Preset, Rate, preset, presets,
+    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
+    preset, presets,
 };
 use serde_json::Value;
 
@@ -299,7 +299,7 @@ fn describe_block(block: &BlockConfig) -> String {
     let activation = match block.activation {
         Activation::Triangle { power: 1.0 } => "triangle".to_string(),
         Activation::Triangle { power } => format!("triangle_{power}"),
-        Activation::Relu => "relu".to_string(),
+        Activation::Relu {} => "relu".to_string(),
         Activation::Softmax { scale } => format!("softmax_{scale}"),
         other => format!("{other:?}"),
     };
@@ -307,6 +307,7 @@ fn describe_block(block: &BlockConfig) -> String {
         None => String::new(),
         Some(Pool::Max { kernel, stride, padding }) => format!(", max_{kernel}_{stride}_{padding}"),
         Some(Pool::Avg { kernel, stride, padding }) => format!(", avg_{kernel}_{stride}_{padding}"),
+        Some(other) => format!(", {other:?}"),
     };
     let batch_norm = if block.batch_norm { "" } else { ", noBN" };
     format!("{kind} {layer}{learning}, {activation}{pool}{batch_norm}")
@@ -453,8 +454,13 @@ fn presets_build() -> Result<()> {
         }
         let (rng, image) = (Rng::new(0), image(&preset.dataset));
         let network = Network::new(&preset, image, &rng, DType::F32, &Device::Cpu)?;
-        let found: Vec<usize> =
-            network.blocks().iter().map(|block| block.layer().weight().elem_count()).collect();
+        let found: Vec<usize> = network
+            .stack()
+            .tensors()
+            .iter()
+            .filter(|(name, _)| name.ends_with("weight"))
+            .map(|(_, w)| w.elem_count())
+            .collect();
         assert_eq!((found, network.features()), (weights, features), "{}", preset.name);
     }
     Ok(())

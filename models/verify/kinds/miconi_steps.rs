@@ -109,7 +109,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         let phase = if burn_in { Phase::BurnIn } else { Phase::Learn };
         features = network.step(&x.get(step)?, phase)?.pop();
     }
-    let learnt = network.tensors()?.into_iter().filter(|(name, _)| !name.ends_with("mask"));
+    let learnt = network.tensors().into_iter().filter(|(name, _)| !name.ends_with("mask"));
     let mut got: Vec<Got> = learnt.map(|(name, tensor)| Got::new(name, tensor)).collect();
     if let Some(last) = features {
         got.push(Got::new("features", last.output.flatten_from(1)?));

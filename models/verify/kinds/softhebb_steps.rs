@@ -1,13 +1,13 @@
 use super::Computed;
 use crate::CompetitionKind;
 use crate::softhebb::{
-    Activation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
+    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
 };
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::ops::Pool;
-use candle_hebbian::{PaddingMode, Rng};
+use candle_hebbian::{Activation, PaddingMode, Rng};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -114,7 +114,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);
     let (steps, _, c, h, w) = x.dims5()?;
     let mut network = Network::new(&preset, (c, h, w), &Rng::new(0), dtype, device)?;
-    network.restore(|name, shape| match name.rsplit('.').next() {
+    network.stack().restore(|name, shape| match name.rsplit('.').next() {
         Some("running_mean") => Ok(Tensor::zeros(shape, dtype, device)?),
         Some("running_var") => Ok(Tensor::ones(shape, dtype, device)?),
         _ => inputs.get(name).cloned(),
@@ -123,6 +123,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         network.learn(&x.get(step)?, 0.0)?;
     }
     let features = network.forward(inputs.get("test")?)?;
-    let tensors = network.tensors().into_iter().map(|(name, tensor)| Got::new(name, tensor));
+    let tensors =
+        network.stack().tensors().into_iter().map(|(name, tensor)| Got::new(name, tensor));
     Ok(tensors.chain([Got::new("features", features)]).collect())
 }

@@ -23,6 +23,20 @@ impl<C: Competition> Stack<C> {
             .try_fold(x.detach(), |x, (at, block)| named(at, &x, block.evaluate(&x)))
     }
 
+    /// What every block hands on in evaluation, without a graph.
+    ///
+    /// # Errors
+    /// An input that does not fit, with the block.
+    pub fn maps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let mut maps: Vec<Tensor> = Vec::new();
+        for (at, block) in self.blocks().iter().enumerate() {
+            let x = maps.last().unwrap_or(x);
+            let map = named(at, x, block.evaluate(x))?;
+            maps.push(map);
+        }
+        Ok(maps)
+    }
+
     /// What each layer learns by: `learner` is asked for every layer, first to last, and says `None`
     /// of those that do not learn.
     ///

@@ -84,17 +84,24 @@ impl<C: Competition> Stack<C> {
     /// A block that does not fit its input; the message names it. Variables in `vb` of another shape.
     pub fn new(blocks: Vec<BlockConfig<C>>, input: &[usize], vb: VarBuilder) -> Result<Self> {
         let mut stack = Self { blocks: Vec::new(), input: input.to_vec() };
-        let mut named = 0;
         for (at, config) in blocks.into_iter().enumerate() {
             let input = stack.output().to_vec();
-            let holds_tensors = config.holds_tensors();
-            let block = Block::new(config, &input, vb.pp("layers").pp(named)).map_err(|error| {
+            stack.push(config, &vb).map_err(|error| {
                 Error::msg(format!("block {at}, whose input is {input:?}: {error}"))
             })?;
-            named += usize::from(holds_tensors);
-            stack.blocks.push(block);
         }
         Ok(stack)
+    }
+
+    /// Adds a block on top, its variables from the `vb` that the stack was made with.
+    ///
+    /// # Errors
+    /// A block that does not fit the output so far; variables in `vb` of another shape.
+    pub fn push(&mut self, block: BlockConfig<C>, vb: &VarBuilder) -> Result<()> {
+        let named = self.blocks.iter().filter(|block| block.config().holds_tensors()).count();
+        let block = Block::new(block, self.output(), vb.pp("layers").pp(named))?;
+        self.blocks.push(block);
+        Ok(())
     }
 
     /// The blocks, first to last.

@@ -1,0 +1,695 @@
+//! Stacks: what a block makes of its input is compared with the ops put together here, learning with
+//! the pieces of the library, and what must not change with what was there before.
+
+use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_hebbian::ops::{
+    BatchNorm, Dropout, Edge, Pool, Ties, ramp, repu, standardise, triangle,
+};
+use candle_hebbian::{
+    Activation, AdaptiveThreshold, Bcm, BlockConfig, Competition, Conv2dConfig, Excitation, Hebb,
+    InitConfig, KWta, Layer, LayerConfig, Learner, Norm, Oja, PaddingMode, Response, Rng, RowMap,
+    Rule, SoftHebb, SoftWta, Stack, State, Steps, Synapses, Update, seeded,
+};
+use candle_nn::{AdamW, Optimizer, VarMap};
+use std::sync::Arc;
+
+const CPU: &Device = &Device::Cpu;
+
+type Config = BlockConfig<KWta>;
+
+fn conv(units: usize, kernel: usize) -> Config {
+    let window = Conv2dConfig { padding: kernel / 2, ..Default::default() };
+    let layer = Some(LayerConfig::Conv2d { units, kernel, window });
+    Config { layer, competition: Some(KWta::binary(2)), ..Default::default() }
+}
+
+fn dense(units: usize) -> Config {
+    let layer = Some(LayerConfig::Dense { units });
+    Config { layer, competition: Some(KWta::binary(2)), ..Default::default() }
+}
+
+fn max(kernel: usize) -> Option<Pool> {
+    Some(Pool::Max { kernel, stride: 2, padding: 0 })
+}
+
+fn build<C: Competition>(
+    blocks: Vec<BlockConfig<C>>,
+    input: &[usize],
+) -> Result<(Stack<C>, VarMap)> {
+    let varmap = VarMap::new();
+    let stack = Stack::new(blocks, input, seeded(&varmap, &Rng::new(1), DType::F64, CPU))?;
+    Ok((stack, varmap))
+}
+
+fn images(seed: u64, shape: &[usize]) -> Result<Tensor> {
+    Rng::new(seed).normal(0.0, 1.0, shape, DType::F64, CPU)
+}
+
+fn numbers(t: &Tensor) -> Result<Vec<f64>> {
+    t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+#[track_caller]
+fn near(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
+    assert_eq!(got.dims(), want.dims(), "{name}");
+    let (got, want) = (numbers(got).unwrap(), numbers(want).unwrap());
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got - want).abs() <= tolerance, "{name}: {got}, expected {want}");
+    }
+}
+
+fn layer_of<C: Competition>(stack: &Stack<C>, block: usize) -> &Layer {
+    stack.blocks()[block].layer().unwrap()
+}
+
+type Snapshot = Vec<(String, Vec<f64>)>;
+
+fn snapshot<C: Competition>(stack: &Stack<C>) -> Result<Snapshot> {
+    stack.tensors().into_iter().map(|(name, tensor)| Ok((name, numbers(&tensor)?))).collect()
+}
+
+fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let pairs = before.iter().zip(after);
+    pairs.filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0.clone()).collect()
+}
+
+/// Oja's rule for each layer, by plain steps.
+fn learners<C: Competition>(stack: &Stack<C>) -> Result<Vec<Option<Learner<Steps>>>> {
+    stack.learners(|layer| {
+        let steps = Steps::builder(0.01).build([(layer.var()?, layer.dims())])?;
+        Ok(Some(Learner::new(Oja, steps)))
+    })
+}
+
+mod evaluation {
+    use super::*;
+
+    /// Every way to hand on, of images and of vectors, against the ops; with and without a graph.
+    #[test]
+    fn a_block_is_its_ops() -> Result<()> {
+        let x = images(2, &[3, 2, 6, 6])?;
+        type Want = fn(&Tensor) -> Result<Tensor>;
+        let activations: [(Activation, Want); 6] = [
+            (Activation::Linear {}, |u| Ok(u.clone())),
+            (Activation::Triangle { power: 0.7 }, |u| triangle(u, 0.7, true)),
+            (Activation::Repu { power: 1.5 }, |u| repu(u, 1.5)),
+            (Activation::Relu {}, |u| u.relu()),
+            (Activation::Softmax { scale: 2.0 }, |u| candle_nn::ops::softmax(&(u * 2.0)?, 1)),
+            (Activation::Ramp { slope: 0.5 }, |u| ramp(u, 0.5)),
+        ];
+        for (activation, want) in activations {
+            for block in [conv(4, 3), dense(4)] {
+                let is_conv = matches!(block.layer, Some(LayerConfig::Conv2d { .. }));
+                for pooled in [false, is_conv] {
+                    let pool = if pooled { max(2) } else { None };
+                    let (stack, _) =
+                        build(vec![Config { activation, pool, ..block.clone() }], &[2, 6, 6])?;
+                    let input = if is_conv { x.clone() } else { x.flatten_from(1)? };
+                    let mut want = want(&layer_of(&stack, 0).forward(&input)?)?;
+                    if let Some(pool) = pool {
+                        want = pool.forward(&want)?;
+                    }
+                    let name = format!("{activation:?}, pooled {pooled}");
+                    near(&name, &stack.forward(&x)?, &want, 1e-12);
+                    near(&name, &stack.features(&x, 1)?, &want, 1e-12);
+                    assert_eq!(stack.output(), &want.dims()[1..], "{name}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Norm, excitation, residual: in the order of the documentation.
+    #[test]
+    fn norm_excitation_and_residual() -> Result<()> {
+        let x = images(3, &[4, 3, 5, 5])?;
+        let block = Config {
+            norm: Some(Norm::Standardise { epsilon: 0.1 }),
+            excitation: Excitation::Triangle {},
+            activation: Activation::Repu { power: 2.0 },
+            residual: true,
+            pool: Some(Pool::Avg { kernel: 5, stride: 1, padding: 0 }),
+            ..conv(3, 3)
+        };
+        let (stack, _) = build(vec![block], &[3, 5, 5])?;
+        let u = layer_of(&stack, 0).forward(&standardise(&x, 0.1)?)?;
+        let want = (&x + triangle(&u, 1.0, true)?.sqr()?)?.mean_keepdim((2, 3))?;
+        near("forward", &stack.forward(&x)?, &want, 1e-12);
+        near("features", &stack.features(&x, 1)?, &want, 1e-12);
+
+        let block = Config { norm: Some(Norm::BatchNorm {}), ..dense(4) };
+        let (stack, _) = build(vec![block], &[3, 5, 5])?;
+        let norm = stack.blocks()[0].batch_norm().expect("a batch norm");
+        let (mean, var) =
+            (Tensor::new(&[1f64, 2.0, 3.0], CPU)?, Tensor::new(&[4f64, 1.0, 9.0], CPU)?);
+        norm.set_running(&mean, &var)?;
+        let by_hand = BatchNorm::new(3, DType::F64, CPU)?;
+        by_hand.set_running(&mean, &var)?;
+        let want = layer_of(&stack, 0).forward(&by_hand.forward(&x)?.flatten_from(1)?)?;
+        near("batch norm", &stack.forward(&x)?, &want, 1e-12);
+        near("batch norm", &stack.features(&x, 1)?, &want, 1e-12);
+        Ok(())
+    }
+
+    /// `u − θ` competes and is handed on; winners are the competition's, with groups and at each
+    /// position.
+    #[test]
+    fn thresholds_and_winners() -> Result<()> {
+        let window = Conv2dConfig { groups: 2, ..Default::default() };
+        let grouped = LayerConfig::Conv2d { units: 6, kernel: 2, window };
+        let window = Conv2dConfig::default();
+        let untied = LayerConfig::LocallyConnected2d { units: 4, kernel: 2, window };
+        let shared = LayerConfig::Conv2d { units: 4, kernel: 3, window };
+        let x = images(4, &[3, 4, 5, 4])?;
+        for layer in [grouped, untied, shared, LayerConfig::Dense { units: 5 }] {
+            for activation in [Activation::Winners {}, Activation::Linear {}] {
+                let block = Config {
+                    layer: Some(layer),
+                    excitation: Excitation::Threshold { rate: 1.0, target: 0.3 },
+                    competition: Some(KWta::graded(2)),
+                    activation,
+                    ..Default::default()
+                };
+                let (stack, _) = build(vec![block], &[4, 5, 4])?;
+                let weights = layer_of(&stack, 0);
+                let dims = weights.dims();
+                let threshold = stack.blocks()[0].threshold().expect("thresholds");
+                let theta = images(5, &[dims.sites, dims.units])?;
+                threshold.set(&theta)?;
+                let input = match layer {
+                    LayerConfig::Dense { .. } => x.flatten_from(1)?,
+                    _ => x.clone(),
+                };
+                let response = weights.response(&input)?;
+                let excess = response.u().broadcast_sub(&theta.unsqueeze(1)?)?;
+                let want = match activation {
+                    Activation::Winners {} => KWta::graded(2).compete(&excess)?,
+                    _ => excess,
+                };
+                let want = response.fold(&want)?;
+                let name = format!("{layer:?} {activation:?}");
+                near(&name, &stack.forward(&x)?, &want, 1e-12);
+                near(&name, &stack.features(&x, 1)?, &want, 1e-12);
+            }
+        }
+        Ok(())
+    }
+
+    #[derive(Debug)]
+    struct Doubled;
+
+    impl RowMap for Doubled {
+        fn map(&self, rows: &Tensor) -> Result<Tensor> {
+            rows * 2.0
+        }
+    }
+
+    #[test]
+    fn rows_are_mapped() -> Result<()> {
+        let x = images(6, &[2, 1, 4, 4])?;
+        let (mut stack, _) = build(vec![conv(3, 3)], &[1, 4, 4])?;
+        let want = (stack.forward(&x)? * 2.0)?;
+        let rows = stack.blocks()[0].unfold(&x)?;
+        stack.blocks_mut()[0].set_rows(Arc::new(Doubled));
+        near("forward", &stack.forward(&x)?, &want, 1e-12);
+        near("features", &stack.features(&x, 1)?, &want, 1e-12);
+        let (response, _) = stack.blocks()[0].respond(&x, false)?;
+        near("rows", response.pre(), &(rows * 2.0)?, 0.0);
+        Ok(())
+    }
+
+    /// Blocks without a layer pool and activate; features of any number of blocks.
+    #[test]
+    fn blocks_without_a_layer() -> Result<()> {
+        let pool = Config { pool: max(2), ..Default::default() };
+        let relu = Config { activation: Activation::Relu {}, ..Default::default() };
+        let (stack, varmap) = build(vec![pool, conv(3, 3), relu, dense(2)], &[1, 6, 6])?;
+        let x = images(7, &[2, 1, 6, 6])?;
+        let pooled = max(2).expect("a pool").forward(&x)?;
+        let response = layer_of(&stack, 1).forward(&pooled)?;
+        let steps = [x.clone(), pooled, response.clone(), response.relu()?];
+        for (count, want) in steps.iter().enumerate() {
+            near(&format!("{count}"), &stack.features(&x, count)?, want, 1e-12);
+        }
+        let want = layer_of(&stack, 3).forward(&response.relu()?.flatten_from(1)?)?;
+        near("all", &stack.forward(&x)?, &want, 1e-12);
+        let names: Vec<String> = stack.tensors().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["layers.0.weight", "layers.1.weight"], "blocks with tensors count");
+        assert_eq!(varmap.all_vars().len(), 2);
+        let error = stack.features(&x, 5).unwrap_err().to_string();
+        assert!(error.contains("5 blocks") && error.contains("has 4"), "{error}");
+        Ok(())
+    }
+}
+
+mod back_propagation {
+    use super::*;
+
+    /// Kept with channels last, a network is the same function as its layers one after the other, with
+    /// the same gradients: ramps after maxima, a residual sum, dropout with the same masks.
+    #[test]
+    fn channels_last_is_the_same_function() -> Result<()> {
+        let activation = Activation::Ramp { slope: 0.5 };
+        let same = Pool::MaxSame { kernel: 3, stride: 2, edge: Edge::Zeros, ties: Ties::All };
+        let average = Pool::Avg { kernel: 2, stride: 1, padding: 0 };
+        let blocks = vec![
+            Config { activation, pool: Some(same), dropout: 0.3, ..conv(4, 3) },
+            Config { activation, residual: true, pool: Some(average), ..conv(4, 3) },
+            Config { activation, dropout: 0.2, ..dense(6) },
+            dense(3),
+        ];
+        let (stack, varmap) = build(blocks, &[2, 6, 6])?;
+        let x = Var::from_tensor(&images(8, &[5, 2, 6, 6])?)?;
+        let by_hand = |rng: Option<&mut Rng>| -> Result<Tensor> {
+            let mut rng = rng;
+            let mut drop = |x: Tensor, p: f64| match &mut rng {
+                Some(rng) => Dropout::new(p)?.apply(&x, rng),
+                None => Ok(x),
+            };
+            let layer = |at| layer_of(&stack, at);
+            let h = same.forward(&ramp(&layer(0).forward(&x)?, 0.5)?)?;
+            // A mask is drawn sample by sample in the order of memory.
+            let h = drop(h.permute((0, 2, 3, 1))?.contiguous()?, 0.3)?.permute((0, 3, 1, 2))?;
+            let h = average.forward(&(&h + ramp(&layer(1).forward(&h)?, 0.5)?)?)?;
+            let h = ramp(&layer(2).forward(&h.flatten_from(1)?)?, 0.5)?;
+            layer(3).forward(&drop(h, 0.2)?)
+        };
+        let mut vars = varmap.all_vars();
+        vars.push(x.clone());
+        for training in [false, true] {
+            let (mut rng, mut same_rng) = (Rng::new(3), Rng::new(3));
+            let (got, want) = match training {
+                true => (stack.forward_train(&x, &mut rng)?, by_hand(Some(&mut same_rng))?),
+                false => (stack.forward(&x)?, by_hand(None)?),
+            };
+            near("output", &got, &want, 1e-12);
+            let upstream = images(9, got.dims())?;
+            let grads = |out: &Tensor| (out * &upstream)?.sum_all()?.backward();
+            let (got, want) = (grads(&got)?, grads(&want)?);
+            for var in &vars {
+                let (got, want) = (got.get(var).expect("ours"), want.get(var).expect("by hand"));
+                near("gradient", got, want, 1e-12);
+            }
+        }
+        Ok(())
+    }
+
+    /// A map that ends in images comes back as `(B, K, H, W)`.
+    #[test]
+    fn images_come_out_channels_first() -> Result<()> {
+        let (stack, _) = build(vec![conv(4, 3)], &[2, 6, 5])?;
+        let x = images(8, &[1, 2, 6, 5])?;
+        assert_eq!(stack.forward(&x)?.dims(), [1, 4, 6, 5]);
+        near("u", &stack.forward(&x)?, &layer_of(&stack, 0).forward(&x)?, 1e-12);
+        Ok(())
+    }
+
+    /// Batch norm takes the statistics of the batch and moves its own; AdamW over the map trains.
+    #[test]
+    fn training_moves_statistics_and_weights() -> Result<()> {
+        let norm = Some(Norm::BatchNorm {});
+        let activation = Activation::Triangle { power: 1.0 };
+        let blocks = vec![Config { norm, activation, ..conv(3, 3) }, Config { norm, ..dense(2) }];
+        let (stack, varmap) = build(blocks, &[1, 4, 4])?;
+        let x = images(10, &[6, 1, 4, 4])?;
+        let (one, two) = (BatchNorm::new(1, DType::F64, CPU)?, BatchNorm::new(3, DType::F64, CPU)?);
+        let h = triangle(&layer_of(&stack, 0).forward(&one.forward_train(&x)?)?, 1.0, true)?;
+        let want = layer_of(&stack, 1).forward(&two.forward_train(&h)?.flatten_from(1)?)?;
+        let before = snapshot(&stack)?;
+        let out = stack.forward_train(&x, &mut Rng::new(0))?;
+        near("output", &out, &want, 1e-12);
+        let after = snapshot(&stack)?;
+        assert!(changed(&before, &after).iter().all(|name| name.contains("running")));
+        near(
+            "mean",
+            stack.blocks()[1].batch_norm().expect("a norm").running_mean(),
+            two.running_mean(),
+            1e-12,
+        );
+        let loss = out.sqr()?.mean_all()?;
+        AdamW::new_lr(varmap.all_vars(), 0.01)?.backward_step(&loss)?;
+        let moved = changed(&after, &snapshot(&stack)?);
+        assert_eq!(moved, ["layers.0.weight", "layers.1.weight"]);
+        Ok(())
+    }
+}
+
+mod local_learning {
+    use super::*;
+
+    fn blocks() -> Vec<Config> {
+        let norm = Some(Norm::BatchNorm {});
+        let excitation = Excitation::Threshold { rate: 0.5, target: 0.25 };
+        vec![
+            Config { norm, activation: Activation::Relu {}, pool: max(2), ..conv(8, 3) },
+            Config { excitation, activation: Activation::Triangle { power: 1.0 }, ..conv(8, 3) },
+            dense(5),
+        ]
+    }
+
+    /// What the block below made of the batch with its old weights, and one step of the rule on it.
+    #[test]
+    fn all_layers_learn_from_old_weights() -> Result<()> {
+        let (stack, _) = build(blocks(), &[2, 8, 8])?;
+        let x = images(11, &[4, 2, 8, 8])?;
+        let copy = |at| {
+            Layer::from_tensor(
+                &layer_of(&stack, at).weight().copy()?,
+                layer_of(&stack, at).geometry(),
+            )
+        };
+        let layers: Vec<Layer> = (0..3).map(copy).collect::<Result<_>>()?;
+        let step = |layer: &Layer, response: &Response, u: &Tensor| -> Result<Tensor> {
+            let post = KWta::binary(2).compete(u)?;
+            let update = response.with_u(u)?.synapses(&post)?.update(&Oja)?;
+            layer.var()?.set(&(layer.weight().detach() + (update * 0.01)?)?)?;
+            Ok(post)
+        };
+        let norm = BatchNorm::new(2, DType::F64, CPU)?;
+        let first = layers[0].response(&norm.forward_train(&x)?)?;
+        let h = max(2).expect("a pool").forward(&repu(&first.output()?, 1.0)?)?;
+        let posts = [step(&layers[0], &first, first.u())?, {
+            let second = layers[1].response(&h)?;
+            step(&layers[1], &second, second.u())? // the thresholds are 0
+        }];
+        let threshold = AdaptiveThreshold::new((1, 8), 0.5, 0.25, DType::F64, CPU)?;
+        threshold.adapt(&posts[1])?;
+        let h =
+            triangle(&layer_of(&stack, 1).response(&h)?.output()?, 1.0, true)?.flatten_from(1)?;
+        let third = layers[2].response(&h)?;
+        step(&layers[2], &third, third.u())?;
+
+        let (out, activities) = stack.learn(&x, &mut learners(&stack)?)?;
+        near("output", &out, &third.u().squeeze(0)?, 1e-12);
+        near("post", &activities[1].post, &posts[1], 0.0);
+        near("handed on", &activities[1].output.flatten_from(1)?, &h, 1e-12);
+        for (at, layer) in layers.iter().enumerate() {
+            near(&format!("weight {at}"), layer_of(&stack, at).weight(), layer.weight(), 1e-12);
+        }
+        near("θ", stack.blocks()[1].threshold().expect("θ").values(), threshold.values(), 1e-12);
+        near(
+            "mean",
+            stack.blocks()[0].batch_norm().expect("a norm").running_mean(),
+            norm.running_mean(),
+            1e-12,
+        );
+        Ok(())
+    }
+
+    /// One block learns with the blocks below in evaluation, and nothing else changes; a layer without
+    /// a learner keeps its weights; nothing learns in evaluation.
+    #[test]
+    fn only_what_is_to_learn_does() -> Result<()> {
+        let x = images(12, &[4, 2, 8, 8])?;
+        for index in 0..3 {
+            let (stack, _) = build(blocks(), &[2, 8, 8])?;
+            stack.learn(&images(13, &[4, 2, 8, 8])?, &mut learners(&stack)?)?;
+            let before = snapshot(&stack)?;
+            let input = stack.features(&x, index)?;
+            assert_eq!(numbers(&input)?, numbers(&stack.features(&x, index)?)?);
+            stack.forward(&x)?;
+            stack.blocks()[index].respond(&input, false)?;
+            assert_eq!(changed(&before, &snapshot(&stack)?), [""; 0]);
+
+            let mut learner = learners(&stack)?.swap_remove(index).expect("a learner");
+            stack.learn_block(index, &x, &mut learner)?;
+            let part = ["running", "threshold", "none"][index];
+            let moved = changed(&before, &snapshot(&stack)?);
+            let own = |name: &String| {
+                name.starts_with(&format!("layers.{index}."))
+                    && (name.ends_with("weight") || name.contains(part))
+            };
+            let all = before.iter().map(|(name, _)| name.clone()).filter(own).collect::<Vec<_>>();
+            assert_eq!(moved, all);
+        }
+        let (stack, _) = build(blocks(), &[2, 8, 8])?;
+        let mut some = learners(&stack)?;
+        some[0] = None;
+        let before = snapshot(&stack)?;
+        stack.learn(&x, &mut some)?;
+        let moved = changed(&before, &snapshot(&stack)?);
+        assert!(
+            !moved.contains(&"layers.0.weight".into()) && moved.contains(&"layers.1.weight".into())
+        );
+
+        let before = snapshot(&stack)?;
+        stack.adapt(&x)?;
+        let moved = changed(&before, &snapshot(&stack)?);
+        assert_eq!(moved, ["layers.0.running_mean", "layers.0.running_var", "layers.1.threshold"]);
+        let before = snapshot(&stack)?;
+        stack.calibrate(&x)?;
+        let moved = changed(&before, &snapshot(&stack)?);
+        assert_eq!(moved, ["layers.0.running_mean", "layers.0.running_var"]);
+        Ok(())
+    }
+
+    /// While learning, winners are handed on; in evaluation, ramps.
+    #[test]
+    fn what_is_handed_on_while_learning() -> Result<()> {
+        let activation = Activation::Ramp { slope: 1.0 };
+        let learning_activation = Some(Activation::Winners {});
+        let block = Config { activation, learning_activation, pool: max(2), ..conv(5, 3) };
+        let (stack, _) = build(vec![block], &[1, 6, 6])?;
+        let x = images(14, &[2, 1, 6, 6])?;
+        let response = layer_of(&stack, 0).response(&x)?;
+        let post = KWta::binary(2).compete(response.u())?;
+        let (out, activities) = stack.adapt(&x)?;
+        near("unpooled", &activities[0].unpooled, &response.fold(&post)?, 0.0);
+        near("output", &out, &max(2).expect("a pool").forward(&response.fold(&post)?)?, 0.0);
+        let want = max(2).expect("a pool").forward(&ramp(&response.output()?, 1.0)?)?;
+        near("evaluation", &stack.features(&x, 1)?, &want, 1e-12);
+        Ok(())
+    }
+
+    /// A rule that reads another response competes by it; what is handed on stays the block's own.
+    #[test]
+    fn a_rule_may_read_another_response() -> Result<()> {
+        struct Negative;
+        impl Rule for Negative {
+            fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
+                Ok(Update::hebbian(synapses.post().clone()))
+            }
+            fn response(&self, linear: Response) -> Result<Response> {
+                linear.with_u(&linear.u().neg()?)
+            }
+        }
+        let (stack, _) = build(vec![dense(5)], &[3])?;
+        let x = images(15, &[4, 3])?;
+        let u = layer_of(&stack, 0).response(&x)?.u().clone();
+        let before = layer_of(&stack, 0).weight().copy()?;
+        let mut learners = stack.learners(|layer| {
+            Ok(Some(Learner::new(Negative, Steps::builder(1.0).build([layer.var()?])?)))
+        })?;
+        let (out, activities) = stack.learn(&x, &mut learners)?;
+        let post = KWta::binary(2).compete(&u.neg()?)?;
+        near("u", &activities[0].u, &u.neg()?, 0.0);
+        near("post", &activities[0].post, &post, 0.0);
+        near("output", &out, &u.squeeze(0)?, 0.0);
+        let want = (before + post.squeeze(0)?.t()?.matmul(&x)?)?;
+        near("weight", layer_of(&stack, 0).weight(), &want, 1e-12);
+        Ok(())
+    }
+
+    /// BCM's thresholds stay with the learner from batch to batch.
+    #[test]
+    fn rules_keep_their_state() -> Result<()> {
+        let (stack, _) = build(vec![Config { competition: None, ..dense(3) }], &[4])?;
+        let mut learners = stack.learners(|layer| {
+            let steps = Steps::builder(0.01).build([layer.var()?])?;
+            Ok(Some(Learner::new(Bcm::default(), steps)))
+        })?;
+        let mut seen = Vec::new();
+        for seed in 0..2 {
+            let (_, activities) = stack.learn(&images(seed, &[5, 4])?, &mut learners)?;
+            near("no competition", &activities[0].post, &activities[0].u, 0.0);
+            let state = learners[0].as_ref().expect("a learner").state();
+            seen.push(state.iter().map(|(_, t)| numbers(t)).collect::<Result<Vec<_>>>()?);
+        }
+        assert!(!seen[0].is_empty());
+        assert_ne!(seen[0], seen[1]);
+        Ok(())
+    }
+
+    /// Any optimiser of candle's takes the steps, and reaches the map.
+    #[test]
+    fn any_optimiser_steps() -> Result<()> {
+        let (stack, varmap) = build(vec![conv(4, 3), dense(3)], &[1, 5, 5])?;
+        let mut learners = stack.learners(|layer| {
+            Ok(Some(Learner::new(Hebb, AdamW::new_lr(vec![layer.var()?], 0.1)?)))
+        })?;
+        let held = |name: &str| numbers(&varmap.data().lock().unwrap()[name]);
+        let before = held("layers.1.weight")?;
+        stack.learn(&images(16, &[2, 1, 5, 5])?, &mut learners)?;
+        assert_ne!(before, held("layers.1.weight")?);
+        assert_eq!(held("layers.1.weight")?, numbers(layer_of(&stack, 1).weight())?);
+        Ok(())
+    }
+}
+
+mod files {
+    use super::*;
+
+    fn blocks() -> Vec<Config> {
+        let norm = Some(Norm::BatchNorm {});
+        let excitation = Excitation::Threshold { rate: 1.0, target: 0.2 };
+        let init = InitConfig::RadiusNormal { radius: 2.0 };
+        vec![Config { norm, excitation, init, pool: max(2), ..conv(4, 3) }, dense(3)]
+    }
+
+    /// All tensors are variables of the map, by their names; a saved map and restored tensors make the
+    /// same function.
+    #[test]
+    fn tensors_are_the_map() -> Result<()> {
+        let (stack, varmap) = build(blocks(), &[2, 6, 6])?;
+        let x = images(17, &[3, 2, 6, 6])?;
+        stack.learn(&x, &mut learners(&stack)?)?;
+        let names: Vec<String> = stack.tensors().into_iter().map(|(name, _)| name).collect();
+        let parts = ["weight", "running_mean", "running_var", "threshold"];
+        let mut want: Vec<String> = parts.map(|part| format!("layers.0.{part}")).into();
+        want.push("layers.1.weight".into());
+        assert_eq!(names, want);
+        assert_eq!(stack.tensors()[3].1.dims(), [4]);
+        want.sort();
+        let mut held: Vec<String> = varmap.data().lock().unwrap().keys().cloned().collect();
+        held.sort();
+        assert_eq!(held, want);
+
+        let path = std::env::temp_dir().join(format!("stack-{}.safetensors", std::process::id()));
+        varmap.save(&path)?;
+        let (by_map, mut other) = build(blocks(), &[2, 6, 6])?;
+        other.load(&path)?;
+        std::fs::remove_file(&path)?;
+        let (by_tensors, _) = build(blocks(), &[2, 6, 6])?;
+        let saved: std::collections::HashMap<_, _> = stack.tensors().into_iter().collect();
+        by_tensors.restore(|name, shape| {
+            let tensor = saved[name].copy()?;
+            assert_eq!(tensor.dims(), shape, "{name}");
+            Ok::<_, candle::Error>(tensor)
+        })?;
+        for restored in [by_map, by_tensors] {
+            assert_eq!(snapshot(&restored)?, snapshot(&stack)?);
+            assert_eq!(numbers(&restored.forward(&x)?)?, numbers(&stack.forward(&x)?)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_config_may_say() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let json = r#"{
+            "norm": { "kind": "standardise" },
+            "layer": { "kind": "locally_connected2d", "units": 3, "kernel": 2,
+                       "window": { "padding": 1, "padding_mode": "reflect" } },
+            "init": { "kind": "glorot_uniform" },
+            "excitation": { "kind": "threshold", "rate": 1.0, "target": 0.1 },
+            "competition": null,
+            "activation": { "kind": "ramp", "slope": 0.5 },
+            "learning_activation": { "kind": "winners" },
+            "residual": true,
+            "pool": { "kind": "max_same", "kernel": 3, "stride": 2, "edge": "zeros", "ties": "all" },
+            "dropout": 0.5
+        }"#;
+        let block: BlockConfig<()> = serde_json::from_str(json)?;
+        let window =
+            Conv2dConfig { padding: 1, padding_mode: PaddingMode::Reflect, ..Default::default() };
+        let want = BlockConfig {
+            norm: Some(Norm::Standardise { epsilon: 1e-10 }),
+            layer: Some(LayerConfig::LocallyConnected2d { units: 3, kernel: 2, window }),
+            init: InitConfig::GlorotUniform {},
+            excitation: Excitation::Threshold { rate: 1.0, target: 0.1 },
+            competition: None,
+            activation: Activation::Ramp { slope: 0.5 },
+            learning_activation: Some(Activation::Winners {}),
+            residual: true,
+            pool: Some(Pool::MaxSame { kernel: 3, stride: 2, edge: Edge::Zeros, ties: Ties::All }),
+            dropout: 0.5,
+        };
+        assert_eq!(block, want);
+        assert_eq!(
+            serde_json::from_str::<BlockConfig<()>>(&serde_json::to_string(&block)?)?,
+            block
+        );
+        assert_eq!(serde_json::from_str::<BlockConfig<()>>("{}")?, BlockConfig::default());
+        let more = [
+            r#"{ "surprise": 1 }"#,
+            r#"{ "norm": { "kind": "batch_norm", "surprise": 1 } }"#,
+            r#"{ "layer": { "kind": "dense", "units": 1, "surprise": 1 } }"#,
+            r#"{ "layer": { "kind": "conv2d", "units": 1, "kernel": 1, "window": { "surprise": 1 } } }"#,
+            r#"{ "init": { "kind": "standard_normal", "surprise": 1 } }"#,
+            r#"{ "excitation": { "kind": "linear", "surprise": 1 } }"#,
+            r#"{ "activation": { "kind": "relu", "surprise": 1 } }"#,
+            r#"{ "pool": { "kind": "max_same", "kernel": 1, "stride": 1, "surprise": 1 } }"#,
+        ];
+        for json in more {
+            let error = serde_json::from_str::<BlockConfig<()>>(json).unwrap_err().to_string();
+            assert!(error.contains("surprise"), "{json}: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// Any competition, one's own too, as a trait object.
+#[test]
+fn competitions_may_differ_by_block() -> Result<()> {
+    let block = |units, competition: Box<dyn Competition>| BlockConfig {
+        layer: Some(LayerConfig::Dense { units }),
+        competition: Some(competition),
+        ..Default::default()
+    };
+    let soft = SoftWta { inverse_temperature: 1.0 };
+    let blocks = vec![block(4, Box::new(soft)), block(3, Box::new(KWta::binary(1)))];
+    let (stack, _) = build(blocks, &[5])?;
+    let mut learners = stack.learners(|layer| {
+        Ok(Some(Learner::new(SoftHebb, Steps::builder(0.1).build([layer.var()?])?)))
+    })?;
+    let (_, activities) = stack.learn(&images(1, &[6, 5])?, &mut learners)?;
+    near("soft", &activities[0].post, &soft.compete(&activities[0].u)?, 0.0);
+    near("winner", &activities[1].post, &KWta::binary(1).compete(&activities[1].u)?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_names_the_block() -> Result<()> {
+    let refused = |blocks: Vec<Config>, input: &[usize], words: &[&str]| {
+        let error = build(blocks, input).err().unwrap_or_else(|| panic!("{words:?}")).to_string();
+        for word in words {
+            assert!(error.contains(word), "no '{word}' in: {error}");
+        }
+    };
+    let residual = Config { residual: true, ..conv(4, 3) };
+    refused(vec![conv(4, 3), dense(2), conv(4, 3)], &[1, 6, 6], &["block 2", "[2]", "images"]);
+    refused(vec![residual], &[3, 6, 6], &["block 0", "[3, 6, 6]", "residual", "[4, 6, 6]"]);
+    refused(vec![Config { pool: max(2), ..dense(3) }], &[1, 6, 6], &["block 0", "pooled", "[3]"]);
+    refused(vec![Config { pool: max(9), ..conv(3, 3) }], &[1, 6, 6], &["block 0", "9"]);
+    refused(vec![conv(0, 3)], &[1, 6, 6], &["block 0", "at least 1"]);
+    refused(vec![Config { dropout: 1.0, ..dense(3) }], &[3], &["block 0", "dropout is 1"]);
+    refused(vec![dense(3)], &[0], &["block 0", "[0]"]);
+    refused(vec![dense(3)], &[], &["block 0", "[]"]);
+    let excitation = Excitation::Threshold { rate: -1.0, target: 0.1 };
+    refused(vec![Config { excitation, ..dense(3) }], &[3], &["block 0", "rate", "-1"]);
+    let alone = Config { competition: Some(KWta::binary(1)), ..Default::default() };
+    refused(vec![alone], &[3], &["block 0", "without a layer"]);
+    let winners = Config { activation: Activation::Winners {}, ..Default::default() };
+    refused(vec![winners], &[3], &["block 0", "without a layer"]);
+
+    let (stack, varmap) = build(vec![conv(4, 3), dense(2)], &[1, 6, 6])?;
+    let error = stack.forward(&images(0, &[2, 3, 6, 6])?).unwrap_err().to_string();
+    assert!(error.contains("block 0") && error.contains("[2, 6, 6, 3]"), "{error}");
+    let error = stack.features(&images(0, &[2, 1, 5, 5])?, 2).unwrap_err().to_string();
+    assert!(error.contains("block 1") && error.contains("[2, 4, 5, 5]"), "{error}");
+    let mut one = learners(&stack)?;
+    one.truncate(1);
+    let error = stack.learn(&images(0, &[2, 1, 6, 6])?, &mut one).unwrap_err().to_string();
+    assert!(error.contains("1 learners for 2 layers"), "{error}");
+    let mut learner = learners(&stack)?.remove(0).expect("a learner");
+    assert!(stack.learn_block(2, &images(0, &[2, 1, 6, 6])?, &mut learner).is_err());
+    let pool = Config { pool: max(2), ..Default::default() };
+    let (flat, _) = build(vec![pool], &[1, 6, 6])?;
+    let error = flat.learn_block(0, &images(0, &[2, 1, 6, 6])?, &mut learner).unwrap_err();
+    assert!(error.to_string().contains("without a layer"), "{error}");
+
+    // Another architecture's variables.
+    let vb = seeded(&varmap, &Rng::new(1), DType::F64, CPU);
+    let error = Stack::new(vec![conv(5, 3)], &[1, 6, 6], vb).unwrap_err().to_string();
+    assert!(error.contains("block 0") && error.contains("layers.0.weight"), "{error}");
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! What is done to each patch by itself ("method 2").
+
+use candle::{Result, Tensor};
+use candle_hebbian::RowMap;
+use candle_hebbian::ops::standardise;
+
+/// Keeps a division by a standard deviation or a norm finite.
+pub(super) const TINY: f64 = 1e-10;
+
+/// Patches of mean 0 and standard deviation 1, then whitened by a matrix, if there is one.
+#[derive(Debug)]
+pub(super) struct PatchMap {
+    pub(super) whitening: Option<Tensor>,
+}
+
+impl RowMap for PatchMap {
+    fn map(&self, rows: &Tensor) -> Result<Tensor> {
+        let rows = standardise(&rows.squeeze(0)?, TINY)?.unsqueeze(0)?;
+        match &self.whitening {
+            Some(matrix) => rows.broadcast_matmul(matrix),
+            None => Ok(rows),
+        }
+    }
+}
