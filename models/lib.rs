@@ -22,3 +22,7 @@ pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
 pub use rule_kind::RuleKind;
 pub use run_options::RunOptions;
+
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;

@@ -90,7 +90,9 @@ impl Real for f32 {
     fn fast_exp(self) -> Self {
         // e^x = 2^n · e^r with r in ±ln(2)/2; ln 2 in two parts keeps r exact.
         let x = self.clamp(-87.0, 89.0);
-        let n = round_to_even(x * std::f32::consts::LOG2_E);
+        // The nearest integer is in the last bits of the shifted number.
+        let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+        let n = shifted - SHIFT;
         let r = n.mul_add(-0.693_359_4, x);
         let r = n.mul_add(2.121_944_4e-4, r);
         let p = 1.987_569_1e-4_f32;
@@ -100,11 +102,12 @@ impl Real for f32 {
         let p = p * r + 1.666_666_5e-1;
         let p = p * r + 0.5;
         let e = p * (r * r) + r + 1.0;
-        // 2^128 is no f32: what n has above 127 (0 or 1, for x up to 89) is a factor of its own.
-        let n_127 = if n > 127.0 { 127.0 } else { n };
-        let power_of_two = f32::from_bits((((n_127 as i32) + 127) << 23) as u32);
+        let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
+        // In two factors, since n may be 128 and 2^128 is no f32.
+        let half = n >> 1;
+        let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
         // Below −87 the true value is under the smallest normal number.
-        if self < -87.0 { 0.0 } else { e * power_of_two * (1.0 + (n - n_127)) }
+        if self < -87.0 { 0.0 } else { e * two_to(half) * two_to(n.wrapping_sub(half)) }
     }
 
     #[inline(always)]
@@ -132,12 +135,9 @@ impl Real for f32 {
     }
 }
 
-/// Rounds to the nearest integer by adding and taking away 1.5·2²³, which vectorises everywhere.
-#[inline(always)]
-fn round_to_even(x: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0;
-    (x + SHIFT) - SHIFT
-}
+/// 1.5·2²³: what is added to it is rounded to the nearest integer, and every processor can do that in
+/// vectors.
+const SHIFT: f32 = 12_582_912.0;
 
 pub(crate) static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 

@@ -75,3 +75,7 @@ pub use steps::{
 };
 pub use synapses::Synapses;
 pub use window::{Conv2dConfig, PaddingMode};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -467,6 +467,8 @@ fn parameters_that_make_nan_are_refused() -> Result<()> {
     // Finite, but not in the type that is computed in.
     assert!(SoftWta { inverse_temperature: 1e300 }.compete(&x).is_err());
     assert!(ramp(&x, 1e300).is_err() && ramp(&x, 1e-300).is_err());
+    assert!(repu(&x, 1e300).is_err() && triangle(&x, 1e-300, true).is_err());
+    assert!(AdaptiveThreshold::new((1, 3), 1e300, 0.5, DType::F32, &Device::Cpu).is_err());
     assert!(column_dots(&x.unsqueeze(0)?, &x.unsqueeze(0)?.to_dtype(DType::F64)?).is_err());
     assert!(column_sums(&x).is_err() && kth_largest(&x, 4).is_err());
     let wrong = AdaptiveThreshold::new((1, 3), 1.0, 0.5, DType::F64, &Device::Cpu)?;

@@ -51,3 +51,7 @@ pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,3 +46,7 @@ pub use results::{Results, peak_memory_bytes};
 pub use run::RunFolder;
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,7 +14,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// gradient.
 ///
 /// # Errors
-/// A power that is not above 0 or not finite; no channels.
+/// A power that is not above 0 or not finite, in f32; no channels.
 pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
     Rectify { power, centre: true, constant_mean }.apply(u)
 }
@@ -22,7 +22,7 @@ pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
 /// `relu(u)^power`; exact gradient, 0 where `u ≤ 0`. NaN stays NaN, and so does its gradient.
 ///
 /// # Errors
-/// A power that is not above 0 or not finite; no channels (dimension 1).
+/// A power that is not above 0 or not finite, in f32; no channels (dimension 1).
 pub fn repu(u: &Tensor, power: f64) -> Result<Tensor> {
     Rectify { power, centre: false, constant_mean: true }.apply(u)
 }
@@ -36,8 +36,11 @@ struct Rectify {
 
 impl Rectify {
     fn apply(self, u: &Tensor) -> Result<Tensor> {
-        if !(self.power > 0.0 && self.power.is_finite()) {
-            candle::bail!("rectified power: expected a finite power above 0, found {}", self.power)
+        if !(self.power as f32 > 0.0 && (self.power as f32).is_finite()) {
+            candle::bail!(
+                "rectified power: expected a power above 0 that is finite in f32, found {}",
+                self.power
+            )
         }
         let rank = u.rank();
         if rank < 2 || u.dims()[1] == 0 {

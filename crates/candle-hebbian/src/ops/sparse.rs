@@ -97,3 +97,19 @@ impl<T: Real> RowKernel<T> for Units<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One active unit of 32 in two rows of two values: the row in which nothing is active counts too.
+    #[test]
+    fn what_is_not_finite_is_not_skipped() {
+        let mut y = [0.0; 64];
+        y[5] = 1.0;
+        assert!(Active::of(&y, 32, &[1.0, 2.0, 3.0, 4.0]).is_some());
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(Active::of(&y, 32, &[1.0, 2.0, 3.0, bad]).is_none(), "{bad}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! An image is padded into a buffer with channels last. There the taps of a window's line lie side
 //! by side, so a block of neighbouring positions and a block of units is a small matrix product
-//! whose operands need no copying: [`tile`] keeps it in registers. The response, the gradient of
+//! whose operands need no copying: `correlation::tile` keeps it in registers. The response, the gradient of
 //! the weights and the gradient of the input are that same tile walked in three orders. Against
 //! unfolding this saves writing and reading every pixel once per tap.
 //!

@@ -1,5 +1,5 @@
 //! Convolution on the CPU. Elsewhere, and inside [`composed`](super::composed), it is what every layer is:
-//! [unfolded](super::unfold) rows, a matrix product, and the rows put back in shape.
+//! [unfolded](super::unfold()) rows, a matrix product, and the rows put back in shape.
 
 mod correlation;
 mod kernel;
