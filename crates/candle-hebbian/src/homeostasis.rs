@@ -73,6 +73,11 @@ impl AdaptiveThreshold {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
+        let var = Var::zeros(sites * units, wide(dtype), device)?;
+        Self::of(var, (sites, units), rate, target)
+    }
+
+    fn of(var: Var, (sites, units): (usize, usize), rate: f64, target: f64) -> Result<Self> {
         if !(rate >= 0.0 && (rate as f32).is_finite() && (0.0..=1.0).contains(&target)) {
             candle::bail!(
                 "adaptive threshold: expected a rate ≥ 0 and a target from 0 to 1, found {rate} and \
