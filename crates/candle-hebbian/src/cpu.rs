@@ -151,6 +151,8 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// The elements of a contiguous tensor.
 pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
+        // A view of nothing may start behind the end.
+        Some((start, end)) if start == end => Ok(&[]),
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
         None => candle::bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
     }

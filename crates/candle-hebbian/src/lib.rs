@@ -48,6 +48,7 @@ mod seeded;
 mod stack;
 mod steps;
 mod synapses;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod window;
 

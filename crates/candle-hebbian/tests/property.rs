@@ -6,13 +6,11 @@ mod common;
 use candle::{D, DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Ties, avg_pool2d, max_pool2d, squared_norms, triangle};
 use candle_hebbian::{
-    Competition, Conv2dConfig, Geometry, HardWta, KWta, LargestEntry, Layer, NoCompetition,
-    NormDependent, PaddingMode, RankedWta, Response, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian,
-    Steps, StepsBuilder,
+    Competition, Conv2dConfig, Geometry, HardWta, KWta, LargestEntry, Layer, NormDependent,
+    PaddingMode, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian, Steps, StepsBuilder,
 };
 use common::RuleName;
-
-const SEEDS: u64 = 60;
+use common::draw::{SEEDS, draw};
 
 /// A step of the layer's weights by `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
@@ -28,81 +26,6 @@ fn released(learning_rate: f64, power: f64) -> StepsBuilder {
 /// A step whose largest entry is the learning rate.
 fn unit(learning_rate: f64) -> StepsBuilder {
     Steps::builder(learning_rate).then(LargestEntry)
-}
-
-/// A random layer with a random batch for it.
-struct Draw {
-    name: String,
-    layer: Layer,
-    x: Tensor,
-    rng: Rng,
-}
-
-fn draw(seed: u64) -> Result<Draw> {
-    let mut rng = Rng::new(seed);
-    let mut within = |low: usize, high: usize| low + rng.below(high - low + 1);
-    let batch = within(1, 5);
-    let units = within(2, 20);
-    let (geometry, weight, input) = if seed.is_multiple_of(3) {
-        let fan_in = within(1, 40);
-        (Geometry::Dense, vec![units, fan_in], vec![batch, fan_in])
-    } else {
-        let (kh, kw, dilation) = (within(1, 3), within(1, 3), within(1, 2));
-        let height = within(dilation * (kh - 1) + 1, 8).max(3);
-        let width = within(dilation * (kw - 1) + 1, 8).max(3);
-        let config = Conv2dConfig {
-            stride: within(1, 3),
-            // No window lies wholly in the padding, where all units would tie.
-            padding: within(0, 2).min(dilation * (kh.min(kw) - 1)),
-            trailing_padding: 0,
-            dilation,
-            groups: 1,
-            padding_mode: [PaddingMode::Zeros, PaddingMode::Reflect][within(0, 1)],
-        };
-        let channels = within(1, 3);
-        if seed % 3 == 1 {
-            let groups = within(1, 3);
-            let config = Conv2dConfig { groups, ..config };
-            let weight = vec![units * groups, channels, kh, kw];
-            (Geometry::Conv2d(config), weight, vec![batch, channels * groups, height, width])
-        } else {
-            let (oh, ow) = (config.output_size(height, kh)?, config.output_size(width, kw)?);
-            let weight = vec![oh, ow, units, channels, kh, kw];
-            (Geometry::LocallyConnected2d(config), weight, vec![batch, channels, height, width])
-        }
-    };
-    let std = 0.2 + 0.2 * within(0, 10) as f64;
-    let x = rng.normal(0.3, 1.0, input, DType::F64, &Device::Cpu)?;
-    let weight = rng.normal(0.0, std, weight, DType::F64, &Device::Cpu)?;
-    let name = format!("seed {seed}: {geometry:?} {:?} {:?}", weight.dims(), x.dims());
-    Ok(Draw { name, layer: Layer::from_tensor(&weight, geometry)?, x, rng })
-}
-
-impl Draw {
-    /// A random competition, with its response and activity.
-    fn compete(&mut self) -> Result<(Box<dyn Competition>, Response, Tensor)> {
-        let units = self.layer.dims().units;
-        let k = 1 + self.rng.below(units);
-        let inverse_temperature = 0.1 + 0.4 * self.rng.below(5) as f64;
-        let competition: Box<dyn Competition> = match self.rng.below(7) {
-            0 => Box::new(NoCompetition),
-            1 => Box::new(HardWta),
-            2 => Box::new(KWta::binary(k)),
-            3 => Box::new(KWta::graded(k)),
-            4 => Box::new(SoftWta { inverse_temperature }),
-            5 => Box::new(SoftWtaAntiHebbian { inverse_temperature }),
-            _ => Box::new(RankedWta { k: k.max(2), delta: inverse_temperature }),
-        };
-        let response = self.layer.response(&self.x)?;
-        let post = competition.compete(response.u())?;
-        Ok((competition, response, post))
-    }
-
-    /// The layer's weights, or something of their shape, as matrices `(S, K, F)`.
-    fn matrices(&self, t: &Tensor) -> Result<Tensor> {
-        let dims = self.layer.dims();
-        t.reshape((dims.sites, dims.units, dims.fan_in))
-    }
 }
 
 fn numbers(t: &Tensor) -> Result<Vec<f64>> {
@@ -189,9 +112,9 @@ fn a_step_is_as_large_as_its_rate() -> Result<()> {
     Ok(())
 }
 
-/// Relabelling the units relabels activity, update and step.
+/// Relabelling the units relabels the step, as it does activity and update (see the table).
 #[test]
-fn permuting_units_permutes_everything() -> Result<()> {
+fn permuting_units_permutes_the_step() -> Result<()> {
     for seed in 0..SEEDS {
         let mut draw = draw(seed)?;
         let (competition, response, post) = draw.compete()?;
@@ -209,11 +132,8 @@ fn permuting_units_permutes_everything() -> Result<()> {
         let other_post = competition.compete(other_response.u())?;
         for rule in [RuleName::Hebb, RuleName::Instar, RuleName::Oja, RuleName::Softhebb] {
             let name = format!("{} {competition:?} {rule:?}", draw.name);
-            near(&name, &other_post, &post.index_select(&order, 2)?, 1e-12)?;
             let update = response.synapses(&post)?.update(rule.rule())?;
             let other_update = other_response.synapses(&other_post)?.update(rule.rule())?;
-            let want = draw.matrices(&update)?.index_select(&order, 1)?;
-            near(&name, &draw.matrices(&other_update)?, &want, 1e-11)?;
             let (a, b) = (
                 Layer::from_tensor(&draw.layer.weight().detach(), draw.layer.geometry())?,
                 Layer::from_tensor(&other.weight().detach(), draw.layer.geometry())?,

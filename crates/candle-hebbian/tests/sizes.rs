@@ -60,7 +60,7 @@ fn windows_of_layers() -> Result<()> {
         }
         for stride in HOSTILE {
             let config = Conv2dConfig { stride, ..plain };
-            let layer = Layer::new(weight.clone(), Geometry::Conv2d(config))?;
+            let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
             // The one window at the top left holds 0, 1, 4, 5.
             let grads = layer.forward(&x)?.backward()?;
             let pre = Tensor::new(&[[[[0f32, 1.0], [4.0, 5.0]]]], &Device::Cpu)?;

@@ -1,7 +1,7 @@
 //! What the competitions share: the way to a row and back.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_real};
-use crate::ops::widen::widened;
+use crate::ops::widen::{expect_real, widened};
 use crate::ops::{has_kernels, over_nan_rows};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
@@ -47,6 +47,7 @@ pub(super) fn compete(competition: &impl Rows, u: &Tensor) -> Result<Tensor> {
 
 /// How many units compete for the response `u`.
 pub(super) fn units(u: &Tensor) -> Result<usize> {
+    expect_real(u)?;
     match u.dim(D::Minus1)? {
         0 => candle::bail!("competition: there are no units to compete in {:?}", u.dims()),
         units => Ok(units),

@@ -2,6 +2,7 @@
 
 use super::custom_vjp::custom_vjp;
 use super::reduce::{column_dots, column_sums};
+use super::widen::expect_real;
 use candle::{DType, Device, ModuleT, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -199,6 +200,7 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
 
 /// `[1, C, 1, …]`
 fn per_channel(x: &Tensor) -> Result<Vec<usize>> {
+    expect_real(x)?;
     if x.rank() < 2 {
         candle::bail!("batch norm: expected (N, C, …), found {:?}", x.dims())
     }

@@ -5,9 +5,9 @@
 //!
 //! # Types, layouts and sizes
 //!
-//! f16 and bf16 are computed in f32 and rounded once, at the end, forward and backward. Views with
-//! offsets, strides and broadcasts are taken as they come. A batch of no rows gives a result of no
-//! rows, or sums of 0; no channels, units or columns is an error.
+//! f16 and bf16 are computed in f32 and rounded once, at the end, forward and backward. Integers are
+//! refused. Views with offsets, strides and broadcasts are taken as they come. A batch of no rows
+//! gives a result of no rows, or sums of 0; no channels, units or columns is an error.
 //!
 //! # NaN and infinity
 //!

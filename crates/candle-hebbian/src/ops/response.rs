@@ -3,7 +3,7 @@
 
 use super::custom_vjp::custom_vjp;
 use super::value::{Value, gathered};
-use super::widen::widened;
+use super::widen::{expect_real, widened};
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
@@ -100,6 +100,7 @@ pub fn linear_response(
     feedback: &Tensor,
     asymmetry: Asymmetry,
 ) -> Result<Tensor> {
+    expect_real(x)?;
     let product = Product::of(x, weight, feedback)?;
     let respond = |x: &Tensor| {
         let weight = &weight.to_dtype(x.dtype())?;

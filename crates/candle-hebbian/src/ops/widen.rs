@@ -7,10 +7,29 @@ use candle::{DType, Result, Tensor};
 /// backward pass runs in f32, and what reaches `x` is rounded once.
 ///
 /// `op` is given no other half-precision tensors: it has to widen those it captures itself.
+///
+/// # Errors
+/// Integers, as [`expect_real`] says.
 pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    expect_real(x)?;
     match x.dtype() {
         narrow @ (DType::F16 | DType::BF16) => op(&x.to_dtype(DType::F32)?)?.to_dtype(narrow),
         _ => op(x),
+    }
+}
+
+/// Refuses tensors of integers before candle does, which panics where it has no such function, and
+/// divides integers without a word.
+///
+/// # Errors
+/// Types other than f16, bf16, f32 and f64.
+pub(crate) fn expect_real(x: &Tensor) -> Result<()> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Ok(()),
+        other => candle::bail!(
+            "a tensor {:?} of {other:?}: expected f16, bf16, f32 or f64, see Tensor::to_dtype",
+            x.dims()
+        ),
     }
 }
 

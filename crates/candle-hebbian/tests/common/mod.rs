@@ -1,5 +1,8 @@
 //! What several tests go through.
 
+#[allow(dead_code)] // not every test draws layers
+pub mod draw;
+
 use candle_hebbian::{Hebb, Instar, Oja, Rule, SoftHebb};
 
 /// The rules of the decay form, by name: oracles choose by it.
@@ -12,6 +15,7 @@ pub enum RuleName {
     Softhebb,
 }
 
+#[allow(dead_code)]
 impl RuleName {
     pub fn rule(self) -> &'static dyn Rule {
         match self {

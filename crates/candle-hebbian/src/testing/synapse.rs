@@ -1,0 +1,144 @@
+//! One synapse, as an equation sees it.
+
+use crate::device::to_host;
+use crate::{State, Synapses};
+use candle::{Result, Tensor};
+use std::collections::BTreeMap;
+
+/// One synapse and one row: the symbols of a local rule's equation, as numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Synapse<'a> {
+    /// `x_i`, the pre-synaptic value.
+    pub x: f64,
+    /// `u_k`, the response of its unit.
+    pub u: f64,
+    /// `y_k`, the activity of its unit.
+    pub y: f64,
+    /// `w_ki`, its weight.
+    pub w: f64,
+    /// The third factor of the row, or of the row and the unit; NaN where none was given.
+    pub third: f64,
+    site: usize,
+    row: usize,
+    unit: usize,
+    input: usize,
+    all: &'a Values,
+}
+
+impl Synapse<'_> {
+    /// `P`, how many rows the batch has.
+    pub fn rows(&self) -> usize {
+        self.all.sizes[1]
+    }
+
+    /// `K`, how many units compete with this one, itself included.
+    pub fn units(&self) -> usize {
+        self.all.sizes[2]
+    }
+
+    /// `k`, which of the units this is.
+    pub fn unit(&self) -> usize {
+        self.unit
+    }
+
+    /// `y` of another unit in this row.
+    pub fn y_of(&self, unit: usize) -> f64 {
+        self.all.post[self.all.of_row(self.site, self.row, unit)]
+    }
+
+    /// `w` of another unit for this input.
+    pub fn w_of(&self, unit: usize) -> f64 {
+        self.all.weights[self.all.of_weight(self.site, unit, self.input)]
+    }
+
+    /// `y` of this unit in another row.
+    pub fn y_in(&self, row: usize) -> f64 {
+        self.all.post[self.all.of_row(self.site, row, self.unit)]
+    }
+
+    /// What the state holds under `name` for this unit, before the batch: an entry of `(S, K)`.
+    /// `None` where there is nothing yet.
+    pub fn kept(&self, name: &str) -> Option<f64> {
+        let values = self.all.kept.get(name)?;
+        values.get(self.site * self.units() + self.unit).copied()
+    }
+}
+
+/// All that the synapses of a batch see, as numbers.
+#[derive(Debug)]
+pub(super) struct Values {
+    /// Sites, rows, units and inputs.
+    sizes: [usize; 4],
+    pre: Vec<f64>,
+    response: Vec<f64>,
+    post: Vec<f64>,
+    weights: Vec<f64>,
+    third: Option<Vec<f64>>,
+    kept: BTreeMap<String, Vec<f64>>,
+}
+
+impl Values {
+    pub(super) fn of(synapses: &Synapses, state: &State) -> Result<Self> {
+        let (sites, rows, units) = synapses.post().dims3()?;
+        let third = match synapses.third() {
+            Ok(third) => Some(numbers(&third.broadcast_as((sites, rows, units))?)?),
+            Err(_) => None,
+        };
+        Ok(Self {
+            sizes: [sites, rows, units, synapses.pre().dim(2)?],
+            pre: numbers(synapses.pre())?,
+            response: numbers(synapses.response())?,
+            post: numbers(synapses.post())?,
+            weights: numbers(&synapses.weights()?)?,
+            third,
+            kept: state
+                .iter()
+                .map(|(name, tensor)| Ok((name.to_string(), numbers(tensor)?)))
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// The sum over rows of what `equation` gives for each synapse, `(S, K, F)`.
+    pub(super) fn sum(&self, equation: impl Fn(&Synapse) -> f64) -> Vec<f64> {
+        let [sites, rows, units, inputs] = self.sizes;
+        let mut sums = vec![0.0; self.weights.len()];
+        for site in 0..sites {
+            for unit in 0..units {
+                for row in 0..rows {
+                    let at = self.of_row(site, row, unit);
+                    let (u, y) = (self.response[at], self.post[at]);
+                    let third = self.third.as_ref().map_or(f64::NAN, |third| third[at]);
+                    for input in 0..inputs {
+                        let weight = self.of_weight(site, unit, input);
+                        let (x, w) =
+                            (self.pre[(site * rows + row) * inputs + input], self.weights[weight]);
+                        let all = self;
+                        sums[weight] +=
+                            equation(&Synapse { x, u, y, w, third, site, row, unit, input, all });
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// What an index of `(S, K, F)` stands for.
+    pub(super) fn place(&self, at: usize) -> String {
+        let [_, _, units, inputs] = self.sizes;
+        let (unit, input) = (at / inputs, at % inputs);
+        format!("site {}, unit {}, input {input}", unit / units, unit % units)
+    }
+
+    fn of_row(&self, site: usize, row: usize, unit: usize) -> usize {
+        (site * self.sizes[1] + row) * self.sizes[2] + unit
+    }
+
+    fn of_weight(&self, site: usize, unit: usize, input: usize) -> usize {
+        (site * self.sizes[2] + unit) * self.sizes[3] + input
+    }
+}
+
+/// The values of a tensor of any type and layout, on any device.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    to_host(tensor)?.flatten_all()?.to_vec1()
+}
