@@ -56,13 +56,16 @@ impl Network {
                 preset.name
             ))
         })?;
-        let mut configs = preset.blocks.iter();
+        let mut configs = preset.blocks.iter().enumerate();
         let learners = stack.learners(|layer| {
-            let Some(Learning::Hebbian { rate, .. }) = configs.next().map(|block| &block.learning)
+            let Some((at, BlockConfig { learning: Learning::Hebbian { rate, .. }, .. })) =
+                configs.next()
             else {
                 return Ok(None);
             };
-            let steps = rate.steps().build([(layer.var()?, layer.dims())])?;
+            let steps = rate.steps().build([(layer.var()?, layer.dims())]).map_err(|error| {
+                Error::msg(format!("preset '{}': block {at}: {error}", preset.name))
+            })?;
             Ok(Some(Learner::new(SoftHebb, steps)))
         })?;
         Ok(Self { stack, learners })
