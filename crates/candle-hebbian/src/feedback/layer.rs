@@ -323,7 +323,11 @@ impl FeedbackLayer {
             return Ok(None);
         };
         let scaled = if rate == 1.0 { product.clone() } else { (product * rate)? };
-        Ok(Some(masked(&scaled, self.masks().1)?))
+        match self.masks().1 {
+            // 0 where there is no connection, not −0: as candle's sums make it for the weights.
+            Some(mask) => Ok(Some(masked(&scaled, Some(mask))?.affine(1.0, 0.0)?)),
+            None => Ok(Some(scaled)),
+        }
     }
 
     /// The response to images `x (B, H, W, C)`, with channels last in the result too; to anything
