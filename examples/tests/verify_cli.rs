@@ -283,7 +283,7 @@ fn what_is_not_understood_is_named_and_the_rest_is_checked() {
         ("more", &["'expect.z'", "does not compute"]),
         ("nan", &["'expect.u'", "not finite"]),
         ("shape", &["'u' of shape [1]", "[1, 1]"]),
-        ("fit", &["(N, 3)", "[1, 2]"]),
+        ("fit", &["(…, 3)", "[1, 2]"]),
         ("nothing", &["no tensor 'expect.*'"]),
     ];
     let run = verify(&place, &["."]);
