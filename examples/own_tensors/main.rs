@@ -1,8 +1,8 @@
 //! A stack trained on one's own tensors: here noisy images of stripes of four orientations, at any phase.
 //! Two layers learn at once by SoftHebb, without labels.
 //!
-//! `cargo run --release --example own_tensors` takes a few seconds. Expect the nearest class mean to tell
-//! about a quarter of new images right by their pixels, and nearly all by the stack's features.
+//! `cargo run --release --example own_tensors` takes less than a second. Expect the nearest class mean to
+//! read 45 % of new images rightly by their pixels, and all by the stack's features.
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
@@ -15,14 +15,12 @@ const BLOCKS: &str = r#"[
     { "layer": { "kind": "conv2d", "units": 16, "kernel": 5 },
       "init": { "kind": "radius_normal", "radius": 5.0 },
       "competition": { "kind": "soft_wta_anti_hebbian", "inverse_temperature": 1.0 },
-      "activation": { "kind": "triangle", "power": 1.0 },
-      "pool": { "kind": "max", "kernel": 2, "stride": 2, "padding": 0 } },
+      "activation": { "kind": "triangle", "power": 1.0 }, "pool": { "kind": "max", "kernel": 2, "stride": 2, "padding": 0 } },
     { "norm": { "kind": "batch_norm" },
       "layer": { "kind": "conv2d", "units": 32, "kernel": 3 },
       "init": { "kind": "radius_normal", "radius": 5.0 },
       "competition": { "kind": "soft_wta_anti_hebbian", "inverse_temperature": 1.0 },
-      "activation": { "kind": "triangle", "power": 1.0 },
-      "pool": { "kind": "avg", "kernel": 2, "stride": 2, "padding": 0 } }
+      "activation": { "kind": "triangle", "power": 1.0 }, "pool": { "kind": "avg", "kernel": 2, "stride": 2, "padding": 0 } }
 ]"#;
 
 /// Images `(count, 1, 12, 12)` and their orientations.
@@ -31,8 +29,8 @@ fn stripes(count: usize, rng: &mut Rng) -> Result<(Tensor, Vec<u32>)> {
     for _ in 0..count {
         let (class, phase) = (rng.below(4), rng.below(4));
         for at in 0..144 {
-            let (x, y) = (at % 12, at / 12);
-            let along = [x, y, x + y, x + 12 - y][class] + phase;
+            let along =
+                [at % 12, at / 12, at % 12 + at / 12, at % 12 + 12 - at / 12][class] + phase;
             pixels.push(if along % 4 < 2 { 1f32 } else { 0.0 });
         }
         labels.push(class as u32);
@@ -44,8 +42,7 @@ fn stripes(count: usize, rng: &mut Rng) -> Result<(Tensor, Vec<u32>)> {
 fn main() -> Result<()> {
     let (mut rng, varmap) = (Rng::new(0), VarMap::new());
     let blocks: Vec<BlockConfig<CompetitionKind>> = serde_json::from_str(BLOCKS)?;
-    let vb = seeded(&varmap, &rng, DType::F32, &Device::Cpu);
-    let stack = Stack::new(blocks, &[1, 12, 12], vb)?;
+    let stack = Stack::new(blocks, &[1, 12, 12], seeded(&varmap, &rng, DType::F32, &Device::Cpu))?;
     let mut learners = stack.learners(|layer| {
         let steps = Steps::builder(0.02).then(LargestEntry).build([layer.var()?])?;
         Ok(Some(Learner::new(SoftHebb, steps)))

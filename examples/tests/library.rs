@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// What the example prints of `key`, in percent.
+/// What the example prints after each of `keys`, in percent.
 fn percent(example: &str, keys: [&str; 2]) -> [f64; 2] {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap().join("examples");
@@ -19,14 +19,14 @@ fn percent(example: &str, keys: [&str; 2]) -> [f64; 2] {
 #[test]
 fn a_hebbian_layer_learns_in_a_candle_program() {
     let [trained, loaded] = percent("hebbian_in_candle", ["trained", "loaded"]);
-    assert!(trained > 90.0, "{trained}");
+    assert!(trained > 95.0, "{trained}");
     assert_eq!(trained, loaded);
 }
 
-/// Class means of pixels say nothing, as every phase is as likely; chance is 25 %.
+/// Class means of pixels say little, as every phase is as likely; chance is 25 %.
 #[test]
 fn a_stack_learns_own_tensors() {
     let [pixels, features] = percent("own_tensors", ["pixels", "features"]);
-    assert!(pixels < 50.0, "{pixels}");
-    assert!(features > 90.0, "{features}");
+    assert!(pixels < 60.0, "{pixels}");
+    assert!(features > 95.0, "{features}");
 }
