@@ -3,6 +3,7 @@ use super::rows::{self, Rows};
 use crate::cpu::Real;
 use crate::ops::{kth_selected, kth_sorted};
 use candle::{Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// `k` winners take all: the `k` units of largest `u`, as far as it is above 0.
 ///
@@ -27,7 +28,8 @@ use candle::{Result, Tensor};
 ///
 /// # Errors
 /// `k` outside `1..=K`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KWta {
     /// Number of winners.
     pub k: usize,

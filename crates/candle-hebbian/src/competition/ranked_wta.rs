@@ -3,6 +3,7 @@ use super::{Competition, HardWta, hard_wta};
 use crate::cpu::Real;
 use crate::ops::{kth_selected, kth_sorted};
 use candle::{D, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Units are ranked: the first learns, the `k`-th unlearns, the others do neither.
 ///
@@ -25,7 +26,8 @@ use candle::{D, Result, Tensor};
 ///
 /// # Errors
 /// `k` outside `2..=K`; a `Δ` that is not finite in f32.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RankedWta {
     /// The rank of the unit that unlearns, 1 being that of the largest.
     pub k: usize,

@@ -2,6 +2,7 @@ use super::Competition;
 use super::rows::{self, Rows};
 use crate::cpu::{Real, maximum, sum};
 use candle::{D, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// The winner takes most: a softmax of the response.
 ///
@@ -26,7 +27,8 @@ use candle::{D, Result, Tensor};
 ///
 /// # Errors
 /// An inverse temperature that is not finite in f32.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SoftWta {
     /// `t`, one over the temperature.
     pub inverse_temperature: f64,

@@ -2,6 +2,7 @@ use super::rows::{self, Rows};
 use super::{Competition, HardWta, SoftWta, hard_wta};
 use crate::cpu::Real;
 use candle::{Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// [`SoftWta`], negated for every unit but the one of largest `u` (the first of equals): the losers
 /// learn with the opposite sign.
@@ -25,7 +26,8 @@ use candle::{Result, Tensor};
 ///
 /// # Errors
 /// An inverse temperature that is not finite in f32.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SoftWtaAntiHebbian {
     /// `t`, one over the temperature.
     pub inverse_temperature: f64,
