@@ -91,11 +91,6 @@ impl Trainer {
         self.epoch
     }
 
-    /// Counts epochs from the start again.
-    pub fn restart(&mut self) {
-        self.epoch = 0;
-    }
-
     /// What was seen of the layers' activity in the last epoch.
     pub fn monitor(&self) -> &Monitor {
         &self.monitor
