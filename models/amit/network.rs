@@ -1,14 +1,15 @@
-//! A network of layers with asymmetric feedback.
+//! The layers of a preset, with asymmetric feedback.
 
 use super::config::{LayerConfig, Preset};
 use super::protocol::Protocol;
 use crate::error::{Error, Result};
-use candle::{DType, Device, Tensor, Var};
-use candle_hebbian::ops::channels_last::{avg_pool2d, max_pool2d_same};
-use candle_hebbian::ops::{Dropout, Edge, Ties, ramp};
+use candle::{DType, Device, Module, Tensor, Var};
+use candle_hebbian::ops::{Dropout, Pool, Ties};
 use candle_hebbian::{
-    Conv2dConfig, Decoupled, FeedbackLayer, Geometry, Rng, WithFeedback, direct_feedback, init,
+    Activation, BlockConfig, Conv2dConfig, Decoupled, FeedbackLayer, Geometry, NoCompetition, Rng,
+    Stack, WithFeedback, init,
 };
+use candle_nn::VarBuilder;
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///
@@ -28,64 +29,44 @@ use candle_hebbian::{
 /// ```
 #[derive(Debug)]
 pub struct Network {
-    stages: Vec<Stage>,
+    stack: Stack<NoCompetition>,
+    /// Of each layer with weights, from the image to the classes.
+    placed: Vec<Placed>,
     preset: Preset,
     rng: Rng,
     dtype: DType,
     device: Device,
 }
 
+/// What the preset says of a layer with weights beside what its block says.
 #[derive(Debug)]
-enum Stage {
-    Weights(Box<WeightLayer>),
-    MaxPool { kernel: usize, stride: usize, edge: Edge },
-    AvgPool { kernel: usize, stride: usize, padding: usize },
-    Dropout(Dropout),
-}
-
-/// A layer with weights, and what belongs to it.
-#[derive(Debug)]
-pub struct WeightLayer {
+struct Placed {
+    block: usize,
     name: String,
-    layer: FeedbackLayer,
     protocol: Protocol,
-    /// The direct feedback weights `(classes, features)` of a layer of that protocol.
-    direct: Option<Tensor>,
-    residual: bool,
     untied: bool,
     frozen: bool,
-    classes: bool,
     /// Height and width of the input, for a convolution.
     size: Option<(usize, usize)>,
-    /// Whether a maximum is pooled next, and nothing else sees the activity. The ramp then comes
-    /// after the pool, where there is less of it: it is monotonic, and saturated units, which tie
-    /// only after the ramp, get no error either way.
-    pooled: bool,
 }
 
-impl WeightLayer {
+/// A layer with weights.
+#[derive(Debug)]
+pub struct WeightLayer<'a> {
+    name: &'a str,
+    layer: &'a FeedbackLayer,
+}
+
+impl<'a> WeightLayer<'a> {
     /// `conv1`, `conv2`, …, `dense1`, …, `classes`.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> &'a str {
+        self.name
     }
 
     /// The weights, their feedback and their geometry.
-    pub fn layer(&self) -> &FeedbackLayer {
-        &self.layer
+    pub fn layer(&self) -> &'a FeedbackLayer {
+        self.layer
     }
-}
-
-/// Called with the index of each weight layer and its field `h`, and returns what takes its place.
-type AtField<'a> = &'a mut dyn FnMut(usize, Tensor) -> candle::Result<Tensor>;
-
-/// How one pass through the network goes.
-#[derive(Default)]
-struct Pass<'a> {
-    /// The generator of dropout masks; none drops nothing.
-    dropout: Option<&'a mut Rng>,
-    /// Whether the error goes back through the weights themselves, whatever the protocol.
-    backprop: bool,
-    at_field: Option<AtField<'a>>,
 }
 
 impl Network {
@@ -102,31 +83,23 @@ impl Network {
         device: &Device,
     ) -> Result<Self> {
         preset.check()?;
+        let vb = VarBuilder::zeros(dtype, device);
         let mut network = Self {
-            stages: Vec::new(),
+            stack: Stack::new(Vec::new(), &[image.0, image.1, image.2], vb)?,
+            placed: Vec::new(),
             preset: preset.clone(),
             rng: rng.clone(),
             dtype,
             device: device.clone(),
         };
-        let mut input = vec![image.0, image.1, image.2];
-        for (at, config) in preset.layers.iter().enumerate() {
-            let stage =
-                network.stage(config, &mut input, classes).map_err(|problem| Error::Unfit {
-                    preset: preset.name.clone(),
-                    image,
-                    layer: at,
-                    problem: problem.to_string(),
-                })?;
-            network.stages.push(stage);
-        }
-        for at in 1..network.stages.len() {
-            let (below, above) = network.stages.split_at_mut(at);
-            if let (Some(Stage::Weights(layer)), Some(Stage::MaxPool { .. })) =
-                (below.last_mut(), above.first())
-            {
-                layer.pooled = !layer.residual && layer.direct.is_none();
-            }
+        let mut at = 0;
+        while at < preset.layers.len() {
+            at = network.add(at, classes).map_err(|(layer, problem)| Error::Unfit {
+                preset: preset.name.clone(),
+                image,
+                layer,
+                problem: problem.to_string(),
+            })?;
         }
         if preset.training.tied.is_none() {
             network.untie(false)?;
@@ -134,38 +107,91 @@ impl Network {
         Ok(network)
     }
 
-    /// The stage that `config` describes; `input` becomes the shape of its output.
-    fn stage(
+    /// Adds the block that begins with layer `first` of the preset: weights, a pool, dropout, as far as
+    /// they follow each other so. Returns the layer after it, or what is wrong with which layer.
+    fn add(
+        &mut self,
+        first: usize,
+        classes: usize,
+    ) -> std::result::Result<usize, (usize, candle::Error)> {
+        let layers = self.preset.layers.clone();
+        let mut block = BlockConfig::default();
+        let mut at = first;
+        let weights = self.weights(&layers[at], &mut block, classes).map_err(|e| (at, e))?;
+        at += usize::from(weights.is_some());
+        let shape = weights.as_ref().map_or(self.stack.output(), |(_, _, shape)| shape);
+        if let Some(pool) = layers.get(at).and_then(pool) {
+            let (_, height, width) = image(shape).map_err(|e| (at, e))?;
+            for size in [height, width] {
+                pool.output_size(size).map_err(|e| (at, e))?;
+            }
+            block.pool = Some(pool);
+            at += 1;
+        }
+        if let Some(&LayerConfig::Dropout { probability }) = layers.get(at) {
+            Dropout::new(probability).map_err(|e| (at, e))?;
+            block.dropout = probability;
+            at += 1;
+        }
+        let placed = self.place(block, weights, classes).map_err(|e| (first, e))?;
+        self.placed.extend(placed);
+        Ok(at)
+    }
+
+    /// Puts a block on the stack.
+    fn place(
+        &mut self,
+        block: BlockConfig<NoCompetition>,
+        weights: Option<(FeedbackLayer, Placed, Vec<usize>)>,
+        classes: usize,
+    ) -> candle::Result<Option<Placed>> {
+        let vb = VarBuilder::zeros(self.dtype, &self.device);
+        let Some((layer, placed, shape)) = weights else {
+            self.stack.push(block, &vb)?;
+            return Ok(None);
+        };
+        self.stack.push_layer(block, layer, &vb)?;
+        if placed.protocol == Protocol::DirectFeedback {
+            let rng = &mut self.rng.stream(&format!("layers.{}.direct", self.placed.len()));
+            let shape = (classes, shape.iter().product::<usize>());
+            let direct = rng.draw(init::glorot_uniform(shape), shape, self.dtype, &self.device)?;
+            self.stack.blocks_mut()[placed.block].set_direct(direct)?;
+        }
+        Ok(Some(placed))
+    }
+
+    /// The weights that `config` describes, if any, with what else the preset says of them and the
+    /// shape of their activity; and what their block is to do with it.
+    fn weights(
         &self,
         config: &LayerConfig,
-        input: &mut Vec<usize>,
+        block: &mut BlockConfig<NoCompetition>,
         classes: usize,
-    ) -> candle::Result<Stage> {
-        let image = |input: &[usize]| match *input {
-            [c, h, w] => Ok((c, h, w)),
-            _ => candle::bail!("expects an image, but the layer below is dense"),
-        };
-        match *config {
-            LayerConfig::Conv { units, kernel, residual, untied, frozen, protocol } => {
+    ) -> candle::Result<Option<(FeedbackLayer, Placed, Vec<usize>)>> {
+        let input = self.stack.output();
+        let fan_in = input.iter().product();
+        let network = self.preset.training.protocol;
+        let (mut untied, mut frozen, mut size) = (false, false, None);
+        let (protocol, weight, geometry, shape) = match *config {
+            LayerConfig::Conv {
+                units,
+                kernel,
+                residual,
+                protocol,
+                untied: alone,
+                frozen: fixed,
+            } => {
                 let (c, h, w) = image(input)?;
                 if residual && units != c {
                     candle::bail!("a residual sum of {units} channels with {c}: expected as many")
                 }
+                (untied, frozen, size) = (alone, fixed, Some((h, w)));
+                block.residual = residual;
                 let geometry = Geometry::Conv2d(Conv2dConfig::same(kernel));
-                let shape = [units, c, kernel, kernel];
-                *input = vec![units, h, w];
-                let features = (units * h * w, classes);
-                let mut layer = self.weights(&shape, geometry, protocol, features, untied)?;
-                (layer.residual, layer.frozen) = (residual, frozen);
-                layer.size = Some((h, w));
-                Ok(Stage::Weights(Box::new(layer)))
+                (protocol, vec![units, c, kernel, kernel], geometry, vec![units, h, w])
             }
             LayerConfig::Dense { units, protocol } => {
-                let shape = [units, input.iter().product()];
-                *input = vec![units];
-                let features = (units, classes);
-                let layer = self.weights(&shape, Geometry::Dense, protocol, features, false)?;
-                Ok(Stage::Weights(Box::new(layer)))
+                (protocol, vec![units, fan_in], Geometry::Dense, vec![units])
             }
             LayerConfig::Classes { protocol } => {
                 if protocol == Some(Protocol::DirectFeedback) {
@@ -175,79 +201,30 @@ impl Network {
                     )
                 }
                 // Nothing below a network with direct feedback hears from the class layer.
-                let own = protocol.unwrap_or(match self.preset.training.protocol {
+                let own = protocol.unwrap_or(match network {
                     Protocol::DirectFeedback => Protocol::Backprop,
                     other => other,
                 });
-                let shape = [classes, input.iter().product()];
-                let features = (classes, classes);
-                let mut layer =
-                    self.weights(&shape, Geometry::Dense, Some(own), features, false)?;
-                layer.classes = true;
-                *input = vec![classes];
-                Ok(Stage::Weights(Box::new(layer)))
+                (Some(own), vec![classes, fan_in], Geometry::Dense, vec![classes])
             }
-            LayerConfig::MaxPool { kernel, stride, edge } => {
-                let (c, h, w) = image(input)?;
-                if kernel == 0 || stride == 0 {
-                    candle::bail!(
-                        "a pool of kernel {kernel} and stride {stride}: expected 1 or more"
-                    )
-                }
-                *input = vec![c, h.div_ceil(stride), w.div_ceil(stride)];
-                Ok(Stage::MaxPool { kernel, stride, edge })
-            }
-            LayerConfig::AvgPool { kernel, stride, padding } => {
-                let (c, h, w) = image(input)?;
-                let pool = candle_hebbian::ops::Pool::Avg { kernel, stride, padding };
-                *input = vec![c, pool.output_size(h)?, pool.output_size(w)?];
-                Ok(Stage::AvgPool { kernel, stride, padding })
-            }
-            LayerConfig::Dropout { probability } => Ok(Stage::Dropout(Dropout::new(probability)?)),
-        }
-    }
-
-    fn weights(
-        &self,
-        shape: &[usize],
-        geometry: Geometry,
-        protocol: Option<Protocol>,
-        (features, classes): (usize, usize),
-        untied: bool,
-    ) -> candle::Result<WeightLayer> {
-        let index = self.weight_layers().count();
-        let name = self.preset.weight_layers().swap_remove(index);
-        let protocol = protocol.unwrap_or(self.preset.training.protocol);
-        let layer = self.draw((index, "weight"), shape, geometry, protocol)?;
-        let direct = match protocol {
-            Protocol::DirectFeedback => {
-                let rng = &mut self.rng.stream(&format!("layers.{index}.direct"));
-                let shape = (classes, features);
-                Some(rng.draw(init::glorot_uniform(shape), shape, self.dtype, &self.device)?)
-            }
-            _ => None,
+            _ => return Ok(None),
         };
-        let (residual, frozen, pooled) = (false, false, false);
-        let (classes, size) = (name == "classes", None);
+        let protocol = protocol.unwrap_or(network);
+        let index = self.placed.len();
+        let name = self.preset.weight_layers().swap_remove(index);
+        if name != CLASSES {
+            block.activation = Activation::Ramp { slope: self.preset.training.ramp_slope };
+        }
+        let layer = self.draw((index, "weight"), &weight, geometry, protocol)?;
         let layer = match self.preset.training.connection_probability {
             // An untied layer loses connections of single positions, so once it is untied.
-            Some(p) if !classes && !untied => {
+            Some(p) if name != CLASSES && !untied => {
                 layer.thinned(p, protocol.pairing(), &mut mask_rng(&self.rng, index))?
             }
             _ => layer,
         };
-        Ok(WeightLayer {
-            name,
-            layer,
-            protocol,
-            direct,
-            residual,
-            untied,
-            frozen,
-            classes,
-            size,
-            pooled,
-        })
+        let block = self.stack.blocks().len();
+        Ok(Some((layer, Placed { block, name, protocol, untied, frozen, size }, shape)))
     }
 
     /// A layer with random weights, from the stream of layer `index` for this `purpose`.
@@ -260,8 +237,7 @@ impl Network {
     ) -> candle::Result<FeedbackLayer> {
         let rng = &mut self.rng.stream(&format!("layers.{index}.{purpose}"));
         let config = protocol.feedback();
-        let init = || init::glorot_uniform(shape);
-        let mut draw = || rng.draw(init(), shape, self.dtype, &self.device);
+        let mut draw = || rng.draw(init::glorot_uniform(shape), shape, self.dtype, &self.device);
         let weight = draw()?;
         let feedback = match protocol {
             Protocol::Identical => Some(weight.clone()),
@@ -275,32 +251,28 @@ impl Network {
     /// frozen layers first get fresh random weights (direct feedback, which is fixed, stays).
     pub(super) fn untie(&mut self, redraw: bool) -> candle::Result<()> {
         if redraw {
-            for (index, layer) in self.weight_layers().enumerate() {
-                if layer.frozen {
+            for (index, (placed, layer)) in self.placed.iter().zip(self.layers()).enumerate() {
+                if placed.frozen {
                     continue;
                 }
-                let old = &layer.layer;
-                let (shape, geometry) = (old.weight().dims(), old.geometry());
-                old.copy_weights(&self.draw(
-                    (index, "redraw"),
-                    shape,
-                    geometry,
-                    layer.protocol,
-                )?)?;
+                let (shape, geometry) = (layer.weight().dims(), layer.geometry());
+                let fresh = self.draw((index, "redraw"), shape, geometry, placed.protocol)?;
+                layer.copy_weights(&fresh)?;
             }
         }
-        let (rng, probability) = (self.rng.clone(), self.preset.training.connection_probability);
-        for (index, layer) in self.weight_layers_mut().enumerate() {
+        let probability = self.preset.training.connection_probability;
+        for (index, placed) in self.placed.iter().enumerate() {
+            let block = &mut self.stack.blocks_mut()[placed.block];
+            let layer = block.feedback_layer()?;
             if let (true, Some(size), Geometry::Conv2d(_)) =
-                (layer.untied, layer.size, layer.layer.geometry())
+                (placed.untied, placed.size, layer.geometry())
             {
-                let untied = layer.layer.untied(size)?;
-                layer.layer = match probability {
-                    Some(p) => {
-                        untied.thinned(p, layer.protocol.pairing(), &mut mask_rng(&rng, index))?
-                    }
+                let untied = layer.untied(size)?;
+                let rng = &mut mask_rng(&self.rng, index);
+                block.set_layer(match probability {
+                    Some(p) => untied.thinned(p, placed.protocol.pairing(), rng)?,
                     None => untied,
-                };
+                })?;
             }
         }
         Ok(())
@@ -311,32 +283,39 @@ impl Network {
         &self.preset
     }
 
-    /// The layers with weights, from the image to the classes.
-    pub fn weight_layers(&self) -> impl Iterator<Item = &WeightLayer> {
-        self.stages.iter().filter_map(|stage| match stage {
-            Stage::Weights(layer) => Some(&**layer),
-            _ => None,
-        })
+    /// The blocks. Direct feedback weights are their `feedback` in a checkpoint, where the class layer
+    /// comes last.
+    pub fn stack(&self) -> &Stack<NoCompetition> {
+        &self.stack
     }
 
-    fn weight_layers_mut(&mut self) -> impl Iterator<Item = &mut WeightLayer> {
-        self.stages.iter_mut().filter_map(|stage| match stage {
-            Stage::Weights(layer) => Some(&mut **layer),
-            _ => None,
-        })
+    /// The blocks, to put their tensors back.
+    pub fn stack_mut(&mut self) -> &mut Stack<NoCompetition> {
+        &mut self.stack
+    }
+
+    /// The layers with weights, from the image to the classes.
+    pub fn weight_layers(&self) -> impl Iterator<Item = WeightLayer<'_>> {
+        let named = self.placed.iter().zip(self.layers());
+        named.map(|(placed, layer)| WeightLayer { name: &placed.name, layer })
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &FeedbackLayer> {
+        self.stack.blocks().iter().filter_map(|block| block.feedback_layer().ok())
     }
 
     /// Whether the layers that are to be untied are.
     pub fn is_untied(&self) -> bool {
-        self.weight_layers()
-            .all(|l| !l.untied || matches!(l.layer.geometry(), Geometry::LocallyConnected2d(_)))
+        self.placed.iter().zip(self.layers()).all(|(placed, layer)| {
+            !placed.untied || matches!(layer.geometry(), Geometry::LocallyConnected2d(_))
+        })
     }
 
     /// The layers that learn. A frozen layer does until layers are untied.
     fn learning(&self) -> impl Iterator<Item = &FeedbackLayer> {
         let untied = self.is_untied();
-        let learns = move |layer: &&WeightLayer| !(layer.frozen && untied);
-        self.weight_layers().filter(learns).map(|layer| &layer.layer)
+        let placed = self.placed.iter().zip(self.layers());
+        placed.filter(move |(placed, _)| !(placed.frozen && untied)).map(|(_, layer)| layer)
     }
 
     /// The weights that learn. Feedback weights that learn do so by their steps, see
@@ -358,17 +337,14 @@ impl Network {
     }
 
     /// The fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
-    /// differentiable.
+    /// differentiable in the weights.
     pub fn forward(&self, x: &Tensor) -> candle::Result<Tensor> {
-        self.pass(x, Pass::default())
+        self.stack.forward(&x.detach())
     }
 
     /// The same in training: with dropout masks, and batchwise feedback, drawn from `rng`.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> candle::Result<Tensor> {
-        for layer in self.weight_layers() {
-            layer.layer.redraw(rng)?;
-        }
-        self.pass(x, Pass { dropout: Some(rng), ..Pass::default() })
+        self.stack.forward_train(&x.detach(), rng)
     }
 
     /// The preset's loss of `fields (N, classes)` for `labels (N)`.
@@ -384,121 +360,31 @@ impl Network {
         labels: &Tensor,
         backprop: bool,
     ) -> candle::Result<Vec<Tensor>> {
-        let mut probes = Vec::new();
-        // A zero added to the field gets the field's error as its gradient.
-        let mut at_field = |_: usize, field: Tensor| {
-            let probe = Var::from_tensor(&field.zeros_like()?.contiguous()?)?;
-            let probed = (field + probe.as_tensor())?;
-            probes.push(probe);
-            Ok(probed)
-        };
-        let pass = Pass { dropout: None, backprop, at_field: Some(&mut at_field) };
-        let grads = self.loss(&self.pass(x, pass)?, labels)?.backward()?;
-        let error = |probe: &Var| match grads.get(probe) {
-            Some(error) => Ok(error.clone()),
-            None => probe.zeros_like(),
-        };
-        probes.iter().map(error).collect()
+        self.stack.errors(&x.detach(), backprop, |fields| self.loss(fields, labels))
     }
+}
 
-    fn pass(&self, x: &Tensor, mut pass: Pass) -> candle::Result<Tensor> {
-        // Images stay in the order (B, H, W, C) up to the first dense layer.
-        let mut x = x.detach();
-        if x.rank() == 4 {
-            x = x.permute((0, 2, 3, 1))?;
+/// The name of the class layer.
+const CLASSES: &str = "classes";
+
+/// The pool that `config` describes.
+fn pool(config: &LayerConfig) -> Option<Pool> {
+    match *config {
+        LayerConfig::MaxPool { kernel, stride, edge } => {
+            Some(Pool::MaxSame { kernel, stride, edge, ties: Ties::All })
         }
-        let mut direct = Vec::new();
-        let (mut index, mut ramp_is_due) = (0, false);
-        let slope = self.preset.training.ramp_slope;
-        for stage in &self.stages {
-            x = match stage {
-                Stage::MaxPool { kernel, stride, edge } => {
-                    let pooled = max_pool2d_same(&x, *kernel, *stride, *edge, Ties::All)?;
-                    if std::mem::take(&mut ramp_is_due) { ramp(&pooled, slope)? } else { pooled }
-                }
-                Stage::AvgPool { kernel, stride, padding } => {
-                    avg_pool2d(&x, *kernel, *stride, *padding)?
-                }
-                Stage::Dropout(dropout) => match &mut pass.dropout {
-                    Some(rng) => dropout.apply(&x, rng)?,
-                    None => x,
-                },
-                Stage::Weights(layer) => {
-                    let below = match layer.layer.geometry() {
-                        Geometry::Dense if x.rank() == 4 => {
-                            x.permute((0, 3, 1, 2))?.flatten_from(1)?
-                        }
-                        _ => x,
-                    };
-                    let mut field = if pass.backprop {
-                        layer.layer.backprop_channels_last(&below)?
-                    } else {
-                        layer.layer.forward_channels_last(&below)?
-                    };
-                    if let Some(at_field) = &mut pass.at_field {
-                        field = at_field(index, field)?;
-                    }
-                    index += 1;
-                    if layer.classes || layer.pooled {
-                        ramp_is_due = layer.pooled;
-                        field
-                    } else {
-                        let mut active = ramp(&field, slope)?;
-                        if let (Some(feedback), false) = (&layer.direct, pass.backprop) {
-                            direct.push((active.clone(), feedback));
-                            active = active.detach();
-                        }
-                        if layer.residual { (below + active)? } else { active }
-                    }
-                }
-            };
+        LayerConfig::AvgPool { kernel, stride, padding } => {
+            Some(Pool::Avg { kernel, stride, padding })
         }
-        for (hidden, feedback) in direct {
-            x = direct_feedback(&x, &hidden, feedback)?;
-        }
-        Ok(x)
+        _ => None,
     }
+}
 
-    /// Every tensor of a checkpoint in a fixed order: `layers.i.weight`, `layers.i.feedback` (for
-    /// direct feedback `(classes, features)`), and with thinned connections `layers.i.weight_mask`
-    /// and `layers.i.feedback_mask`, for each weight layer, the class layer last.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let mut tensors = Vec::new();
-        for (i, layer) in self.weight_layers().enumerate() {
-            let mut put = |name: &str, tensor: Option<&Tensor>| {
-                tensors.extend(tensor.map(|t| (format!("layers.{i}.{name}"), t.detach())));
-            };
-            let (weight_mask, feedback_mask) = layer.layer.masks();
-            put("weight", Some(layer.layer.weight()));
-            put("feedback", layer.layer.feedback().or(layer.direct.as_ref()));
-            put("weight_mask", weight_mask);
-            put("feedback_mask", feedback_mask);
-        }
-        tensors
-    }
-
-    /// Puts tensors back; `take(name, shape)` hands out each by its name.
-    pub fn restore<E: From<candle::Error>>(
-        &mut self,
-        mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
-    ) -> std::result::Result<(), E> {
-        for (i, layer) in self.weight_layers_mut().enumerate() {
-            let mut take =
-                |name: &str, like: &Tensor| take(&format!("layers.{i}.{name}"), like.dims());
-            let (weight_mask, feedback_mask) = layer.layer.masks();
-            let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
-            let feedback_mask =
-                feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
-            layer.layer.var()?.set(&take("weight", layer.layer.weight())?)?;
-            if let Some(feedback) = layer.layer.feedback_var()? {
-                feedback.set(&take("feedback", &feedback)?)?;
-            }
-            if let Some(direct) = &mut layer.direct {
-                *direct = take("feedback", direct)?;
-            }
-            layer.layer.set_masks(weight_mask, feedback_mask)?;
-        }
-        Ok(())
+/// Channels, height and width.
+fn image(shape: &[usize]) -> candle::Result<(usize, usize, usize)> {
+    match *shape {
+        [c, h, w] => Ok((c, h, w)),
+        _ => candle::bail!("expects an image, but the layer below is dense"),
     }
 }
 

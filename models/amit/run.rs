@@ -227,5 +227,10 @@ fn write(path: &Path, trainer: &Trainer, dataset: &str) -> Result<()> {
         ("protocol", preset.training.protocol.to_string()),
         ("epoch", trainer.epoch().to_string()),
     ];
-    write_checkpoint(path, &trainer.network().tensors(), [METHOD, &preset.name, dataset], &more)
+    write_checkpoint(
+        path,
+        &trainer.network().stack().tensors(),
+        [METHOD, &preset.name, dataset],
+        &more,
+    )
 }

@@ -111,7 +111,7 @@ impl Trainer {
         if training.tied.is_some_and(|tied| epoch > tied.epochs) {
             self.network.untie(false)?;
         }
-        self.network.restore(take)?;
+        self.network.stack_mut().restore(take)?;
         self.epoch = epoch;
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Trainer {
             seen(indices.len());
         }
         self.epoch += 1;
-        for (name, tensor) in self.network.tensors() {
+        for (name, tensor) in self.network.stack().tensors() {
             check_finite(&name, self.epoch as u64, &tensor)?;
         }
         let count = train.len() as f64;

@@ -83,6 +83,11 @@ impl Network {
         &self.stack
     }
 
+    /// The blocks, to put their tensors back.
+    pub fn stack_mut(&mut self) -> &mut Stack<CompetitionKind> {
+        &mut self.stack
+    }
+
     /// Indices of the blocks that learn by the Hebbian rule.
     pub fn hebbian(&self) -> Vec<usize> {
         (0..self.learners.len()).filter(|&i| self.learners[i].is_some()).collect()

@@ -88,14 +88,14 @@ pub fn train(options: &Options, data: &Dataset, device: &Device, out: &Path) -> 
         same_run(&config, out)?;
         if let Some(results) = RunFolder::results(out)? {
             if let Some(path) = &options.run.save {
-                restore(&mut Checkpoint::load(out, device)?, &network, Some(&mut head))?;
+                restore(&mut Checkpoint::load(out, device)?, &mut network, Some(&mut head))?;
                 write(path, options, data, &network, Some(&head), total)?;
             }
             return Ok(results);
         }
-        done = resume(options, backprop, &network, total, device, out)?;
+        done = resume(options, backprop, &mut network, total, device, out)?;
     } else if let Some(path) = &options.run.load {
-        restore(&mut Checkpoint::load(path, device)?, &network, None)?;
+        restore(&mut Checkpoint::load(path, device)?, &mut network, None)?;
     }
     let step = done.unwrap_or(0);
     let folder = match done {
@@ -157,9 +157,9 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let path = options.run.checkpoint()?;
     check(&options.preset, data)?;
     let rng = Rng::new(options.run.seed);
-    let network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;
+    let mut network = Network::new(&options.preset, data.train.shape(), &rng, DType::F32, device)?;
     let mut head = new_head(&options.preset, &network, data, device, &rng)?;
-    restore(&mut Checkpoint::load(path, device)?, &network, Some(&mut head))?;
+    restore(&mut Checkpoint::load(path, device)?, &mut network, Some(&mut head))?;
     let test = features(&network, &data.test, device, "test features", options.run.quiet)?;
     Ok(head.accuracy(&test, data.test.labels())?)
 }
@@ -169,7 +169,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
 fn resume(
     options: &Options,
     backprop: bool,
-    network: &Network,
+    network: &mut Network,
     total: usize,
     device: &Device,
     out: &Path,
@@ -200,11 +200,15 @@ fn resume(
 }
 
 /// Puts a checkpoint's tensors back.
-fn restore(checkpoint: &mut Checkpoint, network: &Network, head: Option<&mut Head>) -> Result<()> {
+fn restore(
+    checkpoint: &mut Checkpoint,
+    network: &mut Network,
+    head: Option<&mut Head>,
+) -> Result<()> {
     let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
         Ok(checkpoint.take(name, shape, DType::F32)?)
     };
-    network.stack().restore(&mut take)?;
+    network.stack_mut().restore(&mut take)?;
     match head {
         Some(head) => head.restore(take),
         None => Ok(()),

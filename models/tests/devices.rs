@@ -105,12 +105,12 @@ fn amit_trainer(device: &Device) -> Result<(amit::Trainer, amit::Splits)> {
 }
 
 fn amit_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(amit_trainer(device)?.0.network().tensors());
+    let start = |device: &Device| Ok(amit_trainer(device)?.0.network().stack().tensors());
     same_bits(device, start)?;
     together(device, start, |device| {
         let (mut trainer, splits) = amit_trainer(device)?;
         trainer.train_epoch(&splits.train, |_| ())?;
-        Ok(trainer.network().tensors())
+        Ok(trainer.network().stack().tensors())
     })
 }
 

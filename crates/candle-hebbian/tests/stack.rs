@@ -2,18 +2,23 @@
 //! the pieces of the library, and what must not change with what was there before.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_hebbian::feedback::{Learning, Pairing, Source};
 use candle_hebbian::ops::{
     BatchNorm, Dropout, Edge, Pool, Ties, ramp, repu, standardise, triangle,
 };
 use candle_hebbian::{
-    Activation, AdaptiveThreshold, Bcm, BlockConfig, Competition, Conv2dConfig, Excitation, Hebb,
-    InitConfig, KWta, Layer, LayerConfig, Learner, Norm, Oja, PaddingMode, Response, Rng, RowMap,
-    Rule, SoftHebb, SoftWta, Stack, State, Steps, Synapses, Update, seeded,
+    Activation, AdaptiveThreshold, Bcm, BlockConfig, Competition, Conv2dConfig, Excitation,
+    FeedbackConfig, FeedbackLayer, Geometry, Hebb, InitConfig, KWta, Layer, LayerConfig, Learner,
+    Norm, Oja, PaddingMode, Response, Rng, RowMap, Rule, SoftHebb, SoftWta, Stack, State, Steps,
+    Synapses, Update, seeded,
 };
 use candle_nn::{AdamW, Optimizer, VarMap};
 use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
+
+const URFB: FeedbackConfig =
+    FeedbackConfig { source: Source::Own, learning: Learning::LikeWeights { rate: 1.0 } };
 
 type Config = BlockConfig<KWta>;
 
@@ -334,6 +339,200 @@ mod back_propagation {
     }
 }
 
+mod feedback {
+    use super::*;
+    use candle_nn::VarBuilder;
+
+    fn layer(stack: &Stack<KWta>, block: usize) -> &FeedbackLayer {
+        stack.blocks()[block].feedback_layer().unwrap()
+    }
+
+    fn draw(seed: u64, shape: &[usize]) -> Result<Tensor> {
+        images(seed, shape)
+    }
+
+    /// With channels last (ramps) and first (relu), in evaluation and in training: the gradients are
+    /// those of the same layers one after the other.
+    #[test]
+    fn errors_go_back_through_feedback_weights() -> Result<()> {
+        for activation in [Activation::Ramp { slope: 0.5 }, Activation::Relu {}] {
+            let blocks = vec![
+                Config { activation, feedback: URFB, pool: max(2), ..conv(4, 3) },
+                Config { activation, feedback: URFB, residual: true, ..conv(4, 3) },
+                Config { feedback: URFB, ..dense(3) },
+            ];
+            let (stack, varmap) = build(blocks, &[2, 6, 6])?;
+            let x = Var::from_tensor(&images(20, &[4, 2, 6, 6])?)?;
+            let active = |u: Tensor| match activation {
+                Activation::Ramp { slope } => ramp(&u, slope),
+                _ => repu(&u, 1.0),
+            };
+            let h = max(2).expect("a pool").forward(&active(layer(&stack, 0).forward(&x)?)?)?;
+            let h = (&h + active(layer(&stack, 1).forward(&h)?)?)?;
+            let want = layer(&stack, 2).forward(&h.flatten_from(1)?)?;
+            let upstream = images(21, want.dims())?;
+            let grads = |out: &Tensor| (out * &upstream)?.sum_all()?.backward();
+            let by_hand = grads(&want)?;
+            let names: Vec<String> = stack.tensors().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names.len(), 6);
+            assert!(names.contains(&"layers.2.feedback".to_string()));
+            assert_eq!(varmap.all_vars().len(), 6);
+            for out in [stack.forward(&x)?, stack.forward_train(&x, &mut Rng::new(0))?] {
+                near("output", &out, &want, 1e-12);
+                let ours = grads(&out)?;
+                near("x", ours.get(&x).expect("ours"), by_hand.get(&x).expect("theirs"), 1e-12);
+                for at in 0..3 {
+                    let (layer, name) = (layer(&stack, at), format!("layer {at}"));
+                    let weight = (ours.get(layer.weight()), by_hand.get(layer.weight()));
+                    near(&name, weight.0.expect("ours"), weight.1.expect("theirs"), 1e-12);
+                    let of_r = |grads| layer.feedback_gradient(grads);
+                    let (ours, theirs) = (of_r(&ours)?, of_r(&by_hand)?);
+                    near(&name, &ours.expect("ours"), &theirs.expect("theirs"), 1e-12);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights, or the weights.
+    #[test]
+    fn the_errors_of_layers() -> Result<()> {
+        let activation = Activation::Ramp { slope: 0.5 };
+        let blocks = vec![Config { activation, ..dense(5) }, Config { feedback: URFB, ..dense(3) }];
+        let (stack, _) = build(blocks, &[4])?;
+        let (x, e) = (images(22, &[6, 4])?, images(23, &[6, 3])?);
+        let u = x.matmul(&layer(&stack, 0).weight().detach().t()?)?;
+        let slope = (u.abs()?.lt(2.0)?.to_dtype(DType::F64)? * 0.5)?;
+        let (w, r) = (layer(&stack, 1).weight(), layer(&stack, 1).feedback().expect("R"));
+        for (backprop, k) in [(false, r), (true, w)] {
+            let errors = stack.errors(&x, backprop, |out| (out * &e)?.sum_all())?;
+            near("δ₂", &errors[1], &e, 1e-12);
+            near("δ₁", &errors[0], &(e.matmul(&k.detach())? * &slope)?, 1e-12);
+        }
+        // Of images too, in the shape of the response.
+        let blocks = vec![Config { activation, pool: max(2), ..conv(4, 3) }, dense(3)];
+        let (stack, _) = build(blocks, &[2, 6, 4])?;
+        let errors =
+            stack.errors(&images(24, &[6, 2, 6, 4])?, false, |out| (out * &e)?.sum_all())?;
+        assert_eq!((errors[0].dims(), errors[1].dims()), (&[6, 4, 6, 4][..], &[6, 3][..]));
+        Ok(())
+    }
+
+    /// The activity gets the error of the output through `B`, and none from above, unless the two are
+    /// compared with back-propagation.
+    #[test]
+    fn direct_feedback_passes_the_layers_above() -> Result<()> {
+        let activation = Activation::Ramp { slope: 0.5 };
+        let (mut stack, _) =
+            build(vec![Config { activation, ..dense(5) }, dense(4), dense(3)], &[4])?;
+        let b = draw(25, &[3, 5])?;
+        stack.blocks_mut()[0].set_direct(b.clone())?;
+        let (x, e) = (images(26, &[6, 4])?, images(27, &[6, 3])?);
+        let u = x.matmul(&layer(&stack, 0).weight().detach().t()?)?;
+        let slope = (u.abs()?.lt(2.0)?.to_dtype(DType::F64)? * 0.5)?;
+        let loss = |out: &Tensor| (out * &e)?.sum_all();
+        let delta = (e.matmul(&b)? * &slope)?;
+        let grads = loss(&stack.forward(&x)?)?.backward()?;
+        let weight = |at| layer(&stack, at).weight();
+        near("w", grads.get(weight(0)).expect("w"), &delta.t()?.matmul(&x)?, 1e-12);
+        near("δ", &stack.errors(&x, false, loss)?[0], &delta, 1e-12);
+        let above = e.matmul(&weight(2).detach())?.matmul(&weight(1).detach())?;
+        near("δ by back-propagation", &stack.errors(&x, true, loss)?[0], &(above * slope)?, 1e-12);
+        assert_eq!(stack.tensors()[1].0, "layers.0.feedback");
+        near("B", &stack.tensors()[1].1, &b, 0.0);
+        Ok(())
+    }
+
+    /// Whichever order images go through the pass in, channels last (ramp) or first (relu), the
+    /// features of a map are counted in the order (H, W, K).
+    #[test]
+    fn direct_feedback_of_a_map() -> Result<()> {
+        for activation in [Activation::Ramp { slope: 0.5 }, Activation::Relu {}] {
+            let (mut stack, _) =
+                build(vec![Config { activation, ..conv(4, 3) }, dense(3)], &[2, 5, 3])?;
+            let b = draw(32, &[3, 5 * 3 * 4])?;
+            stack.blocks_mut()[0].set_direct(b.clone())?;
+            let (x, e) = (images(33, &[6, 2, 5, 3])?, images(34, &[6, 3])?);
+            let u = layer(&stack, 0).forward(&x)?.detach();
+            let slope = match activation {
+                Activation::Ramp { slope } => (u.abs()?.lt(2.0)?.to_dtype(DType::F64)? * slope)?,
+                _ => u.gt(0.0)?.to_dtype(DType::F64)?,
+            };
+            let sent = e.matmul(&b)?.reshape((6, 5, 3, 4))?.permute((0, 3, 1, 2))?;
+            let errors = stack.errors(&x, false, |out| (out * &e)?.sum_all())?;
+            near("δ", &errors[0], &(sent * slope)?, 1e-12);
+        }
+        Ok(())
+    }
+
+    /// Layers made elsewhere, with missing connections: all of it is in the tensors, and put back.
+    #[test]
+    fn layers_made_elsewhere() -> Result<()> {
+        let thinned = |seed: u64| -> Result<Stack<KWta>> {
+            let mut rng = Rng::new(seed);
+            let mut draw = |shape: (usize, usize)| rng.normal(0.0, 1.0, shape, DType::F64, CPU);
+            let (w, r) = (draw((5, 8))?, draw((5, 8))?);
+            let layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, URFB)?;
+            let layer = layer.thinned(0.5, Pairing::Independent, &mut rng)?;
+            let vb = VarBuilder::zeros(DType::F64, CPU);
+            let mut stack = Stack::new(Vec::new(), &[2, 2, 2], vb.clone())?;
+            let norm = Some(Norm::BatchNorm {});
+            stack.push_layer(Config { norm, ..Default::default() }, layer, &vb)?;
+            Ok(stack)
+        };
+        let (one, mut other) = (thinned(1)?, thinned(2)?);
+        let names: Vec<String> = one.tensors().into_iter().map(|(name, _)| name).collect();
+        let parts =
+            ["weight", "feedback", "weight_mask", "feedback_mask", "running_mean", "running_var"];
+        assert_eq!(names, parts.map(|part| format!("layers.0.{part}")));
+        assert_ne!(snapshot(&one)?, snapshot(&other)?);
+        let saved: std::collections::HashMap<_, _> = one.tensors().into_iter().collect();
+        other.restore(|name, _| saved[name].copy())?;
+        assert_eq!(snapshot(&one)?, snapshot(&other)?);
+        // The masks are those of the file: nothing without a connection has a gradient.
+        let loss = other.forward(&images(28, &[3, 2, 2, 2])?)?.sum_all()?;
+        let grads = loss.backward()?;
+        let grads = grads.get(layer(&other, 0).weight()).expect("a gradient");
+        let missing = saved["layers.0.weight_mask"].affine(-1.0, 1.0)?;
+        assert_eq!((grads * missing)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn layers_that_do_not_fit() -> Result<()> {
+        let vb = VarBuilder::zeros(DType::F64, CPU);
+        let plain = |shape: &[usize], geometry| {
+            FeedbackLayer::from_tensors(
+                &draw(29, shape)?,
+                None,
+                geometry,
+                FeedbackConfig::default(),
+            )
+        };
+        let of_eight = plain(&[5, 8], Geometry::Dense)?;
+        let mut stack = Stack::<KWta>::new(Vec::new(), &[2, 3, 3], vb.clone())?;
+        let says = |result: Result<()>, words: &[&str]| {
+            let error = result.expect_err("accepted").to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+        };
+        says(stack.push_layer(Config::default(), of_eight.clone(), &vb), &["[5, 8]", "fit"]);
+        says(stack.push_layer(dense(3), of_eight.clone(), &vb), &["layer of its own"]);
+        let untied = Geometry::LocallyConnected2d(Conv2dConfig::default());
+        let wrong = plain(&[3, 2, 4, 2, 2, 2], untied)?; // 3 by 2 windows, where there are 2 by 2
+        says(stack.push_layer(Config::default(), wrong, &vb), &["[3, 2, 4, 2, 2, 2]", "fit"]);
+        stack.push_layer(Config::default(), plain(&[2, 2, 4, 2, 2, 2], untied)?, &vb)?;
+        assert_eq!(stack.output(), [4, 2, 2]);
+        let block = &mut stack.blocks_mut()[0];
+        says(block.set_layer(of_eight), &["[5, 8]", "fit"]);
+        says(block.set_layer(plain(&[2, 2, 3, 2, 2, 2], untied)?), &["[3, 2, 2]", "[4, 2, 2]"]);
+        says(block.set_direct(draw(30, &[3, 15])?), &["[3, 15]", "16 features"]);
+        // A convolution in the place of its untied form.
+        block.set_layer(plain(&[4, 2, 2, 2], Geometry::Conv2d(Conv2dConfig::default()))?)?;
+        assert_eq!(stack.forward(&images(31, &[1, 2, 3, 3])?)?.dims(), [1, 4, 2, 2]);
+        Ok(())
+    }
+}
+
 mod local_learning {
     use super::*;
 
@@ -559,7 +758,7 @@ mod files {
         let (by_map, mut other) = build(blocks(), &[2, 6, 6])?;
         other.load(&path)?;
         std::fs::remove_file(&path)?;
-        let (by_tensors, _) = build(blocks(), &[2, 6, 6])?;
+        let (mut by_tensors, _) = build(blocks(), &[2, 6, 6])?;
         let saved: std::collections::HashMap<_, _> = stack.tensors().into_iter().collect();
         by_tensors.restore(|name, shape| {
             let tensor = saved[name].copy()?;
@@ -580,6 +779,7 @@ mod files {
             "layer": { "kind": "locally_connected2d", "units": 3, "kernel": 2,
                        "window": { "padding": 1, "padding_mode": "reflect" } },
             "init": { "kind": "glorot_uniform" },
+            "feedback": { "source": { "kind": "own" }, "learning": { "kind": "like_weights", "rate": 1.0 } },
             "excitation": { "kind": "threshold", "rate": 1.0, "target": 0.1 },
             "competition": null,
             "activation": { "kind": "ramp", "slope": 0.5 },
@@ -595,6 +795,7 @@ mod files {
             norm: Some(Norm::Standardise { epsilon: 1e-10 }),
             layer: Some(LayerConfig::LocallyConnected2d { units: 3, kernel: 2, window }),
             init: InitConfig::GlorotUniform {},
+            feedback: URFB,
             excitation: Excitation::Threshold { rate: 1.0, target: 0.1 },
             competition: None,
             activation: Activation::Ramp { slope: 0.5 },
@@ -615,6 +816,7 @@ mod files {
             r#"{ "layer": { "kind": "dense", "units": 1, "surprise": 1 } }"#,
             r#"{ "layer": { "kind": "conv2d", "units": 1, "kernel": 1, "window": { "surprise": 1 } } }"#,
             r#"{ "init": { "kind": "standard_normal", "surprise": 1 } }"#,
+            r#"{ "feedback": { "surprise": 1 } }"#,
             r#"{ "excitation": { "kind": "linear", "surprise": 1 } }"#,
             r#"{ "activation": { "kind": "relu", "surprise": 1 } }"#,
             r#"{ "pool": { "kind": "max_same", "kernel": 1, "stride": 1, "surprise": 1 } }"#,

@@ -141,7 +141,7 @@ fn by_network(inputs: &Inputs, protocol: Protocol) -> Computed {
     let (dtype, device) = (inputs.dtype, inputs.device);
     let classes = units("classes")?;
     let mut network = Network::new(&preset, (c, h, w), classes, &Rng::new(0), dtype, device)?;
-    network.restore(|name, _| match name.split('.').collect::<Vec<_>>()[..] {
+    network.stack_mut().restore(|name, _| match name.split('.').collect::<Vec<_>>()[..] {
         [_, index, what] => {
             let layer = index.parse().ok().and_then(|index: usize| LAYERS.get(index));
             inputs.get(&format!("{}.{what}", layer.unwrap_or(&index))).cloned()

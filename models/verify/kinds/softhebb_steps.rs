@@ -114,7 +114,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);
     let (steps, _, c, h, w) = x.dims5()?;
     let mut network = Network::new(&preset, (c, h, w), &Rng::new(0), dtype, device)?;
-    network.stack().restore(|name, shape| match name.rsplit('.').next() {
+    network.stack_mut().restore(|name, shape| match name.rsplit('.').next() {
         Some("running_mean") => Ok(Tensor::zeros(shape, dtype, device)?),
         Some("running_var") => Ok(Tensor::ones(shape, dtype, device)?),
         _ => inputs.get(name).cloned(),

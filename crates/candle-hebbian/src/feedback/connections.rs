@@ -100,7 +100,7 @@ impl FeedbackLayer {
 
     /// The weights as a node of the graph whose gradient `G` reaches the variable where there is a
     /// connection.
-    pub(super) fn connected(&self) -> Result<Tensor> {
+    pub(crate) fn connected(&self) -> Result<Tensor> {
         let Connections { weight_mask, tap, .. } = &self.connections;
         let (weight, Some(mask)) = (self.weight(), weight_mask) else {
             return Ok(self.weight().clone());

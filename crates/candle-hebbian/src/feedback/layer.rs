@@ -254,6 +254,11 @@ impl FeedbackLayer {
         r.set(&masked(&drawn, self.masks().1)?)
     }
 
+    /// The weights and their geometry, without a way back of their own.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
     /// The weights `W`.
     pub fn weight(&self) -> &Tensor {
         self.layer.weight()

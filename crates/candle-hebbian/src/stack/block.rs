@@ -3,11 +3,13 @@
 use super::config::{Activation, BlockConfig, Excitation, LayerConfig, Norm};
 use super::rows::RowMap;
 use crate::competition::Competition;
+use crate::feedback::{FeedbackLayer, conv2d, dense, locally_connected2d};
 use crate::geometry::Geometry;
 use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
-use crate::layer::{Layer, Response, conv2d, dense, locally_connected2d};
+use crate::layer::{Layer, Response};
 use crate::ops::{BatchNorm, Dropout, batch_norm, repu, standardise, triangle};
 use crate::rules::Rule;
+use crate::window::Conv2dConfig;
 use candle::{Module, Result, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
 use std::sync::Arc;
@@ -17,10 +19,12 @@ use std::sync::Arc;
 pub struct Block<C> {
     pub(super) config: BlockConfig<C>,
     pub(super) batch_norm: Option<BatchNorm>,
-    pub(super) layer: Option<Layer>,
+    pub(super) layer: Option<FeedbackLayer>,
     pub(super) rows: Option<Arc<dyn RowMap>>,
+    pub(super) direct: Option<Tensor>,
     pub(super) threshold: Option<AdaptiveThreshold>,
     pub(super) dropout: Option<Dropout>,
+    input: Vec<usize>,
     output: Vec<usize>,
 }
 
@@ -38,13 +42,27 @@ pub struct Activity {
 }
 
 impl<C> BlockConfig<C> {
-    /// Whether it has tensors in a checkpoint.
-    pub(super) fn holds_tensors(&self) -> bool {
-        self.layer.is_some() || self.norm == Some(Norm::BatchNorm {})
-    }
-
     fn activation_in(&self, training: bool) -> Activation {
         self.learning_activation.filter(|_| training).unwrap_or(self.activation)
+    }
+
+    /// The layer for inputs of shape `input`, its weights from `vb`.
+    fn make_layer(&self, input: &[usize], vb: VarBuilder) -> Result<Option<FeedbackLayer>> {
+        let (feedback, init) = (self.feedback, |shape: &[usize]| self.init.of(shape));
+        match (self.layer, input) {
+            (None, _) => Ok(None),
+            (Some(LayerConfig::Dense { units }), _) => {
+                dense(input.iter().product(), units, feedback, init, vb).map(Some)
+            }
+            (Some(LayerConfig::Conv2d { units, kernel, window }), &[c, _, _]) => {
+                conv2d(c, units, kernel, (window, feedback), init, vb).map(Some)
+            }
+            (Some(LayerConfig::LocallyConnected2d { units, kernel, window }), &[c, h, w]) => {
+                locally_connected2d(c, units, kernel, (h, w), (window, feedback), init, vb)
+                    .map(Some)
+            }
+            (Some(_), _) => candle::bail!("a convolution takes images (C, H, W)"),
+        }
     }
 }
 
@@ -54,40 +72,37 @@ impl<C: Competition> Block<C> {
         if input.is_empty() || input.contains(&0) {
             candle::bail!("expected an input of one dimension or more and no size 0")
         }
-        if config.layer.is_none()
+        let layer = config.make_layer(input, vb.clone())?;
+        Self::of(config, layer, input, vb)
+    }
+
+    /// The same with this layer; what else the block keeps is from `vb`.
+    pub(super) fn of(
+        config: BlockConfig<C>,
+        layer: Option<FeedbackLayer>,
+        input: &[usize],
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        if layer.is_none()
             && (config.competition.is_some() || config.excitation != Excitation::default())
         {
             candle::bail!("a competition or an excitation without a layer, whose units compete")
         }
-        let winners = [Some(config.activation), config.learning_activation];
-        if config.layer.is_none() && winners.contains(&Some(Activation::Winners {})) {
+        let activations = [Some(config.activation), config.learning_activation];
+        if layer.is_none() && activations.contains(&Some(Activation::Winners {})) {
             candle::bail!("activation 'winners' without a layer, whose units compete")
         }
         let batch_norm = match config.norm {
             Some(Norm::BatchNorm {}) => Some(batch_norm(input[0], vb.clone())?),
             _ => None,
         };
-        let init = |shape: &[usize]| config.init.of(shape);
-        let (layer, mut output) = match (config.layer, input) {
-            (None, _) => (None, input.to_vec()),
-            (Some(LayerConfig::Dense { units }), _) => {
-                (Some(dense(input.iter().product(), units, init, vb.clone())?), vec![units])
-            }
-            (Some(LayerConfig::Conv2d { units, kernel, window }), &[c, h, w]) => {
-                let map = [units, window.output_size(h, kernel)?, window.output_size(w, kernel)?];
-                (Some(conv2d(c, units, kernel, window, init, vb.clone())?), map.to_vec())
-            }
-            (Some(LayerConfig::LocallyConnected2d { units, kernel, window }), &[c, h, w]) => {
-                let map = [units, window.output_size(h, kernel)?, window.output_size(w, kernel)?];
-                let layer =
-                    locally_connected2d(c, units, kernel, (h, w), window, init, vb.clone())?;
-                (Some(layer), map.to_vec())
-            }
-            (Some(_), _) => candle::bail!("a convolution takes images (C, H, W)"),
+        let mut output = match &layer {
+            Some(layer) => response_shape(layer.layer(), input)?,
+            None => input.to_vec(),
         };
         let threshold = match (config.excitation, &layer) {
             (Excitation::Threshold { rate, target }, Some(layer)) => {
-                let dims = layer.dims();
+                let dims = layer.layer().dims();
                 Some(adaptive_threshold((dims.sites, dims.units), rate, target, vb)?)
             }
             _ => None,
@@ -107,7 +122,14 @@ impl<C: Competition> Block<C> {
             0.0 => None,
             probability => Some(Dropout::new(probability)?),
         };
-        Ok(Self { config, batch_norm, layer, rows: None, threshold, dropout, output })
+        let input = input.to_vec();
+        let (rows, direct) = (None, None);
+        Ok(Self { config, batch_norm, layer, rows, direct, threshold, dropout, input, output })
+    }
+
+    /// Whether it has tensors in a checkpoint.
+    pub(super) fn holds_tensors(&self) -> bool {
+        self.layer.is_some() || self.batch_norm.is_some()
     }
 
     /// The shape of one output, without the batch.
@@ -125,6 +147,14 @@ impl<C: Competition> Block<C> {
     /// # Errors
     /// A block without.
     pub fn layer(&self) -> Result<&Layer> {
+        Ok(self.feedback_layer()?.layer())
+    }
+
+    /// The weights, and what the error goes back through.
+    ///
+    /// # Errors
+    /// A block without.
+    pub fn feedback_layer(&self) -> Result<&FeedbackLayer> {
         match &self.layer {
             Some(layer) => Ok(layer),
             None => {
@@ -141,6 +171,41 @@ impl<C: Competition> Block<C> {
     /// The thresholds, where there are any.
     pub fn threshold(&self) -> Option<&AdaptiveThreshold> {
         self.threshold.as_ref()
+    }
+
+    /// Puts `layer` in the place of the layer there is.
+    ///
+    /// # Errors
+    /// A block without a layer, or a layer of which the output has another shape.
+    pub fn set_layer(&mut self, layer: FeedbackLayer) -> Result<()> {
+        let (old, new) = (
+            response_shape(self.layer()?, &self.input)?,
+            response_shape(layer.layer(), &self.input)?,
+        );
+        if old != new {
+            candle::bail!("a layer with an output of {new:?} in place of one of {old:?}")
+        }
+        self.layer = Some(layer);
+        Ok(())
+    }
+
+    /// Sends the error of the stack's output straight to this block's activation, through the fixed
+    /// weights `feedback (outputs, features)`, in place of the one from above: see
+    /// [`direct_feedback`](crate::direct_feedback). The features of a map of activity `(K, H, W)` are
+    /// counted as `(H, W, K)`.
+    ///
+    /// # Errors
+    /// A block without a layer; weights for another number of features.
+    pub fn set_direct(&mut self, feedback: Tensor) -> Result<()> {
+        let features: usize = response_shape(self.layer()?, &self.input)?.iter().product();
+        if feedback.dims2()?.1 != features {
+            candle::bail!(
+                "direct feedback weights of {:?}: expected ({features} features) in the second place",
+                feedback.dims()
+            )
+        }
+        self.direct = Some(feedback.detach());
+        Ok(())
     }
 
     /// Puts `map` between the rows that the layer unfolds and its units.
@@ -286,8 +351,33 @@ impl<C: Competition> Block<C> {
     }
 }
 
+/// The shape of the response of `layer` to one input of shape `input`.
+fn response_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>> {
+    let weight = layer.weight().dims();
+    let map = |window: Conv2dConfig, (h, w), (kh, kw)| {
+        Ok::<_, candle::Error>((window.output_size(h, kh)?, window.output_size(w, kw)?))
+    };
+    match (layer.geometry(), weight, input) {
+        (Geometry::Dense, &[units, fan_in], _) if fan_in == input.iter().product::<usize>() => {
+            Ok(vec![units])
+        }
+        (Geometry::Conv2d(window), &[units, c, kh, kw], &[channels, h, w])
+            if c * window.groups == channels =>
+        {
+            let (oh, ow) = map(window, (h, w), (kh, kw))?;
+            Ok(vec![units, oh, ow])
+        }
+        (Geometry::LocallyConnected2d(window), &[oh, ow, units, c, kh, kw], &[channels, h, w])
+            if c == channels && map(window, (h, w), (kh, kw))? == (oh, ow) =>
+        {
+            Ok(vec![units, oh, ow])
+        }
+        _ => candle::bail!("a layer with weights {weight:?} does not fit"),
+    }
+}
+
 /// `x (B, …)` as `layer` takes it.
-pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
+fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     match layer.geometry() {
         Geometry::Dense => x.flatten_from(1),
         _ => Ok(x.clone()),

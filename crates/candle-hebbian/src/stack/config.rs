@@ -1,5 +1,6 @@
 //! What a block is made of, as JSON with a checked schema.
 
+use crate::feedback::FeedbackConfig;
 use crate::init;
 use crate::ops::Pool;
 use crate::window::Conv2dConfig;
@@ -41,6 +42,8 @@ pub struct BlockConfig<C> {
     pub layer: Option<LayerConfig>,
     /// What fresh weights are drawn from; [`InitConfig::FanInUniform`].
     pub init: InitConfig,
+    /// What the error goes back through in back-propagation, and how that learns; through the weights.
+    pub feedback: FeedbackConfig,
     /// What is made of the linear response before units compete; nothing.
     pub excitation: Excitation,
     /// What makes activity for the rule of the excitation; nothing, so that units do not compete.
@@ -64,6 +67,7 @@ impl<C> Default for BlockConfig<C> {
             norm: None,
             layer: None,
             init: InitConfig::default(),
+            feedback: FeedbackConfig::default(),
             excitation: Excitation::default(),
             competition: None,
             activation: Activation::default(),

@@ -13,7 +13,8 @@ pub use learner::Learner;
 pub use rows::RowMap;
 
 use crate::competition::Competition;
-use candle::{Error, Result, Tensor, Var};
+use crate::feedback::FeedbackLayer;
+use candle::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
 /// Blocks, one on the other, each of which does, as far as its [`BlockConfig`] says so,
@@ -35,7 +36,7 @@ use candle_nn::VarBuilder;
 ///
 /// All that a stack keeps is variables of the `VarBuilder` that it was made with, so a `VarMap` saves
 /// and loads it, and any optimiser can train it by back-propagation: `layers.i.weight`,
-/// `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`, where `i` counts the blocks
+/// `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`, where `i` counts the blocks
 /// that have any. Inputs are images `(B, C, H, W)` or vectors `(B, F)`.
 ///
 /// Two layers that learn at once by Oja's rule, each from what the one below made of the batch with
@@ -98,10 +99,33 @@ impl<C: Competition> Stack<C> {
     /// # Errors
     /// A block that does not fit the output so far; variables in `vb` of another shape.
     pub fn push(&mut self, block: BlockConfig<C>, vb: &VarBuilder) -> Result<()> {
-        let named = self.blocks.iter().filter(|block| block.config().holds_tensors()).count();
-        let block = Block::new(block, self.output(), vb.pp("layers").pp(named))?;
+        let block = Block::new(block, self.output(), self.next(vb))?;
         self.blocks.push(block);
         Ok(())
+    }
+
+    /// Adds a block with a layer that was made elsewhere; what else it keeps is from `vb`.
+    ///
+    /// # Errors
+    /// A config that makes a layer itself; a layer or a block that does not fit the output so far.
+    pub fn push_layer(
+        &mut self,
+        block: BlockConfig<C>,
+        layer: FeedbackLayer,
+        vb: &VarBuilder,
+    ) -> Result<()> {
+        if let Some(layer) = block.layer {
+            candle::bail!("a block with a layer of its own, {layer:?}, is given another")
+        }
+        let block = Block::of(block, Some(layer), self.output(), self.next(vb))?;
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    /// Where the next block's variables are.
+    fn next<'a>(&self, vb: &VarBuilder<'a>) -> VarBuilder<'a> {
+        let named = self.blocks.iter().filter(|block| block.holds_tensors()).count();
+        vb.pp("layers").pp(named)
     }
 
     /// The blocks, first to last.
@@ -125,18 +149,23 @@ impl<C: Competition> Stack<C> {
     }
 
     /// Every tensor of a checkpoint in a fixed order, block by block: `layers.i.weight`,
-    /// `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`. They share memory with
-    /// the variables.
+    /// `layers.i.feedback` (feedback weights of the layer's own, or direct ones), `layers.i.weight_mask`,
+    /// `layers.i.feedback_mask`, `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`.
+    /// They share memory with the variables.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let blocks = self.blocks.iter().filter(|block| block.config().holds_tensors());
+        let blocks = self.blocks.iter().filter(|block| block.holds_tensors());
         let tensors = blocks.enumerate().flat_map(|(i, block)| {
-            let threshold = block.threshold().map(|threshold| threshold.var().as_tensor());
-            let norm = block.batch_norm();
+            let (layer, norm) = (block.layer.as_ref(), block.batch_norm());
+            let (weight_mask, feedback_mask) = layer.map_or((None, None), |layer| layer.masks());
+            let feedback = layer.and_then(|layer| layer.feedback());
             let tensors = [
-                ("weight", block.layer.as_ref().map(|layer| layer.weight())),
+                ("weight", layer.map(|layer| layer.weight())),
+                ("feedback", feedback.or(block.direct.as_ref())),
+                ("weight_mask", weight_mask),
+                ("feedback_mask", feedback_mask),
                 ("running_mean", norm.map(|norm| norm.running_mean())),
                 ("running_var", norm.map(|norm| norm.running_var())),
-                ("threshold", threshold),
+                ("threshold", block.threshold().map(|threshold| threshold.var().as_tensor())),
             ];
             tensors.map(|(name, tensor)| Some((format!("layers.{i}.{name}"), tensor?.detach())))
         });
@@ -148,25 +177,34 @@ impl<C: Competition> Stack<C> {
     /// # Errors
     /// What `take` says; weights that are no variable.
     pub fn restore<E: From<Error>>(
-        &self,
+        &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(), E> {
-        let blocks = self.blocks.iter().filter(|block| block.config().holds_tensors());
+        let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());
         for (i, block) in blocks.enumerate() {
-            let mut put = |name: &str, var: Result<Var>| {
-                let var = var?;
-                var.set(&take(&format!("layers.{i}.{name}"), var.dims())?)?;
-                Ok::<(), E>(())
-            };
-            if let Some(layer) = &block.layer {
-                put("weight", layer.var())?;
+            let mut take =
+                |name: &str, like: &Tensor| take(&format!("layers.{i}.{name}"), like.dims());
+            if let Some(layer) = &mut block.layer {
+                let (weight_mask, feedback_mask) = layer.masks();
+                let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
+                let feedback_mask =
+                    feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
+                layer.var()?.set(&take("weight", layer.weight())?)?;
+                if let Some(feedback) = layer.feedback_var()? {
+                    feedback.set(&take("feedback", &feedback)?)?;
+                }
+                layer.set_masks(weight_mask, feedback_mask)?;
+            }
+            if let Some(direct) = &mut block.direct {
+                *direct = take("feedback", direct)?;
             }
             if let Some(norm) = block.batch_norm() {
-                put("running_mean", Var::from_tensor(norm.running_mean()))?;
-                put("running_var", Var::from_tensor(norm.running_var()))?;
+                let mean = take("running_mean", norm.running_mean())?;
+                norm.set_running(&mean, &take("running_var", norm.running_var())?)?;
             }
             if let Some(threshold) = block.threshold() {
-                put("threshold", Ok(threshold.var().clone()))?;
+                let var = threshold.var();
+                var.set(&take("threshold", var)?)?;
             }
         }
         Ok(())

@@ -6,36 +6,77 @@ use super::config::{Activation, Excitation};
 use super::local::named;
 use crate::Rng;
 use crate::competition::Competition;
+use crate::feedback::{FeedbackLayer, direct_feedback};
 use crate::geometry::Geometry;
-use crate::layer::Layer;
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{Pool, linear_response, triangle};
-use candle::{Module, Result, Tensor};
+use candle::{Module, Result, Tensor, Var};
 
 impl<C: Competition> Stack<C> {
-    /// Training by back-propagation: batch norm uses and moves the statistics of the batch, and dropout
-    /// draws its masks from `rng`, block by block. Differentiable in the weights and, where it is part
-    /// of a graph, in `x (B, …)`, down to the last [`Norm::Standardise`](super::Norm::Standardise), which
-    /// no gradient passes.
+    /// Training by back-propagation, or what the blocks' [`FeedbackConfig`](crate::FeedbackConfig)s and
+    /// [direct feedback](Block::set_direct) put in its place: batch norm uses and moves the statistics
+    /// of the batch; feedback weights that are redrawn for each batch are drawn from `rng`, layer by
+    /// layer, and then the masks of dropout, block by block. Differentiable in the weights and, where
+    /// it is part of a graph, in `x (B, …)`, down to the last
+    /// [`Norm::Standardise`](super::Norm::Standardise), which no gradient passes.
     ///
     /// # Errors
     /// An input that does not fit, with the block.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        self.pass(x, Some(rng))
+        for block in self.blocks() {
+            if let Some(layer) = &block.layer {
+                layer.redraw(rng)?;
+            }
+        }
+        self.pass(x, Pass { dropout: Some(rng), ..Pass::default() })
     }
 
-    fn pass(&self, x: &Tensor, mut dropout: Option<&mut Rng>) -> Result<Tensor> {
-        let last = self.blocks().iter().all(Block::takes_channels_last);
-        let order = if last { Order::Last } else { Order::First };
+    /// The error `δ` at the linear response of every layer, `(B, K, …)`, that `loss` of the output for
+    /// `x` sends back in evaluation: as the blocks say, or by back-propagation through the same weights.
+    /// For looking at what feedback weights do.
+    ///
+    /// # Errors
+    /// An input that does not fit, with the block; what `loss` says.
+    pub fn errors(
+        &self,
+        x: &Tensor,
+        backprop: bool,
+        loss: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let mut probes = Vec::new();
+        let pass = Pass { dropout: None, backprop, probes: Some(&mut probes) };
+        let grads = loss(&self.pass(x, pass)?)?.backward()?;
+        let order = self.order();
+        let error = |probe: &Var| match grads.get(probe) {
+            Some(error) => order.back(error),
+            None => order.back(&probe.zeros_like()?),
+        };
+        probes.iter().map(error).collect()
+    }
+
+    fn order(&self) -> Order {
+        match self.blocks().iter().all(Block::takes_channels_last) {
+            true => Order::Last,
+            false => Order::First,
+        }
+    }
+
+    fn pass(&self, x: &Tensor, mut pass: Pass) -> Result<Tensor> {
+        let order = self.order();
         let mut x = order.of(x)?;
+        let mut direct = Vec::new();
         for (at, block) in self.blocks().iter().enumerate() {
-            let (below, training) = (x.clone(), dropout.is_some());
-            x = named(at, &below, block.forward(&below, training, order))?;
-            if let (Some(dropout), Some(rng)) = (&block.dropout, &mut dropout) {
+            let below = x.clone();
+            x = named(at, &below, block.forward(&below, order, &mut pass, &mut direct))?;
+            if let (Some(dropout), Some(rng)) = (&block.dropout, &mut pass.dropout) {
                 x = named(at, &below, dropout.apply(&x, rng))?;
             }
         }
-        order.back(&x)
+        let mut x = order.back(&x)?;
+        for (hidden, feedback) in direct {
+            x = direct_feedback(&x, &hidden, &feedback)?;
+        }
+        Ok(x)
     }
 }
 
@@ -43,8 +84,19 @@ impl<C: Competition> Stack<C> {
 /// [`forward_train`](Stack::forward_train) for training.
 impl<C: Competition> Module for Stack<C> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.pass(x, None)
+        self.pass(x, Pass::default())
     }
+}
+
+/// How one pass goes.
+#[derive(Default)]
+struct Pass<'a> {
+    /// The generator of dropout masks; none in evaluation.
+    dropout: Option<&'a mut Rng>,
+    /// Whether the error goes back through the weights themselves, whatever the blocks say.
+    backprop: bool,
+    /// Zeros added to the response of each layer, which get its error as their gradient.
+    probes: Option<&'a mut Vec<Var>>,
 }
 
 /// How images go through a pass: `(B, C, H, W)`, or `(B, H, W, C)` where every op takes that. A view of
@@ -61,6 +113,11 @@ impl Order {
         if self == Self::Last && x.rank() == 4 { to_channels_last(x) } else { Ok(x.clone()) }
     }
 
+    /// `x` in the order in which direct feedback weights count features.
+    fn units_last(self, x: &Tensor) -> Result<Tensor> {
+        if self == Self::First && x.rank() == 4 { to_channels_last(x) } else { Ok(x.clone()) }
+    }
+
     fn back(self, x: &Tensor) -> Result<Tensor> {
         if self == Self::Last && x.rank() == 4 { to_channels_first(x) } else { Ok(x.clone()) }
     }
@@ -69,17 +126,24 @@ impl Order {
 impl<C: Competition> Block<C> {
     fn takes_channels_last(&self) -> bool {
         let config = self.config();
-        let linear = matches!(config.activation, Activation::Linear {} | Activation::Ramp { .. });
         config.norm.is_none()
             && self.rows.is_none()
-            && linear
+            && matches!(config.activation, Activation::Linear {} | Activation::Ramp { .. })
             && config.excitation == Excitation::Linear {}
     }
 
-    fn forward(&self, x: &Tensor, training: bool, order: Order) -> Result<Tensor> {
-        let input = self.normed(x, training)?;
+    /// What is handed on but for dropout. A hidden activity with feedback from the output goes to
+    /// `direct`.
+    fn forward(
+        &self,
+        x: &Tensor,
+        order: Order,
+        pass: &mut Pass,
+        direct: &mut Vec<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
+        let input = self.normed(x, pass.dropout.is_some())?;
         let kind = self.config().activation;
-        let active = match &self.layer {
+        let mut active = match &self.layer {
             None if self.pools_first() => input,
             None => activation(kind, &input)?,
             Some(layer) => {
@@ -87,7 +151,7 @@ impl<C: Competition> Block<C> {
                     Geometry::Dense => order.back(&input)?.flatten_from(1)?,
                     _ => input,
                 };
-                let excitation = self.excitation(layer, &input, order)?;
+                let excitation = self.excitation(layer, &input, order, pass)?;
                 match kind {
                     Activation::Winners {} => self.winners(layer, &input, &excitation)?,
                     _ if self.pools_first() => excitation,
@@ -95,6 +159,10 @@ impl<C: Competition> Block<C> {
                 }
             }
         };
+        if let (Some(feedback), false) = (&self.direct, pass.backprop) {
+            direct.push((order.units_last(&active)?, feedback.clone()));
+            active = active.detach();
+        }
         let active = if self.config().residual { (x + active)? } else { active };
         let pooled = match (&self.config().pool, order) {
             (None, _) => active,
@@ -110,34 +178,52 @@ impl<C: Competition> Block<C> {
     fn pools_first(&self) -> bool {
         let config = self.config();
         let maximum = matches!(config.pool, Some(Pool::Max { .. } | Pool::MaxSame { .. }));
-        matches!(config.activation, Activation::Ramp { .. }) && maximum && !config.residual
+        let alone = !config.residual && self.direct.is_none();
+        matches!(config.activation, Activation::Ramp { .. }) && maximum && alone
     }
 
     /// What competes, in the shape of the layer's output.
-    fn excitation(&self, layer: &Layer, x: &Tensor, order: Order) -> Result<Tensor> {
-        let (geometry, weight) = (layer.geometry(), layer.weight());
-        let u = match (order, &self.rows) {
-            (Order::Last, _) => layer.forward_channels_last_with(x, weight, &weight.detach())?,
-            (Order::First, None) => layer.forward(x)?,
+    fn excitation(
+        &self,
+        layer: &FeedbackLayer,
+        x: &Tensor,
+        order: Order,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let (geometry, weight) = (layer.geometry(), layer.weight().dims());
+        let mut u = match (order, &self.rows) {
             (Order::First, Some(map)) => {
-                let rows = map.map(&geometry.unfold(x, weight.dims())?)?;
-                let u = linear_response(&rows, weight, weight)?;
-                geometry.fold(&u, x.dims(), weight.dims())?
+                let rows = map.map(&geometry.unfold(x, weight)?)?;
+                let way_back = match pass.backprop {
+                    true => layer.weight().detach(),
+                    false => layer.error_weight()?,
+                };
+                let u = linear_response(&rows, &layer.connected()?, &way_back)?;
+                geometry.fold(&u, x.dims(), weight)?
             }
+            (Order::First, None) if pass.backprop => layer.layer().forward(x)?,
+            (Order::First, None) => layer.forward(x)?,
+            (Order::Last, _) if pass.backprop => layer.backprop_channels_last(x)?,
+            (Order::Last, _) => layer.forward_channels_last(x)?,
         };
+        if let Some(probes) = &mut pass.probes {
+            let probe = Var::from_tensor(&u.zeros_like()?.contiguous()?)?;
+            u = (u + probe.as_tensor())?;
+            probes.push(probe);
+        }
         match (self.config().excitation, &self.threshold) {
             (Excitation::Triangle {}, _) => triangle(&u, 1.0, true),
             (_, Some(threshold)) => {
                 let theta = threshold.values().to_dtype(u.dtype())?.unsqueeze(1)?;
-                let excess = geometry.rows(&u, weight.dims())?.broadcast_sub(&theta)?;
-                geometry.fold(&excess, x.dims(), weight.dims())
+                let excess = geometry.rows(&u, weight)?.broadcast_sub(&theta)?;
+                geometry.fold(&excess, x.dims(), weight)
             }
             (_, None) => Ok(u),
         }
     }
 
     /// The activity that competition makes of the excitation: constant.
-    fn winners(&self, layer: &Layer, x: &Tensor, excitation: &Tensor) -> Result<Tensor> {
+    fn winners(&self, layer: &FeedbackLayer, x: &Tensor, excitation: &Tensor) -> Result<Tensor> {
         let (geometry, weight) = (layer.geometry(), layer.weight().dims());
         let post = self.compete(&geometry.rows(&excitation.detach(), weight)?)?;
         geometry.fold(&post, x.dims(), weight)
