@@ -1,9 +1,9 @@
 //! Experiments: networks trained side by side, a table, a picture, in one folder.
 
-use crate::error::{Error, Result};
 use crate::resume::difference;
 use crate::run_options::RunOptions;
 use hebbian_data::Dataset;
+use hebbian_train::{Error, Result};
 use hebbian_train::{FolderKind, OwnFolder, Picture, Table, save_json, save_text};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -196,7 +196,7 @@ pub(crate) fn run(
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
     match difference(String::new(), &found, &wanted) {
-        Some((at, found, wanted)) => Err(Error::Options(format!(
+        Some((at, found, wanted)) => Err(Error::Argument(format!(
             "{} is of another experiment: {} is {found} there, {wanted} here; resume with the flags it \
              was started with, or start anew without --resume",
             out.join(EXPERIMENT.mark).display(),
@@ -208,8 +208,11 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
 
 fn read_report(out: &Path) -> Result<String> {
     let path = out.join(REPORT);
-    std::fs::read_to_string(&path)
-        .map_err(|source| hebbian_train::Error::Io { action: "read", path, source }.into())
+    std::fs::read_to_string(&path).map_err(|source| hebbian_train::Error::Io {
+        action: "read",
+        path,
+        source,
+    })
 }
 
 /// Says that an experiment without run folders, which was interrupted, has nothing to go on with.

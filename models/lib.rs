@@ -3,7 +3,6 @@
 
 mod checkpoint;
 mod competition_kind;
-mod error;
 mod experiment;
 mod names;
 mod presets;
@@ -18,8 +17,8 @@ pub mod softhebb;
 pub mod verify;
 
 pub use competition_kind::CompetitionKind;
-pub use error::{Error, Result};
 pub use experiment::ExperimentOptions;
+pub use hebbian_train::{Error, Result};
 pub use rule_kind::RuleKind;
 pub use run_options::RunOptions;
 

@@ -1,6 +1,6 @@
 //! Names of presets and experiments, and of choices on the command line.
 
-use crate::error::{Error, Result};
+use hebbian_train::{Error, Result};
 
 /// The one of `all` that is called `name`; `what` it is, for the message.
 pub(crate) fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Result<T> {
@@ -9,7 +9,7 @@ pub(crate) fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Resu
         None => {
             let known = all.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
             let name = name.escape_debug();
-            Err(Error::Options(format!("there is no {what} '{name}'; expected one of: {known}")))
+            Err(Error::Argument(format!("there is no {what} '{name}'; expected one of: {known}")))
         }
     }
 }

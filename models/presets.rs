@@ -1,6 +1,6 @@
 //! Presets: networks with their recipes as JSON, embedded or in a file.
 
-use crate::error::{Error, Result};
+use hebbian_train::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 

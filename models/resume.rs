@@ -1,7 +1,7 @@
 //! Going on with an interrupted run.
 
-use crate::error::{Error, Result};
 use hebbian_train::{Checkpoint, RunFolder};
+use hebbian_train::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
@@ -34,14 +34,14 @@ pub(crate) fn done_in(
 
 fn wrong_count(path: &Path, name: &str, found: &str, most: &str) -> Error {
     let (path, found) = (path.display(), found.escape_debug());
-    Error::Options(format!("{path}: the metadata's {name} is {found}, expected a number{most}"))
+    Error::Argument(format!("{path}: the metadata's {name} is {found}, expected a number{most}"))
 }
 
 /// Refuses to start a run anew that has no checkpoint yet and began with other weights than fresh ones.
 pub(crate) fn began_fresh(out: &Path) -> Result<()> {
     let config = RunFolder::config(out)?.unwrap_or_default();
     match config.pointer("/options/load").and_then(Value::as_str) {
-        Some(load) => Err(Error::Options(format!(
+        Some(load) => Err(Error::Argument(format!(
             "{} has nothing to resume from: start anew without --resume, with --load {load}",
             out.display()
         ))),
@@ -54,7 +54,7 @@ pub(crate) fn began_fresh(out: &Path) -> Result<()> {
 pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
     RunFolder::recover(out)?;
     let Some(found) = RunFolder::config(out)? else {
-        return Err(Error::Options(format!(
+        return Err(Error::Argument(format!(
             "there is no run to resume in {}: it has no config.json; start one without --resume",
             out.display()
         )));
@@ -67,7 +67,7 @@ pub(crate) fn same_run(config: &Value, out: &Path) -> Result<()> {
         let part = |config: &Value| config.pointer(&format!("/{at}")).cloned().unwrap_or_default();
         let (found, wanted) = (part(&found), part(&wanted));
         if let Some((at, found, wanted)) = difference(at.to_string(), &found, &wanted) {
-            return Err(Error::Options(format!(
+            return Err(Error::Argument(format!(
                 "{} is of another run: {at} is {found} there, {wanted} here; resume with the flags \
                  it was started with, or start anew without --resume",
                 out.join("config.json").display()

@@ -1,4 +1,4 @@
-use crate::error::{Error, Result};
+use hebbian_train::{Error, Result};
 use hebbian_train::{Results, peak_memory_bytes};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct RunOptions {
 impl RunOptions {
     /// The checkpoint to evaluate.
     pub(crate) fn checkpoint(&self) -> Result<&Path> {
-        let missing = || Error::Options("--eval-only needs --load CHECKPOINT".to_string());
+        let missing = || Error::Argument("--eval-only needs --load CHECKPOINT".to_string());
         self.load.as_deref().ok_or_else(missing)
     }
 
@@ -47,7 +47,7 @@ pub(crate) fn shown(count: usize, epochs: usize) -> Result<usize> {
     /// More would take centuries, and not be counted rightly everywhere.
     const MOST: usize = 1 << 48;
     count.checked_mul(epochs).filter(|&shown| shown <= MOST).ok_or_else(|| {
-        Error::Options(format!(
+        Error::Argument(format!(
             "{epochs} epochs of {count} are too many to count: give fewer epochs"
         ))
     })

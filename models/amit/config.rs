@@ -1,10 +1,10 @@
 //! What a preset says.
 
 use super::protocol::Protocol;
-use crate::error::{Error, Result};
 use candle::Tensor;
 use candle_hebbian::HingeHebb;
 use candle_hebbian::ops::Edge;
+use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A network and how it is trained. The data set gives the size of the images and the number of
@@ -185,7 +185,7 @@ impl Preset {
     /// # Errors
     /// The message names the field.
     pub fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(Error::Options(format!("preset '{}': {what}", self.name)));
+        let refuse = |what: String| Err(Error::Argument(format!("preset '{}': {what}", self.name)));
         let training = &self.training;
         if !matches!(self.layers.last(), Some(LayerConfig::Classes { .. })) {
             return refuse("the last layer must be of kind 'classes'".into());

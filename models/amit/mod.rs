@@ -33,11 +33,11 @@ mod report;
 mod run;
 mod trainer;
 
-pub use crate::error::{Error, Result};
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
 pub use experiments::Experiment;
 pub use figure_12::{Figure12, Figure12Config, LinearCurve, figure_12};
+pub use hebbian_train::{Error, Result};
 pub use linear_theory::{Conserved, Feedback, LinearSystem};
 pub use mixture::{Mixture, MixtureConfig, Samples};
 pub use network::{Network, WeightLayer};

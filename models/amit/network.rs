@@ -2,7 +2,6 @@
 
 use super::config::{LayerConfig, Preset};
 use super::protocol::Protocol;
-use crate::error::{Error, Result};
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{Dropout, Pool, Ties};
 use candle_hebbian::{
@@ -10,6 +9,7 @@ use candle_hebbian::{
     Stack, WithFeedback, init,
 };
 use candle_nn::VarBuilder;
+use hebbian_train::{Error, Result};
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///

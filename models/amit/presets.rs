@@ -1,8 +1,8 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use crate::error::Result;
 use crate::presets;
+use hebbian_train::Result;
 
 /// The preset of that name; or, when `name` ends in `.json`, the one in that file.
 ///

@@ -4,12 +4,12 @@ use super::config::Preset;
 use super::diagnostics::diagnose;
 use super::trainer::{Epoch, Splits, Trainer};
 use crate::checkpoint::write_checkpoint;
-use crate::error::Result;
 use crate::resume::{began_fresh, count_in, done_in, same_run};
 use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::Dataset;
+use hebbian_train::Result;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder, filter_grid};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -131,7 +131,7 @@ pub(super) fn train_on(
             }
         }
         let values: Vec<(&str, f64)> = values.iter().map(|(k, v)| (k.as_str(), *v)).collect();
-        Ok(folder.log(trainer.epoch() as u64, &values)?)
+        folder.log(trainer.epoch() as u64, &values)
     };
     let resumed = options.run.resume && trainer.epoch() > 0;
     // The weights of a run to go on with outlive a power cut, the last line of its log may not.
@@ -213,7 +213,7 @@ fn restore(
 ) -> Result<()> {
     let mut checkpoint = Checkpoint::load(path, device)?;
     let epoch = epoch(&checkpoint)?;
-    trainer.restore(epoch, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))
+    trainer.restore(epoch, |name, shape| checkpoint.take(name, shape, DType::F32))
 }
 
 /// The same of weights that need not be of this run, whose epoch tells whether they are untied.

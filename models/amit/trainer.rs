@@ -2,12 +2,12 @@
 
 use super::config::Preset;
 use super::network::Network;
-use crate::error::{Error, Result};
 use candle::{D, DType, Device, Tensor};
 use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::check_finite;
+use hebbian_train::{Error, Result};
 
 /// Images per batch where nothing learns.
 const EVALUATION_BATCH: usize = 250;
@@ -36,7 +36,7 @@ impl Splits {
         let classes = data.class_names.len();
         let wrong = |set: &ImageSet| set.labels().iter().any(|&label| label as usize >= classes);
         if count == 0 || data.test.is_empty() || wrong(&data.train) || wrong(&data.test) {
-            return Err(Error::Options(format!(
+            return Err(Error::Argument(format!(
                 "{}: {count} training and {} test images with labels below {classes}: expected one \
                  or more of each, and no other label",
                 data.name,

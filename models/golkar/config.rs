@@ -1,7 +1,7 @@
 //! What a preset says.
 
 use super::circuit::{CircuitConfig, Rates, Way};
-use crate::error::{Error, Result};
+use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A circuit and how it learns, with back-propagation beside it.
@@ -113,7 +113,7 @@ impl Preset {
             ("back-propagation's batch size", self.backprop.batch_size),
         ];
         if let Some((name, _)) = least_one.into_iter().find(|(_, count)| *count == 0) {
-            return Err(Error::Options(format!("{name}: found 0, expected 1 or more")));
+            return Err(Error::Argument(format!("{name}: found 0, expected 1 or more")));
         }
         let CircuitConfig { mean_rate, ridge, level, decoupled, .. } = self.circuit;
         let numbers = [
@@ -129,7 +129,7 @@ impl Preset {
             ("initial.q", self.initial.q),
         ];
         let refuse = |(name, found): (&str, f64), expected: &str| {
-            Err(Error::Options(format!("{name} is {found}, expected a number {expected}")))
+            Err(Error::Argument(format!("{name} is {found}, expected a number {expected}")))
         };
         if let Some(wrong) = numbers.into_iter().find(|(_, x)| !(*x >= 0.0 && x.is_finite())) {
             return refuse(wrong, "≥ 0");
@@ -144,7 +144,7 @@ impl Preset {
             return refuse(wrong, "above 0");
         }
         if way == Way::Energy && decoupled {
-            return Err(Error::Options(
+            return Err(Error::Argument(
                 "a decoupled circuit has no energy: its way is surrogates or explicit".to_string(),
             ));
         }

@@ -6,12 +6,12 @@ use super::presets::preset;
 use super::run::{Options, Outcome, train_on};
 use super::task::Task;
 use super::trainer::{Learner, Trainer};
-use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, Spread, experiments, slug};
 use crate::run_options::shown;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, DatasetName};
+use hebbian_train::{Error, Result};
 use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Experiment {
         }
         if options.seeds == 0 || presets.iter().any(|preset| preset.training.epochs == 0) {
             let name = self.name();
-            return Err(Error::Options(format!("{name}: expected 1 seed and 1 epoch or more")));
+            return Err(Error::Argument(format!("{name}: expected 1 seed and 1 epoch or more")));
         }
         experiment::run(self.name(), options, Some(data), out, || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
@@ -95,7 +95,7 @@ impl Experiment {
             (Self::Alignment | Self::Spectrum, DatasetName::Mnist) => vec!["golkar-mnist"],
             _ => {
                 let name = self.name();
-                return Err(Error::Options(format!(
+                return Err(Error::Argument(format!(
                     "{name} has no preset for {data}: use --dataset digits or mnist"
                 )));
             }
@@ -147,7 +147,7 @@ impl Experiment {
             ..Default::default()
         };
         let Some((_, point, last)) = found.last() else {
-            return Err(Error::Options("there was nothing to look at".to_string()));
+            return Err(Error::Argument("there was nothing to look at".to_string()));
         };
         let (y_label, series, text) = if self == Self::Alignment {
             let series = vec![

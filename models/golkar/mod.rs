@@ -19,12 +19,12 @@ mod run;
 mod task;
 mod trainer;
 
-pub use crate::error::{Error, Result};
 pub use backprop::{Backprop, loss};
 pub use circuit::{Activity, Circuit, CircuitConfig, Increments, Nonlinearity, Rates, Way};
 pub use config::{BackpropTraining, Initial, Preset, Scaling, Training};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use experiments::Experiment;
+pub use hebbian_train::{Error, Result};
 pub use online::Online;
 pub use optimum::Optimum;
 pub use presets::{preset, presets};

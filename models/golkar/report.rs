@@ -3,8 +3,8 @@
 use super::experiments::Experiment;
 use super::presets::presets;
 use super::run::Outcome;
-use crate::error::Result;
 use crate::names;
+use hebbian_train::Result;
 use std::fmt::Write;
 use std::path::Path;
 

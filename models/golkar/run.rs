@@ -5,12 +5,12 @@ use super::diagnostics::diagnose;
 use super::task::Task;
 use super::trainer::{Learner, Point, Trainer};
 use crate::checkpoint::write_checkpoint;
-use crate::error::Result;
 use crate::resume::{began_fresh, done_in, same_run};
 use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
+use hebbian_train::Result;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ fn restore(
 ) -> Result<()> {
     let mut checkpoint = Checkpoint::load(path, device)?;
     let seen = seen(&checkpoint)?;
-    trainer.restore(seen, |name, shape| Ok(checkpoint.take(name, shape, DType::F32)?))
+    trainer.restore(seen, |name, shape| checkpoint.take(name, shape, DType::F32))
 }
 
 fn write(path: &Path, trainer: &Trainer, preset: &Preset, dataset: &str) -> Result<()> {

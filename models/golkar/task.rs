@@ -2,9 +2,9 @@
 
 use super::config::{Preset, Scaling};
 use super::optimum::Optimum;
-use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, ImageSet};
+use hebbian_train::Result;
 use hebbian_train::one_hot;
 use std::cell::OnceCell;
 

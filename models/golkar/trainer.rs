@@ -5,11 +5,11 @@ use super::circuit::Circuit;
 use super::config::{Preset, schedule};
 use super::online::Online;
 use super::task::{Samples, Task};
-use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::has_kernels;
 use hebbian_train::check_finite;
+use hebbian_train::{Error, Result};
 
 /// Samples of which the running mean starts with the mean.
 const MEAN_SAMPLES: usize = 1000;
@@ -172,7 +172,7 @@ impl Trainer {
                 }
             }
         };
-        Error::Options(format!(
+        Error::Argument(format!(
             "the weights diverged before sample {}: {advice}, or raise the batch size",
             self.seen
         ))

@@ -1,9 +1,9 @@
 //! What a preset says.
 
 use crate::RuleKind;
-use crate::error::{Error, Result};
 use crate::names::choose;
 use hebbian_data::ZcaConfig;
+use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -196,7 +196,7 @@ impl Preset {
     /// # Errors
     /// The first thing that is wrong, with its layer.
     pub fn check(&self) -> Result<()> {
-        let wrong = |problem: String| Err(Error::Options(problem));
+        let wrong = |problem: String| Err(Error::Argument(problem));
         if self.layers.is_empty() {
             return wrong("there are no layers".to_string());
         }

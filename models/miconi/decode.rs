@@ -5,12 +5,12 @@ use super::input::Input;
 use super::network::{Network, Phase};
 use super::patches::TINY;
 use super::trainer::Trainer;
-use crate::error::{Error, Result};
 use crate::names::choose;
 use candle::{Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::{avg_pool2d, standardise};
 use hebbian_data::{Dataset, ImageSet};
+use hebbian_train::{Error, Result};
 use hebbian_train::{
     LinearHead, LinearHeadConfig, LinearSvm, LinearSvmConfig, NearestNeighbours, Progress, Readout,
     Ridge, collect_features,
@@ -97,13 +97,13 @@ impl Decoder {
                 for _ in 0..epochs {
                     head.train_epoch(&x, train.1, &mut order)?;
                 }
-                return Ok(head.accuracy(&scaled(test.0)?, test.1)?);
+                return head.accuracy(&scaled(test.0)?, test.1);
             }
             Self::NearestNeighbours { k } => {
                 Box::new(NearestNeighbours::fit(train.0, train.1, classes, k)?)
             }
         };
-        Ok(readout.accuracy(test.0, test.1)?)
+        readout.accuracy(test.0, test.1)
     }
 }
 
@@ -136,7 +136,7 @@ pub struct Features {
 pub fn quadrants(map: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = map.dims4()?;
     if height != width {
-        return Err(Error::Options(format!(
+        return Err(Error::Argument(format!(
             "quadrants are of square maps, found {height}x{width}: crop the images to squares"
         )));
     }
@@ -173,7 +173,7 @@ impl Trainer {
             start += width;
         }
         let Some(output) = parts.pop() else {
-            return Err(Error::Options("there are no layers".to_string()));
+            return Err(Error::Argument("there are no layers".to_string()));
         };
         Ok(Features { layers: parts, output })
     }

@@ -2,13 +2,13 @@
 
 use super::config::{InputConfig, Whitening};
 use super::patches::TINY;
-use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::standardise;
 use hebbian_data::transforms::{CropAndFlip, difference_of_gaussians};
 use hebbian_data::{CacheOutcome, ImageSet, Zca, ZcaProgress, default_cache};
 use hebbian_train::Progress;
+use hebbian_train::Result;
 
 /// Makes batches of images as the first layer sees them: standardised one by one, whitened.
 #[derive(Debug)]

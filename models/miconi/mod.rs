@@ -22,12 +22,12 @@ mod run;
 mod signed_winners;
 mod trainer;
 
-pub use crate::error::{Error, Result};
 pub use config::{
     InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
 };
 pub use decode::{Decoder, Decoding, Features, quadrants};
 pub use experiments::Experiment;
+pub use hebbian_train::{Error, Result};
 pub use input::Input;
 pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};

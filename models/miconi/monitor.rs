@@ -2,11 +2,11 @@
 
 use super::config::Preset;
 use super::network::Network;
-use crate::error::Result;
 use candle::{DType, Tensor};
 use candle_hebbian::Activity;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::column_counts;
+use hebbian_train::Result;
 use std::collections::VecDeque;
 
 /// Batches whose winners are kept for the raster.

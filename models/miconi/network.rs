@@ -4,7 +4,6 @@ use super::config::{LayerConfig, Patches, Plasticity, Preset, Triangle};
 use super::connections::steps;
 use super::patches::{PatchMap, TINY};
 use super::signed_winners::SignedWinners;
-use crate::error::{Error, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{
@@ -12,6 +11,7 @@ use candle_hebbian::{
     Layer, Learner, Norm, Rng, Stack, Steps, seeded,
 };
 use candle_nn::VarMap;
+use hebbian_train::{Error, Result};
 use std::sync::Arc;
 
 /// The layers of a preset, for images of one size as the first layer sees them.

@@ -3,8 +3,8 @@
 use super::monitor::RASTER;
 use super::receptive_fields::receptive_fields;
 use super::trainer::Trainer;
-use crate::error::Result;
 use candle_hebbian::device::to_host;
+use hebbian_train::Result;
 use hebbian_train::{Histogram, LineChart, Picture, RunFolder, Series, draw_panels, filter_grid};
 
 /// Bars of a histogram.
@@ -56,7 +56,7 @@ fn histograms(trainer: &Trainer) -> Result<Picture> {
             }
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(draw_panels(&panels, panels.len())?)
+    draw_panels(&panels, panels.len())
 }
 
 /// Winners at the first position of the first image of the epoch's latest batches.
@@ -73,7 +73,7 @@ fn raster(trainer: &Trainer) -> Result<Picture> {
         })
         .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
         .collect();
-    Ok(draw_panels(&panels, panels.len().max(1))?)
+    draw_panels(&panels, panels.len().max(1))
 }
 
 /// Histograms of how often units won, over their target, with the target as a line.
@@ -95,7 +95,7 @@ fn win_rates(trainer: &Trainer) -> Result<Picture> {
             Ok(panel(at, labels, vec![line(outline), target], false))
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(draw_panels(&panels, panels.len())?)
+    draw_panels(&panels, panels.len())
 }
 
 fn line(points: Vec<(f64, f64)>) -> Series {

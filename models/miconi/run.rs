@@ -7,13 +7,13 @@ use super::network::Network;
 use super::pictures;
 use super::trainer::Trainer;
 use crate::checkpoint::write_checkpoint;
-use crate::error::{Error, Result};
 use crate::resume::{began_fresh, done_in, same_run};
 use crate::run_options::{RunOptions, shown};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{Checkpoint, Progress, Results, RunFolder};
+use hebbian_train::{Error, Result};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -194,7 +194,7 @@ const DECODING: &str = "decoding";
 fn read_decoding(results: &Results, out: &Path) -> Result<Decoding> {
     let decoding = results.extras.get(DECODING).cloned().unwrap_or_default();
     serde_json::from_value(decoding).map_err(|error| {
-        Error::Options(format!(
+        Error::Argument(format!(
             "{} holds no decoding of this program ({error}): start anew without --resume",
             out.join("results.json").display()
         ))
@@ -222,7 +222,7 @@ fn restore(
     let mut checkpoint = Checkpoint::load(path, device)?;
     let epoch = epoch(&checkpoint)?;
     Trainer::restore(preset, data.train.shape(), rng, device, epoch, |name, shape| {
-        Ok(checkpoint.take(name, shape, DType::F32)?)
+        checkpoint.take(name, shape, DType::F32)
     })
 }
 

@@ -5,10 +5,10 @@ use super::input::Input;
 use super::monitor::{LayerStats, Monitor};
 use super::network::{Network, Phase};
 use super::patches::PatchMap;
-use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Divisor, ImageSet, Zca};
+use hebbian_train::Result;
 use hebbian_train::check_finite;
 
 /// Images whose patches are whitened together, with method 2.

@@ -3,11 +3,11 @@
 use super::head::Head;
 use super::network::Network;
 use super::recipe::Run;
-use crate::error::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use hebbian_data::Batches;
+use hebbian_train::Result;
 use hebbian_train::{LinearHead, Progress};
 
 /// A network and its linear head under one optimiser: Adam, mean softmax cross-entropy, the

@@ -1,10 +1,10 @@
 //! What reads out the features: a linear softmax head or the rule itself with labels.
 
 use super::config::{HeadConfig, Rate, TrainingConfig};
-use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
 use candle_nn::Optimizer;
+use hebbian_train::Result;
 use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};
 
 /// A trained or trainable head.

@@ -1,7 +1,7 @@
 //! Accuracy without a head: each unit stands for the label it wins most often.
 
-use crate::error::{Error, Result};
 use candle::{D, DType, Tensor};
+use hebbian_train::{Error, Result};
 use hebbian_train::{Readout, one_hot};
 
 /// The label of each unit of a dense layer.
@@ -19,7 +19,7 @@ impl LabelAssignment {
     pub fn fit(activity: &Tensor, labels: &[u32], classes: usize) -> Result<Self> {
         let (rows, units) = activity.dims2()?;
         if rows != labels.len() {
-            return Err(Error::Options(format!(
+            return Err(Error::Argument(format!(
                 "label assignment: {rows} rows need {rows} labels, found {}",
                 labels.len()
             )));

@@ -20,12 +20,12 @@ mod recipe;
 mod unsupervised;
 mod validate;
 
-pub use crate::error::{Error, Result};
 pub use config::{
     Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
     TrainingConfig,
 };
 pub use head::Head;
+pub use hebbian_train::{Error, Result};
 pub use label_assignment::LabelAssignment;
 pub use monitor::{BlockStats, Monitor};
 pub use network::Network;

@@ -5,9 +5,9 @@ use super::head::Head;
 use super::label_assignment::LabelAssignment;
 use super::network::Network;
 use super::recipe::{Run, collect};
-use crate::error::Result;
 use candle::{DType, Tensor};
 use candle_hebbian::Geometry;
+use hebbian_train::Result;
 use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite};
 use std::collections::BTreeMap;
 

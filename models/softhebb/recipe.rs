@@ -6,7 +6,6 @@ use super::network::Network;
 use super::unsupervised::total_steps;
 use super::validate::{check, rehearse};
 use crate::checkpoint::write_checkpoint;
-use crate::error::{Error, Result};
 use crate::resume::{began_fresh, done_in, same_run};
 use crate::run_options::RunOptions;
 use candle::{DType, Device, Tensor};
@@ -16,6 +15,7 @@ use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
     Checkpoint, Progress, Readout, Results, RunFolder, check_finite, collect_features, filter_grid,
 };
+use hebbian_train::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -161,7 +161,7 @@ pub fn evaluate(options: &Options, data: &Dataset, device: &Device) -> Result<f6
     let mut head = new_head(&options.preset, &network, data, device, &rng)?;
     restore(&mut Checkpoint::load(path, device)?, &mut network, Some(&mut head))?;
     let test = features(&network, &data.test, device, "test features", options.run.quiet)?;
-    Ok(head.accuracy(&test, data.test.labels())?)
+    head.accuracy(&test, data.test.labels())
 }
 
 /// Restores the network of the interrupted run in `out` and returns how many of the `total` steps
@@ -206,7 +206,7 @@ fn restore(
     head: Option<&mut Head>,
 ) -> Result<()> {
     let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
-        Ok(checkpoint.take(name, shape, DType::F32)?)
+        checkpoint.take(name, shape, DType::F32)
     };
     network.stack_mut().restore(&mut take)?;
     match head {
@@ -255,11 +255,11 @@ pub(super) fn collect(
     device: &Device,
     mut batch: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
 ) -> Result<Tensor> {
-    Ok(collect_features(count, EVALUATION_BATCH, device, |range| {
+    collect_features(count, EVALUATION_BATCH, device, |range| {
         let indices: Vec<usize> = range.collect();
         let (images, _) = batch(&indices).map_err(candle::Error::wrap)?;
         Ok(network.forward(&images)?)
-    })?)
+    })
 }
 
 impl Run<'_> {
@@ -299,7 +299,7 @@ impl Run<'_> {
     ) -> Result<()> {
         for (name, tensor) in network.stack().tensors() {
             check_finite(&name, self.step, &tensor)
-                .map_err(|problem| self.diverged(problem.into(), stage))?;
+                .map_err(|problem| self.diverged(problem, stage))?;
         }
         if due || self.last_saved.is_none_or(|saved| saved.elapsed() > CHECKPOINT_EVERY) {
             self.save(network, None)?;

@@ -5,10 +5,10 @@ use super::head::Head;
 use super::monitor::Monitor;
 use super::network::Network;
 use super::recipe::Run;
-use crate::error::Result;
 use candle::DType;
 use hebbian_data::Batches;
 use hebbian_train::Progress;
+use hebbian_train::Result;
 
 /// A winner is counted in one of this many steps.
 const OBSERVE_EVERY: usize = 10;

@@ -3,11 +3,11 @@
 use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate};
 use super::network::Network;
 use super::recipe::new_head;
-use crate::error::{Error, Result};
 use crate::run_options::shown;
 use candle::{DType, Device, Var};
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
+use hebbian_train::{Error, Result};
 
 pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
     let training = &preset.training;
@@ -15,12 +15,12 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         [("batch size", training.batch_size), ("head's batch size", training.head_batch_size)]
     {
         if value == 0 {
-            return Err(Error::Options(format!("the {name} is 0, expected 1 or more")));
+            return Err(Error::Argument(format!("the {name} is 0, expected 1 or more")));
         }
     }
     for (name, set) in [("training", &data.train), ("test", &data.test)] {
         if set.is_empty() {
-            return Err(Error::Options(format!("there are no {name} images: raise the limit")));
+            return Err(Error::Argument(format!("there are no {name} images: raise the limit")));
         }
     }
     for epochs in [training.epochs, training.head_epochs] {
@@ -29,7 +29,7 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
     let hebbian = |block: &&BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
     let count = preset.blocks.iter().filter(hebbian).count();
     if preset.blocks.is_empty() || (count != 0 && count != preset.blocks.len()) {
-        return Err(Error::Options(format!(
+        return Err(Error::Argument(format!(
             "preset '{}' has {count} Hebbian blocks of {}: expected all or none, and at least one \
              block",
             preset.name,
@@ -41,7 +41,7 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         LayerConfig::Conv2d { channels, .. } => channels,
     };
     if let Some(empty) = preset.blocks.iter().position(|block| units(block) == 0) {
-        return Err(Error::Options(format!(
+        return Err(Error::Argument(format!(
             "block {empty} of preset '{}' has 0 units, expected 1 or more",
             preset.name
         )));
@@ -55,7 +55,7 @@ pub(super) fn check(preset: &Preset, data: &Dataset) -> Result<()> {
         check_rate(rate, "the head", preset)?;
     }
     if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
-        return Err(Error::Options(format!(
+        return Err(Error::Argument(format!(
             "preset '{}' learns by back-propagation, which needs a linear head",
             preset.name
         )));
@@ -67,7 +67,7 @@ fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
     rate.steps()
         .build(Vec::<Var>::new())
         .map(drop)
-        .map_err(|error| Error::Options(format!("{what} of preset '{}': {error}", preset.name)))
+        .map_err(|error| Error::Argument(format!("{what} of preset '{}': {error}", preset.name)))
 }
 
 /// Learns from the smallest batch there will be, with weights that are then thrown away: what
@@ -90,7 +90,7 @@ pub(super) fn rehearse(preset: &Preset, data: &Dataset, device: &Device, rng: &R
         _ => network.learn(&images, 0.0).map(drop),
     }
     .map_err(|error| {
-        Error::Options(format!(
+        Error::Argument(format!(
             "preset '{}' cannot learn from a batch of {count} images: {error}",
             preset.name
         ))

@@ -98,7 +98,7 @@ pub enum Problem {
     Load(hebbian_train::Error),
     /// A network could not be built or run.
     #[error("does not fit together: {0}")]
-    Model(#[from] crate::Error),
+    Model(hebbian_train::Error),
     /// Whitening failed.
     #[error("does not fit together: {0}")]
     Data(#[from] hebbian_data::Error),
@@ -110,7 +110,11 @@ impl From<hebbian_train::Error> for Problem {
         match error {
             hebbian_train::Error::Io { source, .. } => Self::Io(source),
             hebbian_train::Error::NotSafetensors { reason, .. } => Self::Format(reason),
-            error => Self::Load(error),
+            error @ (hebbian_train::Error::Damaged { .. }
+            | hebbian_train::Error::MissingTensor { .. }
+            | hebbian_train::Error::ShapeMismatch { .. }
+            | hebbian_train::Error::TypeMismatch { .. }) => Self::Load(error),
+            error => Self::Model(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, each with the way out.
+//! What can go wrong in a run, each with the way out.
 
 use std::path::{Path, PathBuf};
 
@@ -184,7 +184,61 @@ pub enum Error {
         size: usize,
     },
 
-    /// An argument does not fit the others; the text says which, and what fits.
+    /// The data set could not be loaded.
+    #[error(transparent)]
+    Data(#[from] hebbian_data::Error),
+
+    /// No preset has that name.
+    #[error(
+        "there is no preset '{}'; presets are:\n  {known}\nor give a path ending in .json",
+        name.escape_debug()
+    )]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+
+    /// A preset file is not what it should be.
+    #[error("{source_name} is not a preset of {method}: {reason}")]
+    BadPreset {
+        /// The file, or the embedded preset.
+        source_name: String,
+        /// The method.
+        method: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A preset does not fit the data.
+    #[error(
+        "preset '{preset}' does not fit images of {channels}x{height}x{width}: layer {layer}: {problem}",
+        channels = image.0, height = image.1, width = image.2
+    )]
+    Unfit {
+        /// The preset.
+        preset: String,
+        /// Channels, height and width.
+        image: (usize, usize, usize),
+        /// Which layer, numbered as elsewhere in the method.
+        layer: usize,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// Weights became NaN or infinite in a run.
+    #[error("{problem}, while training {stage}. Training stopped; {kept}")]
+    Diverged {
+        /// Which tensor, which step, how many values.
+        problem: Box<Error>,
+        /// What was being trained.
+        stage: String,
+        /// Where the last good weights are.
+        kept: String,
+    },
+
+    /// Arguments do not fit each other or what is there; the text says which, and what fits.
     #[error("{0}")]
     Argument(String),
 }
@@ -196,6 +250,19 @@ impl Error {
     /// For `map_err`: what was tried on which path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Says of an error about NaN or infinity where it arose and what is left: the file of the last
+    /// good weights, if they were saved. Other errors stay as they are.
+    pub fn while_training(self, stage: impl Into<String>, saved: Option<PathBuf>) -> Self {
+        if !matches!(self, Self::NotFinite { .. }) {
+            return self;
+        }
+        let kept = match saved {
+            Some(model) => format!("the last good weights are {}", model.display()),
+            None => "there were no good weights to keep".to_string(),
+        };
+        Self::Diverged { problem: Box::new(self), stage: stage.into(), kept }
     }
 
     /// That a file must stay.

@@ -5,10 +5,10 @@ use super::super::presets::preset;
 use super::super::protocol::Protocol;
 use super::super::run::{Options, Outcome, train_on};
 use super::super::trainer::Splits;
-use crate::error::{Error, Result};
 use crate::experiment::{ExperimentOptions, Spread, slug};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
+use hebbian_train::{Error, Result};
 use hebbian_train::{Series, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -92,7 +92,7 @@ pub(super) struct Runner<'a> {
 impl Runner<'_> {
     /// The images, which an experiment that needs them has.
     fn images(&self) -> Result<&Dataset> {
-        self.data.ok_or_else(|| Error::Options("there is no data set".to_string()))
+        self.data.ok_or_else(|| Error::Argument("there is no data set".to_string()))
     }
 
     /// The data set's name, for titles.

@@ -2,8 +2,8 @@
 
 use super::Figure;
 use super::arm::{Arm, BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, numbers, summary};
-use crate::error::Result;
 use crate::experiment::Spread;
+use hebbian_train::Result;
 use hebbian_train::{BarChart, BarSeries};
 
 /// Figs. 5 and 6: every protocol and loss.

@@ -3,7 +3,7 @@
 use super::super::config::LayerConfig;
 use super::Figure;
 use super::arm::{Arm, FRFB, Runner, Trained, URFB, numbers};
-use crate::error::Result;
+use hebbian_train::Result;
 use hebbian_train::{Cell, LineChart, Series, Table, draw_panels};
 
 /// Trains `network` with URFB and with FRFB. Of a network that is untied, the part of training

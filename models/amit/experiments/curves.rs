@@ -2,7 +2,7 @@
 
 use super::Figure;
 use super::arm::{Arm, BP, FRFB, Runner, Trained, URFB, numbers, summary};
-use crate::error::Result;
+use hebbian_train::Result;
 use hebbian_train::{LineChart, Table};
 
 /// Trains `network` by back-propagation, URFB and FRFB.

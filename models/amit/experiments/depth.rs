@@ -10,10 +10,10 @@ use super::arm::{
 };
 use super::bars::bar_series;
 use super::protocols::each;
-use crate::error::Result;
 use crate::experiment::Spread;
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
+use hebbian_train::Result;
 use hebbian_train::{BarChart, Table};
 
 const EPOCHS: usize = 60;

@@ -3,10 +3,10 @@
 use super::super::diagnostics::correlation;
 use super::Figure;
 use super::arm::{Arm, Runner, URFB, numbers};
-use crate::error::{Error, Result};
 use crate::experiment::Spread;
 use candle::{Device, IndexOp, Tensor};
 use hebbian_train::{Checkpoint, Table, filter_rows};
+use hebbian_train::{Error, Result};
 use serde_json::json;
 
 /// Row and column of an output.
@@ -59,7 +59,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             }
         }
     }
-    let picture = picture.ok_or_else(|| Error::Options("no filter was trained".to_string()))?;
+    let picture = picture.ok_or_else(|| Error::Argument("no filter was trained".to_string()))?;
     let mut numbers = numbers(&trained);
     numbers["filters"] = drawn.unwrap_or_default();
     let text = format!("{text:.3}\n{SHOWN} filters of seed {} are drawn\n", runner.options.seed);
@@ -70,11 +70,9 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
 fn first_layer(runner: &Runner, arm: &Arm, seed: u64) -> Result<Tensor> {
     let path = runner.folder(arm, seed);
     let mut checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
-    checkpoint
-        .tensors
-        .remove("layers.0.weight")
-        .filter(|weight| weight.rank() == 6)
-        .ok_or_else(|| Error::Options(format!("{}: the first layer is not untied", path.display())))
+    checkpoint.tensors.remove("layers.0.weight").filter(|weight| weight.rank() == 6).ok_or_else(
+        || Error::Argument(format!("{}: the first layer is not untied", path.display())),
+    )
 }
 
 /// Four places, and each filter `(C, h, w)` at all of them.

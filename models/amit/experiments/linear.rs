@@ -3,9 +3,9 @@
 use super::super::figure_12::{Figure12Config, LinearCurve, figure_12};
 use super::Figure;
 use super::arm::Runner;
-use crate::error::Result;
 use crate::experiment::Spread;
 use candle_hebbian::Rng;
+use hebbian_train::Result;
 use hebbian_train::{LineChart, Series, Table, draw_panels};
 use serde_json::json;
 

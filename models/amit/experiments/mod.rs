@@ -9,11 +9,11 @@ mod filters;
 mod linear;
 mod protocols;
 
-use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
+use hebbian_train::{Error, Result};
 use std::path::Path;
 
 experiments! {
@@ -63,7 +63,7 @@ impl Experiment {
         device: &Device,
         out: &Path,
     ) -> Result<String> {
-        let refuse = |what: String| Err(Error::Options(format!("{}: {what}", self.name())));
+        let refuse = |what: String| Err(Error::Argument(format!("{}: {what}", self.name())));
         if options.seeds == 0 {
             return refuse("0 seeds, expected 1 or more".to_string());
         }

@@ -2,8 +2,8 @@
 
 use super::arm::{Arm, BP_H, FRFB, Runner, Trained, URFB, numbers};
 use super::{Figure, curves};
-use crate::error::Result;
 use crate::experiment::Spread;
+use hebbian_train::Result;
 use hebbian_train::Table;
 
 /// Four hidden layers; all with the hinge loss, so that only the feedback differs.

@@ -3,10 +3,10 @@
 use super::super::config::Preset;
 use super::super::decode::Decoder;
 use super::super::run::{Options, Outcome, train_as};
-use crate::error::Result;
 use crate::experiment::{ExperimentOptions, Spread, slug};
 use candle::Device;
 use hebbian_data::Dataset;
+use hebbian_train::Result;
 use hebbian_train::{Cell, LineChart, Series, Table};
 use serde_json::{Value, json};
 use std::path::Path;

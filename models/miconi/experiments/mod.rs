@@ -6,11 +6,11 @@ use super::config::{Plasticity, Preset, Triangle};
 use super::decode::Decoder;
 use super::presets::preset;
 use crate::RuleKind;
-use crate::error::{Error, Result};
 use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{Arm, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
+use hebbian_train::{Error, Result};
 use std::path::Path;
 
 experiments! {
@@ -46,7 +46,7 @@ impl Experiment {
     ) -> Result<String> {
         if options.seeds == 0 {
             let name = self.name();
-            return Err(Error::Options(format!("{name}: 0 seeds, expected 1 or more")));
+            return Err(Error::Argument(format!("{name}: 0 seeds, expected 1 or more")));
         }
         experiment::run(self.name(), options, Some(data), out, || {
             let runner = Runner { options, decoder, data, device, out };
