@@ -8,7 +8,7 @@ use candle::{DType, Tensor};
 use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
 use clap::Parser;
-use hebbian_examples::{DeviceArgs, tell};
+use hebbian::{DeviceArgs, tell};
 use hebbian_models::amit::{Network, Protocol, preset};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    hebbian_examples::main(run)
+    hebbian::main(run)
 }
 
 fn run(args: Args) -> Result<String> {

@@ -30,7 +30,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    hebbian_examples::main(run)
+    hebbian::main(run)
 }
 
 fn run(args: Args) -> Result<String> {

@@ -11,8 +11,8 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng, State, Synapses, Update};
 use candle_nn::{Optimizer, SGD};
 use clap::Parser;
+use hebbian::{DeviceArgs, tell};
 use hebbian_data::Batches;
-use hebbian_examples::{DeviceArgs, tell};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -82,7 +82,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    hebbian_examples::main(|Args { seed, device }| {
+    hebbian::main(|Args { seed, device }| {
         let chosen = device.choose()?;
         tell(&chosen.to_string());
         let device = &chosen.device;

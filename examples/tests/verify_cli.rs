@@ -317,3 +317,110 @@ fn paths_without_vectors_are_named() {
     assert!(run.stdout.contains("missing.safetensors: cannot be read"), "{}", run.stdout);
     assert!(run.stderr.contains("0 of 3 cases failed, 2 could not be checked"), "{}", run.stderr);
 }
+
+/// Checks what is in `place`, of which not all can pass, with 6 GB of addresses.
+#[cfg(target_os = "linux")]
+fn verify_in_little_memory(place: &TempDir) -> Outcome {
+    let mut command = Command::new("sh");
+    let limited = r#"ulimit -v 6000000 && exec "$0" "$@""#;
+    command.current_dir(place.path()).env("RUST_BACKTRACE", "1");
+    command.args(["-c", limited]).arg(binary()).args([".", "--cpu", "--quiet"]);
+    let run = outcome(command);
+    assert_eq!(run.status, Some(1), "{}{}", run.stdout, run.stderr);
+    run
+}
+
+/// Settings and shapes by which a network would need more memory than the file's own weights.
+#[cfg(target_os = "linux")]
+#[test]
+fn sizes_that_the_files_weights_have_not_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    type Change = (&'static str, &'static str, Edit, &'static [&'static str]);
+    let changes: [Change; 4] = [
+        (
+            "kernel",
+            "softhebb.one_layer",
+            |params| params["layers"][0]["kernel"] = json!(100_000),
+            &["'layers.0.weight' of shape [12, 3, 5, 5]", "[12, 3, 100000, 100000]"],
+        ),
+        (
+            "channels",
+            "softhebb.three_layers",
+            |params| params["layers"][1]["channels"] = json!(1u64 << 62),
+            &["'layers.1.weight'", "4611686018427387904"],
+        ),
+        (
+            "kernels",
+            "miconi.oja_graded",
+            |params| params["kernels"] = json!([5, 300_000, 3]),
+            &["'layers.1.weight' of shape [14, 10, 3, 3]", "[14, 10, 300000, 300000]"],
+        ),
+        ("empty", "amit.urfb", |_| (), &["'x' of shape [0, 1, 3, 1000000, 1000000]"]),
+    ];
+    for (name, file, edit, _) in changes {
+        let bytes = std::fs::read(golden().join(format!("{file}.safetensors"))).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let mut metadata = header.metadata().clone().unwrap();
+        let mut params = serde_json::from_str(&metadata["params"]).unwrap();
+        edit(&mut params);
+        metadata.insert("params".to_string(), params.to_string());
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let views = tensors.tensors().into_iter().map(|(tensor, view)| match name == "empty" {
+            true if tensor == "x" => {
+                let shape = vec![0, 1, 3, 1_000_000, 1_000_000];
+                (tensor, TensorView::new(Dtype::F32, shape, &[]).unwrap())
+            }
+            _ => (tensor, view),
+        });
+        let bytes = safetensors::serialize(views.collect::<Vec<_>>(), Some(metadata)).unwrap();
+        std::fs::write(place.path().join(format!("{name}.safetensors")), bytes).unwrap();
+    }
+    let run = verify_in_little_memory(&place);
+    assert!(rows(&run.stdout).iter().all(|row| row[1] == "error"), "{}", run.stdout);
+    for (name, _, _, parts) in changes {
+        let start = format!("{name}.safetensors: ");
+        let line = run.stdout.lines().find(|line| line.contains(&start)).unwrap();
+        for part in parts {
+            assert!(line.contains(part), "{name}: no '{part}' in: {line}");
+        }
+    }
+}
+
+/// Whatever byte is another: the file is said to be wrong, or fails, or still passes, with no more memory
+/// than the reference vectors need, no panic, and no stack of calls.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_with_a_changed_byte_take_no_memory_and_cause_no_panic() {
+    let place = tempfile::tempdir().unwrap();
+    let mut changed = 0;
+    for name in
+        ["hinge.0", "feedback.dense.updated", "pool.max_3_2_1", "pad.reflect2", "zca.standardised"]
+    {
+        let good = std::fs::read(golden().join(format!("{name}.safetensors"))).unwrap();
+        let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        // All of the header, and the first numbers, among them labels.
+        for at in 0..good.len().min(header + 64) {
+            let others: &[u8] = match good[at] {
+                _ if !(8..header).contains(&at) => &[0x01, 0x20, 0xff],
+                b'0'..=b'9' | b' ' => b"09-",
+                b'F' | b'I' => b"FIU",
+                _ => b"1",
+            };
+            for &other in others.iter().filter(|&&other| other != good[at]) {
+                let mut bytes = good.clone();
+                bytes[at] = other;
+                let file = format!("{name}-{at}-{other}.safetensors");
+                std::fs::write(place.path().join(file), bytes).unwrap();
+                changed += 1;
+            }
+        }
+    }
+    let run = verify_in_little_memory(&place);
+    assert_eq!(rows(&run.stdout).len(), changed);
+    for text in [&run.stdout, &run.stderr] {
+        let bad = text.lines().find(|line| {
+            ["panic", "   0: ", " at ./", " at /"].iter().any(|sign| line.contains(sign))
+        });
+        assert!(bad.is_none(), "{bad:?}");
+    }
+}

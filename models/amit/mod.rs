@@ -10,9 +10,9 @@
 //! | [`preset`], [`Preset`] | networks and recipes: simpnet, deepnet, deepernet, their untied forms |
 //! | [`Protocol`] | how the error goes back, by its name |
 //! | [`Network`] | forward, errors, checkpoint tensors |
-//! | [`Trainer`] | epochs of plain gradient descent |
+//! | [`Amit`], [`Learner`] | training by plain gradient descent, as [`hebbian_train::train`] runs it |
 //! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
-//! | [`train`], [`evaluate`], [`report`] | a run with its folder |
+//! | [`report`] | a run for the terminal |
 //! | [`LinearSystem`], [`figure_12`] | the linear case, where updating the feedback speeds up convergence |
 //! | [`Experiment`] | the figures of the paper, a command each |
 //! | [`Mixture`] | a small synthetic task that tells the protocols apart |
@@ -24,25 +24,25 @@ mod config;
 mod diagnostics;
 mod experiments;
 mod figure_12;
+mod learner;
 mod linear_theory;
 mod mixture;
 mod network;
 mod presets;
 mod protocol;
 mod report;
-mod run;
-mod trainer;
+mod splits;
 
 pub use config::{LayerConfig, Loss, Preset, Tied, Training};
 pub use diagnostics::{LayerDiagnostics, correlation, diagnose};
 pub use experiments::Experiment;
 pub use figure_12::{Figure12, Figure12Config, LinearCurve, figure_12};
 pub use hebbian_train::{Error, Result};
+pub use learner::{Amit, Learner, Options};
 pub use linear_theory::{Conserved, Feedback, LinearSystem};
 pub use mixture::{Mixture, MixtureConfig, Samples};
 pub use network::{Network, WeightLayer};
 pub use presets::{preset, presets};
 pub use protocol::Protocol;
 pub use report::{list, report};
-pub use run::{Options, Outcome, evaluate, train};
-pub use trainer::{Epoch, Splits, Trainer};
+pub use splits::Splits;

@@ -9,7 +9,7 @@ use candle_hebbian::{
     Stack, WithFeedback, init,
 };
 use candle_nn::VarBuilder;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Checkpoint, Error, Model, Result};
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///
@@ -251,7 +251,9 @@ impl Network {
     /// frozen layers first get fresh random weights (direct feedback, which is fixed, stays).
     pub(super) fn untie(&mut self, redraw: bool) -> candle::Result<()> {
         if redraw {
-            for (index, (placed, layer)) in self.placed.iter().zip(self.layers()).enumerate() {
+            for (index, (placed, layer)) in
+                self.placed.iter().zip(self.feedback_layers()).enumerate()
+            {
                 if placed.frozen {
                     continue;
                 }
@@ -283,30 +285,29 @@ impl Network {
         &self.preset
     }
 
-    /// The blocks. Direct feedback weights are their `feedback` in a checkpoint, where the class layer
-    /// comes last.
+    /// The blocks.
     pub fn stack(&self) -> &Stack<NoCompetition> {
         &self.stack
     }
 
-    /// The blocks, to put their tensors back.
+    /// The blocks, to change them.
     pub fn stack_mut(&mut self) -> &mut Stack<NoCompetition> {
         &mut self.stack
     }
 
     /// The layers with weights, from the image to the classes.
     pub fn weight_layers(&self) -> impl Iterator<Item = WeightLayer<'_>> {
-        let named = self.placed.iter().zip(self.layers());
+        let named = self.placed.iter().zip(self.feedback_layers());
         named.map(|(placed, layer)| WeightLayer { name: &placed.name, layer })
     }
 
-    fn layers(&self) -> impl Iterator<Item = &FeedbackLayer> {
+    fn feedback_layers(&self) -> impl Iterator<Item = &FeedbackLayer> {
         self.stack.blocks().iter().filter_map(|block| block.feedback_layer().ok())
     }
 
     /// Whether the layers that are to be untied are.
     pub fn is_untied(&self) -> bool {
-        self.placed.iter().zip(self.layers()).all(|(placed, layer)| {
+        self.placed.iter().zip(self.feedback_layers()).all(|(placed, layer)| {
             !placed.untied || matches!(layer.geometry(), Geometry::LocallyConnected2d(_))
         })
     }
@@ -314,7 +315,7 @@ impl Network {
     /// The layers that learn. A frozen layer does until layers are untied.
     fn learning(&self) -> impl Iterator<Item = &FeedbackLayer> {
         let untied = self.is_untied();
-        let placed = self.placed.iter().zip(self.layers());
+        let placed = self.placed.iter().zip(self.feedback_layers());
         placed.filter(move |(placed, _)| !(placed.frozen && untied)).map(|(_, layer)| layer)
     }
 
@@ -363,6 +364,53 @@ impl Network {
         self.stack.errors(&x.detach(), backprop, |fields| self.loss(fields, labels))
     }
 }
+
+impl Model for Network {
+    /// See [`Stack::tensors`]; direct feedback weights are `feedback`, and the class layer comes last.
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        self.stack.tensors()
+    }
+
+    /// Layers whose weights are untied in the checkpoint are untied.
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let untied = |index: usize| {
+            let weight = checkpoint.dims(&format!("layers.{index}.weight"));
+            weight.is_some_and(|dims| dims.len() == UNTIED)
+        };
+        if !self.is_untied() && (0..self.placed.len()).any(untied) {
+            self.untie(false)?;
+        }
+        self.stack.restore(|name, shape| checkpoint.take(name, shape, self.dtype))
+    }
+
+    /// The hidden ones.
+    fn layers(&self) -> usize {
+        self.placed.len() - 1
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match self.placed[..self.layers()].get(layer) {
+            Some(placed) => Ok(self.stack.features(images, placed.block + 1)?),
+            None => Err(Error::Argument(format!(
+                "there is no hidden layer {layer}: expected one below {}",
+                self.layers()
+            ))),
+        }
+    }
+
+    /// What the class layer sees.
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        let classes = self.placed.last().map_or(0, |placed| placed.block);
+        Ok(self.stack.features(images, classes)?.flatten_from(1)?)
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.forward(images)?.detach().argmax(candle::D::Minus1)?)
+    }
+}
+
+/// Axes of the weights of an untied convolution.
+const UNTIED: usize = 6;
 
 /// The name of the class layer.
 const CLASSES: &str = "classes";

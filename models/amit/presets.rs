@@ -1,15 +1,14 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use crate::presets;
-use hebbian_train::Result;
+use hebbian_train::{Result, all_presets, find_preset};
 
 /// The preset of that name; or, when `name` ends in `.json`, the one in that file.
 ///
 /// # Errors
 /// An unknown name (the message lists all), an unreadable file, JSON of another schema.
 pub fn preset(name: &str) -> Result<Preset> {
-    presets::find(name)
+    find_preset(name)
 }
 
 /// Every preset, by name.
@@ -17,10 +16,10 @@ pub fn preset(name: &str) -> Result<Preset> {
 /// # Errors
 /// None in a build that passes its tests: the embedded files are checked there.
 pub fn presets() -> Result<Vec<Preset>> {
-    presets::all()
+    all_presets()
 }
 
-impl presets::Preset for Preset {
+impl hebbian_train::Preset for Preset {
     const METHOD: &'static str = "Amit 2019";
     const EMBEDDED: &'static [&'static str] = &[
         include_str!("presets/amit-deepernet.json"),

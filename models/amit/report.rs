@@ -1,12 +1,9 @@
 //! What programs print.
 
-use super::config::Preset;
 use super::experiments::Experiment;
+use super::learner::Learner;
 use super::presets::presets;
-use super::run::Outcome;
-use crate::names;
-use hebbian_train::Result;
-use hebbian_train::Table;
+use hebbian_train::{Result, Run, Table, list_names};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -17,17 +14,17 @@ use std::path::Path;
 pub fn list() -> Result<String> {
     let presets = presets()?;
     let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
-    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
+    Ok(list_names(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
 }
 
 /// A run for the terminal: errors, a table of its layers, the files in its folder `out`.
 ///
 /// # Errors
 /// None but of the table's own making.
-pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> {
-    let results = &outcome.results;
+pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+    let (results, preset) = (&run.results, hebbian_train::Learner::model(&run.learner).preset());
     let mut text = format!("test accuracy {:.2} %\n", 100.0 * results.test_accuracy);
-    let Some((epoch, last)) = outcome.history.last_key_value() else { return Ok(text) };
+    let Some((epoch, last)) = run.history.by_epoch().last() else { return Ok(text) };
     for (name, label) in [("train_error", "training"), ("validation_error", "validation")] {
         if let Some(error) = last.get(name) {
             let _ = writeln!(text, "{label} error after epoch {epoch} {:.2} %", 100.0 * error);
@@ -40,9 +37,7 @@ pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> 
         table.row([layer.as_str().into()].into_iter().chain(cells))?;
     }
     let _ = writeln!(text, "\n{table:.3}angle and norm ratio: to what back-propagation would send");
-    if let Some(seconds) = results.extras.get("training_seconds").and_then(|value| value.as_f64()) {
-        let _ = writeln!(text, "\ntraining {seconds:.1} s");
-    }
+    let _ = writeln!(text, "\ntraining {:.1} s", results.training_seconds);
     let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
     let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
     let _ = writeln!(text, "wrote {}: {}", out.display(), files.join(", "));

@@ -64,9 +64,14 @@ impl Backprop {
 
     /// `ŷ (B, n)` for `x (B, m)`.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
+        self.hidden(x)?.matmul(&self.w2.as_detached_tensor().t()?)
+    }
+
+    /// `z (B, k)` for `x (B, m)`.
+    pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         let rate = f.rate(&x.detach().matmul(&self.w1.as_detached_tensor().t()?)?)?;
-        f.output(&rate, &self.mean)?.matmul(&self.w2.as_detached_tensor().t()?)
+        f.output(&rate, &self.mean)
     }
 
     /// One step on a batch, with rates for `W₁` and `W₂`; then the running mean.

@@ -1,12 +1,12 @@
 //! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
 
 use super::config::Initial;
-use crate::names::choose;
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
 use candle_nn::Optimizer;
 use hebbian_train::Error;
+use hebbian_train::choose;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 

@@ -2,17 +2,17 @@
 
 use super::config::Preset;
 use super::diagnostics::diagnose;
+use super::learner::{Golkar, Learner, Options, points};
+use super::network::Rule;
 use super::presets::preset;
-use super::run::{Options, Outcome, train_on};
 use super::task::Task;
-use super::trainer::{Learner, Trainer};
-use crate::experiment::{self, ExperimentOptions, Figure, Spread, experiments, slug};
-use crate::run_options::shown;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, DatasetName};
-use hebbian_train::{Error, Result};
-use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
+use hebbian_train::{
+    Arm, ArmRun, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread, Study,
+    StudyOptions, Table, Trained, draw_panels, experiments, run_study, shown, starts_anew,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -33,23 +33,16 @@ experiments! {
     }
 }
 
-/// What was trained, how, and what came of it.
-struct Trained {
-    preset: Preset,
-    backprop: bool,
-    runs: Vec<Outcome>,
-}
-
 impl Experiment {
     /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
     /// A data set that the experiment has no preset for, a folder that holds another's files, and what
-    /// [`train`](super::train) refuses.
+    /// [`hebbian_train::train`] refuses.
     pub fn run(
         self,
-        options: &ExperimentOptions,
+        options: &StudyOptions,
         data: &Dataset,
         device: &Device,
         out: &Path,
@@ -63,15 +56,17 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Argument(format!("{name}: expected 1 seed and 1 epoch or more")));
         }
-        experiment::run(self.name(), options, Some(data), out, || match self {
+        run_study(self.name(), options, Some(data), &[], out, || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
-                let mut trained = Vec::new();
-                for preset in presets {
-                    let task = (&Task::of(&preset, data, device)?, data.name.as_str());
-                    for backprop in [false, true] {
-                        trained.push(train(&preset, backprop, options, task, device, out)?);
-                    }
-                }
+                let arms = presets.into_iter().flat_map(|preset| {
+                    [false, true].map(|backprop| Arm {
+                        group: preset.name.clone(),
+                        label: if backprop { "backprop" } else { "bmvr" }.to_string(),
+                        options: Options { preset: preset.clone(), backprop },
+                    })
+                });
+                let study = Study { options, device, out };
+                let trained = study.train::<Golkar>(arms.collect(), data)?;
                 curves(&trained, data)
             }
             Self::Alignment | Self::Spectrum => self.look(&presets[0], options, data, device),
@@ -106,22 +101,27 @@ impl Experiment {
     fn look(
         self,
         preset: &Preset,
-        options: &ExperimentOptions,
+        options: &StudyOptions,
         data: &Dataset,
         device: &Device,
     ) -> Result<Figure> {
-        experiment::starts_anew(self.name(), options);
+        starts_anew(self.name(), options);
         let task = Task::of(preset, data, device)?;
-        let mut trainer = Trainer::new(preset, &task, false, &Rng::new(options.seed), device)?;
         let (count, epochs) = (task.train.count(), preset.training.epochs);
+        let learned = Options { preset: preset.clone(), backprop: false };
+        let mut learner = Learner::new(&learned, task, &Rng::new(options.seed), device)?;
         let total = shown(count, epochs)? as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
         let mut found = Vec::new();
         for epoch in 0..=epochs {
-            trainer.learn(&task, epoch * count, |count| progress.advance(count as u64))?;
-            let point = trainer.measure(&task)?;
-            if let Learner::Local { circuit, .. } = trainer.learner() {
-                found.push((epoch as f64, point, diagnose(circuit, &task.train)?));
+            while learner.clock().images < (epoch * count) as u64 {
+                let before = learner.clock().images;
+                learner.step()?;
+                progress.advance(learner.clock().images - before);
+            }
+            if let Rule::Local { circuit, .. } = &learner.model().rule {
+                let diagnostics = diagnose(circuit, &learner.task().train)?;
+                found.push((epoch as f64, learner.point()?, diagnostics));
             }
         }
         progress.finish();
@@ -192,58 +192,28 @@ impl Experiment {
     }
 }
 
-/// Trains a preset with every seed, on the samples of a data set of that name.
-fn train(
-    preset: &Preset,
-    backprop: bool,
-    options: &ExperimentOptions,
-    (task, dataset): (&Task, &str),
-    device: &Device,
-    out: &Path,
-) -> Result<Trained> {
-    let rule = if backprop { "backprop" } else { "bmvr" };
-    let mut runs = Vec::new();
-    for seed in options.seeds() {
-        let folder =
-            out.join(slug(&format!("{} {rule}", preset.name))).join(format!("seed-{seed}"));
-        let label = format!("{} {rule} seed {seed}", preset.name);
-        let run = options.run(seed, &folder);
-        let options = Options { preset: preset.clone(), backprop, run };
-        runs.push(train_on(&options, task, dataset, &label, device, &folder)?);
-    }
-    Ok(Trained { preset: preset.clone(), backprop, runs })
+/// The rule's name in tables.
+fn rule(one: &Trained<Options>) -> &'static str {
+    if one.arm.options.backprop { "backprop" } else { "BMVR" }
 }
 
-impl Trained {
-    fn rule(&self) -> &'static str {
-        if self.backprop { "backprop" } else { "BMVR" }
-    }
-
-    fn spread(&self, value: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
-        Spread::of(&self.runs.iter().filter_map(value).collect::<Vec<_>>())
-    }
-
-    fn extra(&self, name: &str) -> Option<Spread> {
-        self.spread(|run| run.results.extras.get(name)?.as_f64())
-    }
-
-    fn optimum(&self) -> Option<f64> {
-        self.extra("linear_optimum").map(|spread| spread.mean)
-    }
+/// The loss of the best linear network.
+fn optimum(one: &Trained<Options>) -> Option<f64> {
+    one.extra("linear_optimum").map(|spread| spread.mean)
 }
 
 /// Loss against samples, and final figures.
-fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
+fn curves(trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
     let names = ["preset", "rule", "seed", "samples", "loss", "train_accuracy", "test_accuracy"];
     let mut table = Table::new(names);
     let columns = ["", "loss", "linear optimum", "train %", "test %", "samples/s"];
     let mut text = Table::new(columns);
     for one in trained {
         for run in &one.runs {
-            for point in &run.points {
+            for point in points(&run.history) {
                 table.row([
-                    one.preset.name.as_str().into(),
-                    one.rule().into(),
+                    one.arm.group.as_str().into(),
+                    rule(one).into(),
                     run.results.seed.into(),
                     point.seen.into(),
                     point.loss.into(),
@@ -256,11 +226,14 @@ fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
             Some(sd) => format!("{:.4} ± {sd:.4}", loss.mean),
             None => format!("{:.4}", loss.mean),
         });
-        let speed = one.spread(|run| Some(run.results.unsupervised_images_per_second));
+        let speed = |run: &ArmRun| {
+            Some(run.results.training_images as f64 / run.results.training_seconds.max(1e-9))
+        };
+        let speed = one.spread(speed);
         text.row([
-            format!("{}, {}", one.preset.name, one.rule()).into(),
+            format!("{}, {}", one.arm.group, rule(one)).into(),
             loss.into(),
-            one.optimum().map(|optimum| format!("{optimum:.4}")).into(),
+            optimum(one).map(|optimum| format!("{optimum:.4}")).into(),
             one.extra("train_accuracy").map(Spread::percent).into(),
             one.spread(|run| Some(run.results.test_accuracy)).map(Spread::percent).into(),
             speed.map(|speed| format!("{:.0}", speed.mean)).into(),
@@ -274,7 +247,7 @@ fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
                 series.iter().flat_map(|one| &one.points).map(|point| point.0).reduce(end)
             };
             if let (Some(optimum), Some(from), Some(to)) =
-                (pair[0].optimum(), ends(f64::min), ends(f64::max))
+                (optimum(&pair[0]), ends(f64::min), ends(f64::max))
             {
                 series.push(Series {
                     name: "optimum of a linear network".to_string(),
@@ -285,7 +258,7 @@ fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
                 });
             }
             LineChart {
-                title: format!("{} on {}", pair[0].preset.name, data.name),
+                title: format!("{} on {}", pair[0].arm.group, data.name),
                 x_label: "samples, powers of ten".to_string(),
                 y_label: "loss".to_string(),
                 log_y: false,
@@ -296,7 +269,7 @@ fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
     let runs = trained.iter().flat_map(|one| {
         one.runs
             .iter()
-            .map(|run| json!({ "preset": one.preset, "rule": one.rule(), "results": run.results }))
+            .map(|run| json!({ "preset": one.arm.options.preset, "rule": rule(one), "results": run.results }))
     });
     Ok(Figure {
         table,
@@ -311,16 +284,16 @@ fn curves(trained: &[Trained], data: &Dataset) -> Result<Figure> {
 }
 
 /// Mean loss over seeds against the power of ten of samples.
-fn curve((colour, one): (usize, &Trained)) -> Series {
-    let points = one.runs.first().map_or(0, |run| run.points.len());
+fn curve((colour, one): (usize, &Trained<Options>)) -> Series {
+    let runs: Vec<_> = one.runs.iter().map(|run| points(&run.history)).collect();
     let point = |at: usize| {
-        let seen = one.runs[0].points[at].seen.max(1) as f64;
-        let loss = one.spread(|run| Some(run.points.get(at)?.loss))?;
-        Some((seen.log10(), loss.mean))
+        let seen = runs[0][at].seen.max(1) as f64;
+        let losses = runs.iter().filter_map(|points| Some(points.get(at)?.loss));
+        Some((seen.log10(), Spread::of(&losses.collect::<Vec<_>>())?.mean))
     };
     Series {
-        name: one.rule().to_string(),
-        points: (1..points).filter_map(point).collect(),
+        name: rule(one).to_string(),
+        points: (1..runs.first().map_or(0, Vec::len)).filter_map(point).collect(),
         colour,
         ..Default::default()
     }

@@ -1,10 +1,9 @@
 //! What programs print.
 
 use super::experiments::Experiment;
+use super::learner::Learner;
 use super::presets::presets;
-use super::run::Outcome;
-use crate::names;
-use hebbian_train::Result;
+use hebbian_train::{Result, Run, list_names};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -15,12 +14,12 @@ use std::path::Path;
 pub fn list() -> Result<String> {
     let presets = presets()?;
     let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
-    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
+    Ok(list_names(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
 }
 
 /// A run for the terminal: accuracy, loss, speed, the files in its folder `out`.
-pub fn report(outcome: &Outcome, out: &Path) -> String {
-    let results = &outcome.results;
+pub fn report(run: &Run<Learner>, out: &Path) -> String {
+    let results = &run.results;
     let number = |name: &str| results.extras.get(name).and_then(|value| value.as_f64());
     let mut text = format!("test accuracy {:.2} %", 100.0 * results.test_accuracy);
     if let (Some(train), Some(loss)) = (number("train_accuracy"), number("loss")) {
@@ -39,8 +38,8 @@ pub fn report(outcome: &Outcome, out: &Path) -> String {
     let _ = write!(
         text,
         "\nlearning {:.1} s, {:.0} samples/s\nwrote {}: model.safetensors, results.json, metrics.jsonl\n",
-        results.unsupervised_seconds,
-        results.unsupervised_images_per_second,
+        results.training_seconds,
+        results.training_images as f64 / results.training_seconds.max(1e-9),
         out.display()
     );
     text

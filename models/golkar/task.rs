@@ -1,6 +1,7 @@
 //! Samples to learn and to test with, as matrices on the device.
 
 use super::config::{Preset, Scaling};
+use super::network::scaled;
 use super::optimum::Optimum;
 use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, ImageSet};
@@ -23,7 +24,7 @@ impl Samples {
     fn of(images: &ImageSet, classes: usize, scaling: Scaling, device: &Device) -> Result<Self> {
         let indices: Vec<usize> = (0..images.len()).collect();
         let (x, labels) = images.batch(&indices, DType::F32, device)?;
-        let x = ((x.flatten_from(1)? - scaling.mean)? / scaling.deviation)?;
+        let x = scaled(&x, scaling)?;
         let y = one_hot(images.labels(), classes, DType::F32, device)?;
         Ok(Self { x, y: (y - 1.0 / classes as f64)?, labels })
     }
@@ -49,6 +50,8 @@ pub struct Task {
     pub test: Samples,
     /// `n`
     pub classes: usize,
+    /// What pixels from 0 to 1 were scaled by.
+    pub scaling: Scaling,
     rank: usize,
     ridge: f64,
     optimum: OnceCell<f64>,
@@ -67,6 +70,7 @@ impl Task {
             train: Samples::of(&train, classes, scaling, device)?,
             test: Samples::of(&test, classes, scaling, device)?,
             classes,
+            scaling,
             rank: preset.units,
             ridge: preset.circuit.ridge,
             optimum: OnceCell::new(),

@@ -1,9 +1,8 @@
 //! What a preset says.
 
 use crate::RuleKind;
-use crate::names::choose;
 use hebbian_data::ZcaConfig;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 

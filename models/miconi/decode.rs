@@ -1,23 +1,21 @@
 //! Reading classes out of every layer.
 
 use super::config::Quirks;
-use super::input::Input;
-use super::network::{Network, Phase};
+use super::learner::Learner;
 use super::patches::TINY;
-use super::trainer::Trainer;
-use crate::names::choose;
 use candle::{Device, Tensor};
-use candle_hebbian::Rng;
 use candle_hebbian::ops::{avg_pool2d, standardise};
-use hebbian_data::{Dataset, ImageSet};
-use hebbian_train::{Error, Result};
+use candle_hebbian::{AdaptiveThreshold, Rng};
+use hebbian_data::ImageSet;
 use hebbian_train::{
-    LinearHead, LinearHeadConfig, LinearSvm, LinearSvmConfig, NearestNeighbours, Progress, Readout,
-    Ridge, collect_features,
+    ConfusionMatrix, EpochStats, Error, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
+    LinearSvmConfig, NearestNeighbours, Progress, Readout, ReadoutResult, Result, Ridge,
+    Standardisation, check_finite, choose, collect_features,
 };
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::str::FromStr;
+use std::time::Instant;
 
 /// Images per batch where nothing learns.
 const EVALUATION_BATCH: usize = 100;
@@ -68,42 +66,76 @@ impl FromStr for Decoder {
     }
 }
 
+/// What a decoder makes of test rows, and what a model keeps of it.
+struct Fitted {
+    predicted: Vec<u32>,
+    head: Option<LinearReadout>,
+}
+
 impl Decoder {
-    /// The share of test rows whose class is read out rightly, after fitting the training rows.
-    fn accuracy(
+    /// Whether it can be fitted to `rows` rows of `width` features.
+    pub(super) fn check(self, rows: usize, width: usize) -> Result<()> {
+        match self {
+            Self::Ridge { alpha } => Ridge::check(rows, width, alpha),
+            Self::Svm { c } => LinearSvmConfig { c, ..Default::default() }.check(),
+            Self::Logistic { .. } => Ok(()),
+            Self::NearestNeighbours { k } => NearestNeighbours::check(rows, k),
+        }
+    }
+
+    /// Reads classes out of `test` rows after fitting the `train` rows; `epoch` is told of each epoch.
+    fn fit(
         self,
-        train: (&Tensor, &[u32]),
-        test: (&Tensor, &[u32]),
+        train: &Tensor,
+        labels: &[u32],
+        test: &Tensor,
         classes: usize,
         rng: &Rng,
-    ) -> Result<f64> {
-        let readout: Box<dyn Readout> = match self {
-            Self::Ridge { alpha } => Box::new(Ridge::fit(train.0, train.1, classes, alpha)?),
+        mut epoch: impl FnMut(EpochStats) -> Result<()>,
+    ) -> Result<Fitted> {
+        let (readout, head): (Box<dyn Readout>, _) = match self {
+            Self::Ridge { alpha } => {
+                let ridge = Ridge::fit(train, labels, classes, alpha)?;
+                let head = LinearReadout::new(&ridge.weight().t()?, ridge.bias())?;
+                (Box::new(ridge), Some(head))
+            }
             Self::Svm { c } => {
                 let config = LinearSvmConfig { c, ..Default::default() };
-                Box::new(LinearSvm::fit(train.0, train.1, classes, &config, |_, _| ())?)
+                let svm = LinearSvm::fit(train, labels, classes, &config, |_, _| ())?;
+                let head = LinearReadout::new(&svm.weight().t()?, svm.bias())?;
+                (Box::new(svm), Some(head))
             }
             Self::Logistic { epochs } => {
-                let mean = train.0.mean_keepdim(0)?;
-                let deviation =
-                    (train.0.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?.sqrt()? + TINY)?;
-                let scaled = |x: &Tensor| x.broadcast_sub(&mean)?.broadcast_div(&deviation);
-                let (x, mut order) = (scaled(train.0)?, rng.stream("decoder.batches"));
+                let scale = Standardisation::of(train)?;
+                let (x, mut order) = (scale.apply(train)?, rng.stream("decoder.batches"));
                 let config = LinearHeadConfig { epochs, dropout: 0.0, ..Default::default() };
                 let (inputs, device) = (x.dim(1)?, x.device());
                 let mut weights = rng.stream("decoder.weight");
                 let mut head =
                     LinearHead::new(config, inputs, classes, x.dtype(), device, &mut weights)?;
                 for _ in 0..epochs {
-                    head.train_epoch(&x, train.1, &mut order)?;
+                    epoch(head.train_epoch(&x, labels, &mut order)?)?;
                 }
-                return head.accuracy(&scaled(test.0)?, test.1);
+                let linear = scale.fold(head.weight(), head.bias())?;
+                (Box::new(Scaled { scale, head }), Some(linear))
             }
             Self::NearestNeighbours { k } => {
-                Box::new(NearestNeighbours::fit(train.0, train.1, classes, k)?)
+                (Box::new(NearestNeighbours::fit(train, labels, classes, k)?), None)
             }
         };
-        readout.accuracy(test.0, test.1)
+        Ok(Fitted { predicted: readout.predict(test)?.to_vec1()?, head })
+    }
+}
+
+/// A head on scaled features.
+struct Scaled {
+    scale: Standardisation,
+    head: LinearHead,
+}
+
+impl Readout for Scaled {
+    fn predict(&self, features: &Tensor) -> Result<Tensor> {
+        self.head.predict(&self.scale.apply(features)?)
     }
 }
 
@@ -114,6 +146,24 @@ pub struct Decoding {
     pub layers: Vec<f64>,
     /// Of the last layer's whole output.
     pub output: f64,
+}
+
+impl Decoding {
+    /// The accuracies of a run's read-outs, that of the output first.
+    ///
+    /// # Errors
+    /// No read-outs.
+    pub fn of(readouts: &[ReadoutResult]) -> Result<Self> {
+        match readouts {
+            [output, layers @ ..] => Ok(Self {
+                layers: layers.iter().map(|layer| layer.test_accuracy).collect(),
+                output: output.test_accuracy,
+            }),
+            [] => Err(Error::Argument(
+                "there are no read-outs of layers: the results are of another method".to_string(),
+            )),
+        }
+    }
 }
 
 /// Features of a set of images.
@@ -144,28 +194,51 @@ pub fn quadrants(map: &Tensor) -> Result<Tensor> {
     Ok(means.permute((0, 2, 3, 1))?.flatten_from(1)?)
 }
 
-impl Trainer {
-    /// Features of all images of `set`, for read-outs. Nothing changes, unless the preset's quirks
-    /// say so.
-    pub fn features(
-        &mut self,
-        set: &ImageSet,
-        standardise_last: bool,
-        label: &str,
-        quiet: bool,
-    ) -> Result<Features> {
-        let (network, input, rng) = self.parts();
-        let mut rng = rng.stream(&format!("features.{label}"));
+/// What was read out of one layer.
+pub(super) struct Decoded {
+    pub result: ReadoutResult,
+    /// What a model keeps of it.
+    pub head: Option<LinearReadout>,
+}
+
+impl Learner {
+    /// Features of the images that it learns from and is tested with. Nothing changes.
+    ///
+    /// # Errors
+    /// Features that are not finite.
+    pub fn features(&self, quiet: bool) -> Result<[Features; 2]> {
+        let Quirks { adapt_in_evaluation, .. } = self.options.preset.quirks;
+        let kept = if adapt_in_evaluation { self.thresholds()? } else { Vec::new() };
+        let both = self
+            .features_of(&self.train, "training features", quiet)
+            .and_then(|train| Ok([train, self.features_of(&self.test, "test features", quiet)?]));
+        for (threshold, kept) in kept {
+            threshold.set(&kept)?;
+        }
+        both
+    }
+
+    /// The thresholds, with copies of what they are now.
+    fn thresholds(&self) -> Result<Vec<(&AdaptiveThreshold, Tensor)>> {
+        let blocks = self.model.network.stack().blocks().iter();
+        blocks
+            .filter_map(|block| block.threshold())
+            .map(|threshold| Ok((threshold, threshold.values().copy()?)))
+            .collect()
+    }
+
+    fn features_of(&self, set: &ImageSet, label: &str, quiet: bool) -> Result<Features> {
+        let mut rng = self.rng.stream(&format!("features.{label}"));
         let mut progress = Progress::new(set.len() as u64, label, quiet);
         let mut widths = Vec::new();
         let all = collect_features(set.len(), EVALUATION_BATCH, &Device::Cpu, |range| {
             progress.advance(range.len() as u64);
-            let rows = batch(network, input, set, range, standardise_last, &mut rng)
-                .map_err(candle::Error::wrap)?;
+            let rows = self.rows(set, range, &mut rng)?;
             widths = rows.iter().map(|rows| rows.dim(1)).collect::<candle::Result<_>>()?;
             Ok(Tensor::cat(&rows, 1)?)
         })?;
         progress.finish();
+        check_finite(label, self.steps(), &all)?;
         let mut start = 0;
         let mut parts = Vec::new();
         for width in widths {
@@ -178,73 +251,76 @@ impl Trainer {
         Ok(Features { layers: parts, output })
     }
 
-    /// Fits `decoder` to the features of every layer on the training images, and scores it on the
-    /// test images.
-    ///
-    /// # Errors
-    /// Features that the decoder cannot be fitted to.
-    pub fn decode(
-        &mut self,
-        data: &Dataset,
-        decoder: Decoder,
-        standardise_last: bool,
+    /// The features of a batch: of each layer, then the output.
+    fn rows(&self, set: &ImageSet, range: Range<usize>, rng: &mut Rng) -> Result<Vec<Tensor>> {
+        let indices: Vec<usize> = range.collect();
+        let network = &self.model.network;
+        let Quirks { flip_in_evaluation, adapt_in_evaluation, .. } = self.options.preset.quirks;
+        let x = self.model.input.batch(set, &indices, flip_in_evaluation.then_some(rng))?;
+        let maps = if adapt_in_evaluation {
+            network.collect(&x)?.into_iter().map(|activity| activity.output).collect()
+        } else {
+            network.stack().maps(&x)?
+        };
+        let last = maps.len() - 1;
+        let mut rows: Vec<Tensor> = maps
+            .iter()
+            .enumerate()
+            .map(|(at, map)| match at == last && !self.options.standardise_last {
+                true => quadrants(map),
+                false => quadrants(&standardise(map, TINY)?),
+            })
+            .collect::<Result<_>>()?;
+        rows.push(maps[last].flatten_from(1)?);
+        Ok(rows)
+    }
+
+    /// Fits the decoder to the features of the last layer's output, then to those of every layer, on
+    /// the training images, and scores it on the test images. `watch` is asked before each, by its
+    /// name, and told of the epochs of one.
+    pub(super) fn decode(
+        &self,
         quiet: bool,
-    ) -> Result<Decoding> {
-        let train = self.features(&data.train, standardise_last, "training features", quiet)?;
-        let test = self.features(&data.test, standardise_last, "test features", quiet)?;
-        let (labels, test_labels) = (data.train.labels(), data.test.labels());
-        let Quirks { resubstitution, .. } = self.network().preset().quirks;
-        let classes = data.class_names.len();
-        let rng = self.parts().2.clone();
+        mut watch: impl FnMut(&str, Option<EpochStats>) -> Result<()>,
+    ) -> Result<Vec<Decoded>> {
+        let mut started = Instant::now();
+        let [train, test] = self.features(quiet)?;
+        let (labels, test_labels) = (self.train.labels(), self.test.labels());
+        let Quirks { resubstitution, .. } = self.options.preset.quirks;
+        let (classes, all_labels) = (self.model.classes(), [labels, test_labels].concat());
+        let device = self.model.input.device();
         let mut progress =
             Progress::of(train.layers.len() as u64 + 1, "read-outs", "decoding", quiet);
-        let mut score = |train: &Tensor, test: &Tensor| -> Result<f64> {
-            let accuracy = if resubstitution {
-                let (all, labels) =
-                    (Tensor::cat(&[train, test], 0)?, [labels, test_labels].concat());
-                decoder.accuracy((&all, &labels), (&all, &labels), classes, &rng)
+        let layers = train.layers.iter().zip(&test.layers).enumerate();
+        let layers = layers.map(|(at, (train, test))| (format!("layer {}", at + 1), train, test));
+        let output = ("output".to_string(), &train.output, &test.output);
+        let mut decoded = Vec::new();
+        for (name, train, test) in std::iter::once(output).chain(layers) {
+            watch(&name, None)?;
+            let epoch = |stats| watch(&name, Some(stats));
+            let decoder = self.options.decoder;
+            let (fitted, labels) = if resubstitution {
+                let all = Tensor::cat(&[train, test], 0)?;
+                let fitted = decoder.fit(&all, &all_labels, &all, classes, &self.rng, epoch)?;
+                (fitted, &all_labels[..])
             } else {
-                decoder.accuracy((train, labels), (test, test_labels), classes, &rng)
+                let fitted = decoder.fit(train, labels, test, classes, &self.rng, epoch)?;
+                (fitted, test_labels)
             };
+            let confusion = ConfusionMatrix::new(labels, &fitted.predicted, classes)?;
+            let head = fitted.head.map(|head| head.to(device)).transpose()?;
+            let result = ReadoutResult {
+                name,
+                test_accuracy: confusion.accuracy(),
+                seconds: started.elapsed().as_secs_f64(),
+                features: train.dim(1)?,
+                confusion: Some(confusion),
+            };
+            decoded.push(Decoded { result, head });
             progress.advance(1);
-            accuracy
-        };
-        let output = score(&train.output, &test.output)?;
-        let mut layers = Vec::new();
-        for (train_rows, test_rows) in train.layers.iter().zip(&test.layers) {
-            layers.push(score(train_rows, test_rows)?);
+            started = Instant::now();
         }
         progress.finish();
-        Ok(Decoding { layers, output })
+        Ok(decoded)
     }
-}
-
-/// The features of a batch: of each layer, then the output.
-fn batch(
-    network: &mut Network,
-    input: &Input,
-    set: &ImageSet,
-    range: Range<usize>,
-    standardise_last: bool,
-    rng: &mut Rng,
-) -> Result<Vec<Tensor>> {
-    let indices: Vec<usize> = range.collect();
-    let Quirks { flip_in_evaluation, adapt_in_evaluation, .. } = network.preset().quirks;
-    let x = input.batch(set, &indices, flip_in_evaluation.then_some(rng))?;
-    let maps = if adapt_in_evaluation {
-        network.step(&x, Phase::Collect)?.into_iter().map(|activity| activity.output).collect()
-    } else {
-        network.stack().maps(&x)?
-    };
-    let last = maps.len() - 1;
-    let mut rows: Vec<Tensor> = maps
-        .iter()
-        .enumerate()
-        .map(|(at, map)| match at == last && !standardise_last {
-            true => quadrants(map),
-            false => quadrants(&standardise(map, TINY)?),
-        })
-        .collect::<Result<_>>()?;
-    rows.push(maps[last].flatten_from(1)?);
-    Ok(rows)
 }

@@ -11,6 +11,8 @@ mod connections;
 mod decode;
 mod experiments;
 mod input;
+mod learner;
+mod model;
 mod monitor;
 mod network;
 mod patches;
@@ -18,9 +20,7 @@ mod pictures;
 mod presets;
 mod receptive_fields;
 mod report;
-mod run;
 mod signed_winners;
-mod trainer;
 
 pub use config::{
     InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
@@ -29,11 +29,11 @@ pub use decode::{Decoder, Decoding, Features, quadrants};
 pub use experiments::Experiment;
 pub use hebbian_train::{Error, Result};
 pub use input::Input;
+pub use learner::{Learner, Miconi, Options, evaluate};
+pub use model::Model;
 pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};
 pub use presets::{preset, presets};
 pub use receptive_fields::{ReceptiveField, receptive_fields};
 pub use report::{decoding_table, list, report};
-pub use run::{Options, Outcome, evaluate, train};
 pub use signed_winners::SignedWinners;
-pub use trainer::Trainer;

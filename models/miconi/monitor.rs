@@ -7,6 +7,7 @@ use candle_hebbian::Activity;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::column_counts;
 use hebbian_train::Result;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Batches whose winners are kept for the raster.
@@ -52,12 +53,14 @@ impl LayerStats {
 /// What was seen of the layers.
 #[derive(Debug, Clone)]
 pub struct Monitor {
+    /// The win rate that each layer's units are to have.
+    targets: Vec<f64>,
     layers: Vec<Seen>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Seen {
-    target: f64,
+/// What was seen of a layer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
     wins: Vec<f64>,
     columns: f64,
     active: f64,
@@ -70,15 +73,28 @@ struct Seen {
 
 impl Monitor {
     pub(super) fn new(preset: &Preset) -> Self {
-        let seen = |target| Seen { target, ..Seen::default() };
-        Self { layers: preset.layers.iter().map(|layer| seen(layer.target_rate())).collect() }
+        let targets: Vec<f64> = preset.layers.iter().map(|layer| layer.target_rate()).collect();
+        Self { layers: vec![Seen::default(); targets.len()], targets }
     }
 
-    /// Begins anew. Nothing of an earlier epoch stays, which a run that goes on has not seen.
+    /// How many layers there are.
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Of every layer.
+    pub(super) fn seen(&self) -> &[Seen] {
+        &self.layers
+    }
+
+    /// Goes on from what was seen of every layer.
+    pub(super) fn go_on(&mut self, seen: Vec<Seen>) {
+        self.layers = seen;
+    }
+
+    /// Begins anew.
     pub(super) fn restart(&mut self) {
-        for seen in &mut self.layers {
-            *seen = Seen { target: seen.target, ..Seen::default() };
-        }
+        self.layers.fill_with(Seen::default);
     }
 
     /// Notes who won at the first position of the first image.
@@ -115,8 +131,10 @@ impl Monitor {
 
     /// Win rate of every unit of layer `index` over its target, in the batches looked at.
     pub fn win_rates(&self, index: usize) -> Vec<f64> {
-        let Some(seen) = self.layers.get(index) else { return Vec::new() };
-        let scale = 1.0 / (seen.columns.max(1.0) * seen.target);
+        let (Some(seen), Some(target)) = (self.layers.get(index), self.targets.get(index)) else {
+            return Vec::new();
+        };
+        let scale = 1.0 / (seen.columns.max(1.0) * target);
         seen.wins.iter().map(|wins| wins * scale).collect()
     }
 

@@ -56,9 +56,6 @@ pub enum Phase {
     BurnIn,
     /// Thresholds adapt and weights learn.
     Learn,
-    /// Thresholds adapt, and layers hand on what read-outs get: see
-    /// [`Quirks::adapt_in_evaluation`](super::Quirks::adapt_in_evaluation).
-    Collect,
 }
 
 impl Network {
@@ -179,7 +176,6 @@ impl Network {
         let activities = match phase {
             Phase::Learn => self.stack.learn(x, &mut self.learners)?.1,
             Phase::BurnIn => self.stack.adapt(x)?.1,
-            Phase::Collect => return self.collect(x),
         };
         for (connections, learner) in self.connections.iter_mut().zip(&self.learners) {
             // What learned has been brought in order by its step.
@@ -190,7 +186,9 @@ impl Network {
         Ok(activities)
     }
 
-    fn collect(&self, x: &Tensor) -> candle::Result<Vec<Activity>> {
+    /// What each layer does, handing on what read-outs get, while thresholds adapt and weights do not:
+    /// see [`Quirks::adapt_in_evaluation`](super::Quirks::adapt_in_evaluation).
+    pub fn collect(&self, x: &Tensor) -> candle::Result<Vec<Activity>> {
         let mut activities: Vec<Activity> = Vec::new();
         for block in self.stack.blocks() {
             let x = activities.last().map_or(x, |below| &below.output);

@@ -1,53 +1,44 @@
-//! Pictures of a trained network.
+//! Pictures of a network.
 
-use super::monitor::RASTER;
+use super::monitor::{Monitor, RASTER};
+use super::network::Network;
 use super::receptive_fields::receptive_fields;
-use super::trainer::Trainer;
 use candle_hebbian::device::to_host;
-use hebbian_train::Result;
-use hebbian_train::{Histogram, LineChart, Picture, RunFolder, Series, draw_panels, filter_grid};
+use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_grid};
 
 /// Bars of a histogram.
 const BINS: usize = 100;
 
-/// Draws into the run folder, of every layer: receptive fields and weights.
-pub(super) fn weights(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
-    let step = trainer.epoch() as u64;
-    let quirks = trainer.network().preset().quirks;
-    let fields = receptive_fields(trainer.network(), quirks.top_left_receptive_fields)?;
-    for (at, fields) in fields.iter().enumerate() {
-        let name = format!("receptive_fields_{}", at + 1);
-        folder.picture(&name, step, &filter_grid(fields)?)?;
+/// Of every layer, by name: receptive fields, weights; who won in the last epoch and how often, once
+/// anything was seen of that.
+pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, Picture)>> {
+    let top_left = network.preset().quirks.top_left_receptive_fields;
+    let mut pictures = Vec::new();
+    for (at, fields) in receptive_fields(network, top_left)?.iter().enumerate() {
+        pictures.push((format!("receptive_fields_{}", at + 1), filter_grid(fields)?));
     }
-    folder.picture("weights", step, &histograms(trainer)?)?;
-    Ok(())
-}
-
-/// Draws into the run folder, of every layer: who won in the last epoch, how often.
-pub(super) fn winners(trainer: &Trainer, folder: &mut RunFolder) -> Result<()> {
-    let step = trainer.epoch() as u64;
-    // Nothing was seen of a network that did not train.
-    if !trainer.monitor().win_rates(0).is_empty() {
-        folder.picture("winners", step, &raster(trainer)?)?;
-        folder.picture("win_rates", step, &win_rates(trainer)?)?;
+    pictures.push(("weights".to_string(), histograms(network)?));
+    if !monitor.win_rates(0).is_empty() {
+        pictures.push(("winners".to_string(), raster(monitor)?));
+        pictures.push(("win_rates".to_string(), win_rates(monitor)?));
     }
-    Ok(())
+    Ok(pictures)
 }
 
 /// Histograms of the weights that exist, counts logarithmic.
-fn histograms(trainer: &Trainer) -> Result<Picture> {
+fn histograms(network: &Network) -> Result<Picture> {
     let panel = |at, values: Vec<f64>| {
         let outline = Histogram::new(&values, BINS)?.outline(0.5);
         Ok(panel(at, ("weight", "how many"), vec![line(outline)], true))
     };
-    let layers = trainer.network().stack().blocks().iter().enumerate();
+    let layers = network.stack().blocks().iter().enumerate();
     let panels = layers
         .map(|(at, block)| {
             let values = |tensor: &candle::Tensor| -> Result<Vec<f64>> {
                 Ok(to_host(tensor)?.flatten_all()?.to_vec1()?)
             };
             let weights = values(block.layer()?.weight())?;
-            match trainer.network().mask(at) {
+            match network.mask(at) {
                 None => panel(at, weights),
                 Some(mask) => {
                     let kept = weights.into_iter().zip(values(mask)?);
@@ -60,11 +51,11 @@ fn histograms(trainer: &Trainer) -> Result<Picture> {
 }
 
 /// Winners at the first position of the first image of the epoch's latest batches.
-fn raster(trainer: &Trainer) -> Result<Picture> {
-    let layers = 0..trainer.network().stack().blocks().len();
+fn raster(monitor: &Monitor) -> Result<Picture> {
+    let layers = 0..monitor.layers();
     let panels: Vec<LineChart> = layers
         .map(|at| {
-            let raster = trainer.monitor().raster(at);
+            let raster = monitor.raster(at);
             let points = raster.iter().enumerate().flat_map(|(batch, winners)| {
                 winners.iter().map(move |&unit| (batch as f64, unit as f64))
             });
@@ -77,11 +68,11 @@ fn raster(trainer: &Trainer) -> Result<Picture> {
 }
 
 /// Histograms of how often units won, over their target, with the target as a line.
-fn win_rates(trainer: &Trainer) -> Result<Picture> {
-    let layers = 0..trainer.network().stack().blocks().len();
+fn win_rates(monitor: &Monitor) -> Result<Picture> {
+    let layers = 0..monitor.layers();
     let panels = layers
         .map(|at| {
-            let rates = trainer.monitor().win_rates(at);
+            let rates = monitor.win_rates(at);
             let histogram = Histogram::new(&rates, (rates.len() / 8).clamp(8, 40))?;
             let outline = histogram.outline(0.0);
             let most = outline.iter().fold(0.0, |most: f64, point| most.max(point.1));

@@ -29,11 +29,12 @@ impl Preset {
         let (mut seen, mut between) = (1, 1);
         let mut fields = Vec::new();
         for layer in &self.layers {
-            let size = between * (layer.kernel - 1) + seen;
-            let step = between * layer.stride;
+            // Sizes that cannot be counted are larger than any image.
+            let size = usize::saturating_mul(between, layer.kernel - 1).saturating_add(seen);
+            let step = usize::saturating_mul(between, layer.stride);
             fields.push(ReceptiveField { size, step });
-            seen = size + (layer.pool - 1) * step;
-            between = step * layer.pool;
+            seen = step.saturating_mul(layer.pool - 1).saturating_add(size);
+            between = step.saturating_mul(layer.pool);
         }
         fields
     }

@@ -4,10 +4,7 @@ use super::config::Preset;
 use super::decode::Decoding;
 use super::experiments::Experiment;
 use super::presets::presets;
-use super::run::Outcome;
-use crate::names;
-use hebbian_train::Result;
-use hebbian_train::{Cell, Table};
+use hebbian_train::{Cell, History, Result, Results, Table, list_names};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -18,7 +15,7 @@ use std::path::Path;
 pub fn list() -> Result<String> {
     let presets = presets()?;
     let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
-    Ok(names::list(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
+    Ok(list_names(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
 }
 
 /// How well classes are read out of each layer, for the terminal.
@@ -39,11 +36,11 @@ pub fn decoding_table(decoding: &Decoding, preset: &Preset) -> Result<String> {
 /// A run for the terminal: accuracies, figures of its layers, the files in its folder `out`.
 ///
 /// # Errors
-/// None but of the table's own making.
-pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> {
-    let mut text = format!("test accuracy {:.2} %\n\n", 100.0 * outcome.decoding.output);
-    text += &decoding_table(&outcome.decoding, preset)?;
-    if let Some((_, last)) = outcome.history.last_key_value() {
+/// Results of another method.
+pub fn report(results: &Results, history: &History, preset: &Preset, out: &Path) -> Result<String> {
+    let mut text = format!("test accuracy {:.2} %\n\n", 100.0 * results.test_accuracy);
+    text += &decoding_table(&Decoding::of(&results.readouts)?, preset)?;
+    if let Some((_, last)) = history.by_epoch().last() {
         let columns = ["layer", "active share", "win rate / target, least", "most", "Σ w⁴"];
         let mut table = Table::new(columns);
         for layer in 0..preset.layers.len() {
@@ -54,11 +51,11 @@ pub fn report(outcome: &Outcome, preset: &Preset, out: &Path) -> Result<String> 
         let _ = write!(text, "\n{table:.3}");
         text += "share of outputs above 0; mean of Σ w⁴ over filters, 1 for a single connection\n";
     }
-    let results = &outcome.results;
+    let readout_seconds: f64 = results.readouts.iter().map(|readout| readout.seconds).sum();
     let _ = writeln!(
         text,
-        "\nlearning {:.1} s, {:.0} images/s; read-outs {:.1} s",
-        results.unsupervised_seconds, results.unsupervised_images_per_second, results.head_seconds
+        "\nlearning {:.1} s, {:.0} images/s; read-outs {readout_seconds:.1} s",
+        results.unsupervised_seconds, results.unsupervised_images_per_second
     );
     let mut files: Vec<String> =
         ["model.safetensors", "results.json", "metrics.jsonl"].map(String::from).to_vec();

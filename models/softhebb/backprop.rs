@@ -1,106 +1,160 @@
 //! The comparison: the same architecture trained end to end by back-propagation.
 
+use super::adam::Adam;
 use super::head::Head;
-use super::network::Network;
-use super::recipe::Run;
-use candle::{DType, Device, Tensor, Var};
+use super::material::Material;
+use super::model::Model;
+use super::order::Order;
+use super::saved::{from_values, of_another, position, to_values};
+use candle::{DType, Device, Var};
 use candle_hebbian::Rng;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use hebbian_data::Batches;
-use hebbian_train::Result;
-use hebbian_train::{LinearHead, Progress};
+use hebbian_train::{
+    Checkpoint, Clock, Error, LinearHead, LinearHeadConfig, Measured, Result, State, check_finite,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A network and its linear head under one optimiser: Adam, mean softmax cross-entropy, the
 /// head's schedule and dropout.
-struct Backprop {
+#[derive(Debug)]
+pub(super) struct Backprop {
+    /// The head's, which share memory with it.
     weight: Var,
     bias: Var,
-    head: LinearHead,
-    optimiser: AdamW,
+    config: LinearHeadConfig,
+    adam: Adam,
+    per_epoch: u64,
+    order: Order,
+    masks: Rng,
+    crops: Rng,
+    /// Mean of this epoch so far, counted as if it were whole.
+    loss: f64,
+}
+
+/// What going on needs.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    epochs: usize,
+    masks: String,
+    crops: String,
+    loss: f64,
 }
 
 impl Backprop {
-    fn new(network: &Network, head: LinearHead) -> Result<Self> {
-        let tensors = head.tensors();
-        let (weight, bias) = (Var::from_tensor(&tensors[0].1)?, Var::from_tensor(&tensors[1].1)?);
-        let mut vars: Vec<Var> = network
-            .stack()
-            .blocks()
-            .iter()
-            .map(|block| block.layer()?.var())
-            .collect::<candle::Result<_>>()?;
-        vars.extend([weight.clone(), bias.clone()]);
-        let adam = ParamsAdamW { weight_decay: 0.0, ..Default::default() };
-        Ok(Self { weight, bias, head, optimiser: AdamW::new(vars, adam)? })
+    /// Before the first step of the model, whose head becomes one that shares memory with variables.
+    pub(super) fn new(model: &mut Model, material: &Material) -> Result<Self> {
+        let Head::Linear(head) = &mut model.head else {
+            let problem = "back-propagation needs a linear head".to_string();
+            return Err(Error::Argument(problem));
+        };
+        let config = head.config().clone();
+        let [weight, bias] = match &head.tensors()[..] {
+            [(_, weight), (_, bias)] => [Var::from_tensor(weight)?, Var::from_tensor(bias)?],
+            _ => return Err(Error::Argument("a linear head has a weight and a bias".to_string())),
+        };
+        **head = LinearHead::from_tensors(
+            config.clone(),
+            weight.as_detached_tensor(),
+            bias.as_detached_tensor(),
+        )?;
+        let blocks = model.network.stack().blocks().iter().enumerate();
+        let mut vars = blocks
+            .map(|(i, block)| Ok((format!("layers.{i}.weight"), block.layer()?.var()?)))
+            .collect::<candle::Result<Vec<_>>>()?;
+        vars.push(("head.weight".to_string(), weight.clone()));
+        vars.push(("head.bias".to_string(), bias.clone()));
+        let (rng, count) = (&material.rng, material.data.train.len());
+        Ok(Self {
+            weight,
+            bias,
+            adam: Adam::new(vars)?,
+            per_epoch: count.div_ceil(config.batch_size) as u64,
+            order: Order::new(rng.stream("batches.backprop"), count, config.batch_size)?,
+            masks: rng.stream("dropout.backprop"),
+            crops: rng.stream("augmentation.backprop"),
+            loss: 0.0,
+            config,
+        })
     }
 
-    /// Sets the rate of the epoch that follows `done` epochs.
-    fn start_epoch(&mut self, done: usize) {
-        self.optimiser.set_learning_rate(self.head.config().learning_rate_after(done));
+    pub(super) fn total(&self, material: &Material) -> Clock {
+        let (epochs, count) = (self.config.epochs as u64, material.data.train.len() as u64);
+        Clock { steps: epochs * self.per_epoch, images: epochs * count }
     }
 
-    /// One step on a batch; returns its mean loss.
-    fn step(
+    /// Learns from the next batch; returns how many images that were.
+    pub(super) fn step(
         &mut self,
-        network: &Network,
-        images: &Tensor,
-        labels: &Tensor,
-        rng: &mut Rng,
-    ) -> Result<f64> {
-        let features = network.stack().forward_train(images, rng)?.flatten_from(1)?;
-        let keep = 1.0 - self.head.config().dropout;
+        model: &mut Model,
+        material: &Material,
+        clock: Clock,
+    ) -> Result<usize> {
+        let indices = self.order.next()?;
+        let (images, labels) = material.supervised_batch(&indices, &mut self.crops)?;
+        let stack = model.network.stack();
+        let features = stack.forward_train(&images, &mut self.masks)?.flatten_from(1)?;
+        let keep = 1.0 - self.config.dropout;
         let features = if keep < 1.0 {
-            let mask = rng.bernoulli(keep, features.shape(), DType::F32, images.device())?;
+            let (shape, device) = (features.shape(), images.device());
+            let mask = self.masks.bernoulli(keep, shape, DType::F32, device)?;
             (features * (mask / keep)?)?
         } else {
             features
         };
         let logits = features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
-        self.optimiser.backward_step(&loss)?;
-        Ok(f64::from(loss.to_device(&Device::Cpu)?.to_scalar::<f32>()?))
+        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+        let epoch = (clock.steps / self.per_epoch) as usize;
+        self.adam.step(&loss, self.config.learning_rate_after(epoch))?;
+        model.trained = true;
+        let loss = loss.detach().to_device(&Device::Cpu)?;
+        check_finite("the loss", clock.steps + 1, &loss)?;
+        let loss = f64::from(loss.to_scalar::<f32>()?);
+        self.loss += loss * indices.len() as f64 / material.data.train.len() as f64;
+        Ok(indices.len())
     }
 
-    /// The head as it is now.
-    fn head(&self) -> Result<Head> {
-        // `copy` shares memory on Metal.
-        let [weight, bias] = [&self.weight, &self.bias].map(|var| var.force_contiguous());
-        let (weight, bias) = (weight?, bias?);
-        let head = LinearHead::from_tensors(self.head.config().clone(), weight, bias)?;
-        Ok(Head::Linear(Box::new(head)))
+    /// Whether an epoch has ended.
+    pub(super) fn is_due(&self, clock: Clock) -> bool {
+        clock.steps > 0 && clock.steps.is_multiple_of(self.per_epoch)
     }
-}
 
-impl Run<'_> {
-    /// End-to-end training, as long as the head would have been trained.
-    pub(super) fn backprop(&mut self, network: &Network, head: Head) -> Result<Head> {
-        let training = self.options.preset.training;
-        // Any other head was refused before the run began.
-        let Head::Linear(linear) = head else { return Ok(head) };
-        let mut backprop = Backprop::new(network, *linear)?;
-        let mut rng = self.rng.stream("batches.backprop");
-        let mut masks = self.rng.stream("dropout.backprop");
-        let mut crops = self.rng.stream("augmentation.backprop");
-        let count = self.data.train.len();
-        let total = (training.head_epochs * count) as u64;
-        let mut progress = Progress::new(total, "back-propagation", self.options.run.quiet);
-        for epoch in 0..training.head_epochs {
-            backprop.start_epoch(epoch);
-            let mut loss = 0.0;
-            for indices in Batches::shuffled(count, training.head_batch_size, &mut rng)? {
-                let (images, labels) = self.supervised_batch(&indices, &mut crops)?;
-                loss += backprop.step(network, &images, &labels, &mut masks)?
-                    * indices.len() as f64
-                    / count as f64;
-                progress.advance(indices.len() as u64);
-                self.step += 1;
-            }
-            progress.message(format!("loss {loss:.4}"));
-            let values = [("backprop.epoch", (epoch + 1) as f64), ("backprop.loss", loss)];
-            self.folder.log(self.step, &values)?;
-            self.check_and_save(network, "by back-propagation", false)?;
+    /// The mean loss of the epoch.
+    pub(super) fn measure(&mut self) -> Measured {
+        let loss = std::mem::take(&mut self.loss);
+        let values = vec![("backprop.loss".to_string(), loss)];
+        Measured { values, message: format!("loss {loss:.4}") }
+    }
+
+    pub(super) fn state(&self) -> Result<State> {
+        let saved = Saved {
+            epochs: self.config.epochs,
+            masks: self.masks.position().to_string(),
+            crops: self.crops.position().to_string(),
+            loss: self.loss,
+        };
+        Ok(State { tensors: self.adam.tensors(), values: to_values(&saved)? })
+    }
+
+    pub(super) fn go_on(
+        clock: Clock,
+        values: &Value,
+        model: &mut Model,
+        material: &Material,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Self> {
+        let saved: Saved = from_values(values)?;
+        let mut all = Self::new(model, material)?;
+        if saved.epochs != all.config.epochs {
+            let (found, wanted) = (saved.epochs, all.config.epochs);
+            return Err(of_another(format!(
+                "its learning rates are those of {found} head_epochs, not of {wanted}"
+            )));
         }
-        progress.finish();
-        backprop.head()
+        all.adam.go_on(clock.steps, checkpoint)?;
+        all.order.skip(clock.steps)?;
+        all.masks = all.masks.at(position(&saved.masks)?);
+        all.crops = all.crops.at(position(&saved.crops)?);
+        all.loss = saved.loss;
+        Ok(all)
     }
 }

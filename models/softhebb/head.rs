@@ -4,8 +4,10 @@ use super::config::{HeadConfig, Rate, TrainingConfig};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
 use candle_nn::Optimizer;
-use hebbian_train::Result;
-use hebbian_train::{LinearHead, LinearHeadConfig, Readout, one_hot};
+use hebbian_train::{
+    Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, one_hot,
+};
+use serde_json::Value;
 
 /// A trained or trainable head.
 #[derive(Debug)]
@@ -122,25 +124,44 @@ impl Head {
         }
     }
 
-    /// Puts tensors back; `take(name, shape)` hands out each by its name.
-    pub fn restore(
-        &mut self,
-        mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()> {
+    /// Puts the tensors of a checkpoint back, before the first epoch.
+    ///
+    /// # Errors
+    /// A checkpoint without them, or with those of another head.
+    pub fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let mut tensors = self.tensors().into_iter();
+        let mut take = || match tensors.next() {
+            Some((name, like)) => checkpoint.take(&name, like.dims(), like.dtype()),
+            None => Err(Error::Argument("a linear head has a weight and a bias".to_string())),
+        };
         match self {
             Self::Linear(head) => {
-                let shapes: Vec<_> =
-                    head.tensors().iter().map(|(_, tensor)| tensor.dims().to_vec()).collect();
-                let weight = take("head.weight", &shapes[0])?;
-                let bias = take("head.bias", &shapes[1])?;
+                let (weight, bias) = (take()?, take()?);
                 **head = LinearHead::from_tensors(head.config().clone(), weight, bias)?;
             }
-            Self::Hebbian { layer, .. } => {
-                let weight = take("head.weight", layer.weight().dims())?;
-                layer.var()?.set(&weight)?;
-            }
+            Self::Hebbian { layer, .. } => layer.var()?.set(&take()?)?,
         }
         Ok(())
+    }
+
+    /// What going on between two [batches](Self::train_batch) needs beside the tensors. The rule needs
+    /// nothing.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Linear(head) => head.state(),
+            Self::Hebbian { .. } => State::default(),
+        }
+    }
+
+    /// Goes on from the values of a state, with its tensors from `checkpoint`.
+    ///
+    /// # Errors
+    /// A state of another head.
+    pub fn go_on(&mut self, values: &Value, checkpoint: &mut Checkpoint) -> Result<()> {
+        match self {
+            Self::Linear(head) => head.go_on(values, checkpoint),
+            Self::Hebbian { .. } => Ok(()),
+        }
     }
 }
 

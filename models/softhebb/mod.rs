@@ -3,22 +3,29 @@
 //! Journé, Garcia Rodriguez, Guo, Moraitis: *Hebbian Deep Learning Without Feedback*, ICLR 2023,
 //! arXiv 2209.11883; Moraitis et al. 2022, arXiv 2107.05747.
 //!
-//! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`train`] is the
-//! recipe.
+//! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`Softhebb`] is
+//! the recipe, for [`hebbian_train::train`].
 //! What is known to differ from the paper and from its release stands in `README.md` beside this
 //! file.
 
+mod adam;
 mod backprop;
+mod check;
 mod config;
 mod head;
 mod label_assignment;
+mod learner;
+mod material;
+mod method;
+mod model;
 mod monitor;
 mod network;
+mod order;
 mod presets;
 mod readouts;
-mod recipe;
-mod unsupervised;
-mod validate;
+mod report;
+mod saved;
+mod stages;
 
 pub use config::{
     Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
@@ -27,7 +34,10 @@ pub use config::{
 pub use head::Head;
 pub use hebbian_train::{Error, Result};
 pub use label_assignment::LabelAssignment;
+pub use learner::Learner;
+pub use method::{Options, Softhebb};
+pub use model::Model;
 pub use monitor::{BlockStats, Monitor};
 pub use network::Network;
 pub use presets::{preset, presets};
-pub use recipe::{Options, evaluate, train};
+pub use report::report;

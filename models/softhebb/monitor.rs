@@ -1,8 +1,9 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
-use candle::{D, Result};
+use candle::{D, Result, Tensor};
+use candle_hebbian::Layer;
 use candle_hebbian::device::to_host;
-use candle_hebbian::{Activity, Layer};
+use serde::{Deserialize, Serialize};
 
 /// Figures of one block. `convergence` and `converged` as in the release, but per block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +28,7 @@ pub struct BlockStats {
 }
 
 /// Counts winners over steps.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Monitor {
     wins: Vec<u64>,
     winner_activity: f64,
@@ -35,18 +36,18 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Counts the winners of one step.
-    pub fn observe(&mut self, activity: &Activity) -> Result<()> {
-        let (sites, _, units) = activity.u.dims3()?;
+    /// Counts the winners of one step, in which `u (S, P, K)` competed and became the activity `post`.
+    pub fn observe(&mut self, u: &Tensor, post: &Tensor) -> Result<()> {
+        let (sites, _, units) = u.dims3()?;
         self.wins.resize(sites * units, 0);
-        let winners = activity.u.argmax(D::Minus1)?.to_vec2::<u32>()?;
+        let winners = u.argmax(D::Minus1)?.to_vec2::<u32>()?;
         for (site, winners) in winners.iter().enumerate() {
             for &winner in winners {
                 self.wins[site * units + winner as usize] += 1;
             }
             self.competitions += winners.len() as u64;
         }
-        let largest = to_host(&activity.post.abs()?.max(D::Minus1)?)?;
+        let largest = to_host(&post.abs()?.max(D::Minus1)?)?;
         self.winner_activity += largest.sum_all()?.to_scalar::<f64>()?;
         Ok(())
     }

@@ -118,11 +118,17 @@ impl Network {
         Ok((features.flatten_from(1)?, activities))
     }
 
-    /// One step of block `index` only, the ones before it in evaluation.
+    /// One step of block `index` only, the ones before it in evaluation. Returns what competed in it,
+    /// `u`, and the activity that became of it, `post`: the rest of the block is not computed.
     ///
     /// # Errors
     /// A block that learns by back-propagation.
-    pub fn learn_block(&mut self, index: usize, x: &Tensor, progress: f64) -> Result<Activity> {
+    pub fn learn_block(
+        &mut self,
+        index: usize,
+        x: &Tensor,
+        progress: f64,
+    ) -> Result<(Tensor, Tensor)> {
         self.learner(index)?.optimiser_mut().set_progress(progress);
         let Self { stack, learners } = self;
         match learners.get_mut(index) {

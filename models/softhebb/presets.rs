@@ -1,8 +1,7 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use crate::presets;
-use hebbian_train::Result;
+use hebbian_train::{Result, all_presets, find_preset};
 
 /// The preset of that name, or of that name in the authors' release; or, when `name` ends in
 /// `.json`, the one in that file.
@@ -10,7 +9,7 @@ use hebbian_train::Result;
 /// # Errors
 /// An unknown name (the message lists all), an unreadable file, JSON of another schema.
 pub fn preset(name: &str) -> Result<Preset> {
-    presets::find(name)
+    find_preset(name)
 }
 
 /// Every preset, by name.
@@ -18,10 +17,10 @@ pub fn preset(name: &str) -> Result<Preset> {
 /// # Errors
 /// None in a build that passes its tests: the embedded files are checked there.
 pub fn presets() -> Result<Vec<Preset>> {
-    presets::all()
+    all_presets()
 }
 
-impl presets::Preset for Preset {
+impl hebbian_train::Preset for Preset {
     const METHOD: &'static str = "SoftHebb";
     const EMBEDDED: &'static [&'static str] = &[
         include_str!("presets/backprop-cnn1-cifar.json"),

@@ -3,129 +3,154 @@
 use super::config::Augmentation;
 use super::head::Head;
 use super::label_assignment::LabelAssignment;
+use super::material::Material;
+use super::model::Model;
 use super::network::Network;
-use super::recipe::{Run, collect};
 use candle::{DType, Tensor};
 use candle_hebbian::Geometry;
-use hebbian_train::Result;
-use hebbian_train::{NearestClassMean, Progress, Readout, Ridge, check_finite};
-use std::collections::BTreeMap;
+use hebbian_data::ImageSet;
+use hebbian_train::{NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge};
+use std::time::Instant;
 
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
 const RIDGE_FEATURES: usize = 2048;
 
-impl Run<'_> {
-    /// Trains the head on features computed once (or anew for each epoch when images are
-    /// augmented); returns its accuracy on the test set. Metrics are logged under `name`.
-    pub(super) fn train_head(
+/// Trains read-outs and tests them.
+pub(super) struct Readouts<'a, 'b> {
+    pub(super) material: &'a Material,
+    pub(super) recorder: &'a mut Recorder<'b>,
+}
+
+impl Readouts<'_, '_> {
+    /// The head, then those that take seconds, and for dense networks the one that needs no head.
+    pub(super) fn of_features(&mut self, model: &mut Model) -> Result<Vec<ReadoutResult>> {
+        let Model { network, head, trained } = model;
+        let labels = self.material.data.train.labels();
+        let classes = self.material.classes();
+        let started = Instant::now();
+        let train = self.features(network, &self.material.data.train, "train features")?;
+        let test = self.features(network, &self.material.data.test, "test features")?;
+        let main = self.head(head, network, &train, &test, ("head", started))?;
+        *trained = true;
+        let mut all = vec![main];
+        let mut fitted = |name: &str, started, readout: &dyn Readout, test: &Tensor| {
+            all.push(self.judge(name, started, readout, test)?);
+            self.recorder.go_on()
+        };
+
+        let started = Instant::now();
+        let nearest = NearestClassMean::fit(&train, labels, classes)?;
+        fitted("nearest class mean", started, &nearest, &test)?;
+        let Some(block) = network.stack().blocks().last() else { return Ok(all) };
+        let started = Instant::now();
+        let pooled = (pool_to(&train, block.output())?, pool_to(&test, block.output())?);
+        if let (Some(train), Some(test)) = pooled {
+            let ridge = Ridge::fit(&train, labels, classes, 1.0)?;
+            fitted("ridge", started, &ridge, &test)?;
+        }
+        if block.layer()?.geometry() == Geometry::Dense {
+            let started = Instant::now();
+            let assignment = LabelAssignment::fit(&train, labels, classes)?;
+            fitted("label assignment", started, &assignment, &test)?;
+        }
+        Ok(all)
+    }
+
+    /// The head that has learned with the network.
+    pub(super) fn of_whole(&mut self, model: &Model) -> Result<ReadoutResult> {
+        let test = self.features(&model.network, &self.material.data.test, "test features")?;
+        self.judge("head", Instant::now(), &model.head, &test)
+    }
+
+    /// The same head on raw pixels and on the features of random weights.
+    pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
+        let Material { data, device, rng, .. } = self.material;
+        let (preset, shape) = (self.material.preset(), data.train.shape());
+        let pixels = Network::pixels(shape)?;
+        let random = Network::new(preset, shape, rng, DType::F32, device)?;
+        self.material.calibrate(&random)?;
+        let mut all = Vec::new();
+        for (network, of) in [(pixels, "raw pixels"), (random, "random features")] {
+            let started = Instant::now();
+            let train = self.features(&network, &data.train, of)?;
+            let test = self.features(&network, &data.test, of)?;
+            let mut head = Head::new(
+                &preset.head,
+                &preset.training,
+                train.dim(1)?,
+                self.material.classes(),
+                device,
+                &mut rng.stream("head.weight"),
+            )?;
+            let name = format!("head on {of}");
+            all.push(self.head(&mut head, &network, &train, &test, (&name, started))?);
+        }
+        Ok(all)
+    }
+
+    /// Trains the head on features computed once, or anew for each epoch where images are augmented.
+    fn head(
         &mut self,
         head: &mut Head,
         network: &Network,
         train: &Tensor,
         test: &Tensor,
-        name: &str,
-    ) -> Result<f64> {
-        let training = self.options.preset.training;
-        let labels = self.data.train.labels();
-        let mut rng = self.rng.stream("head.batches");
-        let mut crops = self.rng.stream("head.augmentation");
-        let total = (training.head_epochs * labels.len()) as u64;
-        let mut progress = Progress::new(total, name, self.options.run.quiet);
-        let key = |what: &str| format!("{}.{what}", name.replace(' ', "_"));
-        let (epoch_key, seen_key) = (key("epoch"), key("train_accuracy"));
-        let test_key = key("test_accuracy");
-        let mut last = None;
+        (name, started): (&str, Instant),
+    ) -> Result<ReadoutResult> {
+        let training = self.material.preset().training;
+        let labels = self.material.data.train.labels();
+        let mut rng = self.material.rng.stream("head.batches");
+        let mut crops = self.material.rng.stream("head.augmentation");
+        let mut progress = self.recorder.progress(training.head_epochs * labels.len(), name);
+        let what = format!("the read-out '{name}'");
         for epoch in 1..=training.head_epochs {
+            self.recorder.go_on()?;
             let fresh = match training.augmentation {
                 Augmentation::None => None,
                 Augmentation::CropFlip => {
-                    let batch = |indices: &[usize]| self.supervised_batch(indices, &mut crops);
-                    Some(collect(network, labels.len(), self.device, batch)?)
+                    let batch = |rows: &[usize]| self.material.supervised_batch(rows, &mut crops);
+                    Some(self.material.features(network, labels.len(), batch)?)
                 }
             };
             let seen = head
                 .train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)
-                .and_then(|seen| {
-                    for (name, tensor) in head.tensors() {
-                        check_finite(&name, self.step, &tensor)?;
-                    }
-                    Ok(seen)
-                })
-                .map_err(|error| self.diverged(error, &format!("the read-out '{name}'")))?;
+                .map_err(|error| self.recorder.diverged(error, &what))?;
+            self.recorder.check(&what, epoch, &head.tensors())?;
             progress.advance(labels.len() as u64);
-            let mut values = vec![(epoch_key.as_str(), epoch as f64), (seen_key.as_str(), seen)];
-            let at_end = epoch == training.head_epochs;
-            if epoch == 1 || epoch % 10 == 0 || at_end {
-                let accuracy = head.accuracy(test, self.data.test.labels())?;
-                values.push((test_key.as_str(), accuracy));
+            let mut values = vec![("train_accuracy", seen)];
+            if epoch == 1 || epoch % 10 == 0 || epoch == training.head_epochs {
+                let accuracy = head.accuracy(test, self.material.data.test.labels())?;
+                values.push(("test_accuracy", accuracy));
                 progress.message(format!("test {:.2} %", 100.0 * accuracy));
-                last = Some(accuracy);
             }
-            self.step += 1;
-            self.folder.log(self.step, &values)?;
+            self.recorder.log(name, epoch, &values)?;
         }
         progress.finish();
-        match last {
-            Some(accuracy) => Ok(accuracy),
-            None => Ok(head.accuracy(test, self.data.test.labels())?),
-        }
+        self.judge(name, started, head, test)
     }
 
-    /// Read-outs that take seconds, and for dense networks the one that needs no head.
-    pub(super) fn other_readouts(
+    /// What a read-out whose training began at `started` makes of the test images.
+    fn judge(
         &self,
-        network: &Network,
-        train: &Tensor,
+        name: &str,
+        started: Instant,
+        readout: &dyn Readout,
         test: &Tensor,
-        extras: &mut BTreeMap<String, serde_json::Value>,
-    ) -> Result<()> {
-        let classes = self.data.class_names.len();
-        let (train_labels, test_labels) = (self.data.train.labels(), self.data.test.labels());
-        let nearest = NearestClassMean::fit(train, train_labels, classes)?;
-        let accuracy = nearest.accuracy(test, test_labels)?;
-        extras.insert("nearest_class_mean_test_accuracy".into(), accuracy.into());
-        if let Some(block) = network.stack().blocks().last() {
-            let pooled = (pool_to(train, block.output())?, pool_to(test, block.output())?);
-            if let (Some(train), Some(test)) = pooled {
-                let ridge = Ridge::fit(&train, train_labels, classes, 1.0)?;
-                let accuracy = ridge.accuracy(&test, test_labels)?;
-                extras.insert("ridge_test_accuracy".into(), accuracy.into());
-                extras.insert("ridge_features".into(), train.dim(1)?.into());
-            }
-            if block.layer()?.geometry() == Geometry::Dense {
-                let assignment = LabelAssignment::fit(train, train_labels, classes)?;
-                let accuracy = assignment.accuracy(test, test_labels)?;
-                extras.insert("label_assignment_test_accuracy".into(), accuracy.into());
-            }
-        }
-        Ok(())
+    ) -> Result<ReadoutResult> {
+        let labels = self.material.data.test.labels();
+        ReadoutResult::judge(name, started, readout, test, labels, self.material.classes())
     }
 
-    /// The same head on raw pixels and on the features of random weights.
-    pub(super) fn baselines(
-        &mut self,
-        extras: &mut BTreeMap<String, serde_json::Value>,
-    ) -> Result<()> {
-        let preset = &self.options.preset;
-        let shape = self.data.train.shape();
-        let pixels = Network::pixels(shape)?;
-        let random = Network::new(preset, shape, &self.rng, DType::F32, self.device)?;
-        self.calibrate(&random)?;
-        for (network, label) in [(pixels, "raw pixels"), (random, "random features")] {
-            let train = self.features(&network, &self.data.train, label)?;
-            let test = self.features(&network, &self.data.test, label)?;
-            let mut head = Head::new(
-                &preset.head,
-                &preset.training,
-                train.dim(1)?,
-                self.data.class_names.len(),
-                self.device,
-                &mut self.rng.stream("head.weight"),
-            )?;
-            let accuracy = self.train_head(&mut head, &network, &train, &test, label)?;
-            extras.insert(format!("{}_test_accuracy", label.replace(' ', "_")), accuracy.into());
-        }
-        Ok(())
+    fn features(&self, network: &Network, set: &ImageSet, label: &str) -> Result<Tensor> {
+        // Pixels take no time to compute.
+        let quiet = self.recorder.is_quiet() || network.stack().blocks().is_empty();
+        let mut progress = Progress::new(set.len() as u64, label, quiet);
+        let features = self.material.features(network, set.len(), |indices| {
+            progress.advance(indices.len() as u64);
+            Ok(set.batch(indices, DType::F32, &self.material.device)?)
+        })?;
+        progress.finish();
+        Ok(features)
     }
 }
 

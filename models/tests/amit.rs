@@ -8,10 +8,12 @@ use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_models::amit::{
-    LayerConfig, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied, Trainer,
+    LayerConfig, Learner, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied,
     Training, correlation, diagnose, preset, presets,
 };
+use hebbian_train::{Checkpoint, Learner as _, Model as _, save_checkpoint};
 use std::collections::HashMap;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -147,20 +149,35 @@ fn splits() -> Result<Splits> {
 
 /// Every tensor of a checkpoint, by its name, as bits.
 fn snapshot(network: &Network) -> Result<Vec<(String, Vec<u32>)>> {
-    network.stack().tensors().into_iter().map(|(name, tensor)| Ok((name, bits(&tensor)?))).collect()
+    network.tensors().into_iter().map(|(name, tensor)| Ok((name, bits(&tensor)?))).collect()
 }
 
 fn copies(network: &Network) -> Result<HashMap<String, Tensor>> {
-    network.stack().tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect()
+    network.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect()
 }
 
-fn trained(preset: &Preset, epochs: usize) -> Result<Trainer> {
-    let splits = splits()?;
-    let mut trainer = Trainer::new(preset, &splits, &Rng::new(6), CPU)?;
-    for _ in 0..epochs {
-        trainer.train_epoch(&splits.train, |_| {})?;
+fn fresh(preset: &Preset) -> Result<Learner> {
+    Ok(Learner::new(preset, splits()?, &Rng::new(6), CPU)?)
+}
+
+fn learn(mut learner: Learner, epochs: usize) -> Result<Learner> {
+    while learner.epoch() < epochs {
+        learner.step()?;
     }
-    Ok(trainer)
+    Ok(learner)
+}
+
+fn trained(preset: &Preset, epochs: usize) -> Result<Learner> {
+    learn(fresh(preset)?, epochs)
+}
+
+/// What is saved of a learner, in a file.
+fn saved(learner: &Learner, folder: &Path) -> Result<Checkpoint> {
+    let path = folder.join("state.safetensors");
+    let mut tensors = learner.model().tensors();
+    tensors.extend(learner.state()?.tensors);
+    save_checkpoint(&path, &tensors, &Default::default())?;
+    Ok(Checkpoint::load(&path, CPU)?)
 }
 
 mod tables {
@@ -342,7 +359,7 @@ mod refusals {
 
     #[test]
     fn names_and_files() -> Result<()> {
-        says(preset("amit-simpnetz"), &["amit-simpnetz", "amit-simpnet\n", ".json"]);
+        says(preset("amit-simpnetz"), &["amit-simpnetz", "nearest are: amit-simpnet,", ".json"]);
         says(preset("/nowhere/at/all.json"), &["/nowhere/at/all.json"]);
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("own.json");
@@ -520,13 +537,13 @@ fn initial_loss() -> Result<()> {
 #[test]
 fn identical_feedback_is_backprop() -> Result<()> {
     for probability in [None, Some(0.5)] {
-        let make = |protocol| -> Result<Trainer> {
+        let make = |protocol| -> Result<Learner> {
             let mut preset = small(protocol);
             preset.training.connection_probability = probability;
             trained(&preset, 20) // 120 steps
         };
         let (identical, backprop) = (make(Protocol::Identical)?, make(Protocol::Backprop)?);
-        let layers = identical.network().weight_layers().zip(backprop.network().weight_layers());
+        let layers = identical.model().weight_layers().zip(backprop.model().weight_layers());
         for (a, b) in layers {
             let (w, r) = (a.layer().weight(), a.layer().feedback().ok_or("feedback weights")?);
             assert_eq!(bits(w)?, bits(r)?);
@@ -608,7 +625,7 @@ fn direct_feedback_errors() -> Result<()> {
     )?;
     let (x, y) = (images(4, (1, 6, 6))?.to_dtype(DType::F64)?, labels(4, 3)?);
     let errors = network.errors(&x, &y, false)?;
-    let tensors: HashMap<String, Tensor> = network.stack().tensors().into_iter().collect();
+    let tensors: HashMap<String, Tensor> = network.tensors().into_iter().collect();
     let e = &errors[3];
     for (at, error) in errors[..3].iter().enumerate() {
         // No unit is saturated at the start.
@@ -731,48 +748,51 @@ mod trainer {
     fn same_seed_same_bits() -> Result<()> {
         for (name, preset) in kinds() {
             let (a, b) = (trained(&preset, 3)?, trained(&preset, 3)?);
-            assert_eq!(snapshot(a.network())?, snapshot(b.network())?, "{name}");
-            let splits = splits()?;
-            let other = Trainer::new(&preset, &splits, &Rng::new(7), CPU)?;
-            assert_ne!(snapshot(a.network())?, snapshot(other.network())?, "{name}");
+            assert_eq!(snapshot(a.model())?, snapshot(b.model())?, "{name}");
+            let other = Learner::new(&preset, splits()?, &Rng::new(7), CPU)?;
+            assert_ne!(snapshot(a.model())?, snapshot(other.model())?, "{name}");
         }
         Ok(())
     }
 
-    /// Stopping after any epoch, restoring in a new trainer, and going on.
+    /// Stopping after any step, in the middle of an epoch too, and going on in a new learner: the
+    /// weights and everything that is measured are those of one that never stopped.
     #[test]
     fn resumed_is_uninterrupted() -> Result<()> {
-        let splits = splits()?;
+        let folder = tempfile::tempdir()?;
         for (name, preset) in kinds() {
-            let whole = trained(&preset, 4)?;
-            for stop in 0..=4 {
-                let first = trained(&preset, stop)?;
-                let saved = copies(first.network())?;
-                // Another seed would draw other weights; what is drawn later follows from this one.
-                let mut second = Trainer::new(&preset, &splits, &Rng::new(6), CPU)?;
-                second.restore(stop, |name, shape| {
-                    let tensor = saved[name].clone();
-                    assert_eq!(tensor.dims(), shape, "{name}");
-                    Ok(tensor)
-                })?;
-                assert_eq!(second.epoch(), stop);
-                assert_eq!(
-                    snapshot(first.network())?,
-                    snapshot(second.network())?,
-                    "{name} {stop}"
-                );
-                let (x, _) = splits.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
-                let outputs = [&first, &second].map(|t| bits(&t.network().forward(&x)?));
-                let [a, b] = outputs;
-                assert_eq!(a?, b?, "{name} {stop}");
-                for _ in stop..4 {
-                    second.train_epoch(&splits.train, |_| {})?;
+            let mut whole = fresh(&preset)?;
+            let mut measured = Vec::new();
+            while whole.epoch() < 4 {
+                whole.step()?;
+                if whole.is_due() {
+                    measured.push(whole.measure()?);
                 }
-                assert_eq!(
-                    snapshot(whole.network())?,
-                    snapshot(second.network())?,
-                    "{name} {stop}"
-                );
+            }
+            for stop in [0, 1, 5, 6, 8, 13, 17] {
+                let mut first = fresh(&preset)?;
+                for _ in 0..stop {
+                    first.step()?;
+                    if first.is_due() {
+                        first.measure()?;
+                    }
+                }
+                let mut checkpoint = saved(&first, folder.path())?;
+                let mut second = fresh(&preset)?;
+                second.model_mut().restore(&mut checkpoint)?;
+                second.go_on(first.clock(), &first.state()?.values, &mut checkpoint)?;
+                assert_eq!(snapshot(first.model())?, snapshot(second.model())?, "{name} {stop}");
+                let done = second.epoch();
+                let mut later = Vec::new();
+                while second.epoch() < 4 {
+                    second.step()?;
+                    if second.is_due() {
+                        later.push(second.measure()?);
+                    }
+                }
+                assert_eq!(snapshot(whole.model())?, snapshot(second.model())?, "{name} {stop}");
+                assert_eq!(later, measured[done..], "{name} {stop}");
+                assert_eq!(whole.clock(), second.clock());
             }
         }
         Ok(())
@@ -781,15 +801,15 @@ mod trainer {
     /// A checkpoint restores into a network of another seed: every tensor is in it.
     #[test]
     fn checkpoints_are_complete() -> Result<()> {
+        let folder = tempfile::tempdir()?;
         let (x, _) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
         for (name, mut preset) in kinds() {
             preset.training.tied = None;
             let first = trained(&preset, 2)?;
-            let saved = copies(first.network())?;
             let mut other = Network::new(&preset, (1, 6, 6), 3, &Rng::new(99), DType::F32, CPU)?;
-            other.stack_mut().restore(|name, _| Ok::<_, candle::Error>(saved[name].clone()))?;
-            assert_eq!(bits(&first.network().forward(&x)?)?, bits(&other.forward(&x)?)?, "{name}");
-            assert_eq!(snapshot(first.network())?, snapshot(&other)?, "{name}");
+            other.restore(&mut saved(&first, folder.path())?)?;
+            assert_eq!(bits(&first.model().forward(&x)?)?, bits(&other.forward(&x)?)?, "{name}");
+            assert_eq!(snapshot(first.model())?, snapshot(&other)?, "{name}");
         }
         Ok(())
     }
@@ -805,7 +825,7 @@ mod trainer {
             Some(Tied { epochs: 2, learning_rate: 0.1, batch_size: 10, redraw: true });
         let first = |epochs| -> Result<Vec<u32>> {
             let trainer = trained(&preset, epochs)?;
-            let layer = trainer.network().weight_layers().next().ok_or("a layer")?;
+            let layer = trainer.model().weight_layers().next().ok_or("a layer")?;
             bits(layer.layer().weight())
         };
         assert_ne!(first(0)?, first(2)?);
@@ -819,7 +839,7 @@ mod trainer {
         let splits = splits()?;
         for protocol in [Protocol::Backprop, Protocol::Urfb] {
             let trainer = trained(&small(protocol), 60)?;
-            let error = trainer.error(&splits.test)?;
+            let error = trainer.evaluate(&splits.test)?.error();
             assert!(error <= 0.1, "{protocol}: {error}");
         }
         Ok(())
@@ -836,7 +856,7 @@ mod diagnostics {
         for (protocol, correlated) in [(Protocol::Backprop, None), (Protocol::Identical, Some(1.0))]
         {
             let trainer = trained(&small(protocol), 2)?;
-            for layer in diagnose(trainer.network(), &x, &y)? {
+            for layer in diagnose(trainer.model(), &x, &y)? {
                 let (angle, ratio) = (layer.error_angle, layer.error_norm_ratio);
                 assert!(angle.ok_or("an angle")? < 1e-3, "{layer:?}");
                 assert!((ratio.ok_or("a ratio")? - 1.0).abs() < 1e-6, "{layer:?}");
@@ -853,7 +873,7 @@ mod diagnostics {
     fn of_the_class_layer() -> Result<()> {
         let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
         let trainer = trained(&small(Protocol::Frfb), 1)?;
-        let layers = diagnose(trainer.network(), &x, &y)?;
+        let layers = diagnose(trainer.model(), &x, &y)?;
         assert!(layers[3].error_angle.ok_or("an angle")? < 1e-3);
         assert!(layers[0].error_angle.ok_or("an angle")? > 10.0);
         Ok(())

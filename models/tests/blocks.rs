@@ -199,6 +199,8 @@ fn a_rate_that_makes_nan_is_refused() {
 
 /// A block's training-mode output and its step, from the pieces.
 struct Pieces {
+    u: Tensor,
+    post: Tensor,
     output: Tensor,
     weight: Tensor,
     mean: Tensor,
@@ -221,6 +223,8 @@ fn pieces(block: &Block<CompetitionKind>, x: &Tensor) -> Result<Pieces> {
     let rates = (distance.sqrt()? * (0.08 / largest))?.reshape(((), 1, 1, 1))?;
     let weight = (layer.weight().detach() - gradient.broadcast_mul(&rates)?)?;
     Ok(Pieces {
+        u: response.u().clone(),
+        post,
         output,
         weight,
         mean: norm.running_mean().clone(),
@@ -266,12 +270,14 @@ fn one_block_learns_alone() -> Result<()> {
         let before = snapshot(&network)?;
         // Its input is what the blocks below make of the images in evaluation.
         let input = network.stack().features(&x, index)?;
-        let wanted_weight = pieces(&network.stack().blocks()[index], &input)?.weight;
-        network.learn_block(index, &x, 0.0)?;
+        let wanted_step = pieces(&network.stack().blocks()[index], &input)?;
+        let (u, post) = network.learn_block(index, &x, 0.0)?;
+        near("u", &u, &wanted_step.u, 1e-12)?;
+        near("post", &post, &wanted_step.post, 1e-12)?;
         let own = |part: &str| format!("layers.{index}.{part}");
         let wanted = [own("weight"), own("running_mean"), own("running_var")];
         assert_eq!(changed(&before, &snapshot(&network)?), wanted);
-        near("weight", weight(&network, index)?, &wanted_weight, 1e-12)?;
+        near("weight", weight(&network, index)?, &wanted_step.weight, 1e-12)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use candle_hebbian::{Rng, test_device};
 use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Batches, digits};
 use hebbian_models::{amit, golkar, miconi, softhebb};
+use hebbian_train::{Learner as _, Method as _, Model as _, Start};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Tensors = Vec<(String, Tensor)>;
@@ -95,65 +96,84 @@ fn softhebb_20_steps(device: &Device) -> Result {
     })
 }
 
-fn amit_trainer(device: &Device) -> Result<(amit::Trainer, amit::Splits)> {
+fn amit_learner(device: &Device) -> Result<amit::Learner> {
     // A convolution, overlapping pools, dropout, dense layers.
     let mut preset = amit::preset("amit-simpnet")?;
     preset.training.batch_size = 20;
     let mut splits = amit::Splits::of(&digits(), 0)?;
     splits.train = splits.train.take(STEPS * 20);
-    Ok((amit::Trainer::new(&preset, &splits, &Rng::new(1), device)?, splits))
+    Ok(amit::Learner::new(&preset, splits, &Rng::new(1), device)?)
 }
 
 fn amit_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(amit_trainer(device)?.0.network().stack().tensors());
+    let start = |device: &Device| Ok(amit_learner(device)?.model().tensors());
     same_bits(device, start)?;
     together(device, start, |device| {
-        let (mut trainer, splits) = amit_trainer(device)?;
-        trainer.train_epoch(&splits.train, |_| ())?;
-        Ok(trainer.network().stack().tensors())
+        let mut learner = amit_learner(device)?;
+        for _ in 0..STEPS {
+            learner.step()?;
+        }
+        Ok(learner.model().tensors())
     })
 }
 
-fn miconi_trainer(device: &Device) -> Result<miconi::Trainer> {
+fn miconi_learner(device: &Device) -> Result<miconi::Learner> {
     let mut preset = miconi::preset("miconi-digits")?;
     preset.input.whitening = miconi::Whitening::None {};
     preset.training.batch_size = 20;
     preset.training.burn_in_batches = 2;
-    Ok(miconi::Trainer::new(&preset, &digits().train, &Rng::new(1), device, true)?)
+    let options =
+        miconi::Options { preset, decoder: miconi::Decoder::default(), standardise_last: false };
+    let mut data = digits();
+    data.train = data.train.take(STEPS * 20);
+    let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+    let mut learner = miconi::Miconi::learner(&options, &data, &start)?;
+    learner.begin()?;
+    Ok(learner)
 }
 
 fn miconi_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(miconi_trainer(device)?.tensors());
+    let start = |device: &Device| Ok(miconi_learner(device)?.model().tensors());
     same_bits(device, |device| {
         let mut tensors = start(device)?;
         tensors.retain(|(name, _)| !name.ends_with("threshold")); // they start at 0
         Ok(tensors)
     })?;
     together(device, start, |device| {
-        let mut trainer = miconi_trainer(device)?;
-        trainer.train_epoch(&digits().train.take(STEPS * 20), |_| ())?;
-        Ok(trainer.tensors())
+        let mut learner = miconi_learner(device)?;
+        for _ in 0..STEPS {
+            learner.step()?;
+        }
+        Ok(learner.model().tensors())
     })
 }
 
-fn golkar_trainer(device: &Device) -> Result<(golkar::Trainer, golkar::Task)> {
+fn golkar_learner(device: &Device) -> Result<golkar::Learner> {
     let mut preset = golkar::preset("golkar-digits")?;
     preset.training.batch_size = 20;
     let task = golkar::Task::of(&preset, &digits(), device)?;
-    Ok((golkar::Trainer::new(&preset, &task, false, &Rng::new(1), device)?, task))
+    let options = golkar::Options { preset, backprop: false };
+    Ok(golkar::Learner::new(&options, task, &Rng::new(1), device)?)
 }
 
 fn golkar_20_steps(device: &Device) -> Result {
-    let start = |device: &Device| Ok(golkar_trainer(device)?.0.learner().tensors());
+    let tensors = |learner: &golkar::Learner| {
+        let mut tensors = learner.model().tensors();
+        tensors.retain(|(name, _)| !name.starts_with("input.")); // the same number on every device
+        tensors
+    };
+    let start = |device: &Device| Ok(tensors(&golkar_learner(device)?));
     same_bits(device, |device| {
         let mut tensors = start(device)?;
         tensors.retain(|(name, _)| name != "mean"); // computed, not drawn
         Ok(tensors)
     })?;
     together(device, start, |device| {
-        let (mut trainer, task) = golkar_trainer(device)?;
-        trainer.learn(&task, STEPS * 20, |_| ())?;
-        Ok(trainer.learner().tensors())
+        let mut learner = golkar_learner(device)?;
+        while learner.clock().images < (STEPS * 20) as u64 {
+            learner.step()?;
+        }
+        Ok(tensors(&learner))
     })
 }
 

@@ -3,8 +3,8 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::Rng;
 use hebbian_models::golkar::{
-    Backprop, Circuit, CircuitConfig, Initial, Nonlinearity, Online, Optimum, Rates, Task, Trainer,
-    Way, loss, preset,
+    Backprop, Circuit, CircuitConfig, Initial, Nonlinearity, Online, Optimum, Rates, Task, Way,
+    loss, preset,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -522,32 +522,109 @@ fn the_optimum_by_hand() -> Result<()> {
 /// The digits, with rates connected to the right weights, and to the wrong ones.
 mod digits {
     use super::*;
-    use hebbian_models::golkar::Preset;
+    use hebbian_models::golkar::{Golkar, Learner, Options, Preset, Rule};
+    use hebbian_train::{
+        Checkpoint, Learner as _, Method, Model, Progress, evaluate, save_checkpoint,
+    };
 
     type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-    fn learned(change: impl FnOnce(&mut Preset), backprop: bool) -> Result<(f64, Trainer, Task)> {
+    fn fresh(preset: Preset, backprop: bool) -> Result<Learner> {
+        let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
+        Ok(Learner::new(&Options { preset, backprop }, task, &Rng::new(0), CPU)?)
+    }
+
+    /// Learns to the end, or until a measurement fails.
+    fn learn(learner: &mut Learner) -> hebbian_train::Result<()> {
+        while learner.clock().steps < learner.total().steps {
+            learner.step()?;
+            if learner.is_due() {
+                learner.measure()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn learned(change: impl FnOnce(&mut Preset), backprop: bool) -> Result<(f64, Learner)> {
         let mut preset = preset("golkar-digits")?;
         change(&mut preset);
-        let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
-        let mut trainer = Trainer::new(&preset, &task, backprop, &Rng::new(0), CPU)?;
-        for epoch in 1..=preset.training.epochs {
-            trainer.learn(&task, epoch * task.train.count(), |_| ())?;
-            trainer.measure(&task)?;
+        let mut learner = fresh(preset, backprop)?;
+        learn(&mut learner)?;
+        Ok((learner.point()?.test_accuracy, learner))
+    }
+
+    /// Stopping after any step, and going on in a new learner, with a read-out of its own and without,
+    /// online and in batches, and by back-propagation.
+    #[test]
+    fn resumed_is_uninterrupted() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("state.safetensors");
+        let bits = |learner: &Learner| -> Result<Vec<(String, Vec<u64>)>> {
+            let tensors = learner.model().tensors().into_iter();
+            let bits = tensors.map(|(name, tensor)| {
+                let values = tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+                Ok((name, values.into_iter().map(f64::to_bits).collect()))
+            });
+            bits.collect()
+        };
+        for (batch, readout, backprop) in
+            [(1, None, false), (7, None, false), (7, Some(0.1), false), (1, None, true)]
+        {
+            let mut preset = preset("golkar-digits")?;
+            preset.training.epochs = 2;
+            (preset.training.batch_size, preset.training.readout) = (batch, readout);
+            preset.backprop.batch_size = 50;
+            let mut whole = fresh(preset.clone(), backprop)?;
+            learn(&mut whole)?;
+            for stop in [0, 1, 5, 17] {
+                let mut first = fresh(preset.clone(), backprop)?;
+                for _ in 0..stop {
+                    first.step()?;
+                }
+                save_checkpoint(&path, &first.model().tensors(), &Default::default())?;
+                let mut second = fresh(preset.clone(), backprop)?;
+                let mut checkpoint = Checkpoint::load(&path, CPU)?;
+                second.model_mut().restore(&mut checkpoint)?;
+                second.go_on(first.clock(), &first.state()?.values, &mut checkpoint)?;
+                learn(&mut second)?;
+                assert_eq!(bits(&whole)?, bits(&second)?, "{batch} {readout:?} {stop}");
+                assert_eq!(whole.point()?, second.point()?);
+            }
         }
-        Ok((trainer.measure(&task)?.test_accuracy, trainer, task))
+        Ok(())
+    }
+
+    /// What a model predicts of images is what the learner measures, with the scaling from its file.
+    #[test]
+    fn a_model_needs_no_training_set() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("model.safetensors");
+        let (accuracy, learner) = learned(|preset| preset.training.epochs = 5, false)?;
+        save_checkpoint(&path, &learner.model().tensors(), &Default::default())?;
+        let mut preset = preset("golkar-digits")?;
+        preset.training.epochs = 5;
+        let options = Options { preset, backprop: false };
+        let mut model = Golkar::model(&options, (1, 8, 8), 10, CPU)?;
+        model.restore(&mut Checkpoint::load(&path, CPU)?)?;
+        let test = hebbian_data::digits().test;
+        let mut silent = Progress::new(0, "", true);
+        let found = evaluate(&model, &test, 10, CPU, &mut silent)?;
+        assert_eq!(found.accuracy, accuracy);
+        let (images, _) = test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        assert_eq!(model.features(&images)?.dims(), [3, 64]);
+        Ok(())
     }
 
     #[test]
     fn the_circuit_keeps_up_with_backprop() -> Result<()> {
-        let (bmvr, trainer, task) = learned(|preset| preset.training.epochs = 100, false)?;
+        let (bmvr, learner) = learned(|preset| preset.training.epochs = 100, false)?;
         let backprop = learned(|preset| preset.training.epochs = 100, true)?.0;
         assert!(bmvr > 0.955 && backprop > 0.965, "{bmvr} {backprop}");
         assert!(backprop - bmvr < 0.025, "{bmvr} {backprop}");
-        let hebbian_models::golkar::Learner::Local { circuit, .. } = trainer.learner() else {
+        let Rule::Local { circuit, .. } = &learner.model().rule else {
             return Err("no circuit".into());
         };
-        let found = hebbian_models::golkar::diagnose(circuit, &task.train)?;
+        let found = hebbian_models::golkar::diagnose(circuit, &learner.task().train)?;
         assert!(found.alignment > 0.9, "{}", found.alignment);
         // The constraint is tight in the nine directions that tell classes apart, and in no other.
         assert!(found.spectrum[0] < 1.15 && found.spectrum[8] > 0.8, "{:?}", found.spectrum);
@@ -571,16 +648,12 @@ mod digits {
     fn without_interneurons_the_run_stops_with_advice() -> Result<()> {
         let mut preset = preset("golkar-digits")?;
         preset.training.rates.q = 0.0;
-        let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
-        let mut trainer = Trainer::new(&preset, &task, false, &Rng::new(0), CPU)?;
-        if let hebbian_models::golkar::Learner::Local { circuit, .. } = trainer.learner() {
+        preset.training.epochs = 100;
+        let mut learner = fresh(preset, false)?;
+        if let Rule::Local { circuit, .. } = &learner.model().rule {
             circuit.q().set(&Tensor::zeros((64, 64), DType::F32, CPU)?)?;
         }
-        let stopped = (1..100).find_map(|epoch| {
-            let done = trainer.learn(&task, epoch * task.train.count(), |_| ());
-            done.and_then(|()| trainer.measure(&task)).err()
-        });
-        let error = stopped.ok_or("it never stopped")?.to_string();
+        let error = learn(&mut learner).err().ok_or("it never stopped")?.to_string();
         assert!(error.contains("diverged") && error.contains("rates.q above 0"), "{error}");
         Ok(())
     }

@@ -3,12 +3,19 @@
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
 use candle_hebbian::{AdaptiveThreshold, Competition, KWta, Layer, Rng};
-use hebbian_data::digits;
+use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
-    InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Quirks, Trainer,
-    Training, Triangle, Whitening, preset, presets, quadrants, receptive_fields,
+    Decoder, Decoding, InputConfig, LayerConfig, Learner, Miconi, Network, Options, Patches, Phase,
+    Plasticity, Preset, Quirks, Training, Triangle, Whitening, decoding_table, evaluate, preset,
+    presets, quadrants, receptive_fields, report,
 };
+use hebbian_train::{
+    Checkpoint, Clock, Error, Learner as _, Measured, Method, Model as _, Progress, Run, RunFolder,
+    RunOptions, Start, State, Stop, save_checkpoint, train,
+};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const CPU: &Device = &Device::Cpu;
@@ -167,7 +174,7 @@ fn burn_in_moves_thresholds_and_evaluation_nothing() -> Result<()> {
     assert_eq!(snapshot(&network, "weight")?, weights);
     assert_eq!(snapshot(&network, "threshold")?, thresholds);
     // The quirk: thresholds adapt, weights do not.
-    network.step(&images(2)?, Phase::Collect)?;
+    network.collect(&images(2)?)?;
     assert_eq!(snapshot(&network, "weight")?, weights);
     assert_ne!(snapshot(&network, "threshold")?, thresholds);
     Ok(())
@@ -366,21 +373,46 @@ fn negative_winners_are_a_quirk() -> Result<()> {
     Ok(())
 }
 
+fn options(preset: Preset) -> Options {
+    Options { preset, decoder: Decoder::default(), standardise_last: false }
+}
+
+/// Some of the digits.
+fn some_digits(train: usize, test: usize) -> Dataset {
+    let all = digits();
+    Dataset { train: all.train.take(train), test: all.test.take(test), ..all }
+}
+
+/// A learner that has not begun.
+fn made(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<Learner> {
+    let start = Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true };
+    Miconi::learner(options, data, &start)
+}
+
+/// A learner at its first step.
+fn begun(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<Learner> {
+    let mut learner = made(options, data, seed)?;
+    learner.begin()?;
+    Ok(learner)
+}
+
 /// Patches of method 2: whitened rows have covariance 1 over the images the matrix is of.
 #[test]
 fn patches_are_whitened() -> Result<()> {
-    let data = digits();
+    let data = some_digits(500, 10);
     let mut preset = preset("miconi-digits")?;
     preset.input.whitening = Whitening::None {};
     preset.layers[0].patches = Patches::Whiten { epsilon: 1e-6 };
-    let train = data.train.take(500);
-    let mut trainer = Trainer::new(&preset, &train, &Rng::new(0), CPU, true)?;
-    assert_eq!(trainer.network().patch_whitening().ok_or("no matrix")?.dims(), [9, 9]);
-    trainer.train_epoch(&train, |_| ())?;
+    let mut learner = begun(&options(preset), &data, 0)?;
+    let network = learner.model().network();
+    assert_eq!(network.patch_whitening().ok_or("no matrix")?.dims(), [9, 9]);
+    for _ in 0..10 {
+        learner.step()?;
+    }
     // The matrix is of the patches of all 500 images.
     let indices: Vec<usize> = (0..500).collect();
-    let (x, _) = train.batch(&indices, DType::F32, CPU)?;
-    let (response, _) = trainer.network().stack().blocks()[0].respond(&x, false)?;
+    let (x, _) = data.train.batch(&indices, DType::F32, CPU)?;
+    let (response, _) = learner.model().network().stack().blocks()[0].respond(&x, false)?;
     let rows = response.pre().squeeze(0)?.to_dtype(DType::F64)?;
     let covariance = numbers(&(rows.t()?.matmul(&rows)? / rows.dim(0)? as f64)?)?;
     for (at, value) in covariance.iter().enumerate() {
@@ -389,6 +421,449 @@ fn patches_are_whitened() -> Result<()> {
         assert!((value - want).abs() < 1e-3, "{at}: {value}, {want}");
     }
     Ok(())
+}
+
+mod runs {
+    use super::*;
+
+    type Bits = Vec<(String, Vec<u64>)>;
+
+    fn bits(tensors: &[(String, Tensor)]) -> Result<Bits> {
+        let one = |(name, tensor): &(String, Tensor)| {
+            let values = numbers(tensor)?.into_iter();
+            Ok((name.clone(), values.map(f64::to_bits).collect()))
+        };
+        tensors.iter().map(one).collect()
+    }
+
+    /// Two small layers for the digits, with missing connections.
+    fn tiny() -> Preset {
+        let mut preset = small();
+        preset.name = "tiny".into();
+        preset.layers = vec![layer(8, 3, 2, 1, 0.0), layer(12, 2, 1, 2, 0.5)];
+        preset.input.whitening = Whitening::Zca(hebbian_data::ZcaConfig {
+            epsilon: 0.1,
+            ..hebbian_data::ZcaConfig::default()
+        });
+        preset.training.epochs = 3;
+        preset.training.burn_in_batches = 7;
+        preset
+    }
+
+    /// Networks that keep more than weights: whitened images and patches, flips, other inputs.
+    fn kinds() -> Vec<(&'static str, Options)> {
+        let mut all = vec![("plain", options(tiny()))];
+        let mut add = |name, change: &dyn Fn(&mut Preset)| {
+            let mut preset = tiny();
+            change(&mut preset);
+            all.push((name, options(preset)));
+        };
+        add("flips", &|preset| preset.input.flip = true);
+        add("patches", &|preset| {
+            preset.input.whitening = Whitening::DifferenceOfGaussians {};
+            preset.layers[0].patches = Patches::Whiten { epsilon: 0.01 };
+        });
+        add("author", &|preset| {
+            preset.input.flip = true;
+            preset.training.plasticity = Plasticity::Graded;
+            preset.quirks = Quirks::AUTHOR;
+        });
+        all
+    }
+
+    /// Steps to the end; returns what was measured, with when.
+    fn learn(learner: &mut Learner) -> Result<Vec<(Clock, Measured)>> {
+        let mut measured = Vec::new();
+        while learner.clock().steps < learner.total().steps {
+            learner.step()?;
+            if learner.is_due() {
+                measured.push((learner.clock(), learner.measure()?));
+            }
+        }
+        Ok(measured)
+    }
+
+    /// What a run saves of `learner`, read back.
+    fn saved(learner: &Learner, folder: &Path) -> Result<(serde_json::Value, Checkpoint)> {
+        let (path, State { tensors: more, values }) =
+            (folder.join("state.safetensors"), learner.state()?);
+        let mut tensors = learner.model().tensors();
+        tensors.extend(more);
+        save_checkpoint(&path, &tensors, &BTreeMap::new())?;
+        Ok((serde_json::from_str(&values.to_string())?, Checkpoint::load(path, CPU)?))
+    }
+
+    /// Stopped after any step, in the middle of an epoch too, and gone on with in a new learner: every
+    /// tensor, everything measured and every picture is that of one that never stopped.
+    #[test]
+    fn resumed_is_uninterrupted() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 20));
+        for (name, options) in kinds() {
+            let mut whole = begun(&options, &data, 3)?;
+            let measured = learn(&mut whole)?;
+            assert_eq!(whole.clock(), Clock { steps: 30, images: 285 });
+            for stop in [0, 1, 7, 9, 10, 13, 20, 29, 30] {
+                let mut first = begun(&options, &data, 3)?;
+                for _ in 0..stop {
+                    first.step()?;
+                    if first.is_due() {
+                        first.measure()?;
+                    }
+                }
+                let (values, mut checkpoint) = saved(&first, folder.path())?;
+                // Not begun: nothing is whitened again.
+                let mut second = made(&options, &data, 3)?;
+                second.model_mut().restore(&mut checkpoint)?;
+                second.go_on(first.clock(), &values, &mut checkpoint)?;
+                assert_eq!(second.is_due(), first.is_due(), "{name} {stop}");
+                let later = learn(&mut second)?;
+                assert!(later == measured[stop / 10..], "{name} {stop}: other figures");
+                let [ours, theirs] = [&second, &whole].map(|one| bits(&one.model().tensors()));
+                assert!(ours? == theirs?, "{name} {stop}: other tensors");
+                assert_eq!(second.state()?.values, whole.state()?.values, "{name} {stop}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_state_of_another_learner_is_refused() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 20));
+        let mut learner = begun(&options(tiny()), &data, 0)?;
+        learner.step()?;
+        let (values, mut checkpoint) = saved(&learner, folder.path())?;
+        let clock = learner.clock();
+        let mut refused = |clock, values: serde_json::Value, word: &str| -> Result<()> {
+            let error = learner.go_on(clock, &values, &mut checkpoint).err().ok_or("accepted")?;
+            assert!(error.to_string().contains(word), "{error}");
+            Ok(())
+        };
+        refused(clock, serde_json::json!({}), "flips")?;
+        let mut other = values.clone();
+        other["flips"] = "-1".into();
+        refused(clock, other, "flips is no position")?;
+        let mut other = values.clone();
+        other["seen"] = serde_json::json!([]);
+        refused(clock, other, "another number of layers")?;
+        refused(Clock { images: 11, ..clock }, values, "11 images are not 1 steps")
+    }
+
+    fn run_in(
+        out: &Path,
+        options: &Options,
+        data: &Dataset,
+        how: RunOptions,
+    ) -> hebbian_train::Result<Run<Learner>> {
+        let how = RunOptions { seed: 3, device: "cpu".into(), quiet: true, ..how };
+        train::<Miconi>(options, data, CPU, &how, out)
+    }
+
+    fn resume() -> RunOptions {
+        RunOptions { resume: true, ..RunOptions::default() }
+    }
+
+    fn asked_to_stop() -> RunOptions {
+        let stop = Stop::default();
+        stop.ask(15);
+        RunOptions { stop, ..RunOptions::default() }
+    }
+
+    /// The files of a run that are the same however often it was interrupted.
+    fn files(out: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::new();
+        for entry in out.read_dir()? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == "model.safetensors" || name.ends_with(".png") {
+                files.insert(name, std::fs::read(entry.path())?);
+            }
+        }
+        Ok(files)
+    }
+
+    fn same_run(a: &Run<Learner>, b: &Run<Learner>) -> Result<()> {
+        let values = |run: &Run<Learner>| {
+            let lines = run.history.0.iter();
+            lines.map(|line| (line.moment.clone(), line.values.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(values(a), values(b));
+        assert_eq!(a.results.test_accuracy, b.results.test_accuracy);
+        assert_eq!(a.results.confusion, b.results.confusion);
+        assert_eq!(a.results.extras, b.results.extras);
+        assert!(bits(&a.learner.model().tensors())? == bits(&b.learner.model().tensors())?);
+        Ok(())
+    }
+
+    /// Stopped before its first step and after its last epoch but one, and lengthened: the run, its
+    /// files and what is read out are those of one that went through.
+    #[test]
+    fn a_run_goes_on_and_grows() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
+        let out = |name: &str| folder.path().join(name);
+        for (name, mut options) in kinds() {
+            let whole = run_in(&out("whole"), &options, &data, RunOptions::default())?;
+            assert_eq!(
+                whole.history.by_epoch().map(|(epoch, _)| epoch).collect::<Vec<_>>(),
+                [1.0, 2.0, 3.0]
+            );
+
+            options.preset.training.epochs = 1;
+            let stopped = run_in(&out("parts"), &options, &data, asked_to_stop());
+            assert!(matches!(stopped, Err(Error::Stopped { signal: 15, .. })), "{name}");
+            let one = run_in(&out("parts"), &options, &data, resume())?;
+            assert_eq!(one.results.training_steps, 10);
+            options.preset.training.epochs = 3;
+            let again = RunOptions { stop: asked_to_stop().stop, ..resume() };
+            let stopped = run_in(&out("parts"), &options, &data, again);
+            assert!(matches!(stopped, Err(Error::Stopped { .. })), "{name}");
+            assert!(RunFolder::results(out("parts"))?.is_none());
+            let parts = run_in(&out("parts"), &options, &data, resume())?;
+            same_run(&parts, &whole)?;
+            assert!(files(&out("parts"))? == files(&out("whole"))?, "{name}: other files");
+
+            // Complete, it is read back, without training.
+            let read = run_in(&out("parts"), &options, &data, resume())?;
+            same_run(&read, &whole)?;
+        }
+        Ok(())
+    }
+
+    /// A linear read-out goes into the model, which then predicts what it was scored on, wherever it is
+    /// loaded; nearest neighbours do not.
+    #[test]
+    fn a_model_keeps_its_read_out() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let data = digits();
+        let mut preset = preset("miconi-digits")?;
+        preset.training.epochs = 1;
+        let classes = data.class_names.len();
+        let weights =
+            |out: &Path| -> Result<Vec<u8>> { Ok(std::fs::read(out.join("model.safetensors"))?) };
+        let mut seen = Vec::new();
+        for (name, linear) in [("ridge", true), ("svm", true), ("logistic", true), ("knn", false)] {
+            let out = folder.path().join(name);
+            let options = Options { decoder: name.parse()?, ..options(preset.clone()) };
+            let run = run_in(&out, &options, &data, RunOptions::default())?;
+            let results = &run.results;
+            assert_eq!(results.readouts[0].name, "output");
+            let names: Vec<&str> = results.readouts.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!(names, ["output", "layer 1", "layer 2", "layer 3"]);
+            let widths: Vec<usize> = results.readouts.iter().map(|one| one.features).collect();
+            assert_eq!(widths, [512, 128, 256, 512]); // 128 maps of 2x2; 4 quadrants of each map
+            assert!(results.test_accuracy > 0.8, "{name}: {}", results.test_accuracy);
+            let confusion = results.confusion.as_ref().ok_or("no confusion matrix")?;
+            assert_eq!(confusion.accuracy(), results.test_accuracy);
+            assert!(results.readouts.iter().all(|one| one.seconds > 0.0));
+            let decoding = Decoding::of(&results.readouts)?;
+            assert_eq!(results.extras["decoding"], serde_json::to_value(&decoding)?);
+            assert_eq!(decoding.output, results.test_accuracy);
+            let text = report(results, &run.history, &options.preset, &out)?;
+            assert!(text.contains(&decoding_table(&decoding, &options.preset)?), "{text}");
+
+            // From the files alone.
+            let config = RunFolder::config(&out)?.ok_or("no configuration")?;
+            let options: Options = serde_json::from_value(config["options"].clone())?;
+            let mut model = Miconi::model(&options, data.test.shape(), classes, CPU)?;
+            let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+            assert!(model.features(&images).is_err(), "{name}: not whitened yet");
+            model.restore(&mut Checkpoint::load(&out, CPU)?)?;
+            assert!(bits(&model.tensors())? == bits(&run.learner.model().tensors())?);
+            let mut silent = Progress::new(0, "", true);
+            let found = hebbian_train::evaluate(&model, &data.test, classes, CPU, &mut silent);
+            match linear {
+                true => {
+                    assert_eq!(found?.confusion, *confusion, "{name}");
+                    let names: Vec<String> = model.tensors().into_iter().map(|one| one.0).collect();
+                    assert!(names.ends_with(&["head.weight".into(), "head.bias".into()]));
+                }
+                false => {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains("nearest neighbours"), "{error}");
+                }
+            }
+            let file = weights(&out)?;
+            assert!(!seen.contains(&file), "{name} is the same as another");
+            seen.push(file);
+
+            // The same figures from the weights alone, whatever is drawn.
+            let start = Start { rng: Rng::new(9), device: CPU.clone(), quiet: true };
+            let again = evaluate(&options, &out, &data, &start)?;
+            if name != "logistic" {
+                assert_eq!(again, decoding, "{name}");
+            }
+        }
+        Ok(())
+    }
+
+    /// A model's layers are what the stack makes of whitened images; without a read-out it says so.
+    #[test]
+    fn features_of_layers() -> Result<()> {
+        let data = some_digits(95, 20);
+        let learner = begun(&options(tiny()), &data, 0)?;
+        let model = learner.model();
+        let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        let maps = model.network().stack().maps(&model.input().apply(&images)?)?;
+        assert_eq!(model.layers(), 2);
+        for (at, map) in maps.iter().enumerate() {
+            assert_eq!(model.layer_features(at, &images)?.dims(), map.dims());
+            assert_eq!(numbers(&model.layer_features(at, &images)?)?, numbers(map)?);
+        }
+        // 12 maps of 2x2: 8 less 2, halved, less 1.
+        assert_eq!(model.features(&images)?.dims(), [3, 48]);
+        assert_eq!(numbers(&model.features(&images)?)?, numbers(&maps[1])?);
+        let refused = |result: hebbian_train::Result<Tensor>, word: &str| {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refused(model.layer_features(2, &images), "no layer 2: expected one from 0 to 1");
+        refused(model.predict(&images), "read-out is not trained");
+        let wide = Tensor::zeros((3, 1, 8, 9), DType::F32, CPU)?;
+        refused(model.features(&wide), "1x8x9, but the network is for 1x8x8");
+        Ok(())
+    }
+
+    /// A network for grey images takes colours, and sees in them what it learned from.
+    #[test]
+    fn colours_become_grey_in_the_model() -> Result<()> {
+        let mut rng = Rng::new(4);
+        let pixels = (0..40 * 3 * 64).map(|_| rng.below(256) as u8).collect();
+        let labels: Vec<u32> = (0..40).map(|at| at % 10).collect();
+        let colours = ImageSet::new(pixels, labels, 3, 8, 8)?;
+        let data = Dataset { train: colours.clone(), test: colours.clone(), ..digits() };
+        let grey = colours.to_grey()?;
+        let grey_data = Dataset { train: grey.clone(), test: grey.clone(), ..digits() };
+        let mut preset = tiny();
+        preset.input.grey = true;
+        let (mut of_colours, mut of_grey) =
+            (begun(&options(preset.clone()), &data, 0)?, begun(&options(preset), &grey_data, 0)?);
+        for _ in 0..5 {
+            of_colours.step()?;
+            of_grey.step()?;
+        }
+        let [ours, theirs] = [&of_colours, &of_grey].map(|one| bits(&one.model().tensors()));
+        assert!(ours? == theirs?);
+        let indices: Vec<usize> = (0..40).collect();
+        let features = |learner: &Learner, set: &ImageSet| -> Result<Vec<f64>> {
+            let (images, _) = set.batch(&indices, DType::F32, CPU)?;
+            numbers(&learner.model().features(&images)?)
+        };
+        assert!(features(&of_colours, &colours)? == features(&of_grey, &grey)?);
+        Ok(())
+    }
+
+    /// With the quirk thresholds adapt while features are collected; the network of the run is the one
+    /// that learned.
+    #[test]
+    fn reading_out_leaves_the_network_as_it_was() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(150, 40));
+        let quirk = |adapt_in_evaluation| {
+            let mut preset = tiny();
+            preset.quirks.adapt_in_evaluation = adapt_in_evaluation;
+            options(preset)
+        };
+        let run = |name: &str, options: &Options| {
+            run_in(&folder.path().join(name), options, &data, RunOptions::default())
+        };
+        let (ours, author) = (run("ours", &quirk(false))?, run("author", &quirk(true))?);
+        let network = |run: &Run<Learner>| bits(&run.learner.model().network().tensors());
+        assert!(network(&ours)? == network(&author)?);
+        // But what is read out is another: thresholds have adapted to the first 100 images.
+        let head = |run: &Run<Learner>| {
+            let tensors = run.learner.model().tensors().into_iter();
+            bits(&tensors.filter(|(name, _)| name.starts_with("head")).collect::<Vec<_>>())
+        };
+        assert!(head(&ours)? != head(&author)?);
+        Ok(())
+    }
+
+    /// What starts from other weights has no read-out of them.
+    #[test]
+    fn loaded_weights_come_without_their_read_out() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
+        let first = folder.path().join("first");
+        run_in(&first, &options(tiny()), &data, RunOptions::default())?;
+        let mut learner = made(&options(tiny()), &data, 1)?;
+        learner.start_from(&mut Checkpoint::load(&first, CPU)?)?;
+        let (images, _) = data.test.batch(&[0], DType::F32, CPU)?;
+        let error = learner.model().predict(&images).unwrap_err().to_string();
+        assert!(error.contains("not trained"), "{error}");
+        assert!(learner.model().features(&images).is_ok(), "its whitening is loaded");
+
+        // With nearest neighbours none comes in its place.
+        let options = Options { decoder: "knn".parse()?, ..options(tiny()) };
+        let how = RunOptions { load: Some(first), ..RunOptions::default() };
+        let run = run_in(&folder.path().join("second"), &options, &data, how)?;
+        let tensors = run.learner.model().tensors();
+        assert!(tensors.iter().all(|(name, _)| !name.starts_with("head")));
+        Ok(())
+    }
+
+    /// A run that has its whitening from a checkpoint does not look for one: of this there is none.
+    #[test]
+    fn a_loaded_whitening_is_not_fitted_again() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        run_in(&first, &options(tiny()), &data, RunOptions::default())?;
+        let mut options = options(tiny());
+        if let Whitening::Zca(config) = &mut options.preset.input.whitening {
+            config.epsilon = 0.0;
+        }
+        assert!(begun(&options, &data, 3).is_err());
+        let load = || RunOptions { load: Some(first.clone()), ..asked_to_stop() };
+        let stopped = run_in(&second, &options, &data, load());
+        assert!(matches!(stopped, Err(Error::Stopped { .. })), "{stopped:?}");
+        let run = run_in(&second, &options, &data, resume())?;
+        assert_eq!(run.results.training_steps, 30);
+        Ok(())
+    }
+
+    /// Nothing is whitened or written before it is refused.
+    #[test]
+    fn what_cannot_run_is_refused_first() -> Result<()> {
+        let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
+        let out = folder.path().join("out");
+        let refused = |options: &Options, data: &Dataset, words: &[&str]| {
+            let error = run_in(&out, options, data, RunOptions::default()).unwrap_err().to_string();
+            for word in words {
+                assert!(error.contains(word), "no '{word}' in: {error}");
+            }
+            assert!(!out.exists());
+        };
+        let with = |change: &dyn Fn(&mut Options)| {
+            let mut options = options(tiny());
+            // It would be refused by this, were it whitened first.
+            if let Whitening::Zca(config) = &mut options.preset.input.whitening {
+                config.epsilon = 0.0;
+            }
+            change(&mut options);
+            options
+        };
+        refused(&with(&|_| ()), &data, &["epsilon", "64"]);
+        let usual = &["epochs of 95", "too many to count"];
+        refused(&with(&|options| options.preset.training.epochs = usize::MAX), &data, usual);
+        let big = with(&|options| options.preset.layers[1].kernel = 9);
+        refused(&big, &data, &["1x8x8", "layer 2", "receptive field"]);
+        refused(&with(&|options| options.preset.training.batch_size = 0), &data, &["batch size"]);
+        for (decoder, word) in [
+            (Decoder::NearestNeighbours { k: 96 }, "k is 96, expected 1 to 95"),
+            (Decoder::Svm { c: 0.0 }, "c is 0"),
+            (Decoder::Ridge { alpha: -1.0 }, "alpha is -1"),
+        ] {
+            refused(&with(&|options| options.decoder = decoder), &data, &[word]);
+        }
+        let none = Dataset { test: data.test.take(0), ..data.clone() };
+        refused(&with(&|_| ()), &none, &["95 training and 0 test images"]);
+        let few = Dataset { class_names: vec!["zero".into()], ..data.clone() };
+        refused(&with(&|_| ()), &few, &["labels below 1"]);
+        let labels = vec![0; 10];
+        let wide = ImageSet::new(vec![0; 10 * 8 * 12], labels, 1, 8, 12)?;
+        let wide = Dataset { train: wide.clone(), test: wide, ..data.clone() };
+        refused(&with(&|_| ()), &wide, &["square", "layer 1 makes maps of 3x5"]);
+        let two = ImageSet::new(vec![0; 10 * 2 * 64], vec![0; 10], 2, 8, 8)?;
+        let two = Dataset { train: two.clone(), test: two, ..data.clone() };
+        refused(&with(&|options| options.preset.input.grey = true), &two, &["2", "grey", "3"]);
+        Ok(())
+    }
 }
 
 #[test]
@@ -417,6 +892,19 @@ fn what_cannot_be_is_refused() -> Result<()> {
     refused(&|p| p.layers[2].kernel = 6, &["2x16x16", "receptive field of 28x28"])?;
     refused(&|p| p.layers[2].pool = 7, &["layer 3", "2 pixels", "less than the 7"])?;
 
+    // Nothing is counted wrongly, and no memory is taken, however large.
+    for huge in [1 << 33, 1 << 62, usize::MAX] {
+        refused(&|p| p.layers[0].kernel = huge, &["layer 1", "receptive field"])?;
+        refused(&|p| p.layers[1].kernel = huge, &["layer 2", "receptive field"])?;
+        // One position is less than a pool of two.
+        refused(&|p| p.layers[0].stride = huge, &["layer 1", "image too small: 1 pixels"])?;
+        let strided = |p: &mut Preset| (p.layers[1].stride, p.layers[1].pool) = (huge, 1);
+        refused(&strided, &["layer 3", "receptive field"])?;
+        refused(&|p| p.layers[0].pool = huge, &["layer 1", "image too small", &huge.to_string()])?;
+        refused(&|p| p.layers[2].pool = huge, &["layer 3", "image too small", &huge.to_string()])?;
+        refused(&|p| p.layers[1].units = huge, &["layer 2", "entries", &huge.to_string()])?;
+    }
+
     let cifar = preset("miconi-cifar")?;
     let error = Network::new(&cifar, (1, 8, 8), &Rng::new(0), DType::F32, CPU).unwrap_err();
     let error = error.to_string();
@@ -427,9 +915,7 @@ fn what_cannot_be_is_refused() -> Result<()> {
     if let Whitening::Zca(config) = &mut digits_preset.input.whitening {
         config.epsilon = 0.0;
     }
-    let train = digits().train;
-    let error = Trainer::new(&digits_preset, &train, &Rng::new(0), CPU, true).unwrap_err();
-    let error = error.to_string();
+    let error = begun(&options(digits_preset), &digits(), 0).unwrap_err().to_string();
     assert!(error.contains("epsilon") && error.contains("64"), "{error}");
     Ok(())
 }

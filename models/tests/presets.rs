@@ -354,8 +354,10 @@ fn names_are_unique_and_found() -> Result<()> {
         assert_eq!(all.iter().filter(|p| p.name == one.name).count(), 1, "{}", one.name);
         assert_eq!(preset(&one.name)?, *one);
     }
-    let error = preset("softhebb-cnn9").expect_err("no such preset").to_string();
-    assert!(error.contains("softhebb-cnn9") && error.contains("softhebb-cnn3-cifar"), "{error}");
+    let error = preset("softhebb-cnn9-cifar").expect_err("no such preset").to_string();
+    for part in ["softhebb-cnn9-cifar", "softhebb-cnn3-cifar"] {
+        assert!(error.contains(part), "{error}");
+    }
     Ok(())
 }
 
@@ -551,4 +553,36 @@ fn a_bad_file_is_named() -> Result<()> {
     let error = preset(path).expect_err("an unknown competition").to_string();
     assert!(error.contains("mine.json") && error.contains("soft_wat"), "{error}");
     Ok(())
+}
+
+/// As Windows writes it, with a byte-order mark; or as it should not be written.
+#[test]
+fn a_preset_may_have_a_byte_order_mark_and_must_be_utf_8() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("mine.json");
+    let name = path.to_str().ok_or("a path")?;
+    let wanted = preset("softhebb-cnn3-cifar")?;
+    let text = serde_json::to_string(&wanted)?;
+    std::fs::write(&path, format!("\u{feff}{text}"))?;
+    assert_eq!(serde_json::to_string(&preset(name)?)?, text);
+
+    let utf_16 = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin_1 = text.replacen("cifar", "cif\u{e9}r", 1).chars().map(|c| c as u8).collect();
+    for (bytes, found) in [(utf_16, "is in UTF-16"), (latin_1, "is no UTF-8")] {
+        let bytes: Vec<u8> = bytes;
+        std::fs::write(&path, bytes)?;
+        let error = preset(name).expect_err("another encoding").to_string();
+        assert!(error.contains("mine.json") && error.contains(found), "{error}");
+        assert!(error.contains("expected a text in UTF-8"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_an_unknown_preset_the_nearest_are_told() {
+    let error = preset("softheb-cnn3-cifar").expect_err("a typing error").to_string();
+    let start = "there is no preset 'softheb-cnn3-cifar'; the nearest are: softhebb-cnn3-cifar, ";
+    assert!(error.starts_with(start), "{error}");
+    assert!(error.contains("--list") && error.contains(".json"), "{error}");
+    assert!(!error.contains('\n') && error.matches(", ").count() == 4, "{error}");
 }

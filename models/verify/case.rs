@@ -35,8 +35,8 @@ impl Case {
     }
 
     fn read_file(path: &Path) -> std::result::Result<Self, Problem> {
-        let Checkpoint { tensors, mut metadata, .. } = Checkpoint::load(path, &Device::Cpu)?;
-        let mut take = |key| metadata.remove(key).ok_or(Problem::NoMetadata(key));
+        let mut file = Checkpoint::load(path, &Device::Cpu)?;
+        let mut take = |key| file.metadata.remove(key).ok_or(Problem::NoMetadata(key));
         let (kind, params) = (take("case")?, take("params")?);
         let kind = Kind::from_name(&kind).ok_or(Problem::UnknownKind(kind))?;
         let wrong = |source| Problem::Params { kind, source };
@@ -46,6 +46,8 @@ impl Case {
             let expected = "a number from 0 to below 1".to_string();
             return Err(Problem::Unsupported { name: "rtol", found: rtol.to_string(), expected });
         }
+        let load = |name: &str| Ok((name.to_string(), numbers(name, file.tensor(name)?)?));
+        let tensors = file.names().map(load).collect::<std::result::Result<_, Problem>>()?;
         let case = Self { path: path.to_path_buf(), kind, params, rtol, tensors };
         if case.expected().is_empty() {
             return Err(Problem::MissingTensor { name: "expect.*".to_string(), kind });
@@ -116,6 +118,27 @@ impl Case {
             None => Ok(comparisons),
         }
     }
+}
+
+/// The tensor, if there are numbers in it, so that its sizes are those of memory that it takes, and if
+/// they are of the kind that its name says: candle panics at whole ones where others belong.
+fn numbers(name: &str, tensor: Tensor) -> std::result::Result<Tensor, Problem> {
+    if tensor.elem_count() == 0 {
+        return Err(Problem::Empty { name: name.to_string(), found: tensor.dims().to_vec() });
+    }
+    let whole = name == "labels";
+    if tensor.dtype().is_float() != whole {
+        return Ok(tensor);
+    }
+    Err(Problem::Type {
+        name: name.to_string(),
+        found: tensor.dtype().as_str(),
+        expected: if whole {
+            "whole numbers, such as i64"
+        } else {
+            "f32, or another with a fraction"
+        },
+    })
 }
 
 fn host_values(tensor: &Tensor) -> candle::Result<Vec<f64>> {

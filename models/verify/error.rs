@@ -1,4 +1,5 @@
 use super::Kind;
+use candle_hebbian::without_backtrace;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Why reference vectors could not be checked.
+/// Why reference vectors could not be checked. The message says the cause, so that there is no
+/// `source()` to say it again.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file could not be read.
     #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
     /// A folder without reference vectors.
     #[error("holds no .safetensors files; give files of reference vectors, or a folder of them")]
     NoFiles,
@@ -49,7 +51,7 @@ pub enum Problem {
         /// The kind.
         kind: Kind,
         /// What is wrong.
-        source: serde_json::Error,
+        r#source: serde_json::Error,
     },
     /// A setting that this library does not have.
     #[error("has {name} {found} in its params, expected {expected}")]
@@ -77,6 +79,24 @@ pub enum Problem {
         /// The kind.
         kind: Kind,
     },
+    /// A tensor of another kind of numbers.
+    #[error("has a tensor '{name}' of type {found}, expected {expected}")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: &'static str,
+        /// The types that it may have.
+        expected: &'static str,
+    },
+    /// A tensor without numbers, whose shape can be of any size.
+    #[error("has a tensor '{name}' of shape {found:?}, expected at least one number in it")]
+    Empty {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
     /// A tensor of numbers that cannot be compared with.
     #[error("has values in '{0}' that are not finite numbers")]
     NotFinite(String),
@@ -91,8 +111,8 @@ pub enum Problem {
         found: Vec<usize>,
     },
     /// A tensor operation failed.
-    #[error("does not fit together: {0}")]
-    Candle(#[from] candle::Error),
+    #[error("does not fit together: {}", without_backtrace(.0))]
+    Candle(candle::Error),
     /// The file could not be loaded for another reason.
     #[error(transparent)]
     Load(hebbian_train::Error),
@@ -101,7 +121,25 @@ pub enum Problem {
     Model(hebbian_train::Error),
     /// Whitening failed.
     #[error("does not fit together: {0}")]
-    Data(#[from] hebbian_data::Error),
+    Data(hebbian_data::Error),
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<candle::Error> for Problem {
+    fn from(error: candle::Error) -> Self {
+        Self::Candle(error)
+    }
+}
+
+impl From<hebbian_data::Error> for Problem {
+    fn from(error: hebbian_data::Error) -> Self {
+        Self::Data(error)
+    }
 }
 
 /// Without the path, which the [`Error`] has.

@@ -56,6 +56,16 @@ impl<'a> Inputs<'a> {
         self.tensors.get(name)
     }
 
+    /// Refuses settings by which the weights called `name` would have another shape than they have in
+    /// the file, before a network takes memory by these settings.
+    pub fn weights_of(&self, name: &str, found: &[usize]) -> Result<(), Problem> {
+        let expected = self.get(name)?.dims().to_vec();
+        if expected == found {
+            return Ok(());
+        }
+        Err(Problem::Shape { name: name.to_string(), expected, found: found.to_vec() })
+    }
+
     pub fn get(&self, name: &str) -> Result<&Tensor, Problem> {
         let missing = || Problem::MissingTensor { name: name.to_string(), kind: self.kind };
         self.find(name).ok_or_else(missing)

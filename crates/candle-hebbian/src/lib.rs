@@ -30,6 +30,7 @@
 //! Sums over batch and positions, not means. Nothing here reads files or knows a data set.
 #![deny(missing_docs)]
 
+mod backtrace;
 pub mod competition;
 mod cpu;
 pub mod device;
@@ -51,6 +52,7 @@ mod synapses;
 pub mod testing;
 mod window;
 
+pub use backtrace::without_backtrace;
 pub use competition::{
     Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
 };

@@ -40,6 +40,25 @@ impl Rng {
         Self(rng)
     }
 
+    /// How much it has drawn from its stream, for [`at`](Self::at).
+    pub fn position(&self) -> u128 {
+        self.0.get_word_pos()
+    }
+
+    /// The same stream at another position.
+    ///
+    /// ```
+    /// use candle_hebbian::Rng;
+    /// let mut rng = Rng::new(7).stream("dropout");
+    /// rng.below(10);
+    /// let mut again = Rng::new(7).stream("dropout").at(rng.position());
+    /// assert_eq!(rng.permutation(50), again.permutation(50));
+    /// ```
+    pub fn at(mut self, position: u128) -> Self {
+        self.0.set_word_pos(position);
+        self
+    }
+
     /// A tensor of independent draws from the normal distribution of that mean and standard
     /// deviation.
     pub fn normal<S: Into<Shape>>(

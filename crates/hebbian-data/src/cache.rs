@@ -1,7 +1,7 @@
 //! Whitening matrices on disk, found by the content that they were computed from.
 
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use candle::{DType, Device, Tensor};
@@ -12,10 +12,11 @@ use crate::download::hex;
 use crate::{Divisor, Error, ImageSet, Result, ZcaConfig};
 
 /// To be changed with anything that changes the matrix of the same images and settings.
-const FORMAT: &[u8] = b"hebbian-data zca 1";
+const FORMAT: &[u8] = b"hebbian-data zca 2";
 const MATRIX: &str = "matrix";
-const CHECKSUM: &str = "checksum";
-const SETTINGS: &str = "settings";
+const ABOUT: &str = "whitening";
+/// More bytes than the header of such a file has.
+const LONGEST_HEADER: u64 = 4096;
 
 /// What became of the cache in [`Zca::fit_cached`](crate::Zca::fit_cached).
 #[derive(Debug)]
@@ -24,6 +25,9 @@ pub enum CacheOutcome {
     Read(PathBuf),
     /// The matrix was computed and written to this file.
     Written(PathBuf),
+    /// The matrix was computed and written to this file, for what was there is not what was written: a
+    /// damaged file, or another's.
+    Replaced(PathBuf),
     /// The matrix was computed, but cannot be kept, for this reason.
     NotWritten(Error),
 }
@@ -36,6 +40,16 @@ pub fn default_cache() -> Option<PathBuf> {
         Some(folder) if !folder.is_empty() => Some(folder.into()),
         _ => Some(dirs::cache_dir()?.join("candle-hebbian")),
     }
+}
+
+/// What is found under the name of a matrix.
+pub(crate) enum Stored {
+    /// No file.
+    Nothing,
+    /// The matrix, to the last bit what was written.
+    Matrix(Tensor),
+    /// Something else.
+    Damaged,
 }
 
 /// The place of one matrix.
@@ -70,52 +84,76 @@ impl Entry {
         Self { path, key, features: images.image_size(), settings }
     }
 
-    /// The matrix, if the file is there and is what [`write`](Self::write) wrote.
-    pub(crate) fn read(&self) -> Result<Option<Tensor>> {
-        let Ok(bytes) = fs::read(&self.path) else { return Ok(None) };
-        let (Ok((_, header)), Ok(file)) =
-            (SafeTensors::read_metadata(&bytes), SafeTensors::deserialize(&bytes))
-        else {
-            return Ok(None);
+    /// What is in the file.
+    pub(crate) fn read(&self) -> Result<Stored> {
+        // More than the matrix and its header is not read.
+        let most = 8 * (self.features as u64).pow(2) + LONGEST_HEADER;
+        let mut bytes = Vec::new();
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(_) if self.path.symlink_metadata().is_ok() => return Ok(Stored::Damaged),
+            Err(_) => return Ok(Stored::Nothing),
         };
-        let (Some(metadata), Ok(matrix)) = (header.metadata(), file.tensor(MATRIX)) else {
-            return Ok(None);
-        };
-        let good = matrix.dtype() == Dtype::F64
-            && matrix.shape() == [self.features; 2]
-            && metadata.get(CHECKSUM) == Some(&self.checksum(matrix.data()));
-        if !good {
-            return Ok(None);
+        if file.take(most).read_to_end(&mut bytes).is_err() {
+            return Ok(Stored::Damaged);
         }
-        let shape = matrix.shape();
-        Ok(Some(Tensor::from_raw_buffer(matrix.data(), DType::F64, shape, &Device::Cpu)?))
+        let shape = [self.features; 2];
+        let matrix = SafeTensors::deserialize(&bytes).ok().and_then(|file| {
+            let matrix = file.tensor(MATRIX).ok()?;
+            (matrix.dtype() == Dtype::F64 && matrix.shape() == shape).then(|| matrix.data())
+        });
+        match matrix {
+            // Every byte is then as it was written: the data by their sum, the rest as it is.
+            Some(data) if self.contents(data)? == bytes => {
+                let matrix = Tensor::from_raw_buffer(data, DType::F64, &shape, &Device::Cpu)?;
+                Ok(Stored::Matrix(matrix))
+            }
+            _ => Ok(Stored::Damaged),
+        }
     }
 
     /// Writes the matrix under another name, then gives the file its own: a reader sees the old file
-    /// or the new one, never a part.
+    /// or the new one, never a part. What killed programs left of it goes.
     pub(crate) fn write(&self, matrix: &Tensor) -> Result<()> {
-        let bytes = View::data(&matrix);
-        let metadata = [(CHECKSUM, self.checksum(&bytes)), (SETTINGS, self.settings.clone())];
-        let metadata = metadata.map(|(name, value)| (name.to_string(), value)).into();
-        let contents = TensorView::new(Dtype::F64, matrix.dims().to_vec(), &bytes)
-            .and_then(|view| serialize([(MATRIX, view)], Some(metadata)))
-            .map_err(candle::Error::wrap)?;
-
+        let contents = self.contents(&View::data(&matrix))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let prefix = format!(".unfinished-zca-{}-", self.key);
+        remove_unfinished(folder, &prefix);
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".unfinished-");
+        builder.prefix(&prefix);
         // Temporary files are private by default; this ends as an ordinary one.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+        // For as long as it is written; where files cannot be locked, nobody takes it for a leftover.
+        let _ = file.as_file().lock();
         file.write_all(&contents).map_err(Error::io(file.path()))?;
         file.persist(&self.path).map_err(|failure| Error::io(&self.path)(failure.error))?;
         Ok(())
     }
 
-    /// The SHA-256 of the key and the matrix: no other entry's file will do.
-    fn checksum(&self, matrix: &[u8]) -> String {
-        hex(Sha256::new_with_prefix(&self.key).chain_update(matrix))
+    /// The bytes of the file. They state the SHA-256 of the key and the matrix: no other entry's file
+    /// will do.
+    fn contents(&self, matrix: &[u8]) -> Result<Vec<u8>> {
+        let sum = hex(Sha256::new_with_prefix(&self.key).chain_update(matrix));
+        let about = format!("{}; sha256 of key and matrix {sum}", self.settings);
+        // One entry, for the crate writes several in an order that changes.
+        let metadata = [(ABOUT.to_string(), about)].into();
+        let contents = TensorView::new(Dtype::F64, vec![self.features; 2], matrix)
+            .and_then(|view| serialize([(MATRIX, view)], Some(metadata)));
+        Ok(contents.map_err(candle::Error::wrap)?)
+    }
+}
+
+/// Removes what killed programs left under names that start with `prefix`, as far as that is possible.
+fn remove_unfinished(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))
+            && let Ok(file) = OpenOptions::new().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }

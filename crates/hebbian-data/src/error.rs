@@ -1,6 +1,9 @@
 use std::path::{Path, PathBuf};
 
-/// What can go wrong between a data set's name and its batches.
+use candle_hebbian::without_backtrace;
+
+/// What can go wrong between a data set's name and its batches. The message says the cause, so that
+/// there is no `source()` to say it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -129,7 +132,7 @@ pub enum Error {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        r#source: std::io::Error,
     },
     /// A file that is neither in the hub's cache nor to be had from the hub.
     #[error(
@@ -165,8 +168,8 @@ pub enum Error {
     #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]
     Client(String),
     /// A tensor could not be made.
-    #[error(transparent)]
-    Candle(#[from] candle::Error),
+    #[error("{}", without_backtrace(.0))]
+    Candle(candle::Error),
 }
 
 /// The crate's result.
@@ -190,6 +193,34 @@ impl Error {
             found: found.into(),
             expected: expected.into(),
             advice: FETCH_AGAIN.into(),
+        }
+    }
+}
+
+impl From<candle::Error> for Error {
+    fn from(error: candle::Error) -> Self {
+        Self::Candle(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let inner = Box::new(candle::Error::Msg("a tensor".to_string()));
+        for (error, shown) in [
+            (
+                Error::io(Path::new("file"))(std::io::Error::other("no disk")),
+                "file: no disk: check that it exists and may be read and written",
+            ),
+            (candle::Error::WithBacktrace { inner, backtrace }.into(), "a tensor"),
+        ] {
+            assert_eq!(error.to_string(), shown);
+            assert!(error.source().is_none());
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
@@ -20,11 +22,12 @@ pub struct Dataset {
     pub class_names: Vec<String>,
 }
 
-/// One split, held as `u8` on the host: N images of C×H×W, each channel by channel and row by row.
+/// One split, held as `u8` on the host: N images of C×H×W, each channel by channel and row by row. A clone
+/// shares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSet {
-    images: Vec<u8>,
-    labels: Vec<u32>,
+    images: Arc<Vec<u8>>,
+    labels: Arc<Vec<u32>>,
     channels: usize,
     height: usize,
     width: usize,
@@ -54,7 +57,7 @@ impl ImageSet {
                 expected,
             });
         }
-        Ok(Self { images, labels, channels, height, width })
+        Ok(Self::of_parts(images, labels, (channels, height, width)))
     }
 
     /// A split of parts that this crate made to fit.
@@ -64,7 +67,7 @@ impl ImageSet {
         (channels, height, width): (usize, usize, usize),
     ) -> Self {
         debug_assert_eq!(images.len(), labels.len() * channels * height * width);
-        Self { images, labels, channels, height, width }
+        Self { images: Arc::new(images), labels: Arc::new(labels), channels, height, width }
     }
 
     /// The number of images.
@@ -101,14 +104,14 @@ impl ImageSet {
         self.check(indices)?;
         let images = indices.iter().flat_map(|&i| self.image(i)).copied().collect();
         let labels = indices.iter().map(|&i| self.labels[i]).collect();
-        Ok(Self { images, labels, ..*self })
+        Ok(Self::of_parts(images, labels, self.shape()))
     }
 
     /// The first `n` images, or all when there are fewer.
     pub fn take(&self, n: usize) -> Self {
         let n = n.min(self.len());
         let images = self.images[..n * self.image_size()].to_vec();
-        Self { images, labels: self.labels[..n].to_vec(), ..*self }
+        Self::of_parts(images, self.labels[..n].to_vec(), self.shape())
     }
 
     /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
@@ -133,7 +136,8 @@ impl ImageSet {
                 ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8
             }));
         }
-        Ok(Self::of_parts(images, self.labels.clone(), (1, self.height, self.width)))
+        let labels = self.labels.to_vec();
+        Ok(Self::of_parts(images, labels, (1, self.height, self.width)))
     }
 
     /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.

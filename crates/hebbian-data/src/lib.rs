@@ -31,6 +31,7 @@
 
 mod batches;
 mod cache;
+mod covariance;
 mod digits;
 mod download;
 mod error;
@@ -41,6 +42,7 @@ mod images;
 mod load;
 mod names;
 mod originals;
+mod patches;
 mod table;
 mod text;
 pub mod transforms;
@@ -48,6 +50,7 @@ mod zca;
 
 pub use batches::Batches;
 pub use cache::{CacheOutcome, default_cache};
+pub use covariance::{Covariance, Inverse};
 pub use digits::digits;
 pub use error::{Error, Result};
 pub use hub::{Hub, RepoKind};

@@ -7,11 +7,11 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::standardise;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, MatRef, Par, Side};
+use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, CacheOutcome};
+use crate::cache::{self, CacheOutcome, Stored};
+use crate::covariance::{Covariance, Eigen, add_lower, symmetric};
 use crate::transforms::CropAndFlip;
 use crate::{Batches, Error, ImageSet, Result};
 
@@ -142,9 +142,9 @@ impl Zca {
                 return Err(Error::Size { what, found, expected: 1 });
             }
         }
-        let mut gram = Gram::new(columns);
+        let mut gram = Covariance::new(columns);
         gram.add(&to_host(x)?)?;
-        gram.whitening(divisor, epsilon)
+        whitening(gram, divisor, epsilon)
     }
 
     /// The whitening of `images`, each standardised first: less the mean of its C·H·W values, divided by
@@ -172,8 +172,9 @@ impl Zca {
     /// to use.
     ///
     /// The key is the SHA-256 of the pixels after drawing and flipping, their shape, and the settings,
-    /// so other images or settings have another file. `rng` draws the same either way. A file that is
-    /// not what was written under its key is replaced. That the folder cannot be written is no error:
+    /// so other images or settings have another file. `rng` draws the same either way. The file states
+    /// its own SHA-256: one that is not to the last bit what was written under its key is not used, but
+    /// replaced. That the folder cannot be written is no error:
     /// see [`CacheOutcome`].
     ///
     /// # Errors
@@ -188,11 +189,13 @@ impl Zca {
         check_epsilon(config.epsilon)?;
         let drawn = config.draw(images, rng)?;
         let entry = cache::Entry::new(cache, &drawn, config);
-        if let Some(matrix) = entry.read()? {
+        let stored = entry.read()?;
+        if let Stored::Matrix(matrix) = stored {
             return Ok((Self { matrix }, CacheOutcome::Read(entry.path)));
         }
         let zca = Self::of_drawn(&drawn, config, on_progress)?;
         let outcome = match entry.write(&zca.matrix) {
+            Ok(()) if matches!(stored, Stored::Damaged) => CacheOutcome::Replaced(entry.path),
             Ok(()) => CacheOutcome::Written(entry.path),
             Err(error) => CacheOutcome::NotWritten(error),
         };
@@ -204,7 +207,7 @@ impl Zca {
         config: &ZcaConfig,
         mut on_progress: impl FnMut(ZcaProgress),
     ) -> Result<Self> {
-        let mut gram = Gram::new(images.image_size());
+        let mut gram = Covariance::new(images.image_size());
         for indices in Batches::sequential(images.len(), CHUNK)? {
             let (batch, _) = images.batch(&indices, DType::F64, &Device::Cpu)?;
             gram.add(&standardise(&batch, STANDARDISE_EPSILON)?.flatten_from(1)?)?;
@@ -212,7 +215,7 @@ impl Zca {
             on_progress(ZcaProgress::Covariance { done, total });
         }
         on_progress(ZcaProgress::Eigenvectors);
-        gram.whitening(config.divisor, config.epsilon)
+        whitening(gram, config.divisor, config.epsilon)
     }
 
     /// The whitening of a matrix `(F, F)` that was saved.
@@ -266,87 +269,18 @@ fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon.is_finite() && epsilon >= 0. { Ok(()) } else { Err(Error::Epsilon(epsilon)) }
 }
 
-/// The lower triangle of `XᵀX`.
-struct Gram {
-    sum: Mat<f64>,
-    rows: usize,
-}
-
-impl Gram {
-    fn new(columns: usize) -> Self {
-        Self { sum: Mat::zeros(columns, columns), rows: 0 }
+/// `(XᵀX / divisor + ε I)^(−1/2)` of the rows X of `gram`; their mean stays in them.
+fn whitening(gram: Covariance, divisor: Divisor, epsilon: f64) -> Result<Zca> {
+    let divisor = match divisor {
+        Divisor::Images => gram.rows,
+        Divisor::Dimension => gram.products.nrows(),
+    };
+    let Eigen { vectors: mut half, values } = gram.eigen(divisor as f64, epsilon)?;
+    // Z = B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
+    for (mut column, value) in half.col_iter_mut().zip(&values) {
+        column *= value.sqrt().sqrt().recip();
     }
-
-    /// Adds rows `(n, F)` of `f64`.
-    fn add(&mut self, x: &Tensor) -> Result<()> {
-        let (rows, columns) = x.dims2()?;
-        let values = x.flatten_all()?.to_vec1::<f64>()?;
-        let x = MatRef::from_row_major_slice(&values, rows, columns);
-        add_lower(&mut self.sum, x.transpose(), x);
-        self.rows += rows;
-        Ok(())
-    }
-
-    /// `(XᵀX / divisor + ε I)^(−1/2)`.
-    fn whitening(mut self, divisor: Divisor, epsilon: f64) -> Result<Zca> {
-        let features = self.sum.nrows();
-        let divisor = match divisor {
-            Divisor::Images => self.rows,
-            Divisor::Dimension => features,
-        };
-        self.sum /= divisor as f64;
-        for column in 0..features {
-            self.sum[(column, column)] += epsilon;
-            let variance = self.sum[(column, column)];
-            // Where these are finite, so is the rest: |C_ij|² is at most C_ii C_jj.
-            if !variance.is_finite() {
-                return Err(Error::NotFinite { column, variance });
-            }
-        }
-        let eigen = self.sum.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigen(features))?;
-        let eigenvalues = eigen.S().column_vector();
-
-        // In ascending order. Those that rounding may have made are of this size.
-        let (smallest, largest) = (eigenvalues[0], eigenvalues[features - 1]);
-        let rounding = features as f64 * f64::EPSILON * largest;
-        let singular = eigenvalues.iter().filter(|&&value| value <= rounding).count();
-        if singular > 0 {
-            return Err(Error::RankDeficient {
-                singular,
-                smallest,
-                features,
-                rows: self.rows,
-                epsilon,
-            });
-        }
-
-        // Z = B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
-        let mut half = eigen.U().to_owned();
-        for (mut column, value) in half.col_iter_mut().zip(eigenvalues.iter()) {
-            column *= value.sqrt().sqrt().recip();
-        }
-        let mut z = self.sum;
-        z.fill(0.);
-        add_lower(&mut z, half.as_ref(), half.transpose());
-        let values: Vec<f64> = (0..features)
-            .flat_map(|i| (0..features).map(move |j| (i.max(j), i.min(j))))
-            .map(|place| z[place])
-            .collect();
-        Ok(Zca { matrix: Tensor::from_vec(values, (features, features), &Device::Cpu)? })
-    }
-}
-
-/// Adds the lower triangle of a product.
-fn add_lower(sum: &mut Mat<f64>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) {
-    triangular::matmul(
-        sum.as_mut(),
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        left,
-        BlockStructure::Rectangular,
-        right,
-        BlockStructure::Rectangular,
-        1.,
-        Par::rayon(0),
-    );
+    let mut z = Mat::zeros(values.len(), values.len());
+    add_lower(&mut z, half.as_ref(), half.transpose());
+    Ok(Zca { matrix: symmetric(&z)? })
 }

@@ -436,6 +436,7 @@ fn what_is_not_the_matrix_is_replaced() -> Result {
         ("text", b"no such page".to_vec()),
         ("a file that is cut short", good[..last].to_vec()),
         ("a file that goes on", edited(&|bytes| bytes.push(0))),
+        ("a file that goes on for long", edited(&|bytes| bytes.resize(1 << 20, 0))),
         ("the last bit of a diagonal value", edited(&|bytes| bytes[last - 7] ^= 1)),
         (
             "the type",
@@ -452,13 +453,64 @@ fn what_is_not_the_matrix_is_replaced() -> Result {
     for (what, bytes) in damaged {
         fs::write(&path, bytes)?;
         let (again, outcome, reports) = cached(&images, &config, 0, dir.path());
-        assert!(matches!(outcome, CacheOutcome::Written(_)), "{what}: {outcome:?}");
+        let replaced = matches!(&outcome, CacheOutcome::Replaced(file) if *file == path);
+        assert!(replaced, "{what}: {outcome:?}");
         assert!(reports > 0, "{what}");
         assert_eq!(bits(&again), bits(&zca), "{what}");
         let (_, outcome, _) = cached(&images, &config, 0, dir.path());
         assert!(matches!(outcome, CacheOutcome::Read(_)), "{what}: {outcome:?}");
     }
     assert_eq!(files(dir.path()).len(), 2, "nothing else is left behind");
+    Ok(())
+}
+
+/// A byte that is another at any place of header and data, and a file that ends at any place.
+#[test]
+fn a_damaged_file_is_never_used() -> Result {
+    let dir = tempfile::tempdir()?;
+    let images = random_images(20, (1, 2, 2));
+    let config = ZcaConfig::default();
+    let (zca, CacheOutcome::Written(path), _) = cached(&images, &config, 0, dir.path()) else {
+        panic!("not written");
+    };
+    let good = fs::read(&path)?;
+    let flipped = (0..good.len()).flat_map(|at| [0x01, 0x20, 0xff].map(|bits| (at, bits)));
+    let damaged = flipped.map(|(at, bits)| {
+        let mut bytes = good.clone();
+        bytes[at] ^= bits;
+        (format!("byte {at} ^ {bits}"), bytes)
+    });
+    let short = (0..good.len()).map(|length| (format!("{length} bytes"), good[..length].to_vec()));
+    for (what, bytes) in damaged.chain(short) {
+        fs::write(&path, bytes)?;
+        let (again, outcome, reports) = cached(&images, &config, 0, dir.path());
+        assert!(matches!(outcome, CacheOutcome::Replaced(_)), "{what}: {outcome:?}");
+        assert!(reports > 0 && bits(&again) == bits(&zca), "{what}");
+        assert!(fs::read(&path)? == good, "{what}");
+    }
+    assert_eq!(files(dir.path()).len(), 1);
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_program_left_goes_with_the_next_write() -> Result {
+    let dir = tempfile::tempdir()?;
+    let images = random_images(20, (1, 2, 2));
+    let write = || match cached(&images, &ZcaConfig::default(), 0, dir.path()).1 {
+        CacheOutcome::Written(path) => path,
+        outcome => panic!("{outcome:?}"),
+    };
+    let path = write();
+    fs::remove_file(&path)?;
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let half = |letters: &str| dir.path().join(format!(".unfinished-{name}-{letters}"));
+    fs::write(half("AbCdEf"), "half")?;
+    fs::write(half("123456"), "another is writing this")?;
+    let other = fs::File::options().write(true).open(half("123456"))?;
+    other.lock()?;
+    assert_eq!(write(), path);
+    assert!(path.exists() && !half("AbCdEf").exists() && half("123456").exists());
+    assert_eq!(files(dir.path()).len(), 2);
     Ok(())
 }
 

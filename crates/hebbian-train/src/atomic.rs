@@ -1,25 +1,36 @@
 //! Files that are either whole or not there.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
 /// What the names of files start with until they are whole. Their own name follows, a hyphen, and some
 /// letters.
 const UNFINISHED: &str = ".unfinished-";
+/// So many bytes of a file's own name: of a longer one the start, for no letters would fit beside it.
+const LONGEST_NAME: usize = 200;
+/// So many links lead on; Linux gives up after as many.
+const MOST_LINKS: usize = 40;
 
-/// Removes what a killed program was writing in `folder`, of the files whose names are `own`.
+/// Removes what a killed program was writing in `folder`, of the files whose names are `own`. What is
+/// still being written, and so locked, stays.
 pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
         let name = entry.file_name();
         let unfinished = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+        let path = entry.path();
         if unfinished.and_then(|name| name.rsplit_once('-')).is_some_and(|(name, _)| own(name))
             && entry.file_type().is_ok_and(|kind| kind.is_file())
+            // Locked until it is gone: see `unfinished`.
+            // NFS locks what may be written only, and a write-protected file may be read only.
+            && let Ok(file) = OpenOptions::new().write(true).open(&path).or_else(|_| File::open(&path))
+            && file.try_lock().is_ok()
         {
-            let path = entry.path();
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
     }
@@ -28,35 +39,100 @@ pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Re
 
 /// Has `fill` write a file beside `path` and, once it is on the disk, gives it the name `path`.
 ///
-/// A reader sees the old file or the new one, never a part; on failure nothing is left behind.
+/// A reader sees the old file or the new one, never a part; on failure nothing is left behind, and what
+/// a killed program has left of a file of that name goes. A file that is there keeps its mode, and a
+/// link stays a link, whose target is written. What is no file (a pipe, a device) is not replaced: what
+/// `fill` has written is copied into it.
 pub(crate) fn write(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
-    let folder = match path.parent() {
+    let failed = |error: std::io::Error| Error::io("write", path)(error);
+    // Through links, of which some in /proc lead to what has no name.
+    let existing = path.metadata().ok();
+    if existing.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut node = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        let mut whole = tempfile::tempfile().map_err(failed)?;
+        filled(path, &whole, fill)?;
+        let copied = whole.rewind().and_then(|()| std::io::copy(&mut whole, &mut node));
+        return copied.and_then(|_| node.flush()).map_err(failed);
+    }
+    let target = behind_links(path).map_err(failed)?;
+    let folder = match target.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    // Of a name so long that no letters fit beside it, the start.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = format!("{UNFINISHED}{}-", &name[..name.floor_char_boundary(200)]);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix);
-    // Temporary files are private by default; these end as ordinary ones (the umask still applies).
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(folder).map_err(Error::io("write", path))?;
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name = &name[..name.floor_char_boundary(LONGEST_NAME)];
+    // Not worth an error: the folder may be one that cannot be listed.
+    let _ = remove_unfinished(folder, |unfinished| unfinished == name);
 
-    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file());
-    fill(&mut writer)?;
-    writer.flush().map_err(Error::io("write", path))?;
-    drop(writer);
-    file.as_file().sync_all().map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|failure| Error::io("write", path)(failure.error))?;
+    let file = unfinished(folder, name, existing.as_ref()).map_err(failed)?;
+    filled(path, file.as_file(), fill)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&target).map_err(|failure| failed(failure.error))?;
     // The new name, too, has to outlive a power cut. Only Unix can open a folder for that.
     #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("write", path))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(())
+}
+
+fn filled(
+    path: &Path,
+    file: &File,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+) -> Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    fill(&mut writer)?;
+    writer.flush().map_err(Error::io("write", path))
+}
+
+/// The file that a link leads to, there or not; any other path is itself.
+fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
+    let mut target = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        if !target.is_symlink() {
+            return Ok(target);
+        }
+        // Relative to the folder that the link is in.
+        let next = target.read_link()?;
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(std::io::Error::other(format!("more than {MOST_LINKS} links lead from one to another")))
+}
+
+/// A new file beside the one called `name`, locked for as long as it is written, with the mode of the
+/// one that it is to replace.
+fn unfinished(
+    folder: &Path,
+    name: &str,
+    existing: Option<&Metadata>,
+) -> std::io::Result<NamedTempFile> {
+    let prefix = format!("{UNFINISHED}{name}-");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    // Temporary files are private by default; a new one ends as an ordinary one (the umask still
+    // applies), one that replaces another as that one.
+    #[cfg(unix)]
+    if existing.is_none() {
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    }
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Where files cannot be locked, nobody else can lock and remove it either.
+        let _ = file.as_file().lock();
+        // Another program may have taken it for what a killed one left, before it was locked.
+        if !file.path().exists() {
+            continue;
+        }
+        #[cfg(unix)]
+        if let Some(existing) = existing.map(Metadata::permissions)
+            && existing != file.as_file().metadata()?.permissions()
+        {
+            file.as_file().set_permissions(existing)?;
+        }
+        return Ok(file);
+    }
 }
 
 /// [`write`] of bytes at hand.
@@ -82,4 +158,167 @@ pub fn save_json(path: impl AsRef<Path>, value: &impl serde::Serialize) -> Resul
         .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     bytes.push(b'\n');
     write_bytes(path, &bytes)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    fn text(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_its_target_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+        for folder in [&here, &there] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let (link, target) = (here.join("link"), there.join("target"));
+        // A chain, of which one link is relative; at first its end is not there.
+        symlink("../there/middle", &link).unwrap();
+        symlink(&target, there.join("middle")).unwrap();
+        for content in ["first", "second"] {
+            save_text(&link, content).unwrap();
+            assert!(link.is_symlink() && there.join("middle").is_symlink());
+            assert!(!target.is_symlink());
+            assert_eq!((text(&target), text(&link)), (content.into(), content.into()));
+        }
+        assert_eq!(names(&here), ["link"]);
+        assert_eq!(names(&there), ["middle", "target"]);
+        // The unfinished file is beside the target: the link's own folder need not be writable.
+        write(&link, |_| {
+            let there = names(&there);
+            assert!(there[0].starts_with(".unfinished-target-"), "{there:?}");
+            assert_eq!(names(&here), ["link"]);
+            Ok(())
+        })
+        .unwrap();
+
+        symlink(here.join("b"), here.join("a")).unwrap();
+        symlink("a", here.join("b")).unwrap();
+        let error = save_text(here.join("a"), "").unwrap_err().to_string();
+        assert!(error.contains("links lead from one to another"), "{error}");
+        assert_eq!(names(&here), ["a", "b", "link"]);
+    }
+
+    #[test]
+    fn a_value_that_json_has_not_is_an_error_and_leaves_nothing() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let name = PathBuf::from(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        let error = save_json(folder.path().join("a.json"), &name).unwrap_err().to_string();
+        assert!(error.contains("a.json as JSON") && error.contains("UTF-8"), "{error}");
+        // A file may have such a name.
+        let path = folder.path().join(&name);
+        save_text(&path, "whole").unwrap();
+        assert_eq!(text(&path), "whole");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_there_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for kept in [0o600, 0o640, 0o444, 0o755, 0o666] {
+            std::fs::write(&path, "old").unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(kept)).unwrap();
+            // Nor is the unfinished file more open than that at any time.
+            write(&path, |writer| {
+                assert_eq!(writer.get_ref().metadata().unwrap().permissions().mode() & 0o777, kept);
+                writer.write_all(b"new").unwrap();
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!((mode(&path), text(&path)), (kept, "new".to_string()), "{kept:o}");
+            std::fs::remove_file(&path).unwrap();
+        }
+        // A new file is one as any other program would make it.
+        std::fs::write(folder.path().join("plain"), "").unwrap();
+        save_text(&path, "").unwrap();
+        assert_eq!(mode(&path), mode(&folder.path().join("plain")));
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_into_and_stays() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let link = folder.path().join("link");
+        symlink("pipe", &link).unwrap();
+        for path in [&pipe, &link] {
+            let reader = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || text(&pipe)
+            });
+            // Written out of order, which a pipe by itself does not allow.
+            write(path, |writer| {
+                writer.write_all(b"a____").unwrap();
+                writer.seek(std::io::SeekFrom::Start(1)).unwrap();
+                writer.write_all(b"bcde").unwrap();
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(reader.join().unwrap(), "abcde");
+            assert!(pipe.metadata().unwrap().file_type().is_fifo());
+        }
+        assert_eq!(names(folder.path()), ["link", "pipe"]);
+
+        let null = Path::new("/dev/null");
+        save_text(null, "nothing").unwrap();
+        assert!(null.symlink_metadata().unwrap().file_type().is_char_device());
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_with_the_next_write_of_that_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = [".unfinished-model-a-AbCdEf", ".unfinished-other-AbCdEf", "model-AbCdEf"];
+        for name in others.iter().chain(&[".unfinished-model-AbCdEf", ".unfinished-model-123456"]) {
+            std::fs::write(folder.path().join(name), "half").unwrap();
+        }
+        let protected = folder.path().join(".unfinished-model-123456");
+        std::fs::set_permissions(protected, PermissionsExt::from_mode(0o444)).unwrap();
+        save_text(folder.path().join("model"), "whole").unwrap();
+        let mut left = vec!["model"];
+        left.extend(others);
+        left.sort_unstable();
+        assert_eq!(names(folder.path()), left);
+
+        // Of a name so long that only its start fits.
+        let long = folder.path().join("n".repeat(250));
+        let half = format!(".unfinished-{}-AbCdEf", "n".repeat(200));
+        std::fs::write(folder.path().join(&half), "half").unwrap();
+        save_text(&long, "whole").unwrap();
+        assert!(!names(folder.path()).contains(&half));
+        std::fs::remove_file(long).unwrap();
+
+        // What another is writing at this moment is no litter.
+        let path = folder.path().join("model");
+        write(&path, |outer| {
+            outer.write_all(b"outer").unwrap();
+            write_bytes(&path, b"inner")?;
+            remove_unfinished(folder.path(), |_| true)?;
+            assert_eq!(text(&path), "inner");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(names(folder.path()), ["model", "model-AbCdEf"]);
+        assert_eq!(text(&path), "outer");
+    }
 }

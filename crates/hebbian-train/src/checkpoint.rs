@@ -6,16 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle::safetensors::Load;
 use candle::{DType, Device, Shape, Tensor};
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo, View};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, atomic};
 
+/// The checkpoint of a folder, and what is read where there is none yet.
+const IN_FOLDER: [&str; 2] = ["model.safetensors", "state.safetensors"];
 /// Where the metadata have the sum, and what it starts with: either tells that there is one, so that
 /// no flipped bit can hide it.
 const SUM: &str = "hebbian_sha256";
@@ -26,8 +30,22 @@ const ZEROS: [u8; 64] = [b'0'; 64];
 const LENGTH: usize = 8;
 /// The longest header that the format allows.
 const LONGEST_HEADER: u64 = 100_000_000;
+/// How the files start that are most often taken for ours.
+const OTHERS: [(&[u8], &str); 6] = [
+    (b"PK\x03\x04", "a zip archive, as PyTorch writes (.pt, .pth)"),
+    (b"\x80\x02", "a Python pickle, as old PyTorch writes (.pt, .pth)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"GGUF", "a GGUF file"),
+    (b"version https://git-lfs", "a Git LFS pointer, whose file was not fetched"),
+    (b"<", "a web page"),
+];
 
-/// Tensors and metadata read from a safetensors file.
+/// A safetensors file: its metadata, and its tensors when they are asked for.
+///
+/// Only the header is read when a file is opened, and of a tensor only its own bytes; the checksum of
+/// our own files is formed of the whole file, in passing. The file is mapped into memory: to replace
+/// it by another of its name, as [`save_checkpoint`] does, is safe while it is open (Windows refuses
+/// that), but to cut it short or change it in place is not.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -41,8 +59,9 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// let metadata = BTreeMap::from([("method".to_string(), "instar".to_string())]);
 /// save_checkpoint(&path, &[("head.weight".to_string(), weight)], &metadata)?;
 ///
-/// let mut checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
+/// let checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
 /// assert_eq!(checkpoint.metadata["method"], "instar");
+/// assert_eq!(checkpoint.dims("head.weight"), Some(&[2, 3][..]));
 /// let weight = checkpoint.take("head.weight", (2, 3), DType::F32)?;
 /// assert_eq!(weight.sum_all()?.to_scalar::<f32>()?, 6.0);
 /// # Ok(())
@@ -50,76 +69,192 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// The tensors that [`take`](Self::take) has not yet removed, by name.
-    pub tensors: BTreeMap<String, Tensor>,
     /// The file's metadata, without the checksum, which is checked when it is read.
     pub metadata: BTreeMap<String, String>,
     path: PathBuf,
+    device: Device,
+    file: Arc<Mmap>,
+    /// Where the header ends and the tensors' bytes begin.
+    data: usize,
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Checkpoint {
-    /// Reads a safetensors file onto `device`, or the model of a run when `path` is its folder.
+    /// Opens a safetensors file, whose tensors will be on `device`. Of a folder, that is its
+    /// `model.safetensors`, or where that is missing its `state.safetensors`.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short, is no safetensors file, has another checksum than
-    /// it states (files of other programs state none, which is no error), or has a type that candle
-    /// lacks.
+    /// When the file cannot be read, is cut short, is no safetensors file, or has another checksum than
+    /// it states (files of other programs state none, which is no error). A file of another format is
+    /// refused after its first bytes, whatever its size.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let model = path.as_ref().join(crate::run::MODEL);
-        let path = if path.as_ref().is_dir() { model.as_path() } else { path.as_ref() };
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let wrong = |reason: safetensors::SafeTensorError| Error::NotSafetensors {
-            path: path.to_path_buf(),
-            reason: reason.to_string(),
-        };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+        let path = in_folder(path.as_ref())?;
+        let (file, data) = open(&path)?;
+        let (_, header) =
+            SafeTensors::read_metadata(&file).map_err(|reason| wrong(&path, reason.to_string()))?;
         let mut metadata: BTreeMap<_, _> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
-        if has_sum(&metadata) && !is_whole(&bytes, metadata.get(SUM)) {
-            return Err(Error::Damaged { path: path.to_path_buf() });
+        if has_sum(&metadata) && !is_whole(&file, metadata.get(SUM)) {
+            return Err(Error::Damaged { path });
         }
         metadata.remove(SUM);
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            tensors.insert(name, view.load(device)?);
-        }
-        Ok(Self { tensors, metadata, path: path.to_path_buf() })
+        let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone()));
+        let (tensors, file) = (tensors.collect(), Arc::new(file));
+        Ok(Self { metadata, path, device: device.clone(), file, data, tensors })
     }
 
-    /// Removes the tensor called `name` and returns it as `dtype`. Numbers with a fraction may be
-    /// stored in any of their types; other types are not converted.
+    /// The file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the file's tensors, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of the tensor called `name`; none where there is no such tensor.
+    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+
+    /// Loads the tensor called `name` in the shape and type that it has in the file.
+    ///
+    /// # Errors
+    /// When it is not there, or is of a type that candle lacks.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let info = self.info(name)?;
+        match candle_type(info.dtype) {
+            Some(_) => self.read(name, info),
+            None => Err(self.of_another_type(name, info, "a type that candle has")),
+        }
+    }
+
+    /// Loads the tensor called `name` as `dtype`. Numbers with a fraction may be stored in any of
+    /// their types; other types are not converted.
     ///
     /// # Errors
     /// When it is not there, has not the shape `expected`, or is of a type that does not stand for
     /// `dtype`.
-    pub fn take(&mut self, name: &str, expected: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
-        let expected = expected.into();
-        let Some(tensor) = self.tensors.remove(name) else {
-            return Err(Error::MissingTensor {
-                path: self.path.clone(),
-                name: name.to_string(),
-                held: self.tensors.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-            });
-        };
-        if tensor.shape() != &expected {
+    pub fn take(&self, name: &str, expected: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+        let (info, expected) = (self.info(name)?, expected.into());
+        if info.shape != expected.dims() {
             return Err(Error::ShapeMismatch {
                 path: self.path.clone(),
                 name: name.to_string(),
-                found: tensor.dims().to_vec(),
+                found: info.shape.clone(),
                 expected: expected.dims().to_vec(),
             });
         }
-        if tensor.dtype() != dtype && !(tensor.dtype().is_float() && dtype.is_float()) {
-            return Err(Error::TypeMismatch {
-                path: self.path.clone(),
-                name: name.to_string(),
-                found: tensor.dtype().as_str(),
-                expected: dtype.as_str(),
-            });
+        match candle_type(info.dtype) {
+            Some(found) if found == dtype || (found.is_float() && dtype.is_float()) => {
+                let tensor = self.read(name, info)?.to_dtype(dtype);
+                tensor.map_err(|error| self.of_tensor(name, error))
+            }
+            _ => Err(self.of_another_type(name, info, dtype.as_str())),
         }
-        Ok(tensor.to_dtype(dtype)?)
     }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
+            path: self.path.clone(),
+            name: name.to_string(),
+            held: match self.tensors.is_empty() {
+                true => "no tensors at all".to_string(),
+                false => self.names().collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+
+    fn read(&self, name: &str, info: &TensorInfo) -> Result<Tensor> {
+        let (start, end) = info.data_offsets;
+        let failed = |reason: String| wrong(&self.path, format!("tensor {name:?}: {reason}"));
+        let bytes = self.file.get(self.data + start..self.data + end);
+        let bytes = bytes.ok_or_else(|| failed("its bytes are not there".to_string()))?;
+        let view = TensorView::new(info.dtype, info.shape.clone(), bytes);
+        let view = view.map_err(|reason| failed(reason.to_string()))?;
+        view.load(&self.device).map_err(|error| self.of_tensor(name, error))
+    }
+
+    /// What the device says, of which tensor.
+    fn of_tensor(&self, name: &str, error: candle::Error) -> Error {
+        error.context(format!("tensor {name:?} of {}", self.path.display())).into()
+    }
+
+    fn of_another_type(&self, name: &str, info: &TensorInfo, expected: &'static str) -> Error {
+        Error::TypeMismatch {
+            path: self.path.clone(),
+            name: name.to_string(),
+            found: info.dtype.to_string().to_lowercase(),
+            expected,
+        }
+    }
+}
+
+/// The type in which candle can compute with what is stored as this one.
+fn candle_type(stored: Dtype) -> Option<DType> {
+    let dtype = DType::try_from(stored).ok()?;
+    // Of the others candle has the name only.
+    let is_known = !matches!(dtype, DType::F4 | DType::F6E2M3 | DType::F6E3M2 | DType::F8E8M0);
+    is_known.then_some(dtype)
+}
+
+/// The file that `path` names, which may be that of a folder.
+fn in_folder(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let mut files = IN_FOLDER.iter().map(|name| path.join(name));
+    let there = files.find(|file| file.symlink_metadata().is_ok());
+    there.ok_or_else(|| Error::NoCheckpoint { path: path.to_path_buf(), expected: IN_FOLDER })
+}
+
+/// Maps a file into memory, and says where its header ends, which is inside the file.
+fn open(path: &Path) -> Result<(Mmap, usize)> {
+    // Before it is opened, which for a pipe would wait for who writes into it.
+    let metadata = path.metadata().map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(wrong(
+            path,
+            "it is no plain file, so that parts of it cannot be read".to_string(),
+        ));
+    }
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    // SAFETY: no bytes of the map are handed out, only copies, and all of them are valid values. Who
+    // cuts the file short meanwhile ends the program, as the type's documentation says.
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
+    match header_end(&map) {
+        Ok(end) => Ok((map, end)),
+        Err(problem) => {
+            let kind = OTHERS.iter().find(|(start, _)| map.starts_with(start));
+            let found = match kind {
+                Some((_, kind)) => format!("it looks like {kind}"),
+                None => format!("it starts with '{}'", map[..map.len().min(24)].escape_ascii()),
+            };
+            Err(wrong(path, format!("{problem}; {found}")))
+        }
+    }
+}
+
+/// Where the header ends, by the length that the file starts with.
+fn header_end(file: &[u8]) -> std::result::Result<usize, String> {
+    let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
+        return Err(format!("it has {} bytes, fewer than any such file", file.len()));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER {
+        return Err(format!(
+            "its header would have {length} bytes, more than the {LONGEST_HEADER} of the format"
+        ));
+    }
+    match usize::try_from(length) {
+        Ok(length) if length <= rest.len() => Ok(LENGTH + length),
+        _ => Err(format!("its header would have {length} bytes, but {} follow", rest.len())),
+    }
+}
+
+fn wrong(path: &Path, reason: String) -> Error {
+    Error::NotSafetensors { path: path.to_path_buf(), reason }
 }
 
 /// Whether the file's header states a checksum, as those that [`save_checkpoint`] wrote do.
@@ -129,15 +264,10 @@ pub(crate) fn is_own(path: &Path) -> bool {
         #[serde(rename = "__metadata__")]
         metadata: BTreeMap<String, String>,
     }
-    let metadata = || -> std::io::Result<_> {
-        let mut file = File::open(path)?;
-        let mut length = [0; LENGTH];
-        file.read_exact(&mut length)?;
-        let mut header = Vec::new();
-        file.take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut header)?;
-        Ok(serde_json::from_slice::<Header>(&header)?.metadata)
-    };
-    metadata().is_ok_and(|metadata| has_sum(&metadata))
+    open(path).is_ok_and(|(file, end)| {
+        serde_json::from_slice::<Header>(&file[LENGTH..end])
+            .is_ok_and(|header| has_sum(&header.metadata))
+    })
 }
 
 /// Whether the metadata tell of a sum, damaged or not.

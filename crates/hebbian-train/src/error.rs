@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate.
+use candle_hebbian::without_backtrace;
+
+/// An error of this crate. Its message says the cause, so that there is no `source()` to say it again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A tensor operation failed.
-    #[error(transparent)]
-    Candle(#[from] candle::Error),
+    #[error("{}", without_backtrace(.0))]
+    Candle(candle::Error),
 
     /// A file or folder could not be used.
     #[error("cannot {action} {path}: {source}", path = path.display())]
@@ -17,7 +19,7 @@ pub enum Error {
         /// On which file or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        r#source: std::io::Error,
     },
 
     /// A value has no JSON form.
@@ -26,7 +28,7 @@ pub enum Error {
         /// The value.
         what: String,
         /// What the encoder said.
-        source: serde_json::Error,
+        r#source: serde_json::Error,
     },
 
     /// A file of a run folder is not what a run writes there.
@@ -39,7 +41,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: serde_json::Error,
+        r#source: serde_json::Error,
     },
 
     /// A picture could not be encoded.
@@ -50,7 +52,7 @@ pub enum Error {
         /// Pixels down.
         height: usize,
         /// What the encoder said.
-        source: image::ImageError,
+        r#source: image::ImageError,
     },
 
     /// A chart's data cannot be drawn.
@@ -75,6 +77,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A text that is of another encoding, or none.
+    #[error("{path} is {found}, expected a text in UTF-8: save it as UTF-8", path = path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+
     /// A checkpoint has another checksum than it states.
     #[error(
         "{path} is damaged: its SHA-256 is not the one that it states (hebbian_sha256 in its \
@@ -87,14 +98,29 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A folder without a checkpoint.
+    #[error(
+        "the folder {path} holds no checkpoint, neither {} nor {}: give the folder of a run that has \
+         saved one, or a .safetensors file",
+        expected[0],
+        expected[1],
+        path = path.display()
+    )]
+    NoCheckpoint {
+        /// The folder.
+        path: PathBuf,
+        /// The names looked for.
+        expected: [&'static str; 2],
+    },
+
     /// A checkpoint lacks a tensor.
-    #[error("{path} has no tensor {name:?}; it holds: {held}", path = path.display())]
+    #[error("{path} has no tensor {name:?}; it holds {held}", path = path.display())]
     MissingTensor {
         /// The file.
         path: PathBuf,
         /// The tensor asked for.
         name: String,
-        /// The names that are there.
+        /// The names of all its tensors, or that there are none.
         held: String,
     },
 
@@ -127,7 +153,7 @@ pub enum Error {
         /// The tensor.
         name: String,
         /// Its type in the file.
-        found: &'static str,
+        found: String,
         /// The type asked for.
         expected: &'static str,
     },
@@ -142,6 +168,27 @@ pub enum Error {
         path: PathBuf,
         /// Why it must stay.
         reason: &'static str,
+    },
+
+    /// Another program writes into a folder.
+    #[error(
+        "{path} is in use by another run: wait until it has ended, or choose another folder",
+        path = path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A run was asked to stop, and can go on later.
+    #[error("stopped {at}; {path} holds all of it: go on with --resume", path = path.display())]
+    Stopped {
+        /// How far it came.
+        at: String,
+        /// The folder.
+        path: PathBuf,
+        /// The signal that asked for it.
+        signal: usize,
     },
 
     /// A folder is not one to go on with.
@@ -190,13 +237,13 @@ pub enum Error {
 
     /// No preset has that name.
     #[error(
-        "there is no preset '{}'; presets are:\n  {known}\nor give a path ending in .json",
+        "there is no preset '{}'; {known}; or give a path ending in .json",
         name.escape_debug()
     )]
     UnknownPreset {
         /// What was asked for.
         name: String,
-        /// What there is.
+        /// What there is that it may have meant, and how to see all.
         known: String,
     },
 
@@ -268,5 +315,42 @@ impl Error {
     /// That a file must stay.
     pub(crate) fn in_the_way(path: &Path, reason: &'static str) -> Self {
         Self::InTheWay { path: path.to_path_buf(), reason }
+    }
+}
+
+impl From<candle::Error> for Error {
+    fn from(error: candle::Error) -> Self {
+        Self::Candle(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let json = || serde_json::from_str::<u8>("{").unwrap_err();
+        let picture = image::load_from_memory(b"no picture").unwrap_err();
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let inner = Box::new(candle::Error::Msg("a tensor".to_string()));
+        for (error, cause) in [
+            (Error::io("read", Path::new("file"))(std::io::Error::other("no disk")), "no disk"),
+            (Error::Json { what: "file".to_string(), source: json() }, "invalid type: map"),
+            (Error::NotJson { path: "file".into(), source: json() }, "invalid type: map"),
+            (Error::Png { width: 1, height: 1, source: picture }, "image format"),
+            (candle::Error::WithBacktrace { inner, backtrace }.into(), "a tensor"),
+        ] {
+            // As programs show it: the message, then each cause behind it.
+            let mut shown = error.to_string();
+            let mut next = error.source();
+            while let Some(cause) = next {
+                shown += &format!(": {cause}");
+                next = cause.source();
+            }
+            assert_eq!(shown.matches(cause).count(), 1, "{shown}");
+            assert!(!shown.contains("   0: "), "{shown}");
+        }
     }
 }

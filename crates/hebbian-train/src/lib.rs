@@ -2,6 +2,10 @@
 //!
 //! | part | for |
 //! |---|---|
+//! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |
+//! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
+//! | [`Study`], [`run_study`] | arms trained side by side with several seeds, a table and a picture |
+//! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
@@ -11,44 +15,63 @@
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`LinearSvm`], [`Ridge`], [`NearestClassMean`], [`NearestNeighbours`] | read-outs, all behind [`Readout`] |
+//! | [`Standardisation`], [`LinearReadout`] | what is folded into a read-out, and what a model keeps of one |
 //! | [`check_finite`] | stop at the first NaN |
 //!
-//! The key decision: nothing here knows of layers, rules or data sets. Every part takes tensors and
-//! slices, so that any recipe, and any network, can use any of them alone.
+//! The key decision: nothing here knows of layers or rules. The engine and the studies know methods and data sets; every
+//! other part takes tensors and slices, so that any recipe, and any network, can use any of them alone.
 #![deny(missing_docs)]
 
 mod atomic;
 mod chart;
 mod checkpoint;
+mod engine;
 mod error;
 mod features;
 mod guard;
+mod lock;
+mod names;
 mod own_folder;
 mod picture;
+mod presets;
 mod progress;
 mod readout;
 mod results;
 mod run;
+mod study;
 mod table;
 mod tensorboard;
+mod text;
 
 pub use atomic::{save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
+pub use engine::{
+    About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, Recipe, Recorder,
+    Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner, WithHead, evaluate,
+    run, shown, train,
+};
 pub use error::{Error, Result};
 pub use features::collect_features;
 pub use guard::check_finite;
+pub use names::{choose, list_names};
 pub use own_folder::{FolderKind, OwnFolder};
 pub use picture::{Picture, filter_grid, filter_rows};
+pub use presets::{Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{
-    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearSvm, LinearSvmConfig,
-    NearestClassMean, NearestNeighbours, Readout, Ridge, halvings, one_hot,
+    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
+    LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
+    halvings, one_hot,
 };
-pub use results::{Results, peak_memory_bytes};
-pub use run::RunFolder;
+pub use results::{ReadoutResult, Results, peak_memory_bytes};
+pub use run::{History, LogLine, Moment, RunFolder};
+pub use study::{
+    Arm, ArmRun, Figure, Spread, Study, StudyOptions, Trained, run_study, starts_anew,
+};
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
+pub use text::read_text;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::lock::Lock;
 use crate::{Error, Result, atomic, tensorboard};
 
 /// The program, as marks and configurations name it.
@@ -44,11 +45,14 @@ pub struct FolderKind {
 /// 3. that folder is renamed, and removed.
 ///
 /// Whatever comes next undoes 1 and 2, or finishes 3 ([`recover`](Self::recover)).
+///
+/// While one lives, no other run gets into the folder.
 #[derive(Debug)]
 pub struct OwnFolder {
     folder: PathBuf,
     kind: &'static FolderKind,
     mark: Mark,
+    _lock: Lock,
 }
 
 /// The content of a mark.
@@ -77,7 +81,8 @@ impl OwnFolder {
     ) -> Result<(Self, T)> {
         let folder = path.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
-        Self::recover(folder, kind)?;
+        let lock = Lock::take(folder)?;
+        recover(folder, kind)?;
         let earlier = Mark::read(folder, kind)?;
         let listed = earlier.as_ref().map(|mark| mark.files.clone()).unwrap_or_default();
         check(folder, kind, &listed)?;
@@ -98,7 +103,7 @@ impl OwnFolder {
             files: kind.files.iter().map(ToString::to_string).collect(),
             about,
         };
-        let mut new = Self { folder: folder.to_path_buf(), kind, mark };
+        let mut new = Self { folder: folder.to_path_buf(), kind, mark, _lock: lock };
         let made = (|| {
             if let Some(earlier) = &earlier {
                 set_aside(folder, kind, earlier)?;
@@ -113,7 +118,7 @@ impl OwnFolder {
         match made {
             Ok(made) => {
                 // What stays of it is no part of the folder any more, and goes the next time.
-                let _ = Self::recover(folder, kind);
+                let _ = recover(folder, kind);
                 atomic::remove_unfinished(folder, |name| listed.contains(name) || new.owns(name))?;
                 Ok((new, made))
             }
@@ -122,7 +127,7 @@ impl OwnFolder {
                     let own = new.mark.files.iter().map(String::as_str).chain([kind.mark]);
                     own.into_iter().try_for_each(|name| remove(&folder.join(name)))?;
                 }
-                Self::recover(folder, kind)?;
+                recover(folder, kind)?;
                 Err(error)
             }
         }
@@ -135,12 +140,16 @@ impl OwnFolder {
     /// or not what its name says.
     pub fn open(path: impl AsRef<Path>, kind: &'static FolderKind) -> Result<Self> {
         let folder = path.as_ref();
-        Self::recover(folder, kind)?;
+        if !folder.is_dir() {
+            return Err(Error::NoMark { path: folder.join(kind.mark) });
+        }
+        let lock = Lock::take(folder)?;
+        recover(folder, kind)?;
         let Some(mark) = Mark::read(folder, kind)? else {
             return Err(Error::NoMark { path: folder.join(kind.mark) });
         };
         check(folder, kind, &mark.files)?;
-        let own = Self { folder: folder.to_path_buf(), kind, mark };
+        let own = Self { folder: folder.to_path_buf(), kind, mark, _lock: lock };
         atomic::remove_unfinished(folder, |name| own.owns(name))?;
         Ok(own)
     }
@@ -160,33 +169,14 @@ impl OwnFolder {
     /// replaced; else writes nothing.
     ///
     /// # Errors
-    /// When that fails, or another's files are where such files would be.
+    /// When that fails, another's files are where such files would be, or a run is in the folder.
     pub fn recover(path: impl AsRef<Path>, kind: &'static FolderKind) -> Result<()> {
         let folder = path.as_ref();
-        let (aside, gone) = (folder.join(REPLACING), folder.join(REPLACED));
-        if is_folder(&gone)? {
-            if let Some(earlier) = Mark::read(&gone, kind)? {
-                earlier.files.iter().try_for_each(|name| remove(&gone.join(name)))?;
-                remove(&gone.join(kind.mark))?;
-            }
-            remove_folder(&gone)?;
+        if !folder.is_dir() {
+            return Ok(());
         }
-        if is_folder(&aside)? {
-            if let Some(earlier) = Mark::read(&aside, kind)? {
-                let now = Mark::read(folder, kind)?;
-                if let Some(new) = now.filter(|now| *now != earlier) {
-                    // All of the earlier files were moved before the new mark was written.
-                    new.files.iter().try_for_each(|name| remove(&folder.join(name)))?;
-                    earlier.save(folder, kind)?;
-                }
-                for name in earlier.in_order().iter().rev() {
-                    move_if_there(&aside.join(name), &folder.join(name))?;
-                }
-                remove(&aside.join(kind.mark))?;
-            }
-            remove_folder(&aside)?;
-        }
-        Ok(())
+        let _lock = Lock::take(folder)?;
+        recover(folder, kind)
     }
 
     /// The folder.
@@ -212,6 +202,20 @@ impl OwnFolder {
             self.save_mark()?;
         }
         Ok(path)
+    }
+
+    /// Removes the files of these names, which are in the mark no more.
+    pub(crate) fn remove<'a>(&mut self, names: impl Iterator<Item = &'a String>) -> Result<()> {
+        for name in names {
+            remove(&self.folder.join(name))?;
+            self.mark.files.remove(name);
+        }
+        self.save_mark()
+    }
+
+    /// The names of its files, there or not.
+    pub(crate) fn files(&self) -> &BTreeSet<String> {
+        &self.mark.files
     }
 
     fn owns(&self, name: &str) -> bool {
@@ -258,6 +262,34 @@ impl Mark {
         });
         files
     }
+}
+
+/// [`OwnFolder::recover`] by whoever holds the lock.
+fn recover(folder: &Path, kind: &'static FolderKind) -> Result<()> {
+    let (aside, gone) = (folder.join(REPLACING), folder.join(REPLACED));
+    if is_folder(&gone)? {
+        if let Some(earlier) = Mark::read(&gone, kind)? {
+            earlier.files.iter().try_for_each(|name| remove(&gone.join(name)))?;
+            remove(&gone.join(kind.mark))?;
+        }
+        remove_folder(&gone, kind)?;
+    }
+    if is_folder(&aside)? {
+        if let Some(earlier) = Mark::read(&aside, kind)? {
+            let now = Mark::read(folder, kind)?;
+            if let Some(new) = now.filter(|now| *now != earlier) {
+                // All of the earlier files were moved before the new mark was written.
+                new.files.iter().try_for_each(|name| remove(&folder.join(name)))?;
+                earlier.save(folder, kind)?;
+            }
+            for name in earlier.in_order().iter().rev() {
+                move_if_there(&aside.join(name), &folder.join(name))?;
+            }
+            remove(&aside.join(kind.mark))?;
+        }
+        remove_folder(&aside, kind)?;
+    }
+    Ok(())
 }
 
 /// Refuses what must not make way: everything that can be found out before anything is done.
@@ -333,7 +365,9 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn remove_folder(path: &Path) -> Result<()> {
+/// Removes a folder that is empty but for a mark that a killed program was writing.
+fn remove_folder(path: &Path, kind: &FolderKind) -> Result<()> {
+    atomic::remove_unfinished(path, |name| name == kind.mark)?;
     fault::point().and_then(|()| std::fs::remove_dir(path)).map_err(Error::io("remove", path))
 }
 
@@ -409,7 +443,7 @@ mod tests {
     }
 
     /// A new run in `folder`: it makes a log and an event file.
-    fn start(folder: &Path, events: &str) -> Result<OwnFolder> {
+    fn made(folder: &Path, events: &str) -> Result<OwnFolder> {
         let fill = |new: &mut OwnFolder| {
             for name in ["metrics.jsonl", events] {
                 let path = new.claim(name)?;
@@ -422,9 +456,14 @@ mod tests {
         Ok(OwnFolder::replace(folder, &RUN, Map::new(), fill)?.0)
     }
 
+    /// Makes such a folder, and leaves it.
+    fn start(folder: &Path, events: &str) -> Result<()> {
+        made(folder, events).map(drop)
+    }
+
     /// A complete run, beside files of others.
     fn old_run(folder: &Path) -> BTreeMap<String, String> {
-        let mut old = start(folder, "events.out.tfevents.1.0").unwrap();
+        let mut old = made(folder, "events.out.tfevents.1.0").unwrap();
         for name in RUN.files.iter().chain(&["filters.png"]) {
             std::fs::write(old.claim(name).unwrap(), format!("old {name}")).unwrap();
         }
@@ -507,6 +546,22 @@ mod tests {
             }
             olds += usize::from(is_old(&contents(folder.path()), &old));
         }
+    }
+
+    #[test]
+    fn a_kill_while_the_earlier_mark_is_copied_leaves_the_old_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = old_run(folder.path());
+        let aside = folder.path().join(REPLACING);
+        std::fs::create_dir(&aside).unwrap();
+        std::fs::write(aside.join(".unfinished-run.json-Ab3dEf"), "{").unwrap();
+        OwnFolder::recover(folder.path(), &RUN).unwrap();
+        assert_eq!(contents(folder.path()), old);
+        // What is of others is no reason to lose it.
+        std::fs::create_dir(&aside).unwrap();
+        std::fs::write(aside.join("hints.txt"), "not ours").unwrap();
+        OwnFolder::recover(folder.path(), &RUN).unwrap_err();
+        assert!(aside.join("hints.txt").exists());
     }
 
     #[test]

@@ -8,22 +8,24 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::CARD_START;
 use crate::own_folder::PROGRAM;
 use crate::{
     Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, checkpoint,
-    tensorboard,
+    read_text, save_text, tensorboard,
 };
 
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
+const CARD: &str = "README.md";
 pub(crate) const MODEL: &str = "model.safetensors";
-const STATE: &str = "state.safetensors";
+pub(crate) const STATE: &str = "state.safetensors";
 
 /// What folders of runs hold.
 static RUN: FolderKind = FolderKind {
     mark: "run.json",
-    files: &[CONFIG, METRICS, RESULTS, MODEL, STATE],
+    files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD],
     writes: |name| {
         RUN.files.contains(&name) || name.ends_with(".png") || name.starts_with(tensorboard::PREFIX)
     },
@@ -36,27 +38,138 @@ static RUN: FolderKind = FolderKind {
 /// |---|---|
 /// | `run.json` | the names of the others; a folder with this file is the folder of a run |
 /// | `config.json` | the fully resolved configuration |
-/// | `metrics.jsonl` | one line per log step: `step`, `seconds` since the start, and the values |
+/// | `metrics.jsonl` | one [`LogLine`] each time something was measured |
 /// | `events.out.tfevents.*` | the same for TensorBoard, with the pictures |
 /// | `results.json` | the final figures; there only once the run is complete |
-/// | `model.safetensors`, `state.safetensors` | what the recipe saves at [`model`](Self::model) and [`state`](Self::state), with [`save_checkpoint`](crate::save_checkpoint) |
+/// | `README.md` | the model card |
+/// | `model.safetensors` | the trained model, with its read-out |
+/// | `state.safetensors` | all that going on needs |
 /// | `*.png` | pictures |
+///
+/// While one lives, no other run gets into the folder.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: OwnFolder,
     metrics: File,
+    /// Of learning, by the step.
     events: EventFile,
+    /// Of read-outs, by their own epochs: in a file of its own, for they are repeated when a run goes
+    /// on. Made once there is one.
+    readout_events: Option<EventFile>,
     started: Instant,
     /// Seconds that the run took before it was interrupted.
     earlier: f64,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    step: u64,
+/// When something was measured: while learning, or while a read-out was trained, each on its own clock.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Moment {
+    /// While a read-out was trained.
+    Readout {
+        /// Which one.
+        readout: String,
+        /// Its epochs done.
+        epoch: u64,
+    },
+    /// While learning.
+    Learning {
+        /// Batches learned from.
+        step: u64,
+        /// Images shown.
+        images: u64,
+        /// How often each image was shown.
+        epoch: f64,
+    },
+}
+
+/// A line of `metrics.jsonl`: `step`, `images` and `epoch` of learning, or `readout` and its `epoch`;
+/// `seconds`; the values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Line", into = "Line")]
+pub struct LogLine {
+    /// When.
+    pub moment: Moment,
+    /// Since the start of the run.
+    pub seconds: f64,
+    /// What was measured, by name. A NaN is written as `null`.
+    pub values: BTreeMap<String, Option<f64>>,
+}
+
+/// As it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<u64>,
+    #[serde(default)]
+    epoch: f64,
     seconds: f64,
     #[serde(flatten)]
-    values: BTreeMap<&'a str, f64>,
+    values: BTreeMap<String, Option<f64>>,
+}
+
+impl From<LogLine> for Line {
+    fn from(LogLine { moment, seconds, values }: LogLine) -> Self {
+        match moment {
+            Moment::Readout { readout, epoch } => {
+                let (readout, epoch) = (Some(readout), epoch as f64);
+                Self { readout, step: None, images: None, epoch, seconds, values }
+            }
+            Moment::Learning { step, images, epoch } => {
+                let (step, images) = (Some(step), Some(images));
+                Self { readout: None, step, images, epoch, seconds, values }
+            }
+        }
+    }
+}
+
+impl From<Line> for LogLine {
+    fn from(Line { readout, step, images, epoch, seconds, values }: Line) -> Self {
+        let moment = match readout {
+            Some(readout) => Moment::Readout { readout, epoch: epoch as u64 },
+            None => Moment::Learning {
+                step: step.unwrap_or_default(),
+                images: images.unwrap_or_default(),
+                epoch,
+            },
+        };
+        Self { moment, seconds, values }
+    }
+}
+
+/// What a run has logged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History(
+    /// In the order of time.
+    pub Vec<LogLine>,
+);
+
+impl History {
+    /// What was measured while learning, by epochs.
+    pub fn by_epoch(&self) -> impl Iterator<Item = (f64, BTreeMap<String, f64>)> {
+        self.learning(|_, epoch| epoch)
+    }
+
+    /// The same by the number of images shown.
+    pub fn by_images(&self) -> impl Iterator<Item = (u64, BTreeMap<String, f64>)> {
+        self.learning(|images, _| images)
+    }
+
+    fn learning<T>(
+        &self,
+        clock: impl Fn(u64, f64) -> T,
+    ) -> impl Iterator<Item = (T, BTreeMap<String, f64>)> {
+        self.0.iter().filter_map(move |line| match line.moment {
+            Moment::Learning { images, epoch, .. } => {
+                let finite = line.values.iter().filter_map(|(k, v)| Some((k.clone(), (*v)?)));
+                Some((clock(images, epoch), finite.collect()))
+            }
+            Moment::Readout { .. } => None,
+        })
+    }
 }
 
 impl RunFolder {
@@ -68,9 +181,9 @@ impl RunFolder {
     /// folder or [`recover`](Self::recover) puts back, or the new one.
     ///
     /// # Errors
-    /// When the folder cannot be made or written to; when a file of the earlier run is
-    /// write-protected, a link, or was replaced by what no run writes; or when the folder holds a file
-    /// that a run would replace but that `run.json` does not list (a downloaded model, say). The
+    /// When another run is in the folder, or it cannot be made or written to; when a file of the earlier
+    /// run is write-protected, a link, or was replaced by what no run writes; or when the folder holds a
+    /// file that a run would replace but that `run.json` does not list (a downloaded model, say). The
     /// earlier run is then as it was.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let (folder, (metrics, events)) =
@@ -79,25 +192,31 @@ impl RunFolder {
                 let metrics = File::create_new(&metrics).map_err(Error::io("write", &metrics))?;
                 Ok((metrics, EventFile::create_as(|name| folder.claim(name))?))
             })?;
-        Ok(Self { folder, metrics, events, started: Instant::now(), earlier: 0.0 })
+        Ok(Self::of(folder, metrics, events, 0.0))
+    }
+
+    fn of(folder: OwnFolder, metrics: File, events: EventFile, earlier: f64) -> Self {
+        let started = Instant::now();
+        Self { folder, metrics, events, readout_events: None, started, earlier }
     }
 
     /// Opens the folder of an interrupted run to go on with it after `step`: metrics and events are
     /// appended, and the clock goes on from the last line that is kept. Lines of later steps, which
-    /// the interrupted run logged but whose weights it did not save, are removed, and so are
-    /// results: the run is not complete.
+    /// the interrupted run logged but whose weights it did not save, are removed, with those of
+    /// read-outs and the results, for the run is not complete.
     ///
     /// # Errors
-    /// When it cannot be read or written to, is not the folder of a run, or holds in a run's place what
-    /// [`create`](Self::create) would refuse to remove.
+    /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run,
+    /// or holds in a run's place what [`create`](Self::create) would refuse to remove.
     pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self> {
         let mut folder = OwnFolder::open(path, &RUN)?;
         let metrics = folder.path().join(METRICS);
         let (mut kept, mut earlier) = (String::new(), 0.0);
-        for (line, text) in read_lines(&metrics)?.into_iter().filter(|(line, _)| line.step <= step)
-        {
-            kept += &(text + "\n");
-            earlier = line.seconds;
+        for (line, text) in read_lines(&metrics)? {
+            if matches!(line.moment, Moment::Learning { step: at, .. } if at <= step) {
+                kept += &(text + "\n");
+                earlier = line.seconds;
+            }
         }
         let results = folder.path().join(RESULTS);
         match std::fs::remove_file(&results) {
@@ -109,29 +228,35 @@ impl RunFolder {
         atomic::write_bytes(&metrics, kept.as_bytes())?;
         let opened = OpenOptions::new().append(true).open(&metrics);
         let metrics = opened.map_err(Error::io("write", &metrics))?;
-        let events = EventFile::create_as(|name| folder.claim(name))?;
-        Ok(Self { folder, metrics, events, started: Instant::now(), earlier })
+        let old: Vec<String> =
+            folder.files().iter().filter(|name| is_events(name)).cloned().collect();
+        let mut events = EventFile::create_as(|name| folder.claim(name))?;
+        for name in old.iter().filter(|name| !name.ends_with(READOUTS)) {
+            let path = folder.path().join(name);
+            if path.exists() {
+                events.append(&path, step)?;
+            }
+        }
+        folder.remove(old.iter())?;
+        Ok(Self::of(folder, metrics, events, earlier))
     }
 
     /// Puts an earlier run back that a killed program was about to replace; writes nothing where there
     /// is none.
     ///
     /// # Errors
-    /// When it cannot be put back.
+    /// When it cannot be put back, or another run is in the folder.
     pub fn recover(path: impl AsRef<Path>) -> Result<()> {
         OwnFolder::recover(path, &RUN)
     }
 
-    /// The values logged in the run folder `path`, by step.
+    /// What was logged in the run folder `path`.
     ///
     /// # Errors
     /// When there is no such log, or it cannot be read.
-    pub fn logged(path: impl AsRef<Path>) -> Result<BTreeMap<u64, BTreeMap<String, f64>>> {
-        let lines = read_lines(&path.as_ref().join(METRICS))?.into_iter();
-        let finite = |(name, value): (String, Option<f64>)| Some((name, value?));
-        Ok(lines
-            .map(|(line, _)| (line.step, line.values.into_iter().filter_map(finite).collect()))
-            .collect())
+    pub fn history(path: impl AsRef<Path>) -> Result<History> {
+        let lines = read_lines(&path.as_ref().join(METRICS))?;
+        Ok(History(lines.into_iter().map(|(line, _)| line).collect()))
     }
 
     /// The `config.json` of the run folder `path`; none where there is none.
@@ -160,7 +285,7 @@ impl RunFolder {
         self.path().join(MODEL)
     }
 
-    /// Where all that resuming needs belongs.
+    /// Where all that going on needs belongs.
     pub fn state(&self) -> PathBuf {
         self.path().join(STATE)
     }
@@ -179,18 +304,33 @@ impl RunFolder {
         atomic::save_json(self.path().join(CONFIG), &config)
     }
 
-    /// Logs the named values of one step, to disk at once. A NaN becomes `null` in the metrics.
-    pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+    /// Logs named values, to disk at once. TensorBoard shows those of a read-out under its name, against
+    /// its epochs.
+    pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
         let path = self.path().join(METRICS);
-        let seconds = self.seconds();
-        let line = Line { step, seconds, values: values.iter().copied().collect() };
-        let mut line = serde_json::to_vec(&line)
+        let values_by_name = values.iter().map(|&(name, value)| (name.to_string(), Some(value)));
+        let line = LogLine { moment, seconds: self.seconds(), values: values_by_name.collect() };
+        let mut text = serde_json::to_vec(&line)
             .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
-        line.push(b'\n');
+        text.push(b'\n');
         // Weights that are saved after it shall not outlive it.
-        let written = self.metrics.write_all(&line).and_then(|()| self.metrics.sync_data());
+        let written = self.metrics.write_all(&text).and_then(|()| self.metrics.sync_data());
         written.map_err(Error::io("write", &path))?;
-        self.events.scalars(step, values)
+        match line.moment {
+            Moment::Learning { step, .. } => self.events.scalars(step, values),
+            Moment::Readout { readout, epoch } => {
+                let events = match &mut self.readout_events {
+                    Some(events) => events,
+                    none => none.insert(EventFile::create_as(|name| {
+                        self.folder.claim(&format!("{name}{READOUTS}"))
+                    })?),
+                };
+                let tags: Vec<String> =
+                    values.iter().map(|(name, _)| format!("{readout}/{name}")).collect();
+                let values = tags.iter().map(String::as_str).zip(values.iter().map(|v| v.1));
+                events.scalars(epoch, &values.collect::<Vec<_>>())
+            }
+        }
     }
 
     /// Saves a picture as `NAME.png` (replacing the one of an earlier step) and shows it in
@@ -203,10 +343,25 @@ impl RunFolder {
         self.events.picture(step, name, picture)
     }
 
+    /// Writes `README.md`, the model card.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_card(&self, text: &str) -> Result<()> {
+        save_text(self.path().join(CARD), text)
+    }
+
     /// Writes `results.json`: the run is complete.
     pub fn finish(&self, results: &Results) -> Result<()> {
         atomic::save_json(self.path().join(RESULTS), results)
     }
+}
+
+/// How the names of event files of read-outs end.
+const READOUTS: &str = ".readouts";
+
+fn is_events(name: &str) -> bool {
+    name.starts_with(tensorboard::PREFIX)
 }
 
 /// The file of a configuration.
@@ -227,17 +382,9 @@ fn is_own(path: &Path) -> bool {
         Some(METRICS) => read_lines(path).is_ok(),
         Some(RESULTS) => matches!(read_json::<Results>(path), Ok(Some(_))),
         Some(MODEL | STATE) => checkpoint::is_own(path),
+        Some(CARD) => read_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
         _ => true,
     }
-}
-
-/// A line as read back; a NaN was written as `null`.
-#[derive(Deserialize)]
-struct LoggedLine {
-    step: u64,
-    seconds: f64,
-    #[serde(flatten)]
-    values: BTreeMap<String, Option<f64>>,
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
@@ -251,7 +398,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// The whole lines of a log. The last is left out when the program was killed while writing it.
-fn read_lines(path: &Path) -> Result<Vec<(LoggedLine, String)>> {
+fn read_lines(path: &Path) -> Result<Vec<(LogLine, String)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let parse = |line: &str| match serde_json::from_str(line) {

@@ -28,6 +28,8 @@ pub(crate) const PREFIX: &str = "events.out.tfevents.";
 pub struct EventFile {
     file: File,
     path: PathBuf,
+    /// What an earlier file has of the step that a run goes on from, which it may come to again.
+    last: Vec<Vec<u8>>,
 }
 
 impl EventFile {
@@ -40,9 +42,24 @@ impl EventFile {
     pub(crate) fn create_as(place: impl FnMut(&str) -> Result<PathBuf>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (file, path) = Self::open(place, now)?;
-        let mut events = Self { file, path };
+        let mut events = Self { file, path, last: Vec::new() };
         events.write(&bytes_field(3, b"brain.Event:2"))?;
         Ok(events)
+    }
+
+    /// Adds what `earlier`, an event file of this program, has up to `step`. What it has of that step is
+    /// not added again.
+    ///
+    /// # Errors
+    /// When one of the two files cannot be used.
+    pub(crate) fn append(&mut self, earlier: &Path, step: u64) -> Result<()> {
+        let bytes = std::fs::read(earlier).map_err(Error::io("read", earlier))?;
+        let kept = records(&bytes).filter(|record| step_of(record).is_some_and(|at| at <= step));
+        let kept: Vec<&[u8]> = kept.collect();
+        let last = kept.iter().filter(|record| step_of(record) == Some(step));
+        self.last.extend(last.filter_map(|record| Some(after_time(record)?.to_vec())));
+        let kept = kept.concat();
+        self.file.write_all(&kept).map_err(Error::io("write", &self.path))
     }
 
     /// Names start with the second so that TensorBoard reads them in order of time; a number
@@ -88,6 +105,9 @@ impl EventFile {
     fn write_summary(&mut self, step: u64, summary: &[u8]) -> Result<()> {
         let mut event = varint_field(2, step);
         event.extend(bytes_field(5, summary));
+        if self.last.contains(&event) {
+            return Ok(());
+        }
         self.write(&event)
     }
 
@@ -105,6 +125,42 @@ impl EventFile {
         record.extend(masked_crc(&data).to_le_bytes());
         self.file.write_all(&record).map_err(Error::io("write", &self.path))
     }
+}
+
+/// Bytes of a record before its data and after them.
+const HEAD: usize = 12;
+const TAIL: usize = 4;
+
+/// The whole records of a file; one that was being written when its program was killed is not.
+fn records(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = u64::from_le_bytes(*bytes.first_chunk()?);
+        let length = usize::try_from(length).ok()?.checked_add(HEAD + TAIL)?;
+        let (record, rest) = bytes.split_at_checked(length)?;
+        bytes = rest;
+        Some(record)
+    })
+}
+
+/// An event of ours without its time.
+fn after_time(record: &[u8]) -> Option<&[u8]> {
+    record.get(HEAD + 9..record.len().checked_sub(TAIL)?)
+}
+
+/// The step of a record of ours with a summary: what comes after the time.
+fn step_of(record: &[u8]) -> Option<u64> {
+    let (&first, varint) = after_time(record)?.split_first()?;
+    if first != key(2, VARINT) {
+        return None;
+    }
+    let mut step = 0;
+    for (at, byte) in varint.iter().take(10).enumerate() {
+        step |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(step);
+        }
+    }
+    None
 }
 
 const VARINT: u8 = 0;
@@ -162,6 +218,35 @@ fn crc32c(data: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Steps of one, two and three bytes; the file of a killed program ends in half a record.
+    #[test]
+    fn what_came_later_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |steps: &[u64]| {
+            let mut file = EventFile::create(folder.path()).unwrap();
+            steps.iter().for_each(|&step| file.scalars(step, &[("loss", step as f64)]).unwrap());
+            file
+        };
+        let earlier = file(&[1, 100, 300, 20_000, 70_000]).path;
+        let mut bytes = std::fs::read(&earlier).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        std::fs::write(&earlier, bytes).unwrap();
+        let steps = |path: &Path| -> Vec<u64> {
+            records(&std::fs::read(path).unwrap()).filter_map(step_of).collect()
+        };
+        assert_eq!(steps(&earlier), [1, 100, 300, 20_000]);
+        let mut new = file(&[]);
+        new.append(&earlier, 300).unwrap();
+        // Of the last step, what is there is not written again, but what is new is.
+        new.scalars(300, &[("loss", 300.0)]).unwrap();
+        assert_eq!(steps(&new.path), [1, 100, 300]);
+        new.scalars(300, &[("accuracy", 1.0)]).unwrap();
+        new.scalars(301, &[("loss", 0.0)]).unwrap();
+        assert_eq!(steps(&new.path), [1, 100, 300, 300, 301]);
+    }
+
     #[test]
     fn crc_of_the_check_string() {
         // The check value of CRC-32C in the catalogue of CRC algorithms, and RFC 3720's vector.

@@ -37,7 +37,7 @@ fn what_is_saved_is_loaded() {
     save_checkpoint(&path, &tensors(), &metadata()).unwrap();
     assert_eq!(names(folder.path()), ["model.safetensors"]);
 
-    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
     let mut expected = metadata();
     expected.insert("format".to_string(), "pt".to_string());
     assert_eq!(checkpoint.metadata, expected);
@@ -51,7 +51,16 @@ fn what_is_saved_is_loaded() {
     assert_eq!(mask.to_vec1::<u8>().unwrap(), [1, 0, 1]);
     let scalar = checkpoint.take("scalar", (), DType::F64).unwrap();
     assert_eq!(scalar.to_scalar::<f64>().unwrap(), 0.1);
-    assert_eq!(checkpoint.tensors.keys().collect::<Vec<_>>(), ["empty", "half"]);
+    let names: Vec<&str> = checkpoint.names().collect();
+    assert_eq!(names, ["empty", "half", "head.weight", "layers.0.weight", "mask", "scalar"]);
+    assert_eq!(checkpoint.dims("layers.0.weight"), Some(&[3, 2][..]));
+    assert_eq!(checkpoint.dims("scalar"), Some(&[][..]));
+    assert_eq!(checkpoint.dims("head.bias"), None);
+    // As it is in the file: bf16 holds 0 to 5 exactly.
+    let half = checkpoint.tensor("half").unwrap();
+    assert_eq!((half.dtype(), half.dims()), (DType::BF16, &[2, 3][..]));
+    let half = half.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+    assert_eq!(half.to_vec1::<f32>().unwrap(), [0., 1., 2., 3., 4., 5.]);
 }
 
 #[test]
@@ -120,7 +129,7 @@ fn numbers_of_another_type_are_refused() {
     safetensors::serialize_to_file(tensors, None, &path).unwrap();
     assert!(Checkpoint::load(&path, &Device::Cpu).is_ok());
     relabel(&std::fs::read(&path).unwrap());
-    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
     checkpoint.take("layer", (2, 2), DType::BF16).unwrap();
     let error = checkpoint.take("head.weight", (2, 2), DType::F32).unwrap_err().to_string();
     for part in ["head.weight", "model.safetensors", "is of type u32", "needs f32"] {
@@ -146,7 +155,12 @@ fn nothing_but_metadata() {
     let path = folder.path().join("empty");
     save_checkpoint(&path, &[], &BTreeMap::new()).unwrap();
     let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
-    assert!(checkpoint.tensors.is_empty());
+    assert_eq!(checkpoint.names().count(), 0);
+    let error = checkpoint.take("head.weight", 1, DType::F32).unwrap_err().to_string();
+    assert!(
+        error.ends_with("empty has no tensor \"head.weight\"; it holds no tensors at all"),
+        "{error}"
+    );
     assert_eq!(checkpoint.metadata["format"], "pt");
 }
 
@@ -155,12 +169,15 @@ fn a_wrong_name_or_shape_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     save_checkpoint(&path, &tensors(), &metadata()).unwrap();
-    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+    let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
 
     let error = checkpoint.take("layers.1.weight", 1, DType::F32).unwrap_err().to_string();
     for part in ["model.safetensors", "layers.1.weight", "head.weight, layers.0.weight, mask"] {
         assert!(error.contains(part), "{error}");
     }
+    // All that the file holds, whatever was taken before.
+    checkpoint.names().for_each(|name| drop(checkpoint.tensor(name).unwrap()));
+    assert_eq!(checkpoint.tensor("layers.1.weight").unwrap_err().to_string(), error);
     let error = checkpoint.take("head.weight", (10, 5), DType::F32).unwrap_err().to_string();
     for part in ["model.safetensors", "head.weight", "[2, 2]", "[10, 5]"] {
         assert!(error.contains(part), "{error}");
@@ -216,4 +233,139 @@ fn a_checkpoint_can_be_read_by_others_as_any_file() {
     std::fs::write(folder.path().join("plain"), "").unwrap();
     save_checkpoint(folder.path().join("model"), &tensors(), &metadata()).unwrap();
     assert_eq!(mode("model"), mode("plain"));
+}
+
+/// A file of another program: a header, and whatever follows.
+fn foreign(path: &Path, header: &str, data: &[u8]) {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_type_that_candle_lacks_stops_only_who_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    for (stored, bytes) in [("BOOL", 2), ("I8", 2), ("U16", 4), ("U64", 16), ("F8_E8M0", 2)] {
+        let (end, all) = (bytes, bytes + 4);
+        let header = format!(
+            r#"{{"mask":{{"dtype":"{stored}","shape":[2],"data_offsets":[0,{end}]}},
+            "w":{{"dtype":"F32","shape":[1],"data_offsets":[{end},{all}]}}}}"#
+        );
+        let mut data = vec![0; bytes];
+        data.extend(2.5f32.to_le_bytes());
+        foreign(&path, &header, &data);
+        let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
+        let weight = checkpoint.take("w", 1, DType::F32).unwrap();
+        assert_eq!(weight.to_vec1::<f32>().unwrap(), [2.5]);
+        let found = format!("is of type {}", stored.to_lowercase());
+        let asked = checkpoint.take("mask", 2, DType::U8).unwrap_err();
+        for (error, needs) in
+            [(asked, "u8"), (checkpoint.tensor("mask").unwrap_err(), "candle has")]
+        {
+            let error = error.to_string();
+            for part in ["a.safetensors", "\"mask\"", &found, needs] {
+                assert!(error.contains(part), "{stored}: no {part:?} in: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_checkpoint_of_a_folder_is_its_model_or_else_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = || Checkpoint::load(folder.path(), &Device::Cpu);
+    let save = |name: &str, tensor: &str| {
+        let tensor = (tensor.to_string(), Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        save_checkpoint(folder.path().join(name), &[tensor], &BTreeMap::new()).unwrap();
+    };
+    let held = || load().unwrap().names().map(String::from).collect::<Vec<_>>();
+    save("other.safetensors", "other");
+    let error = load().unwrap_err().to_string();
+    let folder_name = folder.path().to_str().unwrap();
+    for part in [folder_name, "neither model.safetensors nor state.safetensors"] {
+        assert!(error.contains(part), "{error}");
+    }
+    save("state.safetensors", "state");
+    assert_eq!(held(), ["state"]);
+    assert!(load().unwrap().path().ends_with("state.safetensors"));
+    save("model.safetensors", "model");
+    assert_eq!(held(), ["model"]);
+    // One that is there but damaged is not passed over.
+    std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+    assert!(load().unwrap_err().to_string().contains("model.safetensors is not"));
+}
+
+#[test]
+fn a_file_of_another_format_is_refused_by_what_it_starts_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pth");
+    let refused = |bytes: &[u8], parts: &[&str]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Checkpoint::load(&path, &Device::Cpu).unwrap_err().to_string();
+        for part in [&["model.pth", "not a complete safetensors file"], parts].concat() {
+            assert!(error.contains(part), "no {part:?} in: {error}");
+        }
+    };
+    refused(b"PK\x03\x04 and so on", &["zip archive", "PyTorch"]);
+    refused(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j", &["pickle"]);
+    refused(b"version https://git-lfs.github.com/spec/v1\noid", &["Git LFS pointer"]);
+    refused(b"<!DOCTYPE html><title>404", &["web page"]);
+    refused(b"12345", &["5 bytes", "starts with '12345'"]);
+    refused(b"\x1b[31mred and more", &["starts with '\\x1b[31mred"]);
+
+    // The length of the header is held against the format and the file, not believed.
+    let with_length = |length: u64| [&length.to_le_bytes()[..], b"{}"].concat();
+    refused(&with_length(u64::MAX), &["18446744073709551615 bytes", "100000000 of the format"]);
+    refused(&with_length(100_000_001), &["100000001 bytes", "100000000 of the format"]);
+    refused(&with_length(100_000_000), &["100000000 bytes, but 2 follow"]);
+    refused(&with_length(3), &["3 bytes, but 2 follow"]);
+    std::fs::write(&path, with_length(2)).unwrap();
+    assert_eq!(Checkpoint::load(&path, &Device::Cpu).unwrap().names().count(), 0);
+    // Nor are shapes: of what they would need, these files hold nothing.
+    for shape in ["[1000000000]", "[4611686018427387904, 8]", "[34359738368]"] {
+        let header = format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[0,4]}}}}"#);
+        refused(&[&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat(), &[]);
+    }
+}
+
+/// Files with holes, which are longer than any memory: who read them whole would not come back.
+#[cfg(unix)]
+#[test]
+fn of_a_large_file_only_what_is_asked_for_is_read() {
+    const LARGE: u64 = 1 << 37;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large");
+    let lengthen = |by: u64| {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() + by).unwrap();
+    };
+    let load = || Checkpoint::load(&path, &Device::Cpu);
+
+    let end = 4 + LARGE;
+    let (small, large) = (r#""dtype":"F32","shape":[1]"#, r#""dtype":"F32","shape":[34359738368]"#);
+    let header = format!(
+        r#"{{"w":{{{small},"data_offsets":[0,4]}},"x":{{{large},"data_offsets":[4,{end}]}}}}"#
+    );
+    foreign(&path, &header, &2.5f32.to_le_bytes());
+    lengthen(LARGE);
+    let checkpoint = load().unwrap();
+    let weight = checkpoint.take("w", 1, DType::F32).unwrap();
+    assert_eq!(weight.to_vec1::<f32>().unwrap(), [2.5]);
+    assert!(checkpoint.take("x", 5, DType::F32).unwrap_err().to_string().contains("34359738368"));
+
+    for start in [&b"PK\x03\x04"[..], b"", b"no model"] {
+        std::fs::write(&path, start).unwrap();
+        lengthen(LARGE);
+        let error = load().unwrap_err().to_string();
+        assert!(error.contains("large is not a complete safetensors file"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused() {
+    let error = Checkpoint::load("/dev/null", &Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("/dev/null") && error.contains("no plain file"), "{error}");
 }

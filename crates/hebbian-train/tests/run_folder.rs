@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hebbian_train::{Picture, Results, RunFolder, save_checkpoint};
+use hebbian_train::{Moment, Picture, Results, RunFolder, save_checkpoint};
 use serde_json::{Value, json};
 
 fn json_file(path: PathBuf) -> Value {
@@ -31,16 +31,21 @@ fn metrics(folder: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Ten images a step, forty an epoch.
+fn step(step: u64) -> Moment {
+    Moment::Learning { step, images: 10 * step, epoch: step as f64 / 4.0 }
+}
+
 #[test]
 fn a_run_leaves_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs/first");
     let mut run = RunFolder::create(&path).unwrap();
     run.write_config(&json!({"preset": "tiny", "seed": 3})).unwrap();
-    run.log(10, &[("layer 0/mean radius", 4.5), ("loss", f64::NAN)]).unwrap();
+    run.log(step(10), &[("layer 0/mean radius", 4.5), ("loss", f64::NAN)]).unwrap();
     // On disk at once, while the run goes on.
     assert_eq!(metrics(&path).len(), 1);
-    run.log(20, &[("loss", 0.25)]).unwrap();
+    run.log(step(20), &[("loss", 0.25)]).unwrap();
     run.picture("filters", 20, &Picture::new(3, 2, [255, 0, 0])).unwrap();
     let results = Results {
         test_accuracy: 0.81,
@@ -87,13 +92,49 @@ fn a_run_leaves_its_files() {
     assert_eq!(event_files(&path).len(), 1);
 }
 
+/// Read-outs have clocks of their own, in the log and in TensorBoard; going on begins them anew.
+#[test]
+fn readouts_are_logged_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(folder.path()).unwrap();
+    run.log(step(7), &[("loss", 1.0)]).unwrap();
+    for epoch in [1, 2] {
+        let moment = Moment::Readout { readout: "head".to_string(), epoch };
+        run.log(moment, &[("test_accuracy", 0.5)]).unwrap();
+    }
+    let lines = metrics(folder.path());
+    assert_eq!(lines[0]["step"], 7);
+    assert_eq!((&lines[2]["readout"], &lines[2]["epoch"]), (&json!("head"), &json!(2.0)));
+    assert!(lines[2].get("step").is_none());
+    assert_eq!(event_files(folder.path()).len(), 2);
+    assert_eq!(RunFolder::history(folder.path()).unwrap().0.len(), 3);
+    drop(run);
+    let run = RunFolder::resume(folder.path(), 7).unwrap();
+    assert_eq!(RunFolder::history(folder.path()).unwrap().0.len(), 1);
+    assert_eq!(event_files(folder.path()).len(), 1);
+    drop(run);
+}
+
+/// Two runs in one folder would write over each other.
+#[test]
+fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path()).unwrap();
+    for refused in [RunFolder::create(folder.path()), RunFolder::resume(folder.path(), 0)] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("is in use by another run"), "{error}");
+    }
+    drop(run);
+    RunFolder::create(folder.path()).unwrap();
+}
+
 #[test]
 fn a_new_run_does_not_mix_with_an_old_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let mut run = RunFolder::create(path).unwrap();
     run.write_config(&json!({"seed": 3})).unwrap();
-    run.log(1, &[("loss", 1.0)]).unwrap();
+    run.log(step(1), &[("loss", 1.0)]).unwrap();
     run.picture("filters", 1, &Picture::new(3, 2, [255, 0, 0])).unwrap();
     run.finish(&Results::default()).unwrap();
     for file in [run.model(), run.state()] {
@@ -114,12 +155,15 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     log += "{\"step\":2,\"seconds\":1.0,\"loss\":0.7}\n{\"step\":3,\"sec";
     std::fs::write(path.join("metrics.jsonl"), log).unwrap();
     let mut run = RunFolder::resume(path, 1).unwrap();
-    run.log(2, &[("loss", 0.5)]).unwrap();
-    let logged = RunFolder::logged(path).unwrap();
-    assert_eq!(logged.keys().copied().collect::<Vec<u64>>(), [1, 2]);
-    assert_eq!(logged[&2]["loss"], 0.5);
+    run.log(step(2), &[("loss", 0.5)]).unwrap();
+    let history = RunFolder::history(path).unwrap();
+    let images: Vec<_> = history.by_images().map(|(at, values)| (at, values["loss"])).collect();
+    assert_eq!(images, [(10, 1.0), (20, 0.5)]);
+    let epochs: Vec<_> = history.by_epoch().map(|(at, _)| at).collect();
+    assert_eq!(epochs, [0.25, 0.5]);
     assert_eq!(metrics(path).iter().map(|line| line["step"].clone()).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(event_files(path).len(), 3);
+    // The run has one event file, without what came after the step; the other is another program's.
+    assert_eq!(event_files(path).len(), 2);
     assert!(run.model().exists());
     unfinished.iter().for_each(|file| assert!(!path.join(file).exists(), "{file}"));
     drop(run);
@@ -150,6 +194,7 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     run.write_config(&json!({"seed": 3})).unwrap();
     let results = Results { test_accuracy: 0.5, ..Results::default() };
     run.finish(&results).unwrap();
+    drop(run);
     let config = json!({"program": "candle-hebbian", "seed": 3});
     assert_eq!(RunFolder::config(path).unwrap(), Some(config));
     assert_eq!(RunFolder::results(path).unwrap(), Some(results));
@@ -201,7 +246,7 @@ fn a_folder_is_no_run_s_because_of_the_names_of_its_files() {
 fn complete(path: &Path) {
     let mut run = RunFolder::create(path).unwrap();
     run.write_config(&json!({"seed": 3})).unwrap();
-    run.log(1, &[("loss", 1.0)]).unwrap();
+    run.log(step(1), &[("loss", 1.0)]).unwrap();
     save_checkpoint(run.model(), &[], &BTreeMap::new()).unwrap();
     run.finish(&Results::default()).unwrap();
 }

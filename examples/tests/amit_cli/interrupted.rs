@@ -1,35 +1,13 @@
-//! Runs and experiments that end before their end, and go on.
+//! Experiments that end before their end, and go on.
 #![cfg(unix)]
-
-use std::process::Child;
 
 use serde_json::Value;
 
 use crate::experiment;
-use crate::program::{Place, until};
+use crate::program::Place;
 
 const EXPERIMENT: [&str; 8] =
     ["--epochs", "150", "--seeds", "2", "--limit-train", "200", "--limit-test", "100"];
-
-/// Started quietly: nobody reads its pipes.
-fn start(place: &Place, args: &[&str]) -> Child {
-    place.command(&[args, &["--quiet"]].concat()).spawn().unwrap()
-}
-
-/// Lines in the log of a run folder.
-fn logged(place: &Place, folder: &str) -> usize {
-    let log = std::fs::read_to_string(place.path(&format!("{folder}/metrics.jsonl")));
-    log.map_or(0, |log| log.lines().count())
-}
-
-/// Kills it with SIGKILL once the run in `folder` has logged some epochs, but not all.
-fn kill_within(place: &Place, mut child: Child, folder: &str) {
-    let model = format!("{folder}/model.safetensors");
-    until("the run is under way", || place.path(&model).exists() && logged(place, folder) > 5);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!place.path(&format!("{folder}/results.json")).exists(), "it was over already");
-}
 
 #[test]
 fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
@@ -38,25 +16,23 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
     place.run(&whole).ok();
     let args = [&EXPERIMENT[..], &["--out", "out"]].concat();
     let second = "out/digits-bp-h/seed-1";
-    kill_within(&place, start(&place, &args), second);
-    assert!(!place.path("out/results.json").exists());
+    place.start_until(&args, || place.logged(second).len() > 5).kill();
+    for folder in [second, "out"] {
+        let results = place.path(folder).join("results.json");
+        assert!(!results.exists(), "it was over already");
+    }
     // The first run was over: it must not be trained again.
-    let first = |file: &str| place.bytes(&format!("out/digits-bp-h/seed-0/{file}"));
-    let (log, model) = (first("metrics.jsonl"), first("model.safetensors"));
-    let before = place.path("out/digits-bp-h/seed-0/model.safetensors").metadata().unwrap();
+    let first = "out/digits-bp-h/seed-0";
+    let (log, model) = (place.logged(first), place.path(first).join("model.safetensors"));
+    let before = model.metadata().unwrap().modified().unwrap();
 
     let shown = place.run(&[&args[..], &["--resume"]].concat()).ok().stdout;
-    assert!(log == first("metrics.jsonl") && model == first("model.safetensors"));
-    let after = place.path("out/digits-bp-h/seed-0/model.safetensors").metadata().unwrap();
-    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
-    for run in ["digits-bp-h/seed-1", "digits-frfb/seed-1"] {
-        let model = |out: &str| place.bytes(&format!("{out}/{run}/model.safetensors"));
-        assert!(model("out") == model("whole"), "{run} differs from an uninterrupted run");
-        assert_eq!(
-            logged(&place, &format!("out/{run}")),
-            151,
-            "a line for each epoch, and one for the start"
-        );
+    assert_eq!(log, place.logged(first));
+    assert_eq!(before, model.metadata().unwrap().modified().unwrap());
+    for run in ["digits-bp-h/seed-0", "digits-bp-h/seed-1", "digits-frfb/seed-1"] {
+        place.same_runs(&format!("out/{run}"), &format!("whole/{run}"));
+        let lines = place.logged(&format!("out/{run}")).len();
+        assert_eq!(lines, 151, "a line for each epoch, and one for the start");
     }
     let results = |out: &str| {
         let results = place.json(&format!("{out}/results.json"));
@@ -69,61 +45,15 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
     experiment::a_finished_one_is_read_back(&place, &args, &shown);
 }
 
+/// Its folder was made for another number of epochs.
 #[test]
-fn a_killed_run_goes_on_and_a_finished_one_is_read_back() {
+fn another_experiment_is_not_resumed() {
     let place = Place::new();
-    // Killed while untied, or just before.
-    place.preset(|_| ());
-    let args = ["--preset", "preset.json", "--epochs", "200", "--limit-train", "100", "--out"];
-    let whole = place.run(&[&args[..], &["whole", "--quiet"]].concat()).ok().stdout;
-    kill_within(&place, start(&place, &[&args[..], &["out"]].concat()), "out");
-    let resume = [&args[..], &["out", "--resume", "--quiet"]].concat();
-    let resumed = place.run(&resume).ok().stdout;
-    assert_eq!(place.bytes("out/model.safetensors"), place.bytes("whole/model.safetensors"));
-    let table = |report: &str| report.split("\ntraining").next().unwrap().to_string();
-    assert_eq!(table(&resumed), table(&whole));
-    let before = place.contents();
-    assert_eq!(place.run(&resume).ok().stdout, resumed);
-    assert!(before == place.contents(), "reading back wrote something");
-    // Except where it is asked for.
-    place.run(&[&resume[..], &["--save", "copy.safetensors"]].concat()).ok();
-    assert_eq!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
-}
-
-#[test]
-fn another_run_is_not_resumed() {
-    let place = Place::new();
-    place.preset(|_| ());
-    let args = ["--preset", "preset.json", "--limit-train", "100", "--epochs", "1", "--out", "out"];
-    place.run(&args).ok();
-    let refused = |more: &[&str], parts: &[&str]| {
-        place.refused(&[&args[..], &["--resume"], more].concat(), parts);
-    };
-    refused(&["--seed", "3"], &["out/config.json", "options/seed is 0 there, 3 here", "--resume"]);
-    refused(&["--protocol", "frfb"], &["training/protocol is \"urfb\" there, \"frfb\" here"]);
-    refused(&["--limit-test", "50"], &["test_images is 355 there, 50 here"]);
-    let nothing = ["--preset", "preset.json", "--resume", "--out", "nothing"];
-    place.refused(&nothing, &["no run to resume in nothing", "config.json", "without --resume"]);
-    let resume = [&args[..], &["--resume"]].concat();
-    place.counts_out_of_range_are_refused(&resume, "epoch", 2);
-    // Nothing is left of what it started from.
-    place.run(&[&args[..], &["--load", "out"]].concat()).ok();
-    for file in ["results.json", "model.safetensors"] {
-        std::fs::remove_file(place.path("out").join(file)).unwrap();
-    }
-    refused(&[], &["nothing to resume", "--load out"]);
-
-    // In an experiment too: a folder trained for another number of epochs.
-    let experiment = ["--limit-train", "100", "--seeds", "1", "--out", "experiment"];
-    place.run(&[&experiment[..], &["--epochs", "1"]].concat()).ok();
-    let again = [&experiment[..], &["--epochs", "2", "--resume"]].concat();
-    let run = place.run(&again);
-    assert_eq!(run.status, Some(1), "{}", run.stdout);
-    assert!(
-        run.stderr.contains("experiment.json is of another experiment: epochs is 1 there, 2 here"),
-        "{}",
-        run.stderr
-    );
+    let args = ["--limit-train", "100", "--seeds", "1", "--out", "out"];
+    place.run(&[&args[..], &["--epochs", "1"]].concat()).ok();
+    let again = [&args[..], &["--epochs", "2"]].concat();
+    let other = "experiment.json is of another experiment: epochs is 1 there, 2 here";
+    place.refused(&[&again[..], &["--resume"]].concat(), &[other]);
     // Without it, it makes way.
-    place.run(&again[..again.len() - 1]).ok();
+    place.run(&again).ok();
 }

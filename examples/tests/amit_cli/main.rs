@@ -2,6 +2,11 @@
 //! when it is killed.
 
 mod bad_input;
+#[cfg(unix)] // as are the tests that look into them
+#[path = "../common/events.rs"]
+mod events;
+#[path = "../common/every_program.rs"]
+mod every_program;
 #[cfg(unix)] // as are the tests that kill
 #[path = "../common/experiment.rs"]
 mod experiment;
@@ -12,6 +17,28 @@ mod program;
 mod runs;
 
 const PROGRAM: &str = "amit";
+
+/// The network that is trained on the digits.
+const DIGITS: &str = "amit-digits";
+
+/// What a run that is complete can go on with more of; in [`TINY`].
+const GROWS: &str = "--epochs";
+
+/// Epochs of the small preset that take a second or more.
+#[cfg(unix)] // as are the tests that interrupt
+const LONG: &str = "200";
+
+/// Flags that take a number which makes no sense below 0, with what is said of it.
+const NEGATIVE: &[(&str, &str)] = &[("--learning-rate", "learning_rate -0.1")];
+
+/// Flags of another run than that of the small preset, with what is said when it is resumed with them.
+const OTHERS: &[(&[&str], &str)] = &[
+    (&["--protocol", "bp"], "training/protocol is \"urfb\" there, \"bp\" here"),
+    (&["--loss", "softmax"], "training/loss"),
+];
+
+/// Some of its experiments.
+const STUDIES: &[&str] = &["protocols"];
 
 /// Small enough for tests.
 pub const TINY: [&str; 6] = ["--limit-train", "100", "--limit-test", "50", "--epochs", "2"];

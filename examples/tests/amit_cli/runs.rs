@@ -12,8 +12,23 @@ fn a_run_writes_its_folder_and_a_report() {
     let results = place.json("out/results.json");
     let accuracy = results["test_accuracy"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&accuracy));
-    // One tied epoch and two untied ones.
-    assert_eq!((&results["epochs"], &results["train_images"]), (&json!(3), &json!(90)));
+    // One tied epoch and two untied ones, of nine batches.
+    for (name, expected) in [
+        ("train_images", json!(90)),
+        ("training_epochs", json!(3.0)),
+        ("training_steps", json!(27)),
+        ("training_images", json!(270)),
+        ("trained_with_labels", json!(true)),
+        ("unsupervised_seconds", json!(0.0)),
+    ] {
+        assert_eq!(results[name], expected, "{name}");
+    }
+    let clock = |line: &serde_json::Value| {
+        [&line["step"], &line["images"], &line["epoch"]].map(|at| at.as_f64())
+    };
+    let logged: Vec<_> = place.logged("out").iter().map(clock).collect();
+    let expected = (0..=3).map(|epoch| [9.0, 90.0, 1.0].map(|one| Some(one * f64::from(epoch))));
+    assert_eq!(logged, expected.collect::<Vec<_>>());
     assert_eq!(place.json("out/config.json")["validation_images"], 10);
     let shapes = json!({
         "layers.0.weight": [8, 8, 4, 1, 3, 3], "layers.0.feedback": [8, 8, 4, 1, 3, 3],
@@ -28,7 +43,7 @@ fn a_run_writes_its_folder_and_a_report() {
         assert!(run.stdout.contains(part), "no '{part}' in: {}", run.stdout);
     }
     assert!(run.stdout.contains("wrote out: model.safetensors, results.json"), "{}", run.stdout);
-    assert!(run.stderr.contains("tiny urfb: 270/270 images"), "{}", run.stderr);
+    assert!(run.stderr.contains("tiny: 270/270 images"), "{}", run.stderr);
 }
 
 #[test]
@@ -37,8 +52,10 @@ fn no_epochs_measure_the_start() {
     let limits = ["--limit-train", "100", "--limit-test", "50", "--out", "out"];
     place.run(&[&limits[..], &["--preset", "amit-digits", "--epochs", "0"]].concat()).ok();
     let results = place.json("out/results.json");
-    assert_eq!(results["epochs"], 0);
-    assert!(results["validation_error"].is_f64() && results["train_error"].is_null());
+    assert_eq!((&results["training_epochs"], &results["training_steps"]), (&json!(0.0), &json!(0)));
+    let log = place.logged("out");
+    assert!(log.len() == 1 && log[0]["validation_error"].is_f64(), "{log:?}");
+    assert!(log[0]["train_error"].is_null(), "{log:?}");
     place.shapes("out/model.safetensors");
 }
 
@@ -56,7 +73,7 @@ fn a_saved_network_evaluates_to_the_accuracy_of_its_run() {
         assert_eq!(run.stdout, format!("test accuracy {:.2} %\n", 100.0 * accuracy), "{path}");
     }
     assert!(before == place.contents(), "evaluation wrote something");
-    // A run may start from the folder that it then replaces; its epochs are done already.
+    // A run may start from the folder that it then replaces.
     place.run(&tiny(&["--out", "out", "--load", "out"])).ok();
     let (old, new) = (place.shapes("copy.safetensors"), place.shapes("out/model.safetensors"));
     assert_eq!(old, new);

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Stdio};
 
-use safetensors::SafeTensors;
+use candle::{Device, Tensor};
+use hebbian_train::Checkpoint;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -73,27 +77,105 @@ impl Place {
         assert!(before == after, "{args:?} left {:?}", after.keys());
     }
 
-    /// Takes the results from the complete run in `out`, and checks that `resume` refuses it where the
-    /// weights say that something else than `total` of `name`, or fewer, is done.
+    /// Takes the results from the complete run in `out`, and checks that `resume` refuses it where its
+    /// state says that something else than `total` steps, or fewer, are done.
     #[cfg(unix)] // as are the tests that kill
-    pub fn counts_out_of_range_are_refused(&self, resume: &[&str], name: &str, total: usize) {
-        use hebbian_train::{Checkpoint, save_checkpoint};
-        let path = self.path("out/model.safetensors");
+    pub fn counts_out_of_range_are_refused(&self, resume: &[&str], total: usize) {
+        use hebbian_train::save_checkpoint;
+        let path = self.path("out/state.safetensors");
         let _ = std::fs::remove_file(self.path("out/results.json"));
-        let Checkpoint { tensors, metadata, .. } =
-            Checkpoint::load(&path, &candle::Device::Cpu).unwrap();
-        let tensors: Vec<_> = tensors.into_iter().collect();
-        assert_eq!(metadata[name], total.to_string());
+        let (tensors, metadata) = self.checkpoint("out/state.safetensors");
+        assert_eq!(metadata["steps"], total.to_string());
         let more = (total + 1).to_string();
         for found in [Some(more.as_str()), Some("-1"), Some("4x"), None] {
             let mut metadata = metadata.clone();
-            metadata.remove(name);
-            metadata.extend(found.map(|found| (name.to_string(), found.to_string())));
+            metadata.remove("steps");
+            metadata.extend(found.map(|found| ("steps".to_string(), found.to_string())));
             save_checkpoint(&path, &tensors, &metadata).unwrap();
-            let found = format!("{name} is {}, expected a number", found.unwrap_or("missing"));
-            self.refused(resume, &["out", &found, &format!("{total} at most"), "without --resume"]);
+            let problem = match found {
+                Some(found) if found == more => {
+                    format!("is of step {more}, and the run has {total}")
+                }
+                found => format!("the metadata's steps is {}", found.unwrap_or("missing")),
+            };
+            self.refused(resume, &["out/state.safetensors", &problem, "without --resume"]);
         }
         save_checkpoint(&path, &tensors, &metadata).unwrap();
+    }
+
+    /// The tensors and the metadata of a checkpoint.
+    pub fn checkpoint(&self, name: &str) -> (Vec<(String, Tensor)>, BTreeMap<String, String>) {
+        let checkpoint = Checkpoint::load(self.path(name), &Device::Cpu).unwrap();
+        let tensors =
+            checkpoint.names().map(|name| (name.to_string(), checkpoint.tensor(name).unwrap()));
+        (tensors.collect(), checkpoint.metadata.clone())
+    }
+
+    /// The whole lines in the log of a run folder, without the time.
+    pub fn logged(&self, folder: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.path(&format!("{folder}/metrics.jsonl")));
+        let log = log.unwrap_or_default();
+        let whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let mut lines: Vec<Value> = whole.map(|line| serde_json::from_str(line).unwrap()).collect();
+        for line in &mut lines {
+            line.as_object_mut().unwrap().remove("seconds").unwrap();
+        }
+        lines
+    }
+
+    /// The results of a run, without what depends on the machine.
+    pub fn figures(&self, folder: &str) -> Value {
+        fn strip(value: &mut Value) {
+            match value {
+                Value::Object(values) => {
+                    values.retain(|name, _| !name.contains("second") && !name.contains("memory"));
+                    values.values_mut().for_each(strip);
+                }
+                Value::Array(values) => values.iter_mut().for_each(strip),
+                _ => {}
+            }
+        }
+        let mut results = self.json(&format!("{folder}/results.json"));
+        strip(&mut results);
+        results
+    }
+
+    /// That two run folders hold the same model, results, log and pictures, but for times.
+    pub fn same_runs(&self, one: &str, other: &str) {
+        let [left, right] = [one, other].map(|out| self.bytes(&format!("{out}/model.safetensors")));
+        assert!(left == right, "the models of {one} and {other} differ");
+        assert_eq!(self.figures(one), self.figures(other), "{one}, {other}");
+        assert_eq!(self.logged(one), self.logged(other), "{one}, {other}");
+        let [left, right] = [one, other].map(|out| self.pictures(out));
+        assert!(left == right, "the pictures of {one} and {other} differ");
+    }
+
+    /// The pictures of a run folder, by their names.
+    fn pictures(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".png"))
+            .map(|name| (name.clone(), self.bytes(&format!("{folder}/{name}"))))
+            .collect()
+    }
+
+    /// Starts the program quietly: nobody reads its pipes.
+    #[cfg(unix)]
+    pub fn start(&self, args: &[&str]) -> Running {
+        let child = self.command(&[args, &["--quiet"]].concat()).spawn().unwrap();
+        Running(Some(child))
+    }
+
+    /// The same, and waits until it is there, which must be before it has ended.
+    #[cfg(unix)]
+    pub fn start_until(&self, args: &[&str], there: impl Fn() -> bool) -> Running {
+        let mut running = self.start(args);
+        until("the run is where it should be", || {
+            assert!(!running.is_over(), "it was over already");
+            there()
+        });
+        running
     }
 
     /// A folder of another program is not taken for that of a run because of the names of its files.
@@ -207,18 +289,70 @@ impl Place {
         self.write("preset.json", preset.to_string());
     }
 
-    /// The shapes of a checkpoint's tensors, each of which must be finite 32-bit numbers.
+    /// The shapes of a checkpoint's tensors, each of which must be finite numbers of 32 or 64 bits.
     pub fn shapes(&self, name: &str) -> BTreeMap<String, Vec<usize>> {
         let bytes = self.bytes(name);
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.tensors().into_iter().map(|(name, view)| {
-            assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
-            let (numbers, _) = view.data().as_chunks::<4>();
-            let finite = numbers.iter().all(|&number| f32::from_le_bytes(number).is_finite());
+            let finite = match view.dtype() {
+                Dtype::F32 => {
+                    all_finite(view.data(), |bytes| f32::from_le_bytes(bytes).is_finite())
+                }
+                Dtype::F64 => {
+                    all_finite(view.data(), |bytes| f64::from_le_bytes(bytes).is_finite())
+                }
+                other => panic!("{name} is of type {other}"),
+            };
             assert!(finite, "{name}");
             (name, view.shape().to_vec())
         });
         tensors.collect()
+    }
+}
+
+fn all_finite<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool) -> bool {
+    let (numbers, rest) = bytes.as_chunks::<N>();
+    rest.is_empty() && numbers.iter().all(|&number| is_finite(number))
+}
+
+/// A program in the background. It ends with the test.
+#[cfg(unix)] // as are the tests that kill
+pub struct Running(Option<Child>);
+
+#[cfg(unix)]
+impl Running {
+    pub fn is_over(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal, by its name as `-INT`.
+    pub fn signal(&self, name: &str) {
+        let id = self.0.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Outcome {
+        let output = self.0.take().unwrap().wait_with_output().unwrap();
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Outcome { status: output.status.code(), stdout, stderr }
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(self) {
+        self.signal("-KILL");
+        self.end();
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -46,7 +46,6 @@ fn flags_that_contradict_each_other_are_refused() {
         let args = [&["--experiment", "fig3"], flag].concat();
         place.refused(&args, &["--experiment", flag[0]]);
     }
-    place.refused(&["--eval-only"], &["--load"]);
 }
 
 #[test]
@@ -81,14 +80,6 @@ fn runs_that_diverge_say_which_rate_to_lower() {
         assert!(run.stderr.contains(part), "no '{part}' in: {}", run.stderr);
     }
     assert!(!place.path("out/results.json").exists());
-}
-
-#[test]
-fn folders_of_others_and_names_that_are_no_names_are_refused() {
-    let place = Place::new();
-    place.preset(|_| ());
-    place.folders_of_others_are_refused();
-    place.names_that_are_no_names_are_refused();
 }
 
 #[cfg(target_os = "linux")]

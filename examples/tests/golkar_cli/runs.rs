@@ -13,18 +13,27 @@ fn a_run_writes_its_folder_and_a_report() {
     let results = place.json("out/results.json");
     let accuracy = results["test_accuracy"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&accuracy));
-    assert_eq!((&results["samples"], &results["train_images"]), (&json!(600), &json!(200)));
+    // Three epochs; each sample is a step, for the circuit learns online.
+    for (name, expected) in [
+        ("train_images", json!(200)),
+        ("training_epochs", json!(3.0)),
+        ("training_steps", json!(600)),
+        ("training_images", json!(600)),
+        ("learner", json!("bmvr")),
+    ] {
+        assert_eq!(results[name], expected, "{name}");
+    }
     let (loss, optimum) = (&results["loss"], &results["linear_optimum"]);
     // Predicting nothing loses 0.9: the mean square of one-hot labels less a tenth.
     assert!(loss.as_f64().unwrap() < 0.95 && (0.0..0.9).contains(&optimum.as_f64().unwrap()));
     assert_eq!(results["spectrum"].as_array().unwrap().len(), 5);
-    let shapes = json!({ "w1": [5, 64], "w2": [10, 5], "q": [5, 5], "r": [5, 5], "mean": [5] });
+    let shapes = json!({
+        "w1": [5, 64], "w2": [10, 5], "q": [5, 5], "r": [5, 5], "mean": [5],
+        "input.mean": [1], "input.deviation": [1],
+    });
     assert_eq!(json!(place.shapes("out/model.safetensors")), shapes);
-    let log = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
-    let steps: Vec<u64> = log
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap())
-        .collect();
+    let log = place.logged("out");
+    let steps: Vec<u64> = log.iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps[..6], [0, 1, 2, 3, 4, 6]);
     assert_eq!(steps[steps.len() - 3..], [200, 400, 600]);
 
@@ -33,7 +42,7 @@ fn a_run_writes_its_folder_and_a_report() {
     for part in ["optimum of a linear network", "cosine", "samples/s", "wrote out: model"] {
         assert!(run.stdout.contains(part), "no '{part}' in: {}", run.stdout);
     }
-    assert!(run.stderr.contains("tiny: 600/600 samples"), "{}", run.stderr);
+    assert!(run.stderr.contains("tiny: 600/600 images"), "{}", run.stderr);
 }
 
 #[test]
@@ -60,8 +69,7 @@ fn a_run_can_start_from_other_weights() {
     place.tiny("first", &["--preset", "golkar-digits"]).ok();
     let first = place.json("first/results.json");
     place.tiny("out", &["--preset", "golkar-digits", "--load", "first"]).ok();
-    let log = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
-    let start: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    let start = &place.logged("out")[0];
     assert_eq!((&start["step"], &start["loss"]), (&json!(0), &first["loss"]));
 }
 
@@ -130,7 +138,7 @@ fn ways_agree_and_settings_differ() {
 fn without_flags_the_digits_are_learned_by_both_rules() {
     let place = Place::new();
     let run = place.run(&[&TINY[..], &["--seeds", "2"]].concat()).ok();
-    let out = "runs/golkar-digits-digits";
+    let out = "runs/golkar/study-digits/digits-seed-0";
     for row in ["golkar-digits-linear, BMVR", "golkar-digits, backprop"] {
         assert!(run.stdout.contains(row), "no '{row}' in {}", run.stdout);
     }

@@ -6,7 +6,7 @@ use crate::program::{Place, TINY};
 fn without_flags_the_interventions_are_compared() {
     let place = Place::new();
     let run = place.run(&[&TINY[..], &["--seeds", "2"]].concat()).ok();
-    let out = "runs/miconi-interventions-digits";
+    let out = "runs/miconi/study-interventions/digits-seed-0";
     let rows: Vec<&str> =
         run.stdout.lines().skip(4).take(4).filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(rows, ["plain", "triangle", "pruning", "both"], "{}", run.stdout);

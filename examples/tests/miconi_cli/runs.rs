@@ -12,7 +12,25 @@ fn a_run_writes_its_folder_and_a_report() {
     let results = place.json("out/results.json");
     let accuracy = results["test_accuracy"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&accuracy));
-    assert_eq!((&results["epochs"], &results["train_images"]), (&json!(2), &json!(200)));
+    // Two epochs of ten batches.
+    for (name, expected) in [
+        ("train_images", json!(200)),
+        ("training_epochs", json!(2.0)),
+        ("training_steps", json!(20)),
+        ("training_images", json!(400)),
+        ("trained_with_labels", json!(false)),
+    ] {
+        assert_eq!(results[name], expected, "{name}");
+    }
+    let readouts: Vec<&str> = results["readouts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|readout| readout["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(readouts, ["output", "layer 1", "layer 2"]);
+    // 8x8 pixels become 6x6, pooled 3x3, then 2x2, pooled a single one.
+    assert_eq!(results["readouts"][0]["features"], 12);
     assert_eq!(results["decoding"]["layers"].as_array().unwrap().len(), 2);
     assert_eq!(results["decoding"]["output"], accuracy);
     let shapes = json!({
@@ -20,6 +38,7 @@ fn a_run_writes_its_folder_and_a_report() {
         "layers.0.weight": [8, 1, 3, 3], "layers.0.threshold": [8],
         "layers.1.weight": [12, 8, 2, 2], "layers.1.mask": [12, 8, 2, 2],
         "layers.1.threshold": [12],
+        "head.weight": [10, 12], "head.bias": [10],
     });
     assert_eq!(json!(place.shapes("out/model.safetensors")), shapes);
     for name in ["receptive_fields_1", "receptive_fields_2", "weights", "winners", "win_rates"] {
@@ -28,9 +47,9 @@ fn a_run_writes_its_folder_and_a_report() {
         let colours: std::collections::BTreeSet<_> = picture.pixels().map(|p| p.0).collect();
         assert!(colours.len() > 5, "{name} is empty");
     }
-    let log = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
-    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-    assert_eq!(last["step"], 2);
+    let log = place.logged("out");
+    let last = log.last().unwrap();
+    assert_eq!((&last["step"], &last["epoch"]), (&json!(20), &json!(2.0)));
     let sum = last["layers.0.threshold_sum"].as_f64().unwrap();
     assert!(sum.is_finite() && last["layers.1.fourth_power"].as_f64().unwrap() <= 1.0);
 
@@ -43,7 +62,7 @@ fn a_run_writes_its_folder_and_a_report() {
     assert_eq!(place.path("cache").read_dir().unwrap().count(), 1, "the whitening is kept");
 }
 
-/// The output of 1×1 pixels is its own four quadrants.
+/// Read-outs are fitted anew, to the same weights.
 #[test]
 fn a_saved_network_evaluates_to_the_accuracies_of_its_run() {
     let place = Place::new();
@@ -55,18 +74,36 @@ fn a_saved_network_evaluates_to_the_accuracies_of_its_run() {
     let before = place.contents();
     for path in ["copy.safetensors", "out"] {
         let run = place.run(&tiny(&["--eval-only", "--seed", "5", "--load", path])).ok();
-        assert!(report.contains(&run.stdout), "{report}\n{}", run.stdout);
+        assert!(run.stdout.contains("layer 3, quadrants"), "{}", run.stdout);
+        assert!(report.starts_with(&run.stdout), "{report}\n{}", run.stdout);
     }
     assert!(before == place.contents(), "evaluation wrote something");
-    // What is read out does not depend on how.
-    for readout in ["svm", "logistic", "knn"] {
-        let args = tiny(&["--eval-only", "--load", "out", "--readout"]);
-        let run = place.run(&[&args[..], &[readout]].concat()).ok();
-        assert!(run.stdout.contains("layer 3, quadrants"), "{}", run.stdout);
-    }
     // A run may start from the folder that it then replaces.
     place.run(&tiny(&["--out", "out", "--load", "out"])).ok();
     assert_ne!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
+}
+
+/// Each read-out is another one, and what is saved of the network evaluates to the same by it.
+#[test]
+fn every_read_out_runs() {
+    let place = Place::new();
+    place.preset(|_| ());
+    let mut seen = Vec::new();
+    for readout in ["ridge", "svm", "logistic", "knn"] {
+        let args = [&TINY[..], &["--preset", "preset.json", "--readout", readout]].concat();
+        let report = place.run(&[&args[..], &["--out", readout]].concat()).ok().stdout;
+        let readouts = place.figures(readout)["readouts"].clone();
+        assert!(!seen.contains(&readouts), "{readout} is the same as another");
+        seen.push(readouts);
+        let logged = place.logged(readout);
+        let epochs = logged.iter().filter(|line| line["readout"] == "output").count();
+        assert_eq!(epochs, if readout == "logistic" { 20 } else { 0 });
+        // Nearest neighbours are all of the training images.
+        let shapes = place.shapes(&format!("{readout}/model.safetensors"));
+        assert_eq!(shapes.contains_key("head.weight"), readout != "knn");
+        let again = place.run(&[&args[..], &["--eval-only", "--load", readout]].concat()).ok();
+        assert!(report.starts_with(&again.stdout), "{report}\n{}", again.stdout);
+    }
 }
 
 #[test]
@@ -115,7 +152,14 @@ fn the_author_s_read_out_is_another() {
         assert_eq!((&quirks("ours")[name], &quirks("author")[name]), (&json!(false), &json!(true)));
     }
     let file = |out: &str, name: &str| place.bytes(&format!("{out}/{name}"));
-    assert!(file("ours", "model.safetensors") == file("author", "model.safetensors"));
+    let network = |out: &str| {
+        let (mut tensors, _) = place.checkpoint(&format!("{out}/model.safetensors"));
+        tensors.retain(|(name, _)| !name.starts_with("head."));
+        let values =
+            |tensor: candle::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        tensors.into_iter().map(|(name, tensor)| (name, values(tensor))).collect::<Vec<_>>()
+    };
+    assert_eq!(network("ours"), network("author"));
     let (fields, same) = ("receptive_fields_2.png", "receptive_fields_1.png");
     assert!(file("ours", same) == file("author", same));
     assert!(file("ours", fields) != file("author", fields));

@@ -3,13 +3,14 @@
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
+use crate::events::events;
 use crate::program::{Place, TINY};
 
 #[test]
 fn a_run_writes_all_of_its_folder() {
     let place = Place::new();
     let run = place.run(&TINY).ok();
-    let folder = "runs/softhebb-cnn-digits";
+    let folder = "runs/softhebb/softhebb-cnn-digits/digits-seed-0";
     let file = |name: &str| format!("{folder}/{name}");
 
     let config = place.json(&file("config.json"));
@@ -36,17 +37,42 @@ fn a_run_writes_all_of_its_folder() {
         ("device", json!("cpu")),
         ("preset", json!("softhebb-cnn-digits")),
         ("dataset", json!("digits")),
+        ("method", json!("softhebb")),
+        ("trained_with_labels", json!(false)),
+        ("training_steps", json!(40)),
+        ("training_images", json!(400)),
+        ("training_epochs", json!(2.0)),
     ] {
         assert_eq!(results[name], expected, "{name}");
     }
+    // What the example is to show, on the digits without being asked to.
+    let readouts = results["readouts"].as_array().unwrap();
+    let names: Vec<&str> =
+        readouts.iter().map(|readout| readout["name"].as_str().unwrap()).collect();
+    let baselines = ["head on raw pixels", "head on random features"];
+    assert_eq!(names, [&["head", "nearest class mean", "ridge"][..], &baselines].concat());
+    assert_eq!(readouts[0]["test_accuracy"], results["test_accuracy"]);
+    assert_eq!((&readouts[0]["features"], &readouts[3]["features"]), (&json!(384), &json!(64)));
 
-    let metrics = String::from_utf8(place.bytes(&file("metrics.jsonl"))).unwrap();
-    let lines: Vec<Value> =
-        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.is_sorted_by_key(|line| line["step"].as_u64().unwrap()));
-    for name in ["layers.0.mean_radius", "layers.1.winner_entropy", "head.test_accuracy"] {
-        assert!(lines.iter().any(|line| line[name].is_f64()), "{name}");
+    let lines = place.logged(folder);
+    let (heads, learning): (Vec<&Value>, Vec<&Value>) =
+        lines.iter().partition(|line| line["readout"].is_string());
+    assert!(learning.is_sorted_by_key(|line| line["step"].as_u64().unwrap()));
+    for line in &learning {
+        // Ten images a step, two hundred an epoch.
+        let steps = line["step"].as_f64().unwrap();
+        assert_eq!(line["images"].as_f64(), Some(10.0 * steps));
+        assert_eq!(line["epoch"].as_f64(), Some(steps / 20.0));
     }
+    for name in ["layers.0.mean_radius", "layers.1.winner_entropy"] {
+        assert!(learning.iter().any(|line| line[name].is_f64()), "{name}");
+    }
+    let epochs: Vec<_> = heads.iter().map(|line| (&line["readout"], &line["epoch"])).collect();
+    let readout = |at: usize| json!(["head", baselines[0], baselines[1]][at / 2]);
+    for (at, (name, epoch)) in epochs.into_iter().enumerate() {
+        assert_eq!((name, epoch), (&readout(at), &json!((at % 2) as f64 + 1.0)));
+    }
+    assert!(heads.len() == 6 && heads.iter().all(|line| line["test_accuracy"].is_f64()));
 
     // 8x8 pixels halved twice leave 2x2 positions of 96 channels.
     let kernel = &config["options"]["preset"]["blocks"][0]["layer"]["kernel"];
@@ -72,30 +98,49 @@ fn a_run_writes_all_of_its_folder() {
 
     let picture = image::load_from_memory(&place.bytes(&file("filters.png"))).unwrap();
     assert!(picture.width() >= 100 && picture.height() >= 100);
-    whole_events(&place, folder);
+    shown_in_tensorboard(&place, folder);
 
     // The report is for stdout and nothing else is; the progress goes to stderr, as plain lines.
     let percent = format!("{:.2} %", 100.0 * number("test_accuracy"));
     assert!(run.stdout.starts_with("test accuracy\n"), "{}", run.stdout);
     assert!(run.stdout.contains(&percent) && run.stdout.contains("filters.png"), "{}", run.stdout);
-    assert!(run.stderr.contains("layer 2: 200/200 images"), "{}", run.stderr);
+    assert!(run.stderr.contains("softhebb-cnn-digits: 400/400 images"), "{}", run.stderr);
+    assert!(run.stderr.contains(", layer 2, radius "), "{}", run.stderr);
     let control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
     assert!(!control(&run.stdout) && !control(&run.stderr));
 }
 
-/// Every record of the folder's one event file ends where its length says.
-fn whole_events(place: &Place, folder: &str) {
-    let entries = std::fs::read_dir(place.path(folder)).unwrap().map(|entry| entry.unwrap().path());
-    let events: Vec<_> =
-        entries.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
-    assert_eq!(events.len(), 1);
-    let bytes = std::fs::read(&events[0]).unwrap();
-    let (mut rest, mut records) = (bytes.as_slice(), 0);
-    while let Some((length, after)) = rest.split_first_chunk() {
-        rest = &after[u64::from_le_bytes(*length) as usize + 8..];
-        records += 1;
+/// What is logged, and the filters: learning by steps, read-outs by their own epochs.
+fn shown_in_tensorboard(place: &Place, folder: &str) {
+    let learning = events(&place.path(folder), false);
+    assert!(learning.contains(&(40, "filters".to_string())));
+    let (mut logged, mut readouts) = (vec![(40, "filters".to_string())], Vec::new());
+    for line in place.logged(folder) {
+        let clocks = ["step", "images", "epoch", "readout"];
+        let names =
+            line.as_object().unwrap().keys().filter(|name| !clocks.contains(&name.as_str()));
+        match line["readout"].as_str() {
+            Some(readout) => {
+                let epoch = line["epoch"].as_f64().unwrap() as u64;
+                readouts.extend(names.map(|name| (epoch, format!("{readout}/{name}"))));
+            }
+            None => {
+                let step = line["step"].as_u64().unwrap();
+                logged.extend(names.map(|name| (step, name.clone())));
+            }
+        }
     }
-    assert!(rest.is_empty() && records > 3, "{records}");
+    logged.sort();
+    readouts.sort();
+    assert_eq!(learning, logged);
+    assert_eq!(events(&place.path(folder), true), readouts);
+}
+
+/// How well the read-out of this name does.
+fn accuracy_of(results: &Value, name: &str) -> f64 {
+    let readouts = results["readouts"].as_array().unwrap();
+    let readout = readouts.iter().find(|readout| readout["name"] == name).unwrap();
+    readout["test_accuracy"].as_f64().unwrap()
 }
 
 #[test]
@@ -117,10 +162,10 @@ fn the_digits_are_learnt() {
     let place = Place::new();
     place.run(&["--quiet", "--out", "out"]).ok();
     let results = place.json("out/results.json");
-    let accuracy = |name: &str| results[name].as_f64().unwrap();
-    assert!(accuracy("test_accuracy") > 0.8, "{results}");
+    let accuracy = |name: &str| accuracy_of(&results, name);
+    assert!(accuracy("head") > 0.8, "{results}");
     // What the example is to show.
-    assert!(accuracy("test_accuracy") > accuracy("raw_pixels_test_accuracy"), "{results}");
+    assert!(accuracy("head") > accuracy("head on raw pixels"), "{results}");
 }
 
 #[test]
@@ -186,9 +231,7 @@ fn every_log_line_of_a_layer_has_seen_winners() {
     let place = Place::new();
     // 200 images in batches of 3 make 67 steps, which no whole number of windows of ten fills.
     place.tiny("out", &["--batch-size", "3"]).ok();
-    let metrics = String::from_utf8(place.bytes("out/metrics.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> =
-        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = place.logged("out");
     for layer in ["layers.0", "layers.1"] {
         let shares: Vec<(u64, f64)> = lines
             .iter()
@@ -211,7 +254,11 @@ fn back_propagation_runs() {
     });
     let args = ["--preset", "preset.json", "--limit-train", "200", "--limit-test", "100"];
     let run = place.run(&[&args[..], &["--head-epochs", "20", "--out", "out"]].concat()).ok();
-    assert!(run.stderr.contains("back-propagation: 4000/4000 images"), "{}", run.stderr);
+    assert!(run.stderr.contains("tiny: 4000/4000 images"), "{}", run.stderr);
+    assert!(run.stderr.contains(", by back-propagation, loss "), "{}", run.stderr);
+    let results = place.json("out/results.json");
+    let all = (&results["trained_with_labels"], &results["training_epochs"]);
+    assert_eq!(all, (&json!(true), &json!(20.0)));
     assert_eq!(place.shapes("out/model.safetensors")["head.bias"], [10]);
     // Ten classes: chance is a tenth.
     assert!(place.json("out/results.json")["test_accuracy"].as_f64().unwrap() > 0.5);
@@ -245,8 +292,7 @@ fn a_dense_network_labels_its_units() {
     });
     let run = place.tiny("out", &["--preset", "preset.json"]).ok();
     let results = place.json("out/results.json");
-    let accuracy = results["label_assignment_test_accuracy"].as_f64().unwrap();
-    assert!((0.0..=1.0).contains(&accuracy));
+    assert!((0.0..=1.0).contains(&accuracy_of(&results, "label assignment")));
     assert!(run.stdout.contains("unit labels, no head"), "{}", run.stdout);
     // Dense weights have no picture, and the report says so by not naming one.
     assert!(!place.path("out/filters.png").exists() && !run.stdout.contains("filters.png"));

@@ -1,18 +1,13 @@
 //! Networks trained side by side, each with several seeds.
 
 use super::super::config::{LayerConfig, Loss, Preset, Tied};
+use super::super::learner::{Amit, Options};
 use super::super::presets::preset;
 use super::super::protocol::Protocol;
-use super::super::run::{Options, Outcome, train_on};
-use super::super::trainer::Splits;
-use crate::experiment::{ExperimentOptions, Spread, slug};
-use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
-use hebbian_train::{Error, Result};
-use hebbian_train::{Series, Table};
+use hebbian_train::{Error, Result, Series, Spread, Study, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 /// How the presets for larger images are trained on the digits.
 pub(super) const DIGITS: &str = "on the digits networks are trained without dropout, with other batches, rate and epochs; for \
@@ -57,36 +52,27 @@ pub(super) const URFB_50: Variation = hinge("URFB 50 %", Protocol::Urfb, Some(0.
 pub(super) const FRFB_50: Variation = hinge("FRFB 50 %", Protocol::Frfb, Some(0.5));
 
 /// A network with one way of learning.
-#[derive(Debug, Clone)]
-pub(super) struct Arm {
-    /// The network's short name.
-    pub network: String,
-    /// The way of learning.
-    pub label: String,
-    pub preset: Preset,
-}
+pub(super) type Arm = hebbian_train::Arm<Options>;
+/// The same with its runs, a seed each.
+pub(super) type Trained = hebbian_train::Trained<Options>;
 
-impl Arm {
-    pub fn new(network: &str, base: &Preset, variation: Variation) -> Self {
-        let mut preset = base.clone();
-        preset.training.protocol = variation.protocol;
-        preset.training.loss = variation.loss;
-        preset.training.connection_probability = variation.connections;
-        Self { network: network.to_string(), label: variation.label.to_string(), preset }
-    }
-
-    /// Its folder's name.
-    fn slug(&self) -> String {
-        slug(&format!("{} {}", self.network, self.label))
+/// The network `base` with a variation.
+pub(super) fn arm(network: &str, base: &Preset, variation: Variation) -> Arm {
+    let mut preset = base.clone();
+    preset.training.protocol = variation.protocol;
+    preset.training.loss = variation.loss;
+    preset.training.connection_probability = variation.connections;
+    Arm {
+        group: network.to_string(),
+        label: variation.label.to_string(),
+        options: Options { preset },
     }
 }
 
 /// Trains arms.
 pub(super) struct Runner<'a> {
-    pub options: &'a ExperimentOptions,
+    pub study: Study<'a>,
     pub data: Option<&'a Dataset>,
-    pub device: &'a Device,
-    pub out: &'a Path,
 }
 
 impl Runner<'_> {
@@ -114,7 +100,7 @@ impl Runner<'_> {
             training.tied = training.tied.map(|tied| Tied { batch_size: DIGITS_BATCH, ..tied });
             preset.layers.retain(|layer| !matches!(layer, LayerConfig::Dropout { .. }));
         }
-        training.epochs = self.options.epochs.unwrap_or(training.epochs);
+        training.epochs = self.study.options.epochs.unwrap_or(training.epochs);
         let most = training.epochs.div_ceil(10);
         training.tied = training.tied.map(|tied| Tied { epochs: tied.epochs.min(most), ..tied });
         Ok(preset)
@@ -122,131 +108,60 @@ impl Runner<'_> {
 
     /// Trains the arms on the images.
     pub fn train(&self, arms: Vec<Arm>) -> Result<Vec<Trained>> {
-        let data = self.images()?;
-        let splits = |arm: &Arm| Splits::of(data, arm.preset.training.validation_images);
-        self.train_on(arms, data.name.as_str(), splits)
-    }
-
-    /// Trains the arms, one after the other, with every seed, on what `splits` gives.
-    pub fn train_on(
-        &self,
-        arms: Vec<Arm>,
-        dataset: &str,
-        splits: impl Fn(&Arm) -> Result<Splits>,
-    ) -> Result<Vec<Trained>> {
-        let seeds = self.options.seeds;
-        let all = arms.len() * seeds;
-        let mut trained = Vec::new();
-        for arm in arms {
-            let splits = splits(&arm)?;
-            let mut runs = Vec::new();
-            for seed in self.options.seeds() {
-                let number = trained.len() * seeds + runs.len() + 1;
-                let label = format!("{number}/{all} {} {} seed {seed}", arm.network, arm.label);
-                let folder = self.folder(&arm, seed);
-                let run = self.options.run(seed, &folder);
-                let options = Options { preset: arm.preset.clone(), run };
-                runs.push(train_on(&options, &splits, dataset, &label, self.device, &folder)?);
-            }
-            trained.push(Trained { arm, runs });
-        }
-        Ok(trained)
-    }
-
-    /// The run folder of an arm.
-    pub fn folder(&self, arm: &Arm, seed: u64) -> PathBuf {
-        self.out.join(arm.slug()).join(format!("seed-{seed}"))
+        self.study.train::<Amit>(arms, self.images()?)
     }
 }
 
-/// An arm with its runs, a seed each.
-pub(super) struct Trained {
-    pub arm: Arm,
-    pub runs: Vec<Outcome>,
+/// The solid line of the training error (as measured while training, dropout included) and the
+/// dashed one of the validation error, in percent.
+pub(super) fn error_series(one: &Trained, colour: usize) -> Vec<Series> {
+    [("train", false), ("validation", true)]
+        .map(|(part, dashed)| Series {
+            name: format!("{} {part}", one.arm.label),
+            points: one.curve(&format!("{part}_error"), 100.0),
+            dashed,
+            colour,
+            ..Default::default()
+        })
+        .into_iter()
+        .filter(|series| !series.points.is_empty())
+        .collect()
 }
 
-impl Trained {
-    pub fn test_error(&self) -> Option<Spread> {
-        self.spread(|run| Some(1.0 - run.results.test_accuracy))
-    }
-
-    /// Over the runs that have the value.
-    pub fn spread(&self, value: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
-        Spread::of(&self.runs.iter().filter_map(value).collect::<Vec<_>>())
-    }
-
-    /// The value called `name` after `epoch`; after the last when none.
-    pub fn at(&self, name: &str, epoch: Option<u64>) -> Option<Spread> {
-        self.spread(|run| {
-            let (_, values) = match epoch {
-                Some(epoch) => run.history.get_key_value(&epoch),
-                None => run.history.last_key_value(),
-            }?;
-            values.get(name).copied()
+/// The runs of an arm for `results.json`: final figures and all curves.
+fn runs(one: &Trained) -> impl Iterator<Item = Value> {
+    one.runs.iter().map(|run| {
+        let (epochs, history): (Vec<f64>, Vec<_>) = run.history.by_epoch().unzip();
+        let names: BTreeSet<&String> = history.iter().flat_map(|values| values.keys()).collect();
+        let column = |name: &String| -> Vec<Option<f64>> {
+            history.iter().map(|values| values.get(name).copied()).collect()
+        };
+        let mut curves: serde_json::Map<String, Value> =
+            names.into_iter().map(|name| (name.clone(), json!(column(name)))).collect();
+        curves.insert("epoch".to_string(), json!(epochs));
+        let preset = &one.arm.options.preset;
+        json!({
+            "network": one.arm.group,
+            "arm": one.arm.label,
+            "preset": preset.name,
+            "protocol": preset.training.protocol,
+            "loss": preset.training.loss,
+            "connection_probability": preset.training.connection_probability,
+            "learning_rate": preset.training.learning_rate,
+            "batch_size": preset.training.batch_size,
+            "seed": run.results.seed,
+            "epochs": run.results.training_epochs,
+            "test_error": 1.0 - run.results.test_accuracy,
+            "seconds": run.results.training_seconds,
+            "device": run.results.device,
+            "curves": curves,
         })
-    }
-
-    /// Every epoch at which something was measured.
-    pub fn epochs(&self) -> BTreeSet<u64> {
-        self.runs.iter().flat_map(|run| run.history.keys().copied()).collect()
-    }
-
-    /// The mean of the value called `name`, times `scale`, against the epoch.
-    pub fn curve(&self, name: &str, scale: f64) -> Vec<(f64, f64)> {
-        let point = |epoch| Some((epoch as f64, scale * self.at(name, Some(epoch))?.mean));
-        self.epochs().into_iter().filter_map(point).collect()
-    }
-
-    /// The solid line of the training error (as measured while training, dropout included) and the
-    /// dashed one of the validation error, in percent.
-    pub fn error_series(&self, colour: usize) -> Vec<Series> {
-        [("train", false), ("validation", true)]
-            .map(|(part, dashed)| Series {
-                name: format!("{} {part}", self.arm.label),
-                points: self.curve(&format!("{part}_error"), 100.0),
-                dashed,
-                colour,
-                ..Default::default()
-            })
-            .into_iter()
-            .filter(|series| !series.points.is_empty())
-            .collect()
-    }
-
-    /// Its runs for `results.json`: final figures and all curves.
-    fn numbers(&self) -> impl Iterator<Item = Value> {
-        self.runs.iter().map(|run| {
-            let names: BTreeSet<&String> = run.history.values().flat_map(|v| v.keys()).collect();
-            let column = |name: &String| -> Vec<Option<f64>> {
-                run.history.values().map(|values| values.get(name).copied()).collect()
-            };
-            let mut curves: serde_json::Map<String, Value> =
-                names.into_iter().map(|name| (name.clone(), json!(column(name)))).collect();
-            curves.insert("epoch".to_string(), json!(run.history.keys().collect::<Vec<_>>()));
-            let training = &self.arm.preset.training;
-            json!({
-                "network": self.arm.network,
-                "arm": self.arm.label,
-                "preset": self.arm.preset.name,
-                "protocol": training.protocol,
-                "loss": training.loss,
-                "connection_probability": training.connection_probability,
-                "learning_rate": training.learning_rate,
-                "batch_size": training.batch_size,
-                "seed": run.results.seed,
-                "epochs": run.results.extras.get("epochs"),
-                "test_error": 1.0 - run.results.test_accuracy,
-                "seconds": run.results.extras.get("training_seconds"),
-                "device": run.results.device,
-                "curves": curves,
-            })
-        })
-    }
+    })
 }
 
 /// All runs for `results.json`.
 pub(super) fn numbers(trained: &[Trained]) -> Value {
-    json!({ "runs": trained.iter().flat_map(Trained::numbers).collect::<Vec<_>>() })
+    json!({ "runs": trained.iter().flat_map(runs).collect::<Vec<_>>() })
 }
 
 /// A row per arm: final errors, as shares of 1 or in percent.
@@ -262,34 +177,16 @@ pub(super) fn summary(trained: &[Trained], percent: bool) -> Result<Table> {
     for one in trained {
         let mean = |spread: Option<Spread>| spread.map(|spread| scale * spread.mean);
         let test = one.test_error();
-        let seconds = |run: &Outcome| run.results.extras.get("training_seconds")?.as_f64();
         table.row([
-            one.arm.network.as_str().into(),
+            one.arm.group.as_str().into(),
             one.arm.label.as_str().into(),
             one.runs.len().into(),
             mean(test).into(),
             test.and_then(|test| test.sd).map(|sd| scale * sd).into(),
             mean(one.at("train_error", None)).into(),
             mean(one.at("validation_error", None)).into(),
-            one.spread(seconds).map(|spread| spread.mean).into(),
+            one.spread(|run| Some(run.results.training_seconds)).map(|spread| spread.mean).into(),
         ])?;
     }
     Ok(table)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arms_have_folders_of_their_own() -> Result<()> {
-        let base = preset("amit-digits")?;
-        let all = [BP, BP_H, URFB, FRFB, URFB_50, FRFB_50];
-        let slugs: Vec<_> =
-            all.iter().map(|&variation| Arm::new("deepernet-s", &base, variation).slug()).collect();
-        assert_eq!(slugs[1], "deepernet-s-bp-h");
-        assert_eq!(slugs[4], "deepernet-s-urfb-50");
-        assert_eq!(slugs.iter().collect::<BTreeSet<_>>().len(), all.len());
-        Ok(())
-    }
 }

@@ -1,10 +1,7 @@
 //! Figs. 5, 6 and 9: final test errors.
 
-use super::Figure;
-use super::arm::{Arm, BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, numbers, summary};
-use crate::experiment::Spread;
-use hebbian_train::Result;
-use hebbian_train::{BarChart, BarSeries};
+use super::arm::{BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, arm, numbers, summary};
+use hebbian_train::{BarChart, BarSeries, Figure, Result, Spread};
 
 /// Figs. 5 and 6: every protocol and loss.
 pub(super) fn protocols(runner: &Runner, networks: &[&str]) -> Result<Figure> {
@@ -12,7 +9,7 @@ pub(super) fn protocols(runner: &Runner, networks: &[&str]) -> Result<Figure> {
     let mut arms = Vec::new();
     for &network in networks {
         let base = runner.network(network)?;
-        arms.extend(variations.map(|variation| Arm::new(network, &base, variation)));
+        arms.extend(variations.map(|variation| arm(network, &base, variation)));
     }
     let trained = runner.train(arms)?;
     let groups = networks.iter().map(ToString::to_string).collect();
@@ -32,8 +29,8 @@ pub(super) fn untied(runner: &Runner, networks: &[&str]) -> Result<Figure> {
         let untied = runner.network(&name)?;
         for variation in [URFB, FRFB] {
             groups.push(format!("{network} {}", variation.label));
-            arms.push(Arm::new(network, &tied, variation));
-            arms.push(Arm::new(&name, &untied, variation));
+            arms.push(arm(network, &tied, variation));
+            arms.push(arm(&name, &untied, variation));
         }
     }
     let trained = runner.train(arms)?;

@@ -1,10 +1,8 @@
 //! Figs. 10 and 11: correlation of weights and feedback weights, layer by layer.
 
 use super::super::config::LayerConfig;
-use super::Figure;
-use super::arm::{Arm, FRFB, Runner, Trained, URFB, numbers};
-use hebbian_train::Result;
-use hebbian_train::{Cell, LineChart, Series, Table, draw_panels};
+use super::arm::{FRFB, Runner, Trained, URFB, arm, numbers};
+use hebbian_train::{Cell, Figure, LineChart, Result, Series, Table, draw_panels};
 
 /// Trains `network` with URFB and with FRFB. Of a network that is untied, the part of training
 /// after that, and the layers that learn in it.
@@ -15,7 +13,7 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     let layers: Vec<String> = base.weight_layers().into_iter().skip(frozen.count()).collect();
     let start = base.training.tied.map_or(0, |tied| tied.epochs as u64);
     let trained =
-        runner.train([URFB, FRFB].map(|variation| Arm::new(network, &base, variation)).to_vec())?;
+        runner.train([URFB, FRFB].map(|variation| arm(network, &base, variation)).to_vec())?;
 
     let epochs = |one: &Trained| one.epochs().into_iter().filter(move |&e| e > start || start == 0);
     let at = |one: &Trained, layer: &str, epoch| one.at(&format!("correlation/{layer}"), epoch);

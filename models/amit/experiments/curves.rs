@@ -1,14 +1,12 @@
 //! Figs. 4 and 7: error against epoch.
 
-use super::Figure;
-use super::arm::{Arm, BP, FRFB, Runner, Trained, URFB, numbers, summary};
-use hebbian_train::Result;
-use hebbian_train::{LineChart, Table};
+use super::arm::{BP, FRFB, Runner, Trained, URFB, arm, error_series, numbers, summary};
+use hebbian_train::{Figure, LineChart, Result, Table};
 
 /// Trains `network` by back-propagation, URFB and FRFB.
 pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     let base = runner.network(network)?;
-    let arms = [BP, URFB, FRFB].map(|variation| Arm::new(network, &base, variation));
+    let arms = [BP, URFB, FRFB].map(|variation| arm(network, &base, variation));
     let trained = runner.train(arms.to_vec())?;
     let chart = chart(&trained, &format!("{network}, {}", runner.dataset()?));
     Ok(Figure {
@@ -28,7 +26,7 @@ pub(super) fn chart(trained: &[Trained], title: &str) -> LineChart {
         x_label: "epoch".to_string(),
         y_label: "error, %".to_string(),
         log_y: false,
-        series: series.flat_map(|(colour, one)| one.error_series(colour)).collect(),
+        series: series.flat_map(|(colour, one)| error_series(one, colour)).collect(),
     }
 }
 
@@ -41,7 +39,7 @@ pub(super) fn points(trained: &[Trained]) -> Result<Table> {
     for one in trained {
         for epoch in one.epochs() {
             let mut row =
-                vec![one.arm.network.as_str().into(), one.arm.label.as_str().into(), epoch.into()];
+                vec![one.arm.group.as_str().into(), one.arm.label.as_str().into(), epoch.into()];
             for name in names {
                 let spread = one.at(name, Some(epoch));
                 row.push(spread.map(|spread| spread.mean).into());

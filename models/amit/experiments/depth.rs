@@ -1,20 +1,19 @@
 //! Error against depth on the mixture task, where fixed feedback falls behind as layers are added.
 
 use super::super::config::{LayerConfig, Preset, Training};
+use super::super::learner::{Amit, Learner, Options};
 use super::super::mixture::{Mixture, MixtureConfig, Samples};
 use super::super::protocol::Protocol;
-use super::super::trainer::Splits;
-use super::Figure;
+use super::super::splits::Splits;
 use super::arm::{
-    Arm, BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, Variation, numbers,
+    BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, Variation, arm, numbers,
 };
 use super::bars::bar_series;
 use super::protocols::each;
-use crate::experiment::Spread;
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
-use hebbian_train::Result;
-use hebbian_train::{BarChart, Table};
+use hebbian_train::{About, BarChart, Figure, Method, Result, Spread, Table};
+use serde_json::json;
 
 const EPOCHS: usize = 60;
 /// When training is under way, but not over.
@@ -33,12 +32,28 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
         (2, vec![BP, URFB_50, FRFB_50]),
         (4, vec![partial("ε = 0.5", 0.5), partial("ε = 0.25", 0.25)]),
     ] {
-        let base = network(depth, runner.options.epochs.unwrap_or(EPOCHS));
+        let base = network(depth, runner.study.options.epochs.unwrap_or(EPOCHS));
         let all = [BP_H, URFB, FRFB].into_iter().chain(more);
-        arms.extend(all.map(|variation| Arm::new(&depth.to_string(), &base, variation)));
+        arms.extend(all.map(|variation| arm(&depth.to_string(), &base, variation)));
     }
     let splits = splits()?;
-    let trained = runner.train_on(arms, "mixture", |_| Ok(splits.clone()))?;
+    let trained = runner.study.train_by(arms, |arm, how, folder| {
+        let Options { preset } = &arm.options;
+        let learner =
+            Learner::new(preset, splits.clone(), &Rng::new(how.seed), runner.study.device)?;
+        let about = About {
+            method: Amit::NAME,
+            preset: preset.name.clone(),
+            options: json!(arm.options),
+            dataset: "mixture".to_string(),
+            image: splits.train.shape(),
+            class_names: (0..splits.classes).map(|class| class.to_string()).collect(),
+            counts: splits.counts(),
+            may_grow: Amit::MAY_GROW,
+        };
+        let run = hebbian_train::run(&about, learner, runner.study.device, how, folder)?;
+        Ok((run.results, run.history))
+    })?;
 
     let early = |one: &Trained| one.at("validation_error", Some(EARLY));
     let mut table = Table::new([
@@ -53,7 +68,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let headings = ["hidden", "arm", "after 20 epochs", "test error %", "W-R correlation"];
     let mut text = Table::new(headings);
     for one in &trained {
-        let (network, label) = (one.arm.network.as_str(), one.arm.label.as_str());
+        let (network, label) = (one.arm.group.as_str(), one.arm.label.as_str());
         let spreads = [one.test_error(), early(one)];
         let cells = spreads.iter().flat_map(|s| [s.map(|s| s.mean), s.and_then(|s| s.sd)]);
         let row = [network.into(), label.into(), one.runs.len().into()];
@@ -63,7 +78,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             label.into(),
             early(one).map(Spread::percent).into(),
             one.test_error().map(Spread::percent).into(),
-            each(one, &one.arm.preset.weight_layers(), "correlation", 2).into(),
+            each(one, &one.arm.options.preset.weight_layers(), "correlation", 2).into(),
         ])?;
     }
     Ok(Figure {
@@ -79,7 +94,7 @@ fn chart(trained: &[Trained]) -> BarChart {
     let depths = ["1", "2", "4"];
     let series = [BP_H, URFB, FRFB].map(|Variation { label, .. }| {
         let of = |depth: &&str| {
-            trained.iter().find(|one| one.arm.network == **depth && one.arm.label == label)
+            trained.iter().find(|one| one.arm.group == **depth && one.arm.label == label)
         };
         bar_series(label, depths.iter().map(|depth| of(depth)?.test_error()))
     });

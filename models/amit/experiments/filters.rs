@@ -1,12 +1,9 @@
 //! Fig. 8: what becomes of a filter that is no longer shared.
 
 use super::super::diagnostics::correlation;
-use super::Figure;
-use super::arm::{Arm, Runner, URFB, numbers};
-use crate::experiment::Spread;
+use super::arm::{Arm, Runner, URFB, arm, numbers};
 use candle::{Device, IndexOp, Tensor};
-use hebbian_train::{Checkpoint, Table, filter_rows};
-use hebbian_train::{Error, Result};
+use hebbian_train::{Checkpoint, Error, Figure, Result, Spread, Table, filter_rows};
 use serde_json::json;
 
 /// Row and column of an output.
@@ -20,7 +17,7 @@ const SHOWN: usize = 10;
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let network = "simpnet-untied";
     let base = runner.network(network)?;
-    let trained = runner.train(vec![Arm::new(network, &base, URFB)])?;
+    let trained = runner.train(vec![arm(network, &base, URFB)])?;
     let mut table =
         Table::new(["seed", "filter", "row", "column", "correlation_with_the_other_places"]);
     let mut text = Table::new(["seed", "filters", "correlation between places", "sd"]);
@@ -62,17 +59,20 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let picture = picture.ok_or_else(|| Error::Argument("no filter was trained".to_string()))?;
     let mut numbers = numbers(&trained);
     numbers["filters"] = drawn.unwrap_or_default();
-    let text = format!("{text:.3}\n{SHOWN} filters of seed {} are drawn\n", runner.options.seed);
+    let text =
+        format!("{text:.3}\n{SHOWN} filters of seed {} are drawn\n", runner.study.options.seed);
     Ok(Figure { table, more_tables: Vec::new(), numbers, text, picture })
 }
 
 /// The untied weights `(OH, OW, K, C, h, w)` of the first layer.
 fn first_layer(runner: &Runner, arm: &Arm, seed: u64) -> Result<Tensor> {
-    let path = runner.folder(arm, seed);
-    let mut checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
-    checkpoint.tensors.remove("layers.0.weight").filter(|weight| weight.rank() == 6).ok_or_else(
-        || Error::Argument(format!("{}: the first layer is not untied", path.display())),
-    )
+    let path = runner.study.folder(arm, seed);
+    let (checkpoint, name) = (Checkpoint::load(&path, &Device::Cpu)?, "layers.0.weight");
+    if checkpoint.dims(name).is_none_or(|dims| dims.len() != 6) {
+        let problem = format!("{}: the first layer is not untied", path.display());
+        return Err(Error::Argument(problem));
+    }
+    checkpoint.tensor(name)
 }
 
 /// Four places, and each filter `(C, h, w)` at all of them.

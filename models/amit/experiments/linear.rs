@@ -1,12 +1,9 @@
 //! Fig. 12: the linear case.
 
 use super::super::figure_12::{Figure12Config, LinearCurve, figure_12};
-use super::Figure;
 use super::arm::Runner;
-use crate::experiment::Spread;
 use candle_hebbian::Rng;
-use hebbian_train::Result;
-use hebbian_train::{LineChart, Series, Table, draw_panels};
+use hebbian_train::{Figure, LineChart, Result, Series, Spread, Table, draw_panels};
 use serde_json::json;
 
 /// Runs of the table of hitting times.
@@ -20,9 +17,12 @@ const SHOWN: usize = 3;
 /// feedback. The table of hitting times has weights of 0, for which learning feedback is proved to
 /// speed up the scalar case, and so no back-propagation.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
-    let rng = Rng::new(runner.options.seed);
-    let config =
-        Figure12Config { weight_std: 0.2, runs: runner.options.seeds, ..Figure12Config::default() };
+    let rng = Rng::new(runner.study.options.seed);
+    let config = Figure12Config {
+        weight_std: 0.2,
+        runs: runner.study.options.seeds,
+        ..Figure12Config::default()
+    };
     let drawn = figure_12(&config, &rng)?;
     let canonical = Figure12Config {
         weight_std: 0.0,

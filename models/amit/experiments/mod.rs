@@ -9,11 +9,10 @@ mod filters;
 mod linear;
 mod protocols;
 
-use crate::experiment::{self, ExperimentOptions, Figure, experiments};
 use arm::{DIGITS, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Result, Study, StudyOptions, experiments, run_study, starts_anew};
 use std::path::Path;
 
 experiments! {
@@ -55,10 +54,10 @@ impl Experiment {
     ///
     /// # Errors
     /// Options that do not fit the experiment, a folder that holds another's files, and what
-    /// [`train`](super::train) refuses.
+    /// [`hebbian_train::train`] refuses.
     pub fn run(
         self,
-        options: &ExperimentOptions,
+        options: &StudyOptions,
         data: Option<&Dataset>,
         device: &Device,
         out: &Path,
@@ -82,8 +81,8 @@ impl Experiment {
             (data, _) => data,
         };
         let dataset = data.map(|data| data.name.as_str());
-        experiment::run(self.name(), options, data, out, || {
-            let runner = Runner { options, data, device, out };
+        run_study(self.name(), options, data, &[], out, || {
+            let runner = Runner { study: Study { options, device, out }, data };
             let mut figure = match self {
                 Self::Protocols => protocols::draw(&runner),
                 Self::Fig4 => curves::draw(&runner, "simpnet"),
@@ -95,7 +94,7 @@ impl Experiment {
                 Self::Fig10 => correlations::draw(&runner, "simpnet"),
                 Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
                 Self::Fig12 => {
-                    experiment::starts_anew(self.name(), options);
+                    starts_anew(self.name(), options);
                     linear::draw(&runner)
                 }
                 Self::Depth => depth::draw(&runner),

@@ -1,15 +1,13 @@
 //! The program's first run: protocols side by side in a network in which they differ.
 
-use super::arm::{Arm, BP_H, FRFB, Runner, Trained, URFB, numbers};
-use super::{Figure, curves};
-use crate::experiment::Spread;
-use hebbian_train::Result;
-use hebbian_train::Table;
+use super::arm::{BP_H, FRFB, Runner, Trained, URFB, arm, numbers};
+use super::curves;
+use hebbian_train::{Figure, Result, Spread, Table};
 
 /// Four hidden layers; all with the hinge loss, so that only the feedback differs.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let base = runner.network("digits")?;
-    let arms = [BP_H, URFB, FRFB].map(|variation| Arm::new("digits", &base, variation));
+    let arms = [BP_H, URFB, FRFB].map(|variation| arm("digits", &base, variation));
     let trained = runner.train(arms.to_vec())?;
     let layers = base.weight_layers();
     let mut text = Table::new(["protocol", "test error %", "W-R correlation", "error angle °"]);

@@ -4,13 +4,15 @@ mod arm;
 
 use super::config::{Plasticity, Preset, Triangle};
 use super::decode::Decoder;
+use super::learner::{Miconi, Options};
 use super::presets::preset;
 use crate::RuleKind;
-use crate::experiment::{self, ExperimentOptions, Figure, experiments};
-use arm::{Arm, Runner};
 use candle::Device;
 use hebbian_data::{Dataset, DatasetName};
-use hebbian_train::{Error, Result};
+use hebbian_train::{
+    Arm, Error, Figure, Result, Study, StudyOptions, Trained, experiments, run_study,
+};
+use serde_json::json;
 use std::path::Path;
 
 experiments! {
@@ -35,10 +37,10 @@ impl Experiment {
     ///
     /// # Errors
     /// Options that do not fit the experiment, a folder that holds another's files, and what
-    /// [`train`](super::train) refuses.
+    /// [`hebbian_train::train`] refuses.
     pub fn run(
         self,
-        options: &ExperimentOptions,
+        options: &StudyOptions,
         decoder: Decoder,
         data: &Dataset,
         device: &Device,
@@ -48,26 +50,28 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Argument(format!("{name}: 0 seeds, expected 1 or more")));
         }
-        experiment::run(self.name(), options, Some(data), out, || {
-            let runner = Runner { options, decoder, data, device, out };
-            let trained = runner.train(self.arms(&self.network(options, data)?))?;
-            self.figure(&trained, data)
+        let more = [("decoder", json!(decoder))];
+        run_study(self.name(), options, Some(data), &more, out, || {
+            let study = Study { options, device, out };
+            let arms = self.arms(&self.network(options, data)?, decoder);
+            self.figure(&study.train::<Miconi>(arms, data)?, data)
         })
     }
 
     /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
-    fn network(self, options: &ExperimentOptions, data: &Dataset) -> Result<Preset> {
+    fn network(self, options: &StudyOptions, data: &Dataset) -> Result<Preset> {
         let name = if data.name == DatasetName::Digits { "miconi-digits" } else { "miconi-cifar" };
         let mut preset = preset(name)?;
         preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
         Ok(preset)
     }
 
-    fn arms(self, both: &Preset) -> Vec<Arm> {
+    fn arms(self, both: &Preset, decoder: Decoder) -> Vec<Arm<Options>> {
         let arm = |label: &str, change: &dyn Fn(&mut Preset)| {
             let mut preset = both.clone();
             change(&mut preset);
-            Arm { label: label.to_string(), preset }
+            let options = Options { preset, decoder, standardise_last: false };
+            Arm { group: String::new(), label: label.to_string(), options }
         };
         let freeze = |preset: &mut Preset| {
             preset.layers.iter_mut().for_each(|layer| layer.frozen = true);
@@ -113,12 +117,12 @@ impl Experiment {
         }
     }
 
-    fn figure(self, trained: &[arm::Trained], data: &Dataset) -> Result<Figure> {
+    fn figure(self, trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
         let title = format!("{}, {}", self.name(), data.name);
         Ok(Figure {
             table: arm::points(trained)?,
             more_tables: Vec::new(),
-            numbers: arm::numbers(trained),
+            numbers: arm::numbers(trained)?,
             text: arm::summary(trained)?,
             picture: arm::chart(trained, &title).draw()?,
         })

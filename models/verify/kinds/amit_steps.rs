@@ -140,6 +140,14 @@ fn by_network(inputs: &Inputs, protocol: Protocol) -> Computed {
     let (_, _, c, h, w) = inputs.get("x")?.dims5()?;
     let (dtype, device) = (inputs.dtype, inputs.device);
     let classes = units("classes")?;
+    // The other sizes are those of the weights.
+    let (first, second, dense) = (units("conv1")?, units("conv2")?, units("dense1")?);
+    let side = |name: &str| inputs.get(&format!("{name}.weight"))?.dim(2).map_err(Problem::from);
+    let (k1, k2) = (side("conv1")?, side("conv2")?);
+    inputs.weights_of("conv1.weight", &[first, c, k1, k1])?;
+    inputs.weights_of("conv2.weight", &[second, first, k2, k2])?;
+    inputs.weights_of("dense1.weight", &[dense, second * (h / 2) * (w / 2)])?;
+    inputs.weights_of("classes.weight", &[classes, dense])?;
     let mut network = Network::new(&preset, (c, h, w), classes, &Rng::new(0), dtype, device)?;
     network.stack_mut().restore(|name, _| match name.split('.').collect::<Vec<_>>()[..] {
         [_, index, what] => {

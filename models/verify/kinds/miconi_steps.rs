@@ -98,6 +98,11 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     };
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);
     let (steps, _, c, h, w) = x.dims5()?;
+    let mut below = c;
+    for (at, &LayerConfig { units, kernel, .. }) in preset.layers.iter().enumerate() {
+        inputs.weights_of(&format!("layers.{at}.weight"), &[units, below, kernel, kernel])?;
+        below = units;
+    }
     let mut network = Network::new(&preset, (c, h, w), &Rng::new(0), dtype, device)?;
     network.restore(|name, shape| match inputs.find(name) {
         None if name.ends_with("threshold") => Ok(Tensor::zeros(shape, dtype, device)?),

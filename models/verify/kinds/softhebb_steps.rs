@@ -113,6 +113,12 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     };
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);
     let (steps, _, c, h, w) = x.dims5()?;
+    let mut below = c;
+    for (at, &Layer { channels, kernel, .. }) in params.layers.iter().enumerate() {
+        let shape = [channels, below, kernel, kernel];
+        inputs.weights_of(&format!("layers.{at}.weight"), &shape)?;
+        below = channels;
+    }
     let mut network = Network::new(&preset, (c, h, w), &Rng::new(0), dtype, device)?;
     network.stack_mut().restore(|name, shape| match name.rsplit('.').next() {
         Some("running_mean") => Ok(Tensor::zeros(shape, dtype, device)?),

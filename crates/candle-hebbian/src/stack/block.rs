@@ -41,6 +41,17 @@ pub struct Activity {
     pub output: Tensor,
 }
 
+/// How the units of a block competed for one batch.
+pub(super) struct Contest {
+    linear: Response,
+    /// The excitation of the linear response, of which the activation is made.
+    handed: Tensor,
+    /// The response as the rule sees it, with what competed.
+    pub(super) seen: Response,
+    /// What the competition made of it.
+    pub(super) post: Tensor,
+}
+
 impl<C> BlockConfig<C> {
     fn activation_in(&self, training: bool) -> Activation {
         self.learning_activation.filter(|_| training).unwrap_or(self.activation)
@@ -242,8 +253,22 @@ impl<C: Competition> Block<C> {
         rule: Option<&dyn Rule>,
         training: bool,
     ) -> Result<(Response, Activity)> {
-        let x = x.detach();
-        let linear = self.linear(&self.normed(&x, training)?)?;
+        let Contest { linear, handed, seen, post } = self.contest(x, rule, training)?;
+        let unpooled =
+            self.activate(&linear, &handed, &x.detach(), training, |_| Ok(post.clone()))?;
+        let output = self.pool(&unpooled)?;
+        let u = seen.u().clone();
+        Ok((seen, Activity { u, post, unpooled, output }))
+    }
+
+    /// As far as the units compete: nothing is handed on.
+    pub(super) fn contest(
+        &self,
+        x: &Tensor,
+        rule: Option<&dyn Rule>,
+        training: bool,
+    ) -> Result<Contest> {
+        let linear = self.linear(&self.normed(&x.detach(), training)?)?;
         let handed = self.excite(&linear)?;
         let seen = match rule {
             Some(rule) => rule.response(linear.clone())?,
@@ -253,9 +278,7 @@ impl<C: Competition> Block<C> {
         let same = seen.u().id() == linear.u().id();
         let u = if same { handed.clone() } else { self.excite(&seen)? };
         let post = self.compete(&u)?;
-        let unpooled = self.activate(&linear, &handed, &x, training, |_| Ok(post.clone()))?;
-        let output = self.pool(&unpooled)?;
-        Ok((seen.with_u(&u)?, Activity { u, post, unpooled, output }))
+        Ok(Contest { linear, handed, seen: seen.with_u(&u)?, post })
     }
 
     /// Evaluation without a graph.

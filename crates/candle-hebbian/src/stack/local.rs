@@ -1,5 +1,6 @@
 //! A stack in evaluation, and learning by local rules.
 
+use super::block::Contest;
 use super::{Activity, Block, Learner, Stack};
 use crate::competition::Competition;
 use crate::layer::Layer;
@@ -72,7 +73,9 @@ impl<C: Competition> Stack<C> {
         })
     }
 
-    /// One step of the layer of block `index` only, the blocks below it in evaluation.
+    /// One step of the layer of block `index` only, the blocks below it in evaluation. Returns what
+    /// competed and what the competition made of it, `u` and `post` of an [`Activity`]; what the block
+    /// would hand on is not computed.
     ///
     /// # Errors
     /// A block that does not exist or has no layer; an input that does not fit, or a rule that cannot
@@ -82,10 +85,10 @@ impl<C: Competition> Stack<C> {
         index: usize,
         x: &Tensor,
         learner: &mut Learner<O>,
-    ) -> Result<Activity> {
+    ) -> Result<(Tensor, Tensor)> {
         let x = self.features(x, index)?;
         match self.blocks().get(index) {
-            Some(block) => named(index, &x, learn(block, &x, learner)),
+            Some(block) => named(index, &x, learn_alone(block, &x, learner)),
             None => candle::bail!("block {index}: the stack has {}", self.blocks().len()),
         }
     }
@@ -147,6 +150,17 @@ fn learn<C: Competition, O: Optimizer>(
     learner.step(&response, &activity.post)?;
     block.adapt(&activity.post)?;
     Ok(activity)
+}
+
+fn learn_alone<C: Competition, O: Optimizer>(
+    block: &Block<C>,
+    x: &Tensor,
+    learner: &mut Learner<O>,
+) -> Result<(Tensor, Tensor)> {
+    let Contest { seen, post, .. } = block.contest(x, Some(learner.rule()), true)?;
+    learner.step(&seen, &post)?;
+    block.adapt(&post)?;
+    Ok((seen.u().clone(), post))
 }
 
 fn adapt<C: Competition>(block: &Block<C>, x: &Tensor) -> Result<Activity> {

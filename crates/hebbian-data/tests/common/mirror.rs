@@ -70,7 +70,15 @@ impl Mirror {
     }
 
     pub fn serve(&self, repo: &str, file: &str, served: Served) {
-        let path = format!("/datasets/{repo}/resolve/refs%2Fconvert%2Fparquet/{file}");
+        self.serve_at(format!("/datasets/{repo}/resolve/refs%2Fconvert%2Fparquet/{file}"), served);
+    }
+
+    /// A file of a model.
+    pub fn serve_model(&self, repo: &str, revision: &str, file: &str, served: Served) {
+        self.serve_at(format!("/{repo}/resolve/{revision}/{file}"), served);
+    }
+
+    fn serve_at(&self, path: String, served: Served) {
         self.state.lock().unwrap().files.insert(path, served);
     }
 

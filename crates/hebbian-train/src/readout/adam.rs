@@ -25,6 +25,16 @@ impl Adam {
         Ok(Self { m: parameter.zeros_like()?, v: parameter.zeros_like()?, step: 0 })
     }
 
+    /// `m`, `v` and the steps done.
+    pub(super) fn state(&self) -> (&Tensor, &Tensor, i32) {
+        (&self.m, &self.v, self.step)
+    }
+
+    /// Goes on from there.
+    pub(super) fn go_on(&mut self, m: Tensor, v: Tensor, step: i32) {
+        (self.m, self.v, self.step) = (m, v, step);
+    }
+
     /// The parameter after one step.
     pub(super) fn step(&mut self, w: &Tensor, g: &Tensor, learning_rate: f64) -> Result<Tensor> {
         self.step += 1;

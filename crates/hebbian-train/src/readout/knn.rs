@@ -33,15 +33,24 @@ impl NearestNeighbours {
     /// When features and labels do not fit, or k is 0 or exceeds N.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, k: usize) -> Result<Self> {
         let (rows, _) = check_labels(features, labels, classes)?;
+        Self::check(rows, k)?;
+        let mean = features.detach().mean_keepdim(0)?;
+        let samples = centred(features, &mean)?;
+        let squares = samples.sqr()?.sum(1)?.to_vec1()?;
+        Ok(Self { mean, samples, squares, labels: labels.to_vec(), classes, k })
+    }
+
+    /// Whether there can be k neighbours among `rows` training samples.
+    ///
+    /// # Errors
+    /// When k is 0 or exceeds them.
+    pub fn check(rows: usize, k: usize) -> Result<()> {
         if k == 0 || k > rows {
             return Err(Error::Argument(format!(
                 "k is {k}, expected 1 to {rows}, the number of training samples"
             )));
         }
-        let mean = features.detach().mean_keepdim(0)?;
-        let samples = centred(features, &mean)?;
-        let squares = samples.sqr()?.sum(1)?.to_vec1()?;
-        Ok(Self { mean, samples, squares, labels: labels.to_vec(), classes, k })
+        Ok(())
     }
 
     /// The class by vote of the samples with the products x·t with a sample x.

@@ -3,10 +3,11 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Rng, ops::Dropout};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::adam::Adam;
 use super::{Readout, check_labels, one_hot};
-use crate::{Error, Result};
+use crate::{Checkpoint, Error, Result, State};
 
 /// How a [`LinearHead`] is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,10 @@ pub struct EpochStats {
     /// The rate in use.
     pub learning_rate: f64,
 }
+
+/// The names of Adam's moments of weight and bias in a state.
+const MOMENTS: [&str; 4] =
+    ["state.head.weight.m", "state.head.weight.v", "state.head.bias.m", "state.head.bias.v"];
 
 /// A linear layer with bias, softmax and mean cross-entropy, trained by Adam with dropout on its
 /// input and a rate that is [halved](halvings) now and then.
@@ -137,12 +142,54 @@ impl LinearHead {
         })
     }
 
+    /// W, `(classes, F)`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// b, `(classes,)`.
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+
     /// `head.weight` and `head.bias`, for a checkpoint.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         vec![
             ("head.weight".to_string(), self.weight.clone()),
             ("head.bias".to_string(), self.bias.clone()),
         ]
+    }
+
+    /// What going on in the middle of training needs beside [`tensors`](Self::tensors): Adam's moments
+    /// `state.head.*`, and counts.
+    pub fn state(&self) -> State {
+        let (m, v, step) = self.adam_weight.state();
+        let (m_bias, v_bias, _) = self.adam_bias.state();
+        let tensors = MOMENTS.into_iter().zip([m, v, m_bias, v_bias]);
+        State {
+            tensors: tensors.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect(),
+            values: json!({ "step": step, "epoch": self.epoch }),
+        }
+    }
+
+    /// Goes on from the [`values`](State::values) of a state, with its tensors from `checkpoint`.
+    ///
+    /// # Errors
+    /// A state of another head.
+    pub fn go_on(&mut self, values: &Value, checkpoint: &mut Checkpoint) -> Result<()> {
+        let number = |name: &str| {
+            values[name].as_i64().and_then(|number| i32::try_from(number).ok()).ok_or_else(|| {
+                Error::Argument(format!("the head's state has no number {name:?}: {values}"))
+            })
+        };
+        let (step, epoch) = (number("step")?, number("epoch")?);
+        let (weight, bias) = (self.weight.dims().to_vec(), self.bias.dims().to_vec());
+        let take =
+            |at: usize, shape: &[usize]| checkpoint.take(MOMENTS[at], shape, self.weight.dtype());
+        self.adam_weight.go_on(take(0, &weight)?, take(1, &weight)?, step);
+        self.adam_bias.go_on(take(2, &bias)?, take(3, &bias)?, step);
+        self.epoch = epoch as usize;
+        Ok(())
     }
 
     /// The configuration.

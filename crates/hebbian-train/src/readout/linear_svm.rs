@@ -38,6 +38,21 @@ impl Default for LinearSvmConfig {
     }
 }
 
+impl LinearSvmConfig {
+    /// Whether it can be fitted with.
+    ///
+    /// # Errors
+    /// C or a tolerance that is not a positive number.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [("c", self.c), ("tolerance", self.tolerance)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::Argument(format!("{name} is {value}, expected a number > 0")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One linear support vector machine per class, against all others; the largest output is the class.
 ///
 /// With x̃ = (x, 1) and y = 1 for samples of the class, −1 for others, each minimises
@@ -87,11 +102,7 @@ impl LinearSvm {
         mut on_iteration: impl FnMut(usize, f64),
     ) -> Result<Self> {
         let (_, width) = check_labels(features, labels, classes)?;
-        for (name, value) in [("c", config.c), ("tolerance", config.tolerance)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(Error::Argument(format!("{name} is {value}, expected a number > 0")));
-            }
-        }
+        config.check()?;
         let features = features.detach();
         crate::check_finite("features", 0, &features)?;
         let rows = Rows::new(&features)?;

@@ -7,6 +7,7 @@ mod linear;
 mod linear_svm;
 mod nearest;
 mod ridge;
+mod stored;
 
 use candle::{DType, Device, Tensor};
 
@@ -16,6 +17,7 @@ pub use linear::{EpochStats, LinearHead, LinearHeadConfig, halvings};
 pub use linear_svm::{LinearSvm, LinearSvmConfig};
 pub use nearest::NearestClassMean;
 pub use ridge::Ridge;
+pub use stored::{LinearReadout, Standardisation};
 
 use crate::{Error, Result};
 

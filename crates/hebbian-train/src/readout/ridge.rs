@@ -7,8 +7,8 @@ use faer::{MatMut, MatRef, Side};
 use super::{Readout, check_labels, linear_scores, one_hot};
 use crate::{Error, Result};
 
-/// The largest system solved: its matrix and the factor are half a gigabyte each in f64.
-const LARGEST: usize = 8192;
+/// The largest system solved: its matrix and the factor are two gigabytes each in f64.
+const LARGEST: usize = 16384;
 /// Rows (or columns) converted to f64 at a time.
 const CHUNK: usize = 4096;
 
@@ -28,19 +28,11 @@ impl Ridge {
     /// Fits `features` `(N, F)`.
     ///
     /// # Errors
-    /// When both N and F exceed 8192, the memory for the system is not to be had, or α is too small for
+    /// When both N and F exceed 16,384, the memory for the system is not to be had, or α is too small for
     /// it to be solved.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, alpha: f64) -> Result<Self> {
         let (rows, width) = check_labels(features, labels, classes)?;
-        if rows.min(width) > LARGEST {
-            return Err(Error::Argument(format!(
-                "ridge regression on {width} features of {rows} samples needs too large a matrix: \
-                 pool the features to at most {LARGEST}, or use the linear head"
-            )));
-        }
-        if !(alpha >= 0.0 && alpha.is_finite()) {
-            return Err(Error::Argument(format!("alpha is {alpha}, expected a number ≥ 0")));
-        }
+        Self::check(rows, width, alpha)?;
         check_memory(rows, width)?;
         // Metal has no f64.
         let device = match features.device() {
@@ -91,6 +83,58 @@ impl Ridge {
         };
         let bias = (target_mean - mean.matmul(&weight)?)?.squeeze(0)?;
         Ok(Self { weight, bias })
+    }
+
+    /// [`fit`](Self::fit) with the one of the penalties `alphas` that does best on the last eighth of the rows
+    /// when it is fitted to the others (the first of equals), and which one that is.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); no penalties.
+    pub fn fit_best(
+        features: &Tensor,
+        labels: &[u32],
+        classes: usize,
+        alphas: &[f64],
+    ) -> Result<(Self, f64)> {
+        let (rows, _) = check_labels(features, labels, classes)?;
+        let fitted = rows - rows / 8;
+        let mut best = None;
+        for &alpha in alphas {
+            // With nothing to choose by, or from, the first is as good as any.
+            let accuracy = match fitted < rows && alphas.len() > 1 {
+                true => {
+                    let part = features.narrow(0, 0, fitted)?;
+                    let held_out = features.narrow(0, fitted, rows - fitted)?;
+                    Self::fit(&part, &labels[..fitted], classes, alpha)?
+                        .accuracy(&held_out, &labels[fitted..])?
+                }
+                false => 0.0,
+            };
+            if best.is_none_or(|(most, _)| accuracy > most) {
+                best = Some((accuracy, alpha));
+            }
+        }
+        let (_, alpha) = best.ok_or_else(|| {
+            Error::Argument("there is no alpha to choose from: give one or more".to_string())
+        })?;
+        Ok((Self::fit(features, labels, classes, alpha)?, alpha))
+    }
+
+    /// Whether `rows` rows of `width` features can be fitted, which is known before there are any.
+    ///
+    /// # Errors
+    /// When both exceed 16,384, or α is negative or not finite.
+    pub fn check(rows: usize, width: usize, alpha: f64) -> Result<()> {
+        if rows.min(width) > LARGEST {
+            return Err(Error::Argument(format!(
+                "ridge regression on {width} features of {rows} samples needs too large a matrix: \
+                 pool the features to at most {LARGEST}, or use the linear head"
+            )));
+        }
+        if !(alpha >= 0.0 && alpha.is_finite()) {
+            return Err(Error::Argument(format!("alpha is {alpha}, expected a number ≥ 0")));
+        }
+        Ok(())
     }
 
     /// W, f64 `(F, classes)`.

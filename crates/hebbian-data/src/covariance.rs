@@ -1,0 +1,152 @@
+//! Sums of products of rows, a few at a time, and what is made of their eigenvectors.
+
+use candle::{Device, Tensor};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, MatRef, Par, Side};
+
+use crate::{Error, Result};
+
+/// The covariance `C = XᵀX/n − x̄x̄ᵀ` of n rows X of F values with the mean x̄, of which only some are in
+/// memory at a time. Of the products only the lower triangle is computed, in `f64`.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use hebbian_data::Covariance;
+/// let mut covariance = Covariance::new(2);
+/// for rows in [[[1f64, 2.], [3., 1.]], [[0., -1.], [-2., 0.]]] {
+///     covariance.add(&Tensor::new(&rows, &Device::Cpu)?)?;
+/// }
+/// // The means are 0.5 and 0.5, so C = [[3.25, 1], [1, 1.25]], and its eigenvalues 2.25 ± √2.
+/// let inverse = covariance.inverse(0.)?;
+/// assert!((inverse.eigenvalues[1] - 2.25 - 2f64.sqrt()).abs() < 1e-12);
+/// let (rows, determinant) = (inverse.matrix.to_vec2::<f64>()?, 3.25 * 1.25 - 1.);
+/// assert!((rows[0][0] - 1.25 / determinant).abs() < 1e-12 && (rows[0][1] + 1. / determinant).abs() < 1e-12);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Covariance {
+    /// The lower triangle of `XᵀX`.
+    pub(crate) products: Mat<f64>,
+    total: Vec<f64>,
+    pub(crate) rows: usize,
+}
+
+/// `(C + ε I)⁻¹` of a [`Covariance`].
+#[derive(Debug, Clone)]
+pub struct Inverse {
+    /// `(F, F)`, of `f64` on the host.
+    pub matrix: Tensor,
+    /// Those of `C`, in ascending order.
+    pub eigenvalues: Vec<f64>,
+}
+
+/// Eigenvectors in columns, and the eigenvalues, all above 0, in ascending order.
+pub(crate) struct Eigen {
+    pub vectors: Mat<f64>,
+    pub values: Vec<f64>,
+}
+
+impl Covariance {
+    /// That of no rows yet, which will have so many columns.
+    pub fn new(columns: usize) -> Self {
+        Self { products: Mat::zeros(columns, columns), total: vec![0.; columns], rows: 0 }
+    }
+
+    /// Adds rows `(n, F)` of `f64`.
+    ///
+    /// # Errors
+    /// Rows of another length or type.
+    pub fn add(&mut self, x: &Tensor) -> Result<()> {
+        let (rows, found) = x.dims2()?;
+        let expected = self.total.len();
+        if found != expected {
+            return Err(Error::Size { what: "columns of rows to whiten by", found, expected });
+        }
+        let values = x.flatten_all()?.to_vec1::<f64>()?;
+        for row in values.chunks_exact(found.max(1)) {
+            self.total.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let x = MatRef::from_row_major_slice(&values, rows, found);
+        add_lower(&mut self.products, x.transpose(), x);
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// `(C + ε I)⁻¹`.
+    ///
+    /// # Errors
+    /// No rows or columns; values that are not finite; when `C + ε I` is singular to rounding.
+    pub fn inverse(mut self, epsilon: f64) -> Result<Inverse> {
+        if self.rows == 0 || self.total.is_empty() {
+            return Err(Error::Size { what: "rows to whiten by", found: 0, expected: 1 });
+        }
+        let count = self.rows as f64;
+        for column in 0..self.total.len() {
+            for row in column..self.total.len() {
+                self.products[(row, column)] -= self.total[row] * self.total[column] / count;
+            }
+        }
+        let Eigen { vectors, values } = self.eigen(count, epsilon)?;
+        let size = values.len();
+        let mut scaled = vectors.clone();
+        for (mut column, value) in scaled.col_iter_mut().zip(&values) {
+            column *= value.recip();
+        }
+        let mut inverse = Mat::zeros(size, size);
+        add_lower(&mut inverse, scaled.as_ref(), vectors.transpose());
+        let eigenvalues = values.iter().map(|value| value - epsilon).collect();
+        Ok(Inverse { matrix: symmetric(&inverse)?, eigenvalues })
+    }
+
+    /// Of the products over `divisor`, plus ε on the diagonal.
+    pub(crate) fn eigen(mut self, divisor: f64, epsilon: f64) -> Result<Eigen> {
+        let features = self.total.len();
+        self.products /= divisor;
+        for column in 0..features {
+            self.products[(column, column)] += epsilon;
+            let variance = self.products[(column, column)];
+            // Where these are finite, so is the rest: |C_ij|² is at most C_ii C_jj.
+            if !variance.is_finite() {
+                return Err(Error::NotFinite { column, variance });
+            }
+        }
+        let eigen =
+            self.products.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigen(features))?;
+        let values: Vec<f64> = eigen.S().column_vector().iter().copied().collect();
+
+        // In ascending order. Those that rounding may have made are of this size.
+        let (smallest, largest) = (values[0], values[features - 1]);
+        let rounding = features as f64 * f64::EPSILON * largest;
+        let singular = values.iter().filter(|&&value| value <= rounding).count();
+        if singular > 0 {
+            let rows = self.rows;
+            return Err(Error::RankDeficient { singular, smallest, features, rows, epsilon });
+        }
+        Ok(Eigen { vectors: eigen.U().to_owned(), values })
+    }
+}
+
+/// Adds the lower triangle of a product.
+pub(crate) fn add_lower(sum: &mut Mat<f64>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) {
+    triangular::matmul(
+        sum.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Add,
+        left,
+        BlockStructure::Rectangular,
+        right,
+        BlockStructure::Rectangular,
+        1.,
+        Par::rayon(0),
+    );
+}
+
+/// The symmetric matrix of that lower triangle.
+pub(crate) fn symmetric(lower: &Mat<f64>) -> Result<Tensor> {
+    let size = lower.nrows();
+    let values: Vec<f64> = (0..size)
+        .flat_map(|i| (0..size).map(move |j| (i.max(j), i.min(j))))
+        .map(|place| lower[place])
+        .collect();
+    Ok(Tensor::from_vec(values, (size, size), &Device::Cpu)?)
+}

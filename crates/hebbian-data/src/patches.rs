@@ -1,0 +1,107 @@
+//! Patches of images.
+
+use std::collections::HashSet;
+
+use candle::{Device, Tensor};
+use candle_hebbian::Rng;
+
+use crate::{Error, ImageSet, Result};
+
+/// Draws for each patch, until it is said that there are not enough different ones.
+const DRAWS: usize = 1000;
+
+impl ImageSet {
+    /// Square patches `(count, C, side, side)` of `f64`, from 0 to 1, each of an image and a place drawn at
+    /// random, without replacement: of those with equal pixels only the first is taken.
+    ///
+    /// # Errors
+    /// No images; a side of 0, or larger than the images; fewer different patches than asked for.
+    pub fn draw_patches(&self, count: usize, side: usize, rng: &mut Rng) -> Result<Tensor> {
+        let (channels, height, width) = self.shape();
+        if self.is_empty() || side == 0 || side > height.min(width) {
+            let (what, found, expected) = ("the side of a patch", side, height.min(width));
+            return Err(Error::Size { what, found, expected });
+        }
+        let (mut known, mut values) = (HashSet::new(), Vec::new());
+        for _ in 0..count.saturating_mul(DRAWS) {
+            if known.len() == count {
+                break;
+            }
+            let image = self.image(rng.below(self.len()));
+            let (top, left) = (rng.below(height - side + 1), rng.below(width - side + 1));
+            let lines = (0..channels * side)
+                .map(|line| (line / side * height + top + line % side) * width + left);
+            let patch: Vec<u8> = lines.flat_map(|at| &image[at..at + side]).copied().collect();
+            if known.insert(patch.clone()) {
+                values.extend(patch.into_iter().map(|pixel| f64::from(pixel) / 255.));
+            }
+        }
+        if known.len() < count {
+            let (what, found) = ("different patches of the images", known.len());
+            return Err(Error::Size { what, found, expected: count });
+        }
+        Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
+    }
+
+    /// The mean and the standard deviation of each channel over all pixels, which are from 0 to 1.
+    pub fn channel_moments(&self) -> (Vec<f64>, Vec<f64>) {
+        let (channels, height, width) = self.shape();
+        let area = height * width;
+        let moments = (0..channels).map(|channel| {
+            let pixels = (0..self.len()).flat_map(|i| &self.image(i)[channel * area..][..area]);
+            let (sum, squares) = pixels.fold((0u64, 0u64), |(sum, squares), &pixel| {
+                (sum + u64::from(pixel), squares + u64::from(pixel).pow(2))
+            });
+            let count = (self.len() * area).max(1) as f64;
+            let mean = sum as f64 / count;
+            (mean / 255., (squares as f64 / count - mean * mean).max(0.).sqrt() / 255.)
+        });
+        moments.unzip()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of 2x3 pixels and one channel, whose pixels tell where they are.
+    fn images() -> ImageSet {
+        ImageSet::new(vec![0, 1, 2, 10, 11, 12, 100, 101, 102, 110, 111, 112], vec![0, 0], 1, 2, 3)
+            .unwrap()
+    }
+
+    #[test]
+    fn every_patch_is_drawn_once() -> Result<()> {
+        let mut found = Vec::new();
+        let patches = images().draw_patches(4, 2, &mut Rng::new(0))?;
+        assert_eq!(patches.dims(), [4, 1, 2, 2]);
+        for patch in patches.flatten_from(1)?.to_vec2::<f64>()? {
+            found.push(patch.iter().map(|pixel| (pixel * 255.).round() as u8).collect::<Vec<_>>());
+        }
+        found.sort();
+        assert_eq!(
+            found,
+            [[0, 1, 10, 11], [1, 2, 11, 12], [100, 101, 110, 111], [101, 102, 111, 112]]
+        );
+        let again = images().draw_patches(4, 2, &mut Rng::new(0))?;
+        assert_eq!(
+            patches.flatten_all()?.to_vec1::<f64>()?,
+            again.flatten_all()?.to_vec1::<f64>()?
+        );
+        for (count, side, says) in [(5, 2, "found 4, expected 5"), (1, 3, "side of a patch")] {
+            let error = images().draw_patches(count, side, &mut Rng::new(0)).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        Ok(())
+    }
+
+    /// 0 and 255 as often have mean and deviation 1/2.
+    #[test]
+    fn moments_of_each_channel() -> Result<()> {
+        let set = ImageSet::new(vec![0, 255, 51, 51, 255, 0, 51, 51], vec![0, 0], 2, 1, 2)?;
+        let (mean, deviation) = set.channel_moments();
+        assert!((mean[0] - 0.5).abs() < 1e-15 && (deviation[0] - 0.5).abs() < 1e-15);
+        assert!((mean[1] - 0.2).abs() < 1e-15 && deviation[1] == 0.);
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::RunOptions;
+
+/// What a run is a run of: all that makes its numbers what they are, but for the weights it starts from.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The method's name in files: `softhebb`.
+    pub method: &'static str,
+    /// The preset's name.
+    pub preset: String,
+    /// The preset, overrides applied, and the method's other options.
+    pub options: Value,
+    /// The data set's name.
+    pub dataset: String,
+    /// Channels, height and width of an image.
+    pub image: (usize, usize, usize),
+    /// The name of each class.
+    pub class_names: Vec<String>,
+    /// How many images there are.
+    pub counts: Counts,
+    /// Places in the options (as `/preset/training/epochs`) at which a run that goes on may have a
+    /// larger number than it was started with.
+    pub may_grow: &'static [&'static str],
+}
+
+/// How many images each part of a data set has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// To learn from.
+    pub train: usize,
+    /// To choose by.
+    pub validation: usize,
+    /// To test with.
+    pub test: usize,
+}
+
+impl About {
+    /// The content of `config.json`.
+    pub(super) fn config(&self, run: &RunOptions) -> Value {
+        let load = run.load.as_ref().map(|path| path.display().to_string());
+        json!({
+            "method": self.method,
+            "options": self.options,
+            "dataset": self.dataset,
+            "image": self.image,
+            "class_names": self.class_names,
+            "train_images": self.counts.train,
+            "validation_images": self.counts.validation,
+            "test_images": self.counts.test,
+            "seed": run.seed,
+            "device": run.device,
+            "load": load,
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}

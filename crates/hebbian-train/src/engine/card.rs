@@ -1,0 +1,91 @@
+use std::fmt::Write;
+
+use super::About;
+use crate::Results;
+
+/// How a card begins, by which it is known as one of ours.
+pub(crate) const START: &str = "---\nlibrary_name: candle-hebbian\n";
+
+/// The model card of a run: front matter as the Hugging Face hub reads it, with the `model-index`; what the
+/// model is, its figures, how to load it.
+pub(super) fn card(about: &About, results: &Results) -> String {
+    let About { method, preset, dataset, image: (channels, height, width), class_names, .. } =
+        about;
+    let accuracy = results.test_accuracy;
+    let mut text = format!(
+        "{START}pipeline_tag: image-classification
+tags: [hebbian, local-learning, {method}]
+model-index:
+  - name: {preset:?}
+    results:
+      - task: {{ type: image-classification }}
+        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: test }}
+        metrics:
+          - {{ type: accuracy, value: {accuracy} }}
+---
+
+# {preset}
+
+A network of the method `{method}`, trained on {train} images of {dataset} ({channels} x {height} x {width}, {classes} classes) with
+seed {seed}: `config.json` has all of its settings, and is a preset.
+
+| | test accuracy, % |
+|---|---|
+",
+        train = about.counts.train,
+        classes = class_names.len(),
+        seed = results.seed,
+    );
+    if results.readouts.is_empty() {
+        let _ = writeln!(text, "| the network | {:.2} |", 100.0 * accuracy);
+    }
+    for readout in &results.readouts {
+        let _ = writeln!(text, "| {} | {:.2} |", readout.name, 100.0 * readout.test_accuracy);
+    }
+    let labels = if results.trained_with_labels { "with" } else { "without" };
+    let _ = write!(
+        text,
+        "
+The network learned {labels} labels: {} steps, {:.4} epochs, {:.1} s.
+
+```rust
+let model = hebbian_models::Model::load(\"this/folder\")?;
+let features = model.features(&images)?; // images (B, {channels}, {height}, {width}) from 0 to 1
+let classes = model.predict(&images)?;
+```
+
+`model.safetensors` has the weights, with the scaling of the input and the read-out.
+",
+        results.training_steps, results.training_epochs, results.training_seconds,
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counts, ReadoutResult};
+
+    #[test]
+    fn the_front_matter_is_closed_and_has_the_accuracy() {
+        let about = About {
+            method: "amit",
+            preset: "amit-digits".to_string(),
+            options: serde_json::Value::Null,
+            dataset: "digits".to_string(),
+            image: (1, 8, 8),
+            class_names: vec!["0".to_string(), "1".to_string()],
+            counts: Counts { train: 10, validation: 0, test: 4 },
+            may_grow: &[],
+        };
+        let readout =
+            ReadoutResult { name: "head".to_string(), test_accuracy: 0.75, ..Default::default() };
+        let results =
+            Results { test_accuracy: 0.75, readouts: vec![readout], ..Results::default() };
+        let text = card(&about, &results);
+        let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+        assert!(front.contains("- { type: accuracy, value: 0.75 }"), "{front}");
+        assert!(front.contains("- name: \"amit-digits\""), "{front}");
+        assert!(body.contains("| head | 75.00 |"), "{body}");
+    }
+}

@@ -1,0 +1,159 @@
+use candle::Tensor;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Figures, Recorder};
+use crate::{Checkpoint, Picture, Result};
+
+/// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, from 0 to 1, as
+/// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: scaling and whitening are the model's.
+pub trait Model {
+    /// Every tensor of a checkpoint in a fixed order, by stable names: input scaling, weights, the
+    /// read-out once it is trained.
+    fn tensors(&self) -> Vec<(String, Tensor)>;
+
+    /// Puts the tensors of a checkpoint back; a read-out that is not there stays untrained.
+    ///
+    /// # Errors
+    /// A checkpoint of another network.
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
+
+    /// How many layers there are to take features of.
+    fn layers(&self) -> usize;
+
+    /// The features `(B, …)` of the layer of that number, from 0: what the next layer sees of it.
+    ///
+    /// # Errors
+    /// Images of another size; a layer that is not there.
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor>;
+
+    /// The features `(B, F)` that classes are read out of.
+    ///
+    /// # Errors
+    /// Images of another size.
+    fn features(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// The class of each image, `(B)`, u32.
+    ///
+    /// # Errors
+    /// Images of another size; a read-out that is not trained.
+    fn predict(&self, images: &Tensor) -> Result<Tensor>;
+}
+
+/// How far learning has come: the same moment on two clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Batches that something was learned from.
+    pub steps: u64,
+    /// Images shown, each as often as it was.
+    pub images: u64,
+}
+
+impl Clock {
+    /// The clock after a batch of `images` more.
+    pub fn tick(&mut self, images: usize) {
+        self.steps += 1;
+        self.images += images as u64;
+    }
+}
+
+/// What was measured at a moment of learning.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// For the log, by name.
+    pub values: Vec<(String, f64)>,
+    /// For the progress.
+    pub message: String,
+}
+
+/// What going on needs beside the model: moments of an optimiser, sums since the last measurement, the
+/// positions of generators.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// By name.
+    pub tensors: Vec<(String, Tensor)>,
+    /// Whatever is no tensor.
+    pub values: Value,
+}
+
+/// A model in training, with what it learns from. A run that goes on from a [`state`](Self::state) ends
+/// in the same bits as one that never stopped.
+pub trait Learner {
+    /// What learns.
+    type Model: Model;
+
+    /// The model as it is now.
+    fn model(&self) -> &Self::Model;
+
+    /// The same, to put tensors back.
+    fn model_mut(&mut self) -> &mut Self::Model;
+
+    /// Whether it learns with labels.
+    fn uses_labels(&self) -> bool;
+
+    /// How far it is.
+    fn clock(&self) -> Clock;
+
+    /// How far it goes.
+    fn total(&self) -> Clock;
+
+    /// Computes what fresh weights need of the data, whitening for example. Called before the first step
+    /// of a run that takes none of that from a checkpoint, and before its folder is made.
+    ///
+    /// # Errors
+    /// Data that it cannot be computed of.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Learns from the next batch, or a few. Called while there is any left.
+    ///
+    /// # Errors
+    /// A loss that is not finite.
+    fn step(&mut self) -> Result<()>;
+
+    /// What is learning now, for messages: `layer 1`, `epoch 3`.
+    fn stage(&self) -> String;
+
+    /// Whether it is a moment to measure at.
+    fn is_due(&self) -> bool;
+
+    /// Measures, and begins new sums.
+    fn measure(&mut self) -> Result<Measured>;
+
+    /// What to say when weights are not finite, where it is known which setting is to blame.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
+    /// What [`go_on`](Self::go_on) needs beside the model.
+    fn state(&self) -> Result<State> {
+        Ok(State::default())
+    }
+
+    /// Goes on from where `state` was taken, at `clock`; the model has its tensors back already. `take`
+    /// hands out the tensors of the state.
+    ///
+    /// # Errors
+    /// A state of another learner.
+    fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()>;
+
+    /// Starts with the weights of a checkpoint in place of fresh ones.
+    ///
+    /// # Errors
+    /// A checkpoint of another network.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.model_mut().restore(checkpoint)
+    }
+
+    /// What there is to see of the model now, by name.
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        Ok(Vec::new())
+    }
+
+    /// After learning: trains read-outs, tests.
+    ///
+    /// # Errors
+    /// Features that are not finite.
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures>;
+}

@@ -1,0 +1,91 @@
+use std::path::Path;
+
+use candle::Device;
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{About, Counts, Learner, Run, RunOptions, run};
+use crate::{Error, Result};
+
+/// A way of learning: a paper's.
+pub trait Method {
+    /// Its name in files and commands: `softhebb`.
+    const NAME: &'static str;
+
+    /// Places in the options (as `/preset/training/epochs`) that a complete run can go on with a larger
+    /// number at, because nothing before depends on them.
+    const MAY_GROW: &'static [&'static str] = &[];
+
+    /// The preset, overrides applied, and whatever else is chosen.
+    type Options: Clone + Serialize + DeserializeOwned;
+
+    /// What learns.
+    type Learner: Learner;
+
+    /// The name of the preset.
+    fn preset(options: &Self::Options) -> &str;
+
+    /// A learner with fresh weights.
+    ///
+    /// # Errors
+    /// Options that do not fit each other or the data.
+    fn learner(options: &Self::Options, data: &Dataset, start: &Start) -> Result<Self::Learner>;
+
+    /// How many images of `data` it learns from, chooses by and tests with: those of its two parts.
+    fn counts(_options: &Self::Options, data: &Dataset) -> Counts {
+        Counts { train: data.train.len(), validation: 0, test: data.test.len() }
+    }
+
+    /// A model without its weights, for images `(C, H, W)` of as many classes.
+    ///
+    /// # Errors
+    /// Options that do not fit them.
+    fn model(
+        options: &Self::Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<<Self::Learner as Learner>::Model>;
+}
+
+/// Where a learner begins.
+#[derive(Debug)]
+pub struct Start {
+    /// What everything is drawn from.
+    pub rng: Rng,
+    /// Where tensors live.
+    pub device: Device,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// Trains a method on a data set; writes the run folder `out`.
+///
+/// # Errors
+/// Those of [`Method::learner`] and [`run`]. The folder is made only once everything that can be checked
+/// before learning is.
+pub fn train<M: Method>(
+    options: &M::Options,
+    data: &Dataset,
+    device: &Device,
+    how: &RunOptions,
+    out: &Path,
+) -> Result<Run<M::Learner>> {
+    let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
+    let learner = M::learner(options, data, &start)?;
+    let options_as_json = serde_json::to_value(options)
+        .map_err(|source| Error::Json { what: "the options".to_string(), source })?;
+    let about = About {
+        method: M::NAME,
+        preset: M::preset(options).to_string(),
+        options: options_as_json,
+        dataset: data.name.to_string(),
+        image: data.train.shape(),
+        class_names: data.class_names.clone(),
+        counts: M::counts(options, data),
+        may_grow: M::MAY_GROW,
+    };
+    run(&about, learner, device, how, out)
+}

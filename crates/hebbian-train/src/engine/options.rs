@@ -1,0 +1,39 @@
+use std::path::PathBuf;
+
+use super::Stop;
+use crate::{Error, Result};
+
+/// How a run goes, whatever it trains.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// Start from these weights.
+    pub load: Option<PathBuf>,
+    /// Go on with the interrupted run in the folder, or with a complete one for longer.
+    pub resume: bool,
+    /// Write the final weights here too.
+    pub save: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+    /// What the progress is headed with; the preset's name unless given.
+    pub label: Option<String>,
+    /// What asks the run to stop.
+    pub stop: Stop,
+}
+
+/// How many samples are shown in `epochs` epochs of `count`.
+///
+/// # Errors
+/// More than can be counted.
+pub fn shown(count: usize, epochs: usize) -> Result<usize> {
+    /// More would take centuries, and not be counted rightly everywhere.
+    const MOST: usize = 1 << 48;
+    count.checked_mul(epochs).filter(|&shown| shown <= MOST).ok_or_else(|| {
+        Error::Argument(format!(
+            "{epochs} epochs of {count} are too many to count: give fewer epochs"
+        ))
+    })
+}

@@ -1,0 +1,92 @@
+use std::collections::BTreeMap;
+
+use candle::Tensor;
+use serde_json::Value;
+
+use super::{Clock, RunOptions};
+use crate::{
+    ConfusionMatrix, Error, Moment, Picture, Progress, ReadoutResult, Result, RunFolder,
+    check_finite,
+};
+
+/// What a run ends with, as its learner knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Share of the test images that was classified correctly, 0 to 1.
+    pub test_accuracy: f64,
+    /// How those of each class were.
+    pub confusion: Option<ConfusionMatrix>,
+    /// What was read out of features, the one that `test_accuracy` is of first.
+    pub readouts: Vec<ReadoutResult>,
+    /// Whatever else is reported.
+    pub extras: BTreeMap<String, Value>,
+}
+
+/// Where a learner that has learned reports to, while it trains read-outs.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    pub(super) folder: &'a mut RunFolder,
+    pub(super) options: &'a RunOptions,
+    pub(super) clock: Clock,
+}
+
+impl Recorder<'_> {
+    /// Logs what was measured after `epoch` epochs of the read-out called `readout`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn log(&mut self, readout: &str, epoch: usize, values: &[(&str, f64)]) -> Result<()> {
+        let (readout, epoch) = (readout.to_string(), epoch as u64);
+        self.folder.log(Moment::Readout { readout, epoch }, values)
+    }
+
+    /// Saves a picture as `NAME.png`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn picture(&mut self, name: &str, picture: &Picture) -> Result<()> {
+        self.folder.picture(name, self.clock.steps, picture)
+    }
+
+    /// Shows how far a loop over `total` images is.
+    pub fn progress(&self, total: usize, label: &str) -> Progress {
+        Progress::new(total as u64, label, self.options.quiet)
+    }
+
+    /// Whether nothing is to be shown.
+    pub fn is_quiet(&self) -> bool {
+        self.options.quiet
+    }
+
+    /// To be asked now and then, between two pieces of work.
+    ///
+    /// # Errors
+    /// When the run was asked to stop. What was learned is saved; read-outs begin anew.
+    pub fn go_on(&self) -> Result<()> {
+        match self.options.stop.asked() {
+            Some(signal) => Err(Error::Stopped {
+                at: "after learning, before all was read out".to_string(),
+                path: self.folder.path().to_path_buf(),
+                signal,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses tensors that are not finite, of what is called `stage`, in its `epoch`.
+    ///
+    /// # Errors
+    /// One that is not.
+    pub fn check(&self, stage: &str, epoch: usize, tensors: &[(String, Tensor)]) -> Result<()> {
+        for (name, tensor) in tensors {
+            check_finite(name, epoch as u64, tensor)
+                .map_err(|error| self.diverged(error, stage))?;
+        }
+        Ok(())
+    }
+
+    /// Says of an error about NaN or infinity where it arose and what is left.
+    pub fn diverged(&self, error: Error, stage: &str) -> Error {
+        error.while_training(stage, Some(self.folder.state()))
+    }
+}

@@ -1,0 +1,389 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle::{DType, Device};
+use hebbian_data::ImageSet;
+use serde_json::Value;
+
+use super::card::card;
+use super::same_run::{Same, same_run};
+use super::{About, Clock, Figures, Learner, Model, Recorder, RunOptions, State};
+use crate::{
+    Checkpoint, ConfusionMatrix, Error, History, Moment, Progress, Result, Results, RunFolder,
+    check_finite, peak_memory_bytes, save_checkpoint,
+};
+
+/// The weights are saved this often at least,
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// and as often as takes no more than this share of the time.
+const CHECKPOINT_SHARE: f64 = 0.02;
+/// Images per batch where nothing learns.
+const EVALUATION_BATCH: usize = 100;
+
+/// What a run measured.
+#[derive(Debug)]
+pub struct Run<L> {
+    /// What went into `results.json`.
+    pub results: Results,
+    /// What went into `metrics.jsonl`.
+    pub history: History,
+    /// What has learned.
+    pub learner: L,
+}
+
+/// Lets `learner` learn to its end, then finish; writes the run folder `out`.
+///
+/// It learns step by step. When a moment is due, it is measured, its tensors are checked and the values
+/// logged. From time to time all that going on needs is saved, with the first save before the first step
+/// and what was measured by then, and pictures are drawn, with the last of what has learned.
+/// With [`resume`](RunOptions::resume) a run goes on from there and ends as if it had not stopped; one
+/// that is complete is read back, or goes on for longer where the method allows it.
+///
+/// # Errors
+/// A folder that cannot be written, that another run is in, or that holds another run than the one to go on
+/// with; a checkpoint of another network; weights that become NaN or infinite ([`Error::Diverged`]);
+/// [`Error::Stopped`] when it was asked to stop.
+pub fn run<L: Learner>(
+    about: &About,
+    learner: L,
+    device: &Device,
+    options: &RunOptions,
+    out: &Path,
+) -> Result<Run<L>> {
+    let (training_seconds, saved, pictured) = (0.0, None, Instant::now());
+    let mut job = Job { about, learner, device, options, out, training_seconds, saved, pictured };
+    let mut config = about.config(options);
+    let folder = match options.resume {
+        true => match job.go_on()? {
+            GoOn::Complete(results) => {
+                if let Some(path) = &options.save {
+                    job.save_model(path)?;
+                }
+                let history = RunFolder::history(out)?;
+                return Ok(Run { results, history, learner: job.learner });
+            }
+            GoOn::From(folder, load) => {
+                config["load"] = load;
+                Some(folder)
+            }
+            GoOn::Anew => None,
+        },
+        false => None,
+    };
+    let resumed = folder.is_some();
+    let mut folder = match folder {
+        Some(folder) => folder,
+        None => {
+            match &options.load {
+                Some(path) if !options.resume => {
+                    job.learner.start_from(&mut Checkpoint::load(path, device)?)?;
+                    let wrong = |error| Error::Argument(format!("{}: {error}", path.display()));
+                    check_tensors(job.learner.model(), 0).map_err(wrong)?;
+                }
+                _ => job.learner.begin()?,
+            }
+            RunFolder::create(out)?
+        }
+    };
+    folder.write_config(&config)?;
+    let _watch = options.stop.watch();
+    job.learn(&mut folder, resumed)?;
+    let clock = job.learner.clock();
+    let mut recorder = Recorder { folder: &mut folder, options, clock };
+    let figures = job.learner.finish(&mut recorder)?;
+    job.check("the read-out")?;
+    job.save_model(&folder.model())?;
+    if let Some(path) = &options.save {
+        job.save_model(path)?;
+    }
+    let results = job.results(figures, &folder);
+    folder.write_card(&card(about, &results))?;
+    folder.finish(&results)?;
+    Ok(Run { results, history: RunFolder::history(out)?, learner: job.learner })
+}
+
+struct Job<'a, L> {
+    about: &'a About,
+    learner: L,
+    device: &'a Device,
+    options: &'a RunOptions,
+    out: &'a Path,
+    training_seconds: f64,
+    /// When the state was saved last, and how long that took.
+    saved: Option<(Instant, Duration)>,
+    /// When pictures were drawn last.
+    pictured: Instant,
+}
+
+/// How a run that was there goes on.
+enum GoOn {
+    /// It has nothing left to do.
+    Complete(Results),
+    /// From its state; with the weights that it once started from, by their path.
+    From(RunFolder, Value),
+    /// It was killed before its first step.
+    Anew,
+}
+
+impl<L: Learner> Job<'_, L> {
+    fn go_on(&mut self) -> Result<GoOn> {
+        RunFolder::recover(self.out)?;
+        let Some(found) = RunFolder::config(self.out)? else {
+            return Err(Error::Argument(format!(
+                "there is no run to resume in {}: it has no config.json; start one without --resume",
+                self.out.display()
+            )));
+        };
+        let wanted = self.about.config(self.options);
+        let config = self.out.join("config.json");
+        let same = same_run(&found, &wanted, self.about.may_grow, &config)?;
+        if let (Same::AsStarted, Some(results)) = (same, RunFolder::results(self.out)?) {
+            let model = self.out.join(crate::run::MODEL);
+            self.learner.model_mut().restore(&mut Checkpoint::load(model, self.device)?)?;
+            return Ok(GoOn::Complete(results));
+        }
+        let state = self.out.join(crate::run::STATE);
+        if !state.exists() {
+            return match found.get("load").and_then(Value::as_str) {
+                Some(load) => Err(Error::Argument(format!(
+                    "{} has nothing to resume from: start anew without --resume, with --load {load}",
+                    self.out.display()
+                ))),
+                None => Ok(GoOn::Anew),
+            };
+        }
+        let mut checkpoint = Checkpoint::load(&state, self.device)?;
+        let (steps, images) =
+            (number(&checkpoint, "steps", &state)?, number(&checkpoint, "images", &state)?);
+        let (clock, total) = (Clock { steps, images }, self.learner.total());
+        if clock.steps > total.steps {
+            return Err(Error::Argument(format!(
+                "{} is of step {steps}, and the run has {}: start anew without --resume",
+                state.display(),
+                total.steps
+            )));
+        }
+        self.training_seconds = number(&checkpoint, "training_seconds", &state)?;
+        let values: Value = number(&checkpoint, "state", &state)?;
+        self.learner.model_mut().restore(&mut checkpoint)?;
+        self.learner.go_on(clock, &values, &mut checkpoint)?;
+        let load = found.get("load").cloned().unwrap_or_default();
+        Ok(GoOn::From(RunFolder::resume(self.out, steps)?, load))
+    }
+
+    fn learn(&mut self, folder: &mut RunFolder, resumed: bool) -> Result<()> {
+        let total = self.learner.total();
+        let label = self.options.label.as_deref().unwrap_or(&self.about.preset);
+        let mut progress = Progress::new(total.images, label, self.options.quiet);
+        progress.advance(self.learner.clock().images);
+        // What a run goes on from was measured before it was saved.
+        let mut measured = resumed;
+        loop {
+            if !measured && self.learner.is_due() {
+                let message = self.measure(folder)?;
+                progress.message(message);
+            }
+            measured = false;
+            let clock = self.learner.clock();
+            if clock.steps >= total.steps {
+                break;
+            }
+            if let Some(signal) = self.options.stop.asked() {
+                self.save(folder)?;
+                let at = format!("at step {} of {}", clock.steps, total.steps);
+                return Err(Error::Stopped { at, path: self.out.to_path_buf(), signal });
+            }
+            if self.saved.is_none_or(|(at, took)| {
+                let since = at.elapsed();
+                since > CHECKPOINT_EVERY || took < since.mul_f64(CHECKPOINT_SHARE)
+            }) {
+                self.save(folder)?;
+            }
+            let started = Instant::now();
+            self.learner.step().map_err(|error| self.diverged(error))?;
+            self.training_seconds += started.elapsed().as_secs_f64();
+            progress.advance(self.learner.clock().images - clock.images);
+        }
+        progress.finish();
+        self.save(folder)?;
+        self.draw(folder)
+    }
+
+    /// Measures and logs; returns what the progress shows.
+    fn measure(&mut self, folder: &mut RunFolder) -> Result<String> {
+        let stage = self.learner.stage();
+        let measured = self.learner.measure().map_err(|error| self.diverged(error))?;
+        self.check(&stage)?;
+        let Clock { steps, images } = self.learner.clock();
+        let epoch = self.epochs();
+        let values: Vec<(&str, f64)> =
+            measured.values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        folder.log(Moment::Learning { step: steps, images, epoch }, &values)?;
+        Ok([stage, measured.message]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "))
+    }
+
+    fn epochs(&self) -> f64 {
+        self.learner.clock().images as f64 / self.about.counts.train.max(1) as f64
+    }
+
+    /// Stops at NaN or infinity.
+    fn check(&self, stage: &str) -> Result<()> {
+        let checked = check_tensors(self.learner.model(), self.learner.clock().steps);
+        checked.map_err(|error| match self.learner.advice() {
+            Some(advice) => Error::Argument(advice),
+            None => error.while_training(stage, self.kept()),
+        })
+    }
+
+    fn diverged(&self, error: Error) -> Error {
+        error.while_training(self.learner.stage(), self.kept())
+    }
+
+    fn kept(&self) -> Option<std::path::PathBuf> {
+        self.saved.map(|_| self.out.join(crate::run::STATE))
+    }
+
+    /// Saves all that going on needs; now and then, pictures of it.
+    fn save(&mut self, folder: &mut RunFolder) -> Result<()> {
+        let started = Instant::now();
+        self.check(&self.learner.stage())?;
+        let Clock { steps, images } = self.learner.clock();
+        let State { tensors: more, values } = self.learner.state()?;
+        let mut tensors = self.learner.model().tensors();
+        tensors.extend(more);
+        let mut metadata = self.metadata();
+        for (key, value) in [
+            ("steps", steps.to_string()),
+            ("images", images.to_string()),
+            ("training_seconds", self.training_seconds.to_string()),
+            ("state", values.to_string()),
+        ] {
+            metadata.insert(key.to_string(), value);
+        }
+        save_checkpoint(folder.state(), &tensors, &metadata)?;
+        self.saved = Some((Instant::now(), started.elapsed()));
+        // They may take longer to draw than an epoch to learn.
+        if self.pictured.elapsed() > CHECKPOINT_EVERY {
+            self.draw(folder)?;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, folder: &mut RunFolder) -> Result<()> {
+        for (name, picture) in self.learner.pictures()? {
+            folder.picture(&name, self.learner.clock().steps, &picture)?;
+        }
+        self.pictured = Instant::now();
+        Ok(())
+    }
+
+    /// Writes the model alone.
+    fn save_model(&self, path: &Path) -> Result<()> {
+        save_checkpoint(path, &self.learner.model().tensors(), &self.metadata())
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let About { method, preset, dataset, .. } = self.about;
+        let known = [("method", *method), ("preset", preset), ("dataset", dataset)];
+        let known = known.into_iter().chain([("version", env!("CARGO_PKG_VERSION"))]);
+        known.map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn results(&self, figures: Figures, folder: &RunFolder) -> Results {
+        let Figures { test_accuracy, confusion, readouts, extras } = figures;
+        let (clock, with_labels) = (self.learner.clock(), self.learner.uses_labels());
+        let unsupervised_seconds = if with_labels { 0.0 } else { self.training_seconds };
+        let speed = clock.images as f64 / unsupervised_seconds;
+        Results {
+            method: self.about.method.to_string(),
+            preset: self.about.preset.clone(),
+            dataset: self.about.dataset.clone(),
+            seed: self.options.seed,
+            device: self.options.device.clone(),
+            test_accuracy,
+            confusion,
+            train_images: self.about.counts.train,
+            trained_with_labels: with_labels,
+            training_steps: clock.steps,
+            training_images: clock.images,
+            training_epochs: self.epochs(),
+            training_seconds: self.training_seconds,
+            unsupervised_seconds,
+            unsupervised_images_per_second: if speed.is_finite() { speed } else { 0.0 },
+            head_seconds: readouts.first().map_or(0.0, |readout| readout.seconds),
+            readouts,
+            total_seconds: folder.seconds(),
+            peak_memory_bytes: peak_memory_bytes(),
+            extras,
+        }
+    }
+}
+
+/// Refuses a model that holds NaN or infinities.
+fn check_tensors(model: &dyn Model, step: u64) -> Result<()> {
+    model.tensors().iter().try_for_each(|(name, tensor)| check_finite(name, step, tensor))
+}
+
+/// A value in a checkpoint's metadata.
+fn number<T: serde::de::DeserializeOwned>(
+    checkpoint: &Checkpoint,
+    name: &str,
+    path: &Path,
+) -> Result<T> {
+    let found = checkpoint.metadata.get(name).map_or("missing", String::as_str);
+    serde_json::from_str(found).map_err(|_| {
+        Error::Argument(format!(
+            "{}: the metadata's {name} is {}; start anew without --resume",
+            path.display(),
+            found.escape_debug()
+        ))
+    })
+}
+
+/// How well a model classifies images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The share that it does rightly.
+    pub accuracy: f64,
+    /// Which classes it takes for which.
+    pub confusion: ConfusionMatrix,
+}
+
+impl Evaluation {
+    /// The share that it does wrongly.
+    pub fn error(&self) -> f64 {
+        let all: u64 = self.confusion.counts.iter().flatten().sum();
+        let rows = self.confusion.counts.iter().enumerate();
+        let right: u64 = rows.map(|(class, row)| row[class]).sum();
+        (all - right) as f64 / all as f64
+    }
+}
+
+/// Classifies the images of a set.
+///
+/// # Errors
+/// A model that holds NaN or infinities, or has no trained read-out; images of another size; labels that are
+/// no class.
+pub fn evaluate(
+    model: &dyn Model,
+    set: &ImageSet,
+    classes: usize,
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<Evaluation> {
+    check_tensors(model, 0)?;
+    let mut predicted = Vec::with_capacity(set.len());
+    for start in (0..set.len()).step_by(EVALUATION_BATCH) {
+        let indices: Vec<usize> = (start..(start + EVALUATION_BATCH).min(set.len())).collect();
+        let (images, _) = set.batch(&indices, DType::F32, device)?;
+        predicted.extend(model.predict(&images)?.to_vec1::<u32>()?);
+        progress.advance(indices.len() as u64);
+    }
+    let confusion = ConfusionMatrix::new(set.labels(), &predicted, classes)?;
+    Ok(Evaluation { accuracy: confusion.accuracy(), confusion })
+}

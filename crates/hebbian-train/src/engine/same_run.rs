@@ -1,0 +1,125 @@
+//! Whether the run in a folder is the one to go on with.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// What is in a configuration but makes no other numbers, or says where a run came from.
+const NO_MATTER: [&str; 4] = ["program", "device", "load", "version"];
+
+/// How a run is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Same {
+    /// As it was started.
+    AsStarted,
+    /// For longer.
+    Longer,
+}
+
+/// Refuses to go on with what is not the run of the configuration `wanted`: another network, recipe, seed
+/// or data. Only at the places in the options called `may_grow` it may have larger numbers.
+pub(super) fn same_run(
+    found: &Value,
+    wanted: &Value,
+    may_grow: &[&str],
+    config: &Path,
+) -> Result<Same> {
+    // Read back as the other was, for numbers that do not come through the same.
+    let wanted: Value = serde_json::from_str(&wanted.to_string()).unwrap_or_default();
+    let (mut found, wanted) = (comparable(found), comparable(&wanted));
+    let mut same = Same::AsStarted;
+    for place in may_grow {
+        let place = format!("/options{place}");
+        if let (Some(found), Some(wanted)) = (found.pointer_mut(&place), wanted.pointer(&place))
+            && let (Some(before), Some(now)) = (found.as_f64(), wanted.as_f64())
+            && before < now
+        {
+            *found = wanted.clone();
+            same = Same::Longer;
+        }
+    }
+    match difference(String::new(), &found, &wanted) {
+        Some((at, found, wanted)) => Err(Error::Argument(format!(
+            "{} is of another run: {} is {found} there, {wanted} here; resume with the flags it was \
+             started with, or start anew without --resume",
+            config.display(),
+            at.trim_start_matches('/'),
+        ))),
+        None => Ok(same),
+    }
+}
+
+fn comparable(config: &Value) -> Value {
+    let all = config.as_object().cloned().unwrap_or_default();
+    let kept: Map<String, Value> =
+        all.into_iter().filter(|(key, _)| !NO_MATTER.contains(&key.as_str())).collect();
+    Value::Object(kept)
+}
+
+/// The first place at which two values differ, with what each has there; `null` where one has nothing.
+pub(crate) fn difference(
+    at: String,
+    found: &Value,
+    wanted: &Value,
+) -> Option<(String, Value, Value)> {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            let keys: std::collections::BTreeSet<&String> =
+                found.keys().chain(wanted.keys()).collect();
+            let part =
+                |object: &Map<String, Value>, key| object.get(key).cloned().unwrap_or_default();
+            keys.into_iter().find_map(|key| {
+                difference(format!("{at}/{key}"), &part(found, key), &part(wanted, key))
+            })
+        }
+        (Value::Array(found), Value::Array(wanted)) if found.len() == wanted.len() => {
+            let pairs = found.iter().zip(wanted).enumerate();
+            pairs.into_iter().find_map(|(i, (f, w))| difference(format!("{at}/{i}"), f, w))
+        }
+        _ => (found != wanted).then(|| (at, found.clone(), wanted.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_may_differ() {
+        let config = |options: Value, seed: u64, device: &str| json!({"options": options, "seed": seed, "device": device});
+        let same = |found: &Value, wanted: &Value| {
+            same_run(found, wanted, &["/epochs"], Path::new("config.json"))
+                .map_err(|error| error.to_string())
+        };
+        let five = config(json!({"epochs": 5, "rate": 0.1}), 0, "cpu");
+        assert_eq!(
+            same(&five, &config(json!({"epochs": 5, "rate": 0.1}), 0, "cuda")),
+            Ok(Same::AsStarted)
+        );
+        assert_eq!(
+            same(&five, &config(json!({"epochs": 6, "rate": 0.1}), 0, "cpu")),
+            Ok(Same::Longer)
+        );
+        for (wanted, says) in [
+            (
+                config(json!({"epochs": 4, "rate": 0.1}), 0, "cpu"),
+                "options/epochs is 5 there, 4 here",
+            ),
+            (
+                config(json!({"epochs": 6, "rate": 0.2}), 0, "cpu"),
+                "options/rate is 0.1 there, 0.2 here",
+            ),
+            (config(json!({"epochs": 5, "rate": 0.1}), 1, "cpu"), "seed is 0 there, 1 here"),
+            (
+                config(json!({"epochs": 5, "rate": 0.1, "more": true}), 0, "cpu"),
+                "options/more is null there, true here",
+            ),
+        ] {
+            let error = same(&five, &wanted).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Asks a run to stop after the step that it is in. Clones ask the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    signal: AtomicUsize,
+    watching: AtomicUsize,
+}
+
+impl Stop {
+    /// Asks for it; `signal` is why, as the system numbers signals (not 0).
+    pub fn ask(&self, signal: usize) {
+        self.0.signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// The signal, if it was asked for.
+    pub fn asked(&self) -> Option<usize> {
+        Some(self.0.signal.load(Ordering::Relaxed)).filter(|&signal| signal != 0)
+    }
+
+    /// Whether there is a run that will stop when it is asked to.
+    pub fn is_watched(&self) -> bool {
+        self.0.watching.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that a run looks at it, while the value lives.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        self.0.watching.fetch_add(1, Ordering::Relaxed);
+        Watch(self)
+    }
+}
+
+/// A run that looks at a [`Stop`].
+pub(super) struct Watch<'a>(&'a Stop);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.0.watching.fetch_sub(1, Ordering::Relaxed);
+    }
+}

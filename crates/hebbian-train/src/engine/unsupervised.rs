@@ -1,0 +1,360 @@
+//! Networks that learn from images alone and are then read out: the learner that they share.
+
+use std::time::Instant;
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::{Dataset, ImageSet};
+use serde_json::Value;
+
+use super::{Clock, Figures, Learner, Measured, Model, Recorder, Start, shown};
+use crate::{
+    Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Readout,
+    ReadoutResult, Result, Ridge, Standardisation, collect_features,
+};
+
+/// Images whose features are computed together.
+const FEATURES_BATCH: usize = 500;
+
+/// A network of one layer that learns from images alone: what [`UnsupervisedLearner`] needs of it.
+pub trait Unsupervised {
+    /// Its tensors, by stable names.
+    fn tensors(&self) -> Vec<(String, Tensor)>;
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// A checkpoint of another network.
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
+
+    /// The features `(B, F)` of images `(B, C, H, W)`.
+    ///
+    /// # Errors
+    /// Images of another size.
+    fn features(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Computes what fresh weights need of the training images.
+    ///
+    /// # Errors
+    /// Images that it cannot be computed of.
+    fn begin(&mut self, train: &ImageSet, rng: &Rng, quiet: bool) -> Result<()> {
+        let (_, _, _) = (train, rng, quiet);
+        Ok(())
+    }
+
+    /// Penalties of [ridge regression](Ridge::fit_best), for a network whose standardised features are read
+    /// out by that in place of the recipe's head.
+    fn penalties(&self) -> Option<&[f64]> {
+        None
+    }
+
+    /// One step on a batch, in the epoch that begins when the share `progress` of all is done.
+    ///
+    /// # Errors
+    /// Images of another size.
+    fn learn(&mut self, images: &Tensor, progress: f64) -> Result<()>;
+
+    /// What there is to measure of it after an epoch.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn measure(&self) -> Result<Measured>;
+
+    /// What there is to see of it, for images `(C, H, W)`.
+    ///
+    /// # Errors
+    /// Nothing to draw.
+    fn pictures(&self, image: (usize, usize, usize)) -> Result<Vec<(String, Picture)>>;
+}
+
+/// A network with the linear head that reads it out, once that is trained.
+#[derive(Debug)]
+pub struct WithHead<N> {
+    /// The network.
+    pub network: N,
+    head: Option<LinearReadout>,
+    /// Features of an image, and classes.
+    sizes: (usize, usize),
+}
+
+impl<N> WithHead<N> {
+    /// A network of so many features, before there is a head for so many classes.
+    pub fn new(network: N, features: usize, classes: usize) -> Self {
+        Self { network, head: None, sizes: (features, classes) }
+    }
+}
+
+impl<N: Unsupervised> Model for WithHead<N> {
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let head = self.head.iter().flat_map(LinearReadout::tensors);
+        self.network.tensors().into_iter().chain(head).collect()
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.network.restore(checkpoint)?;
+        let (features, classes) = self.sizes;
+        self.head = LinearReadout::restore(checkpoint, classes, features)?;
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        1
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => self.features(images),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.network.features(images)
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        let head = self.head.as_ref().ok_or_else(LinearReadout::untrained)?;
+        head.predict(&self.features(images)?)
+    }
+}
+
+/// How long a network learns, and how it is read out.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Times the images are seen.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch_size: usize,
+    /// How the head is trained on the features, which are computed once.
+    pub head: LinearHeadConfig,
+}
+
+/// An [`Unsupervised`] network in training: a batch a step, in an order drawn anew for each epoch, then the
+/// head. What is drawn follows from the seed and the number of the epoch.
+#[derive(Debug)]
+pub struct UnsupervisedLearner<N> {
+    model: WithHead<N>,
+    recipe: Recipe,
+    data: Dataset,
+    rng: Rng,
+    device: Device,
+    quiet: bool,
+    clock: Clock,
+    total: Clock,
+    /// The order of the images in an epoch, with its number.
+    order: Option<(usize, Vec<usize>)>,
+}
+
+impl<N: Unsupervised> UnsupervisedLearner<N> {
+    /// A fresh network and what it learns from.
+    ///
+    /// # Errors
+    /// No images per step; more epochs than can be counted; a head that cannot be trained so.
+    pub fn new(
+        model: WithHead<N>,
+        recipe: Recipe,
+        data: &Dataset,
+        Start { rng, device, quiet }: &Start,
+    ) -> Result<Self> {
+        if recipe.batch_size == 0 {
+            return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
+        }
+        let (count, epochs) = (data.train.len(), recipe.epochs);
+        let images = shown(count, epochs)? as u64;
+        let steps = (count.div_ceil(recipe.batch_size) * epochs) as u64;
+        let learner = Self {
+            model,
+            recipe,
+            data: data.clone(),
+            rng: rng.clone(),
+            device: device.clone(),
+            quiet: *quiet,
+            clock: Clock::default(),
+            total: Clock { steps, images },
+            order: None,
+        };
+        // Refused before anything is learned.
+        match learner.model.network.penalties() {
+            Some(alphas) => {
+                let check = |&alpha: &f64| Ridge::check(count, learner.model.sizes.0, alpha);
+                alphas.iter().try_for_each(check)?;
+            }
+            None => drop(learner.head()?),
+        }
+        Ok(learner)
+    }
+
+    /// The epoch that is going on, from 0, and how many of its images were shown.
+    fn place(&self) -> (usize, usize) {
+        let (count, shown) = (self.data.train.len().max(1), self.clock.images as usize);
+        (shown / count, shown % count)
+    }
+
+    /// A head with fresh weights.
+    fn head(&self) -> Result<LinearHead> {
+        let ((features, classes), config) = (self.model.sizes, self.recipe.head.clone());
+        let mut rng = self.rng.stream("head.weight");
+        LinearHead::new(config, features, classes, DType::F32, &self.device, &mut rng)
+    }
+
+    /// What `compute` makes of the images of a set, on the device `to`.
+    fn rows(
+        &self,
+        set: &ImageSet,
+        to: &Device,
+        recorder: &Recorder<'_>,
+        compute: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut progress = recorder.progress(set.len(), "features");
+        let rows = collect_features(set.len(), FEATURES_BATCH, to, |range| {
+            recorder.go_on()?;
+            let (images, _) =
+                set.batch(&range.clone().collect::<Vec<_>>(), DType::F32, &self.device)?;
+            progress.advance(range.len() as u64);
+            compute(&images)
+        });
+        progress.finish();
+        rows
+    }
+
+    fn features(&self, set: &ImageSet, recorder: &Recorder<'_>) -> Result<Tensor> {
+        self.rows(set, &self.device, recorder, |images| self.model.features(images))
+    }
+
+    /// Ridge regression on what `compute` makes of images, standardised: the read-out, its penalty, and what
+    /// it makes of the test images.
+    fn ridge(
+        &self,
+        name: &str,
+        alphas: &[f64],
+        recorder: &Recorder<'_>,
+        compute: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<(LinearReadout, f64, ReadoutResult)> {
+        let (started, Dataset { train, test, class_names, .. }) = (Instant::now(), &self.data);
+        let (rows, classes) =
+            (self.rows(train, &Device::Cpu, recorder, &compute)?, class_names.len());
+        let scale = Standardisation::of(&rows)?;
+        let (ridge, alpha) =
+            Ridge::fit_best(&scale.apply(&rows)?, train.labels(), classes, alphas)?;
+        let head = scale.fold(&ridge.weight().t()?, ridge.bias())?;
+        drop(rows);
+        let rows = self.rows(test, &Device::Cpu, recorder, compute)?;
+        let judged = ReadoutResult::judge(name, started, &head, &rows, test.labels(), classes)?;
+        Ok((head, alpha, judged))
+    }
+
+    /// The figures of [`ridge`](Self::ridge), beside those of the same on pixels.
+    fn finish_with_ridge(&mut self, recorder: &Recorder<'_>, alphas: &[f64]) -> Result<Figures> {
+        let features = |images: &Tensor| self.model.features(images);
+        let (head, alpha, judged) = self.ridge("ridge", alphas, recorder, features)?;
+        let pixels = |images: &Tensor| Ok(images.flatten_from(1)?);
+        let (_, _, pixels) = self.ridge("ridge on raw pixels", alphas, recorder, pixels)?;
+        self.model.head = Some(head.to(&self.device)?);
+        Ok(Figures {
+            test_accuracy: judged.test_accuracy,
+            confusion: judged.confusion.clone(),
+            readouts: vec![judged, pixels],
+            extras: [("alpha".to_string(), alpha.into())].into(),
+        })
+    }
+}
+
+impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
+    type Model = WithHead<N>;
+
+    fn model(&self) -> &WithHead<N> {
+        &self.model
+    }
+
+    fn model_mut(&mut self) -> &mut WithHead<N> {
+        &mut self.model
+    }
+
+    fn uses_labels(&self) -> bool {
+        false
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn total(&self) -> Clock {
+        self.total
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.model.network.begin(&self.data.train, &self.rng, self.quiet)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let (epoch, at) = self.place();
+        let order = match self.order.take() {
+            Some((of, order)) if of == epoch => order,
+            _ => self.rng.stream(&format!("order.{epoch}")).permutation(self.data.train.len()),
+        };
+        let batch = &order[at..order.len().min(at + self.recipe.batch_size)];
+        let (images, _) = self.data.train.batch(batch, DType::F32, &self.device)?;
+        self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
+        self.clock.tick(batch.len());
+        self.order = Some((epoch, order));
+        Ok(())
+    }
+
+    fn stage(&self) -> String {
+        format!("epoch {}", (self.place().0 + 1).min(self.recipe.epochs))
+    }
+
+    fn is_due(&self) -> bool {
+        self.place().1 == 0
+    }
+
+    fn measure(&mut self) -> Result<Measured> {
+        self.model.network.measure()
+    }
+
+    fn go_on(&mut self, clock: Clock, _: &Value, _: &mut Checkpoint) -> Result<()> {
+        self.clock = clock;
+        Ok(())
+    }
+
+    /// The head is left out: it is of the features that the network will have.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.model.network.restore(checkpoint)
+    }
+
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        self.model.network.pictures(self.data.train.shape())
+    }
+
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
+        if let Some(alphas) = self.model.network.penalties().map(<[f64]>::to_vec) {
+            return self.finish_with_ridge(recorder, &alphas);
+        }
+        let (started, what) = (Instant::now(), "the read-out");
+        let (features, labels) =
+            (self.features(&self.data.train, recorder)?, self.data.train.labels());
+        let (mut head, mut rng) = (self.head()?, self.rng.stream("head.batches"));
+        let epochs = head.config().epochs;
+        let mut progress = recorder.progress(epochs * labels.len(), "head");
+        for epoch in 1..=epochs {
+            recorder.go_on()?;
+            let stats = head.train_epoch(&features, labels, &mut rng);
+            let stats = stats.map_err(|error| recorder.diverged(error, what))?;
+            recorder.check(what, epoch, &head.tensors())?;
+            let values = [("loss", stats.loss), ("train_accuracy", stats.accuracy)];
+            recorder.log("head", epoch, &values)?;
+            progress.advance(labels.len() as u64);
+        }
+        progress.finish();
+        let test = self.features(&self.data.test, recorder)?;
+        let (labels, classes) = (self.data.test.labels(), self.data.class_names.len());
+        let judged = ReadoutResult::judge("head", started, &head, &test, labels, classes)?;
+        self.model.head = Some(LinearReadout::new(head.weight(), head.bias())?);
+        Ok(Figures {
+            test_accuracy: judged.test_accuracy,
+            confusion: judged.confusion.clone(),
+            readouts: vec![judged],
+            ..Figures::default()
+        })
+    }
+}

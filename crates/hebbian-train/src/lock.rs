@@ -1,0 +1,58 @@
+//! One program at a time in a folder.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Keeps other programs, and other runs of this one, out of a folder while it lives. It ends with the
+/// program, however that ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks a folder that is there.
+    ///
+    /// # Errors
+    /// When another has locked it.
+    pub fn take(folder: &Path) -> Result<Self> {
+        let file = open(folder).map_err(Error::io("lock", folder))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: folder.to_path_buf() }),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
+                Ok(Self { _file: file })
+            }
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", folder)(error)),
+        }
+    }
+}
+
+/// The folder itself, so that nothing is left behind.
+#[cfg(unix)]
+fn open(folder: &Path) -> std::io::Result<File> {
+    File::open(folder)
+}
+
+/// A file in it, where folders cannot be opened.
+#[cfg(not(unix))]
+fn open(folder: &Path) -> std::io::Result<File> {
+    File::options().create(true).append(true).open(folder.join(".candle-hebbian-lock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        assert!(matches!(Lock::take(folder.path()), Err(Error::InUse { .. })));
+        drop(lock);
+        Lock::take(folder.path()).unwrap();
+    }
+}

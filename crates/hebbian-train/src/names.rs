@@ -1,0 +1,94 @@
+//! Names of presets and experiments, and of choices on the command line.
+
+use crate::{Error, Result};
+
+/// The one of `all` that is called `name`; `what` it is, for the message.
+///
+/// # Errors
+/// None of that name.
+pub fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Result<T> {
+    match all.iter().find(|(known, _)| *known == name) {
+        Some(&(_, choice)) => Ok(choice),
+        None => {
+            let known: Vec<_> = all.iter().map(|(known, _)| *known).collect();
+            let (known, name) = (nearest(name, &known), name.escape_debug());
+            Err(Error::Argument(format!("there is no {what} '{name}'; {known}")))
+        }
+    }
+}
+
+/// So many names are all told to who has named none of them.
+const FEW: usize = 5;
+/// Of what was typed, so many letters are compared.
+const LONGEST: usize = 100;
+
+/// What a wrong `name` may have meant: all names where they are few, else the nearest, nearest first.
+///
+/// Near is a small edit distance (insertions, deletions, other letters, and two letters in the wrong
+/// order; capitals do not count) to the name or to as much of its start, so that who types the start of a
+/// name is told how it goes on.
+pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
+    if known.len() <= FEW {
+        return format!("expected one of: {}", known.join(", "));
+    }
+    let name: String = name.to_lowercase().chars().take(LONGEST).collect();
+    let length = name.chars().count();
+    let mut nearest = known.to_vec();
+    nearest.sort_by_cached_key(|known| {
+        let known = known.to_lowercase();
+        let start: String = known.chars().take(length).collect();
+        let [whole, start] = [known, start].map(|known| strsim::damerau_levenshtein(&name, &known));
+        (whole.min(start), whole)
+    });
+    nearest.truncate(FEW);
+    format!("the nearest are: {}; --list shows all", nearest.join(", "))
+}
+
+/// Networks and experiments, a line each: name and description.
+pub fn list_names<'a>(
+    networks: impl Iterator<Item = (&'a str, &'a str)>,
+    experiments: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let mut list = String::from("networks, for --preset\n");
+    let line = |(name, description)| format!("  {name:28} {description}\n");
+    list.extend(networks.map(line));
+    list += "\nexperiments, for --experiment\n";
+    list.extend(experiments.map(line));
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRUIT: [&str; 7] = ["apple", "cherry", "lemon", "melon", "olive", "peach", "plum"];
+
+    #[test]
+    fn the_nearest_come_first_and_five_at_most() {
+        // By hand: melon 0 with two letters swapped 1 ("meoln"), lemon 3, then 4 and more.
+        let told = nearest("Meoln", &FRUIT);
+        assert!(told.starts_with("the nearest are: melon, lemon, "), "{told}");
+        assert!(told.ends_with("; --list shows all"), "{told}");
+        assert_eq!(told.matches(',').count(), 4, "{told}");
+        assert!(nearest("peache", &FRUIT).starts_with("the nearest are: peach, "));
+        // 3 letters are missing of "cherry", but none of its start; of "plum" 3 are others.
+        assert!(nearest("che", &FRUIT).starts_with("the nearest are: cherry, "));
+        assert_eq!(nearest("x", &FRUIT[..2]), "expected one of: apple, cherry");
+    }
+
+    #[test]
+    fn a_long_wrong_name_costs_little() {
+        assert!(nearest(&"x".repeat(100_000), &FRUIT).contains("apple"));
+    }
+
+    #[test]
+    fn what_is_there_is_chosen() {
+        let fruit: Vec<_> = FRUIT.iter().map(|&name| (name, name.len())).collect();
+        assert_eq!(choose("fruit", "plum", &fruit).unwrap(), 4);
+        let error = choose("fruit", "\u{1b}plum", &fruit).unwrap_err().to_string();
+        assert!(
+            error.starts_with("there is no fruit '\\u{1b}plum'; the nearest are: plum, "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Presets: networks with their recipes as JSON, embedded or in a file.
+
+use crate::names::nearest;
+use crate::own_folder::PROGRAM;
+use crate::{Error, Result, read_text};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::Path;
+
+/// The presets of one paper.
+pub trait Preset: DeserializeOwned {
+    /// The paper, for messages.
+    const METHOD: &'static str;
+    /// The JSON of each.
+    const EMBEDDED: &'static [&'static str];
+
+    /// Its name, and whatever else it may be called.
+    fn names(&self) -> impl Iterator<Item = &str>;
+
+    /// What the schema cannot say.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Every preset.
+///
+/// # Errors
+/// An embedded one that is wrong.
+pub fn all_presets<P: Preset>() -> Result<Vec<P>> {
+    P::EMBEDDED.iter().map(|text| parse("an embedded preset", text)).collect()
+}
+
+/// The preset of that name; or, when `name` ends in `.json`, the one in that file, which may be the
+/// `config.json` of a run.
+///
+/// # Errors
+/// No such preset or file; one that is wrong.
+pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
+    if Path::new(name).extension().is_some_and(|extension| extension == "json") {
+        let text = read_text(name)?;
+        // Text that is no JSON is told about by who knows what is expected.
+        let Ok(value) = serde_json::from_str::<Value>(&text) else { return parse(name, &text) };
+        // What else is in a configuration, as its seed, is no size.
+        let of_run = value.pointer("/options/preset").filter(|_| value["program"] == PROGRAM);
+        return match large_size("", of_run.unwrap_or(&value)) {
+            Some(problem) => Err(bad::<P>(name, problem)),
+            None => parse(name, &of_run.map_or(text, Value::to_string)),
+        };
+    }
+    let mut all = all_presets::<P>()?;
+    match all.iter().position(|preset| preset.names().any(|known| known == name)) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => {
+            let known: Vec<_> = all.iter().flat_map(Preset::names).collect();
+            Err(Error::UnknownPreset { name: name.to_string(), known: nearest(name, &known) })
+        }
+    }
+}
+
+/// The largest whole number in a preset: candle's indices have 32 bits, and so no size is larger. Sums and
+/// products of a few of these fit the types that they are computed in.
+const LARGEST: u64 = i32::MAX as u64;
+
+/// The first number that is larger than any size can be, below the place `at` of a preset.
+fn large_size(at: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > LARGEST) => {
+            Some(format!("{at} is {number}, expected at most {LARGEST}"))
+        }
+        Value::Array(values) => {
+            let mut values = values.iter().enumerate();
+            values.find_map(|(i, value)| large_size(&format!("{at}/{i}"), value))
+        }
+        Value::Object(values) => {
+            values.iter().find_map(|(key, value)| large_size(&format!("{at}/{key}"), value))
+        }
+        _ => None,
+    }
+}
+
+/// The longest name of a preset.
+const LONGEST_NAME: usize = 100;
+
+fn parse<P: Preset>(source_name: &str, text: &str) -> Result<P> {
+    let preset: P = serde_json::from_str(text).map_err(|error| bad::<P>(source_name, error))?;
+    if let Some(name) = preset.names().next().filter(|name| !is_name(name)) {
+        return Err(bad::<P>(
+            source_name,
+            format!(
+                "its name is {name:?}, expected 1 to {LONGEST_NAME} letters, digits, '-', '_' and '.', \
+                 and no '.' at the start: it becomes the name of a folder"
+            ),
+        ));
+    }
+    preset.validate().map_err(|error| bad::<P>(source_name, error))?;
+    Ok(preset)
+}
+
+/// Whether a preset may have this name, which is that of its run's folder unless another is given.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn bad<P: Preset>(source_name: &str, reason: impl ToString) -> Error {
+    let (source_name, reason) = (source_name.to_string(), reason.to_string());
+    Error::BadPreset { source_name, method: P::METHOD, reason }
+}

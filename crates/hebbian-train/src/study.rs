@@ -1,0 +1,408 @@
+//! Studies: arms trained side by side, each with several seeds; a table and a picture, in one folder.
+
+use crate::engine::{Method, RunOptions, Stop, difference, train};
+use crate::{
+    Error, FolderKind, History, OwnFolder, Picture, Result, Results, Table, save_json, save_text,
+};
+use candle::Device;
+use hebbian_data::Dataset;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Makes the enum of a method's experiments, each with its name and a line for lists, and reads it by
+/// name.
+#[macro_export]
+macro_rules! experiments {
+    (
+        $(#[$about:meta])*
+        pub enum Experiment {
+            $($(#[$doc:meta])* $variant:ident: $name:literal, $line:literal;)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Experiment {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Experiment {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name that [`FromStr`](std::str::FromStr) reads.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One line for lists.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $line,)+
+                }
+            }
+        }
+
+        impl std::str::FromStr for Experiment {
+            type Err = $crate::Error;
+
+            fn from_str(name: &str) -> $crate::Result<Self> {
+                let all = Self::ALL.map(|experiment| (experiment.name(), experiment));
+                $crate::choose("experiment", name, &all)
+            }
+        }
+    };
+}
+/// How a study goes.
+#[derive(Debug, Clone)]
+pub struct StudyOptions {
+    /// Epochs of each arm; none for those of the preset, or on the digits a number that takes minutes.
+    pub epochs: Option<usize>,
+    /// How many seeds each arm is trained with.
+    pub seeds: usize,
+    /// The first of them.
+    pub seed: u64,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// Read back the runs that are complete, and go on with the one interrupted.
+    pub resume: bool,
+    /// No progress.
+    pub quiet: bool,
+    /// What asks it to stop.
+    pub stop: Stop,
+}
+
+impl StudyOptions {
+    /// The seeds of its runs.
+    pub fn seeds(&self) -> impl Iterator<Item = u64> {
+        (0..self.seeds as u64).map(|i| self.seed.wrapping_add(i))
+    }
+}
+
+/// One way of learning in a study.
+#[derive(Debug, Clone)]
+pub struct Arm<O> {
+    /// What it is an arm of, where there are several: the network.
+    pub group: String,
+    /// Its name in the figure.
+    pub label: String,
+    /// The method's options.
+    pub options: O,
+}
+
+impl<O> Arm<O> {
+    fn name(&self) -> String {
+        format!("{} {}", self.group, self.label).trim().to_string()
+    }
+}
+
+/// A study under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Study<'a> {
+    /// How it goes.
+    pub options: &'a StudyOptions,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// Its folder.
+    pub out: &'a Path,
+}
+
+impl Study<'_> {
+    /// The run folder of an arm with one of the seeds.
+    pub fn folder<O>(&self, arm: &Arm<O>, seed: u64) -> PathBuf {
+        self.out.join(slug(&arm.name())).join(format!("seed-{seed}"))
+    }
+
+    /// Trains the arms on a data set, one after the other, with every seed.
+    ///
+    /// # Errors
+    /// Those of [`train`].
+    pub fn train<M: Method>(
+        &self,
+        arms: Vec<Arm<M::Options>>,
+        data: &Dataset,
+    ) -> Result<Vec<Trained<M::Options>>> {
+        self.train_by(arms, |arm, how, folder| {
+            let run = train::<M>(&arm.options, data, self.device, how, folder)?;
+            Ok((run.results, run.history))
+        })
+    }
+
+    /// The same, where `run` trains an arm.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn train_by<O>(
+        &self,
+        arms: Vec<Arm<O>>,
+        run: impl Fn(&Arm<O>, &RunOptions, &Path) -> Result<(Results, History)>,
+    ) -> Result<Vec<Trained<O>>> {
+        let all = arms.len() * self.options.seeds;
+        let mut trained: Vec<Trained<O>> = Vec::new();
+        for arm in arms {
+            let mut runs = Vec::new();
+            for seed in self.options.seeds() {
+                let number = trained.len() * self.options.seeds + runs.len() + 1;
+                let folder = self.folder(&arm, seed);
+                let how = RunOptions {
+                    seed,
+                    device: self.options.device.clone(),
+                    resume: self.options.resume && folder.join("config.json").exists(),
+                    quiet: self.options.quiet,
+                    label: Some(format!("{number}/{all} {} seed {seed}", arm.name())),
+                    stop: self.options.stop.clone(),
+                    ..RunOptions::default()
+                };
+                let (results, history) = run(&arm, &how, &folder)?;
+                runs.push(ArmRun { results, history });
+            }
+            trained.push(Trained { arm, runs });
+        }
+        Ok(trained)
+    }
+}
+
+/// A run of an arm with one seed.
+#[derive(Debug, Clone)]
+pub struct ArmRun {
+    /// What it ended with.
+    pub results: Results,
+    /// What it logged.
+    pub history: History,
+}
+
+/// An arm with its runs, a seed each.
+#[derive(Debug, Clone)]
+pub struct Trained<O> {
+    /// The arm.
+    pub arm: Arm<O>,
+    /// Its runs.
+    pub runs: Vec<ArmRun>,
+}
+
+impl<O> Trained<O> {
+    /// The spread of a number over the runs that have it.
+    pub fn spread(&self, value: impl Fn(&ArmRun) -> Option<f64>) -> Option<Spread> {
+        Spread::of(&self.runs.iter().filter_map(value).collect::<Vec<_>>())
+    }
+
+    /// The share of test images classified wrongly.
+    pub fn test_error(&self) -> Option<Spread> {
+        self.spread(|run| Some(1.0 - run.results.test_accuracy))
+    }
+
+    /// A number that the method reports in `results.json`.
+    pub fn extra(&self, name: &str) -> Option<Spread> {
+        self.spread(|run| run.results.extras.get(name)?.as_f64())
+    }
+
+    /// The value called `name` that was logged after `epoch` epochs; after the last when none.
+    pub fn at(&self, name: &str, epoch: Option<u64>) -> Option<Spread> {
+        self.spread(|run| {
+            let mut epochs = run.history.by_epoch();
+            let (_, values) = match epoch {
+                Some(epoch) => epochs.find(|(at, _)| *at == epoch as f64),
+                None => epochs.last(),
+            }?;
+            values.get(name).copied()
+        })
+    }
+
+    /// Every whole epoch after which something was measured.
+    pub fn epochs(&self) -> std::collections::BTreeSet<u64> {
+        let all = self.runs.iter().flat_map(|run| run.history.by_epoch());
+        all.filter(|(epoch, _)| epoch.fract() == 0.0).map(|(epoch, _)| epoch as u64).collect()
+    }
+
+    /// The mean of the value called `name`, times `scale`, against the epoch.
+    pub fn curve(&self, name: &str, scale: f64) -> Vec<(f64, f64)> {
+        let point = |epoch| Some((epoch as f64, scale * self.at(name, Some(epoch))?.mean));
+        self.epochs().into_iter().filter_map(point).collect()
+    }
+}
+
+/// What an experiment ends with.
+#[derive(Debug)]
+pub struct Figure {
+    /// For other programs.
+    pub table: Table,
+    /// Further ones, with the names of their files.
+    pub more_tables: Vec<(&'static str, Table)>,
+    /// For `results.json`.
+    pub numbers: Value,
+    /// For the terminal.
+    pub text: String,
+    /// To look at.
+    pub picture: Picture,
+}
+
+/// What an experiment's folder holds beside the folders of its runs.
+static EXPERIMENT: FolderKind = FolderKind {
+    mark: "experiment.json",
+    files: &["figure.png", REPORT, RESULTS, "table.csv"],
+    writes: |name| {
+        [REPORT, RESULTS].contains(&name) || [".csv", ".png"].iter().any(|end| name.ends_with(end))
+    },
+    is_own: |path| {
+        !path.ends_with(RESULTS)
+            || std::fs::read(path).is_ok_and(|bytes| {
+                serde_json::from_slice(&bytes)
+                    .is_ok_and(|results: Value| results.get("experiment").is_some())
+            })
+    },
+};
+/// Written last: with it, the experiment is complete.
+const RESULTS: &str = "results.json";
+/// What the terminal showed.
+const REPORT: &str = "report.txt";
+
+/// Draws the figure of the experiment `name` and writes the folder `out`: `table.csv`, `figure.png`,
+/// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To
+/// resume an experiment that is complete is to read its report. `more` is whatever else than `options` and
+/// `data` makes its numbers, by name.
+///
+/// # Errors
+/// A folder that holds another's files, or another experiment than the one to resume, what `draw` says.
+pub fn run_study(
+    name: &str,
+    options: &StudyOptions,
+    data: Option<&Dataset>,
+    more: &[(&str, Value)],
+    out: &Path,
+    draw: impl FnOnce() -> Result<Figure>,
+) -> Result<String> {
+    let started = Instant::now();
+    let mut about = Map::new();
+    for (key, value) in [
+        ("experiment", json!(name)),
+        ("dataset", json!(data.map(|data| data.name.as_str()))),
+        ("train_images", json!(data.map(|data| data.train.len()))),
+        ("test_images", json!(data.map(|data| data.test.len()))),
+        ("epochs", json!(options.epochs)),
+        ("seeds", json!(options.seeds)),
+        ("first_seed", json!(options.seed)),
+    ] {
+        about.insert(key.to_string(), value);
+    }
+    about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
+    if options.resume {
+        OwnFolder::recover(out, &EXPERIMENT)?;
+    }
+    let earlier = match options.resume {
+        true => OwnFolder::about(out, &EXPERIMENT)?,
+        false => None,
+    };
+    if options.resume && earlier.is_none() {
+        return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
+    }
+    let mut folder = match earlier {
+        Some(found) => {
+            same(&found, &about, out)?;
+            if out.join(RESULTS).exists() {
+                return read_report(out);
+            }
+            OwnFolder::open(out, &EXPERIMENT)?
+        }
+        None => OwnFolder::replace(out, &EXPERIMENT, about.clone(), |_| Ok(()))?.0,
+    };
+    let figure = draw()?;
+    let mut files = vec!["table.csv"];
+    figure.table.save_csv(folder.claim("table.csv")?)?;
+    for (name, table) in &figure.more_tables {
+        table.save_csv(folder.claim(name)?)?;
+        files.push(name);
+    }
+    figure.picture.save_png(folder.claim("figure.png")?)?;
+    files.extend([RESULTS, "figure.png", REPORT]);
+    let seconds = started.elapsed().as_secs_f64();
+    let mut text = figure.text;
+    let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
+    save_text(folder.claim(REPORT)?, &text)?;
+    about.insert("seconds".to_string(), seconds.into());
+    about.insert("version".to_string(), env!("CARGO_PKG_VERSION").into());
+    if let Value::Object(numbers) = figure.numbers {
+        about.extend(numbers);
+    }
+    save_json(folder.claim(RESULTS)?, &about)?;
+    Ok(text)
+}
+
+/// Refuses to resume what is another experiment.
+fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
+    let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
+    match difference(String::new(), &found, &wanted) {
+        Some((at, found, wanted)) => Err(Error::Argument(format!(
+            "{} is of another experiment: {} is {found} there, {wanted} here; resume with the flags it \
+             was started with, or start anew without --resume",
+            out.join(EXPERIMENT.mark).display(),
+            at.trim_start_matches('/'),
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn read_report(out: &Path) -> Result<String> {
+    let path = out.join(REPORT);
+    std::fs::read_to_string(&path).map_err(Error::io("read", &path))
+}
+
+/// Says that an experiment without run folders, which was interrupted, has nothing to go on with.
+pub fn starts_anew(name: &str, options: &StudyOptions) {
+    if options.resume && !options.quiet {
+        let _ = writeln!(std::io::stderr(), "{name} keeps no weights: it starts anew");
+    }
+}
+
+/// `name` as the name of a folder: lower-case letters, digits and hyphens.
+fn slug(name: &str) -> String {
+    let name = name.to_lowercase();
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Mean and spread of a number over seeds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Their mean.
+    pub mean: f64,
+    /// The standard deviation of the population that the seeds are a sample of; none for one seed.
+    pub sd: Option<f64>,
+}
+
+impl Spread {
+    /// None of no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let sd = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        (!values.is_empty()).then_some(Self { mean, sd })
+    }
+
+    /// In percent with two decimals: `12.34 ± 0.56`.
+    pub fn percent(self) -> String {
+        match self.sd {
+            Some(sd) => format!("{:.2} ± {:.2}", 100.0 * self.mean, 100.0 * sd),
+            None => format!("{:.2}", 100.0 * self.mean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_and_spread_of_hand_worked_values() {
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::of(&[0.25]), Some(Spread { mean: 0.25, sd: None }));
+        // Deviations −1, 0, 1 of a sample of three: variance 2 / 2.
+        let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
+        assert_eq!(spread.percent(), "200.00 ± 100.00");
+    }
+}

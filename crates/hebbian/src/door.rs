@@ -1,0 +1,129 @@
+//! A method as a program.
+
+use crate::common::CommonArgs;
+use anyhow::Result;
+use candle_hebbian::Rng;
+use clap::{Args, CommandFactory};
+use hebbian_data::Dataset;
+use hebbian_train::{Checkpoint, Learner, Method, Model, Progress, Run, Start, evaluate, train};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A method's own flags, and what it prints.
+pub trait Door: Method + Sized {
+    /// One line for `--help`.
+    const ABOUT: &'static str;
+
+    /// The method's own flags.
+    type Flags: Args + std::fmt::Debug;
+
+    /// Presets and experiments, a line each.
+    ///
+    /// # Errors
+    /// An embedded preset that is wrong.
+    fn list() -> Result<String>;
+
+    /// What the flags choose.
+    ///
+    /// # Errors
+    /// An unknown preset, or flags that do not fit it.
+    fn options(common: &CommonArgs, flags: &Self::Flags) -> Result<Self::Options>;
+
+    /// The data set that the preset was made for.
+    fn dataset(options: &Self::Options) -> &str;
+
+    /// Runs the experiment that the flags ask for, if they do; returns its report. Most methods have none.
+    ///
+    /// # Errors
+    /// Flags that do not fit the experiment, and whatever a run refuses.
+    fn study(_common: &CommonArgs, _flags: &Self::Flags) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// How well a checkpoint classifies the test images, for the terminal. Nothing is written.
+    ///
+    /// # Errors
+    /// A checkpoint of another network, or one that holds NaN or infinities.
+    fn evaluate(
+        options: &Self::Options,
+        checkpoint: &Path,
+        data: &Dataset,
+        start: &Start,
+    ) -> Result<String> {
+        let (classes, device) = (data.class_names.len(), &start.device);
+        let mut model = Self::model(options, data.test.shape(), classes, device)?;
+        model.restore(&mut Checkpoint::load(checkpoint, device)?)?;
+        let mut progress = Progress::new(data.test.len() as u64, "test", start.quiet);
+        let found = evaluate(&model, &data.test, classes, device, &mut progress)?;
+        progress.finish();
+        Ok(format!("test accuracy {:.2} %\n", 100.0 * found.accuracy))
+    }
+
+    /// A run for the terminal.
+    ///
+    /// # Errors
+    /// Results of another version.
+    fn report(run: &Run<Self::Learner>, out: &Path) -> Result<String>;
+}
+
+/// The flags of a method's program.
+#[derive(Debug, clap::Parser)]
+#[command(version, allow_negative_numbers = true)]
+pub struct DoorArgs<F: Args> {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten, next_help_heading = "Options of the method")]
+    flags: F,
+}
+
+/// The program of a method: `main` of its example.
+pub fn door<M: Door>() -> ExitCode {
+    let command = DoorArgs::<M::Flags>::command().name(M::NAME).about(M::ABOUT);
+    crate::main_as(command, |args: DoorArgs<M::Flags>| args.run::<M>())
+}
+
+impl<F: Args> DoorArgs<F> {
+    /// [`run`](Self::run) for a command that is to train a network, or to run a `study`.
+    pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
+        match study && !self.common.list {
+            true => M::study(&self.common, &self.flags)?.ok_or_else(|| {
+                anyhow::anyhow!(
+                    "these flags are for a single network: use hebbian train {0}, or choose an \
+                     experiment with --experiment (hebbian list {0})",
+                    M::NAME
+                )
+            }),
+            false => self.run::<M>(),
+        }
+    }
+
+    /// Lists, evaluates, studies or trains, as the flags say; returns the report.
+    ///
+    /// # Errors
+    /// Whatever stands in the way.
+    pub fn run<M: Door<Flags = F>>(self) -> Result<String> {
+        let Self { common, flags } = self;
+        if common.list {
+            return M::list();
+        }
+        if let Some(report) = M::study(&common, &flags)? {
+            return Ok(report);
+        }
+        let options = M::options(&common, &flags)?;
+        let (device, run) = common.run()?;
+        let preset = M::preset(&options).to_string();
+        let data = common.announced_dataset(M::dataset(&options), &preset)?;
+        if let (true, Some(path)) = (common.eval_only, &common.load) {
+            let start = Start { rng: Rng::new(common.seed), device, quiet: common.quiet };
+            return M::evaluate(&options, path, &data, &start);
+        }
+        let out = common.folder(M::NAME, &preset, data.name.as_str());
+        let run = train::<M>(&options, &data, &device, &run, &out)?;
+        let mut report = M::report(&run, &out)?;
+        if run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
+            let _ = writeln!(report, "nothing was learned: the weights are random");
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,129 @@
+//! The flags of Amit 2019.
+
+use crate::{CommonArgs, Door};
+use anyhow::{Result, bail};
+use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
+use hebbian_train::{Method, Run};
+use std::path::Path;
+
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 9] = [
+    "preset",
+    "protocol",
+    "loss",
+    "connection_probability",
+    "batch_size",
+    "learning_rate",
+    "load",
+    "save",
+    "eval_only",
+];
+
+/// Flags of Amit 2019.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Repeat a figure: a name from --list [default without flags of a single network: protocols]
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3; with
+    /// --dataset other than digits 1]
+    #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
+    seeds: Option<usize>,
+    /// How the error goes back: bp, urfb, frfb (or fa), partial:RATE, identical, dfa, usf, brsf,
+    /// frsf [default: the preset's]
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// Loss of the class layer: hinge or softmax [default: the preset's]
+    #[arg(long)]
+    loss: Option<String>,
+    /// Keep each connection with this probability, the class layer's excepted
+    #[arg(long, value_name = "P")]
+    connection_probability: Option<f64>,
+    /// Times the training images are seen; 0 only measures the start
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Images per step
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Rate of gradient descent
+    #[arg(long)]
+    learning_rate: Option<f64>,
+}
+
+impl Flags {
+    /// The experiment asked for; without flags of a single network, the first.
+    fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
+        let Self { protocol, loss, connection_probability: p, batch_size, .. } = self;
+        let single = common.is_single()
+            || (protocol.is_some() || p.is_some() || batch_size.is_some())
+            || (loss.is_some() || self.learning_rate.is_some());
+        self.experiment.or((!single || self.seeds.is_some()).then_some(Experiment::Protocols))
+    }
+
+    fn preset(&self, common: &CommonArgs) -> Result<Preset> {
+        let name = common.preset.as_deref().unwrap_or(match common.dataset.as_deref() {
+            None | Some("digits") => "amit-digits",
+            _ => "amit-simpnet",
+        });
+        let mut preset = amit::preset(name)?;
+        let training = &mut preset.training;
+        training.protocol = self.protocol.unwrap_or(training.protocol);
+        training.loss = match self.loss.as_deref() {
+            None => training.loss,
+            Some("hinge") => Loss::Hinge { mu: None },
+            Some("softmax") => Loss::Softmax {},
+            Some(other) => bail!("there is no loss '{other}'; losses are: hinge, softmax"),
+        };
+        training.connection_probability =
+            self.connection_probability.or(training.connection_probability);
+        training.epochs = self.epochs.unwrap_or(training.epochs);
+        training.batch_size = self.batch_size.unwrap_or(training.batch_size);
+        training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
+        preset.check()?;
+        Ok(preset)
+    }
+}
+
+impl Door for Amit {
+    const ABOUT: &'static str =
+        "Amit 2019: deep networks with asymmetric feedback and Hebbian updates";
+    type Flags = Flags;
+
+    fn list() -> Result<String> {
+        Ok(amit::list()?)
+    }
+
+    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+        Ok(Options { preset: flags.preset(common)? })
+    }
+
+    fn dataset(options: &Options) -> &str {
+        &options.preset.dataset
+    }
+
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+        let Some(experiment) = flags.experiment(common) else { return Ok(None) };
+        let limits = common.limit_train.is_some() || common.limit_test.is_some();
+        if !experiment.needs_images() && (limits || common.dataset.is_some()) {
+            bail!("{} makes its own data: leave out --dataset and --limit-…", experiment.name());
+        }
+        let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+        let (device, options) = common.study(flags.epochs, seeds)?;
+        let data = match experiment.needs_images() {
+            true => Some(common.announced_dataset("digits", experiment.name())?),
+            false => None,
+        };
+        let dataset = data.as_ref().map_or("own-data", |data| data.name.as_str());
+        let out = common.folder(Self::NAME, &format!("study-{}", experiment.name()), dataset);
+        let report = experiment.run(&options, data.as_ref(), &device, &out)?;
+        let next =
+            "next: --list for the paper's figures and networks, --protocol urfb for one run\n";
+        Ok(Some(if experiment == Experiment::Protocols { report + next } else { report }))
+    }
+
+    fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+        let next =
+            "next: --protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list\n";
+        Ok(amit::report(run, out)? + next)
+    }
+}

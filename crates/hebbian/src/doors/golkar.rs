@@ -1,0 +1,132 @@
+//! The flags of Golkar et al. 2020.
+
+use crate::{CommonArgs, Door};
+use anyhow::Result;
+use hebbian_data::DatasetName;
+use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
+use hebbian_train::{Method, Run};
+use std::path::Path;
+
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 12] = [
+    "preset",
+    "backprop",
+    "way",
+    "units",
+    "batch_size",
+    "rate",
+    "ridge",
+    "level",
+    "decoupled",
+    "load",
+    "save",
+    "eval_only",
+];
+
+/// Flags of Golkar et al. 2020.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// An experiment: a name from --list [default without flags of a single circuit: digits]
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3]
+    #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
+    seeds: Option<usize>,
+    /// Train the same network by back-propagation
+    #[arg(long)]
+    backprop: bool,
+    /// How a step is computed: surrogates, energy or explicit [default: the preset's]
+    #[arg(long)]
+    way: Option<Way>,
+    /// Hidden units [default: the preset's]
+    #[arg(long, value_name = "K")]
+    units: Option<usize>,
+    /// Samples per step; 1 is online [default: the preset's]
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Rate of the basal weights; those of the others follow in proportion [default: the preset's]
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Ridge, as noise of this variance on every input [default: the preset's]
+    #[arg(long, value_name = "LAMBDA")]
+    ridge: Option<f64>,
+    /// Level of the constraint on the activity's moments [default: the preset's]
+    #[arg(long, value_name = "RHO")]
+    level: Option<f64>,
+    /// Give pyramidal-to-interneuron synapses weights of their own
+    #[arg(long)]
+    decoupled: bool,
+    /// Times the samples are seen
+    #[arg(long)]
+    epochs: Option<usize>,
+}
+
+impl Flags {
+    /// The experiment asked for; without flags of a single network, the first.
+    fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
+        let Self { way, units, batch_size, rate, ridge, level, .. } = self;
+        let single = common.is_single()
+            || [way.is_some(), units.is_some(), batch_size.is_some()].contains(&true)
+            || [rate, ridge, level].into_iter().any(|number| number.is_some())
+            || self.backprop
+            || self.decoupled;
+        self.experiment.or((!single || self.seeds.is_some()).then_some(Experiment::Digits))
+    }
+
+    fn preset(&self, common: &CommonArgs) -> Result<Preset> {
+        let name = common.preset.as_deref().unwrap_or(match common.dataset.as_deref() {
+            None | Some("digits") => "golkar-digits",
+            _ => "golkar-mnist",
+        });
+        let mut preset = golkar::preset(name)?;
+        preset.units = self.units.unwrap_or(preset.units);
+        preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
+        preset.circuit.level = self.level.unwrap_or(preset.circuit.level);
+        preset.circuit.decoupled |= self.decoupled;
+        let training = &mut preset.training;
+        training.way = self.way.unwrap_or(training.way);
+        training.epochs = self.epochs.unwrap_or(training.epochs);
+        if let Some(rate) = self.rate {
+            training.rates = training.rates.scaled(rate / training.rates.w1);
+            preset.backprop.rate = rate;
+        }
+        if let Some(batch_size) = self.batch_size {
+            training.batch_size = batch_size;
+            preset.backprop.batch_size = batch_size;
+        }
+        preset.check()?;
+        Ok(preset)
+    }
+}
+
+impl Door for Golkar {
+    const ABOUT: &'static str = "Golkar et al. 2020: local supervision in a cortical microcircuit";
+    type Flags = Flags;
+
+    fn list() -> Result<String> {
+        Ok(golkar::list()?)
+    }
+
+    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+        Ok(Options { preset: flags.preset(common)?, backprop: flags.backprop })
+    }
+
+    fn dataset(options: &Options) -> &str {
+        &options.preset.dataset
+    }
+
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+        let Some(experiment) = flags.experiment(common) else { return Ok(None) };
+        let (device, options) = common.study(flags.epochs, flags.seeds.unwrap_or(3))?;
+        let data = common.announced_dataset("digits", experiment.name())?;
+        let name = format!("study-{}", experiment.name());
+        let out = common.folder(Self::NAME, &name, data.name.as_str());
+        let report = experiment.run(&options, &data, &device, &out)?;
+        let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
+        Ok(Some(if data.name == DatasetName::Digits { report + next } else { report }))
+    }
+
+    fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+        Ok(golkar::report(run, out))
+    }
+}

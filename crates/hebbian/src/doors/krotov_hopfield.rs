@@ -1,0 +1,55 @@
+//! The flags of Krotov & Hopfield 2019.
+
+use crate::{CommonArgs, Door};
+use anyhow::Result;
+use hebbian_models::krotov_hopfield::{KrotovHopfield, Learner, Options, Preset};
+use hebbian_train::{Preset as _, Run, all_presets, find_preset};
+use std::path::Path;
+
+/// Flags of Krotov & Hopfield 2019.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Hidden units [default: the preset's]
+    #[arg(long, value_name = "K")]
+    units: Option<usize>,
+    /// Unsupervised epochs; with 0 random weights are read out [default: the preset's]
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Epochs of the head [default: the preset's]
+    #[arg(long)]
+    head_epochs: Option<usize>,
+}
+
+impl Door for KrotovHopfield {
+    const ABOUT: &'static str =
+        "Krotov & Hopfield 2019: unsupervised learning by competing hidden units";
+    type Flags = Flags;
+
+    fn list() -> Result<String> {
+        let presets = all_presets::<Preset>()?;
+        Ok(presets.iter().map(|one| format!("{:28} {}\n", one.name, one.description)).collect())
+    }
+
+    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+        let own = ["krotov-hopfield-mnist-100", "krotov-hopfield-digits"];
+        let own = own[usize::from(common.on_digits())];
+        let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
+        preset.units = flags.units.unwrap_or(preset.units);
+        preset.epochs = flags.epochs.unwrap_or(preset.epochs);
+        preset.head.epochs = flags.head_epochs.unwrap_or(preset.head.epochs);
+        preset.validate()?;
+        Ok(Options { preset })
+    }
+
+    fn dataset(options: &Options) -> &str {
+        &options.preset.dataset
+    }
+
+    fn report(Run { results, .. }: &Run<Learner>, out: &Path) -> Result<String> {
+        let (accuracy, seconds) = (100.0 * results.test_accuracy, results.unsupervised_seconds);
+        let (head, out) = (results.head_seconds, out.display());
+        Ok(format!(
+            "test accuracy {accuracy:.2} %\nunsupervised {seconds:.1} s, head {head:.1} s\nwrote {out}\n"
+        ))
+    }
+}

@@ -1,0 +1,185 @@
+//! The flags of Miconi 2021.
+
+use crate::{CommonArgs, Door};
+use anyhow::{Result, bail};
+use hebbian_data::{Dataset, ZcaConfig};
+use hebbian_models::RuleKind;
+use hebbian_models::miconi::{
+    self, Decoder, Experiment, Learner, Miconi, Options, Plasticity, Preset, Quirks, Triangle,
+    Whitening,
+};
+use hebbian_train::{Method, Run, Start};
+use std::path::Path;
+
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 14] = [
+    "preset",
+    "rule",
+    "plasticity",
+    "triangle",
+    "pruning",
+    "winners",
+    "freeze",
+    "batch_size",
+    "learning_rate_factor",
+    "author",
+    "standardise_last",
+    "load",
+    "save",
+    "eval_only",
+];
+
+/// Flags of Miconi 2021.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Compare networks: a name from --list [default without flags of a single network:
+    /// interventions]
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3; with
+    /// --dataset other than digits 1]
+    #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
+    seeds: Option<usize>,
+    /// Read classes out with ridge, svm, logistic or knn [default: ridge]
+    #[arg(long, value_name = "NAME")]
+    readout: Option<Decoder>,
+    /// Learning rule: hebb, instar or oja [default: the preset's]
+    #[arg(long)]
+    rule: Option<String>,
+    /// Activity of winners: binary or graded [default: the preset's]
+    #[arg(long)]
+    plasticity: Option<Plasticity>,
+    /// Hand on triangle responses: always, never, or for features only [default: the preset's]
+    #[arg(long)]
+    triangle: Option<Triangle>,
+    /// Probability of a missing connection, in every layer but the first [default: the preset's]
+    #[arg(long, value_name = "P")]
+    pruning: Option<f64>,
+    /// Winners at each position, in every layer [default: the preset's]
+    #[arg(short = 'k', long, value_name = "K")]
+    winners: Option<usize>,
+    /// Learn no weights: the control with random ones
+    #[arg(long)]
+    freeze: bool,
+    /// Images per batch; learning rates are scaled so that an epoch learns as much
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Multiply the learning rate of every layer
+    #[arg(long, value_name = "FACTOR")]
+    learning_rate_factor: Option<f64>,
+    /// Do as the notebook does where we do not: ZCA of 9,000 images, flips and adapting thresholds
+    /// while features are collected, and more (the model card lists it)
+    #[arg(long)]
+    author: bool,
+    /// Standardise the last layer's output before its quadrants are read out, as that of the others
+    #[arg(long)]
+    standardise_last: bool,
+    /// Times the training images are seen
+    #[arg(long)]
+    epochs: Option<usize>,
+}
+
+impl Flags {
+    /// The experiment asked for; without flags of a single network, the first.
+    fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
+        let Self { rule, plasticity, triangle, pruning, winners, .. } = self;
+        let single = common.is_single()
+            || [rule.is_some(), plasticity.is_some(), triangle.is_some()].contains(&true)
+            || [pruning.is_some(), winners.is_some(), self.batch_size.is_some()].contains(&true)
+            || self.learning_rate_factor.is_some()
+            || [self.freeze, self.author, self.standardise_last].contains(&true);
+        self.experiment.or((!single || self.seeds.is_some()).then_some(Experiment::Interventions))
+    }
+
+    fn preset(&self, common: &CommonArgs) -> Result<Preset> {
+        let name = common.preset.as_deref().unwrap_or(match common.dataset.as_deref() {
+            None | Some("digits") => "miconi-digits",
+            _ => "miconi-cifar",
+        });
+        let mut preset = miconi::preset(name)?;
+        let training = &mut preset.training;
+        training.rule = match self.rule.as_deref() {
+            None => training.rule,
+            Some("hebb") => RuleKind::Hebb,
+            Some("instar") => RuleKind::Instar,
+            Some("oja") => RuleKind::Oja,
+            Some(other) => bail!("there is no rule '{other}'; rules are: hebb, instar, oja"),
+        };
+        training.plasticity = self.plasticity.unwrap_or(training.plasticity);
+        training.triangle = self.triangle.unwrap_or(training.triangle);
+        training.epochs = self.epochs.unwrap_or(training.epochs);
+        let mut factor = self.learning_rate_factor.unwrap_or(1.0);
+        if let Some(batch_size) = self.batch_size {
+            factor *= training.batch_size as f64 / batch_size.max(1) as f64;
+            training.batch_size = batch_size;
+        }
+        for layer in &mut preset.layers {
+            layer.learning_rate *= factor;
+            layer.k = self.winners.unwrap_or(layer.k);
+            layer.frozen |= self.freeze;
+        }
+        if let Some(p) = self.pruning {
+            preset.prune(p);
+        }
+        if self.author {
+            preset.quirks = Quirks::AUTHOR;
+            if let Whitening::Zca(config) = &mut preset.input.whitening {
+                *config = ZcaConfig::author();
+            }
+        }
+        preset.check()?;
+        Ok(preset)
+    }
+}
+
+impl Door for Miconi {
+    const ABOUT: &'static str = "Miconi 2021: Hebbian convolutional networks by gradients";
+    type Flags = Flags;
+
+    fn list() -> Result<String> {
+        Ok(miconi::list()?)
+    }
+
+    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+        Ok(Options {
+            preset: flags.preset(common)?,
+            decoder: flags.readout.unwrap_or_default(),
+            standardise_last: flags.standardise_last,
+        })
+    }
+
+    fn dataset(options: &Options) -> &str {
+        &options.preset.dataset
+    }
+
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+        let Some(experiment) = flags.experiment(common) else { return Ok(None) };
+        let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+        let (device, options) = common.study(flags.epochs, seeds)?;
+        let data = common.announced_dataset("digits", experiment.name())?;
+        let name = format!("study-{}", experiment.name());
+        let out = common.folder(Self::NAME, &name, data.name.as_str());
+        let decoder = flags.readout.unwrap_or_default();
+        let report = experiment.run(&options, decoder, &data, &device, &out)?;
+        let next =
+            "next: --list for networks and experiments, --preset miconi-digits for one run\n";
+        Ok(Some(report + next))
+    }
+
+    /// How well classes are read out of every layer, by read-outs fitted anew as the flags say.
+    fn evaluate(
+        options: &Options,
+        checkpoint: &Path,
+        data: &Dataset,
+        start: &Start,
+    ) -> Result<String> {
+        let decoding = miconi::evaluate(options, checkpoint, data, start)?;
+        let table = miconi::decoding_table(&decoding, &options.preset)?;
+        Ok(format!("test accuracy {:.2} %\n\n{table}", 100.0 * decoding.output))
+    }
+
+    fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+        let preset = hebbian_train::Learner::model(&run.learner).network().preset();
+        Ok(miconi::report(&run.results, &run.history, preset, out)?)
+    }
+}

@@ -1,0 +1,57 @@
+//! The flags of whitened random patches.
+
+use crate::{CommonArgs, Door};
+use anyhow::Result;
+use hebbian_models::patches::{Frame, Learner, Options, Patches, Preset};
+use hebbian_train::{Preset as _, Run, all_presets, choose, find_preset};
+use std::path::Path;
+
+/// Flags of whitened random patches.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Number of patches [default: the preset's]
+    #[arg(long, value_name = "N")]
+    units: Option<usize>,
+    /// Where images and patches are compared: code, pixel [default: the preset's]
+    #[arg(long)]
+    frame: Option<String>,
+    /// Temperature of a soft code [default: the preset's]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+}
+
+impl Door for Patches {
+    const ABOUT: &'static str =
+        "Thiry et al. 2021: whitened random patches, a control that learns nothing";
+    type Flags = Flags;
+
+    fn list() -> Result<String> {
+        let presets = all_presets::<Preset>()?;
+        Ok(presets.iter().map(|one| format!("{:28} {}\n", one.name, one.description)).collect())
+    }
+
+    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+        let own = if common.on_digits() { "patches-digits" } else { "patches-cifar" };
+        let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
+        preset.units = flags.units.unwrap_or(preset.units);
+        preset.temperature = flags.temperature.or(preset.temperature);
+        if let Some(frame) = &flags.frame {
+            preset.frame =
+                choose("frame", frame, &[("code", Frame::Code), ("pixel", Frame::Pixel)])?;
+        }
+        preset.validate()?;
+        Ok(Options { preset })
+    }
+
+    fn dataset(options: &Options) -> &str {
+        &options.preset.dataset
+    }
+
+    fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+        let lines = run.results.readouts.iter().map(|one| {
+            let (accuracy, name) = (100.0 * one.test_accuracy, &one.name);
+            format!("{accuracy:.2} % of {} features, {name} ({:.1} s)\n", one.features, one.seconds)
+        });
+        Ok(format!("test accuracy\n{}wrote {}\n", lines.collect::<String>(), out.display()))
+    }
+}

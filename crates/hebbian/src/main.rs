@@ -1,0 +1,7 @@
+//! The program `hebbian`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hebbian::main(hebbian::program)
+}

@@ -1,0 +1,225 @@
+//! The commands of `hebbian`.
+
+use crate::DeviceArgs;
+use crate::common::{DataArgs, loading};
+use crate::door::{Door, DoorArgs};
+use crate::verify::{VerifyArgs, verify};
+use anyhow::{Context, Result, bail};
+use candle::DType;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use hebbian_data::Hub;
+use hebbian_models::Model;
+use hebbian_train::{Progress, collect_features, evaluate, save_checkpoint};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Networks of Hebbian and biologically plausible learning: train, evaluate, compare
+#[derive(Debug, Parser)]
+#[command(name = "hebbian", version, arg_required_else_help = true)]
+pub struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List presets and experiments
+    List {
+        /// Of this method alone
+        #[arg(value_enum)]
+        method: Option<Name>,
+    },
+    /// Train a network
+    Train {
+        #[command(subcommand)]
+        method: MethodArgs,
+    },
+    /// Run an experiment of a paper: several networks, several seeds, a table and a picture
+    Study {
+        #[command(subcommand)]
+        method: MethodArgs,
+    },
+    /// Classify a test set with a trained model
+    Eval(EvalArgs),
+    /// Write the features that a trained model has of images
+    Features(FeaturesArgs),
+    /// Fetch a model from the Hugging Face hub, and say where it lies
+    Pull {
+        /// OWNER/NAME, or OWNER/NAME@REVISION
+        id: String,
+        /// Never use the network
+        #[arg(long)]
+        offline: bool,
+        /// No progress
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Check the reference vectors on this device
+    Verify(VerifyArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which one
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// What there is of each method.
+macro_rules! of_each_method {
+    ($($module:ident::$method:ident)*) => {
+        #[derive(Debug, Clone, Copy, ValueEnum)]
+        enum Name {
+            $($method,)*
+        }
+
+        impl Name {
+            fn list(self) -> Result<String> {
+                match self {
+                    $(Self::$method => <hebbian_models::$module::$method as Door>::list(),)*
+                }
+            }
+        }
+
+        #[derive(Debug, Subcommand)]
+        enum MethodArgs {
+            $(
+                #[command(about = <hebbian_models::$module::$method as Door>::ABOUT)]
+                $method(DoorArgs<<hebbian_models::$module::$method as Door>::Flags>),
+            )*
+        }
+
+        impl MethodArgs {
+            fn run(self, study: bool) -> Result<String> {
+                match self {
+                    $(Self::$method(args) => args.run_as::<hebbian_models::$module::$method>(study),)*
+                }
+            }
+        }
+    };
+}
+
+hebbian_models::for_each_method!(of_each_method);
+
+/// Classify a test set with a trained model.
+#[derive(Debug, clap::Args)]
+struct EvalArgs {
+    /// The model's folder
+    model: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Write the features that a trained model has of images.
+#[derive(Debug, clap::Args)]
+struct FeaturesArgs {
+    /// The model's folder
+    model: PathBuf,
+    /// The file to write: safetensors with `train.features`, `train.labels`, `test.features`,
+    /// `test.labels`
+    #[arg(long, value_name = "FILE", default_value = "features.safetensors")]
+    to: PathBuf,
+    /// Of this layer, from 0 [default: those that classes are read out of]
+    #[arg(long)]
+    layer: Option<usize>,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Runs `hebbian`; returns its report.
+///
+/// # Errors
+/// Whatever stands in the way.
+pub fn program(Program { command }: Program) -> Result<String> {
+    match command {
+        Command::List { method } => list(method),
+        Command::Train { method } => method.run(false),
+        Command::Study { method } => method.run(true),
+        Command::Eval(args) => args.run(),
+        Command::Features(args) => args.run(),
+        Command::Pull { id, offline, quiet } => {
+            let (id, revision) = id.split_once('@').unwrap_or((&id, "main"));
+            let hub = Hub::from_env()?;
+            let hub = if offline { hub.offline() } else { hub };
+            let folder = hebbian_models::fetch(&hub, id, revision, &loading(quiet))?;
+            let model = Model::load(&folder)?;
+            let (method, preset, dataset) = (model.method(), model.preset(), model.dataset());
+            Ok(format!("{method}, {preset}, trained on {dataset}\n{}\n", folder.display()))
+        }
+        Command::Verify(args) => verify(args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Program::command(), "hebbian", &mut script);
+            Ok(String::from_utf8(script)?)
+        }
+    }
+}
+
+fn list(method: Option<Name>) -> Result<String> {
+    if let Some(method) = method {
+        return method.list();
+    }
+    let mut all = String::new();
+    for name in Name::value_variants() {
+        let title = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+        writeln!(all, "{title}\n\n{}", name.list()?)?;
+    }
+    Ok(all)
+}
+
+impl EvalArgs {
+    fn run(self) -> Result<String> {
+        let device = self.device.choose()?.device;
+        let model = Model::load_on(&self.model, &device)?;
+        let data = self.data.dataset(model.dataset())?;
+        let (classes, test) = (model.class_names().len(), &data.test);
+        let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
+        let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
+        progress.finish();
+        let mut text =
+            format!("test accuracy {:.2} %\n\nof each class, %\n", 100.0 * found.accuracy);
+        for (name, recall) in model.class_names().iter().zip(found.confusion.recall()) {
+            writeln!(text, "  {name:20} {:6.2}", 100.0 * recall)?;
+        }
+        Ok(text)
+    }
+}
+
+impl FeaturesArgs {
+    fn run(self) -> Result<String> {
+        /// Images per batch.
+        const BATCH: usize = 100;
+        let device = self.device.choose()?.device;
+        let model = Model::load_on(&self.model, &device)?;
+        let data = self.data.dataset(model.dataset())?;
+        if self.to.is_dir() {
+            bail!("--to {} is a folder, expected the name of a file", self.to.display());
+        }
+        let mut tensors = Vec::new();
+        for (part, set) in [("train", &data.train), ("test", &data.test)] {
+            let mut progress = Progress::new(set.len() as u64, part, self.data.quiet);
+            let features = collect_features(set.len(), BATCH, &candle::Device::Cpu, |range| {
+                let indices: Vec<usize> = range.collect();
+                let (images, _) = set.batch(&indices, DType::F32, &device)?;
+                progress.advance(indices.len() as u64);
+                match self.layer {
+                    Some(layer) => model.layer_features(layer, &images),
+                    None => model.features(&images),
+                }
+            })?;
+            progress.finish();
+            let labels = candle::Tensor::new(set.labels(), &candle::Device::Cpu)?;
+            tensors.push((format!("{part}.features"), features));
+            tensors.push((format!("{part}.labels"), labels));
+        }
+        let shape = tensors[0].1.dims().to_vec();
+        save_checkpoint(&self.to, &tensors, &BTreeMap::new())
+            .with_context(|| format!("--to {}", self.to.display()))?;
+        Ok(format!("wrote {}: {shape:?} features of training images\n", self.to.display()))
+    }
+}

@@ -1,0 +1,38 @@
+//! Ctrl-C and SIGTERM.
+
+use anyhow::Result;
+use hebbian_train::Stop;
+use std::sync::OnceLock;
+
+/// What asks the run of this program to stop.
+pub fn stop() -> &'static Stop {
+    static STOP: OnceLock<Stop> = OnceLock::new();
+    STOP.get_or_init(Stop::default)
+}
+
+/// From now on, the first signal lets a run finish its step and save; a second one, or one while no run is
+/// under way, ends the program at once.
+#[cfg(unix)]
+pub(crate) fn listen() -> Result<()> {
+    use anyhow::Context;
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let number = usize::try_from(signal).unwrap_or_default();
+            if !stop().is_watched() || stop().asked().is_some() {
+                std::process::exit(128 + signal);
+            }
+            stop().ask(number);
+            crate::tell("stopping after this step; once more to leave at once");
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn listen() -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The program itself, as a user runs it: every command, on the embedded digits.
+
+use candle::Device;
+use hebbian_train::{Checkpoint, Results, RunFolder};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs `hebbian` in a folder.
+fn hebbian(folder: &Path, args: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_hebbian"));
+    Command::new(program).args(args).current_dir(folder).output().expect("the program starts")
+}
+
+/// What it prints when it goes well.
+fn printed(folder: &Path, args: &[&str]) -> String {
+    let output = hebbian(folder, args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// What it says when it does not.
+fn refused(folder: &Path, args: &[&str], words: &[&str]) {
+    let output = hebbian(folder, args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
+    assert!(words.iter().all(|word| errors.contains(word)), "{args:?}: {words:?} in {errors}");
+}
+
+/// Every method is listed, trained for an epoch, and what it leaves is evaluated and read out.
+#[test]
+fn every_method_from_the_list_to_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let all = printed(at, &["list"]);
+    for (method, preset) in [
+        ("amit", "amit-digits"),
+        ("golkar", "golkar-digits"),
+        ("krotov-hopfield", "krotov-hopfield-digits"),
+        ("miconi", "miconi-digits"),
+        ("patches", "patches-digits"),
+        ("softhebb", "softhebb-cnn-digits"),
+    ] {
+        let one = printed(at, &["list", method]);
+        assert!(all.contains(&one) && one.contains(preset), "{method}: {one}");
+        let mut train = vec!["train", method, "--preset", preset, "--quiet"];
+        if method != "patches" {
+            train.extend(["--epochs", "1"]);
+        }
+        printed(at, &train);
+        let model = at.join(format!("runs/{method}/{preset}/digits-seed-0"));
+        let Results { test_accuracy, .. } = RunFolder::results(&model).unwrap().unwrap();
+        let model = model.to_str().unwrap();
+        let evaluated = printed(at, &["eval", model, "--quiet"]);
+        let line = format!("test accuracy {:.2} %\n", 100.0 * test_accuracy);
+        assert!(evaluated.starts_with(&line), "{method}: {line} in {evaluated}");
+
+        printed(at, &["features", model, "--quiet", "--limit-train", "7", "--to", "f.safetensors"]);
+        let features = Checkpoint::load(at.join("f.safetensors"), &Device::Cpu).unwrap();
+        let (train, test) = (features.dims("train.features"), features.dims("test.features"));
+        assert_eq!((train.unwrap()[0], test.unwrap()[0]), (7, 355), "{method}");
+        assert_eq!(features.dims("train.labels"), Some(&[7][..]), "{method}");
+        printed(at, &["features", model, "--quiet", "--layer", "0", "--to", "f.safetensors"]);
+        refused(at, &["features", model, "--quiet", "--layer", "99"], &["layer", "99"]);
+    }
+}
+
+#[test]
+fn completions_and_reference_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(folder.path(), &["completions", shell]);
+        assert!(script.contains("hebbian") && script.contains("features"), "{shell}");
+    }
+    assert!(printed(folder.path(), &["verify"]).contains("cases passed on device cpu"));
+}
+
+#[test]
+fn what_it_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    refused(at, &["eval", "nowhere"], &["nowhere", "config.json"]);
+    refused(at, &["train", "perceptron"], &["perceptron", "hebbian train"]);
+    refused(at, &["train", "golkar", "--mode", "successive"], &["--mode"]);
+    refused(at, &["study", "golkar", "--units", "3"], &["hebbian train golkar", "--experiment"]);
+    refused(at, &["study", "softhebb"], &["hebbian train softhebb"]);
+    refused(at, &["pull", "someone/nothing", "--offline"], &["someone/nothing", "offline"]);
+    assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
+}

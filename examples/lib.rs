@@ -1,0 +1,1 @@
+//! Programs: see the folders beside this file.

@@ -1,0 +1,372 @@
+//! What holds for every program, because one engine runs them all. A program says what is its own in the
+//! constants beside its `preset()`: see those of `main.rs`.
+
+use candle::Tensor;
+use hebbian_train::save_checkpoint;
+
+use crate::program::{Place, TINY, outcome};
+use crate::{DIGITS, GROWS, NEGATIVE, OTHERS, PROGRAM, STUDIES};
+
+/// Flags of a short run of the small preset.
+fn run(more: &[&'static str]) -> Vec<&'static str> {
+    [&TINY[..], &["--preset", "preset.json"], more].concat()
+}
+
+/// `args` with another value of one of its flags.
+fn with<'a>(mut args: Vec<&'a str>, flag: &str, value: &'a str) -> Vec<&'a str> {
+    let at = args.iter().position(|arg| *arg == flag).unwrap();
+    args[at + 1] = value;
+    args
+}
+
+/// A place with the small preset.
+fn place() -> Place {
+    let place = Place::new();
+    place.preset(|_| ());
+    place
+}
+
+#[test]
+fn folders_of_others_and_names_that_are_no_names_are_refused() {
+    let place = place();
+    place.folders_of_others_are_refused();
+    place.names_that_are_no_names_are_refused();
+}
+
+#[test]
+fn no_two_runs_have_one_folder_unless_it_is_given() {
+    let place = place();
+    place.run(&run(&["--quiet"])).ok();
+    place.run(&run(&["--quiet", "--seed", "1"])).ok();
+    for seed in ["0", "1"] {
+        let config = place.json(&format!("runs/{PROGRAM}/tiny/digits-seed-{seed}/config.json"));
+        assert_eq!(config["seed"].to_string(), seed);
+    }
+    // A data set alone asks for a network, not for an experiment.
+    place.run(&[&TINY[..], &["--quiet", "--dataset", "digits"]].concat()).ok();
+    let config = place.json(&format!("runs/{PROGRAM}/{DIGITS}/digits-seed-0/config.json"));
+    assert_eq!((&config["method"], &config["dataset"]), (&PROGRAM.into(), &"digits".into()));
+    assert_eq!(config["options"]["preset"]["name"], DIGITS);
+}
+
+#[test]
+fn flags_that_would_do_nothing_are_refused() {
+    let place = place();
+    place.run(&run(&["--quiet", "--out", "out"])).ok();
+    for flag in [&["--save", "copy.safetensors"][..], &["--out", "new"], &["--resume"]] {
+        let evaluate = run(&["--eval-only", "--load", "out"]);
+        place.refused(&[&evaluate[..], flag].concat(), &["--eval-only", flag[0]]);
+    }
+    place.refused(&run(&["--eval-only"]), &["--load"]);
+    place.refused(&run(&["--resume", "--load", "out"]), &["--resume", "--load"]);
+    let digits = ["--data-dir my: the digits are part of the program", "--dataset"];
+    place.refused(&["--data-dir", "my"], &digits);
+    place.refused(&["--data-dir", "my", "--dataset", "digits"], &digits);
+    place.refused(&run(&["--data-dir", "my"]), &digits);
+}
+
+#[test]
+fn negative_numbers_are_numbers() {
+    let place = place();
+    place.refused(&["--preset", "preset.json", "--epochs", "-1"], &["'-1'", "--epochs"]);
+    for (flag, problem) in NEGATIVE {
+        place.refused(&["--preset", "preset.json", flag, "-0.1"], &[problem]);
+    }
+}
+
+#[test]
+fn without_a_run_there_is_nothing_to_resume() {
+    let place = place();
+    let nothing = ["no run to resume in nothing", "config.json", "without --resume"];
+    place.refused(&run(&["--resume", "--out", "nothing"]), &nothing);
+    for study in STUDIES {
+        let args = [&TINY[..], &["--experiment", study, "--resume", "--out", "nothing"]].concat();
+        place.refused(&args, &["nothing to resume", "nothing/experiment.json", "start anew"]);
+    }
+}
+
+#[test]
+fn another_run_is_not_resumed() {
+    let place = place();
+    place.run(&run(&["--quiet", "--out", "out"])).ok();
+    let resume = run(&["--resume", "--out", "out"]);
+    let refused = |args: &[&str], problem: &str| {
+        place.refused(args, &["out/config.json", problem, "without --resume"]);
+    };
+    refused(&[&resume[..], &["--seed", "3"]].concat(), "seed is 0 there, 3 here");
+    refused(&with(resume.clone(), "--limit-test", "30"), " there, 30 here");
+    refused(&with(resume.clone(), GROWS, "1"), " there, 1 here");
+    for (flags, problem) in OTHERS {
+        refused(&[&resume[..], flags].concat(), problem);
+    }
+}
+
+#[cfg(unix)] // as are the tests that kill
+#[test]
+fn a_state_that_cannot_be_is_not_resumed() {
+    let place = place();
+    place.run(&run(&["--quiet", "--out", "out"])).ok();
+    let steps = place.json("out/results.json")["training_steps"].as_u64().unwrap();
+    assert!(steps > 0);
+    place.counts_out_of_range_are_refused(&run(&["--resume", "--out", "out"]), steps as usize);
+}
+
+#[test]
+fn a_finished_run_goes_on_for_longer_or_is_read_back() {
+    let place = place();
+    let report = place.run(&run(&["--out", "out", "--quiet"])).ok().stdout;
+    let resume = run(&["--resume", "--out", "out", "--quiet"]);
+    let before = place.contents();
+    assert_eq!(place.run(&resume).ok().stdout, report);
+    assert!(before == place.contents(), "reading back wrote something");
+    // Except where it is asked for.
+    place.run(&[&resume[..], &["--save", "copy.safetensors"]].concat()).ok();
+    assert!(place.bytes("copy.safetensors") == place.bytes("out/model.safetensors"));
+
+    place.run(&with(run(&["--out", "whole", "--quiet"]), GROWS, "5")).ok();
+    place.run(&with(resume, GROWS, "5")).ok();
+    place.same_runs("out", "whole");
+}
+
+#[test]
+fn weights_to_start_from_are_used() {
+    let place = place();
+    for args in [run(&["--eval-only"]), run(&["--out", "new"])] {
+        let missing = [&args[..], &["--load", "missing.safetensors"]].concat();
+        place.refused(&missing, &["missing.safetensors", "os error 2"]);
+    }
+    place.run(&run(&["--out", "fresh", "--quiet"])).ok();
+    place.run(&run(&["--out", "out", "--load", "fresh", "--quiet"])).ok();
+    let model = |out: &str| place.bytes(&format!("{out}/model.safetensors"));
+    assert!(model("out") != model("fresh"), "--load changed nothing");
+    let load = |out: &str| place.json(&format!("{out}/config.json"))["load"].clone();
+    assert_eq!((load("fresh"), load("out")), (serde_json::Value::Null, "fresh".into()));
+    // Where a run came from is known after it went on, too.
+    std::fs::remove_file(place.path("out/results.json")).unwrap();
+    place.run(&run(&["--out", "out", "--resume", "--quiet"])).ok();
+    assert_eq!(load("out"), "fresh");
+    // Without its state, it cannot go on: what it started from may have changed.
+    for file in ["results.json", "state.safetensors"] {
+        std::fs::remove_file(place.path("out").join(file)).unwrap();
+    }
+    place.refused(&run(&["--out", "out", "--resume"]), &["nothing to resume", "--load fresh"]);
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_neither_evaluated_nor_trained() {
+    let place = place();
+    place.run(&run(&["--out", "out", "--quiet"])).ok();
+    let (tensors, metadata) = place.checkpoint("out/model.safetensors");
+    for at in 0..tensors.len() {
+        let mut tensors = tensors.clone();
+        let (name, tensor) = &mut tensors[at];
+        let mut values = tensor.flatten_all().unwrap().to_dtype(candle::DType::F64).unwrap();
+        let mut numbers = values.to_vec1::<f64>().unwrap();
+        *numbers.last_mut().unwrap() = f64::NAN;
+        values = Tensor::from_vec(numbers, tensor.dims(), &candle::Device::Cpu).unwrap();
+        *tensor = values.to_dtype(tensor.dtype()).unwrap();
+        let problem = format!("{name} is not finite");
+        let learns = !name.starts_with("head.");
+        save_checkpoint(place.path("nan.safetensors"), &tensors, &metadata).unwrap();
+        let evaluate = run(&["--eval-only", "--load", "nan.safetensors"]);
+        place.refused(&evaluate, &[&problem, "1 NaN"]);
+        if learns {
+            let train = run(&["--out", "new", "--load", "nan.safetensors"]);
+            place.refused(&train, &[&problem, "1 NaN"]);
+        }
+    }
+}
+
+#[test]
+fn a_cause_is_said_once_and_without_a_stack() {
+    let place = place();
+    let mut command = place.command(&run(&["--eval-only", "--load", "missing.safetensors"]));
+    command.env("RUST_BACKTRACE", "1");
+    let run = outcome(command);
+    assert_eq!(run.status, Some(1));
+    let (_, message) = run.stderr.split_once("error: ").unwrap();
+    for part in ["missing.safetensors", "os error 2"] {
+        assert_eq!(message.matches(part).count(), 1, "{message}");
+    }
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+/// Numbers come back as they were, to the last bit.
+#[test]
+fn the_configuration_of_a_run_is_a_preset() {
+    let place = place();
+    // A seed may be larger than any size in a preset.
+    let seed = ["--seed", "9000000000", "--quiet"];
+    place.run(&run(&[&seed[..], &["--out", "out"]].concat())).ok();
+    let again = ["--preset", "out/config.json", "--out", "again"];
+    place.run(&[&TINY[..], &seed, &again].concat()).ok();
+    let options = |out: &str| place.json(&format!("{out}/config.json"))["options"].clone();
+    assert_eq!(options("again"), options("out"));
+    place.same_runs("again", "out");
+}
+
+/// As some editors save it.
+#[test]
+fn a_preset_may_start_with_a_byte_order_mark() {
+    let place = place();
+    let text = [b"\xef\xbb\xbf", &place.bytes("preset.json")[..]].concat();
+    place.write("preset.json", text);
+    place.run(&run(&["--out", "out", "--quiet"])).ok();
+}
+
+/// A link stays a link, and a private file private.
+#[cfg(unix)]
+#[test]
+fn what_is_saved_goes_where_a_link_leads() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let place = place();
+    place.write("kept/private.safetensors", "earlier");
+    let (link, file) = (place.path("link.safetensors"), place.path("kept/private.safetensors"));
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    symlink("kept/private.safetensors", &link).unwrap();
+    place.run(&run(&["--out", "out", "--save", "link.safetensors", "--quiet"])).ok();
+    assert!(link.is_symlink());
+    assert!(place.bytes("kept/private.safetensors") == place.bytes("out/model.safetensors"));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_that_are_no_text_are_paths() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = place();
+    let name = OsStr::from_bytes(b"w\xff.safetensors");
+    let told = |flag: &str, args: &[&str]| {
+        let mut command = place.command(args);
+        command.arg(flag).arg(name);
+        let run = outcome(command);
+        assert!(!run.stderr.contains("panicked"), "{flag}: {}", run.stderr);
+        run
+    };
+    for args in [run(&["--eval-only"]), run(&["--out", "new"])] {
+        let missing = told("--load", &args);
+        assert_eq!(missing.status, Some(1), "{}", missing.stderr);
+        assert!(missing.stderr.contains("w\u{fffd}.safetensors"), "{}", missing.stderr);
+    }
+    assert!(!place.path("new").exists());
+    told("--save", &run(&["--out", "out"])).ok();
+    let saved = std::fs::read(place.path("").join(name)).unwrap();
+    assert!(saved == place.bytes("out/model.safetensors"));
+    told("--load", &run(&["--eval-only"])).ok();
+    told("--load", &run(&["--out", "out"])).ok();
+    std::fs::remove_file(place.path("").join(name)).unwrap();
+    told("--out", &run(&[])).ok();
+    assert!(place.path("").join(name).join("results.json").exists());
+}
+
+#[cfg(unix)] // as are signals
+mod interrupted {
+    use super::{Place, place, run, with};
+    use crate::LONG;
+    use crate::events::events;
+
+    /// Flags of a run of a second or more.
+    fn long(more: &[&'static str]) -> Vec<&'static str> {
+        with(run(more), "--epochs", LONG)
+    }
+
+    /// Nothing is there twice, and nothing is missing.
+    fn same_events(place: &Place, one: &str, other: &str) {
+        for readouts in [false, true] {
+            let [found, expected] = [one, other].map(|out| events(&place.path(out), readouts));
+            assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn stopped_by_signals_a_run_goes_on_as_if_nothing_had_happened() {
+        let place = place();
+        place.run(&long(&["--out", "whole", "--quiet"])).ok();
+        let mut resume = long(&["--out", "out"]);
+        for (name, status) in [("-INT", 130), ("-TERM", 143)] {
+            let before = place.logged("out").len();
+            let child = place.start_until(&resume, || place.logged("out").len() > before + 2);
+            child.signal(name);
+            let stopped = child.end();
+            assert_eq!(stopped.status, Some(status), "{}{}", stopped.stdout, stopped.stderr);
+            assert_eq!(stopped.stdout, "");
+            for part in ["stopping after this step", "stopped at step ", "out", "--resume"] {
+                assert!(stopped.stderr.contains(part), "no '{part}' in: {}", stopped.stderr);
+            }
+            for file in ["results.json", "model.safetensors"] {
+                assert!(!place.path("out").join(file).exists(), "{file}");
+            }
+            resume = long(&["--out", "out", "--resume"]);
+        }
+        place.run(&resume).ok();
+        place.same_runs("out", "whole");
+        same_events(&place, "out", "whole");
+        // As when it was killed just before its results.
+        std::fs::remove_file(place.path("out/results.json")).unwrap();
+        place.run(&resume).ok();
+        place.same_runs("out", "whole");
+        same_events(&place, "out", "whole");
+    }
+
+    #[test]
+    fn killed_a_run_goes_on_as_if_nothing_had_happened() {
+        let place = place();
+        place.run(&long(&["--out", "whole", "--quiet"])).ok();
+        let started = || place.path("out/state.safetensors").exists();
+        let under_way = || place.logged("out").len() > 4;
+        for there in [&started as &dyn Fn() -> bool, &under_way] {
+            place.start_until(&long(&["--out", "out"]), there).kill();
+            assert!(!place.path("out/results.json").exists(), "it was over already");
+            place.run(&long(&["--out", "out", "--resume"])).ok();
+            place.same_runs("out", "whole");
+            same_events(&place, "out", "whole");
+            std::fs::remove_dir_all(place.path("out")).unwrap();
+        }
+    }
+
+    /// Both arrive while the program is stopped, and so before it can end its step; it may win against
+    /// the thread that waits for them, but not each time.
+    #[test]
+    fn a_second_signal_leaves_at_once() {
+        let place = place();
+        let left = (0..5).any(|_| {
+            let _ = std::fs::remove_dir_all(place.path("out"));
+            let there = || place.logged("out").len() > 2;
+            let child = place.start_until(&long(&["--out", "out"]), there);
+            ["-STOP", "-INT", "-TERM", "-CONT"].iter().for_each(|name| child.signal(name));
+            let ended = child.end();
+            assert!(
+                matches!(ended.status, Some(130 | 143)),
+                "{:?}: {}",
+                ended.status,
+                ended.stderr
+            );
+            assert!(!place.path("out/results.json").exists());
+            !ended.stderr.contains("stopped at step")
+        });
+        assert!(left, "it always ended its step");
+        place.run(&long(&["--out", "whole", "--quiet"])).ok();
+        place.run(&long(&["--out", "out", "--resume", "--quiet"])).ok();
+        place.same_runs("out", "whole");
+    }
+
+    #[test]
+    fn two_at_once_do_not_share_a_folder() {
+        let place = place();
+        place.run(&long(&["--out", "whole", "--quiet"])).ok();
+        let there = || place.logged("out").len() > 2;
+        let first = place.start_until(&long(&["--out", "out"]), there);
+        first.signal("-STOP");
+        for args in [long(&["--out", "out", "--seed", "1"]), long(&["--out", "out", "--resume"])] {
+            place.refused(&args, &["out is in use by another run", "choose another folder"]);
+        }
+        first.signal("-CONT");
+        first.end().ok();
+        place.same_runs("out", "whole");
+        // Now it is free.
+        place.run(&run(&["--out", "out"])).ok();
+    }
+}

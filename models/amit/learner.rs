@@ -1,0 +1,336 @@
+//! A network in training by plain gradient descent.
+
+use super::config::{Preset, Tied};
+use super::diagnostics::diagnose;
+use super::network::Network;
+use super::splits::Splits;
+use candle::{D, DType, Device, Tensor};
+use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
+use candle_nn::Optimizer;
+use hebbian_data::{Batches, Dataset, ImageSet};
+use hebbian_train::{
+    Checkpoint, Clock, Counts, Error, Evaluation, Figures, Measured, Method, Picture, Progress,
+    Recorder, Result, Start, State, check_finite, evaluate, filter_grid, shown,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Examples on which feedback and back-propagation are compared, the first of the validation set.
+const DIAGNOSED: usize = 100;
+
+/// Deep learning with asymmetric feedback.
+#[derive(Debug, Clone, Copy)]
+pub struct Amit;
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Network and recipe, overrides applied.
+    pub preset: Preset,
+}
+
+impl Method for Amit {
+    const NAME: &'static str = "amit";
+    const MAY_GROW: &'static [&'static str] = &["/preset/training/epochs"];
+    type Options = Options;
+    type Learner = Learner;
+
+    fn preset(options: &Options) -> &str {
+        &options.preset.name
+    }
+
+    fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
+        let splits = Splits::of(data, options.preset.training.validation_images)?;
+        Learner::new(&options.preset, splits, &start.rng, &start.device)
+    }
+
+    fn counts(options: &Options, data: &Dataset) -> Counts {
+        let validation = options.preset.training.validation_images.min(data.train.len() / 10);
+        Counts { train: data.train.len() - validation, validation, test: data.test.len() }
+    }
+
+    fn model(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<Network> {
+        Network::new(&options.preset, image, classes, &Rng::new(0), DType::F32, device)
+    }
+}
+
+/// A network in training. What it draws follows from the seed and the number of the epoch.
+#[derive(Debug)]
+pub struct Learner {
+    network: Network,
+    splits: Splits,
+    rng: Rng,
+    device: Device,
+    clock: Clock,
+    total: Clock,
+    /// Epochs done.
+    epoch: usize,
+    /// The epoch under way.
+    under_way: Option<Epoch>,
+    /// Since the last measurement.
+    sums: Sums,
+    /// What feedback and back-propagation are compared on.
+    diagnosed: (Tensor, Tensor),
+}
+
+#[derive(Debug)]
+struct Epoch {
+    batches: Batches,
+    masks: Rng,
+    optimizer: WithFeedback<Steps>,
+}
+
+/// What an epoch measured while it trained, dropout included.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Sums {
+    loss: f64,
+    wrong: usize,
+    images: usize,
+}
+
+impl Learner {
+    /// A fresh network for images and classes as in `splits`.
+    ///
+    /// # Errors
+    /// A preset that does not fit them.
+    pub fn new(preset: &Preset, splits: Splits, rng: &Rng, device: &Device) -> Result<Self> {
+        let (image, classes) = (splits.train.shape(), splits.classes);
+        let network = Network::new(preset, image, classes, rng, DType::F32, device)?;
+        let (count, training) = (splits.train.len(), &preset.training);
+        let tied = training.tied.map_or(0, |tied| tied.epochs);
+        let epochs = tied.checked_add(training.epochs);
+        let images = shown(count, epochs.unwrap_or(usize::MAX))? as u64;
+        let steps = |epochs: usize, batch: usize| epochs as u64 * count.div_ceil(batch) as u64;
+        let steps = steps(tied, training.tied.map_or(1, |tied| tied.batch_size))
+            + steps(training.epochs, training.batch_size);
+        let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
+        let shown: Vec<usize> = (0..shown).collect();
+        let set = if splits.validation.is_empty() { &splits.test } else { &splits.validation };
+        let diagnosed = set.batch(&shown, DType::F32, device)?;
+        Ok(Self {
+            network,
+            splits,
+            rng: rng.clone(),
+            device: device.clone(),
+            clock: Clock::default(),
+            total: Clock { steps, images },
+            epoch: 0,
+            under_way: None,
+            sums: Sums::default(),
+            diagnosed,
+        })
+    }
+
+    /// Epochs done.
+    pub fn epoch(&self) -> usize {
+        self.epoch
+    }
+
+    /// The images that it learns from and is tested with.
+    pub fn splits(&self) -> &Splits {
+        &self.splits
+    }
+
+    fn tied(&self) -> Option<Tied> {
+        self.network.preset().training.tied
+    }
+
+    /// The tied part of training, while it lasts.
+    fn still_tied(&self) -> Option<Tied> {
+        self.tied().filter(|tied| self.epoch < tied.epochs)
+    }
+
+    fn batch_size(&self) -> usize {
+        let own = self.network.preset().training.batch_size;
+        self.still_tied().map_or(own, |tied| tied.batch_size)
+    }
+
+    fn begin_epoch(&mut self) -> Result<Epoch> {
+        let tied = self.still_tied();
+        if tied.is_none() && !self.network.is_untied() {
+            self.network.untie(self.tied().is_some_and(|tied| tied.redraw))?;
+        }
+        let rate = self.network.preset().training.learning_rate;
+        let rate = tied.map_or(rate, |tied| tied.learning_rate);
+        let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
+        let (mut order, masks) = (stream("batches"), stream("dropout"));
+        let batches = Batches::shuffled(self.splits.train.len(), self.batch_size(), &mut order)?;
+        let optimizer = self.network.optimizer(|vars| Steps::builder(rate).build(vars))?;
+        Ok(Epoch { batches, masks, optimizer })
+    }
+
+    /// How well the network classifies `set`, without dropout.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn evaluate(&self, set: &ImageSet) -> Result<Evaluation> {
+        let mut silent = Progress::new(0, "", true);
+        evaluate(&self.network, set, self.splits.classes, &self.device, &mut silent)
+    }
+}
+
+impl hebbian_train::Learner for Learner {
+    type Model = Network;
+
+    fn model(&self) -> &Network {
+        &self.network
+    }
+
+    fn model_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    fn uses_labels(&self) -> bool {
+        true
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn total(&self) -> Clock {
+        self.total
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let mut epoch = match self.under_way.take() {
+            Some(epoch) => epoch,
+            None => self.begin_epoch()?,
+        };
+        let Some(indices) = epoch.batches.next() else {
+            return Err(Error::Argument("there are no images to learn from".to_string()));
+        };
+        let (x, labels) = self.splits.train.batch(&indices, DType::F32, &self.device)?;
+        let fields = self.network.forward_train(&x, &mut epoch.masks)?;
+        let loss = self.network.loss(&fields, &labels)?;
+        check_finite("the loss", self.epoch as u64 + 1, &loss)?;
+        epoch.optimizer.backward_step(&loss)?;
+        self.sums.loss += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
+        self.sums.wrong += count_wrong(&fields, &labels)?;
+        self.sums.images += indices.len();
+        self.clock.tick(indices.len());
+        if epoch.batches.len() == 0 {
+            self.epoch += 1;
+        } else {
+            self.under_way = Some(epoch);
+        }
+        Ok(())
+    }
+
+    fn stage(&self) -> String {
+        format!("epoch {}", self.epoch + usize::from(self.under_way.is_some()))
+    }
+
+    fn is_due(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    fn measure(&mut self) -> Result<Measured> {
+        let mut measured = Measured::default();
+        let Sums { loss, wrong, images } = std::mem::take(&mut self.sums);
+        let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
+        if images > 0 {
+            let error = wrong as f64 / images as f64;
+            put("train_loss", loss / images as f64);
+            put("train_error", error);
+            measured.message = format!("training error {:.1} %", 100.0 * error);
+        }
+        let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
+        if !self.splits.validation.is_empty() {
+            put("validation_error", self.evaluate(&self.splits.validation)?.error());
+        }
+        let (x, labels) = &self.diagnosed;
+        for layer in diagnose(&self.network, x, labels)? {
+            for (name, value) in [
+                ("correlation", layer.weight_feedback_correlation),
+                ("angle", layer.error_angle),
+                ("norm_ratio", layer.error_norm_ratio),
+            ] {
+                value.into_iter().for_each(|value| put(&format!("{name}/{}", layer.layer), value));
+            }
+        }
+        Ok(measured)
+    }
+
+    fn state(&self) -> Result<State> {
+        let left = self.under_way.as_ref().map(|epoch| epoch.batches.len());
+        let masks = self.under_way.as_ref().map(|epoch| epoch.masks.position().to_string());
+        let values =
+            json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": self.sums });
+        Ok(State { tensors: Vec::new(), values })
+    }
+
+    fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Saved {
+            epoch: usize,
+            left: Option<usize>,
+            masks: Option<String>,
+            sums: Sums,
+        }
+        let wrong =
+            |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
+        let saved: Saved =
+            serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
+        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
+        self.under_way = None;
+        if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
+            let mut epoch = self.begin_epoch()?;
+            while epoch.batches.len() > left {
+                epoch.batches.next();
+            }
+            let position = masks.parse().map_err(|_| wrong("no position of the masks"))?;
+            epoch.masks = epoch.masks.at(position);
+            self.under_way = Some(epoch);
+        }
+        Ok(())
+    }
+
+    /// Untied weights are not tied again: the tied part of training counts as done.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        hebbian_train::Model::restore(&mut self.network, checkpoint)?;
+        if let Some(tied) = self.tied().filter(|_| self.network.is_untied()) {
+            let (count, epochs) = (self.splits.train.len() as u64, tied.epochs as u64);
+            let steps = epochs * count.div_ceil(tied.batch_size as u64);
+            (self.epoch, self.clock) = (tied.epochs, Clock { steps, images: epochs * count });
+        }
+        Ok(())
+    }
+
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        let first = self.network.weight_layers().next();
+        let first = first.filter(|l| matches!(l.layer().geometry(), Geometry::Conv2d(_)));
+        let filters = first.map(|first| filter_grid(&first.layer().weight().detach()));
+        Ok(filters
+            .transpose()?
+            .map(|filters| ("filters".to_string(), filters))
+            .into_iter()
+            .collect())
+    }
+
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
+        let mut progress = recorder.progress(self.splits.test.len(), "test");
+        let (network, test) = (&self.network, &self.splits.test);
+        let found = evaluate(network, test, self.splits.classes, &self.device, &mut progress)?;
+        progress.finish();
+        let protocol = network.preset().training.protocol.to_string();
+        Ok(Figures {
+            test_accuracy: 1.0 - found.error(),
+            confusion: Some(found.confusion),
+            readouts: Vec::new(),
+            extras: [("protocol".to_string(), protocol.into())].into(),
+        })
+    }
+}
+
+/// How many fields `(N, C)` are not largest at the label.
+fn count_wrong(fields: &Tensor, labels: &Tensor) -> candle::Result<usize> {
+    let differ = fields.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::U32)?;
+    Ok(differ.to_vec1::<u32>()?.into_iter().filter(|&one| one != 0).count())
+}

@@ -1,0 +1,160 @@
+//! What learns: the circuit, or the same network by back-propagation.
+
+use super::backprop::Backprop;
+use super::circuit::Circuit;
+use super::config::{Preset, Scaling};
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_train::{Checkpoint, Error, Model, Result};
+
+/// A two-layer network with the scaling of its input.
+#[derive(Debug)]
+pub struct Network {
+    /// What learns.
+    pub rule: Rule,
+    /// Of pixels from 0 to 1.
+    pub scaling: Scaling,
+}
+
+/// How a network learns.
+#[derive(Debug)]
+pub enum Rule {
+    /// The circuit, with a read-out `(n, k)` of its own where the preset wants one.
+    Local {
+        /// The circuit.
+        circuit: Box<Circuit>,
+        /// The delta-rule read-out.
+        readout: Option<Tensor>,
+    },
+    /// Back-propagation in the same network.
+    Backprop(Backprop),
+}
+
+impl Network {
+    /// A fresh circuit for `inputs` pixels and `classes`, or the same network for back-propagation, which
+    /// starts from the same weights; its running mean is of `first (T, inputs)`, scaled pixels, if there
+    /// are any.
+    ///
+    /// # Errors
+    /// A preset that is wrong.
+    pub fn new(
+        preset: &Preset,
+        backprop: bool,
+        (inputs, classes): (usize, usize),
+        (scaling, first): (Scaling, Option<&Tensor>),
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        preset.check()?;
+        let sizes = (inputs, preset.units, classes);
+        let mut circuit =
+            Circuit::new(preset.circuit, sizes, preset.initial, rng, DType::F32, device)?;
+        if let Some(first) = first {
+            circuit.start_mean(first)?;
+        }
+        let rule = if backprop {
+            Rule::Backprop(Backprop::from_circuit(&circuit, preset.circuit.ridge)?)
+        } else {
+            // Not `copy`, which shares memory on Metal.
+            let w2 = || circuit.w2().as_detached_tensor().force_contiguous();
+            let readout = preset.training.readout.map(|_| w2());
+            Rule::Local { circuit: Box::new(circuit), readout: readout.transpose()? }
+        };
+        Ok(Self { rule, scaling })
+    }
+
+    /// `ŷ (T, n)` for scaled pixels `x (T, m)`.
+    pub fn respond(&self, x: &Tensor) -> candle::Result<Tensor> {
+        match &self.rule {
+            Rule::Local { circuit, readout: None } => circuit.predict(x),
+            Rule::Local { circuit, readout: Some(readout) } => {
+                circuit.forward(x)?.matmul(&readout.t()?)
+            }
+            Rule::Backprop(network) => network.predict(x),
+        }
+    }
+
+    /// Images as scaled pixels `(B, m)`.
+    fn scaled(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(scaled(images, self.scaling)?)
+    }
+
+    /// The tensors without the scaling.
+    fn weights(&self) -> Vec<(String, Tensor)> {
+        match &self.rule {
+            Rule::Local { circuit, readout } => {
+                let mut tensors = circuit.tensors();
+                tensors.extend(readout.clone().map(|readout| ("head.weight".to_string(), readout)));
+                tensors
+            }
+            Rule::Backprop(network) => network.tensors(),
+        }
+    }
+}
+
+/// Images `(B, C, H, W)` from 0 to 1 as `(B, m)`.
+pub(super) fn scaled(images: &Tensor, scaling: Scaling) -> candle::Result<Tensor> {
+    (images.flatten_from(1)? - scaling.mean)? / scaling.deviation
+}
+
+impl Model for Network {
+    /// Those of the circuit or of back-propagation; `head.weight`, a read-out of its own; `input.mean` and
+    /// `input.deviation`, the scaling, in f64.
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.weights();
+        for (name, value) in
+            [("input.mean", self.scaling.mean), ("input.deviation", self.scaling.deviation)]
+        {
+            let tensor = Tensor::from_slice(&[value], 1, &Device::Cpu);
+            tensors.extend(tensor.map(|tensor| (name.to_string(), tensor)));
+        }
+        tensors
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
+        match &mut self.rule {
+            Rule::Local { circuit, readout } => {
+                circuit.restore(take)?;
+                if let Some(readout) = readout {
+                    *readout = take("head.weight", readout.dims())?;
+                }
+            }
+            Rule::Backprop(network) => network.restore(take)?,
+        }
+        let number = |name| {
+            let tensor = checkpoint.take(name, 1, DType::F64)?;
+            Ok::<f64, Error>(tensor.to_device(&Device::Cpu)?.to_vec1()?[0])
+        };
+        // Files of before this was kept have the scaling of the training set that is at hand.
+        if checkpoint.dims("input.mean").is_some() {
+            self.scaling =
+                Scaling { mean: number("input.mean")?, deviation: number("input.deviation")? };
+        }
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        1
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => self.features(images),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
+    }
+
+    /// `z`, the activity of the hidden neurons.
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        let x = self.scaled(images)?;
+        Ok(match &self.rule {
+            Rule::Local { circuit, .. } => circuit.forward(&x)?,
+            Rule::Backprop(network) => network.hidden(&x)?,
+        })
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.respond(&self.scaled(images)?)?.argmax(1)?)
+    }
+}

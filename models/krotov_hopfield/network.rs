@@ -1,0 +1,100 @@
+//! The layer with its rule, and its features.
+
+use super::config::Preset;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::{
+    Competition, Geometry, KrotovHopfield, LargestEntry, Layer, Learner, LinearDecay, Rng, Steps,
+};
+use hebbian_train::{
+    Checkpoint, Measured, Picture, Preset as _, Result, Unsupervised, filter_grid,
+};
+
+/// A dense layer that learns by competition.
+///
+/// ```text
+/// Q_k = Σ_i sign(w_ki)|w_ki|^(p−1) x_i      g = 1 for the largest Q, −Δ for the k-th largest, else 0
+/// D_k = Σ_b g_k x − (Σ_b g_k Q_k) w_k       w ← w + ε₀ (1 − progress) D / max|D|
+/// h_k = max(0, w_k·x/‖x‖₂)ⁿ
+/// ```
+///
+/// `x (B, F)` are pixels from 0 to 1, `w (K, F)` starts from `N(0, 1)`, the maximum is over the layer. Features
+/// `h (B, K)` are of images of norm 1; learning takes them as they are. A black image has features of 0.
+///
+/// Source: Krotov & Hopfield 2019, PNAS 116:7723, as in the authors' code.
+#[derive(Debug)]
+pub struct Network {
+    preset: Preset,
+    layer: Layer,
+    hebb: Learner<Steps>,
+}
+
+impl Network {
+    /// A network with fresh weights for so many pixels.
+    ///
+    /// # Errors
+    /// A preset that is wrong; more weights than there is memory for.
+    pub fn new(
+        preset: &Preset,
+        pixels: usize,
+        rng: &Rng,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        preset.validate()?;
+        let shape = (preset.units, pixels);
+        let weight = rng.stream("weight").normal(0.0, 1.0, shape, dtype, device)?;
+        let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+        let steps = Steps::builder(preset.learning_rate).then(LargestEntry).then(LinearDecay);
+        let rule = KrotovHopfield { norm: preset.norm };
+        let hebb = Learner::new(rule, steps.build([layer.var()?])?);
+        Ok(Self { preset: preset.clone(), layer, hebb })
+    }
+
+    /// The layer, with weights `(K, F)`.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+}
+
+impl Unsupervised for Network {
+    /// `weight (K, F)`
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        vec![("weight".to_string(), self.layer.weight().detach())]
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let weight = self.layer.var()?;
+        Ok(weight.set(&checkpoint.take("weight", weight.shape(), weight.dtype())?)?)
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        let x = images.flatten_from(1)?;
+        let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;
+        let u = x.broadcast_div(&norm)?.matmul(&self.layer.weight().detach().t()?)?;
+        Ok(u.relu()?.powf(self.preset.power)?)
+    }
+
+    fn learn(&mut self, images: &Tensor, progress: f64) -> Result<()> {
+        let linear = self.layer.response(&images.flatten_from(1)?)?;
+        let response = self.hebb.rule().response(linear)?;
+        let post = self.preset.competition.compete(response.u())?;
+        self.hebb.optimiser_mut().set_progress(progress);
+        Ok(self.hebb.step(&response, &post)?)
+    }
+
+    /// The mean of `‖w_k‖_p`.
+    fn measure(&self) -> Result<Measured> {
+        let (weight, p) = (self.layer.weight().detach(), self.preset.norm);
+        let norms = weight.abs()?.powf(p)?.sum(1)?.powf(1.0 / p)?.to_dtype(DType::F32)?;
+        let norm = f64::from(norms.mean_all()?.to_scalar::<f32>()?);
+        let values = vec![("mean_norm".to_string(), norm)];
+        Ok(Measured { values, message: format!("norm {norm:.3}") })
+    }
+
+    /// The weights of each unit.
+    fn pictures(&self, image: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
+        let (channels, height, width) = image;
+        let weight = self.layer.weight().reshape((self.preset.units, channels, height, width))?;
+        Ok(vec![("filters".to_string(), filter_grid(&weight)?)])
+    }
+}

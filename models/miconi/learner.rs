@@ -1,0 +1,353 @@
+//! A network in training: epochs of local learning.
+
+use super::config::{Patches, Preset};
+use super::decode::{Decoder, Decoding};
+use super::model::Model;
+use super::monitor::{Monitor, Seen};
+use super::network::Phase;
+use super::patches::PatchMap;
+use super::pictures;
+use candle::{DType, Device};
+use candle_hebbian::{Rng, RowMap};
+use hebbian_data::{Batches, Dataset, Divisor, ImageSet, Zca};
+use hebbian_train::{
+    Checkpoint, Clock, Error, Figures, Measured, Method, Model as _, Picture, Recorder, Result,
+    Start, State, check_finite, shown,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Images whose patches are whitened together, with method 2.
+const PATCH_IMAGES: usize = 2000;
+/// About this many batches of an epoch are looked at.
+const OBSERVED: usize = 100;
+
+/// Hebbian learning with gradients.
+#[derive(Debug, Clone, Copy)]
+pub struct Miconi;
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Network and recipe, overrides applied.
+    pub preset: Preset,
+    /// What classes are read out with.
+    #[serde(default)]
+    pub decoder: Decoder,
+    /// Standardise the last layer's output before its quadrants are taken, as that of the others.
+    #[serde(default)]
+    pub standardise_last: bool,
+}
+
+impl Method for Miconi {
+    const NAME: &'static str = "miconi";
+    const MAY_GROW: &'static [&'static str] = &["/preset/training/epochs"];
+    type Options = Options;
+    type Learner = Learner;
+
+    fn preset(options: &Options) -> &str {
+        &options.preset.name
+    }
+
+    fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
+        Learner::new(options, data, start)
+    }
+
+    fn model(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<Model> {
+        Model::new(options, image, classes, &Rng::new(0), device)
+    }
+}
+
+/// A network in training. What it draws follows from the seed and the number of the epoch.
+#[derive(Debug)]
+pub struct Learner {
+    pub(super) model: Model,
+    pub(super) options: Options,
+    /// As the preset wants them: grey, if it says so.
+    pub(super) train: ImageSet,
+    pub(super) test: ImageSet,
+    pub(super) rng: Rng,
+    quiet: bool,
+    clock: Clock,
+    total: Clock,
+    /// Of the epoch under way, or the last.
+    monitor: Monitor,
+    /// What is left of the epoch under way.
+    epoch: Epoch,
+}
+
+#[derive(Debug)]
+struct Epoch {
+    batches: Batches,
+    flips: Rng,
+}
+
+impl Learner {
+    fn new(options: &Options, data: &Dataset, start: &Start) -> Result<Self> {
+        let Dataset { train, test, class_names, .. } = data;
+        let (classes, Start { rng, device, quiet }) = (class_names.len(), start);
+        let wrong = |set: &ImageSet| set.labels().iter().any(|&label| label as usize >= classes);
+        if train.is_empty() || test.is_empty() || wrong(train) || wrong(test) {
+            return Err(Error::Argument(format!(
+                "{}: {} training and {} test images with labels below {classes}: expected one or more \
+                 of each, and no other label",
+                data.name,
+                train.len(),
+                test.len()
+            )));
+        }
+        let model = Model::new(options, train.shape(), classes, rng, device)?;
+        options.check(&model, train.len(), test.len())?;
+        let training = options.preset.training;
+        let images = shown(train.len(), training.epochs)? as u64;
+        let steps = (train.len().div_ceil(training.batch_size) * training.epochs) as u64;
+        let (train, test) = (model.input.images(train)?, model.input.images(test)?);
+        Ok(Self {
+            monitor: Monitor::new(&options.preset),
+            epoch: Epoch::new(0, &train, training.batch_size, rng)?,
+            model,
+            options: options.clone(),
+            train,
+            test,
+            rng: rng.clone(),
+            quiet: *quiet,
+            clock: Clock::default(),
+            total: Clock { steps, images },
+        })
+    }
+
+    /// What was seen of the layers' activity in the epoch under way, or in the last.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Batches that it has learned from.
+    pub(super) fn steps(&self) -> u64 {
+        self.clock.steps
+    }
+
+    /// Batches of an epoch.
+    fn batches(&self) -> usize {
+        self.train.len().div_ceil(self.options.preset.training.batch_size)
+    }
+
+    /// Epochs done, and batches of the next.
+    fn place(&self) -> (u64, usize) {
+        let batches = self.batches() as u64;
+        (self.clock.steps / batches, (self.clock.steps % batches) as usize)
+    }
+
+    fn epoch(&self, number: u64) -> Result<Epoch> {
+        Epoch::new(number, &self.train, self.options.preset.training.batch_size, &self.rng)
+    }
+}
+
+impl Epoch {
+    fn new(number: u64, train: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Self> {
+        let stream = |purpose: &str| rng.stream(&format!("{purpose}.{number}"));
+        let batches = Batches::shuffled(train.len(), batch_size, &mut stream("batches"))?;
+        Ok(Self { batches, flips: stream("flips") })
+    }
+}
+
+impl hebbian_train::Learner for Learner {
+    type Model = Model;
+
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    fn uses_labels(&self) -> bool {
+        false
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn total(&self) -> Clock {
+        self.total
+    }
+
+    /// Whitens the images, or the patches of some of them.
+    fn begin(&mut self) -> Result<()> {
+        let Self { model: Model { network, input, .. }, train, rng, .. } = self;
+        input.fit(train, rng, self.quiet)?;
+        if let Patches::Whiten { epsilon } = self.options.preset.layers[0].patches {
+            let drawn = rng.stream("patches").permutation(train.len());
+            let drawn = &drawn[..PATCH_IMAGES.min(train.len())];
+            let images = input.batch(train, drawn, None)?;
+            let rows = network.stack().blocks()[0].unfold(&images)?;
+            let patches = PatchMap { whitening: None }.map(&rows)?.squeeze(0)?;
+            let zca = Zca::from_rows(&patches, Divisor::Images, epsilon)?;
+            network.whiten_patches(zca.matrix().to_dtype(DType::F32)?.to_device(rows.device())?);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let (number, at) = self.place();
+        if at == 0 {
+            self.epoch = self.epoch(number)?;
+            self.monitor.restart();
+        }
+        let Some(indices) = self.epoch.batches.next() else {
+            return Err(Error::Argument("the epoch has no batch left".to_string()));
+        };
+        let x = self.model.input.batch(&self.train, &indices, Some(&mut self.epoch.flips))?;
+        let burn_in = self.clock.steps < self.options.preset.training.burn_in_batches as u64;
+        let phase = if burn_in { Phase::BurnIn } else { Phase::Learn };
+        let activities = self.model.network.step(&x, phase)?;
+        self.monitor.winners(&activities)?;
+        if at.is_multiple_of((self.batches() / OBSERVED).max(1)) {
+            self.monitor.observe(&activities)?;
+        }
+        self.clock.tick(indices.len());
+        Ok(())
+    }
+
+    fn stage(&self) -> String {
+        format!("epoch {}", self.clock.steps.div_ceil(self.batches() as u64).max(1))
+    }
+
+    fn is_due(&self) -> bool {
+        self.clock.steps > 0 && self.place().1 == 0
+    }
+
+    /// The figures of every layer in the last epoch. What was seen of it stays until the next, for
+    /// [pictures](hebbian_train::Learner::pictures).
+    fn measure(&mut self) -> Result<Measured> {
+        let stats = self.monitor.report(&self.model.network)?;
+        let message = stats.last().map(|last| {
+            format!(
+                "last layer's win rates {:.2} to {:.2} of target",
+                last.least_win_rate, last.largest_win_rate
+            )
+        });
+        let values = stats.iter().enumerate().flat_map(|(index, stats)| stats.named(index));
+        Ok(Measured { values: values.collect(), message: message.unwrap_or_default() })
+    }
+
+    fn state(&self) -> Result<State> {
+        let flips = self.epoch.flips.position().to_string();
+        let values = json!({ "flips": flips, "seen": self.monitor.seen() });
+        Ok(State { tensors: Vec::new(), values })
+    }
+
+    fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Saved {
+            flips: String,
+            seen: Vec<Seen>,
+        }
+        let wrong =
+            |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
+        let Saved { flips, seen } =
+            serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
+        let flips = flips.parse().map_err(|_| wrong("flips is no position"))?;
+        if seen.len() != self.options.preset.layers.len() {
+            return Err(wrong("seen is of another number of layers"));
+        }
+        self.clock = clock;
+        let (number, at) = self.place();
+        let mut epoch = self.epoch(number)?;
+        let images: usize = epoch.batches.by_ref().take(at).map(|batch| batch.len()).sum();
+        if clock.images != number * self.train.len() as u64 + images as u64 {
+            return Err(wrong(&format!("{} images are not {} steps", clock.images, clock.steps)));
+        }
+        epoch.flips = epoch.flips.at(flips);
+        self.epoch = epoch;
+        self.monitor.go_on(seen);
+        Ok(())
+    }
+
+    /// A read-out of what the weights were would not be one of what they become.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.model.restore(checkpoint)?;
+        self.model.head = None;
+        Ok(())
+    }
+
+    /// Of every layer, receptive fields, weights and, once it has learned, winners.
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        pictures::all(&self.model.network, &self.monitor)
+    }
+
+    /// The read-out of the last layer's whole output is the model's from now on.
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
+        let quiet = recorder.is_quiet();
+        let mut decoded = self.decode(quiet, |readout, stats| {
+            recorder.go_on()?;
+            match stats {
+                Some(stats) => {
+                    let values = [
+                        ("train_loss", stats.loss),
+                        ("train_accuracy", stats.accuracy),
+                        ("learning_rate", stats.learning_rate),
+                    ];
+                    recorder.log(readout, stats.epoch, &values)
+                }
+                None => Ok(()),
+            }
+        })?;
+        self.model.head = decoded[0].head.take();
+        let readouts: Vec<_> = decoded.into_iter().map(|decoded| decoded.result).collect();
+        let decoding = Decoding::of(&readouts)?;
+        let extras = [
+            ("decoder".to_string(), json!(self.options.decoder)),
+            ("decoding".to_string(), json!(decoding)),
+        ];
+        let (test_accuracy, confusion) = (decoding.output, readouts[0].confusion.clone());
+        Ok(Figures { test_accuracy, confusion, readouts, extras: extras.into() })
+    }
+}
+
+impl Options {
+    /// What can be known before anything is computed of images.
+    fn check(&self, model: &Model, train: usize, test: usize) -> Result<()> {
+        for (at, block) in model.network.stack().blocks().iter().enumerate() {
+            if let [_, height, width] = *block.output()
+                && height != width
+            {
+                return Err(Error::Argument(format!(
+                    "classes are read out of the quadrants of square maps, but layer {} makes maps of \
+                     {height}x{width}: crop the images to squares",
+                    at + 1
+                )));
+            }
+        }
+        let rows = if self.preset.quirks.resubstitution { train + test } else { train };
+        let layers = self.preset.layers.iter().map(|layer| 4 * layer.units);
+        layers.chain([model.width()]).try_for_each(|width| self.decoder.check(rows, width))
+    }
+}
+
+/// How well classes are read out of every layer of a saved network. Nothing is written.
+///
+/// # Errors
+/// A checkpoint of another network; one that holds NaN or infinities.
+pub fn evaluate(
+    options: &Options,
+    checkpoint: &Path,
+    data: &Dataset,
+    start: &Start,
+) -> Result<Decoding> {
+    let mut learner = Learner::new(options, data, start)?;
+    learner.model.restore(&mut Checkpoint::load(checkpoint, &start.device)?)?;
+    for (name, tensor) in learner.model.tensors() {
+        check_finite(&name, 0, &tensor)?;
+    }
+    let decoded = learner.decode(start.quiet, |_, _| Ok(()))?;
+    Decoding::of(&decoded.into_iter().map(|decoded| decoded.result).collect::<Vec<_>>())
+}

@@ -1,0 +1,110 @@
+//! A network with its input and its read-out.
+
+use super::decode::Decoder;
+use super::input::Input;
+use super::learner::Options;
+use super::network::Network;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_train::{Checkpoint, Error, LinearReadout, Readout, Result};
+
+/// A network with its input and, once it is trained, the read-out of the last layer's whole output.
+///
+/// A [checkpoint](hebbian_train::Model::tensors) holds the [network's tensors](Network::tensors),
+/// [`input.zca`](Input::tensors), and `head.weight (classes, F)` and `head.bias (classes)`. Of
+/// [nearest neighbours](Decoder::NearestNeighbours) there is no such read-out.
+#[derive(Debug)]
+pub struct Model {
+    pub(super) network: Network,
+    pub(super) input: Input,
+    pub(super) head: Option<LinearReadout>,
+    classes: usize,
+    decoder: Decoder,
+}
+
+impl Model {
+    /// Fresh weights for images `(C, H, W)` of as many classes; its input is not fitted.
+    ///
+    /// # Errors
+    /// Options that do not fit them.
+    pub(super) fn new(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let Options { preset, decoder, .. } = options;
+        let input = Input::new(&preset.input, image, device)?;
+        let network = Network::new(preset, input.shape(), rng, DType::F32, device)?;
+        Ok(Self { network, input, head: None, classes, decoder: *decoder })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What images become before the first layer sees them.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// How many features classes are read out of.
+    pub(super) fn width(&self) -> usize {
+        self.network.stack().output().iter().product()
+    }
+}
+
+impl hebbian_train::Model for Model {
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.network.tensors();
+        tensors.extend(self.input.tensors());
+        tensors.extend(self.head.iter().flat_map(LinearReadout::tensors));
+        tensors
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.network.restore(|name, shape| checkpoint.take(name, shape, DType::F32))?;
+        self.input.restore(|name, shape| checkpoint.take(name, shape, DType::F32))?;
+        self.head = LinearReadout::restore(checkpoint, self.classes, self.width())?;
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        self.network.stack().blocks().len()
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        let layers = self.layers();
+        if layer >= layers {
+            return Err(Error::Argument(format!(
+                "there is no layer {layer}: expected one from 0 to {}",
+                layers - 1
+            )));
+        }
+        Ok(self.network.stack().features(&self.input.apply(images)?, layer + 1)?)
+    }
+
+    /// The last layer's whole output, channel by channel.
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.layer_features(self.layers() - 1, images)?.flatten_from(1)?)
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        match (&self.head, self.decoder) {
+            (Some(head), _) => head.predict(&self.features(images)?),
+            (None, Decoder::NearestNeighbours { .. }) => Err(Error::Argument(
+                "nearest neighbours are no read-out that a model keeps: train with ridge, svm or \
+                 logistic, or take its features"
+                    .to_string(),
+            )),
+            (None, _) => Err(LinearReadout::untrained()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a preset says.
+
+use hebbian_train::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Patches, their code and what is read out of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// One line for lists.
+    pub description: String,
+    /// The data set it was made for.
+    pub dataset: String,
+    /// Side of a patch, in pixels.
+    pub kernel: usize,
+    /// Patches `N`, up to 65,536; a position has twice as many features.
+    pub units: usize,
+    /// Where image and patches are compared.
+    pub frame: Frame,
+    /// Means and deviations of the channels, for the frame `code`; none for those of the training images.
+    #[serde(default)]
+    pub scaling: Option<[Vec<f64>; 2]>,
+    /// `λ`, what is added to the covariance of patches.
+    pub epsilon: f64,
+    /// `K/N`, the share of each half of the code that is active at a position.
+    pub active: f64,
+    /// `T` of the soft code; none for the hard one.
+    #[serde(default)]
+    pub temperature: Option<f64>,
+    /// Side and step of the windows that the code is averaged over; none for quadrants.
+    #[serde(default)]
+    pub windows: Option<(usize, usize)>,
+    /// Penalties of ridge regression, of which the best is chosen by a part of the training images.
+    pub alphas: Vec<f64>,
+}
+
+/// Where an image is compared with patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Frame {
+    /// As in the authors' code: images are scaled, and patches are not.
+    Code,
+    /// Both less the mean of each channel: the nearest patches are active.
+    Pixel,
+}
+
+impl Preset {
+    /// `K = ⌊active·N⌋`
+    pub(super) fn winners(&self) -> usize {
+        (self.active * self.units as f64) as usize
+    }
+}
+
+impl hebbian_train::Preset for Preset {
+    const METHOD: &'static str = "Patches 2021";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/patches-cifar.json"),
+        include_str!("presets/patches-cifar-128.json"),
+        include_str!("presets/patches-digits.json"),
+    ];
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str())
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Self { kernel, units, epsilon, active, temperature, windows, alphas, .. } = self;
+        let deviations = self.scaling.iter().flat_map(|[_, deviations]| deviations);
+        let mut numbers = deviations.chain(alphas).chain(temperature).chain([epsilon]);
+        let whole =
+            self.winners() > 0 && self.winners() < *units && *kernel > 0 && *units <= 1 << 16;
+        let fit = windows.is_none_or(|(side, step)| step > 0 && step <= side);
+        if !whole || !fit || alphas.is_empty() || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
+            return Err(Error::Argument(format!(
+                "kernel {kernel}, units {units}, active {active}, windows {windows:?}, epsilon {epsilon}, \
+                 temperature {temperature:?}, alphas {alphas:?}, scaling {:?}: expected numbers above 0, \
+                 active·units from 1 to units − 1, windows with a step of at most their side",
+                self.scaling
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! The features of images, and what they need of the training images.
+
+use super::config::{Frame, Preset};
+use super::dictionary::{Dictionary, average};
+use candle::{DType, Device, Tensor};
+use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
+use hebbian_data::{Batches, Covariance, ImageSet, Inverse};
+use hebbian_train::{
+    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Unsupervised, filter_grid,
+};
+
+/// Images whose patches are in memory together.
+const BATCH: usize = 100;
+/// Scores that are computed together, so that they stay in the cache.
+const TOGETHER: usize = 1 << 20;
+/// Mean and deviation of each channel `(C, 1, 1)`; the eigenvalues of `Σ`; `k (N, C, h, w)` and `b (N)`.
+const NAMES: [&str; 5] =
+    ["input.mean", "input.deviation", "input.eigenvalues", "patches.weight", "patches.bias"];
+
+/// Scaling and dictionary.
+#[derive(Debug)]
+pub struct Network {
+    preset: Preset,
+    /// As in `NAMES`.
+    parts: [Tensor; 5],
+    /// Positions of a patch in an image, and averages over them.
+    positions: usize,
+    averages: usize,
+}
+
+impl Network {
+    /// One for images `(C, H, W)`, before it has seen any.
+    ///
+    /// # Errors
+    /// A preset that is wrong, or does not fit the images.
+    pub fn new(
+        preset: &Preset,
+        (channels, height, width): (usize, usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
+        preset.validate()?;
+        let Preset { kernel, units, windows, .. } = *preset;
+        if preset.scaling.iter().flatten().any(|row| row.len() != channels) {
+            let problem = format!("scaling: expected means and deviations of {channels} channels");
+            return Err(Error::Argument(problem));
+        }
+        let positions = |size| Conv2dConfig::default().output_size(size, kernel);
+        let (height, width) = (positions(height)?, positions(width)?);
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
+        let averages = average(&zeros(&[1, height, width, 1])?, windows)?.elem_count();
+        let parts = [
+            zeros(&[channels, 1, 1])?,
+            zeros(&[channels, 1, 1])?,
+            zeros(&[channels * kernel * kernel])?,
+            zeros(&[units, channels, kernel, kernel])?,
+            zeros(&[units])?,
+        ];
+        Ok(Self { preset: preset.clone(), parts, positions: height * width, averages })
+    }
+
+    /// How many features an image has.
+    pub fn width(&self) -> usize {
+        2 * self.preset.units * self.averages
+    }
+}
+
+impl Unsupervised for Network {
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let parts = NAMES.iter().zip(&self.parts);
+        parts.map(|(name, part)| (name.to_string(), part.clone())).collect()
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        for (name, part) in NAMES.iter().zip(&mut self.parts) {
+            *part = checkpoint.take(name, part.shape(), DType::F32)?;
+        }
+        Ok(())
+    }
+
+    /// The averages of the code, from top to bottom, from left to right, those of a place together.
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        let Self { preset, parts: [mean, deviation, _, keys, bias], .. } = self;
+        let dictionary = Dictionary { keys: keys.clone(), bias: bias.clone() };
+        let together = (TOGETHER / (preset.units * self.positions)).max(1);
+        let count = images.dim(0)?;
+        let parts = (0..count).step_by(together).map(|start| {
+            let images = images.narrow(0, start, together.min(count - start))?;
+            let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
+            let code = dictionary.code(&z, preset.winners(), preset.temperature)?;
+            average(&code, preset.windows)?.flatten_from(1)
+        });
+        Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// Whitens the patches of all images, and draws those of the dictionary.
+    fn begin(&mut self, train: &ImageSet, rng: &Rng, quiet: bool) -> Result<()> {
+        let Self { preset, parts, .. } = self;
+        let layer = Layer::new(parts[3].clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
+        let mut covariance = Covariance::new(layer.dims().fan_in);
+        let mut progress = Progress::new(train.len() as u64, "whitening", quiet);
+        for indices in Batches::sequential(train.len(), BATCH)? {
+            let (images, _) = train.batch(&indices, DType::F64, &Device::Cpu)?;
+            covariance.add(&layer.unfold(&images)?.squeeze(0)?)?;
+            progress.advance(indices.len() as u64);
+        }
+        progress.finish();
+        let Inverse { matrix, eigenvalues } = covariance.inverse(preset.epsilon)?;
+        let (mean, mut deviation) = train.channel_moments();
+        // A channel of one value is 0, whatever it is divided by.
+        deviation.iter_mut().for_each(|deviation| *deviation = deviation.max(1e-6));
+        let [mean, deviation] = match (preset.frame, preset.scaling.clone()) {
+            (Frame::Pixel, _) => [mean, vec![1.0; deviation.len()]],
+            (Frame::Code, scaling) => scaling.unwrap_or([mean, deviation]),
+        };
+        let column = |row| Tensor::new::<Vec<f64>>(row, &Device::Cpu)?.reshape(((), 1, 1));
+        let (mean, deviation) = (column(mean)?, column(deviation)?);
+        let stream = &mut rng.stream("patches");
+        let patches = train.draw_patches(preset.units, preset.kernel, stream)?;
+        let patches = match preset.frame {
+            Frame::Code => patches,
+            Frame::Pixel => patches.broadcast_sub(&mean)?,
+        };
+        let Dictionary { keys, bias } = Dictionary::new(&patches, &matrix)?;
+        let eigenvalues = Tensor::new(eigenvalues, &Device::Cpu)?;
+        for (part, value) in parts.iter_mut().zip([mean, deviation, eigenvalues, keys, bias]) {
+            *part = value.to_dtype(DType::F32)?.to_device(part.device())?;
+        }
+        Ok(())
+    }
+
+    fn penalties(&self) -> Option<&[f64]> {
+        Some(&self.preset.alphas)
+    }
+
+    fn learn(&mut self, _: &Tensor, _: f64) -> Result<()> {
+        Ok(())
+    }
+
+    /// The range of the eigenvalues.
+    fn measure(&self) -> Result<Measured> {
+        let eigenvalues = self.parts[2].to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+        let range = [("smallest_eigenvalue", 0), ("largest_eigenvalue", eigenvalues.len() - 1)];
+        let values = range.map(|(name, at)| (name.to_string(), f64::from(eigenvalues[at])));
+        Ok(Measured { values: values.to_vec(), message: String::new() })
+    }
+
+    fn pictures(&self, _: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
+        Ok(vec![("patches".to_string(), filter_grid(&self.parts[3])?)])
+    }
+}

@@ -1,0 +1,220 @@
+//! Trained models of any method, from their folders.
+
+use crate::for_each_method;
+use candle::{Device, Tensor};
+use hebbian_data::{Hub, OnProgress, RepoKind};
+use hebbian_train::{Checkpoint, Error, Learner, Method, Result, RunFolder, check_finite};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A trained model, whatever method it is of.
+///
+/// ```no_run
+/// use candle::{DType, Device, Tensor};
+/// use hebbian_models::Model;
+/// let model = Model::load("runs/softhebb/softhebb-cnn-digits/digits-seed-0")?;
+/// let images = Tensor::zeros((5, 1, 8, 8), DType::F32, &Device::Cpu)?; // one's own, from 0 to 1
+/// let features = model.features(&images)?; // (5, F)
+/// let classes = model.predict(&images)?; // (5)
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Model {
+    inner: Box<dyn hebbian_train::Model>,
+    method: String,
+    preset: String,
+    dataset: String,
+    image: (usize, usize, usize),
+    class_names: Vec<String>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, preset, dataset, image, .. } = self;
+        write!(f, "Model({method}, {preset}, {dataset}, {image:?})")
+    }
+}
+
+impl Model {
+    /// The model in a folder that a run has written, on the CPU.
+    ///
+    /// # Errors
+    /// A folder without `config.json` and weights, of a method that is not known here, or with weights
+    /// that are another network's, damaged, NaN or infinite.
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::load_on(folder, &Device::Cpu)
+    }
+
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let folder = folder.as_ref();
+        let Some(config) = RunFolder::config(folder)? else {
+            return Err(Error::Argument(format!(
+                "{} is no folder of a model: it has no config.json",
+                folder.display()
+            )));
+        };
+        let wrong = |what: &str| {
+            let path = folder.join("config.json");
+            Error::Argument(format!("{}: {what}; it may be of another version", path.display()))
+        };
+        let text = |name: &str| match config[name].as_str() {
+            Some(text) => Ok(text.to_string()),
+            None => Err(wrong(&format!("{name:?} is missing"))),
+        };
+        let (method, dataset) = (text("method")?, text("dataset")?);
+        let image = serde_json::from_value(config["image"].clone())
+            .map_err(|_| wrong("\"image\" is not channels, height and width"))?;
+        let class_names: Vec<String> = serde_json::from_value(config["class_names"].clone())
+            .map_err(|_| wrong("\"class_names\" are missing"))?;
+        let (options, classes) = (&config["options"], class_names.len());
+        let empty = empty_of(&method).map_err(|problem| wrong(&problem))?;
+        let (mut inner, preset) = empty(options, image, classes, device)?;
+        inner.restore(&mut Checkpoint::load(folder, device)?)?;
+        for (name, tensor) in inner.tensors() {
+            check_finite(&name, 0, &tensor)?;
+        }
+        Ok(Self { inner, method, preset, dataset, image, class_names })
+    }
+
+    /// The model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`,
+    /// as a run writes them. `id` is `owner/name`, `revision` a branch, tag or commit (`main`). What is in
+    /// the hub's cache needs no network; the environment is that of `huggingface_hub`.
+    ///
+    /// # Errors
+    /// Files that are not there, did not come whole, or are no model.
+    pub fn from_pretrained(id: &str, revision: &str) -> Result<Self> {
+        let silent: OnProgress = Arc::new(|_| ());
+        Self::load(fetch(&Hub::from_env()?, id, revision, &silent)?)
+    }
+
+    /// The features `(B, F)` of images `(B, C, H, W)` from 0 to 1 that classes are read out of.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.inner.features(self.checked(images)?)
+    }
+
+    /// The features of the layer of that number, from 0, in their own shape.
+    ///
+    /// # Errors
+    /// Images of another size; a layer that is not there.
+    pub fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        self.inner.layer_features(layer, self.checked(images)?)
+    }
+
+    /// The class of each image, `(B)`, u32: a place in [`class_names`](Self::class_names).
+    ///
+    /// # Errors
+    /// Images of another size; a read-out that was not trained.
+    pub fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        self.inner.predict(self.checked(images)?)
+    }
+
+    fn checked<'a>(&self, images: &'a Tensor) -> Result<&'a Tensor> {
+        let (c, h, w) = self.image;
+        match images.dims() {
+            [_, channels, height, width] if (*channels, *height, *width) == self.image => {
+                Ok(images)
+            }
+            found => Err(Error::Argument(format!(
+                "images of shape {found:?}: this model takes (batch, {c}, {h}, {w})"
+            ))),
+        }
+    }
+
+    /// How many layers there are to take features of.
+    pub fn layers(&self) -> usize {
+        self.inner.layers()
+    }
+
+    /// The method: `softhebb`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The preset.
+    pub fn preset(&self) -> &str {
+        &self.preset
+    }
+
+    /// The data set that it was trained on.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Channels, height and width of its images.
+    pub fn image(&self) -> (usize, usize, usize) {
+        self.image
+    }
+
+    /// The name of each class.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// What the engine evaluates.
+    pub fn inner(&self) -> &dyn hebbian_train::Model {
+        &*self.inner
+    }
+}
+
+/// Fetches the model in a repository of the hub; returns its folder in the hub's cache, which
+/// [`Model::load`] takes.
+///
+/// # Errors
+/// Files that are not there or did not come whole.
+pub fn fetch(hub: &Hub, id: &str, revision: &str, on_progress: &OnProgress) -> Result<PathBuf> {
+    let fetch = |file| hub.fetch(RepoKind::Model, id, revision, file, on_progress);
+    fetch("model.safetensors")?;
+    let config = fetch("config.json")?;
+    Ok(config.parent().map(Path::to_path_buf).unwrap_or_default())
+}
+
+/// What makes a model without its weights, and the name of its preset, of a method's options, the shape of
+/// images, and how many classes there are.
+type Empty = fn(
+    &Value,
+    (usize, usize, usize),
+    usize,
+    &Device,
+) -> Result<(Box<dyn hebbian_train::Model>, String)>;
+
+macro_rules! known {
+    ($($module:ident::$method:ident)*) => {
+        [$((crate::$module::$method::NAME, empty::<crate::$module::$method> as Empty)),*]
+    };
+}
+
+/// That of the method called `name`, or what is wrong with the name.
+fn empty_of(name: &str) -> std::result::Result<Empty, String> {
+    let known = for_each_method!(known);
+    match known.iter().find(|(known, _)| *known == name) {
+        Some((_, empty)) => Ok(*empty),
+        None => {
+            let known = known.map(|(name, _)| name).join(", ");
+            Err(format!("its method is {name:?}, expected one of {known}"))
+        }
+    }
+}
+
+/// A model of the method `M` without its weights, and the name of its preset.
+fn empty<M: Method>(
+    options: &Value,
+    image: (usize, usize, usize),
+    classes: usize,
+    device: &Device,
+) -> Result<(Box<dyn hebbian_train::Model>, String)>
+where
+    <M::Learner as Learner>::Model: 'static,
+{
+    let options: M::Options = serde_json::from_value(options.clone()).map_err(|error| {
+        Error::Argument(format!("the options of a model of {}: {error}", M::NAME))
+    })?;
+    let model = M::model(&options, image, classes, device)?;
+    Ok((Box::new(model), M::preset(&options).to_string()))
+}

@@ -1,0 +1,119 @@
+//! What can be found out before anything is learned.
+
+use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate};
+use super::material::Material;
+use super::network::Network;
+use candle::{Tensor, Var};
+use candle_hebbian::Block;
+use hebbian_data::Dataset;
+use hebbian_train::shown;
+use hebbian_train::{Error, Result};
+
+/// What does not depend on data.
+pub(super) fn preset(preset: &Preset) -> Result<()> {
+    let training = &preset.training;
+    for (name, value) in
+        [("batch size", training.batch_size), ("head's batch size", training.head_batch_size)]
+    {
+        if value == 0 {
+            return Err(Error::Argument(format!("the {name} is 0, expected 1 or more")));
+        }
+    }
+    let hebbian = |block: &&BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
+    let count = preset.blocks.iter().filter(hebbian).count();
+    if preset.blocks.is_empty() || (count != 0 && count != preset.blocks.len()) {
+        return Err(Error::Argument(format!(
+            "preset '{}' has {count} Hebbian blocks of {}: expected all or none, and at least one \
+             block",
+            preset.name,
+            preset.blocks.len()
+        )));
+    }
+    let units = |block: &BlockConfig| match block.layer {
+        LayerConfig::Dense { units } => units,
+        LayerConfig::Conv2d { channels, .. } => channels,
+    };
+    if let Some(empty) = preset.blocks.iter().position(|block| units(block) == 0) {
+        return Err(Error::Argument(format!(
+            "block {empty} of preset '{}' has 0 units, expected 1 or more",
+            preset.name
+        )));
+    }
+    for (index, block) in preset.blocks.iter().enumerate() {
+        if let Learning::Hebbian { rate, .. } = block.learning {
+            check_rate(rate, &format!("block {index}"), preset)?;
+        }
+    }
+    if let HeadConfig::SupervisedHebbian { rate, .. } = preset.head {
+        check_rate(rate, "the head", preset)?;
+    }
+    if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
+        return Err(Error::Argument(format!(
+            "preset '{}' learns by back-propagation, which needs a linear head",
+            preset.name
+        )));
+    }
+    Ok(())
+}
+
+fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
+    rate.steps()
+        .build(Vec::<Var>::new())
+        .map(drop)
+        .map_err(|error| Error::Argument(format!("{what} of preset '{}': {error}", preset.name)))
+}
+
+/// That there are images, and that they can be counted.
+pub(super) fn data(preset: &Preset, data: &Dataset) -> Result<()> {
+    for (name, set) in [("training", &data.train), ("test", &data.test)] {
+        if set.is_empty() {
+            return Err(Error::Argument(format!("there are no {name} images: raise the limit")));
+        }
+    }
+    for epochs in [preset.training.epochs, preset.training.head_epochs] {
+        shown(data.train.len(), epochs)?;
+    }
+    Ok(())
+}
+
+/// That the network can learn from the smallest batch there will be. It only looks at it: no weight and
+/// no statistic moves.
+pub(super) fn smallest_batch(network: &Network, material: &Material) -> Result<()> {
+    let training = material.preset().training;
+    let by_backprop = network.hebbian().is_empty();
+    let batch_size = if by_backprop { training.head_batch_size } else { training.batch_size };
+    let count = match material.data.train.len() % batch_size {
+        0 => batch_size,
+        left => left,
+    };
+    let indices: Vec<usize> = (0..count).collect();
+    let (mut x, _) = material.batch(&indices)?;
+    // Images may be too small to be cropped.
+    material.supervised_batch(&indices, &mut material.rng.clone())?;
+    let learns =
+        by_backprop || !matches!(training.mode, Mode::RandomCalibrated | Mode::RandomIdentity);
+    for (index, block) in network.stack().blocks().iter().enumerate() {
+        x = look(block, &x, learns).map_err(|error| {
+            Error::Argument(format!(
+                "preset '{}' cannot learn from a batch of {count} images: block {index}, given {:?}: \
+                 {error}",
+                material.preset().name,
+                x.dims()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// What the block hands on of `x` in evaluation, if it could learn from it.
+fn look<C: candle_hebbian::Competition>(
+    block: &Block<C>,
+    x: &Tensor,
+    learns: bool,
+) -> candle::Result<Tensor> {
+    let values = x.elem_count() / x.dim(1)?;
+    if learns && block.batch_norm().is_some() && values < 2 {
+        candle::bail!("batch norm: {values} values per channel, expected at least 2")
+    }
+    Ok(block.respond(x, false)?.1.output)
+}

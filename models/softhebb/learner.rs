@@ -1,0 +1,170 @@
+//! A SoftHebb network in training.
+
+use super::backprop::Backprop;
+use super::check;
+use super::config::Mode;
+use super::material::Material;
+use super::method::Options;
+use super::model::Model;
+use super::readouts::Readouts;
+use super::stages::Stages;
+use candle_hebbian::Geometry;
+use hebbian_data::Dataset;
+use hebbian_train::{
+    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, filter_grid,
+};
+use serde_json::Value;
+
+/// A model with the data it learns from, step by step: without labels, or the whole by back-propagation.
+#[derive(Debug)]
+pub struct Learner {
+    model: Model,
+    material: Material,
+    way: Way,
+    clock: Clock,
+    total: Clock,
+}
+
+#[derive(Debug)]
+enum Way {
+    Stages(Box<Stages>),
+    Backprop(Box<Backprop>),
+}
+
+impl Learner {
+    pub(super) fn new(options: &Options, data: &Dataset, start: &Start) -> Result<Self> {
+        let preset = &options.preset;
+        check::preset(preset)?;
+        check::data(preset, data)?;
+        let (device, rng) = (start.device.clone(), start.rng.clone());
+        let image = data.train.shape();
+        let mut model = Model::new(preset, image, data.class_names.len(), &rng, &device)?;
+        let material = Material { options: options.clone(), data: data.clone(), device, rng };
+        check::smallest_batch(&model.network, &material)?;
+        let (way, total) = if model.network.hebbian().is_empty() {
+            let backprop = Backprop::new(&mut model, &material)?;
+            let total = backprop.total(&material);
+            (Way::Backprop(Box::new(backprop)), total)
+        } else {
+            let stages = Stages::new(&model.network, &material)?;
+            let total = stages.total(&material);
+            (Way::Stages(Box::new(stages)), total)
+        };
+        Ok(Self { model, material, way, clock: Clock::default(), total })
+    }
+}
+
+impl hebbian_train::Learner for Learner {
+    type Model = Model;
+
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    fn uses_labels(&self) -> bool {
+        matches!(self.way, Way::Backprop(_))
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn total(&self) -> Clock {
+        self.total
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let Self { model, material, way, clock, .. } = self;
+        let images = match way {
+            Way::Stages(stages) => stages.step(model, material, *clock)?,
+            Way::Backprop(backprop) => backprop.step(model, material, *clock)?,
+        };
+        clock.tick(images);
+        Ok(())
+    }
+
+    fn stage(&self) -> String {
+        match &self.way {
+            Way::Stages(stages) => stages.name(self.clock),
+            Way::Backprop(_) => "by back-propagation".to_string(),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        match &self.way {
+            Way::Stages(stages) => stages.is_due(self.clock),
+            Way::Backprop(backprop) => backprop.is_due(self.clock),
+        }
+    }
+
+    fn measure(&mut self) -> Result<Measured> {
+        match &mut self.way {
+            Way::Stages(stages) => stages.measure(&self.model.network, self.clock),
+            Way::Backprop(backprop) => Ok(backprop.measure()),
+        }
+    }
+
+    fn state(&self) -> Result<State> {
+        match &self.way {
+            Way::Stages(stages) => stages.state(&self.model.head),
+            Way::Backprop(backprop) => backprop.state(),
+        }
+    }
+
+    fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
+        let Self { model, material, way, .. } = self;
+        match way {
+            Way::Stages(stages) => stages.go_on(clock, state, &mut model.head, material, take)?,
+            Way::Backprop(backprop) => {
+                **backprop = Backprop::go_on(clock, state, model, material, take)?;
+            }
+        }
+        self.clock = clock;
+        Ok(())
+    }
+
+    /// The head begins anew: it is of the features that the network will have.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.model.restore_network(checkpoint)
+    }
+
+    /// The filters of the first layer, if it is a convolution.
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        let Some(block) = self.model.network.stack().blocks().first() else {
+            return Ok(Vec::new());
+        };
+        let layer = block.layer()?;
+        if !matches!(layer.geometry(), Geometry::Conv2d(_)) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![("filters".to_string(), filter_grid(&layer.weight().detach())?)])
+    }
+
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
+        let Self { model, material, .. } = self;
+        if material.preset().training.mode == Mode::RandomCalibrated
+            && matches!(self.way, Way::Stages(_))
+        {
+            material.calibrate(&model.network)?;
+        }
+        let mut readouts = Readouts { material, recorder };
+        let mut all = match &self.way {
+            Way::Stages(_) => readouts.of_features(model)?,
+            Way::Backprop(_) => vec![readouts.of_whole(model)?],
+        };
+        if material.options.baselines {
+            all.extend(readouts.baselines()?);
+        }
+        let main = all.first().cloned().unwrap_or_default();
+        Ok(Figures {
+            test_accuracy: main.test_accuracy,
+            confusion: main.confusion,
+            readouts: all,
+            ..Figures::default()
+        })
+    }
+}

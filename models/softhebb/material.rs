@@ -1,0 +1,76 @@
+//! What a learner learns from, and by what.
+
+use super::config::{Augmentation, Preset};
+use super::method::Options;
+use super::network::Network;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::transforms::CropAndFlip;
+use hebbian_data::{Batches, Dataset};
+use hebbian_train::{Result, collect_features};
+
+/// Images per batch where nothing learns.
+const EVALUATION_BATCH: usize = 50;
+
+#[derive(Debug)]
+pub(super) struct Material {
+    pub(super) options: Options,
+    pub(super) data: Dataset,
+    pub(super) device: Device,
+    pub(super) rng: Rng,
+}
+
+impl Material {
+    pub(super) fn preset(&self) -> &Preset {
+        &self.options.preset
+    }
+
+    /// The number of classes.
+    pub(super) fn classes(&self) -> usize {
+        self.data.class_names.len()
+    }
+
+    /// Training images and labels.
+    pub(super) fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        Ok(self.data.train.batch(indices, DType::F32, &self.device)?)
+    }
+
+    /// The same for what learns from labels: augmented as the preset says.
+    pub(super) fn supervised_batch(
+        &self,
+        indices: &[usize],
+        crops: &mut Rng,
+    ) -> Result<(Tensor, Tensor)> {
+        let (train, device) = (&self.data.train, &self.device);
+        match self.preset().training.augmentation {
+            Augmentation::None => self.batch(indices),
+            Augmentation::CropFlip => {
+                let transform = CropAndFlip::default();
+                Ok(train.augmented_batch(indices, &transform, crops, DType::F32, device)?)
+            }
+        }
+    }
+
+    /// Estimates batch-norm statistics on at most 2,000 training images.
+    pub(super) fn calibrate(&self, network: &Network) -> Result<()> {
+        let mut rng = self.rng.stream("calibration");
+        let batches = Batches::shuffled(self.data.train.len(), 10, &mut rng)?;
+        for indices in batches.take(200).filter(|indices| indices.len() > 1) {
+            network.stack().calibrate(&self.batch(&indices)?.0)?;
+        }
+        Ok(())
+    }
+
+    /// The features of so many images, which `images` hands out by their indices.
+    pub(super) fn features(
+        &self,
+        network: &Network,
+        count: usize,
+        mut images: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
+        collect_features(count, EVALUATION_BATCH, &self.device, |range| {
+            let indices: Vec<usize> = range.collect();
+            Ok(network.forward(&images(&indices)?.0)?)
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! SoftHebb as a method that the engine runs.
+
+use super::check;
+use super::config::Preset;
+use super::learner::Learner;
+use super::model::Model;
+use candle::Device;
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+use hebbian_train::{Method, Result, Start};
+use serde::{Deserialize, Serialize};
+
+/// What a run needs beside its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Network and recipe, overrides applied.
+    pub preset: Preset,
+    /// Also train the same head on raw pixels and on random features; no.
+    #[serde(default)]
+    pub baselines: bool,
+}
+
+/// SoftHebb (Journé et al. 2023), for [`hebbian_train::train`].
+///
+/// ```
+/// use candle::Device;
+/// use hebbian_models::softhebb::{Options, Softhebb, preset};
+/// use hebbian_train::{RunOptions, train};
+/// # let folder = tempfile::tempdir()?;
+/// let mut preset = preset("softhebb-cnn-digits")?;
+/// (preset.training.epochs, preset.training.head_epochs) = (1, 10);
+/// let options = Options { preset, baselines: false };
+/// let how = RunOptions { quiet: true, ..RunOptions::default() };
+/// let run = train::<Softhebb>(&options, &hebbian_data::digits(), &Device::Cpu, &how, folder.path())?;
+/// assert!(run.results.test_accuracy > 0.9); // ten classes: chance is 0.1
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Softhebb;
+
+impl Method for Softhebb {
+    const NAME: &'static str = "softhebb";
+
+    /// The head is trained anew on the features of the network, however long. Back-propagation, whose
+    /// rates depend on the number of epochs, refuses to go on with another one.
+    const MAY_GROW: &'static [&'static str] = &["/preset/training/head_epochs"];
+
+    type Options = Options;
+    type Learner = Learner;
+
+    fn preset(options: &Options) -> &str {
+        &options.preset.name
+    }
+
+    fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
+        Learner::new(options, data, start)
+    }
+
+    fn model(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<Model> {
+        check::preset(&options.preset)?;
+        Model::new(&options.preset, image, classes, &Rng::new(0), device)
+    }
+}

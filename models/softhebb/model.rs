@@ -1,0 +1,103 @@
+//! The network with its head.
+
+use super::config::Preset;
+use super::head::Head;
+use super::network::Network;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_train::{Checkpoint, Error, Readout, Result};
+
+/// A SoftHebb network with the head that classes are read out by. Pixels go in as they are, 0 to 1.
+#[derive(Debug)]
+pub struct Model {
+    pub(super) network: Network,
+    pub(super) head: Head,
+    /// Whether the head has learned.
+    pub(super) trained: bool,
+}
+
+impl Model {
+    /// A model with fresh weights for images `(C, H, W)` of so many classes.
+    ///
+    /// # Errors
+    /// An image too small for the network, with the block; a dropout that is no probability.
+    pub fn new(
+        preset: &Preset,
+        image: (usize, usize, usize),
+        classes: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let network = Network::new(preset, image, rng, DType::F32, device)?;
+        let head = Head::new(
+            &preset.head,
+            &preset.training,
+            network.features(),
+            classes,
+            device,
+            &mut rng.stream("head.weight"),
+        )?;
+        Ok(Self { network, head, trained: false })
+    }
+
+    /// The blocks.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What reads out their features.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Puts the tensors of the network back, and leaves the head as it is.
+    pub(super) fn restore_network(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
+        self.network.stack_mut().restore(take)
+    }
+}
+
+impl hebbian_train::Model for Model {
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.network.stack().tensors();
+        if self.trained {
+            tensors.extend(self.head.tensors());
+        }
+        tensors
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.restore_network(checkpoint)?;
+        let names = self.head.tensors().into_iter().map(|(name, _)| name);
+        self.trained = names.into_iter().any(|name| checkpoint.dims(&name).is_some());
+        if self.trained {
+            self.head.restore(checkpoint)?;
+        }
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        self.network.stack().blocks().len()
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        let layers = self.layers();
+        if layer >= layers {
+            let problem = format!("there is no layer {layer}: expected one of {layers}, from 0");
+            return Err(Error::Argument(problem));
+        }
+        Ok(self.network.stack().features(images, layer + 1)?)
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.network.forward(images)?)
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        if !self.trained {
+            let problem = "the read-out is not trained: load a checkpoint that has head.weight";
+            return Err(Error::Argument(problem.to_string()));
+        }
+        self.head.predict(&self.network.forward(images)?)
+    }
+}

@@ -1,0 +1,46 @@
+//! What the terminal shows of a run.
+
+use super::learner::Learner;
+use hebbian_train::{Result, Run};
+use std::path::Path;
+
+/// Accuracies, seconds, and what lies in the folder `out`.
+///
+/// # Errors
+/// None as yet.
+pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
+    let results = &run.results;
+    let mut lines = vec!["test accuracy".to_string()];
+    let mut accuracy =
+        |label: &str, value: f64| lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
+    accuracy(&results.preset, results.test_accuracy);
+    for (name, label) in [
+        ("head on raw pixels", "same head, raw pixels"),
+        ("head on random features", "same head, random weights"),
+        ("ridge", "ridge regression"),
+        ("nearest class mean", "nearest class mean"),
+        ("label assignment", "unit labels, no head"),
+    ] {
+        if let Some(readout) = results.readouts.iter().find(|readout| readout.name == name) {
+            accuracy(label, readout.test_accuracy);
+        }
+    }
+    // By back-propagation, the head has learned as long as the network.
+    let with_labels = results.trained_with_labels;
+    let head = if with_labels { results.training_seconds } else { results.head_seconds };
+    let (unsupervised, speed) =
+        (results.unsupervised_seconds, results.unsupervised_images_per_second);
+    lines.push(String::new());
+    lines.push(format!(
+        "unsupervised {unsupervised:.1} s ({speed:.0} images/s), head {head:.1} s, in all {:.1} s",
+        results.total_seconds
+    ));
+    let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
+    let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
+    lines.push(format!("wrote {}: {}", out.display(), files.join(", ")));
+    lines.push(
+        "next: --list for more networks, --dataset mnist or cifar10, --mode random-calibrated\n"
+            .to_string(),
+    );
+    Ok(lines.join("\n"))
+}

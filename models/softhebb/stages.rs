@@ -1,0 +1,198 @@
+//! Learning without labels: stages, in each of which one block learns or all do.
+
+use super::config::{Mode, Preset};
+use super::head::Head;
+use super::material::Material;
+use super::model::Model;
+use super::monitor::Monitor;
+use super::network::Network;
+use super::order::Order;
+use super::saved::{from_values, of_another, position, to_values};
+use candle::Tensor;
+use candle_hebbian::Rng;
+use hebbian_train::{Checkpoint, Clock, Measured, Result, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A winner is counted in one of this many steps.
+const OBSERVE_EVERY: u64 = 10;
+
+/// All epochs of one stage after the other. What is below the block that learns is frozen.
+#[derive(Debug)]
+pub(super) struct Stages {
+    /// The blocks that learn in each.
+    learning: Vec<Vec<usize>>,
+    /// Steps of each.
+    steps: u64,
+    order: Order,
+    /// Masks of the head, where it learns too.
+    dropout: Option<Rng>,
+    /// What each block did since it was last measured.
+    monitors: Vec<Monitor>,
+}
+
+/// What going on needs.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    dropout: Option<String>,
+    monitors: Vec<Monitor>,
+    head: Value,
+}
+
+impl Stages {
+    pub(super) fn new(network: &Network, material: &Material) -> Result<Self> {
+        let (preset, count) = (material.preset(), material.data.train.len());
+        let steps = (preset.training.epochs * count.div_ceil(preset.training.batch_size)) as u64;
+        let learning = if steps == 0 { Vec::new() } else { stages(preset, network) };
+        let also_head = preset.training.mode == Mode::Simultaneous;
+        let first = learning.first().map_or_else(String::new, |learning| name(learning));
+        Ok(Self {
+            order: order(&first, material)?,
+            dropout: also_head.then(|| material.rng.stream("head.simultaneous")),
+            monitors: vec![Monitor::default(); network.stack().blocks().len()],
+            learning,
+            steps,
+        })
+    }
+
+    /// The steps of all stages, with the images they show.
+    pub(super) fn total(&self, material: &Material) -> Clock {
+        let stages = self.learning.len() as u64;
+        let shown = (material.preset().training.epochs * material.data.train.len()) as u64;
+        Clock { steps: stages * self.steps, images: stages * shown }
+    }
+
+    /// The stage of the last step before `clock`, and how many it had done by then.
+    fn at(&self, clock: Clock) -> (usize, u64) {
+        match clock.steps.checked_sub(1) {
+            Some(last) if self.steps > 0 => ((last / self.steps) as usize, last % self.steps + 1),
+            _ => (0, 0),
+        }
+    }
+
+    /// The stage that the last step was of.
+    pub(super) fn name(&self, clock: Clock) -> String {
+        self.learning.get(self.at(clock).0).map_or_else(String::new, |learning| name(learning))
+    }
+
+    /// Learns from the next batch; returns how many images that were.
+    pub(super) fn step(
+        &mut self,
+        model: &mut Model,
+        material: &Material,
+        clock: Clock,
+    ) -> Result<usize> {
+        let (stage, done) = (clock.steps / self.steps, clock.steps % self.steps);
+        let learning = &self.learning[stage as usize];
+        if done == 0 {
+            self.order = order(&name(learning), material)?;
+        }
+        let indices = self.order.next()?;
+        let (images, labels) = material.batch(&indices)?;
+        let share = done as f64 / self.steps as f64;
+        let Model { network, head, trained } = model;
+        let taken: Vec<(Tensor, Tensor)> = match (&learning[..], &mut self.dropout) {
+            (&[index], None) => vec![network.learn_block(index, &images, share)?],
+            (_, dropout) => {
+                let (features, taken) = network.learn(&images, share)?;
+                if let Some(dropout) = dropout {
+                    head.train_batch(&features, &labels.to_vec1::<u32>()?, share, dropout)?;
+                    *trained = true;
+                }
+                taken.into_iter().map(|activity| (activity.u, activity.post)).collect()
+            }
+        };
+        if done % OBSERVE_EVERY == 0 {
+            for (&index, (u, post)) in learning.iter().zip(&taken) {
+                self.monitors[index].observe(u, post)?;
+            }
+        }
+        Ok(indices.len())
+    }
+
+    /// Whether a window of steps has ended: equal ones of 10 to 200 steps, the last of which ends with
+    /// the stage.
+    pub(super) fn is_due(&self, clock: Clock) -> bool {
+        let done = self.at(clock).1;
+        let windows = (self.steps / (self.steps / 50).clamp(10, 100)).max(1);
+        let ended =
+            |done: u64| u128::from(done) * u128::from(windows) / u128::from(self.steps.max(1));
+        done > 0 && ended(done) > ended(done - 1)
+    }
+
+    /// How the blocks that learn are, since it was last asked.
+    pub(super) fn measure(&mut self, network: &Network, clock: Clock) -> Result<Measured> {
+        let learning = self.learning.get(self.at(clock).0).cloned().unwrap_or_default();
+        let (mut values, mut messages) = (Vec::new(), Vec::new());
+        for index in learning {
+            let stats = self.monitors[index].report(network.stack().blocks()[index].layer()?)?;
+            messages.push(format!(
+                "radius {:.2}, entropy {:.2}, dead {}",
+                stats.mean_radius, stats.winner_entropy, stats.dead_units
+            ));
+            values.extend(stats.named(index));
+        }
+        Ok(Measured { values, message: messages.join(" | ") })
+    }
+
+    pub(super) fn state(&self, head: &Head) -> Result<State> {
+        let head = if self.dropout.is_some() { head.state() } else { State::default() };
+        let saved = Saved {
+            dropout: self.dropout.as_ref().map(|rng| rng.position().to_string()),
+            monitors: self.monitors.clone(),
+            head: head.values,
+        };
+        Ok(State { tensors: head.tensors, values: to_values(&saved)? })
+    }
+
+    pub(super) fn go_on(
+        &mut self,
+        clock: Clock,
+        values: &Value,
+        head: &mut Head,
+        material: &Material,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<()> {
+        let saved: Saved = from_values(values)?;
+        let (stage, done) = self.at(clock);
+        if let Some(learning) = self.learning.get(stage) {
+            self.order = order(&name(learning), material)?;
+            self.order.skip(done)?;
+        }
+        if saved.monitors.len() != self.monitors.len() {
+            return Err(of_another(format!("{} blocks", saved.monitors.len())));
+        }
+        self.monitors = saved.monitors;
+        match (&mut self.dropout, &saved.dropout) {
+            (Some(rng), Some(drawn)) => {
+                *rng = rng.clone().at(position(drawn)?);
+                head.go_on(&saved.head, checkpoint)
+            }
+            (None, None) => Ok(()),
+            (_, dropout) => Err(of_another(format!("dropout {dropout:?}"))),
+        }
+    }
+}
+
+/// The blocks that learn in each stage.
+fn stages(preset: &Preset, network: &Network) -> Vec<Vec<usize>> {
+    let all = network.hebbian();
+    match preset.training.mode {
+        Mode::Successive => all.into_iter().map(|index| vec![index]).collect(),
+        Mode::Consecutive | Mode::Simultaneous => vec![all],
+        Mode::RandomCalibrated | Mode::RandomIdentity => Vec::new(),
+    }
+}
+
+fn name(learning: &[usize]) -> String {
+    match learning {
+        [index] => format!("layer {}", index + 1),
+        _ => "all layers".to_string(),
+    }
+}
+
+/// The order of the images in a stage.
+fn order(stage: &str, material: &Material) -> Result<Order> {
+    let rng = material.rng.stream(&format!("batches.{stage}"));
+    Order::new(rng, material.data.train.len(), material.preset().training.batch_size)
+}

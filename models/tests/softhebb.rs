@@ -1,0 +1,490 @@
+//! SoftHebb as the engine runs it: to the same bits however often it stops, checked before it learns,
+//! loaded without data.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::{Dataset, ImageSet, digits};
+use hebbian_models::softhebb::{
+    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learner, Learning, Mode, Model, Network,
+    Options, Preset, Rate, Softhebb, preset,
+};
+use hebbian_train::{
+    Checkpoint, Clock, Counts, Error, Figures, Learner as _, LogLine, Measured, Method, Model as _,
+    Picture, Progress, Recorder, Run, RunOptions, Start, State, Stop, evaluate, save_checkpoint,
+    train,
+};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const CPU: &Device = &Device::Cpu;
+
+/// Two small convolutions for the digits, three epochs each.
+fn small(mode: Mode) -> Result<Preset> {
+    let mut preset = preset("softhebb-cnn-digits")?;
+    preset.name = "small".to_string();
+    for (block, units) in preset.blocks.iter_mut().zip([8, 12]) {
+        if let LayerConfig::Conv2d { channels, kernel, padding, .. } = &mut block.layer {
+            (*channels, *kernel, *padding) = (units, 3, 1);
+        }
+    }
+    preset.training.mode = mode;
+    preset.training.epochs = 3;
+    preset.training.head_epochs = 2;
+    Ok(preset)
+}
+
+fn backprop() -> Result<Preset> {
+    let mut preset = small(Mode::Successive)?;
+    for block in &mut preset.blocks {
+        block.learning = Learning::Backprop;
+        block.activation = candle_hebbian::Activation::Relu {};
+    }
+    preset.training.head_epochs = 3;
+    preset.training.augmentation = Augmentation::CropFlip;
+    Ok(preset)
+}
+
+/// The head by the rule, and rates that depend on how far learning is.
+fn decaying(mode: Mode) -> Result<Preset> {
+    let mut preset = small(mode)?;
+    let rate = Rate::LinearDecay { learning_rate: 0.045 };
+    preset.head = HeadConfig::SupervisedHebbian { rate, radius: 35.0 };
+    if let Learning::Hebbian { rate, .. } = &mut preset.blocks[0].learning {
+        *rate = Rate::LinearDecay { learning_rate: 0.01 };
+    }
+    Ok(preset)
+}
+
+/// Dense layers with batch norm, which a batch of one image has no variance for.
+fn dense() -> Result<Preset> {
+    let mut preset = small(Mode::Successive)?;
+    for block in &mut preset.blocks {
+        *block =
+            BlockConfig { layer: LayerConfig::Dense { units: 9 }, pool: None, ..block.clone() };
+    }
+    Ok(preset)
+}
+
+/// The first of the digits: 61 are six batches of ten and one of one.
+fn data(train: usize) -> Dataset {
+    let mut data = digits();
+    (data.train, data.test) = (data.train.take(train), data.test.take(40));
+    data
+}
+
+fn options(preset: Preset) -> Options {
+    Options { preset, baselines: false }
+}
+
+fn how() -> RunOptions {
+    RunOptions { seed: 4, device: "cpu".to_string(), quiet: true, ..RunOptions::default() }
+}
+
+thread_local! {
+    /// At which step the run is asked to stop, if it is.
+    static STOP: RefCell<Option<(u64, Stop)>> = const { RefCell::new(None) };
+}
+
+/// SoftHebb, with a learner that asks for the stop itself.
+struct Stopping;
+
+struct StopsAt(Learner);
+
+impl Method for Stopping {
+    const NAME: &'static str = Softhebb::NAME;
+    const MAY_GROW: &'static [&'static str] = Softhebb::MAY_GROW;
+    type Options = Options;
+    type Learner = StopsAt;
+
+    fn preset(options: &Options) -> &str {
+        Softhebb::preset(options)
+    }
+
+    fn learner(
+        options: &Options,
+        data: &Dataset,
+        start: &Start,
+    ) -> std::result::Result<StopsAt, Error> {
+        Softhebb::learner(options, data, start).map(StopsAt)
+    }
+
+    fn counts(options: &Options, data: &Dataset) -> Counts {
+        Softhebb::counts(options, data)
+    }
+
+    fn model(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> std::result::Result<Model, Error> {
+        Softhebb::model(options, image, classes, device)
+    }
+}
+
+impl hebbian_train::Learner for StopsAt {
+    type Model = Model;
+
+    fn model(&self) -> &Model {
+        self.0.model()
+    }
+    fn model_mut(&mut self) -> &mut Model {
+        self.0.model_mut()
+    }
+    fn uses_labels(&self) -> bool {
+        self.0.uses_labels()
+    }
+    fn clock(&self) -> Clock {
+        self.0.clock()
+    }
+    fn total(&self) -> Clock {
+        self.0.total()
+    }
+    fn step(&mut self) -> std::result::Result<(), Error> {
+        self.0.step()?;
+        STOP.with_borrow(|stop| match stop {
+            Some((at, stop)) if *at == self.0.clock().steps => stop.ask(15),
+            _ => {}
+        });
+        Ok(())
+    }
+    fn stage(&self) -> String {
+        self.0.stage()
+    }
+    fn is_due(&self) -> bool {
+        self.0.is_due()
+    }
+    fn measure(&mut self) -> std::result::Result<Measured, Error> {
+        self.0.measure()
+    }
+    fn state(&self) -> std::result::Result<State, Error> {
+        self.0.state()
+    }
+    fn go_on(
+        &mut self,
+        clock: Clock,
+        state: &Value,
+        take: &mut Checkpoint,
+    ) -> std::result::Result<(), Error> {
+        self.0.go_on(clock, state, take)
+    }
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> std::result::Result<(), Error> {
+        self.0.start_from(checkpoint)
+    }
+    fn pictures(&self) -> std::result::Result<Vec<(String, Picture)>, Error> {
+        self.0.pictures()
+    }
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> std::result::Result<Figures, Error> {
+        self.0.finish(recorder)
+    }
+}
+
+/// Runs until it is at `step`, where it must stop.
+fn stop_at(step: u64, options: &Options, data: &Dataset, resume: bool, out: &Path) -> Result {
+    let how = RunOptions { resume, ..how() };
+    if step == 0 {
+        how.stop.ask(15);
+    }
+    STOP.set(Some((step, how.stop.clone())));
+    let stopped = train::<Stopping>(options, data, CPU, &how, out);
+    STOP.set(None);
+    match stopped {
+        Err(Error::Stopped { signal: 15, .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(format!("it did not stop at {step}").into()),
+    }
+}
+
+type Bits = BTreeMap<String, Vec<u32>>;
+
+fn bits(tensors: &[(String, Tensor)]) -> Result<Bits> {
+    let bits = |tensor: &Tensor| -> Result<Vec<u32>> {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(values.into_iter().map(f32::to_bits).collect())
+    };
+    tensors.iter().map(|(name, tensor)| Ok((name.clone(), bits(tensor)?))).collect()
+}
+
+/// Everything that a run measured but times and memory.
+fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
+    let mut lines = hebbian_train::RunFolder::history(out)?.0;
+    lines.iter_mut().for_each(|line| line.seconds = 0.0);
+    let mut results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json"))?)?;
+    fn forget(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, _| !name.contains("second") && !name.contains("memory"));
+                fields.values_mut().for_each(forget);
+            }
+            Value::Array(items) => items.iter_mut().for_each(forget),
+            _ => {}
+        }
+    }
+    forget(&mut results);
+    Ok((lines, results))
+}
+
+/// The tensors of a state, and what is no tensor but for the time.
+fn state(out: &Path) -> Result<(Bits, BTreeMap<String, String>)> {
+    let checkpoint = Checkpoint::load(out.join("state.safetensors"), CPU)?;
+    let mut metadata = checkpoint.metadata.clone();
+    metadata.remove("training_seconds");
+    Ok((bits(&tensors(&checkpoint)?)?, metadata))
+}
+
+fn tensors(checkpoint: &Checkpoint) -> Result<Vec<(String, Tensor)>> {
+    let named = |name: &str| Ok((name.to_string(), checkpoint.tensor(name)?));
+    checkpoint.names().map(named).collect()
+}
+
+/// Stopped before the first step, in the middle of epochs, at their ends, between stages and before the read-outs, each mode
+/// ends in the same bits.
+#[test]
+fn every_mode_goes_on_to_the_same_bits() -> Result {
+    let cases = [
+        ("successive", small(Mode::Successive)?, 42),
+        ("consecutive", small(Mode::Consecutive)?, 21),
+        ("simultaneous", small(Mode::Simultaneous)?, 21),
+        ("successive, decaying", decaying(Mode::Successive)?, 42),
+        ("simultaneous, by the rule", decaying(Mode::Simultaneous)?, 21),
+        ("back-propagation", backprop()?, 6),
+        ("random-calibrated", small(Mode::RandomCalibrated)?, 0),
+    ];
+    for (name, preset, steps) in cases {
+        let folder = tempfile::tempdir()?;
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        let (options, data) = (options(preset), data(61));
+        let run = train::<Softhebb>(&options, &data, CPU, &how(), &whole)?;
+        assert_eq!(run.results.training_steps, steps, "{name}");
+        assert!(run.history.0.len() >= 2, "{name}");
+        let stops = [0, 1, 3, 5, 7, 11, 14, 20, 21, 22, 29, 42];
+        for (i, step) in stops.into_iter().filter(|&step| step <= steps).enumerate() {
+            stop_at(step, &options, &data, i > 0, &parts).map_err(|e| format!("{name}: {e}"))?;
+        }
+        let resume = RunOptions { resume: true, ..how() };
+        let resumed = train::<Softhebb>(&options, &data, CPU, &resume, &parts)?;
+        let tensors = |run: &Run<Learner>| bits(&run.learner.model().tensors());
+        assert_eq!(tensors(&run)?, tensors(&resumed)?, "{name}");
+        let model = |out: &Path| std::fs::read(out.join("model.safetensors"));
+        assert!(model(&whole)? == model(&parts)?, "{name}");
+        assert_eq!(figures(&whole)?, figures(&parts)?, "{name}");
+        assert_eq!(state(&whole)?, state(&parts)?, "{name}");
+    }
+    Ok(())
+}
+
+/// A run that learned differently would differ: what the states carry matters.
+#[test]
+fn a_state_without_its_moments_is_refused() -> Result {
+    let folder = tempfile::tempdir()?;
+    for preset in [small(Mode::Simultaneous)?, backprop()?] {
+        let out = folder.path().join("out");
+        let (options, data) = (options(preset), data(61));
+        stop_at(3, &options, &data, false, &out)?;
+        let path = out.join("state.safetensors");
+        let checkpoint = Checkpoint::load(&path, CPU)?;
+        let mut kept = tensors(&checkpoint)?;
+        let all = kept.len();
+        kept.retain(|(name, _)| name != "state.head.bias.v");
+        assert_eq!(kept.len(), all - 1);
+        save_checkpoint(&path, &kept, &checkpoint.metadata)?;
+        let resume = RunOptions { resume: true, ..how() };
+        let refused = train::<Softhebb>(&options, &data, CPU, &resume, &out);
+        let error = refused.expect_err("no moments").to_string();
+        assert!(error.contains("state.head.bias.v"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_of_another_mode_is_refused() -> Result {
+    let start = Start { rng: Rng::new(0), device: Device::Cpu, quiet: true };
+    let learner = |preset: Preset| Softhebb::learner(&options(preset), &data(61), &start);
+    let (mut one, other) = (learner(small(Mode::Successive)?)?, learner(backprop()?)?);
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("state.safetensors");
+    save_checkpoint(&path, &other.model().tensors(), &BTreeMap::new())?;
+    let mut checkpoint = Checkpoint::load(&path, CPU)?;
+    let clock = Clock { steps: 3, images: 30 };
+    let refused = one.go_on(clock, &other.state()?.values, &mut checkpoint);
+    let error = refused.expect_err("another learner").to_string();
+    assert!(error.contains("does not fit") && error.contains("--resume"), "{error}");
+    Ok(())
+}
+
+/// A complete run goes on with more epochs of the head, and ends as one that had them from the start.
+/// By back-propagation, the rates of the first epochs would have been others.
+#[test]
+fn the_head_may_learn_longer() -> Result {
+    for mode in [Mode::Successive, Mode::Simultaneous, Mode::RandomCalibrated] {
+        let folder = tempfile::tempdir()?;
+        let (whole, grown) = (folder.path().join("whole"), folder.path().join("grown"));
+        let (mut options, data) = (options(small(mode)?), data(61));
+        train::<Softhebb>(&options, &data, CPU, &how(), &grown)?;
+        options.preset.training.head_epochs = 21;
+        let resume = RunOptions { resume: true, ..how() };
+        train::<Softhebb>(&options, &data, CPU, &resume, &grown)?;
+        train::<Softhebb>(&options, &data, CPU, &how(), &whole)?;
+        assert_eq!(figures(&whole)?, figures(&grown)?, "{mode:?}");
+        let model = |out: &Path| std::fs::read(out.join("model.safetensors"));
+        assert!(model(&whole)? == model(&grown)?, "{mode:?}");
+    }
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let (mut options, data) = (options(backprop()?), data(61));
+    train::<Softhebb>(&options, &data, CPU, &how(), &out)?;
+    let before = std::fs::read(out.join("results.json"))?;
+    options.preset.training.head_epochs = 4;
+    let resume = RunOptions { resume: true, ..how() };
+    let refused = train::<Softhebb>(&options, &data, CPU, &resume, &out);
+    let error = refused.expect_err("other rates").to_string();
+    assert!(error.contains("3 head_epochs, not of 4"), "{error}");
+    assert_eq!(std::fs::read(out.join("results.json"))?, before);
+    Ok(())
+}
+
+/// What cannot be learned from is found before any folder is made, and looking changes nothing.
+#[test]
+fn a_last_batch_without_a_variance_is_refused() -> Result {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let refused = train::<Softhebb>(&options(dense()?), &data(61), CPU, &how(), &out);
+    let error = refused.expect_err("a batch of one").to_string();
+    for part in ["'small'", "a batch of 1 image", "block 1", "expected at least 2"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!out.exists());
+    // Controls learn nothing, and 60 images leave no such batch.
+    let mut control = dense()?;
+    control.training.mode = Mode::RandomIdentity;
+    train::<Softhebb>(&options(control), &data(61), CPU, &how(), &out)?;
+    train::<Softhebb>(&options(dense()?), &data(60), CPU, &how(), &out)?;
+    // Nor does a dense layer lack one whose input is images of 64 pixels in one channel.
+    let mut first = dense()?;
+    first.blocks.truncate(1);
+    train::<Softhebb>(&options(first), &data(61), CPU, &how(), &out)?;
+
+    let (preset, rng) = (small(Mode::Successive)?, Rng::new(0));
+    let start = Start { rng: rng.clone(), device: Device::Cpu, quiet: true };
+    let learner = Softhebb::learner(&options(preset.clone()), &data(61), &start)?;
+    let fresh = Network::new(&preset, (1, 8, 8), &rng, DType::F32, CPU)?;
+    assert_eq!(bits(&learner.model().tensors())?, bits(&fresh.stack().tensors())?);
+    Ok(())
+}
+
+/// Nor is a folder made for images that are too small to be mirrored four pixels outwards.
+#[test]
+fn images_too_small_to_be_cropped_are_refused() -> Result {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let mut preset = dense()?;
+    preset.training.augmentation = Augmentation::CropFlip;
+    let mut data = data(20);
+    for set in [&mut data.train, &mut data.test] {
+        *set = ImageSet::new(vec![7; 20 * 9], vec![0; 20], 1, 3, 3)?;
+    }
+    let refused = train::<Softhebb>(&options(preset.clone()), &data, CPU, &how(), &out);
+    let error = refused.expect_err("too small").to_string();
+    assert!(error.contains("3") && error.contains("pad"), "{error}");
+    assert!(!out.exists());
+    preset.training.augmentation = Augmentation::None;
+    train::<Softhebb>(&options(preset), &data, CPU, &how(), &out)?;
+    Ok(())
+}
+
+/// A model is made of its options and the shape of an image alone, and classifies as it did in its run.
+#[test]
+fn a_model_is_loaded_without_data() -> Result {
+    for preset in [small(Mode::Consecutive)?, decaying(Mode::Simultaneous)?, backprop()?] {
+        let folder = tempfile::tempdir()?;
+        let (options, data) = (options(preset), data(61));
+        let run = train::<Softhebb>(&options, &data, CPU, &how(), folder.path())?;
+        let mut model = Softhebb::model(&options, (1, 8, 8), 10, CPU)?;
+        let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        let error = model.predict(&images).expect_err("an untrained head").to_string();
+        assert!(error.contains("not trained") && error.contains("head.weight"), "{error}");
+        model.restore(&mut Checkpoint::load(folder.path(), CPU)?)?;
+        assert_eq!(bits(&model.tensors())?, bits(&run.learner.model().tensors())?);
+        let mut progress = Progress::new(40, "test", true);
+        let evaluation = evaluate(&model, &data.test, 10, CPU, &mut progress)?;
+        assert_eq!(evaluation.accuracy, run.results.test_accuracy);
+        assert_eq!(Some(evaluation.confusion), run.results.confusion);
+
+        assert_eq!(model.layers(), 2);
+        let features = model.layer_features(1, &images)?.flatten_from(1)?;
+        assert_eq!(features.to_vec2::<f32>()?, model.features(&images)?.to_vec2::<f32>()?);
+        assert_eq!(model.layer_features(0, &images)?.dims(), [3, 8, 4, 4]);
+        for layer in [2, usize::MAX] {
+            assert!(model.layer_features(layer, &images).is_err());
+        }
+    }
+    Ok(())
+}
+
+/// Weights to start from are the network's: the head, which belongs to other features, begins anew.
+#[test]
+fn a_run_starts_from_the_network_of_another() -> Result {
+    let folder = tempfile::tempdir()?;
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let (mut options, data) = (options(small(Mode::Successive)?), data(61));
+    let run = train::<Softhebb>(&options, &data, CPU, &how(), &first)?;
+    options.preset.training.epochs = 0;
+    let load = RunOptions { load: Some(first), ..how() };
+    let again = train::<Softhebb>(&options, &data, CPU, &load, &second)?;
+    assert_eq!(again.results.training_steps, 0);
+    assert_eq!(
+        bits(&run.learner.model().tensors())?,
+        bits(&again.learner.model().tensors())?,
+        "the same features and the same seed make the same head"
+    );
+    Ok(())
+}
+
+/// Each read-out says how it did, what it read and how long it took; the main one is first.
+#[test]
+fn read_outs_are_typed() -> Result {
+    let folder = tempfile::tempdir()?;
+    let mut dense = dense()?;
+    dense.blocks.truncate(1);
+    for (preset, more) in [(small(Mode::Successive)?, &[][..]), (dense, &["label assignment"])] {
+        let options = Options { preset, baselines: true };
+        let run = train::<Softhebb>(&options, &data(61), CPU, &how(), folder.path())?;
+        let readouts = &run.results.readouts;
+        let names: Vec<&str> = readouts.iter().map(|readout| readout.name.as_str()).collect();
+        let first = ["head", "nearest class mean", "ridge"];
+        let last = ["head on raw pixels", "head on random features"];
+        assert_eq!(names, [&first[..], more, &last].concat());
+        assert_eq!(run.results.test_accuracy, readouts[0].test_accuracy);
+        for readout in readouts {
+            let confusion = readout.confusion.as_ref().ok_or("no confusion")?;
+            assert_eq!(confusion.accuracy(), readout.test_accuracy, "{}", readout.name);
+            assert_eq!(confusion.counts.iter().flatten().sum::<u64>(), 40);
+            assert!(readout.seconds > 0.0);
+        }
+        assert_eq!(readouts.iter().find(|r| r.name == last[0]).map(|r| r.features), Some(64));
+        let report = hebbian_models::softhebb::report(&run, folder.path())?;
+        for line in ["same head, raw pixels", "ridge regression", "unsupervised", "metrics.jsonl"] {
+            assert!(report.contains(line), "{report}");
+        }
+        assert_eq!(report.contains("unit labels, no head"), !more.is_empty());
+    }
+    Ok(())
+}
+
+/// A loss that is not finite stops the run at its step, and says where the last good weights are.
+#[test]
+fn a_loss_that_explodes_stops_the_run() -> Result {
+    let folder = tempfile::tempdir()?;
+    let mut preset = backprop()?;
+    preset.training.head_learning_rate = 1e38;
+    let stopped = train::<Softhebb>(&options(preset), &data(61), CPU, &how(), folder.path());
+    let error = stopped.expect_err("an explosion").to_string();
+    for part in ["the loss is not finite at step", "by back-propagation", "state.safetensors"] {
+        assert!(error.contains(part), "{error}");
+    }
+    Ok(())
+}
