@@ -3,7 +3,9 @@
 use crate::for_each_method;
 use candle::{Device, Tensor};
 use hebbian_data::{Hub, OnProgress, RepoKind};
-use hebbian_train::{Checkpoint, Error, Learner, Method, Result, RunFolder, check_finite};
+use hebbian_train::{
+    Checkpoint, Error, Learner, Method, Result, RunFolder, check_finite, save_checkpoint, save_json,
+};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub struct Model {
     dataset: String,
     image: (usize, usize, usize),
     class_names: Vec<String>,
+    /// As it stands in the folder.
+    config: Value,
 }
 
 impl std::fmt::Debug for Model {
@@ -77,7 +81,7 @@ impl Model {
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
         }
-        Ok(Self { inner, method, preset, dataset, image, class_names })
+        Ok(Self { inner, method, preset, dataset, image, class_names, config })
     }
 
     /// The model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`,
@@ -89,6 +93,35 @@ impl Model {
     pub fn from_pretrained(id: &str, revision: &str) -> Result<Self> {
         let silent: OnProgress = Arc::new(|_| ());
         Self::load(fetch(&Hub::from_env()?, id, revision, &silent)?)
+    }
+
+    /// Writes the model into a folder, which is made: `config.json` and `model.safetensors`.
+    ///
+    /// # Errors
+    /// A folder that holds one of these already, or cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        let [config, model] = ["config.json", "model.safetensors"].map(|name| folder.join(name));
+        if let Some(there) = [&config, &model].into_iter().find(|path| path.exists()) {
+            return Err(Error::Argument(format!(
+                "{} is there already, and is left as it is: choose another folder",
+                there.display()
+            )));
+        }
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            action: "make the folder",
+            path: folder.to_path_buf(),
+            source,
+        })?;
+        let about = [
+            ("method", self.method.as_str()),
+            ("preset", &self.preset),
+            ("dataset", &self.dataset),
+            ("version", env!("CARGO_PKG_VERSION")),
+        ];
+        let about = about.map(|(key, value)| (key.to_string(), value.to_string()));
+        save_checkpoint(model, &self.inner.tensors(), &about.into())?;
+        save_json(config, &self.config)
     }
 
     /// The features `(B, F)` of images `(B, C, H, W)` from 0 to 1 that classes are read out of.

@@ -4,6 +4,9 @@ use super::circuit::{CircuitConfig, Rates, Way};
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// The most hidden units, whose `Q` takes 17 GB in f32.
+const MOST_UNITS: usize = 1 << 16;
+
 /// A circuit and how it learns, with back-propagation beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +117,13 @@ impl Preset {
         ];
         if let Some((name, _)) = least_one.into_iter().find(|(_, count)| *count == 0) {
             return Err(Error::Argument(format!("{name}: found 0, expected 1 or more")));
+        }
+        if self.units > MOST_UNITS {
+            return Err(Error::Argument(format!(
+                "units: found {}, expected at most {MOST_UNITS}, for the interneurons have as many \
+                 weights as its square",
+                self.units
+            )));
         }
         let CircuitConfig { mean_rate, ridge, level, decoupled, .. } = self.circuit;
         let numbers = [

@@ -658,6 +658,17 @@ mod digits {
         Ok(())
     }
 
+    /// `Q (k, k)` of 2³¹ − 1 units would take more memory than there is anywhere.
+    #[test]
+    fn too_many_units_are_refused_before_they_take_memory() -> Result<()> {
+        for units in [65_537, 2_147_483_647] {
+            let wrong = |preset: &mut Preset| preset.units = units;
+            let error = learned(wrong, false).err().ok_or("it went well")?.to_string();
+            assert!(error.contains(&units.to_string()) && error.contains("65536"), "{error}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn rates_that_are_too_high_are_named() -> Result<()> {
         for (w1, w2, backprop, advice) in [

@@ -52,6 +52,15 @@ fn agrees<M: Method>(
     says(model.layer_features(layers.len(), &images).unwrap_err(), &["layer"]);
     let wrong = Tensor::zeros((2, 3, 8, 8), DType::F32, CPU)?;
     says(model.features(&wrong).unwrap_err(), &["[2, 3, 8, 8]", "(batch, 1, 8, 8)"]);
+    // Saved, it is the same model.
+    let copy = folder.path().join("a/copy");
+    model.save(&copy)?;
+    let bits = |model: &Model| -> Result<Vec<u32>> {
+        let features = model.features(&images)?.to_dtype(DType::F32)?.flatten_all()?;
+        Ok(features.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    assert_eq!(bits(&Model::load(&copy)?)?, bits(&model)?);
+    says(model.save(&copy).unwrap_err(), &["config.json", "is there already"]);
     spoilt(&out)
 }
 

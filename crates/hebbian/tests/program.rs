@@ -65,6 +65,19 @@ fn every_method_from_the_list_to_features() {
     }
 }
 
+/// What cannot be trained from a command is marked in the list: 19 of SoftHebb's networks are for STL-10
+/// and ImageNet.
+#[test]
+fn the_list_says_what_cannot_be_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = printed(folder.path(), &["list", "softhebb"]);
+    let (without, with): (Vec<&str>, Vec<&str>) =
+        list.lines().partition(|line| line.contains("there is no loader"));
+    assert_eq!(without.len(), 19, "{list}");
+    assert!(without.iter().all(|line| line.contains("stl") || line.contains("imagenet")), "{list}");
+    assert!(with.iter().any(|line| line.starts_with("softhebb-cnn3-cifar ")), "{list}");
+}
+
 #[test]
 fn completions_and_reference_vectors() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
+use hebbian_data::DatasetName;
 use hebbian_models::softhebb::{self, Learner, Mode, Options, Preset, Softhebb};
 use hebbian_train::Run;
 use std::fmt::Write;
@@ -61,7 +62,11 @@ impl Door for Softhebb {
         let mut list = String::new();
         for preset in softhebb::presets()? {
             let alias = preset.alias.as_deref().unwrap_or("-");
-            writeln!(list, "{:38} {:34} {}", preset.name, alias, preset.description)?;
+            write!(list, "{:38} {:34} {}", preset.name, alias, preset.description)?;
+            match preset.dataset.parse::<DatasetName>() {
+                Ok(_) => writeln!(list)?,
+                Err(_) => writeln!(list, " (there is no loader for {})", preset.dataset)?,
+            }
         }
         Ok(list)
     }
