@@ -57,8 +57,16 @@ fn settle_number_of_threads() {
 
 /// Starts the threads that everything here computes on: without them, the first product would panic.
 fn start_threads() -> Result<()> {
-    rayon::ThreadPoolBuilder::new().build_global().with_context(|| {
-        let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
+    /// A thread's stack, and what the system keeps beside it.
+    const STACK: usize = (2 << 20) + (64 << 10);
+    let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
+    let threads: usize = wanted.parse().unwrap_or(1);
+    // A thread that starts where memory has just run out panics by itself, so room is looked for first.
+    let room = memmap2::MmapMut::map_anon(threads.max(1).saturating_mul(STACK)).map(drop);
+    let started = room
+        .map_err(anyhow::Error::from)
+        .and_then(|()| rayon::ThreadPoolBuilder::new().build_global().map_err(anyhow::Error::from));
+    started.with_context(|| {
         format!(
             "cannot start {wanted} threads: set RAYON_NUM_THREADS to fewer, or raise the limit on \
              threads and memory (ulimit -u, ulimit -v)"
