@@ -243,7 +243,7 @@ impl hebbian_train::Learner for Learner {
         }
         let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
         if !self.splits.validation.is_empty() {
-            put("validation_error", self.evaluate(&self.splits.validation)?.error());
+            put("validation_error", self.evaluate(&self.splits.validation)?.confusion.error());
         }
         let (x, labels) = &self.diagnosed;
         for layer in diagnose(&self.network, x, labels)? {
@@ -321,7 +321,7 @@ impl hebbian_train::Learner for Learner {
         progress.finish();
         let protocol = network.preset().training.protocol.to_string();
         Ok(Figures {
-            test_accuracy: 1.0 - found.error(),
+            test_accuracy: 1.0 - found.confusion.error(),
             confusion: Some(found.confusion),
             readouts: Vec::new(),
             extras: [("protocol".to_string(), protocol.into())].into(),

@@ -1,7 +1,7 @@
 //! A data set in three parts.
 
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_train::{Counts, Error, Result};
+use hebbian_train::{Counts, Result, check_images};
 
 /// A data set in three parts.
 #[derive(Debug, Clone)]
@@ -22,18 +22,10 @@ impl Splits {
     /// # Errors
     /// No images.
     pub fn of(data: &Dataset, validation_images: usize) -> Result<Self> {
+        check_images(data)?;
         let (count, held) = (data.train.len(), validation_images.min(data.train.len() / 10));
         let validation: Vec<usize> = (count - held..count).collect();
         let classes = data.class_names.len();
-        let wrong = |set: &ImageSet| set.labels().iter().any(|&label| label as usize >= classes);
-        if count == 0 || data.test.is_empty() || wrong(&data.train) || wrong(&data.test) {
-            return Err(Error::Argument(format!(
-                "{}: {count} training and {} test images with labels below {classes}: expected one \
-                 or more of each, and no other label",
-                data.name,
-                data.test.len()
-            )));
-        }
         Ok(Self {
             train: data.train.take(count - held),
             validation: data.train.select(&validation)?,

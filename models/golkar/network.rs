@@ -134,17 +134,6 @@ impl Model for Network {
         Ok(())
     }
 
-    fn layers(&self) -> usize {
-        1
-    }
-
-    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => self.features(images),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
-    }
-
     /// `z`, the activity of the hidden neurons.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let x = self.scaled(images)?;

@@ -12,7 +12,7 @@ use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Dataset, Divisor, ImageSet, Zca};
 use hebbian_train::{
     Checkpoint, Clock, Error, Figures, Measured, Method, Model as _, Picture, Recorder, Result,
-    Start, State, check_finite, shown,
+    Start, State, check_finite, check_images, shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -93,16 +93,7 @@ impl Learner {
     fn new(options: &Options, data: &Dataset, start: &Start) -> Result<Self> {
         let Dataset { train, test, class_names, .. } = data;
         let (classes, Start { rng, device, quiet }) = (class_names.len(), start);
-        let wrong = |set: &ImageSet| set.labels().iter().any(|&label| label as usize >= classes);
-        if train.is_empty() || test.is_empty() || wrong(train) || wrong(test) {
-            return Err(Error::Argument(format!(
-                "{}: {} training and {} test images with labels below {classes}: expected one or more \
-                 of each, and no other label",
-                data.name,
-                train.len(),
-                test.len()
-            )));
-        }
+        check_images(data)?;
         let model = Model::new(options, train.shape(), classes, rng, device)?;
         options.check(&model, train.len(), test.len())?;
         let training = options.preset.training;

@@ -839,7 +839,7 @@ mod trainer {
         let splits = splits()?;
         for protocol in [Protocol::Backprop, Protocol::Urfb] {
             let trainer = trained(&small(protocol), 60)?;
-            let error = trainer.evaluate(&splits.test)?.error();
+            let error = trainer.evaluate(&splits.test)?.confusion.error();
             assert!(error <= 0.1, "{protocol}: {error}");
         }
         Ok(())

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result, atomic};
 
 /// The checkpoint of a folder, and what is read where there is none yet.
-const IN_FOLDER: [&str; 2] = ["model.safetensors", "state.safetensors"];
+const IN_FOLDER: [&str; 2] = [crate::run::MODEL, crate::run::STATE];
 /// Where the metadata have the sum, and what it starts with: either tells that there is one, so that
 /// no flipped bit can hide it.
 const SUM: &str = "hebbian_sha256";

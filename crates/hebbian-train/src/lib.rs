@@ -48,8 +48,8 @@ pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, Recipe, Recorder,
-    Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner, WithHead, evaluate,
-    run, shown, train,
+    Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner, WithHead, check_images,
+    evaluate, run, shown, train,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Figures, Recorder};
-use crate::{Checkpoint, Picture, Result};
+use crate::{Checkpoint, Error, Picture, Result};
 
 /// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, from 0 to 1, as
 /// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: scaling and whitening are the model's.
@@ -18,14 +18,21 @@ pub trait Model {
     /// A checkpoint of another network.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
 
-    /// How many layers there are to take features of.
-    fn layers(&self) -> usize;
+    /// How many layers there are to take features of; one unless a method says otherwise.
+    fn layers(&self) -> usize {
+        1
+    }
 
     /// The features `(B, …)` of the layer of that number, from 0: what the next layer sees of it.
     ///
     /// # Errors
     /// Images of another size; a layer that is not there.
-    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor>;
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => self.features(images),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
+    }
 
     /// The features `(B, F)` that classes are read out of.
     ///

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use candle::Device;
 use candle_hebbian::Rng;
-use hebbian_data::Dataset;
+use hebbian_data::{Dataset, ImageSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -88,4 +88,24 @@ pub fn train<M: Method>(
         may_grow: M::MAY_GROW,
     };
     run(&about, learner, device, how, out)
+}
+
+/// Refuses a data set without images to learn from or to test with, or with labels that are no class.
+///
+/// # Errors
+/// One like that.
+pub fn check_images(data: &Dataset) -> Result<()> {
+    let Dataset { train, test, class_names, .. } = data;
+    let classes = class_names.len();
+    let wrong = |set: &ImageSet| set.labels().iter().any(|&label| label as usize >= classes);
+    if train.is_empty() || test.is_empty() || wrong(train) || wrong(test) {
+        return Err(Error::Argument(format!(
+            "{}: {} training and {} test images with labels below {classes}: expected one or more of \
+             each, and no other label",
+            data.name,
+            train.len(),
+            test.len()
+        )));
+    }
+    Ok(())
 }

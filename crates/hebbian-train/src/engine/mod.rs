@@ -19,7 +19,7 @@ mod unsupervised;
 pub use about::{About, Counts};
 pub(crate) use card::START as CARD_START;
 pub use learner::{Clock, Learner, Measured, Model, State};
-pub use method::{Method, Start, train};
+pub use method::{Method, Start, check_images, train};
 pub use options::{RunOptions, shown};
 pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};

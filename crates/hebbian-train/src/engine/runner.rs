@@ -354,16 +354,6 @@ pub struct Evaluation {
     pub confusion: ConfusionMatrix,
 }
 
-impl Evaluation {
-    /// The share that it does wrongly.
-    pub fn error(&self) -> f64 {
-        let all: u64 = self.confusion.counts.iter().flatten().sum();
-        let rows = self.confusion.counts.iter().enumerate();
-        let right: u64 = rows.map(|(class, row)| row[class]).sum();
-        (all - right) as f64 / all as f64
-    }
-}
-
 /// Classifies the images of a set.
 ///
 /// # Errors

@@ -97,17 +97,6 @@ impl<N: Unsupervised> Model for WithHead<N> {
         Ok(())
     }
 
-    fn layers(&self) -> usize {
-        1
-    }
-
-    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => self.features(images),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
-    }
-
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         self.network.features(images)
     }

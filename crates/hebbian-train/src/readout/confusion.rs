@@ -49,8 +49,20 @@ impl ConfusionMatrix {
 
     /// The share of samples taken for what they are; NaN without samples.
     pub fn accuracy(&self) -> f64 {
-        let correct: u64 = self.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
-        correct as f64 / self.counts.iter().flatten().sum::<u64>() as f64
+        self.right() as f64 / self.all() as f64
+    }
+
+    /// The share of samples taken for what they are not; NaN without samples.
+    pub fn error(&self) -> f64 {
+        (self.all() - self.right()) as f64 / self.all() as f64
+    }
+
+    fn right(&self) -> u64 {
+        self.counts.iter().enumerate().map(|(class, row)| row[class]).sum()
+    }
+
+    fn all(&self) -> u64 {
+        self.counts.iter().flatten().sum()
     }
 
     /// The same within each class; NaN for a class without samples.
