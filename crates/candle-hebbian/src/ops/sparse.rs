@@ -16,19 +16,16 @@ pub(super) struct Active<T> {
 }
 
 impl<T: Real> Active<T> {
-    /// The active units of `y`, rows of `units` values, for a product with `x`; `None` when they are
-    /// not few, or when `x` holds a NaN or an infinity: 0 times that is not 0.
-    pub fn of(y: &[T], units: usize, x: &[T]) -> Option<Self> {
+    /// The active units of `y`, rows of `units` values, for a product with `x`, rows of `fan_in`
+    /// values; `None` when they are not few, or when a row of `x` in which no unit is active holds a
+    /// NaN or an infinity: 0 times that is not 0.
+    pub fn of(y: &[T], units: usize, x: &[T], fan_in: usize) -> Option<Self> {
         let step = rows_per_block(units);
         let blocks: Vec<_> = y
             .par_chunks(step * units.max(1))
             .enumerate()
-            .map(|(block, y)| active(y, block * step, units))
+            .map(|(block, y)| active(y, block * step, units, x, fan_in))
             .collect::<Option<_>>()?;
-        let finite = |x: &[T]| x.iter().fold(true, |all, x| all & x.is_finite());
-        if !x.par_chunks(rows_per_block(1)).all(finite) {
-            return None;
-        }
         let mut starts = vec![0; units + 1];
         for &(unit, ..) in blocks.iter().flatten() {
             starts[unit as usize + 1] += 1;
@@ -47,19 +44,33 @@ impl<T: Real> Active<T> {
         Some(Self { starts, rows, values })
     }
 
-    /// `out (K, F) += scale · yᵀ·x` for the rows `x (P, F)`.
-    pub fn add_product(&self, x: &[T], fan_in: usize, scale: T, out: &mut [T]) {
+    /// `out (K, F) += scale · yᵀ·x` for the rows `x (P, F)`. Whether the sum is finite: where it is
+    /// not, `x` may hold a NaN or an infinity, which the units that are not active have to see too.
+    pub fn add_product(&self, x: &[T], fan_in: usize, scale: T, out: &mut [T]) -> bool {
         let units = self.starts.len() - 1;
         let cost = fan_in * (1 + self.rows.len() / units.max(1));
         for_row_blocks(out, fan_in, cost, &Units { active: self, x, fan_in, scale });
+        out.par_chunks(rows_per_block(1)).all(all_finite)
     }
 }
 
+fn all_finite<T: Real>(values: &[T]) -> bool {
+    // All of them are looked at: a way out in between would not vectorise.
+    values.iter().fold(true, |all, x| all & x.is_finite())
+}
+
 /// Unit, row and value of what is not 0 in `y`, whose first row is row `first`.
-fn active<T: Real>(y: &[T], first: usize, units: usize) -> Option<Vec<(u32, u32, T)>> {
+fn active<T: Real>(
+    y: &[T],
+    first: usize,
+    units: usize,
+    x: &[T],
+    fan_in: usize,
+) -> Option<Vec<(u32, u32, T)>> {
     let most = y.len() / SPARSE;
     let mut found = Vec::with_capacity(most);
     for (row, y) in y.chunks_exact(units.max(1)).enumerate() {
+        let before = found.len();
         for (chunk, y) in y.chunks(16).enumerate() {
             if y.iter().fold(false, |any, &y| any | (y != T::zero())) {
                 for (at, &value) in y.iter().enumerate().filter(|(_, y)| **y != T::zero()) {
@@ -67,7 +78,8 @@ fn active<T: Real>(y: &[T], first: usize, units: usize) -> Option<Vec<(u32, u32,
                 }
             }
         }
-        if found.len() > most {
+        let idle = found.len() == before;
+        if found.len() > most || (idle && !all_finite(&x[(first + row) * fan_in..][..fan_in])) {
             return None;
         }
     }
@@ -102,14 +114,20 @@ impl<T: Real> RowKernel<T> for Units<'_, T> {
 mod tests {
     use super::*;
 
-    /// One active unit of 32 in two rows of two values: the row in which nothing is active counts too.
+    /// One active unit of 32 in the first of two rows of two values. In the second row what is not finite
+    /// is seen at once, in the first by the product.
     #[test]
     fn what_is_not_finite_is_not_skipped() {
         let mut y = [0.0; 64];
         y[5] = 1.0;
-        assert!(Active::of(&y, 32, &[1.0, 2.0, 3.0, 4.0]).is_some());
+        let finite = |x: &[f64]| {
+            let mut out = [0.0; 64];
+            Active::of(&y, 32, x, 2).map(|active| active.add_product(x, 2, 1.0, &mut out))
+        };
+        assert_eq!(finite(&[1.0, 2.0, 3.0, 4.0]), Some(true));
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert!(Active::of(&y, 32, &[1.0, 2.0, 3.0, bad]).is_none(), "{bad}");
+            assert_eq!(finite(&[1.0, 2.0, 3.0, bad]), None, "{bad}");
+            assert_eq!(finite(&[1.0, bad, 3.0, 4.0]), Some(false), "{bad}");
         }
     }
 }

@@ -136,22 +136,30 @@ impl CustomOp3 for ScaledUpdate {
             );
             let scale = self.scale as T;
             let mut out = vec![0 as T; sites * units * fan_in];
-            if let Some(decay) = &self.decay {
-                let d = decay.flatten_all()?.to_vec1::<T>()?;
-                if d.len() != sites * units {
-                    candle::bail!(
-                        "update: expected a decay for each of {} units, found {}",
-                        sites * units,
-                        d.len()
-                    );
-                }
-                for_row_blocks(&mut out, fan_in, fan_in, &DecayRows { d: &d, w, fan_in, scale });
+            let d = self.decay.as_ref().map(|d| d.flatten_all()?.to_vec1::<T>()).transpose()?;
+            if let Some(d) = d.as_ref().filter(|d| d.len() != sites * units) {
+                candle::bail!(
+                    "update: expected a decay for each of {} units, found {}",
+                    sites * units,
+                    d.len()
+                );
             }
             let site = |s: usize, out: &mut [T], parallelism| {
                 let pre = &pre[s * rows * fan_in..][..rows * fan_in];
                 let y = &y[s * rows * units..][..rows * units];
-                if let Some(active) = Active::of(y, units, pre) {
-                    return active.add_product(pre, fan_in, scale, out);
+                let decayed = |out: &mut [T]| {
+                    if let Some(d) = &d {
+                        let d = &d[s * units..][..units];
+                        let w = &w[s * units * fan_in..][..units * fan_in];
+                        for_row_blocks(out, fan_in, fan_in, &DecayRows { d, w, fan_in, scale });
+                    }
+                };
+                decayed(out);
+                if let Some(active) = Active::of(y, units, pre, fan_in) {
+                    if active.add_product(pre, fan_in, scale, out) {
+                        return;
+                    }
+                    decayed(out);
                 }
                 // SAFETY: the slices hold (rows, fan_in), (rows, units) and (units, fan_in)
                 // elements, row-major, and `out` overlaps neither of the others.
@@ -260,6 +268,43 @@ mod tests {
                     let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                     let difference = difference.abs()?.max_all()?.to_scalar::<f64>()?;
                     assert!(difference < 1e-10, "{sites} {rows} {units}: {difference}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One active unit of forty in each of fifty rows but one. What is not finite in a row with an active
+    /// unit, or without, reaches every unit, as 0 times it is NaN; and the rest is as if it were not there.
+    #[test]
+    fn what_is_not_finite_reaches_the_units_that_are_not_active() -> Result<()> {
+        let y: Vec<f64> = (0..50 * 40)
+            .map(|i| (i / 40, i % 40))
+            .map(|(row, unit)| if row > 0 && unit == row % 40 { 1.0 } else { 0.0 })
+            .collect();
+        let y = Tensor::from_vec(y, (1, 50, 40), &Device::Cpu)?;
+        let w = Tensor::ones((1, 40, 3), DType::F64, &Device::Cpu)?;
+        let d = Tensor::ones((1, 40), DType::F64, &Device::Cpu)?;
+        for bad in [f64::NAN, f64::INFINITY] {
+            for row in [0, 7] {
+                let x: Vec<f64> =
+                    (0..150).map(|i| if i == 3 * row + 1 { bad } else { 2.0 }).collect();
+                let x = Tensor::from_vec(x, (1, 50, 3), &Device::Cpu)?;
+                for d in [None, Some(&d)] {
+                    let update = hebbian_update(&x, &y, d, &w)?.squeeze(0)?.to_vec2::<f64>()?;
+                    for (unit, update) in update.into_iter().enumerate() {
+                        // Rows 1 to 49 make units 1 to 9 active twice, unit 0 and the others once.
+                        let times = if (1..10).contains(&unit) { 2.0 } else { 1.0 };
+                        let rest = 2.0 * times - f64::from(u8::from(d.is_some()));
+                        assert_eq!((update[0], update[2]), (rest, rest), "{bad} {row} {unit}");
+                        let active = row == 7 && unit == 7;
+                        assert_eq!(
+                            update[1].is_nan(),
+                            bad.is_nan() || !active,
+                            "{bad} {row} {unit}"
+                        );
+                        assert!(!update[1].is_finite());
+                    }
                 }
             }
         }
