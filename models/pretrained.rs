@@ -4,7 +4,8 @@ use crate::for_each_method;
 use candle::{Device, Tensor};
 use hebbian_data::{Hub, OnProgress, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Result, RunFolder, check_finite, save_checkpoint, save_json,
+    Checkpoint, Error, Learner, Method, Preset, Result, RunFolder, check_finite, save_checkpoint,
+    save_json,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -249,5 +250,5 @@ where
         Error::Argument(format!("the options of a model of {}: {error}", M::NAME))
     })?;
     let model = M::model(&options, image, classes, device)?;
-    Ok((Box::new(model), M::preset(&options).to_string()))
+    Ok((Box::new(model), M::preset(&options).heading().name.to_string()))
 }

@@ -44,5 +44,5 @@ pub use mixture::{Mixture, MixtureConfig, Samples};
 pub use network::{Network, WeightLayer};
 pub use presets::{preset, presets};
 pub use protocol::Protocol;
-pub use report::{list, report};
+pub use report::report;
 pub use splits::Splits;

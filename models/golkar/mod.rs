@@ -30,5 +30,5 @@ pub use network::{Network, Rule};
 pub use online::Online;
 pub use optimum::Optimum;
 pub use presets::{preset, presets};
-pub use report::{list, report};
+pub use report::report;
 pub use task::{Samples, Task};

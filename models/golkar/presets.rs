@@ -1,7 +1,7 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use hebbian_train::{Result, all_presets, find_preset};
+use hebbian_train::{Heading, Result, all_presets, find_preset};
 
 /// The preset of that name; or, when `name` ends in `.json`, the one in that file.
 ///
@@ -32,9 +32,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/golkar-mnist-linear.json"),
         include_str!("presets/golkar-mnist-online.json"),
     ];
+    const EXPECTED: &'static str = include_str!("expected.json");
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.name.as_str())
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: None, description, dataset }
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,21 +1,9 @@
 //! What programs print.
 
-use super::experiments::Experiment;
 use super::learner::Learner;
-use super::presets::presets;
-use hebbian_train::{Result, Run, list_names};
+use hebbian_train::Run;
 use std::fmt::Write;
 use std::path::Path;
-
-/// The circuits and the experiments, a line each.
-///
-/// # Errors
-/// As [`presets`].
-pub fn list() -> Result<String> {
-    let presets = presets()?;
-    let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
-    Ok(list_names(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
-}
 
 /// A run for the terminal: accuracy, loss, speed, the files in its folder `out`.
 pub fn report(run: &Run<Learner>, out: &Path) -> String {

@@ -1,7 +1,7 @@
 //! What a preset says.
 
 use candle_hebbian::RankedWta;
-use hebbian_train::{Error, LinearHeadConfig, Result};
+use hebbian_train::{Error, Heading, LinearHeadConfig, Result};
 use serde::{Deserialize, Serialize};
 
 /// A layer, how it learns, and how it is read out.
@@ -39,9 +39,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/krotov-hopfield-mnist.json"),
         include_str!("presets/krotov-hopfield-mnist-100.json"),
     ];
+    const EXPECTED: &'static str = include_str!("expected.json");
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.name.as_str())
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: None, description, dataset }
     }
 
     fn validate(&self) -> Result<()> {

@@ -27,11 +27,12 @@ impl Method for KrotovHopfield {
     const NAME: &'static str = "krotov-hopfield";
     /// The head is trained anew, however long; the layer's rate depends on its epochs.
     const MAY_GROW: &'static [&'static str] = &["/preset/head/epochs"];
+    type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
-    fn preset(options: &Options) -> &str {
-        &options.preset.name
+    fn preset(options: &Options) -> &Preset {
+        &options.preset
     }
 
     fn learner(Options { preset }: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

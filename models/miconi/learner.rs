@@ -44,11 +44,12 @@ pub struct Options {
 impl Method for Miconi {
     const NAME: &'static str = "miconi";
     const MAY_GROW: &'static [&'static str] = &["/preset/training/epochs"];
+    type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
-    fn preset(options: &Options) -> &str {
-        &options.preset.name
+    fn preset(options: &Options) -> &Preset {
+        &options.preset
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

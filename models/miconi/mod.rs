@@ -35,5 +35,5 @@ pub use monitor::{LayerStats, Monitor};
 pub use network::{Network, Phase};
 pub use presets::{preset, presets};
 pub use receptive_fields::{ReceptiveField, receptive_fields};
-pub use report::{decoding_table, list, report};
+pub use report::{decoding_table, report};
 pub use signed_winners::SignedWinners;

@@ -2,21 +2,9 @@
 
 use super::config::Preset;
 use super::decode::Decoding;
-use super::experiments::Experiment;
-use super::presets::presets;
-use hebbian_train::{Cell, History, Result, Results, Table, list_names};
+use hebbian_train::{Cell, History, Result, Results, Table};
 use std::fmt::Write;
 use std::path::Path;
-
-/// The networks and the experiments, a line each.
-///
-/// # Errors
-/// As [`presets`].
-pub fn list() -> Result<String> {
-    let presets = presets()?;
-    let networks = presets.iter().map(|preset| (preset.name.as_str(), preset.description.as_str()));
-    Ok(list_names(networks, Experiment::ALL.iter().map(|one| (one.name(), one.description()))))
-}
 
 /// How well classes are read out of each layer, for the terminal.
 ///

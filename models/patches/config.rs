@@ -1,6 +1,6 @@
 //! What a preset says.
 
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Heading, Result};
 use serde::{Deserialize, Serialize};
 
 /// Patches, their code and what is read out of it.
@@ -60,9 +60,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/patches-cifar-128.json"),
         include_str!("presets/patches-digits.json"),
     ];
+    const EXPECTED: &'static str = include_str!("expected.json");
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.name.as_str())
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: None, description, dataset }
     }
 
     fn validate(&self) -> Result<()> {

@@ -26,11 +26,12 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl Method for Patches {
     const NAME: &'static str = "patches";
+    type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
-    fn preset(options: &Options) -> &str {
-        &options.preset.name
+    fn preset(options: &Options) -> &Preset {
+        &options.preset
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

@@ -46,11 +46,12 @@ impl Method for Softhebb {
     /// rates depend on the number of epochs, refuses to go on with another one.
     const MAY_GROW: &'static [&'static str] = &["/preset/training/head_epochs"];
 
+    type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
-    fn preset(options: &Options) -> &str {
-        &options.preset.name
+    fn preset(options: &Options) -> &Preset {
+        &options.preset
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

@@ -1,7 +1,7 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use hebbian_train::{Result, all_presets, find_preset};
+use hebbian_train::{Heading, Result, all_presets, find_preset};
 
 /// The preset of that name, or of that name in the authors' release; or, when `name` ends in
 /// `.json`, the one in that file.
@@ -68,8 +68,10 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-mlp-mnist.json"),
         include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
     ];
+    const EXPECTED: &'static str = include_str!("expected.json");
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.name.as_str()).chain(self.alias.as_deref())
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: self.alias.as_deref(), description, dataset }
     }
 }

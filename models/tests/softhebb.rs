@@ -97,10 +97,11 @@ struct StopsAt(Learner);
 impl Method for Stopping {
     const NAME: &'static str = Softhebb::NAME;
     const MAY_GROW: &'static [&'static str] = Softhebb::MAY_GROW;
+    type Preset = Preset;
     type Options = Options;
     type Learner = StopsAt;
 
-    fn preset(options: &Options) -> &str {
+    fn preset(options: &Options) -> &Preset {
         Softhebb::preset(options)
     }
 

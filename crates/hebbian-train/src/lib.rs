@@ -6,6 +6,7 @@
 //! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
 //! | [`Study`], [`run_study`] | arms trained side by side with several seeds, a table and a picture |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
+//! | [`Expected`], [`list`] | what comes out of them, and when |
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
@@ -27,6 +28,7 @@ mod chart;
 mod checkpoint;
 mod engine;
 mod error;
+mod expected;
 mod features;
 mod guard;
 mod lock;
@@ -52,12 +54,13 @@ pub use engine::{
     evaluate, run, shown, train,
 };
 pub use error::{Error, Result};
+pub use expected::{Expected, list};
 pub use features::collect_features;
 pub use guard::check_finite;
-pub use names::{choose, list_names};
+pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
 pub use picture::{Picture, filter_grid, filter_rows};
-pub use presets::{Preset, all_presets, find_preset};
+pub use presets::{Heading, Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{
     ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,

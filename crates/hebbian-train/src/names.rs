@@ -44,19 +44,6 @@ pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
     format!("the nearest are: {}; --list shows all", nearest.join(", "))
 }
 
-/// Networks and experiments, a line each: name and description.
-pub fn list_names<'a>(
-    networks: impl Iterator<Item = (&'a str, &'a str)>,
-    experiments: impl Iterator<Item = (&'a str, &'a str)>,
-) -> String {
-    let mut list = String::from("networks, for --preset\n");
-    let line = |(name, description)| format!("  {name:28} {description}\n");
-    list.extend(networks.map(line));
-    list += "\nexperiments, for --experiment\n";
-    list.extend(experiments.map(line));
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

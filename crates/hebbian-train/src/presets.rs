@@ -8,14 +8,16 @@ use serde_json::Value;
 use std::path::Path;
 
 /// The presets of one paper.
-pub trait Preset: DeserializeOwned {
+pub trait Preset: DeserializeOwned + PartialEq {
     /// The paper, for messages.
     const METHOD: &'static str;
     /// The JSON of each.
     const EMBEDDED: &'static [&'static str];
+    /// What the model card says that comes out of them, as JSON: a list of [`Expected`](crate::Expected).
+    const EXPECTED: &'static str;
 
-    /// Its name, and whatever else it may be called.
-    fn names(&self) -> impl Iterator<Item = &str>;
+    /// What every preset says.
+    fn heading(&self) -> Heading<'_>;
 
     /// What the schema cannot say.
     ///
@@ -23,6 +25,26 @@ pub trait Preset: DeserializeOwned {
     /// What is wrong.
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What every preset says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heading<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its name in the authors' release, where that is another.
+    pub alias: Option<&'a str>,
+    /// One line for lists.
+    pub description: &'a str,
+    /// The data set it was made for.
+    pub dataset: &'a str,
+}
+
+impl<'a> Heading<'a> {
+    /// Every name it can be found by.
+    fn names(self) -> impl Iterator<Item = &'a str> {
+        [self.name].into_iter().chain(self.alias)
     }
 }
 
@@ -52,10 +74,10 @@ pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
         };
     }
     let mut all = all_presets::<P>()?;
-    match all.iter().position(|preset| preset.names().any(|known| known == name)) {
+    match all.iter().position(|preset| preset.heading().names().any(|known| known == name)) {
         Some(at) => Ok(all.swap_remove(at)),
         None => {
-            let known: Vec<_> = all.iter().flat_map(Preset::names).collect();
+            let known: Vec<_> = all.iter().flat_map(|preset| preset.heading().names()).collect();
             Err(Error::UnknownPreset { name: name.to_string(), known: nearest(name, &known) })
         }
     }
@@ -87,7 +109,8 @@ const LONGEST_NAME: usize = 100;
 
 fn parse<P: Preset>(source_name: &str, text: &str) -> Result<P> {
     let preset: P = serde_json::from_str(text).map_err(|error| bad::<P>(source_name, error))?;
-    if let Some(name) = preset.names().next().filter(|name| !is_name(name)) {
+    let name = preset.heading().name;
+    if !is_name(name) {
         return Err(bad::<P>(
             source_name,
             format!(

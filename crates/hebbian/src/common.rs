@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::Args;
 use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
-use hebbian_train::{RunOptions, StudyOptions};
+use hebbian_train::{Expected, Method, RunOptions, StudyOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Flags that every method takes, named as in candle's examples.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
 pub struct CommonArgs {
     /// Network and recipe: a name from --list, a .json file, or the config.json of a run
     #[arg(long)]
@@ -82,22 +83,46 @@ impl CommonArgs {
         Ok((device, run))
     }
 
-    /// The same for a study: each arm trained for `epochs` with as many `seeds`.
+    /// The same for the experiment `name` of a method on `data`, if it needs some: each network is trained for
+    /// `epochs` with as many `seeds`, in the folder returned. What is expected of it is said on stderr if it is
+    /// `as_stated` on the card.
     ///
     /// # Errors
     /// Those of [`device`](Self::device).
-    pub fn study(&self, epochs: Option<usize>, seeds: usize) -> Result<(Device, StudyOptions)> {
-        let (device, name) = self.device()?;
+    pub(crate) fn study<M: Method>(
+        &self,
+        name: &str,
+        data: Option<&Dataset>,
+        (epochs, seeds): (Option<usize>, usize),
+        as_stated: bool,
+    ) -> Result<(Device, StudyOptions, PathBuf)> {
+        let (device, device_name) = self.device()?;
+        let dataset = data.map_or("own-data", |data| data.name.as_str());
+        if as_stated && epochs.is_none() && self.is_whole() {
+            self.tell_expected(Expected::of_study::<M::Preset>(name, seeds, dataset)?.as_ref());
+        }
         let options = StudyOptions {
             epochs,
             seeds,
             seed: self.seed,
-            device: name.to_string(),
+            device: device_name.to_string(),
             resume: self.resume,
             quiet: self.quiet,
             stop: stop().clone(),
         };
-        Ok((device, options))
+        Ok((device, options, self.folder(M::NAME, &format!("study-{name}"), dataset)))
+    }
+
+    /// What the card says that comes out, on stderr.
+    pub(crate) fn tell_expected(&self, expected: Option<&Expected>) {
+        if let Some(expected) = expected {
+            self.tell(&format!("expected: {expected}"));
+        }
+    }
+
+    /// Whether all images are used, from fresh weights: the runs that cards tell of.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit_train.is_none() && self.limit_test.is_none() && self.load.is_none()
     }
 
     /// Whether an experiment learns the digits, as it does unless told otherwise.
@@ -160,6 +185,7 @@ impl CommonArgs {
 
 /// Flags that choose images.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Images")]
 pub struct DataArgs {
     /// Data set: digits (embedded), mnist, fashion-mnist, cifar10 or cifar100; the preset's own
     /// unless given

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 /// Flags that choose the device.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
     /// Run on the CPU; short for --device cpu
     #[arg(long)]

@@ -5,7 +5,10 @@ use anyhow::Result;
 use candle_hebbian::Rng;
 use clap::{Args, CommandFactory};
 use hebbian_data::Dataset;
-use hebbian_train::{Checkpoint, Learner, Method, Model, Progress, Run, Start, evaluate, train};
+use hebbian_train::{
+    Checkpoint, Expected, Learner, Method, Model, Preset, Progress, Run, Start, evaluate, list,
+    train,
+};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,20 +21,16 @@ pub trait Door: Method + Sized {
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
 
-    /// Presets and experiments, a line each.
-    ///
-    /// # Errors
-    /// An embedded preset that is wrong.
-    fn list() -> Result<String>;
+    /// Its experiments, with a line of description each.
+    fn experiments() -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
 
     /// What the flags choose.
     ///
     /// # Errors
     /// An unknown preset, or flags that do not fit it.
     fn options(common: &CommonArgs, flags: &Self::Flags) -> Result<Self::Options>;
-
-    /// The data set that the preset was made for.
-    fn dataset(options: &Self::Options) -> &str;
 
     /// Runs the experiment that the flags ask for, if they do; returns its report. Most methods have none.
     ///
@@ -77,6 +76,14 @@ pub struct DoorArgs<F: Args> {
     flags: F,
 }
 
+/// Presets and experiments of a method.
+///
+/// # Errors
+/// An embedded preset that is wrong.
+pub(crate) fn list_of<M: Door>() -> Result<String> {
+    Ok(list::<M::Preset>(&M::experiments())?)
+}
+
 /// The program of a method: `main` of its example.
 pub fn door<M: Door>() -> ExitCode {
     let command = DoorArgs::<M::Flags>::command().name(M::NAME).about(M::ABOUT);
@@ -105,20 +112,23 @@ impl<F: Args> DoorArgs<F> {
     pub fn run<M: Door<Flags = F>>(self) -> Result<String> {
         let Self { common, flags } = self;
         if common.list {
-            return M::list();
+            return list_of::<M>();
         }
         if let Some(report) = M::study(&common, &flags)? {
             return Ok(report);
         }
         let options = M::options(&common, &flags)?;
         let (device, run) = common.run()?;
-        let preset = M::preset(&options).to_string();
-        let data = common.announced_dataset(M::dataset(&options), &preset)?;
+        let preset = M::preset(&options).heading();
+        let data = common.announced_dataset(preset.dataset, preset.name)?;
         if let (true, Some(path)) = (common.eval_only, &common.load) {
             let start = Start { rng: Rng::new(common.seed), device, quiet: common.quiet };
             return M::evaluate(&options, path, &data, &start);
         }
-        let out = common.folder(M::NAME, &preset, data.name.as_str());
+        let dataset = data.name.as_str();
+        let expected = Expected::of_run::<M>(&options, dataset)?.filter(|_| common.is_whole());
+        common.tell_expected(expected.as_ref());
+        let out = common.folder(M::NAME, preset.name, dataset);
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = M::report(&run, &out)?;
         if run.learner.clock().steps == 0 && run.learner.total().steps == 0 {

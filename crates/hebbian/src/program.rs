@@ -2,7 +2,7 @@
 
 use crate::DeviceArgs;
 use crate::common::{DataArgs, loading};
-use crate::door::{Door, DoorArgs};
+use crate::door::{Door, DoorArgs, list_of};
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
 use candle::DType;
@@ -77,7 +77,7 @@ macro_rules! of_each_method {
         impl Name {
             fn list(self) -> Result<String> {
                 match self {
-                    $(Self::$method => <hebbian_models::$module::$method as Door>::list(),)*
+                    $(Self::$method => list_of::<hebbian_models::$module::$method>(),)*
                 }
             }
         }

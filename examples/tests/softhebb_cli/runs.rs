@@ -302,8 +302,8 @@ fn a_dense_network_labels_its_units() {
 fn presets_are_listed_with_their_published_names() {
     let place = Place::new();
     let list = place.run(&["--list"]).ok().stdout;
-    let line = list.lines().find(|line| line.starts_with("softhebb-cnn3-cifar ")).unwrap();
-    assert!(line.contains(" 4SoftHebbCnnCIFAR "), "{line}");
+    let line = list.lines().find(|line| line.starts_with("  softhebb-cnn3-cifar ")).unwrap();
+    assert!(line.ends_with(" (4SoftHebbCnnCIFAR)"), "{line}");
     assert!(place.contents().is_empty());
     let digits = ["--dataset", "digits", "--preset", "2SoftHebbCnnCIFAR"];
     place.tiny("out", &digits).ok();
@@ -313,6 +313,12 @@ fn presets_are_listed_with_their_published_names() {
 #[test]
 fn help_and_version_are_no_errors() {
     let place = Place::new();
-    assert!(place.run(&["--help"]).ok().stdout.contains("--eval-only"));
+    let help = place.run(&["--help"]).ok().stdout;
+    assert!(help.contains("--eval-only"));
+    // What belongs together stands together.
+    for (heading, flag) in [("Run", "--preset"), ("Images", "--dataset"), ("Device", "--cpu")] {
+        let group = help.split_once(&format!("{heading}:\n")).expect(heading).1;
+        assert_eq!(group.trim_start().split([' ', '\n']).next(), Some(flag), "{heading}");
+    }
     assert!(place.run(&["--version"]).ok().stdout.starts_with("softhebb "));
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{About, Counts, Learner, Run, RunOptions, run};
-use crate::{Error, Result};
+use crate::{Error, Preset, Result};
 
 /// A way of learning: a paper's.
 pub trait Method {
@@ -18,14 +18,17 @@ pub trait Method {
     /// number at, because nothing before depends on them.
     const MAY_GROW: &'static [&'static str] = &[];
 
+    /// Network and recipe.
+    type Preset: Preset;
+
     /// The preset, overrides applied, and whatever else is chosen.
     type Options: Clone + Serialize + DeserializeOwned;
 
     /// What learns.
     type Learner: Learner;
 
-    /// The name of the preset.
-    fn preset(options: &Self::Options) -> &str;
+    /// The preset, overrides applied.
+    fn preset(options: &Self::Options) -> &Self::Preset;
 
     /// A learner with fresh weights.
     ///
@@ -79,7 +82,7 @@ pub fn train<M: Method>(
         .map_err(|source| Error::Json { what: "the options".to_string(), source })?;
     let about = About {
         method: M::NAME,
-        preset: M::preset(options).to_string(),
+        preset: M::preset(options).heading().name.to_string(),
         options: options_as_json,
         dataset: data.name.to_string(),
         image: data.train.shape(),

@@ -3,7 +3,7 @@
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
-use hebbian_train::{Method, Run};
+use hebbian_train::Run;
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -89,16 +89,12 @@ impl Door for Amit {
         "Amit 2019: deep networks with asymmetric feedback and Hebbian updates";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        Ok(amit::list()?)
+    fn experiments() -> Vec<(&'static str, &'static str)> {
+        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
     }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         Ok(Options { preset: flags.preset(common)? })
-    }
-
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
     }
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
@@ -108,13 +104,13 @@ impl Door for Amit {
             bail!("{} makes its own data: leave out --dataset and --limit-…", experiment.name());
         }
         let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
-        let (device, options) = common.study(flags.epochs, seeds)?;
         let data = match experiment.needs_images() {
             true => Some(common.announced_dataset("digits", experiment.name())?),
             false => None,
         };
-        let dataset = data.as_ref().map_or("own-data", |data| data.name.as_str());
-        let out = common.folder(Self::NAME, &format!("study-{}", experiment.name()), dataset);
+        let length = (flags.epochs, seeds);
+        let (device, options, out) =
+            common.study::<Self>(experiment.name(), data.as_ref(), length, true)?;
         let report = experiment.run(&options, data.as_ref(), &device, &out)?;
         let next =
             "next: --list for the paper's figures and networks, --protocol urfb for one run\n";

@@ -4,7 +4,7 @@ use crate::{CommonArgs, Door};
 use anyhow::Result;
 use hebbian_data::DatasetName;
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
-use hebbian_train::{Method, Run};
+use hebbian_train::Run;
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -103,24 +103,20 @@ impl Door for Golkar {
     const ABOUT: &'static str = "Golkar et al. 2020: local supervision in a cortical microcircuit";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        Ok(golkar::list()?)
+    fn experiments() -> Vec<(&'static str, &'static str)> {
+        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
     }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         Ok(Options { preset: flags.preset(common)?, backprop: flags.backprop })
     }
 
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
-    }
-
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let (device, options) = common.study(flags.epochs, flags.seeds.unwrap_or(3))?;
         let data = common.announced_dataset("digits", experiment.name())?;
-        let name = format!("study-{}", experiment.name());
-        let out = common.folder(Self::NAME, &name, data.name.as_str());
+        let length = (flags.epochs, flags.seeds.unwrap_or(3));
+        let (device, options, out) =
+            common.study::<Self>(experiment.name(), Some(&data), length, true)?;
         let report = experiment.run(&options, &data, &device, &out)?;
         let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
         Ok(Some(if data.name == DatasetName::Digits { report + next } else { report }))

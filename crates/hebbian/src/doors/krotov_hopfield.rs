@@ -3,7 +3,7 @@
 use crate::{CommonArgs, Door};
 use anyhow::Result;
 use hebbian_models::krotov_hopfield::{KrotovHopfield, Learner, Options, Preset};
-use hebbian_train::{Preset as _, Run, all_presets, find_preset};
+use hebbian_train::{Preset as _, Run, find_preset};
 use std::path::Path;
 
 /// Flags of Krotov & Hopfield 2019.
@@ -25,11 +25,6 @@ impl Door for KrotovHopfield {
         "Krotov & Hopfield 2019: unsupervised learning by competing hidden units";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        let presets = all_presets::<Preset>()?;
-        Ok(presets.iter().map(|one| format!("{:28} {}\n", one.name, one.description)).collect())
-    }
-
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         let own = ["krotov-hopfield-mnist-100", "krotov-hopfield-digits"];
         let own = own[usize::from(common.on_digits())];
@@ -39,10 +34,6 @@ impl Door for KrotovHopfield {
         preset.head.epochs = flags.head_epochs.unwrap_or(preset.head.epochs);
         preset.validate()?;
         Ok(Options { preset })
-    }
-
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
     }
 
     fn report(Run { results, .. }: &Run<Learner>, out: &Path) -> Result<String> {

@@ -8,7 +8,7 @@ use hebbian_models::miconi::{
     self, Decoder, Experiment, Learner, Miconi, Options, Plasticity, Preset, Quirks, Triangle,
     Whitening,
 };
-use hebbian_train::{Method, Run, Start};
+use hebbian_train::{Run, Start};
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -136,8 +136,8 @@ impl Door for Miconi {
     const ABOUT: &'static str = "Miconi 2021: Hebbian convolutional networks by gradients";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        Ok(miconi::list()?)
+    fn experiments() -> Vec<(&'static str, &'static str)> {
+        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
     }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
@@ -148,17 +148,13 @@ impl Door for Miconi {
         })
     }
 
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
-    }
-
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
         let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
-        let (device, options) = common.study(flags.epochs, seeds)?;
         let data = common.announced_dataset("digits", experiment.name())?;
-        let name = format!("study-{}", experiment.name());
-        let out = common.folder(Self::NAME, &name, data.name.as_str());
+        let (length, as_stated) = ((flags.epochs, seeds), flags.readout.is_none());
+        let (device, options, out) =
+            common.study::<Self>(experiment.name(), Some(&data), length, as_stated)?;
         let decoder = flags.readout.unwrap_or_default();
         let report = experiment.run(&options, decoder, &data, &device, &out)?;
         let next =

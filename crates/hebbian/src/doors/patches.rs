@@ -3,7 +3,7 @@
 use crate::{CommonArgs, Door};
 use anyhow::Result;
 use hebbian_models::patches::{Frame, Learner, Options, Patches, Preset};
-use hebbian_train::{Preset as _, Run, all_presets, choose, find_preset};
+use hebbian_train::{Preset as _, Run, choose, find_preset};
 use std::path::Path;
 
 /// Flags of whitened random patches.
@@ -25,11 +25,6 @@ impl Door for Patches {
         "Thiry et al. 2021: whitened random patches, a control that learns nothing";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        let presets = all_presets::<Preset>()?;
-        Ok(presets.iter().map(|one| format!("{:28} {}\n", one.name, one.description)).collect())
-    }
-
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         let own = if common.on_digits() { "patches-digits" } else { "patches-cifar" };
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
@@ -41,10 +36,6 @@ impl Door for Patches {
         }
         preset.validate()?;
         Ok(Options { preset })
-    }
-
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

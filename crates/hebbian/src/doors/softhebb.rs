@@ -2,10 +2,8 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
-use hebbian_data::DatasetName;
 use hebbian_models::softhebb::{self, Learner, Mode, Options, Preset, Softhebb};
 use hebbian_train::Run;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Flags of SoftHebb.
@@ -58,27 +56,10 @@ impl Door for Softhebb {
     const ABOUT: &'static str = "SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors";
     type Flags = Flags;
 
-    fn list() -> Result<String> {
-        let mut list = String::new();
-        for preset in softhebb::presets()? {
-            let alias = preset.alias.as_deref().unwrap_or("-");
-            write!(list, "{:38} {:34} {}", preset.name, alias, preset.description)?;
-            match preset.dataset.parse::<DatasetName>() {
-                Ok(_) => writeln!(list)?,
-                Err(_) => writeln!(list, " (there is no loader for {})", preset.dataset)?,
-            }
-        }
-        Ok(list)
-    }
-
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         let preset = flags.preset(common)?;
         let digits = common.dataset.as_deref().unwrap_or(&preset.dataset) == "digits";
         Ok(Options { baselines: flags.baselines || digits, preset })
-    }
-
-    fn dataset(options: &Options) -> &str {
-        &options.preset.dataset
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
