@@ -5,8 +5,8 @@ use candle_hebbian::ops::Dropout;
 use candle_hebbian::{Rng, test_device};
 use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Batches, digits};
-use hebbian_models::{amit, golkar, miconi, softhebb};
-use hebbian_train::{Learner as _, Method as _, Model as _, Start};
+use hebbian_models::{amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Tensors = Vec<(String, Tensor)>;
@@ -177,6 +177,56 @@ fn golkar_20_steps(device: &Device) -> Result {
     })
 }
 
+fn krotov_hopfield_learner(device: &Device) -> Result<krotov_hopfield::Learner> {
+    let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
+    (preset.batch_size, preset.epochs) = (20, 1);
+    let mut data = digits();
+    data.train = data.train.take(STEPS * 20);
+    let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+    let options = krotov_hopfield::Options { preset };
+    let mut learner = krotov_hopfield::KrotovHopfield::learner(&options, &data, &start)?;
+    learner.begin()?;
+    Ok(learner)
+}
+
+fn krotov_hopfield_20_steps(device: &Device) -> Result {
+    let start = |device: &Device| {
+        let mut tensors = krotov_hopfield_learner(device)?.model().tensors();
+        tensors.retain(|(name, _)| name == "weight"); // the head starts at 0
+        Ok(tensors)
+    };
+    same_bits(device, start)?;
+    together(device, start, |device| {
+        let mut learner = krotov_hopfield_learner(device)?;
+        for _ in 0..STEPS {
+            learner.step()?;
+        }
+        let images = digits().test.batch(&[0, 1, 2], DType::F32, device)?.0;
+        let features = learner.model().features(&images)?;
+        let mut tensors = learner.model().tensors();
+        tensors.retain(|(name, _)| name == "weight");
+        tensors.push(("features".to_string(), features));
+        Ok(tensors)
+    })
+}
+
+/// Its codes, soft ones: a hard one may turn over where a score is at the threshold.
+fn patches_features(device: &Device) -> Result {
+    let features = |device: &Device| {
+        let mut preset: patches::Preset = find_preset("patches-digits")?;
+        preset.temperature = Some(2.0);
+        let mut data = digits();
+        data.train = data.train.take(200);
+        let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+        let options = patches::Options { preset };
+        let mut learner = patches::Patches::learner(&options, &data, &start)?;
+        learner.begin()?;
+        let images = data.test.batch(&[0, 1, 2], DType::F32, device)?.0;
+        Ok(vec![("features".to_string(), learner.model().features(&images)?)])
+    };
+    together(device, |_| Ok(Vec::new()), features)
+}
+
 fn batches_and_masks(device: &Device) -> Result {
     same_bits(device, |device| {
         let (train, mut rng) = (digits().train, Rng::new(3));
@@ -198,4 +248,12 @@ fn batches_and_masks(device: &Device) -> Result {
     })
 }
 
-test_device!(softhebb_20_steps, amit_20_steps, miconi_20_steps, golkar_20_steps, batches_and_masks,);
+test_device!(
+    softhebb_20_steps,
+    amit_20_steps,
+    miconi_20_steps,
+    golkar_20_steps,
+    krotov_hopfield_20_steps,
+    patches_features,
+    batches_and_masks,
+);
