@@ -8,7 +8,7 @@ use super::presets::preset;
 use super::task::Task;
 use candle::Device;
 use candle_hebbian::Rng;
-use hebbian_data::{Dataset, DatasetName};
+use hebbian_data::Dataset;
 use hebbian_train::{
     Arm, ArmRun, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread, Study,
     StudyOptions, Table, Trained, draw_panels, experiments, run_study, shown, starts_anew,
@@ -47,7 +47,7 @@ impl Experiment {
         device: &Device,
         out: &Path,
     ) -> Result<String> {
-        let presets = self.presets(data.name)?;
+        let presets = self.presets(&data.name)?;
         let mut presets: Vec<Preset> = presets.into_iter().map(preset).collect::<Result<_>>()?;
         for preset in &mut presets {
             preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
@@ -74,20 +74,21 @@ impl Experiment {
     }
 
     /// The presets for a data set.
-    fn presets(self, data: DatasetName) -> Result<Vec<&'static str>> {
+    fn presets(self, data: &str) -> Result<Vec<&'static str>> {
         let linear = match data {
-            DatasetName::Digits => "golkar-digits-linear",
-            DatasetName::Mnist => "golkar-mnist-linear",
-            DatasetName::FashionMnist => "golkar-fashion-linear",
-            DatasetName::Cifar10 => "golkar-cifar10-linear",
-            DatasetName::Cifar100 => "golkar-cifar100-linear",
+            "digits" => Some("golkar-digits-linear"),
+            "mnist" => Some("golkar-mnist-linear"),
+            "fashion-mnist" => Some("golkar-fashion-linear"),
+            "cifar10" => Some("golkar-cifar10-linear"),
+            "cifar100" => Some("golkar-cifar100-linear"),
+            _ => None,
         };
-        Ok(match (self, data) {
-            (Self::Fig3, _) => vec![linear],
-            (Self::Digits, DatasetName::Digits) => vec![linear, "golkar-digits"],
-            (Self::Table1, DatasetName::Mnist) => vec!["golkar-mnist", "golkar-mnist-256"],
-            (_, DatasetName::Digits) => vec!["golkar-digits"],
-            (Self::Alignment | Self::Spectrum, DatasetName::Mnist) => vec!["golkar-mnist"],
+        Ok(match (self, data, linear) {
+            (Self::Fig3, _, Some(linear)) => vec![linear],
+            (Self::Digits, "digits", Some(linear)) => vec![linear, "golkar-digits"],
+            (Self::Table1, "mnist", _) => vec!["golkar-mnist", "golkar-mnist-256"],
+            (_, "digits", _) => vec!["golkar-digits"],
+            (Self::Alignment | Self::Spectrum, "mnist", _) => vec!["golkar-mnist"],
             _ => {
                 let name = self.name();
                 return Err(Error::Argument(format!(

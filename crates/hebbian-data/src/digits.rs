@@ -22,7 +22,7 @@ pub fn digits() -> Dataset {
         *seen % 5 == 0
     });
     Dataset {
-        name: DatasetName::Digits,
+        name: DatasetName::Digits.to_string(),
         train: split(&train),
         test: split(&test),
         class_names: DatasetName::Digits.class_names(),

@@ -92,8 +92,28 @@ pub enum Error {
          scale the rows to variances near 1, and use an epsilon such as 3.4e-4"
     )]
     Eigen(usize),
+    /// More images than there is memory for.
+    #[error(
+        "{images} images of {channels}x{height}x{width} need {bytes} bytes of memory, which are not to be \
+         had: give fewer, or make them smaller with --image-size"
+    )]
+    Memory {
+        /// How many.
+        images: usize,
+        /// Channels of each.
+        channels: usize,
+        /// Rows of each.
+        height: usize,
+        /// Columns of each.
+        width: usize,
+        /// What they take.
+        bytes: usize,
+    },
     /// A name that no data set has.
-    #[error("unknown data set '{}', expected one of: {known}", name.escape_debug())]
+    #[error(
+        "unknown data set '{}', expected one of: {known}; OWNER/NAME for one on the Hugging Face hub; or \
+         any name with --data-dir", name.escape_debug()
+    )]
     UnknownDataset {
         /// The name.
         name: String,
@@ -108,11 +128,38 @@ pub enum Error {
     )]
     NotInFolder {
         /// The data set.
-        dataset: &'static str,
+        dataset: String,
         /// The folder.
         dir: PathBuf,
         /// The file names looked for.
         expected: String,
+    },
+    /// A split some of whose files are missing.
+    #[error(
+        "{source_name}: found {found} of the {expected} files of {split}, expected all: fetch the others, or \
+         choose another split"
+    )]
+    Shards {
+        /// Configuration and split.
+        split: String,
+        /// The repository or folder.
+        source_name: String,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A configuration or split that is not there.
+    #[error("{source_name} has no {what} '{}', expected one of: {known}", found.escape_debug())]
+    Choice {
+        /// Configuration or split.
+        what: &'static str,
+        /// The repository or folder.
+        source_name: String,
+        /// What was asked for.
+        found: String,
+        /// Those that there are.
+        known: String,
     },
     /// A file that is not what it should be.
     #[error("{}: found {found}, expected {expected}: {advice}", path.display())]

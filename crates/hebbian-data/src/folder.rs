@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Dataset, DatasetName, Error, ImageSet, OnProgress, Progress, Result, digits};
-use crate::{originals, table};
+use crate::{Dataset, DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
+use crate::{digits, image_folder, originals, parquet_files, table};
 
 /// Loads from the original files in `dir` or in their usual sub-folder, else from parquet files there.
 pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Dataset> {
@@ -21,7 +21,27 @@ pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> R
     };
     let images = (train.len() + test.len()) as u64;
     on_progress(Progress::Decode { file: &dir.to_string_lossy(), done: images, total: images });
-    Ok(Dataset { name, train, test, class_names: name.class_names() })
+    Ok(Dataset { name: name.to_string(), train, test, class_names: name.class_names() })
+}
+
+/// Loads what is in `dir`, whatever it is: pictures in folders, or parquet files.
+pub(crate) fn load_any(
+    name: &str,
+    dir: &Path,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Dataset> {
+    std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    if let Some(data) = image_folder::load(name, dir, options, on_progress)? {
+        return Ok(data);
+    }
+    parquet_files::load_folder(name, dir, options, on_progress)?.ok_or_else(|| Error::NotInFolder {
+        dataset: name.to_string(),
+        dir: dir.into(),
+        expected: "CLASS/*.png (or .jpg, .webp, .bmp), train/CLASS/*.png and test/CLASS/*.png, or parquet \
+                   files; for the original files of MNIST or CIFAR name the set with --dataset"
+            .to_string(),
+    })
 }
 
 /// Train and test.
@@ -98,7 +118,7 @@ fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Sp
         let folders = ["", table::folder(name), "data"].into_iter().map(|folder| dir.join(folder));
         let mut paths = folders.flat_map(|folder| names.clone().map(|name| folder.join(name)));
         paths.find(|path| path.is_file()).ok_or_else(|| Error::NotInFolder {
-            dataset: name.as_str(),
+            dataset: name.to_string(),
             dir: dir.into(),
             expected: format!("{}, or the hub's {}", originals(name), names.join(" or ")),
         })

@@ -4,7 +4,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
 use crate::transforms::CropAndFlip;
-use crate::{DatasetName, Error, Result};
+use crate::{Error, Result, pictures};
 
 /// The most images that a file may hold.
 pub(crate) const MOST_IMAGES: usize = 1_000_000;
@@ -12,8 +12,8 @@ pub(crate) const MOST_IMAGES: usize = 1_000_000;
 /// A data set: two splits and what the labels mean.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Which one.
-    pub name: DatasetName,
+    /// Its name: that of a named set (see [`DatasetName`](crate::DatasetName)), or whatever it was loaded as.
+    pub name: String,
     /// The images to learn from.
     pub train: ImageSet,
     /// The images to test with.
@@ -138,6 +138,15 @@ impl ImageSet {
         }
         let labels = self.labels.to_vec();
         Ok(Self::of_parts(images, labels, (1, self.height, self.width)))
+    }
+
+    /// The images with the shorter side resized to `side` pixels (a triangle filter, widened where it gets
+    /// smaller, as Pillow's `BILINEAR`), cut to a square around the middle.
+    ///
+    /// # Errors
+    /// When `side` is 0, or images have neither 3 channels nor 1.
+    pub fn resized(&self, side: usize) -> Result<Self> {
+        pictures::resized(self, side)
     }
 
     /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.

@@ -16,7 +16,7 @@
 //! use hebbian_data::{Batches, LoadOptions, load};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let data = load("digits".parse()?, &LoadOptions::default())?;
+//! let data = load("digits", &LoadOptions::default())?;
 //! assert_eq!((data.train.len(), data.test.len()), (1442, 355));
 //! let mut rng = Rng::new(0).stream("batches");
 //! for indices in Batches::shuffled(data.train.len(), 32, &mut rng)? {
@@ -31,6 +31,7 @@
 
 mod batches;
 mod cache;
+mod collect;
 mod covariance;
 mod digits;
 mod download;
@@ -38,11 +39,15 @@ mod error;
 mod folder;
 mod footer;
 mod hub;
+mod image_folder;
 mod images;
 mod load;
 mod names;
 mod originals;
+mod parquet_files;
 mod patches;
+mod pictures;
+mod split;
 mod table;
 mod text;
 pub mod transforms;

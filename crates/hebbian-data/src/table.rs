@@ -1,23 +1,23 @@
-//! The hub's parquet files: a column of structs with a PNG in `bytes`, and a column of labels.
+//! Parquet files as the hub has them: a column of structs with a picture in `bytes`, and one of labels.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use image::codecs::png::PngDecoder;
-use image::{ColorType, ImageDecoder, Limits};
 use parquet::basic::Type as PhysicalType;
-use parquet::data_type::{ByteArrayType, DataType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
-use rayon::prelude::*;
+use serde_json::Value;
 
+use crate::collect::{Encoded, Fit, Parts, collect};
 use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::images::MOST_IMAGES;
-use crate::{DatasetName, Error, ImageSet, OnProgress, Progress, Result};
+use crate::pictures::{Pictures, Problem};
+use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// The folder of the data set's parquet files in its repository.
 pub(crate) fn folder(name: DatasetName) -> &'static str {
@@ -32,76 +32,92 @@ pub(crate) fn folder(name: DatasetName) -> &'static str {
 
 /// The least bytes that an image takes in a table: no PNG is shorter.
 const LEAST_BYTES: u64 = 57;
-/// Bytes that a picture may unpack to, whatever it has beside its pixels.
-const LARGEST_PICTURE: u64 = 1 << 20;
+/// A file whose head has been looked at.
+struct Table {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+    rows: usize,
+}
 
-/// Reads one split. Row groups are decoded one at a time, the images of a group on all cores.
-pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> Result<ImageSet> {
-    let broken = |error: ParquetError| {
-        Error::bad_file(path, format!("a broken parquet file ({error})"), "a whole parquet file")
-    };
-    footer::check(path)?;
-    let file = File::open(path).map_err(Error::io(path))?;
-    let bytes = file.metadata().map_err(Error::io(path))?.len();
-    let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken)?;
-    let (image_column, label_column) = columns(path, name, &reader)?;
-    let shape = name.shape();
-    let size = shape.0 * shape.1 * shape.2;
-    let total = reader.metadata().file_metadata().num_rows().max(0) as u64;
-    let groups = reader.metadata().row_groups().iter();
-    let rows = groups.fold(0, |rows: u64, group| rows.saturating_add(group.num_rows() as u64));
-    let most = (bytes / LEAST_BYTES).min(MOST_IMAGES as u64);
-    if let Some(rows) = [rows, total].into_iter().find(|&rows| rows > most) {
-        let expected = format!("{most} at most in a file of {bytes} bytes");
-        return Err(Error::bad_file(path, format!("{rows} rows"), expected));
+impl Table {
+    fn open(path: &Path) -> Result<Self> {
+        footer::check(path)?;
+        let file = File::open(path).map_err(Error::io(path))?;
+        let bytes = file.metadata().map_err(Error::io(path))?.len();
+        let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken(path))?;
+        let total = reader.metadata().file_metadata().num_rows().max(0) as u64;
+        let groups = reader.metadata().row_groups().iter();
+        let rows = groups.fold(0, |rows: u64, group| rows.saturating_add(group.num_rows() as u64));
+        let most = (bytes / LEAST_BYTES).min(MOST_IMAGES as u64);
+        if let Some(rows) = [rows, total].into_iter().find(|&rows| rows > most) {
+            let expected = format!("{most} at most in a file of {bytes} bytes");
+            return Err(Error::bad_file(path, format!("{rows} rows"), expected));
+        }
+        if rows == 0 {
+            return Err(Error::bad_file(path, "no rows", "at least one image"));
+        }
+        Ok(Self { path: path.to_path_buf(), reader, rows: rows as usize })
     }
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
 
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
-    for group in 0..reader.num_row_groups() {
-        let (pngs, classes) = guarded(|| {
-            let group = reader.get_row_group(group)?;
-            let pngs = values::<ByteArrayType>(&*group, image_column)?;
-            Ok((pngs, values::<Int64Type>(&*group, label_column)?))
+    fn schema(&self) -> &SchemaDescriptor {
+        self.reader.metadata().file_metadata().schema_descr()
+    }
+
+    /// The values of a column, a row group at a time.
+    fn groups<T: DataType>(&self, column: usize) -> impl Iterator<Item = Result<Vec<T::T>>> {
+        (0..self.reader.num_row_groups()).map(move |group| {
+            guarded(|| values::<T>(&*self.reader.get_row_group(group)?, column))
+                .map_err(broken(&self.path))
         })
-        .map_err(broken)?;
-        let first = labels.len();
-        if images.is_empty() && pngs.len() as u64 <= total {
-            // The first group vouches for the size of the rest: no doubling, no copy.
-            images.reserve_exact(size * (total as usize).min(pngs.len() * reader.num_row_groups()));
-        }
-        images.resize((first + pngs.len()) * size, 0);
-        images[first * size..]
-            .par_chunks_exact_mut(size)
-            .zip(&pngs)
-            .enumerate()
-            .try_for_each_init(Vec::new, |scratch, (row, (pixels, png))| {
-                decode(png.data(), shape, scratch, pixels)
-                    .map_err(|found| bad_row(path, first + row, found, expected_image(shape)))
-            })?;
-        for class in classes {
-            let label = u32::try_from(class).ok().filter(|&l| (l as usize) < name.classes().len());
-            let expected = || format!("labels from 0 to {}", name.classes().len() - 1);
-            labels.push(label.ok_or_else(|| {
-                bad_row(path, labels.len(), format!("label {class}"), expected())
-            })?);
-        }
-        on_progress(Progress::Decode { file: &file_name, done: labels.len() as u64, total });
     }
-    if labels.is_empty() {
-        return Err(Error::bad_file(path, "no rows", "at least one image"));
+}
+
+fn broken(path: &Path) -> impl Fn(ParquetError) -> Error + '_ {
+    move |error| {
+        Error::bad_file(path, format!("a broken parquet file ({error})"), "a whole parquet file")
     }
-    ImageSet::new(images, labels, shape.0, shape.1, shape.2)
+}
+
+/// Reads one split of a known data set.
+pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> Result<ImageSet> {
+    let table = Table::open(path)?;
+    let (image_column, label_column) = columns(&table, name)?;
+    let (shape, total) = (name.shape(), table.rows);
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (mut pictures, mut labels) = (Pictures::exactly(shape), Vec::new());
+    let groups = table.groups::<ByteArrayType>(image_column);
+    for (encoded, classes) in groups.zip(table.groups::<Int64Type>(label_column)) {
+        let (encoded, first) = (encoded?, labels.len());
+        let encoded: Vec<&[u8]> = encoded.iter().map(ByteArray::data).collect();
+        pictures.extend(&encoded).map_err(|(row, problem)| match problem {
+            Problem::Bad(found) => bad_row(path, first + row, found, expected_image(shape)),
+            _ => bad_row(path, first + row, "another size".to_string(), expected_image(shape)),
+        })?;
+        // The first group vouches for the size of the rest: no doubling, no copy.
+        pictures.expect(total)?;
+        for class in classes? {
+            labels.push(label(path, labels.len(), class, name.classes().len())?);
+        }
+        let (done, total) = (labels.len() as u64, total as u64);
+        on_progress(Progress::Decode { file: &file_name, done, total });
+    }
+    pictures.with_labels(labels)
+}
+
+fn label(path: &Path, row: usize, class: i64, classes: usize) -> Result<u32> {
+    match u32::try_from(class).ok().filter(|&label| (label as usize) < classes) {
+        Some(label) => Ok(label),
+        None => {
+            let expected = format!("labels from 0 to {}", classes.saturating_sub(1));
+            Err(bad_row(path, row, format!("label {class}"), expected))
+        }
+    }
 }
 
 /// The columns of images and labels, by number.
-fn columns(
-    path: &Path,
-    name: DatasetName,
-    reader: &SerializedFileReader<File>,
-) -> Result<(usize, usize)> {
+fn columns(table: &Table, name: DatasetName) -> Result<(usize, usize)> {
     let label = if name == DatasetName::Cifar100 { "fine_label" } else { "label" };
-    let schema = reader.metadata().file_metadata().schema_descr();
+    let schema = table.schema();
     let find = |wanted: &str, physical: PhysicalType| {
         schema.columns().iter().position(|column| {
             column.path().string() == wanted
@@ -114,7 +130,7 @@ fn columns(
     match (images, find(label, PhysicalType::INT64)) {
         (Some(images), Some(labels)) => Ok((images, labels)),
         _ => Err(Error::BadFile {
-            path: path.into(),
+            path: table.path.clone(),
             found: format!("the columns {}", describe(schema)),
             expected: format!("image.bytes (or img.bytes): BYTE_ARRAY and {label}: INT64"),
             advice: format!("check that the file belongs to {name}"),
@@ -155,36 +171,6 @@ fn values<T: DataType>(
     Ok(values)
 }
 
-/// Decodes a PNG into C×H×W pixels; `scratch` is for its H×W×C ones.
-fn decode(
-    png: &[u8],
-    (channels, height, width): (usize, usize, usize),
-    scratch: &mut Vec<u8>,
-    pixels: &mut [u8],
-) -> Result<(), String> {
-    let broken = |error| format!("a broken PNG ({error})");
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(LARGEST_PICTURE);
-    let decoder = PngDecoder::with_limits(Cursor::new(png), limits).map_err(broken)?;
-    let (found_width, found_height) = decoder.dimensions();
-    let color = decoder.color_type();
-    let wanted = if channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
-    if (found_height as usize, found_width as usize, color) != (height, width, wanted) {
-        return Err(format!("a PNG of {found_height}x{found_width} pixels of {color:?}"));
-    }
-    if channels == 1 {
-        return decoder.read_image(pixels).map_err(broken);
-    }
-    scratch.resize(pixels.len(), 0);
-    decoder.read_image(scratch).map_err(broken)?;
-    for (channel, plane) in pixels.chunks_exact_mut(height * width).enumerate() {
-        for (pixel, interleaved) in plane.iter_mut().zip(scratch.chunks_exact(channels)) {
-            *pixel = interleaved[channel];
-        }
-    }
-    Ok(())
-}
-
 fn expected_image((channels, height, width): (usize, usize, usize)) -> String {
     let color = if channels == 1 { "grey" } else { "RGB" };
     format!("a PNG of {height}x{width} pixels, 8-bit {color}")
@@ -196,5 +182,240 @@ fn bad_row(path: &Path, row: usize, found: String, expected: String) -> Error {
         found: format!("{found} in row {row}"),
         expected,
         advice: FETCH_AGAIN.into(),
+    }
+}
+
+/// The splits of a data set of which nothing is known: files with pictures and labels in columns that its
+/// own metadata tell.
+pub(crate) struct Tables {
+    /// Of each split its name and its files, in order.
+    pub splits: Vec<(String, Vec<PathBuf>)>,
+}
+
+impl Tables {
+    /// The images of every split, and the name of each class.
+    pub fn read(
+        &self,
+        options: &LoadOptions,
+        on_progress: &OnProgress,
+    ) -> Result<(Vec<ImageSet>, Vec<String>)> {
+        let open = |(name, paths): &(String, Vec<PathBuf>)| {
+            let tables = paths.iter().map(|path| {
+                let table = Table::open(path)?;
+                let chosen = Chosen::of(&table, options)?;
+                Ok((table, chosen))
+            });
+            Ok((name.clone(), tables.collect::<Result<Vec<_>>>()?))
+        };
+        let opened = self.splits.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let all = || opened.iter().flat_map(|(_, tables)| tables);
+        let written =
+            all().map(|(table, chosen)| chosen.written(table)).collect::<Result<Vec<_>>>()?;
+        let names = class_names(all().find_map(|(_, chosen)| chosen.names.clone()), &written);
+        let mut written = written.into_iter();
+        let splits: Vec<Split> = opened
+            .into_iter()
+            .map(|(name, tables)| {
+                let tables = tables.into_iter().map(|(table, chosen)| {
+                    let labels = written.next().unwrap_or_default().labels(&table.path, &names)?;
+                    Ok((table, chosen.image, labels))
+                });
+                Ok(Split { name, tables: tables.collect::<Result<_>>()? })
+            })
+            .collect::<Result<_>>()?;
+        let fit = Fit { side: options.image_size, skip_bad: options.skip_bad };
+        Ok((collect(&splits, fit, on_progress)?, names))
+    }
+}
+
+/// Files with the column of pictures and the label of each row.
+struct Split {
+    name: String,
+    tables: Vec<(Table, usize, Vec<u32>)>,
+}
+
+impl Parts for Split {
+    type Bytes = ByteArray;
+
+    fn len(&self) -> usize {
+        self.tables.iter().map(|(table, ..)| table.rows).sum()
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn parts(&self) -> Result<impl Iterator<Item = Result<Vec<Encoded<ByteArray>>>>> {
+        Ok(self.tables.iter().flat_map(|(table, column, labels)| {
+            let mut rows = labels.iter().copied().enumerate();
+            table.groups::<ByteArrayType>(*column).map(move |pictures| {
+                let rows = pictures?.into_iter().zip(rows.by_ref());
+                let encoded = rows.map(|(bytes, (row, label))| Encoded {
+                    bytes,
+                    label,
+                    path: table.path.clone(),
+                    row: Some(row),
+                });
+                Ok(encoded.collect())
+            })
+        }))
+    }
+}
+
+/// The columns of pictures and labels in a file.
+struct Chosen {
+    image: usize,
+    label: usize,
+    /// The labels are words.
+    are_words: bool,
+    /// What the file calls the classes.
+    names: Option<Vec<String>>,
+}
+
+impl Chosen {
+    /// Those that the options name; else those that the file says are an `Image` and a `ClassLabel`; else the
+    /// only ones that can be.
+    fn of(table: &Table, options: &LoadOptions) -> Result<Self> {
+        let features = features(table);
+        let schema = table.schema();
+        let of_type = |kind: &str| -> Vec<&str> {
+            let found = features.iter().flat_map(|all| all.iter());
+            found.filter(|(_, one)| one["_type"] == kind).map(|(name, _)| name.as_str()).collect()
+        };
+        let leaf = |path: &str, kinds: &[PhysicalType]| {
+            schema.columns().iter().position(|column| {
+                column.path().string() == path
+                    && kinds.contains(&column.physical_type())
+                    && column.max_rep_level() == 0
+            })
+        };
+        let picture = |name: &str| {
+            let bytes = &[PhysicalType::BYTE_ARRAY];
+            leaf(&format!("{name}.bytes"), bytes).or_else(|| leaf(name, bytes))
+        };
+        let class = |name: &str| leaf(name, &[PhysicalType::INT64, PhysicalType::BYTE_ARRAY]);
+        let roots: BTreeSet<&str> = schema
+            .columns()
+            .iter()
+            .filter_map(|column| column.path().parts().first())
+            .map(String::as_str)
+            .collect();
+        let image =
+            match (&options.image_column, of_type("Image")[..].first()) {
+                (Some(name), _) => picture(name),
+                (None, Some(name)) if of_type("Image").len() == 1 => picture(name),
+                (None, Some(_)) => None,
+                (None, None) => only(roots.iter().filter_map(|name| {
+                    leaf(&format!("{name}.bytes"), &[PhysicalType::BYTE_ARRAY])
+                })),
+            };
+        let label = match (&options.label_column, of_type("ClassLabel")[..].first()) {
+            (Some(name), _) => class(name),
+            (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
+            (None, Some(_)) => None,
+            (None, None) => class("label").or_else(|| {
+                only(roots.iter().filter_map(|name| leaf(name, &[PhysicalType::INT64])))
+            }),
+        };
+        let (Some(image), Some(label)) = (image, label) else {
+            return Err(Error::BadFile {
+                path: table.path.clone(),
+                found: format!("the columns {}", describe(schema)),
+                expected: "one of pictures (its bytes) and one of labels (INT64, or words)"
+                    .to_string(),
+                advice: "name them with --image-column and --label-column".to_string(),
+            });
+        };
+        let root = schema.column(label).path().parts().first().cloned().unwrap_or_default();
+        let names = features.as_ref().and_then(|all| all.get(&root)?["names"].as_array().cloned());
+        let names = names.map(|names| {
+            names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
+        });
+        let are_words = schema.column(label).physical_type() == PhysicalType::BYTE_ARRAY;
+        Ok(Self { image, label, are_words, names })
+    }
+
+    /// The labels as they are written.
+    fn written(&self, table: &Table) -> Result<Written> {
+        if !self.are_words {
+            let groups = table.groups::<Int64Type>(self.label).collect::<Result<Vec<_>>>()?;
+            return Ok(Written::Numbers(groups.concat()));
+        }
+        let mut words = Vec::new();
+        for group in table.groups::<ByteArrayType>(self.label) {
+            words.extend(
+                group?.iter().map(|word| String::from_utf8_lossy(word.data()).into_owned()),
+            );
+        }
+        Ok(Written::Words(words))
+    }
+}
+
+/// The only one of them.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.next().is_none().then_some(first)
+}
+
+/// What the hub's library says in the file of its columns: by name, each with its `_type`.
+fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
+    let pairs = table.reader.metadata().file_metadata().key_value_metadata()?;
+    let text = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
+    let about: Value = serde_json::from_str(text).ok()?;
+    about.pointer("/info/features")?.as_object().cloned()
+}
+
+/// The labels of a file.
+enum Written {
+    Numbers(Vec<i64>),
+    Words(Vec<String>),
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
+}
+
+impl Written {
+    /// Each as a place in the names.
+    fn labels(self, path: &Path, names: &[String]) -> Result<Vec<u32>> {
+        match self {
+            Self::Numbers(numbers) => {
+                let numbers = numbers.into_iter().enumerate();
+                numbers.map(|(row, class)| label(path, row, class, names.len())).collect()
+            }
+            Self::Words(words) => {
+                let place = |(row, word): (usize, String)| match names
+                    .iter()
+                    .position(|name| *name == word)
+                {
+                    Some(place) => Ok(place as u32),
+                    None => Err(bad_row(path, row, format!("label {word:?}"), names.join(", "))),
+                };
+                words.into_iter().enumerate().map(place).collect()
+            }
+        }
+    }
+}
+
+/// What the file calls the classes, else the words in order, else the numbers up to the largest.
+fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
+    /// More than that are no classes.
+    const MOST: i64 = 100_000;
+    if let Some(told) = told {
+        return told;
+    }
+    let mut words = BTreeSet::new();
+    let mut largest = -1;
+    for one in written {
+        match one {
+            Written::Words(these) => words.extend(these.iter().cloned()),
+            Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
+        }
+    }
+    match words.is_empty() {
+        true => (0..=largest.min(MOST)).map(|number| number.to_string()).collect(),
+        false => words.into_iter().collect(),
     }
 }

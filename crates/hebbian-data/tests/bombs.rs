@@ -14,7 +14,7 @@ use hebbian_data::{Dataset, DatasetName, LoadOptions, Result, load};
 const NAME: DatasetName = DatasetName::Mnist;
 
 fn from(dir: &Path) -> Result<Dataset> {
-    load(NAME, &LoadOptions { data_dir: Some(dir.into()), ..Default::default() })
+    load(NAME.as_str(), &LoadOptions { data_dir: Some(dir.into()), ..Default::default() })
 }
 
 /// Loads MNIST with this test file.

@@ -139,7 +139,7 @@ impl CommonArgs {
     /// The folder of --out, else one that no other method, preset (or study), data set or seed has.
     pub fn folder(&self, method: &str, name: &str, dataset: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let last = format!("{dataset}-seed-{}", self.seed);
+            let last = format!("{}-seed-{}", plain(dataset), self.seed);
             Path::new("runs").join(method).join(name).join(last)
         })
     }
@@ -176,7 +176,7 @@ impl CommonArgs {
     /// # Errors
     /// The same.
     pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
-        let data = self.dataset(own)?;
+        let data = self.dataset(own, self.seed)?;
         let (train, test) = (data.train.len(), data.test.len());
         self.tell(&format!("{what} on {}: {train} training images, {test} test images", data.name));
         Ok(data)
@@ -187,16 +187,38 @@ impl CommonArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Images")]
 pub struct DataArgs {
-    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10 or cifar100; the preset's own
-    /// unless given
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10 or cifar100; any other name with --data-dir
+    /// [default: the preset's own, or the name of --data-dir]
     #[arg(long)]
     pub dataset: Option<String>,
-    /// Read the data set from this folder (its original files) instead of the Hugging Face hub
+    /// Read images from this folder instead of the Hugging Face hub: CLASS/*.png (or .jpg, .webp, .bmp),
+    /// train/CLASS and test/CLASS, parquet files, or the original files of the set named by --dataset
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// Never use the network: only what is cached or in --data-dir
     #[arg(long)]
     pub offline: bool,
+    /// Resize images so that the shorter side has as many pixels, and cut them to a square around the middle
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Column of pictures in parquet files [default: the one that they say is an image]
+    #[arg(long, value_name = "NAME")]
+    pub image_column: Option<String>,
+    /// Column of labels [default: the one that they say is a class]
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Split to learn from [default: train]
+    #[arg(long, value_name = "NAME")]
+    pub train_split: Option<String>,
+    /// Split to test with [default: test, else validation, else a share of the other]
+    #[arg(long, value_name = "NAME")]
+    pub test_split: Option<String>,
+    /// Share of each class that is drawn for testing, by the seed, where there is no split for it
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub test_share: f64,
+    /// Leave out pictures that are broken, and say how many
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Use only the first N training images
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
@@ -209,25 +231,60 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// The data set, cut to the limits; `own` is the preset's.
+    /// The data set, cut to the limits; `own` is the preset's. A test share is drawn by `seed`.
     ///
     /// # Errors
     /// An unknown name, files that are missing or wrong, a limit of 0.
-    pub fn dataset(&self, own: &str) -> Result<Dataset> {
-        let name: DatasetName = match &self.dataset {
-            Some(name) => name.parse()?,
-            None => own.parse().with_context(|| {
-                format!("this preset was made for {own:?}: choose one with --dataset")
-            })?,
+    pub fn dataset(&self, own: &str, seed: u64) -> Result<Dataset> {
+        let name = match (&self.dataset, &self.data_dir) {
+            (Some(name), _) => name.clone(),
+            (None, Some(folder)) => self.folder_name(folder)?,
+            (None, None) => own.to_string(),
         };
-        if let (Some(folder), DatasetName::Digits) = (&self.data_dir, name) {
+        if let (Some(folder), "digits") = (&self.data_dir, name.as_str()) {
             bail!(
                 "--data-dir {}: the digits are part of the program; say with --dataset what the folder holds",
                 folder.display()
             );
         }
-        let options = LoadOptions { data_dir: self.data_dir.clone(), offline: self.offline };
-        let mut data = load_with_progress(name, &options, loading(self.quiet))?;
+        let named = name.parse::<DatasetName>().is_ok();
+        let of_others = [
+            ("--image-column", self.image_column.is_some()),
+            ("--label-column", self.label_column.is_some()),
+            ("--train-split", self.train_split.is_some()),
+            ("--test-split", self.test_split.is_some()),
+            ("--skip-bad", self.skip_bad),
+        ];
+        if let (true, Some((flag, _))) = (named, of_others.into_iter().find(|(_, given)| *given)) {
+            bail!(
+                "{flag} is for images of one's own: {name} has splits and columns that are known"
+            );
+        }
+        if !(self.test_share > 0.0 && self.test_share < 1.0) {
+            bail!("--test-share is {}, expected a number between 0 and 1", self.test_share);
+        }
+        if self.image_size == Some(0) {
+            bail!("--image-size is 0, expected 1 or more");
+        }
+        let options = LoadOptions {
+            data_dir: self.data_dir.clone(),
+            offline: self.offline,
+            image_column: self.image_column.clone(),
+            label_column: self.label_column.clone(),
+            train_split: self.train_split.clone(),
+            test_split: self.test_split.clone(),
+            test_share: self.test_share,
+            seed,
+            image_size: self.image_size,
+            skip_bad: self.skip_bad,
+        };
+        let loaded = load_with_progress(&name, &options, loading(self.quiet));
+        let mut data = loaded.with_context(|| match self.dataset {
+            None if self.data_dir.is_none() => {
+                format!("this preset was made for {own:?}: choose another with --dataset")
+            }
+            _ => format!("the images of {name}"),
+        })?;
         for (flag, limit, set) in [
             ("--limit-train", self.limit_train, &mut data.train),
             ("--limit-test", self.limit_test, &mut data.test),
@@ -240,6 +297,24 @@ impl DataArgs {
         }
         Ok(data)
     }
+
+    /// What a folder's images are called: as it is, in letters that may be in the name of a folder.
+    fn folder_name(&self, folder: &Path) -> Result<String> {
+        let whole =
+            folder.canonicalize().with_context(|| format!("--data-dir {}", folder.display()))?;
+        let name = whole.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        match plain(&name) {
+            name if name.is_empty() => Ok("images".to_string()),
+            name => Ok(name),
+        }
+    }
+}
+
+/// A name in letters that may be in the name of a folder, without a dot at the start.
+fn plain(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let plain = name.trim_start_matches('.').chars().map(|c| if is_plain(c) { c } else { '-' });
+    plain.collect()
 }
 
 /// Shows downloads and decoding.
@@ -247,6 +322,10 @@ pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
     let current: Mutex<Option<(String, hebbian_train::Progress, u64)>> = Mutex::new(None);
     Arc::new(move |progress| {
         let (verb, file, done, total) = match progress {
+            hebbian_data::Progress::Skipped { file, row, found } => {
+                let row = row.map(|row| format!(", row {row}")).unwrap_or_default();
+                return tell(&format!("left out {file}{row}: {found}"));
+            }
             hebbian_data::Progress::Download { file, done, total } => {
                 ("download", file, done, total)
             }

@@ -176,7 +176,7 @@ impl EvalArgs {
     fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
         let model = Model::load_on(&self.model, &device)?;
-        let data = self.data.dataset(model.dataset())?;
+        let data = self.data.dataset(model.dataset(), 0)?;
         let (classes, test) = (model.class_names().len(), &data.test);
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
@@ -196,7 +196,7 @@ impl FeaturesArgs {
         const BATCH: usize = 100;
         let device = self.device.choose()?.device;
         let model = Model::load_on(&self.model, &device)?;
-        let data = self.data.dataset(model.dataset())?;
+        let data = self.data.dataset(model.dataset(), 0)?;
         if self.to.is_dir() {
             bail!("--to {} is a folder, expected the name of a file", self.to.display());
         }

@@ -4,7 +4,7 @@ use super::super::config::{LayerConfig, Loss, Preset, Tied};
 use super::super::learner::{Amit, Options};
 use super::super::presets::preset;
 use super::super::protocol::Protocol;
-use hebbian_data::{Dataset, DatasetName};
+use hebbian_data::Dataset;
 use hebbian_train::{Error, Result, Series, Spread, Study, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -83,7 +83,7 @@ impl Runner<'_> {
 
     /// The data set's name, for titles.
     pub fn dataset(&self) -> Result<String> {
-        Ok(self.images()?.name.to_string())
+        Ok(self.images()?.name.clone())
     }
 
     /// The preset `amit-NETWORK` as it is trained here: with the epochs asked for, and on the digits
@@ -91,7 +91,7 @@ impl Runner<'_> {
     pub fn network(&self, network: &str) -> Result<Preset> {
         let mut preset = preset(&format!("amit-{network}"))?;
         let training = &mut preset.training;
-        if self.images()?.name == DatasetName::Digits && preset.dataset != "digits" {
+        if self.images()?.name == "digits" && preset.dataset != "digits" {
             let name = network.strip_suffix("-untied").unwrap_or(network);
             if let Some((_, epochs, rate)) = DIGITS_RECIPES.iter().find(|recipe| recipe.0 == name) {
                 (training.epochs, training.learning_rate) = (*epochs, *rate);

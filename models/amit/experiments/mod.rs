@@ -11,7 +11,7 @@ mod protocols;
 
 use arm::{DIGITS, Runner};
 use candle::Device;
-use hebbian_data::{Dataset, DatasetName};
+use hebbian_data::Dataset;
 use hebbian_train::{Error, Result, Study, StudyOptions, experiments, run_study, starts_anew};
 use std::path::Path;
 
@@ -99,7 +99,7 @@ impl Experiment {
                 }
                 Self::Depth => depth::draw(&runner),
             }?;
-            if dataset == Some(DatasetName::Digits.as_str()) && self != Self::Protocols {
+            if dataset == Some("digits") && self != Self::Protocols {
                 figure.text = figure.text + "\n" + DIGITS;
             }
             Ok(figure)

@@ -8,7 +8,7 @@ use super::learner::{Miconi, Options};
 use super::presets::preset;
 use crate::RuleKind;
 use candle::Device;
-use hebbian_data::{Dataset, DatasetName};
+use hebbian_data::Dataset;
 use hebbian_train::{
     Arm, Error, Figure, Result, Study, StudyOptions, Trained, experiments, run_study,
 };
@@ -60,7 +60,7 @@ impl Experiment {
 
     /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
     fn network(self, options: &StudyOptions, data: &Dataset) -> Result<Preset> {
-        let name = if data.name == DatasetName::Digits { "miconi-digits" } else { "miconi-cifar" };
+        let name = if data.name == "digits" { "miconi-digits" } else { "miconi-cifar" };
         let mut preset = preset(name)?;
         preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
         Ok(preset)

@@ -2,7 +2,6 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::Result;
-use hebbian_data::DatasetName;
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
 use hebbian_train::Run;
 use std::path::Path;
@@ -119,7 +118,7 @@ impl Door for Golkar {
             common.study::<Self>(experiment.name(), Some(&data), length, true)?;
         let report = experiment.run(&options, &data, &device, &out)?;
         let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
-        Ok(Some(if data.name == DatasetName::Digits { report + next } else { report }))
+        Ok(Some(if data.name == "digits" { report + next } else { report }))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

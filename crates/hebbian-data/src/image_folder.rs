@@ -1,0 +1,155 @@
+//! Pictures in folders, one for each class, as torchvision's `ImageFolder` reads them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use crate::collect::{Files, Fit, collect};
+use crate::split::split;
+use crate::{Dataset, Error, LoadOptions, OnProgress, Result};
+
+/// How the names of pictures end.
+const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+/// What the folder of images to learn from is called.
+const TRAIN: [&str; 2] = ["train", "training"];
+/// What the folder of images to test with is called, in the order of preference.
+const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+/// Folders in folders.
+const DEEPEST: usize = 16;
+
+/// The data set in a folder, or none where it has no folders with pictures.
+///
+/// `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or `CLASS/*.png`, of which a share is drawn for
+/// testing. Classes are in the order of their names. Hidden files, and what is no picture, are passed over.
+pub(crate) fn load(
+    name: &str,
+    dir: &Path,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Option<Dataset>> {
+    let parts = folders(dir)?;
+    let find = |asked: &Option<String>, names: &[&str]| match asked {
+        Some(asked) => match parts.get(asked) {
+            Some(path) => Ok(Some(path.clone())),
+            None => Err(no_part(dir, asked, &parts)),
+        },
+        None => Ok(names.iter().find_map(|name| {
+            parts
+                .iter()
+                .find(|(part, _)| part.eq_ignore_ascii_case(name))
+                .map(|(_, path)| path.clone())
+        })),
+    };
+    let train = find(&options.train_split, &TRAIN)?;
+    let test = find(&options.test_split, &TEST)?;
+    let root = train.as_deref().unwrap_or(dir);
+    let mut classes = classes(root)?;
+    if train.is_none() {
+        // The folder of test images is no class.
+        classes.retain(|_, path| test.as_ref() != Some(path));
+    }
+    let found = pictures(&classes)?;
+    if found.iter().all(|(_, files)| files.is_empty()) {
+        return Ok(None);
+    }
+    if let Some((class, _)) = found.iter().find(|(_, files)| files.is_empty()) {
+        return Err(Error::BadFile {
+            path: root.join(class),
+            found: "no pictures".to_string(),
+            expected: format!("some, ending in {}", ENDINGS.join(", ")),
+            advice: "remove the folder, if it is no class".to_string(),
+        });
+    }
+    let class_names: Vec<String> = found.iter().map(|(class, _)| class.clone()).collect();
+    let labelled = |found: Vec<(String, Vec<PathBuf>)>| -> Vec<(PathBuf, u32)> {
+        let label = |class: &str| class_names.iter().position(|known| known == class);
+        let found =
+            found.into_iter().filter_map(|(class, files)| Some((label(&class)? as u32, files)));
+        found.flat_map(|(label, files)| files.into_iter().map(move |path| (path, label))).collect()
+    };
+    let mut splits = vec![Files { name: "train", files: labelled(found) }];
+    if let Some(test) = &test {
+        let others = pictures(&self::classes(test)?)?;
+        let unknown =
+            others.iter().find(|(class, files)| !files.is_empty() && !class_names.contains(class));
+        if let Some((class, _)) = unknown {
+            return Err(Error::BadFile {
+                path: test.join(class),
+                found: format!("the class {class:?}"),
+                expected: format!("only those of {}: {}", root.display(), class_names.join(", ")),
+                advice: "remove the folder, or give images of it to learn from".to_string(),
+            });
+        }
+        let files = labelled(others);
+        if files.is_empty() {
+            return Err(Error::bad_file(test, "no pictures", "some in each class"));
+        }
+        splits.push(Files { name: "test", files });
+    }
+    let fit = Fit { side: options.image_size, skip_bad: options.skip_bad };
+    let mut sets = collect(&splits, fit, on_progress)?.into_iter();
+    let (train, test) = match (sets.next(), sets.next()) {
+        (Some(train), Some(test)) => (train, test),
+        (Some(all), None) => split(&all, options.test_share, options.seed)?,
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Dataset { name: name.to_string(), train, test, class_names }))
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    entry.depth() > 0 && (name.starts_with('.') || name == "__MACOSX")
+}
+
+/// The folders in a folder, by name.
+fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let mut folders = BTreeMap::new();
+    let walk = WalkDir::new(dir).min_depth(1).max_depth(1).follow_links(true);
+    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+        let entry = entry.map_err(|error| unreadable(dir, error))?;
+        if entry.file_type().is_dir() {
+            folders.insert(entry.file_name().to_string_lossy().into_owned(), entry.into_path());
+        }
+    }
+    Ok(folders)
+}
+
+use folders as classes;
+
+/// The pictures of each class, at any depth, in the order of their paths.
+fn pictures(classes: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let of_class = |(class, dir): (&String, &PathBuf)| {
+        let mut files = Vec::new();
+        let walk = WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
+        for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+            let entry = entry.map_err(|error| unreadable(dir, error))?;
+            let ending =
+                entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());
+            let is_picture = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+            if entry.file_type().is_file() && is_picture {
+                files.push(entry.into_path());
+            }
+        }
+        Ok((class.clone(), files))
+    };
+    classes.iter().map(of_class).collect()
+}
+
+/// What a walk ran into.
+pub(crate) fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(dir).to_path_buf();
+    let text = error.to_string();
+    let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other(text));
+    Error::Io { path, source }
+}
+
+fn no_part(dir: &Path, asked: &str, parts: &BTreeMap<String, PathBuf>) -> Error {
+    let known: Vec<&str> = parts.keys().map(String::as_str).collect();
+    Error::BadFile {
+        path: dir.to_path_buf(),
+        found: format!("no folder {asked:?}"),
+        expected: format!("one of: {}", known.join(", ")),
+        advice: "name the folder of a split".to_string(),
+    }
+}
