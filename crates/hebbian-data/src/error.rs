@@ -164,6 +164,16 @@ pub enum Error {
         /// Size or sum announced.
         expected: String,
     },
+    /// Files that did not get to the hub.
+    #[error("the push to {repo} failed: {reason}: {advice}")]
+    NotPushed {
+        /// The repository.
+        repo: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
     /// The hub's client does not start, for this reason: a malformed `HF_ENDPOINT`, say.
     #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]
     Client(String),
