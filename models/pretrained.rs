@@ -132,7 +132,12 @@ impl Model {
         for (name, bytes) in &self.about {
             save_bytes(folder.join(name), bytes)?;
         }
-        save_json(folder.join(CONFIG), &self.config)
+        let mut config = self.config.clone();
+        if let Some(load) = config.get_mut("load") {
+            // A path on the machine of who trained it.
+            *load = Value::Null;
+        }
+        save_json(folder.join(CONFIG), &config)
     }
 
     /// Pushes the model to a repository of the Hugging Face hub, `owner/name`, which is made, for all to

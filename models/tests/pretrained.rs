@@ -239,7 +239,7 @@ fn a_run_s_configuration_is_a_preset() -> Result {
 /// From a server on loopback, then from the cache alone; what is not there, or came changed, is an error.
 #[test]
 fn from_the_hub() -> Result {
-    use mirror::{Manner, Mirror, Served};
+    use mirror::{Manner, Mirror, Served, Twist};
     let (folder, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let mut preset = golkar::preset("golkar-digits")?;
     preset.training.epochs = 1;
@@ -268,7 +268,13 @@ fn from_the_hub() -> Result {
         let error = hebbian_models::fetch(&hub, id, "main", &silent).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
     };
-    says("someone/nothing", &["model.safetensors", "someone/nothing"]);
+    says(
+        "someone/nothing",
+        &["model.safetensors", "someone/nothing", "check the name", "HF_TOKEN"],
+    );
+    let locked = r#"{"error": "Access is restricted"}"#.to_string();
+    mirror.twist("/someone/locked/", Twist::Refuse("401 Unauthorized", locked));
+    says("someone/locked", &["someone/locked", "Authentication required", "HF_TOKEN"]);
     let wrong =
         Served::lfs(std::fs::read(folder.path().join("model.safetensors"))?, Manner::WrongBody);
     mirror.serve_model("someone/changed", "main", "model.safetensors", wrong);
@@ -288,6 +294,9 @@ fn to_the_hub() -> Result {
     let of_method = krotov_hopfield::Options { preset };
     let (data, run) = (hebbian_data::digits(), folder.path());
     train::<krotov_hopfield::KrotovHopfield>(&of_method, &data, CPU, &options(), run)?;
+    let mut config = RunFolder::config(run)?.ok_or("no configuration")?;
+    config["load"] = "/home/someone/weights.safetensors".into();
+    hebbian_train::save_json(run.join("config.json"), &config)?;
     let model = Model::load(run)?;
     let told = shared(run)?;
     assert!(told.iter().any(|name| name.ends_with(".png")), "{told:?}");
@@ -310,8 +319,11 @@ fn to_the_hub() -> Result {
     assert_eq!(pushed, told);
 
     let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
-    let fetched = Model::load(hebbian_models::fetch(&hub, ID, "main", &silent)?)?;
-    assert_eq!(bits(&fetched, &images)?, bits(&model, &images)?);
+    let fetched = hebbian_models::fetch(&hub, ID, "main", &silent)?;
+    assert_eq!(bits(&Model::load(&fetched)?, &images)?, bits(&model, &images)?);
+    // Where on this machine it learned on from is nobody's business.
+    config["load"] = serde_json::Value::Null;
+    assert_eq!(RunFolder::config(&fetched)?, Some(config));
     let card = hub.fetch(hebbian_data::RepoKind::Model, ID, "main", "README.md", &silent)?;
     let card = std::fs::read_to_string(card)?;
     assert_eq!(card, std::fs::read_to_string(run.join("README.md"))?);

@@ -136,8 +136,8 @@ pub enum Error {
     },
     /// A file that is neither in the hub's cache nor to be had from the hub.
     #[error(
-        "{file} of {repo} is not in the cache {}, and {reason}: name a folder that holds the data \
-         set with --data-dir, or set HF_HOME to a Hugging Face folder in which it is cached",
+        "{file} of {repo} is not in the cache {}, and {reason}: {advice}, or set HF_HOME to a Hugging \
+         Face folder in which it is cached",
         cache.display()
     )]
     Unavailable {
@@ -149,6 +149,8 @@ pub enum Error {
         cache: PathBuf,
         /// Why it was not downloaded.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A download that is not what the hub announced. It has been deleted.
     #[error(

@@ -119,15 +119,20 @@ impl Hub {
     ) -> Result<PathBuf> {
         match kind {
             RepoKind::Dataset => {
-                self.fetch_typed(RepoTypeDataset, repos, revision, file, on_progress)
+                let advice = "name a folder that holds the data set with --data-dir";
+                self.fetch_typed(RepoTypeDataset, advice, repos, revision, file, on_progress)
             }
-            RepoKind::Model => self.fetch_typed(RepoTypeModel, repos, revision, file, on_progress),
+            RepoKind::Model => {
+                let advice = "check the name, for a private model HF_TOKEN too";
+                self.fetch_typed(RepoTypeModel, advice, repos, revision, file, on_progress)
+            }
         }
     }
 
     fn fetch_typed<T: RepoType>(
         &self,
         kind: T,
+        advice: &'static str,
         repos: &[&str],
         revision: &str,
         file: &str,
@@ -172,6 +177,7 @@ impl Hub {
             repo: wanted.iter().map(|wanted| wanted.name.as_str()).collect::<Vec<_>>().join(" or "),
             cache: self.cache_dir.clone(),
             reason: reasons.join(", "),
+            advice,
         })
     }
 }

@@ -36,6 +36,8 @@ pub struct Push<'a> {
 impl Hub {
     /// Pushes files to a model repository, all of them in one commit; returns the address of the commit.
     ///
+    /// Large files go to the store that the hub names (Xet), small ones with the commit.
+    ///
     /// The token is that of the environment: `HF_TOKEN`, or what `hf auth login` has stored. Other files of
     /// the repository stay. The commit comes last: a push that is cut short before it leaves no part of a
     /// model there, at most a new repository, and can be repeated.
@@ -74,7 +76,7 @@ impl Hub {
             return Err(refused("the name of the branch is empty".into(), "leave it out for main"));
         }
         if self.offline {
-            let reason = "offline mode is on (--offline or HF_HUB_OFFLINE)".to_string();
+            let reason = "offline mode is on (HF_HUB_OFFLINE)".to_string();
             return Err(refused(reason, "a push needs the network"));
         }
         let mut operations = Vec::with_capacity(push.files.len());

@@ -201,6 +201,9 @@ fn a_redirect_is_followed() {
     assert_eq!(mirror.repo("someone/renamed").unwrap().commits, [commit("main")]);
     assert!(mirror.repo(REPO).unwrap().commits.is_empty());
     assert_pushed(&mirror, "someone/renamed", "main");
+    // So it is when a file is fetched by the old name.
+    mirror.twist("/someone/model/resolve/", Twist::Redirect("/someone/renamed/resolve/"));
+    assert_pushed(&mirror, REPO, "main");
 }
 
 #[test]
