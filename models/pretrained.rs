@@ -2,14 +2,17 @@
 
 use crate::for_each_method;
 use candle::{Device, Tensor};
-use hebbian_data::{Hub, OnProgress, RepoKind};
+use hebbian_data::{Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Preset, Result, RunFolder, check_finite, save_checkpoint,
-    save_json,
+    Checkpoint, Error, Learner, Method, Preset, Result, RunFolder, check_finite, save_bytes,
+    save_checkpoint, save_json,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
 
 /// A trained model, whatever method it is of.
 ///
@@ -31,6 +34,8 @@ pub struct Model {
     class_names: Vec<String>,
     /// As it stands in the folder.
     config: Value,
+    /// What the folder says of it, by name: the card, the results, pictures.
+    about: Vec<(String, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for Model {
@@ -58,12 +63,12 @@ impl Model {
         let folder = folder.as_ref();
         let Some(config) = RunFolder::config(folder)? else {
             return Err(Error::Argument(format!(
-                "{} is no folder of a model: it has no config.json",
+                "{} is no folder of a model: it has no {CONFIG}",
                 folder.display()
             )));
         };
         let wrong = |what: &str| {
-            let path = folder.join("config.json");
+            let path = folder.join(CONFIG);
             Error::Argument(format!("{}: {what}; it may be of another version", path.display()))
         };
         let text = |name: &str| match config[name].as_str() {
@@ -82,7 +87,8 @@ impl Model {
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
         }
-        Ok(Self { inner, method, preset, dataset, image, class_names, config })
+        let about = about(folder)?;
+        Ok(Self { inner, method, preset, dataset, image, class_names, config, about })
     }
 
     /// The model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`,
@@ -96,14 +102,15 @@ impl Model {
         Self::load(fetch(&Hub::from_env()?, id, revision, &silent)?)
     }
 
-    /// Writes the model into a folder, which is made: `config.json` and `model.safetensors`.
+    /// Writes the model into a folder, which is made: `config.json`, `model.safetensors`, and what of
+    /// `README.md` (the card), `results.json` and pictures (`*.png`) was in the folder that it was loaded from.
     ///
     /// # Errors
     /// A folder that holds one of these already, or cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
-        let [config, model] = ["config.json", "model.safetensors"].map(|name| folder.join(name));
-        if let Some(there) = [&config, &model].into_iter().find(|path| path.exists()) {
+        let mut paths = self.files().map(|name| folder.join(name));
+        if let Some(there) = paths.find(|path| path.exists()) {
             return Err(Error::Argument(format!(
                 "{} is there already, and is left as it is: choose another folder",
                 there.display()
@@ -121,8 +128,57 @@ impl Model {
             ("version", env!("CARGO_PKG_VERSION")),
         ];
         let about = about.map(|(key, value)| (key.to_string(), value.to_string()));
-        save_checkpoint(model, &self.inner.tensors(), &about.into())?;
-        save_json(config, &self.config)
+        save_checkpoint(folder.join(WEIGHTS), &self.inner.tensors(), &about.into())?;
+        for (name, bytes) in &self.about {
+            save_bytes(folder.join(name), bytes)?;
+        }
+        let mut config = self.config.clone();
+        if let Some(load) = config.get_mut("load") {
+            // A path on the machine of who trained it.
+            *load = Value::Null;
+        }
+        save_json(folder.join(CONFIG), &config)
+    }
+
+    /// Pushes the model to a repository of the Hugging Face hub, `owner/name`, which is made, for all to
+    /// see, where there is none; returns the address of the commit. The token is that of the environment
+    /// of `huggingface_hub`: `HF_TOKEN`, or what `hf auth login` has stored.
+    ///
+    /// # Errors
+    /// As [`push_to`](Self::push_to).
+    pub fn push(&self, id: &str) -> Result<String> {
+        let silent: OnProgress = Arc::new(|_| ());
+        self.push_to(&Hub::from_env()?, id, "main", false, &silent)
+    }
+
+    /// Pushes what [`save`](Self::save) writes to a branch of a repository, in one commit; see [`Hub::push`].
+    ///
+    /// # Errors
+    /// A hub that cannot be reached, or refuses: without a token, or with one that may not write there.
+    pub fn push_to(
+        &self,
+        hub: &Hub,
+        id: &str,
+        branch: &str,
+        private: bool,
+        on_progress: &OnProgress,
+    ) -> Result<String> {
+        let folder = tempfile::tempdir().map_err(|source| Error::Io {
+            action: "make a folder in",
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        self.save(folder.path())?;
+        let files: Vec<String> = self.files().map(str::to_string).collect();
+        let message = format!("{}: {}, trained on {}", self.method, self.preset, self.dataset);
+        let (folder, message) = (folder.path(), &message);
+        let push = Push { folder, files: &files, repo: id, branch, private, message };
+        Ok(hub.push(&push, on_progress)?)
+    }
+
+    /// The files of its folder.
+    fn files(&self) -> impl Iterator<Item = &str> {
+        [CONFIG, WEIGHTS].into_iter().chain(self.about.iter().map(|(name, _)| name.as_str()))
     }
 
     /// The features `(B, F)` of images `(B, C, H, W)` from 0 to 1 that classes are read out of.
@@ -204,9 +260,26 @@ impl Model {
 /// Files that are not there or did not come whole.
 pub fn fetch(hub: &Hub, id: &str, revision: &str, on_progress: &OnProgress) -> Result<PathBuf> {
     let fetch = |file| hub.fetch(RepoKind::Model, id, revision, file, on_progress);
-    fetch("model.safetensors")?;
-    let config = fetch("config.json")?;
+    fetch(WEIGHTS)?;
+    let config = fetch(CONFIG)?;
     Ok(config.parent().map(Path::to_path_buf).unwrap_or_default())
+}
+
+/// The files of a model's folder that tell of it, and not of the run that made it.
+fn about(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let unread = |source| Error::Io { action: "read", path: folder.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let picture = name.ends_with(".png") && !name.starts_with('.');
+        if (picture || ["README.md", "results.json"].contains(&name)) && path.is_file() {
+            let bytes = std::fs::read(&path).map_err(unread)?;
+            files.push((name.to_string(), bytes));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// What makes a model without its weights, and the name of its preset, of a method's options, the shape of

@@ -8,7 +8,7 @@ use candle::{DType, Device, Tensor};
 use hebbian_data::Hub;
 use hebbian_models::{Model, amit, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{
-    Method, Progress, Results, RunOptions, evaluate, find_preset, save_checkpoint, train,
+    Method, Progress, Results, RunFolder, RunOptions, evaluate, find_preset, save_checkpoint, train,
 };
 use std::path::Path;
 
@@ -55,13 +55,46 @@ fn agrees<M: Method>(
     // Saved, it is the same model.
     let copy = folder.path().join("a/copy");
     model.save(&copy)?;
-    let bits = |model: &Model| -> Result<Vec<u32>> {
-        let features = model.features(&images)?.to_dtype(DType::F32)?.flatten_all()?;
-        Ok(features.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
-    };
-    assert_eq!(bits(&Model::load(&copy)?)?, bits(&model)?);
+    assert_eq!(bits(&Model::load(&copy)?, &images)?, bits(&model, &images)?);
     says(model.save(&copy).unwrap_err(), &["config.json", "is there already"]);
+    let told = shared(&out)?;
+    assert_eq!(names(&copy)?, told);
+    // The weights were compared; the configuration may name its values in another order.
+    for name in
+        told.iter().filter(|name| !["model.safetensors", "config.json"].contains(&&name[..]))
+    {
+        assert!(std::fs::read(copy.join(name))? == std::fs::read(out.join(name))?, "{name}");
+    }
+    assert_eq!(RunFolder::config(&copy)?, RunFolder::config(&out)?);
     spoilt(&out)
+}
+
+/// The features of the images, bit by bit.
+fn bits(model: &Model, images: &Tensor) -> Result<Vec<u32>> {
+    let features = model.features(images)?.to_dtype(DType::F32)?.flatten_all()?;
+    Ok(features.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+}
+
+/// The names of a folder's files, in the order of the alphabet.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let mut names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// What in the folder of a run is not the run's own: its mark, its logs, and what it goes on from.
+fn shared(run: &Path) -> Result<Vec<String>> {
+    let own = |name: &String| {
+        ["run.json", "metrics.jsonl", "state.safetensors"].contains(&name.as_str())
+            || name.starts_with("events.out.")
+    };
+    let shared: Vec<String> = names(run)?.into_iter().filter(|name| !own(name)).collect();
+    for name in ["README.md", "config.json", "model.safetensors", "results.json"] {
+        assert!(shared.iter().any(|there| there == name), "{name} in {shared:?}");
+    }
+    Ok(shared)
 }
 
 /// One weight that is not a number is named.
@@ -206,7 +239,7 @@ fn a_run_s_configuration_is_a_preset() -> Result {
 /// From a server on loopback, then from the cache alone; what is not there, or came changed, is an error.
 #[test]
 fn from_the_hub() -> Result {
-    use mirror::{Manner, Mirror, Served};
+    use mirror::{Manner, Mirror, Served, Twist};
     let (folder, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let mut preset = golkar::preset("golkar-digits")?;
     preset.training.epochs = 1;
@@ -235,10 +268,65 @@ fn from_the_hub() -> Result {
         let error = hebbian_models::fetch(&hub, id, "main", &silent).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
     };
-    says("someone/nothing", &["model.safetensors", "someone/nothing"]);
+    says(
+        "someone/nothing",
+        &["model.safetensors", "someone/nothing", "check the name", "HF_TOKEN"],
+    );
+    let locked = r#"{"error": "Access is restricted"}"#.to_string();
+    mirror.twist("/someone/locked/", Twist::Refuse("401 Unauthorized", locked));
+    says("someone/locked", &["someone/locked", "Authentication required", "HF_TOKEN"]);
     let wrong =
         Served::lfs(std::fs::read(folder.path().join("model.safetensors"))?, Manner::WrongBody);
     mirror.serve_model("someone/changed", "main", "model.safetensors", wrong);
     says("someone/changed", &["model.safetensors"]);
+    Ok(())
+}
+
+/// Pushed to a server on loopback and fetched from there, it is the same model, and all that tells of it is
+/// there too; what only the run needs is not.
+#[test]
+fn to_the_hub() -> Result {
+    use mirror::{Mirror, READ_ONLY, Repo, TOKEN};
+    const ID: &str = "someone/digits";
+    let (folder, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
+    (preset.epochs, preset.head.epochs) = (1, 1);
+    let of_method = krotov_hopfield::Options { preset };
+    let (data, run) = (hebbian_data::digits(), folder.path());
+    train::<krotov_hopfield::KrotovHopfield>(&of_method, &data, CPU, &options(), run)?;
+    let mut config = RunFolder::config(run)?.ok_or("no configuration")?;
+    config["load"] = "/home/someone/weights.safetensors".into();
+    hebbian_train::save_json(run.join("config.json"), &config)?;
+    let model = Model::load(run)?;
+    let told = shared(run)?;
+    assert!(told.iter().any(|name| name.ends_with(".png")), "{told:?}");
+
+    let mirror = Mirror::start();
+    let silent: hebbian_data::OnProgress = std::sync::Arc::new(|_| ());
+    let hub = Hub::new(&mirror.endpoint, cache.path())?;
+    let push =
+        |token: &str| model.push_to(&hub.clone().with_token(token)?, ID, "main", true, &silent);
+    let error = push(READ_ONLY).unwrap_err().to_string();
+    assert!(error.contains(ID) && error.contains("right to write"), "{error}");
+    let address = push(TOKEN)?;
+    assert!(address.starts_with(&format!("{}/{ID}/commit/", mirror.endpoint)), "{address}");
+    let Repo { private, commits, .. } = mirror.repo(ID).ok_or("no repository")?;
+    assert!(private);
+    let [commit] = &commits[..] else { panic!("{commits:?}") };
+    assert_eq!(commit.message, "krotov-hopfield: krotov-hopfield-digits, trained on digits");
+    let mut pushed: Vec<String> = commit.files.iter().map(|(name, _)| name.clone()).collect();
+    pushed.sort();
+    assert_eq!(pushed, told);
+
+    let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
+    let fetched = hebbian_models::fetch(&hub, ID, "main", &silent)?;
+    assert_eq!(bits(&Model::load(&fetched)?, &images)?, bits(&model, &images)?);
+    // Where on this machine it learned on from is nobody's business.
+    config["load"] = serde_json::Value::Null;
+    assert_eq!(RunFolder::config(&fetched)?, Some(config));
+    let card = hub.fetch(hebbian_data::RepoKind::Model, ID, "main", "README.md", &silent)?;
+    let card = std::fs::read_to_string(card)?;
+    assert_eq!(card, std::fs::read_to_string(run.join("README.md"))?);
+    assert!(card.starts_with("---\n") && card.contains("\nmodel-index:\n"), "{card}");
     Ok(())
 }

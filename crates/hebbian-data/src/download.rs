@@ -10,7 +10,7 @@ use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::{HFError, HFRepositorySync, RepoType};
 use sha2::{Digest as _, Sha256};
 
-use crate::text::{printable, without_passwords};
+use crate::text::{printable, without_passwords, without_tokens};
 use crate::{Error, OnProgress, Progress, Result};
 
 /// How often a download is taken up again before giving up.
@@ -194,14 +194,15 @@ pub(crate) fn hex(hasher: Sha256) -> String {
 
 /// An error and what caused it, in one line: the client's own messages leave out the reason. A server
 /// may have written part of it, so it is of a limited length; passwords of `endpoint` and of other
-/// addresses are not in it.
+/// addresses, and tokens of the hub, are not in it.
 pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let text = causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     });
-    let text = printable(&without_passwords(&text, endpoint)).replace(['\n', '\t'], " ");
+    let text = without_tokens(&without_passwords(&text, endpoint));
+    let text = printable(&text).replace(['\n', '\t'], " ");
     match text.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

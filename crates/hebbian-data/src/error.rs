@@ -183,8 +183,8 @@ pub enum Error {
     },
     /// A file that is neither in the hub's cache nor to be had from the hub.
     #[error(
-        "{file} of {repo} is not in the cache {}, and {reason}: name a folder that holds the data \
-         set with --data-dir, or set HF_HOME to a Hugging Face folder in which it is cached",
+        "{file} of {repo} is not in the cache {}, and {reason}: {advice}, or set HF_HOME to a Hugging \
+         Face folder in which it is cached",
         cache.display()
     )]
     Unavailable {
@@ -196,6 +196,8 @@ pub enum Error {
         cache: PathBuf,
         /// Why it was not downloaded.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A download that is not what the hub announced. It has been deleted.
     #[error(
@@ -210,6 +212,16 @@ pub enum Error {
         found: String,
         /// Size or sum announced.
         expected: String,
+    },
+    /// Files that did not get to the hub.
+    #[error("the push to {repo} failed: {reason}: {advice}")]
+    NotPushed {
+        /// The repository.
+        repo: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        advice: String,
     },
     /// The hub's client does not start, for this reason: a malformed `HF_ENDPOINT`, say.
     #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]

@@ -24,15 +24,15 @@ pub enum RepoKind {
 /// adds all four.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    client: HFClientSync,
-    endpoint: Endpoint,
+    pub(crate) client: HFClientSync,
+    pub(crate) endpoint: Endpoint,
     cache_dir: PathBuf,
-    offline: bool,
+    pub(crate) offline: bool,
 }
 
 /// An address that may hold a password, which is not to be shown.
 #[derive(Clone)]
-struct Endpoint(String);
+pub(crate) struct Endpoint(pub(crate) String);
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,8 +41,8 @@ impl std::fmt::Debug for Endpoint {
 }
 
 impl Hub {
-    /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
-    /// `HF_HUB_OFFLINE`.
+    /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN` (or the token that `hf auth login`
+    /// has stored), `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
     ///
     /// # Errors
     /// When the client does not start, for instance because `HF_ENDPOINT` is not an address.
@@ -54,7 +54,7 @@ impl Hub {
         Self::of(client, &std::env::var("HF_ENDPOINT").unwrap_or_default(), offline)
     }
 
-    /// A hub at another address with its cache in `cache_dir`.
+    /// A hub at another address with its cache in `cache_dir`, and the token of the environment.
     ///
     /// # Errors
     /// When `endpoint` is not an address.
@@ -70,6 +70,16 @@ impl Hub {
         let endpoint = Endpoint(client.endpoint().to_string());
         let client = HFClientSync::from_inner(client).map_err(failed)?;
         Ok(Self { client, endpoint, cache_dir, offline })
+    }
+
+    /// The same hub with this token instead of the environment's.
+    ///
+    /// # Errors
+    /// When the client does not start.
+    pub fn with_token(self, token: &str) -> Result<Self> {
+        let builder = HFClient::builder().endpoint(&self.endpoint.0).cache_dir(&self.cache_dir);
+        let client = builder.token(token).retry_max_attempts(ATTEMPTS).build();
+        Self::of(client, &self.endpoint.0, self.offline)
     }
 
     /// The same hub, never using the network.
@@ -109,15 +119,20 @@ impl Hub {
     ) -> Result<PathBuf> {
         match kind {
             RepoKind::Dataset => {
-                self.fetch_typed(RepoTypeDataset, repos, revision, file, on_progress)
+                let advice = "name a folder that holds the data set with --data-dir";
+                self.fetch_typed(RepoTypeDataset, advice, repos, revision, file, on_progress)
             }
-            RepoKind::Model => self.fetch_typed(RepoTypeModel, repos, revision, file, on_progress),
+            RepoKind::Model => {
+                let advice = "check the name, for a private model HF_TOKEN too";
+                self.fetch_typed(RepoTypeModel, advice, repos, revision, file, on_progress)
+            }
         }
     }
 
     fn fetch_typed<T: RepoType>(
         &self,
         kind: T,
+        advice: &'static str,
         repos: &[&str],
         revision: &str,
         file: &str,
@@ -162,6 +177,7 @@ impl Hub {
             repo: wanted.iter().map(|wanted| wanted.name.as_str()).collect::<Vec<_>>().join(" or "),
             cache: self.cache_dir.clone(),
             reason: reasons.join(", "),
+            advice,
         })
     }
 }

@@ -51,6 +51,7 @@ mod split;
 mod table;
 mod text;
 pub mod transforms;
+mod upload;
 mod zca;
 
 pub use batches::Batches;
@@ -63,6 +64,7 @@ pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
 pub use text::printable;
+pub use upload::Push;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};
 
 #[cfg(doctest)]

@@ -50,7 +50,7 @@ impl Default for LoadOptions {
     }
 }
 
-/// How far loading has come.
+/// How far loading, or a push, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
     /// Bytes of a download.
@@ -78,6 +78,15 @@ pub enum Progress<'a> {
         /// Images so far.
         done: u64,
         /// Images in all.
+        total: u64,
+    },
+    /// Bytes of a push.
+    Upload {
+        /// The repository.
+        repo: &'a str,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
         total: u64,
     },
 }

@@ -50,6 +50,22 @@ pub(crate) fn without_passwords(text: &str, endpoint: &str) -> String {
     masked + rest
 }
 
+/// The text with `hf_***` for tokens of the hub, which a server may repeat.
+pub(crate) fn without_tokens(text: &str) -> String {
+    const START: &str = "hf_";
+    /// Letters and digits after it; words such as `hf_hub` have fewer.
+    const SHORTEST: usize = 16;
+    let mut parts = text.split(START);
+    let mut masked = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(part.len());
+        masked += START;
+        masked += if end < SHORTEST { &part[..end] } else { MASK };
+        masked += &part[end..];
+    }
+    masked
+}
+
 const MASK: &str = "***";
 
 /// What stands before the last `@` of an address, after its scheme.
@@ -61,7 +77,7 @@ fn user(address: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::without_passwords;
+    use super::{without_passwords, without_tokens};
 
     #[test]
     fn passwords_are_masked_wherever_they_stand() {
@@ -75,6 +91,18 @@ mod tests {
             ("https://me:se/cret@hub/x", "https://me:se/cret@hub", "https://***@hub/x"),
         ] {
             assert_eq!(without_passwords(text, endpoint), expected);
+        }
+    }
+
+    #[test]
+    fn tokens_are_masked() {
+        for (text, expected) in [
+            ("hf_hub, hf_", "hf_hub, hf_"),
+            ("no hf_AbCdEfGhIjKlMnOp12!", "no hf_***!"),
+            ("hf_0123456789abcdef", "hf_***"),
+            ("hf_0123456789abcde", "hf_0123456789abcde"),
+        ] {
+            assert_eq!(without_tokens(text), expected);
         }
     }
 }

@@ -135,8 +135,12 @@ fn unfinished(
     }
 }
 
-/// [`write`] of bytes at hand.
-pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes bytes, atomically.
+///
+/// # Errors
+/// When the file cannot be written; an older file of that name then stays.
+pub fn save_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
     write(path, |writer| writer.write_all(bytes).map_err(Error::io("write", path)))
 }
 
@@ -145,7 +149,7 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// When the file cannot be written; an older file of that name then stays.
 pub fn save_text(path: impl AsRef<Path>, text: &str) -> Result<()> {
-    write_bytes(path.as_ref(), text.as_bytes())
+    save_bytes(path, text.as_bytes())
 }
 
 /// Writes a value as indented JSON, atomically.
@@ -157,7 +161,7 @@ pub fn save_json(path: impl AsRef<Path>, value: &impl serde::Serialize) -> Resul
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     bytes.push(b'\n');
-    write_bytes(path, &bytes)
+    save_bytes(path, &bytes)
 }
 
 #[cfg(all(test, unix))]
@@ -312,7 +316,7 @@ mod tests {
         let path = folder.path().join("model");
         write(&path, |outer| {
             outer.write_all(b"outer").unwrap();
-            write_bytes(&path, b"inner")?;
+            save_bytes(&path, b"inner")?;
             remove_unfinished(folder.path(), |_| true)?;
             assert_eq!(text(&path), "inner");
             Ok(())

@@ -45,7 +45,7 @@ mod table;
 mod tensorboard;
 mod text;
 
-pub use atomic::{save_json, save_text};
+pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{

@@ -104,7 +104,7 @@ impl Picture {
 
     /// Writes a PNG file, atomically.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        atomic::write_bytes(path.as_ref(), &self.png()?)
+        atomic::save_bytes(path.as_ref(), &self.png()?)
     }
 }
 

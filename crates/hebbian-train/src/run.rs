@@ -225,7 +225,7 @@ impl RunFolder {
             }
             _ => {}
         }
-        atomic::write_bytes(&metrics, kept.as_bytes())?;
+        atomic::save_bytes(&metrics, kept.as_bytes())?;
         let opened = OpenOptions::new().append(true).open(&metrics);
         let metrics = opened.map_err(Error::io("write", &metrics))?;
         let old: Vec<String> =

@@ -317,22 +317,22 @@ fn plain(name: &str) -> String {
     plain.collect()
 }
 
-/// Shows downloads and decoding.
+/// Shows downloads, decoding and pushes.
 pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
     let current: Mutex<Option<(String, hebbian_train::Progress, u64)>> = Mutex::new(None);
     Arc::new(move |progress| {
-        let (verb, file, done, total) = match progress {
-            hebbian_data::Progress::Skipped { file, row, found } => {
+        use hebbian_data::Progress::{Decode, Download, Skipped, Upload};
+        let (verb, what, done, total) = match progress {
+            Download { file, done, total } => ("download", file, done, total),
+            Decode { file, done, total } => ("decode", file, done, total),
+            Upload { repo, done, total } => ("push", repo, done, total),
+            Skipped { file, row, found } => {
                 let row = row.map(|row| format!(", row {row}")).unwrap_or_default();
                 return tell(&format!("left out {file}{row}: {found}"));
             }
-            hebbian_data::Progress::Download { file, done, total } => {
-                ("download", file, done, total)
-            }
-            hebbian_data::Progress::Decode { file, done, total } => ("decode", file, done, total),
         };
         let Ok(mut current) = current.lock() else { return };
-        let label = format!("{verb} {file}");
+        let label = format!("{verb} {what}");
         let known = current.as_ref().is_some_and(|(shown, _, _)| *shown == label);
         if !known {
             let bar = hebbian_train::Progress::new(total, &label, quiet);

@@ -56,6 +56,20 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Push a model to the Hugging Face hub, and say where it is: its weights and configuration, card,
+    /// results and pictures; the token is HF_TOKEN, or that of `hf auth login`
+    Push {
+        /// The model's folder
+        model: PathBuf,
+        /// OWNER/NAME, or OWNER/NAME@BRANCH
+        id: String,
+        /// A repository that only its owner may see
+        #[arg(long)]
+        private: bool,
+        /// No progress
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Check the reference vectors on this device
     Verify(VerifyArgs),
     /// Print completions for a shell
@@ -150,6 +164,13 @@ pub fn program(Program { command }: Program) -> Result<String> {
             let model = Model::load(&folder)?;
             let (method, preset, dataset) = (model.method(), model.preset(), model.dataset());
             Ok(format!("{method}, {preset}, trained on {dataset}\n{}\n", folder.display()))
+        }
+        Command::Push { model, id, private, quiet } => {
+            let (id, branch) = id.split_once('@').unwrap_or((&id, "main"));
+            let hub = Hub::from_env()?;
+            let address =
+                Model::load(&model)?.push_to(&hub, id, branch, private, &loading(quiet))?;
+            Ok(format!("{address}\n"))
         }
         Command::Verify(args) => verify(args),
         Command::Completions { shell } => {

@@ -1,11 +1,17 @@
-//! A small HTTP server that answers as the hub does when a file is downloaded.
+//! A small HTTP server that answers as the hub does when a file is downloaded, or a model pushed.
 
-use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
+
+#[path = "pushes.rs"]
+mod pushes;
+
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use pushes::{Commit, READ_ONLY, Repo, TOKEN};
 
 /// How the mirror misbehaves with a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,15 +42,58 @@ pub struct Served {
 impl Served {
     /// A large file, as the hub serves it: the ETag is the SHA-256.
     pub fn lfs(body: Vec<u8>, manner: Manner) -> Self {
-        let etag = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { body, etag, manner }
+        Self { etag: sha256(&body), body, manner }
     }
 }
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How the mirror misbehaves with a request.
+#[derive(Clone)]
+pub enum Twist {
+    /// This status and body.
+    Refuse(&'static str, String),
+    /// The connection ends after half of the request's body, so many times.
+    Cut(usize),
+    /// To the same path with this in the place of what it was found by.
+    Redirect(&'static str),
+}
+
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub range: Option<String>,
+    /// Behind `Bearer`.
+    pub token: Option<String>,
+    pub body: Vec<u8>,
+}
+
+pub struct Reply {
+    pub status: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn new(status: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+}
+
+/// A server of large files: answers what is its own.
+pub type Store = Arc<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     files: HashMap<String, Served>,
     log: Vec<String>,
+    repos: BTreeMap<String, Repo>,
+    twists: Vec<(&'static str, Twist)>,
+    store: Option<Store>,
+    /// What the store has, by its SHA-256, with the store's own name of it.
+    large: HashMap<String, (String, Vec<u8>)>,
 }
 
 /// Serves on a port of its own until the process ends.
@@ -60,10 +109,11 @@ impl Mirror {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
+        let own = endpoint.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                std::thread::spawn(move || answer(stream, &shared));
+                let (shared, own) = (shared.clone(), own.clone());
+                std::thread::spawn(move || answer(stream, &shared, &own));
             }
         });
         Self { endpoint, state }
@@ -82,26 +132,100 @@ impl Mirror {
         self.state.lock().unwrap().files.insert(path, served);
     }
 
+    /// Misbehaves with requests whose path has this in it.
+    pub fn twist(&self, part: &'static str, twist: Twist) {
+        self.state.lock().unwrap().twists.push((part, twist));
+    }
+
+    /// A repository that is there already.
+    pub fn make_repo(&self, id: &str, private: bool) {
+        let repo = Repo::new(private);
+        self.state.lock().unwrap().repos.insert(id.to_string(), repo);
+    }
+
+    /// A repository as it is now.
+    pub fn repo(&self, id: &str) -> Option<Repo> {
+        self.state.lock().unwrap().repos.get(id).cloned()
+    }
+
+    /// Has large files go to a server of their own.
+    pub fn store_large_files(&self, store: Store) {
+        self.state.lock().unwrap().store = Some(store);
+    }
+
+    /// Says of a large file that the store has it, under a name of its own.
+    pub fn stored(&self, name: String, bytes: Vec<u8>) {
+        self.state.lock().unwrap().large.insert(sha256(&bytes), (name, bytes));
+    }
+
     /// The requests since the last call, as `METHOD file-name range`.
     pub fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }
 }
 
-fn answer(mut stream: TcpStream, state: &Mutex<State>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let Some(request) = lines.next() else { return };
+fn answer(mut stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines().map_while(Result::ok);
+    let Some(line) = lines.next() else { return };
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let range = headers.iter().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("range").then(|| value.to_string())
-    });
-    let mut words = request.split(' ');
+    let header = |wanted: &str| {
+        headers.iter().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.to_string())
+        })
+    };
+    let mut words = line.split(' ').map(str::to_string);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let served = {
+    let twist = {
         let mut state = state.lock().unwrap();
-        let short = path.split("parquet/").nth(1).unwrap_or(path);
-        state.log.push(format!("{method} {short} {}", range.as_deref().unwrap_or("-")));
+        let short = path.split("parquet/").nth(1).unwrap_or(&path);
+        state.log.push(format!("{method} {short} {}", header("range").as_deref().unwrap_or("-")));
+        state.twists.iter_mut().find(|(part, _)| path.contains(part)).and_then(|(part, twist)| {
+            let now = twist.clone();
+            if let Twist::Cut(times) = twist {
+                if *times == 0 {
+                    return None;
+                }
+                *times -= 1;
+            }
+            Some((*part, now))
+        })
+    };
+    let mut length = header("content-length").map_or(0, |length| length.parse().unwrap());
+    if let Some((_, Twist::Cut(_))) = twist {
+        length /= 2;
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let token =
+        header("authorization").and_then(|value| value.strip_prefix("Bearer ").map(str::to_string));
+    let request = Request { method, path, range: header("range"), token, body };
+    let reply = match twist {
+        Some((_, Twist::Cut(_))) => return,
+        Some((_, Twist::Refuse(status, body))) => Some(Reply::new(status, body)),
+        Some((part, Twist::Redirect(to))) => Some(Reply {
+            headers: vec![("Location", request.path.replace(part, to))],
+            ..Reply::new("307 Temporary Redirect", "")
+        }),
+        None => {
+            let store = state.lock().unwrap().store.clone();
+            store.and_then(|store| store(&request))
+        }
+    };
+    let reply = reply.or_else(|| pushes::answer(&mut state.lock().unwrap(), endpoint, &request));
+    match reply {
+        Some(reply) => {
+            send(&mut stream, reply.status, &reply.headers, &reply.body, None, &request.method);
+        }
+        None => send_file(&mut stream, state, &request),
+    }
+}
+
+fn send_file(stream: &mut TcpStream, state: &Mutex<State>, request: &Request) {
+    let Request { method, path, range, .. } = request;
+    let (served, name) = {
+        let mut state = state.lock().unwrap();
         let served = state.files.get(path).cloned();
         if method == "GET"
             && let Some(file) = state.files.get_mut(path)
@@ -109,42 +233,48 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         {
             file.manner = Manner::CutOnceNoRanges(usize::MAX);
         }
-        served
+        let etag = served.as_ref().map(|served| served.etag.as_str()).unwrap_or_default();
+        let name = state.large.get(etag).map(|(name, _)| name.clone());
+        (served, name)
     };
     let Some(served) = served else {
-        return send(&mut stream, "404 Not Found", &[], b"Entry not found", None, method);
+        return send(stream, "404 Not Found", &[], b"Entry not found", None, method);
     };
-    let headers = [("ETag", format!("\"{}\"", served.etag)), ("X-Repo-Commit", "a".repeat(40))];
+    let mut headers =
+        vec![("ETag", format!("\"{}\"", served.etag)), ("X-Repo-Commit", "a".repeat(40))];
+    headers.extend(name.map(|name| ("X-Xet-Hash", name)));
     let whole = served.body.len();
     if method == "HEAD" {
-        return send(&mut stream, "200 OK", &headers, &served.body, None, method);
+        return send(stream, "200 OK", &headers, &served.body, None, method);
     }
     let mut body = served.body;
     let (mut status, mut cut) = ("200 OK", None);
     match served.manner {
         Manner::NotFoundBody => {
-            return send(&mut stream, "404 Not Found", &[], b"<html>gone</html>", None, method);
+            return send(stream, "404 Not Found", &[], b"<html>gone</html>", None, method);
         }
         Manner::WrongBody => body.iter_mut().for_each(|byte| *byte ^= 1),
         Manner::CutThenRefused(_) if range.is_some() => {
             let evil = "evil ".repeat(1000);
             let message = format!(r#"{{"error": "\u001b[2J\nerror: {evil}"}}"#);
-            return send(&mut stream, "403 Forbidden", &[], message.as_bytes(), None, method);
+            return send(stream, "403 Forbidden", &[], message.as_bytes(), None, method);
         }
         Manner::CutWhole(at) | Manner::CutThenRefused(at) if range.is_none() => cut = Some(at),
         Manner::CutAll(at) | Manner::CutOnceNoRanges(at) if at < whole => cut = Some(at),
         _ => (),
     }
-    if let Some(range) = range.filter(|_| !matches!(served.manner, Manner::CutOnceNoRanges(_))) {
+    if let Some(range) =
+        range.as_ref().filter(|_| !matches!(served.manner, Manner::CutOnceNoRanges(_)))
+    {
         let (start, end) = range.trim_start_matches("bytes=").split_once('-').unwrap();
         let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
         if start >= whole {
-            return send(&mut stream, "416 Range Not Satisfiable", &[], b"", None, method);
+            return send(stream, "416 Range Not Satisfiable", &[], b"", None, method);
         }
         status = "206 Partial Content";
         body = body[start..whole.min(end + 1)].to_vec();
     }
-    send(&mut stream, status, &headers, &body, cut, method);
+    send(stream, status, &headers, &body, cut, method);
 }
 
 fn send(
@@ -162,7 +292,7 @@ fn send(
     head += "Connection: close\r\n\r\n";
     // The client may hang up first; that is its right.
     let _ = stream.write_all(head.as_bytes());
-    if method == "GET" {
+    if method != "HEAD" {
         let _ = stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())]);
     }
 }

@@ -1,0 +1,164 @@
+//! Files of a folder, pushed to a model repository of the hub.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
+use hf_hub::repository::CommitOperation;
+use hf_hub::{HFError, RepoTypeModel, split_id};
+
+use crate::download::with_causes;
+use crate::text::{printable, without_passwords};
+use crate::{Error, Hub, OnProgress, Progress, Result};
+
+/// The branch that every repository has.
+const MAIN: &str = "main";
+
+/// Files of a folder, and where on the hub they belong.
+#[derive(Debug, Clone, Copy)]
+pub struct Push<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// The names of the files, as they are in the folder and will be in the repository.
+    pub files: &'a [String],
+    /// The repository of a model, `owner/name`; made where there is none.
+    pub repo: &'a str,
+    /// The branch; made from `main` where there is none.
+    pub branch: &'a str,
+    /// Whether only its owner may see the repository. One that all can see is refused then, and not changed.
+    pub private: bool,
+    /// What the commit says.
+    pub message: &'a str,
+}
+
+impl Hub {
+    /// Pushes files to a model repository, all of them in one commit; returns the address of the commit.
+    ///
+    /// Large files go to the store that the hub names (Xet), small ones with the commit.
+    ///
+    /// The token is that of the environment: `HF_TOKEN`, or what `hf auth login` has stored. Other files of
+    /// the repository stay. The commit comes last: a push that is cut short before it leaves no part of a
+    /// model there, at most a new repository, and can be repeated.
+    ///
+    /// # Errors
+    /// A file that is not there; a hub that is offline, cannot be reached, or refuses: without a token, with
+    /// one that may not write there, or for a name that it does not take; `private` for a repository that
+    /// all can see.
+    pub fn push(&self, push: &Push<'_>, on_progress: &OnProgress) -> Result<String> {
+        let refused = |reason: String, advice: &str| Error::NotPushed {
+            repo: printable(push.repo),
+            reason,
+            advice: advice.to_string(),
+        };
+        let failed = |error: HFError| {
+            let advice = match &error {
+                HFError::AuthRequired { .. } => {
+                    "set HF_TOKEN to a token with the right to write, or log in with `hf auth login`"
+                }
+                HFError::Forbidden { .. } => {
+                    "use a token with the right to write there, or push to a repository of your own"
+                }
+                HFError::RepoNotFound { .. } => {
+                    "check the name of the repository, and that the token may see it"
+                }
+                HFError::Conflict { .. } => "another push may be under way: push again",
+                HFError::RateLimited { .. } => "wait a while, and push again",
+                _ => "check the name, HF_ENDPOINT and the network, and push again",
+            };
+            refused(with_causes(&error, &self.endpoint.0), advice)
+        };
+        if !is_id(push.repo) {
+            return Err(refused("that is no name of a repository".into(), "give OWNER/NAME"));
+        }
+        if push.branch.is_empty() {
+            return Err(refused("the name of the branch is empty".into(), "leave it out for main"));
+        }
+        if self.offline {
+            let reason = "offline mode is on (HF_HUB_OFFLINE)".to_string();
+            return Err(refused(reason, "a push needs the network"));
+        }
+        let mut operations = Vec::with_capacity(push.files.len());
+        for name in push.files {
+            let path = push.folder.join(name);
+            // What cannot be read is found before anything is sent.
+            let found = File::open(&path).and_then(|file| file.metadata());
+            let found = found.and_then(|found| match found.is_dir() {
+                true => Err(std::io::ErrorKind::IsADirectory.into()),
+                false => Ok(()),
+            });
+            found.map_err(Error::io(&path))?;
+            operations.push(CommitOperation::add_file(name, path));
+        }
+
+        let (owner, name) = split_id(push.repo);
+        let repo = self.client.repository(RepoTypeModel, owner, name);
+        let create = self.client.create_repository().repo_id(push.repo).repo_type(RepoTypeModel);
+        let is_new = match create.private(push.private).send() {
+            Ok(_) => true,
+            Err(HFError::Conflict { .. }) => false,
+            // Who may write to a repository need not have the right to make one.
+            Err(HFError::Forbidden { .. }) if repo.exists().send().is_ok_and(|exists| exists) => {
+                false
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if push.private && !is_new && repo.info().send().map_err(failed)?.private != Some(true) {
+            let reason = "it is there already, and all can see it".to_string();
+            return Err(refused(reason, "make it private on the hub, or choose another name"));
+        }
+        if push.branch != MAIN && !push.branch.starts_with("refs/") {
+            match repo.create_branch().branch(push.branch).send() {
+                Ok(()) | Err(HFError::Conflict { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let watch = Arc::new(Watch {
+            repo: push.repo.into(),
+            total: AtomicU64::new(0),
+            on_progress: on_progress.clone(),
+        });
+        let commit = repo.create_commit().operations(operations).commit_message(push.message);
+        let commit = commit.revision(push.branch).progress(watch).send().map_err(failed)?;
+        let address = commit
+            .commit_url
+            .unwrap_or_else(|| format!("{}/{}/tree/{}", self.endpoint.0, push.repo, push.branch));
+        Ok(printable(&without_passwords(&address, &self.endpoint.0)))
+    }
+}
+
+/// Whether it is `owner/name`, in the characters that the hub takes.
+fn is_id(id: &str) -> bool {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            && !part.starts_with('.')
+    };
+    id.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
+}
+
+/// Passes the client's events on.
+struct Watch {
+    repo: String,
+    total: AtomicU64,
+    on_progress: OnProgress,
+}
+
+impl ProgressHandler for Watch {
+    fn on_progress(&self, event: &ProgressEvent) {
+        let ProgressEvent::Upload(event) = event else { return };
+        let total = self.total.load(Ordering::Relaxed);
+        let (done, total) = match event {
+            UploadEvent::Start { total_bytes, .. } => {
+                self.total.store(*total_bytes, Ordering::Relaxed);
+                (0, *total_bytes)
+            }
+            // Of the large files only; small ones are in the commit.
+            UploadEvent::Progress { bytes_completed, .. } => ((*bytes_completed).min(total), total),
+            UploadEvent::Complete => (total, total),
+            _ => return,
+        };
+        (self.on_progress)(Progress::Upload { repo: &self.repo, done, total });
+    }
+}
