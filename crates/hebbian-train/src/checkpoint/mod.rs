@@ -1,12 +1,19 @@
-//! Checkpoints: safetensors files with metadata and a checksum.
+//! Checkpoints: safetensors files with metadata and a checksum; and those of PyTorch, to read.
 //!
 //! The metadata's `hebbian_sha256` is `sha256:` and the SHA-256 of the whole file, header and data, as it
 //! is with zeros for the 64 digits of the sum. safetensors itself would not see that a bit of a
 //! weight was flipped, or that numbers were given another type.
 
+mod names;
+mod pickle;
+mod pth;
+mod zip;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,22 +37,35 @@ const ZEROS: [u8; 64] = [b'0'; 64];
 const LENGTH: usize = 8;
 /// The longest header that the format allows.
 const LONGEST_HEADER: u64 = 100_000_000;
+/// How the archives start in which PyTorch saves.
+const ZIP: &[u8] = b"PK\x03\x04";
 /// How the files start that are most often taken for ours.
-const OTHERS: [(&[u8], &str); 6] = [
-    (b"PK\x03\x04", "a zip archive, as PyTorch writes (.pt, .pth)"),
-    (b"\x80\x02", "a Python pickle, as old PyTorch writes (.pt, .pth)"),
+const OTHERS: [(&[u8], &str); 5] = [
+    (
+        b"\x80\x02",
+        "a Python pickle, as PyTorch wrote before 1.6 (.pt, .pth), which one that is newer turns into what \
+         is read here, by torch.load and torch.save",
+    ),
     (b"\x89HDF", "an HDF5 file"),
     (b"GGUF", "a GGUF file"),
     (b"version https://git-lfs", "a Git LFS pointer, whose file was not fetched"),
     (b"<", "a web page"),
 ];
 
-/// A safetensors file: its metadata, and its tensors when they are asked for.
+/// A safetensors file, or a `state_dict` that PyTorch saved: its metadata, and its tensors when they are asked
+/// for.
 ///
 /// Only the header is read when a file is opened, and of a tensor only its own bytes; the checksum of
 /// our own files is formed of the whole file, in passing. The file is mapped into memory: to replace
 /// it by another of its name, as [`save_checkpoint`] does, is safe while it is open (Windows refuses
 /// that), but to cut it short or change it in place is not.
+///
+/// Of PyTorch's files (`.pth`, `.pt`, whatever they are called) those are read that `torch.save` writes since
+/// PyTorch 1.6 of a `state_dict`, or of a dictionary with one in it, as `state_dict`, `model_state_dict`, `model`
+/// or the only one there. Nothing in them is run, and what else they hold is not looked at.
+///
+/// In files that are not ours, names are without what wrappers put into them: `module.` and `_orig_mod.`
+/// wherever they stand, and `model.`, `net.` or `network.` before all names. Errors have the file's own names.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -74,33 +94,80 @@ pub struct Checkpoint {
     path: PathBuf,
     device: Device,
     file: Arc<Mmap>,
-    /// Where the header ends and the tensors' bytes begin.
-    data: usize,
-    tensors: BTreeMap<String, TensorInfo>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// A tensor of a file.
+#[derive(Debug, Clone)]
+struct Stored {
+    /// What the file calls it.
+    name: String,
+    /// Its numbers, or why they cannot be read.
+    numbers: std::result::Result<Numbers, String>,
+}
+
+#[derive(Debug, Clone)]
+struct Numbers {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    place: Place,
+}
+
+/// Where the numbers of a tensor are.
+#[derive(Debug, Clone)]
+enum Place {
+    /// One after the other in the file.
+    Rows(Range<usize>),
+    /// In a part of an archive.
+    View(pth::View),
 }
 
 impl Checkpoint {
-    /// Opens a safetensors file, whose tensors will be on `device`. Of a folder, that is its
-    /// `model.safetensors`, or where that is missing its `state.safetensors`.
+    /// Opens a file, whose tensors will be on `device`. Of a folder, that is its `model.safetensors`, or where
+    /// that is missing its `state.safetensors`.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short, is no safetensors file, or has another checksum than
-    /// it states (files of other programs state none, which is no error). A file of another format is
-    /// refused after its first bytes, whatever its size.
+    /// When the file cannot be read, is cut short, is neither a safetensors file nor what PyTorch saves of a
+    /// `state_dict`, or has another checksum than it states (files of other programs state none, which is
+    /// no error). A file of another format is refused after its first bytes, whatever its size.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = in_folder(path.as_ref())?;
-        let (file, data) = open(&path)?;
-        let (_, header) =
-            SafeTensors::read_metadata(&file).map_err(|reason| wrong(&path, reason.to_string()))?;
-        let mut metadata: BTreeMap<_, _> =
-            header.metadata().clone().unwrap_or_default().into_iter().collect();
-        if has_sum(&metadata) && !is_whole(&file, metadata.get(SUM)) {
+        let file = map(&path)?;
+        let (metadata, tensors) = match file.starts_with(ZIP) {
+            true => {
+                let tensors = pth::open(&file)
+                    .map_err(|reason| Error::NotStateDict { path: path.clone(), reason })?;
+                (BTreeMap::new(), tensors)
+            }
+            false => safetensors(&path, &file)?,
+        };
+        let is_own = has_sum(&metadata);
+        if is_own && !is_whole(&file, metadata.get(SUM)) {
             return Err(Error::Damaged { path });
         }
-        metadata.remove(SUM);
-        let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone()));
-        let (tensors, file) = (tensors.collect(), Arc::new(file));
-        Ok(Self { metadata, path, device: device.clone(), file, data, tensors })
+        let stored: Vec<String> = tensors.iter().map(|stored| stored.name.clone()).collect();
+        let called = if is_own { stored } else { names::unwrapped(&stored) };
+        let mut checkpoint = Self {
+            metadata,
+            path,
+            device: device.clone(),
+            file: Arc::new(file),
+            tensors: called.into_iter().zip(tensors).collect(),
+        };
+        checkpoint.metadata.remove(SUM);
+        Ok(checkpoint)
+    }
+
+    /// Gives tensors other names: that which `ours` makes of each, where it makes one that no other has. Errors
+    /// go on calling them as the file does.
+    pub fn rename(&mut self, ours: impl Fn(&str) -> Option<String>) {
+        for name in self.tensors.keys().cloned().collect::<Vec<_>>() {
+            if let Some(other) = ours(&name).filter(|other| !self.tensors.contains_key(other))
+                && let Some(stored) = self.tensors.remove(&name)
+            {
+                self.tensors.insert(other, stored);
+            }
+        }
     }
 
     /// The file that was opened.
@@ -108,14 +175,15 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The names of the file's tensors, in alphabetical order.
+    /// The names of the file's tensors, in alphabetical order, but for those of a form that is not read.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let readable = self.tensors.iter().filter(|(_, stored)| stored.numbers.is_ok());
+        readable.map(|(name, _)| name.as_str())
     }
 
     /// The shape of the tensor called `name`; none where there is no such tensor.
     pub fn dims(&self, name: &str) -> Option<&[usize]> {
-        Some(&self.tensors.get(name)?.shape)
+        Some(&self.tensors.get(name)?.numbers.as_ref().ok()?.shape)
     }
 
     /// Loads the tensor called `name` in the shape and type that it has in the file.
@@ -123,10 +191,10 @@ impl Checkpoint {
     /// # Errors
     /// When it is not there, or is of a type that candle lacks.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let info = self.info(name)?;
-        match candle_type(info.dtype) {
-            Some(_) => self.read(name, info),
-            None => Err(self.of_another_type(name, info, "a type that candle has")),
+        let (stored, numbers) = self.numbers(name)?;
+        match candle_type(numbers.dtype) {
+            Some(_) => self.read(stored, numbers),
+            None => Err(self.of_another_type(stored, numbers, "a type that candle has")),
         }
     }
 
@@ -137,41 +205,62 @@ impl Checkpoint {
     /// When it is not there, has not the shape `expected`, or is of a type that does not stand for
     /// `dtype`.
     pub fn take(&self, name: &str, expected: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
-        let (info, expected) = (self.info(name)?, expected.into());
-        if info.shape != expected.dims() {
+        let ((stored, numbers), expected) = (self.numbers(name)?, expected.into());
+        if numbers.shape != expected.dims() {
             return Err(Error::ShapeMismatch {
                 path: self.path.clone(),
-                name: name.to_string(),
-                found: info.shape.clone(),
+                name: stored.to_string(),
+                found: numbers.shape.clone(),
                 expected: expected.dims().to_vec(),
             });
         }
-        match candle_type(info.dtype) {
+        match candle_type(numbers.dtype) {
             Some(found) if found == dtype || (found.is_float() && dtype.is_float()) => {
-                let tensor = self.read(name, info)?.to_dtype(dtype);
-                tensor.map_err(|error| self.of_tensor(name, error))
+                let tensor = self.read(stored, numbers)?.to_dtype(dtype);
+                tensor.map_err(|error| self.of_tensor(stored, error))
             }
-            _ => Err(self.of_another_type(name, info, dtype.as_str())),
+            _ => Err(self.of_another_type(stored, numbers, dtype.as_str())),
         }
     }
 
-    fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
-            path: self.path.clone(),
-            name: name.to_string(),
-            held: match self.tensors.is_empty() {
-                true => "no tensors at all".to_string(),
-                false => self.names().collect::<Vec<_>>().join(", "),
-            },
-        })
+    /// What the file calls the tensor called `name`, and its numbers.
+    fn numbers(&self, name: &str) -> Result<(&str, &Numbers)> {
+        match self.tensors.get(name) {
+            Some(Stored { name, numbers: Ok(numbers) }) => Ok((name, numbers)),
+            Some(Stored { name, numbers: Err(problem) }) => Err(Error::NotStateDict {
+                path: self.path.clone(),
+                reason: format!("its tensor {name:?} cannot be read: {problem}"),
+            }),
+            None => {
+                let held: BTreeSet<&str> =
+                    self.tensors.values().map(|stored| stored.name.as_str()).collect();
+                Err(Error::MissingTensor {
+                    path: self.path.clone(),
+                    name: name.to_string(),
+                    held: match held.is_empty() {
+                        true => "no tensors at all".to_string(),
+                        false => held.into_iter().collect::<Vec<_>>().join(", "),
+                    },
+                })
+            }
+        }
     }
 
-    fn read(&self, name: &str, info: &TensorInfo) -> Result<Tensor> {
-        let (start, end) = info.data_offsets;
+    fn read(&self, name: &str, Numbers { dtype, shape, place }: &Numbers) -> Result<Tensor> {
         let failed = |reason: String| wrong(&self.path, format!("tensor {name:?}: {reason}"));
-        let bytes = self.file.get(self.data + start..self.data + end);
-        let bytes = bytes.ok_or_else(|| failed("its bytes are not there".to_string()))?;
-        let view = TensorView::new(info.dtype, info.shape.clone(), bytes);
+        let bytes = match place {
+            Place::Rows(range) => {
+                let bytes = self.file.get(range.clone()).map(Cow::Borrowed);
+                bytes.ok_or_else(|| failed("its bytes are not there".to_string()))?
+            }
+            Place::View(view) => {
+                view.bytes(&self.file, shape).map_err(|problem| Error::NotStateDict {
+                    path: self.path.clone(),
+                    reason: format!("tensor {name:?}: {problem}"),
+                })?
+            }
+        };
+        let view = TensorView::new(*dtype, shape.clone(), &bytes);
         let view = view.map_err(|reason| failed(reason.to_string()))?;
         view.load(&self.device).map_err(|error| self.of_tensor(name, error))
     }
@@ -181,11 +270,11 @@ impl Checkpoint {
         error.context(format!("tensor {name:?} of {}", self.path.display())).into()
     }
 
-    fn of_another_type(&self, name: &str, info: &TensorInfo, expected: &'static str) -> Error {
+    fn of_another_type(&self, name: &str, numbers: &Numbers, expected: &'static str) -> Error {
         Error::TypeMismatch {
             path: self.path.clone(),
             name: name.to_string(),
-            found: info.dtype.to_string().to_lowercase(),
+            found: numbers.dtype.to_string().to_lowercase(),
             expected,
         }
     }
@@ -209,8 +298,8 @@ fn in_folder(path: &Path) -> Result<PathBuf> {
     there.ok_or_else(|| Error::NoCheckpoint { path: path.to_path_buf(), expected: IN_FOLDER })
 }
 
-/// Maps a file into memory, and says where its header ends, which is inside the file.
-fn open(path: &Path) -> Result<(Mmap, usize)> {
+/// Maps a file into memory.
+fn map(path: &Path) -> Result<Mmap> {
     // Before it is opened, which for a pipe would wait for who writes into it.
     let metadata = path.metadata().map_err(Error::io("read", path))?;
     if !metadata.is_file() {
@@ -222,18 +311,28 @@ fn open(path: &Path) -> Result<(Mmap, usize)> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     // SAFETY: no bytes of the map are handed out, only copies, and all of them are valid values. Who
     // cuts the file short meanwhile ends the program, as the type's documentation says.
-    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
-    match header_end(&map) {
-        Ok(end) => Ok((map, end)),
-        Err(problem) => {
-            let kind = OTHERS.iter().find(|(start, _)| map.starts_with(start));
-            let found = match kind {
-                Some((_, kind)) => format!("it looks like {kind}"),
-                None => format!("it starts with '{}'", map[..map.len().min(24)].escape_ascii()),
-            };
-            Err(wrong(path, format!("{problem}; {found}")))
-        }
-    }
+    unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))
+}
+
+/// The metadata of a safetensors file, and its tensors.
+fn safetensors(path: &Path, file: &[u8]) -> Result<(BTreeMap<String, String>, Vec<Stored>)> {
+    let data = header_end(file).map_err(|problem| {
+        let kind = OTHERS.iter().find(|(start, _)| file.starts_with(start));
+        let found = match kind {
+            Some((_, kind)) => format!("it looks like {kind}"),
+            None => format!("it starts with '{}'", file[..file.len().min(24)].escape_ascii()),
+        };
+        wrong(path, format!("{problem}; {found}"))
+    })?;
+    let (_, header) =
+        SafeTensors::read_metadata(file).map_err(|reason| wrong(path, reason.to_string()))?;
+    let tensors = header.tensors().into_iter().map(|(name, info)| {
+        let TensorInfo { dtype, ref shape, data_offsets: (start, end) } = *info;
+        let place = Place::Rows(data + start..data + end);
+        Stored { name, numbers: Ok(Numbers { dtype, shape: shape.clone(), place }) }
+    });
+    let tensors = tensors.collect();
+    Ok((header.metadata().clone().unwrap_or_default().into_iter().collect(), tensors))
 }
 
 /// Where the header ends, by the length that the file starts with.
@@ -264,9 +363,11 @@ pub(crate) fn is_own(path: &Path) -> bool {
         #[serde(rename = "__metadata__")]
         metadata: BTreeMap<String, String>,
     }
-    open(path).is_ok_and(|(file, end)| {
-        serde_json::from_slice::<Header>(&file[LENGTH..end])
-            .is_ok_and(|header| has_sum(&header.metadata))
+    map(path).is_ok_and(|file| {
+        header_end(&file).is_ok_and(|end| {
+            serde_json::from_slice::<Header>(&file[LENGTH..end])
+                .is_ok_and(|header| has_sum(&header.metadata))
+        })
     })
 }
 
