@@ -1,10 +1,11 @@
 //! Checkpoints: safetensors files with metadata and a checksum; and those of PyTorch, to read.
 //!
-//! The metadata's `hebbian_sha256` is `sha256:` and the SHA-256 of the whole file, header and data, as it
-//! is with zeros for the 64 digits of the sum. safetensors itself would not see that a bit of a
-//! weight was flipped, or that numbers were given another type.
+//! Each format is a list of where the numbers of its tensors are in a file: the [`header`] of safetensors,
+//! the archive and pickle of PyTorch ([`pth`]). What only [`own`] files have is their checksum.
 
+mod header;
 mod names;
+mod own;
 mod pickle;
 mod pth;
 mod zip;
@@ -12,7 +13,6 @@ mod zip;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,37 +20,16 @@ use std::sync::Arc;
 use candle::safetensors::Load;
 use candle::{DType, Device, Shape, Tensor};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
-use sha2::{Digest, Sha256};
+use safetensors::tensor::{Dtype, TensorView};
 
-use crate::{Error, Result, atomic};
+pub(crate) use self::own::is_own;
+pub use self::own::save_checkpoint;
+use crate::{Error, Result};
 
 /// The checkpoint of a folder, and what is read where there is none yet.
 const IN_FOLDER: [&str; 2] = [crate::run::MODEL, crate::run::STATE];
-/// Where the metadata have the sum, and what it starts with: either tells that there is one, so that
-/// no flipped bit can hide it.
-const SUM: &str = "hebbian_sha256";
-const SUM_START: &str = "sha256:";
-/// What stands for the sum's digits while it is formed.
-const ZEROS: [u8; 64] = [b'0'; 64];
-/// Bytes of the header's length, before it.
-const LENGTH: usize = 8;
-/// The longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
 /// How the archives start in which PyTorch saves.
 const ZIP: &[u8] = b"PK\x03\x04";
-/// How the files start that are most often taken for ours.
-const OTHERS: [(&[u8], &str); 5] = [
-    (
-        b"\x80\x02",
-        "a Python pickle, as PyTorch wrote before 1.6 (.pt, .pth), which one that is newer turns into what \
-         is read here, by torch.load and torch.save",
-    ),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"GGUF", "a GGUF file"),
-    (b"version https://git-lfs", "a Git LFS pointer, whose file was not fetched"),
-    (b"<", "a web page"),
-];
 
 /// A safetensors file, or a `state_dict` that PyTorch saved: its metadata, and its tensors when they are asked
 /// for.
@@ -139,10 +118,10 @@ impl Checkpoint {
                     .map_err(|reason| Error::NotStateDict { path: path.clone(), reason })?;
                 (BTreeMap::new(), tensors)
             }
-            false => safetensors(&path, &file)?,
+            false => header::open(&file).map_err(|reason| wrong(&path, reason))?,
         };
-        let is_own = has_sum(&metadata);
-        if is_own && !is_whole(&file, metadata.get(SUM)) {
+        let is_own = own::has_sum(&metadata);
+        if is_own && !own::is_whole(&file, &metadata) {
             return Err(Error::Damaged { path });
         }
         let stored: Vec<String> = tensors.iter().map(|stored| stored.name.clone()).collect();
@@ -154,7 +133,7 @@ impl Checkpoint {
             file: Arc::new(file),
             tensors: called.into_iter().zip(tensors).collect(),
         };
-        checkpoint.metadata.remove(SUM);
+        checkpoint.metadata.remove(own::SUM);
         Ok(checkpoint)
     }
 
@@ -314,176 +293,6 @@ fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))
 }
 
-/// The metadata of a safetensors file, and its tensors.
-fn safetensors(path: &Path, file: &[u8]) -> Result<(BTreeMap<String, String>, Vec<Stored>)> {
-    let data = header_end(file).map_err(|problem| {
-        let kind = OTHERS.iter().find(|(start, _)| file.starts_with(start));
-        let found = match kind {
-            Some((_, kind)) => format!("it looks like {kind}"),
-            None => format!("it starts with '{}'", file[..file.len().min(24)].escape_ascii()),
-        };
-        wrong(path, format!("{problem}; {found}"))
-    })?;
-    let (_, header) =
-        SafeTensors::read_metadata(file).map_err(|reason| wrong(path, reason.to_string()))?;
-    let tensors = header.tensors().into_iter().map(|(name, info)| {
-        let TensorInfo { dtype, ref shape, data_offsets: (start, end) } = *info;
-        let place = Place::Rows(data + start..data + end);
-        Stored { name, numbers: Ok(Numbers { dtype, shape: shape.clone(), place }) }
-    });
-    let tensors = tensors.collect();
-    Ok((header.metadata().clone().unwrap_or_default().into_iter().collect(), tensors))
-}
-
-/// Where the header ends, by the length that the file starts with.
-fn header_end(file: &[u8]) -> std::result::Result<usize, String> {
-    let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
-        return Err(format!("it has {} bytes, fewer than any such file", file.len()));
-    };
-    let length = u64::from_le_bytes(*length);
-    if length > LONGEST_HEADER {
-        return Err(format!(
-            "its header would have {length} bytes, more than the {LONGEST_HEADER} of the format"
-        ));
-    }
-    match usize::try_from(length) {
-        Ok(length) if length <= rest.len() => Ok(LENGTH + length),
-        _ => Err(format!("its header would have {length} bytes, but {} follow", rest.len())),
-    }
-}
-
 fn wrong(path: &Path, reason: String) -> Error {
     Error::NotSafetensors { path: path.to_path_buf(), reason }
-}
-
-/// Whether the file's header states a checksum, as those that [`save_checkpoint`] wrote do.
-pub(crate) fn is_own(path: &Path) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Header {
-        #[serde(rename = "__metadata__")]
-        metadata: BTreeMap<String, String>,
-    }
-    map(path).is_ok_and(|file| {
-        header_end(&file).is_ok_and(|end| {
-            serde_json::from_slice::<Header>(&file[LENGTH..end])
-                .is_ok_and(|header| has_sum(&header.metadata))
-        })
-    })
-}
-
-/// Whether the metadata tell of a sum, damaged or not.
-fn has_sum(metadata: &BTreeMap<String, String>) -> bool {
-    let is_sum = |value: &String| {
-        value.strip_prefix(SUM_START).is_some_and(|digits| digits.len() == ZEROS.len())
-    };
-    metadata.contains_key(SUM) || metadata.values().any(is_sum)
-}
-
-/// Whether a file has the sum that it states.
-fn is_whole(bytes: &[u8], stated: Option<&String>) -> bool {
-    let Some(digits) = stated.and_then(|stated| stated.strip_prefix(SUM_START)) else {
-        return false;
-    };
-    let start = header_start(digits);
-    let end = LENGTH + start.len() - 1;
-    if !bytes[LENGTH..].starts_with(start.as_bytes()) {
-        return false;
-    }
-    let sum = Sha256::new_with_prefix(&bytes[..end - digits.len()]);
-    hex(sum.chain_update(ZEROS).chain_update(&bytes[end..])) == digits
-}
-
-/// What a header with these digits of the sum starts with. They are the first entry, so that their
-/// place is known.
-fn header_start(digits: &str) -> String {
-    format!("{{\"__metadata__\":{{\"{SUM}\":\"{SUM_START}{digits}\"")
-}
-
-fn hex(sum: Sha256) -> String {
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes tensors and metadata as a safetensors file, atomically, with a checksum that
-/// [`Checkpoint::load`] checks.
-///
-/// The checksum is `hebbian_sha256` of the metadata, `sha256:` and the SHA-256 of the file with zeros
-/// for the sum's 64 digits. Who writes the tensors again with another program leaves it out.
-///
-/// Tensors lie in the file by decreasing width of their type (so that all are aligned) and in the
-/// given order within a type. The metadata gets `format: pt`, which Python's `safetensors` asks
-/// for. Equal input gives equal bytes.
-///
-/// # Errors
-/// When two tensors share a name, or the file cannot be written; an older file of that name then
-/// stays as it was.
-pub fn save_checkpoint(
-    path: impl AsRef<Path>,
-    tensors: &[(String, Tensor)],
-    metadata: &BTreeMap<String, String>,
-) -> Result<()> {
-    let path = path.as_ref();
-    let mut names = BTreeSet::from(["__metadata__"]);
-    if let Some((name, _)) = tensors.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(Error::Argument(format!(
-            "{}: the tensor name {name:?} is reserved or used twice: each tensor needs its own",
-            path.display()
-        )));
-    }
-    let mut tensors: Vec<&(String, Tensor)> = tensors.iter().collect();
-    tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(View::dtype(tensor)));
-    let (header, digits_at) = header(path, &tensors, metadata)?;
-
-    atomic::write(path, |writer| {
-        let mut sum = Sha256::new();
-        let mut put = |bytes: &[u8]| {
-            sum.update(bytes);
-            writer.write_all(bytes).map_err(Error::io("write", path))
-        };
-        put(&(header.len() as u64).to_le_bytes())?;
-        put(&header)?;
-        for (_, tensor) in tensors {
-            // Moved first: a device's error would be a panic inside `data`.
-            put(&tensor.to_device(&Device::Cpu)?.data())?;
-        }
-        let digits_at = SeekFrom::Start((LENGTH + digits_at) as u64);
-        let written = writer.seek(digits_at).and_then(|_| writer.write_all(hex(sum).as_bytes()));
-        written.map_err(Error::io("write", path))
-    })
-}
-
-/// The JSON header, with zeros for the sum, and where they are in it. The crate keeps metadata in a `HashMap`, whose order changes from run to run,
-/// so only the tensors' part is the crate's.
-fn header(
-    path: &Path,
-    tensors: &[&(String, Tensor)],
-    metadata: &BTreeMap<String, String>,
-) -> Result<(Vec<u8>, usize)> {
-    let mut end = 0;
-    let infos = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let start = end;
-            end += tensor.data_len();
-            let (dtype, shape) = (View::dtype(tensor), tensor.dims().to_vec());
-            (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
-        })
-        .collect();
-    let infos = Metadata::new(None, infos)
-        .map_err(|problem| Error::Argument(format!("{}: {problem}", path.display())))?;
-    let mut metadata = metadata.clone();
-    metadata.insert("format".to_string(), "pt".to_string());
-    metadata.remove(SUM);
-
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|source| Error::Json { what: path.display().to_string(), source })
-    };
-    let metadata = json(serde_json::to_string(&metadata))?;
-    let infos = json(serde_json::to_string(&infos))?;
-    let separator = if tensors.is_empty() { "" } else { "," };
-    let start = header_start(&"0".repeat(ZEROS.len()));
-    let digits_at = start.len() - ZEROS.len() - 1;
-    let header = format!("{start},{}{separator}{}", &metadata[1..], &infos[1..]);
-    // Spaces up to a multiple of 8 bytes, so that the data are aligned.
-    let length = header.len().next_multiple_of(8);
-    Ok((format!("{header:length$}").into_bytes(), digits_at))
 }
