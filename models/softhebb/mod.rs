@@ -19,6 +19,7 @@ mod material;
 mod method;
 mod model;
 mod monitor;
+mod names;
 mod network;
 mod order;
 mod presets;

@@ -2,6 +2,7 @@
 
 use super::config::Preset;
 use super::head::Head;
+use super::names;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
@@ -50,8 +51,10 @@ impl Model {
         &self.head
     }
 
-    /// Puts the tensors of the network back, and leaves the head as it is.
+    /// Puts the tensors of the network back, and leaves the head as it is. From here on the checkpoint's
+    /// tensors have our names, if the authors' programs wrote it.
     pub(super) fn restore_network(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        names::as_ours(checkpoint, self.network.stack().blocks().len());
         let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
         self.network.stack_mut().restore(take)
     }

@@ -77,6 +77,19 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file of PyTorch is not one that can be read.
+    #[error(
+        "{path} holds no state_dict of PyTorch that can be read: {reason}; write it with \
+         torch.save(model.state_dict(), path), or as safetensors",
+        path = path.display()
+    )]
+    NotStateDict {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A text that is of another encoding, or none.
     #[error("{path} is {found}, expected a text in UTF-8: save it as UTF-8", path = path.display())]
     NotText {

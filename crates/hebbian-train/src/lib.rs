@@ -7,7 +7,7 @@
 //! | [`Study`], [`run_study`] | arms trained side by side with several seeds, a table and a picture |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
 //! | [`Expected`], [`list`] | what comes out of them, and when |
-//! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all |
+//! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; those of PyTorch are read |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |

@@ -33,7 +33,7 @@ pub struct CommonArgs {
     /// Write the final checkpoint to this file too
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// Start from this checkpoint: a .safetensors file, or a run folder
+    /// Start from this checkpoint: a .safetensors file, a state_dict of PyTorch (.pth), or a run folder
     #[arg(long, value_name = "PATH")]
     pub load: Option<PathBuf>,
     /// Only evaluate the checkpoint of --load; trains and writes nothing

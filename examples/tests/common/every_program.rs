@@ -1,6 +1,9 @@
 //! What holds for every program, because one engine runs them all. A program says what is its own in the
 //! constants beside its `preset()`: see those of `main.rs`.
 
+#[path = "../../../crates/hebbian-train/tests/common/pth.rs"]
+mod pth;
+
 use candle::Tensor;
 use hebbian_train::save_checkpoint;
 
@@ -150,6 +153,34 @@ fn weights_to_start_from_are_used() {
         std::fs::remove_file(place.path("out").join(file)).unwrap();
     }
     place.refused(&run(&["--out", "out", "--resume"]), &["nothing to resume", "--load fresh"]);
+}
+
+/// As `torch.save` writes them, and as any `state_dict` of a wrapped model.
+#[test]
+fn weights_from_pytorch_are_used() {
+    let place = place();
+    place.run(&run(&["--out", "out", "--quiet"])).ok();
+    let (mut tensors, _) = place.checkpoint("out/model.safetensors");
+    tensors.iter_mut().for_each(|(name, _)| *name = format!("module.{name}"));
+    place.write("model.pth", pth::pth(&tensors));
+    let state_dict = place.path("state_dict.safetensors");
+    safetensors::serialize_to_file(tensors, None, &state_dict).unwrap();
+
+    let evaluated = |load| place.run(&run(&["--eval-only", "--load", load])).ok().stdout;
+    place.run(&run(&["--out", "ours", "--load", "out", "--quiet"])).ok();
+    for (load, out) in [("model.pth", "one"), ("state_dict.safetensors", "other")] {
+        assert_eq!(evaluated(load), evaluated("out"), "{load}");
+        place.run(&run(&["--out", out, "--load", load, "--quiet"])).ok();
+        place.same_runs(out, "ours");
+    }
+    let whole = place.bytes("model.pth");
+    place.write("cut.pth", &whole[..whole.len() - 1]);
+    place.write("empty.pth", pth::pth(&[]));
+    for (load, problem) in [("cut.pth", "cut short"), ("empty.pth", "without tensors")] {
+        for args in [run(&["--eval-only"]), run(&["--out", "new"])] {
+            place.refused(&[&args[..], &["--load", load]].concat(), &[load, "state_dict", problem]);
+        }
+    }
 }
 
 #[test]
