@@ -5,6 +5,7 @@ mod competition_kind;
 mod methods;
 mod pretrained;
 mod rule_kind;
+mod zoo;
 
 pub mod amit;
 pub mod golkar;
@@ -18,6 +19,7 @@ pub use competition_kind::CompetitionKind;
 pub use hebbian_train::{Error, Result};
 pub use pretrained::{Model, fetch};
 pub use rule_kind::RuleKind;
+pub use zoo::ZOO;
 
 #[cfg(doctest)]
 #[doc = include_str!("README.md")]

@@ -1,6 +1,7 @@
 //! Trained models of any method, from their folders.
 
 use crate::for_each_method;
+use crate::zoo::{self, Shipped};
 use candle::{Device, Tensor};
 use hebbian_data::{Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
@@ -16,13 +17,14 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// A trained model, whatever method it is of.
 ///
-/// ```no_run
+/// ```
 /// use candle::{DType, Device, Tensor};
 /// use hebbian_models::Model;
-/// let model = Model::load("runs/softhebb/softhebb-cnn-digits/digits-seed-0")?;
+/// let model = Model::from_zoo("softhebb-digits")?; // or load(folder), from_pretrained(id, revision)
 /// let images = Tensor::zeros((5, 1, 8, 8), DType::F32, &Device::Cpu)?; // one's own, from 0 to 1
 /// let features = model.features(&images)?; // (5, F)
 /// let classes = model.predict(&images)?; // (5)
+/// # assert_eq!((features.dims2()?.0, classes.dims1()?), (5, 5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Model {
@@ -67,9 +69,44 @@ impl Model {
                 folder.display()
             )));
         };
+        let checkpoint = || Checkpoint::load(folder, device);
+        Self::of(config, checkpoint, about(folder)?, &folder.join(CONFIG), device)
+    }
+
+    /// The model of that name in the [`zoo`](crate::ZOO), which is a part of the program, on the CPU.
+    ///
+    /// # Errors
+    /// A name that is not there.
+    pub fn from_zoo(name: &str) -> Result<Self> {
+        Self::from_zoo_on(name, &Device::Cpu)
+    }
+
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// As [`from_zoo`](Self::from_zoo).
+    pub fn from_zoo_on(name: &str, device: &Device) -> Result<Self> {
+        let Shipped { config, weights, about } = zoo::find(name)?;
+        let at = PathBuf::from(name).join(CONFIG);
+        let config = serde_json::from_str(config).map_err(|source| Error::Json {
+            what: format!("the configuration of {name}"),
+            source,
+        })?;
+        let about = about.iter().map(|(file, text)| (file.to_string(), text.as_bytes().to_vec()));
+        let checkpoint = || Checkpoint::embedded(name, weights, device);
+        Self::of(config, checkpoint, about.collect(), &at, device)
+    }
+
+    /// The model of a configuration, which came from the file `at`, and weights.
+    fn of(
+        config: Value,
+        checkpoint: impl FnOnce() -> Result<Checkpoint>,
+        about: Vec<(String, Vec<u8>)>,
+        at: &Path,
+        device: &Device,
+    ) -> Result<Self> {
         let wrong = |what: &str| {
-            let path = folder.join(CONFIG);
-            Error::Argument(format!("{}: {what}; it may be of another version", path.display()))
+            Error::Argument(format!("{}: {what}; it may be of another version", at.display()))
         };
         let text = |name: &str| match config[name].as_str() {
             Some(text) => Ok(text.to_string()),
@@ -83,11 +120,10 @@ impl Model {
         let (options, classes) = (&config["options"], class_names.len());
         let empty = empty_of(&method).map_err(|problem| wrong(&problem))?;
         let (mut inner, preset) = empty(options, image, classes, device)?;
-        inner.restore(&mut Checkpoint::load(folder, device)?)?;
+        inner.restore(&mut checkpoint()?)?;
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
         }
-        let about = about(folder)?;
         Ok(Self { inner, method, preset, dataset, image, class_names, config, about })
     }
 

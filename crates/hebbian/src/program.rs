@@ -9,11 +9,11 @@ use candle::DType;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hebbian_data::Hub;
-use hebbian_models::Model;
+use hebbian_models::{Model, ZOO};
 use hebbian_train::{Progress, collect_features, evaluate, save_checkpoint};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Networks of Hebbian and biologically plausible learning: train, evaluate, compare
 #[derive(Debug, Parser)]
@@ -59,7 +59,7 @@ enum Command {
     /// Push a model to the Hugging Face hub, and say where it is: its weights and configuration, card,
     /// results and pictures; the token is HF_TOKEN, or that of `hf auth login`
     Push {
-        /// The model's folder
+        /// The model's folder, or a name from `hebbian list`
         model: PathBuf,
         /// OWNER/NAME, or OWNER/NAME@BRANCH
         id: String,
@@ -119,7 +119,7 @@ hebbian_models::for_each_method!(of_each_method);
 /// Classify a test set with a trained model.
 #[derive(Debug, clap::Args)]
 struct EvalArgs {
-    /// The model's folder
+    /// The model's folder, or a name from `hebbian list`
     model: PathBuf,
     #[command(flatten)]
     data: DataArgs,
@@ -130,7 +130,7 @@ struct EvalArgs {
 /// Write the features that a trained model has of images.
 #[derive(Debug, clap::Args)]
 struct FeaturesArgs {
-    /// The model's folder
+    /// The model's folder, or a name from `hebbian list`
     model: PathBuf,
     /// The file to write: safetensors with `train.features`, `train.labels`, `test.features`,
     /// `test.labels`
@@ -190,13 +190,22 @@ fn list(method: Option<Name>) -> Result<String> {
         let title = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
         writeln!(all, "{title}\n\n{}", name.list()?)?;
     }
+    writeln!(all, "trained models, for eval and features: {}", ZOO.join(", "))?;
     Ok(all)
+}
+
+/// The model in a folder or, where there is no such folder, of that name in the zoo.
+fn model(at: &Path, device: &candle::Device) -> Result<Model> {
+    match at.to_str().filter(|name| !at.exists() && ZOO.contains(name)) {
+        Some(name) => Ok(Model::from_zoo_on(name, device)?),
+        None => Ok(Model::load_on(at, device)?),
+    }
 }
 
 impl EvalArgs {
     fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
-        let model = Model::load_on(&self.model, &device)?;
+        let model = model(&self.model, &device)?;
         let data = self.data.dataset(model.dataset(), 0)?;
         let (classes, test) = (model.class_names().len(), &data.test);
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
@@ -216,7 +225,7 @@ impl FeaturesArgs {
         /// Images per batch.
         const BATCH: usize = 100;
         let device = self.device.choose()?.device;
-        let model = Model::load_on(&self.model, &device)?;
+        let model = model(&self.model, &device)?;
         let data = self.data.dataset(model.dataset(), 0)?;
         if self.to.is_dir() {
             bail!("--to {} is a folder, expected the name of a file", self.to.display());

@@ -13,7 +13,7 @@ mod zip;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,8 +72,27 @@ pub struct Checkpoint {
     pub metadata: BTreeMap<String, String>,
     path: PathBuf,
     device: Device,
-    file: Arc<Mmap>,
+    file: Arc<Bytes>,
     tensors: BTreeMap<String, Stored>,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// Of one that is a part of the program.
+    Embedded(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
 }
 
 /// A tensor of a file.
@@ -111,7 +130,19 @@ impl Checkpoint {
     /// no error). A file of another format is refused after its first bytes, whatever its size.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = in_folder(path.as_ref())?;
-        let file = map(&path)?;
+        let file = Bytes::Mapped(map(&path)?);
+        Self::of(path, file, device)
+    }
+
+    /// Opens a file that is a part of the program; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn embedded(name: &str, bytes: &'static [u8], device: &Device) -> Result<Self> {
+        Self::of(name.into(), Bytes::Embedded(bytes), device)
+    }
+
+    fn of(path: PathBuf, file: Bytes, device: &Device) -> Result<Self> {
         let (metadata, tensors) = match file.starts_with(ZIP) {
             true => {
                 let tensors = pth::open(&file)
