@@ -61,6 +61,6 @@ fn figure(
         more_tables: Vec::new(),
         numbers: numbers(trained),
         text: format!("{:.2}", summary(trained, true)?),
-        picture: BarChart { title: runner.dataset()?, y_label, groups, series }.draw()?,
+        picture: BarChart { title: runner.title("")?, y_label, groups, series }.draw()?,
     })
 }
