@@ -4,7 +4,7 @@ use super::monitor::{Monitor, RASTER};
 use super::network::Network;
 use super::receptive_fields::receptive_fields;
 use candle_hebbian::device::to_host;
-use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_grid};
+use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_picture};
 
 /// Bars of a histogram.
 const BINS: usize = 100;
@@ -17,7 +17,9 @@ pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, P
     let top_left = network.preset().quirks.top_left_receptive_fields;
     let mut pictures = Vec::new();
     for (at, fields) in receptive_fields(network, top_left)?.iter().enumerate() {
-        pictures.push((format!("receptive_fields_{}", at + 1), filter_grid(fields)?));
+        let title = format!("layer {}, receptive fields", at + 1);
+        let picture = filter_picture(fields, &title)?;
+        pictures.push((format!("receptive_fields_{}", at + 1), picture));
     }
     pictures.push(("weights".to_string(), histograms(network)?));
     if !monitor.win_rates(0).is_empty() {

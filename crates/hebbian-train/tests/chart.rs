@@ -163,6 +163,17 @@ fn bands_reach_one_deviation_to_both_sides() {
     let sds = [None, Some(0.5)];
     let two = Series::of_means("", sds.map(|sd| (3.0, Spread { mean: 2.0, sd })));
     assert_eq!((two.points, two.band), (vec![(3.0, 2.0); 2], vec![(3.0, 1.5, 2.5)]));
+    // On a logarithmic axis a band that reaches zero goes down to the end.
+    let mut log = LineChart { log_y: true, ..spread(false) };
+    log.series[0].points.clear();
+    log.series[1].band.iter_mut().for_each(|ends| ends.1 = 0.0);
+    log.series.push(series(2, &[(0.0, 0.01)]));
+    let (picture, green) = (log.draw().unwrap(), [0, 158, 115]);
+    let bottom = extent(&picture, green).unwrap().bottom as usize;
+    let column = picture.width() / 2 + 30;
+    assert!(
+        picture.pixel(column, bottom).unwrap().iter().zip(shade).all(|(&f, p)| f.abs_diff(p) <= 2)
+    );
 }
 
 #[test]

@@ -183,19 +183,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_the_digits_they_need() {
-        for (value, expected) in [
-            (98.12, "98.12"),
-            (97.0, "97"),
-            (1.0 / 3.0, "0.3333"),
-            (12345.678, "12.35k"),
-            (0.0, "0"),
-        ] {
-            assert_eq!(label(value, 4), expected);
-        }
-    }
-
-    #[test]
     fn margins_do_not_cross_zero() {
         for (values, range) in [
             ([0.0, 10.0], 0.0..11.0),

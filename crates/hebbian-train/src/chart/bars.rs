@@ -92,7 +92,7 @@ impl BarChart {
             let (series, groups) = (self.series.len(), self.groups.len());
             format!("none of the values of its {series} series and {groups} groups is finite")
         })?;
-        let numbers: Vec<_> = bars.iter().map(|bar| label(bar.2, DIGITS)).collect();
+        let numbers = numbers(bars.iter().map(|bar| bar.2).collect());
         let bar = (widest(numbers.iter())? + BETWEEN) / self.bar_width();
         let group = bar.max(widest(self.groups.iter())? + BETWEEN);
         Ok(Panel {
@@ -144,5 +144,38 @@ impl BarChart {
             EmptyElement::at((x, end)) + Text::new(number.clone(), (0, gap as i32), style)
         }))?;
         Ok(())
+    }
+}
+
+/// The values with as many decimals as one of them needs, but no more than give the largest four digits.
+fn numbers(values: Vec<f64>) -> Vec<String> {
+    let labels: Vec<_> = values.iter().map(|&value| label(value, DIGITS)).collect();
+    let largest = values.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+    if !(0.01..1e3).contains(&largest) {
+        return labels;
+    }
+    let needed = labels.iter().filter_map(|label| Some(label.split_once('.')?.1.len())).max();
+    let most = DIGITS as f64 - 1.0 - largest.log10().floor();
+    let decimals = needed.unwrap_or(0).min(most as usize);
+    values.iter().map(|value| format!("{value:.decimals$}").replace('-', "−")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_they_need() {
+        for (values, expected) in [
+            (vec![98.12, 97.0], "98.12 97.00"),
+            (vec![0.02, -0.013], "0.020 −0.013"),
+            (vec![3.0, 1200.0], "3 1.2k"),
+            (vec![1.0 / 3.0, 0.5], "0.3333 0.5000"),
+            (vec![12345.678], "12.35k"),
+            (vec![0.0], "0"),
+            (vec![2.5e9, -1.25e-5], "2.5e9 −1.25e−5"),
+        ] {
+            assert_eq!(numbers(values).join(" "), expected);
+        }
     }
 }

@@ -121,7 +121,7 @@ impl LineChart {
             y,
             vertical_grid: true,
             least_width: 0.0,
-            legend: self.series.iter().map(Series::entry).collect(),
+            legend: self.series.iter().map(|series| self.entry(series)).collect(),
             draw: Box::new(|plot| {
                 self.series.iter().try_for_each(|series| self.draw_spread(series, plot))?;
                 self.series.iter().try_for_each(|series| self.draw_line(series, plot))
@@ -133,8 +133,28 @@ impl LineChart {
         Axis::shows(x, self.log_x) && Axis::shows(y, self.log_y)
     }
 
+    /// How a series looks, in the legend too.
+    fn entry<'c>(&self, series: &'c Series) -> Entry<'c> {
+        let bands = self.series.iter().filter(|one| !one.band.is_empty() && !one.dots).count();
+        Entry {
+            name: &series.name,
+            colour: colour(series.colour),
+            shade: match series.band.is_empty() || series.dots {
+                true => 0.0,
+                // Many that lie on each other are paler.
+                false => BAND.min(1.0 / bands as f64),
+            },
+            dash: match series {
+                Series { dots: true, .. } => (0, 0),
+                Series { dashed: true, .. } => DASH,
+                _ => SOLID,
+            },
+            dot: if series.dots { 1.0 } else { 0.0 },
+        }
+    }
+
     fn draw_spread(&self, series: &Series, plot: &mut Plot<'_>) -> Drawn<()> {
-        let colour = colour(series.colour);
+        let Entry { colour, shade, .. } = self.entry(series);
         let hidden =
             |&(x, low, high): &(f64, f64, f64)| !(self.shows((x, high)) && Axis::shows(low, false));
         for run in series.band.split(hidden).filter(|run| !run.is_empty()) {
@@ -147,14 +167,14 @@ impl LineChart {
                 let there = run.iter().map(|&(x, _, high)| (x, high));
                 let back = run.iter().rev().map(|&(x, low, _)| (x, low));
                 let outline: Vec<_> = there.chain(back).collect();
-                plot.draw_series([Polygon::new(outline, colour.mix(BAND))])?;
+                plot.draw_series([Polygon::new(outline, colour.mix(shade))])?;
             }
         }
         Ok(())
     }
 
     fn draw_line(&self, series: &Series, plot: &mut Plot<'_>) -> Drawn<()> {
-        let (points, Entry { colour, dash, .. }) = (&series.points, series.entry());
+        let (points, Entry { colour, dash, .. }) = (&series.points, self.entry(series));
         // A curve of few points shows where they are; an outline, which goes straight up, does not.
         let upright = points.windows(2).any(|pair| pair[0].0 == pair[1].0);
         let marked = (3..MANY).contains(&points.len()) && !upright;
@@ -186,21 +206,6 @@ impl LineChart {
 }
 
 impl Series {
-    /// How it looks, in the legend too.
-    fn entry(&self) -> Entry<'_> {
-        Entry {
-            name: &self.name,
-            colour: colour(self.colour),
-            shade: if self.band.is_empty() || self.dots { 0.0 } else { BAND },
-            dash: match self {
-                Self { dots: true, .. } => (0, 0),
-                Self { dashed: true, .. } => DASH,
-                _ => SOLID,
-            },
-            dot: if self.dots { 1.0 } else { 0.0 },
-        }
-    }
-
     /// The line of means over seeds, with a band of one standard deviation to both sides; of one seed,
     /// with no band.
     pub fn of_means(name: &str, means: impl IntoIterator<Item = (f64, Spread)>) -> Self {

@@ -11,7 +11,7 @@ pub use histogram::Histogram;
 pub use lines::{LineChart, Series, draw_panels};
 use plotters::style::RGBColor;
 
-use crate::Error;
+use crate::{Error, Picture, Result};
 
 /// Colours that people who see few can tell apart (Okabe and Ito, 2008), those of good contrast
 /// on white: blue, vermilion, green, purple, light blue, orange, black.
@@ -27,6 +27,16 @@ const PALETTE: [RGBColor; 7] = [
 
 fn colour(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
+}
+
+impl Picture {
+    /// The picture under a title, of one line or several.
+    ///
+    /// # Errors
+    /// When the text cannot be drawn.
+    pub fn titled(&self, title: &str) -> Result<Self> {
+        page::under(self, title).map_err(|reason| error(title, reason))
+    }
 }
 
 fn error(title: &str, reason: impl ToString) -> Error {

@@ -41,8 +41,8 @@ const SIZE: (u32, u32) = (1500, 1120);
 const ROOM: u32 = 3240;
 /// Panels side by side that can still be read.
 const MOST_COLUMNS: usize = 4;
-/// The largest picture, as it is drawn.
-const MOST_PIXELS: f64 = 2e8;
+/// The largest picture.
+const MOST_PIXELS: f64 = 5e7;
 /// How far plotters' text stands above the middle of its box, per size of the font.
 const LIFT: f64 = 0.2;
 
@@ -107,16 +107,7 @@ pub(super) fn draw(mut panels: Vec<Panel<'_>>, columns: usize) -> Drawn<Picture>
     let height = SIZE.1.min(width / 4 * 3).max((1.25 * SMALL * lines as f64 + 4.0 * TITLE) as u32);
     let (cell, strip) = if shared { (width, beside) } else { (width.saturating_add(beside), 0) };
     let across = columns as f64 * f64::from(cell) + f64::from(strip);
-    let down = rows as f64 * f64::from(height);
-    if across * down > MOST_PIXELS {
-        let finer = FINER as f64;
-        Err(format!("it would be a picture of {} × {} pixels", across / finer, down / finer))?;
-    }
-    // Whole pixels of the picture.
-    let size = [across, down].map(|pixels| (pixels as u32).next_multiple_of(FINER as u32));
-    let mut picture = Picture::new(size[0] as usize, size[1] as usize, [255; 3]);
-    {
-        let area = BitMapBackend::with_buffer(picture.bytes_mut(), size.into()).into_drawing_area();
+    paint(across, rows as f64 * f64::from(height), |area| {
         let (grid, strip) = area.split_horizontally(columns as u32 * cell);
         let (grid, _) = grid.split_vertically(rows as u32 * height);
         if let Some(panel) = panels.first().filter(|_| shared) {
@@ -129,8 +120,37 @@ pub(super) fn draw(mut panels: Vec<Panel<'_>>, columns: usize) -> Drawn<Picture>
             }
             panel.draw(&area, left)?;
         }
-        area.present()?;
+        Ok(())
+    })
+}
+
+/// The picture under lines of text.
+pub(super) fn under(picture: &Picture, words: &str) -> Drawn<Picture> {
+    let lines: Vec<&str> = words.lines().collect();
+    let width = widest(lines.iter())? + 2.0 * f64::from(MARGIN);
+    let height = 1.25 * SMALL * lines.len() as f64 + f64::from(MARGIN);
+    let title = paint(width, height, |area| {
+        let at = (MARGIN as i32, MARGIN as i32);
+        let mut element = MultiLineText::<_, &str>::new(at, text(SMALL));
+        lines.iter().for_each(|line| element.push_line(*line));
+        Ok(area.draw(&element)?)
+    })?;
+    Ok(title.above(picture))
+}
+
+/// What is drawn on white, of such a size before it is averaged down.
+fn paint(across: f64, down: f64, draw: impl FnOnce(&Area<'_>) -> Drawn<()>) -> Drawn<Picture> {
+    let size = [across, down].map(|size| (size / FINER as f64).ceil());
+    if size[0] * size[1] > MOST_PIXELS {
+        Err(format!("it would be a picture of {} × {} pixels", size[0], size[1]))?;
     }
+    let size = size.map(|size| size as usize * FINER);
+    let mut picture = Picture::new(size[0], size[1], [255; 3]);
+    let size = (size[0] as u32, size[1] as u32);
+    let area = BitMapBackend::with_buffer(picture.bytes_mut(), size).into_drawing_area();
+    draw(&area)?;
+    area.present()?;
+    drop(area);
     Ok(picture.reduced(FINER))
 }
 
