@@ -101,6 +101,7 @@ fn chart(trained: &[Trained], averaged: &str) -> BarChart {
     BarChart {
         title: format!("mixture task, {averaged}"),
         y_label: "test error, %".to_string(),
+        decimals: 2,
         groups: depths.map(|depth| format!("hidden layers: {depth}")).to_vec(),
         series: series.to_vec(),
     }

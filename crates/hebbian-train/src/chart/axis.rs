@@ -115,7 +115,7 @@ fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
     // What rounding leaves of zero is nothing beside the steps.
     let values = values.map(|value| if value.abs() < 1e-12 * largest { 0.0 } else { value });
     let values = values.filter(|value| !whole || (value - value.round()).abs() < 1e-6);
-    values.map(|value| (value, label(value, 12))).collect()
+    values.map(|value| (value, label(value))).collect()
 }
 
 /// Powers of ten; 1, 2 and 5 times them on a short axis, and linear ticks on a very short one. plotters'
@@ -128,18 +128,18 @@ fn log_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
     let powers = (low.floor() as i32..=high.ceil() as i32).filter(|p| p.rem_euclid(every) == 0);
     let values = powers.flat_map(|power| digits.iter().map(move |d| d * 10f64.powi(power)));
     let inside = |value: &f64| (low - 1e-9..=high + 1e-9).contains(&value.log10());
-    let ticks: Vec<_> = values.filter(inside).map(|value| (value, label(value, 12))).collect();
+    let ticks: Vec<_> = values.filter(inside).map(|value| (value, label(value))).collect();
     if ticks.len() < 3 { linear_ticks(range, false) } else { ticks }
 }
 
-/// A number of at most so many digits: `0.25`, `1.5k`, `20M`, `3e-7`.
-pub(super) fn label(value: f64, digits: usize) -> String {
+/// A number: `0.25`, `1.5k`, `20M`, `3e-7`.
+fn label(value: f64) -> String {
     let (unit, suffix) = match value.abs() {
         size if size < 1e3 => (1.0, ""),
         size if size < 1e6 => (1e3, "k"),
         _ => (1e6, "M"),
     };
-    let rounded = |value: f64| format!("{value:.0$e}", digits - 1).parse().unwrap_or(value);
+    let rounded = |value: f64| format!("{value:.11e}").parse().unwrap_or(value);
     let text = match value.abs() {
         size if size < 1e9 && !(f64::MIN_POSITIVE..1e-4).contains(&size) => {
             format!("{}{suffix}", rounded(value / unit))
