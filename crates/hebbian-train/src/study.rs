@@ -418,5 +418,6 @@ mod tests {
         let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
         assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
         assert_eq!(spread.percent(), "200.00 ± 100.00");
+        assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
     }
 }

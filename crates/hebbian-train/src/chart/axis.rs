@@ -35,7 +35,7 @@ impl Axis {
     /// across zero; `None` when there are none.
     pub fn around(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let values: Vec<f64> = values.filter(|&value| Self::shows(value, log)).collect();
-        let whole = values.iter().all(|value| value.fract() == 0.0);
+        let whole = values.iter().filter(|value| value.fract() == 0.0).count() > values.len() / 2;
         let scaled = values.iter().map(|&value| if log { clamped(value).log10() } else { value });
         let (low, high) = scaled.fold(None, |range: Option<(f64, f64)>, value| {
             let (low, high) = range.unwrap_or((value, value));
@@ -105,7 +105,7 @@ fn clamped(value: f64) -> f64 {
     value.clamp(LARGEST.recip(), LARGEST)
 }
 
-/// plotters' key points; only whole ones if all values are.
+/// plotters' key points; only whole ones if most values are and there are any.
 fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
     let largest = range.start.abs().max(range.end.abs());
     // plotters takes ranges of 2e-16 for points, so it is shown the range in units of its own size.
@@ -114,8 +114,10 @@ fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
     let values = axis.key_points(BoldPoints(LABELS)).into_iter().map(|value| value * unit);
     // What rounding leaves of zero is nothing beside the steps.
     let values = values.map(|value| if value.abs() < 1e-12 * largest { 0.0 } else { value });
-    let values = values.filter(|value| !whole || (value - value.round()).abs() < 1e-6);
-    values.map(|value| (value, label(value))).collect()
+    let (round, others): (Vec<f64>, _) =
+        values.partition(|value| !whole || (value - value.round()).abs() < 1e-6);
+    let values = if round.is_empty() { others } else { round };
+    values.into_iter().map(|value| (value, label(value))).collect()
 }
 
 /// Powers of ten; 1, 2 and 5 times them on a short axis, and linear ticks on a very short one. plotters'
@@ -161,6 +163,7 @@ mod tests {
             ([-0.02, 0.031], false, "−0.02 −0.01 0 0.01 0.02 0.03"),
             // Whole numbers have no ticks between them.
             ([1.0, 3.0], false, "1 2 3"),
+            ([0.25, 0.75], false, "0.3 0.4 0.5 0.6 0.7"),
             ([0.0, 2000.0], false, "0 500 1k 1.5k 2k"),
             ([-3e9, 0.0], false, "−3e9 −2.5e9 −2e9 −1.5e9 −1e9 −500M 0"),
             ([1e-20, 3e-20], false, "1e−20 1.5e−20 2e−20 2.5e−20 3e−20"),
@@ -180,6 +183,12 @@ mod tests {
             let labels: Vec<_> = axis.ticks.iter().map(|tick| tick.1.as_str()).collect();
             assert_eq!(labels.join(" "), expected);
         }
+    }
+
+    #[test]
+    fn a_value_among_whole_ones_adds_no_ticks() {
+        let axis = Axis::around([0.0, 1.0, 2.0, 2.04].into_iter(), false, 0.0).unwrap();
+        assert_eq!(axis.ticks.iter().map(|tick| tick.0).collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
     }
 
     #[test]
