@@ -10,7 +10,7 @@ use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::{
     Checkpoint, Clock, Counts, Error, Evaluation, Figures, Measured, Method, Picture, Progress,
-    Recorder, Result, Start, State, check_finite, evaluate, filter_grid, shown,
+    Recorder, Result, Start, State, check_finite, evaluate, filter_picture, shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -307,7 +307,9 @@ impl hebbian_train::Learner for Learner {
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
         let first = self.network.weight_layers().next();
         let first = first.filter(|l| matches!(l.layer().geometry(), Geometry::Conv2d(_)));
-        let filters = first.map(|first| filter_grid(&first.layer().weight().detach()));
+        let filters = first.map(|first| {
+            filter_picture(&first.layer().weight().detach(), "filters of the first layer")
+        });
         Ok(filters
             .transpose()?
             .map(|filters| ("filters".to_string(), filters))

@@ -67,7 +67,7 @@ impl Experiment {
                 });
                 let study = Study { options, device, out };
                 let trained = study.train::<Golkar>(arms.collect(), data)?;
-                curves(&trained, data)
+                curves(&trained, data, &options.averaged())
             }
             Self::Alignment | Self::Spectrum => self.look(&presets[0], options, data, device),
         })
@@ -152,8 +152,8 @@ impl Experiment {
         };
         let (y_label, series, text) = if self == Self::Alignment {
             let series = vec![
-                line("cosine of c and W₂ᵀ(y − ŷ)", &|at| found[at].2.alignment, 0),
-                line("‖QQᵀ − W₂ᵀW₂‖ / ‖W₂ᵀW₂‖", &|at| found[at].2.interneuron_gap, 1),
+                line("teaching signal, cosine to BP's", &|at| found[at].2.alignment, 0),
+                line("interneuron gap, relative", &|at| found[at].2.interneuron_gap, 1),
             ];
             let text = format!(
                 "after {epochs} epochs: cosine of the teaching signal and back-propagation's {:.3}, \
@@ -162,24 +162,24 @@ impl Experiment {
                 last.interneuron_gap,
                 100.0 * point.test_accuracy
             );
-            ("", series, text)
+            ("cosine; relative gap", series, text)
         } else {
             let shown = last.spectrum.len().min(16);
-            let series = (0..shown).map(|mode| line("", &|at| found[at].2.spectrum[mode], mode));
+            let series = (0..shown).map(|mode| line("", &|at| found[at].2.spectrum[mode], 0));
             let values: Vec<String> =
                 last.spectrum.iter().take(shown).map(|value| format!("{value:.3}")).collect();
             let text = format!(
                 "largest eigenvalues of C_zz after {epochs} epochs:\n{}\n",
                 values.join(" ")
             );
-            ("eigenvalues of C_zz", series.collect(), text)
+            ("largest eigenvalues of C_zz", series.collect(), text)
         };
         let chart = LineChart {
-            title: format!("{}, {} hidden units", data.name, preset.units),
+            title: format!("{}, {} hidden units, seed {}", data.name, preset.units, options.seed),
             x_label: "epoch".to_string(),
             y_label: y_label.to_string(),
-            log_y: false,
             series,
+            ..LineChart::default()
         };
         let numbers = json!({
             "preset": preset,
@@ -204,7 +204,7 @@ fn optimum(one: &Trained<Options>) -> Option<f64> {
 }
 
 /// Loss against samples, and final figures.
-fn curves(trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
+fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Result<Figure> {
     let names = ["preset", "rule", "seed", "samples", "loss", "train_accuracy", "test_accuracy"];
     let mut table = Table::new(names);
     let columns = ["", "loss", "linear optimum", "train %", "test %", "samples/s"];
@@ -259,11 +259,12 @@ fn curves(trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
                 });
             }
             LineChart {
-                title: format!("{} on {}", pair[0].arm.group, data.name),
-                x_label: "samples, powers of ten".to_string(),
-                y_label: "loss".to_string(),
-                log_y: false,
+                title: format!("{} on {}, {averaged}", pair[0].arm.group, data.name),
+                x_label: "samples".to_string(),
+                y_label: "loss, mean squared error".to_string(),
+                log_x: true,
                 series,
+                ..LineChart::default()
             }
         })
         .collect();
@@ -280,22 +281,18 @@ fn curves(trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
             "{text}\nloss: mean squared error of the samples that are learned; the optimum is that of any \
              linear network of as many hidden units\n"
         ),
-        picture: draw_panels(&panels, panels.len())?,
+        picture: draw_panels(&panels, 2)?,
     })
 }
 
-/// Mean loss over seeds against the power of ten of samples.
+/// Loss against samples.
 fn curve((colour, one): (usize, &Trained<Options>)) -> Series {
     let runs: Vec<_> = one.runs.iter().map(|run| points(&run.history)).collect();
     let point = |at: usize| {
-        let seen = runs[0][at].seen.max(1) as f64;
+        let seen = runs[0][at].seen as f64;
         let losses = runs.iter().filter_map(|points| Some(points.get(at)?.loss));
-        Some((seen.log10(), Spread::of(&losses.collect::<Vec<_>>())?.mean))
+        Some((seen, Spread::of(&losses.collect::<Vec<_>>())?))
     };
-    Series {
-        name: rule(one).to_string(),
-        points: (1..runs.first().map_or(0, Vec::len)).filter_map(point).collect(),
-        colour,
-        ..Default::default()
-    }
+    let points = (1..runs.first().map_or(0, Vec::len)).filter_map(point);
+    Series { colour, ..Series::of_means(rule(one), points) }
 }

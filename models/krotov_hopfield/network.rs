@@ -6,7 +6,7 @@ use candle_hebbian::{
     Competition, Geometry, KrotovHopfield, LargestEntry, Layer, Learner, LinearDecay, Rng, Steps,
 };
 use hebbian_train::{
-    Checkpoint, Measured, Picture, Preset as _, Result, Unsupervised, filter_grid,
+    Checkpoint, Measured, Picture, Preset as _, Result, Unsupervised, filter_picture,
 };
 
 /// A dense layer that learns by competition.
@@ -95,6 +95,6 @@ impl Unsupervised for Network {
     fn pictures(&self, image: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
         let (channels, height, width) = image;
         let weight = self.layer.weight().reshape((self.preset.units, channels, height, width))?;
-        Ok(vec![("filters".to_string(), filter_grid(&weight)?)])
+        Ok(vec![("filters".to_string(), filter_picture(&weight, "weights of the hidden units")?)])
     }
 }

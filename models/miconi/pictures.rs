@@ -4,10 +4,12 @@ use super::monitor::{Monitor, RASTER};
 use super::network::Network;
 use super::receptive_fields::receptive_fields;
 use candle_hebbian::device::to_host;
-use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_grid};
+use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_picture};
 
 /// Bars of a histogram.
 const BINS: usize = 100;
+/// Panels side by side.
+const COLUMNS: usize = 3;
 
 /// Of every layer, by name: receptive fields, weights; who won in the last epoch and how often, once
 /// anything was seen of that.
@@ -15,7 +17,9 @@ pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, P
     let top_left = network.preset().quirks.top_left_receptive_fields;
     let mut pictures = Vec::new();
     for (at, fields) in receptive_fields(network, top_left)?.iter().enumerate() {
-        pictures.push((format!("receptive_fields_{}", at + 1), filter_grid(fields)?));
+        let title = format!("layer {}, receptive fields", at + 1);
+        let picture = filter_picture(fields, &title)?;
+        pictures.push((format!("receptive_fields_{}", at + 1), picture));
     }
     pictures.push(("weights".to_string(), histograms(network)?));
     if !monitor.win_rates(0).is_empty() {
@@ -28,8 +32,9 @@ pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, P
 /// Histograms of the weights that exist, counts logarithmic.
 fn histograms(network: &Network) -> Result<Picture> {
     let panel = |at, values: Vec<f64>| {
-        let outline = Histogram::new(&values, BINS)?.outline(0.5);
-        Ok(panel(at, ("weight", "how many"), vec![line(outline)], true))
+        let weights = vec![Histogram::new(&values, BINS)?.series(0.5)];
+        let labels = ("weight", "number of weights");
+        Ok(LineChart { log_y: true, ..panel(at, "weights", labels, weights) })
     };
     let layers = network.stack().blocks().iter().enumerate();
     let panels = layers
@@ -47,7 +52,7 @@ fn histograms(network: &Network) -> Result<Picture> {
             }
         })
         .collect::<Result<Vec<_>>>()?;
-    draw_panels(&panels, panels.len())
+    draw_panels(&panels, COLUMNS)
 }
 
 /// Winners at the first position of the first image of the epoch's latest batches.
@@ -60,11 +65,12 @@ fn raster(monitor: &Monitor) -> Result<Picture> {
                 winners.iter().map(move |&unit| (batch as f64, unit as f64))
             });
             let series = Series { points: points.collect(), dots: true, ..Default::default() };
-            panel(at, (&format!("the latest {RASTER} batches"), "winner"), vec![series], false)
+            let labels = (&*format!("batch, of the latest {RASTER}"), "unit");
+            panel(at, "winners at one position", labels, vec![series])
         })
         .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
         .collect();
-    draw_panels(&panels, panels.len().max(1))
+    draw_panels(&panels, COLUMNS)
 }
 
 /// Histograms of how often units won, over their target, with the target as a line.
@@ -74,31 +80,28 @@ fn win_rates(monitor: &Monitor) -> Result<Picture> {
         .map(|at| {
             let rates = monitor.win_rates(at);
             let histogram = Histogram::new(&rates, (rates.len() / 8).clamp(8, 40))?;
-            let outline = histogram.outline(0.0);
-            let most = outline.iter().fold(0.0, |most: f64, point| most.max(point.1));
+            let most = histogram.counts.iter().max().map_or(0.0, |&most| most as f64);
             let target = Series {
+                name: "target".to_string(),
                 points: vec![(1.0, 0.0), (1.0, most)],
                 dashed: true,
                 colour: 1,
                 ..Default::default()
             };
-            let labels = ("win rate / target", "how many units");
-            Ok(panel(at, labels, vec![line(outline), target], false))
+            let rates = Series { name: "units".to_string(), ..histogram.series(0.0) };
+            let labels = ("win rate / target", "number of units");
+            Ok(panel(at, "win rates", labels, vec![rates, target]))
         })
         .collect::<Result<Vec<_>>>()?;
-    draw_panels(&panels, panels.len())
+    draw_panels(&panels, COLUMNS)
 }
 
-fn line(points: Vec<(f64, f64)>) -> Series {
-    Series { points, ..Default::default() }
-}
-
-fn panel(at: usize, labels: (&str, &str), series: Vec<Series>, log_y: bool) -> LineChart {
+fn panel(at: usize, what: &str, labels: (&str, &str), series: Vec<Series>) -> LineChart {
     LineChart {
-        title: format!("layer {}", at + 1),
+        title: format!("layer {}, {what}", at + 1),
         x_label: labels.0.to_string(),
         y_label: labels.1.to_string(),
-        log_y,
         series,
+        ..LineChart::default()
     }
 }

@@ -6,7 +6,8 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Batches, Covariance, ImageSet, Inverse};
 use hebbian_train::{
-    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Unsupervised, filter_grid,
+    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Unsupervised,
+    filter_picture,
 };
 
 /// Images whose patches are in memory together.
@@ -145,6 +146,6 @@ impl Unsupervised for Network {
     }
 
     fn pictures(&self, _: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
-        Ok(vec![("patches".to_string(), filter_grid(&self.parts[3])?)])
+        Ok(vec![("patches".to_string(), filter_picture(&self.parts[3], "keys of the dictionary")?)])
     }
 }

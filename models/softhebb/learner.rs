@@ -11,7 +11,7 @@ use super::stages::Stages;
 use candle_hebbian::Geometry;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, filter_grid,
+    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, filter_picture,
 };
 use serde_json::Value;
 
@@ -141,7 +141,8 @@ impl hebbian_train::Learner for Learner {
         if !matches!(layer.geometry(), Geometry::Conv2d(_)) {
             return Ok(Vec::new());
         }
-        Ok(vec![("filters".to_string(), filter_grid(&layer.weight().detach())?)])
+        let filters = filter_picture(&layer.weight().detach(), "filters of the first layer")?;
+        Ok(vec![("filters".to_string(), filters)])
     }
 
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {

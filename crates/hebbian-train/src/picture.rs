@@ -11,6 +11,7 @@ use crate::{Error, Result, atomic};
 /// The longer side of a filter picture is magnified to at least this many pixels.
 const PLEASANT_SIZE: usize = 400;
 const GAP: [u8; 3] = [255; 3];
+const SHADES: &str = "grey is 0, black and white each one's largest |weight|";
 
 /// An RGB picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,19 @@ impl Picture {
         Self { width, height, pixels }
     }
 
+    /// The picture with another one below it, both from the left, on white.
+    pub(crate) fn above(&self, below: &Self) -> Self {
+        let width = self.width.max(below.width);
+        let mut both = Self::new(width, self.height + below.height, [255; 3]);
+        for (from, top) in [(self, 0), (below, self.height)] {
+            for y in 0..from.height {
+                let row = &from.pixels[y * from.width..][..from.width];
+                both.pixels[(top + y) * width..][..from.width].copy_from_slice(row);
+            }
+        }
+        both
+    }
+
     /// The colours in reading order, three bytes each.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         self.pixels.as_flattened_mut()
@@ -121,7 +135,15 @@ pub fn filter_grid(weight: &Tensor) -> Result<Picture> {
     filter_rows(weight, (1..).find(|n| n * n >= filters).unwrap_or(1))
 }
 
-/// The same in rows of `columns` filters.
+/// The same under a title, and a line that says what the shades are.
+///
+/// # Errors
+/// As [`filter_grid`].
+pub fn filter_picture(weight: &Tensor, title: &str) -> Result<Picture> {
+    filter_grid(weight)?.titled(&format!("{title}\n{SHADES}"))
+}
+
+/// The same as [`filter_grid`], in rows of `columns` filters.
 ///
 /// # Errors
 /// As [`filter_grid`], and when there are no columns.

@@ -81,6 +81,14 @@ impl StudyOptions {
     pub fn seeds(&self) -> impl Iterator<Item = u64> {
         (0..self.seeds as u64).map(|i| self.seed.wrapping_add(i))
     }
+
+    /// What is drawn of numbers over seeds, for a chart's title.
+    pub fn averaged(&self) -> String {
+        match self.seeds {
+            1 => format!("seed {}", self.seed),
+            seeds => format!("mean ± sd of {seeds} seeds"),
+        }
+    }
 }
 
 /// One way of learning in a study.
@@ -218,9 +226,9 @@ impl<O> Trained<O> {
         all.filter(|(epoch, _)| epoch.fract() == 0.0).map(|(epoch, _)| epoch as u64).collect()
     }
 
-    /// The mean of the value called `name`, times `scale`, against the epoch.
-    pub fn curve(&self, name: &str, scale: f64) -> Vec<(f64, f64)> {
-        let point = |epoch| Some((epoch as f64, scale * self.at(name, Some(epoch))?.mean));
+    /// The value called `name` against the epoch.
+    pub fn curve(&self, name: &str) -> Vec<(f64, Spread)> {
+        let point = |epoch| Some((epoch as f64, self.at(name, Some(epoch))?));
         self.epochs().into_iter().filter_map(point).collect()
     }
 }
@@ -383,11 +391,17 @@ impl Spread {
         (!values.is_empty()).then_some(Self { mean, sd })
     }
 
+    /// The spread of the number times a positive `factor`.
+    pub fn times(self, factor: f64) -> Self {
+        Self { mean: factor * self.mean, sd: self.sd.map(|sd| factor * sd) }
+    }
+
     /// In percent with two decimals: `12.34 ± 0.56`.
     pub fn percent(self) -> String {
-        match self.sd {
-            Some(sd) => format!("{:.2} ± {:.2}", 100.0 * self.mean, 100.0 * sd),
-            None => format!("{:.2}", 100.0 * self.mean),
+        let Self { mean, sd } = self.times(100.0);
+        match sd {
+            Some(sd) => format!("{mean:.2} ± {sd:.2}"),
+            None => format!("{mean:.2}"),
         }
     }
 }
@@ -404,5 +418,6 @@ mod tests {
         let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
         assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
         assert_eq!(spread.percent(), "200.00 ± 100.00");
+        assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
     }
 }

@@ -1,7 +1,7 @@
 //! Filter pictures, read back from the PNG.
 
 use candle::{DType, Device, Tensor};
-use hebbian_train::{Picture, filter_grid, filter_rows};
+use hebbian_train::{Picture, filter_grid, filter_picture, filter_rows};
 
 const WHITE: [u8; 3] = [255; 3];
 const MIDDLE: [u8; 3] = [128; 3];
@@ -85,4 +85,36 @@ fn pixels_outside_do_not_exist() {
     picture.set(0, 3, [0; 3]);
     assert_eq!(picture, Picture::new(2, 3, WHITE));
     assert_eq!((picture.pixel(2, 0), picture.pixel(1, 2)), (None, Some(WHITE)));
+}
+
+#[test]
+fn a_title_stands_above_the_picture() {
+    let red = [200, 0, 0];
+    let picture = Picture::new(30, 20, red);
+    let titled = picture.titled("one\na longer line").unwrap();
+    // Below the text, at the left, the picture is as it was; beside it is nothing.
+    let top = titled.height() - 20;
+    assert!(titled.width() > 30 && top > 30);
+    for y in 0..titled.height() {
+        for x in 0..titled.width() {
+            let pixel = titled.pixel(x, y).unwrap();
+            assert_eq!(pixel == red, y >= top && x < 30, "{x} {y}");
+            assert!(y < top || x < 30 || pixel == WHITE);
+        }
+    }
+    let dark = |rows: std::ops::Range<usize>| {
+        let all = rows.flat_map(|y| (0..titled.width()).map(move |x| (x, y)));
+        all.filter(|&(x, y)| titled.pixel(x, y).unwrap()[1] < 100).count()
+    };
+    // Two lines, the second of them longer.
+    assert!(dark(0..top / 2) > 10 && dark(top / 2..top) > 2 * dark(0..top / 2));
+
+    let error = picture.titled(&"long ".repeat(100_000)).unwrap_err().to_string();
+    assert!(error.contains("it would be a picture of"), "{}", &error[error.len() - 200..]);
+
+    let weight = Tensor::new(&[[[[-1f32, 1.]]]], &Device::Cpu).unwrap();
+    let (grid, named) = (filter_grid(&weight).unwrap(), filter_picture(&weight, "w").unwrap());
+    assert!(named.height() > grid.height());
+    let last = |picture: &Picture| picture.pixel(grid.width() / 2 - 20, picture.height() - 100);
+    assert_eq!(last(&named), last(&grid));
 }

@@ -59,7 +59,7 @@ enum Command {
     /// Push a model to the Hugging Face hub, and say where it is: its weights and configuration, card,
     /// results and pictures; the token is HF_TOKEN, or that of `hf auth login`
     Push {
-        /// The model's folder, or a name from `hebbian list`
+        /// The model's folder
         model: PathBuf,
         /// OWNER/NAME, or OWNER/NAME@BRANCH
         id: String,

@@ -81,9 +81,9 @@ impl Runner<'_> {
         self.data.ok_or_else(|| Error::Argument("there is no data set".to_string()))
     }
 
-    /// The data set's name, for titles.
-    pub fn dataset(&self) -> Result<String> {
-        Ok(self.images()?.name.clone())
+    /// A chart's title: what it shows, on which data set, of how many seeds.
+    pub fn title(&self, what: &str) -> Result<String> {
+        Ok(format!("{what}{}, {}", self.images()?.name, self.study.options.averaged()))
     }
 
     /// The preset `amit-NETWORK` as it is trained here: with the epochs asked for, and on the digits
@@ -112,20 +112,26 @@ impl Runner<'_> {
     }
 }
 
-/// The solid line of the training error (as measured while training, dropout included) and the
-/// dashed one of the validation error, in percent.
+/// The solid line of the training error (as measured while training, dropout included), the dashed
+/// one of the validation error, and a dot for the final test error, in percent.
 pub(super) fn error_series(one: &Trained, colour: usize) -> Vec<Series> {
-    [("train", false), ("validation", true)]
-        .map(|(part, dashed)| Series {
-            name: format!("{} {part}", one.arm.label),
-            points: one.curve(&format!("{part}_error"), 100.0),
-            dashed,
-            colour,
-            ..Default::default()
-        })
-        .into_iter()
-        .filter(|series| !series.points.is_empty())
-        .collect()
+    // Beside the ends of the curves, which would hide it.
+    let last = one.epochs().last().map(|&epoch| 1.02 * epoch as f64);
+    let test = last.and_then(|at| Some((at, one.test_error()?)));
+    [
+        ("train", one.curve("train_error")),
+        ("validation", one.curve("validation_error")),
+        ("test", Vec::from_iter(test)),
+    ]
+    .into_iter()
+    .filter(|(_, errors)| !errors.is_empty())
+    .map(|(part, errors)| {
+        let percent = errors.into_iter().map(|(epoch, error)| (epoch, error.times(100.0)));
+        let (dashed, dots) = (part == "validation", part == "test");
+        let name = format!("{} {part}", one.arm.label);
+        Series { dashed, dots, colour, ..Series::of_means(&name, percent) }
+    })
+    .collect()
 }
 
 /// The runs of an arm for `results.json`: final figures and all curves.

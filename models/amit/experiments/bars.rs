@@ -41,12 +41,10 @@ pub(super) fn untied(runner: &Runner, networks: &[&str]) -> Result<Figure> {
     figure(runner, &trained, groups, series.collect())
 }
 
-/// Bars in percent, with two decimals, of shares.
+/// Bars in percent of shares.
 pub(super) fn bar_series(name: &str, bars: impl Iterator<Item = Option<Spread>>) -> BarSeries {
-    let percent = |share: f64| (1e4 * share).round() / 1e2;
-    let (values, errors) =
-        bars.map(|s| (s.map(|s| percent(s.mean)), s.and_then(|s| s.sd).map(percent))).unzip();
-    BarSeries { name: name.to_string(), values, errors }
+    let values = bars.map(|share| share.map(|share| share.times(100.0))).collect();
+    BarSeries { name: name.to_string(), values }
 }
 
 fn figure(
@@ -55,12 +53,13 @@ fn figure(
     groups: Vec<String>,
     series: Vec<BarSeries>,
 ) -> Result<Figure> {
+    let title = runner.title("")?;
     let y_label = "test error, %".to_string();
     Ok(Figure {
         table: summary(trained, false)?,
         more_tables: Vec::new(),
         numbers: numbers(trained),
         text: format!("{:.2}", summary(trained, true)?),
-        picture: BarChart { title: runner.dataset()?, y_label, groups, series }.draw()?,
+        picture: BarChart { title, y_label, decimals: 2, groups, series }.draw()?,
     })
 }

@@ -28,20 +28,20 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
             let mut points = Vec::new();
             for epoch in epochs(one) {
                 let Some(spread) = at(one, layer, Some(epoch)) else { continue };
-                points.push(((epoch - start) as f64, spread.mean));
+                points.push(((epoch - start) as f64, spread));
                 let label = Cell::from(one.arm.label.as_str());
                 let epoch = (epoch - start).into();
                 let row = [label, layer.as_str().into(), epoch];
                 table.row(row.into_iter().chain([spread.mean.into(), spread.sd.into()]))?;
             }
-            series.push(Series { name: layer.clone(), points, colour, ..Default::default() });
+            series.push(Series { colour, ..Series::of_means(layer, points) });
         }
         panels.push(LineChart {
-            title: format!("{network}, {}, {}", one.arm.label, runner.dataset()?),
+            title: runner.title(&format!("{network}, {}, ", one.arm.label))?,
             x_label: if start > 0 { "epoch after untying" } else { "epoch" }.to_string(),
             y_label: "correlation of W and R".to_string(),
-            log_y: false,
             series,
+            ..LineChart::default()
         });
         // Rounded, because the table gives small numbers an exponent.
         let rounded = |mean: f64| (1000.0 * mean).round() / 1000.0;

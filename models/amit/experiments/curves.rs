@@ -8,7 +8,7 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     let base = runner.network(network)?;
     let arms = [BP, URFB, FRFB].map(|variation| arm(network, &base, variation));
     let trained = runner.train(arms.to_vec())?;
-    let chart = chart(&trained, &format!("{network}, {}", runner.dataset()?));
+    let chart = chart(&trained, runner.title(&format!("{network}, "))?);
     Ok(Figure {
         table: points(&trained)?,
         more_tables: Vec::new(),
@@ -18,15 +18,15 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     })
 }
 
-/// Both errors of every arm, a colour each.
-pub(super) fn chart(trained: &[Trained], title: &str) -> LineChart {
+/// The errors of every arm, a colour each.
+pub(super) fn chart(trained: &[Trained], title: String) -> LineChart {
     let series = trained.iter().enumerate();
     LineChart {
-        title: title.to_string(),
+        title,
         x_label: "epoch".to_string(),
         y_label: "error, %".to_string(),
-        log_y: false,
         series: series.flat_map(|(colour, one)| error_series(one, colour)).collect(),
+        ..LineChart::default()
     }
 }
 

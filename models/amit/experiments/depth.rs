@@ -86,11 +86,11 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
         more_tables: Vec::new(),
         numbers: numbers(&trained),
         text: text.to_string(),
-        picture: chart(&trained).draw()?,
+        picture: chart(&trained, &runner.study.options.averaged()).draw()?,
     })
 }
 
-fn chart(trained: &[Trained]) -> BarChart {
+fn chart(trained: &[Trained], averaged: &str) -> BarChart {
     let depths = ["1", "2", "4"];
     let series = [BP_H, URFB, FRFB].map(|Variation { label, .. }| {
         let of = |depth: &&str| {
@@ -99,8 +99,9 @@ fn chart(trained: &[Trained]) -> BarChart {
         bar_series(label, depths.iter().map(|depth| of(depth)?.test_error()))
     });
     BarChart {
-        title: "mixture task".to_string(),
+        title: format!("mixture task, {averaged}"),
         y_label: "test error, %".to_string(),
+        decimals: 2,
         groups: depths.map(|depth| format!("hidden layers: {depth}")).to_vec(),
         series: series.to_vec(),
     }

@@ -49,7 +49,8 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             if picture.is_none() {
                 let shown: Vec<&Tensor> = filters.iter().take(SHOWN).flatten().collect();
                 let shown = Tensor::stack(&shown, 0)?;
-                picture = Some(filter_rows(&shown, places.len())?.magnified(2));
+                let rows = filter_rows(&shown, places.len())?.magnified(2);
+                picture = Some(rows.titled("a filter a row, a place a column")?);
                 let weights = shown.flatten_from(1)?.to_vec2::<f32>()?;
                 drawn =
                     Some(json!({ "places": places, "shape": shown.dims(), "weights": weights }));

@@ -77,17 +77,18 @@ fn panels(curves: &[LinearCurve], runs: usize, levels: usize) -> Vec<LineChart> 
                 Series { name: name(curve), points, colour, ..Default::default() }
             });
             let (x_label, y_label) = ("iteration".to_string(), y_label.to_string());
-            LineChart { title, x_label, y_label, log_y, series: lines.collect() }
+            let series = lines.collect();
+            LineChart { title, x_label, y_label, log_y, series, ..Default::default() }
         };
     let errors = (0..runs).map(|run| {
-        let title = format!("run {}", run + 1);
+        let title = format!("run {}, error", run + 1);
         panel(title, run, "relative error", true, &|curve, at| curve.relative_errors[at])
     });
     let mut panels: Vec<LineChart> = errors.collect();
     for level in 2..=levels {
         panels.extend((0..runs).map(|run| {
-            let y_label = format!("correlation of W and R, level {level}");
-            panel(String::new(), run, &y_label, false, &|curve, at| {
+            let title = format!("run {}, level {level}", run + 1);
+            panel(title, run, "correlation of W and R", false, &|curve, at| {
                 curve.correlations[level - 2][at].unwrap_or(f64::NAN)
             })
         }));

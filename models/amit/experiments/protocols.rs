@@ -29,8 +29,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
         more_tables: Vec::new(),
         numbers: numbers(&trained),
         text: format!("{text}{notes}"),
-        picture: curves::chart(&trained, &format!("four hidden layers, {}", runner.dataset()?))
-            .draw()?,
+        picture: curves::chart(&trained, runner.title("four hidden layers, ")?).draw()?,
     })
 }
 

@@ -68,19 +68,16 @@ pub(super) fn summary(trained: &[Trained<Options>]) -> Result<String> {
 
 /// Accuracy against layer, a line for each arm.
 pub(super) fn chart(trained: &[Trained<Options>], title: &str) -> LineChart {
-    let series = trained.iter().enumerate().map(|(colour, one)| Series {
-        name: one.arm.label.clone(),
-        points: (0..one.arm.options.preset.layers.len())
-            .filter_map(|at| Some((at as f64 + 1.0, 100.0 * layer(one, at)?.mean)))
-            .collect(),
-        colour,
-        ..Default::default()
+    let series = trained.iter().enumerate().map(|(colour, one)| {
+        let layers = 0..one.arm.options.preset.layers.len();
+        let points = layers.filter_map(|at| Some((at as f64 + 1.0, layer(one, at)?.times(100.0))));
+        Series { colour, ..Series::of_means(&one.arm.label, points) }
     });
     LineChart {
         title: title.to_string(),
         x_label: "layer".to_string(),
         y_label: "test accuracy, %".to_string(),
-        log_y: false,
         series: series.collect(),
+        ..LineChart::default()
     }
 }

@@ -54,7 +54,8 @@ impl Experiment {
         run_study(self.name(), options, Some(data), &more, out, || {
             let study = Study { options, device, out };
             let arms = self.arms(&self.network(options, data)?, decoder);
-            self.figure(&study.train::<Miconi>(arms, data)?, data)
+            let title = format!("{}, {}, {}", self.name(), data.name, options.averaged());
+            figure(&study.train::<Miconi>(arms, data)?, &title)
         })
     }
 
@@ -116,15 +117,14 @@ impl Experiment {
                 .collect(),
         }
     }
+}
 
-    fn figure(self, trained: &[Trained<Options>], data: &Dataset) -> Result<Figure> {
-        let title = format!("{}, {}", self.name(), data.name);
-        Ok(Figure {
-            table: arm::points(trained)?,
-            more_tables: Vec::new(),
-            numbers: arm::numbers(trained)?,
-            text: arm::summary(trained)?,
-            picture: arm::chart(trained, &title).draw()?,
-        })
-    }
+fn figure(trained: &[Trained<Options>], title: &str) -> Result<Figure> {
+    Ok(Figure {
+        table: arm::points(trained)?,
+        more_tables: Vec::new(),
+        numbers: arm::numbers(trained)?,
+        text: arm::summary(trained)?,
+        picture: arm::chart(trained, title).draw()?,
+    })
 }

@@ -1,29 +1,28 @@
-//! Axes: which range, where a value lies in it, and which values are written beside it.
+//! Axes: plotters' linear and logarithmic coordinates, with round labels at any scale.
 
-/// Larger magnitudes are left out, so that ranges stay finite.
+use std::ops::Range;
+
+use plotters::coord::combinators::{IntoLogRange, LogCoord};
+use plotters::coord::ranged1d::{
+    BoldPoints, KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter,
+};
+use plotters::coord::types::RangedCoordf64;
+
+/// Larger magnitudes are left out, and smaller ones on a logarithmic axis are drawn at its end, so that
+/// ranges stay finite.
 const LARGEST: f64 = 1e300;
-/// About how many steps from tick to tick.
-const STEPS: f64 = 6.0;
-/// Larger and smaller powers of ten are written as such, as in `1.5·10⁷`.
-const PLAIN: std::ops::Range<i32> = -4..7;
+/// No more labels than this.
+const LABELS: usize = 7;
 
-/// A range of values on a line from 0 to 1, linear or logarithmic.
-#[derive(Debug, Clone)]
+/// A range of values with the labels beside it.
 pub(super) struct Axis {
-    /// The ends; of a logarithmic axis their common logarithms.
-    low: f64,
-    high: f64,
-    log: bool,
-    /// All values are whole numbers, and so should the ticks be.
-    whole: bool,
+    scale: Scale,
+    pub ticks: Vec<(f64, String)>,
 }
 
-/// A label beside an axis.
-#[derive(Debug, Clone)]
-pub(super) struct Tick {
-    /// Where, from 0 to 1.
-    pub at: f64,
-    pub label: String,
+enum Scale {
+    Linear(RangedCoordf64),
+    Log(LogCoord<f64>),
 }
 
 impl Axis {
@@ -32,21 +31,17 @@ impl Axis {
         value.abs() <= LARGEST && (!log || value > 0.0)
     }
 
-    /// The range of the values that can be shown with `margin` times its length on both sides, but
-    /// never across zero; `None` when there are none.
-    pub fn around(
-        values: impl Iterator<Item = f64> + Clone,
-        log: bool,
-        margin: f64,
-    ) -> Option<Self> {
-        let values = values.filter(|&value| Self::shows(value, log));
-        let whole = values.clone().all(|value| value.fract() == 0.0);
-        let scaled = values.map(|value| if log { value.log10() } else { value });
+    /// The range of the values that can be shown with `margin` times its length on both sides, but never
+    /// across zero; `None` when there are none.
+    pub fn around(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
+        let values: Vec<f64> = values.filter(|&value| Self::shows(value, log)).collect();
+        let whole = values.iter().filter(|value| value.fract() == 0.0).count() > values.len() / 2;
+        let scaled = values.iter().map(|&value| if log { clamped(value).log10() } else { value });
         let (low, high) = scaled.fold(None, |range: Option<(f64, f64)>, value| {
             let (low, high) = range.unwrap_or((value, value));
             Some((low.min(value), high.max(value)))
         })?;
-        // Values that hardly differ would leave no digits for the ticks.
+        // Values that hardly differ would leave no digits for the labels.
         let largest = low.abs().max(high.abs());
         let extra = match high - low {
             range if range > 1e-9 * largest && range > 1e-290 => margin * range,
@@ -54,146 +49,158 @@ impl Axis {
             _ => 0.1 * largest,
         };
         let (mut bottom, mut top) = (low - extra, high + extra);
-        if !log && low >= 0.0 && high > 0.0 {
+        if log {
+            let range = clamped(10f64.powf(bottom))..clamped(10f64.powf(top));
+            let ticks = log_ticks(&range);
+            return Some(Self { scale: Scale::Log(range.log_scale().into()), ticks });
+        }
+        if low >= 0.0 && high > 0.0 {
             bottom = bottom.max(0.0);
-        } else if !log && high <= 0.0 && low < 0.0 {
+        } else if high <= 0.0 && low < 0.0 {
             top = top.min(0.0);
         }
-        Some(Self { low: bottom, high: top, log, whole })
+        let ticks = linear_ticks(&(bottom..top), whole);
+        Some(Self { scale: Scale::Linear((bottom..top).into()), ticks })
     }
 
-    /// Where a value that can be shown lies, 0 at the low end and 1 at the high one.
-    pub fn position(&self, value: f64) -> f64 {
-        let value = if self.log { value.log10() } else { value };
-        (value - self.low) / (self.high - self.low)
-    }
-
-    /// Round values along the axis.
-    pub fn ticks(&self) -> Vec<Tick> {
-        let ticks = if self.log { self.log_ticks() } else { self.linear_ticks() };
-        ticks.into_iter().map(|(value, label)| Tick { at: self.position(value), label }).collect()
-    }
-
-    /// Multiples of 1, 2 or 5 times a power of ten.
-    fn linear_ticks(&self) -> Vec<(f64, String)> {
-        let (low, high) = if self.log {
-            (10f64.powf(self.low), 10f64.powf(self.high))
-        } else {
-            (self.low, self.high)
-        };
-        let wanted = (high - low) / STEPS * (1.0 - 1e-9);
-        let exponent = wanted.log10().floor() as i32;
-        let (mut digit, mut exponent) = match wanted / 10f64.powi(exponent) {
-            part if part <= 1.0 => (1.0, exponent),
-            part if part <= 2.0 => (2.0, exponent),
-            part if part <= 5.0 => (5.0, exponent),
-            _ => (1.0, exponent + 1),
-        };
-        if self.whole && exponent < 0 {
-            (digit, exponent) = (1.0, 0);
-        }
-        let step = digit * 10f64.powi(exponent);
-        let first = (low / step - 1e-9).ceil();
-        let count = ((high / step + 1e-9).floor() - first + 1.0) as usize;
-        // Adding 0 makes -0 a 0.
-        let values: Vec<_> = (0..count).map(|index| (first + index as f64) * step + 0.0).collect();
-        let largest = values.iter().fold(0f64, |largest, value| largest.max(value.abs()));
-        let power = if largest > 0.0 { (largest * (1.0 + 1e-9)).log10().floor() as i32 } else { 0 };
-        let power = if PLAIN.contains(&power) { 0 } else { power };
-        let decimals = (power - exponent).max(0) as usize;
-        values.into_iter().map(|value| (value, decimal(value, power, decimals))).collect()
-    }
-
-    /// Powers of ten; 1, 2 and 5 times them on a short axis, and linear ticks on a very short one.
-    fn log_ticks(&self) -> Vec<(f64, String)> {
-        let (first, last) = (self.low.floor() as i32, self.high.ceil() as i32);
-        // Few enough that the labels do not touch; round exponents.
-        let every = (last - first).div_euclid(8) + 1;
-        let digits: &[f64] = if self.high - self.low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let mut ticks = Vec::new();
-        for exponent in (first..=last).filter(|exponent| exponent.rem_euclid(every) == 0) {
-            for &digit in digits {
-                let value = digit * 10f64.powi(exponent);
-                if (self.low - 1e-9..=self.high + 1e-9).contains(&value.log10()) {
-                    ticks.push((value, power_of_ten(digit, exponent)));
-                }
-            }
-        }
-        if ticks.len() < 3 { self.linear_ticks() } else { ticks }
+    /// A place for each name, the first one's from 0 to 1.
+    pub fn names(names: &[String]) -> Self {
+        let ticks = names.iter().enumerate().map(|(at, name)| (at as f64 + 0.5, name.clone()));
+        Self { scale: Scale::Linear((0.0..names.len() as f64).into()), ticks: ticks.collect() }
     }
 }
 
-/// `value` with a number of decimals, as a multiple of ten to the `power`.
-fn decimal(value: f64, power: i32, decimals: usize) -> String {
-    let number = |value: f64| format!("{value:.decimals$}").replace('-', "−");
-    match power {
-        _ if value == 0.0 => "0".to_string(),
-        0 => number(value),
-        _ => format!("{}·10{}", number(value / 10f64.powi(power)), superscript(power)),
-    }
-}
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
 
-fn power_of_ten(digit: f64, exponent: i32) -> String {
-    match exponent {
-        _ if PLAIN.contains(&exponent) => {
-            let decimals = (-exponent).max(0) as usize;
-            format!("{:.decimals$}", digit * 10f64.powi(exponent))
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        match &self.scale {
+            Scale::Linear(axis) => axis.map(value, limit),
+            Scale::Log(axis) => axis.map(&clamped(*value), limit),
         }
-        _ if digit == 1.0 => format!("10{}", superscript(exponent)),
-        _ => format!("{digit}·10{}", superscript(exponent)),
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.iter().map(|tick| tick.0).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        match &self.scale {
+            Scale::Linear(axis) => axis.range(),
+            Scale::Log(axis) => axis.range(),
+        }
     }
 }
 
-fn superscript(number: i32) -> String {
-    let raised = |character| match character {
-        '-' => '⁻',
-        '1' => '¹',
-        '2' => '²',
-        '3' => '³',
-        digit => char::from_u32(digit as u32 - '0' as u32 + '⁰' as u32).unwrap_or(digit),
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, value: &f64) -> String {
+        let tick = self.ticks.iter().find(|tick| tick.0 == *value);
+        tick.map_or_else(String::new, |tick| tick.1.clone())
+    }
+}
+
+/// A value on a logarithmic axis.
+fn clamped(value: f64) -> f64 {
+    value.clamp(LARGEST.recip(), LARGEST)
+}
+
+/// plotters' key points; only whole ones if most values are and there are any.
+fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
+    let largest = range.start.abs().max(range.end.abs());
+    // plotters takes ranges of 2e-16 for points, so it is shown the range in units of its own size.
+    let unit = 10f64.powf(largest.log10().floor());
+    let axis = RangedCoordf64::from(range.start / unit..range.end / unit);
+    let values = axis.key_points(BoldPoints(LABELS)).into_iter().map(|value| value * unit);
+    // What rounding leaves of zero is nothing beside the steps.
+    let values = values.map(|value| if value.abs() < 1e-12 * largest { 0.0 } else { value });
+    let (round, others): (Vec<f64>, _) =
+        values.partition(|value| !whole || (value - value.round()).abs() < 1e-6);
+    let values = if round.is_empty() { others } else { round };
+    values.into_iter().map(|value| (value, label(value))).collect()
+}
+
+/// Powers of ten; 1, 2 and 5 times them on a short axis, and linear ticks on a very short one. plotters'
+/// own leave out what lies below the first power of ten, which on a short axis is all.
+fn log_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
+    let (low, high) = (range.start.log10(), range.end.log10());
+    // Round exponents, and few enough that the labels do not touch.
+    let every = (high - low).div_euclid(LABELS as f64 + 1.0) as i32 + 1;
+    let digits: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let powers = (low.floor() as i32..=high.ceil() as i32).filter(|p| p.rem_euclid(every) == 0);
+    let values = powers.flat_map(|power| digits.iter().map(move |d| d * 10f64.powi(power)));
+    let inside = |value: &f64| (low - 1e-9..=high + 1e-9).contains(&value.log10());
+    let ticks: Vec<_> = values.filter(inside).map(|value| (value, label(value))).collect();
+    if ticks.len() < 3 { linear_ticks(range, false) } else { ticks }
+}
+
+/// A number: `0.25`, `1.5k`, `20M`, `3e-7`.
+fn label(value: f64) -> String {
+    let (unit, suffix) = match value.abs() {
+        size if size < 1e3 => (1.0, ""),
+        size if size < 1e6 => (1e3, "k"),
+        _ => (1e6, "M"),
     };
-    number.to_string().chars().map(raised).collect()
+    let rounded = |value: f64| format!("{value:.11e}").parse().unwrap_or(value);
+    let text = match value.abs() {
+        size if size < 1e9 && !(f64::MIN_POSITIVE..1e-4).contains(&size) => {
+            format!("{}{suffix}", rounded(value / unit))
+        }
+        _ => format!("{:e}", rounded(value)),
+    };
+    text.replace('-', "−")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn labels(values: &[f64], log: bool) -> Vec<String> {
-        let axis = Axis::around(values.iter().copied(), log, 0.0).unwrap();
-        axis.ticks().into_iter().map(|tick| tick.label).collect()
-    }
-
     #[test]
     fn ticks_are_round() {
         for (values, log, expected) in [
-            (vec![0.0, 100.0], false, "0 20 40 60 80 100"),
-            (vec![0.13, 0.97], false, "0.2 0.4 0.6 0.8"),
-            (vec![-0.02, 0.031], false, "−0.02 −0.01 0 0.01 0.02 0.03"),
+            ([0.0, 100.0], false, "0 20 40 60 80 100"),
+            ([0.13, 0.97], false, "0.2 0.4 0.6 0.8"),
+            ([-0.02, 0.031], false, "−0.02 −0.01 0 0.01 0.02 0.03"),
             // Whole numbers have no ticks between them.
-            (vec![1.0, 2.0, 3.0], false, "1 2 3"),
-            (vec![-3e7, 0.0], false, "−3.0·10⁷ −2.5·10⁷ −2.0·10⁷ −1.5·10⁷ −1.0·10⁷ −0.5·10⁷ 0"),
-            (vec![1e-6, 1.0], true, "10⁻⁶ 10⁻⁵ 0.0001 0.001 0.01 0.1 1"),
-            (vec![1e-12, 1e12], true, "10⁻¹² 10⁻⁸ 0.0001 1 10000 10⁸ 10¹²"),
-            (vec![2.0, 30.0], true, "2 5 10 20"),
-            (vec![3e-7, 4e-6], true, "5·10⁻⁷ 10⁻⁶ 2·10⁻⁶"),
-            (vec![99.0, 101.0], true, "99 100 101"),
+            ([1.0, 3.0], false, "1 2 3"),
+            ([0.25, 0.75], false, "0.3 0.4 0.5 0.6 0.7"),
+            ([0.0, 2000.0], false, "0 500 1k 1.5k 2k"),
+            ([-3e9, 0.0], false, "−3e9 −2.5e9 −2e9 −1.5e9 −1e9 −500M 0"),
+            ([1e-20, 3e-20], false, "1e−20 1.5e−20 2e−20 2.5e−20 3e−20"),
+            (
+                [1e5 + 0.01, 1e5 + 0.03],
+                false,
+                "100.00001k 100.000015k 100.00002k 100.000025k 100.00003k",
+            ),
+            ([10.0, 1e6], true, "10 100 1k 10k 100k 1M"),
+            ([1e-6, 1.0], true, "1e−6 1e−5 0.0001 0.001 0.01 0.1 1"),
+            ([1e-12, 1e12], true, "1e−12 1e−8 0.0001 1 10k 100M 1e12"),
+            ([2.0, 30.0], true, "2 5 10 20"),
+            ([3e-7, 4e-6], true, "5e−7 1e−6 2e−6"),
+            ([99.0, 101.0], true, "99 99.5 100 100.5 101"),
         ] {
-            assert_eq!(labels(&values, log).join(" "), expected);
+            let axis = Axis::around(values.into_iter(), log, 0.0).unwrap();
+            let labels: Vec<_> = axis.ticks.iter().map(|tick| tick.1.as_str()).collect();
+            assert_eq!(labels.join(" "), expected);
         }
     }
 
     #[test]
+    fn a_value_among_whole_ones_adds_no_ticks() {
+        let axis = Axis::around([0.0, 1.0, 2.0, 2.04].into_iter(), false, 0.0).unwrap();
+        assert_eq!(axis.ticks.iter().map(|tick| tick.0).collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
+    }
+
+    #[test]
     fn margins_do_not_cross_zero() {
-        for (values, ends) in [
-            ([0.0, 10.0], [0.0, 11.0]),
-            ([-10.0, 0.0], [-11.0, 0.0]),
-            ([10.0, 20.0], [9.0, 21.0]),
-            ([0.5, 10.5], [0.0, 11.5]),
-            ([-5.0, 5.0], [-6.0, 6.0]),
+        for (values, range) in [
+            ([0.0, 10.0], 0.0..11.0),
+            ([-10.0, 0.0], -11.0..0.0),
+            ([10.0, 20.0], 9.0..21.0),
+            ([0.5, 10.5], 0.0..11.5),
+            ([-5.0, 5.0], -6.0..6.0),
         ] {
-            let axis = Axis::around(values.into_iter(), false, 0.1).unwrap();
-            assert_eq!(ends.map(|end| axis.position(end)), [0.0, 1.0], "{values:?}");
+            assert_eq!(Axis::around(values.into_iter(), false, 0.1).unwrap().range(), range);
         }
     }
 }

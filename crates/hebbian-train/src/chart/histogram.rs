@@ -1,17 +1,18 @@
 //! How often values are where.
 
+use super::Series;
 use crate::{Error, Result};
 
 /// How many values lie in each of some intervals of one width.
 ///
 /// ```
-/// use hebbian_train::{Histogram, LineChart, Series};
+/// use hebbian_train::{Histogram, LineChart};
 ///
 /// let histogram = Histogram::new(&[0.0, 0.1, 0.3, 1.0], 2)?;
 /// assert_eq!(histogram.counts, [3, 1]);
-/// assert_eq!(histogram.outline(0.0)[..3], [(0.0, 0.0), (0.0, 3.0), (0.5, 3.0)]);
-/// let series = Series { points: histogram.outline(0.5), ..Default::default() };
-/// LineChart { log_y: true, series: vec![series], ..Default::default() }.draw()?;
+/// let steps = histogram.series(0.5);
+/// assert_eq!(steps.points[..3], [(0.0, 0.5), (0.0, 3.0), (0.5, 3.0)]);
+/// LineChart { log_y: true, series: vec![steps], ..Default::default() }.draw()?;
 /// # Ok::<(), hebbian_train::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +30,7 @@ impl Histogram {
     /// that are not finite are left out.
     ///
     /// # Errors
-    /// When no value is finite, or `bins` is 0.
+    /// When no value is finite, the distance of two is not, or `bins` is 0.
     pub fn new(values: &[f64], bins: usize) -> Result<Self> {
         let finite = values.iter().filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
@@ -42,34 +43,26 @@ impl Histogram {
             )));
         }
         let extra = if low < high { 0.0 } else { 0.5 * low.abs().max(1.0) };
-        Self::within(values, low - extra, high + extra, bins)
-    }
-
-    /// The values in `bins` intervals from `low` to `high`; those outside are left out. Histograms to
-    /// be compared need the same intervals.
-    ///
-    /// # Errors
-    /// When `low` is not below `high`, their distance is not finite, or `bins` is 0.
-    pub fn within(values: &[f64], low: f64, high: f64, bins: usize) -> Result<Self> {
+        let (low, high) = (low - extra, high + extra);
         let range = high - low;
-        if !(range > 0.0 && range.is_finite()) || bins == 0 {
+        if bins == 0 || !range.is_finite() {
             return Err(Error::Argument(format!(
                 "a histogram cannot have {bins} intervals from {low} to {high}: expected 1 or more, \
-                 and the first end below the second"
+                 and a finite distance"
             )));
         }
         let mut counts = vec![0; bins];
-        for value in values.iter().filter(|&&value| low <= value && value <= high) {
+        for value in values.iter().filter(|value| value.is_finite()) {
             let bin = ((value - low) / range * bins as f64) as usize;
             counts[bin.min(bins - 1)] += 1;
         }
         Ok(Self { low, high, counts })
     }
 
-    /// The steps of the counts as a line for a `Series`, from `floor` up and back to it; empty
+    /// The steps of the counts as a line from `floor` up and back to it, filled down to it; empty
     /// intervals have no line but are gaps. 0 suits a linear axis and 0.5 a logarithmic one, where
     /// there is no 0 and a count of 1 should stand out.
-    pub fn outline(&self, floor: f64) -> Vec<(f64, f64)> {
+    pub fn series(&self, floor: f64) -> Series {
         let width = (self.high - self.low) / self.counts.len() as f64;
         let mut points = vec![];
         let mut before = 0;
@@ -84,6 +77,8 @@ impl Histogram {
             before = count;
         }
         // The gap before the first step is none.
-        points.into_iter().skip_while(|point| point.1.is_nan()).collect()
+        let points: Vec<_> = points.into_iter().skip_while(|point| point.1.is_nan()).collect();
+        let band = points.iter().map(|&(x, count)| (x, floor, count)).collect();
+        Series { points, band, ..Series::default() }
     }
 }
