@@ -15,7 +15,9 @@ pub mod patches;
 pub mod softhebb;
 pub mod verify;
 
+pub use candle;
 pub use competition_kind::CompetitionKind;
+pub use hebbian_data::{Dataset, ImageSet, LoadOptions, load};
 pub use hebbian_train::{Error, Result};
 pub use pretrained::{Model, fetch};
 pub use rule_kind::RuleKind;

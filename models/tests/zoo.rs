@@ -26,7 +26,8 @@ fn every_model_classifies_as_its_results_say() -> Result {
         let (test, mut progress) = (digits().test, Progress::new(0, "", true));
         let found = evaluate(model.inner(), &test, 10, &Device::Cpu, &mut progress)?;
         let told = results(&model)?;
-        assert_eq!(told.test_accuracy, found.accuracy, "{name}");
+        // One less a share of errors may be the share of hits but for its last bit.
+        assert!((told.test_accuracy - found.accuracy).abs() < 1e-12, "{name}");
         assert_eq!(told.confusion, Some(found.confusion), "{name}");
     }
     Ok(())
