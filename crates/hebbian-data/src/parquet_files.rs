@@ -60,8 +60,9 @@ impl Layout {
     /// # Errors
     /// A split some of whose files are missing; `place` names where they are, for the message.
     pub fn of<'a>(paths: impl Iterator<Item = &'a str>, source: &str) -> Result<Self> {
-        let mut found: BTreeMap<(&str, &str), (BTreeMap<usize, &str>, Option<usize>)> =
-            BTreeMap::new();
+        /// Files by number, and how many there are to be.
+        type Files<'a> = (BTreeMap<usize, &'a str>, Option<usize>);
+        let mut found: BTreeMap<(&str, &str), Files<'_>> = BTreeMap::new();
         for path in paths {
             let Some(Place { config, split, number, count }) = place(path) else { continue };
             let (files, all) = found.entry((config, split)).or_default();
