@@ -4,7 +4,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
 use crate::transforms::CropAndFlip;
-use crate::{Error, Result, pictures};
+use crate::{Error, Result, pictures, split};
 
 /// The most images that a file may hold.
 pub(crate) const MOST_IMAGES: usize = 1_000_000;
@@ -20,6 +20,18 @@ pub struct Dataset {
     pub test: ImageSet,
     /// The name of each label, `class_names[label]`.
     pub class_names: Vec<String>,
+}
+
+impl Dataset {
+    /// The same with other images to test with: `share` of the training images of each class, drawn by `seed`,
+    /// which are then no longer learned from. For choosing settings without a look at the test images.
+    ///
+    /// # Errors
+    /// When there are no training images.
+    pub fn with_validation(self, share: f64, seed: u64) -> Result<Self> {
+        let (train, test) = split::split(&self.train, share, seed)?;
+        Ok(Self { train, test, ..self })
+    }
 }
 
 /// One split, held as `u8` on the host: N images of C×H×W, each channel by channel and row by row. A clone

@@ -23,6 +23,10 @@ pub struct Results {
     pub seed: u64,
     /// The device, as the user named it.
     pub device: String,
+    /// The share of training images that was held out and stands in for the test images in all figures;
+    /// none where they are of test images.
+    #[serde(default)]
+    pub validation: Option<f64>,
     /// Share of the test set that was classified correctly, 0 to 1, at the end: by the first of the
     /// read-outs, or by the network itself where there are none.
     pub test_accuracy: f64,
@@ -62,6 +66,13 @@ pub struct Results {
     /// Whatever else the method reports, written beside the others.
     #[serde(flatten)]
     pub extras: BTreeMap<String, serde_json::Value>,
+}
+
+impl Results {
+    /// What its images to test with are: `test` or `validation`.
+    pub fn part(&self) -> &'static str {
+        if self.validation.is_some() { "validation" } else { "test" }
+    }
 }
 
 /// How well classes were read out of features.

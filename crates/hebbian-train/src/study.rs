@@ -72,6 +72,9 @@ pub struct StudyOptions {
     pub resume: bool,
     /// No progress.
     pub quiet: bool,
+    /// The share of training images that was held out, if it stands in for the test images in all that is
+    /// measured.
+    pub validation: Option<f64>,
     /// What asks it to stop.
     pub stop: Stop,
 }
@@ -162,6 +165,7 @@ impl Study<'_> {
                     resume: self.options.resume && folder.join("config.json").exists(),
                     quiet: self.options.quiet,
                     label: Some(format!("{number}/{all} {} seed {seed}", arm.name())),
+                    validation: self.options.validation,
                     stop: self.options.stop.clone(),
                     ..RunOptions::default()
                 };
@@ -293,6 +297,7 @@ pub fn run_study(
         ("epochs", json!(options.epochs)),
         ("seeds", json!(options.seeds)),
         ("first_seed", json!(options.seed)),
+        ("validation", json!(options.validation)),
     ] {
         about.insert(key.to_string(), value);
     }

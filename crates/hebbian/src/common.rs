@@ -78,25 +78,26 @@ impl CommonArgs {
             save,
             quiet: self.quiet,
             label: None,
+            validation: self.validation,
             stop: stop().clone(),
         };
         Ok((device, run))
     }
 
-    /// The same for the experiment `name` of a method on `data`, if it needs some: each network is trained for
-    /// `epochs` with as many `seeds`, in the folder returned. What is expected of it is said on stderr if it is
-    /// `as_stated` on the card.
+    /// How the experiment `name` of a method goes on `data`, if it needs some: each network is trained for
+    /// `epochs` with as many `seeds` on `device`, in the folder returned. What is expected of it is said on stderr
+    /// if it is `as_stated` on the card.
     ///
     /// # Errors
-    /// Those of [`device`](Self::device).
+    /// An embedded text that is wrong.
     pub(crate) fn study<M: Method>(
         &self,
         name: &str,
         data: Option<&Dataset>,
         (epochs, seeds): (Option<usize>, usize),
         as_stated: bool,
-    ) -> Result<(Device, StudyOptions, PathBuf)> {
-        let (device, device_name) = self.device()?;
+        device: &str,
+    ) -> Result<(StudyOptions, PathBuf)> {
         let dataset = data.map_or("own-data", |data| data.name.as_str());
         if as_stated && epochs.is_none() && self.is_whole() {
             self.tell_expected(Expected::of_study::<M::Preset>(name, seeds, dataset)?.as_ref());
@@ -105,12 +106,24 @@ impl CommonArgs {
             epochs,
             seeds,
             seed: self.seed,
-            device: device_name.to_string(),
+            device: device.to_string(),
             resume: self.resume,
             quiet: self.quiet,
+            validation: self.validation,
             stop: stop().clone(),
         };
-        Ok((device, options, self.folder(M::NAME, &format!("study-{name}"), dataset)))
+        Ok((options, self.folder(M::NAME, &format!("study-{name}"), dataset)))
+    }
+
+    /// What a report has to begin with: what its figures are of, if not of test images.
+    pub(crate) fn measured_on(&self) -> String {
+        let line = |share| {
+            format!(
+                "what is called test here is --validation {share}: images of the training set that were not \
+                 learned from\n\n"
+            )
+        };
+        self.validation.map(line).unwrap_or_default()
     }
 
     /// What the card says that comes out, on stderr.
@@ -122,7 +135,8 @@ impl CommonArgs {
 
     /// Whether all images are used, from fresh weights: the runs that cards tell of.
     pub(crate) fn is_whole(&self) -> bool {
-        self.limit_train.is_none() && self.limit_test.is_none() && self.load.is_none()
+        let limits = [self.limit_train, self.limit_test, self.image_size];
+        limits.iter().all(Option::is_none) && self.validation.is_none() && self.load.is_none()
     }
 
     /// Whether an experiment learns the digits, as it does unless told otherwise.
@@ -178,7 +192,11 @@ impl CommonArgs {
     pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
         let data = self.dataset(own, self.seed)?;
         let (train, test) = (data.train.len(), data.test.len());
-        self.tell(&format!("{what} on {}: {train} training images, {test} test images", data.name));
+        let part = if self.validation.is_some() { "validation" } else { "test" };
+        self.tell(&format!(
+            "{what} on {}: {train} training images, {test} {part} images",
+            data.name
+        ));
         Ok(data)
     }
 }
@@ -219,6 +237,10 @@ pub struct DataArgs {
     /// Leave out pictures that are broken, and say how many
     #[arg(long)]
     pub skip_bad: bool,
+    /// Measure on this share of each class's training images, drawn by the seed and not learned from, in
+    /// place of the test images: for whoever has choices to make
+    #[arg(long, value_name = "SHARE")]
+    pub validation: Option<f64>,
     /// Use only the first N training images
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
@@ -263,6 +285,9 @@ impl DataArgs {
         if !(self.test_share > 0.0 && self.test_share < 1.0) {
             bail!("--test-share is {}, expected a number between 0 and 1", self.test_share);
         }
+        if let Some(share) = self.validation.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            bail!("--validation is {share}, expected a number between 0 and 1");
+        }
         if self.image_size == Some(0) {
             bail!("--image-size is 0, expected 1 or more");
         }
@@ -285,6 +310,9 @@ impl DataArgs {
             }
             _ => format!("the images of {name}"),
         })?;
+        if let Some(share) = self.validation {
+            data = data.with_validation(share, seed)?;
+        }
         for (flag, limit, set) in [
             ("--limit-train", self.limit_train, &mut data.train),
             ("--limit-test", self.limit_test, &mut data.test),

@@ -94,7 +94,7 @@ impl<F: Args> DoorArgs<F> {
     /// [`run`](Self::run) for a command that is to train a network, or to run a `study`.
     pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
         match study && !self.common.list {
-            true => M::study(&self.common, &self.flags)?.ok_or_else(|| {
+            true => self.study::<M>()?.ok_or_else(|| {
                 anyhow::anyhow!(
                     "these flags are for a single network: use hebbian train {0}, or choose an \
                      experiment with --experiment (hebbian list {0})",
@@ -105,18 +105,24 @@ impl<F: Args> DoorArgs<F> {
         }
     }
 
+    /// Runs the experiment that the flags ask for, if they do.
+    fn study<M: Door<Flags = F>>(&self) -> Result<Option<String>> {
+        let report = M::study(&self.common, &self.flags)?;
+        Ok(report.map(|report| self.common.measured_on() + &report))
+    }
+
     /// Lists, evaluates, studies or trains, as the flags say; returns the report.
     ///
     /// # Errors
     /// Whatever stands in the way.
     pub fn run<M: Door<Flags = F>>(self) -> Result<String> {
-        let Self { common, flags } = self;
-        if common.list {
+        if self.common.list {
             return list_of::<M>();
         }
-        if let Some(report) = M::study(&common, &flags)? {
+        if let Some(report) = self.study::<M>()? {
             return Ok(report);
         }
+        let Self { common, flags } = self;
         let options = M::options(&common, &flags)?;
         let (device, run) = common.run()?;
         let preset = M::preset(&options).heading();
@@ -130,7 +136,7 @@ impl<F: Args> DoorArgs<F> {
         common.tell_expected(expected.as_ref());
         let out = common.folder(M::NAME, preset.name, dataset);
         let run = train::<M>(&options, &data, &device, &run, &out)?;
-        let mut report = M::report(&run, &out)?;
+        let mut report = common.measured_on() + &M::report(&run, &out)?;
         if run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
             let _ = writeln!(report, "nothing was learned: the weights are random");
         }

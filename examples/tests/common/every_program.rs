@@ -401,3 +401,36 @@ mod interrupted {
         place.run(&run(&["--out", "out"])).ok();
     }
 }
+
+/// A share of the training images stands in for the test images, and everything says so.
+#[test]
+fn choices_are_made_on_a_validation_share() {
+    let place = place();
+    let limits = ["--limit-train", "1000000", "--limit-test", "1000000"];
+    let whole = with(with(run(&[]), "--limit-train", limits[1]), "--limit-test", limits[3]);
+    let share = [&whole[..], &["--validation", "0.1", "--out", "out"]].concat();
+    let ran = place.run(&share).ok();
+    // A tenth of each of ten classes of 1,442 images, rounded.
+    let announced = ran.stderr.lines().find(|line| line.contains("training images")).unwrap();
+    assert!(announced.ends_with("1297 training images, 145 validation images"), "{announced}");
+    assert!(
+        ran.stdout.starts_with("what is called test here is --validation 0.1"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(place.json("out/results.json")["validation"], 0.1);
+    assert_eq!(place.json("out/config.json")["validation"], 0.1);
+    let card = std::fs::read_to_string(place.path("out/README.md")).unwrap();
+    assert!(
+        card.contains("split: validation") && card.contains("| validation accuracy, % |"),
+        "{card}"
+    );
+    // Another share is another run.
+    let other = with([&share[..], &["--resume"]].concat(), "--validation", "0.2");
+    place.refused(&other, &["validation is 0.1 there, 0.2 here"]);
+    for (wrong, text) in
+        [("0", "--validation is 0"), ("1.5", "--validation is 1.5"), ("NaN", "--validation is NaN")]
+    {
+        place.refused(&with(share.clone(), "--validation", wrong), &[text, "between 0 and 1"]);
+    }
+}

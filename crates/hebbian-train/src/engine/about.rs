@@ -49,6 +49,7 @@ impl About {
             "train_images": self.counts.train,
             "validation_images": self.counts.validation,
             "test_images": self.counts.test,
+            "validation": run.validation,
             "seed": run.seed,
             "device": run.device,
             "load": load,

@@ -19,7 +19,7 @@ model-index:
   - name: {preset:?}
     results:
       - task: {{ type: image-classification }}
-        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: test }}
+        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: {part} }}
         metrics:
           - {{ type: accuracy, value: {accuracy} }}
 ---
@@ -29,9 +29,10 @@ model-index:
 A network of the method `{method}`, trained on {train} images of {dataset} ({channels} x {height} x {width}, {classes} classes) with
 seed {seed}: `config.json` has all of its settings, and is a preset.
 
-| | test accuracy, % |
+| | {part} accuracy, % |
 |---|---|
 ",
+        part = results.part(),
         train = about.counts.train,
         classes = class_names.len(),
         seed = results.seed,

@@ -20,6 +20,9 @@ pub struct RunOptions {
     pub quiet: bool,
     /// What the progress is headed with; the preset's name unless given.
     pub label: Option<String>,
+    /// The share of training images that was held out, if it stands in for the test images in all that is
+    /// measured.
+    pub validation: Option<f64>,
     /// What asks the run to stop.
     pub stop: Stop,
 }

@@ -305,6 +305,7 @@ impl<L: Learner> Job<'_, L> {
             dataset: self.about.dataset.clone(),
             seed: self.options.seed,
             device: self.options.device.clone(),
+            validation: self.options.validation,
             test_accuracy,
             confusion,
             train_images: self.about.counts.train,

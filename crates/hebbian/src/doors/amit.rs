@@ -99,18 +99,24 @@ impl Door for Amit {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let limits = common.limit_train.is_some() || common.limit_test.is_some();
+        let limits = common.limit_train.is_some()
+            || common.limit_test.is_some()
+            || common.validation.is_some();
         if !experiment.needs_images() && (limits || common.dataset.is_some()) {
-            bail!("{} makes its own data: leave out --dataset and --limit-…", experiment.name());
+            bail!(
+                "{} makes its own data: leave out --dataset, --validation and --limit-…",
+                experiment.name()
+            );
         }
         let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+        let (device, device_name) = common.device()?;
         let data = match experiment.needs_images() {
             true => Some(common.announced_dataset("digits", experiment.name())?),
             false => None,
         };
         let length = (flags.epochs, seeds);
-        let (device, options, out) =
-            common.study::<Self>(experiment.name(), data.as_ref(), length, true)?;
+        let (options, out) =
+            common.study::<Self>(experiment.name(), data.as_ref(), length, true, device_name)?;
         let report = experiment.run(&options, data.as_ref(), &device, &out)?;
         let next =
             "next: --list for the paper's figures and networks, --protocol urfb for one run\n";

@@ -1,7 +1,7 @@
 //! The flags of Golkar et al. 2020.
 
 use crate::{CommonArgs, Door};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
 use hebbian_train::Run;
 use std::path::Path;
@@ -78,6 +78,12 @@ impl Flags {
             _ => "golkar-mnist",
         });
         let mut preset = golkar::preset(name)?;
+        if let (Some(share), Some(_)) = (common.validation, preset.swapped) {
+            bail!(
+                "--validation {share}: {name} learns the test images and is tested with training images, as the \
+                 paper does: choose another preset, or one with \"swapped\" null"
+            );
+        }
         preset.units = self.units.unwrap_or(preset.units);
         preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
         preset.circuit.level = self.level.unwrap_or(preset.circuit.level);
@@ -112,10 +118,11 @@ impl Door for Golkar {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
+        let (device, device_name) = common.device()?;
         let data = common.announced_dataset("digits", experiment.name())?;
         let length = (flags.epochs, flags.seeds.unwrap_or(3));
-        let (device, options, out) =
-            common.study::<Self>(experiment.name(), Some(&data), length, true)?;
+        let (options, out) =
+            common.study::<Self>(experiment.name(), Some(&data), length, true, device_name)?;
         let report = experiment.run(&options, &data, &device, &out)?;
         let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
         Ok(Some(if data.name == "digits" { report + next } else { report }))

@@ -151,10 +151,11 @@ impl Door for Miconi {
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
         let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
+        let (device, device_name) = common.device()?;
         let data = common.announced_dataset("digits", experiment.name())?;
         let (length, as_stated) = ((flags.epochs, seeds), flags.readout.is_none());
-        let (device, options, out) =
-            common.study::<Self>(experiment.name(), Some(&data), length, as_stated)?;
+        let (options, out) =
+            common.study::<Self>(experiment.name(), Some(&data), length, as_stated, device_name)?;
         let decoder = flags.readout.unwrap_or_default();
         let report = experiment.run(&options, decoder, &data, &device, &out)?;
         let next =
