@@ -36,6 +36,7 @@ shipped! {
     "golkar-digits"
     "golkar-mnist"
     "krotov-hopfield-digits"
+    "krotov-hopfield-mnist"
     "miconi-digits"
     "patches-digits"
     "softhebb-digits"
