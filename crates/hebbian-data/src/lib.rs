@@ -38,6 +38,8 @@ mod download;
 mod error;
 mod folder;
 mod footer;
+mod guard;
+mod gzip;
 mod hub;
 mod image_folder;
 mod images;

@@ -149,12 +149,13 @@ pub fn load_from_hub(name: DatasetName, hub: &Hub, on_progress: OnProgress) -> R
         DatasetName::FashionMnist => &["zalando-datasets/fashion_mnist"],
         DatasetName::Cifar10 => &["uoft-cs/cifar10", "cifar10"],
         DatasetName::Cifar100 => &["uoft-cs/cifar100", "cifar100"],
+        DatasetName::Stl10 => &["tanganke/stl10"],
     };
     let split = |split: &str| {
         let file = format!("{}/{split}/0000.parquet", table::folder(name));
         let path =
             hub.fetch_any(RepoKind::Dataset, repos, "refs/convert/parquet", &file, &on_progress)?;
-        table::read(&path, name, &on_progress)
+        table::read(&[path], name, &on_progress)
     };
     let (train, test) = (split("train")?, split("test")?);
     Ok(Dataset { name: name.to_string(), train, test, class_names: name.class_names() })

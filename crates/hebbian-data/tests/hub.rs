@@ -11,11 +11,12 @@ use common::mirror::{Manner, Mirror, Served};
 use common::{assert_images, assert_says, files, quiet, split};
 use hebbian_data::{Dataset, DatasetName, Error, Hub, Progress, RepoKind, load_from_hub};
 
-const SETS: [(DatasetName, &str, &str); 4] = [
+const SETS: [(DatasetName, &str, &str); 5] = [
     (DatasetName::Mnist, "ylecun/mnist", "mnist"),
     (DatasetName::FashionMnist, "zalando-datasets/fashion_mnist", "fashion_mnist"),
     (DatasetName::Cifar10, "uoft-cs/cifar10", "plain_text"),
     (DatasetName::Cifar100, "uoft-cs/cifar100", "cifar100"),
+    (DatasetName::Stl10, "tanganke/stl10", "default"),
 ];
 const TRAIN: &str = "mnist/train/0000.parquet";
 const TEST: &str = "mnist/test/0000.parquet";

@@ -65,16 +65,16 @@ fn every_method_from_the_list_to_features() {
     }
 }
 
-/// What cannot be trained from a command is marked in the list: 19 of SoftHebb's networks are for STL-10
-/// and ImageNet.
+/// What cannot be trained from a command is marked in the list: 15 of SoftHebb's networks are for
+/// ImageNet and ImageNette.
 #[test]
 fn the_list_says_what_cannot_be_run() {
     let folder = tempfile::tempdir().unwrap();
     let list = printed(folder.path(), &["list", "softhebb"]);
     let (without, with): (Vec<&str>, Vec<&str>) =
         list.lines().partition(|line| line.contains("there is no loader"));
-    assert_eq!(without.len(), 19, "{list}");
-    assert!(without.iter().all(|line| line.contains("stl") || line.contains("imagenet")), "{list}");
+    assert_eq!(without.len(), 15, "{list}");
+    assert!(without.iter().all(|line| line.contains("imagenet")), "{list}");
     let at = with.iter().position(|line| line.starts_with("  softhebb-cnn3-cifar ")).expect(&list);
     // Below it stands what the model card says of it.
     assert!(with[at + 1].ends_with(
