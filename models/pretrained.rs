@@ -135,7 +135,7 @@ impl Model {
     /// Files that are not there, did not come whole, or are no model.
     pub fn from_pretrained(id: &str, revision: &str) -> Result<Self> {
         let silent: OnProgress = Arc::new(|_| ());
-        Self::load(fetch(&Hub::from_env()?, id, revision, &silent)?)
+        Self::load(fetch(&Hub::from_env(), id, revision, &silent)?)
     }
 
     /// Writes the model into a folder, which is made: `config.json`, `model.safetensors`, and what of
@@ -184,7 +184,7 @@ impl Model {
     /// As [`push_to`](Self::push_to).
     pub fn push(&self, id: &str) -> Result<String> {
         let silent: OnProgress = Arc::new(|_| ());
-        self.push_to(&Hub::from_env()?, id, "main", false, &silent)
+        self.push_to(&Hub::from_env(), id, "main", false, &silent)
     }
 
     /// Pushes what [`save`](Self::save) writes to a branch of a repository, in one commit; see [`Hub::push`].

@@ -12,7 +12,9 @@ root=$PWD
 export CARGO_TARGET_DIR=$root/target/outside
 export CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0
 
-rm -rf "$CARGO_TARGET_DIR/package"
+# Cargo keeps what it unpacked and built of an earlier package of the same version.
+rm -rf "$CARGO_TARGET_DIR"/package "$CARGO_TARGET_DIR"/debug/.fingerprint/{candle-hebbian,hebbian}-* \
+    "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/{candle-hebbian,hebbian}-*
 cargo package --workspace --exclude hebbian-examples --locked
 
 cd .ci/outside

@@ -252,7 +252,7 @@ fn from_the_hub() -> Result {
         mirror.serve_model("someone/digits", "main", file, served);
     }
     let silent: hebbian_data::OnProgress = std::sync::Arc::new(|_| ());
-    let hub = Hub::new(&mirror.endpoint, cache.path())?;
+    let hub = Hub::new(&mirror.endpoint, cache.path());
     let fetched = hebbian_models::fetch(&hub, "someone/digits", "main", &silent)?;
     let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
     let predict = |path: &Path| -> Result<Vec<u32>> {
@@ -260,7 +260,7 @@ fn from_the_hub() -> Result {
     };
     assert_eq!(predict(&fetched)?, predict(folder.path())?);
     mirror.log();
-    let offline = Hub::new(&mirror.endpoint, cache.path())?.offline();
+    let offline = Hub::new(&mirror.endpoint, cache.path()).offline();
     assert_eq!(hebbian_models::fetch(&offline, "someone/digits", "main", &silent)?, fetched);
     assert!(mirror.log().is_empty());
 
@@ -303,9 +303,9 @@ fn to_the_hub() -> Result {
 
     let mirror = Mirror::start();
     let silent: hebbian_data::OnProgress = std::sync::Arc::new(|_| ());
-    let hub = Hub::new(&mirror.endpoint, cache.path())?;
+    let hub = Hub::new(&mirror.endpoint, cache.path());
     let push =
-        |token: &str| model.push_to(&hub.clone().with_token(token)?, ID, "main", true, &silent);
+        |token: &str| model.push_to(&hub.clone().with_token(token), ID, "main", true, &silent);
     let error = push(READ_ONLY).unwrap_err().to_string();
     assert!(error.contains(ID) && error.contains("right to write"), "{error}");
     let address = push(TOKEN)?;

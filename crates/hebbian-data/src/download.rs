@@ -1,17 +1,21 @@
 //! One file of the hub: found in the cache, or downloaded, resumed and verified.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::StreamExt as _;
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
-use hf_hub::{HFError, HFRepositorySync, RepoType};
+use hf_hub::repository::HFRepository;
+use hf_hub::{HFError, RepoType, split_id};
 use sha2::{Digest as _, Sha256};
 
+use crate::online::{Online, Pulse};
+use crate::snapshots::Snapshots;
 use crate::text::{printable, without_passwords, without_tokens};
-use crate::{Error, OnProgress, Progress, Result};
+use crate::{Error, Hub, OnProgress, Progress, Result};
 
 /// How often a download is taken up again before giving up.
 pub(crate) const ATTEMPTS: usize = 3;
@@ -22,22 +26,30 @@ const CHUNK: u64 = 8 << 20;
 
 /// One file of one repository.
 pub(crate) struct Wanted<'a, T: RepoType> {
-    pub(crate) repo: HFRepositorySync<T>,
-    pub(crate) cache_dir: &'a Path,
+    pub(crate) hub: &'a Hub,
+    pub(crate) kind: T,
+    /// The repository.
+    pub(crate) id: String,
     /// The repository's folder in the cache.
     pub(crate) folder: String,
-    /// The repository and revision, for people.
-    pub(crate) name: String,
     pub(crate) revision: &'a str,
     pub(crate) file: &'a str,
 }
 
 impl<T: RepoType> Wanted<'_, T> {
+    /// The repository and revision, for people.
+    pub(crate) fn name(&self) -> String {
+        format!("{} ({})", self.id, self.revision)
+    }
+
     /// The file in the cache, if it is there and good. A bad one is deleted, so that it can be
     /// downloaded again.
     pub(crate) fn cached(&self, offline: bool) -> Result<Option<PathBuf>> {
-        let lookup = self.repo.download_file().filename(self.file).revision(self.revision);
-        let Ok(path) = lookup.local_files_only(true).send() else { return Ok(None) };
+        let snapshots = Snapshots::new(self.hub.cache_dir(), &self.folder);
+        let commit = snapshots.commit(self.revision);
+        let Some(path) = commit.and_then(|commit| snapshots.file(&commit, self.file)) else {
+            return Ok(None);
+        };
         match self.verify(&path, None) {
             Ok(()) => Ok(Some(path)),
             Err(Error::Corrupt { .. }) if !offline => Ok(None),
@@ -47,32 +59,44 @@ impl<T: RepoType> Wanted<'_, T> {
 
     /// Downloads, taking up what an interrupted download has left, from this run or an earlier one.
     /// The outer error is final; the inner one is the server's or the network's.
-    pub(crate) fn download(&self, on_progress: &OnProgress) -> Result<Result<PathBuf, HFError>> {
+    pub(crate) fn download(
+        &self,
+        online: &Online,
+        on_progress: &OnProgress,
+    ) -> Result<Result<PathBuf, HFError>> {
+        let (owner, name) = split_id(&self.id);
+        let repo = online.client.repository(self.kind, owner, name);
         let watch = Arc::new(Watch {
             file: self.file.into(),
             total: AtomicU64::new(0),
+            pulse: Pulse::new(self.hub.patience()),
             on_progress: on_progress.clone(),
         });
-        let mut result = self.resume_and_download(&watch)?;
+        let mut result = online.run(self.resume_and_download(&repo, &watch))?;
         for _ in 1..ATTEMPTS {
             // Without a partial file, the client has done its own retries.
             if result.is_ok() || self.partial().is_none() {
                 break;
             }
-            result = self.resume_and_download(&watch)?;
+            result = online.run(self.resume_and_download(&repo, &watch))?;
         }
         Ok(result)
     }
 
-    fn resume_and_download(&self, watch: &Arc<Watch>) -> Result<Result<PathBuf, HFError>> {
+    async fn resume_and_download(
+        &self,
+        repo: &HFRepository<T>,
+        watch: &Arc<Watch>,
+    ) -> Result<Result<PathBuf, HFError>> {
         if let Some(partial) = self.partial()
-            && let Err(error) = self.resume(&partial, watch)?
+            && let Err(error) = self.resume(repo, &partial, watch).await?
         {
             return Ok(Err(error));
         }
         // After a resumed download this only finds the blob and points the snapshot to it.
-        let download = self.repo.download_file().filename(self.file).revision(self.revision);
-        match download.progress(watch.clone()).send() {
+        let download = repo.download_file().filename(self.file).revision(self.revision);
+        watch.pulse.restart();
+        match watch.pulse.watch(download.progress(watch.clone()).send()).await {
             Ok(path) => {
                 self.verify(&path, Some(watch.total()).filter(|&total| total > 0))?;
                 Ok(Ok(path))
@@ -84,7 +108,7 @@ impl<T: RepoType> Wanted<'_, T> {
     /// What an interrupted download left. Only one that is named by its SHA-256 can be trusted to be
     /// taken up.
     fn partial(&self) -> Option<PathBuf> {
-        let entries = fs::read_dir(self.cache_dir.join(&self.folder).join("blobs")).ok()?;
+        let entries = fs::read_dir(self.blobs_folder()).ok()?;
         let partials = entries.flatten().map(|entry| entry.path()).filter(|path| {
             path.extension().is_some_and(|extension| extension == "incomplete")
                 && sha256_name(path.with_extension("").as_path()).is_some()
@@ -96,10 +120,15 @@ impl<T: RepoType> Wanted<'_, T> {
     /// Fetches the rest of a partial file, and makes it a blob if its sum is right and deletes it if
     /// not: then it was another file's, or an error page. The inner error is the network's; what came
     /// before it is kept.
-    fn resume(&self, partial: &Path, watch: &Watch) -> Result<Result<(), HFError>> {
+    async fn resume(
+        &self,
+        repo: &HFRepository<T>,
+        partial: &Path,
+        watch: &Watch,
+    ) -> Result<Result<(), HFError>> {
         let blob = partial.with_extension("");
         let name = blob.file_name().unwrap_or_default().to_string_lossy();
-        let locks = self.cache_dir.join(".locks").join(&self.folder);
+        let locks = self.hub.cache_dir().join(".locks").join(&self.folder);
         fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
         let lock = File::create(locks.join(format!("{name}.lock"))).map_err(Error::io(&locks))?;
         if lock.try_lock().is_err() {
@@ -107,21 +136,34 @@ impl<T: RepoType> Wanted<'_, T> {
             return Ok(Ok(()));
         }
         let mut file = File::options().append(true).open(partial).map_err(Error::io(partial))?;
+        let mut done = file.metadata().map_err(Error::io(partial))?.len();
         loop {
-            let done = file.metadata().map_err(Error::io(partial))?.len();
-            watch.tell(done);
-            let request = self.repo.download_file_to_bytes().filename(self.file);
-            match request.revision(self.revision).range(done..done + CHUNK).send() {
-                Ok(bytes) => {
-                    // A server without ranges sends more, and then the sum will not be right.
-                    file.write_all(&bytes).map_err(Error::io(partial))?;
-                    if bytes.len() as u64 != CHUNK {
-                        break;
-                    }
-                }
+            let start = done;
+            watch.pulse.restart();
+            let request = repo.download_file_stream().filename(self.file).revision(self.revision);
+            let request = request.range(start..start + CHUNK).send();
+            let mut stream = match watch.pulse.watch(request).await {
+                Ok((_, stream)) => stream,
                 // The end was reached before.
                 Err(HFError::Http { context }) if context.status.as_u16() == 416 => break,
                 Err(error) => return Ok(Err(error)),
+            };
+            watch.tell(done);
+            loop {
+                let next = watch.pulse.watch(async { stream.next().await.transpose() });
+                match next.await {
+                    Ok(Some(bytes)) => {
+                        file.write_all(&bytes).map_err(Error::io(partial))?;
+                        done += bytes.len() as u64;
+                        watch.tell(done);
+                    }
+                    Ok(None) => break,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            // A server without ranges sends more, and then the sum will not be right.
+            if done - start != CHUNK {
+                break;
             }
         }
         if sha256(partial)?.as_str() == name {
@@ -130,6 +172,10 @@ impl<T: RepoType> Wanted<'_, T> {
             fs::remove_file(partial).map_err(Error::io(partial))?;
         }
         Ok(Ok(()))
+    }
+
+    fn blobs_folder(&self) -> PathBuf {
+        self.hub.cache_dir().join(&self.folder).join("blobs")
     }
 
     /// Compares a cached file with the announced size and with the sum that its blob is named by.
@@ -148,7 +194,8 @@ impl<T: RepoType> Wanted<'_, T> {
                 let (found, expected) = (found, sums.join(" or "));
                 (!named).then(|| (format!("SHA-256 {found}"), format!("SHA-256 {expected}")))
             }
-            _ => None,
+            // Nothing but its beginning tells a page to sign in from the file.
+            _ => beginning(path)?,
         };
         let Some((found, expected)) = difference else { return Ok(()) };
         fs::remove_file(path).map_err(Error::io(path))?;
@@ -158,7 +205,7 @@ impl<T: RepoType> Wanted<'_, T> {
                 fs::remove_file(blob).map_err(Error::io(blob))?;
             }
         }
-        Err(Error::Corrupt { file: self.file.into(), repo: self.name.clone(), found, expected })
+        Err(Error::Corrupt { file: self.file.into(), repo: self.name(), found, expected })
     }
 
     /// The blob that a cached file links to. Where the client copies instead (on Windows): the blobs of
@@ -167,11 +214,32 @@ impl<T: RepoType> Wanted<'_, T> {
         if fs::symlink_metadata(path).map_err(Error::io(path))?.is_symlink() {
             return Ok(vec![fs::canonicalize(path).map_err(Error::io(path))?]);
         }
-        let folder = self.cache_dir.join(&self.folder).join("blobs");
-        let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+        let Ok(entries) = fs::read_dir(self.blobs_folder()) else { return Ok(Vec::new()) };
         let same = |path: &PathBuf| path.metadata().is_ok_and(|blob| blob.len() == size);
         Ok(entries.flatten().map(|entry| entry.path()).filter(same).collect())
     }
+}
+
+/// What a file begins with and should begin with, going by its name, where the two differ.
+fn beginning(path: &Path) -> Result<Option<(String, String)>> {
+    /// Enough for a space or two before a page begins.
+    const LENGTH: u64 = 64;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    file.take(LENGTH).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    let start = bytes.trim_ascii_start();
+    let (is_right, expected) = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("parquet") => (bytes.starts_with(b"PAR1"), "\"PAR1\", as a parquet file does"),
+        Some("json") => {
+            (start.starts_with(b"{") || start.starts_with(b"["), "a bracket, as JSON does")
+        }
+        Some("safetensors") => {
+            (bytes.get(8) == Some(&b'{'), "the length of a header and a bracket, as safetensors do")
+        }
+        _ => return Ok(None),
+    };
+    let found = || format!("a file that begins with {:?}", bytes.escape_ascii().to_string());
+    Ok((!is_right).then(|| (found(), expected.to_string())))
 }
 
 /// The sum that a blob is named by, if it is one.
@@ -213,6 +281,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> Stri
 struct Watch {
     file: String,
     total: AtomicU64,
+    pulse: Pulse,
     on_progress: OnProgress,
 }
 
@@ -222,6 +291,7 @@ impl Watch {
     }
 
     fn tell(&self, done: u64) {
+        self.pulse.beat(done);
         let total = self.total();
         (self.on_progress)(Progress::Download { file: &self.file, done, total });
     }

@@ -111,8 +111,8 @@ pub enum Error {
     },
     /// A name that no data set has.
     #[error(
-        "unknown data set '{}', expected one of: {known}; OWNER/NAME for one on the Hugging Face hub; or \
-         any name with --data-dir", name.escape_debug()
+        "unknown data set '{}', expected one of: {known}; OWNER/NAME[/CONFIG][@REVISION] for one on the \
+         Hugging Face hub; or any name with --data-dir", name.escape_debug()
     )]
     UnknownDataset {
         /// The name.
@@ -223,8 +223,18 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
-    /// The hub's client does not start, for this reason: a malformed `HF_ENDPOINT`, say.
-    #[error("the Hugging Face client does not start: {0}: check HF_ENDPOINT and HF_TOKEN")]
+    /// What the hub does not have, or not as images with labels.
+    #[error("{name}: {reason}: {advice}")]
+    HubSet {
+        /// What was asked for.
+        name: String,
+        /// Why it cannot be had.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The hub's client does not start, for this reason, and what to do: a malformed `HF_ENDPOINT`, say.
+    #[error("the Hugging Face client does not start: {0}")]
     Client(String),
     /// A tensor could not be made.
     #[error("{}", without_backtrace(.0))]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::parquet_files::Layout;
 use crate::{Dataset, DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 use crate::{digits, image_folder, originals, parquet_files, table};
 
@@ -14,6 +15,7 @@ pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> R
         DatasetName::FashionMnist => idx(name, dir, &["", "FashionMNIST/raw", "fashion-mnist"])?,
         DatasetName::Cifar10 => cifar10(name, dir)?,
         DatasetName::Cifar100 => cifar100(name, dir)?,
+        DatasetName::Stl10 => stl10(dir)?,
     };
     let (train, test) = match found {
         Some(splits) => splits,
@@ -39,7 +41,7 @@ pub(crate) fn load_any(
         dataset: name.to_string(),
         dir: dir.into(),
         expected: "CLASS/*.png (or .jpg, .webp, .bmp), train/CLASS/*.png and test/CLASS/*.png, or parquet \
-                   files; for the original files of MNIST or CIFAR name the set with --dataset"
+                   files; for the original files of MNIST, CIFAR or STL-10 name the set with --dataset"
             .to_string(),
     })
 }
@@ -79,23 +81,25 @@ fn cifar10(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
     };
     let train: Vec<PathBuf> = batches(&folder);
     let test = folder.join("test_batch.bin");
-    same_size(train.iter().chain([&test]))?;
+    let all: Vec<&Path> = train.iter().chain([&test]).map(PathBuf::as_path).collect();
+    originals::whole_records(name, &all)?;
+    same_size(&all)?;
     Ok(Some((originals::cifar(name, &train)?, originals::cifar(name, &[test])?)))
 }
 
 /// CIFAR-10's six files hold 10,000 images each. Fewer are accepted, for tests, but not in one file
-/// alone: half a batch is a whole number of records, and would pass for a good file.
-fn same_size<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-    let size = |path: &'a PathBuf| -> Result<_> {
-        Ok((path, std::fs::metadata(path).map_err(Error::io(path))?.len()))
-    };
-    let sizes = paths.map(size).collect::<Result<Vec<_>>>()?;
-    let largest = sizes.iter().map(|&(_, size)| size).max().unwrap_or(0);
-    match sizes.iter().find(|&&(_, size)| size != largest) {
+/// alone: half a batch is a whole number of records, and would pass for a good file. The size of most files is
+/// the right one.
+fn same_size(paths: &[&Path]) -> Result<()> {
+    let size = |path: &&Path| Ok(std::fs::metadata(path).map_err(Error::io(path))?.len());
+    let sizes = paths.iter().map(size).collect::<Result<Vec<_>>>()?;
+    let count = |size: u64| sizes.iter().filter(|&&other| other == size).count();
+    let usual = sizes.iter().copied().max_by_key(|&size| (count(size), size)).unwrap_or(0);
+    match paths.iter().zip(&sizes).find(|&(_, &size)| size != usual) {
         Some((path, size)) => Err(Error::bad_file(
             path,
             format!("{size} bytes"),
-            format!("{largest} bytes, as the largest of the six files has"),
+            format!("{usual} bytes, as most of the six files have"),
         )),
         None => Ok(()),
     }
@@ -110,21 +114,37 @@ fn cifar100(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
     Ok(Some((originals::cifar(name, &[train])?, originals::cifar(name, &[test])?)))
 }
 
-/// The hub's files, as its parquet branch (`train/0000.parquet`) or its main branch
-/// (`train-00000-of-00001.parquet`) names them.
+fn stl10(dir: &Path) -> Result<Option<Splits>> {
+    let mut folders = ["", "stl10_binary"].iter().map(|folder| dir.join(folder));
+    let Some(folder) = folders.find(|folder| folder.join("train_X.bin").is_file()) else {
+        return Ok(None);
+    };
+    let split = |split: &str| {
+        let [images, labels] = ["X", "y"].map(|part| folder.join(format!("{split}_{part}.bin")));
+        originals::stl10(&images, &labels)
+    };
+    Ok(Some((split("train")?, split("test")?)))
+}
+
+/// The hub's files, under the names of its parquet branch (`train/0000.parquet`) or of a main branch
+/// (`train-00000-of-00001.parquet`), in the folder itself or in that of the set.
 fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Splits> {
-    let path = |split: &str| {
-        let names = [format!("{split}/0000.parquet"), format!("{split}-00000-of-00001.parquet")];
-        let folders = ["", table::folder(name), "data"].into_iter().map(|folder| dir.join(folder));
-        let mut paths = folders.flat_map(|folder| names.clone().map(|name| folder.join(name)));
-        paths.find(|path| path.is_file()).ok_or_else(|| Error::NotInFolder {
+    let layout = Layout::of_folder(dir)?;
+    let split = |split: &str| match layout.files(&[table::folder(name), "default"], split)? {
+        Some(files) => {
+            let paths: Vec<PathBuf> = files.iter().map(|file| dir.join(file)).collect();
+            table::read(&paths, name, on_progress)
+        }
+        None => Err(Error::NotInFolder {
             dataset: name.to_string(),
             dir: dir.into(),
-            expected: format!("{}, or the hub's {}", originals(name), names.join(" or ")),
-        })
+            expected: format!(
+                "{}, or the hub's {split}/0000.parquet or {split}-00000-of-00001.parquet",
+                originals(name)
+            ),
+        }),
     };
-    let (train, test) = (path("train")?, path("test")?);
-    Ok((table::read(&train, name, on_progress)?, table::read(&test, name, on_progress)?))
+    Ok((split("train")?, split("test")?))
 }
 
 /// What the original files are called.
@@ -139,5 +159,8 @@ fn originals(name: DatasetName) -> &'static str {
             "data_batch_1.bin to data_batch_5.bin and test_batch.bin (the binary version)"
         }
         DatasetName::Cifar100 => "train.bin and test.bin (the binary version)",
+        DatasetName::Stl10 => {
+            "train_X.bin, train_y.bin, test_X.bin and test_y.bin (the binary version)"
+        }
     }
 }

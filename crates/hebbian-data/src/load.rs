@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::hub_set::{CONVERTED, HubSet};
 use crate::{Dataset, DatasetName, Hub, RepoKind, Result, digits, folder, table};
 
 /// Where to load from, and how. The default is the Hugging Face Hub and its cache.
@@ -94,12 +95,17 @@ pub enum Progress<'a> {
 /// Called as loading goes on, also from the client's own thread.
 pub type OnProgress = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 
-/// Loads a data set: a named one (see [`DatasetName`]), or with [`data_dir`](LoadOptions::data_dir) what is in
-/// that folder, under the name given.
+/// Loads a data set: a named one (see [`DatasetName`]); any set of images with labels on the hub, as
+/// `OWNER/NAME`, `OWNER/NAME/CONFIG`, each with `@REVISION` or without; or with
+/// [`data_dir`](LoadOptions::data_dir) what is in that folder, under the name given.
+///
+/// Of a set without a name here the hub's own parquet files are read (its branch `refs/convert/parquet`), or
+/// those of `main` where there are none, all files of a split; what their columns are they say themselves, or
+/// the options.
 ///
 /// Files in the cache are used as they are, with no network. The environment of Python's
-/// `huggingface_hub` holds here too: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`,
-/// `HF_HUB_OFFLINE`. [`DatasetName::Digits`] is embedded and needs no file.
+/// `huggingface_hub` holds here too: see [`Hub::from_env`]. [`DatasetName::Digits`] is embedded and needs no
+/// file.
 ///
 /// # Errors
 /// When files are missing, cannot be downloaded, or are not what they should be.
@@ -116,46 +122,72 @@ pub fn load_with_progress(
     options: &LoadOptions,
     on_progress: OnProgress,
 ) -> Result<Dataset> {
-    let known = name.parse::<DatasetName>();
-    let data = match (&options.data_dir, known) {
-        (_, Ok(DatasetName::Digits)) => digits(),
-        (Some(dir), Ok(known)) => folder::load(known, dir, &on_progress)?,
-        (Some(dir), Err(_)) => return folder::load_any(name, dir, options, &on_progress),
-        (None, Ok(known)) => {
-            let hub = Hub::from_env()?;
-            let hub = if options.offline { hub.offline() } else { hub };
-            load_from_hub(known, &hub, on_progress)?
-        }
-        (None, Err(unknown)) => return Err(unknown),
+    let Some(dir) = &options.data_dir else {
+        let hub = Hub::from_env();
+        let hub = if options.offline { hub.offline() } else { hub };
+        return load_from_hub(name, &hub, options, on_progress);
     };
+    match name.parse::<DatasetName>() {
+        Ok(known) => resized(folder::load(known, dir, &on_progress)?, options),
+        Err(_) => folder::load_any(name, dir, options, &on_progress),
+    }
+}
+
+/// [`load`] from this hub, whatever the environment and [`data_dir`](LoadOptions::data_dir) say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from_hub(
+    name: &str,
+    hub: &Hub,
+    options: &LoadOptions,
+    on_progress: OnProgress,
+) -> Result<Dataset> {
+    match (name.parse::<DatasetName>(), HubSet::parse(name)) {
+        (Ok(known), _) => resized(load_known(known, hub, &on_progress)?, options),
+        (Err(_), Some(set)) => set.load(hub, options, &on_progress),
+        (Err(unknown), None) => Err(unknown),
+    }
+}
+
+fn load_known(name: DatasetName, hub: &Hub, on_progress: &OnProgress) -> Result<Dataset> {
+    // The first name is the present one. The others are old names, which caches filled by other programs
+    // still use; the hub redirects those of CIFAR.
+    let (repos, old): (&[&str], &[&str]) = match name {
+        DatasetName::Digits => return Ok(digits()),
+        DatasetName::Mnist => (&["ylecun/mnist"], &["mnist"]),
+        DatasetName::FashionMnist => (&["zalando-datasets/fashion_mnist"], &["fashion_mnist"]),
+        DatasetName::Cifar10 => (&["uoft-cs/cifar10", "cifar10"], &[]),
+        DatasetName::Cifar100 => (&["uoft-cs/cifar100", "cifar100"], &[]),
+        DatasetName::Stl10 => (&["tanganke/stl10"], &[]),
+    };
+    let read = |paths: &[PathBuf]| table::read(paths, name, on_progress);
+    let set = |train, test| Dataset {
+        name: name.to_string(),
+        train,
+        test,
+        class_names: name.class_names(),
+    };
+    for repo in repos.iter().chain(old) {
+        let cached = HubSet::known(repo, table::folder(name)).in_cache(hub, on_progress)?;
+        if let Some([(_, train), (_, test)]) = cached.as_deref() {
+            return Ok(set(read(train)?, read(test)?));
+        }
+    }
+    let split = |split: &str| {
+        let file = format!("{}/{split}/0000.parquet", table::folder(name));
+        let path = hub.fetch_any(RepoKind::Dataset, repos, CONVERTED, &file, on_progress)?;
+        read(&[path])
+    };
+    Ok(set(split("train")?, split("test")?))
+}
+
+/// The images of a known set in the size that is asked for.
+fn resized(data: Dataset, options: &LoadOptions) -> Result<Dataset> {
     match options.image_size {
         Some(side) => {
             Ok(Dataset { train: data.train.resized(side)?, test: data.test.resized(side)?, ..data })
         }
         None => Ok(data),
     }
-}
-
-/// [`load`] from this hub, whatever the environment says.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_from_hub(name: DatasetName, hub: &Hub, on_progress: OnProgress) -> Result<Dataset> {
-    // The first name is the present one. The second is an old name that the hub redirects and that
-    // caches filled by other programs still use.
-    let repos: &[&str] = match name {
-        DatasetName::Digits => return Ok(digits()),
-        DatasetName::Mnist => &["ylecun/mnist"],
-        DatasetName::FashionMnist => &["zalando-datasets/fashion_mnist"],
-        DatasetName::Cifar10 => &["uoft-cs/cifar10", "cifar10"],
-        DatasetName::Cifar100 => &["uoft-cs/cifar100", "cifar100"],
-    };
-    let split = |split: &str| {
-        let file = format!("{}/{split}/0000.parquet", table::folder(name));
-        let path =
-            hub.fetch_any(RepoKind::Dataset, repos, "refs/convert/parquet", &file, &on_progress)?;
-        table::read(&path, name, &on_progress)
-    };
-    let (train, test) = (split("train")?, split("test")?);
-    Ok(Dataset { name: name.to_string(), train, test, class_names: name.class_names() })
 }

@@ -16,12 +16,15 @@ pub enum DatasetName {
     Cifar10,
     /// CIFAR-100 with its fine labels, 32×32 colour, a hundred classes (A. Krizhevsky, 2009).
     Cifar100,
+    /// The labelled images of STL-10, 96×96 colour, ten classes, 5,000 to learn from and 8,000 to test with
+    /// (A. Coates, H. Lee and A. Y. Ng, 2011).
+    Stl10,
 }
 
 impl DatasetName {
     /// Every data set.
-    pub const ALL: [Self; 5] =
-        [Self::Digits, Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100];
+    pub const ALL: [Self; 6] =
+        [Self::Digits, Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::Stl10];
 
     /// The name that [`FromStr`] reads.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl DatasetName {
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Stl10 => "stl10",
         }
     }
 
@@ -45,6 +49,7 @@ impl DatasetName {
             Self::Digits => (1, 8, 8),
             Self::Mnist | Self::FashionMnist => (1, 28, 28),
             Self::Cifar10 | Self::Cifar100 => (3, 32, 32),
+            Self::Stl10 => (3, 96, 96),
         }
     }
 
@@ -54,6 +59,7 @@ impl DatasetName {
             Self::FashionMnist => &FASHION,
             Self::Cifar10 => &CIFAR10,
             Self::Cifar100 => &CIFAR100,
+            Self::Stl10 => &STL10,
         }
     }
 }
@@ -92,6 +98,9 @@ const FASHION: [&str; 10] = [
 
 const CIFAR10: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+const STL10: [&str; 10] =
+    ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"];
 
 #[rustfmt::skip]
 const CIFAR100: [&str; 100] = [

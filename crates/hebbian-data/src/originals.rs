@@ -1,110 +1,137 @@
-//! The formats in which MNIST and CIFAR were first published.
+//! The formats in which MNIST, CIFAR and STL-10 were first published.
 
 use std::fs;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
+use crate::gzip::Plain;
 use crate::images::MOST_IMAGES;
 use crate::{DatasetName, Error, ImageSet, Result};
 
 const IDX_IMAGES: u32 = 0x0803;
 const IDX_LABELS: u32 = 0x0801;
 
-/// A pair of idx files (images and labels), gzipped where the name ends in `.gz`.
+/// A pair of idx files (images and labels), plain or gzipped.
 ///
 /// An idx file is a magic number (its last byte the number of dimensions), then each dimension, all
-/// big-endian `u32`, then the bytes.
+/// big-endian `u32`, then the bytes. Images are not unpacked before there is a label for each.
 pub(crate) fn idx(name: DatasetName, images: &Path, labels: &Path) -> Result<ImageSet> {
     let (channels, height, width) = name.shape();
-    let (count, pixels) = idx_file::<3>(images, IDX_IMAGES, &[height, width])?;
-    let (found, classes) = idx_file::<1>(labels, IDX_LABELS, &[])?;
+    let pixels = Idx::<3>::open(images, IDX_IMAGES, &[height, width])?;
+    let classes = Idx::<1>::open(labels, IDX_LABELS, &[])?;
+    let (count, found) = (pixels.sizes[0], classes.sizes[0]);
     if found != count {
         let expected = format!("{count}, one for each image of {}", images.display());
-        let count = found;
-        return Err(Error::bad_file(labels, format!("{count} labels"), expected));
+        return Err(Error::bad_file(labels, format!("{found} labels"), expected));
     }
-    let classes = classes.into_iter().enumerate();
+    let classes = classes.read()?.into_iter().enumerate();
     let classes = classes.map(|(i, class)| label(labels, name, i, class)).collect::<Result<_>>()?;
-    ImageSet::new(pixels, classes, channels, height, width)
+    ImageSet::new(pixels.read()?, classes, channels, height, width)
 }
 
-/// The number of items, each of these sides, and their bytes.
-fn idx_file<const DIMS: usize>(
-    path: &Path,
-    magic: u32,
-    sides: &[usize],
-) -> Result<(usize, Vec<u8>)> {
-    let mut file = open(path)?;
-    let length = 4 * (1 + DIMS);
-    let header = take(&mut file, length, path)?;
-    if header.len() < length {
-        let found = format!("{} bytes", header.len());
-        return Err(Error::bad_file(path, found, format!("an idx header of {length} bytes")));
-    }
-    let (words, _) = header.as_chunks::<4>();
-    let mut words = words.iter().map(|&word| u32::from_be_bytes(word));
-    let found = words.next().unwrap_or_default();
-    if found != magic {
-        return Err(Error::bad_file(
-            path,
-            format!("the magic number {found:#010x}"),
-            format!("{magic:#010x}, an idx file of bytes in {DIMS} dimension(s)"),
-        ));
-    }
-    let mut sizes = [0; DIMS];
-    for (size, word) in sizes.iter_mut().zip(words) {
-        *size = word as usize;
-    }
-    // Before anything is read of what may be unpacked to any size.
-    if sizes[1..] != *sides {
-        let pixels = |sides: &[usize]| {
-            sides.iter().map(usize::to_string).collect::<Vec<_>>().join("x") + " pixels"
-        };
-        let found = format!("images of {}", pixels(&sizes[1..]));
-        return Err(Error::bad_file(path, found, pixels(sides)));
-    }
-    if sizes[0] > MOST_IMAGES {
-        let found = format!("{} images or labels", sizes[0]);
-        return Err(Error::bad_file(path, found, format!("{MOST_IMAGES} at most")));
-    }
-    let expected: usize = sizes.iter().product();
-    // One more than there should be tells that there are more.
-    let bytes = take(&mut file, expected + 1, path)?;
-    if bytes.len() != expected || expected == 0 {
-        let least = if bytes.len() > expected { "at least " } else { "" };
-        return Err(Error::bad_file(
-            path,
-            format!("{least}{} bytes after the header", bytes.len()),
-            format!("{} for the sizes {sizes:?} that the header states", expected.max(1)),
-        ));
-    }
-    Ok((sizes[0], bytes))
+/// An idx file whose header has been read.
+struct Idx<'a, const DIMS: usize> {
+    file: Plain<'a>,
+    path: &'a Path,
+    /// The number of items, and each of their sides.
+    sizes: [usize; DIMS],
 }
 
-/// Files of CIFAR's binary version, one after another: records of one label byte (CIFAR-100: the
-/// coarse one, then the fine one) and 3,072 pixels, red, green, blue, each row by row.
-pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
-    let (channels, height, width) = name.shape();
-    let size = channels * height * width;
-    let label_bytes = if name == DatasetName::Cifar100 { 2 } else { 1 };
-    let record = label_bytes + size;
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
-    for path in paths {
-        let size_on_disk = fs::metadata(path).map_err(Error::io(path))?.len();
-        if size_on_disk > (MOST_IMAGES * record) as u64 {
-            let most = format!("{MOST_IMAGES} images of {record} bytes at most");
-            return Err(Error::bad_file(path, format!("{size_on_disk} bytes"), most));
+impl<'a, const DIMS: usize> Idx<'a, DIMS> {
+    fn open(path: &'a Path, magic: u32, sides: &[usize]) -> Result<Self> {
+        let mut file = Plain::open(path)?;
+        let length = 4 * (1 + DIMS);
+        let header = file.take(length)?;
+        if header.len() < length {
+            let found = format!("{} bytes", header.len());
+            return Err(Error::bad_file(path, found, format!("an idx header of {length} bytes")));
         }
-        let bytes = fs::read(path).map_err(Error::io(path))?;
-        if bytes.is_empty() || bytes.len() % record != 0 {
+        let (words, _) = header.as_chunks::<4>();
+        let mut words = words.iter().map(|&word| u32::from_be_bytes(word));
+        let found = words.next().unwrap_or_default();
+        if found != magic {
             return Err(Error::bad_file(
                 path,
-                format!("{} bytes", bytes.len()),
+                format!("the magic number {found:#010x}"),
+                format!("{magic:#010x}, an idx file of bytes in {DIMS} dimension(s)"),
+            ));
+        }
+        let mut sizes = [0; DIMS];
+        for (size, word) in sizes.iter_mut().zip(words) {
+            *size = word as usize;
+        }
+        // Before anything is read of what may be unpacked to any size.
+        if sizes[1..] != *sides {
+            let pixels = |sides: &[usize]| {
+                sides.iter().map(usize::to_string).collect::<Vec<_>>().join("x") + " pixels"
+            };
+            let found = format!("images of {}", pixels(&sizes[1..]));
+            return Err(Error::bad_file(path, found, pixels(sides)));
+        }
+        if sizes[0] > MOST_IMAGES {
+            let found = format!("{} images or labels", sizes[0]);
+            return Err(Error::bad_file(path, found, format!("{MOST_IMAGES} at most")));
+        }
+        Ok(Self { file, path, sizes })
+    }
+
+    /// The bytes after the header.
+    fn read(mut self) -> Result<Vec<u8>> {
+        let expected: usize = self.sizes.iter().product();
+        // One more than there should be tells that there are more.
+        let bytes = self.file.take(expected + 1)?;
+        if bytes.len() != expected || expected == 0 {
+            let least = if bytes.len() > expected { "at least " } else { "" };
+            return Err(Error::bad_file(
+                self.path,
+                format!("{least}{} bytes after the header", bytes.len()),
+                format!(
+                    "{} for the sizes {:?} that the header states",
+                    expected.max(1),
+                    self.sizes
+                ),
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Bytes of a record of CIFAR's binary version: the labels (CIFAR-100: the coarse one, then the fine one), then
+/// the pixels.
+fn cifar_record(name: DatasetName) -> (usize, usize) {
+    let (channels, height, width) = name.shape();
+    (if name == DatasetName::Cifar100 { 2 } else { 1 }, channels * height * width)
+}
+
+/// Refuses files that do not hold whole records.
+pub(crate) fn whole_records(name: DatasetName, paths: &[&Path]) -> Result<()> {
+    let (label_bytes, size) = cifar_record(name);
+    let record = label_bytes + size;
+    for path in paths {
+        let bytes = fs::metadata(path).map_err(Error::io(path))?.len();
+        if bytes > (MOST_IMAGES * record) as u64 {
+            let most = format!("{MOST_IMAGES} images of {record} bytes at most");
+            return Err(Error::bad_file(path, format!("{bytes} bytes"), most));
+        }
+        if bytes == 0 || bytes % record as u64 != 0 {
+            return Err(Error::bad_file(
+                path,
+                format!("{bytes} bytes"),
                 format!("a multiple of {record} bytes, the size of an image with its label"),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Files of CIFAR's binary version, one after another; pixels are red, green, blue, each row by row.
+pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
+    let (channels, height, width) = name.shape();
+    let (label_bytes, size) = cifar_record(name);
+    let record = label_bytes + size;
+    whole_records(name, &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for path in paths {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
         images.reserve_exact(
             bytes.len() / record * size * (if images.is_empty() { paths.len() } else { 1 }),
         );
@@ -117,6 +144,38 @@ pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
     ImageSet::new(images, labels, channels, height, width)
 }
 
+/// The binary version of STL-10: images of 3×96×96 bytes, each channel column by column, and a file with a
+/// label for each, from 1 to 10.
+pub(crate) fn stl10(images: &Path, labels: &Path) -> Result<ImageSet> {
+    let name = DatasetName::Stl10;
+    let (channels, height, width) = name.shape();
+    let (area, size) = (height * width, channels * height * width);
+    let count = fs::metadata(labels).map_err(Error::io(labels))?.len();
+    let bytes = fs::metadata(images).map_err(Error::io(images))?.len();
+    if count == 0 || count > MOST_IMAGES as u64 || bytes != count * size as u64 {
+        let expected = format!(
+            "{size} bytes for each of the labels of {}, of which there are {count}",
+            labels.display()
+        );
+        return Err(Error::bad_file(images, format!("{bytes} bytes"), expected));
+    }
+    let classes = fs::read(labels).map_err(Error::io(labels))?.into_iter().enumerate();
+    let classes = classes.map(|(i, class)| match class {
+        0 => Err(Error::bad_file(labels, format!("label 0 for image {i}"), "labels from 1 to 10")),
+        _ => label(labels, name, i, class - 1),
+    });
+    let classes = classes.collect::<Result<_>>()?;
+    let mut pixels = fs::read(images).map_err(Error::io(images))?;
+    let mut upright = vec![0; area];
+    for plane in pixels.chunks_exact_mut(area) {
+        for (at, value) in upright.iter_mut().enumerate() {
+            *value = plane[at % width * height + at / width];
+        }
+        plane.copy_from_slice(&upright);
+    }
+    ImageSet::new(pixels, classes, channels, height, width)
+}
+
 fn label(path: &Path, name: DatasetName, i: usize, class: u8) -> Result<u32> {
     let classes = name.classes().len();
     if usize::from(class) < classes {
@@ -124,25 +183,4 @@ fn label(path: &Path, name: DatasetName, i: usize, class: u8) -> Result<u32> {
     }
     let expected = format!("labels from 0 to {}", classes - 1);
     Err(Error::bad_file(path, format!("label {class} for image {i}"), expected))
-}
-
-/// Unpacks a `.gz` as it is read.
-fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let file = BufReader::new(fs::File::open(path).map_err(Error::io(path))?);
-    Ok(match path.extension() {
-        Some(extension) if extension == "gz" => Box::new(MultiGzDecoder::new(file)),
-        _ => Box::new(file),
-    })
-}
-
-/// The next `most` bytes, or what there is.
-fn take(file: &mut dyn Read, most: usize, path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match file.take(most as u64).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) if path.extension().is_some_and(|extension| extension == "gz") => {
-            Err(Error::bad_file(path, format!("broken gzip data ({error})"), "a whole gzip file"))
-        }
-        Err(error) => Err(Error::io(path)(error)),
-    }
 }

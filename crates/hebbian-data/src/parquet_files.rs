@@ -15,8 +15,19 @@ const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
 /// The files of each split of a data set, by path in their repository or folder.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Layout {
-    /// Configuration, split, files in order.
-    configs: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Where the files are, for messages.
+    source: String,
+    /// By configuration and split.
+    configs: BTreeMap<String, BTreeMap<String, Files>>,
+}
+
+/// The files of a split.
+#[derive(Debug, Default, PartialEq)]
+struct Files {
+    /// In order.
+    paths: Vec<String>,
+    /// How many there should be.
+    expected: usize,
 }
 
 /// Configuration, split, number and count of a file.
@@ -55,35 +66,74 @@ fn config(folder: &str) -> &str {
 }
 
 impl Layout {
-    /// The layout of these paths; what is no parquet file is passed over.
-    ///
-    /// # Errors
-    /// A split some of whose files are missing; `place` names where they are, for the message.
-    pub fn of<'a>(paths: impl Iterator<Item = &'a str>, source: &str) -> Result<Self> {
-        /// Files by number, and how many there are to be.
-        type Files<'a> = (BTreeMap<usize, &'a str>, Option<usize>);
-        let mut found: BTreeMap<(&str, &str), Files<'_>> = BTreeMap::new();
+    /// The layout of these paths; what is no parquet file is passed over. `source` is where they are, for
+    /// messages.
+    pub fn of<'a>(paths: impl Iterator<Item = &'a str>, source: &str) -> Self {
+        /// By number, and how many there are if the names say it.
+        type Numbered<'a> = (BTreeMap<usize, &'a str>, Option<usize>);
+        let mut found: BTreeMap<(&str, &str), Numbered<'_>> = BTreeMap::new();
         for path in paths {
             let Some(Place { config, split, number, count }) = place(path) else { continue };
             let (files, all) = found.entry((config, split)).or_default();
             files.insert(number, path);
             *all = all.or(count);
         }
-        let mut layout = Self::default();
+        let mut layout = Self { source: source.to_string(), ..Self::default() };
         for ((config, split), (files, all)) in found {
             let expected = all.unwrap_or_else(|| files.keys().last().map_or(0, |last| last + 1));
-            if files.len() != expected {
-                return Err(Error::Shards {
-                    split: format!("{config}/{split}"),
-                    source_name: source.to_string(),
-                    found: files.len(),
-                    expected,
-                });
-            }
+            let files =
+                Files { paths: files.into_values().map(str::to_string).collect(), expected };
             let splits = layout.configs.entry(config.to_string()).or_default();
-            splits.insert(split.to_string(), files.into_values().map(str::to_string).collect());
+            splits.insert(split.to_string(), files);
         }
-        Ok(layout)
+        layout
+    }
+
+    /// The layout of the files in a folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn of_folder(dir: &Path) -> Result<Self> {
+        /// Folders in folders.
+        const DEEPEST: usize = 4;
+        let walk =
+            walkdir::WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
+        let mut paths = Vec::new();
+        for entry in walk {
+            let entry = entry.map_err(|error| crate::image_folder::unreadable(dir, error))?;
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            if let (true, Some(path)) =
+                (entry.file_type().is_file() && !hidden, entry.path().strip_prefix(dir).ok())
+            {
+                let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+                paths.push(parts.join("/"));
+            }
+        }
+        Ok(Self::of(paths.iter().map(String::as_str), &dir.display().to_string()))
+    }
+
+    /// The files of a split of the first of these configurations that has it.
+    ///
+    /// # Errors
+    /// Some of them are missing.
+    pub fn files(&self, configs: &[&str], split: &str) -> Result<Option<Vec<String>>> {
+        let mut found = configs.iter().filter_map(|&config| {
+            Some(self.all(config, split, self.configs.get(config)?.get(split)?))
+        });
+        found.next().transpose()
+    }
+
+    /// All files of a split, or an error that counts them.
+    fn all(&self, config: &str, split: &str, files: &Files) -> Result<Vec<String>> {
+        match files.paths.len() == files.expected {
+            true => Ok(files.paths.clone()),
+            false => Err(Error::Shards {
+                split: format!("{config}/{split}"),
+                source_name: self.source.clone(),
+                found: files.paths.len(),
+                expected: files.expected,
+            }),
+        }
     }
 
     /// Whether there is none.
@@ -91,19 +141,20 @@ impl Layout {
         self.configs.is_empty()
     }
 
-    /// The names of the splits to learn from and, if there is one, to test with, each with its files.
+    /// The names of the splits to learn from and, if there is one, to test with, each with its files. One
+    /// that is the only split is learned from, unless its name says that it is for testing.
     ///
     /// # Errors
-    /// A configuration or split that is not there, or one of several to be chosen.
+    /// A configuration or split that is not there, some of whose files are missing, or one of several to be
+    /// chosen.
     pub fn splits(
         &self,
         config: Option<&str>,
         options: &LoadOptions,
-        source: &str,
     ) -> Result<Vec<(String, Vec<String>)>> {
         let choose = |what: &'static str, found: String, known: Vec<&String>| Error::Choice {
             what,
-            source_name: source.to_string(),
+            source_name: self.source.clone(),
             found,
             known: known.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "),
         };
@@ -116,19 +167,20 @@ impl Layout {
             return Err(choose("configuration", config.to_string(), self.configs.keys().collect()));
         };
         let named = |asked: &str| match splits.get(asked) {
-            Some(files) => Ok((asked.to_string(), files.clone())),
+            Some(files) => Ok((asked.to_string(), self.all(config, asked, files)?)),
             None => Err(choose("split", asked.to_string(), splits.keys().collect())),
         };
         let only = splits.keys().next().filter(|_| splits.len() == 1);
         let train = match (&options.train_split, only) {
             (Some(asked), _) => named(asked)?,
-            (None, Some(only)) => named(only)?,
-            (None, None) => named(TRAIN)?,
+            (None, Some(only)) if !TEST.contains(&only.as_str()) => named(only)?,
+            (None, _) => named(TRAIN)?,
         };
         let test = match &options.test_split {
-            Some(asked) => Some(named(asked)?),
-            None => TEST.iter().filter(|name| **name != train.0).find_map(|name| named(name).ok()),
+            Some(asked) => Some(asked.as_str()),
+            None => TEST.into_iter().find(|&name| name != train.0 && splits.contains_key(name)),
         };
+        let test = test.map(named).transpose()?;
         Ok([train].into_iter().chain(test).collect())
     }
 }
@@ -157,26 +209,11 @@ pub(crate) fn load_folder(
     options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Option<Dataset>> {
-    /// Folders in folders.
-    const DEEPEST: usize = 4;
-    let walk = walkdir::WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
-    let mut paths = Vec::new();
-    for entry in walk {
-        let entry = entry.map_err(|error| crate::image_folder::unreadable(dir, error))?;
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if let (true, Some(path)) =
-            (entry.file_type().is_file() && !hidden, entry.path().strip_prefix(dir).ok())
-        {
-            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-            paths.push(parts.join("/"));
-        }
-    }
-    let source = dir.display().to_string();
-    let layout = Layout::of(paths.iter().map(String::as_str), &source)?;
+    let layout = Layout::of_folder(dir)?;
     if layout.is_empty() {
         return Ok(None);
     }
-    let splits = layout.splits(None, options, &source)?.into_iter();
+    let splits = layout.splits(None, options)?.into_iter();
     let splits =
         splits.map(|(split, files)| (split, files.iter().map(|file| dir.join(file)).collect()));
     load(name, splits.collect(), options, on_progress).map(Some)
@@ -191,7 +228,7 @@ mod tests {
         config: Option<&str>,
         options: &LoadOptions,
     ) -> Vec<(String, Vec<String>)> {
-        Layout::of(paths.iter().copied(), "here").unwrap().splits(config, options, "here").unwrap()
+        Layout::of(paths.iter().copied(), "here").splits(config, options).unwrap()
     }
 
     #[test]
@@ -240,30 +277,48 @@ mod tests {
             ("validation".to_string(), vec!["160px/validation/0000.parquet".to_string()])
         );
         assert_eq!(splits(&two, Some("320px"), &any).len(), 1);
-        let layout = Layout::of(two.into_iter(), "here").unwrap();
-        let error = layout.splits(None, &any, "here").unwrap_err().to_string();
+        let layout = Layout::of(two.into_iter(), "here");
+        let error = layout.splits(None, &any).unwrap_err().to_string();
         assert!(
             ["configuration", "160px, 320px", "here"].iter().all(|text| error.contains(text)),
             "{error}"
         );
         let asked =
             LoadOptions { train_split: Some("fifth".to_string()), ..LoadOptions::default() };
-        let error = layout.splits(Some("160px"), &asked, "here").unwrap_err().to_string();
+        let error = layout.splits(Some("160px"), &asked).unwrap_err().to_string();
         assert!(["fifth", "train, validation"].iter().all(|text| error.contains(text)), "{error}");
     }
 
     #[test]
     fn missing_files_of_a_split_are_counted() {
-        for paths in [
-            &["data/train-00000-of-00003.parquet", "data/train-00002-of-00003.parquet"][..],
-            &["a/train/0000.parquet", "a/train/0002.parquet"],
+        let any = LoadOptions::default();
+        for (paths, count) in [
+            (
+                &["data/train-00000-of-00003.parquet", "data/train-00002-of-00003.parquet"][..],
+                "2 of the 3 files",
+            ),
+            (&["a/train/0000.parquet", "a/train/0002.parquet"], "2 of the 3 files"),
+            (&["data/train-00000-of-00003.parquet"], "1 of the 3 files"),
         ] {
-            let error = Layout::of(paths.iter().copied(), "here").unwrap_err().to_string();
-            assert!(
-                ["2 of the 3 files", "train", "here"].iter().all(|text| error.contains(text)),
-                "{error}"
-            );
+            let layout = Layout::of(paths.iter().copied(), "here");
+            let error = layout.splits(None, &any).unwrap_err().to_string();
+            assert!([count, "train", "here"].iter().all(|text| error.contains(text)), "{error}");
         }
-        assert!(Layout::of(["data/train-00000-of-00003.parquet"].into_iter(), "here").is_err());
+        // Those of a split that is not read do not matter.
+        let paths = ["train.parquet", "test.parquet", "unlabelled-00000-of-00002.parquet"];
+        assert_eq!(splits(&paths, None, &any).len(), 2);
+    }
+
+    #[test]
+    fn what_is_for_testing_is_not_learned_from() {
+        let layout = Layout::of(["data/test-00000-of-00001.parquet"].into_iter(), "here");
+        let error = layout.splits(None, &LoadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("no split 'train', expected one of: test"), "{error}");
+        let asked = LoadOptions { train_split: Some("test".into()), ..LoadOptions::default() };
+        assert_eq!(layout.splits(None, &asked).unwrap().len(), 1);
+        assert_eq!(
+            splits(&["data/all-00000-of-00001.parquet"], None, &LoadOptions::default())[0].0,
+            "all"
+        );
     }
 }

@@ -7,6 +7,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 
+use crate::guard::caught;
 use crate::{Error, ImageSet, Result};
 
 /// Bytes that a small picture may unpack to, whatever it has beside its pixels.
@@ -84,7 +85,11 @@ impl Pictures {
         let decoded: Vec<Result<(), Problem>> = self.pixels[before..]
             .par_chunks_exact_mut(size.max(1))
             .zip(encoded)
-            .map(|(pixels, bytes)| decode(bytes.as_ref(), shape, side, is_strict, pixels))
+            .map(|(pixels, bytes)| {
+                let decode = || decode(bytes.as_ref(), shape, side, is_strict, pixels);
+                caught(decode)
+                    .unwrap_or_else(|said| Err(Problem::Bad(format!("a broken picture ({said})"))))
+            })
             .collect();
         match decoded.into_iter().enumerate().find_map(|(at, one)| Some((at, one.err()?))) {
             Some(problem) => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use parquet::basic::Type as PhysicalType;
@@ -15,6 +14,7 @@ use serde_json::Value;
 use crate::collect::{Encoded, Fit, Parts, collect};
 use crate::error::FETCH_AGAIN;
 use crate::footer;
+use crate::guard::caught;
 use crate::images::MOST_IMAGES;
 use crate::pictures::{Pictures, Problem};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
@@ -27,6 +27,7 @@ pub(crate) fn folder(name: DatasetName) -> &'static str {
         DatasetName::FashionMnist => "fashion_mnist",
         DatasetName::Cifar10 => "plain_text",
         DatasetName::Cifar100 => "cifar100",
+        DatasetName::Stl10 => "default",
     }
 }
 
@@ -78,28 +79,42 @@ fn broken(path: &Path) -> impl Fn(ParquetError) -> Error + '_ {
     }
 }
 
-/// Reads one split of a known data set.
-pub(crate) fn read(path: &Path, name: DatasetName, on_progress: &OnProgress) -> Result<ImageSet> {
-    let table = Table::open(path)?;
-    let (image_column, label_column) = columns(&table, name)?;
-    let (shape, total) = (name.shape(), table.rows);
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+/// Reads one split of a known data set: all of its files, in order.
+pub(crate) fn read(
+    paths: &[PathBuf],
+    name: DatasetName,
+    on_progress: &OnProgress,
+) -> Result<ImageSet> {
+    let open = |path: &PathBuf| {
+        let table = Table::open(path)?;
+        let columns = columns(&table, name)?;
+        Ok((table, columns))
+    };
+    let tables = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let (shape, total) = (name.shape(), tables.iter().map(|(table, _)| table.rows).sum());
     let (mut pictures, mut labels) = (Pictures::exactly(shape), Vec::new());
-    let groups = table.groups::<ByteArrayType>(image_column);
-    for (encoded, classes) in groups.zip(table.groups::<Int64Type>(label_column)) {
-        let (encoded, first) = (encoded?, labels.len());
-        let encoded: Vec<&[u8]> = encoded.iter().map(ByteArray::data).collect();
-        pictures.extend(&encoded).map_err(|(row, problem)| match problem {
-            Problem::Bad(found) => bad_row(path, first + row, found, expected_image(shape)),
-            _ => bad_row(path, first + row, "another size".to_string(), expected_image(shape)),
-        })?;
-        // The first group vouches for the size of the rest: no doubling, no copy.
-        pictures.expect(total)?;
-        for class in classes? {
-            labels.push(label(path, labels.len(), class, name.classes().len())?);
+    for (table, (image_column, label_column)) in tables {
+        let (path, before) = (&table.path, labels.len());
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let groups = table.groups::<ByteArrayType>(image_column);
+        for (encoded, classes) in groups.zip(table.groups::<Int64Type>(label_column)) {
+            let (encoded, first) = (encoded?, labels.len() - before);
+            let encoded: Vec<&[u8]> = encoded.iter().map(ByteArray::data).collect();
+            pictures.extend(&encoded).map_err(|(row, problem)| {
+                let found = match problem {
+                    Problem::Bad(found) => found,
+                    _ => "another size".to_string(),
+                };
+                bad_row(path, first + row, found, expected_image(shape))
+            })?;
+            // The first group vouches for the size of the rest: no doubling, no copy.
+            pictures.expect(total)?;
+            for class in classes? {
+                labels.push(label(path, labels.len() - before, class, name.classes().len())?);
+            }
+            let (done, total) = (labels.len() as u64, total as u64);
+            on_progress(Progress::Decode { file: &file_name, done, total });
         }
-        let (done, total) = (labels.len() as u64, total as u64);
-        on_progress(Progress::Decode { file: &file_name, done, total });
     }
     pictures.with_labels(labels)
 }
@@ -145,10 +160,11 @@ fn describe(schema: &SchemaDescriptor) -> String {
     columns.join(", ")
 }
 
-/// Turns a panic into an error: parquet 60 has assertions that a damaged page can fail.
+/// parquet 60 has assertions that a damaged page can fail.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(ParquetError::General("its pages contradict each other".into())))
+    caught(read).unwrap_or_else(|said| {
+        Err(ParquetError::General(format!("its pages contradict each other: {said}")))
+    })
 }
 
 /// All values of a column in a row group; none may be null.

@@ -10,8 +10,9 @@ use hf_hub::repository::CommitOperation;
 use hf_hub::{HFError, RepoTypeModel, split_id};
 
 use crate::download::with_causes;
+use crate::online::Pulse;
 use crate::text::{printable, without_passwords};
-use crate::{Error, Hub, OnProgress, Progress, Result};
+use crate::{Error, Hub, OnProgress, Progress, RepoKind, Result};
 
 /// The branch that every repository has.
 const MAIN: &str = "main";
@@ -67,7 +68,7 @@ impl Hub {
                 HFError::RateLimited { .. } => "wait a while, and push again",
                 _ => "check the name, HF_ENDPOINT and the network, and push again",
             };
-            refused(with_causes(&error, &self.endpoint.0), advice)
+            refused(with_causes(&error, self.endpoint()), advice)
         };
         if !is_id(push.repo) {
             return Err(refused("that is no name of a repository".into(), "give OWNER/NAME"));
@@ -75,9 +76,8 @@ impl Hub {
         if push.branch.is_empty() {
             return Err(refused("the name of the branch is empty".into(), "leave it out for main"));
         }
-        if self.offline {
-            let reason = "offline mode is on (HF_HUB_OFFLINE)".to_string();
-            return Err(refused(reason, "a push needs the network"));
+        if let Some(reason) = self.why_offline(RepoKind::Model) {
+            return Err(refused(reason.to_string(), "a push needs the network"));
         }
         let mut operations = Vec::with_capacity(push.files.len());
         for name in push.files {
@@ -92,39 +92,50 @@ impl Hub {
             operations.push(CommitOperation::add_file(name, path));
         }
 
-        let (owner, name) = split_id(push.repo);
-        let repo = self.client.repository(RepoTypeModel, owner, name);
-        let create = self.client.create_repository().repo_id(push.repo).repo_type(RepoTypeModel);
-        let is_new = match create.private(push.private).send() {
-            Ok(_) => true,
-            Err(HFError::Conflict { .. }) => false,
-            // Who may write to a repository need not have the right to make one.
-            Err(HFError::Forbidden { .. }) if repo.exists().send().is_ok_and(|exists| exists) => {
-                false
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        if push.private && !is_new && repo.info().send().map_err(failed)?.private != Some(true) {
-            let reason = "it is there already, and all can see it".to_string();
-            return Err(refused(reason, "make it private on the hub, or choose another name"));
-        }
-        if push.branch != MAIN && !push.branch.starts_with("refs/") {
-            match repo.create_branch().branch(push.branch).send() {
-                Ok(()) | Err(HFError::Conflict { .. }) => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        let online = self.online()?;
         let watch = Arc::new(Watch {
             repo: push.repo.into(),
             total: AtomicU64::new(0),
             on_progress: on_progress.clone(),
         });
-        let commit = repo.create_commit().operations(operations).commit_message(push.message);
-        let commit = commit.revision(push.branch).progress(watch).send().map_err(failed)?;
+        let commit = online.run(async {
+            let (owner, name) = split_id(push.repo);
+            let repo = online.client.repository(RepoTypeModel, owner, name);
+            let create = online.client.create_repository().repo_id(push.repo);
+            let create = create.repo_type(RepoTypeModel).private(push.private);
+            // A server that is silent is found here. Later there may be reasons: large files are read for their sums.
+            let is_new = match Pulse::new(self.patience()).watch(create.send()).await {
+                Ok(_) => true,
+                Err(HFError::Conflict { .. }) => false,
+                // Who may write to a repository need not have the right to make one.
+                Err(HFError::Forbidden { .. })
+                    if repo.exists().send().await.is_ok_and(|exists| exists) =>
+                {
+                    false
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            if push.private
+                && !is_new
+                && repo.info().send().await.map_err(failed)?.private != Some(true)
+            {
+                let reason = "it is there already, and all can see it".to_string();
+                return Err(refused(reason, "make it private on the hub, or choose another name"));
+            }
+            if push.branch != MAIN && !push.branch.starts_with("refs/") {
+                match repo.create_branch().branch(push.branch).send().await {
+                    Ok(()) | Err(HFError::Conflict { .. }) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+            let commit = repo.create_commit().operations(operations);
+            let commit = commit.commit_message(push.message).revision(push.branch);
+            commit.progress(watch).send().await.map_err(failed)
+        })?;
         let address = commit
             .commit_url
-            .unwrap_or_else(|| format!("{}/{}/tree/{}", self.endpoint.0, push.repo, push.branch));
-        Ok(printable(&without_passwords(&address, &self.endpoint.0)))
+            .unwrap_or_else(|| format!("{}/{}/tree/{}", self.endpoint(), push.repo, push.branch));
+        Ok(printable(&without_passwords(&address, self.endpoint())))
     }
 }
 

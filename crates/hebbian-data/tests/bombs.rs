@@ -104,14 +104,14 @@ fn peak() -> u64 {
 
 /// How much more memory `run` takes, in MiB.
 #[cfg(target_os = "linux")]
-fn growth<T>(run: impl FnOnce() -> T) -> (T, u64) {
+fn growth_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
     let before = peak();
     let result = run();
     (result, peak() - before)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn growth<T>(run: impl FnOnce() -> T) -> (T, u64) {
+fn growth_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
     (run(), 0)
 }
 
@@ -127,13 +127,24 @@ fn zeros(mut packed: impl std::io::Write, size: usize) {
 fn a_gzip_file_is_unpacked_only_as_far_as_its_header_says() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("train-images-idx3-ubyte.gz");
+    write(&dir.path().join("train-labels-idx1-ubyte"), &[0, 0, 8, 1, 0, 0, 0, 2, 7, 3]);
     let mut file = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
     file.write_all(&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28]).unwrap();
     zeros(&mut file, BOMB);
     file.finish().unwrap();
-    let (result, growth) = growth(|| from(dir.path()));
+    let (result, growth) = growth_of(|| from(dir.path()));
     let error = result.unwrap_err().to_string();
     assert_says(&error, &["train-images", "at least 1569 bytes after the header", "1568"]);
+    assert!(growth < 64, "{growth} MiB");
+
+    // 350,000 images, and two labels.
+    let mut file = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+    file.write_all(&[0, 0, 8, 3, 0, 5, 0x57, 0x30, 0, 0, 0, 28, 0, 0, 0, 28]).unwrap();
+    zeros(&mut file, BOMB);
+    file.finish().unwrap();
+    let (result, growth) = growth_of(|| from(dir.path()));
+    let error = result.unwrap_err().to_string();
+    assert_says(&error, &["train-labels", "2 labels", "350000, one for each image"]);
     assert!(growth < 64, "{growth} MiB");
 
     let mut file = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
@@ -159,7 +170,7 @@ fn with_profile(size: usize) -> Result<Dataset> {
 #[test]
 fn a_picture_s_profile_is_not_unpacked_to_any_size() {
     assert_images(&with_profile(10 << 10).unwrap().test, NAME, 6, 3);
-    let (result, growth) = growth(|| with_profile(BOMB));
+    let (result, growth) = growth_of(|| with_profile(BOMB));
     let error = result.unwrap_err().to_string();
     assert_says(&error, &["test/0000.parquet", "broken PNG (Memory limit exceeded) in row 1"]);
     assert!(growth < 64, "{growth} MiB");

@@ -247,7 +247,7 @@ fn augmented_batches_are_seeded_and_checked() -> Result<(), Box<dyn std::error::
 
 #[test]
 fn names_are_read_and_written() {
-    let names = ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"];
+    let names = ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "stl10"];
     assert_eq!(DatasetName::ALL.map(|name| name.to_string()), names);
     for (name, known) in names.into_iter().zip(DatasetName::ALL) {
         assert_eq!(name.parse::<DatasetName>().unwrap(), known);

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::mirror::{Commit, Mirror, READ_ONLY, Repo, TOKEN, Twist};
 use common::{assert_says, quiet};
@@ -24,7 +25,7 @@ fn folder() -> TempDir {
 }
 
 fn hub(endpoint: &str, cache: &TempDir, token: &str) -> Hub {
-    Hub::new(endpoint, cache.path()).unwrap().with_token(token).unwrap()
+    Hub::new(endpoint, cache.path()).with_token(token)
 }
 
 fn names() -> Vec<String> {
@@ -51,7 +52,7 @@ fn commit(branch: &str) -> Commit {
 /// What the hub has is what the folder has.
 fn assert_pushed(mirror: &Mirror, repo: &str, branch: &str) {
     let cache = tempfile::tempdir().unwrap();
-    let hub = Hub::new(&mirror.endpoint, cache.path()).unwrap();
+    let hub = Hub::new(&mirror.endpoint, cache.path());
     for (name, bytes) in FILES {
         let path = hub.fetch(RepoKind::Model, repo, branch, name, &quiet()).unwrap();
         assert_eq!(fs::read(path).unwrap(), bytes, "{name}");
@@ -236,4 +237,16 @@ fn without_a_network_the_error_says_so() {
     let hub = hub(&format!("http://127.0.0.1:{port}"), &cache, TOKEN);
     let error = hub.push(&to(&folder, &names(), REPO), &quiet()).unwrap_err().to_string();
     assert_says(&error, &[REPO, "refused", "HF_ENDPOINT"]);
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    let (mirror, cache, folder) = (Mirror::start(), tempfile::tempdir().unwrap(), folder());
+    mirror.twist("", Twist::Silence);
+    let patience = Duration::from_millis(300);
+    let hub = hub(&mirror.endpoint, &cache, TOKEN).with_patience(patience, patience);
+    let start = Instant::now();
+    let error = hub.push(&to(&folder, &names(), REPO), &quiet()).unwrap_err();
+    assert_says(&error.to_string(), &[REPO, "did not answer for 0.3 seconds", "push again"]);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

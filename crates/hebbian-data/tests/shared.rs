@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use common::quiet;
-use hebbian_data::{Dataset, DatasetName, Hub, ImageSet, load_from_hub};
+use hebbian_data::{Dataset, DatasetName, Hub, ImageSet, LoadOptions, load_from_hub};
 
 fn shared(name: DatasetName) -> Option<Dataset> {
     let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/hf/hub");
@@ -15,8 +15,8 @@ fn shared(name: DatasetName) -> Option<Dataset> {
         return None;
     }
     let start = Instant::now();
-    let hub = Hub::new("http://127.0.0.1:1", &cache).unwrap().offline();
-    let data = load_from_hub(name, &hub, quiet()).unwrap();
+    let hub = Hub::new("http://127.0.0.1:1", &cache).offline();
+    let data = load_from_hub(name.as_str(), &hub, &LoadOptions::default(), quiet()).unwrap();
     println!("{name}: {} images in {:.2?}", data.train.len() + data.test.len(), start.elapsed());
     Some(data)
 }

@@ -122,7 +122,7 @@ pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
         let alias = alias.map(|alias| format!(" ({alias})")).unwrap_or_default();
         let unknown = match dataset.parse::<DatasetName>() {
             Ok(_) => String::new(),
-            Err(_) => format!(" (there is no loader for {dataset})"),
+            Err(_) => " (give images: --data-dir FOLDER, or --dataset OWNER/NAME)".to_string(),
         };
         list += &format!("  {name:width$}  {dataset}: {description}{alias}{unknown}\n");
         list += &below(&|one| one.preset.as_deref() == Some(name));

@@ -205,8 +205,9 @@ impl CommonArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Images")]
 pub struct DataArgs {
-    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10 or cifar100; any other name with --data-dir
-    /// [default: the preset's own, or the name of --data-dir]
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100 or stl10; any images with labels on the
+    /// Hugging Face hub, as OWNER/NAME, OWNER/NAME/CONFIG, each with @REVISION or without; any other name with
+    /// --data-dir [default: the preset's own, or the name of --data-dir]
     #[arg(long)]
     pub dataset: Option<String>,
     /// Read images from this folder instead of the Hugging Face hub: CLASS/*.png (or .jpg, .webp, .bmp),
@@ -305,6 +306,10 @@ impl DataArgs {
         };
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
         let mut data = loaded.with_context(|| match self.dataset {
+            None if self.data_dir.is_none() && !named => format!(
+                "this preset was made for {own}, which is not to be had by name: give images with --dataset {own} \
+                 --data-dir FOLDER, or a set of the hub with --dataset OWNER/NAME"
+            ),
             None if self.data_dir.is_none() => {
                 format!("this preset was made for {own:?}: choose another with --dataset")
             }

@@ -158,7 +158,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::Features(args) => args.run(),
         Command::Pull { id, offline, quiet } => {
             let (id, revision) = id.split_once('@').unwrap_or((&id, "main"));
-            let hub = Hub::from_env()?;
+            let hub = Hub::from_env();
             let hub = if offline { hub.offline() } else { hub };
             let folder = hebbian_models::fetch(&hub, id, revision, &loading(quiet))?;
             let model = Model::load(&folder)?;
@@ -167,7 +167,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         }
         Command::Push { model, id, private, quiet } => {
             let (id, branch) = id.split_once('@').unwrap_or((&id, "main"));
-            let hub = Hub::from_env()?;
+            let hub = Hub::from_env();
             let address =
                 Model::load(&model)?.push_to(&hub, id, branch, private, &loading(quiet))?;
             Ok(format!("{address}\n"))

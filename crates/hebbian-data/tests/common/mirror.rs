@@ -7,11 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
+#[path = "listing.rs"]
+mod listing;
 #[path = "pushes.rs"]
 mod pushes;
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
+pub use listing::commit;
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub use pushes::{Commit, READ_ONLY, Repo, TOKEN};
+
+/// How long a silent connection stays: longer than any test waits.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How the mirror misbehaves with a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +37,10 @@ pub enum Manner {
     CutAll(usize),
     /// As `CutWhole` the first time, and ranges are ignored.
     CutOnceNoRanges(usize),
+    /// After so many bytes of a whole file nothing more comes, and the connection stays; ranges work.
+    StallWhole(usize),
+    /// The same of anything asked for.
+    StallAll(usize),
 }
 
 #[derive(Clone)]
@@ -59,6 +70,8 @@ pub enum Twist {
     Cut(usize),
     /// To the same path with this in the place of what it was found by.
     Redirect(&'static str),
+    /// The connection stays, and nothing comes.
+    Silence,
 }
 
 pub struct Request {
@@ -119,8 +132,15 @@ impl Mirror {
         Self { endpoint, state }
     }
 
+    /// A file of a data set, on the branch of parquet files.
     pub fn serve(&self, repo: &str, file: &str, served: Served) {
-        self.serve_at(format!("/datasets/{repo}/resolve/refs%2Fconvert%2Fparquet/{file}"), served);
+        self.serve_set(repo, "refs/convert/parquet", file, served);
+    }
+
+    /// A file of a data set.
+    pub fn serve_set(&self, repo: &str, revision: &str, file: &str, served: Served) {
+        let revision = revision.replace('/', "%2F");
+        self.serve_at(format!("/datasets/{repo}/resolve/{revision}/{file}"), served);
     }
 
     /// A file of a model.
@@ -203,6 +223,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
     let request = Request { method, path, range: header("range"), token, body };
     let reply = match twist {
         Some((_, Twist::Cut(_))) => return,
+        Some((_, Twist::Silence)) => return std::thread::sleep(SILENCE),
         Some((_, Twist::Refuse(status, body))) => Some(Reply::new(status, body)),
         Some((part, Twist::Redirect(to))) => Some(Reply {
             headers: vec![("Location", request.path.replace(part, to))],
@@ -213,6 +234,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
             store.and_then(|store| store(&request))
         }
     };
+    let reply = reply.or_else(|| listing::answer(&state.lock().unwrap(), &request));
     let reply = reply.or_else(|| pushes::answer(&mut state.lock().unwrap(), endpoint, &request));
     match reply {
         Some(reply) => {
@@ -226,6 +248,7 @@ fn send_file(stream: &mut TcpStream, state: &Mutex<State>, request: &Request) {
     let Request { method, path, range, .. } = request;
     let (served, name) = {
         let mut state = state.lock().unwrap();
+        let path = &listing::with_revision(&state, path);
         let served = state.files.get(path).cloned();
         if method == "GET"
             && let Some(file) = state.files.get_mut(path)
@@ -238,10 +261,14 @@ fn send_file(stream: &mut TcpStream, state: &Mutex<State>, request: &Request) {
         (served, name)
     };
     let Some(served) = served else {
-        return send(stream, "404 Not Found", &[], b"Entry not found", None, method);
+        let headers = [
+            ("X-Error-Code", "EntryNotFound".to_string()),
+            ("X-Repo-Commit", listing::commit_of(path)),
+        ];
+        return send(stream, "404 Not Found", &headers, b"Entry not found", None, method);
     };
     let mut headers =
-        vec![("ETag", format!("\"{}\"", served.etag)), ("X-Repo-Commit", "a".repeat(40))];
+        vec![("ETag", format!("\"{}\"", served.etag)), ("X-Repo-Commit", listing::commit_of(path))];
     headers.extend(name.map(|name| ("X-Xet-Hash", name)));
     let whole = served.body.len();
     if method == "HEAD" {
@@ -260,7 +287,10 @@ fn send_file(stream: &mut TcpStream, state: &Mutex<State>, request: &Request) {
             return send(stream, "403 Forbidden", &[], message.as_bytes(), None, method);
         }
         Manner::CutWhole(at) | Manner::CutThenRefused(at) if range.is_none() => cut = Some(at),
-        Manner::CutAll(at) | Manner::CutOnceNoRanges(at) if at < whole => cut = Some(at),
+        Manner::StallWhole(at) if range.is_none() => cut = Some(at),
+        Manner::CutAll(at) | Manner::CutOnceNoRanges(at) | Manner::StallAll(at) if at < whole => {
+            cut = Some(at);
+        }
         _ => (),
     }
     if let Some(range) =
@@ -275,6 +305,9 @@ fn send_file(stream: &mut TcpStream, state: &Mutex<State>, request: &Request) {
         body = body[start..whole.min(end + 1)].to_vec();
     }
     send(stream, status, &headers, &body, cut, method);
+    if cut.is_some() && matches!(served.manner, Manner::StallWhole(_) | Manner::StallAll(_)) {
+        std::thread::sleep(SILENCE);
+    }
 }
 
 fn send(

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod mirror;
+pub mod tables;
 
 use std::fs;
 use std::path::Path;
@@ -48,6 +49,7 @@ pub fn png(i: usize, (channels, height, width): (usize, usize, usize)) -> Vec<u8
 pub fn shape(name: DatasetName) -> (usize, usize, usize) {
     match name {
         DatasetName::Mnist | DatasetName::FashionMnist => (1, 28, 28),
+        DatasetName::Stl10 => (3, 96, 96),
         _ => (3, 32, 32),
     }
 }

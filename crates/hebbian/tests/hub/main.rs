@@ -1,13 +1,14 @@
-//! `hebbian push` and `hebbian pull`, to a hub on loopback that has a server of its own for large files.
+//! The program and a hub on loopback that has a server of its own for large files: `hebbian push`, `hebbian pull`,
+//! and sets of images.
 
-#[path = "../../../hebbian-data/tests/common/mirror.rs"]
-#[allow(dead_code, reason = "the mirror can misbehave in more ways than are tried here")]
-mod mirror;
+#[path = "../../../hebbian-data/tests/common/mod.rs"]
+mod common;
+mod sets;
 mod store;
 
 use candle::{DType, Device};
+use common::mirror::{Mirror, Repo, TOKEN, Twist};
 use hebbian_models::Model;
-use mirror::{Mirror, Repo, TOKEN, Twist};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;

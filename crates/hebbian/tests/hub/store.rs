@@ -1,7 +1,7 @@
 //! The server of large files, as far as the hub's client speaks with it: files come as chunks, many in an
 //! object, and a list of which chunks make which file; they go out the same way.
 
-use crate::mirror::{Mirror, Reply, Request};
+use crate::common::mirror::{Mirror, Reply, Request};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Cursor;

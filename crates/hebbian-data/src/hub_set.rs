@@ -1,0 +1,311 @@
+//! Any set of images with labels on the hub: `OWNER/NAME[/CONFIG][@REVISION]`.
+
+use std::path::PathBuf;
+
+use hf_hub::HFError;
+
+use crate::download::with_causes;
+use crate::hub::{set_repository, snapshots};
+use crate::online::Pulse;
+use crate::parquet_files::{self, Layout};
+use crate::snapshots::{Snapshots, is_commit, stays_inside};
+use crate::{Dataset, Error, Hub, LoadOptions, OnProgress, RepoKind, Result};
+
+/// The branch that the hub itself keeps, with each set as parquet files.
+pub(crate) const CONVERTED: &str = "refs/convert/parquet";
+/// The branch that its owner keeps.
+pub(crate) const MAIN: &str = "main";
+
+/// A set on the hub.
+#[derive(Debug, PartialEq)]
+pub(crate) struct HubSet<'a> {
+    /// What was asked for.
+    name: &'a str,
+    /// `OWNER/NAME`.
+    repo: String,
+    config: Option<&'a str>,
+    revision: Option<&'a str>,
+}
+
+/// The files of each split, to learn from and to test with.
+type Splits<P> = Vec<(String, Vec<P>)>;
+
+impl<'a> HubSet<'a> {
+    /// Reads `OWNER/NAME`, `OWNER/NAME/CONFIG`, each with `@REVISION` or without; none where it is no such
+    /// name. The names of owners, sets and configurations have neither `/` nor `@`; those of revisions may.
+    pub fn parse(name: &'a str) -> Option<Self> {
+        let (path, revision) = match name.split_once('@') {
+            Some((path, revision)) => (path, Some(revision)),
+            None => (name, None),
+        };
+        let mut parts = path.split('/');
+        let (owner, set, config, more) = (parts.next()?, parts.next()?, parts.next(), parts.next());
+        let is_name = |part: &str| stays_inside(part) && !part.contains(char::is_whitespace);
+        let all = [Some(owner), Some(set), config].into_iter().flatten();
+        let good = all.clone().all(is_name) && revision.is_none_or(is_name) && more.is_none();
+        good.then(|| Self { name, repo: format!("{owner}/{set}"), config, revision })
+    }
+
+    /// A set of which it is known where it is.
+    pub fn known(repo: &'a str, config: &'a str) -> Self {
+        Self { name: repo, repo: repo.to_string(), config: Some(config), revision: None }
+    }
+
+    /// The files of each split in the cache, from whichever branch they are; none where they are not all
+    /// there.
+    pub fn in_cache(&self, hub: &Hub, on_progress: &OnProgress) -> Result<Option<Splits<PathBuf>>> {
+        let (found, _) = self.cached(&snapshots(hub, &self.repo), &LoadOptions::default());
+        let Some(found) = found.filter(|found| found.is_whole) else { return Ok(None) };
+        self.fetch(hub, found, on_progress).map(Some)
+    }
+
+    /// The set: from the cache if it is there whole, else from the hub, else what the cache has.
+    pub fn load(
+        &self,
+        hub: &Hub,
+        options: &LoadOptions,
+        on_progress: &OnProgress,
+    ) -> Result<Dataset> {
+        let splits = self.splits(hub, options, on_progress)?;
+        parquet_files::load(self.name, splits, options, on_progress)
+    }
+
+    fn splits(
+        &self,
+        hub: &Hub,
+        options: &LoadOptions,
+        on_progress: &OnProgress,
+    ) -> Result<Splits<PathBuf>> {
+        let snapshots = snapshots(hub, &self.repo);
+        let (cached, refusal) = self.cached(&snapshots, options);
+        let whole = cached.as_ref().filter(|cached| cached.is_whole);
+        let offline = hub.why_offline(RepoKind::Dataset);
+        let asked = match (whole, offline) {
+            (Some(_), _) => Err(String::new()),
+            (None, Some(why)) => Err(why.to_string()),
+            (None, None) => self.ask(hub, &snapshots, options)?,
+        };
+        match (asked, cached, refusal) {
+            (Ok(found), _, _) | (Err(_), Some(found), _) => self.fetch(hub, found, on_progress),
+            (Err(_), None, Some(refusal)) if offline.is_some() => Err(refusal),
+            (Err(reason), None, _) => Err(Error::Unavailable {
+                file: "a whole set of parquet files".to_string(),
+                repo: self.name.to_string(),
+                cache: hub.cache_dir().to_path_buf(),
+                reason,
+                advice: "name a folder that holds the data set with --data-dir",
+            }),
+        }
+    }
+
+    /// The files, checked; those that are not in the cache are downloaded.
+    fn fetch(&self, hub: &Hub, found: Found, on_progress: &OnProgress) -> Result<Splits<PathBuf>> {
+        let Found { commit, splits, .. } = found;
+        let fetch =
+            |file: String| hub.fetch(RepoKind::Dataset, &self.repo, &commit, &file, on_progress);
+        let fetch = |(split, files): (String, Vec<String>)| {
+            Ok((split, files.into_iter().map(fetch).collect::<Result<_>>()?))
+        };
+        splits.into_iter().map(fetch).collect()
+    }
+
+    /// The revisions that are looked for, the best first.
+    fn revisions(&self) -> Vec<&str> {
+        self.revision.map_or_else(|| vec![CONVERTED, MAIN], |revision| vec![revision])
+    }
+
+    /// What the cache has of the set, or why that will not do. Where nobody has written what belongs to a
+    /// commit, as in caches that Python has filled, it is taken to be whole if it can be learned from and tested
+    /// with.
+    fn cached(
+        &self,
+        snapshots: &Snapshots,
+        options: &LoadOptions,
+    ) -> (Option<Found>, Option<Error>) {
+        let known = self.revisions().into_iter().filter_map(|revision| snapshots.commit(revision));
+        let mut commits: Vec<String> = known.collect();
+        if self.revision.is_none() {
+            // Python may have fetched a commit and not written which revision it is.
+            commits.extend(snapshots.strays());
+        }
+        let (mut part, mut refusal) = (None, None);
+        for commit in commits {
+            let listed = snapshots.listed(&commit);
+            let is_listed = listed.is_some();
+            let files = listed.unwrap_or_else(|| snapshots.files(&commit));
+            match self.choose(&files, options) {
+                Ok(Some(splits)) => {
+                    let mut all = splits.iter().flat_map(|(_, files)| files);
+                    if !all.all(|file| snapshots.file(&commit, file).is_some()) {
+                        continue;
+                    }
+                    let is_whole = is_listed || splits.len() == 2;
+                    let found = Found { commit, splits, is_whole };
+                    if is_whole {
+                        return (Some(found), None);
+                    }
+                    part = part.or(Some(found));
+                }
+                Ok(None) => {}
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        (part, refusal)
+    }
+
+    /// The files to read among all files of a revision; none where there are no parquet files that will do.
+    fn choose(&self, files: &[String], options: &LoadOptions) -> Result<Option<Splits<String>>> {
+        let layout = Layout::of(files.iter().map(String::as_str), self.name);
+        if layout.is_empty() {
+            return Ok(None);
+        }
+        let splits = layout.splits(self.config, options)?;
+        // Of a large set the hub converts only the first gigabytes. Those are taken if they are asked for.
+        let in_part = |file: &String| file.split('/').any(|part| part.starts_with("partial-"));
+        let in_part = splits.iter().flat_map(|(_, files)| files).any(in_part);
+        Ok((self.revision.is_some() || !in_part).then_some(splits))
+    }
+
+    /// Asks the hub for the files of the set: those to read, with their commit. The inner error is that of a
+    /// hub that cannot be asked.
+    fn ask(
+        &self,
+        hub: &Hub,
+        snapshots: &Snapshots,
+        options: &LoadOptions,
+    ) -> Result<Result<Found, String>> {
+        let online = match hub.online() {
+            Ok(online) => online,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let repository = set_repository(online, &self.repo);
+        let (mut missing, mut other_files, mut in_part) = (None, None, false);
+        for revision in self.revisions() {
+            let pulse = Pulse::new(hub.patience());
+            let info = repository.info().revision(revision).send();
+            let info = match online.run(pulse.watch(info)) {
+                Ok(info) => info,
+                Err(error @ HFError::RevisionNotFound { .. }) => {
+                    missing = Some(error);
+                    continue;
+                }
+                Err(error @ (HFError::AuthRequired { .. } | HFError::Forbidden { .. })) => {
+                    return Err(self.refused(
+                        with_causes(&error, hub.endpoint()),
+                        "check the name; for a private or gated set, set HF_TOKEN to a token that may see it",
+                    ));
+                }
+                Err(error) => {
+                    let reason = with_causes(&error, hub.endpoint());
+                    return Ok(Err(format!("the hub could not be asked ({reason})")));
+                }
+            };
+            let all = info.siblings.unwrap_or_default();
+            let files: Vec<String> = all.into_iter().map(|file| file.rfilename).collect();
+            let tables = files.iter().filter(|file| file.ends_with(".parquet"));
+            let tables: Vec<String> = tables.cloned().collect();
+            if let Some(odd) = tables.iter().find(|file| !stays_inside(file)) {
+                let reason = format!("a file is called '{}'", odd.escape_debug());
+                return Err(
+                    self.refused(reason, "do not use it: such a name leads out of the cache")
+                );
+            }
+            let commit = info.sha.filter(|sha| is_commit(sha));
+            match (self.choose(&tables, options)?, commit) {
+                (Some(splits), Some(commit)) => {
+                    snapshots.list(revision, &commit, &tables)?;
+                    return Ok(Ok(Found { commit, splits, is_whole: true }));
+                }
+                (Some(_), None) => {
+                    return Ok(Err("the hub did not say at which commit it is".to_string()));
+                }
+                (None, _) if tables.is_empty() => other_files = Some((revision, files.len())),
+                (None, _) => in_part = true,
+            }
+        }
+        Err(self.nothing(in_part, other_files, missing))
+    }
+
+    /// Why the hub has no files to read: it has a part, or other files only; or what it said.
+    fn nothing(
+        &self,
+        in_part: bool,
+        other_files: Option<(&str, usize)>,
+        missing: Option<HFError>,
+    ) -> Error {
+        match (other_files, missing) {
+            _ if in_part => self.refused(
+                format!("the hub has parquet files of its first gigabytes only ({CONVERTED})"),
+                "ask for that part with @refs/convert/parquet after the name",
+            ),
+            (Some((revision, files)), _) => self.refused(
+                format!("found no parquet files among its {files} files ({revision})"),
+                "download it, put the images into folders CLASS/*.png, and name that folder with --data-dir",
+            ),
+            (None, Some(HFError::RevisionNotFound { revision, context, .. }))
+                if context.as_ref().and_then(|context| context.error_code.as_deref())
+                    == Some("RevisionNotFound") =>
+            {
+                self.refused(
+                    format!("it has no revision '{}'", revision.escape_debug()),
+                    "give a branch, a tag or a commit of it after the @",
+                )
+            }
+            _ => self.refused(
+                "the hub has no data set of this name".to_string(),
+                "check the name, OWNER/NAME; for a private set, set HF_TOKEN to a token that may see it",
+            ),
+        }
+    }
+
+    fn refused(&self, reason: String, advice: &'static str) -> Error {
+        Error::HubSet { name: self.name.to_string(), reason, advice }
+    }
+}
+
+/// The files to read of a commit.
+struct Found {
+    commit: String,
+    splits: Splits<String>,
+    /// Whether that is known to be all.
+    is_whole: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unambiguous() {
+        for (name, repo, config, revision) in [
+            ("a/b", "a/b", None, None),
+            ("a/b-2.c/160px", "a/b-2.c", Some("160px"), None),
+            ("a/b@v1", "a/b", None, Some("v1")),
+            ("a/b/c@refs/pr/1", "a/b", Some("c"), Some("refs/pr/1")),
+            ("a/b@of@two", "a/b", None, Some("of@two")),
+        ] {
+            let expected = HubSet { name, repo: repo.to_string(), config, revision };
+            assert_eq!(HubSet::parse(name), Some(expected));
+        }
+        for name in [
+            "",
+            "mnist",
+            "mnist@v1",
+            "a/",
+            "/b",
+            "a/b/",
+            "a/b/c/d",
+            "a/b@",
+            "a/b@x/../y",
+            "../b",
+            "a/..",
+            "a b/c",
+            "a/b\n",
+            "a/b@/x",
+            "a\\b/c",
+            "https://hub/a",
+        ] {
+            assert_eq!(HubSet::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The hub's client, started when it is first needed, and never waited for without end.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hf_hub::{HFClient, HFError};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// How long a server is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Until it answers.
+    pub answer: Duration,
+    /// Until the next byte comes.
+    pub bytes: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(10), bytes: Duration::from_secs(30) }
+    }
+}
+
+/// The client and the thread that its connections live on.
+pub(crate) struct Online {
+    pub client: HFClient,
+    handle: Handle,
+    /// The thread ends when this is dropped.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Online {
+    pub fn start(client: HFClient) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let wait = move || runtime.block_on(async { stopped.await.unwrap_or_default() });
+        std::thread::Builder::new().name("hub".to_string()).spawn(wait)?;
+        Ok(Self { client, handle, _stop: stop })
+    }
+
+    /// Runs it to its end, on a thread of its own: the caller may itself be within a runtime.
+    pub fn run<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| self.handle.block_on(future));
+            run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// The last sign of life of a server.
+pub(crate) struct Pulse {
+    patience: Patience,
+    last: Mutex<Last>,
+}
+
+struct Last {
+    at: Instant,
+    has_answered: bool,
+    done: u64,
+}
+
+impl Last {
+    fn now() -> Self {
+        Self { at: Instant::now(), has_answered: false, done: 0 }
+    }
+}
+
+impl Pulse {
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, last: Mutex::new(Last::now()) }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another request begins.
+    pub fn restart(&self) {
+        *self.last() = Last::now();
+    }
+
+    /// Bytes so far; more than before is a sign of life, and so is the first answer.
+    pub fn beat(&self, done: u64) {
+        let mut last = self.last();
+        if !last.has_answered || done > last.done {
+            *last = Last { at: Instant::now(), has_answered: true, done };
+        }
+    }
+
+    /// The output of `future`, unless the server is silent for too long; then the future is dropped.
+    pub async fn watch<T>(
+        &self,
+        future: impl Future<Output = Result<T, HFError>>,
+    ) -> Result<T, HFError> {
+        let mut future = pin!(future);
+        loop {
+            let (limit, at, has_answered) = {
+                let last = self.last();
+                let Patience { answer, bytes } = self.patience;
+                (if last.has_answered { bytes } else { answer }, last.at, last.has_answered)
+            };
+            // What is ready is taken, however long this program has been busy with something else.
+            let left = limit.saturating_sub(at.elapsed());
+            if let Ok(output) = tokio::time::timeout(left, &mut future).await {
+                return output;
+            }
+            let last = self.last();
+            if last.at == at && last.has_answered == has_answered {
+                let what = if has_answered { "no byte came" } else { "the server did not answer" };
+                let seconds = limit.as_secs_f64();
+                return Err(HFError::Other(format!("{what} for {seconds} seconds")));
+            }
+        }
+    }
+}

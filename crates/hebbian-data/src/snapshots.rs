@@ -1,0 +1,107 @@
+//! What the hub's cache on this machine holds, found without the network.
+//!
+//! ```text
+//! datasets--OWNER--NAME/
+//!   blobs/SUM                  each file once
+//!   refs/REVISION              the commit that a branch was at
+//!   snapshots/COMMIT/FILE      links to the blobs, or copies of them
+//!   .files/COMMIT              written here: the parquet files that the commit has, one a line
+//! ```
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use walkdir::WalkDir;
+
+use crate::{Error, Result};
+
+/// The folder of one repository.
+pub(crate) struct Snapshots {
+    folder: PathBuf,
+}
+
+impl Snapshots {
+    pub fn new(cache_dir: &Path, folder: &str) -> Self {
+        Self { folder: cache_dir.join(folder) }
+    }
+
+    /// The commit of a revision, if it is known here.
+    pub fn commit(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return Some(revision.to_string());
+        }
+        let commit = fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        Some(commit.trim().to_string()).filter(|commit| is_commit(commit))
+    }
+
+    /// Every commit of which there are files and of which nobody has written what revision it is, the youngest
+    /// first.
+    pub fn strays(&self) -> Vec<String> {
+        let refs = WalkDir::new(self.folder.join("refs")).into_iter().flatten();
+        let refs = refs.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let named: Vec<String> = refs.map(|commit| commit.trim().to_string()).collect();
+        let entries = fs::read_dir(self.folder.join("snapshots")).into_iter().flatten().flatten();
+        let mut commits: Vec<(SystemTime, String)> = entries
+            .filter_map(|entry| {
+                let changed = entry.metadata().and_then(|metadata| metadata.modified());
+                let name = entry.file_name().into_string().ok().filter(|name| is_commit(name))?;
+                let is_stray = !named.contains(&name) && self.listed(&name).is_none();
+                is_stray.then(|| (changed.unwrap_or(SystemTime::UNIX_EPOCH), name))
+            })
+            .collect();
+        commits.sort_by(|a, b| b.cmp(a));
+        commits.into_iter().map(|(_, commit)| commit).collect()
+    }
+
+    /// Where a file of a commit is, if it is there.
+    pub fn file(&self, commit: &str, file: &str) -> Option<PathBuf> {
+        Some(self.folder.join("snapshots").join(commit).join(file)).filter(|path| path.exists())
+    }
+
+    /// The files of a commit that are here.
+    pub fn files(&self, commit: &str) -> Vec<String> {
+        let root = self.folder.join("snapshots").join(commit);
+        let walk = WalkDir::new(&root).follow_links(true).into_iter().flatten();
+        let files = walk.filter(|entry| entry.file_type().is_file()).filter_map(|entry| {
+            let path = entry.path().strip_prefix(&root).ok()?;
+            let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
+            Some(parts?.join("/"))
+        });
+        files.collect()
+    }
+
+    /// What [`list`](Self::list) has written of a commit.
+    pub fn listed(&self, commit: &str) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.folder.join(".files").join(commit)).ok()?;
+        Some(text.lines().map(str::to_string).collect())
+    }
+
+    /// Keeps which parquet files a commit has, and which commit a revision is at.
+    pub fn list(&self, revision: &str, commit: &str, files: &[String]) -> Result<()> {
+        let write = |path: PathBuf, text: &str| {
+            let above = path.parent().unwrap_or(&self.folder);
+            fs::create_dir_all(above).map_err(Error::io(above))?;
+            fs::write(&path, text).map_err(Error::io(&path))
+        };
+        write(self.folder.join(".files").join(commit), &files.join("\n"))?;
+        if is_commit(revision) {
+            return Ok(());
+        }
+        write(self.folder.join("refs").join(revision), commit)
+    }
+}
+
+/// Whether it is the full sum of a commit.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a path of a repository, or the name of a revision, stays in the folder that it is put in.
+pub(crate) fn stays_inside(path: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !"\\:*?\"<>|~^".contains(c);
+    !path.is_empty()
+        && path.chars().all(is_plain)
+        && path.split('/').all(|part| !part.is_empty())
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}

@@ -1,0 +1,76 @@
+//! Parquet files of sets that nobody has described here.
+
+use std::sync::Arc;
+
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+use super::png;
+
+/// Channels, height and width of the pictures.
+pub const COLOUR: (usize, usize, usize) = (3, 4, 6);
+
+/// A parquet file: pictures in `photo`, labels as numbers in `kind` or as words.
+pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> Vec<u8> {
+    let are_words = labels.iter().any(|label| label.parse::<i64>().is_err());
+    let label = if are_words { "optional binary kind (UTF8);" } else { "optional int64 kind;" };
+    let schema = format!(
+        "message schema {{ optional int64 id; optional group photo {{ optional binary bytes; }} \
+         optional group other {{ optional binary bytes; }} {label} }}"
+    );
+    let pair = features.map(|features| KeyValue {
+        key: "huggingface".to_string(),
+        value: Some(format!("{{\"info\": {{\"features\": {features}}}}}")),
+    });
+    let properties =
+        WriterProperties::builder().set_key_value_metadata(pair.map(|pair| vec![pair])).build();
+    let mut bytes = Vec::new();
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let ones = vec![1; labels.len()];
+    let words =
+        |texts: &[&str]| texts.iter().map(|text| ByteArray::from(*text)).collect::<Vec<_>>();
+    let mut number = 0;
+    while let Some(mut column) = group.next_column().unwrap() {
+        match number {
+            0 => {
+                let ids: Vec<i64> = (0..labels.len() as i64).collect();
+                column.typed::<Int64Type>().write_batch(&ids, Some(&ones), None).unwrap();
+            }
+            1 | 2 => {
+                let values: Vec<ByteArray> =
+                    pictures.iter().map(|one| ByteArray::from(one.clone())).collect();
+                let twos = vec![2; labels.len()];
+                column.typed::<ByteArrayType>().write_batch(&values, Some(&twos), None).unwrap();
+            }
+            _ if are_words => {
+                column
+                    .typed::<ByteArrayType>()
+                    .write_batch(&words(labels), Some(&ones), None)
+                    .unwrap();
+            }
+            _ => {
+                let numbers: Vec<i64> = labels.iter().map(|label| label.parse().unwrap()).collect();
+                column.typed::<Int64Type>().write_batch(&numbers, Some(&ones), None).unwrap();
+            }
+        }
+        column.close().unwrap();
+        number += 1;
+    }
+    group.close().unwrap();
+    file.close().unwrap();
+    bytes
+}
+
+/// What the library that writes such files says of its columns.
+pub const FEATURES: &str = r#"{"id": {"dtype": "int64", "_type": "Value"}, "photo": {"_type": "Image"},
+    "other": {"dtype": "string", "_type": "Value"}, "kind": {"names": ["wasp", "ant", "bee"], "_type": "ClassLabel"}}"#;
+
+/// Pictures in colour.
+pub fn pictures(range: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    range.map(|i| png(i, COLOUR)).collect()
+}
