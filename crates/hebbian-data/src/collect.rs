@@ -42,7 +42,7 @@ pub(crate) trait Parts {
     fn name(&self) -> String;
 
     /// Reads it from the start.
-    fn parts(&self) -> Result<impl Iterator<Item = Result<Vec<Encoded<Self::Bytes>>>>>;
+    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<Self::Bytes>>>>;
 }
 
 /// Decodes splits. All pictures have the shape of the first; they are grey if every one is.
@@ -70,7 +70,7 @@ fn collect_as<P: Parts>(
         let (name, total) = (split.name(), split.len());
         let mut pictures = Pictures::of_any(fit.side, in_colour, shape);
         let mut labels = Vec::new();
-        for part in split.parts()? {
+        for part in split.parts() {
             let mut part = part?;
             while let Err((at, problem)) = pictures.extend(&part) {
                 match problem {
@@ -136,13 +136,13 @@ impl Parts for Files<'_> {
         self.name.to_string()
     }
 
-    fn parts(&self) -> Result<impl Iterator<Item = Result<Vec<Encoded<Vec<u8>>>>>> {
+    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<Vec<u8>>>>> {
         /// Read before they are decoded: 100 MB of photographs.
         const PART: usize = 512;
         let read = |(path, label): &(PathBuf, u32)| {
             Ok(Encoded { bytes: read(path)?, label: *label, path: path.clone(), row: None })
         };
-        Ok(self.files.chunks(PART).map(move |files| files.iter().map(read).collect()))
+        self.files.chunks(PART).map(move |files| files.iter().map(read).collect())
     }
 }
 

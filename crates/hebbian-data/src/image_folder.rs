@@ -44,7 +44,7 @@ pub(crate) fn load(
     let train = find(&options.train_split, &TRAIN)?;
     let test = find(&options.test_split, &TEST)?;
     let root = train.as_deref().unwrap_or(dir);
-    let mut classes = classes(root)?;
+    let mut classes = folders(root)?;
     if train.is_none() {
         // The folder of test images is no class.
         classes.retain(|_, path| test.as_ref() != Some(path));
@@ -70,7 +70,7 @@ pub(crate) fn load(
     };
     let mut splits = vec![Files { name: "train", files: labelled(found) }];
     if let Some(test) = &test {
-        let others = pictures(&self::classes(test)?)?;
+        let others = pictures(&folders(test)?)?;
         let unknown =
             others.iter().find(|(class, files)| !files.is_empty() && !class_names.contains(class));
         if let Some((class, _)) = unknown {
@@ -114,8 +114,6 @@ fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
     }
     Ok(folders)
 }
-
-use folders as classes;
 
 /// The pictures of each class, at any depth, in the order of their paths.
 fn pictures(classes: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Vec<PathBuf>)>> {

@@ -261,8 +261,8 @@ impl Parts for Split {
         self.name.clone()
     }
 
-    fn parts(&self) -> Result<impl Iterator<Item = Result<Vec<Encoded<ByteArray>>>>> {
-        Ok(self.tables.iter().flat_map(|(table, column, labels)| {
+    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<ByteArray>>>> {
+        self.tables.iter().flat_map(|(table, column, labels)| {
             let mut rows = labels.iter().copied().enumerate();
             table.groups::<ByteArrayType>(*column).map(move |pictures| {
                 let rows = pictures?.into_iter().zip(rows.by_ref());
@@ -274,7 +274,7 @@ impl Parts for Split {
                 });
                 Ok(encoded.collect())
             })
-        }))
+        })
     }
 }
 
