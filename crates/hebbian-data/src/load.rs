@@ -128,6 +128,7 @@ pub fn load_with_progress(
         return load_from_hub(name, &hub, options, on_progress);
     };
     match name.parse::<DatasetName>() {
+        Ok(DatasetName::Digits) => resized(digits(), options),
         Ok(known) => resized(folder::load(known, dir, &on_progress)?, options),
         Err(_) => folder::load_any(name, dir, options, &on_progress),
     }
