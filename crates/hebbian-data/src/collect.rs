@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pictures::{Pictures, Problem};
-use crate::{Error, ImageSet, OnProgress, Progress, Result};
+use crate::{Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// A picture that is still encoded.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ pub(crate) struct Fit {
     pub side: Option<usize>,
     /// Whether broken ones are left out.
     pub skip_bad: bool,
+}
+
+impl Fit {
+    pub fn of(options: &LoadOptions) -> Self {
+        Self { side: options.image_size, skip_bad: options.skip_bad }
+    }
 }
 
 /// A split: so many pictures, in parts that are read one after the other.

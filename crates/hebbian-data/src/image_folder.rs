@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::collect::{Files, Fit, collect};
-use crate::split::split;
-use crate::{Dataset, Error, LoadOptions, OnProgress, Result};
+use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
 
 /// How the names of pictures end.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
@@ -87,14 +86,8 @@ pub(crate) fn load(
         }
         splits.push(Files { name: "test", files });
     }
-    let fit = Fit { side: options.image_size, skip_bad: options.skip_bad };
-    let mut sets = collect(&splits, fit, on_progress)?.into_iter();
-    let (train, test) = match (sets.next(), sets.next()) {
-        (Some(train), Some(test)) => (train, test),
-        (Some(all), None) => split(&all, options.test_share, options.seed)?,
-        (None, _) => return Ok(None),
-    };
-    Ok(Some(Dataset { name: name.to_string(), train, test, class_names }))
+    let sets = collect(&splits, Fit::of(options), on_progress)?;
+    split::dataset(name, sets, class_names, options).map(Some)
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::split::split;
 use crate::table::Tables;
-use crate::{Dataset, Error, LoadOptions, OnProgress, Result};
+use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
 
 /// What the split of images to learn from is called.
 const TRAIN: &str = "train";
@@ -193,13 +192,7 @@ pub(crate) fn load(
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
     let (sets, class_names) = Tables { splits }.read(options, on_progress)?;
-    let mut sets = sets.into_iter();
-    let (train, test) = match (sets.next(), sets.next()) {
-        (Some(train), Some(test)) => (train, test),
-        (Some(all), None) => split(&all, options.test_share, options.seed)?,
-        (None, _) => return Err(Error::Size { what: "splits", found: 0, expected: 1 }),
-    };
-    Ok(Dataset { name: name.to_string(), train, test, class_names })
+    split::dataset(name, sets, class_names, options)
 }
 
 /// The data set in the parquet files of a folder, or none where there are none.

@@ -2,7 +2,7 @@
 
 use candle_hebbian::Rng;
 
-use crate::ImageSet;
+use crate::{Dataset, Error, ImageSet, LoadOptions, Result};
 
 /// Of each class, `share` of the images drawn by the seed, rounded, but one at least where there are two or
 /// more, and one at least left: the places of those left, and of those drawn, both in order.
@@ -24,9 +24,26 @@ pub(crate) fn stratified(labels: &[u32], share: f64, seed: u64) -> (Vec<usize>, 
 }
 
 /// Images to learn from and images to test with.
-pub(crate) fn split(all: &ImageSet, share: f64, seed: u64) -> crate::Result<(ImageSet, ImageSet)> {
+pub(crate) fn split(all: &ImageSet, share: f64, seed: u64) -> Result<(ImageSet, ImageSet)> {
     let (train, test) = stratified(all.labels(), share, seed);
     Ok((all.select(&train)?, all.select(&test)?))
+}
+
+/// The data set of the images to learn from and, if there are any, those to test with; else a share of the
+/// former is drawn.
+pub(crate) fn dataset(
+    name: &str,
+    sets: Vec<ImageSet>,
+    class_names: Vec<String>,
+    options: &LoadOptions,
+) -> Result<Dataset> {
+    let mut sets = sets.into_iter();
+    let (train, test) = match (sets.next(), sets.next()) {
+        (Some(train), Some(test)) => (train, test),
+        (Some(all), None) => split(&all, options.test_share, options.seed)?,
+        (None, _) => return Err(Error::Size { what: "splits", found: 0, expected: 1 }),
+    };
+    Ok(Dataset { name: name.to_string(), train, test, class_names })
 }
 
 #[cfg(test)]

@@ -239,8 +239,7 @@ impl Tables {
                 Ok(Split { name, tables: tables.collect::<Result<_>>()? })
             })
             .collect::<Result<_>>()?;
-        let fit = Fit { side: options.image_size, skip_bad: options.skip_bad };
-        Ok((collect(&splits, fit, on_progress)?, names))
+        Ok((collect(&splits, Fit::of(options), on_progress)?, names))
     }
 }
 
