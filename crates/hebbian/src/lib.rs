@@ -55,7 +55,13 @@ fn settle_number_of_threads() {
     }
 }
 
-/// Starts the threads that everything here computes on: without them, the first product would panic.
+/// A product of fewer multiplications is left to one thread: it takes 50 µs there, no longer than others take to
+/// wake up. The library's own threshold is a seventh of it.
+const SMALL_PRODUCT: usize = 1 << 22;
+
+/// Starts the threads that everything here computes on: without them, the first product would panic. This
+/// thread is one of them: it would else have to wake another and wait for it wherever work is shared out, which
+/// takes longer than a small product does.
 fn start_threads() -> Result<()> {
     /// A thread's stack, and what the system keeps beside it.
     const STACK: usize = (2 << 20) + (64 << 10);
@@ -63,9 +69,15 @@ fn start_threads() -> Result<()> {
     let threads: usize = wanted.parse().unwrap_or(1);
     // A thread that starts where memory has just run out panics by itself, so room is looked for first.
     let room = memmap2::MmapMut::map_anon(threads.max(1).saturating_mul(STACK)).map(drop);
+    gemm::set_threading_threshold(SMALL_PRODUCT);
+    let pool = match rayon::ThreadPoolBuilder::new() {
+        pool if threads > 1 => pool.use_current_thread(),
+        // Were it the only one, whoever else shares out work would wait for it, and it for them.
+        pool => pool,
+    };
     let started = room
         .map_err(anyhow::Error::from)
-        .and_then(|()| rayon::ThreadPoolBuilder::new().build_global().map_err(anyhow::Error::from));
+        .and_then(|()| pool.build_global().map_err(anyhow::Error::from));
     started.with_context(|| {
         format!(
             "cannot start {wanted} threads: set RAYON_NUM_THREADS to fewer, or raise the limit on \
