@@ -9,8 +9,8 @@ use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::{
-    Checkpoint, Clock, Counts, Error, Evaluation, Figures, Measured, Method, Picture, Progress,
-    Recorder, Result, Start, State, check_finite, evaluate, filter_picture, shown,
+    Checkpoint, Clock, Counts, Error, Evaluation, Figures, Measured, Method, OfPreset, Picture,
+    Progress, Recorder, Result, Start, State, check_finite, evaluate, filter_picture, shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,12 +23,7 @@ const DIAGNOSED: usize = 100;
 pub struct Amit;
 
 /// What a run needs beside its data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Network and recipe, overrides applied.
-    pub preset: Preset,
-}
+pub type Options = OfPreset<Preset>;
 
 impl Method for Amit {
     const NAME: &'static str = "amit";

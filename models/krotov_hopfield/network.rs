@@ -67,6 +67,10 @@ impl Unsupervised for Network {
         Ok(weight.set(&checkpoint.take("weight", weight.shape(), weight.dtype())?)?)
     }
 
+    fn width(&self) -> usize {
+        self.preset.units
+    }
+
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let x = images.flatten_from(1)?;
         let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;

@@ -3,53 +3,37 @@
 use super::config::Preset;
 use super::network::Network;
 use candle::Device;
-use hebbian_data::Dataset;
+use candle_hebbian::Rng;
 use hebbian_train::{
-    LinearHeadConfig, Method, Recipe, Result, Start, UnsupervisedLearner, WithHead,
+    LinearHeadConfig, OfPreset, Recipe, Result, UnsupervisedLearner, UnsupervisedMethod,
 };
-use serde::{Deserialize, Serialize};
 
 /// Whitened random patches (Thiry et al. 2021), for [`hebbian_train::train`].
 #[derive(Debug, Clone, Copy)]
 pub struct Patches;
 
 /// What a run needs beside its data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Patches and code, overrides applied.
-    pub preset: Preset,
-}
+pub type Options = OfPreset<Preset>;
 
 /// The network, with nothing to learn but its read-out.
 pub type Learner = UnsupervisedLearner<Network>;
 
-impl Method for Patches {
+impl UnsupervisedMethod for Patches {
     const NAME: &'static str = "patches";
     type Preset = Preset;
-    type Options = Options;
-    type Learner = Learner;
+    type Network = Network;
 
-    fn preset(options: &Options) -> &Preset {
-        &options.preset
-    }
-
-    fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
-        let classes = data.class_names.len();
-        let model = Self::model(options, data.train.shape(), classes, &start.device)?;
-        // Read out by ridge regression, not by a head.
-        let recipe = Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() };
-        UnsupervisedLearner::new(model, recipe, data, start)
-    }
-
-    fn model(
-        options: &Options,
+    fn network(
+        preset: &Preset,
         image: (usize, usize, usize),
-        classes: usize,
+        _: &Rng,
         device: &Device,
-    ) -> Result<WithHead<Network>> {
-        let network = Network::new(&options.preset, image, device)?;
-        let width = network.width();
-        Ok(WithHead::new(network, width, classes))
+    ) -> Result<Network> {
+        Network::new(preset, image, device)
+    }
+
+    /// It is read out by ridge regression, not by a head.
+    fn recipe(_: &Preset) -> Recipe {
+        Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() }
     }
 }

@@ -58,11 +58,6 @@ impl Network {
         ];
         Ok(Self { preset: preset.clone(), parts, positions: height * width, averages })
     }
-
-    /// How many features an image has.
-    pub fn width(&self) -> usize {
-        2 * self.preset.units * self.averages
-    }
 }
 
 impl Unsupervised for Network {
@@ -76,6 +71,10 @@ impl Unsupervised for Network {
             *part = checkpoint.take(name, part.shape(), DType::F32)?;
         }
         Ok(())
+    }
+
+    fn width(&self) -> usize {
+        2 * self.preset.units * self.averages
     }
 
     /// The averages of the code, from top to bottom, from left to right, those of a place together.

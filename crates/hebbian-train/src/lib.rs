@@ -49,9 +49,9 @@ pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
-    About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, Recipe, Recorder,
-    Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner, WithHead, check_images,
-    evaluate, run, shown, train,
+    About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, OfPreset, Recipe,
+    Recorder, Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner,
+    UnsupervisedMethod, WithHead, check_images, evaluate, run, shown, train,
 };
 pub use error::{Error, Result};
 pub use expected::{Expected, list};

@@ -3,8 +3,8 @@ use std::path::Path;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{About, Counts, Learner, Run, RunOptions, run};
 use crate::{Error, Preset, Result};
@@ -51,6 +51,14 @@ pub trait Method {
         classes: usize,
         device: &Device,
     ) -> Result<<Self::Learner as Learner>::Model>;
+}
+
+/// Options of a method in which nothing is to be chosen beside its preset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfPreset<P> {
+    /// Network and recipe, overrides applied.
+    pub preset: P,
 }
 
 /// Where a learner begins.

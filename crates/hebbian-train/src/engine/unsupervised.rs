@@ -5,16 +5,77 @@ use std::time::Instant;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
+use serde::Serialize;
 use serde_json::Value;
 
-use super::{Clock, Figures, Learner, Measured, Model, Recorder, Start, shown};
+use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, shown};
 use crate::{
-    Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Readout,
+    Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, Readout,
     ReadoutResult, Result, Ridge, Standardisation, collect_features,
 };
 
 /// Images whose features are computed together.
 const FEATURES_BATCH: usize = 500;
+
+/// A method whose network is [`Unsupervised`]. It is a [`Method`] whose options are its preset alone.
+pub trait UnsupervisedMethod {
+    /// As [`Method::NAME`].
+    const NAME: &'static str;
+
+    /// As [`Method::MAY_GROW`].
+    const MAY_GROW: &'static [&'static str] = &[];
+
+    /// Network and recipe.
+    type Preset: Preset + Clone + Serialize;
+
+    /// What learns.
+    type Network: Unsupervised;
+
+    /// A network with fresh weights for images `(C, H, W)`.
+    ///
+    /// # Errors
+    /// A preset that is wrong, or does not fit the images.
+    fn network(
+        preset: &Self::Preset,
+        image: (usize, usize, usize),
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self::Network>;
+
+    /// How long it learns, and how it is read out.
+    fn recipe(preset: &Self::Preset) -> Recipe;
+}
+
+impl<M: UnsupervisedMethod> Method for M {
+    const NAME: &'static str = M::NAME;
+    const MAY_GROW: &'static [&'static str] = M::MAY_GROW;
+    type Preset = M::Preset;
+    type Options = OfPreset<M::Preset>;
+    type Learner = UnsupervisedLearner<M::Network>;
+
+    fn preset(options: &Self::Options) -> &M::Preset {
+        &options.preset
+    }
+
+    fn learner(
+        OfPreset { preset }: &Self::Options,
+        data: &Dataset,
+        start: &Start,
+    ) -> Result<Self::Learner> {
+        let network = M::network(preset, data.train.shape(), &start.rng, &start.device)?;
+        let model = WithHead::new(network, data.class_names.len());
+        UnsupervisedLearner::new(model, M::recipe(preset), data, start)
+    }
+
+    fn model(
+        OfPreset { preset }: &Self::Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<WithHead<M::Network>> {
+        Ok(WithHead::new(M::network(preset, image, &Rng::new(0), device)?, classes))
+    }
+}
 
 /// A network of one layer that learns from images alone: what [`UnsupervisedLearner`] needs of it.
 pub trait Unsupervised {
@@ -26,6 +87,9 @@ pub trait Unsupervised {
     /// # Errors
     /// A checkpoint of another network.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
+
+    /// `F`, the features of an image.
+    fn width(&self) -> usize;
 
     /// The features `(B, F)` of images `(B, C, H, W)`.
     ///
@@ -73,14 +137,13 @@ pub struct WithHead<N> {
     /// The network.
     pub network: N,
     head: Option<LinearReadout>,
-    /// Features of an image, and classes.
-    sizes: (usize, usize),
+    classes: usize,
 }
 
 impl<N> WithHead<N> {
-    /// A network of so many features, before there is a head for so many classes.
-    pub fn new(network: N, features: usize, classes: usize) -> Self {
-        Self { network, head: None, sizes: (features, classes) }
+    /// A network before there is a head for so many classes.
+    pub fn new(network: N, classes: usize) -> Self {
+        Self { network, head: None, classes }
     }
 }
 
@@ -92,8 +155,7 @@ impl<N: Unsupervised> Model for WithHead<N> {
 
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.network.restore(checkpoint)?;
-        let (features, classes) = self.sizes;
-        self.head = LinearReadout::restore(checkpoint, classes, features)?;
+        self.head = LinearReadout::restore(checkpoint, self.classes, self.network.width())?;
         Ok(())
     }
 
@@ -165,7 +227,8 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         // Refused before anything is learned.
         match learner.model.network.penalties() {
             Some(alphas) => {
-                let check = |&alpha: &f64| Ridge::check(count, learner.model.sizes.0, alpha);
+                let width = learner.model.network.width();
+                let check = |&alpha: &f64| Ridge::check(count, width, alpha);
                 alphas.iter().try_for_each(check)?;
             }
             None => drop(learner.head()?),
@@ -181,8 +244,8 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
 
     /// A head with fresh weights.
     fn head(&self) -> Result<LinearHead> {
-        let ((features, classes), config) = (self.model.sizes, self.recipe.head.clone());
-        let mut rng = self.rng.stream("head.weight");
+        let (features, classes) = (self.model.network.width(), self.model.classes);
+        let (config, mut rng) = (self.recipe.head.clone(), self.rng.stream("head.weight"));
         LinearHead::new(config, features, classes, DType::F32, &self.device, &mut rng)
     }
 
