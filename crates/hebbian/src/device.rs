@@ -40,7 +40,7 @@ pub struct Chosen {
 }
 
 impl DeviceKind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",

@@ -1,6 +1,7 @@
 //! The commands of `hebbian`.
 
 use crate::DeviceArgs;
+use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::door::{Door, DoorArgs, list_of};
 use crate::verify::{VerifyArgs, verify};
@@ -72,6 +73,7 @@ enum Command {
     },
     /// Check the reference vectors on this device
     Verify(VerifyArgs),
+    Bench(BenchArgs),
     /// Print completions for a shell
     Completions {
         /// Which one
@@ -173,6 +175,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
             Ok(format!("{address}\n"))
         }
         Command::Verify(args) => verify(args),
+        Command::Bench(args) => args.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Program::command(), "hebbian", &mut script);

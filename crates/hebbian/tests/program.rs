@@ -110,3 +110,47 @@ fn what_it_refuses() {
     refused(at, &["pull", "someone/nothing", "--offline"], &["someone/nothing", "offline"]);
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }
+
+/// Numbers that have to fit each other: what is done in a second is what a step takes.
+#[test]
+fn a_benchmark_of_one_op_and_one_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let names = printed(at, &["bench", "--list"]);
+    assert!(names.lines().any(|name| name == "softhebb-cnn3-cifar/step/10"), "{names}");
+    printed(
+        at,
+        &[
+            "bench",
+            "golkar-mnist/predict",
+            "dropout",
+            "--seconds",
+            "0.01",
+            "--threads",
+            "1",
+            "--quiet",
+            "--json",
+            "b.json",
+        ],
+    );
+    let text = std::fs::read_to_string(at.join("b.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let number = |row: usize, name: &str| rows[row][name].as_f64().unwrap();
+    assert_eq!([&rows[0]["name"], &rows[1]["name"]], ["golkar-mnist/predict/100", "op/dropout/64"]);
+    for (row, images) in [(0, 100.0), (1, 64.0)] {
+        assert_eq!(rows[row]["threads"], 1);
+        assert!(number(row, "rounds") >= 5.0 && number(row, "milliseconds") > 0.0);
+        let speed = images * 1e3 / number(row, "milliseconds");
+        assert!((number(row, "images_per_second") - speed).abs() < 1e-6 * speed);
+    }
+    // 100 images: 784 inputs for 64 units, 64 for 10 classes.
+    let operations = 2.0 * 100.0 * (784.0 * 64.0 + 64.0 * 10.0);
+    let speed = operations / (number(0, "milliseconds") * 1e6);
+    assert!((number(0, "gflops_per_second") - speed).abs() < 1e-6 * speed);
+    assert!(rows[0]["products_milliseconds"]["gemm"].as_f64().unwrap() > 0.0);
+    assert!(number(0, "share_of_best") > 0.0);
+    // An op without products has no share of them.
+    assert!(rows[1]["share_of_best"].is_null() && rows[1]["gflops_per_second"].is_null());
+    refused(at, &["bench", "no-such-thing"], &["no-such-thing", "--list"]);
+    refused(at, &["bench", "dropout", "--threads", "0"], &["--threads is 0"]);
+}

@@ -1,0 +1,308 @@
+//! How fast this is, beside the matrix products that it cannot do without, and beside PyTorch.
+
+mod blas;
+mod peers;
+mod products;
+mod work;
+
+use crate::{DeviceArgs, print, tell};
+use anyhow::{Context, Result, bail};
+use candle::Device;
+use hebbian_train::{Cell, Progress, Table, peak_memory_bytes, save_json};
+use peers::Peers;
+use products::{Bare, Product};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use work::Work;
+
+/// Time training steps, features and single ops beside the bare matrix products of the same sizes
+///
+/// Of each, the median of rounds in which it and its products take turns, with every library that is there: gemm,
+/// MKL and OpenBLAS (by their usual names, or the files in HEBBIAN_BLAS). "of best" is the time of the fastest
+/// library's products over that of the work: 100 % is what the machine can do. Leave the machine alone meanwhile.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Only those whose name has one of these in it
+    names: Vec<String>,
+    /// The names, and nothing else
+    #[arg(long)]
+    list: bool,
+    /// Numbers of threads, each by itself [default: all cores]
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    threads: Vec<usize>,
+    /// Seconds for each
+    #[arg(long, default_value_t = 3.0, value_name = "S")]
+    seconds: f64,
+    /// Run PyTorch's version in turn with ours; with the Python that has it (see benches/peers/README.md)
+    #[arg(long, value_name = "PYTHON", num_args = 0..=1, default_missing_value = "python3")]
+    against_torch: Option<PathBuf>,
+    /// Write the results as JSON: to this file, or to stdout with the table on stderr
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// No progress, only the result
+    #[arg(long)]
+    quiet: bool,
+    /// Measure one, in this process, and print a line of JSON
+    #[arg(long, hide = true)]
+    alone: bool,
+}
+
+/// What was measured of one piece of work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Row {
+    name: String,
+    device: String,
+    threads: usize,
+    rounds: usize,
+    /// Of the work.
+    milliseconds: f64,
+    images_per_second: f64,
+    /// Of the products in it; none for an op without.
+    gflops_per_second: Option<f64>,
+    /// Of the products alone, by library.
+    products_milliseconds: BTreeMap<String, f64>,
+    /// The median of the rounds' ratios: the products by the fastest library over the work.
+    share_of_best: Option<f64>,
+    /// The process's, which did nothing else.
+    peak_memory_bytes: Option<u64>,
+    /// PyTorch's time, by setting.
+    torch_milliseconds: BTreeMap<String, f64>,
+}
+
+impl BenchArgs {
+    /// Measures; returns the table.
+    ///
+    /// # Errors
+    /// A name that is not there, a device or PyTorch that is not.
+    pub fn run(self) -> Result<String> {
+        let wanted = |name: &str| {
+            self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
+        };
+        let names: Vec<String> =
+            work::all().into_iter().map(|named| named.name).filter(|name| wanted(name)).collect();
+        if names.is_empty() {
+            bail!("{} is part of no name: see --list", self.names.join(", "));
+        }
+        if self.list {
+            return Ok(names.iter().map(|name| format!("{name}\n")).collect());
+        }
+        if !(self.seconds > 0.0 && self.seconds.is_finite()) {
+            bail!("--seconds is {}, expected a number above 0", self.seconds);
+        }
+        if self.alone {
+            let row = self.alone(&names[0])?;
+            return Ok(serde_json::to_string(&row)? + "\n");
+        }
+        if cfg!(debug_assertions) {
+            tell("built without optimisation: times mean little; use cargo run --release");
+        }
+        let threads = match &self.threads[..] {
+            [] => vec![candle::utils::get_num_threads()],
+            given => given.to_vec(),
+        };
+        if threads.contains(&0) {
+            bail!("--threads is 0, expected 1 or more");
+        }
+        let mut progress = Progress::new((names.len() * threads.len()) as u64, "bench", self.quiet);
+        let mut rows = Vec::new();
+        for name in &names {
+            for &threads in &threads {
+                progress.message(format!("{name}, {threads} threads"));
+                rows.push(self.apart(name, threads)?);
+                progress.advance(1);
+            }
+        }
+        progress.finish();
+        let table = table(&rows)?;
+        match self.json {
+            None => Ok(table),
+            Some(Some(file)) => {
+                save_json(&file, &rows)?;
+                Ok(format!("{table}wrote {}\n", file.display()))
+            }
+            Some(None) => {
+                tell(table.trim_end());
+                print(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// Measures one in a process of its own, so that threads are counted and memory is its own.
+    fn apart(&self, name: &str, threads: usize) -> Result<Row> {
+        let program = std::env::current_exe().context("this program's own file")?;
+        let mut command = Command::new(program);
+        command.args(["bench", "--alone", name, "--seconds"]).arg(self.seconds.to_string());
+        if self.device.cpu {
+            command.arg("--cpu");
+        }
+        if let Some(device) = self.device.device {
+            command.arg("--device").arg(device.name());
+        }
+        if let Some(python) = &self.against_torch {
+            command.arg("--against-torch").arg(python);
+        }
+        for variable in
+            ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+        {
+            command.env(variable, threads.to_string());
+        }
+        let output = command.output().context("this program once more")?;
+        if !output.status.success() {
+            bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{name}: {}", String::from_utf8_lossy(&output.stdout).trim()))
+    }
+
+    /// Measures the work of that name.
+    fn alone(&self, name: &str) -> Result<Row> {
+        let chosen = self.device.choose()?;
+        let found = work::all().into_iter().find(|named| named.name == name);
+        let Some(named) = found else { bail!("there is no work {name}") };
+        let Work { images, products, mut run } = (named.make)(&chosen.device)?;
+        let mut bare = Bare::new(&products, &chosen.device)?;
+        let threads = candle::utils::get_num_threads();
+        let mut peers = match &self.against_torch {
+            Some(python) => Peers::of(python, name, threads)?,
+            None => None,
+        };
+        let mut once = || time(&chosen.device, &mut run);
+        // Threads, caches and the allocator warm up.
+        let (first, ..) = (once()?, bare.time()?);
+        let inner = (0.005 / first.as_secs_f64()).ceil().clamp(1.0, 1e4) as u32;
+        let (started, mut rounds) = (Instant::now(), Rounds::default());
+        while rounds.count() < 5 || started.elapsed().as_secs_f64() < self.seconds {
+            let mut sum = Duration::ZERO;
+            for _ in 0..inner {
+                sum += once()?;
+            }
+            rounds.work.push(1e3 * sum.as_secs_f64() / f64::from(inner));
+            if !products.is_empty() {
+                let mut sums = vec![Duration::ZERO; bare.names().len()];
+                for _ in 0..inner {
+                    sums.iter_mut().zip(bare.time()?).for_each(|(sum, time)| *sum += time);
+                }
+                let milliseconds = |sum: Duration| 1e3 * sum.as_secs_f64() / f64::from(inner);
+                rounds.products.push(sums.into_iter().map(milliseconds).collect());
+            }
+            if let Some(peers) = &mut peers {
+                rounds.peers.push(peers.time()?);
+            }
+        }
+        let libraries = bare.names();
+        let of_products: Vec<f64> = (0..libraries.len())
+            .filter_map(|at| median(rounds.products.iter().map(|round| round[at])))
+            .collect();
+        let best =
+            (0..of_products.len()).min_by(|&a, &b| of_products[a].total_cmp(&of_products[b]));
+        let ratios = best.map(|best| {
+            rounds
+                .work
+                .iter()
+                .zip(&rounds.products)
+                .map(move |(work, products)| products[best] / work)
+        });
+        let milliseconds = median(rounds.work.iter().copied()).unwrap_or(f64::NAN);
+        let operations: f64 = products.iter().map(Product::operations).sum();
+        let mut torch: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (setting, time) in rounds.peers.iter().flatten() {
+            torch.entry(setting.clone()).or_default().push(*time);
+        }
+        Ok(Row {
+            name: name.to_string(),
+            device: chosen.name.to_string(),
+            threads,
+            rounds: rounds.count(),
+            milliseconds,
+            images_per_second: 1e3 * images as f64 / milliseconds,
+            gflops_per_second: (operations > 0.0).then(|| operations / milliseconds / 1e6),
+            products_milliseconds: libraries
+                .iter()
+                .zip(of_products)
+                .map(|(name, time)| (name.to_string(), time))
+                .collect(),
+            share_of_best: ratios.and_then(median),
+            peak_memory_bytes: peak_memory_bytes(),
+            torch_milliseconds: torch
+                .into_iter()
+                .filter_map(|(setting, times)| Some((setting, median(times.into_iter())?)))
+                .collect(),
+        })
+    }
+}
+
+/// Times in milliseconds, round by round.
+#[derive(Debug, Default)]
+struct Rounds {
+    work: Vec<f64>,
+    /// By library.
+    products: Vec<Vec<f64>>,
+    /// By setting.
+    peers: Vec<BTreeMap<String, f64>>,
+}
+
+impl Rounds {
+    fn count(&self) -> usize {
+        self.work.len()
+    }
+}
+
+/// How long `run` takes, until the device is done.
+fn time(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+    let started = Instant::now();
+    run()?;
+    device.synchronize()?;
+    Ok(started.elapsed())
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+/// The rows for people.
+fn table(rows: &[Row]) -> Result<String> {
+    let fastest = |times: &BTreeMap<String, f64>| {
+        let fastest = times.iter().min_by(|a, b| a.1.total_cmp(b.1));
+        fastest.map(|(name, time)| (name.clone(), *time))
+    };
+    let beside_torch = rows.iter().any(|row| !row.torch_milliseconds.is_empty());
+    let columns =
+        ["work", "threads", "ms", "images/s", "GFLOP/s", "best products", "ms", "of best", "MB"];
+    let torch = ["PyTorch", "ms", "ours"].into_iter().filter(|_| beside_torch);
+    let mut table = Table::new(columns.into_iter().chain(torch));
+    for row in rows {
+        let best = fastest(&row.products_milliseconds);
+        let mut cells: Vec<Cell> = vec![
+            row.name.as_str().into(),
+            row.threads.into(),
+            row.milliseconds.into(),
+            row.images_per_second.into(),
+            row.gflops_per_second.into(),
+            best.as_ref().map(|(name, _)| name.as_str()).into(),
+            best.map(|(_, time)| time).into(),
+            row.share_of_best.map(|share| format!("{:.0} %", 100.0 * share)).into(),
+            row.peak_memory_bytes.map(|bytes| bytes >> 20).into(),
+        ];
+        if beside_torch {
+            let torch = fastest(&row.torch_milliseconds);
+            let ratio = torch.as_ref().map(|(_, time)| format!("{:.2} x", time / row.milliseconds));
+            let (name, time) = torch.unzip();
+            cells.extend([name.into(), time.into(), ratio.into()]);
+        }
+        table.row(cells)?;
+    }
+    Ok(format!("{table:.2}"))
+}

@@ -1,0 +1,75 @@
+//! The same work in PyTorch, in a process beside this one.
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// In the repository.
+const SCRIPT: &str = "benches/peers/steps.py";
+
+/// A script that waits to be asked for a round, so that ours and its own take turns.
+#[derive(Debug)]
+pub(super) struct Peers {
+    process: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Peers {
+    /// The script with the work of that name; none where it has none.
+    pub fn of(python: &Path, name: &str, threads: usize) -> Result<Option<Self>> {
+        let script = script()?;
+        let mut process = Command::new(python)
+            .arg(&script)
+            .args(["--threads", &threads.to_string(), name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("--against-torch {}", python.display()))?;
+        let (Some(ask), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+            bail!("{}: no way to talk to it", script.display())
+        };
+        let mut peers = Self { process, ask, answers: BufReader::new(answers) };
+        match peers.line()?.trim() {
+            "ready" => Ok(Some(peers)),
+            "unknown" => Ok(None),
+            other => bail!(
+                "{}: {other:?}; is PyTorch installed for {}? See benches/peers/README.md",
+                script.display(),
+                python.display()
+            ),
+        }
+    }
+
+    /// One round: milliseconds by setting.
+    pub fn time(&mut self) -> Result<BTreeMap<String, f64>> {
+        writeln!(self.ask, "again").and_then(|()| self.ask.flush()).context(SCRIPT)?;
+        let line = self.line()?;
+        serde_json::from_str(&line).with_context(|| format!("{SCRIPT}: {line:?}"))
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).context(SCRIPT)?;
+        Ok(line)
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The script, from here or from the folder of the sources.
+fn script() -> Result<PathBuf> {
+    let here = PathBuf::from(SCRIPT);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SCRIPT);
+    match [here, sources].into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => bail!("there is no {SCRIPT} here: run it in the folder of the repository"),
+    }
+}

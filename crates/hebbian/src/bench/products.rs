@@ -1,0 +1,124 @@
+//! The matrix products that a piece of work cannot do without, and how long the libraries at hand take for them.
+
+use super::blas::Blas;
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// One product of a layer at `sites` places with weights of their own (1 unless it is untied), each with
+/// `rows` inputs of `fan_in` values for `units` units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Product {
+    pub sites: usize,
+    pub rows: usize,
+    pub fan_in: usize,
+    pub units: usize,
+    pub form: Form,
+}
+
+/// What is multiplied. `x (rows, fan_in)`, `w (units, fan_in)`, `y (rows, units)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `x·wᵀ`
+    Response,
+    /// `yᵀ·x`
+    Update,
+    /// `y·w`
+    Back,
+}
+
+impl Product {
+    /// Floating-point operations, two a multiplication.
+    pub fn operations(&self) -> f64 {
+        2.0 * [self.sites, self.rows, self.fan_in, self.units]
+            .map(|size| size as f64)
+            .iter()
+            .product::<f64>()
+    }
+}
+
+/// What multiplies.
+#[derive(Debug)]
+enum Library {
+    /// candle: `gemm` on a CPU, cuBLAS or Metal's on a GPU.
+    Candle { name: &'static str, operands: Vec<[Tensor; 3]> },
+    /// A library of the system, with memory of its own.
+    Blas { blas: Blas, operands: Vec<[Vec<f32>; 3]> },
+}
+
+/// The products of a piece of work, ready to be timed with every library.
+#[derive(Debug)]
+pub(super) struct Bare {
+    products: Vec<Product>,
+    libraries: Vec<Library>,
+    device: Device,
+}
+
+impl Bare {
+    /// With made numbers.
+    pub fn new(products: &[Product], device: &Device) -> Result<Self> {
+        let mut rng = Rng::new(0).stream("bare products");
+        let operands: Vec<[Tensor; 3]> = products
+            .iter()
+            .map(|&Product { sites, rows, fan_in, units, .. }| {
+                let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F32, device);
+                let (x, w) = (normal((sites, rows, fan_in))?, normal((sites, units, fan_in))?);
+                Ok([x, w, normal((sites, rows, units))?])
+            })
+            .collect::<Result<_>>()?;
+        let mut libraries = Vec::new();
+        if device.is_cpu() {
+            for blas in Blas::all() {
+                let host = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+                let operands = operands
+                    .iter()
+                    .map(|[x, w, y]| Ok([host(x)?, host(w)?, host(y)?]))
+                    .collect::<Result<_>>()?;
+                libraries.push(Library::Blas { blas, operands });
+            }
+        }
+        let name = if device.is_cpu() { "gemm" } else { "candle" };
+        libraries.insert(0, Library::Candle { name, operands });
+        Ok(Self { products: products.to_vec(), libraries, device: device.clone() })
+    }
+
+    /// The libraries, in the order of [`time`](Self::time).
+    pub fn names(&self) -> Vec<&str> {
+        let name = |library: &'_ Library| match library {
+            Library::Candle { name, .. } => *name,
+            Library::Blas { blas, .. } => blas.name(),
+        };
+        self.libraries.iter().map(name).collect()
+    }
+
+    /// How long each library takes for all products, once.
+    pub fn time(&mut self) -> Result<Vec<Duration>> {
+        let Self { products, libraries, device } = self;
+        libraries
+            .iter_mut()
+            .map(|library| {
+                let started = Instant::now();
+                match library {
+                    Library::Candle { operands, .. } => {
+                        for (product, [x, w, y]) in products.iter().zip(operands) {
+                            black_box(match product.form {
+                                Form::Response => x.matmul(&w.t()?)?,
+                                Form::Update => y.t()?.matmul(x)?,
+                                Form::Back => y.matmul(w)?,
+                            });
+                        }
+                        device.synchronize()?;
+                    }
+                    Library::Blas { blas, operands } => {
+                        for (product, operands) in products.iter().zip(operands) {
+                            blas.multiply(product, operands);
+                        }
+                    }
+                }
+                Ok(started.elapsed())
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,323 @@
+//! What is timed: steps and features of whole networks, and single ops.
+
+use super::products::{Form, Product};
+use anyhow::Result;
+use candle::{DType, Device, Tensor, Var};
+use candle_hebbian::ops::{self, Dropout};
+use candle_hebbian::{
+    Competition, Conv2dConfig, FeedbackConfig, FeedbackLayer, Geometry, Layer, Rng, SoftWta, Stack,
+    Steps,
+};
+use candle_nn::{Module, Optimizer};
+use hebbian_models::amit::Protocol;
+use hebbian_models::{amit, golkar, miconi, softhebb};
+use std::hint::black_box;
+
+/// Something to time.
+pub(super) struct Work {
+    /// Images that it is done on.
+    pub images: usize,
+    /// The products that it cannot do without; none where there are none.
+    pub products: Vec<Product>,
+    pub run: Box<dyn FnMut() -> Result<()>>,
+}
+
+/// A name, and how the work is made.
+pub(super) struct Named {
+    pub name: String,
+    pub make: Box<dyn Fn(&Device) -> Result<Work>>,
+}
+
+/// Everything, in the order of the table.
+pub(super) fn all() -> Vec<Named> {
+    let mut all = Vec::new();
+    let mut add =
+        |name: String, make: Box<dyn Fn(&Device) -> Result<Work>>| all.push(Named { name, make });
+    for preset in ["softhebb-cnn3-cifar", "softhebb-cnn3-cifar-half", "softhebb-cnn3-cifar-quarter"]
+    {
+        for batch in [10, 64] {
+            add(
+                format!("{preset}/step/{batch}"),
+                Box::new(move |device| softhebb_step(preset, batch, device)),
+            );
+        }
+        add(
+            format!("{preset}/features/64"),
+            Box::new(move |device| softhebb_features(preset, 64, device)),
+        );
+    }
+    add("miconi-cifar/step/100".to_string(), Box::new(|device| miconi_work(true, 100, device)));
+    add(
+        "miconi-cifar/features/100".to_string(),
+        Box::new(|device| miconi_work(false, 100, device)),
+    );
+    for preset in ["amit-simpnet", "amit-deepernet"] {
+        for protocol in [Protocol::Backprop, Protocol::Urfb] {
+            let name = format!("{preset}/{protocol}-step/100");
+            add(name, Box::new(move |device| amit_step(preset, protocol, 100, device)));
+        }
+        add(
+            format!("{preset}/predict/100"),
+            Box::new(move |device| amit_predict(preset, 100, device)),
+        );
+    }
+    for (preset, batch) in [("golkar-mnist", 1), ("golkar-mnist-256", 1), ("golkar-mnist", 100)] {
+        let name = format!("{preset}/step/{batch}");
+        add(name, Box::new(move |device| golkar_step(preset, batch, device)));
+    }
+    add("golkar-mnist/predict/100".to_string(), Box::new(|device| golkar_predict(100, device)));
+    for (name, untied) in [("op/tied-layer/100", false), ("op/untied-layer/100", true)] {
+        add(name.to_string(), Box::new(move |device| layer(untied, 100, device)));
+    }
+    for op in ["soft-wta", "triangle", "max-pool", "batch-norm", "unfold", "dropout"] {
+        add(format!("op/{op}/64"), Box::new(move |device| single(op, 64, device)));
+    }
+    all
+}
+
+/// Images of CIFAR's size.
+fn images(batch: usize, device: &Device) -> Result<Tensor> {
+    let mut rng = Rng::new(0).stream("bench");
+    Ok(rng.uniform(0.0, 1.0, (batch, 3, 32, 32), DType::F32, device)?)
+}
+
+/// The products of each layer of a stack that are of these forms; no error goes on below the first.
+fn of_stack<C: Competition>(stack: &Stack<C>, x: &Tensor, forms: &[Form]) -> Result<Vec<Product>> {
+    let mut products: Vec<Product> = Vec::new();
+    let maps = stack.maps(x)?;
+    for (block, x) in stack.blocks().iter().zip(std::iter::once(x).chain(&maps)) {
+        let Ok(layer) = block.layer() else { continue };
+        let (sites, rows, fan_in) = layer.unfold(x)?.dims3()?;
+        let (units, first) = (layer.dims().units, products.is_empty());
+        let forms = forms.iter().filter(|&&form| !(first && form == Form::Back));
+        products.extend(forms.map(|&form| Product { sites, rows, fan_in, units, form }));
+    }
+    Ok(products)
+}
+
+/// All layers learn from each batch.
+fn softhebb_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
+    let mut network = softhebb_network(preset, device)?;
+    let x = images(batch, device)?;
+    let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update])?;
+    let run = move || {
+        black_box(network.learn(&x, 0.0)?);
+        Ok(())
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+fn softhebb_features(preset: &str, batch: usize, device: &Device) -> Result<Work> {
+    let network = softhebb_network(preset, device)?;
+    let x = images(batch, device)?;
+    let products = of_stack(network.stack(), &x, &[Form::Response])?;
+    let run = move || {
+        black_box(network.forward(&x)?);
+        Ok(())
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+fn softhebb_network(preset: &str, device: &Device) -> Result<softhebb::Network> {
+    let preset = softhebb::preset(preset)?;
+    Ok(softhebb::Network::new(&preset, (3, 32, 32), &Rng::new(0), DType::F32, device)?)
+}
+
+/// A step in which all layers learn, or features.
+fn miconi_work(learns: bool, batch: usize, device: &Device) -> Result<Work> {
+    let preset = miconi::preset("miconi-cifar")?;
+    let mut network = miconi::Network::new(&preset, (3, 32, 32), &Rng::new(0), DType::F32, device)?;
+    let x = images(batch, device)?;
+    let forms: &[Form] = if learns { &[Form::Response, Form::Update] } else { &[Form::Response] };
+    let products = of_stack(network.stack(), &x, forms)?;
+    let run = move || {
+        black_box(match learns {
+            true => network.step(&x, miconi::Phase::Learn)?,
+            false => network.collect(&x)?,
+        });
+        Ok(())
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+fn amit_network(preset: &str, protocol: Protocol, device: &Device) -> Result<amit::Network> {
+    let mut preset = amit::preset(preset)?;
+    preset.training.protocol = protocol;
+    Ok(amit::Network::new(&preset, (3, 32, 32), 10, &Rng::new(0), DType::F32, device)?)
+}
+
+fn amit_step(preset: &str, protocol: Protocol, batch: usize, device: &Device) -> Result<Work> {
+    let network = amit_network(preset, protocol, device)?;
+    let x = images(batch, device)?;
+    let mut rng = Rng::new(0).stream("labels");
+    let labels: Vec<u32> = (0..batch).map(|_| rng.below(10) as u32).collect();
+    let labels = Tensor::new(labels, device)?;
+    let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update, Form::Back])?;
+    let rate = network.preset().training.learning_rate;
+    let mut optimizer = network.optimizer(|vars| Steps::builder(rate).build(vars))?;
+    let mut masks = rng.stream("dropout");
+    let run = move || {
+        let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
+        Ok(optimizer.backward_step(&loss)?)
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+fn amit_predict(preset: &str, batch: usize, device: &Device) -> Result<Work> {
+    let network = amit_network(preset, Protocol::Backprop, device)?;
+    let x = images(batch, device)?;
+    let products = of_stack(network.stack(), &x, &[Form::Response])?;
+    let run = move || {
+        black_box(network.forward(&x)?);
+        Ok(())
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+/// 784 inputs, 10 classes.
+fn golkar_circuit(preset: &str, device: &Device) -> Result<(golkar::Preset, golkar::Circuit)> {
+    let preset = golkar::preset(preset)?;
+    let (rng, sizes) = (Rng::new(0), (784, preset.units, 10));
+    let circuit =
+        golkar::Circuit::new(preset.circuit, sizes, preset.initial, &rng, DType::F32, device)?;
+    Ok((preset, circuit))
+}
+
+/// The response, the teaching signal and the interneurons, with an update each.
+fn golkar_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
+    let (preset, mut circuit) = golkar_circuit(preset, device)?;
+    let mut rng = Rng::new(0).stream("bench");
+    let mut normal = |columns| rng.normal(0.0, 1.0, (batch, columns), DType::F32, device);
+    let (x, y) = (normal(784)?, normal(10)?);
+    let mut products = Vec::new();
+    for fan_in in [784, 10, preset.units] {
+        for form in [Form::Response, Form::Update] {
+            products.push(Product { sites: 1, rows: batch, fan_in, units: preset.units, form });
+        }
+    }
+    let (way, rates) = (preset.training.way, preset.training.rates.scaled(1e-3));
+    let run: Box<dyn FnMut() -> Result<()>> = match batch {
+        1 => {
+            let (x, y) = (x.squeeze(0)?.to_vec1::<f32>()?, y.squeeze(0)?.to_vec1::<f32>()?);
+            let mut online = golkar::Online::of(&circuit)?;
+            Box::new(move || Ok(online.step(&x, &y, rates)?))
+        }
+        _ => Box::new(move || Ok(circuit.step(&x, &y, rates, way)?)),
+    };
+    Ok(Work { images: batch, products, run })
+}
+
+fn golkar_predict(batch: usize, device: &Device) -> Result<Work> {
+    let (preset, circuit) = golkar_circuit("golkar-mnist", device)?;
+    let x = Rng::new(0).normal(0.0, 1.0, (batch, 784), DType::F32, device)?;
+    let product =
+        |fan_in, units| Product { sites: 1, rows: batch, fan_in, units, form: Form::Response };
+    let products = vec![product(784, preset.units), product(preset.units, 10)];
+    let run = move || {
+        black_box(circuit.predict(&x)?);
+        Ok(())
+    };
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+/// Forward and backward of 32 units on windows of 3×3 of 32 channels, 16×16 of them, with the same weights
+/// everywhere or with weights of their own.
+fn layer(untied: bool, batch: usize, device: &Device) -> Result<Work> {
+    let window = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+    let mut rng = Rng::new(0).stream("bench");
+    let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, device);
+    let (weight, config) = (normal(&[32, 32, 3, 3])?, FeedbackConfig::default());
+    let tied = FeedbackLayer::from_tensors(&weight, None, Geometry::Conv2d(window), config)?;
+    let layer = if untied { tied.untied((16, 16))? } else { tied };
+    let x = Var::from_tensor(&normal(&[batch, 32, 16, 16])?)?;
+    let (sites, rows, fan_in) = layer.layer().unfold(&x)?.dims3()?;
+    let forms = [Form::Response, Form::Update, Form::Back];
+    let products = forms.map(|form| Product { sites, rows, fan_in, units: 32, form }).to_vec();
+    let run = move || Ok(drop(black_box(layer.forward(&x)?.backward()?)));
+    Ok(Work { images: batch, products, run: Box::new(run) })
+}
+
+/// An op on what the second layer of the 96-384-1536 network has: 96 channels of 16×16, 384 units.
+fn single(op: &str, batch: usize, device: &Device) -> Result<Work> {
+    let mut rng = Rng::new(0).stream("bench");
+    let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, device);
+    let maps = normal(&[batch, 384, 16, 16])?;
+    let run: Box<dyn FnMut() -> Result<()>> = match op {
+        "soft-wta" => {
+            let (u, competition) =
+                (normal(&[1, 256 * batch, 384])?, SoftWta { inverse_temperature: 1.0 });
+            Box::new(move || Ok(drop(black_box(competition.compete(&u)?))))
+        }
+        "triangle" => Box::new(move || Ok(drop(black_box(ops::triangle(&maps, 0.7, true)?)))),
+        "max-pool" => {
+            let pool = ops::Pool::Max { kernel: 4, stride: 2, padding: 1 };
+            Box::new(move || Ok(drop(black_box(pool.forward(&maps)?))))
+        }
+        "batch-norm" => Box::new(move || Ok(drop(black_box(ops::normalise(&maps, 1e-5)?)))),
+        "unfold" => {
+            let (x, window) =
+                (normal(&[batch, 96, 16, 16])?, Conv2dConfig { padding: 1, ..Default::default() });
+            let layer = Layer::new(normal(&[384, 96, 3, 3])?, Geometry::Conv2d(window))?;
+            Box::new(move || Ok(drop(black_box(layer.unfold(&x)?))))
+        }
+        _ => {
+            let (dropout, mut rng) = (Dropout::new(0.5)?, Rng::new(0));
+            Box::new(move || Ok(drop(black_box(dropout.apply(&maps, &mut rng)?))))
+        }
+    };
+    Ok(Work { images: batch, products: Vec::new(), run })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn products(name: &str) -> Result<Vec<Product>> {
+        let named = all().into_iter().find(|named| named.name == name);
+        Ok((named.expect("a name of the list").make)(&Device::Cpu)?.products)
+    }
+
+    /// 5×5×3 taps on 32×32 positions; 3×3×24 on the 16×16 that a pool leaves; 3×3×96 on 8×8.
+    #[test]
+    fn products_of_a_softhebb_step() -> Result<()> {
+        let sizes = [(10_240, 75, 24), (2_560, 216, 96), (640, 864, 384)];
+        let want: Vec<Product> = sizes
+            .into_iter()
+            .flat_map(|(rows, fan_in, units)| {
+                let product = move |form| Product { sites: 1, rows, fan_in, units, form };
+                [Form::Response, Form::Update].map(product)
+            })
+            .collect();
+        assert_eq!(products("softhebb-cnn3-cifar-quarter/step/10")?, want);
+        Ok(())
+    }
+
+    /// Errors go back through all layers but the first: 5×5×3 taps for 32 units on 32×32 positions, 8,192 inputs for
+    /// 500 units, 500 for 10.
+    #[test]
+    fn products_of_a_step_by_errors() -> Result<()> {
+        let found = products("amit-simpnet/urfb-step/100")?;
+        let sizes = |form| -> Vec<(usize, usize, usize)> {
+            let of_form = found.iter().filter(|product| product.form == form);
+            of_form.map(|product| (product.rows, product.fan_in, product.units)).collect()
+        };
+        let all = [(102_400, 75, 32), (100, 8_192, 500), (100, 500, 10)];
+        assert_eq!(sizes(Form::Response), all);
+        assert_eq!(sizes(Form::Update), all);
+        assert_eq!(sizes(Form::Back), all[1..]);
+        Ok(())
+    }
+
+    /// As many multiplications, at 256 places with weights of their own.
+    #[test]
+    fn an_untied_layer_does_as_much() -> Result<()> {
+        let operations =
+            |name| -> Result<f64> { Ok(products(name)?.iter().map(Product::operations).sum()) };
+        // Response, update and error: 100 images of 256 positions, 288 taps, 32 units.
+        let want = 3.0 * 2.0 * 100.0 * 256.0 * 288.0 * 32.0;
+        assert_eq!(operations("op/tied-layer/100")?, want);
+        assert_eq!(operations("op/untied-layer/100")?, want);
+        assert_eq!(products("op/untied-layer/100")?[0].sites, 256);
+        Ok(())
+    }
+}
