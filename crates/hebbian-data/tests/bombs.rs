@@ -1,4 +1,5 @@
-//! Small files that claim to be large: refused before memory is taken.
+//! Small files that claim to be large: refused before memory is taken. In a process of their own, for what a
+//! process has held at most is measured.
 
 mod common;
 

@@ -1,4 +1,4 @@
-"""Writes the checkpoints that tests/pytorch.rs reads, of one small SoftHebb network with random weights under the
+"""Writes the checkpoints that tests/it/pytorch.rs reads, of one small SoftHebb network with random weights under the
 names of the authors' programs, and what PyTorch makes of images with it. With PyTorch: python authors.py [FOLDER]
 
 The modules have the names of the release and of its demo.py, and nothing else of them."""

@@ -1,4 +1,4 @@
-"""Writes tensors.pth, the state_dict that tests/pth.rs reads. With PyTorch: python tensors.py [PROTOCOL PATH]"""
+"""Writes tensors.pth, the state_dict that tests/it/pth.rs reads. With PyTorch: python tensors.py [PROTOCOL PATH]"""
 
 import collections
 import pathlib

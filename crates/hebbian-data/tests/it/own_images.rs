@@ -1,0 +1,332 @@
+//! Images of one's own: pictures in folders, and parquet files that nobody has described here.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::common::tables::{COLOUR, FEATURES, pictures, table};
+use crate::common::{self, assert_says, planes, png, write};
+use hebbian_data::{Dataset, LoadOptions, Progress, Result, load, load_with_progress};
+use image::{DynamicImage, ImageFormat, RgbImage};
+
+const GREY: (usize, usize, usize) = (1, 4, 6);
+
+fn of(dir: &Path, edit: impl FnOnce(&mut LoadOptions)) -> Result<Dataset> {
+    let mut options = LoadOptions { data_dir: Some(dir.into()), ..LoadOptions::default() };
+    edit(&mut options);
+    load("mine", &options)
+}
+
+fn refused(dir: &Path, edit: impl FnOnce(&mut LoadOptions), texts: &[&str]) {
+    assert_says(&of(dir, edit).unwrap_err().to_string(), texts);
+}
+
+/// Picture `i` of the folders: classes `ant` and `bee`, two to learn and one to test each.
+fn folders(dir: &Path) {
+    for (i, path) in [
+        "train/ant/0.png",
+        "train/ant/more/1.PNG",
+        "train/bee/2.png",
+        "train/bee/3.png",
+        "val/ant/4.png",
+        "val/bee/5.png",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        write(&dir.join(path), &png(i, COLOUR));
+    }
+    // As a Mac and others leave them.
+    for path in [".DS_Store", "train/.DS_Store", "train/ant/._0.png", "train/bee/notes.txt"] {
+        write(&dir.join(path), b"not a picture");
+    }
+    write(&dir.join("__MACOSX/ant/0.png"), b"not a picture");
+}
+
+#[test]
+fn folders_of_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!(
+        (data.name.as_str(), &data.class_names[..]),
+        ("mine", &["ant", "bee"].map(String::from)[..])
+    );
+    assert_eq!(
+        (data.train.shape(), data.train.labels(), data.test.labels()),
+        (COLOUR, &[0, 0, 1, 1][..], &[0, 1][..])
+    );
+    for i in 0..4 {
+        assert_eq!(data.train.image(i), planes(i, COLOUR), "{i}");
+    }
+    for i in 0..2 {
+        assert_eq!(data.test.image(i), planes(4 + i, COLOUR), "{i}");
+    }
+    // The splits by name, the other way round.
+    let turned = of(dir.path(), |options| {
+        (options.train_split, options.test_split) = (Some("val".into()), Some("train".into()));
+    });
+    assert_eq!(turned.unwrap().test.len(), 4);
+    refused(
+        dir.path(),
+        |options| options.test_split = Some("dev".into()),
+        &["\"dev\"", "train, val"],
+    );
+}
+
+#[test]
+fn a_share_is_drawn_where_there_is_no_test_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..20 {
+        let class = ["ant", "bee"][i / 10];
+        write(&dir.path().join(format!("{class}/{i:02}.png")), &png(i, GREY));
+    }
+    let drawn = |seed| of(dir.path(), |options| options.seed = seed).unwrap();
+    let data = drawn(0);
+    assert_eq!((data.train.len(), data.test.len()), (16, 4));
+    assert_eq!(data.test.labels(), [0, 0, 1, 1]);
+    assert_eq!(data.test, drawn(0).test);
+    assert!((1..9).any(|seed| drawn(seed).test != data.test));
+    // No picture is in both parts, and none is lost.
+    let (train, test) = (&data.train, &data.test);
+    let mut all: Vec<&[u8]> =
+        (0..16).map(|i| train.image(i)).chain((0..4).map(|i| test.image(i))).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 20);
+    let half = of(dir.path(), |options| options.test_share = 0.5).unwrap();
+    assert_eq!((half.train.len(), half.test.len()), (10, 10));
+}
+
+/// A picture in the formats that lose nothing is what it was; JPEG is near it.
+#[test]
+fn formats_are_told_by_their_first_bytes() {
+    let picture = RgbImage::from_fn(6, 4, |x, y| {
+        image::Rgb([0, 1, 2].map(|c| common::pixel(0, c, y as usize, x as usize)))
+    });
+    let smooth = RgbImage::from_fn(16, 16, |x, y| image::Rgb([8 * x as u8, 8 * y as u8, 100]));
+    let encoded = |picture: &RgbImage, format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        DynamicImage::from(picture.clone()).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let one = |bytes: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        // Whatever the name says.
+        for file in ["a/0.png", "a/1.jpg"] {
+            write(&dir.path().join(file), bytes);
+        }
+        of(dir.path(), |_| ()).unwrap().train
+    };
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+        assert_eq!(one(&encoded(&picture, format)).image(0), planes(0, COLOUR), "{format:?}");
+    }
+    let jpeg = one(&encoded(&smooth, ImageFormat::Jpeg));
+    for (at, &found) in jpeg.image(0).iter().enumerate() {
+        let (channel, y, x) = (at / 256, at / 16 % 16, at % 16);
+        let value = [8 * x, 8 * y, 100][channel] as i32;
+        assert!((i32::from(found) - value).abs() <= 12, "{channel} {y} {x}: {found} for {value}");
+    }
+    // 16 bits a channel, with alpha: the upper byte, and as if it were opaque.
+    let deep = image::ImageBuffer::from_fn(6, 4, |x, y| {
+        let [r, g, b] =
+            [0, 1, 2].map(|c| u16::from(common::pixel(0, c, y as usize, x as usize)) * 257);
+        image::Rgba([r, g, b, 999])
+    });
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    DynamicImage::ImageRgba16(deep).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    assert_eq!(one(bytes.get_ref()).image(0), planes(0, COLOUR));
+}
+
+/// Grey pictures beside colour ones have three equal channels, wherever the colour is.
+#[test]
+fn all_pictures_have_the_same_channels() {
+    for in_colour in ["train/a/1.png", "test/a/2.png"] {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["train/a/0.png", "train/a/1.png", "test/a/2.png"] {
+            let shape = if path == in_colour { COLOUR } else { GREY };
+            write(&dir.path().join(path), &png(0, shape));
+        }
+        let data = of(dir.path(), |_| ()).unwrap();
+        assert_eq!((data.train.shape(), data.test.shape()), (COLOUR, COLOUR));
+        assert_eq!(
+            data.train.image(0),
+            [planes(0, GREY), planes(0, GREY), planes(0, GREY)].concat()
+        );
+    }
+}
+
+/// A JPEG that says it lies on its side (EXIF orientation 6) is set upright: its rows become columns.
+#[test]
+fn pictures_are_turned_as_they_are_to_be_looked_at() {
+    let lying = RgbImage::from_fn(32, 16, |x, _| {
+        image::Rgb(if x < 16 { [250, 250, 250] } else { [5, 5, 5] })
+    });
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(lying).write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+    let mut bytes = bytes.into_inner();
+    // APP1: Exif, big-endian TIFF, one entry: tag 0x112, type short, count 1, value 6.
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..2 {
+        write(&dir.path().join(format!("a/{i}.jpg")), &bytes);
+    }
+    let train = of(dir.path(), |_| ()).unwrap().train;
+    assert_eq!(train.shape(), (3, 32, 16));
+    // Turned clockwise, the left half is on top.
+    let row = |y: usize| f64::from(train.image(0)[16 * y + 8]);
+    assert!(row(2) > 200.0 && row(29) < 50.0, "{} {}", row(2), row(29));
+}
+
+/// Pillow 12.0 has these values, for a picture whose pixel at row y, column x, channel c is
+/// (31 y + 17 x + 60 c) mod 256:
+///
+/// ```python
+/// r = Image.fromarray(a).resize((int(side * w / h), side), Image.BILINEAR)   # h < w
+/// left = int(round((r.width - side) / 2.0))
+/// np.array(r)[:, left:left + side]
+/// ```
+#[test]
+fn a_resized_picture_is_pillow_s() {
+    let save = |dir: &Path, (height, width, channels): (u32, u32, usize)| {
+        let value = |c: usize, y: u32, x: u32| ((31 * y + 17 * x + 60 * c as u32) % 256) as u8;
+        let picture: DynamicImage = match channels {
+            1 => image::GrayImage::from_fn(width, height, |x, y| image::Luma([value(0, y, x)]))
+                .into(),
+            _ => RgbImage::from_fn(width, height, |x, y| {
+                image::Rgb([0, 1, 2].map(|c| value(c, y, x)))
+            })
+            .into(),
+        };
+        for i in 0..2 {
+            fs::create_dir_all(dir.join("a")).unwrap();
+            picture.save(dir.join(format!("a/{i}.png"))).unwrap();
+        }
+    };
+    #[rustfmt::skip]
+    let smaller = [
+        25, 56, 90, 74, 105, 139, 123, 154, 188,
+        85, 116, 150, 134, 165, 199, 183, 214, 175,
+        145, 176, 210, 194, 197, 131, 159, 73, 52,
+    ];
+    #[rustfmt::skip]
+    let larger = [
+        8, 12, 21, 29, 38, 42, 23, 27, 36, 44, 53, 57, 39, 43, 52, 60, 69, 73,
+        54, 58, 67, 75, 84, 88, 70, 74, 83, 91, 100, 104, 85, 89, 98, 106, 115, 119,
+    ];
+    for (shape, side, pillow) in [((5, 8, 3), 3, &smaller[..]), ((4, 3, 1), 6, &larger)] {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), shape);
+        let found = of(dir.path(), |options| options.image_size = Some(side)).unwrap().train;
+        assert_eq!(found.shape(), (shape.2, side, side));
+        for (at, (&found, &pillow)) in found.image(0).iter().zip(pillow).enumerate() {
+            assert!((i32::from(found) - pillow).abs() <= 1, "{at}: {found}, Pillow has {pillow}");
+        }
+        // A set in memory is resized alike.
+        let resized = of(dir.path(), |_| ()).unwrap().train.resized(side).unwrap();
+        assert_eq!(resized.image(0), found.image(0));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    refused(dir.path(), |_| (), &["no mine files", "CLASS/*.png", "parquet"]);
+    folders(dir.path());
+    write(&dir.path().join("train/bee/3.png"), &png(3, (3, 5, 6)));
+    refused(dir.path(), |_| (), &["bee/3.png", "5x6", "4x6", "--image-size"]);
+    assert_eq!(
+        of(dir.path(), |options| options.image_size = Some(4)).unwrap().train.shape(),
+        (3, 4, 4)
+    );
+    let mut broken = png(3, COLOUR);
+    broken[60] ^= 255;
+    write(&dir.path().join("train/bee/3.png"), &broken);
+    refused(dir.path(), |_| (), &["bee/3.png", "broken PNG", "--skip-bad"]);
+    write(&dir.path().join("train/bee/2.png"), b"<html>");
+    refused(dir.path(), |_| (), &["bee/2.png", "6 bytes that are no PNG", "--skip-bad"]);
+    let skipped = Arc::new(Mutex::new(Vec::new()));
+    let seen = skipped.clone();
+    let options =
+        LoadOptions { data_dir: Some(dir.path().into()), skip_bad: true, ..LoadOptions::default() };
+    let on_progress = Arc::new(move |progress: Progress<'_>| {
+        if let Progress::Skipped { file, row: None, .. } = progress {
+            seen.lock().unwrap().push(Path::new(file).file_name().unwrap().to_os_string());
+        }
+    });
+    let data = load_with_progress("mine", &options, on_progress).unwrap();
+    assert_eq!((data.train.labels(), data.test.len()), (&[0, 0][..], 2));
+    assert_eq!(*skipped.lock().unwrap(), ["2.png", "3.png"]);
+    fs::create_dir(dir.path().join("train/cow")).unwrap();
+    refused(dir.path(), |_| (), &["train/cow", "no pictures", "if it is no class"]);
+    fs::remove_dir(dir.path().join("train/cow")).unwrap();
+    write(&dir.path().join("val/cow/6.png"), &png(6, COLOUR));
+    refused(dir.path(), |_| (), &["val/cow", "\"cow\"", "ant, bee"]);
+}
+
+#[test]
+fn tables_say_themselves_what_their_columns_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |file: &str| dir.path().join("data").join(file);
+    // Two files of a split, in order, with the names of the classes.
+    write(
+        &path("train-00001-of-00002.parquet"),
+        &table(&pictures(2..4), &["2", "1"], Some(FEATURES)),
+    );
+    write(
+        &path("train-00000-of-00002.parquet"),
+        &table(&pictures(0..2), &["1", "0"], Some(FEATURES)),
+    );
+    write(&path("test-00000-of-00001.parquet"), &table(&pictures(4..5), &["2"], Some(FEATURES)));
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!(data.class_names, ["wasp", "ant", "bee"]);
+    assert_eq!((data.train.labels(), data.test.labels()), (&[1, 0, 2, 1][..], &[2][..]));
+    assert!((0..4).all(|i| data.train.image(i) == planes(i, COLOUR)));
+    assert_eq!(data.test.image(0), planes(4, COLOUR));
+
+    // Without what they say, two columns could be the pictures, and two the labels.
+    write(&path("test-00000-of-00001.parquet"), &table(&pictures(4..5), &["2"], None));
+    refused(
+        dir.path(),
+        |_| (),
+        &["photo.bytes", "other.bytes", "--image-column", "--label-column"],
+    );
+    let named = of(dir.path(), |options| {
+        (options.image_column, options.label_column) = (Some("photo".into()), Some("kind".into()));
+    });
+    assert_eq!(named.unwrap().test.labels(), [2]);
+
+    fs::remove_file(path("train-00001-of-00002.parquet")).unwrap();
+    refused(dir.path(), |_| (), &["1 of the 2 files", "train"]);
+}
+
+#[test]
+fn words_are_classes_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |file: &str| dir.path().join(file);
+    let words = |options: &mut LoadOptions| {
+        (options.image_column, options.label_column) = (Some("photo".into()), Some("kind".into()));
+    };
+    write(&path("train.parquet"), &table(&pictures(0..3), &["bee", "ant", "bee"], None));
+    write(&path("validation.parquet"), &table(&pictures(3..4), &["cow"], None));
+    let data = of(dir.path(), words).unwrap();
+    assert_eq!(data.class_names, ["ant", "bee", "cow"]);
+    assert_eq!((data.train.labels(), data.test.labels()), (&[1, 0, 1][..], &[2][..]));
+    // Numbers are their own names; one that is no class is named with its row.
+    for file in ["train.parquet", "validation.parquet"] {
+        write(&path(file), &table(&pictures(0..3), &["0", "2", "0"], None));
+    }
+    assert_eq!(of(dir.path(), words).unwrap().class_names, ["0", "1", "2"]);
+    write(&path("validation.parquet"), &table(&pictures(0..3), &["0", "2", "-1"], None));
+    refused(dir.path(), words, &["validation.parquet", "label -1 in row 2", "from 0 to 2"]);
+    let mut broken = pictures(0..3);
+    broken[1].truncate(70);
+    write(&path("validation.parquet"), &table(&broken, &["0", "2", "0"], None));
+    refused(dir.path(), words, &["validation.parquet", "broken PNG", "in row 1", "--skip-bad"]);
+    let skipping = of(dir.path(), |options| {
+        words(options);
+        options.skip_bad = true;
+    });
+    assert_eq!(skipping.unwrap().test.labels(), [0, 0]);
+}

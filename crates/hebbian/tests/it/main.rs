@@ -1,0 +1,6 @@
+//! The program, as its users run it.
+
+#[path = "../../../hebbian-data/tests/common/mod.rs"]
+mod common;
+mod hub;
+mod program;

@@ -1,0 +1,30 @@
+//! The examples that are programs of one's own, run as a user would.
+
+use crate::common::binary::binary;
+use std::process::Command;
+
+/// What the example prints after each of `keys`, in percent.
+fn percent(example: &str, keys: [&str; 2]) -> [f64; 2] {
+    let run = Command::new(binary(example)).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let report = String::from_utf8(run.stdout).unwrap();
+    keys.map(|key| {
+        let line = report.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_matches([':', ' ', '%']).parse().unwrap()
+    })
+}
+
+#[test]
+fn a_hebbian_layer_learns_in_a_candle_program() {
+    let [trained, loaded] = percent("hebbian_in_candle", ["trained", "loaded"]);
+    assert!(trained > 95.0, "{trained}");
+    assert_eq!(trained, loaded);
+}
+
+/// Class means of pixels say little, as every phase is as likely; chance is 25 %.
+#[test]
+fn a_stack_learns_own_tensors() {
+    let [pixels, features] = percent("own_tensors", ["pixels", "features"]);
+    assert!(pixels < 60.0, "{pixels}");
+    assert!(features > 95.0, "{features}");
+}

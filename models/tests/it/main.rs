@@ -1,0 +1,19 @@
+//! All tests from outside, in one program: each program links all that is below it.
+
+mod amit;
+mod amit_linear;
+mod amit_mixture;
+mod blocks;
+mod devices;
+mod expected;
+mod golden;
+mod golkar;
+mod krotov_hopfield;
+mod miconi;
+mod patches;
+mod preset_sizes;
+mod presets;
+mod pretrained;
+mod pytorch;
+mod softhebb;
+mod zoo;

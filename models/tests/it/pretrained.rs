@@ -1,0 +1,332 @@
+//! Models from their folders: what a run has written is all that evaluation needs, for every method.
+
+#[path = "../../../crates/hebbian-data/tests/common/mirror.rs"]
+#[allow(dead_code, reason = "the mirror can misbehave in more ways than are tried here")]
+mod mirror;
+
+use candle::{DType, Device, Tensor};
+use hebbian_data::Hub;
+use hebbian_models::{Model, amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_train::{
+    Method, Progress, Results, RunFolder, RunOptions, evaluate, find_preset, save_checkpoint, train,
+};
+use std::path::Path;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const CPU: &Device = &Device::Cpu;
+
+fn options() -> RunOptions {
+    RunOptions { device: "cpu".to_string(), quiet: true, ..RunOptions::default() }
+}
+
+/// Trains on the digits, loads the folder, and compares.
+fn agrees<M: Method>(
+    options_of_method: &M::Options,
+    layers: &[&[usize]],
+    features: usize,
+) -> Result {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("run");
+    let data = hebbian_data::digits();
+    let run = train::<M>(options_of_method, &data, CPU, &options(), &out)?;
+    let model = Model::load(&out)?;
+    assert_eq!((model.method(), model.dataset(), model.image()), (M::NAME, "digits", (1, 8, 8)));
+    assert_eq!(model.class_names(), data.class_names);
+    let mut silent = Progress::new(0, "", true);
+    let found = evaluate(model.inner(), &data.test, 10, CPU, &mut silent)?;
+    let Results { test_accuracy, confusion, .. } = run.results;
+    assert!((found.accuracy - test_accuracy).abs() < 1e-12, "{} {test_accuracy}", found.accuracy);
+    assert_eq!(Some(found.confusion), confusion);
+
+    let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+    assert_eq!(model.features(&images)?.dims(), [3, features]);
+    assert_eq!(model.layers(), layers.len());
+    for (at, shape) in layers.iter().enumerate() {
+        assert_eq!(&model.layer_features(at, &images)?.dims()[1..], *shape, "layer {at}");
+    }
+    let says = |error: hebbian_train::Error, words: &[&str]| {
+        let error = error.to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+    };
+    says(model.layer_features(layers.len(), &images).unwrap_err(), &["layer"]);
+    let wrong = Tensor::zeros((2, 3, 8, 8), DType::F32, CPU)?;
+    says(model.features(&wrong).unwrap_err(), &["[2, 3, 8, 8]", "(batch, 1, 8, 8)"]);
+    // Saved, it is the same model.
+    let copy = folder.path().join("a/copy");
+    model.save(&copy)?;
+    assert_eq!(bits(&Model::load(&copy)?, &images)?, bits(&model, &images)?);
+    says(model.save(&copy).unwrap_err(), &["config.json", "is there already"]);
+    let told = shared(&out)?;
+    assert_eq!(names(&copy)?, told);
+    // The weights were compared; the configuration may name its values in another order.
+    for name in
+        told.iter().filter(|name| !["model.safetensors", "config.json"].contains(&&name[..]))
+    {
+        assert!(std::fs::read(copy.join(name))? == std::fs::read(out.join(name))?, "{name}");
+    }
+    assert_eq!(RunFolder::config(&copy)?, RunFolder::config(&out)?);
+    spoilt(&out)
+}
+
+/// The features of the images, bit by bit.
+fn bits(model: &Model, images: &Tensor) -> Result<Vec<u32>> {
+    let features = model.features(images)?.to_dtype(DType::F32)?.flatten_all()?;
+    Ok(features.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+}
+
+/// The names of a folder's files, in the order of the alphabet.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let mut names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// What in the folder of a run is not the run's own: its mark, its logs, and what it goes on from.
+fn shared(run: &Path) -> Result<Vec<String>> {
+    let own = |name: &String| {
+        ["run.json", "metrics.jsonl", "state.safetensors"].contains(&name.as_str())
+            || name.starts_with("events.out.")
+    };
+    let shared: Vec<String> = names(run)?.into_iter().filter(|name| !own(name)).collect();
+    for name in ["README.md", "config.json", "model.safetensors", "results.json"] {
+        assert!(shared.iter().any(|there| there == name), "{name} in {shared:?}");
+    }
+    Ok(shared)
+}
+
+/// One weight that is not a number is named.
+fn spoilt(out: &Path) -> Result {
+    let path = out.join("model.safetensors");
+    let checkpoint = hebbian_train::Checkpoint::load(&path, CPU)?;
+    let metadata = checkpoint.metadata.clone();
+    let mut tensors = Vec::new();
+    for name in checkpoint.names() {
+        tensors.push((name.to_string(), checkpoint.tensor(name)?.copy()?));
+    }
+    drop(checkpoint);
+    let (name, first) = &mut tensors[0];
+    let mut values = first.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    values[0] = f32::NAN;
+    *first = Tensor::from_vec(values, first.shape(), CPU)?;
+    let name = name.clone();
+    save_checkpoint(&path, &tensors, &metadata)?;
+    let error = Model::load(out).unwrap_err().to_string();
+    assert!(error.contains(&name) && error.contains("1 NaN"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn of_amit() -> Result {
+    let mut preset = amit::preset("amit-digits")?;
+    preset.training.epochs = 1;
+    let units = [128; 4].map(|units| [units]);
+    let layers: Vec<&[usize]> = units.iter().map(|units| &units[..]).collect();
+    agrees::<amit::Amit>(&amit::Options { preset }, &layers, 128)
+}
+
+#[test]
+fn of_golkar() -> Result {
+    let mut preset = golkar::preset("golkar-digits")?;
+    preset.training.epochs = 1;
+    for backprop in [false, true] {
+        let options = golkar::Options { preset: preset.clone(), backprop };
+        agrees::<golkar::Golkar>(&options, &[&[64]], 64)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn of_krotov_hopfield() -> Result {
+    let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
+    (preset.epochs, preset.head.epochs) = (2, 3);
+    let options = krotov_hopfield::Options { preset };
+    agrees::<krotov_hopfield::KrotovHopfield>(&options, &[&[100]], 100)
+}
+
+#[test]
+fn of_miconi() -> Result {
+    let mut preset = miconi::preset("miconi-digits")?;
+    preset.training.epochs = 1;
+    let model = {
+        let options = miconi::Options {
+            preset: preset.clone(),
+            decoder: miconi::Decoder::default(),
+            standardise_last: false,
+        };
+        miconi::Miconi::model(&options, (1, 8, 8), 10, CPU)?
+    };
+    let shapes: Vec<Vec<usize>> =
+        model.network().stack().blocks().iter().map(|block| block.output().to_vec()).collect();
+    let layers: Vec<&[usize]> = shapes.iter().map(|shape| &shape[..]).collect();
+    let features = layers[layers.len() - 1].iter().product();
+    for decoder in ["ridge", "svm", "logistic"] {
+        let options = miconi::Options {
+            preset: preset.clone(),
+            decoder: decoder.parse()?,
+            standardise_last: false,
+        };
+        agrees::<miconi::Miconi>(&options, &layers, features)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn of_patches() -> Result {
+    for frame in [patches::Frame::Code, patches::Frame::Pixel] {
+        let preset = patches::Preset { frame, ..hebbian_train::find_preset("patches-digits")? };
+        let width = 2 * 128 * 4;
+        agrees::<patches::Patches>(&patches::Options { preset }, &[&[width]], width)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn of_softhebb() -> Result {
+    let mut preset = softhebb::preset("softhebb-cnn-digits")?;
+    (preset.training.epochs, preset.training.head_epochs) = (1, 3);
+    let shapes: Vec<Vec<usize>> = {
+        let rng = candle_hebbian::Rng::new(0);
+        let network = softhebb::Network::new(&preset, (1, 8, 8), &rng, DType::F32, CPU)?;
+        network.stack().blocks().iter().map(|block| block.output().to_vec()).collect()
+    };
+    let layers: Vec<&[usize]> = shapes.iter().map(|shape| &shape[..]).collect();
+    let features = layers[layers.len() - 1].iter().product();
+    agrees::<softhebb::Softhebb>(&softhebb::Options { preset, baselines: false }, &layers, features)
+}
+
+#[test]
+fn folders_that_are_no_models() -> Result {
+    let folder = tempfile::tempdir()?;
+    let says = |words: &[&str]| {
+        let error = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+    };
+    says(&["no config.json"]);
+    let config = folder.path().join("config.json");
+    let write = |text: &str| std::fs::write(&config, text);
+    write("{}")?;
+    says(&["config.json", "\"method\" is missing"]);
+    write(
+        r#"{"method": "perceptron", "dataset": "digits", "image": [1, 8, 8], "class_names": []}"#,
+    )?;
+    says(&["\"perceptron\"", "softhebb"]);
+    write(r#"{"method": "amit", "dataset": "digits", "image": [1, 8], "class_names": []}"#)?;
+    says(&["\"image\"", "height"]);
+    write(r#"{"method": "amit", "dataset": "digits", "image": [1, 8, 8], "class_names": ["0"]}"#)?;
+    says(&["options", "amit"]);
+    Ok(())
+}
+
+/// The configuration that a run resolved is a preset.
+#[test]
+fn a_run_s_configuration_is_a_preset() -> Result {
+    let folder = tempfile::tempdir()?;
+    let mut preset = golkar::preset("golkar-digits")?;
+    (preset.training.epochs, preset.units) = (0, 7);
+    let options_of_method = golkar::Options { preset: preset.clone(), backprop: false };
+    let data = hebbian_data::digits();
+    train::<golkar::Golkar>(&options_of_method, &data, CPU, &options(), folder.path())?;
+    let path = folder.path().join("config.json");
+    assert_eq!(golkar::preset(path.to_str().ok_or("a path")?)?, preset);
+    let error = amit::preset(path.to_str().ok_or("a path")?).unwrap_err().to_string();
+    assert!(error.contains("is not a preset of Amit 2019"), "{error}");
+    Ok(())
+}
+
+/// From a server on loopback, then from the cache alone; what is not there, or came changed, is an error.
+#[test]
+fn from_the_hub() -> Result {
+    use mirror::{Manner, Mirror, Served, Twist};
+    let (folder, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut preset = golkar::preset("golkar-digits")?;
+    preset.training.epochs = 1;
+    let data = hebbian_data::digits();
+    let of_method = golkar::Options { preset, backprop: false };
+    train::<golkar::Golkar>(&of_method, &data, CPU, &options(), folder.path())?;
+    let mirror = Mirror::start();
+    for file in ["config.json", "model.safetensors"] {
+        let served = Served::lfs(std::fs::read(folder.path().join(file))?, Manner::Good);
+        mirror.serve_model("someone/digits", "main", file, served);
+    }
+    let silent: hebbian_data::OnProgress = std::sync::Arc::new(|_| ());
+    let hub = Hub::new(&mirror.endpoint, cache.path());
+    let fetched = hebbian_models::fetch(&hub, "someone/digits", "main", &silent)?;
+    let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
+    let predict = |path: &Path| -> Result<Vec<u32>> {
+        Ok(Model::load(path)?.predict(&images)?.to_vec1::<u32>()?)
+    };
+    assert_eq!(predict(&fetched)?, predict(folder.path())?);
+    mirror.log();
+    let offline = Hub::new(&mirror.endpoint, cache.path()).offline();
+    assert_eq!(hebbian_models::fetch(&offline, "someone/digits", "main", &silent)?, fetched);
+    assert!(mirror.log().is_empty());
+
+    let says = |id: &str, words: &[&str]| {
+        let error = hebbian_models::fetch(&hub, id, "main", &silent).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+    };
+    says(
+        "someone/nothing",
+        &["model.safetensors", "someone/nothing", "check the name", "HF_TOKEN"],
+    );
+    let locked = r#"{"error": "Access is restricted"}"#.to_string();
+    mirror.twist("/someone/locked/", Twist::Refuse("401 Unauthorized", locked));
+    says("someone/locked", &["someone/locked", "Authentication required", "HF_TOKEN"]);
+    let wrong =
+        Served::lfs(std::fs::read(folder.path().join("model.safetensors"))?, Manner::WrongBody);
+    mirror.serve_model("someone/changed", "main", "model.safetensors", wrong);
+    says("someone/changed", &["model.safetensors"]);
+    Ok(())
+}
+
+/// Pushed to a server on loopback and fetched from there, it is the same model, and all that tells of it is
+/// there too; what only the run needs is not.
+#[test]
+fn to_the_hub() -> Result {
+    use mirror::{Mirror, READ_ONLY, Repo, TOKEN};
+    const ID: &str = "someone/digits";
+    let (folder, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
+    (preset.epochs, preset.head.epochs) = (1, 1);
+    let of_method = krotov_hopfield::Options { preset };
+    let (data, run) = (hebbian_data::digits(), folder.path());
+    train::<krotov_hopfield::KrotovHopfield>(&of_method, &data, CPU, &options(), run)?;
+    let mut config = RunFolder::config(run)?.ok_or("no configuration")?;
+    config["load"] = "/home/someone/weights.safetensors".into();
+    hebbian_train::save_json(run.join("config.json"), &config)?;
+    let model = Model::load(run)?;
+    let told = shared(run)?;
+    assert!(told.iter().any(|name| name.ends_with(".png")), "{told:?}");
+
+    let mirror = Mirror::start();
+    let silent: hebbian_data::OnProgress = std::sync::Arc::new(|_| ());
+    let hub = Hub::new(&mirror.endpoint, cache.path());
+    let push =
+        |token: &str| model.push_to(&hub.clone().with_token(token), ID, "main", true, &silent);
+    let error = push(READ_ONLY).unwrap_err().to_string();
+    assert!(error.contains(ID) && error.contains("right to write"), "{error}");
+    let address = push(TOKEN)?;
+    assert!(address.starts_with(&format!("{}/{ID}/commit/", mirror.endpoint)), "{address}");
+    let Repo { private, commits, .. } = mirror.repo(ID).ok_or("no repository")?;
+    assert!(private);
+    let [commit] = &commits[..] else { panic!("{commits:?}") };
+    assert_eq!(commit.message, "krotov-hopfield: krotov-hopfield-digits, trained on digits");
+    let mut pushed: Vec<String> = commit.files.iter().map(|(name, _)| name.clone()).collect();
+    pushed.sort();
+    assert_eq!(pushed, told);
+
+    let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
+    let fetched = hebbian_models::fetch(&hub, ID, "main", &silent)?;
+    assert_eq!(bits(&Model::load(&fetched)?, &images)?, bits(&model, &images)?);
+    // Where on this machine it learned on from is nobody's business.
+    config["load"] = serde_json::Value::Null;
+    assert_eq!(RunFolder::config(&fetched)?, Some(config));
+    let card = hub.fetch(hebbian_data::RepoKind::Model, ID, "main", "README.md", &silent)?;
+    let card = std::fs::read_to_string(card)?;
+    assert_eq!(card, std::fs::read_to_string(run.join("README.md"))?);
+    assert!(card.starts_with("---\n") && card.contains("\nmodel-index:\n"), "{card}");
+    Ok(())
+}
