@@ -8,7 +8,7 @@ mod work;
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Context, Result, bail};
 use candle::Device;
-use hebbian_train::{Cell, Progress, Table, peak_memory_bytes, save_json};
+use hebbian_train::{Cell, Table, peak_memory_bytes, save_json};
 use peers::Peers;
 use products::{Bare, Product};
 use serde::{Deserialize, Serialize};
@@ -108,16 +108,16 @@ impl BenchArgs {
         if threads.contains(&0) {
             bail!("--threads is 0, expected 1 or more");
         }
-        let mut progress = Progress::new((names.len() * threads.len()) as u64, "bench", self.quiet);
         let mut rows = Vec::new();
         for name in &names {
             for &threads in &threads {
-                progress.message(format!("{name}, {threads} threads"));
-                rows.push(self.apart(name, threads)?);
-                progress.advance(1);
+                let row = self.apart(name, threads)?;
+                if !self.quiet {
+                    tell(&format!("{name}, threads {threads}: {:.2} ms", row.milliseconds));
+                }
+                rows.push(row);
             }
         }
-        progress.finish();
         let table = table(&rows)?;
         match self.json {
             None => Ok(table),
