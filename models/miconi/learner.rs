@@ -144,7 +144,7 @@ impl Learner {
 impl Epoch {
     fn new(number: u64, train: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Self> {
         let stream = |purpose: &str| rng.stream(&format!("{purpose}.{number}"));
-        let batches = Batches::shuffled(train.len(), batch_size, &mut stream("batches"))?;
+        let batches = train.shuffled(batch_size, &mut stream("batches"))?;
         Ok(Self { batches, flips: stream("flips") })
     }
 }
@@ -254,7 +254,8 @@ impl hebbian_train::Learner for Learner {
         self.clock = clock;
         let (number, at) = self.place();
         let mut epoch = self.epoch(number)?;
-        let images: usize = epoch.batches.by_ref().take(at).map(|batch| batch.len()).sum();
+        epoch.batches.pass(at);
+        let images = self.train.len() - epoch.batches.images();
         if clock.images != number * self.train.len() as u64 + images as u64 {
             return Err(wrong(&format!("{} images are not {} steps", clock.images, clock.steps)));
         }

@@ -6,7 +6,7 @@ use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::CropAndFlip;
-use hebbian_data::{Batches, Dataset};
+use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Result, collect_features};
 
 /// Images per batch where nothing learns.
@@ -54,23 +54,22 @@ impl Material {
     /// Estimates batch-norm statistics on at most 2,000 training images.
     pub(super) fn calibrate(&self, network: &Network) -> Result<()> {
         let mut rng = self.rng.stream("calibration");
-        let batches = Batches::shuffled(self.data.train.len(), 10, &mut rng)?;
+        let batches = self.data.train.shuffled(10, &mut rng)?;
         for indices in batches.take(200).filter(|indices| indices.len() > 1) {
             network.stack().calibrate(&self.batch(&indices)?.0)?;
         }
         Ok(())
     }
 
-    /// The features of so many images, which `images` hands out by their indices.
+    /// The features of the images of a set, which `images` hands out by their indices.
     pub(super) fn features(
         &self,
         network: &Network,
-        count: usize,
+        set: &ImageSet,
         mut images: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
     ) -> Result<Tensor> {
-        collect_features(count, EVALUATION_BATCH, &self.device, |range| {
-            let indices: Vec<usize> = range.collect();
-            Ok(network.forward(&images(&indices)?.0)?)
+        collect_features(set.in_order(EVALUATION_BATCH)?, &self.device, |indices| {
+            Ok(network.forward(&images(indices)?.0)?)
         })
     }
 }

@@ -194,5 +194,5 @@ fn name(learning: &[usize]) -> String {
 /// The order of the images in a stage.
 fn order(stage: &str, material: &Material) -> Result<Order> {
     let rng = material.rng.stream(&format!("batches.{stage}"));
-    Order::new(rng, material.data.train.len(), material.preset().training.batch_size)
+    Order::new(rng, material.data.train.clone(), material.preset().training.batch_size)
 }

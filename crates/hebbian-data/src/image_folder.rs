@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::{DirEntry, WalkDir};
 
-use crate::collect::{Files, Fit, collect};
-use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
+use crate::collect::{Split, collect};
+use crate::store::Pile;
+use crate::{Dataset, Error, LoadOptions, OnProgress, Result};
 
 /// How the names of pictures end.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
@@ -61,13 +63,16 @@ pub(crate) fn load(
         });
     }
     let class_names: Vec<String> = found.iter().map(|(class, _)| class.clone()).collect();
-    let labelled = |found: Vec<(String, Vec<PathBuf>)>| -> Vec<(PathBuf, u32)> {
+    let split = |name: &str, found: Vec<(String, Vec<PathBuf>)>| -> Split {
         let label = |class: &str| class_names.iter().position(|known| known == class);
         let found =
             found.into_iter().filter_map(|(class, files)| Some((label(&class)? as u32, files)));
-        found.flat_map(|(label, files)| files.into_iter().map(move |path| (path, label))).collect()
+        let files =
+            found.flat_map(|(label, files)| files.into_iter().map(move |path| (path, label)));
+        let (files, labels) = files.unzip();
+        Split { name: name.to_string(), pile: Arc::new(Files(files)), labels }
     };
-    let mut splits = vec![Files { name: "train", files: labelled(found) }];
+    let mut splits = vec![split("train", found)];
     if let Some(test) = &test {
         let others = pictures(&folders(test)?)?;
         let unknown =
@@ -80,14 +85,48 @@ pub(crate) fn load(
                 advice: "remove the folder, or give images of it to learn from".to_string(),
             });
         }
-        let files = labelled(others);
-        if files.is_empty() {
+        let others = split("test", others);
+        if others.labels.is_empty() {
             return Err(Error::bad_file(test, "no pictures", "some in each class"));
         }
-        splits.push(Files { name: "test", files });
+        splits.push(others);
     }
-    let sets = collect(&splits, Fit::of(options), on_progress)?;
-    split::dataset(name, sets, class_names, options).map(Some)
+    let sets = collect(&splits, options, on_progress)?;
+    crate::split::dataset(name, sets, class_names, options).map(Some)
+}
+
+/// Pictures in a file each.
+#[derive(Debug)]
+struct Files(Vec<PathBuf>);
+
+impl Pile for Files {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn blocks(&self) -> Option<&[usize]> {
+        None
+    }
+
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+        wanted.iter().map(|&index| read(&self.0[index])).collect()
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, Option<usize>) {
+        (self.0[index].clone(), None)
+    }
+}
+
+/// The bytes of a file that is a picture, as far as its length tells.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    /// The longest; no picture that is decoded here needs more.
+    const LONGEST: u64 = 300 << 20;
+    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
+    if length > LONGEST {
+        let (found, expected) = (format!("{length} bytes"), format!("{LONGEST} at most"));
+        return Err(Error::bad_file(path, found, expected));
+    }
+    std::fs::read(path).map_err(Error::io(path))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

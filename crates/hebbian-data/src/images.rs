@@ -3,8 +3,11 @@ use std::sync::Arc;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
+use crate::changes::Change;
+use crate::pictures::Shape;
+use crate::store::Store;
 use crate::transforms::CropAndFlip;
-use crate::{Error, Result, pictures, split};
+use crate::{Error, Result, split};
 
 /// The most images that a file may hold.
 pub(crate) const MOST_IMAGES: usize = 1_000_000;
@@ -34,15 +37,16 @@ impl Dataset {
     }
 }
 
-/// One split, held as `u8` on the host: N images of C×H×W, each channel by channel and row by row. A clone
-/// shares them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One split: N images of C×H×W, each channel by channel and row by row, as `u8`. They are in memory, or stay in
+/// their files until a batch needs them. A clone, and a part of a set, share them.
+#[derive(Debug, Clone)]
 pub struct ImageSet {
-    images: Arc<Vec<u8>>,
+    store: Arc<Store>,
+    /// The images of the store; all, in order, where none are chosen.
+    chosen: Option<Arc<Vec<usize>>>,
     labels: Arc<Vec<u32>>,
-    channels: usize,
-    height: usize,
-    width: usize,
+    /// What images of the store that are not in memory go through.
+    changes: Vec<Change>,
 }
 
 impl ImageSet {
@@ -73,13 +77,15 @@ impl ImageSet {
     }
 
     /// A split of parts that this crate made to fit.
-    pub(crate) fn of_parts(
-        images: Vec<u8>,
-        labels: Vec<u32>,
-        (channels, height, width): (usize, usize, usize),
-    ) -> Self {
-        debug_assert_eq!(images.len(), labels.len() * channels * height * width);
-        Self { images: Arc::new(images), labels: Arc::new(labels), channels, height, width }
+    pub(crate) fn of_parts(images: Vec<u8>, labels: Vec<u32>, shape: Shape) -> Self {
+        debug_assert_eq!(images.len(), labels.len() * shape.0 * shape.1 * shape.2);
+        Self::of_store(Store::in_memory(images, shape), labels)
+    }
+
+    /// All images of a store, with a label each.
+    pub(crate) fn of_store(store: Store, labels: Vec<u32>) -> Self {
+        let (store, labels) = (Arc::new(store), Arc::new(labels));
+        Self { store, chosen: None, labels, changes: Vec::new() }
     }
 
     /// The number of images.
@@ -92,15 +98,45 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// Channels, height and width of every image.
-    pub fn shape(&self) -> (usize, usize, usize) {
-        (self.channels, self.height, self.width)
+    /// Whether all pixels are in memory, or could be. Whoever needs them at once should refuse a set that is
+    /// [larger](crate::LoadOptions::memory).
+    pub fn fits_in_memory(&self) -> bool {
+        self.store.may_hold(self.len() as u64 * self.image_size() as u64)
     }
 
-    /// The C·H·W pixels of image `i`. Like slice indexing, panics if there is no such image.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let size = self.image_size();
-        &self.images[i * size..(i + 1) * size]
+    /// Whether the pixels are in memory. Else each batch reads its images.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.store.pixels_in_memory().is_some()
+    }
+
+    /// Channels, height and width of every image.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.changes.iter().fold(self.store.shape(), |shape, change| change.shape(shape))
+    }
+
+    /// The C·H·W pixels of image `i`.
+    ///
+    /// # Errors
+    /// As [`pixels`](Self::pixels).
+    pub fn image(&self, i: usize) -> Result<Vec<u8>> {
+        self.pixels(&[i])
+    }
+
+    /// The C·H·W pixels of each of these images, one after another.
+    ///
+    /// # Errors
+    /// When an index is not below [`len`](Self::len), or a file cannot be read, or holds no picture that fits.
+    pub fn pixels(&self, indices: &[usize]) -> Result<Vec<u8>> {
+        if let Some(&index) = indices.iter().find(|&&i| i >= self.len()) {
+            return Err(Error::Index { index, len: self.len() });
+        }
+        let wanted: Vec<usize> = indices.iter().map(|&i| self.in_store(i)).collect();
+        let (mut pixels, mut shape) = (self.store.pixels(&wanted)?, self.store.shape());
+        for change in &self.changes {
+            pixels = change.apply(&pixels, shape)?;
+            shape = change.shape(shape);
+        }
+        Ok(pixels)
     }
 
     /// The label of every image.
@@ -113,17 +149,22 @@ impl ImageSet {
     /// # Errors
     /// When an index is not below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
-        self.check(indices)?;
-        let images = indices.iter().flat_map(|&i| self.image(i)).copied().collect();
-        let labels = indices.iter().map(|&i| self.labels[i]).collect();
-        Ok(Self::of_parts(images, labels, self.shape()))
+        match indices.iter().find(|&&i| i >= self.len()) {
+            Some(&index) => Err(Error::Index { index, len: self.len() }),
+            None => Ok(self.part(indices.iter().copied())),
+        }
     }
 
     /// The first `n` images, or all when there are fewer.
     pub fn take(&self, n: usize) -> Self {
-        let n = n.min(self.len());
-        let images = self.images[..n * self.image_size()].to_vec();
-        Self::of_parts(images, self.labels[..n].to_vec(), self.shape())
+        self.part(0..n.min(self.len()))
+    }
+
+    /// These images, which are there.
+    fn part(&self, indices: impl Iterator<Item = usize> + Clone) -> Self {
+        let labels = indices.clone().map(|i| self.labels[i]).collect();
+        let chosen = indices.map(|i| self.in_store(i)).collect();
+        Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() }
     }
 
     /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
@@ -133,23 +174,14 @@ impl ImageSet {
     /// # Errors
     /// When the images have neither 3 channels nor 1.
     pub fn to_grey(&self) -> Result<Self> {
-        if self.channels == 1 {
-            return Ok(self.clone());
+        match self.shape().0 {
+            1 => Ok(self.clone()),
+            3 => self.changed(Change::Grey),
+            found => {
+                let what = "channels of an image to make grey";
+                Err(Error::Size { what, found, expected: 3 })
+            }
         }
-        if self.channels != 3 {
-            let (what, found) = ("channels of an image to make grey", self.channels);
-            return Err(Error::Size { what, found, expected: 3 });
-        }
-        let area = self.height * self.width;
-        let mut images = Vec::with_capacity(self.len() * area);
-        for image in self.images.chunks_exact(3 * area) {
-            images.extend((0..area).map(|i| {
-                let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * area + i]));
-                ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8
-            }));
-        }
-        let labels = self.labels.to_vec();
-        Ok(Self::of_parts(images, labels, (1, self.height, self.width)))
     }
 
     /// The images with the shorter side resized to `side` pixels (a triangle filter, widened where it gets
@@ -158,7 +190,28 @@ impl ImageSet {
     /// # Errors
     /// When `side` is 0, or images have neither 3 channels nor 1.
     pub fn resized(&self, side: usize) -> Result<Self> {
-        pictures::resized(self, side)
+        let (channels, height, width) = self.shape();
+        if side == 0 {
+            return Err(Error::Size { what: "pixels a side of an image", found: 0, expected: 1 });
+        }
+        if ![1, 3].contains(&channels) {
+            let (what, found) = ("channels of an image to resize", channels);
+            return Err(Error::Size { what, found, expected: 3 });
+        }
+        match (height, width) == (side, side) {
+            true => Ok(self.clone()),
+            false => self.changed(Change::Side(side)),
+        }
+    }
+
+    /// The images after a change: at once where they are in memory, else of those that are read.
+    fn changed(&self, change: Change) -> Result<Self> {
+        let mut set = self.clone();
+        match change.of_all(&self.store)? {
+            Some(store) => set.store = Arc::new(store),
+            None => set.changes.push(change),
+        }
+        Ok(set)
     }
 
     /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.
@@ -167,16 +220,14 @@ impl ImageSet {
     /// the same on every device.
     ///
     /// # Errors
-    /// When an index is not below [`len`](Self::len), or the tensor cannot be made.
+    /// As [`pixels`](Self::pixels), or when the tensor cannot be made.
     pub fn batch(
         &self,
         indices: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        self.check(indices)?;
-        let pixels = indices.iter().flat_map(|&i| self.image(i)).copied();
-        self.tensors(pixels, indices, dtype, device)
+        self.tensors(&self.pixels(indices)?, indices, dtype, device)
     }
 
     /// A [`batch`](Self::batch) of which each image is cropped and flipped at random.
@@ -191,29 +242,30 @@ impl ImageSet {
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        self.check(indices)?;
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_size());
-        for &i in indices {
-            transform.apply(self.image(i), self.shape(), rng, &mut pixels)?;
+        let pixels = self.pixels(indices)?;
+        let mut changed = Vec::with_capacity(pixels.len());
+        for image in pixels.chunks_exact(self.image_size()) {
+            transform.apply(image, self.shape(), rng, &mut changed)?;
         }
-        self.tensors(pixels.into_iter(), indices, dtype, device)
+        self.tensors(&changed, indices, dtype, device)
     }
 
     fn tensors(
         &self,
-        pixels: impl Iterator<Item = u8>,
+        pixels: &[u8],
         indices: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        let shape = (indices.len(), self.channels, self.height, self.width);
+        let (channels, height, width) = self.shape();
+        let shape = (indices.len(), channels, height, width);
         let images = match dtype {
             DType::F64 => {
-                let values: Vec<f64> = pixels.map(|p| f64::from(p) / 255.).collect();
+                let values: Vec<f64> = pixels.iter().map(|&p| f64::from(p) / 255.).collect();
                 Tensor::from_vec(values, shape, device)?
             }
             _ => {
-                let values: Vec<f32> = pixels.map(|p| f32::from(p) / 255.).collect();
+                let values: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.).collect();
                 Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?
             }
         };
@@ -222,13 +274,30 @@ impl ImageSet {
     }
 
     pub(crate) fn image_size(&self) -> usize {
-        self.channels * self.height * self.width
+        let (channels, height, width) = self.shape();
+        channels * height * width
     }
 
-    fn check(&self, indices: &[usize]) -> Result<()> {
-        match indices.iter().find(|&&i| i >= self.len()) {
-            Some(&index) => Err(Error::Index { index, len: self.len() }),
-            None => Ok(()),
-        }
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The number in the store of image `i`.
+    pub(crate) fn in_store(&self, i: usize) -> usize {
+        self.chosen.as_ref().map_or(i, |chosen| chosen[i])
+    }
+
+    /// Where the images begin that are of the same block of the store and follow each other, and where the last
+    /// end; none where each image is by itself.
+    pub(crate) fn runs(&self) -> Option<Vec<usize>> {
+        let blocks = self.store.blocks()?;
+        let Some(chosen) = &self.chosen else { return Some(blocks.to_vec()) };
+        let lengths =
+            chosen.chunk_by(|&one, &next| self.store.block(one) == self.store.block(next));
+        let ends = lengths.scan(0, |end, run| {
+            *end += run.len();
+            Some(*end)
+        });
+        Some(std::iter::once(0).chain(ends).collect())
     }
 }

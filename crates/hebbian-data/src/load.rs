@@ -30,9 +30,18 @@ pub struct LoadOptions {
     /// Resize images so that the shorter side has as many pixels, and cut them to a square around the
     /// middle.
     pub image_size: Option<usize>,
-    /// Leave out pictures that are broken.
+    /// Leave out pictures that are broken. Of a split that stays in its files this takes a look at every picture.
     pub skip_bad: bool,
+    /// Bytes that the pixels of a split may take. One that decodes to more stays in its files, from which each batch
+    /// reads its images; sets with a name here that come as a whole do not.
+    pub memory: u64,
+    /// Bytes of pixels that are mixed at a time where the rows of tables are [shuffled](crate::ImageSet::shuffled) that
+    /// decode to more; and that are then held, in place of all. Another number makes another order.
+    pub buffer: u64,
 }
+
+/// Half a gigabyte.
+const HALF: u64 = 512 << 20;
 
 impl Default for LoadOptions {
     fn default() -> Self {
@@ -47,6 +56,8 @@ impl Default for LoadOptions {
             seed: 0,
             image_size: None,
             skip_bad: false,
+            memory: HALF,
+            buffer: HALF,
         }
     }
 }

@@ -238,6 +238,9 @@ pub struct DataArgs {
     /// Leave out pictures that are broken, and say how many
     #[arg(long)]
     pub skip_bad: bool,
+    /// Images that decode to more, in megabytes, stay in their files, and batches are read from there
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    pub memory: u64,
     /// Measure on this share of each class's training images, drawn by the seed and not learned from, in
     /// place of the test images: for whoever has choices to make
     #[arg(long, value_name = "SHARE")]
@@ -303,6 +306,8 @@ impl DataArgs {
             seed,
             image_size: self.image_size,
             skip_bad: self.skip_bad,
+            memory: self.memory.saturating_mul(1 << 20),
+            ..LoadOptions::default()
         };
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
         let mut data = loaded.with_context(|| match self.dataset {

@@ -369,8 +369,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     check_tensors(model, 0)?;
     let mut predicted = Vec::with_capacity(set.len());
-    for start in (0..set.len()).step_by(EVALUATION_BATCH) {
-        let indices: Vec<usize> = (start..(start + EVALUATION_BATCH).min(set.len())).collect();
+    for indices in set.in_order(EVALUATION_BATCH)? {
         let (images, _) = set.batch(&indices, DType::F32, device)?;
         predicted.extend(model.predict(&images)?.to_vec1::<u32>()?);
         progress.advance(indices.len() as u64);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::{Dataset, ImageSet};
+use hebbian_data::{Batches, Dataset, ImageSet};
 use serde_json::Value;
 
 use super::{Clock, Figures, Learner, Measured, Model, Recorder, Start, shown};
@@ -130,8 +130,8 @@ pub struct UnsupervisedLearner<N> {
     quiet: bool,
     clock: Clock,
     total: Clock,
-    /// The order of the images in an epoch, with its number.
-    order: Option<(usize, Vec<usize>)>,
+    /// What is left of an epoch, with its number.
+    under_way: Option<(usize, Batches)>,
 }
 
 impl<N: Unsupervised> UnsupervisedLearner<N> {
@@ -160,7 +160,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
             quiet: *quiet,
             clock: Clock::default(),
             total: Clock { steps, images },
-            order: None,
+            under_way: None,
         };
         // Refused before anything is learned.
         match learner.model.network.penalties() {
@@ -195,11 +195,10 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         compute: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut progress = recorder.progress(set.len(), "features");
-        let rows = collect_features(set.len(), FEATURES_BATCH, to, |range| {
+        let rows = collect_features(set.in_order(FEATURES_BATCH)?, to, |indices| {
             recorder.go_on()?;
-            let (images, _) =
-                set.batch(&range.clone().collect::<Vec<_>>(), DType::F32, &self.device)?;
-            progress.advance(range.len() as u64);
+            let (images, _) = set.batch(indices, DType::F32, &self.device)?;
+            progress.advance(indices.len() as u64);
             compute(&images)
         });
         progress.finish();
@@ -277,15 +276,20 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
 
     fn step(&mut self) -> Result<()> {
         let (epoch, at) = self.place();
-        let order = match self.order.take() {
-            Some((of, order)) if of == epoch => order,
-            _ => self.rng.stream(&format!("order.{epoch}")).permutation(self.data.train.len()),
+        let mut batches = match self.under_way.take() {
+            Some((of, batches)) if of == epoch => batches,
+            _ => {
+                let mut rng = self.rng.stream(&format!("order.{epoch}"));
+                let mut batches = self.data.train.shuffled(self.recipe.batch_size, &mut rng)?;
+                batches.pass(at / self.recipe.batch_size);
+                batches
+            }
         };
-        let batch = &order[at..order.len().min(at + self.recipe.batch_size)];
-        let (images, _) = self.data.train.batch(batch, DType::F32, &self.device)?;
+        let indices = batches.next().unwrap_or_default();
+        let (images, _) = self.data.train.batch(&indices, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
-        self.clock.tick(batch.len());
-        self.order = Some((epoch, order));
+        self.clock.tick(indices.len());
+        self.under_way = Some((epoch, batches));
         Ok(())
     }
 
@@ -303,6 +307,7 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
 
     fn go_on(&mut self, clock: Clock, _: &Value, _: &mut Checkpoint) -> Result<()> {
         self.clock = clock;
+        self.under_way = None;
         Ok(())
     }
 
