@@ -48,7 +48,12 @@ impl Method for Amit {
 
     fn counts(options: &Options, data: &Dataset) -> Counts {
         let validation = options.preset.training.validation_images.min(data.train.len() / 10);
-        Counts { train: data.train.len() - validation, validation, test: data.test.len() }
+        Counts {
+            train: data.train.len() - validation,
+            unlabelled: 0,
+            validation,
+            test: data.test.len(),
+        }
     }
 
     fn model(

@@ -170,7 +170,7 @@ fn blocks(store: &Store, order: &[usize], part: Range<usize>) -> Vec<Vec<usize>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pictures::How;
+    use crate::pictures::{Form, How};
     use crate::store::Pile;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn no_more_is_read_than_there_is_room_for() {
         let pile = Arc::new(Pixels(AtomicUsize::new(0)));
-        let how = How { shape: (1, 1, 1), fits: false, is_strict: false };
+        let how = How { shape: (1, 1, 1), form: Form::AsTheyAre };
         let store = Arc::new(Store::in_files(pile.clone(), how, 0, 1));
         let order: Vec<usize> = (0..200).rev().collect();
         let parts = Parts { ends: (1..=20).map(|part| 10 * part).collect(), most: 30 };

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pictures::{How, Pictures, Problem, Shape, peek, refused};
+use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
 use crate::store::{Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
@@ -80,12 +80,10 @@ fn collect_as(
     options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Option<Vec<ImageSet>>> {
-    let how = How { shape, fits: options.image_size.is_some(), is_strict: false };
-    let buffer = (options.buffer / how.size().max(1) as u64).max(1);
-    let buffer = usize::try_from(buffer).unwrap_or(usize::MAX);
-    let is_large = |split: &Split| {
-        (split.pile.len() as u64).saturating_mul(how.size() as u64) > options.memory
-    };
+    let form = if options.image_size.is_some() { Form::Fitted } else { Form::AsTheyAre };
+    let how = How { shape, form };
+    let buffer = options.buffered(how.size());
+    let is_large = |split: &Split| !options.may_hold(split.pile.len(), how.size());
     let mut sets = Vec::new();
     for split in splits {
         if is_large(split) && shape.0 == 1 && has_colour(split)? {

@@ -7,7 +7,7 @@ use crate::changes::Change;
 use crate::pictures::Shape;
 use crate::store::Store;
 use crate::transforms::CropAndFlip;
-use crate::{Error, Result, split};
+use crate::{DatasetName, Error, Result, split};
 
 /// The most images that a file may hold.
 pub(crate) const MOST_IMAGES: usize = 1_000_000;
@@ -21,6 +21,9 @@ pub struct Dataset {
     pub train: ImageSet,
     /// The images to test with.
     pub test: ImageSet,
+    /// Images without labels, which are learned from as well where no labels are needed; in as many parts as they
+    /// come in. Their labels are [`NO_LABEL`](ImageSet::NO_LABEL).
+    pub unlabelled: Vec<ImageSet>,
     /// The name of each label, `class_names[label]`.
     pub class_names: Vec<String>,
 }
@@ -34,6 +37,71 @@ impl Dataset {
     pub fn with_validation(self, share: f64, seed: u64) -> Result<Self> {
         let (train, test) = split::split(&self.train, share, seed)?;
         Ok(Self { train, test, ..self })
+    }
+
+    /// The same with `count` training images, drawn by `seed`, that keep their labels: of each class its share, and
+    /// one at least. The others are [unlabelled](Self::unlabelled).
+    ///
+    /// # Errors
+    /// Fewer than there are classes of training images; more than there are images.
+    pub fn with_labelled(self, count: usize, seed: u64) -> Result<Self> {
+        let mut classes = self.train.labels().to_vec();
+        classes.sort_unstable();
+        classes.dedup();
+        let images = self.train.len();
+        if count < classes.len().max(1) || count > images {
+            return Err(Error::Labelled { found: count, classes: classes.len().max(1), images });
+        }
+        let (kept, others) = split::labelled(self.train.labels(), count, seed);
+        let mut unlabelled = self.unlabelled;
+        if !others.is_empty() {
+            unlabelled.insert(0, self.train.select(&others)?.without_labels());
+        }
+        Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
+    }
+
+    /// The first `count` images to learn from, or all where there are fewer; those without labels come last.
+    pub fn limited(self, count: usize) -> Self {
+        let mut left = count.saturating_sub(self.train.len());
+        let mut unlabelled = Vec::new();
+        for set in self.unlabelled {
+            let part = set.take(left);
+            left -= part.len();
+            unlabelled.extend((!part.is_empty()).then_some(part));
+        }
+        Self { train: self.train.take(count), unlabelled, ..self }
+    }
+
+    /// All images to learn from where no labels are needed: those to learn from with labels, and the unlabelled
+    /// ones. What [`with_labelled`](Self::with_labelled) took the labels from is in its old place, so that it is the
+    /// same for any number.
+    ///
+    /// # Errors
+    /// Unlabelled images of another shape.
+    pub fn seen(&self) -> Result<ImageSet> {
+        let Some((first, rest)) = self.unlabelled.split_first() else {
+            return Ok(self.train.clone());
+        };
+        let mut parts = match self.train.merged(first) {
+            Some(both) => vec![both],
+            None => vec![self.train.clone(), first.clone()],
+        };
+        parts.extend_from_slice(rest);
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        ImageSet::several(parts)
+    }
+
+    /// A data set that has a name here.
+    pub(crate) fn known(
+        name: DatasetName,
+        train: ImageSet,
+        test: ImageSet,
+        unlabelled: Vec<ImageSet>,
+    ) -> Self {
+        let class_names = name.class_names();
+        Self { name: name.to_string(), train, test, unlabelled, class_names }
     }
 }
 
@@ -50,6 +118,9 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
+    /// What the label of an image is that has none.
+    pub const NO_LABEL: u32 = u32::MAX;
+
     /// A split of `labels.len()` images; `images` holds their pixels one image after another.
     ///
     /// # Errors
@@ -165,6 +236,37 @@ impl ImageSet {
         let labels = indices.clone().map(|i| self.labels[i]).collect();
         let chosen = indices.map(|i| self.in_store(i)).collect();
         Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() }
+    }
+
+    /// The same images, none of which has a label.
+    fn without_labels(self) -> Self {
+        Self { labels: Arc::new(vec![Self::NO_LABEL; self.len()]), ..self }
+    }
+
+    /// Both sets in the order of their common store, if they share one.
+    fn merged(&self, other: &Self) -> Option<Self> {
+        if !Arc::ptr_eq(&self.store, &other.store) || self.changes != other.changes {
+            return None;
+        }
+        let of = |set: &Self| -> Vec<(usize, u32)> {
+            (0..set.len()).map(|i| (set.in_store(i), set.labels[i])).collect()
+        };
+        let mut both = [of(self), of(other)].concat();
+        both.sort_by_key(|&(at, _)| at);
+        let (chosen, labels): (Vec<usize>, Vec<u32>) = both.into_iter().unzip();
+        Some(Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() })
+    }
+
+    /// All images of some sets of one shape, one set after the other.
+    fn several(sets: Vec<Self>) -> Result<Self> {
+        let shape = sets.first().map_or((1, 1, 1), Self::shape);
+        if let Some(other) = sets.iter().find(|set| set.shape() != shape) {
+            let (what, size) = ("pixels of an image", |(c, h, w)| c * h * w);
+            let (found, expected) = (size(other.shape()), size(shape));
+            return Err(Error::Size { what, found, expected });
+        }
+        let labels = sets.iter().flat_map(|set| set.labels().iter().copied()).collect();
+        Ok(Self::of_store(Store::several(sets, shape), labels))
     }
 
     /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,

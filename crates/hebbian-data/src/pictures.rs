@@ -35,16 +35,30 @@ pub(crate) type Shape = (usize, usize, usize);
 pub(crate) struct How {
     /// Channels, height and width of each. Where it is grey, all must be.
     pub shape: Shape,
-    /// Whether they are resized so that the shorter side has as many pixels as the shape, and cut to a square
-    /// around the middle.
-    pub fits: bool,
-    /// Whether they must be of this shape as they are, without more than it takes.
-    pub is_strict: bool,
+    pub form: Form,
+}
+
+/// In which form pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Encoded, of the size of the shape.
+    AsTheyAre,
+    /// Encoded, of any size: they are resized so that the shorter side has as many pixels as the shape, and cut to
+    /// a square around the middle.
+    Fitted,
+    /// Encoded, of this shape as they are, without more than it takes.
+    Exactly,
+    /// As pixels, each channel column by column.
+    Columns,
 }
 
 impl How {
     /// Decodes a picture into C×H×W pixels.
     pub fn decode(&self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Problem> {
+        if self.form == Form::Columns {
+            upright(bytes, self.shape, pixels);
+            return Ok(());
+        }
         caught(|| decode(bytes, self, pixels))
             .unwrap_or_else(|said| Err(Problem::Bad(format!("a broken picture ({said})"))))
     }
@@ -53,6 +67,16 @@ impl How {
     pub fn size(&self) -> usize {
         let (channels, height, width) = self.shape;
         channels * height * width
+    }
+}
+
+/// Copies an image, each channel of which is column by column.
+pub(crate) fn upright(image: &[u8], (_, height, width): Shape, pixels: &mut [u8]) {
+    let area = height * width;
+    for (to, plane) in pixels.chunks_exact_mut(area).zip(image.chunks_exact(area)) {
+        for (at, value) in to.iter_mut().enumerate() {
+            *value = plane[at % width * height + at / width];
+        }
     }
 }
 
@@ -175,7 +199,8 @@ fn turns(orientation: Orientation) -> bool {
 }
 
 fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
-    let &How { shape: (channels, height, width), fits, is_strict } = how;
+    let (channels, height, width) = how.shape;
+    let is_strict = how.form == Form::Exactly;
     let most = if is_strict { LEAST_LIMIT.max(8 * pixels.len() as u64) } else { LARGEST };
     let (mut decoder, name) = open(bytes, most)?;
     let broken = |error| Problem::Bad(format!("a broken {name} ({error})"));
@@ -195,7 +220,7 @@ fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
     let found = (picture.height() as usize, picture.width() as usize);
-    if fits {
+    if how.form == Form::Fitted {
         picture = square(&picture, height as u32);
     } else if found != (height, width) {
         return Err(Problem::Size([(height, width), found]));

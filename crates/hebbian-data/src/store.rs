@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::ahead::Shared;
 use crate::pictures::{How, Shape, refused};
-use crate::{Error, Result};
+use crate::{Error, ImageSet, Result};
 
 /// The threads that read files and decode. They are not those of rayon's own pool: whoever waits for a picture
 /// there cannot keep it from being read.
@@ -57,6 +57,8 @@ enum Place {
         /// Bytes that pixels may take in memory.
         memory: u64,
     },
+    /// Sets, one after the other.
+    Several(Vec<ImageSet>),
 }
 
 /// An image that is wanted, and where its pixels go.
@@ -72,6 +74,22 @@ impl Store {
     pub fn in_files(pile: Arc<dyn Pile>, how: How, memory: u64, buffer: usize) -> Self {
         let blocks = pile.blocks().map(<[usize]>::to_vec);
         Self::new(how.shape, Place::Files { pile, how, memory }, blocks, buffer)
+    }
+
+    /// Those of sets of one shape.
+    pub fn several(sets: Vec<ImageSet>, shape: Shape) -> Self {
+        let mut blocks: Option<Vec<usize>> = None;
+        if sets.iter().any(|set| set.runs().is_some()) {
+            let (mut all, mut before) = (vec![0], 0);
+            for set in &sets {
+                let runs = set.runs().unwrap_or_else(|| (0..=set.len()).collect());
+                all.extend(runs.iter().skip(1).map(|end| before + end));
+                before += set.len();
+            }
+            blocks = Some(all);
+        }
+        let buffer = sets.iter().map(|set| set.store().buffer).min().unwrap_or(usize::MAX);
+        Self::new(shape, Place::Several(sets), blocks, buffer)
     }
 
     fn new(shape: Shape, place: Place, blocks: Option<Vec<usize>>, buffer: usize) -> Self {
@@ -104,7 +122,7 @@ impl Store {
     pub fn pixels_in_memory(&self) -> Option<&[u8]> {
         match &self.place {
             Place::Memory(pixels) => Some(pixels),
-            Place::Files { .. } => None,
+            Place::Files { .. } | Place::Several(_) => None,
         }
     }
 
@@ -113,6 +131,7 @@ impl Store {
         match &self.place {
             Place::Memory(_) => true,
             Place::Files { memory, .. } => bytes <= *memory,
+            Place::Several(sets) => sets.iter().all(|set| set.store().may_hold(bytes)),
         }
     }
 
@@ -160,6 +179,22 @@ impl Store {
                 Some(readers) => readers.install(|| read(&**pile, how, &self.blocks, jobs)),
                 None => read(&**pile, how, &self.blocks, jobs),
             },
+            Place::Several(sets) => {
+                let mut first = 0;
+                for set in sets {
+                    let rest =
+                        jobs.split_off(jobs.partition_point(|&(i, _)| i < first + set.len()));
+                    let wanted: Vec<usize> = jobs.iter().map(|&(i, _)| i - first).collect();
+                    let found = set.pixels(&wanted)?;
+                    let images = found.chunks_exact(self.image_size());
+                    jobs.into_iter()
+                        .zip(images)
+                        .for_each(|((_, to), image)| to.copy_from_slice(image));
+                    jobs = rest;
+                    first += set.len();
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::guard::caught;
 use crate::images::MOST_IMAGES;
-use crate::pictures::{How, Pictures, Problem};
+use crate::pictures::{Form, How, Pictures, Problem};
+use crate::split::is_unlabelled;
 use crate::store::{Pile, lock};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
@@ -118,7 +119,7 @@ pub(crate) fn read(
     };
     let tables = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
     let (shape, total) = (name.shape(), tables.iter().map(|(table, _)| table.rows).sum());
-    let how = How { shape, fits: false, is_strict: true };
+    let how = How { shape, form: Form::Exactly };
     let (mut pictures, mut labels) = (Pictures::new(how), Vec::new());
     for (table, (image_column, label_column)) in tables {
         let (path, before) = (&table.path, labels.len());
@@ -244,6 +245,16 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Whether the images of a split have labels: those to learn from do, whatever they are called.
+    fn has_labels(&self, split: &str) -> bool {
+        self.splits.first().is_some_and(|(first, _)| first == split) || !is_unlabelled(split)
+    }
+
+    /// The splits whose images have none; they are the last.
+    pub fn unlabelled(&self) -> impl Iterator<Item = &str> {
+        self.splits.iter().map(|(name, _)| name.as_str()).filter(|name| !self.has_labels(name))
+    }
+
     /// The images of every split, and the name of each class.
     pub fn read(
         &self,
@@ -253,7 +264,7 @@ impl Tables {
         let open = |(name, paths): &(String, Vec<PathBuf>)| {
             let tables = paths.iter().map(|path| {
                 let table = Table::open(path)?;
-                let chosen = Chosen::of(&table, options)?;
+                let chosen = Chosen::of(&table, !self.has_labels(name), options)?;
                 Ok((table, chosen))
             });
             Ok((name.clone(), tables.collect::<Result<Vec<_>>>()?))
@@ -369,7 +380,8 @@ impl Pile for Rows {
 /// The columns of pictures and labels in a file.
 struct Chosen {
     image: usize,
-    label: usize,
+    /// None of images without labels.
+    label: Option<usize>,
     /// The labels are words.
     are_words: bool,
     /// What the file calls the classes.
@@ -379,7 +391,7 @@ struct Chosen {
 impl Chosen {
     /// Those that the options name; else those that the file says are an `Image` and a `ClassLabel`; else the
     /// only ones that can be.
-    fn of(table: &Table, options: &LoadOptions) -> Result<Self> {
+    fn of(table: &Table, only_images: bool, options: &LoadOptions) -> Result<Self> {
         let features = features(table);
         let schema = table.schema();
         let of_type = |kind: &str| -> Vec<&str> {
@@ -421,6 +433,9 @@ impl Chosen {
                 only(roots.iter().filter_map(|name| leaf(name, &[PhysicalType::INT64])))
             }),
         };
+        if let (true, Some(image)) = (only_images, image) {
+            return Ok(Self { image, label: None, are_words: false, names: None });
+        }
         let (Some(image), Some(label)) = (image, label) else {
             return Err(Error::BadFile {
                 path: table.path.clone(),
@@ -436,17 +451,18 @@ impl Chosen {
             names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
         });
         let are_words = schema.column(label).physical_type() == PhysicalType::BYTE_ARRAY;
-        Ok(Self { image, label, are_words, names })
+        Ok(Self { image, label: Some(label), are_words, names })
     }
 
     /// The labels as they are written.
     fn written(&self, table: &Table) -> Result<Written> {
+        let Some(label) = self.label else { return Ok(Written::Nothing(table.rows)) };
         if !self.are_words {
-            let groups = table.groups::<Int64Type>(self.label).collect::<Result<Vec<_>>>()?;
+            let groups = table.groups::<Int64Type>(label).collect::<Result<Vec<_>>>()?;
             return Ok(Written::Numbers(groups.concat()));
         }
         let mut words = Vec::new();
-        for group in table.groups::<ByteArrayType>(self.label) {
+        for group in table.groups::<ByteArrayType>(label) {
             words.extend(
                 group?.iter().map(|word| String::from_utf8_lossy(word.data()).into_owned()),
             );
@@ -473,6 +489,8 @@ fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
 enum Written {
     Numbers(Vec<i64>),
     Words(Vec<String>),
+    /// So many images without.
+    Nothing(usize),
 }
 
 impl Default for Written {
@@ -499,6 +517,7 @@ impl Written {
                 };
                 words.into_iter().enumerate().map(place).collect()
             }
+            Self::Nothing(rows) => Ok(vec![ImageSet::NO_LABEL; rows]),
         }
     }
 }
@@ -515,6 +534,7 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
     for one in written {
         match one {
             Written::Words(these) => words.extend(these.iter().cloned()),
+            Written::Nothing(_) => {}
             Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
         }
     }

@@ -228,7 +228,7 @@ impl<L: Learner> Job<'_, L> {
     }
 
     fn epochs(&self) -> f64 {
-        self.learner.clock().images as f64 / self.about.counts.train.max(1) as f64
+        self.learner.clock().images as f64 / self.about.counts.seen().max(1) as f64
     }
 
     /// Stops at NaN or infinity.
@@ -306,6 +306,8 @@ impl<L: Learner> Job<'_, L> {
             seed: self.options.seed,
             device: self.options.device.clone(),
             validation: self.options.validation,
+            labelled: self.options.labelled,
+            unlabelled_images: self.about.counts.unlabelled,
             test_accuracy,
             confusion,
             train_images: self.about.counts.train,

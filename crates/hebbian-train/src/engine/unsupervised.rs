@@ -125,6 +125,8 @@ pub struct UnsupervisedLearner<N> {
     model: WithHead<N>,
     recipe: Recipe,
     data: Dataset,
+    /// All images to learn from, those without labels too.
+    seen: ImageSet,
     rng: Rng,
     device: Device,
     quiet: bool,
@@ -148,13 +150,15 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         if recipe.batch_size == 0 {
             return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
         }
-        let (count, epochs) = (data.train.len(), recipe.epochs);
+        let seen = data.seen()?;
+        let (count, epochs) = (seen.len(), recipe.epochs);
         let images = shown(count, epochs)? as u64;
         let steps = (count.div_ceil(recipe.batch_size) * epochs) as u64;
         let learner = Self {
             model,
             recipe,
             data: data.clone(),
+            seen,
             rng: rng.clone(),
             device: device.clone(),
             quiet: *quiet,
@@ -165,7 +169,8 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         // Refused before anything is learned.
         match learner.model.network.penalties() {
             Some(alphas) => {
-                let check = |&alpha: &f64| Ridge::check(count, learner.model.sizes.0, alpha);
+                let check =
+                    |&alpha: &f64| Ridge::check(data.train.len(), learner.model.sizes.0, alpha);
                 alphas.iter().try_for_each(check)?;
             }
             None => drop(learner.head()?),
@@ -175,7 +180,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
 
     /// The epoch that is going on, from 0, and how many of its images were shown.
     fn place(&self) -> (usize, usize) {
-        let (count, shown) = (self.data.train.len().max(1), self.clock.images as usize);
+        let (count, shown) = (self.seen.len().max(1), self.clock.images as usize);
         (shown / count, shown % count)
     }
 
@@ -271,7 +276,7 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.model.network.begin(&self.data.train, &self.rng, self.quiet)
+        self.model.network.begin(&self.seen, &self.rng, self.quiet)
     }
 
     fn step(&mut self) -> Result<()> {
@@ -280,13 +285,13 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
             Some((of, batches)) if of == epoch => batches,
             _ => {
                 let mut rng = self.rng.stream(&format!("order.{epoch}"));
-                let mut batches = self.data.train.shuffled(self.recipe.batch_size, &mut rng)?;
+                let mut batches = self.seen.shuffled(self.recipe.batch_size, &mut rng)?;
                 batches.pass(at / self.recipe.batch_size);
                 batches
             }
         };
         let indices = batches.next().unwrap_or_default();
-        let (images, _) = self.data.train.batch(&indices, DType::F32, &self.device)?;
+        let (images, _) = self.seen.batch(&indices, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
         self.clock.tick(indices.len());
         self.under_way = Some((epoch, batches));
