@@ -30,6 +30,14 @@ pub enum Error {
         /// Images to learn from.
         images: usize,
     },
+    /// A data set of `candle-datasets` that is no set of bytes with labels.
+    #[error("found {found}, expected {expected}")]
+    Levels {
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: &'static str,
+    },
     /// An index beyond the end of a split.
     #[error("image {index} was asked for, but the split has {len} images, numbered from 0")]
     Index {

@@ -34,6 +34,8 @@
 mod ahead;
 mod batches;
 mod cache;
+#[cfg(any(test, feature = "candle-datasets"))]
+mod candle_sets;
 mod changes;
 mod collect;
 mod covariance;
