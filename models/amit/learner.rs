@@ -43,7 +43,12 @@ impl Method for Amit {
 
     fn counts(options: &Options, data: &Dataset) -> Counts {
         let validation = options.preset.training.validation_images.min(data.train.len() / 10);
-        Counts { train: data.train.len() - validation, validation, test: data.test.len() }
+        Counts {
+            train: data.train.len() - validation,
+            unlabelled: 0,
+            validation,
+            test: data.test.len(),
+        }
     }
 
     fn model(
@@ -156,7 +161,7 @@ impl Learner {
         let rate = tied.map_or(rate, |tied| tied.learning_rate);
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let (mut order, masks) = (stream("batches"), stream("dropout"));
-        let batches = Batches::shuffled(self.splits.train.len(), self.batch_size(), &mut order)?;
+        let batches = self.splits.train.shuffled(self.batch_size(), &mut order)?;
         let optimizer = self.network.optimizer(|vars| Steps::builder(rate).build(vars))?;
         Ok(Epoch { batches, masks, optimizer })
     }
@@ -278,9 +283,7 @@ impl hebbian_train::Learner for Learner {
         self.under_way = None;
         if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
             let mut epoch = self.begin_epoch()?;
-            while epoch.batches.len() > left {
-                epoch.batches.next();
-            }
+            epoch.batches.pass(epoch.batches.len().saturating_sub(left));
             let position = masks.parse().map_err(|_| wrong("no position of the masks"))?;
             epoch.masks = epoch.masks.at(position);
             self.under_way = Some(epoch);

@@ -40,6 +40,6 @@ impl Splits {
     pub(super) fn counts(&self) -> Counts {
         let [train, validation, test] =
             [&self.train, &self.validation, &self.test].map(ImageSet::len);
-        Counts { train, validation, test }
+        Counts { train, unlabelled: 0, validation, test }
     }
 }

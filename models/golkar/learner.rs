@@ -61,7 +61,7 @@ impl Method for Golkar {
             Some(count) => (data.test.len(), data.train.len().min(count)),
             None => (data.train.len(), data.test.len()),
         };
-        Counts { train, validation: 0, test }
+        Counts { train, unlabelled: 0, validation: 0, test }
     }
 
     fn model(

@@ -5,8 +5,7 @@ use super::network::scaled;
 use super::optimum::Optimum;
 use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_train::Result;
-use hebbian_train::one_hot;
+use hebbian_train::{Error, Result, one_hot};
 use std::cell::OnceCell;
 
 /// Inputs and targets.
@@ -59,12 +58,25 @@ pub struct Task {
 
 impl Task {
     /// The samples of a data set as the preset wants them.
+    ///
+    /// # Errors
+    /// Images that are more than may be in memory: the circuit's rates, and the optimum that it is compared with, are of all
+    /// samples at once.
     pub fn of(preset: &Preset, data: &Dataset, device: &Device) -> Result<Self> {
+        if let Some(set) = [&data.train, &data.test].into_iter().find(|set| !set.fits_in_memory()) {
+            let (c, h, w) = set.shape();
+            return Err(Error::Argument(format!(
+                "{} images of {c}x{h}x{w} are more than may be in memory, but this method measures, and computes its optimum, \
+                 on all of them at once: make them smaller with --image-size, use fewer with --limit-train, or \
+                 allow more with --memory",
+                set.len()
+            )));
+        }
         let (train, test) = match preset.swapped {
             Some(count) => (data.test.clone(), data.train.take(count)),
             None => (data.train.clone(), data.test.clone()),
         };
-        let scaling = preset.scaling.unwrap_or_else(|| moments(&train));
+        let scaling = preset.scaling.map_or_else(|| moments(&train), Ok)?;
         let classes = data.class_names.len();
         Ok(Self {
             train: Samples::of(&train, classes, scaling, device)?,
@@ -92,10 +104,12 @@ impl Task {
 }
 
 /// Mean and deviation of all pixels, from 0 to 1.
-fn moments(images: &ImageSet) -> Scaling {
+fn moments(images: &ImageSet) -> Result<Scaling> {
+    /// Images that are looked at together.
+    const BATCH: usize = 1000;
     let (mut count, mut sum, mut squares) = (0u64, 0u64, 0u64);
-    for image in 0..images.len() {
-        for &pixel in images.image(image) {
+    for indices in images.in_order(BATCH)? {
+        for pixel in images.pixels(&indices)? {
             let pixel = u64::from(pixel);
             (count, sum, squares) = (count + 1, sum + pixel, squares + pixel * pixel);
         }
@@ -104,5 +118,5 @@ fn moments(images: &ImageSet) -> Scaling {
     let variance = squares as f64 / count as f64 - mean * mean;
     // Images of a single grey carry nothing, whatever they are divided by.
     let deviation = if variance > 0.0 { variance.sqrt() } else { 255.0 };
-    Scaling { mean: mean / 255.0, deviation: deviation / 255.0 }
+    Ok(Scaling { mean: mean / 255.0, deviation: deviation / 255.0 })
 }

@@ -13,7 +13,6 @@ use hebbian_train::{
     Standardisation, check_finite, choose, collect_features,
 };
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -231,9 +230,9 @@ impl Learner {
         let mut rng = self.rng.stream(&format!("features.{label}"));
         let mut progress = Progress::new(set.len() as u64, label, quiet);
         let mut widths = Vec::new();
-        let all = collect_features(set.len(), EVALUATION_BATCH, &Device::Cpu, |range| {
-            progress.advance(range.len() as u64);
-            let rows = self.rows(set, range, &mut rng)?;
+        let all = collect_features(set.in_order(EVALUATION_BATCH)?, &Device::Cpu, |indices| {
+            progress.advance(indices.len() as u64);
+            let rows = self.rows(set, indices, &mut rng)?;
             widths = rows.iter().map(|rows| rows.dim(1)).collect::<candle::Result<_>>()?;
             Ok(Tensor::cat(&rows, 1)?)
         })?;
@@ -252,11 +251,10 @@ impl Learner {
     }
 
     /// The features of a batch: of each layer, then the output.
-    fn rows(&self, set: &ImageSet, range: Range<usize>, rng: &mut Rng) -> Result<Vec<Tensor>> {
-        let indices: Vec<usize> = range.collect();
+    fn rows(&self, set: &ImageSet, indices: &[usize], rng: &mut Rng) -> Result<Vec<Tensor>> {
         let network = &self.model.network;
         let Quirks { flip_in_evaluation, adapt_in_evaluation, .. } = self.options.preset.quirks;
-        let x = self.model.input.batch(set, &indices, flip_in_evaluation.then_some(rng))?;
+        let x = self.model.input.batch(set, indices, flip_in_evaluation.then_some(rng))?;
         let maps = if adapt_in_evaluation {
             network.collect(&x)?.into_iter().map(|activity| activity.output).collect()
         } else {

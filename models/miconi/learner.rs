@@ -71,7 +71,9 @@ impl Method for Miconi {
 pub struct Learner {
     pub(super) model: Model,
     pub(super) options: Options,
-    /// As the preset wants them: grey, if it says so.
+    /// All images to learn from, those without labels too, as the preset wants them: grey, if it says so.
+    seen: ImageSet,
+    /// Those with labels.
     pub(super) train: ImageSet,
     pub(super) test: ImageSet,
     pub(super) rng: Rng,
@@ -97,15 +99,16 @@ impl Learner {
         check_images(data)?;
         let model = Model::new(options, train.shape(), classes, rng, device)?;
         options.check(&model, train.len(), test.len())?;
-        let training = options.preset.training;
-        let images = shown(train.len(), training.epochs)? as u64;
-        let steps = (train.len().div_ceil(training.batch_size) * training.epochs) as u64;
+        let (training, seen) = (options.preset.training, model.input.images(&data.seen()?)?);
+        let images = shown(seen.len(), training.epochs)? as u64;
+        let steps = (seen.len().div_ceil(training.batch_size) * training.epochs) as u64;
         let (train, test) = (model.input.images(train)?, model.input.images(test)?);
         Ok(Self {
             monitor: Monitor::new(&options.preset),
-            epoch: Epoch::new(0, &train, training.batch_size, rng)?,
+            epoch: Epoch::new(0, &seen, training.batch_size, rng)?,
             model,
             options: options.clone(),
+            seen,
             train,
             test,
             rng: rng.clone(),
@@ -127,7 +130,7 @@ impl Learner {
 
     /// Batches of an epoch.
     fn batches(&self) -> usize {
-        self.train.len().div_ceil(self.options.preset.training.batch_size)
+        self.seen.len().div_ceil(self.options.preset.training.batch_size)
     }
 
     /// Epochs done, and batches of the next.
@@ -137,14 +140,14 @@ impl Learner {
     }
 
     fn epoch(&self, number: u64) -> Result<Epoch> {
-        Epoch::new(number, &self.train, self.options.preset.training.batch_size, &self.rng)
+        Epoch::new(number, &self.seen, self.options.preset.training.batch_size, &self.rng)
     }
 }
 
 impl Epoch {
-    fn new(number: u64, train: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Self> {
+    fn new(number: u64, seen: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Self> {
         let stream = |purpose: &str| rng.stream(&format!("{purpose}.{number}"));
-        let batches = Batches::shuffled(train.len(), batch_size, &mut stream("batches"))?;
+        let batches = seen.shuffled(batch_size, &mut stream("batches"))?;
         Ok(Self { batches, flips: stream("flips") })
     }
 }
@@ -174,12 +177,12 @@ impl hebbian_train::Learner for Learner {
 
     /// Whitens the images, or the patches of some of them.
     fn begin(&mut self) -> Result<()> {
-        let Self { model: Model { network, input, .. }, train, rng, .. } = self;
-        input.fit(train, rng, self.quiet)?;
+        let Self { model: Model { network, input, .. }, seen, rng, .. } = self;
+        input.fit(seen, rng, self.quiet)?;
         if let Patches::Whiten { epsilon } = self.options.preset.layers[0].patches {
-            let drawn = rng.stream("patches").permutation(train.len());
-            let drawn = &drawn[..PATCH_IMAGES.min(train.len())];
-            let images = input.batch(train, drawn, None)?;
+            let drawn = rng.stream("patches").permutation(seen.len());
+            let drawn = &drawn[..PATCH_IMAGES.min(seen.len())];
+            let images = input.batch(seen, drawn, None)?;
             let rows = network.stack().blocks()[0].unfold(&images)?;
             let patches = PatchMap { whitening: None }.map(&rows)?.squeeze(0)?;
             let zca = Zca::from_rows(&patches, Divisor::Images, epsilon)?;
@@ -197,7 +200,7 @@ impl hebbian_train::Learner for Learner {
         let Some(indices) = self.epoch.batches.next() else {
             return Err(Error::Argument("the epoch has no batch left".to_string()));
         };
-        let x = self.model.input.batch(&self.train, &indices, Some(&mut self.epoch.flips))?;
+        let x = self.model.input.batch(&self.seen, &indices, Some(&mut self.epoch.flips))?;
         let burn_in = self.clock.steps < self.options.preset.training.burn_in_batches as u64;
         let phase = if burn_in { Phase::BurnIn } else { Phase::Learn };
         let activities = self.model.network.step(&x, phase)?;
@@ -254,8 +257,9 @@ impl hebbian_train::Learner for Learner {
         self.clock = clock;
         let (number, at) = self.place();
         let mut epoch = self.epoch(number)?;
-        let images: usize = epoch.batches.by_ref().take(at).map(|batch| batch.len()).sum();
-        if clock.images != number * self.train.len() as u64 + images as u64 {
+        epoch.batches.pass(at);
+        let images = self.seen.len() - epoch.batches.images();
+        if clock.images != number * self.seen.len() as u64 + images as u64 {
             return Err(wrong(&format!("{} images are not {} steps", clock.images, clock.steps)));
         }
         epoch.flips = epoch.flips.at(flips);

@@ -4,7 +4,7 @@ use super::config::{Frame, Preset};
 use super::dictionary::{Dictionary, average};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
-use hebbian_data::{Batches, Covariance, ImageSet, Inverse};
+use hebbian_data::{Covariance, ImageSet, Inverse};
 use hebbian_train::{
     Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Unsupervised,
     filter_picture,
@@ -98,14 +98,14 @@ impl Unsupervised for Network {
         let layer = Layer::new(parts[3].clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
         let mut covariance = Covariance::new(layer.dims().fan_in);
         let mut progress = Progress::new(train.len() as u64, "whitening", quiet);
-        for indices in Batches::sequential(train.len(), BATCH)? {
+        for indices in train.in_order(BATCH)? {
             let (images, _) = train.batch(&indices, DType::F64, &Device::Cpu)?;
             covariance.add(&layer.unfold(&images)?.squeeze(0)?)?;
             progress.advance(indices.len() as u64);
         }
         progress.finish();
         let Inverse { matrix, eigenvalues } = covariance.inverse(preset.epsilon)?;
-        let (mean, mut deviation) = train.channel_moments();
+        let (mean, mut deviation) = train.channel_moments()?;
         // A channel of one value is 0, whatever it is divided by.
         deviation.iter_mut().for_each(|deviation| *deviation = deviation.max(1e-6));
         let [mean, deviation] = match (preset.frame, preset.scaling.clone()) {

@@ -69,7 +69,11 @@ impl Backprop {
             bias,
             adam: Adam::new(vars)?,
             per_epoch: count.div_ceil(config.batch_size) as u64,
-            order: Order::new(rng.stream("batches.backprop"), count, config.batch_size)?,
+            order: Order::new(
+                rng.stream("batches.backprop"),
+                material.data.train.clone(),
+                config.batch_size,
+            )?,
             masks: rng.stream("dropout.backprop"),
             crops: rng.stream("augmentation.backprop"),
             loss: 0.0,

@@ -5,7 +5,7 @@ use super::material::Material;
 use super::network::Network;
 use candle::{Tensor, Var};
 use candle_hebbian::Block;
-use hebbian_data::Dataset;
+use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::shown;
 use hebbian_train::{Error, Result};
 
@@ -70,8 +70,9 @@ pub(super) fn data(preset: &Preset, data: &Dataset) -> Result<()> {
             return Err(Error::Argument(format!("there are no {name} images: raise the limit")));
         }
     }
+    let unlabelled: usize = data.unlabelled.iter().map(ImageSet::len).sum();
     for epochs in [preset.training.epochs, preset.training.head_epochs] {
-        shown(data.train.len(), epochs)?;
+        shown(data.train.len() + unlabelled, epochs)?;
     }
     Ok(())
 }
@@ -82,14 +83,14 @@ pub(super) fn smallest_batch(network: &Network, material: &Material) -> Result<(
     let training = material.preset().training;
     let by_backprop = network.hebbian().is_empty();
     let batch_size = if by_backprop { training.head_batch_size } else { training.batch_size };
-    let count = match material.data.train.len() % batch_size {
+    let count = match material.seen.len() % batch_size {
         0 => batch_size,
         left => left,
     };
     let indices: Vec<usize> = (0..count).collect();
     let (mut x, _) = material.batch(&indices)?;
     // Images may be too small to be cropped.
-    material.supervised_batch(&indices, &mut material.rng.clone())?;
+    material.supervised_batch(&[0], &mut material.rng.clone())?;
     let learns =
         by_backprop || !matches!(training.mode, Mode::RandomCalibrated | Mode::RandomIdentity);
     for (index, block) in network.stack().blocks().iter().enumerate() {

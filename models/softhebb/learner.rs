@@ -2,7 +2,7 @@
 
 use super::backprop::Backprop;
 use super::check;
-use super::config::Mode;
+use super::config::{BlockConfig, Learning, Mode, Preset};
 use super::material::Material;
 use super::method::Options;
 use super::model::Model;
@@ -39,7 +39,11 @@ impl Learner {
         let (device, rng) = (start.device.clone(), start.rng.clone());
         let image = data.train.shape();
         let mut model = Model::new(preset, image, data.class_names.len(), &rng, &device)?;
-        let material = Material { options: options.clone(), data: data.clone(), device, rng };
+        let seen = match with_labels(preset) {
+            true => data.train.clone(),
+            false => data.seen()?,
+        };
+        let material = Material { options: options.clone(), data: data.clone(), seen, device, rng };
         check::smallest_batch(&model.network, &material)?;
         let (way, total) = if model.network.hebbian().is_empty() {
             let backprop = Backprop::new(&mut model, &material)?;
@@ -52,6 +56,13 @@ impl Learner {
         };
         Ok(Self { model, material, way, clock: Clock::default(), total })
     }
+}
+
+/// Whether all that learns from a batch of images needs their labels: back-propagation does, and the head that learns
+/// with the network.
+pub(super) fn with_labels(preset: &Preset) -> bool {
+    let hebbian = |block: &BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
+    !preset.blocks.iter().any(hebbian) || preset.training.mode == Mode::Simultaneous
 }
 
 impl hebbian_train::Learner for Learner {

@@ -6,7 +6,7 @@ use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::CropAndFlip;
-use hebbian_data::{Batches, Dataset};
+use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Result, collect_features};
 
 /// Images per batch where nothing learns.
@@ -16,6 +16,8 @@ const EVALUATION_BATCH: usize = 50;
 pub(super) struct Material {
     pub(super) options: Options,
     pub(super) data: Dataset,
+    /// What the network learns from: without labels, the images that have none too.
+    pub(super) seen: ImageSet,
     pub(super) device: Device,
     pub(super) rng: Rng,
 }
@@ -30,12 +32,12 @@ impl Material {
         self.data.class_names.len()
     }
 
-    /// Training images and labels.
+    /// Images that are seen, and labels.
     pub(super) fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
-        Ok(self.data.train.batch(indices, DType::F32, &self.device)?)
+        Ok(self.seen.batch(indices, DType::F32, &self.device)?)
     }
 
-    /// The same for what learns from labels: augmented as the preset says.
+    /// Training images and labels for what learns from labels: augmented as the preset says.
     pub(super) fn supervised_batch(
         &self,
         indices: &[usize],
@@ -43,7 +45,7 @@ impl Material {
     ) -> Result<(Tensor, Tensor)> {
         let (train, device) = (&self.data.train, &self.device);
         match self.preset().training.augmentation {
-            Augmentation::None => self.batch(indices),
+            Augmentation::None => Ok(train.batch(indices, DType::F32, device)?),
             Augmentation::CropFlip => {
                 let transform = CropAndFlip::default();
                 Ok(train.augmented_batch(indices, &transform, crops, DType::F32, device)?)
@@ -51,26 +53,25 @@ impl Material {
         }
     }
 
-    /// Estimates batch-norm statistics on at most 2,000 training images.
+    /// Estimates batch-norm statistics on at most 2,000 of the images that are seen.
     pub(super) fn calibrate(&self, network: &Network) -> Result<()> {
         let mut rng = self.rng.stream("calibration");
-        let batches = Batches::shuffled(self.data.train.len(), 10, &mut rng)?;
+        let batches = self.seen.shuffled(10, &mut rng)?;
         for indices in batches.take(200).filter(|indices| indices.len() > 1) {
             network.stack().calibrate(&self.batch(&indices)?.0)?;
         }
         Ok(())
     }
 
-    /// The features of so many images, which `images` hands out by their indices.
+    /// The features of the images of a set, which `images` hands out by their indices.
     pub(super) fn features(
         &self,
         network: &Network,
-        count: usize,
+        set: &ImageSet,
         mut images: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
     ) -> Result<Tensor> {
-        collect_features(count, EVALUATION_BATCH, &self.device, |range| {
-            let indices: Vec<usize> = range.collect();
-            Ok(network.forward(&images(&indices)?.0)?)
+        collect_features(set.in_order(EVALUATION_BATCH)?, &self.device, |indices| {
+            Ok(network.forward(&images(indices)?.0)?)
         })
     }
 }

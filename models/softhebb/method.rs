@@ -2,12 +2,12 @@
 
 use super::check;
 use super::config::Preset;
-use super::learner::Learner;
+use super::learner::{Learner, with_labels};
 use super::model::Model;
 use candle::Device;
 use candle_hebbian::Rng;
-use hebbian_data::Dataset;
-use hebbian_train::{Method, Result, Start};
+use hebbian_data::{Dataset, ImageSet};
+use hebbian_train::{Counts, Method, Result, Start};
 use serde::{Deserialize, Serialize};
 
 /// What a run needs beside its data.
@@ -52,6 +52,12 @@ impl Method for Softhebb {
 
     fn preset(options: &Options) -> &Preset {
         &options.preset
+    }
+
+    fn counts(options: &Options, data: &Dataset) -> Counts {
+        let unlabelled = data.unlabelled.iter().map(ImageSet::len).sum();
+        let unlabelled = if with_labels(&options.preset) { 0 } else { unlabelled };
+        Counts { train: data.train.len(), unlabelled, validation: 0, test: data.test.len() }
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

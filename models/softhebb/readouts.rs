@@ -109,7 +109,7 @@ impl Readouts<'_, '_> {
                 Augmentation::None => None,
                 Augmentation::CropFlip => {
                     let batch = |rows: &[usize]| self.material.supervised_batch(rows, &mut crops);
-                    Some(self.material.features(network, labels.len(), batch)?)
+                    Some(self.material.features(network, &self.material.data.train, batch)?)
                 }
             };
             let seen = head
@@ -145,7 +145,7 @@ impl Readouts<'_, '_> {
         // Pixels take no time to compute.
         let quiet = self.recorder.is_quiet() || network.stack().blocks().is_empty();
         let mut progress = Progress::new(set.len() as u64, label, quiet);
-        let features = self.material.features(network, set.len(), |indices| {
+        let features = self.material.features(network, set, |indices| {
             progress.advance(indices.len() as u64);
             Ok(set.batch(indices, DType::F32, &self.material.device)?)
         })?;

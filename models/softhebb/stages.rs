@@ -41,7 +41,7 @@ struct Saved {
 
 impl Stages {
     pub(super) fn new(network: &Network, material: &Material) -> Result<Self> {
-        let (preset, count) = (material.preset(), material.data.train.len());
+        let (preset, count) = (material.preset(), material.seen.len());
         let steps = (preset.training.epochs * count.div_ceil(preset.training.batch_size)) as u64;
         let learning = if steps == 0 { Vec::new() } else { stages(preset, network) };
         let also_head = preset.training.mode == Mode::Simultaneous;
@@ -58,7 +58,7 @@ impl Stages {
     /// The steps of all stages, with the images they show.
     pub(super) fn total(&self, material: &Material) -> Clock {
         let stages = self.learning.len() as u64;
-        let shown = (material.preset().training.epochs * material.data.train.len()) as u64;
+        let shown = (material.preset().training.epochs * material.seen.len()) as u64;
         Clock { steps: stages * self.steps, images: stages * shown }
     }
 
@@ -194,5 +194,5 @@ fn name(learning: &[usize]) -> String {
 /// The order of the images in a stage.
 fn order(stage: &str, material: &Material) -> Result<Order> {
     let rng = material.rng.stream(&format!("batches.{stage}"));
-    Order::new(rng, material.data.train.len(), material.preset().training.batch_size)
+    Order::new(rng, material.seen.clone(), material.preset().training.batch_size)
 }

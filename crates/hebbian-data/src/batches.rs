@@ -1,9 +1,17 @@
+use std::ops::Range;
+use std::sync::Arc;
+
 use candle_hebbian::Rng;
 
-use crate::{Error, Result};
+use crate::ahead::{Ahead, Parts};
+use crate::store::Store;
+use crate::{Error, ImageSet, Result};
 
 /// The batches of one epoch, as indices into a split. The last batch holds what is left and may be
 /// shorter.
+///
+/// Those of [`ImageSet::shuffled`] and [`ImageSet::in_order`] let the set read what comes next while a batch is
+/// worked on, where its images are in files.
 ///
 /// ```
 /// use candle_hebbian::Rng;
@@ -13,10 +21,23 @@ use crate::{Error, Result};
 /// assert_eq!(sizes, [4, 4, 2]);
 /// # Ok::<(), hebbian_data::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Batches {
-    order: std::vec::IntoIter<usize>,
+    order: Vec<usize>,
     batch_size: usize,
+    /// Images handed out, or left out.
+    done: usize,
+    source: Option<Source>,
+}
+
+/// Where images are read from that are not in memory.
+#[derive(Debug)]
+struct Source {
+    store: Arc<Store>,
+    /// The order, by number in the store, until it is read ahead.
+    order: Vec<usize>,
+    parts: Parts,
+    ahead: Option<Ahead>,
 }
 
 impl Batches {
@@ -40,7 +61,18 @@ impl Batches {
         if batch_size == 0 {
             return Err(Error::BatchSizeZero);
         }
-        Ok(Self { order: order.into_iter(), batch_size })
+        Ok(Self { order, batch_size, done: 0, source: None })
+    }
+
+    /// Leaves out so many batches, or as many as there are. Their images are not read.
+    pub fn pass(&mut self, batches: usize) {
+        let images = batches.saturating_mul(self.batch_size);
+        self.done = self.done.saturating_add(images).min(self.order.len());
+    }
+
+    /// How many images are left.
+    pub fn images(&self) -> usize {
+        self.order.len() - self.done
     }
 }
 
@@ -48,14 +80,115 @@ impl Iterator for Batches {
     type Item = Vec<usize>;
 
     fn next(&mut self) -> Option<Vec<usize>> {
-        let batch: Vec<usize> = self.order.by_ref().take(self.batch_size).collect();
-        (!batch.is_empty()).then_some(batch)
+        let at = self.done..self.order.len().min(self.done + self.batch_size);
+        self.done = at.end;
+        let batch = self.order[at.clone()].to_vec();
+        if batch.is_empty() {
+            self.source = None;
+            return None;
+        }
+        if let Some(source) = &mut self.source {
+            source.go_to(at);
+        }
+        Some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.order.len().div_ceil(self.batch_size);
+        let left = self.images().div_ceil(self.batch_size);
         (left, Some(left))
     }
 }
 
 impl ExactSizeIterator for Batches {}
+
+impl Source {
+    fn go_to(&mut self, at: Range<usize>) {
+        match &self.ahead {
+            Some(ahead) => ahead.go_to(at),
+            None => {
+                let (order, parts) = (std::mem::take(&mut self.order), self.parts.clone());
+                // Without a thread to be had, each batch is read when it is asked for.
+                self.ahead = match order.is_empty() {
+                    true => None,
+                    false => Ahead::start(&self.store, order, parts, at),
+                };
+            }
+        }
+    }
+}
+
+/// Images that are read ahead together where each is in a file of its own.
+const TOGETHER: usize = 64;
+/// The same of rows of tables, which come in larger blocks.
+const BLOCKS_AHEAD: usize = 512;
+
+impl ImageSet {
+    /// The images in random order. Call it again for each epoch: the generator moves on.
+    ///
+    /// The order follows from the generator, the number of images, and, for a set that decodes to more than
+    /// the [buffer](crate::LoadOptions::buffer), from the row groups of its tables: those are drawn in random
+    /// order, and the rows of as many as fill half of the buffer are mixed, so that a set is read once an epoch.
+    /// Where the pixels are makes no difference.
+    ///
+    /// # Errors
+    /// When `batch_size` is 0.
+    pub fn shuffled(&self, batch_size: usize, rng: &mut Rng) -> Result<Batches> {
+        let (count, buffer) = (self.len(), self.store().buffer());
+        let Some(runs) = self.runs() else {
+            return self.read_ahead(rng.permutation(count), None, batch_size);
+        };
+        if count <= buffer {
+            let parts = Parts { ends: vec![count], most: buffer };
+            return self.read_ahead(rng.permutation(count), Some(parts), batch_size);
+        }
+        let (mut order, mut ends, mut mixed) = (Vec::with_capacity(count), Vec::new(), Vec::new());
+        let drawn = rng.permutation(runs.len() - 1);
+        let mut mix = |mixed: &mut Vec<usize>| {
+            order.extend(rng.permutation(mixed.len()).into_iter().map(|at| mixed[at]));
+            ends.push(order.len());
+            mixed.clear();
+        };
+        for block in drawn {
+            let rows = runs[block]..runs[block + 1];
+            if !mixed.is_empty() && mixed.len() + rows.len() > buffer / 2 {
+                mix(&mut mixed);
+            }
+            mixed.extend(rows);
+        }
+        mix(&mut mixed);
+        self.read_ahead(order, Some(Parts { ends, most: buffer }), batch_size)
+    }
+
+    /// The images in order.
+    ///
+    /// # Errors
+    /// When `batch_size` is 0.
+    pub fn in_order(&self, batch_size: usize) -> Result<Batches> {
+        let parts = self.runs().map(|runs| Parts {
+            ends: runs[1..].to_vec(),
+            most: batch_size.saturating_mul(2).saturating_add(BLOCKS_AHEAD),
+        });
+        self.read_ahead((0..self.len()).collect(), parts, batch_size)
+    }
+
+    /// Batches of this order, read in these parts; else a few at a time.
+    fn read_ahead(
+        &self,
+        order: Vec<usize>,
+        parts: Option<Parts>,
+        batch_size: usize,
+    ) -> Result<Batches> {
+        let mut batches = Batches::new(order, batch_size)?;
+        if !self.is_in_memory() {
+            let count = batches.order.len();
+            let parts = parts.unwrap_or_else(|| Parts {
+                ends: (0..count).step_by(TOGETHER).map(|at| count.min(at + TOGETHER)).collect(),
+                most: batch_size.saturating_add(TOGETHER).saturating_mul(2),
+            });
+            let order = batches.order.iter().map(|&i| self.in_store(i)).collect();
+            let store = self.store().clone();
+            batches.source = Some(Source { store, order, parts, ahead: None });
+        }
+        Ok(batches)
+    }
+}

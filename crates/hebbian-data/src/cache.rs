@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, View, serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::download::hex;
-use crate::{Divisor, Error, ImageSet, Result, ZcaConfig};
+use crate::zca::Drawn;
+use crate::{Divisor, Error, Result, ZcaConfig};
 
 /// To be changed with anything that changes the matrix of the same images and settings.
 const FORMAT: &[u8] = b"hebbian-data zca 2";
@@ -63,25 +64,26 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// The place of the matrix of these images, already drawn and flipped.
-    pub(crate) fn new(folder: &Path, images: &ImageSet, config: &ZcaConfig) -> Self {
-        let (channels, height, width) = images.shape();
+    pub(crate) fn new(folder: &Path, drawn: &Drawn, config: &ZcaConfig) -> Result<Self> {
+        let (images, (channels, height, width)) = drawn.sizes();
         let divisor = match config.divisor {
             Divisor::Images => "images",
             Divisor::Dimension => "dimension",
         };
         let settings = format!(
-            "{} images of {channels}x{height}x{width}, divisor {divisor}, epsilon {:e}",
-            images.len(),
+            "{images} images of {channels}x{height}x{width}, divisor {divisor}, epsilon {:e}",
             config.epsilon
         );
         let mut hasher = Sha256::new_with_prefix(FORMAT);
         hasher.update(&settings);
-        for i in 0..images.len() {
-            hasher.update(images.image(i));
-        }
+        drawn.each(|part| {
+            let all: Vec<usize> = (0..part.len()).collect();
+            hasher.update(part.pixels(&all)?);
+            Ok(())
+        })?;
         let key = hex(hasher);
         let path = folder.join(format!("zca-{key}.safetensors"));
-        Self { path, key, features: images.image_size(), settings }
+        Ok(Self { path, key, features: channels * height * width, settings })
     }
 
     /// What is in the file.

@@ -1,165 +1,205 @@
 //! Encoded pictures with labels, from wherever they are, into splits that fit each other.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::sync::Arc;
 
-use crate::pictures::{Pictures, Problem};
-use crate::{Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
+use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
+use crate::store::{Pile, Store};
+use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// A picture that is still encoded.
+/// Pictures that are read together where each is in a file of its own: 100 MB of photographs.
+const PART: usize = 512;
+/// Pictures that are looked at to tell whether a set that is not decoded has colour.
+const LOOK: usize = 256;
+
+/// A split: pictures with a label each.
 #[derive(Debug)]
-pub(crate) struct Encoded<B> {
-    pub bytes: B,
-    pub label: u32,
-    /// The file it is in.
-    pub path: PathBuf,
-    /// Its row, in a table.
-    pub row: Option<usize>,
-}
-
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Encoded<B> {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.as_ref()
-    }
-}
-
-/// What becomes of pictures of any size.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Fit {
-    /// The side of the square they are cut to; none where all have one size.
-    pub side: Option<usize>,
-    /// Whether broken ones are left out.
-    pub skip_bad: bool,
-}
-
-impl Fit {
-    pub fn of(options: &LoadOptions) -> Self {
-        Self { side: options.image_size, skip_bad: options.skip_bad }
-    }
-}
-
-/// A split: so many pictures, in parts that are read one after the other.
-pub(crate) trait Parts {
-    type Bytes: AsRef<[u8]> + Sync;
-
-    /// How many pictures there are.
-    fn len(&self) -> usize;
-
+pub(crate) struct Split {
     /// What the progress calls it.
-    fn name(&self) -> String;
-
-    /// Reads it from the start.
-    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<Self::Bytes>>>>;
+    pub name: String,
+    pub pile: Arc<dyn Pile>,
+    pub labels: Vec<u32>,
 }
 
-/// Decodes splits. All pictures have the shape of the first; they are grey if every one is.
-pub(crate) fn collect<P: Parts>(
-    splits: &[P],
-    fit: Fit,
+impl Split {
+    /// Pictures that are read together, one part after the other.
+    fn parts(&self) -> Vec<Range<usize>> {
+        match self.pile.blocks() {
+            Some(blocks) => blocks.windows(2).map(|ends| ends[0]..ends[1]).collect(),
+            None => {
+                let count = self.pile.len();
+                (0..count).step_by(PART).map(|at| at..count.min(at + PART)).collect()
+            }
+        }
+    }
+}
+
+/// The images of splits: of each in memory, unless it decodes to more than the options say, else in its files. All
+/// have the shape of the first; they are grey if every one is.
+pub(crate) fn collect(
+    splits: &[Split],
+    options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Vec<ImageSet>> {
-    match collect_as(splits, fit, false, on_progress)? {
-        Some(splits) => Ok(splits),
+    let found = first_shape(splits, options)?;
+    match collect_as(splits, found, options, on_progress)? {
+        Some(sets) => Ok(sets),
         // There is colour somewhere: so they all have.
-        None => Ok(collect_as(splits, fit, true, on_progress)?.unwrap_or_default()),
+        None => {
+            let colour = (3, found.1, found.2);
+            Ok(collect_as(splits, colour, options, on_progress)?.unwrap_or_default())
+        }
     }
 }
 
-/// The same; none where a picture has colour and the first had not.
-fn collect_as<P: Parts>(
-    splits: &[P],
-    fit: Fit,
-    in_colour: bool,
+/// The shape that all will have if they are as the first picture is, or as the first that is not broken if
+/// those are left out.
+fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
+    for split in splits {
+        for index in split.parts().into_iter().flatten() {
+            match split.pile.read(&[index])?.first().map(|bytes| peek(bytes)) {
+                Some(Ok((channels, height, width))) => {
+                    let (height, width) =
+                        options.image_size.map_or((height, width), |side| (side, side));
+                    return Ok((channels, height, width));
+                }
+                Some(Err(problem)) if !options.skip_bad => {
+                    return Err(refused(split.pile.place(index), problem));
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+    Ok((1, 1, 1))
+}
+
+/// The sets; none where a picture has colour and the shape has not.
+fn collect_as(
+    splits: &[Split],
+    shape: Shape,
+    options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Option<Vec<ImageSet>>> {
-    let (mut sets, mut shape) = (Vec::new(), None);
+    let form = if options.image_size.is_some() { Form::Fitted } else { Form::AsTheyAre };
+    let how = How { shape, form };
+    let buffer = options.buffered(how.size());
+    let is_large = |split: &Split| !options.may_hold(split.pile.len(), how.size());
+    let mut sets = Vec::new();
     for split in splits {
-        let (name, total) = (split.name(), split.len());
-        let mut pictures = Pictures::of_any(fit.side, in_colour, shape);
-        let mut labels = Vec::new();
-        for part in split.parts() {
-            let mut part = part?;
-            while let Err((at, problem)) = pictures.extend(&part) {
-                match problem {
-                    Problem::Colour => return Ok(None),
-                    Problem::Bad(found) if fit.skip_bad => {
-                        let bad = part.remove(at);
-                        let file = &bad.path.to_string_lossy();
-                        on_progress(Progress::Skipped { file, row: bad.row, found: &found });
-                    }
-                    problem => return Err(refused(&part[at], problem)),
-                }
-            }
-            labels.extend(part.iter().map(|one| one.label));
-            pictures.expect(total)?;
-            let (done, total) = (labels.len() as u64, total as u64);
-            on_progress(Progress::Decode { file: &name, done, total });
+        if is_large(split) && shape.0 == 1 && has_colour(split)? {
+            return Ok(None);
         }
-        shape = pictures.shape();
-        sets.push(pictures.with_labels(labels)?);
+    }
+    for split in splits {
+        let set = match is_large(split) {
+            true => in_files(split, how, buffer, options, on_progress)?,
+            false => in_memory(split, how, buffer, options, on_progress)?,
+        };
+        let Some(set) = set else { return Ok(None) };
+        sets.push(set);
     }
     Ok(Some(sets))
 }
 
-fn refused<B>(one: &Encoded<B>, problem: Problem) -> Error {
-    let (found, expected, advice) = match problem {
-        Problem::Bad(found) => (
-            found,
-            "a PNG, JPEG, WebP or BMP".to_string(),
-            "mend or remove it, or leave out what is broken with --skip-bad",
-        ),
-        Problem::Size([(height, width), found]) => (
-            format!("{}x{} pixels", found.0, found.1),
-            format!("{height}x{width}, as the first picture has"),
-            "resize them all with --image-size, 32 for instance",
-        ),
-        Problem::Colour => ("colour".to_string(), "grey".to_string(), "convert it"),
-    };
-    let row = one.row.map(|row| format!(" in row {row}")).unwrap_or_default();
-    Error::BadFile {
-        path: one.path.clone(),
-        found: format!("{found}{row}"),
-        expected,
-        advice: advice.to_string(),
+/// Whether one of the first pictures has colour.
+fn has_colour(split: &Split) -> Result<bool> {
+    for index in 0..LOOK.min(split.pile.len()) {
+        for bytes in split.pile.read(&[index])? {
+            if peek(&bytes).is_ok_and(|(channels, ..)| channels == 3) {
+                return Ok(true);
+            }
+        }
     }
+    Ok(false)
 }
 
-/// Pictures in a file each.
-#[derive(Debug)]
-pub(crate) struct Files<'a> {
-    pub name: &'a str,
-    /// Path and label of each.
-    pub files: Vec<(PathBuf, u32)>,
+/// A split that stays in its files; none where a picture has colour and the shape has not. Broken pictures are looked for only if they are to be left out; else whoever
+/// comes to one is told.
+fn in_files(
+    split: &Split,
+    how: How,
+    buffer: usize,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Option<ImageSet>> {
+    let store = Store::in_files(split.pile.clone(), how, options.memory, buffer);
+    let set = ImageSet::of_store(store, split.labels.clone());
+    if !options.skip_bad {
+        return Ok(Some(set));
+    }
+    let mut good = Vec::new();
+    for part in split.parts() {
+        let mut pictures = Pictures::new(how);
+        let end = part.end;
+        let (kept, has_colour) = decode(split, part, &mut pictures, true, on_progress)?;
+        if has_colour {
+            return Ok(None);
+        }
+        good.extend(kept);
+        let (done, total) = (end as u64, split.pile.len() as u64);
+        on_progress(Progress::Decode { file: &split.name, done, total });
+    }
+    set.select(&good).map(Some)
 }
 
-impl Parts for Files<'_> {
-    type Bytes = Vec<u8>;
-
-    fn len(&self) -> usize {
-        self.files.len()
+/// A split in memory; none where a picture has colour and the shape has not.
+fn in_memory(
+    split: &Split,
+    how: How,
+    buffer: usize,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Option<ImageSet>> {
+    let (mut pictures, mut labels) = (Pictures::new(how), Vec::new());
+    let (mut blocks, total) = (vec![0], split.pile.len());
+    for part in split.parts() {
+        let (kept, has_colour) = decode(split, part, &mut pictures, options.skip_bad, on_progress)?;
+        if has_colour {
+            return Ok(None);
+        }
+        labels.extend(kept.iter().map(|&index| split.labels[index]));
+        blocks.push(labels.len());
+        // The first part vouches for the size of the rest: no doubling, no copy.
+        pictures.expect(total)?;
+        let (done, total) = (labels.len() as u64, total as u64);
+        on_progress(Progress::Decode { file: &split.name, done, total });
     }
-
-    fn name(&self) -> String {
-        self.name.to_string()
-    }
-
-    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<Vec<u8>>>>> {
-        /// Read before they are decoded: 100 MB of photographs.
-        const PART: usize = 512;
-        let read = |(path, label): &(PathBuf, u32)| {
-            Ok(Encoded { bytes: read(path)?, label: *label, path: path.clone(), row: None })
-        };
-        self.files.chunks(PART).map(move |files| files.iter().map(read).collect())
-    }
+    blocks.dedup();
+    let blocks = split.pile.blocks().map(|_| blocks);
+    let store = Store::in_memory(pictures.into_pixels(), how.shape).with_blocks(blocks, buffer);
+    Ok(Some(ImageSet::of_store(store, labels)))
 }
 
-/// The bytes of a file that is a picture, as far as its length tells.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    /// The longest; no picture that is decoded here needs more.
-    const LONGEST: u64 = 300 << 20;
-    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if length > LONGEST {
-        let (found, expected) = (format!("{length} bytes"), format!("{LONGEST} at most"));
-        return Err(Error::bad_file(path, found, expected));
+/// Adds the pictures of a part to others; returns which were not left out, and whether it had to stop at colour.
+fn decode(
+    split: &Split,
+    part: Range<usize>,
+    pictures: &mut Pictures,
+    skip_bad: bool,
+    on_progress: &OnProgress,
+) -> Result<(Vec<usize>, bool)> {
+    let mut left: Vec<usize> = part.collect();
+    let mut encoded = Vec::with_capacity(left.len());
+    match split.pile.blocks() {
+        Some(_) => encoded = split.pile.read(&left)?,
+        None => {
+            for &index in &left {
+                encoded.extend(split.pile.read(&[index])?);
+            }
+        }
     }
-    std::fs::read(path).map_err(Error::io(path))
+    while let Err((at, problem)) = pictures.extend(&encoded) {
+        let place = split.pile.place(left[at]);
+        match problem {
+            Problem::Colour => return Ok((left, true)),
+            Problem::Bad(found) if skip_bad => {
+                let file = &place.0.to_string_lossy();
+                on_progress(Progress::Skipped { file, row: place.1, found: &found });
+                encoded.remove(at);
+                left.remove(at);
+            }
+            problem => return Err(refused(place, problem)),
+        }
+    }
+    Ok((left, false))
 }

@@ -21,12 +21,7 @@ pub fn digits() -> Dataset {
         *seen += 1;
         *seen % 5 == 0
     });
-    Dataset {
-        name: DatasetName::Digits.to_string(),
-        train: split(&train),
-        test: split(&test),
-        class_names: DatasetName::Digits.class_names(),
-    }
+    Dataset::known(DatasetName::Digits, split(&train), split(&test), Vec::new())
 }
 
 fn split(records: &[&[u8; RECORD]]) -> ImageSet {

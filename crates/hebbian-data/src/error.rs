@@ -17,6 +17,27 @@ pub enum Error {
         /// What it should be.
         expected: usize,
     },
+    /// A number of labels that cannot be kept.
+    #[error(
+        "{found} images are to keep their labels, expected {classes} (one of each class) to {images} (all images to \
+         learn from): give another number"
+    )]
+    Labelled {
+        /// How many were to.
+        found: usize,
+        /// Classes of images to learn from.
+        classes: usize,
+        /// Images to learn from.
+        images: usize,
+    },
+    /// A data set of `candle-datasets` that is no set of bytes with labels.
+    #[error("found {found}, expected {expected}")]
+    Levels {
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: &'static str,
+    },
     /// An index beyond the end of a split.
     #[error("image {index} was asked for, but the split has {len} images, numbered from 0")]
     Index {

@@ -7,15 +7,21 @@ use crate::{Dataset, DatasetName, Error, ImageSet, LoadOptions, OnProgress, Prog
 use crate::{digits, image_folder, originals, parquet_files, table};
 
 /// Loads from the original files in `dir` or in their usual sub-folder, else from parquet files there.
-pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Dataset> {
+pub(crate) fn load(
+    name: DatasetName,
+    dir: &Path,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Dataset> {
     std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    let mut unlabelled = Vec::new();
     let found = match name {
         DatasetName::Digits => return Ok(digits()),
         DatasetName::Mnist => idx(name, dir, &["", "MNIST/raw", "mnist"])?,
         DatasetName::FashionMnist => idx(name, dir, &["", "FashionMNIST/raw", "fashion-mnist"])?,
         DatasetName::Cifar10 => cifar10(name, dir)?,
         DatasetName::Cifar100 => cifar100(name, dir)?,
-        DatasetName::Stl10 => stl10(dir)?,
+        DatasetName::Stl10 => stl10(dir, options, &mut unlabelled)?,
     };
     let (train, test) = match found {
         Some(splits) => splits,
@@ -23,7 +29,7 @@ pub(crate) fn load(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> R
     };
     let images = (train.len() + test.len()) as u64;
     on_progress(Progress::Decode { file: &dir.to_string_lossy(), done: images, total: images });
-    Ok(Dataset { name: name.to_string(), train, test, class_names: name.class_names() })
+    Ok(Dataset::known(name, train, test, unlabelled))
 }
 
 /// Loads what is in `dir`, whatever it is: pictures in folders, or parquet files.
@@ -114,7 +120,11 @@ fn cifar100(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
     Ok(Some((originals::cifar(name, &[train])?, originals::cifar(name, &[test])?)))
 }
 
-fn stl10(dir: &Path) -> Result<Option<Splits>> {
+fn stl10(
+    dir: &Path,
+    options: &LoadOptions,
+    unlabelled: &mut Vec<ImageSet>,
+) -> Result<Option<Splits>> {
     let mut folders = ["", "stl10_binary"].iter().map(|folder| dir.join(folder));
     let Some(folder) = folders.find(|folder| folder.join("train_X.bin").is_file()) else {
         return Ok(None);
@@ -123,6 +133,10 @@ fn stl10(dir: &Path) -> Result<Option<Splits>> {
         let [images, labels] = ["X", "y"].map(|part| folder.join(format!("{split}_{part}.bin")));
         originals::stl10(&images, &labels)
     };
+    let others = folder.join("unlabeled_X.bin");
+    if others.is_file() {
+        unlabelled.push(originals::stl10_unlabelled(&others, options)?);
+    }
     Ok(Some((split("train")?, split("test")?)))
 }
 
@@ -160,7 +174,7 @@ fn originals(name: DatasetName) -> &'static str {
         }
         DatasetName::Cifar100 => "train.bin and test.bin (the binary version)",
         DatasetName::Stl10 => {
-            "train_X.bin, train_y.bin, test_X.bin and test_y.bin (the binary version)"
+            "train_X.bin, train_y.bin, test_X.bin and test_y.bin (the binary version), and unlabeled_X.bin if there is"
         }
     }
 }

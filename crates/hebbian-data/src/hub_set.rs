@@ -9,6 +9,7 @@ use crate::hub::{set_repository, snapshots};
 use crate::online::Pulse;
 use crate::parquet_files::{self, Layout};
 use crate::snapshots::{Snapshots, is_commit, stays_inside};
+use crate::split::is_unlabelled;
 use crate::{Dataset, Error, Hub, LoadOptions, OnProgress, RepoKind, Result};
 
 /// The branch that the hub itself keeps, with each set as parquet files.
@@ -139,7 +140,8 @@ impl<'a> HubSet<'a> {
                     if !all.all(|file| snapshots.file(&commit, file).is_some()) {
                         continue;
                     }
-                    let is_whole = is_listed || splits.len() == 2;
+                    let is_whole = is_listed
+                        || splits.iter().filter(|(name, _)| !is_unlabelled(name)).count() == 2;
                     let found = Found { commit, splits, is_whole };
                     if is_whole {
                         return (Some(found), None);
@@ -192,7 +194,8 @@ impl<'a> HubSet<'a> {
                 Err(error @ (HFError::AuthRequired { .. } | HFError::Forbidden { .. })) => {
                     return Err(self.refused(
                         with_causes(&error, hub.endpoint()),
-                        "check the name; for a private or gated set, set HF_TOKEN to a token that may see it",
+                        "check the name; for a private or gated set, accept the terms on its page, and set HF_TOKEN to a token \
+                         that may see it",
                     ));
                 }
                 Err(error) => {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::{DirEntry, WalkDir};
 
-use crate::collect::{Files, Fit, collect};
-use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
+use crate::collect::{Split, collect};
+use crate::store::Pile;
+use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
 /// How the names of pictures end.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
@@ -20,7 +22,7 @@ const DEEPEST: usize = 16;
 /// The data set in a folder, or none where it has no folders with pictures.
 ///
 /// `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or `CLASS/*.png`, of which a share is drawn for
-/// testing. Classes are in the order of their names. Hidden files, and what is no picture, are passed over.
+/// testing; beside them `unlabelled/*.png` (or `unlabeled`), at any depth. Classes are in the order of their names. Hidden files, and what is no picture, are passed over.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -42,11 +44,17 @@ pub(crate) fn load(
     };
     let train = find(&options.train_split, &TRAIN)?;
     let test = find(&options.test_split, &TEST)?;
+    let is_train = |path: &PathBuf| train.as_ref() == Some(path);
+    let unlabelled: Vec<&PathBuf> = parts
+        .iter()
+        .filter(|(part, path)| split::is_unlabelled(part) && !is_train(path))
+        .map(|(_, path)| path)
+        .collect();
     let root = train.as_deref().unwrap_or(dir);
     let mut classes = folders(root)?;
     if train.is_none() {
-        // The folder of test images is no class.
-        classes.retain(|_, path| test.as_ref() != Some(path));
+        // The folders of test images, and of those without labels, are no classes.
+        classes.retain(|_, path| test.as_ref() != Some(path) && !unlabelled.contains(&&*path));
     }
     let found = pictures(&classes)?;
     if found.iter().all(|(_, files)| files.is_empty()) {
@@ -61,13 +69,16 @@ pub(crate) fn load(
         });
     }
     let class_names: Vec<String> = found.iter().map(|(class, _)| class.clone()).collect();
-    let labelled = |found: Vec<(String, Vec<PathBuf>)>| -> Vec<(PathBuf, u32)> {
+    let labelled = |name: &str, found: Vec<(String, Vec<PathBuf>)>| -> Split {
         let label = |class: &str| class_names.iter().position(|known| known == class);
         let found =
             found.into_iter().filter_map(|(class, files)| Some((label(&class)? as u32, files)));
-        found.flat_map(|(label, files)| files.into_iter().map(move |path| (path, label))).collect()
+        let files =
+            found.flat_map(|(label, files)| files.into_iter().map(move |path| (path, label)));
+        let (files, labels) = files.unzip();
+        Split { name: name.to_string(), pile: Arc::new(Files(files)), labels }
     };
-    let mut splits = vec![Files { name: "train", files: labelled(found) }];
+    let mut splits = vec![labelled("train", found)];
     if let Some(test) = &test {
         let others = pictures(&folders(test)?)?;
         let unknown =
@@ -80,14 +91,57 @@ pub(crate) fn load(
                 advice: "remove the folder, or give images of it to learn from".to_string(),
             });
         }
-        let files = labelled(others);
-        if files.is_empty() {
+        let others = labelled("test", others);
+        if others.labels.is_empty() {
             return Err(Error::bad_file(test, "no pictures", "some in each class"));
         }
-        splits.push(Files { name: "test", files });
+        splits.push(others);
     }
-    let sets = collect(&splits, Fit::of(options), on_progress)?;
-    split::dataset(name, sets, class_names, options).map(Some)
+    let mut count = 0;
+    for path in unlabelled {
+        let files = files(path)?;
+        if !files.is_empty() {
+            let labels = vec![ImageSet::NO_LABEL; files.len()];
+            splits.push(Split { name: "unlabelled".into(), pile: Arc::new(Files(files)), labels });
+            count += 1;
+        }
+    }
+    let sets = collect(&splits, options, on_progress)?;
+    split::dataset(name, sets, count, class_names, options).map(Some)
+}
+
+/// Pictures in a file each.
+#[derive(Debug)]
+struct Files(Vec<PathBuf>);
+
+impl Pile for Files {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn blocks(&self) -> Option<&[usize]> {
+        None
+    }
+
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+        wanted.iter().map(|&index| read(&self.0[index])).collect()
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, Option<usize>) {
+        (self.0[index].clone(), None)
+    }
+}
+
+/// The bytes of a file that is a picture, as far as its length tells.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    /// The longest; no picture that is decoded here needs more.
+    const LONGEST: u64 = 300 << 20;
+    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
+    if length > LONGEST {
+        let (found, expected) = (format!("{length} bytes"), format!("{LONGEST} at most"));
+        return Err(Error::bad_file(path, found, expected));
+    }
+    std::fs::read(path).map_err(Error::io(path))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
@@ -110,21 +164,22 @@ fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
 
 /// The pictures of each class, at any depth, in the order of their paths.
 fn pictures(classes: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Vec<PathBuf>)>> {
-    let of_class = |(class, dir): (&String, &PathBuf)| {
-        let mut files = Vec::new();
-        let walk = WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-            let entry = entry.map_err(|error| unreadable(dir, error))?;
-            let ending =
-                entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());
-            let is_picture = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
-            if entry.file_type().is_file() && is_picture {
-                files.push(entry.into_path());
-            }
+    classes.iter().map(|(class, dir)| Ok((class.clone(), files(dir)?))).collect()
+}
+
+/// The pictures in a folder, at any depth, in the order of their paths.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let walk = WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+        let entry = entry.map_err(|error| unreadable(dir, error))?;
+        let ending = entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        let is_picture = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+        if entry.file_type().is_file() && is_picture {
+            files.push(entry.into_path());
         }
-        Ok((class.clone(), files))
-    };
-    classes.iter().map(of_class).collect()
+    }
+    Ok(files)
 }
 
 /// What a walk ran into.

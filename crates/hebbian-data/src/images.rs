@@ -3,8 +3,11 @@ use std::sync::Arc;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
+use crate::changes::Change;
+use crate::pictures::Shape;
+use crate::store::Store;
 use crate::transforms::CropAndFlip;
-use crate::{Error, Result, pictures, split};
+use crate::{DatasetName, Error, Result, split};
 
 /// The most images that a file may hold.
 pub(crate) const MOST_IMAGES: usize = 1_000_000;
@@ -18,6 +21,9 @@ pub struct Dataset {
     pub train: ImageSet,
     /// The images to test with.
     pub test: ImageSet,
+    /// Images without labels, which are learned from as well where no labels are needed; in as many parts as they
+    /// come in. Their labels are [`NO_LABEL`](ImageSet::NO_LABEL).
+    pub unlabelled: Vec<ImageSet>,
     /// The name of each label, `class_names[label]`.
     pub class_names: Vec<String>,
 }
@@ -32,20 +38,89 @@ impl Dataset {
         let (train, test) = split::split(&self.train, share, seed)?;
         Ok(Self { train, test, ..self })
     }
+
+    /// The same with `count` training images, drawn by `seed`, that keep their labels: of each class its share, and
+    /// one at least. The others are [unlabelled](Self::unlabelled).
+    ///
+    /// # Errors
+    /// Fewer than there are classes of training images; more than there are images.
+    pub fn with_labelled(self, count: usize, seed: u64) -> Result<Self> {
+        let mut classes = self.train.labels().to_vec();
+        classes.sort_unstable();
+        classes.dedup();
+        let images = self.train.len();
+        if count < classes.len().max(1) || count > images {
+            return Err(Error::Labelled { found: count, classes: classes.len().max(1), images });
+        }
+        let (kept, others) = split::labelled(self.train.labels(), count, seed);
+        let mut unlabelled = self.unlabelled;
+        if !others.is_empty() {
+            unlabelled.insert(0, self.train.select(&others)?.without_labels());
+        }
+        Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
+    }
+
+    /// The first `count` images to learn from, or all where there are fewer; those without labels come last.
+    pub fn limited(self, count: usize) -> Self {
+        let mut left = count.saturating_sub(self.train.len());
+        let mut unlabelled = Vec::new();
+        for set in self.unlabelled {
+            let part = set.take(left);
+            left -= part.len();
+            unlabelled.extend((!part.is_empty()).then_some(part));
+        }
+        Self { train: self.train.take(count), unlabelled, ..self }
+    }
+
+    /// All images to learn from where no labels are needed: those to learn from with labels, and the unlabelled
+    /// ones. What [`with_labelled`](Self::with_labelled) took the labels from is in its old place, so that it is the
+    /// same for any number.
+    ///
+    /// # Errors
+    /// Unlabelled images of another shape.
+    pub fn seen(&self) -> Result<ImageSet> {
+        let Some((first, rest)) = self.unlabelled.split_first() else {
+            return Ok(self.train.clone());
+        };
+        let mut parts = match self.train.merged(first) {
+            Some(both) => vec![both],
+            None => vec![self.train.clone(), first.clone()],
+        };
+        parts.extend_from_slice(rest);
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        ImageSet::several(parts)
+    }
+
+    /// A data set that has a name here.
+    pub(crate) fn known(
+        name: DatasetName,
+        train: ImageSet,
+        test: ImageSet,
+        unlabelled: Vec<ImageSet>,
+    ) -> Self {
+        let class_names = name.class_names();
+        Self { name: name.to_string(), train, test, unlabelled, class_names }
+    }
 }
 
-/// One split, held as `u8` on the host: N images of C×H×W, each channel by channel and row by row. A clone
-/// shares them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One split: N images of C×H×W, each channel by channel and row by row, as `u8`. They are in memory, or stay in
+/// their files until a batch needs them. A clone, and a part of a set, share them.
+#[derive(Debug, Clone)]
 pub struct ImageSet {
-    images: Arc<Vec<u8>>,
+    store: Arc<Store>,
+    /// The images of the store; all, in order, where none are chosen.
+    chosen: Option<Arc<Vec<usize>>>,
     labels: Arc<Vec<u32>>,
-    channels: usize,
-    height: usize,
-    width: usize,
+    /// What images of the store that are not in memory go through.
+    changes: Vec<Change>,
 }
 
 impl ImageSet {
+    /// What the label of an image is that has none.
+    pub const NO_LABEL: u32 = u32::MAX;
+
     /// A split of `labels.len()` images; `images` holds their pixels one image after another.
     ///
     /// # Errors
@@ -73,13 +148,15 @@ impl ImageSet {
     }
 
     /// A split of parts that this crate made to fit.
-    pub(crate) fn of_parts(
-        images: Vec<u8>,
-        labels: Vec<u32>,
-        (channels, height, width): (usize, usize, usize),
-    ) -> Self {
-        debug_assert_eq!(images.len(), labels.len() * channels * height * width);
-        Self { images: Arc::new(images), labels: Arc::new(labels), channels, height, width }
+    pub(crate) fn of_parts(images: Vec<u8>, labels: Vec<u32>, shape: Shape) -> Self {
+        debug_assert_eq!(images.len(), labels.len() * shape.0 * shape.1 * shape.2);
+        Self::of_store(Store::in_memory(images, shape), labels)
+    }
+
+    /// All images of a store, with a label each.
+    pub(crate) fn of_store(store: Store, labels: Vec<u32>) -> Self {
+        let (store, labels) = (Arc::new(store), Arc::new(labels));
+        Self { store, chosen: None, labels, changes: Vec::new() }
     }
 
     /// The number of images.
@@ -92,15 +169,45 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// Channels, height and width of every image.
-    pub fn shape(&self) -> (usize, usize, usize) {
-        (self.channels, self.height, self.width)
+    /// Whether all pixels are in memory, or could be. Whoever needs them at once should refuse a set that is
+    /// [larger](crate::LoadOptions::memory).
+    pub fn fits_in_memory(&self) -> bool {
+        self.store.may_hold(self.len() as u64 * self.image_size() as u64)
     }
 
-    /// The C·H·W pixels of image `i`. Like slice indexing, panics if there is no such image.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let size = self.image_size();
-        &self.images[i * size..(i + 1) * size]
+    /// Whether the pixels are in memory. Else each batch reads its images.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.store.pixels_in_memory().is_some()
+    }
+
+    /// Channels, height and width of every image.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.changes.iter().fold(self.store.shape(), |shape, change| change.shape(shape))
+    }
+
+    /// The C·H·W pixels of image `i`.
+    ///
+    /// # Errors
+    /// As [`pixels`](Self::pixels).
+    pub fn image(&self, i: usize) -> Result<Vec<u8>> {
+        self.pixels(&[i])
+    }
+
+    /// The C·H·W pixels of each of these images, one after another.
+    ///
+    /// # Errors
+    /// When an index is not below [`len`](Self::len), or a file cannot be read, or holds no picture that fits.
+    pub fn pixels(&self, indices: &[usize]) -> Result<Vec<u8>> {
+        if let Some(&index) = indices.iter().find(|&&i| i >= self.len()) {
+            return Err(Error::Index { index, len: self.len() });
+        }
+        let wanted: Vec<usize> = indices.iter().map(|&i| self.in_store(i)).collect();
+        let (mut pixels, mut shape) = (self.store.pixels(&wanted)?, self.store.shape());
+        for change in &self.changes {
+            pixels = change.apply(&pixels, shape)?;
+            shape = change.shape(shape);
+        }
+        Ok(pixels)
     }
 
     /// The label of every image.
@@ -113,17 +220,53 @@ impl ImageSet {
     /// # Errors
     /// When an index is not below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
-        self.check(indices)?;
-        let images = indices.iter().flat_map(|&i| self.image(i)).copied().collect();
-        let labels = indices.iter().map(|&i| self.labels[i]).collect();
-        Ok(Self::of_parts(images, labels, self.shape()))
+        match indices.iter().find(|&&i| i >= self.len()) {
+            Some(&index) => Err(Error::Index { index, len: self.len() }),
+            None => Ok(self.part(indices.iter().copied())),
+        }
     }
 
     /// The first `n` images, or all when there are fewer.
     pub fn take(&self, n: usize) -> Self {
-        let n = n.min(self.len());
-        let images = self.images[..n * self.image_size()].to_vec();
-        Self::of_parts(images, self.labels[..n].to_vec(), self.shape())
+        self.part(0..n.min(self.len()))
+    }
+
+    /// These images, which are there.
+    fn part(&self, indices: impl Iterator<Item = usize> + Clone) -> Self {
+        let labels = indices.clone().map(|i| self.labels[i]).collect();
+        let chosen = indices.map(|i| self.in_store(i)).collect();
+        Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() }
+    }
+
+    /// The same images, none of which has a label.
+    fn without_labels(self) -> Self {
+        Self { labels: Arc::new(vec![Self::NO_LABEL; self.len()]), ..self }
+    }
+
+    /// Both sets in the order of their common store, if they share one.
+    fn merged(&self, other: &Self) -> Option<Self> {
+        if !Arc::ptr_eq(&self.store, &other.store) || self.changes != other.changes {
+            return None;
+        }
+        let of = |set: &Self| -> Vec<(usize, u32)> {
+            (0..set.len()).map(|i| (set.in_store(i), set.labels[i])).collect()
+        };
+        let mut both = [of(self), of(other)].concat();
+        both.sort_by_key(|&(at, _)| at);
+        let (chosen, labels): (Vec<usize>, Vec<u32>) = both.into_iter().unzip();
+        Some(Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() })
+    }
+
+    /// All images of some sets of one shape, one set after the other.
+    fn several(sets: Vec<Self>) -> Result<Self> {
+        let shape = sets.first().map_or((1, 1, 1), Self::shape);
+        if let Some(other) = sets.iter().find(|set| set.shape() != shape) {
+            let (what, size) = ("pixels of an image", |(c, h, w)| c * h * w);
+            let (found, expected) = (size(other.shape()), size(shape));
+            return Err(Error::Size { what, found, expected });
+        }
+        let labels = sets.iter().flat_map(|set| set.labels().iter().copied()).collect();
+        Ok(Self::of_store(Store::several(sets, shape), labels))
     }
 
     /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
@@ -133,23 +276,14 @@ impl ImageSet {
     /// # Errors
     /// When the images have neither 3 channels nor 1.
     pub fn to_grey(&self) -> Result<Self> {
-        if self.channels == 1 {
-            return Ok(self.clone());
+        match self.shape().0 {
+            1 => Ok(self.clone()),
+            3 => self.changed(Change::Grey),
+            found => {
+                let what = "channels of an image to make grey";
+                Err(Error::Size { what, found, expected: 3 })
+            }
         }
-        if self.channels != 3 {
-            let (what, found) = ("channels of an image to make grey", self.channels);
-            return Err(Error::Size { what, found, expected: 3 });
-        }
-        let area = self.height * self.width;
-        let mut images = Vec::with_capacity(self.len() * area);
-        for image in self.images.chunks_exact(3 * area) {
-            images.extend((0..area).map(|i| {
-                let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * area + i]));
-                ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8
-            }));
-        }
-        let labels = self.labels.to_vec();
-        Ok(Self::of_parts(images, labels, (1, self.height, self.width)))
     }
 
     /// The images with the shorter side resized to `side` pixels (a triangle filter, widened where it gets
@@ -158,7 +292,28 @@ impl ImageSet {
     /// # Errors
     /// When `side` is 0, or images have neither 3 channels nor 1.
     pub fn resized(&self, side: usize) -> Result<Self> {
-        pictures::resized(self, side)
+        let (channels, height, width) = self.shape();
+        if side == 0 {
+            return Err(Error::Size { what: "pixels a side of an image", found: 0, expected: 1 });
+        }
+        if ![1, 3].contains(&channels) {
+            let (what, found) = ("channels of an image to resize", channels);
+            return Err(Error::Size { what, found, expected: 3 });
+        }
+        match (height, width) == (side, side) {
+            true => Ok(self.clone()),
+            false => self.changed(Change::Side(side)),
+        }
+    }
+
+    /// The images after a change: at once where they are in memory, else of those that are read.
+    fn changed(&self, change: Change) -> Result<Self> {
+        let mut set = self.clone();
+        match change.of_all(&self.store)? {
+            Some(store) => set.store = Arc::new(store),
+            None => set.changes.push(change),
+        }
+        Ok(set)
     }
 
     /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.
@@ -167,16 +322,14 @@ impl ImageSet {
     /// the same on every device.
     ///
     /// # Errors
-    /// When an index is not below [`len`](Self::len), or the tensor cannot be made.
+    /// As [`pixels`](Self::pixels), or when the tensor cannot be made.
     pub fn batch(
         &self,
         indices: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        self.check(indices)?;
-        let pixels = indices.iter().flat_map(|&i| self.image(i)).copied();
-        self.tensors(pixels, indices, dtype, device)
+        self.tensors(&self.pixels(indices)?, indices, dtype, device)
     }
 
     /// A [`batch`](Self::batch) of which each image is cropped and flipped at random.
@@ -191,29 +344,30 @@ impl ImageSet {
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        self.check(indices)?;
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_size());
-        for &i in indices {
-            transform.apply(self.image(i), self.shape(), rng, &mut pixels)?;
+        let pixels = self.pixels(indices)?;
+        let mut changed = Vec::with_capacity(pixels.len());
+        for image in pixels.chunks_exact(self.image_size()) {
+            transform.apply(image, self.shape(), rng, &mut changed)?;
         }
-        self.tensors(pixels.into_iter(), indices, dtype, device)
+        self.tensors(&changed, indices, dtype, device)
     }
 
     fn tensors(
         &self,
-        pixels: impl Iterator<Item = u8>,
+        pixels: &[u8],
         indices: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        let shape = (indices.len(), self.channels, self.height, self.width);
+        let (channels, height, width) = self.shape();
+        let shape = (indices.len(), channels, height, width);
         let images = match dtype {
             DType::F64 => {
-                let values: Vec<f64> = pixels.map(|p| f64::from(p) / 255.).collect();
+                let values: Vec<f64> = pixels.iter().map(|&p| f64::from(p) / 255.).collect();
                 Tensor::from_vec(values, shape, device)?
             }
             _ => {
-                let values: Vec<f32> = pixels.map(|p| f32::from(p) / 255.).collect();
+                let values: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.).collect();
                 Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?
             }
         };
@@ -222,13 +376,30 @@ impl ImageSet {
     }
 
     pub(crate) fn image_size(&self) -> usize {
-        self.channels * self.height * self.width
+        let (channels, height, width) = self.shape();
+        channels * height * width
     }
 
-    fn check(&self, indices: &[usize]) -> Result<()> {
-        match indices.iter().find(|&&i| i >= self.len()) {
-            Some(&index) => Err(Error::Index { index, len: self.len() }),
-            None => Ok(()),
-        }
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The number in the store of image `i`.
+    pub(crate) fn in_store(&self, i: usize) -> usize {
+        self.chosen.as_ref().map_or(i, |chosen| chosen[i])
+    }
+
+    /// Where the images begin that are of the same block of the store and follow each other, and where the last
+    /// end; none where each image is by itself.
+    pub(crate) fn runs(&self) -> Option<Vec<usize>> {
+        let blocks = self.store.blocks()?;
+        let Some(chosen) = &self.chosen else { return Some(blocks.to_vec()) };
+        let lengths =
+            chosen.chunk_by(|&one, &next| self.store.block(one) == self.store.block(next));
+        let ends = lengths.scan(0, |end, run| {
+            *end += run.len();
+            Some(*end)
+        });
+        Some(std::iter::once(0).chain(ends).collect())
     }
 }

@@ -1,7 +1,9 @@
 //! Image data sets for [candle]: from the Hugging Face Hub, from a local folder, or embedded.
 //!
 //! Images stay `u8` on the host and become floating-point tensors a batch at a time, so that CIFAR-10
-//! takes 184 MB and not four times that. Nothing is trusted: downloads are checked against the size
+//! takes 184 MB and not four times that. A split that would take more than
+//! [`LoadOptions::memory`] stays in its files, and is read ahead of the batches of [`ImageSet::shuffled`] and
+//! [`ImageSet::in_order`]. Nothing is trusted: downloads are checked against the size
 //! and SHA-256 that the hub states, and every file format is read by code that returns an [`Error`]
 //! naming the file, what was found, what was expected and what to do. No file makes it take more memory than
 //! its data set needs: a file of more than a million images, a table of more rows than its bytes can
@@ -13,13 +15,13 @@
 //! ```
 //! use candle::{DType, Device};
 //! use candle_hebbian::Rng;
-//! use hebbian_data::{Batches, LoadOptions, load};
+//! use hebbian_data::{LoadOptions, load};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let data = load("digits", &LoadOptions::default())?;
 //! assert_eq!((data.train.len(), data.test.len()), (1442, 355));
 //! let mut rng = Rng::new(0).stream("batches");
-//! for indices in Batches::shuffled(data.train.len(), 32, &mut rng)? {
+//! for indices in data.train.shuffled(32, &mut rng)? {
 //!     let (images, labels) = data.train.batch(&indices, DType::F32, &Device::Cpu)?;
 //!     assert_eq!(images.dims(), [indices.len(), 1, 8, 8]);
 //!     assert_eq!(labels.dims(), [indices.len()]);
@@ -29,8 +31,12 @@
 //! ```
 #![deny(missing_docs)]
 
+mod ahead;
 mod batches;
 mod cache;
+#[cfg(any(test, feature = "candle-datasets"))]
+mod candle_sets;
+mod changes;
 mod collect;
 mod covariance;
 mod digits;
@@ -51,9 +57,11 @@ mod online;
 mod originals;
 mod parquet_files;
 mod patches;
+mod photographs;
 mod pictures;
 mod snapshots;
 mod split;
+mod store;
 mod table;
 mod text;
 pub mod transforms;
@@ -69,6 +77,7 @@ pub use hub::{Hub, RepoKind};
 pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
+pub use photographs::Photographs;
 pub use text::printable;
 pub use upload::Push;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};

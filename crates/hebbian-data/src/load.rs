@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::hub_set::{CONVERTED, HubSet};
-use crate::{Dataset, DatasetName, Hub, RepoKind, Result, digits, folder, table};
+use crate::{Dataset, DatasetName, Hub, Photographs, RepoKind, Result, digits, folder, table};
 
 /// Where to load from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -19,7 +19,8 @@ pub struct LoadOptions {
     pub image_column: Option<String>,
     /// The column of labels.
     pub label_column: Option<String>,
-    /// The split to learn from [default: `train`].
+    /// The split to learn from [default: `train`]. One called `unlabelled` (or `unlabeled`) is for learning without
+    /// labels, unless it is named here.
     pub train_split: Option<String>,
     /// The split to test with [default: `test`, else `validation`; else a share of the other].
     pub test_split: Option<String>,
@@ -30,9 +31,20 @@ pub struct LoadOptions {
     /// Resize images so that the shorter side has as many pixels, and cut them to a square around the
     /// middle.
     pub image_size: Option<usize>,
-    /// Leave out pictures that are broken.
+    /// Leave out pictures that are broken. Of a split that stays in its files this takes a look at every picture.
     pub skip_bad: bool,
+    /// Bytes that the pixels of a split may take. One that decodes to more stays in its files, from which each batch
+    /// reads its images; sets with a name here that come as a whole do not.
+    pub memory: u64,
+    /// Bytes of pixels that are mixed at a time where the rows of tables are [shuffled](crate::ImageSet::shuffled) that
+    /// decode to more; and that are then held, in place of all. Another number makes another order.
+    pub buffer: u64,
 }
+
+/// What the pixels of a split may take unless it is said otherwise.
+const MEMORY: u64 = 512 << 20;
+/// What is mixed at a time: all of CIFAR and of STL-10's labelled images, so that their order is the plain one.
+const BUFFER: u64 = 256 << 20;
 
 impl Default for LoadOptions {
     fn default() -> Self {
@@ -47,7 +59,21 @@ impl Default for LoadOptions {
             seed: 0,
             image_size: None,
             skip_bad: false,
+            memory: MEMORY,
+            buffer: BUFFER,
         }
+    }
+}
+
+impl LoadOptions {
+    /// Whether so many images of so many bytes may be in memory.
+    pub(crate) fn may_hold(&self, images: usize, size: usize) -> bool {
+        (images as u64).saturating_mul(size as u64) <= self.memory
+    }
+
+    /// How many images of so many bytes are mixed at a time.
+    pub(crate) fn buffered(&self, size: usize) -> usize {
+        usize::try_from((self.buffer / size.max(1) as u64).max(1)).unwrap_or(usize::MAX)
     }
 }
 
@@ -95,7 +121,7 @@ pub enum Progress<'a> {
 /// Called as loading goes on, also from the client's own thread.
 pub type OnProgress = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 
-/// Loads a data set: a named one (see [`DatasetName`]); any set of images with labels on the hub, as
+/// Loads a data set: a named one (see [`DatasetName`] and [`Photographs`]); any set of images with labels on the hub, as
 /// `OWNER/NAME`, `OWNER/NAME/CONFIG`, each with `@REVISION` or without; or with
 /// [`data_dir`](LoadOptions::data_dir) what is in that folder, under the name given.
 ///
@@ -129,8 +155,12 @@ pub fn load_with_progress(
     };
     match name.parse::<DatasetName>() {
         Ok(DatasetName::Digits) => resized(digits(), options),
-        Ok(known) => resized(folder::load(known, dir, &on_progress)?, options),
-        Err(_) => folder::load_any(name, dir, options, &on_progress),
+        Ok(known) => resized(folder::load(known, dir, options, &on_progress)?, options),
+        Err(_) => {
+            let photographs = Photographs::find(name).map(|set| set.options(options));
+            let options = photographs.as_ref().unwrap_or(options);
+            folder::load_any(name, dir, options, &on_progress)
+        }
     }
 }
 
@@ -144,6 +174,11 @@ pub fn load_from_hub(
     options: &LoadOptions,
     on_progress: OnProgress,
 ) -> Result<Dataset> {
+    if let Some(set) = Photographs::find(name)
+        && let Some(data) = set.load(hub, options, &on_progress)?
+    {
+        return Ok(data);
+    }
     match (name.parse::<DatasetName>(), HubSet::parse(name)) {
         (Ok(known), _) => resized(load_known(known, hub, &on_progress)?, options),
         (Err(_), Some(set)) => set.load(hub, options, &on_progress),
@@ -163,12 +198,7 @@ fn load_known(name: DatasetName, hub: &Hub, on_progress: &OnProgress) -> Result<
         DatasetName::Stl10 => (&["tanganke/stl10"], &[]),
     };
     let read = |paths: &[PathBuf]| table::read(paths, name, on_progress);
-    let set = |train, test| Dataset {
-        name: name.to_string(),
-        train,
-        test,
-        class_names: name.class_names(),
-    };
+    let set = |train, test| Dataset::known(name, train, test, Vec::new());
     for repo in repos.iter().chain(old) {
         let cached = HubSet::known(repo, table::folder(name)).in_cache(hub, on_progress)?;
         if let Some([(_, train), (_, test)]) = cached.as_deref() {
@@ -187,7 +217,13 @@ fn load_known(name: DatasetName, hub: &Hub, on_progress: &OnProgress) -> Result<
 fn resized(data: Dataset, options: &LoadOptions) -> Result<Dataset> {
     match options.image_size {
         Some(side) => {
-            Ok(Dataset { train: data.train.resized(side)?, test: data.test.resized(side)?, ..data })
+            let unlabelled = data.unlabelled.iter().map(|set| set.resized(side));
+            Ok(Dataset {
+                train: data.train.resized(side)?,
+                test: data.test.resized(side)?,
+                unlabelled: unlabelled.collect::<Result<_>>()?,
+                ..data
+            })
         }
         None => Ok(data),
     }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Error;
+use crate::{Error, Photographs};
 
 /// The data sets that this crate can load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,7 +77,12 @@ impl FromStr for DatasetName {
         Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| {
             Error::UnknownDataset {
                 name: name.into(),
-                known: Self::ALL.map(Self::as_str).join(", "),
+                known: Self::ALL
+                    .map(Self::as_str)
+                    .into_iter()
+                    .chain(Photographs::ALL.map(|set| set.name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             }
         })
     }

@@ -1,11 +1,15 @@
 //! The formats in which MNIST, CIFAR and STL-10 were first published.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::gzip::Plain;
 use crate::images::MOST_IMAGES;
-use crate::{DatasetName, Error, ImageSet, Result};
+use crate::pictures::{Form, How, upright};
+use crate::store::{Pile, Store};
+use crate::{DatasetName, Error, ImageSet, LoadOptions, Result};
 
 const IDX_IMAGES: u32 = 0x0803;
 const IDX_LABELS: u32 = 0x0801;
@@ -149,7 +153,7 @@ pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
 pub(crate) fn stl10(images: &Path, labels: &Path) -> Result<ImageSet> {
     let name = DatasetName::Stl10;
     let (channels, height, width) = name.shape();
-    let (area, size) = (height * width, channels * height * width);
+    let size = channels * height * width;
     let count = fs::metadata(labels).map_err(Error::io(labels))?.len();
     let bytes = fs::metadata(images).map_err(Error::io(images))?.len();
     if count == 0 || count > MOST_IMAGES as u64 || bytes != count * size as u64 {
@@ -165,15 +169,68 @@ pub(crate) fn stl10(images: &Path, labels: &Path) -> Result<ImageSet> {
         _ => label(labels, name, i, class - 1),
     });
     let classes = classes.collect::<Result<_>>()?;
-    let mut pixels = fs::read(images).map_err(Error::io(images))?;
-    let mut upright = vec![0; area];
-    for plane in pixels.chunks_exact_mut(area) {
-        for (at, value) in upright.iter_mut().enumerate() {
-            *value = plane[at % width * height + at / width];
-        }
-        plane.copy_from_slice(&upright);
+    let pixels = fs::read(images).map_err(Error::io(images))?;
+    let mut rows = vec![0; pixels.len()];
+    for (to, image) in rows.chunks_exact_mut(size).zip(pixels.chunks_exact(size)) {
+        upright(image, name.shape(), to);
     }
-    ImageSet::new(pixels, classes, channels, height, width)
+    ImageSet::new(rows, classes, channels, height, width)
+}
+
+/// The images of STL-10 without labels.
+#[derive(Debug)]
+struct Records {
+    path: PathBuf,
+    count: usize,
+    size: usize,
+}
+
+impl Pile for Records {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn blocks(&self) -> Option<&[usize]> {
+        None
+    }
+
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let read = |&index: &usize| {
+            let mut bytes = vec![0; self.size];
+            file.seek(SeekFrom::Start((index * self.size) as u64))
+                .and_then(|_| file.read_exact(&mut bytes))
+                .map_err(Error::io(&self.path))?;
+            Ok(bytes)
+        };
+        wanted.iter().map(read).collect()
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, Option<usize>) {
+        (self.path.clone(), Some(index))
+    }
+}
+
+/// The binary version of STL-10's images without labels, which stay in their file if they are too large.
+pub(crate) fn stl10_unlabelled(path: &Path, options: &LoadOptions) -> Result<ImageSet> {
+    let shape = DatasetName::Stl10.shape();
+    let how = How { shape, form: Form::Columns };
+    let (size, bytes) = (how.size(), fs::metadata(path).map_err(Error::io(path))?.len());
+    let most = (MOST_IMAGES * size) as u64;
+    if bytes == 0 || bytes % size as u64 != 0 || bytes > most {
+        let expected =
+            format!("a multiple of {size} bytes, the size of an image, and {most} at most");
+        return Err(Error::bad_file(path, format!("{bytes} bytes"), expected));
+    }
+    let count = (bytes / size as u64) as usize;
+    let pile = Arc::new(Records { path: path.into(), count, size });
+    let labels = vec![ImageSet::NO_LABEL; count];
+    let store = Store::in_files(pile, how, options.memory, options.buffered(size));
+    if !options.may_hold(count, size) {
+        return Ok(ImageSet::of_store(store, labels));
+    }
+    let pixels = store.pixels(&(0..count).collect::<Vec<_>>())?;
+    Ok(ImageSet::of_parts(pixels, labels, shape))
 }
 
 fn label(path: &Path, name: DatasetName, i: usize, class: u8) -> Result<u32> {

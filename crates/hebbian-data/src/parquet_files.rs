@@ -140,7 +140,8 @@ impl Layout {
         self.configs.is_empty()
     }
 
-    /// The names of the splits to learn from and, if there is one, to test with, each with its files. One
+    /// The names of the splits to learn from and, if there is one, to test with, each with its files; then those of
+    /// images without labels. One
     /// that is the only split is learned from, unless its name says that it is for testing.
     ///
     /// # Errors
@@ -180,7 +181,11 @@ impl Layout {
             None => TEST.into_iter().find(|&name| name != train.0 && splits.contains_key(name)),
         };
         let test = test.map(named).transpose()?;
-        Ok([train].into_iter().chain(test).collect())
+        let is_taken =
+            |name: &str| name == train.0 || test.as_ref().is_some_and(|(test, _)| test == name);
+        let others = splits.keys().filter(|name| split::is_unlabelled(name) && !is_taken(name));
+        let others = others.map(|name| named(name)).collect::<Result<Vec<_>>>()?;
+        Ok([train].into_iter().chain(test).chain(others).collect())
     }
 }
 
@@ -191,8 +196,9 @@ pub(crate) fn load(
     options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
-    let (sets, class_names) = Tables { splits }.read(options, on_progress)?;
-    split::dataset(name, sets, class_names, options)
+    let tables = Tables { splits };
+    let (sets, class_names) = tables.read(options, on_progress)?;
+    split::dataset(name, sets, tables.unlabelled().count(), class_names, options)
 }
 
 /// The data set in the parquet files of a folder, or none where there are none.
@@ -298,8 +304,17 @@ mod tests {
             assert!([count, "train", "here"].iter().all(|text| error.contains(text)), "{error}");
         }
         // Those of a split that is not read do not matter.
-        let paths = ["train.parquet", "test.parquet", "unlabelled-00000-of-00002.parquet"];
+        let paths = ["train.parquet", "test.parquet", "extra-00000-of-00002.parquet"];
         assert_eq!(splits(&paths, None, &any).len(), 2);
+        // Images without labels are read, too.
+        let paths = ["train.parquet", "test.parquet", "unlabelled-00000-of-00002.parquet"];
+        let layout = Layout::of(paths.into_iter(), "here");
+        let error = layout.splits(None, &any).unwrap_err().to_string();
+        assert!(error.contains("1 of the 2 files"), "{error}");
+        let paths = ["train.parquet", "unlabeled.parquet"];
+        let names: Vec<String> =
+            splits(&paths, None, &any).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["train", "unlabeled"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::{Error, ImageSet, Result};
 
 /// Draws for each patch, until it is said that there are not enough different ones.
 const DRAWS: usize = 1000;
+/// Images that are looked at together.
+const TOGETHER: usize = 1000;
 
 impl ImageSet {
     /// Square patches `(count, C, side, side)` of `f64`, from 0 to 1, each of an image and a place drawn at
@@ -23,17 +25,23 @@ impl ImageSet {
             return Err(Error::Size { what, found, expected });
         }
         let (mut known, mut values) = (HashSet::new(), Vec::new());
-        for _ in 0..count.saturating_mul(DRAWS) {
-            if known.len() == count {
-                break;
-            }
-            let image = self.image(rng.below(self.len()));
-            let (top, left) = (rng.below(height - side + 1), rng.below(width - side + 1));
-            let lines = (0..channels * side)
-                .map(|line| (line / side * height + top + line % side) * width + left);
-            let patch: Vec<u8> = lines.flat_map(|at| &image[at..at + side]).copied().collect();
-            if known.insert(patch.clone()) {
-                values.extend(patch.into_iter().map(|pixel| f64::from(pixel) / 255.));
+        let mut left_to_draw = count.saturating_mul(DRAWS);
+        while known.len() < count && left_to_draw > 0 {
+            // As many as are missing: whatever they are, all of them would have been drawn one by one.
+            let together = TOGETHER.min(count - known.len()).min(left_to_draw);
+            left_to_draw -= together;
+            let drawn: Vec<[usize; 3]> = (0..together)
+                .map(|_| [self.len(), height - side + 1, width - side + 1].map(|n| rng.below(n)))
+                .collect();
+            let images =
+                self.pixels(&drawn.iter().map(|&[image, ..]| image).collect::<Vec<_>>())?;
+            for (image, [_, top, left]) in images.chunks_exact(self.image_size()).zip(drawn) {
+                let lines = (0..channels * side)
+                    .map(|line| (line / side * height + top + line % side) * width + left);
+                let patch: Vec<u8> = lines.flat_map(|at| &image[at..at + side]).copied().collect();
+                if known.insert(patch.clone()) {
+                    values.extend(patch.into_iter().map(|pixel| f64::from(pixel) / 255.));
+                }
             }
         }
         if known.len() < count {
@@ -44,19 +52,28 @@ impl ImageSet {
     }
 
     /// The mean and the standard deviation of each channel over all pixels, which are from 0 to 1.
-    pub fn channel_moments(&self) -> (Vec<f64>, Vec<f64>) {
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn channel_moments(&self) -> Result<(Vec<f64>, Vec<f64>)> {
         let (channels, height, width) = self.shape();
         let area = height * width;
-        let moments = (0..channels).map(|channel| {
-            let pixels = (0..self.len()).flat_map(|i| &self.image(i)[channel * area..][..area]);
-            let (sum, squares) = pixels.fold((0u64, 0u64), |(sum, squares), &pixel| {
-                (sum + u64::from(pixel), squares + u64::from(pixel).pow(2))
-            });
-            let count = (self.len() * area).max(1) as f64;
+        let mut sums = vec![(0u64, 0u64); channels];
+        for indices in self.in_order(TOGETHER)? {
+            for image in self.pixels(&indices)?.chunks_exact(self.image_size()) {
+                for (sums, plane) in sums.iter_mut().zip(image.chunks_exact(area)) {
+                    *sums = plane.iter().fold(*sums, |(sum, squares), &pixel| {
+                        (sum + u64::from(pixel), squares + u64::from(pixel).pow(2))
+                    });
+                }
+            }
+        }
+        let count = (self.len() * area).max(1) as f64;
+        let moments = sums.into_iter().map(|(sum, squares)| {
             let mean = sum as f64 / count;
             (mean / 255., (squares as f64 / count - mean * mean).max(0.).sqrt() / 255.)
         });
-        moments.unzip()
+        Ok(moments.unzip())
     }
 }
 
@@ -99,7 +116,7 @@ mod tests {
     #[test]
     fn moments_of_each_channel() -> Result<()> {
         let set = ImageSet::new(vec![0, 255, 51, 51, 255, 0, 51, 51], vec![0, 0], 2, 1, 2)?;
-        let (mean, deviation) = set.channel_moments();
+        let (mean, deviation) = set.channel_moments()?;
         assert!((mean[0] - 0.5).abs() < 1e-15 && (deviation[0] - 0.5).abs() < 1e-15);
         assert!((mean[1] - 0.2).abs() < 1e-15 && deviation[1] == 0.);
         Ok(())

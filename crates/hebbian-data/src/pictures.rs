@@ -1,14 +1,15 @@
 //! Encoded pictures as pixels of one shape.
 
 use std::io::Cursor;
+use std::path::PathBuf;
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 
 use crate::guard::caught;
-use crate::{Error, ImageSet, Result};
+use crate::{Error, Result};
 
 /// Bytes that a small picture may unpack to, whatever it has beside its pixels.
 const LEAST_LIMIT: u64 = 1 << 20;
@@ -27,41 +28,75 @@ pub(crate) enum Problem {
 }
 
 /// Channels, height and width.
-type Shape = (usize, usize, usize);
+pub(crate) type Shape = (usize, usize, usize);
+
+/// What becomes of encoded pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct How {
+    /// Channels, height and width of each. Where it is grey, all must be.
+    pub shape: Shape,
+    pub form: Form,
+}
+
+/// In which form pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Encoded, of the size of the shape.
+    AsTheyAre,
+    /// Encoded, of any size: they are resized so that the shorter side has as many pixels as the shape, and cut to
+    /// a square around the middle.
+    Fitted,
+    /// Encoded, of this shape as they are, without more than it takes.
+    Exactly,
+    /// As pixels, each channel column by column.
+    Columns,
+}
+
+impl How {
+    /// Decodes a picture into C×H×W pixels.
+    pub fn decode(&self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Problem> {
+        if self.form == Form::Columns {
+            upright(bytes, self.shape, pixels);
+            return Ok(());
+        }
+        caught(|| decode(bytes, self, pixels))
+            .unwrap_or_else(|said| Err(Problem::Bad(format!("a broken picture ({said})"))))
+    }
+
+    /// Bytes of a picture's pixels.
+    pub fn size(&self) -> usize {
+        let (channels, height, width) = self.shape;
+        channels * height * width
+    }
+}
+
+/// Copies an image, each channel of which is column by column.
+pub(crate) fn upright(image: &[u8], (_, height, width): Shape, pixels: &mut [u8]) {
+    let area = height * width;
+    for (to, plane) in pixels.chunks_exact_mut(area).zip(image.chunks_exact(area)) {
+        for (at, value) in to.iter_mut().enumerate() {
+            *value = plane[at % width * height + at / width];
+        }
+    }
+}
 
 /// Pictures of one shape, decoded: channel by channel, row by row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pictures {
-    /// Of each; known from the first on.
-    shape: Option<Shape>,
+    how: How,
     pixels: Vec<u8>,
-    side: Option<usize>,
-    in_colour: bool,
-    is_strict: bool,
 }
 
 impl Pictures {
-    /// Pictures of this shape, and no others.
-    pub fn exactly(shape: Shape) -> Self {
-        Self { shape: Some(shape), is_strict: true, ..Self::default() }
+    /// None yet.
+    pub fn new(how: How) -> Self {
+        Self { how, pixels: Vec::new() }
     }
 
-    /// Pictures of any size, resized so that the shorter side has `side` pixels and cut to a square around
-    /// the middle; without `side` all must be as large as the first. They are grey where the first is, unless
-    /// `in_colour`; with a `shape` they are like those of an earlier split.
-    pub fn of_any(side: Option<usize>, in_colour: bool, shape: Option<Shape>) -> Self {
-        Self { shape, side, in_colour, ..Self::default() }
-    }
-
-    /// Channels, height and width, once the first are decoded.
-    pub fn shape(&self) -> Option<Shape> {
-        self.shape
-    }
-
-    /// Makes room for so many in all, once the first have told their size.
+    /// Makes room for so many in all.
     pub fn expect(&mut self, all: usize) -> Result<()> {
-        let Some((channels, height, width)) = self.shape else { return Ok(()) };
-        let bytes = [channels, height, width].into_iter().fold(all, usize::saturating_mul);
+        let (channels, height, width) = self.how.shape;
+        let bytes = self.how.size().saturating_mul(all);
         let more = bytes.saturating_sub(self.pixels.len());
         let refused = |_| Error::Memory { images: all, channels, height, width, bytes };
         self.pixels.try_reserve_exact(more).map_err(refused)
@@ -70,44 +105,47 @@ impl Pictures {
     /// Decodes further pictures on all cores. On a problem, none of them is kept; its place among them is
     /// told.
     pub fn extend<B: AsRef<[u8]> + Sync>(&mut self, encoded: &[B]) -> Result<(), (usize, Problem)> {
-        let Some(first) = encoded.first() else { return Ok(()) };
-        let shape = match self.shape {
-            Some(shape) => shape,
-            None => {
-                let (channels, height, width) = peek(first.as_ref()).map_err(|bad| (0, bad))?;
-                let (height, width) = self.side.map_or((height, width), |side| (side, side));
-                (if self.in_colour { 3 } else { channels }, height, width)
-            }
-        };
-        let (size, side, is_strict) = (shape.0 * shape.1 * shape.2, self.side, self.is_strict);
-        let before = self.pixels.len();
+        let (size, before) = (self.how.size(), self.pixels.len());
         self.pixels.resize(before + encoded.len() * size, 0);
         let decoded: Vec<Result<(), Problem>> = self.pixels[before..]
             .par_chunks_exact_mut(size.max(1))
             .zip(encoded)
-            .map(|(pixels, bytes)| {
-                let decode = || decode(bytes.as_ref(), shape, side, is_strict, pixels);
-                caught(decode)
-                    .unwrap_or_else(|said| Err(Problem::Bad(format!("a broken picture ({said})"))))
-            })
+            .map(|(pixels, bytes)| self.how.decode(bytes.as_ref(), pixels))
             .collect();
         match decoded.into_iter().enumerate().find_map(|(at, one)| Some((at, one.err()?))) {
             Some(problem) => {
                 self.pixels.truncate(before);
                 Err(problem)
             }
-            None => {
-                self.shape = Some(shape);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
-    /// All of them with their labels, one each.
-    pub fn with_labels(self, labels: Vec<u32>) -> Result<ImageSet> {
-        let (channels, height, width) = self.shape.unwrap_or((1, 1, 1));
-        ImageSet::new(self.pixels, labels, channels, height, width)
+    /// The pixels of all.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
     }
+}
+
+/// That a picture of a file, in this row if it is a table, cannot be used.
+pub(crate) fn refused((path, row): (PathBuf, Option<usize>), problem: Problem) -> Error {
+    let (found, expected, advice) = match problem {
+        Problem::Bad(found) => (
+            found,
+            "a PNG, JPEG, WebP or BMP".to_string(),
+            "mend or remove it, or leave out what is broken with --skip-bad",
+        ),
+        Problem::Size([(height, width), found]) => (
+            format!("{}x{} pixels", found.0, found.1),
+            format!("{height}x{width}, as the first picture has"),
+            "resize them all with --image-size, 32 for instance",
+        ),
+        Problem::Colour => {
+            ("colour".to_string(), "grey, as the first pictures are".to_string(), "convert it")
+        }
+    };
+    let row = row.map(|row| format!(" in row {row}")).unwrap_or_default();
+    Error::BadFile { path, found: format!("{found}{row}"), expected, advice: advice.to_string() }
 }
 
 /// A picture's decoder, and the name of its format.
@@ -140,7 +178,7 @@ fn is_grey(color: ColorType) -> bool {
 }
 
 /// Channels, height and width of a picture, as it is to be looked at, from its head.
-fn peek(bytes: &[u8]) -> Result<Shape, Problem> {
+pub(crate) fn peek(bytes: &[u8]) -> Result<Shape, Problem> {
     let (mut decoder, name) = open(bytes, LARGEST)?;
     let (width, height) = decoder.dimensions();
     let channels = if is_grey(decoder.color_type()) { 1 } else { 3 };
@@ -160,14 +198,9 @@ fn turns(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
-/// Decodes a picture into C×H×W pixels.
-fn decode(
-    bytes: &[u8],
-    (channels, height, width): Shape,
-    side: Option<usize>,
-    is_strict: bool,
-    pixels: &mut [u8],
-) -> Result<(), Problem> {
+fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
+    let (channels, height, width) = how.shape;
+    let is_strict = how.form == Form::Exactly;
     let most = if is_strict { LEAST_LIMIT.max(8 * pixels.len() as u64) } else { LARGEST };
     let (mut decoder, name) = open(bytes, most)?;
     let broken = |error| Problem::Bad(format!("a broken {name} ({error})"));
@@ -187,10 +220,10 @@ fn decode(
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
     let found = (picture.height() as usize, picture.width() as usize);
-    match side {
-        Some(side) => picture = square(&picture, side as u32),
-        None if found != (height, width) => return Err(Problem::Size([(height, width), found])),
-        None => {}
+    if how.form == Form::Fitted {
+        picture = square(&picture, height as u32);
+    } else if found != (height, width) {
+        return Err(Problem::Size([(height, width), found]));
     }
     if channels == 1 {
         pixels.copy_from_slice(picture.into_luma8().as_raw());
@@ -205,42 +238,9 @@ fn decode(
     Ok(())
 }
 
-/// See [`ImageSet::resized`].
-pub(crate) fn resized(set: &ImageSet, side: usize) -> Result<ImageSet> {
-    let (channels, height, width) = set.shape();
-    if side == 0 {
-        return Err(Error::Size { what: "pixels a side of an image", found: 0, expected: 1 });
-    }
-    if ![1, 3].contains(&channels) {
-        return Err(Error::Size {
-            what: "channels of an image to resize",
-            found: channels,
-            expected: 3,
-        });
-    }
-    if (height, width) == (side, side) {
-        return Ok(set.clone());
-    }
-    let area = side * side;
-    let bytes = [channels, side, side].into_iter().fold(set.len(), usize::saturating_mul);
-    let mut pixels = Vec::new();
-    let refused =
-        |_| Error::Memory { images: set.len(), channels, height: side, width: side, bytes };
-    pixels.try_reserve_exact(bytes).map_err(refused)?;
-    pixels.resize(bytes, 0);
-    pixels.par_chunks_exact_mut(area).enumerate().for_each(|(plane, pixels)| {
-        let (image, channel) = (set.image(plane / channels), plane % channels);
-        let plane = image[channel * height * width..][..height * width].to_vec();
-        if let Some(plane) = GrayImage::from_raw(width as u32, height as u32, plane) {
-            pixels.copy_from_slice(square(&plane.into(), side as u32).as_bytes());
-        }
-    });
-    ImageSet::new(pixels, set.labels().to_vec(), channels, side, side)
-}
-
 /// The picture with its shorter side resized to `side` pixels (a triangle filter, widened where it gets
 /// smaller, as Pillow's `BILINEAR`), cut around the middle: torchvision's `Resize` and `CenterCrop`.
-fn square(picture: &DynamicImage, side: u32) -> DynamicImage {
+pub(crate) fn square(picture: &DynamicImage, side: u32) -> DynamicImage {
     let (width, height) = (picture.width().max(1), picture.height().max(1));
     let longer = |long: u32, short: u32| {
         (u64::from(side) * u64::from(long) / u64::from(short)).min(u64::from(u32::MAX)) as u32

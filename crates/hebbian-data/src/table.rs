@@ -2,21 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use parquet::basic::Type as PhysicalType;
+use parquet::column::reader::get_column_reader;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use crate::collect::{Encoded, Fit, Parts, collect};
+use crate::collect::{Split, collect};
 use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::guard::caught;
 use crate::images::MOST_IMAGES;
-use crate::pictures::{Pictures, Problem};
+use crate::pictures::{Form, How, Pictures, Problem};
+use crate::split::is_unlabelled;
+use crate::store::{Pile, lock};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// The folder of the data set's parquet files in its repository.
@@ -33,10 +39,14 @@ pub(crate) fn folder(name: DatasetName) -> &'static str {
 
 /// The least bytes that an image takes in a table: no PNG is shorter.
 const LEAST_BYTES: u64 = 57;
-/// A file whose head has been looked at.
+/// Pictures that are read together at most, however long a row group is.
+const BLOCK: usize = 256;
+
+/// A file whose head has been looked at. It is open only while something is read.
+#[derive(Debug)]
 struct Table {
     path: PathBuf,
-    reader: SerializedFileReader<File>,
+    metadata: ParquetMetaData,
     rows: usize,
 }
 
@@ -45,9 +55,10 @@ impl Table {
         footer::check(path)?;
         let file = File::open(path).map_err(Error::io(path))?;
         let bytes = file.metadata().map_err(Error::io(path))?.len();
-        let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken(path))?;
-        let total = reader.metadata().file_metadata().num_rows().max(0) as u64;
-        let groups = reader.metadata().row_groups().iter();
+        let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file));
+        let metadata = metadata.map_err(broken(path))?;
+        let total = metadata.file_metadata().num_rows().max(0) as u64;
+        let groups = metadata.row_groups().iter();
         let rows = groups.fold(0, |rows: u64, group| rows.saturating_add(group.num_rows() as u64));
         let most = (bytes / LEAST_BYTES).min(MOST_IMAGES as u64);
         if let Some(rows) = [rows, total].into_iter().find(|&rows| rows > most) {
@@ -57,19 +68,35 @@ impl Table {
         if rows == 0 {
             return Err(Error::bad_file(path, "no rows", "at least one image"));
         }
-        Ok(Self { path: path.to_path_buf(), reader, rows: rows as usize })
+        Ok(Self { path: path.to_path_buf(), metadata, rows: rows as usize })
     }
 
     fn schema(&self) -> &SchemaDescriptor {
-        self.reader.metadata().file_metadata().schema_descr()
+        self.metadata.file_metadata().schema_descr()
+    }
+
+    /// How many rows each row group has.
+    fn group_sizes(&self) -> impl Iterator<Item = usize> {
+        let groups = self.metadata.row_groups().iter();
+        groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
     }
 
     /// The values of a column, a row group at a time.
     fn groups<T: DataType>(&self, column: usize) -> impl Iterator<Item = Result<Vec<T::T>>> {
-        (0..self.reader.num_row_groups()).map(move |group| {
-            guarded(|| values::<T>(&*self.reader.get_row_group(group)?, column))
-                .map_err(broken(&self.path))
-        })
+        let sizes = self.group_sizes().enumerate();
+        sizes.map(move |(group, rows)| self.values::<T>(column, group, 0..rows))
+    }
+
+    /// The values of a column in some rows of a group.
+    fn values<T: DataType>(
+        &self,
+        column: usize,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<Vec<T::T>> {
+        let file = Arc::new(File::open(&self.path).map_err(Error::io(&self.path))?);
+        let read = || values::<T>(file, &self.metadata, column, group, rows);
+        guarded(read).map_err(broken(&self.path))
     }
 }
 
@@ -92,7 +119,8 @@ pub(crate) fn read(
     };
     let tables = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
     let (shape, total) = (name.shape(), tables.iter().map(|(table, _)| table.rows).sum());
-    let (mut pictures, mut labels) = (Pictures::exactly(shape), Vec::new());
+    let how = How { shape, form: Form::Exactly };
+    let (mut pictures, mut labels) = (Pictures::new(how), Vec::new());
     for (table, (image_column, label_column)) in tables {
         let (path, before) = (&table.path, labels.len());
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -116,7 +144,8 @@ pub(crate) fn read(
             on_progress(Progress::Decode { file: &file_name, done, total });
         }
     }
-    pictures.with_labels(labels)
+    let (channels, height, width) = shape;
+    ImageSet::new(pictures.into_pixels(), labels, channels, height, width)
 }
 
 fn label(path: &Path, row: usize, class: i64, classes: usize) -> Result<u32> {
@@ -167,19 +196,26 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
     })
 }
 
-/// All values of a column in a row group; none may be null.
+/// The values of a column in some rows of a row group; none may be null.
 fn values<T: DataType>(
-    group: &dyn RowGroupReader,
+    file: Arc<File>,
+    metadata: &ParquetMetaData,
     column: usize,
+    group: usize,
+    rows: Range<usize>,
 ) -> Result<Vec<T::T>, ParquetError> {
-    let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-    let name = group.metadata().column(column).column_path().string();
-    let mut reader = T::get_column_reader(group.get_column_reader(column)?)
+    let group = metadata.row_group(group);
+    let (column, total) = (group.column(column), usize::try_from(group.num_rows()).unwrap_or(0));
+    let name = column.column_path().string();
+    let pages = SerializedPageReader::new(file, column, total, None)?;
+    let reader = get_column_reader(column.column_descr_ptr(), Box::new(pages));
+    let mut reader = T::get_column_reader(reader)
         .ok_or_else(|| ParquetError::General(format!("column {name} changes its type")))?;
     let (mut levels, mut values) = (Vec::new(), Vec::new());
-    reader.read_records(rows, Some(&mut levels), None, &mut values)?;
-    if values.len() != rows {
-        let found = values.len();
+    reader.skip_records(rows.start)?;
+    reader.read_records(rows.len(), Some(&mut levels), None, &mut values)?;
+    if values.len() != rows.len() {
+        let (found, rows) = (values.len(), rows.len());
         return Err(ParquetError::General(format!(
             "column {name} has {found} values for {rows} rows"
         )));
@@ -209,6 +245,16 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Whether the images of a split have labels: those to learn from do, whatever they are called.
+    fn has_labels(&self, split: &str) -> bool {
+        self.splits.first().is_some_and(|(first, _)| first == split) || !is_unlabelled(split)
+    }
+
+    /// The splits whose images have none; they are the last.
+    pub fn unlabelled(&self) -> impl Iterator<Item = &str> {
+        self.splits.iter().map(|(name, _)| name.as_str()).filter(|name| !self.has_labels(name))
+    }
+
     /// The images of every split, and the name of each class.
     pub fn read(
         &self,
@@ -218,7 +264,7 @@ impl Tables {
         let open = |(name, paths): &(String, Vec<PathBuf>)| {
             let tables = paths.iter().map(|path| {
                 let table = Table::open(path)?;
-                let chosen = Chosen::of(&table, options)?;
+                let chosen = Chosen::of(&table, !self.has_labels(name), options)?;
                 Ok((table, chosen))
             });
             Ok((name.clone(), tables.collect::<Result<Vec<_>>>()?))
@@ -229,58 +275,113 @@ impl Tables {
             all().map(|(table, chosen)| chosen.written(table)).collect::<Result<Vec<_>>>()?;
         let names = class_names(all().find_map(|(_, chosen)| chosen.names.clone()), &written);
         let mut written = written.into_iter();
-        let splits: Vec<Split> = opened
-            .into_iter()
-            .map(|(name, tables)| {
-                let tables = tables.into_iter().map(|(table, chosen)| {
-                    let labels = written.next().unwrap_or_default().labels(&table.path, &names)?;
-                    Ok((table, chosen.image, labels))
-                });
-                Ok(Split { name, tables: tables.collect::<Result<_>>()? })
-            })
-            .collect::<Result<_>>()?;
-        Ok((collect(&splits, Fit::of(options), on_progress)?, names))
+        let mut splits = Vec::new();
+        for (name, tables) in opened {
+            let (mut columns, mut labels) = (Vec::new(), Vec::new());
+            for (table, chosen) in tables {
+                let written = written.next().unwrap_or_default();
+                labels.extend(written.labels(&table.path, &names)?);
+                columns.push((table, chosen.image));
+            }
+            splits.push(Split { name, pile: Arc::new(Rows::of(columns)), labels });
+        }
+        Ok((collect(&splits, options, on_progress)?, names))
     }
 }
 
-/// Files with the column of pictures and the label of each row.
-struct Split {
-    name: String,
-    tables: Vec<(Table, usize, Vec<u32>)>,
+/// The rows of a split's files, with a picture each.
+#[derive(Debug)]
+struct Rows {
+    /// Files with the column of pictures.
+    tables: Vec<(Table, usize)>,
+    /// Row groups, or parts of those that are long.
+    blocks: Vec<Block>,
+    /// Where they begin, and the last ends.
+    starts: Vec<usize>,
+    /// The block that was read last: whoever reads it in parts need not look for it again.
+    last: Mutex<Option<Last>>,
 }
 
-impl Parts for Split {
-    type Bytes = ByteArray;
+/// A block by its number, with the bytes of its pictures.
+type Last = (usize, Arc<Vec<ByteArray>>);
 
+/// Rows that are read together.
+#[derive(Debug)]
+struct Block {
+    table: usize,
+    group: usize,
+    /// In the group.
+    rows: Range<usize>,
+    /// Rows of the file before the group.
+    before: usize,
+}
+
+impl Rows {
+    fn of(tables: Vec<(Table, usize)>) -> Self {
+        let (mut blocks, mut starts, mut count) = (Vec::new(), vec![0], 0);
+        for (at, (table, _)) in tables.iter().enumerate() {
+            let mut before = 0;
+            for (group, size) in table.group_sizes().enumerate() {
+                for start in (0..size).step_by(BLOCK) {
+                    let rows = start..size.min(start + BLOCK);
+                    count += rows.len();
+                    starts.push(count);
+                    blocks.push(Block { table: at, group, rows, before });
+                }
+                before += size;
+            }
+        }
+        Self { tables, blocks, starts, last: Mutex::default() }
+    }
+
+    /// The block that a row is in.
+    fn block(&self, index: usize) -> usize {
+        self.starts.partition_point(|&start| start <= index) - 1
+    }
+
+    /// The pictures of a block.
+    fn bytes(&self, block: usize) -> Result<Arc<Vec<ByteArray>>> {
+        if let Some((_, bytes)) = lock(&self.last).as_ref().filter(|(last, _)| *last == block) {
+            return Ok(bytes.clone());
+        }
+        let Block { table, group, rows, .. } = &self.blocks[block];
+        let (table, column) = &self.tables[*table];
+        let bytes = Arc::new(table.values::<ByteArrayType>(*column, *group, rows.clone())?);
+        *lock(&self.last) = Some((block, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+impl Pile for Rows {
     fn len(&self) -> usize {
-        self.tables.iter().map(|(table, ..)| table.rows).sum()
+        self.starts.last().copied().unwrap_or(0)
     }
 
-    fn name(&self) -> String {
-        self.name.clone()
+    fn blocks(&self) -> Option<&[usize]> {
+        Some(&self.starts)
     }
 
-    fn parts(&self) -> impl Iterator<Item = Result<Vec<Encoded<ByteArray>>>> {
-        self.tables.iter().flat_map(|(table, column, labels)| {
-            let mut rows = labels.iter().copied().enumerate();
-            table.groups::<ByteArrayType>(*column).map(move |pictures| {
-                let rows = pictures?.into_iter().zip(rows.by_ref());
-                let encoded = rows.map(|(bytes, (row, label))| Encoded {
-                    bytes,
-                    label,
-                    path: table.path.clone(),
-                    row: Some(row),
-                });
-                Ok(encoded.collect())
-            })
-        })
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+        let Some(&first) = wanted.first() else { return Ok(Vec::new()) };
+        let block = self.block(first);
+        let (bytes, start) = (self.bytes(block)?, self.starts[block]);
+        let found = wanted.iter().filter_map(|&index| bytes.get(index - start));
+        Ok(found.map(|one| one.data().to_vec()).collect())
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, Option<usize>) {
+        let block = self.block(index);
+        let Block { table, rows, before, .. } = &self.blocks[block];
+        let row = before + rows.start + index - self.starts[block];
+        (self.tables[*table].0.path.clone(), Some(row))
     }
 }
 
 /// The columns of pictures and labels in a file.
 struct Chosen {
     image: usize,
-    label: usize,
+    /// None of images without labels.
+    label: Option<usize>,
     /// The labels are words.
     are_words: bool,
     /// What the file calls the classes.
@@ -290,7 +391,7 @@ struct Chosen {
 impl Chosen {
     /// Those that the options name; else those that the file says are an `Image` and a `ClassLabel`; else the
     /// only ones that can be.
-    fn of(table: &Table, options: &LoadOptions) -> Result<Self> {
+    fn of(table: &Table, only_images: bool, options: &LoadOptions) -> Result<Self> {
         let features = features(table);
         let schema = table.schema();
         let of_type = |kind: &str| -> Vec<&str> {
@@ -332,6 +433,9 @@ impl Chosen {
                 only(roots.iter().filter_map(|name| leaf(name, &[PhysicalType::INT64])))
             }),
         };
+        if let (true, Some(image)) = (only_images, image) {
+            return Ok(Self { image, label: None, are_words: false, names: None });
+        }
         let (Some(image), Some(label)) = (image, label) else {
             return Err(Error::BadFile {
                 path: table.path.clone(),
@@ -347,17 +451,18 @@ impl Chosen {
             names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
         });
         let are_words = schema.column(label).physical_type() == PhysicalType::BYTE_ARRAY;
-        Ok(Self { image, label, are_words, names })
+        Ok(Self { image, label: Some(label), are_words, names })
     }
 
     /// The labels as they are written.
     fn written(&self, table: &Table) -> Result<Written> {
+        let Some(label) = self.label else { return Ok(Written::Nothing(table.rows)) };
         if !self.are_words {
-            let groups = table.groups::<Int64Type>(self.label).collect::<Result<Vec<_>>>()?;
+            let groups = table.groups::<Int64Type>(label).collect::<Result<Vec<_>>>()?;
             return Ok(Written::Numbers(groups.concat()));
         }
         let mut words = Vec::new();
-        for group in table.groups::<ByteArrayType>(self.label) {
+        for group in table.groups::<ByteArrayType>(label) {
             words.extend(
                 group?.iter().map(|word| String::from_utf8_lossy(word.data()).into_owned()),
             );
@@ -374,7 +479,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
 
 /// What the hub's library says in the file of its columns: by name, each with its `_type`.
 fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
-    let pairs = table.reader.metadata().file_metadata().key_value_metadata()?;
+    let pairs = table.metadata.file_metadata().key_value_metadata()?;
     let text = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
     let about: Value = serde_json::from_str(text).ok()?;
     about.pointer("/info/features")?.as_object().cloned()
@@ -384,6 +489,8 @@ fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
 enum Written {
     Numbers(Vec<i64>),
     Words(Vec<String>),
+    /// So many images without.
+    Nothing(usize),
 }
 
 impl Default for Written {
@@ -410,6 +517,7 @@ impl Written {
                 };
                 words.into_iter().enumerate().map(place).collect()
             }
+            Self::Nothing(rows) => Ok(vec![ImageSet::NO_LABEL; rows]),
         }
     }
 }
@@ -426,6 +534,7 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
     for one in written {
         match one {
             Written::Words(these) => words.extend(these.iter().cloned()),
+            Written::Nothing(_) => {}
             Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
         }
     }

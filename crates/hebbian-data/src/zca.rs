@@ -1,6 +1,5 @@
 //! ZCA whitening of whole images.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use candle::{DType, Device, Tensor};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{self, CacheOutcome, Stored};
 use crate::covariance::{Covariance, Eigen, add_lower, symmetric};
 use crate::transforms::CropAndFlip;
-use crate::{Batches, Error, ImageSet, Result};
+use crate::{Error, ImageSet, Result};
 
 /// Images that are standardised and added to the covariance at a time.
 const CHUNK: usize = 1000;
@@ -52,25 +51,57 @@ impl ZcaConfig {
     }
 
     /// The images that the covariance is of.
-    fn draw<'a>(&self, images: &'a ImageSet, rng: &mut Rng) -> Result<Cow<'a, ImageSet>> {
+    fn draw(&self, images: &ImageSet, rng: &mut Rng) -> Result<Drawn> {
         let wanted = self.images.unwrap_or(images.len());
         if wanted == 0 || wanted > images.len() {
             let found = wanted.min(images.len());
             return Err(Error::TooFewImages { found, expected: wanted.max(1) });
         }
-        let drawn = match self.images {
-            Some(n) => Cow::Owned(images.select(&rng.permutation(images.len())[..n])?),
-            None => Cow::Borrowed(images),
+        let images = match self.images {
+            Some(n) => images.select(&rng.permutation(images.len())[..n])?,
+            None => images.clone(),
         };
-        if !self.flip {
-            return Ok(drawn);
+        let flips = self.flip.then(|| rng.clone());
+        if self.flip {
+            // As far as the flips of as many images take it.
+            for _ in 0..images.len() {
+                FLIP.apply(&[0], (1, 1, 1), rng, &mut Vec::new())?;
+            }
         }
-        let (channels, height, width) = drawn.shape();
-        let mut pixels = Vec::with_capacity(drawn.len() * channels * height * width);
-        for i in 0..drawn.len() {
-            CropAndFlip { padding: 0 }.apply(drawn.image(i), drawn.shape(), rng, &mut pixels)?;
+        Ok(Drawn { images, flips })
+    }
+}
+
+/// Flips every other image on average.
+const FLIP: CropAndFlip = CropAndFlip { padding: 0 };
+
+/// The images that a covariance is of.
+pub(crate) struct Drawn {
+    images: ImageSet,
+    /// What they are flipped by.
+    flips: Option<Rng>,
+}
+
+impl Drawn {
+    /// How many, and the shape of each.
+    pub fn sizes(&self) -> (usize, (usize, usize, usize)) {
+        (self.images.len(), self.images.shape())
+    }
+
+    /// Hands them out, flipped, a few at a time.
+    pub fn each(&self, mut see: impl FnMut(ImageSet) -> Result<()>) -> Result<()> {
+        let (shape, mut flips) = (self.images.shape(), self.flips.clone());
+        for indices in self.images.in_order(CHUNK)? {
+            let mut pixels = self.images.pixels(&indices)?;
+            if let Some(rng) = &mut flips {
+                let images = std::mem::take(&mut pixels);
+                for image in images.chunks_exact(self.images.image_size()) {
+                    FLIP.apply(image, shape, rng, &mut pixels)?;
+                }
+            }
+            see(ImageSet::of_parts(pixels, vec![0; indices.len()], shape))?;
         }
-        Ok(Cow::Owned(ImageSet::of_parts(pixels, drawn.labels().to_vec(), drawn.shape())))
+        Ok(())
     }
 }
 
@@ -188,7 +219,7 @@ impl Zca {
     ) -> Result<(Self, CacheOutcome)> {
         check_epsilon(config.epsilon)?;
         let drawn = config.draw(images, rng)?;
-        let entry = cache::Entry::new(cache, &drawn, config);
+        let entry = cache::Entry::new(cache, &drawn, config)?;
         let stored = entry.read()?;
         if let Stored::Matrix(matrix) = stored {
             return Ok((Self { matrix }, CacheOutcome::Read(entry.path)));
@@ -203,17 +234,20 @@ impl Zca {
     }
 
     fn of_drawn(
-        images: &ImageSet,
+        drawn: &Drawn,
         config: &ZcaConfig,
         mut on_progress: impl FnMut(ZcaProgress),
     ) -> Result<Self> {
-        let mut gram = Covariance::new(images.image_size());
-        for indices in Batches::sequential(images.len(), CHUNK)? {
-            let (batch, _) = images.batch(&indices, DType::F64, &Device::Cpu)?;
+        let (images, (channels, height, width)) = drawn.sizes();
+        let mut gram = Covariance::new(channels * height * width);
+        drawn.each(|part| {
+            let indices: Vec<usize> = (0..part.len()).collect();
+            let (batch, _) = part.batch(&indices, DType::F64, &Device::Cpu)?;
             gram.add(&standardise(&batch, STANDARDISE_EPSILON)?.flatten_from(1)?)?;
-            let (done, total) = (gram.rows as u64, images.len() as u64);
+            let (done, total) = (gram.rows as u64, images as u64);
             on_progress(ZcaProgress::Covariance { done, total });
-        }
+            Ok(())
+        })?;
         on_progress(ZcaProgress::Eigenvectors);
         whitening(gram, config.divisor, config.epsilon)
     }

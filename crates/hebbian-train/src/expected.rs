@@ -3,7 +3,7 @@
 use crate::engine::Method;
 use crate::presets::{Heading, Preset, all_presets, find_preset};
 use crate::{Error, Result};
-use hebbian_data::DatasetName;
+use hebbian_data::{DatasetName, Photographs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -120,9 +120,15 @@ pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
     let mut list = String::from("networks, for --preset\n");
     for Heading { name, alias, description, dataset } in headings {
         let alias = alias.map(|alias| format!(" ({alias})")).unwrap_or_default();
-        let unknown = match dataset.parse::<DatasetName>() {
-            Ok(_) => String::new(),
-            Err(_) => " (give images: --data-dir FOLDER, or --dataset OWNER/NAME)".to_string(),
+        let unknown = match (dataset.parse::<DatasetName>(), Photographs::find(dataset)) {
+            (_, Some(set)) if set.is_gated => {
+                " (its terms are to be accepted on the hub: HF_TOKEN; or --data-dir FOLDER)"
+                    .to_string()
+            }
+            (Ok(_), _) | (_, Some(_)) => String::new(),
+            (Err(_), None) => {
+                " (give images: --data-dir FOLDER, or --dataset OWNER/NAME)".to_string()
+            }
         };
         list += &format!("  {name:width$}  {dataset}: {description}{alias}{unknown}\n");
         list += &below(&|one| one.preset.as_deref() == Some(name));

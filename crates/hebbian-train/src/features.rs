@@ -1,22 +1,22 @@
 //! Features of a frozen network, computed once.
 
-use std::ops::Range;
-
 use candle::{Device, Tensor};
+use hebbian_data::Batches;
 
 use crate::{Error, Result};
 
-/// Runs `compute` over the samples `0..count` in batches and gathers its rows in one `(count, F)`
-/// tensor on `device`.
+/// Runs `compute` over batches of samples and gathers its rows in one `(count, F)` tensor on `device`, in
+/// their order.
 ///
-/// `compute` gets the range of samples and returns one row each, of any rank ≥ 2 (the axes after
-/// the first are flattened). The result is allocated once and filled in place: at no time are
-/// there two copies.
+/// `compute` gets the numbers of the samples of a batch and returns one row each, of any rank ≥ 2 (the
+/// axes after the first are flattened). The result is allocated once and filled in place: at no time are
+/// there two copies. It is in memory as a whole, wherever the samples are.
 ///
 /// ```
 /// use candle::{Device, Tensor};
-/// let features = hebbian_train::collect_features(5, 2, &Device::Cpu, |batch| {
-///     let rows: Vec<f32> = batch.map(|sample| sample as f32).collect();
+/// let batches = hebbian_data::Batches::sequential(5, 2)?;
+/// let features = hebbian_train::collect_features(batches, &Device::Cpu, |batch| {
+///     let rows: Vec<f32> = batch.iter().map(|&sample| sample as f32).collect();
 ///     let count = rows.len();
 ///     Ok(Tensor::from_vec(rows, (count, 1, 1), &Device::Cpu)?)
 /// })?;
@@ -25,23 +25,22 @@ use crate::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// When `count` or `batch_size` is 0, `compute` fails, or a batch has another number of rows or
+/// When there are no samples, `compute` fails, or a batch has another number of rows or
 /// features than expected.
 pub fn collect_features(
-    count: usize,
-    batch_size: usize,
+    batches: Batches,
     device: &Device,
-    mut compute: impl FnMut(Range<usize>) -> Result<Tensor>,
+    mut compute: impl FnMut(&[usize]) -> Result<Tensor>,
 ) -> Result<Tensor> {
+    let (count, mut start) = (batches.images(), 0);
     let mut all: Option<Tensor> = None;
-    for start in (0..count).step_by(batch_size.max(1)) {
-        let range = start..(start + batch_size.max(1)).min(count);
-        let rows = compute(range.clone())?.detach().flatten_from(1)?.to_device(device)?;
-        if rows.dim(0)? != range.len() {
+    for batch in batches {
+        let rows = compute(&batch)?.detach().flatten_from(1)?.to_device(device)?;
+        if rows.dim(0)? != batch.len() {
             return Err(Error::Argument(format!(
-                "the features of samples {range:?} have {} rows, expected {}",
+                "the features of {} samples have {} rows, expected one each",
+                batch.len(),
                 rows.dim(0)?,
-                range.len()
             )));
         }
         let all = match &mut all {
@@ -49,6 +48,7 @@ pub fn collect_features(
             None => all.insert(Tensor::zeros((count, rows.dim(1)?), rows.dtype(), device)?),
         };
         all.slice_set(&rows.contiguous()?, 0, start)?;
+        start += batch.len();
     }
     all.ok_or_else(|| Error::Argument("there are no samples to compute features of".to_string()))
 }

@@ -27,14 +27,20 @@ pub struct Results {
     /// none where they are of test images.
     #[serde(default)]
     pub validation: Option<f64>,
+    /// How many training images kept their labels, drawn by the seed; none where all did.
+    #[serde(default)]
+    pub labelled: Option<usize>,
     /// Share of the test set that was classified correctly, 0 to 1, at the end: by the first of the
     /// read-outs, or by the network itself where there are none.
     pub test_accuracy: f64,
     /// How the test images of each class were classified by the same, `counts[label][predicted]`.
     #[serde(default)]
     pub confusion: Option<ConfusionMatrix>,
-    /// How many different images were trained on.
+    /// How many different images with labels were trained on.
     pub train_images: usize,
+    /// How many without labels, beside those.
+    #[serde(default)]
+    pub unlabelled_images: usize,
     /// Whether the network itself learned with labels.
     #[serde(default)]
     pub trained_with_labels: bool,

@@ -75,6 +75,8 @@ pub struct StudyOptions {
     /// The share of training images that was held out, if it stands in for the test images in all that is
     /// measured.
     pub validation: Option<f64>,
+    /// How many training images kept their labels, if not all did.
+    pub labelled: Option<usize>,
     /// What asks it to stop.
     pub stop: Stop,
 }
@@ -166,6 +168,7 @@ impl Study<'_> {
                     quiet: self.options.quiet,
                     label: Some(format!("{number}/{all} {} seed {seed}", arm.name())),
                     validation: self.options.validation,
+                    labelled: self.options.labelled,
                     stop: self.options.stop.clone(),
                     ..RunOptions::default()
                 };
@@ -298,6 +301,7 @@ pub fn run_study(
         ("seeds", json!(options.seeds)),
         ("first_seed", json!(options.seed)),
         ("validation", json!(options.validation)),
+        ("labelled", json!(options.labelled)),
     ] {
         about.insert(key.to_string(), value);
     }

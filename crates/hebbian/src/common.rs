@@ -5,7 +5,7 @@ use crate::{stop, tell};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::Args;
-use hebbian_data::{Dataset, DatasetName, LoadOptions, load_with_progress};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_train::{Expected, Method, RunOptions, StudyOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -79,6 +79,7 @@ impl CommonArgs {
             quiet: self.quiet,
             label: None,
             validation: self.validation,
+            labelled: self.labelled,
             stop: stop().clone(),
         };
         Ok((device, run))
@@ -110,6 +111,7 @@ impl CommonArgs {
             resume: self.resume,
             quiet: self.quiet,
             validation: self.validation,
+            labelled: self.labelled,
             stop: stop().clone(),
         };
         Ok((options, self.folder(M::NAME, &format!("study-{name}"), dataset)))
@@ -117,13 +119,16 @@ impl CommonArgs {
 
     /// What a report has to begin with: what its figures are of, if not of test images.
     pub(crate) fn measured_on(&self) -> String {
-        let line = |share| {
+        let share = self.validation.map(|share| {
             format!(
                 "what is called test here is --validation {share}: images of the training set that were not \
                  learned from\n\n"
             )
-        };
-        self.validation.map(line).unwrap_or_default()
+        });
+        let labelled = self.labelled.map(|count| {
+            format!("--labelled {count}: as many training images have labels, the others are seen without\n\n")
+        });
+        [share, labelled].into_iter().flatten().collect()
     }
 
     /// What the card says that comes out, on stderr.
@@ -136,7 +141,10 @@ impl CommonArgs {
     /// Whether all images are used, from fresh weights: the runs that cards tell of.
     pub(crate) fn is_whole(&self) -> bool {
         let limits = [self.limit_train, self.limit_test, self.image_size];
-        limits.iter().all(Option::is_none) && self.validation.is_none() && self.load.is_none()
+        limits.iter().all(Option::is_none)
+            && self.validation.is_none()
+            && self.labelled.is_none()
+            && self.load.is_none()
     }
 
     /// Whether an experiment learns the digits, as it does unless told otherwise.
@@ -192,9 +200,14 @@ impl CommonArgs {
     pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
         let data = self.dataset(own, self.seed)?;
         let (train, test) = (data.train.len(), data.test.len());
+        let unlabelled: usize = data.unlabelled.iter().map(hebbian_data::ImageSet::len).sum();
+        let unlabelled = match unlabelled {
+            0 => String::new(),
+            count => format!("{count} without labels, "),
+        };
         let part = if self.validation.is_some() { "validation" } else { "test" };
         self.tell(&format!(
-            "{what} on {}: {train} training images, {test} {part} images",
+            "{what} on {}: {train} training images, {unlabelled}{test} {part} images",
             data.name
         ));
         Ok(data)
@@ -205,7 +218,7 @@ impl CommonArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Images")]
 pub struct DataArgs {
-    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100 or stl10; any images with labels on the
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100, stl10, imagenette or imagenet; any images with labels on the
     /// Hugging Face hub, as OWNER/NAME, OWNER/NAME/CONFIG, each with @REVISION or without; any other name with
     /// --data-dir [default: the preset's own, or the name of --data-dir]
     #[arg(long)]
@@ -238,10 +251,17 @@ pub struct DataArgs {
     /// Leave out pictures that are broken, and say how many
     #[arg(long)]
     pub skip_bad: bool,
+    /// Images that decode to more, in megabytes, stay in their files, and batches are read from there
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    pub memory: u64,
     /// Measure on this share of each class's training images, drawn by the seed and not learned from, in
     /// place of the test images: for whoever has choices to make
     #[arg(long, value_name = "SHARE")]
     pub validation: Option<f64>,
+    /// Keep the labels of N training images, drawn by the seed with one at least of each class; the others are only
+    /// seen by what learns without labels
+    #[arg(long, value_name = "N")]
+    pub labelled: Option<usize>,
     /// Use only the first N training images
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
@@ -303,32 +323,42 @@ impl DataArgs {
             seed,
             image_size: self.image_size,
             skip_bad: self.skip_bad,
+            memory: self.memory.saturating_mul(1 << 20),
+            ..LoadOptions::default()
         };
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
         let mut data = loaded.with_context(|| match self.dataset {
-            None if self.data_dir.is_none() && !named => format!(
+            None if self.data_dir.is_none() && !named && Photographs::find(own).is_none() => format!(
                 "this preset was made for {own}, which is not to be had by name: give images with --dataset {own} \
                  --data-dir FOLDER, or a set of the hub with --dataset OWNER/NAME"
             ),
             None if self.data_dir.is_none() => {
-                format!("this preset was made for {own:?}: choose another with --dataset")
+                format!(
+                    "this preset was made for {own:?}: choose another with --dataset, or give its images with \
+                     --data-dir FOLDER"
+                )
             }
             _ => format!("the images of {name}"),
         })?;
         if let Some(share) = self.validation {
             data = data.with_validation(share, seed)?;
         }
-        for (flag, limit, set) in [
-            ("--limit-train", self.limit_train, &mut data.train),
-            ("--limit-test", self.limit_test, &mut data.test),
-        ] {
-            match limit {
-                Some(0) => bail!("{flag} is 0, expected 1 or more"),
-                Some(limit) if limit < set.len() => *set = set.take(limit),
-                _ => {}
-            }
+        let limits = [("--limit-train", self.limit_train), ("--limit-test", self.limit_test)];
+        if let Some((flag, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
+            bail!("{flag} is 0, expected 1 or more");
         }
-        Ok(data)
+        if let Some(limit) = self.limit_train {
+            data = data.limited(limit);
+        }
+        if let Some(limit) = self.limit_test {
+            data.test = data.test.take(limit);
+        }
+        match self.labelled {
+            Some(count) => {
+                data.with_labelled(count, seed).with_context(|| format!("--labelled {count}"))
+            }
+            None => Ok(data),
+        }
     }
 
     /// What a folder's images are called: as it is, in letters that may be in the name of a folder.

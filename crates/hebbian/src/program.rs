@@ -236,9 +236,9 @@ impl FeaturesArgs {
         let mut tensors = Vec::new();
         for (part, set) in [("train", &data.train), ("test", &data.test)] {
             let mut progress = Progress::new(set.len() as u64, part, self.data.quiet);
-            let features = collect_features(set.len(), BATCH, &candle::Device::Cpu, |range| {
-                let indices: Vec<usize> = range.collect();
-                let (images, _) = set.batch(&indices, DType::F32, &device)?;
+            let batches = set.in_order(BATCH)?;
+            let features = collect_features(batches, &candle::Device::Cpu, |indices| {
+                let (images, _) = set.batch(indices, DType::F32, &device)?;
                 progress.advance(indices.len() as u64);
                 match self.layer {
                     Some(layer) => model.layer_features(layer, &images),

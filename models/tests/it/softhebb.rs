@@ -489,3 +489,36 @@ fn a_loss_that_explodes_stops_the_run() -> Result {
     }
     Ok(())
 }
+
+/// Without labels all images are seen, in the same batches: how many of them have labels makes no difference to the
+/// network. What needs labels sees those alone.
+#[test]
+fn labels_make_no_difference_to_a_network_that_learns_without() -> Result<()> {
+    let all = data(61);
+    let some = all.clone().with_labelled(20, 1)?;
+    let trained = |preset: Preset, data: &Dataset| -> Result<_> {
+        let folder = tempfile::tempdir()?;
+        let run = train::<Softhebb>(&options(preset), data, CPU, &how(), folder.path())?;
+        let network = run.learner.model().tensors().into_iter();
+        let network = network.filter(|(name, _)| !name.starts_with("head"));
+        let bits = network.map(|(name, tensor)| {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            Ok((name, values.into_iter().map(f32::to_bits).collect::<Vec<_>>()))
+        });
+        Ok((run.results, bits.collect::<Result<Vec<_>>>()?))
+    };
+    let preset = small(Mode::Successive)?;
+    let ((whole, weights), (part, same)) =
+        (trained(preset.clone(), &all)?, trained(preset, &some)?);
+    assert!(weights == same);
+    assert_eq!((whole.train_images, whole.unlabelled_images), (61, 0));
+    assert_eq!((part.train_images, part.unlabelled_images), (20, 41));
+    assert_eq!(whole.training_images, part.training_images);
+    assert_eq!(part.training_epochs, 6.0, "three of each of two layers");
+    for preset in [small(Mode::Simultaneous)?, backprop()?] {
+        let (results, _) = trained(preset, &some)?;
+        assert_eq!((results.train_images, results.unlabelled_images), (20, 0));
+        assert_eq!(results.training_images, 60, "three epochs of 20");
+    }
+    Ok(())
+}

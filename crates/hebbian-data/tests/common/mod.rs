@@ -119,9 +119,15 @@ pub fn assert_images(split: &ImageSet, name: DatasetName, first: usize, count: u
     assert_eq!(split.len(), count, "{name}");
     assert_eq!(split.shape(), shape(name), "{name}");
     for i in 0..count {
-        assert_eq!(split.image(i), planes(first + i, shape(name)), "{name}, image {i}");
+        assert_eq!(split.image(i).unwrap(), planes(first + i, shape(name)), "{name}, image {i}");
         assert_eq!(split.labels()[i], (7 * (first + i) % 10) as u32, "{name}, label {i}");
     }
+}
+
+/// Shape, labels and pixels of a set.
+pub fn contents(set: &ImageSet) -> ((usize, usize, usize), Vec<u32>, Vec<u8>) {
+    let all: Vec<usize> = (0..set.len()).collect();
+    (set.shape(), set.labels().to_vec(), set.pixels(&all).unwrap())
 }
 
 pub fn write(path: &Path, bytes: &[u8]) {

@@ -10,5 +10,7 @@ mod images;
 mod own_images;
 mod push;
 mod shared;
+mod streams;
+mod unlabelled;
 mod wild;
 mod zca;

@@ -25,7 +25,7 @@ fn statistics(set: &ImageSet) -> Vec<(f64, f64)> {
     let plane = height * width;
     let mut sums = vec![(0_u64, 0_u64); channels];
     for i in 0..set.len() {
-        for ((sum, squares), plane) in sums.iter_mut().zip(set.image(i).chunks(plane)) {
+        for ((sum, squares), plane) in sums.iter_mut().zip(set.image(i).unwrap().chunks(plane)) {
             *sum += plane.iter().map(|&p| u64::from(p)).sum::<u64>();
             *squares += plane.iter().map(|&p| u64::from(p).pow(2)).sum::<u64>();
         }
@@ -59,7 +59,7 @@ fn cifar10_has_the_published_statistics() {
     let part = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
         let mut sum = 0_u64;
         for i in 0..data.train.len() {
-            let image = data.train.image(i);
+            let image = data.train.image(i).unwrap();
             for row in rows.clone() {
                 let row = &image[row * 32..][columns.clone()];
                 sum += row.iter().map(|&p| u64::from(p)).sum::<u64>();

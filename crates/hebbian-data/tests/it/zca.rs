@@ -76,7 +76,8 @@ fn random_images(images: usize, (channels, height, width): (usize, usize, usize)
 /// The images as rows, each less its mean and divided by its unbiased standard deviation.
 fn standardised(images: &ImageSet) -> Matrix {
     let row = |i| {
-        let values: Vec<f64> = images.image(i).iter().map(|&p| f64::from(p) / 255.).collect();
+        let values: Vec<f64> =
+            images.image(i).unwrap().iter().map(|&p| f64::from(p) / 255.).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let deviation = (squares / (values.len() - 1) as f64).sqrt();
@@ -171,11 +172,17 @@ fn images_are_drawn_without_replacement() {
 fn images_are_flipped_one_by_one() {
     let images = random_images(2, (2, 2, 3));
     let mirrored = |i: usize| {
-        images.image(i).chunks(3).flat_map(|row| row.iter().rev()).copied().collect::<Vec<u8>>()
+        images
+            .image(i)
+            .unwrap()
+            .chunks(3)
+            .flat_map(|row| row.iter().rev())
+            .copied()
+            .collect::<Vec<u8>>()
     };
     let set = |flips: usize| {
         let pixels = (0..2).flat_map(|i| match (flips >> i) & 1 {
-            0 => images.image(i).to_vec(),
+            0 => images.image(i).unwrap().to_vec(),
             _ => mirrored(i),
         });
         ImageSet::new(pixels.collect(), vec![0; 2], 2, 2, 3).unwrap()
@@ -379,7 +386,7 @@ fn other_images_or_settings_have_another_file() -> Result {
     let written = |images: &ImageSet, config: &ZcaConfig, seed| {
         matches!(cached(images, config, seed, dir.path()).1, CacheOutcome::Written(_))
     };
-    let pixels: Vec<u8> = (0..40).flat_map(|i| images.image(i)).copied().collect();
+    let pixels: Vec<u8> = (0..40).flat_map(|i| images.image(i).unwrap()).collect();
     let of = |pixels: &[u8], label, (c, h, w)| {
         ImageSet::new(pixels.to_vec(), vec![label; 40], c, h, w).unwrap()
     };

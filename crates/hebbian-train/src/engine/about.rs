@@ -30,10 +30,19 @@ pub struct About {
 pub struct Counts {
     /// To learn from.
     pub train: usize,
+    /// To learn from without labels, beside those.
+    pub unlabelled: usize,
     /// To choose by.
     pub validation: usize,
     /// To test with.
     pub test: usize,
+}
+
+impl Counts {
+    /// How many different images the network sees.
+    pub fn seen(&self) -> usize {
+        self.train + self.unlabelled
+    }
 }
 
 impl About {
@@ -47,6 +56,9 @@ impl About {
             "image": self.image,
             "class_names": self.class_names,
             "train_images": self.counts.train,
+            // Nothing where there are none, as earlier versions wrote.
+            "unlabelled_images": Some(self.counts.unlabelled).filter(|&count| count > 0),
+            "labelled": run.labelled,
             "validation_images": self.counts.validation,
             "test_images": self.counts.test,
             "validation": run.validation,

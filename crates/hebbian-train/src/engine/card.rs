@@ -26,7 +26,7 @@ model-index:
 
 # {preset}
 
-A network of the method `{method}`, trained on {train} images of {dataset} ({channels} x {height} x {width}, {classes} classes) with
+A network of the method `{method}`, trained on {train} images of {dataset}{unlabelled} ({channels} x {height} x {width}, {classes} classes) with
 seed {seed}: `config.json` has all of its settings, and is a preset.
 
 | | {part} accuracy, % |
@@ -34,6 +34,10 @@ seed {seed}: `config.json` has all of its settings, and is a preset.
 ",
         part = results.part(),
         train = about.counts.train,
+        unlabelled = match about.counts.unlabelled {
+            0 => String::new(),
+            count => format!(" with labels and {count} without"),
+        },
         classes = class_names.len(),
         seed = results.seed,
     );
@@ -76,7 +80,7 @@ mod tests {
             dataset: "digits".to_string(),
             image: (1, 8, 8),
             class_names: vec!["0".to_string(), "1".to_string()],
-            counts: Counts { train: 10, validation: 0, test: 4 },
+            counts: Counts { train: 10, unlabelled: 5, validation: 0, test: 4 },
             may_grow: &[],
         };
         let readout =
@@ -88,5 +92,9 @@ mod tests {
         assert!(front.contains("- { type: accuracy, value: 0.75 }"), "{front}");
         assert!(front.contains("- name: \"amit-digits\""), "{front}");
         assert!(body.contains("| head | 75.00 |"), "{body}");
+        assert!(
+            body.contains("10 images of digits with labels and 5 without (1 x 8 x 8"),
+            "{body}"
+        );
     }
 }

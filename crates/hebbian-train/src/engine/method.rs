@@ -36,9 +36,10 @@ pub trait Method {
     /// Options that do not fit each other or the data.
     fn learner(options: &Self::Options, data: &Dataset, start: &Start) -> Result<Self::Learner>;
 
-    /// How many images of `data` it learns from, chooses by and tests with: those of its two parts.
+    /// How many images of `data` it learns from, with labels and without, chooses by and tests with: all of them.
     fn counts(_options: &Self::Options, data: &Dataset) -> Counts {
-        Counts { train: data.train.len(), validation: 0, test: data.test.len() }
+        let unlabelled = data.unlabelled.iter().map(ImageSet::len).sum();
+        Counts { train: data.train.len(), unlabelled, validation: 0, test: data.test.len() }
     }
 
     /// A model without its weights, for images `(C, H, W)` of as many classes.

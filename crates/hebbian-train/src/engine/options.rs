@@ -23,6 +23,8 @@ pub struct RunOptions {
     /// The share of training images that was held out, if it stands in for the test images in all that is
     /// measured.
     pub validation: Option<f64>,
+    /// How many training images kept their labels, if not all did.
+    pub labelled: Option<usize>,
     /// What asks the run to stop.
     pub stop: Stop,
 }

@@ -228,7 +228,7 @@ impl<L: Learner> Job<'_, L> {
     }
 
     fn epochs(&self) -> f64 {
-        self.learner.clock().images as f64 / self.about.counts.train.max(1) as f64
+        self.learner.clock().images as f64 / self.about.counts.seen().max(1) as f64
     }
 
     /// Stops at NaN or infinity.
@@ -306,6 +306,8 @@ impl<L: Learner> Job<'_, L> {
             seed: self.options.seed,
             device: self.options.device.clone(),
             validation: self.options.validation,
+            labelled: self.options.labelled,
+            unlabelled_images: self.about.counts.unlabelled,
             test_accuracy,
             confusion,
             train_images: self.about.counts.train,
@@ -369,8 +371,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     check_tensors(model, 0)?;
     let mut predicted = Vec::with_capacity(set.len());
-    for start in (0..set.len()).step_by(EVALUATION_BATCH) {
-        let indices: Vec<usize> = (start..(start + EVALUATION_BATCH).min(set.len())).collect();
+    for indices in set.in_order(EVALUATION_BATCH)? {
         let (images, _) = set.batch(&indices, DType::F32, device)?;
         predicted.extend(model.predict(&images)?.to_vec1::<u32>()?);
         progress.advance(indices.len() as u64);

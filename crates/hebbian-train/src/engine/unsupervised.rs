@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::{Dataset, ImageSet};
+use hebbian_data::{Batches, Dataset, ImageSet};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -187,13 +187,15 @@ pub struct UnsupervisedLearner<N> {
     model: WithHead<N>,
     recipe: Recipe,
     data: Dataset,
+    /// All images to learn from, those without labels too.
+    seen: ImageSet,
     rng: Rng,
     device: Device,
     quiet: bool,
     clock: Clock,
     total: Clock,
-    /// The order of the images in an epoch, with its number.
-    order: Option<(usize, Vec<usize>)>,
+    /// What is left of an epoch, with its number.
+    under_way: Option<(usize, Batches)>,
 }
 
 impl<N: Unsupervised> UnsupervisedLearner<N> {
@@ -210,25 +212,27 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         if recipe.batch_size == 0 {
             return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
         }
-        let (count, epochs) = (data.train.len(), recipe.epochs);
+        let seen = data.seen()?;
+        let (count, epochs) = (seen.len(), recipe.epochs);
         let images = shown(count, epochs)? as u64;
         let steps = (count.div_ceil(recipe.batch_size) * epochs) as u64;
         let learner = Self {
             model,
             recipe,
             data: data.clone(),
+            seen,
             rng: rng.clone(),
             device: device.clone(),
             quiet: *quiet,
             clock: Clock::default(),
             total: Clock { steps, images },
-            order: None,
+            under_way: None,
         };
         // Refused before anything is learned.
         match learner.model.network.penalties() {
             Some(alphas) => {
                 let width = learner.model.network.width();
-                let check = |&alpha: &f64| Ridge::check(count, width, alpha);
+                let check = |&alpha: &f64| Ridge::check(data.train.len(), width, alpha);
                 alphas.iter().try_for_each(check)?;
             }
             None => drop(learner.head()?),
@@ -238,7 +242,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
 
     /// The epoch that is going on, from 0, and how many of its images were shown.
     fn place(&self) -> (usize, usize) {
-        let (count, shown) = (self.data.train.len().max(1), self.clock.images as usize);
+        let (count, shown) = (self.seen.len().max(1), self.clock.images as usize);
         (shown / count, shown % count)
     }
 
@@ -258,11 +262,10 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         compute: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut progress = recorder.progress(set.len(), "features");
-        let rows = collect_features(set.len(), FEATURES_BATCH, to, |range| {
+        let rows = collect_features(set.in_order(FEATURES_BATCH)?, to, |indices| {
             recorder.go_on()?;
-            let (images, _) =
-                set.batch(&range.clone().collect::<Vec<_>>(), DType::F32, &self.device)?;
-            progress.advance(range.len() as u64);
+            let (images, _) = set.batch(indices, DType::F32, &self.device)?;
+            progress.advance(indices.len() as u64);
             compute(&images)
         });
         progress.finish();
@@ -335,20 +338,25 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.model.network.begin(&self.data.train, &self.rng, self.quiet)
+        self.model.network.begin(&self.seen, &self.rng, self.quiet)
     }
 
     fn step(&mut self) -> Result<()> {
         let (epoch, at) = self.place();
-        let order = match self.order.take() {
-            Some((of, order)) if of == epoch => order,
-            _ => self.rng.stream(&format!("order.{epoch}")).permutation(self.data.train.len()),
+        let mut batches = match self.under_way.take() {
+            Some((of, batches)) if of == epoch => batches,
+            _ => {
+                let mut rng = self.rng.stream(&format!("order.{epoch}"));
+                let mut batches = self.seen.shuffled(self.recipe.batch_size, &mut rng)?;
+                batches.pass(at / self.recipe.batch_size);
+                batches
+            }
         };
-        let batch = &order[at..order.len().min(at + self.recipe.batch_size)];
-        let (images, _) = self.data.train.batch(batch, DType::F32, &self.device)?;
+        let indices = batches.next().unwrap_or_default();
+        let (images, _) = self.seen.batch(&indices, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
-        self.clock.tick(batch.len());
-        self.order = Some((epoch, order));
+        self.clock.tick(indices.len());
+        self.under_way = Some((epoch, batches));
         Ok(())
     }
 
@@ -366,6 +374,7 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
 
     fn go_on(&mut self, clock: Clock, _: &Value, _: &mut Checkpoint) -> Result<()> {
         self.clock = clock;
+        self.under_way = None;
         Ok(())
     }
 

@@ -1,17 +1,22 @@
 //! The feature cache and the watch over finite values.
 
 use candle::{DType, Device, Tensor};
+use hebbian_data::Batches;
 use hebbian_train::{check_finite, collect_features};
+
+fn in_order(count: usize, batch_size: usize) -> Batches {
+    Batches::sequential(count, batch_size).unwrap()
+}
 
 #[test]
 fn batches_end_up_in_their_place() {
     let all = Tensor::arange(0f32, 7. * 6., &Device::Cpu).unwrap().reshape((7, 2, 3)).unwrap();
     for batch in [1, 3, 7, 100] {
-        let mut asked = Vec::new();
-        let features = collect_features(7, batch, &Device::Cpu, |range| {
-            asked.extend(range.clone());
+        let mut asked: Vec<usize> = Vec::new();
+        let features = collect_features(in_order(7, batch), &Device::Cpu, |batch| {
+            asked.extend(batch);
             // Of other strides than the result's.
-            Ok(all.narrow(0, range.start, range.len())?.transpose(1, 2)?)
+            Ok(all.narrow(0, batch[0], batch.len())?.transpose(1, 2)?)
         })
         .unwrap();
         assert_eq!(asked, (0..7).collect::<Vec<_>>());
@@ -25,10 +30,10 @@ fn batches_end_up_in_their_place() {
 fn batches_that_do_not_fit_are_errors() {
     let rows = |n: usize, f: usize| Ok(Tensor::zeros((n, f), DType::F32, &Device::Cpu)?);
     let cpu = &Device::Cpu;
-    let error = collect_features(4, 2, cpu, |_| rows(1, 3)).unwrap_err().to_string();
-    assert!(error.contains("samples 0..2 have 1 rows, expected 2"), "{error}");
-    assert!(collect_features(4, 2, cpu, |range| rows(2, 1 + range.start)).is_err());
-    assert!(collect_features(0, 2, cpu, |_| rows(0, 3)).is_err());
+    let error = collect_features(in_order(4, 2), cpu, |_| rows(1, 3)).unwrap_err().to_string();
+    assert!(error.contains("features of 2 samples have 1 rows, expected one each"), "{error}");
+    assert!(collect_features(in_order(4, 2), cpu, |batch| rows(2, 1 + batch[0])).is_err());
+    assert!(collect_features(in_order(0, 2), cpu, |_| rows(0, 3)).is_err());
 }
 
 #[test]

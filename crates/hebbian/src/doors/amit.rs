@@ -101,10 +101,11 @@ impl Door for Amit {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
         let limits = common.limit_train.is_some()
             || common.limit_test.is_some()
-            || common.validation.is_some();
+            || common.validation.is_some()
+            || common.labelled.is_some();
         if !experiment.needs_images() && (limits || common.dataset.is_some()) {
             bail!(
-                "{} makes its own data: leave out --dataset, --validation and --limit-…",
+                "{} makes its own data: leave out --dataset, --validation, --labelled and --limit-…",
                 experiment.name()
             );
         }

@@ -84,6 +84,12 @@ impl Flags {
                  paper does: choose another preset, or one with \"swapped\" null"
             );
         }
+        if let (Some(count), Some(_)) = (common.labelled, preset.swapped) {
+            bail!(
+                "--labelled {count}: {name} learns the test images, as the paper does: choose another preset, or one \
+                 with \"swapped\" null"
+            );
+        }
         preset.units = self.units.unwrap_or(preset.units);
         preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
         preset.circuit.level = self.level.unwrap_or(preset.circuit.level);

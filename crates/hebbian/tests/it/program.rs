@@ -65,16 +65,17 @@ fn every_method_from_the_list_to_features() {
     }
 }
 
-/// What needs images that are not to be had by name is marked in the list: 15 of SoftHebb's networks are for
-/// ImageNet and ImageNette.
+/// What needs images that are not to be had by name alone is marked in the list: 3 of SoftHebb's networks are for
+/// ImageNet, 12 for ImageNette.
 #[test]
 fn the_list_says_what_needs_images() {
     let folder = tempfile::tempdir().unwrap();
     let list = printed(folder.path(), &["list", "softhebb"]);
     let (without, with): (Vec<&str>, Vec<&str>) =
-        list.lines().partition(|line| line.contains("(give images: --data-dir FOLDER"));
-    assert_eq!(without.len(), 15, "{list}");
-    assert!(without.iter().all(|line| line.contains("imagenet")), "{list}");
+        list.lines().partition(|line| line.contains("HF_TOKEN; or --data-dir FOLDER)"));
+    assert_eq!(without.len(), 3, "{list}");
+    assert!(without.iter().all(|line| line.contains("  imagenet: ")), "{list}");
+    assert_eq!(with.iter().filter(|line| line.contains("  imagenette: ")).count(), 12, "{list}");
     assert_eq!(with.iter().filter(|line| line.contains("  stl10: ")).count(), 4, "{list}");
     let at = with.iter().position(|line| line.starts_with("  softhebb-cnn3-cifar ")).expect(&list);
     // Below it stands what the model card says of it.
@@ -103,7 +104,7 @@ fn what_it_refuses() {
     refused(
         at,
         &["train", "softhebb", "--preset", "softhebb-cnn1-imagenet", "--offline"],
-        &["--dataset imagenet", "--data-dir FOLDER", "OWNER/NAME"],
+        &["imagenet", "--data-dir FOLDER", "offline"],
     );
     refused(at, &["study", "golkar", "--units", "3"], &["hebbian train golkar", "--experiment"]);
     refused(at, &["study", "softhebb"], &["hebbian train softhebb"]);

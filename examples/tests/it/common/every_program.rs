@@ -403,6 +403,38 @@ pub mod interrupted {
     }
 }
 
+/// Some training images keep their labels, and everything says so.
+#[test]
+fn labels_are_kept_of_some_images() {
+    let place = place();
+    let limits = ["--limit-train", "1000000", "--limit-test", "1000000"];
+    let whole = with(with(run(&[]), "--limit-train", limits[1]), "--limit-test", "20");
+    let some = [&whole[..], &["--labelled", "200", "--out", "out"]].concat();
+    let ran = place.run(&some).ok();
+    let announced = ran.stderr.lines().find(|line| line.contains("training images")).unwrap();
+    let counts = "200 training images, 1242 without labels, 20 test images";
+    assert!(announced.ends_with(counts), "{announced}");
+    assert!(ran.stdout.starts_with("--labelled 200: "), "{}", ran.stdout);
+    for file in ["results", "config"] {
+        assert_eq!(place.json(&format!("out/{file}.json"))["labelled"], 200, "{file}");
+    }
+    let results = place.json("out/results.json");
+    // What learns with labels does not see the others.
+    let seen = if results["trained_with_labels"] == true { 0 } else { 1242 };
+    assert_eq!(
+        (&results["train_images"], &results["unlabelled_images"]),
+        (&200.into(), &seen.into())
+    );
+    let other = with([&some[..], &["--resume"]].concat(), "--labelled", "201");
+    place.refused(&other, &["is of another run", "200 there, 201 here"]);
+    for (wrong, found) in [("0", "0 images"), ("9", "9 images"), ("1443", "1443 images")] {
+        place.refused(
+            &with(some.clone(), "--labelled", wrong),
+            &[found, "10 (one of each class) to 1442"],
+        );
+    }
+}
+
 /// A share of the training images stands in for the test images, and everything says so.
 pub fn choices_are_made_on_a_validation_share(place: &Place) {
     let limits = ["--limit-train", "1000000", "--limit-test", "1000000"];

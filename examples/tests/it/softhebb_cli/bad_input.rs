@@ -13,9 +13,9 @@ fn unknown_names_are_answered_with_the_known_ones() {
     place.refused(&["--dataset", "nonsense"], &["'nonsense'", "digits, mnist", "cifar100"]);
     place.refused(&["--mode", "nonsense"], &["'nonsense'", "successive", "random-identity"]);
     place.refused(&["--device", "nonsense"], &["'nonsense'", "cuda", "metal"]);
-    // Made for a data set that is in no repository: where images can come from is said.
-    let images = ["imagenette", "--data-dir", "--dataset OWNER/NAME", "digits"];
-    place.refused(&["--preset", "softhebb-cnn4-imagenet"], &images);
+    // Made for a data set that is not here: where images can come from is said.
+    let images = ["imagenette", "--data-dir FOLDER", "offline"];
+    place.refused(&["--preset", "softhebb-cnn4-imagenet", "--offline"], &images);
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! What is made of all images of a set: grey ones, smaller ones.
+
+use image::GrayImage;
+use rayon::prelude::*;
+
+use crate::pictures::{Shape, square};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// A change that each image goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// See [`ImageSet::to_grey`](crate::ImageSet::to_grey).
+    Grey,
+    /// See [`ImageSet::resized`](crate::ImageSet::resized).
+    Side(usize),
+}
+
+impl Change {
+    /// The shape of what becomes of images of a shape.
+    pub fn shape(self, (channels, height, width): Shape) -> Shape {
+        match self {
+            Self::Grey => (1, height, width),
+            Self::Side(side) => (channels, side, side),
+        }
+    }
+
+    /// The pixels of images that had these.
+    pub fn apply(self, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
+        let size = |(channels, height, width): Shape| channels * height * width;
+        let new = self.shape(shape);
+        let images = pixels.len() / size(shape);
+        let bytes = images.saturating_mul(size(new));
+        let mut output = Vec::new();
+        let (channels, height, width) = new;
+        let refused = |_| Error::Memory { images, channels, height, width, bytes };
+        output.try_reserve_exact(bytes).map_err(refused)?;
+        output.resize(bytes, 0);
+        output
+            .par_chunks_exact_mut(size(new))
+            .zip(pixels.par_chunks_exact(size(shape)))
+            .for_each(|(to, image)| self.one(image, shape, to));
+        Ok(output)
+    }
+
+    /// Changes an image.
+    fn one(self, image: &[u8], (_, height, width): Shape, output: &mut [u8]) {
+        let area = height * width;
+        match self {
+            Self::Grey => {
+                for (i, grey) in output.iter_mut().enumerate() {
+                    let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * area + i]));
+                    *grey = ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8;
+                }
+            }
+            Self::Side(side) => {
+                let planes = output.chunks_exact_mut(side * side).zip(image.chunks_exact(area));
+                for (to, plane) in planes {
+                    if let Some(plane) =
+                        GrayImage::from_raw(width as u32, height as u32, plane.to_vec())
+                    {
+                        to.copy_from_slice(square(&plane.into(), side as u32).as_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    /// All images of a store, changed, if they are in memory.
+    pub fn of_all(self, store: &Store) -> Result<Option<Store>> {
+        let Some(pixels) = store.pixels_in_memory() else { return Ok(None) };
+        let changed =
+            Store::in_memory(self.apply(pixels, store.shape())?, self.shape(store.shape()));
+        Ok(Some(changed.with_blocks(store.blocks().map(<[usize]>::to_vec), store.buffer())))
+    }
+}

@@ -1,0 +1,237 @@
+//! Where the pixels of images are: in memory, or in files until a batch needs them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::ahead::Shared;
+use crate::pictures::{How, Shape, refused};
+use crate::{Error, ImageSet, Result};
+
+/// The threads that read files and decode. They are not those of rayon's own pool: whoever waits for a picture
+/// there cannot keep it from being read.
+static READERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let name = |at| format!("read-{at}");
+    let threads = rayon::current_num_threads();
+    ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()
+});
+
+/// Encoded pictures that are in files.
+pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Where the blocks begin that are read as a whole, and where the last ends; none where each picture is read by
+    /// itself.
+    fn blocks(&self) -> Option<&[usize]>;
+
+    /// The bytes of these pictures, which are of one block, in order.
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>>;
+
+    /// The file that a picture is in, and its row there.
+    fn place(&self, index: usize) -> (PathBuf, Option<usize>);
+}
+
+/// Images of one shape, which sets share.
+#[derive(Debug)]
+pub(crate) struct Store {
+    shape: Shape,
+    place: Place,
+    /// As [`Pile::blocks`], wherever the pixels are.
+    blocks: Option<Vec<usize>>,
+    /// How many images are mixed at a time where not all can be.
+    buffer: usize,
+    /// What is read ahead.
+    ahead: Mutex<Vec<Weak<Shared>>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// One image after the other.
+    Memory(Vec<u8>),
+    Files {
+        pile: Arc<dyn Pile>,
+        how: How,
+        /// Bytes that pixels may take in memory.
+        memory: u64,
+    },
+    /// Sets, one after the other.
+    Several(Vec<ImageSet>),
+}
+
+/// An image that is wanted, and where its pixels go.
+pub(crate) type Job<'a> = (usize, &'a mut [u8]);
+
+impl Store {
+    /// Images in memory, whose number fits.
+    pub fn in_memory(pixels: Vec<u8>, shape: Shape) -> Self {
+        Self::new(shape, Place::Memory(pixels), None, usize::MAX)
+    }
+
+    /// Images that stay in files.
+    pub fn in_files(pile: Arc<dyn Pile>, how: How, memory: u64, buffer: usize) -> Self {
+        let blocks = pile.blocks().map(<[usize]>::to_vec);
+        Self::new(how.shape, Place::Files { pile, how, memory }, blocks, buffer)
+    }
+
+    /// Those of sets of one shape.
+    pub fn several(sets: Vec<ImageSet>, shape: Shape) -> Self {
+        let mut blocks: Option<Vec<usize>> = None;
+        if sets.iter().any(|set| set.runs().is_some()) {
+            let (mut all, mut before) = (vec![0], 0);
+            for set in &sets {
+                let runs = set.runs().unwrap_or_else(|| (0..=set.len()).collect());
+                all.extend(runs.iter().skip(1).map(|end| before + end));
+                before += set.len();
+            }
+            blocks = Some(all);
+        }
+        let buffer = sets.iter().map(|set| set.store().buffer).min().unwrap_or(usize::MAX);
+        Self::new(shape, Place::Several(sets), blocks, buffer)
+    }
+
+    fn new(shape: Shape, place: Place, blocks: Option<Vec<usize>>, buffer: usize) -> Self {
+        Self { shape, place, blocks, buffer, ahead: Mutex::default() }
+    }
+
+    /// The same with these blocks, and as many images mixed.
+    pub fn with_blocks(self, blocks: Option<Vec<usize>>, buffer: usize) -> Self {
+        Self { blocks, buffer, ..self }
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub fn blocks(&self) -> Option<&[usize]> {
+        self.blocks.as_deref()
+    }
+
+    pub fn buffer(&self) -> usize {
+        self.buffer
+    }
+
+    /// The block that an image is in.
+    pub fn block(&self, index: usize) -> usize {
+        self.blocks.as_ref().map_or(index, |starts| starts.partition_point(|&start| start <= index))
+    }
+
+    /// The pixels, if they are in memory.
+    pub fn pixels_in_memory(&self) -> Option<&[u8]> {
+        match &self.place {
+            Place::Memory(pixels) => Some(pixels),
+            Place::Files { .. } | Place::Several(_) => None,
+        }
+    }
+
+    /// Whether so many bytes of pixels may be in memory.
+    pub fn may_hold(&self, bytes: u64) -> bool {
+        match &self.place {
+            Place::Memory(_) => true,
+            Place::Files { memory, .. } => bytes <= *memory,
+            Place::Several(sets) => sets.iter().all(|set| set.store().may_hold(bytes)),
+        }
+    }
+
+    /// Bytes of an image.
+    pub fn image_size(&self) -> usize {
+        let (channels, height, width) = self.shape;
+        channels * height * width
+    }
+
+    /// Takes what is read ahead from there.
+    pub fn follow(&self, ahead: &Arc<Shared>) {
+        let mut all = lock(&self.ahead);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(ahead));
+    }
+
+    /// The pixels of these images, one after another.
+    pub fn pixels(&self, wanted: &[usize]) -> Result<Vec<u8>> {
+        let size = self.image_size();
+        if let Place::Memory(pixels) = &self.place {
+            let mut output = Vec::with_capacity(wanted.len() * size);
+            wanted.iter().for_each(|&i| output.extend_from_slice(&pixels[i * size..][..size]));
+            return Ok(output);
+        }
+        let mut output = vec![0; wanted.len() * size];
+        let ahead: Vec<_> = lock(&self.ahead).iter().filter_map(Weak::upgrade).collect();
+        let missing = ahead.iter().find_map(|ahead| ahead.fill(wanted, &mut output));
+        let jobs = wanted.iter().copied().zip(output.chunks_exact_mut(size)).enumerate();
+        let jobs = jobs.filter(|(at, _)| missing.as_ref().is_none_or(|these| these.contains(at)));
+        self.read(jobs.map(|(_, job)| job).collect())?;
+        Ok(output)
+    }
+
+    /// Reads images now.
+    pub fn read(&self, mut jobs: Vec<Job<'_>>) -> Result<()> {
+        jobs.sort_by_key(|(index, _)| *index);
+        match &self.place {
+            Place::Memory(pixels) => {
+                let size = self.image_size();
+                jobs.into_iter()
+                    .for_each(|(i, to)| to.copy_from_slice(&pixels[i * size..][..size]));
+                Ok(())
+            }
+            Place::Files { pile, how, .. } => match &*READERS {
+                Some(readers) => readers.install(|| read(&**pile, how, &self.blocks, jobs)),
+                None => read(&**pile, how, &self.blocks, jobs),
+            },
+            Place::Several(sets) => {
+                let mut first = 0;
+                for set in sets {
+                    let rest =
+                        jobs.split_off(jobs.partition_point(|&(i, _)| i < first + set.len()));
+                    let wanted: Vec<usize> = jobs.iter().map(|&(i, _)| i - first).collect();
+                    let found = set.pixels(&wanted)?;
+                    let images = found.chunks_exact(self.image_size());
+                    jobs.into_iter()
+                        .zip(images)
+                        .for_each(|((_, to), image)| to.copy_from_slice(image));
+                    jobs = rest;
+                    first += set.len();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads pictures of a pile, in the order of their numbers.
+fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'_>>) -> Result<()> {
+    let decode = |index: usize, bytes: &[u8], pixels: &mut [u8]| {
+        how.decode(bytes, pixels).map_err(|problem| refused(pile.place(index), problem))
+    };
+    let Some(starts) = blocks else {
+        let one = |(index, pixels): Job<'_>| match pile.read(&[index])?.first() {
+            Some(bytes) => decode(index, bytes, pixels),
+            None => Ok(()),
+        };
+        return first_error(jobs.into_par_iter().map(one).collect());
+    };
+    let mut jobs = jobs.into_iter().peekable();
+    while let Some(&(first, _)) = jobs.peek() {
+        let end = starts[starts.partition_point(|&start| start <= first).min(starts.len() - 1)];
+        let mut block = Vec::new();
+        while let Some(job) = jobs.next_if(|&(index, _)| index < end) {
+            block.push(job);
+        }
+        let wanted: Vec<usize> = block.iter().map(|&(index, _)| index).collect();
+        let encoded = pile.read(&wanted)?;
+        let one = |((index, pixels), bytes): (Job<'_>, Vec<u8>)| decode(index, &bytes, pixels);
+        first_error(block.into_par_iter().zip(encoded).map(one).collect())?;
+    }
+    Ok(())
+}
+
+/// That of the lowest number, whichever came first.
+fn first_error(all: Vec<Result<(), Error>>) -> Result<()> {
+    all.into_iter().collect()
+}
+
+/// What is behind a lock; whoever held it in a panic left it whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
