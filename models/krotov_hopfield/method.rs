@@ -35,6 +35,10 @@ impl Method for KrotovHopfield {
         &options.preset
     }
 
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
     fn learner(Options { preset }: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
         let (image, classes) = (data.train.shape(), data.class_names.len());
         let model = model(preset, image, classes, &start.rng, &start.device)?;

@@ -26,12 +26,18 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl Method for Patches {
     const NAME: &'static str = "patches";
+    /// It learns nothing.
+    const AUGMENTS: bool = false;
     type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
     fn preset(options: &Options) -> &Preset {
         &options.preset
+    }
+
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

@@ -54,6 +54,10 @@ impl Method for Softhebb {
         &options.preset
     }
 
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
         Learner::new(options, data, start)
     }

@@ -11,6 +11,7 @@
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
+//! | [`see`], [`with_input`] | what a network sees of images: the transforms of a preset, fitted or restored |
 //! | [`filter_picture`], [`filter_grid`], [`filter_rows`], [`Picture`] | weights as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
@@ -51,7 +52,7 @@ pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, Recipe, Recorder,
     Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner, WithHead, check_images,
-    evaluate, run, shown, train,
+    evaluate, run, see, shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use expected::{Expected, list};

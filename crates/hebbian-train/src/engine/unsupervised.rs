@@ -286,7 +286,9 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
             }
         };
         let indices = batches.next().unwrap_or_default();
-        let (images, _) = self.data.train.batch(&indices, DType::F32, &self.device)?;
+        let (moment, train) = (format!("augmentation.{epoch}"), &self.data.train);
+        let (images, _) =
+            train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
         self.clock.tick(indices.len());
         self.under_way = Some((epoch, batches));
