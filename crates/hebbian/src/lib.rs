@@ -14,6 +14,7 @@ extern crate intel_mkl_src;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod common;
+mod data;
 mod device;
 mod door;
 mod doors;
