@@ -17,7 +17,7 @@ pub mod verify;
 
 pub use candle;
 pub use competition_kind::CompetitionKind;
-pub use hebbian_data::{Dataset, ImageSet, LoadOptions, load};
+pub use hebbian_data::{Dataset, ImageSet, LoadOptions, load, transforms};
 pub use hebbian_train::{Error, Result};
 pub use pretrained::{Model, fetch};
 pub use rule_kind::RuleKind;

@@ -2,11 +2,12 @@
 
 use crate::for_each_method;
 use crate::zoo::{self, Shipped};
-use candle::{Device, Tensor};
+use candle::{DType, Device, Tensor};
+use hebbian_data::transforms::{Pipeline, Transform};
 use hebbian_data::{Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Preset, Result, RunFolder, check_finite, save_bytes,
-    save_checkpoint, save_json,
+    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, check_finite,
+    save_bytes, save_checkpoint, save_json,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 
-/// A trained model, whatever method it is of.
+/// A trained model, whatever method it is of, with the transforms that it was trained with: images are given as the
+/// data set has them, or of any other size that becomes the network's.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -28,7 +30,7 @@ const WEIGHTS: &str = "model.safetensors";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Model {
-    inner: Box<dyn hebbian_train::Model>,
+    inner: Whole,
     method: String,
     preset: String,
     dataset: String,
@@ -118,9 +120,8 @@ impl Model {
         let class_names: Vec<String> = serde_json::from_value(config["class_names"].clone())
             .map_err(|_| wrong("\"class_names\" are missing"))?;
         let (options, classes) = (&config["options"], class_names.len());
-        let empty = empty_of(&method).map_err(|problem| wrong(&problem))?;
-        let (mut inner, preset) = empty(options, image, classes, device)?;
-        inner.restore(&mut checkpoint()?)?;
+        let whole = whole_of(&method).map_err(|problem| wrong(&problem))?;
+        let (inner, preset) = whole(options, image, classes, device, Box::new(checkpoint))?;
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
         }
@@ -243,8 +244,11 @@ impl Model {
 
     fn checked<'a>(&self, images: &'a Tensor) -> Result<&'a Tensor> {
         let (c, h, w) = self.image;
+        let transforms = &self.inner.transforms;
         match images.dims() {
-            [_, channels, height, width] if (*channels, *height, *width) == self.image => {
+            &[_, channels, height, width]
+                if transforms.shape((channels, height, width)).ok() == Some(self.inner.seen) =>
+            {
                 Ok(images)
             }
             found => Err(Error::Argument(format!(
@@ -273,7 +277,7 @@ impl Model {
         &self.dataset
     }
 
-    /// Channels, height and width of its images.
+    /// Channels, height and width of the images that it was trained with.
     pub fn image(&self) -> (usize, usize, usize) {
         self.image
     }
@@ -283,9 +287,49 @@ impl Model {
         &self.class_names
     }
 
-    /// What the engine evaluates.
+    /// What is done to images before the network sees them.
+    pub fn transforms(&self) -> &Pipeline {
+        &self.inner.transforms
+    }
+
+    /// What the engine evaluates, on images as [`features`](Self::features) takes them.
     pub fn inner(&self) -> &dyn hebbian_train::Model {
-        &*self.inner
+        &self.inner
+    }
+}
+
+/// A network with what is done to images before it sees them.
+struct Whole {
+    transforms: Pipeline,
+    /// The shape of what it sees.
+    seen: (usize, usize, usize),
+    network: Box<dyn hebbian_train::Model>,
+}
+
+impl hebbian_train::Model for Whole {
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        self.network.tensors().into_iter().chain(self.transforms.tensors()).collect()
+    }
+
+    /// The transforms have theirs already.
+    fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.network.restore(checkpoint)
+    }
+
+    fn layers(&self) -> usize {
+        self.network.layers()
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        self.network.layer_features(layer, &self.transforms.apply_to(images)?)
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.network.features(&self.transforms.apply_to(images)?)
+    }
+
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        self.network.predict(&self.transforms.apply_to(images)?)
     }
 }
 
@@ -318,26 +362,24 @@ fn about(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// What makes a model without its weights, and the name of its preset, of a method's options, the shape of
-/// images, and how many classes there are.
-type Empty = fn(
-    &Value,
-    (usize, usize, usize),
-    usize,
-    &Device,
-) -> Result<(Box<dyn hebbian_train::Model>, String)>;
+/// Opens a checkpoint.
+type Open<'a> = Box<dyn FnOnce() -> Result<Checkpoint> + 'a>;
+
+/// What makes a model, and the name of its preset, of a method's options, the shape of images, how many classes there
+/// are, and what opens its checkpoint.
+type Make = fn(&Value, (usize, usize, usize), usize, &Device, Open<'_>) -> Result<(Whole, String)>;
 
 macro_rules! known {
     ($($module:ident::$method:ident)*) => {
-        [$((crate::$module::$method::NAME, empty::<crate::$module::$method> as Empty)),*]
+        [$((crate::$module::$method::NAME, whole::<crate::$module::$method> as Make)),*]
     };
 }
 
 /// That of the method called `name`, or what is wrong with the name.
-fn empty_of(name: &str) -> std::result::Result<Empty, String> {
+fn whole_of(name: &str) -> std::result::Result<Make, String> {
     let known = for_each_method!(known);
     match known.iter().find(|(known, _)| *known == name) {
-        Some((_, empty)) => Ok(*empty),
+        Some((_, whole)) => Ok(*whole),
         None => {
             let known = known.map(|(name, _)| name).join(", ");
             Err(format!("its method is {name:?}, expected one of {known}"))
@@ -345,19 +387,30 @@ fn empty_of(name: &str) -> std::result::Result<Empty, String> {
     }
 }
 
-/// A model of the method `M` without its weights, and the name of its preset.
-fn empty<M: Method>(
+/// A model of the method `M`, and the name of its preset.
+fn whole<M: Method>(
     options: &Value,
     image: (usize, usize, usize),
     classes: usize,
     device: &Device,
-) -> Result<(Box<dyn hebbian_train::Model>, String)>
+    open: Open<'_>,
+) -> Result<(Whole, String)>
 where
     <M::Learner as Learner>::Model: 'static,
 {
     let options: M::Options = serde_json::from_value(options.clone()).map_err(|error| {
-        Error::Argument(format!("the options of a model of {}: {error}", M::NAME))
+        Error::Argument(format!(
+            "the options of a model of {}: {error}; it may be of another version",
+            M::NAME
+        ))
     })?;
-    let model = M::model(&options, image, classes, device)?;
-    Ok((Box::new(model), M::preset(&options).heading().name.to_string()))
+    let preset = M::preset(&options);
+    let list = &preset.input().transforms;
+    let seen = Pipeline::unfitted(list)?.shape(image)?;
+    let mut network = Box::new(M::model(&options, seen, classes, device)?);
+    let mut checkpoint = open()?;
+    let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
+    let transforms = Pipeline::restore(list, image, take)?;
+    network.restore(&mut checkpoint)?;
+    Ok((Whole { transforms, seen, network }, preset.heading().name.to_string()))
 }

@@ -4,6 +4,7 @@ use super::protocol::Protocol;
 use candle::Tensor;
 use candle_hebbian::HingeHebb;
 use candle_hebbian::ops::Edge;
+use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
+    /// What the network sees of images; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// The layers, from the image to the class layer, which comes last.
     pub layers: Vec<LayerConfig>,
     /// How it learns.

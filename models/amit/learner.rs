@@ -36,6 +36,10 @@ impl Method for Amit {
         &options.preset
     }
 
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
         let splits = Splits::of(data, options.preset.training.validation_images)?;
         Learner::new(&options.preset, splits, &start.rng, &start.device)
@@ -207,7 +211,9 @@ impl hebbian_train::Learner for Learner {
         let Some(indices) = epoch.batches.next() else {
             return Err(Error::Argument("there are no images to learn from".to_string()));
         };
-        let (x, labels) = self.splits.train.batch(&indices, DType::F32, &self.device)?;
+        let (moment, train) = (format!("augmentation.{}", self.epoch), &self.splits.train);
+        let (x, labels) =
+            train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
         let fields = self.network.forward_train(&x, &mut epoch.masks)?;
         let loss = self.network.loss(&fields, &labels)?;
         check_finite("the loss", self.epoch as u64 + 1, &loss)?;

@@ -1,6 +1,7 @@
 //! What a preset says.
 
 use super::circuit::{CircuitConfig, Rates, Way};
+use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
+    /// What the network sees of images; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// Learn the test images, and test with the first this many training images, as the paper does;
     /// none for the usual way round.
     #[serde(default)]

@@ -42,12 +42,18 @@ pub struct Options {
 impl Method for Golkar {
     const NAME: &'static str = "golkar";
     const MAY_GROW: &'static [&'static str] = &["/preset/training/epochs"];
+    /// Its samples are matrices, computed once.
+    const AUGMENTS: bool = false;
     type Preset = Preset;
     type Options = Options;
     type Learner = Learner;
 
     fn preset(options: &Options) -> &Preset {
         &options.preset
+    }
+
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
     }
 
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {

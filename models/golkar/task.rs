@@ -103,20 +103,9 @@ impl Task {
     }
 }
 
-/// Mean and deviation of all pixels, from 0 to 1.
+/// Mean and deviation of all pixels.
 fn moments(images: &ImageSet) -> Result<Scaling> {
-    /// Images that are looked at together.
-    const BATCH: usize = 1000;
-    let (mut count, mut sum, mut squares) = (0u64, 0u64, 0u64);
-    for indices in images.in_order(BATCH)? {
-        for pixel in images.pixels(&indices)? {
-            let pixel = u64::from(pixel);
-            (count, sum, squares) = (count + 1, sum + pixel, squares + pixel * pixel);
-        }
-    }
-    let mean = sum as f64 / count as f64;
-    let variance = squares as f64 / count as f64 - mean * mean;
+    let (mean, deviation) = images.moments()?;
     // Images of a single grey carry nothing, whatever they are divided by.
-    let deviation = if variance > 0.0 { variance.sqrt() } else { 255.0 };
-    Ok(Scaling { mean: mean / 255.0, deviation: deviation / 255.0 })
+    Ok(Scaling { mean, deviation: if deviation > 0.0 { deviation } else { 1.0 } })
 }

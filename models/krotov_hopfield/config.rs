@@ -1,6 +1,7 @@
 //! What a preset says.
 
 use candle_hebbian::RankedWta;
+use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Heading, LinearHeadConfig, Result};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
+    /// What the network sees of images; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// Hidden units `K`.
     pub units: usize,
     /// `p` of the norm that the weights of a unit go to 1 in.
@@ -44,6 +48,14 @@ impl hebbian_train::Preset for Preset {
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;
         Heading { name, alias: None, description, dataset }
+    }
+
+    fn input(&self) -> &InputConfig {
+        &self.input
+    }
+
+    fn input_mut(&mut self) -> &mut InputConfig {
+        &mut self.input
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What a preset says.
 
 use crate::RuleKind;
-use hebbian_data::ZcaConfig;
+use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -16,7 +16,9 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What images become before the first layer sees them.
+    /// What images become before the first layer sees them. The full notebook has ZCA of whole images and flips, the
+    /// simple one a difference of Gaussians of grey images.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// The layers, first to last. All learn at once.
     pub layers: Vec<LayerConfig>,
@@ -25,32 +27,6 @@ pub struct Preset {
     /// What the notebooks do that we do not.
     #[serde(default)]
     pub quirks: Quirks,
-}
-
-/// What images become before the first layer sees them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputConfig {
-    /// Turn colours into grey first.
-    #[serde(default)]
-    pub grey: bool,
-    /// Flip every other training image, on average, from left to right.
-    pub flip: bool,
-    /// Then, of each image standardised.
-    pub whitening: Whitening,
-}
-
-/// How neighbouring pixels are made less alike.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Whitening {
-    /// Not at all.
-    None {},
-    /// ZCA of whole images, as [`hebbian_data::Zca`]: the full notebook.
-    Zca(ZcaConfig),
-    /// [`hebbian_data::transforms::difference_of_gaussians`], after which an image is a pixel wider
-    /// and higher: the simple notebook.
-    DifferenceOfGaussians {},
 }
 
 /// A convolutional layer, without padding, and what is pooled of its output.

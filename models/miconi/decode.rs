@@ -3,7 +3,7 @@
 use super::config::Quirks;
 use super::learner::Learner;
 use super::patches::TINY;
-use candle::{Device, Tensor};
+use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::{avg_pool2d, standardise};
 use candle_hebbian::{AdaptiveThreshold, Rng};
 use hebbian_data::ImageSet;
@@ -227,12 +227,12 @@ impl Learner {
     }
 
     fn features_of(&self, set: &ImageSet, label: &str, quiet: bool) -> Result<Features> {
-        let mut rng = self.rng.stream(&format!("features.{label}"));
+        let moment = format!("features.{label}");
         let mut progress = Progress::new(set.len() as u64, label, quiet);
         let mut widths = Vec::new();
         let all = collect_features(set.in_order(EVALUATION_BATCH)?, &Device::Cpu, |indices| {
             progress.advance(indices.len() as u64);
-            let rows = self.rows(set, indices, &mut rng)?;
+            let rows = self.rows(set, indices, &moment)?;
             widths = rows.iter().map(|rows| rows.dim(1)).collect::<candle::Result<_>>()?;
             Ok(Tensor::cat(&rows, 1)?)
         })?;
@@ -251,10 +251,14 @@ impl Learner {
     }
 
     /// The features of a batch: of each layer, then the output.
-    fn rows(&self, set: &ImageSet, indices: &[usize], rng: &mut Rng) -> Result<Vec<Tensor>> {
+    fn rows(&self, set: &ImageSet, indices: &[usize], moment: &str) -> Result<Vec<Tensor>> {
         let network = &self.model.network;
         let Quirks { flip_in_evaluation, adapt_in_evaluation, .. } = self.options.preset.quirks;
-        let x = self.model.input.batch(set, indices, flip_in_evaluation.then_some(rng))?;
+        let device = &self.model.device;
+        let (x, _) = match flip_in_evaluation {
+            true => set.augmented_batch(indices, &self.rng, moment, DType::F32, device)?,
+            false => set.batch(indices, DType::F32, device)?,
+        };
         let maps = if adapt_in_evaluation {
             network.collect(&x)?.into_iter().map(|activity| activity.output).collect()
         } else {
@@ -286,7 +290,7 @@ impl Learner {
         let (labels, test_labels) = (self.train.labels(), self.test.labels());
         let Quirks { resubstitution, .. } = self.options.preset.quirks;
         let (classes, all_labels) = (self.model.classes(), [labels, test_labels].concat());
-        let device = self.model.input.device();
+        let device = &self.model.device;
         let mut progress =
             Progress::of(train.layers.len() as u64 + 1, "read-outs", "decoding", quiet);
         let layers = train.layers.iter().zip(&test.layers).enumerate();

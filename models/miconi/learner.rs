@@ -12,7 +12,7 @@ use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Dataset, Divisor, ImageSet, Zca};
 use hebbian_train::{
     Checkpoint, Clock, Error, Figures, Measured, Method, Model as _, Picture, Recorder, Result,
-    Start, State, check_finite, check_images, shown,
+    Start, State, check_finite, check_images, shown, with_input,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,6 +52,10 @@ impl Method for Miconi {
         &options.preset
     }
 
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
     fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
         Learner::new(options, data, start)
     }
@@ -71,48 +75,39 @@ impl Method for Miconi {
 pub struct Learner {
     pub(super) model: Model,
     pub(super) options: Options,
-    /// All images to learn from, those without labels too, as the preset wants them: grey, if it says so.
+    /// All images to learn from, those without labels too.
     seen: ImageSet,
     /// Those with labels.
     pub(super) train: ImageSet,
     pub(super) test: ImageSet,
     pub(super) rng: Rng,
-    quiet: bool,
     clock: Clock,
     total: Clock,
     /// Of the epoch under way, or the last.
     monitor: Monitor,
     /// What is left of the epoch under way.
-    epoch: Epoch,
-}
-
-#[derive(Debug)]
-struct Epoch {
-    batches: Batches,
-    flips: Rng,
+    epoch: Batches,
 }
 
 impl Learner {
     fn new(options: &Options, data: &Dataset, start: &Start) -> Result<Self> {
         let Dataset { train, test, class_names, .. } = data;
-        let (classes, Start { rng, device, quiet }) = (class_names.len(), start);
+        let (classes, Start { rng, device, .. }) = (class_names.len(), start);
         check_images(data)?;
         let model = Model::new(options, train.shape(), classes, rng, device)?;
         options.check(&model, train.len(), test.len())?;
-        let (training, seen) = (options.preset.training, model.input.images(&data.seen()?)?);
+        let (training, seen) = (options.preset.training, data.seen()?);
         let images = shown(seen.len(), training.epochs)? as u64;
         let steps = (seen.len().div_ceil(training.batch_size) * training.epochs) as u64;
-        let (train, test) = (model.input.images(train)?, model.input.images(test)?);
         Ok(Self {
             monitor: Monitor::new(&options.preset),
-            epoch: Epoch::new(0, &seen, training.batch_size, rng)?,
+            epoch: epoch(0, &seen, training.batch_size, rng)?,
             model,
             options: options.clone(),
             seen,
-            train,
-            test,
+            train: train.clone(),
+            test: test.clone(),
             rng: rng.clone(),
-            quiet: *quiet,
             clock: Clock::default(),
             total: Clock { steps, images },
         })
@@ -139,17 +134,14 @@ impl Learner {
         (self.clock.steps / batches, (self.clock.steps % batches) as usize)
     }
 
-    fn epoch(&self, number: u64) -> Result<Epoch> {
-        Epoch::new(number, &self.seen, self.options.preset.training.batch_size, &self.rng)
+    fn epoch(&self, number: u64) -> Result<Batches> {
+        epoch(number, &self.seen, self.options.preset.training.batch_size, &self.rng)
     }
 }
 
-impl Epoch {
-    fn new(number: u64, seen: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Self> {
-        let stream = |purpose: &str| rng.stream(&format!("{purpose}.{number}"));
-        let batches = seen.shuffled(batch_size, &mut stream("batches"))?;
-        Ok(Self { batches, flips: stream("flips") })
-    }
+/// The batches of an epoch.
+fn epoch(number: u64, seen: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Batches> {
+    Ok(seen.shuffled(batch_size, &mut rng.stream(&format!("batches.{number}")))?)
 }
 
 impl hebbian_train::Learner for Learner {
@@ -175,14 +167,13 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
-    /// Whitens the images, or the patches of some of them.
+    /// Whitens the patches of some images.
     fn begin(&mut self) -> Result<()> {
-        let Self { model: Model { network, input, .. }, seen, rng, .. } = self;
-        input.fit(seen, rng, self.quiet)?;
+        let Self { model: Model { network, device, .. }, seen, rng, .. } = self;
         if let Patches::Whiten { epsilon } = self.options.preset.layers[0].patches {
             let drawn = rng.stream("patches").permutation(seen.len());
             let drawn = &drawn[..PATCH_IMAGES.min(seen.len())];
-            let images = input.batch(seen, drawn, None)?;
+            let (images, _) = seen.batch(drawn, DType::F32, device)?;
             let rows = network.stack().blocks()[0].unfold(&images)?;
             let patches = PatchMap { whitening: None }.map(&rows)?.squeeze(0)?;
             let zca = Zca::from_rows(&patches, Divisor::Images, epsilon)?;
@@ -197,10 +188,12 @@ impl hebbian_train::Learner for Learner {
             self.epoch = self.epoch(number)?;
             self.monitor.restart();
         }
-        let Some(indices) = self.epoch.batches.next() else {
+        let Some(indices) = self.epoch.next() else {
             return Err(Error::Argument("the epoch has no batch left".to_string()));
         };
-        let x = self.model.input.batch(&self.seen, &indices, Some(&mut self.epoch.flips))?;
+        let (rng, moment, device) =
+            (&self.rng, format!("augmentation.{number}"), &self.model.device);
+        let (x, _) = self.seen.augmented_batch(&indices, rng, &moment, DType::F32, device)?;
         let burn_in = self.clock.steps < self.options.preset.training.burn_in_batches as u64;
         let phase = if burn_in { Phase::BurnIn } else { Phase::Learn };
         let activities = self.model.network.step(&x, phase)?;
@@ -235,34 +228,30 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let flips = self.epoch.flips.position().to_string();
-        let values = json!({ "flips": flips, "seen": self.monitor.seen() });
+        let values = json!({ "seen": self.monitor.seen() });
         Ok(State { tensors: Vec::new(), values })
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
         #[derive(Deserialize)]
         struct Saved {
-            flips: String,
             seen: Vec<Seen>,
         }
         let wrong =
             |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
-        let Saved { flips, seen } =
+        let Saved { seen } =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
-        let flips = flips.parse().map_err(|_| wrong("flips is no position"))?;
         if seen.len() != self.options.preset.layers.len() {
             return Err(wrong("seen is of another number of layers"));
         }
         self.clock = clock;
         let (number, at) = self.place();
         let mut epoch = self.epoch(number)?;
-        epoch.batches.pass(at);
-        let images = self.seen.len() - epoch.batches.images();
+        epoch.pass(at);
+        let images = self.seen.len() - epoch.images();
         if clock.images != number * self.seen.len() as u64 + images as u64 {
             return Err(wrong(&format!("{} images are not {} steps", clock.images, clock.steps)));
         }
-        epoch.flips = epoch.flips.at(flips);
         self.epoch = epoch;
         self.monitor.go_on(seen);
         Ok(())
@@ -339,7 +328,8 @@ pub fn evaluate(
     data: &Dataset,
     start: &Start,
 ) -> Result<Decoding> {
-    let mut learner = Learner::new(options, data, start)?;
+    let seen = with_input::<Miconi>(options, data, start, Some(checkpoint))?;
+    let mut learner = Learner::new(options, &seen, start)?;
     learner.model.restore(&mut Checkpoint::load(checkpoint, &start.device)?)?;
     for (name, tensor) in learner.model.tensors() {
         check_finite(&name, 0, &tensor)?;

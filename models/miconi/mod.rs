@@ -10,7 +10,6 @@ mod config;
 mod connections;
 mod decode;
 mod experiments;
-mod input;
 mod learner;
 mod model;
 mod monitor;
@@ -22,13 +21,10 @@ mod receptive_fields;
 mod report;
 mod signed_winners;
 
-pub use config::{
-    InputConfig, LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle, Whitening,
-};
+pub use config::{LayerConfig, Patches, Plasticity, Preset, Quirks, Training, Triangle};
 pub use decode::{Decoder, Decoding, Features, quadrants};
 pub use experiments::Experiment;
 pub use hebbian_train::{Error, Result};
-pub use input::Input;
 pub use learner::{Learner, Miconi, Options, evaluate};
 pub use model::Model;
 pub use monitor::{LayerStats, Monitor};

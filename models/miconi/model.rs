@@ -1,29 +1,28 @@
-//! A network with its input and its read-out.
+//! A network with its read-out.
 
 use super::decode::Decoder;
-use super::input::Input;
 use super::learner::Options;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{Checkpoint, Error, LinearReadout, Readout, Result};
 
-/// A network with its input and, once it is trained, the read-out of the last layer's whole output.
+/// A network and, once it is trained, the read-out of the last layer's whole output.
 ///
-/// A [checkpoint](hebbian_train::Model::tensors) holds the [network's tensors](Network::tensors),
-/// [`input.zca`](Input::tensors), and `head.weight (classes, F)` and `head.bias (classes)`. Of
+/// A [checkpoint](hebbian_train::Model::tensors) holds the [network's tensors](Network::tensors), and
+/// `head.weight (classes, F)` and `head.bias (classes)`. Of
 /// [nearest neighbours](Decoder::NearestNeighbours) there is no such read-out.
 #[derive(Debug)]
 pub struct Model {
     pub(super) network: Network,
-    pub(super) input: Input,
     pub(super) head: Option<LinearReadout>,
     classes: usize,
     decoder: Decoder,
+    pub(super) device: Device,
 }
 
 impl Model {
-    /// Fresh weights for images `(C, H, W)` of as many classes; its input is not fitted.
+    /// Fresh weights for what becomes of images, `(C, H, W)`, of as many classes.
     ///
     /// # Errors
     /// Options that do not fit them.
@@ -35,19 +34,13 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let Options { preset, decoder, .. } = options;
-        let input = Input::new(&preset.input, image, device)?;
-        let network = Network::new(preset, input.shape(), rng, DType::F32, device)?;
-        Ok(Self { network, input, head: None, classes, decoder: *decoder })
+        let network = Network::new(preset, image, rng, DType::F32, device)?;
+        Ok(Self { network, head: None, classes, decoder: *decoder, device: device.clone() })
     }
 
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
-    }
-
-    /// What images become before the first layer sees them.
-    pub fn input(&self) -> &Input {
-        &self.input
     }
 
     /// How many classes there are.
@@ -64,14 +57,12 @@ impl Model {
 impl hebbian_train::Model for Model {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.network.tensors();
-        tensors.extend(self.input.tensors());
         tensors.extend(self.head.iter().flat_map(LinearReadout::tensors));
         tensors
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.network.restore(|name, shape| checkpoint.take(name, shape, DType::F32))?;
-        self.input.restore(|name, shape| checkpoint.take(name, shape, DType::F32))?;
         self.head = LinearReadout::restore(checkpoint, self.classes, self.width())?;
         Ok(())
     }
@@ -88,7 +79,7 @@ impl hebbian_train::Model for Model {
                 layers - 1
             )));
         }
-        Ok(self.network.stack().features(&self.input.apply(images)?, layer + 1)?)
+        Ok(self.network.stack().features(images, layer + 1)?)
     }
 
     /// The last layer's whole output, channel by channel.

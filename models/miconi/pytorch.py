@@ -15,19 +15,25 @@ def blur(deviation):
     row = torch.exp(-0.5 * ((torch.arange(12) - 6) / deviation) ** 2) * ((torch.arange(12) - 6).abs() <= 4 * deviation)
     return torch.outer(row, row) / row.sum() ** 2
 
-def seen(config, tensors, x):
+def seen(transforms, tensors, x):
     """What the first layer sees of images."""
-    if config.get("grey") and x.shape[1] == 3:
-        levels = torch.tensor([19595.0, 38470, 7471])[:, None, None] * (x * 255).round()
-        x = ((levels.sum(1, keepdim=True) + 32768) / 65536).floor() / 255
-    x, kind = standardise(x, (1, 2, 3)), config["whitening"]["kind"]
-    if kind == "difference_of_gaussians":
-        filters = (blur(0.5) - blur(1.0)).expand(x.shape[1], 1, 12, 12)
-        return F.conv2d(x, filters, padding=6, groups=x.shape[1])
-    return (x.flatten(1) @ tensors["input.zca"]).view_as(x) if kind == "zca" else x
+    for at, kind in enumerate(transform["kind"] for transform in transforms):
+        if kind == "grey":
+            levels = torch.tensor([19595.0, 38470, 7471])[:, None, None] * (x * 255).round()
+            x = ((levels.sum(1, keepdim=True) + 32768) / 65536).floor() / 255 if x.shape[1] == 3 else x
+        elif kind == "standardise_image":
+            x = standardise(x, (1, 2, 3))
+        elif kind == "difference_of_gaussians":
+            filters = (blur(0.5) - blur(1.0)).expand(x.shape[1], 1, 12, 12)
+            x = F.conv2d(x, filters, padding=6, groups=x.shape[1])
+        elif kind == "zca":
+            x = (standardise(x, (1, 2, 3)).flatten(1) @ tensors[f"transforms.{at}.zca"]).view_as(x)
+        else:
+            sys.exit(f"the transform {kind} is not one of this program's")
+    return x
 
 def features(preset, tensors, images):
-    x, training, quirks = seen(preset["input"], tensors, images), preset["training"], preset.get("quirks", {})
+    x, training, quirks = seen(preset.get("input", {}).get("transforms", []), tensors, images), preset["training"], preset.get("quirks", {})
     for i, layer in enumerate(preset["layers"]):
         weight, x = tensors[f"layers.{i}.weight"], standardise(x, (1, 2, 3))
         if layer.get("patches", {}).get("kind", "whole") == "whole":

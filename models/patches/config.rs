@@ -1,5 +1,6 @@
 //! What a preset says.
 
+use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Heading, Result};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
+    /// What the network sees of images; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// Side of a patch, in pixels.
     pub kernel: usize,
     /// Patches `N`, up to 65,536; a position has twice as many features.
@@ -65,6 +69,14 @@ impl hebbian_train::Preset for Preset {
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;
         Heading { name, alias: None, description, dataset }
+    }
+
+    fn input(&self) -> &InputConfig {
+        &self.input
+    }
+
+    fn input_mut(&mut self) -> &mut InputConfig {
+        &mut self.input
     }
 
     fn validate(&self) -> Result<()> {

@@ -20,6 +20,8 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl UnsupervisedMethod for Patches {
     const NAME: &'static str = "patches";
+    /// It learns nothing.
+    const AUGMENTS: bool = false;
     type Preset = Preset;
     type Network = Network;
 

@@ -26,7 +26,6 @@ pub(super) struct Backprop {
     per_epoch: u64,
     order: Order,
     masks: Rng,
-    crops: Rng,
     /// Mean of this epoch so far, counted as if it were whole.
     loss: f64,
 }
@@ -36,7 +35,6 @@ pub(super) struct Backprop {
 struct Saved {
     epochs: usize,
     masks: String,
-    crops: String,
     loss: f64,
 }
 
@@ -75,7 +73,6 @@ impl Backprop {
                 config.batch_size,
             )?,
             masks: rng.stream("dropout.backprop"),
-            crops: rng.stream("augmentation.backprop"),
             loss: 0.0,
             config,
         })
@@ -94,7 +91,8 @@ impl Backprop {
         clock: Clock,
     ) -> Result<usize> {
         let indices = self.order.next()?;
-        let (images, labels) = material.supervised_batch(&indices, &mut self.crops)?;
+        let moment = format!("augmentation.backprop.{}", clock.steps / self.per_epoch);
+        let (images, labels) = material.augmented_batch(&material.seen, &indices, &moment)?;
         let stack = model.network.stack();
         let features = stack.forward_train(&images, &mut self.masks)?.flatten_from(1)?;
         let keep = 1.0 - self.config.dropout;
@@ -133,7 +131,6 @@ impl Backprop {
         let saved = Saved {
             epochs: self.config.epochs,
             masks: self.masks.position().to_string(),
-            crops: self.crops.position().to_string(),
             loss: self.loss,
         };
         Ok(State { tensors: self.adam.tensors(), values: to_values(&saved)? })
@@ -157,7 +154,6 @@ impl Backprop {
         all.adam.go_on(clock.steps, checkpoint)?;
         all.order.skip(clock.steps)?;
         all.masks = all.masks.at(position(&saved.masks)?);
-        all.crops = all.crops.at(position(&saved.crops)?);
         all.loss = saved.loss;
         Ok(all)
     }

@@ -89,8 +89,6 @@ pub(super) fn smallest_batch(network: &Network, material: &Material) -> Result<(
     };
     let indices: Vec<usize> = (0..count).collect();
     let (mut x, _) = material.batch(&indices)?;
-    // Images may be too small to be cropped.
-    material.supervised_batch(&[0], &mut material.rng.clone())?;
     let learns =
         by_backprop || !matches!(training.mode, Mode::RandomCalibrated | Mode::RandomIdentity);
     for (index, block) in network.stack().blocks().iter().enumerate() {

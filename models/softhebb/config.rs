@@ -6,6 +6,7 @@ use candle_hebbian::{
     Activation, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, PaddingMode, Steps,
     StepsBuilder,
 };
+use hebbian_data::transforms::InputConfig;
 use serde::{Deserialize, Serialize};
 
 /// A network with its recipe. Unknown fields are refused.
@@ -21,6 +22,10 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for (`digits`, `mnist`, `cifar10`, …, or one we cannot load).
     pub dataset: String,
+    /// What the network sees of images; all of them as they are. The augmentation is for what learns from labels: see
+    /// [`TrainingConfig::augment_layers`]. Without one the head's features are computed once.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// What comes before the head, in order.
     pub blocks: Vec<BlockConfig>,
     /// What reads out the features.
@@ -219,8 +224,8 @@ pub struct TrainingConfig {
     pub head_batch_size: usize,
     /// Initial learning rate of Adam; 1e-3, halved on the way.
     pub head_learning_rate: f64,
-    /// Random crops and flips while the head trains; none. Without, features are computed once.
-    pub augmentation: Augmentation,
+    /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels; no.
+    pub augment_layers: bool,
 }
 
 impl Default for TrainingConfig {
@@ -232,17 +237,7 @@ impl Default for TrainingConfig {
             head_epochs: 50,
             head_batch_size: 64,
             head_learning_rate: 1e-3,
-            augmentation: Augmentation::None,
+            augment_layers: false,
         }
     }
-}
-
-/// What is done to training images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Augmentation {
-    /// Nothing.
-    None,
-    /// A random crop after mirroring 4 pixels outwards, and a flip every other time.
-    CropFlip,
 }

@@ -1,11 +1,10 @@
 //! What a learner learns from, and by what.
 
-use super::config::{Augmentation, Preset};
+use super::config::Preset;
 use super::method::Options;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::transforms::CropAndFlip;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Result, collect_features};
 
@@ -37,20 +36,14 @@ impl Material {
         Ok(self.seen.batch(indices, DType::F32, &self.device)?)
     }
 
-    /// Training images and labels for what learns from labels: augmented as the preset says.
-    pub(super) fn supervised_batch(
+    /// Images of a set to learn from at a moment, see [`ImageSet::augmented_batch`](hebbian_data::ImageSet::augmented_batch).
+    pub(super) fn augmented_batch(
         &self,
+        set: &ImageSet,
         indices: &[usize],
-        crops: &mut Rng,
+        moment: &str,
     ) -> Result<(Tensor, Tensor)> {
-        let (train, device) = (&self.data.train, &self.device);
-        match self.preset().training.augmentation {
-            Augmentation::None => Ok(train.batch(indices, DType::F32, device)?),
-            Augmentation::CropFlip => {
-                let transform = CropAndFlip::default();
-                Ok(train.augmented_batch(indices, &transform, crops, DType::F32, device)?)
-            }
-        }
+        Ok(set.augmented_batch(indices, &self.rng, moment, DType::F32, &self.device)?)
     }
 
     /// Estimates batch-norm statistics on at most 2,000 of the images that are seen.

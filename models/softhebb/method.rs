@@ -54,6 +54,10 @@ impl Method for Softhebb {
         &options.preset
     }
 
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
     fn counts(options: &Options, data: &Dataset) -> Counts {
         let unlabelled = data.unlabelled.iter().map(ImageSet::len).sum();
         let unlabelled = if with_labels(&options.preset) { 0 } else { unlabelled };

@@ -29,8 +29,7 @@ mod saved;
 mod stages;
 
 pub use config::{
-    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate,
-    TrainingConfig,
+    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate, TrainingConfig,
 };
 pub use head::Head;
 pub use hebbian_train::{Error, Result};

@@ -1,6 +1,5 @@
 //! What is read out of the features.
 
-use super::config::Augmentation;
 use super::head::Head;
 use super::label_assignment::LabelAssignment;
 use super::material::Material;
@@ -100,16 +99,18 @@ impl Readouts<'_, '_> {
         let training = self.material.preset().training;
         let labels = self.material.data.train.labels();
         let mut rng = self.material.rng.stream("head.batches");
-        let mut crops = self.material.rng.stream("head.augmentation");
         let mut progress = self.recorder.progress(training.head_epochs * labels.len(), name);
         let what = format!("the read-out '{name}'");
         for epoch in 1..=training.head_epochs {
             self.recorder.go_on()?;
-            let fresh = match training.augmentation {
-                Augmentation::None => None,
-                Augmentation::CropFlip => {
-                    let batch = |rows: &[usize]| self.material.supervised_batch(rows, &mut crops);
-                    Some(self.material.features(network, &self.material.data.train, batch)?)
+            let fresh = match self.material.data.train.augmentation().is_empty() {
+                true => None,
+                false => {
+                    let moment = format!("head.augmentation.{epoch}");
+                    let train = &self.material.data.train;
+                    let batch =
+                        |rows: &[usize]| self.material.augmented_batch(train, rows, &moment);
+                    Some(self.material.features(network, train, batch)?)
                 }
             };
             let seen = head

@@ -88,7 +88,14 @@ impl Stages {
             self.order = order(&name(learning), material)?;
         }
         let indices = self.order.next()?;
-        let (images, labels) = material.batch(&indices)?;
+        let (images, labels) = match material.preset().training.augment_layers {
+            true => {
+                let epoch = done / (self.steps / material.preset().training.epochs as u64).max(1);
+                let moment = format!("augmentation.{}.{epoch}", name(learning));
+                material.augmented_batch(&material.seen, &indices, &moment)?
+            }
+            false => material.batch(&indices)?,
+        };
         let share = done as f64 / self.steps as f64;
         let Model { network, head, trained } = model;
         let taken: Vec<(Tensor, Tensor)> = match (&learning[..], &mut self.dropout) {

@@ -142,6 +142,11 @@ impl Rng {
         self.0.random_range(0..n)
     }
 
+    /// A number from `low` to below `high`, all as likely; of equal bounds that number.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.0.random::<f64>()
+    }
+
     fn tensor<S: Into<Shape>>(
         &mut self,
         shape: S,

@@ -78,7 +78,12 @@ impl Entry {
         hasher.update(&settings);
         drawn.each(|part| {
             let all: Vec<usize> = (0..part.len()).collect();
-            hasher.update(part.pixels(&all)?);
+            match part.transforms().is_empty() {
+                true => hasher.update(part.pixels(&all)?),
+                false => {
+                    hasher.update(View::data(&part.batch(&all, DType::F32, &Device::Cpu)?.0));
+                }
+            }
             Ok(())
         })?;
         let key = hex(hasher);

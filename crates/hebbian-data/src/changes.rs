@@ -1,4 +1,4 @@
-//! What is made of all images of a set: grey ones, smaller ones.
+//! What is made of all images of a set: smaller ones.
 
 use image::GrayImage;
 use rayon::prelude::*;
@@ -10,17 +10,14 @@ use crate::{Error, Result};
 /// A change that each image goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// See [`ImageSet::to_grey`](crate::ImageSet::to_grey).
-    Grey,
     /// See [`ImageSet::resized`](crate::ImageSet::resized).
     Side(usize),
 }
 
 impl Change {
     /// The shape of what becomes of images of a shape.
-    pub fn shape(self, (channels, height, width): Shape) -> Shape {
+    pub fn shape(self, (channels, _, _): Shape) -> Shape {
         match self {
-            Self::Grey => (1, height, width),
             Self::Side(side) => (channels, side, side),
         }
     }
@@ -47,12 +44,6 @@ impl Change {
     fn one(self, image: &[u8], (_, height, width): Shape, output: &mut [u8]) {
         let area = height * width;
         match self {
-            Self::Grey => {
-                for (i, grey) in output.iter_mut().enumerate() {
-                    let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * area + i]));
-                    *grey = ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8;
-                }
-            }
             Self::Side(side) => {
                 let planes = output.chunks_exact_mut(side * side).zip(image.chunks_exact(area));
                 for (to, plane) in planes {

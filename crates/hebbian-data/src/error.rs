@@ -49,19 +49,13 @@ pub enum Error {
     /// A batch size of zero.
     #[error("the batch size is 0, expected at least 1: pass a batch size of 1 or more")]
     BatchSizeZero,
-    /// More reflection padding than there are pixels to reflect.
-    #[error(
-        "a crop after reflecting {padding} pixels needs images of at least {} pixels a side, found \
-         {height}x{width}: use a smaller padding",
-        padding + 1
-    )]
-    Padding {
-        /// Reflected pixels a side.
-        padding: usize,
-        /// Rows of the image.
-        height: usize,
-        /// Columns of the image.
-        width: usize,
+    /// A transform that is wrong, or does not fit the images.
+    #[error("the transform '{}': {problem}", transform.escape_debug())]
+    Transform {
+        /// The transform, as it was given.
+        transform: String,
+        /// What was found, and what was expected.
+        problem: String,
     },
     /// Fewer images than a covariance is to be made of.
     #[error(

@@ -4,9 +4,8 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
 use crate::changes::Change;
-use crate::pictures::Shape;
 use crate::store::Store;
-use crate::transforms::CropAndFlip;
+use crate::transforms::{Image, Pipeline, Shape, Transform};
 use crate::{DatasetName, Error, Result, split};
 
 /// The most images that a file may hold.
@@ -103,10 +102,25 @@ impl Dataset {
         let class_names = name.class_names();
         Self { name: name.to_string(), train, test, unlabelled, class_names }
     }
+
+    /// The same with images as [`ImageSet::with_transforms`] has them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_transforms(self, transforms: Pipeline, augmentation: Pipeline) -> Result<Self> {
+        let train = self.train.with_transforms(transforms.clone(), augmentation.clone())?;
+        let test = self.test.with_transforms(transforms.clone(), augmentation.clone())?;
+        let unlabelled = self.unlabelled.iter();
+        let unlabelled = unlabelled
+            .map(|set| set.with_transforms(transforms.clone(), augmentation.clone()))
+            .collect::<Result<_>>()?;
+        Ok(Self { train, test, unlabelled, ..self })
+    }
 }
 
 /// One split: N images of C×H×W, each channel by channel and row by row, as `u8`. They are in memory, or stay in
-/// their files until a batch needs them. A clone, and a part of a set, share them.
+/// their files until a batch needs them. A clone, and a part of a set, share them. What is done to an image before
+/// it is handed out in a batch is a part of the set, see [`with_transforms`](Self::with_transforms).
 #[derive(Debug, Clone)]
 pub struct ImageSet {
     store: Arc<Store>,
@@ -115,6 +129,10 @@ pub struct ImageSet {
     labels: Arc<Vec<u32>>,
     /// What images of the store that are not in memory go through.
     changes: Vec<Change>,
+    transforms: Pipeline,
+    augmentation: Pipeline,
+    /// That of an image in a batch.
+    shape: Shape,
 }
 
 impl ImageSet {
@@ -155,8 +173,50 @@ impl ImageSet {
 
     /// All images of a store, with a label each.
     pub(crate) fn of_store(store: Store, labels: Vec<u32>) -> Self {
-        let (store, labels) = (Arc::new(store), Arc::new(labels));
-        Self { store, chosen: None, labels, changes: Vec::new() }
+        let shape = store.shape();
+        Self {
+            store: Arc::new(store),
+            chosen: None,
+            labels: Arc::new(labels),
+            changes: Vec::new(),
+            transforms: Pipeline::default(),
+            augmentation: Pipeline::default(),
+            shape,
+        }
+    }
+
+    /// The same images, of which batches hold what `transforms` make of them; those of
+    /// [`augmented_batch`](Self::augmented_batch) of what `augmentation` makes of them first. Both take the place of
+    /// those that the set had.
+    ///
+    /// # Errors
+    /// Transforms that do not fit the images, or draw at random; an augmentation after which they give images of
+    /// another shape.
+    pub fn with_transforms(&self, transforms: Pipeline, augmentation: Pipeline) -> Result<Self> {
+        transforms.check_fixed()?;
+        let stored = self.stored_shape();
+        let shape = transforms.shape(stored)?;
+        let augmented = transforms.shape(augmentation.shape(stored)?)?;
+        if augmented != shape {
+            let problem = format!(
+                "with it images are of {}, found {} without: expected one shape to learn from and to test with, as \
+                 after a resize or a centre-crop",
+                sizes(augmented),
+                sizes(shape)
+            );
+            return Err(Error::Transform { transform: "augmentation".to_string(), problem });
+        }
+        Ok(Self { transforms, augmentation, shape, ..self.clone() })
+    }
+
+    /// What is done to every image that is handed out in a batch.
+    pub fn transforms(&self) -> &Pipeline {
+        &self.transforms
+    }
+
+    /// What is done to images before that, while something learns from them.
+    pub fn augmentation(&self) -> &Pipeline {
+        &self.augmentation
     }
 
     /// The number of images.
@@ -180,12 +240,17 @@ impl ImageSet {
         self.store.pixels_in_memory().is_some()
     }
 
-    /// Channels, height and width of every image.
-    pub fn shape(&self) -> (usize, usize, usize) {
+    /// Channels, height and width of every image in a batch.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The same before anything is done to it: that of [`image`](Self::image).
+    pub fn stored_shape(&self) -> Shape {
         self.changes.iter().fold(self.store.shape(), |shape, change| change.shape(shape))
     }
 
-    /// The C·H·W pixels of image `i`.
+    /// The C·H·W pixels of image `i`, as they are stored.
     ///
     /// # Errors
     /// As [`pixels`](Self::pixels).
@@ -193,7 +258,7 @@ impl ImageSet {
         self.pixels(&[i])
     }
 
-    /// The C·H·W pixels of each of these images, one after another.
+    /// The C·H·W pixels of each of these images, one after another, as they are stored.
     ///
     /// # Errors
     /// When an index is not below [`len`](Self::len), or a file cannot be read, or holds no picture that fits.
@@ -257,42 +322,30 @@ impl ImageSet {
         Some(Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() })
     }
 
-    /// All images of some sets of one shape, one set after the other.
+    /// All images of some sets of one shape, one set after the other, with the first one's transforms.
     fn several(sets: Vec<Self>) -> Result<Self> {
-        let shape = sets.first().map_or((1, 1, 1), Self::shape);
-        if let Some(other) = sets.iter().find(|set| set.shape() != shape) {
+        let shape = sets.first().map_or((1, 1, 1), Self::stored_shape);
+        if let Some(other) = sets.iter().find(|set| set.stored_shape() != shape) {
             let (what, size) = ("pixels of an image", |(c, h, w)| c * h * w);
-            let (found, expected) = (size(other.shape()), size(shape));
+            let (found, expected) = (size(other.stored_shape()), size(shape));
             return Err(Error::Size { what, found, expected });
         }
+        let (transforms, augmentation) = sets
+            .first()
+            .map(|set| (set.transforms.clone(), set.augmentation.clone()))
+            .unwrap_or_default();
         let labels = sets.iter().flat_map(|set| set.labels().iter().copied()).collect();
-        Ok(Self::of_store(Store::several(sets, shape), labels))
-    }
-
-    /// The images in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
-    /// `(19595 R + 38470 G + 7471 B + 2¹⁵) >> 16`, as the Python library Pillow has it. Grey images stay
-    /// as they are.
-    ///
-    /// # Errors
-    /// When the images have neither 3 channels nor 1.
-    pub fn to_grey(&self) -> Result<Self> {
-        match self.shape().0 {
-            1 => Ok(self.clone()),
-            3 => self.changed(Change::Grey),
-            found => {
-                let what = "channels of an image to make grey";
-                Err(Error::Size { what, found, expected: 3 })
-            }
-        }
+        let all = Self::of_store(Store::several(sets, shape), labels);
+        all.with_transforms(transforms, augmentation)
     }
 
     /// The images with the shorter side resized to `side` pixels (a triangle filter, widened where it gets
-    /// smaller, as Pillow's `BILINEAR`), cut to a square around the middle.
+    /// smaller, as Pillow's `BILINEAR`), cut to a square around the middle; nothing is done to them in a batch.
     ///
     /// # Errors
     /// When `side` is 0, or images have neither 3 channels nor 1.
     pub fn resized(&self, side: usize) -> Result<Self> {
-        let (channels, height, width) = self.shape();
+        let (channels, height, width) = self.stored_shape();
         if side == 0 {
             return Err(Error::Size { what: "pixels a side of an image", found: 0, expected: 1 });
         }
@@ -313,13 +366,14 @@ impl ImageSet {
             Some(store) => set.store = Arc::new(store),
             None => set.changes.push(change),
         }
-        Ok(set)
+        set.with_transforms(Pipeline::default(), Pipeline::default())
     }
 
-    /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255`, and labels `(B,)` of `u32`.
+    /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255` and then as the [transforms](Self::transforms)
+    /// have it, and labels `(B,)` of `u32`.
     ///
-    /// The division is done on the host, in `f64` for `f64` and else in `f32`, so that the values are
-    /// the same on every device.
+    /// All is done on the host, the division in `f64` for `f64` and else in `f32`, and transforms in `f32`, so that
+    /// the values are the same on every device.
     ///
     /// # Errors
     /// As [`pixels`](Self::pixels), or when the tensor cannot be made.
@@ -329,54 +383,86 @@ impl ImageSet {
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        self.tensors(&self.pixels(indices)?, indices, dtype, device)
+        let images = match self.transforms.is_empty() {
+            true => self.scaled(indices, dtype)?,
+            false => Image::tensor(&self.transforms.apply_fixed(self.images(indices)?)?)?,
+        };
+        self.on(images, indices, dtype, device)
     }
 
-    /// A [`batch`](Self::batch) of which each image is cropped and flipped at random.
+    /// A [`batch`](Self::batch) to learn from: of images as the [augmentation](Self::augmentation) has them. What is
+    /// drawn for an image follows from the seed of `rng`, the `moment`, such as `augmentation.` and the number of the
+    /// epoch, and the image's index: not from what else is in the batch, or was drawn before.
     ///
     /// # Errors
-    /// As [`batch`](Self::batch), and when the images are too small for the crop's padding.
+    /// As [`batch`](Self::batch).
     pub fn augmented_batch(
         &self,
         indices: &[usize],
-        transform: &CropAndFlip,
-        rng: &mut Rng,
+        rng: &Rng,
+        moment: &str,
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        let pixels = self.pixels(indices)?;
-        let mut changed = Vec::with_capacity(pixels.len());
-        for image in pixels.chunks_exact(self.image_size()) {
-            transform.apply(image, self.shape(), rng, &mut changed)?;
+        if self.augmentation.is_empty() {
+            return self.batch(indices, dtype, device);
         }
-        self.tensors(&changed, indices, dtype, device)
+        let stream = |i: &usize| rng.stream(&format!("{moment}.{i}"));
+        let mut rngs: Vec<Rng> = indices.iter().map(stream).collect();
+        let augmented = self.augmentation.apply_all(self.images(indices)?, &mut rngs)?;
+        let images = Image::tensor(&self.transforms.apply_fixed(augmented)?)?;
+        self.on(images, indices, dtype, device)
     }
 
-    fn tensors(
+    /// The pixels of these images, from 0 to 1.
+    fn scaled(&self, indices: &[usize], dtype: DType) -> Result<Tensor> {
+        let (channels, height, width) = self.stored_shape();
+        let shape = (indices.len(), channels, height, width);
+        let pixels = self.pixels(indices)?.into_iter();
+        Ok(match dtype {
+            DType::F64 => {
+                let values: Vec<f64> = pixels.map(|p| f64::from(p) / 255.).collect();
+                Tensor::from_vec(values, shape, &Device::Cpu)?
+            }
+            _ => {
+                let values: Vec<f32> = pixels.map(|p| f32::from(p) / 255.).collect();
+                Tensor::from_vec(values, shape, &Device::Cpu)?
+            }
+        })
+    }
+
+    /// The same, one by one.
+    fn images(&self, indices: &[usize]) -> Result<Vec<Image>> {
+        let pixels = self.pixels(indices)?;
+        let images = pixels.chunks_exact(self.image_size()).map(|pixels| {
+            let values = pixels.iter().map(|&p| f32::from(p) / 255.).collect();
+            Image::new(values, self.stored_shape())
+        });
+        images.collect()
+    }
+
+    /// Images of these indices with their labels on a device.
+    fn on(
         &self,
-        pixels: &[u8],
+        images: Tensor,
         indices: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
-        let (channels, height, width) = self.shape();
-        let shape = (indices.len(), channels, height, width);
-        let images = match dtype {
-            DType::F64 => {
-                let values: Vec<f64> = pixels.iter().map(|&p| f64::from(p) / 255.).collect();
-                Tensor::from_vec(values, shape, device)?
-            }
-            _ => {
-                let values: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.).collect();
-                Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?
-            }
-        };
         let labels: Vec<u32> = indices.iter().map(|&i| self.labels[i]).collect();
+        let images = images.to_device(device)?.to_dtype(dtype)?;
         Ok((images, Tensor::from_vec(labels, indices.len(), device)?))
     }
 
+    /// How many values an image in a batch has.
+    pub(crate) fn values(&self) -> usize {
+        let (channels, height, width) = self.shape;
+        channels * height * width
+    }
+
+    /// How many pixels an image has, in all its channels.
     pub(crate) fn image_size(&self) -> usize {
-        let (channels, height, width) = self.shape();
+        let (channels, height, width) = self.stored_shape();
         channels * height * width
     }
 
@@ -402,4 +488,9 @@ impl ImageSet {
         });
         Some(std::iter::once(0).chain(ends).collect())
     }
+}
+
+/// `3x32x32`
+fn sizes((channels, height, width): Shape) -> String {
+    format!("{channels}x{height}x{width}")
 }

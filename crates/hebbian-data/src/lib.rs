@@ -9,8 +9,8 @@
 //! its data set needs: a file of more than a million images, a table of more rows than its bytes can
 //! hold, and a picture that unpacks to more than a megabyte are refused before they are read.
 //!
-//! [`Zca`] whitens whole images, with a matrix that is computed once and kept on disk; [`transforms`]
-//! crops, flips and filters them; [`ImageSet::to_grey`] leaves out the colour.
+//! What is done to images before they become a batch is a list of [`transforms`]: crops, flips, grey, scaling, filters. [`Zca`]
+//! whitens whole images, with a matrix that is computed once and kept on disk.
 //!
 //! ```
 //! use candle::{DType, Device};

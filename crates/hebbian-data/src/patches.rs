@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use candle::{Device, Tensor};
+use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
 use crate::{Error, ImageSet, Result};
@@ -34,13 +34,13 @@ impl ImageSet {
                 .map(|_| [self.len(), height - side + 1, width - side + 1].map(|n| rng.below(n)))
                 .collect();
             let images =
-                self.pixels(&drawn.iter().map(|&[image, ..]| image).collect::<Vec<_>>())?;
-            for (image, [_, top, left]) in images.chunks_exact(self.image_size()).zip(drawn) {
+                self.levels(&drawn.iter().map(|&[image, ..]| image).collect::<Vec<_>>())?;
+            for (image, [_, top, left]) in images.chunks_exact(self.values()).zip(drawn) {
                 let lines = (0..channels * side)
                     .map(|line| (line / side * height + top + line % side) * width + left);
-                let patch: Vec<u8> = lines.flat_map(|at| &image[at..at + side]).copied().collect();
-                if known.insert(patch.clone()) {
-                    values.extend(patch.into_iter().map(|pixel| f64::from(pixel) / 255.));
+                let patch: Vec<f64> = lines.flat_map(|at| &image[at..at + side]).copied().collect();
+                if known.insert(patch.iter().map(|level| level.to_bits()).collect::<Vec<_>>()) {
+                    values.extend(patch.into_iter().map(|level| level / 255.));
                 }
             }
         }
@@ -51,30 +51,56 @@ impl ImageSet {
         Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
     }
 
-    /// The mean and the standard deviation of each channel over all pixels, which are from 0 to 1.
+    /// The mean and the standard deviation of each channel over all pixels, as they are in a batch.
     ///
     /// # Errors
-    /// Images that cannot be read.
+    /// Images that cannot be read; those of the transforms.
     pub fn channel_moments(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let (_, height, width) = self.shape();
+        let count = self.len() * height * width;
+        Ok(self.sums()?.into_iter().map(|sums| moments(sums, count)).unzip())
+    }
+
+    /// The mean and the standard deviation of all values of all images, as they are in a batch.
+    ///
+    /// # Errors
+    /// As [`channel_moments`](Self::channel_moments).
+    pub fn moments(&self) -> Result<(f64, f64)> {
+        let sums = self.sums()?.into_iter();
+        let all = sums.fold((0., 0.), |all, sums| (all.0 + sums.0, all.1 + sums.1));
+        Ok(moments(all, self.len() * self.values()))
+    }
+
+    /// Of each channel, the sum of its [levels](Self::levels) and that of their squares.
+    fn sums(&self) -> Result<Vec<(f64, f64)>> {
         let (channels, height, width) = self.shape();
-        let area = height * width;
-        let mut sums = vec![(0u64, 0u64); channels];
+        let mut sums = vec![(0f64, 0f64); channels];
         for indices in self.in_order(TOGETHER)? {
-            for image in self.pixels(&indices)?.chunks_exact(self.image_size()) {
-                for (sums, plane) in sums.iter_mut().zip(image.chunks_exact(area)) {
-                    *sums = plane.iter().fold(*sums, |(sum, squares), &pixel| {
-                        (sum + u64::from(pixel), squares + u64::from(pixel).pow(2))
-                    });
+            for image in self.levels(&indices)?.chunks_exact(self.values()) {
+                for (plane, (sum, squares)) in image.chunks_exact(height * width).zip(&mut sums) {
+                    *sum += plane.iter().sum::<f64>();
+                    *squares += plane.iter().map(|level| level * level).sum::<f64>();
                 }
             }
         }
-        let count = (self.len() * area).max(1) as f64;
-        let moments = sums.into_iter().map(|(sum, squares)| {
-            let mean = sum as f64 / count;
-            (mean / 255., (squares as f64 / count - mean * mean).max(0.).sqrt() / 255.)
-        });
-        Ok(moments.unzip())
+        Ok(sums)
     }
+
+    /// The values of these images in a batch times 255: of pixels as they are whole numbers, whose sums are exact.
+    fn levels(&self, indices: &[usize]) -> Result<Vec<f64>> {
+        if self.transforms().is_empty() {
+            return Ok(self.pixels(indices)?.into_iter().map(f64::from).collect());
+        }
+        let (images, _) = self.batch(indices, DType::F64, &Device::Cpu)?;
+        Ok((images.flatten_all()? * 255.)?.to_vec1()?)
+    }
+}
+
+/// Mean and standard deviation of so many levels, from 0 to 1.
+fn moments((sum, squares): (f64, f64), count: usize) -> (f64, f64) {
+    let count = count.max(1) as f64;
+    let mean = sum / count;
+    (mean / 255., (squares / count - mean * mean).max(0.).sqrt() / 255.)
 }
 
 #[cfg(test)]

@@ -11,13 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, CacheOutcome, Stored};
 use crate::covariance::{Covariance, Eigen, add_lower, symmetric};
-use crate::transforms::CropAndFlip;
+use crate::transforms::{Pipeline, STANDARDISE_EPSILON};
 use crate::{Error, ImageSet, Result};
 
 /// Images that are standardised and added to the covariance at a time.
 const CHUNK: usize = 1000;
-/// What is added to the standard deviation of an image.
-const STANDARDISE_EPSILON: f64 = 1e-10;
 
 /// How the covariance of [`Zca`] is made. The default takes all images as they are, each once.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -65,15 +63,12 @@ impl ZcaConfig {
         if self.flip {
             // As far as the flips of as many images take it.
             for _ in 0..images.len() {
-                FLIP.apply(&[0], (1, 1, 1), rng, &mut Vec::new())?;
+                rng.below(2);
             }
         }
         Ok(Drawn { images, flips })
     }
 }
-
-/// Flips every other image on average.
-const FLIP: CropAndFlip = CropAndFlip { padding: 0 };
 
 /// The images that a covariance is of.
 pub(crate) struct Drawn {
@@ -90,16 +85,18 @@ impl Drawn {
 
     /// Hands them out, flipped, a few at a time.
     pub fn each(&self, mut see: impl FnMut(ImageSet) -> Result<()>) -> Result<()> {
-        let (shape, mut flips) = (self.images.shape(), self.flips.clone());
+        let (shape, mut flips) = (self.images.stored_shape(), self.flips.clone());
         for indices in self.images.in_order(CHUNK)? {
             let mut pixels = self.images.pixels(&indices)?;
             if let Some(rng) = &mut flips {
-                let images = std::mem::take(&mut pixels);
-                for image in images.chunks_exact(self.images.image_size()) {
-                    FLIP.apply(image, shape, rng, &mut pixels)?;
+                for image in pixels.chunks_exact_mut(self.images.image_size()) {
+                    if rng.below(2) == 1 {
+                        image.chunks_exact_mut(shape.2).for_each(<[u8]>::reverse);
+                    }
                 }
             }
-            see(ImageSet::of_parts(pixels, vec![0; indices.len()], shape))?;
+            let part = ImageSet::of_parts(pixels, vec![0; indices.len()], shape);
+            see(part.with_transforms(self.images.transforms().clone(), Pipeline::default())?)?;
         }
         Ok(())
     }
@@ -299,7 +296,7 @@ impl Zca {
     }
 }
 
-fn check_epsilon(epsilon: f64) -> Result<()> {
+pub(crate) fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon.is_finite() && epsilon >= 0. { Ok(()) } else { Err(Error::Epsilon(epsilon)) }
 }
 

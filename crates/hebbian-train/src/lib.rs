@@ -11,7 +11,8 @@
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
-//! | [`filter_picture`], [`filter_grid`], [`filter_rows`], [`Picture`] | weights as a PNG |
+//! | [`see`], [`with_input`] | what a network sees of images: the transforms of a preset, fitted or restored |
+//! | [`filter_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
 //! | [`collect_features`] | features of a frozen network, computed once |
@@ -51,7 +52,7 @@ pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, OfPreset, Recipe,
     Recorder, Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner,
-    UnsupervisedMethod, WithHead, check_images, evaluate, run, shown, train,
+    UnsupervisedMethod, WithHead, check_images, evaluate, run, see, shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use expected::{Expected, list};
@@ -59,7 +60,7 @@ pub use features::collect_features;
 pub use guard::check_finite;
 pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
-pub use picture::{Picture, filter_grid, filter_picture, filter_rows};
+pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
 pub use presets::{Heading, Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{

@@ -96,6 +96,27 @@ impl Picture {
         both
     }
 
+    /// The picture with as much white at the left.
+    fn indented(&self, pixels: usize) -> Self {
+        let mut all = Self::new(self.width + pixels, self.height, GAP);
+        for (row, from) in self.pixels.chunks_exact(self.width.max(1)).enumerate() {
+            all.pixels[row * all.width + pixels..][..self.width].copy_from_slice(from);
+        }
+        all
+    }
+
+    /// Colours a rectangle, as far as it is inside.
+    fn fill(
+        &mut self,
+        (left, top): (usize, usize),
+        (width, height): (usize, usize),
+        colour: [u8; 3],
+    ) {
+        for y in top..top + height {
+            (left..left + width).for_each(|x| self.set(x, y, colour));
+        }
+    }
+
     /// The colours in reading order, three bytes each.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         self.pixels.as_flattened_mut()
@@ -178,4 +199,65 @@ pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
     }
     let factor = PLEASANT_SIZE.div_ceil(grid.width.max(grid.height));
     Ok(grid.magnified(factor))
+}
+
+/// The side that small images are magnified to at least, in pixels.
+const VISIBLE: usize = 48;
+/// Between images.
+const BETWEEN: usize = 4;
+/// The share of values that a scale of their own leaves within black and white.
+const WITHIN: f64 = 0.995;
+
+/// Rows of images `(N, C, H, W)` with a name each, under a title and, where the values are not all from 0 to 1, a line
+/// that says what the shades are.
+///
+/// Three channels are shown as red, green and blue; any other number by their mean, in grey. Values outside 0 to 1 have
+/// one scale for all: 0 is mid-grey, and a half of a percent of them is beyond black and white.
+///
+/// # Errors
+/// Images of other dimensions, or none.
+pub fn image_rows(rows: &[(String, Tensor)], title: &str) -> Result<Picture> {
+    let mut images = Vec::new();
+    for (_, row) in rows {
+        let (_, channels, height, width) = row.dims4()?;
+        let row = row.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let row = if channels == 3 { row } else { row.mean_keepdim(1)? };
+        // (N, H, W, 1 or 3): the colours of a pixel lie together.
+        let values = row.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
+        images.push((values, if channels == 3 { 3 } else { 1 }, height, width));
+    }
+    let mut sizes: Vec<f32> = images.iter().flat_map(|(row, ..)| row).map(|x| x.abs()).collect();
+    if sizes.is_empty() {
+        return Err(Error::Argument(format!("{title}: there are no images to draw")));
+    }
+    let as_is = images.iter().flat_map(|(row, ..)| row).all(|x| (0.0..=1.0).contains(x));
+    let at = ((sizes.len() - 1) as f64 * WITHIN) as usize;
+    let (_, &mut most, _) = sizes.select_nth_unstable_by(at, f32::total_cmp);
+    let shade = |x: f32| match as_is {
+        true => (x * 255.0).round() as u8,
+        false => ((0.5 + 0.5 * x / most.max(f32::MIN_POSITIVE)) * 255.0).round() as u8,
+    };
+    let mut all = Picture::new(0, 0, GAP);
+    for ((name, _), (values, colours, height, width)) in rows.iter().zip(&images) {
+        let factor = VISIBLE.div_ceil(*height.max(width)).max(1);
+        let (across, down) = (width * factor + BETWEEN, height * factor + BETWEEN);
+        let count = values.len() / (colours * height * width).max(1);
+        let mut strip = Picture::new(count * across, down, GAP);
+        for (index, image) in values.chunks_exact(colours * height * width).enumerate() {
+            for (at, pixel) in image.chunks_exact(*colours).enumerate() {
+                let colour = match pixel {
+                    &[red, green, blue] => [shade(red), shade(green), shade(blue)],
+                    grey => [shade(grey[0]); 3],
+                };
+                let (left, top) = (index * across + at % width * factor, at / width * factor);
+                strip.fill((left, top), (factor, factor), colour);
+            }
+        }
+        let name = Picture::new(0, 0, GAP).titled(name)?;
+        all = all.above(&name.above(&strip.indented(BETWEEN)));
+    }
+    match as_is {
+        true => all.titled(title),
+        false => all.titled(&format!("{title}\ngrey is 0, black and white {most:.2} and more")),
+    }
 }

@@ -3,6 +3,7 @@
 use crate::names::nearest;
 use crate::own_folder::PROGRAM;
 use crate::{Error, Result, read_text};
+use hebbian_data::transforms::InputConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
@@ -18,6 +19,12 @@ pub trait Preset: DeserializeOwned + PartialEq {
 
     /// What every preset says.
     fn heading(&self) -> Heading<'_>;
+
+    /// What the network sees of images.
+    fn input(&self) -> &InputConfig;
+
+    /// The same, to be changed.
+    fn input_mut(&mut self) -> &mut InputConfig;
 
     /// What the schema cannot say.
     ///

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle::Tensor;
+use hebbian_data::transforms::InputConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfusionMatrix, Readout, Result};
@@ -30,6 +31,9 @@ pub struct Results {
     /// How many training images kept their labels, drawn by the seed; none where all did.
     #[serde(default)]
     pub labelled: Option<usize>,
+    /// What was done to images before the network saw them.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
     /// Share of the test set that was classified correctly, 0 to 1, at the end: by the first of the
     /// read-outs, or by the network itself where there are none.
     pub test_accuracy: f64,

@@ -5,6 +5,7 @@ use crate::{stop, tell};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::Args;
+use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_train::{Expected, Method, RunOptions, StudyOptions};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct CommonArgs {
     pub list: bool,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    pub(crate) transforms: TransformArgs,
     /// Seed of initial weights, batches and dropout
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -99,6 +102,9 @@ impl CommonArgs {
         as_stated: bool,
         device: &str,
     ) -> Result<(StudyOptions, PathBuf)> {
+        if self.transforms.are_given() {
+            bail!("--transform and --augment are for a single network, not for an experiment");
+        }
         let dataset = data.map_or("own-data", |data| data.name.as_str());
         if as_stated && epochs.is_none() && self.is_whole() {
             self.tell_expected(Expected::of_study::<M::Preset>(name, seeds, dataset)?.as_ref());
@@ -142,6 +148,7 @@ impl CommonArgs {
     pub(crate) fn is_whole(&self) -> bool {
         let limits = [self.limit_train, self.limit_test, self.image_size];
         limits.iter().all(Option::is_none)
+            && !self.transforms.are_given()
             && self.validation.is_none()
             && self.labelled.is_none()
             && self.load.is_none()
@@ -156,6 +163,7 @@ impl CommonArgs {
     pub fn is_single(&self) -> bool {
         [&self.preset, &self.dataset].into_iter().any(Option::is_some)
             || [&self.load, &self.save].into_iter().any(Option::is_some)
+            || self.transforms.are_given()
     }
 
     /// The folder of --out, else one that no other method, preset (or study), data set or seed has.
@@ -211,6 +219,38 @@ impl CommonArgs {
             data.name
         ));
         Ok(data)
+    }
+}
+
+/// Flags that say what a network sees of images.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "What the network sees")]
+pub struct TransformArgs {
+    /// What is done to every image, in this order: resize=32, centre-crop=28, grey, standardise-image, standardise (by
+    /// the training images), zca, difference-of-gaussians; none [default: the preset's]
+    #[arg(long, value_name = "LIST")]
+    pub transform: Option<TransformList>,
+    /// What is done to images before that, while something learns from them:
+    /// random-crop=32:padding=4:reflect, random-resized-crop=32, flip, colour-jitter; none [default: the preset's]
+    #[arg(long, value_name = "LIST")]
+    pub augment: Option<TransformList>,
+}
+
+impl TransformArgs {
+    /// Whether one is given.
+    fn are_given(&self) -> bool {
+        self.transform.is_some() || self.augment.is_some()
+    }
+
+    /// Puts what is given in place of what there is.
+    pub(crate) fn put_into(&self, input: &mut InputConfig) {
+        for (given, there) in
+            [(&self.transform, &mut input.transforms), (&self.augment, &mut input.augmentation)]
+        {
+            if let Some(given) = given {
+                *there = given.clone();
+            }
+        }
     }
 }
 

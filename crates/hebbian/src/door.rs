@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory};
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Expected, Learner, Method, Model, Preset, Progress, Run, Start, evaluate, list,
-    train,
+    train, with_input,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -50,6 +50,7 @@ pub trait Door: Method + Sized {
         data: &Dataset,
         start: &Start,
     ) -> Result<String> {
+        let data = &with_input::<Self>(options, data, start, Some(checkpoint))?;
         let (classes, device) = (data.class_names.len(), &start.device);
         let mut model = Self::model(options, data.test.shape(), classes, device)?;
         model.restore(&mut Checkpoint::load(checkpoint, device)?)?;
@@ -123,7 +124,8 @@ impl<F: Args> DoorArgs<F> {
             return Ok(report);
         }
         let Self { common, flags } = self;
-        let options = M::options(&common, &flags)?;
+        let mut options = M::options(&common, &flags)?;
+        common.transforms.put_into(M::preset_mut(&mut options).input_mut());
         let (device, run) = common.run()?;
         let preset = M::preset(&options).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;

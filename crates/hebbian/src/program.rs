@@ -3,6 +3,7 @@
 use crate::DeviceArgs;
 use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
+use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
@@ -42,6 +43,8 @@ enum Command {
         #[command(subcommand)]
         method: MethodArgs,
     },
+    /// Say what a data set is, and draw what a network sees of it
+    Data(ShowArgs),
     /// Classify a test set with a trained model
     Eval(EvalArgs),
     /// Write the features that a trained model has of images
@@ -156,6 +159,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::List { method } => list(method),
         Command::Train { method } => method.run(false),
         Command::Study { method } => method.run(true),
+        Command::Data(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Features(args) => args.run(),
         Command::Pull { id, offline, quiet } => {

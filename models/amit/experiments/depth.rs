@@ -12,6 +12,7 @@ use super::bars::bar_series;
 use super::protocols::each;
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
+use hebbian_data::transforms::{InputConfig, Pipeline};
 use hebbian_train::{About, BarChart, Figure, Method, Result, Spread, Table};
 use serde_json::json;
 
@@ -47,6 +48,8 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             options: json!(arm.options),
             dataset: "mixture".to_string(),
             image: splits.train.shape(),
+            input: InputConfig::NONE,
+            transforms: Pipeline::default(),
             class_names: (0..splits.classes).map(|class| class.to_string()).collect(),
             counts: splits.counts(),
             may_grow: Amit::MAY_GROW,
@@ -114,6 +117,7 @@ fn network(depth: usize, epochs: usize) -> Preset {
         name: format!("amit-mixture-{depth}"),
         description: format!("{depth} hidden layers of 128 for the mixture task"),
         dataset: "mixture".to_string(),
+        input: InputConfig::NONE,
         layers,
         training: Training {
             protocol: URFB.protocol,

@@ -6,6 +6,7 @@ use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
 use candle_hebbian::{Rng, Steps};
 use candle_nn::Optimizer;
+use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_models::amit::{
     LayerConfig, Learner, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied,
@@ -100,6 +101,7 @@ fn small(protocol: Protocol) -> Preset {
         name: "small".into(),
         description: "for tests".into(),
         dataset: "digits".into(),
+        input: InputConfig::NONE,
         layers: vec![
             conv(4, 3),
             pool(3, Edge::Zeros),

@@ -4,6 +4,7 @@
 use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::ops::{BatchNorm, Pool, triangle};
 use candle_hebbian::{Activation, Block, Competition, PaddingMode, Rng, SoftHebb};
+use hebbian_data::transforms::InputConfig;
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
     BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network, Preset, Rate, preset,
@@ -45,6 +46,7 @@ fn small() -> Preset {
         alias: None,
         description: String::new(),
         dataset: "none".into(),
+        input: InputConfig::NONE,
         blocks: vec![
             block(conv(6, 5), true, hebbian(RATE, 3.0)),
             block(conv(8, 3), true, hebbian(RATE, 3.0)),

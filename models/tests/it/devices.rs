@@ -3,10 +3,10 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::Dropout;
 use candle_hebbian::{Rng, test_device};
-use hebbian_data::transforms::CropAndFlip;
+use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Batches, digits};
 use hebbian_models::{amit, golkar, krotov_hopfield, miconi, patches, softhebb};
-use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset};
+use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset, with_input};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Tensors = Vec<(String, Tensor)>;
@@ -119,7 +119,7 @@ fn amit_20_steps(device: &Device) -> Result {
 
 fn miconi_learner(device: &Device) -> Result<miconi::Learner> {
     let mut preset = miconi::preset("miconi-digits")?;
-    preset.input.whitening = miconi::Whitening::None {};
+    preset.input.transforms = "standardise-image".parse()?;
     preset.training.batch_size = 20;
     preset.training.burn_in_batches = 2;
     let options =
@@ -127,6 +127,7 @@ fn miconi_learner(device: &Device) -> Result<miconi::Learner> {
     let mut data = digits();
     data.train = data.train.take(STEPS * 20);
     let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+    let data = with_input::<miconi::Miconi>(&options, &data, &start, None)?;
     let mut learner = miconi::Miconi::learner(&options, &data, &start)?;
     learner.begin()?;
     Ok(learner)
@@ -232,8 +233,9 @@ fn batches_and_masks(device: &Device) -> Result {
         let (train, mut rng) = (digits().train, Rng::new(3));
         let indices = Batches::shuffled(train.len(), 50, &mut rng)?.next().unwrap_or_default();
         let (images, labels) = train.batch(&indices, DType::F32, device)?;
-        let crop = CropAndFlip { padding: 2 };
-        let (cropped, _) = train.augmented_batch(&indices, &crop, &mut rng, DType::F32, device)?;
+        let crops = Pipeline::new(&"random-crop:padding=2:reflect,flip".parse()?)?;
+        let train = train.with_transforms(Pipeline::default(), crops)?;
+        let (cropped, _) = train.augmented_batch(&indices, &rng, "crops", DType::F32, device)?;
         let ones = Tensor::ones((50, 301), DType::F32, device)?;
         let dropped = Dropout::new(0.3)?.apply(&ones, &mut rng)?;
         let bernoulli = rng.bernoulli(0.3, (20, 30), DType::F32, device)?;

@@ -8,6 +8,7 @@ mod devices;
 mod expected;
 mod golden;
 mod golkar;
+mod input;
 mod krotov_hopfield;
 mod miconi;
 mod patches;

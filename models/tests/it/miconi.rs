@@ -3,22 +3,40 @@
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
 use candle_hebbian::{AdaptiveThreshold, Competition, KWta, Layer, Rng};
+use hebbian_data::transforms::{
+    InputConfig, Pipeline, Transform as _, TransformConfig, TransformList,
+};
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
-    Decoder, Decoding, InputConfig, LayerConfig, Learner, Miconi, Network, Options, Patches, Phase,
-    Plasticity, Preset, Quirks, Training, Triangle, Whitening, decoding_table, evaluate, preset,
-    presets, quadrants, receptive_fields, report,
+    Decoder, Decoding, LayerConfig, Learner, Miconi, Network, Options, Patches, Phase, Plasticity,
+    Preset, Quirks, Training, Triangle, decoding_table, evaluate, preset, presets, quadrants,
+    receptive_fields, report,
 };
 use hebbian_train::{
     Checkpoint, Clock, Error, Learner as _, Measured, Method, Model as _, Progress, Run, RunFolder,
-    RunOptions, Start, State, Stop, save_checkpoint, train,
+    RunOptions, Start, State, Stop, save_checkpoint, train, with_input,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const CPU: &Device = &Device::Cpu;
+
+/// Transforms, and no augmentation.
+fn sees(transforms: &str) -> InputConfig {
+    let transforms = transforms.parse().expect("transforms");
+    InputConfig { transforms, augmentation: TransformList::default() }
+}
+
+/// Has images whitened without an epsilon, which cannot be.
+fn without_epsilon(preset: &mut Preset) {
+    for transform in &mut preset.input.transforms.0 {
+        if let TransformConfig::Zca(config) = transform {
+            config.epsilon = 0.0;
+        }
+    }
+}
 
 fn layer(units: usize, kernel: usize, pool: usize, k: usize, pruning: f64) -> LayerConfig {
     LayerConfig {
@@ -41,7 +59,7 @@ fn small() -> Preset {
         name: "small".into(),
         description: String::new(),
         dataset: "none".into(),
-        input: InputConfig { grey: false, flip: false, whitening: Whitening::None {} },
+        input: sees("standardise-image"),
         layers: vec![layer(8, 3, 2, 1, 0.0), layer(12, 2, 2, 2, 0.5), layer(10, 2, 1, 1, 0.5)],
         training: Training {
             rule: RuleKind::Instar,
@@ -383,10 +401,18 @@ fn some_digits(train: usize, test: usize) -> Dataset {
     Dataset { train: all.train.take(train), test: all.test.take(test), ..all }
 }
 
+fn start(seed: u64) -> Start {
+    Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true }
+}
+
+/// What the network sees of a data set.
+fn seen(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<Dataset> {
+    with_input::<Miconi>(options, data, &start(seed), None)
+}
+
 /// A learner that has not begun.
 fn made(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<Learner> {
-    let start = Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true };
-    Miconi::learner(options, data, &start)
+    Miconi::learner(options, &seen(options, data, seed)?, &start(seed))
 }
 
 /// A learner at its first step.
@@ -401,7 +427,7 @@ fn begun(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<
 fn patches_are_whitened() -> Result<()> {
     let data = some_digits(500, 10);
     let mut preset = preset("miconi-digits")?;
-    preset.input.whitening = Whitening::None {};
+    preset.input = sees("standardise-image");
     preset.layers[0].patches = Patches::Whiten { epsilon: 1e-6 };
     let mut learner = begun(&options(preset), &data, 0)?;
     let network = learner.model().network();
@@ -441,10 +467,7 @@ mod runs {
         let mut preset = small();
         preset.name = "tiny".into();
         preset.layers = vec![layer(8, 3, 2, 1, 0.0), layer(12, 2, 1, 2, 0.5)];
-        preset.input.whitening = Whitening::Zca(hebbian_data::ZcaConfig {
-            epsilon: 0.1,
-            ..hebbian_data::ZcaConfig::default()
-        });
+        preset.input = sees("zca=0.1");
         preset.training.epochs = 3;
         preset.training.burn_in_batches = 7;
         preset
@@ -458,13 +481,14 @@ mod runs {
             change(&mut preset);
             all.push((name, options(preset)));
         };
-        add("flips", &|preset| preset.input.flip = true);
+        let flip = || "flip".parse().expect("a transform");
+        add("flips", &|preset| preset.input.augmentation = flip());
         add("patches", &|preset| {
-            preset.input.whitening = Whitening::DifferenceOfGaussians {};
+            preset.input = sees("standardise-image,difference-of-gaussians");
             preset.layers[0].patches = Patches::Whiten { epsilon: 0.01 };
         });
         add("author", &|preset| {
-            preset.input.flip = true;
+            preset.input.augmentation = flip();
             preset.training.plasticity = Plasticity::Graded;
             preset.quirks = Quirks::AUTHOR;
         });
@@ -538,10 +562,7 @@ mod runs {
             assert!(error.to_string().contains(word), "{error}");
             Ok(())
         };
-        refused(clock, serde_json::json!({}), "flips")?;
-        let mut other = values.clone();
-        other["flips"] = "-1".into();
-        refused(clock, other, "flips is no position")?;
+        refused(clock, serde_json::json!({}), "seen")?;
         let mut other = values.clone();
         other["seen"] = serde_json::json!([]);
         refused(clock, other, "another number of layers")?;
@@ -663,9 +684,8 @@ mod runs {
             // From the files alone.
             let config = RunFolder::config(&out)?.ok_or("no configuration")?;
             let options: Options = serde_json::from_value(config["options"].clone())?;
+            let data = with_input::<Miconi>(&options, &data, &start(3), Some(&out))?;
             let mut model = Miconi::model(&options, data.test.shape(), classes, CPU)?;
-            let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
-            assert!(model.features(&images).is_err(), "{name}: not whitened yet");
             model.restore(&mut Checkpoint::load(&out, CPU)?)?;
             assert!(bits(&model.tensors())? == bits(&run.learner.model().tensors())?);
             let mut silent = Progress::new(0, "", true);
@@ -701,8 +721,9 @@ mod runs {
         let data = some_digits(95, 20);
         let learner = begun(&options(tiny()), &data, 0)?;
         let model = learner.model();
-        let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
-        let maps = model.network().stack().maps(&model.input().apply(&images)?)?;
+        let (images, _) =
+            seen(&options(tiny()), &data, 0)?.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        let maps = model.network().stack().maps(&images)?;
         assert_eq!(model.layers(), 2);
         for (at, map) in maps.iter().enumerate() {
             assert_eq!(model.layer_features(at, &images)?.dims(), map.dims());
@@ -717,8 +738,6 @@ mod runs {
         };
         refused(model.layer_features(2, &images), "no layer 2: expected one from 0 to 1");
         refused(model.predict(&images), "read-out is not trained");
-        let wide = Tensor::zeros((3, 1, 8, 9), DType::F32, CPU)?;
-        refused(model.features(&wide), "1x8x9, but the network is for 1x8x8");
         Ok(())
     }
 
@@ -730,12 +749,20 @@ mod runs {
         let labels: Vec<u32> = (0..40).map(|at| at % 10).collect();
         let colours = ImageSet::new(pixels, labels, 3, 8, 8)?;
         let data = Dataset { train: colours.clone(), test: colours.clone(), ..digits() };
-        let grey = colours.to_grey()?;
+        // As Pillow has it: see `hebbian_data::transforms::Grey`.
+        let pixels = colours.pixels(&(0..40).collect::<Vec<_>>())?;
+        let luma = |i: usize| {
+            let [r, g, b] = [0, 1, 2].map(|c| u32::from(pixels[i / 64 * 192 + 64 * c + i % 64]));
+            ((19595 * r + 38470 * g + 7471 * b + (1 << 15)) >> 16) as u8
+        };
+        let labels = colours.labels().to_vec();
+        let grey = ImageSet::new((0..40 * 64).map(luma).collect(), labels, 1, 8, 8)?;
         let grey_data = Dataset { train: grey.clone(), test: grey.clone(), ..digits() };
         let mut preset = tiny();
-        preset.input.grey = true;
+        preset.input = sees("grey,zca=0.1");
+        let options = options(preset);
         let (mut of_colours, mut of_grey) =
-            (begun(&options(preset.clone()), &data, 0)?, begun(&options(preset), &grey_data, 0)?);
+            (begun(&options, &data, 0)?, begun(&options, &grey_data, 0)?);
         for _ in 0..5 {
             of_colours.step()?;
             of_grey.step()?;
@@ -743,11 +770,11 @@ mod runs {
         let [ours, theirs] = [&of_colours, &of_grey].map(|one| bits(&one.model().tensors()));
         assert!(ours? == theirs?);
         let indices: Vec<usize> = (0..40).collect();
-        let features = |learner: &Learner, set: &ImageSet| -> Result<Vec<f64>> {
-            let (images, _) = set.batch(&indices, DType::F32, CPU)?;
+        let features = |learner: &Learner, data: &Dataset| -> Result<Vec<f64>> {
+            let (images, _) = seen(&options, data, 0)?.test.batch(&indices, DType::F32, CPU)?;
             numbers(&learner.model().features(&images)?)
         };
-        assert!(features(&of_colours, &colours)? == features(&of_grey, &grey)?);
+        assert!(features(&of_colours, &data)? == features(&of_grey, &grey_data)?);
         Ok(())
     }
 
@@ -787,7 +814,7 @@ mod runs {
         let (images, _) = data.test.batch(&[0], DType::F32, CPU)?;
         let error = learner.model().predict(&images).unwrap_err().to_string();
         assert!(error.contains("not trained"), "{error}");
-        assert!(learner.model().features(&images).is_ok(), "its whitening is loaded");
+        assert!(learner.model().features(&images).is_ok());
 
         // With nearest neighbours none comes in its place.
         let options = Options { decoder: "knn".parse()?, ..options(tiny()) };
@@ -805,9 +832,7 @@ mod runs {
         let (first, second) = (folder.path().join("first"), folder.path().join("second"));
         run_in(&first, &options(tiny()), &data, RunOptions::default())?;
         let mut options = options(tiny());
-        if let Whitening::Zca(config) = &mut options.preset.input.whitening {
-            config.epsilon = 0.0;
-        }
+        without_epsilon(&mut options.preset);
         assert!(begun(&options, &data, 3).is_err());
         let load = || RunOptions { load: Some(first.clone()), ..asked_to_stop() };
         let stopped = run_in(&second, &options, &data, load());
@@ -832,9 +857,7 @@ mod runs {
         let with = |change: &dyn Fn(&mut Options)| {
             let mut options = options(tiny());
             // It would be refused by this, were it whitened first.
-            if let Whitening::Zca(config) = &mut options.preset.input.whitening {
-                config.epsilon = 0.0;
-            }
+            without_epsilon(&mut options.preset);
             change(&mut options);
             options
         };
@@ -861,7 +884,7 @@ mod runs {
         refused(&with(&|_| ()), &wide, &["square", "layer 1 makes maps of 3x5"]);
         let two = ImageSet::new(vec![0; 10 * 2 * 64], vec![0; 10], 2, 8, 8)?;
         let two = Dataset { train: two.clone(), test: two, ..data.clone() };
-        refused(&with(&|options| options.preset.input.grey = true), &two, &["2", "grey", "3"]);
+        refused(&with(&|options| options.preset.input = sees("grey")), &two, &["2", "grey", "3"]);
         Ok(())
     }
 }
@@ -912,9 +935,7 @@ fn what_cannot_be_is_refused() -> Result<()> {
 
     // Images standardised one by one have no component along equal pixels.
     let mut digits_preset = preset("miconi-digits")?;
-    if let Whitening::Zca(config) = &mut digits_preset.input.whitening {
-        config.epsilon = 0.0;
-    }
+    without_epsilon(&mut digits_preset);
     let error = begun(&options(digits_preset), &digits(), 0).unwrap_err().to_string();
     assert!(error.contains("epsilon") && error.contains("64"), "{error}");
     Ok(())
@@ -927,13 +948,12 @@ fn presets_are_sound() -> Result<()> {
     assert_eq!(names, ["miconi-cifar", "miconi-cifar-patches", "miconi-digits", "miconi-simple"]);
     for preset in &all {
         preset.check()?;
-        let side = match preset.input.whitening {
-            _ if preset.dataset == "digits" => 8,
-            Whitening::DifferenceOfGaussians {} => 33,
-            _ => 32,
-        };
-        let channels = if preset.input.grey || side == 8 { 1 } else { 3 };
-        let network = Network::new(preset, (channels, side, side), &Rng::new(0), DType::F32, CPU)?;
+        let image = if preset.dataset == "digits" { (1, 8, 8) } else { (3, 32, 32) };
+        let shape = Pipeline::unfitted(&preset.input.transforms)?.shape(image)?;
+        // The simple network sees grey images, a pixel larger.
+        let simple = preset.name == "miconi-simple";
+        assert_eq!(shape, if simple { (1, 33, 33) } else { image }, "{}", preset.name);
+        let network = Network::new(preset, shape, &Rng::new(0), DType::F32, CPU)?;
         assert_eq!(network.stack().output()[1..], [2, 2], "{}", preset.name);
     }
     assert!(preset("miconi-none").unwrap_err().to_string().contains("miconi-simple"));

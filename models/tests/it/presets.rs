@@ -4,10 +4,10 @@
 use candle::{DType, Device};
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Activation, PaddingMode, Rng};
+use hebbian_data::transforms::InputConfig;
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
-    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
-    preset, presets,
+    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate, preset, presets,
 };
 use serde_json::Value;
 
@@ -323,25 +323,35 @@ fn presets_are_the_release() -> Result<()> {
     Ok(())
 }
 
-/// Epochs and batches of the release's data set entries that its README pairs with the presets.
+/// Random-resized crops with torchvision's scale and ratio, and flips.
+const IMAGENET_TYPE: &str = "random-resized-crop=160,flip";
+
+/// Epochs, batches, transforms and augmentation of the release's data set entries that its README pairs with the presets.
 #[test]
 fn training_is_the_release() -> Result<()> {
     for preset in presets()?.into_iter().filter(|preset| preset.alias.is_some()) {
         let t = preset.training;
         let speed = preset.name.contains("-speed");
         assert_eq!(speed, t.mode == Mode::Simultaneous, "{}", preset.name);
-        let (batch, head_epochs, head_batch, augmentation) = match preset.dataset.as_str() {
+        let crop_flip = ("none", "random-crop:padding=4:reflect,flip");
+        let resized = ("resize=160x160", IMAGENET_TYPE);
+        let (batch, head_epochs, head_batch, input) = match preset.dataset.as_str() {
             // The speed study: one epoch of everything at once, `CIFAR10_1-50`.
-            "cifar10" if speed => (50, 0, 64, Augmentation::None),
-            "mnist" => (32, 10, 32, Augmentation::None),
-            "cifar10" => (10, 50, 64, Augmentation::None),
-            "stl10" => (32, 100, 64, Augmentation::CropFlip),
-            // Their augmentation (random-resized crops) is one we do not have.
-            "imagenette" | "imagenet" => (10, 200, 32, Augmentation::None),
+            "cifar10" if speed => (50, 0, 64, ("none", "none")),
+            "mnist" => (32, 10, 32, ("none", "none")),
+            "cifar10" => (10, 50, 64, ("none", "none")),
+            "stl10" => (32, 100, 64, crop_flip),
+            "imagenette" | "imagenet" => (10, 200, 32, resized),
             other => return Err(format!("{}: unknown data set {other}", preset.name).into()),
         };
-        let found = (t.epochs, t.batch_size, t.head_epochs, t.head_batch_size, t.augmentation);
-        assert_eq!(found, (1, batch, head_epochs, head_batch, augmentation), "{}", preset.name);
+        let InputConfig { transforms, augmentation } = &preset.input;
+        let found = (transforms.to_string(), augmentation.to_string());
+        assert_eq!((found.0.as_str(), found.1.as_str()), input, "{}", preset.name);
+        // `ImageNet_1160` learns without labels from such images too; `ImageNette_1` and `STL10_unlabel` do not.
+        let layers = preset.dataset == "imagenet" && !preset.name.starts_with("backprop");
+        assert_eq!(t.augment_layers, layers, "{}", preset.name);
+        let found = (t.epochs, t.batch_size, t.head_epochs, t.head_batch_size);
+        assert_eq!(found, (1, batch, head_epochs, head_batch), "{}", preset.name);
         assert_eq!(t.head_learning_rate, 1e-3, "{}", preset.name);
     }
     Ok(())

@@ -255,7 +255,8 @@ fn pytorch_agrees_on_krotov_hopfield() -> Result {
 
 #[test]
 fn pytorch_agrees_on_miconi() -> Result {
-    use miconi::{Patches, Plasticity, Triangle, Whitening};
+    use miconi::{Patches, Plasticity, Triangle};
+    let sees = |transforms: &str| transforms.parse().expect("transforms");
     let agrees = |edit: &dyn Fn(&mut miconi::Preset), what: &str| -> Result {
         let mut preset = miconi::preset("miconi-digits")?;
         preset.training.epochs = 1;
@@ -269,7 +270,7 @@ fn pytorch_agrees_on_miconi() -> Result {
     agrees(&|_| (), "ZCA, triangle")?;
     agrees(
         &|preset| {
-            preset.input.whitening = Whitening::DifferenceOfGaussians {};
+            preset.input.transforms = sees("standardise-image,difference-of-gaussians");
             preset.training.triangle = Triangle::Never;
             (preset.layers[0].pool, preset.layers[0].k) = (2, 3);
         },
@@ -277,7 +278,7 @@ fn pytorch_agrees_on_miconi() -> Result {
     )?;
     agrees(
         &|preset| {
-            preset.input.whitening = Whitening::None {};
+            preset.input.transforms = sees("standardise-image");
             preset.layers[0].patches = Patches::Whiten { epsilon: 0.1 };
             preset.layers[1].patches = Patches::Standardise {};
             preset.layers[0].stride = 2;

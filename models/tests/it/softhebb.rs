@@ -3,10 +3,11 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::softhebb::{
-    Augmentation, BlockConfig, HeadConfig, LayerConfig, Learner, Learning, Mode, Model, Network,
-    Options, Preset, Rate, Softhebb, preset,
+    BlockConfig, HeadConfig, LayerConfig, Learner, Learning, Mode, Model, Network, Options, Preset,
+    Rate, Softhebb, preset,
 };
 use hebbian_train::{
     Checkpoint, Clock, Counts, Error, Figures, Learner as _, LogLine, Measured, Method, Model as _,
@@ -44,7 +45,7 @@ fn backprop() -> Result<Preset> {
         block.activation = candle_hebbian::Activation::Relu {};
     }
     preset.training.head_epochs = 3;
-    preset.training.augmentation = Augmentation::CropFlip;
+    preset.input.augmentation = "random-crop:padding=4:reflect,flip".parse()?;
     Ok(preset)
 }
 
@@ -103,6 +104,10 @@ impl Method for Stopping {
 
     fn preset(options: &Options) -> &Preset {
         Softhebb::preset(options)
+    }
+
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        Softhebb::preset_mut(options)
     }
 
     fn learner(
@@ -383,7 +388,7 @@ fn images_too_small_to_be_cropped_are_refused() -> Result {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
     let mut preset = dense()?;
-    preset.training.augmentation = Augmentation::CropFlip;
+    preset.input.augmentation = "random-crop:padding=4:reflect,flip".parse()?;
     let mut data = data(20);
     for set in [&mut data.train, &mut data.test] {
         *set = ImageSet::new(vec![7; 20 * 9], vec![0; 20], 1, 3, 3)?;
@@ -392,7 +397,7 @@ fn images_too_small_to_be_cropped_are_refused() -> Result {
     let error = refused.expect_err("too small").to_string();
     assert!(error.contains("3") && error.contains("pad"), "{error}");
     assert!(!out.exists());
-    preset.training.augmentation = Augmentation::None;
+    preset.input = InputConfig::NONE;
     train::<Softhebb>(&options(preset), &data, CPU, &how(), &out)?;
     Ok(())
 }

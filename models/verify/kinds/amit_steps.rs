@@ -7,6 +7,7 @@ use candle::{Module, Tensor};
 use candle_hebbian::ops::{Edge, Ties, max_pool2d, ramp};
 use candle_hebbian::{Conv2dConfig, FeedbackLayer, Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
+use hebbian_data::transforms::InputConfig;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -118,6 +119,7 @@ fn by_network(inputs: &Inputs, protocol: Protocol) -> Computed {
         name: "reference".into(),
         description: String::new(),
         dataset: "none".into(),
+        input: InputConfig::NONE,
         layers: vec![
             conv("conv1")?,
             LayerConfig::MaxPool { kernel: 2, stride: 2, edge: Edge::Excluded },

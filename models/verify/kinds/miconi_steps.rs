@@ -1,13 +1,11 @@
 use super::Computed;
 use crate::RuleKind;
-use crate::miconi::{
-    InputConfig, LayerConfig, Network, Patches, Phase, Plasticity, Preset, Training, Triangle,
-    Whitening,
-};
+use crate::miconi::{LayerConfig, Network, Patches, Phase, Plasticity, Preset, Training, Triangle};
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::Rng;
+use hebbian_data::transforms::InputConfig;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -83,7 +81,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         name: "reference".into(),
         description: String::new(),
         dataset: "none".into(),
-        input: InputConfig { grey: false, flip: false, whitening: Whitening::None {} },
+        input: InputConfig::NONE,
         layers: params.layers(inputs)?,
         training: Training {
             rule: params.rule,

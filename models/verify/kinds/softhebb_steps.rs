@@ -8,6 +8,7 @@ use crate::verify::inputs::{Got, Inputs};
 use candle::Tensor;
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Activation, PaddingMode, Rng};
+use hebbian_data::transforms::InputConfig;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -107,6 +108,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         alias: None,
         description: String::new(),
         dataset: "none".into(),
+        input: InputConfig::NONE,
         blocks: params.layers.iter().map(|layer| params.block(layer)).collect(),
         head: HeadConfig::Linear { dropout: 0.0 },
         training: Default::default(),

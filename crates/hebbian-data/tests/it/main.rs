@@ -11,6 +11,7 @@ mod own_images;
 mod push;
 mod shared;
 mod streams;
+mod transforms;
 mod unlabelled;
 mod wild;
 mod zca;

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use candle::{DType, Device};
+
 use crate::common::tables::{COLOUR, FEATURES, pictures, table};
 use crate::common::{assert_says, contents, planes, png, write};
+use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Dataset, ImageSet, LoadOptions, Result, digits, load};
 
 fn of(name: &str, dir: &Path, memory: u64) -> Result<Dataset> {
@@ -26,7 +29,12 @@ fn check(data: &Dataset) {
     assert_eq!(contents(&seen), (COLOUR, labels, [pixels(0..4), pixels(5..8)].concat()));
     // Whatever is asked for first.
     assert_eq!(seen.pixels(&[5, 1]).unwrap(), [pixels(6..7), pixels(1..2)].concat());
-    assert_eq!(seen.to_grey().unwrap().shape(), (1, 4, 6));
+    // Transforms are of all of them.
+    let transforms = Pipeline::new(&"grey".parse().unwrap()).unwrap();
+    let grey = data.clone().with_transforms(transforms, Pipeline::default()).unwrap();
+    let grey = [grey.seen().unwrap(), grey.unlabelled[0].clone()];
+    assert!(grey.iter().all(|set| set.shape() == (1, 4, 6)));
+    assert_eq!(grey[0].batch(&[6], DType::F32, &Device::Cpu).unwrap().0.dims(), [1, 1, 4, 6]);
     // Those without labels are the last to go, and the first to be left out.
     let limited = data.clone().limited(5);
     assert_eq!((limited.train.len(), limited.unlabelled[0].len()), (4, 1));
@@ -70,7 +78,7 @@ fn stl10_without_labels() {
     let dir = tempfile::tempdir().unwrap();
     let (shape, file) = ((3, 96, 96), |name: &str| dir.path().join(name));
     let images = |range: std::ops::Range<usize>| -> Vec<u8> {
-        let column = |i, c, x| (0..96).map(move |y| common::pixel(i, c, y, x));
+        let column = |i, c, x| (0..96).map(move |y| crate::common::pixel(i, c, y, x));
         let plane = |i, c| (0..96).flat_map(move |x| column(i, c, x));
         range.flat_map(|i| (0..3).flat_map(move |c| plane(i, c))).collect()
     };

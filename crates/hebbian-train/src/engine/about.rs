@@ -1,3 +1,4 @@
+use hebbian_data::transforms::{InputConfig, Pipeline};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,8 +15,12 @@ pub struct About {
     pub options: Value,
     /// The data set's name.
     pub dataset: String,
-    /// Channels, height and width of an image.
+    /// Channels, height and width of an image, before anything is done to it.
     pub image: (usize, usize, usize),
+    /// What the network sees of images, as the preset says it.
+    pub input: InputConfig,
+    /// The same, with what was fitted to training images, which is a part of the model.
+    pub transforms: Pipeline,
     /// The name of each class.
     pub class_names: Vec<String>,
     /// How many images there are.

@@ -1,5 +1,7 @@
 use std::fmt::Write;
 
+use hebbian_data::transforms::InputConfig;
+
 use super::About;
 use crate::Results;
 
@@ -47,6 +49,16 @@ seed {seed}: `config.json` has all of its settings, and is a preset.
     for readout in &results.readouts {
         let _ = writeln!(text, "| {} | {:.2} |", readout.name, 100.0 * readout.test_accuracy);
     }
+    let InputConfig { transforms, augmentation } = &about.input;
+    if !transforms.is_empty() {
+        let _ = write!(text, "\nIt sees of an image what `{transforms}` makes of it.");
+    }
+    if !augmentation.is_empty() {
+        let _ = write!(text, "\nWhile it learned, images were changed by `{augmentation}`.");
+    }
+    if !about.input.is_empty() {
+        text.push('\n');
+    }
     let labels = if results.trained_with_labels { "with" } else { "without" };
     let _ = write!(
         text,
@@ -70,6 +82,7 @@ let classes = model.predict(&images)?;
 mod tests {
     use super::*;
     use crate::{Counts, ReadoutResult};
+    use hebbian_data::transforms::Pipeline;
 
     #[test]
     fn the_front_matter_is_closed_and_has_the_accuracy() {
@@ -79,6 +92,11 @@ mod tests {
             options: serde_json::Value::Null,
             dataset: "digits".to_string(),
             image: (1, 8, 8),
+            input: InputConfig {
+                transforms: "standardise-image".parse().unwrap(),
+                augmentation: "random-crop:padding=1,flip".parse().unwrap(),
+            },
+            transforms: Pipeline::default(),
             class_names: vec!["0".to_string(), "1".to_string()],
             counts: Counts { train: 10, unlabelled: 5, validation: 0, test: 4 },
             may_grow: &[],
@@ -91,10 +109,13 @@ mod tests {
         let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
         assert!(front.contains("- { type: accuracy, value: 0.75 }"), "{front}");
         assert!(front.contains("- name: \"amit-digits\""), "{front}");
-        assert!(body.contains("| head | 75.00 |"), "{body}");
-        assert!(
-            body.contains("10 images of digits with labels and 5 without (1 x 8 x 8"),
-            "{body}"
-        );
+        for says in [
+            "| head | 75.00 |",
+            "10 images of digits with labels and 5 without (1 x 8 x 8",
+            "It sees of an image what `standardise-image` makes of it.",
+            "While it learned, images were changed by `random-crop:padding=1,flip`.",
+        ] {
+            assert!(body.contains(says), "{says}: {body}");
+        }
     }
 }

@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::{Figures, Recorder};
 use crate::{Checkpoint, Error, Picture, Result};
 
-/// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, from 0 to 1, as
-/// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: scaling and whitening are the model's.
+/// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, as
+/// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: what a preset wants done to them is done already.
 pub trait Model {
-    /// Every tensor of a checkpoint in a fixed order, by stable names: input scaling, weights, the
+    /// Every tensor of a checkpoint in a fixed order, by stable names: a scaling of its own, weights, the
     /// read-out once it is trained.
     fn tensors(&self) -> Vec<(String, Tensor)>;
 

@@ -2,12 +2,13 @@ use std::path::Path;
 
 use candle::Device;
 use candle_hebbian::Rng;
+use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Dataset, ImageSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Counts, Learner, Run, RunOptions, run};
-use crate::{Error, Preset, Result};
+use super::{About, Counts, Learner, Run, RunOptions, run, with_input};
+use crate::{Error, Preset, Result, RunFolder};
 
 /// A way of learning: a paper's.
 pub trait Method {
@@ -17,6 +18,9 @@ pub trait Method {
     /// Places in the options (as `/preset/training/epochs`) that a complete run can go on with a larger
     /// number at, because nothing before depends on them.
     const MAY_GROW: &'static [&'static str] = &[];
+
+    /// Whether it learns from images batch by batch, so that they can be augmented.
+    const AUGMENTS: bool = true;
 
     /// Network and recipe.
     type Preset: Preset;
@@ -30,7 +34,10 @@ pub trait Method {
     /// The preset, overrides applied.
     fn preset(options: &Self::Options) -> &Self::Preset;
 
-    /// A learner with fresh weights.
+    /// The same, to be changed.
+    fn preset_mut(options: &mut Self::Options) -> &mut Self::Preset;
+
+    /// A learner with fresh weights, of images [as the preset wants them](super::with_input).
     ///
     /// # Errors
     /// Options that do not fit each other or the data.
@@ -42,7 +49,7 @@ pub trait Method {
         Counts { train: data.train.len(), unlabelled, validation: 0, test: data.test.len() }
     }
 
-    /// A model without its weights, for images `(C, H, W)` of as many classes.
+    /// A model without its weights, for what becomes of images, `(C, H, W)`, of as many classes.
     ///
     /// # Errors
     /// Options that do not fit them.
@@ -86,7 +93,17 @@ pub fn train<M: Method>(
     out: &Path,
 ) -> Result<Run<M::Learner>> {
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
-    let learner = M::learner(options, data, &start)?;
+    // What a run goes on from has what was fitted, if it is the run to go on with, which is asked later.
+    let saved = [crate::run::STATE, crate::run::MODEL].map(|name| out.join(name));
+    let from = match how.resume {
+        true if sees_the_same(M::preset(options).input(), out) => {
+            saved.iter().find(|path| path.exists())
+        }
+        true => None,
+        false => how.load.as_ref(),
+    };
+    let seen = with_input::<M>(options, data, &start, from.map(|path| path.as_path()))?;
+    let learner = M::learner(options, &seen, &start)?;
     let options_as_json = serde_json::to_value(options)
         .map_err(|source| Error::Json { what: "the options".to_string(), source })?;
     let about = About {
@@ -95,11 +112,24 @@ pub fn train<M: Method>(
         options: options_as_json,
         dataset: data.name.to_string(),
         image: data.train.shape(),
+        input: M::preset(options).input().clone(),
+        transforms: seen.train.transforms().clone(),
         class_names: data.class_names.clone(),
         counts: M::counts(options, data),
         may_grow: M::MAY_GROW,
     };
     run(&about, learner, device, how, out)
+}
+
+/// Whether the run in a folder has this input.
+fn sees_the_same(input: &InputConfig, out: &Path) -> bool {
+    let Ok(Some(config)) = RunFolder::config(out) else { return false };
+    match config.pointer("/options/preset/input") {
+        Some(found) => {
+            serde_json::from_value::<InputConfig>(found.clone()).is_ok_and(|found| found == *input)
+        }
+        None => input.is_empty(),
+    }
 }
 
 /// Refuses a data set without images to learn from or to test with, or with labels that are no class.

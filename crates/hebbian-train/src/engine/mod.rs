@@ -7,6 +7,7 @@
 
 mod about;
 mod card;
+mod input;
 mod learner;
 mod method;
 mod options;
@@ -18,6 +19,7 @@ mod unsupervised;
 
 pub use about::{About, Counts};
 pub(crate) use card::START as CARD_START;
+pub use input::{see, with_input};
 pub use learner::{Clock, Learner, Measured, Model, State};
 pub use method::{Method, OfPreset, Start, check_images, train};
 pub use options::{RunOptions, shown};

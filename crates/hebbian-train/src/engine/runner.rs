@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle::{DType, Device};
+use candle::{DType, Device, Tensor};
 use hebbian_data::ImageSet;
+use hebbian_data::transforms::Transform;
 use serde_json::Value;
 
 use super::card::card;
@@ -254,7 +255,7 @@ impl<L: Learner> Job<'_, L> {
         self.check(&self.learner.stage())?;
         let Clock { steps, images } = self.learner.clock();
         let State { tensors: more, values } = self.learner.state()?;
-        let mut tensors = self.learner.model().tensors();
+        let mut tensors = self.tensors();
         tensors.extend(more);
         let mut metadata = self.metadata();
         for (key, value) in [
@@ -284,7 +285,13 @@ impl<L: Learner> Job<'_, L> {
 
     /// Writes the model alone.
     fn save_model(&self, path: &Path) -> Result<()> {
-        save_checkpoint(path, &self.learner.model().tensors(), &self.metadata())
+        save_checkpoint(path, &self.tensors(), &self.metadata())
+    }
+
+    /// The model's, and what its input was fitted to.
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let model = self.learner.model().tensors();
+        model.into_iter().chain(self.about.transforms.tensors()).collect()
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {
@@ -308,6 +315,7 @@ impl<L: Learner> Job<'_, L> {
             validation: self.options.validation,
             labelled: self.options.labelled,
             unlabelled_images: self.about.counts.unlabelled,
+            input: self.about.input.clone(),
             test_accuracy,
             confusion,
             train_images: self.about.counts.train,

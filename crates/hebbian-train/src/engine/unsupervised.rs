@@ -25,6 +25,9 @@ pub trait UnsupervisedMethod {
     /// As [`Method::MAY_GROW`].
     const MAY_GROW: &'static [&'static str] = &[];
 
+    /// As [`Method::AUGMENTS`].
+    const AUGMENTS: bool = true;
+
     /// Network and recipe.
     type Preset: Preset + Clone + Serialize;
 
@@ -49,12 +52,17 @@ pub trait UnsupervisedMethod {
 impl<M: UnsupervisedMethod> Method for M {
     const NAME: &'static str = M::NAME;
     const MAY_GROW: &'static [&'static str] = M::MAY_GROW;
+    const AUGMENTS: bool = M::AUGMENTS;
     type Preset = M::Preset;
     type Options = OfPreset<M::Preset>;
     type Learner = UnsupervisedLearner<M::Network>;
 
     fn preset(options: &Self::Options) -> &M::Preset {
         &options.preset
+    }
+
+    fn preset_mut(options: &mut Self::Options) -> &mut M::Preset {
+        &mut options.preset
     }
 
     fn learner(
@@ -353,7 +361,9 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
             }
         };
         let indices = batches.next().unwrap_or_default();
-        let (images, _) = self.seen.batch(&indices, DType::F32, &self.device)?;
+        let (moment, seen) = (format!("augmentation.{epoch}"), &self.seen);
+        let (images, _) =
+            seen.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
         self.clock.tick(indices.len());
         self.under_way = Some((epoch, batches));

@@ -1,7 +1,7 @@
 //! Filter pictures, read back from the PNG.
 
 use candle::{DType, Device, Tensor};
-use hebbian_train::{Picture, filter_grid, filter_picture, filter_rows};
+use hebbian_train::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
 
 const WHITE: [u8; 3] = [255; 3];
 const MIDDLE: [u8; 3] = [128; 3];
@@ -117,4 +117,27 @@ fn a_title_stands_above_the_picture() {
     assert!(named.height() > grid.height());
     let last = |picture: &Picture| picture.pixel(grid.width() / 2 - 20, picture.height() - 100);
     assert_eq!(last(&named), last(&grid));
+}
+
+/// Magnified to 48 pixels: from 0 to 1 as they are, else with 0 in the middle of one scale for all.
+#[test]
+fn rows_of_images_have_one_scale() {
+    let count = |picture: &Picture, colour: [u8; 3]| {
+        let all = (0..picture.height()).flat_map(|y| (0..picture.width()).map(move |x| (x, y)));
+        all.filter(|&(x, y)| picture.pixel(x, y) == Some(colour)).count()
+    };
+    let row = |values: &[f32], shape: (usize, usize, usize, usize)| {
+        vec![("name".to_string(), Tensor::from_slice(values, shape, &Device::Cpu).unwrap())]
+    };
+    let as_is = image_rows(&row(&[1.0, 0.0, 0.2], (1, 3, 1, 1)), "title").unwrap();
+    assert_eq!(count(&as_is, [255, 0, 51]), 48 * 48);
+    let scaled =
+        image_rows(&row(&[-2.0, 0.0, 1.0, -1.0, 2.0, 2.0], (2, 1, 1, 3)), "title").unwrap();
+    // -2 is black; 1 and -1 are a quarter from white and from black, 191.25 and 63.75.
+    for (colour, pixels) in [([0; 3], 16 * 16), ([191; 3], 16 * 16), ([64; 3], 16 * 16)] {
+        assert!(count(&scaled, colour) >= pixels, "{colour:?}");
+    }
+    assert!(scaled.height() > 48 + 2 * 15 && scaled.width() >= 2 * 48);
+    let none = image_rows(&[], "title").unwrap_err().to_string();
+    assert!(none.contains("title") && none.contains("no images"), "{none}");
 }

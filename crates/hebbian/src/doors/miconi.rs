@@ -2,11 +2,11 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
+use hebbian_data::transforms::TransformConfig;
 use hebbian_data::{Dataset, ZcaConfig};
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
     self, Decoder, Experiment, Learner, Miconi, Options, Plasticity, Preset, Quirks, Triangle,
-    Whitening,
 };
 use hebbian_train::{Run, Start};
 use std::path::Path;
@@ -123,8 +123,10 @@ impl Flags {
         }
         if self.author {
             preset.quirks = Quirks::AUTHOR;
-            if let Whitening::Zca(config) = &mut preset.input.whitening {
-                *config = ZcaConfig::author();
+            for transform in &mut preset.input.transforms.0 {
+                if let TransformConfig::Zca(config) = transform {
+                    *config = ZcaConfig::author();
+                }
             }
         }
         preset.check()?;

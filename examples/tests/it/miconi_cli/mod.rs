@@ -36,7 +36,10 @@ fn preset() -> serde_json::Value {
         "name": "tiny",
         "description": "for tests",
         "dataset": "digits",
-        "input": { "flip": true, "whitening": { "kind": "zca", "epsilon": 0.1 } },
+        "input": {
+            "transforms": [{ "kind": "zca", "epsilon": 0.1 }],
+            "augmentation": [{ "kind": "flip" }]
+        },
         "layers": [
             { "units": 8, "kernel": 3, "pool": 2, "k": 1, "learning_rate": 1e-3,
               "threshold_rate": 0.2 },

@@ -34,7 +34,7 @@ fn a_run_writes_its_folder_and_a_report() {
     assert_eq!(results["decoding"]["layers"].as_array().unwrap().len(), 2);
     assert_eq!(results["decoding"]["output"], accuracy);
     let shapes = json!({
-        "input.zca": [64, 64],
+        "transforms.0.zca": [64, 64],
         "layers.0.weight": [8, 1, 3, 3], "layers.0.threshold": [8],
         "layers.1.weight": [12, 8, 2, 2], "layers.1.mask": [12, 8, 2, 2],
         "layers.1.threshold": [12],
@@ -142,7 +142,7 @@ fn every_setting_changes_the_network() {
 fn the_author_s_read_out_is_another() {
     let place = PROGRAM.place();
     // So few digits have no 9,000 to whiten by.
-    place.preset(|preset| preset["input"]["whitening"] = json!({ "kind": "none" }));
+    place.preset(|preset| preset["input"]["transforms"] = json!([{ "kind": "standardise_image" }]));
     place.tiny("ours", &["--preset", "preset.json"]).ok();
     place.tiny("author", &["--preset", "preset.json", "--author"]).ok();
     let quirks = |out: &str| {

@@ -1,0 +1,141 @@
+use candle::{Device, Tensor};
+use candle_hebbian::Rng;
+use candle_hebbian::ops::standardise;
+use serde::{Deserialize, Serialize};
+
+use super::{Image, Shape, Transform, wrong};
+use crate::{ImageSet, Result};
+
+/// What is added to the standard deviation of an image.
+pub(crate) const EPSILON: f64 = 1e-10;
+
+/// Each image by itself: less the mean of its C·H·W values, divided by 1e-10 plus their unbiased standard deviation.
+/// See [`standardise`].
+///
+/// Source: the input of the networks of Miconi (2021).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandardiseImage {}
+
+impl Transform for StandardiseImage {
+    fn shape(&self, image: Shape) -> Result<Shape> {
+        match image {
+            (1, 1, 1) => {
+                let problem = "found images of 1x1x1, expected two values or more";
+                Err(wrong("standardise-image", problem))
+            }
+            _ => Ok(image),
+        }
+    }
+
+    fn apply(&self, image: Image, rng: &mut Rng) -> Result<Image> {
+        let mut images = self.apply_all(vec![image.clone()], std::slice::from_mut(rng))?;
+        Ok(images.pop().unwrap_or(image))
+    }
+
+    fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
+        Image::through(&images, |images| Ok(standardise(images, EPSILON)?))
+    }
+}
+
+/// Each channel less a mean, divided by a standard deviation: torchvision's `Normalize`. Without numbers they are those
+/// of the training images, over all images and pixels, and a part of the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Standardise {
+    /// The mean of each channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f64>>,
+    /// The standard deviation of each channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<Vec<f64>>,
+}
+
+impl Standardise {
+    /// That of the numbers, if they are there.
+    pub(super) fn of_numbers(&self) -> Result<Option<Scaling>> {
+        match (&self.mean, &self.deviation) {
+            (Some(mean), Some(deviation)) => Scaling::new(mean, deviation, false).map(Some),
+            (None, None) => Ok(None),
+            _ => {
+                let problem = "found one of mean and deviation, expected both, or none for those of the training images";
+                Err(wrong("standardise", problem))
+            }
+        }
+    }
+}
+
+/// [`Standardise`] with its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scaling {
+    mean: Vec<f32>,
+    deviation: Vec<f32>,
+    /// Whether they are of training images.
+    fitted: bool,
+}
+
+impl Scaling {
+    fn new(mean: &[f64], deviation: &[f64], fitted: bool) -> Result<Self> {
+        let positive = |&value: &f64| value > 0.0 && value.is_finite();
+        let finite = mean.iter().all(|value| value.is_finite());
+        if mean.len() != deviation.len() || !finite || !deviation.iter().all(positive) {
+            let problem = format!(
+                "found means {mean:?} and deviations {deviation:?}, expected a mean and a deviation above 0 of each channel"
+            );
+            return Err(wrong("standardise", problem));
+        }
+        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        Ok(Self { mean: narrow(mean), deviation: narrow(deviation), fitted })
+    }
+
+    /// That of images; a channel of one value becomes 0.
+    pub(super) fn fit(train: &ImageSet) -> Result<Self> {
+        let (mean, deviation) = train.channel_moments()?;
+        let deviation: Vec<f64> =
+            deviation.into_iter().map(|one| if one > 0.0 { one } else { 1.0 }).collect();
+        Self::new(&mean, &deviation, true)
+    }
+
+    /// That of tensors, which `take` hands out by name.
+    pub(super) fn restore<E: From<crate::Error>>(
+        channels: usize,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Tensor, E>,
+    ) -> Result<Self, E> {
+        let mut numbers = |name| -> Result<Vec<f64>, E> {
+            let tensor = take(name, &[channels])?.to_device(&Device::Cpu);
+            let values = tensor.and_then(|tensor| tensor.to_vec1::<f32>());
+            Ok(values.map_err(crate::Error::from)?.into_iter().map(f64::from).collect())
+        };
+        let (mean, deviation) = (numbers("mean")?, numbers("deviation")?);
+        Ok(Self::new(&mean, &deviation, true)?)
+    }
+}
+
+impl Transform for Scaling {
+    fn shape(&self, image: Shape) -> Result<Shape> {
+        match (image.0, self.mean.len()) {
+            (found, expected) if found == expected => Ok(image),
+            (found, expected) => {
+                let problem = format!("found images of {found} channels, expected {expected}");
+                Err(wrong("standardise", problem))
+            }
+        }
+    }
+
+    fn apply(&self, mut image: Image, _: &mut Rng) -> Result<Image> {
+        let (_, height, width) = self.shape(image.shape())?;
+        let planes = image.values_mut().chunks_exact_mut(height * width);
+        for ((plane, mean), deviation) in planes.zip(&self.mean).zip(&self.deviation) {
+            plane.iter_mut().for_each(|value| *value = (*value - mean) / deviation);
+        }
+        Ok(image)
+    }
+
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let row = |values: &[f32]| Tensor::new(values, &Device::Cpu);
+        let pairs = [("mean", row(&self.mean)), ("deviation", row(&self.deviation))];
+        // A row of numbers on the host is a tensor whatever they are.
+        let pairs = pairs.into_iter().filter(|_| self.fitted);
+        pairs.filter_map(|(name, row)| Some((name.to_string(), row.ok()?))).collect()
+    }
+}

@@ -1,0 +1,58 @@
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use candle_hebbian::ops::standardise;
+
+use super::standardise::EPSILON;
+use super::{Image, Shape, Transform, wrong};
+use crate::{Result, Zca};
+
+/// Each image standardised by itself, as the images were that the matrix is of, then whitened by it.
+#[derive(Debug, Clone)]
+pub(super) struct Whitening(Zca);
+
+impl Whitening {
+    /// By this matrix, in f32.
+    pub(super) fn new(zca: &Zca) -> Result<Self> {
+        Ok(Self(zca.to(DType::F32, &Device::Cpu)?))
+    }
+
+    /// By a matrix for images of that shape, which `take` hands out by name.
+    pub(super) fn restore<E: From<crate::Error>>(
+        (channels, height, width): Shape,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Tensor, E>,
+    ) -> Result<Self, E> {
+        let size = channels * height * width;
+        Ok(Self::new(&Zca::of_matrix(&take("zca", &[size, size])?)?)?)
+    }
+}
+
+impl Transform for Whitening {
+    fn shape(&self, image: Shape) -> Result<Shape> {
+        let (channels, height, width) = image;
+        let expected = self.0.matrix().dim(0)?;
+        match channels * height * width {
+            found if found == expected => Ok(image),
+            found => {
+                let problem = format!(
+                    "found images of {channels}x{height}x{width}, {found} values, expected {expected}: those that the \
+                     whitening was fitted to"
+                );
+                Err(wrong("zca", problem))
+            }
+        }
+    }
+
+    fn apply(&self, image: Image, rng: &mut Rng) -> Result<Image> {
+        let mut images = self.apply_all(vec![image.clone()], std::slice::from_mut(rng))?;
+        Ok(images.pop().unwrap_or(image))
+    }
+
+    /// All images in one product.
+    fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
+        Image::through(&images, |images| self.0.apply(&standardise(images, EPSILON)?))
+    }
+
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        vec![("zca".to_string(), self.0.matrix().clone())]
+    }
+}

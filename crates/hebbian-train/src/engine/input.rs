@@ -1,0 +1,97 @@
+//! What a network sees of images.
+
+use std::path::Path;
+
+use candle::{DType, Device};
+use candle_hebbian::Rng;
+use hebbian_data::transforms::{
+    FitProgress, InputConfig, Pipeline, TransformConfig, TransformList,
+};
+use hebbian_data::{Dataset, ImageSet, ZcaProgress, default_cache};
+
+use super::{Method, Start};
+use crate::{Checkpoint, Error, Preset, Progress, Result};
+
+/// The data set as a method's preset wants it, for [`Method::learner`]: see [`see`]. Whatever the learner refuses, it
+/// refuses before anything is fitted.
+///
+/// # Errors
+/// Those of [`see`] and [`Method::learner`]; an augmentation where nothing could be augmented.
+pub fn with_input<M: Method>(
+    options: &M::Options,
+    data: &Dataset,
+    start: &Start,
+    from: Option<&Path>,
+) -> Result<Dataset> {
+    let input = M::preset(options).input();
+    if !M::AUGMENTS && !input.augmentation.is_empty() {
+        return Err(Error::Argument(format!(
+            "the method {} does not learn from images batch by batch, so that there is nothing to augment: leave out \
+             the augmentation {}",
+            M::NAME,
+            input.augmentation
+        )));
+    }
+    if from.is_none() && is_fitted(&input.transforms) {
+        let unfitted = Pipeline::unfitted(&input.transforms)?;
+        let augmentation = Pipeline::new(&input.augmentation)?;
+        M::learner(options, &data.clone().with_transforms(unfitted, augmentation)?, start)?;
+    }
+    see(input, data, &start.rng, start.quiet, from)
+}
+
+/// The data set with transforms and augmentation; as it is where there are none. What has to be fitted to images is fitted to
+/// all that are learned from, those without labels too, or taken `from` a checkpoint that has it.
+///
+/// # Errors
+/// Transforms that are wrong, do not fit the images or cannot be fitted to them.
+pub fn see(
+    input: &InputConfig,
+    data: &Dataset,
+    rng: &Rng,
+    quiet: bool,
+    from: Option<&Path>,
+) -> Result<Dataset> {
+    if input.is_empty() {
+        return Ok(data.clone());
+    }
+    let augmentation = Pipeline::new(&input.augmentation)?;
+    let (list, all) = (&input.transforms, data.seen()?);
+    let transforms = match from.filter(|_| is_fitted(list)) {
+        Some(path) => {
+            let checkpoint = Checkpoint::load(path, &Device::Cpu)?;
+            let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
+            match checkpoint.names().any(|name| name.starts_with("transforms.")) {
+                true => Pipeline::restore(list, all.stored_shape(), take)?,
+                false => fit(list, &all, rng, quiet)?,
+            }
+        }
+        None => fit(list, &all, rng, quiet)?,
+    };
+    Ok(data.clone().with_transforms(transforms, augmentation)?)
+}
+
+/// Whether any of them is fitted to training images.
+fn is_fitted(list: &TransformList) -> bool {
+    list.0.iter().any(TransformConfig::is_fitted)
+}
+
+/// Fits them to the images `all` to learn from, or reads the whitening from the user's cache.
+fn fit(list: &TransformList, all: &ImageSet, rng: &Rng, quiet: bool) -> Result<Pipeline> {
+    let (mut progress, mut seen) = (None, 0);
+    let fitted = Pipeline::fit(list, all, rng, default_cache().as_deref(), |now| match now {
+        FitProgress::Whitening(ZcaProgress::Covariance { done, total }) => {
+            let bar = progress.get_or_insert_with(|| Progress::new(total, "ZCA", quiet));
+            bar.advance(done - seen);
+            seen = done;
+        }
+        FitProgress::Whitening(ZcaProgress::Eigenvectors) => {
+            progress.iter_mut().for_each(|bar| bar.message("eigenvectors"));
+        }
+        FitProgress::NotKept(error) => progress
+            .iter_mut()
+            .for_each(|bar| bar.message(format!("not kept for the next run: {error}"))),
+    })?;
+    progress.into_iter().for_each(|bar| bar.finish());
+    Ok(fitted)
+}
