@@ -338,12 +338,12 @@ pub mod interrupted {
         }
         place.run(&resume).ok();
         place.same_runs("out", "whole");
-        same_events(&place, "out", "whole");
+        same_events(place, "out", "whole");
         // As when it was killed just before its results.
         std::fs::remove_file(place.path("out/results.json")).unwrap();
         place.run(&resume).ok();
         place.same_runs("out", "whole");
-        same_events(&place, "out", "whole");
+        same_events(place, "out", "whole");
     }
 
     pub fn killed_a_run_goes_on_as_if_nothing_had_happened(place: &Place) {
@@ -355,7 +355,7 @@ pub mod interrupted {
             assert!(!place.path("out/results.json").exists(), "it was over already");
             place.run(&place.long(&["--out", "out", "--resume"])).ok();
             place.same_runs("out", "whole");
-            same_events(&place, "out", "whole");
+            same_events(place, "out", "whole");
             std::fs::remove_dir_all(place.path("out")).unwrap();
         }
     }
