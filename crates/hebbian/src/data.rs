@@ -50,7 +50,7 @@ impl ShowArgs {
 
 /// Counts, shape, moments.
 fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
-    let Dataset { name, train, test, class_names } = data;
+    let Dataset { name, train, test, unlabelled, class_names } = data;
     let shape = |(channels, height, width)| format!("{channels} x {height} x {width}");
     let mut text = format!(
         "{name}: {} classes, {} training images and {} test images of {}\n",
@@ -59,6 +59,10 @@ fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
         test.len(),
         shape(train.stored_shape())
     );
+    let without: usize = unlabelled.iter().map(ImageSet::len).sum();
+    if without > 0 {
+        writeln!(text, "{without} more training images without labels")?;
+    }
     if !input.is_empty() {
         let seen = shape(train.shape());
         writeln!(text, "the network sees {seen}: transforms {}", input.transforms)?;

@@ -53,10 +53,10 @@ impl Blas {
         ];
         let mut found: Vec<Self> = Vec::new();
         for file in own.into_iter().chain(usual.map(OsString::from)) {
-            if let Some(blas) = Self::open(&file) {
-                if found.iter().all(|known| known.name != blas.name) {
-                    found.push(blas);
-                }
+            if let Some(blas) = Self::open(&file)
+                && found.iter().all(|known| known.name != blas.name)
+            {
+                found.push(blas);
             }
         }
         found

@@ -19,20 +19,32 @@ pub(super) struct Work {
     pub images: usize,
     /// The products that it cannot do without; none where there are none.
     pub products: Vec<Product>,
-    pub run: Box<dyn FnMut() -> Result<()>>,
+    pub run: Run,
+}
+
+/// Does it once.
+pub(super) type Run = Box<dyn FnMut() -> Result<()>>;
+
+type Make = Box<dyn Fn(&Device) -> Result<Work>>;
+
+/// What computes something, which is then dropped.
+fn run<T>(mut compute: impl FnMut() -> candle::Result<T> + 'static) -> Run {
+    Box::new(move || {
+        black_box(compute()?);
+        Ok(())
+    })
 }
 
 /// A name, and how the work is made.
 pub(super) struct Named {
     pub name: String,
-    pub make: Box<dyn Fn(&Device) -> Result<Work>>,
+    pub make: Make,
 }
 
 /// Everything, in the order of the table.
 pub(super) fn all() -> Vec<Named> {
     let mut all = Vec::new();
-    let mut add =
-        |name: String, make: Box<dyn Fn(&Device) -> Result<Work>>| all.push(Named { name, make });
+    let mut add = |name: String, make: Make| all.push(Named { name, make });
     for preset in ["softhebb-cnn3-cifar", "softhebb-cnn3-cifar-half", "softhebb-cnn3-cifar-quarter"]
     {
         for batch in [10, 64] {
@@ -100,22 +112,14 @@ fn softhebb_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut network = softhebb_network(preset, device)?;
     let x = images(batch, device)?;
     let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update])?;
-    let run = move || {
-        black_box(network.learn(&x, 0.0)?);
-        Ok(())
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    Ok(Work { images: batch, products, run: run(move || network.learn(&x, 0.0)) })
 }
 
 fn softhebb_features(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let network = softhebb_network(preset, device)?;
     let x = images(batch, device)?;
     let products = of_stack(network.stack(), &x, &[Form::Response])?;
-    let run = move || {
-        black_box(network.forward(&x)?);
-        Ok(())
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    Ok(Work { images: batch, products, run: run(move || network.forward(&x)) })
 }
 
 fn softhebb_network(preset: &str, device: &Device) -> Result<softhebb::Network> {
@@ -130,14 +134,11 @@ fn miconi_work(learns: bool, batch: usize, device: &Device) -> Result<Work> {
     let x = images(batch, device)?;
     let forms: &[Form] = if learns { &[Form::Response, Form::Update] } else { &[Form::Response] };
     let products = of_stack(network.stack(), &x, forms)?;
-    let run = move || {
-        black_box(match learns {
-            true => network.step(&x, miconi::Phase::Learn)?,
-            false => network.collect(&x)?,
-        });
-        Ok(())
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    let run = run(move || match learns {
+        true => network.step(&x, miconi::Phase::Learn),
+        false => network.collect(&x),
+    });
+    Ok(Work { images: batch, products, run })
 }
 
 fn amit_network(preset: &str, protocol: Protocol, device: &Device) -> Result<amit::Network> {
@@ -156,22 +157,18 @@ fn amit_step(preset: &str, protocol: Protocol, batch: usize, device: &Device) ->
     let rate = network.preset().training.learning_rate;
     let mut optimizer = network.optimizer(|vars| Steps::builder(rate).build(vars))?;
     let mut masks = rng.stream("dropout");
-    let run = move || {
+    let run = run(move || {
         let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
-        Ok(optimizer.backward_step(&loss)?)
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+        optimizer.backward_step(&loss)
+    });
+    Ok(Work { images: batch, products, run })
 }
 
 fn amit_predict(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let network = amit_network(preset, Protocol::Backprop, device)?;
     let x = images(batch, device)?;
     let products = of_stack(network.stack(), &x, &[Form::Response])?;
-    let run = move || {
-        black_box(network.forward(&x)?);
-        Ok(())
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    Ok(Work { images: batch, products, run: run(move || network.forward(&x)) })
 }
 
 /// 784 inputs, 10 classes.
@@ -196,13 +193,13 @@ fn golkar_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
         }
     }
     let (way, rates) = (preset.training.way, preset.training.rates.scaled(1e-3));
-    let run: Box<dyn FnMut() -> Result<()>> = match batch {
+    let run = match batch {
         1 => {
             let (x, y) = (x.squeeze(0)?.to_vec1::<f32>()?, y.squeeze(0)?.to_vec1::<f32>()?);
             let mut online = golkar::Online::of(&circuit)?;
-            Box::new(move || Ok(online.step(&x, &y, rates)?))
+            run(move || online.step(&x, &y, rates))
         }
-        _ => Box::new(move || Ok(circuit.step(&x, &y, rates, way)?)),
+        _ => run(move || circuit.step(&x, &y, rates, way)),
     };
     Ok(Work { images: batch, products, run })
 }
@@ -213,11 +210,7 @@ fn golkar_predict(batch: usize, device: &Device) -> Result<Work> {
     let product =
         |fan_in, units| Product { sites: 1, rows: batch, fan_in, units, form: Form::Response };
     let products = vec![product(784, preset.units), product(preset.units, 10)];
-    let run = move || {
-        black_box(circuit.predict(&x)?);
-        Ok(())
-    };
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    Ok(Work { images: batch, products, run: run(move || circuit.predict(&x)) })
 }
 
 /// Forward and backward of 32 units on windows of 3×3 of 32 channels, 16×16 of them, with the same weights
@@ -233,8 +226,8 @@ fn layer(untied: bool, batch: usize, device: &Device) -> Result<Work> {
     let (sites, rows, fan_in) = layer.layer().unfold(&x)?.dims3()?;
     let forms = [Form::Response, Form::Update, Form::Back];
     let products = forms.map(|form| Product { sites, rows, fan_in, units: 32, form }).to_vec();
-    let run = move || Ok(drop(black_box(layer.forward(&x)?.backward()?)));
-    Ok(Work { images: batch, products, run: Box::new(run) })
+    let run = run(move || layer.forward(&x)?.backward());
+    Ok(Work { images: batch, products, run })
 }
 
 /// An op on what the second layer of the 96-384-1536 network has: 96 channels of 16×16, 384 units.
@@ -242,27 +235,27 @@ fn single(op: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut rng = Rng::new(0).stream("bench");
     let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, device);
     let maps = normal(&[batch, 384, 16, 16])?;
-    let run: Box<dyn FnMut() -> Result<()>> = match op {
+    let run = match op {
         "soft-wta" => {
             let (u, competition) =
                 (normal(&[1, 256 * batch, 384])?, SoftWta { inverse_temperature: 1.0 });
-            Box::new(move || Ok(drop(black_box(competition.compete(&u)?))))
+            run(move || competition.compete(&u))
         }
-        "triangle" => Box::new(move || Ok(drop(black_box(ops::triangle(&maps, 0.7, true)?)))),
+        "triangle" => run(move || ops::triangle(&maps, 0.7, true)),
         "max-pool" => {
             let pool = ops::Pool::Max { kernel: 4, stride: 2, padding: 1 };
-            Box::new(move || Ok(drop(black_box(pool.forward(&maps)?))))
+            run(move || pool.forward(&maps))
         }
-        "batch-norm" => Box::new(move || Ok(drop(black_box(ops::normalise(&maps, 1e-5)?)))),
+        "batch-norm" => run(move || ops::normalise(&maps, 1e-5)),
         "unfold" => {
             let (x, window) =
                 (normal(&[batch, 96, 16, 16])?, Conv2dConfig { padding: 1, ..Default::default() });
             let layer = Layer::new(normal(&[384, 96, 3, 3])?, Geometry::Conv2d(window))?;
-            Box::new(move || Ok(drop(black_box(layer.unfold(&x)?))))
+            run(move || layer.unfold(&x))
         }
         _ => {
             let (dropout, mut rng) = (Dropout::new(0.5)?, Rng::new(0));
-            Box::new(move || Ok(drop(black_box(dropout.apply(&maps, &mut rng)?))))
+            run(move || dropout.apply(&maps, &mut rng))
         }
     };
     Ok(Work { images: batch, products: Vec::new(), run })

@@ -29,6 +29,7 @@ macro_rules! every_program {
             the_configuration_of_a_run_is_a_preset,
             a_preset_may_start_with_a_byte_order_mark,
             choices_are_made_on_a_validation_share,
+            labels_are_kept_of_some_images,
             #[cfg(unix)]
             a_state_that_cannot_be_is_not_resumed,
             #[cfg(unix)]
@@ -404,11 +405,8 @@ pub mod interrupted {
 }
 
 /// Some training images keep their labels, and everything says so.
-#[test]
-fn labels_are_kept_of_some_images() {
-    let place = place();
-    let limits = ["--limit-train", "1000000", "--limit-test", "1000000"];
-    let whole = with(with(run(&[]), "--limit-train", limits[1]), "--limit-test", "20");
+pub fn labels_are_kept_of_some_images(place: &Place) {
+    let whole = with(with(place.short(&[]), "--limit-train", "1000000"), "--limit-test", "20");
     let some = [&whole[..], &["--labelled", "200", "--out", "out"]].concat();
     let ran = place.run(&some).ok();
     let announced = ran.stderr.lines().find(|line| line.contains("training images")).unwrap();
