@@ -7,6 +7,7 @@
 //! `… -- --experiment fig5` repeats a figure of the paper on the digits in minutes, with `--dataset
 //! cifar10` as in the paper. `… -- --preset amit-simpnet --protocol urfb --epochs 20` trains one
 //! network on CIFAR-10. `… -- --list` lists networks and figures.
+//! Data sets other than the digits come from the Hugging Face hub, with `--features hub`.
 
 use hebbian_models::amit::Amit;
 use std::process::ExitCode;

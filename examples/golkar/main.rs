@@ -6,6 +6,7 @@
 //! `… -- --experiment fig3 --dataset mnist` draws a curve of the paper's Fig. 3, `--experiment table1
 //! --dataset mnist` makes its Table 1. `… -- --preset golkar-mnist-online` trains one circuit. `… --
 //! --list` lists circuits and experiments.
+//! Data sets other than the digits come from the Hugging Face hub, with `--features hub`.
 
 use hebbian_models::golkar::Golkar;
 use std::process::ExitCode;

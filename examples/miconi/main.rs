@@ -6,6 +6,7 @@
 //!
 //! `… -- --preset miconi-cifar` trains the paper's network on CIFAR-10; `… -- --dataset cifar10` makes
 //! the table of the four combinations there. `… -- --list` lists networks and experiments.
+//! Data sets other than the digits come from the Hugging Face hub, with `--features hub`.
 
 use hebbian_models::miconi::Miconi;
 use std::process::ExitCode;
