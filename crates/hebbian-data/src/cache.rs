@@ -8,7 +8,7 @@ use candle::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View, serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::download::hex;
+use crate::text::hex;
 use crate::zca::Drawn;
 use crate::{Divisor, Error, Result, ZcaConfig};
 

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::online::{Online, Pulse};
 use crate::snapshots::Snapshots;
-use crate::text::{printable, without_passwords, without_tokens};
+use crate::text::{hex, printable, without_passwords, without_tokens};
 use crate::{Error, Hub, OnProgress, Progress, Result};
 
 /// How often a download is taken up again before giving up.
@@ -253,11 +253,6 @@ fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     io::copy(&mut file, &mut hasher).map_err(Error::io(path))?;
     Ok(hex(hasher))
-}
-
-/// The sum in lower-case hexadecimal digits.
-pub(crate) fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An error and what caused it, in one line: the client's own messages leave out the reason. A server

@@ -248,6 +248,17 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// Something that this build cannot do.
+    #[error(
+        "{what}: built without the feature `{feature}`: build with --features {feature}{}",
+        if *feature == "hub" { ", or name a folder that holds the data set with --data-dir" } else { "" }
+    )]
+    Without {
+        /// The feature of cargo's that it needs.
+        feature: &'static str,
+        /// What was asked for.
+        what: String,
+    },
     /// The hub's client does not start, for this reason, and what to do: a malformed `HF_ENDPOINT`, say.
     #[error("the Hugging Face client does not start: {0}")]
     Client(String),
@@ -265,6 +276,12 @@ pub(crate) const FETCH_AGAIN: &str = "delete the file and fetch it again";
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.into(), source }
+    }
+
+    /// That this needs a feature which was left out.
+    #[allow(dead_code, reason = "with all features there is none")]
+    pub(crate) fn without(feature: &'static str, what: String) -> Self {
+        Self::Without { feature, what }
     }
 
     pub(crate) fn bad_file(

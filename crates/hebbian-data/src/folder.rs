@@ -144,7 +144,7 @@ fn stl10(
 /// (`train-00000-of-00001.parquet`), in the folder itself or in that of the set.
 fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Splits> {
     let layout = Layout::of_folder(dir)?;
-    let split = |split: &str| match layout.files(&[table::folder(name), "default"], split)? {
+    let split = |split: &str| match layout.files(&[name.folder(), "default"], split)? {
         Some(files) => {
             let paths: Vec<PathBuf> = files.iter().map(|file| dir.join(file)).collect();
             table::read(&paths, name, on_progress)

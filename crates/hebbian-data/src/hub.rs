@@ -12,16 +12,7 @@ use crate::environment::Environment;
 use crate::online::{Online, Patience};
 use crate::snapshots::Snapshots;
 use crate::text::without_passwords;
-use crate::{Error, OnProgress, Result};
-
-/// Which kind of repository a file is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RepoKind {
-    /// A data set.
-    Dataset,
-    /// A model.
-    Model,
-}
+use crate::{Error, OnProgress, RepoKind, Result};
 
 /// The Hugging Face Hub and its cache on this machine.
 ///

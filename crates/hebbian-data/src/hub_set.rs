@@ -10,12 +10,54 @@ use crate::online::Pulse;
 use crate::parquet_files::{self, Layout};
 use crate::snapshots::{Snapshots, is_commit, stays_inside};
 use crate::split::is_unlabelled;
-use crate::{Dataset, Error, Hub, LoadOptions, OnProgress, RepoKind, Result};
+use crate::{Dataset, DatasetName, Error, Hub, LoadOptions, OnProgress, RepoKind, Result, table};
 
 /// The branch that the hub itself keeps, with each set as parquet files.
-pub(crate) const CONVERTED: &str = "refs/convert/parquet";
+const CONVERTED: &str = "refs/convert/parquet";
 /// The branch that its owner keeps.
 pub(crate) const MAIN: &str = "main";
+
+/// The set of this name, or none where it is no name of a set.
+pub(crate) fn load(
+    name: &str,
+    hub: &Hub,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Option<Dataset>> {
+    HubSet::parse(name).map(|set| set.load(hub, options, on_progress)).transpose()
+}
+
+/// A set that has a name here; it has files, as all but the digits.
+pub(crate) fn load_known(
+    name: DatasetName,
+    hub: &Hub,
+    on_progress: &OnProgress,
+) -> Result<Dataset> {
+    // The first name is the present one. The others are old names, which caches filled by other programs
+    // still use; the hub redirects those of CIFAR.
+    let (repos, old): (&[&str], &[&str]) = match name {
+        DatasetName::Digits => return Ok(crate::digits()),
+        DatasetName::Mnist => (&["ylecun/mnist"], &["mnist"]),
+        DatasetName::FashionMnist => (&["zalando-datasets/fashion_mnist"], &["fashion_mnist"]),
+        DatasetName::Cifar10 => (&["uoft-cs/cifar10", "cifar10"], &[]),
+        DatasetName::Cifar100 => (&["uoft-cs/cifar100", "cifar100"], &[]),
+        DatasetName::Stl10 => (&["tanganke/stl10"], &[]),
+    };
+    let read = |paths: &[PathBuf]| table::read(paths, name, on_progress);
+    let set = |train, test| Dataset::known(name, train, test, Vec::new());
+    for repo in repos.iter().chain(old) {
+        let cached = HubSet::known(repo, name.folder()).in_cache(hub, on_progress)?;
+        if let Some([(_, train), (_, test)]) = cached.as_deref() {
+            return Ok(set(read(train)?, read(test)?));
+        }
+    }
+    let split = |split: &str| {
+        let file = format!("{}/{split}/0000.parquet", name.folder());
+        let path = hub.fetch_any(RepoKind::Dataset, repos, CONVERTED, &file, on_progress)?;
+        read(&[path])
+    };
+    Ok(set(split("train")?, split("test")?))
+}
 
 /// A set on the hub.
 #[derive(Debug, PartialEq)]

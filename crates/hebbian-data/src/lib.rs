@@ -29,6 +29,15 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//! None is on unless asked for. What needs one that is off is an [`Error::Without`].
+//!
+//! | feature | for |
+//! |---|---|
+//! | `hub` | the Hugging Face hub, whose client brings two hundred crates; brings `parquet` |
+//! | `parquet` | tables of pictures, as the hub has them |
+//! | `pictures` | JPEG, WebP and BMP, beside PNG |
 #![deny(missing_docs)]
 
 mod ahead;
@@ -40,32 +49,49 @@ mod changes;
 mod collect;
 mod covariance;
 mod digits;
+#[cfg(feature = "hub")]
 mod download;
+#[cfg(feature = "hub")]
 mod environment;
 mod error;
 mod folder;
+#[cfg(feature = "parquet")]
 mod footer;
 mod guard;
 mod gzip;
+#[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "hub")]
 mod hub_set;
 mod image_folder;
 mod images;
 mod load;
 mod names;
+#[cfg(feature = "hub")]
 mod online;
 mod originals;
 mod parquet_files;
 mod patches;
 mod photographs;
+// Of known sets, and of addresses and tokens, only tables and the hub have any.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code))]
 mod pictures;
+mod repo;
+#[cfg(feature = "hub")]
 mod snapshots;
 mod split;
 mod store;
+#[cfg(feature = "parquet")]
 mod table;
+#[cfg_attr(not(feature = "hub"), allow(dead_code))]
 mod text;
 pub mod transforms;
+#[cfg(feature = "hub")]
 mod upload;
+#[cfg(not(feature = "hub"))]
+mod without_hub;
+#[cfg(not(feature = "parquet"))]
+mod without_parquet;
 mod zca;
 
 pub use batches::Batches;
@@ -73,13 +99,17 @@ pub use cache::{CacheOutcome, default_cache};
 pub use covariance::{Covariance, Inverse};
 pub use digits::digits;
 pub use error::{Error, Result};
-pub use hub::{Hub, RepoKind};
+pub use hub::Hub;
 pub use images::{Dataset, ImageSet};
 pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with_progress};
 pub use names::DatasetName;
 pub use photographs::Photographs;
+pub use repo::{Push, RepoKind};
 pub use text::printable;
-pub use upload::Push;
+#[cfg(not(feature = "hub"))]
+use without_hub::{self as hub, self as hub_set};
+#[cfg(not(feature = "parquet"))]
+use without_parquet as table;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};
 
 #[cfg(doctest)]

@@ -1,8 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::hub_set::{CONVERTED, HubSet};
-use crate::{Dataset, DatasetName, Hub, Photographs, RepoKind, Result, digits, folder, table};
+use crate::{Dataset, DatasetName, Hub, Photographs, Result, digits, folder, hub_set};
 
 /// Where to load from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -179,38 +178,11 @@ pub fn load_from_hub(
     {
         return Ok(data);
     }
-    match (name.parse::<DatasetName>(), HubSet::parse(name)) {
-        (Ok(known), _) => resized(load_known(known, hub, &on_progress)?, options),
-        (Err(_), Some(set)) => set.load(hub, options, &on_progress),
-        (Err(unknown), None) => Err(unknown),
+    match name.parse::<DatasetName>() {
+        Ok(DatasetName::Digits) => resized(digits(), options),
+        Ok(known) => resized(hub_set::load_known(known, hub, &on_progress)?, options),
+        Err(unknown) => hub_set::load(name, hub, options, &on_progress)?.ok_or(unknown),
     }
-}
-
-fn load_known(name: DatasetName, hub: &Hub, on_progress: &OnProgress) -> Result<Dataset> {
-    // The first name is the present one. The others are old names, which caches filled by other programs
-    // still use; the hub redirects those of CIFAR.
-    let (repos, old): (&[&str], &[&str]) = match name {
-        DatasetName::Digits => return Ok(digits()),
-        DatasetName::Mnist => (&["ylecun/mnist"], &["mnist"]),
-        DatasetName::FashionMnist => (&["zalando-datasets/fashion_mnist"], &["fashion_mnist"]),
-        DatasetName::Cifar10 => (&["uoft-cs/cifar10", "cifar10"], &[]),
-        DatasetName::Cifar100 => (&["uoft-cs/cifar100", "cifar100"], &[]),
-        DatasetName::Stl10 => (&["tanganke/stl10"], &[]),
-    };
-    let read = |paths: &[PathBuf]| table::read(paths, name, on_progress);
-    let set = |train, test| Dataset::known(name, train, test, Vec::new());
-    for repo in repos.iter().chain(old) {
-        let cached = HubSet::known(repo, table::folder(name)).in_cache(hub, on_progress)?;
-        if let Some([(_, train), (_, test)]) = cached.as_deref() {
-            return Ok(set(read(train)?, read(test)?));
-        }
-    }
-    let split = |split: &str| {
-        let file = format!("{}/{split}/0000.parquet", table::folder(name));
-        let path = hub.fetch_any(RepoKind::Dataset, repos, CONVERTED, &file, on_progress)?;
-        read(&[path])
-    };
-    Ok(set(split("train")?, split("test")?))
 }
 
 /// The images of a known set in the size that is asked for.

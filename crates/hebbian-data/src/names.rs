@@ -53,6 +53,18 @@ impl DatasetName {
         }
     }
 
+    /// The folder of its parquet files in its repository.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion_mnist",
+            Self::Cifar10 => "plain_text",
+            Self::Cifar100 => "cifar100",
+            Self::Stl10 => "default",
+        }
+    }
+
     pub(crate) fn classes(self) -> &'static [&'static str] {
         match self {
             Self::Digits | Self::Mnist => &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],

@@ -1,7 +1,6 @@
 //! Sets of photographs on the hub that have a name here.
 
-use crate::hub_set::HubSet;
-use crate::{Dataset, Hub, LoadOptions, OnProgress, Result};
+use crate::{Dataset, Hub, LoadOptions, OnProgress, Result, hub_set};
 
 /// A set of photographs of all sizes, which are resized unless the options say to how many pixels. Its classes, and
 /// their names, are those that its files have.
@@ -50,10 +49,9 @@ impl Photographs {
         options: &LoadOptions,
         on_progress: &OnProgress,
     ) -> Result<Option<Dataset>> {
-        let Some(set) = HubSet::parse(self.repo) else { return Ok(None) };
         let test_split = options.test_split.clone().or(Some(self.test.to_string()));
         let options = LoadOptions { test_split, ..self.options(options) };
-        let data = set.load(hub, &options, on_progress)?;
-        Ok(Some(Dataset { name: self.name.to_string(), ..data }))
+        let data = hub_set::load(self.repo, hub, &options, on_progress)?;
+        Ok(data.map(|data| Dataset { name: self.name.to_string(), ..data }))
     }
 }

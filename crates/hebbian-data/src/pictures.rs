@@ -163,6 +163,10 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
         let bytes = bytes.len();
         return Err(Problem::Bad(format!("{bytes} bytes that are no PNG, JPEG, WebP or BMP")));
     };
+    if !format.reading_enabled() {
+        let without = "built without the feature `pictures`: build with --features pictures";
+        return Err(Problem::Bad(format!("a {name} ({without})")));
+    }
     reader.set_format(format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(most);

@@ -25,18 +25,6 @@ use crate::split::is_unlabelled;
 use crate::store::{Pile, lock};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// The folder of the data set's parquet files in its repository.
-pub(crate) fn folder(name: DatasetName) -> &'static str {
-    match name {
-        DatasetName::Digits => "digits",
-        DatasetName::Mnist => "mnist",
-        DatasetName::FashionMnist => "fashion_mnist",
-        DatasetName::Cifar10 => "plain_text",
-        DatasetName::Cifar100 => "cifar100",
-        DatasetName::Stl10 => "default",
-    }
-}
-
 /// The least bytes that an image takes in a table: no PNG is shorter.
 const LEAST_BYTES: u64 = 57;
 /// Pictures that are read together at most, however long a row group is.

@@ -1,5 +1,12 @@
 //! Text of others on its way to a terminal.
 
+use sha2::{Digest as _, Sha256};
+
+/// The sum in lower-case hexadecimal digits.
+pub(crate) fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The text with every character that would do something to a terminal, or hide what it shows, as an
 /// escape: all control characters but line feed and tab, and those that turn the direction of
 /// writing.

@@ -1,7 +1,6 @@
 //! Files of a folder, pushed to a model repository of the hub.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,27 +11,10 @@ use hf_hub::{HFError, RepoTypeModel, split_id};
 use crate::download::with_causes;
 use crate::online::Pulse;
 use crate::text::{printable, without_passwords};
-use crate::{Error, Hub, OnProgress, Progress, RepoKind, Result};
+use crate::{Error, Hub, OnProgress, Progress, Push, RepoKind, Result};
 
 /// The branch that every repository has.
 const MAIN: &str = "main";
-
-/// Files of a folder, and where on the hub they belong.
-#[derive(Debug, Clone, Copy)]
-pub struct Push<'a> {
-    /// The folder.
-    pub folder: &'a Path,
-    /// The names of the files, as they are in the folder and will be in the repository.
-    pub files: &'a [String],
-    /// The repository of a model, `owner/name`; made where there is none.
-    pub repo: &'a str,
-    /// The branch; made from `main` where there is none.
-    pub branch: &'a str,
-    /// Whether only its owner may see the repository. One that all can see is refused then, and not changed.
-    pub private: bool,
-    /// What the commit says.
-    pub message: &'a str,
-}
 
 impl Hub {
     /// Pushes files to a model repository, all of them in one commit; returns the address of the commit.

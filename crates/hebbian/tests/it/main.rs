@@ -2,5 +2,6 @@
 
 #[path = "../../../hebbian-data/tests/common/mod.rs"]
 mod common;
+mod data;
 mod hub;
 mod program;

@@ -4,7 +4,6 @@
 mod bad_input;
 mod interrupted;
 mod runs;
-mod shared;
 
 use crate::common::every_program::every_program;
 use crate::common::program::Program;

@@ -5,7 +5,6 @@ mod bad_data;
 mod bad_input;
 mod interrupted;
 mod runs;
-mod shared;
 
 use crate::common::every_program::every_program;
 use crate::common::program::Program;

@@ -1,0 +1,135 @@
+//! Data sets as tables and from the hub's cache: whole, broken, missing.
+
+use crate::common::{parquet, png, rows, schema, split, write};
+use hebbian_data::DatasetName::Mnist;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// The program, training with empty caches.
+fn train(folder: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"] {
+        command.env_remove(name);
+    }
+    command.env("HF_HOME", folder.path().join("hf")).current_dir(folder.path());
+    command.arg("train").args(args).args(["--out", "out", "--cpu"]);
+    command
+}
+
+/// Runs what must be refused, with every part in the message and no run begun.
+fn refused(folder: &TempDir, mut command: Command, parts: &[&str]) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&stderr);
+    assert_eq!((status.code(), stdout.len()), (Some(1), 0), "{errors}");
+    assert!(parts.iter().all(|part| errors.contains(part)), "{parts:?} in {errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert!(!folder.path().join("out").exists());
+}
+
+fn results(folder: &TempDir, mut command: Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results = std::fs::read(folder.path().join("out/results.json")).unwrap();
+    serde_json::from_slice(&results).unwrap()
+}
+
+/// A folder with MNIST as parquet files in `data`.
+fn tables() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["train", "test"] {
+        write(&folder.path().join(format!("data/{part}/0000.parquet")), &split(Mnist, 0, 20));
+    }
+    folder
+}
+
+const TABLES: [&str; 7] =
+    ["softhebb", "--dataset", "mnist", "--data-dir", "data", "--preset", "softhebb-cnn-digits"];
+
+#[test]
+fn whole_tables_are_read() {
+    let folder = tables();
+    let tiny = ["--epochs", "1", "--head-epochs", "2"];
+    let results = results(&folder, train(&folder, &[&TABLES[..], &tiny].concat()));
+    assert_eq!(results["train_images"], 20);
+}
+
+#[test]
+fn broken_tables_are_named() {
+    let folder = tables();
+    let file = "data/test/0000.parquet";
+    let refuses = |bytes: &[u8], parts: &[&str]| {
+        write(&folder.path().join(file), bytes);
+        refused(&folder, train(&folder, &TABLES), &[&[file], parts].concat());
+    };
+    let whole = split(Mnist, 0, 20);
+    refuses(&whole[..whole.len() / 2], &["broken parquet file"]);
+    let other = schema(Mnist).replace("image", "picture");
+    refuses(&parquet(&other, &rows(Mnist, 0, 20), 4), &["picture.bytes", "image.bytes"]);
+    let mut broken = rows(Mnist, 0, 20);
+    broken[7].0 = png(7, (1, 28, 28))[..50].to_vec();
+    refuses(&parquet(&schema(Mnist), &broken, 4), &["broken PNG", "row 7"]);
+}
+
+#[test]
+fn missing_sets_are_named_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mnist = ["softhebb", "--dataset", "mnist"];
+    let cache = folder.path().join("hf/hub").display().to_string();
+    let parts = ["mnist/train/0000.parquet", "ylecun/mnist", "--data-dir", "HF_HOME", &cache];
+    refused(&folder, train(&folder, &[&mnist[..], &["--offline"]].concat()), &parts);
+    refused(&folder, train(&folder, &TABLES), &["data"]);
+
+    // Online, but nobody is there.
+    let mut online = train(&folder, &mnist);
+    online.env("HF_ENDPOINT", "http://127.0.0.1:1");
+    refused(&folder, online, &[&parts[..], &["download failed"]].concat());
+}
+
+/// A Hugging Face folder beside the workspace, where there is one.
+fn shared() -> Option<std::path::PathBuf> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/hf");
+    if !home.is_dir() {
+        println!("skipped: there is no {}", home.display());
+        return None;
+    }
+    Some(home)
+}
+
+#[test]
+fn cached_sets_load_offline() {
+    let Some(home) = shared() else { return };
+    for dataset in ["mnist", "cifar10"] {
+        let folder = tempfile::tempdir().unwrap();
+        let args =
+            ["softhebb", "--offline", "--dataset", dataset, "--preset", "softhebb-cnn-digits"];
+        let limits = ["--limit-train", "20", "--limit-test", "20", "--epochs", "1"];
+        let mut command = train(&folder, &[&args[..], &limits, &["--head-epochs", "1"]].concat());
+        command.env("HF_HOME", &home);
+        assert_eq!(results(&folder, command)["dataset"], dataset);
+    }
+}
+
+/// The linear panel of Fig. 3: the paper's dashed line is at 0.81455, its curve ends at 0.8158 ± 0.0007.
+#[test]
+fn mnist_comes_near_the_optimum_of_golkar_s_paper() {
+    let Some(home) = shared() else { return };
+    let mut losses = Vec::new();
+    for seed in ["0", "1", "2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let args =
+            ["golkar", "--offline", "--quiet", "--preset", "golkar-mnist-linear", "--seed", seed];
+        let mut command = train(&folder, &args);
+        command.env("HF_HOME", &home);
+        let results = results(&folder, command);
+        let number = |name: &str| results[name].as_f64().unwrap();
+        let optimum = number("linear_optimum");
+        assert!((optimum - 0.81455).abs() < 2e-5, "{optimum}");
+        let spectrum = results["spectrum"][0].as_f64().unwrap();
+        assert!((0.95..1.06).contains(&spectrum), "C_zz = {spectrum}");
+        losses.push(number("loss"));
+    }
+    let mean = losses.iter().sum::<f64>() / 3.0;
+    assert!(mean <= 0.8185, "{losses:?}");
+}
