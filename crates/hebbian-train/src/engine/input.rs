@@ -10,7 +10,7 @@ use hebbian_data::transforms::{
 use hebbian_data::{Dataset, ImageSet, ZcaProgress, default_cache};
 
 use super::{Method, Start};
-use crate::{Checkpoint, Error, Preset, Progress, Result};
+use crate::{Checkpoint, Error, Preset, Progress, Result, check_finite};
 
 /// The data set as a method's preset wants it, for [`Method::learner`]: see [`see`]. Whatever the learner refuses, it
 /// refuses before anything is fitted.
@@ -60,7 +60,12 @@ pub fn see(
     let transforms = match from.filter(|_| is_fitted(list)) {
         Some(path) => {
             let checkpoint = Checkpoint::load(path, &Device::Cpu)?;
-            let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
+            let take = |name: &str, shape: &[usize]| -> Result<_> {
+                let tensor = checkpoint.take(name, shape, DType::F32)?;
+                check_finite(name, 0, &tensor)
+                    .map_err(|error| Error::Argument(format!("{}: {error}", path.display())))?;
+                Ok(tensor)
+            };
             match checkpoint.names().any(|name| name.starts_with("transforms.")) {
                 true => Pipeline::restore(list, all.stored_shape(), take)?,
                 false => fit(list, &all, rng, quiet)?,

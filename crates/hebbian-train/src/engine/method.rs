@@ -6,9 +6,11 @@ use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Dataset, ImageSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::runner::to_resume;
 use super::{About, Counts, Learner, Run, RunOptions, run, with_input};
-use crate::{Error, Preset, Result, RunFolder};
+use crate::{Error, Preset, Result};
 
 /// A way of learning: a paper's.
 pub trait Method {
@@ -93,13 +95,13 @@ pub fn train<M: Method>(
     out: &Path,
 ) -> Result<Run<M::Learner>> {
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
-    // What a run goes on from has what was fitted, if it is the run to go on with, which is asked later.
+    // What a run goes on from has what was fitted, if it sees the same; all else is compared later.
     let saved = [crate::run::STATE, crate::run::MODEL].map(|name| out.join(name));
     let from = match how.resume {
-        true if sees_the_same(M::preset(options).input(), out) => {
-            saved.iter().find(|path| path.exists())
+        true => {
+            let same = sees_the_same(M::preset(options).input(), &to_resume(out)?);
+            saved.iter().find(|path| same && path.exists())
         }
-        true => None,
         false => how.load.as_ref(),
     };
     let seen = with_input::<M>(options, data, &start, from.map(|path| path.as_path()))?;
@@ -121,9 +123,8 @@ pub fn train<M: Method>(
     run(&about, learner, device, how, out)
 }
 
-/// Whether the run in a folder has this input.
-fn sees_the_same(input: &InputConfig, out: &Path) -> bool {
-    let Ok(Some(config)) = RunFolder::config(out) else { return false };
+/// Whether the run of this configuration has this input.
+fn sees_the_same(input: &InputConfig, config: &Value) -> bool {
     match config.pointer("/options/preset/input") {
         Some(found) => {
             serde_json::from_value::<InputConfig>(found.clone()).is_ok_and(|found| found == *input)

@@ -117,6 +117,17 @@ struct Job<'a, L> {
     pictured: Instant,
 }
 
+/// The configuration of the run to go on with in a folder.
+pub(super) fn to_resume(out: &Path) -> Result<Value> {
+    RunFolder::recover(out)?;
+    RunFolder::config(out)?.ok_or_else(|| {
+        Error::Argument(format!(
+            "there is no run to resume in {}: it has no config.json; start one without --resume",
+            out.display()
+        ))
+    })
+}
+
 /// How a run that was there goes on.
 enum GoOn {
     /// It has nothing left to do.
@@ -129,13 +140,7 @@ enum GoOn {
 
 impl<L: Learner> Job<'_, L> {
     fn go_on(&mut self) -> Result<GoOn> {
-        RunFolder::recover(self.out)?;
-        let Some(found) = RunFolder::config(self.out)? else {
-            return Err(Error::Argument(format!(
-                "there is no run to resume in {}: it has no config.json; start one without --resume",
-                self.out.display()
-            )));
-        };
+        let found = to_resume(self.out)?;
         let wanted = self.about.config(self.options);
         let config = self.out.join("config.json");
         let same = same_run(&found, &wanted, self.about.may_grow, &config)?;

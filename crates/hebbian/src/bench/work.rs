@@ -99,6 +99,10 @@ fn of_stack<C: Competition>(stack: &Stack<C>, x: &Tensor, forms: &[Form]) -> Res
     let maps = stack.maps(x)?;
     for (block, x) in stack.blocks().iter().zip(std::iter::once(x).chain(&maps)) {
         let Ok(layer) = block.layer() else { continue };
+        let x = match layer.geometry() {
+            Geometry::Dense => &x.flatten_from(1)?,
+            _ => x,
+        };
         let (sites, rows, fan_in) = layer.unfold(x)?.dims3()?;
         let (units, first) = (layer.dims().units, products.is_empty());
         let forms = forms.iter().filter(|&&form| !(first && form == Form::Back));
