@@ -282,7 +282,7 @@ impl hebbian_train::Learner for Learner {
             sums: Sums,
         }
         let wrong =
-            |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
+            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
         let saved: Saved =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
         (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
