@@ -153,6 +153,15 @@ impl BenchArgs {
         {
             command.env(variable, threads.to_string());
         }
+        // Threads of a library that wait for its next product by turning round would take the processor from the
+        // work in between.
+        for (variable, value) in [
+            ("KMP_BLOCKTIME", "0"),
+            ("OMP_WAIT_POLICY", "PASSIVE"),
+            ("OPENBLAS_THREAD_TIMEOUT", "4"),
+        ] {
+            command.env(variable, value);
+        }
         let output = command.output().context("this program once more")?;
         if !output.status.success() {
             bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
