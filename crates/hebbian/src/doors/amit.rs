@@ -39,7 +39,8 @@ pub struct Flags {
     /// Keep each connection with this probability, the class layer's excepted
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Times the training images are seen; 0 only measures the start
+    /// Times the training images are seen; 0 only measures the start. In an experiment, the tied part before layers are
+    /// untied has a tenth of it at most
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step
