@@ -33,6 +33,7 @@ mod batch_norm;
 mod conv;
 mod custom_vjp;
 mod dropout;
+mod gemm;
 mod host;
 mod index;
 mod kth_largest;
@@ -70,7 +71,7 @@ pub use response::linear_response;
 pub(crate) use response::masked;
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
-pub(crate) use unfold::{Sites, unfold};
+pub(crate) use unfold::{Sites, unfold, untied};
 pub use value::Value;
 
 /// The same for images `(B, H, W, C)`.
