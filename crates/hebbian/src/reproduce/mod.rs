@@ -33,7 +33,7 @@ pub struct ReproduceArgs {
     /// Where the runs are
     #[arg(long, value_name = "FOLDER", default_value = "runs/record")]
     out: PathBuf,
-    /// Put the numbers and results of what was run into the record of the project in this folder
+    /// Put the numbers and results of what was run, and holds, into the record of the project in this folder
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     keep: Option<PathBuf>,
     /// Put the tables into the cards and the README of the project in this folder, and stop
@@ -100,8 +100,9 @@ impl ReproduceArgs {
                     }
                 },
             };
-            broken += compare(&mut table, task, &name, &runs)?;
-            if let Some(root) = &self.keep {
+            let wrong = compare(&mut table, task, &name, &runs)?;
+            broken += wrong;
+            if let (Some(root), 0) = (&self.keep, wrong) {
                 kept::save(root, task.entry, task.job, &runs)?;
                 updates.push((name, runs));
             }

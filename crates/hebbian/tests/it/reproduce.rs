@@ -53,46 +53,48 @@ fn every_job_is_listed_with_its_command() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A number in its interval holds, one outside does not; a run that is complete is read.
+/// A number in its interval holds, one outside does not and is not kept; a run that is complete is read.
 #[test]
 fn numbers_hold_or_do_not() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let only = ["--only", "patches/digits/code", "--budget", "5", "--quiet"];
-    let output = reproduce(at, &only);
-    let (text, errors) =
-        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("all of them hold"), "{text}{errors}");
-    let results = at.join("runs/record/patches/digits/code/seed-0/results.json");
-    let written = std::fs::metadata(&results).unwrap().modified().unwrap();
-
     copy_of_the_record(at);
     let file = at.join("models/patches/record/digits.json");
-    let mut record = json_of(&file);
-    let accuracy = json_of(&results)["test_accuracy"].as_f64().unwrap();
-    let claim = &mut record["jobs"][0]["claims"][0];
-    claim["interval"] = json!([0.1, 0.2]);
-    std::fs::write(&file, record.to_string()).unwrap();
-    let keep = [&only[..], &["--keep"]].concat();
-    let output = reproduce(at, &keep);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("does not hold") && !errors.contains("all of them"), "{errors}");
-    assert_eq!(std::fs::metadata(&results).unwrap().modified().unwrap(), written);
+    let kept = at.join("models/patches/record/results/digits/code/seed-0.json");
+    let results = at.join("runs/record/patches/digits/code/seed-0/results.json");
+    let written = || std::fs::metadata(&results).unwrap().modified().unwrap();
+    // One seed; another job whose name begins like this one's has no time, and so no place in a budget.
+    let run = |interval: Value| {
+        let mut record = json_of(&file);
+        let job = &mut record["jobs"][0];
+        (job["seeds"], job["minutes"]) = (json!([0]), json!({"cpu": 0.05}));
+        let claim = &mut job["claims"][0];
+        (claim["interval"], claim["ours"]) = (interval, Value::Null);
+        record["jobs"].as_array_mut().unwrap()[1..].iter_mut().for_each(|job| {
+            job["minutes"] = json!({});
+        });
+        std::fs::write(&file, record.to_string()).unwrap();
+        let only = ["--only", "patches/digits/code", "--budget", "5", "--quiet", "--keep"];
+        let output = reproduce(at, &only);
+        let both = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(both).unwrap())
+    };
+    let (status, said) = run(json!([0.1, 0.2]));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("does not hold") && !said.contains("all of them hold"), "{said}");
+    assert!(!kept.exists() && json_of(&file)["jobs"][0]["claims"][0]["ours"].is_null());
+    let first = written();
+
+    let (status, said) = run(json!([0.5, 1.0]));
+    assert!(status == Some(0) && said.contains("all of them hold"), "{said}");
+    assert_eq!(written(), first);
 
     // What is kept: the number, its interval where there was none, and the results.
-    let mut record = json_of(&file);
-    record["jobs"][0]["claims"][0]["interval"] = Value::Null;
-    record["jobs"][0]["claims"][0]["ours"] = Value::Null;
-    std::fs::write(&file, record.to_string()).unwrap();
-    assert!(reproduce(at, &keep).status.success());
+    assert_eq!(run(Value::Null).0, Some(0));
+    let accuracy = json_of(&results)["test_accuracy"].as_f64().unwrap();
     let claim = json_of(&file)["jobs"][0]["claims"][0].clone();
-    assert_eq!(
-        claim["ours"],
-        json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1})
-    );
+    assert_eq!(claim["ours"], json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1}));
     // A share of one seed is to be met within a percent.
     assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
-    let kept = json_of(&at.join("models/patches/record/results/digits/code/seed-0.json"));
-    assert_eq!(kept["results"]["test_accuracy"], json!(accuracy));
+    assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));
 }
