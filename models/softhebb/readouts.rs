@@ -108,7 +108,7 @@ impl Readouts<'_, '_> {
         self.head(&mut head, network, &train, &test, (&format!("head on {of}"), started))
     }
 
-    /// Trains the head on features computed once, or anew for each epoch where images are augmented.
+    /// Trains the head on features computed once, or again for each epoch where images are augmented.
     fn head(
         &mut self,
         head: &mut Head,

@@ -33,7 +33,7 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     });
     if let Some(spread) = Spread::of(&random) {
         let label = format!("same head, {} random nets", random.len());
-        lines.push(format!("  {label:28} {} %", spread.percent()));
+        lines.push(format!("  {label:28}  {} %", spread.percent()));
     }
     if let Some(left) = shares("units_that_left_their_start") {
         let left: Vec<String> =

@@ -59,6 +59,7 @@ pub use batch_norm::{BatchNorm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
 pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
+pub(crate) use index::index;
 pub use kth_largest::kth_largest;
 pub(crate) use kth_largest::{kth_selected, kth_sorted};
 pub(crate) use nan::over_nan_rows;

@@ -93,7 +93,10 @@ fn numbers_hold_or_do_not() {
     assert_eq!(run(Value::Null).0, Some(0));
     let accuracy = json_of(&results)["test_accuracy"].as_f64().unwrap();
     let claim = json_of(&file)["jobs"][0]["claims"][0].clone();
-    assert_eq!(claim["ours"], json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1}));
+    assert_eq!(
+        claim["ours"],
+        json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1})
+    );
     // A share of one seed is to be met within a percent.
     assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
     assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));

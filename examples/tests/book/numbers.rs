@@ -1,0 +1,130 @@
+//! The numbers of the guide's pages and of the README are those of the record.
+
+use super::{check_made, root};
+use hebbian_models::{Model, ZOO};
+use hebbian_train::{Method, records};
+use std::fs;
+
+/// A command of the record, with what it comes to.
+struct Known {
+    dataset: String,
+    command: String,
+    expected: String,
+}
+
+/// The jobs of the record whose numbers are known.
+fn known<M: Method>() -> Vec<Known> {
+    let records = records::<M::Preset>().unwrap();
+    let jobs = records.iter().flat_map(|record| &record.jobs);
+    let known = jobs.filter_map(|job| {
+        let mut command = format!("hebbian {}", job.arguments(M::NAME).join(" "));
+        if job.experiment.is_some() {
+            command += &format!(" --seeds {}", job.seeds.len());
+        }
+        let dataset = job.dataset.clone().unwrap_or_else(|| "synthetic".to_string());
+        Some(Known { dataset, command, expected: job.expected()? })
+    });
+    known.collect()
+}
+
+fn table<M: Method>() -> String {
+    let rows = known::<M>().into_iter().map(|Known { dataset, command, expected }| {
+        format!("| {dataset} | `{command}` | {expected} |\n")
+    });
+    format!("| data | command | expected |\n|---|---|---|\n{}", rows.collect::<String>())
+}
+
+macro_rules! pages {
+    ($($module:ident::$method:ident)*) => {
+        #[test]
+        fn the_pages_of_the_papers_have_the_expected_numbers() {
+            $({
+                type One = hebbian_models::$module::$method;
+                let page = root().join(format!("docs/src/{}.md", page_of(One::NAME)));
+                check_made(&page, &format!("expected {}", One::NAME), &table::<One>());
+            })*
+        }
+
+        /// The first of a method's jobs on the digits.
+        fn of_method(name: &str) -> Known {
+            $({
+                type One = hebbian_models::$module::$method;
+                if One::NAME == name {
+                    return known::<One>().into_iter().find(|one| one.dataset == "digits").unwrap();
+                }
+            })*
+            panic!("there is no method {name}")
+        }
+    };
+}
+
+hebbian_models::for_each_method!(pages);
+
+/// What each method shows.
+const SHOWS: [(&str, &str, &str); 6] = [
+    (
+        "softhebb",
+        "SoftHebb (Journé et al. 2023)",
+        "a deep network learns without labels, feedback or errors",
+    ),
+    (
+        "amit",
+        "Updated random feedback (Amit 2019)",
+        "learned random feedback weights replace back-propagation's",
+    ),
+    (
+        "miconi",
+        "Hebbian losses (Miconi 2021)",
+        "what makes deeper Hebbian layers better, and what makes them worse",
+    ),
+    (
+        "golkar",
+        "Local supervision (Golkar et al. 2020)",
+        "a cortical microcircuit is taught by its apical dendrites",
+    ),
+    (
+        "krotov-hopfield",
+        "Competing hidden units (Krotov & Hopfield 2019)",
+        "one layer of prototypes, learned by rank",
+    ),
+    ("patches", "Whitened random patches (Thiry et al. 2021)", "a control that learns nothing"),
+];
+
+#[test]
+fn the_readme_has_the_expected_numbers() {
+    let rows = SHOWS.map(|(name, title, shows)| {
+        let Known { command, expected, .. } = of_method(name);
+        let page = page_of(name);
+        format!("| [{title}](docs/src/{page}.md) | {shows} | {expected} | `{command}` |\n")
+    });
+    let table = format!(
+        "| method | what it shows | expected on the digits | command |\n|---|---|---|---|\n{}",
+        rows.concat()
+    );
+    check_made(&root().join("README.md"), "methods", &table);
+}
+
+fn page_of(method: &str) -> &str {
+    match method {
+        "krotov-hopfield" | "patches" => "krotov-hopfield-and-patches",
+        name => name,
+    }
+}
+
+#[test]
+fn the_page_on_models_has_those_of_the_zoo() {
+    let rows = ZOO.iter().map(|name| {
+        let model = Model::from_zoo(name).unwrap();
+        let results =
+            fs::read_to_string(root().join(format!("models/zoo/{name}/results.json"))).unwrap();
+        let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+        let accuracy = 100.0 * results["test_accuracy"].as_f64().unwrap();
+        let (method, preset, dataset) = (model.method(), model.preset(), model.dataset());
+        format!("| `{name}` | {method} | `{preset}` | {dataset} | {accuracy:.2} |\n")
+    });
+    let table = format!(
+        "| name | method | preset | trained on | test accuracy, % |\n|---|---|---|---|---|\n{}",
+        rows.collect::<String>()
+    );
+    check_made(&root().join("docs/src/models.md"), "zoo", &table);
+}
