@@ -110,8 +110,8 @@ pub struct Training {
     /// Slope `s` of the ramp `clip(s·h, −1, 1)`.
     pub ramp_slope: f64,
     /// Keep each connection with this probability, independently for weights and feedback weights;
-    /// the class layer keeps all. Layers marked `untied` lose theirs when they are untied, each
-    /// position its own. All when absent.
+    /// the class layer keeps all, and so does a convolution that comes first. Layers marked `untied` lose theirs when they are
+    /// untied, each position its own. All when absent.
     #[serde(default)]
     pub connection_probability: Option<f64>,
     /// Training before the layers marked `untied` are untied; they are from the start when absent.

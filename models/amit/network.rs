@@ -217,8 +217,9 @@ impl Network {
         }
         let layer = self.draw((index, "weight"), &weight, geometry, protocol)?;
         let layer = match self.preset.training.connection_probability {
-            // An untied layer loses connections of single positions, so once it is untied.
-            Some(p) if name != CLASSES && !untied => {
+            // An untied layer loses connections of single positions, so once it is untied; the author's first convolution
+            // keeps its own.
+            Some(p) if name != CLASSES && !untied && (index > 0 || geometry == Geometry::Dense) => {
                 layer.thinned(p, protocol.pairing(), &mut mask_rng(&self.rng, index))?
             }
             _ => layer,

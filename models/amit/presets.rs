@@ -38,7 +38,14 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/amit-simpnet-stride-3.json"),
         include_str!("presets/amit-simpnet-untied.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10-deepernet.json"),
+        include_str!("record/cifar10-simpnet.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/figures.json"),
+        include_str!("record/linear.json"),
+        include_str!("record/mixture.json"),
+    ];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

@@ -33,7 +33,12 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/golkar-mnist-linear.json"),
         include_str!("presets/golkar-mnist-online.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/alignment.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/fig3.json"),
+        include_str!("record/table1.json"),
+    ];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

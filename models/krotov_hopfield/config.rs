@@ -43,7 +43,8 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/krotov-hopfield-mnist.json"),
         include_str!("presets/krotov-hopfield-mnist-100.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] =
+        &[include_str!("record/digits.json"), include_str!("record/mnist.json")];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

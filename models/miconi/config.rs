@@ -1,7 +1,8 @@
 //! What a preset says.
 
 use crate::RuleKind;
-use hebbian_data::transforms::InputConfig;
+use hebbian_data::ZcaConfig;
+use hebbian_data::transforms::{InputConfig, TransformConfig};
 use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -68,10 +69,11 @@ pub enum Patches {
     Whole {},
     /// Mean 0 and standard deviation 1.
     Standardise {},
-    /// The same, then ZCA of patches of training images. First layer only: the input of the others
-    /// changes as the network learns.
+    /// The same, then ZCA by a patch of each of 9,000 training images, then the same again. First layer only: the input
+    /// of the others changes as the network learns.
     Whiten {
-        /// Added to the eigenvalues of the covariance.
+        /// Added to the eigenvalues of the covariance, the sum of products over the number of patches. The author divides by
+        /// the values of a patch and adds 1e-3: of 75 values and 9,000 patches that is 1e-3 · 75 / 9000 here.
         epsilon: f64,
     },
 }
@@ -219,6 +221,16 @@ impl Preset {
             );
         }
         Ok(())
+    }
+
+    /// Does as the full notebook does where we do not: its [`Quirks`], and its ZCA of 9,000 images.
+    pub fn as_the_author(&mut self) {
+        self.quirks = Quirks::AUTHOR;
+        for transform in &mut self.input.transforms.0 {
+            if let TransformConfig::Zca(config) = transform {
+                *config = ZcaConfig::author();
+            }
+        }
     }
 
     /// Sets the probability `p` of a missing connection in every layer but the first.

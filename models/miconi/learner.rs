@@ -1,13 +1,13 @@
 //! A network in training: epochs of local learning.
 
-use super::config::{Patches, Preset};
+use super::config::{LayerConfig, Patches, Preset};
 use super::decode::{Decoder, Decoding};
 use super::model::Model;
 use super::monitor::{Monitor, Seen};
 use super::network::Phase;
 use super::patches::PatchMap;
 use super::pictures;
-use candle::{DType, Device};
+use candle::{DType, Device, IndexOp, Tensor};
 use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Dataset, Divisor, ImageSet, Zca};
 use hebbian_train::{
@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Images whose patches are whitened together, with method 2.
-const PATCH_IMAGES: usize = 2000;
+/// Images that a patch is cut out of to whiten all of them by, with method 2: as many as the author has.
+const PATCH_IMAGES: usize = 9000;
 /// About this many batches of an epoch are looked at.
 const OBSERVED: usize = 100;
 
@@ -167,17 +167,26 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
-    /// Whitens the patches of some images.
+    /// Whitens patches by one of each of some images, cut out at random.
     fn begin(&mut self) -> Result<()> {
         let Self { model: Model { network, device, .. }, seen, rng, .. } = self;
-        if let Patches::Whiten { epsilon } = self.options.preset.layers[0].patches {
-            let drawn = rng.stream("patches").permutation(seen.len());
+        let LayerConfig { patches, kernel, .. } = self.options.preset.layers[0];
+        if let Patches::Whiten { epsilon } = patches {
+            let mut rng = rng.stream("patches");
+            let drawn = rng.permutation(seen.len());
             let drawn = &drawn[..PATCH_IMAGES.min(seen.len())];
-            let (images, _) = seen.batch(drawn, DType::F32, device)?;
-            let rows = network.stack().blocks()[0].unfold(&images)?;
+            let (images, _) = seen.batch(drawn, DType::F32, &Device::Cpu)?;
+            let (_, _, height, width) = images.dims4()?;
+            let mut rows = Vec::with_capacity(drawn.len());
+            for image in 0..drawn.len() {
+                let [top, left] = [height, width].map(|side| rng.below(side - kernel + 1));
+                let patch = images.i((image, .., top..top + kernel, left..left + kernel))?;
+                rows.push(patch.flatten_all()?);
+            }
+            let rows = Tensor::stack(&rows, 0)?.unsqueeze(0)?;
             let patches = PatchMap { whitening: None }.map(&rows)?.squeeze(0)?;
             let zca = Zca::from_rows(&patches, Divisor::Images, epsilon)?;
-            network.whiten_patches(zca.matrix().to_dtype(DType::F32)?.to_device(rows.device())?);
+            network.whiten_patches(zca.matrix().to_dtype(DType::F32)?.to_device(device)?);
         }
         Ok(())
     }

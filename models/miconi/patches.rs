@@ -7,7 +7,8 @@ use candle_hebbian::ops::standardise;
 /// Keeps a division by a standard deviation or a norm finite.
 pub(super) const TINY: f64 = 1e-10;
 
-/// Patches of mean 0 and standard deviation 1, then whitened by a matrix, if there is one.
+/// Patches of mean 0 and standard deviation 1, then whitened by a matrix, if there is one, and of mean 0 and standard
+/// deviation 1 again.
 #[derive(Debug)]
 pub(super) struct PatchMap {
     pub(super) whitening: Option<Tensor>,
@@ -15,10 +16,11 @@ pub(super) struct PatchMap {
 
 impl RowMap for PatchMap {
     fn map(&self, rows: &Tensor) -> Result<Tensor> {
-        let rows = standardise(&rows.squeeze(0)?, TINY)?.unsqueeze(0)?;
-        match &self.whitening {
-            Some(matrix) => rows.broadcast_matmul(matrix),
-            None => Ok(rows),
-        }
+        let rows = standardise(&rows.squeeze(0)?, TINY)?;
+        let rows = match &self.whitening {
+            Some(matrix) => standardise(&rows.matmul(matrix)?, TINY)?,
+            None => rows,
+        };
+        rows.unsqueeze(0)
     }
 }

@@ -28,7 +28,15 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/miconi-digits.json"),
         include_str!("presets/miconi-simple.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10.json"),
+        include_str!("record/controls.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/interventions.json"),
+        include_str!("record/other-networks.json"),
+        include_str!("record/pruning.json"),
+        include_str!("record/rules.json"),
+    ];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

@@ -41,7 +41,8 @@ def features(preset, tensors, images):
         else:  # each patch by itself
             size = [(size - layer["kernel"]) // layer.get("stride", 1) + 1 for size in x.shape[2:]]
             patches = standardise(F.unfold(x, layer["kernel"], stride=layer.get("stride", 1)), 1).transpose(1, 2)
-            patches = patches @ tensors["layers.0.patch_whitening"] if layer["patches"]["kind"] == "whiten" else patches
+            if layer["patches"]["kind"] == "whiten":
+                patches = standardise(patches @ tensors["layers.0.patch_whitening"], 2)
             u = (patches @ weight.flatten(1).T).transpose(1, 2).unflatten(2, size)
         u = u - tensors[f"layers.{i}.threshold"].view(-1, 1, 1)
         if training["triangle"] == "never":

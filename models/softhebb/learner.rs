@@ -6,14 +6,19 @@ use super::config::{BlockConfig, Learning, Mode, Preset};
 use super::material::Material;
 use super::method::Options;
 use super::model::Model;
+use super::network::Network;
 use super::readouts::Readouts;
 use super::stages::Stages;
-use candle_hebbian::Geometry;
+use crate::CompetitionKind;
+use candle::{DType, Tensor};
+use candle_hebbian::device::to_host;
+use candle_hebbian::{Block, Geometry};
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, filter_picture,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A model with the data it learns from, step by step: without labels, or the whole by back-propagation.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Learner {
     way: Way,
     clock: Clock,
     total: Clock,
+    /// Whether it started from weights other than those drawn.
+    elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +61,7 @@ impl Learner {
             let total = stages.total(&material);
             (Way::Stages(Box::new(stages)), total)
         };
-        Ok(Self { model, material, way, clock: Clock::default(), total })
+        Ok(Self { model, material, way, clock: Clock::default(), total, elsewhere: false })
     }
 }
 
@@ -120,14 +127,17 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        match &self.way {
-            Way::Stages(stages) => stages.state(&self.model.head),
-            Way::Backprop(backprop) => backprop.state(),
-        }
+        let State { tensors, values } = match &self.way {
+            Way::Stages(stages) => stages.state(&self.model.head)?,
+            Way::Backprop(backprop) => backprop.state()?,
+        };
+        Ok(State { tensors, values: json!({ "way": values, "elsewhere": self.elsewhere }) })
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
         let Self { model, material, way, .. } = self;
+        self.elsewhere = state["elsewhere"].as_bool().unwrap_or_default();
+        let state = &state["way"];
         match way {
             Way::Stages(stages) => stages.go_on(clock, state, &mut model.head, material, take)?,
             Way::Backprop(backprop) => {
@@ -140,6 +150,7 @@ impl hebbian_train::Learner for Learner {
 
     /// The head begins again: it is of the features that the network will have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.elsewhere = true;
         self.model.restore_network(checkpoint)
     }
 
@@ -168,15 +179,54 @@ impl hebbian_train::Learner for Learner {
             Way::Stages(_) => readouts.of_features(model)?,
             Way::Backprop(_) => vec![readouts.of_whole(model)?],
         };
+        let mut extras = BTreeMap::new();
         if material.options.baselines {
-            all.extend(readouts.baselines()?);
+            let controls = readouts.baselines()?;
+            if let Some(random) = controls.last() {
+                let each = readouts.random_networks(random.test_accuracy)?;
+                let each = each.into_iter().map(|accuracy| json!({ "test_accuracy": accuracy }));
+                extras.insert("random_features".to_string(), each.collect());
+            }
+            all.extend(controls);
+        }
+        if !self.elsewhere {
+            let moved = from_start(&model.network, material)?;
+            let (left, cosines): (Vec<f64>, Vec<f64>) = moved.into_iter().unzip();
+            extras.insert("units_that_left_their_start".to_string(), json!(left));
+            extras.insert("median_cosine_with_start".to_string(), json!(cosines));
         }
         let main = all.first().cloned().unwrap_or_default();
         Ok(Figures {
             test_accuracy: main.test_accuracy,
             confusion: main.confusion,
             readouts: all,
-            ..Figures::default()
+            extras,
         })
     }
+}
+
+/// Units whose direction is this near to that of their first weights have hardly learned.
+const NEAR: f64 = 0.5;
+
+/// Of each layer the share of units whose weights have a cosine below [`NEAR`] with those that they were drawn as, and
+/// the median of the cosines.
+fn from_start(network: &Network, material: &Material) -> Result<Vec<(f64, f64)>> {
+    let shape = material.data.train.shape();
+    let start =
+        Network::new(material.preset(), shape, &material.rng, DType::F32, &material.device)?;
+    let blocks = network.stack().blocks().iter().zip(start.stack().blocks());
+    let of_layer = |(now, start): (&Block<CompetitionKind>, &Block<CompetitionKind>)| {
+        let rows = |block: &Block<CompetitionKind>| -> candle::Result<Tensor> {
+            to_host(&block.layer()?.weight().detach().flatten_from(1)?)
+        };
+        let (now, start) = (rows(now)?, rows(start)?);
+        let product = |a: &Tensor, b: &Tensor| (a * b)?.sum(1);
+        let lengths = (product(&now, &now)? * product(&start, &start)?)?.sqrt()?;
+        let mut cosines = (product(&now, &start)? / lengths)?.to_vec1::<f64>()?;
+        cosines.sort_by(f64::total_cmp);
+        let left = cosines.iter().filter(|&&cosine| cosine < NEAR).count();
+        let count = cosines.len().max(1) as f64;
+        Ok((left as f64 / count, cosines.get(cosines.len() / 2).copied().unwrap_or(f64::NAN)))
+    };
+    blocks.map(of_layer).collect()
 }

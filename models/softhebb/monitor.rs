@@ -1,8 +1,8 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
 use candle::{D, Result, Tensor};
-use candle_hebbian::Layer;
 use candle_hebbian::device::to_host;
+use candle_hebbian::{Geometry, Layer};
 use serde::{Deserialize, Serialize};
 
 /// Figures of one block. `convergence` and `converged` as in the release, but per block.
@@ -16,7 +16,7 @@ pub struct BlockStats {
     pub max_radius: f64,
     /// `mean_k |r_k − 1|`
     pub convergence: f64,
-    /// Units with `|r_k − 1| < 0.01`, "R1" in the paper.
+    /// Units with `|r_k − 1|` below 0.01, in a dense layer below 0.005: "R1" in the paper.
     pub converged: usize,
     /// Mean activity of winners.
     pub winner_share: f64,
@@ -56,6 +56,7 @@ impl Monitor {
     pub fn report(&mut self, layer: &Layer) -> Result<BlockStats> {
         let radii = to_host(&layer.radii()?.flatten_all()?)?.to_vec1::<f64>()?;
         let count = radii.len() as f64;
+        let near = if layer.geometry() == Geometry::Dense { 0.005 } else { 0.01 };
         let total = self.competitions.max(1) as f64;
         let entropy: f64 = self
             .wins
@@ -69,7 +70,7 @@ impl Monitor {
             min_radius: radii.iter().copied().fold(f64::INFINITY, f64::min),
             max_radius: radii.iter().copied().fold(0.0, f64::max),
             convergence: radii.iter().map(|r| (r - 1.0).abs()).sum::<f64>() / count,
-            converged: radii.iter().filter(|&&r| (r - 1.0).abs() < 0.01).count(),
+            converged: radii.iter().filter(|&&r| (r - 1.0).abs() < near).count(),
             winner_share: self.winner_activity / total,
             winner_entropy: if count > 1.0 { entropy / count.ln() } else { 1.0 },
             dead_units: self.wins.iter().filter(|&&wins| wins == 0).count(),
@@ -94,5 +95,23 @@ impl BlockStats {
         ]
         .map(|(name, value)| (format!("layers.{index}.{name}"), value))
         .to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    /// The release calls a unit of a dense layer converged within 0.005 of radius 1, one of a convolution within 0.01.
+    #[test]
+    fn what_has_converged_depends_on_the_geometry() -> Result<()> {
+        let weight = Tensor::new(&[[1.004f64], [1.007], [1.02]], &Device::Cpu)?;
+        let dense = Layer::from_tensor(&weight, Geometry::Dense)?;
+        assert_eq!(Monitor::default().report(&dense)?.converged, 1);
+        let geometry = Geometry::Conv2d(candle_hebbian::Conv2dConfig::default());
+        let conv = Layer::from_tensor(&weight.reshape((3, 1, 1, 1))?, geometry)?;
+        assert_eq!(Monitor::default().report(&conv)?.converged, 2);
+        Ok(())
     }
 }

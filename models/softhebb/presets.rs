@@ -69,7 +69,13 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-mlp-mnist.json"),
         include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
     ];
-    const EXPECTED: &'static str = include_str!("expected.json");
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10.json"),
+        include_str!("record/cifar100.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/mnist.json"),
+        include_str!("record/quarter-width.json"),
+    ];
 
     fn heading(&self) -> Heading<'_> {
         let Self { name, description, dataset, .. } = self;

@@ -6,13 +6,16 @@ use super::material::Material;
 use super::model::Model;
 use super::network::Network;
 use candle::{DType, Tensor};
-use candle_hebbian::Geometry;
+use candle_hebbian::{Geometry, Rng};
 use hebbian_data::ImageSet;
 use hebbian_train::{NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge};
 use std::time::Instant;
 
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
 const RIDGE_FEATURES: usize = 2048;
+
+/// Random networks that the learned one is compared with: their spread is as large as the difference may be.
+const RANDOM_NETWORKS: usize = 5;
 
 /// Trains read-outs and tests them.
 pub(super) struct Readouts<'a, 'b> {
@@ -61,30 +64,48 @@ impl Readouts<'_, '_> {
         self.judge("head", Instant::now(), &model.head, &test)
     }
 
-    /// The same head on raw pixels and on the features of random weights.
+    /// The same head on raw pixels, and on the features of the random weights that the network started from.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
         let Material { data, device, rng, .. } = self.material;
         let (preset, shape) = (self.material.preset(), data.train.shape());
-        let pixels = Network::pixels(shape)?;
+        let pixels = self.control(&Network::pixels(shape)?, "raw pixels")?;
         let random = Network::new(preset, shape, rng, DType::F32, device)?;
         self.material.calibrate(&random)?;
-        let mut all = Vec::new();
-        for (network, of) in [(pixels, "raw pixels"), (random, "random features")] {
-            let started = Instant::now();
-            let train = self.features(&network, &data.train, of)?;
-            let test = self.features(&network, &data.test, of)?;
-            let mut head = Head::new(
-                &preset.head,
-                &preset.training,
-                train.dim(1)?,
-                self.material.classes(),
-                device,
-                &mut rng.stream("head.weight"),
-            )?;
-            let name = format!("head on {of}");
-            all.push(self.head(&mut head, &network, &train, &test, (&name, started))?);
+        Ok(vec![pixels, self.control(&random, "random features")?])
+    }
+
+    /// The accuracy of the same head on the features of [`RANDOM_NETWORKS`] networks of random weights: the one that
+    /// the network started from, whose accuracy is given, and others.
+    pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
+        let Material { data, device, rng, .. } = self.material;
+        let (preset, shape) = (self.material.preset(), data.train.shape());
+        let mut all = vec![first];
+        for draw in 1..RANDOM_NETWORKS {
+            let seed = rng.stream(&format!("random network {draw}")).below(usize::MAX);
+            let random = Network::new(preset, shape, &Rng::new(seed as u64), DType::F32, device)?;
+            self.material.calibrate(&random)?;
+            let of = format!("random features, draw {}", draw + 1);
+            all.push(self.control(&random, &of)?.test_accuracy);
         }
         Ok(all)
+    }
+
+    /// A fresh head on the features of a network that does not learn.
+    fn control(&mut self, network: &Network, of: &str) -> Result<ReadoutResult> {
+        let Material { data, device, rng, .. } = self.material;
+        let preset = self.material.preset();
+        let started = Instant::now();
+        let train = self.features(network, &data.train, of)?;
+        let test = self.features(network, &data.test, of)?;
+        let mut head = Head::new(
+            &preset.head,
+            &preset.training,
+            train.dim(1)?,
+            self.material.classes(),
+            device,
+            &mut rng.stream("head.weight"),
+        )?;
+        self.head(&mut head, network, &train, &test, (&format!("head on {of}"), started))
     }
 
     /// Trains the head on features computed once, or again for each epoch where images are augmented.

@@ -1,7 +1,7 @@
 //! What the terminal shows of a run.
 
 use super::learner::Learner;
-use hebbian_train::{Result, Run};
+use hebbian_train::{Result, Run, Spread};
 use std::path::Path;
 
 /// Accuracies, seconds, and what lies in the folder `out`.
@@ -16,7 +16,6 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     accuracy(&results.preset, results.test_accuracy);
     for (name, label) in [
         ("head on raw pixels", "same head, raw pixels"),
-        ("head on random features", "same head, random weights"),
         ("ridge", "ridge regression"),
         ("nearest class mean", "nearest class mean"),
         ("label assignment", "unit labels, no head"),
@@ -24,6 +23,26 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         if let Some(readout) = results.readouts.iter().find(|readout| readout.name == name) {
             accuracy(label, readout.test_accuracy);
         }
+    }
+    let shares = |name: &str| -> Option<Vec<f64>> {
+        results.extras.get(name)?.as_array()?.iter().map(serde_json::Value::as_f64).collect()
+    };
+    let random: Vec<f64> = results.extras.get("random_features").map_or_else(Vec::new, |each| {
+        let each = each.as_array().into_iter().flatten();
+        each.filter_map(|one| one["test_accuracy"].as_f64()).collect()
+    });
+    if let Some(spread) = Spread::of(&random) {
+        let label = format!("same head, {} random nets", random.len());
+        lines.push(format!("  {label:28}  {} %", spread.percent()));
+    }
+    if let Some(left) = shares("units_that_left_their_start") {
+        let left: Vec<String> =
+            left.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
+        lines.push(String::new());
+        lines.push(format!(
+            "units that have left their random start (cosine below 0.5), by layer: {}",
+            left.join(", ")
+        ));
     }
     // By back-propagation, the head has learned as long as the network.
     let with_labels = results.trained_with_labels;

@@ -59,18 +59,6 @@ impl Dataset {
         Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
     }
 
-    /// The first `count` images to learn from, or all where there are fewer; those without labels come last.
-    pub fn limited(self, count: usize) -> Self {
-        let mut left = count.saturating_sub(self.train.len());
-        let mut unlabelled = Vec::new();
-        for set in self.unlabelled {
-            let part = set.take(left);
-            left -= part.len();
-            unlabelled.extend((!part.is_empty()).then_some(part));
-        }
-        Self { train: self.train.take(count), unlabelled, ..self }
-    }
-
     /// All images to learn from where no labels are needed: those to learn from with labels, and the unlabelled
     /// ones. What [`with_labelled`](Self::with_labelled) took the labels from is in its old place, so that it is the
     /// same for any number.

@@ -6,7 +6,7 @@
 //! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
 //! | [`Study`], [`run_study`] | several networks, each trained with several seeds, a table and a picture |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
-//! | [`Expected`], [`list`] | the result and the time to expect of them |
+//! | [`Record`], [`list`] | the result and the time to expect of them |
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; those of PyTorch are read |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
 //! | [`OwnFolder`] | folders that know their own files: a new run replaces these and no others |
@@ -29,7 +29,6 @@ mod chart;
 mod checkpoint;
 mod engine;
 mod error;
-mod expected;
 mod features;
 mod guard;
 mod lock;
@@ -39,6 +38,7 @@ mod picture;
 mod presets;
 mod progress;
 mod readout;
+mod record;
 mod results;
 mod run;
 mod study;
@@ -52,10 +52,10 @@ pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, OfPreset, Recipe,
     Recorder, Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner,
-    UnsupervisedMethod, WithHead, check_images, evaluate, run, see, shown, train, with_input,
+    UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see, shown, train,
+    with_input,
 };
 pub use error::{Error, Result};
-pub use expected::{Expected, list};
 pub use features::collect_features;
 pub use guard::check_finite;
 pub use names::choose;
@@ -68,6 +68,7 @@ pub use readout::{
     LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
     halvings, one_hot,
 };
+pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, list, records};
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use study::{

@@ -14,8 +14,8 @@ pub trait Preset: DeserializeOwned + PartialEq {
     const METHOD: &'static str;
     /// The JSON of each.
     const EMBEDDED: &'static [&'static str];
-    /// What the model card says that comes out of them, as JSON: a list of [`Expected`](crate::Expected).
-    const EXPECTED: &'static str;
+    /// What comes out of them, as JSON: a [`Record`](crate::Record) each.
+    const RECORD: &'static [&'static str];
 
     /// What every preset says.
     fn heading(&self) -> Heading<'_>;

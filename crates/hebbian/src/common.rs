@@ -7,7 +7,7 @@ use candle::Device;
 use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
-use hebbian_train::{Expected, Method, RunOptions, StudyOptions};
+use hebbian_train::{Job, Method, RunOptions, StudyOptions, records};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -90,7 +90,7 @@ impl CommonArgs {
 
     /// How the experiment `name` of a method goes on `data`, if it needs some: each network is trained for
     /// `epochs` with as many `seeds` on `device`, in the folder returned. What is expected of it is said on stderr
-    /// if it is `as_stated` on the card.
+    /// if it is `as_stated` in the record.
     ///
     /// # Errors
     /// An embedded text that is wrong.
@@ -106,8 +106,17 @@ impl CommonArgs {
             bail!("--transform and --augment are for a single network, not for an experiment");
         }
         let dataset = data.map_or("own-data", |data| data.name.as_str());
-        if as_stated && epochs.is_none() && self.is_whole() {
-            self.tell_expected(Expected::of_study::<M::Preset>(name, seeds, dataset)?.as_ref());
+        if as_stated && self.is_whole() {
+            let records = records::<M::Preset>()?;
+            let mut jobs = records.iter().flat_map(|record| &record.jobs);
+            let epochs = epochs.map(|epochs| epochs.to_string());
+            let job = jobs.find(|job| {
+                job.experiment.as_deref() == Some(name)
+                    && job.dataset.as_deref() == data.map(|data| data.name.as_str())
+                    && job.flag("--epochs") == epochs.as_deref()
+                    && (job.seeds.first(), job.seeds.len()) == (Some(&self.seed), seeds)
+            });
+            self.tell_expected(job.and_then(Job::expected));
         }
         let options = StudyOptions {
             epochs,
@@ -137,8 +146,8 @@ impl CommonArgs {
         [share, labelled].into_iter().flatten().collect()
     }
 
-    /// What the card says that comes out, on stderr.
-    pub(crate) fn tell_expected(&self, expected: Option<&Expected>) {
+    /// What the record says that comes out, on stderr.
+    pub(crate) fn tell_expected(&self, expected: Option<String>) {
         if let Some(expected) = expected {
             self.tell(&format!("expected: {expected}"));
         }
@@ -302,7 +311,8 @@ pub struct DataArgs {
     /// by what learns without labels
     #[arg(long, value_name = "N")]
     pub labelled: Option<usize>,
-    /// Use only the first N training images
+    /// Use only the first N training images that have labels, before --labelled draws from them; images of a split or folder
+    /// without labels are all seen
     #[arg(long, value_name = "N")]
     pub limit_train: Option<usize>,
     /// Use only the first N test images
@@ -388,7 +398,7 @@ impl DataArgs {
             bail!("{flag} is 0, expected 1 or more");
         }
         if let Some(limit) = self.limit_train {
-            data = data.limited(limit);
+            data.train = data.train.take(limit);
         }
         if let Some(limit) = self.limit_test {
             data.test = data.test.take(limit);

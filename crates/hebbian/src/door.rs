@@ -3,10 +3,10 @@
 use crate::common::CommonArgs;
 use anyhow::Result;
 use candle_hebbian::Rng;
-use clap::{Args, CommandFactory};
+use clap::{Args, CommandFactory, Parser};
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Expected, Learner, Method, Model, Preset, Progress, Run, Start, evaluate, list,
+    Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, evaluate, list, records,
     train, with_input,
 };
 use std::fmt::Write;
@@ -85,6 +85,34 @@ pub(crate) fn list_of<M: Door>() -> Result<String> {
     Ok(list::<M::Preset>(&M::experiments())?)
 }
 
+/// What the flags choose, with what the network is to see.
+fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<M::Options> {
+    let mut options = M::options(common, flags)?;
+    common.transforms.put_into(M::preset_mut(&mut options).input_mut());
+    Ok(options)
+}
+
+/// What the record says of a run with these options, if one of its commands has the same.
+fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option<String>> {
+    let heading = M::preset(options).heading();
+    let dataset = common.dataset.as_deref().unwrap_or(heading.dataset);
+    let wanted = serde_json::to_value(options)?;
+    for job in records::<M::Preset>()?.iter().flat_map(|record| &record.jobs) {
+        if job.preset.as_deref() != Some(heading.name) || job.dataset.as_deref() != Some(dataset) {
+            continue;
+        }
+        // The first two words are those of `hebbian`; a method's own program has none.
+        let words = job.arguments(M::NAME).into_iter().skip(1);
+        let Ok(args) = DoorArgs::<M::Flags>::try_parse_from(words) else { continue };
+        let same = args.common.is_whole()
+            && serde_json::to_value(self::options::<M>(&args.common, &args.flags)?)? == wanted;
+        if same {
+            return Ok(Job::expected(job));
+        }
+    }
+    Ok(None)
+}
+
 /// The program of a method: `main` of its example.
 pub fn door<M: Door>() -> ExitCode {
     let command = DoorArgs::<M::Flags>::command().name(M::NAME).about(M::ABOUT);
@@ -124,9 +152,12 @@ impl<F: Args> DoorArgs<F> {
             return Ok(report);
         }
         let Self { common, flags } = self;
-        let mut options = M::options(&common, &flags)?;
-        common.transforms.put_into(M::preset_mut(&mut options).input_mut());
+        let options = options::<M>(&common, &flags)?;
         let (device, run) = common.run()?;
+        let expected = match common.is_whole() {
+            true => expected::<M>(&common, &options)?,
+            false => None,
+        };
         let preset = M::preset(&options).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;
         if let (true, Some(path)) = (common.eval_only, &common.load) {
@@ -134,8 +165,7 @@ impl<F: Args> DoorArgs<F> {
             return M::evaluate(&options, path, &data, &start);
         }
         let dataset = data.name.as_str();
-        let expected = Expected::of_run::<M>(&options, dataset)?.filter(|_| common.is_whole());
-        common.tell_expected(expected.as_ref());
+        common.tell_expected(expected);
         let out = common.folder(M::NAME, preset.name, dataset);
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = common.measured_on() + &M::report(&run, &out)?;

@@ -20,6 +20,7 @@ mod device;
 mod door;
 mod doors;
 mod program;
+mod reproduce;
 mod signals;
 mod verify;
 

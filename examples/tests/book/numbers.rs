@@ -1,40 +1,35 @@
-//! The numbers of the guide's pages and of the README are those that the methods expect of themselves.
+//! The numbers of the guide's pages and of the README are those of the record.
 
 use super::{check_made, root};
 use hebbian_models::{Model, ZOO};
-use hebbian_train::{Expected, Method, Preset, all_presets};
+use hebbian_train::{Method, records};
 use std::fs;
 
-/// The command that makes the number.
-fn command<P: Preset>(method: &str, one: &Expected) -> String {
-    let own = |name: &str| {
-        let presets = all_presets::<P>().unwrap();
-        let preset = presets.into_iter().find(|preset| preset.heading().name == name).unwrap();
-        preset.heading().dataset.to_string()
-    };
-    let (mut command, own) = match (&one.preset, &one.experiment) {
-        (Some(preset), None) => (format!("hebbian train {method} --preset {preset}"), own(preset)),
-        (None, Some(name)) => {
-            (format!("hebbian study {method} --experiment {name}"), "digits".to_string())
-        }
-        _ => panic!("{one:?} is neither a preset's nor an experiment's"),
-    };
-    if one.dataset != own {
-        command += &format!(" --dataset {}", one.dataset);
-    }
-    if let Some(seeds) = one.seeds.filter(|&seeds| seeds != 3) {
-        command += &format!(" --seeds {seeds}");
-    }
-    command
+/// A command of the record, with what it comes to.
+struct Known {
+    dataset: String,
+    command: String,
+    expected: String,
 }
 
-fn expected<M: Method>() -> Vec<Expected> {
-    Expected::all::<M::Preset>().unwrap()
+/// The jobs of the record whose numbers are known.
+fn known<M: Method>() -> Vec<Known> {
+    let records = records::<M::Preset>().unwrap();
+    let jobs = records.iter().flat_map(|record| &record.jobs);
+    let known = jobs.filter_map(|job| {
+        let mut command = format!("hebbian {}", job.arguments(M::NAME).join(" "));
+        if job.experiment.is_some() {
+            command += &format!(" --seeds {}", job.seeds.len());
+        }
+        let dataset = job.dataset.clone().unwrap_or_else(|| "synthetic".to_string());
+        Some(Known { dataset, command, expected: job.expected()? })
+    });
+    known.collect()
 }
 
 fn table<M: Method>() -> String {
-    let rows = expected::<M>().into_iter().map(|one| {
-        format!("| {} | `{}` | {one} |\n", one.dataset, command::<M::Preset>(M::NAME, &one))
+    let rows = known::<M>().into_iter().map(|Known { dataset, command, expected }| {
+        format!("| {dataset} | `{command}` | {expected} |\n")
     });
     format!("| data | command | expected |\n|---|---|---|\n{}", rows.collect::<String>())
 }
@@ -50,15 +45,12 @@ macro_rules! pages {
             })*
         }
 
-        /// The first number that a method expects of itself on the digits, and how to get it.
-        fn of_method(name: &str) -> (Expected, String) {
+        /// The first of a method's jobs on the digits.
+        fn of_method(name: &str) -> Known {
             $({
                 type One = hebbian_models::$module::$method;
                 if One::NAME == name {
-                    let mut on_digits = expected::<One>().into_iter().filter(|one| one.dataset == "digits");
-                    let one = on_digits.next().unwrap();
-                    let command = command::<<One as Method>::Preset>(name, &one);
-                    return (one, command);
+                    return known::<One>().into_iter().find(|one| one.dataset == "digits").unwrap();
                 }
             })*
             panic!("there is no method {name}")
@@ -101,8 +93,9 @@ const SHOWS: [(&str, &str, &str); 6] = [
 #[test]
 fn the_readme_has_the_expected_numbers() {
     let rows = SHOWS.map(|(name, title, shows)| {
-        let (one, command) = of_method(name);
-        format!("| [{title}](docs/src/{}.md) | {shows} | {one} | `{command}` |\n", page_of(name))
+        let Known { command, expected, .. } = of_method(name);
+        let page = page_of(name);
+        format!("| [{title}](docs/src/{page}.md) | {shows} | {expected} | `{command}` |\n")
     });
     let table = format!(
         "| method | what it shows | expected on the digits | command |\n|---|---|---|---|\n{}",

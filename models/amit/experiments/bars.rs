@@ -1,21 +1,26 @@
 //! Figs. 5, 6 and 9: final test errors.
 
-use super::arm::{BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, arm, numbers, summary};
+use super::arm::{
+    BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, Variation, numbers, summary,
+};
 use hebbian_train::{BarChart, BarSeries, Figure, Result, Spread};
+
+const VARIATIONS: [Variation; 6] = [BP, BP_H, URFB, FRFB, URFB_50, FRFB_50];
 
 /// Figs. 5 and 6: every protocol and loss.
 pub(super) fn protocols(runner: &Runner, networks: &[&str]) -> Result<Figure> {
-    let variations = [BP, BP_H, URFB, FRFB, URFB_50, FRFB_50];
     let mut arms = Vec::new();
     for &network in networks {
         let base = runner.network(network)?;
-        arms.extend(variations.map(|variation| arm(network, &base, variation)));
+        for variation in VARIATIONS {
+            arms.push(runner.arm(network, &base, variation)?);
+        }
     }
     let trained = runner.train(arms)?;
     let groups = networks.iter().map(ToString::to_string).collect();
-    let series = (0..variations.len()).map(|at| {
-        let bars = trained.iter().skip(at).step_by(variations.len());
-        bar_series(variations[at].label, bars.map(Trained::test_error))
+    let series = (0..VARIATIONS.len()).map(|at| {
+        let bars = trained.iter().skip(at).step_by(VARIATIONS.len());
+        bar_series(VARIATIONS[at].label, bars.map(Trained::test_error))
     });
     figure(runner, &trained, groups, series.collect())
 }
@@ -27,10 +32,10 @@ pub(super) fn untied(runner: &Runner, networks: &[&str]) -> Result<Figure> {
         let tied = runner.network(network)?;
         let name = format!("{network}-untied");
         let untied = runner.network(&name)?;
-        for variation in [URFB, FRFB] {
+        for variation in VARIATIONS {
             groups.push(format!("{network} {}", variation.label));
-            arms.push(arm(network, &tied, variation));
-            arms.push(arm(&name, &untied, variation));
+            arms.push(runner.arm(network, &tied, variation)?);
+            arms.push(runner.arm(&name, &untied, variation)?);
         }
     }
     let trained = runner.train(arms)?;

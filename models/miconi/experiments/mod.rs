@@ -33,7 +33,8 @@ experiments! {
 
 impl Experiment {
     /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
-    /// folder for each network and seed. Returns a report for the terminal.
+    /// folder for each network and seed. Returns a report for the terminal. With `author` every network is
+    /// [as the author's](Preset::as_the_author).
     ///
     /// # Errors
     /// Options that do not fit the experiment, a folder that holds another's files, and what
@@ -42,6 +43,7 @@ impl Experiment {
         self,
         options: &StudyOptions,
         decoder: Decoder,
+        author: bool,
         data: &Dataset,
         device: &Device,
         out: &Path,
@@ -50,20 +52,23 @@ impl Experiment {
             let name = self.name();
             return Err(Error::Argument(format!("{name}: 0 seeds, expected 1 or more")));
         }
-        let more = [("decoder", json!(decoder))];
+        let more = [("decoder", json!(decoder)), ("author", json!(author.then_some(true)))];
         run_study(self.name(), options, Some(data), &more, out, || {
             let study = Study { options, device, out };
-            let arms = self.arms(&self.network(options, data)?, decoder);
+            let arms = self.arms(&self.network(options, author, data)?, decoder);
             let title = format!("{}, {}, {}", self.name(), data.name, options.averaged());
             figure(&study.train::<Miconi>(arms, data)?, &title)
         })
     }
 
     /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
-    fn network(self, options: &StudyOptions, data: &Dataset) -> Result<Preset> {
+    fn network(self, options: &StudyOptions, author: bool, data: &Dataset) -> Result<Preset> {
         let name = if data.name == "digits" { "miconi-digits" } else { "miconi-cifar" };
         let mut preset = preset(name)?;
         preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
+        if author {
+            preset.as_the_author();
+        }
         Ok(preset)
     }
 

@@ -427,30 +427,62 @@ fn begun(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<
     Ok(learner)
 }
 
-/// Patches of method 2: whitened rows have covariance 1 over the images the matrix is of.
+/// Patches of method 2: the matrix whitens a standardised patch of each image, and what filters see of it is standardised
+/// again. Of images as large as a patch it is the image.
 #[test]
 fn patches_are_whitened() -> Result<()> {
-    let data = some_digits(500, 10);
-    let mut preset = preset("miconi-digits")?;
+    const IMAGES: usize = 500;
+    let all = digits();
+    let middles = |set: &ImageSet, count: usize| -> Result<ImageSet> {
+        let pixels = set.pixels(&(0..count).collect::<Vec<_>>())?;
+        let middle = |image: &[u8]| [26, 27, 28, 34, 35, 36, 42, 43, 44].map(|at| image[at]);
+        let pixels = pixels.chunks_exact(64).flat_map(middle).collect();
+        Ok(ImageSet::new(pixels, set.labels()[..count].to_vec(), 1, 3, 3)?)
+    };
+    let (train, test) = (middles(&all.train, IMAGES)?, middles(&all.test, 10)?);
+    let data = Dataset { train, test, ..all };
+    let mut preset = small();
+    preset.layers = vec![layer(8, 3, 1, 1, 0.0)];
     preset.input = sees("standardise-image");
     preset.layers[0].patches = Patches::Whiten { epsilon: 1e-6 };
-    let mut learner = begun(&options(preset), &data, 0)?;
+    let learner = begun(&options(preset), &data, 0)?;
     let network = learner.model().network();
-    assert_eq!(network.patch_whitening().ok_or("no matrix")?.dims(), [9, 9]);
-    for _ in 0..10 {
-        learner.step()?;
-    }
-    // The matrix is of the patches of all 500 images.
-    let indices: Vec<usize> = (0..500).collect();
-    let (x, _) = data.train.batch(&indices, DType::F32, CPU)?;
-    let (response, _) = learner.model().network().stack().blocks()[0].respond(&x, false)?;
-    let rows = response.pre().squeeze(0)?.to_dtype(DType::F64)?;
-    let covariance = numbers(&(rows.t()?.matmul(&rows)? / rows.dim(0)? as f64)?)?;
+    let matrix = network.patch_whitening().ok_or("no matrix")?.to_dtype(DType::F64)?;
+    let indices: Vec<usize> = (0..IMAGES).collect();
+    let (x, _) = data.train.batch(&indices, DType::F64, CPU)?;
+    let mean = x.flatten_from(1)?.mean_keepdim(1)?;
+    let centred = x.flatten_from(1)?.broadcast_sub(&mean)?;
+    // The unbiased deviation, as the notebook has it; no image is of one grey.
+    let deviation = (centred.sqr()?.sum_keepdim(1)? / 8.0)?.sqrt()?;
+    let rows = centred.broadcast_div(&deviation)?;
+    let whitened = rows.matmul(&matrix)?;
+    let covariance = numbers(&(whitened.t()?.matmul(&whitened)? / IMAGES as f64)?)?;
     for (at, value) in covariance.iter().enumerate() {
         // 1 in every direction but that of equal pixels, in which a standardised patch has nothing.
         let want = if at % 10 == 0 { 1.0 - 1.0 / 9.0 } else { -1.0 / 9.0 };
         assert!((value - want).abs() < 1e-3, "{at}: {value}, {want}");
     }
+    let (x, _) = data.train.batch(&indices, DType::F32, CPU)?;
+    let (response, _) = network.stack().blocks()[0].respond(&x, false)?;
+    let seen = response.pre().squeeze(0)?.to_dtype(DType::F64)?;
+    let mean = whitened.mean_keepdim(1)?;
+    let centred = whitened.broadcast_sub(&mean)?;
+    let deviation = (centred.sqr()?.sum_keepdim(1)? / 8.0)?.sqrt()?;
+    let expected = numbers(&centred.broadcast_div(&deviation)?)?;
+    for (at, (found, want)) in numbers(&seen)?.into_iter().zip(expected).enumerate() {
+        assert!((found - want).abs() < 1e-3, "{at}: {found}, {want}");
+    }
+    Ok(())
+}
+
+/// The preset of method 2 is the author's: its ε in our divisor, and patches standardised in all layers.
+#[test]
+fn method_2_is_the_authors() -> Result<()> {
+    let layers = preset("miconi-cifar-patches")?.layers;
+    let Patches::Whiten { epsilon } = layers[0].patches else { return Err("not whitened".into()) };
+    // 5x5x3 values, 9,000 patches, 1e-3 added where the sum is divided by the values.
+    assert!((epsilon / (1e-3 * 75.0 / 9000.0) - 1.0).abs() < 1e-9, "{epsilon}");
+    assert!(layers[1..].iter().all(|layer| layer.patches == Patches::Standardise {}));
     Ok(())
 }
 

@@ -473,11 +473,50 @@ fn read_outs_are_typed() -> Result {
         }
         assert_eq!(readouts.iter().find(|r| r.name == last[0]).map(|r| r.features), Some(64));
         let report = hebbian_models::softhebb::report(&run, folder.path())?;
-        for line in ["same head, raw pixels", "ridge regression", "unsupervised", "metrics.jsonl"] {
+        let random = run.results.extras["random_features"].as_array().ok_or("no list")?;
+        let first = readouts.last().map(|readout| readout.test_accuracy);
+        assert_eq!((random.len(), random[0]["test_accuracy"].as_f64()), (5, first));
+        for line in ["same head, raw pixels", "same head, 5 random nets", "ridge", "metrics.jsonl"]
+        {
             assert!(report.contains(line), "{report}");
         }
         assert_eq!(report.contains("unit labels, no head"), !more.is_empty());
     }
+    Ok(())
+}
+
+/// The program without flags shows learning: most units of every layer leave the direction that they were drawn in, which
+/// untrained ones keep.
+#[test]
+fn the_first_network_learns_in_every_layer() -> Result {
+    let folder = tempfile::tempdir()?;
+    let mut preset = preset("softhebb-cnn-digits")?;
+    preset.training.head_epochs = 1;
+    let data = hebbian_data::digits();
+    let start = Network::new(&preset, (1, 8, 8), &Rng::new(0), DType::F32, CPU)?;
+    let left = |run: &hebbian_train::Run<hebbian_models::softhebb::Learner>| -> Result<Vec<f64>> {
+        let share = |at: usize| -> Result<f64> {
+            let rows = |network: &Network| -> Result<Vec<Vec<f64>>> {
+                let weight = network.stack().blocks()[at].layer()?.weight().detach();
+                Ok(weight.flatten_from(1)?.to_dtype(DType::F64)?.to_vec2()?)
+            };
+            let (now, start) = (rows(run.learner.model().network())?, rows(&start)?);
+            let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let cosine = |(a, b): (&Vec<f64>, &Vec<f64>)| {
+                product(a, b) / (product(a, a) * product(b, b)).sqrt()
+            };
+            let count = now.len() as f64;
+            Ok(now.iter().zip(&start).filter(|&pair| cosine(pair) < 0.5).count() as f64 / count)
+        };
+        (0..2).map(share).collect()
+    };
+    let run = train::<Softhebb>(&options(preset.clone()), &data, CPU, &how(), folder.path())?;
+    let found = left(&run)?;
+    assert!(found.iter().all(|&share| share > 0.75), "{found:?}");
+    assert_eq!(run.results.extras["units_that_left_their_start"], serde_json::json!(found));
+    preset.training.epochs = 0;
+    let run = train::<Softhebb>(&options(preset), &data, CPU, &how(), folder.path())?;
+    assert_eq!(run.results.extras["units_that_left_their_start"], serde_json::json!([0.0, 0.0]));
     Ok(())
 }
 

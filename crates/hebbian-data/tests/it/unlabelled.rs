@@ -35,10 +35,6 @@ fn check(data: &Dataset) {
     let grey = [grey.seen().unwrap(), grey.unlabelled[0].clone()];
     assert!(grey.iter().all(|set| set.shape() == (1, 4, 6)));
     assert_eq!(grey[0].batch(&[6], DType::F32, &Device::Cpu).unwrap().0.dims(), [1, 1, 4, 6]);
-    // Those without labels are the last to go, and the first to be left out.
-    let limited = data.clone().limited(5);
-    assert_eq!((limited.train.len(), limited.unlabelled[0].len()), (4, 1));
-    assert!(data.clone().limited(3).unlabelled.is_empty());
     // Labels that are not kept are gone, and what is seen is the same.
     let kept = data.clone().with_labelled(2, 0).unwrap();
     assert_eq!((kept.train.len(), kept.unlabelled.len()), (2, 2));

@@ -26,5 +26,5 @@ pub use options::{RunOptions, shown};
 pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};
 pub(crate) use same_run::difference;
-pub use stop::Stop;
+pub use stop::{Stop, Watch};
 pub use unsupervised::{Recipe, Unsupervised, UnsupervisedLearner, UnsupervisedMethod, WithHead};

@@ -27,15 +27,16 @@ impl Stop {
         self.0.watching.load(Ordering::Relaxed) > 0
     }
 
-    /// Says that a run looks at it, while the value lives.
-    pub(super) fn watch(&self) -> Watch<'_> {
+    /// Says that something looks at it, while the value lives.
+    pub fn watch(&self) -> Watch<'_> {
         self.0.watching.fetch_add(1, Ordering::Relaxed);
         Watch(self)
     }
 }
 
-/// A run that looks at a [`Stop`].
-pub(super) struct Watch<'a>(&'a Stop);
+/// Something that looks at a [`Stop`].
+#[derive(Debug)]
+pub struct Watch<'a>(&'a Stop);
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {

@@ -39,7 +39,8 @@ pub struct Flags {
     /// Keep each connection with this probability, except those of the class layer
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Passes over the training images; 0 only measures the initial network
+    /// Passes over the training images; 0 only measures the initial network. In an experiment, the tied part before layers are
+    /// untied has a tenth of them at most
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step

@@ -2,17 +2,16 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
-use hebbian_data::transforms::TransformConfig;
-use hebbian_data::{Dataset, ZcaConfig};
+use hebbian_data::Dataset;
 use hebbian_models::RuleKind;
 use hebbian_models::miconi::{
-    self, Decoder, Experiment, Learner, Miconi, Options, Plasticity, Preset, Quirks, Triangle,
+    self, Decoder, Experiment, Learner, Miconi, Options, Plasticity, Preset, Triangle,
 };
 use hebbian_train::{Run, Start};
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
-const SINGLE: [&str; 14] = [
+const SINGLE: [&str; 13] = [
     "preset",
     "rule",
     "plasticity",
@@ -22,7 +21,6 @@ const SINGLE: [&str; 14] = [
     "freeze",
     "batch_size",
     "learning_rate_factor",
-    "author",
     "standardise_last",
     "load",
     "save",
@@ -122,12 +120,7 @@ impl Flags {
             preset.prune(p);
         }
         if self.author {
-            preset.quirks = Quirks::AUTHOR;
-            for transform in &mut preset.input.transforms.0 {
-                if let TransformConfig::Zca(config) = transform {
-                    *config = ZcaConfig::author();
-                }
-            }
+            preset.as_the_author();
         }
         preset.check()?;
         Ok(preset)
@@ -155,11 +148,11 @@ impl Door for Miconi {
         let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
         let (device, device_name) = common.device()?;
         let data = common.announced_dataset("digits", experiment.name())?;
-        let (length, as_stated) = ((flags.epochs, seeds), flags.readout.is_none());
+        let (length, as_stated) = ((flags.epochs, seeds), flags.readout.is_none() && !flags.author);
         let (options, out) =
             common.study::<Self>(experiment.name(), Some(&data), length, as_stated, device_name)?;
         let decoder = flags.readout.unwrap_or_default();
-        let report = experiment.run(&options, decoder, &data, &device, &out)?;
+        let report = experiment.run(&options, decoder, flags.author, &data, &device, &out)?;
         let next =
             "next: --list for networks and experiments, --preset miconi-digits for one run\n";
         Ok(Some(report + next))

@@ -93,7 +93,7 @@ fn bars_have_six_protocols() {
 #[test]
 fn untied_networks_stand_beside_tied_ones() {
     let expected = ["simpnet", "deepernet-s"].map(|network| {
-        ["URFB", "FRFB"].map(|arm| {
+        ["BP", "BP-H", "URFB", "FRFB", "URFB 50 %", "FRFB 50 %"].map(|arm| {
             [network.to_string(), format!("{network}-untied")].map(|n| (n, arm.to_string()))
         })
     });

@@ -55,7 +55,6 @@ fn flags_that_contradict_each_other_are_refused() {
         &["--pruning", "0.5"],
         &["--winners", "2"],
         &["--freeze"],
-        &["--author"],
         &["--load", "model.safetensors"],
         &["--save", "model.safetensors"],
     ] {

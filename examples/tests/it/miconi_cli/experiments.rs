@@ -61,3 +61,10 @@ fn every_experiment_has_its_arms() {
         assert_eq!(found, arms);
     }
 }
+
+/// An experiment as the author has it whitens by 9,000 images, which the digits do not have.
+#[test]
+fn experiments_are_the_author_s_on_request() {
+    let place = PROGRAM.place();
+    place.refused(&["--experiment", "interventions", "--author", "--epochs", "1"], &["9000"]);
+}

@@ -1,0 +1,116 @@
+//! What is kept of a job's runs in the project: results, and the numbers that the record took from them.
+
+use super::entry::Entry;
+use anyhow::Result;
+use hebbian_train::{Claim, Job, Ours, read_text, save_json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Of one run of a command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The program's version.
+    pub(super) version: String,
+    /// The command, without seed.
+    pub(super) command: String,
+    /// What its `results.json` says, without long lists.
+    pub(super) results: Value,
+    /// The values of each claim, by its row and column.
+    pub(super) values: BTreeMap<String, Vec<f64>>,
+}
+
+/// Longer lists of numbers are left out.
+const LONGEST: usize = 20;
+/// Whatever else is left out: what is drawn, and not read.
+const LEFT_OUT: [&str; 4] = ["curves", "confusion", "figure", "preset"];
+
+impl Kept {
+    /// Of a document of results.
+    pub(super) fn of(entry: &Entry, job: &Job, results: &Value) -> Self {
+        let values = job.claims.iter().map(|claim| (claim.label(), claim.values(results)));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            command: entry.command(job),
+            values: values.collect(),
+            results: shortened(results),
+        }
+    }
+}
+
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::Object(all) => {
+            let left = |(key, value): (&String, &Value)| {
+                let is_kept = !LEFT_OUT.contains(&key.as_str()) && key != "epoch" && key != "last";
+                let is_short = value
+                    .as_array()
+                    .is_none_or(|all| all.len() <= LONGEST || !all.iter().all(Value::is_number));
+                (is_kept && is_short).then(|| (key.clone(), shortened(value)))
+            };
+            Value::Object(all.iter().filter_map(left).collect())
+        }
+        Value::Array(all) => Value::Array(all.iter().map(shortened).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The values of a claim in all runs of its job.
+pub(super) fn values(claim: &Claim, runs: &[Kept]) -> Vec<f64> {
+    let label = claim.label();
+    runs.iter().filter_map(|run| run.values.get(&label)).flatten().copied().collect()
+}
+
+/// Keeps runs in the project, in place of those that were kept.
+pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Result<()> {
+    let folder = entry.kept(root, job);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    for (run, seed) in runs.iter().zip(&job.seeds) {
+        save_json(folder.join(format!("seed-{seed}.json")), run)?;
+    }
+    Ok(())
+}
+
+/// What is wrong with the record of a job whose results are kept: numbers that are not theirs, or a command that is
+/// not theirs.
+pub(super) fn check(root: &Path, entry: &Entry, job: &Job) -> Result<Vec<String>> {
+    let (folder, mut runs) = (entry.kept(root, job), Vec::new());
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    for seed in job.seeds.iter().take(job.runs()) {
+        runs.push(serde_json::from_str::<Kept>(&read_text(
+            folder.join(format!("seed-{seed}.json")),
+        )?)?);
+    }
+    let (mut wrong, name) = (Vec::new(), entry.name_of(job));
+    if let Some(other) = runs.iter().find(|run| run.command != entry.command(job)) {
+        wrong.push(format!("{name}: its kept results are of {}", other.command));
+    }
+    for claim in &job.claims {
+        let found = Ours::of(&values(claim, &runs));
+        if found != claim.ours {
+            let label = claim.label();
+            wrong.push(format!("{name}, {label}: not what its kept results say, {found:?}"));
+        }
+    }
+    Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn long_lists_and_what_is_drawn_are_left_out() {
+        let all = vec![0; LONGEST + 1];
+        let value =
+            json!({"a": 1, "curves": {"b": 2}, "long": all, "runs": [{"c": [1, 2], "last": 3}]});
+        assert_eq!(shortened(&value), json!({"a": 1, "runs": [{"c": [1, 2]}]}));
+    }
+}

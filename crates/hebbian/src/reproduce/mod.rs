@@ -1,0 +1,423 @@
+//! The record, run again.
+
+mod entry;
+mod kept;
+mod tables;
+
+use crate::{DeviceArgs, stop, tell};
+use anyhow::{Context, Result, bail};
+use entry::Entry;
+use hebbian_train::{Cell, Error, Job, Ours, RunFolder, Table, duration};
+use kept::Kept;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Run the commands of the record again, and say which of its numbers hold
+///
+/// Every number in the model cards is a claim of the record (models/*/record/*.json): a command, what it comes to, what
+/// was published, and the interval that the mean of a new run has to lie in. Each run has a folder of its own below --out:
+/// what is complete there is read, and what was interrupted goes on. The exit status is 1 where a claim does not hold.
+#[derive(Debug, clap::Args)]
+pub struct ReproduceArgs {
+    /// List the jobs and their claims, and stop
+    #[arg(long)]
+    list: bool,
+    /// Only jobs whose name, METHOD/TABLE/JOB, has one of these in it
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// As many jobs as fit in this time by the minutes that the record says, the most telling first
+    #[arg(long, value_name = "MINUTES")]
+    budget: Option<f64>,
+    /// Where the runs are
+    #[arg(long, value_name = "FOLDER", default_value = "runs/record")]
+    out: PathBuf,
+    /// Put the numbers and results of what was run, and holds, into the record of the project in this folder
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
+    keep: Option<PathBuf>,
+    /// Put the tables into the cards and the README of the project in this folder, and stop
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
+    write_tables: Option<PathBuf>,
+    /// Say whether those tables, and the results that are kept, are as the record says, and stop
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
+    check_tables: Option<PathBuf>,
+    /// Never use the network: only data sets that are cached
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// No progress, only the result
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// A job to run.
+struct Task<'a> {
+    entry: &'a Entry,
+    job: &'a Job,
+}
+
+impl ReproduceArgs {
+    /// Runs, compares, and returns the report.
+    ///
+    /// # Errors
+    /// Claims that do not hold, runs that fail.
+    pub fn run(self) -> Result<String> {
+        if let Some(root) = &self.write_tables {
+            return tables::write(root);
+        }
+        if let Some(root) = &self.check_tables {
+            return tables::check(root);
+        }
+        let mut entries = match &self.keep {
+            Some(root) => Entry::of_project(root)?,
+            None => Entry::embedded()?,
+        };
+        let device = self.device.choose()?.name;
+        let tasks = self.chosen(&entries, device)?;
+        if self.list {
+            return list(&tasks, device);
+        }
+        let (mut table, mut broken, mut updates) =
+            (Table::new(["claim", "published", "record", "interval", "now", ""]), 0, Vec::new());
+        for (at, task) in tasks.iter().enumerate() {
+            let name = task.entry.name_of(task.job);
+            self.tell(&format!("{}/{} {name}", at + 1, tasks.len()));
+            let runs = match self.runs(task, device) {
+                Ok(runs) => runs,
+                Err(error) => match error.downcast_ref() {
+                    Some(Error::Stopped { .. }) => return Err(error),
+                    _ => {
+                        broken += 1;
+                        tell(&format!("{name}: {error:#}"));
+                        table.row(
+                            [Cell::from(name.as_str())]
+                                .into_iter()
+                                .chain(["", "", "", "", "did not run"].map(Cell::from)),
+                        )?;
+                        continue;
+                    }
+                },
+            };
+            let wrong = compare(&mut table, task, &name, &runs)?;
+            broken += wrong;
+            if let (Some(root), 0) = (&self.keep, wrong) {
+                kept::save(root, task.entry, task.job, &runs)?;
+                updates.push((name, runs));
+            }
+        }
+        drop(tasks);
+        if let Some(root) = &self.keep {
+            keep(&mut entries, root, &updates, device)?;
+        }
+        if broken > 0 {
+            bail!("{table}\n{broken} of the claims and jobs above do not hold");
+        }
+        Ok(format!("{table}\nall of them hold\n"))
+    }
+
+    /// The jobs that are asked for, the most telling first, and as many as fit.
+    fn chosen<'a>(&self, entries: &'a [Entry], device: &str) -> Result<Vec<Task<'a>>> {
+        let jobs = entries
+            .iter()
+            .flat_map(|entry| entry.record.jobs.iter().map(move |job| Task { entry, job }));
+        let is_wanted = |task: &Task<'_>| {
+            let name = task.entry.name_of(task.job);
+            self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+        };
+        let mut jobs: Vec<Task<'_>> = jobs.filter(is_wanted).collect();
+        if jobs.is_empty() {
+            bail!("--only {}: no job has that in its name, see --list", self.only.join(" --only "));
+        }
+        jobs.sort_by(|one, other| {
+            let key = |task: &Task<'_>| (task.job.telling, minutes(task.job, device));
+            let ((a, x), (b, y)) = (key(one), key(other));
+            a.cmp(&b).then(x.unwrap_or(f64::MAX).total_cmp(&y.unwrap_or(f64::MAX)))
+        });
+        let Some(budget) = self.budget else { return Ok(jobs) };
+        let unknown = jobs.iter().filter(|task| minutes(task.job, device).is_none()).count();
+        if unknown > 0 {
+            self.tell(&format!("left out {unknown} jobs whose time on {device} is not known"));
+        }
+        let mut left = budget;
+        jobs.retain(|task| match minutes(task.job, device) {
+            Some(minutes) if minutes <= left => {
+                left -= minutes;
+                true
+            }
+            _ => false,
+        });
+        if jobs.is_empty() {
+            bail!("--budget {budget}: no job with a known time on {device} is as short");
+        }
+        Ok(jobs)
+    }
+
+    /// Every run of a job: read where it is complete, else made.
+    fn runs(&self, Task { entry, job }: &Task<'_>, device: &str) -> Result<Vec<Kept>> {
+        let mut runs = Vec::new();
+        for seed in job.seeds.iter().take(job.runs()) {
+            let folder = self.out.join(entry.name_of(job)).join(format!("seed-{seed}"));
+            let mut command = Command::new(std::env::current_exe().context("this program's file")?);
+            command.args(job.arguments(entry.method)).arg("--out").arg(&folder);
+            command.args(["--seed", &seed.to_string(), "--device", device]);
+            if job.experiment.is_some() {
+                command.args(["--seeds", &job.seeds.len().to_string()]);
+            }
+            for (flag, given) in [("--offline", self.offline), ("--quiet", self.quiet)] {
+                // An experiment that makes its own data needs no network.
+                if given && (flag != "--offline" || job.dataset.is_some()) {
+                    command.arg(flag);
+                }
+            }
+            // A complete run is read back, if it is the one that is asked for.
+            if ["config.json", "experiment.json"].iter().any(|name| folder.join(name).exists()) {
+                command.arg("--resume");
+            }
+            wait(command, &folder)?;
+            runs.push(Kept::of(entry, job, &document(&folder)?));
+        }
+        Ok(runs)
+    }
+
+    fn tell(&self, line: &str) {
+        if !self.quiet {
+            tell(line);
+        }
+    }
+}
+
+/// Minutes of all runs of a job.
+fn minutes(job: &Job, device: &str) -> Option<f64> {
+    Some(job.minutes.get(device)? * job.runs() as f64)
+}
+
+/// Lets a command run to its end, or to where it has saved when this program is asked to stop.
+fn wait(mut command: Command, folder: &Path) -> Result<()> {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // Ctrl-C would reach it too, and twice with ours.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let _watch = stop().watch();
+    let mut child = command.spawn().context("cannot start a run")?;
+    let mut asked = false;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if let (false, Some(_)) = (asked, stop().asked()) {
+            end(&mut child);
+            asked = true;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    if let Some(signal) = stop().asked() {
+        let (at, path) = ("in the middle of the record".to_string(), folder.to_path_buf());
+        return Err(Error::Stopped { at, path, signal }.into());
+    }
+    if !status.success() {
+        bail!("its run in {} ended with {status}: its words are above", folder.display());
+    }
+    Ok(())
+}
+
+/// Asks a run to save and end.
+#[cfg(unix)]
+fn end(child: &mut Child) {
+    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+}
+
+#[cfg(not(unix))]
+fn end(child: &mut Child) {
+    let _ = child.kill();
+}
+
+/// What a run has come to: its `results.json`, with what it logged last and after each epoch.
+fn document(folder: &Path) -> Result<Value> {
+    let path = folder.join("results.json");
+    let text = hebbian_train::read_text(&path)?;
+    let mut results: Value =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    if folder.join("metrics.jsonl").exists()
+        && let Value::Object(all) = &mut results
+    {
+        let (mut last, mut epochs) = (Map::new(), Map::new());
+        for (epoch, values) in RunFolder::history(folder)?.by_epoch() {
+            let values: Map<String, Value> =
+                values.into_iter().map(|(name, value)| (name, value.into())).collect();
+            last.extend(values.clone());
+            if epoch.fract() == 0.0 {
+                epochs.insert(epoch.to_string(), Value::Object(values));
+            }
+        }
+        all.insert("last".to_string(), Value::Object(last));
+        all.insert("epoch".to_string(), Value::Object(epochs));
+    }
+    Ok(results)
+}
+
+/// A row for each claim of a job; returns how many do not hold.
+fn compare(table: &mut Table, task: &Task<'_>, name: &str, runs: &[Kept]) -> Result<usize> {
+    let mut broken = 0;
+    for claim in &task.job.claims {
+        let found = Ours::of(&kept::values(claim, runs));
+        let shown = |ours: Ours| claim.shown(ours.mean, ours.sd) + claim.sign();
+        let published = claim
+            .published
+            .as_ref()
+            .and_then(|published| Some(claim.shown(published.mean?, published.sd) + claim.sign()));
+        let interval = claim.interval.map(|[low, high]| {
+            format!("{} to {}", claim.shown(low, None), claim.shown(high, None))
+        });
+        let verdict = match (found, claim.interval) {
+            (None, _) => "not found",
+            (Some(_), None) => "new",
+            (Some(found), Some([low, high])) if (low..=high).contains(&found.mean) => "holds",
+            (Some(_), Some(_)) => "does not hold",
+        };
+        broken += usize::from(!["new", "holds"].contains(&verdict));
+        let text = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "–".to_string()));
+        table.row([
+            format!("{name}: {}", claim.label()).into(),
+            text(published),
+            text(claim.ours.map(shown)),
+            text(interval),
+            text(found.map(shown)),
+            verdict.into(),
+        ])?;
+    }
+    Ok(broken)
+}
+
+/// Puts what was found into the record: numbers, the intervals that are still missing, the date, and minutes and memory
+/// where none are known.
+fn keep(
+    entries: &mut [Entry],
+    root: &Path,
+    updates: &[(String, Vec<Kept>)],
+    device: &str,
+) -> Result<()> {
+    let today = date(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / (24 * 60 * 60));
+    for entry in entries {
+        let names: Vec<String> = entry.record.jobs.iter().map(|job| entry.name_of(job)).collect();
+        let mut changed = false;
+        for (job, name) in entry.record.jobs.iter_mut().zip(names) {
+            let Some((_, runs)) = updates.iter().find(|(updated, _)| *updated == name) else {
+                continue;
+            };
+            changed = true;
+            for claim in &mut job.claims {
+                claim.ours = Ours::of(&kept::values(claim, runs));
+                claim.interval =
+                    claim.interval.or_else(|| Some(claim.interval_of(claim.ours.as_ref()?)));
+            }
+            job.date = Some(today.clone());
+            let mean = |name: &str, alternative: &str| {
+                let found = runs.iter().filter_map(|run| {
+                    run.results.get(name).or_else(|| run.results.get(alternative))?.as_f64()
+                });
+                Ours::of(&found.collect::<Vec<_>>()).map(|of| of.mean)
+            };
+            if let (None, Some(seconds)) =
+                (job.minutes.get(device), mean("total_seconds", "seconds"))
+            {
+                job.minutes.insert(device.to_string(), (seconds / 0.6).round() / 100.0);
+            }
+            if let (None, Some(bytes)) = (job.memory.get(device), mean("peak_memory_bytes", "")) {
+                job.memory.insert(device.to_string(), (bytes / 1e7).round() / 100.0);
+            }
+        }
+        if changed {
+            entry.save(root)?;
+        }
+    }
+    Ok(())
+}
+
+/// The day that is so many days after 1 January 1970, as YYYY-MM-DD (Howard Hinnant's `civil_from_days`).
+fn date(days: u64) -> String {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + 400 * era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Jobs with their commands, and their claims.
+fn list(tasks: &[Task<'_>], device: &str) -> Result<String> {
+    let mut table = Table::new(["job", "claim", "published", "record", "holds in", "time"]);
+    for Task { entry, job } in tasks {
+        let time = minutes(job, device).map(duration);
+        for claim in &job.claims {
+            let published = claim.published.as_ref().map(|published| match published.mean {
+                Some(mean) => claim.shown(mean, published.sd) + claim.sign(),
+                None => "not seen".to_string(),
+            });
+            let ours = claim.ours.map(|ours| claim.shown(ours.mean, ours.sd) + claim.sign());
+            let interval = claim.interval.map(|[low, high]| {
+                format!("{} to {}", claim.shown(low, None), claim.shown(high, None))
+            });
+            table.row([
+                entry.name_of(job).into(),
+                claim.label().into(),
+                published.unwrap_or_else(|| "–".to_string()).into(),
+                ours.unwrap_or_else(|| "not run".to_string()).into(),
+                interval.unwrap_or_else(|| "–".to_string()).into(),
+                time.clone().unwrap_or_else(|| "not known".to_string()).into(),
+            ])?;
+        }
+    }
+    let commands: Vec<String> = tasks
+        .iter()
+        .map(|Task { entry, job }| format!("{}\n  {}\n", entry.name_of(job), entry.command(job)))
+        .collect();
+    Ok(format!("{table}\ncommands\n\n{}", commands.concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn days_have_dates() {
+        // By `date -d @SECONDS`.
+        for (days, expected) in [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_783, "2026-11-26"),
+        ] {
+            assert_eq!(date(days), expected);
+        }
+    }
+
+    /// Every command of the record is one that the program takes, and names are there once.
+    #[test]
+    fn commands_of_the_record_are_commands() -> Result<()> {
+        let mut names = Vec::new();
+        for entry in Entry::embedded()? {
+            for job in &entry.record.jobs {
+                let seeds = (0..job.seeds.len() as u64).map(|at| job.seeds[0] + at);
+                assert!(job.preset.is_some() || seeds.eq(job.seeds.iter().copied()));
+                let words = entry.command(job);
+                let parsed = crate::Program::try_parse_from(words.split(' '));
+                assert!(parsed.is_ok(), "{words}: {parsed:?}");
+                let labels = job.claims.iter().map(hebbian_train::Claim::label);
+                names.extend(labels.map(|label| format!("{} {label}", entry.name_of(job))));
+            }
+        }
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! The tables of cards and README, which are made of the record.
+
+use super::entry::Entry;
+use super::kept;
+use anyhow::{Context, Result, bail};
+use hebbian_train::{Claim, Job, Published, duration, read_text, save_text};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// What a table begins with, before its name, and ends with.
+const MARK: [&str; 2] = ["<!-- record: ", "<!-- end of record -->"];
+/// The name of the table of claims that the README leads with.
+const HEADLINE: &str = "headline";
+/// Folders without texts of the project.
+const PASSED: [&str; 4] = ["target", "runs", "node_modules", "zoo"];
+
+/// Puts the tables into all texts of the project; says which have changed.
+pub(super) fn write(root: &Path) -> Result<String> {
+    let entries = Entry::of_project(root)?;
+    let mut changed = String::new();
+    for (file, before, now) in texts(root, &entries)? {
+        if before != now {
+            save_text(&file, &now)?;
+            writeln!(changed, "wrote {}", file.display())?;
+        }
+    }
+    Ok(if changed.is_empty() { "all tables are as the record says\n".to_string() } else { changed })
+}
+
+/// Refuses texts with other tables, a record that is not that of this build, and numbers that are not those of
+/// the results that are kept.
+pub(super) fn check(root: &Path) -> Result<String> {
+    let entries = Entry::of_project(root)?;
+    let mut wrong = Vec::new();
+    for (entry, embedded) in entries.iter().zip(Entry::embedded()?) {
+        if *entry != embedded {
+            wrong.push(format!("{}: this build has another record", entry.name()));
+        }
+        for job in &entry.record.jobs {
+            wrong.extend(kept::check(root, entry, job)?);
+        }
+    }
+    for (file, before, now) in texts(root, &entries)? {
+        if before != now {
+            wrong.push(format!(
+                "{}: its tables are not those of the record: hebbian reproduce --write-tables",
+                file.display()
+            ));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    Ok("all tables are as the record says\n".to_string())
+}
+
+/// Every text of the project with tables: as it is, and as it should be.
+fn texts(root: &Path, entries: &[Entry]) -> Result<Vec<(PathBuf, String, String)>> {
+    let (mut all, mut shown) = (Vec::new(), BTreeSet::new());
+    for file in markdown(root)? {
+        let before = read_text(&file)?;
+        let at = || file.display().to_string();
+        let now = replaced(&before, entries, &mut shown).with_context(at)?;
+        if before.contains(MARK[0]) {
+            all.push((file, before, now));
+        }
+    }
+    let names = entries.iter().map(Entry::name).chain([HEADLINE.to_string()]);
+    if let Some(missing) = names.into_iter().find(|name| !shown.contains(name)) {
+        bail!("{missing} is in no text: put {}{missing} --> and {} there", MARK[0], MARK[1]);
+    }
+    Ok(all)
+}
+
+/// A text with its tables made anew.
+fn replaced(text: &str, entries: &[Entry], shown: &mut BTreeSet<String>) -> Result<String> {
+    let (mut done, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(MARK[0]) {
+        let (before, from) = rest.split_at(at);
+        let Some((name, _)) = from[MARK[0].len()..].split_once(" -->") else {
+            bail!("a mark of a table has no end");
+        };
+        let Some(end) = from.find(MARK[1]) else {
+            bail!("the table {name} has no end: {}", MARK[1]);
+        };
+        let table = match entries.iter().find(|entry| entry.name() == name) {
+            Some(entry) => table(entry),
+            None if name == HEADLINE => headline(entries),
+            None => match job(name, entries) {
+                Some(job) => numbers(job),
+                None => bail!("there is no record {name}"),
+            },
+        };
+        shown.insert(name.to_string());
+        write!(done, "{before}{}{name} -->\n\n{table}\n", MARK[0])?;
+        rest = &from[end..];
+    }
+    Ok(done + rest)
+}
+
+fn markdown(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with('.') || PASSED.contains(&name.as_str()) || path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The table of a record: a row each, columns of numbers, how they came about; then the commands.
+fn table(entry: &Entry) -> String {
+    let jobs = &entry.record.jobs;
+    let claims = || jobs.iter().flat_map(|job| job.claims.iter().map(move |claim| (job, claim)));
+    let columns = distinct(claims().map(|(_, claim)| claim.column.clone()));
+    let simple = columns.len() == 1;
+    let mut head = vec![entry.record.rows.clone()];
+    match simple {
+        true => head.extend(["published".to_string(), "ours".to_string()]),
+        false => head.extend(columns.iter().cloned()),
+    }
+    head.extend(["seeds", "learning", "read-out"].map(str::to_string));
+    let mut text = heading(&head);
+    for row in distinct(claims().map(|(_, claim)| claim.row.clone())) {
+        let of: Vec<_> = claims().filter(|(_, claim)| claim.row == row).collect();
+        let mut cells = vec![row.clone()];
+        if let (true, [(_, claim), ..]) = (simple, &of[..]) {
+            cells.extend([published(claim), ours(claim)]);
+        } else {
+            for column in &columns {
+                let found = of.iter().find(|(_, claim)| claim.column == *column);
+                cells.push(found.map_or_else(String::new, |(_, claim)| beside(claim)));
+            }
+        }
+        let together = |part: &dyn Fn(&Job, &Claim) -> String| {
+            distinct(of.iter().map(|(job, claim)| part(job, claim))).join("; ")
+        };
+        cells.push(together(&|job, claim| seeds(job, claim)));
+        cells.push(together(&|_, claim| claim.learning.name().to_string()));
+        cells.push(together(&|_, claim| claim.read_out.clone()));
+        text += &line(&cells);
+    }
+    let of_all = claims().filter_map(|(_, claim)| claim.published.as_ref());
+    let sources = distinct(of_all.map(|published| published.source.clone()));
+    let brackets = if simple { "" } else { ", in brackets" };
+    text.push('\n');
+    if !sources.is_empty() {
+        let _ = writeln!(text, "Published{brackets}: {}.", sources.join("; "));
+    }
+    for job in jobs {
+        if let Some(note) = &job.note {
+            let _ = writeln!(text, "`{}`: {note}", job.name);
+        }
+    }
+    if !text.ends_with("\n\n") {
+        text.push('\n');
+    }
+    text += "```console\n";
+    let commands: Vec<(String, String)> =
+        jobs.iter().map(|job| (entry.command(job), price(job))).collect();
+    for (command, price) in commands {
+        let _ = writeln!(text, "$ {command}  # {price}");
+    }
+    text + "```\n"
+}
+
+/// The claims that the README leads with.
+fn headline(entries: &[Entry]) -> String {
+    let head = ["method", "data", "", "published", "ours", "seeds", "learning", "read-out", "time"];
+    let mut text = heading(&head.map(str::to_string));
+    for entry in entries {
+        for job in &entry.record.jobs {
+            for claim in job.claims.iter().filter(|claim| claim.headline) {
+                let data = job.dataset.clone().unwrap_or_else(|| "synthetic".to_string());
+                let time = job.minutes.get("cpu").map_or("–".to_string(), |&time| duration(time));
+                text += &line(&[
+                    format!("`{}`", entry.method),
+                    data,
+                    claim.label(),
+                    published(claim),
+                    ours(claim),
+                    seeds(job, claim),
+                    claim.learning.name().to_string(),
+                    claim.read_out.clone(),
+                    time,
+                ]);
+            }
+        }
+    }
+    text
+}
+
+/// The job of that name.
+fn job<'a>(name: &str, entries: &'a [Entry]) -> Option<&'a Job> {
+    let mut jobs =
+        entries.iter().flat_map(|entry| entry.record.jobs.iter().map(move |job| (entry, job)));
+    jobs.find(|(entry, job)| entry.name_of(job) == name).map(|(_, job)| job)
+}
+
+/// The numbers of a job by themselves.
+fn numbers(job: &Job) -> String {
+    let mut text = heading(&["", "ours", "seeds"].map(str::to_string));
+    for claim in &job.claims {
+        text += &line(&[claim.row.clone(), ours(claim), seeds(job, claim)]);
+    }
+    text
+}
+
+fn heading(cells: &[String]) -> String {
+    line(cells) + &"|---".repeat(cells.len()) + "|\n"
+}
+
+fn line(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// Each once, in the order in which they come first.
+fn distinct(all: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}
+
+fn ours(claim: &Claim) -> String {
+    match claim.ours {
+        None => "not run".to_string(),
+        Some(ours) => {
+            let mean = claim.shown(ours.mean, ours.sd);
+            let sign = claim.sign();
+            match ours.median.filter(|_| claim.with_median) {
+                Some(median) => format!("{mean}{sign}, median {}{sign}", claim.shown(median, None)),
+                None => mean + sign,
+            }
+        }
+    }
+}
+
+fn published(claim: &Claim) -> String {
+    match &claim.published {
+        None => "–".to_string(),
+        Some(Published { mean: None, .. }) => "not seen".to_string(),
+        Some(Published { mean: Some(mean), sd, .. }) => claim.shown(*mean, *sd) + claim.sign(),
+    }
+}
+
+/// Ours with what was published in brackets.
+fn beside(claim: &Claim) -> String {
+    match claim.published.as_ref().is_some_and(|published| published.mean.is_some()) {
+        true => format!("{} ({})", ours(claim), published(claim)),
+        false => ours(claim),
+    }
+}
+
+/// How many values a number is of, and of which seeds where they are one after the other.
+fn seeds(job: &Job, claim: &Claim) -> String {
+    let Some(ours) = claim.ours else { return "–".to_string() };
+    match (&job.seeds[..], ours.count) {
+        ([only], 1) => only.to_string(),
+        ([first, .., last], count)
+            if count == job.seeds.len() && *last == first + count as u64 - 1 =>
+        {
+            format!("{first}–{last}")
+        }
+        (_, count) => format!("{count} runs"),
+    }
+}
+
+/// Minutes and memory of a job, by device.
+fn price(job: &Job) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let devices: BTreeSet<&String> = job.minutes.keys().chain(job.memory.keys()).collect();
+    for device in devices {
+        let time = job.minutes.get(device).map(|&minutes| duration(minutes));
+        let memory = job.memory.get(device).map(|memory| format!("{memory:.1} GB"));
+        let both: Vec<String> = time.into_iter().chain(memory).collect();
+        parts.push(format!("{device}: {}", both.join(", ")));
+    }
+    if job.preset.is_some() && job.seeds.len() > 1 {
+        parts.push("each --seed".to_string());
+    }
+    match parts.is_empty() {
+        true => "time not known".to_string(),
+        false => parts.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands outside of the marks stays, and a table that is not closed or not known is refused.
+    #[test]
+    fn only_tables_are_replaced() -> Result<()> {
+        let entries = Entry::embedded()?;
+        let text = format!("before\n{}headline -->\nold\n{}\nafter\n", MARK[0], MARK[1]);
+        let mut shown = BTreeSet::new();
+        let once = replaced(&text, &entries, &mut shown)?;
+        assert!(once.starts_with("before\n") && once.ends_with(&format!("\n{}\nafter\n", MARK[1])));
+        assert!(!once.contains("old") && once.contains(&headline(&entries)));
+        assert_eq!(replaced(&once, &entries, &mut shown)?, once);
+        assert_eq!(shown, BTreeSet::from([HEADLINE.to_string()]));
+        for (wrong, says) in [
+            (format!("{}headline -->\n", MARK[0]), "headline has no end"),
+            (format!("{}nothing -->\n{}\n", MARK[0], MARK[1]), "no record nothing"),
+        ] {
+            let error = replaced(&wrong, &entries, &mut shown).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        Ok(())
+    }
+}

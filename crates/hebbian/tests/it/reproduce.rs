@@ -1,0 +1,103 @@
+//! The record: its tables are in the texts, and its commands come to its numbers.
+
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn reproduce(folder: &Path, args: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_hebbian"));
+    let args = [&["reproduce", "--cpu"], args].concat();
+    Command::new(program).args(args).current_dir(folder).output().expect("the program starts")
+}
+
+/// Where this project is.
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The files of a project that hold its record, without results.
+fn copy_of_the_record(to: &Path) {
+    for method in std::fs::read_dir(project().join("models")).unwrap() {
+        let record = method.unwrap().path().join("record");
+        let Ok(files) = std::fs::read_dir(&record) else { continue };
+        let name = record.parent().unwrap().file_name().unwrap();
+        let folder = to.join("models").join(name).join("record");
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+            std::fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn tables_are_as_the_record_says() {
+    let project = project();
+    let output = reproduce(&project, &["--check-tables"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "hebbian reproduce --write-tables has to be run: {errors}");
+}
+
+#[test]
+fn every_job_is_listed_with_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = reproduce(folder.path(), &["--list", "--only", "patches/digits"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let command = "hebbian train patches --preset patches-digits --dataset digits --frame pixel\n";
+    assert!(text.contains("patches/digits/code") && text.contains(command), "{text}");
+    assert!(!text.contains("softhebb"), "{text}");
+    let output = reproduce(folder.path(), &["--only", "nothing like it"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A number in its interval holds, one outside does not and is not kept; a run that is complete is read.
+#[test]
+fn numbers_hold_or_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    copy_of_the_record(at);
+    let file = at.join("models/patches/record/digits.json");
+    let kept = at.join("models/patches/record/results/digits/code/seed-0.json");
+    let results = at.join("runs/record/patches/digits/code/seed-0/results.json");
+    let written = || std::fs::metadata(&results).unwrap().modified().unwrap();
+    // One seed; another job whose name begins like this one's has no time, and so no place in a budget.
+    let run = |interval: Value| {
+        let mut record = json_of(&file);
+        let job = &mut record["jobs"][0];
+        (job["seeds"], job["minutes"]) = (json!([0]), json!({"cpu": 0.05}));
+        let claim = &mut job["claims"][0];
+        (claim["interval"], claim["ours"]) = (interval, Value::Null);
+        record["jobs"].as_array_mut().unwrap()[1..].iter_mut().for_each(|job| {
+            job["minutes"] = json!({});
+        });
+        std::fs::write(&file, record.to_string()).unwrap();
+        let only = ["--only", "patches/digits/code", "--budget", "5", "--quiet", "--keep"];
+        let output = reproduce(at, &only);
+        let both = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(both).unwrap())
+    };
+    let (status, said) = run(json!([0.1, 0.2]));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("does not hold") && !said.contains("all of them hold"), "{said}");
+    assert!(!kept.exists() && json_of(&file)["jobs"][0]["claims"][0]["ours"].is_null());
+    let first = written();
+
+    let (status, said) = run(json!([0.5, 1.0]));
+    assert!(status == Some(0) && said.contains("all of them hold"), "{said}");
+    assert_eq!(written(), first);
+
+    // What is kept: the number, its interval where there was none, and the results.
+    assert_eq!(run(Value::Null).0, Some(0));
+    let accuracy = json_of(&results)["test_accuracy"].as_f64().unwrap();
+    let claim = json_of(&file)["jobs"][0]["claims"][0].clone();
+    assert_eq!(
+        claim["ours"],
+        json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1})
+    );
+    // A share of one seed is to be met within a percent.
+    assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
+    assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));
+}
