@@ -1,1 +1,36 @@
-//! Programs: see the folders beside this file.
+//! Programs: see the folders beside this file. The code of the guide in `docs/` is compiled and run here.
+
+/// The pages of the guide that have code. Each is a doctest for every block.
+#[cfg(doctest)]
+mod guide {
+    macro_rules! pages {
+        ($($name:ident: $page:literal)*) => {
+            $(
+                #[doc = include_str!($page)]
+                mod $name {}
+            )*
+        };
+    }
+
+    pages! {
+        adding_a_method: "../docs/src/adding-a-method.md"
+        amit: "../docs/src/amit.md"
+        asymmetric_feedback: "../docs/src/asymmetric-feedback.md"
+        first_run: "../docs/src/first-run.md"
+        golkar: "../docs/src/golkar.md"
+        krotov_hopfield_and_patches: "../docs/src/krotov-hopfield-and-patches.md"
+        miconi: "../docs/src/miconi.md"
+        models: "../docs/src/models.md"
+        own_data: "../docs/src/own-data.md"
+        own_device: "../docs/src/own-device.md"
+        own_network: "../docs/src/own-network.md"
+        own_rule: "../docs/src/own-rule.md"
+        performance: "../docs/src/performance.md"
+        pytorch: "../docs/src/pytorch.md"
+        reading_out: "../docs/src/reading-out.md"
+        reliability: "../docs/src/reliability.md"
+        reproducing: "../docs/src/reproducing.md"
+        softhebb: "../docs/src/softhebb.md"
+        the_idea: "../docs/src/the-idea.md"
+    }
+}

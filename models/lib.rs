@@ -1,4 +1,17 @@
-//! The zoo: one module (and one folder) per paper, with its architecture, presets and recipe.
+//! The networks of papers: one module (and one folder) per paper, with its architecture, presets and recipe.
+//!
+//! | to | see |
+//! |---|---|
+//! | load a trained model, save it, share it | [`Model`] |
+//! | use a small model that comes with the crate | [`ZOO`], [`Model::from_zoo`] |
+//! | compute features of your images, and classes | [`Model::features`], [`Model::predict`] |
+//! | load your images | [`load`], [`LoadOptions`] |
+//! | train without feedback | [`softhebb`], [`miconi`], [`krotov_hopfield`] |
+//! | train with feedback through other weights | [`amit`] |
+//! | train the microcircuit | [`golkar`] |
+//! | compare with a control that learns nothing | [`patches`] |
+//! | check a device | [`verify`] |
+//! | do something with every method | [`for_each_method!`] |
 #![deny(missing_docs)]
 
 mod competition_kind;

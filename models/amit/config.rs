@@ -129,7 +129,7 @@ pub struct Tied {
     pub learning_rate: f64,
     /// Images per step.
     pub batch_size: usize,
-    /// Draw all weights anew at the end but those of frozen layers: untied layers then start
+    /// Draw all weights again at the end but those of frozen layers: untied layers then start
     /// random, but shared over positions.
     pub redraw: bool,
 }

@@ -78,8 +78,10 @@ pub struct Learner {
     epoch: usize,
     /// The epoch under way.
     under_way: Option<Epoch>,
-    /// Since the last measurement.
+    /// Since the last measurement, but for the batches in `taken`.
     sums: Sums,
+    /// What the last batches measured, not read back yet: reading waits for the device.
+    taken: Vec<Taken>,
     /// What feedback and back-propagation are compared on.
     diagnosed: (Tensor, Tensor),
 }
@@ -89,6 +91,17 @@ struct Epoch {
     batches: Batches,
     masks: Rng,
     optimizer: WithFeedback<Steps>,
+}
+
+/// How many batches are measured before the host reads what they measured.
+const READ_EVERY: usize = 50;
+
+/// What a batch measured, on the device: its mean loss, and how many of its images were classified wrongly.
+#[derive(Debug)]
+struct Taken {
+    loss: Tensor,
+    wrong: Tensor,
+    images: usize,
 }
 
 /// What an epoch measured while it trained, dropout included.
@@ -128,6 +141,7 @@ impl Learner {
             epoch: 0,
             under_way: None,
             sums: Sums::default(),
+            taken: Vec::new(),
             diagnosed,
         })
     }
@@ -140,6 +154,31 @@ impl Learner {
     /// The images that it learns from and is tested with.
     pub fn splits(&self) -> &Splits {
         &self.splits
+    }
+
+    /// The sums with what the last batches measured.
+    fn settled(&self) -> Result<Sums> {
+        let mut sums = self.sums;
+        if self.taken.is_empty() {
+            return Ok(sums);
+        }
+        let losses: Vec<_> = self.taken.iter().map(|taken| &taken.loss).collect();
+        let wrong: Vec<_> = self.taken.iter().map(|taken| &taken.wrong).collect();
+        let (losses, wrong) = (Tensor::stack(&losses, 0)?, Tensor::stack(&wrong, 0)?);
+        check_finite("the loss", self.epoch as u64 + 1, &losses)?;
+        let (losses, wrong) = (losses.to_vec1::<f32>()?, wrong.to_vec1::<f32>()?);
+        for (taken, (loss, wrong)) in self.taken.iter().zip(losses.into_iter().zip(wrong)) {
+            sums.loss += f64::from(loss) * taken.images as f64;
+            sums.wrong += wrong as usize;
+            sums.images += taken.images;
+        }
+        Ok(sums)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.sums = self.settled()?;
+        self.taken.clear();
+        Ok(())
     }
 
     fn tied(&self) -> Option<Tied> {
@@ -216,11 +255,12 @@ impl hebbian_train::Learner for Learner {
             train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
         let fields = self.network.forward_train(&x, &mut epoch.masks)?;
         let loss = self.network.loss(&fields, &labels)?;
-        check_finite("the loss", self.epoch as u64 + 1, &loss)?;
         epoch.optimizer.backward_step(&loss)?;
-        self.sums.loss += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
-        self.sums.wrong += count_wrong(&fields, &labels)?;
-        self.sums.images += indices.len();
+        let (loss, wrong) = (loss.detach(), count_wrong(&fields, &labels)?);
+        self.taken.push(Taken { loss, wrong, images: indices.len() });
+        if self.taken.len() >= READ_EVERY {
+            self.settle()?;
+        }
         self.clock.tick(indices.len());
         if epoch.batches.len() == 0 {
             self.epoch += 1;
@@ -240,6 +280,7 @@ impl hebbian_train::Learner for Learner {
 
     fn measure(&mut self) -> Result<Measured> {
         let mut measured = Measured::default();
+        self.settle()?;
         let Sums { loss, wrong, images } = std::mem::take(&mut self.sums);
         let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
         if images > 0 {
@@ -268,8 +309,8 @@ impl hebbian_train::Learner for Learner {
     fn state(&self) -> Result<State> {
         let left = self.under_way.as_ref().map(|epoch| epoch.batches.len());
         let masks = self.under_way.as_ref().map(|epoch| epoch.masks.position().to_string());
-        let values =
-            json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": self.sums });
+        let sums = self.settled()?;
+        let values = json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": sums });
         Ok(State { tensors: Vec::new(), values })
     }
 
@@ -282,10 +323,11 @@ impl hebbian_train::Learner for Learner {
             sums: Sums,
         }
         let wrong =
-            |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
+            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
         let saved: Saved =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
         (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
+        self.taken.clear();
         self.under_way = None;
         if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
             let mut epoch = self.begin_epoch()?;
@@ -336,8 +378,7 @@ impl hebbian_train::Learner for Learner {
     }
 }
 
-/// How many fields `(N, C)` are not largest at the label.
-fn count_wrong(fields: &Tensor, labels: &Tensor) -> candle::Result<usize> {
-    let differ = fields.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::U32)?;
-    Ok(differ.to_vec1::<u32>()?.into_iter().filter(|&one| one != 0).count())
+/// How many fields `(N, C)` are not largest at the label: one number, on the device.
+fn count_wrong(fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
+    fields.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::F32)?.sum_all()
 }

@@ -1,23 +1,23 @@
 //! Amit 2019: deep learning with asymmetric connections and Hebbian updates.
 //!
 //! Y. Amit, Frontiers in Computational Neuroscience 13:18, 2019, doi 10.3389/fncom.2019.00018;
-//! arXiv 1812.07965. The error goes back through weights of its own, which start unlike the forward
-//! weights and get the same Hebbian product (updated random feedback, URFB), or none (fixed random
-//! feedback, FRFB); the class layer learns by a hinge loss whose gradient is local.
+//! arXiv 1812.07965. The error returns through separate feedback weights, which are drawn independently of
+//! the forward weights and receive the same Hebbian update (updated random feedback, URFB) or none (fixed
+//! random feedback, FRFB). The class layer learns by a hinge loss whose gradient is local.
 //!
 //! | part | for |
 //! |---|---|
 //! | [`preset`], [`Preset`] | networks and recipes: simpnet, deepnet, deepernet, their untied forms |
-//! | [`Protocol`] | how the error goes back, by its name |
+//! | [`Protocol`] | how the error returns, by its name |
 //! | [`Network`] | forward, errors, checkpoint tensors |
 //! | [`Amit`], [`Learner`] | training by plain gradient descent, as [`hebbian_train::train`] runs it |
 //! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
 //! | [`report`] | a run for the terminal |
 //! | [`LinearSystem`], [`figure_12`] | the linear case, where updating the feedback speeds up convergence |
 //! | [`Experiment`] | the figures of the paper, a command each |
-//! | [`Mixture`] | a small synthetic task that tells the protocols apart |
+//! | [`Mixture`] | a small synthetic task on which the protocols differ |
 //!
-//! The layers themselves, for networks of one's own, are [`candle_hebbian::FeedbackLayer`] and
+//! The layers themselves, for networks of your own, are [`candle_hebbian::FeedbackLayer`] and
 //! [`candle_hebbian::HingeHebb`].
 
 mod config;

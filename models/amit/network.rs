@@ -326,7 +326,7 @@ impl Network {
     }
 
     /// What moves the weights and the feedback weights that learn, around the optimiser that `inner`
-    /// makes of the variables it is given. Made anew once layers are untied.
+    /// makes of the variables it is given. Made again once layers are untied.
     ///
     /// # Errors
     /// An optimiser under which the protocol would not be what it says, see [`WithFeedback::build`].

@@ -3,8 +3,8 @@
 //!
 //! S. Golkar, D. Lipshutz, Y. Bahroun, A. M. Sengupta, D. B. Chklovskii, arXiv 2011.15031 ("BMVR"). A
 //! two-layer network learns a target that arrives at the apical dendrites of its hidden neurons.
-//! Interneurons subtract what is predicted already; what is left teaches the basal synapses. No
-//! weights are used forth and back.
+//! Interneurons subtract what the neurons already represent, and the remainder is the teaching signal of the
+//! basal synapses. No weight is used in both directions.
 
 mod backprop;
 mod circuit;

@@ -18,7 +18,7 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl UnsupervisedMethod for KrotovHopfield {
     const NAME: &'static str = "krotov-hopfield";
-    /// The head is trained anew, however long; the layer's rate depends on its epochs.
+    /// The head is trained again, however long; the layer's rate depends on its epochs.
     const MAY_GROW: &'static [&'static str] = &["/preset/head/epochs"];
     type Preset = Preset;
     type Network = Network;

@@ -238,7 +238,7 @@ impl hebbian_train::Learner for Learner {
             seen: Vec<Seen>,
         }
         let wrong =
-            |what: &str| Error::Argument(format!("the state to go on from: {what}: {state}"));
+            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
         let Saved { seen } =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
         if seen.len() != self.options.preset.layers.len() {

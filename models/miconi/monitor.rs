@@ -92,7 +92,7 @@ impl Monitor {
         self.layers = seen;
     }
 
-    /// Begins anew.
+    /// Begins again.
     pub(super) fn restart(&mut self) {
         self.layers.fill_with(Seen::default);
     }

@@ -138,7 +138,7 @@ impl hebbian_train::Learner for Learner {
         Ok(())
     }
 
-    /// The head begins anew: it is of the features that the network will have.
+    /// The head begins again: it is of the features that the network will have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.model.restore_network(checkpoint)
     }

@@ -42,8 +42,8 @@ pub struct Softhebb;
 impl Method for Softhebb {
     const NAME: &'static str = "softhebb";
 
-    /// The head is trained anew on the features of the network, however long. Back-propagation, whose
-    /// rates depend on the number of epochs, refuses to go on with another one.
+    /// The head is trained again on the features of the network, however long. Back-propagation, whose
+    /// rates depend on the number of epochs, refuses to continue with another number.
     const MAY_GROW: &'static [&'static str] = &["/preset/training/head_epochs"];
 
     type Preset = Preset;

@@ -5,8 +5,7 @@
 //!
 //! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`Softhebb`] is
 //! the recipe, for [`hebbian_train::train`].
-//! What is known to differ from the paper and from its release stands in `README.md` beside this
-//! file.
+//! `README.md` beside this file lists what is known to differ from the paper and from its release.
 
 mod adam;
 mod backprop;

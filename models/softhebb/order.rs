@@ -4,7 +4,7 @@ use candle_hebbian::Rng;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_train::{Error, Result};
 
-/// Batches of all images, epoch after epoch without end, in an order that is drawn anew for each.
+/// Batches of all images, epoch after epoch without end, in an order that is drawn again for each.
 #[derive(Debug)]
 pub(super) struct Order {
     rng: Rng,

@@ -87,7 +87,7 @@ impl Readouts<'_, '_> {
         Ok(all)
     }
 
-    /// Trains the head on features computed once, or anew for each epoch where images are augmented.
+    /// Trains the head on features computed once, or again for each epoch where images are augmented.
     fn head(
         &mut self,
         head: &mut Head,

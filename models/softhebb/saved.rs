@@ -22,6 +22,6 @@ pub(super) fn position(text: &str) -> Result<u128> {
 /// That the state is of another learner: what is wrong with it.
 pub(super) fn of_another(problem: impl std::fmt::Display) -> Error {
     Error::Argument(format!(
-        "the saved state does not fit this network and mode: {problem}; start anew without --resume"
+        "the saved state does not fit this network and mode: {problem}; start again without --resume"
     ))
 }

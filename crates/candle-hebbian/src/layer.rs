@@ -177,8 +177,13 @@ impl Layer {
             let x = to_channels_last(x)?;
             return to_channels_first(&ops::conv2d(&x, weight, feedback, &config)?);
         }
-        let pre = self.geometry.unfold(x, dims)?;
-        let u = linear_response(&pre, weight, feedback)?;
+        let u = match self.geometry {
+            Geometry::LocallyConnected2d(config) if has_kernels(x.device()) => {
+                self.geometry.check_channels(x, dims[3], dims)?;
+                ops::untied(x, weight, feedback, &config)?
+            }
+            geometry => linear_response(&geometry.unfold(x, dims)?, weight, feedback)?,
+        };
         self.geometry.fold(&u, x.dims(), dims)
     }
 

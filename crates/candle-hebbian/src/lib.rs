@@ -1,6 +1,6 @@
 //! Hebbian and biologically plausible learning on candle.
 //!
-//! **The one decision:** a rule is a function from what a synapse may see to its update, and the
+//! **The key decision:** a rule is a function from what a synapse may see to its update, and the
 //! update becomes a surrogate loss whose gradient is minus that update, so candle's autograd, any
 //! optimiser and any device can run it. What learns is then three free choices: a [rule](rules), a
 //! [`Competition`] and a [`Geometry`]. Each is written once, none for a pair of them: rules see
@@ -25,6 +25,21 @@
 //! assert_eq!(output.dims(), [2, 8, 8, 8]);
 //! # Ok::<(), candle::Error>(())
 //! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | make a layer | [`dense`], [`conv2d`], [`locally_connected2d`], [`Layer`] |
+//! | let it learn | [`Layer::response`], [`Response::synapses`], [`Synapses::loss`] |
+//! | choose a rule or write one | [`rules`], [`Rule`], [`Update`] |
+//! | choose a competition or write one | [`competition`], [`Competition`] |
+//! | take the paper's step | [`Steps`]: [`LargestEntry`], [`NormDependent`], [`UnitNorm`], … |
+//! | keep units equally active | [`AdaptiveThreshold`] |
+//! | stack layers | [`Stack`], [`BlockConfig`], [`Learner`] |
+//! | send errors back through other weights | [`feedback`], [`FeedbackLayer`], [`WithFeedback`] |
+//! | learn classes locally | [`HingeHebb`] |
+//! | draw the same weights on every device | [`Rng`], [`seeded`], [`init`] |
+//! | choose a device | [`device`] |
+//! | test a rule of your own | the feature `testing` |
 //!
 //! Shapes: images `(B, C, H, W)`, dense inputs `(N, F)`, patches channel-major `(C, kh, kw)`.
 //! Sums over batch and positions, not means. Nothing here reads files or knows a data set.

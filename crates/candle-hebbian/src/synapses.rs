@@ -160,6 +160,22 @@ impl Synapses {
     /// # Errors
     /// The same but for the state.
     pub fn loss_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
+        self.surrogate(rule, state, Some(&self.response))
+    }
+
+    /// The same with another value, for an optimiser, which reads the gradient alone: the value of the fused
+    /// terms, which takes a pass over the weights, is left out.
+    pub(crate) fn descent_with(&self, rule: &dyn Rule, state: &mut State) -> Result<Tensor> {
+        self.surrogate(rule, state, None)
+    }
+
+    /// The loss, its fused terms with the value that the response `u` gives them.
+    fn surrogate(
+        &self,
+        rule: &(impl Rule + ?Sized),
+        state: &mut State,
+        u: Option<&Tensor>,
+    ) -> Result<Tensor> {
         if !self.weight.track_op() {
             candle::bail!(
                 "the weights of {:?} are no variable, so they cannot learn: make the layer from a \
@@ -170,8 +186,7 @@ impl Synapses {
         let update = rule.update(self, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
-            let (pre, u) = (&self.pre, &self.response);
-            terms.push(surrogate_loss(pre, u, post, update.decay.as_ref(), &self.weight)?);
+            terms.push(surrogate_loss(&self.pre, u, post, update.decay.as_ref(), &self.weight)?);
         }
         for term in self.unfused(&update)? {
             terms.push((term * &self.weight)?.sum_all()?.neg()?);

@@ -5,11 +5,11 @@
 //! [`LoadOptions::memory`] stays in its files, and is read ahead of the batches of [`ImageSet::shuffled`] and
 //! [`ImageSet::in_order`]. Nothing is trusted: downloads are checked against the size
 //! and SHA-256 that the hub states, and every file format is read by code that returns an [`Error`]
-//! naming the file, what was found, what was expected and what to do. No file makes it take more memory than
+//! naming the file, what was found, what was expected and what to do. No file makes it use more memory than
 //! its data set needs: a file of more than a million images, a table of more rows than its bytes can
 //! hold, and a picture that unpacks to more than a megabyte are refused before they are read.
 //!
-//! What is done to images before they become a batch is a list of [`transforms`]: crops, flips, grey, scaling, filters. [`Zca`]
+//! A list of [`transforms`] says what is done to images before they become a batch: crops, flips, grey, scaling, filters. [`Zca`]
 //! whitens whole images, with a matrix that is computed once and kept on disk.
 //!
 //! ```
@@ -30,8 +30,21 @@
 //! # }
 //! ```
 //!
+//! | to | see |
+//! |---|---|
+//! | load a data set by name, from the hub or from a folder | [`load`], [`LoadOptions`] |
+//! | use the embedded digits | [`digits`] |
+//! | make a set of bytes in memory | [`ImageSet::new`] |
+//! | get a batch as tensors | [`ImageSet::batch`], [`ImageSet::augmented_batch`] |
+//! | shuffle | [`ImageSet::shuffled`], [`Batches`] |
+//! | hold out images to choose settings by | [`Dataset::with_validation`] |
+//! | learn from few labels | [`Dataset::with_labelled`] |
+//! | transform and augment | [`transforms`], [`ImageSet::with_transforms`] |
+//! | whiten | [`Zca`] |
+//! | download from the hub, and upload to it | [`Hub`] |
+//!
 //! # Features
-//! None is on unless asked for. What needs one that is off is an [`Error::Without`].
+//! None is on by default. Using something whose feature is off is an [`Error::Without`].
 //!
 //! | feature | for |
 //! |---|---|

@@ -34,7 +34,7 @@ pub enum Error {
     /// A file of a run folder is not what a run writes there.
     #[error(
         "{path} is not what a run writes there: {source}; it may be of another version: choose \
-         another folder, or start anew",
+         another folder, or start again",
         path = path.display()
     )]
     NotJson {
@@ -193,8 +193,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A run was asked to stop, and can go on later.
-    #[error("stopped {at}; {path} holds all of it: go on with --resume", path = path.display())]
+    /// A run was asked to stop, and can be continued later.
+    #[error("stopped {at}; {path} holds all of it: continue with --resume", path = path.display())]
     Stopped {
         /// How far it came.
         at: String,
@@ -204,9 +204,9 @@ pub enum Error {
         signal: usize,
     },
 
-    /// A folder is not one to go on with.
+    /// A folder cannot be continued.
     #[error(
-        "there is nothing to resume: {path}, which every run writes, is missing; start anew",
+        "there is nothing to resume: {path}, which every run writes, is missing; start again",
         path = path.display()
     )]
     NoMark {

@@ -1,4 +1,4 @@
-//! What comes out of a run, and when, as far as the model card says it.
+//! The result and the time to expect of a run, as the model card states them.
 
 use crate::engine::Method;
 use crate::presets::{Heading, Preset, all_presets, find_preset};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A number on a model card, with what it takes to get it.
+/// A number on a model card, with what is needed to reproduce it.
 ///
 /// ```
 /// use hebbian_train::Expected;
@@ -30,7 +30,7 @@ pub struct Expected {
     /// How many seeds the experiment has.
     #[serde(default)]
     pub seeds: Option<usize>,
-    /// What it is learned from, whole.
+    /// The data set, used completely.
     pub dataset: String,
     /// The method's options beside the preset.
     #[serde(default)]

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |
 //! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
-//! | [`Study`], [`run_study`] | arms trained side by side with several seeds, a table and a picture |
+//! | [`Study`], [`run_study`] | several networks, each trained with several seeds, a table and a picture |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
-//! | [`Expected`], [`list`] | what comes out of them, and when |
+//! | [`Expected`], [`list`] | the result and the time to expect of them |
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; those of PyTorch are read |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
-//! | [`OwnFolder`] | folders that know their own files: what is written anew takes these away and no others |
+//! | [`OwnFolder`] | folders that know their own files: a new run replaces these and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
 //! | [`see`], [`with_input`] | what a network sees of images: the transforms of a preset, fitted or restored |
 //! | [`filter_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
@@ -17,7 +17,7 @@
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`LinearSvm`], [`Ridge`], [`NearestClassMean`], [`NearestNeighbours`] | read-outs, all behind [`Readout`] |
-//! | [`Standardisation`], [`LinearReadout`] | what is folded into a read-out, and what a model keeps of one |
+//! | [`Standardisation`], [`LinearReadout`] | a scaling that becomes part of a read-out, and the read-out that a model stores |
 //! | [`check_finite`] | stop at the first NaN |
 //!
 //! The key decision: nothing here knows of layers or rules. The engine and the studies know methods and data sets; every

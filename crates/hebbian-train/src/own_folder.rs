@@ -34,8 +34,8 @@ pub struct FolderKind {
     pub is_own: fn(&Path) -> bool,
 }
 
-/// A folder that lists, in a file called its *mark*, the files that were written there, so that who
-/// writes there anew takes away these and no others.
+/// A folder that lists, in a file called its *mark*, the files that were written there, so that a later
+/// run there replaces these and no others.
 ///
 /// To [`replace`](Self::replace) an earlier folder's files is all or nothing, whenever the program is
 /// killed and whatever fails:
@@ -133,7 +133,7 @@ impl OwnFolder {
         }
     }
 
-    /// Opens a folder that is there, to go on with what is in it.
+    /// Opens a folder that is there, to continue with what is in it.
     ///
     /// # Errors
     /// When it has no mark of this kind, or a file that it lists is write-protected, a link, no file,

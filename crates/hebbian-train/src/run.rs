@@ -32,7 +32,7 @@ static RUN: FolderKind = FolderKind {
     is_own,
 };
 
-/// A folder with all that a run leaves behind.
+/// A folder with everything that a run writes.
 ///
 /// | file | content |
 /// |---|---|
@@ -43,7 +43,7 @@ static RUN: FolderKind = FolderKind {
 /// | `results.json` | the final figures; there only once the run is complete |
 /// | `README.md` | the model card |
 /// | `model.safetensors` | the trained model, with its read-out |
-/// | `state.safetensors` | all that going on needs |
+/// | `state.safetensors` | what is needed to continue the run |
 /// | `*.png` | pictures |
 ///
 /// While one lives, no other run gets into the folder.
@@ -53,8 +53,8 @@ pub struct RunFolder {
     metrics: File,
     /// Of learning, by the step.
     events: EventFile,
-    /// Of read-outs, by their own epochs: in a file of its own, for they are repeated when a run goes
-    /// on. Made once there is one.
+    /// Of read-outs, by their own epochs: in a separate file, because they are repeated when a run
+    /// continues. Made once there is a read-out.
     readout_events: Option<EventFile>,
     started: Instant,
     /// Seconds that the run took before it was interrupted.
@@ -200,8 +200,8 @@ impl RunFolder {
         Self { folder, metrics, events, readout_events: None, started, earlier }
     }
 
-    /// Opens the folder of an interrupted run to go on with it after `step`: metrics and events are
-    /// appended, and the clock goes on from the last line that is kept. Lines of later steps, which
+    /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are
+    /// appended, and the clock continues from the last line that is kept. Lines of later steps, which
     /// the interrupted run logged but whose weights it did not save, are removed, with those of
     /// read-outs and the results, for the run is not complete.
     ///

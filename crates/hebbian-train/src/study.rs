@@ -1,4 +1,4 @@
-//! Studies: arms trained side by side, each with several seeds; a table and a picture, in one folder.
+//! Studies: several networks (arms), each trained with several seeds; a table and a picture, in one folder.
 
 use crate::engine::{Method, RunOptions, Stop, difference, train};
 use crate::{
@@ -57,7 +57,7 @@ macro_rules! experiments {
         }
     };
 }
-/// How a study goes.
+/// How a study is run.
 #[derive(Debug, Clone)]
 pub struct StudyOptions {
     /// Epochs of each arm; none for those of the preset, or on the digits a number that takes minutes.
@@ -68,7 +68,7 @@ pub struct StudyOptions {
     pub seed: u64,
     /// The device, as `cpu`, `cuda` or `metal`.
     pub device: String,
-    /// Read back the runs that are complete, and go on with the one interrupted.
+    /// Read back the runs that are complete, and continue the one interrupted.
     pub resume: bool,
     /// No progress.
     pub quiet: bool,
@@ -96,10 +96,10 @@ impl StudyOptions {
     }
 }
 
-/// One way of learning in a study.
+/// One of the networks that a study compares.
 #[derive(Debug, Clone)]
 pub struct Arm<O> {
-    /// What it is an arm of, where there are several: the network.
+    /// The group that it belongs to, where there are several: the network.
     pub group: String,
     /// Its name in the figure.
     pub label: String,
@@ -184,7 +184,7 @@ impl Study<'_> {
 /// A run of an arm with one seed.
 #[derive(Debug, Clone)]
 pub struct ArmRun {
-    /// What it ended with.
+    /// Its results.
     pub results: Results,
     /// What it logged.
     pub history: History,
@@ -354,7 +354,7 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
     match difference(String::new(), &found, &wanted) {
         Some((at, found, wanted)) => Err(Error::Argument(format!(
             "{} is of another experiment: {} is {found} there, {wanted} here; resume with the flags it \
-             was started with, or start anew without --resume",
+             was started with, or start again without --resume",
             out.join(EXPERIMENT.mark).display(),
             at.trim_start_matches('/'),
         ))),
@@ -367,10 +367,13 @@ fn read_report(out: &Path) -> Result<String> {
     std::fs::read_to_string(&path).map_err(Error::io("read", &path))
 }
 
-/// Says that an experiment without run folders, which was interrupted, has nothing to go on with.
+/// Says that an experiment without run folders, which was interrupted, has nothing to continue.
 pub fn starts_anew(name: &str, options: &StudyOptions) {
     if options.resume && !options.quiet {
-        let _ = writeln!(std::io::stderr(), "{name} keeps no weights: it starts anew");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{name} keeps no weights: it starts again from the beginning"
+        );
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) const PREFIX: &str = "events.out.tfevents.";
 pub struct EventFile {
     file: File,
     path: PathBuf,
-    /// What an earlier file has of the step that a run goes on from, which it may come to again.
+    /// What an earlier file has of the step that a run continues from, which it may come to again.
     last: Vec<Vec<u8>>,
 }
 

@@ -42,7 +42,7 @@ pub struct CommonArgs {
     /// Only evaluate the checkpoint of --load; trains and writes nothing
     #[arg(long, requires = "load", conflicts_with_all = ["save", "out"])]
     pub eval_only: bool,
-    /// Go on with the interrupted run or experiment in the folder of --out
+    /// Continue the interrupted run or experiment in the folder of --out
     #[arg(long, conflicts_with_all = ["load", "eval_only"])]
     pub resume: bool,
 }
@@ -56,7 +56,7 @@ impl std::ops::Deref for CommonArgs {
 }
 
 impl CommonArgs {
-    /// The device and its name, which is said on stderr: the one asked for, or the best there is.
+    /// The device and its name, which is said on stderr: the one asked for, or the best available one.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
@@ -226,12 +226,12 @@ impl CommonArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "What the network sees")]
 pub struct TransformArgs {
-    /// What is done to every image, in this order: resize=32, centre-crop=28, grey, standardise-image, standardise (by
-    /// the training images), zca, difference-of-gaussians; none [default: the preset's]
+    /// Transforms of every image, in this order: resize=32, centre-crop=28, grey, standardise-image, standardise (fitted
+    /// to the training images), zca, difference-of-gaussians; or none [default: the preset's]
     #[arg(long, value_name = "LIST")]
     pub transform: Option<TransformList>,
-    /// What is done to images before that, while something learns from them:
-    /// random-crop=32:padding=4:reflect, random-resized-crop=32, flip, colour-jitter; none [default: the preset's]
+    /// Random changes to training images before the transforms: random-crop=32:padding=4:reflect,
+    /// random-resized-crop=32, flip, colour-jitter; or none [default: the preset's]
     #[arg(long, value_name = "LIST")]
     pub augment: Option<TransformList>,
 }
@@ -254,13 +254,13 @@ impl TransformArgs {
     }
 }
 
-/// Flags that choose images.
+/// Flags that choose the images.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Images")]
 pub struct DataArgs {
-    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100, stl10, imagenette or imagenet; any images with labels on the
-    /// Hugging Face hub, as OWNER/NAME, OWNER/NAME/CONFIG, each with @REVISION or without; any other name with
-    /// --data-dir [default: the preset's own, or the name of --data-dir]
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100, stl10, imagenette or imagenet; any labelled images on the
+    /// Hugging Face hub, as OWNER/NAME or OWNER/NAME/CONFIG, optionally with @REVISION; with --data-dir any other
+    /// name [default: the preset's, or the name of the folder of --data-dir]
     #[arg(long)]
     pub dataset: Option<String>,
     /// Read images from this folder instead of the Hugging Face hub: CLASS/*.png (or .jpg, .webp, .bmp),
@@ -273,33 +273,33 @@ pub struct DataArgs {
     /// Resize images so that the shorter side has as many pixels, and cut them to a square around the middle
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
-    /// Column of pictures in parquet files [default: the one that they say is an image]
+    /// Column of pictures in parquet files [default: the one that the files declare to be an image]
     #[arg(long, value_name = "NAME")]
     pub image_column: Option<String>,
-    /// Column of labels [default: the one that they say is a class]
+    /// Column of labels in parquet files [default: the one that the files declare to be a class]
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
-    /// Split to learn from [default: train]
+    /// Split to train on [default: train]
     #[arg(long, value_name = "NAME")]
     pub train_split: Option<String>,
-    /// Split to test with [default: test, else validation, else a share of the other]
+    /// Split to test on [default: test, else validation, else a share of the training split]
     #[arg(long, value_name = "NAME")]
     pub test_split: Option<String>,
-    /// Share of each class that is drawn for testing, by the seed, where there is no split for it
+    /// Share of each class that is drawn for testing, by the seed, if there is no test split
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     pub test_share: f64,
-    /// Leave out pictures that are broken, and say how many
+    /// Leave out broken pictures, and say how many there were
     #[arg(long)]
     pub skip_bad: bool,
-    /// Images that decode to more, in megabytes, stay in their files, and batches are read from there
+    /// Megabytes of memory for a split: if it decodes to more, it stays in its files and batches are read from there
     #[arg(long, value_name = "MB", default_value_t = 512)]
     pub memory: u64,
-    /// Measure on this share of each class's training images, drawn by the seed and not learned from, in
-    /// place of the test images: for whoever has choices to make
+    /// Measure on this share of each class's training images, drawn by the seed and excluded from training, instead
+    /// of the test images: use it to choose settings
     #[arg(long, value_name = "SHARE")]
     pub validation: Option<f64>,
-    /// Keep the labels of N training images, drawn by the seed with one at least of each class; the others are only
-    /// seen by what learns without labels
+    /// Keep the labels of N training images, drawn by the seed with at least one of each class; the others are used only
+    /// by what learns without labels
     #[arg(long, value_name = "N")]
     pub labelled: Option<usize>,
     /// Use only the first N training images
@@ -308,7 +308,7 @@ pub struct DataArgs {
     /// Use only the first N test images
     #[arg(long, value_name = "N")]
     pub limit_test: Option<usize>,
-    /// No progress, only the result
+    /// Show no progress, only the result
     #[arg(long)]
     pub quiet: bool,
 }

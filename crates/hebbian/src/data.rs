@@ -1,4 +1,4 @@
-//! `hebbian data`: what a data set is, and what a network sees of it.
+//! `hebbian data`: describes a data set, and what a network sees of it.
 
 use crate::common::{DataArgs, TransformArgs};
 use anyhow::{Result, bail};
@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 const IMAGES: usize = 8;
 const CLASSES: usize = 20;
 
-/// What a data set is, and what a network sees of it.
+/// Describes a data set, and what a network sees of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     transforms: TransformArgs,
-    /// Seed of a test share, and of what is drawn for the preview
+    /// Seed of a test share and of the images in the preview
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Draw images of each class, as a network sees them [default: preview.png]
+    /// Draw images of each class, as a network sees them, into this file [default: preview.png]
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "preview.png")]
     preview: Option<PathBuf>,
 }

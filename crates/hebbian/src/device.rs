@@ -12,7 +12,7 @@ pub struct DeviceArgs {
     /// Run on the CPU; short for --device cpu
     #[arg(long)]
     pub cpu: bool,
-    /// Run on this device [default: the best there is]
+    /// Run on this device [default: the best available device]
     #[arg(long, value_enum, conflicts_with = "cpu")]
     pub device: Option<DeviceKind>,
 }
@@ -35,7 +35,7 @@ pub struct Chosen {
     pub device: Device,
     /// `cpu`, `cuda` or `metal`.
     pub name: &'static str,
-    /// A GPU that this build is for but that did not answer, with the reason.
+    /// A GPU that this build is for but that did not respond, with the reason.
     pub missing: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl DeviceKind {
 }
 
 impl DeviceArgs {
-    /// The device asked for, or the best there is.
+    /// The device asked for, or the best available one.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
@@ -88,14 +88,14 @@ impl DeviceArgs {
         {
             match kind.open() {
                 Ok(device) => return Ok(Chosen { device, name: kind.name(), missing: None }),
-                Err(error) => missing = Some(format!("{} does not answer: {error}", kind.name())),
+                Err(error) => missing = Some(format!("{} does not respond: {error}", kind.name())),
             }
         }
         Ok(Chosen { device: Device::Cpu, name: DeviceKind::Cpu.name(), missing })
     }
 }
 
-/// `device cuda`, or `device cpu (cuda does not answer: …)`.
+/// `device cuda`, or `device cpu (cuda does not respond: …)`.
 impl std::fmt::Display for Chosen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "device {}", self.name)?;

@@ -140,7 +140,8 @@ impl<F: Args> DoorArgs<F> {
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = common.measured_on() + &M::report(&run, &out)?;
         if run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
-            let _ = writeln!(report, "nothing was learned: the weights are random");
+            let weights = if common.load.is_some() { "those of --load" } else { "random" };
+            let _ = writeln!(report, "nothing was learned: the weights are {weights}");
         }
         Ok(report)
     }

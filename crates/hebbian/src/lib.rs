@@ -1,5 +1,5 @@
-//! The program `hebbian`, and the doors through which the methods are programs of their own: flags, the
-//! choice of device, loading with progress, reports.
+//! The program `hebbian`, and the programs of the single methods: flags, the choice of a device, loading with
+//! progress, reports. The guide in the repository's `docs` folder shows how they are used.
 #![deny(missing_docs)]
 
 // These link the library that the feature needs.

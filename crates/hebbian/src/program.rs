@@ -29,7 +29,7 @@ pub struct Program {
 enum Command {
     /// List presets and experiments
     List {
-        /// Of this method alone
+        /// Only of this method
         #[arg(value_enum)]
         method: Option<Name>,
     },
@@ -43,34 +43,34 @@ enum Command {
         #[command(subcommand)]
         method: MethodArgs,
     },
-    /// Say what a data set is, and draw what a network sees of it
+    /// Describe a data set, and draw what a network sees of it
     Data(ShowArgs),
     /// Classify a test set with a trained model
     Eval(EvalArgs),
-    /// Write the features that a trained model has of images
+    /// Write the features that a trained model computes of images
     Features(FeaturesArgs),
-    /// Fetch a model from the Hugging Face hub, and say where it lies
+    /// Download a model from the Hugging Face hub, and print its folder
     Pull {
         /// OWNER/NAME, or OWNER/NAME@REVISION
         id: String,
         /// Never use the network
         #[arg(long)]
         offline: bool,
-        /// No progress
+        /// Show no progress
         #[arg(long)]
         quiet: bool,
     },
-    /// Push a model to the Hugging Face hub, and say where it is: its weights and configuration, card,
-    /// results and pictures; the token is HF_TOKEN, or that of `hf auth login`
+    /// Upload a model to the Hugging Face hub (weights, configuration, card, results, pictures), and print its
+    /// address; the token is HF_TOKEN, or that of `hf auth login`
     Push {
         /// The model's folder
         model: PathBuf,
         /// OWNER/NAME, or OWNER/NAME@BRANCH
         id: String,
-        /// A repository that only its owner may see
+        /// Make the repository private
         #[arg(long)]
         private: bool,
-        /// No progress
+        /// Show no progress
         #[arg(long)]
         quiet: bool,
     },
@@ -79,7 +79,7 @@ enum Command {
     Bench(BenchArgs),
     /// Print completions for a shell
     Completions {
-        /// Which one
+        /// The shell
         #[arg(value_enum)]
         shell: Shell,
     },
@@ -132,7 +132,7 @@ struct EvalArgs {
     device: DeviceArgs,
 }
 
-/// Write the features that a trained model has of images.
+/// Write the features that a trained model computes of images.
 #[derive(Debug, clap::Args)]
 struct FeaturesArgs {
     /// The model's folder, or a name from `hebbian list`
@@ -141,7 +141,7 @@ struct FeaturesArgs {
     /// `test.labels`
     #[arg(long, value_name = "FILE", default_value = "features.safetensors")]
     to: PathBuf,
-    /// Of this layer, from 0 [default: those that classes are read out of]
+    /// Number of the layer, from 0 [default: the features that classes are read out of]
     #[arg(long)]
     layer: Option<usize>,
     #[command(flatten)]

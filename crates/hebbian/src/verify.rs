@@ -1,4 +1,4 @@
-//! The proof that this library computes what the papers define, on your device.
+//! The check that this library computes what the papers define, on your device.
 
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Result, bail};
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Computes reference vectors on a device and compares
+/// Computes reference vectors on a device and compares them with the expected values
 ///
-/// The exit status is 1 if a case fails or is not understood.
+/// The exit status is 1 if a case fails or cannot be read.
 #[derive(Debug, Parser)]
 #[command(name = "verify")]
 pub struct VerifyArgs {
@@ -24,14 +24,14 @@ pub struct VerifyArgs {
     /// Precision; the reference vectors are for f32, and Metal has no f64
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
-    /// On the CPU, do without kernels of our own what GPUs do without them: by candle's ops
+    /// On the CPU, use candle's operations instead of our kernels, as GPUs do
     #[arg(long)]
     composed: bool,
     /// Write the result as JSON: to this file, if its name ends in .json, else to stdout with the
     /// table on stderr
     #[arg(long, value_name = "FILE.json", num_args = 0..=1)]
     json: Option<Option<PathBuf>>,
-    /// No progress, only the result
+    /// Show no progress, only the result
     #[arg(long)]
     quiet: bool,
 }

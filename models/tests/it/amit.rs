@@ -586,7 +586,7 @@ fn protocols_share_the_start() -> Result<()> {
     Ok(())
 }
 
-/// Batchwise sizes are drawn anew once for each batch of training, and not for evaluation.
+/// Batchwise sizes are drawn again once for each batch of training, and not for evaluation.
 #[test]
 fn batchwise_sizes_are_redrawn_in_training() -> Result<()> {
     let preset = small(Protocol::BatchwiseRandomSign);

@@ -367,7 +367,12 @@ fn what_a_layer_hands_on() -> Result<()> {
         let fresh = Network::new(&preset, (2, 16, 16), &Rng::new(0), DType::F64, CPU)?;
         let features = numbers(&fresh.stack().maps(&x)?[0])?;
         let want = if setting == Triangle::Never { &winners } else { &dense };
-        assert_eq!(features, numbers(&avg_pool2d(want, 2, 2, 0)?)?, "{setting:?} for read-outs");
+        // Evaluation sums a convolution in another order than the product of unfolded rows above.
+        let want = numbers(&avg_pool2d(want, 2, 2, 0)?)?;
+        assert_eq!(features.len(), want.len());
+        for (feature, want) in features.iter().zip(&want) {
+            assert!((feature - want).abs() < 1e-12, "{setting:?} for read-outs: {feature}, {want}");
+        }
     }
     Ok(())
 }

@@ -431,7 +431,7 @@ fn a_model_is_loaded_without_data() -> Result {
     Ok(())
 }
 
-/// Weights to start from are the network's: the head, which belongs to other features, begins anew.
+/// Weights to start from are the network's: the head, which belongs to other features, begins again.
 #[test]
 fn a_run_starts_from_the_network_of_another() -> Result {
     let folder = tempfile::tempdir()?;

@@ -27,7 +27,7 @@ pub enum Sizes {
     Uniform,
     /// `|R|`
     Own,
-    /// `|R|` with `R` from Glorot's draw anew for each batch: call
+    /// `|R|` with `R` from Glorot's draw again for each batch: call
     /// [`redraw`](super::FeedbackLayer::redraw) before each, not for evaluation.
     Redrawn,
 }

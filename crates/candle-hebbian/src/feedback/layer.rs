@@ -240,7 +240,7 @@ impl FeedbackLayer {
         }
     }
 
-    /// Draws the sizes of [`Sizes::Redrawn`] anew; does nothing for other sources.
+    /// Draws the sizes of [`Sizes::Redrawn`] again; does nothing for other sources.
     ///
     /// # Errors
     /// Feedback weights that are no variable.

@@ -33,6 +33,7 @@ mod batch_norm;
 mod conv;
 mod custom_vjp;
 mod dropout;
+mod gemm;
 mod host;
 mod index;
 mod kth_largest;
@@ -58,6 +59,7 @@ pub use batch_norm::{BatchNorm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
 pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
+pub(crate) use index::index;
 pub use kth_largest::kth_largest;
 pub(crate) use kth_largest::{kth_selected, kth_sorted};
 pub(crate) use nan::over_nan_rows;
@@ -70,7 +72,7 @@ pub use response::linear_response;
 pub(crate) use response::masked;
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
-pub(crate) use unfold::{Sites, unfold};
+pub(crate) use unfold::{Sites, unfold, untied};
 pub use value::Value;
 
 /// The same for images `(B, H, W, C)`.

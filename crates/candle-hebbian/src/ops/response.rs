@@ -2,6 +2,7 @@
 //! other weights than the forward pass and forms only the gradients somebody asked for.
 
 use super::custom_vjp::custom_vjp;
+use super::gemm::{matmul, multiply};
 use super::value::{Value, gathered};
 use super::widen::{expect_real, widened};
 use candle::backend::BackendStorage;
@@ -102,15 +103,6 @@ fn respond(x: &Tensor, weight: &Tensor, feedback: Tensor, product: Product) -> R
             Ok([grad_x, grad_weight])
         },
     )
-}
-
-/// candle's product, and 0 where there is nothing to sum or nothing to sum for.
-fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let ((sites, rows, inner), (_, _, columns)) = (a.dims3()?, b.dims3()?);
-    if sites * rows * inner * columns == 0 {
-        return Tensor::zeros((sites, rows, columns), a.dtype(), a.device());
-    }
-    a.matmul(b)
 }
 
 /// The product of rows and weights, both contiguous.
@@ -220,7 +212,12 @@ impl CustomOp2 for Product {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let [_, rows, _, units] = self.sizes;
+        let [sites, rows, _, units] = self.sizes;
+        if sites > 1 {
+            let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
+            let u = multiply(x, &x_layout, weight, &weight_layout.transpose(1, 2)?)?;
+            return Ok((u, self.shape.as_slice().into()));
+        }
         if units > rows {
             self.turned(x, x_layout, weight, weight_layout)
         } else {

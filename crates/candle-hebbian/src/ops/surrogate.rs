@@ -2,9 +2,13 @@
 
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
+use super::gemm::{Matrix, gemm};
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::Active;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{
+    self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
+};
+use crate::memory::filled;
 use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -13,26 +17,21 @@ use rayon::prelude::*;
 /// `−(Σ y_k x − d_k w_k)`.
 ///
 /// `pre (S, P, F)`, `u` and `y (S, P, K)`, `d (S, K)` or `None` for 0; `weight` of any shape that
-/// holds `(S, K, F)`. Sums, not means. `u` gives the loss its value; its graph, if any, is not
+/// holds `(S, K, F)`. Sums, not means. `u` gives the loss its value, 0 without it; its graph, if any, is not
 /// followed. The gradient reads `weight` when `backward` runs: call it before the next `Var::set`.
 /// Of f16 and bf16 the loss is f32, whose range the sum needs.
 pub(crate) fn surrogate_loss(
     pre: &Tensor,
-    u: &Tensor,
+    u: Option<&Tensor>,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
 ) -> Result<Tensor> {
     let (pre, y, d) = (pre.detach(), wide(y)?, d.map(wide).transpose()?);
-    let drive = column_dots(&y, &wide(u)?)?;
-    let value = match &d {
-        Some(d) => {
-            let dims = (pre.dim(0)?, y.dim(2)?, pre.dim(2)?);
-            ((squared_norms(&wide(weight)?.reshape(dims)?)? * d)? * 0.5)?.sub(&drive)?
-        }
-        None => drive.neg()?,
-    }
-    .sum_all()?;
+    let value = match u {
+        Some(u) => value(&pre, u, &y, d.as_ref(), weight)?,
+        None => Tensor::zeros((), y.dtype(), y.device())?,
+    };
     custom_vjp(
         "surrogate_loss",
         [weight],
@@ -42,6 +41,24 @@ pub(crate) fn surrogate_loss(
             Ok([Some(scaled_update(&pre, &y, d.as_ref(), pass.residuals, &descent)?)])
         },
     )
+}
+
+fn value(
+    pre: &Tensor,
+    u: &Tensor,
+    y: &Tensor,
+    d: Option<&Tensor>,
+    weight: &Tensor,
+) -> Result<Tensor> {
+    let drive = column_dots(y, &wide(u)?)?;
+    match d {
+        Some(d) => {
+            let dims = (pre.dim(0)?, y.dim(2)?, pre.dim(2)?);
+            ((squared_norms(&wide(weight)?.reshape(dims)?)? * d)? * 0.5)?.sub(&drive)?
+        }
+        None => drive.neg()?,
+    }
+    .sum_all()
 }
 
 /// `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`: the update the surrogate's
@@ -135,7 +152,6 @@ impl CustomOp3 for ScaledUpdate {
                 slice::<T>(w, w_layout)?,
             );
             let scale = self.scale as T;
-            let mut out = vec![0 as T; sites * units * fan_in];
             let d = self.decay.as_ref().map(|d| d.flatten_all()?.to_vec1::<T>()).transpose()?;
             if let Some(d) = d.as_ref().filter(|d| d.len() != sites * units) {
                 candle::bail!(
@@ -144,48 +160,38 @@ impl CustomOp3 for ScaledUpdate {
                     d.len()
                 );
             }
+            // Of the units from `first` on.
+            let decay_rows = |first: usize| {
+                let (d, w) = (d.as_ref()?.get(first..)?, w.get(first * fan_in..)?);
+                Some(DecayRows { d, w, fan_in, scale })
+            };
+            let block = rows_per_block(fan_in);
+            let sizes = [sites, units, fan_in];
+            let mut out = filled("update", &sizes, block * fan_in, |index, out| {
+                if let Some(rows) = decay_rows(0) {
+                    vectorised(|| rows.run(index * block, out));
+                }
+                Ok(())
+            })?;
             let site = |s: usize, out: &mut [T], parallelism| {
                 let pre = &pre[s * rows * fan_in..][..rows * fan_in];
                 let y = &y[s * rows * units..][..rows * units];
-                let decayed = |out: &mut [T]| {
-                    if let Some(d) = &d {
-                        let d = &d[s * units..][..units];
-                        let w = &w[s * units * fan_in..][..units * fan_in];
-                        for_row_blocks(out, fan_in, fan_in, &DecayRows { d, w, fan_in, scale });
-                    }
-                };
-                decayed(out);
                 if let Some(active) = Active::of(y, units, pre, fan_in) {
                     if active.add_product(pre, fan_in, scale, out) {
                         return;
                     }
-                    decayed(out);
+                    if let Some(rows) = decay_rows(s * units) {
+                        for_row_blocks(out, fan_in, fan_in, &rows);
+                    }
                 }
-                // SAFETY: the slices hold (rows, fan_in), (rows, units) and (units, fan_in)
-                // elements, row-major, and `out` overlaps neither of the others.
-                unsafe {
-                    gemm::gemm(
-                        units,
-                        fan_in,
-                        rows,
-                        out.as_mut_ptr(),
-                        1,
-                        fan_in as isize,
-                        self.decay.is_some(),
-                        y.as_ptr(),
-                        units as isize,
-                        1,
-                        pre.as_ptr(),
-                        1,
-                        fan_in as isize,
-                        1 as T,
-                        scale,
-                        false,
-                        false,
-                        false,
-                        parallelism,
-                    );
-                }
+                gemm(
+                    [units, fan_in, rows],
+                    Matrix::rows(y, units).t(),
+                    Matrix::rows(pre, fan_in),
+                    (scale, self.decay.is_some()),
+                    out,
+                    parallelism,
+                );
             };
             let matrix = (units * fan_in).max(1);
             if sites == 1 {
@@ -333,7 +339,7 @@ mod tests {
                 let update = hebbian_update(&pre, &y, Some(&d), &weight)?;
                 assert_eq!(update.dtype(), dtype);
                 all(&update, half)?;
-                let loss = surrogate_loss(&pre, &u, &y, Some(&d), &weight)?;
+                let loss = surrogate_loss(&pre, Some(&u), &y, Some(&d), &weight)?;
                 // ½·Σ_k d·‖w_k‖² − Σ y·u = 3·(½·n/2·2 − n·n)
                 let n = f64::from(n);
                 all(&loss, 3.0 * (n / 2.0 - n * n))?;

@@ -1,5 +1,5 @@
 use super::{Rule, State, Update};
-use crate::ops::custom_vjp;
+use crate::ops::{custom_vjp, has_kernels, index};
 use crate::synapses::Synapses;
 use candle::{D, DType, Result, Tensor};
 
@@ -69,7 +69,7 @@ impl HingeHebb {
     /// with `h_y` the field of the label's class and `y_c` the rule's activity.
     ///
     /// # Errors
-    /// A label that is no class, fewer than two classes, another number of labels.
+    /// Those of [`targets`](Self::targets).
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let targets = self.targets(fields, labels)?;
         let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)? as f64);
@@ -101,8 +101,11 @@ impl HingeHebb {
     /// The third factor of the rule: 1 at the label, −1 elsewhere, `(N, C)` like `fields`, for
     /// `labels (N)`.
     ///
+    /// Elsewhere than on the CPU labels stay on the device: one that is no class is not refused there, for that
+    /// would wait for the device at each step, but all targets of its row are NaN, and so is the loss.
+    ///
     /// # Errors
-    /// A label that is no class, fewer than two classes, another number of labels.
+    /// Fewer than two classes, another number of labels; on the CPU a label that is no class.
     pub fn targets(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let (samples, classes) = fields.dims2()?;
         if classes < 2 || labels.dims() != [samples] {
@@ -113,19 +116,31 @@ impl HingeHebb {
                 labels.dims()
             )
         }
-        let classes = i64::try_from(classes)?;
-        let labels = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
-        if let Some((at, label)) =
-            labels.iter().enumerate().find(|(_, label)| !(0..classes).contains(*label))
-        {
-            candle::bail!(
-                "hinge-Hebbian loss: label {label} of example {at}: expected 0 to {}",
-                classes - 1
-            )
+        if has_kernels(fields.device()) {
+            check_labels(labels, classes)?;
         }
-        let row = |label: i64| (0..classes).map(move |c| if c == label { 1f32 } else { -1.0 });
-        let targets: Vec<f32> = labels.into_iter().flat_map(row).collect();
-        Tensor::from_vec(targets, fields.shape(), fields.device())?.to_dtype(fields.dtype())
+        // As a comparison on the device, where the labels stay.
+        let all: Vec<u32> = (0..u32::try_from(classes)?).collect();
+        let all = index(&all, fields.device())?.unsqueeze(0)?;
+        let is_it = labels.to_dtype(DType::U32)?.unsqueeze(1)?.broadcast_eq(&all)?;
+        let is_it = is_it.to_dtype(fields.dtype())?;
+        // 0 where a label is one of the classes, 0/0 where it is none.
+        let known = is_it.sum_keepdim(1)?;
+        is_it.affine(2.0, -1.0)?.broadcast_add(&(&known / &known)?.affine(1.0, -1.0)?)
+    }
+}
+
+/// # Errors
+/// A label that is not below `classes`, with its place.
+fn check_labels(labels: &Tensor, classes: usize) -> Result<()> {
+    let classes = i64::try_from(classes)?;
+    let labels = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    match labels.iter().enumerate().find(|(_, label)| !(0..classes).contains(*label)) {
+        Some((at, label)) => candle::bail!(
+            "hinge-Hebbian loss: label {label} of example {at}: expected 0 to {}",
+            classes - 1
+        ),
+        None => Ok(()),
     }
 }
 
@@ -141,5 +156,36 @@ impl Rule for HingeHebb {
             )
         }
         self.post(fields, targets).map(Update::hebbian)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::composed;
+    use candle::Device;
+
+    /// On the way that GPUs take nothing is read back: the same targets, and NaN for a label that is no class.
+    #[test]
+    fn labels_that_stay_on_the_device() -> Result<()> {
+        let fields = Tensor::zeros((3, 4), DType::F64, &Device::Cpu)?;
+        let hinge = HingeHebb::new(1.0)?;
+        for dtype in [DType::U8, DType::U32, DType::I64] {
+            let labels = Tensor::new(&[2u32, 0, 3], &Device::Cpu)?.to_dtype(dtype)?;
+            let want = [[-1.0, -1.0, 1.0, -1.0], [1.0, -1.0, -1.0, -1.0], [-1.0, -1.0, -1.0, 1.0]];
+            assert_eq!(hinge.targets(&fields, &labels)?.to_vec2::<f64>()?, want);
+            let on_device = composed(|| hinge.targets(&fields, &labels))?;
+            assert_eq!(on_device.to_vec2::<f64>()?, want);
+        }
+        for label in [4i64, -1] {
+            let labels = Tensor::new(&[2, label, 3], &Device::Cpu)?;
+            assert!(hinge.targets(&fields, &labels).is_err());
+            let targets = composed(|| hinge.targets(&fields, &labels))?.to_vec2::<f64>()?;
+            assert!(targets[1].iter().all(|target| target.is_nan()));
+            assert_eq!(targets[0], [-1.0, -1.0, 1.0, -1.0]);
+            let loss = composed(|| hinge.loss(&fields, &labels))?.to_scalar::<f64>()?;
+            assert!(loss.is_nan());
+        }
+        Ok(())
     }
 }

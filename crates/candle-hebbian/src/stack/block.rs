@@ -281,17 +281,6 @@ impl<C: Competition> Block<C> {
         Ok(Contest { linear, handed, seen: seen.with_u(&u)?, post })
     }
 
-    /// Evaluation without a graph.
-    pub(super) fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
-        if self.layer.is_none() {
-            return self.without_layer(x, false);
-        }
-        let x = x.detach();
-        let linear = self.linear(&self.normed(&x, false)?)?;
-        let excitation = self.excite(&linear)?;
-        self.pool(&self.activate(&linear, &excitation, &x, false, |u| self.compete(u))?)
-    }
-
     /// What a block without a layer makes of `x`, without a graph.
     pub(super) fn without_layer(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         let x = x.detach();

@@ -52,12 +52,13 @@ impl<O: Optimizer> Learner<O> {
         &mut self.optimiser
     }
 
-    /// One step of the rule for the activity `post (S, P, K)` that a competition made of `response`.
+    /// One step of the rule for the activity `post (S, P, K)` that a competition made of `response`. The
+    /// optimiser is given a loss that has the gradient of [`Synapses::loss`](crate::Synapses::loss), but not its value.
     ///
     /// # Errors
     /// Weights that are no variable; what the rule or the optimiser refuses.
     pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
-        let loss = response.synapses(post)?.loss_with(&*self.rule, &mut self.state)?;
+        let loss = response.synapses(post)?.descent_with(&*self.rule, &mut self.state)?;
         self.optimiser.backward_step(&loss)
     }
 }

@@ -9,8 +9,7 @@ use candle_nn::Optimizer;
 
 impl<C: Competition> Stack<C> {
     /// What the first `blocks` blocks make of `x (B, …)` in evaluation, without a graph: the input of
-    /// the next, or the features of the last. The same as [`forward`](candle::Module::forward) to
-    /// rounding.
+    /// the next, or the features of the last. The same as [`forward`](candle::Module::forward).
     ///
     /// # Errors
     /// More blocks than there are; an input that does not fit, with the block.

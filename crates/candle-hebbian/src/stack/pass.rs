@@ -132,6 +132,12 @@ impl<C: Competition> Block<C> {
             && config.excitation == Excitation::Linear {}
     }
 
+    /// Evaluation without a graph.
+    pub(super) fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
+        let mut pass = Pass::default();
+        Ok(self.forward(&x.detach(), Order::First, &mut pass, &mut Vec::new())?.detach())
+    }
+
     /// What is handed on but for dropout. A hidden activity with feedback from the output goes to
     /// `direct`.
     fn forward(

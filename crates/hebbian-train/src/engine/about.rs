@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::RunOptions;
 
-/// What a run is a run of: all that makes its numbers what they are, but for the weights it starts from.
+/// What determines the numbers of a run, except for the weights that it starts from.
 #[derive(Debug, Clone)]
 pub struct About {
     /// The method's name in files: `softhebb`.
@@ -15,17 +15,17 @@ pub struct About {
     pub options: Value,
     /// The data set's name.
     pub dataset: String,
-    /// Channels, height and width of an image, before anything is done to it.
+    /// Channels, height and width of an image, before transforms.
     pub image: (usize, usize, usize),
     /// What the network sees of images, as the preset says it.
     pub input: InputConfig,
-    /// The same, with what was fitted to training images, which is a part of the model.
+    /// The transforms with what was fitted to training images, which is a part of the model.
     pub transforms: Pipeline,
     /// The name of each class.
     pub class_names: Vec<String>,
     /// How many images there are.
     pub counts: Counts,
-    /// Places in the options (as `/preset/training/epochs`) at which a run that goes on may have a
+    /// Places in the options (as `/preset/training/epochs`) at which a run that continues may have a
     /// larger number than it was started with.
     pub may_grow: &'static [&'static str],
 }
@@ -33,13 +33,13 @@ pub struct About {
 /// How many images each part of a data set has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// To learn from.
+    /// For training.
     pub train: usize,
-    /// To learn from without labels, beside those.
+    /// For training without labels, in addition.
     pub unlabelled: usize,
-    /// To choose by.
+    /// For validation.
     pub validation: usize,
-    /// To test with.
+    /// For testing.
     pub test: usize,
 }
 

@@ -73,8 +73,8 @@ pub struct Measured {
     pub message: String,
 }
 
-/// What going on needs beside the model: moments of an optimiser, sums since the last measurement, the
-/// positions of generators.
+/// What is needed to continue, in addition to the model: moments of an optimiser, sums since the last measurement,
+/// the positions of generators.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// By name.
@@ -83,7 +83,7 @@ pub struct State {
     pub values: Value,
 }
 
-/// A model in training, with what it learns from. A run that goes on from a [`state`](Self::state) ends
+/// A model in training, with what it learns from. A run that continues from a [`state`](Self::state) ends
 /// in the same bits as one that never stopped.
 pub trait Learner {
     /// What learns.
@@ -92,16 +92,16 @@ pub trait Learner {
     /// The model as it is now.
     fn model(&self) -> &Self::Model;
 
-    /// The same, to put tensors back.
+    /// The same, for restoring tensors.
     fn model_mut(&mut self) -> &mut Self::Model;
 
     /// Whether it learns with labels.
     fn uses_labels(&self) -> bool;
 
-    /// How far it is.
+    /// The progress so far.
     fn clock(&self) -> Clock;
 
-    /// How far it goes.
+    /// The length of the whole training.
     fn total(&self) -> Clock;
 
     /// Computes what fresh weights need of the data, whitening for example. Called before the first step
@@ -119,16 +119,16 @@ pub trait Learner {
     /// A loss that is not finite.
     fn step(&mut self) -> Result<()>;
 
-    /// What is learning now, for messages: `layer 1`, `epoch 3`.
+    /// The current stage, for messages: `layer 1`, `epoch 3`.
     fn stage(&self) -> String;
 
-    /// Whether it is a moment to measure at.
+    /// Whether a measurement is due.
     fn is_due(&self) -> bool;
 
-    /// Measures, and begins new sums.
+    /// Measures, and starts new sums.
     fn measure(&mut self) -> Result<Measured>;
 
-    /// What to say when weights are not finite, where it is known which setting is to blame.
+    /// Advice for an error about weights that are not finite, if it is known which setting is to blame.
     fn advice(&self) -> Option<String> {
         None
     }
@@ -138,8 +138,8 @@ pub trait Learner {
         Ok(State::default())
     }
 
-    /// Goes on from where `state` was taken, at `clock`; the model has its tensors back already. `take`
-    /// hands out the tensors of the state.
+    /// Restores the moment at which `state` was taken, at `clock`; the tensors of the model are restored already.
+    /// `take` hands out the tensors of the state.
     ///
     /// # Errors
     /// A state of another learner.
@@ -153,7 +153,7 @@ pub trait Learner {
         self.model_mut().restore(checkpoint)
     }
 
-    /// What there is to see of the model now, by name.
+    /// Pictures of the model as it is now, by name.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
         Ok(Vec::new())
     }

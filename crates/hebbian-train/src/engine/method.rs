@@ -17,7 +17,7 @@ pub trait Method {
     /// Its name in files and commands: `softhebb`.
     const NAME: &'static str;
 
-    /// Places in the options (as `/preset/training/epochs`) that a complete run can go on with a larger
+    /// Places in the options (as `/preset/training/epochs`) that a complete run can be continued with a larger
     /// number at, because nothing before depends on them.
     const MAY_GROW: &'static [&'static str] = &[];
 
@@ -30,7 +30,7 @@ pub trait Method {
     /// The preset, overrides applied, and whatever else is chosen.
     type Options: Clone + Serialize + DeserializeOwned;
 
-    /// What learns.
+    /// The learner.
     type Learner: Learner;
 
     /// The preset, overrides applied.
@@ -95,7 +95,7 @@ pub fn train<M: Method>(
     out: &Path,
 ) -> Result<Run<M::Learner>> {
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
-    // What a run goes on from has what was fitted, if it sees the same; all else is compared later.
+    // What a run continues from has what was fitted, if it sees the same; all else is compared later.
     let saved = [crate::run::STATE, crate::run::MODEL].map(|name| out.join(name));
     let from = match how.resume {
         true => {

@@ -9,20 +9,20 @@ use crate::{
     check_finite,
 };
 
-/// What a run ends with, as its learner knows it.
+/// The result of a run, as its learner knows it.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// Share of the test images that was classified correctly, 0 to 1.
     pub test_accuracy: f64,
-    /// How those of each class were.
+    /// The counts for each pair of classes.
     pub confusion: Option<ConfusionMatrix>,
-    /// What was read out of features, the one that `test_accuracy` is of first.
+    /// The read-outs of features; `test_accuracy` is that of the first.
     pub readouts: Vec<ReadoutResult>,
-    /// Whatever else is reported.
+    /// Further numbers.
     pub extras: BTreeMap<String, Value>,
 }
 
-/// Where a learner that has learned reports to, while it trains read-outs.
+/// What a trained learner reports to while it trains read-outs.
 #[derive(Debug)]
 pub struct Recorder<'a> {
     pub(super) folder: &'a mut RunFolder,
@@ -58,10 +58,10 @@ impl Recorder<'_> {
         self.options.quiet
     }
 
-    /// To be asked now and then, between two pieces of work.
+    /// Whether to continue: call it now and then, between two pieces of work.
     ///
     /// # Errors
-    /// When the run was asked to stop. What was learned is saved; read-outs begin anew.
+    /// When the run was asked to stop. What was learned is saved; read-outs begin again.
     pub fn go_on(&self) -> Result<()> {
         match self.options.stop.asked() {
             Some(signal) => Err(Error::Stopped {

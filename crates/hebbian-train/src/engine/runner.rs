@@ -15,9 +15,9 @@ use crate::{
     check_finite, peak_memory_bytes, save_checkpoint,
 };
 
-/// The weights are saved this often at least,
+/// The weights are saved at least this often,
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
-/// and as often as takes no more than this share of the time.
+/// and more often if that takes no more than this share of the time.
 const CHECKPOINT_SHARE: f64 = 0.02;
 /// Images per batch where nothing learns.
 const EVALUATION_BATCH: usize = 100;
@@ -33,17 +33,17 @@ pub struct Run<L> {
     pub learner: L,
 }
 
-/// Lets `learner` learn to its end, then finish; writes the run folder `out`.
+/// Trains `learner` to its end and lets it finish; writes the run folder `out`.
 ///
-/// It learns step by step. When a moment is due, it is measured, its tensors are checked and the values
-/// logged. From time to time all that going on needs is saved, with the first save before the first step
-/// and what was measured by then, and pictures are drawn, with the last of what has learned.
-/// With [`resume`](RunOptions::resume) a run goes on from there and ends as if it had not stopped; one
-/// that is complete is read back, or goes on for longer where the method allows it.
+/// The learner takes one step at a time. When a measurement is due, it is made, the tensors are checked and the
+/// values are logged. From time to time the state that is needed to continue is saved, for the first time before the
+/// first step, and pictures are drawn, for the last time of the trained model.
+/// With [`resume`](RunOptions::resume) a run continues from there and ends as if it had not stopped; one
+/// that is complete is read back, or continues for longer where the method allows it.
 ///
 /// # Errors
-/// A folder that cannot be written, that another run is in, or that holds another run than the one to go on
-/// with; a checkpoint of another network; weights that become NaN or infinite ([`Error::Diverged`]);
+/// A folder that cannot be written, that another run is in, or that holds another run than the one to
+/// continue; a checkpoint of another network; weights that become NaN or infinite ([`Error::Diverged`]);
 /// [`Error::Stopped`] when it was asked to stop.
 pub fn run<L: Learner>(
     about: &About,
@@ -117,7 +117,7 @@ struct Job<'a, L> {
     pictured: Instant,
 }
 
-/// The configuration of the run to go on with in a folder.
+/// The configuration of the run to continue in a folder.
 pub(super) fn to_resume(out: &Path) -> Result<Value> {
     RunFolder::recover(out)?;
     RunFolder::config(out)?.ok_or_else(|| {
@@ -128,7 +128,7 @@ pub(super) fn to_resume(out: &Path) -> Result<Value> {
     })
 }
 
-/// How a run that was there goes on.
+/// How an existing run continues.
 enum GoOn {
     /// It has nothing left to do.
     Complete(Results),
@@ -153,7 +153,7 @@ impl<L: Learner> Job<'_, L> {
         if !state.exists() {
             return match found.get("load").and_then(Value::as_str) {
                 Some(load) => Err(Error::Argument(format!(
-                    "{} has nothing to resume from: start anew without --resume, with --load {load}",
+                    "{} has nothing to resume from: start again without --resume, with --load {load}",
                     self.out.display()
                 ))),
                 None => Ok(GoOn::Anew),
@@ -165,7 +165,7 @@ impl<L: Learner> Job<'_, L> {
         let (clock, total) = (Clock { steps, images }, self.learner.total());
         if clock.steps > total.steps {
             return Err(Error::Argument(format!(
-                "{} is of step {steps}, and the run has {}: start anew without --resume",
+                "{} is of step {steps}, and the run has {}: start again without --resume",
                 state.display(),
                 total.steps
             )));
@@ -183,7 +183,7 @@ impl<L: Learner> Job<'_, L> {
         let label = self.options.label.as_deref().unwrap_or(&self.about.preset);
         let mut progress = Progress::new(total.images, label, self.options.quiet);
         progress.advance(self.learner.clock().images);
-        // What a run goes on from was measured before it was saved.
+        // What a run continues from was measured before it was saved.
         let mut measured = resumed;
         loop {
             if !measured && self.learner.is_due() {
@@ -254,7 +254,7 @@ impl<L: Learner> Job<'_, L> {
         self.saved.map(|_| self.out.join(crate::run::STATE))
     }
 
-    /// Saves all that going on needs; now and then, pictures of it.
+    /// Saves the state that is needed to continue and, now and then, pictures.
     fn save(&mut self, folder: &mut RunFolder) -> Result<()> {
         let started = Instant::now();
         self.check(&self.learner.stage())?;
@@ -354,7 +354,7 @@ fn number<T: serde::de::DeserializeOwned>(
     let found = checkpoint.metadata.get(name).map_or("missing", String::as_str);
     serde_json::from_str(found).map_err(|_| {
         Error::Argument(format!(
-            "{}: the metadata's {name} is {}; start anew without --resume",
+            "{}: the metadata's {name} is {}; start again without --resume",
             path.display(),
             found.escape_debug()
         ))
@@ -364,9 +364,9 @@ fn number<T: serde::de::DeserializeOwned>(
 /// How well a model classifies images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The share that it does rightly.
+    /// The share that is classified correctly.
     pub accuracy: f64,
-    /// Which classes it takes for which.
+    /// Which classes are mistaken for which.
     pub confusion: ConfusionMatrix,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the run in a folder is the one to go on with.
+//! Whether the run in a folder is the one to continue.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// What is in a configuration but makes no other numbers, or says where a run came from.
 const NO_MATTER: [&str; 4] = ["program", "device", "load", "version"];
 
-/// How a run is to go on.
+/// How a run is to be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Same {
     /// As it was started.
@@ -18,7 +18,7 @@ pub(super) enum Same {
     Longer,
 }
 
-/// Refuses to go on with what is not the run of the configuration `wanted`: another network, recipe, seed
+/// Refuses to continue with what is not the run of the configuration `wanted`: another network, recipe, seed
 /// or data. Only at the places in the options called `may_grow` it may have larger numbers.
 pub(super) fn same_run(
     found: &Value,
@@ -43,7 +43,7 @@ pub(super) fn same_run(
     match difference(String::new(), &found, &wanted) {
         Some((at, found, wanted)) => Err(Error::Argument(format!(
             "{} is of another run: {} is {found} there, {wanted} here; resume with the flags it was \
-             started with, or start anew without --resume",
+             started with, or start again without --resume",
             config.display(),
             at.trim_start_matches('/'),
         ))),

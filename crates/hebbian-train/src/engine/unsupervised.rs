@@ -188,7 +188,7 @@ pub struct Recipe {
     pub head: LinearHeadConfig,
 }
 
-/// An [`Unsupervised`] network in training: a batch a step, in an order drawn anew for each epoch, then the
+/// An [`Unsupervised`] network in training: a batch a step, in an order drawn again for each epoch, then the
 /// head. What is drawn follows from the seed and the number of the epoch.
 #[derive(Debug)]
 pub struct UnsupervisedLearner<N> {

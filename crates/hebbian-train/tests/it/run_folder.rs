@@ -92,7 +92,7 @@ fn a_run_leaves_its_files() {
     assert_eq!(event_files(&path).len(), 1);
 }
 
-/// Read-outs have clocks of their own, in the log and in TensorBoard; going on begins them anew.
+/// Read-outs have clocks of their own, in the log and in TensorBoard; going on begins them again.
 #[test]
 fn readouts_are_logged_apart() {
     let folder = tempfile::tempdir().unwrap();

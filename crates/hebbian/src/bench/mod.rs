@@ -20,23 +20,24 @@ use work::Work;
 
 /// Time training steps, features and single ops beside the bare matrix products of the same sizes
 ///
-/// Of each, the median of rounds in which it and its products take turns, with every library that is there: gemm,
-/// MKL and OpenBLAS (by their usual names, or the files in HEBBIAN_BLAS). "of best" is the time of the fastest
-/// library's products over that of the work: 100 % is what the machine can do. Leave the machine alone meanwhile.
+/// Each time is the median over rounds in which the work and its products alternate, with every library that is
+/// installed: gemm, MKL and OpenBLAS (found by their usual names, or the files in HEBBIAN_BLAS). "of best" is the time
+/// of the fastest library's products divided by that of the work: 100 % is what the machine can do. Run nothing else
+/// on the machine meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only those whose name has one of these in it
+    /// Only work whose name contains one of these
     names: Vec<String>,
-    /// The names, and nothing else
+    /// Print the names and stop
     #[arg(long)]
     list: bool,
-    /// Numbers of threads, each by itself [default: all cores]
+    /// Numbers of threads, measured one after the other [default: all cores]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     threads: Vec<usize>,
-    /// Seconds for each
+    /// Seconds for each piece of work
     #[arg(long, default_value_t = 3.0, value_name = "S")]
     seconds: f64,
-    /// Run PyTorch's version in turn with ours; with the Python that has it (see benches/peers/README.md)
+    /// Alternate with PyTorch's version, run by the Python that has PyTorch (see benches/peers/README.md)
     #[arg(long, value_name = "PYTHON", num_args = 0..=1, default_missing_value = "python3")]
     against_torch: Option<PathBuf>,
     /// Write the results as JSON: to this file, or to stdout with the table on stderr
@@ -44,7 +45,7 @@ pub struct BenchArgs {
     json: Option<Option<PathBuf>>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// No progress, only the result
+    /// Show no progress, only the result
     #[arg(long)]
     quiet: bool,
     /// Measure one, in this process, and print a line of JSON

@@ -29,23 +29,23 @@ pub struct Flags {
     /// --dataset other than digits 1]
     #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
     seeds: Option<usize>,
-    /// How the error goes back: bp, urfb, frfb (or fa), partial:RATE, identical, dfa, usf, brsf,
-    /// frsf [default: the preset's]
+    /// How the error returns to lower layers: bp, urfb, frfb (or fa), partial:RATE, identical, dfa, usf,
+    /// brsf, frsf [default: the preset's]
     #[arg(long)]
     protocol: Option<Protocol>,
     /// Loss of the class layer: hinge or softmax [default: the preset's]
     #[arg(long)]
     loss: Option<String>,
-    /// Keep each connection with this probability, the class layer's excepted
+    /// Keep each connection with this probability, except those of the class layer
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Times the training images are seen; 0 only measures the start
+    /// Passes over the training images; 0 only measures the initial network
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Rate of gradient descent
+    /// Learning rate of gradient descent
     #[arg(long)]
     learning_rate: Option<f64>,
 }

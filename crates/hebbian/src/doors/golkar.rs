@@ -43,19 +43,19 @@ pub struct Flags {
     /// Samples per step; 1 is online [default: the preset's]
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Rate of the basal weights; those of the others follow in proportion [default: the preset's]
+    /// Learning rate of the basal weights; the other rates are scaled by the same factor [default: the preset's]
     #[arg(long)]
     rate: Option<f64>,
-    /// Ridge, as noise of this variance on every input [default: the preset's]
+    /// Ridge penalty, equivalent to noise of this variance on every input [default: the preset's]
     #[arg(long, value_name = "LAMBDA")]
     ridge: Option<f64>,
-    /// Level of the constraint on the activity's moments [default: the preset's]
+    /// Level of the constraint on the second moments of the activity [default: the preset's]
     #[arg(long, value_name = "RHO")]
     level: Option<f64>,
-    /// Give pyramidal-to-interneuron synapses weights of their own
+    /// Use separate weights for the synapses from pyramidal neurons to interneurons
     #[arg(long)]
     decoupled: bool,
-    /// Times the samples are seen
+    /// Passes over the samples
     #[arg(long)]
     epochs: Option<usize>,
 }

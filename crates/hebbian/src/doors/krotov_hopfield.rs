@@ -12,7 +12,7 @@ pub struct Flags {
     /// Hidden units [default: the preset's]
     #[arg(long, value_name = "K")]
     units: Option<usize>,
-    /// Unsupervised epochs; with 0 random weights are read out [default: the preset's]
+    /// Unsupervised epochs; 0 reads out random weights [default: the preset's]
     #[arg(long)]
     epochs: Option<usize>,
     /// Epochs of the head [default: the preset's]

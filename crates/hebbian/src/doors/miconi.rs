@@ -55,26 +55,26 @@ pub struct Flags {
     /// Probability of a missing connection, in every layer but the first [default: the preset's]
     #[arg(long, value_name = "P")]
     pruning: Option<f64>,
-    /// Winners at each position, in every layer [default: the preset's]
+    /// Number of winners at each position, in every layer [default: the preset's]
     #[arg(short = 'k', long, value_name = "K")]
     winners: Option<usize>,
-    /// Learn no weights: the control with random ones
+    /// Learn no weights: the control with random weights
     #[arg(long)]
     freeze: bool,
-    /// Images per batch; learning rates are scaled so that an epoch learns as much
+    /// Images per batch; learning rates are scaled so that an epoch changes the weights as much
     #[arg(long)]
     batch_size: Option<usize>,
     /// Multiply the learning rate of every layer
     #[arg(long, value_name = "FACTOR")]
     learning_rate_factor: Option<f64>,
-    /// Do as the notebook does where we do not: ZCA of 9,000 images, flips and adapting thresholds
-    /// while features are collected, and more (the model card lists it)
+    /// Follow the notebook where the default differs from it: ZCA of 9,000 images, flips and adapting thresholds
+    /// while features are collected, and more (listed in the model card)
     #[arg(long)]
     author: bool,
-    /// Standardise the last layer's output before its quadrants are read out, as that of the others
+    /// Standardise the last layer's output before its quadrants are read out, as in the other layers
     #[arg(long)]
     standardise_last: bool,
-    /// Times the training images are seen
+    /// Passes over the training images
     #[arg(long)]
     epochs: Option<usize>,
 }
@@ -165,7 +165,7 @@ impl Door for Miconi {
         Ok(Some(report + next))
     }
 
-    /// How well classes are read out of every layer, by read-outs fitted anew as the flags say.
+    /// How well classes are read out of every layer, by read-outs fitted again as the flags say.
     fn evaluate(
         options: &Options,
         checkpoint: &Path,

@@ -12,7 +12,7 @@ pub struct Flags {
     /// Number of patches [default: the preset's]
     #[arg(long, value_name = "N")]
     units: Option<usize>,
-    /// Where images and patches are compared: code, pixel [default: the preset's]
+    /// Frame in which images and patches are compared: code or pixel [default: the preset's]
     #[arg(long)]
     frame: Option<String>,
     /// Temperature of a soft code [default: the preset's]

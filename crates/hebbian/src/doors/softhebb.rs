@@ -22,7 +22,7 @@ pub struct Flags {
     /// Images per unsupervised step
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Train the same head on raw pixels and random features too [default: on the digits]
+    /// Train the same head on raw pixels and on random features too [default: only on the digits]
     #[arg(long)]
     baselines: bool,
 }

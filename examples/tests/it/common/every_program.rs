@@ -112,7 +112,7 @@ pub fn without_a_run_there_is_nothing_to_resume(place: &Place) {
     for study in place.program.studies {
         let args =
             [place.program.tiny, &["--experiment", study, "--resume", "--out", "nothing"]].concat();
-        place.refused(&args, &["nothing to resume", "nothing/experiment.json", "start anew"]);
+        place.refused(&args, &["nothing to resume", "nothing/experiment.json", "start again"]);
     }
 }
 

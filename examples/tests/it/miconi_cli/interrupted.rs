@@ -14,7 +14,7 @@ fn a_stopped_experiment_goes_on() {
     running.signal("-INT");
     let stopped = running.end();
     assert_eq!(stopped.status, Some(130), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("go on with --resume"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("continue with --resume"), "{}", stopped.stderr);
     let first = place.path("out/plain/seed-0/model.safetensors");
     let before = first.metadata().unwrap().modified().unwrap();
     let shown = place.run(&[&args[..], &["--resume"]].concat()).ok().stdout;

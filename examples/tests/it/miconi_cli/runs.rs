@@ -62,7 +62,7 @@ fn a_run_writes_its_folder_and_a_report() {
     assert_eq!(place.path("cache").read_dir().unwrap().count(), 1, "the whitening is kept");
 }
 
-/// Read-outs are fitted anew, to the same weights.
+/// Read-outs are fitted again, to the same weights.
 #[test]
 fn a_saved_network_evaluates_to_the_accuracies_of_its_run() {
     let place = PROGRAM.place();

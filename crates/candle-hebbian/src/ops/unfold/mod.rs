@@ -2,6 +2,9 @@
 
 mod composed;
 mod kernel;
+mod untied;
+
+pub(crate) use untied::untied;
 
 use super::backend::has_kernels;
 use super::widen::widened;
@@ -39,6 +42,7 @@ pub(crate) fn unfold(
     })
 }
 
+#[derive(Debug, Clone)]
 struct Unfold {
     dims: (usize, usize, usize, usize),
     rows: Axis,

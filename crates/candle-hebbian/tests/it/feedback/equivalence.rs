@@ -80,7 +80,7 @@ fn every_protocol_on_every_geometry() -> Result<()> {
     Ok(())
 }
 
-/// Signs are those of the weights now, and only the batchwise sizes are drawn anew.
+/// Signs are those of the weights now, and only the batchwise sizes are drawn again.
 #[test]
 fn signs_follow_the_weights() -> Result<()> {
     let mut rng = Rng::new(4);
@@ -109,7 +109,7 @@ fn signs_follow_the_weights() -> Result<()> {
     Ok(())
 }
 
-/// Batchwise sizes drawn anew keep to the connections that exist.
+/// Batchwise sizes drawn again keep to the connections that exist.
 #[test]
 fn redraw_keeps_the_mask() -> Result<()> {
     let mut rng = Rng::new(5);

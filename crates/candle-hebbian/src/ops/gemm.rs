@@ -1,0 +1,183 @@
+//! Matrix products on the CPU by the crate gemm, checked, and side by side where there are many.
+
+use crate::cpu::{Real, with_real};
+use candle::{CpuStorage, Layout, Result, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// A matrix in memory: entry `(i, j)` is at `i·row + j·column`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    data: &'a [T],
+    row: usize,
+    column: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Rows of `columns` entries, one after the other.
+    pub fn rows(data: &'a [T], columns: usize) -> Self {
+        Self { data, row: columns, column: 1 }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+
+    /// Whether entries up to `(rows, columns)`, neither of which is 0, are there.
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        let last = (rows - 1).checked_mul(self.row).zip((columns - 1).checked_mul(self.column));
+        last.and_then(|(i, j)| i.checked_add(j)).is_some_and(|last| last < self.data.len())
+    }
+}
+
+/// `out (M, N) = scale·a·b`, summed over `depth`, added to what is there where it `adds`.
+///
+/// # Panics
+/// Matrices that do not have these sizes.
+pub(super) fn gemm<T: Real>(
+    [m, n, depth]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    (scale, adds): (T, bool),
+    out: &mut [T],
+    parallelism: Parallelism,
+) {
+    assert_eq!(out.len(), m * n, "the result of a product of {m}, {depth} and {depth}, {n}");
+    if out.is_empty() {
+        return;
+    }
+    if depth == 0 {
+        if !adds {
+            out.fill(T::zero());
+        }
+        return;
+    }
+    assert!(a.holds(m, depth) && b.holds(depth, n), "factors of {m}, {depth} and {depth}, {n}");
+    // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
+    // borrowed to write, overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            depth,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            adds,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            T::one(),
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
+///
+/// candle's own product takes one site after the other, with all threads for each: with hundreds of small
+/// ones the threads mostly wait. On the CPU a thread takes a whole site here.
+pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
+    // candle refuses products of nothing.
+    if sites * m * depth * n == 0 {
+        return Tensor::zeros((sites, m, n), a.dtype(), a.device());
+    }
+    if sites > 1 && a.device().is_cpu() {
+        return a.apply_op2_no_bwd(b, &Sites);
+    }
+    a.matmul(b)
+}
+
+struct Sites;
+
+impl candle::CustomOp2 for Sites {
+    fn name(&self) -> &'static str {
+        "matmul_of_sites"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, candle::Shape)> {
+        let ((sites, m, _), (_, _, n)) = (a_layout.shape().dims3()?, b_layout.shape().dims3()?);
+        Ok((multiply(a, a_layout, b, b_layout)?, (sites, m, n).into()))
+    }
+}
+
+/// The same for storages on the CPU.
+pub(super) fn multiply(
+    a: &CpuStorage,
+    a_layout: &Layout,
+    b: &CpuStorage,
+    b_layout: &Layout,
+) -> Result<CpuStorage> {
+    let ((sites, m, depth), (b_sites, b_depth, n)) =
+        (a_layout.shape().dims3()?, b_layout.shape().dims3()?);
+    if (b_sites, b_depth) != (sites, depth) {
+        candle::bail!("products of {:?} and {:?}", a_layout.dims(), b_layout.dims())
+    }
+    with_real!(a, "matmul", T => {
+        let (a, b) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
+        let mut out = vec![0 as T; sites * m * n];
+        out.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(site, out)| {
+            let matrix = |data, layout: &Layout| {
+                let stride = layout.stride();
+                let data: &[T] = data;
+                let (row, column) = (stride[1], stride[2]);
+                Matrix { data: &data[layout.start_offset() + site * stride[0]..], row, column }
+            };
+            let (a, b) = (matrix(a, a_layout), matrix(b, b_layout));
+            gemm([m, n, depth], a, b, (1 as T, false), out, Parallelism::None);
+        });
+        Ok(crate::cpu::owned(out))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use candle::{DType, Device};
+
+    /// Sites side by side are the products of each, of views too.
+    #[test]
+    fn sites_are_products_of_each() -> Result<()> {
+        let mut rng = Rng::new(31);
+        let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+        let (a, b) = (normal((3, 5, 4))?, normal((3, 6, 4))?);
+        let seen = matmul(&a, &b.transpose(1, 2)?)?;
+        assert_eq!(seen.dims(), [3, 5, 6]);
+        for site in 0..3 {
+            let (a, b) = (a.get(site)?.to_vec2::<f64>()?, b.get(site)?.to_vec2::<f64>()?);
+            for (a, seen) in a.iter().zip(seen.get(site)?.to_vec2::<f64>()?) {
+                for (b, seen) in b.iter().zip(seen) {
+                    let want: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                    assert!((seen - want).abs() < 1e-12, "{seen} for {want}");
+                }
+            }
+        }
+        let nothing = matmul(&a.narrow(1, 0, 0)?, &b.transpose(1, 2)?)?;
+        assert_eq!(nothing.dims(), [3, 0, 6]);
+        Ok(())
+    }
+
+    #[test]
+    #[should_panic(expected = "factors of 2, 3 and 3, 2")]
+    fn a_factor_that_is_too_small_is_refused() {
+        let (short, whole, mut out) = ([0f32; 5], [0f32; 6], [0f32; 4]);
+        let (a, b) = (Matrix::rows(&short, 3), Matrix::rows(&whole, 2));
+        gemm([2, 2, 3], a, b, (1.0, false), &mut out, Parallelism::None);
+    }
+}
