@@ -38,7 +38,7 @@ pub struct Microcircuit {
 
 impl Microcircuit {
     pub fn new(rng: &Rng) -> Result<Self> {
-        let initial = Initial { w1: 0.05, w2: 0.1, q: 1.0 / 3.0 };
+        let initial = Initial { w1: 0.02, w2: 0.1, q: 1.0 / 3.0 };
         let sizes = (PIXELS, UNITS, CLASSES);
         let circuit = Circuit::new(CONFIG, sizes, initial, rng, DType::F32, &Device::Cpu)?;
         let online = Online::of(&circuit)?;
