@@ -37,7 +37,7 @@
 //! | stack layers | [`Stack`], [`BlockConfig`], [`Learner`] |
 //! | send errors back through other weights | [`feedback`], [`FeedbackLayer`], [`WithFeedback`] |
 //! | learn classes locally | [`HingeHebb`] |
-//! | draw the same weights on every device | [`Rng`], [`seeded`], [`init`] |
+//! | draw the same weights on every device | [`Rng`], [`seeded()`], [`init`] |
 //! | choose a device | [`device`] |
 //! | test a rule of your own | the feature `testing` |
 //!

@@ -1,10 +1,11 @@
 //! One file of the hub: found in the cache, or downloaded, resumed and verified.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
@@ -23,6 +24,17 @@ pub(crate) const ATTEMPTS: usize = 3;
 const LONGEST_MESSAGE: usize = 1000;
 /// Bytes asked for at a time when a download is resumed.
 const CHUNK: u64 = 8 << 20;
+
+/// How long to wait before looking again whether another program is done.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What [`Wanted::turn`] came to.
+pub(crate) enum Turn {
+    /// Another program fetched the file.
+    Cached(PathBuf),
+    /// Nobody else fetches it while this lives.
+    Fetch(#[expect(dead_code, reason = "the lock is given back when it is dropped")] File),
+}
 
 /// One file of one repository.
 pub(crate) struct Wanted<'a, T: RepoType> {
@@ -55,6 +67,33 @@ impl<T: RepoType> Wanted<'_, T> {
             Err(Error::Corrupt { .. }) if !offline => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The file when another program fetched it meanwhile, or else the right to fetch it, which ends when it is
+    /// dropped: the client points a snapshot to its file again after each download, and in that moment others do not
+    /// find the file.
+    pub(crate) fn turn(&self, on_progress: &OnProgress) -> Result<Turn> {
+        let locks = self.hub.cache_dir().join(".locks").join(&self.folder);
+        fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
+        let mut name = Sha256::new();
+        name.update(self.revision.as_bytes());
+        name.update([0]);
+        name.update(self.file.as_bytes());
+        let path = locks.join(format!("{}.turn", hex(name)));
+        let lock = File::create(&path).map_err(Error::io(&path))?;
+        while let Err(error) = lock.try_lock() {
+            if let TryLockError::Error(error) = error {
+                return Err(Error::io(&path)(error));
+            }
+            let partial = self.partial().and_then(|partial| partial.metadata().ok());
+            let done = partial.map_or(0, |partial| partial.len());
+            on_progress(Progress::Download { file: self.file, done, total: 0 });
+            std::thread::sleep(WAIT);
+        }
+        Ok(match self.cached(false)? {
+            Some(path) => Turn::Cached(path),
+            None => Turn::Fetch(lock),
+        })
     }
 
     /// Downloads, taking up what an interrupted download has left, from this run or an earlier one.

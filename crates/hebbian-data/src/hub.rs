@@ -7,7 +7,7 @@ use std::time::Duration;
 use hf_hub::repository::HFRepository;
 use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel, split_id};
 
-use crate::download::{ATTEMPTS, Wanted, with_causes};
+use crate::download::{ATTEMPTS, Turn, Wanted, with_causes};
 use crate::environment::Environment;
 use crate::online::{Online, Patience};
 use crate::snapshots::Snapshots;
@@ -239,6 +239,10 @@ impl Hub {
             Err(reason) => reasons.push(reason),
             Ok(online) => {
                 for wanted in &wanted {
+                    let _turn = match wanted.turn(on_progress)? {
+                        Turn::Cached(path) => return Ok(path),
+                        turn => turn,
+                    };
                     match wanted.download(online, on_progress)? {
                         Ok(path) => return Ok(path),
                         Err(error) => {

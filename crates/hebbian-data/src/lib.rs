@@ -32,8 +32,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | load a data set by name, from the hub or from a folder | [`load`], [`LoadOptions`] |
-//! | use the embedded digits | [`digits`] |
+//! | load a data set by name, from the hub or from a folder | [`load()`], [`LoadOptions`] |
+//! | use the embedded digits | [`digits()`] |
 //! | make a set of bytes in memory | [`ImageSet::new`] |
 //! | get a batch as tensors | [`ImageSet::batch`], [`ImageSet::augmented_batch`] |
 //! | shuffle | [`ImageSet::shuffled`], [`Batches`] |

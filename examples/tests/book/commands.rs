@@ -110,10 +110,8 @@ fn values(words: &[String]) -> Option<String> {
     let named = |name: &&String| {
         !name.contains('/') && !name.contains('.') && !name.chars().any(char::is_uppercase)
     };
-    match model.filter(named).filter(|name| !ZOO.contains(&name.as_str())) {
-        Some(model) => Some(format!("there is no model {model}")),
-        None => None,
-    }
+    let unknown = model.filter(named).filter(|name| !ZOO.contains(&name.as_str()));
+    unknown.map(|model| format!("there is no model {model}"))
 }
 
 /// What is wrong with `cargo run … --example NAME -- …` or `--bin hebbian`.

@@ -1,5 +1,6 @@
 //! Batch normalisation without an affine part.
 
+use super::channel_affine::channel_affine;
 use super::custom_vjp::custom_vjp;
 use super::reduce::{column_dots, column_sums};
 use super::widen::expect_real;
@@ -103,14 +104,23 @@ impl BatchNorm {
     /// # Errors
     /// Another number of channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let shape = self.per_channel(x)?;
-        let dtype = wide(x.dtype());
-        let statistic = |var: &Var| var.as_detached_tensor().to_dtype(dtype);
+        self.check_channels(x)?;
+        let wide = x.to_dtype(wide(x.dtype()))?;
+        let statistic = |var: &Var| var.as_detached_tensor().to_dtype(wide.dtype())?.unsqueeze(0);
+        let mean = statistic(&self.running_mean)?;
         let rstd = (statistic(&self.running_var)? + self.eps)?.sqrt()?.recip()?;
-        x.to_dtype(dtype)?
-            .broadcast_sub(&statistic(&self.running_mean)?.reshape(shape.as_slice())?)?
-            .broadcast_mul(&rstd.reshape(shape.as_slice())?)?
-            .to_dtype(x.dtype())
+        let (rows, back) = channel_rows(&wide.detach())?;
+        let value = back(&channel_affine(&rows, &mean, &rstd)?)?;
+        custom_vjp(
+            "batch_norm",
+            [&wide],
+            |_| Ok((value.into(), ())),
+            move |pass| {
+                let (grad, back) = channel_rows(pass.grad)?;
+                Ok([Some(back(&channel_affine(&grad, &rstd.zeros_like()?, &rstd)?)?)])
+            },
+        )?
+        .to_dtype(x.dtype())
     }
 
     /// Normalises with the statistics of `x` and moves the running ones towards them.
@@ -119,7 +129,7 @@ impl BatchNorm {
     /// Another number of channels; an empty batch, or a single value per channel, which has no
     /// variance.
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
-        self.per_channel(x)?;
+        self.check_channels(x)?;
         let (out, mean, var) = normalise(x, self.eps)?;
         let count = (x.elem_count() / x.dim(1)?) as f64;
         let unbiased = (var * (count / (count - 1.0)))?;
@@ -132,17 +142,15 @@ impl BatchNorm {
         Ok(out)
     }
 
-    /// `[1, C, 1, …]`, where `x` has the channels.
-    fn per_channel(&self, x: &Tensor) -> Result<Vec<usize>> {
-        let shape = per_channel(x)?;
+    fn check_channels(&self, x: &Tensor) -> Result<()> {
         let channels = self.running_mean.dims();
-        if channels != [shape[1]] {
+        if channels != [channels_of(x)?] {
             candle::bail!(
                 "batch norm: expected {channels:?} channels in dimension 1, found {:?}",
                 x.dims()
             )
         }
-        Ok(shape)
+        Ok(())
     }
 }
 
@@ -166,7 +174,7 @@ fn wide(dtype: DType) -> DType {
 /// # Errors
 /// Fewer than two values per channel.
 pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
-    let channels = per_channel(x)?[1];
+    let channels = channels_of(x)?;
     let wide = x.to_dtype(wide(x.dtype()))?;
     let (rows, back) = channel_rows(&wide.detach())?;
     let (_, count, _) = rows.dims3()?;
@@ -177,10 +185,11 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
         )
     }
     let mean = (column_sums(&rows)? / count as f64)?;
-    let centred = rows.broadcast_sub(&mean.unsqueeze(1)?)?;
+    let (zero, one) = (mean.zeros_like()?, mean.ones_like()?);
+    let centred = channel_affine(&rows, &mean, &one)?;
     let var = (column_dots(&centred, &centred)? / count as f64)?;
     let rstd = (&var + eps)?.sqrt()?.recip()?;
-    let normal = centred.broadcast_mul(&rstd.unsqueeze(1)?)?;
+    let normal = channel_affine(&centred, &zero, &rstd)?;
     let value = back(&normal)?;
     let out = custom_vjp(
         "batch_norm",
@@ -189,24 +198,23 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
         move |pass| {
             // dx = (g − mean(g) − x̂·mean(g·x̂)) / σ
             let (grad, back) = channel_rows(pass.grad)?;
-            let mean = (column_sums(&grad)? / count as f64)?.unsqueeze(1)?;
-            let along = (column_dots(&grad, &normal)? / count as f64)?.unsqueeze(1)?;
-            let grad = grad.broadcast_sub(&mean)?.sub(&normal.broadcast_mul(&along)?)?;
-            Ok([Some(back(&grad.broadcast_mul(&rstd.unsqueeze(1)?)?)?)])
+            let mean = (column_sums(&grad)? / count as f64)?;
+            let along = (column_dots(&grad, &normal)? / count as f64)?;
+            let along = channel_affine(&normal, &zero, &along)?;
+            let grad = (channel_affine(&grad, &mean, &one)? - along)?;
+            Ok([Some(back(&channel_affine(&grad, &zero, &rstd)?)?)])
         },
     )?;
     Ok((out.to_dtype(x.dtype())?, mean.reshape(channels)?, var.reshape(channels)?))
 }
 
-/// `[1, C, 1, …]`
-fn per_channel(x: &Tensor) -> Result<Vec<usize>> {
+/// How many channels `x (N, C, …)` has.
+fn channels_of(x: &Tensor) -> Result<usize> {
     expect_real(x)?;
-    if x.rank() < 2 {
-        candle::bail!("batch norm: expected (N, C, …), found {:?}", x.dims())
+    match x.dims() {
+        &[_, channels, ..] => Ok(channels),
+        dims => candle::bail!("batch norm: expected (N, C, …), found {dims:?}"),
     }
-    let mut shape = vec![1; x.rank()];
-    shape[1] = x.dim(1)?;
-    Ok(shape)
 }
 
 /// `x (N, C, …)` as rows `(1, P, C)`, and the way back (a view).

@@ -30,6 +30,7 @@
 
 mod backend;
 mod batch_norm;
+mod channel_affine;
 mod conv;
 mod custom_vjp;
 mod dropout;

@@ -126,7 +126,7 @@ impl HingeHebb {
         let is_it = is_it.to_dtype(fields.dtype())?;
         // 0 where a label is one of the classes, 0/0 where it is none.
         let known = is_it.sum_keepdim(1)?;
-        is_it.affine(2.0, -1.0)?.broadcast_add(&(&known / &known)?.affine(1.0, -1.0)?)
+        is_it.affine(2.0, -1.0)?.broadcast_add(&known.div(&known)?.affine(1.0, -1.0)?)
     }
 }
 

@@ -341,3 +341,23 @@ fn one_file_of_any_repository() {
     let error = hub.fetch(RepoKind::Dataset, REPO, revision, TEST, &quiet()).unwrap_err();
     assert_says(&error.to_string(), &["HF_ENDPOINT is no address"]);
 }
+
+/// Several fetch the same set into one cache at the same time, from a server that also is slow with one file: each gets
+/// the whole set, and nothing is left of the others.
+#[test]
+fn several_fill_one_cache_at_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let mirror = mnist(Manner::Good);
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..6).map(|_| scope.spawn(|| load(&mirror, cache.path()))).collect();
+        for load in loads {
+            assert_mnist(&load.join().unwrap().unwrap());
+        }
+    });
+    let left = files(cache.path());
+    let unfinished = |file: &&String| file.contains(".incomplete") || file.contains(".part");
+    assert_eq!(left.iter().find(unfinished), None, "{left:?}");
+    mirror.log();
+    assert_mnist(&load(&mirror, cache.path()).unwrap());
+    assert_eq!(mirror.log(), [""; 0]);
+}

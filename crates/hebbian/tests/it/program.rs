@@ -84,6 +84,18 @@ fn the_list_says_what_needs_images() {
     ));
 }
 
+/// A run of no step says what it was that is read out.
+#[test]
+fn weights_that_were_loaded_are_not_called_random() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "krotov-hopfield", "--epochs", "0", "--head-epochs", "1", "--quiet"];
+    let fresh = printed(at, &[&train[..], &["--out", "fresh"]].concat());
+    assert!(fresh.contains("nothing was learned: the weights are random\n"), "{fresh}");
+    let loaded = printed(at, &[&train[..], &["--load", "fresh", "--out", "loaded"]].concat());
+    assert!(loaded.contains("nothing was learned: the weights are those of --load\n"), "{loaded}");
+}
+
 #[test]
 fn completions_and_reference_vectors() {
     let folder = tempfile::tempdir().unwrap();

@@ -144,18 +144,26 @@ unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
     depth: usize,
 ) {
     let mut acc = *sum;
+    // Of the lower half of the rows, and hidden from the compiler, which would reach every row from the one before:
+    // a chain of additions as long as the products of a step.
+    let mut lower = std::hint::black_box(left.wrapping_add(M / 2 * left_row));
     for _ in 0..depth {
         // SAFETY: the caller's.
         unsafe {
             let right_vectors: [T::Vector<S>; N] =
                 std::array::from_fn(|n| right.cast::<T::Vector<S>>().add(n).read_unaligned());
             for (m, acc) in acc.iter_mut().enumerate() {
-                let scalar = T::splat(simd, *left.add(m * left_row));
+                let scalar = match m.checked_sub(M / 2) {
+                    None => left.add(m * left_row),
+                    Some(m) => lower.add(m * left_row),
+                };
+                let scalar = T::splat(simd, *scalar);
                 for (acc, &vector) in acc.iter_mut().zip(&right_vectors) {
                     *acc = T::multiply_add(simd, scalar, vector, *acc);
                 }
             }
             left = left.add(left_step);
+            lower = lower.add(left_step);
             right = right.add(right_step);
         }
     }
