@@ -1,14 +1,12 @@
 //! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
+//!
+//! This file and `online.rs` know of no data and no runs: `examples/browser` is made of them too.
 
-use super::config::Initial;
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
 use candle_nn::Optimizer;
-use hebbian_train::Error;
-use hebbian_train::choose;
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
 
 /// What pyramidal neurons make of their basal current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +69,24 @@ pub struct CircuitConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+/// The initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// Standard deviation of `W₁`.
+    pub w1: f64,
+    /// Standard deviation of `W₂`.
+    pub w2: f64,
+    /// `Q` is this times the identity; the authors' code has 1/3. Online steps are stable only while
+    /// `η₁ ‖x‖² q² < 2`.
+    #[serde(default = "third")]
+    pub q: f64,
+}
+
+fn third() -> f64 {
+    1.0 / 3.0
 }
 
 /// A two-layer network that learns locally.
@@ -176,19 +192,6 @@ pub enum Way {
     Energy,
     /// The products themselves, without a graph.
     Explicit,
-}
-
-impl FromStr for Way {
-    type Err = Error;
-
-    fn from_str(name: &str) -> std::result::Result<Self, Error> {
-        let all = [
-            ("surrogates", Self::Surrogates),
-            ("energy", Self::Energy),
-            ("explicit", Self::Explicit),
-        ];
-        choose("way", name, &all)
-    }
 }
 
 impl Circuit {

@@ -1,9 +1,10 @@
 //! What a preset says.
 
-use super::circuit::{CircuitConfig, Rates, Way};
+use super::circuit::{CircuitConfig, Initial, Rates, Way};
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// The most hidden units, whose `Q` takes 17 GB in f32.
 const MOST_UNITS: usize = 1 << 16;
@@ -51,24 +52,6 @@ pub struct Scaling {
     pub deviation: f64,
 }
 
-/// The initial weights.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Initial {
-    /// Standard deviation of `W₁`.
-    pub w1: f64,
-    /// Standard deviation of `W₂`.
-    pub w2: f64,
-    /// `Q` is this times the identity; the authors' code has 1/3. Online steps are stable only while
-    /// `η₁ ‖x‖² q² < 2`.
-    #[serde(default = "third")]
-    pub q: f64,
-}
-
-fn third() -> f64 {
-    1.0 / 3.0
-}
-
 /// How the circuit learns.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +84,19 @@ pub struct BackpropTraining {
     pub half_time: Option<f64>,
     /// As in [`Training`].
     pub batch_size: usize,
+}
+
+impl FromStr for Way {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [
+            ("surrogates", Self::Surrogates),
+            ("energy", Self::Energy),
+            ("explicit", Self::Explicit),
+        ];
+        choose("way", name, &all)
+    }
 }
 
 fn surrogates() -> Way {

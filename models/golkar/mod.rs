@@ -20,8 +20,10 @@ mod report;
 mod task;
 
 pub use backprop::{Backprop, loss};
-pub use circuit::{Activity, Circuit, CircuitConfig, Increments, Nonlinearity, Rates, Way};
-pub use config::{BackpropTraining, Initial, Preset, Scaling, Training};
+pub use circuit::{
+    Activity, Circuit, CircuitConfig, Increments, Initial, Nonlinearity, Rates, Way,
+};
+pub use config::{BackpropTraining, Preset, Scaling, Training};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use experiments::Experiment;
 pub use hebbian_train::{Error, Result};
