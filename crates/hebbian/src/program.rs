@@ -5,6 +5,7 @@ use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
+use crate::report::ReportArgs;
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
 use candle::DType;
@@ -43,6 +44,7 @@ enum Command {
         #[command(subcommand)]
         method: MethodArgs,
     },
+    Report(ReportArgs),
     /// Describe a data set, and draw what a network sees of it
     Data(ShowArgs),
     /// Classify a test set with a trained model
@@ -159,6 +161,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::List { method } => list(method),
         Command::Train { method } => method.run(false),
         Command::Study { method } => method.run(true),
+        Command::Report(args) => args.run(),
         Command::Data(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Features(args) => args.run(),

@@ -5,3 +5,4 @@ mod common;
 mod data;
 mod hub;
 mod program;
+mod report;
