@@ -18,6 +18,7 @@ mod competition_kind;
 mod methods;
 mod pretrained;
 mod rule_kind;
+mod units;
 mod zoo;
 
 pub mod amit;

@@ -6,7 +6,7 @@ use candle::{DType, Device, Tensor};
 use hebbian_data::transforms::{Pipeline, Transform};
 use hebbian_data::{Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, check_finite,
+    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, Units, check_finite,
     save_bytes, save_checkpoint, save_json,
 };
 use serde_json::Value;
@@ -170,9 +170,11 @@ impl Model {
             save_bytes(folder.join(name), bytes)?;
         }
         let mut config = self.config.clone();
-        if let Some(load) = config.get_mut("load") {
-            // A path on the machine of who trained it.
-            *load = Value::Null;
+        for name in ["load", "command", "environment"] {
+            if let Some(value) = config.get_mut(name) {
+                // Paths on the machine of who trained it, and what machine that is.
+                *value = Value::Null;
+            }
         }
         save_json(folder.join(CONFIG), &config)
     }
@@ -292,6 +294,16 @@ impl Model {
         &self.inner.transforms
     }
 
+    /// The network without the transforms, on images as [`seen`](Self::seen) says.
+    pub fn network(&self) -> &dyn hebbian_train::Model {
+        &*self.inner.network
+    }
+
+    /// Channels, height and width of what the transforms make of an image.
+    pub fn seen(&self) -> (usize, usize, usize) {
+        self.inner.seen
+    }
+
     /// What the engine evaluates, on images as [`features`](Self::features) takes them.
     pub fn inner(&self) -> &dyn hebbian_train::Model {
         &self.inner
@@ -330,6 +342,14 @@ impl hebbian_train::Model for Whole {
 
     fn predict(&self, images: &Tensor) -> Result<Tensor> {
         self.network.predict(&self.transforms.apply_to(images)?)
+    }
+
+    fn units(&self) -> Result<Vec<Units>> {
+        self.network.units()
+    }
+
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        self.network.responses(layer, &self.transforms.apply_to(images)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::config::{LayerConfig, Preset};
 use super::protocol::Protocol;
+use crate::units::units_of;
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{Dropout, Pool, Ties};
 use candle_hebbian::{
@@ -9,7 +10,7 @@ use candle_hebbian::{
     Stack, WithFeedback, init,
 };
 use candle_nn::VarBuilder;
-use hebbian_train::{Checkpoint, Error, Model, Result};
+use hebbian_train::{Checkpoint, Error, Model, Result, Units};
 
 /// The layers of a preset, for images of one size and a number of classes.
 ///
@@ -407,6 +408,20 @@ impl Model for Network {
 
     fn predict(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.forward(images)?.detach().argmax(candle::D::Minus1)?)
+    }
+
+    /// The hidden layers, by their names.
+    fn units(&self) -> Result<Vec<Units>> {
+        let classes = self.placed.last().map_or(0, |placed| placed.block);
+        let all = units_of(&self.stack, classes)?.into_iter().zip(&self.placed);
+        Ok(all.map(|((_, units), placed)| Units { name: placed.name.clone(), ..units }).collect())
+    }
+
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match self.placed[..self.layers()].get(layer) {
+            Some(placed) => Ok(self.stack.excitation(placed.block, images)?),
+            None => Err(Error::Argument(format!("there is no hidden layer {layer}"))),
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::backprop::Backprop;
 use super::circuit::Circuit;
 use super::config::{Preset, Scaling};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, Model, Result};
+use hebbian_train::{Checkpoint, Error, Model, Result, Units};
 
 /// A two-layer network with the scaling of its input.
 #[derive(Debug)]
@@ -71,6 +71,14 @@ impl Network {
                 circuit.forward(x)?.matmul(&readout.t()?)
             }
             Rule::Backprop(network) => network.predict(x),
+        }
+    }
+
+    /// The weights of the hidden neurons `(k, m)`.
+    fn w1(&self) -> &Var {
+        match &self.rule {
+            Rule::Local { circuit, .. } => circuit.w1(),
+            Rule::Backprop(network) => network.w1(),
         }
     }
 
@@ -145,5 +153,21 @@ impl Model for Network {
 
     fn predict(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.respond(&self.scaled(images)?)?.argmax(1)?)
+    }
+
+    /// The hidden neurons, by their basal weights.
+    fn units(&self) -> Result<Vec<Units>> {
+        let weight = self.w1().as_detached_tensor();
+        let name = "layer 1".to_string();
+        let (competes, pools) = (false, Vec::new());
+        Ok(vec![Units { name, weight, competes, stride: 1, padding: 0, pools }])
+    }
+
+    /// What the basal synapses of the hidden neurons bring.
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => Ok(self.scaled(images)?.matmul(&self.w1().as_detached_tensor().t()?)?),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
     }
 }

@@ -6,7 +6,7 @@ use candle_hebbian::{
     Competition, Geometry, KrotovHopfield, LargestEntry, Layer, Learner, LinearDecay, Rng, Steps,
 };
 use hebbian_train::{
-    Checkpoint, Measured, Picture, Preset as _, Result, Unsupervised, filter_picture,
+    Checkpoint, Measured, Picture, Preset as _, Result, Units, Unsupervised, filter_picture,
 };
 
 /// A dense layer that learns by competition.
@@ -76,6 +76,18 @@ impl Unsupervised for Network {
         let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;
         let u = x.broadcast_div(&norm)?.matmul(&self.layer.weight().detach().t()?)?;
         Ok(u.relu()?.powf(self.preset.power)?)
+    }
+
+    fn units(&self) -> Result<Option<Units>> {
+        let (name, weight) = ("layer 1".to_string(), self.layer.weight().detach());
+        let (competes, pools) = (true, Vec::new());
+        Ok(Some(Units { name, weight, competes, stride: 1, padding: 0, pools }))
+    }
+
+    /// `Q`, which competes.
+    fn responses(&self, images: &Tensor) -> Result<Tensor> {
+        let linear = self.layer.response(&images.flatten_from(1)?)?;
+        Ok(self.hebb.rule().response(linear)?.output()?)
     }
 
     fn learn(&mut self, images: &Tensor, progress: f64) -> Result<()> {

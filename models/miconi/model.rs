@@ -3,9 +3,10 @@
 use super::decode::Decoder;
 use super::learner::Options;
 use super::network::Network;
+use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, LinearReadout, Readout, Result};
+use hebbian_train::{Checkpoint, Error, LinearReadout, Readout, Result, Units};
 
 /// A network and, once it is trained, the read-out of the last layer's whole output.
 ///
@@ -97,5 +98,14 @@ impl hebbian_train::Model for Model {
             )),
             (None, _) => Err(LinearReadout::untrained()),
         }
+    }
+
+    fn units(&self) -> Result<Vec<Units>> {
+        let all = units_of(self.network.stack(), self.layers())?;
+        Ok(all.into_iter().map(|(_, units)| units).collect())
+    }
+
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        Ok(self.network.stack().excitation(layer, images)?)
     }
 }

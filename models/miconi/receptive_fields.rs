@@ -2,7 +2,9 @@
 
 use super::config::Preset;
 use super::network::Network;
-use candle::{DType, Device, Result, Tensor};
+use crate::units::units_of;
+use candle::Tensor;
+use hebbian_train::{Error, Field, Result};
 
 /// The part of the image that a unit of a layer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,58 +42,33 @@ impl Preset {
     }
 }
 
-/// The receptive fields of every layer `(K, C, size, size)` by linear back-projection of its
-/// weights, without any non-linearity:
-///
-/// ```text
-/// R_1[c] = w_1[c]      R_l[c] = Σ_{i,j} Σ_in w_l[c, in, i, j] · R̄_{l−1}[in]
-/// ```
-///
-/// where cell `(i, j)` of the kernel lies `step` pixels from its neighbours and `R̄` is the mean of
-/// `R_{l−1}` over the places of its pooling window. `top_left` puts it at the first of them only, as
-/// the notebook does; the last rows and columns then stay empty.
+/// The receptive fields of every layer `(K, C, size, size)` by linear back-projection of its weights, as
+/// [`hebbian_train::receptive_fields`] has them. Where `top_left`, a pooling window is taken for the first of its places,
+/// as the notebook does; the last rows and columns then stay empty.
 ///
 /// The picture is of the image as the first layer sees it, whitened.
+///
+/// # Errors
+/// What the device says.
 pub fn receptive_fields(network: &Network, top_left: bool) -> Result<Vec<Tensor>> {
-    let mut fields: Vec<Tensor> = Vec::new();
-    let geometry = network.preset().receptive_fields();
-    let configs = &network.preset().layers;
-    for (at, block) in network.stack().blocks().iter().enumerate() {
-        let weight = block.layer()?.weight().detach();
-        let weight = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-        let Some(below) = fields.last() else {
-            fields.push(weight);
-            continue;
-        };
-        let (units, inputs, kernel, _) = weight.dims4()?;
-        let (_, channels, small, _) = below.dims4()?;
-        let (large, pool) = (geometry[at].size, configs[at - 1].pool);
-        let (window, cell) = (geometry[at - 1].step, geometry[at - 1].step * pool);
-        let places = if top_left { 1 } else { pool };
-        let share = 1.0 / (places * places) as f32;
-        let patterns = below.reshape((inputs, channels * small * small))?;
-        let mut canvas = vec![0f32; units * channels * large * large];
-        for i in 0..kernel {
-            for j in 0..kernel {
-                let weights = weight.narrow(2, i, 1)?.narrow(3, j, 1)?.reshape((units, inputs))?;
-                let pictures = weights.contiguous()?.matmul(&patterns)?;
-                let pictures = pictures.flatten_all()?.to_vec1::<f32>()?;
-                let planes = pictures.chunks_exact(small * small);
-                for (picture, canvas) in planes.zip(canvas.chunks_exact_mut(large * large)) {
-                    for place in 0..places * places {
-                        let top = i * cell + place / places * window;
-                        let left = j * cell + place % places * window;
-                        for (y, line) in picture.chunks_exact(small).enumerate() {
-                            let to = &mut canvas[(top + y) * large + left..][..small];
-                            for (to, value) in to.iter_mut().zip(line) {
-                                *to += share * value;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        fields.push(Tensor::from_vec(canvas, (units, channels, large, large), &Device::Cpu)?);
-    }
-    Ok(fields)
+    let stack = network.stack();
+    let layers = units_of(stack, stack.blocks().len())?.into_iter().map(|(_, mut units)| {
+        let places = units.pools.iter_mut().filter(|_| top_left);
+        places.for_each(|window| window.kernel = 1);
+        units
+    });
+    let &[channels, height, width] = stack.input() else {
+        return Err(Error::Argument(format!("images of shape {:?}", stack.input())));
+    };
+    let fields =
+        hebbian_train::receptive_fields(&layers.collect::<Vec<_>>(), (channels, height, width))?;
+    let sizes = network.preset().receptive_fields();
+    let whole = fields.into_iter().zip(sizes).map(
+        |(Field { pattern, .. }, ReceptiveField { size, .. })| {
+            let (_, _, height, width) = pattern.dims4()?;
+            let pattern = pattern.pad_with_zeros(2, 0, size - height)?;
+            Ok(pattern.pad_with_zeros(3, 0, size - width)?)
+        },
+    );
+    whole.collect()
 }

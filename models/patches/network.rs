@@ -2,11 +2,11 @@
 
 use super::config::{Frame, Preset};
 use super::dictionary::{Dictionary, average};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet, Inverse};
 use hebbian_train::{
-    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Unsupervised,
+    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Units, Unsupervised,
     filter_picture,
 };
 
@@ -130,6 +130,20 @@ impl Unsupervised for Network {
 
     fn penalties(&self) -> Option<&[f64]> {
         Some(&self.preset.alphas)
+    }
+
+    fn units(&self) -> Result<Option<Units>> {
+        let (name, weight) = ("dictionary".to_string(), self.parts[3].clone());
+        let (competes, pools) = (true, Vec::new());
+        Ok(Some(Units { name, weight, competes, stride: 1, padding: 0, pools }))
+    }
+
+    /// `z·k_i − b_i`: the nearer the patch, the larger.
+    fn responses(&self, images: &Tensor) -> Result<Tensor> {
+        let [mean, deviation, _, keys, bias] = &self.parts;
+        let layer = Layer::new(keys.clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
+        let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
+        Ok(layer.forward(&z)?.broadcast_sub(&bias.reshape(((), 1, 1))?)?)
     }
 
     fn learn(&mut self, _: &Tensor, _: f64) -> Result<()> {

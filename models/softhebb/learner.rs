@@ -15,7 +15,8 @@ use candle_hebbian::device::to_host;
 use candle_hebbian::{Block, Geometry};
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, filter_picture,
+    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, learned_picture,
+    win_shares,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,7 +31,14 @@ pub struct Learner {
     total: Clock,
     /// Whether it started from weights other than those drawn.
     elsewhere: bool,
+    /// The weights of the first layer that it started from, for the picture.
+    before: Option<Tensor>,
 }
+
+/// What they are called in a state.
+const BEFORE: &str = "before.layers.0.weight";
+/// Images in which wins are counted for the picture.
+const COUNTED: usize = 500;
 
 #[derive(Debug)]
 enum Way {
@@ -61,7 +69,20 @@ impl Learner {
             let total = stages.total(&material);
             (Way::Stages(Box::new(stages)), total)
         };
-        Ok(Self { model, material, way, clock: Clock::default(), total, elsewhere: false })
+        let before = filters(&model)?;
+        let clock = Clock::default();
+        Ok(Self { model, material, way, clock, total, elsewhere: false, before })
+    }
+}
+
+/// A copy of the weights of the first layer, if it is a convolution.
+fn filters(model: &Model) -> Result<Option<Tensor>> {
+    let Some(block) = model.network.stack().blocks().first() else { return Ok(None) };
+    let layer = block.layer()?;
+    match layer.geometry() {
+        // Not `copy`, which shares memory on Metal.
+        Geometry::Conv2d(_) => Ok(Some(layer.weight().detach().force_contiguous()?)),
+        _ => Ok(None),
     }
 }
 
@@ -127,15 +148,20 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let State { tensors, values } = match &self.way {
+        let State { mut tensors, values } = match &self.way {
             Way::Stages(stages) => stages.state(&self.model.head)?,
             Way::Backprop(backprop) => backprop.state()?,
         };
+        tensors.extend(self.before.clone().map(|before| (BEFORE.to_string(), before)));
         Ok(State { tensors, values: json!({ "way": values, "elsewhere": self.elsewhere }) })
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
-        let Self { model, material, way, .. } = self;
+        let Self { model, material, way, before, .. } = self;
+        // States of earlier versions have none.
+        if let (Some(before), Some(_)) = (before, take.dims(BEFORE)) {
+            *before = take.take(BEFORE, before.shape(), before.dtype())?;
+        }
         self.elsewhere = state["elsewhere"].as_bool().unwrap_or_default();
         let state = &state["way"];
         match way {
@@ -151,19 +177,21 @@ impl hebbian_train::Learner for Learner {
     /// The head begins again: it is of the features that the network will have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.elsewhere = true;
-        self.model.restore_network(checkpoint)
+        self.model.restore_network(checkpoint)?;
+        self.before = filters(&self.model)?;
+        Ok(())
     }
 
-    /// The filters of the first layer, if it is a convolution.
+    /// The filters of the first layer as they were and as they are, if it is a convolution.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
-        let Some(block) = self.model.network.stack().blocks().first() else {
+        let (Some(before), Some(after)) = (&self.before, filters(&self.model)?) else {
             return Ok(Vec::new());
         };
-        let layer = block.layer()?;
-        if !matches!(layer.geometry(), Geometry::Conv2d(_)) {
-            return Ok(Vec::new());
-        }
-        let filters = filter_picture(&layer.weight().detach(), "filters of the first layer")?;
+        let all = self.material.seen.len();
+        let some = (0..all).step_by(all.div_ceil(COUNTED).max(1)).collect::<Vec<_>>();
+        let (images, _) = self.material.batch(&some)?;
+        let shares = win_shares(&self.model.network.stack().excitation(0, &images)?)?;
+        let filters = learned_picture(before, &after, &shares, "filters of layer 1")?;
         Ok(vec![("filters".to_string(), filters)])
     }
 

@@ -4,9 +4,10 @@ use super::config::Preset;
 use super::head::Head;
 use super::names;
 use super::network::Network;
+use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, Readout, Result};
+use hebbian_train::{Checkpoint, Error, Readout, Result, Units};
 
 /// A SoftHebb network with the head that classes are read out by. Pixels go in as they are, 0 to 1.
 #[derive(Debug)]
@@ -102,5 +103,14 @@ impl hebbian_train::Model for Model {
             return Err(Error::Argument(problem.to_string()));
         }
         self.head.predict(&self.network.forward(images)?)
+    }
+
+    fn units(&self) -> Result<Vec<Units>> {
+        let all = units_of(self.network.stack(), self.layers())?;
+        Ok(all.into_iter().map(|(_, units)| units).collect())
+    }
+
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        Ok(self.network.stack().excitation(layer, images)?)
     }
 }

@@ -56,10 +56,6 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     ));
     let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
     let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
-    lines.push(format!("wrote {}: {}", out.display(), files.join(", ")));
-    lines.push(
-        "next: --list for more networks, --dataset mnist or cifar10, --mode random-calibrated\n"
-            .to_string(),
-    );
+    lines.push(format!("wrote {}: {}\n", out.display(), files.join(", ")));
     Ok(lines.join("\n"))
 }

@@ -12,9 +12,10 @@
 //! | [`OwnFolder`] | folders that know their own files: a new run replaces these and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
 //! | [`see`], [`with_input`] | what a network sees of images: the transforms of a preset, fitted or restored |
-//! | [`filter_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
+//! | [`filter_picture`], [`learned_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
+//! | [`Units`], [`receptive_fields`], [`win_shares`], [`exciting_images`] | what units see of an image, how often each wins, what excites it most |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`LinearSvm`], [`Ridge`], [`NearestClassMean`], [`NearestNeighbours`] | read-outs, all behind [`Readout`] |
 //! | [`Standardisation`], [`LinearReadout`] | a scaling that becomes part of a read-out, and the read-out that a model stores |
@@ -45,6 +46,7 @@ mod study;
 mod table;
 mod tensorboard;
 mod text;
+mod units;
 
 pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
@@ -60,7 +62,7 @@ pub use features::collect_features;
 pub use guard::check_finite;
 pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
-pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
+pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows, learned_picture};
 pub use presets::{Heading, Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{
@@ -77,6 +79,7 @@ pub use study::{
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;
+pub use units::{Ascent, Field, Units, Window, exciting_images, receptive_fields, win_shares};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,6 +6,7 @@ use candle::{DType, Device, Tensor};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
+use crate::chart::text_picture;
 use crate::{Error, Result, atomic};
 
 /// The longer side of a filter picture is magnified to at least this many pixels.
@@ -96,6 +97,15 @@ impl Picture {
         both
     }
 
+    /// Puts another picture onto this one, as far as it is inside.
+    fn paste(&mut self, (left, top): (usize, usize), other: &Self) {
+        for y in 0..other.height {
+            for x in 0..other.width {
+                self.set(left + x, top + y, other.pixels[y * other.width + x]);
+            }
+        }
+    }
+
     /// The picture with as much white at the left.
     fn indented(&self, pixels: usize) -> Self {
         let mut all = Self::new(self.width + pixels, self.height, GAP);
@@ -169,36 +179,124 @@ pub fn filter_picture(weight: &Tensor, title: &str) -> Result<Picture> {
 /// # Errors
 /// As [`filter_grid`], and when there are no columns.
 pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
-    let (filters, channels, height, width) = weight.dims4()?;
+    let (filters, _, height, width) = weight.dims4()?;
     if weight.elem_count() == 0 || columns == 0 {
         return Err(Error::Argument(format!(
             "filters of shape {:?} in {columns} columns cannot be drawn: an axis is empty",
             weight.dims()
         )));
     }
+    let rows = filters.div_ceil(columns);
+    let mut grid = Picture::new(columns * (width + 1) + 1, rows * (height + 1) + 1, GAP);
+    for (index, filter) in drawn(weight)?.iter().enumerate() {
+        let (left, top) = (index % columns * (width + 1) + 1, index / columns * (height + 1) + 1);
+        grid.paste((left, top), filter);
+    }
+    let factor = PLEASANT_SIZE.div_ceil(grid.width.max(grid.height));
+    Ok(grid.magnified(factor))
+}
+
+/// Each of the filters `(K, C, h, w)`, of which no axis is empty, a pixel for a weight.
+fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
+    let (_, channels, height, width) = weight.dims4()?;
     let weight = weight.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     let weight = if channels == 3 { weight } else { weight.mean_keepdim(1)? };
     // (K, h, w, 1 or 3): the colours of a pixel lie together.
     let values = weight.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
     let colours = if channels == 3 { 3 } else { 1 };
-
-    let rows = filters.div_ceil(columns);
-    let mut grid = Picture::new(columns * (width + 1) + 1, rows * (height + 1) + 1, GAP);
-    for (index, filter) in values.chunks_exact(height * width * colours).enumerate() {
-        let (left, top) = (index % columns * (width + 1) + 1, index / columns * (height + 1) + 1);
+    let filters = values.chunks_exact(height * width * colours).map(|filter| {
+        let mut picture = Picture::new(width, height, GAP);
         let largest = filter.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let scale = if largest > 0.0 { 0.5 / largest } else { 0.0 };
         let shade = |value: &f32| ((0.5 + value * scale) * 255.0).round() as u8;
         for (index, pixel) in filter.chunks_exact(colours).enumerate() {
-            let colour = match pixel {
+            picture.pixels[index] = match pixel {
                 [red, green, blue] => [shade(red), shade(green), shade(blue)],
                 grey => [shade(&grey[0]); 3],
             };
-            grid.set(left + index % width, top + index / width, colour);
         }
+        picture
+    });
+    Ok(filters.collect())
+}
+
+/// Filters that are drawn with what they were before.
+const PAIRS: usize = 100;
+/// The side that each of a pair is magnified to at least, in pixels; what is between the two, and around a pair.
+const SIDE: usize = 60;
+const INSIDE: usize = 3;
+const AROUND: usize = 12;
+/// What stands below a pair, and below that of a dead unit.
+const INK: [u8; 3] = [34; 3];
+const DEAD: [u8; 3] = [176, 58, 0];
+/// Of the scale.
+const SCALE: (usize, usize) = (200, 14);
+
+/// Filters `(K, C, h, w)` before and after learning, side by side, under a title and a scale. The unit whose share of
+/// wins is largest comes first; below each pair are its number, its radius `‖w‖` and its share, and a unit that wins
+/// nowhere is marked as dead. Of very many units the first hundred are drawn.
+///
+/// # Errors
+/// As [`filter_grid`]; weights of different shapes; another number of shares than of filters.
+pub fn learned_picture(
+    before: &Tensor,
+    after: &Tensor,
+    shares: &[f64],
+    title: &str,
+) -> Result<Picture> {
+    let (count, _, height, width) = after.dims4()?;
+    if after.elem_count() == 0 || before.dims() != after.dims() || shares.len() != count {
+        return Err(Error::Argument(format!(
+            "{title}: filters of shape {:?} before and {:?} after, with {} shares, cannot be drawn",
+            before.dims(),
+            after.dims(),
+            shares.len()
+        )));
     }
-    let factor = PLEASANT_SIZE.div_ceil(grid.width.max(grid.height));
-    Ok(grid.magnified(factor))
+    let weights = after.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let radii = weights.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?.to_vec1::<f32>()?;
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+    order.truncate(PAIRS);
+    let captions = order.iter().map(|&unit| {
+        let (share, colour) = match shares[unit] {
+            none if none <= 0.0 => ("dead".to_string(), DEAD),
+            share if share < 0.0005 => (format!("{:.2} %", 100.0 * share), INK),
+            share => (format!("{:.1} %", 100.0 * share), INK),
+        };
+        text_picture(&format!("{unit}  r {:.2}  {share}", radii[unit]), colour)
+    });
+    let captions = captions.collect::<Result<Vec<_>>>()?;
+
+    let factor = SIDE.div_ceil(height.max(width));
+    let (across, down) = (width * factor, height * factor);
+    let below = captions.iter().map(Picture::height).max().unwrap_or_default();
+    let widest = captions.iter().map(Picture::width).max().unwrap_or_default();
+    let cell = (widest.max(2 * across + INSIDE) + AROUND, down + INSIDE + below + AROUND);
+    let columns = (1..).find(|n| n * n * cell.0 >= order.len() * cell.1).unwrap_or(1);
+    let (before, after) = (drawn(before)?, drawn(after)?);
+    let rows = order.len().div_ceil(columns);
+    let mut grid = Picture::new(columns * cell.0 + AROUND, rows * cell.1, GAP);
+    for (at, (&unit, caption)) in order.iter().zip(&captions).enumerate() {
+        let (left, top) = (AROUND + at % columns * cell.0, at / columns * cell.1);
+        grid.paste((left, top), &before[unit].magnified(factor));
+        grid.paste((left + across + INSIDE, top), &after[unit].magnified(factor));
+        grid.paste((left, top + down + INSIDE), caption);
+    }
+    let mut bar = Picture::new(SCALE.0, SCALE.1 + AROUND, GAP);
+    for x in 0..SCALE.0 {
+        bar.fill((x, 0), (1, SCALE.1), [(x * 255 / (SCALE.0 - 1)) as u8; 3]);
+    }
+    let scale = text_picture("of each filter: -largest |w|, 0, +largest |w|", INK)?;
+    let mut legend = Picture::new(AROUND + SCALE.0 + scale.width, SCALE.1 + AROUND, GAP);
+    legend.paste((AROUND, 0), &bar);
+    legend.paste((AROUND + SCALE.0, 0), &scale);
+    let shown = match order.len() < count {
+        true => format!("{title}, the first {} of {count}", order.len()),
+        false => title.to_string(),
+    };
+    let about = "before learning (left) and after (right), by share of wins; unit, radius r, share";
+    legend.above(&grid).titled(&format!("{shown}\n{about}"))
 }
 
 /// The side that small images are magnified to at least, in pixels.

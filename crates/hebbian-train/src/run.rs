@@ -19,13 +19,14 @@ const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
 const CARD: &str = "README.md";
+const REPORT: &str = "report.html";
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 
 /// What folders of runs hold.
 static RUN: FolderKind = FolderKind {
     mark: "run.json",
-    files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD],
+    files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD, REPORT],
     writes: |name| {
         RUN.files.contains(&name) || name.ends_with(".png") || name.starts_with(tensorboard::PREFIX)
     },
@@ -42,6 +43,7 @@ static RUN: FolderKind = FolderKind {
 /// | `events.out.tfevents.*` | the same for TensorBoard, with the pictures |
 /// | `results.json` | the final figures; there only once the run is complete |
 /// | `README.md` | the model card |
+/// | `report.html` | the report, where the program writes one: a page to open in a browser |
 /// | `model.safetensors` | the trained model, with its read-out |
 /// | `state.safetensors` | what is needed to continue the run |
 /// | `*.png` | pictures |
@@ -203,7 +205,7 @@ impl RunFolder {
     /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are
     /// appended, and the clock continues from the last line that is kept. Lines of later steps, which
     /// the interrupted run logged but whose weights it did not save, are removed, with those of
-    /// read-outs and the results, for the run is not complete.
+    /// read-outs, the results and the report, for the run is not complete.
     ///
     /// # Errors
     /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run,
@@ -218,12 +220,14 @@ impl RunFolder {
                 earlier = line.seconds;
             }
         }
-        let results = folder.path().join(RESULTS);
-        match std::fs::remove_file(&results) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &results)(error));
+        for name in [RESULTS, REPORT] {
+            let path = folder.path().join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         atomic::save_bytes(&metrics, kept.as_bytes())?;
         let opened = OpenOptions::new().append(true).open(&metrics);
@@ -275,6 +279,20 @@ impl RunFolder {
         read_json(&path.as_ref().join(RESULTS))
     }
 
+    /// Writes `report.html`, which begins with [`REPORT_START`](Self::REPORT_START), into the run folder `path`;
+    /// returns where it is.
+    ///
+    /// # Errors
+    /// When it is no run folder, another run is in it, or there is such a file that no run wrote.
+    pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
+        let file = OwnFolder::open(path, &RUN)?.claim(REPORT)?;
+        save_text(&file, html)?;
+        Ok(file)
+    }
+
+    /// How a report begins, by which it is known as one of ours.
+    pub const REPORT_START: &str = "<!doctype html>\n<!-- report of candle-hebbian -->\n";
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -317,7 +335,11 @@ impl RunFolder {
         let written = self.metrics.write_all(&text).and_then(|()| self.metrics.sync_data());
         written.map_err(Error::io("write", &path))?;
         match line.moment {
-            Moment::Learning { step, .. } => self.events.scalars(step, values),
+            Moment::Learning { step, .. } => {
+                let tags = values.iter().map(|(name, _)| tag(name)).collect::<Vec<_>>();
+                let values = tags.iter().map(String::as_str).zip(values.iter().map(|v| v.1));
+                self.events.scalars(step, &values.collect::<Vec<_>>())
+            }
             Moment::Readout { readout, epoch } => {
                 let events = match &mut self.readout_events {
                     Some(events) => events,
@@ -357,6 +379,16 @@ impl RunFolder {
     }
 }
 
+/// What TensorBoard calls a value: `layers.0.mean_radius`, by the name of the layer's tensors, is `mean_radius/layer 1`, as
+/// the terminal counts layers, so that those of all layers are side by side.
+fn tag(name: &str) -> String {
+    let of_layer = || {
+        let (layer, value) = name.strip_prefix("layers.")?.split_once('.')?;
+        Some(format!("{value}/layer {}", layer.parse::<usize>().ok()?.checked_add(1)?))
+    };
+    of_layer().unwrap_or_else(|| name.to_string())
+}
+
 /// How the names of event files of read-outs end.
 const READOUTS: &str = ".readouts";
 
@@ -382,6 +414,7 @@ fn is_own(path: &Path) -> bool {
         Some(METRICS) => read_lines(path).is_ok(),
         Some(RESULTS) => matches!(read_json::<Results>(path), Ok(Some(_))),
         Some(MODEL | STATE) => checkpoint::is_own(path),
+        Some(REPORT) => read_text(path).is_ok_and(|text| text.starts_with(RunFolder::REPORT_START)),
         Some(CARD) => read_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
         _ => true,
     }

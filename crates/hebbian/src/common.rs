@@ -66,11 +66,11 @@ impl CommonArgs {
         Ok((chosen.device, chosen.name))
     }
 
-    /// The device, as [`device`](Self::device) chooses it, and how a single run goes.
+    /// The device, as [`device`](Self::device) chooses it, and how a single run of a method goes.
     ///
     /// # Errors
     /// Those of [`device`](Self::device) and [`save`](Self::save).
-    pub fn run(&self) -> Result<(Device, RunOptions)> {
+    pub fn run(&self, method: &str) -> Result<(Device, RunOptions)> {
         let save = self.save()?;
         let (device, name) = self.device()?;
         let run = RunOptions {
@@ -79,6 +79,7 @@ impl CommonArgs {
             load: self.load.clone(),
             resume: self.resume,
             save,
+            command: repeat(method, std::env::args()),
             quiet: self.quiet,
             label: None,
             validation: self.validation,
@@ -423,6 +424,24 @@ impl DataArgs {
     }
 }
 
+/// The command that does once more what these arguments of a program did: those behind the method's name if it is there,
+/// else all, without what only goes on with a run.
+fn repeat(method: &str, arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    let quoted = |argument: &str| match !argument.is_empty() && argument.chars().all(plain) {
+        true => argument.to_string(),
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    };
+    let all: Vec<String> = arguments.skip(1).collect();
+    let own = match all.iter().take(2).collect::<Vec<_>>()[..] {
+        [verb, name] if verb == "train" && name == method => &all[2..],
+        _ => &all[..],
+    };
+    let own = own.iter().filter(|argument| *argument != "--resume").map(|own| quoted(own));
+    let words = ["hebbian", "train", method].into_iter().map(String::from).chain(own);
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A name in letters that may be in the name of a folder, without a dot at the start.
 fn plain(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -456,4 +475,19 @@ pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
             *shown = done;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repeat;
+
+    #[test]
+    fn a_command_that_repeats() {
+        let of = |words: &[&str]| repeat("amit", words.iter().map(ToString::to_string));
+        let seed = "hebbian train amit --seed 3";
+        assert_eq!(of(&["target/release/hebbian", "train", "amit", "--seed", "3"]), seed);
+        assert_eq!(of(&["/bin/amit", "--resume", "--seed", "3"]), seed);
+        let quoted = "hebbian train amit --out 'my runs/it'\\''s' ''";
+        assert_eq!(of(&["amit", "--out", "my runs/it's", ""]), quoted);
+    }
 }

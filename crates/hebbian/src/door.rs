@@ -1,6 +1,7 @@
 //! A method as a program.
 
 use crate::common::CommonArgs;
+use crate::report::{self, legend};
 use anyhow::Result;
 use candle_hebbian::Rng;
 use clap::{Args, CommandFactory, Parser};
@@ -17,6 +18,9 @@ use std::process::ExitCode;
 pub trait Door: Method + Sized {
     /// One line for `--help`.
     const ABOUT: &'static str;
+
+    /// What to try after a run: flags; may be empty.
+    const NEXT: &'static str = "";
 
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
@@ -69,12 +73,17 @@ pub trait Door: Method + Sized {
 
 /// The flags of a method's program.
 #[derive(Debug, clap::Parser)]
-#[command(version, allow_negative_numbers = true)]
+#[command(version, allow_negative_numbers = true, after_long_help = legend())]
 pub struct DoorArgs<F: Args> {
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten, next_help_heading = "Options of the method")]
     flags: F,
+}
+
+/// The last line of what a program says: the one thing to look at.
+pub(crate) fn opens(path: &Path) -> String {
+    format!("open {}\n", path.display())
 }
 
 /// Presets and experiments of a method.
@@ -153,7 +162,7 @@ impl<F: Args> DoorArgs<F> {
         }
         let Self { common, flags } = self;
         let options = options::<M>(&common, &flags)?;
-        let (device, run) = common.run()?;
+        let (device, run) = common.run(M::NAME)?;
         let expected = match common.is_whole() {
             true => expected::<M>(&common, &options)?,
             false => None,
@@ -173,6 +182,14 @@ impl<F: Args> DoorArgs<F> {
             let weights = if common.load.is_some() { "those of --load" } else { "random" };
             let _ = writeln!(report, "nothing was learned: the weights are {weights}");
         }
-        Ok(report)
+        if !M::NEXT.is_empty() {
+            let _ = writeln!(report, "next: {}", M::NEXT);
+        }
+        // The run is complete without it.
+        let open = report::write(&out, &data, &device).unwrap_or_else(|error| {
+            common.tell(&format!("no report: {error:#}"));
+            out
+        });
+        Ok(report + &opens(&open))
     }
 }

@@ -20,6 +20,7 @@ mod device;
 mod door;
 mod doors;
 mod program;
+mod report;
 mod reproduce;
 mod signals;
 mod verify;

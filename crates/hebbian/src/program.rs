@@ -5,6 +5,7 @@ use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
+use crate::report::ReportArgs;
 use crate::reproduce::ReproduceArgs;
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
@@ -44,6 +45,7 @@ enum Command {
         #[command(subcommand)]
         method: MethodArgs,
     },
+    Report(ReportArgs),
     Reproduce(ReproduceArgs),
     /// Describe a data set, and draw what a network sees of it
     Data(ShowArgs),
@@ -161,6 +163,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::List { method } => list(method),
         Command::Train { method } => method.run(false),
         Command::Study { method } => method.run(true),
+        Command::Report(args) => args.run(),
         Command::Reproduce(args) => args.run(),
         Command::Data(args) => args.run(),
         Command::Eval(args) => args.run(),

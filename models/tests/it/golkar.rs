@@ -719,7 +719,7 @@ fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result<()> {
         ("golkar-cifar10-linear", 0.4734, 0.2516),
         ("golkar-cifar100-linear", 0.4782, 0.2682),
     ] {
-        let scaling = preset(name)?.scaling.ok_or(name)?;
+        let scaling = preset(name).unwrap().scaling.expect(name);
         assert!((scaling.mean - mean).abs() < 1e-9, "{name}: {scaling:?}");
         assert!((scaling.deviation - deviation).abs() < 1e-9, "{name}: {scaling:?}");
     }

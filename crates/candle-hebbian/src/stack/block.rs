@@ -389,7 +389,7 @@ fn response_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>> {
 }
 
 /// `x (B, …)` as `layer` takes it.
-fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
+pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     match layer.geometry() {
         Geometry::Dense => x.flatten_from(1),
         _ => Ok(x.clone()),

@@ -1,7 +1,7 @@
 //! A stack as a differentiable function: back-propagation and feedback weights.
 
 use super::Stack;
-use super::block::{Block, activation};
+use super::block::{Block, activation, flat};
 use super::config::{Activation, Excitation};
 use super::local::named;
 use crate::Rng;
@@ -52,6 +52,28 @@ impl<C: Competition> Stack<C> {
             None => order.back(&probe.zeros_like()?),
         };
         probes.iter().map(error).collect()
+    }
+
+    /// What competes in block `index` in evaluation, `(B, K, …)`: what its units respond to `x (B, …)`, in the
+    /// shape of the layer's output. Differentiable in `x` through the weights themselves, whatever feedback the
+    /// blocks have, down to the last [`Norm::Standardise`](super::Norm::Standardise). For looking at what excites
+    /// a unit.
+    ///
+    /// # Errors
+    /// A block that does not exist or has no layer; an input that does not fit, with the block.
+    pub fn excitation(&self, index: usize, x: &Tensor) -> Result<Tensor> {
+        let Some(block) = self.blocks().get(index) else {
+            candle::bail!("block {index}: the stack has {}", self.blocks().len())
+        };
+        let mut pass = Pass { backprop: true, ..Pass::default() };
+        let mut x = x.clone();
+        for (at, below) in self.blocks()[..index].iter().enumerate() {
+            let next = below.forward(&x, Order::First, &mut pass, &mut Vec::new());
+            x = named(at, &x, next)?;
+        }
+        let layer = block.feedback_layer()?;
+        let input = flat(layer.layer(), &block.normed(&x, false)?)?;
+        named(index, &input, block.excitation(layer, &input, Order::First, &mut pass))
     }
 
     fn order(&self) -> Order {

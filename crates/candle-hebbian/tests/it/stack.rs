@@ -595,6 +595,32 @@ mod local_learning {
         Ok(())
     }
 
+    /// What competes is what a block responds to what is below it, whatever feedback there is; its gradient in the image
+    /// is that of central differences, by the weights and not by feedback weights.
+    #[test]
+    fn excitation_is_what_competes() -> Result<()> {
+        let x = images(15, &[3, 2, 8, 8])?;
+        let (mut all, direction) = (blocks(), images(16, &[3, 2, 8, 8])?);
+        all[0].feedback = URFB;
+        let (stack, _) = build(all, &[2, 8, 8])?;
+        for index in 0..3 {
+            let (response, activity) =
+                stack.blocks()[index].respond(&stack.features(&x, index)?, false)?;
+            let u = stack.excitation(index, &x)?;
+            near("u", &u, &response.fold(&activity.u)?, 1e-12);
+            let var = Var::from_tensor(&x)?;
+            let sum = |x: &Tensor| stack.excitation(index, x)?.sqr()?.sum_all();
+            let gradient = sum(&var)?.backward()?;
+            let along = (gradient.get(&var).expect("a gradient") * &direction)?.sum_all()?;
+            let at = |h: f64| sum(&(&x + (&direction * h)?)?)?.to_scalar::<f64>();
+            let slope = (at(1e-6)? - at(-1e-6)?) / 2e-6;
+            let along = along.to_scalar::<f64>()?;
+            assert!((along - slope).abs() < 1e-5 * slope.abs().max(1.0), "{along} {slope}");
+        }
+        assert!(stack.excitation(3, &x).is_err());
+        Ok(())
+    }
+
     /// One block learns with the blocks below in evaluation, and nothing else changes; a layer without
     /// a learner keeps its weights; nothing learns in evaluation.
     #[test]

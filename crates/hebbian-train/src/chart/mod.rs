@@ -39,6 +39,14 @@ impl Picture {
     }
 }
 
+/// A line of text on white, of that colour.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub(crate) fn text_picture(words: &str, [red, green, blue]: [u8; 3]) -> Result<Picture> {
+    page::line(words, RGBColor(red, green, blue)).map_err(|reason| error(words, reason))
+}
+
 fn error(title: &str, reason: impl ToString) -> Error {
     Error::Chart { title: title.to_string(), reason: reason.to_string() }
 }

@@ -22,6 +22,7 @@ const FAMILY: &str = "hebbian-train DejaVu Sans";
 const TITLE: f64 = 40.0;
 const LABEL: f64 = 34.0;
 pub(super) const SMALL: f64 = 30.0;
+const CAPTION: f64 = 24.0;
 /// The width of a line; plotters makes oblique ones of 4 too thin.
 pub(super) const STROKE: u32 = 5;
 /// Drawn and left out of a dashed line.
@@ -136,6 +137,13 @@ pub(super) fn under(picture: &Picture, words: &str) -> Drawn<Picture> {
         Ok(area.draw(&element)?)
     })?;
     Ok(title.above(picture))
+}
+
+/// A line of text.
+pub(super) fn line(words: &str, colour: RGBColor) -> Drawn<Picture> {
+    let style = text(CAPTION).color(&colour);
+    let width = f64::from(style.font.box_size(words)?.0) + f64::from(GAP);
+    paint(width, 1.4 * CAPTION, |area| Ok(area.draw_text(words, &style, (0, GAP as i32 / 2))?))
 }
 
 /// What is drawn on white, of such a size before it is averaged down.

@@ -1,6 +1,7 @@
 use hebbian_data::transforms::{InputConfig, Pipeline};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::RunOptions;
 
@@ -70,7 +71,24 @@ impl About {
             "seed": run.seed,
             "device": run.device,
             "load": load,
+            "command": Some(&run.command).filter(|command| !command.is_empty()),
+            "environment": environment(),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// What the run is computed on.
+fn environment() -> Value {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_string())
+    });
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    json!({
+        "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        "processor": processor,
+        "threads": candle::utils::get_num_threads(),
+        "started": started,
+    })
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Figures, Recorder};
-use crate::{Checkpoint, Error, Picture, Result};
+use crate::{Checkpoint, Error, Picture, Result, Units};
 
 /// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, as
 /// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: what a preset wants done to them is done already.
@@ -45,6 +45,23 @@ pub trait Model {
     /// # Errors
     /// Images of another size; a read-out that is not trained.
     fn predict(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Its layers from the image up, for who wants to draw their units; none unless a method says otherwise.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn units(&self) -> Result<Vec<Units>> {
+        Ok(Vec::new())
+    }
+
+    /// What the units of the layer of that number in [`units`](Self::units) respond to images before they compete:
+    /// `(B, K)` or `(B, K, h, w)`. Where the method can, differentiable in the images.
+    ///
+    /// # Errors
+    /// Images of another size; a layer that is not there.
+    fn responses(&self, layer: usize, _images: &Tensor) -> Result<Tensor> {
+        Err(Error::Argument(format!("there are no responses of a layer {layer}")))
+    }
 }
 
 /// How far learning has come: the same moment on two clocks.

@@ -16,6 +16,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Write the final weights here too.
     pub save: Option<PathBuf>,
+    /// The command that started it, as a shell takes it, for who wants to repeat it; may be empty.
+    pub command: String,
     /// No progress.
     pub quiet: bool,
     /// What the progress is headed with; the preset's name unless given.

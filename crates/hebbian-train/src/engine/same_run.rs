@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{Error, Result};
 
 /// What is in a configuration but makes no other numbers, or says where a run came from.
-const NO_MATTER: [&str; 4] = ["program", "device", "load", "version"];
+const NO_MATTER: [&str; 6] = ["program", "device", "load", "version", "command", "environment"];
 
 /// How a run is to be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

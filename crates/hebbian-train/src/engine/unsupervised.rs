@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, shown};
 use crate::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, Readout,
-    ReadoutResult, Result, Ridge, Standardisation, collect_features,
+    ReadoutResult, Result, Ridge, Standardisation, Units, collect_features,
 };
 
 /// Images whose features are computed together.
@@ -105,6 +105,22 @@ pub trait Unsupervised {
     /// Images of another size.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
+    /// Its layer, as [`Model::units`] wants it.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn units(&self) -> Result<Option<Units>> {
+        Ok(None)
+    }
+
+    /// As [`Model::responses`], where [`units`](Self::units) says that there are any.
+    ///
+    /// # Errors
+    /// Images of another size.
+    fn responses(&self, _images: &Tensor) -> Result<Tensor> {
+        Err(Error::Argument("there are no responses to draw".to_string()))
+    }
+
     /// Computes what fresh weights need of the training images.
     ///
     /// # Errors
@@ -174,6 +190,17 @@ impl<N: Unsupervised> Model for WithHead<N> {
     fn predict(&self, images: &Tensor) -> Result<Tensor> {
         let head = self.head.as_ref().ok_or_else(LinearReadout::untrained)?;
         head.predict(&self.features(images)?)
+    }
+
+    fn units(&self) -> Result<Vec<Units>> {
+        Ok(self.network.units()?.into_iter().collect())
+    }
+
+    fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => self.network.responses(images),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
     }
 }
 

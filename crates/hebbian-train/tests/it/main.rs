@@ -10,3 +10,4 @@ mod readouts;
 mod run_folder;
 mod table;
 mod tensorboard;
+mod units;

@@ -332,3 +332,45 @@ fn peak_memory_counts_what_was_touched() {
     let after = hebbian_train::peak_memory_bytes().unwrap();
     assert!(after >= 512 << 20 && after >= before, "{before} {after}");
 }
+
+/// A report is one of the run's files: listed, replaced with them, and gone when the run goes on.
+#[test]
+fn a_report_is_the_run_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    complete(path);
+    let page = format!("{}<title>a run</title>", RunFolder::REPORT_START);
+    let file = RunFolder::write_report(path, &page).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), page);
+    assert!(
+        json_file(path.join("run.json"))["files"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("report.html"))
+    );
+    drop(RunFolder::resume(path, 1).unwrap());
+    assert!(!file.exists());
+    RunFolder::write_report(path, &page).unwrap();
+    drop(RunFolder::create(path).unwrap());
+    assert!(!file.exists());
+    std::fs::write(&file, "<!doctype html>").unwrap();
+    refused(path, "report.html", "is not what a run writes there");
+    let error = RunFolder::write_report(path, &page).unwrap_err().to_string();
+    assert!(error.contains("is not what a run writes there"), "{error}");
+    let error = RunFolder::write_report(path.join("nothing"), &page).unwrap_err().to_string();
+    assert!(error.contains("run.json"), "{error}");
+}
+
+/// TensorBoard counts layers from 1, as the terminal does; the log has the names of tensors.
+#[test]
+fn layers_are_counted_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(folder.path()).unwrap();
+    let values = [("layers.0.mean_radius", 1.0), ("layers.x", 2.0), ("angle/conv1", 3.0)];
+    run.log(step(1), &values).unwrap();
+    assert_eq!(metrics(folder.path())[0]["layers.0.mean_radius"], 1.0);
+    let events = std::fs::read(&event_files(folder.path())[0]).unwrap();
+    let has = |tag: &str| events.windows(tag.len()).any(|part| part == tag.as_bytes());
+    assert!(has("mean_radius/layer 1") && has("layers.x") && has("angle/conv1"));
+    assert!(!has("layers.0"));
+}

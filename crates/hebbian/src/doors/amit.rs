@@ -1,5 +1,6 @@
 //! The flags of Amit 2019.
 
+use crate::door::opens;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
@@ -88,6 +89,8 @@ impl Flags {
 impl Door for Amit {
     const ABOUT: &'static str =
         "Amit 2019: deep networks with asymmetric feedback and Hebbian updates";
+    const NEXT: &'static str =
+        "--protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list";
     type Flags = Flags;
 
     fn experiments() -> Vec<(&'static str, &'static str)> {
@@ -122,12 +125,11 @@ impl Door for Amit {
         let report = experiment.run(&options, data.as_ref(), &device, &out)?;
         let next =
             "next: --list for the paper's figures and networks, --protocol urfb for one run\n";
-        Ok(Some(if experiment == Experiment::Protocols { report + next } else { report }))
+        let next = if experiment == Experiment::Protocols { next } else { "" };
+        Ok(Some(report + next + &opens(&out.join("figure.png"))))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
-        let next =
-            "next: --protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list\n";
-        Ok(amit::report(run, out)? + next)
+        Ok(amit::report(run, out)?)
     }
 }

@@ -1,5 +1,6 @@
 //! The flags of Golkar et al. 2020.
 
+use crate::door::opens;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
@@ -131,7 +132,8 @@ impl Door for Golkar {
             common.study::<Self>(experiment.name(), Some(&data), length, true, device_name)?;
         let report = experiment.run(&options, &data, &device, &out)?;
         let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
-        Ok(Some(if data.name == "digits" { report + next } else { report }))
+        let next = if data.name == "digits" { next } else { "" };
+        Ok(Some(report + next + &opens(&out.join("figure.png"))))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

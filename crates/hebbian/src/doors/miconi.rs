@@ -1,5 +1,6 @@
 //! The flags of Miconi 2021.
 
+use crate::door::opens;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_data::Dataset;
@@ -155,7 +156,7 @@ impl Door for Miconi {
         let report = experiment.run(&options, decoder, flags.author, &data, &device, &out)?;
         let next =
             "next: --list for networks and experiments, --preset miconi-digits for one run\n";
-        Ok(Some(report + next))
+        Ok(Some(report + next + &opens(&out.join("figure.png"))))
     }
 
     /// How well classes are read out of every layer, by read-outs fitted again as the flags say.

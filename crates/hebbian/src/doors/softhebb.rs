@@ -54,6 +54,8 @@ impl Flags {
 
 impl Door for Softhebb {
     const ABOUT: &'static str = "SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors";
+    const NEXT: &'static str =
+        "--list for more networks, --dataset mnist or cifar10, --mode random-calibrated";
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -5,4 +5,5 @@ mod common;
 mod data;
 mod hub;
 mod program;
+mod report;
 mod reproduce;

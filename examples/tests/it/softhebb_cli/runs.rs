@@ -127,7 +127,7 @@ fn shown_in_tensorboard(place: &Place, folder: &str) {
             }
             None => {
                 let step = line["step"].as_u64().unwrap();
-                logged.extend(names.map(|name| (step, name.clone())));
+                logged.extend(names.map(|name| (step, counted_from_one(name))));
             }
         }
     }
@@ -135,6 +135,14 @@ fn shown_in_tensorboard(place: &Place, folder: &str) {
     readouts.sort();
     assert_eq!(learning, logged);
     assert_eq!(events(&place.path(folder), true), readouts);
+}
+
+/// `layers.0.mean_radius` as the terminal counts layers.
+fn counted_from_one(name: &str) -> String {
+    match name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, value)) => format!("{value}/layer {}", layer.parse::<usize>().unwrap() + 1),
+        None => name.to_string(),
+    }
 }
 
 /// How well the read-out of this name does.

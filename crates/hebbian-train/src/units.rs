@@ -1,0 +1,279 @@
+//! What units are like, seen from the image: what they read of it, how often each wins, what excites them most.
+
+use candle::{D, DType, Device, Tensor, Var};
+use candle_hebbian::Rng;
+use candle_hebbian::device::to_host;
+
+use crate::engine::Model;
+use crate::{Error, Result};
+
+/// A layer whose units can be drawn.
+#[derive(Debug, Clone)]
+pub struct Units {
+    /// What people call it: `layer 1`, `conv1`.
+    pub name: String,
+    /// What each unit reads of what the layer below hands on, or of the image: `(K, C, h, w)`, or `(K, F)` of all of it,
+    /// flattened.
+    pub weight: Tensor,
+    /// Whether they compete, so that one that never wins does not learn.
+    pub competes: bool,
+    /// How the unit's window moves; its kernel is the weights'.
+    pub stride: usize,
+    /// Pixels added on each side before that.
+    pub padding: usize,
+    /// Over what its responses are pooled, one after the other, before the next layer reads them.
+    pub pools: Vec<Window>,
+}
+
+/// A square window that moves over a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its side.
+    pub kernel: usize,
+    /// The step between two of its places.
+    pub stride: usize,
+    /// Pixels added on each side.
+    pub padding: usize,
+}
+
+/// What the units of a layer see of an image.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// `(K, C, H, W)`: how much each pixel counts, by linear back-projection.
+    pub pattern: Tensor,
+    /// How many pixels further the next unit of the map sees.
+    pub step: usize,
+    /// Rows and columns by which the first unit of the map sees beyond the upper left corner of the image.
+    pub beyond: usize,
+}
+
+/// The receptive fields of every layer by linear back-projection, as if there were no non-linearity, for images
+/// `(C, H, W)`:
+///
+/// ```text
+/// R_1[k] = w_1[k]      R_l[k] = Σ_{i,j} Σ_c w_l[k, c, i, j] · R̄_{l−1}[c] moved by (i, j) steps
+/// ```
+///
+/// where `R̄` is the mean of `R` over the places of the pooling windows. It is the gradient of the linear response
+/// where pools average and nothing else is in between. Maxima are drawn as averages, and what is no more than a scale
+/// of its own, as batch norm, is left out.
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// use hebbian_train::{Units, Window, receptive_fields};
+/// let weight = |shape| Tensor::ones(shape, DType::F32, &Device::Cpu);
+/// let pools = vec![Window { kernel: 2, stride: 2, padding: 0 }];
+/// let (name, competes) = (String::new(), true);
+/// let layer = |weight, pools| {
+///     Units { name: name.clone(), weight, competes, stride: 1, padding: 2, pools }
+/// };
+/// let layers = [layer(weight((1, 1, 5, 5))?, pools), layer(weight((1, 1, 3, 3))?, Vec::new())];
+/// let fields = receptive_fields(&layers, (1, 8, 8))?;
+/// // 5 pixels, one more for the pool, and twice two more for the kernel.
+/// assert_eq!(fields[1].pattern.dims(), [1, 1, 10, 10]);
+/// assert_eq!((fields[1].step, fields[1].beyond), (2, 2 + 2 * 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Weights that do not fit the layer below.
+pub fn receptive_fields(
+    layers: &[Units],
+    (channels, height, width): (usize, usize, usize),
+) -> Result<Vec<Field>> {
+    // Of one value of the map that is read: the patterns of its channels, and where the first of them begins.
+    let mut below = Patterns::of_pixels(channels);
+    let (mut step, mut beyond) = (1, 0);
+    let mut fields = Vec::new();
+    for (at, layer) in layers.iter().enumerate() {
+        let weight = to_host(&layer.weight)?.to_dtype(DType::F32)?;
+        let weight = match (at, weight.rank()) {
+            (_, 4) => weight,
+            (0, 2) => weight.reshape(((), channels, height, width))?,
+            _ => weight.reshape(((), below.count, 1, 1))?,
+        };
+        let seen = below.read_by(&layer.name, &weight, step)?;
+        beyond += layer.padding * step;
+        step *= layer.stride;
+        let pattern = seen.tensor()?;
+        fields.push(Field { pattern, step, beyond });
+        below = seen;
+        for &Window { kernel, stride, padding } in &layer.pools {
+            below = below.averaged(kernel, step);
+            beyond += padding * step;
+            step *= stride;
+        }
+    }
+    Ok(fields)
+}
+
+/// Patterns in an image, one after the other, of one size.
+struct Patterns {
+    count: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Patterns {
+    /// Of every channel, the pixel itself.
+    fn of_pixels(channels: usize) -> Self {
+        let mut values = vec![0.0; channels * channels];
+        (0..channels).for_each(|channel| values[channel * channels + channel] = 1.0);
+        Self { count: channels, channels, height: 1, width: 1, values }
+    }
+
+    fn blank(&self, count: usize, (height, width): (usize, usize)) -> Self {
+        let Self { channels, .. } = *self;
+        Self {
+            count,
+            channels,
+            height,
+            width,
+            values: vec![0.0; count * channels * height * width],
+        }
+    }
+
+    /// Adds `values`, patterns of the size `height` × `width`, `share` times at `top` and `left`.
+    fn add(
+        &mut self,
+        values: &[f32],
+        (height, width): (usize, usize),
+        (top, left): (usize, usize),
+        share: f32,
+    ) {
+        let canvases = self.values.chunks_exact_mut(self.height * self.width);
+        for (plane, canvas) in values.chunks_exact(height * width).zip(canvases) {
+            for (y, line) in plane.chunks_exact(width).enumerate() {
+                let to = &mut canvas[(top + y) * self.width + left..][..width];
+                to.iter_mut().zip(line).for_each(|(to, value)| *to += share * value);
+            }
+        }
+    }
+
+    /// Of units with weights `(K, C, h, w)` for these, which are `step` pixels apart.
+    fn read_by(&self, name: &str, weight: &Tensor, step: usize) -> Result<Self> {
+        let (units, inputs, rows, columns) = weight.dims4()?;
+        if inputs != self.count {
+            return Err(Error::Argument(format!(
+                "{name}: weights of shape {:?} for {} channels",
+                weight.dims(),
+                self.count
+            )));
+        }
+        let size = (self.height + (rows - 1) * step, self.width + (columns - 1) * step);
+        let mut seen = self.blank(units, size);
+        let patterns = Tensor::from_slice(&self.values, (inputs, ()), &Device::Cpu)?;
+        for i in 0..rows {
+            for j in 0..columns {
+                let weights = weight.narrow(2, i, 1)?.narrow(3, j, 1)?.reshape((units, inputs))?;
+                let part = weights.contiguous()?.matmul(&patterns)?.flatten_all()?;
+                let (part, size) = (part.to_vec1::<f32>()?, (self.height, self.width));
+                seen.add(&part, size, (i * step, j * step), 1.0);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Their mean over `kernel` × `kernel` places, `step` pixels apart.
+    fn averaged(&self, kernel: usize, step: usize) -> Self {
+        let more = (kernel - 1) * step;
+        let mut mean = self.blank(self.count, (self.height + more, self.width + more));
+        let share = 1.0 / (kernel * kernel) as f32;
+        for place in 0..kernel * kernel {
+            let at = (place / kernel * step, place % kernel * step);
+            mean.add(&self.values, (self.height, self.width), at, share);
+        }
+        mean
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        let shape = (self.count, self.channels, self.height, self.width);
+        Ok(Tensor::from_slice(&self.values, shape, &Device::Cpu)?)
+    }
+}
+
+/// The share of competitions that each unit wins, where `responses` is `(B, K)` or `(B, K, h, w)`: there is one at every
+/// position of every image, and the first of equals wins it.
+///
+/// # Errors
+/// Responses of another shape, or none.
+pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
+    if responses.rank() < 2 || responses.elem_count() == 0 {
+        let shape = responses.dims();
+        return Err(Error::Argument(format!("responses of shape {shape:?} have no winner")));
+    }
+    let winners = responses.detach().transpose(1, D::Minus1)?.contiguous()?.argmax(D::Minus1)?;
+    let winners = winners.flatten_all()?.to_vec1::<u32>()?;
+    let mut shares = vec![0.0; responses.dim(1)?];
+    winners.iter().for_each(|&winner| shares[winner as usize] += 1.0 / winners.len() as f64);
+    Ok(shares)
+}
+
+/// How an image is sought that excites a unit most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ascent {
+    /// Steps uphill.
+    pub steps: usize,
+    /// How long each is, as a part of the image's norm.
+    pub rate: f64,
+    /// The norm that images keep.
+    pub norm: f64,
+}
+
+/// For each of `units` of a layer an image `(C, H, W)` that excites it as much as any of that norm, found by
+/// projected gradient ascent from noise on the response `u` at the middle of the map; `None` where the model's
+/// responses are no function that has a gradient in the image:
+///
+/// ```text
+/// x ← ρ·y/‖y‖,   y = x + η·ρ·g/‖g‖,   g = ∂u_k(x)/∂x
+/// ```
+///
+/// with `ρ` the [`norm`](Ascent::norm) and `η` the [`rate`](Ascent::rate). Of a linear unit that is its weights,
+/// of that norm. Source: Journé et al. 2023 (SoftHebb), Fig. 2, where images are found so.
+///
+/// # Errors
+/// What the model says of such a layer or such images; a unit that is not there.
+pub fn exciting_images(
+    model: &dyn Model,
+    layer: usize,
+    units: &[usize],
+    (channels, height, width): (usize, usize, usize),
+    ascent: Ascent,
+    (rng, device): (&Rng, &Device),
+) -> Result<Option<Tensor>> {
+    let Ascent { steps, rate, norm } = ascent;
+    let shape = (units.len(), channels, height, width);
+    let noise = rng.stream("ascent").normal(0.0, 1.0, shape, DType::F32, device)?;
+    let mut images = of_norm(&noise, norm)?;
+    for _ in 0..steps {
+        let var = Var::from_tensor(&images)?;
+        let mut responses = model.responses(layer, var.as_tensor())?;
+        while responses.rank() > 2 {
+            let middle = responses.dim(2)? / 2;
+            responses = responses.narrow(2, middle, 1)?.squeeze(2)?;
+        }
+        let all = responses.dim(1)?;
+        let mut chosen = vec![0f32; units.len() * all];
+        for (row, &unit) in units.iter().enumerate() {
+            if unit >= all {
+                return Err(Error::Argument(format!("there is no unit {unit}: layer of {all}")));
+            }
+            chosen[row * all + unit] = 1.0;
+        }
+        let chosen = Tensor::from_vec(chosen, (units.len(), all), device)?;
+        let grads = (responses * chosen)?.sum_all()?.backward()?;
+        let Some(gradient) = grads.get(&var) else { return Ok(None) };
+        let uphill = of_norm(gradient, rate * norm)?;
+        images = of_norm(&(images + uphill)?, norm)?;
+    }
+    Ok(Some(images))
+}
+
+/// Images `(N, …)`, each scaled to that norm; zeros stay zeros.
+fn of_norm(images: &Tensor, norm: f64) -> Result<Tensor> {
+    let flat = images.detach().flatten_from(1)?;
+    let norms = flat.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;
+    Ok((flat.broadcast_div(&norms)? * norm)?.reshape(images.shape())?)
+}

@@ -1,0 +1,175 @@
+//! How classes are told apart: by the model, and by what each of its layers hands on.
+
+use super::images::{Images, evenly, multiplications};
+use super::sheet::Sheet;
+use anyhow::Result;
+use candle::{DType, Device};
+use hebbian_data::{Dataset, ImageSet};
+use hebbian_models::Model;
+use hebbian_train::{ConfusionMatrix, Readout, Ridge, Standardisation, collect_features};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Images per batch.
+const BATCH: usize = 100;
+/// Pairs of classes that are shown, and images of each.
+const PAIRS: usize = 12;
+const OF_PAIR: usize = 8;
+/// Multiplications that classifying may take, and images at least.
+const CLASSIFYING: u64 = 100_000_000_000;
+const FEW_IMAGES: usize = 100;
+/// Images that read-outs of layers learn from and are tested with; with fewer than the least they tell nothing.
+const LEARNED: usize = 2000;
+const TESTED: usize = 1000;
+const LEAST: usize = 500;
+/// Features of a layer beyond which it would take seconds.
+const WIDEST: usize = 4096;
+/// Of the squares of weights: one that fits features of deviation 1 and so many images.
+const PENALTY: f64 = 30.0;
+
+/// The images that are taken for those of another class.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Mistakes {
+    /// Of how many images.
+    images: usize,
+    wrong: usize,
+    pairs: Vec<Pair>,
+    sheet: Option<Sheet>,
+}
+
+/// Images of one class that are taken for another.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+struct Pair {
+    label: usize,
+    predicted: usize,
+    count: usize,
+    /// The first of them in the sheet, and how many are there.
+    first: usize,
+    shown: usize,
+}
+
+/// What the model takes images for; none where it has no read-out.
+pub(super) fn classify(
+    model: &Model,
+    images: &Images,
+    device: &Device,
+) -> Result<Option<(ConfusionMatrix, Mistakes)>> {
+    let layers = model.network().units()?.len();
+    let cost = if layers > 0 { multiplications(model, images, device, layers - 1)? } else { 0 };
+    let count = images.affordable(cost, CLASSIFYING, FEW_IMAGES);
+    let (all, mut predicted) = (images.some(count), Vec::with_capacity(count));
+    for indices in all.chunks(BATCH) {
+        let (batch, _) = images.set.batch(indices, DType::F32, device)?;
+        match model.predict(&batch) {
+            Ok(classes) => predicted.extend(classes.to_vec1::<u32>()?),
+            Err(_) if predicted.is_empty() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let labels: Vec<u32> = all.iter().map(|&index| images.set.labels()[index]).collect();
+    let confusion = ConfusionMatrix::new(&labels, &predicted, model.class_names().len())?;
+    let (pairs, shown) = pairs(&labels, &predicted);
+    let shown: Vec<usize> = shown.into_iter().map(|at| all[at]).collect();
+    let wrong = labels.iter().zip(&predicted).filter(|(label, class)| label != class).count();
+    let sheet = match shown.is_empty() {
+        true => None,
+        false => Some(Sheet::new(&images.shown(&shown)?, images.shades())?),
+    };
+    Ok(Some((confusion, Mistakes { images: count, wrong, pairs, sheet })))
+}
+
+/// The pairs of classes that are confused most often, and the images of them to show, one pair after the other.
+fn pairs(labels: &[u32], predicted: &[u32]) -> (Vec<Pair>, Vec<usize>) {
+    let mut all: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+    for (index, (&label, &class)) in labels.iter().zip(predicted).enumerate() {
+        if label != class {
+            all.entry((label, class)).or_default().push(index);
+        }
+    }
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, images)| std::cmp::Reverse(images.len()));
+    let (mut pairs, mut shown) = (Vec::new(), Vec::new());
+    for ((label, class), images) in all.into_iter().take(PAIRS) {
+        let some = &images[..images.len().min(OF_PAIR)];
+        pairs.push(Pair {
+            label: label as usize,
+            predicted: class as usize,
+            count: images.len(),
+            first: shown.len(),
+            shown: some.len(),
+        });
+        shown.extend(some);
+    }
+    (pairs, shown)
+}
+
+/// How well classes are read out of a layer.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Readable {
+    name: String,
+    features: usize,
+    accuracy: f64,
+    /// Images that the read-out learned from, and was tested with.
+    learned: usize,
+    tested: usize,
+}
+
+/// Ridge regression on the pixels and on what every layer hands on: the same for all methods. None where it would take
+/// long.
+pub(super) fn by_layer(model: &Model, data: &Dataset, device: &Device) -> Result<Vec<Readable>> {
+    let Some(images) = Images::new(&data.train, model) else { return Ok(Vec::new()) };
+    let units = model.network().units()?;
+    let known = units.len();
+    let cost = if known > 0 { multiplications(model, &images, device, known - 1)? } else { 0 };
+    let learned = images.affordable(cost, CLASSIFYING, 1).min(LEARNED);
+    let tested = data.test.len().min(TESTED).min(learned);
+    if learned < LEAST.min(data.train.len()) || tested == 0 {
+        return Ok(Vec::new());
+    }
+    let classes = model.class_names().len();
+    let train = data.train.select(&evenly(data.train.len(), learned))?;
+    let test = data.test.select(&evenly(data.test.len(), tested))?;
+    let mut all = Vec::new();
+    for layer in 0..=model.layers() {
+        let features = |set: &ImageSet| {
+            collect_features(set.in_order(BATCH)?, &Device::Cpu, |indices| {
+                let (batch, _) = set.batch(indices, DType::F32, device)?;
+                match layer {
+                    0 => Ok(batch),
+                    layer => model.layer_features(layer - 1, &batch),
+                }
+            })
+        };
+        let seen = features(&test)?;
+        let width = seen.dim(1)?;
+        if width > WIDEST {
+            continue;
+        }
+        let learned_from = features(&train)?;
+        let scale = Standardisation::of(&learned_from)?;
+        let rows = scale.apply(&learned_from)?;
+        let ridge = Ridge::fit(&rows, train.labels(), classes, PENALTY)?;
+        let accuracy = ridge.accuracy(&scale.apply(&seen)?, test.labels())?;
+        let name = match layer {
+            0 => "pixels".to_string(),
+            layer if known == model.layers() => units[layer - 1].name.clone(),
+            layer => format!("layer {layer}"),
+        };
+        all.push(Readable { name, features: width, accuracy, learned, tested });
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_come_in_the_order_of_how_often() {
+        let (pairs, shown) = pairs(&[0, 1, 1, 2, 2, 1], &[0, 0, 2, 2, 1, 2]);
+        let pair =
+            |label, predicted, count, first| Pair { label, predicted, count, first, shown: count };
+        assert_eq!(pairs, [pair(1, 2, 2, 0), pair(1, 0, 1, 2), pair(2, 1, 1, 3)]);
+        assert_eq!(shown, [2, 5, 1, 4]);
+    }
+}

@@ -1,0 +1,233 @@
+//! What runs logged, as curves.
+
+use super::glossary::{TERMS, find};
+use hebbian_train::{History, Moment, Spread};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A chart with one curve or several over the same clock.
+#[derive(Debug, Serialize, PartialEq)]
+pub(super) struct Chart {
+    title: String,
+    about: &'static str,
+    /// Whether it tells how the rule is doing.
+    of_rule: bool,
+    /// Whether its numbers are shares, to be shown in percent.
+    percent: bool,
+    /// What x may be, with its values.
+    clocks: Vec<Clock>,
+    series: Vec<Series>,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+struct Clock {
+    name: &'static str,
+    values: Vec<f64>,
+}
+
+/// A curve: the mean over the runs of a group, and how far they spread.
+#[derive(Debug, Serialize, PartialEq)]
+struct Series {
+    name: String,
+    /// The group of runs that it is of.
+    group: usize,
+    mean: Vec<Option<f64>>,
+    /// A standard deviation of runs with other seeds to both sides, or the smallest and the largest of what a single run
+    /// has the mean of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    low: Vec<Option<f64>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    high: Vec<Option<f64>>,
+}
+
+/// What a value is called in a log, taken apart.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
+struct Name {
+    /// As the glossary has it.
+    term: String,
+    /// Of what: `layer 1`, `training`.
+    of: String,
+}
+
+impl Name {
+    fn of(logged: &str) -> Self {
+        let name = |term: &str, of: String| Self { term: term.to_string(), of };
+        let of_layer = || {
+            let (layer, term) = logged.strip_prefix("layers.")?.split_once('.')?;
+            Some(name(term, format!("layer {}", layer.parse::<usize>().ok()?.checked_add(1)?)))
+        };
+        let of_part = || {
+            let (part, term) = logged.split_once('_')?;
+            let part = match part {
+                "train" => "training",
+                "validation" | "test" => part,
+                _ => return None,
+            };
+            ["accuracy", "error", "loss"].contains(&term).then(|| name(term, part.to_string()))
+        };
+        let of_other = || logged.split_once('/').map(|(term, of)| name(term, of.to_string()));
+        let of_way = || logged.split_once('.').map(|(of, term)| name(term, of.to_string()));
+        let found = of_layer().or_else(of_part).or_else(of_other).or_else(of_way);
+        found.unwrap_or_else(|| name(logged, String::new()))
+    }
+}
+
+/// A value by the number on its clock, of each run of a group.
+type Points = BTreeMap<u64, Vec<f64>>;
+
+/// The charts of runs in groups: while learning by the images shown, and of read-outs by their epochs. Those of a single
+/// run have more clocks.
+pub(super) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
+    let mut all: BTreeMap<(bool, String), BTreeMap<(usize, String), Points>> = BTreeMap::new();
+    let mut moments: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+    for (group, runs) in groups.iter().enumerate() {
+        for line in runs.iter().flat_map(|history| &history.0) {
+            let (readout, x) = match &line.moment {
+                Moment::Readout { readout, epoch } => (Some(readout), *epoch),
+                Moment::Learning { images, epoch, .. } => {
+                    moments.insert(*images, (*epoch, line.seconds));
+                    (None, *images)
+                }
+            };
+            for (logged, value) in &line.values {
+                let (Some(value), Name { term, of }) = (value, Name::of(logged)) else { continue };
+                let series = match readout {
+                    Some(readout) if of.is_empty() => readout.clone(),
+                    Some(readout) => format!("{readout}, {of}"),
+                    None => of,
+                };
+                let chart = all.entry((readout.is_some(), term)).or_default();
+                let points = chart.entry((group, series)).or_default();
+                points.entry(x).or_default().push(*value);
+            }
+        }
+    }
+    let single = matches!(groups, [runs] if runs.len() == 1);
+    let mut ranges = BTreeMap::new();
+    if single && all.contains_key(&(false, "mean_radius".to_string())) {
+        for name in ["min_radius", "max_radius"] {
+            ranges.insert(name, all.remove(&(false, name.to_string())).unwrap_or_default());
+        }
+    }
+    let mut keys: Vec<(bool, String)> = all.keys().cloned().collect();
+    let place = |term: &str| TERMS.iter().position(|known| known.name == term);
+    keys.sort_by_key(|(readout, term)| {
+        (!readout, place(term).unwrap_or(TERMS.len()), term.clone())
+    });
+    let chart = |key: (bool, String)| {
+        let (term, curves) = (find(&key.1), &all[&key]);
+        let xs: BTreeSet<u64> = curves.values().flat_map(|points| points.keys().copied()).collect();
+        let at = |values: &dyn Fn(u64) -> f64| xs.iter().map(|&x| values(x)).collect::<Vec<_>>();
+        let clocks = match (key.0, single) {
+            (true, _) => vec![Clock { name: "epochs of the read-out", values: at(&|x| x as f64) }],
+            (false, false) => vec![Clock { name: "images shown", values: at(&|x| x as f64) }],
+            (false, true) => vec![
+                Clock { name: "images shown", values: at(&|x| x as f64) },
+                Clock { name: "epochs", values: at(&|x| moments[&x].0) },
+                Clock { name: "seconds", values: at(&|x| moments[&x].1) },
+            ],
+        };
+        let series = curves.iter().map(|((group, name), points)| {
+            let of = |points: &Points, pick: &dyn Fn(Spread) -> Option<f64>| {
+                let one = |x: &u64| points.get(x).and_then(|values| pick(Spread::of(values)?));
+                xs.iter().map(one).collect::<Vec<_>>()
+            };
+            let mean = of(points, &|spread| Some(spread.mean));
+            let range = |which| {
+                let of_range: Option<&Points> = ranges.get(which)?.get(&(*group, name.clone()));
+                of_range.map(|points| of(points, &|spread| Some(spread.mean)))
+            };
+            let (low, high) = match key.1 == "mean_radius" && single {
+                true => (range("min_radius"), range("max_radius")),
+                false if points.values().any(|values| values.len() > 1) => (
+                    Some(of(points, &|spread| Some(spread.mean - spread.sd?))),
+                    Some(of(points, &|spread| Some(spread.mean + spread.sd?))),
+                ),
+                false => (None, None),
+            };
+            let (low, high) = (low.unwrap_or_default(), high.unwrap_or_default());
+            Series { name: name.clone(), group: *group, mean, low, high }
+        });
+        let title = term.map_or(key.1.replace('_', " "), |term| term.title.to_string());
+        Chart {
+            title: if key.0 { format!("{title} of the read-out") } else { title },
+            about: term.map_or("", |term| term.about),
+            of_rule: !key.0 && term.is_none_or(|term| term.of_rule),
+            percent: ["accuracy", "error"].contains(&key.1.as_str()),
+            clocks,
+            series: series.collect(),
+        }
+    };
+    keys.into_iter().map(chart).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hebbian_train::LogLine;
+
+    fn line(images: u64, values: &[(&str, f64)]) -> LogLine {
+        let moment = Moment::Learning { step: images / 10, images, epoch: images as f64 / 100.0 };
+        let values = values.iter().map(|(name, value)| (name.to_string(), Some(*value)));
+        LogLine { moment, seconds: images as f64 / 50.0, values: values.collect() }
+    }
+
+    #[test]
+    fn names_are_taken_apart() {
+        for (logged, term, of) in [
+            ("layers.1.mean_radius", "mean_radius", "layer 2"),
+            ("train_error", "error", "training"),
+            ("test_accuracy", "accuracy", "test"),
+            ("angle/conv1", "angle", "conv1"),
+            ("backprop.loss", "loss", "backprop"),
+            ("mean_norm", "mean_norm", ""),
+            ("layers.x.y", "x.y", "layers"),
+        ] {
+            assert_eq!(Name::of(logged), Name { term: term.into(), of: of.into() });
+        }
+    }
+
+    #[test]
+    fn means_and_bands_of_hand_worked_values() {
+        let runs = [1.0, 2.0, 3.0].map(|value| {
+            History(vec![line(100, &[("loss", value)]), line(200, &[("loss", 2.0 * value)])])
+        });
+        let other = History(vec![line(200, &[("loss", 7.0)])]);
+        let all = charts(&[runs.iter().collect(), vec![&other]]);
+        let [chart] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(chart.clocks, [Clock { name: "images shown", values: vec![100.0, 200.0] }]);
+        // Deviations −1, 0, 1 and −2, 0, 2 of samples of three.
+        assert_eq!(chart.series[0].mean, [Some(2.0), Some(4.0)]);
+        assert_eq!(chart.series[0].low, [Some(1.0), Some(2.0)]);
+        assert_eq!(chart.series[0].high, [Some(3.0), Some(6.0)]);
+        assert_eq!(chart.series[1].mean, [None, Some(7.0)]);
+        assert!(chart.series[1].low.is_empty());
+    }
+
+    #[test]
+    fn a_single_run_has_clocks_and_the_range_of_its_radii() {
+        let values = [
+            ("layers.0.mean_radius", 2.0),
+            ("layers.0.min_radius", 1.5),
+            ("layers.0.max_radius", 2.5),
+        ];
+        let readout = Moment::Readout { readout: "head".to_string(), epoch: 1 };
+        let values_of_readout = [("train_accuracy".to_string(), Some(0.5))].into();
+        let head = LogLine { moment: readout, seconds: 9.0, values: values_of_readout };
+        let run = History(vec![line(100, &values), head]);
+        let all = charts(&[vec![&run]]);
+        assert_eq!(
+            all.iter().map(|chart| &*chart.title).collect::<Vec<_>>(),
+            ["Accuracy of the read-out", "Radius"]
+        );
+        assert!(all[0].percent && !all[0].of_rule && all[1].of_rule);
+        assert_eq!(all[0].series[0].name, "head, training");
+        let clocks: Vec<f64> = all[1].clocks.iter().map(|clock| clock.values[0]).collect();
+        assert_eq!(clocks, [100.0, 1.0, 2.0]);
+        let [radius] = &all[1].series[..] else { panic!("one series") };
+        assert_eq!(
+            (&*radius.name, radius.low[0], radius.high[0]),
+            ("layer 1", Some(1.5), Some(2.5))
+        );
+    }
+}

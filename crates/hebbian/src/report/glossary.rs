@@ -1,0 +1,196 @@
+//! What the numbers of a run mean, in plain words: for the report and for `--help`.
+
+/// A number that runs log.
+pub(super) struct Term {
+    /// Its name in `metrics.jsonl`, without the layer.
+    pub name: &'static str,
+    /// What the terminal calls it; nothing where it is not shown there.
+    pub short: &'static str,
+    /// What charts call it.
+    pub title: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Whether it tells how the rule is doing, and not how well classes are told apart.
+    pub of_rule: bool,
+}
+
+const fn rule(
+    name: &'static str,
+    short: &'static str,
+    title: &'static str,
+    about: &'static str,
+) -> Term {
+    Term { name, short, title, about, of_rule: true }
+}
+
+const fn score(
+    name: &'static str,
+    short: &'static str,
+    title: &'static str,
+    about: &'static str,
+) -> Term {
+    Term { name, short, title, about, of_rule: false }
+}
+
+/// All of them, in the order in which they are shown.
+pub(super) const TERMS: &[Term] = &[
+    score("accuracy", "", "Accuracy", "Share of images that are classified correctly."),
+    score("error", "error", "Error", "Share of images that are classified wrongly."),
+    score("loss", "loss", "Loss", "What training makes small; lower is better."),
+    rule(
+        "mean_radius",
+        "radius",
+        "Radius",
+        "Mean length of the weight vectors of a layer. The rules that normalise drive it to 1 for every unit that learns.",
+    ),
+    rule("min_radius", "", "Smallest radius", "The shortest weight vector of a layer."),
+    rule("max_radius", "", "Largest radius", "The longest weight vector of a layer."),
+    rule(
+        "convergence",
+        "",
+        "Distance from radius 1",
+        "Mean of |radius − 1| over the units of a layer: 0 once all have converged.",
+    ),
+    rule("converged_units", "", "Converged units", "Units whose radius is within 0.01 of 1."),
+    rule(
+        "winner_entropy",
+        "entropy",
+        "Entropy of winners",
+        "How evenly the units of a layer share the wins: 1 when all win as often, 0 when one unit wins always.",
+    ),
+    rule(
+        "winner_share",
+        "",
+        "Activity of winners",
+        "Mean activity of the unit that wins: 1 when it takes all, 1/K when all K units are equally active.",
+    ),
+    rule(
+        "dead_units",
+        "dead",
+        "Dead units",
+        "Units that won none of the competitions that were looked at (one step in ten since the last line).",
+    ),
+    rule("active", "active share", "Active share", "Share of a layer's outputs that are above 0."),
+    rule("mean_output", "", "Mean output", "Mean output of a layer before pooling."),
+    rule("max_output", "", "Largest output", "Largest output of a layer before pooling."),
+    rule(
+        "least_win_rate",
+        "win rates",
+        "Smallest win rate",
+        "How often the unit that wins least won, over its target rate: 1 is on target.",
+    ),
+    rule(
+        "largest_win_rate",
+        "",
+        "Largest win rate",
+        "How often the unit that wins most won, over its target rate: 1 is on target.",
+    ),
+    rule("threshold_sum", "", "Sum of thresholds", "Sum of the adaptive thresholds of a layer."),
+    rule(
+        "fourth_power",
+        "Σ w⁴",
+        "Concentration of weights",
+        "Mean of Σ w⁴ over filters of length 1: 1 when each has a single connection, small when weights are spread out.",
+    ),
+    rule(
+        "correlation",
+        "W-R correlation",
+        "Alignment of W and R",
+        "Correlation of the forward weights W with the feedback weights R of a layer: 1 when they point the same way, 0 when \
+         they have nothing in common.",
+    ),
+    rule(
+        "angle",
+        "error angle",
+        "Angle to back-propagation",
+        "Mean angle, in degrees, between the error that reaches a layer and the one that back-propagation would send: 0 is the \
+         same direction, 90 has nothing in common.",
+    ),
+    rule(
+        "norm_ratio",
+        "error norm ratio",
+        "Size of the error",
+        "Length of the error that reaches a layer over the length of the one that back-propagation would send.",
+    ),
+    rule(
+        "mean_norm",
+        "norm",
+        "Norm of weights",
+        "Mean p-norm of the weight vectors. The rule drives it to 1 for every unit that learns.",
+    ),
+    rule(
+        "smallest_eigenvalue",
+        "",
+        "Smallest eigenvalue",
+        "Smallest eigenvalue of the covariance of the patches.",
+    ),
+    rule(
+        "largest_eigenvalue",
+        "",
+        "Largest eigenvalue",
+        "Largest eigenvalue of the covariance of the patches.",
+    ),
+];
+
+/// The one of that name.
+pub(super) fn find(name: &str) -> Option<&'static Term> {
+    TERMS.iter().find(|term| term.name == name)
+}
+
+/// How wide `--help` is.
+const WIDTH: usize = 100;
+
+/// What the numbers in the terminal mean, for `--help`.
+pub(crate) fn legend() -> String {
+    let of_progress = [
+        (
+            "layer N",
+            "Layers are counted from 1, the one that sees the image; metrics.jsonl and tensors count from 0.",
+        ),
+        ("images/s", "Images shown in a second."),
+        ("ETA", "How long it still takes at that speed."),
+    ];
+    let terms = TERMS.iter().filter(|term| !term.short.is_empty());
+    let all: Vec<(&str, &str)> =
+        of_progress.into_iter().chain(terms.map(|term| (term.short, term.about))).collect();
+    let width = all.iter().map(|(short, _)| short.chars().count()).max().unwrap_or_default();
+    let mut text = String::from("Numbers in the terminal:");
+    for (short, about) in all {
+        let mut line = format!("  {short:width$} ");
+        for word in about.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                text += "\n";
+                text += &line;
+                line = " ".repeat(width + 3);
+            }
+            line += " ";
+            line += word;
+        }
+        text += "\n";
+        text += &line;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_legend_has_a_line_for_every_number() {
+        let text = legend();
+        for short in
+            ["radius", "entropy", "dead", "win rates", "norm", "loss", "error", "ETA", "Σ w⁴"]
+        {
+            assert!(
+                text.lines().any(|line| line.trim_start().starts_with(short)),
+                "{short}: {text}"
+            );
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        // Every word of it is there.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let radius = find("mean_radius").unwrap();
+        assert!(words(&text).contains(&format!("radius {}", radius.about)), "{text}");
+    }
+}

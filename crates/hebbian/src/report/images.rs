@@ -1,0 +1,75 @@
+//! The images that a report looks at.
+
+use super::sheet::Shades;
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use hebbian_data::ImageSet;
+use hebbian_data::transforms::Transform;
+use hebbian_models::Model;
+
+/// Images as the data set has them, and how they are shown.
+pub(super) struct Images<'a> {
+    pub set: &'a ImageSet,
+    /// The transforms, where the network sees images of another shape, so that its places are not the image's.
+    other: Option<&'a Model>,
+}
+
+impl<'a> Images<'a> {
+    /// None where the model does not take them.
+    pub(super) fn new(set: &'a ImageSet, model: &'a Model) -> Option<Self> {
+        let shape = model.transforms().shape(set.shape()).ok()?;
+        let other = (shape != set.shape()).then_some(model);
+        (shape == model.seen() && !set.is_empty()).then_some(Self { set, other })
+    }
+
+    /// What the network sees of them.
+    pub(super) fn seen(&self, model: &Model, indices: &[usize], device: &Device) -> Result<Tensor> {
+        let (images, _) = self.set.batch(indices, DType::F32, device)?;
+        Ok(model.transforms().apply_to(&images)?)
+    }
+
+    /// As they are shown, `(N, C, H, W)`.
+    pub(super) fn shown(&self, indices: &[usize]) -> Result<Tensor> {
+        match self.other {
+            Some(model) => self.seen(model, indices, &Device::Cpu),
+            None => Ok(self.set.batch(indices, DType::F32, &Device::Cpu)?.0),
+        }
+    }
+
+    pub(super) fn shades(&self) -> Shades {
+        if self.other.is_some() { Shades::Signed } else { Shades::Image }
+    }
+
+    /// As many images, evenly spread, for a set may be in the order of its classes.
+    pub(super) fn some(&self, count: usize) -> Vec<usize> {
+        evenly(self.set.len(), count)
+    }
+
+    /// How many images may be looked at if each takes `cost` multiplications and all `most`; a few at least.
+    pub(super) fn affordable(&self, cost: u64, most: u64, few: usize) -> usize {
+        self.set.len().min(usize::try_from(most / cost.max(1)).unwrap_or(usize::MAX).max(few))
+    }
+}
+
+/// The numbers of `count` of `all`, evenly spread.
+pub(super) fn evenly(all: usize, count: usize) -> Vec<usize> {
+    let count = count.min(all);
+    (0..count).map(|i| i * all / count).collect()
+}
+
+/// Multiplications that the layers up to that number take for an image, as far as their units are known.
+pub(super) fn multiplications(
+    model: &Model,
+    set: &Images,
+    device: &Device,
+    layer: usize,
+) -> Result<u64> {
+    let image = set.seen(model, &[0], device)?;
+    let units = model.network().units()?;
+    let mut all = 0;
+    for (at, units) in units.iter().enumerate().take(layer + 1) {
+        let positions: usize = model.network().responses(at, &image)?.dims()[2..].iter().product();
+        all += (units.weight.elem_count() * positions) as u64;
+    }
+    Ok(all)
+}

@@ -1,0 +1,195 @@
+//! `hebbian report`: what runs have to show, as one page.
+//!
+//! What a folder says is read, what its model makes of images is computed through [`hebbian_models::Model`], the same for every
+//! method, and all of it goes as JSON into a template that has its style, its script and its charts inside.
+
+mod classes;
+mod curves;
+mod glossary;
+mod images;
+mod layers;
+mod options;
+mod page;
+mod run;
+mod sheet;
+mod watch;
+
+pub(crate) use glossary::legend;
+
+use self::curves::{Chart, charts};
+use self::options::{Difference, Group, groups};
+use self::run::{Details, Folder, Run};
+use anyhow::{Context, Result, bail};
+use candle::Device;
+use hebbian_data::Dataset;
+use hebbian_train::{RunFolder, Spread, save_text};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Runs whose layers and mistakes are shown, one of each group first.
+const DETAILED: usize = 4;
+
+/// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
+///
+/// Of one run the page is report.html in its folder, as the run itself has written it; of several, which are compared, it
+/// is report.html here. It needs no network. Images are taken from the cache or --data-dir; what needs those that are not
+/// there is left out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Folders of runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE.html")]
+    to: Option<PathBuf>,
+    /// Serve the page of a run on 127.0.0.1 while it goes on, until Ctrl-C: curves and units move; nothing is written
+    #[arg(long, conflicts_with = "to")]
+    watch: bool,
+    /// The port to serve at; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 7878, requires = "watch")]
+    port: u16,
+    /// The folder of images that the runs were given with --data-dir
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+/// All that a page shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct Content {
+    title: String,
+    version: &'static str,
+    /// Seconds since 1970.
+    written: u64,
+    /// Whether it goes on: a page that asks for more.
+    live: bool,
+    runs: Vec<Run>,
+    groups: Vec<Group>,
+    /// Of the accuracies of each group.
+    accuracies: Vec<Option<Accuracy>>,
+    differences: Vec<Difference>,
+    charts: Vec<Chart>,
+}
+
+#[derive(Debug, Serialize)]
+struct Accuracy {
+    mean: f64,
+    sd: Option<f64>,
+    runs: usize,
+}
+
+impl ReportArgs {
+    pub(crate) fn run(self) -> Result<String> {
+        let Self { runs, to, watch, port, data_dir } = self;
+        if watch {
+            let [run] = &runs[..] else {
+                bail!("--watch takes one run, not {}: leave out the others", runs.len())
+            };
+            return watch::serve(run, data_dir.as_deref(), port);
+        }
+        let folders = runs.iter().map(|run| Folder::read(run)).collect::<Result<Vec<_>>>()?;
+        let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
+        let html = page::html(&content)?;
+        let file = match (to, &runs[..]) {
+            (Some(file), _) if file.is_dir() => {
+                bail!("--to {} is a folder, expected the name of a file", file.display())
+            }
+            (None, [run]) if run.join("run.json").exists() => RunFolder::write_report(run, &html)?,
+            (file, _) => {
+                let file = file.unwrap_or_else(|| PathBuf::from("report.html"));
+                save_text(&file, &html).with_context(|| format!("{}", file.display()))?;
+                file
+            }
+        };
+        Ok(format!("open {}\n", file.display()))
+    }
+}
+
+/// Writes the report of a run that has just ended, on the images that it had; returns where it is. A run that was only
+/// read back has its report already.
+///
+/// # Errors
+/// A folder that cannot be read or written.
+pub(crate) fn write(run: &Path, data: &Dataset, device: &Device) -> Result<PathBuf> {
+    let there = run.join("report.html");
+    if there.exists() {
+        return Ok(there);
+    }
+    let content = Content::new(&[Folder::read(run)?], Some(data), None, device);
+    Ok(RunFolder::write_report(run, &page::html(&content)?)?)
+}
+
+impl Content {
+    /// Of runs with the images `data`, or those that each says it had.
+    fn new(
+        folders: &[Folder],
+        data: Option<&Dataset>,
+        data_dir: Option<&Path>,
+        device: &Device,
+    ) -> Self {
+        let (groups, differences) = grouped(folders);
+        // The first of each group, then the second.
+        let longest = groups.iter().map(|group| group.runs.len()).max().unwrap_or_default();
+        let order = (0..longest).flat_map(|nth| groups.iter().filter_map(move |g| g.runs.get(nth)));
+        let detailed: Vec<usize> = order.copied().take(DETAILED).collect();
+        let details =
+            folders.iter().enumerate().map(|(at, folder)| match (detailed.contains(&at), data) {
+                (false, _) => Details::default(),
+                (true, Some(data)) => Details::of(folder, Ok(data), device),
+                (true, None) => {
+                    let loaded = folder.images(data_dir).map_err(|error| format!("{error:#}"));
+                    Details::of(folder, loaded.as_ref().map_err(Clone::clone), device)
+                }
+            });
+        let runs = folders.iter().zip(details).map(|(folder, details)| Run::new(folder, details));
+        Self::of(folders, runs.collect(), groups, differences)
+    }
+
+    /// Of a run that goes on.
+    fn live(folder: Folder, details: Details) -> Self {
+        let runs = vec![Run::new(&folder, details)];
+        let folders = [folder];
+        let (groups, differences) = grouped(&folders);
+        Self { live: true, ..Self::of(&folders, runs, groups, differences) }
+    }
+
+    fn of(
+        folders: &[Folder],
+        runs: Vec<Run>,
+        groups: Vec<Group>,
+        differences: Vec<Difference>,
+    ) -> Self {
+        let of_group =
+            |group: &Group| group.runs.iter().map(|&run| &folders[run]).collect::<Vec<_>>();
+        let histories: Vec<Vec<_>> = groups
+            .iter()
+            .map(|group| of_group(group).into_iter().map(|folder| &folder.history).collect())
+            .collect();
+        let accuracies = groups.iter().map(|group| {
+            let results = of_group(group).into_iter().filter_map(|folder| folder.results.as_ref());
+            let all: Vec<f64> = results.map(|results| results.test_accuracy).collect();
+            let Spread { mean, sd } = Spread::of(&all)?;
+            Some(Accuracy { mean, sd, runs: all.len() })
+        });
+        let title = match &groups[..] {
+            [group] => group.name.clone(),
+            groups => format!("{} runs in {} groups", folders.len(), groups.len()),
+        };
+        let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self {
+            title,
+            version: env!("CARGO_PKG_VERSION"),
+            written,
+            live: false,
+            accuracies: accuracies.collect(),
+            charts: charts(&histories),
+            runs,
+            groups,
+            differences,
+        }
+    }
+}
+
+fn grouped(folders: &[Folder]) -> (Vec<Group>, Vec<Difference>) {
+    groups(&folders.iter().map(|folder| &folder.config).collect::<Vec<_>>())
+}

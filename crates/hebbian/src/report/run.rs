@@ -1,0 +1,333 @@
+//! A run, from its folder.
+
+use super::classes::{Mistakes, Readable, by_layer, classify};
+use super::images::Images;
+use super::layers::{Layer, layers};
+use super::options::choices;
+use anyhow::{Context, Result, bail};
+use candle::Device;
+use hebbian_data::{Dataset, LoadOptions, load_with_progress};
+use hebbian_models::Model;
+use hebbian_train::{ConfusionMatrix, History, ReadoutResult, Results, RunFolder};
+use serde::Serialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the folder of a run says.
+pub(super) struct Folder {
+    pub path: PathBuf,
+    pub config: Value,
+    pub history: History,
+    pub results: Option<Results>,
+}
+
+impl Folder {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let Some(config) = RunFolder::config(path)? else {
+            bail!(
+                "{} is no folder of a run: it has no config.json; give folders that `hebbian train` has written",
+                path.display()
+            )
+        };
+        // A model from elsewhere has no log.
+        let history = match path.join("metrics.jsonl").exists() {
+            true => RunFolder::history(path)?,
+            false => History::default(),
+        };
+        let results = RunFolder::results(path)?;
+        Ok(Self { path: path.to_path_buf(), config, history, results })
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.config[name].as_str().unwrap_or_default()
+    }
+
+    fn count(&self, name: &str) -> Option<usize> {
+        usize::try_from(self.config[name].as_u64()?).ok()
+    }
+
+    fn preset(&self) -> &str {
+        self.config.pointer("/options/preset/name").and_then(Value::as_str).unwrap_or("a run")
+    }
+
+    /// The images that it was trained and tested with, as far as they are at hand: nothing is downloaded.
+    ///
+    /// # Errors
+    /// Images that are not there, or are others.
+    pub(super) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
+        let name = self.text("dataset");
+        let seed = self.config["seed"].as_u64().unwrap_or_default();
+        let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
+            .context("\"image\" in its config.json is not channels, height and width")?;
+        let options = LoadOptions {
+            data_dir: data_dir.filter(|_| name != "digits").map(Path::to_path_buf),
+            offline: true,
+            seed,
+            ..LoadOptions::default()
+        };
+        let load = |image_size| {
+            let options = LoadOptions { image_size, ..options.clone() };
+            load_with_progress(name, &options, Arc::new(|_| ()))
+        };
+        let mut data = load(None)?;
+        if data.train.stored_shape() != shape && shape.1 == shape.2 {
+            data = load(Some(shape.1))?;
+        }
+        if data.train.stored_shape() != shape {
+            bail!("images of {:?}, where the run had {shape:?}", data.train.stored_shape())
+        }
+        if let Some(share) = self.config["validation"].as_f64() {
+            data = data.with_validation(share, seed)?;
+        }
+        if let Some(count) = self.count("test_images").filter(|&count| count > 0) {
+            data.test = data.test.take(count);
+        }
+        let counts = [self.count("train_images"), self.count("unlabelled_images")];
+        let labelled = self.count("labelled");
+        let own: usize = data.unlabelled.iter().map(|set| set.len()).sum();
+        // Those whose labels were put aside are among the unlabelled ones.
+        let all = counts.iter().flatten().sum::<usize>().saturating_sub(own);
+        if all > 0 {
+            data.train = data.train.take(all);
+        }
+        Ok(match labelled {
+            Some(count) => data.with_labelled(count, seed)?,
+            None => data,
+        })
+    }
+}
+
+/// A run in the report.
+#[derive(Debug, Serialize)]
+pub(super) struct Run {
+    folder: String,
+    preset: String,
+    description: String,
+    method: String,
+    dataset: String,
+    seed: Option<u64>,
+    complete: bool,
+    /// Of the images that are called so: `test`, or `validation`.
+    part: &'static str,
+    accuracy: Option<f64>,
+    /// Numbers that come first, with what they are.
+    facts: Vec<[String; 2]>,
+    options: Vec<(String, String)>,
+    readouts: Vec<Readout>,
+    by_layer: Vec<Readable>,
+    layers: Vec<Layer>,
+    class_names: Vec<String>,
+    confusion: Option<ConfusionMatrix>,
+    mistakes: Option<Mistakes>,
+    /// What else the method reports.
+    more: Vec<(String, String)>,
+    environment: Vec<(&'static str, String)>,
+    /// Seconds since 1970.
+    started: Option<u64>,
+    command: String,
+    /// What is left out, and why.
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Readout {
+    name: String,
+    features: usize,
+    accuracy: f64,
+    seconds: f64,
+}
+
+/// What a model makes of images: what takes time.
+#[derive(Default, Clone)]
+pub(super) struct Details {
+    layers: Vec<Layer>,
+    by_layer: Vec<Readable>,
+    classified: Option<(ConfusionMatrix, Mistakes)>,
+    notes: Vec<String>,
+}
+
+impl Details {
+    /// Of the model in the folder, or as far as that has come. What cannot be had is left out, and said.
+    pub(super) fn of(folder: &Folder, data: Result<&Dataset, String>, device: &Device) -> Self {
+        let mut details = Self::default();
+        let model = match Model::load_on(&folder.path, device) {
+            Ok(model) => model,
+            Err(error) => {
+                details.notes.push(format!("There are no weights to draw: {error}"));
+                return details;
+            }
+        };
+        let mut noted = |what: &str, error: String| {
+            details.notes.push(format!("{what} left out: {error}"));
+        };
+        if let Err(problem) = &data {
+            noted("What needs images is", problem.clone());
+        }
+        let data = data.ok();
+        let images = data.and_then(|data| Images::new(&data.test, &model));
+        match layers(&model, images.as_ref(), device) {
+            Ok(layers) => details.layers = layers,
+            Err(error) => noted("Layers are", format!("{error:#}")),
+        }
+        if let (Some(data), Some(images)) = (data, &images) {
+            match classify(&model, images, device) {
+                Ok(classified) => details.classified = classified,
+                Err(error) => noted("Mistakes are", format!("{error:#}")),
+            }
+            match by_layer(&model, data, device) {
+                Ok(readable) => details.by_layer = readable,
+                Err(error) => noted("What can be read out of each layer is", format!("{error:#}")),
+            }
+        }
+        details
+    }
+}
+
+impl Run {
+    pub(super) fn new(folder: &Folder, details: Details) -> Self {
+        let Details { layers, by_layer, classified, notes } = details;
+        let (config, results) = (&folder.config, folder.results.as_ref());
+        let (computed, mistakes) = classified.unzip();
+        let known = results.and_then(|results| results.confusion.clone());
+        let preset = folder.preset().to_string();
+        let method = folder.text("method").to_string();
+        let dataset = folder.text("dataset").to_string();
+        let seed = config["seed"].as_u64();
+        let text = |place: &str| config.pointer(place).and_then(Value::as_str).unwrap_or_default();
+        let command = match text("/command") {
+            "" => format!(
+                "hebbian train {method} --preset {}/config.json --dataset {dataset} --seed {}",
+                folder.path.display(),
+                seed.unwrap_or_default()
+            ),
+            command => command.to_string(),
+        };
+        Self {
+            folder: folder.path.display().to_string(),
+            description: text("/options/preset/description").to_string(),
+            complete: results.is_some(),
+            part: results.map_or("test", Results::part),
+            accuracy: results.map(|results| results.test_accuracy),
+            facts: facts(folder),
+            options: choices(config),
+            readouts: results
+                .map_or(Vec::new(), |results| results.readouts.iter().map(Readout::of).collect()),
+            by_layer,
+            layers,
+            class_names: serde_json::from_value(config["class_names"].clone()).unwrap_or_default(),
+            confusion: known.or(computed),
+            mistakes,
+            more: results.map_or(Vec::new(), |results| {
+                let plain = results.extras.iter().filter(|(_, value)| !value.is_object());
+                let plain = plain.filter(|(_, value)| !value.is_array() && !value.is_null());
+                plain.map(|(name, value)| (name.replace('_', " "), plain_text(value))).collect()
+            }),
+            environment: environment(folder),
+            started: config.pointer("/environment/started").and_then(Value::as_u64),
+            command,
+            notes,
+            preset,
+            method,
+            dataset,
+            seed,
+        }
+    }
+}
+
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Readout {
+    fn of(result: &ReadoutResult) -> Self {
+        let ReadoutResult { name, test_accuracy, seconds, features, .. } = result;
+        let (name, accuracy) = (name.clone(), *test_accuracy);
+        Self { name, features: *features, accuracy, seconds: *seconds }
+    }
+}
+
+/// The numbers that come first.
+fn facts(folder: &Folder) -> Vec<[String; 2]> {
+    let mut facts = Vec::new();
+    let mut fact = |number: String, what: &str| facts.push([number, what.to_string()]);
+    if let Some(results) = &folder.results {
+        fact(thousands(results.train_images as u64), "training images");
+        if results.unlabelled_images > 0 {
+            fact(thousands(results.unlabelled_images as u64), "more without labels");
+        }
+        fact(
+            format!("{:.4}", results.training_epochs).trim_end_matches(['0', '.']).to_string(),
+            "epochs of learning",
+        );
+        fact(thousands(results.training_steps), "steps");
+        fact(duration(results.training_seconds), "learning");
+        fact(duration(results.total_seconds), "in all");
+    } else {
+        fact(thousands(folder.count("train_images").unwrap_or_default() as u64), "training images");
+        if let Some(last) = folder.history.0.last() {
+            fact(duration(last.seconds), "so far");
+        }
+    }
+    facts
+}
+
+/// What a run was computed on.
+fn environment(folder: &Folder) -> Vec<(&'static str, String)> {
+    let (config, mut all) = (&folder.config, Vec::new());
+    let mut put = |name, value: Option<String>| all.extend(value.map(|value| (name, value)));
+    let text = |place: &str| config.pointer(place).map(plain_text).filter(|text| text != "null");
+    put("hebbian", text("/version").map(|version| format!("version {version}")));
+    put("device", text("/device"));
+    put("processor", text("/environment/processor"));
+    put("threads", text("/environment/threads"));
+    put("system", text("/environment/system"));
+    put("weights from", text("/load"));
+    if let Some(results) = &folder.results {
+        put("learning", Some(duration(results.training_seconds)));
+        if results.unsupervised_images_per_second > 0.0 {
+            let speed = thousands(results.unsupervised_images_per_second as u64);
+            put("speed", Some(format!("{speed} images a second")));
+        }
+        put("in all", Some(duration(results.total_seconds)));
+        let megabytes = |bytes: u64| format!("{} MB", thousands(bytes >> 20));
+        put("memory at most", results.peak_memory_bytes.map(megabytes));
+    }
+    all
+}
+
+/// `12,345`
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `3.2 s`, `12 min`, `3 h 20 min`
+fn duration(seconds: f64) -> String {
+    match seconds {
+        few if few < 100.0 => format!("{few:.1} s"),
+        some if some < 6000.0 => format!("{:.0} min", some / 60.0),
+        many => format!("{:.0} h {:.0} min", (many / 3600.0).floor(), many % 3600.0 / 60.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!([7, 1234, 1_234_567].map(thousands), ["7", "1,234", "1,234,567"]);
+        assert_eq!([2.04, 720.0, 12_060.0].map(duration), ["2.0 s", "12 min", "3 h 21 min"]);
+    }
+}

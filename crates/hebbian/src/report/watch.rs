@@ -1,0 +1,128 @@
+//! The page of a run that goes on, on this machine alone.
+
+use super::run::{Details, Folder};
+use super::{Content, page};
+use crate::print;
+use anyhow::{Context, Result};
+use candle::Device;
+use hebbian_data::Dataset;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The longest that a browser may take to ask, and the most that it may say.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST: u64 = 16 << 10;
+/// What takes time is computed no more often than this.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// Serves the page of the run in a folder, and its data anew whenever the page asks; ends with the program.
+///
+/// # Errors
+/// No run; a port that is taken.
+pub(super) fn serve(run: &Path, data_dir: Option<&Path>, port: u16) -> Result<String> {
+    let mut watched = Watched::new(run, data_dir)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+        format!(
+            "cannot serve at port {port}: choose another with --port, or 0 for any that is free"
+        )
+    })?;
+    let port = listener.local_addr()?.port();
+    print(&format!("open http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"))?;
+    std::io::stdout().flush()?;
+    for asked in listener.incoming() {
+        // A browser that goes away is nothing to stop for.
+        let _ =
+            asked.map_err(anyhow::Error::from).and_then(|asked| answer(asked, port, &mut watched));
+    }
+    Ok(String::new())
+}
+
+/// A run that goes on.
+struct Watched<'a> {
+    run: &'a Path,
+    data: Result<Dataset, String>,
+    /// When layers were looked at last, and the weights that they were of.
+    looked: Option<(Instant, Option<SystemTime>)>,
+    details: Details,
+}
+
+impl<'a> Watched<'a> {
+    fn new(run: &'a Path, data_dir: Option<&Path>) -> Result<Self> {
+        let data = Folder::read(run)?.images(data_dir).map_err(|error| format!("{error:#}"));
+        Ok(Self { run, data, looked: None, details: Details::default() })
+    }
+
+    /// The page's data as they are now.
+    fn content(&mut self) -> Result<Content> {
+        let folder = Folder::read(self.run)?;
+        let weights = newest(self.run);
+        let is_due = self.looked.is_none_or(|(at, of)| at.elapsed() > BETWEEN && of != weights);
+        if is_due {
+            let data = self.data.as_ref().map_err(Clone::clone);
+            self.details = Details::of(&folder, data, &Device::Cpu);
+            self.looked = Some((Instant::now(), weights));
+        }
+        Ok(Content::live(folder, self.details.clone()))
+    }
+}
+
+/// When the weights in a folder were written.
+fn newest(run: &Path) -> Option<SystemTime> {
+    let times = ["model.safetensors", "state.safetensors"].map(|name| {
+        let path: PathBuf = run.join(name);
+        path.metadata().and_then(|metadata| metadata.modified()).ok()
+    });
+    times.into_iter().flatten().max()
+}
+
+/// Answers one question: for the page or its data, by who is on this machine.
+fn answer(asked: TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> {
+    asked.set_read_timeout(Some(PATIENCE))?;
+    asked.set_write_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(Read::take(&asked, LONGEST)).lines();
+    let first = lines.next().context("nothing was asked")??;
+    let mut host = None;
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("host")
+        {
+            host = Some(value.trim().to_string());
+        }
+    }
+    // Pages from elsewhere that a name of theirs leads here are told nothing.
+    let own = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+    let is_own = host.is_some_and(|host| own.contains(&host));
+    let words: Vec<&str> = first.split(' ').collect();
+    let (status, kind, body) = match (words[..].first(), words.get(1), is_own) {
+        (_, _, false) => ("403 Forbidden", TEXT, "only for 127.0.0.1\n".to_string()),
+        (Some(&"GET"), Some(&"/"), _) => match watched.content().and_then(|all| page::html(&all)) {
+            Ok(page) => ("200 OK", "text/html; charset=utf-8", page),
+            Err(error) => ("500 Internal Server Error", TEXT, format!("{error:#}\n")),
+        },
+        (Some(&"GET"), Some(&"/data.json"), _) => {
+            match watched.content().and_then(|all| page::json(&all)) {
+                Ok(data) => ("200 OK", "application/json", data),
+                Err(error) => ("500 Internal Server Error", TEXT, format!("{error:#}\n")),
+            }
+        }
+        (Some(&"GET"), ..) => ("404 Not Found", TEXT, "there are / and /data.json\n".to_string()),
+        _ => ("405 Method Not Allowed", TEXT, "only GET\n".to_string()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let mut to = &asked;
+    to.write_all(head.as_bytes())?;
+    to.write_all(body.as_bytes())?;
+    Ok(())
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";

@@ -1,0 +1,330 @@
+//! Reports: what a run leaves, what several leave side by side, and what a browser makes of it.
+
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// Small enough for tests.
+const TINY: [&str; 8] =
+    ["--limit-train", "200", "--limit-test", "100", "--epochs", "1", "--head-epochs", "2"];
+
+fn hebbian(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    command.args(args).current_dir(folder).output().expect("the program starts")
+}
+
+fn printed(folder: &Path, args: &[&str]) -> String {
+    let output = hebbian(folder, args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A run of SoftHebb on some digits in the folder `out`; returns what it printed.
+fn run(folder: &Path, out: &str, more: &[&str]) -> String {
+    printed(folder, &[&["train", "softhebb", "--quiet", "--out", out], &TINY[..], more].concat())
+}
+
+/// The data in a page.
+fn data(page: &str) -> Value {
+    let (_, after) =
+        page.split_once(r#"<script id="data" type="application/json">"#).expect("data");
+    let (data, _) = after.split_once("</script>").expect("an end");
+    serde_json::from_str(data).expect("JSON")
+}
+
+fn read(path: PathBuf) -> String {
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What Chromium makes of a page: its document, after its scripts. None, with a message, where there is no Chromium.
+fn in_browser(page: &Path) -> Option<String> {
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let is_there = |name: &&str| {
+        let found = Command::new(name).arg("--version").stdout(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    };
+    let Some(browser) = browsers.into_iter().find(is_there) else {
+        eprintln!("skipped: there is no Chromium to look at {} with", page.display());
+        return None;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"])
+        .args(["--enable-logging=stderr", "--v=0", "--virtual-time-budget=4000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", home.path().display()))
+        .arg(format!("file://{}", page.canonicalize().unwrap().display()))
+        .output()
+        .expect("Chromium starts");
+    let log = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    Some(String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+/// A run ends with a report, which is the last thing it names; the run's folder knows it as its own.
+#[test]
+fn a_run_leaves_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let said = run(at, "out", &[]);
+    assert_eq!(said.lines().last(), Some("open out/report.html"), "{said}");
+    let (next, open) = (said.find("\nnext: ").unwrap(), said.find("\nopen ").unwrap());
+    assert!(next < open);
+    let own: Value = serde_json::from_str(&read(at.join("out/run.json"))).unwrap();
+    assert!(own["files"].as_array().unwrap().contains(&json!("report.html")), "{own}");
+
+    let page = read(at.join("out/report.html"));
+    assert!(page.starts_with("<!doctype html>") && page.len() < 2_000_000, "{}", page.len());
+    // Nothing is asked for from anywhere.
+    for outside in ["src=\"http", "href=\"http", "url(http", "@import", "//cdn"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let results: Value = serde_json::from_str(&read(at.join("out/results.json"))).unwrap();
+    let found = data(&page);
+    let one = &found["runs"][0];
+    assert_eq!(one["accuracy"], results["test_accuracy"]);
+    assert_eq!(one["confusion"], results["confusion"]);
+    assert_eq!(one["readouts"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        one["command"],
+        format!("hebbian train softhebb --quiet --out out {}", TINY.join(" "))
+    );
+    let layers = one["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    for (layer, units) in layers.iter().zip([48, 96]) {
+        let shares: Vec<f64> =
+            (0..units).map(|unit| layer["units"][unit]["share"].as_f64().unwrap()).collect();
+        assert!(shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        let dead = shares.iter().filter(|&&share| share < 1e-12).count();
+        assert_eq!(layer["dead"], dead);
+        let numbers: std::collections::BTreeSet<u64> =
+            (0..units).map(|unit| layer["units"][unit]["unit"].as_u64().unwrap()).collect();
+        assert_eq!(numbers.len(), units);
+    }
+    assert!(layers[0]["exciting"].is_null() && layers[1]["exciting"].is_object());
+    assert_eq!(one["by_layer"].as_array().unwrap().len(), 3);
+    assert_eq!(one["notes"], json!([]));
+    let mistakes = &one["mistakes"];
+    let right = mistakes["images"].as_f64().unwrap() - mistakes["wrong"].as_f64().unwrap();
+    assert_eq!(Some(right / 100.0), results["test_accuracy"].as_f64());
+
+    // The same again, from the folder alone.
+    assert_eq!(printed(at, &["report", "out"]), "open out/report.html\n");
+    let again = data(&read(at.join("out/report.html")));
+    assert_eq!(again["runs"], found["runs"]);
+    // A new run takes it away with the others, and makes its own.
+    run(at, "out", &["--seed", "1"]);
+    assert_eq!(data(&read(at.join("out/report.html")))["runs"][0]["seed"], 1);
+    // What is not of a run stays.
+    std::fs::write(at.join("out/report.html"), "mine").unwrap();
+    let args = [&["train", "softhebb", "--quiet", "--out", "out"], &TINY[..]].concat();
+    let refused = hebbian(at, &args);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("report.html"));
+    assert_eq!(read(at.join("out/report.html")), "mine");
+}
+
+/// Every section and the numbers are in what a browser shows, and no text of a file is taken for HTML.
+#[test]
+fn a_browser_shows_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &[]);
+    let config = at.join("out/config.json");
+    let mut changed: Value = serde_json::from_str(&read(config.clone())).unwrap();
+    let name = "a<script>console.error('run')</script>&amp;<img src=x onerror=alert(1)>";
+    changed["options"]["preset"]["name"] = name.into();
+    changed["options"]["preset"]["description"] = "</script><b id=bold>bold</b>".into();
+    std::fs::write(&config, changed.to_string()).unwrap();
+    printed(at, &["report", "out"]);
+    let page = at.join("out/report.html");
+    assert_eq!(data(&read(page.clone()))["runs"][0]["preset"], name);
+    let Some(document) = in_browser(&page) else { return };
+    let escaped = "a&lt;script&gt;console.error('run')&lt;/script&gt;&amp;amp;&lt;img src=x onerror=alert(1)&gt;";
+    assert!(document.contains(&format!("<h1>{escaped}</h1>")));
+    assert!(!document.contains("<b id=\"bold\">") && !document.contains("<img"));
+    for section in [
+        "Curves",
+        "Rule diagnostics",
+        "Units",
+        "Mistakes",
+        "Read-outs",
+        "Configuration",
+        "Environment",
+    ] {
+        assert!(document.contains(&format!("<h2>{section}</h2>")), "{section}");
+    }
+    for title in [
+        "Entropy of winners",
+        "Radius",
+        "Dead units",
+        "Accuracy of the read-out",
+        "Layer 1",
+        "Layer 2",
+        "Confusion matrix",
+        "Most confused",
+        "Layer by layer",
+        "To repeat it",
+    ] {
+        assert!(document.contains(&format!("<h3>{title}</h3>")), "{title}");
+    }
+    let results: Value = serde_json::from_str(&read(at.join("out/results.json"))).unwrap();
+    let accuracy =
+        format!("{:.2}<small>%</small>", 100.0 * results["test_accuracy"].as_f64().unwrap());
+    assert!(document.contains(&accuracy), "{accuracy}");
+    let charts = document.matches("<canvas").count();
+    assert!(charts == 7, "{charts} charts");
+    // All of the first layer, and the first fifty of the second.
+    let figures = document.matches("<figure class=\"unit").count();
+    assert_eq!(figures, 48 + 50);
+}
+
+/// Runs that differ by the seed are one group: their mean, and a band around it; what differs between groups comes first.
+#[test]
+fn several_runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (out, more) in [
+        ("a", &["--seed", "0"][..]),
+        ("b", &["--seed", "1"]),
+        ("c", &["--seed", "0", "--batch-size", "20"]),
+    ] {
+        run(at, out, more);
+    }
+    assert_eq!(printed(at, &["report", "a", "b", "c"]), "open report.html\n");
+    let page = at.join("report.html");
+    let found = data(&read(page.clone()));
+    let accuracy = |out: &str| -> f64 {
+        let results: Value =
+            serde_json::from_str(&read(at.join(out).join("results.json"))).unwrap();
+        results["test_accuracy"].as_f64().unwrap()
+    };
+    let groups: Vec<&Value> =
+        found["groups"].as_array().unwrap().iter().map(|group| &group["runs"]).collect();
+    assert_eq!(groups, [&json!([0, 1]), &json!([2])]);
+    let places: Vec<&Value> =
+        found["differences"].as_array().unwrap().iter().map(|one| &one["place"]).collect();
+    assert_eq!(places, ["preset.training.batch_size"]);
+    assert_eq!(found["differences"][0]["values"], json!(["10", "20"]));
+    assert_eq!(found["groups"][1]["name"], "batch_size 20");
+    let (a, b) = (accuracy("a"), accuracy("b"));
+    let mean = found["accuracies"][0]["mean"].as_f64().unwrap();
+    let sd = found["accuracies"][0]["sd"].as_f64().unwrap();
+    assert!((mean - (a + b) / 2.0).abs() < 1e-12, "{mean}");
+    // Of a sample of two: |a − b|/√2.
+    assert!((sd - (a - b).abs() / 2f64.sqrt()).abs() < 1e-12, "{sd}");
+    let radius = found["charts"].as_array().unwrap().iter().find(|one| one["title"] == "Radius");
+    let series = radius.unwrap()["series"].as_array().unwrap();
+    for one in series {
+        let band = one["low"].as_array();
+        assert_eq!(band.is_some(), one["group"] == 0, "two seeds have a band, one has none: {one}");
+    }
+    let Some(document) = in_browser(&page) else { return };
+    let (differs, curves) =
+        (document.find("<h2>What differs</h2>"), document.find("<h2>Curves</h2>"));
+    assert!(differs.unwrap() < curves.unwrap());
+    for says in ["preset.training.batch_size", "2 groups", &format!("{:.2} ±", 100.0 * mean)] {
+        assert!(document.contains(says), "{says}");
+    }
+}
+
+/// What the terminal says of a run is explained by the program's own help.
+#[test]
+fn numbers_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = printed(folder.path(), &["train", "softhebb", "--help"]);
+    let (_, legend) = help.split_once("Numbers in the terminal:").expect(&help);
+    for word in ["radius", "entropy", "dead", "images/s", "layer N"] {
+        assert!(legend.contains(&format!("\n  {word} ")), "{word}: {legend}");
+    }
+    let short = printed(folder.path(), &["train", "softhebb", "-h"]);
+    assert!(!short.contains("Numbers in the terminal"));
+}
+
+#[test]
+fn what_a_report_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("empty")).unwrap();
+    for (args, words) in [
+        (&["report"][..], &["RUN"][..]),
+        (&["report", "empty"], &["empty", "no config.json", "hebbian train"]),
+        (&["report", "empty", "empty", "--watch"], &["--watch", "one run"]),
+        (&["report", "empty", "--port", "1"], &["--watch"]),
+    ] {
+        let output = hebbian(at, args);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
+        assert!(words.iter().all(|word| errors.contains(word)), "{args:?}: {words:?} in {errors}");
+    }
+}
+
+/// A program that is ended with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Status and body of what is asked at a port of this machine.
+fn ask(port: u16, path: &str, host: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let question = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    (status, body.to_string())
+}
+
+/// A run is shown while it goes on: its data change with its files.
+#[test]
+fn a_run_is_watched() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let at: &TempDir = &folder;
+    run(at.path(), "out", &[]);
+    let mut server = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    let server = server.args(["report", "out", "--watch", "--port", "0"]).current_dir(at.path());
+    let mut server = Ended(server.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line.strip_prefix("open http://127.0.0.1:").expect(&line);
+    let port: u16 = port.split('/').next().unwrap().parse().unwrap();
+    let own = format!("127.0.0.1:{port}");
+
+    let (status, page) = ask(port, "/", &own);
+    assert!(status == 200 && page.starts_with("<!doctype html>"));
+    let found = data(&page);
+    assert_eq!((&found["live"], &found["runs"][0]["complete"]), (&json!(true), &json!(true)));
+    assert_eq!(found["runs"][0]["layers"].as_array().unwrap().len(), 2);
+    let json_of = |(status, body): (u16, String)| -> Value {
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let points = |data: &Value| {
+        let charts = data["charts"].as_array().unwrap();
+        let one = charts.iter().find(|chart| chart["title"] == "Dead units").unwrap();
+        one["clocks"][0]["values"].as_array().unwrap().len()
+    };
+    let before = json_of(ask(port, "/data.json", &own));
+    let log = at.path().join("out/metrics.jsonl");
+    let more =
+        r#"{"step":1000,"images":10000,"epoch":50.0,"seconds":9.0,"layers.0.dead_units":3.0}"#;
+    std::fs::write(&log, read(log.clone()) + more + "\n").unwrap();
+    let after = json_of(ask(port, "/data.json", &own));
+    assert_eq!(points(&after), points(&before) + 1);
+
+    assert_eq!(ask(port, "/../out/config.json", &own).0, 404);
+    assert_eq!(ask(port, "/data.json", "example.org").0, 403);
+    // While a run is in the folder nothing is written there.
+    assert_eq!(server.0.try_wait().unwrap(), None, "it goes on");
+}
