@@ -294,11 +294,14 @@ impl Job {
         if self.preset.is_some() { self.seeds.len() } else { 1 }
     }
 
-    /// What comes out of it, and when, in a line; none where nothing is known.
+    /// What comes out of it, and when, in a line: of the claims that lead, if there are any. None where nothing is
+    /// known.
     pub fn expected(&self) -> Option<String> {
         /// More numbers than this are for the card.
         const MOST: usize = 4;
-        let known = self.claims.iter().filter_map(|claim| Some((claim, claim.ours?)));
+        let leads = self.claims.iter().any(|claim| claim.headline && claim.ours.is_some());
+        let chosen = self.claims.iter().filter(|claim| claim.headline || !leads);
+        let known = chosen.filter_map(|claim| Some((claim, claim.ours?)));
         let mut numbers: Vec<String> = known
             .map(|(claim, Ours { mean, sd, .. })| {
                 format!("{} {}{}", claim.label(), claim.shown(mean, sd), claim.sign())

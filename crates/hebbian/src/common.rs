@@ -79,7 +79,10 @@ impl CommonArgs {
             load: self.load.clone(),
             resume: self.resume,
             save,
-            command: repeat(method, std::env::args()),
+            command: repeat(
+                method,
+                std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()),
+            ),
             quiet: self.quiet,
             label: None,
             validation: self.validation,

@@ -27,11 +27,14 @@ fn of_pytorch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch").join(name)
 }
 
-/// The network of `pytorch/authors.py`: the digits' with fewer channels.
+/// The network of `pytorch/authors.py`: the digits' with fewer channels, and powers of its own.
 fn small(channels_of: &[usize]) -> Result<softhebb::Options> {
     let mut preset = softhebb::preset("softhebb-cnn-digits")?;
     while preset.blocks.len() < channels_of.len() {
         preset.blocks.push(preset.blocks[1].clone());
+    }
+    for block in &mut preset.blocks[1..] {
+        block.activation = Activation::Triangle { power: 1.0 };
     }
     for (block, &units) in preset.blocks.iter_mut().zip(channels_of) {
         if let LayerConfig::Conv2d { channels, .. } = &mut block.layer {

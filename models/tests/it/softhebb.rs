@@ -493,7 +493,7 @@ fn the_first_network_learns_in_every_layer() -> Result {
     let mut preset = preset("softhebb-cnn-digits")?;
     preset.training.head_epochs = 1;
     let data = hebbian_data::digits();
-    let start = Network::new(&preset, (1, 8, 8), &Rng::new(0), DType::F32, CPU)?;
+    let start = Network::new(&preset, (1, 8, 8), &Rng::new(how().seed), DType::F32, CPU)?;
     let left = |run: &hebbian_train::Run<hebbian_models::softhebb::Learner>| -> Result<Vec<f64>> {
         let share = |at: usize| -> Result<f64> {
             let rows = |network: &Network| -> Result<Vec<Vec<f64>>> {

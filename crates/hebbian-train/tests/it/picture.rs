@@ -156,7 +156,9 @@ fn looked_at(shares: &[f64]) -> (usize, bool) {
     let pixel = |x, y| picture.pixel(x, y);
     let black = |&(x, y): &(usize, usize)| (x..x + 60).all(|x| pixel(x, y) == Some([0; 3]));
     let all = || (0..picture.height()).flat_map(|y| (0..picture.width()).map(move |x| (x, y)));
-    let red = all().any(|(x, y)| pixel(x, y).is_some_and(|[red, green, _]| red > green + 60));
+    let red = all().any(|(x, y)| {
+        pixel(x, y).is_some_and(|[red, green, _]| i16::from(red) > i16::from(green) + 60)
+    });
     (all().find(black).expect("a black filter").0, red)
 }
 

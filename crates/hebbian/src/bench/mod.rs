@@ -18,6 +18,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use work::Work;
 
+/// Threads of a BLAS library that wait for its next product in a loop would take the processor from the work in
+/// between: variables with which they sleep instead.
+const SLEEPING: [(&str, &str); 3] =
+    [("KMP_BLOCKTIME", "0"), ("OMP_WAIT_POLICY", "PASSIVE"), ("OPENBLAS_THREAD_TIMEOUT", "4")];
+
 /// Time training steps, features and single ops beside the bare matrix products of the same sizes
 ///
 /// Each time is the median over rounds in which the work and its products alternate, with every library that is
@@ -153,15 +158,7 @@ impl BenchArgs {
         {
             command.env(variable, threads.to_string());
         }
-        // Threads of a library that wait for its next product by turning round would take the processor from the
-        // work in between.
-        for (variable, value) in [
-            ("KMP_BLOCKTIME", "0"),
-            ("OMP_WAIT_POLICY", "PASSIVE"),
-            ("OPENBLAS_THREAD_TIMEOUT", "4"),
-        ] {
-            command.env(variable, value);
-        }
+        command.envs(SLEEPING);
         let output = command.output().context("this program once more")?;
         if !output.status.success() {
             bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());

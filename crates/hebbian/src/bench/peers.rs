@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// In the repository.
 const SCRIPT: &str = "benches/peers/steps.py";
+
+/// How long PyTorch's threads are given to fall asleep after a round: they wait for more in a loop, by default for 200 ms.
+const REST: Duration = Duration::from_millis(300);
 
 /// A script that waits to be asked for a round, so that ours and its own take turns.
 #[derive(Debug)]
@@ -21,7 +25,12 @@ impl Peers {
     /// The script with the work of that name; none where it has none.
     pub fn of(python: &Path, name: &str, threads: usize) -> Result<Option<Self>> {
         let script = script()?;
-        let mut process = Command::new(python)
+        let mut command = Command::new(python);
+        // PyTorch waits as it does for its users.
+        for (variable, _) in super::SLEEPING {
+            command.env_remove(variable);
+        }
+        let mut process = command
             .arg(&script)
             .args(["--threads", &threads.to_string(), name])
             .stdin(Stdio::piped())
@@ -47,6 +56,7 @@ impl Peers {
     pub fn time(&mut self) -> Result<BTreeMap<String, f64>> {
         writeln!(self.ask, "again").and_then(|()| self.ask.flush()).context(SCRIPT)?;
         let line = self.line()?;
+        std::thread::sleep(REST);
         serde_json::from_str(&line).with_context(|| format!("{SCRIPT}: {line:?}"))
     }
 

@@ -36,7 +36,7 @@ pub struct ReproduceArgs {
     /// Put the numbers and results of what was run, and holds, into the record of the project in this folder
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     keep: Option<PathBuf>,
-    /// Put the tables into the cards and the README of the project in this folder, and stop
+    /// Put the tables into the cards, the README and the guide of the project in this folder, and stop
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     write_tables: Option<PathBuf>,
     /// Say whether those tables, and the results that are kept, are as the record says, and stop

@@ -1,4 +1,4 @@
-//! The tables of cards and README, which are made of the record.
+//! The tables of cards, README and guide, which are made of the record.
 
 use super::entry::Entry;
 use super::kept;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// What a table begins with, before its name, and ends with.
 const MARK: [&str; 2] = ["<!-- record: ", "<!-- end of record -->"];
-/// The name of the table of claims that the README leads with.
+/// The name of the table of the claims that lead.
 const HEADLINE: &str = "headline";
 /// Folders without texts of the project.
 const PASSED: [&str; 4] = ["target", "runs", "node_modules", "zoo"];
@@ -175,7 +175,7 @@ fn table(entry: &Entry) -> String {
     text + "```\n"
 }
 
-/// The claims that the README leads with.
+/// The claims that lead, of all methods.
 fn headline(entries: &[Entry]) -> String {
     let head = ["method", "data", "", "published", "ours", "seeds", "learning", "read-out", "time"];
     let mut text = heading(&head.map(str::to_string));

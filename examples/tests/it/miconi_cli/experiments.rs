@@ -66,5 +66,7 @@ fn every_experiment_has_its_arms() {
 #[test]
 fn experiments_are_the_author_s_on_request() {
     let place = PROGRAM.place();
-    place.refused(&["--experiment", "interventions", "--author", "--epochs", "1"], &["9000"]);
+    let run = place.run(&["--experiment", "interventions", "--author", "--epochs", "1"]);
+    assert_eq!(run.status, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("9000"), "{}", run.stderr);
 }

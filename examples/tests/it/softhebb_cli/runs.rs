@@ -69,11 +69,17 @@ fn a_run_writes_all_of_its_folder() {
         assert!(learning.iter().any(|line| line[name].is_f64()), "{name}");
     }
     let epochs: Vec<_> = heads.iter().map(|line| (&line["readout"], &line["epoch"])).collect();
-    let readout = |at: usize| json!(["head", baselines[0], baselines[1]][at / 2]);
+    // Random features five times, with weights of their own.
+    let draws = (2..=5).map(|draw| format!("{}, draw {draw}", baselines[1]));
+    let trained: Vec<String> =
+        ["head", baselines[0], baselines[1]].map(String::from).into_iter().chain(draws).collect();
+    let readout = |at: usize| json!(trained[at / 2]);
     for (at, (name, epoch)) in epochs.into_iter().enumerate() {
         assert_eq!((name, epoch), (&readout(at), &json!((at % 2) as f64 + 1.0)));
     }
-    assert!(heads.len() == 6 && heads.iter().all(|line| line["test_accuracy"].is_f64()));
+    assert!(
+        heads.len() == 2 * trained.len() && heads.iter().all(|line| line["test_accuracy"].is_f64())
+    );
 
     // 8x8 pixels halved twice leave 2x2 positions of 96 channels.
     let kernel = &config["options"]["preset"]["blocks"][0]["layer"]["kernel"];
