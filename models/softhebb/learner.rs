@@ -7,7 +7,7 @@ use super::material::Material;
 use super::method::Options;
 use super::model::Model;
 use super::network::Network;
-use super::readouts::Readouts;
+use super::readouts::{FEW_LABELS, Readouts};
 use super::stages::Stages;
 use crate::CompetitionKind;
 use candle::{DType, Tensor};
@@ -216,6 +216,16 @@ impl hebbian_train::Learner for Learner {
                 extras.insert("random_features".to_string(), each.collect());
             }
             all.extend(controls);
+            if let (Way::Stages(_), Some((learned, random))) =
+                (&self.way, readouts.with_few_labels(&model.network)?)
+            {
+                extras.insert(
+                    "few_labels".to_string(),
+                    json!({
+                        "labels": FEW_LABELS, "test_accuracy": learned, "random_features": random
+                    }),
+                );
+            }
         }
         if !self.elsewhere {
             let moved = from_start(&model.network, material)?;

@@ -16,6 +16,8 @@ const RIDGE_FEATURES: usize = 2048;
 
 /// Random networks that the learned one is compared with: their spread is as large as the difference may be.
 const RANDOM_NETWORKS: usize = 5;
+/// Labels that show what features are worth where all of them are too many to tell.
+pub(super) const FEW_LABELS: usize = 50;
 
 /// Trains read-outs and tests them.
 pub(super) struct Readouts<'a, 'b> {
@@ -66,28 +68,71 @@ impl Readouts<'_, '_> {
 
     /// The same head on raw pixels, and on the features of the random weights that the network started from.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
-        let Material { data, device, rng, .. } = self.material;
-        let (preset, shape) = (self.material.preset(), data.train.shape());
-        let pixels = self.control(&Network::pixels(shape)?, "raw pixels")?;
-        let random = Network::new(preset, shape, rng, DType::F32, device)?;
-        self.material.calibrate(&random)?;
+        let pixels = Network::pixels(self.material.data.train.shape())?;
+        let pixels = self.control(&pixels, "raw pixels")?;
+        let random = self.random_network(0)?;
         Ok(vec![pixels, self.control(&random, "random features")?])
     }
 
     /// The accuracy of the same head on the features of [`RANDOM_NETWORKS`] networks of random weights: the one that
     /// the network started from, whose accuracy is given, and others.
     pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
-        let Material { data, device, rng, .. } = self.material;
-        let (preset, shape) = (self.material.preset(), data.train.shape());
         let mut all = vec![first];
         for draw in 1..RANDOM_NETWORKS {
-            let seed = rng.stream(&format!("random network {draw}")).below(usize::MAX);
-            let random = Network::new(preset, shape, &Rng::new(seed as u64), DType::F32, device)?;
-            self.material.calibrate(&random)?;
+            let random = self.random_network(draw)?;
             let of = format!("random features, draw {}", draw + 1);
             all.push(self.control(&random, &of)?.test_accuracy);
         }
         Ok(all)
+    }
+
+    /// A network of random weights: for 0 those that the network started from.
+    fn random_network(&self, draw: usize) -> Result<Network> {
+        let Material { data, device, rng, .. } = self.material;
+        let rng = match draw {
+            0 => rng.clone(),
+            _ => {
+                let mut seeds = rng.stream(&format!("random network {draw}"));
+                Rng::new(seeds.below(usize::MAX) as u64)
+            }
+        };
+        let (preset, shape) = (self.material.preset(), data.train.shape());
+        let network = Network::new(preset, shape, &rng, DType::F32, device)?;
+        self.material.calibrate(&network)?;
+        Ok(network)
+    }
+
+    /// The accuracy of a head that learns from [`FEW_LABELS`] images, as many of each class, on the features of `network` and
+    /// of the random networks; none where there are not ten times as many images.
+    pub(super) fn with_few_labels(&mut self, network: &Network) -> Result<Option<(f64, Vec<f64>)>> {
+        let Material { data, rng, .. } = self.material;
+        if data.train.len() < 10 * FEW_LABELS {
+            return Ok(None);
+        }
+        let seed = rng.stream("few labels").below(usize::MAX) as u64;
+        let few = data.clone().with_labelled(FEW_LABELS, seed)?.train;
+        let learned = self.of_few(network, &few)?;
+        let random =
+            (0..RANDOM_NETWORKS).map(|draw| self.of_few(&self.random_network(draw)?, &few));
+        Ok(Some((learned, random.collect::<Result<_>>()?)))
+    }
+
+    /// The accuracy of a fresh head that learns from the images `few`.
+    fn of_few(&self, network: &Network, few: &ImageSet) -> Result<f64> {
+        let Material { data, device, rng, .. } = self.material;
+        let (preset, classes) = (self.material.preset(), self.material.classes());
+        let features = |set: &ImageSet| {
+            self.material.features(network, set, |rows| Ok(set.batch(rows, DType::F32, device)?))
+        };
+        let (train, test) = (features(few)?, features(&data.test)?);
+        let (width, mut drawn) = (train.dim(1)?, rng.stream("head.weight"));
+        let training = &preset.training;
+        let mut head = Head::new(&preset.head, training, width, classes, device, &mut drawn)?;
+        let mut batches = rng.stream("head.batches");
+        for _ in 0..training.head_epochs {
+            head.train_epoch(&train, few.labels(), &mut batches)?;
+        }
+        head.accuracy(&test, data.test.labels())
     }
 
     /// A fresh head on the features of a network that does not learn.

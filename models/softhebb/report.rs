@@ -35,6 +35,18 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         let label = format!("same head, {} random nets", random.len());
         lines.push(format!("  {label:28}  {} %", spread.percent()));
     }
+    if let Some(few) = results.extras.get("few_labels") {
+        let labels = few["labels"].as_u64().unwrap_or_default();
+        let learned = few["test_accuracy"].as_f64().unwrap_or(f64::NAN);
+        let random = few["random_features"].as_array().into_iter().flatten();
+        let random: Vec<f64> = random.filter_map(serde_json::Value::as_f64).collect();
+        lines.push(format!("with {labels} labels"));
+        lines.push(format!("  {:28} {:6.2} %", results.preset, 100.0 * learned));
+        if let Some(spread) = Spread::of(&random) {
+            let label = format!("same head, {} random nets", random.len());
+            lines.push(format!("  {label:28}  {} %", spread.percent()));
+        }
+    }
     if let Some(left) = shares("units_that_left_their_start") {
         let left: Vec<String> =
             left.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();

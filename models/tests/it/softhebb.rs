@@ -520,6 +520,29 @@ fn the_first_network_learns_in_every_layer() -> Result {
     Ok(())
 }
 
+/// The program without flags shows what learning is worth: with few labels its features beat those of random weights by more than
+/// these differ among each other.
+#[test]
+fn the_first_network_s_features_need_fewer_labels() -> Result {
+    let folder = tempfile::tempdir()?;
+    let options = Options { baselines: true, ..options(preset("softhebb-cnn-digits")?) };
+    let how = RunOptions { seed: 0, ..how() };
+    let run = train::<Softhebb>(&options, &hebbian_data::digits(), CPU, &how, folder.path())?;
+    let few = &run.results.extras["few_labels"];
+    assert_eq!(few["labels"], 50);
+    let random: Vec<f64> = few["random_features"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|accuracy| accuracy.as_f64().expect("an accuracy"))
+        .collect();
+    let spread = hebbian_train::Spread::of(&random).expect("some");
+    assert_eq!(random.len(), 5);
+    let learned = few["test_accuracy"].as_f64().expect("an accuracy");
+    assert!(learned > spread.mean + spread.sd, "{learned} {spread:?}");
+    Ok(())
+}
+
 /// A loss that is not finite stops the run at its step, and says where the last good weights are.
 #[test]
 fn a_loss_that_explodes_stops_the_run() -> Result {
