@@ -539,7 +539,7 @@ fn the_first_network_s_features_need_fewer_labels() -> Result {
     let spread = hebbian_train::Spread::of(&random).expect("some");
     assert_eq!(random.len(), 5);
     let learned = few["test_accuracy"].as_f64().expect("an accuracy");
-    assert!(learned > spread.mean + spread.sd, "{learned} {spread:?}");
+    assert!(learned > spread.mean + spread.sd.expect("several"), "{learned} {spread:?}");
     Ok(())
 }
 
