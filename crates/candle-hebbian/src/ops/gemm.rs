@@ -1,7 +1,7 @@
 //! Matrix products on the CPU by the crate gemm, checked, and side by side where there are many.
 
-use crate::cpu::{Real, with_real};
-use candle::{CpuStorage, Layout, Result, Tensor};
+use crate::cpu::{self, Real, with_real};
+use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -81,10 +81,16 @@ pub(super) fn gemm<T: Real>(
     }
 }
 
+/// The threads for the product of one of `sites` that are computed side by side: its own where there is a site for
+/// each thread, all where there are fewer. How a product is shared out does not change its bits.
+pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
+    if sites < rayon::current_num_threads() { Parallelism::Rayon(0) } else { Parallelism::None }
+}
+
 /// `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
 ///
 /// candle's own product takes one site after the other, with all threads for each: with hundreds of small
-/// ones the threads mostly wait. On the CPU a thread takes a whole site here.
+/// ones the threads mostly wait. On the CPU they are computed side by side here.
 pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
     // candle refuses products of nothing.
@@ -99,7 +105,7 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 struct Sites;
 
-impl candle::CustomOp2 for Sites {
+impl CustomOp2 for Sites {
     fn name(&self) -> &'static str {
         "matmul_of_sites"
     }
@@ -110,7 +116,7 @@ impl candle::CustomOp2 for Sites {
         a_layout: &Layout,
         b: &CpuStorage,
         b_layout: &Layout,
-    ) -> Result<(CpuStorage, candle::Shape)> {
+    ) -> Result<(CpuStorage, Shape)> {
         let ((sites, m, _), (_, _, n)) = (a_layout.shape().dims3()?, b_layout.shape().dims3()?);
         Ok((multiply(a, a_layout, b, b_layout)?, (sites, m, n).into()))
     }
@@ -131,6 +137,7 @@ pub(super) fn multiply(
     with_real!(a, "matmul", T => {
         let (a, b) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
         let mut out = vec![0 as T; sites * m * n];
+        let threads = threads_of_a_site(sites);
         out.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(site, out)| {
             let matrix = |data, layout: &Layout| {
                 let stride = layout.stride();
@@ -139,9 +146,9 @@ pub(super) fn multiply(
                 Matrix { data: &data[layout.start_offset() + site * stride[0]..], row, column }
             };
             let (a, b) = (matrix(a, a_layout), matrix(b, b_layout));
-            gemm([m, n, depth], a, b, (1 as T, false), out, Parallelism::None);
+            gemm([m, n, depth], a, b, (1 as T, false), out, threads);
         });
-        Ok(crate::cpu::owned(out))
+        Ok(cpu::owned(out))
     })
 }
 

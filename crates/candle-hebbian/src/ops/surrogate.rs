@@ -2,7 +2,7 @@
 
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
-use super::gemm::{Matrix, gemm};
+use super::gemm::{Matrix, gemm, threads_of_a_site};
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::Active;
 use crate::cpu::{
@@ -10,7 +10,6 @@ use crate::cpu::{
 };
 use crate::memory::filled;
 use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// `L = −Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²`, a scalar whose gradient in `weight` is
@@ -173,7 +172,8 @@ impl CustomOp3 for ScaledUpdate {
                 }
                 Ok(())
             })?;
-            let site = |s: usize, out: &mut [T], parallelism| {
+            let threads = threads_of_a_site(sites);
+            let site = |s: usize, out: &mut [T]| {
                 let pre = &pre[s * rows * fan_in..][..rows * fan_in];
                 let y = &y[s * rows * units..][..rows * units];
                 if let Some(active) = Active::of(y, units, pre, fan_in) {
@@ -190,17 +190,12 @@ impl CustomOp3 for ScaledUpdate {
                     Matrix::rows(pre, fan_in),
                     (scale, self.decay.is_some()),
                     out,
-                    parallelism,
+                    threads,
                 );
             };
-            let matrix = (units * fan_in).max(1);
-            if sites == 1 {
-                site(0, &mut out, Parallelism::Rayon(0));
-            } else {
-                out.par_chunks_mut(matrix)
-                    .enumerate()
-                    .for_each(|(s, out)| site(s, out, Parallelism::None));
-            }
+            out.par_chunks_mut((units * fan_in).max(1))
+                .enumerate()
+                .for_each(|(s, out)| site(s, out));
             Ok((cpu::owned(out), (sites, units, fan_in).into()))
         })
     }
