@@ -52,10 +52,10 @@ pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
-    About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, OfPreset, Recipe,
-    Recorder, Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner,
-    UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see, shown, train,
-    with_input,
+    About, Clock, Counts, Deferred, Evaluation, Figures, Learner, Measured, Method, Model,
+    OfPreset, Recipe, Recorder, Run, RunOptions, Start, State, Stop, Unsupervised,
+    UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see,
+    shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;
@@ -68,7 +68,7 @@ pub use progress::Progress;
 pub use readout::{
     ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
     LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
-    halvings, one_hot,
+    halvings, in_parts, one_hot, one_hot_of,
 };
 pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, list, records};
 pub use results::{ReadoutResult, Results, peak_memory_bytes};

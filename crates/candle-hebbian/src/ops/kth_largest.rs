@@ -36,12 +36,33 @@ pub fn kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
 
 /// The same by candle's sort, for rows without NaN: which order that gives them is arbitrary there.
 pub(crate) fn kth_sorted(u: &Tensor, k: usize) -> Result<Tensor> {
-    let kth = |u: &Tensor| {
+    kth_in_parts(u, k, widest_sort(u.device()))
+}
+
+/// The same by sorts of at most `widest` values: what is among the `k` largest of a row is among the `k` largest of
+/// its part. Only where `k` is neither within half of `widest` from the top nor from the bottom is a row sorted on the CPU.
+fn kth_in_parts(u: &Tensor, k: usize, widest: usize) -> Result<Tensor> {
+    let width = u.dim(D::Minus1)?;
+    let largest = |u: &Tensor, count: usize| {
         let (sorted, _) = u.contiguous()?.sort_last_dim(false)?;
-        sorted.narrow(D::Minus1, k - 1, 1)?.contiguous()
+        sorted.narrow(D::Minus1, 0, count)
     };
-    let wide = u.dim(D::Minus1)? > widest_sort(u.device());
-    if wide { on_host("sort of wide rows", u, kth) } else { kth(u) }
+    let kth = |u: &Tensor| largest(u, k)?.narrow(D::Minus1, k - 1, 1)?.contiguous();
+    if width <= widest {
+        return kth(u);
+    }
+    let from_below = width + 1 - k;
+    if from_below < k {
+        return kth_in_parts(&u.neg()?, from_below, widest)?.neg();
+    }
+    if 2 * k > widest {
+        return on_host("sort of wide rows", u, kth);
+    }
+    let parts = (0..width).step_by(widest).map(|start| {
+        let length = widest.min(width - start);
+        largest(&u.narrow(D::Minus1, start, length)?, k.min(length))
+    });
+    kth_in_parts(&Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, D::Minus1)?, k, widest)
 }
 
 /// The longest row that candle sorts on `device`: a thread for each value on Metal, the indices of
@@ -106,6 +127,22 @@ mod tests {
     use super::*;
     use crate::Rng;
     use candle::DType;
+
+    /// By sorts of at most eight values, from the top, from the bottom, and by way of the host in between.
+    #[test]
+    fn parts_of_a_row_have_its_kth_largest() -> Result<()> {
+        let u = Rng::new(9).uniform(-3.0, 3.0, (3, 37), DType::F32, &Device::Cpu)?;
+        let rows = u.to_vec2::<f32>()?;
+        for k in 1..=37 {
+            let found = kth_in_parts(&u, k, 8)?.flatten_all()?.to_vec1::<f32>()?;
+            for (row, found) in rows.iter().zip(found) {
+                let mut row = row.clone();
+                row.sort_by(|a, b| b.total_cmp(a));
+                assert_eq!(found, row[k - 1], "{k}");
+            }
+        }
+        Ok(())
+    }
 
     /// Of values on a coarse grid, so that there are equals: fewer than `k` are larger, and at least
     /// `k` are as large.

@@ -225,8 +225,10 @@ pub const OPS: &[Op] = &[
     exact("SeededDropout", &[&[4, 3, 20]], |x| {
         Dropout::new(0.25)?.seeded(Rng::new(7)).forward_t(&x[0], true)
     }),
+    // Rows of halves come out in f32.
     reduction("Dropout, rows", &[&[4, 20]], &[None], Empty::Nothing, |x| {
-        Dropout::new(0.5)?.rows(&x[0], &[2, 0, 2], &mut Rng::new(7))
+        let rows = Tensor::new(&[2u32, 0, 2], x[0].device())?;
+        Dropout::new(0.5)?.rows(&x[0], &rows, &mut Rng::new(7))?.to_dtype(x[0].dtype())
     }),
     reduction("kth_largest", &[&[2, 3, 5]], ROWS, Empty::Nothing, |x| kth_largest(&x[0], 2)),
     reduction("column_sums", &[&[2, 3, 5]], ROWS, Empty::Zeros, |x| column_sums(&x[0])),
@@ -315,7 +317,7 @@ pub const REFUSED: &[Refused] = &[
         Dropout::new(1.0)?.apply(&x[0], &mut Rng::new(7))
     }),
     refused("Dropout, rows", &[&[4, 2]], &["row 4 of 4"], |x| {
-        Dropout::new(0.5)?.rows(&x[0], &[0, 4], &mut Rng::new(7))
+        Dropout::new(0.5)?.rows(&x[0], &Tensor::new(&[0u32, 4], x[0].device())?, &mut Rng::new(7))
     }),
     refused("SeededDropout", &[&[4]], &["dropout is -0.5"], |x| {
         Dropout::new(-0.5)?.seeded(Rng::new(7)).forward_t(&x[0], true)
