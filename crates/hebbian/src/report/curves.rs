@@ -8,30 +8,30 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A chart with one curve or several over the same clock.
 #[derive(Debug, Serialize, PartialEq)]
 pub(super) struct Chart {
-    title: String,
+    pub title: String,
     about: &'static str,
     /// Whether it tells how the rule is doing.
     of_rule: bool,
     /// Whether its numbers are shares, to be shown in percent.
-    percent: bool,
+    pub percent: bool,
     /// What x may be, with its values.
-    clocks: Vec<Clock>,
-    series: Vec<Series>,
+    pub clocks: Vec<Clock>,
+    pub series: Vec<Series>,
 }
 
 #[derive(Debug, Serialize, PartialEq)]
-struct Clock {
-    name: &'static str,
-    values: Vec<f64>,
+pub(super) struct Clock {
+    pub name: &'static str,
+    pub values: Vec<f64>,
 }
 
 /// A curve: the mean over the runs of a group, and how far they spread.
 #[derive(Debug, Serialize, PartialEq)]
-struct Series {
-    name: String,
+pub(super) struct Series {
+    pub name: String,
     /// The group of runs that it is of.
     group: usize,
-    mean: Vec<Option<f64>>,
+    pub mean: Vec<Option<f64>>,
     /// A standard deviation of runs with other seeds to both sides, or the smallest and the largest of what a single run
     /// has the mean of.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -39,7 +39,7 @@ impl Folder {
         Ok(Self { path: path.to_path_buf(), config, history, results })
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         self.config[name].as_str().unwrap_or_default()
     }
 
@@ -47,7 +47,7 @@ impl Folder {
         usize::try_from(self.config[name].as_u64()?).ok()
     }
 
-    fn preset(&self) -> &str {
+    pub(super) fn preset(&self) -> &str {
         self.config.pointer("/options/preset/name").and_then(Value::as_str).unwrap_or("a run")
     }
 
