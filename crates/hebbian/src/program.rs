@@ -1,6 +1,7 @@
 //! The commands of `hebbian`.
 
 use crate::DeviceArgs;
+use crate::analyse::AnalyseArgs;
 use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::data::ShowArgs;
@@ -46,6 +47,7 @@ enum Command {
         method: MethodArgs,
     },
     Report(ReportArgs),
+    Analyse(AnalyseArgs),
     Reproduce(ReproduceArgs),
     /// Describe a data set, and draw what a network sees of it
     Data(ShowArgs),
@@ -164,6 +166,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::Train { method } => method.run(false),
         Command::Study { method } => method.run(true),
         Command::Report(args) => args.run(),
+        Command::Analyse(args) => args.run(),
         Command::Reproduce(args) => args.run(),
         Command::Data(args) => args.run(),
         Command::Eval(args) => args.run(),
