@@ -8,3 +8,4 @@ mod hub;
 mod program;
 mod report;
 mod reproduce;
+mod search;
