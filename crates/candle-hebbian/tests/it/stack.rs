@@ -657,7 +657,8 @@ mod local_learning {
         }
         all[1].norm = Some(Norm::Standardise { epsilon: 0.1 });
         let (stack, _) = build(all, &[2, 8, 8])?;
-        assert!(!stack.features(&Var::from_tensor(&x)?, 3)?.track_op());
+        let var = Var::from_tensor(&x)?;
+        assert!(!stack.features(&var, 3)?.track_op());
         Ok(())
     }
 
