@@ -13,6 +13,7 @@ extern crate intel_mkl_src;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod analyse;
 mod bench;
 mod common;
 mod data;

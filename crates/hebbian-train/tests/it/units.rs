@@ -110,8 +110,8 @@ impl Model for Linear {
         self.responses(0, images)
     }
 
-    fn predict(&self, images: &Tensor) -> hebbian_train::Result<Tensor> {
-        Ok(self.features(images)?.argmax(1)?)
+    fn scores(&self, images: &Tensor) -> hebbian_train::Result<Tensor> {
+        self.features(images)
     }
 
     fn responses(&self, _: usize, images: &Tensor) -> hebbian_train::Result<Tensor> {

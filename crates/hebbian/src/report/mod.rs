@@ -16,11 +16,13 @@ mod sheet;
 mod terminal;
 mod watch;
 
+pub(crate) use curves::{Chart, Series, charts};
 pub(crate) use glossary::legend;
+pub(crate) use images::evenly;
+pub(crate) use run::Folder;
 
-use self::curves::{Chart, charts};
 use self::options::{Difference, Group, groups};
-use self::run::{Details, Folder, Run};
+use self::run::{Details, Run};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the folder of a run says.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     pub path: PathBuf,
     pub config: Value,
     pub history: History,
@@ -23,7 +23,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let Some(config) = RunFolder::config(path)? else {
             bail!(
                 "{} is no folder of a run: it has no config.json; give folders that `hebbian train` has written",
@@ -37,6 +37,12 @@ impl Folder {
         };
         let results = RunFolder::results(path)?;
         Ok(Self { path: path.to_path_buf(), config, history, results })
+    }
+
+    /// A model of the zoo, as if it had a folder: without a log.
+    pub(crate) fn of_model(name: &str, model: &Model) -> Self {
+        let (config, history) = (model.config().clone(), History::default());
+        Self { path: PathBuf::from(name), config, history, results: None }
     }
 
     pub(super) fn text(&self, name: &str) -> &str {
@@ -55,7 +61,7 @@ impl Folder {
     ///
     /// # Errors
     /// Images that are not there, or are others.
-    pub(super) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
+    pub(crate) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
         let name = self.text("dataset");
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
