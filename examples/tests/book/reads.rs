@@ -3,13 +3,13 @@
 use super::{check_made, root};
 use candle::{D, DType, Device, Tensor};
 use candle_hebbian::{
-    Bcm, Competition, HardWta, Hebb, HingeHebb, Instar, KWta, KrotovHopfield, ModulatedHebb,
-    NoCompetition, Oja, RankedWta, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian, State,
-    Synapses,
+    Bcm, Competition, GlobalDirection, HardWta, Hebb, HingeHebb, Instar, KWta, KrotovHopfield,
+    ModulatedHebb, NoCompetition, Oja, RankedWta, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian,
+    State, Synapses,
 };
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::{
-    amit::Amit, golkar::Golkar, krotov_hopfield, miconi::Miconi, patches::Patches,
+    amit::Amit, ghl::Ghl, golkar::Golkar, krotov_hopfield, miconi::Miconi, patches::Patches,
     softhebb::Softhebb,
 };
 use hebbian_train::{Checkpoint, Learner, Method, Model, Start, save_checkpoint};
@@ -141,6 +141,13 @@ fn what_rules_read() {
         assert!(!reads[1] && !reads[4] && !reads[6] && !reads[7], "{name}: {reads:?}");
         table += &row(name, reads);
     }
+    // Its largest entry is that of the layer, so that any synapse of it may set the size; its sign is that of a sum.
+    let reads = reads_of_rule(&GlobalDirection);
+    let keeps_state = 9;
+    for (at, &reads) in reads.iter().enumerate() {
+        assert_eq!(reads, at != keeps_state, "{at}");
+    }
+    table += &row("`GlobalDirection`", reads);
     check_made(&root().join("docs/src/what-a-synapse-reads.md"), "rules", &table);
 }
 
@@ -400,6 +407,14 @@ fn what_the_synapses_of_methods_read() {
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [false, false, true]);
     let kind = Kind { title: "of interneurons, `Q`", tensor: "q", units: 0, above: &["w2"] };
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [true, false, false]);
+
+    // Without an error from above it does not learn, so that its competition is asked with it; then the label comes too.
+    let kind = first("a convolution", &["layers.1.", "head."]);
+    let ghl = Steps::<Ghl>::new("ghl-digits");
+    let [others, ..] = ghl.reads(&first("a convolution", &[]));
+    let [_, feedback, label, statistics] = ghl.reads(&kind);
+    let reads = add("GHL", &kind, [others, feedback, label, statistics]);
+    assert_eq!(reads, [true, true, false, true]);
 
     let kind = Kind { title: "the layer", tensor: "weight", units: 0, above: &[] };
     let network = Steps::<krotov_hopfield::KrotovHopfield>::new("krotov-hopfield-digits");
