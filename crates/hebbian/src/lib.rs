@@ -22,6 +22,7 @@ mod doors;
 mod program;
 mod report;
 mod reproduce;
+mod search;
 mod signals;
 mod verify;
 
