@@ -61,7 +61,7 @@ macro_rules! pages {
 hebbian_models::for_each_method!(pages);
 
 /// What each method shows.
-const SHOWS: [(&str, &str, &str); 7] = [
+const SHOWS: [(&str, &str, &str); 6] = [
     (
         "softhebb",
         "SoftHebb (Journé et al. 2023)",
@@ -81,11 +81,6 @@ const SHOWS: [(&str, &str, &str); 7] = [
         "golkar",
         "Local supervision (Golkar et al. 2020)",
         "a cortical microcircuit is taught by its apical dendrites",
-    ),
-    (
-        "ghl",
-        "Global direction (Hua et al. 2026)",
-        "how far a local rule comes with one bit of the gradient for each synapse",
     ),
     (
         "krotov-hopfield",

@@ -1,5 +1,6 @@
 use super::{Rule, SoftHebb, State, Update};
 use crate::ops::sign;
+use crate::ops::widen::widened;
 use crate::steps::largest_entries;
 use crate::synapses::Synapses;
 use candle::Result;
@@ -48,8 +49,10 @@ impl Rule for GlobalDirection {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
         let gradient = synapses.third_product()?;
         let local = synapses.update(&SoftHebb)?.reshape(gradient.shape())?;
-        let largest = (largest_entries(&local)? + 1e-30)?.unsqueeze(2)?;
-        let size = local.abs()?.broadcast_div(&largest)?;
+        let size = widened(&local, |local| {
+            let largest = (largest_entries(local)? + 1e-30)?.unsqueeze(2)?;
+            local.abs()?.broadcast_div(&largest)
+        })?;
         Ok(Update::direct((size * sign(&gradient)?)?.neg()?))
     }
 }
