@@ -18,6 +18,7 @@ mod guide {
         analysis: "../docs/src/analysis.md"
         asymmetric_feedback: "../docs/src/asymmetric-feedback.md"
         first_run: "../docs/src/first-run.md"
+        ghl: "../docs/src/ghl.md"
         golkar: "../docs/src/golkar.md"
         krotov_hopfield_and_patches: "../docs/src/krotov-hopfield-and-patches.md"
         miconi: "../docs/src/miconi.md"

@@ -8,6 +8,7 @@
 //! | load your images | [`load`], [`LoadOptions`] |
 //! | train without feedback | [`softhebb`], [`miconi`], [`krotov_hopfield`] |
 //! | train with feedback through other weights | [`amit`] |
+//! | train by local sizes and the direction of back-propagation | [`ghl`] |
 //! | train the microcircuit | [`golkar`] |
 //! | compare with a control that learns nothing | [`patches`] |
 //! | check a device | [`verify`] |
@@ -22,6 +23,7 @@ mod units;
 mod zoo;
 
 pub mod amit;
+pub mod ghl;
 pub mod golkar;
 pub mod krotov_hopfield;
 pub mod miconi;

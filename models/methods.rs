@@ -15,6 +15,7 @@ macro_rules! for_each_method {
     ($callback:ident) => {
         $callback! {
             amit::Amit
+            ghl::Ghl
             golkar::Golkar
             krotov_hopfield::KrotovHopfield
             miconi::Miconi

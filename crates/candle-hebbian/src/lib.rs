@@ -36,6 +36,7 @@
 //! | keep units equally active | [`AdaptiveThreshold`] |
 //! | stack layers | [`Stack`], [`BlockConfig`], [`Learner`] |
 //! | send errors back through other weights | [`feedback`], [`FeedbackLayer`], [`WithFeedback`] |
+//! | learn by a rule inside a network that back-propagates | [`response_by_rule`], [`Block::set_rule`] |
 //! | learn classes locally | [`HingeHebb`] |
 //! | draw the same weights on every device | [`Rng`], [`seeded()`], [`init`] |
 //! | choose a device | [`device`] |
@@ -46,6 +47,7 @@
 #![deny(missing_docs)]
 
 mod backtrace;
+mod by_rule;
 pub mod competition;
 mod cpu;
 pub mod device;
@@ -68,6 +70,7 @@ pub mod testing;
 mod window;
 
 pub use backtrace::without_backtrace;
+pub use by_rule::response_by_rule;
 pub use competition::{
     Competition, HardWta, KWta, NoCompetition, RankedWta, SoftWta, SoftWtaAntiHebbian,
 };
@@ -80,7 +83,8 @@ pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use mode::{InMode, in_evaluation, in_training};
 pub use rng::Rng;
 pub use rules::{
-    Bcm, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule, SoftHebb, State, Update,
+    Bcm, GlobalDirection, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule,
+    SoftHebb, State, Update,
 };
 pub use seeded::seeded;
 pub use stack::{
@@ -88,8 +92,9 @@ pub use stack::{
     RowMap, Stack,
 };
 pub use steps::{
-    Constraint, Dependence, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent,
-    Part, PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable, WeightDecay,
+    Constraint, CosineDecay, Dependence, Descent, ExponentialDecay, LargestEntry, LinearDecay,
+    NormDependent, Part, PartConfig, Steps, StepsBuilder, StepsConfig, UnitNorm, Variable,
+    WeightDecay,
 };
 pub use synapses::Synapses;
 pub use window::{Conv2dConfig, PaddingMode};

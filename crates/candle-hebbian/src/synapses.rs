@@ -137,6 +137,17 @@ impl Synapses {
         }
     }
 
+    /// `Σ m_k x (S, K, F)` with the third factor `m`, summed over rows: the gradient of the weights where `m` is
+    /// the error `∂L/∂u` at a linear response.
+    ///
+    /// # Errors
+    /// No third factor.
+    pub fn third_product(&self) -> Result<Tensor> {
+        let third = self.third()?.to_dtype(self.pre.dtype())?.broadcast_as(self.post.shape())?;
+        let product = hebbian_update(&self.pre, &third, None, &self.weight)?;
+        product.reshape(self.weights()?.shape())
+    }
+
     /// The surrogate loss of `rule`: a scalar whose gradient at the weights is minus the rule's
     /// update, so that any optimiser can take the step.
     ///

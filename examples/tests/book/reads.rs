@@ -3,16 +3,21 @@
 use super::{check_made, root};
 use candle::{D, DType, Device, Tensor};
 use candle_hebbian::{
-    Bcm, Competition, HardWta, Hebb, HingeHebb, Instar, KWta, KrotovHopfield, ModulatedHebb,
-    NoCompetition, Oja, RankedWta, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian, State,
-    Synapses,
+    Bcm, Competition, GlobalDirection, HardWta, Hebb, HingeHebb, Instar, KWta, KrotovHopfield,
+    ModulatedHebb, NoCompetition, Oja, RankedWta, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian,
+    State, Synapses,
 };
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::{
-    amit::Amit, golkar::Golkar, krotov_hopfield, miconi::Miconi, patches::Patches,
+    amit::Amit,
+    ghl::{self, Ghl},
+    golkar::Golkar,
+    krotov_hopfield,
+    miconi::Miconi,
+    patches::Patches,
     softhebb::Softhebb,
 };
-use hebbian_train::{Checkpoint, Learner, Method, Model, Start, save_checkpoint};
+use hebbian_train::{Checkpoint, Learner, Method, Model, Start, find_preset, save_checkpoint};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -84,6 +89,9 @@ fn entry(update: &Tensor) -> f64 {
     update.flatten_all().unwrap().get(0).unwrap().to_scalar().unwrap()
 }
 
+/// By how much a weight is changed: so far that its part of the update is the largest of all.
+const FAR: f64 = 400.0;
+
 /// Whether the update of the synapse from input 0 to unit 0 depends on each of what [`Seen`] has.
 fn reads_of_rule(rule: &dyn Rule) -> Vec<bool> {
     let seen = Seen::new();
@@ -107,9 +115,9 @@ fn reads_of_rule(rule: &dyn Rule) -> Vec<bool> {
         reads(Seen { y: changed(&y, 4.0, own), ..seen.clone() }),
         reads(Seen { u: changed(&u, 4.0, others), ..seen.clone() })
             || reads(Seen { y: changed(&y, 4.0, others), ..seen.clone() }),
-        reads(Seen { w: changed(&w, 4.0, |unit, input| (unit, input) == (0, 0)), ..seen.clone() }),
-        reads(Seen { w: changed(&w, 4.0, |unit, input| unit == 0 && input != 0), ..seen.clone() }),
-        reads(Seen { w: changed(&w, 4.0, |unit, _| unit != 0), ..seen.clone() }),
+        reads(Seen { w: changed(&w, FAR, |unit, input| (unit, input) == (0, 0)), ..seen.clone() }),
+        reads(Seen { w: changed(&w, FAR, |unit, input| unit == 0 && input != 0), ..seen.clone() }),
+        reads(Seen { w: changed(&w, FAR, |unit, _| unit != 0), ..seen.clone() }),
         reads(Seen { m: turned(&own), ..seen.clone() })
             || reads(Seen { m: turned(&others), ..seen.clone() }),
         keeps_state,
@@ -141,6 +149,13 @@ fn what_rules_read() {
         assert!(!reads[1] && !reads[4] && !reads[6] && !reads[7], "{name}: {reads:?}");
         table += &row(name, reads);
     }
+    // Its largest entry is that of the layer, so that any synapse of it may set the size; its sign is that of a sum.
+    let reads = reads_of_rule(&GlobalDirection);
+    let keeps_state = 9;
+    for (at, &reads) in reads.iter().enumerate() {
+        assert_eq!(reads, at != keeps_state, "{at}");
+    }
+    table += &row("`GlobalDirection`", reads);
     check_made(&root().join("docs/src/what-a-synapse-reads.md"), "rules", &table);
 }
 
@@ -224,7 +239,11 @@ impl<M: Method> Steps<M> {
         let text =
             fs::read_to_string(root().join(format!("models/zoo/{model}/config.json"))).unwrap();
         let mut config: Value = serde_json::from_str(&text).unwrap();
-        let options = &mut config["options"];
+        Self::of(config["options"].take())
+    }
+
+    /// The same of options as JSON.
+    fn of(mut options: Value) -> Self {
         let preset = options["preset"].as_object_mut().unwrap();
         preset.remove("input");
         if M::NAME == "golkar" {
@@ -238,7 +257,7 @@ impl<M: Method> Steps<M> {
         if let Some(batches) = options.pointer_mut("/preset/training/burn_in_batches") {
             *batches = json!(0);
         }
-        let options = serde_json::from_value(options.clone()).unwrap();
+        let options = serde_json::from_value(options).unwrap();
         let mut steps = Self { options, start: Vec::new(), file: tempfile::tempdir().unwrap() };
         steps.start = steps.learner(Change::default()).model().tensors();
         steps
@@ -400,6 +419,15 @@ fn what_the_synapses_of_methods_read() {
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [false, false, true]);
     let kind = Kind { title: "of interneurons, `Q`", tensor: "q", units: 0, above: &["w2"] };
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [true, false, false]);
+
+    // Without an error from above it does not learn, so that its competition is asked with it; then the label comes too.
+    let kind = first("a convolution", &["layers.1.", "head."]);
+    let steps =
+        Steps::<Ghl>::of(json!({ "preset": find_preset::<ghl::Preset>("ghl-digits").unwrap() }));
+    let [others, ..] = steps.reads(&first("a convolution", &[]));
+    let [_, feedback, label, statistics] = steps.reads(&kind);
+    let reads = add("GHL", &kind, [others, feedback, label, statistics]);
+    assert_eq!(reads, [true, true, false, true]);
 
     let kind = Kind { title: "the layer", tensor: "weight", units: 0, above: &[] };
     let network = Steps::<krotov_hopfield::KrotovHopfield>::new("krotov-hopfield-digits");

@@ -5,7 +5,7 @@ use candle_hebbian::ops::Dropout;
 use candle_hebbian::{Rng, test_device};
 use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Batches, digits};
-use hebbian_models::{amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset, with_input};
 
 pub(super) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -211,6 +211,49 @@ fn krotov_hopfield_20_steps(device: &Device) -> Result {
     })
 }
 
+pub(super) fn ghl_learner(device: &Device) -> Result<ghl::Learner> {
+    let mut preset: ghl::Preset = find_preset("ghl-digits")?;
+    preset.dropout = 0.5;
+    (preset.output_norm, preset.hidden) = (true, Some(16));
+    (preset.training.batch_size, preset.training.epochs) = (20, 1);
+    let mut data = digits();
+    data.train = data.train.take(STEPS * 20);
+    let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+    Ok(ghl::Ghl::learner(&ghl::Options { preset }, &data, &start)?)
+}
+
+/// In f64: a sum of another order may turn the sign of a gradient that is almost 0, and with it a step of any size. Metal
+/// has no f64.
+fn ghl_20_steps(device: &Device) -> Result {
+    let drawn = |device: &Device| {
+        let mut tensors = ghl_learner(device)?.model().tensors();
+        tensors.retain(|(name, _)| name.ends_with("weight"));
+        Ok(tensors)
+    };
+    same_bits(device, drawn)?;
+    if device.is_metal() {
+        return Ok(());
+    }
+    let network = |device: &Device| -> Result<ghl::Network> {
+        let preset = ghl_learner(&Device::Cpu)?.model().preset().clone();
+        Ok(ghl::Network::new(&preset, (1, 8, 8), 10, &Rng::new(1), DType::F64, device)?)
+    };
+    let start = |device: &Device| Ok(network(device)?.tensors());
+    together(device, start, |device| {
+        let (network, train) = (network(device)?, digits().train);
+        let (mut descents, mut rng) = (ghl::Descents::new(&network)?, Rng::new(2));
+        let mut masks = rng.stream("masks");
+        for (step, indices) in Batches::shuffled(train.len(), 20, &mut rng)?.take(STEPS).enumerate()
+        {
+            let (images, labels) = train.batch(&indices, DType::F64, device)?;
+            let logits = network.forward_train(&images, &mut masks)?;
+            descents.set_progress(step as f64 / STEPS as f64);
+            descents.step(&network.loss(&logits, &labels)?.backward()?)?;
+        }
+        Ok(network.tensors())
+    })
+}
+
 /// Its codes, soft ones: a hard one may turn over where a score is at the threshold.
 fn patches_features(device: &Device) -> Result {
     let features = |device: &Device| {
@@ -256,6 +299,7 @@ test_device!(
     miconi_20_steps,
     golkar_20_steps,
     krotov_hopfield_20_steps,
+    ghl_20_steps,
     patches_features,
     batches_and_masks,
 );

@@ -5,6 +5,7 @@ mod amit_linear;
 mod amit_mixture;
 mod blocks;
 mod devices;
+mod ghl;
 mod golden;
 mod golkar;
 mod input;

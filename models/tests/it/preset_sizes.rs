@@ -2,7 +2,7 @@
 
 use candle::{DType, Device};
 use candle_hebbian::Rng;
-use hebbian_models::{Error, amit, golkar, krotov_hopfield, miconi, softhebb};
+use hebbian_models::{Error, amit, ghl, golkar, krotov_hopfield, miconi, softhebb};
 use hebbian_train::find_preset;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -39,6 +39,10 @@ fn softhebb_preset() -> Value {
 
 fn krotov_hopfield_preset() -> Value {
     value(find_preset::<krotov_hopfield::Preset>("krotov-hopfield-digits").unwrap())
+}
+
+fn ghl_preset() -> Value {
+    value(find_preset::<ghl::Preset>("ghl-digits").unwrap())
 }
 
 /// Every place of a whole number in `value`, below `at`.
@@ -85,6 +89,7 @@ fn a_file_with_a_size_past_32_bits_is_refused() -> Result {
     files_are_refused(&softhebb_preset(), softhebb::preset)?;
     files_are_refused(&value(miconi::preset("miconi-digits")?), miconi::preset)?;
     files_are_refused(&krotov_hopfield_preset(), find_preset::<krotov_hopfield::Preset>)?;
+    files_are_refused(&ghl_preset(), find_preset::<ghl::Preset>)?;
     files_are_refused(&value(golkar::preset("golkar-digits")?), golkar::preset)
 }
 
@@ -139,6 +144,26 @@ fn softhebbs_network_of_a_size_that_no_machine_has_is_refused() {
         network_is_refused(softhebb_preset(), case, |preset| {
             let (preset, rng) = (parse(preset)?, Rng::new(0));
             softhebb::Network::new(&preset, IMAGE, &rng, DType::F32, CPU)?;
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_ghl_network_of_a_size_that_no_machine_has_is_refused() {
+    let cases: [(&str, u64, &[&str]); 5] = [
+        ("/blocks/0/channels", 1 << 60, &["block 0", "entries"]),
+        ("/blocks/0/kernel", 1 << 62, &["block 0"]),
+        ("/blocks/0/padding", 1 << 62, &["block 0"]),
+        ("/blocks/1/channels", 1 << 62, &["block 1", "entries"]),
+        ("/hidden", 1 << 60, &["ghl-digits", "entries"]),
+    ];
+    for case in cases {
+        let mut preset = ghl_preset();
+        preset["hidden"] = 16.into();
+        network_is_refused(preset, case, |preset| {
+            let (preset, rng) = (parse(preset)?, Rng::new(0));
+            ghl::Network::new(&preset, IMAGE, 10, &rng, DType::F32, CPU)?;
             Ok(())
         });
     }

@@ -6,7 +6,7 @@ mod mirror;
 
 use candle::{DType, Device, Tensor, Var};
 use hebbian_data::Hub;
-use hebbian_models::{Model, amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{Model, amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{
     Method, Progress, Results, RunFolder, RunOptions, evaluate, find_preset, save_checkpoint, train,
 };
@@ -209,6 +209,16 @@ fn of_amit() -> Result {
     let units = [128; 4].map(|units| [units]);
     let layers: Vec<&[usize]> = units.iter().map(|units| &units[..]).collect();
     agrees::<amit::Amit>(&amit::Options { preset }, &layers, 128)
+}
+
+#[test]
+fn of_ghl() -> Result {
+    let mut preset: ghl::Preset = find_preset("ghl-digits")?;
+    preset.training.epochs = 1;
+    let layers: [&[usize]; 2] = [&[8, 4, 4], &[32, 2, 2]];
+    agrees::<ghl::Ghl>(&ghl::Options { preset: preset.clone() }, &layers, 128)?;
+    (preset.output_norm, preset.hidden) = (true, Some(16));
+    agrees::<ghl::Ghl>(&ghl::Options { preset }, &layers, 16)
 }
 
 #[test]

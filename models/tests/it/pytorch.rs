@@ -7,7 +7,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Activation;
 use candle_hebbian::ops::{Edge, Pool};
 use hebbian_data::digits;
-use hebbian_models::{Model, amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{Model, amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{
     Checkpoint, Method, Model as _, RunOptions, find_preset, save_checkpoint, train,
 };
@@ -246,6 +246,18 @@ fn pytorch_agrees_on_golkar() -> Result {
         }
     }
     Ok(())
+}
+
+#[test]
+fn pytorch_agrees_on_ghl() -> Result {
+    let mut preset: ghl::Preset = find_preset("ghl-digits")?;
+    preset.training.epochs = 2;
+    agrees::<ghl::Ghl>(&ghl::Options { preset: preset.clone() }, "digits")?;
+    (preset.output_norm, preset.hidden, preset.dropout) = (true, Some(16), 0.5);
+    preset.blocks[0].batch_norm = false;
+    preset.blocks[1].pool = None;
+    preset.blocks[0].pool = Some(Pool::Max { kernel: 4, stride: 2, padding: 1 });
+    agrees::<ghl::Ghl>(&ghl::Options { preset }, "as FastHebb")
 }
 
 #[test]

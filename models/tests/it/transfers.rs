@@ -3,7 +3,8 @@
 //! Counted on the ops that GPUs have. The first steps make what is made once, and are not counted.
 
 use super::devices::{
-    Result, STEPS, amit_learner, golkar_learner, krotov_hopfield_learner, miconi_learner,
+    Result, STEPS, amit_learner, ghl_learner, golkar_learner, krotov_hopfield_learner,
+    miconi_learner,
 };
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
@@ -75,6 +76,13 @@ fn of_miconi() -> Result {
 #[test]
 fn of_golkar() -> Result {
     assert_eq!(of_steps(golkar_learner(&CPU)?)?, expected(1, 0));
+    Ok(())
+}
+
+/// Images, labels, and the masks of dropout.
+#[test]
+fn of_ghl() -> Result {
+    assert_eq!(of_steps(ghl_learner(&CPU)?)?, expected(3, 0));
     Ok(())
 }
 

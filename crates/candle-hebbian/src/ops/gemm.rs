@@ -91,7 +91,7 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
 ///
 /// candle's own product takes one site after the other, with all threads for each: with hundreds of small
 /// ones the threads mostly wait. On the CPU they are computed side by side here.
-pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
     // candle refuses products of nothing.
     if sites * m * depth * n == 0 {

@@ -14,6 +14,7 @@
 //! learning rate by the number of rows for a mean.
 
 mod bcm;
+mod global_direction;
 mod hebb;
 mod hinge_hebb;
 mod instar;
@@ -23,6 +24,7 @@ mod oja;
 mod softhebb;
 
 pub use bcm::Bcm;
+pub use global_direction::GlobalDirection;
 pub use hebb::Hebb;
 pub use hinge_hebb::HingeHebb;
 pub use instar::Instar;

@@ -12,6 +12,7 @@ use crate::rules::Rule;
 use crate::window::Conv2dConfig;
 use candle::{Module, Result, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
+use std::fmt;
 use std::sync::Arc;
 
 /// One block of a [`Stack`](super::Stack).
@@ -21,11 +22,22 @@ pub struct Block<C> {
     pub(super) batch_norm: Option<BatchNorm>,
     pub(super) layer: Option<FeedbackLayer>,
     pub(super) rows: Option<Arc<dyn RowMap>>,
+    pub(super) rule: Option<ByRule>,
     pub(super) direct: Option<Tensor>,
     pub(super) threshold: Option<AdaptiveThreshold>,
     pub(super) dropout: Option<Dropout>,
     input: Vec<usize>,
     output: Vec<usize>,
+}
+
+/// What the weights learn by where the network back-propagates.
+#[derive(Clone)]
+pub(super) struct ByRule(pub(super) Arc<dyn Rule>);
+
+impl fmt::Debug for ByRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByRule")
+    }
 }
 
 /// What a block with a layer made of one batch. Carries no graph.
@@ -134,8 +146,19 @@ impl<C: Competition> Block<C> {
             probability => Some(Dropout::new(probability)?),
         };
         let input = input.to_vec();
-        let (rows, direct) = (None, None);
-        Ok(Self { config, batch_norm, layer, rows, direct, threshold, dropout, input, output })
+        let (rows, rule, direct) = (None, None, None);
+        Ok(Self {
+            config,
+            batch_norm,
+            layer,
+            rows,
+            rule,
+            direct,
+            threshold,
+            dropout,
+            input,
+            output,
+        })
     }
 
     /// Whether it has tensors in a checkpoint.
@@ -222,6 +245,24 @@ impl<C: Competition> Block<C> {
     /// Puts `map` between the rows that the layer unfolds and its units.
     pub fn set_rows(&mut self, map: Arc<dyn RowMap>) {
         self.rows = Some(map);
+    }
+
+    /// Lets the weights learn by `rule` in [`forward_train`](super::Stack::forward_train): their gradient is minus the
+    /// update that the rule makes of what the units respond, of what the block's competition makes of that, and of the error at the response as the third
+    /// factor; see [`response_by_rule`](crate::response_by_rule). The error goes on as without it.
+    ///
+    /// # Errors
+    /// A block without a layer, or one whose units compete by an excitation that is not the linear response.
+    pub fn set_rule(&mut self, rule: Arc<dyn Rule>) -> Result<()> {
+        self.layer()?;
+        if self.config.excitation != (Excitation::Linear {}) {
+            candle::bail!(
+                "a rule for the error of a block with the excitation {:?}: expected the linear one",
+                self.config.excitation
+            )
+        }
+        self.rule = Some(ByRule(rule));
+        Ok(())
     }
 
     /// The rows `(S, P, F)` that its input `x` unfolds into, before they are mapped.

@@ -1,10 +1,11 @@
 //! A stack as a differentiable function: back-propagation and feedback weights.
 
 use super::Stack;
-use super::block::{Block, activation, flat};
+use super::block::{Block, ByRule, activation, flat};
 use super::config::{Activation, Excitation};
 use super::local::named;
 use crate::Rng;
+use crate::by_rule::response_by_rule;
 use crate::competition::Competition;
 use crate::feedback::{FeedbackLayer, direct_feedback};
 use crate::geometry::Geometry;
@@ -153,6 +154,7 @@ impl<C: Competition> Block<C> {
         let config = self.config();
         config.norm.is_none()
             && self.rows.is_none()
+            && self.rule.is_none()
             && matches!(config.activation, Activation::Linear {} | Activation::Ramp { .. })
             && config.excitation == Excitation::Linear {}
     }
@@ -225,18 +227,27 @@ impl<C: Competition> Block<C> {
         pass: &mut Pass,
     ) -> Result<Tensor> {
         let (geometry, weight) = (layer.geometry(), layer.weight().dims());
+        let rule = self.rule.as_ref().filter(|_| pass.dropout.is_some());
         let mut u = match (order, &self.rows) {
-            (Order::First, Some(map)) => {
-                let rows = map.map(&geometry.unfold(x, weight)?)?;
+            (Order::First, map) if map.is_some() || rule.is_some() => {
+                let rows = geometry.unfold(x, weight)?;
+                let rows = map.as_ref().map_or(Ok(rows.clone()), |map| map.map(&rows))?;
                 let way_back = match pass.backprop {
                     true => layer.weight().detach(),
                     false => layer.error_weight()?,
                 };
-                let u = linear_response(&rows, &layer.connected()?, &way_back)?;
+                let connected = layer.connected()?;
+                let u = match rule {
+                    Some(ByRule(rule)) => {
+                        let compete = |u: &Tensor| self.compete(u);
+                        response_by_rule(&rows, &connected, &way_back, compete, rule.clone())?
+                    }
+                    None => linear_response(&rows, &connected, &way_back)?,
+                };
                 geometry.fold(&u, x.dims(), weight)?
             }
-            (Order::First, None) if pass.backprop => layer.layer().forward(x)?,
-            (Order::First, None) => layer.forward(x)?,
+            (Order::First, _) if pass.backprop => layer.layer().forward(x)?,
+            (Order::First, _) => layer.forward(x)?,
             (Order::Last, _) if pass.backprop => layer.backprop_channels_last(x)?,
             (Order::Last, _) => layer.forward_channels_last(x)?,
         };

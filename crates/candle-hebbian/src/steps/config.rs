@@ -2,7 +2,8 @@
 
 use super::builder::StepsBuilder;
 use super::{
-    ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Steps, UnitNorm, WeightDecay,
+    CosineDecay, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Steps, UnitNorm,
+    WeightDecay,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub enum PartConfig {
     UnitNorm {},
     /// See [`LinearDecay`].
     LinearDecay {},
+    /// See [`CosineDecay`].
+    CosineDecay {},
     /// See [`ExponentialDecay`].
     ExponentialDecay(ExponentialDecay),
 }
@@ -64,6 +67,7 @@ impl StepsConfig {
             PartConfig::WeightDecay(part) => chain.then(part),
             PartConfig::UnitNorm {} => chain.then(UnitNorm),
             PartConfig::LinearDecay {} => chain.then(LinearDecay),
+            PartConfig::CosineDecay {} => chain.then(CosineDecay),
             PartConfig::ExponentialDecay(part) => chain.then(part),
         })
     }

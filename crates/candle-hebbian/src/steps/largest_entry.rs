@@ -27,7 +27,7 @@ impl Part for LargestEntry {
 }
 
 /// `max|u|` of every site: `(S, K, F)` to `(S, 1)`; 0 of nothing, NaN where there is one.
-fn largest_entries(direction: &Tensor) -> Result<Tensor> {
+pub(crate) fn largest_entries(direction: &Tensor) -> Result<Tensor> {
     if has_kernels(direction.device()) {
         return direction.contiguous()?.apply_op1_no_bwd(&Largest);
     }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod config;
+mod cosine_decay;
 mod descend;
 mod descent;
 mod exponential_decay;
@@ -16,9 +17,11 @@ mod weight_decay;
 
 pub use builder::StepsBuilder;
 pub use config::{PartConfig, StepsConfig};
+pub use cosine_decay::CosineDecay;
 pub use descent::Descent;
 pub use exponential_decay::ExponentialDecay;
 pub use largest_entry::LargestEntry;
+pub(crate) use largest_entry::largest_entries;
 pub use linear_decay::LinearDecay;
 pub use norm_dependent::NormDependent;
 pub use part::{Constraint, Dependence, Part};
@@ -40,7 +43,7 @@ use place::Place;
 ///
 /// `G` is the gradient, `k` a unit. A [`Part`] may contribute to each of these: [`LargestEntry`] a
 /// divisor for each site, [`NormDependent`] a factor for each unit, [`WeightDecay`] a `λ`,
-/// [`LinearDecay`] and [`ExponentialDecay`] change `η` on the way, [`UnitNorm`] is a constraint.
+/// [`LinearDecay`], [`CosineDecay`] and [`ExponentialDecay`] change `η` on the way, [`UnitNorm`] is a constraint.
 /// Without parts it is plain gradient descent, `w ← w − ηG`. Parts act in the order in which they
 /// were given, each on what those before made of the gradient. As in Optax's `chain`, but `η` and
 /// `λ` are set apart: nothing but the schedules scales the decay, wherever it stands.

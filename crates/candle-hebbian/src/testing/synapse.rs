@@ -36,6 +36,21 @@ impl Synapse<'_> {
         self.all.sizes[2]
     }
 
+    /// `F`, how many inputs a unit has.
+    pub fn inputs(&self) -> usize {
+        self.all.sizes[3]
+    }
+
+    /// `p`, which of the rows this is.
+    pub fn row(&self) -> usize {
+        self.row
+    }
+
+    /// `i`, which of the inputs this is.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
     /// `k`, which of the units this is.
     pub fn unit(&self) -> usize {
         self.unit
@@ -54,6 +69,13 @@ impl Synapse<'_> {
     /// `y` of this unit in another row.
     pub fn y_in(&self, row: usize) -> f64 {
         self.all.post[self.all.of_row(self.site, row, self.unit)]
+    }
+
+    /// The sum over rows of `equation` at the synapse from another input to another unit of the site, or this one:
+    /// for rules that are no sum over rows.
+    pub fn sum_at(&self, unit: usize, input: usize, equation: impl Fn(&Synapse) -> f64) -> f64 {
+        let rows = 0..self.rows();
+        rows.map(|row| equation(&self.all.synapse([self.site, row, unit, input]))).sum()
     }
 
     /// What the state holds under `name` for this unit, before the batch: an entry of `(S, K)`.
@@ -105,21 +127,31 @@ impl Values {
         for site in 0..sites {
             for unit in 0..units {
                 for row in 0..rows {
-                    let at = self.of_row(site, row, unit);
-                    let (u, y) = (self.response[at], self.post[at]);
-                    let third = self.third.as_ref().map_or(f64::NAN, |third| third[at]);
                     for input in 0..inputs {
-                        let weight = self.of_weight(site, unit, input);
-                        let (x, w) =
-                            (self.pre[(site * rows + row) * inputs + input], self.weights[weight]);
-                        let all = self;
-                        sums[weight] +=
-                            equation(&Synapse { x, u, y, w, third, site, row, unit, input, all });
+                        sums[self.of_weight(site, unit, input)] +=
+                            equation(&self.synapse([site, row, unit, input]));
                     }
                 }
             }
         }
         sums
+    }
+
+    fn synapse(&self, [site, row, unit, input]: [usize; 4]) -> Synapse<'_> {
+        let [_, rows, _, inputs] = self.sizes;
+        let at = self.of_row(site, row, unit);
+        Synapse {
+            x: self.pre[(site * rows + row) * inputs + input],
+            u: self.response[at],
+            y: self.post[at],
+            w: self.weights[self.of_weight(site, unit, input)],
+            third: self.third.as_ref().map_or(f64::NAN, |third| third[at]),
+            site,
+            row,
+            unit,
+            input,
+            all: self,
+        }
     }
 
     /// What an index of `(S, K, F)` stands for.

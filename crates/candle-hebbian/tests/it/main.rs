@@ -5,6 +5,7 @@ mod common;
 mod equivalence;
 mod exact;
 mod feedback;
+mod global_direction;
 mod learning;
 mod property;
 mod rules;

@@ -3,8 +3,8 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{
-    Constraint, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent, Part,
-    PartConfig, Rng, Steps, StepsBuilder, StepsConfig, UnitNorm, WeightDecay, WeightDims,
+    Constraint, CosineDecay, Descent, ExponentialDecay, LargestEntry, LinearDecay, NormDependent,
+    Part, PartConfig, Rng, Steps, StepsBuilder, StepsConfig, UnitNorm, WeightDecay, WeightDims,
     ops::composed,
 };
 use candle_nn::Optimizer;
@@ -131,6 +131,19 @@ mod exact {
         }
         near(&weight, &[-(1.0 + 0.75 + 0.5)])?;
         assert_eq!(steps.learning_rate(), 1.0);
+
+        // ½(1 + cos πp): cos of 0, 60, 90, 120 and 180 degrees is 1, ½, 0, −½, −1.
+        let mut total = 0.0;
+        let weight = var(&[0.0], &[1])?;
+        let mut steps = Steps::builder(2.0).then(CosineDecay).build([weight.clone()])?;
+        for (progress, rate) in
+            [(0.0, 2.0), (1.0 / 3.0, 1.5), (0.5, 1.0), (2.0 / 3.0, 0.5), (1.0, 0.0)]
+        {
+            steps.set_progress(progress);
+            steps.descend(|weight| weight.ones_like().ok())?;
+            total += rate;
+            near(&weight, &[-total])?;
+        }
         Ok(())
     }
 }
@@ -425,7 +438,7 @@ mod refused {
     fn unknown_fields() -> std::result::Result<(), serde_json::Error> {
         let text = r#"{"learning_rate":0.5,"parts":[{"kind":"largest_entry"},
             {"kind":"norm_dependent","power":0.75},{"kind":"weight_decay","rate":0.001},
-            {"kind":"unit_norm"},{"kind":"linear_decay"},
+            {"kind":"unit_norm"},{"kind":"linear_decay"},{"kind":"cosine_decay"},
             {"kind":"exponential_decay","speed":3.0,"divisor":4.0}]}"#;
         let config: StepsConfig = serde_json::from_str(text)?;
         let parts = [
@@ -434,6 +447,7 @@ mod refused {
             PartConfig::WeightDecay(WeightDecay { rate: 0.001 }),
             PartConfig::UnitNorm {},
             PartConfig::LinearDecay {},
+            PartConfig::CosineDecay {},
             PartConfig::ExponentialDecay(ExponentialDecay { speed: 3.0, divisor: 4.0 }),
         ];
         assert_eq!(config, StepsConfig { learning_rate: 0.5, parts: parts.to_vec() });

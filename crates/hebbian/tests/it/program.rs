@@ -35,6 +35,7 @@ fn every_method_from_the_list_to_features() {
     let all = printed(at, &["list"]);
     for (method, preset) in [
         ("amit", "amit-digits"),
+        ("ghl", "ghl-digits"),
         ("golkar", "golkar-digits"),
         ("krotov-hopfield", "krotov-hopfield-digits"),
         ("miconi", "miconi-digits"),

@@ -11,9 +11,9 @@ use candle_hebbian::ops::{
 };
 use candle_hebbian::testing::Synapse;
 use candle_hebbian::{
-    AdaptiveThreshold, Bcm, Competition, Conv2dConfig, Geometry, HardWta, Hebb, HingeHebb, Instar,
-    KWta, KrotovHopfield, Layer, ModulatedHebb, NoCompetition, Oja, PaddingMode, RankedWta,
-    Response, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian, State, Synapses,
+    AdaptiveThreshold, Bcm, Competition, Conv2dConfig, Geometry, GlobalDirection, HardWta, Hebb,
+    HingeHebb, Instar, KWta, KrotovHopfield, Layer, ModulatedHebb, NoCompetition, Oja, PaddingMode,
+    RankedWta, Response, Rng, Rule, SoftHebb, SoftWta, SoftWtaAntiHebbian, State, Synapses,
 };
 use candle_nn::{VarBuilder, VarMap};
 
@@ -531,7 +531,25 @@ pub const RULES: &[RuleEntry] = &[
             },
         )
     },
+    RuleEntry {
+        is_sum: false,
+        third: targets,
+        ..plain("GlobalDirection", || Ok(Box::new(GlobalDirection)), global_direction)
+    },
 ];
+
+/// −|D̂|·sign(G), all of it in the first row: it is no sum over rows.
+fn global_direction(s: &Synapse) -> f64 {
+    if s.row() > 0 {
+        return 0.0;
+    }
+    let local = |unit, input| s.sum_at(unit, input, |s| s.y * (s.x - s.u * s.w)).abs();
+    let all = (0..s.units()).flat_map(|unit| (0..s.inputs()).map(move |input| (unit, input)));
+    let largest = all.fold(0.0, |largest: f64, (unit, input)| largest.max(local(unit, input)));
+    let gradient = s.sum_at(s.unit(), s.input(), |s| s.third * s.x);
+    let sign = f64::from(i8::from(gradient > 0.0) - i8::from(gradient < 0.0));
+    -sign * local(s.unit(), s.input()) / (largest + 1e-30)
+}
 
 /// The update of one site, with inputs `x (P, F)`, `w (K, F)` and `y = u`.
 fn update_of(x: &[Tensor], rule: &dyn Rule, state: &mut State) -> Result<Tensor> {
@@ -568,6 +586,9 @@ pub const REFUSED_RULES: &[Refused] = &[
         let response = Response::new(&x[1], Geometry::Dense, &x[0])?;
         let synapses = response.synapses(response.u())?;
         synapses.with_third(&x[0].i((.., 0))?)?.update(&HingeHebb::new(1.0)?)
+    }),
+    refused("GlobalDirection", DENSE, &["third factor", "with_third"], |x| {
+        update_of(x, &GlobalDirection, &mut State::default())
     }),
     refused("Bcm, rate", DENSE, &["1.5", "0 to 1"], |x| {
         update_of(x, &Bcm { rate: 1.5, ..Bcm::default() }, &mut State::default())

@@ -1,0 +1,78 @@
+//! Local rules inside a network that back-propagates.
+
+use crate::ops::{custom_vjp, linear_response, matmul};
+use crate::rules::Rule;
+use crate::synapses::Synapses;
+use candle::{Result, Tensor};
+use std::sync::Arc;
+
+/// The linear response `u (S, P, K)` of `weight` to rows `x (S, P, F)`, whose weights learn by `rule` where all else
+/// learns by back-propagation.
+///
+/// ```text
+/// forward     u = x·wᵀ        y = compete(u)
+/// backward    ∂L/∂x = δ·r     ∂L/∂w := −Δw(x, u, y, δ)        δ = ∂L/∂u
+/// ```
+///
+/// The gradient of `weight` is minus the update that `rule` makes of the [`Synapses`] with the error `δ` as their third
+/// factor, so that any optimiser takes the step; the error goes on to `x` through `feedback`, of the shape of the weights: the weights
+/// themselves for back-propagation. `compete` is asked once, in the forward pass. Nothing is kept from one batch to the next.
+///
+/// The backward pass reads `x` and `w` as they are then: it has to run before the step.
+///
+/// ```
+/// use candle::{Device, Tensor, Var};
+/// use candle_hebbian::{ModulatedHebb, response_by_rule};
+/// use std::sync::Arc;
+/// let x = Var::new(&[[[1f64, 2.0]]], &Device::Cpu)?;
+/// let w = Var::new(&[[0.5f64, 0.25]], &Device::Cpu)?;
+/// let rule = Arc::new(ModulatedHebb::default()); // Δw = Σ δ y x
+/// let u = response_by_rule(&x, &w, &w, |u| u * 3.0, rule)?; // u = 1, y = 3
+/// let grads = (u * 2.0)?.sum_all()?.backward()?; // δ = 2
+/// assert_eq!(grads.get(&w).unwrap().to_vec2::<f64>()?, [[-6.0, -12.0]]);
+/// assert_eq!(grads.get(&x).unwrap().to_vec3::<f64>()?, [[[1.0, 0.5]]]); // δ·w
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// Shapes that do not fit; what the competition refuses. In the backward pass what the rule refuses, and a rule that
+/// keeps state, which would be lost.
+pub fn response_by_rule(
+    x: &Tensor,
+    weight: &Tensor,
+    feedback: &Tensor,
+    compete: impl FnOnce(&Tensor) -> Result<Tensor>,
+    rule: Arc<dyn Rule>,
+) -> Result<Tensor> {
+    let (sites, _, fan_in) = x.dims3()?;
+    custom_vjp(
+        "response_by_rule",
+        [x, weight],
+        |[x, weight]| {
+            let feedback = feedback.detach();
+            let u = linear_response(x, weight, &feedback)?;
+            let post = compete(&u)?;
+            Ok((u.into(), (x.clone(), weight.clone(), feedback, post)))
+        },
+        move |pass| {
+            let (x, weight, feedback, post) = pass.residuals;
+            let grad = pass.grad.contiguous()?;
+            let grad_x = match pass.wanted[0] {
+                true => {
+                    let matrices = feedback.reshape((sites, grad.dim(2)?, fan_in))?;
+                    Some(matmul(&grad, &matrices.contiguous()?)?)
+                }
+                false => None,
+            };
+            let grad_weight = match pass.wanted[1] {
+                true => {
+                    let synapses =
+                        Synapses::new(weight, x, pass.output, post)?.with_third(&grad)?;
+                    Some(synapses.update(&*rule)?.neg()?.reshape(weight.shape())?)
+                }
+                false => None,
+            };
+            Ok([grad_x, grad_weight])
+        },
+    )
+}

@@ -1,0 +1,22 @@
+use candle::{Result, Tensor};
+
+/// −1, 0 or 1; NaN of NaN, of which candle's makes 0. No gradient.
+pub(crate) fn sign(x: &Tensor) -> Result<Tensor> {
+    let x = x.detach();
+    x.ne(&x)?.where_cond(&x, &x.sign()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    #[test]
+    fn nan_stays() -> Result<()> {
+        let x = Tensor::new(&[-2f32, -0.0, 0.0, 1e-30, f32::INFINITY, f32::NAN], &Device::Cpu)?;
+        let found = sign(&x)?.to_vec1::<f32>()?;
+        assert_eq!(found[..5], [-1.0, 0.0, 0.0, 1.0, 1.0]);
+        assert!(found[5].is_nan());
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! What a preset says.
+
+use candle_hebbian::ops::Pool;
+use candle_hebbian::{Activation, Conv2dConfig, InitConfig, LayerConfig, Norm, SoftWta};
+use hebbian_data::transforms::InputConfig;
+use hebbian_train::{Error, Heading, Result};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::SQRT_2;
+
+/// A network with its recipe. Unknown fields are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// One line for lists.
+    pub description: String,
+    /// The data set it was made for.
+    pub dataset: String,
+    /// What the network sees of images, before it takes pixels from −1 to 1; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
+    /// The convolutions, in order.
+    pub blocks: Vec<BlockConfig>,
+    /// Whether the output of the last block is batch-normalised; no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_norm: bool,
+    /// Units of a dense layer between the convolutions and the classes, with bias, ReLU and an affine batch norm; it learns by
+    /// back-propagation. None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// The share of features that is dropped before the classes in training.
+    pub dropout: f64,
+    /// How it is trained.
+    pub training: Training,
+}
+
+/// Normalise, convolve, rectify, pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockConfig {
+    /// Batch normalisation (no affine part) of the block's input.
+    pub batch_norm: bool,
+    /// Output channels.
+    pub channels: usize,
+    /// Side of the kernel, in pixels.
+    pub kernel: usize,
+    /// Zeros on each side; 0.
+    #[serde(default)]
+    pub padding: usize,
+    /// `t` of the softmax over channels.
+    pub inverse_temperature: f64,
+    /// Pooling after the rectifier; none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+}
+
+/// How a network is trained: gradient descent without momentum and with coupled decay, rates that fall along a
+/// cosine to 0 at the last step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// What the convolutions learn by; the rule.
+    #[serde(default)]
+    pub learning: Learning,
+    /// `η` of the convolutions at the first step.
+    pub conv_learning_rate: f64,
+    /// `λ` of the convolutions; nothing else decays.
+    pub weight_decay: f64,
+    /// `η` of everything else at the first step.
+    pub learning_rate: f64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Times the images are seen.
+    pub epochs: usize,
+}
+
+/// What the convolutions learn by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Learning {
+    /// [`GlobalDirection`](candle_hebbian::GlobalDirection): the paper's rule.
+    GlobalDirection {},
+    /// Control: every weight changes by the same, in the direction of its gradient. What does the local size
+    /// contribute?
+    SignOnly {
+        /// What stands in place of the size, relative to the largest of the rule.
+        size: f64,
+    },
+    /// Control: back-propagation.
+    Backprop {
+        /// `η` of the convolutions at the first step, which the size of the gradient scales and so has to be chosen anew; that of
+        /// the rule.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        learning_rate: Option<f64>,
+    },
+    /// Control: the convolutions keep their random weights.
+    Frozen {},
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self::GlobalDirection {}
+    }
+}
+
+impl Learning {
+    /// The controls of the paper's rule, and the rule, by the names that commands take.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("ghl", Self::GlobalDirection {}),
+        ("sign-only", Self::SignOnly { size: 0.15 }),
+        ("bp", Self::Backprop { learning_rate: None }),
+        ("frozen", Self::Frozen {}),
+    ];
+}
+
+impl Training {
+    /// The first rate of the convolutions, for what they learn by.
+    pub fn first_conv_rate(&self) -> f64 {
+        match self.learning {
+            Learning::Backprop { learning_rate: Some(own) } => own,
+            _ => self.conv_learning_rate,
+        }
+    }
+}
+
+impl BlockConfig {
+    /// As a stack takes it: weights of `N(0, 2/F)`.
+    pub(super) fn stacked(&self) -> candle_hebbian::BlockConfig<SoftWta> {
+        let window = Conv2dConfig { padding: self.padding, ..Conv2dConfig::default() };
+        candle_hebbian::BlockConfig {
+            norm: self.batch_norm.then_some(Norm::BatchNorm {}),
+            layer: Some(LayerConfig::Conv2d { units: self.channels, kernel: self.kernel, window }),
+            init: InitConfig::RadiusNormal { radius: SQRT_2 },
+            competition: Some(SoftWta { inverse_temperature: self.inverse_temperature }),
+            activation: Activation::Relu {},
+            pool: self.pool,
+            ..candle_hebbian::BlockConfig::default()
+        }
+    }
+}
+
+impl hebbian_train::Preset for Preset {
+    const METHOD: &'static str = "GHL (Hua et al. 2026)";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/deephebb-cifar.json"),
+        include_str!("presets/deephebb-cifar-eighth-width.json"),
+        include_str!("presets/deephebb-cifar-half-width.json"),
+        include_str!("presets/deephebb-cifar-quarter-width.json"),
+        include_str!("presets/fasthebb-cifar.json"),
+        include_str!("presets/ghl-digits.json"),
+    ];
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10.json"),
+        include_str!("record/cifar10-first-images.json"),
+        include_str!("record/digits.json"),
+    ];
+
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: None, description, dataset }
+    }
+
+    fn input(&self) -> &InputConfig {
+        &self.input
+    }
+
+    fn input_mut(&mut self) -> &mut InputConfig {
+        &mut self.input
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Training { learning, conv_learning_rate, weight_decay, learning_rate, .. } =
+            self.training;
+        if self.blocks.is_empty() {
+            return Err(Error::Argument("there are no blocks, expected one or more".to_string()));
+        }
+        let own = match learning {
+            Learning::SignOnly { size } => ("training.learning.size", size),
+            Learning::Backprop { learning_rate: Some(rate) } => {
+                ("training.learning.learning_rate", rate)
+            }
+            _ => ("training.learning", 0.0),
+        };
+        let any = f64::INFINITY;
+        let numbers = [
+            ("training.conv_learning_rate", conv_learning_rate, any),
+            ("training.weight_decay", weight_decay, any),
+            ("training.learning_rate", learning_rate, any),
+            (own.0, own.1, any),
+            ("dropout", self.dropout, 1.0 - f64::EPSILON),
+        ];
+        let wrong = numbers
+            .into_iter()
+            .find(|&(_, found, most)| !found.is_finite() || !(0.0..=most).contains(&found));
+        if let Some((name, found, most)) = wrong {
+            let most = if most == any { "finite".to_string() } else { "below 1".to_string() };
+            return Err(Error::Argument(format!(
+                "{name} is {found}, expected a number from 0, {most}"
+            )));
+        }
+        if self.training.batch_size == 0 {
+            return Err(Error::Argument(
+                "training.batch_size is 0, expected 1 or more".to_string(),
+            ));
+        }
+        for (at, block) in self.blocks.iter().enumerate() {
+            let t = block.inverse_temperature;
+            if !(t.is_finite() && t > 0.0) {
+                return Err(Error::Argument(format!(
+                    "blocks[{at}].inverse_temperature is {t}, expected a finite number above 0"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! A network in training.
+
+use super::config::Preset;
+use super::descents::Descents;
+use super::network::Network;
+use candle::{D, DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::{Batches, Dataset};
+use hebbian_train::{
+    Checkpoint, Clock, Deferred, Error, Figures, Measured, Method, OfPreset, Picture, Recorder,
+    Result, Start, State, check_finite, check_images, evaluate, filter_picture, shown,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Hebbian learning with global direction (Hua et al. 2026).
+#[derive(Debug, Clone, Copy)]
+pub struct Ghl;
+
+/// What a run needs beside its data.
+pub type Options = OfPreset<Preset>;
+
+impl Method for Ghl {
+    const NAME: &'static str = "ghl";
+    type Preset = Preset;
+    type Options = Options;
+    type Learner = Learner;
+
+    fn preset(options: &Options) -> &Preset {
+        &options.preset
+    }
+
+    fn preset_mut(options: &mut Options) -> &mut Preset {
+        &mut options.preset
+    }
+
+    fn learner(options: &Options, data: &Dataset, start: &Start) -> Result<Learner> {
+        Learner::new(&options.preset, data, &start.rng, &start.device)
+    }
+
+    fn model(
+        options: &Options,
+        image: (usize, usize, usize),
+        classes: usize,
+        device: &Device,
+    ) -> Result<Network> {
+        Network::new(&options.preset, image, classes, &Rng::new(0), DType::F32, device)
+    }
+}
+
+/// A network in training. What it draws follows from the seed and the number of the epoch.
+#[derive(Debug)]
+pub struct Learner {
+    network: Network,
+    descents: Descents,
+    data: Dataset,
+    rng: Rng,
+    device: Device,
+    clock: Clock,
+    total: Clock,
+    /// Epochs done.
+    epoch: usize,
+    /// The epoch under way: its batches, and what its masks are drawn from.
+    under_way: Option<(Batches, Rng)>,
+    /// Since the last measurement, but for the batches in `taken`.
+    sums: Sums,
+    /// What the last batches measured, with how many images they had: loss, images classified wrongly, and of each
+    /// convolution the mean of `|C|`.
+    taken: Deferred<usize>,
+}
+
+/// What an epoch measured while it trained, dropout included.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Sums {
+    loss: f64,
+    wrong: usize,
+    images: usize,
+    /// Of each convolution, times the images.
+    sizes: Vec<f64>,
+}
+
+impl Learner {
+    /// A fresh network for the images and classes of `data`.
+    ///
+    /// # Errors
+    /// A preset that does not fit them.
+    pub fn new(preset: &Preset, data: &Dataset, rng: &Rng, device: &Device) -> Result<Self> {
+        check_images(data)?;
+        let (image, classes, count) =
+            (data.train.shape(), data.class_names.len(), data.train.len());
+        let network = Network::new(preset, image, classes, rng, DType::F32, device)?;
+        let training = &preset.training;
+        let images = shown(count, training.epochs)? as u64;
+        let steps = training.epochs as u64 * count.div_ceil(training.batch_size) as u64;
+        Ok(Self {
+            descents: Descents::new(&network)?,
+            network,
+            data: data.clone(),
+            rng: rng.clone(),
+            device: device.clone(),
+            clock: Clock::default(),
+            total: Clock { steps, images },
+            epoch: 0,
+            under_way: None,
+            sums: Sums::default(),
+            taken: Deferred::default(),
+        })
+    }
+
+    fn begin_epoch(&self) -> Result<(Batches, Rng)> {
+        let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
+        let size = self.network.preset().training.batch_size;
+        Ok((self.data.train.shuffled(size, &mut stream("batches"))?, stream("dropout")))
+    }
+
+    /// The sums with what the last batches measured.
+    fn settled(&self) -> Result<Sums> {
+        let mut sums = self.sums.clone();
+        let taken = self.taken.read()?;
+        let losses: Vec<f32> =
+            taken.iter().flat_map(|(measured, _)| measured.first()).copied().collect();
+        check_finite("the loss", self.epoch as u64 + 1, &Tensor::new(losses, &Device::Cpu)?)?;
+        for (measured, images) in taken {
+            let [loss, wrong, sizes @ ..] = &measured[..] else { continue };
+            sums.loss += f64::from(*loss) * images as f64;
+            sums.wrong += *wrong as usize;
+            sums.images += images;
+            sums.sizes.resize(sizes.len(), 0.0);
+            for (sum, size) in sums.sizes.iter_mut().zip(sizes) {
+                *sum += f64::from(*size) * images as f64;
+            }
+        }
+        Ok(sums)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.sums = self.settled()?;
+        self.taken = Deferred::default();
+        Ok(())
+    }
+}
+
+impl hebbian_train::Learner for Learner {
+    type Model = Network;
+
+    fn model(&self) -> &Network {
+        &self.network
+    }
+
+    fn model_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    fn uses_labels(&self) -> bool {
+        true
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn total(&self) -> Clock {
+        self.total
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let (mut batches, mut masks) = match self.under_way.take() {
+            Some(epoch) => epoch,
+            None => self.begin_epoch()?,
+        };
+        let Some(indices) = batches.next() else {
+            return Err(Error::Argument("there are no images to learn from".to_string()));
+        };
+        let (moment, train) = (format!("augmentation.{}", self.epoch), &self.data.train);
+        let (images, labels) =
+            train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
+        let logits = self.network.forward_train(&images, &mut masks)?;
+        let loss = self.network.loss(&logits, &labels)?;
+        let grads = loss.backward()?;
+        self.descents.set_progress(self.clock.steps as f64 / self.total.steps as f64);
+        self.descents.step(&grads)?;
+        let mut measured = vec![loss.detach(), count_wrong(&logits, &labels)?];
+        for layer in self.network.convolutions() {
+            measured.push(match grads.get(layer.weight()) {
+                Some(change) => change.abs()?.mean_all()?,
+                None => loss.zeros_like()?,
+            });
+        }
+        self.taken.push(&Tensor::stack(&measured, 0)?, indices.len())?;
+        if self.taken.is_due() {
+            self.settle()?;
+        }
+        self.clock.tick(indices.len());
+        if batches.len() == 0 {
+            self.epoch += 1;
+        } else {
+            self.under_way = Some((batches, masks));
+        }
+        Ok(())
+    }
+
+    fn stage(&self) -> String {
+        format!("epoch {}", self.epoch + usize::from(self.under_way.is_some()))
+    }
+
+    fn is_due(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// Loss and error of the training images as they were learned from, and of each convolution the mean of `|C|`, which
+    /// the rate is multiplied by (`step_size`), and the mean norm of its units (`norm`).
+    fn measure(&mut self) -> Result<Measured> {
+        let mut measured = Measured::default();
+        self.settle()?;
+        let Sums { loss, wrong, images, sizes } = std::mem::take(&mut self.sums);
+        let mut put = |name: String, value: f64| measured.values.push((name, value));
+        if images > 0 {
+            let (images, error) = (images as f64, wrong as f64 / images as f64);
+            put("train_loss".to_string(), loss / images);
+            put("train_error".to_string(), error);
+            measured.message = format!("training error {:.1} %", 100.0 * error);
+            let mut put = |name: String, value: f64| measured.values.push((name, value));
+            for (at, size) in sizes.into_iter().enumerate() {
+                put(format!("step_size/layer {}", at + 1), size / images);
+            }
+        }
+        let norms = self.network.convolutions().map(|layer| layer.radii()?.mean_all());
+        let norms = Tensor::stack(&norms.collect::<candle::Result<Vec<_>>>()?, 0)?;
+        let norms = norms.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        for (at, norm) in norms.into_iter().enumerate() {
+            measured.values.push((format!("norm/layer {}", at + 1), norm));
+        }
+        Ok(measured)
+    }
+
+    fn state(&self) -> Result<State> {
+        let left = self.under_way.as_ref().map(|(batches, _)| batches.len());
+        let masks = self.under_way.as_ref().map(|(_, masks)| masks.position().to_string());
+        let sums = self.settled()?;
+        let values = json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": sums });
+        Ok(State { tensors: Vec::new(), values })
+    }
+
+    fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Saved {
+            epoch: usize,
+            left: Option<usize>,
+            masks: Option<String>,
+            sums: Sums,
+        }
+        let wrong =
+            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
+        let saved: Saved =
+            serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
+        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
+        self.taken = Deferred::default();
+        self.under_way = None;
+        if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
+            let (mut batches, drawn) = self.begin_epoch()?;
+            batches.pass(batches.len().saturating_sub(left));
+            let position = masks.parse().map_err(|_| wrong("no position of the masks"))?;
+            self.under_way = Some((batches, drawn.at(position)));
+        }
+        Ok(())
+    }
+
+    fn pictures(&self) -> Result<Vec<(String, Picture)>> {
+        let first = self.network.convolutions().next();
+        let picture = first
+            .map(|layer| filter_picture(&layer.weight().detach(), "filters of the first layer"));
+        Ok(picture.transpose()?.map(|it| ("filters".to_string(), it)).into_iter().collect())
+    }
+
+    /// The test images after the last epoch, whatever they were before.
+    fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
+        let (classes, test) = (self.data.class_names.len(), &self.data.test);
+        let mut progress = recorder.progress(test.len(), "test");
+        let found = evaluate(&self.network, test, classes, &self.device, &mut progress)?;
+        progress.finish();
+        let learning = self.network.preset().training.learning;
+        let learning = serde_json::to_value(learning)
+            .map_err(|source| Error::Json { what: "what is learned by".to_string(), source })?;
+        Ok(Figures {
+            test_accuracy: 1.0 - found.confusion.error(),
+            confusion: Some(found.confusion),
+            readouts: Vec::new(),
+            extras: [("learning".to_string(), learning)].into(),
+        })
+    }
+}
+
+/// How many logits `(B, C)` are not largest at the label: one number, on the device.
+fn count_wrong(logits: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
+    logits.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::F32)?.sum_all()
+}
