@@ -9,8 +9,9 @@ use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::{
-    Checkpoint, Clock, Counts, Error, Evaluation, Figures, Measured, Method, OfPreset, Picture,
-    Progress, Recorder, Result, Start, State, check_finite, evaluate, filter_picture, shown,
+    Checkpoint, Clock, Counts, Deferred, Error, Evaluation, Figures, Measured, Method, OfPreset,
+    Picture, Progress, Recorder, Result, Start, State, check_finite, evaluate, filter_picture,
+    shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -80,8 +81,8 @@ pub struct Learner {
     under_way: Option<Epoch>,
     /// Since the last measurement, but for the batches in `taken`.
     sums: Sums,
-    /// What the last batches measured, not read back yet: reading waits for the device.
-    taken: Vec<Taken>,
+    /// What the last batches measured: the mean loss, how many images were classified wrongly, and how many there were.
+    taken: Deferred<usize>,
     /// What feedback and back-propagation are compared on.
     diagnosed: (Tensor, Tensor),
 }
@@ -91,17 +92,6 @@ struct Epoch {
     batches: Batches,
     masks: Rng,
     optimizer: WithFeedback<Steps>,
-}
-
-/// How many batches are measured before the host reads what they measured.
-const READ_EVERY: usize = 50;
-
-/// What a batch measured, on the device: its mean loss, and how many of its images were classified wrongly.
-#[derive(Debug)]
-struct Taken {
-    loss: Tensor,
-    wrong: Tensor,
-    images: usize,
 }
 
 /// What an epoch measured while it trained, dropout included.
@@ -141,7 +131,7 @@ impl Learner {
             epoch: 0,
             under_way: None,
             sums: Sums::default(),
-            taken: Vec::new(),
+            taken: Deferred::default(),
             diagnosed,
         })
     }
@@ -159,25 +149,22 @@ impl Learner {
     /// The sums with what the last batches measured.
     fn settled(&self) -> Result<Sums> {
         let mut sums = self.sums;
-        if self.taken.is_empty() {
-            return Ok(sums);
-        }
-        let losses: Vec<_> = self.taken.iter().map(|taken| &taken.loss).collect();
-        let wrong: Vec<_> = self.taken.iter().map(|taken| &taken.wrong).collect();
-        let (losses, wrong) = (Tensor::stack(&losses, 0)?, Tensor::stack(&wrong, 0)?);
-        check_finite("the loss", self.epoch as u64 + 1, &losses)?;
-        let (losses, wrong) = (losses.to_vec1::<f32>()?, wrong.to_vec1::<f32>()?);
-        for (taken, (loss, wrong)) in self.taken.iter().zip(losses.into_iter().zip(wrong)) {
-            sums.loss += f64::from(loss) * taken.images as f64;
+        let taken = self.taken.read()?;
+        let losses: Vec<f32> =
+            taken.iter().flat_map(|(measured, _)| measured.first()).copied().collect();
+        check_finite("the loss", self.epoch as u64 + 1, &Tensor::new(losses, &Device::Cpu)?)?;
+        for (measured, images) in taken {
+            let [loss, wrong] = measured[..] else { continue };
+            sums.loss += f64::from(loss) * images as f64;
             sums.wrong += wrong as usize;
-            sums.images += taken.images;
+            sums.images += images;
         }
         Ok(sums)
     }
 
     fn settle(&mut self) -> Result<()> {
         self.sums = self.settled()?;
-        self.taken.clear();
+        self.taken = Deferred::default();
         Ok(())
     }
 
@@ -256,9 +243,9 @@ impl hebbian_train::Learner for Learner {
         let fields = self.network.forward_train(&x, &mut epoch.masks)?;
         let loss = self.network.loss(&fields, &labels)?;
         epoch.optimizer.backward_step(&loss)?;
-        let (loss, wrong) = (loss.detach(), count_wrong(&fields, &labels)?);
-        self.taken.push(Taken { loss, wrong, images: indices.len() });
-        if self.taken.len() >= READ_EVERY {
+        let wrong = count_wrong(&fields, &labels)?;
+        self.taken.push(&Tensor::stack(&[loss, wrong], 0)?, indices.len())?;
+        if self.taken.is_due() {
             self.settle()?;
         }
         self.clock.tick(indices.len());
@@ -327,7 +314,7 @@ impl hebbian_train::Learner for Learner {
         let saved: Saved =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
         (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
-        self.taken.clear();
+        self.taken = Deferred::default();
         self.under_way = None;
         if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
             let mut epoch = self.begin_epoch()?;

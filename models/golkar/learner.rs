@@ -8,6 +8,7 @@ use super::online::Online;
 use super::task::{Samples, Task};
 use candle::{Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::device::upload;
 use candle_hebbian::ops::has_kernels;
 use hebbian_data::Dataset;
 use hebbian_train::{
@@ -357,7 +358,7 @@ pub(super) fn points(history: &History) -> Vec<Point> {
 
 fn select(samples: &Samples, batch: &[usize]) -> Result<(Tensor, Tensor)> {
     let indices: Vec<u32> = batch.iter().map(|&at| at as u32).collect();
-    let indices = Tensor::new(indices, samples.x.device())?;
+    let indices = upload(indices, batch.len(), samples.x.device())?;
     Ok((samples.x.index_select(&indices, 0)?, samples.y.index_select(&indices, 0)?))
 }
 

@@ -237,7 +237,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let values = json!({ "seen": self.monitor.seen() });
+        let values = json!({ "seen": self.monitor.seen()? });
         Ok(State { tensors: Vec::new(), values })
     }
 

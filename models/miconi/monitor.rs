@@ -2,11 +2,11 @@
 
 use super::config::Preset;
 use super::network::Network;
-use candle::{DType, Tensor};
+use candle::Tensor;
 use candle_hebbian::Activity;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::column_counts;
-use hebbian_train::Result;
+use hebbian_train::{Deferred, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -55,7 +55,10 @@ impl LayerStats {
 pub struct Monitor {
     /// The win rate that each layer's units are to have.
     targets: Vec<f64>,
+    /// But for the winners of the last batches, which are in `latest`.
     layers: Vec<Seen>,
+    /// Of every layer the outputs at the first position of the first images.
+    latest: Vec<Deferred<()>>,
 }
 
 /// What was seen of a layer.
@@ -71,10 +74,28 @@ pub(super) struct Seen {
     raster: VecDeque<Vec<usize>>,
 }
 
+impl Seen {
+    /// With the units that won at one position in each of the latest batches, by their outputs.
+    fn with_winners(mut self, outputs: Vec<(Vec<f32>, ())>) -> Self {
+        for (outputs, ()) in outputs {
+            let winners = outputs.iter().enumerate().filter(|(_, output)| **output > 0.0);
+            self.raster.push_back(winners.map(|(unit, _)| unit).collect());
+            if self.raster.len() > RASTER {
+                self.raster.pop_front();
+            }
+        }
+        self
+    }
+}
+
 impl Monitor {
     pub(super) fn new(preset: &Preset) -> Self {
         let targets: Vec<f64> = preset.layers.iter().map(|layer| layer.target_rate()).collect();
-        Self { layers: vec![Seen::default(); targets.len()], targets }
+        Self {
+            layers: vec![Seen::default(); targets.len()],
+            latest: vec![Deferred::default(); targets.len()],
+            targets,
+        }
     }
 
     /// How many layers there are.
@@ -83,30 +104,31 @@ impl Monitor {
     }
 
     /// Of every layer.
-    pub(super) fn seen(&self) -> &[Seen] {
-        &self.layers
+    pub(super) fn seen(&self) -> Result<Vec<Seen>> {
+        let layers = self.layers.iter().zip(&self.latest);
+        layers.map(|(seen, latest)| Ok(seen.clone().with_winners(latest.read()?))).collect()
     }
 
     /// Goes on from what was seen of every layer.
     pub(super) fn go_on(&mut self, seen: Vec<Seen>) {
+        self.latest.fill_with(Deferred::default);
         self.layers = seen;
     }
 
     /// Begins again.
     pub(super) fn restart(&mut self) {
         self.layers.fill_with(Seen::default);
+        self.latest.fill_with(Deferred::default);
     }
 
     /// Notes who won at the first position of the first image.
     pub(super) fn winners(&mut self, activities: &[Activity]) -> Result<()> {
-        for (seen, activity) in self.layers.iter_mut().zip(activities) {
-            let column = activity.post.narrow(1, 0, 1)?.flatten_all()?;
-            let column = column.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            let winners = column.iter().enumerate().filter(|(_, y)| **y > 0.0);
-            seen.raster.push_back(winners.map(|(unit, _)| unit).collect());
-            if seen.raster.len() > RASTER {
-                seen.raster.pop_front();
-            }
+        for (latest, activity) in self.latest.iter_mut().zip(activities) {
+            latest.push(&activity.post.narrow(1, 0, 1)?, ())?;
+        }
+        if self.latest.iter().any(Deferred::is_due) {
+            self.layers = self.seen()?;
+            self.latest.fill_with(Deferred::default);
         }
         Ok(())
     }
@@ -140,8 +162,11 @@ impl Monitor {
 
     /// The units of layer `index` that won at the first position of the first image of the epoch's
     /// latest 150 batches, the oldest first.
-    pub fn raster(&self, index: usize) -> Vec<Vec<usize>> {
-        self.layers.get(index).map(|seen| seen.raster.iter().cloned().collect()).unwrap_or_default()
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn raster(&self, index: usize) -> Result<Vec<Vec<usize>>> {
+        Ok(self.seen()?.into_iter().nth(index).map(|seen| seen.raster.into()).unwrap_or_default())
     }
 
     /// The figures since the last [`restart`](Self::restart), with weights and thresholds as they

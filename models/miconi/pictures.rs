@@ -58,18 +58,19 @@ fn histograms(network: &Network) -> Result<Picture> {
 /// Winners at the first position of the first image of the epoch's latest batches.
 fn raster(monitor: &Monitor) -> Result<Picture> {
     let layers = 0..monitor.layers();
-    let panels: Vec<LineChart> = layers
+    let panels = layers
         .map(|at| {
-            let raster = monitor.raster(at);
+            let raster = monitor.raster(at)?;
             let points = raster.iter().enumerate().flat_map(|(batch, winners)| {
                 winners.iter().map(move |&unit| (batch as f64, unit as f64))
             });
             let series = Series { points: points.collect(), dots: true, ..Default::default() };
             let labels = (&*format!("batch, of the latest {RASTER}"), "unit");
-            panel(at, "winners at one position", labels, vec![series])
+            Ok(panel(at, "winners at one position", labels, vec![series]))
         })
-        .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
-        .collect();
+        .collect::<Result<Vec<LineChart>>>()?;
+    let seen = |panel: &LineChart| panel.series.iter().any(|series| !series.points.is_empty());
+    let panels: Vec<LineChart> = panels.into_iter().filter(seen).collect();
     draw_panels(&panels, COLUMNS)
 }
 

@@ -6,10 +6,11 @@ use super::material::Material;
 use super::model::Model;
 use super::order::Order;
 use super::saved::{from_values, of_another, position, to_values};
-use candle::{DType, Device, Var};
+use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use hebbian_train::{
-    Checkpoint, Clock, Error, LinearHead, LinearHeadConfig, Measured, Result, State, check_finite,
+    Checkpoint, Clock, Deferred, Error, LinearHead, LinearHeadConfig, Measured, Result, State,
+    check_finite,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,8 +27,10 @@ pub(super) struct Backprop {
     per_epoch: u64,
     order: Order,
     masks: Rng,
-    /// Mean of this epoch so far, counted as if it were whole.
+    /// Mean of this epoch so far but for the batches in `taken`, counted as if it were whole.
     loss: f64,
+    /// The mean loss of the last batches, and what it weighs.
+    taken: Deferred<f64>,
 }
 
 /// What going on needs.
@@ -74,6 +77,7 @@ impl Backprop {
             )?,
             masks: rng.stream("dropout.backprop"),
             loss: 0.0,
+            taken: Deferred::default(),
             config,
         })
     }
@@ -108,11 +112,21 @@ impl Backprop {
         let epoch = (clock.steps / self.per_epoch) as usize;
         self.adam.step(&loss, self.config.learning_rate_after(epoch))?;
         model.trained = true;
-        let loss = loss.detach().to_device(&Device::Cpu)?;
-        check_finite("the loss", clock.steps + 1, &loss)?;
-        let loss = f64::from(loss.to_scalar::<f32>()?);
-        self.loss += loss * indices.len() as f64 / material.data.train.len() as f64;
+        self.taken.push(&loss, indices.len() as f64 / material.data.train.len() as f64)?;
+        if self.taken.is_due() {
+            self.loss = self.settled(clock.steps + 1)?;
+            self.taken = Deferred::default();
+        }
         Ok(indices.len())
+    }
+
+    /// The loss with that of the last batches, of which the latest is number `step`.
+    fn settled(&self, step: u64) -> Result<f64> {
+        let (losses, weights): (Vec<_>, Vec<_>) = self.taken.read()?.into_iter().unzip();
+        let losses = losses.concat();
+        check_finite("the loss", step, &Tensor::new(&losses[..], &Device::Cpu)?)?;
+        let losses = losses.into_iter().zip(weights);
+        Ok(losses.fold(self.loss, |sum, (loss, weight)| sum + f64::from(loss) * weight))
     }
 
     /// Whether an epoch has ended.
@@ -121,17 +135,18 @@ impl Backprop {
     }
 
     /// The mean loss of the epoch.
-    pub(super) fn measure(&mut self) -> Measured {
-        let loss = std::mem::take(&mut self.loss);
+    pub(super) fn measure(&mut self, clock: Clock) -> Result<Measured> {
+        let loss = self.settled(clock.steps)?;
+        (self.loss, self.taken) = (0.0, Deferred::default());
         let values = vec![("backprop.loss".to_string(), loss)];
-        Measured { values, message: format!("loss {loss:.4}") }
+        Ok(Measured { values, message: format!("loss {loss:.4}") })
     }
 
-    pub(super) fn state(&self) -> Result<State> {
+    pub(super) fn state(&self, clock: Clock) -> Result<State> {
         let saved = Saved {
             epochs: self.config.epochs,
             masks: self.masks.position().to_string(),
-            loss: self.loss,
+            loss: self.settled(clock.steps)?,
         };
         Ok(State { tensors: self.adam.tensors(), values: to_values(&saved)? })
     }

@@ -226,6 +226,20 @@ pub struct TrainingConfig {
     pub head_learning_rate: f64,
     /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels; no.
     pub augment_layers: bool,
+    /// The type in which the read-outs' features are kept in memory. By default f32, and bf16 (three significant
+    /// digits, half the memory) where f32 would take more than two gibibytes for the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureType>,
+}
+
+/// See [`TrainingConfig::features`]. What learns from them does so in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureType {
+    /// Four bytes for each feature.
+    F32,
+    /// Two bytes for each feature.
+    Bf16,
 }
 
 impl Default for TrainingConfig {
@@ -238,6 +252,7 @@ impl Default for TrainingConfig {
             head_batch_size: 64,
             head_learning_rate: 1e-3,
             augment_layers: false,
+            features: None,
         }
     }
 }

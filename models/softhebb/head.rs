@@ -5,7 +5,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
 use candle_nn::Optimizer;
 use hebbian_train::{
-    Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, one_hot,
+    Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, in_parts, one_hot_of,
 };
 use serde_json::Value;
 
@@ -77,25 +77,29 @@ impl Head {
             Self::Hebbian { batch_size, epochs, epoch, .. } => {
                 let (batch, epochs, start) = (*batch_size, *epochs, *epoch);
                 *epoch += 1;
-                let order = rng.permutation(labels.len());
-                let steps = labels.len().div_ceil(batch);
-                for (i, rows) in order.chunks(batch).enumerate() {
+                let (count, device) = (labels.len(), features.device());
+                let order: Vec<u32> =
+                    rng.permutation(count).into_iter().map(|row| row as u32).collect();
+                let order = Tensor::from_vec(order, count, device)?;
+                let all = Tensor::from_slice(labels, count, device)?;
+                let steps = count.div_ceil(batch);
+                for i in 0..steps {
                     let progress = (start * steps + i) as f64 / (epochs * steps).max(1) as f64;
-                    let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-                    let index = Tensor::from_vec(index, rows.len(), features.device())?;
-                    let chosen: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
-                    self.hebbian_step(&features.index_select(&index, 0)?, &chosen, progress)?;
+                    let rows = order.narrow(0, i * batch, batch.min(count - i * batch))?;
+                    let chosen = features.index_select(&rows, 0)?.to_dtype(DType::F32)?;
+                    self.hebbian_step(&chosen, &all.index_select(&rows, 0)?, progress)?;
                 }
                 Ok(self.accuracy(features, labels)?)
             }
         }
     }
 
-    /// One step on a batch of changing features, when the share `progress` of training is done.
+    /// One step on a batch of changing features with its labels `(B)`, when the share `progress` of training is
+    /// done.
     pub fn train_batch(
         &mut self,
         features: &Tensor,
-        labels: &[u32],
+        labels: &Tensor,
         progress: f64,
         rng: &mut Rng,
     ) -> Result<()> {
@@ -105,10 +109,10 @@ impl Head {
         }
     }
 
-    fn hebbian_step(&mut self, features: &Tensor, labels: &[u32], progress: f64) -> Result<()> {
+    fn hebbian_step(&mut self, features: &Tensor, labels: &Tensor, progress: f64) -> Result<()> {
         let Self::Hebbian { layer, steps, .. } = self else { return Ok(()) };
         let classes = layer.dims().units;
-        let post = one_hot(labels, classes, features.dtype(), features.device())?.unsqueeze(0)?;
+        let post = one_hot_of(labels, classes, features.dtype())?.unsqueeze(0)?;
         let response = layer.response(features)?;
         steps.set_progress(progress);
         Ok(steps.backward_step(&response.synapses(&post)?.loss(&SoftHebb)?)?)
@@ -169,7 +173,10 @@ impl Readout for Head {
     fn predict(&self, features: &Tensor) -> hebbian_train::Result<Tensor> {
         match self {
             Self::Linear(head) => head.predict(features),
-            Self::Hebbian { layer, .. } => Ok(layer.response(features)?.output()?.argmax(1)?),
+            Self::Hebbian { layer, .. } => {
+                let scores = |part: &Tensor, _| Ok(layer.response(part)?.output()?);
+                Ok(in_parts(features, scores)?.argmax(1)?)
+            }
         }
     }
 }

@@ -143,14 +143,14 @@ impl hebbian_train::Learner for Learner {
     fn measure(&mut self) -> Result<Measured> {
         match &mut self.way {
             Way::Stages(stages) => stages.measure(&self.model.network, self.clock),
-            Way::Backprop(backprop) => Ok(backprop.measure()),
+            Way::Backprop(backprop) => backprop.measure(self.clock),
         }
     }
 
     fn state(&self) -> Result<State> {
         let State { mut tensors, values } = match &self.way {
             Way::Stages(stages) => stages.state(&self.model.head)?,
-            Way::Backprop(backprop) => backprop.state()?,
+            Way::Backprop(backprop) => backprop.state(self.clock)?,
         };
         tensors.extend(self.before.clone().map(|before| (BEFORE.to_string(), before)));
         Ok(State { tensors, values: json!({ "way": values, "elsewhere": self.elsewhere }) })

@@ -1,6 +1,6 @@
 //! What a learner learns from, and by what.
 
-use super::config::Preset;
+use super::config::{FeatureType, Preset};
 use super::method::Options;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
@@ -10,6 +10,8 @@ use hebbian_train::{Result, collect_features};
 
 /// Images per batch where nothing learns.
 const EVALUATION_BATCH: usize = 50;
+/// Bytes of features beyond which they are kept in bf16.
+const LARGEST_IN_F32: usize = 2 << 30;
 
 #[derive(Debug)]
 pub(super) struct Material {
@@ -63,8 +65,20 @@ impl Material {
         set: &ImageSet,
         mut images: impl FnMut(&[usize]) -> Result<(Tensor, Tensor)>,
     ) -> Result<Tensor> {
+        let dtype = self.feature_type(network.features());
         collect_features(set.in_order(EVALUATION_BATCH)?, &self.device, |indices| {
-            Ok(network.forward(&images(indices)?.0)?)
+            Ok(network.forward(&images(indices)?.0)?.to_dtype(dtype)?)
         })
+    }
+
+    /// The type in which features of that many numbers are kept, see [`TrainingConfig::features`].
+    fn feature_type(&self, width: usize) -> DType {
+        let bytes = self.data.train.len().saturating_mul(width).saturating_mul(size_of::<f32>());
+        match self.preset().training.features {
+            Some(FeatureType::F32) => DType::F32,
+            Some(FeatureType::Bf16) => DType::BF16,
+            None if bytes > LARGEST_IN_F32 => DType::BF16,
+            None => DType::F32,
+        }
     }
 }

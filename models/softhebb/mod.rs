@@ -28,7 +28,7 @@ mod saved;
 mod stages;
 
 pub use config::{
-    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate, TrainingConfig,
+    BlockConfig, FeatureType, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate, TrainingConfig,
 };
 pub use head::Head;
 pub use hebbian_train::{Error, Result};

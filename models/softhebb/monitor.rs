@@ -1,7 +1,7 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
 use candle::{D, Result, Tensor};
-use candle_hebbian::device::to_host;
+use candle_hebbian::device::{read, to_host};
 use candle_hebbian::{Geometry, Layer};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ impl Monitor {
     pub fn observe(&mut self, u: &Tensor, post: &Tensor) -> Result<()> {
         let (sites, _, units) = u.dims3()?;
         self.wins.resize(sites * units, 0);
-        let winners = u.argmax(D::Minus1)?.to_vec2::<u32>()?;
+        let winners = read(&u.argmax(D::Minus1)?)?.to_vec2::<u32>()?;
         for (site, winners) in winners.iter().enumerate() {
             for &winner in winners {
                 self.wins[site * units + winner as usize] += 1;

@@ -8,7 +8,9 @@ use super::network::Network;
 use candle::{DType, Tensor};
 use candle_hebbian::{Geometry, Rng};
 use hebbian_data::ImageSet;
-use hebbian_train::{NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge};
+use hebbian_train::{
+    NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge, in_parts,
+};
 use std::time::Instant;
 
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
@@ -224,7 +226,7 @@ impl Readouts<'_, '_> {
 /// Features of shape `(C, H, W)` averaged over positions until they are few enough for ridge
 /// regression; `None` where that cannot be.
 fn pool_to(features: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
-    let (rows, width) = features.dims2()?;
+    let (_, width) = features.dims2()?;
     if width <= RIDGE_FEATURES {
         return Ok(Some(features.clone()));
     }
@@ -232,6 +234,8 @@ fn pool_to(features: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
     if channels > RIDGE_FEATURES {
         return Ok(None);
     }
-    let mean = features.reshape((rows, channels, height * columns))?.mean(2)?;
+    let mean = in_parts(features, |part, _| {
+        Ok(part.reshape(((), channels, height * columns))?.mean(2)?)
+    })?;
     Ok(Some(mean))
 }

@@ -103,7 +103,7 @@ impl Stages {
             (_, dropout) => {
                 let (features, taken) = network.learn(&images, share)?;
                 if let Some(dropout) = dropout {
-                    head.train_batch(&features, &labels.to_vec1::<u32>()?, share, dropout)?;
+                    head.train_batch(&features, &labels, share, dropout)?;
                     *trained = true;
                 }
                 taken.into_iter().map(|activity| (activity.u, activity.post)).collect()

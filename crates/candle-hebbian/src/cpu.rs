@@ -150,10 +150,15 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 
 /// The elements of a contiguous tensor.
 pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    entries(storage.as_slice::<T>()?, layout)
+}
+
+/// The entries of a contiguous tensor among those of its storage.
+pub(crate) fn entries<'a, T>(storage: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         // A view of nothing may start behind the end.
         Some((start, end)) if start == end => Ok(&[]),
-        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+        Some((start, end)) => Ok(&storage[start..end]),
         None => candle::bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
     }
 }

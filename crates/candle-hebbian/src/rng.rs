@@ -1,5 +1,6 @@
 //! Random numbers that are the same on every device: drawn on the host from a seed, then copied.
 
+use crate::device::upload;
 use crate::memory;
 use candle::{DType, Device, Result, Shape, Tensor};
 use candle_nn::Init;
@@ -160,11 +161,11 @@ impl Rng {
         match dtype {
             DType::F64 => {
                 let values = drawn(&shape, || draw(&mut self.0))?;
-                Tensor::from_vec(values, shape, device)
+                upload(values, shape, device)
             }
             _ => {
                 let values = drawn(&shape, || draw(&mut self.0) as f32)?;
-                Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+                upload(values, shape, device)?.to_dtype(dtype)
             }
         }
     }

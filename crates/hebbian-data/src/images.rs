@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::device::{send, upload};
 
 use crate::changes::Change;
 use crate::store::Store;
@@ -438,8 +439,8 @@ impl ImageSet {
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
         let labels: Vec<u32> = indices.iter().map(|&i| self.labels[i]).collect();
-        let images = images.to_device(device)?.to_dtype(dtype)?;
-        Ok((images, Tensor::from_vec(labels, indices.len(), device)?))
+        let images = send(&images, device)?.to_dtype(dtype)?;
+        Ok((images, upload(labels, indices.len(), device)?))
     }
 
     /// How many values an image in a batch has.

@@ -5,6 +5,7 @@
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |
 //! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
 //! | [`Study`], [`run_study`] | several networks, each trained with several seeds, a table and a picture |
+//! | [`search()`], [`Dimension`], [`Plan`] | a preset's numbers, searched at random or by successive halving |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
 //! | [`Record`], [`list`] | the result and the time to expect of them |
 //! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; those of PyTorch are read |
@@ -42,6 +43,7 @@ mod readout;
 mod record;
 mod results;
 mod run;
+mod search;
 mod study;
 mod table;
 mod tensorboard;
@@ -52,10 +54,10 @@ pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
-    About, Clock, Counts, Evaluation, Figures, Learner, Measured, Method, Model, OfPreset, Recipe,
-    Recorder, Run, RunOptions, Start, State, Stop, Unsupervised, UnsupervisedLearner,
-    UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see, shown, train,
-    with_input,
+    About, Clock, Counts, Deferred, Evaluation, Figures, Learner, Measured, Method, Model,
+    OfPreset, Recipe, Recorder, Run, RunOptions, Start, State, Stop, Unsupervised,
+    UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see,
+    shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;
@@ -68,11 +70,12 @@ pub use progress::Progress;
 pub use readout::{
     ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
     LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
-    halvings, one_hot,
+    halvings, in_parts, one_hot, one_hot_of,
 };
 pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, list, records};
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
+pub use search::{Dimension, Plan, search};
 pub use study::{
     Arm, ArmRun, Figure, Spread, Study, StudyOptions, Trained, run_study, starts_anew,
 };

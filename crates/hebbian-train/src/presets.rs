@@ -4,12 +4,13 @@ use crate::names::nearest;
 use crate::own_folder::PROGRAM;
 use crate::{Error, Result, read_text};
 use hebbian_data::transforms::InputConfig;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
 
 /// The presets of one paper.
-pub trait Preset: DeserializeOwned + PartialEq {
+pub trait Preset: Serialize + DeserializeOwned + PartialEq {
     /// The paper, for messages.
     const METHOD: &'static str;
     /// The JSON of each.

@@ -131,6 +131,21 @@ impl Study<'_> {
         self.out.join(slug(&arm.name())).join(format!("seed-{seed}"))
     }
 
+    /// How a run in `folder` goes, under this label.
+    pub(crate) fn run_options(&self, folder: &Path, seed: u64, label: String) -> RunOptions {
+        RunOptions {
+            seed,
+            device: self.options.device.clone(),
+            resume: self.options.resume && folder.join("config.json").exists(),
+            quiet: self.options.quiet,
+            label: Some(label),
+            validation: self.options.validation,
+            labelled: self.options.labelled,
+            stop: self.options.stop.clone(),
+            ..RunOptions::default()
+        }
+    }
+
     /// Trains the arms on a data set, one after the other, with every seed.
     ///
     /// # Errors
@@ -162,17 +177,8 @@ impl Study<'_> {
             for seed in self.options.seeds() {
                 let number = trained.len() * self.options.seeds + runs.len() + 1;
                 let folder = self.folder(&arm, seed);
-                let how = RunOptions {
-                    seed,
-                    device: self.options.device.clone(),
-                    resume: self.options.resume && folder.join("config.json").exists(),
-                    quiet: self.options.quiet,
-                    label: Some(format!("{number}/{all} {} seed {seed}", arm.name())),
-                    validation: self.options.validation,
-                    labelled: self.options.labelled,
-                    stop: self.options.stop.clone(),
-                    ..RunOptions::default()
-                };
+                let label = format!("{number}/{all} {} seed {seed}", arm.name());
+                let how = self.run_options(&folder, seed, label);
                 let (results, history) = run(&arm, &how, &folder)?;
                 runs.push(ArmRun { results, history });
             }

@@ -122,7 +122,17 @@ impl CommonArgs {
             });
             self.tell_expected(job.and_then(Job::expected));
         }
-        let options = StudyOptions {
+        let out = self.folder(M::NAME, &format!("study-{name}"), dataset);
+        Ok((self.study_options((epochs, seeds), device), out))
+    }
+
+    /// How an experiment goes whose networks are trained for `epochs` with as many `seeds` on `device`.
+    pub(crate) fn study_options(
+        &self,
+        (epochs, seeds): (Option<usize>, usize),
+        device: &str,
+    ) -> StudyOptions {
+        StudyOptions {
             epochs,
             seeds,
             seed: self.seed,
@@ -132,8 +142,12 @@ impl CommonArgs {
             validation: self.validation,
             labelled: self.labelled,
             stop: stop().clone(),
-        };
-        Ok((options, self.folder(M::NAME, &format!("study-{name}"), dataset)))
+        }
+    }
+
+    /// Holds out this share of the training images, if no other was asked for.
+    pub(crate) fn hold_out(&mut self, share: f64) {
+        self.data.validation.get_or_insert(share);
     }
 
     /// What a report has to begin with: what its figures are of, if not of test images.

@@ -76,9 +76,9 @@ pub trait Door: Method + Sized {
 #[command(version, allow_negative_numbers = true, after_long_help = legend())]
 pub struct DoorArgs<F: Args> {
     #[command(flatten)]
-    common: CommonArgs,
+    pub(crate) common: CommonArgs,
     #[command(flatten, next_help_heading = "Options of the method")]
-    flags: F,
+    pub(crate) flags: F,
 }
 
 /// The last line of what a program says: the one thing to look at.
@@ -95,7 +95,7 @@ pub(crate) fn list_of<M: Door>() -> Result<String> {
 }
 
 /// What the flags choose, with what the network is to see.
-fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<M::Options> {
+pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<M::Options> {
     let mut options = M::options(common, flags)?;
     common.transforms.put_into(M::preset_mut(&mut options).input_mut());
     Ok(options)

@@ -23,6 +23,7 @@ mod doors;
 mod program;
 mod report;
 mod reproduce;
+mod search;
 mod signals;
 mod verify;
 

@@ -7,6 +7,7 @@ use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
 use crate::report::ReportArgs;
 use crate::reproduce::ReproduceArgs;
+use crate::search::SearchArgs;
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
 use candle::DType;
@@ -40,10 +41,11 @@ enum Command {
         #[command(subcommand)]
         method: MethodArgs,
     },
-    /// Run an experiment of a paper: several networks, several seeds, a table and a picture
+    /// Run an experiment of a paper (several networks, several seeds, a table and a picture), or search for a preset's
+    /// numbers
     Study {
         #[command(subcommand)]
-        method: MethodArgs,
+        study: StudyArgs,
     },
     Report(ReportArgs),
     Reproduce(ReproduceArgs),
@@ -89,6 +91,17 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum StudyArgs {
+    #[command(flatten)]
+    Experiment(MethodArgs),
+    /// Search for the numbers of a preset, at random or by successive halving, on images held out of the training set
+    Search {
+        #[command(subcommand)]
+        method: SearchArgsOf,
+    },
+}
+
 /// What there is of each method.
 macro_rules! of_each_method {
     ($($module:ident::$method:ident)*) => {
@@ -117,6 +130,22 @@ macro_rules! of_each_method {
             fn run(self, study: bool) -> Result<String> {
                 match self {
                     $(Self::$method(args) => args.run_as::<hebbian_models::$module::$method>(study),)*
+                }
+            }
+        }
+
+        #[derive(Debug, Subcommand)]
+        enum SearchArgsOf {
+            $(
+                #[command(about = <hebbian_models::$module::$method as Door>::ABOUT)]
+                $method(SearchArgs<<hebbian_models::$module::$method as Door>::Flags>),
+            )*
+        }
+
+        impl SearchArgsOf {
+            fn run(self) -> Result<String> {
+                match self {
+                    $(Self::$method(args) => args.run::<hebbian_models::$module::$method>(),)*
                 }
             }
         }
@@ -162,7 +191,8 @@ pub fn program(Program { command }: Program) -> Result<String> {
     match command {
         Command::List { method } => list(method),
         Command::Train { method } => method.run(false),
-        Command::Study { method } => method.run(true),
+        Command::Study { study: StudyArgs::Experiment(method) } => method.run(true),
+        Command::Study { study: StudyArgs::Search { method } } => method.run(),
         Command::Report(args) => args.run(),
         Command::Reproduce(args) => args.run(),
         Command::Data(args) => args.run(),

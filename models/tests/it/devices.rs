@@ -8,10 +8,10 @@ use hebbian_data::{Batches, digits};
 use hebbian_models::{amit, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset, with_input};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(super) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Tensors = Vec<(String, Tensor)>;
 
-const STEPS: usize = 20;
+pub(super) const STEPS: usize = 20;
 
 /// How far weights may drift apart in [`STEPS`] steps, relative to the largest of a tensor: as for
 /// the reference vectors of networks. A sum in another order differs by about 1e-6 of its largest
@@ -96,7 +96,7 @@ fn softhebb_20_steps(device: &Device) -> Result {
     })
 }
 
-fn amit_learner(device: &Device) -> Result<amit::Learner> {
+pub(super) fn amit_learner(device: &Device) -> Result<amit::Learner> {
     // A convolution, overlapping pools, dropout, dense layers.
     let mut preset = amit::preset("amit-simpnet")?;
     preset.training.batch_size = 20;
@@ -117,7 +117,7 @@ fn amit_20_steps(device: &Device) -> Result {
     })
 }
 
-fn miconi_learner(device: &Device) -> Result<miconi::Learner> {
+pub(super) fn miconi_learner(device: &Device) -> Result<miconi::Learner> {
     let mut preset = miconi::preset("miconi-digits")?;
     preset.input.transforms = "standardise-image".parse()?;
     preset.training.batch_size = 20;
@@ -149,7 +149,7 @@ fn miconi_20_steps(device: &Device) -> Result {
     })
 }
 
-fn golkar_learner(device: &Device) -> Result<golkar::Learner> {
+pub(super) fn golkar_learner(device: &Device) -> Result<golkar::Learner> {
     let mut preset = golkar::preset("golkar-digits")?;
     preset.training.batch_size = 20;
     let task = golkar::Task::of(&preset, &digits(), device)?;
@@ -178,7 +178,7 @@ fn golkar_20_steps(device: &Device) -> Result {
     })
 }
 
-fn krotov_hopfield_learner(device: &Device) -> Result<krotov_hopfield::Learner> {
+pub(super) fn krotov_hopfield_learner(device: &Device) -> Result<krotov_hopfield::Learner> {
     let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
     (preset.batch_size, preset.epochs) = (20, 1);
     let mut data = digits();

@@ -17,4 +17,5 @@ mod pretrained;
 mod pytorch;
 mod record;
 mod softhebb;
+mod transfers;
 mod zoo;

@@ -1,10 +1,11 @@
 //! Inverted dropout.
 
 use super::backend::has_kernels;
-use super::widen::widened;
+use super::widen::{expect_real, widened};
 use crate::Rng;
-use crate::cpu::{self, Real, slice, with_real};
-use candle::{CpuStorage, CustomOp1, Layout, ModuleT, Result, Shape, Tensor};
+use crate::cpu::{self, Real, entries, slice, with_real};
+use crate::device::upload;
+use candle::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, ModuleT, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -58,7 +59,7 @@ impl Dropout {
             return Ok(x.clone());
         };
         let rows = x.dim(0)?;
-        let masked = Masked { keep, seeds: seeds(rows, rng), rows: None };
+        let masked = Masked { keep, seeds: seeds(rows, rng) };
         widened(x, |x| {
             if has_kernels(x.device()) {
                 return x.contiguous()?.apply_op1(masked);
@@ -68,31 +69,37 @@ impl Dropout {
         })
     }
 
-    /// The chosen rows of `features (N, F)` with a fresh mask, in one pass. Not differentiable.
+    /// The chosen rows of `features (N, F)` with a fresh mask, in one pass: `(B, F)` for `rows (B)`, u32, on the
+    /// device of the features. Rows of halves come out in f32, in which a read-out learns. Not differentiable.
     ///
     /// # Errors
-    /// A row that does not exist.
-    pub fn rows(&self, features: &Tensor, rows: &[u32], rng: &mut Rng) -> Result<Tensor> {
-        let (count, width) = features.dims2()?;
-        if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
-            candle::bail!("dropout: row {row} of {count}")
+    /// Rows of another type or shape; on the CPU a row that does not exist.
+    pub fn rows(&self, features: &Tensor, rows: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let (all, width) = features.dims2()?;
+        let count = rows.dims1()?;
+        expect_real(features)?;
+        if rows.device().is_cpu()
+            && let Some(row) = rows.to_vec1::<u32>()?.into_iter().find(|&row| row as usize >= all)
+        {
+            candle::bail!("dropout: row {row} of {all}")
         }
-        let device = features.device();
-        let gather = |features: &Tensor| {
-            let rows = Tensor::from_slice(rows, rows.len(), device)?;
-            features.contiguous()?.index_select(&rows, 0)
-        };
         let features = features.detach();
-        let Some(keep) = self.keep else {
-            return gather(&features);
-        };
-        let masked = Masked { keep, seeds: seeds(rows.len(), rng), rows: Some(rows) };
-        widened(&features, |features| {
-            if has_kernels(device) {
-                return features.contiguous()?.apply_op1_no_bwd(&masked);
+        let gather = || {
+            let chosen = features.contiguous()?.index_select(rows, 0)?;
+            match chosen.dtype() {
+                DType::F16 | DType::BF16 => chosen.to_dtype(DType::F32),
+                _ => Ok(chosen),
             }
-            gather(features)? * masked.mask((rows.len(), width), features)?
-        })
+        };
+        let Some(keep) = self.keep else {
+            return gather();
+        };
+        let masked = Masked { keep, seeds: seeds(count, rng) };
+        if has_kernels(features.device()) {
+            return features.contiguous()?.apply_op2_no_bwd(&rows.contiguous()?, &masked);
+        }
+        let chosen = gather()?;
+        &chosen * masked.mask((count, width), &chosen)?
     }
 }
 
@@ -157,15 +164,14 @@ fn mask(seed: u64, keep: u16, count: usize) -> Vec<u8> {
     (0..count.div_ceil(64)).map(word).flat_map(u64::to_le_bytes).collect()
 }
 
-/// Gathers rows and masks them in one pass: on the CPU the separate operations take several times
+/// Masks rows, and gathers them in the same pass: on the CPU the separate operations take several times
 /// as long as the products of a linear layer.
-struct Masked<'a> {
+struct Masked {
     keep: u16,
     seeds: Vec<u64>,
-    rows: Option<&'a [u32]>,
 }
 
-impl Masked<'_> {
+impl Masked {
     /// The factors of all entries as a tensor like `like`, for the devices that have no kernel here.
     fn mask(&self, (rows, width): (usize, usize), like: &Tensor) -> Result<Tensor> {
         let row = |&seed: &u64| {
@@ -173,11 +179,17 @@ impl Masked<'_> {
             bits.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)).take(width)
         };
         let mask: Vec<u8> = self.seeds.iter().flat_map(row).collect();
-        let mask = Tensor::from_vec(mask, (rows, width), like.device())?;
+        let mask = upload(mask, (rows, width), like.device())?;
         mask.to_dtype(like.dtype())? * scale(self.keep)
     }
 
-    fn run<T: Real>(&self, x: &[T], width: usize) -> Vec<T> {
+    /// The rows of `x` that `row` says, of `width` entries each, masked.
+    fn run<S: Copy + Into<T> + Sync, T: Real>(
+        &self,
+        x: &[S],
+        row: impl Fn(usize) -> usize + Sync,
+        width: usize,
+    ) -> Vec<T> {
         // The factors of eight entries by the byte that is their mask: 0 or the scale.
         let scale = T::of(scale(self.keep));
         let factors: [[T; 8]; 256] = std::array::from_fn(|byte| {
@@ -186,19 +198,18 @@ impl Masked<'_> {
         let mut out = vec![T::zero(); self.seeds.len() * width];
         out.par_chunks_mut(width.max(1)).zip(&self.seeds).enumerate().for_each(
             |(at, (out, &seed))| {
-                let row = self.rows.map_or(at, |rows| rows[at] as usize);
                 let mask = mask(seed, self.keep, width);
-                let (eights, rest) = x[row * width..][..width].as_chunks::<8>();
+                let (eights, rest) = x[row(at) * width..][..width].as_chunks::<8>();
                 let (out_eights, out_rest) = out.as_chunks_mut::<8>();
                 for ((out, values), &byte) in out_eights.iter_mut().zip(eights).zip(&mask) {
                     let factors = &factors[usize::from(byte)];
                     for ((out, &value), &factor) in out.iter_mut().zip(values).zip(factors) {
-                        *out = value * factor;
+                        *out = value.into() * factor;
                     }
                 }
                 let last = mask.get(eights.len()).map_or(0, |&byte| usize::from(byte));
                 for ((out, &value), &factor) in out_rest.iter_mut().zip(rest).zip(&factors[last]) {
-                    *out = value * factor;
+                    *out = value.into() * factor;
                 }
             },
         );
@@ -206,7 +217,7 @@ impl Masked<'_> {
     }
 }
 
-impl CustomOp1 for Masked<'_> {
+impl CustomOp1 for Masked {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -214,25 +225,48 @@ impl CustomOp1 for Masked<'_> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let count = layout.dims().first().copied().unwrap_or(1);
         let width = layout.shape().elem_count() / count.max(1);
-        let mut shape = layout.dims().to_vec();
-        if let Some(rows) = self.rows {
-            shape[0] = rows.len();
-        }
         with_real!(x, "dropout", T => {
-            Ok((cpu::owned(self.run(slice::<T>(x, layout)?, width)), shape.into()))
+            let out = self.run::<T, T>(slice::<T>(x, layout)?, |row| row, width);
+            Ok((cpu::owned(out), layout.shape().clone()))
         })
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let masked = Masked { keep: self.keep, seeds: self.seeds.clone(), rows: None };
+        let masked = Masked { keep: self.keep, seeds: self.seeds.clone() };
         grad.detach().contiguous()?.apply_op1_no_bwd(&masked).map(Some)
+    }
+}
+
+impl CustomOp2 for Masked {
+    fn name(&self) -> &'static str {
+        "dropout-rows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, width) = layout.shape().dims2()?;
+        let rows = entries(rows.as_slice::<u32>()?, rows_layout)?;
+        let row = |at: usize| rows[at] as usize;
+        let out = match x {
+            CpuStorage::F64(x) => cpu::owned(self.run::<_, f64>(entries(x, layout)?, row, width)),
+            CpuStorage::F32(x) => cpu::owned(self.run::<_, f32>(entries(x, layout)?, row, width)),
+            CpuStorage::F16(x) => cpu::owned(self.run::<_, f32>(entries(x, layout)?, row, width)),
+            CpuStorage::BF16(x) => cpu::owned(self.run::<_, f32>(entries(x, layout)?, row, width)),
+            _ => candle::bail!("dropout: expected f16, bf16, f32 or f64"),
+        };
+        Ok((out, (rows.len(), width).into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{DType, Device, Var};
+    use candle::{Device, Var};
 
     fn ones(rows: usize, width: usize, dtype: DType) -> Tensor {
         Tensor::ones((rows, width), dtype, &Device::Cpu).unwrap()
@@ -241,7 +275,7 @@ mod tests {
     #[test]
     fn as_many_are_kept_as_asked_and_the_mean_stays() {
         let (rows, width) = (64, 1000);
-        let index: Vec<u32> = (0..rows as u32).collect();
+        let index = Tensor::arange(0, rows as u32, &Device::Cpu).unwrap();
         for probability in [0.5, 0.4, 0.1, 0.9] {
             let dropout = Dropout::new(probability).unwrap();
             let x = ones(rows, width, DType::F32);
@@ -284,13 +318,13 @@ mod tests {
             let features = rng.normal(0.0, 1.0, (9, width), DType::F64, &Device::Cpu)?;
             // A view that starts inside its storage.
             let features = Var::from_tensor(&features.narrow(0, 2, 6)?)?;
-            let rows = [3u32, 0, 5, 3];
+            let rows = Tensor::new(&[3u32, 0, 5, 3], &Device::Cpu)?;
             let mask = |count| match dropout.keep {
-                Some(keep) => Masked { keep, seeds: seeds(count, &mut Rng::new(3)), rows: None }
+                Some(keep) => Masked { keep, seeds: seeds(count, &mut Rng::new(3)) }
                     .mask((count, width), &features),
                 None => Tensor::ones((count, width), DType::F64, &Device::Cpu),
             };
-            let gathered = features.index_select(&Tensor::new(&rows, &Device::Cpu)?, 0)?;
+            let gathered = features.index_select(&rows, 0)?;
             let want = (gathered * mask(4)?)?.detach();
             let got = dropout.rows(&features, &rows, &mut Rng::new(3))?;
             assert_eq!(got.to_vec2::<f64>()?, want.to_vec2::<f64>()?);
@@ -311,8 +345,8 @@ mod tests {
         let wide = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec2::<f32>();
         for dtype in [DType::F16, DType::BF16] {
             let x = Rng::new(4).normal(0.0, 1.0, (7, 13), dtype, &Device::Cpu)?;
-            let want = dropout.apply(&x.to_dtype(DType::F32)?, &mut Rng::new(5))?;
-            let want = wide(&want.to_dtype(dtype)?)?;
+            let want_wide = dropout.apply(&x.to_dtype(DType::F32)?, &mut Rng::new(5))?;
+            let want = wide(&want_wide.to_dtype(dtype)?)?;
             let x = Var::from_tensor(&x)?;
             let mask = ones(7, 13, DType::F32);
             let mask = wide(&dropout.apply(&mask, &mut Rng::new(5))?.to_dtype(dtype)?)?;
@@ -322,8 +356,10 @@ mod tests {
                 assert_eq!(wide(&y)?, want);
                 let grads = y.sum_all()?.backward()?;
                 assert_eq!(wide(grads.get(&x).expect("a gradient"))?, mask);
-                let rows = [0, 1, 2, 3, 4, 5, 6];
-                assert_eq!(wide(&dropout.rows(&x, &rows, &mut Rng::new(5))?)?, want);
+                // A head learns in f32: gathered rows are not rounded back.
+                let rows = Tensor::arange(0u32, 7, &Device::Cpu)?;
+                let rows = dropout.rows(&x, &rows, &mut Rng::new(5))?;
+                assert_eq!(rows.to_vec2::<f32>()?, want_wide.to_vec2::<f32>()?);
                 Ok::<_, candle::Error>(())
             };
             check()?;
@@ -346,7 +382,8 @@ mod tests {
             let want = apply(&view.force_contiguous()?)?;
             assert_eq!(apply(&view)?.to_vec2::<f64>()?, want.to_vec2::<f64>()?);
         }
-        let refuse = || dropout.rows(&x, &[0, 3], &mut Rng::new(0)).unwrap_err().to_string();
+        let rows = Tensor::new(&[0u32, 3], &Device::Cpu)?;
+        let refuse = || dropout.rows(&x, &rows, &mut Rng::new(0)).unwrap_err().to_string();
         assert!(refuse().contains("row 3 of 3"));
         assert!(crate::ops::composed(refuse).contains("row 3 of 3"));
         Ok(())

@@ -1,6 +1,7 @@
 //! What a device cannot do, done on the CPU.
 
-use candle::{Device, Result, Tensor};
+use crate::device::{read, send};
+use candle::{Result, Tensor};
 use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,7 @@ pub(crate) fn on_host(
         let place = device.location();
         let _ = writeln!(stderr(), "warning: {op} runs on the CPU, {place:?} does not have it");
     }
-    f(&tensor.to_device(&Device::Cpu)?)?.to_device(device)
+    send(&f(&read(tensor)?)?, device)
 }
 
 /// Whether `op` was not asked about before.
@@ -29,6 +30,7 @@ fn is_first(op: &'static str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle::Device;
 
     #[test]
     fn result_and_error_are_passed_on() -> Result<()> {

@@ -5,6 +5,7 @@
 //! GPU waits for the device, and is refused while a graph is captured. So the tensors are kept, by device
 //! and indices, and the ones that were not used for longest go when they hold too much.
 
+use crate::device::upload;
 use candle::{Device, Result, Tensor};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +45,7 @@ impl Kept {
         } else {
             #[cfg(test)]
             tests::MADE.set(tests::MADE.get() + 1);
-            let tensor = Tensor::new(places, device)?;
+            let tensor = upload(places.to_vec(), places.len(), device)?;
             made.push_back(Made { places: places.to_vec(), tensor });
         }
         let latest = made.back().map(|latest| latest.tensor.clone());
@@ -54,7 +55,7 @@ impl Kept {
         {
             held -= oldest.places.len();
         }
-        latest.map_or_else(|| Tensor::new(places, device), Ok)
+        latest.map_or_else(|| upload(places.to_vec(), places.len(), device), Ok)
     }
 }
 

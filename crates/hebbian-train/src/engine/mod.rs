@@ -7,6 +7,7 @@
 
 mod about;
 mod card;
+mod deferred;
 mod input;
 mod learner;
 mod method;
@@ -19,6 +20,7 @@ mod unsupervised;
 
 pub use about::{About, Counts};
 pub(crate) use card::START as CARD_START;
+pub use deferred::Deferred;
 pub use input::{see, with_input};
 pub use learner::{Clock, Learner, Measured, Model, State};
 pub use method::{Method, OfPreset, Start, check_images, train};

@@ -1,12 +1,13 @@
 //! The linear softmax head.
 
 use candle::{DType, Device, Tensor};
+use candle_hebbian::device::{read, upload};
 use candle_hebbian::{Rng, ops::Dropout};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::adam::Adam;
-use super::{Readout, check_labels, one_hot};
+use super::{Readout, check_labels, linear_scores, one_hot_of};
 use crate::{Checkpoint, Error, Result, State};
 
 /// How a [`LinearHead`] is trained.
@@ -202,7 +203,8 @@ impl LinearHead {
         self.config.learning_rate_after(self.epoch)
     }
 
-    /// Trains on each row of `features` `(N, F)` once, in random order.
+    /// Trains on each row of `features` `(N, F)` once, in random order. Features in half precision are
+    /// widened a batch at a time.
     ///
     /// Shuffling and dropout draw from `rng`. Features may differ from epoch to epoch (augmented
     /// images, say).
@@ -216,18 +218,23 @@ impl LinearHead {
         rng: &mut Rng,
     ) -> Result<EpochStats> {
         let (count, _) = check_labels(features, labels, self.weight.dim(0)?)?;
-        let features = features.detach().contiguous()?;
+        let (features, device) = (features.detach().contiguous()?, features.device());
         let order: Vec<u32> = rng.permutation(count).into_iter().map(|row| row as u32).collect();
+        let shuffled: Vec<u32> = order.iter().map(|&row| labels[row as usize]).collect();
+        // Uploaded once an epoch, and the measurements are read once at its end: on a GPU each transfer
+        // would wait for the step.
+        let order = upload(order, count, device)?;
+        let labels = upload(shuffled, count, device)?;
         let learning_rate = self.learning_rate();
-        // Read back once at the end: on a GPU each reading would wait for the step.
         let mut measured = Vec::with_capacity(count.div_ceil(self.config.batch_size));
-        for rows in order.chunks(self.config.batch_size) {
-            let x = self.dropout.rows(&features, rows, rng)?;
-            let labels: Vec<u32> = rows.iter().map(|&row| labels[row as usize]).collect();
-            measured.push(self.step(&x, &labels, learning_rate)?);
+        for start in (0..count).step_by(self.config.batch_size) {
+            let length = self.config.batch_size.min(count - start);
+            let x = self.dropout.rows(&features, &order.narrow(0, start, length)?, rng)?;
+            measured.push(self.step(&x, &labels.narrow(0, start, length)?, learning_rate)?);
         }
         self.epoch += 1;
-        let measured = Tensor::stack(&measured, 0)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let measured = read(&Tensor::stack(&measured, 0)?.to_dtype(DType::F32)?)?;
+        let measured = measured.to_vec2::<f32>()?;
         let mean = |column: usize| {
             measured.iter().map(|sums| f64::from(sums[column])).sum::<f64>() / count as f64
         };
@@ -243,26 +250,32 @@ impl LinearHead {
         Ok(stats)
     }
 
-    /// One step on a batch `(B, F)`, outside any epoch, at the rate of the next one: for features
-    /// that change from batch to batch.
+    /// One step on a batch `(B, F)` with its labels `(B)`, u32, outside any epoch, at the rate of the next one: for
+    /// features that change from batch to batch. Labels stay on their device and are not checked: one that is no class
+    /// counts as none of them.
     ///
     /// # Errors
     /// When features, labels and weights do not fit.
-    pub fn train_batch(&mut self, features: &Tensor, labels: &[u32], rng: &mut Rng) -> Result<()> {
-        let (count, _) = check_labels(features, labels, self.weight.dim(0)?)?;
-        let rows: Vec<u32> = (0..count as u32).collect();
-        let x = self.dropout.rows(&features.detach().contiguous()?, &rows, rng)?;
+    pub fn train_batch(&mut self, features: &Tensor, labels: &Tensor, rng: &mut Rng) -> Result<()> {
+        let (count, device) = (features.dim(0)?, features.device());
+        if labels.dims() != [count] {
+            return Err(Error::Argument(format!(
+                "{count} features with labels of shape {:?}: expected one each",
+                labels.dims()
+            )));
+        }
+        let rows = Tensor::arange(0, u32::try_from(count).unwrap_or(u32::MAX), device)?;
+        let x = self.dropout.rows(&features.detach(), &rows, rng)?;
         self.step(&x, labels, self.learning_rate()).map(drop)
     }
 
     /// One step of Adam. Returns, on the device, the batch's summed loss and correct answers.
-    fn step(&mut self, x: &Tensor, labels: &[u32], learning_rate: f64) -> Result<Tensor> {
-        let (classes, batch) = (self.weight.dim(0)?, labels.len());
+    fn step(&mut self, x: &Tensor, labels: &Tensor, learning_rate: f64) -> Result<Tensor> {
+        let (classes, batch) = (self.weight.dim(0)?, x.dim(0)?);
         let log_p = candle_nn::ops::log_softmax(&self.logits(x)?, 1)?;
-        let target = one_hot(labels, classes, x.dtype(), x.device())?;
+        let target = one_hot_of(labels, classes, x.dtype())?;
         let loss = (&log_p * &target)?.sum_all()?.neg()?;
-        let label = Tensor::from_slice(labels, batch, x.device())?;
-        let correct = log_p.argmax(1)?.eq(&label)?.to_dtype(x.dtype())?.sum_all()?;
+        let correct = log_p.argmax(1)?.eq(labels)?.to_dtype(x.dtype())?.sum_all()?;
 
         let g = ((log_p.exp()? - target)? / batch as f64)?;
         let weight = g.t()?.matmul(x)?;
@@ -273,7 +286,7 @@ impl LinearHead {
 
     /// `features·Wᵀ + b`: `(N, classes)`, without dropout.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(features.contiguous()?.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
+        linear_scores(features, &self.weight.t()?, &self.bias)
     }
 }
 

@@ -64,10 +64,42 @@ fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
     }
 }
 
-/// `features·weight + bias`, in the features' type and on their device.
+/// `features·weight + bias`, in the features' type and on their device; halves are widened to f32.
 fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let like = |tensor: &Tensor| tensor.to_dtype(features.dtype())?.to_device(features.device());
-    Ok(features.contiguous()?.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
+    in_parts(features, |features, _| {
+        let like =
+            |tensor: &Tensor| tensor.to_dtype(features.dtype())?.to_device(features.device());
+        Ok(features.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
+    })
+}
+
+/// Rows of halves that are widened at a time.
+const PART: usize = 1024;
+
+/// What `f` makes of the rows of `features`, joined: of all at once, or, where they are in half precision, of one
+/// part after the other in f32, so that all of them in f32 are never in memory. `f` is given the rows and the number
+/// of the first.
+///
+/// ```
+/// use candle::{DType, Device, Tensor};
+/// let features = Tensor::ones((3000, 2), DType::BF16, &Device::Cpu)?;
+/// let sums = hebbian_train::in_parts(&features, |part, _| Ok(part.sum(1)?))?;
+/// assert_eq!((sums.dtype(), sums.dims()), (DType::F32, &[3000][..]));
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `f`.
+pub fn in_parts(features: &Tensor, f: impl Fn(&Tensor, usize) -> Result<Tensor>) -> Result<Tensor> {
+    let rows = features.dim(0)?;
+    if !matches!(features.dtype(), DType::F16 | DType::BF16) || rows == 0 {
+        return f(&features.contiguous()?, 0);
+    }
+    let parts = (0..rows).step_by(PART).map(|start| {
+        let part = features.narrow(0, start, PART.min(rows - start))?;
+        f(&part.contiguous()?.to_dtype(DType::F32)?, start)
+    });
+    Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
 /// One row per label, 1 in the label's column and 0 elsewhere: `(N, classes)`.
@@ -76,9 +108,15 @@ fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Te
 /// When a label is not below `classes`.
 pub fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     check_classes(labels, classes)?;
-    let mut rows = vec![0f32; labels.len() * classes];
-    for (row, &label) in rows.chunks_exact_mut(classes.max(1)).zip(labels) {
-        row[label as usize] = 1.0;
-    }
-    Ok(Tensor::from_vec(rows, (labels.len(), classes), device)?.to_dtype(dtype)?)
+    one_hot_of(&Tensor::from_slice(labels, labels.len(), device)?, classes, dtype)
+}
+
+/// [`one_hot`] of labels `(N)`, u32, which stay on their device; a label that is not below `classes` has a row of
+/// zeros.
+///
+/// # Errors
+/// Labels of another type or shape.
+pub fn one_hot_of(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
+    let classes = Tensor::arange(0, u32::try_from(classes).unwrap_or(u32::MAX), labels.device())?;
+    Ok(labels.reshape(((), 1))?.broadcast_eq(&classes)?.to_dtype(dtype)?)
 }

@@ -1,8 +1,8 @@
 //! Nearest class mean.
 
-use candle::Tensor;
+use candle::{DType, Tensor};
 
-use super::{Readout, check_labels, one_hot};
+use super::{Readout, check_labels, in_parts, linear_scores, one_hot};
 use crate::Result;
 
 /// Gives each sample the class whose mean training feature is nearest, in plain Euclidean distance
@@ -23,12 +23,19 @@ impl NearestClassMean {
         check_labels(features, labels, classes)?;
         let mut counts = vec![0f32; classes];
         labels.iter().for_each(|&label| counts[label as usize] += 1.0);
-        let (device, dtype) = (features.device(), features.dtype());
-        let one_hot = one_hot(labels, classes, dtype, device)?;
-        let sums = one_hot.t()?.matmul(&features.contiguous()?)?;
+        let device = features.device();
+        let dtype = match features.dtype() {
+            DType::F16 | DType::BF16 => DType::F32,
+            dtype => dtype,
+        };
+        let one_hot = one_hot(labels, classes, dtype, device)?.t()?;
+        // (1, classes, F) for each part.
+        let sums = in_parts(features, |part, start| {
+            Ok(one_hot.narrow(1, start, part.dim(0)?)?.matmul(part)?.unsqueeze(0)?)
+        })?;
         let divisors: Vec<f32> = counts.iter().map(|count| count.max(1.0)).collect();
         let divisors = Tensor::from_vec(divisors, (classes, 1), device)?.to_dtype(dtype)?;
-        let means = sums.broadcast_div(&divisors)?;
+        let means = sums.sum(0)?.broadcast_div(&divisors)?;
 
         let absent: Vec<f32> =
             counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::MIN }).collect();
@@ -45,8 +52,6 @@ impl NearestClassMean {
 
 impl Readout for NearestClassMean {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        let products = features.contiguous()?.matmul(&self.means.t()?)?;
-        let scores = products.broadcast_add(&self.bias)?;
-        Ok(scores.argmax(1)?)
+        Ok(linear_scores(features, &self.means.t()?, &self.bias)?.argmax(1)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Tensor};
 
-use super::Readout;
+use super::{Readout, linear_scores};
 use crate::{Checkpoint, Error, Result};
 
 const WEIGHT: &str = "head.weight";
@@ -65,8 +65,7 @@ impl LinearReadout {
 
 impl Readout for LinearReadout {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        let scores = features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
-        Ok(scores.argmax(1)?)
+        Ok(linear_scores(features, &self.weight.t()?, &self.bias)?.argmax(1)?)
     }
 }
 

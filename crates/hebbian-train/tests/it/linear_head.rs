@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
-use hebbian_train::{LinearHead, LinearHeadConfig, Readout, halvings};
+use hebbian_train::{LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge, halvings};
 
 fn config(batch_size: usize, learning_rate: f64, dropout: f64) -> LinearHeadConfig {
     LinearHeadConfig { epochs: 10, batch_size, learning_rate, dropout }
@@ -186,4 +186,28 @@ fn presets_with_unknown_fields_are_refused() {
     let read = serde_json::from_str::<LinearHeadConfig>;
     assert_eq!(read(r#"{"epochs": 100}"#).unwrap().batch_size, 64);
     assert!(read(r#"{"epoch": 100}"#).is_err());
+}
+
+/// Features in half precision teach what they are when widened, to the last bit: they are widened a batch at a
+/// time. So do the other read-outs predict from them, a part at a time.
+#[test]
+fn features_in_half_precision_are_those_values() {
+    let device = &Device::Cpu;
+    // More rows than are widened at once.
+    let (features, labels) = separable(1500, device);
+    let halves = features.to_dtype(DType::BF16).unwrap();
+    let widened = halves.to_dtype(DType::F32).unwrap();
+    let of = |features: &Tensor| {
+        let mut rng = Rng::new(5);
+        let mut head =
+            LinearHead::new(config(64, 1e-2, 0.5), 60, 10, DType::F32, device, &mut rng).unwrap();
+        let stats = head.train_epoch(features, &labels, &mut rng).unwrap();
+        let nearest = NearestClassMean::fit(features, &labels, 10).unwrap();
+        let ridge = Ridge::fit(features, &labels, 10, 1.0).unwrap();
+        let predicted: [&dyn Readout; 3] = [&head, &nearest, &ridge];
+        let predicted =
+            predicted.map(|readout| readout.predict(features).unwrap().to_vec1::<u32>().unwrap());
+        (stats, flat(head.weight()), predicted)
+    };
+    assert_eq!(of(&halves), of(&widened));
 }

@@ -7,3 +7,4 @@ mod hub;
 mod program;
 mod report;
 mod reproduce;
+mod search;

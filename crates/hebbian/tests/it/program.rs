@@ -12,7 +12,7 @@ fn hebbian(folder: &Path, args: &[&str]) -> Output {
 }
 
 /// What it prints when it goes well.
-fn printed(folder: &Path, args: &[&str]) -> String {
+pub(super) fn printed(folder: &Path, args: &[&str]) -> String {
     let output = hebbian(folder, args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {errors}");
@@ -20,7 +20,7 @@ fn printed(folder: &Path, args: &[&str]) -> String {
 }
 
 /// What it says when it does not.
-fn refused(folder: &Path, args: &[&str], words: &[&str]) {
+pub(super) fn refused(folder: &Path, args: &[&str], words: &[&str]) {
     let output = hebbian(folder, args);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");

@@ -1,0 +1,72 @@
+//! What steps measure, read later.
+
+use crate::Result;
+use candle::{DType, Tensor};
+use candle_hebbian::device::read;
+
+/// Figures that steps measured, kept on their device until some are read together: reading waits for the device.
+/// Each step has a row of `T`, what the host knows about it, and as many figures as every other.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// use hebbian_train::Deferred;
+/// let mut losses = Deferred::default();
+/// losses.push(&Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?, 10)?;
+/// assert!(!losses.is_due());
+/// assert_eq!(losses.take()?, [(vec![0.5, 0.25], 10)]);
+/// assert!(losses.take()?.is_empty());
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Deferred<T> {
+    rows: Vec<(Tensor, T)>,
+}
+
+/// Rows after which some should be read.
+const READ_EVERY: usize = 50;
+
+impl<T> Default for Deferred<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new() }
+    }
+}
+
+impl<T: Clone> Deferred<T> {
+    /// Keeps a copy of `figures`, in f32, and nothing of what they were computed from.
+    ///
+    /// # Errors
+    /// Figures that are no numbers.
+    pub fn push(&mut self, figures: &Tensor, known: T) -> Result<()> {
+        let figures = figures.detach().flatten_all()?.to_dtype(DType::F32)?.copy()?;
+        self.rows.push((figures, known));
+        Ok(())
+    }
+
+    /// Whether 50 rows wait to be read.
+    pub fn is_due(&self) -> bool {
+        self.rows.len() >= READ_EVERY
+    }
+
+    /// All rows, the oldest first. They stay.
+    ///
+    /// # Errors
+    /// Rows of unequal length.
+    pub fn read(&self) -> Result<Vec<(Vec<f32>, T)>> {
+        let figures: Vec<_> = self.rows.iter().map(|(figures, _)| figures).collect();
+        if figures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let figures = read(&Tensor::stack(&figures, 0)?)?.to_vec2::<f32>()?;
+        Ok(figures.into_iter().zip(self.rows.iter().map(|(_, known)| known.clone())).collect())
+    }
+
+    /// All rows, the oldest first; none is left.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn take(&mut self) -> Result<Vec<(Vec<f32>, T)>> {
+        let rows = self.read()?;
+        self.rows.clear();
+        Ok(rows)
+    }
+}

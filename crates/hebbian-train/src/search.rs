@@ -1,0 +1,517 @@
+//! Search for the numbers of a preset: random, or by successive halving.
+
+use crate::chart::{LineChart, Series, draw_panels};
+use crate::engine::{Method, train};
+use crate::study::{Arm, Figure, Spread, Study};
+use crate::{Cell, Error, Result, Table};
+use candle_hebbian::Rng;
+use hebbian_data::Dataset;
+use serde_json::{Value, json};
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+/// A number of a preset that is searched for, and the values that it may have. Read from
+/// `PATH=VALUES`, where the path joins names and places in lists by dots, and the values are
+///
+/// | text | drawn |
+/// |---|---|
+/// | `a,b,c` | one of them, each as likely: numbers, `true`, `null`, other JSON, or plain words |
+/// | `low..high` | uniformly between the two; among the whole numbers from one to the other where both are whole |
+/// | `low..high:log` | so that its logarithm is uniform |
+///
+/// Numbers that are not whole are rounded to four significant digits.
+///
+/// ```
+/// use hebbian_train::Dimension;
+/// use candle_hebbian::Rng;
+/// let rate: Dimension = "training.head_learning_rate=0.0001..0.01:log".parse()?;
+/// let drawn = rate.draw(&mut Rng::new(0)).as_f64().unwrap_or_default();
+/// assert!((0.0001..0.01).contains(&drawn));
+/// # Ok::<(), hebbian_train::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dimension {
+    /// What it was read from.
+    text: String,
+    path: String,
+    values: Values,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Values {
+    Choice(Vec<Value>),
+    Range { low: f64, high: f64, log: bool, whole: bool },
+}
+
+impl FromStr for Dimension {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |problem: &str| {
+            Error::Argument(format!(
+                "'{text}' is nothing to search: {problem}; expected PATH=a,b,c or PATH=low..high or \
+                 PATH=low..high:log, as training.epochs=1..5"
+            ))
+        };
+        let Some((path, values)) = text.split_once('=') else { return Err(bad("it has no =")) };
+        if path.is_empty() || path.split('.').any(str::is_empty) {
+            return Err(bad("the path has an empty part"));
+        }
+        let (path, whole_text) = (path.to_string(), text.to_string());
+        let Some((low, high)) = values.split_once("..") else {
+            let json = |word: &str| serde_json::from_str(word).unwrap_or_else(|_| json!(word));
+            let all: Vec<Value> = values.split(',').map(|word| json(word.trim())).collect();
+            return match all.iter().any(|value| *value == json!("")) {
+                true => Err(bad("a value is empty")),
+                false => Ok(Self { text: whole_text, path, values: Values::Choice(all) }),
+            };
+        };
+        let (high, log) = match high.split_once(':') {
+            None => (high, false),
+            Some((high, "log")) => (high, true),
+            Some((_, other)) => return Err(bad(&format!("there is no scale '{other}'"))),
+        };
+        let whole = low.parse::<i32>().is_ok() && high.parse::<i32>().is_ok();
+        let (Ok(low), Ok(high)) = (low.parse::<f64>(), high.parse::<f64>()) else {
+            return Err(bad("a bound is no number"));
+        };
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            return Err(bad("the lower bound is not below the upper one"));
+        }
+        if log && low <= 0.0 {
+            return Err(bad("a logarithm needs bounds above 0"));
+        }
+        Ok(Self { text: whole_text, path, values: Values::Range { low, high, log, whole } })
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Dimension {
+    /// A value, drawn.
+    pub fn draw(&self, rng: &mut Rng) -> Value {
+        match &self.values {
+            Values::Choice(all) => all[rng.below(all.len())].clone(),
+            &Values::Range { low, high, log: false, whole: true } => {
+                json!(low as i64 + rng.below((high - low) as usize + 1) as i64)
+            }
+            &Values::Range { low, high, log: false, whole: false } => {
+                json!(short(rng.between(low, high)).clamp(low, high))
+            }
+            &Values::Range { low, high, log: true, whole: false } => {
+                json!(short(rng.between(low.ln(), high.ln()).exp()).clamp(low, high))
+            }
+            // Each number has the logarithms that are nearest to it: those of ±½ around it.
+            &Values::Range { low, high, log: true, whole: true } => {
+                let drawn = rng.between((low - 0.5).ln(), (high + 0.5).ln()).exp();
+                json!(drawn.round().clamp(low, high) as i64)
+            }
+        }
+    }
+
+    /// Puts `value` into `preset`.
+    ///
+    /// # Errors
+    /// A path that leads nowhere.
+    fn put(&self, preset: &mut Value, value: Value) -> Result<()> {
+        let mut place = preset;
+        for part in self.path.split('.') {
+            let known: Vec<String> = match &place {
+                Value::Object(fields) => fields.keys().cloned().collect(),
+                Value::Array(items) => (0..items.len()).map(|at| at.to_string()).collect(),
+                _ => Vec::new(),
+            };
+            let next = match place {
+                Value::Object(fields) => fields.get_mut(part),
+                Value::Array(items) => part.parse::<usize>().ok().and_then(|at| items.get_mut(at)),
+                _ => None,
+            };
+            place = next.ok_or_else(|| {
+                Error::Argument(format!(
+                    "the preset has no {}: there is no '{part}' among {}",
+                    self.path,
+                    if known.is_empty() { "nothing".to_string() } else { known.join(", ") }
+                ))
+            })?;
+        }
+        *place = value;
+        Ok(())
+    }
+
+    fn is_log(&self) -> bool {
+        matches!(self.values, Values::Range { log: true, .. })
+    }
+
+    /// Where a value stands on an axis.
+    fn position(&self, value: &Value) -> f64 {
+        match (&self.values, value.as_f64()) {
+            (Values::Range { .. }, Some(number)) => number,
+            (Values::Choice(all), Some(number)) if all.iter().all(Value::is_number) => number,
+            (Values::Choice(all), _) => {
+                all.iter().position(|known| known == value).unwrap_or(all.len()) as f64
+            }
+            (Values::Range { .. }, None) => f64::NAN,
+        }
+    }
+
+    /// What its axis is called.
+    fn label(&self) -> String {
+        match &self.values {
+            Values::Choice(all) if !all.iter().all(Value::is_number) => {
+                let names = all.iter().enumerate().map(|(at, value)| format!("{at} = {value}"));
+                format!("{}: {}", self.path, names.collect::<Vec<_>>().join(", "))
+            }
+            _ => self.path.clone(),
+        }
+    }
+}
+
+/// The number with four significant digits, for people to read and to type.
+fn short(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+/// How a search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// How many combinations of values are drawn.
+    pub trials: usize,
+    /// The factor η of successive halving (Jamieson & Talwalkar 2016, with the rungs of Hyperband, Li et al. 2018,
+    /// Algorithm 1); none to give every trial all images.
+    pub halving: Option<usize>,
+}
+
+impl Plan {
+    /// The rungs of the search: how many trials are left in each, and the part of the training images, one in so many,
+    /// that each of them learns from. With η, and s the largest number for which ηˢ is not above the n trials, rung i = 0 … s
+    /// has the best ⌊n/ηⁱ⌋ with one image in ηˢ⁻ⁱ.
+    ///
+    /// ```
+    /// let plan = hebbian_train::Plan { trials: 9, halving: Some(3) };
+    /// assert_eq!(plan.rungs()?, [(9, 9), (3, 3), (1, 1)]);
+    /// # Ok::<(), hebbian_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No trials, or a factor below 2.
+    pub fn rungs(&self) -> Result<Vec<(usize, usize)>> {
+        if self.trials == 0 {
+            return Err(Error::Argument("a search of 0 trials: expected 1 or more".to_string()));
+        }
+        let Some(factor) = self.halving else { return Ok(vec![(self.trials, 1)]) };
+        if factor < 2 {
+            return Err(Error::Argument(format!(
+                "halving by a factor of {factor}: expected 2 or more"
+            )));
+        }
+        // 1, η, … ηˢ
+        let powers = std::iter::successors(Some(1_usize), |power| power.checked_mul(factor));
+        let powers: Vec<usize> = powers.take_while(|power| *power <= self.trials).collect();
+        let left = powers.iter().map(|power| self.trials / power);
+        Ok(left.zip(powers.iter().rev().copied()).collect())
+    }
+}
+
+/// A combination of values, and how it did.
+#[derive(Debug, Clone)]
+struct Trial<O> {
+    number: usize,
+    values: Vec<Value>,
+    options: O,
+    /// The last rung that it was in, from 1, the images that it learned from there, and its accuracy over seeds; none where
+    /// it diverged.
+    reached: (usize, usize, Option<Spread>),
+}
+
+/// Draws combinations of values for the preset in `base`, trains each and compares them by the accuracy on what stands in
+/// for the test images: a part of the training images that was held out. All that is drawn follows from the study's seed,
+/// and a search that was interrupted reads back the trials that are complete.
+///
+/// # Errors
+/// A path that the preset does not have, values that it refuses, what training says; a trial that diverges is the
+/// worst and no error.
+pub fn search<M: Method>(
+    study: &Study<'_>,
+    base: &M::Options,
+    space: &[Dimension],
+    plan: Plan,
+    data: &Dataset,
+) -> Result<Figure> {
+    if space.is_empty() {
+        return Err(Error::Argument(
+            "there is nothing to search: say what with --set PATH=VALUES".to_string(),
+        ));
+    }
+    if study.options.validation.is_none() {
+        return Err(Error::Argument(
+            "a search needs images to choose by that are not the test images: hold out a share of the training \
+             images with --validation"
+                .to_string(),
+        ));
+    }
+    let rungs = plan.rungs()?;
+    let rng = Rng::new(study.options.seed).stream("search");
+    let mut trials = (1..=plan.trials)
+        .map(|number| drawn::<M>(base, space, number, &rng))
+        .collect::<Result<Vec<_>>>()?;
+    let order = rng.stream("images").permutation(data.train.len());
+    for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
+        let mut chosen = order[..order.len().div_ceil(part)].to_vec();
+        chosen.sort_unstable();
+        let fewer = match part {
+            1 => data.clone(),
+            _ => Dataset { train: data.train.select(&chosen)?, ..data.clone() },
+        };
+        for (at, trial) in trials.iter_mut().take(left).enumerate() {
+            let mut accuracies = Vec::new();
+            for seed in study.options.seeds() {
+                let arm = Arm {
+                    group: format!("rung {rung}"),
+                    label: format!("trial {}", trial.number),
+                    options: trial.options.clone(),
+                };
+                let folder = study.folder(&arm, seed);
+                let label = format!(
+                    "rung {rung} of {}, {} of {left}, trial {}, seed {seed}",
+                    rungs.len(),
+                    at + 1,
+                    trial.number
+                );
+                let how = study.run_options(&folder, seed, label);
+                match train::<M>(&arm.options, &fewer, study.device, &how, &folder) {
+                    Ok(run) => accuracies.push(run.results.test_accuracy),
+                    Err(Error::NotFinite { .. } | Error::Diverged { .. }) => {
+                        accuracies.clear();
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            trial.reached = (rung, chosen.len(), Spread::of(&accuracies));
+        }
+        trials.sort_by(|a, b| {
+            let rank = |trial: &Trial<M::Options>| {
+                let (rung, _, accuracy) = trial.reached;
+                (rung, accuracy.map_or(f64::NEG_INFINITY, |accuracy| accuracy.mean))
+            };
+            let ((rung_a, a_mean), (rung_b, b_mean)) = (rank(a), rank(b));
+            rung_b.cmp(&rung_a).then(b_mean.total_cmp(&a_mean)).then(a.number.cmp(&b.number))
+        });
+    }
+    figure::<M>(study, space, &trials)
+}
+
+/// A trial before it was trained.
+fn drawn<M: Method>(
+    base: &M::Options,
+    space: &[Dimension],
+    number: usize,
+    rng: &Rng,
+) -> Result<Trial<M::Options>> {
+    let mut rng = rng.stream(&format!("trial.{number}"));
+    let mut options = base.clone();
+    let mut preset = serde_json::to_value(M::preset(base))
+        .map_err(|source| Error::Json { what: "the preset".to_string(), source })?;
+    let mut values = Vec::new();
+    for dimension in space {
+        let value = dimension.draw(&mut rng);
+        dimension.put(&mut preset, value.clone())?;
+        values.push(value);
+    }
+    let refused = |problem: &dyn fmt::Display| {
+        let set = space
+            .iter()
+            .zip(&values)
+            .map(|(dimension, value)| format!("{}={value}", dimension.path));
+        let set = set.collect::<Vec<_>>().join(", ");
+        Error::Argument(format!("the preset cannot have {set} (trial {number}): {problem}"))
+    };
+    *M::preset_mut(&mut options) =
+        serde_json::from_value(preset).map_err(|error| refused(&error))?;
+    crate::Preset::validate(M::preset(&options)).map_err(|error| refused(&error))?;
+    Ok(Trial { number, values, options, reached: (0, 0, None) })
+}
+
+fn figure<M: Method>(
+    study: &Study<'_>,
+    space: &[Dimension],
+    trials: &[Trial<M::Options>],
+) -> Result<Figure> {
+    let paths = space.iter().map(|dimension| dimension.path.as_str());
+    let columns = ["trial", "rung", "images", "accuracy", "sd"].into_iter().chain(paths);
+    let mut table = Table::new(columns);
+    for Trial { number, values, reached: (rung, images, accuracy), .. } in trials {
+        let first: [Cell; 5] = [
+            (*number as i64).into(),
+            (*rung as i64).into(),
+            (*images as i64).into(),
+            accuracy.map(|accuracy| accuracy.mean).into(),
+            accuracy.and_then(|accuracy| accuracy.sd).into(),
+        ];
+        // As text, because a rate of 0.0001 has one digit where tables show four decimals.
+        let values = values.iter().map(|value| {
+            Cell::from(value.as_str().map_or_else(|| value.to_string(), str::to_string))
+        });
+        table.row(first.into_iter().chain(values))?;
+    }
+    let panels: Vec<LineChart> = space
+        .iter()
+        .enumerate()
+        .map(|(at, dimension)| panel(dimension, at, trials))
+        .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
+        .collect();
+    let picture = draw_panels(&panels, 2)?;
+    let best = trials.first().filter(|trial| trial.reached.2.is_some());
+    let mut text = format!("{table}");
+    let all: Vec<Value> = trials
+        .iter()
+        .map(|trial| {
+            let (rung, images, accuracy) = trial.reached;
+            let set: serde_json::Map<String, Value> = space
+                .iter()
+                .zip(&trial.values)
+                .map(|(dimension, value)| (dimension.path.clone(), value.clone()))
+                .collect();
+            json!({
+                "trial": trial.number, "rung": rung, "images": images,
+                "accuracy": accuracy.map(|accuracy| accuracy.mean), "set": set,
+            })
+        })
+        .collect();
+    if let Some(best) = best {
+        let arm = Arm {
+            group: format!("rung {}", best.reached.0),
+            label: format!("trial {}", best.number),
+            options: (),
+        };
+        let config = study.folder(&arm, study.options.seed).join("config.json");
+        let _ = write!(
+            text,
+            "\nThe accuracies are those of images held out of the training set. The test images have not been \
+             looked at; to look once:\n  hebbian train {} --preset {}\n",
+            M::NAME,
+            config.display()
+        );
+    }
+    Ok(Figure {
+        table,
+        more_tables: Vec::new(),
+        numbers: json!({ "trials": all, "best": best.map(|best| best.number) }),
+        text,
+        picture,
+    })
+}
+
+/// The accuracy of every trial against its value of a dimension, the rungs in colours.
+fn panel<O>(dimension: &Dimension, at: usize, trials: &[Trial<O>]) -> LineChart {
+    let rungs = trials.iter().map(|trial| trial.reached.0).max().unwrap_or_default();
+    let series = (1..=rungs).map(|rung| {
+        let points = trials.iter().filter(|trial| trial.reached.0 == rung).filter_map(|trial| {
+            let value = dimension.position(trial.values.get(at)?);
+            Some((value, 100.0 * trial.reached.2?.mean))
+        });
+        Series {
+            name: if rungs > 1 { format!("rung {rung}") } else { String::new() },
+            points: points.collect(),
+            dots: true,
+            colour: rung - 1,
+            ..Series::default()
+        }
+    });
+    LineChart {
+        title: String::new(),
+        x_label: dimension.label(),
+        y_label: "accuracy on held-out images, %".to_string(),
+        log_x: dimension.is_log(),
+        series: series.collect(),
+        ..LineChart::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dimension(text: &str) -> Dimension {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        for (text, problem) in [
+            ("a", "no ="),
+            ("=1", "empty part"),
+            ("a..b=1", "empty part"),
+            ("a=1,,2", "a value is empty"),
+            ("a=2..1", "not below"),
+            ("a=1..1", "not below"),
+            ("a=0..1:log", "bounds above 0"),
+            ("a=1..2:cubic", "no scale 'cubic'"),
+            ("a=x..2", "no number"),
+            ("a=1..inf", "not below"),
+        ] {
+            let error = text.parse::<Dimension>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn words_numbers_and_other_json_are_values() {
+        let values = |text: &str| match dimension(text).values {
+            Values::Choice(all) => all,
+            range => panic!("{range:?}"),
+        };
+        assert_eq!(values("a=soft, hard"), [json!("soft"), json!("hard")]);
+        assert_eq!(values("a=1,0.5,null,true"), [json!(1), json!(0.5), json!(null), json!(true)]);
+    }
+
+    /// Uniform: a mean of 5.5 and all ten numbers. Uniform in the logarithm: half of the draws below 1, the middle of
+    /// 0.01 and 100. The standard errors are 0.03 and 0.005.
+    #[test]
+    fn draws_are_spread_as_they_are_said_to_be() {
+        let mut rng = Rng::new(3);
+        let count = 10_000;
+        let mut draws = |text: &str| -> Vec<f64> {
+            let dimension = dimension(text);
+            (0..count).filter_map(|_| dimension.draw(&mut rng).as_f64()).collect()
+        };
+        let whole = draws("a=1..10");
+        assert!(whole.iter().all(|value| value.fract() == 0.0 && (1.0..=10.0).contains(value)));
+        assert!((1..=10).all(|value| whole.contains(&f64::from(value))));
+        assert!((whole.iter().sum::<f64>() / f64::from(count) - 5.5).abs() < 0.12);
+        let log = draws("a=0.01..100.0:log");
+        assert!(log.iter().all(|value| (0.01..=100.0).contains(value)));
+        let below = log.iter().filter(|value| **value < 1.0).count() as f64 / f64::from(count);
+        assert!((below - 0.5).abs() < 0.02, "{below}");
+        let whole = draws("a=1..100:log");
+        assert!(whole.iter().all(|value| value.fract() == 0.0 && (1.0..=100.0).contains(value)));
+        assert!(whole.contains(&1.0) && whole.iter().any(|value| *value > 90.0));
+    }
+
+    #[test]
+    fn a_path_leads_into_fields_and_lists() {
+        let mut preset = json!({ "blocks": [{ "units": 1 }, { "units": 2 }] });
+        dimension("blocks.1.units=5,6").put(&mut preset, json!(5)).unwrap();
+        assert_eq!(preset, json!({ "blocks": [{ "units": 1 }, { "units": 5 }] }));
+        let refused = |text: &str| {
+            dimension(text).put(&mut preset.clone(), json!(1)).unwrap_err().to_string()
+        };
+        assert!(refused("blocks.2.units=1").contains("no '2' among 0, 1"));
+        assert!(refused("blocks.0.unit=1").contains("no 'unit' among units"));
+        assert!(refused("blocks.0.units.x=1").contains("no 'x' among nothing"));
+    }
+
+    /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials have a ninth, a third and all of the images.
+    #[test]
+    fn the_best_go_on_to_more_images() {
+        let rungs = |trials, halving| Plan { trials, halving }.rungs();
+        assert_eq!(rungs(12, Some(3)).unwrap(), [(12, 9), (4, 3), (1, 1)]);
+        assert_eq!(rungs(5, None).unwrap(), [(5, 1)]);
+        assert_eq!(rungs(1, Some(2)).unwrap(), [(1, 1)]);
+        assert!(rungs(0, None).is_err() && rungs(4, Some(1)).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `hebbian study search`.
+
+use crate::door::{Door, DoorArgs, opens, options};
+use anyhow::{Result, bail};
+use clap::Args;
+use hebbian_train::{Dimension, Plan, Preset, run_study, search};
+use serde_json::json;
+
+/// The share of the training images that is held out if no other is asked for.
+const VALIDATION: f64 = 0.2;
+
+/// Search for the numbers of a preset.
+#[derive(Debug, clap::Parser)]
+#[command(allow_negative_numbers = true)]
+pub struct SearchArgs<F: Args> {
+    #[command(flatten)]
+    door: DoorArgs<F>,
+    /// What to search, repeatable: PATH=a,b,c draws one of the values; PATH=low..high a number between, a whole one where
+    /// both bounds are; PATH=low..high:log one whose logarithm is uniform. PATH leads into the preset, as
+    /// training.head_learning_rate or blocks.0.activation.power
+    #[arg(long = "set", value_name = "PATH=VALUES", required = true, help_heading = "Search")]
+    space: Vec<Dimension>,
+    /// Combinations of values to draw
+    #[arg(long, value_name = "COUNT", default_value_t = 20, help_heading = "Search")]
+    trials: usize,
+    /// Successive halving: all trials begin with few images, and the best one in FACTOR goes on to FACTOR times as many
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        num_args = 0..=1,
+        default_missing_value = "3",
+        help_heading = "Search"
+    )]
+    halving: Option<usize>,
+    /// Seeds that each trial is trained with; their mean counts
+    #[arg(long, value_name = "COUNT", default_value_t = 1, help_heading = "Search")]
+    repeats: usize,
+}
+
+impl<F: Args> SearchArgs<F> {
+    /// Searches; returns the report.
+    ///
+    /// # Errors
+    /// Whatever stands in the way.
+    pub(crate) fn run<M: Door<Flags = F>>(self) -> Result<String> {
+        let Self { door: DoorArgs { mut common, flags }, space, trials, halving, repeats } = self;
+        if common.list || common.load.is_some() || common.save.is_some() {
+            bail!("--list, --load and --save are for a single network, not for a search");
+        }
+        if repeats == 0 {
+            bail!("--repeats is 0, expected 1 or more");
+        }
+        common.hold_out(VALIDATION);
+        let base = options::<M>(&common, &flags)?;
+        let (device, device_name) = common.device()?;
+        let preset = M::preset(&base).heading();
+        let data = common.announced_dataset(preset.dataset, preset.name)?;
+        let name = format!("search-{}", preset.name);
+        let study = common.study_options((None, repeats), device_name);
+        let out = common.folder(M::NAME, &name, data.name.as_str());
+        let plan = Plan { trials, halving };
+        let more = [
+            ("options", serde_json::to_value(&base)?),
+            ("trials_drawn", json!(trials)),
+            ("halving", json!(halving)),
+            ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        ];
+        let report = run_study(&name, &study, Some(&data), &more, &out, || {
+            let study = hebbian_train::Study { options: &study, device: &device, out: &out };
+            search::<M>(&study, &base, &space, plan, &data)
+        })?;
+        Ok(common.measured_on() + &report + &opens(&out.join("figure.png")))
+    }
+}

@@ -1,0 +1,98 @@
+//! `hebbian study search`, on the embedded digits.
+
+use crate::program::{printed, refused};
+use hebbian_train::{Results, RunFolder};
+use serde_json::Value;
+use std::path::Path;
+
+const SEARCH: &[&str] = &[
+    "study",
+    "search",
+    "krotov-hopfield",
+    "--preset",
+    "krotov-hopfield-digits",
+    "--epochs",
+    "2",
+    "--head-epochs",
+    "5",
+    "--set",
+    "learning_rate=0.001..0.1:log",
+    "--set",
+    "batch_size=10,50",
+    "--trials",
+    "4",
+    "--halving",
+    "2",
+    "--quiet",
+];
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Four trials with a quarter of the images, the best two with half, the best one with all; of 1,442 training images a
+/// fifth is held out. What it ends with is what the runs say, and a second one reads it.
+#[test]
+fn the_best_of_each_rung_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let report = printed(at, SEARCH);
+    let out = at.join("runs/krotov-hopfield/search-krotov-hopfield-digits/digits-seed-0");
+    let found = json(&out.join("results.json"));
+    let trials = found["trials"].as_array().expect("trials");
+    let rungs: Vec<_> = trials.iter().map(|trial| trial["rung"].as_u64()).collect();
+    assert_eq!(rungs, [3, 2, 1, 1].map(Some));
+    assert_eq!(found["best"], trials[0]["trial"]);
+    let whole = trials[0]["images"].as_u64().expect("images");
+    assert_eq!(whole, found["train_images"].as_u64().expect("images"));
+    assert!(whole < 1442, "{whole}");
+    assert_eq!(trials[1]["images"].as_u64(), Some(whole.div_ceil(2)));
+    assert_eq!(trials[3]["images"].as_u64(), Some(whole.div_ceil(4)));
+
+    let mut first = Vec::new();
+    for trial in trials {
+        let number = &trial["trial"];
+        let last = out.join(format!("rung-{}-trial-{number}/seed-0", trial["rung"]));
+        let Results { test_accuracy, .. } = RunFolder::results(&last).unwrap().unwrap();
+        assert_eq!(trial["accuracy"].as_f64(), Some(test_accuracy));
+        let config = json(&last.join("config.json"));
+        let preset = &config["options"]["preset"];
+        assert_eq!(preset["learning_rate"], trial["set"]["learning_rate"]);
+        assert_eq!(preset["batch_size"], trial["set"]["batch_size"]);
+        assert_eq!(config["validation"].as_f64(), Some(0.2), "{config}");
+        let rate = preset["learning_rate"].as_f64().expect("a rate");
+        assert!((0.001..=0.1).contains(&rate), "{rate}");
+        let earlier = out.join(format!("rung-1-trial-{number}/seed-0"));
+        first.push(RunFolder::results(&earlier).unwrap().unwrap().test_accuracy);
+    }
+    // Of the first rung the best two went on.
+    assert!(first[..2].iter().all(|a| first[2..].iter().all(|b| a >= b)), "{first:?}");
+
+    let preset = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
+    let args: Vec<&str> =
+        preset.split_whitespace().skip(1).chain(["--quiet", "--out", "last"]).collect();
+    printed(at, &args);
+
+    // Without its results it goes on with what is complete, to the same numbers.
+    std::fs::remove_file(out.join("results.json")).unwrap();
+    std::fs::remove_dir_all(out.join("rung-2-trial-1")).ok();
+    printed(at, &[SEARCH, &["--resume"]].concat());
+    let again = json(&out.join("results.json"));
+    assert_eq!((&again["trials"], &again["best"]), (&found["trials"], &found["best"]));
+}
+
+#[test]
+fn what_a_search_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |more: &[&str], words: &[&str]| {
+        let args = [&["study", "search", "krotov-hopfield", "--quiet"], more].concat();
+        refused(folder.path(), &args, words);
+    };
+    refused(&["--set", "rate=1,2"], &["no 'rate' among", "learning_rate"]);
+    refused(&["--set", "epochs=soft,hard"], &["epochs", "soft"]);
+    refused(&["--set", "epochs=1,2", "--trials", "0"], &["0 trials"]);
+    refused(&["--set", "epochs=1,2", "--halving", "1"], &["factor of 1"]);
+    refused(&["--set", "epochs=1,2", "--repeats", "0"], &["--repeats is 0"]);
+    refused(&["--set", "epochs=1,2", "--save", "x"], &["for a single network"]);
+}
