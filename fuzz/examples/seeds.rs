@@ -108,9 +108,12 @@ fn models() -> Result {
     }
     for (name, text) in [
         ("none", "none"),
-        ("fixed", "resize:12,centre-crop:8,grey,standardise:image"),
-        ("random", "crop:8:2,flip,colour-jitter:0.4:0.4:0.4:0.1,random-resized-crop:8"),
-        ("fitted", "zca:0.01,standardise"),
+        ("fixed", "resize=12,centre-crop=8x6,grey,standardise-image"),
+        (
+            "random",
+            "random-crop=8:padding=2:reflect,flip=0.3,colour-jitter,random-resized-crop=8:ratio=0.5/2",
+        ),
+        ("fitted", "standardise,zca=0.01"),
     ] {
         of_kind("transforms", name, 0, text)?;
     }
