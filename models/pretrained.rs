@@ -3,7 +3,7 @@
 use crate::for_each_method;
 use crate::zoo::{self, Shipped};
 use candle::{DType, Device, Tensor};
-use candle_hebbian::Rng;
+use candle_hebbian::{Rng, with_most_bytes};
 use hebbian_data::transforms::{Pipeline, Transform};
 use hebbian_data::{Dataset, Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+/// The most pixels of an image, in all its channels: 10,000x10,000 in colour, as the largest that is read.
+const MOST_PIXELS: usize = 300_000_000;
 
 /// A trained model, whatever method it is of, with the transforms that it was trained with: images are given as the
 /// data set has them, or of any other size that becomes the network's.
@@ -116,8 +118,12 @@ impl Model {
             None => Err(wrong(&format!("{name:?} is missing"))),
         };
         let (method, dataset) = (text("method")?, text("dataset")?);
-        let image = serde_json::from_value(config["image"].clone())
+        let image: (usize, usize, usize) = serde_json::from_value(config["image"].clone())
             .map_err(|_| wrong("\"image\" is not channels, height and width"))?;
+        let pixels = image.0.checked_mul(image.1).and_then(|part| part.checked_mul(image.2));
+        if !pixels.is_some_and(|pixels| (1..=MOST_PIXELS).contains(&pixels)) {
+            return Err(wrong(&format!("\"image\" has not 1 to {MOST_PIXELS} pixels")));
+        }
         let class_names: Vec<String> = serde_json::from_value(config["class_names"].clone())
             .map_err(|_| wrong("\"class_names\" are missing"))?;
         let (options, classes) = (&config["options"], class_names.len());
@@ -516,8 +522,11 @@ where
     let preset = M::preset(&options);
     let list = &preset.input().transforms;
     let seen = Pipeline::unfitted(list)?.shape(image)?;
-    let mut network = Box::new(M::model(&options, seen, classes, device)?);
     let mut checkpoint = open()?;
+    // Whose sizes would not fit into the file is refused before memory is taken. Numbers of 4 bytes may be in one there.
+    let most = 8 * checkpoint.bytes() as u64 + (1 << 20);
+    let network = with_most_bytes(most, || M::model(&options, seen, classes, device));
+    let mut network = Box::new(network?);
     let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
     let transforms = Pipeline::restore(list, image, take)?;
     network.restore(&mut checkpoint)?;

@@ -47,6 +47,9 @@ impl Network {
         }
         let positions = |size| Conv2dConfig::default().output_size(size, kernel);
         let (height, width) = (positions(height)?, positions(width)?);
+        // More than there is memory for is an error, and not the end of the program.
+        Geometry::Conv2d(Conv2dConfig::default())
+            .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
         let averages = average(&zeros(&[1, height, width, 1])?, windows)?.elem_count();
         let parts = [

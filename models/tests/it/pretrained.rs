@@ -314,6 +314,38 @@ fn folders_that_are_no_models() -> Result {
     Ok(())
 }
 
+/// A configuration of others is refused before it takes memory that its weights do not.
+#[test]
+fn sizes_that_do_not_fit_the_weights() -> Result {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, at: &str, value: serde_json::Value| -> Result {
+        let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo").join(name);
+        std::fs::copy(zoo.join("model.safetensors"), folder.path().join("model.safetensors"))?;
+        let config = std::fs::read(zoo.join("config.json"))?;
+        let mut config: serde_json::Value = serde_json::from_slice(&config)?;
+        *config.pointer_mut(at).ok_or("a place")? = value;
+        Ok(std::fs::write(folder.path().join("config.json"), config.to_string())?)
+    };
+    for (name, at, size) in [
+        ("amit-digits", "/options/preset/layers/0/units", 4_000_000),
+        ("golkar-digits", "/options/preset/units", 60_000),
+        ("krotov-hopfield-digits", "/options/preset/units", 4_000_000),
+        ("miconi-digits", "/options/preset/layers/0/units", 4_000_000),
+        ("patches-digits", "/options/preset/units", 65_000),
+        ("softhebb-digits", "/options/preset/blocks/0/layer/channels", 4_000_000),
+    ] {
+        write(name, at, size.into())?;
+        let error = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("that are given to one tensor"), "{name}: {error}");
+    }
+    for image in [[1, 1 << 40, 1 << 40], [1 << 62, 4, 1], [0, 8, 8], [3, 10_001, 10_000]] {
+        write("krotov-hopfield-digits", "/image", image.to_vec().into())?;
+        let error = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("\"image\" has not 1 to 300000000 pixels"), "{error}");
+    }
+    Ok(())
+}
+
 /// The configuration that a run resolved is a preset.
 #[test]
 fn a_run_s_configuration_is_a_preset() -> Result {

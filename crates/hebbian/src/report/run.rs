@@ -93,7 +93,8 @@ impl Folder {
         let labelled = self.count("labelled");
         let own: usize = data.unlabelled.iter().map(|set| set.len()).sum();
         // Those whose labels were put aside are among the unlabelled ones.
-        let all = counts.iter().flatten().sum::<usize>().saturating_sub(own);
+        let all = counts.iter().flatten().fold(0usize, |all, &count| all.saturating_add(count));
+        let all = all.saturating_sub(own);
         if all > 0 {
             data.train = data.train.take(all);
         }
