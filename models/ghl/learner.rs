@@ -151,6 +151,10 @@ impl hebbian_train::Learner for Learner {
         &mut self.network
     }
 
+    fn into_model(self) -> Network {
+        self.network
+    }
+
     fn uses_labels(&self) -> bool {
         true
     }

@@ -165,12 +165,11 @@ impl Model for Network {
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let blocks = self.stack.blocks().len();
         let features = self.stack.features(&Self::scaled(images)?, blocks)?.flatten_from(1)?;
-        Ok(self.head.hidden(&features, false)?.detach())
+        Ok(self.head.hidden(&features, false)?)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        let logits = self.head.logits(&self.features(images)?, None)?;
-        Ok(logits.detach().argmax(candle::D::Minus1)?)
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.head.logits(&self.features(images)?, None)?)
     }
 
     fn units(&self) -> Result<Vec<Units>> {
