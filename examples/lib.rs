@@ -15,6 +15,7 @@ mod guide {
     pages! {
         adding_a_method: "../docs/src/adding-a-method.md"
         amit: "../docs/src/amit.md"
+        analysis: "../docs/src/analysis.md"
         asymmetric_feedback: "../docs/src/asymmetric-feedback.md"
         first_run: "../docs/src/first-run.md"
         ghl: "../docs/src/ghl.md"

@@ -3,11 +3,12 @@
 use crate::for_each_method;
 use crate::zoo::{self, Shipped};
 use candle::{DType, Device, Tensor};
+use candle_hebbian::{Rng, with_most_bytes};
 use hebbian_data::transforms::{Pipeline, Transform};
-use hebbian_data::{Hub, OnProgress, Push, RepoKind};
+use hebbian_data::{Dataset, Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, Units, check_finite,
-    save_bytes, save_checkpoint, save_json,
+    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, Start, Units,
+    check_finite, save_bytes, save_checkpoint, save_json,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+/// The most pixels of an image, in all its channels: 10,000x10,000 in colour, as the largest that is read.
+const MOST_PIXELS: usize = 300_000_000;
 
 /// A trained model, whatever method it is of, with the transforms that it was trained with: images are given as the
 /// data set has them, or of any other size that becomes the network's.
@@ -115,12 +118,16 @@ impl Model {
             None => Err(wrong(&format!("{name:?} is missing"))),
         };
         let (method, dataset) = (text("method")?, text("dataset")?);
-        let image = serde_json::from_value(config["image"].clone())
+        let image: (usize, usize, usize) = serde_json::from_value(config["image"].clone())
             .map_err(|_| wrong("\"image\" is not channels, height and width"))?;
+        let pixels = image.0.checked_mul(image.1).and_then(|part| part.checked_mul(image.2));
+        if !pixels.is_some_and(|pixels| (1..=MOST_PIXELS).contains(&pixels)) {
+            return Err(wrong(&format!("\"image\" has not 1 to {MOST_PIXELS} pixels")));
+        }
         let class_names: Vec<String> = serde_json::from_value(config["class_names"].clone())
             .map_err(|_| wrong("\"class_names\" are missing"))?;
         let (options, classes) = (&config["options"], class_names.len());
-        let whole = whole_of(&method).map_err(|problem| wrong(&problem))?;
+        let Known { whole, .. } = known(&method).map_err(|problem| wrong(&problem))?;
         let (inner, preset) = whole(options, image, classes, device, Box::new(checkpoint))?;
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
@@ -244,6 +251,50 @@ impl Model {
         self.inner.predict(self.checked(images)?)
     }
 
+    /// What the read-out gives each class of each image, `(B, classes)`: the largest is that of
+    /// [`predict`](Self::predict). Differentiable in the images where the method can and there are no
+    /// [`transforms`](Self::transforms), which no gradient passes.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn scores(&self, images: &Tensor) -> Result<Tensor> {
+        self.inner.scores(self.checked(images)?)
+    }
+
+    /// The same network with random weights, drawn by `seed` and not learned, and without a read-out: a control. What
+    /// is no learning is done, with the training images of `data`: whitening, scaling, statistics of batch norm. With
+    /// the seed of the run these are the weights that it started from. None of a method that learns nothing but its
+    /// read-out.
+    ///
+    /// # Errors
+    /// Images of another shape than the model was trained with.
+    pub fn random(&self, data: &Dataset, seed: u64, device: &Device) -> Result<Option<Self>> {
+        if data.train.stored_shape() != self.image {
+            return Err(Error::Argument(format!(
+                "images of shape {:?}: this model was trained with {:?}",
+                data.train.stored_shape(),
+                self.image
+            )));
+        }
+        let Whole { transforms, seen, .. } = &self.inner;
+        let data = data.clone().with_transforms(transforms.clone(), Pipeline::default())?;
+        let start = Start { rng: Rng::new(seed), device: device.clone(), quiet: true };
+        let Known { random, .. } = known(&self.method).map_err(Error::Argument)?;
+        let Some(network) = random(&self.config["options"], &data, &start)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            inner: Whole { transforms: transforms.clone(), seen: *seen, network },
+            method: self.method.clone(),
+            preset: self.preset.clone(),
+            dataset: self.dataset.clone(),
+            image: self.image,
+            class_names: self.class_names.clone(),
+            config: self.config.clone(),
+            about: Vec::new(),
+        }))
+    }
+
     fn checked<'a>(&self, images: &'a Tensor) -> Result<&'a Tensor> {
         let (c, h, w) = self.image;
         let transforms = &self.inner.transforms;
@@ -277,6 +328,11 @@ impl Model {
     /// The data set that it was trained on.
     pub fn dataset(&self) -> &str {
         &self.dataset
+    }
+
+    /// Its `config.json`.
+    pub fn config(&self) -> &Value {
+        &self.config
     }
 
     /// Channels, height and width of the images that it was trained with.
@@ -340,8 +396,8 @@ impl hebbian_train::Model for Whole {
         self.network.features(&self.transforms.apply_to(images)?)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        self.network.predict(&self.transforms.apply_to(images)?)
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
+        self.network.scores(&self.transforms.apply_to(images)?)
     }
 
     fn units(&self) -> Result<Vec<Units>> {
@@ -389,22 +445,66 @@ type Open<'a> = Box<dyn FnOnce() -> Result<Checkpoint> + 'a>;
 /// are, and what opens its checkpoint.
 type Make = fn(&Value, (usize, usize, usize), usize, &Device, Open<'_>) -> Result<(Whole, String)>;
 
-macro_rules! known {
+/// What makes a network with random weights of a method's options, the images that it would learn from and where it
+/// would begin; nothing where there is nothing to learn.
+type Random = fn(&Value, &Dataset, &Start) -> Result<Option<Box<dyn hebbian_train::Model>>>;
+
+/// What can be made of a method.
+#[derive(Clone, Copy)]
+struct Known {
+    name: &'static str,
+    whole: Make,
+    random: Random,
+}
+
+macro_rules! all_known {
     ($($module:ident::$method:ident)*) => {
-        [$((crate::$module::$method::NAME, whole::<crate::$module::$method> as Make)),*]
+        [$(Known {
+            name: crate::$module::$method::NAME,
+            whole: whole::<crate::$module::$method>,
+            random: random::<crate::$module::$method>,
+        }),*]
     };
 }
 
-/// That of the method called `name`, or what is wrong with the name.
-fn whole_of(name: &str) -> std::result::Result<Make, String> {
-    let known = for_each_method!(known);
-    match known.iter().find(|(known, _)| *known == name) {
-        Some((_, whole)) => Ok(*whole),
+/// The method called `name`, or what is wrong with the name.
+fn known(name: &str) -> std::result::Result<Known, String> {
+    let all = for_each_method!(all_known);
+    match all.iter().find(|known| known.name == name) {
+        Some(known) => Ok(*known),
         None => {
-            let known = known.map(|(name, _)| name).join(", ");
-            Err(format!("its method is {name:?}, expected one of {known}"))
+            let all = all.map(|known| known.name).join(", ");
+            Err(format!("its method is {name:?}, expected one of {all}"))
         }
     }
+}
+
+/// The options of a model of the method `M`.
+fn options<M: Method>(options: &Value) -> Result<M::Options> {
+    serde_json::from_value(options.clone()).map_err(|error| {
+        Error::Argument(format!(
+            "the options of a model of {}: {error}; it may be of another version",
+            M::NAME
+        ))
+    })
+}
+
+/// A network of the method `M` with random weights.
+fn random<M: Method>(
+    options: &Value,
+    data: &Dataset,
+    start: &Start,
+) -> Result<Option<Box<dyn hebbian_train::Model>>>
+where
+    <M::Learner as Learner>::Model: 'static,
+{
+    let mut learner = M::learner(&self::options::<M>(options)?, data, start)?;
+    if learner.total().steps == 0 {
+        return Ok(None);
+    }
+    learner.begin()?;
+    learner.calibrate()?;
+    Ok(Some(Box::new(learner.into_model())))
 }
 
 /// A model of the method `M`, and the name of its preset.
@@ -418,17 +518,15 @@ fn whole<M: Method>(
 where
     <M::Learner as Learner>::Model: 'static,
 {
-    let options: M::Options = serde_json::from_value(options.clone()).map_err(|error| {
-        Error::Argument(format!(
-            "the options of a model of {}: {error}; it may be of another version",
-            M::NAME
-        ))
-    })?;
+    let options = self::options::<M>(options)?;
     let preset = M::preset(&options);
     let list = &preset.input().transforms;
     let seen = Pipeline::unfitted(list)?.shape(image)?;
-    let mut network = Box::new(M::model(&options, seen, classes, device)?);
     let mut checkpoint = open()?;
+    // Whose sizes would not fit into the file is refused before memory is taken. Numbers of 4 bytes may be in one there.
+    let most = 8 * checkpoint.bytes() as u64 + (1 << 20);
+    let network = with_most_bytes(most, || M::model(&options, seen, classes, device));
+    let mut network = Box::new(network?);
     let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
     let transforms = Pipeline::restore(list, image, take)?;
     network.restore(&mut checkpoint)?;

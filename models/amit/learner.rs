@@ -229,6 +229,10 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
+    fn into_model(self) -> Network {
+        self.network
+    }
+
     fn step(&mut self) -> Result<()> {
         let mut epoch = match self.under_way.take() {
             Some(epoch) => epoch,

@@ -406,8 +406,10 @@ impl Model for Network {
         Ok(self.stack.features(images, classes)?.flatten_from(1)?)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.forward(images)?.detach().argmax(candle::D::Minus1)?)
+    /// The fields of the class units. Their gradient in the images is that of back-propagation, whatever the
+    /// protocol.
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.stack.features(images, self.stack.blocks().len())?)
     }
 
     /// The hidden layers, by their names.

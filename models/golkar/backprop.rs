@@ -62,15 +62,15 @@ impl Backprop {
         Ok(())
     }
 
-    /// `ŷ (B, n)` for `x (B, m)`.
+    /// `ŷ (B, n)` for `x (B, m)`; differentiable in `x`.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.hidden(x)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
-    /// `z (B, k)` for `x (B, m)`.
+    /// `z (B, k)` for `x (B, m)`; differentiable in `x`.
     pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
-        let rate = f.rate(&x.detach().matmul(&self.w1.as_detached_tensor().t()?)?)?;
+        let rate = f.rate(&x.matmul(&self.w1.as_detached_tensor().t()?)?)?;
         f.output(&rate, &self.mean)
     }
 

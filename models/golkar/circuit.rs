@@ -287,10 +287,10 @@ impl Circuit {
     }
 
     fn basal(&self, x: &Tensor) -> Result<Tensor> {
-        x.detach().matmul(&self.w1.as_detached_tensor().t()?)
+        x.matmul(&self.w1.as_detached_tensor().t()?)
     }
 
-    /// `z (B, k)` for `x (B, m)`.
+    /// `z (B, k)` for `x (B, m)`; differentiable in `x`, as is [`predict`](Self::predict).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         f.output(&f.rate(&self.basal(x)?)?, &self.mean)
@@ -305,7 +305,7 @@ impl Circuit {
     /// matter: interneurons act on the apical compartment only.
     pub fn activity(&self, x: &Tensor, y: &Tensor) -> Result<Activity> {
         let f = self.config.nonlinearity;
-        let h = self.basal(x)?;
+        let h = self.basal(&x.detach())?;
         let rate = f.rate(&h)?;
         let z = f.output(&rate, &self.mean)?;
         let q = self.q.as_detached_tensor();

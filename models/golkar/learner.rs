@@ -260,6 +260,10 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
+    fn into_model(self) -> Network {
+        self.network
+    }
+
     fn step(&mut self) -> Result<()> {
         let (count, seen) = (self.task.train.count(), self.clock.images as usize);
         let (epoch, at) = (seen / count, seen % count);

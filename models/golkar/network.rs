@@ -151,8 +151,9 @@ impl Model for Network {
         })
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.respond(&self.scaled(images)?)?.argmax(1)?)
+    /// `ŷ`.
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.respond(&self.scaled(images)?)?)
     }
 
     /// The hidden neurons, by their basal weights.

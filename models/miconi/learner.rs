@@ -167,6 +167,10 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
+    fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Whitens patches by one of each of some images, cut out at random.
     fn begin(&mut self) -> Result<()> {
         let Self { model: Model { network, device, .. }, seen, rng, .. } = self;

@@ -6,7 +6,7 @@ use super::network::Network;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, LinearReadout, Readout, Result, Units};
+use hebbian_train::{Checkpoint, Error, LinearReadout, Result, Units};
 
 /// A network and, once it is trained, the read-out of the last layer's whole output.
 ///
@@ -88,9 +88,9 @@ impl hebbian_train::Model for Model {
         Ok(self.layer_features(self.layers() - 1, images)?.flatten_from(1)?)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
         match (&self.head, self.decoder) {
-            (Some(head), _) => head.predict(&self.features(images)?),
+            (Some(head), _) => head.scores(&self.features(images)?),
             (None, Decoder::NearestNeighbours { .. }) => Err(Error::Argument(
                 "nearest neighbours are no read-out that a model keeps: train with ridge, svm or \
                  logistic, or take its features"

@@ -1,7 +1,7 @@
 //! The code of an image in patches.
 
-use candle::{D, Module, Result, Tensor};
-use candle_hebbian::ops::{channels_last::avg_pool2d, kth_largest};
+use candle::{Result, Tensor};
+use candle_hebbian::ops::{above_kth_largest, channels_last::avg_pool2d, kth_largest};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer};
 
 /// Patches `p_i (N, C, h, w)`, with which an image `z` is compared at every position:
@@ -32,30 +32,44 @@ impl Dictionary {
         Ok(Self { keys: keys.reshape(patches.shape())?, bias })
     }
 
-    /// The code `(B, OH, OW, 2N)` of `z (B, C, H, W)`: the [`half`] φ⁺ of `b_i − z·k_i`, and φ⁻ of
-    /// `b_i + z·k_i`, for which patches have the other sign.
+    /// Both halves of the code, each `(B, OH, OW, N)`, of `z (B, C, H, W)`: the [`half`] φ⁺ of `−d_i = z·k_i − b_i`, and φ⁻ of
+    /// `−z·k_i − b_i`, for which patches have the other sign.
     ///
     /// # Errors
     /// Images of another size; as [`half`].
-    pub fn code(&self, z: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tensor> {
-        let layer = Layer::new(self.keys.clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
-        let scores = layer.forward(z)?.permute((0, 2, 3, 1))?;
-        let code = |scores: &Tensor| half(&self.bias.broadcast_sub(scores)?, winners, temperature);
-        Tensor::cat(&[code(&scores)?, code(&scores.neg()?)?], D::Minus1)
+    pub fn code(
+        &self,
+        z: &Tensor,
+        winners: usize,
+        temperature: Option<f64>,
+    ) -> Result<[Tensor; 2]> {
+        let config = Conv2dConfig::default();
+        let layer = Layer::new(self.keys.clone(), Geometry::Conv2d(config))?;
+        let (images, _, height, width) = z.dims4()?;
+        let (patches, _, h, w) = self.keys.dims4()?;
+        let size = (config.output_size(height, h)?, config.output_size(width, w)?);
+        // By rows, in which the patches of a position are neighbours.
+        let scores = layer.response(z)?.u().reshape(((), patches))?;
+        let code = |scores: &Tensor| {
+            let code = half(&scores.broadcast_sub(&self.bias)?, winners, temperature)?;
+            code.reshape((images, size.0, size.1, patches))
+        };
+        Ok([code(&scores)?, code(&scores.neg()?)?])
     }
 }
 
-/// Half a code, `(…, N)`, of `d (…, N)`: 1 where it is below `τ`, the `(K + 1)`-th smallest of its row, else 0;
-/// with a temperature T `sigmoid((τ − d)/T)`. Of `K = winners` ones there are fewer where values are equal.
+/// Half a code, `(…, N)`, of `u = −d (…, N)`: 1 where `u` is above `t`, the `(K + 1)`-th largest of its row, else 0;
+/// with a temperature T `sigmoid((u − t)/T)`. Of `K = winners` ones there are fewer where values are equal.
 ///
 /// # Errors
 /// `K` not below `N`.
-pub fn half(d: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tensor> {
-    let u = d.neg()?;
-    let above = u.broadcast_sub(&kth_largest(&u, winners + 1)?)?; // τ − d
+pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tensor> {
     match temperature {
-        Some(temperature) => candle_nn::ops::sigmoid(&(above / temperature)?),
-        None => above.gt(0.0)?.to_dtype(d.dtype()),
+        Some(temperature) => {
+            let above = u.broadcast_sub(&kth_largest(u, winners + 1)?)?;
+            candle_nn::ops::sigmoid(&(above / temperature)?)
+        }
+        None => above_kth_largest(u, winners + 1),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::{Frame, Preset};
 use super::dictionary::{Dictionary, average};
-use candle::{DType, Device, Module, Tensor};
+use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet, Inverse};
 use hebbian_train::{
@@ -47,6 +47,9 @@ impl Network {
         }
         let positions = |size| Conv2dConfig::default().output_size(size, kernel);
         let (height, width) = (positions(height)?, positions(width)?);
+        // More than there is memory for is an error, and not the end of the program.
+        Geometry::Conv2d(Conv2dConfig::default())
+            .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
         let averages = average(&zeros(&[1, height, width, 1])?, windows)?.elem_count();
         let parts = [
@@ -86,8 +89,10 @@ impl Unsupervised for Network {
         let parts = (0..count).step_by(together).map(|start| {
             let images = images.narrow(0, start, together.min(count - start))?;
             let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
-            let code = dictionary.code(&z, preset.winners(), preset.temperature)?;
-            average(&code, preset.windows)?.flatten_from(1)
+            // Averaged before they are joined: the code of an image is large.
+            let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;
+            let halves = [average(&same, preset.windows)?, average(&opposite, preset.windows)?];
+            Tensor::cat(&halves, D::Minus1)?.flatten_from(1)
         });
         Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)
     }

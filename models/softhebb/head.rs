@@ -1,7 +1,7 @@
 //! What reads out the features: a linear softmax head or the rule itself with labels.
 
 use super::config::{HeadConfig, Rate, TrainingConfig};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
 use candle_nn::Optimizer;
 use hebbian_train::{
@@ -148,6 +148,15 @@ impl Head {
         Ok(())
     }
 
+    /// What each class gets of `features (N, F)`, `(N, classes)`: logits, or the response of the rule's units.
+    /// Differentiable in the features.
+    pub fn scores(&self, features: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Linear(head) => head.logits(features),
+            Self::Hebbian { layer, .. } => in_parts(features, |part, _| Ok(layer.forward(part)?)),
+        }
+    }
+
     /// What going on between two [batches](Self::train_batch) needs beside the tensors. The rule needs
     /// nothing.
     pub fn state(&self) -> State {
@@ -170,13 +179,7 @@ impl Head {
 }
 
 impl Readout for Head {
-    fn predict(&self, features: &Tensor) -> hebbian_train::Result<Tensor> {
-        match self {
-            Self::Linear(head) => head.predict(features),
-            Self::Hebbian { layer, .. } => {
-                let scores = |part: &Tensor, _| Ok(layer.response(part)?.output()?);
-                Ok(in_parts(features, scores)?.argmax(1)?)
-            }
-        }
+    fn predict(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(self.scores(&features.detach())?.detach().argmax(1)?)
     }
 }

@@ -116,6 +116,14 @@ impl hebbian_train::Learner for Learner {
         self.total
     }
 
+    fn calibrate(&mut self) -> Result<()> {
+        self.material.calibrate(&self.model.network)
+    }
+
+    fn into_model(self) -> Model {
+        self.model
+    }
+
     fn step(&mut self) -> Result<()> {
         let Self { model, material, way, clock, .. } = self;
         let images = match way {

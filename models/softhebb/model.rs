@@ -7,7 +7,7 @@ use super::network::Network;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, Readout, Result, Units};
+use hebbian_train::{Checkpoint, Error, Result, Units};
 
 /// A SoftHebb network with the head that classes are read out by. Pixels go in as they are, 0 to 1.
 #[derive(Debug)]
@@ -97,12 +97,12 @@ impl hebbian_train::Model for Model {
         Ok(self.network.forward(images)?)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
         if !self.trained {
             let problem = "the read-out is not trained: load a checkpoint that has head.weight";
             return Err(Error::Argument(problem.to_string()));
         }
-        self.head.predict(&self.network.forward(images)?)
+        self.head.scores(&self.network.forward(images)?)
     }
 
     fn units(&self) -> Result<Vec<Units>> {

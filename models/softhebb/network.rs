@@ -99,7 +99,7 @@ impl Network {
     }
 
     /// Features `(B, F)` of images `x (B, C, H, W)`: evaluation, learns nothing, flattened
-    /// channel-major.
+    /// channel-major. Differentiable in `x` where that is part of a graph.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.stack.features(x, self.stack.blocks().len())?.flatten_from(1)
     }

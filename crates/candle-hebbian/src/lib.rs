@@ -80,6 +80,7 @@ pub use feedback::{
 pub use geometry::{Geometry, WeightDims};
 pub use homeostasis::{AdaptiveThreshold, adaptive_threshold};
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
+pub use memory::with_most_bytes;
 pub use mode::{InMode, in_evaluation, in_training};
 pub use rng::Rng;
 pub use rules::{

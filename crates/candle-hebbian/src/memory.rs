@@ -3,12 +3,59 @@
 use crate::cpu::Real;
 use candle::{DType, Device, Error, Result};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 /// The most bytes that one tensor or buffer may have: 2⁴⁰ (1 TiB), or what the address space has if
 /// that is less. An allocator that hands out memory before there is any would grant more, and the
 /// process would be killed when it is used.
 const MOST_BYTES: u128 = if (1 << 40) < isize::MAX as u128 { 1 << 40 } else { isize::MAX as u128 };
+
+thread_local! {
+    /// What [`with_most_bytes`] allows on this thread.
+    static ALLOWED: Cell<u128> = const { Cell::new(MOST_BYTES) };
+}
+
+/// Runs `make` where a tensor that is drawn, a weight and a buffer of an op may have `bytes` bytes at most, and more is an
+/// error. For sizes that a stranger chose, who could else have all memory taken.
+///
+/// ```
+/// use candle::{DType, Device};
+/// use candle_hebbian::{Rng, with_most_bytes};
+/// let weights = |units: usize| {
+///     with_most_bytes(4 << 10, || Rng::new(0).normal(0., 1., (units, 64), DType::F32, &Device::Cpu))
+/// };
+/// assert!(weights(16).is_ok());
+/// assert!(weights(17).unwrap_err().to_string().contains("more than the 4096"));
+/// ```
+pub fn with_most_bytes<T>(bytes: u64, make: impl FnOnce() -> T) -> T {
+    struct Before(u128);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALLOWED.set(self.0);
+        }
+    }
+    let before = ALLOWED.get();
+    let _before = Before(before);
+    ALLOWED.set(before.min(bytes.into()));
+    make()
+}
+
+/// Refuses an array of so many bytes, described by `what`, if that is more than one may have.
+///
+/// # Errors
+/// More.
+pub(crate) fn check_bytes(bytes: u128, what: impl FnOnce() -> String) -> Result<()> {
+    let most = ALLOWED.get();
+    if bytes > most {
+        candle::bail!(
+            "{} need {bytes} bytes, more than the {most} that are given to one tensor: use a smaller \
+             image, kernel, padding or batch",
+            what()
+        )
+    }
+    Ok(())
+}
 
 /// How many elements of `bytes` bytes each an array of these `sizes` has. A size of 0 counts as 1 for
 /// the limit, so that any part of the product fits its type.
@@ -18,12 +65,7 @@ const MOST_BYTES: u128 = if (1 << 40) < isize::MAX as u128 { 1 << 40 } else { is
 pub(crate) fn count(what: &str, sizes: &[usize], bytes: usize) -> Result<usize> {
     let all =
         sizes.iter().fold(bytes as u128, |all, &size| all.saturating_mul(size.max(1) as u128));
-    if all > MOST_BYTES {
-        candle::bail!(
-            "{what}: {sizes:?} elements of {bytes} bytes need {all} bytes, more than the {MOST_BYTES} \
-             that are given to one tensor: use a smaller image, kernel, padding or batch"
-        )
-    }
+    check_bytes(all, || format!("{what}: {sizes:?} elements of {bytes} bytes"))?;
     Ok(sizes.iter().product())
 }
 

@@ -1,6 +1,7 @@
 //! Random numbers that are the same on every device: drawn on the host from a seed, then copied.
 
 use crate::device::upload;
+use crate::memory;
 use candle::{DType, Device, Result, Shape, Tensor};
 use candle_nn::Init;
 use candle_nn::init::NormalOrUniform;
@@ -183,6 +184,9 @@ fn entries(shape: &Shape) -> Result<usize> {
 /// As many draws as a tensor of `shape` has entries.
 fn drawn<T>(shape: &Shape, mut draw: impl FnMut() -> T) -> Result<Vec<T>> {
     let count = entries(shape)?;
+    memory::check_bytes(count as u128 * size_of::<T>() as u128, || {
+        format!("random tensor: the {count} entries of {:?}", shape.dims())
+    })?;
     let mut values = Vec::new();
     if let Err(error) = values.try_reserve_exact(count) {
         candle::bail!(

@@ -45,14 +45,7 @@ impl Dataset {
     /// # Errors
     /// Fewer than there are classes of training images; more than there are images.
     pub fn with_labelled(self, count: usize, seed: u64) -> Result<Self> {
-        let mut classes = self.train.labels().to_vec();
-        classes.sort_unstable();
-        classes.dedup();
-        let images = self.train.len();
-        if count < classes.len().max(1) || count > images {
-            return Err(Error::Labelled { found: count, classes: classes.len().max(1), images });
-        }
-        let (kept, others) = split::labelled(self.train.labels(), count, seed);
+        let (kept, others) = self.train.draw_labelled(count, seed)?;
         let mut unlabelled = self.unlabelled;
         if !others.is_empty() {
             unlabelled.insert(0, self.train.select(&others)?.without_labels());
@@ -278,6 +271,22 @@ impl ImageSet {
             Some(&index) => Err(Error::Index { index, len: self.len() }),
             None => Ok(self.part(indices.iter().copied())),
         }
+    }
+
+    /// `count` images, drawn by `seed`, of each class its share and one at least: the places of those, and of the
+    /// others, both in order.
+    ///
+    /// # Errors
+    /// Fewer than there are classes; more than there are images.
+    pub fn draw_labelled(&self, count: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
+        let mut classes = self.labels().to_vec();
+        classes.sort_unstable();
+        classes.dedup();
+        let (classes, images) = (classes.len().max(1), self.len());
+        if count < classes || count > images {
+            return Err(Error::Labelled { found: count, classes, images });
+        }
+        Ok(split::labelled(self.labels(), count, seed))
     }
 
     /// The first `n` images, or all when there are fewer.

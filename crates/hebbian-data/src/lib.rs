@@ -83,6 +83,8 @@ mod names;
 #[cfg(feature = "hub")]
 mod online;
 mod originals;
+#[cfg(feature = "parquet")]
+mod pages;
 mod parquet_files;
 mod patches;
 mod photographs;
@@ -98,6 +100,8 @@ mod store;
 mod table;
 #[cfg_attr(not(feature = "hub"), allow(dead_code))]
 mod text;
+#[cfg(feature = "parquet")]
+mod thrift;
 pub mod transforms;
 #[cfg(feature = "hub")]
 mod upload;

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
@@ -9,12 +10,16 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use rayon::prelude::*;
 
 use crate::guard::caught;
+use crate::store::lock;
 use crate::{Error, Result};
 
 /// Bytes that a small picture may unpack to, whatever it has beside its pixels.
 const LEAST_LIMIT: u64 = 1 << 20;
 /// The same of any picture: one of 10,000×10,000 pixels in colour, with room for a copy.
 const LARGEST: u64 = 600 << 20;
+/// Pictures whose pixels take more are decoded one at a time, however many threads there are.
+const LARGE: u64 = 32 << 20;
+static TURN: Mutex<()> = Mutex::new(());
 
 /// What is wrong with a picture.
 #[derive(Debug, PartialEq)]
@@ -171,10 +176,18 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
     let mut limits = Limits::default();
     limits.max_alloc = Some(most);
     reader.limits(limits);
-    match reader.into_decoder() {
-        Ok(decoder) => Ok((decoder, name)),
-        Err(error) => Err(Problem::Bad(format!("a broken {name} ({error})"))),
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| Problem::Bad(format!("a broken {name} ({error})")))?;
+    // Not all decoders look at the limit themselves.
+    let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());
+    if bytes > most / 2 {
+        let most = most / 2;
+        let found =
+            format!("a {name} of {height}x{width} pixels, {bytes} bytes, and {most} at most");
+        return Err(Problem::Bad(found));
     }
+    Ok((decoder, name))
 }
 
 fn is_grey(color: ColorType) -> bool {
@@ -221,6 +234,7 @@ fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
         return Err(Problem::Colour);
     }
     let orientation = decoder.orientation().map_err(broken)?;
+    let _turn = (decoder.total_bytes() > LARGE).then(|| lock(&TURN));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
     let found = (picture.height() as usize, picture.width() as usize);

@@ -156,7 +156,13 @@ impl Store {
             wanted.iter().for_each(|&i| output.extend_from_slice(&pixels[i * size..][..size]));
             return Ok(output);
         }
-        let mut output = vec![0; wanted.len() * size];
+        let mut output = Vec::new();
+        let bytes = wanted.len().saturating_mul(size);
+        output.try_reserve_exact(bytes).map_err(|_| {
+            let (channels, height, width) = self.shape;
+            Error::Memory { images: wanted.len(), channels, height, width, bytes }
+        })?;
+        output.resize(bytes, 0);
         let ahead: Vec<_> = lock(&self.ahead).iter().filter_map(Weak::upgrade).collect();
         let missing = ahead.iter().find_map(|ahead| ahead.fill(wanted, &mut output));
         let jobs = wanted.iter().copied().zip(output.chunks_exact_mut(size)).enumerate();

@@ -20,6 +20,7 @@ use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::guard::caught;
 use crate::images::MOST_IMAGES;
+use crate::pages;
 use crate::pictures::{Form, How, Pictures, Problem};
 use crate::split::is_unlabelled;
 use crate::store::{Pile, lock};
@@ -195,8 +196,13 @@ fn values<T: DataType>(
     let group = metadata.row_group(group);
     let (column, total) = (group.column(column), usize::try_from(group.num_rows()).unwrap_or(0));
     let name = column.column_path().string();
-    let pages = SerializedPageReader::new(file, column, total, None)?;
-    let reader = get_column_reader(column.column_descr_ptr(), Box::new(pages));
+    // It refuses compressions that it does not know.
+    let reader = SerializedPageReader::new(file.clone(), column, total, None)?;
+    let (start, length) = column.byte_range();
+    if let Some(problem) = pages::problem(&file, start, length, total as u64) {
+        return Err(ParquetError::General(format!("column {name} has {problem}")));
+    }
+    let reader = get_column_reader(column.column_descr_ptr(), Box::new(reader));
     let mut reader = T::get_column_reader(reader)
         .ok_or_else(|| ParquetError::General(format!("column {name} changes its type")))?;
     let (mut levels, mut values) = (Vec::new(), Vec::new());

@@ -4,13 +4,14 @@
 mod common;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 
 use common::{assert_images, assert_says, parquet, rows, schema, split, write};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Crc};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Result, load};
+use image::{DynamicImage, ImageFormat};
 
 const NAME: DatasetName = DatasetName::Mnist;
 
@@ -95,6 +96,32 @@ fn rows_that_the_file_has_no_bytes_for_are_refused() {
     assert_says(&error, &["test/0000.parquet", "2147483647 rows", "at most in a file of"]);
 }
 
+/// The first page of the images claims as many bytes, or values, as its head can say.
+#[test]
+fn pages_that_claim_more_than_they_hold_are_refused() {
+    let good = split(NAME, 6, 3);
+    // `PageHeader { 1: type, 2: uncompressed_page_size, 3: compressed_page_size, 5 or 7: { 1: num_values`
+    let number = |at: usize| {
+        assert_eq!(good[at], 0x15, "no i32 of the next field at byte {at}");
+        at + 2 + good[at + 1..].iter().take_while(|&&byte| byte >= 0x80).count()
+    };
+    let (kind, size) = (number(4), number(number(4)));
+    let compressed = number(size);
+    assert!([0x2c, 0x4c].contains(&good[compressed]), "no struct of values");
+    let values = number(compressed + 1);
+    let claim = varint(2 * ((1 << 31) - 1));
+    for (what, start, end) in [
+        ("bytes would become 2147483647", kind, size),
+        ("of 2147483647 values", compressed + 1, values),
+    ] {
+        let bytes = [&good[..=start], &claim, &good[end..]].concat();
+        let (result, growth) = growth_of(|| with_table(&bytes));
+        let error = result.unwrap_err().to_string();
+        assert_says(&error, &["test/0000.parquet", "image.bytes has a page at byte 4", what]);
+        assert!(growth < 64, "{growth} MiB");
+    }
+}
+
 /// The most memory that this process has held, in MiB.
 #[cfg(target_os = "linux")]
 fn peak() -> u64 {
@@ -175,4 +202,43 @@ fn a_picture_s_profile_is_not_unpacked_to_any_size() {
     let error = result.unwrap_err().to_string();
     assert_says(&error, &["test/0000.parquet", "broken PNG (Memory limit exceeded) in row 1"]);
     assert!(growth < 64, "{growth} MiB");
+}
+
+/// A picture of which only the head is there: as many pixels as that claims are not taken memory for.
+#[test]
+fn a_picture_s_size_is_looked_at_before_memory_is_taken() {
+    let of = |format| {
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::new_rgb8(8, 8).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let large = 16_000u16;
+    let mut jpeg = of(ImageFormat::Jpeg);
+    // `SOF0`, the length of the segment, bits; then height and width.
+    let start = jpeg.windows(2).position(|bytes| bytes == [0xff, 0xc0]).unwrap() + 5;
+    jpeg[start..start + 4].copy_from_slice(&[large.to_be_bytes(), large.to_be_bytes()].concat());
+    let mut bmp = of(ImageFormat::Bmp);
+    let sides = u32::from(large).to_le_bytes();
+    bmp[18..26].copy_from_slice(&[sides, sides].concat());
+    let mut png = of(ImageFormat::Png);
+    let sides = u32::from(large).to_be_bytes();
+    png[16..24].copy_from_slice(&[sides, sides].concat());
+    let mut sum = Crc::new();
+    sum.update(&png[12..29]);
+    png[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+    for (name, bytes) in [("JPEG", jpeg), ("BMP", bmp), ("PNG", png)] {
+        let dir = tempfile::tempdir().unwrap();
+        for part in ["train", "test"] {
+            write(&dir.path().join(part).join("a/1.png"), &bytes);
+        }
+        for image_size in [None, Some(8)] {
+            let data_dir = Some(dir.path().into());
+            let options = LoadOptions { data_dir, image_size, ..LoadOptions::default() };
+            let (result, growth) = growth_of(|| load("mine", &options));
+            let error = result.expect_err(name).to_string();
+            let size = format!("a {name} of 16000x16000 pixels, 768000000 bytes");
+            assert_says(&error, &["a/1.png", &size, "314572800 at most"]);
+            assert!(growth < 64, "{name}: {growth} MiB");
+        }
+    }
 }

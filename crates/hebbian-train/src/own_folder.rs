@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::lock::Lock;
-use crate::{Error, Result, atomic, tensorboard};
+use crate::{Error, Result, atomic, read_text, tensorboard};
 
 /// The program, as marks and configurations name it.
 pub(crate) const PROGRAM: &str = "candle-hebbian";
@@ -235,12 +235,15 @@ impl Mark {
         if !metadata.is_file() {
             return Err(Error::in_the_way(&path, "is a link or no file"));
         }
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let text = match read_text(&path) {
+            Err(Error::NotText { .. }) => String::new(),
+            read => read?,
+        };
         let own = |mark: &Self| {
             let mut names = mark.files.iter();
             mark.program == PROGRAM && names.all(|name| is_plain(name) && (kind.writes)(name))
         };
-        match serde_json::from_slice(&bytes).ok().filter(own) {
+        match serde_json::from_str(&text).ok().filter(own) {
             Some(mark) => Ok(Some(mark)),
             None => Err(Error::in_the_way(&path, "is of another program")),
         }

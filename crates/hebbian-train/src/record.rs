@@ -92,7 +92,7 @@ pub struct Claim {
     pub read_out: String,
     /// What the number is.
     pub unit: Unit,
-    /// Decimals that are shown; 2.
+    /// Decimals that are shown, 17 at most; 2.
     #[serde(default = "two")]
     pub decimals: usize,
     /// The place, as a JSON pointer, of a list in `results.json` in which the number is to be found; none where it is
@@ -230,7 +230,8 @@ impl Claim {
 
     /// A mean and its spread, in its unit, without the unit's sign.
     pub fn shown(&self, mean: f64, sd: Option<f64>) -> String {
-        let (factor, decimals) = (self.factor(), self.decimals);
+        // No f64 has more; formatting panics at some.
+        let (factor, decimals) = (self.factor(), self.decimals.min(17));
         match sd {
             Some(sd) => format!("{:.decimals$} ± {:.decimals$}", factor * mean, factor * sd),
             None => format!("{:.decimals$}", factor * mean),
@@ -402,6 +403,17 @@ mod tests {
             "where": among, "take": take,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn any_number_of_decimals_is_shown() {
+        let mut claim = claim(Unit::Plain, "", json!({}), "");
+        for (decimals, shown) in [(0, "0 ± 0"), (1, "0.5 ± 0.2"), (3, "0.500 ± 0.250")] {
+            claim.decimals = decimals;
+            assert_eq!(claim.shown(0.5, Some(0.25)), shown);
+        }
+        claim.decimals = usize::MAX;
+        assert_eq!(claim.shown(0.5, None), "0.50000000000000000");
     }
 
     #[test]

@@ -20,6 +20,7 @@ const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
 const CARD: &str = "README.md";
 const REPORT: &str = "report.html";
+const ANALYSIS: &str = "analysis-";
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 
@@ -28,7 +29,10 @@ static RUN: FolderKind = FolderKind {
     mark: "run.json",
     files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD, REPORT],
     writes: |name| {
-        RUN.files.contains(&name) || name.ends_with(".png") || name.starts_with(tensorboard::PREFIX)
+        RUN.files.contains(&name)
+            || name.ends_with(".png")
+            || name.starts_with(tensorboard::PREFIX)
+            || name.starts_with(ANALYSIS) && (name.ends_with(".csv") || name.ends_with(".json"))
     },
     is_own,
 };
@@ -47,6 +51,7 @@ static RUN: FolderKind = FolderKind {
 /// | `model.safetensors` | the trained model, with its read-out |
 /// | `state.safetensors` | what is needed to continue the run |
 /// | `*.png` | pictures |
+/// | `analysis-*` | pictures, tables and figures of what was [analysed](Self::analysis) afterwards |
 ///
 /// While one lives, no other run gets into the folder.
 #[derive(Debug)]
@@ -290,6 +295,15 @@ impl RunFolder {
         Ok(file)
     }
 
+    /// Where the file `analysis-NAME` of an analysis belongs, with the extension `png`, `csv` or `json`, in the run
+    /// folder `path`: it is one of the run's from now on, so that the next run there replaces it.
+    ///
+    /// # Errors
+    /// When it is no run folder, another run is in it, or there is such a file that is not the run's; another name.
+    pub fn analysis(path: impl AsRef<Path>, name: &str) -> Result<PathBuf> {
+        OwnFolder::open(path, &RUN)?.claim(&format!("{ANALYSIS}{name}"))
+    }
+
     /// How a report begins, by which it is known as one of ours.
     pub const REPORT_START: &str = "<!doctype html>\n<!-- report of candle-hebbian -->\n";
 
@@ -421,12 +435,12 @@ fn is_own(path: &Path) -> bool {
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
+    match read_text(path) {
+        Ok(text) => serde_json::from_str(&text)
             .map(Some)
             .map_err(|source| Error::NotJson { path: path.to_path_buf(), source }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

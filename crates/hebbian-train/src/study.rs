@@ -2,7 +2,8 @@
 
 use crate::engine::{Method, RunOptions, Stop, difference, train};
 use crate::{
-    Error, FolderKind, History, OwnFolder, Picture, Result, Results, Table, save_json, save_text,
+    Error, FolderKind, History, OwnFolder, Picture, Result, Results, Table, read_text, save_json,
+    save_text,
 };
 use candle::Device;
 use hebbian_data::Dataset;
@@ -270,8 +271,8 @@ static EXPERIMENT: FolderKind = FolderKind {
     },
     is_own: |path| {
         !path.ends_with(RESULTS)
-            || std::fs::read(path).is_ok_and(|bytes| {
-                serde_json::from_slice(&bytes)
+            || read_text(path).is_ok_and(|text| {
+                serde_json::from_str(&text)
                     .is_ok_and(|results: Value| results.get("experiment").is_some())
             })
     },
@@ -369,8 +370,7 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
 }
 
 fn read_report(out: &Path) -> Result<String> {
-    let path = out.join(REPORT);
-    std::fs::read_to_string(&path).map_err(Error::io("read", &path))
+    read_text(out.join(REPORT))
 }
 
 /// Says that an experiment without run folders, which was interrupted, has nothing to continue.

@@ -76,7 +76,7 @@ pub struct Field {
 /// ```
 ///
 /// # Errors
-/// Weights that do not fit the layer below.
+/// Weights that do not fit the layer below; patterns of more than 2²⁸ values, as strides of any size make them.
 pub fn receptive_fields(
     layers: &[Units],
     (channels, height, width): (usize, usize, usize),
@@ -93,15 +93,16 @@ pub fn receptive_fields(
             _ => weight.reshape(((), below.count, 1, 1))?,
         };
         let seen = below.read_by(&layer.name, &weight, step)?;
-        beyond += layer.padding * step;
-        step *= layer.stride;
+        // Those that cannot be counted are further away than any pixel.
+        beyond = layer.padding.saturating_mul(step).saturating_add(beyond);
+        step = step.saturating_mul(layer.stride);
         let pattern = seen.tensor()?;
         fields.push(Field { pattern, step, beyond });
         below = seen;
         for &Window { kernel, stride, padding } in &layer.pools {
-            below = below.averaged(kernel, step);
-            beyond += padding * step;
-            step *= stride;
+            below = below.averaged(&layer.name, kernel, step)?;
+            beyond = padding.saturating_mul(step).saturating_add(beyond);
+            step = step.saturating_mul(stride);
         }
     }
     Ok(fields)
@@ -124,15 +125,29 @@ impl Patterns {
         Self { count: channels, channels, height: 1, width: 1, values }
     }
 
-    fn blank(&self, count: usize, (height, width): (usize, usize)) -> Self {
+    /// Zeros for `count` units of the layer `name`, large enough for these at `rows` and `columns` of places.
+    fn blank(
+        &self,
+        name: &str,
+        count: usize,
+        (rows, columns): (usize, usize),
+        step: usize,
+    ) -> Result<Self> {
+        /// 1 GiB.
+        const MOST_VALUES: usize = 1 << 28;
         let Self { channels, .. } = *self;
-        Self {
-            count,
-            channels,
-            height,
-            width,
-            values: vec![0.0; count * channels * height * width],
+        let larger = |side: usize, places: usize| {
+            places.saturating_sub(1).saturating_mul(step).saturating_add(side)
+        };
+        let (height, width) = (larger(self.height, rows), larger(self.width, columns));
+        let values = [channels, height, width].into_iter().fold(count, usize::saturating_mul);
+        if values > MOST_VALUES {
+            return Err(Error::Argument(format!(
+                "{name}: {count} units that see {channels}x{height}x{width} values are more than {MOST_VALUES}, \
+                 which is too much to draw"
+            )));
         }
+        Ok(Self { count, channels, height, width, values: vec![0.0; values] })
     }
 
     /// Adds `values`, patterns of the size `height` × `width`, `share` times at `top` and `left`.
@@ -162,8 +177,7 @@ impl Patterns {
                 self.count
             )));
         }
-        let size = (self.height + (rows - 1) * step, self.width + (columns - 1) * step);
-        let mut seen = self.blank(units, size);
+        let mut seen = self.blank(name, units, (rows, columns), step)?;
         let patterns = Tensor::from_slice(&self.values, (inputs, ()), &Device::Cpu)?;
         for i in 0..rows {
             for j in 0..columns {
@@ -177,15 +191,14 @@ impl Patterns {
     }
 
     /// Their mean over `kernel` × `kernel` places, `step` pixels apart.
-    fn averaged(&self, kernel: usize, step: usize) -> Self {
-        let more = (kernel - 1) * step;
-        let mut mean = self.blank(self.count, (self.height + more, self.width + more));
+    fn averaged(&self, name: &str, kernel: usize, step: usize) -> Result<Self> {
+        let mut mean = self.blank(name, self.count, (kernel, kernel), step)?;
         let share = 1.0 / (kernel * kernel) as f32;
         for place in 0..kernel * kernel {
             let at = (place / kernel * step, place % kernel * step);
             mean.add(&self.values, (self.height, self.width), at, share);
         }
-        mean
+        Ok(mean)
     }
 
     fn tensor(&self) -> Result<Tensor> {

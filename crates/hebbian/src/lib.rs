@@ -13,7 +13,9 @@ extern crate intel_mkl_src;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod analyse;
 mod bench;
+mod caches;
 mod common;
 mod data;
 mod device;
@@ -37,6 +39,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use hebbian_data::printable;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Keeps freed memory instead of giving it back to the system after a second: a step of a large
@@ -70,6 +73,7 @@ const SMALL_PRODUCT: usize = 1 << 22;
 fn start_threads() -> Result<()> {
     /// A thread's stack, and what the system keeps beside it.
     const STACK: usize = (2 << 20) + (64 << 10);
+    caches::check(Path::new(caches::CPUS))?;
     let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
     let threads: usize = wanted.parse().unwrap_or(1);
     // A thread that starts where memory has just run out panics by itself, so room is looked for first.

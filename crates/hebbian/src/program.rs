@@ -1,6 +1,7 @@
 //! The commands of `hebbian`.
 
 use crate::DeviceArgs;
+use crate::analyse::AnalyseArgs;
 use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::data::ShowArgs;
@@ -48,6 +49,7 @@ enum Command {
         study: StudyArgs,
     },
     Report(ReportArgs),
+    Analyse(AnalyseArgs),
     Reproduce(ReproduceArgs),
     /// Describe a data set, and draw what a network sees of it
     Data(ShowArgs),
@@ -194,6 +196,7 @@ pub fn program(Program { command }: Program) -> Result<String> {
         Command::Study { study: StudyArgs::Experiment(method) } => method.run(true),
         Command::Study { study: StudyArgs::Search { method } } => method.run(),
         Command::Report(args) => args.run(),
+        Command::Analyse(args) => args.run(),
         Command::Reproduce(args) => args.run(),
         Command::Data(args) => args.run(),
         Command::Eval(args) => args.run(),

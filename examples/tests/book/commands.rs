@@ -104,11 +104,14 @@ fn values(words: &[String]) -> Option<String> {
     {
         return Some(format!("there is no preset {preset}"));
     }
-    let model = words
-        .get(2)
-        .filter(|_| ["eval", "features"].contains(&words.get(1).map_or("", |word| word)));
+    let model = words.get(2).filter(|_| {
+        ["eval", "features", "analyse"].contains(&words.get(1).map_or("", |word| word))
+    });
     let named = |name: &&String| {
-        !name.contains('/') && !name.contains('.') && !name.chars().any(char::is_uppercase)
+        !name.contains('/')
+            && !name.contains('.')
+            && !name.starts_with('-')
+            && !name.chars().any(char::is_uppercase)
     };
     let unknown = model.filter(named).filter(|name| !ZOO.contains(&name.as_str()));
     unknown.map(|model| format!("there is no model {model}"))
@@ -180,6 +183,8 @@ fn a_wrong_command_is_found() {
         "hebbian train softhebb --epoch 3",
         "hebbian train softhebb --preset softhebb-cnn9",
         "hebbian eval no-such-model",
+        "hebbian analyse no-such-model",
+        "hebbian analyse softhebb-digits --only colours",
         "cargo run --release --example softheb",
         "cargo run --release --features cudas --example verify",
         "cargo run --release --example amit -- --experiment fig99",

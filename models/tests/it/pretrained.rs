@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "the mirror can misbehave in more ways than are tried here")]
 mod mirror;
 
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Tensor, Var};
 use hebbian_data::Hub;
 use hebbian_models::{Model, amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{
@@ -50,6 +50,11 @@ fn agrees<M: Method>(
         assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
     };
     says(model.layer_features(layers.len(), &images).unwrap_err(), &["layer"]);
+    scored(&model, &images)?;
+    match model.random(&data, 1, CPU)? {
+        Some(random) => assert_eq!(random.features(&images)?.dims(), [3, features]),
+        None => assert_eq!(M::NAME, "patches", "learns something"),
+    }
     let wrong = Tensor::zeros((2, 3, 8, 8), DType::F32, CPU)?;
     says(model.features(&wrong).unwrap_err(), &["[2, 3, 8, 8]", "(batch, 1, 8, 8)"]);
     // Saved, it is the same model.
@@ -95,6 +100,78 @@ fn shared(run: &Path) -> Result<Vec<String>> {
         assert!(shared.iter().any(|there| there == name), "{name} in {shared:?}");
     }
     Ok(shared)
+}
+
+/// The class is that of the largest score. Where scores have a gradient in the images, the slope along it is its norm; of
+/// hard codes and standardised patches there is none.
+fn scored(model: &Model, images: &Tensor) -> Result {
+    let scores = model.scores(images)?;
+    assert_eq!(scores.dims(), [3, 10]);
+    let classes = model.predict(images)?.to_vec1::<u32>()?;
+    assert_eq!(scores.argmax(1)?.to_vec1::<u32>()?, classes);
+
+    let weights = candle_hebbian::Rng::new(3).normal(0.0, 1.0, 10, DType::F32, CPU)?;
+    let sum = |images: &Tensor| -> Result<Tensor> {
+        Ok(model.scores(images)?.broadcast_mul(&weights)?.sum_all()?)
+    };
+    let var = Var::from_tensor(images)?;
+    let grads = sum(&var)?.backward()?;
+    let Some(gradient) = grads.get(&var) else {
+        assert!(["patches", "miconi"].contains(&model.method()), "{}", model.method());
+        return Ok(());
+    };
+    let norm = f64::from(gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?);
+    let step = (gradient * (0.01 / norm))?;
+    let at = |images: candle::Result<Tensor>| -> Result<f64> {
+        Ok(f64::from(sum(&images?)?.to_scalar::<f32>()?))
+    };
+    let slope = (at(images + &step)? - at(images - &step)?) / 0.02;
+    assert!((slope - norm).abs() < 0.05 * norm, "{}: {slope}, {norm}", model.method());
+    Ok(())
+}
+
+/// The random network beside a run is the one that the run started from: the control of SoftHebb, which learns nothing but
+/// the statistics of batch norm, has its features; others have those of a run without a step.
+#[test]
+fn a_random_network_is_the_one_that_a_run_starts_from() -> Result {
+    fn started<M: Method>(learned: &M::Options, control: &M::Options) -> Result {
+        let folder = tempfile::tempdir()?;
+        let (data, how) = (hebbian_data::digits(), RunOptions { seed: 5, ..options() });
+        let model = |options: &M::Options, name: &str| -> Result<Model> {
+            let out = folder.path().join(name);
+            train::<M>(options, &data, CPU, &how, &out)?;
+            Ok(Model::load(&out)?)
+        };
+        let (learned, control) = (model(learned, "learned")?, model(control, "control")?);
+        let random = learned.random(&data, 5, CPU)?.expect("something to learn");
+        let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        let numbers = |model: &Model| -> Result<Vec<f32>> {
+            Ok(model.features(&images)?.flatten_all()?.to_vec1()?)
+        };
+        assert_eq!(numbers(&random)?, numbers(&control)?, "{}", M::NAME);
+        assert_ne!(numbers(&random)?, numbers(&learned)?, "{}", M::NAME);
+        assert_ne!(
+            numbers(&learned.random(&data, 6, CPU)?.expect("something to learn"))?,
+            numbers(&random)?
+        );
+        // A control has no control.
+        assert!(control.random(&data, 5, CPU)?.is_none());
+        let mut other = data.clone();
+        other.train = other.train.resized(6)?;
+        let error = learned.random(&other, 5, CPU).unwrap_err().to_string();
+        assert!(error.contains("(1, 6, 6)") && error.contains("(1, 8, 8)"), "{error}");
+        Ok(())
+    }
+    let mut preset = softhebb::preset("softhebb-cnn-digits")?;
+    (preset.training.epochs, preset.training.head_epochs) = (1, 1);
+    let learned = softhebb::Options { preset: preset.clone(), baselines: false };
+    preset.training.mode = softhebb::Mode::RandomCalibrated;
+    started::<softhebb::Softhebb>(&learned, &softhebb::Options { preset, baselines: false })?;
+    let mut preset: krotov_hopfield::Preset = find_preset("krotov-hopfield-digits")?;
+    (preset.epochs, preset.head.epochs) = (1, 1);
+    let learned = krotov_hopfield::Options { preset: preset.clone() };
+    preset.epochs = 0;
+    started::<krotov_hopfield::KrotovHopfield>(&learned, &krotov_hopfield::Options { preset })
 }
 
 /// One weight that is not a number is named.
@@ -234,6 +311,38 @@ fn folders_that_are_no_models() -> Result {
     says(&["\"image\"", "height"]);
     write(r#"{"method": "amit", "dataset": "digits", "image": [1, 8, 8], "class_names": ["0"]}"#)?;
     says(&["options", "amit"]);
+    Ok(())
+}
+
+/// A configuration of others is refused before it takes memory that its weights do not.
+#[test]
+fn sizes_that_do_not_fit_the_weights() -> Result {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, at: &str, value: serde_json::Value| -> Result {
+        let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo").join(name);
+        std::fs::copy(zoo.join("model.safetensors"), folder.path().join("model.safetensors"))?;
+        let config = std::fs::read(zoo.join("config.json"))?;
+        let mut config: serde_json::Value = serde_json::from_slice(&config)?;
+        *config.pointer_mut(at).ok_or("a place")? = value;
+        Ok(std::fs::write(folder.path().join("config.json"), config.to_string())?)
+    };
+    for (name, at, size) in [
+        ("amit-digits", "/options/preset/layers/0/units", 4_000_000),
+        ("golkar-digits", "/options/preset/units", 60_000),
+        ("krotov-hopfield-digits", "/options/preset/units", 4_000_000),
+        ("miconi-digits", "/options/preset/layers/0/units", 4_000_000),
+        ("patches-digits", "/options/preset/units", 65_000),
+        ("softhebb-digits", "/options/preset/blocks/0/layer/channels", 4_000_000),
+    ] {
+        write(name, at, size.into())?;
+        let error = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("that are given to one tensor"), "{name}: {error}");
+    }
+    for image in [[1, 1 << 40, 1 << 40], [1 << 62, 4, 1], [0, 8, 8], [3, 10_001, 10_000]] {
+        write("krotov-hopfield-digits", "/image", image.to_vec().into())?;
+        let error = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("\"image\" has not 1 to 300000000 pixels"), "{error}");
+    }
     Ok(())
 }
 

@@ -150,6 +150,9 @@ impl hebbian_train::Learner for StopsAt {
     fn total(&self) -> Clock {
         self.0.total()
     }
+    fn into_model(self) -> Model {
+        self.0.into_model()
+    }
     fn step(&mut self) -> std::result::Result<(), Error> {
         self.0.step()?;
         STOP.with_borrow(|stop| match stop {

@@ -34,6 +34,31 @@ pub fn kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
     })
 }
 
+/// 1 where `u (…, K)` is above the `k`-th largest value of its row, and 0 elsewhere: fewer than `k` ones. Carries no
+/// gradient. NaN throughout for a row that holds one.
+///
+/// ```
+/// use candle::{Device, Tensor};
+/// let u = Tensor::new(&[[1f64, 5.0, 4.0, 3.0]], &Device::Cpu)?;
+/// let above = candle_hebbian::ops::above_kth_largest(&u, 3)?;
+/// assert_eq!(above.to_vec2::<f64>()?, [[0.0, 1.0, 1.0, 0.0]]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// `k` outside `1..=K`.
+pub fn above_kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
+    let width = u.dim(D::Minus1)?;
+    if k == 0 || k > width {
+        candle::bail!("above the k-th largest: k is {k}, expected 1 to {width}")
+    }
+    let u = u.detach();
+    widened(&u.contiguous()?, |u| match has_kernels(u.device()) {
+        true => u.apply_op1_no_bwd(&AboveKthLargest(k)),
+        false => over_nan_rows(u, |u| u.broadcast_gt(&kth_sorted(u, k)?)?.to_dtype(u.dtype())),
+    })
+}
+
 /// The same by candle's sort, for rows without NaN: which order that gives them is arbitrary there.
 pub(crate) fn kth_sorted(u: &Tensor, k: usize) -> Result<Tensor> {
     kth_in_parts(u, k, widest_sort(u.device()))
@@ -105,6 +130,50 @@ impl CustomOp1 for KthLargest {
     }
 }
 
+struct AboveKthLargest(usize);
+
+impl CustomOp1 for AboveKthLargest {
+    fn name(&self) -> &'static str {
+        "above_kth_largest"
+    }
+
+    fn cpu_fwd(&self, u: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some(&width) = layout.dims().last() else {
+            candle::bail!("above the k-th largest: expected (…, K), found a scalar")
+        };
+        with_real!(u, "above_kth_largest", T => {
+            let u = slice::<T>(u, layout)?;
+            let mut out = vec![0 as T; u.len()];
+            for_row_blocks(&mut out, width, width, &Above { u, width, k: self.0 });
+            Ok((cpu::owned(out), layout.shape().clone()))
+        })
+    }
+}
+
+struct Above<'a, T> {
+    u: &'a [T],
+    width: usize,
+    k: usize,
+}
+
+impl<T: Real> RowKernel<T> for Above<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let mut scratch = Vec::new();
+        for (i, out) in block.chunks_exact_mut(self.width).enumerate() {
+            let u = &self.u[(first + i) * self.width..][..self.width];
+            if holds_nan(u) {
+                out.fill(T::nan());
+            } else {
+                let kth = kth_selected(u, self.k, &mut scratch);
+                for (out, &u) in out.iter_mut().zip(u) {
+                    *out = if u > kth { T::one() } else { T::zero() };
+                }
+            }
+        }
+    }
+}
+
 struct Rows<'a, T> {
     u: &'a [T],
     width: usize,
@@ -127,6 +196,29 @@ mod tests {
     use super::*;
     use crate::Rng;
     use candle::DType;
+
+    /// By its definition, with equal values, and in the last row a NaN; the composition too.
+    #[test]
+    fn above_is_what_is_larger() -> Result<()> {
+        let u = Rng::new(8).uniform(-3.0, 3.0, (20, 23), DType::F32, &Device::Cpu)?.round()?;
+        let mut nan = vec![1f32; 23];
+        nan[5] = f32::NAN;
+        let u = Tensor::cat(&[u, Tensor::from_vec(nan, (1, 23), &Device::Cpu)?], 0)?;
+        for k in [1, 2, 11, 23] {
+            let above = || above_kth_largest(&u, k)?.to_vec2::<f32>();
+            for found in [above()?, super::super::composed(above)?] {
+                assert!(found[20].iter().all(|found| found.is_nan()));
+                for (row, found) in u.to_vec2::<f32>()?[..20].iter().zip(found) {
+                    let mut sorted = row.clone();
+                    sorted.sort_by(|a, b| b.total_cmp(a));
+                    let want: Vec<f32> =
+                        row.iter().map(|u| f32::from(u8::from(*u > sorted[k - 1]))).collect();
+                    assert_eq!(found, want, "{k}");
+                }
+            }
+        }
+        Ok(())
+    }
 
     /// By sorts of at most eight values, from the top, from the bottom, and by way of the host in between.
     #[test]

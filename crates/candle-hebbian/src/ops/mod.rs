@@ -16,7 +16,7 @@
 //! - An op on single values ([`ramp`], [`repu`]) makes NaN of NaN.
 //! - An op on a row in which the values depend on each other makes NaN of the whole row: all units
 //!   that [compete](crate::competition), all channels of a position in [`triangle`], all values of a
-//!   sample in [`standardise`]; the one value that [`kth_largest`] makes of a row.
+//!   sample in [`standardise`]; what [`kth_largest`] and [`above_kth_largest`] make of a row.
 //! - A sum that holds a NaN is NaN, and a count of what is above 0 ([`column_counts`]) too.
 //! - In a backward pass, NaN comes of a NaN in the input and of a NaN in the gradient that arrives,
 //!   also where the op is flat: 0 times NaN is NaN.
@@ -63,7 +63,7 @@ pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
 pub(crate) use gemm::matmul;
 pub(crate) use index::index;
-pub use kth_largest::kth_largest;
+pub use kth_largest::{above_kth_largest, kth_largest};
 pub(crate) use kth_largest::{kth_selected, kth_sorted};
 pub(crate) use nan::over_nan_rows;
 pub use pad::pad_reflect;

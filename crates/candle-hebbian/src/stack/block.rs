@@ -326,7 +326,7 @@ impl<C: Competition> Block<C> {
     pub(super) fn without_layer(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         let x = x.detach();
         let kind = self.config.activation_in(training);
-        self.pool(&self.plus_input(activation(kind, &self.normed(&x, training)?)?, &x)?)
+        self.pool(&self.plus_input(activation(kind, &self.normed(&x, training)?, true)?, &x)?)
     }
 
     /// Moves the thresholds by what the activity `post` was above or below their target.
@@ -387,7 +387,7 @@ impl<C: Competition> Block<C> {
     ) -> Result<Tensor> {
         let active = match self.config.activation_in(training) {
             Activation::Winners {} => response.fold(&post(excitation)?)?,
-            kind => activation(kind, &response.fold(excitation)?)?,
+            kind => activation(kind, &response.fold(excitation)?, true)?,
         };
         self.plus_input(active, x)
     }
@@ -437,11 +437,12 @@ pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// An activation that is a function of its input `(B, K, …)` alone; differentiable.
-pub(super) fn activation(kind: Activation, x: &Tensor) -> Result<Tensor> {
+/// An activation that is a function of its input `(B, K, …)` alone; differentiable, with a triangle's mean as a
+/// constant or not.
+pub(super) fn activation(kind: Activation, x: &Tensor, constant_mean: bool) -> Result<Tensor> {
     match kind {
         Activation::Linear {} => Ok(x.clone()),
-        Activation::Triangle { power } => triangle(x, power, true),
+        Activation::Triangle { power } => triangle(x, power, constant_mean),
         Activation::Repu { power } => repu(x, power),
         Activation::Relu {} => repu(x, 1.0),
         Activation::Softmax { scale } => softmax(&(x * scale)?, 1),

@@ -8,8 +8,13 @@ use candle::{Error, Result, Tensor};
 use candle_nn::Optimizer;
 
 impl<C: Competition> Stack<C> {
-    /// What the first `blocks` blocks make of `x (B, …)` in evaluation, without a graph: the input of
-    /// the next, or the features of the last. The same as [`forward`](candle::Module::forward).
+    /// What the first `blocks` blocks make of `x (B, …)` in evaluation: the input of the next, or the
+    /// features of the last. The same as [`forward`](candle::Module::forward).
+    ///
+    /// There is no graph, unless `x` is part of one: then the features are differentiable in `x`, through the
+    /// weights themselves, whatever feedback the blocks have, and with the mean of a triangle, down to the last
+    /// [`Norm::Standardise`](super::Norm::Standardise) or [`Activation::Winners`](super::Activation::Winners),
+    /// which no gradient passes.
     ///
     /// # Errors
     /// More blocks than there are; an input that does not fit, with the block.
@@ -20,7 +25,7 @@ impl<C: Competition> Stack<C> {
         below
             .iter()
             .enumerate()
-            .try_fold(x.detach(), |x, (at, block)| named(at, &x, block.evaluate(&x)))
+            .try_fold(x.clone(), |x, (at, block)| named(at, &x, block.evaluate(&x)))
     }
 
     /// What every block hands on in evaluation, without a graph.
@@ -30,8 +35,8 @@ impl<C: Competition> Stack<C> {
     pub fn maps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let mut maps: Vec<Tensor> = Vec::new();
         for (at, block) in self.blocks().iter().enumerate() {
-            let x = maps.last().unwrap_or(x);
-            let map = named(at, x, block.evaluate(x))?;
+            let x = maps.last().unwrap_or(x).detach();
+            let map = named(at, &x, block.evaluate(&x))?;
             maps.push(map);
         }
         Ok(maps)

@@ -45,7 +45,7 @@ impl<C: Competition> Stack<C> {
         loss: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Vec<Tensor>> {
         let mut probes = Vec::new();
-        let pass = Pass { dropout: None, backprop, probes: Some(&mut probes) };
+        let pass = Pass { backprop, probes: Some(&mut probes), ..Pass::default() };
         let grads = loss(&self.pass(x, pass)?)?.backward()?;
         let order = self.order();
         let error = |probe: &Var| match grads.get(probe) {
@@ -118,6 +118,9 @@ struct Pass<'a> {
     dropout: Option<&'a mut Rng>,
     /// Whether the error goes back through the weights themselves, whatever the blocks say.
     backprop: bool,
+    /// Whether the gradient is that of the function itself: the mean in a triangle, which learning takes for a
+    /// constant, is none.
+    exact: bool,
     /// Zeros added to the response of each layer, which get its error as their gradient.
     probes: Option<&'a mut Vec<Var>>,
 }
@@ -156,10 +159,13 @@ impl<C: Competition> Block<C> {
             && config.excitation == Excitation::Linear {}
     }
 
-    /// Evaluation without a graph.
+    /// Evaluation without a graph, or, where `x` is part of one, differentiable in it through the weights
+    /// themselves.
     pub(super) fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
-        let mut pass = Pass::default();
-        Ok(self.forward(&x.detach(), Order::First, &mut pass, &mut Vec::new())?.detach())
+        let graph = x.track_op();
+        let mut pass = Pass { backprop: graph, exact: graph, ..Pass::default() };
+        let output = self.forward(x, Order::First, &mut pass, &mut Vec::new())?;
+        Ok(if graph { output } else { output.detach() })
     }
 
     /// What is handed on but for dropout. A hidden activity with feedback from the output goes to
@@ -175,7 +181,7 @@ impl<C: Competition> Block<C> {
         let kind = self.config().activation;
         let mut active = match &self.layer {
             None if self.pools_first() => input,
-            None => activation(kind, &input)?,
+            None => activation(kind, &input, !pass.exact)?,
             Some(layer) => {
                 let input = match layer.geometry() {
                     Geometry::Dense => order.back(&input)?.flatten_from(1)?,
@@ -185,7 +191,7 @@ impl<C: Competition> Block<C> {
                 match kind {
                     Activation::Winners {} => self.winners(layer, &input, &excitation)?,
                     _ if self.pools_first() => excitation,
-                    kind => activation(kind, &excitation)?,
+                    kind => activation(kind, &excitation, !pass.exact)?,
                 }
             }
         };
@@ -199,7 +205,7 @@ impl<C: Competition> Block<C> {
             (Some(pool), Order::First) => pool.forward(&active)?,
             (Some(pool), Order::Last) => pool.forward_channels_last(&active)?,
         };
-        if self.pools_first() { activation(kind, &pooled) } else { Ok(pooled) }
+        if self.pools_first() { activation(kind, &pooled, !pass.exact) } else { Ok(pooled) }
     }
 
     /// Whether the activation comes after the pool, where there is less of it: a ramp is monotonic, so
@@ -251,7 +257,7 @@ impl<C: Competition> Block<C> {
             probes.push(probe);
         }
         match (self.config().excitation, &self.threshold) {
-            (Excitation::Triangle {}, _) => triangle(&u, 1.0, true),
+            (Excitation::Triangle {}, _) => triangle(&u, 1.0, !pass.exact),
             (_, Some(threshold)) => {
                 let theta = threshold.values().to_dtype(u.dtype())?.unsqueeze(1)?;
                 let excess = geometry.rows(&u, weight)?.broadcast_sub(&theta)?;

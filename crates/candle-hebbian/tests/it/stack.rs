@@ -627,6 +627,41 @@ mod local_learning {
         Ok(())
     }
 
+    /// Of images that are part of a graph, features have the same values and the gradient of the function itself, by
+    /// central differences: through the weights and not through feedback weights, and with the mean of a triangle.
+    /// No gradient passes a standardisation, and images without a graph get none.
+    #[test]
+    fn features_are_differentiable_in_images_of_a_graph() -> Result<()> {
+        let x = images(17, &[3, 2, 8, 8])?;
+        let mut all = blocks();
+        (all[0].feedback, all[2].feedback) = (URFB, URFB);
+        let (stack, _) = build(all.clone(), &[2, 8, 8])?;
+        let square = |x: &Tensor, count: usize| stack.features(x, count)?.sqr()?.sum_all();
+        for count in 1..=3 {
+            let var = Var::from_tensor(&x)?;
+            let (graph, plain) = (stack.features(&var, count)?, stack.features(&x, count)?);
+            assert!(graph.track_op() && !plain.track_op());
+            assert_eq!(numbers(&graph)?, numbers(&plain)?, "{count}");
+            let grads = square(&var, count)?.backward()?;
+            let gradient = grads.get(&var).expect("a gradient");
+            for seed in 18..21 {
+                let direction = images(seed, &[3, 2, 8, 8])?;
+                let along = (gradient * &direction)?.sum_all()?.to_scalar::<f64>()?;
+                let at = |h: f64| square(&(&x + (&direction * h)?)?, count)?.to_scalar::<f64>();
+                let slope = (at(1e-6)? - at(-1e-6)?) / 2e-6;
+                assert!(
+                    (along - slope).abs() < 1e-5 * slope.abs().max(1.0),
+                    "{count}: {along} {slope}"
+                );
+            }
+        }
+        all[1].norm = Some(Norm::Standardise { epsilon: 0.1 });
+        let (stack, _) = build(all, &[2, 8, 8])?;
+        let var = Var::from_tensor(&x)?;
+        assert!(!stack.features(&var, 3)?.track_op());
+        Ok(())
+    }
+
     /// One block learns with the blocks below in evaluation, and nothing else changes; a layer without
     /// a learner keeps its weights; nothing learns in evaluation.
     #[test]

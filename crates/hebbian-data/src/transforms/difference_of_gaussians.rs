@@ -23,7 +23,7 @@ pub struct DifferenceOfGaussians {}
 
 impl Transform for DifferenceOfGaussians {
     fn shape(&self, (channels, height, width): Shape) -> Result<Shape> {
-        Ok((channels, height + 1, width + 1))
+        Ok((channels, height.saturating_add(1), width.saturating_add(1)))
     }
 
     fn apply(&self, image: Image, rng: &mut Rng) -> Result<Image> {

@@ -185,6 +185,11 @@ impl Checkpoint {
         &self.path
     }
 
+    /// Bytes of the file.
+    pub fn bytes(&self) -> usize {
+        self.file.len()
+    }
+
     /// The names of the file's tensors, in alphabetical order, but for those of a form that is not read.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let readable = self.tensors.iter().filter(|(_, stored)| stored.numbers.is_ok());

@@ -1,4 +1,4 @@
-use candle::Tensor;
+use candle::{D, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,17 +34,27 @@ pub trait Model {
         }
     }
 
-    /// The features `(B, F)` that classes are read out of.
+    /// The features `(B, F)` that classes are read out of. Where the method can, differentiable in the images if
+    /// they are part of a graph.
     ///
     /// # Errors
     /// Images of another size.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// The class of each image, `(B)`, u32.
+    /// What the read-out gives each class, `(B, classes)`: logits, or whatever is largest for the class that it
+    /// chooses. Differentiable as [`features`](Self::features).
     ///
     /// # Errors
     /// Images of another size; a read-out that is not trained.
-    fn predict(&self, images: &Tensor) -> Result<Tensor>;
+    fn scores(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// The class of each image, `(B)`, u32: the first of those with the largest [score](Self::scores).
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.scores(&images.detach())?.detach().argmax(D::Minus1)?)
+    }
 
     /// Its layers from the image up, for who wants to draw their units; none unless a method says otherwise.
     ///
@@ -129,6 +139,20 @@ pub trait Learner {
     fn begin(&mut self) -> Result<()> {
         Ok(())
     }
+
+    /// Makes fresh weights, from which [`begin`](Self::begin) has begun, as good as they can be without learning, for
+    /// a control: statistics of batch norm, say, become those of the data.
+    ///
+    /// # Errors
+    /// Data that they cannot be computed of.
+    fn calibrate(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The model alone.
+    fn into_model(self) -> Self::Model
+    where
+        Self: Sized;
 
     /// Learns from the next batch, or a few. Called while there is any left.
     ///

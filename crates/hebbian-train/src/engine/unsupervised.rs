@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, shown};
 use crate::{
-    Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, Readout,
-    ReadoutResult, Result, Ridge, Standardisation, Units, collect_features,
+    Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, ReadoutResult,
+    Result, Ridge, Standardisation, Units, collect_features,
 };
 
 /// Images whose features are computed together.
@@ -187,9 +187,9 @@ impl<N: Unsupervised> Model for WithHead<N> {
         self.network.features(images)
     }
 
-    fn predict(&self, images: &Tensor) -> Result<Tensor> {
+    fn scores(&self, images: &Tensor) -> Result<Tensor> {
         let head = self.head.as_ref().ok_or_else(LinearReadout::untrained)?;
-        head.predict(&self.features(images)?)
+        head.scores(&self.features(images)?)
     }
 
     fn units(&self) -> Result<Vec<Units>> {
@@ -374,6 +374,10 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
 
     fn begin(&mut self) -> Result<()> {
         self.model.network.begin(&self.seen, &self.rng, self.quiet)
+    }
+
+    fn into_model(self) -> WithHead<N> {
+        self.model
     }
 
     fn step(&mut self) -> Result<()> {

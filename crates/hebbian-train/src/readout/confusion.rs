@@ -15,9 +15,32 @@ use crate::{Error, Result};
 /// # Ok::<(), hebbian_train::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct ConfusionMatrix {
     /// `counts[label][predicted]`.
     pub counts: Vec<Vec<u64>>,
+}
+
+/// As it stands in a file.
+#[derive(Deserialize)]
+struct Stored {
+    counts: Vec<Vec<u64>>,
+}
+
+impl TryFrom<Stored> for ConfusionMatrix {
+    type Error = String;
+
+    fn try_from(Stored { counts }: Stored) -> std::result::Result<Self, String> {
+        let classes = counts.len();
+        if let Some(row) = counts.iter().find(|row| row.len() != classes) {
+            let found = row.len();
+            return Err(format!("{found} counts in a row of a confusion of {classes} classes"));
+        }
+        match counts.iter().flatten().try_fold(0u64, |all, &count| all.checked_add(count)) {
+            Some(_) => Ok(Self { counts }),
+            None => Err("a confusion of more images than can be counted".to_string()),
+        }
+    }
 }
 
 impl ConfusionMatrix {

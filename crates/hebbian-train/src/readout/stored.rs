@@ -48,6 +48,14 @@ impl LinearReadout {
         Ok(Some(Self { weight, bias: checkpoint.take(BIAS, classes, DType::F32)? }))
     }
 
+    /// `W·x + b` of each row of `features (N, F)`: `(N, classes)`, differentiable in the features.
+    ///
+    /// # Errors
+    /// Another number of features.
+    pub fn scores(&self, features: &Tensor) -> Result<Tensor> {
+        linear_scores(features, &self.weight.t()?, &self.bias)
+    }
+
     /// `head.weight` and `head.bias`.
     pub fn tensors(&self) -> [(String, Tensor); 2] {
         [(WEIGHT.to_string(), self.weight.clone()), (BIAS.to_string(), self.bias.clone())]
@@ -65,7 +73,7 @@ impl LinearReadout {
 
 impl Readout for LinearReadout {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(linear_scores(features, &self.weight.t()?, &self.bias)?.argmax(1)?)
+        Ok(self.scores(features)?.argmax(1)?)
     }
 }
 

@@ -281,6 +281,22 @@ fn confusion_by_hand() {
     assert_eq!(matrix.accuracy(), 0.5);
     assert_eq!(matrix.recall()[..3], [1.0, 0.5, 0.0]);
     assert!(matrix.recall()[3].is_nan());
+    let text = serde_json::to_string(&matrix).unwrap();
+    assert_eq!(serde_json::from_str::<ConfusionMatrix>(&text).unwrap(), matrix);
     assert!(ConfusionMatrix::new(&[0, 1], &[0], 2).is_err());
     assert!(ConfusionMatrix::new(&[0, 1], &[0, 2], 2).is_err());
+}
+
+#[test]
+fn a_confusion_in_a_file_is_square_and_can_be_counted() {
+    let read = |text: &str| serde_json::from_str::<ConfusionMatrix>(text);
+    assert_eq!(read(r#"{"counts": [[1, 2], [0, 1]]}"#).unwrap().recall(), [1.0 / 3.0, 1.0]);
+    for (text, problem) in [
+        (r#"{"counts": [[1, 2], [0]]}"#, "1 counts in a row of a confusion of 2 classes"),
+        (r#"{"counts": [[]]}"#, "0 counts in a row of a confusion of 1 classes"),
+        (r#"{"counts": [[18446744073709551615, 1], [0, 0]]}"#, "more images than can be counted"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(problem), "{text}: {error}");
+    }
 }

@@ -22,6 +22,26 @@ fn layer(weight: &Tensor, stride: usize, padding: usize, pools: &[Window]) -> Un
     Units { name, weight, competes: true, stride, padding, pools }
 }
 
+/// Strides and pools of any size are allowed where one place is left; what sees past it is no picture.
+#[test]
+fn fields_that_no_memory_holds_are_refused() {
+    let (first, second) = (normal("first", &[4, 1, 1, 1]), normal("second", &[3, 4, 3, 3]));
+    let huge = usize::MAX / 2;
+    let above = layer(&second, 1, 1, &[]);
+    for below in [
+        layer(&first, huge, 0, &[]),
+        layer(&first, 1 << 16, 0, &[Window { kernel: 1, stride: 1 << 20, padding: 0 }]),
+        layer(&first, 1 << 14, 0, &[]),
+        layer(&first, huge, 0, &[Window { kernel: 3, stride: 1, padding: huge }]),
+    ] {
+        let error = receptive_fields(&[below, above.clone()], (1, 8, 8)).unwrap_err().to_string();
+        assert!(error.contains("a layer: ") && error.contains("too much to draw"), "{error}");
+    }
+    // As large as that, but nothing reads it.
+    let fields = receptive_fields(&[layer(&first, huge, huge, &[])], (1, 8, 8)).unwrap();
+    assert_eq!((fields[0].step, fields[0].beyond), (huge, huge));
+}
+
 /// Two convolutions with a pool of means between them and a dense layer on top: the receptive field of a unit is the
 /// gradient of its response in the image, which automatic differentiation finds by other means.
 #[test]
@@ -110,8 +130,8 @@ impl Model for Linear {
         self.responses(0, images)
     }
 
-    fn predict(&self, images: &Tensor) -> hebbian_train::Result<Tensor> {
-        Ok(self.features(images)?.argmax(1)?)
+    fn scores(&self, images: &Tensor) -> hebbian_train::Result<Tensor> {
+        self.features(images)
     }
 
     fn responses(&self, _: usize, images: &Tensor) -> hebbian_train::Result<Tensor> {

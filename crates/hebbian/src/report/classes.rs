@@ -2,11 +2,12 @@
 
 use super::images::{Images, evenly, multiplications};
 use super::sheet::Sheet;
+use crate::analyse::{Of, Ridged, rows};
 use anyhow::Result;
 use candle::{DType, Device};
-use hebbian_data::{Dataset, ImageSet};
+use hebbian_data::Dataset;
 use hebbian_models::Model;
-use hebbian_train::{ConfusionMatrix, Readout, Ridge, Standardisation, collect_features};
+use hebbian_train::{ConfusionMatrix, Progress};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -131,25 +132,18 @@ pub(super) fn by_layer(model: &Model, data: &Dataset, device: &Device) -> Result
     let test = data.test.select(&evenly(data.test.len(), tested))?;
     let mut all = Vec::new();
     for layer in 0..=model.layers() {
-        let features = |set: &ImageSet| {
-            collect_features(set.in_order(BATCH)?, &Device::Cpu, |indices| {
-                let (batch, _) = set.batch(indices, DType::F32, device)?;
-                match layer {
-                    0 => Ok(batch),
-                    layer => model.layer_features(layer - 1, &batch),
-                }
-            })
+        let of = match layer {
+            0 => Of::Pixels,
+            layer => Of::Layer(layer - 1),
         };
+        let features = |set| rows(model, of, set, device, &mut Progress::new(0, "", true));
         let seen = features(&test)?;
         let width = seen.dim(1)?;
         if width > WIDEST {
             continue;
         }
-        let learned_from = features(&train)?;
-        let scale = Standardisation::of(&learned_from)?;
-        let rows = scale.apply(&learned_from)?;
-        let ridge = Ridge::fit(&rows, train.labels(), classes, PENALTY)?;
-        let accuracy = ridge.accuracy(&scale.apply(&seen)?, test.labels())?;
+        let ridged = Ridged::new(&features(&train)?, &seen, classes, PENALTY)?;
+        let accuracy = ridged.accuracy(train.labels(), test.labels())?;
         let name = match layer {
             0 => "pixels".to_string(),
             layer if known == model.layers() => units[layer - 1].name.clone(),

@@ -7,37 +7,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A chart with one curve or several over the same clock.
 #[derive(Debug, Serialize, PartialEq)]
-pub(super) struct Chart {
-    title: String,
+pub(crate) struct Chart {
+    /// As the glossary has it.
+    #[serde(skip)]
+    pub term: String,
+    /// Whether it is of a read-out.
+    #[serde(skip)]
+    pub of_readout: bool,
+    pub title: String,
     about: &'static str,
     /// Whether it tells how the rule is doing.
     of_rule: bool,
     /// Whether its numbers are shares, to be shown in percent.
-    percent: bool,
-    /// What x may be, with its values.
-    clocks: Vec<Clock>,
-    series: Vec<Series>,
+    pub percent: bool,
+    /// What x may be, with its values; first images shown, or epochs of a read-out.
+    pub clocks: Vec<Clock>,
+    pub series: Vec<Series>,
 }
 
 #[derive(Debug, Serialize, PartialEq)]
-struct Clock {
-    name: &'static str,
-    values: Vec<f64>,
+pub(crate) struct Clock {
+    pub name: &'static str,
+    pub values: Vec<f64>,
 }
 
 /// A curve: the mean over the runs of a group, and how far they spread.
 #[derive(Debug, Serialize, PartialEq)]
-struct Series {
-    name: String,
+pub(crate) struct Series {
+    pub name: String,
     /// The group of runs that it is of.
-    group: usize,
-    mean: Vec<Option<f64>>,
+    pub group: usize,
+    pub mean: Vec<Option<f64>>,
     /// A standard deviation of runs with other seeds to both sides, or the smallest and the largest of what a single run
     /// has the mean of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    low: Vec<Option<f64>>,
+    pub low: Vec<Option<f64>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    high: Vec<Option<f64>>,
+    pub high: Vec<Option<f64>>,
 }
 
 /// What a value is called in a log, taken apart.
@@ -77,7 +83,7 @@ type Points = BTreeMap<u64, Vec<f64>>;
 
 /// The charts of runs in groups: while learning by the images shown, and of read-outs by their epochs. Those of a single
 /// run have more clocks.
-pub(super) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
+pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
     let mut all: BTreeMap<(bool, String), BTreeMap<(usize, String), Points>> = BTreeMap::new();
     let mut moments: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     for (group, runs) in groups.iter().enumerate() {
@@ -150,6 +156,8 @@ pub(super) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
         });
         let title = term.map_or(key.1.replace('_', " "), |term| term.title.to_string());
         Chart {
+            term: key.1.clone(),
+            of_readout: key.0,
             title: if key.0 { format!("{title} of the read-out") } else { title },
             about: term.map_or("", |term| term.about),
             of_rule: !key.0 && term.is_none_or(|term| term.of_rule),

@@ -52,7 +52,7 @@ impl<'a> Images<'a> {
 }
 
 /// The numbers of `count` of `all`, evenly spread.
-pub(super) fn evenly(all: usize, count: usize) -> Vec<usize> {
+pub(crate) fn evenly(all: usize, count: usize) -> Vec<usize> {
     let count = count.min(all);
     (0..count).map(|i| i * all / count).collect()
 }

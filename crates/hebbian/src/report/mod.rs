@@ -12,13 +12,17 @@ mod options;
 mod page;
 mod run;
 mod sheet;
+#[cfg(feature = "terminal")]
+mod terminal;
 mod watch;
 
+pub(crate) use curves::{Chart, Series, charts};
 pub(crate) use glossary::legend;
+pub(crate) use images::evenly;
+pub(crate) use run::Folder;
 
-use self::curves::{Chart, charts};
 use self::options::{Difference, Group, groups};
-use self::run::{Details, Folder, Run};
+use self::run::{Details, Run};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;
@@ -46,6 +50,10 @@ pub(crate) struct ReportArgs {
     /// Serve the page of a run on 127.0.0.1 while it goes on, until Ctrl-C: curves and units move; nothing is written
     #[arg(long, conflicts_with = "to")]
     watch: bool,
+    /// Show the curves of a run in this terminal, full-screen, while it goes on: arrows turn the page, q ends it. Where the
+    /// output is no terminal, the latest numbers are printed once
+    #[arg(long, conflicts_with_all = ["to", "watch"])]
+    terminal: bool,
     /// The port to serve at; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 7878, requires = "watch")]
     port: u16,
@@ -80,12 +88,12 @@ struct Accuracy {
 
 impl ReportArgs {
     pub(crate) fn run(self) -> Result<String> {
-        let Self { runs, to, watch, port, data_dir } = self;
-        if watch {
-            let [run] = &runs[..] else {
-                bail!("--watch takes one run, not {}: leave out the others", runs.len())
-            };
-            return watch::serve(run, data_dir.as_deref(), port);
+        let Self { runs, to, watch, terminal, port, data_dir } = self;
+        match (&runs[..], watch, terminal) {
+            ([run], true, _) => return watch::serve(run, data_dir.as_deref(), port),
+            ([run], _, true) => return in_terminal(run),
+            (_, false, false) => {}
+            _ => bail!("one run can be watched, not {}: leave out the others", runs.len()),
         }
         let folders = runs.iter().map(|run| Folder::read(run)).collect::<Result<Vec<_>>>()?;
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
@@ -103,6 +111,16 @@ impl ReportArgs {
         };
         Ok(format!("open {}\n", file.display()))
     }
+}
+
+#[cfg(feature = "terminal")]
+fn in_terminal(run: &Path) -> Result<String> {
+    terminal::show(run)
+}
+
+#[cfg(not(feature = "terminal"))]
+fn in_terminal(_: &Path) -> Result<String> {
+    bail!("this program was built without --features terminal: use --watch")
 }
 
 /// Writes the report of a run that has just ended, on the images that it had; returns where it is. A run that was only

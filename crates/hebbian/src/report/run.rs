@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the folder of a run says.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     pub path: PathBuf,
     pub config: Value,
     pub history: History,
@@ -23,7 +23,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let Some(config) = RunFolder::config(path)? else {
             bail!(
                 "{} is no folder of a run: it has no config.json; give folders that `hebbian train` has written",
@@ -39,7 +39,13 @@ impl Folder {
         Ok(Self { path: path.to_path_buf(), config, history, results })
     }
 
-    fn text(&self, name: &str) -> &str {
+    /// A model of the zoo, as if it had a folder: without a log.
+    pub(crate) fn of_model(name: &str, model: &Model) -> Self {
+        let (config, history) = (model.config().clone(), History::default());
+        Self { path: PathBuf::from(name), config, history, results: None }
+    }
+
+    pub(super) fn text(&self, name: &str) -> &str {
         self.config[name].as_str().unwrap_or_default()
     }
 
@@ -47,7 +53,7 @@ impl Folder {
         usize::try_from(self.config[name].as_u64()?).ok()
     }
 
-    fn preset(&self) -> &str {
+    pub(super) fn preset(&self) -> &str {
         self.config.pointer("/options/preset/name").and_then(Value::as_str).unwrap_or("a run")
     }
 
@@ -55,7 +61,7 @@ impl Folder {
     ///
     /// # Errors
     /// Images that are not there, or are others.
-    pub(super) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
+    pub(crate) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
         let name = self.text("dataset");
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
@@ -87,7 +93,8 @@ impl Folder {
         let labelled = self.count("labelled");
         let own: usize = data.unlabelled.iter().map(|set| set.len()).sum();
         // Those whose labels were put aside are among the unlabelled ones.
-        let all = counts.iter().flatten().sum::<usize>().saturating_sub(own);
+        let all = counts.iter().flatten().fold(0usize, |all, &count| all.saturating_add(count));
+        let all = all.saturating_sub(own);
         if all > 0 {
             data.train = data.train.take(all);
         }

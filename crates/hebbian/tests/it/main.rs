@@ -1,5 +1,6 @@
 //! The program, as its users run it.
 
+mod analyse;
 #[path = "../../../hebbian-data/tests/common/mod.rs"]
 mod common;
 mod data;

@@ -1,6 +1,7 @@
 //! Reports: what a run leaves, what several leave side by side, and what a browser makes of it.
 
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -327,4 +328,52 @@ fn a_run_is_watched() {
     assert_eq!(ask(port, "/data.json", "example.org").0, 403);
     // While a run is in the folder nothing is written there.
     assert_eq!(server.0.try_wait().unwrap(), None, "it goes on");
+}
+
+/// In a terminal that is one: the curves of a run on the other screen, which a key ends, and the terminal is given back.
+/// Without one, the latest numbers.
+#[test]
+fn a_run_is_shown_in_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "run", &[]);
+    let plain = printed(at, &["report", "run", "--terminal"]);
+    assert!(plain.starts_with("softhebb-cnn-digits on digits, seed 0: complete, test"), "{plain}");
+    assert!(plain.contains("\n  Accuracy of the read-out: "), "{plain}");
+
+    let Ok(output) = in_a_terminal(at, "report run --terminal", b"q") else {
+        println!("skipped: there is no `script` of util-linux for a terminal");
+        return;
+    };
+    assert!(output.status.success());
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{text:?} in {shown:?}"));
+    let (entered, left) = (at("\u{1b}[?1049h"), at("\u{1b}[?1049l"));
+    assert!(entered < at("softhebb-cnn-digits") && at("softhebb-cnn-digits") < left);
+    assert!(entered < at("ends") && at("ends") < left);
+    assert!(shown.contains("\u{1b}[?25h"), "the cursor is shown again");
+}
+
+/// What the program leaves on a terminal of 120 × 40 on which somebody types these keys.
+fn in_a_terminal(folder: &Path, args: &str, keys: &[u8]) -> std::io::Result<Output> {
+    let program = format!("stty cols 120 rows 40; '{}' {args}", env!("CARGO_BIN_EXE_hebbian"));
+    let mut child = Command::new("script")
+        .args(["-qec", &program, "/dev/null"])
+        .current_dir(folder)
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // A terminal is typed at when it shows something.
+    let mut stdin = child.stdin.take().expect("piped");
+    let keys = keys.to_vec();
+    std::thread::spawn(move || {
+        for _ in 0..100 {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            if stdin.write_all(&keys).and_then(|()| stdin.flush()).is_err() {
+                break;
+            }
+        }
+    });
+    child.wait_with_output()
 }

@@ -311,7 +311,7 @@ pub mod interrupted {
     use crate::common::events::events;
 
     /// Nothing is there twice, and nothing is missing.
-    fn same_events(place: &Place, one: &str, other: &str) {
+    pub fn same_events(place: &Place, one: &str, other: &str) {
         for readouts in [false, true] {
             let [found, expected] = [one, other].map(|out| events(&place.path(out), readouts));
             assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod interrupted;
+mod killed;
 mod runs;
 
 use crate::common::every_program::every_program;

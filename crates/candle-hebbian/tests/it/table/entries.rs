@@ -5,8 +5,8 @@
 use candle::{D, DType, Device, IndexOp, Module, ModuleT, Result, Tensor};
 use candle_hebbian::competition::over_rows;
 use candle_hebbian::ops::{
-    BatchNorm, Dropout, Edge, Pool, Ties, avg_pool2d, batch_norm, channels_last, column_counts,
-    column_dots, column_sums, custom_vjp, kth_largest, linear_response, max_pool2d,
+    BatchNorm, Dropout, Edge, Pool, Ties, above_kth_largest, avg_pool2d, batch_norm, channels_last,
+    column_counts, column_dots, column_sums, custom_vjp, kth_largest, linear_response, max_pool2d,
     max_pool2d_same, normalise, pad_reflect, ramp, repu, squared_norms, standardise, triangle,
 };
 use candle_hebbian::testing::Synapse;
@@ -230,6 +230,9 @@ pub const OPS: &[Op] = &[
         let rows = Tensor::new(&[2u32, 0, 2], x[0].device())?;
         Dropout::new(0.5)?.rows(&x[0], &rows, &mut Rng::new(7))?.to_dtype(x[0].dtype())
     }),
+    reduction("above_kth_largest", &[&[2, 3, 5]], ROWS, Empty::Nothing, |x| {
+        above_kth_largest(&x[0], 2)
+    }),
     reduction("kth_largest", &[&[2, 3, 5]], ROWS, Empty::Nothing, |x| kth_largest(&x[0], 2)),
     reduction("column_sums", &[&[2, 3, 5]], ROWS, Empty::Zeros, |x| column_sums(&x[0])),
     reduction("column_counts", &[&[2, 3, 5]], ROWS, Empty::Zeros, |x| column_counts(&x[0])),
@@ -321,6 +324,9 @@ pub const REFUSED: &[Refused] = &[
     }),
     refused("SeededDropout", &[&[4]], &["dropout is -0.5"], |x| {
         Dropout::new(-0.5)?.seeded(Rng::new(7)).forward_t(&x[0], true)
+    }),
+    refused("above_kth_largest", &[&[2, 3]], &["k is 4", "1 to 3"], |x| {
+        above_kth_largest(&x[0], 4)
     }),
     refused("kth_largest", &[&[2, 3]], &["k is 4", "1 to 3"], |x| kth_largest(&x[0], 4)),
     refused("column_sums", &[&[2, 3]], &["column_sums", "[2, 3]"], |x| column_sums(&x[0])),

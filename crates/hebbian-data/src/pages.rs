@@ -1,0 +1,92 @@
+//! A look at the pages of a column before the parquet crate reads them.
+//!
+//! Version 60 of that crate takes memory for as many bytes and values as the head of a page claims. A column is one page
+//! after the other, each a struct in Thrift's compact protocol and as many bytes as it says.
+//!
+//! ```text
+//! PageHeader           { 2: i32 uncompressed_page_size, 3: i32 compressed_page_size, 5: DataPageHeader,
+//!                        7: DictionaryPageHeader, 8: DataPageHeaderV2 }
+//! DataPageHeader, DictionaryPageHeader, DataPageHeaderV2 { 1: i32 num_values }
+//! ```
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use crate::thrift::{I32, STRUCT, Walk};
+
+/// Bytes that are read of a head at first; those with long statistics have more, up to the longest.
+const USUAL: u64 = 1 << 10;
+const LONGEST: u64 = 16 << 20;
+/// Snappy makes 64 bytes of three at most.
+const MOST_OF_3: u64 = 64;
+/// Words and pictures have their length before them.
+const LEAST_BYTES: u64 = 4;
+
+/// What is wrong with the pages in these bytes of a file, of a column of so many rows; whether that cannot be
+/// read is left to whoever reads them.
+pub(crate) fn problem(mut file: &File, start: u64, length: u64, rows: u64) -> Option<String> {
+    let (mut at, mut left) = (start, length);
+    while left > 0 {
+        let mut most = USUAL;
+        let (page, head) = loop {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(at)).ok()?;
+            file.take(most.min(left)).read_to_end(&mut bytes).ok()?;
+            let mut walk = Walk::new(&bytes);
+            match Page::read(&mut walk) {
+                Some(page) => break (page, (bytes.len() - walk.rest.len()) as u64),
+                None if most < left.min(LONGEST) => most *= 8,
+                None => return Some(format!("no page at byte {at}")),
+            }
+        };
+        let sizes = u64::try_from(page.compressed).ok().zip(u64::try_from(page.size).ok());
+        let Some((packed, size)) = sizes.filter(|(packed, _)| *packed <= left - head) else {
+            return Some(format!("a page of {} bytes at byte {at}", page.compressed));
+        };
+        if size > packed.div_ceil(3) * MOST_OF_3 {
+            return Some(format!("a page at byte {at} whose {packed} bytes would become {size}"));
+        }
+        // Without those that are null, which take no bytes.
+        let most = if page.is_dictionary { size / LEAST_BYTES } else { rows };
+        if u64::try_from(page.values).ok().is_none_or(|values| values > most) {
+            let values = page.values;
+            return Some(format!("a page at byte {at} of {values} values, where {most} fit"));
+        }
+        (at, left) = (at + head + packed, left - head - packed);
+    }
+    None
+}
+
+/// What the head of a page claims.
+#[derive(Default)]
+struct Page {
+    size: i64,
+    compressed: i64,
+    values: i64,
+    is_dictionary: bool,
+}
+
+impl Page {
+    fn read(walk: &mut Walk<'_>) -> Option<Self> {
+        let mut page = Self::default();
+        walk.structure(&mut |walk, field, kind| {
+            match (field, kind) {
+                (2, I32) => page.size = walk.number()?,
+                (3, I32) => page.compressed = walk.number()?,
+                (5 | 7 | 8, STRUCT) => {
+                    page.is_dictionary |= field == 7;
+                    walk.structure(&mut |walk, field, kind| match (field, kind) {
+                        (1, I32) => {
+                            page.values = page.values.max(walk.number()?);
+                            Some(true)
+                        }
+                        _ => Some(false),
+                    })?;
+                }
+                _ => return Some(false),
+            }
+            Some(true)
+        })?;
+        Some(page)
+    }
+}

@@ -1,0 +1,216 @@
+//! How many labels a read-out needs.
+//!
+//! For a share `p` of `N` training images, `n = max(round(p·N), classes)` of them keep their labels: of each class its
+//! share, rounded so that the sum is `n`, and one at least. Ridge regression learns from these; its features are
+//! standardised over all `N`, for which no labels are needed. It is repeated for several draws of labels, the same for
+//! the network that has learned, for random networks of the same preset, one after the other, and for raw pixels:
+//!
+//! ```text
+//! mean = Σ_d a_d / D      sd = √(Σ_d (a_d − mean)² / (D − 1))      a_d the test accuracy of draw d
+//! ```
+
+use super::opened::Opened;
+use super::rows::{Of, Ridged, rows};
+use super::{Findings, How, each};
+use anyhow::Result;
+use candle_hebbian::Rng;
+use hebbian_data::ImageSet;
+use hebbian_models::Model;
+use hebbian_train::{LineChart, Progress, Series, Spread, Table};
+use serde::Serialize;
+use serde_json::json;
+
+/// A run, with few labels.
+#[derive(Debug, Serialize)]
+struct Run {
+    name: String,
+    train_images: usize,
+    test_images: usize,
+    curves: Vec<Curve>,
+    /// Why there is no random network, if there is none.
+    no_random_network: Option<String>,
+}
+
+/// Accuracies of one kind of features.
+#[derive(Debug, Serialize)]
+struct Curve {
+    features: &'static str,
+    points: Vec<Point>,
+}
+
+/// Those of one share.
+#[derive(Debug, Serialize)]
+struct Point {
+    /// In percent.
+    share: f64,
+    labels: usize,
+    /// Of the first draw, by class.
+    labels_of_class: Vec<usize>,
+    accuracies: Vec<f64>,
+}
+
+const LEARNED: &str = "learned";
+const RANDOM: &str = "random network";
+const PIXELS: &str = "raw pixels";
+
+pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
+    let mut notes = Vec::new();
+    let all = each(runs, &mut notes, |run| few(run, how))?;
+    let columns = ["run", "features", "labels, %", "labels", "mean", "sd", "draws"];
+    let (mut table, mut series) = (Table::new(columns), Vec::<Series>::new());
+    for (at, run) in &all {
+        let why = run.no_random_network.iter();
+        notes.extend(why.map(|why| format!("{}: no random network: {why}", run.name)));
+        for Curve { features, points } in &run.curves {
+            let spreads = points
+                .iter()
+                .filter_map(|one| Some((one, Spread::of(&one.accuracies)?.times(100.0))));
+            for (Point { share, labels, accuracies, .. }, Spread { mean, sd }) in spreads.clone() {
+                let (name, draws) = (run.name.clone(), accuracies.len());
+                let row = [name.into(), (*features).into(), (*share).into(), (*labels).into()];
+                table.row(row.into_iter().chain([mean.into(), sd.into(), draws.into()]))?;
+            }
+            let name = format!("{}, {features}", run.name);
+            let line =
+                Series::of_means(&name, spreads.map(|(point, spread)| (point.share, spread)));
+            let pixels = *features == PIXELS;
+            if pixels && series.iter().any(|known| known.points == line.points) {
+                continue; // of another run on the same images
+            }
+            let (name, colour) = if pixels { (PIXELS.to_string(), 6) } else { (name, *at) };
+            let dashed = *features != LEARNED;
+            series.push(Series { name, colour, dashed, ..line });
+        }
+    }
+    let chart = LineChart {
+        title: "Few labels: mean ± sd over draws".to_string(),
+        x_label: "labels, % of the training images".to_string(),
+        y_label: "test accuracy of ridge regression, %".to_string(),
+        log_x: true,
+        series,
+        ..LineChart::default()
+    };
+    let figures = json!(all.iter().map(|(_, run)| run).collect::<Vec<_>>());
+    Ok(Findings { picture: chart.draw()?, table, figures, notes })
+}
+
+/// Labels that are drawn from training images once for all that is compared.
+struct Drawn {
+    share: f64,
+    /// The images that keep their labels, of each draw.
+    draws: Vec<Vec<usize>>,
+}
+
+/// The draws of each share; of all labels there is but one.
+fn drawn(train: &ImageSet, classes: usize, how: &How) -> Result<Vec<Drawn>> {
+    let settings = &how.settings;
+    let mut seeds = Rng::new(settings.seed).stream("few labels");
+    let draw = |&share: &f64| {
+        let count = labels(share, train.len(), classes);
+        let times = if count == train.len() { 1 } else { settings.draws };
+        let draws =
+            (0..times).map(|_| Ok(train.draw_labelled(count, seeds.below(1 << 32) as u64)?.0));
+        Ok(Drawn { share, draws: draws.collect::<Result<_>>()? })
+    };
+    settings.shares.iter().map(draw).collect()
+}
+
+/// How many of `images` keep their labels for a share in percent.
+fn labels(share: f64, images: usize, classes: usize) -> usize {
+    ((share / 100.0 * images as f64).round() as usize).max(classes).min(images)
+}
+
+fn few(run: &Opened, how: &How) -> Result<Run> {
+    let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
+    let classes = model.class_names().len();
+    let drawn = drawn(&train, classes, how)?;
+    let (random, no_random_network) = random(run, model, how)?;
+    let images = (train.len() + test.len()) * (random.len() + 2);
+    let label = format!("{}, few labels", run.name);
+    let mut progress = Progress::new(images as u64, &label, how.quiet);
+    let mut ridged = |model, of| {
+        let learned = rows(model, of, &train, &how.device, &mut progress)?;
+        let seen = rows(model, of, &test, &how.device, &mut progress)?;
+        Ridged::new(&learned, &seen, classes, how.settings.penalty)
+    };
+    let curve = |features, all: &[Ridged]| -> Result<Curve> {
+        let point = |drawn: &Drawn| {
+            // Each random network has a part of the draws, and where there is but one draw, all have it.
+            let count = drawn.draws.len().max(all.len());
+            let accuracies = (0..count).map(|draw| {
+                let chosen = &drawn.draws[draw % drawn.draws.len()];
+                all[draw % all.len()].accuracy_of(chosen, train.labels(), test.labels())
+            });
+            let mut labels_of_class = vec![0; classes];
+            drawn.draws[0].iter().for_each(|&at| labels_of_class[train.labels()[at] as usize] += 1);
+            Ok(Point {
+                share: drawn.share,
+                labels: drawn.draws[0].len(),
+                labels_of_class,
+                accuracies: accuracies.collect::<Result<_>>()?,
+            })
+        };
+        Ok(Curve { features, points: drawn.iter().map(point).collect::<Result<_>>()? })
+    };
+    let mut curves = vec![curve(LEARNED, &[ridged(model, Of::Features)?])?];
+    if !random.is_empty() {
+        let all = random.iter().map(|model| ridged(model, Of::Features));
+        curves.push(curve(RANDOM, &all.collect::<Result<Vec<_>>>()?)?);
+    }
+    curves.push(curve(PIXELS, &[ridged(model, Of::Pixels)?])?);
+    progress.finish();
+    let (train_images, test_images) = (train.len(), test.len());
+    Ok(Run { name: run.name.clone(), train_images, test_images, curves, no_random_network })
+}
+
+/// Random networks like the model, the first with the seed of its run, or why there are none.
+fn random(run: &Opened, model: &Model, how: &How) -> Result<(Vec<Model>, Option<String>)> {
+    let own = model.config()["seed"].as_u64().unwrap_or_default();
+    let mut seeds = Rng::new(how.settings.seed).stream("random networks");
+    let mut all = Vec::new();
+    for draw in 0..how.settings.random_networks {
+        let seed = if draw == 0 { own } else { seeds.below(1 << 32) as u64 };
+        match model.random(run.data()?, seed, &how.device) {
+            Ok(Some(random)) => all.push(random),
+            Ok(None) => {
+                let why = format!("{} learns nothing but its read-out", model.method());
+                return Ok((all, Some(why)));
+            }
+            Err(error) => return Ok((Vec::new(), Some(format!("{error:#}")))),
+        }
+    }
+    Ok((all, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hebbian_data::digits;
+
+    #[test]
+    fn as_many_labels_as_stated() {
+        // 14.42 of 1,442 are 14, but one of each of 20 classes 20.
+        assert_eq!(labels(1.0, 1442, 10), 14);
+        assert_eq!(labels(1.0, 1442, 20), 20);
+        assert_eq!(labels(100.0, 1442, 10), 1442);
+        assert_eq!(labels(50.0, 5, 10), 5);
+    }
+
+    /// Of the digits, of which each class has about a tenth, 5 % are seven labels of each class, or eight: 72 in all.
+    #[test]
+    fn each_class_keeps_its_share_of_labels() -> Result<()> {
+        let train = digits().train;
+        let count = labels(5.0, train.len(), 10);
+        assert_eq!(count, 72);
+        let (kept, _) = train.draw_labelled(count, 3)?;
+        let mut of_class = [0; 10];
+        kept.iter().for_each(|&at| of_class[train.labels()[at] as usize] += 1);
+        assert_eq!(of_class.iter().sum::<usize>(), 72);
+        for (class, &found) in (0u32..).zip(&of_class) {
+            let whole = train.labels().iter().filter(|&&label| label == class).count();
+            let share = whole as f64 * count as f64 / train.len() as f64;
+            assert!((found as f64 - share).abs() <= 1.0, "{class}: {found} of {share}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! What is read out of each layer.
+//!
+//! ```text
+//! ridge   W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
+//! means   class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
+//! chance  the share of test images of the class that most training images have
+//! ```
+
+use super::opened::Opened;
+use super::rows::{Of, Ridged, rows};
+use super::{Findings, How, each};
+use anyhow::Result;
+use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series, Table};
+use serde::Serialize;
+use serde_json::json;
+
+/// What a layer tells about the classes.
+#[derive(Debug, Serialize)]
+struct Decoded {
+    name: String,
+    features: usize,
+    ridge: f64,
+    nearest_class_mean: f64,
+}
+
+/// A run, decoded.
+#[derive(Debug, Serialize)]
+struct Run {
+    name: String,
+    train_images: usize,
+    test_images: usize,
+    chance: f64,
+    /// Raw pixels, then layer by layer.
+    layers: Vec<Decoded>,
+}
+
+pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
+    let mut notes = Vec::new();
+    let all = each(runs, &mut notes, |run| decode(run, how))?;
+    let mut table = Table::new(["run", "layer", "features", "ridge", "nearest class mean"]);
+    let mut series = Vec::new();
+    let most = all.iter().map(|(_, run)| run.layers.len()).max().unwrap_or(1) - 1;
+    for (at, run) in &all {
+        let chance = 100.0 * run.chance;
+        table.row([
+            run.name.clone().into(),
+            "chance".into(),
+            Cell::Empty,
+            chance.into(),
+            chance.into(),
+        ])?;
+        for layer in &run.layers {
+            let accuracies = [layer.ridge, layer.nearest_class_mean];
+            let [ridge, means] = accuracies.map(|accuracy| Cell::from(100.0 * accuracy));
+            let (name, features) = (layer.name.clone(), layer.features);
+            table.row([run.name.clone().into(), name.into(), features.into(), ridge, means])?;
+        }
+        let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| Series {
+            name: format!("{}, {what}", run.name),
+            points: (0u32..)
+                .zip(&run.layers)
+                .map(|(layer, decoded)| (layer.into(), 100.0 * accuracy(decoded)))
+                .collect(),
+            dashed,
+            colour: *at,
+            ..Series::default()
+        };
+        series.push(line("ridge", false, &|decoded| decoded.ridge));
+        series.push(line("nearest class mean", true, &|decoded| decoded.nearest_class_mean));
+        let points = vec![(0.0, chance), (most as f64, chance)];
+        // Runs of one data set have the same.
+        if !series.iter().any(|one: &Series| one.points == points) {
+            let name = "chance".to_string();
+            series.push(Series { name, points, dashed: true, colour: 6, ..Series::default() });
+        }
+    }
+    let chart = LineChart {
+        title: "What is read out of each layer".to_string(),
+        x_label: "layer (0: raw pixels)".to_string(),
+        y_label: "test accuracy, %".to_string(),
+        series,
+        ..LineChart::default()
+    };
+    let figures = json!(all.iter().map(|(_, run)| run).collect::<Vec<_>>());
+    Ok(Findings { picture: chart.draw()?, table, figures, notes })
+}
+
+fn decode(run: &Opened, how: &How) -> Result<Run> {
+    let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
+    let classes = model.class_names().len();
+    let units = model.network().units()?;
+    let images = (train.len() + test.len()) * (model.layers() + 1);
+    let mut progress = Progress::new(images as u64, &format!("{}, layers", run.name), how.quiet);
+    let mut layers = Vec::new();
+    for of in [Of::Pixels].into_iter().chain((0..model.layers()).map(Of::Layer)) {
+        let learned = rows(model, of, &train, &how.device, &mut progress)?;
+        let seen = rows(model, of, &test, &how.device, &mut progress)?;
+        let means = NearestClassMean::fit(&learned, train.labels(), classes)?;
+        let ridged = Ridged::new(&learned, &seen, classes, how.settings.penalty)?;
+        layers.push(Decoded {
+            name: match of {
+                Of::Layer(layer) if units.len() == model.layers() => units[layer].name.clone(),
+                Of::Layer(layer) => format!("layer {}", layer + 1),
+                _ => "raw pixels".to_string(),
+            },
+            features: learned.dim(1)?,
+            ridge: ridged.accuracy(train.labels(), test.labels())?,
+            nearest_class_mean: means.accuracy(&seen, test.labels())?,
+        });
+    }
+    progress.finish();
+    Ok(Run {
+        name: run.name.clone(),
+        train_images: train.len(),
+        test_images: test.len(),
+        chance: chance(train.labels(), test.labels()),
+        layers,
+    })
+}
+
+/// The share of the test images whose class is the one that most training images have, the first of equals.
+fn chance(train: &[u32], test: &[u32]) -> f64 {
+    let count = |labels: &[u32], class| labels.iter().filter(|&&label| label == class).count();
+    let most = train.iter().max_by_key(|&&class| (count(train, class), std::cmp::Reverse(class)));
+    most.map_or(0.0, |&class| count(test, class) as f64 / test.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_the_most_frequent_class() {
+        assert_eq!(chance(&[2, 1, 2, 0, 1], &[0, 1, 1, 1, 2]), 0.6); // 1 before 2
+        assert_eq!(chance(&[2, 1, 2], &[0, 1, 1, 1, 2]), 0.2);
+    }
+}

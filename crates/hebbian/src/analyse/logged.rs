@@ -1,0 +1,93 @@
+//! What runs logged while they learned, as curves over the images seen.
+
+use super::opened::Opened;
+use crate::report::{self, Chart, charts};
+use hebbian_train::{LineChart, Series};
+use serde_json::{Value, json};
+
+/// A figure, as some runs logged it.
+pub(super) struct Logged {
+    /// Its name in the glossary.
+    pub term: String,
+    pub title: String,
+    /// Whether its numbers are shares.
+    percent: bool,
+    pub curves: Vec<Curve>,
+}
+
+/// That of a run.
+pub(super) struct Curve {
+    /// The number of the run.
+    pub run: usize,
+    /// Of what: `layer 1`, `training`; may be empty.
+    pub of: String,
+    /// Images seen, and the value then.
+    pub points: Vec<(f64, f64)>,
+    /// The range that the value is the mean of, if that was logged.
+    band: Vec<(f64, f64, f64)>,
+}
+
+/// All figures of the runs, without those of read-outs.
+pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
+    let histories: Vec<Vec<_>> = runs.iter().map(|run| vec![&run.folder.history]).collect();
+    let charts = charts(&histories).into_iter().filter(|chart| !chart.of_readout);
+    let of_chart = |chart: Chart| {
+        let xs = chart.clocks.into_iter().next().map_or(Vec::new(), |clock| clock.values);
+        let curve = |series: report::Series| {
+            let at = |values: &[Option<f64>]| -> Vec<(f64, f64)> {
+                let both = xs.iter().zip(values);
+                both.filter_map(|(&x, value)| Some((x, (*value)?))).collect()
+            };
+            let (points, low, high) = (at(&series.mean), at(&series.low), at(&series.high));
+            let band =
+                low.iter().zip(&high).map(|(&(x, low), &(_, high))| (x, low, high)).collect();
+            Curve { run: series.group, of: series.name, points, band }
+        };
+        let curves = chart.series.into_iter().map(curve).collect();
+        Logged { term: chart.term, title: chart.title, percent: chart.percent, curves }
+    };
+    charts.map(of_chart).collect()
+}
+
+impl Logged {
+    /// Its curves as a chart, overlaid.
+    pub(super) fn chart(&self, runs: &[Opened]) -> LineChart {
+        let factor = if self.percent { 100.0 } else { 1.0 };
+        let series = self.curves.iter().enumerate().map(|(colour, curve)| {
+            let name = match (runs.len(), curve.of.as_str()) {
+                (1, of) => of.to_string(),
+                (_, "") => runs[curve.run].name.clone(),
+                (_, of) => format!("{}, {of}", runs[curve.run].name),
+            };
+            Series {
+                name,
+                points: curve.points.iter().map(|&(x, y)| (x, factor * y)).collect(),
+                band: curve
+                    .band
+                    .iter()
+                    .map(|&(x, low, high)| (x, factor * low, factor * high))
+                    .collect(),
+                colour,
+                ..Series::default()
+            }
+        });
+        LineChart {
+            title: self.title.clone(),
+            x_label: "images seen".to_string(),
+            y_label: if self.percent { "%".to_string() } else { String::new() },
+            series: series.collect(),
+            ..LineChart::default()
+        }
+    }
+
+    /// Its curves, run by run.
+    pub(super) fn figures(&self, runs: &[Opened]) -> Vec<Value> {
+        let one = |curve: &Curve| {
+            json!({
+                "name": runs[curve.run].name, "figure": self.term, "of": curve.of,
+                "images_and_values": curve.points,
+            })
+        };
+        self.curves.iter().map(one).collect()
+    }
+}

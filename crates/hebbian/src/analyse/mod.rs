@@ -1,0 +1,200 @@
+//! `hebbian analyse`: what networks have learned, measured in the same ways for every method.
+//!
+//! A run is opened from its folder as for a report; whatever an analysis needs of a network it takes through
+//! [`hebbian_models::Model`], so that there is no line for any method. Each analysis is a file of this folder, and makes
+//! [`Findings`]: a picture, a table, and all figures as JSON. The guide's page on analyses has the equations.
+
+mod attack;
+mod change;
+mod feedback;
+mod few_labels;
+mod layers;
+mod logged;
+mod opened;
+mod radii;
+mod robustness;
+mod rows;
+mod settings;
+mod speed;
+
+pub(crate) use rows::{Of, Ridged, rows};
+
+use self::opened::Opened;
+use self::settings::Settings;
+use crate::DeviceArgs;
+use anyhow::{Context, Result, bail};
+use candle::Device;
+use clap::ValueEnum;
+use hebbian_train::{Picture, RunFolder, Table, save_json};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, feedback
+///
+/// It opens finished runs of any method, and models of the zoo. Each analysis has a picture (analysis-NAME.png), a table
+/// (.csv) and all its figures (.json), in the folder of the run; of several runs, which are compared, in --out. Nothing
+/// is downloaded. The guide's page on analyses defines what is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AnalyseArgs {
+    /// Folders of runs, or names from `hebbian list`
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Only these analyses, separated by commas [default: all that the runs have something for]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<Analysis>,
+    /// Where the files go [default: the folder of a single run, else the folder analysis]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// The folder of images that the runs were given with --data-dir
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Show no progress, only the result
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Analysis {
+    /// What ridge regression and the nearest class mean read out of each layer, beside raw pixels and chance
+    Layers,
+    /// Accuracy against the share of labels, beside a random network of the same preset and raw pixels
+    FewLabels,
+    /// Accuracy of the trained read-out against noise, occlusion, FGSM and PGD
+    Robustness,
+    /// What was logged while the network learned, against images seen
+    Speed,
+    /// Radii of the units, the fraction near 1 (R1), and R1 against temperature
+    Radii,
+    /// Correlation of forward and feedback weights, and angle of the error to back-propagation
+    Feedback,
+}
+
+/// How an analysis goes.
+struct How {
+    settings: Settings,
+    device: Device,
+    quiet: bool,
+}
+
+/// What an analysis has found.
+struct Findings {
+    picture: Picture,
+    table: Table,
+    /// All figures, run by run.
+    figures: Value,
+    /// What is left out, and why.
+    notes: Vec<String>,
+}
+
+impl Analysis {
+    fn name(self) -> String {
+        self.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Layers => "what is read out of each layer, test accuracy in %",
+            Self::FewLabels => "test accuracy in % against the share of labels",
+            Self::Robustness => "test accuracy in % of the trained read-out on changed images",
+            Self::Speed => "images seen until 90, 95 and 99 % of the last accuracy",
+            Self::Radii => "radii of the units, and the fraction near 1",
+            Self::Feedback => "feedback weights and errors beside back-propagation's",
+        }
+    }
+
+    fn findings(self, runs: &[Opened], how: &How) -> Result<Findings> {
+        match self {
+            Self::Layers => layers::analyse(runs, how),
+            Self::FewLabels => few_labels::analyse(runs, how),
+            Self::Robustness => robustness::analyse(runs, how),
+            Self::Speed => speed::analyse(runs),
+            Self::Radii => radii::analyse(runs, how),
+            Self::Feedback => feedback::analyse(runs),
+        }
+    }
+}
+
+impl AnalyseArgs {
+    pub(crate) fn run(self) -> Result<String> {
+        let Self { runs, only, out, data_dir, settings, device, quiet } = self;
+        settings.check()?;
+        let device = device.choose()?.device;
+        let opened = Opened::all(&runs, data_dir.as_deref(), &device)?;
+        let how = How { settings, device, quiet };
+        let to = match (out, &opened[..]) {
+            (Some(out), _) => out,
+            (None, [run]) if run.folder.path.join("run.json").exists() => run.folder.path.clone(),
+            _ => PathBuf::from("analysis"),
+        };
+        let asked = if only.is_empty() { Analysis::value_variants() } else { &only };
+        let (mut report, mut left_out, mut found) = (String::new(), String::new(), false);
+        for analysis in asked {
+            let name = analysis.name();
+            let findings = match analysis.findings(&opened, &how) {
+                Ok(findings) => findings,
+                Err(error) if only.is_empty() => {
+                    writeln!(left_out, "{name} is left out: {error:#}")?;
+                    continue;
+                }
+                Err(error) => return Err(error.context(name)),
+            };
+            found = true;
+            let picture = save(&to, &name, &findings, &how.settings)
+                .with_context(|| format!("{} in {}", name, to.display()))?;
+            writeln!(report, "{name}: {}\n\n{:.2}", analysis.title(), findings.table)?;
+            findings.notes.iter().try_for_each(|note| writeln!(report, "{note}"))?;
+            writeln!(report, "open {}\n", picture.display())?;
+        }
+        if !found {
+            bail!("there is nothing to analyse\n{}", left_out.trim_end());
+        }
+        Ok(format!("{}\n{left_out}", report.trim_end()))
+    }
+}
+
+/// Writes picture, table and figures of an analysis into a folder; returns where the picture is.
+fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Result<PathBuf> {
+    let Findings { picture, table, figures, notes } = findings;
+    let place = |extension: &str| -> Result<PathBuf> {
+        let file = format!("{name}.{extension}");
+        if to.join("run.json").exists() {
+            return Ok(RunFolder::analysis(to, &file)?);
+        }
+        std::fs::create_dir_all(to).context("it cannot be made")?;
+        Ok(to.join(format!("analysis-{file}")))
+    };
+    let all = json!({ "analysis": name, "settings": settings, "runs": figures, "notes": notes });
+    save_json(place("json")?, &all)?;
+    table.save_csv(place("csv")?)?;
+    let file = place("png")?;
+    picture.save_png(&file)?;
+    Ok(file)
+}
+
+/// What `of` makes of each run, with its number; runs of which it makes nothing are noted.
+///
+/// # Errors
+/// None of the runs, with the reason of each.
+fn each<T>(
+    runs: &[Opened],
+    notes: &mut Vec<String>,
+    mut of: impl FnMut(&Opened) -> Result<T>,
+) -> Result<Vec<(usize, T)>> {
+    let mut all = Vec::new();
+    for (at, run) in runs.iter().enumerate() {
+        match of(run) {
+            Ok(one) => all.push((at, one)),
+            Err(error) => notes.push(format!("{}: {error:#}", run.name)),
+        }
+    }
+    match all.is_empty() {
+        true => bail!("{}", notes.join("; ")),
+        false => Ok(all),
+    }
+}

@@ -1,0 +1,118 @@
+//! A run to analyse.
+
+use crate::analyse::settings::Settings;
+use crate::report::{Folder, evenly};
+use anyhow::{Context, Result, anyhow};
+use candle::Device;
+use hebbian_data::{Dataset, ImageSet};
+use hebbian_models::{Model, ZOO};
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+/// A run from its folder, or a model of the zoo; its model and its images are loaded once they are needed.
+pub(super) struct Opened {
+    /// What tells it from the others.
+    pub name: String,
+    pub folder: Folder,
+    model: OnceCell<Result<Model, String>>,
+    data: OnceCell<Result<Dataset, String>>,
+    data_dir: Option<PathBuf>,
+    device: Device,
+}
+
+impl Opened {
+    /// # Errors
+    /// What is neither the folder of a run nor a name of the zoo.
+    pub(super) fn all(
+        paths: &[PathBuf],
+        data_dir: Option<&Path>,
+        device: &Device,
+    ) -> Result<Vec<Self>> {
+        let names = names(paths);
+        let open = |(path, name): (&PathBuf, String)| -> Result<Self> {
+            let shipped = path.to_str().filter(|name| !path.exists() && ZOO.contains(name));
+            let (folder, model) = match shipped {
+                Some(shipped) => {
+                    let model = Model::from_zoo_on(shipped, device)?;
+                    (Folder::of_model(shipped, &model), OnceCell::from(Ok(model)))
+                }
+                None => (Folder::read(path)?, OnceCell::new()),
+            };
+            Ok(Self {
+                name,
+                folder,
+                model,
+                data: OnceCell::new(),
+                data_dir: data_dir.map(Path::to_path_buf),
+                device: device.clone(),
+            })
+        };
+        paths.iter().zip(names).map(open).collect()
+    }
+
+    /// The model in the folder.
+    ///
+    /// # Errors
+    /// No weights, or wrong ones.
+    pub(super) fn model(&self) -> Result<&Model> {
+        let load = || Model::load_on(&self.folder.path, &self.device).map_err(|e| e.to_string());
+        self.model.get_or_init(load).as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The images that it had.
+    ///
+    /// # Errors
+    /// Images that are not at hand.
+    pub(super) fn data(&self) -> Result<&Dataset> {
+        let load = || self.folder.images(self.data_dir.as_deref()).map_err(|e| format!("{e:#}"));
+        let data = self.data.get_or_init(load).as_ref();
+        data.map_err(|error| anyhow!("{error}")).context("its images")
+    }
+
+    /// As many of its training images and test images as the settings want, spread evenly over each set.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data); none.
+    pub(super) fn some_images(&self, settings: &Settings) -> Result<(ImageSet, ImageSet)> {
+        let Dataset { train, test, .. } = self.data()?;
+        let some = |set: &ImageSet, count| set.select(&evenly(set.len(), count));
+        let (train, test) =
+            (some(train, settings.train_images)?, some(test, settings.test_images)?);
+        if train.is_empty() || test.is_empty() {
+            return Err(anyhow!("it has {} training and {} test images", train.len(), test.len()));
+        }
+        Ok((train, test))
+    }
+}
+
+/// Names for runs: what differs at the end of their paths.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let parts = |path: &PathBuf| -> Vec<String> {
+        path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
+    };
+    let all: Vec<Vec<String>> = paths.iter().map(parts).collect();
+    let last =
+        |parts: &Vec<String>, count: usize| parts[parts.len().saturating_sub(count)..].join("/");
+    let longest = all.iter().map(Vec::len).max().unwrap_or_default();
+    let differ = |count: &usize| {
+        let mut names: Vec<String> = all.iter().map(|parts| last(parts, *count)).collect();
+        names.sort_unstable();
+        names.windows(2).all(|pair| pair[0] != pair[1])
+    };
+    let count = (1..=longest).find(differ).unwrap_or(longest);
+    all.iter().map(|parts| last(parts, count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_short_as_they_can_be() {
+        let of = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(of(&["runs/amit/a/seed-0"]), ["seed-0"]);
+        assert_eq!(of(&["runs/a/seed-0", "runs/a/seed-1/"]), ["seed-0", "seed-1"]);
+        assert_eq!(of(&["runs/a/seed-0", "runs/b/seed-0"]), ["a/seed-0", "b/seed-0"]);
+        assert_eq!(of(&["x", "x"]), ["x", "x"]);
+    }
+}

@@ -1,0 +1,248 @@
+//! Analyses of finished runs: what they write, what of it can be computed by other means, and what they refuse.
+
+use candle::{DType, Device};
+use hebbian_models::Model;
+use hebbian_train::{NearestClassMean, Readout};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn hebbian(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    command.args(args).current_dir(folder).output().expect("the program starts")
+}
+
+fn printed(folder: &Path, args: &[&str]) -> String {
+    let output = hebbian(folder, args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A run on some digits in the folder `out`.
+fn run(folder: &Path, out: &str, args: &[&str]) {
+    let some = ["--quiet", "--limit-train", "300", "--limit-test", "100", "--out", out];
+    printed(folder, &[&["train"], args, &some[..]].concat());
+}
+
+/// A tiny run of SoftHebb.
+const TINY: [&str; 5] = ["softhebb", "--epochs", "1", "--head-epochs", "5"];
+
+/// The figures of an analysis.
+fn figures(folder: &Path, name: &str) -> Value {
+    let file = folder.join(format!("analysis-{name}.json"));
+    let text = std::fs::read_to_string(&file);
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Of one run everything is in its folder, as files of the run: a new run replaces them.
+#[test]
+fn a_tiny_run_is_analysed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &TINY);
+    let said =
+        printed(at, &["analyse", "out", "--quiet", "--draws", "3", "--random-networks", "2"]);
+    let out = at.join("out");
+    let own: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    let own = own["files"].as_array().unwrap();
+    for name in ["layers", "few-labels", "robustness", "speed", "radii"] {
+        assert!(said.contains(&format!("open out/analysis-{name}.png")), "{name}: {said}");
+        for extension in ["png", "csv", "json"] {
+            let file = format!("analysis-{name}.{extension}");
+            assert!(own.contains(&json!(file)) && out.join(&file).is_file(), "{file}");
+        }
+        assert_eq!(figures(&out, name)["analysis"], name);
+    }
+    // It has no feedback weights, and says so.
+    assert!(said.contains("feedback is left out: no run logged feedback weights"), "{said}");
+    assert!(!out.join("analysis-feedback.json").exists());
+
+    let data = hebbian_data::digits();
+    let (train, test) = (data.train.take(300), data.test.take(100));
+    let all = |set: &hebbian_data::ImageSet| {
+        set.batch(&(0..set.len()).collect::<Vec<_>>(), DType::F32, &Device::Cpu).unwrap().0
+    };
+    let (images, seen) = (all(&train), all(&test));
+    let model = Model::load(&out).unwrap();
+    let layers = &figures(&out, "layers")["runs"][0];
+    assert_eq!((&layers["train_images"], &layers["test_images"]), (&json!(300), &json!(100)));
+    let names: Vec<&str> =
+        (0..3).map(|at| layers["layers"][at]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["raw pixels", "layer 1", "layer 2"]);
+    for layer in 0..3 {
+        let rows = |images| match layer {
+            0 => images,
+            layer => model.layer_features(layer - 1, &images).unwrap(),
+        };
+        let rows = |images| rows(images).flatten_from(1).unwrap();
+        let means = NearestClassMean::fit(&rows(images.clone()), train.labels(), 10).unwrap();
+        let accuracy = means.accuracy(&rows(seen.clone()), test.labels()).unwrap();
+        assert_eq!(layers["layers"][layer]["nearest_class_mean"], accuracy, "{layer}");
+    }
+    // Random images of ten classes: a tenth, more or less.
+    assert!((0.05..0.2).contains(&layers["chance"].as_f64().unwrap()));
+
+    // What the program itself says of unchanged images.
+    let robust = &figures(&out, "robustness")["runs"][0];
+    let results: Value =
+        serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    assert_eq!(robust["clean"], results["test_accuracy"]);
+    assert_eq!(robust["no_attack"], Value::Null);
+    let last = |curve: usize| {
+        let points = robust["curves"][curve]["points"].as_array().unwrap();
+        points.last().unwrap()[1].as_f64().unwrap()
+    };
+    let names: Vec<&Value> = (0..4).map(|at| &robust["curves"][at]["change"]).collect();
+    assert_eq!(names, ["noise", "occlusion", "fgsm", "pgd"]);
+    let clean = robust["clean"].as_f64().unwrap();
+    // Following the gradient for 0.2 does more than noise of 0.1 does, and steps no less than one step.
+    let noise = robust["curves"][0]["points"][0][1].as_f64().unwrap();
+    assert!(last(2) < clean - 0.2 && last(2) < noise && last(3) <= last(2) + 0.02, "{robust}");
+
+    let few = &figures(&out, "few-labels")["runs"][0];
+    let curves: Vec<&Value> = (0..3).map(|at| &few["curves"][at]["features"]).collect();
+    assert_eq!(curves, ["learned", "random network", "raw pixels"]);
+    for (share, labels) in [10, 10, 15, 30, 300].into_iter().enumerate() {
+        let point = &few["curves"][0]["points"][share];
+        assert_eq!(point["labels"], labels);
+        let of_class = point["labels_of_class"].as_array().unwrap();
+        assert_eq!(of_class.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), labels);
+        assert!(of_class.iter().all(|count| count.as_u64() > Some(0)));
+        let draws = if labels == 300 { 1 } else { 3 };
+        assert_eq!(point["accuracies"].as_array().unwrap().len(), draws);
+    }
+    // All labels, as the analysis of layers has them.
+    let whole = &few["curves"][2]["points"][4]["accuracies"][0];
+    assert_eq!(*whole, layers["layers"][0]["ridge"]);
+
+    // The radii are those of the weights.
+    let radii = &figures(&out, "radii")["runs"][0]["layers"];
+    for (layer, units) in model.network().units().unwrap().iter().enumerate() {
+        let rows = units.weight.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
+        for (row, radius) in rows.iter().zip(radii[layer]["radii"].as_array().unwrap()) {
+            let squares: f64 = row.iter().map(|weight| f64::from(*weight).powi(2)).sum();
+            assert!((radius.as_f64().unwrap() - squares.sqrt()).abs() < 1e-4);
+        }
+    }
+    assert_eq!(radii[0]["temperature"], 1.0);
+
+    // Once more is the same; a new run takes all of it away.
+    let before = std::fs::read(out.join("analysis-few-labels.csv")).unwrap();
+    printed(at, &["analyse", "out", "--quiet", "--draws", "3", "--random-networks", "2"]);
+    assert_eq!(std::fs::read(out.join("analysis-few-labels.csv")).unwrap(), before);
+    run(at, "out", &TINY);
+    assert!(!out.join("analysis-layers.png").exists() && !out.join("analysis-radii.csv").exists());
+}
+
+/// Several runs are overlaid; of Amit's, which log them, feedback weights and errors too.
+#[test]
+fn several_runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for protocol in ["urfb", "bp"] {
+        let args = ["amit", "--preset", "amit-digits", "--epochs", "40", "--protocol", protocol];
+        run(at, protocol, &args);
+    }
+    let said =
+        printed(at, &["analyse", "urfb", "bp", "--quiet", "--only", "speed,feedback,robustness"]);
+    assert!(said.contains("open analysis/analysis-feedback.png"), "{said}");
+    let speed = &figures(&at.join("analysis"), "speed")["runs"];
+    let runs: Vec<&Value> = speed.as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert!(runs.contains(&&json!("urfb")) && runs.contains(&&json!("bp")), "{runs:?}");
+    // What the run logged, as it stands in its file.
+    let log = std::fs::read_to_string(at.join("urfb/metrics.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let logged: Vec<Value> = lines.filter(|line| !line["angle/dense1"].is_null()).collect();
+    let feedback = &figures(&at.join("analysis"), "feedback")["runs"];
+    let feedback = feedback.as_array().unwrap();
+    let angles: Vec<&Value> = feedback.iter().filter(|one| one["figure"] == "angle").collect();
+    assert!(!angles.is_empty() && !logged.is_empty(), "{feedback:?}");
+    for line in logged {
+        let point = json!([line["images"].as_f64(), line["angle/dense1"].as_f64()]);
+        let curve = angles.iter().find(|one| one["name"] == "urfb" && one["of"] == "dense1");
+        assert!(
+            curve.unwrap()["images_and_values"].as_array().unwrap().contains(&point),
+            "{point}"
+        );
+    }
+    // The gradient of the attack is that of back-propagation, whatever brought the error while learning.
+    let robust = &figures(&at.join("analysis"), "robustness")["runs"];
+    for run in 0..2 {
+        let (clean, fgsm) = (&robust[run]["clean"], &robust[run]["curves"][2]);
+        assert_eq!(fgsm["change"], "fgsm");
+        let strongest = fgsm["points"][3][1].as_f64().unwrap();
+        assert!(strongest < clean.as_f64().unwrap() - 0.2, "{fgsm}");
+    }
+}
+
+/// Models of the zoo need no run. One of which no gradient is to be had is not attacked, and says why; one that learns
+/// nothing has no random network beside it.
+#[test]
+fn what_a_method_cannot_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let few =
+        ["--quiet", "--test-images", "50", "--train-images", "200", "--draws", "1", "--out", "o"];
+    for (model, why) in
+        [("miconi-digits", "no gradient passes"), ("patches-digits", "no gradient passes")]
+    {
+        let said = printed(at, &[&["analyse", model, "--only", "robustness"], &few[..]].concat());
+        let robust = &figures(&at.join("o"), "robustness")["runs"][0];
+        let reason = robust["no_attack"].as_str().expect(model);
+        assert!(reason.contains(why) && said.contains(reason), "{model}: {said}");
+        assert_eq!(robust["curves"].as_array().unwrap().len(), 2);
+    }
+    let said =
+        printed(at, &[&["analyse", "patches-digits", "--only", "few-labels"], &few[..]].concat());
+    assert!(said.contains("no random network: patches learns nothing but its read-out"), "{said}");
+    for model in ["golkar-digits", "krotov-hopfield-digits"] {
+        printed(at, &[&["analyse", model, "--only", "robustness,few-labels"], &few[..]].concat());
+        let robust = &figures(&at.join("o"), "robustness")["runs"][0];
+        assert_eq!(robust["curves"].as_array().unwrap().len(), 4, "{model}: {robust}");
+        let few = &figures(&at.join("o"), "few-labels")["runs"][0];
+        assert_eq!(few["curves"].as_array().unwrap().len(), 3, "{model}: {few}");
+    }
+}
+
+#[test]
+fn what_an_analysis_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("empty")).unwrap();
+    // Without its read-out.
+    let bare = at.join("bare");
+    Model::from_zoo("softhebb-digits").unwrap().save(&bare).unwrap();
+    let checkpoint = hebbian_train::Checkpoint::load(&bare, &Device::Cpu).unwrap();
+    let tensors: Vec<_> = checkpoint
+        .names()
+        .filter(|name| !name.starts_with("head."))
+        .map(|name| {
+            let shape = checkpoint.dims(name).unwrap().to_vec();
+            (name.to_string(), checkpoint.take(name, shape, DType::F32).unwrap())
+        })
+        .collect();
+    let about = std::collections::BTreeMap::new();
+    hebbian_train::save_checkpoint(bare.join("model.safetensors"), &tensors, &about).unwrap();
+    for (args, words) in [
+        (&["analyse"][..], &["RUN"][..]),
+        (&["analyse", "empty"], &["empty", "no config.json", "hebbian train"]),
+        (&["analyse", "softhebb-digit"], &["softhebb-digit", "no folder of a run"]),
+        (&["analyse", "bare", "--only", "robustness"], &["bare", "the read-out is not trained"]),
+        (&["analyse", "bare", "--only", "speed"], &["nothing was logged"]),
+        (&["analyse", "softhebb-digits", "--only", "feedback"], &["no run logged feedback"]),
+        (&["analyse", "softhebb-digits", "--only", "colours"], &["colours", "few-labels"]),
+        (&["analyse", "softhebb-digits", "--shares", "0"], &["--shares", "above 0"]),
+        (&["analyse", "softhebb-digits", "--draws", "0"], &["--draws", "1 or more"]),
+        (
+            &["analyse", "softhebb-digits", "--only", "robustness", "--occlusion", "9", "--quiet"],
+            &["9 pixels", "8 x 8"],
+        ),
+    ] {
+        let output = hebbian(at, args);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
+        assert!(words.iter().all(|word| errors.contains(word)), "{args:?}: {words:?} in {errors}");
+    }
+}

@@ -1,0 +1,150 @@
+//! A run that is killed at a change of a file, whichever it is.
+#![cfg(target_os = "linux")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::PROGRAM;
+use crate::common::every_program::interrupted::same_events;
+use crate::common::kills::Kills;
+use crate::common::program::Place;
+
+/// A file of another program, as there may be in any folder.
+const THEIRS: [&str; 2] = ["out/theirs.txt", "out/pictures/theirs.png"];
+
+const TINY: [&str; 8] =
+    ["--preset", "preset.json", "--limit-train", "60", "--limit-test", "30", "--epochs", "2"];
+
+fn flags(more: &[&'static str]) -> Vec<&'static str> {
+    [&TINY[..], more].concat()
+}
+
+/// The files of a folder with their bytes, by their names; the name of an event file is that of the second it was
+/// made in.
+fn files(place: &Place, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let root = place.path(folder);
+    let own = |(path, bytes): (PathBuf, Option<Vec<u8>>)| {
+        Some((path.strip_prefix(&root).ok()?.to_path_buf(), bytes?))
+    };
+    place.contents().into_iter().filter_map(own).collect()
+}
+
+fn names(place: &Place, folder: &str) -> BTreeSet<String> {
+    let name = |path: PathBuf| {
+        let name = path.to_str().unwrap();
+        match name.strip_prefix("events.out.tfevents.") {
+            Some(name) if name.ends_with(".readouts") => "events of read-outs".to_string(),
+            Some(_) => "events".to_string(),
+            None => name.to_string(),
+        }
+    };
+    files(place, folder).into_keys().map(name).collect()
+}
+
+/// What is needed to continue, without the time that it took.
+fn state(place: &Place, folder: &str) -> (Vec<(String, String)>, BTreeMap<String, String>) {
+    let (tensors, mut metadata) = place.checkpoint(&format!("{folder}/state.safetensors"));
+    metadata.remove("training_seconds").unwrap();
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_string()));
+    (tensors.collect(), metadata)
+}
+
+/// Kills a run at each of these changes (all, if there are not more), and resumes it: it ends as the one in `whole`.
+/// `before` makes what is in the folder of the run when it starts.
+fn killed_anywhere(most: usize, earlier: bool) {
+    let Some(kills) = Kills::built() else { return };
+    let place = PROGRAM.place();
+    place.preset(|_| ());
+    place.run(&flags(&["--out", "whole", "--quiet"])).ok();
+    if earlier {
+        place.run(&flags(&["--out", "earlier", "--quiet", "--seed", "1"])).ok();
+    }
+    let earlier_files = earlier.then(|| files(&place, "earlier"));
+    let prepare = || {
+        let _ = std::fs::remove_dir_all(place.path("out"));
+        THEIRS.iter().for_each(|name| place.write(name, "of another"));
+        for (name, bytes) in earlier_files.iter().flatten() {
+            place.write(&format!("out/{}", name.display()), bytes);
+        }
+    };
+    let run = flags(&["--out", "out"]);
+    let resume = flags(&["--out", "out", "--resume", "--quiet"]);
+    let resume = &resume[..];
+    let mut expected = names(&place, "whole");
+    expected.extend(THEIRS.iter().map(|name| name.trim_start_matches("out/").to_string()));
+
+    prepare();
+    let changes = kills.changes(&place, &run);
+    // What is not one line more or less in a log; of those as many as there is time for.
+    let is_rare = |at: &usize| !changes[*at].starts_with("write") || *at + 1 == changes.len();
+    let (rare, usual): (Vec<_>, Vec<_>) = (0..changes.len()).partition(is_rare);
+    let sample = |all: &[usize]| -> Vec<usize> {
+        let step = (2 * all.len()).div_ceil(most).max(1);
+        all.iter().copied().step_by(step).collect()
+    };
+    let chosen = match changes.len() <= most {
+        true => (0..changes.len()).collect(),
+        false => [sample(&rare), sample(&usual)].concat(),
+    };
+    println!("{} of {} changes", chosen.len(), changes.len());
+
+    let (mut killed, mut anew) = (0, 0);
+    for at in chosen {
+        let change = &changes[at];
+        prepare();
+        let ended = kills.run(&place, &run, at + 1);
+        killed += usize::from(ended.status.is_none());
+        // Where there is time for more or fewer checkpoints, there are more or fewer changes.
+        assert!(matches!(ended.status, None | Some(0)), "{change}: {}", ended.stderr);
+        let mut resumed = place.run(resume);
+        if resumed.status != Some(0) {
+            anew += 1;
+            let said = &resumed.stderr;
+            match said.contains("is of another run") {
+                true => {
+                    let mut found = files(&place, "out");
+                    // What was half written goes with the next run, which a refused one is not.
+                    found.retain(|name, _| {
+                        let name = name.to_str().unwrap();
+                        let is_theirs = THEIRS.iter().any(|theirs| theirs.ends_with(name));
+                        !is_theirs && !name.starts_with(".unfinished-")
+                    });
+                    assert!(
+                        Some(found) == earlier_files,
+                        "{change}: the earlier run is not as it was"
+                    );
+                }
+                false => assert!(said.contains("there is no run to resume"), "{change}: {said}"),
+            }
+            resumed = place.run(&[&run[..], &["--quiet"]].concat());
+        }
+        assert_eq!(resumed.status, Some(0), "{change}: {}", resumed.stderr);
+        assert_eq!(names(&place, "out"), expected, "{change}");
+        assert_eq!(state(&place, "out"), state(&place, "whole"), "{change}");
+        place.same_runs("out", "whole");
+        same_events(&place, "out", "whole");
+        for name in THEIRS {
+            assert_eq!(place.bytes(name), b"of another", "{change}");
+        }
+    }
+    println!("killed {killed} times, started again {anew} times");
+    assert!(killed > most.min(changes.len()) / 2, "{killed} of {}", changes.len());
+    assert!(anew > 0, "it could always be resumed, even before there was anything");
+}
+
+#[test]
+fn killed_at_any_change_a_run_goes_on() {
+    killed_anywhere(60, false);
+}
+
+#[test]
+fn killed_at_any_change_a_run_leaves_the_earlier_one_or_goes_on() {
+    killed_anywhere(60, true);
+}
+
+#[test]
+#[ignore = "minutes: every change of a whole run"]
+fn killed_at_every_change() {
+    killed_anywhere(usize::MAX, false);
+    killed_anywhere(usize::MAX, true);
+}

@@ -1,0 +1,41 @@
+//! Transforms as a flag has them, and as JSON.
+#![no_main]
+
+use candle_hebbian::Rng;
+use hebbian_data::transforms::{InputConfig, Pipeline, Transform as _, TransformList};
+use hebbian_fuzz::{choice, few_digits};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((form, text)) = choice(bytes, 2) else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let list = match form {
+        0 => text.parse::<TransformList>().ok(),
+        _ => serde_json::from_str::<InputConfig>(text).ok().map(|config| config.transforms),
+    };
+    let Some(list) = list.filter(|list| list.0.len() <= 8) else { return };
+    // What is shown can be read again.
+    assert_eq!(list.to_string().parse::<TransformList>().ok().as_ref(), Some(&list));
+    let train = few_digits().train;
+    for shape in [(1, 8, 8), (3, 9, 7)] {
+        let _ = Pipeline::unfitted(&list).and_then(|pipeline| pipeline.shape(shape));
+    }
+    let Ok(augmentation) = Pipeline::new(&list).and_then(|pipeline| {
+        let (channels, height, width) = pipeline.shape(train.shape())?;
+        Ok((pipeline, channels.saturating_mul(height).saturating_mul(width)))
+    }) else {
+        let _ = Pipeline::fit(&list, &train, &Rng::new(0), None, |_| ());
+        return;
+    };
+    // Larger images take as long as they do.
+    if augmentation.1 > 1 << 12 {
+        return;
+    }
+    if let Ok(set) = train.with_transforms(augmentation.0.clone(), Pipeline::default()) {
+        let _ = set.batch(&[0, 3], candle::DType::F32, &candle::Device::Cpu);
+    }
+    if let Ok(set) = train.with_transforms(Pipeline::default(), augmentation.0) {
+        let rng = Rng::new(0);
+        let _ = set.augmented_batch(&[0, 3], &rng, "a", candle::DType::F32, &candle::Device::Cpu);
+    }
+});
