@@ -47,9 +47,8 @@ fn worked(dtype: DType, learning: Learning) -> Result<Network> {
     (training.conv_learning_rate, training.weight_decay, training.learning_rate) =
         (0.01, 0.05, 0.005);
     let mut network = Network::new(&preset, (2, 1, 1), 2, &Rng::new(0), dtype, CPU)?;
-    let tensor = |values: &[f64], shape: &[usize]| {
-        Tensor::from_slice(values, shape, CPU)?.to_dtype(dtype)
-    };
+    let tensor =
+        |values: &[f64], shape: &[usize]| Tensor::from_slice(values, shape, CPU)?.to_dtype(dtype);
     let tensors = [
         ("layers.0.weight", tensor(&[0.6, -0.2, 0.1, 0.4], &[2, 2, 1, 1])?),
         ("head.weight", tensor(&[0.3, -0.4, -0.1, 0.2], &[2, 2])?),
