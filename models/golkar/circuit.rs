@@ -4,7 +4,7 @@
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
-use candle_hebbian::{ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
+use candle_hebbian::{Geometry, ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 
@@ -206,6 +206,8 @@ impl Circuit {
         device: &Device,
     ) -> Result<Self> {
         let normal = |name: &str, sd, shape| rng.stream(name).normal(0.0, sd, shape, dtype, device);
+        // More than there is memory for is an error, and not the end of the program.
+        Geometry::Dense.weight_dims(&[units, units])?;
         let q = (Tensor::eye(units, dtype, device)? * initial.q)?;
         let r = config.decoupled.then(|| q.clone());
         let w1 = normal("w1", initial.w1, (units, inputs))?;

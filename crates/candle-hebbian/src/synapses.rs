@@ -1,6 +1,6 @@
 //! Synapses: all that a learning rule may see.
 
-use crate::ops::{hebbian_update, surrogate_loss};
+use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
 use crate::rules::{Rule, State, Update};
 use candle::{D, Result, Tensor};
 
@@ -200,7 +200,13 @@ impl Synapses {
             terms.push(surrogate_loss(&self.pre, u, post, update.decay.as_ref(), &self.weight)?);
         }
         for term in self.unfused(&update)? {
-            terms.push((term * &self.weight)?.sum_all()?.neg()?);
+            // −⟨sg(Δw), w⟩, without the gradient that candle would form of the constant too.
+            terms.push(custom_vjp(
+                "update",
+                [&self.weight],
+                |[w]| Ok(((&term * w)?.sum_all()?.neg()?.into(), term)),
+                |pass| Ok([Some(pass.residuals.broadcast_mul(&pass.grad.neg()?)?)]),
+            )?);
         }
         sum(terms)
     }

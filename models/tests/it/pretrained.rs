@@ -338,7 +338,7 @@ fn sizes_that_do_not_fit_the_weights() -> Result {
         let error = Model::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("that are given to one tensor"), "{name}: {error}");
     }
-    for image in [[1, 1 << 40, 1 << 40], [1 << 62, 4, 1], [0, 8, 8], [3, 10_001, 10_000]] {
+    for image in [[1_u64, 1 << 40, 1 << 40], [1 << 62, 4, 1], [0, 8, 8], [3, 10_001, 10_000]] {
         write("krotov-hopfield-digits", "/image", image.to_vec().into())?;
         let error = Model::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("\"image\" has not 1 to 300000000 pixels"), "{error}");

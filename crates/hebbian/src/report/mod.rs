@@ -93,7 +93,10 @@ impl ReportArgs {
             ([run], true, _) => return watch::serve(run, data_dir.as_deref(), port),
             ([run], _, true) => return in_terminal(run),
             (_, false, false) => {}
-            _ => bail!("one run can be watched, not {}: leave out the others", runs.len()),
+            _ => bail!(
+                "--watch and --terminal take one run, not {}: leave out the others",
+                runs.len()
+            ),
         }
         let folders = runs.iter().map(|run| Folder::read(run)).collect::<Result<Vec<_>>>()?;
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);

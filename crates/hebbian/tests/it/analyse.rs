@@ -142,7 +142,7 @@ fn several_runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     for protocol in ["urfb", "bp"] {
-        let args = ["amit", "--preset", "amit-digits", "--epochs", "40", "--protocol", protocol];
+        let args = ["amit", "--preset", "amit-digits", "--epochs", "300", "--protocol", protocol];
         run(at, protocol, &args);
     }
     let said =
