@@ -61,7 +61,7 @@ macro_rules! pages {
 hebbian_models::for_each_method!(pages);
 
 /// What each method shows.
-const SHOWS: [(&str, &str, &str); 6] = [
+const SHOWS: [(&str, &str, &str); 7] = [
     (
         "softhebb",
         "SoftHebb (Journé et al. 2023)",
@@ -76,6 +76,11 @@ const SHOWS: [(&str, &str, &str); 6] = [
         "miconi",
         "Hebbian losses (Miconi 2021)",
         "what makes deeper Hebbian layers better, and what makes them worse",
+    ),
+    (
+        "ghl",
+        "Global direction (Hua et al. 2026)",
+        "how far a local rule comes with one bit of the gradient for each synapse",
     ),
     (
         "golkar",
