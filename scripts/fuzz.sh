@@ -13,7 +13,7 @@
 # needed. Where it is installed (`cargo install cargo-fuzz`, `rustup toolchain install nightly`) it runs the same
 # targets: `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET`.
 #
-# The first build takes a quarter of an hour, and 2 GB in fuzz/target.
+# The first build compiles everything again, into fuzz/target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

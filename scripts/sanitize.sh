@@ -5,8 +5,7 @@
 #   scripts/sanitize.sh [FLAGS OF cargo test...]     scripts/sanitize.sh --test it sizes
 #
 # Needs Linux and a toolchain of rustup's, with which the sanitizer's runtime comes. RUSTC_BOOTSTRAP=1 lets a stable
-# compiler take the flag. Everything is built again, into target/sanitize (1 GB), which takes minutes; the tests take
-# some two minutes on two cores.
+# compiler take the flag. Everything is built again, into target/sanitize.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
