@@ -10,11 +10,11 @@ use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::{
     Checkpoint, Clock, Counts, Deferred, Error, Evaluation, Figures, Measured, Method, OfPreset,
-    Picture, Progress, Recorder, Result, Start, State, check_finite, evaluate, filter_picture,
-    shown,
+    Picture, Progress, Recorder, Result, SavedEpoch, Start, State, check_finite, evaluate,
+    filter_picture, shown,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Examples on which feedback and back-propagation are compared, the first of the validation set.
 const DIAGNOSED: usize = 100;
@@ -298,33 +298,18 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let left = self.under_way.as_ref().map(|epoch| epoch.batches.len());
-        let masks = self.under_way.as_ref().map(|epoch| epoch.masks.position().to_string());
-        let sums = self.settled()?;
-        let values = json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": sums });
-        Ok(State { tensors: Vec::new(), values })
+        let under_way = self.under_way.as_ref().map(|epoch| (&epoch.batches, &epoch.masks));
+        SavedEpoch::new(self.epoch, under_way, self.settled()?).state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Saved {
-            epoch: usize,
-            left: Option<usize>,
-            masks: Option<String>,
-            sums: Sums,
-        }
-        let wrong =
-            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
-        let saved: Saved =
-            serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
+        let saved = SavedEpoch::of(state)?;
         (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
         self.taken = Deferred::default();
         self.under_way = None;
-        if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
+        if saved.is_under_way() {
             let mut epoch = self.begin_epoch()?;
-            epoch.batches.pass(epoch.batches.len().saturating_sub(left));
-            let position = masks.parse().map_err(|_| wrong("no position of the masks"))?;
-            epoch.masks = epoch.masks.at(position);
+            saved.move_to(&mut epoch.batches, &mut epoch.masks)?;
             self.under_way = Some(epoch);
         }
         Ok(())

@@ -8,10 +8,10 @@ use candle_hebbian::Rng;
 use hebbian_data::{Batches, Dataset};
 use hebbian_train::{
     Checkpoint, Clock, Deferred, Error, Figures, Measured, Method, OfPreset, Picture, Recorder,
-    Result, Start, State, check_finite, check_images, evaluate, filter_picture, shown,
+    Result, SavedEpoch, Start, State, check_finite, check_images, evaluate, filter_picture, shown,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Hebbian learning with global direction (Hua et al. 2026).
 #[derive(Debug, Clone, Copy)]
@@ -238,33 +238,19 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let left = self.under_way.as_ref().map(|(batches, _)| batches.len());
-        let masks = self.under_way.as_ref().map(|(_, masks)| masks.position().to_string());
-        let sums = self.settled()?;
-        let values = json!({ "epoch": self.epoch, "left": left, "masks": masks, "sums": sums });
-        Ok(State { tensors: Vec::new(), values })
+        let under_way = self.under_way.as_ref().map(|(batches, masks)| (batches, masks));
+        SavedEpoch::new(self.epoch, under_way, self.settled()?).state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Saved {
-            epoch: usize,
-            left: Option<usize>,
-            masks: Option<String>,
-            sums: Sums,
-        }
-        let wrong =
-            |what: &str| Error::Argument(format!("the state to continue from: {what}: {state}"));
-        let saved: Saved =
-            serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
-        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
+        let saved = SavedEpoch::<Sums>::of(state)?;
+        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums.clone());
         self.taken = Deferred::default();
         self.under_way = None;
-        if let (Some(left), Some(masks)) = (saved.left, saved.masks) {
-            let (mut batches, drawn) = self.begin_epoch()?;
-            batches.pass(batches.len().saturating_sub(left));
-            let position = masks.parse().map_err(|_| wrong("no position of the masks"))?;
-            self.under_way = Some((batches, drawn.at(position)));
+        if saved.is_under_way() {
+            let (mut batches, mut masks) = self.begin_epoch()?;
+            saved.move_to(&mut batches, &mut masks)?;
+            self.under_way = Some((batches, masks));
         }
         Ok(())
     }

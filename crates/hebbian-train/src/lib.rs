@@ -55,7 +55,7 @@ pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Deferred, Evaluation, Figures, Learner, Measured, Method, Model,
-    OfPreset, Recipe, Recorder, Run, RunOptions, Start, State, Stop, Unsupervised,
+    OfPreset, Recipe, Recorder, Run, RunOptions, SavedEpoch, Start, State, Stop, Unsupervised,
     UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see,
     shown, train, with_input,
 };

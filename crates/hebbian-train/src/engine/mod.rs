@@ -15,6 +15,7 @@ mod options;
 mod recorder;
 mod runner;
 mod same_run;
+mod saved_epoch;
 mod stop;
 mod unsupervised;
 
@@ -28,5 +29,6 @@ pub use options::{RunOptions, shown};
 pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};
 pub(crate) use same_run::difference;
+pub use saved_epoch::SavedEpoch;
 pub use stop::{Stop, Watch};
 pub use unsupervised::{Recipe, Unsupervised, UnsupervisedLearner, UnsupervisedMethod, WithHead};
