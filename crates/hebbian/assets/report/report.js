@@ -326,7 +326,7 @@
     }
     if (found && found.pairs.length) {
       parts.push(card(el("h3", {}, "Most confused"),
-        el("p", { class_: "about" }, `${plural(found.wrong, "mistake")} in ${plural(found.images, "test image")}; the pairs of classes that are confused most often come first.`),
+        el("p", { class_: "about" }, `${plural(found.wrong, "mistake")} in ${plural(found.images, "test image")}; the pairs of classes that are confused most often come first, and of each the images whose wrong class is furthest ahead of the right one.`),
         el("div", { class_: "pairs-of" }, found.pairs.map((pair) => el("div", {},
           el("h4", {}, `${names[pair.label]} taken for ${names[pair.predicted]} `, el("span", {}, plural(pair.count, "image"))),
           el("div", { class_: "thumbs" }, Array.from({ length: pair.shown }, (_, at) =>

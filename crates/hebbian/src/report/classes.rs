@@ -4,7 +4,7 @@ use super::images::{Images, evenly, multiplications};
 use super::sheet::Sheet;
 use crate::analyse::{Of, Ridged, rows};
 use anyhow::Result;
-use candle::{DType, Device};
+use candle::{D, DType, Device};
 use hebbian_data::Dataset;
 use hebbian_models::Model;
 use hebbian_train::{ConfusionMatrix, Progress};
@@ -49,7 +49,8 @@ struct Pair {
     shown: usize,
 }
 
-/// What the model takes images for; none where it has no read-out.
+/// What the model takes images for, of each pair of classes first those it is most wrong about; none where it has no
+/// read-out.
 pub(super) fn classify(
     model: &Model,
     images: &Images,
@@ -58,18 +59,28 @@ pub(super) fn classify(
     let layers = model.network().units()?.len();
     let cost = if layers > 0 { multiplications(model, images, device, layers - 1)? } else { 0 };
     let count = images.affordable(cost, CLASSIFYING, FEW_IMAGES);
-    let (all, mut predicted) = (images.some(count), Vec::with_capacity(count));
+    let all = images.some(count);
+    let labels: Vec<u32> = all.iter().map(|&index| images.set.labels()[index]).collect();
+    let (mut predicted, mut margins) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for indices in all.chunks(BATCH) {
         let (batch, _) = images.set.batch(indices, DType::F32, device)?;
-        match model.predict(&batch) {
-            Ok(classes) => predicted.extend(classes.to_vec1::<u32>()?),
+        let scores = match model.scores(&batch) {
+            Ok(scores) => scores.detach(),
             Err(_) if predicted.is_empty() => return Ok(None),
             Err(error) => return Err(error.into()),
-        }
+        };
+        let classes: Vec<u32> = scores.argmax(D::Minus1)?.to_vec1()?;
+        let scores: Vec<Vec<f64>> = scores.to_dtype(DType::F64)?.to_vec2()?;
+        let of_batch = &labels[predicted.len()..];
+        margins.extend(scores.iter().zip(&classes).zip(of_batch).map(
+            |((of_classes, &class), &label)| {
+                of_classes[class as usize] - of_classes[label as usize]
+            },
+        ));
+        predicted.extend(classes);
     }
-    let labels: Vec<u32> = all.iter().map(|&index| images.set.labels()[index]).collect();
     let confusion = ConfusionMatrix::new(&labels, &predicted, model.class_names().len())?;
-    let (pairs, shown) = pairs(&labels, &predicted);
+    let (pairs, shown) = pairs(&labels, &predicted, &margins);
     let shown: Vec<usize> = shown.into_iter().map(|at| all[at]).collect();
     let wrong = labels.iter().zip(&predicted).filter(|(label, class)| label != class).count();
     let sheet = match shown.is_empty() {
@@ -79,8 +90,9 @@ pub(super) fn classify(
     Ok(Some((confusion, Mistakes { images: count, wrong, pairs, sheet })))
 }
 
-/// The pairs of classes that are confused most often, and the images of them to show, one pair after the other.
-fn pairs(labels: &[u32], predicted: &[u32]) -> (Vec<Pair>, Vec<usize>) {
+/// The pairs of classes that are confused most often, and the images of them to show, one pair after the other: first
+/// those with the widest of the `margins` by which the wrong class is ahead.
+fn pairs(labels: &[u32], predicted: &[u32], margins: &[f64]) -> (Vec<Pair>, Vec<usize>) {
     let mut all: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
     for (index, (&label, &class)) in labels.iter().zip(predicted).enumerate() {
         if label != class {
@@ -90,7 +102,8 @@ fn pairs(labels: &[u32], predicted: &[u32]) -> (Vec<Pair>, Vec<usize>) {
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_by_key(|(_, images)| std::cmp::Reverse(images.len()));
     let (mut pairs, mut shown) = (Vec::new(), Vec::new());
-    for ((label, class), images) in all.into_iter().take(PAIRS) {
+    for ((label, class), mut images) in all.into_iter().take(PAIRS) {
+        images.sort_by(|&a, &b| margins[b].total_cmp(&margins[a]));
         let some = &images[..images.len().min(OF_PAIR)];
         pairs.push(Pair {
             label: label as usize,
@@ -159,11 +172,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_come_in_the_order_of_how_often() {
-        let (pairs, shown) = pairs(&[0, 1, 1, 2, 2, 1], &[0, 0, 2, 2, 1, 2]);
+    fn pairs_come_in_the_order_of_how_often_and_images_of_how_wrong() {
+        let margins = [0.0, 0.3, 0.1, 0.0, 0.2, 0.4];
+        let (pairs, shown) = pairs(&[0, 1, 1, 2, 2, 1], &[0, 0, 2, 2, 1, 2], &margins);
         let pair =
             |label, predicted, count, first| Pair { label, predicted, count, first, shown: count };
         assert_eq!(pairs, [pair(1, 2, 2, 0), pair(1, 0, 1, 2), pair(2, 1, 1, 3)]);
-        assert_eq!(shown, [2, 5, 1, 4]);
+        assert_eq!(shown, [5, 2, 1, 4]);
     }
 }

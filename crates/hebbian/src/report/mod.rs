@@ -37,11 +37,11 @@ const DETAILED: usize = 4;
 /// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
 ///
 /// Of one run the page is report.html in its folder, as the run itself has written it; of several, which are compared, it
-/// is report.html here. It needs no network. Images are taken from the cache or --data-dir; what needs those that are not
+/// is report.html here. A folder of runs, as a study leaves one, stands for all runs in it. The page needs no network. Images are taken from the cache or --data-dir; what needs those that are not
 /// there is left out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Folders of runs
+    /// Folders of runs, or of studies
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The file to write
@@ -98,7 +98,10 @@ impl ReportArgs {
                 runs.len()
             ),
         }
-        let folders = runs.iter().map(|run| Folder::read(run)).collect::<Result<Vec<_>>>()?;
+        let mut folders = Vec::new();
+        for run in &runs {
+            folders.extend(Folder::all(run)?);
+        }
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         let html = page::html(&content)?;
         let file = match (to, &runs[..]) {

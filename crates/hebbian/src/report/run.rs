@@ -23,10 +23,24 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
+    /// That of a run, or all that a folder without a run of its own has below it, by name.
+    pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
+        let is_run = |folder: &Path| folder.join("config.json").exists();
+        let mut folders = Vec::new();
+        if !is_run(path) && path.is_dir() {
+            runs_below(path, DEEPEST, &is_run, &mut folders)?;
+        }
+        match folders.is_empty() {
+            true => Ok(vec![Self::read(path)?]),
+            false => folders.iter().map(|folder| Self::read(folder)).collect(),
+        }
+    }
+
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let Some(config) = RunFolder::config(path)? else {
             bail!(
-                "{} is no folder of a run: it has no config.json; give folders that `hebbian train` has written",
+                "{} is no folder of a run: it has no config.json; give folders that `hebbian train` or `hebbian study` \
+                 has written",
                 path.display()
             )
         };
@@ -103,6 +117,33 @@ impl Folder {
             None => data,
         })
     }
+}
+
+/// How far below a folder runs are looked for: a study has its arms, and those a folder for each seed.
+const DEEPEST: usize = 3;
+
+fn runs_below(
+    folder: &Path,
+    levels: usize,
+    is_run: &impl Fn(&Path) -> bool,
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    let mut below: Vec<PathBuf> = entries
+        .filter_map(|entry| {
+            entry.ok().filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+        })
+        .map(|entry| entry.path())
+        .collect();
+    below.sort();
+    for folder in below {
+        if is_run(&folder) {
+            found.push(folder);
+        } else if levels > 1 {
+            runs_below(&folder, levels - 1, is_run, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// A run in the report.

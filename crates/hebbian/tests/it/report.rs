@@ -231,6 +231,35 @@ fn several_runs_are_compared() {
     }
 }
 
+/// The folder of a study stands for its runs.
+#[test]
+fn a_study_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let args =
+        ["study", "amit", "--experiment", "fig4", "--dataset", "digits", "--quiet", "--seeds", "1"];
+    let tiny = ["--epochs", "1", "--limit-train", "100", "--limit-test", "50", "--out", "study"];
+    let said = printed(at, &[&args[..], &tiny].concat());
+    assert_eq!(said.lines().last(), Some("open study/figure.png"), "{said}");
+    assert_eq!(printed(at, &["report", "study"]), "open report.html\n");
+    let found = data(&read(at.join("report.html")));
+    let folders: Vec<&str> = found["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["folder"].as_str().unwrap())
+        .collect();
+    let arms: Vec<String> = std::fs::read_dir(at.join("study"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| format!("study/{}/seed-0", entry.file_name().to_str().unwrap()))
+        .collect();
+    assert!(arms.len() > 1 && folders.len() == arms.len(), "{folders:?}, {arms:?}");
+    assert!(arms.iter().all(|arm| folders.contains(&arm.as_str())), "{folders:?}, {arms:?}");
+    assert_eq!(found["groups"].as_array().unwrap().len(), arms.len());
+}
+
 /// What the terminal says of a run is explained by the program's own help.
 #[test]
 fn numbers_are_explained() {
