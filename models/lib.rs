@@ -10,7 +10,7 @@
 //! | train with feedback through other weights | [`amit`] |
 //! | train by local sizes and the direction of back-propagation | [`ghl`] |
 //! | train the microcircuit | [`golkar`] |
-//! | compare with a control that learns nothing | [`patches`] |
+//! | compare with a control without plasticity | [`patches`], [`k_means`] |
 //! | check a device | [`verify`] |
 //! | do something with every method | [`for_each_method!`] |
 #![deny(missing_docs)]
@@ -25,6 +25,7 @@ mod zoo;
 pub mod amit;
 pub mod ghl;
 pub mod golkar;
+pub mod k_means;
 pub mod krotov_hopfield;
 pub mod miconi;
 pub mod patches;

@@ -17,6 +17,7 @@ macro_rules! for_each_method {
             amit::Amit
             ghl::Ghl
             golkar::Golkar
+            k_means::KMeans
             krotov_hopfield::KrotovHopfield
             miconi::Miconi
             patches::Patches

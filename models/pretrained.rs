@@ -7,8 +7,8 @@ use candle_hebbian::{Rng, with_most_bytes};
 use hebbian_data::transforms::{Pipeline, Transform};
 use hebbian_data::{Dataset, Hub, OnProgress, Push, RepoKind};
 use hebbian_train::{
-    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, RunFolder, Start, Units,
-    check_finite, save_bytes, save_checkpoint, save_json,
+    Checkpoint, Error, Learner, Method, Model as _, Preset, Result, Results, RunFolder, Start,
+    Units, check_finite, save_bytes, save_checkpoint, save_json,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+const RESULTS: &str = "results.json";
 /// The most pixels of an image, in all its channels: 10,000x10,000 in colour, as the largest that is read.
 const MOST_PIXELS: usize = 300_000_000;
 
@@ -325,6 +326,19 @@ impl Model {
         &self.preset
     }
 
+    /// The results of the run that it is of, if they are beside it.
+    ///
+    /// # Errors
+    /// A `results.json` that is not one of ours.
+    pub fn results(&self) -> Result<Option<Results>> {
+        let found = self.about.iter().find(|(name, _)| name == RESULTS);
+        let results = found.map(|(_, bytes)| {
+            serde_json::from_slice(bytes)
+                .map_err(|source| Error::Json { what: RESULTS.to_string(), source })
+        });
+        results.transpose()
+    }
+
     /// The data set that it was trained on.
     pub fn dataset(&self) -> &str {
         &self.dataset
@@ -429,7 +443,7 @@ fn about(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         let path = entry.map_err(unread)?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let picture = name.ends_with(".png") && !name.starts_with('.');
-        if (picture || ["README.md", "results.json"].contains(&name)) && path.is_file() {
+        if (picture || ["README.md", RESULTS].contains(&name)) && path.is_file() {
             let bytes = std::fs::read(&path).map_err(unread)?;
             files.push((name.to_string(), bytes));
         }

@@ -90,10 +90,13 @@ fn small(value: &mut Value) {
 }
 
 fn models() -> Result {
-    let methods = ["amit", "golkar", "krotov-hopfield", "miconi", "patches", "softhebb"];
+    let methods =
+        ["amit", "golkar", "krotov-hopfield", "miconi", "patches", "softhebb", "ghl", "k-means"];
     for (kind, method) in (0..).zip(methods) {
         let config = root().join(format!("models/zoo/{method}-digits/config.json"));
-        of_kind("model", method, kind, fs::read(config)?)?;
+        if config.exists() {
+            of_kind("model", method, kind, fs::read(config)?)?;
+        }
         let folder = root().join("models").join(method.replace('-', "_")).join("presets");
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();

@@ -4,7 +4,7 @@
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_fuzz::{choice, few_digits, put};
-use hebbian_models::{amit, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{amit, ghl, golkar, k_means, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{Learner as _, Method, Start, find_preset, with_input};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
@@ -44,13 +44,15 @@ fn one_step<M: Method>(text: &[u8]) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((method, text)) = choice(bytes, 6) else { return };
+    let Some((method, text)) = choice(bytes, 8) else { return };
     match method {
         0 => one_step::<amit::Amit>(text),
         1 => one_step::<golkar::Golkar>(text),
         2 => one_step::<krotov_hopfield::KrotovHopfield>(text),
         3 => one_step::<miconi::Miconi>(text),
         4 => one_step::<patches::Patches>(text),
-        _ => one_step::<softhebb::Softhebb>(text),
+        5 => one_step::<softhebb::Softhebb>(text),
+        6 => one_step::<ghl::Ghl>(text),
+        _ => one_step::<k_means::KMeans>(text),
     }
 });

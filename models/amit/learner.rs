@@ -4,16 +4,14 @@ use super::config::{Preset, Tied};
 use super::diagnostics::diagnose;
 use super::network::Network;
 use super::splits::Splits;
-use candle::{D, DType, Device, Tensor};
+use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_train::{
-    Checkpoint, Clock, Counts, Deferred, Error, Evaluation, Figures, Measured, Method, OfPreset,
-    Picture, Progress, Recorder, Result, SavedEpoch, Start, State, check_finite, evaluate,
-    filter_picture, shown,
+    Checkpoint, Clock, Counts, EpochSums, Error, Evaluation, Figures, Measured, Method, OfPreset,
+    Picture, Progress, Recorder, Result, SavedEpoch, Start, State, evaluate, filter_picture, shown,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Examples on which feedback and back-propagation are compared, the first of the validation set.
@@ -79,10 +77,8 @@ pub struct Learner {
     epoch: usize,
     /// The epoch under way.
     under_way: Option<Epoch>,
-    /// Since the last measurement, but for the batches in `taken`.
-    sums: Sums,
-    /// What the last batches measured: the mean loss, how many images were classified wrongly, and how many there were.
-    taken: Deferred<usize>,
+    /// Since the last measurement.
+    sums: EpochSums,
     /// What feedback and back-propagation are compared on.
     diagnosed: (Tensor, Tensor),
 }
@@ -92,14 +88,6 @@ struct Epoch {
     batches: Batches,
     masks: Rng,
     optimizer: WithFeedback<Steps>,
-}
-
-/// What an epoch measured while it trained, dropout included.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Sums {
-    loss: f64,
-    wrong: usize,
-    images: usize,
 }
 
 impl Learner {
@@ -130,8 +118,7 @@ impl Learner {
             total: Clock { steps, images },
             epoch: 0,
             under_way: None,
-            sums: Sums::default(),
-            taken: Deferred::default(),
+            sums: EpochSums::default(),
             diagnosed,
         })
     }
@@ -144,28 +131,6 @@ impl Learner {
     /// The images that it learns from and is tested with.
     pub fn splits(&self) -> &Splits {
         &self.splits
-    }
-
-    /// The sums with what the last batches measured.
-    fn settled(&self) -> Result<Sums> {
-        let mut sums = self.sums;
-        let taken = self.taken.read()?;
-        let losses: Vec<f32> =
-            taken.iter().flat_map(|(measured, _)| measured.first()).copied().collect();
-        check_finite("the loss", self.epoch as u64 + 1, &Tensor::new(losses, &Device::Cpu)?)?;
-        for (measured, images) in taken {
-            let [loss, wrong] = measured[..] else { continue };
-            sums.loss += f64::from(loss) * images as f64;
-            sums.wrong += wrong as usize;
-            sums.images += images;
-        }
-        Ok(sums)
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        self.sums = self.settled()?;
-        self.taken = Deferred::default();
-        Ok(())
     }
 
     fn tied(&self) -> Option<Tied> {
@@ -247,18 +212,13 @@ impl hebbian_train::Learner for Learner {
         let fields = self.network.forward_train(&x, &mut epoch.masks)?;
         let loss = self.network.loss(&fields, &labels)?;
         epoch.optimizer.backward_step(&loss)?;
-        let wrong = count_wrong(&fields, &labels)?;
-        self.taken.push(&Tensor::stack(&[loss, wrong], 0)?, indices.len())?;
-        if self.taken.is_due() {
-            self.settle()?;
-        }
         self.clock.tick(indices.len());
         if epoch.batches.len() == 0 {
             self.epoch += 1;
         } else {
             self.under_way = Some(epoch);
         }
-        Ok(())
+        self.sums.push(self.clock.steps, (&fields, &labels), &loss, Vec::new())
     }
 
     fn stage(&self) -> String {
@@ -270,16 +230,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn measure(&mut self) -> Result<Measured> {
-        let mut measured = Measured::default();
-        self.settle()?;
-        let Sums { loss, wrong, images } = std::mem::take(&mut self.sums);
-        let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
-        if images > 0 {
-            let error = wrong as f64 / images as f64;
-            put("train_loss", loss / images as f64);
-            put("train_error", error);
-            measured.message = format!("training error {:.1} %", 100.0 * error);
-        }
+        let mut measured = self.sums.take(std::iter::empty())?;
         let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
         if !self.splits.validation.is_empty() {
             put("validation_error", self.evaluate(&self.splits.validation)?.confusion.error());
@@ -299,13 +250,13 @@ impl hebbian_train::Learner for Learner {
 
     fn state(&self) -> Result<State> {
         let under_way = self.under_way.as_ref().map(|epoch| (&epoch.batches, &epoch.masks));
-        SavedEpoch::new(self.epoch, under_way, self.settled()?).state()
+        SavedEpoch::new(self.epoch, under_way, self.sums.settled()?).state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
         let saved = SavedEpoch::of(state)?;
-        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums);
-        self.taken = Deferred::default();
+        (self.clock, self.epoch) = (clock, saved.epoch);
+        self.sums = EpochSums::of(saved.sums.clone());
         self.under_way = None;
         if saved.is_under_way() {
             let mut epoch = self.begin_epoch()?;
@@ -352,9 +303,4 @@ impl hebbian_train::Learner for Learner {
             extras: [("protocol".to_string(), protocol.into())].into(),
         })
     }
-}
-
-/// How many fields `(N, C)` are not largest at the label: one number, on the device.
-fn count_wrong(fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
-    fields.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::F32)?.sum_all()
 }

@@ -89,8 +89,8 @@ pub enum Learning {
     },
     /// Control: back-propagation.
     Backprop {
-        /// `η` of the convolutions at the first step, which the size of the gradient scales and so has to be chosen anew; that of
-        /// the rule.
+        /// `η` of the convolutions at the first step, which the size of the gradient scales and so has to be tuned separately. Default:
+        /// that of the rule.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         learning_rate: Option<f64>,
     },
@@ -175,23 +175,26 @@ impl hebbian_train::Preset for Preset {
         if self.blocks.is_empty() {
             return Err(Error::Argument("there are no blocks, expected one or more".to_string()));
         }
-        let own = match learning {
-            Learning::SignOnly { size } => ("training.learning.size", size),
-            Learning::Backprop { learning_rate: Some(rate) } => {
-                ("training.learning.learning_rate", rate)
-            }
-            _ => ("training.learning", 0.0),
-        };
+        if self.hidden == Some(0) {
+            return Err(Error::Argument("hidden is 0, expected 1 or more, or none".to_string()));
+        }
         let any = f64::INFINITY;
         let numbers = [
             ("training.conv_learning_rate", conv_learning_rate, any),
             ("training.weight_decay", weight_decay, any),
             ("training.learning_rate", learning_rate, any),
-            (own.0, own.1, any),
             ("dropout", self.dropout, 1.0 - f64::EPSILON),
         ];
+        let own = match learning {
+            Learning::SignOnly { size } => Some(("training.learning.size", size, any)),
+            Learning::Backprop { learning_rate } => {
+                learning_rate.map(|rate| ("training.learning.learning_rate", rate, any))
+            }
+            Learning::GlobalDirection {} | Learning::Frozen {} => None,
+        };
         let wrong = numbers
             .into_iter()
+            .chain(own)
             .find(|&(_, found, most)| !found.is_finite() || !(0.0..=most).contains(&found));
         if let Some((name, found, most)) = wrong {
             let most = if most == any { "finite".to_string() } else { "below 1".to_string() };

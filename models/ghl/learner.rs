@@ -3,15 +3,17 @@
 use super::config::Preset;
 use super::descents::Descents;
 use super::network::Network;
-use candle::{D, DType, Device, Tensor};
+use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Batches, Dataset};
 use hebbian_train::{
-    Checkpoint, Clock, Deferred, Error, Figures, Measured, Method, OfPreset, Picture, Recorder,
-    Result, SavedEpoch, Start, State, check_finite, check_images, evaluate, filter_picture, shown,
+    Checkpoint, Clock, Counts, EpochSums, Error, Figures, Measured, Method, OfPreset, Picture,
+    Recorder, Result, SavedEpoch, Start, State, check_images, evaluate, filter_picture, shown,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// Batches of which the statistics of a network are computed that does not learn.
+const CALIBRATION_BATCHES: usize = 200;
 
 /// Hebbian learning with global direction (Hua et al. 2026).
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,12 @@ impl Method for Ghl {
         Learner::new(&options.preset, data, &start.rng, &start.device)
     }
 
+    /// Images without labels are not seen.
+    fn counts(_: &Options, data: &Dataset) -> Counts {
+        let (train, test) = (data.train.len(), data.test.len());
+        Counts { train, test, ..Counts::default() }
+    }
+
     fn model(
         options: &Options,
         image: (usize, usize, usize),
@@ -62,21 +70,8 @@ pub struct Learner {
     epoch: usize,
     /// The epoch under way: its batches, and what its masks are drawn from.
     under_way: Option<(Batches, Rng)>,
-    /// Since the last measurement, but for the batches in `taken`.
-    sums: Sums,
-    /// What the last batches measured, with how many images they had: loss, images classified wrongly, and of each
-    /// convolution the mean of `|C|`.
-    taken: Deferred<usize>,
-}
-
-/// What an epoch measured while it trained, dropout included.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Sums {
-    loss: f64,
-    wrong: usize,
-    images: usize,
-    /// Of each convolution, times the images.
-    sizes: Vec<f64>,
+    /// Since the last measurement, with the mean of `|C|` of each convolution.
+    sums: EpochSums,
 }
 
 impl Learner {
@@ -90,6 +85,13 @@ impl Learner {
             (data.train.shape(), data.class_names.len(), data.train.len());
         let network = Network::new(preset, image, classes, rng, DType::F32, device)?;
         let training = &preset.training;
+        if preset.hidden.is_some() && count % training.batch_size == 1 {
+            return Err(Error::Argument(format!(
+                "the last of the batches of {} is of 1 of the {count} training images, of which the hidden layer's batch \
+                 norm cannot take a variance: choose another --batch-size",
+                training.batch_size
+            )));
+        }
         let images = shown(count, training.epochs)? as u64;
         let steps = training.epochs as u64 * count.div_ceil(training.batch_size) as u64;
         Ok(Self {
@@ -102,8 +104,7 @@ impl Learner {
             total: Clock { steps, images },
             epoch: 0,
             under_way: None,
-            sums: Sums::default(),
-            taken: Deferred::default(),
+            sums: EpochSums::default(),
         })
     }
 
@@ -111,32 +112,6 @@ impl Learner {
         let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
         let size = self.network.preset().training.batch_size;
         Ok((self.data.train.shuffled(size, &mut stream("batches"))?, stream("dropout")))
-    }
-
-    /// The sums with what the last batches measured.
-    fn settled(&self) -> Result<Sums> {
-        let mut sums = self.sums.clone();
-        let taken = self.taken.read()?;
-        let losses: Vec<f32> =
-            taken.iter().flat_map(|(measured, _)| measured.first()).copied().collect();
-        check_finite("the loss", self.epoch as u64 + 1, &Tensor::new(losses, &Device::Cpu)?)?;
-        for (measured, images) in taken {
-            let [loss, wrong, sizes @ ..] = &measured[..] else { continue };
-            sums.loss += f64::from(*loss) * images as f64;
-            sums.wrong += *wrong as usize;
-            sums.images += images;
-            sums.sizes.resize(sizes.len(), 0.0);
-            for (sum, size) in sums.sizes.iter_mut().zip(sizes) {
-                *sum += f64::from(*size) * images as f64;
-            }
-        }
-        Ok(sums)
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        self.sums = self.settled()?;
-        self.taken = Deferred::default();
-        Ok(())
     }
 }
 
@@ -153,6 +128,16 @@ impl hebbian_train::Learner for Learner {
 
     fn into_model(self) -> Network {
         self.network
+    }
+
+    /// The statistics of batch norm, of some of the training images.
+    fn calibrate(&mut self) -> Result<()> {
+        let (size, train) = (self.network.preset().training.batch_size, &self.data.train);
+        let batches = train.shuffled(size, &mut self.rng.stream("calibration"))?;
+        for indices in batches.take(CALIBRATION_BATCHES).filter(|indices| indices.len() > 1) {
+            self.network.calibrate(&train.batch(&indices, DType::F32, &self.device)?.0)?;
+        }
+        Ok(())
     }
 
     fn uses_labels(&self) -> bool {
@@ -183,16 +168,12 @@ impl hebbian_train::Learner for Learner {
         let grads = loss.backward()?;
         self.descents.set_progress(self.clock.steps as f64 / self.total.steps as f64);
         self.descents.step(&grads)?;
-        let mut measured = vec![loss.detach(), count_wrong(&logits, &labels)?];
+        let mut sizes = Vec::new();
         for layer in self.network.convolutions() {
-            measured.push(match grads.get(layer.weight()) {
+            sizes.push(match grads.get(layer.weight()) {
                 Some(change) => change.abs()?.mean_all()?,
                 None => loss.zeros_like()?,
             });
-        }
-        self.taken.push(&Tensor::stack(&measured, 0)?, indices.len())?;
-        if self.taken.is_due() {
-            self.settle()?;
         }
         self.clock.tick(indices.len());
         if batches.len() == 0 {
@@ -200,7 +181,7 @@ impl hebbian_train::Learner for Learner {
         } else {
             self.under_way = Some((batches, masks));
         }
-        Ok(())
+        self.sums.push(self.clock.steps, (&logits, &labels), &loss, sizes)
     }
 
     fn stage(&self) -> String {
@@ -214,20 +195,9 @@ impl hebbian_train::Learner for Learner {
     /// Loss and error of the training images as they were learned from, and of each convolution the mean of `|C|`, which
     /// the rate is multiplied by (`step_size`), and the mean norm of its units (`norm`).
     fn measure(&mut self) -> Result<Measured> {
-        let mut measured = Measured::default();
-        self.settle()?;
-        let Sums { loss, wrong, images, sizes } = std::mem::take(&mut self.sums);
-        let mut put = |name: String, value: f64| measured.values.push((name, value));
-        if images > 0 {
-            let (images, error) = (images as f64, wrong as f64 / images as f64);
-            put("train_loss".to_string(), loss / images);
-            put("train_error".to_string(), error);
-            measured.message = format!("training error {:.1} %", 100.0 * error);
-            let mut put = |name: String, value: f64| measured.values.push((name, value));
-            for (at, size) in sizes.into_iter().enumerate() {
-                put(format!("step_size/layer {}", at + 1), size / images);
-            }
-        }
+        let layers = 1..=self.network.convolutions().count();
+        let sizes: Vec<String> = layers.map(|layer| format!("step_size/layer {layer}")).collect();
+        let mut measured = self.sums.take(sizes.iter().map(String::as_str))?;
         let norms = self.network.convolutions().map(|layer| layer.radii()?.mean_all());
         let norms = Tensor::stack(&norms.collect::<candle::Result<Vec<_>>>()?, 0)?;
         let norms = norms.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -239,13 +209,13 @@ impl hebbian_train::Learner for Learner {
 
     fn state(&self) -> Result<State> {
         let under_way = self.under_way.as_ref().map(|(batches, masks)| (batches, masks));
-        SavedEpoch::new(self.epoch, under_way, self.settled()?).state()
+        SavedEpoch::new(self.epoch, under_way, self.sums.settled()?).state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
-        let saved = SavedEpoch::<Sums>::of(state)?;
-        (self.clock, self.epoch, self.sums) = (clock, saved.epoch, saved.sums.clone());
-        self.taken = Deferred::default();
+        let saved = SavedEpoch::of(state)?;
+        (self.clock, self.epoch) = (clock, saved.epoch);
+        self.sums = EpochSums::of(saved.sums.clone());
         self.under_way = None;
         if saved.is_under_way() {
             let (mut batches, mut masks) = self.begin_epoch()?;
@@ -278,9 +248,4 @@ impl hebbian_train::Learner for Learner {
             extras: [("learning".to_string(), learning)].into(),
         })
     }
-}
-
-/// How many logits `(B, C)` are not largest at the label: one number, on the device.
-fn count_wrong(logits: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
-    logits.detach().argmax(D::Minus1)?.ne(labels)?.to_dtype(DType::F32)?.sum_all()
 }

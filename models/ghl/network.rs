@@ -118,8 +118,23 @@ impl Network {
     /// Images of another size.
     pub fn forward_train(&self, images: &Tensor, masks: &mut Rng) -> candle::Result<Tensor> {
         let features = self.stack.forward_train(&Self::scaled(&images.detach())?, masks)?;
+        let features = match self.preset.training.learning {
+            Learning::Frozen {} => features.detach(),
+            _ => features,
+        };
         let hidden = self.head.hidden(&features.flatten_from(1)?, true)?;
         self.head.logits(&hidden, Some(masks))
+    }
+
+    /// Moves the statistics of all batch norms by those of images `(B, C, H, W)`, as training does; nothing else changes.
+    ///
+    /// # Errors
+    /// Images of another size, or a single one.
+    pub fn calibrate(&self, images: &Tensor) -> candle::Result<()> {
+        let images = Self::scaled(images)?;
+        self.stack.calibrate(&images)?;
+        let features = self.stack.features(&images, self.stack.blocks().len())?;
+        self.head.hidden(&features.flatten_from(1)?, true).map(drop)
     }
 
     /// Cross-entropy, the mean over the batch.

@@ -76,17 +76,8 @@ impl Covariance {
     ///
     /// # Errors
     /// No rows or columns; values that are not finite; when `C + ε I` is singular to rounding.
-    pub fn inverse(mut self, epsilon: f64) -> Result<Inverse> {
-        if self.rows == 0 || self.total.is_empty() {
-            return Err(Error::Size { what: "rows to whiten by", found: 0, expected: 1 });
-        }
-        let count = self.rows as f64;
-        for column in 0..self.total.len() {
-            for row in column..self.total.len() {
-                self.products[(row, column)] -= self.total[row] * self.total[column] / count;
-            }
-        }
-        let Eigen { vectors, values } = self.eigen(count, epsilon)?;
+    pub fn inverse(self, epsilon: f64) -> Result<Inverse> {
+        let Eigen { vectors, values } = self.centred(epsilon)?;
         let size = values.len();
         let mut scaled = vectors.clone();
         for (mut column, value) in scaled.col_iter_mut().zip(&values) {
@@ -96,6 +87,29 @@ impl Covariance {
         add_lower(&mut inverse, scaled.as_ref(), vectors.transpose());
         let eigenvalues = values.iter().map(|value| value - epsilon).collect();
         Ok(Inverse { matrix: symmetric(&inverse)?, eigenvalues })
+    }
+
+    /// `(C + ε I)^(−1/2)`, symmetric, `(F, F)` of `f64` on the host: rows less their mean, times this, have the
+    /// covariance 1 where ε is 0.
+    ///
+    /// # Errors
+    /// As [`inverse`](Self::inverse).
+    pub fn inverse_root(self, epsilon: f64) -> Result<Tensor> {
+        self.centred(epsilon)?.inverse_root()
+    }
+
+    /// Of `C + ε I`.
+    fn centred(mut self, epsilon: f64) -> Result<Eigen> {
+        if self.rows == 0 || self.total.is_empty() {
+            return Err(Error::Size { what: "rows to whiten by", found: 0, expected: 1 });
+        }
+        let count = self.rows as f64;
+        for column in 0..self.total.len() {
+            for row in column..self.total.len() {
+                self.products[(row, column)] -= self.total[row] * self.total[column] / count;
+            }
+        }
+        self.eigen(count, epsilon)
     }
 
     /// Of the products over `divisor`, plus ε on the diagonal.
@@ -123,6 +137,20 @@ impl Covariance {
             return Err(Error::RankDeficient { singular, smallest, features, rows, epsilon });
         }
         Ok(Eigen { vectors: eigen.U().to_owned(), values })
+    }
+}
+
+impl Eigen {
+    /// `E diag(λ^(−1/2)) Eᵀ`
+    pub fn inverse_root(self) -> Result<Tensor> {
+        let Self { vectors: mut half, values } = self;
+        // B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
+        for (mut column, value) in half.col_iter_mut().zip(&values) {
+            column *= value.sqrt().sqrt().recip();
+        }
+        let mut root = Mat::zeros(values.len(), values.len());
+        add_lower(&mut root, half.as_ref(), half.transpose());
+        symmetric(&root)
     }
 }
 

@@ -6,11 +6,10 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::standardise;
-use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, CacheOutcome, Stored};
-use crate::covariance::{Covariance, Eigen, add_lower, symmetric};
+use crate::covariance::Covariance;
 use crate::transforms::{Pipeline, STANDARDISE_EPSILON};
 use crate::{Error, ImageSet, Result};
 
@@ -306,12 +305,5 @@ fn whitening(gram: Covariance, divisor: Divisor, epsilon: f64) -> Result<Zca> {
         Divisor::Images => gram.rows,
         Divisor::Dimension => gram.products.nrows(),
     };
-    let Eigen { vectors: mut half, values } = gram.eigen(divisor as f64, epsilon)?;
-    // Z = B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
-    for (mut column, value) in half.col_iter_mut().zip(&values) {
-        column *= value.sqrt().sqrt().recip();
-    }
-    let mut z = Mat::zeros(values.len(), values.len());
-    add_lower(&mut z, half.as_ref(), half.transpose());
-    Ok(Zca { matrix: symmetric(&z)? })
+    Ok(Zca { matrix: gram.eigen(divisor as f64, epsilon)?.inverse_root()? })
 }

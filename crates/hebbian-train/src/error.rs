@@ -288,7 +288,7 @@ pub enum Error {
     },
 
     /// Weights became NaN or infinite in a run.
-    #[error("{problem}, while training {stage}. Training stopped; {kept}")]
+    #[error("{}", diverged(problem, stage, kept, advice.as_deref()))]
     Diverged {
         /// Which tensor, which step, how many values.
         problem: Box<Error>,
@@ -296,6 +296,8 @@ pub enum Error {
         stage: String,
         /// Where the last good weights are.
         kept: String,
+        /// What the method says of it instead, if it knows better.
+        advice: Option<String>,
     },
 
     /// Arguments do not fit each other or what is there; the text says which, and what fits.
@@ -314,7 +316,13 @@ impl Error {
 
     /// Says of an error about NaN or infinity where it arose and what is left: the file of the last
     /// good weights, if they were saved. Other errors stay as they are.
-    pub fn while_training(self, stage: impl Into<String>, saved: Option<PathBuf>) -> Self {
+    /// `advice` is what a method has to say of it, in place of what is true of all.
+    pub fn while_training(
+        self,
+        stage: impl Into<String>,
+        saved: Option<PathBuf>,
+        advice: Option<String>,
+    ) -> Self {
         if !matches!(self, Self::NotFinite { .. }) {
             return self;
         }
@@ -322,13 +330,18 @@ impl Error {
             Some(model) => format!("the last good weights are {}", model.display()),
             None => "there were no good weights to keep".to_string(),
         };
-        Self::Diverged { problem: Box::new(self), stage: stage.into(), kept }
+        Self::Diverged { problem: Box::new(self), stage: stage.into(), kept, advice }
     }
 
     /// That a file must stay.
     pub(crate) fn in_the_way(path: &Path, reason: &'static str) -> Self {
         Self::InTheWay { path: path.to_path_buf(), reason }
     }
+}
+
+fn diverged(problem: &Error, stage: &str, kept: &str, advice: Option<&str>) -> String {
+    let own = || format!("{problem}, while training {stage}. Training stopped; {kept}");
+    advice.map_or_else(own, str::to_string)
 }
 
 impl From<candle::Error> for Error {

@@ -130,6 +130,8 @@ fn two() -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Learning {
+    /// Without labels, but not by plasticity: clustering.
+    Unsupervised,
     /// Without labels, by rules local to a synapse.
     UnsupervisedLocal,
     /// With labels, by rules local to a synapse.
@@ -144,6 +146,7 @@ impl Learning {
     /// For tables.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unsupervised => "unsupervised",
             Self::UnsupervisedLocal => "unsupervised, local",
             Self::SupervisedLocal => "supervised, local",
             Self::Backprop => "back-propagation",

@@ -1,11 +1,11 @@
 //! Search for the numbers of a preset: random, or by successive halving.
 
 use crate::chart::{LineChart, Series, draw_panels};
-use crate::engine::{Method, train};
+use crate::engine::{Method, RunOptions, train};
 use crate::study::{Arm, Figure, Spread, Study};
 use crate::{Cell, Error, Result, Table};
 use candle_hebbian::Rng;
-use hebbian_data::Dataset;
+use hebbian_data::{Dataset, ImageSet};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -60,7 +60,9 @@ impl FromStr for Dimension {
         let (path, whole_text) = (path.to_string(), text.to_string());
         let Some((low, high)) = values.split_once("..") else {
             let json = |word: &str| serde_json::from_str(word).unwrap_or_else(|_| json!(word));
-            let all: Vec<Value> = values.split(',').map(|word| json(word.trim())).collect();
+            // A list of JSON, which may have commas of its own, or words.
+            let all: Vec<Value> = serde_json::from_str(&format!("[{values}]"))
+                .unwrap_or_else(|_| values.split(',').map(|word| json(word.trim())).collect());
             return match all.iter().any(|value| *value == json!("")) {
                 true => Err(bad("a value is empty")),
                 false => Ok(Self { text: whole_text, path, values: Values::Choice(all) }),
@@ -233,13 +235,14 @@ struct Trial<O> {
 ///
 /// # Errors
 /// A path that the preset does not have, values that it refuses, what training says; a trial that diverges is the
-/// worst and no error.
+/// worst and no error. `again` is the command that trains a single network on the same images; a preset is still to be added.
 pub fn search<M: Method>(
     study: &Study<'_>,
     base: &M::Options,
     space: &[Dimension],
     plan: Plan,
     data: &Dataset,
+    again: &str,
 ) -> Result<Figure> {
     if space.is_empty() {
         return Err(Error::Argument(
@@ -258,14 +261,9 @@ pub fn search<M: Method>(
     let mut trials = (1..=plan.trials)
         .map(|number| drawn::<M>(base, space, number, &rng))
         .collect::<Result<Vec<_>>>()?;
-    let order = rng.stream("images").permutation(data.train.len());
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
-        let mut chosen = order[..order.len().div_ceil(part)].to_vec();
-        chosen.sort_unstable();
-        let fewer = match part {
-            1 => data.clone(),
-            _ => Dataset { train: data.train.select(&chosen)?, ..data.clone() },
-        };
+        let fewer = one_in(part, data, &rng)?;
+        let seen = fewer.train.len() + fewer.unlabelled.iter().map(ImageSet::len).sum::<usize>();
         for (at, trial) in trials.iter_mut().take(left).enumerate() {
             let mut accuracies = Vec::new();
             for seed in study.options.seeds() {
@@ -281,7 +279,10 @@ pub fn search<M: Method>(
                     at + 1,
                     trial.number
                 );
-                let how = study.run_options(&folder, seed, label);
+                let how = RunOptions {
+                    labelled: study.options.labelled.map(|_| fewer.train.len()),
+                    ..study.run_options(&folder, seed, label)
+                };
                 match train::<M>(&arm.options, &fewer, study.device, &how, &folder) {
                     Ok(run) => accuracies.push(run.results.test_accuracy),
                     Err(Error::NotFinite { .. } | Error::Diverged { .. }) => {
@@ -291,18 +292,36 @@ pub fn search<M: Method>(
                     Err(error) => return Err(error),
                 }
             }
-            trial.reached = (rung, chosen.len(), Spread::of(&accuracies));
+            trial.reached = (rung, seen, Spread::of(&accuracies));
         }
         trials.sort_by(|a, b| {
             let rank = |trial: &Trial<M::Options>| {
                 let (rung, _, accuracy) = trial.reached;
-                (rung, accuracy.map_or(f64::NEG_INFINITY, |accuracy| accuracy.mean))
+                (accuracy.is_some(), rung, accuracy.map_or(0.0, |accuracy| accuracy.mean))
             };
-            let ((rung_a, a_mean), (rung_b, b_mean)) = (rank(a), rank(b));
-            rung_b.cmp(&rung_a).then(b_mean.total_cmp(&a_mean)).then(a.number.cmp(&b.number))
+            let ((of_a, rung_a, a_mean), (of_b, rung_b, b_mean)) = (rank(a), rank(b));
+            let better = of_b.cmp(&of_a).then(rung_b.cmp(&rung_a)).then(b_mean.total_cmp(&a_mean));
+            better.then(a.number.cmp(&b.number))
         });
     }
-    figure::<M>(study, space, &trials)
+    figure::<M>(study, space, &trials, again)
+}
+
+/// One in `part` of the training images, drawn, and of those without labels.
+fn one_in(part: usize, data: &Dataset, rng: &Rng) -> Result<Dataset> {
+    if part == 1 {
+        return Ok(data.clone());
+    }
+    let some = |set: &ImageSet, purpose: &str| -> Result<ImageSet> {
+        let order = rng.stream(purpose).permutation(set.len());
+        let mut chosen = order[..order.len().div_ceil(part)].to_vec();
+        chosen.sort_unstable();
+        Ok(set.select(&chosen)?)
+    };
+    let unlabelled = data.unlabelled.iter().enumerate();
+    let unlabelled = unlabelled.map(|(at, set)| some(set, &format!("unlabelled.{at}")));
+    let (train, unlabelled) = (some(&data.train, "images")?, unlabelled.collect::<Result<_>>()?);
+    Ok(Dataset { train, unlabelled, ..data.clone() })
 }
 
 /// A trial before it was trained.
@@ -340,6 +359,7 @@ fn figure<M: Method>(
     study: &Study<'_>,
     space: &[Dimension],
     trials: &[Trial<M::Options>],
+    again: &str,
 ) -> Result<Figure> {
     let paths = space.iter().map(|dimension| dimension.path.as_str());
     let columns = ["trial", "rung", "images", "accuracy", "sd"].into_iter().chain(paths);
@@ -364,7 +384,12 @@ fn figure<M: Method>(
         .map(|(at, dimension)| panel(dimension, at, trials))
         .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
         .collect();
-    let picture = draw_panels(&panels, 2)?;
+    let picture = match panels.is_empty() {
+        true => Err(Error::Argument(format!(
+            "all trials diverged: search lower learning rates\n\n{table}"
+        )))?,
+        false => draw_panels(&panels, 2)?,
+    };
     let best = trials.first().filter(|trial| trial.reached.2.is_some());
     let mut text = format!("{table}");
     let all: Vec<Value> = trials
@@ -392,8 +417,7 @@ fn figure<M: Method>(
         let _ = write!(
             text,
             "\nThe accuracies are those of images held out of the training set. The test images have not been \
-             looked at; to look once:\n  hebbian train {} --preset {}\n",
-            M::NAME,
+             looked at; to look once:\n  {again} --preset '{}'\n",
             config.display()
         );
     }
@@ -466,6 +490,8 @@ mod tests {
             range => panic!("{range:?}"),
         };
         assert_eq!(values("a=soft, hard"), [json!("soft"), json!("hard")]);
+        let objects = values(r#"a={"kind":"frozen"},{"kind":"sign_only","size":0.1}"#);
+        assert_eq!(objects, [json!({"kind": "frozen"}), json!({"kind": "sign_only", "size": 0.1})]);
         assert_eq!(values("a=1,0.5,null,true"), [json!(1), json!(0.5), json!(null), json!(true)]);
     }
 

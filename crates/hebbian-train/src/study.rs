@@ -78,6 +78,8 @@ pub struct StudyOptions {
     pub validation: Option<f64>,
     /// How many training images kept their labels, if not all did.
     pub labelled: Option<usize>,
+    /// As [`RunOptions::images`](crate::RunOptions).
+    pub images: Value,
     /// What asks it to stop.
     pub stop: Stop,
 }
@@ -141,6 +143,7 @@ impl Study<'_> {
             label: Some(label),
             validation: self.options.validation,
             labelled: self.options.labelled,
+            images: self.options.images.clone(),
             stop: self.options.stop.clone(),
             ..RunOptions::default()
         }
@@ -309,6 +312,7 @@ pub fn run_study(
         ("first_seed", json!(options.seed)),
         ("validation", json!(options.validation)),
         ("labelled", json!(options.labelled)),
+        ("images", options.images.clone()),
     ] {
         about.insert(key.to_string(), value);
     }

@@ -1,6 +1,7 @@
 //! The flags that every method takes, and what follows from them.
 
 use crate::device::DeviceArgs;
+use crate::selection::Selection;
 use crate::{stop, tell};
 use anyhow::{Context, Result, bail};
 use candle::Device;
@@ -8,6 +9,7 @@ use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_train::{Job, Method, RunOptions, StudyOptions, records};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -79,14 +81,12 @@ impl CommonArgs {
             load: self.load.clone(),
             resume: self.resume,
             save,
-            command: repeat(
-                method,
-                std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()),
-            ),
+            command: repeat(method, arguments(), &[]),
             quiet: self.quiet,
             label: None,
             validation: self.validation,
             labelled: self.labelled,
+            images: json!(self.selection),
             stop: stop().clone(),
         };
         Ok((device, run))
@@ -141,6 +141,7 @@ impl CommonArgs {
             quiet: self.quiet,
             validation: self.validation,
             labelled: self.labelled,
+            images: json!(self.selection),
             stop: stop().clone(),
         }
     }
@@ -173,8 +174,7 @@ impl CommonArgs {
 
     /// Whether all images are used, from fresh weights: the runs that cards tell of.
     pub(crate) fn is_whole(&self) -> bool {
-        let limits = [self.limit_train, self.limit_test, self.image_size];
-        limits.iter().all(Option::is_none)
+        self.selection == Selection::default()
             && !self.transforms.are_given()
             && self.validation.is_none()
             && self.labelled.is_none()
@@ -297,27 +297,6 @@ pub struct DataArgs {
     /// Never use the network: only what is cached or in --data-dir
     #[arg(long)]
     pub offline: bool,
-    /// Resize images so that the shorter side has as many pixels, and cut them to a square around the middle
-    #[arg(long, value_name = "PIXELS")]
-    pub image_size: Option<usize>,
-    /// Column of pictures in parquet files [default: the one that the files declare to be an image]
-    #[arg(long, value_name = "NAME")]
-    pub image_column: Option<String>,
-    /// Column of labels in parquet files [default: the one that the files declare to be a class]
-    #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
-    /// Split to train on [default: train]
-    #[arg(long, value_name = "NAME")]
-    pub train_split: Option<String>,
-    /// Split to test on [default: test, else validation, else a share of the training split]
-    #[arg(long, value_name = "NAME")]
-    pub test_split: Option<String>,
-    /// Share of each class that is drawn for testing, by the seed, if there is no test split
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
-    pub test_share: f64,
-    /// Leave out broken pictures, and say how many there were
-    #[arg(long)]
-    pub skip_bad: bool,
     /// Megabytes of memory for a split: if it decodes to more, it stays in its files and batches are read from there
     #[arg(long, value_name = "MB", default_value_t = 512)]
     pub memory: u64,
@@ -329,16 +308,11 @@ pub struct DataArgs {
     /// by what learns without labels
     #[arg(long, value_name = "N")]
     pub labelled: Option<usize>,
-    /// Use only the first N training images that have labels, before --labelled draws from them; images of a split or folder
-    /// without labels are all seen
-    #[arg(long, value_name = "N")]
-    pub limit_train: Option<usize>,
-    /// Use only the first N test images
-    #[arg(long, value_name = "N")]
-    pub limit_test: Option<usize>,
     /// Show no progress, only the result
     #[arg(long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 impl DataArgs {
@@ -359,43 +333,19 @@ impl DataArgs {
             );
         }
         let named = name.parse::<DatasetName>().is_ok();
-        let of_others = [
-            ("--image-column", self.image_column.is_some()),
-            ("--label-column", self.label_column.is_some()),
-            ("--train-split", self.train_split.is_some()),
-            ("--test-split", self.test_split.is_some()),
-            ("--skip-bad", self.skip_bad),
-        ];
-        if let (true, Some((flag, _))) = (named, of_others.into_iter().find(|(_, given)| *given)) {
-            bail!(
-                "{flag} is for images of one's own: {name} has splits and columns that are known"
-            );
-        }
-        if !(self.test_share > 0.0 && self.test_share < 1.0) {
-            bail!("--test-share is {}, expected a number between 0 and 1", self.test_share);
-        }
+        self.selection.check(&name, named)?;
         if let Some(share) = self.validation.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             bail!("--validation is {share}, expected a number between 0 and 1");
         }
-        if self.image_size == Some(0) {
-            bail!("--image-size is 0, expected 1 or more");
-        }
-        let options = LoadOptions {
+        let options = self.selection.options(LoadOptions {
             data_dir: self.data_dir.clone(),
             offline: self.offline,
-            image_column: self.image_column.clone(),
-            label_column: self.label_column.clone(),
-            train_split: self.train_split.clone(),
-            test_split: self.test_split.clone(),
-            test_share: self.test_share,
             seed,
-            image_size: self.image_size,
-            skip_bad: self.skip_bad,
             memory: self.memory.saturating_mul(1 << 20),
             ..LoadOptions::default()
-        };
+        });
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
-        let mut data = loaded.with_context(|| match self.dataset {
+        let data = loaded.with_context(|| match self.dataset {
             None if self.data_dir.is_none() && !named && Photographs::find(own).is_none() => format!(
                 "this preset was made for {own}, which is not to be had by name: give images with --dataset {own} \
                  --data-dir FOLDER, or a set of the hub with --dataset OWNER/NAME"
@@ -408,25 +358,7 @@ impl DataArgs {
             }
             _ => format!("the images of {name}"),
         })?;
-        if let Some(share) = self.validation {
-            data = data.with_validation(share, seed)?;
-        }
-        let limits = [("--limit-train", self.limit_train), ("--limit-test", self.limit_test)];
-        if let Some((flag, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
-            bail!("{flag} is 0, expected 1 or more");
-        }
-        if let Some(limit) = self.limit_train {
-            data.train = data.train.take(limit);
-        }
-        if let Some(limit) = self.limit_test {
-            data.test = data.test.take(limit);
-        }
-        match self.labelled {
-            Some(count) => {
-                data.with_labelled(count, seed).with_context(|| format!("--labelled {count}"))
-            }
-            None => Ok(data),
-        }
+        self.selection.cut(data, self.validation, self.labelled, seed)
     }
 
     /// What a folder's images are called: as it is, in letters that may be in the name of a folder.
@@ -441,9 +373,18 @@ impl DataArgs {
     }
 }
 
-/// The command that does once more what these arguments of a program did: those behind the method's name if it is there,
-/// else all, without what only goes on with a run.
-fn repeat(method: &str, arguments: impl Iterator<Item = String>) -> String {
+/// The arguments of this program.
+pub(crate) fn arguments() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())
+}
+
+/// The command that trains with these arguments of a program, but for the flags `without`, of which each takes a value: those
+/// behind the method's name if it is there, else all, without what only continues a run.
+pub(crate) fn repeat(
+    method: &str,
+    arguments: impl Iterator<Item = String>,
+    without: &[&str],
+) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
     let quoted = |argument: &str| match !argument.is_empty() && argument.chars().all(plain) {
         true => argument.to_string(),
@@ -452,11 +393,20 @@ fn repeat(method: &str, arguments: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = arguments.skip(1).collect();
     let own = match all.iter().take(2).collect::<Vec<_>>()[..] {
         [verb, name] if verb == "train" && name == method => &all[2..],
+        [study, search] if study == "study" && search == "search" => &all[3..],
         _ => &all[..],
     };
-    let own = own.iter().filter(|argument| *argument != "--resume").map(|own| quoted(own));
-    let words = ["hebbian", "train", method].into_iter().map(String::from).chain(own);
-    words.collect::<Vec<_>>().join(" ")
+    let mut words = ["hebbian", "train", method].map(String::from).to_vec();
+    let mut own = own.iter().filter(|argument| *argument != "--resume").peekable();
+    while let Some(argument) = own.next() {
+        let flag = argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag);
+        match without.contains(&flag) {
+            true if flag == argument => drop(own.next_if(|value| !value.starts_with("--"))),
+            true => {}
+            false => words.push(quoted(argument)),
+        }
+    }
+    words.join(" ")
 }
 
 /// A name in letters that may be in the name of a folder, without a dot at the start.
@@ -500,10 +450,19 @@ mod tests {
 
     #[test]
     fn a_command_that_repeats() {
-        let of = |words: &[&str]| repeat("amit", words.iter().map(ToString::to_string));
+        let of = |words: &[&str]| {
+            repeat("amit", words.iter().map(ToString::to_string), &["--set", "--halving"])
+        };
         let seed = "hebbian train amit --seed 3";
         assert_eq!(of(&["target/release/hebbian", "train", "amit", "--seed", "3"]), seed);
         assert_eq!(of(&["/bin/amit", "--resume", "--seed", "3"]), seed);
+        // A search, of which only what chooses images and seed is left.
+        let words =
+            ["hebbian", "study", "search", "amit", "--set", "a=1..2", "--halving", "--seed", "3"];
+        assert_eq!(of(&words), seed);
+        let words =
+            ["hebbian", "study", "search", "amit", "--halving=2", "--seed", "3", "--set=a=1,2"];
+        assert_eq!(of(&words), seed);
         let quoted = "hebbian train amit --out 'my runs/it'\\''s' ''";
         assert_eq!(of(&["amit", "--out", "my runs/it's", ""]), quoted);
     }

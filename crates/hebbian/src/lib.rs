@@ -25,6 +25,7 @@ mod program;
 mod report;
 mod reproduce;
 mod search;
+mod selection;
 mod signals;
 mod verify;
 

@@ -1,5 +1,6 @@
 //! `hebbian study search`.
 
+use crate::common::{arguments, repeat};
 use crate::door::{Door, DoorArgs, opens, options};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -65,9 +66,13 @@ impl<F: Args> SearchArgs<F> {
             ("halving", json!(halving)),
             ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ];
+        // What a single network has no use for, or what the search has chosen.
+        let own =
+            ["--set", "--trials", "--halving", "--repeats", "--out", "--preset", "--validation"];
+        let again = repeat(M::NAME, arguments(), &own);
         let report = run_study(&name, &study, Some(&data), &more, &out, || {
             let study = hebbian_train::Study { options: &study, device: &device, out: &out };
-            search::<M>(&study, &base, &space, plan, &data)
+            search::<M>(&study, &base, &space, plan, &data, &again)
         })?;
         Ok(common.measured_on() + &report + &opens(&out.join("figure.png")))
     }

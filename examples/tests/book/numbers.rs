@@ -61,7 +61,7 @@ macro_rules! pages {
 hebbian_models::for_each_method!(pages);
 
 /// What each method shows.
-const SHOWS: [(&str, &str, &str); 7] = [
+const SHOWS: [(&str, &str, &str); 8] = [
     (
         "softhebb",
         "SoftHebb (Journé et al. 2023)",
@@ -92,6 +92,11 @@ const SHOWS: [(&str, &str, &str); 7] = [
         "Competing hidden units (Krotov & Hopfield 2019)",
         "one layer of prototypes, learned by rank",
     ),
+    (
+        "k-means",
+        "K-means on patches (Coates et al. 2011)",
+        "prototypes without plasticity: another control",
+    ),
     ("patches", "Whitened random patches (Thiry et al. 2021)", "a control that learns nothing"),
 ];
 
@@ -111,7 +116,7 @@ fn the_readme_has_the_expected_numbers() {
 
 fn page_of(method: &str) -> &str {
     match method {
-        "krotov-hopfield" | "patches" => "krotov-hopfield-and-patches",
+        "k-means" | "krotov-hopfield" | "patches" => "krotov-hopfield-and-patches",
         name => name,
     }
 }

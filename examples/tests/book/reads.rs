@@ -12,6 +12,7 @@ use hebbian_models::{
     amit::Amit,
     ghl::{self, Ghl},
     golkar::Golkar,
+    k_means::KMeans,
     krotov_hopfield,
     miconi::Miconi,
     patches::Patches,
@@ -435,6 +436,9 @@ fn what_the_synapses_of_methods_read() {
 
     let nothing = Steps::<Patches>::new("patches-digits").learner(Change::default());
     assert_eq!(nothing.total().steps, 0);
+    let nothing = Steps::<KMeans>::new("k-means-digits").learner(Change::default());
+    assert_eq!(nothing.total().steps, 0);
+    table += "| k-means | none: the means of clusters are computed before the first step | – | – | – | – |\n";
     table += "| patches | none learns | – | – | – | – |\n";
     check_made(&root().join("docs/src/what-a-synapse-reads.md"), "methods", &table);
 }

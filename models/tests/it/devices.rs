@@ -5,7 +5,7 @@ use candle_hebbian::ops::Dropout;
 use candle_hebbian::{Rng, test_device};
 use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Batches, digits};
-use hebbian_models::{amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{amit, ghl, golkar, k_means, krotov_hopfield, miconi, patches, softhebb};
 use hebbian_train::{Learner as _, Method as _, Model as _, Start, find_preset, with_input};
 
 pub(super) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -254,6 +254,20 @@ fn ghl_20_steps(device: &Device) -> Result {
     })
 }
 
+fn k_means_features(device: &Device) -> Result {
+    let features = |device: &Device| {
+        let preset = k_means::Preset { patches: 1000, ..find_preset("k-means-digits")? };
+        let mut data = digits();
+        data.train = data.train.take(200);
+        let start = Start { rng: Rng::new(1), device: device.clone(), quiet: true };
+        let mut learner = k_means::KMeans::learner(&k_means::Options { preset }, &data, &start)?;
+        learner.begin()?;
+        let images = data.test.batch(&[0, 1, 2], DType::F32, device)?.0;
+        Ok(vec![("features".to_string(), learner.model().features(&images)?)])
+    };
+    together(device, |_| Ok(Vec::new()), features)
+}
+
 /// Its codes, soft ones: a hard one may turn over where a score is at the threshold.
 fn patches_features(device: &Device) -> Result {
     let features = |device: &Device| {
@@ -300,6 +314,7 @@ test_device!(
     golkar_20_steps,
     krotov_hopfield_20_steps,
     ghl_20_steps,
+    k_means_features,
     patches_features,
     batches_and_masks,
 );

@@ -5,7 +5,7 @@ use candle_hebbian::Rng;
 use hebbian_data::transforms::{InputConfig, Transform as _};
 use hebbian_data::{Dataset, digits};
 use hebbian_models::krotov_hopfield::{self, KrotovHopfield};
-use hebbian_models::{Model, amit, golkar, miconi, patches, softhebb};
+use hebbian_models::{Model, amit, golkar, k_means, miconi, patches, softhebb};
 use hebbian_train::{
     Checkpoint, Error, Learner as _, Method, Model as _, Preset, Run, RunFolder, RunOptions, Start,
     Stop, find_preset, train, with_input,
@@ -93,7 +93,10 @@ fn every_method_sees_through_transforms() -> Result {
     is_whole::<golkar::Golkar>(golkar::Options { preset, backprop: false }, sees("none"))?;
     let mut preset: patches::Preset = find_preset("patches-digits")?;
     preset.units = 40;
-    is_whole::<patches::Patches>(patches::Options { preset }, sees("none"))
+    is_whole::<patches::Patches>(patches::Options { preset }, sees("none"))?;
+    let mut preset: k_means::Preset = find_preset("k-means-digits")?;
+    (preset.units, preset.patches) = (40, 1000);
+    is_whole::<k_means::KMeans>(k_means::Options { preset }, sees("none"))
 }
 
 /// A folder takes images of any size that becomes the network's, and no others.

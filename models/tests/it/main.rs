@@ -9,6 +9,7 @@ mod ghl;
 mod golden;
 mod golkar;
 mod input;
+mod k_means;
 mod krotov_hopfield;
 mod miconi;
 mod patches;

@@ -6,7 +6,9 @@ mod mirror;
 
 use candle::{DType, Device, Tensor, Var};
 use hebbian_data::Hub;
-use hebbian_models::{Model, amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{
+    Model, amit, ghl, golkar, k_means, krotov_hopfield, miconi, patches, softhebb,
+};
 use hebbian_train::{
     Method, Progress, Results, RunFolder, RunOptions, evaluate, find_preset, save_checkpoint, train,
 };
@@ -53,7 +55,7 @@ fn agrees<M: Method>(
     scored(&model, &images)?;
     match model.random(&data, 1, CPU)? {
         Some(random) => assert_eq!(random.features(&images)?.dims(), [3, features]),
-        None => assert_eq!(M::NAME, "patches", "learns something"),
+        None => assert!(["k-means", "patches"].contains(&M::NAME), "{} takes steps", M::NAME),
     }
     let wrong = Tensor::zeros((2, 3, 8, 8), DType::F32, CPU)?;
     says(model.features(&wrong).unwrap_err(), &["[2, 3, 8, 8]", "(batch, 1, 8, 8)"]);
@@ -103,7 +105,7 @@ fn shared(run: &Path) -> Result<Vec<String>> {
 }
 
 /// The class is that of the largest score. Where scores have a gradient in the images, the slope along it is its norm; of
-/// hard codes and standardised patches there is none.
+/// hard codes and patches that are normalised there is none.
 fn scored(model: &Model, images: &Tensor) -> Result {
     let scores = model.scores(images)?;
     assert_eq!(scores.dims(), [3, 10]);
@@ -117,7 +119,7 @@ fn scored(model: &Model, images: &Tensor) -> Result {
     let var = Var::from_tensor(images)?;
     let grads = sum(&var)?.backward()?;
     let Some(gradient) = grads.get(&var) else {
-        assert!(["patches", "miconi"].contains(&model.method()), "{}", model.method());
+        assert!(["k-means", "patches", "miconi"].contains(&model.method()), "{}", model.method());
         return Ok(());
     };
     let norm = f64::from(gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?);
@@ -265,6 +267,13 @@ fn of_miconi() -> Result {
         agrees::<miconi::Miconi>(&options, &layers, features)?;
     }
     Ok(())
+}
+
+#[test]
+fn of_k_means() -> Result {
+    let preset: k_means::Preset = hebbian_train::find_preset("k-means-digits")?;
+    let width = 128 * 4;
+    agrees::<k_means::KMeans>(&k_means::Options { preset }, &[&[width]], width)
 }
 
 #[test]

@@ -7,7 +7,9 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Activation;
 use candle_hebbian::ops::{Edge, Pool};
 use hebbian_data::digits;
-use hebbian_models::{Model, amit, ghl, golkar, krotov_hopfield, miconi, patches, softhebb};
+use hebbian_models::{
+    Model, amit, ghl, golkar, k_means, krotov_hopfield, miconi, patches, softhebb,
+};
 use hebbian_train::{
     Checkpoint, Method, Model as _, RunOptions, find_preset, save_checkpoint, train,
 };
@@ -303,6 +305,12 @@ fn pytorch_agrees_on_miconi() -> Result {
         },
         "whitened patches, graded winners, a stride",
     )
+}
+
+#[test]
+fn pytorch_agrees_on_k_means() -> Result {
+    let preset: k_means::Preset = find_preset("k-means-digits")?;
+    agrees::<k_means::KMeans>(&k_means::Options { preset }, "triangle")
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl About {
             "validation_images": self.counts.validation,
             "test_images": self.counts.test,
             "validation": run.validation,
+            "images": run.images,
             "seed": run.seed,
             "device": run.device,
             "load": load,

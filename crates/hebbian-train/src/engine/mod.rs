@@ -8,6 +8,7 @@
 mod about;
 mod card;
 mod deferred;
+mod epoch_sums;
 mod input;
 mod learner;
 mod method;
@@ -22,6 +23,7 @@ mod unsupervised;
 pub use about::{About, Counts};
 pub(crate) use card::START as CARD_START;
 pub use deferred::Deferred;
+pub use epoch_sums::{EpochSums, Sums};
 pub use input::{see, with_input};
 pub use learner::{Clock, Learner, Measured, Model, State};
 pub use method::{Method, OfPreset, Start, check_images, train};

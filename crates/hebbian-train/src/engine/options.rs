@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::Stop;
 use crate::{Error, Result};
 
@@ -27,6 +29,8 @@ pub struct RunOptions {
     pub validation: Option<f64>,
     /// How many training images kept their labels, if not all did.
     pub labelled: Option<usize>,
+    /// How else the images were chosen, for who wants to load the same: null, or an object for `config.json`.
+    pub images: Value,
     /// What asks the run to stop.
     pub stop: Stop,
 }

@@ -87,6 +87,6 @@ impl Recorder<'_> {
 
     /// Says of an error about NaN or infinity where it arose and what is left.
     pub fn diverged(&self, error: Error, stage: &str) -> Error {
-        error.while_training(stage, Some(self.folder.state()))
+        error.while_training(stage, Some(self.folder.state()), None)
     }
 }

@@ -240,14 +240,11 @@ impl<L: Learner> Job<'_, L> {
     /// Stops at NaN or infinity.
     fn check(&self, stage: &str) -> Result<()> {
         let checked = check_tensors(self.learner.model(), self.learner.clock().steps);
-        checked.map_err(|error| match self.learner.advice() {
-            Some(advice) => Error::Argument(advice),
-            None => error.while_training(stage, self.kept()),
-        })
+        checked.map_err(|error| error.while_training(stage, self.kept(), self.learner.advice()))
     }
 
     fn diverged(&self, error: Error) -> Error {
-        error.while_training(self.learner.stage(), self.kept())
+        error.while_training(self.learner.stage(), self.kept(), None)
     }
 
     fn kept(&self) -> Option<std::path::PathBuf> {

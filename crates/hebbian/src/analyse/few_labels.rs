@@ -27,6 +27,8 @@ struct Run {
     train_images: usize,
     test_images: usize,
     curves: Vec<Curve>,
+    /// Whether the network has learned with the labels of all its training images.
+    trained_with_labels: bool,
     /// Why there is no random network, if there is none.
     no_random_network: Option<String>,
 }
@@ -59,6 +61,12 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let columns = ["run", "features", "labels, %", "labels", "mean", "sd", "draws"];
     let (mut table, mut series) = (Table::new(columns), Vec::<Series>::new());
     for (at, run) in &all {
+        if run.trained_with_labels {
+            notes.push(format!(
+                "{}: the network has learned with all labels; only those of the read-out are few",
+                run.name
+            ));
+        }
         let why = run.no_random_network.iter();
         notes.extend(why.map(|why| format!("{}: no random network: {why}", run.name)));
         for Curve { features, points } in &run.curves {
@@ -160,7 +168,14 @@ fn few(run: &Opened, how: &How) -> Result<Run> {
     curves.push(curve(PIXELS, &[ridged(model, Of::Pixels)?])?);
     progress.finish();
     let (train_images, test_images) = (train.len(), test.len());
-    Ok(Run { name: run.name.clone(), train_images, test_images, curves, no_random_network })
+    Ok(Run {
+        name: run.name.clone(),
+        train_images,
+        test_images,
+        curves,
+        trained_with_labels: model.results()?.is_some_and(|results| results.trained_with_labels),
+        no_random_network,
+    })
 }
 
 /// Random networks like the model, the first with the seed of its run, or why there are none.
@@ -173,7 +188,7 @@ fn random(run: &Opened, model: &Model, how: &How) -> Result<(Vec<Model>, Option<
         match model.random(run.data()?, seed, &how.device) {
             Ok(Some(random)) => all.push(random),
             Ok(None) => {
-                let why = format!("{} learns nothing but its read-out", model.method());
+                let why = format!("{} has no learning steps", model.method());
                 return Ok((all, Some(why)));
             }
             Err(error) => return Ok((Vec::new(), Some(format!("{error:#}")))),

@@ -103,8 +103,8 @@ impl Door for Amit {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let limits = common.limit_train.is_some()
-            || common.limit_test.is_some()
+        let limits = common.selection.limit_train.is_some()
+            || common.selection.limit_test.is_some()
             || common.validation.is_some()
             || common.labelled.is_some();
         if !experiment.needs_images() && (limits || common.dataset.is_some()) {

@@ -13,7 +13,7 @@ pub struct Flags {
     /// What the convolutions learn by: ghl, or a control: sign-only, bp, frozen [default: the preset's]
     #[arg(long, value_name = "NAME")]
     learning: Option<String>,
-    /// First learning rate of the convolutions; of bp its own [default: the preset's]
+    /// First learning rate of the convolutions; with bp, a rate of its own [default: the preset's]
     #[arg(long, value_name = "RATE")]
     conv_learning_rate: Option<f64>,
     /// First learning rate of everything else [default: the preset's]
@@ -50,6 +50,12 @@ impl Door for Ghl {
             (Learning::SignOnly { size }, Some(given)) => *size = given,
             (_, Some(given)) => bail!("--size {given} is for --learning sign-only"),
             _ => {}
+        }
+        let of_learning = [flags.conv_learning_rate, flags.weight_decay];
+        if training.learning == (Learning::Frozen {}) && of_learning.iter().any(Option::is_some) {
+            bail!(
+                "--conv-learning-rate and --weight-decay do nothing where the convolutions are frozen"
+            );
         }
         match &mut training.learning {
             Learning::Backprop { learning_rate } => {

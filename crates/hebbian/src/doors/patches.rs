@@ -39,10 +39,6 @@ impl Door for Patches {
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
-        let lines = run.results.readouts.iter().map(|one| {
-            let (accuracy, name) = (100.0 * one.test_accuracy, &one.name);
-            format!("{accuracy:.2} % of {} features, {name} ({:.1} s)\n", one.features, one.seconds)
-        });
-        Ok(format!("test accuracy\n{}wrote {}\n", lines.collect::<String>(), out.display()))
+        Ok(super::read_outs(&run.results, out))
     }
 }

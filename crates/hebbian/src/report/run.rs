@@ -4,6 +4,7 @@ use super::classes::{Mistakes, Readable, by_layer, classify};
 use super::images::Images;
 use super::layers::{Layer, layers};
 use super::options::choices;
+use crate::selection::Selection;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::{Dataset, LoadOptions, load_with_progress};
@@ -80,42 +81,37 @@ impl Folder {
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
             .context("\"image\" in its config.json is not channels, height and width")?;
-        let options = LoadOptions {
+        // A run that another program has started does not say, and may have had all images.
+        let selection: Selection = match &self.config["images"] {
+            Value::Null => Selection::default(),
+            images => serde_json::from_value(images.clone())
+                .context("\"images\" in its config.json are not flags that choose images")?,
+        };
+        let options = selection.options(LoadOptions {
             data_dir: data_dir.filter(|_| name != "digits").map(Path::to_path_buf),
             offline: true,
             seed,
             ..LoadOptions::default()
-        };
-        let load = |image_size| {
-            let options = LoadOptions { image_size, ..options.clone() };
-            load_with_progress(name, &options, Arc::new(|_| ()))
-        };
-        let mut data = load(None)?;
-        if data.train.stored_shape() != shape && shape.1 == shape.2 {
-            data = load(Some(shape.1))?;
-        }
+        });
+        let data = load_with_progress(name, &options, Arc::new(|_| ()))?;
         if data.train.stored_shape() != shape {
             bail!("images of {:?}, where the run had {shape:?}", data.train.stored_shape())
         }
-        if let Some(share) = self.config["validation"].as_f64() {
-            data = data.with_validation(share, seed)?;
+        let validation = self.config["validation"].as_f64();
+        let data = selection.cut(data, validation, self.count("labelled"), seed)?;
+        let count = |name| self.count(name).unwrap_or_default();
+        let had = (count("train_images") + count("validation_images"), count("test_images"));
+        let found = (data.train.len(), data.test.len());
+        if had != found {
+            bail!(
+                "{} training and {} test images, where the run had {} and {}: it chose them in another way",
+                found.0,
+                found.1,
+                had.0,
+                had.1
+            )
         }
-        if let Some(count) = self.count("test_images").filter(|&count| count > 0) {
-            data.test = data.test.take(count);
-        }
-        let counts = [self.count("train_images"), self.count("unlabelled_images")];
-        let labelled = self.count("labelled");
-        let own: usize = data.unlabelled.iter().map(|set| set.len()).sum();
-        // Those whose labels were put aside are among the unlabelled ones.
-        let all = counts.iter().flatten().fold(0usize, |all, &count| all.saturating_add(count));
-        let all = all.saturating_sub(own);
-        if all > 0 {
-            data.train = data.train.take(all);
-        }
-        Ok(match labelled {
-            Some(count) => data.with_labelled(count, seed)?,
-            None => data,
-        })
+        Ok(data)
     }
 }
 
@@ -307,10 +303,7 @@ fn facts(folder: &Folder) -> Vec<[String; 2]> {
         if results.unlabelled_images > 0 {
             fact(thousands(results.unlabelled_images as u64), "more without labels");
         }
-        fact(
-            format!("{:.4}", results.training_epochs).trim_end_matches(['0', '.']).to_string(),
-            "epochs of learning",
-        );
+        fact(decimal(results.training_epochs), "epochs of learning");
         fact(thousands(results.training_steps), "steps");
         fact(duration(results.training_seconds), "learning");
         fact(duration(results.total_seconds), "in all");
@@ -347,6 +340,11 @@ fn environment(folder: &Folder) -> Vec<(&'static str, String)> {
     all
 }
 
+/// With four decimals at most: `10`, `0.25`
+fn decimal(number: f64) -> String {
+    format!("{number:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
 /// `12,345`
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -376,6 +374,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!([7, 1234, 1_234_567].map(thousands), ["7", "1,234", "1,234,567"]);
+        assert_eq!([0.0, 0.25, 10.0, 100.0].map(decimal), ["0", "0.25", "10", "100"]);
         assert_eq!([2.04, 720.0, 12_060.0].map(duration), ["2.0 s", "12 min", "3 h 21 min"]);
     }
 }

@@ -37,6 +37,7 @@ fn every_method_from_the_list_to_features() {
         ("amit", "amit-digits"),
         ("ghl", "ghl-digits"),
         ("golkar", "golkar-digits"),
+        ("k-means", "k-means-digits"),
         ("krotov-hopfield", "krotov-hopfield-digits"),
         ("miconi", "miconi-digits"),
         ("patches", "patches-digits"),
@@ -45,7 +46,7 @@ fn every_method_from_the_list_to_features() {
         let one = printed(at, &["list", method]);
         assert!(all.contains(&one) && one.contains(preset), "{method}: {one}");
         let mut train = vec!["train", method, "--preset", preset, "--quiet"];
-        if method != "patches" {
+        if !["k-means", "patches"].contains(&method) {
             train.extend(["--epochs", "1"]);
         }
         printed(at, &train);

@@ -1,0 +1,146 @@
+//! Which images of a set are taken.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hebbian_data::{Dataset, LoadOptions};
+use serde::{Deserialize, Serialize};
+
+/// Flags that choose among the images of a set. A run keeps them in its `config.json`, for who wants to load the same images.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Images")]
+pub struct Selection {
+    /// Resize images so that the shorter side has this many pixels, and cut them to a square around the middle
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// Column of pictures in parquet files [default: the one that the files declare to be an image]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<String>,
+    /// Column of labels in parquet files [default: the one that the files declare to be a class]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// Split to train on [default: train]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_split: Option<String>,
+    /// Split to test on [default: test, else validation, else a share of the training split]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<String>,
+    /// Share of each class that is drawn for testing, by the seed, if there is no test split
+    #[arg(long, value_name = "SHARE", default_value_t = TEST_SHARE)]
+    #[serde(skip_serializing_if = "is_usual_share")]
+    pub test_share: f64,
+    /// Leave out broken pictures, and report their number
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip_bad: bool,
+    /// Use only the first N training images that have labels, before --labelled draws from them; images of a split or folder
+    /// without labels are all seen
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_train: Option<usize>,
+    /// Use only the first N test images
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_test: Option<usize>,
+}
+
+const TEST_SHARE: f64 = 0.2;
+
+fn is_usual_share(share: &f64) -> bool {
+    *share == TEST_SHARE
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self {
+            image_size: None,
+            image_column: None,
+            label_column: None,
+            train_split: None,
+            test_split: None,
+            test_share: TEST_SHARE,
+            skip_bad: false,
+            limit_train: None,
+            limit_test: None,
+        }
+    }
+}
+
+impl Selection {
+    /// Refuses what cannot be. `named` is a set whose splits and columns are known.
+    ///
+    /// # Errors
+    /// Numbers out of range; flags for other images.
+    pub(crate) fn check(&self, name: &str, named: bool) -> Result<()> {
+        let of_others = [
+            ("--image-column", self.image_column.is_some()),
+            ("--label-column", self.label_column.is_some()),
+            ("--train-split", self.train_split.is_some()),
+            ("--test-split", self.test_split.is_some()),
+            ("--skip-bad", self.skip_bad),
+        ];
+        if let (true, Some((flag, _))) = (named, of_others.into_iter().find(|(_, given)| *given)) {
+            bail!(
+                "{flag} is for images of one's own: {name} has splits and columns that are known"
+            );
+        }
+        if !(self.test_share > 0.0 && self.test_share < 1.0) {
+            bail!("--test-share is {}, expected a number between 0 and 1", self.test_share);
+        }
+        if self.image_size == Some(0) {
+            bail!("--image-size is 0, expected 1 or more");
+        }
+        let limits = [("--limit-train", self.limit_train), ("--limit-test", self.limit_test)];
+        if let Some((flag, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
+            bail!("{flag} is 0, expected 1 or more");
+        }
+        Ok(())
+    }
+
+    /// How the set is loaded, with whatever else `options` say.
+    pub(crate) fn options(&self, options: LoadOptions) -> LoadOptions {
+        LoadOptions {
+            image_column: self.image_column.clone(),
+            label_column: self.label_column.clone(),
+            train_split: self.train_split.clone(),
+            test_split: self.test_split.clone(),
+            test_share: self.test_share,
+            image_size: self.image_size,
+            skip_bad: self.skip_bad,
+            ..options
+        }
+    }
+
+    /// The images that are left of a set, of which the share `validation` is tested with and `labelled` keep their labels.
+    ///
+    /// # Errors
+    /// Fewer images than that.
+    pub(crate) fn cut(
+        &self,
+        mut data: Dataset,
+        validation: Option<f64>,
+        labelled: Option<usize>,
+        seed: u64,
+    ) -> Result<Dataset> {
+        if let Some(share) = validation {
+            data = data.with_validation(share, seed)?;
+        }
+        if let Some(limit) = self.limit_train {
+            data.train = data.train.take(limit);
+        }
+        if let Some(limit) = self.limit_test {
+            data.test = data.test.take(limit);
+        }
+        match labelled {
+            Some(count) => {
+                data.with_labelled(count, seed).with_context(|| format!("--labelled {count}"))
+            }
+            None => Ok(data),
+        }
+    }
+}

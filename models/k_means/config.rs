@@ -1,0 +1,85 @@
+//! What a preset says.
+
+use hebbian_data::transforms::InputConfig;
+use hebbian_train::{Error, Heading, Result};
+use serde::{Deserialize, Serialize};
+
+/// Patches, their clusters and what is read out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// One line for lists.
+    pub description: String,
+    /// The data set it was made for.
+    pub dataset: String,
+    /// What the network sees of images; all of them as they are.
+    #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
+    pub input: InputConfig,
+    /// Side of a patch, in pixels.
+    pub kernel: usize,
+    /// Centroids `N`, up to 65,536.
+    pub units: usize,
+    /// Patches that they are the means of.
+    pub patches: usize,
+    /// What is added to the variance of a patch, for pixels from 0 to 255.
+    pub contrast: f64,
+    /// What is added to the eigenvalues of the covariance of patches.
+    pub epsilon: f64,
+    /// What the centroids are before the first iteration.
+    pub start: Start,
+    /// Iterations of k-means; without any, the centroids are as they start: a control.
+    pub iterations: usize,
+    /// Penalties of ridge regression, of which the best is chosen by a part of the training images.
+    pub alphas: Vec<f64>,
+}
+
+/// What centroids are before the first iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Drawn from `0.1·N(0, 1)`, as in the authors' code.
+    Gaussian,
+    /// The first of the patches.
+    Patches,
+}
+
+impl hebbian_train::Preset for Preset {
+    const METHOD: &'static str = "Coates 2011";
+    const EMBEDDED: &'static [&'static str] = &[
+        include_str!("presets/k-means-cifar.json"),
+        include_str!("presets/k-means-cifar-128.json"),
+        include_str!("presets/k-means-digits.json"),
+    ];
+    const RECORD: &'static [&'static str] =
+        &[include_str!("record/cifar10.json"), include_str!("record/digits.json")];
+
+    fn heading(&self) -> Heading<'_> {
+        let Self { name, description, dataset, .. } = self;
+        Heading { name, alias: None, description, dataset }
+    }
+
+    fn input(&self) -> &InputConfig {
+        &self.input
+    }
+
+    fn input_mut(&mut self) -> &mut InputConfig {
+        &mut self.input
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Self { kernel, units, patches, contrast, epsilon, alphas, .. } = self;
+        let whole = *kernel > 0 && (1..=1 << 16).contains(units) && (2..=1 << 24).contains(patches);
+        let fit = units <= patches || self.start == Start::Gaussian;
+        let mut numbers = alphas.iter().chain([contrast, epsilon]);
+        if !whole || !fit || alphas.is_empty() || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
+            return Err(Error::Argument(format!(
+                "kernel {kernel}, units {units}, patches {patches}, contrast {contrast}, epsilon {epsilon}, alphas \
+                 {alphas:?}: expected numbers above 0, units up to 65,536, patches from 2 to 16,777,216, and as many \
+                 as units where these start as patches"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! The method, as the engine runs it.
+
+use super::config::Preset;
+use super::network::Network;
+use candle::Device;
+use candle_hebbian::Rng;
+use hebbian_train::{
+    LinearHeadConfig, OfPreset, Recipe, Result, UnsupervisedLearner, UnsupervisedMethod,
+};
+
+/// K-means on whitened patches (Coates et al. 2011), for [`hebbian_train::train`].
+#[derive(Debug, Clone, Copy)]
+pub struct KMeans;
+
+/// What a run needs beside its data.
+pub type Options = OfPreset<Preset>;
+
+/// The network, whose centroids are there before the first step: it has none.
+pub type Learner = UnsupervisedLearner<Network>;
+
+impl UnsupervisedMethod for KMeans {
+    const NAME: &'static str = "k-means";
+    /// Patches are of the images as they are.
+    const AUGMENTS: bool = false;
+    type Preset = Preset;
+    type Network = Network;
+
+    fn network(
+        preset: &Preset,
+        image: (usize, usize, usize),
+        _: &Rng,
+        device: &Device,
+    ) -> Result<Network> {
+        Network::new(preset, image, device)
+    }
+
+    /// It is read out by ridge regression, not by a head.
+    fn recipe(_: &Preset) -> Recipe {
+        Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() }
+    }
+}

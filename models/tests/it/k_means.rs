@@ -1,0 +1,200 @@
+//! K-means on whitened patches: worked examples in f64, what it must be on digits, what must go wrong.
+
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::{Covariance, ImageSet, digits};
+use hebbian_models::k_means::{
+    KMeans, Options, Preset, Start as Centroids, contrast, distances, lloyd, triangle,
+};
+use hebbian_train::{
+    Error, Learner, Method, Model, Preset as _, RunOptions, Start, Stop, all_presets, find_preset,
+    train,
+};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const CPU: &Device = &Device::Cpu;
+
+fn near(name: &str, found: &Tensor, want: &[f64], tolerance: f64) -> Result {
+    let found = found.flatten_all()?.to_vec1::<f64>()?;
+    assert_eq!(found.len(), want.len(), "{name}: {found:?}");
+    for (at, (found, want)) in found.iter().zip(want).enumerate() {
+        assert!((found - want).abs() <= tolerance, "{name}[{at}]: {found}, expected {want}");
+    }
+    Ok(())
+}
+
+/// Numbers of NumPy to nine decimals.
+mod worked {
+    use super::*;
+
+    const NINE: f64 = 1e-9;
+
+    #[test]
+    fn contrast_of_a_patch() -> Result {
+        let rows = Tensor::new(&[[10f64, 20., 30., 60.]], CPU)?;
+        near(
+            "contrast",
+            &contrast(&rows, 10.0)?,
+            &[-0.916057225, -0.458028612, 0.0, 1.374085837],
+            NINE,
+        )
+    }
+
+    /// The covariance of a sample is over n − 1: 4/3 of that of the rows.
+    #[test]
+    fn whitening_of_four_samples() -> Result {
+        let rows = Tensor::new(&[[1f64, 2.], [3., 1.], [0., -1.], [-2., 0.]], CPU)?;
+        let mut covariance = Covariance::new(2);
+        covariance.add(&rows)?;
+        let whitening = (covariance.inverse_root(0.1 * 0.75)? * 0.75f64.sqrt())?;
+        let want = [0.515163724, -0.162489992, -0.162489992, 0.840143708];
+        near("whitening", &whitening, &want, NINE)?;
+        let first = rows.broadcast_sub(&rows.mean(0)?)?.matmul(&whitening)?.narrow(0, 0, 1)?;
+        near("first", &first, &[0.013846873, 1.178970567], NINE)
+    }
+
+    #[test]
+    fn triangle_of_a_point() -> Result {
+        let centroids = Tensor::new(&[[1f64, 0.], [0., 1.], [-1., -1.], [2., 2.]], CPU)?;
+        let z = distances(&Tensor::new(&[[0.5f64, 0.5]], CPU)?, &centroids)?;
+        // √½, √½, √4.5, √4.5, whose mean is 2√½.
+        let (near_one, far) = (0.5f64.sqrt(), 4.5f64.sqrt());
+        near("z", &z, &[near_one, near_one, far, far], 1e-12)?;
+        near("f", &triangle(&z)?, &[near_one, near_one, 0.0, 0.0], NINE)
+    }
+
+    /// On a line: 0 and 1 are nearest to 2, 10 and 12 to 9, and nothing to 100.
+    #[test]
+    fn an_iteration_of_k_means() -> Result {
+        let rows = Tensor::new(&[[0f64], [10.], [1.], [12.]], CPU)?;
+        let centroids = Tensor::new(&[[2f64], [9.], [100.]], CPU)?;
+        for together in [1, 3, 100] {
+            let (means, won) = lloyd(&rows, &centroids, together)?;
+            near("means", &means, &[0.5, 11.0, 0.0], 1e-12)?;
+            assert_eq!(won, [2, 2, 0]);
+        }
+        Ok(())
+    }
+}
+
+fn preset() -> Result<Preset> {
+    Ok(Preset { patches: 1000, units: 40, iterations: 5, ..find_preset("k-means-digits")? })
+}
+
+/// Mean, whitening and centroids that a seed gives on some images.
+fn fitted(preset: &Preset, images: &ImageSet, seed: u64) -> Result<Vec<Tensor>> {
+    let start = Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true };
+    let data = hebbian_data::Dataset { train: images.clone(), ..digits() };
+    let mut learner = KMeans::learner(&Options { preset: preset.clone() }, &data, &start)?;
+    learner.begin()?;
+    Ok(learner.model().tensors().into_iter().map(|(_, tensor)| tensor).collect())
+}
+
+/// Iterations lower the mean squared distance of patches from their centroids, and never raise it.
+#[test]
+fn clusters_become_tighter() -> Result {
+    let train = digits().train.take(300);
+    let rng = Rng::new(0).stream("patches");
+    let mut before = f64::INFINITY;
+    for iterations in [0, 1, 2, 5] {
+        let preset = Preset { iterations, ..preset()? };
+        let [mean, whitening, centroids] = &fitted(&preset, &train, 0)?[..] else {
+            return Err("three tensors".into());
+        };
+        // The patches that it has drawn itself.
+        let patches = train.draw_patches(preset.patches, preset.kernel, &mut rng.clone())?;
+        let rows = contrast(&(patches.flatten_from(1)? * 255.0)?, preset.contrast)?;
+        let rows = rows.to_dtype(DType::F32)?.broadcast_sub(mean)?.matmul(whitening)?;
+        let nearest = distances(&rows, &centroids.flatten_from(1)?)?.min(1)?.sqr()?;
+        let error = nearest.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+        assert!(error < 0.999 * before, "{iterations} iterations: {error} after {before}");
+        before = error;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_seed_makes_the_centroids() -> Result {
+    let train = digits().train.take(200);
+    for start in [Centroids::Gaussian, Centroids::Patches] {
+        let preset = Preset { start, ..preset()? };
+        let numbers = |seed| -> Result<Vec<Vec<f32>>> {
+            let tensors = fitted(&preset, &train, seed)?;
+            let values = tensors.iter().map(|one| one.flatten_all()?.to_vec1());
+            Ok(values.collect::<candle::Result<_>>()?)
+        };
+        let (first, again, other) = (numbers(3)?, numbers(3)?, numbers(4)?);
+        assert_eq!(first, again);
+        assert_ne!(first[2], other[2]);
+        assert!(first.iter().flatten().all(|value| value.is_finite()));
+    }
+    Ok(())
+}
+
+/// A run that was stopped while it was read out ends in the same bytes.
+#[test]
+fn goes_on_after_a_stop() -> Result {
+    let folder = tempfile::tempdir()?;
+    let options = Options { preset: preset()? };
+    let run = |name: &str, resume: bool, stop: &Stop| {
+        let how = RunOptions { resume, stop: stop.clone(), quiet: true, ..RunOptions::default() };
+        train::<KMeans>(&options, &digits(), CPU, &how, &folder.path().join(name))
+    };
+    run("whole", false, &Stop::default())?;
+    let asked = Stop::default();
+    asked.ask(2);
+    let Err(Error::Stopped { signal: 2, .. }) = run("stopped", false, &asked) else {
+        return Err("it was to stop".into());
+    };
+    run("stopped", true, &Stop::default())?;
+    let model = |name: &str| std::fs::read(folder.path().join(name).join("model.safetensors"));
+    assert_eq!(model("whole")?, model("stopped")?);
+    Ok(())
+}
+
+#[test]
+fn features_are_better_than_pixels() -> Result {
+    let folder = tempfile::tempdir()?;
+    let options = Options { preset: find_preset("k-means-digits")? };
+    let how = RunOptions { quiet: true, ..RunOptions::default() };
+    let results = train::<KMeans>(&options, &digits(), CPU, &how, folder.path())?.results;
+    let [triangles, pixels] = &results.readouts[..] else { return Err("two read-outs".into()) };
+    assert!(triangles.test_accuracy > pixels.test_accuracy + 0.01, "{}", triangles.test_accuracy);
+    assert_eq!((results.training_steps, results.trained_with_labels), (0, false));
+    assert_eq!((triangles.features, pixels.features), (128 * 4, 64));
+    assert!(folder.path().join("centroids.png").exists());
+    Ok(())
+}
+
+#[test]
+fn presets_that_are_wrong_are_refused() -> Result {
+    assert_eq!(all_presets::<Preset>()?.len(), 3);
+    let right = preset()?;
+    right.validate()?;
+    for wrong in [
+        Preset { kernel: 0, ..right.clone() },
+        Preset { units: 0, ..right.clone() },
+        Preset { units: (1 << 16) + 1, ..right.clone() },
+        Preset { units: 1001, ..right.clone() },
+        Preset { patches: 1, ..right.clone() },
+        Preset { contrast: 0.0, ..right.clone() },
+        Preset { epsilon: f64::NAN, ..right.clone() },
+        Preset { alphas: vec![], ..right.clone() },
+        Preset { alphas: vec![-1.0], ..right.clone() },
+    ] {
+        let error = wrong.validate().unwrap_err().to_string();
+        assert!(error.contains("expected numbers above 0"), "{error}");
+    }
+    // As many centroids as one likes where they are drawn.
+    Preset { units: 1001, start: Centroids::Gaussian, ..right.clone() }.validate()?;
+    let start = Start { rng: Rng::new(0), device: CPU.clone(), quiet: true };
+    let large = Options { preset: Preset { kernel: 9, ..right.clone() } };
+    assert!(KMeans::learner(&large, &digits(), &start).is_err());
+    // Fewer different patches than asked for.
+    let many = Options { preset: Preset { patches: 100_000, ..right } };
+    let mut learner = KMeans::learner(&many, &digits(), &start)?;
+    let error = learner.begin().unwrap_err().to_string();
+    assert!(error.contains("different patches") && error.contains("expected 100000"), "{error}");
+    Ok(())
+}
