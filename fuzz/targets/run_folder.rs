@@ -51,6 +51,7 @@ fn experiment(resume: bool) -> hebbian_train::Result<String> {
         quiet: true,
         validation: None,
         labelled: None,
+        images: serde_json::Value::Null,
         stop: Default::default(),
     };
     let out = hebbian_fuzz::folder().join("run");

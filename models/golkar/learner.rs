@@ -151,8 +151,9 @@ impl Learner {
     pub fn point(&self) -> Result<Point> {
         let (train, test) =
             (self.network.respond(&self.task.train.x)?, self.network.respond(&self.task.test.x)?);
-        check_finite("the prediction", self.clock.images, &train)
-            .map_err(|_| Error::Argument(self.diverged()))?;
+        check_finite("the prediction", self.clock.images, &train).map_err(|error| {
+            error.while_training(hebbian_train::Learner::stage(self), None, Some(self.diverged()))
+        })?;
         Ok(Point {
             seen: self.clock.images as usize,
             loss: loss(&train, &self.task.train.y)?,

@@ -244,7 +244,7 @@ impl<L: Learner> Job<'_, L> {
     }
 
     fn diverged(&self, error: Error) -> Error {
-        error.while_training(self.learner.stage(), self.kept(), None)
+        error.while_training(self.learner.stage(), self.kept(), self.learner.advice())
     }
 
     fn kept(&self) -> Option<std::path::PathBuf> {

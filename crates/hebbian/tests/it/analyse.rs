@@ -206,6 +206,68 @@ fn what_a_method_cannot_is_said() {
     }
 }
 
+/// A network that has learned with all labels is no network with few labels, and that is said.
+#[test]
+fn labels_that_the_network_had_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let few = ["--only", "few-labels", "--quiet", "--test-images", "50", "--train-images", "200"];
+    for (model, labels) in [("amit-digits", true), ("krotov-hopfield-digits", false)] {
+        let said = printed(at, &[&["analyse", model, "--out", "o"], &few[..]].concat());
+        assert_eq!(said.contains("has learned with all labels"), labels, "{model}: {said}");
+        let few = &figures(&at.join("o"), "few-labels")["runs"][0];
+        assert_eq!(few["trained_with_labels"], labels, "{model}");
+    }
+}
+
+/// The images of a run are loaded as the run has chosen them: the accuracy of all of its test images is that of the run.
+/// Where a folder does not say how, and there would be others, they are not used.
+#[test]
+fn the_images_are_those_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // Two classes of pictures without a test split.
+    let digits = hebbian_data::digits().train;
+    for (class, count) in [(0, 30), (1, 60)] {
+        let of_class = (0..digits.len()).filter(|&at| digits.labels()[at] == class).take(count);
+        let class_folder = at.join(format!("flat/{class}"));
+        std::fs::create_dir_all(&class_folder).unwrap();
+        for index in of_class {
+            let picture =
+                image::GrayImage::from_raw(8, 8, digits.pixels(&[index]).unwrap()).unwrap();
+            picture.save(class_folder.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    for (out, more) in [
+        ("share", &["--test-share", "0.1"][..]),
+        ("limits", &["--limit-train", "40", "--limit-test", "9"]),
+        ("labels", &["--labelled", "20", "--validation", "0.25"]),
+    ] {
+        let data = ["krotov-hopfield", "--preset", "krotov-hopfield-digits", "--data-dir", "flat"];
+        let short =
+            ["--epochs", "1", "--head-epochs", "20", "--seed", "3", "--quiet", "--out", out];
+        printed(at, &[&["train"], &data[..], &short, more].concat());
+        let only = ["--data-dir", "flat", "--only", "robustness", "--quiet"];
+        printed(at, &[&["analyse", out], &only[..]].concat());
+        let robust = &figures(&at.join(out), "robustness")["runs"][0];
+        let results = std::fs::read(at.join(out).join("results.json")).unwrap();
+        let results: Value = serde_json::from_slice(&results).unwrap();
+        let config = std::fs::read(at.join(out).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(robust["test_images"], config["test_images"], "{out}");
+        assert_eq!(robust["clean"], results["test_accuracy"], "{out}: {robust}");
+    }
+    let config = at.join("share/config.json");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    assert_eq!(value["images"], json!({ "test_share": 0.1 }));
+    value["images"] = Value::Null;
+    std::fs::write(&config, value.to_string()).unwrap();
+    let only = ["--data-dir", "flat", "--only", "robustness", "--quiet"];
+    let output = hebbian(at, &[&["analyse", "share"], &only[..]].concat());
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it chose them in another way"), "{said}");
+}
+
 #[test]
 fn what_an_analysis_refuses() {
     let folder = tempfile::tempdir().unwrap();

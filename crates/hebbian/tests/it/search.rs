@@ -70,8 +70,12 @@ fn the_best_of_each_rung_goes_on() {
     assert!(first[..2].iter().all(|a| first[2..].iter().all(|b| a >= b)), "{first:?}");
 
     let preset = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
-    let args: Vec<&str> =
-        preset.split_whitespace().skip(1).chain(["--quiet", "--out", "last"]).collect();
+    assert!(
+        preset.contains(" --epochs 2 --head-epochs 5 ") && !preset.contains("--halving"),
+        "{preset}"
+    );
+    let words = preset.split_whitespace().skip(1).map(|word| word.trim_matches('\''));
+    let args: Vec<&str> = words.chain(["--out", "last"]).collect();
     printed(at, &args);
 
     // Without its results it goes on with what is complete, to the same numbers.
@@ -80,6 +84,52 @@ fn the_best_of_each_rung_goes_on() {
     printed(at, &[SEARCH, &["--resume"]].concat());
     let again = json(&out.join("results.json"));
     assert_eq!((&again["trials"], &again["best"]), (&found["trials"], &found["best"]));
+}
+
+/// What trains the best trial has the images and the seed of the search; a rung has as many images without labels as it
+/// has a share of those with labels.
+#[test]
+fn the_command_is_for_the_same_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let args = ["--seed", "3", "--limit-train", "400", "--labelled=80", "--out", "out"];
+    let report = printed(at, &[SEARCH, &args].concat());
+    let command = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
+    assert!(command.contains("--seed 3 --limit-train 400 --labelled=80"), "{command}");
+    let found = json(&at.join("out/results.json"));
+    // 400 images, of which one half, and one quarter, are seen.
+    let trials = found["trials"].as_array().expect("trials");
+    let images: Vec<_> = trials.iter().map(|trial| trial["images"].as_u64()).collect();
+    assert_eq!(images, [400, 200, 100, 100].map(Some));
+    let last = at.join(format!("out/rung-1-trial-{}/seed-3/config.json", trials[3]["trial"]));
+    let config = json(&last);
+    let count = |name: &str| config[name].as_u64();
+    assert_eq!((count("train_images"), count("unlabelled_images")), (Some(20), Some(80)));
+    assert_eq!(count("labelled"), Some(20));
+}
+
+/// Trials that diverge are the worst, and the best of the others has the command; where all diverge, that is said, with
+/// the table.
+#[test]
+fn a_trial_that_diverges_is_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let search =
+        ["study", "search", "golkar", "--preset", "golkar-digits", "--epochs", "1", "--quiet"];
+    let rate = ["--set", "training.rates.w1=0.01,1e30", "--trials", "5"];
+    let out = ["--limit-train", "200", "--limit-test", "50", "--out", "out"];
+    let report = printed(at, &[&search[..], &rate, &out].concat());
+    assert!(report.contains("hebbian train golkar"), "{report}");
+    let found = json(&at.join("out/results.json"));
+    let trials = found["trials"].as_array().expect("trials");
+    assert!(trials[0]["accuracy"].is_f64() && trials[4]["accuracy"].is_null(), "{found}");
+    assert_eq!(found["best"], trials[0]["trial"]);
+    for trial in trials {
+        let rate = trial["set"]["training.rates.w1"].as_f64();
+        assert_eq!(trial["accuracy"].is_null(), rate == Some(1e30), "{trial}");
+    }
+    let rate = ["--set", "training.rates.w1=1e29,1e30", "--trials", "2"];
+    refused(at, &[&search[..], &rate, &out].concat(), &["all trials diverged", "1e30"]);
 }
 
 #[test]
