@@ -12,8 +12,8 @@ use candle_hebbian::device::upload;
 use candle_hebbian::ops::has_kernels;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Clock, ConfusionMatrix, Counts, Error, Figures, History, Measured, Method,
-    Recorder, Result, Start, check_finite, shown,
+    Checkpoint, Clock, ConfusionMatrix, Counts, Figures, History, Measured, Method, Recorder,
+    Result, Start, check_finite, shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

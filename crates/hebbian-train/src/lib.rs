@@ -77,7 +77,7 @@ pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
 pub use study::{
-    Arm, ArmRun, Figure, Spread, Study, StudyOptions, Trained, run_study, starts_anew,
+    Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained, run_study, starts_anew,
 };
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;

@@ -307,6 +307,11 @@ impl RunFolder {
     /// How a report begins, by which it is known as one of ours.
     pub const REPORT_START: &str = "<!doctype html>\n<!-- report of candle-hebbian -->\n";
 
+    /// Whether a file is such a report.
+    pub(crate) fn is_report(path: &Path) -> bool {
+        read_text(path).is_ok_and(|text| text.starts_with(Self::REPORT_START))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -428,7 +433,7 @@ fn is_own(path: &Path) -> bool {
         Some(METRICS) => read_lines(path).is_ok(),
         Some(RESULTS) => matches!(read_json::<Results>(path), Ok(Some(_))),
         Some(MODEL | STATE) => checkpoint::is_own(path),
-        Some(REPORT) => read_text(path).is_ok_and(|text| text.starts_with(RunFolder::REPORT_START)),
+        Some(REPORT) => RunFolder::is_report(path),
         Some(CARD) => read_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
         _ => true,
     }

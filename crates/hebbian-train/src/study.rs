@@ -2,8 +2,8 @@
 
 use crate::engine::{Method, RunOptions, Stop, difference, train};
 use crate::{
-    Error, FolderKind, History, OwnFolder, Picture, Result, Results, Table, read_text, save_json,
-    save_text,
+    Error, FolderKind, History, OwnFolder, Picture, Result, Results, RunFolder, Table, read_text,
+    save_json, save_text,
 };
 use candle::Device;
 use hebbian_data::Dataset;
@@ -270,9 +270,13 @@ static EXPERIMENT: FolderKind = FolderKind {
     mark: "experiment.json",
     files: &["figure.png", REPORT, RESULTS, "table.csv"],
     writes: |name| {
-        [REPORT, RESULTS].contains(&name) || [".csv", ".png"].iter().any(|end| name.ends_with(end))
+        [REPORT, RESULTS, PAGE].contains(&name)
+            || [".csv", ".png"].iter().any(|end| name.ends_with(end))
     },
     is_own: |path| {
+        if path.ends_with(PAGE) {
+            return RunFolder::is_report(path);
+        }
         !path.ends_with(RESULTS)
             || read_text(path).is_ok_and(|text| {
                 serde_json::from_str(&text)
@@ -284,6 +288,46 @@ static EXPERIMENT: FolderKind = FolderKind {
 const RESULTS: &str = "results.json";
 /// What the terminal showed.
 const REPORT: &str = "report.txt";
+/// The report with all runs, where the program writes one: a page to open in a browser.
+const PAGE: &str = "report.html";
+
+/// What is in the folder of an experiment that is complete.
+#[derive(Debug, Clone)]
+pub struct StudyFolder {
+    /// The name of the experiment.
+    pub name: String,
+    /// What the terminal showed.
+    pub report: String,
+    /// The figure, a file.
+    pub figure: PathBuf,
+}
+
+impl StudyFolder {
+    /// Reads the folder at `path`; none where there is no experiment, or it is not complete.
+    ///
+    /// # Errors
+    /// Files that are not what an experiment writes.
+    pub fn read(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        let complete = path.join(RESULTS).exists();
+        let Some(about) = OwnFolder::about(path, &EXPERIMENT)?.filter(|_| complete) else {
+            return Ok(None);
+        };
+        let name = about.get("experiment").and_then(Value::as_str).unwrap_or_default().to_string();
+        Ok(Some(Self { name, report: read_report(path)?, figure: path.join("figure.png") }))
+    }
+
+    /// Writes `report.html`, which begins with [`REPORT_START`](RunFolder::REPORT_START), into the folder of an
+    /// experiment at `path`; returns where it is.
+    ///
+    /// # Errors
+    /// When there is no experiment, or there is such a file that none wrote.
+    pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
+        let file = OwnFolder::open(path, &EXPERIMENT)?.claim(PAGE)?;
+        save_text(&file, html)?;
+        Ok(file)
+    }
+}
 
 /// Draws the figure of the experiment `name` and writes the folder `out`: `table.csv`, `figure.png`,
 /// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To

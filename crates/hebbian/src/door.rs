@@ -11,7 +11,7 @@ use hebbian_train::{
     train, with_input,
 };
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A method's own flags, and what it prints.
@@ -82,8 +82,17 @@ pub struct DoorArgs<F: Args> {
 }
 
 /// The last line of what a program says: the one thing to look at.
-pub(crate) fn opens(path: &Path) -> String {
+fn opens(path: &Path) -> String {
     format!("open {}\n", path.display())
+}
+
+/// The same of a run or study, which is complete without its report: `written` says where that is.
+pub(crate) fn opens_report(common: &CommonArgs, out: &Path, written: Result<PathBuf>) -> String {
+    let open = written.unwrap_or_else(|error| {
+        common.tell(&format!("no report: {error:#}"));
+        out.to_path_buf()
+    });
+    opens(&open)
 }
 
 /// Presets and experiments of a method.
@@ -185,11 +194,6 @@ impl<F: Args> DoorArgs<F> {
         if !M::NEXT.is_empty() {
             let _ = writeln!(report, "next: {}", M::NEXT);
         }
-        // The run is complete without it.
-        let open = report::write(&out, &data, &device).unwrap_or_else(|error| {
-            common.tell(&format!("no report: {error:#}"));
-            out
-        });
-        Ok(report + &opens(&open))
+        Ok(report + &opens_report(&common, &out, report::write(&out, &data, &device)))
     }
 }

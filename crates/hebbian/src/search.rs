@@ -1,7 +1,8 @@
 //! `hebbian study search`.
 
 use crate::common::{arguments, repeat};
-use crate::door::{Door, DoorArgs, opens, options};
+use crate::door::{Door, DoorArgs, opens_report, options};
+use crate::report::write_study;
 use anyhow::{Result, bail};
 use clap::Args;
 use hebbian_train::{Dimension, Plan, Preset, run_study, search};
@@ -74,6 +75,7 @@ impl<F: Args> SearchArgs<F> {
             let study = hebbian_train::Study { options: &study, device: &device, out: &out };
             search::<M>(&study, &base, &space, plan, &data, &again)
         })?;
-        Ok(common.measured_on() + &report + &opens(&out.join("figure.png")))
+        let page = write_study(&out, Some(&data), &device);
+        Ok(common.measured_on() + &report + &opens_report(&common, &out, page))
     }
 }

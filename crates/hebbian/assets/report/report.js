@@ -236,8 +236,8 @@
     });
     const runs = content.runs.map((one) => [one.folder, one.seed ?? "–", one.accuracy === null ? { show: "–", by: -1 } : { show: percent(one.accuracy), by: one.accuracy }]);
     return [
-      card(table(["group", "runs", "accuracy, mean ± sd over seeds", ""], rows, ["", "figure", "figure"])),
-      card(el("h3", {}, "Every run"), el("div", { class_: "scroll" }, table(["folder", "seed", "accuracy"], runs, ["place", "figure", "figure"]))),
+      card(table(["group", "runs", "test accuracy, mean ± sd over seeds", ""], rows, ["", "figure", "figure"])),
+      card(el("h3", {}, "Every run"), el("div", { class_: "scroll" }, table(["folder", "seed", "test accuracy"], runs, ["place", "figure", "figure"]))),
     ];
   }
 
@@ -351,7 +351,7 @@
       const rows = layers.map((one) => [one.name, { show: one.features.toLocaleString("en"), by: one.features }, { show: percent(one.accuracy), by: one.accuracy }, bar(one.accuracy)]);
       parts.push(card(el("h3", {}, "Layer by layer"),
         el("p", { class_: "about" }, `Ridge regression, fitted for this report to what each layer hands on of ${plural(layers[0].learned, "training image")} and tested with ${layers[0].tested.toLocaleString("en")}: how much of the class can be read at that place.`),
-        table(["from", "features", "accuracy", ""], rows, ["", "figure", "figure"])));
+        table(["from", "features", "test accuracy", ""], rows, ["", "figure", "figure"])));
     }
     return parts;
   }
@@ -382,7 +382,17 @@
     ];
   }
 
+  function study() {
+    const { study: found } = content;
+    if (!found) return null;
+    return [
+      found.figure && card(el("img", { src: found.figure, alt: `the figure of ${found.name}`, style: { "max-width": "100%", height: "auto", background: "#fff" } })),
+      card(el("div", { class_: "scroll" }, el("pre", {}, found.text))),
+    ];
+  }
+
   const SECTIONS = [
+    ["study", "Study", "", study],
     ["differences", "What differs", "Settings that are not the same in all groups.", differences],
     ["groups", "Results", "", groups],
     ["curves", "Curves", "", charts(false)],

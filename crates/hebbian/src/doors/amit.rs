@@ -1,6 +1,7 @@
 //! The flags of Amit 2019.
 
-use crate::door::opens;
+use crate::door::opens_report;
+use crate::report::write_study;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
@@ -126,7 +127,8 @@ impl Door for Amit {
         let next =
             "next: --list for the paper's figures and networks, --protocol urfb for one run\n";
         let next = if experiment == Experiment::Protocols { next } else { "" };
-        Ok(Some(report + next + &opens(&out.join("figure.png"))))
+        let page = write_study(&out, data.as_ref(), &device);
+        Ok(Some(report + next + &opens_report(common, &out, page)))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

@@ -1,6 +1,7 @@
 //! The flags of Golkar et al. 2020.
 
-use crate::door::opens;
+use crate::door::opens_report;
+use crate::report::write_study;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
@@ -133,7 +134,8 @@ impl Door for Golkar {
         let report = experiment.run(&options, &data, &device, &out)?;
         let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
         let next = if data.name == "digits" { next } else { "" };
-        Ok(Some(report + next + &opens(&out.join("figure.png"))))
+        let page = write_study(&out, Some(&data), &device);
+        Ok(Some(report + next + &opens_report(common, &out, page)))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

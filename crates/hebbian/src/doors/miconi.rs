@@ -1,6 +1,7 @@
 //! The flags of Miconi 2021.
 
-use crate::door::opens;
+use crate::door::opens_report;
+use crate::report::write_study;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_data::Dataset;
@@ -156,7 +157,8 @@ impl Door for Miconi {
         let report = experiment.run(&options, decoder, flags.author, &data, &device, &out)?;
         let next =
             "next: --list for networks and experiments, --preset miconi-digits for one run\n";
-        Ok(Some(report + next + &opens(&out.join("figure.png"))))
+        let page = write_study(&out, Some(&data), &device);
+        Ok(Some(report + next + &opens_report(common, &out, page)))
     }
 
     /// How well classes are read out of every layer, by read-outs fitted again as the flags say.

@@ -23,10 +23,11 @@ pub(crate) use run::Folder;
 
 use self::options::{Difference, Group, groups};
 use self::run::{Details, Run};
+use self::sheet::png_address;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;
-use hebbian_train::{RunFolder, Spread, save_text};
+use hebbian_train::{RunFolder, Spread, StudyFolder, save_text};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,6 +78,25 @@ pub(crate) struct Content {
     accuracies: Vec<Option<Accuracy>>,
     differences: Vec<Difference>,
     charts: Vec<Chart>,
+    /// The study that the runs are of, if it is one and complete.
+    study: Option<Outcome>,
+}
+
+/// What a study has come to.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    name: String,
+    /// What the terminal showed.
+    text: String,
+    /// A `data:` address.
+    figure: Option<String>,
+}
+
+impl Outcome {
+    fn of(folder: StudyFolder) -> Self {
+        let StudyFolder { name, report, figure } = folder;
+        Self { name, text: report, figure: std::fs::read(figure).ok().map(|png| png_address(&png)) }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,13 +122,20 @@ impl ReportArgs {
         for run in &runs {
             folders.extend(Folder::all(run)?);
         }
-        let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
+        let study = match &runs[..] {
+            [run] => StudyFolder::read(run)?,
+            _ => None,
+        };
+        let is_study = study.is_some();
+        let mut content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
+        content.study = study.map(Outcome::of);
         let html = page::html(&content)?;
         let file = match (to, &runs[..]) {
             (Some(file), _) if file.is_dir() => {
                 bail!("--to {} is a folder, expected the name of a file", file.display())
             }
             (None, [run]) if run.join("run.json").exists() => RunFolder::write_report(run, &html)?,
+            (None, [study]) if is_study => StudyFolder::write_report(study, &html)?,
             (file, _) => {
                 let file = file.unwrap_or_else(|| PathBuf::from("report.html"));
                 save_text(&file, &html).with_context(|| format!("{}", file.display()))?;
@@ -141,6 +168,26 @@ pub(crate) fn write(run: &Path, data: &Dataset, device: &Device) -> Result<PathB
     }
     let content = Content::new(&[Folder::read(run)?], Some(data), None, device);
     Ok(RunFolder::write_report(run, &page::html(&content)?)?)
+}
+
+/// Writes the report of a study that has just ended, and returns where it is: its figure where it keeps no runs.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_study(
+    study: &Path,
+    data: Option<&Dataset>,
+    device: &Device,
+) -> Result<PathBuf> {
+    let there = study.join("report.html");
+    if there.exists() {
+        return Ok(there);
+    }
+    let Some(outcome) = StudyFolder::read(study)? else { bail!("it is not complete") };
+    let Ok(folders) = Folder::all(study) else { return Ok(outcome.figure) };
+    let mut content = Content::new(&folders, data, None, device);
+    content.study = Some(Outcome::of(outcome));
+    Ok(StudyFolder::write_report(study, &page::html(&content)?)?)
 }
 
 impl Content {
@@ -205,6 +252,7 @@ impl Content {
             version: env!("CARGO_PKG_VERSION"),
             written,
             live: false,
+            study: None,
             accuracies: accuracies.collect(),
             charts: charts(&histories),
             runs,
@@ -214,6 +262,17 @@ impl Content {
     }
 }
 
+/// Groups of runs, called as a study calls the network where they are the runs of one.
 fn grouped(folders: &[Folder]) -> (Vec<Group>, Vec<Difference>) {
-    groups(&folders.iter().map(|folder| &folder.config).collect::<Vec<_>>())
+    let (mut groups, differences) =
+        groups(&folders.iter().map(|folder| &folder.config).collect::<Vec<_>>());
+    for group in &mut groups {
+        let mut arms = group.runs.iter().map(|&run| folders[run].arm.as_ref());
+        if let Some(Some(arm)) = arms.next()
+            && arms.all(|other| other == Some(arm))
+        {
+            group.name.clone_from(arm);
+        }
+    }
+    (groups, differences)
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// What the folder of a run says.
 pub(crate) struct Folder {
     pub path: PathBuf,
+    /// What a study calls the network, where it is a run of one: the name of its folder there.
+    pub arm: Option<String>,
     pub config: Value,
     pub history: History,
     pub results: Option<Results>,
@@ -31,10 +33,16 @@ impl Folder {
         if !is_run(path) && path.is_dir() {
             runs_below(path, DEEPEST, &is_run, &mut folders)?;
         }
-        match folders.is_empty() {
-            true => Ok(vec![Self::read(path)?]),
-            false => folders.iter().map(|folder| Self::read(folder)).collect(),
+        if folders.is_empty() {
+            return Ok(vec![Self::read(path)?]);
         }
+        let read = folders.iter().map(|folder| {
+            // STUDY/ARM/seed-N
+            let arm = folder.parent().and_then(|arm| arm.strip_prefix(path).ok());
+            let arm = arm.map(|arm| arm.display().to_string()).filter(|arm| !arm.is_empty());
+            Ok(Self { arm, ..Self::read(folder)? })
+        });
+        read.collect()
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self> {
@@ -51,13 +59,13 @@ impl Folder {
             false => History::default(),
         };
         let results = RunFolder::results(path)?;
-        Ok(Self { path: path.to_path_buf(), config, history, results })
+        Ok(Self { path: path.to_path_buf(), arm: None, config, history, results })
     }
 
     /// A model of the zoo, as if it had a folder: without a log.
     pub(crate) fn of_model(name: &str, model: &Model) -> Self {
         let (config, history) = (model.config().clone(), History::default());
-        Self { path: PathBuf::from(name), config, history, results: None }
+        Self { path: PathBuf::from(name), arm: None, config, history, results: None }
     }
 
     pub(super) fn text(&self, name: &str) -> &str {

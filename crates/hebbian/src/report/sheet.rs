@@ -36,6 +36,11 @@ const BELOW: [f32; 3] = [0.0, 90.0, 160.0];
 const ZERO: [f32; 3] = [248.0, 248.0, 246.0];
 const ABOVE: [f32; 3] = [200.0, 70.0, 0.0];
 
+/// A picture as the `data:` address of a page.
+pub(super) fn png_address(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", STANDARD.encode(png))
+}
+
 impl Sheet {
     /// Of pictures `(N, C, H, W)`: three channels are red, green and blue; of any other number the mean is shown.
     pub(super) fn new(pictures: &Tensor, shades: Shades) -> Result<Self> {
@@ -60,7 +65,7 @@ impl Sheet {
                 all.set(left + at % width, top + at / width, colour);
             }
         }
-        let png = format!("data:image/png;base64,{}", STANDARD.encode(all.png()?));
+        let png = png_address(&all.png()?);
         Ok(Self { png, count, columns, rows, height, width })
     }
 }

@@ -240,9 +240,19 @@ fn a_study_is_compared() {
         ["study", "amit", "--experiment", "fig4", "--dataset", "digits", "--quiet", "--seeds", "1"];
     let tiny = ["--epochs", "1", "--limit-train", "100", "--limit-test", "50", "--out", "study"];
     let said = printed(at, &[&args[..], &tiny].concat());
-    assert_eq!(said.lines().last(), Some("open study/figure.png"), "{said}");
-    assert_eq!(printed(at, &["report", "study"]), "open report.html\n");
-    let found = data(&read(at.join("report.html")));
+    assert_eq!(said.lines().last(), Some("open study/report.html"), "{said}");
+    let written = read(at.join("study/report.html"));
+    std::fs::remove_file(at.join("study/report.html")).unwrap();
+    assert_eq!(printed(at, &["report", "study"]), "open study/report.html\n");
+    let found = data(&read(at.join("study/report.html")));
+    for part in ["groups", "differences", "study", "accuracies", "charts"] {
+        assert_eq!(found[part], data(&written)[part], "{part}");
+    }
+    // Figure and table of the study, and what it calls its networks.
+    assert!(said.starts_with(found["study"]["text"].as_str().unwrap()), "{said}");
+    assert!(found["study"]["figure"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    let own: Value = serde_json::from_str(&read(at.join("study/experiment.json"))).unwrap();
+    assert!(own["files"].as_array().unwrap().contains(&json!("report.html")), "{own}");
     let folders: Vec<&str> = found["runs"]
         .as_array()
         .unwrap()
@@ -257,7 +267,20 @@ fn a_study_is_compared() {
         .collect();
     assert!(arms.len() > 1 && folders.len() == arms.len(), "{folders:?}, {arms:?}");
     assert!(arms.iter().all(|arm| folders.contains(&arm.as_str())), "{folders:?}, {arms:?}");
-    assert_eq!(found["groups"].as_array().unwrap().len(), arms.len());
+    let groups = found["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), arms.len());
+    for group in groups {
+        let name = group["name"].as_str().unwrap();
+        assert!(arms.contains(&format!("study/{name}/seed-0")), "{name}, {arms:?}");
+    }
+    // Another study takes its place, with its report.
+    printed(at, &[&args[..], &tiny, &["--seed", "5"]].concat());
+    let found = data(&read(at.join("study/report.html")));
+    assert!(found["runs"].as_array().unwrap().iter().any(|run| run["seed"] == 5), "{found}");
+    let Some(document) = in_browser(&at.join("study/report.html")) else { return };
+    for says in ["<h2>Study</h2>", "<img src=\"data:image/png", "test accuracy"] {
+        assert!(document.contains(says), "{says}");
+    }
 }
 
 /// What the terminal says of a run is explained by the program's own help.
