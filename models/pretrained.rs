@@ -71,7 +71,7 @@ impl Model {
         let folder = folder.as_ref();
         let Some(config) = RunFolder::config(folder)? else {
             return Err(Error::Argument(format!(
-                "{} is no folder of a model: it has no {CONFIG}",
+                "{} is not a model folder: it has no {CONFIG}",
                 folder.display()
             )));
         };

@@ -15,23 +15,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Figure12Config {
-    /// Units of each level, the input first; 30, 20, 10.
+    /// Units of each level, the input first. Default: 30, 20, 10.
     pub sizes: Vec<usize>,
-    /// Standard deviation of the initial weights; 0.01.
+    /// Standard deviation of the initial weights. Default: 0.01.
     pub weight_std: f64,
-    /// The Euler step; 0.005.
+    /// The Euler step. Default: 0.005.
     pub step: f64,
-    /// Euler steps of each curve; 2000.
+    /// Euler steps of each curve. Default: 2000.
     pub iterations: usize,
-    /// Steps from one point of a curve to the next; 10.
+    /// Steps from one point of a curve to the next. Default: 10.
     pub record_every: usize,
-    /// Independent draws; 3.
+    /// Independent draws. Default: 3.
     pub runs: usize,
-    /// Whether there is a curve of back-propagation; yes.
+    /// Whether there is a curve of back-propagation. Default: yes.
     pub backprop: bool,
-    /// The `ε` of each further curve; 0, 0.25, 0.5, 1.
+    /// The `ε` of each further curve. Default: 0, 0.25, 0.5, 1.
     pub feedback_rates: Vec<f64>,
-    /// A curve has arrived when `‖E‖²/‖T‖²` is below this; 0.01.
+    /// A curve has arrived when `‖E‖²/‖T‖²` is below this. Default: 0.01.
     pub arrival: f64,
 }
 

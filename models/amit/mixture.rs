@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixtureConfig {
-    /// Number of classes; 10.
+    /// Number of classes. Default: 10.
     pub classes: usize,
-    /// Centres of each class, drawn from the uniform distribution on the cube `[0, 1]^features`; 3.
+    /// Centres of each class, drawn from the uniform distribution on the cube `[0, 1]^features`. Default: 3.
     pub centres: usize,
-    /// Numbers per example; 32.
+    /// Numbers per example. Default: 32.
     pub features: usize,
-    /// Standard deviation of the normal noise on top of a centre, before clipping; 0.28.
+    /// Standard deviation of the normal noise on top of a centre, before clipping. Default: 0.28.
     pub noise: f64,
-    /// Training examples; 5,000.
+    /// Training examples. Default: 5,000.
     pub train: usize,
-    /// Test examples; 2,000.
+    /// Test examples. Default: 2,000.
     pub test: usize,
 }
 

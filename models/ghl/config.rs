@@ -17,16 +17,16 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images, before it takes pixels from −1 to 1; all of them as they are.
+    /// What the network sees of images, before it takes pixels from −1 to 1. Default: images as they are.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// The convolutions, in order.
     pub blocks: Vec<BlockConfig>,
-    /// Whether the output of the last block is batch-normalised; no.
+    /// Whether the output of the last block is batch-normalised. Default: no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_norm: bool,
     /// Units of a dense layer between the convolutions and the classes, with bias, ReLU and an affine batch norm; it learns by
-    /// back-propagation. None.
+    /// back-propagation. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<usize>,
     /// The share of features that is dropped before the classes in training.
@@ -45,12 +45,12 @@ pub struct BlockConfig {
     pub channels: usize,
     /// Side of the kernel, in pixels.
     pub kernel: usize,
-    /// Zeros on each side; 0.
+    /// Zeros on each side. Default: 0.
     #[serde(default)]
     pub padding: usize,
     /// `t` of the softmax over channels.
     pub inverse_temperature: f64,
-    /// Pooling after the rectifier; none.
+    /// Pooling after the rectifier. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
 }
@@ -60,7 +60,7 @@ pub struct BlockConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// What the convolutions learn by; the rule.
+    /// What the convolutions learn by. Default: the rule.
     #[serde(default)]
     pub learning: Learning,
     /// `η` of the convolutions at the first step.

@@ -56,10 +56,10 @@ pub struct CircuitConfig {
     /// `ε` of the running mean, per sample. Not used by [`Nonlinearity::Identity`].
     #[serde(default)]
     pub mean_rate: f64,
-    /// `λ`: as if noise of this variance were added to every input; 0.
+    /// `λ`: as if noise of this variance were added to every input. Default: 0.
     #[serde(default)]
     pub ridge: f64,
-    /// `ρ` of the constraint `C_zz ⪯ ρI`; 1. Of the follow-up, arXiv 2210.15752.
+    /// `ρ` of the constraint `C_zz ⪯ ρI`. Default: 1. From the follow-up, arXiv 2210.15752.
     #[serde(default = "one")]
     pub level: f64,
     /// Whether pyramidal-to-interneuron synapses have weights `R` of their own, in place of `Qᵀ`.
@@ -280,7 +280,7 @@ impl Circuit {
         &self.mean
     }
 
-    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`: a start from which it has less to find.
+    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`: a better starting value.
     pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
         if self.config.nonlinearity == Nonlinearity::Relu {
             self.mean = self.config.nonlinearity.rate(&self.basal(x)?)?.mean(0)?;

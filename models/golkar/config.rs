@@ -19,7 +19,7 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images; all of them as they are.
+    /// What the network sees of images. Default: images as they are.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// Learn the test images, and test with the first this many training images, as the paper does;
@@ -104,7 +104,7 @@ fn surrogates() -> Way {
 }
 
 impl Preset {
-    /// What the schema cannot say.
+    /// Checks beyond the schema.
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -15,7 +15,7 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images; all of them as they are.
+    /// What the network sees of images. Default: images as they are.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// Hidden units `K`.

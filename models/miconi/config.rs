@@ -38,7 +38,7 @@ pub struct LayerConfig {
     pub units: usize,
     /// Side of a filter, in pixels.
     pub kernel: usize,
-    /// Step between windows, in pixels; 1.
+    /// Step between windows, in pixels. Default: 1.
     #[serde(default = "one")]
     pub stride: usize,
     /// Side of the windows that are averaged, and the step between them; 1 for no pooling.
@@ -50,10 +50,10 @@ pub struct LayerConfig {
     pub learning_rate: f64,
     /// `μ` of the adaptive thresholds, see [`candle_hebbian::AdaptiveThreshold`].
     pub threshold_rate: f64,
-    /// The probability `p` with which each connection is missing, drawn once; 0.
+    /// The probability `p` with which each connection is missing, drawn once. Default: 0.
     #[serde(default)]
     pub pruning: f64,
-    /// What is done to each patch before the filters see it; nothing.
+    /// What is done to each patch before the filters see it. Default: nothing.
     #[serde(default)]
     pub patches: Patches,
     /// Learn no weights. Thresholds still adapt.

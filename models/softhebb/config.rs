@@ -67,13 +67,13 @@ pub enum LayerConfig {
         channels: usize,
         /// Side of the kernel, in pixels.
         kernel: usize,
-        /// Pixels of padding per side; 0.
+        /// Pixels of padding per side. Default: 0.
         #[serde(default)]
         padding: usize,
-        /// Channel groups; 1.
+        /// Channel groups. Default: 1.
         #[serde(default = "one")]
         groups: usize,
-        /// What the padding holds; a mirror image.
+        /// What the padding holds. Default: a mirror image.
         #[serde(default = "reflect")]
         padding_mode: PaddingMode,
     },
@@ -213,18 +213,18 @@ impl Mode {
 pub struct TrainingConfig {
     /// Order of learning; successive.
     pub mode: Mode,
-    /// Unsupervised epochs; 1.
+    /// Unsupervised epochs. Default: 1.
     pub epochs: usize,
-    /// Images per unsupervised step; 10. The number of steps, not the batch size, sets how far
+    /// Images per unsupervised step. Default: 10. The number of steps, not the batch size, sets how far
     /// training goes.
     pub batch_size: usize,
-    /// Epochs of the head; 50. Of the whole network where it learns by back-propagation.
+    /// Epochs of the head. Default: 50. Of the whole network where it learns by back-propagation.
     pub head_epochs: usize,
-    /// Images per step of the head; 64.
+    /// Images per step of the head. Default: 64.
     pub head_batch_size: usize,
     /// Initial learning rate of Adam; 1e-3, halved on the way.
     pub head_learning_rate: f64,
-    /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels; no.
+    /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels. Default: no.
     pub augment_layers: bool,
     /// The type in which the read-outs' features are kept in memory. By default f32, and bf16 (three significant
     /// digits, half the memory) where f32 would take more than two gibibytes for the training images.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// Network and recipe, overrides applied.
     pub preset: Preset,
-    /// Also train the same head on raw pixels and on random features; no.
+    /// Also train the same head on raw pixels and on random features. Default: no.
     #[serde(default)]
     pub baselines: bool,
 }

@@ -87,7 +87,9 @@ impl hebbian_train::Model for Model {
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
         let layers = self.layers();
         if layer >= layers {
-            let problem = format!("there is no layer {layer}: expected one of {layers}, from 0");
+            let problem = format!(
+                "there is no layer {layer}: this model has {layers} layers, counted from 0"
+            );
             return Err(Error::Argument(problem));
         }
         Ok(self.network.stack().features(images, layer + 1)?)

@@ -296,7 +296,7 @@ impl Response {
         Ok(Self { u: u.detach(), ..self.clone() })
     }
 
-    /// The weights that responded: what a rule's gradient is looked up by.
+    /// The weights that responded: the key for their gradient in a `GradStore`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Runs `make` where a tensor that is drawn, a weight and a buffer of an op may have `bytes` bytes at most, and more is an
-/// error. For sizes that a stranger chose, who could else have all memory taken.
+/// error. For sizes from untrusted input, which could otherwise take all memory.
 ///
 /// ```
 /// use candle::{DType, Device};

@@ -14,7 +14,7 @@ pub struct InMode<M> {
 /// training was meant. For evaluation make the container again with [`in_evaluation`], over the same
 /// variables.
 ///
-/// A function is a `Module` too: what has no variables goes in as a closure.
+/// A function is a `Module` too: functions without variables can be closures.
 ///
 /// ```
 /// use candle::{DType, Device, Module};

@@ -21,18 +21,18 @@ pub enum PaddingMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conv2dConfig {
-    /// Step between windows, in pixels; 1.
+    /// Step between windows, in pixels. Default: 1.
     pub stride: usize,
-    /// Pixels added on each side; 0.
+    /// Pixels added on each side. Default: 0.
     pub padding: usize,
-    /// Pixels added below and on the right beside `padding`; 0. An even kernel needs one for an
+    /// Pixels added below and on the right beside `padding`. Default: 0. An even kernel needs one for an
     /// output of the input's size.
     pub trailing_padding: usize,
-    /// Step between the taps of a window, in pixels; 1.
+    /// Step between the taps of a window, in pixels. Default: 1.
     pub dilation: usize,
-    /// Groups of channels that do not see each other; 1. Each group has its own competition.
+    /// Groups of channels that do not see each other. Default: 1. Each group has its own competition.
     pub groups: usize,
-    /// What the padding holds; zeros.
+    /// What the padding holds. Default: zeros.
     pub padding_mode: PaddingMode,
 }
 

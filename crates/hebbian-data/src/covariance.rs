@@ -47,7 +47,7 @@ pub(crate) struct Eigen {
 }
 
 impl Covariance {
-    /// That of no rows yet, which will have so many columns.
+    /// An empty covariance for this many columns.
     pub fn new(columns: usize) -> Self {
         Self { products: Mat::zeros(columns, columns), total: vec![0.; columns], rows: 0 }
     }

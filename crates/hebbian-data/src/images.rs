@@ -118,7 +118,7 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// What the label of an image is that has none.
+    /// Label of an unlabelled image.
     pub const NO_LABEL: u32 = u32::MAX;
 
     /// A split of `labels.len()` images; `images` holds their pixels one image after another.

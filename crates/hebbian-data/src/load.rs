@@ -13,7 +13,7 @@ pub struct LoadOptions {
     pub data_dir: Option<PathBuf>,
     /// Never use the network. `HF_HUB_OFFLINE=1` in the environment says the same.
     pub offline: bool,
-    /// The column of pictures, where the files do not tell; for sets without a name here, as all below but
+    /// The column of pictures, if not declared by the files; for sets without a name here, as all below but
     /// the size.
     pub image_column: Option<String>,
     /// The column of labels.
@@ -25,7 +25,7 @@ pub struct LoadOptions {
     pub test_split: Option<String>,
     /// The share of each class that is drawn for testing where there is no split for it.
     pub test_share: f64,
-    /// What that is drawn by.
+    /// The seed of that draw.
     pub seed: u64,
     /// Resize images so that the shorter side has as many pixels, and cut them to a square around the
     /// middle.

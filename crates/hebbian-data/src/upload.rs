@@ -53,7 +53,7 @@ impl Hub {
             refused(with_causes(&error, self.endpoint()), advice)
         };
         if !is_id(push.repo) {
-            return Err(refused("that is no name of a repository".into(), "give OWNER/NAME"));
+            return Err(refused("that is not a repository name".into(), "give OWNER/NAME"));
         }
         if push.branch.is_empty() {
             return Err(refused("the name of the branch is empty".into(), "leave it out for main"));

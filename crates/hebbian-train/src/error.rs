@@ -194,7 +194,7 @@ pub enum Error {
     },
 
     /// A run was asked to stop, and can be continued later.
-    #[error("stopped {at}; {path} holds all of it: continue with --resume", path = path.display())]
+    #[error("stopped {at}; progress is saved in {path}; continue with --resume", path = path.display())]
     Stopped {
         /// How far it came.
         at: String,

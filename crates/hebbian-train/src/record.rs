@@ -51,7 +51,7 @@ pub struct Job {
     /// The experiment that is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<String>,
-    /// What it is learned from; none where an experiment makes its own data.
+    /// The data set; none where an experiment makes its own data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// Whatever else the command has.
@@ -59,7 +59,7 @@ pub struct Job {
     pub flags: Vec<String>,
     /// The seeds; of an experiment one after the other.
     pub seeds: Vec<u64>,
-    /// How much it says about the method: 1 for what is to be repeated first, 9 for what last.
+    /// How informative it is about the method: 1 for what is to be repeated first, 9 for what last.
     pub telling: u8,
     /// Minutes of one run of the command, by device: `cpu` is two cores of a server CPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -70,7 +70,7 @@ pub struct Job {
     /// The day our numbers are of; none where it is not known.
     #[serde(default)]
     pub date: Option<String>,
-    /// What has to be known of it.
+    /// Note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The numbers.
@@ -88,18 +88,18 @@ pub struct Claim {
     pub column: String,
     /// How the network learned.
     pub learning: Learning,
-    /// What reads classes out.
+    /// The read-out.
     pub read_out: String,
     /// What the number is.
     pub unit: Unit,
-    /// Decimals that are shown, 17 at most; 2.
+    /// Decimals that are shown, 17 at most. Default: 2.
     #[serde(default = "two")]
     pub decimals: usize,
     /// The place, as a JSON pointer, of a list in `results.json` in which the number is to be found; none where it is
     /// found from the top.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// What the entries of the list have that it is found in, by JSON pointer.
+    /// Fields that select the list entry, by JSON pointer.
     #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub among: BTreeMap<String, Value>,
     /// The place of the number there, as a JSON pointer. Of a single run there is also `/last/NAME`, what was logged last,

@@ -16,10 +16,10 @@ use std::str::FromStr;
 /// | text | drawn |
 /// |---|---|
 /// | `a,b,c` | one of them, each as likely: numbers, `true`, `null`, other JSON, or plain words |
-/// | `low..high` | uniformly between the two; among the whole numbers from one to the other where both are whole |
+/// | `low..high` | uniformly from the range; an integer if both bounds are integers |
 /// | `low..high:log` | so that its logarithm is uniform |
 ///
-/// Numbers that are not whole are rounded to four significant digits.
+/// Numbers other than integers are rounded to four significant digits.
 ///
 /// ```
 /// use hebbian_train::Dimension;

@@ -110,7 +110,7 @@ fn preview(data: &Dataset, input: &InputConfig, rng: &Rng, file: &Path) -> Resul
     let mut title = format!("{name}: transforms {}", input.transforms);
     if !input.augmentation.is_empty() {
         let augmentation = &input.augmentation;
-        write!(title, "\nfirst as it is tested with, then to learn from: {augmentation}")?;
+        write!(title, "\nfirst as tested, then as augmented: {augmentation}")?;
     }
     if class_names.len() > CLASSES {
         write!(title, "\nthe first {CLASSES} of {} classes", class_names.len())?;

@@ -176,7 +176,7 @@ struct FeaturesArgs {
     /// `test.labels`
     #[arg(long, value_name = "FILE", default_value = "features.safetensors")]
     to: PathBuf,
-    /// Number of the layer, from 0 [default: the features that classes are read out of]
+    /// Number of the layer, from 0 [default: the read-out's features]
     #[arg(long)]
     layer: Option<usize>,
     #[command(flatten)]

@@ -17,8 +17,8 @@ const VALIDATION: f64 = 0.2;
 pub struct SearchArgs<F: Args> {
     #[command(flatten)]
     door: DoorArgs<F>,
-    /// What to search, repeatable: PATH=a,b,c draws one of the values; PATH=low..high a number between, a whole one where
-    /// both bounds are; PATH=low..high:log one whose logarithm is uniform. PATH leads into the preset, as
+    /// What to search, repeatable: PATH=a,b,c draws one of the values; PATH=low..high a number in the range, an integer
+    /// if both bounds are integers; PATH=low..high:log one whose logarithm is uniform. PATH leads into the preset, as
     /// training.head_learning_rate or blocks.0.activation.power
     #[arg(long = "set", value_name = "PATH=VALUES", required = true, help_heading = "Search")]
     space: Vec<Dimension>,

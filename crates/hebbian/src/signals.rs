@@ -26,7 +26,7 @@ pub(crate) fn listen() -> Result<()> {
                 std::process::exit(128 + signal);
             }
             stop().ask(number);
-            crate::tell("stopping after this step; once more to leave at once");
+            crate::tell("stopping after this step; press Ctrl-C again to stop immediately");
         }
     });
     Ok(())

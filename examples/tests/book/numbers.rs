@@ -5,7 +5,7 @@ use hebbian_models::{Model, ZOO};
 use hebbian_train::{Method, records};
 use std::fs;
 
-/// A command of the record, with what it comes to.
+/// A command of the record, with its result.
 struct Known {
     dataset: String,
     command: String,

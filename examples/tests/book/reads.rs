@@ -412,7 +412,7 @@ fn what_the_synapses_of_methods_read() {
     let kind = Kind { title: "the class layer", tensor: "layers.4.weight", units: 0, above: &[] };
     assert_eq!(add("", &kind, amit.reads(&kind)), [false, false, true, false]);
 
-    // Its interneurons start with a neuron each, so that neurons hear of each other only once they have learned.
+    // Its interneurons start with a neuron each, so that neurons influence each other only once they have learned.
     let golkar = Steps::<Golkar>::trained("golkar-digits");
     let kind = Kind { title: "basal, `W₁`", tensor: "w1", units: 0, above: &["w2"] };
     assert_eq!(add("Golkar", &kind, golkar.reads(&kind))[..3], [true, true, false]);
@@ -421,7 +421,7 @@ fn what_the_synapses_of_methods_read() {
     let kind = Kind { title: "of interneurons, `Q`", tensor: "q", units: 0, above: &["w2"] };
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [true, false, false]);
 
-    // Without an error from above it does not learn, so that its competition is asked with it; then the label comes too.
+    // Without an error from above it does not learn, so that its competition is tested with it; then the label comes too.
     let kind = first("a convolution", &["layers.1.", "head."]);
     let steps =
         Steps::<Ghl>::of(json!({ "preset": find_preset::<ghl::Preset>("ghl-digits").unwrap() }));

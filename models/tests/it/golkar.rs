@@ -708,7 +708,7 @@ mod digits {
     }
 }
 
-/// The optimum of Fig. 3 is that of pixels less one mean and divided by one deviation: every panel says which.
+/// The optimum of Fig. 3 is that of pixels with a single mean subtracted and divided by a single deviation: every panel says which.
 #[test]
 fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result<()> {
     // Mean and deviation of all pixels of the training set; of colour images from those of the channels that are usually

@@ -5,7 +5,7 @@ use crate::ops::{kth_selected, kth_sorted};
 use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// `k` winners take all: the `k` units of largest `u`, as far as it is above 0.
+/// `k` winners take all: the `k` units of largest `u`, provided they are above 0.
 ///
 /// ```text
 /// y_k = 1[u_k ≥ u_(k) and u_k > 0]        graded: that times u_k

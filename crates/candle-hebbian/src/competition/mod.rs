@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 /// How the units of one row (one sample, or one position of a map) compete.
 ///
-/// Writing one takes a single function. [`over_rows`] sees to what is the same for all: types,
-/// layouts, empty batches and NaN.
+/// Writing one takes a single function. [`over_rows`] handles what all share: types, layouts, empty
+/// batches and NaN.
 ///
 /// ```
 /// use candle::{D, Device, Result, Tensor};

@@ -4,7 +4,7 @@ use candle::{Result, Tensor};
 
 /// `y = u`: every unit responds as if it were alone.
 ///
-/// Of the plain Hebb and Oja rules. A NaN stays with its unit.
+/// Used with the plain Hebb and Oja rules. A NaN stays with its unit.
 ///
 /// ```
 /// use candle::{Device, Tensor};

@@ -40,7 +40,7 @@ pub enum Sizes {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Learning {
-    /// Not: `R` stays what it is, under any optimiser and decay.
+    /// `R` does not learn: it stays as it is, under any optimiser and decay.
     #[default]
     Fixed,
     /// `R ← R − εηu`: like the weights. `R − εW` never changes, so the weights must not decay
@@ -66,9 +66,9 @@ pub enum Learning {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeedbackConfig {
-    /// What the error goes back through; the weights.
+    /// What the error goes back through. Default: the weights.
     pub source: Source,
-    /// How the feedback weights learn; not.
+    /// How the feedback weights learn. Default: they do not.
     pub learning: Learning,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Connections {
 /// Whether the weights and the feedback weights connect the same units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
-    /// Each by itself.
+    /// Weights and feedback weights are masked independently.
     Independent,
     /// A feedback weight wherever there is a weight and nowhere else.
     Mutual,

@@ -22,7 +22,7 @@ pub trait Decoupled: Optimizer {
     /// Settings with which the step is of another form; the message says why.
     fn weight_decay(&self) -> Result<f64>;
 
-    /// Whether `u` is the gradient itself, and `λ` is 0, for ever; not.
+    /// Whether `u` is the gradient itself, and `λ` is 0, at every step. Default: no.
     fn is_descent(&self) -> bool {
         false
     }

@@ -42,9 +42,9 @@ const THRESHOLD: &str = "threshold";
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bcm {
-    /// `ρ`, 0 to 1; 0.3.
+    /// `ρ`, 0 to 1. Default: 0.3.
     pub rate: f64,
-    /// `θ` at the start; 1.
+    /// `θ` at the start. Default: 1.
     pub threshold: f64,
 }
 

@@ -33,7 +33,7 @@ use candle::{Result, Tensor};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KrotovHopfield {
-    /// `p`, at least 1; 2.
+    /// `p`, at least 1. Default: 2.
     pub norm: f64,
 }
 

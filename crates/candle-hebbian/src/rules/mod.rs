@@ -115,7 +115,7 @@ impl Update {
         Self { post: None, decay: None, mixing: None, direct: Some(update) }
     }
 
-    /// Less `d_k w_k` with `decay`, `d (S, K)`.
+    /// Subtracts `d_k w_k` with `decay`, `d (S, K)`.
     pub fn decaying(self, decay: Tensor) -> Self {
         Self { decay: Some(decay), ..self }
     }
@@ -125,7 +125,7 @@ impl Update {
         self.decay.as_ref()
     }
 
-    /// Less `M·w` with `mixing`, `M (S, K, K)`: what units take from each other.
+    /// Subtracts `M·w` with `mixing`, `M (S, K, K)`: what units take from each other.
     pub fn mixing(self, mixing: Tensor) -> Self {
         Self { mixing: Some(mixing), ..self }
     }

@@ -31,7 +31,7 @@ use candle::{Result, Tensor};
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ModulatedHebb {
-    /// `ρ`; 0.
+    /// `ρ`. Default: 0.
     pub leak: f64,
 }
 

@@ -179,7 +179,7 @@ impl<C: Competition> Block<C> {
     /// The weights.
     ///
     /// # Errors
-    /// A block without.
+    /// A block without a layer.
     pub fn layer(&self) -> Result<&Layer> {
         Ok(self.feedback_layer()?.layer())
     }
@@ -187,7 +187,7 @@ impl<C: Competition> Block<C> {
     /// The weights, and what the error goes back through.
     ///
     /// # Errors
-    /// A block without.
+    /// A block without a layer.
     pub fn feedback_layer(&self) -> Result<&FeedbackLayer> {
         match &self.layer {
             Some(layer) => Ok(layer),
@@ -248,8 +248,8 @@ impl<C: Competition> Block<C> {
     }
 
     /// Lets the weights learn by `rule` in [`forward_train`](super::Stack::forward_train): their gradient is minus the
-    /// update that the rule makes of what the units respond, of what the block's competition makes of that, and of the error at the response as the third
-    /// factor; see [`response_by_rule`](crate::response_by_rule). The error goes on as without it.
+    /// update of the rule, which reads the response of the units, the activity that the block's competition makes of it, and the
+    /// error at the response as the third factor; see [`response_by_rule`](crate::response_by_rule). The error goes on as without it.
     ///
     /// # Errors
     /// A block without a layer, or one whose units compete by an excitation that is not the linear response.

@@ -36,27 +36,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BlockConfig<C> {
-    /// What is done to the input first; nothing.
+    /// Normalisation of the input. Default: none.
     pub norm: Option<Norm>,
-    /// The weights; none, for a block that only activates, pools or drops.
+    /// The weights. Default: none, for a block that only activates, pools or drops.
     pub layer: Option<LayerConfig>,
-    /// What fresh weights are drawn from; [`InitConfig::FanInUniform`].
+    /// What fresh weights are drawn from. Default: [`InitConfig::FanInUniform`].
     pub init: InitConfig,
-    /// What the error goes back through in back-propagation, and how that learns; through the weights.
+    /// What the error goes back through in back-propagation, and how that learns. Default: the weights.
     pub feedback: FeedbackConfig,
-    /// What is made of the linear response before units compete; nothing.
+    /// Transformation of the response before competition. Default: none.
     pub excitation: Excitation,
-    /// What makes activity for the rule of the excitation; nothing, so that units do not compete.
+    /// The competition that turns excitation into activity. Default: none, so that units do not compete.
     pub competition: Option<C>,
-    /// What is handed on; the excitation itself.
+    /// The output of the block. Default: the excitation itself.
     pub activation: Activation,
-    /// What is handed on while the block learns by a local rule, where that differs; the same.
+    /// The output while the block learns by a local rule, where that differs. Default: the same.
     pub learning_activation: Option<Activation>,
-    /// Add the block's input to its activation, which must have the same shape; no.
+    /// Add the block's input to its activation, which must have the same shape. Default: no.
     pub residual: bool,
-    /// Pooling, of images; none.
+    /// Pooling, of images. Default: none.
     pub pool: Option<Pool>,
-    /// The share that [`forward_train`](super::Stack::forward_train) drops of what is handed on; 0.
+    /// The share that [`forward_train`](super::Stack::forward_train) drops of the output. Default: 0.
     /// Local learning drops nothing.
     pub dropout: f64,
 }
@@ -87,7 +87,7 @@ pub enum Norm {
     BatchNorm {},
     /// [`standardise`](crate::ops::standardise): each sample by itself. No gradient passes it.
     Standardise {
-        /// `ε`, which keeps the division finite; 1e-10.
+        /// `ε`, which keeps the division finite. Default: 1e-10.
         #[serde(default = "tiny")]
         epsilon: f64,
     },
@@ -169,7 +169,7 @@ impl InitConfig {
     }
 }
 
-/// What competes, and what the activation is of: made of the linear response `u`.
+/// The excitation: what units compete with and the activation is applied to. It is computed from the linear response `u`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Excitation {
@@ -192,7 +192,7 @@ impl Default for Excitation {
     }
 }
 
-/// What a block hands on, made of the excitation `r`.
+/// The output of a block, computed from the excitation `r`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Activation {

@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StepsConfig {
-    /// `η`, before any schedule; 0.01.
+    /// `η`, before any schedule. Default: 0.01.
     pub learning_rate: f64,
-    /// The parts, in the order in which they act; none, which is plain gradient descent.
+    /// The parts, in the order in which they act. Default: none, which is plain gradient descent.
     pub parts: Vec<PartConfig>,
 }
 

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExponentialDecay {
-    /// How early it falls; 7.
+    /// How early it falls. Default: 7.
     pub speed: f64,
-    /// The first rate over the last; 96.
+    /// The first rate over the last. Default: 96.
     pub divisor: f64,
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NormDependent {
-    /// `q`; 0.5.
+    /// `q`. Default: 0.5.
     pub power: f64,
 }
 

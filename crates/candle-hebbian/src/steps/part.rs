@@ -61,35 +61,35 @@ pub trait Part: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether it acts on units, so that variables without any (a bias) are refused; it does.
+    /// Whether it acts on units, so that variables without any (a bias) are refused. Default: yes.
     /// Without units all of a variable is the fan-in of one unit.
     fn needs_units(&self) -> bool {
         true
     }
 
-    /// What its effect has to do with the weights, beside the gradient. Feedback weights that learn like
+    /// How its effect depends on the weights, beside the gradient. Feedback weights that learn like
     /// the weights can make the same step where it has nothing, or is a decay: see
-    /// [`WithFeedback`](crate::WithFeedback). Anything.
+    /// [`WithFeedback`](crate::WithFeedback). Default: in any way.
     fn dependence(&self) -> Dependence {
         Dependence::Weights
     }
 
-    /// Contributes to the update of one variable, before its weights move; nothing.
+    /// Contributes to the update of one variable, before its weights move. Default: nothing.
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
         let _ = descent;
         Ok(())
     }
 
-    /// What holds for the weights after they moved; nothing.
+    /// The constraint on the weights after they moved. Default: none.
     fn constraint(&self) -> Option<Constraint<'_>> {
         None
     }
 }
 
-/// What the effect of a part has to do with the weights that it moves.
+/// How the effect of a part depends on the weights that it moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Dependence {
-    /// Nothing: it is made of gradients alone.
+    /// Not at all: it is computed from gradients alone.
     None,
     /// It multiplies them by `1 − ηλ` and nothing else; this is `λ`.
     Decay(f64),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WeightDecay {
-    /// `λ`; 0.01.
+    /// `λ`. Default: 0.01.
     pub rate: f64,
 }
 

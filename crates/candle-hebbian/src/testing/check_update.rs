@@ -9,14 +9,14 @@ use candle::{DType, Device, Error, Result, Tensor, Var};
 /// What [`check_update`] has to know of a rule.
 #[derive(Debug, Clone)]
 pub struct UpdateOptions {
-    /// What the rule has kept before the batch; nothing.
+    /// What the rule has kept before the batch. Default: nothing.
     pub state: State,
-    /// Whether the update of a batch is the sum of those of its halves; true. Where all rows share a
+    /// Whether the update of a batch is the sum of those of its halves. Default: true. Where all rows share a
     /// statistic, as in BCM's threshold, it is not.
     pub is_sum: bool,
-    /// Random directions for the loss; 3.
+    /// Random directions for the loss. Default: 3.
     pub directions: usize,
-    /// What they are drawn from; 0.
+    /// What they are drawn from. Default: 0.
     pub seed: u64,
 }
 

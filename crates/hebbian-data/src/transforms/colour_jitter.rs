@@ -11,9 +11,9 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColourJitter {
-    /// How many times the saturation is doubled or halved at most, `s`; 2.
+    /// How many times the saturation is doubled or halved at most, `s`. Default: 2.
     pub saturation: f64,
-    /// How far the hue is turned at most, as a share of the circle, `h`; 0.1.
+    /// How far the hue is turned at most, as a share of the circle, `h`. Default: 0.1.
     pub hue: f64,
 }
 

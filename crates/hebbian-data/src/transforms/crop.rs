@@ -49,9 +49,9 @@ pub struct RandomCrop {
     /// Pixels a side, or height and width; without, those of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Pixels put around the image, at each side; 0.
+    /// Pixels put around the image, at each side. Default: 0.
     pub padding: usize,
-    /// What they are; zeros.
+    /// What they are. Default: zeros.
     pub padding_mode: PaddingMode,
 }
 

@@ -8,7 +8,7 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flip {
-    /// How often it is turned; 1/2.
+    /// How often it is turned. Default: 1/2.
     pub probability: f64,
 }
 

@@ -21,9 +21,9 @@ pub struct RandomResizedCrop {
     /// Pixels a side, or height and width; without, those of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// The least and the largest share of the image's area; 0.08 and 1.
+    /// The least and the largest share of the image's area. Default: 0.08 and 1.
     pub scale: [f64; 2],
-    /// The least and the largest width over height; 3/4 and 4/3.
+    /// The least and the largest width over height. Default: 3/4 and 4/3.
     pub ratio: [f64; 2],
 }
 

@@ -69,7 +69,7 @@ pub struct Series {
     pub band: Vec<(f64, f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
-    /// Whether the points are dots that nothing joins; the more, the smaller.
+    /// Whether the points are dots that nothing joins; their size decreases with their number.
     pub dots: bool,
     /// Which of seven colours it has, from 0: blue, vermilion, green, purple, light blue, orange,
     /// black. Then they repeat. Series that belong together may share one.

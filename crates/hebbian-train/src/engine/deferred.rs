@@ -35,7 +35,7 @@ impl<T: Clone> Deferred<T> {
     /// Keeps a copy of `figures`, in f32, and nothing of what they were computed from.
     ///
     /// # Errors
-    /// Figures that are no numbers.
+    /// Figures of a type that is not numeric.
     pub fn push(&mut self, figures: &Tensor, known: T) -> Result<()> {
         let figures = figures.detach().flatten_all()?.to_dtype(DType::F32)?.copy()?;
         self.rows.push((figures, known));

@@ -106,7 +106,7 @@ pub struct Measured {
 pub struct State {
     /// By name.
     pub tensors: Vec<(String, Tensor)>,
-    /// Whatever is no tensor.
+    /// Values that are not tensors.
     pub values: Value,
 }
 

@@ -12,7 +12,7 @@ use super::runner::to_resume;
 use super::{About, Counts, Learner, Run, RunOptions, run, with_input};
 use crate::{Error, Preset, Result};
 
-/// A way of learning: a paper's.
+/// A learning method from a paper.
 pub trait Method {
     /// Its name in files and commands: `softhebb`.
     const NAME: &'static str;
@@ -133,7 +133,7 @@ fn sees_the_same(input: &InputConfig, config: &Value) -> bool {
     }
 }
 
-/// Refuses a data set without images to learn from or to test with, or with labels that are no class.
+/// Refuses a data set without images to learn from or to test with, or with labels out of range.
 ///
 /// # Errors
 /// One like that.

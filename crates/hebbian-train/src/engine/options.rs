@@ -14,7 +14,7 @@ pub struct RunOptions {
     pub device: String,
     /// Start from these weights.
     pub load: Option<PathBuf>,
-    /// Go on with the interrupted run in the folder, or with a complete one for longer.
+    /// Continue the interrupted run in the folder, or a complete one for longer.
     pub resume: bool,
     /// Write the final weights here too.
     pub save: Option<PathBuf>,

@@ -161,7 +161,7 @@ impl LinearHead {
         ]
     }
 
-    /// What going on in the middle of training needs beside [`tensors`](Self::tensors): Adam's moments
+    /// State needed to continue training, besides [`tensors`](Self::tensors): Adam's moments
     /// `state.head.*`, and counts.
     pub fn state(&self) -> State {
         let (m, v, step) = self.adam_weight.state();

@@ -40,7 +40,7 @@ pub(crate) struct AnalyseArgs {
     /// Folders of runs, or names from `hebbian list`
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Only these analyses, separated by commas [default: all that the runs have something for]
+    /// Only these analyses, separated by commas [default: all that the runs have data for]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     only: Vec<Analysis>,
     /// Where the files go [default: the folder of a single run, else the folder analysis]

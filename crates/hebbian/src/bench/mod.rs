@@ -92,7 +92,7 @@ impl BenchArgs {
         let names: Vec<String> =
             work::all().into_iter().map(|named| named.name).filter(|name| wanted(name)).collect();
         if names.is_empty() {
-            bail!("{} is part of no name: see --list", self.names.join(", "));
+            bail!("no benchmark name contains {}: see --list", self.names.join(", "));
         }
         if self.list {
             return Ok(names.iter().map(|name| format!("{name}\n")).collect());

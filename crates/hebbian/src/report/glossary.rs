@@ -10,7 +10,7 @@ pub(super) struct Term {
     pub title: &'static str,
     /// What it is.
     pub about: &'static str,
-    /// Whether it tells how the rule is doing, and not how well classes are told apart.
+    /// Whether it describes the rule, and not how well classes are distinguished.
     pub of_rule: bool,
 }
 
@@ -36,7 +36,7 @@ const fn score(
 pub(super) const TERMS: &[Term] = &[
     score("accuracy", "", "Accuracy", "Share of images that are classified correctly."),
     score("error", "error", "Error", "Share of images that are classified wrongly."),
-    score("loss", "loss", "Loss", "What training makes small; lower is better."),
+    score("loss", "loss", "Loss", "The quantity that training minimises; lower is better."),
     rule(
         "mean_radius",
         "radius",
@@ -77,13 +77,13 @@ pub(super) const TERMS: &[Term] = &[
         "least_win_rate",
         "win rates",
         "Smallest win rate",
-        "How often the unit that wins least won, over its target rate: 1 is on target.",
+        "Win rate of the least active unit, over its target rate: 1 is on target.",
     ),
     rule(
         "largest_win_rate",
         "",
         "Largest win rate",
-        "How often the unit that wins most won, over its target rate: 1 is on target.",
+        "Win rate of the most active unit, over its target rate: 1 is on target.",
     ),
     rule("threshold_sum", "", "Sum of thresholds", "Sum of the adaptive thresholds of a layer."),
     rule(
@@ -148,7 +148,7 @@ pub(crate) fn legend() -> String {
             "Layers are counted from 1, the one that sees the image; metrics.jsonl and tensors count from 0.",
         ),
         ("images/s", "Images shown in a second."),
-        ("ETA", "How long it still takes at that speed."),
+        ("ETA", "Estimated time remaining."),
     ];
     let terms = TERMS.iter().filter(|term| !term.short.is_empty());
     let all: Vec<(&str, &str)> =

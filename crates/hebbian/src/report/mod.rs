@@ -37,9 +37,9 @@ const DETAILED: usize = 4;
 
 /// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
 ///
-/// Of one run the page is report.html in its folder, as the run itself has written it; of several, which are compared, it
-/// is report.html here. A folder of runs, as a study leaves one, stands for all runs in it. The page needs no network. Images are taken from the cache or --data-dir; what needs those that are not
-/// there is left out.
+/// For one run, the page is written to its folder; for several, to ./report.html. A folder of runs, as a study leaves one,
+/// stands for all runs in it. The page needs no network. Images are taken from the cache or --data-dir; what needs images that
+/// are not there is left out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Folders of runs, or of studies

@@ -48,7 +48,7 @@ impl Folder {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let Some(config) = RunFolder::config(path)? else {
             bail!(
-                "{} is no folder of a run: it has no config.json; give folders that `hebbian train` or `hebbian study` \
+                "{} is not a run folder: it has no config.json; give folders that `hebbian train` or `hebbian study` \
                  has written",
                 path.display()
             )

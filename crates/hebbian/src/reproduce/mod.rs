@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Run the commands of the record again, and say which of its numbers hold
 ///
-/// Every number in the model cards is a claim of the record (models/*/record/*.json): a command, what it comes to, what
-/// was published, and the interval that the mean of a new run has to lie in. Each run has a folder of its own below --out:
-/// what is complete there is read, and what was interrupted goes on. The exit status is 1 where a claim does not hold.
+/// Every number in the model cards is a claim of the record (models/*/record/*.json): a command, its result, what was
+/// published, and the interval that the mean of a new run has to lie in. Each run has a folder of its own below --out:
+/// completed runs are reused, and interrupted runs continue. The exit status is 1 where a claim does not hold.
 #[derive(Debug, clap::Args)]
 pub struct ReproduceArgs {
     /// List the jobs and their claims, and stop
@@ -27,7 +27,7 @@ pub struct ReproduceArgs {
     /// Only jobs whose name, METHOD/TABLE/JOB, has one of these in it
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// As many jobs as fit in this time by the minutes that the record says, the most telling first
+    /// As many jobs as fit in this time by the minutes that the record says, most informative first
     #[arg(long, value_name = "MINUTES")]
     budget: Option<f64>,
     /// Where the runs are
@@ -117,7 +117,7 @@ impl ReproduceArgs {
         Ok(format!("{table}\nall of them hold\n"))
     }
 
-    /// The jobs that are asked for, the most telling first, and as many as fit.
+    /// The jobs that are asked for, most informative first, and as many as fit.
     fn chosen<'a>(&self, entries: &'a [Entry], device: &str) -> Result<Vec<Task<'a>>> {
         let jobs = entries
             .iter()

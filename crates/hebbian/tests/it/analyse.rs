@@ -290,7 +290,7 @@ fn what_an_analysis_refuses() {
     for (args, words) in [
         (&["analyse"][..], &["RUN"][..]),
         (&["analyse", "empty"], &["empty", "no config.json", "hebbian train"]),
-        (&["analyse", "softhebb-digit"], &["softhebb-digit", "no folder of a run"]),
+        (&["analyse", "softhebb-digit"], &["softhebb-digit", "not a run folder"]),
         (&["analyse", "bare", "--only", "robustness"], &["bare", "the read-out is not trained"]),
         (&["analyse", "bare", "--only", "speed"], &["nothing was logged"]),
         (&["analyse", "softhebb-digits", "--only", "feedback"], &["no run logged feedback"]),

@@ -142,7 +142,7 @@ fn a_run_killed_while_the_head_learns_trains_the_head_again() {
     running.signal("-TERM");
     let stopped = running.end();
     assert_eq!(stopped.status, Some(143), "{}", stopped.stderr);
-    let at = "stopped after learning, before all was read out; out holds all of it";
+    let at = "stopped after learning, before all was read out; progress is saved in out";
     assert!(stopped.stderr.contains(at), "{}", stopped.stderr);
     place.run(&args).ok();
     place.same_runs("out", "whole");

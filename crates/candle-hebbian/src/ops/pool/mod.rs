@@ -67,10 +67,10 @@ pub enum Pool {
         kernel: usize,
         /// Step between windows, in pixels.
         stride: usize,
-        /// What a window reads beyond the lower and right edge; nothing.
+        /// What a window reads beyond the lower and right edge. Default: nothing.
         #[serde(default)]
         edge: Edge,
-        /// Who gets the gradient of equal maxima; the first.
+        /// Which of equal maxima gets the gradient. Default: the first.
         #[serde(default)]
         ties: Ties,
     },
