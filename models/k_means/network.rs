@@ -127,10 +127,10 @@ impl Unsupervised for Network {
             }
             Start::Patches => rows.narrow(0, 0, units)?.copy()?,
         };
-        let mut progress = Progress::new(iterations as u64, "k-means", quiet);
+        let mut progress = Progress::of((iterations * count) as u64, "patches", "k-means", quiet);
         for _ in 0..iterations {
             (centroids, _) = lloyd(&rows, &centroids, (TOGETHER / units).max(1))?;
-            progress.advance(1);
+            progress.advance(count as u64);
         }
         progress.finish();
         let shape = parts[2].shape().clone();

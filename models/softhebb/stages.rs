@@ -134,7 +134,7 @@ impl Stages {
         for index in learning {
             let stats = self.monitors[index].report(network.stack().blocks()[index].layer()?)?;
             messages.push(format!(
-                "radius {:.2}, entropy {:.2}, dead {}",
+                "radius {:.2}, entropy {:.2}, silent {}",
                 stats.mean_radius, stats.winner_entropy, stats.dead_units
             ));
             values.extend(stats.named(index));

@@ -28,24 +28,24 @@ pub struct CommonArgs {
     #[command(flatten)]
     pub(crate) transforms: TransformArgs,
     /// Seed of initial weights, batches and dropout
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Run")]
     pub seed: u64,
     #[command(flatten)]
     device: DeviceArgs,
     /// Folder for model, metrics and pictures [default: runs/METHOD/PRESET/DATASET-seed-SEED]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Run")]
     pub out: Option<PathBuf>,
     /// Write the final checkpoint to this file too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub save: Option<PathBuf>,
     /// Start from this checkpoint: a .safetensors file, a state_dict of PyTorch (.pth), or a run folder
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Run")]
     pub load: Option<PathBuf>,
     /// Only evaluate the checkpoint of --load; trains and writes nothing
-    #[arg(long, requires = "load", conflicts_with_all = ["save", "out"])]
+    #[arg(long, requires = "load", conflicts_with_all = ["save", "out"], help_heading = "Run")]
     pub eval_only: bool,
     /// Continue the interrupted run or experiment in the folder of --out
-    #[arg(long, conflicts_with_all = ["load", "eval_only"])]
+    #[arg(long, conflicts_with_all = ["load", "eval_only"], help_heading = "Run")]
     pub resume: bool,
 }
 

@@ -141,6 +141,10 @@ impl<F: Args> DoorArgs<F> {
     /// [`run`](Self::run) for a command that is to train a network, or to run a `study`.
     pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
         match study && !self.common.list {
+            true if M::experiments().is_empty() => Err(anyhow::anyhow!(
+                "{0} has no experiments: use hebbian train {0}, or hebbian study search {0}",
+                M::NAME
+            )),
             true => self.study::<M>()?.ok_or_else(|| {
                 anyhow::anyhow!(
                     "these flags are for a single network: use hebbian train {0}, or choose an \

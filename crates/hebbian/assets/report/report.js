@@ -376,7 +376,7 @@
     return [
       card(el("div", { class_: "row" }, el("h3", {}, "To repeat it"), el("span", { class_: "push" }, copy)), el("pre", { id: "command" }, command)),
       el("div", { class_: "grid", style: { "margin-top": "1rem" } },
-        card(el("h3", {}, "Environment"), el("p"), pairs([["folder", folder], ...all])),
+        card(el("h3", {}, "Computed on"), el("p"), pairs([["folder", folder], ...all])),
         more.length > 0 && card(el("h3", {}, "Also reported"), el("p"), pairs(more.map(([name, value]) => [name, isNaN(value) || value === "" ? value : short(Number(value))])))),
       notes.length > 0 && card(el("h3", {}, "Left out"), el("ul", { class_: "notes" }, notes.map((note) => el("li", {}, note)))),
     ];

@@ -66,9 +66,10 @@ pub(super) const TERMS: &[Term] = &[
     ),
     rule(
         "dead_units",
-        "dead",
-        "Dead units",
-        "Units that won none of the competitions that were looked at (one step in ten since the last line).",
+        "silent",
+        "Silent units",
+        "Units that won none of the competitions that were looked at (one step in ten since the last line). A unit that wins \
+         nowhere among the test images is called dead in the report.",
     ),
     rule("active", "active share", "Active share", "Share of a layer's outputs that are above 0."),
     rule("mean_output", "", "Mean output", "Mean output of a layer before pooling."),
@@ -117,6 +118,19 @@ pub(super) const TERMS: &[Term] = &[
         "norm",
         "Norm of weights",
         "Mean p-norm of the weight vectors. The rule drives it to 1 for every unit that learns.",
+    ),
+    rule("norm", "", "Norm of weights", "Mean length of the weight vectors of a layer."),
+    rule(
+        "step_size",
+        "",
+        "Size of a step",
+        "Mean size of the change of a weight, without the decay, over the learning rate. The largest of GHL is 1.",
+    ),
+    rule(
+        "empty_centroids",
+        "",
+        "Empty centroids",
+        "Centroids that are nearest to no patch and so are 0.",
     ),
     rule(
         "smallest_eigenvalue",
@@ -180,7 +194,7 @@ mod tests {
     fn the_legend_has_a_line_for_every_number() {
         let text = legend();
         for short in
-            ["radius", "entropy", "dead", "win rates", "norm", "loss", "error", "ETA", "Σ w⁴"]
+            ["radius", "entropy", "silent", "win rates", "norm", "loss", "error", "ETA", "Σ w⁴"]
         {
             assert!(
                 text.lines().any(|line| line.trim_start().starts_with(short)),

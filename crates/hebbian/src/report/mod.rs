@@ -46,7 +46,7 @@ pub(crate) struct ReportArgs {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The file to write
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, visible_alias = "out", value_name = "FILE.html")]
     to: Option<PathBuf>,
     /// Serve the page of a run on 127.0.0.1 while it goes on, until Ctrl-C: curves and units move; nothing is written
     #[arg(long, conflicts_with = "to")]

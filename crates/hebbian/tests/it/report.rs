@@ -289,7 +289,7 @@ fn numbers_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let help = printed(folder.path(), &["train", "softhebb", "--help"]);
     let (_, legend) = help.split_once("Numbers in the terminal:").expect(&help);
-    for word in ["radius", "entropy", "dead", "images/s", "layer N"] {
+    for word in ["radius", "entropy", "silent", "images/s", "layer N"] {
         assert!(legend.contains(&format!("\n  {word} ")), "{word}: {legend}");
     }
     let short = printed(folder.path(), &["train", "softhebb", "-h"]);
