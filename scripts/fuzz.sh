@@ -81,7 +81,7 @@ for target in "${targets[@]}"; do
     else
         failed=1
         printf ', FAILED with status %s:\n' $status
-        grep -v '^#' "$TMPDIR/log" | tail -40
+        grep -av '^#' "$TMPDIR/log" | tail -40
     fi
 done
 exit $failed

@@ -18,10 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
     let cache = empty_folder();
     let hub = Hub::new(address, cache).offline();
     let debug = format!("{hub:?}");
-    let secret = address.rsplit_once('@').and_then(|(user, _)| user.rsplit_once(':'));
-    if let Some((_, secret)) = secret.filter(|(_, secret)| secret.len() > 8) {
-        assert!(!debug.contains(secret), "{debug}");
-    }
+    // A password that is a part of the host's name too is there.
+    let secret = address.rsplit_once('@').and_then(|(user, host)| {
+        let (_, secret) = user.rsplit_once(':')?;
+        (secret.len() > 8 && !host.contains(secret)).then_some(secret)
+    });
+    assert!(secret.is_none_or(|secret| !debug.contains(secret)), "{debug}");
 
     let folder = "datasets--a--b";
     put(&format!("{folder}/refs/refs/convert/parquet"), commit.as_bytes());

@@ -20,6 +20,19 @@
 //! let response = layer.response(&images)?; // unfolds once, responds, learns nothing
 //! let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
 //! let loss = response.synapses(&post)?.loss(&SoftHebb)?; // its gradient is minus the update
+//!
+//! // Units share each of the 2·8·8 places: their activities, 1 in all, are 1/8 each on average.
+//! let share = post.mean_all()?.to_scalar::<f32>()?;
+//! assert!((share - 0.125).abs() < 1e-6);
+//! // A rate times Σ y (x − u w): one place at a time, it is the definition.
+//! let (u, x) = (response.u().squeeze(0)?, layer.unfold(&images)?.squeeze(0)?);
+//! let (y, w) = (post.squeeze(0)?, layer.weight().flatten_from(1)?);
+//! let hebb = y.t()?.matmul(&x)?;
+//! let decay = w.broadcast_mul(&(y * u)?.sum(0)?.unsqueeze(1)?)?;
+//! let update = response.synapses(&post)?.update(&SoftHebb)?.reshape(hebb.shape())?;
+//! let error = (update - (hebb - decay)?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+//! assert!(error < 1e-3, "{error}");
+//!
 //! SGD::new(varmap.all_vars(), 1e-3)?.backward_step(&loss)?;
 //! let output = response.output()?; // the linear response, with the weights before the step
 //! assert_eq!(output.dims(), [2, 8, 8, 8]);

@@ -1,5 +1,15 @@
 //! The training toolkit: what every paper's recipe needs around its rule.
 //!
+//! ```
+//! use candle::{Device, Tensor};
+//! use hebbian_train::{Readout, Ridge};
+//! // Two classes that one feature separates, read out in closed form.
+//! let features = Tensor::new(&[[0f32, 1.0], [0.1, 0.9], [1.0, 0.1], [0.9, 0.0]], &Device::Cpu)?;
+//! let ridge = Ridge::fit(&features, &[0, 0, 1, 1], 2, 0.1)?;
+//! assert_eq!(ridge.predict(&features)?.to_vec1::<u32>()?, [0, 0, 1, 1]);
+//! # Ok::<(), hebbian_train::Error>(())
+//! ```
+//!
 //! | part | for |
 //! |---|---|
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |

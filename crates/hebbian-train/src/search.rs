@@ -115,13 +115,19 @@ impl Dimension {
         }
     }
 
-    /// Puts `value` into `preset`.
+    /// Puts `value` into `preset`, as a new field at the end of the path if there is none: a number that has a default may be
+    /// left out of a preset, which refuses those that it does not know.
     ///
     /// # Errors
     /// A path that leads nowhere.
     fn put(&self, preset: &mut Value, value: Value) -> Result<()> {
         let mut place = preset;
-        for part in self.path.split('.') {
+        let parts = self.path.split('.').count();
+        for (at, part) in self.path.split('.').enumerate() {
+            if let (true, Value::Object(fields)) = (at + 1 == parts, &mut *place) {
+                fields.insert(part.to_string(), value);
+                return Ok(());
+            }
             let known: Vec<String> = match &place {
                 Value::Object(fields) => fields.keys().cloned().collect(),
                 Value::Array(items) => (0..items.len()).map(|at| at.to_string()).collect(),
@@ -527,7 +533,10 @@ mod tests {
             dimension(text).put(&mut preset.clone(), json!(1)).unwrap_err().to_string()
         };
         assert!(refused("blocks.2.units=1").contains("no '2' among 0, 1"));
-        assert!(refused("blocks.0.unit=1").contains("no 'unit' among units"));
+        assert!(refused("block.0.units=1").contains("no 'block' among blocks"));
+        let mut more = preset.clone();
+        dimension("blocks.0.rate=5,6").put(&mut more, json!(6)).unwrap();
+        assert_eq!(more, json!({ "blocks": [{ "units": 1, "rate": 6 }, { "units": 5 }] }));
         assert!(refused("blocks.0.units.x=1").contains("no 'x' among nothing"));
     }
 

@@ -1,5 +1,34 @@
 //! The program `hebbian`, and the programs of the single methods: flags, the choice of a device, loading with
 //! progress, reports. The guide in the repository's `docs` folder shows how they are used.
+//!
+//! | to | run |
+//! |---|---|
+//! | see methods, presets and experiments, with what to expect | `hebbian list` |
+//! | train a network | `hebbian train softhebb` |
+//! | compare networks over seeds | `hebbian study amit --experiment protocols` |
+//! | search the numbers of a preset on held-out images | `hebbian study search krotov-hopfield --set learning_rate=0.001..0.1:log` |
+//! | look at what a run has learned, or is learning | `hebbian report RUN`, `--watch`, `--terminal` |
+//! | measure runs in the same ways | `hebbian analyse RUN…` |
+//! | classify, or compute features, with a trained model | `hebbian eval MODEL`, `hebbian features MODEL --to FILE` |
+//! | share a model | `hebbian push FOLDER OWNER/NAME` |
+//! | look at a data set as a network sees it | `hebbian data --dataset cifar10 --preview FILE.png` |
+//! | repeat a number of a card | `hebbian reproduce --only krotov-hopfield/digits` |
+//! | check a device, and measure it | `hebbian verify`, `hebbian bench` |
+//!
+//! What a program of your own can do with the results is in the libraries, without flags: a trained model is a
+//! `hebbian_models::Model`.
+//!
+//! ```
+//! use candle::{DType, Device};
+//! use hebbian_models::Model;
+//! let model = Model::from_zoo("krotov-hopfield-digits")?; // or Model::load("runs/…")
+//! let test = hebbian_data::digits().test;
+//! let all: Vec<usize> = (0..test.len()).collect();
+//! let (images, labels) = test.batch(&all, DType::F32, &Device::Cpu)?;
+//! let right = model.predict(&images)?.eq(&labels)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+//! assert_eq!(right, 348.0); // of 355
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 // These link the library that the feature needs.

@@ -271,9 +271,8 @@ impl Run {
             confusion: known.or(computed),
             mistakes,
             more: results.map_or(Vec::new(), |results| {
-                let plain = results.extras.iter().filter(|(_, value)| !value.is_object());
-                let plain = plain.filter(|(_, value)| !value.is_array() && !value.is_null());
-                plain.map(|(name, value)| (name.replace('_', " "), plain_text(value))).collect()
+                let all = results.extras.iter();
+                all.flat_map(|(name, value)| reported(&name.replace('_', " "), value)).collect()
             }),
             environment: environment(folder),
             started: config.pointer("/environment/started").and_then(Value::as_u64),
@@ -284,6 +283,26 @@ impl Run {
             dataset,
             seed,
         }
+    }
+}
+
+/// What a method reports under a name: a value, numbers in a row, or what lies below. Lists of anything else are for programs.
+fn reported(name: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Object(below) => below
+            .iter()
+            .flat_map(|(part, value)| {
+                reported(&format!("{name}: {}", part.replace('_', " ")), value)
+            })
+            .collect(),
+        Value::Array(all) => {
+            let numbers: Option<Vec<f64>> = all.iter().map(Value::as_f64).collect();
+            let numbers = numbers.filter(|numbers| !numbers.is_empty());
+            let text = numbers.map(|numbers| numbers.into_iter().map(decimal).collect::<Vec<_>>());
+            text.map(|text| (name.to_string(), text.join(", "))).into_iter().collect()
+        }
+        plain => vec![(name.to_string(), plain_text(plain))],
     }
 }
 
@@ -378,6 +397,16 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_method_reports_is_flat() {
+        let value = serde_json::json!({
+            "labels": 50, "shares": [0.8125, 1.0], "none": null, "of_each": [{ "a": 1 }], "by_name": { "b": "c" },
+        });
+        let want = [("few: by name: b", "c"), ("few: labels", "50"), ("few: shares", "0.8125, 1")];
+        let want = want.map(|(name, text)| (name.to_string(), text.to_string()));
+        assert_eq!(reported("few", &value), want);
+    }
 
     #[test]
     fn numbers_for_people() {

@@ -139,7 +139,7 @@ fn what_a_search_refuses() {
         let args = [&["study", "search", "krotov-hopfield", "--quiet"], more].concat();
         refused(folder.path(), &args, words);
     };
-    refused(&["--set", "rate=1,2"], &["no 'rate' among", "learning_rate"]);
+    refused(&["--set", "rate=1,2"], &["rate=", "unknown field `rate`", "learning_rate"]);
     refused(&["--set", "epochs=soft,hard"], &["epochs", "soft"]);
     refused(&["--set", "epochs=1,2", "--trials", "0"], &["0 trials"]);
     refused(&["--set", "epochs=1,2", "--halving", "1"], &["factor of 1"]);
