@@ -14,8 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
         _ => serde_json::from_str::<InputConfig>(text).ok().map(|config| config.transforms),
     };
     let Some(list) = list.filter(|list| list.0.len() <= 8) else { return };
-    // What is shown can be read again.
-    assert_eq!(list.to_string().parse::<TransformList>().ok().as_ref(), Some(&list));
+    // What can be made can be shown, and read again.
+    if Pipeline::unfitted(&list).is_ok() {
+        assert_eq!(list.to_string().parse::<TransformList>().ok().as_ref(), Some(&list));
+    }
     let train = few_digits().train;
     for shape in [(1, 8, 8), (3, 9, 7)] {
         let _ = Pipeline::unfitted(&list).and_then(|pipeline| pipeline.shape(shape));

@@ -12,7 +12,7 @@ use hebbian_models::{
     amit::Amit,
     ghl::{self, Ghl},
     golkar::Golkar,
-    k_means::KMeans,
+    k_means::{self, KMeans},
     krotov_hopfield,
     miconi::Miconi,
     patches::Patches,
@@ -436,7 +436,8 @@ fn what_the_synapses_of_methods_read() {
 
     let nothing = Steps::<Patches>::new("patches-digits").learner(Change::default());
     assert_eq!(nothing.total().steps, 0);
-    let nothing = Steps::<KMeans>::new("k-means-digits").learner(Change::default());
+    let preset = find_preset::<k_means::Preset>("k-means-digits").unwrap();
+    let nothing = Steps::<KMeans>::of(json!({ "preset": preset })).learner(Change::default());
     assert_eq!(nothing.total().steps, 0);
     table += "| k-means | none: the means of clusters are computed before the first step | – | – | – | – |\n";
     table += "| patches | none learns | – | – | – | – |\n";
