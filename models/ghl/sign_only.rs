@@ -1,7 +1,6 @@
 //! The control without a local size.
 
 use candle::Result;
-use candle_hebbian::ops::sign;
 use candle_hebbian::{Rule, State, Synapses, Update};
 
 /// `Δw = −size·sign(G)`: [`GlobalDirection`](candle_hebbian::GlobalDirection) with the same size for all synapses. `G` is the
@@ -14,6 +13,9 @@ pub struct SignOnly {
 
 impl Rule for SignOnly {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
-        Ok(Update::direct((sign(&synapses.third_product()?)? * -self.size)?))
+        // A gradient that is not a number is none in its sign, for which 0 is added so that it stays one.
+        let gradient = synapses.third_product()?;
+        let sign = (gradient.sign()? + (gradient * 0.0)?)?;
+        Ok(Update::direct((sign * -self.size)?))
     }
 }

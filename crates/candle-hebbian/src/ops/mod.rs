@@ -73,7 +73,7 @@ pub use rectify::{repu, triangle};
 pub use reduce::{column_counts, column_dots, column_sums, squared_norms};
 pub use response::linear_response;
 pub(crate) use response::masked;
-pub use sign::sign;
+pub(crate) use sign::sign;
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, unfold, untied};

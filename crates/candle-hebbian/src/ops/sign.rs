@@ -1,20 +1,7 @@
 use candle::{Result, Tensor};
 
-/// The sign of each value: −1, 0 or 1, and NaN of NaN, of which candle's own makes 0. It has no gradient.
-///
-/// ```
-/// use candle::{Device, Tensor};
-/// use candle_hebbian::ops::sign;
-/// let x = Tensor::new(&[-2f32, 0.0, 1e-30, f32::NAN], &Device::Cpu)?;
-/// let found = sign(&x)?.to_vec1::<f32>()?;
-/// assert_eq!(found[..3], [-1.0, 0.0, 1.0]);
-/// assert!(found[3].is_nan());
-/// # Ok::<(), candle::Error>(())
-/// ```
-///
-/// # Errors
-/// What the device says.
-pub fn sign(x: &Tensor) -> Result<Tensor> {
+/// −1, 0 or 1; NaN of NaN, of which candle's makes 0. No gradient.
+pub(crate) fn sign(x: &Tensor) -> Result<Tensor> {
     let x = x.detach();
     x.ne(&x)?.where_cond(&x, &x.sign()?)
 }

@@ -160,7 +160,7 @@ fn a_browser_shows_all_of_it() {
     for title in [
         "Entropy of winners",
         "Radius",
-        "Dead units",
+        "Silent units",
         "Accuracy of the read-out",
         "Layer 1",
         "Layer 2",
@@ -365,7 +365,7 @@ fn a_run_is_watched() {
     };
     let points = |data: &Value| {
         let charts = data["charts"].as_array().unwrap();
-        let one = charts.iter().find(|chart| chart["title"] == "Dead units").unwrap();
+        let one = charts.iter().find(|chart| chart["title"] == "Silent units").unwrap();
         one["clocks"][0]["values"].as_array().unwrap().len()
     };
     let before = json_of(ask(port, "/data.json", &own));
