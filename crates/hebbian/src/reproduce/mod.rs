@@ -323,7 +323,7 @@ fn keep(
             if let (None, Some(seconds)) =
                 (job.minutes.get(device), mean("total_seconds", "seconds"))
             {
-                job.minutes.insert(device.to_string(), (seconds / 0.6).round() / 100.0);
+                job.minutes.insert(device.to_string(), (seconds / 0.6).round().max(1.0) / 100.0);
             }
             if let (None, Some(bytes)) = (job.memory.get(device), mean("peak_memory_bytes", "")) {
                 job.memory.insert(device.to_string(), (bytes / 1e7).round() / 100.0);
