@@ -128,7 +128,9 @@ impl ReportArgs {
         };
         let is_study = study.is_some();
         let mut content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
-        content.study = study.map(Outcome::of);
+        if let Some(study) = study {
+            content.be_of(Outcome::of(study));
+        }
         let html = page::html(&content)?;
         let file = match (to, &runs[..]) {
             (Some(file), _) if file.is_dir() => {
@@ -186,7 +188,7 @@ pub(crate) fn write_study(
     let Some(outcome) = StudyFolder::read(study)? else { bail!("it is not complete") };
     let Ok(folders) = Folder::all(study) else { return Ok(outcome.figure) };
     let mut content = Content::new(&folders, data, None, device);
-    content.study = Some(Outcome::of(outcome));
+    content.be_of(Outcome::of(outcome));
     Ok(StudyFolder::write_report(study, &page::html(&content)?)?)
 }
 
@@ -214,6 +216,12 @@ impl Content {
             });
         let runs = folders.iter().zip(details).map(|(folder, details)| Run::new(folder, details));
         Self::of(folders, runs.collect(), groups, differences)
+    }
+
+    /// What the runs are of.
+    fn be_of(&mut self, study: Outcome) {
+        self.title = format!("{}: {} runs", study.name, self.runs.len());
+        self.study = Some(study);
     }
 
     /// Of a run that goes on.

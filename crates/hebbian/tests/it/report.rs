@@ -251,14 +251,11 @@ fn a_study_is_compared() {
     // Figure and table of the study, and what it calls its networks.
     assert!(said.starts_with(found["study"]["text"].as_str().unwrap()), "{said}");
     assert!(found["study"]["figure"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    let runs = found["runs"].as_array().unwrap();
+    let folders: Vec<&str> = runs.iter().map(|run| run["folder"].as_str().unwrap()).collect();
+    assert_eq!(found["title"], format!("fig4: {} runs", folders.len()));
     let own: Value = serde_json::from_str(&read(at.join("study/experiment.json"))).unwrap();
     assert!(own["files"].as_array().unwrap().contains(&json!("report.html")), "{own}");
-    let folders: Vec<&str> = found["runs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|run| run["folder"].as_str().unwrap())
-        .collect();
     let arms: Vec<String> = std::fs::read_dir(at.join("study"))
         .unwrap()
         .map(|entry| entry.unwrap())
