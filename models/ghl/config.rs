@@ -3,7 +3,7 @@
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Activation, Conv2dConfig, InitConfig, LayerConfig, Norm, SoftWta};
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Heading, Result};
+use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::SQRT_2;
 
@@ -156,18 +156,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/digits.json"),
     ];
 
-    fn heading(&self) -> Heading<'_> {
-        let Self { name, description, dataset, .. } = self;
-        Heading { name, alias: None, description, dataset }
-    }
-
-    fn input(&self) -> &InputConfig {
-        &self.input
-    }
-
-    fn input_mut(&mut self) -> &mut InputConfig {
-        &mut self.input
-    }
+    hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
         let Training { learning, conv_learning_rate, weight_decay, learning_rate, .. } =

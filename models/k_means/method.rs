@@ -4,9 +4,7 @@ use super::config::Preset;
 use super::network::Network;
 use candle::Device;
 use candle_hebbian::Rng;
-use hebbian_train::{
-    LinearHeadConfig, OfPreset, Recipe, Result, UnsupervisedLearner, UnsupervisedMethod,
-};
+use hebbian_train::{OfPreset, Result, UnsupervisedLearner, UnsupervisedMethod};
 
 /// K-means on whitened patches (Coates et al. 2011), for [`hebbian_train::train`].
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +30,5 @@ impl UnsupervisedMethod for KMeans {
         device: &Device,
     ) -> Result<Network> {
         Network::new(preset, image, device)
-    }
-
-    /// It is read out by ridge regression, not by a head.
-    fn recipe(_: &Preset) -> Recipe {
-        Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() }
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_hebbian::RankedWta;
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Heading, LinearHeadConfig, Result};
+use hebbian_train::{Error, LinearHeadConfig, Result};
 use serde::{Deserialize, Serialize};
 
 /// A layer, how it learns, and how it is read out.
@@ -46,18 +46,7 @@ impl hebbian_train::Preset for Preset {
     const RECORD: &'static [&'static str] =
         &[include_str!("record/digits.json"), include_str!("record/mnist.json")];
 
-    fn heading(&self) -> Heading<'_> {
-        let Self { name, description, dataset, .. } = self;
-        Heading { name, alias: None, description, dataset }
-    }
-
-    fn input(&self) -> &InputConfig {
-        &self.input
-    }
-
-    fn input_mut(&mut self) -> &mut InputConfig {
-        &mut self.input
-    }
+    hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
         let (RankedWta { k, delta }, any) = (self.competition, f64::INFINITY);

@@ -1,8 +1,7 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Heading, Result, all_presets, find_preset};
+use hebbian_train::{Result, all_presets, find_preset};
 
 /// The preset of that name; or, when `name` ends in `.json`, the one in that file.
 ///
@@ -38,18 +37,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/rules.json"),
     ];
 
-    fn heading(&self) -> Heading<'_> {
-        let Self { name, description, dataset, .. } = self;
-        Heading { name, alias: None, description, dataset }
-    }
-
-    fn input(&self) -> &InputConfig {
-        &self.input
-    }
-
-    fn input_mut(&mut self) -> &mut InputConfig {
-        &mut self.input
-    }
+    hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
         self.check()

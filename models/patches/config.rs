@@ -1,7 +1,7 @@
 //! What a preset says.
 
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Heading, Result};
+use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Patches, their code and what is read out of it.
@@ -67,18 +67,7 @@ impl hebbian_train::Preset for Preset {
     const RECORD: &'static [&'static str] =
         &[include_str!("record/cifar10.json"), include_str!("record/digits.json")];
 
-    fn heading(&self) -> Heading<'_> {
-        let Self { name, description, dataset, .. } = self;
-        Heading { name, alias: None, description, dataset }
-    }
-
-    fn input(&self) -> &InputConfig {
-        &self.input
-    }
-
-    fn input_mut(&mut self) -> &mut InputConfig {
-        &mut self.input
-    }
+    hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
         let Self { kernel, units, epsilon, active, temperature, windows, alphas, .. } = self;

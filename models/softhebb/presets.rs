@@ -1,8 +1,7 @@
 //! The presets, embedded as JSON.
 
 use super::config::Preset;
-use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Heading, Result, all_presets, find_preset};
+use hebbian_train::{Result, all_presets, find_preset};
 
 /// The preset of that name, or of that name in the authors' release; or, when `name` ends in
 /// `.json`, the one in that file.
@@ -77,16 +76,5 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/quarter-width.json"),
     ];
 
-    fn heading(&self) -> Heading<'_> {
-        let Self { name, description, dataset, .. } = self;
-        Heading { name, alias: self.alias.as_deref(), description, dataset }
-    }
-
-    fn input(&self) -> &InputConfig {
-        &self.input
-    }
-
-    fn input_mut(&mut self) -> &mut InputConfig {
-        &mut self.input
-    }
+    hebbian_train::preset_fields!(alias);
 }

@@ -36,6 +36,27 @@ pub trait Preset: Serialize + DeserializeOwned + PartialEq {
     }
 }
 
+/// Makes `heading`, `input` and `input_mut` of a [`Preset`] from its fields `name`, `description`, `dataset` and `input`, and from the
+/// optional text in the field that is given, as `preset_fields!(alias)`, if one is.
+#[macro_export]
+macro_rules! preset_fields {
+    ($($alias:ident)?) => {
+        fn heading(&self) -> $crate::Heading<'_> {
+            let Self { name, description, dataset, .. } = self;
+            let alias: Option<&str> = None$(.or(self.$alias.as_deref()))?;
+            $crate::Heading { name, alias, description, dataset }
+        }
+
+        fn input(&self) -> &::hebbian_data::transforms::InputConfig {
+            &self.input
+        }
+
+        fn input_mut(&mut self) -> &mut ::hebbian_data::transforms::InputConfig {
+            &mut self.input
+        }
+    };
+}
+
 /// What every preset says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heading<'a> {

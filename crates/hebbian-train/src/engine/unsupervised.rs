@@ -45,8 +45,10 @@ pub trait UnsupervisedMethod {
         device: &Device,
     ) -> Result<Self::Network>;
 
-    /// How long it learns, and how it is read out.
-    fn recipe(preset: &Self::Preset) -> Recipe;
+    /// How long it learns, and how it is read out; not at all, unless a method says otherwise.
+    fn recipe(_preset: &Self::Preset) -> Recipe {
+        Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() }
+    }
 }
 
 impl<M: UnsupervisedMethod> Method for M {

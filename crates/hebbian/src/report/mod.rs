@@ -127,11 +127,8 @@ impl ReportArgs {
             _ => None,
         };
         let is_study = study.is_some();
-        let mut content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
-        if let Some(study) = study {
-            content.be_of(Outcome::of(study));
-        }
-        let html = page::html(&content)?;
+        let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
+        let html = page::html(&content.of_study(study))?;
         let file = match (to, &runs[..]) {
             (Some(file), _) if file.is_dir() => {
                 bail!("--to {} is a folder, expected the name of a file", file.display())
@@ -185,10 +182,9 @@ pub(crate) fn write_study(
     if there.exists() {
         return Ok(there);
     }
-    let Some(outcome) = StudyFolder::read(study)? else { bail!("it is not complete") };
-    let Ok(folders) = Folder::all(study) else { return Ok(outcome.figure) };
-    let mut content = Content::new(&folders, data, None, device);
-    content.be_of(Outcome::of(outcome));
+    let Some(found) = StudyFolder::read(study)? else { bail!("it is not complete") };
+    let Ok(folders) = Folder::all(study) else { return Ok(found.figure) };
+    let content = Content::new(&folders, data, None, device).of_study(Some(found));
     Ok(StudyFolder::write_report(study, &page::html(&content)?)?)
 }
 
@@ -218,10 +214,11 @@ impl Content {
         Self::of(folders, runs.collect(), groups, differences)
     }
 
-    /// What the runs are of.
-    fn be_of(&mut self, study: Outcome) {
-        self.title = format!("{}: {} runs", study.name, self.runs.len());
-        self.study = Some(study);
+    /// The same with the study that the runs are of, if they are of one.
+    fn of_study(self, study: Option<StudyFolder>) -> Self {
+        let Some(study) = study else { return self };
+        let title = format!("{}: {} runs", study.name, self.runs.len());
+        Self { title, study: Some(Outcome::of(study)), ..self }
     }
 
     /// Of a run that goes on.

@@ -28,10 +28,9 @@ pub(crate) struct Folder {
 impl Folder {
     /// That of a run, or all that a folder without a run of its own has below it, by name.
     pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
-        let is_run = |folder: &Path| folder.join("config.json").exists();
         let mut folders = Vec::new();
         if !is_run(path) && path.is_dir() {
-            runs_below(path, DEEPEST, &is_run, &mut folders)?;
+            runs_below(path, DEEPEST, &mut folders)?;
         }
         if folders.is_empty() {
             return Ok(vec![Self::read(path)?]);
@@ -126,12 +125,11 @@ impl Folder {
 /// How far below a folder runs are looked for: a study has its arms, and those a folder for each seed.
 const DEEPEST: usize = 3;
 
-fn runs_below(
-    folder: &Path,
-    levels: usize,
-    is_run: &impl Fn(&Path) -> bool,
-    found: &mut Vec<PathBuf>,
-) -> Result<()> {
+fn is_run(folder: &Path) -> bool {
+    folder.join("config.json").exists()
+}
+
+fn runs_below(folder: &Path, levels: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
     let mut below: Vec<PathBuf> = entries
         .filter_map(|entry| {
@@ -144,7 +142,7 @@ fn runs_below(
         if is_run(&folder) {
             found.push(folder);
         } else if levels > 1 {
-            runs_below(&folder, levels - 1, is_run, found)?;
+            runs_below(&folder, levels - 1, found)?;
         }
     }
     Ok(())
