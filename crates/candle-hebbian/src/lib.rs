@@ -72,6 +72,7 @@ mod layer;
 mod memory;
 mod mode;
 pub mod ops;
+mod precision;
 mod rng;
 pub mod rules;
 mod seeded;
@@ -95,6 +96,7 @@ pub use homeostasis::{AdaptiveThreshold, adaptive_threshold};
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use memory::with_most_bytes;
 pub use mode::{InMode, in_evaluation, in_training};
+pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
 pub use rng::Rng;
 pub use rules::{
     Bcm, GlobalDirection, Hebb, HingeHebb, Instar, KrotovHopfield, ModulatedHebb, Oja, Rule,

@@ -3,9 +3,11 @@
 use anyhow::{Context, Result};
 use candle::Device;
 use candle_hebbian::device;
+use candle_hebbian::{MatmulPrecision, set_matmul_precision};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-/// Flags that choose the device.
+/// Flags that choose the device and how exactly it computes.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
@@ -15,6 +17,17 @@ pub struct DeviceArgs {
     /// Run on this device [default: the best available device]
     #[arg(long, value_enum, conflicts_with = "cpu")]
     pub device: Option<DeviceKind>,
+    /// Precision of large products of f32 matrices, as PyTorch names them: f32 (highest), about 16 bits (high), or bf16
+    /// (medium), on processors with AMX; TF32 for both on NVIDIA GPUs
+    #[arg(long, value_name = "PRECISION", default_value = "highest", value_parser = precisions())]
+    pub matmul_precision: MatmulPrecision,
+}
+
+fn precisions() -> impl TypedValueParser<Value = MatmulPrecision> {
+    PossibleValuesParser::new(MatmulPrecision::ALL.map(MatmulPrecision::name)).map(|name| {
+        let named = MatmulPrecision::ALL.into_iter().find(|precision| precision.name() == name);
+        named.expect("one of the possible values")
+    })
 }
 
 /// Where tensors live.
@@ -66,11 +79,12 @@ impl DeviceKind {
 }
 
 impl DeviceArgs {
-    /// The device asked for, or the best available one.
+    /// The device asked for, or the best available one; it computes as exactly as asked from now on.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
     pub fn choose(&self) -> Result<Chosen> {
+        set_matmul_precision(self.matmul_precision);
         let asked = if self.cpu { Some(DeviceKind::Cpu) } else { self.device };
         if let Some(kind) = asked {
             let name = kind.name();
@@ -92,6 +106,24 @@ impl DeviceArgs {
             }
         }
         Ok(Chosen { device: Device::Cpu, name: DeviceKind::Cpu.name(), missing })
+    }
+}
+
+impl DeviceArgs {
+    /// The flags by which another process chooses the same device, and computes as exactly.
+    pub(crate) fn again(&self) -> Vec<&'static str> {
+        let asked = if self.cpu { Some(DeviceKind::Cpu) } else { self.device };
+        asked
+            .map(|kind| ["--device", kind.name()])
+            .into_iter()
+            .flatten()
+            .chain(self.exactness())
+            .collect()
+    }
+
+    /// The flags by which another process computes as exactly.
+    pub(crate) fn exactness(&self) -> [&'static str; 2] {
+        ["--matmul-precision", self.matmul_precision.name()]
     }
 }
 

@@ -1,16 +1,19 @@
-//! Matrix products on the CPU by the crate gemm, checked, and side by side where there are many.
+//! Matrix products on the CPU, checked: by the matrix unit where the processor has one, else by the crate gemm; side by
+//! side where there are many.
 
+use super::factor::Factor;
+use super::tiles;
 use crate::cpu::{self, Real, with_real};
-use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// A matrix in memory: entry `(i, j)` is at `i·row + j·column`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matrix<'a, T> {
-    data: &'a [T],
-    row: usize,
-    column: usize,
+    pub data: &'a [T],
+    pub row: usize,
+    pub column: usize,
 }
 
 impl<'a, T> Matrix<'a, T> {
@@ -24,8 +27,13 @@ impl<'a, T> Matrix<'a, T> {
         Self { row: self.column, column: self.row, ..self }
     }
 
+    /// The columns from `first` on, which is one of them.
+    fn from_column(self, first: usize) -> Self {
+        Self { data: &self.data[first * self.column..], ..self }
+    }
+
     /// Whether entries up to `(rows, columns)`, neither of which is 0, are there.
-    fn holds(&self, rows: usize, columns: usize) -> bool {
+    pub fn holds(&self, rows: usize, columns: usize) -> bool {
         let last = (rows - 1).checked_mul(self.row).zip((columns - 1).checked_mul(self.column));
         last.and_then(|(i, j)| i.checked_add(j)).is_some_and(|last| last < self.data.len())
     }
@@ -54,6 +62,17 @@ pub(super) fn gemm<T: Real>(
         return;
     }
     assert!(a.holds(m, depth) && b.holds(depth, n), "factors of {m}, {depth} and {depth}, {n}");
+    let done = if tiles::pays::<T>([m, n, depth]) {
+        let left = Factor { scale, ..Factor::rows(a, m, depth) };
+        tiles::product(left, Factor::rows(b.t(), n, depth), adds, out)
+    } else {
+        0
+    };
+    if done == depth {
+        return;
+    }
+    let (a, b, adds) = (a.from_column(done), b.t().from_column(done).t(), adds || done > 0);
+    let depth = depth - done;
     // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
     // borrowed to write, overlaps neither.
     unsafe {
@@ -90,14 +109,15 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
 /// `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
 ///
 /// candle's own product takes one site after the other, with all threads for each: with hundreds of small
-/// ones the threads mostly wait. On the CPU they are computed side by side here.
+/// ones the threads mostly wait. On the CPU they are computed side by side here, and large ones by the matrix unit.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
     // candle refuses products of nothing.
     if sites * m * depth * n == 0 {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
-    if sites > 1 && a.device().is_cpu() {
+    let by_unit = a.dtype() == DType::F32 && tiles::pays::<f32>([m, n, depth]);
+    if a.device().is_cpu() && (sites > 1 || by_unit) {
         return a.apply_op2_no_bwd(b, &Sites);
     }
     a.matmul(b)

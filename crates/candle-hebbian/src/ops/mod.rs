@@ -34,6 +34,12 @@ mod channel_affine;
 mod conv;
 mod custom_vjp;
 mod dropout;
+// Where there is no matrix unit, nobody reads them.
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux", feature = "x86-v4")),
+    expect(dead_code)
+)]
+mod factor;
 mod gemm;
 mod host;
 mod index;
@@ -51,6 +57,11 @@ mod sign;
 mod sparse;
 mod standardise;
 mod surrogate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "x86-v4"))]
+mod tiles;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", feature = "x86-v4")))]
+#[path = "without_tiles.rs"]
+mod tiles;
 mod unfold;
 mod value;
 pub(crate) mod widen;

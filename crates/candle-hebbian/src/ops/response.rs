@@ -3,8 +3,10 @@
 
 use super::custom_vjp::custom_vjp;
 use super::gemm::{matmul, multiply};
+use super::tiles;
 use super::value::{Value, gathered};
 use super::widen::{expect_real, widened};
+use crate::cpu::with_real;
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
@@ -212,8 +214,10 @@ impl CustomOp2 for Product {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let [sites, rows, _, units] = self.sizes;
-        if sites > 1 {
+        let [sites, rows, fan_in, units] = self.sizes;
+        let by_unit =
+            with_real!(x, "linear_response", T => tiles::pays::<T>([rows, units, fan_in]));
+        if sites > 1 || by_unit {
             let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
             let u = multiply(x, &x_layout, weight, &weight_layout.transpose(1, 2)?)?;
             return Ok((u, self.shape.as_slice().into()));

@@ -1,3 +1,4 @@
+use candle_hebbian::matmul_precision;
 use hebbian_data::transforms::{InputConfig, Pipeline};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -90,6 +91,7 @@ fn environment() -> Value {
         "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "processor": processor,
         "threads": candle::utils::get_num_threads(),
+        "matmul_precision": matmul_precision().name(),
         "started": started,
     })
 }

@@ -144,12 +144,7 @@ impl BenchArgs {
         let program = std::env::current_exe().context("this program's own file")?;
         let mut command = Command::new(program);
         command.args(["bench", "--alone", name, "--seconds"]).arg(self.seconds.to_string());
-        if self.device.cpu {
-            command.arg("--cpu");
-        }
-        if let Some(device) = self.device.device {
-            command.arg("--device").arg(device.name());
-        }
+        command.args(self.device.again());
         if let Some(python) = &self.against_torch {
             command.arg("--against-torch").arg(python);
         }

@@ -350,6 +350,7 @@ fn environment(folder: &Folder) -> Vec<(&'static str, String)> {
     put("device", text("/device"));
     put("processor", text("/environment/processor"));
     put("threads", text("/environment/threads"));
+    put("products in f32", text("/environment/matmul_precision"));
     put("system", text("/environment/system"));
     put("weights from", text("/load"));
     if let Some(results) = &folder.results {

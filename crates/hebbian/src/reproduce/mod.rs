@@ -6,6 +6,7 @@ mod tables;
 
 use crate::{DeviceArgs, stop, tell};
 use anyhow::{Context, Result, bail};
+use candle_hebbian::MatmulPrecision;
 use entry::Entry;
 use hebbian_train::{Cell, Error, Job, Ours, RunFolder, Table, duration};
 use kept::Kept;
@@ -162,6 +163,9 @@ impl ReproduceArgs {
             let mut command = Command::new(std::env::current_exe().context("this program's file")?);
             command.args(job.arguments(entry.method)).arg("--out").arg(&folder);
             command.args(["--seed", &seed.to_string(), "--device", device]);
+            if self.device.matmul_precision != MatmulPrecision::default() {
+                command.args(self.device.exactness());
+            }
             if job.experiment.is_some() {
                 command.args(["--seeds", &job.seeds.len().to_string()]);
             }

@@ -37,7 +37,7 @@ impl Correlation {
     }
 
     /// Multiplications per position and unit.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.channels / self.groups * self.kernel.0 * self.kernel.1
     }
 
@@ -48,7 +48,7 @@ impl Correlation {
 
     /// Stretches of a window that are contiguous in the image: where each starts from the window's
     /// first pixel, in channels of group 0, and how long they are.
-    fn runs(&self) -> (impl Iterator<Item = usize> + Clone, usize) {
+    pub(super) fn runs(&self) -> (impl Iterator<Item = usize> + Clone, usize) {
         let (kh, kw) = self.kernel;
         let whole_lines = self.dilation.1 == 1 && self.groups == 1;
         let (columns, length) =

@@ -9,6 +9,7 @@
 //! Images are independent, so they run in parallel; gradients of the weights are summed over a
 //! number of parts that depends on the batch alone, so results do not depend on the threads.
 
+use super::by_unit;
 use super::correlation::{Correlate, Correlation, Respond};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use crate::memory::{self, clear, filled_with};
@@ -141,16 +142,15 @@ impl Plan {
         self.covered().1.0 + self.dilation().0 * (self.kernel().0 - 1)
     }
 
-    /// Image `b` with its padding, channels last.
-    fn pad<T: Real>(
-        &self,
-        x: &[T],
-        [sb, sh, sw, sc]: [usize; 4],
-        b: usize,
-        padded: &mut Vec<T>,
-    ) -> Result<()> {
+    /// Elements of a padded image.
+    fn padded_len(&self) -> usize {
         let (height, width) = self.padded();
-        clear("padded image", padded, height * width * self.channels)?;
+        height * width * self.channels
+    }
+
+    /// Image `b` in its padding, channels last, over zeros.
+    fn pad<T: Real>(&self, x: &[T], [sb, sh, sw, sc]: [usize; 4], b: usize, padded: &mut [T]) {
+        let (_, width) = self.padded();
         for (line, padded) in padded.chunks_exact_mut((width * self.channels).max(1)).enumerate() {
             let Some(h) = self.rows.source(line) else { continue };
             for (at, padded) in padded.chunks_exact_mut(self.channels.max(1)).enumerate() {
@@ -165,15 +165,18 @@ impl Plan {
                 }
             }
         }
-        Ok(())
     }
 
-    /// The gradient at one image's output, spread so that correlating it with the turned kernel
+    /// Elements of a spread gradient.
+    fn spread_len(&self) -> usize {
+        self.spread_height() * self.adjoint().width * self.units
+    }
+
+    /// The gradient at one image's output, over zeros, spread so that correlating it with the turned kernel
     /// gives the gradient of what [`covered`](Self::covered) says.
-    fn spread<T: Real>(&self, grad: &[T], spread: &mut Vec<T>) -> Result<()> {
+    fn spread<T: Real>(&self, grad: &[T], spread: &mut [T]) {
         let (cut, _) = self.covered();
         let (height, width) = (self.spread_height(), self.adjoint().width);
-        clear("spread gradient", spread, height * width * self.units)?;
         let place = |axis: &Axis, o: usize, size: usize| {
             let last = axis.position(o, axis.window.kernel - 1);
             last.checked_sub(cut).filter(|&at| at < size)
@@ -186,18 +189,24 @@ impl Plan {
                 spread[(h * width + w) * self.units..][..self.units].copy_from_slice(grad);
             }
         }
-        Ok(())
     }
 
     fn respond<T: Real>(&self, x: &[T], strides: [usize; 4], weight: &[T]) -> Result<Vec<T>> {
         let correlation = self.response();
         let (kh, kw) = self.kernel();
         let fan = self.channels / self.groups;
-        let weight =
-            correlation.pack(|unit, c, i, j| weight[((unit * fan + c) * kh + i) * kw + j])?;
+        let value = |unit: usize, c: usize, i: usize, j: usize| {
+            weight[((unit * fan + c) * kh + i) * kw + j]
+        };
+        let padded = (self.padded_len(), |b, padded: &mut [T]| self.pad(x, strides, b, padded));
+        if let Some(out) = by_unit::respond(&correlation, self.batch, value, padded)? {
+            return Ok(out);
+        }
+        let weight = correlation.pack(value)?;
         let sizes = [self.batch, self.rows.out, self.columns.out, self.units];
         filled_with("response", &sizes, self.responses(), Vec::new, |padded, b, out| {
-            self.pad(x, strides, b, padded)?;
+            clear("padded image", padded, self.padded_len())?;
+            self.pad(x, strides, b, padded);
             ARCH.dispatch(Respond { correlation, image: padded, weight: &weight, out });
             Ok(())
         })
@@ -209,16 +218,25 @@ impl Plan {
         let ((kh, kw), groups) = (self.kernel(), self.groups);
         let (fan, group) = (self.channels / groups, self.units / groups);
         // The kernel turned, and its units and channels exchanged within each group.
-        let feedback = correlation.pack(|channel, k, i, j| {
+        let value = |channel: usize, k: usize, i: usize, j: usize| {
             let unit = channel / fan * group + k;
             feedback[((unit * fan + channel % fan) * kh + kh - 1 - i) * kw + kw - 1 - j]
-        })?;
+        };
+        let grad_of = |b: usize| &grad[b * self.responses()..][..self.responses()];
+        let spread = (self.spread_len(), |b, spread: &mut [T]| self.spread(grad_of(b), spread));
+        if self.padding_mode() == PaddingMode::Zeros
+            && let Some(out) = by_unit::respond(&correlation, self.batch, value, spread)?
+        {
+            return Ok(out);
+        }
+        let feedback = correlation.pack(value)?;
         let ((height, width), channels) = (self.size(), self.channels);
         let init = || (Vec::new(), Vec::new());
         let sizes = [self.batch, height, width, channels];
         let image = height * width * channels;
         filled_with("gradient of an image", &sizes, image, init, |(spread, padded), b, out| {
-            self.spread(&grad[b * self.responses()..][..self.responses()], spread)?;
+            clear("spread gradient", spread, self.spread_len())?;
+            self.spread(grad_of(b), spread);
             let respond = |out: &mut [T]| {
                 ARCH.dispatch(Respond { correlation, image: spread, weight: &feedback, out });
             };
@@ -245,6 +263,10 @@ impl Plan {
     fn weight_gradient<T: Real>(&self, x: &[T], strides: [usize; 4], grad: &[T]) -> Result<Vec<T>> {
         let correlation = self.response();
         let image = self.responses();
+        let padded = (self.padded_len(), |b, padded: &mut [T]| self.pad(x, strides, b, padded));
+        if let Some(sum) = by_unit::correlate(&correlation, self.batch, grad, padded)? {
+            return Ok(sum);
+        }
         let per_part = self.batch.div_ceil(PARTS).max(1);
         let zeros = || -> Result<Vec<T>> {
             let mut zeros = Vec::new();
@@ -257,7 +279,8 @@ impl Plan {
                 let mut sum = zeros()?;
                 let (mut padded, mut whole) = (Vec::new(), Vec::new());
                 for b in part * per_part..((part + 1) * per_part).min(self.batch) {
-                    self.pad(x, strides, b, &mut padded)?;
+                    clear("padded image", &mut padded, self.padded_len())?;
+                    self.pad(x, strides, b, &mut padded);
                     let grad = &grad[b * image..][..image];
                     let (grad, grad_step) = correlation.whole_vectors(grad, &mut whole)?;
                     let image = &padded;

@@ -1,6 +1,7 @@
 //! Convolution on the CPU. Elsewhere, and inside [`composed`](super::composed), it is what every layer is:
 //! [unfolded](super::unfold()) rows, a matrix product, and the rows put back in shape.
 
+mod by_unit;
 mod correlation;
 mod kernel;
 
@@ -99,6 +100,63 @@ mod tests {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+    /// In f32, of sizes that the matrix unit takes where there is one, forward and backward, over windows: the same in f64. A NaN
+    /// reaches the positions that see it, and no others.
+    #[test]
+    fn large_convolutions_of_f32_are_those_of_f64() -> Result<()> {
+        let mut rng = Rng::new(29);
+        let plain = Conv2dConfig::default();
+        let reflect = PaddingMode::Reflect;
+        for (config, channels, side) in [
+            (Conv2dConfig::same(3), 32, 9),
+            (Conv2dConfig { stride: 2, padding: 1, ..plain }, 32, 18),
+            (Conv2dConfig { dilation: 2, padding: 2, ..plain }, 32, 9),
+            (Conv2dConfig { padding: 1, padding_mode: reflect, ..plain }, 32, 9),
+        ] {
+            let mut normal = |shape: &[usize]| {
+                Var::from_tensor(&rng.normal(0.0, 1.0, shape, DType::F32, &Device::Cpu)?)
+            };
+            let x = normal(&[4, side, side, channels])?;
+            let (w, r) = (normal(&[260, channels, 3, 3])?, normal(&[260, channels, 3, 3])?);
+            let wide = |var: &Var| Var::from_tensor(&var.to_dtype(DType::F64)?);
+            let (x64, w64) = (wide(&x)?, wide(&w)?);
+            let got = conv2d(&x, &w, &r, &config)?;
+            let want = conv2d(&x64, &w64, &r.to_dtype(DType::F64)?, &config)?;
+            // An entry is a sum of so many products of two normal values, whose magnitudes are 2/π on average. Each product
+            // and sum is rounded to f32: 2⁻²² of the magnitudes in all, as in the tests of the unit.
+            let close = |name: &str, terms: usize, got: &Tensor, want: &Tensor| -> Result<()> {
+                let difference = (got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?;
+                let (difference, most) =
+                    (difference.to_scalar::<f64>()?, terms as f64 * 0.5f64.powi(22));
+                assert!(difference <= most, "{name}, {config:?}: {difference} over {most}");
+                Ok(())
+            };
+            let (batch, height, width, units) = got.dims4()?;
+            close("response", 9 * channels, &got, &want)?;
+            let delta = normal(got.dims())?;
+            let grads = (got * delta.as_tensor())?.sum_all()?.backward()?;
+            let wants = (want * delta.to_dtype(DType::F64)?)?.sum_all()?.backward()?;
+            for (name, terms, var, wide) in
+                [("x", 9 * units, &x, &x64), ("w", batch * height * width, &w, &w64)]
+            {
+                let (Some(got), Some(want)) = (grads.get(var), wants.get(wide)) else {
+                    candle::bail!("no gradient of {name}")
+                };
+                close(name, terms, got, want)?;
+            }
+            let mut values = x.flatten_all()?.to_vec1::<f32>()?;
+            values[0] = f32::NAN;
+            let broken = Tensor::from_vec(values, x.shape(), &Device::Cpu)?;
+            let got = conv2d(&broken, &w, &r, &config)?.sum(3)?.flatten_all()?.to_vec1::<f32>()?;
+            // The first pixel of the first image is in the windows at the first positions of two lines, or of one where
+            // they are two pixels apart or see every other pixel.
+            let seen = got.iter().filter(|x| x.is_nan()).count();
+            let want = if config.stride == 2 { 1 } else { 4 };
+            assert_eq!(seen, want, "{config:?}");
+            assert!(got[got.len() / 4..].iter().all(|x| !x.is_nan()));
         }
         Ok(())
     }

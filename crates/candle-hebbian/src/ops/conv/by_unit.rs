@@ -1,0 +1,133 @@
+//! Convolutions as products of windows by the matrix unit, where it is there and pays. Windows are brought into the unit's
+//! order straight from the padded images.
+
+use super::correlation::Correlation;
+use crate::cpu::Real;
+use crate::memory::{clear, filled};
+use crate::ops::factor::{Entries, Factor, Windows};
+use crate::ops::gemm::Matrix;
+use crate::ops::tiles;
+use candle::Result;
+use rayon::prelude::*;
+
+/// About so many positions go through a product at once.
+const POSITIONS: usize = 4096;
+
+impl Correlation {
+    fn positions(&self) -> usize {
+        self.out.0 * self.out.1
+    }
+
+    fn windows<'a, T>(&self, images: &'a [T], image: usize) -> Windows<'a, T> {
+        let (starts, length) = self.runs();
+        let line = self.stride.0 * self.width * self.channels;
+        Windows {
+            images,
+            image,
+            out: self.out,
+            step: (line, self.stride.1 * self.channels),
+            starts: starts.collect(),
+            length,
+        }
+    }
+
+    /// Whether windows are of all channels and consist of stretches of whole `count`s of neighbours, so that they are read
+    /// without being copied first.
+    fn suits(&self, count: usize) -> bool {
+        self.groups == 1 && self.runs().1.is_multiple_of(count)
+    }
+
+    /// Images in one go, and which there are.
+    fn chunks(&self, batch: usize) -> impl Iterator<Item = (usize, usize)> {
+        let images = (POSITIONS / self.positions()).max(1);
+        (0..batch).step_by(images).map(move |first| (first, images.min(batch - first)))
+    }
+}
+
+/// The responses to `batch` images, as [`Respond`](super::correlation::Respond) makes them of one. `value` is the weight of a
+/// unit, channel and tap; `image` the length of a padded image, and what writes it over zeros. `None` where there is no
+/// unit, it does not pay, or there are values that it cannot hold.
+///
+/// # Errors
+/// Less memory than that needs.
+pub(super) fn respond<T: Real>(
+    correlation: &Correlation,
+    batch: usize,
+    value: impl Fn(usize, usize, usize, usize) -> T + Sync,
+    (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
+) -> Result<Option<Vec<T>>> {
+    let (units, depth) = (correlation.units, correlation.depth());
+    let (positions, kw) = (correlation.positions(), correlation.kernel.1);
+    if !correlation.suits(32) || !tiles::pays::<T>([batch * positions, units, depth]) {
+        return Ok(None);
+    }
+    let channels = correlation.channels;
+    let weight = filled("weights", &[units, depth], depth, |unit, weight| {
+        for (tap, weight) in weight.chunks_exact_mut(channels).enumerate() {
+            for (c, weight) in weight.iter_mut().enumerate() {
+                *weight = value(unit, c, tap / kw, tap % kw);
+            }
+        }
+        Ok(())
+    })?;
+    let right = Factor::rows(Matrix::rows(&weight, depth), units, depth);
+    let mut out = filled("response", &[batch, positions, units], positions * units, |_, _| Ok(()))?;
+    for (first, count) in correlation.chunks(batch) {
+        let images = filled("padded images", &[count, image], image, |b, padded| {
+            pad(first + b, padded);
+            Ok(())
+        })?;
+        let windows = correlation.windows(&images, image);
+        let entries = Entries::Windows(&windows);
+        let left = Factor { entries, lines: count * positions, depth, scale: T::one() };
+        let out = &mut out[first * positions * units..][..count * positions * units];
+        if tiles::product(left, right, false, out) < depth {
+            return Ok(None);
+        }
+    }
+    Ok(Some(out))
+}
+
+/// The gradient of the weights `(K, C, kh, kw)`, of that of the responses, `(B, OH, OW, K)`; else as [`respond`].
+///
+/// # Errors
+/// Less memory than that needs.
+pub(super) fn correlate<T: Real>(
+    correlation: &Correlation,
+    batch: usize,
+    grad: &[T],
+    (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
+) -> Result<Option<Vec<T>>> {
+    let (units, depth) = (correlation.units, correlation.depth());
+    let positions = correlation.positions();
+    if !correlation.suits(16) || !tiles::pays::<T>([units, depth, batch * positions]) {
+        return Ok(None);
+    }
+    let mut sum = Vec::new();
+    clear("gradient of the weights", &mut sum, units * depth)?;
+    for (first, count) in correlation.chunks(batch) {
+        let images = filled("padded images", &[count, image], image, |b, padded| {
+            pad(first + b, padded);
+            Ok(())
+        })?;
+        let windows = correlation.windows(&images, image);
+        let grad = &grad[first * positions * units..][..count * positions * units];
+        let left = Factor::rows(Matrix::rows(grad, units).t(), units, count * positions);
+        let entries = Entries::TurnedWindows(&windows);
+        let right = Factor { entries, lines: depth, depth: count * positions, scale: T::one() };
+        if tiles::product(left, right, first > 0, &mut sum) < count * positions {
+            return Ok(None);
+        }
+    }
+    let taps = correlation.kernel.0 * correlation.kernel.1;
+    let mut turned = Vec::new();
+    clear("gradient of the weights", &mut turned, units * depth)?;
+    turned.par_chunks_exact_mut(depth).zip(sum.par_chunks_exact(depth)).for_each(|(out, sum)| {
+        for (c, out) in out.chunks_exact_mut(taps).enumerate() {
+            for (tap, out) in out.iter_mut().enumerate() {
+                *out = sum[tap * correlation.channels + c];
+            }
+        }
+    });
+    Ok(Some(turned))
+}

@@ -1,0 +1,55 @@
+//! How exactly products of f32 matrices are computed.
+
+use candle::cuda::set_gemm_reduced_precision_f32;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How exactly products of f32 matrices are computed.
+///
+/// The names and their order are those of PyTorch's `set_float32_matmul_precision`. Less than
+/// [`Highest`](Self::Highest) applies to the large products of this crate's layers and rules on processors with a matrix
+/// unit (AMX, on Linux), and to all products of candle on NVIDIA GPUs, which take TF32 for both. Everything else stays as it
+/// is. Sums are in f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MatmulPrecision {
+    /// That of f32, a relative error of about 2⁻²⁴ for each product of two values.
+    #[default]
+    Highest,
+    /// Each value is a sum of two in bf16: about 2⁻¹⁶. TF32 has 2⁻¹¹.
+    High,
+    /// Each value is rounded to bf16: about 2⁻⁸. TF32 has 2⁻¹¹.
+    Medium,
+}
+
+impl MatmulPrecision {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 3] = [Self::Highest, Self::High, Self::Medium];
+
+    /// `highest`, `high` or `medium`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Highest => "highest",
+            Self::High => "high",
+            Self::Medium => "medium",
+        }
+    }
+}
+
+static PRECISION: AtomicU8 = AtomicU8::new(0);
+
+/// Sets how exactly products of f32 matrices are computed, for the whole process.
+///
+/// ```
+/// use candle_hebbian::{MatmulPrecision, matmul_precision, set_matmul_precision};
+/// assert_eq!(matmul_precision(), MatmulPrecision::Highest);
+/// set_matmul_precision(MatmulPrecision::High);
+/// assert_eq!(matmul_precision(), MatmulPrecision::High);
+/// ```
+pub fn set_matmul_precision(precision: MatmulPrecision) {
+    PRECISION.store(precision as u8, Ordering::Relaxed);
+    set_gemm_reduced_precision_f32(precision != MatmulPrecision::Highest);
+}
+
+/// How exactly products of f32 matrices are computed.
+pub fn matmul_precision() -> MatmulPrecision {
+    MatmulPrecision::ALL[usize::from(PRECISION.load(Ordering::Relaxed))]
+}
