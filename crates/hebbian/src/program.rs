@@ -19,6 +19,7 @@ use hebbian_models::{Model, ZOO};
 use hebbian_train::{Progress, collect_features, evaluate, save_checkpoint};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Networks of Hebbian and biologically plausible learning: train, evaluate, compare
@@ -176,9 +177,9 @@ struct FeaturesArgs {
     /// `test.labels`
     #[arg(long, value_name = "FILE", default_value = "features.safetensors")]
     to: PathBuf,
-    /// Number of the layer, from 0 [default: the read-out's features]
+    /// Number of the layer, from 1, the one that sees the image [default: the read-out's features]
     #[arg(long)]
-    layer: Option<usize>,
+    layer: Option<NonZeroUsize>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -272,6 +273,10 @@ impl FeaturesArgs {
         const BATCH: usize = 100;
         let device = self.device.choose()?.device;
         let model = model(&self.model, &device)?;
+        let layers = model.layers();
+        if let Some(layer) = self.layer.filter(|layer| layer.get() > layers) {
+            bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
+        }
         let data = self.data.dataset(model.dataset(), 0)?;
         if self.to.is_dir() {
             bail!("--to {} is a folder, expected the name of a file", self.to.display());
@@ -284,7 +289,7 @@ impl FeaturesArgs {
                 let (images, _) = set.batch(indices, DType::F32, &device)?;
                 progress.advance(indices.len() as u64);
                 match self.layer {
-                    Some(layer) => model.layer_features(layer, &images),
+                    Some(layer) => model.layer_features(layer.get() - 1, &images),
                     None => model.features(&images),
                 }
             })?;

@@ -27,8 +27,8 @@ impl<'a, T> Matrix<'a, T> {
         Self { row: self.column, column: self.row, ..self }
     }
 
-    /// The columns from `first` on, which is one of them.
-    fn from_column(self, first: usize) -> Self {
+    /// Without the columns before `first`, which is one of them.
+    fn after_column(self, first: usize) -> Self {
         Self { data: &self.data[first * self.column..], ..self }
     }
 
@@ -71,7 +71,7 @@ pub(super) fn gemm<T: Real>(
     if done == depth {
         return;
     }
-    let (a, b, adds) = (a.from_column(done), b.t().from_column(done).t(), adds || done > 0);
+    let (a, b, adds) = (a.after_column(done), b.t().after_column(done).t(), adds || done > 0);
     let depth = depth - done;
     // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
     // borrowed to write, overlaps neither.

@@ -51,6 +51,7 @@ mod pool;
 mod ramp;
 mod rectify;
 mod reduce;
+mod registers;
 mod response;
 mod select;
 mod sign;

@@ -62,8 +62,9 @@ fn every_method_from_the_list_to_features() {
         let (train, test) = (features.dims("train.features"), features.dims("test.features"));
         assert_eq!((train.unwrap()[0], test.unwrap()[0]), (7, 355), "{method}");
         assert_eq!(features.dims("train.labels"), Some(&[7][..]), "{method}");
-        printed(at, &["features", model, "--quiet", "--layer", "0", "--to", "f.safetensors"]);
-        refused(at, &["features", model, "--quiet", "--layer", "99"], &["layer", "99"]);
+        printed(at, &["features", model, "--quiet", "--layer", "1", "--to", "f.safetensors"]);
+        refused(at, &["features", model, "--quiet", "--layer", "99"], &["--layer 99", "from 1"]);
+        refused(at, &["features", model, "--quiet", "--layer", "0"], &["--layer"]);
     }
 }
 

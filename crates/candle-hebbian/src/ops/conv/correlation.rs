@@ -1,7 +1,8 @@
 //! Correlations of a padded image with kernels, channels last, as small matrix products in registers.
 
-use crate::cpu::{ARCH, Real};
+use crate::cpu::Real;
 use crate::memory::clear;
+use crate::ops::registers::{in_tiles, lanes, lanes_here, tile};
 use candle::Result;
 use pulp::{Simd, WithSimd};
 
@@ -23,15 +24,7 @@ pub(super) struct Correlation {
 impl Correlation {
     /// How many units one vector tile holds, and how many vectors that is.
     fn block<T: Real>(&self) -> (usize, usize) {
-        struct Lanes<T>(std::marker::PhantomData<T>);
-        impl<T: Real> WithSimd for Lanes<T> {
-            type Output = usize;
-            #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> usize {
-                lanes::<S, T>()
-            }
-        }
-        let lanes = ARCH.dispatch(Lanes::<T>(std::marker::PhantomData));
+        let lanes = lanes_here::<T>();
         let vectors = if self.units / self.groups > lanes { 2 } else { 1 };
         (vectors * lanes, vectors)
     }
@@ -124,72 +117,6 @@ impl Correlation {
             }
         }
     }
-}
-
-fn lanes<S: Simd, T: Real>() -> usize {
-    size_of::<T::Vector<S>>() / size_of::<T>()
-}
-
-/// `sum[m][n] += Σ_d left[m·left_row + d·left_step] · right[d·right_step + n·lanes..]`: a product of
-/// `M` scalars with `N` vectors, `depth` times, in registers.
-///
-/// # Safety
-/// All these places must be readable.
-#[inline(always)]
-unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
-    simd: S,
-    sum: &mut [[T::Vector<S>; N]; M],
-    (mut left, left_row, left_step): (*const T, usize, usize),
-    (mut right, right_step): (*const T, usize),
-    depth: usize,
-) {
-    let mut acc = *sum;
-    // Of the lower half of the rows, and hidden from the compiler, which would reach every row from the one before:
-    // a chain of additions as long as the products of a step.
-    let mut lower = std::hint::black_box(left.wrapping_add(M / 2 * left_row));
-    for _ in 0..depth {
-        // SAFETY: the caller's.
-        unsafe {
-            let right_vectors: [T::Vector<S>; N] =
-                std::array::from_fn(|n| right.cast::<T::Vector<S>>().add(n).read_unaligned());
-            for (m, acc) in acc.iter_mut().enumerate() {
-                let scalar = match m.checked_sub(M / 2) {
-                    None => left.add(m * left_row),
-                    Some(m) => lower.add(m * left_row),
-                };
-                let scalar = T::splat(simd, *scalar);
-                for (acc, &vector) in acc.iter_mut().zip(&right_vectors) {
-                    *acc = T::multiply_add(simd, scalar, vector, *acc);
-                }
-            }
-            left = left.add(left_step);
-            lower = lower.add(left_step);
-            right = right.add(right_step);
-        }
-    }
-    *sum = acc;
-}
-
-/// Covers `0..$count` with tiles of 8, 4, 2 and 1 (from 4 where registers are few): `$body` with
-/// `$M` the size and `$at` the start.
-macro_rules! in_tiles {
-    ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
-        let count = $count;
-        let mut $at = 0;
-        in_tiles!(@size 8, <$simd>::REGISTER_COUNT >= 32, count, $at, $M, $body);
-        in_tiles!(@size 4, true, count, $at, $M, $body);
-        in_tiles!(@size 2, true, count, $at, $M, $body);
-        in_tiles!(@size 1, true, count, $at, $M, $body);
-    }};
-    (@size $size:literal, $when:expr, $count:ident, $at:ident, $M:ident, $body:expr) => {
-        if $when {
-            const $M: usize = $size;
-            while $at + $M <= $count {
-                $body;
-                $at += $M;
-            }
-        }
-    };
 }
 
 /// One image's responses, from the padded image and packed weights.

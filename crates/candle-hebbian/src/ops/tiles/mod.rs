@@ -29,7 +29,7 @@ pub(super) fn pays<T: Real>([m, n, depth]: [usize; 3]) -> bool {
     T::DTYPE == DType::F32
         && m.min(n) >= 256
         && depth >= 256
-        && m * n * depth >= 1 << 23
+        && m.saturating_mul(n).saturating_mul(depth) >= 1 << 23
         && unit::is_there()
 }
 

@@ -131,22 +131,24 @@ macro_rules! add {
 macro_rules! product {
     ($step:expr, $bytes:literal) => {
         lines!(
-            "tileloadd tmm0, [{upper} + {width}]",
-            "tileloadd tmm1, [{upper} + {width} + 64]",
-            "tileloadd tmm2, [{lower} + {width}]",
-            "tileloadd tmm3, [{lower} + {width} + 64]",
             "test {adds}, {adds}",
             "jnz 2f",
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
+            "jmp 3f",
             "2:",
+            "tileloadd tmm0, [{upper} + {width}]",
+            "tileloadd tmm1, [{upper} + {width} + 64]",
+            "tileloadd tmm2, [{lower} + {width}]",
+            "tileloadd tmm3, [{lower} + {width} + 64]",
+            "3:",
             $step,
             concat!("add {left}, ", $bytes),
             concat!("add {right}, ", $bytes),
             "dec {steps}",
-            "jnz 2b",
+            "jnz 3b",
             "tilestored [{upper} + {width}], tmm0",
             "tilestored [{upper} + {width} + 64], tmm1",
             "tilestored [{lower} + {width}], tmm2",
@@ -162,7 +164,7 @@ macro_rules! product {
 /// for two; `hh + hl + hm + mm + mh + lh` for three.
 ///
 /// # Safety
-/// All tiles have been written; the lines of `out` are there to be written, and a [`Ready`] lives on this thread.
+/// All tiles have been written; the lines of `out` are there to be read and written, and a [`Ready`] lives on this thread.
 ///
 /// # Panics
 /// Other numbers of tiles; parts that are not one, two or three.

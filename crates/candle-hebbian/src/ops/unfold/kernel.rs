@@ -2,7 +2,7 @@
 
 use super::{Sites, Unfold};
 use crate::cpu::{self, Real, slice, vectorised, with_real};
-use crate::memory::{clear, filled};
+use crate::memory::filled;
 use crate::ops::layout::view;
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -36,23 +36,6 @@ impl Unfold {
             });
             Ok(())
         })
-    }
-
-    /// The rows of one position, an image each, in `rows`.
-    pub(super) fn rows_at<T: Real>(
-        &self,
-        x: &[T],
-        [sb, sc, sh, sw]: [usize; 4],
-        position: usize,
-        rows: &mut Vec<T>,
-    ) -> Result<()> {
-        let (_, batch, fan_in) = self.shape;
-        clear("patches", rows, batch * fan_in)?;
-        let position = (position / self.columns.out, position % self.columns.out);
-        for (b, row) in rows.chunks_exact_mut(fan_in.max(1)).enumerate() {
-            self.read(x, b * sb, [sc, sh, sw], position, row);
-        }
-        Ok(())
     }
 
     /// Writes what the window at one position sees of the channels from `image` on over zeros.
@@ -130,7 +113,7 @@ impl CustomOp1 for Unfold {
 }
 
 /// The gradient of [`Unfold`].
-pub(super) struct Fold<'a>(pub(super) &'a Unfold);
+struct Fold<'a>(&'a Unfold);
 
 impl CustomOp1 for Fold<'_> {
     fn name(&self) -> &'static str {

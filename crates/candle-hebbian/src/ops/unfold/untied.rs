@@ -1,21 +1,19 @@
 //! The response of untied weights on the CPU, a position at a time.
 //!
-//! A position's rows, one for each image, fit the second cache: they are gathered there, multiplied and forgotten.
-//! Unfolding the whole input would write and read every pixel once per tap, in memory, and a graph
-//! of the rows would add as much again in the backward pass.
+//! A weight sees one value of each image. With the batch as the last axis of the images these lie side by side, and all three
+//! products of a position are sums of scalars times vectors over the batch or the units, which read the images
+//! where they are: nothing is unfolded, and nothing added back.
 
-use super::kernel::Fold;
 use super::{Sites, Unfold};
-use crate::cpu::{self, slice, vectorised, with_real};
-use crate::memory::filled_with;
+use crate::cpu::{self, ARCH, Real, slice, vectorised, with_real};
+use crate::memory::{clear, filled, filled_with};
 use crate::ops::custom_vjp::custom_vjp;
-use crate::ops::gemm::{Matrix, gemm, matmul};
 use crate::ops::layout::view;
+use crate::ops::registers::{Products, lanes_here};
 use crate::ops::value::Value;
 use crate::ops::widen::widened;
 use crate::window::Conv2dConfig;
-use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use gemm::Parallelism;
+use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// The response `(OH·OW, B, K)` to images `x (B, C, H, W)` of `weight (OH, OW, K, C, kh, kw)`, with weights of
 /// their own at each position. The error goes back through `feedback`, of the same shape, which gets no
@@ -34,7 +32,7 @@ pub(crate) fn untied(
     };
     widened(x, |x| {
         let op = Unfold::new(x, (kh, kw), config, Sites::Positions)?;
-        let (sites, _, fan_in) = op.shape;
+        let (sites, _, _) = op.shape;
         if (op.rows.out, op.columns.out) != (oh, ow) {
             candle::bail!(
                 "an input of {:?} has {sites} windows, the untied weights {:?} have {}",
@@ -50,21 +48,23 @@ pub(crate) fn untied(
             "untied",
             [x, &weight],
             |[x, weight]| {
-                let u = Value::op2(x, &weight.contiguous()?, &Respond { unfold: &op, units })?;
-                Ok((u, (x.clone(), feedback.contiguous()?)))
+                let images = x.apply_op1_no_bwd(&BatchLast { unfold: &op })?;
+                let respond = Respond { unfold: &op, units };
+                let u = Value::op2(&images, &weight.contiguous()?, &respond)?;
+                Ok((u, (images, feedback.contiguous()?)))
             },
             move |pass| {
-                let (x, feedback) = pass.residuals;
+                let (images, feedback) = pass.residuals;
                 let grad = pass.grad.contiguous()?;
                 let grad_x = if pass.wanted[0] {
-                    let rows = matmul(&grad, &feedback.reshape((sites, units, fan_in))?)?;
-                    Some(rows.apply_op1_no_bwd(&Fold(&kept))?)
+                    let op = InputGradient { unfold: &kept, units };
+                    Some(grad.apply_op2_no_bwd(feedback, &op)?)
                 } else {
                     None
                 };
                 let grad_weight = if pass.wanted[1] {
                     let op = WeightGradient { unfold: &kept, units };
-                    Some(x.apply_op2_no_bwd(&grad, &op)?.reshape(feedback.shape())?)
+                    Some(images.apply_op2_no_bwd(&grad, &op)?.reshape(feedback.shape())?)
                 } else {
                     None
                 };
@@ -72,6 +72,68 @@ pub(crate) fn untied(
             },
         )
     })
+}
+
+/// Images `(B, C, H, W)` with the batch as the last axis, `(H, W, C, B')`, where `B'` is the batch in whole vectors, filled up
+/// with zeros.
+struct BatchLast<'a> {
+    unfold: &'a Unfold,
+}
+
+impl CustomOp1 for BatchLast<'_> {
+    fn name(&self) -> &'static str {
+        "batch_last"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels, height, width) = self.unfold.dims;
+        with_real!(x, "batch_last", T => {
+            let (x, [sb, sc, sh, sw]) = view::<T>(x, layout)?;
+            let whole = batch.next_multiple_of(lanes_here::<T>());
+            let (shape, line) = ([height, width, channels, whole], width * channels * whole);
+            let images = filled("images, batch last", &shape, line, |h, line| {
+                vectorised(|| {
+                    for c in 0..channels {
+                        for b in 0..batch {
+                            let x = &x[b * sb + c * sc + h * sh..];
+                            for w in 0..width {
+                                line[(w * channels + c) * whole + b] = x[w * sw];
+                            }
+                        }
+                    }
+                });
+                Ok(())
+            })?;
+            Ok((cpu::owned(images), shape.as_slice().into()))
+        })
+    }
+}
+
+impl Unfold {
+    /// The pixels that the window at a position sees, each with its tap.
+    fn seen(&self, position: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (kh, kw) = (self.rows.window.kernel, self.columns.window.kernel);
+        let (y, x) = (position / self.columns.out, position % self.columns.out);
+        (0..kh * kw).filter_map(move |tap| {
+            let h = self.row_taps[y * kh + tap / kw]?;
+            let w = self.column_taps[x * kw + tap % kw]?;
+            Some((h * self.dims.3 + w, tap))
+        })
+    }
+
+    fn taps(&self) -> usize {
+        self.rows.window.kernel * self.columns.window.kernel
+    }
+}
+
+/// The first `columns` of a matrix with rows of `row` values, as rows of `out_row` values.
+#[inline(always)]
+fn turn<T: Real>(matrix: &[T], (row, columns): (usize, usize), out: &mut [T], out_row: usize) {
+    for (r, row) in matrix.chunks_exact(row).enumerate() {
+        for (c, &value) in row[..columns].iter().enumerate() {
+            out[c * out_row + r] = value;
+        }
+    }
 }
 
 /// `u = x·wᵀ` at each position.
@@ -87,20 +149,35 @@ impl CustomOp2 for Respond<'_> {
 
     fn cpu_fwd(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
+        images: &CpuStorage,
+        images_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (units, (sites, batch, fan_in)) = (self.units, self.unfold.shape);
-        with_real!(x, "untied", T => {
-            let ((x, strides), weight) = (view::<T>(x, x_layout)?, slice::<T>(weight, weight_layout)?);
+        let (channels, taps) = (self.unfold.dims.1, self.unfold.taps());
+        with_real!(images, "untied", T => {
+            let (images, weight) =
+                (slice::<T>(images, images_layout)?, slice::<T>(weight, weight_layout)?);
+            let whole = batch.next_multiple_of(lanes_here::<T>());
             let sizes = [sites, batch, units];
-            let u = filled_with("response", &sizes, batch * units, Vec::new, |rows, site, u| {
-                vectorised(|| self.unfold.rows_at(x, strides, site, rows))?;
-                let weight = &weight[site * units * fan_in..][..units * fan_in];
-                let (rows, weight) = (Matrix::rows(rows, fan_in), Matrix::rows(weight, fan_in));
-                gemm([batch, units, fan_in], rows, weight.t(), (1 as T, false), u, Parallelism::None);
+            let init = || (Vec::new(), Vec::new());
+            let u = filled_with("response", &sizes, batch * units, init, |(sums, runs), site, u| {
+                clear("response", sums, units * whole)?;
+                runs.clear();
+                runs.extend(self.unfold.seen(site).map(|(at, tap)| (tap, at * channels * whole)));
+                ARCH.dispatch(Products {
+                    runs: runs.as_slice(),
+                    depth: channels,
+                    left: &weight[site * units * fan_in..][..units * fan_in],
+                    left_row: fan_in,
+                    left_step: taps,
+                    right: images,
+                    right_step: whole,
+                    width: whole,
+                    out: &mut *sums,
+                });
+                vectorised(|| turn(sums, (whole, batch), u, units));
                 Ok(())
             })?;
             Ok((cpu::owned(u), (sites, batch, units).into()))
@@ -121,23 +198,128 @@ impl CustomOp2 for WeightGradient<'_> {
 
     fn cpu_fwd(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
+        images: &CpuStorage,
+        images_layout: &Layout,
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (units, (sites, batch, fan_in)) = (self.units, self.unfold.shape);
-        with_real!(x, "untied_weight_gradient", T => {
-            let ((x, strides), grad) = (view::<T>(x, x_layout)?, slice::<T>(grad, grad_layout)?);
+        let (channels, taps) = (self.unfold.dims.1, self.unfold.taps());
+        with_real!(images, "untied_weight_gradient", T => {
+            let (images, grad) =
+                (slice::<T>(images, images_layout)?, slice::<T>(grad, grad_layout)?);
+            let whole = batch.next_multiple_of(lanes_here::<T>());
+            let width = units.next_multiple_of(lanes_here::<T>());
             let (sizes, name) = ([sites, units, fan_in], "gradient of the weights");
-            let sums = filled_with(name, &sizes, units * fan_in, Vec::new, |rows, site, sums| {
-                vectorised(|| self.unfold.rows_at(x, strides, site, rows))?;
+            let init = || (Vec::new(), Vec::new());
+            let sums = filled_with(name, &sizes, units * fan_in, init, |(wide, sums), site, out| {
+                clear(name, wide, batch * width)?;
+                clear(name, sums, channels * width)?;
                 let grad = &grad[site * batch * units..][..batch * units];
-                let (grad, rows) = (Matrix::rows(grad, units), Matrix::rows(rows, fan_in));
-                gemm([units, fan_in, batch], grad.t(), rows, (1 as T, false), sums, Parallelism::None);
+                for (wide, grad) in wide.chunks_exact_mut(width).zip(grad.chunks_exact(units)) {
+                    wide[..units].copy_from_slice(grad);
+                }
+                for (at, tap) in self.unfold.seen(site) {
+                    ARCH.dispatch(Products {
+                        runs: &[(at * channels * whole, 0)],
+                        depth: batch,
+                        left: images,
+                        left_row: whole,
+                        left_step: 1,
+                        right: &*wide,
+                        right_step: width,
+                        width,
+                        out: &mut *sums,
+                    });
+                    vectorised(|| {
+                        for (c, sums) in sums.chunks_exact(width).enumerate() {
+                            for (k, &sum) in sums[..units].iter().enumerate() {
+                                out[k * fan_in + c * taps + tap] = sum;
+                            }
+                        }
+                    });
+                }
                 Ok(())
             })?;
             Ok((cpu::owned(sums), (sites, units, fan_in).into()))
+        })
+    }
+}
+
+/// `δ·r`, added up at each pixel: the gradient of the images.
+struct InputGradient<'a> {
+    unfold: &'a Unfold,
+    units: usize,
+}
+
+impl CustomOp2 for InputGradient<'_> {
+    fn name(&self) -> &'static str {
+        "untied_input_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        feedback: &CpuStorage,
+        feedback_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (units, (sites, batch, fan_in)) = (self.units, self.unfold.shape);
+        let (dims @ (_, channels, height, width), taps) = (self.unfold.dims, self.unfold.taps());
+        // Which weights see a pixel, and at which position.
+        let mut seen = vec![Vec::new(); height * width];
+        for site in 0..sites {
+            for (at, tap) in self.unfold.seen(site) {
+                seen[at].push((site, tap));
+            }
+        }
+        with_real!(grad, "untied_input_gradient", T => {
+            let (grad, feedback) =
+                (slice::<T>(grad, grad_layout)?, slice::<T>(feedback, feedback_layout)?);
+            let whole = batch.next_multiple_of(lanes_here::<T>());
+            let sizes = [sites, units, whole];
+            let turned = filled("gradient, batch last", &sizes, units * whole, |site, turned| {
+                let grad = &grad[site * batch * units..][..batch * units];
+                vectorised(|| turn(grad, (units, units), turned, whole));
+                Ok(())
+            })?;
+            let pixel = channels * whole;
+            let sizes = [height * width, channels, whole];
+            let sums = filled_with("gradient of the images", &sizes, pixel, Vec::new, |runs, at, out| {
+                runs.clear();
+                runs.extend(
+                    seen[at].iter().map(|&(site, tap)| (site * units * fan_in + tap, site * units * whole)),
+                );
+                ARCH.dispatch(Products {
+                    runs: runs.as_slice(),
+                    depth: units,
+                    left: feedback,
+                    left_row: taps,
+                    left_step: fan_in,
+                    right: &turned,
+                    right_step: whole,
+                    width: whole,
+                    out,
+                });
+                Ok(())
+            })?;
+            // As many images side by side as a line of the cache has values.
+            let (image, together) = (channels * height * width, 64 / size_of::<T>());
+            let out = filled("gradient of the images", &[batch, image], together * image, |at, out| {
+                let first = at * together;
+                vectorised(|| {
+                    for c in 0..channels {
+                        for (at, pixel) in sums.chunks_exact(pixel).enumerate() {
+                            let images = &pixel[c * whole + first..];
+                            for (out, &image) in out.chunks_exact_mut(image).zip(images) {
+                                out[c * height * width + at] = image;
+                            }
+                        }
+                    }
+                });
+                Ok(())
+            })?;
+            Ok((cpu::owned(out), dims.into()))
         })
     }
 }
@@ -187,6 +369,57 @@ mod tests {
                 }
                 assert!(got.get(&r).is_none());
             }
+        }
+        Ok(())
+    }
+
+    /// Batches and units of no, one, two and three vectors and of parts of them: sums over the windows by definition, of whole
+    /// numbers, so that no order of the sums matters.
+    #[test]
+    fn every_width_is_the_definition() -> Result<()> {
+        let whole = |count: usize, modulus: usize| {
+            Vec::from_iter((0..count).map(|i| (i * 7919 % modulus) as f32 - (modulus / 2) as f32))
+        };
+        for (batch, units, channels) in [(0, 3, 2), (1, 1, 1), (17, 5, 3), (40, 33, 2), (48, 16, 9)]
+        {
+            let (size, kernel, out) = (4, 3, 2);
+            let fan_in = channels * kernel * kernel;
+            let x = whole(batch * channels * size * size, 11);
+            let w = whole(out * out * units * fan_in, 7);
+            let delta = whole(out * out * batch * units, 5);
+            let (mut u, mut grad_x) = (vec![0f32; delta.len()], vec![0f32; x.len()]);
+            let mut grad_w = vec![0f32; w.len()];
+            for (at, (u, delta)) in u.iter_mut().zip(&delta).enumerate() {
+                let (site, b, k) = (at / units / batch, at / units % batch, at % units);
+                for f in 0..fan_in {
+                    let (c, i, j) = (f / 9, f / 3 % 3, f % 3);
+                    let pixel =
+                        ((b * channels + c) * size + site / out + i) * size + site % out + j;
+                    let weight = (site * units + k) * fan_in + f;
+                    *u += x[pixel] * w[weight];
+                    grad_x[pixel] += delta * w[weight];
+                    grad_w[weight] += delta * x[pixel];
+                }
+            }
+            let shape = (batch, channels, size, size);
+            let x = Var::from_tensor(&Tensor::from_vec(x, shape, &Device::Cpu)?)?;
+            let shape = &[out, out, units, channels, kernel, kernel][..];
+            let w = Var::from_tensor(&Tensor::from_vec(w, shape, &Device::Cpu)?)?;
+            let seen = untied(&x, &w, &w, &Conv2dConfig::default())?;
+            let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+            assert_eq!(values(&seen)?, u, "{batch} images, {units} units");
+            let delta = Tensor::from_vec(delta, seen.shape(), &Device::Cpu)?;
+            let grads = (seen * delta)?.sum_all()?.backward()?;
+            assert_eq!(
+                values(grads.get(&x).expect("one"))?,
+                grad_x,
+                "{batch} images, {units} units"
+            );
+            assert_eq!(
+                values(grads.get(&w).expect("one"))?,
+                grad_w,
+                "{batch} images, {units} units"
+            );
         }
         Ok(())
     }

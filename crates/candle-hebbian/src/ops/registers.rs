@@ -1,0 +1,153 @@
+//! Small matrix products in registers.
+
+use crate::cpu::{ARCH, Real};
+use pulp::{Simd, WithSimd};
+
+/// Values in a vector of the instruction set `S`.
+pub(super) fn lanes<S: Simd, T: Real>() -> usize {
+    size_of::<T::Vector<S>>() / size_of::<T>()
+}
+
+/// Values in a vector of this processor.
+pub(super) fn lanes_here<T: Real>() -> usize {
+    struct Lanes<T>(std::marker::PhantomData<T>);
+    impl<T: Real> WithSimd for Lanes<T> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            lanes::<S, T>()
+        }
+    }
+    ARCH.dispatch(Lanes::<T>(std::marker::PhantomData))
+}
+
+/// `sum[m][n] += Σ_d left[m·left_row + d·left_step] · right[d·right_step + n·lanes..]`: a product of
+/// `M` scalars with `N` vectors, `depth` times, in registers.
+///
+/// # Safety
+/// All these places must be readable.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
+    simd: S,
+    sum: &mut [[T::Vector<S>; N]; M],
+    (mut left, left_row, left_step): (*const T, usize, usize),
+    (mut right, right_step): (*const T, usize),
+    depth: usize,
+) {
+    let mut acc = *sum;
+    // Of the lower half of the rows, and hidden from the compiler, which would reach every row from the one before:
+    // a chain of additions as long as the products of a step.
+    let mut lower = std::hint::black_box(left.wrapping_add(M / 2 * left_row));
+    for _ in 0..depth {
+        // SAFETY: the caller's.
+        unsafe {
+            let right_vectors: [T::Vector<S>; N] =
+                std::array::from_fn(|n| right.cast::<T::Vector<S>>().add(n).read_unaligned());
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let scalar = match m.checked_sub(M / 2) {
+                    None => left.add(m * left_row),
+                    Some(m) => lower.add(m * left_row),
+                };
+                let scalar = T::splat(simd, *scalar);
+                for (acc, &vector) in acc.iter_mut().zip(&right_vectors) {
+                    *acc = T::multiply_add(simd, scalar, vector, *acc);
+                }
+            }
+            left = left.add(left_step);
+            lower = lower.add(left_step);
+            right = right.add(right_step);
+        }
+    }
+    *sum = acc;
+}
+
+/// Covers `0..$count` with tiles of 8, 4, 2 and 1 (from 4 where registers are few): `$body` with
+/// `$M` the size and `$at` the start.
+macro_rules! in_tiles {
+    ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
+        let count = $count;
+        let mut $at = 0;
+        in_tiles!(@size 8, <$simd>::REGISTER_COUNT >= 32, count, $at, $M, $body);
+        in_tiles!(@size 4, true, count, $at, $M, $body);
+        in_tiles!(@size 2, true, count, $at, $M, $body);
+        in_tiles!(@size 1, true, count, $at, $M, $body);
+    }};
+    (@size $size:literal, $when:expr, $count:ident, $at:ident, $M:ident, $body:expr) => {
+        if $when {
+            const $M: usize = $size;
+            while $at + $M <= $count {
+                $body;
+                $at += $M;
+            }
+        }
+    };
+}
+pub(super) use in_tiles;
+
+/// `out[m] = Σ_runs Σ_d left[m, d]·right[d]`, where `out` and `right` have rows of `width` values: sums of products of a
+/// matrix and rows, neither of which has to lie in one piece.
+pub(super) struct Products<'a, T> {
+    /// Where each run begins, in `left` and in `right`.
+    pub runs: &'a [(usize, usize)],
+    /// The length of each.
+    pub depth: usize,
+    pub left: &'a [T],
+    /// From one row of the matrix to the next.
+    pub left_row: usize,
+    /// From one of its columns to the next.
+    pub left_step: usize,
+    pub right: &'a [T],
+    /// From one row to the next.
+    pub right_step: usize,
+    /// Whole vectors, see [`lanes_here`].
+    pub width: usize,
+    pub out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Products<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = lanes::<S, T>();
+        assert!(
+            self.width.is_multiple_of(lanes) && self.out.len().is_multiple_of(self.width.max(1))
+        );
+        let mut at = 0;
+        while at + 2 * lanes <= self.width {
+            self.columns::<S, 2>(simd, at);
+            at += 2 * lanes;
+        }
+        if at < self.width {
+            self.columns::<S, 1>(simd, at);
+        }
+    }
+}
+
+impl<T: Real> Products<'_, T> {
+    /// `N` vectors of every row of `out`, from `first` on.
+    #[inline(always)]
+    fn columns<S: Simd, const N: usize>(&mut self, simd: S, first: usize) {
+        let last = self.depth.saturating_sub(1);
+        let rows = self.out.len() / self.width;
+        in_tiles!(S, rows, m, M => {
+            let mut sum = [[T::splat(simd, T::zero()); N]; M];
+            for &(left, right) in if self.depth > 0 { self.runs } else { &[] } {
+                let (left, right) = (left + m * self.left_row, right + first);
+                assert!(left + (M - 1) * self.left_row + last * self.left_step < self.left.len());
+                assert!(right + last * self.right_step + N * lanes::<S, T>() <= self.right.len());
+                // SAFETY: the last places read are in bounds, as asserted.
+                unsafe {
+                    let left = (self.left.as_ptr().add(left), self.left_row, self.left_step);
+                    let right = (self.right.as_ptr().add(right), self.right_step);
+                    tile::<S, T, M, N>(simd, &mut sum, left, right, self.depth);
+                }
+            }
+            for (m, sum) in (m..).zip(&sum) {
+                let out = &mut self.out[m * self.width + first..][..N * lanes::<S, T>()];
+                // SAFETY: the slice is as long as the vectors.
+                unsafe { out.as_mut_ptr().cast::<[T::Vector<S>; N]>().write_unaligned(*sum) };
+            }
+        });
+    }
+}
