@@ -85,8 +85,7 @@ impl DeviceArgs {
     /// A device that this build or machine does not have.
     pub fn choose(&self) -> Result<Chosen> {
         set_matmul_precision(self.matmul_precision);
-        let asked = if self.cpu { Some(DeviceKind::Cpu) } else { self.device };
-        if let Some(kind) = asked {
+        if let Some(kind) = self.asked() {
             let name = kind.name();
             let device = kind.open().with_context(|| {
                 format!(
@@ -107,18 +106,15 @@ impl DeviceArgs {
         }
         Ok(Chosen { device: Device::Cpu, name: DeviceKind::Cpu.name(), missing })
     }
-}
 
-impl DeviceArgs {
+    fn asked(&self) -> Option<DeviceKind> {
+        if self.cpu { Some(DeviceKind::Cpu) } else { self.device }
+    }
+
     /// The flags by which another process chooses the same device, and computes as exactly.
     pub(crate) fn again(&self) -> Vec<&'static str> {
-        let asked = if self.cpu { Some(DeviceKind::Cpu) } else { self.device };
-        asked
-            .map(|kind| ["--device", kind.name()])
-            .into_iter()
-            .flatten()
-            .chain(self.exactness())
-            .collect()
+        let device = self.asked().map(|kind| ["--device", kind.name()]);
+        device.into_iter().flatten().chain(self.exactness()).collect()
     }
 
     /// The flags by which another process computes as exactly.

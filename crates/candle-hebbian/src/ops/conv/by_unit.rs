@@ -9,6 +9,7 @@ use crate::ops::gemm::Matrix;
 use crate::ops::tiles;
 use candle::Result;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// About so many positions go through a product at once.
 const POSITIONS: usize = 4096;
@@ -18,34 +19,48 @@ impl Correlation {
         self.out.0 * self.out.1
     }
 
-    fn windows<'a, T>(&self, images: &'a [T], image: usize) -> Windows<'a, T> {
-        let (starts, length) = self.runs();
-        let line = self.stride.0 * self.width * self.channels;
-        Windows {
-            images,
-            image,
-            out: self.out,
-            step: (line, self.stride.1 * self.channels),
-            starts: starts.collect(),
-            length,
-        }
-    }
-
     /// Whether windows are of all channels and consist of stretches of whole `count`s of neighbours, so that they are read
     /// without being copied first.
     fn suits(&self, count: usize) -> bool {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
-    /// Images in one go, and which there are.
-    fn chunks(&self, batch: usize) -> impl Iterator<Item = (usize, usize)> {
-        let images = (POSITIONS / self.positions()).max(1);
-        (0..batch).step_by(images).map(move |first| (first, images.min(batch - first)))
+    /// Calls `multiply` with some of the positions of all images and their windows, for some images after the other, and says
+    /// whether it could each time. `image` is the length of a padded image, and `pad` writes it over zeros.
+    fn in_windows<T: Real>(
+        &self,
+        batch: usize,
+        (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
+        mut multiply: impl FnMut(Range<usize>, &Windows<T>) -> bool,
+    ) -> Result<bool> {
+        let (starts, length) = self.runs();
+        let starts: Vec<usize> = starts.collect();
+        let line = self.stride.0 * self.width * self.channels;
+        let (positions, together) = (self.positions(), (POSITIONS / self.positions()).max(1));
+        for first in (0..batch).step_by(together) {
+            let count = together.min(batch - first);
+            let images = filled("padded images", &[count, image], image, |b, padded| {
+                pad(first + b, padded);
+                Ok(())
+            })?;
+            let windows = Windows {
+                images: &images,
+                image,
+                out: self.out,
+                step: (line, self.stride.1 * self.channels),
+                starts: starts.clone(),
+                length,
+            };
+            if !multiply(first * positions..(first + count) * positions, &windows) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
 /// The responses to `batch` images, as [`Respond`](super::correlation::Respond) makes them of one. `value` is the weight of a
-/// unit, channel and tap; `image` the length of a padded image, and what writes it over zeros. `None` where there is no
+/// unit, channel and tap; `padded` the length of a padded image, and what writes it over zeros. `None` where there is no
 /// unit, it does not pay, or there are values that it cannot hold.
 ///
 /// # Errors
@@ -54,7 +69,7 @@ pub(super) fn respond<T: Real>(
     correlation: &Correlation,
     batch: usize,
     value: impl Fn(usize, usize, usize, usize) -> T + Sync,
-    (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
+    padded: (usize, impl Fn(usize, &mut [T]) + Sync),
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
     let (positions, kw) = (correlation.positions(), correlation.kernel.1);
@@ -72,20 +87,12 @@ pub(super) fn respond<T: Real>(
     })?;
     let right = Factor::rows(Matrix::rows(&weight, depth), units, depth);
     let mut out = filled("response", &[batch, positions, units], positions * units, |_, _| Ok(()))?;
-    for (first, count) in correlation.chunks(batch) {
-        let images = filled("padded images", &[count, image], image, |b, padded| {
-            pad(first + b, padded);
-            Ok(())
-        })?;
-        let windows = correlation.windows(&images, image);
-        let entries = Entries::Windows(&windows);
-        let left = Factor { entries, lines: count * positions, depth, scale: T::one() };
-        let out = &mut out[first * positions * units..][..count * positions * units];
-        if tiles::product(left, right, false, out) < depth {
-            return Ok(None);
-        }
-    }
-    Ok(Some(out))
+    let whole = correlation.in_windows(batch, padded, |at, windows| {
+        let entries = Entries::Windows(windows);
+        let left = Factor { entries, lines: at.len(), depth, scale: T::one() };
+        tiles::product(left, right, false, &mut out[at.start * units..at.end * units]) == depth
+    })?;
+    Ok(whole.then_some(out))
 }
 
 /// The gradient of the weights `(K, C, kh, kw)`, of that of the responses, `(B, OH, OW, K)`; else as [`respond`].
@@ -96,7 +103,7 @@ pub(super) fn correlate<T: Real>(
     correlation: &Correlation,
     batch: usize,
     grad: &[T],
-    (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
+    padded: (usize, impl Fn(usize, &mut [T]) + Sync),
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
     let positions = correlation.positions();
@@ -105,19 +112,15 @@ pub(super) fn correlate<T: Real>(
     }
     let mut sum = Vec::new();
     clear("gradient of the weights", &mut sum, units * depth)?;
-    for (first, count) in correlation.chunks(batch) {
-        let images = filled("padded images", &[count, image], image, |b, padded| {
-            pad(first + b, padded);
-            Ok(())
-        })?;
-        let windows = correlation.windows(&images, image);
-        let grad = &grad[first * positions * units..][..count * positions * units];
-        let left = Factor::rows(Matrix::rows(grad, units).t(), units, count * positions);
-        let entries = Entries::TurnedWindows(&windows);
-        let right = Factor { entries, lines: depth, depth: count * positions, scale: T::one() };
-        if tiles::product(left, right, first > 0, &mut sum) < count * positions {
-            return Ok(None);
-        }
+    let whole = correlation.in_windows(batch, padded, |at, windows| {
+        let grad = Matrix::rows(&grad[at.start * units..at.end * units], units);
+        let left = Factor::rows(grad.t(), units, at.len());
+        let entries = Entries::TurnedWindows(windows);
+        let right = Factor { entries, lines: depth, depth: at.len(), scale: T::one() };
+        tiles::product(left, right, at.start > 0, &mut sum) == at.len()
+    })?;
+    if !whole {
+        return Ok(None);
     }
     let taps = correlation.kernel.0 * correlation.kernel.1;
     let mut turned = Vec::new();
