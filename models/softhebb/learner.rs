@@ -7,13 +7,14 @@ use super::material::Material;
 use super::method::Options;
 use super::model::Model;
 use super::network::Network;
-use super::readouts::{FEW_LABELS, Readouts};
+use super::readouts::Readouts;
 use super::stages::Stages;
 use crate::CompetitionKind;
 use candle::{DType, Tensor};
 use candle_hebbian::device::to_host;
 use candle_hebbian::{Block, Geometry};
 use hebbian_data::Dataset;
+use hebbian_data::transforms::Shape;
 use hebbian_train::{
     Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, learned_picture,
     win_shares,
@@ -37,8 +38,9 @@ pub struct Learner {
 
 /// What they are called in a state.
 const BEFORE: &str = "before.layers.0.weight";
-/// Images in which wins are counted for the picture.
-const COUNTED: usize = 500;
+/// Images in which wins are counted for the picture: of a convolution, which has a competition at every position, and of a
+/// dense layer, which has one for each image.
+const COUNTED: (usize, usize) = (500, 5_000);
 
 #[derive(Debug)]
 enum Way {
@@ -69,21 +71,24 @@ impl Learner {
             let total = stages.total(&material);
             (Way::Stages(Box::new(stages)), total)
         };
-        let before = filters(&model)?;
+        let before = filters(&model, image)?;
         let clock = Clock::default();
         Ok(Self { model, material, way, clock, total, elsewhere: false, before })
     }
 }
 
-/// A copy of the weights of the first layer, if it is a convolution.
-fn filters(model: &Model) -> Result<Option<Tensor>> {
+/// A copy of the weights of the first layer as filters `(K, C, h, w)`, if they are a convolution's or each unit sees the
+/// whole image, of shape `(C, H, W)`.
+fn filters(model: &Model, (channels, height, width): Shape) -> Result<Option<Tensor>> {
     let Some(block) = model.network.stack().blocks().first() else { return Ok(None) };
     let layer = block.layer()?;
-    match layer.geometry() {
-        // Not `copy`, which shares memory on Metal.
-        Geometry::Conv2d(_) => Ok(Some(layer.weight().detach().force_contiguous()?)),
-        _ => Ok(None),
-    }
+    // Not `copy`, which shares memory on Metal.
+    let weight = layer.weight().detach().force_contiguous()?;
+    Ok(match layer.geometry() {
+        Geometry::Conv2d(_) => Some(weight),
+        Geometry::Dense => Some(weight.reshape(((), channels, height, width))?),
+        _ => None,
+    })
 }
 
 /// Whether all that learns from a batch of images needs their labels: back-propagation does, and the head that learns
@@ -186,19 +191,25 @@ impl hebbian_train::Learner for Learner {
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.elsewhere = true;
         self.model.restore_network(checkpoint)?;
-        self.before = filters(&self.model)?;
+        self.before = filters(&self.model, self.material.data.train.shape())?;
         Ok(())
     }
 
-    /// The filters of the first layer as they were and as they are, if it is a convolution.
+    /// The filters of the first layer as they were and as they are.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
-        let (Some(before), Some(after)) = (&self.before, filters(&self.model)?) else {
+        let after = filters(&self.model, self.material.data.train.shape())?;
+        let (Some(before), Some(after)) = (&self.before, after) else {
             return Ok(Vec::new());
         };
+        let stack = self.model.network.stack();
+        let counted = match stack.blocks().first().map(|block| block.layer()).transpose()? {
+            Some(layer) if layer.geometry() == Geometry::Dense => COUNTED.1,
+            _ => COUNTED.0,
+        };
         let all = self.material.seen.len();
-        let some = (0..all).step_by(all.div_ceil(COUNTED).max(1)).collect::<Vec<_>>();
+        let some = (0..all).step_by(all.div_ceil(counted).max(1)).collect::<Vec<_>>();
         let (images, _) = self.material.batch(&some)?;
-        let shares = win_shares(&self.model.network.stack().excitation(0, &images)?)?;
+        let shares = win_shares(&stack.excitation(0, &images)?)?;
         let filters = learned_picture(before, &after, &shares, "filters of layer 1")?;
         Ok(vec![("filters".to_string(), filters)])
     }
@@ -224,15 +235,10 @@ impl hebbian_train::Learner for Learner {
                 extras.insert("random_features".to_string(), each.collect());
             }
             all.extend(controls);
-            if let (Way::Stages(_), Some((learned, random))) =
+            if let (Way::Stages(_), Some(few)) =
                 (&self.way, readouts.with_few_labels(&model.network)?)
             {
-                extras.insert(
-                    "few_labels".to_string(),
-                    json!({
-                        "labels": FEW_LABELS, "test_accuracy": learned, "random_features": random
-                    }),
-                );
+                extras.insert("few_labels".to_string(), json!(few));
             }
         }
         if !self.elsewhere {

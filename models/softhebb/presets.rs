@@ -65,6 +65,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-cnn4-imagenet.json"),
         include_str!("presets/softhebb-cnn4-stl.json"),
         include_str!("presets/softhebb-cnn5-imagenet.json"),
+        include_str!("presets/softhebb-mlp-digits.json"),
         include_str!("presets/softhebb-mlp-mnist.json"),
         include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
     ];
@@ -72,6 +73,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/cifar10.json"),
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),
+        include_str!("record/digits-cnn.json"),
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
     ];

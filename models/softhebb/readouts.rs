@@ -11,6 +11,7 @@ use hebbian_data::ImageSet;
 use hebbian_train::{
     NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge, in_parts,
 };
+use serde::Serialize;
 use std::time::Instant;
 
 /// Ridge regression reads at most this many features, pooled over positions where there are more.
@@ -19,7 +20,18 @@ const RIDGE_FEATURES: usize = 2048;
 /// Random networks that the learned one is compared with: their spread is as large as the difference may be.
 const RANDOM_NETWORKS: usize = 5;
 /// Labels that show what features are worth where all of them are too many to tell.
-pub(super) const FEW_LABELS: usize = 50;
+const FEW_LABELS: usize = 50;
+
+/// The accuracies of a head that learns from few labels.
+#[derive(Debug, Serialize)]
+pub(super) struct FewLabels {
+    labels: usize,
+    /// On the features of the network.
+    test_accuracy: f64,
+    raw_pixels: f64,
+    /// On those of each of [`RANDOM_NETWORKS`].
+    random_features: Vec<f64>,
+}
 
 /// Trains read-outs and tests them.
 pub(super) struct Readouts<'a, 'b> {
@@ -104,19 +116,23 @@ impl Readouts<'_, '_> {
         Ok(network)
     }
 
-    /// The accuracy of a head that learns from [`FEW_LABELS`] images, as many of each class, on the features of `network` and
-    /// of the random networks; none where there are not ten times as many images.
-    pub(super) fn with_few_labels(&mut self, network: &Network) -> Result<Option<(f64, Vec<f64>)>> {
+    /// The accuracy of a head that learns from [`FEW_LABELS`] images, as many of each class; none where there are not ten
+    /// times as many images.
+    pub(super) fn with_few_labels(&mut self, network: &Network) -> Result<Option<FewLabels>> {
         let Material { data, rng, .. } = self.material;
         if data.train.len() < 10 * FEW_LABELS {
             return Ok(None);
         }
         let seed = rng.stream("few labels").below(usize::MAX) as u64;
         let few = data.clone().with_labelled(FEW_LABELS, seed)?.train;
-        let learned = self.of_few(network, &few)?;
         let random =
             (0..RANDOM_NETWORKS).map(|draw| self.of_few(&self.random_network(draw)?, &few));
-        Ok(Some((learned, random.collect::<Result<_>>()?)))
+        Ok(Some(FewLabels {
+            labels: FEW_LABELS,
+            test_accuracy: self.of_few(network, &few)?,
+            raw_pixels: self.of_few(&Network::pixels(data.train.shape())?, &few)?,
+            random_features: random.collect::<Result<_>>()?,
+        }))
     }
 
     /// The accuracy of a fresh head that learns from the images `few`.

@@ -41,7 +41,10 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         let random = few["random_features"].as_array().into_iter().flatten();
         let random: Vec<f64> = random.filter_map(serde_json::Value::as_f64).collect();
         lines.push(format!("with {labels} labels"));
-        lines.push(format!("  {:28} {:6.2} %", results.preset, 100.0 * learned));
+        let raw = few["raw_pixels"].as_f64().unwrap_or(f64::NAN);
+        for (label, value) in [(&*results.preset, learned), ("same head, raw pixels", raw)] {
+            lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
+        }
         if let Some(spread) = Spread::of(&random) {
             let label = format!("same head, {} random nets", random.len());
             lines.push(format!("  {label:28}  {} %", spread.percent()));

@@ -32,6 +32,8 @@ impl Flags {
         let name = common.preset.as_deref().unwrap_or(match common.dataset.as_deref() {
             Some("mnist" | "fashion-mnist") => "softhebb-cnn-mnist",
             Some("cifar10" | "cifar100") => "softhebb-cnn3-cifar",
+            Some("digits") => "softhebb-mlp-digits",
+            None if common.data_dir.is_none() => "softhebb-mlp-digits",
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;

@@ -6,9 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Small enough for tests.
-const TINY: [&str; 8] =
-    ["--limit-train", "200", "--limit-test", "100", "--epochs", "1", "--head-epochs", "2"];
+/// Small enough for tests, of two layers.
+const TINY: [&str; 10] = [
+    "--preset",
+    "softhebb-cnn-digits",
+    "--limit-train",
+    "200",
+    "--limit-test",
+    "100",
+    "--epochs",
+    "1",
+    "--head-epochs",
+    "2",
+];
 
 fn hebbian(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));

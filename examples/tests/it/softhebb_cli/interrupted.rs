@@ -25,7 +25,7 @@ fn check(place: &Place) {
     }
     for name in ["out/model.safetensors", "out/state.safetensors"] {
         if place.path(name).exists() {
-            assert!(place.shapes(name).contains_key("layers.1.weight"));
+            assert!(place.shapes(name).contains_key("layers.0.weight"));
         }
     }
     if place.path("out/filters.png").exists() {

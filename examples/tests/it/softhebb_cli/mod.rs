@@ -13,7 +13,7 @@ every_program!(PROGRAM);
 
 static PROGRAM: Program = Program {
     name: "softhebb",
-    digits: "softhebb-cnn-digits",
+    digits: "softhebb-mlp-digits",
     grows: "--head-epochs",
     #[cfg(unix)]
     long: "300",
@@ -26,6 +26,9 @@ static PROGRAM: Program = Program {
     tiny: &TINY,
     preset,
 };
+
+/// The network of two layers for the digits.
+const DEEP: [&str; 2] = ["--preset", "softhebb-cnn-digits"];
 
 /// Small enough for tests; `--preset` and `--out` are left to the test.
 const TINY: [&str; 8] =
