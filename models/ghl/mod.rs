@@ -12,11 +12,13 @@
 //! | [`Network`] | forward, loss, checkpoint tensors |
 //! | [`Descents`] | the steps of its two groups of weights |
 //! | [`Ghl`], [`Learner`] | training, as [`hebbian_train::train`] runs it |
+//! | [`Experiment`] | the rule beside its controls |
 //!
 //! The rule itself, for networks of your own, is [`candle_hebbian::GlobalDirection`].
 
 mod config;
 mod descents;
+mod experiments;
 mod head;
 mod learner;
 mod network;
@@ -24,6 +26,7 @@ mod sign_only;
 
 pub use config::{BlockConfig, Learning, Preset, Training};
 pub use descents::Descents;
+pub use experiments::Experiment;
 pub use hebbian_train::{Error, Result};
 pub use learner::{Ghl, Learner, Options};
 pub use network::Network;

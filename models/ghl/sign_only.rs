@@ -13,9 +13,9 @@ pub struct SignOnly {
 
 impl Rule for SignOnly {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
-        // A gradient that is not a number is none in its sign, for which 0 is added so that it stays one.
+        // NaN stays NaN, of which candle's sign is 0.
         let gradient = synapses.third_product()?;
-        let sign = (gradient.sign()? + (gradient * 0.0)?)?;
+        let sign = gradient.ne(&gradient)?.where_cond(&gradient, &gradient.sign()?)?;
         Ok(Update::direct((sign * -self.size)?))
     }
 }

@@ -71,7 +71,10 @@ fn raster(monitor: &Monitor) -> Result<Picture> {
         .collect::<Result<Vec<LineChart>>>()?;
     let seen = |panel: &LineChart| panel.series.iter().any(|series| !series.points.is_empty());
     let panels: Vec<LineChart> = panels.into_iter().filter(seen).collect();
-    draw_panels(&panels, COLUMNS)
+    draw_panels(&panels, COLUMNS)?.titled(
+        "a dot for each unit that won: evenly scattered where all units take turns, a line where one unit wins \
+         again and again",
+    )
 }
 
 /// Histograms of how often units won, over their target, with the target as a line.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// The presets of one paper.
-pub trait Preset: Serialize + DeserializeOwned + PartialEq {
+pub trait Preset: Serialize + DeserializeOwned + PartialEq + Send + Sync {
     /// The paper, for messages.
     const METHOD: &'static str;
     /// The JSON of each.

@@ -341,8 +341,7 @@ impl RunFolder {
         atomic::save_json(self.path().join(CONFIG), &config)
     }
 
-    /// Logs named values, to disk at once. TensorBoard shows those of a read-out under its name, against
-    /// its epochs.
+    /// Logs named values. TensorBoard shows those of a read-out under its name, against its epochs.
     pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
         let path = self.path().join(METRICS);
         let values_by_name = values.iter().map(|&(name, value)| (name.to_string(), Some(value)));
@@ -350,9 +349,7 @@ impl RunFolder {
         let mut text = serde_json::to_vec(&line)
             .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
         text.push(b'\n');
-        // Weights that are saved after it shall not outlive it.
-        let written = self.metrics.write_all(&text).and_then(|()| self.metrics.sync_data());
-        written.map_err(Error::io("write", &path))?;
+        self.metrics.write_all(&text).map_err(Error::io("write", &path))?;
         match line.moment {
             Moment::Learning { step, .. } => {
                 let tags = values.iter().map(|(name, _)| tag(name)).collect::<Vec<_>>();
@@ -372,6 +369,11 @@ impl RunFolder {
                 events.scalars(epoch, &values.collect::<Vec<_>>())
             }
         }
+    }
+
+    /// Waits until the log is on the disk: what is saved after it does not outlive it, even when the power fails.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        self.metrics.sync_data().map_err(Error::io("write", &self.path().join(METRICS)))
     }
 
     /// Saves a picture as `NAME.png` (replacing the one of an earlier step) and shows it in
@@ -394,6 +396,7 @@ impl RunFolder {
 
     /// Writes `results.json`: the run is complete.
     pub fn finish(&self, results: &Results) -> Result<()> {
+        self.sync_log()?;
         atomic::save_json(self.path().join(RESULTS), results)
     }
 }

@@ -270,13 +270,14 @@ pub fn search<M: Method>(
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
         let fewer = one_in(part, data, &rng)?;
         let seen = fewer.train.len() + fewer.unlabelled.iter().map(ImageSet::len).sum::<usize>();
-        for (at, trial) in trials.iter_mut().take(left).enumerate() {
+        let accuracies = study.each(left.min(trials.len()), |at| {
+            let trial = &trials[at];
             let mut accuracies = Vec::new();
             for seed in study.options.seeds() {
                 let arm = Arm {
                     group: format!("rung {rung}"),
                     label: format!("trial {}", trial.number),
-                    options: trial.options.clone(),
+                    options: &trial.options,
                 };
                 let folder = study.folder(&arm, seed);
                 let label = format!(
@@ -289,7 +290,7 @@ pub fn search<M: Method>(
                     labelled: study.options.labelled.map(|_| fewer.train.len()),
                     ..study.run_options(&folder, seed, label)
                 };
-                match train::<M>(&arm.options, &fewer, study.device, &how, &folder) {
+                match train::<M>(arm.options, &fewer, study.device, &how, &folder) {
                     Ok(run) => accuracies.push(run.results.test_accuracy),
                     Err(Error::NotFinite { .. } | Error::Diverged { .. }) => {
                         accuracies.clear();
@@ -298,7 +299,10 @@ pub fn search<M: Method>(
                     Err(error) => return Err(error),
                 }
             }
-            trial.reached = (rung, seen, Spread::of(&accuracies));
+            Ok(Spread::of(&accuracies))
+        })?;
+        for (trial, accuracy) in trials.iter_mut().zip(accuracies) {
+            trial.reached = (rung, seen, accuracy);
         }
         trials.sort_by(|a, b| {
             let rank = |trial: &Trial<M::Options>| {

@@ -2,15 +2,18 @@
 
 use crate::engine::{Method, RunOptions, Stop, difference, train};
 use crate::{
-    Error, FolderKind, History, OwnFolder, Picture, Result, Results, RunFolder, Table, read_text,
-    save_json, save_text,
+    Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
+    read_text, save_json, save_text,
 };
 use candle::Device;
 use hebbian_data::Dataset;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Makes the enum of a method's experiments, each with its name and a line for lists, and reads it by
@@ -80,6 +83,9 @@ pub struct StudyOptions {
     pub labelled: Option<usize>,
     /// As [`RunOptions::images`](crate::RunOptions).
     pub images: Value,
+    /// How many networks learn at the same time. The numbers are the same for any, but for times and speeds. Small networks
+    /// use one core each; memory is needed for all of them.
+    pub parallel: usize,
     /// What asks it to stop.
     pub stop: Stop,
 }
@@ -139,7 +145,8 @@ impl Study<'_> {
             seed,
             device: self.options.device.clone(),
             resume: self.options.resume && folder.join("config.json").exists(),
-            quiet: self.options.quiet,
+            // Several runs at a time have one progress together.
+            quiet: self.options.quiet || self.options.parallel > 1,
             label: Some(label),
             validation: self.options.validation,
             labelled: self.options.labelled,
@@ -149,7 +156,51 @@ impl Study<'_> {
         }
     }
 
-    /// Trains the arms on a data set, one after the other, with every seed.
+    /// What `work` makes of each number below `count`, in order, for `parallel` of them at the same time. After an error no
+    /// more begin, and the first is returned.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) fn each<T: Send>(
+        &self,
+        count: usize,
+        work: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let workers = self.options.parallel.min(count);
+        if workers < 2 {
+            return (0..count).map(work).collect();
+        }
+        let progress = Progress::of(count as u64, "networks", "study", self.options.quiet);
+        let progress = Mutex::new(progress);
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let worker = || {
+            let mut done = Vec::new();
+            while !failed.load(Ordering::Relaxed) {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= count {
+                    break;
+                }
+                let made = work(at);
+                if made.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
+                done.push((at, made));
+            }
+            done
+        };
+        let mut all = std::thread::scope(|scope| {
+            let spawned: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+            let joined = spawned.into_iter().map(|one| one.join());
+            let joined = joined.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.flatten().collect::<Vec<_>>()
+        });
+        progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        all.sort_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, made)| made).collect()
+    }
+
+    /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) at the same time.
     ///
     /// # Errors
     /// Those of [`train`].
@@ -168,26 +219,23 @@ impl Study<'_> {
     ///
     /// # Errors
     /// Those of `run`.
-    pub fn train_by<O>(
+    pub fn train_by<O: Sync>(
         &self,
         arms: Vec<Arm<O>>,
-        run: impl Fn(&Arm<O>, &RunOptions, &Path) -> Result<(Results, History)>,
+        run: impl Fn(&Arm<O>, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
     ) -> Result<Vec<Trained<O>>> {
-        let all = arms.len() * self.options.seeds;
-        let mut trained: Vec<Trained<O>> = Vec::new();
-        for arm in arms {
-            let mut runs = Vec::new();
-            for seed in self.options.seeds() {
-                let number = trained.len() * self.options.seeds + runs.len() + 1;
-                let folder = self.folder(&arm, seed);
-                let label = format!("{number}/{all} {} seed {seed}", arm.name());
-                let how = self.run_options(&folder, seed, label);
-                let (results, history) = run(&arm, &how, &folder)?;
-                runs.push(ArmRun { results, history });
-            }
-            trained.push(Trained { arm, runs });
-        }
-        Ok(trained)
+        let seeds: Vec<u64> = self.options.seeds().collect();
+        let all = arms.len() * seeds.len();
+        let runs = self.each(all, |at| {
+            let (arm, seed) = (&arms[at / seeds.len()], seeds[at % seeds.len()]);
+            let folder = self.folder(arm, seed);
+            let label = format!("{}/{all} {} seed {seed}", at + 1, arm.name());
+            let (results, history) = run(arm, &self.run_options(&folder, seed, label), &folder)?;
+            Ok(ArmRun { results, history })
+        })?;
+        let mut runs = runs.into_iter();
+        let of_arm = |arm| Trained { arm, runs: runs.by_ref().take(seeds.len()).collect() };
+        Ok(arms.into_iter().map(of_arm).collect())
     }
 }
 
@@ -485,5 +533,45 @@ mod tests {
         assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
         assert_eq!(spread.percent(), "200.00 ± 100.00");
         assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
+    }
+
+    /// In order whoever does it, on more than one thread; after an error nothing more is begun.
+    #[test]
+    fn jobs_side_by_side_are_in_order() {
+        let options = |parallel| StudyOptions {
+            epochs: None,
+            seeds: 1,
+            seed: 0,
+            device: "cpu".to_string(),
+            resume: false,
+            quiet: true,
+            validation: None,
+            labelled: None,
+            images: Value::Null,
+            parallel,
+            stop: Stop::default(),
+        };
+        for parallel in [1, 3, 100] {
+            let options = options(parallel);
+            let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
+            let threads = Mutex::new(std::collections::HashSet::new());
+            let made = study.each(20, |at| {
+                threads.lock().unwrap().insert(std::thread::current().id());
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                Ok(at * at)
+            });
+            assert_eq!(made.unwrap(), (0..20).map(|at| at * at).collect::<Vec<_>>());
+            assert_eq!(threads.into_inner().unwrap().len() > 1, parallel > 1);
+            let begun = AtomicUsize::new(0);
+            let failed = study.each(1000, |at| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                match at {
+                    0 => Err(Error::Argument("the first".to_string())),
+                    _ => Ok(std::thread::sleep(std::time::Duration::from_millis(5))),
+                }
+            });
+            assert!(failed.unwrap_err().to_string().contains("the first"));
+            assert!(begun.into_inner() <= 200);
+        }
     }
 }

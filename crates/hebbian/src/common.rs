@@ -10,6 +10,7 @@ use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_train::{Job, Method, RunOptions, StudyOptions, records};
 use serde_json::json;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +45,9 @@ pub struct CommonArgs {
     /// Only evaluate the checkpoint of --load; trains and writes nothing
     #[arg(long, requires = "load", conflicts_with_all = ["save", "out"], help_heading = "Run")]
     pub eval_only: bool,
+    /// Networks of an experiment or a search that learn at the same time; results are the same for any [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub parallel: Option<NonZeroUsize>,
     /// Continue the interrupted run or experiment in the folder of --out
     #[arg(long, conflicts_with_all = ["load", "eval_only"], help_heading = "Run")]
     pub resume: bool,
@@ -142,6 +146,7 @@ impl CommonArgs {
             validation: self.validation,
             labelled: self.labelled,
             images: json!(self.selection),
+            parallel: self.parallel.map_or(1, NonZeroUsize::get),
             stop: stop().clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::common::CommonArgs;
 use crate::report::{self, legend};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_hebbian::Rng;
 use clap::{Args, CommandFactory, Parser};
 use hebbian_data::Dataset;
@@ -174,6 +174,11 @@ impl<F: Args> DoorArgs<F> {
             return Ok(report);
         }
         let Self { common, flags } = self;
+        if common.parallel.is_some() {
+            bail!(
+                "--parallel is for the networks of an experiment or a search: one network uses all cores"
+            );
+        }
         let options = options::<M>(&common, &flags)?;
         let (device, run) = common.run(M::NAME)?;
         let expected = match common.is_whole() {

@@ -32,14 +32,22 @@ impl Histogram {
     /// # Errors
     /// When no value is finite, the distance of two is not, or `bins` is 0.
     pub fn new(values: &[f64], bins: usize) -> Result<Self> {
-        let finite = values.iter().filter(|value| value.is_finite());
+        Ok(Self::of_each(&[values], bins)?.swap_remove(0))
+    }
+
+    /// One of each of `all`, with the same intervals for all, so that they can be drawn over each other.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), of all values together.
+    pub fn of_each(all: &[&[f64]], bins: usize) -> Result<Vec<Self>> {
+        let finite = all.iter().copied().flatten().filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
             (low.min(value), high.max(value))
         });
         if low > high {
             return Err(Error::Argument(format!(
                 "a histogram needs a finite value; none of the {} is",
-                values.len()
+                all.iter().map(|values| values.len()).sum::<usize>()
             )));
         }
         let extra = if low < high { 0.0 } else { 0.5 * low.abs().max(1.0) };
@@ -51,12 +59,15 @@ impl Histogram {
                  and a finite distance"
             )));
         }
-        let mut counts = vec![0; bins];
-        for value in values.iter().filter(|value| value.is_finite()) {
-            let bin = ((value - low) / range * bins as f64) as usize;
-            counts[bin.min(bins - 1)] += 1;
-        }
-        Ok(Self { low, high, counts })
+        let count = |values: &&[f64]| {
+            let mut counts = vec![0; bins];
+            for value in values.iter().filter(|value| value.is_finite()) {
+                let bin = ((value - low) / range * bins as f64) as usize;
+                counts[bin.min(bins - 1)] += 1;
+            }
+            Self { low, high, counts }
+        };
+        Ok(all.iter().map(count).collect())
     }
 
     /// The steps of the counts as a line from `floor` up and back to it, filled down to it; empty

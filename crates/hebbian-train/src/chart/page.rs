@@ -39,7 +39,7 @@ const GAP: u32 = 14;
 const SAMPLE: i32 = 60;
 /// A panel by itself, and the room for several side by side.
 const SIZE: (u32, u32) = (1500, 1120);
-const ROOM: u32 = 3240;
+const ROOM: u32 = 2760;
 /// Panels side by side that can still be read.
 const MOST_COLUMNS: usize = 4;
 /// The largest picture.

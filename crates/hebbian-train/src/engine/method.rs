@@ -28,7 +28,7 @@ pub trait Method {
     type Preset: Preset;
 
     /// The preset, overrides applied, and whatever else is chosen.
-    type Options: Clone + Serialize + DeserializeOwned;
+    type Options: Clone + Serialize + DeserializeOwned + Send + Sync;
 
     /// The learner.
     type Learner: Learner;

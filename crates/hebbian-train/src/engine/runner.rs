@@ -268,6 +268,7 @@ impl<L: Learner> Job<'_, L> {
         ] {
             metadata.insert(key.to_string(), value);
         }
+        folder.sync_log()?;
         save_checkpoint(folder.state(), &tensors, &metadata)?;
         self.saved = Some((Instant::now(), started.elapsed()));
         // They may take longer to draw than an epoch to learn.

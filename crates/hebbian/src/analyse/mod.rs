@@ -6,6 +6,7 @@
 
 mod attack;
 mod change;
+mod correlations;
 mod feedback;
 mod few_labels;
 mod layers;
@@ -30,7 +31,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, feedback
+/// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, correlations, feedback
 ///
 /// It opens finished runs of any method, and models of the zoo. Each analysis has a picture (analysis-NAME.png), a table
 /// (.csv) and all its figures (.json), in the folder of the run; of several runs, which are compared, in --out. Nothing
@@ -71,6 +72,8 @@ enum Analysis {
     Speed,
     /// Radii of the units, the fraction near 1 (R1), and R1 against temperature
     Radii,
+    /// Correlation of the outputs of each pair of units of a layer
+    Correlations,
     /// Correlation of forward and feedback weights, and angle of the error to back-propagation
     Feedback,
 }
@@ -104,6 +107,7 @@ impl Analysis {
             Self::Robustness => "test accuracy in % of the trained read-out on changed images",
             Self::Speed => "images seen until 90, 95 and 99 % of the last accuracy",
             Self::Radii => "radii of the units, and the fraction near 1",
+            Self::Correlations => "correlation ρ of the outputs of two units, over pairs",
             Self::Feedback => "feedback weights and errors beside back-propagation's",
         }
     }
@@ -115,6 +119,7 @@ impl Analysis {
             Self::Robustness => robustness::analyse(runs, how),
             Self::Speed => speed::analyse(runs),
             Self::Radii => radii::analyse(runs, how),
+            Self::Correlations => correlations::analyse(runs, how),
             Self::Feedback => feedback::analyse(runs),
         }
     }

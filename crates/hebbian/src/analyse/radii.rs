@@ -60,18 +60,20 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let most = all.iter().map(|(_, layers)| layers.len()).max().unwrap_or_default();
     let mut panels = Vec::new();
     for layer in 0..most {
-        let mut series = Vec::new();
-        for (at, layers) in &all {
-            let Some(Layer { radii, r1, .. }) = layers.get(layer) else { continue };
-            let name = format!("{}, R1 {:.0} %", runs[*at].name, 100.0 * r1);
-            let steps = Histogram::new(radii, how.settings.bins)?.series(0.0);
-            series.push(Series { name, colour: *at, ..steps });
-        }
+        let shown = all.iter().filter_map(|(at, layers)| Some((*at, layers.get(layer)?)));
+        let shown: Vec<_> = shown.collect();
+        let radii: Vec<&[f64]> = shown.iter().map(|(_, layer)| &layer.radii[..]).collect();
+        let histograms = Histogram::of_each(&radii, how.settings.bins)?;
+        let series = shown.iter().zip(&histograms).map(|((at, layer), histogram)| Series {
+            name: format!("{}, R1 {:.0} %", runs[*at].name, 100.0 * layer.r1),
+            colour: *at,
+            ..histogram.series(0.0)
+        });
         panels.push(LineChart {
             title: format!("Layer {}", layer + 1),
             x_label: "radius".to_string(),
             y_label: "units".to_string(),
-            series,
+            series: series.collect(),
             ..LineChart::default()
         });
     }

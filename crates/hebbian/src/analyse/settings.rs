@@ -3,6 +3,9 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+/// More intervals than this no picture can show.
+const MOST_BINS: usize = 10_000;
+
 /// How the analyses measure.
 #[derive(Debug, Clone, Serialize, clap::Args)]
 #[command(next_help_heading = "Measuring")]
@@ -43,7 +46,7 @@ pub(super) struct Settings {
     /// How near to 1 a radius must be to count for R1 [default: 0.01, in a dense layer of SoftHebb 0.005]
     #[arg(long, value_name = "DISTANCE")]
     pub near: Option<f64>,
-    /// Intervals of the histogram of radii
+    /// Intervals of histograms
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub bins: usize,
     /// Seed of noise, places of occlusion, starts of PGD, draws of labels and random networks
@@ -68,6 +71,9 @@ impl Settings {
             if count == 0 {
                 bail!("{flag} is 0, expected 1 or more");
             }
+        }
+        if self.bins > MOST_BINS {
+            bail!("--bins is {}, expected {MOST_BINS} or fewer", self.bins);
         }
         if let Some(share) = self.shares.iter().find(|share| !(**share > 0.0 && **share <= 100.0)) {
             bail!("--shares has {share}, expected percent: above 0, and 100 at most");

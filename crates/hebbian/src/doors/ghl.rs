@@ -1,15 +1,37 @@
 //! The flags of GHL.
 
+use crate::door::opens_report;
+use crate::report::write_study;
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
-use hebbian_models::ghl::{Ghl, Learner, Learning, Options, Preset};
+use hebbian_models::ghl::{Experiment, Ghl, Learner, Learning, Options, Preset};
 use hebbian_train::{Preset as _, Run, choose, find_preset};
 use std::fmt::Write;
 use std::path::Path;
 
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 10] = [
+    "preset",
+    "learning",
+    "conv_learning_rate",
+    "learning_rate",
+    "weight_decay",
+    "size",
+    "batch_size",
+    "load",
+    "save",
+    "eval_only",
+];
+
 /// Flags of GHL.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
+    /// Compare networks: a name from --list
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3]
+    #[arg(long, value_name = "N", requires = "experiment")]
+    seeds: Option<usize>,
     /// What the convolutions learn by: ghl, or a control: sign-only, bp, frozen [default: the preset's]
     #[arg(long, value_name = "NAME")]
     learning: Option<String>,
@@ -36,8 +58,24 @@ pub struct Flags {
 impl Door for Ghl {
     const ABOUT: &'static str =
         "Hua et al. 2026 (GHL): Hebbian learning with the direction of back-propagation";
-    const NEXT: &'static str = "--learning sign-only, bp or frozen to compare, --list";
+    const NEXT: &'static str = "--experiment rules to compare, --list";
     type Flags = Flags;
+
+    fn experiments() -> Vec<(&'static str, &'static str)> {
+        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
+    }
+
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+        let Some(experiment) = flags.experiment else { return Ok(None) };
+        let (device, device_name) = common.device()?;
+        let data = common.announced_dataset("digits", experiment.name())?;
+        let length = (flags.epochs, flags.seeds.unwrap_or(3));
+        let (options, out) =
+            common.study::<Self>(experiment.name(), Some(&data), length, true, device_name)?;
+        let report = experiment.run(&options, &data, &device, &out)?;
+        let page = write_study(&out, Some(&data), &device);
+        Ok(Some(report + &opens_report(common, &out, page)))
+    }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         let own = if common.on_digits() { "ghl-digits" } else { "fasthebb-cifar" };

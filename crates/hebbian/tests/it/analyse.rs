@@ -26,7 +26,8 @@ fn run(folder: &Path, out: &str, args: &[&str]) {
 }
 
 /// A tiny run of SoftHebb.
-const TINY: [&str; 5] = ["softhebb", "--epochs", "1", "--head-epochs", "5"];
+const TINY: [&str; 7] =
+    ["softhebb", "--preset", "softhebb-cnn-digits", "--epochs", "1", "--head-epochs", "5"];
 
 /// The figures of an analysis.
 fn figures(folder: &Path, name: &str) -> Value {
@@ -47,7 +48,7 @@ fn a_tiny_run_is_analysed() {
     let out = at.join("out");
     let own: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
     let own = own["files"].as_array().unwrap();
-    for name in ["layers", "few-labels", "robustness", "speed", "radii"] {
+    for name in ["layers", "few-labels", "robustness", "speed", "radii", "correlations"] {
         assert!(said.contains(&format!("open out/analysis-{name}.png")), "{name}: {said}");
         for extension in ["png", "csv", "json"] {
             let file = format!("analysis-{name}.{extension}");
@@ -127,6 +128,15 @@ fn a_tiny_run_is_analysed() {
         }
     }
     assert_eq!(radii[0]["temperature"], 1.0);
+
+    // 8x8 pixels are halved after each layer; a unit has a correlation with each other one whose output changes.
+    let correlations = &figures(&out, "correlations")["runs"][0]["layers"];
+    for (layer, (units, positions)) in [(48, 16), (96, 4)].into_iter().enumerate() {
+        let of = &correlations[layer];
+        assert_eq!((&of["units"], &of["samples"]), (&json!(units), &json!(100 * positions)));
+        let (mean, size) = (of["mean"].as_f64().unwrap(), of["mean_size"].as_f64().unwrap());
+        assert!(mean.abs() <= size && 0.0 < size && size < 1.0, "{of}");
+    }
 
     // Once more is the same; a new run takes all of it away.
     let before = std::fs::read(out.join("analysis-few-labels.csv")).unwrap();
@@ -297,6 +307,7 @@ fn what_an_analysis_refuses() {
         (&["analyse", "softhebb-digits", "--only", "colours"], &["colours", "few-labels"]),
         (&["analyse", "softhebb-digits", "--shares", "0"], &["--shares", "above 0"]),
         (&["analyse", "softhebb-digits", "--draws", "0"], &["--draws", "1 or more"]),
+        (&["analyse", "softhebb-digits", "--bins", "10001"], &["--bins", "10000 or fewer"]),
         (
             &["analyse", "softhebb-digits", "--only", "robustness", "--occlusion", "9", "--quiet"],
             &["9 pixels", "8 x 8"],

@@ -127,6 +127,50 @@ fn what_it_refuses() {
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }
 
+/// GHL's rule beside its controls: an arm each, all seeds, means that are those of the runs.
+#[test]
+fn a_study_of_ghl_s_rule_and_its_controls() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let study = ["study", "ghl", "--experiment", "rules", "--quiet", "--out", "out"];
+    let tiny = ["--seeds", "2", "--epochs", "2", "--limit-train", "100", "--limit-test", "50"];
+    let said = printed(at, &[&study[..], &tiny[..]].concat());
+    let table = std::fs::read_to_string(at.join("out/table.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 4 * 2, "{table}");
+    let mut weights = Vec::new();
+    for arm in ["ghl", "sign-only", "bp", "frozen"] {
+        let runs = [0, 1].map(|seed| at.join(format!("out/{arm}/seed-{seed}")));
+        let [a, b] = runs
+            .each_ref()
+            .map(|run| 100.0 * RunFolder::results(run).unwrap().unwrap().test_accuracy);
+        // The deviation of two values is their distance over √2.
+        let spread = format!("{:.2} ± {:.2}", (a + b) / 2.0, (a - b).abs() / 2f64.sqrt());
+        let line = said.lines().find(|line| line.starts_with(&format!("{arm} ")));
+        assert!(line.is_some_and(|line| line.contains(&spread)), "{arm}, {spread}: {said}");
+        weights.push(std::fs::read(runs[0].join("model.safetensors")).unwrap());
+    }
+    assert!((0..4).all(|a| (0..a).all(|b| weights[a] != weights[b])), "arms that are the same");
+    assert!(at.join("out/figure.png").exists() && at.join("out/report.html").exists());
+
+    // Several networks at a time are the same networks.
+    let three = ["--parallel", "3", "--out", "three"];
+    printed(at, &[&study[..5], &tiny[..], &three[..]].concat());
+    let same = |file: &str| {
+        let [one, three] = ["out", "three"].map(|out| std::fs::read(at.join(out).join(file)));
+        assert!(one.unwrap() == three.unwrap(), "{file}");
+    };
+    same("table.csv");
+    ["ghl", "sign-only", "bp", "frozen"].iter().for_each(|arm| {
+        [0, 1].iter().for_each(|s| same(&format!("{arm}/seed-{s}/model.safetensors")))
+    });
+
+    refused(at, &["train", "ghl", "--parallel", "2"], &["--parallel", "one network"]);
+    refused(at, &["study", "ghl"], &["hebbian train ghl", "--experiment"]);
+    refused(at, &["study", "ghl", "--experiment", "rules", "--size", "1"], &["--size"]);
+    refused(at, &["train", "ghl", "--seeds", "2"], &["--experiment"]);
+    refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "1 seed"]);
+}
+
 /// Numbers that have to fit each other: what is done in a second is what a step takes.
 #[test]
 fn a_benchmark_of_one_op_and_one_step() {

@@ -1,0 +1,161 @@
+//! How alike the units of a layer are in what they tell.
+//!
+//! ```text
+//! ρ_jk = cov(o_j, o_k) / √(var(o_j)·var(o_k))      o_k the output of unit k at a position of an image
+//! ```
+//!
+//! A sample is a position of a test image, so a dense layer has one for each image. A pair counts once, and no unit with itself.
+//! Units whose output is the same everywhere have no correlation; they are counted as constant. Miconi 2021 draws such a
+//! histogram of the last layer, with each unit's correlation with itself, 1; which images it is of is not known.
+
+use super::opened::Opened;
+use super::rows::{Of, rows};
+use super::{Findings, How, each};
+use anyhow::{Result, bail};
+use candle::{DType, Tensor};
+use hebbian_train::{Cell, Histogram, LineChart, Progress, Series, Table, draw_panels};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Pictures beside each other.
+const COLUMNS: usize = 3;
+
+/// A layer of a run.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    units: usize,
+    /// Of them, those whose output is the same everywhere.
+    constant: usize,
+    samples: usize,
+    mean: f64,
+    mean_size: f64,
+    /// Of each pair of the others.
+    #[serde(skip)]
+    correlations: Vec<f64>,
+}
+
+pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
+    let mut notes = Vec::new();
+    let all = each(runs, &mut notes, |run| layers(run, how))?;
+    let mut table =
+        Table::new(["run", "layer", "units", "constant", "samples", "mean ρ", "mean |ρ|"]);
+    for (at, layers) in &all {
+        for Layer { name, units, constant, samples, mean, mean_size, .. } in layers {
+            let row: [Cell; 7] = [
+                runs[*at].name.clone().into(),
+                name.clone().into(),
+                (*units).into(),
+                (*constant).into(),
+                (*samples).into(),
+                (*mean).into(),
+                (*mean_size).into(),
+            ];
+            table.row(row)?;
+        }
+    }
+    let most = all.iter().map(|(_, layers)| layers.len()).max().unwrap_or_default();
+    let panel = |layer: usize| -> Result<Option<LineChart>> {
+        let shown = all.iter().filter_map(|(at, layers)| Some((*at, layers.get(layer)?)));
+        let shown: Vec<_> = shown.filter(|(_, layer)| !layer.correlations.is_empty()).collect();
+        let values: Vec<&[f64]> = shown.iter().map(|(_, layer)| &layer.correlations[..]).collect();
+        let Some((_, first)) = shown.first() else { return Ok(None) };
+        let histograms = Histogram::of_each(&values, how.settings.bins)?;
+        let series = shown.iter().zip(&histograms).map(|((at, _), histogram)| Series {
+            name: runs[*at].name.clone(),
+            colour: *at,
+            ..histogram.series(0.0)
+        });
+        Ok(Some(LineChart {
+            title: first.name.clone(),
+            x_label: "correlation of two units".to_string(),
+            y_label: "pairs".to_string(),
+            series: series.collect(),
+            ..LineChart::default()
+        }))
+    };
+    let panels: Vec<LineChart> =
+        (0..most).filter_map(|layer| panel(layer).transpose()).collect::<Result<_>>()?;
+    if panels.is_empty() {
+        bail!("no layer has two units whose output changes");
+    }
+    let figures =
+        all.iter().map(|(at, layers)| json!({ "name": runs[*at].name, "layers": layers }));
+    let figures = Value::Array(figures.collect());
+    Ok(Findings { picture: draw_panels(&panels, COLUMNS)?, table, figures, notes })
+}
+
+fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
+    let (model, (_, test)) = (run.model()?, run.some_images(&how.settings)?);
+    let units = model.network().units()?;
+    if units.len() != model.layers() {
+        bail!("its method says nothing of units");
+    }
+    let label = format!("{}, correlations", run.name);
+    let mut progress = Progress::new((test.len() * units.len()) as u64, &label, how.quiet);
+    let mut all = Vec::new();
+    for (at, layer) in units.into_iter().enumerate() {
+        let count = layer.weight.dim(0)?;
+        let rows = rows(model, Of::Layer(at), &test, &how.device, &mut progress)?;
+        let (images, width) = rows.dims2()?;
+        if width % count != 0 {
+            bail!("{} has {width} outputs of {count} units", layer.name);
+        }
+        // The outputs of an image are unit by unit.
+        let samples = images * (width / count);
+        let outputs = rows.reshape((images, count, width / count))?.transpose(0, 1)?;
+        let (constant, correlations) = correlations(&outputs.reshape((count, samples))?)?;
+        let pairs = correlations.len().max(1) as f64;
+        all.push(Layer {
+            name: layer.name,
+            units: count,
+            constant,
+            samples,
+            mean: correlations.iter().sum::<f64>() / pairs,
+            mean_size: correlations.iter().map(|rho| rho.abs()).sum::<f64>() / pairs,
+            correlations,
+        });
+    }
+    progress.finish();
+    Ok(all)
+}
+
+/// How many rows of `outputs (K, S)` are constant, and `ρ_jk` of each pair of the others, `j < k`.
+fn correlations(outputs: &Tensor) -> Result<(usize, Vec<f64>)> {
+    let outputs = outputs.to_dtype(DType::F64)?;
+    let least = outputs.min(1)?.to_vec1::<f64>()?;
+    let most = outputs.max(1)?.to_vec1::<f64>()?;
+    let changing: Vec<u32> =
+        (0..).zip(least.iter().zip(&most)).filter(|(_, (a, b))| a < b).map(|(k, _)| k).collect();
+    let constant = least.len() - changing.len();
+    if changing.is_empty() {
+        return Ok((constant, Vec::new()));
+    }
+    let outputs = outputs.index_select(&Tensor::new(changing, outputs.device())?, 0)?;
+    let centred = outputs.broadcast_sub(&outputs.mean_keepdim(1)?)?;
+    let unit = centred.broadcast_div(&centred.sqr()?.sum_keepdim(1)?.sqrt()?)?;
+    let all = unit.matmul(&unit.t()?)?.to_vec2::<f64>()?;
+    let above = all.iter().enumerate().flat_map(|(j, row)| row[j + 1..].iter().copied());
+    Ok((constant, above.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    /// Of (1, 2, 3), its double, its opposite, (1, 0, 1), which is perpendicular to it about the mean, and a constant.
+    #[test]
+    fn correlations_of_hand_worked_rows() -> Result<()> {
+        let rows = [[1f32, 2., 3.], [2., 4., 6.], [-1., -2., -3.], [7., 7., 7.], [1., 0., 1.]];
+        let (constant, found) = correlations(&Tensor::new(&rows, &Device::Cpu)?)?;
+        assert_eq!(constant, 1);
+        let expected = [1.0, -1.0, 0.0, -1.0, 0.0, 0.0];
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
+        }
+        assert_eq!(correlations(&Tensor::new(&[[1f32, 1.]], &Device::Cpu)?)?, (1, vec![]));
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The rule beside its controls.
+
+use super::config::{Learning, Preset};
+use super::learner::{Ghl, Options};
+use candle::Device;
+use hebbian_data::Dataset;
+use hebbian_train::{
+    Arm, Error, Figure, LineChart, Result, Series, Spread, Study, StudyOptions, Table, Trained,
+    experiments, find_preset, run_study,
+};
+use serde_json::json;
+use std::path::Path;
+
+experiments! {
+    /// A comparison of networks.
+    pub enum Experiment {
+        /// The rule, its direction with a constant size, back-propagation, and convolutions that keep their random
+        /// weights. The paper has the first and the third.
+        Rules: "rules", "GHL, sign only, back-propagation, frozen: training error by epoch, test accuracy";
+    }
+}
+
+impl Experiment {
+    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// folder for each network and seed. Returns a report for the terminal.
+    ///
+    /// # Errors
+    /// A data set that the experiment has no network for, no seed or epoch, a folder that holds another's files, and what
+    /// [`hebbian_train::train`] refuses.
+    pub fn run(
+        self,
+        options: &StudyOptions,
+        data: &Dataset,
+        device: &Device,
+        out: &Path,
+    ) -> Result<String> {
+        let refuse = |what: String| Err(Error::Argument(format!("{}: {what}", self.name())));
+        let preset = match data.name.as_str() {
+            "digits" => "ghl-digits",
+            "cifar10" => "deephebb-cifar-eighth-width",
+            other => {
+                return refuse(format!("no network for {other}: use --dataset digits or cifar10"));
+            }
+        };
+        let mut preset: Preset = find_preset(preset)?;
+        preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
+        if options.seeds == 0 || preset.training.epochs == 0 {
+            return refuse("expected 1 seed and 1 epoch or more".to_string());
+        }
+        run_study(self.name(), options, Some(data), &[], out, || {
+            let arms = Learning::ALL.map(|(label, learning)| {
+                let mut preset = preset.clone();
+                preset.training.learning = learning;
+                let options = Options { preset };
+                Arm { group: String::new(), label: label.to_string(), options }
+            });
+            let study = Study { options, device, out };
+            let title = format!("{} on {}, {}", preset.name, data.name, options.averaged());
+            figure(&study.train::<Ghl>(arms.to_vec(), data)?, title)
+        })
+    }
+}
+
+fn figure(trained: &[Trained<Options>], title: String) -> Result<Figure> {
+    let mut table = Table::new(["learning", "epoch", "train_error", "train_error_sd"]);
+    let mut text = Table::new(["", "test accuracy %", "training error %"]);
+    for one in trained {
+        let label = one.arm.label.as_str();
+        for (epoch, spread) in one.curve(TRAIN_ERROR) {
+            table.row([label.into(), epoch.into(), spread.mean.into(), spread.sd.into()])?;
+        }
+        let accuracy = one.spread(|run| Some(run.results.test_accuracy)).map(Spread::percent);
+        let error = one.at(TRAIN_ERROR, None).map(Spread::percent);
+        text.row([label.into(), accuracy.into(), error.into()])?;
+    }
+    let series = trained.iter().enumerate().map(|(colour, one)| {
+        let points = one.curve(TRAIN_ERROR).into_iter();
+        let points = points.map(|(epoch, spread)| (epoch, spread.times(100.0)));
+        Series { colour, ..Series::of_means(&one.arm.label, points) }
+    });
+    let chart = LineChart {
+        title,
+        x_label: "epoch".to_string(),
+        y_label: "training error, %".to_string(),
+        series: series.collect(),
+        ..LineChart::default()
+    };
+    let runs = trained.iter().flat_map(|one| {
+        one.runs.iter().map(|run| json!({ "learning": one.arm.label, "results": run.results }))
+    });
+    Ok(Figure {
+        table,
+        more_tables: Vec::new(),
+        numbers: json!({ "runs": runs.collect::<Vec<_>>() }),
+        text: format!(
+            "{text}\ntraining error: of the last epoch, with dropout, while the network learns\n"
+        ),
+        picture: chart.draw()?,
+    })
+}
+
+/// What a run logs after each epoch.
+const TRAIN_ERROR: &str = "train_error";
