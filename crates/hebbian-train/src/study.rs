@@ -156,11 +156,11 @@ impl Study<'_> {
         }
     }
 
-    /// What `work` makes of each number below `count`, in order, for `parallel` of them at the same time. After an error no
-    /// more begin, and the first is returned.
+    /// What `work` makes of each number below `count`, in order, for `parallel` of them at the same time, among whom the
+    /// threads are shared out. After an error no more begin, and the first is returned.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Those of `work`; no threads to be had.
     pub(crate) fn each<T: Send>(
         &self,
         count: usize,
@@ -189,8 +189,16 @@ impl Study<'_> {
             }
             done
         };
+        // A pool each: a thread of no pool, or of one that all share, would wait for others at every small operation.
+        let threads = (rayon::current_num_threads() / workers).max(1);
+        let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pools = (0..workers).map(pool).collect::<std::result::Result<Vec<_>, _>>();
+        let pools = pools.map_err(|error| {
+            Error::Argument(format!("{workers} networks at the same time: {error}; choose fewer"))
+        })?;
         let mut all = std::thread::scope(|scope| {
-            let spawned: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+            let spawned: Vec<_> =
+                pools.iter().map(|pool| scope.spawn(move || pool.install(worker))).collect();
             let joined = spawned.into_iter().map(|one| one.join());
             let joined = joined.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)));
             joined.flatten().collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! GHL: the worked step, presets of the specification, the controls, runs that stop and go on.
 
+use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::Pool;
@@ -14,21 +15,10 @@ use hebbian_train::{
 use std::collections::BTreeMap;
 use std::path::Path;
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 const CPU: &Device = &Device::Cpu;
 
 fn preset() -> Result<Preset> {
     Ok(find_preset("ghl-digits")?)
-}
-
-fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result {
-    let got = got.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    assert_eq!(got.len(), want.len(), "{name}: {got:?}");
-    for (at, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= tolerance, "{name}[{at}]: {got}, expected {want}");
-    }
-    Ok(())
 }
 
 /// Two units that see one pixel of two channels, and two classes.

@@ -1,6 +1,7 @@
 //! Golkar 2020: hand-worked steps and trajectories in f64, identities, what must go wrong.
 
-use candle::{DType, Device, Result, Tensor};
+use crate::common::{Result, near};
+use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_models::golkar::{
     Backprop, Circuit, CircuitConfig, Initial, Nonlinearity, Online, Optimum, Rates, Task, Way,
@@ -19,20 +20,11 @@ fn initial(w1: f64, w2: f64) -> Initial {
 }
 
 fn tensor<const N: usize>(rows: &[[f64; N]]) -> Result<Tensor> {
-    Tensor::from_slice(rows.as_flattened(), (rows.len(), N), CPU)
+    Ok(Tensor::from_slice(rows.as_flattened(), (rows.len(), N), CPU)?)
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    tensor.flatten_all()?.to_vec1()
-}
-
-fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
-    let got = numbers(got)?;
-    assert_eq!(got.len(), want.len(), "{name}: {got:?}");
-    for (at, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= tolerance, "{name}[{at}]: {got}, expected {want}");
-    }
-    Ok(())
+    Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
 /// An example small enough to work by hand: two of everything.
@@ -55,7 +47,7 @@ mod by_hand {
         let w2 = tensor(&[[1.0, 0.0], [0.5, 2.0]])?;
         let q = tensor(&[[1.0, 0.0], [0.5, 0.5]])?;
         let r = config.decoupled.then(|| q.t()).transpose()?;
-        Circuit::from_weights(config, &w1, &w2, &q, r.as_ref())
+        Ok(Circuit::from_weights(config, &w1, &w2, &q, r.as_ref())?)
     }
 
     fn with_mean(config: CircuitConfig) -> Result<Circuit> {
@@ -69,7 +61,7 @@ mod by_hand {
     }
 
     #[test]
-    fn linear() -> Result<()> {
+    fn linear() -> Result {
         for way in WAYS {
             let mut circuit = circuit(config(Nonlinearity::Identity))?;
             let activity = circuit.activity(&x()?, &y()?)?;
@@ -86,7 +78,7 @@ mod by_hand {
     }
 
     #[test]
-    fn linear_with_ridge() -> Result<()> {
+    fn linear_with_ridge() -> Result {
         let ridge = CircuitConfig { ridge: 0.1, ..config(Nonlinearity::Identity) };
         let w1 = [0.3125, 0.775, -1.9125, -3.725];
         let q = [-0.90625, -0.18125, -0.565625, -0.203125];
@@ -104,7 +96,7 @@ mod by_hand {
     }
 
     #[test]
-    fn relu_with_a_running_mean() -> Result<()> {
+    fn relu_with_a_running_mean() -> Result {
         let relu = CircuitConfig { mean_rate: 0.01, ..config(Nonlinearity::Relu) };
         for way in WAYS {
             let mut circuit = with_mean(relu)?;
@@ -124,7 +116,7 @@ mod by_hand {
     }
 
     #[test]
-    fn batch_of_two() -> Result<()> {
+    fn batch_of_two() -> Result {
         let (x, y) = (tensor(&[[1.0, 2.0], [0.0, 1.0]])?, tensor(&[[1.0, -1.0], [0.0, 1.0]])?);
         let (activity, increments) = circuit(config(Nonlinearity::Identity))?.increments(&x, &y)?;
         near("C", &activity.c, &[0.375, -1.875, 0.75, 2.25], EXACT)?;
@@ -134,7 +126,7 @@ mod by_hand {
     }
 
     #[test]
-    fn backprop() -> Result<()> {
+    fn backprop() -> Result {
         for (nonlinearity, prediction, w1, w2) in [
             (Nonlinearity::Relu, [0.4, -0.2], [0.2, 0.4, 0.0, 0.0], [0.24, -0.12, -0.32, 0.16]),
             (
@@ -161,7 +153,7 @@ mod by_hand {
 
     /// The level of the constraint: decays, and nothing else, are multiplied by it.
     #[test]
-    fn level() -> Result<()> {
+    fn level() -> Result {
         let level = CircuitConfig { level: 0.5, ..config(Nonlinearity::Identity) };
         let half = circuit(level)?.increments(&x()?, &y()?)?.1;
         let whole = circuit(config(Nonlinearity::Identity))?.increments(&x()?, &y()?)?.1;
@@ -194,13 +186,13 @@ mod trajectory {
 
     fn one() -> Result<Circuit> {
         let (w1, w2) = (tensor(&[[0.1, 0.1]])?, tensor(&[[0.1], [0.1]])?);
-        Circuit::from_weights(
+        Ok(Circuit::from_weights(
             config(Nonlinearity::Identity),
             &w1,
             &w2,
             &tensor(&[[1.0 / 3.0]])?,
             None,
-        )
+        )?)
     }
 
     /// `W₁C_xxW₁ᵀ`, with `C_xx = diag(4, 1)`.
@@ -210,14 +202,14 @@ mod trajectory {
     }
 
     #[test]
-    fn one_unit() -> Result<()> {
+    fn one_unit() -> Result {
         let (x, y) = samples()?;
         for way in WAYS {
             let mut circuit = one()?;
             for step in 1..=1000 {
                 circuit.step(&x, &y, RATES, way)?;
                 let error = loss(&circuit.predict(&x)?, &y)?;
-                let check = |w1: [f64; 2], q: f64, l1: f64, digits: f64| -> Result<()> {
+                let check = |w1: [f64; 2], q: f64, l1: f64, digits: f64| -> Result {
                     near(&format!("W1 after {step}"), circuit.w1(), &w1, digits)?;
                     near(&format!("Q after {step}"), circuit.q(), &[q], digits)?;
                     assert!((error - l1).abs() < digits, "L1 after {step}: {error}");
@@ -245,7 +237,7 @@ mod trajectory {
     }
 
     #[test]
-    fn two_units() -> Result<()> {
+    fn two_units() -> Result {
         let (x, y) = samples()?;
         let eye = Tensor::eye(2, DType::F64, CPU)?;
         let w1 = tensor(&[[0.1, 0.2], [0.2, -0.1]])?;
@@ -278,7 +270,7 @@ mod trajectory {
 
     /// Descent in Q, too, destroys the circuit; without Q nothing holds it.
     #[test]
-    fn what_must_go_wrong() -> Result<()> {
+    fn what_must_go_wrong() -> Result {
         let (x, y) = samples()?;
         let mut circuit = one()?;
         for _ in 0..300 {
@@ -320,7 +312,7 @@ mod identities {
 
     /// Both gradients are the increments, but for the energy's sign in Q.
     #[test]
-    fn gradients_are_increments() -> Result<()> {
+    fn gradients_are_increments() -> Result {
         for seed in 0..5 {
             let (mut circuit, x, y) = draw(seed)?;
             circuit.start_mean(&x)?;
@@ -346,7 +338,7 @@ mod identities {
 
     /// Leaky compartments come to rest where the closed form is, for any Q.
     #[test]
-    fn relaxation_ends_at_the_closed_form() -> Result<()> {
+    fn relaxation_ends_at_the_closed_form() -> Result {
         let (circuit, x, y) = draw(3)?;
         let activity = circuit.activity(&x, &y)?;
         let q = circuit.q().as_detached_tensor();
@@ -368,7 +360,7 @@ mod identities {
 
     /// `Qᵀ − R` shrinks by `1 − η_q` a step, whatever the activity.
     #[test]
-    fn decoupled_weights_become_transposes() -> Result<()> {
+    fn decoupled_weights_become_transposes() -> Result {
         let rng = Rng::new(9);
         let mut normal = {
             let mut rng = rng.stream("weights");
@@ -394,7 +386,7 @@ mod identities {
 
     /// One sample at a time in plain memory is one sample at a time in tensors.
     #[test]
-    fn online_steps_are_batches_of_one() -> Result<()> {
+    fn online_steps_are_batches_of_one() -> Result {
         let rates = Rates { w1: 0.05, w2: 0.02, q: 0.03 };
         for (nonlinearity, ridge, decoupled) in [
             (Nonlinearity::Relu, 0.0, false),
@@ -431,7 +423,7 @@ mod identities {
     }
 
     #[test]
-    fn no_interneurons_stay_none() -> Result<()> {
+    fn no_interneurons_stay_none() -> Result {
         let (mut circuit, x, y) = draw(4)?;
         for way in WAYS {
             circuit.q().set(&Tensor::zeros((5, 5), DType::F32, CPU)?)?;
@@ -447,7 +439,7 @@ mod identities {
 
 /// Learning approaches the best regression of rank k, which is known in closed form.
 #[test]
-fn linear_circuits_find_reduced_rank_regression() -> Result<()> {
+fn linear_circuits_find_reduced_rank_regression() -> Result {
     let mut rng = Rng::new(12).stream("data");
     let mut normal = |sd: f64, rows, columns| rng.normal(0.0, sd, (rows, columns), DType::F64, CPU);
     let (samples, m, n) = (500, 8, 5);
@@ -498,7 +490,7 @@ fn linear_circuits_find_reduced_rank_regression() -> Result<()> {
 
 /// The closed form, where the answer is plain: independent inputs, each with its own target.
 #[test]
-fn the_optimum_by_hand() -> Result<()> {
+fn the_optimum_by_hand() -> Result {
     let x = tensor(&[[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])?;
     let y = (&x * 0.5)?;
     // C_xx = diag(4, 1), C_xy = diag(2, ½): modes 2²/4 and ½²/1 of Tr C_yy = 1.25.
@@ -527,8 +519,6 @@ mod digits {
         Checkpoint, Learner as _, Method, Model, Progress, evaluate, save_checkpoint,
     };
 
-    type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
     fn fresh(preset: Preset, backprop: bool) -> Result<Learner> {
         let task = Task::of(&preset, &hebbian_data::digits(), CPU)?;
         Ok(Learner::new(&Options { preset, backprop }, task, &Rng::new(0), CPU)?)
@@ -556,7 +546,7 @@ mod digits {
     /// Stopping after any step, and going on in a new learner, with a read-out of its own and without,
     /// online and in batches, and by back-propagation.
     #[test]
-    fn resumed_is_uninterrupted() -> Result<()> {
+    fn resumed_is_uninterrupted() -> Result {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("state.safetensors");
         let bits = |learner: &Learner| -> Result<Vec<(String, Vec<u64>)>> {
@@ -596,7 +586,7 @@ mod digits {
 
     /// What a model predicts of images is what the learner measures, with the scaling from its file.
     #[test]
-    fn a_model_needs_no_training_set() -> Result<()> {
+    fn a_model_needs_no_training_set() -> Result {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("model.safetensors");
         let (accuracy, learner) = learned(|preset| preset.training.epochs = 5, false)?;
@@ -616,7 +606,7 @@ mod digits {
     }
 
     #[test]
-    fn the_circuit_keeps_up_with_backprop() -> Result<()> {
+    fn the_circuit_keeps_up_with_backprop() -> Result {
         let (bmvr, learner) = learned(|preset| preset.training.epochs = 100, false)?;
         let backprop = learned(|preset| preset.training.epochs = 100, true)?.0;
         assert!(bmvr > 0.955 && backprop > 0.965, "{bmvr} {backprop}");
@@ -634,7 +624,7 @@ mod digits {
 
     /// Hidden learning is what does it: random basal weights carry far less to the apical read-out.
     #[test]
-    fn random_basal_weights_are_worse() -> Result<()> {
+    fn random_basal_weights_are_worse() -> Result {
         let random = |preset: &mut Preset| {
             preset.training.epochs = 30;
             preset.training.rates.w1 = 0.0;
@@ -645,7 +635,7 @@ mod digits {
     }
 
     #[test]
-    fn without_interneurons_the_run_stops_with_advice() -> Result<()> {
+    fn without_interneurons_the_run_stops_with_advice() -> Result {
         let mut preset = preset("golkar-digits")?;
         preset.training.rates.q = 0.0;
         preset.training.epochs = 100;
@@ -660,7 +650,7 @@ mod digits {
 
     /// `Q (k, k)` of 2³¹ − 1 units would take more memory than there is anywhere.
     #[test]
-    fn too_many_units_are_refused_before_they_take_memory() -> Result<()> {
+    fn too_many_units_are_refused_before_they_take_memory() -> Result {
         for units in [65_537, 2_147_483_647] {
             let wrong = |preset: &mut Preset| preset.units = units;
             let error = learned(wrong, false).err().ok_or("it went well")?.to_string();
@@ -670,7 +660,7 @@ mod digits {
     }
 
     #[test]
-    fn rates_that_are_too_high_are_named() -> Result<()> {
+    fn rates_that_are_too_high_are_named() -> Result {
         for (w1, w2, backprop, advice) in [
             (0.1, 5.0, false, "lower rates.w2 (5) and rates.q (0.02) to at most rates.w1/5 (0.02)"),
             (50.0, 0.02, false, "lower rates.w1 (50)"),
@@ -692,7 +682,7 @@ mod digits {
 
     /// η₂ = η₁ takes away the damping.
     #[test]
-    fn equal_rates_are_worse() -> Result<()> {
+    fn equal_rates_are_worse() -> Result {
         let short = |preset: &mut Preset| preset.training.epochs = 20;
         let equal = |preset: &mut Preset| {
             preset.training.epochs = 20;
@@ -710,7 +700,7 @@ mod digits {
 
 /// The optimum of Fig. 3 is that of pixels with a single mean subtracted and divided by a single deviation: every panel says which.
 #[test]
-fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result<()> {
+fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result {
     // Mean and deviation of all pixels of the training set; of colour images from those of the channels that are usually
     // quoted: 0.5071, 0.4865, 0.4409 and 0.2673, 0.2564, 0.2762 for CIFAR-100.
     for (name, mean, deviation) in [

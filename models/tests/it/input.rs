@@ -1,5 +1,6 @@
 //! What networks see of images: transforms and augmentation in runs, in folders, and in what is loaded of them.
 
+use crate::common::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::{InputConfig, Transform as _};
@@ -11,8 +12,6 @@ use hebbian_train::{
     Stop, find_preset, train, with_input,
 };
 use std::path::Path;
-
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const CPU: &Device = &Device::Cpu;
 

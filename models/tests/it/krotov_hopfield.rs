@@ -1,5 +1,6 @@
 //! Krotov & Hopfield 2019: the hand-worked step and head, the schedule, runs that stop and go on.
 
+use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{RankedWta, Rng};
 use hebbian_data::{Dataset, digits};
@@ -10,21 +11,10 @@ use hebbian_train::{
 };
 use std::path::Path;
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 const CPU: &Device = &Device::Cpu;
 
 fn preset() -> Result<Preset> {
     Ok(find_preset("krotov-hopfield-digits")?)
-}
-
-fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result {
-    let got = got.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    assert_eq!(got.len(), want.len(), "{name}: {got:?}");
-    for (at, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= tolerance, "{name}[{at}]: {got}, expected {want}");
-    }
-    Ok(())
 }
 
 /// p = 3, Δ = 0.4, ε = 0.02; three units, two images.

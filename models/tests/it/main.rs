@@ -4,6 +4,7 @@ mod amit;
 mod amit_linear;
 mod amit_mixture;
 mod blocks;
+mod common;
 mod devices;
 mod ghl;
 mod golden;

@@ -1,5 +1,6 @@
 //! Patches 2021: worked examples in f64, what the code must be on digits, what must go wrong.
 
+use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Covariance, digits};
@@ -9,18 +10,7 @@ use hebbian_train::{
     train,
 };
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 const CPU: &Device = &Device::Cpu;
-
-fn near(name: &str, found: &Tensor, want: &[f64], tolerance: f64) -> Result {
-    let found = found.flatten_all()?.to_vec1::<f64>()?;
-    assert_eq!(found.len(), want.len(), "{name}: {found:?}");
-    for (at, (found, want)) in found.iter().zip(want).enumerate() {
-        assert!((found - want).abs() <= tolerance, "{name}[{at}]: {found}, expected {want}");
-    }
-    Ok(())
-}
 
 /// Five patches of two channels and one pixel, with numbers of NumPy to nine decimals.
 mod worked {

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the mirror can misbehave in more ways than are tried here")]
 mod mirror;
 
+use crate::common::Result;
 use candle::{DType, Device, Tensor, Var};
 use hebbian_data::Hub;
 use hebbian_models::{
@@ -13,8 +14,6 @@ use hebbian_train::{
     Method, Progress, Results, RunFolder, RunOptions, evaluate, find_preset, save_checkpoint, train,
 };
 use std::path::Path;
-
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const CPU: &Device = &Device::Cpu;
 

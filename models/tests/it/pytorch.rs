@@ -3,6 +3,7 @@
 //! `pytorch/` holds what PyTorch 2.15 wrote, by the script there. Where Python (that of `PYTHON`, or `python3`)
 //! lacks torch or safetensors, what needs it is skipped.
 
+use crate::common::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Activation;
 use candle_hebbian::ops::{Edge, Pool};
@@ -18,8 +19,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const CPU: &Device = &Device::Cpu;
 /// One network of the authors' two programs, the second also as safetensors, with wrappers' prefixes.

@@ -1,6 +1,7 @@
 //! SoftHebb as the engine runs it: to the same bits however often it stops, checked before it learns,
 //! loaded without data.
 
+use crate::common::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::InputConfig;
@@ -18,8 +19,6 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const CPU: &Device = &Device::Cpu;
 

@@ -10,6 +10,7 @@ use super::opened::Opened;
 use super::rows::{Of, Ridged, rows};
 use super::{Findings, How, each};
 use anyhow::Result;
+use candle::Tensor;
 use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series, Table};
 use serde::Serialize;
 use serde_json::json;
@@ -32,6 +33,8 @@ struct Run {
     chance: f64,
     /// Raw pixels, then layer by layer.
     layers: Vec<Decoded>,
+    /// The features of all layers together; none of a single layer.
+    all: Option<Decoded>,
 }
 
 pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
@@ -49,7 +52,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
             chance.into(),
             chance.into(),
         ])?;
-        for layer in &run.layers {
+        for layer in run.layers.iter().chain(&run.all) {
             let accuracies = [layer.ridge, layer.nearest_class_mean];
             let [ridge, means] = accuracies.map(|accuracy| Cell::from(100.0 * accuracy));
             let (name, features) = (layer.name.clone(), layer.features);
@@ -91,30 +94,46 @@ fn decode(run: &Opened, how: &How) -> Result<Run> {
     let units = model.network().units()?;
     let images = (train.len() + test.len()) * (model.layers() + 1);
     let mut progress = Progress::new(images as u64, &format!("{}, layers", run.name), how.quiet);
-    let mut layers = Vec::new();
+    let decoded = |name: String, learned: &Tensor, seen: &Tensor| -> Result<Decoded> {
+        let means = NearestClassMean::fit(learned, train.labels(), classes)?;
+        let ridged = Ridged::new(learned, seen, classes, how.settings.penalty)?;
+        Ok(Decoded {
+            name,
+            features: learned.dim(1)?,
+            ridge: ridged.accuracy(train.labels(), test.labels())?,
+            nearest_class_mean: means.accuracy(seen, test.labels())?,
+        })
+    };
+    let (mut layers, mut together) = (Vec::new(), [Vec::new(), Vec::new()]);
     for of in [Of::Pixels].into_iter().chain((0..model.layers()).map(Of::Layer)) {
         let learned = rows(model, of, &train, &how.device, &mut progress)?;
         let seen = rows(model, of, &test, &how.device, &mut progress)?;
-        let means = NearestClassMean::fit(&learned, train.labels(), classes)?;
-        let ridged = Ridged::new(&learned, &seen, classes, how.settings.penalty)?;
-        layers.push(Decoded {
-            name: match of {
-                Of::Layer(layer) if units.len() == model.layers() => units[layer].name.clone(),
-                Of::Layer(layer) => format!("layer {}", layer + 1),
-                _ => "raw pixels".to_string(),
-            },
-            features: learned.dim(1)?,
-            ridge: ridged.accuracy(train.labels(), test.labels())?,
-            nearest_class_mean: means.accuracy(&seen, test.labels())?,
-        });
+        let name = match of {
+            Of::Layer(layer) if units.len() == model.layers() => units[layer].name.clone(),
+            Of::Layer(layer) => format!("layer {}", layer + 1),
+            _ => "raw pixels".to_string(),
+        };
+        layers.push(decoded(name, &learned, &seen)?);
+        if of != Of::Pixels && model.layers() > 1 {
+            together[0].push(learned);
+            together[1].push(seen);
+        }
     }
     progress.finish();
+    let all = match together[0].is_empty() {
+        true => None,
+        false => {
+            let [learned, seen] = together.map(|layers| Tensor::cat(&layers, 1));
+            Some(decoded("all layers".to_string(), &learned?, &seen?)?)
+        }
+    };
     Ok(Run {
         name: run.name.clone(),
         train_images: train.len(),
         test_images: test.len(),
         chance: chance(train.labels(), test.labels()),
         layers,
+        all,
     })
 }
 

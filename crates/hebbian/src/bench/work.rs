@@ -10,7 +10,8 @@ use candle_hebbian::{
 };
 use candle_nn::{Module, Optimizer};
 use hebbian_models::amit::Protocol;
-use hebbian_models::{amit, golkar, miconi, softhebb};
+use hebbian_models::{amit, ghl, golkar, miconi, softhebb};
+use hebbian_train::{choose, find_preset};
 use std::hint::black_box;
 
 /// Something to time.
@@ -73,6 +74,10 @@ pub(super) fn all() -> Vec<Named> {
             Box::new(move |device| amit_predict(preset, 100, device)),
         );
     }
+    for learning in ["ghl", "bp"] {
+        let name = format!("deephebb-cifar-quarter-width/{learning}-step/64");
+        add(name, Box::new(move |device| ghl_step(learning, 64, device)));
+    }
     for (preset, batch) in [("golkar-mnist", 1), ("golkar-mnist-256", 1), ("golkar-mnist", 100)] {
         let name = format!("{preset}/step/{batch}");
         add(name, Box::new(move |device| golkar_step(preset, batch, device)));
@@ -91,6 +96,13 @@ pub(super) fn all() -> Vec<Named> {
 fn images(batch: usize, device: &Device) -> Result<Tensor> {
     let mut rng = Rng::new(0).stream("bench");
     Ok(rng.uniform(0.0, 1.0, (batch, 3, 32, 32), DType::F32, device)?)
+}
+
+/// A class of ten for each image.
+fn labels(batch: usize, device: &Device) -> Result<Tensor> {
+    let mut rng = Rng::new(0).stream("labels");
+    let labels: Vec<u32> = (0..batch).map(|_| rng.below(10) as u32).collect();
+    Ok(Tensor::new(labels, device)?)
 }
 
 /// The products of each layer of a stack that are of these forms; no error goes on below the first.
@@ -154,13 +166,11 @@ fn amit_network(preset: &str, protocol: Protocol, device: &Device) -> Result<ami
 fn amit_step(preset: &str, protocol: Protocol, batch: usize, device: &Device) -> Result<Work> {
     let network = amit_network(preset, protocol, device)?;
     let x = images(batch, device)?;
-    let mut rng = Rng::new(0).stream("labels");
-    let labels: Vec<u32> = (0..batch).map(|_| rng.below(10) as u32).collect();
-    let labels = Tensor::new(labels, device)?;
+    let labels = labels(batch, device)?;
     let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update, Form::Back])?;
     let rate = network.preset().training.learning_rate;
     let mut optimizer = network.optimizer(|vars| Steps::builder(rate).build(vars))?;
-    let mut masks = rng.stream("dropout");
+    let mut masks = Rng::new(0).stream("dropout");
     let run = run(move || {
         let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
         optimizer.backward_step(&loss)
@@ -173,6 +183,22 @@ fn amit_predict(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let x = images(batch, device)?;
     let products = of_stack(network.stack(), &x, &[Form::Response])?;
     Ok(Work { images: batch, products, run: run(move || network.forward(&x)) })
+}
+
+/// Of the convolutions; the head's product is a hundredth of theirs.
+fn ghl_step(learning: &str, batch: usize, device: &Device) -> Result<Work> {
+    let mut preset: ghl::Preset = find_preset("deephebb-cifar-quarter-width")?;
+    preset.training.learning = choose("learning", learning, &ghl::Learning::ALL)?;
+    let network = ghl::Network::new(&preset, (3, 32, 32), 10, &Rng::new(0), DType::F32, device)?;
+    let (x, labels) = (images(batch, device)?, labels(batch, device)?);
+    let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update, Form::Back])?;
+    let mut descents = ghl::Descents::new(&network)?;
+    let mut masks = Rng::new(0).stream("dropout");
+    let run = run(move || {
+        let loss = network.loss(&network.forward_train(&x, &mut masks)?, &labels)?;
+        descents.step(&loss.backward()?)
+    });
+    Ok(Work { images: batch, products, run })
 }
 
 /// 784 inputs, 10 classes.

@@ -38,7 +38,7 @@ pub(crate) struct Series {
     /// The group of runs that it is of.
     pub group: usize,
     pub mean: Vec<Option<f64>>,
-    /// A standard deviation of runs with other seeds to both sides, or the smallest and the largest of what a single run
+    /// A standard deviation of runs with other seeds, or of draws of a control, to both sides, or the smallest and the largest of what a single run
     /// has the mean of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub low: Vec<Option<f64>>,
@@ -78,6 +78,11 @@ impl Name {
     }
 }
 
+/// A read-out's name without the number of the draw, where a control is drawn more than once: all are one curve.
+fn of_all_draws(readout: &str) -> &str {
+    readout.split_once(", draw ").map_or(readout, |(name, _)| name)
+}
+
 /// A value by the number on its clock, of each run of a group.
 type Points = BTreeMap<u64, Vec<f64>>;
 
@@ -97,8 +102,8 @@ pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
             };
             for (logged, value) in &line.values {
                 let (Some(value), Name { term, of }) = (value, Name::of(logged)) else { continue };
-                let series = match readout {
-                    Some(readout) if of.is_empty() => readout.clone(),
+                let series = match readout.map(|readout| of_all_draws(readout)) {
+                    Some(readout) if of.is_empty() => readout.to_string(),
                     Some(readout) => format!("{readout}, {of}"),
                     None => of,
                 };
@@ -193,6 +198,28 @@ mod tests {
         ] {
             assert_eq!(Name::of(logged), Name { term: term.into(), of: of.into() });
         }
+    }
+
+    /// Two networks of random weights: a mean of 0.5, a deviation of √(2·0.1²) = 0.141.
+    #[test]
+    fn draws_of_a_control_are_one_curve() {
+        let line = |readout: &str, value| LogLine {
+            moment: Moment::Readout { readout: readout.to_string(), epoch: 1 },
+            seconds: 0.0,
+            values: [("test_accuracy".to_string(), Some(value))].into(),
+        };
+        let history = History(vec![line("head on noise", 0.4), line("head on noise, draw 2", 0.6)]);
+        let charts = charts(&[vec![&history]]);
+        let [Series { name, mean, low, high, .. }] = &charts[0].series[..] else {
+            panic!("{charts:?}")
+        };
+        assert_eq!(name, "head on noise, test");
+        let near = |found: &[Option<f64>], expected: f64| {
+            assert!((found[0].unwrap() - expected).abs() < 1e-3, "{found:?}")
+        };
+        near(mean, 0.5);
+        near(low, 0.359);
+        near(high, 0.641);
     }
 
     #[test]

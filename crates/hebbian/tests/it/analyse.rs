@@ -82,6 +82,17 @@ fn a_tiny_run_is_analysed() {
         let accuracy = means.accuracy(&rows(seen.clone()), test.labels()).unwrap();
         assert_eq!(layers["layers"][layer]["nearest_class_mean"], accuracy, "{layer}");
     }
+    let together = |images: &candle::Tensor| {
+        let of = |layer| model.layer_features(layer, images).unwrap().flatten_from(1).unwrap();
+        candle::Tensor::cat(&[of(0), of(1)], 1).unwrap()
+    };
+    let means = NearestClassMean::fit(&together(&images), train.labels(), 10).unwrap();
+    let accuracy = means.accuracy(&together(&seen), test.labels()).unwrap();
+    assert_eq!(layers["all"]["nearest_class_mean"], accuracy);
+    assert_eq!(
+        (&layers["all"]["name"], &layers["all"]["features"]),
+        (&json!("all layers"), &json!(48 * 16 + 96 * 4))
+    );
     // Random images of ten classes: a tenth, more or less.
     assert!((0.05..0.2).contains(&layers["chance"].as_f64().unwrap()));
 
