@@ -575,7 +575,10 @@ mod tests {
                 begun.fetch_add(1, Ordering::Relaxed);
                 match at {
                     0 => Err(Error::Argument("the first".to_string())),
-                    _ => Ok(std::thread::sleep(std::time::Duration::from_millis(5))),
+                    _ => {
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        Ok(())
+                    }
                 }
             });
             assert!(failed.unwrap_err().to_string().contains("the first"));

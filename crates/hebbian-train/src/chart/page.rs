@@ -37,9 +37,10 @@ const MARGIN: u32 = 24;
 const GAP: u32 = 14;
 /// How long a line's sample in the legend is.
 const SAMPLE: i32 = 60;
-/// A panel by itself, and the room for several side by side.
+/// A panel by itself; the room for several side by side, with legends; the narrowest of them.
 const SIZE: (u32, u32) = (1500, 1120);
 const ROOM: u32 = 2760;
+const NARROWEST: u32 = 760;
 /// Panels side by side that can still be read.
 const MOST_COLUMNS: usize = 4;
 /// The largest picture.
@@ -104,7 +105,9 @@ pub(super) fn draw(mut panels: Vec<Panel<'_>>, columns: usize) -> Drawn<Picture>
     let lines = panels.iter().map(|panel| panel.legend.len()).max().unwrap_or(0);
 
     let least = panels.iter().fold(0.0, |least: f64, panel| least.max(panel.least_width));
-    let width = SIZE.0.min(ROOM / columns as u32).max((least as u32).saturating_add(left));
+    let legends = if shared { 1 } else { columns as u32 };
+    let room = ROOM.saturating_sub(beside.saturating_mul(legends)) / columns as u32;
+    let width = SIZE.0.min(room.max(NARROWEST)).max((least as u32).saturating_add(left));
     let height = SIZE.1.min(width / 4 * 3).max((1.25 * SMALL * lines as f64 + 4.0 * TITLE) as u32);
     let (cell, strip) = if shared { (width, beside) } else { (width.saturating_add(beside), 0) };
     let across = columns as f64 * f64::from(cell) + f64::from(strip);
