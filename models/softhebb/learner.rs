@@ -83,10 +83,10 @@ fn filters(model: &Model, (channels, height, width): Shape) -> Result<Option<Ten
     let Some(block) = model.network.stack().blocks().first() else { return Ok(None) };
     let layer = block.layer()?;
     // Not `copy`, which shares memory on Metal.
-    let weight = layer.weight().detach().force_contiguous()?;
+    let weight = || layer.weight().detach().force_contiguous();
     Ok(match layer.geometry() {
-        Geometry::Conv2d(_) => Some(weight),
-        Geometry::Dense => Some(weight.reshape(((), channels, height, width))?),
+        Geometry::Conv2d(_) => Some(weight()?),
+        Geometry::Dense => Some(weight()?.reshape(((), channels, height, width))?),
         _ => None,
     })
 }

@@ -8,12 +8,13 @@
 //! Units whose output is the same everywhere have no correlation; they are counted as constant. Miconi 2021 draws such a
 //! histogram of the last layer, with each unit's correlation with itself, 1; which images it is of is not known.
 
+use super::histograms::{Values, panel};
 use super::opened::Opened;
 use super::rows::{Of, rows};
 use super::{Findings, How, each};
 use anyhow::{Result, bail};
 use candle::{DType, Tensor};
-use hebbian_train::{Cell, Histogram, LineChart, Progress, Series, Table, draw_panels};
+use hebbian_train::{Cell, Progress, Table, draw_panels};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -55,27 +56,21 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
         }
     }
     let most = all.iter().map(|(_, layers)| layers.len()).max().unwrap_or_default();
-    let panel = |layer: usize| -> Result<Option<LineChart>> {
-        let shown = all.iter().filter_map(|(at, layers)| Some((*at, layers.get(layer)?)));
-        let shown: Vec<_> = shown.filter(|(_, layer)| !layer.correlations.is_empty()).collect();
-        let values: Vec<&[f64]> = shown.iter().map(|(_, layer)| &layer.correlations[..]).collect();
-        let Some((_, first)) = shown.first() else { return Ok(None) };
-        let histograms = Histogram::of_each(&values, how.settings.bins)?;
-        let series = shown.iter().zip(&histograms).map(|((at, _), histogram)| Series {
-            name: runs[*at].name.clone(),
-            colour: *at,
-            ..histogram.series(0.0)
+    let mut panels = Vec::new();
+    for layer in 0..most {
+        let of_layer = all.iter().filter_map(|(at, layers)| Some((*at, layers.get(layer)?)));
+        let of_layer = of_layer.filter(|(_, layer)| !layer.correlations.is_empty());
+        let shown: Vec<_> = of_layer.collect();
+        let Some((_, first)) = shown.first() else { continue };
+        let title = first.name.clone();
+        let values = shown.into_iter().map(|(run, layer)| Values {
+            run,
+            name: runs[run].name.clone(),
+            values: &layer.correlations,
         });
-        Ok(Some(LineChart {
-            title: first.name.clone(),
-            x_label: "correlation of two units".to_string(),
-            y_label: "pairs".to_string(),
-            series: series.collect(),
-            ..LineChart::default()
-        }))
-    };
-    let panels: Vec<LineChart> =
-        (0..most).filter_map(|layer| panel(layer).transpose()).collect::<Result<_>>()?;
+        let labels = ("correlation of two units", "pairs");
+        panels.push(panel(values.collect(), how.settings.bins, title, labels)?);
+    }
     if panels.is_empty() {
         bail!("no layer has two units whose output changes");
     }

@@ -9,6 +9,7 @@ mod change;
 mod correlations;
 mod feedback;
 mod few_labels;
+mod histograms;
 mod layers;
 mod logged;
 mod opened;

@@ -8,12 +8,13 @@
 //! Journé et al. 2023). Where a run says with which inverse temperature its units compete, R1 of several runs is drawn
 //! against the temperature `T = 1 / inverse_temperature` of the softmax `exp(u/T)`.
 
+use super::histograms::{Values, panel};
 use super::opened::Opened;
 use super::{Findings, How, each};
 use anyhow::{Result, bail};
 use candle::Tensor;
 use candle_hebbian::device::to_host;
-use hebbian_train::{Cell, Histogram, LineChart, Series, Spread, Table, draw_panels};
+use hebbian_train::{Cell, LineChart, Series, Spread, Table, draw_panels};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -60,22 +61,13 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let most = all.iter().map(|(_, layers)| layers.len()).max().unwrap_or_default();
     let mut panels = Vec::new();
     for layer in 0..most {
-        let shown = all.iter().filter_map(|(at, layers)| Some((*at, layers.get(layer)?)));
-        let shown: Vec<_> = shown.collect();
-        let radii: Vec<&[f64]> = shown.iter().map(|(_, layer)| &layer.radii[..]).collect();
-        let histograms = Histogram::of_each(&radii, how.settings.bins)?;
-        let series = shown.iter().zip(&histograms).map(|((at, layer), histogram)| Series {
-            name: format!("{}, R1 {:.0} %", runs[*at].name, 100.0 * layer.r1),
-            colour: *at,
-            ..histogram.series(0.0)
+        let shown = all.iter().filter_map(|(at, layers)| {
+            let Layer { radii, r1, .. } = layers.get(layer)?;
+            let name = format!("{}, R1 {:.0} %", runs[*at].name, 100.0 * r1);
+            Some(Values { run: *at, name, values: radii })
         });
-        panels.push(LineChart {
-            title: format!("Layer {}", layer + 1),
-            x_label: "radius".to_string(),
-            y_label: "units".to_string(),
-            series: series.collect(),
-            ..LineChart::default()
-        });
+        let title = format!("Layer {}", layer + 1);
+        panels.push(panel(shown.collect(), how.settings.bins, title, ("radius", "units"))?);
     }
     panels.extend(against_temperature(all.iter().map(|(_, layers)| &layers[..])));
     let figures =
