@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use hebbian_fuzz::{choice, empty_folder, put};
-use hebbian_train::{Error, Moment, Picture, Results, RunFolder, StudyOptions, run_study};
+use hebbian_train::{Error, Moment, Picture, Results, RunFolder, Study, StudyOptions};
 use libfuzzer_sys::fuzz_target;
 
 /// A run that is complete, by the names of its files.
@@ -52,10 +52,12 @@ fn experiment(resume: bool) -> hebbian_train::Result<String> {
         validation: None,
         labelled: None,
         images: serde_json::Value::Null,
+        parallel: 1,
         stop: Default::default(),
     };
     let out = hebbian_fuzz::folder().join("run");
-    run_study("a", &options, None, &[], &out, || Err(Error::Argument("nothing to draw".into())))
+    let study = Study { options: &options, device: &candle::Device::Cpu, out: &out };
+    study.run("a", None, &[], || Err(Error::Argument("nothing to draw".into())))
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,14 +2,12 @@
 
 use super::config::{Learning, Preset};
 use super::learner::{Ghl, Options};
-use candle::Device;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Arm, Error, Figure, LineChart, Result, Series, Spread, Study, StudyOptions, Table, Trained,
-    experiments, find_preset, run_study,
+    Arm, Error, Figure, LineChart, Result, Series, Spread, Study, Table, Trained, experiments,
+    find_preset,
 };
 use serde_json::json;
-use std::path::Path;
 
 experiments! {
     /// A comparison of networks.
@@ -21,41 +19,33 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// A data set that the experiment has no network for, no seed or epoch, a folder that holds another's files, and what
-    /// [`hebbian_train::train`] refuses.
-    pub fn run(
-        self,
-        options: &StudyOptions,
-        data: &Dataset,
-        device: &Device,
-        out: &Path,
-    ) -> Result<String> {
-        let refuse = |what: String| Err(Error::Argument(format!("{}: {what}", self.name())));
+    /// A data set that the experiment has no network for, and those of [`Study::run`] and [`hebbian_train::train`].
+    pub fn run(self, study: &Study, data: &Dataset) -> Result<String> {
         let preset = match data.name.as_str() {
             "digits" => "ghl-digits",
             "cifar10" => "deephebb-cifar-eighth-width",
             other => {
-                return refuse(format!("no network for {other}: use --dataset digits or cifar10"));
+                return Err(Error::Argument(format!(
+                    "{}: no network for {other}: use --dataset digits or cifar10",
+                    self.name()
+                )));
             }
         };
         let mut preset: Preset = find_preset(preset)?;
-        preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
-        if options.seeds == 0 || preset.training.epochs == 0 {
-            return refuse("expected 1 seed and 1 epoch or more".to_string());
-        }
-        run_study(self.name(), options, Some(data), &[], out, || {
+        preset.training.epochs = study.options.epochs.unwrap_or(preset.training.epochs);
+        study.run(self.name(), Some(data), &[], || {
             let arms = Learning::ALL.map(|(label, learning)| {
                 let mut preset = preset.clone();
                 preset.training.learning = learning;
                 let options = Options { preset };
                 Arm { group: String::new(), label: label.to_string(), options }
             });
-            let study = Study { options, device, out };
-            let title = format!("{} on {}, {}", preset.name, data.name, options.averaged());
+            let averaged = study.options.averaged();
+            let title = format!("{} on {}, {averaged}", preset.name, data.name);
             figure(&study.train::<Ghl>(arms.to_vec(), data)?, title)
         })
     }

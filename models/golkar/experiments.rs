@@ -6,15 +6,13 @@ use super::learner::{Golkar, Learner, Options, points};
 use super::network::Rule;
 use super::presets::preset;
 use super::task::Task;
-use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{
     Arm, ArmRun, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread, Study,
-    StudyOptions, Table, Trained, draw_panels, experiments, run_study, shown, starts_anew,
+    Table, Trained, draw_panels, experiments, shown,
 };
 use serde_json::{Value, json};
-use std::path::Path;
 
 experiments! {
     /// An experiment of the paper, or a look at a circuit.
@@ -34,29 +32,18 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// A data set that the experiment has no preset for, a folder that holds another's files, and what
-    /// [`hebbian_train::train`] refuses.
-    pub fn run(
-        self,
-        options: &StudyOptions,
-        data: &Dataset,
-        device: &Device,
-        out: &Path,
-    ) -> Result<String> {
+    /// A data set that the experiment has no preset for, and those of [`Study::run`] and [`hebbian_train::train`].
+    pub fn run(self, study: &Study, data: &Dataset) -> Result<String> {
         let presets = self.presets(&data.name)?;
         let mut presets: Vec<Preset> = presets.into_iter().map(preset).collect::<Result<_>>()?;
         for preset in &mut presets {
-            preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
+            preset.training.epochs = study.options.epochs.unwrap_or(preset.training.epochs);
         }
-        if options.seeds == 0 || presets.iter().any(|preset| preset.training.epochs == 0) {
-            let name = self.name();
-            return Err(Error::Argument(format!("{name}: expected 1 seed and 1 epoch or more")));
-        }
-        run_study(self.name(), options, Some(data), &[], out, || match self {
+        study.run(self.name(), Some(data), &[], || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
                 let arms = presets.into_iter().flat_map(|preset| {
                     [false, true].map(|backprop| Arm {
@@ -65,11 +52,10 @@ impl Experiment {
                         options: Options { preset: preset.clone(), backprop },
                     })
                 });
-                let study = Study { options, device, out };
                 let trained = study.train::<Golkar>(arms.collect(), data)?;
-                curves(&trained, data, &options.averaged())
+                curves(&trained, data, &study.options.averaged())
             }
-            Self::Alignment | Self::Spectrum => self.look(&presets[0], options, data, device),
+            Self::Alignment | Self::Spectrum => self.look(&presets[0], study, data),
         })
     }
 
@@ -99,14 +85,9 @@ impl Experiment {
     }
 
     /// Follows one circuit, epoch by epoch.
-    fn look(
-        self,
-        preset: &Preset,
-        options: &StudyOptions,
-        data: &Dataset,
-        device: &Device,
-    ) -> Result<Figure> {
-        starts_anew(self.name(), options);
+    fn look(self, preset: &Preset, study: &Study, data: &Dataset) -> Result<Figure> {
+        study.starts_anew(self.name());
+        let Study { options, device, .. } = *study;
         let task = Task::of(preset, data, device)?;
         let (count, epochs) = (task.train.count(), preset.training.epochs);
         let learned = Options { preset: preset.clone(), backprop: false };

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |
 //! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
-//! | [`Study`], [`run_study`] | several networks, each trained with several seeds, a table and a picture |
+//! | [`Study`] | several networks, each trained with several seeds, a table and a picture |
 //! | [`search()`], [`Dimension`], [`Plan`] | a preset's numbers, searched at random or by successive halving |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
 //! | [`Record`], [`list`] | the result and the time to expect of them |
@@ -86,9 +86,7 @@ pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, 
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
-pub use study::{
-    Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained, run_study, starts_anew,
-};
+pub use study::{Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained};
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;

@@ -134,6 +134,97 @@ pub struct Study<'a> {
 }
 
 impl Study<'_> {
+    /// Draws the figure of the experiment `name` and writes its folder: `table.csv`, `figure.png`,
+    /// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To
+    /// resume an experiment that is complete is to read its report. `more` is whatever else than the options and
+    /// `data` makes its numbers, by name.
+    ///
+    /// # Errors
+    /// No seed or no epoch, a folder that holds another's files, or another experiment than the one to resume, what
+    /// `draw` says.
+    pub fn run(
+        &self,
+        name: &str,
+        data: Option<&Dataset>,
+        more: &[(&str, Value)],
+        draw: impl FnOnce() -> Result<Figure>,
+    ) -> Result<String> {
+        let (options, out) = (self.options, self.out);
+        let refuse = |what| Err(Error::Argument(format!("{name}: 0 {what}, expected 1 or more")));
+        match (options.seeds, options.epochs) {
+            (0, _) => return refuse("seeds"),
+            (_, Some(0)) => return refuse("epochs"),
+            _ => {}
+        }
+        let started = Instant::now();
+        let mut about = Map::new();
+        for (key, value) in [
+            ("experiment", json!(name)),
+            ("dataset", json!(data.map(|data| data.name.as_str()))),
+            ("train_images", json!(data.map(|data| data.train.len()))),
+            ("test_images", json!(data.map(|data| data.test.len()))),
+            ("epochs", json!(options.epochs)),
+            ("seeds", json!(options.seeds)),
+            ("first_seed", json!(options.seed)),
+            ("validation", json!(options.validation)),
+            ("labelled", json!(options.labelled)),
+            ("images", options.images.clone()),
+        ] {
+            about.insert(key.to_string(), value);
+        }
+        about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
+        if options.resume {
+            OwnFolder::recover(out, &EXPERIMENT)?;
+        }
+        let earlier = match options.resume {
+            true => OwnFolder::about(out, &EXPERIMENT)?,
+            false => None,
+        };
+        if options.resume && earlier.is_none() {
+            return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
+        }
+        let mut folder = match earlier {
+            Some(found) => {
+                same(&found, &about, out)?;
+                if out.join(RESULTS).exists() {
+                    return read_report(out);
+                }
+                OwnFolder::open(out, &EXPERIMENT)?
+            }
+            None => OwnFolder::replace(out, &EXPERIMENT, about.clone(), |_| Ok(()))?.0,
+        };
+        let figure = draw()?;
+        let mut files = vec!["table.csv"];
+        figure.table.save_csv(folder.claim("table.csv")?)?;
+        for (name, table) in &figure.more_tables {
+            table.save_csv(folder.claim(name)?)?;
+            files.push(name);
+        }
+        figure.picture.save_png(folder.claim("figure.png")?)?;
+        files.extend([RESULTS, "figure.png", REPORT]);
+        let seconds = started.elapsed().as_secs_f64();
+        let mut text = figure.text;
+        let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
+        save_text(folder.claim(REPORT)?, &text)?;
+        about.insert("seconds".to_string(), seconds.into());
+        about.insert("version".to_string(), env!("CARGO_PKG_VERSION").into());
+        if let Value::Object(numbers) = figure.numbers {
+            about.extend(numbers);
+        }
+        save_json(folder.claim(RESULTS)?, &about)?;
+        Ok(text)
+    }
+
+    /// Says that the experiment `name`, which keeps no runs and was interrupted, has nothing to continue.
+    pub fn starts_anew(&self, name: &str) {
+        if self.options.resume && !self.options.quiet {
+            let _ = writeln!(
+                std::io::stderr(),
+                "{name} keeps no weights: it starts again from the beginning"
+            );
+        }
+    }
+
     /// The run folder of an arm with one of the seeds.
     pub fn folder<O>(&self, arm: &Arm<O>, seed: u64) -> PathBuf {
         self.out.join(slug(&arm.name())).join(format!("seed-{seed}"))
@@ -385,80 +476,6 @@ impl StudyFolder {
     }
 }
 
-/// Draws the figure of the experiment `name` and writes the folder `out`: `table.csv`, `figure.png`,
-/// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To
-/// resume an experiment that is complete is to read its report. `more` is whatever else than `options` and
-/// `data` makes its numbers, by name.
-///
-/// # Errors
-/// A folder that holds another's files, or another experiment than the one to resume, what `draw` says.
-pub fn run_study(
-    name: &str,
-    options: &StudyOptions,
-    data: Option<&Dataset>,
-    more: &[(&str, Value)],
-    out: &Path,
-    draw: impl FnOnce() -> Result<Figure>,
-) -> Result<String> {
-    let started = Instant::now();
-    let mut about = Map::new();
-    for (key, value) in [
-        ("experiment", json!(name)),
-        ("dataset", json!(data.map(|data| data.name.as_str()))),
-        ("train_images", json!(data.map(|data| data.train.len()))),
-        ("test_images", json!(data.map(|data| data.test.len()))),
-        ("epochs", json!(options.epochs)),
-        ("seeds", json!(options.seeds)),
-        ("first_seed", json!(options.seed)),
-        ("validation", json!(options.validation)),
-        ("labelled", json!(options.labelled)),
-        ("images", options.images.clone()),
-    ] {
-        about.insert(key.to_string(), value);
-    }
-    about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
-    if options.resume {
-        OwnFolder::recover(out, &EXPERIMENT)?;
-    }
-    let earlier = match options.resume {
-        true => OwnFolder::about(out, &EXPERIMENT)?,
-        false => None,
-    };
-    if options.resume && earlier.is_none() {
-        return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
-    }
-    let mut folder = match earlier {
-        Some(found) => {
-            same(&found, &about, out)?;
-            if out.join(RESULTS).exists() {
-                return read_report(out);
-            }
-            OwnFolder::open(out, &EXPERIMENT)?
-        }
-        None => OwnFolder::replace(out, &EXPERIMENT, about.clone(), |_| Ok(()))?.0,
-    };
-    let figure = draw()?;
-    let mut files = vec!["table.csv"];
-    figure.table.save_csv(folder.claim("table.csv")?)?;
-    for (name, table) in &figure.more_tables {
-        table.save_csv(folder.claim(name)?)?;
-        files.push(name);
-    }
-    figure.picture.save_png(folder.claim("figure.png")?)?;
-    files.extend([RESULTS, "figure.png", REPORT]);
-    let seconds = started.elapsed().as_secs_f64();
-    let mut text = figure.text;
-    let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
-    save_text(folder.claim(REPORT)?, &text)?;
-    about.insert("seconds".to_string(), seconds.into());
-    about.insert("version".to_string(), env!("CARGO_PKG_VERSION").into());
-    if let Value::Object(numbers) = figure.numbers {
-        about.extend(numbers);
-    }
-    save_json(folder.claim(RESULTS)?, &about)?;
-    Ok(text)
-}
-
 /// Refuses to resume what is another experiment.
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
@@ -475,16 +492,6 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
 
 fn read_report(out: &Path) -> Result<String> {
     read_text(out.join(REPORT))
-}
-
-/// Says that an experiment without run folders, which was interrupted, has nothing to continue.
-pub fn starts_anew(name: &str, options: &StudyOptions) {
-    if options.resume && !options.quiet {
-        let _ = writeln!(
-            std::io::stderr(),
-            "{name} keeps no weights: it starts again from the beginning"
-        );
-    }
 }
 
 /// `name` as the name of a folder: lower-case letters, digits and hyphens.

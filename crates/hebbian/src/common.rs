@@ -1,6 +1,7 @@
 //! The flags that every method takes, and what follows from them.
 
 use crate::device::DeviceArgs;
+use crate::door::Asked;
 use crate::selection::Selection;
 use crate::{stop, tell};
 use anyhow::{Context, Result, bail};
@@ -96,20 +97,18 @@ impl CommonArgs {
         Ok((device, run))
     }
 
-    /// How the experiment `name` of a method goes on `data`, if it needs some: each network is trained for
-    /// `epochs` with as many `seeds` on `device`, in the folder returned. What is expected of it is said on stderr
-    /// if it is `as_stated` in the record.
+    /// How an experiment of a method goes on `data`, if it needs some, on `device`, and its folder. What is expected
+    /// of it is said on stderr if it is as the record has it.
     ///
     /// # Errors
-    /// An embedded text that is wrong.
+    /// Flags that are for a single network; an embedded text that is wrong.
     pub(crate) fn study<M: Method>(
         &self,
-        name: &str,
+        asked: &Asked,
         data: Option<&Dataset>,
-        (epochs, seeds): (Option<usize>, usize),
-        as_stated: bool,
         device: &str,
     ) -> Result<(StudyOptions, PathBuf)> {
+        let &Asked { name, epochs, seeds, as_stated, .. } = asked;
         if self.transforms.are_given() {
             bail!("--transform and --augment are for a single network, not for an experiment");
         }

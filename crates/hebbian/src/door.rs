@@ -1,18 +1,49 @@
 //! A method as a program.
 
 use crate::common::CommonArgs;
-use crate::report::{self, legend};
+use crate::report::{self, legend, write_study};
 use anyhow::{Result, bail};
+use candle::Device;
 use candle_hebbian::Rng;
 use clap::{Args, CommandFactory, Parser};
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, evaluate, list, records,
-    train, with_input,
+    Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, Study, evaluate, list,
+    records, train, with_input,
 };
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What an experiment does in a study; returns its report.
+pub enum Work {
+    /// It learns images of a data set.
+    OnImages(WorkOnImages),
+    /// It makes its own data.
+    OnItsOwn(WorkOnItsOwn),
+}
+
+/// See [`Work`].
+pub type WorkOnImages = Box<dyn Fn(&Study, &Dataset) -> Result<String>>;
+
+/// See [`Work`].
+pub type WorkOnItsOwn = Box<dyn Fn(&Study) -> Result<String>>;
+
+/// An experiment that flags ask for.
+pub struct Asked {
+    /// Its name.
+    pub name: &'static str,
+    /// Passes over its data, if not those of its presets.
+    pub epochs: Option<usize>,
+    /// How many seeds each network is trained with.
+    pub seeds: usize,
+    /// Whether the flags leave it as the record has it.
+    pub as_stated: bool,
+    /// What to try after it, may be empty.
+    pub next: &'static str,
+    /// The experiment.
+    pub work: Work,
+}
 
 /// A method's own flags, and what it prints.
 pub trait Door: Method + Sized {
@@ -36,11 +67,11 @@ pub trait Door: Method + Sized {
     /// An unknown preset, or flags that do not fit it.
     fn options(common: &CommonArgs, flags: &Self::Flags) -> Result<Self::Options>;
 
-    /// Runs the experiment that the flags ask for, if they do; returns its report. Most methods have none.
+    /// The experiment that the flags ask for, if they do. Most methods have none.
     ///
     /// # Errors
-    /// Flags that do not fit the experiment, and whatever a run refuses.
-    fn study(_common: &CommonArgs, _flags: &Self::Flags) -> Result<Option<String>> {
+    /// Flags that do not fit the experiment.
+    fn study(_common: &CommonArgs, _flags: &Self::Flags) -> Result<Option<Asked>> {
         Ok(None)
     }
 
@@ -158,8 +189,35 @@ impl<F: Args> DoorArgs<F> {
 
     /// Runs the experiment that the flags ask for, if they do.
     fn study<M: Door<Flags = F>>(&self) -> Result<Option<String>> {
-        let report = M::study(&self.common, &self.flags)?;
-        Ok(report.map(|report| self.common.measured_on() + &report))
+        let Some(asked) = M::study(&self.common, &self.flags)? else { return Ok(None) };
+        let device = self.common.device()?;
+        match &asked.work {
+            Work::OnImages(work) => {
+                let data = self.common.announced_dataset("digits", asked.name)?;
+                self.study_of::<M>(&asked, Some(&data), device, |study| work(study, &data))
+            }
+            Work::OnItsOwn(work) => self.study_of::<M>(&asked, None, device, work),
+        }
+        .map(Some)
+    }
+
+    /// Runs what was asked for on `data`, if it needs some, and a device with its name.
+    fn study_of<M: Door<Flags = F>>(
+        &self,
+        asked: &Asked,
+        data: Option<&Dataset>,
+        (device, device_name): (Device, &str),
+        work: impl Fn(&Study) -> Result<String>,
+    ) -> Result<String> {
+        let common = &self.common;
+        let (options, out) = common.study::<M>(asked, data, device_name)?;
+        let study = Study { options: &options, device: &device, out: &out };
+        let mut report = common.measured_on() + &work(&study)?;
+        if !asked.next.is_empty() {
+            let _ = writeln!(report, "next: {}", asked.next);
+        }
+        let page = write_study(&out, data, &device);
+        Ok(report + &opens_report(common, &out, page))
     }
 
     /// Lists, evaluates, studies or trains, as the flags say; returns the report.

@@ -60,7 +60,7 @@ mod verify;
 
 pub use common::{CommonArgs, DataArgs};
 pub use device::{Chosen, DeviceArgs, DeviceKind};
-pub use door::{Door, DoorArgs, door};
+pub use door::{Asked, Door, DoorArgs, Work, door};
 pub use program::{Program, program};
 pub use signals::stop;
 pub use verify::{VerifyArgs, verify};

@@ -5,7 +5,7 @@ use crate::door::{Door, DoorArgs, opens_report, options};
 use crate::report::write_study;
 use anyhow::{Result, bail};
 use clap::Args;
-use hebbian_train::{Dimension, Plan, Preset, run_study, search};
+use hebbian_train::{Dimension, Plan, Preset, Study, search};
 use serde_json::json;
 
 /// The share of the training images that is held out if no other is asked for.
@@ -58,8 +58,9 @@ impl<F: Args> SearchArgs<F> {
         let preset = M::preset(&base).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;
         let name = format!("search-{}", preset.name);
-        let study = common.study_options((None, repeats), device_name);
+        let options = common.study_options((None, repeats), device_name);
         let out = common.folder(M::NAME, &name, data.name.as_str());
+        let study = Study { options: &options, device: &device, out: &out };
         let plan = Plan { trials, halving };
         let more = [
             ("options", serde_json::to_value(&base)?),
@@ -71,8 +72,7 @@ impl<F: Args> SearchArgs<F> {
         let own =
             ["--set", "--trials", "--halving", "--repeats", "--out", "--preset", "--validation"];
         let again = repeat(M::NAME, arguments(), &own);
-        let report = run_study(&name, &study, Some(&data), &more, &out, || {
-            let study = hebbian_train::Study { options: &study, device: &device, out: &out };
+        let report = study.run(&name, Some(&data), &more, || {
             search::<M>(&study, &base, &space, plan, &data, &again)
         })?;
         let page = write_study(&out, Some(&data), &device);

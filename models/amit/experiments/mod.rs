@@ -10,10 +10,8 @@ mod linear;
 mod protocols;
 
 use arm::{DIGITS, Runner};
-use candle::Device;
 use hebbian_data::Dataset;
-use hebbian_train::{Error, Result, Study, StudyOptions, experiments, run_study, starts_anew};
-use std::path::Path;
+use hebbian_train::{Error, Result, Study, experiments};
 
 experiments! {
     /// A figure of the paper, or a comparison of ours.
@@ -49,29 +47,15 @@ impl Experiment {
         !matches!(self, Self::Fig12 | Self::Depth)
     }
 
-    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// Options that do not fit the experiment, a folder that holds another's files, and what
-    /// [`hebbian_train::train`] refuses.
-    pub fn run(
-        self,
-        options: &StudyOptions,
-        data: Option<&Dataset>,
-        device: &Device,
-        out: &Path,
-    ) -> Result<String> {
+    /// Options that do not fit the experiment, and those of [`Study::run`] and [`hebbian_train::train`].
+    pub fn run(self, study: &Study, data: Option<&Dataset>) -> Result<String> {
         let refuse = |what: String| Err(Error::Argument(format!("{}: {what}", self.name())));
-        if options.seeds == 0 {
-            return refuse("0 seeds, expected 1 or more".to_string());
-        }
-        match options.epochs {
-            Some(0) => return refuse("0 epochs compare nothing: give 1 or more".to_string()),
-            Some(_) if self == Self::Fig12 => {
-                return refuse("a simulation has no epochs: leave them out".to_string());
-            }
-            _ => {}
+        if self == Self::Fig12 && study.options.epochs.is_some() {
+            return refuse("a simulation has no epochs: leave them out".to_string());
         }
         let data = match (data, self.needs_images()) {
             (None, true) => return refuse("learns images: give a data set".to_string()),
@@ -81,8 +65,8 @@ impl Experiment {
             (data, _) => data,
         };
         let dataset = data.map(|data| data.name.as_str());
-        run_study(self.name(), options, data, &[], out, || {
-            let runner = Runner { study: Study { options, device, out }, data };
+        study.run(self.name(), data, &[], || {
+            let runner = Runner { study: *study, data };
             let mut figure = match self {
                 Self::Protocols => protocols::draw(&runner),
                 Self::Fig4 => curves::draw(&runner, "simpnet"),
@@ -94,7 +78,7 @@ impl Experiment {
                 Self::Fig10 => correlations::draw(&runner, "simpnet"),
                 Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
                 Self::Fig12 => {
-                    starts_anew(self.name(), options);
+                    study.starts_anew(self.name());
                     linear::draw(&runner)
                 }
                 Self::Depth => depth::draw(&runner),

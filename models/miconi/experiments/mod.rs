@@ -7,13 +7,9 @@ use super::decode::Decoder;
 use super::learner::{Miconi, Options};
 use super::presets::preset;
 use crate::RuleKind;
-use candle::Device;
 use hebbian_data::Dataset;
-use hebbian_train::{
-    Arm, Error, Figure, Result, Study, StudyOptions, Trained, experiments, run_study,
-};
+use hebbian_train::{Arm, Figure, Result, Study, Trained, experiments};
 use serde_json::json;
-use std::path::Path;
 
 experiments! {
     /// A comparison of networks.
@@ -32,40 +28,32 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the folder `out`: `table.csv`, `results.json`, `figure.png`, and a run
+    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
     /// folder for each network and seed. Returns a report for the terminal. With `author` every network is
     /// [as the author's](Preset::as_the_author).
     ///
     /// # Errors
-    /// Options that do not fit the experiment, a folder that holds another's files, and what
-    /// [`hebbian_train::train`] refuses.
+    /// Those of [`Study::run`] and [`hebbian_train::train`].
     pub fn run(
         self,
-        options: &StudyOptions,
+        study: &Study,
+        data: &Dataset,
         decoder: Decoder,
         author: bool,
-        data: &Dataset,
-        device: &Device,
-        out: &Path,
     ) -> Result<String> {
-        if options.seeds == 0 {
-            let name = self.name();
-            return Err(Error::Argument(format!("{name}: 0 seeds, expected 1 or more")));
-        }
         let more = [("decoder", json!(decoder)), ("author", json!(author.then_some(true)))];
-        run_study(self.name(), options, Some(data), &more, out, || {
-            let study = Study { options, device, out };
-            let arms = self.arms(&self.network(options, author, data)?, decoder);
-            let title = format!("{}, {}, {}", self.name(), data.name, options.averaged());
+        study.run(self.name(), Some(data), &more, || {
+            let arms = self.arms(&self.network(study, author, data)?, decoder);
+            let title = format!("{}, {}, {}", self.name(), data.name, study.options.averaged());
             figure(&study.train::<Miconi>(arms, data)?, &title)
         })
     }
 
     /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
-    fn network(self, options: &StudyOptions, author: bool, data: &Dataset) -> Result<Preset> {
+    fn network(self, study: &Study, author: bool, data: &Dataset) -> Result<Preset> {
         let name = if data.name == "digits" { "miconi-digits" } else { "miconi-cifar" };
         let mut preset = preset(name)?;
-        preset.training.epochs = options.epochs.unwrap_or(preset.training.epochs);
+        preset.training.epochs = study.options.epochs.unwrap_or(preset.training.epochs);
         if author {
             preset.as_the_author();
         }

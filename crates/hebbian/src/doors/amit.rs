@@ -1,8 +1,6 @@
 //! The flags of Amit 2019.
 
-use crate::door::opens_report;
-use crate::report::write_study;
-use crate::{CommonArgs, Door};
+use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
 use hebbian_train::Run;
@@ -102,7 +100,7 @@ impl Door for Amit {
         Ok(Options { preset: flags.preset(common)? })
     }
 
-    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
         let limits = common.selection.limit_train.is_some()
             || common.selection.limit_test.is_some()
@@ -114,21 +112,24 @@ impl Door for Amit {
                 experiment.name()
             );
         }
-        let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
-        let (device, device_name) = common.device()?;
-        let data = match experiment.needs_images() {
-            true => Some(common.announced_dataset("digits", experiment.name())?),
-            false => None,
-        };
-        let length = (flags.epochs, seeds);
-        let (options, out) =
-            common.study::<Self>(experiment.name(), data.as_ref(), length, true, device_name)?;
-        let report = experiment.run(&options, data.as_ref(), &device, &out)?;
-        let next =
-            "next: --list for the paper's figures and networks, --protocol urfb for one run\n";
-        let next = if experiment == Experiment::Protocols { next } else { "" };
-        let page = write_study(&out, data.as_ref(), &device);
-        Ok(Some(report + next + &opens_report(common, &out, page)))
+        Ok(Some(Asked {
+            name: experiment.name(),
+            epochs: flags.epochs,
+            seeds: flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 }),
+            as_stated: true,
+            next: match experiment {
+                Experiment::Protocols => {
+                    "--list for the paper's figures and networks, --protocol urfb for one run"
+                }
+                _ => "",
+            },
+            work: match experiment.needs_images() {
+                true => Work::OnImages(Box::new(move |study, data| {
+                    Ok(experiment.run(study, Some(data))?)
+                })),
+                false => Work::OnItsOwn(Box::new(move |study| Ok(experiment.run(study, None)?))),
+            },
+        }))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

@@ -1,8 +1,6 @@
 //! The flags of GHL.
 
-use crate::door::opens_report;
-use crate::report::write_study;
-use crate::{CommonArgs, Door};
+use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::ghl::{Experiment, Ghl, Learner, Learning, Options, Preset};
 use hebbian_train::{Preset as _, Run, choose, find_preset};
@@ -65,16 +63,16 @@ impl Door for Ghl {
         Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
     }
 
-    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+    fn study(_common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment else { return Ok(None) };
-        let (device, device_name) = common.device()?;
-        let data = common.announced_dataset("digits", experiment.name())?;
-        let length = (flags.epochs, flags.seeds.unwrap_or(3));
-        let (options, out) =
-            common.study::<Self>(experiment.name(), Some(&data), length, true, device_name)?;
-        let report = experiment.run(&options, &data, &device, &out)?;
-        let page = write_study(&out, Some(&data), &device);
-        Ok(Some(report + &opens_report(common, &out, page)))
+        Ok(Some(Asked {
+            name: experiment.name(),
+            epochs: flags.epochs,
+            seeds: flags.seeds.unwrap_or(3),
+            as_stated: true,
+            next: "",
+            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
+        }))
     }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

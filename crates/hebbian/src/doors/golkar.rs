@@ -1,8 +1,6 @@
 //! The flags of Golkar et al. 2020.
 
-use crate::door::opens_report;
-use crate::report::write_study;
-use crate::{CommonArgs, Door};
+use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
 use hebbian_train::Run;
@@ -124,18 +122,19 @@ impl Door for Golkar {
         Ok(Options { preset: flags.preset(common)?, backprop: flags.backprop })
     }
 
-    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let (device, device_name) = common.device()?;
-        let data = common.announced_dataset("digits", experiment.name())?;
-        let length = (flags.epochs, flags.seeds.unwrap_or(3));
-        let (options, out) =
-            common.study::<Self>(experiment.name(), Some(&data), length, true, device_name)?;
-        let report = experiment.run(&options, &data, &device, &out)?;
-        let next = "next: --list for circuits and experiments, --experiment fig3 --dataset mnist\n";
-        let next = if data.name == "digits" { next } else { "" };
-        let page = write_study(&out, Some(&data), &device);
-        Ok(Some(report + next + &opens_report(common, &out, page)))
+        Ok(Some(Asked {
+            name: experiment.name(),
+            epochs: flags.epochs,
+            seeds: flags.seeds.unwrap_or(3),
+            as_stated: true,
+            next: match common.on_digits() {
+                true => "--list for circuits and experiments, --experiment fig3 --dataset mnist",
+                false => "",
+            },
+            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
+        }))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

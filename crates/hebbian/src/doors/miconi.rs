@@ -1,8 +1,6 @@
 //! The flags of Miconi 2021.
 
-use crate::door::opens_report;
-use crate::report::write_study;
-use crate::{CommonArgs, Door};
+use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_data::Dataset;
 use hebbian_models::RuleKind;
@@ -145,20 +143,19 @@ impl Door for Miconi {
         })
     }
 
-    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<String>> {
+    fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let seeds = flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 });
-        let (device, device_name) = common.device()?;
-        let data = common.announced_dataset("digits", experiment.name())?;
-        let (length, as_stated) = ((flags.epochs, seeds), flags.readout.is_none() && !flags.author);
-        let (options, out) =
-            common.study::<Self>(experiment.name(), Some(&data), length, as_stated, device_name)?;
-        let decoder = flags.readout.unwrap_or_default();
-        let report = experiment.run(&options, decoder, flags.author, &data, &device, &out)?;
-        let next =
-            "next: --list for networks and experiments, --preset miconi-digits for one run\n";
-        let page = write_study(&out, Some(&data), &device);
-        Ok(Some(report + next + &opens_report(common, &out, page)))
+        let (decoder, author) = (flags.readout.unwrap_or_default(), flags.author);
+        Ok(Some(Asked {
+            name: experiment.name(),
+            epochs: flags.epochs,
+            seeds: flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 }),
+            as_stated: flags.readout.is_none() && !author,
+            next: "--list for networks and experiments, --preset miconi-digits for one run",
+            work: Work::OnImages(Box::new(move |study, data| {
+                Ok(experiment.run(study, data, decoder, author)?)
+            })),
+        }))
     }
 
     /// How well classes are read out of every layer, by read-outs fitted again as the flags say.

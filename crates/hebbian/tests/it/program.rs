@@ -168,7 +168,7 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     refused(at, &["study", "ghl"], &["hebbian train ghl", "--experiment"]);
     refused(at, &["study", "ghl", "--experiment", "rules", "--size", "1"], &["--size"]);
     refused(at, &["train", "ghl", "--seeds", "2"], &["--experiment"]);
-    refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "1 seed"]);
+    refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "0 seeds"]);
 }
 
 /// Numbers that have to fit each other: what is done in a second is what a step takes.

@@ -26,8 +26,8 @@ fn numbers_out_of_range_are_refused() {
     digits("--rate", "NaN", &["rates.w1 is NaN"]);
     digits("--ridge=-1", "--quiet", &["ridge is -1", "≥ 0"]);
     digits("--level", "0", &["level is 0", "above 0"]);
-    place.refused(&["--seeds", "0"], &["1 seed"]);
-    place.refused(&["--epochs", "0"], &["1 epoch"]);
+    place.refused(&["--seeds", "0"], &["0 seeds", "1 or more"]);
+    place.refused(&["--epochs", "0"], &["0 epochs", "1 or more"]);
     let energy = ["--preset", "golkar-digits", "--decoupled", "--way", "energy"];
     place.refused(&energy, &["decoupled", "surrogates or explicit"]);
 }
