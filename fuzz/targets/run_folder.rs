@@ -83,7 +83,8 @@ fuzz_target!(|bytes: &[u8]| {
     put(&format!("run/{name}"), bytes);
     put("run/theirs.txt", b"of another");
     let _ = RunFolder::history(&path).map(|history| {
-        (history.by_epoch().count(), history.by_images().count());
+        history.by_epoch().count();
+        history.by_images().count();
     });
     let _ = (RunFolder::config(&path), RunFolder::results(&path));
     for step in [0, 1] {

@@ -14,7 +14,7 @@ mod pth;
 fuzz_target!(|bytes: &[u8]| {
     let numbers: Vec<u8> = (0..64).collect();
     let parts = [("a/data.pkl", bytes), ("a/data/0", &numbers[..]), ("a/data/1", &numbers[..7])];
-    let path = put("model.pth", &pth::archive(&parts, bytes.len() % 2 == 0));
+    let path = put("model.pth", &pth::archive(&parts, bytes.len().is_multiple_of(2)));
     let Ok(checkpoint) = Checkpoint::load(&path, &Device::Cpu) else { return };
     for name in checkpoint.names().map(str::to_string).collect::<Vec<_>>() {
         if let Ok(tensor) = checkpoint.tensor(&name) {
