@@ -15,7 +15,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What an experiment does in a study; returns its report.
+/// What an experiment does in a study.
 pub enum Work {
     /// It learns images of a data set.
     OnImages(WorkOnImages),
@@ -23,10 +23,10 @@ pub enum Work {
     OnItsOwn(WorkOnItsOwn),
 }
 
-/// See [`Work`].
+/// Trains the networks of a study on a data set; returns the report.
 pub type WorkOnImages = Box<dyn Fn(&Study, &Dataset) -> Result<String>>;
 
-/// See [`Work`].
+/// Trains the networks of a study on data that it makes; returns the report.
 pub type WorkOnItsOwn = Box<dyn Fn(&Study) -> Result<String>>;
 
 /// An experiment that flags ask for.
