@@ -1,6 +1,8 @@
 //! What can be found out before anything is learned.
 
-use super::config::{BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate};
+use super::config::{
+    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Preset, Rate,
+};
 use super::material::Material;
 use super::network::Network;
 use candle::{Tensor, Var};
@@ -50,6 +52,12 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
     if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
         return Err(Error::Argument(format!(
             "preset '{}' learns by back-propagation, which needs a linear head",
+            preset.name
+        )));
+    }
+    if count == 0 && preset.head.layers() != HeadLayers::Last {
+        return Err(Error::Argument(format!(
+            "preset '{}' learns by back-propagation, where the head reads the last layer, not all",
             preset.name
         )));
     }

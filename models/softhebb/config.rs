@@ -7,7 +7,9 @@ use candle_hebbian::{
     StepsBuilder,
 };
 use hebbian_data::transforms::InputConfig;
+use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// A network with its recipe. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,6 +168,9 @@ pub enum HeadConfig {
     Linear {
         /// The share of features dropped while training.
         dropout: f64,
+        /// Which blocks it reads.
+        #[serde(default, skip_serializing_if = "HeadLayers::is_last")]
+        layers: HeadLayers,
     },
     /// The SoftHebb rule with the label as the activity.
     SupervisedHebbian {
@@ -174,6 +179,41 @@ pub enum HeadConfig {
         /// The expected norm of a unit's initial weights, `R`.
         radius: f64,
     },
+}
+
+impl HeadConfig {
+    /// Which blocks it reads.
+    pub fn layers(&self) -> HeadLayers {
+        match *self {
+            Self::Linear { layers, .. } => layers,
+            Self::SupervisedHebbian { .. } => HeadLayers::Last,
+        }
+    }
+}
+
+/// Which blocks a head reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadLayers {
+    /// The last one, as in the paper.
+    #[default]
+    Last,
+    /// All of them, one after the other.
+    All,
+}
+
+impl HeadLayers {
+    fn is_last(&self) -> bool {
+        *self == Self::Last
+    }
+}
+
+impl FromStr for HeadLayers {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        choose("choice of layers", name, &[("last", Self::Last), ("all", Self::All)])
+    }
 }
 
 /// In which order the parts learn.
@@ -196,15 +236,19 @@ pub enum Mode {
     RandomIdentity,
 }
 
-impl Mode {
-    /// All of them, with the names that commands take.
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("successive", Self::Successive),
-        ("consecutive", Self::Consecutive),
-        ("simultaneous", Self::Simultaneous),
-        ("random-calibrated", Self::RandomCalibrated),
-        ("random-identity", Self::RandomIdentity),
-    ];
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [
+            ("successive", Self::Successive),
+            ("consecutive", Self::Consecutive),
+            ("simultaneous", Self::Simultaneous),
+            ("random-calibrated", Self::RandomCalibrated),
+            ("random-identity", Self::RandomIdentity),
+        ];
+        choose("mode", name, &all)
+    }
 }
 
 /// How a preset is trained.

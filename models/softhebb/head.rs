@@ -41,7 +41,7 @@ impl Head {
         rng: &mut Rng,
     ) -> Result<Self> {
         match *config {
-            HeadConfig::Linear { dropout } => {
+            HeadConfig::Linear { dropout, .. } => {
                 let config = LinearHeadConfig {
                     epochs: training.head_epochs,
                     batch_size: training.head_batch_size,

@@ -28,7 +28,8 @@ mod saved;
 mod stages;
 
 pub use config::{
-    BlockConfig, FeatureType, HeadConfig, LayerConfig, Learning, Mode, Preset, Rate, TrainingConfig,
+    BlockConfig, FeatureType, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Preset, Rate,
+    TrainingConfig,
 };
 pub use head::Head;
 pub use hebbian_train::{Error, Result};

@@ -1,11 +1,11 @@
 //! The blocks of a preset, and what they learn by.
 
-use super::config::{BlockConfig, LayerConfig, Learning, Preset};
+use super::config::{BlockConfig, HeadLayers, LayerConfig, Learning, Preset};
 use crate::CompetitionKind;
 use candle::{DType, Device, Error, Result, Tensor};
 use candle_hebbian::{
-    Activity, Conv2dConfig, Excitation, InitConfig, Learner, Norm, Rng, SoftHebb, Stack, Steps,
-    seeded,
+    Activity, Block, Conv2dConfig, Excitation, InitConfig, Learner, Norm, Rng, SoftHebb, Stack,
+    Steps, seeded,
 };
 use candle_nn::{VarBuilder, VarMap};
 
@@ -30,6 +30,8 @@ pub struct Network {
     stack: Stack<CompetitionKind>,
     /// Of the blocks that learn by the rule.
     learners: Vec<Option<Learner<Steps>>>,
+    /// The blocks whose features are read out.
+    read: HeadLayers,
 }
 
 impl Network {
@@ -68,14 +70,14 @@ impl Network {
             })?;
             Ok(Some(Learner::new(SoftHebb, steps)))
         })?;
-        Ok(Self { stack, learners })
+        Ok(Self { stack, learners, read: preset.head.layers() })
     }
 
     /// No blocks at all: the features are the pixels of images of shape `(C, H, W)`.
     pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
-        Ok(Self { stack, learners: Vec::new() })
+        Ok(Self { stack, learners: Vec::new(), read: HeadLayers::Last })
     }
 
     /// The blocks.
@@ -93,20 +95,36 @@ impl Network {
         (0..self.learners.len()).filter(|&i| self.learners[i].is_some()).collect()
     }
 
-    /// The number of features of an image.
+    /// The blocks whose features are read out: the last one, or all.
+    pub fn read(&self) -> &[Block<CompetitionKind>] {
+        let blocks = self.stack.blocks();
+        match self.read {
+            HeadLayers::Last => &blocks[blocks.len().saturating_sub(1)..],
+            HeadLayers::All => blocks,
+        }
+    }
+
+    /// The number of features of an image that are read out.
     pub fn features(&self) -> usize {
-        self.stack.output().iter().product()
+        match self.read() {
+            [] => self.stack.input().iter().product(),
+            blocks => blocks.iter().map(|block| block.output().iter().product::<usize>()).sum(),
+        }
     }
 
     /// Features `(B, F)` of images `x (B, C, H, W)`: evaluation, learns nothing, flattened
-    /// channel-major. Differentiable in `x` where that is part of a graph.
+    /// channel-major, those of all blocks one after the other where all are read. Differentiable in `x` where that
+    /// is part of a graph.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.stack.features(x, self.stack.blocks().len())?.flatten_from(1)
+        match self.read {
+            HeadLayers::Last => self.stack.features(x, self.stack.blocks().len())?.flatten_from(1),
+            HeadLayers::All => side_by_side(&self.stack.maps(x)?),
+        }
     }
 
     /// One step of every block on the same batch, each seeing what the one below made of it with
     /// the weights before its step, when the share `progress` of training is done. Returns the
-    /// features and what each block did.
+    /// features that are read out and what each block did.
     ///
     /// # Errors
     /// A block that learns by back-propagation.
@@ -115,7 +133,14 @@ impl Network {
             self.learner(index)?.optimiser_mut().set_progress(progress);
         }
         let (features, activities) = self.stack.learn(x, &mut self.learners)?;
-        Ok((features.flatten_from(1)?, activities))
+        let features = match self.read {
+            HeadLayers::Last => features.flatten_from(1)?,
+            HeadLayers::All => {
+                let outputs = activities.iter().map(|activity| activity.output.clone());
+                side_by_side(&outputs.collect::<Vec<_>>())?
+            }
+        };
+        Ok((features, activities))
     }
 
     /// One step of block `index` only, the ones before it in evaluation. Returns what competed in it,
@@ -130,7 +155,7 @@ impl Network {
         progress: f64,
     ) -> Result<(Tensor, Tensor)> {
         self.learner(index)?.optimiser_mut().set_progress(progress);
-        let Self { stack, learners } = self;
+        let Self { stack, learners, .. } = self;
         match learners.get_mut(index) {
             Some(Some(learner)) => stack.learn_block(index, x, learner),
             _ => no_rule(index),
@@ -143,6 +168,12 @@ impl Network {
             _ => no_rule(index),
         }
     }
+}
+
+/// Maps `(B, …)` of the same images as rows of one matrix.
+fn side_by_side(maps: &[Tensor]) -> Result<Tensor> {
+    let rows = maps.iter().map(|map| map.flatten_from(1)).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&rows, 1)
 }
 
 fn no_rule<T>(index: usize) -> Result<T> {

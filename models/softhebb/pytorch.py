@@ -17,6 +17,7 @@ ACTIVATIONS = {
 }
 
 def features(preset, tensors, x):
+    maps = []
     for i, block in enumerate(preset["blocks"]):
         mine = {name.split(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"layers.{i}.")}
         layer, pool, activation = block["layer"], block.get("pool"), dict(block["activation"])
@@ -33,7 +34,8 @@ def features(preset, tensors, x):
         if pool:
             pool2d = {"max": F.max_pool2d, "avg": F.avg_pool2d}[pool["kind"]]
             x = pool2d(x, pool["kernel"], pool["stride"], pool["padding"])
-    return x.flatten(1)
+        maps.append(x.flatten(1))
+    return torch.cat(maps, 1) if preset["head"].get("layers") == "all" else maps[-1]
 
 if __name__ == "__main__":
     folder, images, out = sys.argv[1:]

@@ -6,7 +6,7 @@ use super::material::Material;
 use super::model::Model;
 use super::network::Network;
 use candle::{DType, Tensor};
-use candle_hebbian::{Geometry, Rng};
+use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_train::{
     NearestClassMean, Progress, Readout, ReadoutResult, Recorder, Result, Ridge, in_parts,
@@ -59,14 +59,13 @@ impl Readouts<'_, '_> {
         let started = Instant::now();
         let nearest = NearestClassMean::fit(&train, labels, classes)?;
         fitted("nearest class mean", started, &nearest, &test)?;
-        let Some(block) = network.stack().blocks().last() else { return Ok(all) };
+        let shapes: Vec<&[usize]> = network.read().iter().map(|block| block.output()).collect();
         let started = Instant::now();
-        let pooled = (pool_to(&train, block.output())?, pool_to(&test, block.output())?);
-        if let (Some(train), Some(test)) = pooled {
+        if let (Some(train), Some(test)) = (pooled(&train, &shapes)?, pooled(&test, &shapes)?) {
             let ridge = Ridge::fit(&train, labels, classes, 1.0)?;
             fitted("ridge", started, &ridge, &test)?;
         }
-        if block.layer()?.geometry() == Geometry::Dense {
+        if shapes.iter().all(|shape| shape.len() == 1) {
             let started = Instant::now();
             let assignment = LabelAssignment::fit(&train, labels, classes)?;
             fitted("label assignment", started, &assignment, &test)?;
@@ -239,19 +238,58 @@ impl Readouts<'_, '_> {
     }
 }
 
-/// Features of shape `(C, H, W)` averaged over positions until they are few enough for ridge
-/// regression; `None` where that cannot be.
-fn pool_to(features: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
-    let (_, width) = features.dims2()?;
-    if width <= RIDGE_FEATURES {
+/// Features of blocks whose outputs have these shapes, averaged over positions where they are too many for ridge
+/// regression; `None` where they still are.
+fn pooled(features: &Tensor, shapes: &[&[usize]]) -> Result<Option<Tensor>> {
+    if features.dim(1)? <= RIDGE_FEATURES {
         return Ok(Some(features.clone()));
     }
-    let &[channels, height, columns] = shape else { return Ok(None) };
-    if channels > RIDGE_FEATURES {
+    let shapes = shapes.iter().map(|&shape| match *shape {
+        [channels, height, width] => (channels, height * width),
+        _ => (shape.iter().product(), 1),
+    });
+    let shapes = shapes.collect::<Vec<_>>();
+    if shapes.iter().map(|(channels, _)| channels).sum::<usize>() > RIDGE_FEATURES {
         return Ok(None);
     }
-    let mean = in_parts(features, |part, _| {
-        Ok(part.reshape(((), channels, height * columns))?.mean(2)?)
+    let means = in_parts(features, |part, _| {
+        let mut from = 0;
+        let means = shapes.iter().map(|&(channels, positions)| {
+            let of_block = part.narrow(1, from, channels * positions)?;
+            from += channels * positions;
+            of_block.reshape(((), channels, positions))?.mean(2)
+        });
+        Ok(Tensor::cat(&means.collect::<candle::Result<Vec<_>>>()?, 1)?)
     })?;
-    Ok(Some(mean))
+    Ok(Some(means))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+    use hebbian_train::Error;
+
+    #[test]
+    fn features_are_averaged_over_the_positions_of_each_block() -> Result<()> {
+        // Two channels of 30×20 numbers and a block of 1,000 units: too many for ridge regression, three means are not.
+        let block = |values: [f32; 2], positions| {
+            let values = values.iter().flat_map(|&value| vec![value; positions]);
+            Tensor::from_iter(values, &Device::Cpu)
+        };
+        let (maps, units) = (block([1.0, -2.0], 600)?, block([3.0, 5.0], 500)?);
+        let features = Tensor::cat(&[maps, units.clone()], 0)?.unsqueeze(0)?;
+        let shapes: [&[usize]; 2] = [&[2, 30, 20], &[1000]];
+        let means = pooled(&features, &shapes)?.map(|means| means.squeeze(0)).transpose()?;
+        let means = means.ok_or_else(|| Error::Argument("too many".to_string()))?;
+        assert_eq!(means.narrow(0, 0, 2)?.to_vec1::<f32>()?, [1.0, -2.0]);
+        assert_eq!(means.narrow(0, 2, 1000)?.to_vec1::<f32>()?, units.to_vec1::<f32>()?);
+
+        // As they are where they are few; not at all where too many are left.
+        let few = features.narrow(1, 0, RIDGE_FEATURES)?;
+        let kept = pooled(&few, &[&[RIDGE_FEATURES]])?.map(|few| few.dims().to_vec());
+        assert_eq!(kept, Some(vec![1, RIDGE_FEATURES]));
+        assert!(pooled(&features, &[&[2200]])?.is_none());
+        Ok(())
+    }
 }

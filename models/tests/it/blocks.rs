@@ -7,7 +7,8 @@ use candle_hebbian::{Activation, Block, Competition, PaddingMode, Rng, SoftHebb}
 use hebbian_data::transforms::InputConfig;
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
-    BlockConfig, HeadConfig, LabelAssignment, LayerConfig, Learning, Network, Preset, Rate, preset,
+    BlockConfig, HeadConfig, HeadLayers, LabelAssignment, LayerConfig, Learning, Network, Preset,
+    Rate, preset,
 };
 use hebbian_train::Readout;
 
@@ -52,7 +53,7 @@ fn small() -> Preset {
             block(conv(8, 3), true, hebbian(RATE, 3.0)),
             block(conv(5, 3), true, hebbian(RATE, 3.0)),
         ],
-        head: HeadConfig::Linear { dropout: 0.0 },
+        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last },
         training: Default::default(),
     }
 }

@@ -7,7 +7,8 @@ use candle_hebbian::{Activation, PaddingMode, Rng};
 use hebbian_data::transforms::InputConfig;
 use hebbian_models::CompetitionKind;
 use hebbian_models::softhebb::{
-    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate, preset, presets,
+    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Network, Preset, Rate,
+    preset, presets,
 };
 use serde_json::Value;
 
@@ -253,7 +254,8 @@ const RELEASE: &[(&str, &[&str])] = &[
 fn describe(preset: &Preset) -> Vec<String> {
     let mut lines: Vec<String> = preset.blocks.iter().map(describe_block).collect();
     lines.push(match preset.head {
-        HeadConfig::Linear { dropout } => format!("drop {dropout}"),
+        HeadConfig::Linear { dropout, layers: HeadLayers::Last } => format!("drop {dropout}"),
+        HeadConfig::Linear { dropout, layers } => format!("drop {dropout} {layers:?}"),
         HeadConfig::SupervisedHebbian { rate, radius } => {
             format!("SupSK{}", describe_rate(rate, radius))
         }

@@ -7,8 +7,8 @@ use candle_hebbian::Rng;
 use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::softhebb::{
-    BlockConfig, HeadConfig, LayerConfig, Learner, Learning, Mode, Model, Network, Options, Preset,
-    Rate, Softhebb, preset,
+    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learner, Learning, Mode, Model, Network,
+    Options, Preset, Rate, Softhebb, preset,
 };
 use hebbian_train::{
     Checkpoint, Clock, Counts, Error, Figures, Learner as _, LogLine, Measured, Method, Model as _,
@@ -34,6 +34,13 @@ fn small(mode: Mode) -> Result<Preset> {
     preset.training.mode = mode;
     preset.training.epochs = 3;
     preset.training.head_epochs = 2;
+    Ok(preset)
+}
+
+/// With a head that reads both layers.
+fn reading_all(mode: Mode) -> Result<Preset> {
+    let mut preset = small(mode)?;
+    preset.head = HeadConfig::Linear { dropout: 0.2, layers: HeadLayers::All };
     Ok(preset)
 }
 
@@ -259,6 +266,7 @@ fn every_mode_goes_on_to_the_same_bits() -> Result {
         ("simultaneous", small(Mode::Simultaneous)?, 21),
         ("successive, decaying", decaying(Mode::Successive)?, 42),
         ("simultaneous, by the rule", decaying(Mode::Simultaneous)?, 21),
+        ("simultaneous, all layers", reading_all(Mode::Simultaneous)?, 21),
         ("back-propagation", backprop()?, 6),
         ("random-calibrated", small(Mode::RandomCalibrated)?, 0),
     ];
@@ -430,6 +438,64 @@ fn a_model_is_loaded_without_data() -> Result {
             assert!(model.layer_features(layer, &images).is_err());
         }
     }
+    Ok(())
+}
+
+/// A head may read all layers: their features in order, in evaluation as while it learns beside them.
+#[test]
+fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
+    for mode in [Mode::Successive, Mode::Simultaneous] {
+        let folder = tempfile::tempdir()?;
+        let (options, data) = (options(reading_all(mode)?), data(61));
+        let run = train::<Softhebb>(&options, &data, CPU, &how(), folder.path())?;
+        let names = run.results.readouts.iter().map(|readout| (&*readout.name, readout.features));
+        // 8 channels of 4×4 positions, then 12 of 2×2.
+        let all = 8 * 16 + 12 * 4;
+        let expected = [("head", all), ("nearest class mean", all), ("ridge", all)];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+
+        let mut model = Softhebb::model(&options, (1, 8, 8), 10, CPU)?;
+        model.restore(&mut Checkpoint::load(folder.path(), CPU)?)?;
+        let (images, _) = data.test.batch(&[0, 1, 2], DType::F32, CPU)?;
+        let images = candle::Var::from_tensor(&images)?;
+        let (first, second) =
+            (model.layer_features(0, &images)?, model.layer_features(1, &images)?);
+        let side_by_side = Tensor::cat(&[first.flatten_from(1)?, second.flatten_from(1)?], 1)?;
+        let features = model.features(&images)?;
+        assert_eq!(features.to_vec2::<f32>()?, side_by_side.to_vec2::<f32>()?);
+
+        // The gradient of a sum is the sum of the gradients.
+        let gradient = |of: &Tensor| -> Result<Vec<f32>> {
+            let gradient = of.sum_all()?.backward()?.get(&images).cloned().ok_or("no gradient")?;
+            Ok(gradient.flatten_all()?.to_vec1()?)
+        };
+        let (found, of_first, of_second) =
+            (gradient(&features)?, gradient(&first)?, gradient(&second)?);
+        assert!(of_first.iter().chain(&of_second).any(|&slope| slope != 0.0));
+        let largest = found.iter().fold(0f32, |most, slope| most.max(slope.abs()));
+        for (found, parts) in found.iter().zip(of_first.iter().zip(&of_second)) {
+            let expected = parts.0 + parts.1;
+            assert!((found - expected).abs() <= 1e-5 * largest, "{found} and {expected}");
+        }
+        // The labels train the head; the layers are those of the network whose head reads the last one.
+        let other = tempfile::tempdir()?;
+        let last = Options { preset: small(mode)?, baselines: false };
+        let last = train::<Softhebb>(&last, &data, CPU, &how(), other.path())?;
+        for name in ["layers.0.weight", "layers.1.weight"] {
+            let weight = |run: &Run<Learner>| {
+                let mut tensors = run.learner.model().tensors().into_iter();
+                tensors.find(|(known, _)| known == name).map(|(_, weight)| weight)
+            };
+            let (one, other) = (weight(&run).ok_or("none")?, weight(&last).ok_or("none")?);
+            assert_eq!(bits(&[(name.into(), one)])?, bits(&[(name.into(), other)])?, "{mode:?}");
+        }
+    }
+    let mut preset = backprop()?;
+    preset.head = HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::All };
+    let folder = tempfile::tempdir()?;
+    let refused = train::<Softhebb>(&options(preset), &data(61), CPU, &how(), folder.path());
+    let error = refused.expect_err("the gradient comes from the last layer").to_string();
+    assert!(error.contains("back-propagation") && error.contains("last layer"), "{error}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use super::Computed;
 use crate::CompetitionKind;
 use crate::softhebb::{
-    BlockConfig, HeadConfig, LayerConfig, Learning, Mode, Network, Preset, Rate,
+    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Network, Preset, Rate,
 };
 use crate::verify::error::Problem;
 use crate::verify::inputs::{Got, Inputs};
@@ -110,7 +110,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         dataset: "none".into(),
         input: InputConfig::NONE,
         blocks: params.layers.iter().map(|layer| params.block(layer)).collect(),
-        head: HeadConfig::Linear { dropout: 0.0 },
+        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last },
         training: Default::default(),
     };
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);

@@ -28,15 +28,15 @@ impl<C: Competition> Stack<C> {
             .try_fold(x.clone(), |x, (at, block)| named(at, &x, block.evaluate(&x)))
     }
 
-    /// What every block hands on in evaluation, without a graph.
+    /// The [`features`](Self::features) of the first block, of the first two and so on, in one pass.
     ///
     /// # Errors
     /// An input that does not fit, with the block.
     pub fn maps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let mut maps: Vec<Tensor> = Vec::new();
         for (at, block) in self.blocks().iter().enumerate() {
-            let x = maps.last().unwrap_or(x).detach();
-            let map = named(at, &x, block.evaluate(&x))?;
+            let x = maps.last().unwrap_or(x);
+            let map = named(at, x, block.evaluate(x))?;
             maps.push(map);
         }
         Ok(maps)

@@ -2,7 +2,9 @@
 
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
-use hebbian_models::softhebb::{self, Learner, Mode, Options, Preset, Softhebb};
+use hebbian_models::softhebb::{
+    self, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
+};
 use hebbian_train::Run;
 use std::path::Path;
 
@@ -12,13 +14,16 @@ pub struct Flags {
     /// Order of learning: successive, consecutive, simultaneous; or a control: random-calibrated,
     /// random-identity
     #[arg(long)]
-    mode: Option<String>,
+    mode: Option<Mode>,
     /// Unsupervised epochs
     #[arg(long)]
     epochs: Option<usize>,
     /// Epochs of the head (of the whole network for back-propagation presets)
     #[arg(long)]
     head_epochs: Option<usize>,
+    /// Layers that the head reads: last, all [default: the preset's]
+    #[arg(long, value_name = "LAYERS")]
+    head_layers: Option<HeadLayers>,
     /// Images per unsupervised step
     #[arg(long)]
     batch_size: Option<usize>,
@@ -38,18 +43,15 @@ impl Flags {
         });
         let mut preset = softhebb::preset(name)?;
         let training = &mut preset.training;
-        if let Some(mode) = &self.mode {
-            training.mode = match Mode::ALL.iter().find(|(name, _)| name == mode) {
-                Some((_, mode)) => *mode,
-                None => {
-                    let known: Vec<&str> = Mode::ALL.iter().map(|(name, _)| *name).collect();
-                    bail!("there is no mode '{mode}'; modes are: {}", known.join(", "))
-                }
-            };
-        }
+        training.mode = self.mode.unwrap_or(training.mode);
         training.epochs = self.epochs.unwrap_or(training.epochs);
         training.head_epochs = self.head_epochs.unwrap_or(training.head_epochs);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
+        match (&mut preset.head, self.head_layers) {
+            (HeadConfig::Linear { layers, .. }, Some(asked)) => *layers = asked,
+            (_, Some(_)) => bail!("--head-layers: the head of '{name}' is not linear"),
+            (_, None) => {}
+        }
         Ok(preset)
     }
 }

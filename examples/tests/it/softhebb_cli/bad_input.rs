@@ -12,6 +12,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
     place.refused(&["--preset", "softheb-digits"], &[nearest, "--list", ".json"]);
     place.refused(&["--dataset", "nonsense"], &["'nonsense'", "digits, mnist", "cifar100"]);
     place.refused(&["--mode", "nonsense"], &["'nonsense'", "successive", "random-identity"]);
+    place.refused(&["--head-layers", "first"], &["'first'", "last", "all"]);
     place.refused(&["--device", "nonsense"], &["'nonsense'", "cuda", "metal"]);
     // Made for a data set that is not here: where images can come from is said.
     let images = ["imagenette", "--data-dir FOLDER", "offline"];
