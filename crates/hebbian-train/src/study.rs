@@ -35,6 +35,8 @@ macro_rules! experiments {
         impl Experiment {
             /// All of them.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+            /// The names of all, each with a line of description.
+            pub const LIST: &'static [(&'static str, &'static str)] = &[$(($name, $line)),+];
 
             /// The name that [`FromStr`](std::str::FromStr) reads.
             pub fn name(self) -> &'static str {
@@ -43,12 +45,6 @@ macro_rules! experiments {
                 }
             }
 
-            /// One line for lists.
-            pub fn description(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $line,)+
-                }
-            }
         }
 
         impl std::str::FromStr for Experiment {

@@ -53,13 +53,18 @@ pub trait Door: Method + Sized {
     /// What to try after a run: flags; may be empty.
     const NEXT: &'static str = "";
 
+    /// Its experiments, with a line of description each.
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = &[];
+
+    /// Whether its networks learn in steps: where they do, a run without steps says that nothing was learned.
+    const STEPS: bool = true;
+
+    /// Those of the numbers of its layers and of its training that are shown in the terminal, by their names in
+    /// `metrics.jsonl`: `--help` explains them.
+    const NUMBERS: &'static [&'static str] = &[];
+
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
-
-    /// Its experiments, with a line of description each.
-    fn experiments() -> Vec<(&'static str, &'static str)> {
-        Vec::new()
-    }
 
     /// What the flags choose.
     ///
@@ -104,7 +109,7 @@ pub trait Door: Method + Sized {
 
 /// The flags of a method's program.
 #[derive(Debug, clap::Parser)]
-#[command(version, allow_negative_numbers = true, after_long_help = legend())]
+#[command(version, allow_negative_numbers = true)]
 pub struct DoorArgs<F: Args> {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -118,7 +123,7 @@ fn opens(path: &Path) -> String {
 }
 
 /// The same of a run or study, which is complete without its report: `written` says where that is.
-pub(crate) fn opens_report(common: &CommonArgs, out: &Path, written: Result<PathBuf>) -> String {
+fn opens_report(common: &CommonArgs, out: &Path, written: Result<PathBuf>) -> String {
     let open = written.unwrap_or_else(|error| {
         common.tell(&format!("no report: {error:#}"));
         out.to_path_buf()
@@ -126,12 +131,23 @@ pub(crate) fn opens_report(common: &CommonArgs, out: &Path, written: Result<Path
     opens(&open)
 }
 
+/// What a study says at its end, with a report of its own and the page that shows it.
+pub(crate) fn told(
+    study: &Study,
+    common: &CommonArgs,
+    data: Option<&Dataset>,
+    report: String,
+) -> String {
+    let page = write_study(study.out, data, study.device);
+    common.measured_on() + &report + &opens_report(common, study.out, page)
+}
+
 /// Presets and experiments of a method.
 ///
 /// # Errors
 /// An embedded preset that is wrong.
 pub(crate) fn list_of<M: Door>() -> Result<String> {
-    Ok(list::<M::Preset>(&M::experiments())?)
+    Ok(list::<M::Preset>(M::EXPERIMENTS)?)
 }
 
 /// What the flags choose, with what the network is to see.
@@ -165,6 +181,7 @@ fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option
 /// The program of a method: `main` of its example.
 pub fn door<M: Door>() -> ExitCode {
     let command = DoorArgs::<M::Flags>::command().name(M::NAME).about(M::ABOUT);
+    let command = command.after_long_help(legend(M::NUMBERS));
     crate::main_as(command, |args: DoorArgs<M::Flags>| args.run::<M>())
 }
 
@@ -172,7 +189,7 @@ impl<F: Args> DoorArgs<F> {
     /// [`run`](Self::run) for a command that is to train a network, or to run a `study`.
     pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
         match study && !self.common.list {
-            true if M::experiments().is_empty() => Err(anyhow::anyhow!(
+            true if M::EXPERIMENTS.is_empty() => Err(anyhow::anyhow!(
                 "{0} has no experiments: use hebbian train {0}, or hebbian study search {0}",
                 M::NAME
             )),
@@ -212,12 +229,11 @@ impl<F: Args> DoorArgs<F> {
         let common = &self.common;
         let (options, out) = common.study::<M>(asked, data, device_name)?;
         let study = Study { options: &options, device: &device, out: &out };
-        let mut report = common.measured_on() + &work(&study)?;
+        let mut report = work(&study)?;
         if !asked.next.is_empty() {
             let _ = writeln!(report, "next: {}", asked.next);
         }
-        let page = write_study(&out, data, &device);
-        Ok(report + &opens_report(common, &out, page))
+        Ok(told(&study, common, data, report))
     }
 
     /// Lists, evaluates, studies or trains, as the flags say; returns the report.
@@ -254,7 +270,7 @@ impl<F: Args> DoorArgs<F> {
         let out = common.folder(M::NAME, preset.name, dataset);
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = common.measured_on() + &M::report(&run, &out)?;
-        if run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
+        if M::STEPS && run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
             let weights = if common.load.is_some() { "those of --load" } else { "random" };
             let _ = writeln!(report, "nothing was learned: the weights are {weights}");
         }

@@ -6,7 +6,7 @@ use crate::bench::BenchArgs;
 use crate::common::{DataArgs, loading};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
-use crate::report::ReportArgs;
+use crate::report::{ReportArgs, legend};
 use crate::reproduce::ReproduceArgs;
 use crate::search::SearchArgs;
 use crate::verify::{VerifyArgs, verify};
@@ -124,7 +124,10 @@ macro_rules! of_each_method {
         #[derive(Debug, Subcommand)]
         enum MethodArgs {
             $(
-                #[command(about = <hebbian_models::$module::$method as Door>::ABOUT)]
+                #[command(
+                    about = <hebbian_models::$module::$method as Door>::ABOUT,
+                    after_long_help = legend(<hebbian_models::$module::$method as Door>::NUMBERS)
+                )]
                 $method(DoorArgs<<hebbian_models::$module::$method as Door>::Flags>),
             )*
         }
@@ -140,7 +143,10 @@ macro_rules! of_each_method {
         #[derive(Debug, Subcommand)]
         enum SearchArgsOf {
             $(
-                #[command(about = <hebbian_models::$module::$method as Door>::ABOUT)]
+                #[command(
+                    about = <hebbian_models::$module::$method as Door>::ABOUT,
+                    after_long_help = legend(<hebbian_models::$module::$method as Door>::NUMBERS)
+                )]
                 $method(SearchArgs<<hebbian_models::$module::$method as Door>::Flags>),
             )*
         }

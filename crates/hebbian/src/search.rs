@@ -1,8 +1,7 @@
 //! `hebbian study search`.
 
 use crate::common::{arguments, repeat};
-use crate::door::{Door, DoorArgs, opens_report, options};
-use crate::report::write_study;
+use crate::door::{Door, DoorArgs, options, told};
 use anyhow::{Result, bail};
 use clap::Args;
 use hebbian_train::{Dimension, Plan, Preset, Study, search};
@@ -75,7 +74,6 @@ impl<F: Args> SearchArgs<F> {
         let report = study.run(&name, Some(&data), &more, || {
             search::<M>(&study, &base, &space, plan, &data, &again)
         })?;
-        let page = write_study(&out, Some(&data), &device);
-        Ok(common.measured_on() + &report + &opens_report(&common, &out, page))
+        Ok(told(&study, &common, Some(&data), report))
     }
 }

@@ -40,7 +40,7 @@ macro_rules! pages {
         fn the_pages_of_the_papers_have_the_expected_numbers() {
             $({
                 type One = hebbian_models::$module::$method;
-                let page = root().join(format!("docs/src/{}.md", page_of(One::NAME)));
+                let page = root().join(format!("docs/src/{}.md", One::NAME));
                 check_made(&page, &format!("expected {}", One::NAME), &table::<One>());
             })*
         }
@@ -104,23 +104,15 @@ const SHOWS: [(&str, &str, &str); 8] = [
 fn the_readme_has_the_expected_numbers() {
     let rows = SHOWS.map(|(name, title, shows)| {
         let Known { command, expected, .. } = of_method(name);
-        let page = page_of(name);
         let (number, time) = expected.split_once("; ").expect("a time");
         let time = time.trim_end_matches(" on two cores");
-        format!("| [{title}](docs/src/{page}.md) | {shows} | {number} | {time} | `{command}` |\n")
+        format!("| [{title}](docs/src/{name}.md) | {shows} | {number} | {time} | `{command}` |\n")
     });
     let table = format!(
         "| method | what it shows | on the digits | time | command |\n|---|---|---|---|---|\n{}",
         rows.concat()
     );
     check_made(&root().join("README.md"), "methods", &table);
-}
-
-fn page_of(method: &str) -> &str {
-    match method {
-        "k-means" | "krotov-hopfield" | "patches" => "krotov-hopfield-and-patches",
-        name => name,
-    }
 }
 
 #[test]

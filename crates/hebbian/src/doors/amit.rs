@@ -90,11 +90,9 @@ impl Door for Amit {
         "Amit 2019: deep networks with asymmetric feedback and Hebbian updates";
     const NEXT: &'static str =
         "--protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list";
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
+    const NUMBERS: &'static [&'static str] = &["error", "correlation", "angle", "norm_ratio"];
     type Flags = Flags;
-
-    fn experiments() -> Vec<(&'static str, &'static str)> {
-        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
-    }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         Ok(Options { preset: flags.preset(common)? })

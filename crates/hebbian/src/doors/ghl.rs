@@ -57,11 +57,9 @@ impl Door for Ghl {
     const ABOUT: &'static str =
         "Hua et al. 2026 (GHL): Hebbian learning with the direction of back-propagation";
     const NEXT: &'static str = "--experiment rules to compare, --list";
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
+    const NUMBERS: &'static [&'static str] = &["error"];
     type Flags = Flags;
-
-    fn experiments() -> Vec<(&'static str, &'static str)> {
-        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
-    }
 
     fn study(_common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment else { return Ok(None) };

@@ -112,11 +112,9 @@ impl Flags {
 
 impl Door for Golkar {
     const ABOUT: &'static str = "Golkar et al. 2020: local supervision in a cortical microcircuit";
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
+    const NUMBERS: &'static [&'static str] = &["loss"];
     type Flags = Flags;
-
-    fn experiments() -> Vec<(&'static str, &'static str)> {
-        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
-    }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         Ok(Options { preset: flags.preset(common)?, backprop: flags.backprop })

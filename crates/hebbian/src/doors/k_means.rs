@@ -23,6 +23,7 @@ pub struct Flags {
 impl Door for KMeans {
     const ABOUT: &'static str =
         "Coates et al. 2011: k-means on whitened patches, a control without plasticity";
+    const STEPS: bool = false;
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -129,11 +129,9 @@ impl Flags {
 
 impl Door for Miconi {
     const ABOUT: &'static str = "Miconi 2021: Hebbian convolutional networks by gradients";
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
+    const NUMBERS: &'static [&'static str] = &["active", "least_win_rate", "fourth_power"];
     type Flags = Flags;
-
-    fn experiments() -> Vec<(&'static str, &'static str)> {
-        Experiment::ALL.map(|one| (one.name(), one.description())).to_vec()
-    }
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
         Ok(Options {

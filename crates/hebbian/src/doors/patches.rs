@@ -23,6 +23,7 @@ pub struct Flags {
 impl Door for Patches {
     const ABOUT: &'static str =
         "Thiry et al. 2021: whitened random patches, a control that learns nothing";
+    const STEPS: bool = false;
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

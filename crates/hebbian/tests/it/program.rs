@@ -97,6 +97,9 @@ fn weights_that_were_loaded_are_not_called_random() {
     assert!(fresh.contains("nothing was learned: the weights are random\n"), "{fresh}");
     let loaded = printed(at, &[&train[..], &["--load", "fresh", "--out", "loaded"]].concat());
     assert!(loaded.contains("nothing was learned: the weights are those of --load\n"), "{loaded}");
+    // K-means never takes steps: its centroids are not random.
+    let k_means = printed(at, &["train", "k-means", "--quiet", "--out", "k-means"]);
+    assert!(!k_means.contains("nothing was learned"), "{k_means}");
 }
 
 #[test]

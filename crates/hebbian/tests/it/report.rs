@@ -299,6 +299,7 @@ fn numbers_are_explained() {
     for word in ["radius", "entropy", "silent", "images/s", "layer N"] {
         assert!(legend.contains(&format!("\n  {word} ")), "{word}: {legend}");
     }
+    assert!(!legend.contains("W-R correlation"), "Amit's: {legend}");
     let short = printed(folder.path(), &["train", "softhebb", "-h"]);
     assert!(!short.contains("Numbers in the terminal"));
 }
