@@ -1,16 +1,16 @@
 //! The paper's experiments, a command each.
 
 use super::config::Preset;
-use super::diagnostics::diagnose;
-use super::learner::{Golkar, Learner, Options, points};
+use super::diagnostics::{Diagnostics, diagnose};
+use super::learner::{Golkar, Learner, Options, Point, points};
 use super::network::Rule;
 use super::presets::preset;
 use super::task::Task;
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Arm, ArmRun, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread, Study,
-    Table, Trained, draw_panels, experiments, shown,
+    Arm, ArmRun, Cell, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread,
+    Study, Table, Trained, draw_panels, experiments, shown,
 };
 use serde_json::{Value, json};
 
@@ -84,94 +84,127 @@ impl Experiment {
         })
     }
 
-    /// Follows one circuit, epoch by epoch.
+    /// Follows a circuit for each seed, epoch by epoch.
     fn look(self, preset: &Preset, study: &Study, data: &Dataset) -> Result<Figure> {
         study.starts_anew(self.name());
         let Study { options, device, .. } = *study;
         let task = Task::of(preset, data, device)?;
-        let (count, epochs) = (task.train.count(), preset.training.epochs);
-        let learned = Options { preset: preset.clone(), backprop: false };
-        let mut learner = Learner::new(&learned, task, &Rng::new(options.seed), device)?;
-        let total = shown(count, epochs)? as u64;
+        let epochs = preset.training.epochs;
+        let total = shown(task.train.count(), epochs)? as u64 * options.seeds as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
-        let mut found = Vec::new();
-        for epoch in 0..=epochs {
-            while learner.clock().images < (epoch * count) as u64 {
-                let before = learner.clock().images;
-                learner.step()?;
-                progress.advance(learner.clock().images - before);
-            }
-            if let Rule::Local { circuit, .. } = &learner.model().rule {
-                let diagnostics = diagnose(circuit, &learner.task().train)?;
-                found.push((epoch as f64, learner.point()?, diagnostics));
-            }
-        }
+        let learned = Options { preset: preset.clone(), backprop: false };
+        let followed = options.seeds().map(|seed| {
+            let learner = Learner::new(&learned, task.clone(), &Rng::new(seed), device)?;
+            Ok(Followed { seed, epochs: follow(learner, epochs, &mut progress)? })
+        });
+        let followed = followed.collect::<Result<Vec<_>>>()?;
         progress.finish();
-        let columns = ["epoch", "train_accuracy", "test_accuracy", "alignment", "interneuron_gap"];
+
         let modes = if self == Self::Spectrum { preset.units } else { 0 };
+        let columns =
+            ["seed", "epoch", "train_accuracy", "test_accuracy", "alignment", "interneuron_gap"];
         let modes_names = (1..=modes).map(|at| format!("eigenvalue_{at}"));
         let mut table = Table::new(columns.map(String::from).into_iter().chain(modes_names));
-        for (epoch, point, diagnostics) in &found {
-            let cells = [
-                *epoch,
-                point.train_accuracy,
-                point.test_accuracy,
-                diagnostics.alignment,
-                diagnostics.interneuron_gap,
-            ];
-            let spectrum = diagnostics.spectrum.iter().take(modes).copied();
-            table.row(cells.into_iter().chain(spectrum).map(Into::into))?;
+        for Followed { seed, epochs } in &followed {
+            for (epoch, (point, found)) in epochs.iter().enumerate() {
+                let numbers = [
+                    point.train_accuracy,
+                    point.test_accuracy,
+                    found.alignment,
+                    found.interneuron_gap,
+                ];
+                let spectrum = found.spectrum.iter().take(modes).copied();
+                let numbers = numbers.into_iter().chain(spectrum).map(Cell::from);
+                table.row([(*seed).into(), epoch.into()].into_iter().chain(numbers))?;
+            }
         }
-        let line = |name: &str, value: &dyn Fn(usize) -> f64, colour| Series {
-            name: name.to_string(),
-            points: (0..found.len()).map(|at| (found[at].0, value(at))).collect(),
-            colour,
-            ..Default::default()
+        type Of<'a> = &'a dyn Fn(&(Point, Diagnostics)) -> f64;
+        let at = |epoch: usize, value: Of| {
+            let values = followed.iter().filter_map(|one| Some(value(one.epochs.get(epoch)?)));
+            Spread::of(&values.collect::<Vec<_>>())
         };
-        let Some((_, point, last)) = found.last() else {
-            return Err(Error::Argument("there was nothing to look at".to_string()));
+        let line = |name: &str, value: Of, colour| {
+            let means = (0..=epochs).filter_map(|epoch| Some((epoch as f64, at(epoch, value)?)));
+            Series { colour, ..Series::of_means(name, means) }
+        };
+        let last = |value: Of, decimals: usize| match at(epochs, value) {
+            Some(Spread { mean, sd: Some(sd) }) => format!("{mean:.decimals$} ± {sd:.decimals$}"),
+            Some(Spread { mean, sd: None }) => format!("{mean:.decimals$}"),
+            None => String::new(),
         };
         let (y_label, series, text) = if self == Self::Alignment {
+            let alignment: Of = &|(_, found)| found.alignment;
+            let gap: Of = &|(_, found)| found.interneuron_gap;
             let series = vec![
-                line("teaching signal, cosine to BP's", &|at| found[at].2.alignment, 0),
-                line("interneuron gap, relative", &|at| found[at].2.interneuron_gap, 1),
+                line("teaching signal, cosine to BP's", alignment, 0),
+                line("interneuron gap, relative", gap, 1),
             ];
             let text = format!(
-                "after {epochs} epochs: cosine of the teaching signal and back-propagation's {:.3}, \
-                 ‖QQᵀ − W₂ᵀW₂‖/‖W₂ᵀW₂‖ {:.3}, test accuracy {:.2} %\n",
-                last.alignment,
-                last.interneuron_gap,
-                100.0 * point.test_accuracy
+                "after {epochs} epochs: cosine of the teaching signal and back-propagation's {}, \
+                 ‖QQᵀ − W₂ᵀW₂‖/‖W₂ᵀW₂‖ {}, test accuracy {} %\n",
+                last(alignment, 3),
+                last(gap, 3),
+                last(&|(point, _)| 100.0 * point.test_accuracy, 2)
             );
             ("cosine; relative gap", series, text)
         } else {
-            let shown = last.spectrum.len().min(16);
-            let series = (0..shown).map(|mode| line("", &|at| found[at].2.spectrum[mode], 0));
-            let values: Vec<String> =
-                last.spectrum.iter().take(shown).map(|value| format!("{value:.3}")).collect();
+            let shown = preset.units.min(16);
+            let series = (0..shown).map(|mode| line("", &|(_, found)| found.spectrum[mode], 0));
+            let values = (0..shown).map(|mode| last(&|(_, found)| found.spectrum[mode], 3));
             let text = format!(
                 "largest eigenvalues of C_zz after {epochs} epochs:\n{}\n",
-                values.join(" ")
+                values.collect::<Vec<_>>().join(", ")
             );
             ("largest eigenvalues of C_zz", series.collect(), text)
         };
         let chart = LineChart {
-            title: format!("{}, {} hidden units, seed {}", data.name, preset.units, options.seed),
+            title: format!("{}, {} hidden units, {}", data.name, preset.units, options.averaged()),
             x_label: "epoch".to_string(),
             y_label: y_label.to_string(),
             series,
             ..LineChart::default()
         };
-        let numbers = json!({
-            "preset": preset,
-            "seed": options.seed,
-            "alignment": last.alignment,
-            "interneuron_gap": last.interneuron_gap,
-            "spectrum": last.spectrum,
-            "test_accuracy": point.test_accuracy,
+        let runs = followed.iter().filter_map(|Followed { seed, epochs }| {
+            let (point, found) = epochs.last()?;
+            Some(json!({
+                "seed": seed,
+                "alignment": found.alignment,
+                "interneuron_gap": found.interneuron_gap,
+                "spectrum": found.spectrum,
+                "test_accuracy": point.test_accuracy,
+            }))
         });
+        let numbers = json!({ "preset": preset, "runs": runs.collect::<Vec<_>>() });
         Ok(Figure { table, more_tables: Vec::new(), numbers, text, picture: chart.draw()? })
     }
+}
+
+/// A circuit that was followed.
+struct Followed {
+    seed: u64,
+    /// Before the first epoch, and after each.
+    epochs: Vec<(Point, Diagnostics)>,
+}
+
+fn follow(
+    mut learner: Learner,
+    epochs: usize,
+    progress: &mut Progress,
+) -> Result<Vec<(Point, Diagnostics)>> {
+    let count = learner.task().train.count();
+    let mut found = Vec::new();
+    for epoch in 0..=epochs {
+        while learner.clock().images < (epoch * count) as u64 {
+            let before = learner.clock().images;
+            learner.step()?;
+            progress.advance(learner.clock().images - before);
+        }
+        if let Rule::Local { circuit, .. } = &learner.model().rule {
+            let diagnostics = diagnose(circuit, &learner.task().train)?;
+            found.push((learner.point()?, diagnostics));
+        }
+    }
+    Ok(found)
 }
 
 /// The rule's name in tables.

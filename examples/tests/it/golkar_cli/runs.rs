@@ -159,15 +159,25 @@ fn without_flags_the_digits_are_learned_by_both_rules() {
 fn experiments_look_at_circuits() {
     let place = PROGRAM.place();
     for (name, column) in [("alignment", "interneuron_gap"), ("spectrum", "eigenvalue_64")] {
-        let args = ["--experiment", name, "--out", name];
+        let args = ["--experiment", name, "--seeds", "2", "--out", name];
         let args = [&TINY[..], &args].concat();
         let run = place.run(&args).ok();
         let csv = String::from_utf8(place.bytes(&format!("{name}/table.csv"))).unwrap();
         assert!(csv.lines().next().unwrap().ends_with(column), "{csv}");
-        assert_eq!(csv.lines().count(), 1 + 4, "a row for the start and each epoch");
+        assert_eq!(csv.lines().count(), 1 + 2 * 4, "for each seed, the start and each epoch a row");
         assert!(run.stdout.contains("after 3 epochs"), "{}", run.stdout);
         let results = place.json(&format!("{name}/results.json"));
-        assert!(results["alignment"].as_f64().unwrap().abs() <= 1.0);
+        let runs = results["runs"].as_array().unwrap();
+        let cosines = runs.iter().map(|run| run["alignment"].as_f64().unwrap());
+        let cosines = cosines.collect::<Vec<_>>();
+        assert!(cosines.iter().all(|cosine| cosine.abs() <= 1.0));
+        // Each seed is a circuit of its own, the one that it is by itself.
+        assert_ne!(cosines[0], cosines[1]);
+        let second = ["--experiment", name, "--seeds", "1", "--seed", "1", "--out", "second"];
+        place.run(&[&TINY[..], &second].concat()).ok();
+        let second = place.json("second/results.json");
+        assert_eq!(second["runs"].as_array().unwrap()[..], runs[1..]);
+        std::fs::remove_dir_all(place.path("second")).unwrap();
         let picture = place.bytes(&format!("{name}/figure.png"));
         assert!(image::load_from_memory(&picture).is_ok());
         experiment::a_finished_one_is_read_back(&place, &args, &run.stdout);
