@@ -7,10 +7,10 @@ use super::splits::Splits;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
 use candle_nn::Optimizer;
-use hebbian_data::{Batches, Dataset, ImageSet};
+use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
-    Checkpoint, Clock, Counts, EpochSums, Error, Evaluation, Figures, Measured, Method, OfPreset,
-    Picture, Progress, Recorder, Result, SavedEpoch, Start, State, evaluate, filter_picture, shown,
+    Checkpoint, Clock, Counts, Epochs, Evaluation, Figures, Measured, Method, OfPreset, Picture,
+    Progress, Recorder, Result, Start, State, evaluate, filter_picture, shown,
 };
 use serde_json::Value;
 
@@ -71,23 +71,12 @@ pub struct Learner {
     splits: Splits,
     rng: Rng,
     device: Device,
-    clock: Clock,
     total: Clock,
-    /// Epochs done.
-    epoch: usize,
-    /// The epoch under way.
-    under_way: Option<Epoch>,
-    /// Since the last measurement.
-    sums: EpochSums,
+    epochs: Epochs,
+    /// Of the epoch under way.
+    optimizer: Option<WithFeedback<Steps>>,
     /// What feedback and back-propagation are compared on.
     diagnosed: (Tensor, Tensor),
-}
-
-#[derive(Debug)]
-struct Epoch {
-    batches: Batches,
-    masks: Rng,
-    optimizer: WithFeedback<Steps>,
 }
 
 impl Learner {
@@ -114,18 +103,16 @@ impl Learner {
             splits,
             rng: rng.clone(),
             device: device.clone(),
-            clock: Clock::default(),
             total: Clock { steps, images },
-            epoch: 0,
-            under_way: None,
-            sums: EpochSums::default(),
+            epochs: Epochs::new(rng),
+            optimizer: None,
             diagnosed,
         })
     }
 
     /// Epochs done.
     pub fn epoch(&self) -> usize {
-        self.epoch
+        self.epochs.done()
     }
 
     /// The images that it learns from and is tested with.
@@ -139,7 +126,7 @@ impl Learner {
 
     /// The tied part of training, while it lasts.
     fn still_tied(&self) -> Option<Tied> {
-        self.tied().filter(|tied| self.epoch < tied.epochs)
+        self.tied().filter(|tied| self.epoch() < tied.epochs)
     }
 
     fn batch_size(&self) -> usize {
@@ -147,18 +134,15 @@ impl Learner {
         self.still_tied().map_or(own, |tied| tied.batch_size)
     }
 
-    fn begin_epoch(&mut self) -> Result<Epoch> {
+    fn begin_epoch(&mut self) -> Result<WithFeedback<Steps>> {
         let tied = self.still_tied();
         if tied.is_none() && !self.network.is_untied() {
             self.network.untie(self.tied().is_some_and(|tied| tied.redraw))?;
         }
         let rate = self.network.preset().training.learning_rate;
         let rate = tied.map_or(rate, |tied| tied.learning_rate);
-        let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
-        let (mut order, masks) = (stream("batches"), stream("dropout"));
-        let batches = self.splits.train.shuffled(self.batch_size(), &mut order)?;
-        let optimizer = self.network.optimizer(|vars| Steps::builder(rate).build(vars))?;
-        Ok(Epoch { batches, masks, optimizer })
+        self.epochs.begin(&self.splits.train, self.batch_size())?;
+        Ok(self.network.optimizer(|vars| Steps::builder(rate).build(vars))?)
     }
 
     /// How well the network classifies `set`, without dropout.
@@ -187,7 +171,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn clock(&self) -> Clock {
-        self.clock
+        self.epochs.clock()
     }
 
     fn total(&self) -> Clock {
@@ -199,38 +183,29 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn step(&mut self) -> Result<()> {
-        let mut epoch = match self.under_way.take() {
-            Some(epoch) => epoch,
+        let mut optimizer = match self.optimizer.take() {
+            Some(optimizer) => optimizer,
             None => self.begin_epoch()?,
         };
-        let Some(indices) = epoch.batches.next() else {
-            return Err(Error::Argument("there are no images to learn from".to_string()));
-        };
-        let (moment, train) = (format!("augmentation.{}", self.epoch), &self.splits.train);
-        let (x, labels) =
-            train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
-        let fields = self.network.forward_train(&x, &mut epoch.masks)?;
+        let ((x, labels), masks) = self.epochs.next(&self.splits.train, &self.device)?;
+        let fields = self.network.forward_train(&x, masks)?;
         let loss = self.network.loss(&fields, &labels)?;
-        epoch.optimizer.backward_step(&loss)?;
-        self.clock.tick(indices.len());
-        if epoch.batches.len() == 0 {
-            self.epoch += 1;
-        } else {
-            self.under_way = Some(epoch);
-        }
-        self.sums.push(self.clock.steps, (&fields, &labels), &loss, Vec::new())
+        optimizer.backward_step(&loss)?;
+        self.epochs.push((&fields, &labels), &loss, Vec::new())?;
+        self.optimizer = (!self.epochs.is_between()).then_some(optimizer);
+        Ok(())
     }
 
     fn stage(&self) -> String {
-        format!("epoch {}", self.epoch + usize::from(self.under_way.is_some()))
+        self.epochs.stage()
     }
 
     fn is_due(&self) -> bool {
-        self.under_way.is_none()
+        self.epochs.is_between()
     }
 
     fn measure(&mut self) -> Result<Measured> {
-        let mut measured = self.sums.take(std::iter::empty())?;
+        let mut measured = self.epochs.measure(std::iter::empty())?;
         let mut put = |name: &str, value: f64| measured.values.push((name.to_string(), value));
         if !self.splits.validation.is_empty() {
             put("validation_error", self.evaluate(&self.splits.validation)?.confusion.error());
@@ -249,21 +224,12 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let under_way = self.under_way.as_ref().map(|epoch| (&epoch.batches, &epoch.masks));
-        SavedEpoch::new(self.epoch, under_way, self.sums.settled()?).state()
+        self.epochs.state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
-        let saved = SavedEpoch::of(state)?;
-        (self.clock, self.epoch) = (clock, saved.epoch);
-        self.sums = EpochSums::of(saved.sums.clone());
-        self.under_way = None;
-        if saved.is_under_way() {
-            let mut epoch = self.begin_epoch()?;
-            saved.move_to(&mut epoch.batches, &mut epoch.masks)?;
-            self.under_way = Some(epoch);
-        }
-        Ok(())
+        self.optimizer = None;
+        self.epochs.go_on(clock, state)
     }
 
     /// Untied weights are not tied again: the tied part of training counts as done.
@@ -272,7 +238,8 @@ impl hebbian_train::Learner for Learner {
         if let Some(tied) = self.tied().filter(|_| self.network.is_untied()) {
             let (count, epochs) = (self.splits.train.len() as u64, tied.epochs as u64);
             let steps = epochs * count.div_ceil(tied.batch_size as u64);
-            (self.epoch, self.clock) = (tied.epochs, Clock { steps, images: epochs * count });
+            let clock = Clock { steps, images: epochs * count };
+            self.epochs = Epochs::after(&self.rng, tied.epochs, clock);
         }
         Ok(())
     }

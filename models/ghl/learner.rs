@@ -5,10 +5,10 @@ use super::descents::Descents;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::{Batches, Dataset};
+use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Clock, Counts, EpochSums, Error, Figures, Measured, Method, OfPreset, Picture,
-    Recorder, Result, SavedEpoch, Start, State, check_images, evaluate, filter_picture, shown,
+    Checkpoint, Clock, Counts, Epochs, Error, Figures, Measured, Method, OfPreset, Picture,
+    Recorder, Result, Start, State, check_images, evaluate, filter_picture, shown,
 };
 use serde_json::Value;
 
@@ -64,14 +64,9 @@ pub struct Learner {
     data: Dataset,
     rng: Rng,
     device: Device,
-    clock: Clock,
     total: Clock,
-    /// Epochs done.
-    epoch: usize,
-    /// The epoch under way: its batches, and what its masks are drawn from.
-    under_way: Option<(Batches, Rng)>,
-    /// Since the last measurement, with the mean of `|C|` of each convolution.
-    sums: EpochSums,
+    /// With the mean of `|C|` of each convolution.
+    epochs: Epochs,
 }
 
 impl Learner {
@@ -100,18 +95,9 @@ impl Learner {
             data: data.clone(),
             rng: rng.clone(),
             device: device.clone(),
-            clock: Clock::default(),
             total: Clock { steps, images },
-            epoch: 0,
-            under_way: None,
-            sums: EpochSums::default(),
+            epochs: Epochs::new(rng),
         })
-    }
-
-    fn begin_epoch(&self) -> Result<(Batches, Rng)> {
-        let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.epoch));
-        let size = self.network.preset().training.batch_size;
-        Ok((self.data.train.shuffled(size, &mut stream("batches"))?, stream("dropout")))
     }
 }
 
@@ -145,7 +131,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn clock(&self) -> Clock {
-        self.clock
+        self.epochs.clock()
     }
 
     fn total(&self) -> Clock {
@@ -153,20 +139,14 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn step(&mut self) -> Result<()> {
-        let (mut batches, mut masks) = match self.under_way.take() {
-            Some(epoch) => epoch,
-            None => self.begin_epoch()?,
-        };
-        let Some(indices) = batches.next() else {
-            return Err(Error::Argument("there are no images to learn from".to_string()));
-        };
-        let (moment, train) = (format!("augmentation.{}", self.epoch), &self.data.train);
-        let (images, labels) =
-            train.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
-        let logits = self.network.forward_train(&images, &mut masks)?;
+        let train = &self.data.train;
+        self.epochs.begin(train, self.network.preset().training.batch_size)?;
+        let done = self.epochs.clock().steps as f64 / self.total.steps as f64;
+        let ((images, labels), masks) = self.epochs.next(train, &self.device)?;
+        let logits = self.network.forward_train(&images, masks)?;
         let loss = self.network.loss(&logits, &labels)?;
         let grads = loss.backward()?;
-        self.descents.set_progress(self.clock.steps as f64 / self.total.steps as f64);
+        self.descents.set_progress(done);
         self.descents.step(&grads)?;
         let mut sizes = Vec::new();
         for layer in self.network.convolutions() {
@@ -175,21 +155,15 @@ impl hebbian_train::Learner for Learner {
                 None => loss.zeros_like()?,
             });
         }
-        self.clock.tick(indices.len());
-        if batches.len() == 0 {
-            self.epoch += 1;
-        } else {
-            self.under_way = Some((batches, masks));
-        }
-        self.sums.push(self.clock.steps, (&logits, &labels), &loss, sizes)
+        self.epochs.push((&logits, &labels), &loss, sizes)
     }
 
     fn stage(&self) -> String {
-        format!("epoch {}", self.epoch + usize::from(self.under_way.is_some()))
+        self.epochs.stage()
     }
 
     fn is_due(&self) -> bool {
-        self.under_way.is_none()
+        self.epochs.is_between()
     }
 
     /// Loss and error of the training images as they were learned from, and of each convolution the mean of `|C|`, which
@@ -197,7 +171,7 @@ impl hebbian_train::Learner for Learner {
     fn measure(&mut self) -> Result<Measured> {
         let layers = 1..=self.network.convolutions().count();
         let sizes: Vec<String> = layers.map(|layer| format!("step_size/layer {layer}")).collect();
-        let mut measured = self.sums.take(sizes.iter().map(String::as_str))?;
+        let mut measured = self.epochs.measure(sizes.iter().map(String::as_str))?;
         let norms = self.network.convolutions().map(|layer| layer.radii()?.mean_all());
         let norms = Tensor::stack(&norms.collect::<candle::Result<Vec<_>>>()?, 0)?;
         let norms = norms.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -208,21 +182,11 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        let under_way = self.under_way.as_ref().map(|(batches, masks)| (batches, masks));
-        SavedEpoch::new(self.epoch, under_way, self.sums.settled()?).state()
+        self.epochs.state()
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
-        let saved = SavedEpoch::of(state)?;
-        (self.clock, self.epoch) = (clock, saved.epoch);
-        self.sums = EpochSums::of(saved.sums.clone());
-        self.under_way = None;
-        if saved.is_under_way() {
-            let (mut batches, mut masks) = self.begin_epoch()?;
-            saved.move_to(&mut batches, &mut masks)?;
-            self.under_way = Some((batches, masks));
-        }
-        Ok(())
+        self.epochs.go_on(clock, state)
     }
 
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {

@@ -64,10 +64,10 @@ pub use atomic::{save_bytes, save_json, save_text};
 pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
-    About, Clock, Counts, Deferred, EpochSums, Evaluation, Figures, Learner, Measured, Method,
-    Model, OfPreset, Recipe, Recorder, Run, RunOptions, SavedEpoch, Start, State, Stop, Sums,
-    Unsupervised, UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate,
-    run, see, shown, train, with_input,
+    About, Clock, Counts, Deferred, Epochs, Evaluation, Figures, Learner, Measured, Method, Model,
+    OfPreset, Recipe, Recorder, Run, RunOptions, Start, State, Stop, Unsupervised,
+    UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate, run, see,
+    shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Loss and wrong classes of the batches since the last measurement, dropout included: those of the last few are still on
 /// their device, see [`Deferred`].
 #[derive(Debug, Clone, Default)]
-pub struct EpochSums {
+pub(super) struct EpochSums {
     sums: Sums,
     /// The step of each batch, and its images.
     latest: Deferred<(u64, usize)>,
@@ -16,7 +16,7 @@ pub struct EpochSums {
 
 /// Sums over batches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sums {
+pub(super) struct Sums {
     /// Of the loss, times the images of a batch.
     pub loss: f64,
     /// Images classified wrongly.

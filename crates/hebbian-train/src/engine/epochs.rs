@@ -1,0 +1,242 @@
+//! The epochs of a learner that learns from labels.
+
+use super::epoch_sums::{EpochSums, Sums};
+use super::{Clock, Measured, State};
+use crate::{Error, Result};
+use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::{Batches, ImageSet};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Epochs in which images are shuffled again, and masks are drawn. What is drawn in one follows from a generator's seed
+/// and the number of the epoch: the streams `batches.N`, `dropout.N` and `augmentation.N`.
+///
+/// A step [begins](Self::begin) an epoch where none is under way, takes the [next](Self::next) images, and says at its
+/// end what became of them ([`push`](Self::push)).
+#[derive(Debug)]
+pub struct Epochs {
+    rng: Rng,
+    clock: Clock,
+    /// Epochs done.
+    done: usize,
+    /// The epoch under way: its batches, and what its masks are drawn from.
+    under_way: Option<(Batches, Rng)>,
+    /// Where an epoch was that is to begin again.
+    place: Option<Place>,
+    /// Since the last measurement.
+    sums: EpochSums,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    /// Batches left.
+    left: usize,
+    /// The position of what masks are drawn from.
+    masks: String,
+}
+
+/// What continuing needs.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    /// Epochs done.
+    epoch: usize,
+    /// What was summed up since the last measurement.
+    sums: Sums,
+    /// Where the epoch under way was.
+    place: Option<Place>,
+}
+
+impl Epochs {
+    /// Before the first step.
+    pub fn new(rng: &Rng) -> Self {
+        Self::after(rng, 0, Clock::default())
+    }
+
+    /// Where so many epochs count as done.
+    pub fn after(rng: &Rng, done: usize, clock: Clock) -> Self {
+        let (under_way, place, sums) = (None, None, EpochSums::default());
+        Self { rng: rng.clone(), clock, done, under_way, place, sums }
+    }
+
+    /// Steps and images so far.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Epochs done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// The epoch that the last step was of, for people: `epoch 1`.
+    pub fn stage(&self) -> String {
+        format!("epoch {}", self.done + usize::from(!self.is_between()))
+    }
+
+    /// Whether no epoch is under way.
+    pub fn is_between(&self) -> bool {
+        self.under_way.is_none() && self.place.is_none()
+    }
+
+    /// Begins an epoch over a set in batches of this size, where it was if it had been begun before; does nothing while one
+    /// is under way.
+    ///
+    /// # Errors
+    /// A batch size of 0; a [saved](Self::state) place that an epoch over this set does not have.
+    pub fn begin(&mut self, set: &ImageSet, batch_size: usize) -> Result<()> {
+        if self.under_way.is_some() {
+            return Ok(());
+        }
+        let stream = |purpose: &str| self.rng.stream(&format!("{purpose}.{}", self.done));
+        let mut batches = set.shuffled(batch_size, &mut stream("batches"))?;
+        let mut masks = stream("dropout");
+        if let Some(Place { left, masks: position }) = self.place.take() {
+            let Some(taken) = batches.len().checked_sub(left) else {
+                return Err(wrong("more batches are left than an epoch has", &left));
+            };
+            batches.pass(taken);
+            let at = position.parse().map_err(|_| wrong("no position of the masks", &position))?;
+            masks = masks.at(at);
+        }
+        self.under_way = Some((batches, masks));
+        Ok(())
+    }
+
+    /// The next images of the epoch that was [begun](Self::begin) over this set, augmented, with their labels, and what
+    /// masks are drawn from.
+    ///
+    /// # Errors
+    /// None that are left, or that cannot be read.
+    pub fn next(
+        &mut self,
+        set: &ImageSet,
+        device: &Device,
+    ) -> Result<((Tensor, Tensor), &mut Rng)> {
+        let left =
+            self.under_way.as_mut().and_then(|(batches, masks)| Some((batches.next()?, masks)));
+        let Some((indices, masks)) = left else {
+            return Err(Error::Argument("there are no images to learn from".to_string()));
+        };
+        let moment = format!("augmentation.{}", self.done);
+        let batch = set.augmented_batch(&indices, &self.rng, &moment, DType::F32, device)?;
+        Ok((batch, masks))
+    }
+
+    /// Ends a step, and with its last images the epoch: `scores (B, C)` of images with their labels `(B)`, their mean loss
+    /// and whatever else is to be averaged.
+    ///
+    /// # Errors
+    /// A loss that is not finite, with the step that had it.
+    pub fn push(
+        &mut self,
+        (scores, labels): (&Tensor, &Tensor),
+        loss: &Tensor,
+        more: Vec<Tensor>,
+    ) -> Result<()> {
+        self.clock.tick(labels.elem_count());
+        if self.under_way.as_ref().is_some_and(|(batches, _)| batches.len() == 0) {
+            (self.under_way, self.done) = (None, self.done + 1);
+        }
+        self.sums.push(self.clock.steps, (scores, labels), loss, more)
+    }
+
+    /// The means since the last time, as `train_loss`, `train_error` and the names of what else was measured; none where
+    /// there were no steps. New sums begin.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn measure<'a>(&mut self, more: impl Iterator<Item = &'a str>) -> Result<Measured> {
+        self.sums.take(more)
+    }
+
+    /// What [going on](Self::go_on) needs, without tensors.
+    ///
+    /// # Errors
+    /// Sums that are not finite.
+    pub fn state(&self) -> Result<State> {
+        let under_way = self.under_way.as_ref().map(|(batches, masks)| Place {
+            left: batches.len(),
+            masks: masks.position().to_string(),
+        });
+        let place = under_way.or_else(|| self.place.clone());
+        let saved = Saved { epoch: self.done, sums: self.sums.settled()?, place };
+        let values = serde_json::to_value(saved)
+            .map_err(|source| Error::Json { what: "the state".to_string(), source })?;
+        Ok(State { tensors: Vec::new(), values })
+    }
+
+    /// Goes on from the values of a state. An epoch that was under way [begins](Self::begin) with the next step, where it
+    /// was.
+    ///
+    /// # Errors
+    /// Those of another learner.
+    pub fn go_on(&mut self, clock: Clock, values: &Value) -> Result<()> {
+        let Saved { epoch, sums, place } =
+            Saved::deserialize(values).map_err(|error| wrong(&error.to_string(), values))?;
+        let sums = EpochSums::of(sums);
+        *self = Self { place, sums, ..Self::after(&self.rng, epoch, clock) };
+        Ok(())
+    }
+}
+
+fn wrong(what: &str, found: &dyn std::fmt::Display) -> Error {
+    Error::Argument(format!("the state to continue from: {what}: {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: &Device = &Device::Cpu;
+
+    /// One step: the labels of its images, and a number from what masks are drawn from.
+    fn step(epochs: &mut Epochs, set: &ImageSet) -> Result<(Vec<u32>, usize)> {
+        epochs.begin(set, 3)?;
+        let ((images, labels), masks) = epochs.next(set, CPU)?;
+        let (drawn, found) = (masks.below(1000), labels.to_vec1()?);
+        let scores = Tensor::zeros((images.dim(0)?, 10), DType::F32, CPU)?;
+        epochs.push((&scores, &labels), &Tensor::new(1f32, CPU)?, Vec::new())?;
+        Ok((found, drawn))
+    }
+
+    /// Two epochs of four batches, stopped after each step: what comes next is the same as without a stop.
+    #[test]
+    fn an_epoch_goes_on_where_it_was() -> Result<()> {
+        let set = hebbian_data::digits().train.take(10);
+        let mut whole = Epochs::new(&Rng::new(1));
+        let mut stopped = Epochs::new(&Rng::new(1));
+        for at in 0..8 {
+            assert_eq!((whole.is_between(), whole.done()), (at % 4 == 0, at / 4));
+            let state = stopped.state()?.values;
+            // Before it steps, it says the same of itself.
+            let (stage, clock) = (stopped.stage(), stopped.clock());
+            stopped = Epochs::new(&Rng::new(1));
+            stopped.go_on(clock, &state)?;
+            assert_eq!((stopped.stage(), stopped.is_between()), (stage, at % 4 == 0));
+            assert_eq!(stopped.state()?.values, state);
+            assert_eq!(step(&mut whole, &set)?, step(&mut stopped, &set)?, "step {at}");
+        }
+        assert_eq!((whole.clock(), whole.done()), (Clock { steps: 8, images: 20 }, 2));
+        assert_eq!(stopped.clock(), whole.clock());
+        assert_eq!(whole.measure([].into_iter())?.values, stopped.measure([].into_iter())?.values);
+        Ok(())
+    }
+
+    #[test]
+    fn places_that_an_epoch_does_not_have_are_refused() -> Result<()> {
+        let set = hebbian_data::digits().train;
+        let mut long = Epochs::new(&Rng::new(1));
+        step(&mut long, &set.clone().take(10))?;
+        // Three batches are left, of an epoch that has two.
+        let mut short = Epochs::new(&Rng::new(1));
+        short.go_on(long.clock(), &long.state()?.values)?;
+        let error = step(&mut short, &set.take(5)).unwrap_err().to_string();
+        assert!(error.contains("more batches are left than an epoch has: 3"), "{error}");
+        let error = short.go_on(Clock::default(), &Value::Null).unwrap_err().to_string();
+        assert!(error.contains("the state to continue from"), "{error}");
+        Ok(())
+    }
+}
