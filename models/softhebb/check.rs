@@ -14,9 +14,11 @@ use hebbian_train::{Error, Result};
 /// What does not depend on data.
 pub(super) fn preset(preset: &Preset) -> Result<()> {
     let training = &preset.training;
-    for (name, value) in
-        [("batch size", training.batch_size), ("head's batch size", training.head_batch_size)]
-    {
+    for (name, value) in [
+        ("batch size", training.batch_size),
+        ("head's batch size", training.head_batch_size),
+        ("number of augmented copies", training.augmented_copies.unwrap_or(1)),
+    ] {
         if value == 0 {
             return Err(Error::Argument(format!("the {name} is 0, expected 1 or more")));
         }

@@ -270,6 +270,11 @@ pub struct TrainingConfig {
     pub head_learning_rate: f64,
     /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels. Default: no.
     pub augment_layers: bool,
+    /// How many augmented copies of the training images the head learns from in turn, whose features are computed once and
+    /// kept in memory. By default each epoch has a new one, which takes the longer the deeper the network is. Without
+    /// augmentation it makes no difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augmented_copies: Option<usize>,
     /// The type in which the read-outs' features are kept in memory. By default f32, and bf16 (three significant
     /// digits, half the memory) where f32 would take more than two gibibytes for the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -296,6 +301,7 @@ impl Default for TrainingConfig {
             head_batch_size: 64,
             head_learning_rate: 1e-3,
             augment_layers: false,
+            augmented_copies: None,
             features: None,
         }
     }

@@ -170,7 +170,7 @@ impl Readouts<'_, '_> {
         self.head(&mut head, network, &train, &test, (&format!("head on {of}"), started))
     }
 
-    /// Trains the head on features computed once, or again for each epoch where images are augmented.
+    /// Trains the head on features computed once, or where images are augmented on those of a copy for each epoch.
     fn head(
         &mut self,
         head: &mut Head,
@@ -184,18 +184,10 @@ impl Readouts<'_, '_> {
         let mut rng = self.material.rng.stream("head.batches");
         let mut progress = self.recorder.progress(training.head_epochs * labels.len(), name);
         let what = format!("the read-out '{name}'");
+        let mut copies = Vec::new();
         for epoch in 1..=training.head_epochs {
             self.recorder.go_on()?;
-            let fresh = match self.material.data.train.augmentation().is_empty() {
-                true => None,
-                false => {
-                    let moment = format!("head.augmentation.{epoch}");
-                    let train = &self.material.data.train;
-                    let batch =
-                        |rows: &[usize]| self.material.augmented_batch(train, rows, &moment);
-                    Some(self.material.features(network, train, batch)?)
-                }
-            };
+            let fresh = self.augmented(network, &mut copies, epoch)?;
             let seen = head
                 .train_epoch(fresh.as_ref().unwrap_or(train), labels, &mut rng)
                 .map_err(|error| self.recorder.diverged(error, &what))?;
@@ -211,6 +203,32 @@ impl Readouts<'_, '_> {
         }
         progress.finish();
         self.judge(name, started, head, test)
+    }
+
+    /// The features of the augmented copy that the head learns from in this epoch, from 1 on; nothing where images are not
+    /// augmented. `copies` are those that are kept.
+    fn augmented(
+        &self,
+        network: &Network,
+        copies: &mut Vec<Tensor>,
+        epoch: usize,
+    ) -> Result<Option<Tensor>> {
+        let train = &self.material.data.train;
+        if train.augmentation().is_empty() {
+            return Ok(None);
+        }
+        let kept = self.material.preset().training.augmented_copies;
+        let copy = kept.map_or(epoch, |kept| (epoch - 1) % kept + 1);
+        if let Some(features) = copies.get(copy - 1) {
+            return Ok(Some(features.clone()));
+        }
+        let moment = format!("head.augmentation.{copy}");
+        let batch = |rows: &[usize]| self.material.augmented_batch(train, rows, &moment);
+        let features = self.material.features(network, train, batch)?;
+        if kept.is_some() {
+            copies.push(features.clone());
+        }
+        Ok(Some(features))
     }
 
     /// What a read-out whose training began at `started` makes of the test images.

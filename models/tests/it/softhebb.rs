@@ -499,6 +499,26 @@ fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
     Ok(())
 }
 
+/// As many augmented copies as epochs are a new one for each; one copy is the first of them, again and again.
+#[test]
+fn augmented_copies_are_taken_in_turn() -> Result {
+    let trained = |copies: Option<usize>, epochs: usize| -> Result<Bits> {
+        let folder = tempfile::tempdir()?;
+        let mut preset = small(Mode::RandomCalibrated)?;
+        preset.input.augmentation = "random-crop:padding=2,flip".parse()?;
+        preset.training.head_epochs = epochs;
+        preset.training.augmented_copies = copies;
+        let run = train::<Softhebb>(&options(preset), &data(61), CPU, &how(), folder.path())?;
+        bits(&run.learner.model().head().tensors())
+    };
+    let fresh = trained(None, 3)?;
+    assert_eq!(trained(Some(3), 3)?, fresh);
+    assert_eq!(trained(Some(7), 3)?, fresh, "more than are needed");
+    assert_ne!(trained(Some(2), 3)?, fresh, "the third epoch has the first copy");
+    assert_eq!(trained(Some(1), 1)?, trained(None, 1)?);
+    Ok(())
+}
+
 /// Weights to start from are the network's: the head, which belongs to other features, begins again.
 #[test]
 fn a_run_starts_from_the_network_of_another() -> Result {

@@ -24,6 +24,10 @@ pub struct Flags {
     /// Layers that the head reads: last, all [default: the preset's]
     #[arg(long, value_name = "LAYERS")]
     head_layers: Option<HeadLayers>,
+    /// Augmented copies of the training images that the head learns from in turn, computed once [default: a new one for
+    /// each epoch]
+    #[arg(long, value_name = "COUNT")]
+    augmented_copies: Option<usize>,
     /// Images per unsupervised step
     #[arg(long)]
     batch_size: Option<usize>,
@@ -47,6 +51,7 @@ impl Flags {
         training.epochs = self.epochs.unwrap_or(training.epochs);
         training.head_epochs = self.head_epochs.unwrap_or(training.head_epochs);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
+        training.augmented_copies = self.augmented_copies.or(training.augmented_copies);
         match (&mut preset.head, self.head_layers) {
             (HeadConfig::Linear { layers, .. }, Some(asked)) => *layers = asked,
             (_, Some(_)) => bail!("--head-layers: the head of '{name}' is not linear"),

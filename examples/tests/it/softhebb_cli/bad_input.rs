@@ -32,6 +32,7 @@ fn wrong_flags_are_named() {
 fn nothing_of_nothing_is_refused() {
     let place = PROGRAM.place();
     place.refused(&["--batch-size", "0"], &["batch size is 0"]);
+    place.refused(&["--augmented-copies", "0"], &["number of augmented copies is 0"]);
     place.preset(|preset| preset["training"]["head_batch_size"] = json!(0));
     place.refused(&["--preset", "preset.json"], &["head's batch size is 0"]);
     place.refused(&["--limit-train", "0"], &["--limit-train is 0"]);
