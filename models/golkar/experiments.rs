@@ -76,9 +76,15 @@ impl Experiment {
             (_, "digits", _) => vec!["golkar-digits"],
             (Self::Alignment | Self::Spectrum, "mnist", _) => vec!["golkar-mnist"],
             _ => {
-                let name = self.name();
+                let (name, known) = match self {
+                    Self::Digits => (self.name(), "digits"),
+                    Self::Fig3 => {
+                        (self.name(), "digits, mnist, fashion-mnist, cifar10 or cifar100")
+                    }
+                    _ => (self.name(), "digits or mnist"),
+                };
                 return Err(Error::Argument(format!(
-                    "{name} has no preset for {data}: use --dataset digits or mnist"
+                    "the experiment '{name}' has no preset for {data}: use --dataset {known}"
                 )));
             }
         })

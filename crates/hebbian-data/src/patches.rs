@@ -45,7 +45,8 @@ impl ImageSet {
             }
         }
         if known.len() < count {
-            let (what, found) = ("different patches of the images", known.len());
+            let what = "different patches in the images (give more images, or a preset that takes fewer patches)";
+            let found = known.len();
             return Err(Error::Size { what, found, expected: count });
         }
         Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)

@@ -193,7 +193,7 @@ impl CommonArgs {
     /// Whether flags ask for a single network.
     pub fn is_single(&self) -> bool {
         [&self.preset, &self.dataset].into_iter().any(Option::is_some)
-            || [&self.load, &self.save].into_iter().any(Option::is_some)
+            || [&self.load, &self.save, &self.data_dir].into_iter().any(Option::is_some)
             || self.transforms.are_given()
     }
 

@@ -17,7 +17,7 @@ const LONGEST: u64 = 16 << 10;
 /// What takes time is computed no more often than this.
 const BETWEEN: Duration = Duration::from_secs(10);
 
-/// Serves the page of the run in a folder, and its data anew whenever the page asks; ends with the program.
+/// Serves the page of the run in a folder, and its data again whenever the page asks; ends with the program.
 ///
 /// # Errors
 /// No run; a port that is taken.

@@ -73,7 +73,7 @@ fn texts(root: &Path, entries: &[Entry]) -> Result<Vec<(PathBuf, String, String)
     Ok(all)
 }
 
-/// A text with its tables made anew.
+/// A text with its tables made again.
 fn replaced(text: &str, entries: &[Entry], shown: &mut BTreeSet<String>) -> Result<String> {
     let (mut done, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(MARK[0]) {

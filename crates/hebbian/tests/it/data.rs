@@ -1,6 +1,7 @@
 //! Data sets as tables and from the hub's cache: whole, broken, missing.
 
 use crate::common::{parquet, png, rows, schema, split, write};
+use candle_hebbian::Rng;
 use hebbian_data::DatasetName::Mnist;
 use serde_json::Value;
 use std::path::Path;
@@ -53,6 +54,40 @@ fn whole_tables_are_read() {
     let tiny = ["--epochs", "1", "--head-epochs", "2"];
     let results = results(&folder, train(&folder, &[&TABLES[..], &tiny].concat()));
     assert_eq!(results["train_images"], 20);
+}
+
+/// Without a preset every method trains one network on one's own pictures, which have another size than its preset's.
+#[test]
+fn every_method_learns_a_folder_of_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut noise = Rng::new(0);
+    for (class, bar) in [("across", [0, 1]), ("upright", [1, 0])] {
+        let at = folder.path().join("my").join(class);
+        std::fs::create_dir_all(&at).unwrap();
+        for index in 0..150 {
+            let picture = image::GrayImage::from_fn(12, 12, |x, y| {
+                let lit = (4..7).contains(&(x * bar[0] + y * bar[1]));
+                image::Luma([noise.below(40) as u8 + if lit { 120 } else { 0 }])
+            });
+            picture.save(at.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    macro_rules! names {
+        ($($module:ident::$method:ident)*) => {
+            [$(<hebbian_models::$module::$method as hebbian_train::Method>::NAME),*]
+        };
+    }
+    for name in hebbian_models::for_each_method!(names) {
+        // The rate for the digits is too high for a circuit that reads larger pictures.
+        let rate = if name == "golkar" { &["--rate", "0.02"][..] } else { &[] };
+        let args = [&[name, "--data-dir", "my", "--quiet"][..], rate].concat();
+        let results = results(&folder, train(&folder, &args));
+        let (images, accuracy) = (&results["train_images"], &results["test_accuracy"]);
+        // A fifth of each class is drawn for testing; Amit holds out a tenth of the others.
+        assert_eq!(images, if name == "amit" { 216 } else { 240 }, "{name}");
+        assert!(accuracy.as_f64().unwrap() > 0.8, "{name}: {accuracy}, by chance 0.5");
+        std::fs::remove_dir_all(folder.path().join("out")).unwrap();
+    }
 }
 
 #[test]
