@@ -1,8 +1,9 @@
 //! How the units of a block are doing, gathered over the steps between two log lines.
 
-use candle::{D, Result, Tensor};
-use candle_hebbian::device::{read, to_host};
+use candle::{D, DType, Tensor};
+use candle_hebbian::device::to_host;
 use candle_hebbian::{Geometry, Layer};
+use hebbian_train::{Deferred, Result};
 use serde::{Deserialize, Serialize};
 
 /// Figures of one block. `convergence` and `converged` as in the release, but per block.
@@ -22,38 +23,64 @@ pub struct BlockStats {
     pub winner_share: f64,
     /// Entropy of who wins, over its largest possible value: 1 when all win as often.
     pub winner_entropy: f64,
-    /// Units that won none of the competitions looked at (one step in ten since the last line), so
-    /// a unit that wins rarely counts too.
-    pub dead_units: usize,
+    /// Units that won none of the competitions looked at: of a dense layer all since the last line, of a convolution
+    /// those of one step in ten. A unit that wins rarely counts too.
+    pub silent_units: usize,
 }
 
 /// Counts winners over steps.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Monitor {
     wins: Vec<u64>,
     winner_activity: f64,
     competitions: u64,
+    /// Of the last steps the winners and the sum of their activity, with the number of sites and units.
+    #[serde(skip)]
+    latest: Deferred<(usize, usize)>,
 }
 
 impl Monitor {
     /// Counts the winners of one step, in which `u (S, P, K)` competed and became the activity `post`.
+    ///
+    /// # Errors
+    /// What the device says.
     pub fn observe(&mut self, u: &Tensor, post: &Tensor) -> Result<()> {
         let (sites, _, units) = u.dims3()?;
-        self.wins.resize(sites * units, 0);
-        let winners = read(&u.argmax(D::Minus1)?)?.to_vec2::<u32>()?;
-        for (site, winners) in winners.iter().enumerate() {
-            for &winner in winners {
-                self.wins[site * units + winner as usize] += 1;
+        let winners = u.argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::F32)?;
+        let activity = post.abs()?.max(D::Minus1)?.sum_all()?.to_dtype(DType::F32)?;
+        let figures = Tensor::cat(&[winners, activity.reshape(1)?], 0)?;
+        self.latest.push(&figures, (sites, units))?;
+        if self.latest.is_due() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Counts what the last steps left on the device.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn settle(&mut self) -> Result<()> {
+        for (figures, (sites, units)) in self.latest.take()? {
+            let Some((activity, winners)) = figures.split_last() else { continue };
+            self.wins.resize(sites * units, 0);
+            for (site, winners) in winners.chunks((winners.len() / sites).max(1)).enumerate() {
+                for &winner in winners {
+                    self.wins[site * units + winner as usize] += 1;
+                }
             }
             self.competitions += winners.len() as u64;
+            self.winner_activity += f64::from(*activity);
         }
-        let largest = to_host(&post.abs()?.max(D::Minus1)?)?;
-        self.winner_activity += largest.sum_all()?.to_scalar::<f64>()?;
         Ok(())
     }
 
     /// The figures since the last call, with the layer's radii as they are now.
+    ///
+    /// # Errors
+    /// What the device says.
     pub fn report(&mut self, layer: &Layer) -> Result<BlockStats> {
+        self.settle()?;
         let radii = to_host(&layer.radii()?.flatten_all()?)?.to_vec1::<f64>()?;
         let count = radii.len() as f64;
         let near = if layer.geometry() == Geometry::Dense { 0.005 } else { 0.01 };
@@ -73,7 +100,7 @@ impl Monitor {
             converged: radii.iter().filter(|&&r| (r - 1.0).abs() < near).count(),
             winner_share: self.winner_activity / total,
             winner_entropy: if count > 1.0 { entropy / count.ln() } else { 1.0 },
-            dead_units: self.wins.iter().filter(|&&wins| wins == 0).count(),
+            silent_units: self.wins.iter().filter(|&&wins| wins == 0).count(),
         };
         *self = Self::default();
         Ok(stats)
@@ -91,7 +118,7 @@ impl BlockStats {
             ("converged_units", self.converged as f64),
             ("winner_share", self.winner_share),
             ("winner_entropy", self.winner_entropy),
-            ("dead_units", self.dead_units as f64),
+            ("silent_units", self.silent_units as f64),
         ]
         .map(|(name, value)| (format!("layers.{index}.{name}"), value))
         .to_vec()

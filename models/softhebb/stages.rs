@@ -9,12 +9,13 @@ use super::network::Network;
 use super::order::Order;
 use super::saved::{from_values, of_another, position, to_values};
 use candle::Tensor;
-use candle_hebbian::Rng;
+use candle_hebbian::{Geometry, Rng};
 use hebbian_train::{Checkpoint, Clock, Measured, Result, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A winner is counted in one of this many steps.
+/// In a convolution, which has a competition at every position, the winners of one step in so many are counted; in a dense
+/// layer, which has one for each image, those of every step.
 const OBSERVE_EVERY: u64 = 10;
 
 /// All epochs of one stage after the other. What is below the block that learns is frozen.
@@ -109,8 +110,9 @@ impl Stages {
                 taken.into_iter().map(|activity| (activity.u, activity.post)).collect()
             }
         };
-        if done % OBSERVE_EVERY == 0 {
-            for (&index, (u, post)) in learning.iter().zip(&taken) {
+        for (&index, (u, post)) in learning.iter().zip(&taken) {
+            let dense = network.stack().blocks()[index].layer()?.geometry() == Geometry::Dense;
+            if dense || done % OBSERVE_EVERY == 0 {
                 self.monitors[index].observe(u, post)?;
             }
         }
@@ -135,7 +137,7 @@ impl Stages {
             let stats = self.monitors[index].report(network.stack().blocks()[index].layer()?)?;
             messages.push(format!(
                 "radius {:.2}, entropy {:.2}, silent {}",
-                stats.mean_radius, stats.winner_entropy, stats.dead_units
+                stats.mean_radius, stats.winner_entropy, stats.silent_units
             ));
             values.extend(stats.named(index));
         }
@@ -144,9 +146,11 @@ impl Stages {
 
     pub(super) fn state(&self, head: &Head) -> Result<State> {
         let head = if self.dropout.is_some() { head.state() } else { State::default() };
+        let mut monitors = self.monitors.clone();
+        monitors.iter_mut().try_for_each(Monitor::settle)?;
         let saved = Saved {
             dropout: self.dropout.as_ref().map(|rng| rng.position().to_string()),
-            monitors: self.monitors.clone(),
+            monitors,
             head: head.values,
         };
         Ok(State { tensors: head.tensors, values: to_values(&saved)? })

@@ -24,7 +24,7 @@ use std::fmt::Write;
 /// }"#)?;
 /// let job = &record.jobs[0];
 /// assert_eq!(job.arguments("softhebb"), ["train", "softhebb", "--preset", "a", "--dataset", "digits"]);
-/// assert_eq!(job.expected().unwrap(), "a 98.00 ± 0.40 %; 3 s on two cores");
+/// assert_eq!(job.expected().unwrap(), "a: 98.00 ± 0.40 %; 3 s on two cores");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -308,7 +308,7 @@ impl Job {
         let known = chosen.filter_map(|claim| Some((claim, claim.ours?)));
         let mut numbers: Vec<String> = known
             .map(|(claim, Ours { mean, sd, .. })| {
-                format!("{} {}{}", claim.label(), claim.shown(mean, sd), claim.sign())
+                format!("{}: {}{}", claim.label(), claim.shown(mean, sd), claim.sign())
             })
             .collect();
         if numbers.is_empty() {
@@ -319,8 +319,8 @@ impl Job {
             numbers.push("…".to_string());
         }
         Some(match self.minutes.get("cpu") {
-            Some(&minutes) => format!("{}; {} on two cores", numbers.join(", "), duration(minutes)),
-            None => numbers.join(", "),
+            Some(&minutes) => format!("{}; {} on two cores", numbers.join("; "), duration(minutes)),
+            None => numbers.join("; "),
         })
     }
 }

@@ -128,11 +128,15 @@ impl Runner<'_> {
     }
 }
 
+/// The smallest error that is drawn, in percent: the axis is logarithmic.
+const LEAST: f64 = 0.1;
+
 /// The solid line of the training error (as measured while training, dropout included), the dashed
 /// one of the validation error, and a dot for the final test error, in percent.
 pub(super) fn error_series(one: &Trained, colour: usize) -> Vec<Series> {
-    // Beside the ends of the curves, which would hide it.
-    let last = one.epochs().last().map(|&epoch| 1.02 * epoch as f64);
+    // Beside the ends of the curves and those of other arms, which would hide it.
+    let beside = 1.02 + 0.02 * colour as f64;
+    let last = one.epochs().last().map(|&epoch| beside * epoch as f64);
     let test = last.and_then(|at| Some((at, one.test_error()?)));
     [
         ("train", one.curve("train_error")),
@@ -143,9 +147,12 @@ pub(super) fn error_series(one: &Trained, colour: usize) -> Vec<Series> {
     .filter(|(_, errors)| !errors.is_empty())
     .map(|(part, errors)| {
         let percent = errors.into_iter().map(|(epoch, error)| (epoch, error.times(100.0)));
+        let drawn = percent.filter(|(_, error)| error.mean >= LEAST);
         let (dashed, dots) = (part == "validation", part == "test");
         let name = format!("{} {part}", one.arm.label);
-        Series { dashed, dots, colour, ..Series::of_means(&name, percent) }
+        let mut series = Series { dashed, dots, colour, ..Series::of_means(&name, drawn) };
+        series.band.iter_mut().for_each(|(_, low, _)| *low = low.max(LEAST));
+        series
     })
     .collect()
 }

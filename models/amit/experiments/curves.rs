@@ -24,7 +24,8 @@ pub(super) fn chart(trained: &[Trained], title: String) -> LineChart {
     LineChart {
         title,
         x_label: "epoch".to_string(),
-        y_label: "error, %".to_string(),
+        y_label: "error, % (0.1 and above)".to_string(),
+        log_y: true,
         series: series.flat_map(|(colour, one)| error_series(one, colour)).collect(),
         ..LineChart::default()
     }

@@ -5,7 +5,7 @@ use candle::{DType, Tensor};
 use candle_hebbian::device::read;
 
 /// Figures that steps measured, kept on their device until some are read together: reading waits for the device.
-/// Each step has a row of `T`, what the host knows about it, and as many figures as every other.
+/// Each step has a row of `T`, what the host knows about it.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -13,7 +13,8 @@ use candle_hebbian::device::read;
 /// let mut losses = Deferred::default();
 /// losses.push(&Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?, 10)?;
 /// assert!(!losses.is_due());
-/// assert_eq!(losses.take()?, [(vec![0.5, 0.25], 10)]);
+/// losses.push(&Tensor::new(&[2f32], &Device::Cpu)?, 11)?;
+/// assert_eq!(losses.take()?, [(vec![0.5, 0.25], 10), (vec![2.0], 11)]);
 /// assert!(losses.take()?.is_empty());
 /// # Ok::<(), hebbian_train::Error>(())
 /// ```
@@ -50,14 +51,18 @@ impl<T: Clone> Deferred<T> {
     /// All rows, the oldest first. They stay.
     ///
     /// # Errors
-    /// Rows of unequal length.
+    /// What the device says.
     pub fn read(&self) -> Result<Vec<(Vec<f32>, T)>> {
         let figures: Vec<_> = self.rows.iter().map(|(figures, _)| figures).collect();
         if figures.is_empty() {
             return Ok(Vec::new());
         }
-        let figures = read(&Tensor::stack(&figures, 0)?)?.to_vec2::<f32>()?;
-        Ok(figures.into_iter().zip(self.rows.iter().map(|(_, known)| known.clone())).collect())
+        let figures = read(&Tensor::cat(&figures, 0)?)?.to_vec1::<f32>()?;
+        let mut left = figures.into_iter();
+        let rows = self.rows.iter();
+        Ok(rows
+            .map(|(row, known)| (left.by_ref().take(row.elem_count()).collect(), known.clone()))
+            .collect())
     }
 
     /// All rows, the oldest first; none is left.

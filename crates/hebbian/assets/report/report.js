@@ -209,7 +209,7 @@
         el("div", { class_: "number" }, (100 * one.accuracy).toFixed(2), el("small", {}, "%")),
         el("div", { class_: "what" }, `${one.part} accuracy`));
       parts.push(el("div", { class_: "hero" }, number, facts));
-    } else {
+    } else if (content.runs.length) {
       parts.push(el("p", { class_: "lead" }, `${plural(content.runs.length, "run")} side by side. Runs that differ by the seed alone are one group.`));
     }
     return parts;
@@ -253,16 +253,16 @@
 
   function layer(one) {
     const share = (unit) => (unit.share === null ? null : unit.share >= 0.1 ? percent(unit.share, 0) : percent(unit.share, 1));
-    const isDead = (unit) => one.competes && unit.share !== null && unit.share < 1e-12;
+    const noWin = (unit) => one.competes && unit.share !== null && unit.share < 1e-12;
     const [height, width] = one.field;
     const wins = one.competes ? "wins" : "most active at";
     const what = one.first ? "weights" : "receptive field";
     const cell = (unit, at) => el("figure", {
-      class_: "unit" + (isDead(unit) ? " dead" : ""),
+      class_: "unit" + (noWin(unit) ? " no-win" : ""),
       title: `unit ${unit.unit}: radius ${unit.radius.toFixed(3)}` + (unit.share === null ? "" : `, ${wins} ${percent(unit.share)}`),
     },
       picture(one.filters, at, `${what} of unit ${unit.unit}`),
-      isDead(unit) && el("span", { class_: "tag" }, "dead"),
+      noWin(unit) && el("span", { class_: "tag" }, "no win"),
       el("figcaption", {}, el("b", {}, unit.unit), el("span", {}, share(unit)), el("span", { class_: "radius" }, "r " + unit.radius.toFixed(2))));
     const grid = el("div", { class_: "units" }, one.units.slice(0, UNITS_FIRST).map(cell));
     const more = one.units.length > UNITS_FIRST && el("button", {
@@ -271,14 +271,14 @@
     const order = one.images
       ? ` Ordered by ${one.competes ? "share of wins" : "how often each is the most active"}: the positions, in ${plural(one.images, "test image")}, at which a unit responds most.`
       : "";
-    const dead = one.dead === null ? "" : one.dead === 0 ? " No unit is dead." : ` ${plural(one.dead, "unit")} won nowhere and ${one.dead === 1 ? "is" : "are"} marked as dead.`;
+    const lost = one.without_win === null ? "" : one.without_win === 0 ? " Every unit wins somewhere." : ` ${plural(one.without_win, "unit")} won nowhere in these images.`;
     const cut = one.units.length < one.count ? ` The first ${one.units.length} of ${one.count} are shown.` : "";
     const sees = one.first ? "" : ` What each unit reads of the image by linear back-projection, ${height} × ${width} pixels.`;
     const parts = [
       el("div", { class_: "row" },
         el("h3", {}, one.name[0].toUpperCase() + one.name.slice(1)), el("span", { class_: "small" }, one.about),
         el("span", { class_: "small scale push" }, "−", el("i"), "+", el("span", {}, "each to its own largest weight"))),
-      el("p", { class_: "about" }, (sees + order + dead + cut).trim(), " Below each: the number of the unit, its share, and its radius r, the length of its weights."),
+      el("p", { class_: "about" }, (sees + order + lost + cut).trim(), " Below each: the number of the unit, its share, and its radius r, the length of its weights."),
       grid, more && el("p", {}, more),
     ];
     if (one.patches) {
@@ -391,6 +391,8 @@
     ];
   }
 
+  // A study may keep no runs.
+  const ofRun = (make) => () => (run() ? make() : null);
   const SECTIONS = [
     ["study", "Study", "", study],
     ["differences", "What differs", "Settings that are not the same in all groups.", differences],
@@ -398,11 +400,11 @@
     ["curves", "Curves", "", charts(false)],
     ["rule", "Rule diagnostics", "How the units and their learning rule are doing, as the run logged it.", charts(true)],
     ["choice", "", "", choice],
-    ["units", "Units", "What has been learned: the units of every layer.", units],
-    ["mistakes", "Mistakes", "", mistakes],
-    ["readouts", "Read-outs", "How well the class can be read from features.", readouts],
-    ["settings", "Configuration", "Every setting of network and training, defaults included.", settings],
-    ["environment", "Environment", "", environment],
+    ["units", "Units", "What has been learned: the units of every layer.", ofRun(units)],
+    ["mistakes", "Mistakes", "", ofRun(mistakes)],
+    ["readouts", "Read-outs", "How well the class can be read from features.", ofRun(readouts)],
+    ["settings", "Configuration", "Every setting of network and training, defaults included.", ofRun(settings)],
+    ["environment", "Environment", "", ofRun(environment)],
   ];
 
   const main = document.getElementById("report");

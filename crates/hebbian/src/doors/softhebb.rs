@@ -66,7 +66,7 @@ impl Door for Softhebb {
     const NEXT: &'static str =
         "--list for more networks, --dataset mnist or cifar10, --mode random-calibrated";
     const NUMBERS: &'static [&'static str] =
-        &["loss", "mean_radius", "winner_entropy", "dead_units"];
+        &["loss", "mean_radius", "winner_entropy", "silent_units"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

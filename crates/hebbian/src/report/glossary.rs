@@ -51,7 +51,12 @@ pub(super) const TERMS: &[Term] = &[
         "Distance from radius 1",
         "Mean of |radius − 1| over the units of a layer: 0 once all have converged.",
     ),
-    rule("converged_units", "", "Converged units", "Units whose radius is within 0.01 of 1."),
+    rule(
+        "converged_units",
+        "",
+        "Converged units",
+        "Units whose radius is within 0.01 of 1 (0.005 in dense layers of SoftHebb).",
+    ),
     rule(
         "winner_entropy",
         "entropy",
@@ -65,11 +70,11 @@ pub(super) const TERMS: &[Term] = &[
         "Mean activity of the unit that wins: 1 when it takes all, 1/K when all K units are equally active.",
     ),
     rule(
-        "dead_units",
+        "silent_units",
         "silent",
         "Silent units",
-        "Units that won none of the competitions that were looked at (one step in ten since the last line). A unit that wins \
-         nowhere among the test images is called dead in the report.",
+        "Units that have won none of the competitions since the last line (in convolutions, of those of one step in ten). \
+         With few competitions between two lines, units are among them that win elsewhere.",
     ),
     rule("active", "active share", "Active share", "Share of a layer's outputs that are above 0."),
     rule("mean_output", "", "Mean output", "Mean output of a layer before pooling."),

@@ -44,8 +44,8 @@ pub(super) struct Layer {
     units: Vec<Unit>,
     /// How many there are, shown or not.
     count: usize,
-    /// Of all of them, where they compete.
-    dead: Option<usize>,
+    /// Of all of them, where they compete, those that won nowhere in these images.
+    without_win: Option<usize>,
     /// Images in which wins were counted.
     images: usize,
     /// Weights, or receptive fields.
@@ -122,7 +122,7 @@ fn layer(
             .map(|&unit| Unit { unit, radius: radii[unit], share: shares.map(|all| all[unit]) })
             .collect(),
         count,
-        dead: shares
+        without_win: shares
             .filter(|_| units.competes)
             .map(|shares| shares.iter().filter(|&&share| share < EPSILON).count()),
         images: seen.as_ref().map_or(0, |seen| seen.images),

@@ -118,14 +118,15 @@ impl ReportArgs {
                 runs.len()
             ),
         }
-        let mut folders = Vec::new();
-        for run in &runs {
-            folders.extend(Folder::all(run)?);
-        }
         let study = match &runs[..] {
             [run] => StudyFolder::read(run)?,
             _ => None,
         };
+        let mut found = Vec::new();
+        for run in &runs {
+            found.extend(folders(run, &study)?);
+        }
+        let folders = found;
         let is_study = study.is_some();
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         let html = page::html(&content.of_study(study))?;
@@ -169,7 +170,15 @@ pub(crate) fn write(run: &Path, data: &Dataset, device: &Device) -> Result<PathB
     Ok(RunFolder::write_report(run, &page::html(&content)?)?)
 }
 
-/// Writes the report of a study that has just ended, and returns where it is: its figure where it keeps no runs.
+/// The runs in a folder; a study may keep none.
+fn folders(path: &Path, study: &Option<StudyFolder>) -> Result<Vec<Folder>> {
+    match Folder::all(path) {
+        Err(_) if study.is_some() => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// Writes the report of a study that has just ended, and returns where it is.
 ///
 /// # Errors
 /// As [`write`].
@@ -182,9 +191,11 @@ pub(crate) fn write_study(
     if there.exists() {
         return Ok(there);
     }
-    let Some(found) = StudyFolder::read(study)? else { bail!("it is not complete") };
-    let Ok(folders) = Folder::all(study) else { return Ok(found.figure) };
-    let content = Content::new(&folders, data, None, device).of_study(Some(found));
+    let found = StudyFolder::read(study)?;
+    if found.is_none() {
+        bail!("it is not complete");
+    }
+    let content = Content::new(&folders(study, &found)?, data, None, device).of_study(found);
     Ok(StudyFolder::write_report(study, &page::html(&content)?)?)
 }
 
@@ -217,7 +228,10 @@ impl Content {
     /// The same with the study that the runs are of, if they are of one.
     fn of_study(self, study: Option<StudyFolder>) -> Self {
         let Some(study) = study else { return self };
-        let title = format!("{}: {} runs", study.name, self.runs.len());
+        let title = match self.runs.len() {
+            0 => study.name.clone(),
+            runs => format!("{}: {runs} runs", study.name),
+        };
         Self { title, study: Some(Outcome::of(study)), ..self }
     }
 

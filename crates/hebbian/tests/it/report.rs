@@ -109,8 +109,8 @@ fn a_run_leaves_a_report() {
             (0..units).map(|unit| layer["units"][unit]["share"].as_f64().unwrap()).collect();
         assert!(shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-        let dead = shares.iter().filter(|&&share| share < 1e-12).count();
-        assert_eq!(layer["dead"], dead);
+        let without_win = shares.iter().filter(|&&share| share < 1e-12).count();
+        assert_eq!(layer["without_win"], without_win);
         let numbers: std::collections::BTreeSet<u64> =
             (0..units).map(|unit| layer["units"][unit]["unit"].as_u64().unwrap()).collect();
         assert_eq!(numbers.len(), units);
@@ -379,7 +379,7 @@ fn a_run_is_watched() {
     let before = json_of(ask(port, "/data.json", &own));
     let log = at.path().join("out/metrics.jsonl");
     let more =
-        r#"{"step":1000,"images":10000,"epoch":50.0,"seconds":9.0,"layers.0.dead_units":3.0}"#;
+        r#"{"step":1000,"images":10000,"epoch":50.0,"seconds":9.0,"layers.0.silent_units":3.0}"#;
     std::fs::write(&log, read(log.clone()) + more + "\n").unwrap();
     let after = json_of(ask(port, "/data.json", &own));
     assert_eq!(points(&after), points(&before) + 1);
