@@ -84,7 +84,7 @@ impl Readouts<'_, '_> {
         let pixels = Network::pixels(self.material.data.train.shape())?;
         let pixels = self.control(&pixels, "raw pixels")?;
         let random = self.random_network(0)?;
-        Ok(vec![pixels, self.control(&random, "random features")?])
+        Ok(vec![pixels, self.control(&random, "random features, draw 1")?])
     }
 
     /// The accuracy of the same head on the features of [`RANDOM_NETWORKS`] networks of random weights: the one that

@@ -13,16 +13,9 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let mut lines = vec!["test accuracy".to_string()];
     let mut accuracy =
         |label: &str, value: f64| lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
-    accuracy(&results.preset, results.test_accuracy);
-    for (name, label) in [
-        ("head on raw pixels", "same head, raw pixels"),
-        ("ridge", "ridge regression"),
-        ("nearest class mean", "nearest class mean"),
-        ("label assignment", "unit labels, no head"),
-    ] {
-        if let Some(readout) = results.readouts.iter().find(|readout| readout.name == name) {
-            accuracy(label, readout.test_accuracy);
-        }
+    // The first draw of the random networks is shown with the others.
+    for readout in results.readouts.iter().filter(|readout| !readout.name.contains(", draw ")) {
+        accuracy(&readout.name, readout.test_accuracy);
     }
     let shares = |name: &str| -> Option<Vec<f64>> {
         results.extras.get(name)?.as_array()?.iter().map(serde_json::Value::as_f64).collect()
@@ -32,7 +25,7 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         each.filter_map(|one| one["test_accuracy"].as_f64()).collect()
     });
     if let Some(spread) = Spread::of(&random) {
-        let label = format!("same head, {} random nets", random.len());
+        let label = format!("head on {} random networks", random.len());
         lines.push(format!("  {label:28}  {} %", spread.percent()));
     }
     if let Some(few) = results.extras.get("few_labels") {
@@ -42,11 +35,11 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         let random: Vec<f64> = random.filter_map(serde_json::Value::as_f64).collect();
         lines.push(format!("with {labels} labels"));
         let raw = few["raw_pixels"].as_f64().unwrap_or(f64::NAN);
-        for (label, value) in [(&*results.preset, learned), ("same head, raw pixels", raw)] {
+        for (label, value) in [("head", learned), ("head on raw pixels", raw)] {
             lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
         }
         if let Some(spread) = Spread::of(&random) {
-            let label = format!("same head, {} random nets", random.len());
+            let label = format!("head on {} random networks", random.len());
             lines.push(format!("  {label:28}  {} %", spread.percent()));
         }
     }

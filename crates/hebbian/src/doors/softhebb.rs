@@ -65,8 +65,16 @@ impl Door for Softhebb {
     const ABOUT: &'static str = "SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors";
     const NEXT: &'static str =
         "--list for more networks, --dataset mnist or cifar10, --mode random-calibrated";
-    const NUMBERS: &'static [&'static str] =
-        &["loss", "mean_radius", "winner_entropy", "silent_units"];
+    const NUMBERS: &'static [&'static str] = &[
+        "loss",
+        "mean_radius",
+        "winner_entropy",
+        "silent_units",
+        "head",
+        "ridge",
+        "nearest class mean",
+        "label assignment",
+    ];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

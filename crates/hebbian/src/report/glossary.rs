@@ -37,6 +37,30 @@ pub(super) const TERMS: &[Term] = &[
     score("accuracy", "", "Accuracy", "Share of images that are classified correctly."),
     score("error", "error", "Error", "Share of images that are classified wrongly."),
     score("loss", "loss", "Loss", "The quantity that training minimises; lower is better."),
+    score(
+        "head",
+        "head",
+        "Head",
+        "A linear layer with softmax that is trained with labels on the features.",
+    ),
+    score(
+        "ridge",
+        "ridge",
+        "Ridge regression",
+        "Linear regression from the features to the classes, in closed form.",
+    ),
+    score(
+        "nearest class mean",
+        "nearest class mean",
+        "Nearest class mean",
+        "The class whose mean feature vector is nearest.",
+    ),
+    score(
+        "label assignment",
+        "label assignment",
+        "Label assignment",
+        "Each unit gets the class of the images that it wins most, and the winner decides.",
+    ),
     rule(
         "mean_radius",
         "radius",
@@ -168,6 +192,7 @@ pub(crate) fn legend(names: &[&str]) -> String {
         ),
         ("images/s", "Images shown in a second."),
         ("ETA", "Estimated time remaining."),
+        ("±", "Standard deviation over the networks or seeds of which the mean is shown."),
     ];
     let terms = TERMS.iter().filter(|term| names.contains(&term.name));
     let all: Vec<(&str, &str)> =
@@ -210,7 +235,7 @@ mod tests {
         for names in &shown {
             let text = legend(names);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-            let of_run = ["layer N", "images/s", "ETA"].into_iter();
+            let of_run = ["layer N", "images/s", "ETA", "±"].into_iter();
             let shorts = names.iter().map(|name| find(name).expect(name).short).chain(of_run);
             for short in shorts.clone() {
                 let is_it = |line: &str| line.starts_with(&format!("  {short} "));
