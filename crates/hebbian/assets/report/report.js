@@ -296,7 +296,8 @@
       }, `Show ${one.detailed - PATCHES_FIRST} more`);
       parts.push(el("hr", { class_: "divide" }), el("p", { class_: "about" },
         `The nine patches of ${one.images.toLocaleString("en")} test images that excite a unit most, one of an image at most`,
-        one.exciting ? "; before them the image, of the mean norm of those images, that excites it most, found by projected gradient ascent from noise." : "."),
+        one.exciting ? "; before them the image, of the mean norm of those images, that excites it most, found by projected gradient ascent from noise."
+          : one.first ? "." : ". The image that excites a unit most was not sought: the network has no gradient in its images, or is too large."),
         details, rest && el("p", {}, rest));
     }
     return card(parts);
@@ -350,7 +351,7 @@
     if (layers.length) {
       const rows = layers.map((one) => [one.name, { show: one.features.toLocaleString("en"), by: one.features }, { show: percent(one.accuracy), by: one.accuracy }, bar(one.accuracy)]);
       parts.push(card(el("h3", {}, "Layer by layer"),
-        el("p", { class_: "about" }, `Ridge regression, fitted for this report to what each layer hands on of ${plural(layers[0].learned, "training image")} and tested with ${layers[0].tested.toLocaleString("en")}: how much of the class can be read at that place.`),
+        el("p", { class_: "about" }, `Ridge regression, fitted for this report to the output of each layer for ${plural(layers[0].learned, "training image")} and tested with ${layers[0].tested.toLocaleString("en")}: how accurately the class can be decoded there.`),
         table(["from", "features", "test accuracy", ""], rows, ["", "figure", "figure"])));
     }
     return parts;
