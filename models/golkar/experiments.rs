@@ -76,12 +76,11 @@ impl Experiment {
             (_, "digits", _) => vec!["golkar-digits"],
             (Self::Alignment | Self::Spectrum, "mnist", _) => vec!["golkar-mnist"],
             _ => {
-                let (name, known) = match self {
-                    Self::Digits => (self.name(), "digits"),
-                    Self::Fig3 => {
-                        (self.name(), "digits, mnist, fashion-mnist, cifar10 or cifar100")
-                    }
-                    _ => (self.name(), "digits or mnist"),
+                let name = self.name();
+                let known = match self {
+                    Self::Digits => "digits",
+                    Self::Fig3 => "digits, mnist, fashion-mnist, cifar10 or cifar100",
+                    _ => "digits or mnist",
                 };
                 return Err(Error::Argument(format!(
                     "the experiment '{name}' has no preset for {data}: use --dataset {known}"
@@ -133,10 +132,8 @@ impl Experiment {
             let means = (0..=epochs).filter_map(|epoch| Some((epoch as f64, at(epoch, value)?)));
             Series { colour, ..Series::of_means(name, means) }
         };
-        let last = |value: Of, decimals: usize| match at(epochs, value) {
-            Some(Spread { mean, sd: Some(sd) }) => format!("{mean:.decimals$} ± {sd:.decimals$}"),
-            Some(Spread { mean, sd: None }) => format!("{mean:.decimals$}"),
-            None => String::new(),
+        let last = |value: Of, decimals| {
+            at(epochs, value).map_or_else(String::new, |spread| spread.shown(decimals))
         };
         let (y_label, series, text) = if self == Self::Alignment {
             let alignment: Of = &|(_, found)| found.alignment;
@@ -243,10 +240,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
                 ])?;
             }
         }
-        let loss = one.extra("loss").map(|loss| match loss.sd {
-            Some(sd) => format!("{:.4} ± {sd:.4}", loss.mean),
-            None => format!("{:.4}", loss.mean),
-        });
+        let loss = one.extra("loss").map(|loss| loss.shown(4));
         let speed = |run: &ArmRun| {
             Some(run.results.training_images as f64 / run.results.training_seconds.max(1e-9))
         };

@@ -83,8 +83,7 @@ impl Readouts<'_, '_> {
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
         let pixels = Network::pixels(self.material.data.train.shape())?;
         let pixels = self.control(&pixels, "raw pixels")?;
-        let random = self.random_network(0)?;
-        Ok(vec![pixels, self.control(&random, "random features, draw 1")?])
+        Ok(vec![pixels, self.on_random_features(0)?])
     }
 
     /// The accuracy of the same head on the features of [`RANDOM_NETWORKS`] networks of random weights: the one that
@@ -92,11 +91,15 @@ impl Readouts<'_, '_> {
     pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
         let mut all = vec![first];
         for draw in 1..RANDOM_NETWORKS {
-            let random = self.random_network(draw)?;
-            let of = format!("random features, draw {}", draw + 1);
-            all.push(self.control(&random, &of)?.test_accuracy);
+            all.push(self.on_random_features(draw)?.test_accuracy);
         }
         Ok(all)
+    }
+
+    /// A fresh head on the features of one of these networks.
+    fn on_random_features(&mut self, draw: usize) -> Result<ReadoutResult> {
+        let random = self.random_network(draw)?;
+        self.control(&random, &format!("random features, draw {}", draw + 1))
     }
 
     /// A network of random weights: for 0 those that the network started from.

@@ -234,11 +234,7 @@ impl Claim {
     /// A mean and its spread, in its unit, without the unit's sign.
     pub fn shown(&self, mean: f64, sd: Option<f64>) -> String {
         // No f64 has more; formatting panics at some.
-        let (factor, decimals) = (self.factor(), self.decimals.min(17));
-        match sd {
-            Some(sd) => format!("{:.decimals$} ± {:.decimals$}", factor * mean, factor * sd),
-            None => format!("{:.decimals$}", factor * mean),
-        }
+        Spread { mean, sd }.times(self.factor()).shown(self.decimals.min(17))
     }
 
     /// What a number is multiplied by to be shown.

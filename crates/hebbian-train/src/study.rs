@@ -521,13 +521,17 @@ impl Spread {
         Self { mean: factor * self.mean, sd: self.sd.map(|sd| factor * sd) }
     }
 
+    /// With so many decimals: `0.123 ± 0.006`, or `0.123` of one seed.
+    pub fn shown(self, decimals: usize) -> String {
+        match self {
+            Self { mean, sd: Some(sd) } => format!("{mean:.decimals$} ± {sd:.decimals$}"),
+            Self { mean, sd: None } => format!("{mean:.decimals$}"),
+        }
+    }
+
     /// In percent with two decimals: `12.34 ± 0.56`.
     pub fn percent(self) -> String {
-        let Self { mean, sd } = self.times(100.0);
-        match sd {
-            Some(sd) => format!("{mean:.2} ± {sd:.2}"),
-            None => format!("{mean:.2}"),
-        }
+        self.times(100.0).shown(2)
     }
 }
 

@@ -59,8 +59,8 @@ pub trait Door: Method + Sized {
     /// Whether its networks learn in steps: where they do, a run without steps says that nothing was learned.
     const STEPS: bool = true;
 
-    /// Those of the numbers of its layers and of its training that are shown in the terminal, by their names in
-    /// `metrics.jsonl`: `--help` explains them.
+    /// Those of the numbers of its layers, training and read-outs that are shown in the terminal, by their names in
+    /// `metrics.jsonl` or `results.json`: `--help` explains them.
     const NUMBERS: &'static [&'static str] = &[];
 
     /// The method's own flags.

@@ -122,11 +122,10 @@ impl ReportArgs {
             [run] => StudyFolder::read(run)?,
             _ => None,
         };
-        let mut found = Vec::new();
+        let mut folders = Vec::new();
         for run in &runs {
-            found.extend(folders(run, &study)?);
+            folders.extend(runs_of(run, &study)?);
         }
-        let folders = found;
         let is_study = study.is_some();
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         let html = page::html(&content.of_study(study))?;
@@ -171,7 +170,7 @@ pub(crate) fn write(run: &Path, data: &Dataset, device: &Device) -> Result<PathB
 }
 
 /// The runs in a folder; a study may keep none.
-fn folders(path: &Path, study: &Option<StudyFolder>) -> Result<Vec<Folder>> {
+fn runs_of(path: &Path, study: &Option<StudyFolder>) -> Result<Vec<Folder>> {
     match Folder::all(path) {
         Err(_) if study.is_some() => Ok(Vec::new()),
         found => found,
@@ -195,7 +194,7 @@ pub(crate) fn write_study(
     if found.is_none() {
         bail!("it is not complete");
     }
-    let content = Content::new(&folders(study, &found)?, data, None, device).of_study(found);
+    let content = Content::new(&runs_of(study, &found)?, data, None, device).of_study(found);
     Ok(StudyFolder::write_report(study, &page::html(&content)?)?)
 }
 
