@@ -4,8 +4,8 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
 use super::axis::Axis;
-use super::page::{BAND, CAP, DASH, DOT, Drawn, Entry, Panel, Plot, SOLID, STROKE, draw};
-use super::{colour, error};
+use super::page::{BAND, CAP, DASH, DOT, DOTTED, Drawn, Entry, Panel, Plot, SOLID, STROKE, draw};
+use super::{PALETTE, colour, error};
 use crate::{Error, Picture, Result, Spread};
 
 /// Lines of fewer points have a dot at each, and dots that are more are smaller.
@@ -72,7 +72,7 @@ pub struct Series {
     /// Whether the points are dots that nothing joins; their size decreases with their number.
     pub dots: bool,
     /// Which of seven colours it has, from 0: blue, vermilion, green, purple, light blue, orange,
-    /// black. Then they repeat. Series that belong together may share one.
+    /// black. Then they repeat, for lines of dots. Series that belong together may share one.
     pub colour: usize,
 }
 
@@ -147,6 +147,7 @@ impl LineChart {
             dash: match series {
                 Series { dots: true, .. } => (0, 0),
                 Series { dashed: true, .. } => DASH,
+                Series { colour, .. } if *colour >= PALETTE.len() => DOTTED,
                 _ => SOLID,
             },
             dot: if series.dots { 1.0 } else { 0.0 },
@@ -186,7 +187,7 @@ impl LineChart {
             let radius = match series {
                 Series { dots: true, .. } => small as i32,
                 _ if marked || run.len() == 1 => DOT,
-                Series { dashed: true, .. } => 0,
+                _ if dash != SOLID => 0,
                 // At joints: pieces are drawn one by one, as plotters' paths have spikes and holes
                 // where they turn back.
                 _ => STROKE as i32 / 2,
@@ -195,7 +196,11 @@ impl LineChart {
                 let dots = run.iter().map(|&point| Circle::new(point, radius, colour.filled()));
                 plot.draw_series(dots)?;
             }
-            let pieces = if series.dashed { vec![run] } else { run.windows(2).collect() };
+            let pieces = match dash {
+                _ if series.dots => vec![],
+                SOLID => run.windows(2).collect(),
+                _ => vec![run],
+            };
             plot.draw_series(pieces.into_iter().map(|piece| {
                 let style = colour.stroke_width(STROKE);
                 DashedPathElement::new(piece.to_vec(), dash.0, dash.1, style)

@@ -27,6 +27,7 @@ const CAPTION: f64 = 24.0;
 pub(super) const STROKE: u32 = 5;
 /// Drawn and left out of a dashed line.
 pub(super) const DASH: (i32, i32) = (20, 14);
+pub(super) const DOTTED: (i32, i32) = (5, 9);
 pub(super) const SOLID: (i32, i32) = (i32::MAX, 0);
 /// The radius of a dot among few.
 pub(super) const DOT: i32 = 8;

@@ -209,6 +209,19 @@ fn dashes_leave_some_out() {
     assert!((0.95..1.05).contains(&ratio), "{ratio}");
 }
 
+/// The eighth line has the first colour again, in dots; the seven before it are solid.
+#[test]
+fn colours_that_repeat_are_dotted() {
+    let draw = |colour: usize, dashed: bool| {
+        let line = Series { dashed, ..series(colour, &[(0.0, 1.0), (1.0, 1.0)]) };
+        lines(false, vec![line]).draw().unwrap()
+    };
+    let (solid, dotted, dashed) = (draw(0, false), draw(7, false), draw(7, true));
+    let share = |picture: &Picture| count(picture, BLUE) as f64 / count(&solid, BLUE) as f64;
+    assert!((0.2..0.6).contains(&share(&dotted)), "{}", share(&dotted));
+    assert!((share(&dashed) - share(&draw(0, true))).abs() < 1e-12, "dashes stay as they are");
+}
+
 #[test]
 fn dots_are_not_joined() {
     let dots = |points: &[(f64, f64)]| Series { dots: true, ..series(0, points) };

@@ -26,7 +26,9 @@
 
   const percent = (share, digits = 2) => (100 * share).toFixed(digits) + " %";
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-  const line = (index) => variable("line-" + (index % 7));
+  // As many colours as the style sheet has for curves.
+  const LINES = 7;
+  const line = (index) => variable("line-" + (index % LINES));
   const date = (seconds) => (seconds ? new Date(1000 * seconds).toLocaleString() : null);
   const plural = (count, one, many) => count.toLocaleString("en") + " " + (count === 1 ? one : many || one + "s");
 
@@ -95,7 +97,7 @@
   }
 
   const card = (...children) => el("div", { class_: "card" }, children);
-  const chip = (index) => el("i", { class_: "chip", style: { background: `var(--line-${index % 7})` } });
+  const chip = (index) => el("i", { class_: "chip", style: { background: `var(--line-${index % LINES})` } });
 
   // ---- charts
 
@@ -127,9 +129,11 @@
     const base = (name) => name.replace(/(^|, )(training|validation|test)$/, "");
     const bases = [...new Set(data.series.map((one) => base(one.name)))];
     for (const [at, one] of data.series.entries()) {
-      const colour = line(several ? one.group : bases.length > 1 ? bases.indexOf(base(one.name)) : at);
+      const number = several ? one.group : bases.length > 1 ? bases.indexOf(base(one.name)) : at;
+      const colour = line(number);
       const dashed = several ? kinds.indexOf(one.name) : bases.length > 1 && /training$/.test(one.name) ? 1 : 0;
-      const dash = dashed > 0 ? [6, 2 + 3 * dashed] : undefined;
+      // A colour that is there for the second time is dotted.
+      const dash = dashed > 0 ? [6, 2 + 3 * dashed] : number >= LINES ? [2, 3] : undefined;
       const group = several ? content.groups[one.group].name : "";
       const label = [group, one.name].filter((part) => part).join(" · ") || data.title;
       const show = !(many && /training$/.test(one.name));
@@ -166,6 +170,14 @@
     return card(el("h3", {}, data.title), data.about && el("p", { class_: "about" }, data.about), place);
   }
 
+  // What the areas behind the curves are.
+  function shade(some) {
+    if (!some.some((one) => one.series.some((series) => series.low))) return "";
+    return content.runs.length > 1
+      ? "Shaded: one standard deviation over seeds to both sides of the mean."
+      : "Shaded: one standard deviation over draws of random weights, or, for radii, from the smallest to the largest unit.";
+  }
+
   function charts(of_rule) {
     return () => {
       const some = content.charts.filter((one) => one.of_rule === of_rule);
@@ -175,7 +187,7 @@
       const choose = clocks && switcher(clocks.map((one) => one.name), clock, (at) => { clock = at; draw(["curves", "rule"]); });
       return [
         el("div", { class_: "row" },
-          el("span", { class_: "small" }, "Point to read values. Drag to zoom, double-click to zoom out. Click a name to hide its curve."),
+          el("span", { class_: "small" }, "Point to read values. Drag to zoom, double-click to zoom out. Click a name to hide its curve.", shade(some) && ` ${shade(some)}`),
           choose && el("span", { class_: "push" }, choose)),
         grid,
       ];

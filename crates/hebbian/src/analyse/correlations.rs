@@ -64,8 +64,8 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
         let Some((_, first)) = shown.first() else { continue };
         let title = first.name.clone();
         let values = shown.into_iter().map(|(run, layer)| Values {
-            run,
-            name: runs[run].name.clone(),
+            group: runs[run].group.at,
+            name: runs[run].group.name.clone(),
             values: &layer.correlations,
         });
         let labels = ("correlation of two units", "pairs");

@@ -9,6 +9,7 @@
 //! mean = Σ_d a_d / D      sd = √(Σ_d (a_d − mean)² / (D − 1))      a_d the test accuracy of draw d
 //! ```
 
+use super::lines::{self, Line};
 use super::opened::Opened;
 use super::rows::{Of, Ridged, rows};
 use super::{Findings, How, each};
@@ -59,7 +60,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let mut notes = Vec::new();
     let all = each(runs, &mut notes, |run| few(run, how))?;
     let columns = ["run", "features", "labels, %", "labels", "mean", "sd", "draws"];
-    let (mut table, mut series) = (Table::new(columns), Vec::<Series>::new());
+    let (mut table, mut drawn) = (Table::new(columns), Vec::new());
     for (at, run) in &all {
         if run.trained_with_labels {
             notes.push(format!(
@@ -78,24 +79,24 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
                 let row = [name.into(), (*features).into(), (*share).into(), (*labels).into()];
                 table.row(row.into_iter().chain([mean.into(), sd.into(), draws.into()]))?;
             }
-            let name = format!("{}, {features}", run.name);
-            let line =
-                Series::of_means(&name, spreads.map(|(point, spread)| (point.share, spread)));
-            let pixels = *features == PIXELS;
-            if pixels && series.iter().any(|known| known.points == line.points) {
-                continue; // of another run on the same images
-            }
-            let (name, colour) = if pixels { (PIXELS.to_string(), 6) } else { (name, *at) };
-            let dashed = *features != LEARNED;
-            series.push(Series { name, colour, dashed, ..line });
+            let means = spreads.map(|(point, spread)| (point.share, spread));
+            let Series { points, band, .. } = Series::of_means("", means);
+            drawn.push(Line {
+                run: (*features != PIXELS).then_some(*at),
+                of: features.to_string(),
+                points,
+                band,
+                dashed: *features != LEARNED,
+            });
         }
     }
     let chart = LineChart {
-        title: "Few labels: mean ± sd over draws".to_string(),
+        title: "Few labels: mean ± sd over draws, or over seeds where runs have several"
+            .to_string(),
         x_label: "labels, % of the training images".to_string(),
         y_label: "test accuracy of ridge regression, %".to_string(),
         log_x: true,
-        series,
+        series: lines::series(runs, drawn),
         ..LineChart::default()
     };
     let figures = json!(all.iter().map(|(_, run)| run).collect::<Vec<_>>());

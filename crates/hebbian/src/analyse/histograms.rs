@@ -1,11 +1,11 @@
-//! Histograms of several runs over each other.
+//! Histograms of several runs over each other. Those of runs that differ by the seed alone have one colour and one name.
 
 use anyhow::Result;
 use hebbian_train::{Histogram, LineChart, Series};
 
-/// Values of a run: its number, what its histogram is called, and the values.
+/// Values of a run: the number of its group, what the histograms of the group are called, and the values.
 pub(super) struct Values<'a> {
-    pub run: usize,
+    pub group: usize,
     pub name: String,
     pub values: &'a [f64],
 }
@@ -22,8 +22,11 @@ pub(super) fn panel(
 ) -> Result<LineChart> {
     let values: Vec<&[f64]> = all.iter().map(|one| one.values).collect();
     let histograms = Histogram::of_each(&values, bins)?;
-    let series = all.into_iter().zip(&histograms).map(|(Values { run, name, .. }, histogram)| {
-        Series { name, colour: run, ..histogram.series(0.0) }
+    let mut named = Vec::new();
+    let series = all.into_iter().zip(&histograms).map(|(Values { group, name, .. }, histogram)| {
+        let name = if named.contains(&group) { String::new() } else { name };
+        named.push(group);
+        Series { name, colour: group, ..histogram.series(0.0) }
     });
     Ok(LineChart {
         title,

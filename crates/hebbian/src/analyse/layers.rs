@@ -6,12 +6,13 @@
 //! chance  the share of test images of the class that most training images have
 //! ```
 
+use super::lines::{self, Line};
 use super::opened::Opened;
 use super::rows::{Of, Ridged, rows};
 use super::{Findings, How, each};
 use anyhow::Result;
 use candle::Tensor;
-use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series, Table};
+use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Table};
 use serde::Serialize;
 use serde_json::json;
 
@@ -41,7 +42,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let mut notes = Vec::new();
     let all = each(runs, &mut notes, |run| decode(run, how))?;
     let mut table = Table::new(["run", "layer", "features", "ridge", "nearest class mean"]);
-    let mut series = Vec::new();
+    let mut drawn = Vec::new();
     let most = all.iter().map(|(_, run)| run.layers.len()).max().unwrap_or(1) - 1;
     for (at, run) in &all {
         let chance = 100.0 * run.chance;
@@ -58,30 +59,26 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
             let (name, features) = (layer.name.clone(), layer.features);
             table.row([run.name.clone().into(), name.into(), features.into(), ridge, means])?;
         }
-        let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| Series {
-            name: format!("{}, {what}", run.name),
+        let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| Line {
+            run: Some(*at),
+            of: what.to_string(),
             points: (0u32..)
                 .zip(&run.layers)
                 .map(|(layer, decoded)| (layer.into(), 100.0 * accuracy(decoded)))
                 .collect(),
             dashed,
-            colour: *at,
-            ..Series::default()
+            ..Line::default()
         };
-        series.push(line("ridge", false, &|decoded| decoded.ridge));
-        series.push(line("nearest class mean", true, &|decoded| decoded.nearest_class_mean));
+        drawn.push(line("ridge", false, &|decoded| decoded.ridge));
+        drawn.push(line("nearest class mean", true, &|decoded| decoded.nearest_class_mean));
         let points = vec![(0.0, chance), (most as f64, chance)];
-        // Runs of one data set have the same.
-        if !series.iter().any(|one: &Series| one.points == points) {
-            let name = "chance".to_string();
-            series.push(Series { name, points, dashed: true, colour: 6, ..Series::default() });
-        }
+        drawn.push(Line { of: "chance".to_string(), points, ..Line::default() });
     }
     let chart = LineChart {
         title: "What is read out of each layer".to_string(),
         x_label: "layer (0: raw pixels)".to_string(),
         y_label: "test accuracy, %".to_string(),
-        series,
+        series: lines::series(runs, drawn),
         ..LineChart::default()
     };
     let figures = json!(all.iter().map(|(_, run)| run).collect::<Vec<_>>());

@@ -1,8 +1,9 @@
 //! What runs logged while they learned, as curves over the images seen.
 
+use super::lines::{self, Line};
 use super::opened::Opened;
 use crate::report::{self, Chart, charts};
-use hebbian_train::{LineChart, Series};
+use hebbian_train::LineChart;
 use serde_json::{Value, json};
 
 /// A figure, as some runs logged it.
@@ -53,29 +54,22 @@ impl Logged {
     /// Its curves as a chart, overlaid.
     pub(super) fn chart(&self, runs: &[Opened]) -> LineChart {
         let factor = if self.percent { 100.0 } else { 1.0 };
-        let series = self.curves.iter().enumerate().map(|(colour, curve)| {
-            let name = match (runs.len(), curve.of.as_str()) {
-                (1, of) => of.to_string(),
-                (_, "") => runs[curve.run].name.clone(),
-                (_, of) => format!("{}, {of}", runs[curve.run].name),
-            };
-            Series {
-                name,
-                points: curve.points.iter().map(|&(x, y)| (x, factor * y)).collect(),
-                band: curve
-                    .band
-                    .iter()
-                    .map(|&(x, low, high)| (x, factor * low, factor * high))
-                    .collect(),
-                colour,
-                ..Series::default()
-            }
+        let drawn = self.curves.iter().map(|curve| Line {
+            run: Some(curve.run),
+            of: curve.of.clone(),
+            points: curve.points.iter().map(|&(x, y)| (x, factor * y)).collect(),
+            band: curve
+                .band
+                .iter()
+                .map(|&(x, low, high)| (x, factor * low, factor * high))
+                .collect(),
+            ..Line::default()
         });
         LineChart {
             title: self.title.clone(),
             x_label: "images seen".to_string(),
             y_label: if self.percent { "%".to_string() } else { String::new() },
-            series: series.collect(),
+            series: lines::series(runs, drawn.collect()),
             ..LineChart::default()
         }
     }

@@ -11,6 +11,7 @@ mod feedback;
 mod few_labels;
 mod histograms;
 mod layers;
+mod lines;
 mod logged;
 mod opened;
 mod radii;
@@ -139,7 +140,7 @@ impl AnalyseArgs {
             _ => PathBuf::from("analysis"),
         };
         let asked = if only.is_empty() { Analysis::value_variants() } else { &only };
-        let (mut report, mut left_out, mut found) = (String::new(), String::new(), false);
+        let (mut report, mut left_out, mut found) = (over_seeds(&opened), String::new(), false);
         for analysis in asked {
             let name = analysis.name();
             let findings = match analysis.findings(&opened, &how) {
@@ -162,6 +163,23 @@ impl AnalyseArgs {
         }
         Ok(format!("{}\n{left_out}", report.trim_end()))
     }
+}
+
+/// Which runs are drawn as one.
+fn over_seeds(runs: &[Opened]) -> String {
+    let mut said = String::new();
+    for (at, run) in runs.iter().enumerate() {
+        let same = runs.iter().filter(|other| other.group == run.group);
+        let names: Vec<&str> = same.map(|run| &*run.name).collect();
+        let first = runs[..at].iter().all(|other| other.group != run.group);
+        if names.len() > 1 && first {
+            said += &format!(
+                "{} differ by the seed alone: pictures have their mean, and a band of one standard deviation\n\n",
+                names.join(", ")
+            );
+        }
+    }
+    said
 }
 
 /// Writes picture, table and figures of an analysis into a folder; returns where the picture is.

@@ -1,7 +1,8 @@
 //! A run to analyse.
 
-use crate::analyse::settings::Settings;
-use crate::report::{Folder, evenly};
+use super::lines::Group;
+use super::settings::Settings;
+use crate::report::{Folder, evenly, grouped};
 use anyhow::{Context, Result, anyhow};
 use candle::Device;
 use hebbian_data::{Dataset, ImageSet};
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Opened {
     /// What tells it from the others.
     pub name: String,
+    /// The runs with which it is drawn, which differ from it by the seed alone.
+    pub group: Group,
     pub folder: Folder,
     model: OnceCell<Result<Model, String>>,
     data: OnceCell<Result<Dataset, String>>,
@@ -38,8 +41,10 @@ impl Opened {
                 }
                 None => (Folder::read(path)?, OnceCell::new()),
             };
+            let group = Group { at: 0, name: name.clone(), runs: 1 };
             Ok(Self {
                 name,
+                group,
                 folder,
                 model,
                 data: OnceCell::new(),
@@ -47,7 +52,23 @@ impl Opened {
                 device: device.clone(),
             })
         };
-        paths.iter().zip(names).map(open).collect()
+        let mut all: Vec<Self> = paths.iter().zip(names).map(open).collect::<Result<_>>()?;
+        Self::group(&mut all);
+        Ok(all)
+    }
+
+    /// Finds the runs that differ by the seed alone. They are called what a report calls them, and each by its own name
+    /// if there are none.
+    fn group(all: &mut [Self]) {
+        let (groups, _) = grouped(&all.iter().map(|run| &run.folder).collect::<Vec<_>>());
+        let several = groups.len() < all.len();
+        for (at, group) in groups.into_iter().enumerate() {
+            for &run in &group.runs {
+                let named = several && !group.name.is_empty();
+                let name = if named { group.name.clone() } else { all[group.runs[0]].name.clone() };
+                all[run].group = Group { at, name, runs: group.runs.len() };
+            }
+        }
     }
 
     /// The model in the folder.

@@ -62,9 +62,13 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let mut panels = Vec::new();
     for layer in 0..most {
         let shown = all.iter().filter_map(|(at, layers)| {
-            let Layer { radii, r1, .. } = layers.get(layer)?;
-            let name = format!("{}, R1 {:.0} %", runs[*at].name, 100.0 * r1);
-            Some(Values { run: *at, name, values: radii })
+            let Layer { radii, .. } = layers.get(layer)?;
+            let group = &runs[*at].group;
+            let of_group = all.iter().filter(|(other, _)| runs[*other].group.at == group.at);
+            let r1: Vec<f64> =
+                of_group.filter_map(|(_, layers)| Some(100.0 * layers.get(layer)?.r1)).collect();
+            let name = format!("{}, R1 {} %", group.name, Spread::of(&r1)?.shown(0));
+            Some(Values { group: group.at, name, values: radii })
         });
         let title = format!("Layer {}", layer + 1);
         panels.push(panel(shown.collect(), how.settings.bins, title, ("radius", "units"))?);

@@ -4,6 +4,7 @@
 
 use super::attack::{fgsm, pgd, sign};
 use super::change::{noisy, occluded};
+use super::lines::{self, Line};
 use super::opened::Opened;
 use super::rows::BATCH;
 use super::settings::Settings;
@@ -13,7 +14,7 @@ use candle::{DType, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_models::Model;
-use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
+use hebbian_train::{LineChart, Progress, Table, draw_panels};
 use serde::Serialize;
 use serde_json::json;
 
@@ -104,13 +105,13 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
         }
     }
     let panel = |change: Change| -> Option<LineChart> {
-        let series = all.iter().filter_map(|(at, run)| {
+        let drawn = all.iter().filter_map(|(at, run)| {
             let curve = run.curves.iter().find(|curve| curve.change == change)?;
             let points = [(0.0, run.clean)].into_iter().chain(curve.points.iter().copied());
             let points = points.map(|(strength, accuracy)| (strength, 100.0 * accuracy)).collect();
-            Some(Series { name: run.name.clone(), points, colour: *at, ..Series::default() })
+            Some(Line { run: Some(*at), points, ..Line::default() })
         });
-        let series: Vec<Series> = series.collect();
+        let series = lines::series(runs, drawn.collect());
         let (title, x_label) = change.title();
         (!series.is_empty()).then(|| LineChart {
             title: title.to_string(),

@@ -44,7 +44,7 @@ fn flatten(place: &str, value: &Value, all: &mut Vec<(String, String)>) {
 
 /// Runs that differ by the seed alone.
 #[derive(Debug, Serialize, PartialEq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// What tells it from the others.
     pub name: String,
     /// Numbers of its runs.
@@ -53,7 +53,7 @@ pub(super) struct Group {
 
 /// A choice that is not the same in all groups.
 #[derive(Debug, Serialize, PartialEq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     place: String,
     /// What it is in each group; none where there is no such choice.
     values: Vec<Option<String>>,

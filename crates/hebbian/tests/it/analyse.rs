@@ -198,6 +198,25 @@ fn several_runs_are_compared() {
     }
 }
 
+/// Two seeds of one network are one line with a band, the other network has a line of its own; the table keeps each run.
+#[test]
+fn seeds_are_drawn_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (out, seed, protocol) in [("a", "0", "urfb"), ("b", "1", "urfb"), ("c", "0", "bp")] {
+        let args = ["amit", "--preset", "amit-digits", "--epochs", "5", "--protocol", protocol];
+        run(at, out, &[&args[..], &["--seed", seed]].concat());
+    }
+    let args = ["analyse", "a", "b", "c", "--quiet", "--only", "layers,few-labels,radii"];
+    let said = printed(at, &args);
+    assert!(said.starts_with("a, b differ by the seed alone"), "{said}");
+    assert!(!said.contains("c differ"), "{said}");
+    let table = std::fs::read_to_string(at.join("analysis/analysis-layers.csv")).unwrap();
+    for run in ["a,", "b,", "c,"] {
+        assert!(table.lines().any(|line| line.starts_with(run)), "{table}");
+    }
+}
+
 /// Models of the zoo need no run. One of which no gradient is to be had is not attacked, and says why; one that learns
 /// nothing has no random network beside it.
 #[test]
