@@ -36,31 +36,33 @@ fn the_notebook_runs_on_the_folder_of_a_run() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    let mut train = Command::new(binary("softhebb"));
-    train.args(["--epochs", "1", "--head-epochs", "5", "--quiet", "--out"]).arg(&run);
-    outcome(train).ok();
-    let features = folder.path().join("features.safetensors");
-    let args = [
-        "hebbian",
-        "features",
-        run.to_str().unwrap(),
-        "--quiet",
-        "--cpu",
-        "--to",
-        features.to_str().unwrap(),
-    ];
-    program(Program::try_parse_from(args).unwrap()).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // A network that learns, and the same one with random weights.
+    for (args, run, features) in [
+        (&[][..], "run", "features.safetensors"),
+        (&["--mode", "random-calibrated"], "random", "random.safetensors"),
+    ] {
+        let (run, features) = (path(run), path(features));
+        let mut train = Command::new(binary("softhebb"));
+        train.args(args).args(["--head-epochs", "5", "--quiet", "--out"]).arg(&run);
+        outcome(train).ok();
+        let (run, features) = (run.to_str().unwrap(), features.to_str().unwrap());
+        let args = ["hebbian", "features", run, "--quiet", "--cpu", "--to", features];
+        program(Program::try_parse_from(args).unwrap()).unwrap();
+    }
     let execute = "import nbformat, nbclient, sys\n\
                    nb = nbformat.read(sys.argv[1], as_version=4)\n\
                    nbclient.NotebookClient(nb, timeout=300, kernel_name='python3').execute()\n\
                    print(''.join(o.get('text', '') for c in nb.cells for o in c.get('outputs', [])))\n";
     let mut command = Command::new(&python);
     command.args(["-c", execute]).arg(&notebook).current_dir(folder.path());
-    command.env("HEBBIAN_RUN", &run).env("HEBBIAN_FEATURES", &features);
+    command.env("HEBBIAN_RUN", path("run")).env("HEBBIAN_FEATURES", path("features.safetensors"));
+    command.env("HEBBIAN_CONTROL", path("random.safetensors"));
     let printed = outcome(command).ok().stdout;
-    let key = "nearest class mean on the features: ";
-    let line = printed.lines().find_map(|line| line.strip_prefix(key)).expect(&printed);
-    let percent: f64 = line.trim_end_matches(" %").parse().unwrap();
-    assert!(percent > 60.0, "{printed}");
+    let [learned, random] = ["learned", "random"].map(|name| -> f64 {
+        let key = format!("nearest class mean on {name} features: ");
+        let line = printed.lines().find_map(|line| line.strip_prefix(&key)).expect(&printed);
+        line.trim_end_matches(" %").parse().unwrap()
+    });
+    assert!(learned > 85.0 && learned > random + 20.0, "{printed}");
 }
