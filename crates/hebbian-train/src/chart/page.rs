@@ -25,7 +25,7 @@ pub(super) const SMALL: f64 = 30.0;
 const CAPTION: f64 = 24.0;
 /// The width of a line; plotters makes oblique ones of 4 too thin.
 pub(super) const STROKE: u32 = 5;
-/// Drawn and left out of a dashed line.
+/// Drawn and left out of a dashed line, and of a dotted one.
 pub(super) const DASH: (i32, i32) = (20, 14);
 pub(super) const DOTTED: (i32, i32) = (5, 9);
 pub(super) const SOLID: (i32, i32) = (i32::MAX, 0);

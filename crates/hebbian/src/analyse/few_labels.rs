@@ -91,8 +91,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
         }
     }
     let chart = LineChart {
-        title: "Few labels: mean ± sd over draws, or over seeds where runs have several"
-            .to_string(),
+        title: "Few labels: mean ± sd over draws, or over seeds".to_string(),
         x_label: "labels, % of the training images".to_string(),
         y_label: "test accuracy of ridge regression, %".to_string(),
         log_x: true,

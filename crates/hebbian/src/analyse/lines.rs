@@ -54,9 +54,9 @@ fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
     let mut all: Vec<(&Group, Vec<Line>)> = Vec::new();
     for line in lines {
         let Some(run) = line.run else {
-            let Line { of: name, points, .. } = line;
+            let Line { of: name, points, band, .. } = line;
             if !references.iter().any(|known| known.points == points) {
-                let line = Series { name, points, dashed: true, ..Series::default() };
+                let line = Series { name, points, band, dashed: true, ..Series::default() };
                 references.push(Series { colour: REFERENCE, ..line });
             }
             continue;
