@@ -184,10 +184,11 @@
       if (!some.length) return null;
       const clocks = some.map((one) => one.clocks).find((clocks) => clocks.length > 1);
       const grid = el("div", { class_: "grid" }, some.map(chart));
+      const shaded = shade(some);
       const choose = clocks && switcher(clocks.map((one) => one.name), clock, (at) => { clock = at; draw(["curves", "rule"]); });
       return [
         el("div", { class_: "row" },
-          el("span", { class_: "small" }, "Point to read values. Drag to zoom, double-click to zoom out. Click a name to hide its curve.", shade(some) && ` ${shade(some)}`),
+          el("span", { class_: "small" }, "Point to read values. Drag to zoom, double-click to zoom out. Click a name to hide its curve.", shaded && ` ${shaded}`),
           choose && el("span", { class_: "push" }, choose)),
         grid,
       ];

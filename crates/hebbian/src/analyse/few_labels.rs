@@ -80,14 +80,9 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
                 table.row(row.into_iter().chain([mean.into(), sd.into(), draws.into()]))?;
             }
             let means = spreads.map(|(point, spread)| (point.share, spread));
-            let Series { points, band, .. } = Series::of_means("", means);
-            drawn.push(Line {
-                run: (*features != PIXELS).then_some(*at),
-                of: features.to_string(),
-                points,
-                band,
-                dashed: *features != LEARNED,
-            });
+            let line = Series::of_means(features, means);
+            let series = Series { dashed: *features != LEARNED, ..line };
+            drawn.push(Line { run: (*features != PIXELS).then_some(*at), series });
         }
     }
     let chart = LineChart {

@@ -12,7 +12,7 @@ use super::rows::{Of, Ridged, rows};
 use super::{Findings, How, each};
 use anyhow::Result;
 use candle::Tensor;
-use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Table};
+use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series, Table};
 use serde::Serialize;
 use serde_json::json;
 
@@ -59,20 +59,19 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
             let (name, features) = (layer.name.clone(), layer.features);
             table.row([run.name.clone().into(), name.into(), features.into(), ridge, means])?;
         }
-        let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| Line {
-            run: Some(*at),
-            of: what.to_string(),
-            points: (0u32..)
+        let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| {
+            let points = (0u32..)
                 .zip(&run.layers)
                 .map(|(layer, decoded)| (layer.into(), 100.0 * accuracy(decoded)))
-                .collect(),
-            dashed,
-            ..Line::default()
+                .collect();
+            let series = Series { name: what.to_string(), points, dashed, ..Series::default() };
+            Line { run: Some(*at), series }
         };
         drawn.push(line("ridge", false, &|decoded| decoded.ridge));
         drawn.push(line("nearest class mean", true, &|decoded| decoded.nearest_class_mean));
         let points = vec![(0.0, chance), (most as f64, chance)];
-        drawn.push(Line { of: "chance".to_string(), points, ..Line::default() });
+        let series = Series { name: "chance".to_string(), points, ..Series::default() };
+        drawn.push(Line { run: None, series });
     }
     let chart = LineChart {
         title: "What is read out of each layer".to_string(),

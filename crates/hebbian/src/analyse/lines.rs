@@ -27,16 +27,12 @@ impl Group {
 }
 
 /// A line of one run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     /// The number of the run; none for what is the same for every network, which is drawn once, dashed and black.
     pub run: Option<usize>,
-    /// Of what it is; may be empty.
-    pub of: String,
-    pub points: Vec<(f64, f64)>,
-    /// What the points are means of, as (x, low, high), or nothing.
-    pub band: Vec<(f64, f64, f64)>,
-    pub dashed: bool,
+    /// Its name says of what it is, and may be empty; its colour does not count.
+    pub series: Series,
 }
 
 /// Black.
@@ -51,34 +47,32 @@ pub(super) fn series(runs: &[Opened], lines: Vec<Line>) -> Vec<Series> {
 /// The same, of runs of which only the group counts.
 fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
     let mut references: Vec<Series> = Vec::new();
-    let mut all: Vec<(&Group, Vec<Line>)> = Vec::new();
-    for line in lines {
-        let Some(run) = line.run else {
-            let Line { of: name, points, band, .. } = line;
-            if !references.iter().any(|known| known.points == points) {
-                let line = Series { name, points, band, dashed: true, ..Series::default() };
-                references.push(Series { colour: REFERENCE, ..line });
+    let mut all: Vec<(&Group, Vec<Series>)> = Vec::new();
+    for Line { run, series } in lines {
+        let Some(run) = run else {
+            if !references.iter().any(|known| known.points == series.points) {
+                references.push(Series { dashed: true, colour: REFERENCE, ..series });
             }
             continue;
         };
         let group = groups[run];
-        match all.iter_mut().find(|(known, of)| known.at == group.at && of[0].of == line.of) {
-            Some((_, same)) => same.push(line),
-            None => all.push((group, vec![line])),
+        match all.iter_mut().find(|(known, of)| known.at == group.at && of[0].name == series.name) {
+            Some((_, same)) => same.push(series),
+            None => all.push((group, vec![series])),
         }
     }
     let one_group = groups.windows(2).all(|pair| pair[0].at == pair[1].at);
     // A colour for each group, unless lines of a group could then not be told apart.
-    let alike = |(at, (group, lines)): (usize, &(&Group, Vec<Line>))| {
+    let alike = |(at, (group, lines)): (usize, &(&Group, Vec<Series>))| {
         all[..at]
             .iter()
             .any(|(other, known)| other.at == group.at && known[0].dashed == lines[0].dashed)
     };
     let by_line = one_group || all.iter().enumerate().any(alike);
     let of_two = by_line && groups.iter().map(|group| group.at).max() == Some(1);
-    let kinds: Vec<String> = all.iter().map(|(_, lines)| lines[0].of.clone()).collect();
+    let kinds: Vec<String> = all.iter().map(|(_, lines)| lines[0].name.clone()).collect();
     let drawn = all.into_iter().enumerate().map(|(at, (group, lines))| {
-        let Line { of, dashed, .. } = &lines[0];
+        let Series { name: of, dashed, .. } = &lines[0];
         let name = match (one_group && group.runs == 1, of.as_str()) {
             (true, of) => of.to_string(),
             (false, "") => group.shown(),
@@ -96,20 +90,22 @@ fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
 }
 
 /// The mean of lines with a band of one standard deviation, or the only one as it is.
-fn mean(mut lines: Vec<Line>) -> Series {
-    if lines.len() == 1 {
-        let Line { points, band, .. } = lines.swap_remove(0);
-        return Series { points, band, ..Series::default() };
+fn mean(mut lines: Vec<Series>) -> Series {
+    match lines.len() {
+        1 => lines.swap_remove(0),
+        _ => means(lines.into_iter().flat_map(|line| line.points)),
     }
-    // All x are 0 or more, whose bits have the same order.
+}
+
+/// The mean of all points (x, y) with the same x, which is 0 or more, with a band of one standard deviation.
+pub(super) fn means(points: impl IntoIterator<Item = (f64, f64)>) -> Series {
+    // The bits of such numbers have the order of the numbers.
     let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for &(x, y) in lines.iter().flat_map(|line| &line.points) {
+    for (x, y) in points {
         values.entry(x.to_bits()).or_default().push(y);
     }
-    let means = values
-        .into_iter()
-        .filter_map(|(x, values)| Some((f64::from_bits(x), Spread::of(&values)?)));
-    Series::of_means("", means)
+    let spread = |(x, values): (u64, Vec<f64>)| Some((f64::from_bits(x), Spread::of(&values)?));
+    Series::of_means("", values.into_iter().filter_map(spread))
 }
 
 #[cfg(test)]
@@ -120,9 +116,12 @@ mod tests {
         Group { at, name: name.to_string(), runs }
     }
 
+    fn named(name: &str, points: &[(f64, f64)]) -> Series {
+        Series { name: name.to_string(), points: points.to_vec(), ..Series::default() }
+    }
+
     fn line(run: usize, of: &str, dashed: bool, points: &[(f64, f64)]) -> Line {
-        let (of, points) = (of.to_string(), points.to_vec());
-        Line { run: Some(run), of, points, dashed, ..Line::default() }
+        Line { run: Some(run), series: Series { dashed, ..named(of, points) } }
     }
 
     /// Of 1 and 3 the mean is 2 and the deviation √2; of 5 alone there is none.
@@ -133,8 +132,8 @@ mod tests {
             line(0, "", false, &[(0.0, 1.0), (10.0, 5.0)]),
             line(1, "", false, &[(0.0, 7.0)]),
             line(2, "", false, &[(0.0, 3.0)]),
-            Line { of: "chance".to_string(), points: vec![(0.0, 0.1)], ..Line::default() },
-            Line { of: "chance".to_string(), points: vec![(0.0, 0.1)], ..Line::default() },
+            Line { run: None, series: named("chance", &[(0.0, 0.1)]) },
+            Line { run: None, series: named("chance", &[(0.0, 0.1)]) },
         ];
         let found = of_groups(&[&two, &one, &two], lines);
         let [bp, urfb, chance] = &found[..] else { panic!("{found:?}") };

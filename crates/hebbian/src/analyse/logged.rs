@@ -3,7 +3,7 @@
 use super::lines::{self, Line};
 use super::opened::Opened;
 use crate::report::{self, Chart, charts};
-use hebbian_train::LineChart;
+use hebbian_train::{LineChart, Series};
 use serde_json::{Value, json};
 
 /// A figure, as some runs logged it.
@@ -56,14 +56,16 @@ impl Logged {
         let factor = if self.percent { 100.0 } else { 1.0 };
         let drawn = self.curves.iter().map(|curve| Line {
             run: Some(curve.run),
-            of: curve.of.clone(),
-            points: curve.points.iter().map(|&(x, y)| (x, factor * y)).collect(),
-            band: curve
-                .band
-                .iter()
-                .map(|&(x, low, high)| (x, factor * low, factor * high))
-                .collect(),
-            ..Line::default()
+            series: Series {
+                name: curve.of.clone(),
+                points: curve.points.iter().map(|&(x, y)| (x, factor * y)).collect(),
+                band: curve
+                    .band
+                    .iter()
+                    .map(|&(x, low, high)| (x, factor * low, factor * high))
+                    .collect(),
+                ..Series::default()
+            },
         });
         LineChart {
             title: self.title.clone(),

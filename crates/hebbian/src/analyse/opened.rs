@@ -60,7 +60,7 @@ impl Opened {
     /// Finds the runs that differ by the seed alone. They are called what a report calls them, and each by its own name
     /// if there are none.
     fn group(all: &mut [Self]) {
-        let (groups, _) = grouped(&all.iter().map(|run| &run.folder).collect::<Vec<_>>());
+        let (groups, _) = grouped(all.iter().map(|run| &run.folder));
         let several = groups.len() < all.len();
         for (at, group) in groups.into_iter().enumerate() {
             for &run in &group.runs {

@@ -9,6 +9,7 @@
 //! against the temperature `T = 1 / inverse_temperature` of the softmax `exp(u/T)`.
 
 use super::histograms::{Values, panel};
+use super::lines;
 use super::opened::Opened;
 use super::{Findings, How, each};
 use anyhow::{Result, bail};
@@ -118,15 +119,10 @@ fn against_temperature<'a>(runs: impl Iterator<Item = &'a [Layer]>) -> Option<Li
         let points = temperature.map(|temperature| (temperature, 100.0 * layer.r1));
         all.entry(at).or_default().extend(points);
     }
-    let series = all.into_iter().filter_map(|(at, mut points)| {
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let same = points.chunk_by(|one, other| one.0 == other.0);
-        let means = same.filter_map(|same| {
-            let values: Vec<f64> = same.iter().map(|point| point.1).collect();
-            Some((same[0].0, Spread::of(&values)?))
-        });
-        let series = Series::of_means(&format!("layer {}", at + 1), means);
-        (series.points.len() > 1).then_some(Series { colour: at, ..series })
+    let series = all.into_iter().filter_map(|(at, points)| {
+        let line = lines::means(points);
+        let name = format!("layer {}", at + 1);
+        (line.points.len() > 1).then_some(Series { name, colour: at, ..line })
     });
     let series: Vec<Series> = series.collect();
     (!series.is_empty()).then(|| LineChart {

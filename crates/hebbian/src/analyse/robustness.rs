@@ -14,7 +14,7 @@ use candle::{DType, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_models::Model;
-use hebbian_train::{LineChart, Progress, Table, draw_panels};
+use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
 use serde::Serialize;
 use serde_json::json;
 
@@ -109,7 +109,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
             let curve = run.curves.iter().find(|curve| curve.change == change)?;
             let points = [(0.0, run.clean)].into_iter().chain(curve.points.iter().copied());
             let points = points.map(|(strength, accuracy)| (strength, 100.0 * accuracy)).collect();
-            Some(Line { run: Some(*at), points, ..Line::default() })
+            Some(Line { run: Some(*at), series: Series { points, ..Series::default() } })
         });
         let series = lines::series(runs, drawn.collect());
         let (title, x_label) = change.title();

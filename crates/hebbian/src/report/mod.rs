@@ -206,7 +206,7 @@ impl Content {
         data_dir: Option<&Path>,
         device: &Device,
     ) -> Self {
-        let (groups, differences) = grouped(&folders.iter().collect::<Vec<_>>());
+        let (groups, differences) = grouped(folders);
         // The first of each group, then the second.
         let longest = groups.iter().map(|group| group.runs.len()).max().unwrap_or_default();
         let order = (0..longest).flat_map(|nth| groups.iter().filter_map(move |g| g.runs.get(nth)));
@@ -238,7 +238,7 @@ impl Content {
     fn live(folder: Folder, details: Details) -> Self {
         let runs = vec![Run::new(&folder, details)];
         let folders = [folder];
-        let (groups, differences) = grouped(&folders.iter().collect::<Vec<_>>());
+        let (groups, differences) = grouped(&folders);
         Self { live: true, ..Self::of(&folders, runs, groups, differences) }
     }
 
@@ -281,7 +281,10 @@ impl Content {
 }
 
 /// Groups of runs, called as a study calls the network where they are the runs of one.
-pub(crate) fn grouped(folders: &[&Folder]) -> (Vec<Group>, Vec<Difference>) {
+pub(crate) fn grouped<'f>(
+    folders: impl IntoIterator<Item = &'f Folder>,
+) -> (Vec<Group>, Vec<Difference>) {
+    let folders: Vec<&Folder> = folders.into_iter().collect();
     let (mut groups, differences) =
         groups(&folders.iter().map(|folder| &folder.config).collect::<Vec<_>>());
     for group in &mut groups {
