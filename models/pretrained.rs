@@ -270,6 +270,25 @@ impl Model {
     /// # Errors
     /// Images of another shape than the model was trained with.
     pub fn random(&self, data: &Dataset, seed: u64, device: &Device) -> Result<Option<Self>> {
+        self.unlearned(data, seed, device, true)
+    }
+
+    /// The same as a run with this seed begins with it, before its first step: weights as they are drawn, and whitening
+    /// where the method needs it to learn, but no statistics of what the layers make of the images.
+    ///
+    /// # Errors
+    /// As [`random`](Self::random).
+    pub fn at_start(&self, data: &Dataset, seed: u64, device: &Device) -> Result<Option<Self>> {
+        self.unlearned(data, seed, device, false)
+    }
+
+    fn unlearned(
+        &self,
+        data: &Dataset,
+        seed: u64,
+        device: &Device,
+        calibrated: bool,
+    ) -> Result<Option<Self>> {
         if data.train.stored_shape() != self.image {
             return Err(Error::Argument(format!(
                 "images of shape {:?}: this model was trained with {:?}",
@@ -281,7 +300,7 @@ impl Model {
         let data = data.clone().with_transforms(transforms.clone(), Pipeline::default())?;
         let start = Start { rng: Rng::new(seed), device: device.clone(), quiet: true };
         let Known { random, .. } = known(&self.method).map_err(Error::Argument)?;
-        let Some(network) = random(&self.config["options"], &data, &start)? else {
+        let Some(network) = random(&self.config["options"], &data, &start, calibrated)? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -459,9 +478,9 @@ type Open<'a> = Box<dyn FnOnce() -> Result<Checkpoint> + 'a>;
 /// are, and what opens its checkpoint.
 type Make = fn(&Value, (usize, usize, usize), usize, &Device, Open<'_>) -> Result<(Whole, String)>;
 
-/// What makes a network with random weights of a method's options, the images that it would learn from and where it
-/// would begin; nothing where there is nothing to learn.
-type Random = fn(&Value, &Dataset, &Start) -> Result<Option<Box<dyn hebbian_train::Model>>>;
+/// What makes a network with random weights of a method's options, the images that it would learn from, where it would
+/// begin and whether it is calibrated; nothing where there is nothing to learn.
+type Random = fn(&Value, &Dataset, &Start, bool) -> Result<Option<Box<dyn hebbian_train::Model>>>;
 
 /// What can be made of a method.
 #[derive(Clone, Copy)]
@@ -508,6 +527,7 @@ fn random<M: Method>(
     options: &Value,
     data: &Dataset,
     start: &Start,
+    calibrated: bool,
 ) -> Result<Option<Box<dyn hebbian_train::Model>>>
 where
     <M::Learner as Learner>::Model: 'static,
@@ -517,7 +537,9 @@ where
         return Ok(None);
     }
     learner.begin()?;
-    learner.calibrate()?;
+    if calibrated {
+        learner.calibrate()?;
+    }
     Ok(Some(Box::new(learner.into_model())))
 }
 

@@ -70,7 +70,10 @@ fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
     }
     let (mean, deviation) = train.channel_moments()?;
     for (channel, (mean, deviation)) in mean.iter().zip(&deviation).enumerate() {
-        writeln!(text, "channel {channel}: mean {mean:.4}, deviation {deviation:.4}")?;
+        writeln!(
+            text,
+            "channel {channel} as the network sees it: mean {mean:.4}, standard deviation {deviation:.4}"
+        )?;
     }
     writeln!(text, "\n{:24} {:>8} {:>8}", "class", "training", "test")?;
     let count = |set: &ImageSet, class: usize| {

@@ -264,8 +264,10 @@ impl EvalArgs {
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
         progress.finish();
-        let mut text =
-            format!("test accuracy {:.2} %\n\nof each class, %\n", 100.0 * found.accuracy);
+        let mut text = format!(
+            "test accuracy {:.2} %\n\nof each class, recognised %\n",
+            100.0 * found.accuracy
+        );
         for (name, recall) in model.class_names().iter().zip(found.confusion.recall()) {
             writeln!(text, "  {name:20} {:6.2}", 100.0 * recall)?;
         }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Computes reference vectors on a device and compares them with the expected values
 ///
-/// The exit status is 1 if a case fails or cannot be read.
+/// The error is the largest difference from an expected value, over the largest expected value of that tensor; the table
+/// shows that of the tensor that comes nearest to what is allowed. The exit status is 1 if a case fails or cannot be read.
 #[derive(Debug, Parser)]
 #[command(name = "verify")]
 pub struct VerifyArgs {

@@ -155,6 +155,14 @@ fn a_random_network_is_the_one_that_a_run_starts_from() -> Result {
             numbers(&learned.random(&data, 6, CPU)?.expect("something to learn"))?,
             numbers(&random)?
         );
+        // It has the weights that the run begins with, before and after it is calibrated.
+        let start = learned.at_start(&data, 5, CPU)?.expect("something to learn");
+        let weights = |model: &Model| -> Result<Vec<Vec<f32>>> {
+            let units = model.network().units()?;
+            units.iter().map(|units| Ok(units.weight.flatten_all()?.to_vec1()?)).collect()
+        };
+        assert_eq!(weights(&start)?, weights(&control)?, "{}", M::NAME);
+        assert_ne!(weights(&start)?, weights(&learned)?, "{}", M::NAME);
         // A control has no control.
         assert!(control.random(&data, 5, CPU)?.is_none());
         let mut other = data.clone();

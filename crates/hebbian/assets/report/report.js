@@ -46,7 +46,7 @@
     const [column, row] = [index % sheet.columns, Math.floor(index / sheet.columns)];
     const place = (at, of) => (of > 1 ? (100 * at) / (of - 1) : 0) + "%";
     return el("span", {
-      class_: "pic", role: "img", "aria-label": label,
+      class_: sheet.signed ? "pic signed" : "pic", role: "img", "aria-label": label,
       style: {
         "background-image": `url(${sheet.png})`,
         "background-size": `${100 * sheet.columns}% ${100 * sheet.rows}%`,
@@ -270,11 +270,18 @@
     const [height, width] = one.field;
     const wins = one.competes ? "wins" : "most active at";
     const what = one.first ? "weights" : "receptive field";
+    // The weights that are shown: those after learning, or those before it.
+    let shown = one.filters;
+    const own = (unit, at) => {
+      const found = picture(shown, at, `${what} of unit ${unit.unit}`);
+      found.classList.add("own");
+      return found;
+    };
     const cell = (unit, at) => el("figure", {
       class_: "unit" + (noWin(unit) ? " no-win" : ""),
       title: `unit ${unit.unit}: radius ${unit.radius.toFixed(3)}` + (unit.share === null ? "" : `, ${wins} ${percent(unit.share)}`),
     },
-      picture(one.filters, at, `${what} of unit ${unit.unit}`),
+      own(unit, at),
       noWin(unit) && el("span", { class_: "tag" }, "no win"),
       el("figcaption", {}, el("b", {}, unit.unit), el("span", {}, share(unit)), el("span", { class_: "radius" }, "r " + unit.radius.toFixed(2))));
     const grid = el("div", { class_: "units" }, one.units.slice(0, UNITS_FIRST).map(cell));
@@ -287,11 +294,16 @@
     const lost = one.without_win === null ? "" : one.without_win === 0 ? " Every unit wins somewhere." : ` ${plural(one.without_win, "unit")} won nowhere in these images.`;
     const cut = one.units.length < one.count ? ` The first ${one.units.length} of ${one.count} are shown.` : "";
     const sees = one.first ? "" : ` What each unit reads of the image by linear back-projection, ${height} × ${width} pixels.`;
+    // Both sheets hold the same units at the same places.
+    const time = one.start && switcher(["after learning", "before"], 0, (before) => {
+      shown = before ? one.start : one.filters;
+      for (const picture of whole.querySelectorAll(".own")) picture.style.setProperty("background-image", `url(${shown.png})`);
+    });
     const parts = [
       el("div", { class_: "row" },
-        el("h3", {}, one.name[0].toUpperCase() + one.name.slice(1)), el("span", { class_: "small" }, one.about),
+        el("h3", {}, one.name[0].toUpperCase() + one.name.slice(1)), el("span", { class_: "small" }, one.about), time,
         el("span", { class_: "small scale push" }, "−", el("i"), "+", el("span", {}, "each to its own largest weight"))),
-      el("p", { class_: "about" }, (sees + order + lost + cut).trim(), " Below each: the number of the unit, its share, and its radius r, the length of its weights."),
+      el("p", { class_: "about" }, (sees + order + lost + cut).trim(), " Below each: the number of the unit, its share, and its radius r, the length of its weights", one.start && ", all after learning", "."),
       grid, more && el("p", {}, more),
     ];
     if (one.patches) {
@@ -299,7 +311,7 @@
       const detail = (unit, at) => el("div", { class_: "detail" + (one.exciting ? "" : " two") },
         el("h4", {}, `Unit ${unit.unit} `, el("span", {}, share(unit) ? `${wins} ${share(unit)}` : "")),
         el("div", { class_: "views" },
-          view(what, picture(one.filters, at, `${what} of unit ${unit.unit}`)),
+          view(what, own(unit, at)),
           one.exciting && at < one.exciting.count && view("excites it most", picture(one.exciting, at, `the image that excites unit ${unit.unit} most`)),
           view("best patches", el("div", { class_: "nine" },
             Array.from({ length: one.per_unit }, (_, nth) => picture(one.patches, at * one.per_unit + nth, `patch ${nth + 1} of unit ${unit.unit}`))))));
@@ -313,7 +325,8 @@
           : one.first ? "." : ". The image that excites a unit most was not sought: the network has no gradient in its images, or is too large."),
         details, rest && el("p", {}, rest));
     }
-    return card(parts);
+    const whole = card(parts);
+    return whole;
   }
 
   const units = () => (run().layers.length ? run().layers.map(layer) : null);
@@ -400,7 +413,7 @@
     const { study: found } = content;
     if (!found) return null;
     return [
-      found.figure && card(el("img", { src: found.figure, alt: `the figure of ${found.name}`, style: { "max-width": "100%", height: "auto", background: "#fff" } })),
+      found.figure && card(el("img", { src: found.figure, alt: `the figure of ${found.name}`, class_: "figure-of-study" })),
       card(el("div", { class_: "scroll" }, el("pre", {}, found.text))),
     ];
   }

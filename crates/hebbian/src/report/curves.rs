@@ -25,6 +25,24 @@ pub(crate) struct Chart {
     pub series: Vec<Series>,
 }
 
+impl Chart {
+    /// Whether there is anything to draw: more than one moment.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.clocks.iter().all(|clock| clock.values.len() > 1)
+    }
+
+    /// The mean of each curve at its first moment, with what it is of.
+    pub(super) fn first(&self) -> impl Iterator<Item = (String, f64)> {
+        self.series.iter().filter_map(|series| {
+            let name = match series.name.as_str() {
+                "" => self.title.clone(),
+                of => format!("{}: {of}", self.title),
+            };
+            Some((name, (*series.mean.first()?)?))
+        })
+    }
+}
+
 #[derive(Debug, Serialize, PartialEq)]
 pub(crate) struct Clock {
     pub name: &'static str,
@@ -220,6 +238,20 @@ mod tests {
         near(mean, 0.5);
         near(low, 0.359);
         near(high, 0.641);
+    }
+
+    /// A moment is no curve: its numbers are told in words.
+    #[test]
+    fn of_one_moment_nothing_is_drawn() {
+        let values = [("empty_centroids", 3.0), ("layers.1.mean_radius", 2.5)];
+        let runs = [line(0, &values), line(100, &values)];
+        let [one, two] = [&runs[..1], &runs].map(|lines| History(lines.to_vec()));
+        let all = charts(&[vec![&one]]);
+        assert!(all.iter().all(|chart| !chart.is_drawn()));
+        let told: Vec<(String, f64)> = all.iter().flat_map(Chart::first).collect();
+        let expected = [("Radius: layer 2", 2.5), ("Empty centroids", 3.0)];
+        assert_eq!(told, expected.map(|(name, value)| (name.to_string(), value)));
+        assert!(charts(&[vec![&two]]).iter().all(Chart::is_drawn));
     }
 
     #[test]

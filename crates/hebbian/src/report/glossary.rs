@@ -38,6 +38,12 @@ pub(super) const TERMS: &[Term] = &[
     score("error", "error", "Error", "Share of images that are classified wrongly."),
     score("loss", "loss", "Loss", "The quantity that training minimises; lower is better."),
     score(
+        "linear_optimum",
+        "optimum of a linear network",
+        "Optimum of a linear network",
+        "The smallest loss that a linear network with as many hidden units can have on the training images.",
+    ),
+    score(
         "head",
         "head",
         "Head",
@@ -141,6 +147,20 @@ pub(super) const TERMS: &[Term] = &[
         "error norm ratio",
         "Size of the error",
         "Length of the error that reaches a layer over the length of the one that back-propagation would send.",
+    ),
+    rule(
+        "alignment",
+        "cosine",
+        "Alignment of the teaching signal",
+        "Cosine, over all training images, of the signal that teaches the hidden neurons and the one that back-propagation \
+         would send: 1 is the same direction, 0 has nothing in common.",
+    ),
+    rule(
+        "interneuron_gap",
+        "‖QQᵀ − W₂ᵀW₂‖/‖W₂ᵀW₂‖",
+        "Distance of interneurons from their optimum",
+        "Relative distance of QQᵀ, with which interneurons inhibit, from W₂ᵀW₂, with which the teaching signal would be that \
+         of back-propagation: 0 at the optimum of a linear circuit.",
     ),
     rule(
         "mean_norm",

@@ -50,6 +50,8 @@ pub(super) struct Layer {
     images: usize,
     /// Weights, or receptive fields.
     filters: Sheet,
+    /// The same before the first step, where that is known.
+    start: Option<Sheet>,
     /// What excites the first few units most.
     detailed: usize,
     exciting: Option<Sheet>,
@@ -66,16 +68,21 @@ struct Unit {
     share: Option<f64>,
 }
 
-/// Every layer whose units can be drawn.
+/// Every layer whose units can be drawn; `start` is the network before it has learned.
 pub(super) fn layers(
     model: &Model,
+    start: Option<&Model>,
     images: Option<&Images>,
     device: &Device,
 ) -> Result<Vec<Layer>> {
     let units = model.network().units()?;
-    let fields = receptive_fields(&units, model.seen())?;
-    let both = units.iter().zip(&fields).enumerate();
-    both.map(|(at, (units, field))| layer(model, images, device, at, units, field)).collect()
+    let fields = |units: &[Units]| receptive_fields(units, model.seen());
+    let starts = start.map(|start| fields(&start.network().units()?)).transpose()?;
+    let layer = |(at, (units, field)): (usize, (&Units, &Field))| {
+        let start = starts.as_ref().and_then(|fields| fields.get(at));
+        layer(model, images, device, at, units, (field, start))
+    };
+    units.iter().zip(&fields(&units)?).enumerate().map(layer).collect()
 }
 
 fn layer(
@@ -84,7 +91,7 @@ fn layer(
     device: &Device,
     at: usize,
     units: &Units,
-    field: &Field,
+    (field, start): (&Field, Option<&Field>),
 ) -> Result<Layer> {
     let count = units.weight.dim(0)?;
     let radii = to_host(&units.weight.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?)?.to_vec1::<f64>()?;
@@ -110,6 +117,7 @@ fn layer(
             exciting = excite(model, device, at, &order[..detailed], field, seen)?;
         }
     }
+    let drawn = |field: &Field| Sheet::new(&field.pattern.index_select(&rows, 0)?, Shades::Signed);
     let weights: Vec<String> = units.weight.dims()[1..].iter().map(usize::to_string).collect();
     Ok(Layer {
         name: units.name.clone(),
@@ -126,7 +134,8 @@ fn layer(
             .filter(|_| units.competes)
             .map(|shares| shares.iter().filter(|&&share| share < EPSILON).count()),
         images: seen.as_ref().map_or(0, |seen| seen.images),
-        filters: Sheet::new(&field.pattern.index_select(&rows, 0)?, Shades::Signed)?,
+        filters: drawn(field)?,
+        start: start.map(drawn).transpose()?,
         detailed,
         exciting,
         patches,

@@ -272,7 +272,7 @@ impl Content {
             live: false,
             study: None,
             accuracies: accuracies.collect(),
-            charts: charts(&histories),
+            charts: charts(&histories).into_iter().filter(Chart::is_drawn).collect(),
             runs,
             groups,
             differences,

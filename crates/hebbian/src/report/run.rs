@@ -1,6 +1,7 @@
 //! A run, from its folder.
 
 use super::classes::{Mistakes, Readable, by_layer, classify};
+use super::curves::{Chart, charts};
 use super::images::Images;
 use super::layers::{Layer, layers};
 use super::options::choices;
@@ -120,6 +121,17 @@ impl Folder {
         }
         Ok(data)
     }
+
+    /// The model before its first step; none where it learns nothing, or began with weights from elsewhere.
+    ///
+    /// # Errors
+    /// Images of another shape.
+    fn start(&self, model: &Model, data: &Dataset, device: &Device) -> Result<Option<Model>> {
+        match (self.config["seed"].as_u64(), &self.config["load"]) {
+            (Some(seed), Value::Null) => Ok(model.at_start(data, seed, device)?),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// How far below a folder runs are looked for: a study has its arms, and those a folder for each seed.
@@ -216,7 +228,15 @@ impl Details {
         }
         let data = data.ok();
         let images = data.and_then(|data| Images::new(&data.test, &model));
-        match layers(&model, images.as_ref(), device) {
+        let start = match data.map(|data| folder.start(&model, data, device)) {
+            Some(Ok(start)) => start,
+            Some(Err(error)) => {
+                noted("Units before learning are", format!("{error:#}"));
+                None
+            }
+            None => None,
+        };
+        match layers(&model, start.as_ref(), images.as_ref(), device) {
             Ok(layers) => details.layers = layers,
             Err(error) => noted("Layers are", format!("{error:#}")),
         }
@@ -268,10 +288,7 @@ impl Run {
             class_names: serde_json::from_value(config["class_names"].clone()).unwrap_or_default(),
             confusion: known.or(computed),
             mistakes,
-            more: results.map_or(Vec::new(), |results| {
-                let all = results.extras.iter();
-                all.flat_map(|(name, value)| reported(&name.replace('_', " "), value)).collect()
-            }),
+            more: more(folder),
             environment: environment(folder),
             started: config.pointer("/environment/started").and_then(Value::as_u64),
             command,
@@ -282,6 +299,16 @@ impl Run {
             seed,
         }
     }
+}
+
+/// What a run logged at one moment alone, of which there is no curve, and what else its method reports.
+fn more(folder: &Folder) -> Vec<(String, String)> {
+    let charts = charts(&[vec![&folder.history]]);
+    let once = charts.iter().filter(|chart| !chart.is_drawn()).flat_map(Chart::first);
+    let once = once.map(|(name, value)| (name, value.to_string()));
+    let extras = folder.results.iter().flat_map(|results| &results.extras);
+    let extras = extras.flat_map(|(name, value)| reported(&name.replace('_', " "), value));
+    once.chain(extras).collect()
 }
 
 /// What a method reports under a name: a value, numbers in a row, or what lies below. Lists of anything else are for programs.
@@ -328,9 +355,11 @@ fn facts(folder: &Folder) -> Vec<[String; 2]> {
         if results.unlabelled_images > 0 {
             fact(thousands(results.unlabelled_images as u64), "more without labels");
         }
-        fact(decimal(results.training_epochs), "epochs of learning");
-        fact(thousands(results.training_steps), "steps");
-        fact(duration(results.training_seconds), "learning");
+        if results.training_steps > 0 {
+            fact(decimal(results.training_epochs), "epochs of learning");
+            fact(thousands(results.training_steps), "steps");
+            fact(duration(results.training_seconds), "learning");
+        }
         fact(duration(results.total_seconds), "in all");
     } else {
         fact(thousands(folder.count("train_images").unwrap_or_default() as u64), "training images");

@@ -20,6 +20,8 @@ pub(super) struct Sheet {
     /// Pixels of each.
     height: usize,
     width: usize,
+    /// Whether 0 is near white, between two colours.
+    signed: bool,
 }
 
 /// How numbers become colours.
@@ -66,7 +68,8 @@ impl Sheet {
             }
         }
         let png = png_address(&all.png()?);
-        Ok(Self { png, count, columns, rows, height, width })
+        let signed = shades == Shades::Signed && depth == 1;
+        Ok(Self { png, count, columns, rows, height, width, signed })
     }
 }
 
@@ -90,6 +93,7 @@ mod tests {
         let values = [[[[1f32, -1.0]]], [[[0.0, 0.5]]], [[[2.0, 1.0]]]];
         let sheet = Sheet::new(&Tensor::new(&values, &Device::Cpu)?, Shades::Signed)?;
         assert_eq!((sheet.columns, sheet.rows, sheet.height, sheet.width), (2, 2, 1, 2));
+        assert!(sheet.signed);
         let bytes = STANDARD.decode(sheet.png.split_once(',').unwrap().1)?;
         let picture = image::load_from_memory(&bytes)?.to_rgb8();
         assert_eq!(picture.dimensions(), (4, 2));

@@ -116,6 +116,14 @@ fn a_run_leaves_a_report() {
         assert_eq!(numbers.len(), units);
     }
     assert!(layers[0]["exciting"].is_null() && layers[1]["exciting"].is_object());
+    // The units before learning, at the same places as after it.
+    for layer in layers {
+        let (before, after) = (&layer["start"], &layer["filters"]);
+        for size in ["count", "columns", "rows", "height", "width"] {
+            assert!(before[size].is_u64() && before[size] == after[size], "{size}: {before}");
+        }
+        assert_ne!(before["png"], after["png"]);
+    }
     assert_eq!(one["by_layer"].as_array().unwrap().len(), 3);
     assert_eq!(one["notes"], json!([]));
     let mistakes = &one["mistakes"];
@@ -135,6 +143,60 @@ fn a_run_leaves_a_report() {
     let refused = hebbian(at, &args);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("report.html"));
     assert_eq!(read(at.join("out/report.html")), "mine");
+}
+
+/// Of what did not learn, or began with weights from elsewhere, there is no time before.
+#[test]
+fn units_before_learning_are_those_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &[]);
+    let page = at.join("out/report.html");
+    // All units of both layers, those behind a button too, with the switch of the second layer at "before".
+    let click = "<script>for (const [at, name] of [[0, 'Show 46 more'], [1, 'before']]) \
+                 [...document.querySelectorAll('button')].filter((it) => it.textContent === name)[at].click();</script>";
+    let clicked = at.join("clicked.html");
+    std::fs::write(&clicked, read(page.clone()).replace("</body>", &format!("{click}</body>")))
+        .unwrap();
+    if let Some(document) = in_browser(&clicked) {
+        let (_, drawn) = document.split_once("<section id=\"units\"").unwrap();
+        let layers = &data(&read(page))["runs"][0]["layers"];
+        let (drawn, _) = drawn.split_once("</main>").unwrap();
+        let shown = |layer: usize, when: &str| {
+            drawn.matches(layers[layer][when]["png"].as_str().unwrap()).count()
+        };
+        // 48 and 96 units, twelve of them once more beside what excites them.
+        assert_eq!((shown(0, "start"), shown(0, "filters")), (0, 48 + 12));
+        assert_eq!((shown(1, "start"), shown(1, "filters")), (96 + 12, 0));
+    }
+    for (out, more) in [
+        ("control", ["--mode", "random-calibrated"]),
+        ("loaded", ["--load", "out/model.safetensors"]),
+    ] {
+        run(at, out, &more);
+        let found = data(&read(at.join(out).join("report.html")));
+        let (one, layers) = (&found["runs"][0], &found["runs"][0]["layers"]);
+        assert!(layers[0]["filters"].is_object() && layers[0]["start"].is_null(), "{out}");
+        assert_eq!(one["notes"], json!([]), "{out}");
+    }
+}
+
+/// What is logged at one moment alone has no chart, and a run without steps tells of none.
+#[test]
+fn without_learning_there_are_no_curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let output = hebbian(at, &["train", "k-means", "--out", "out"]);
+    assert!(output.status.success(), "{output:?}");
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(progress.contains("k-means: ") && !progress.contains("0/0"), "{progress}");
+    let found = data(&read(at.join("out/report.html")));
+    assert_eq!(found["charts"], json!([]));
+    let one = &found["runs"][0];
+    let more = one["more"].as_array().unwrap();
+    assert!(more.iter().any(|row| row[0] == "Empty centroids"), "{more:?}");
+    let facts = one["facts"].as_array().unwrap().iter().map(|fact| fact[1].as_str().unwrap());
+    assert_eq!(facts.collect::<Vec<_>>(), ["training images", "in all"]);
 }
 
 /// Every section and the numbers are in what a browser shows, and no text of a file is taken for HTML.
