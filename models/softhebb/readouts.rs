@@ -122,7 +122,7 @@ impl Readouts<'_, '_> {
     /// times as many images.
     pub(super) fn with_few_labels(&mut self, network: &Network) -> Result<Option<FewLabels>> {
         let Material { data, rng, .. } = self.material;
-        if data.train.len() < 10 * FEW_LABELS {
+        if data.train.len() < 10 * FEW_LABELS || self.material.classes() > FEW_LABELS {
             return Ok(None);
         }
         let seed = rng.stream("few labels").below(usize::MAX) as u64;

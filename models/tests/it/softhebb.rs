@@ -647,6 +647,30 @@ fn the_features_of_the_networks_for_the_digits_need_fewer_labels() -> Result {
     Ok(())
 }
 
+/// Fifty labels cannot show all classes if there are more than fifty: the comparison is left out, not the run.
+#[test]
+fn few_labels_are_too_few_for_many_classes() -> Result {
+    let of_classes = |classes: u32| -> Result<Dataset> {
+        let mut data = digits();
+        for set in [&mut data.train, &mut data.test] {
+            let (images, _) = set.batch(&(0..set.len()).collect::<Vec<_>>(), DType::F32, CPU)?;
+            let pixels = (images * 255.0)?.flatten_all()?.to_vec1::<f32>()?;
+            let pixels = pixels.iter().map(|pixel| pixel.round() as u8).collect();
+            let labels = (0..set.len() as u32).map(|at| at % classes).collect();
+            *set = ImageSet::new(pixels, labels, 1, 8, 8)?;
+        }
+        data.class_names = (0..classes).map(|class| class.to_string()).collect();
+        Ok(data)
+    };
+    for (classes, compared) in [(50, true), (51, false)] {
+        let folder = tempfile::tempdir()?;
+        let options = Options { baselines: true, ..options(small(Mode::RandomCalibrated)?) };
+        let run = train::<Softhebb>(&options, &of_classes(classes)?, CPU, &how(), folder.path())?;
+        assert_eq!(run.results.extras.contains_key("few_labels"), compared, "{classes}");
+    }
+    Ok(())
+}
+
 /// A loss that is not finite stops the run at its step, and says where the last good weights are.
 #[test]
 fn a_loss_that_explodes_stops_the_run() -> Result {

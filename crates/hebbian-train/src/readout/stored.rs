@@ -106,6 +106,9 @@ impl Standardisation {
     /// # Errors
     /// No rows.
     pub fn of(rows: &Tensor) -> Result<Self> {
+        if rows.dims2()?.0 == 0 {
+            return Err(Error::Argument("there are no rows to standardise by".to_string()));
+        }
         let mean = rows.mean_keepdim(0)?;
         let deviation = (rows.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?.sqrt()? + TINY)?;
         Ok(Self { mean, deviation })

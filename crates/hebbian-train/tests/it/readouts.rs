@@ -4,7 +4,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{
     ConfusionMatrix, LinearSvm, LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout,
-    Ridge,
+    Ridge, Standardisation,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -15,6 +15,14 @@ fn close(found: &Tensor, expected: &[f64], tolerance: f64) {
     for (found, expected) in found.iter().zip(expected) {
         assert!((found - expected).abs() < tolerance, "{found} {expected}");
     }
+}
+
+/// Of no rows there is no mean: an error, and not NaN.
+#[test]
+fn standardisation_needs_rows() {
+    let rows = Tensor::zeros((0, 3), DType::F32, CPU).unwrap();
+    let error = Standardisation::of(&rows).unwrap_err().to_string();
+    assert!(error.contains("no rows"), "{error}");
 }
 
 #[test]

@@ -112,22 +112,28 @@ mod tests {
                     padding_mode,
                 };
                 for sites in [Sites::Groups(1), Sites::Groups(2), Sites::Positions] {
-                    let x = rng.normal(0.0, 1.0, (2, 7, 6, 4), DType::F64, &Device::Cpu)?;
-                    let x = Var::from_tensor(&x)?;
-                    let seen = x.permute((0, 3, 1, 2))?; // channels adjacent
-                    let op = || Unfold::new(&seen, (3, 2), &config, sites);
-                    let (kernel, composed) = (seen.apply_op1(op()?)?, op()?.composed(&seen)?);
-                    assert_eq!(kernel.dims(), composed.dims());
-                    let same = (&kernel - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?;
-                    assert_eq!(same, 0.0, "{config:?} {sites:?}");
-                    let upstream =
-                        rng.normal(0.0, 1.0, kernel.shape(), DType::F64, &Device::Cpu)?;
-                    let grad = |out: &Tensor| -> Result<Tensor> {
-                        let grads = (out * &upstream)?.sum_all()?.backward()?;
-                        grads.get(&x).cloned().ok_or_else(|| candle::Error::msg("no gradient"))
-                    };
-                    let difference = (grad(&kernel)? - grad(&composed)?)?.abs()?.max_all()?;
-                    assert!(difference.to_scalar::<f64>()? < 1e-12, "{config:?} {sites:?}");
+                    for channels_last in [true, false] {
+                        let shape = if channels_last { [2, 7, 6, 4] } else { [2, 4, 7, 6] };
+                        let x = rng.normal(0.0, 1.0, &shape, DType::F64, &Device::Cpu)?;
+                        let x = Var::from_tensor(&x)?;
+                        let seen = match channels_last {
+                            true => x.permute((0, 3, 1, 2))?,
+                            false => x.as_tensor().clone(),
+                        };
+                        let op = || Unfold::new(&seen, (3, 2), &config, sites);
+                        let (kernel, composed) = (seen.apply_op1(op()?)?, op()?.composed(&seen)?);
+                        assert_eq!(kernel.dims(), composed.dims());
+                        let same = (&kernel - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                        assert_eq!(same, 0.0, "{config:?} {sites:?}");
+                        let upstream =
+                            rng.normal(0.0, 1.0, kernel.shape(), DType::F64, &Device::Cpu)?;
+                        let grad = |out: &Tensor| -> Result<Tensor> {
+                            let grads = (out * &upstream)?.sum_all()?.backward()?;
+                            grads.get(&x).cloned().ok_or_else(|| candle::Error::msg("no gradient"))
+                        };
+                        let difference = (grad(&kernel)? - grad(&composed)?)?.abs()?.max_all()?;
+                        assert!(difference.to_scalar::<f64>()? < 1e-12, "{config:?} {sites:?}");
+                    }
                 }
             }
         }
