@@ -1,6 +1,6 @@
-//! Programs: see the folders beside this file. The code of the guide in `docs/` is compiled and run here.
+//! Example programs: see the folders beside this file. The code of the guide in `docs/` is compiled and run here.
 
-/// The pages of the guide that have code. Each is a doctest for every block.
+/// The pages of the guide that have code. Each block of code is a doctest.
 #[cfg(doctest)]
 mod guide {
     macro_rules! pages {

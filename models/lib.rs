@@ -1,4 +1,4 @@
-//! The networks of papers: one module (and one folder) per paper, with its architecture, presets and recipe.
+//! Networks from papers: one module (and one folder) per paper, with its architecture, presets and recipe.
 //!
 //! | to | see |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | compute features of your images, and classes | [`Model::features`], [`Model::predict`] |
 //! | load your images | [`load`], [`LoadOptions`] |
 //! | train without feedback | [`softhebb`], [`miconi`], [`krotov_hopfield`] |
-//! | train with feedback through other weights | [`amit`] |
-//! | train by local sizes and the direction of back-propagation | [`ghl`] |
+//! | train with feedback through separate weights | [`amit`] |
+//! | train with local step sizes in the direction of back-propagation | [`ghl`] |
 //! | train the microcircuit | [`golkar`] |
 //! | compare with a control without plasticity | [`patches`], [`k_means`] |
 //! | check a device | [`verify`] |

@@ -1,5 +1,5 @@
-/// Calls the macro of that name with every method of the zoo, as `module::Method` one after the other: the
-/// one place that lists them.
+/// Calls the macro of the given name with every method of the zoo, as `module::Method` one after the other. This is the
+/// only place that lists the methods.
 ///
 /// ```
 /// macro_rules! names {

@@ -1,4 +1,4 @@
-//! Trained models of any method, from their folders.
+//! Trained models of any method, loaded from their folders.
 
 use crate::for_each_method;
 use crate::zoo::{self, Shipped};
@@ -17,11 +17,12 @@ use std::sync::Arc;
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const RESULTS: &str = "results.json";
-/// The most pixels of an image, in all its channels: 10,000x10,000 in colour, as the largest that is read.
+/// The largest number of pixels of an image, over all its channels: 10,000x10,000 in colour, as for the largest picture
+/// that can be read.
 const MOST_PIXELS: usize = 300_000_000;
 
-/// A trained model, whatever method it is of, with the transforms that it was trained with: images are given as the
-/// data set has them, or of any other size that becomes the network's.
+/// A trained model of any method, together with the transforms that it was trained with. It takes images as they are in
+/// the data set, or of any other size that the transforms turn into the network's.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -40,9 +41,9 @@ pub struct Model {
     dataset: String,
     image: (usize, usize, usize),
     class_names: Vec<String>,
-    /// As it stands in the folder.
+    /// The contents of the folder's `config.json`.
     config: Value,
-    /// What the folder says of it, by name: the card, the results, pictures.
+    /// The files of the folder that describe the model, by name: the card, the results, pictures.
     about: Vec<(String, Vec<u8>)>,
 }
 
@@ -54,16 +55,16 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// The model in a folder that a run has written, on the CPU.
+    /// Loads the model in a folder that a run has written, on the CPU.
     ///
     /// # Errors
-    /// A folder without `config.json` and weights, of a method that is not known here, or with weights
-    /// that are another network's, damaged, NaN or infinite.
+    /// A folder without `config.json` or weights, a method that is not known here, or weights that belong to another
+    /// network or are damaged, NaN or infinite.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
         Self::load_on(folder, &Device::Cpu)
     }
 
-    /// The same on a device.
+    /// Loads the model in a folder that a run has written, on a device.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -79,15 +80,15 @@ impl Model {
         Self::of(config, checkpoint, about(folder)?, &folder.join(CONFIG), device)
     }
 
-    /// The model of that name in the [`zoo`](crate::ZOO), which is a part of the program, on the CPU.
+    /// Loads the model with that name in the [`zoo`](crate::ZOO), which is compiled into the program, on the CPU.
     ///
     /// # Errors
-    /// A name that is not there.
+    /// A name that is not in the zoo.
     pub fn from_zoo(name: &str) -> Result<Self> {
         Self::from_zoo_on(name, &Device::Cpu)
     }
 
-    /// The same on a device.
+    /// Loads the model with that name in the zoo, on a device.
     ///
     /// # Errors
     /// As [`from_zoo`](Self::from_zoo).
@@ -103,7 +104,7 @@ impl Model {
         Self::of(config, checkpoint, about.collect(), &at, device)
     }
 
-    /// The model of a configuration, which came from the file `at`, and weights.
+    /// Builds a model from its configuration, which was read from the file `at`, and its weights.
     fn of(
         config: Value,
         checkpoint: impl FnOnce() -> Result<Checkpoint>,
@@ -136,22 +137,22 @@ impl Model {
         Ok(Self { inner, method, preset, dataset, image, class_names, config, about })
     }
 
-    /// The model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`,
-    /// as a run writes them. `id` is `owner/name`, `revision` a branch, tag or commit (`main`). What is in
-    /// the hub's cache needs no network; the environment is that of `huggingface_hub`.
+    /// Loads the model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`, as a
+    /// run writes them. `id` is `owner/name`, `revision` a branch, tag or commit (`main`). Files that are already in
+    /// the hub's cache need no network. The environment variables are those of `huggingface_hub`.
     ///
     /// # Errors
-    /// Files that are not there, did not come whole, or are no model.
+    /// Files that do not exist, were not downloaded completely, or are not a model.
     pub fn from_pretrained(id: &str, revision: &str) -> Result<Self> {
         let silent: OnProgress = Arc::new(|_| ());
         Self::load(fetch(&Hub::from_env(), id, revision, &silent)?)
     }
 
-    /// Writes the model into a folder, which is made: `config.json`, `model.safetensors`, and what of
-    /// `README.md` (the card), `results.json` and pictures (`*.png`) was in the folder that it was loaded from.
+    /// Writes the model into a folder, which is created: `config.json`, `model.safetensors`, and those of `README.md`
+    /// (the card), `results.json` and pictures (`*.png`) that were in the folder that it was loaded from.
     ///
     /// # Errors
-    /// A folder that holds one of these already, or cannot be written.
+    /// A folder that already holds one of these files, or cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let mut paths = self.files().map(|name| folder.join(name));
@@ -180,16 +181,16 @@ impl Model {
         let mut config = self.config.clone();
         for name in ["load", "command", "environment"] {
             if let Some(value) = config.get_mut(name) {
-                // Paths on the machine of who trained it, and what machine that is.
+                // These hold paths on the machine that trained the model, and describe that machine.
                 *value = Value::Null;
             }
         }
         save_json(folder.join(CONFIG), &config)
     }
 
-    /// Pushes the model to a repository of the Hugging Face hub, `owner/name`, which is made, for all to
-    /// see, where there is none; returns the address of the commit. The token is that of the environment
-    /// of `huggingface_hub`: `HF_TOKEN`, or what `hf auth login` has stored.
+    /// Pushes the model to a repository of the Hugging Face hub, `owner/name`, which is created as a public one if it
+    /// does not exist. Returns the address of the commit. The token is the one of `huggingface_hub`'s environment:
+    /// `HF_TOKEN`, or the one that `hf auth login` has stored.
     ///
     /// # Errors
     /// As [`push_to`](Self::push_to).
@@ -201,7 +202,7 @@ impl Model {
     /// Pushes what [`save`](Self::save) writes to a branch of a repository, in one commit; see [`Hub::push`].
     ///
     /// # Errors
-    /// A hub that cannot be reached, or refuses: without a token, or with one that may not write there.
+    /// A hub that cannot be reached, or that refuses the push: without a token, or with one that may not write there.
     pub fn push_to(
         &self,
         hub: &Hub,
@@ -223,12 +224,12 @@ impl Model {
         Ok(hub.push(&push, on_progress)?)
     }
 
-    /// The files of its folder.
+    /// The names of the files in the model's folder.
     fn files(&self) -> impl Iterator<Item = &str> {
         [CONFIG, WEIGHTS].into_iter().chain(self.about.iter().map(|(name, _)| name.as_str()))
     }
 
-    /// The features `(B, F)` of images `(B, C, H, W)` from 0 to 1 that classes are read out of.
+    /// Returns the features `(B, F)` that classes are read out of, for images `(B, C, H, W)` with values from 0 to 1.
     ///
     /// # Errors
     /// Images of another size.
@@ -236,15 +237,15 @@ impl Model {
         self.inner.features(self.checked(images)?)
     }
 
-    /// The features of the layer of that number, from 0, in their own shape.
+    /// Returns the features of layer number `layer`, counted from 0, in the layer's own shape.
     ///
     /// # Errors
-    /// Images of another size; a layer that is not there.
+    /// Images of another size; a layer that does not exist.
     pub fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
         self.inner.layer_features(layer, self.checked(images)?)
     }
 
-    /// The class of each image, `(B)`, u32: a place in [`class_names`](Self::class_names).
+    /// Returns the class of each image, `(B)`, u32: an index into [`class_names`](Self::class_names).
     ///
     /// # Errors
     /// Images of another size; a read-out that was not trained.
@@ -252,9 +253,9 @@ impl Model {
         self.inner.predict(self.checked(images)?)
     }
 
-    /// What the read-out gives each class of each image, `(B, classes)`: the largest is that of
-    /// [`predict`](Self::predict). Differentiable in the images where the method can and there are no
-    /// [`transforms`](Self::transforms), which no gradient passes.
+    /// Returns the read-out's scores for each class of each image, `(B, classes)`: the largest is that of the class
+    /// that [`predict`](Self::predict) returns. Differentiable in the images if the method supports this and there are
+    /// no [`transforms`](Self::transforms), through which no gradient passes.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
@@ -262,10 +263,10 @@ impl Model {
         self.inner.scores(self.checked(images)?)
     }
 
-    /// The same network with random weights, drawn by `seed` and not learned, and without a read-out: a control. What
-    /// is no learning is done, with the training images of `data`: whitening, scaling, statistics of batch norm. With
-    /// the seed of the run these are the weights that it started from. None of a method that learns nothing but its
-    /// read-out.
+    /// Returns the same network with random weights, drawn by `seed` and not trained, and without a read-out: a
+    /// control. Everything that is not learning is done with the training images of `data`: whitening, scaling,
+    /// batch-norm statistics. With the seed of the run, these are the weights that it started from. `None` if the
+    /// method learns nothing but its read-out.
     ///
     /// # Errors
     /// Images of another shape than the model was trained with.
@@ -273,8 +274,9 @@ impl Model {
         self.unlearned(data, seed, device, true)
     }
 
-    /// The same as a run with this seed begins with it, before its first step: weights as they are drawn, and whitening
-    /// where the method needs it to learn, but no statistics of what the layers make of the images.
+    /// Returns the same control, but in the state before the first step of a run with this seed: with the weights as
+    /// drawn, and with whitening if the method needs it to learn, but without statistics of the layers' responses to
+    /// the images.
     ///
     /// # Errors
     /// As [`random`](Self::random).
@@ -330,25 +332,25 @@ impl Model {
         }
     }
 
-    /// How many layers there are to take features of.
+    /// The number of layers that have [features](Self::layer_features).
     pub fn layers(&self) -> usize {
         self.inner.layers()
     }
 
-    /// The method: `softhebb`.
+    /// The name of the method, such as `softhebb`.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The preset.
+    /// The name of the preset.
     pub fn preset(&self) -> &str {
         &self.preset
     }
 
-    /// The results of the run that it is of, if they are beside it.
+    /// Returns the results of the run that trained the model, if they are in its folder.
     ///
     /// # Errors
-    /// A `results.json` that is not one of ours.
+    /// A `results.json` that does not have the format of a run's results.
     pub fn results(&self) -> Result<Option<Results>> {
         let found = self.about.iter().find(|(name, _)| name == RESULTS);
         let results = found.map(|(_, bytes)| {
@@ -358,17 +360,17 @@ impl Model {
         results.transpose()
     }
 
-    /// The data set that it was trained on.
+    /// The name of the data set that the model was trained on.
     pub fn dataset(&self) -> &str {
         &self.dataset
     }
 
-    /// Its `config.json`.
+    /// The contents of the model's `config.json`.
     pub fn config(&self) -> &Value {
         &self.config
     }
 
-    /// Channels, height and width of the images that it was trained with.
+    /// Channels, height and width of the images that the model was trained with.
     pub fn image(&self) -> (usize, usize, usize) {
         self.image
     }
@@ -378,31 +380,32 @@ impl Model {
         &self.class_names
     }
 
-    /// What is done to images before the network sees them.
+    /// The transforms that images pass through before the network sees them.
     pub fn transforms(&self) -> &Pipeline {
         &self.inner.transforms
     }
 
-    /// The network without the transforms, on images as [`seen`](Self::seen) says.
+    /// The network without the transforms; it takes images of the shape [`seen`](Self::seen).
     pub fn network(&self) -> &dyn hebbian_train::Model {
         &*self.inner.network
     }
 
-    /// Channels, height and width of what the transforms make of an image.
+    /// Channels, height and width of an image after the transforms.
     pub fn seen(&self) -> (usize, usize, usize) {
         self.inner.seen
     }
 
-    /// What the engine evaluates, on images as [`features`](Self::features) takes them.
+    /// The network with its transforms, as the engine evaluates it; it takes images as [`features`](Self::features)
+    /// does.
     pub fn inner(&self) -> &dyn hebbian_train::Model {
         &self.inner
     }
 }
 
-/// A network with what is done to images before it sees them.
+/// A network with the transforms that images pass through before it sees them.
 struct Whole {
     transforms: Pipeline,
-    /// The shape of what it sees.
+    /// The shape of an image after the transforms.
     seen: (usize, usize, usize),
     network: Box<dyn hebbian_train::Model>,
 }
@@ -412,7 +415,7 @@ impl hebbian_train::Model for Whole {
         self.network.tensors().into_iter().chain(self.transforms.tensors()).collect()
     }
 
-    /// The transforms have theirs already.
+    /// Restores only the network: the transforms already have their tensors.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.network.restore(checkpoint)
     }
@@ -442,11 +445,10 @@ impl hebbian_train::Model for Whole {
     }
 }
 
-/// Fetches the model in a repository of the hub; returns its folder in the hub's cache, which
-/// [`Model::load`] takes.
+/// Fetches the model in a repository of the hub and returns its folder in the hub's cache, for [`Model::load`].
 ///
 /// # Errors
-/// Files that are not there or did not come whole.
+/// Files that do not exist or were not downloaded completely.
 pub fn fetch(hub: &Hub, id: &str, revision: &str, on_progress: &OnProgress) -> Result<PathBuf> {
     let fetch = |file| hub.fetch(RepoKind::Model, id, revision, file, on_progress);
     fetch(WEIGHTS)?;
@@ -454,7 +456,7 @@ pub fn fetch(hub: &Hub, id: &str, revision: &str, on_progress: &OnProgress) -> R
     Ok(config.parent().map(Path::to_path_buf).unwrap_or_default())
 }
 
-/// The files of a model's folder that tell of it, and not of the run that made it.
+/// Reads the files of a model's folder that describe the model, not the run that trained it.
 fn about(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let unread = |source| Error::Io { action: "read", path: folder.to_path_buf(), source };
     let mut files = Vec::new();
@@ -474,15 +476,15 @@ fn about(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 /// Opens a checkpoint.
 type Open<'a> = Box<dyn FnOnce() -> Result<Checkpoint> + 'a>;
 
-/// What makes a model, and the name of its preset, of a method's options, the shape of images, how many classes there
-/// are, and what opens its checkpoint.
+/// Makes a model from a method's options, the shape of the images, the number of classes and a function that opens the
+/// checkpoint; also returns the name of the preset.
 type Make = fn(&Value, (usize, usize, usize), usize, &Device, Open<'_>) -> Result<(Whole, String)>;
 
-/// What makes a network with random weights of a method's options, the images that it would learn from, where it would
-/// begin and whether it is calibrated; nothing where there is nothing to learn.
+/// Makes a network with random weights from a method's options, the images that it would learn from, the start of its
+/// run, and whether it is calibrated; `None` if there is nothing to learn.
 type Random = fn(&Value, &Dataset, &Start, bool) -> Result<Option<Box<dyn hebbian_train::Model>>>;
 
-/// What can be made of a method.
+/// A method's name, and the functions that make its models.
 #[derive(Clone, Copy)]
 struct Known {
     name: &'static str,
@@ -500,7 +502,7 @@ macro_rules! all_known {
     };
 }
 
-/// The method called `name`, or what is wrong with the name.
+/// Returns the method called `name`, or a description of what is wrong with the name.
 fn known(name: &str) -> std::result::Result<Known, String> {
     let all = for_each_method!(all_known);
     match all.iter().find(|known| known.name == name) {
@@ -512,7 +514,7 @@ fn known(name: &str) -> std::result::Result<Known, String> {
     }
 }
 
-/// The options of a model of the method `M`.
+/// Reads the options of a model of the method `M`.
 fn options<M: Method>(options: &Value) -> Result<M::Options> {
     serde_json::from_value(options.clone()).map_err(|error| {
         Error::Argument(format!(
@@ -522,7 +524,7 @@ fn options<M: Method>(options: &Value) -> Result<M::Options> {
     })
 }
 
-/// A network of the method `M` with random weights.
+/// Makes a network of the method `M` with random weights.
 fn random<M: Method>(
     options: &Value,
     data: &Dataset,
@@ -543,7 +545,7 @@ where
     Ok(Some(Box::new(learner.into_model())))
 }
 
-/// A model of the method `M`, and the name of its preset.
+/// Makes a model of the method `M`; also returns the name of its preset.
 fn whole<M: Method>(
     options: &Value,
     image: (usize, usize, usize),
@@ -559,7 +561,8 @@ where
     let list = &preset.input().transforms;
     let seen = Pipeline::unfitted(list)?.shape(image)?;
     let mut checkpoint = open()?;
-    // Whose sizes would not fit into the file is refused before memory is taken. Numbers of 4 bytes may be in one there.
+    // A network that is too large for the file is refused before it takes memory. Numbers of 4 bytes may take only one
+    // in the file.
     let most = 8 * checkpoint.bytes() as u64 + (1 << 20);
     let network = with_most_bytes(most, || M::model(&options, seen, classes, device));
     let mut network = Box::new(network?);

@@ -19,7 +19,7 @@ pub enum RuleKind {
 }
 
 impl RuleKind {
-    /// The name.
+    /// The name of the rule in presets and reference vectors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hebb => "hebb",
@@ -29,7 +29,7 @@ impl RuleKind {
         }
     }
 
-    /// The rule of that name.
+    /// The rule itself.
     pub fn rule(self) -> &'static dyn Rule {
         match self {
             Self::Hebb => &Hebb,

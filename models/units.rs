@@ -1,12 +1,12 @@
-//! The units of a stack, for who wants to draw them.
+//! The units of a stack, for drawing.
 
 use candle::{Result, Tensor};
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Competition, Geometry, Stack};
 use hebbian_train::{Units, Window};
 
-/// The layers of the first `blocks` blocks of a stack that have one, `layer 1` and so on, with the number of the block of
-/// each. Of untied weights, those at the middle of the map are shown.
+/// Returns the layers, named `layer 1` and so on, of those of the first `blocks` blocks of a stack that have one, each
+/// with the index of its block. Of untied weights, those in the middle of the map are shown.
 pub(crate) fn units_of<C: Competition>(
     stack: &Stack<C>,
     blocks: usize,
@@ -43,7 +43,7 @@ pub(crate) fn units_of<C: Competition>(
     Ok(all)
 }
 
-/// Weights `(K, F)` of all of a map `(C, H, W)` as `(K, C, H, W)`.
+/// Reshapes weights `(K, F)` of units that see all of a map `(C, H, W)` to `(K, C, H, W)`.
 fn as_map(weight: &Tensor, below: &[usize]) -> Result<Tensor> {
     match *below {
         [channels, height, width] => weight.reshape(((), channels, height, width)),
@@ -51,7 +51,7 @@ fn as_map(weight: &Tensor, below: &[usize]) -> Result<Tensor> {
     }
 }
 
-/// Weights `(K, C / groups, h, w)` with zeros for the channels of the other groups: `(K, C, h, w)`.
+/// Expands weights `(K, C / groups, h, w)` to `(K, C, h, w)`, with zeros for the channels of the other groups.
 fn ungrouped(weight: &Tensor, groups: usize) -> Result<Tensor> {
     let (units, channels, _, _) = weight.dims4()?;
     let of = units / groups;

@@ -2,12 +2,12 @@
 
 use hebbian_train::{Result, choose};
 
-/// A model as a part of the program.
+/// A model that is compiled into the program.
 #[derive(Clone, Copy)]
 pub(crate) struct Shipped {
     pub config: &'static str,
     pub weights: &'static [u8],
-    /// Its card and its results, by the name of the file.
+    /// The model's card and results, with their file names.
     pub about: [(&'static str, &'static str); 2],
 }
 
@@ -42,7 +42,7 @@ shipped! {
     "softhebb-digits"
 }
 
-/// The model of that name.
+/// Returns the model with that name.
 pub(crate) fn find(name: &str) -> Result<Shipped> {
     choose("model in the zoo", name, MODELS)
 }

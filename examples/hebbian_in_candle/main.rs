@@ -1,8 +1,8 @@
-//! A Hebbian layer inside an ordinary candle program: a convolution learns the embedded digits by SoftHebb,
-//! without labels; a `candle_nn` read-out learns its features with AdamW; one `VarMap` saves and loads both.
+//! A Hebbian layer inside an ordinary candle program: a convolution learns the embedded digits by SoftHebb, without
+//! labels; a `candle_nn` read-out learns from its features with AdamW; one `VarMap` saves and loads both.
 //!
-//! `cargo run --release --example hebbian_in_candle` takes a second. Expect 97.2 % of the test digits, and
-//! the same again from the file.
+//! `cargo run --release --example hebbian_in_candle` takes a second. Expect it to classify 97.2 % of the
+//! test digits correctly, and the same again from the file.
 
 use anyhow::Result;
 use candle::{D, DType, Device, Module, Tensor};

@@ -1,8 +1,8 @@
-//! A stack trained on one's own tensors: here noisy images of stripes of four orientations, at any phase.
-//! Two layers learn at once by SoftHebb, without labels.
+//! A stack trained on your own tensors: here, noisy images of stripes of four orientations, at any phase.
+//! Two layers learn at the same time by SoftHebb, without labels.
 //!
 //! `cargo run --release --example own_tensors` takes less than a second. Expect the nearest class mean to
-//! read 45 % of new images rightly by their pixels, and all by the stack's features.
+//! classify 45 % of new images correctly from their pixels, and all from the stack's features.
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};

@@ -1,4 +1,4 @@
-//! The proof that this library computes what the papers define, on your device.
+//! The check that this library computes what the papers define, on your device.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Writes `seeds/`: small whole files of every kind, from which the fuzzer starts.
+//! Writes `seeds/`: small valid files of every kind, from which the fuzzer starts.
 //!
 //! ```console
 //! $ cargo run --manifest-path fuzz/Cargo.toml --example seeds
@@ -37,7 +37,7 @@ fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Result {
     Ok(fs::write(folder.join(name), bytes)?)
 }
 
-/// A seed of a target that takes one of several kinds, by the first byte.
+/// Writes a seed of a target that takes one of several kinds, which the first byte selects.
 fn of_kind(target: &str, name: &str, kind: u8, bytes: impl AsRef<[u8]>) -> Result {
     seed(target, name, [&[kind][..], bytes.as_ref()].concat())
 }
@@ -77,7 +77,7 @@ fn checkpoints() -> Result {
     Ok(())
 }
 
-/// The same with numbers that a fuzzer has the time for.
+/// Replaces large numbers by one for which a fuzzer has the time.
 fn small(value: &mut Value) {
     match value {
         Value::Number(number) if number.as_u64().is_some_and(|number| number > 20) => {

@@ -1,4 +1,4 @@
-//! What the targets share: a folder to put the fuzzer's bytes into, and small images.
+//! Helpers that the targets share: a folder to put the fuzzer's bytes into, and small images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use tempfile::TempDir;
 static FOLDER: LazyLock<TempDir> =
     LazyLock::new(|| tempfile::tempdir().expect("a folder for temporary files"));
 
-/// The folder of this process. It is removed by whoever set `TMPDIR`: a fuzzer's process just ends.
+/// The folder of this process. Whoever sets `TMPDIR` has to remove it, since a fuzzer's process just ends.
 pub fn folder() -> &'static Path {
     FOLDER.path()
 }
 
-/// The same, with nothing in it.
+/// Empties the folder of this process and returns it.
 pub fn empty_folder() -> &'static Path {
     for entry in fs::read_dir(folder()).expect("the folder").flatten() {
         let path = entry.path();
@@ -28,7 +28,7 @@ pub fn empty_folder() -> &'static Path {
     folder()
 }
 
-/// Writes a file into the folder, with the folders above it.
+/// Writes a file into the folder, and creates the folders above it.
 pub fn put(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder().join(name);
     let above = path.parent().unwrap_or(folder());
@@ -37,7 +37,7 @@ pub fn put(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// The first byte, as one of `count` choices, and the rest.
+/// Returns the first byte, as one of `count` choices, and the other bytes.
 pub fn choice(bytes: &[u8], count: usize) -> Option<(usize, &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     Some((usize::from(first) % count, rest))
@@ -49,7 +49,7 @@ pub fn few_digits() -> Dataset {
     Dataset { train: data.train.take(20), test: data.test.take(10), ..data }
 }
 
-/// Nobody is told.
+/// A progress callback that does nothing.
 pub fn quiet() -> OnProgress {
     Arc::new(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Reference vectors, with the kernels that compute what they expect.
+//! Reference vectors, with the kernels whose results they state.
 #![no_main]
 
 use candle::{DType, Device};

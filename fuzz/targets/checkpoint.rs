@@ -1,4 +1,4 @@
-//! Files of tensors: `--load`, a model's folder, what another program saved.
+//! Files of tensors, as from `--load`, a model's folder or another program.
 #![no_main]
 
 use candle::{DType, Device};

@@ -1,4 +1,4 @@
-//! Names on the hub, its address, and what its cache says: without the network.
+//! Names on the hub, its address, and the content of its cache, without the network.
 #![no_main]
 
 use hebbian_data::{DatasetName, Hub, LoadOptions, RepoKind, load_from_hub, printable};
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let cache = empty_folder();
     let hub = Hub::new(address, cache).offline();
     let debug = format!("{hub:?}");
-    // A password that stands elsewhere in the address too is shown there.
+    // A password that also occurs elsewhere in the address is shown there.
     let secret = address.rsplit_once('@').and_then(|(user, host)| {
         let (name, secret) = user.rsplit_once(':')?;
         let elsewhere = name.contains(secret) || host.contains(secret);

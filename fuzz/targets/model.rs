@@ -1,4 +1,4 @@
-//! The configuration in the folder of a model, as the hub has it, beside the weights of a model that is shipped.
+//! The configuration in the folder of a model, as on the hub, beside the weights of a model that is shipped.
 #![no_main]
 
 use std::fs;

@@ -5,7 +5,7 @@ use hebbian_data::{LoadOptions, load};
 use hebbian_fuzz::{choice, empty_folder, put};
 use libfuzzer_sys::fuzz_target;
 
-/// An idx file of two images, or labels, of zeros.
+/// An idx file of zeros with the given sizes: images or labels.
 fn idx(sizes: &[u32]) -> Vec<u8> {
     let magic = 0x0800 + sizes.len() as u32;
     let head = [&[magic][..], sizes].concat();

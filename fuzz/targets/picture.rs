@@ -8,7 +8,8 @@ use hebbian_fuzz::{folder, put};
 use image::ImageReader;
 use libfuzzer_sys::fuzz_target;
 
-/// Pixels that a picture may have here: of as many as are read, 100 million, a decoder takes seconds under the sanitizer.
+/// The most pixels of a picture here: for the 100 million that are otherwise allowed, a decoder takes seconds under the
+/// sanitizer.
 const MOST_PIXELS: u64 = 1 << 22;
 
 fn pixels(bytes: &[u8]) -> Option<u64> {

@@ -9,8 +9,8 @@ use hebbian_train::{Learner as _, Method, Start, find_preset, with_input};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
-/// Whether no number in a preset is larger than networks for a fuzzer should be: larger ones may take as long, and as
-/// much memory, as they do.
+/// Whether all numbers in a preset are small enough for a fuzzer: larger networks may legitimately take long and need
+/// much memory.
 fn is_small(value: &Value) -> bool {
     match value {
         Value::Number(number) => number.as_u64().is_none_or(|number| number <= 20),

@@ -1,4 +1,4 @@
-//! The record of what commands come to, and the results that are compared with it.
+//! The record of the results that commands have to reproduce, and the results that are compared with it.
 #![no_main]
 
 use hebbian_train::{Record, Results};
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
-    // A record, and results after a byte that JSON has not.
+    // A record, and results after a byte that does not occur in JSON.
     let mut parts = bytes.splitn(2, |&byte| byte == 0xff);
     let (record, results) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let results: Value = serde_json::from_slice(results).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The folder of a run, one of whose files is another's: it is read, continued and replaced.
+//! The folder of a run in which one file has the fuzzer's content: it is read, continued and replaced.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use hebbian_fuzz::{choice, empty_folder, put};
 use hebbian_train::{Error, Moment, Picture, Results, RunFolder, Study, StudyOptions};
 use libfuzzer_sys::fuzz_target;
 
-/// A run that is complete, by the names of its files.
+/// The files of a complete run, by their names.
 static COMPLETE: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     let path = empty_folder().join("run");
     let mut run = RunFolder::create(&path).expect("a folder");
@@ -29,7 +29,7 @@ static COMPLETE: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     files.map(file).collect()
 });
 
-/// Which file is the fuzzer's.
+/// The files that can have the fuzzer's content.
 const NAMES: [&str; 8] = [
     "run.json",
     "metrics.jsonl",
@@ -71,7 +71,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let marked = complete.get("run.json").map(|mark| {
-        // Under the name that the events have here.
+        // With the name that the event file has here.
         let text = String::from_utf8_lossy(mark);
         let start = text.find("events.out.tfevents.").unwrap_or_default();
         let end = start + text[start..].find('"').unwrap_or_default();

@@ -1,5 +1,4 @@
-//! The pickle in a file of PyTorch's. The archive around it has the sums that it should have, which a fuzzer does not
-//! find.
+//! The pickle in a PyTorch file. The archive around it has the right checksums, which a fuzzer would not find.
 #![no_main]
 
 use candle::Device;

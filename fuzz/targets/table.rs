@@ -1,4 +1,4 @@
-//! Parquet files: a known set, and one of which nobody has said what is in it; in memory, and read as it is needed.
+//! Parquet files, of known data sets and of an unknown one, in memory and read on demand.
 #![no_main]
 
 use candle::{DType, Device};

@@ -1,4 +1,4 @@
-//! Transforms as a flag has them, and as JSON.
+//! Transforms in the form of a flag, and as JSON.
 #![no_main]
 
 use candle_hebbian::Rng;
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         _ => serde_json::from_str::<InputConfig>(text).ok().map(|config| config.transforms),
     };
     let Some(list) = list.filter(|list| list.0.len() <= 8) else { return };
-    // What can be made can be shown, and read again.
+    // A list that makes a pipeline can be printed and parsed again.
     if Pipeline::unfitted(&list).is_ok() {
         assert_eq!(list.to_string().parse::<TransformList>().ok().as_ref(), Some(&list));
     }
@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = Pipeline::fit(&list, &train, &Rng::new(0), None, |_| ());
         return;
     };
-    // Larger images take as long as they do.
+    // Larger images may legitimately take long.
     if augmentation.1 > 1 << 12 {
         return;
     }

@@ -18,7 +18,7 @@ fn cached() -> CacheOutcome {
     Zca::fit_cached(&images, &config, &mut Rng::new(0), folder(), |_| ()).expect("a whitening").1
 }
 
-/// The file, and what was written there.
+/// The path of the cached file, and its content.
 static WRITTEN: LazyLock<(PathBuf, Vec<u8>)> = LazyLock::new(|| match cached() {
     CacheOutcome::Written(path) => (path.clone(), fs::read(path).expect("it was written")),
     other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! What a preset says.
+//! The settings of a preset.
 
 use super::protocol::Protocol;
 use candle::Tensor;
@@ -8,64 +8,64 @@ use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A network and how it is trained. The data set gives the size of the images and the number of
-/// classes, so a network can be used with any.
+/// A network and how it is trained. The data set determines the size of the images and the number of
+/// classes, so a preset can be used with any data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// Its name.
+    /// The name of the preset.
     pub name: String,
-    /// One line for lists.
+    /// A one-line description, for lists.
     pub description: String,
-    /// The data set it was made for.
+    /// The data set that the preset was made for.
     pub dataset: String,
-    /// What the network sees of images. Default: images as they are.
+    /// How images are transformed before the network sees them. Default: not at all.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// The layers, from the image to the class layer, which comes last.
     pub layers: Vec<LayerConfig>,
-    /// How it learns.
+    /// How the network learns.
     pub training: Training,
 }
 
-/// A layer. Weight layers but the last are followed by the ramp.
+/// A layer. Every layer with weights except the last is followed by the ramp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerConfig {
-    /// A convolution of stride 1 whose output has the size of its input, zeros around.
+    /// A convolution of stride 1, padded with zeros so that its output has the size of its input.
     Conv {
         /// Output channels.
         units: usize,
         /// Side of the kernel, in pixels.
         kernel: usize,
-        /// Add the input to the output, after the ramp; it must have as many channels.
+        /// Add the input to the output, after the ramp; both must have the same number of channels.
         #[serde(default)]
         residual: bool,
-        /// Give each position weights of its own, see [`Tied`].
+        /// Give each position its own weights, see [`Tied`].
         #[serde(default)]
         untied: bool,
-        /// Learn nothing once the untied part of training begins; pass the error on.
+        /// Stop learning once the untied part of training begins; the layer still passes the error on.
         #[serde(default)]
         frozen: bool,
-        /// Another protocol than the network's.
+        /// A protocol for this layer in place of the network's.
         #[serde(default)]
         protocol: Option<Protocol>,
     },
-    /// A layer connected to everything below.
+    /// A layer connected to all units of the layer below.
     Dense {
-        /// How many units.
+        /// Number of units.
         units: usize,
-        /// Another protocol than the network's.
+        /// A protocol for this layer in place of the network's.
         #[serde(default)]
         protocol: Option<Protocol>,
     },
     /// The class layer: as many linear units as there are classes.
     Classes {
-        /// Another protocol than the network's.
+        /// A protocol for this layer in place of the network's.
         #[serde(default)]
         protocol: Option<Protocol>,
     },
-    /// Maximum of each window, anchored at its upper left; ties all get the whole error.
+    /// Maximum of each window, anchored at its upper left; pixels that tie each get the whole error.
     MaxPool {
         /// Side of the window, in pixels.
         kernel: usize,
@@ -74,7 +74,7 @@ pub enum LayerConfig {
         /// What a window reads beyond the lower and right edge.
         edge: Edge,
     },
-    /// Mean of each window, with padding that is counted.
+    /// Mean of each window; padded zeros count towards the mean.
     AvgPool {
         /// Side of the window, in pixels.
         kernel: usize,
@@ -83,9 +83,9 @@ pub enum LayerConfig {
         /// Zeros added on each side.
         padding: usize,
     },
-    /// Inverted dropout while training.
+    /// Inverted dropout during training.
     Dropout {
-        /// The share that is dropped (not kept), 0 to below 1.
+        /// The probability that a unit is dropped (not kept), from 0 to below 1.
         probability: f64,
     },
 }
@@ -94,27 +94,28 @@ pub enum LayerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// How the error goes back.
+    /// How the error is propagated back.
     pub protocol: Protocol,
     /// The loss of the class layer.
     pub loss: Loss,
-    /// `η` of plain gradient descent, constant.
+    /// The constant learning rate `η` of plain gradient descent.
     pub learning_rate: f64,
     /// Images per step.
     pub batch_size: usize,
-    /// Times the training images are seen.
+    /// Number of passes over the training images.
     pub epochs: usize,
-    /// Images at the end of the training file that are kept for validation; less where the file is
-    /// small (a tenth at most).
+    /// Number of images at the end of the training file that are held out for validation; at most a
+    /// tenth of the file.
     pub validation_images: usize,
     /// Slope `s` of the ramp `clip(s·h, −1, 1)`.
     pub ramp_slope: f64,
-    /// Keep each connection with this probability, independently for weights and feedback weights;
-    /// the class layer keeps all, and so does a convolution that comes first. Layers marked `untied` lose theirs when they are
-    /// untied, each position its own. All when absent.
+    /// The probability with which each connection is kept, independently for weights and feedback
+    /// weights. The class layer keeps all connections, and so does a convolution that comes first. Layers
+    /// marked `untied` lose connections when they are untied, separately at each position. If absent, all
+    /// connections are kept.
     #[serde(default)]
     pub connection_probability: Option<f64>,
-    /// Training before the layers marked `untied` are untied; they are from the start when absent.
+    /// Training before the layers marked `untied` are untied; if absent, they are untied from the start.
     #[serde(default)]
     pub tied: Option<Tied>,
 }
@@ -123,14 +124,14 @@ pub struct Training {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tied {
-    /// Epochs.
+    /// Number of epochs.
     pub epochs: usize,
-    /// `η`
+    /// The learning rate `η`.
     pub learning_rate: f64,
     /// Images per step.
     pub batch_size: usize,
-    /// Draw all weights again at the end but those of frozen layers: untied layers then start
-    /// random, but shared over positions.
+    /// At the end, redraw all weights except those of frozen layers: untied layers then start with
+    /// random weights that are the same at all positions.
     pub redraw: bool,
 }
 
@@ -140,8 +141,8 @@ pub struct Tied {
 pub enum Loss {
     /// [`HingeHebb`].
     Hinge {
-        /// `μ`; a tenth of the number of classes when absent (1 for ten, 10 for a hundred, as in
-        /// the paper's experiments).
+        /// `μ`; if absent, a tenth of the number of classes (1 for ten, 10 for a hundred, as in the
+        /// paper's experiments).
         #[serde(default)]
         mu: Option<f64>,
     },
@@ -150,7 +151,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// The mean loss of `fields (N, C)` for `labels (N)`.
+    /// Computes the mean loss of `fields (N, C)` for `labels (N)`.
     pub fn of(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         match self {
             Self::Hinge { mu } => {
@@ -166,7 +167,7 @@ impl Loss {
 }
 
 impl Preset {
-    /// The names of the layers with weights: `conv1`, `conv2`, …, `dense1`, …, `classes`.
+    /// Returns the names of the layers with weights: `conv1`, `conv2`, …, `dense1`, …, `classes`.
     pub fn weight_layers(&self) -> Vec<String> {
         let (mut convolutions, mut dense) = (0, 0);
         let name = |layer: &LayerConfig| match layer {
@@ -184,10 +185,10 @@ impl Preset {
         self.layers.iter().filter_map(name).collect()
     }
 
-    /// What no network can be built or trained with, whatever the data set.
+    /// Checks for settings with which no network can be built or trained, whatever the data set.
     ///
     /// # Errors
-    /// The message names the field.
+    /// If there is such a setting; the message names it.
     pub fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::Argument(format!("preset '{}': {what}", self.name)));
         let training = &self.training;

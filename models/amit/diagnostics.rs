@@ -1,23 +1,23 @@
-//! How far feedback and weights agree, layer by layer.
+//! The agreement of feedback and weights, layer by layer.
 
 use super::network::Network;
 use candle::{Result, Tensor};
 use candle_hebbian::device::to_host;
 use serde::{Deserialize, Serialize};
 
-/// What one layer's feedback does, beside back-propagation.
+/// How the feedback of one layer compares with back-propagation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerDiagnostics {
-    /// The layer.
+    /// The name of the layer.
     pub layer: String,
-    /// Pearson's correlation of the weights and the weights that the error goes back through, over
-    /// all entries; none where those are the same by definition, or there are none.
+    /// Pearson's correlation, over all entries, of the weights and the weights that the error goes back
+    /// through; `None` if the layer has no feedback weights of its own, or if either is constant.
     pub weight_feedback_correlation: Option<f64>,
-    /// The mean over examples of the angle between the error `δ` at the layer's field and the one
-    /// that back-propagation through the same weights would send, in degrees. Examples in which
-    /// either is 0 are left out.
+    /// The mean over examples of the angle, in degrees, between the error `δ` at the layer's field and
+    /// the error `δ_bp` that back-propagation through the same weights would send. Examples in which
+    /// either error is 0 are left out.
     pub error_angle: Option<f64>,
-    /// The same of the ratio of their norms, `‖δ‖/‖δ_bp‖`.
+    /// The mean over the same examples of the ratio of their norms, `‖δ‖/‖δ_bp‖`.
     pub error_norm_ratio: Option<f64>,
 }
 
@@ -45,7 +45,7 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
         .collect()
 }
 
-/// Pearson's correlation of all entries of two tensors of one shape; NaN if one is constant.
+/// Computes Pearson's correlation of all entries of two tensors of the same shape; NaN if one is constant.
 pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
     let centred = |t: &Tensor| {
         let t = to_host(t)?.flatten_all()?;
@@ -56,7 +56,7 @@ pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(dot(&a, &b)? / (dot(&a, &a)? * dot(&b, &b)?).sqrt())
 }
 
-/// Mean angle (degrees) and mean ratio of norms of two errors, example by example.
+/// The mean angle (in degrees) and the mean ratio of norms of two errors, over examples.
 fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)> {
     let rows = |t: &Tensor| to_host(t)?.flatten_from(1);
     let (sent, wanted) = (rows(sent)?, rows(wanted)?);

@@ -5,29 +5,29 @@ use candle::{DType, Device, Result, Tensor, bail};
 use candle_hebbian::Rng;
 use serde::{Deserialize, Serialize};
 
-/// The simulation. The figure compares back-propagation with `ε` of 0, 0.25, 0.5 and 1 in three
-/// runs; its sizes, step and initial weights are not known, so those are ours.
+/// The settings of the simulation. The paper's figure compares back-propagation with `ε` of 0, 0.25, 0.5
+/// and 1 in three runs; its sizes, step and initial weights are not known, so those are our choice.
 ///
 /// `T` has entries from `N(0, 1/n_0)`, `R_l` from `N(0, 1/n_{l−1})`; all curves of a run start from
-/// the same draw. Weights of 0 are a saddle at which back-propagation stays, and near which it is
-/// slow; random feedback leaves at once. A comparison with back-propagation on equal terms gives
-/// the weights the spread of the feedback: with the default sizes a `weight_std` of about 0.2.
+/// the same draw. Weights of 0 are a saddle point: back-propagation stays there and is slow nearby,
+/// whereas random feedback leaves it at once. For a comparison with back-propagation on equal terms,
+/// give the weights the same spread as the feedback: with the default sizes a `weight_std` of about 0.2.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Figure12Config {
-    /// Units of each level, the input first. Default: 30, 20, 10.
+    /// Number of units of each level, the input first. Default: 30, 20, 10.
     pub sizes: Vec<usize>,
     /// Standard deviation of the initial weights. Default: 0.01.
     pub weight_std: f64,
     /// The Euler step. Default: 0.005.
     pub step: f64,
-    /// Euler steps of each curve. Default: 2000.
+    /// Number of Euler steps of each curve. Default: 2000.
     pub iterations: usize,
-    /// Steps from one point of a curve to the next. Default: 10.
+    /// Number of steps from one point of a curve to the next. Default: 10.
     pub record_every: usize,
-    /// Independent draws. Default: 3.
+    /// Number of runs with independent draws. Default: 3.
     pub runs: usize,
-    /// Whether there is a curve of back-propagation. Default: yes.
+    /// Whether to include a curve of back-propagation. Default: yes.
     pub backprop: bool,
     /// The `ε` of each further curve. Default: 0, 0.25, 0.5, 1.
     pub feedback_rates: Vec<f64>,
@@ -54,34 +54,34 @@ impl Default for Figure12Config {
 /// The figure's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure12 {
-    /// How it was made.
+    /// The settings of the simulation.
     pub config: Figure12Config,
-    /// Run by run; in each back-propagation, then the feedback rates in their order.
+    /// The curves, run by run; within a run, first back-propagation, then the feedback rates in order.
     pub curves: Vec<LinearCurve>,
 }
 
-/// One network of one run.
+/// The curve of one network in one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LinearCurve {
-    /// Which draw it started from, from 0.
+    /// The index of the run, which determines the initial draw, from 0.
     pub run: usize,
-    /// `ε`; none for back-propagation.
+    /// `ε`; `None` for back-propagation.
     pub feedback_rate: Option<f64>,
-    /// After how many steps each point was taken.
+    /// The number of steps after which each point was recorded.
     pub iterations: Vec<usize>,
     /// `‖E‖²/‖T‖²` at each point.
     pub relative_errors: Vec<f64>,
-    /// For each level from the second up, the correlation of `W` and `Rᵗ` at each point; none while
-    /// one of them has no spread (weights that start from 0).
+    /// For each level from the second up, the correlation of `W` and `Rᵗ` at each point; `None` while
+    /// one of them has no spread (as weights that start from 0).
     pub correlations: Vec<Vec<Option<f64>>>,
-    /// The number of steps after which it had first arrived, if it did.
+    /// The number of steps after which the curve first arrived, if it did.
     pub arrived_after: Option<usize>,
 }
 
-/// Runs the simulation, run `i` on the stream `linear run i` of `rng`.
+/// Runs the simulation; run `i` draws from the stream `linear run i` of `rng`.
 ///
 /// # Errors
-/// A configuration that makes no sense, or a step so large that the error grows beyond all bounds.
+/// If the configuration is invalid, or the step is so large that the error diverges.
 pub fn figure_12(config: &Figure12Config, rng: &Rng) -> Result<Figure12> {
     let Figure12Config { sizes, step, record_every, runs, .. } = config;
     if sizes.len() < 3 || sizes.contains(&0) {
@@ -108,7 +108,7 @@ pub fn figure_12(config: &Figure12Config, rng: &Rng) -> Result<Figure12> {
     Ok(Figure12 { config: config.clone(), curves })
 }
 
-/// Targets, weights and feedback weights of all runs.
+/// Draws the targets, weights and feedback weights of all runs.
 fn draw(config: &Figure12Config, rng: &Rng) -> Result<(Tensor, Vec<Tensor>, Vec<Tensor>)> {
     let sizes = &config.sizes;
     let mut rngs: Vec<Rng> =

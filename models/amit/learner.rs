@@ -14,14 +14,15 @@ use hebbian_train::{
 };
 use serde_json::Value;
 
-/// Examples on which feedback and back-propagation are compared, the first of the validation set.
+/// Number of examples on which feedback and back-propagation are compared: the first of the validation
+/// set, or of the test set if there is no validation set.
 const DIAGNOSED: usize = 100;
 
 /// Deep learning with asymmetric feedback.
 #[derive(Debug, Clone, Copy)]
 pub struct Amit;
 
-/// What a run needs beside its data.
+/// The options of a run, besides its data.
 pub type Options = OfPreset<Preset>;
 
 impl Method for Amit {
@@ -64,7 +65,7 @@ impl Method for Amit {
     }
 }
 
-/// A network in training. What it draws follows from the seed and the number of the epoch.
+/// A network in training. All random draws follow from the seed and the number of the epoch.
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
@@ -73,17 +74,17 @@ pub struct Learner {
     device: Device,
     total: Clock,
     epochs: Epochs,
-    /// Of the epoch under way.
+    /// The optimiser of the current epoch; `None` between epochs.
     optimizer: Option<WithFeedback<Steps>>,
-    /// What feedback and back-propagation are compared on.
+    /// The images and labels on which feedback and back-propagation are compared.
     diagnosed: (Tensor, Tensor),
 }
 
 impl Learner {
-    /// A fresh network for images and classes as in `splits`.
+    /// Creates a network with fresh weights for the images and classes of `splits`.
     ///
     /// # Errors
-    /// A preset that does not fit them.
+    /// If the preset does not fit them.
     pub fn new(preset: &Preset, splits: Splits, rng: &Rng, device: &Device) -> Result<Self> {
         let (image, classes) = (splits.train.shape(), splits.classes);
         let network = Network::new(preset, image, classes, rng, DType::F32, device)?;
@@ -110,12 +111,12 @@ impl Learner {
         })
     }
 
-    /// Epochs done.
+    /// Returns the number of completed epochs.
     pub fn epoch(&self) -> usize {
         self.epochs.done()
     }
 
-    /// The images that it learns from and is tested with.
+    /// Returns the images for training, validation and testing.
     pub fn splits(&self) -> &Splits {
         &self.splits
     }
@@ -124,7 +125,7 @@ impl Learner {
         self.network.preset().training.tied
     }
 
-    /// The tied part of training, while it lasts.
+    /// The tied part of training, or `None` once it is over.
     fn still_tied(&self) -> Option<Tied> {
         self.tied().filter(|tied| self.epoch() < tied.epochs)
     }
@@ -145,10 +146,10 @@ impl Learner {
         Ok(self.network.optimizer(|vars| Steps::builder(rate).build(vars))?)
     }
 
-    /// How well the network classifies `set`, without dropout.
+    /// Measures how well the network classifies `set`, without dropout.
     ///
     /// # Errors
-    /// Images of another size.
+    /// If the images have another size.
     pub fn evaluate(&self, set: &ImageSet) -> Result<Evaluation> {
         let mut silent = Progress::new(0, "", true);
         evaluate(&self.network, set, self.splits.classes, &self.device, &mut silent)
@@ -232,7 +233,8 @@ impl hebbian_train::Learner for Learner {
         self.epochs.go_on(clock, state)
     }
 
-    /// Untied weights are not tied again: the tied part of training counts as done.
+    /// If the weights of the checkpoint are untied, they are not tied again: the tied part of training then
+    /// counts as done.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         hebbian_train::Model::restore(&mut self.network, checkpoint)?;
         if let Some(tied) = self.tied().filter(|_| self.network.is_untied()) {

@@ -1,40 +1,40 @@
-//! The linear case: gradient flow of a linear network whose error travels down through feedback
-//! weights of its own.
+//! The linear case: gradient flow of a linear network whose error travels down through separate
+//! feedback weights.
 //!
 //! A network `y = W_L…W_1·x` of `L ≥ 2` levels learns the matrix `T` from white input
-//! (`E[xxᵀ] = I`) and squared error `½‖E‖²`, `E = T − W_L…W_1`. Written for the expectation over
-//! the input, with error signals `δ_L = E` and `δ_{l−1} = R_lᵀ·δ_l`,
+//! (`E[xxᵀ] = I`) and squared error `½‖E‖²`, `E = T − W_L…W_1`. In expectation over the input, with
+//! error signals `δ_L = E` and `δ_{l−1} = R_lᵀ·δ_l`, the weights follow
 //!
 //! ```text
 //! dW_l/dt = δ_l·(W_{l−1}…W_1)ᵀ        dR_l/dt = ε·dW_l/dt
 //! ```
 //!
-//! Back-propagation has `W_l` in place of `R_l`. As everywhere here, `R_l` has the shape and index
-//! order of `W_l` and is used transposed. The two-level system in its usual form, `dW₁/dt = RE`,
-//! `dW₂/dt = EW₁ᵀ`, `dR/dt = εW₁Eᵀ`, has `R = R₂ᵀ` (`n₁ × n₂`).
+//! Back-propagation has `W_l` in place of `R_l`. As everywhere in this library, `R_l` has the shape and
+//! index order of `W_l` and is used transposed. In the usual form of the two-level system, `dW₁/dt = RE`,
+//! `dW₂/dt = EW₁ᵀ`, `dR/dt = εW₁Eᵀ`, the matrix `R` is `R₂ᵀ` (`n₁ × n₂`).
 //!
-//! Amit 2019, section 5, whose claim is that learning feedback speeds up convergence. The equations
-//! are the paper's update rules in the linear case, for any number of levels.
+//! Source: Amit 2019, section 5, which claims that learning the feedback speeds up convergence. The
+//! equations are the paper's update rules in the linear case, for any number of levels.
 
 use candle::{D, DType, Result, Tensor, bail};
 
-/// What carries the error down.
+/// The weights that carry the error down.
 #[derive(Debug, Clone)]
 pub enum Feedback {
     /// The weights themselves.
     Backprop,
-    /// Separate weights.
+    /// Separate feedback weights.
     Random {
-        /// `R_2…R_L`, each in the shape of the weights it shadows. The first level needs none.
+        /// `R_2…R_L`, each in the shape of the forward weights of its level. The first level needs none.
         weights: Vec<Tensor>,
-        /// `ε`: how fast they learn, relative to the weights. 0 keeps them fixed.
+        /// `ε`: how fast the feedback weights learn, relative to the weights. 0 keeps them fixed.
         rate: f64,
     },
 }
 
-/// Linear networks on their way to their targets, in Euler steps.
+/// Linear networks that learn their targets in Euler steps.
 ///
-/// All tensors have a leading dimension of independent runs: many small ones go much faster side by
+/// The leading dimension of all tensors counts independent runs: many small runs are much faster side by
 /// side than one after the other.
 ///
 /// ```
@@ -59,22 +59,22 @@ pub struct LinearSystem {
     error: Tensor,
 }
 
-/// What the flow of a level `l ≥ 2` and the one below conserves.
+/// The quantities that the flow conserves for a level `l ≥ 2` and the level below it.
 #[derive(Debug, Clone)]
 pub struct Conserved {
-    /// `R_l − ε·W_l`, in Euler steps up to rounding. Zero for back-propagation.
+    /// `R_l − ε·W_l`, which Euler steps conserve up to rounding. Zero for back-propagation.
     pub difference: Tensor,
-    /// `W_{l−1}W_{l−1}ᵀ + ε·W_lᵀW_l − R_lᵀW_l − W_lᵀR_l`, in Euler steps up to order `dt`. For
-    /// back-propagation, where `R_l = W_l` and `ε = 1`, `W_{l−1}W_{l−1}ᵀ − W_lᵀW_l`.
+    /// `W_{l−1}W_{l−1}ᵀ + ε·W_lᵀW_l − R_lᵀW_l − W_lᵀR_l`, which Euler steps conserve up to order `dt`. For
+    /// back-propagation, where `R_l = W_l` and `ε = 1`, it is `W_{l−1}W_{l−1}ᵀ − W_lᵀW_l`.
     pub balance: Tensor,
 }
 
 impl LinearSystem {
-    /// Networks of `weights` `W_1…W_L`, each `(runs, n_l, n_{l−1})`, that learn
-    /// `target (runs, n_L, n_0)`; all of them `f64`.
+    /// Creates networks with `weights` `W_1…W_L`, each `(runs, n_l, n_{l−1})`, that learn
+    /// `target (runs, n_L, n_0)`; all tensors are `f64`.
     ///
     /// # Errors
-    /// Fewer than two levels, shapes that do not follow each other, another type of number.
+    /// If there are fewer than two levels, the shapes do not fit each other, or a tensor is not `f64`.
     pub fn new(target: Tensor, weights: Vec<Tensor>, feedback: Feedback) -> Result<Self> {
         if weights.len() < 2 {
             bail!("a linear system of {} levels: give the weights of at least two", weights.len())
@@ -114,7 +114,7 @@ impl LinearSystem {
         Ok(Self { target, weights, feedback, products, error })
     }
 
-    /// One Euler step: everything moves at once, by what its derivative was before.
+    /// Takes one Euler step: all weights move at once, along their derivatives before the step.
     pub fn step(&mut self, dt: f64) -> Result<()> {
         let mut delta = self.error.clone();
         let mut derivatives = Vec::with_capacity(self.weights.len());
@@ -137,7 +137,7 @@ impl LinearSystem {
         &self.weights
     }
 
-    /// What carries the error down, as it is now.
+    /// Returns the weights that carry the error down, with their current values.
     pub fn feedback(&self) -> &Feedback {
         &self.feedback
     }
@@ -147,13 +147,13 @@ impl LinearSystem {
         &self.error
     }
 
-    /// `‖E‖²/‖T‖²` of each run.
+    /// Computes `‖E‖²/‖T‖²` of each run.
     pub fn relative_errors(&self) -> Result<Vec<f64>> {
         let square = |t: &Tensor| t.sqr()?.sum((1, 2));
         (square(&self.error)? / square(&self.target)?)?.to_vec1()
     }
 
-    /// The conserved quantities of each level from the second up.
+    /// Computes the conserved quantities of each level from the second up.
     pub fn conserved(&self) -> Result<Vec<Conserved>> {
         let rate = match &self.feedback {
             Feedback::Backprop => 1.0,
@@ -172,15 +172,15 @@ impl LinearSystem {
         (1..self.weights.len()).map(of_level).collect()
     }
 
-    /// For each level from the second up, in each run, the Pearson correlation of `W_l` and `R_l`,
-    /// entry by entry (the paper's of `W` and `Rᵗ`); none where one of them has no spread.
+    /// Computes the Pearson correlation of `W_l` and `R_l`, entry by entry (in the paper's notation, of `W`
+    /// and `Rᵗ`), for each level from the second up and each run; `None` if one of them has no spread.
     pub fn correlations(&self) -> Result<Vec<Vec<Option<f64>>>> {
         (1..self.weights.len())
             .map(|level| pearson(&self.weights[level], self.carrier(level)))
             .collect()
     }
 
-    /// What sends the error down from the level that has `level` others below it.
+    /// The weights that carry the error down from the level that has `level` levels below it.
     fn carrier(&self, level: usize) -> &Tensor {
         match &self.feedback {
             Feedback::Backprop => &self.weights[level],
@@ -189,7 +189,7 @@ impl LinearSystem {
     }
 }
 
-/// `W_l…W_1` of each level, and the error.
+/// Computes `W_l…W_1` for each level, and the error.
 fn respond(target: &Tensor, weights: &[Tensor]) -> Result<(Vec<Tensor>, Tensor)> {
     let mut product = weights[0].clone();
     let mut products = vec![product.clone()];
@@ -207,7 +207,7 @@ fn euler(state: &mut [Tensor], derivatives: &[Tensor], dt: f64) -> Result<()> {
     Ok(())
 }
 
-/// Of each run.
+/// The Pearson correlation of `a` and `b` in each run.
 fn pearson(a: &Tensor, b: &Tensor) -> Result<Vec<Option<f64>>> {
     let centred = |t: &Tensor| -> Result<Tensor> {
         let rows = t.flatten_from(1)?;

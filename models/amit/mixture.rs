@@ -1,25 +1,25 @@
-//! A synthetic task: classes that are mixtures of blurred points of a cube.
+//! A synthetic task whose classes are mixtures of blurred points of a cube.
 
 use candle::{DType, Device, Result, Tensor, bail};
 use candle_hebbian::Rng;
 use serde::{Deserialize, Serialize};
 
-/// How the task is made. Not in the paper: with the default values deep networks with fixed random
-/// feedback fall behind on it, so that the protocols can be put in order without a data set.
+/// The settings of the task, which is not in the paper. With the default values, deep networks with fixed
+/// random feedback fall behind on it, so that the protocols can be ranked without a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixtureConfig {
     /// Number of classes. Default: 10.
     pub classes: usize,
-    /// Centres of each class, drawn from the uniform distribution on the cube `[0, 1]^features`. Default: 3.
+    /// Number of centres per class, drawn uniformly from the cube `[0, 1]^features`. Default: 3.
     pub centres: usize,
-    /// Numbers per example. Default: 32.
+    /// Number of features per example. Default: 32.
     pub features: usize,
-    /// Standard deviation of the normal noise on top of a centre, before clipping. Default: 0.28.
+    /// Standard deviation of the normal noise added to a centre, before clipping. Default: 0.28.
     pub noise: f64,
-    /// Training examples. Default: 5,000.
+    /// Number of training examples. Default: 5,000.
     pub train: usize,
-    /// Test examples. Default: 2,000.
+    /// Number of test examples. Default: 2,000.
     pub test: usize,
 }
 
@@ -29,18 +29,18 @@ impl Default for MixtureConfig {
     }
 }
 
-/// The task as drawn.
+/// A random draw of the task.
 #[derive(Debug, Clone)]
 pub struct Mixture {
     /// `(classes, centres, features)`, f32.
     pub centres: Tensor,
-    /// What is learned from.
+    /// The training examples.
     pub train: Samples,
-    /// What is tested on.
+    /// The test examples.
     pub test: Samples,
 }
 
-/// Examples with their classes.
+/// Examples with their class labels.
 #[derive(Debug, Clone)]
 pub struct Samples {
     /// `(N, features)`, f32, in `[0, 1]`.
@@ -50,11 +50,11 @@ pub struct Samples {
 }
 
 impl Mixture {
-    /// Draws centres, training and test examples, each on a stream of its own. An example is one of
-    /// all centres, each as likely, plus noise, clipped to `[0, 1]`.
+    /// Draws the centres, the training examples and the test examples, each from a random stream of its
+    /// own. An example is a centre, chosen uniformly from all centres, plus noise, clipped to `[0, 1]`.
     ///
     /// # Errors
-    /// A task without classes or centres.
+    /// If there are no classes or no centres.
     pub fn draw(config: &MixtureConfig, rng: &Rng) -> Result<Self> {
         let MixtureConfig { classes, centres: per_class, features, .. } = *config;
         if classes == 0 || per_class == 0 {

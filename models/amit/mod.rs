@@ -2,22 +2,22 @@
 //!
 //! Y. Amit, Frontiers in Computational Neuroscience 13:18, 2019, doi 10.3389/fncom.2019.00018;
 //! arXiv 1812.07965. The error returns through separate feedback weights, which are drawn independently of
-//! the forward weights and receive the same Hebbian update (updated random feedback, URFB) or none (fixed
-//! random feedback, FRFB). The class layer learns by a hinge loss whose gradient is local.
+//! the forward weights and receive either the same Hebbian update (updated random feedback, URFB) or none
+//! (fixed random feedback, FRFB). The class layer learns by a hinge loss whose gradient is local.
 //!
 //! | part | for |
 //! |---|---|
 //! | [`preset`], [`Preset`] | networks and recipes: simpnet, deepnet, deepernet, their untied forms |
-//! | [`Protocol`] | how the error returns, by its name |
+//! | [`Protocol`] | the ways in which the error returns, by name |
 //! | [`Network`] | forward, errors, checkpoint tensors |
-//! | [`Amit`], [`Learner`] | training by plain gradient descent, as [`hebbian_train::train`] runs it |
+//! | [`Amit`], [`Learner`] | training by plain gradient descent, run by [`hebbian_train::train`] |
 //! | [`diagnose`] | correlation of weights and feedback, angle to back-propagation |
-//! | [`report`] | a run for the terminal |
+//! | [`report`] | a report of a run for the terminal |
 //! | [`LinearSystem`], [`figure_12`] | the linear case, where updating the feedback speeds up convergence |
-//! | [`Experiment`] | the figures of the paper, a command each |
+//! | [`Experiment`] | the figures of the paper, one command each |
 //! | [`Mixture`] | a small synthetic task on which the protocols differ |
 //!
-//! The layers themselves, for networks of your own, are [`candle_hebbian::FeedbackLayer`] and
+//! To build networks of your own, use the layers themselves: [`candle_hebbian::FeedbackLayer`] and
 //! [`candle_hebbian::HingeHebb`].
 
 mod config;

@@ -12,7 +12,7 @@ use candle_hebbian::{
 use candle_nn::VarBuilder;
 use hebbian_train::{Checkpoint, Error, Model, Result, Units};
 
-/// The layers of a preset, for images of one size and a number of classes.
+/// The layers of a preset, built for one size of images and one number of classes.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -31,7 +31,7 @@ use hebbian_train::{Checkpoint, Error, Model, Result, Units};
 #[derive(Debug)]
 pub struct Network {
     stack: Stack<NoCompetition>,
-    /// Of each layer with weights, from the image to the classes.
+    /// The layers with weights, from the image to the classes.
     placed: Vec<Placed>,
     preset: Preset,
     rng: Rng,
@@ -39,7 +39,7 @@ pub struct Network {
     device: Device,
 }
 
-/// What the preset says of a layer with weights beside what its block says.
+/// The settings of a layer with weights that are not part of its block.
 #[derive(Debug)]
 struct Placed {
     block: usize,
@@ -71,10 +71,10 @@ impl<'a> WeightLayer<'a> {
 }
 
 impl Network {
-    /// A network with fresh weights, each layer's from a stream of its own.
+    /// Creates a network with fresh weights; each layer draws from a random stream of its own.
     ///
     /// # Errors
-    /// A preset that is wrong in itself or does not fit the images; the message names the layer.
+    /// If the preset is invalid or does not fit the images, in which case the message names the layer.
     pub fn new(
         preset: &Preset,
         image: (usize, usize, usize),
@@ -108,8 +108,9 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds the block that begins with layer `first` of the preset: weights, a pool, dropout, as far as
-    /// they follow each other so. Returns the layer after it, or what is wrong with which layer.
+    /// Adds the block that begins with layer `first` of the preset: weights, a pool and dropout, as many of
+    /// them as follow each other in this order. Returns the index of the layer after the block or, as an
+    /// error, the index of the faulty layer with its problem.
     fn add(
         &mut self,
         first: usize,
@@ -139,7 +140,7 @@ impl Network {
         Ok(at)
     }
 
-    /// Puts a block on the stack.
+    /// Pushes a block onto the stack.
     fn place(
         &mut self,
         block: BlockConfig<NoCompetition>,
@@ -161,8 +162,9 @@ impl Network {
         Ok(Some(placed))
     }
 
-    /// The weights that `config` describes, if any, with what else the preset says of them and the
-    /// shape of their activity; and what their block is to do with it.
+    /// Draws the weights that `config` describes and returns them with their other settings and the shape
+    /// of their activity, or `None` if it describes no weights. Sets the residual sum and the activation of
+    /// `block`.
     fn weights(
         &self,
         config: &LayerConfig,
@@ -201,7 +203,7 @@ impl Network {
                          own error; choose another protocol for it, or none"
                     )
                 }
-                // Nothing below a network with direct feedback hears from the class layer.
+                // In a network with direct feedback, no layer below receives an error from the class layer.
                 let own = protocol.unwrap_or(match network {
                     Protocol::DirectFeedback => Protocol::Backprop,
                     other => other,
@@ -218,8 +220,8 @@ impl Network {
         }
         let layer = self.draw((index, "weight"), &weight, geometry, protocol)?;
         let layer = match self.preset.training.connection_probability {
-            // An untied layer loses connections of single positions, so once it is untied; the author's first convolution
-            // keeps its own.
+            // An untied layer loses connections separately at each position, so only once it is untied. The author's
+            // first convolution keeps all its connections.
             Some(p) if name != CLASSES && !untied && (index > 0 || geometry == Geometry::Dense) => {
                 layer.thinned(p, protocol.pairing(), &mut mask_rng(&self.rng, index))?
             }
@@ -229,7 +231,7 @@ impl Network {
         Ok(Some((layer, Placed { block, name, protocol, untied, frozen, size }, shape)))
     }
 
-    /// A layer with random weights, from the stream of layer `index` for this `purpose`.
+    /// Draws a layer with random weights from the random stream of layer `index` for `purpose`.
     fn draw(
         &self,
         (index, purpose): (usize, &str),
@@ -249,8 +251,8 @@ impl Network {
         FeedbackLayer::from_tensors(&weight, feedback.as_ref(), geometry, config)
     }
 
-    /// Gives the layers marked so weights of their own at each position; with `redraw`, all but
-    /// frozen layers first get fresh random weights (direct feedback, which is fixed, stays).
+    /// Gives the layers marked `untied` separate weights at each position. With `redraw`, all layers except
+    /// frozen ones first get fresh random weights (direct feedback weights are fixed and stay).
     pub(super) fn untie(&mut self, redraw: bool) -> candle::Result<()> {
         if redraw {
             for (index, (placed, layer)) in
@@ -282,17 +284,17 @@ impl Network {
         Ok(())
     }
 
-    /// The preset.
+    /// Returns the preset.
     pub fn preset(&self) -> &Preset {
         &self.preset
     }
 
-    /// The blocks.
+    /// Returns the blocks.
     pub fn stack(&self) -> &Stack<NoCompetition> {
         &self.stack
     }
 
-    /// The blocks, to change them.
+    /// Returns the blocks, for changing them.
     pub fn stack_mut(&mut self) -> &mut Stack<NoCompetition> {
         &mut self.stack
     }
@@ -307,31 +309,31 @@ impl Network {
         self.stack.blocks().iter().filter_map(|block| block.feedback_layer().ok())
     }
 
-    /// Whether the layers that are to be untied are.
+    /// Whether all layers marked `untied` have been untied.
     pub fn is_untied(&self) -> bool {
         self.placed.iter().zip(self.feedback_layers()).all(|(placed, layer)| {
             !placed.untied || matches!(layer.geometry(), Geometry::LocallyConnected2d(_))
         })
     }
 
-    /// The layers that learn. A frozen layer does until layers are untied.
+    /// The layers that learn. A frozen layer learns only until the layers are untied.
     fn learning(&self) -> impl Iterator<Item = &FeedbackLayer> {
         let untied = self.is_untied();
         let placed = self.placed.iter().zip(self.feedback_layers());
         placed.filter(move |(placed, _)| !(placed.frozen && untied)).map(|(_, layer)| layer)
     }
 
-    /// The weights that learn. Feedback weights that learn do so by their steps, see
-    /// [`optimizer`](Self::optimizer).
+    /// Returns the weights that learn. Feedback weights are not among them: those that learn follow the
+    /// steps of the weights, see [`optimizer`](Self::optimizer).
     pub fn vars(&self) -> candle::Result<Vec<Var>> {
         self.learning().map(|layer| layer.var()).collect()
     }
 
-    /// What moves the weights and the feedback weights that learn, around the optimiser that `inner`
-    /// makes of the variables it is given. Made again once layers are untied.
+    /// Builds an optimiser of the weights and feedback weights that learn. It wraps the optimiser that
+    /// `inner` builds for the variables it is given. It must be built again once layers are untied.
     ///
     /// # Errors
-    /// An optimiser under which the protocol would not be what it says, see [`WithFeedback::build`].
+    /// If the optimiser would break the protocol, see [`WithFeedback::build`].
     pub fn optimizer<O: Decoupled>(
         &self,
         inner: impl Fn(Vec<Var>) -> candle::Result<O>,
@@ -339,24 +341,25 @@ impl Network {
         WithFeedback::build(self.vars()?, self.learning(), inner)
     }
 
-    /// The fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
+    /// Computes the fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
     /// differentiable in the weights.
     pub fn forward(&self, x: &Tensor) -> candle::Result<Tensor> {
         self.stack.forward(&x.detach())
     }
 
-    /// The same in training: with dropout masks, and batchwise feedback, drawn from `rng`.
+    /// Like [`forward`](Self::forward), but for training: dropout masks and batchwise feedback weights are
+    /// drawn from `rng`.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> candle::Result<Tensor> {
         self.stack.forward_train(&x.detach(), rng)
     }
 
-    /// The preset's loss of `fields (N, classes)` for `labels (N)`.
+    /// Computes the preset's loss of `fields (N, classes)` for `labels (N)`.
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         self.preset.training.loss.of(fields, labels)
     }
 
-    /// The error `δ` at the field of every weight layer, `(N, …)`, by the protocol or by
-    /// back-propagation through the same weights; without dropout.
+    /// Computes the error `δ` at the field of every weight layer, `(N, …)`, by the protocol or, if
+    /// `backprop`, by back-propagation through the same weights; without dropout.
     pub fn errors(
         &self,
         x: &Tensor,
@@ -368,12 +371,12 @@ impl Network {
 }
 
 impl Model for Network {
-    /// See [`Stack::tensors`]; direct feedback weights are `feedback`, and the class layer comes last.
+    /// See [`Stack::tensors`]; direct feedback weights are named `feedback`, and the class layer comes last.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         self.stack.tensors()
     }
 
-    /// Layers whose weights are untied in the checkpoint are untied.
+    /// Also unties the layers whose weights are untied in the checkpoint.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         let untied = |index: usize| {
             let weight = checkpoint.dims(&format!("layers.{index}.weight"));
@@ -385,7 +388,7 @@ impl Model for Network {
         self.stack.restore(|name, shape| checkpoint.take(name, shape, self.dtype))
     }
 
-    /// The hidden ones.
+    /// The number of hidden layers.
     fn layers(&self) -> usize {
         self.placed.len() - 1
     }
@@ -400,19 +403,19 @@ impl Model for Network {
         }
     }
 
-    /// What the class layer sees.
+    /// The input of the class layer.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let classes = self.placed.last().map_or(0, |placed| placed.block);
         Ok(self.stack.features(images, classes)?.flatten_from(1)?)
     }
 
-    /// The fields of the class units. Their gradient in the images is that of back-propagation, whatever the
-    /// protocol.
+    /// The fields of the class units. Their gradient with respect to the images is that of back-propagation,
+    /// whatever the protocol.
     fn scores(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.stack.features(images, self.stack.blocks().len())?)
     }
 
-    /// The hidden layers, by their names.
+    /// The units of the hidden layers, under the names of the layers.
     fn units(&self) -> Result<Vec<Units>> {
         let classes = self.placed.last().map_or(0, |placed| placed.block);
         let all = units_of(&self.stack, classes)?.into_iter().zip(&self.placed);
@@ -427,13 +430,13 @@ impl Model for Network {
     }
 }
 
-/// Axes of the weights of an untied convolution.
+/// Number of axes of the weights of an untied convolution.
 const UNTIED: usize = 6;
 
 /// The name of the class layer.
 const CLASSES: &str = "classes";
 
-/// The pool that `config` describes.
+/// The pool that `config` describes, if any.
 fn pool(config: &LayerConfig) -> Option<Pool> {
     match *config {
         LayerConfig::MaxPool { kernel, stride, edge } => {
@@ -446,7 +449,7 @@ fn pool(config: &LayerConfig) -> Option<Pool> {
     }
 }
 
-/// Channels, height and width.
+/// The channels, height and width in `shape`.
 fn image(shape: &[usize]) -> candle::Result<(usize, usize, usize)> {
     match *shape {
         [c, h, w] => Ok((c, h, w)),
@@ -454,7 +457,7 @@ fn image(shape: &[usize]) -> candle::Result<(usize, usize, usize)> {
     }
 }
 
-/// What the connections of layer `index` are drawn from.
+/// The random stream from which the connections of layer `index` are drawn.
 fn mask_rng(rng: &Rng, index: usize) -> Rng {
     rng.stream(&format!("layers.{index}.mask"))
 }

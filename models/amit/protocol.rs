@@ -1,4 +1,5 @@
-//! How the error travels back through a layer, by its name in presets and on the command line.
+//! How the error travels back through a layer: the protocols and their names in presets and on the command
+//! line.
 
 use candle::Result;
 use candle_hebbian::FeedbackConfig;
@@ -7,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What the backward pass of a layer sends the error through, and whether that learns: the choices of
-/// [`candle_hebbian::feedback`] that have a name here, and how the feedback weights start.
+/// The weights through which the backward pass of a layer sends the error, how they start, and whether
+/// they learn. Each protocol is a named choice from those of [`candle_hebbian::feedback`].
 ///
-/// Between layers `l−1` and `l` the error at the output of `l−1` is `φ = K_lᵀ δ_l`. With the weights
-/// `w`, feedback weights `r` in the same shape, and `G` the gradient of the weights:
+/// Between layers `l−1` and `l`, the error at the output of `l−1` is `φ = K_lᵀ δ_l`. With the weights
+/// `w`, feedback weights `r` of the same shape, and the gradient `G` of the weights:
 ///
 /// | variant | `K` | start of `r` | change of `r` | name |
 /// |---|---|---|---|---|
@@ -23,44 +24,44 @@ use std::str::FromStr;
 /// | [`UniformSign`](Self::UniformSign) | `s·sign(w)` | | | `usf` |
 /// | [`BatchwiseRandomSign`](Self::BatchwiseRandomSign) | `\|r\|⊙sign(w)` | random | redrawn | `brsf` |
 /// | [`FixedRandomSign`](Self::FixedRandomSign) | `\|r\|⊙sign(w)` | random | none | `frsf` |
-/// | [`DirectFeedback`](Self::DirectFeedback) | see there | random | none | `dfa` |
+/// | [`DirectFeedback`](Self::DirectFeedback) | see the variant | random | none | `dfa` |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Protocol {
     /// Back-propagation: the error goes back through the weights themselves.
     Backprop,
-    /// Updated random feedback (Amit 2019): `r` starts apart from `w` and gets the same Hebbian
-    /// product, so `w − r` never changes.
+    /// Updated random feedback (Amit 2019): `r` is drawn separately from `w` but receives the same
+    /// Hebbian update, so `w − r` never changes.
     Urfb,
     /// Fixed random feedback (Amit 2019), known as feedback alignment (Lillicrap et al. 2016).
     #[doc(alias = "FeedbackAlignment")]
     #[doc(alias = "fa")]
     Frfb,
-    /// Between the two: `r` learns at `rate` (`ε`, 0 to 1) times the rate of `w`.
+    /// Between URFB and FRFB: `r` learns at `rate` (`ε`, 0 to 1) times the rate of `w`.
     Partial {
         /// `ε`
         rate: f64,
     },
-    /// Updated feedback that starts equal to the weights and so stays equal: back-propagation
-    /// without transport of weights (Zipser & Rumelhart 1990).
+    /// Updated feedback that starts equal to the weights and therefore stays equal: back-propagation
+    /// without weight transport (Zipser & Rumelhart 1990).
     Identical,
-    /// uSF: the signs of the weights, all of one size (Liao et al. 2016), which is the standard
-    /// deviation `√(2/(fan_in + fan_out))` of Glorot's draw (Xiao et al. 2019).
+    /// uSF: the signs of the weights, all with one magnitude (Liao et al. 2016): the standard deviation
+    /// `√(2/(fan_in + fan_out))` of Glorot initialisation (Xiao et al. 2019).
     UniformSign,
-    /// brSF: the signs of the weights with sizes redrawn for each batch (Liao et al. 2016).
+    /// brSF: the signs of the weights, with magnitudes redrawn for each batch (Liao et al. 2016).
     BatchwiseRandomSign,
-    /// frSF: the signs of the weights with sizes drawn once (Liao et al. 2016).
+    /// frSF: the signs of the weights, with magnitudes drawn once (Liao et al. 2016).
     FixedRandomSign,
-    /// Direct feedback alignment (Nøkland 2016): the layer gets the error of the network's output
-    /// through fixed random weights, see [`candle_hebbian::direct_feedback`], and none from the layer
+    /// Direct feedback alignment (Nøkland 2016): the layer receives the error of the network's output
+    /// through fixed random weights, see [`candle_hebbian::direct_feedback`], and no error from the layer
     /// above.
     #[doc(alias = "dfa")]
     DirectFeedback,
 }
 
 impl Protocol {
-    /// How the error goes back through the layer itself. With direct feedback nothing below hears
-    /// of it, and it is back-propagation.
+    /// Returns how the error goes back through the layer itself. With direct feedback this is
+    /// back-propagation, but the layers below do not receive that error.
     pub fn feedback(&self) -> FeedbackConfig {
         let own = |learning| FeedbackConfig { source: Source::Own, learning };
         let signs =
@@ -76,7 +77,8 @@ impl Protocol {
         }
     }
 
-    /// Who is connected where connections are thinned: what is to stay identical needs the same.
+    /// Returns whether weights and feedback weights keep the same connections when connections are
+    /// thinned. Only `Identical` needs this, for the two to stay identical.
     pub fn pairing(&self) -> Pairing {
         match self {
             Self::Identical => Pairing::Mutual,
@@ -84,8 +86,10 @@ impl Protocol {
         }
     }
 
+    /// Checks the protocol.
+    ///
     /// # Errors
-    /// A partial rate outside [0, 1].
+    /// If a partial rate is outside [0, 1].
     pub fn check(&self) -> Result<()> {
         self.feedback().check()
     }

@@ -1,14 +1,14 @@
-//! What programs print.
+//! Reports for the terminal.
 
 use super::learner::Learner;
 use hebbian_train::{Result, Run, Table};
 use std::fmt::Write;
 use std::path::Path;
 
-/// A run for the terminal: errors, a table of its layers, the files in its folder `out`.
+/// Formats a run for the terminal: errors, a table of its layers, and the files in its folder `out`.
 ///
 /// # Errors
-/// None but of the table's own making.
+/// Only if the table itself cannot be built.
 pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let (results, preset) = (&run.results, hebbian_train::Learner::model(&run.learner).preset());
     let mut text = format!("test accuracy {:.2} %\n", 100.0 * results.test_accuracy);

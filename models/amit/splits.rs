@@ -3,7 +3,7 @@
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Counts, Result, check_images};
 
-/// A data set in three parts.
+/// The training, validation and test images of a data set.
 #[derive(Debug, Clone)]
 pub struct Splits {
     /// The images to learn from.
@@ -12,15 +12,15 @@ pub struct Splits {
     pub validation: ImageSet,
     /// The test images.
     pub test: ImageSet,
-    /// How many classes there are.
+    /// The number of classes.
     pub classes: usize,
 }
 
 impl Splits {
-    /// Keeps the last `validation_images` training images for validation, a tenth of all at most.
+    /// Holds out the last `validation_images` training images for validation, but at most a tenth of all.
     ///
     /// # Errors
-    /// No images.
+    /// If there are no images.
     pub fn of(data: &Dataset, validation_images: usize) -> Result<Self> {
         check_images(data)?;
         let (count, held) = (data.train.len(), validation_images.min(data.train.len() / 10));
@@ -36,7 +36,7 @@ impl Splits {
 }
 
 impl Splits {
-    /// How many images each part has.
+    /// The number of images in each part.
     pub(super) fn counts(&self) -> Counts {
         let [train, validation, test] =
             [&self.train, &self.validation, &self.test].map(ImageSet::len);

@@ -1,4 +1,4 @@
-//! What a preset says.
+//! The configuration of a preset.
 
 use candle_hebbian::ops::Pool;
 use candle_hebbian::{Activation, Conv2dConfig, InitConfig, LayerConfig, Norm, SoftWta};
@@ -17,7 +17,7 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images, before it takes pixels from −1 to 1. Default: images as they are.
+    /// The transforms and the augmentation of images before the network scales pixels to −1 to 1. Default: none.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// The convolutions, in order.
@@ -29,13 +29,13 @@ pub struct Preset {
     /// back-propagation. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<usize>,
-    /// The share of features that is dropped before the classes in training.
+    /// The share of features that is dropped before the class layer in training.
     pub dropout: f64,
     /// How it is trained.
     pub training: Training,
 }
 
-/// Normalise, convolve, rectify, pool.
+/// A block: normalise, convolve, rectify, pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockConfig {
@@ -45,7 +45,7 @@ pub struct BlockConfig {
     pub channels: usize,
     /// Side of the kernel, in pixels.
     pub kernel: usize,
-    /// Zeros on each side. Default: 0.
+    /// Pixels of zero padding per side. Default: 0.
     #[serde(default)]
     pub padding: usize,
     /// `t` of the softmax over channels.
@@ -55,42 +55,42 @@ pub struct BlockConfig {
     pub pool: Option<Pool>,
 }
 
-/// How a network is trained: gradient descent without momentum and with coupled decay, rates that fall along a
-/// cosine to 0 at the last step.
+/// How a network is trained: by gradient descent without momentum and with coupled weight decay, at rates that fall
+/// along a cosine to 0 at the last step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// What the convolutions learn by. Default: the rule.
+    /// How the convolutions learn. Default: by the rule.
     #[serde(default)]
     pub learning: Learning,
     /// `η` of the convolutions at the first step.
     pub conv_learning_rate: f64,
-    /// `λ` of the convolutions; nothing else decays.
+    /// `λ`, the weight decay of the convolutions; nothing else decays.
     pub weight_decay: f64,
     /// `η` of everything else at the first step.
     pub learning_rate: f64,
     /// Images per step.
     pub batch_size: usize,
-    /// Times the images are seen.
+    /// The number of passes over the images.
     pub epochs: usize,
 }
 
-/// What the convolutions learn by.
+/// How the convolutions learn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Learning {
     /// [`GlobalDirection`](candle_hebbian::GlobalDirection): the paper's rule.
     GlobalDirection {},
-    /// Control: every weight changes by the same, in the direction of its gradient. What does the local size
-    /// contribute?
+    /// Control: every weight changes by the same amount, in the direction that its gradient gives. It shows what the
+    /// local size contributes.
     SignOnly {
-        /// What stands in place of the size, relative to the largest of the rule.
+        /// The amount that replaces the local size, relative to the rule's largest size.
         size: f64,
     },
     /// Control: back-propagation.
     Backprop {
-        /// `η` of the convolutions at the first step, which the size of the gradient scales and so has to be tuned separately. Default:
-        /// that of the rule.
+        /// `η` of the convolutions at the first step. The step also scales with the size of the gradient, so this rate
+        /// has to be tuned separately. Default: that of the rule.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         learning_rate: Option<f64>,
     },
@@ -105,7 +105,7 @@ impl Default for Learning {
 }
 
 impl Learning {
-    /// The controls of the paper's rule, and the rule, by the names that commands take.
+    /// The paper's rule and its controls, with their names on the command line.
     pub const ALL: [(&'static str, Self); 4] = [
         ("ghl", Self::GlobalDirection {}),
         ("sign-only", Self::SignOnly { size: 0.15 }),
@@ -115,7 +115,7 @@ impl Learning {
 }
 
 impl Training {
-    /// The first rate of the convolutions, for what they learn by.
+    /// The learning rate of the convolutions at the first step, which depends on how they learn.
     pub fn first_conv_rate(&self) -> f64 {
         match self.learning {
             Learning::Backprop { learning_rate: Some(own) } => own,
@@ -125,7 +125,7 @@ impl Training {
 }
 
 impl BlockConfig {
-    /// As a stack takes it: weights of `N(0, 2/F)`.
+    /// Returns the configuration that a stack makes the block from, with weights from `N(0, 2/F)`.
     pub(super) fn stacked(&self) -> candle_hebbian::BlockConfig<SoftWta> {
         let window = Conv2dConfig { padding: self.padding, ..Conv2dConfig::default() };
         candle_hebbian::BlockConfig {

@@ -6,14 +6,14 @@ use candle::backprop::GradStore;
 use candle_hebbian::{CosineDecay, Steps, WeightDecay};
 use candle_nn::Optimizer;
 
-/// Gradient descent of the convolutions, with decay, and of everything else, without.
+/// Gradient descent on the convolutions, with weight decay, and on everything else, without.
 ///
 /// ```text
 /// w ← w − η(C + λw)       C: what the rule makes of the gradient        η = η₀·½(1 + cos(π·progress))
 /// v ← v − η′·∂L/∂v
 /// ```
 ///
-/// The network says what the gradient of a convolution is. Those that are frozen do not move.
+/// The network defines the gradient of a convolution. Frozen convolutions do not change.
 #[derive(Debug)]
 pub struct Descents {
     convolutions: Option<Steps>,
@@ -21,7 +21,7 @@ pub struct Descents {
 }
 
 impl Descents {
-    /// Of the weights of `network`, as its preset has it.
+    /// The steps for the weights of `network`, as its preset configures them.
     ///
     /// # Errors
     /// A rate that is negative or not finite.
@@ -48,10 +48,10 @@ impl Descents {
         all.for_each(|steps| steps.set_progress(progress));
     }
 
-    /// Moves all weights that learn.
+    /// Updates all weights that learn.
     ///
     /// # Errors
-    /// A rate or progress that is no number.
+    /// A rate or progress that is not a number.
     pub fn step(&mut self, grads: &GradStore) -> candle::Result<()> {
         let mut all = self.convolutions.iter_mut().chain([&mut self.rest]);
         all.try_for_each(|steps| steps.step(grads))

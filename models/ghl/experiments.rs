@@ -1,4 +1,4 @@
-//! The rule beside its controls.
+//! A comparison of the rule with its controls.
 
 use super::config::{Learning, Preset};
 use super::learner::{Ghl, Options};
@@ -19,11 +19,12 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
-    /// folder for each network and seed. Returns a report for the terminal.
+    /// Runs the experiment and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run folder
+    /// for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// A data set that the experiment has no network for, and those of [`Study::run`] and [`hebbian_train::train`].
+    /// A data set for which the experiment has no network, and the errors of [`Study::run`] and
+    /// [`hebbian_train::train`].
     pub fn run(self, study: &Study, data: &Dataset) -> Result<String> {
         let preset = match data.name.as_str() {
             "digits" => "ghl-digits",
@@ -89,5 +90,5 @@ fn figure(trained: &[Trained<Options>], title: String) -> Result<Figure> {
     })
 }
 
-/// What a run logs after each epoch.
+/// The name of the training error in a run's log, which has one for each epoch.
 const TRAIN_ERROR: &str = "train_error";

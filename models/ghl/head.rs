@@ -1,4 +1,4 @@
-//! What follows the convolutions.
+//! The layers after the convolutions.
 
 use candle::{Result, Tensor, Var};
 use candle_hebbian::ops::{BatchNorm, Dropout, batch_norm, linear_response};
@@ -12,7 +12,7 @@ struct Linear {
     bias: Var,
 }
 
-/// Up to one hidden layer, dropout, a class layer; all of it learns by back-propagation.
+/// At most one hidden layer, dropout, and a class layer; all of them learn by back-propagation.
 ///
 /// ```text
 /// h = γ·norm(relu(A f + a)) + β        logits = V dropout(h) + b
@@ -34,7 +34,7 @@ struct Hidden {
 }
 
 impl Linear {
-    /// Weights and biases of `U(±1/√F)`, as PyTorch's.
+    /// A layer with weights and biases from `U(±1/√F)`, as in PyTorch.
     fn new(inputs: usize, units: usize, vb: &VarBuilder) -> Result<Self> {
         let init = init::fan_in_uniform((units, inputs));
         Ok(Self {
@@ -50,7 +50,7 @@ impl Linear {
 }
 
 impl Head {
-    /// For `features` inputs, its variables from `vb`.
+    /// A head for `features` inputs, with variables from `vb`.
     pub(super) fn new(
         features: usize,
         hidden: Option<usize>,
@@ -78,7 +78,7 @@ impl Head {
         })
     }
 
-    /// What learns.
+    /// The variables that learn.
     pub(super) fn vars(&self) -> Vec<Var> {
         let hidden = self.hidden.iter().flat_map(|hidden| {
             let Hidden { linear, scale, shift, .. } = hidden;
@@ -87,7 +87,7 @@ impl Head {
         hidden.chain([&self.classes.weight, &self.classes.bias]).cloned().collect()
     }
 
-    /// All tensors of a checkpoint, by name.
+    /// All tensors of a checkpoint, with their names.
     pub(super) fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
         let hidden = self.hidden.iter().flat_map(|hidden| {
             let Hidden { linear, norm, scale, shift } = hidden;
@@ -107,7 +107,8 @@ impl Head {
         hidden.chain(classes).collect()
     }
 
-    /// What the class layer sees of `features (B, F)`; in training with the statistics of the batch.
+    /// Returns the input of the class layer for `features (B, F)`; in training, batch norm uses the statistics of the
+    /// batch.
     pub(super) fn hidden(&self, features: &Tensor, training: bool) -> Result<Tensor> {
         let Some(Hidden { linear, norm, scale, shift }) = &self.hidden else {
             return Ok(features.clone());
@@ -117,7 +118,8 @@ impl Head {
         normed?.broadcast_mul(scale)?.broadcast_add(shift)
     }
 
-    /// The logits `(B, classes)` of what [`hidden`](Self::hidden) made; with `masks`, dropout is drawn from them.
+    /// Returns the logits `(B, classes)` for the output of [`hidden`](Self::hidden). With `masks`, dropout is drawn
+    /// from them.
     pub(super) fn logits(&self, hidden: &Tensor, masks: Option<&mut Rng>) -> Result<Tensor> {
         match masks {
             Some(masks) => self.classes.forward(&self.dropout.apply(hidden, masks)?),

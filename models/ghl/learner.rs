@@ -12,14 +12,14 @@ use hebbian_train::{
 };
 use serde_json::Value;
 
-/// Batches of which the statistics of a network are computed that does not learn.
+/// The number of batches from which the statistics of a network without learning are computed.
 const CALIBRATION_BATCHES: usize = 200;
 
 /// Hebbian learning with global direction (Hua et al. 2026).
 #[derive(Debug, Clone, Copy)]
 pub struct Ghl;
 
-/// What a run needs beside its data.
+/// What a run needs besides its data.
 pub type Options = OfPreset<Preset>;
 
 impl Method for Ghl {
@@ -40,7 +40,7 @@ impl Method for Ghl {
         Learner::new(&options.preset, data, &start.rng, &start.device)
     }
 
-    /// Images without labels are not seen.
+    /// Images without labels are not used.
     fn counts(_: &Options, data: &Dataset) -> Counts {
         let (train, test) = (data.train.len(), data.test.len());
         Counts { train, test, ..Counts::default() }
@@ -56,7 +56,7 @@ impl Method for Ghl {
     }
 }
 
-/// A network in training. What it draws follows from the seed and the number of the epoch.
+/// A network in training. What it draws depends only on the seed and the number of the epoch.
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
@@ -65,7 +65,7 @@ pub struct Learner {
     rng: Rng,
     device: Device,
     total: Clock,
-    /// With the mean of `|C|` of each convolution.
+    /// The epochs, with the mean of `|C|` of each convolution.
     epochs: Epochs,
 }
 
@@ -73,7 +73,7 @@ impl Learner {
     /// A fresh network for the images and classes of `data`.
     ///
     /// # Errors
-    /// A preset that does not fit them.
+    /// A preset that does not fit the data.
     pub fn new(preset: &Preset, data: &Dataset, rng: &Rng, device: &Device) -> Result<Self> {
         check_images(data)?;
         let (image, classes, count) =
@@ -116,7 +116,7 @@ impl hebbian_train::Learner for Learner {
         self.network
     }
 
-    /// The statistics of batch norm, of some of the training images.
+    /// Computes the batch-norm statistics from some of the training images.
     fn calibrate(&mut self) -> Result<()> {
         let (size, train) = (self.network.preset().training.batch_size, &self.data.train);
         let batches = train.shuffled(size, &mut self.rng.stream("calibration"))?;
@@ -166,8 +166,8 @@ impl hebbian_train::Learner for Learner {
         self.epochs.is_between()
     }
 
-    /// Loss and error of the training images as they were learned from, and of each convolution the mean of `|C|`, which
-    /// the rate is multiplied by (`step_size`), and the mean norm of its units (`norm`).
+    /// Returns the loss and error on the training images as the network learned from them and, for each convolution,
+    /// the mean of `|C|`, which the rate is multiplied by (`step_size`), and the mean norm of its units (`norm`).
     fn measure(&mut self) -> Result<Measured> {
         let layers = 1..=self.network.convolutions().count();
         let sizes: Vec<String> = layers.map(|layer| format!("step_size/layer {layer}")).collect();
@@ -196,7 +196,7 @@ impl hebbian_train::Learner for Learner {
         Ok(picture.transpose()?.map(|it| ("filters".to_string(), it)).into_iter().collect())
     }
 
-    /// The test images after the last epoch, whatever they were before.
+    /// Evaluates the test images after the last epoch, even if an earlier epoch was better.
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
         let (classes, test) = (self.data.class_names.len(), &self.data.test);
         let mut progress = recorder.progress(test.len(), "test");

@@ -1,18 +1,18 @@
 //! Hua et al. 2026 (GHL): Hebbian learning with global direction.
 //!
 //! W. Hua, J. Zhao, L. Leng, X. Cheng, Y. Ma, Q. Guo, *Hebbian Learning with Global Direction*, ICASSP 2026, arXiv
-//! 2601.21367. All layers learn at once from labels. How much a weight of a convolution changes is said by SoftHebb's
-//! update, which way it changes by the sign of back-propagation's gradient. `README.md` beside this file lists what
+//! 2601.21367. All layers learn at once, from labels. SoftHebb's update gives the size of the change of a convolution's
+//! weight; the sign of the back-propagated gradient gives its direction. `README.md` beside this file lists what
 //! differs from the paper and what was not run.
 //!
 //! | part | for |
 //! |---|---|
 //! | [`Preset`] | networks and recipes: DeepHebb, FastHebb, narrow ones |
-//! | [`Learning`] | what the convolutions learn by: the rule, or one of three controls |
+//! | [`Learning`] | how the convolutions learn: by the rule, or by one of three controls |
 //! | [`Network`] | forward, loss, checkpoint tensors |
 //! | [`Descents`] | the steps of its two groups of weights |
 //! | [`Ghl`], [`Learner`] | training, as [`hebbian_train::train`] runs it |
-//! | [`Experiment`] | the rule beside its controls |
+//! | [`Experiment`] | a comparison of the rule with its controls |
 //!
 //! The rule itself, for networks of your own, is [`candle_hebbian::GlobalDirection`].
 

@@ -1,4 +1,4 @@
-//! Convolutions that learn by the rule, and what follows them.
+//! Convolutions that learn by the rule, and the layers after them.
 
 use super::config::{Learning, Preset};
 use super::head::Head;
@@ -37,11 +37,11 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with fresh weights, each layer's from a stream of its own: those of convolutions of `N(0, 2/F)`, all
-    /// others, biases too, of `U(±1/√F)`.
+    /// A network with fresh weights. Each layer draws from a stream of its own: convolutions from `N(0, 2/F)`, all
+    /// others, including biases, from `U(±1/√F)`.
     ///
     /// # Errors
-    /// A preset that is wrong in itself or does not fit the images; the message names the block.
+    /// A preset that is invalid or does not fit the images; the message names the block.
     pub fn new(
         preset: &Preset,
         (channels, height, width): (usize, usize, usize),
@@ -85,12 +85,12 @@ impl Network {
         &self.preset
     }
 
-    /// The convolutions with what is between them.
+    /// The stack of the convolutions, with their norms, activations and pools.
     pub fn stack(&self) -> &Stack<SoftWta> {
         &self.stack
     }
 
-    /// What follows the convolutions.
+    /// The layers after the convolutions.
     pub(super) fn head(&self) -> &Head {
         &self.head
     }
@@ -105,14 +105,14 @@ impl Network {
         self.stack.blocks().iter().filter_map(|block| block.layer().ok())
     }
 
-    /// Pixels from 0 to 1 as −1 to 1.
+    /// Scales pixels from 0 to 1 to −1 to 1.
     fn scaled(images: &Tensor) -> candle::Result<Tensor> {
         images.affine(2.0, -1.0)
     }
 
-    /// The logits `(B, classes)` of images `(B, C, H, W)` in training: batch norms use and move the statistics of the batch,
-    /// dropout is drawn from `masks`. In the backward pass the weights of the convolutions get what they learn by as their gradient, all
-    /// others the true one.
+    /// Returns the logits `(B, classes)` of images `(B, C, H, W)` in training: batch norms use the statistics of the
+    /// batch and update their running statistics, and dropout is drawn from `masks`. In the backward pass, the gradient
+    /// of a convolution's weights is the one that it learns by; all other weights get the true gradient.
     ///
     /// # Errors
     /// Images of another size.
@@ -126,7 +126,8 @@ impl Network {
         self.head.logits(&hidden, Some(masks))
     }
 
-    /// Moves the statistics of all batch norms by those of images `(B, C, H, W)`, as training does; nothing else changes.
+    /// Updates the running statistics of all batch norms with images `(B, C, H, W)`, as in training; nothing else
+    /// changes.
     ///
     /// # Errors
     /// Images of another size, or a single one.
@@ -137,15 +138,15 @@ impl Network {
         self.head.hidden(&features.flatten_from(1)?, true).map(drop)
     }
 
-    /// Cross-entropy, the mean over the batch.
+    /// Returns the cross-entropy, averaged over the batch.
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         candle_nn::loss::cross_entropy(logits, labels)
     }
 }
 
 impl Model for Network {
-    /// `layers.i.weight`, `layers.i.running_mean` and so on of the blocks, `hidden.…` if there is such a layer, `head.weight`
-    /// and `head.bias`.
+    /// Returns `layers.i.weight`, `layers.i.running_mean` and so on for the blocks, `hidden.…` if there is such a
+    /// layer, `head.weight` and `head.bias`.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let head = self.head.tensors().into_iter();
         let head = head.map(|(name, tensor)| (name.to_string(), tensor.detach()));
@@ -161,7 +162,7 @@ impl Model for Network {
         Ok(())
     }
 
-    /// The convolutions.
+    /// The number of convolutions.
     fn layers(&self) -> usize {
         self.preset.blocks.len()
     }
@@ -176,7 +177,7 @@ impl Model for Network {
         }
     }
 
-    /// What the class layer sees.
+    /// Returns the input of the class layer.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let blocks = self.stack.blocks().len();
         let features = self.stack.features(&Self::scaled(images)?, blocks)?.flatten_from(1)?;

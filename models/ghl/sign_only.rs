@@ -1,19 +1,19 @@
-//! The control without a local size.
+//! The control without local step sizes.
 
 use candle::Result;
 use candle_hebbian::{Rule, State, Synapses, Update};
 
-/// `Δw = −size·sign(G)`: [`GlobalDirection`](candle_hebbian::GlobalDirection) with the same size for all synapses. `G` is the
-/// gradient of the weights, made of the third factor.
+/// `Δw = −size·sign(G)`: [`GlobalDirection`](candle_hebbian::GlobalDirection) with the same size for all synapses. `G`
+/// is the gradient of the weights, computed from the third factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SignOnly {
-    /// The size; 0.15 is about what the rule's sizes are on average.
+    /// The size of the change; 0.15 is about the average of the rule's sizes.
     pub size: f64,
 }
 
 impl Rule for SignOnly {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
-        // NaN stays NaN, of which candle's sign is 0.
+        // NaN has to stay NaN, but candle's sign of NaN is 0.
         let gradient = synapses.third_product()?;
         let sign = gradient.ne(&gradient)?.where_cond(&gradient, &gradient.sign()?)?;
         Ok(Update::direct((sign * -self.size)?))

@@ -1,4 +1,4 @@
-//! The same network trained by back-propagation, to compare with.
+//! The same network trained by back-propagation, for comparison.
 
 use super::circuit::{Circuit, CircuitConfig};
 use candle::{Result, Tensor, Var};
@@ -18,7 +18,8 @@ pub struct Backprop {
 }
 
 impl Backprop {
-    /// Starts from the circuit's weights and running mean; `ridge` is `λ` of `½λ‖W₂W₁‖²`.
+    /// Creates a network that starts from the circuit's weights and running mean; `ridge` is the `λ` of
+    /// `½λ‖W₂W₁‖²`.
     pub fn from_circuit(circuit: &Circuit, ridge: f64) -> Result<Self> {
         let copy = |var: &Var| Var::from_tensor(&var.as_detached_tensor());
         Ok(Self {
@@ -39,7 +40,7 @@ impl Backprop {
         &self.w2
     }
 
-    /// Every tensor of a checkpoint: `w1`, `w2`, `mean`.
+    /// Returns every tensor of a checkpoint: `w1`, `w2`, `mean`.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         [("w1", self.w1.as_detached_tensor()), ("w2", self.w2.as_detached_tensor())]
             .into_iter()
@@ -48,10 +49,10 @@ impl Backprop {
             .collect()
     }
 
-    /// Puts them back; `take(name, shape)` hands out each by its name.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name.
     ///
     /// # Errors
-    /// What `take` says.
+    /// If `take` fails.
     pub fn restore<E: From<candle::Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
@@ -62,19 +63,20 @@ impl Backprop {
         Ok(())
     }
 
-    /// `ŷ (B, n)` for `x (B, m)`; differentiable in `x`.
+    /// Computes `ŷ (B, n)` for `x (B, m)`; differentiable in `x`.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.hidden(x)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
-    /// `z (B, k)` for `x (B, m)`; differentiable in `x`.
+    /// Computes `z (B, k)` for `x (B, m)`; differentiable in `x`.
     pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         let rate = f.rate(&x.matmul(&self.w1.as_detached_tensor().t()?)?)?;
         f.output(&rate, &self.mean)
     }
 
-    /// One step on a batch, with rates for `W₁` and `W₂`; then the running mean.
+    /// Takes one step on a batch, with separate learning rates for `W₁` and `W₂`, then updates the running
+    /// mean.
     pub fn step(&mut self, x: &Tensor, y: &Tensor, (w1, w2): (f64, f64)) -> Result<()> {
         let CircuitConfig { nonlinearity: f, mean_rate, .. } = self.config;
         let samples = x.dim(0)? as f64;
@@ -94,7 +96,7 @@ impl Backprop {
     }
 }
 
-/// `mean ‖y − ŷ‖²` of predictions and targets `(T, n)`: the loss that the paper plots.
+/// Computes `mean ‖y − ŷ‖²` of predictions and targets `(T, n)`, the loss that the paper plots.
 pub fn loss(prediction: &Tensor, y: &Tensor) -> Result<f64> {
     let error = (y.detach() - prediction.detach())?.sqr()?.sum_all()?;
     Ok(to_host(&error)?.to_scalar::<f64>()? / y.dim(0)? as f64)

@@ -1,6 +1,6 @@
 //! The circuit: pyramidal neurons with a basal and an apical compartment, and interneurons.
 //!
-//! This file and `online.rs` know of no data and no runs: `examples/browser` is made of them too.
+//! This file and `online.rs` depend on no data sets and no runs, because `examples/browser` includes them too.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
@@ -8,13 +8,13 @@ use candle_hebbian::{Geometry, ModulatedHebb, Rng, Rule, State, Steps, Synapses,
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 
-/// What pyramidal neurons make of their basal current.
+/// The function `f` that pyramidal neurons apply to their basal current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Nonlinearity {
-    /// `f(h) = h`; no running mean is taken off.
+    /// `f(h) = h`; no running mean is subtracted.
     Identity,
-    /// `f(h) = max(0, h)`, less its running mean.
+    /// `f(h) = max(0, h)`, minus its running mean.
     Relu,
 }
 
@@ -35,7 +35,7 @@ impl Nonlinearity {
         }
     }
 
-    /// `z̄` after a batch of `rate (B, k)`, at `mean_rate` per sample.
+    /// `z̄` after a batch of `rate (B, k)`, updated at the rate `mean_rate` per sample.
     pub(super) fn moved_mean(self, mean: &Tensor, rate: &Tensor, mean_rate: f64) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(mean.clone()),
@@ -47,7 +47,7 @@ impl Nonlinearity {
     }
 }
 
-/// What does not change while the circuit learns.
+/// The settings of a circuit, which do not change while it learns.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CircuitConfig {
@@ -56,13 +56,13 @@ pub struct CircuitConfig {
     /// `ε` of the running mean, per sample. Not used by [`Nonlinearity::Identity`].
     #[serde(default)]
     pub mean_rate: f64,
-    /// `λ`: as if noise of this variance were added to every input. Default: 0.
+    /// `λ`, which acts as if noise of this variance were added to every input. Default: 0.
     #[serde(default)]
     pub ridge: f64,
     /// `ρ` of the constraint `C_zz ⪯ ρI`. Default: 1. From the follow-up, arXiv 2210.15752.
     #[serde(default = "one")]
     pub level: f64,
-    /// Whether pyramidal-to-interneuron synapses have weights `R` of their own, in place of `Qᵀ`.
+    /// Whether pyramidal-to-interneuron synapses have their own weights `R` in place of `Qᵀ`.
     #[serde(default)]
     pub decoupled: bool,
 }
@@ -79,8 +79,8 @@ pub struct Initial {
     pub w1: f64,
     /// Standard deviation of `W₂`.
     pub w2: f64,
-    /// `Q` is this times the identity; the authors' code has 1/3. Online steps are stable only while
-    /// `η₁ ‖x‖² q² < 2`.
+    /// `Q` is the identity times this number, which is 1/3 in the authors' code. Online steps are stable
+    /// only while `η₁ ‖x‖² q² < 2`.
     #[serde(default = "third")]
     pub q: f64,
 }
@@ -97,10 +97,10 @@ fn third() -> f64 {
 /// ```
 ///
 /// `x (B, m)` drives the basal compartment and `y (B, n)` the apical one; `c` is the calcium plateau
-/// that teaches the basal synapses. Increments are means over the batch, the decay once per batch.
-/// The prediction `ŷ = W₂z` plays no part in learning.
+/// that teaches the basal synapses. Increments are means over the batch; the decay is applied once per
+/// batch. The prediction `ŷ = W₂z` plays no part in learning.
 ///
-/// Source: Golkar et al. 2020, arXiv 2011.15031, Eq. 5–7, 9, 21–24; mini-batches are ours.
+/// Source: Golkar et al. 2020, arXiv 2011.15031, Eq. 5–7, 9, 21–24; mini-batches are not in the paper.
 #[derive(Debug)]
 pub struct Circuit {
     config: CircuitConfig,
@@ -111,7 +111,7 @@ pub struct Circuit {
     mean: Tensor,
 }
 
-/// What a circuit makes of a batch.
+/// The activity of a circuit for a batch.
 #[derive(Debug, Clone)]
 pub struct Activity {
     /// Basal current `h (B, k)`.
@@ -126,7 +126,7 @@ pub struct Activity {
     pub c: Tensor,
 }
 
-/// One kind of weights and its rule: [`ModulatedHebb`], and what a ridge takes off.
+/// One kind of weights and its rule: [`ModulatedHebb`], plus the term of a ridge.
 struct Plastic {
     synapses: Synapses,
     rule: ModulatedHebb,
@@ -149,7 +149,7 @@ impl Rule for Plastic {
     }
 }
 
-/// By how much weights are to change, for a rate of 1.
+/// The changes of the weights at a learning rate of 1.
 #[derive(Debug, Clone)]
 pub struct Increments {
     /// `ΔW₁ (k, m)`
@@ -158,7 +158,7 @@ pub struct Increments {
     pub w2: Tensor,
     /// `ΔQ (k, k)`
     pub q: Tensor,
-    /// `ΔR (k, k)`, of a decoupled circuit.
+    /// `ΔR (k, k)`, if the circuit is decoupled.
     pub r: Option<Tensor>,
 }
 
@@ -166,37 +166,37 @@ pub struct Increments {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// `η₁`, basal.
+    /// `η₁` of the basal synapses.
     pub w1: f64,
-    /// `η₂`, apical. At most `η₁/5` keeps learning stable.
+    /// `η₂` of the apical synapses. At most `η₁/5` keeps learning stable.
     pub w2: f64,
-    /// `η_q`, interneurons. At most `η₁/5` likewise.
+    /// `η_q` of the interneurons' synapses. At most `η₁/5` keeps learning stable.
     pub q: f64,
 }
 
 impl Rates {
-    /// All of them times `factor`.
+    /// Returns all rates multiplied by `factor`.
     pub fn scaled(self, factor: f64) -> Self {
         Self { w1: self.w1 * factor, w2: self.w2 * factor, q: self.q * factor }
     }
 }
 
-/// Three ways to one step.
+/// Three ways to compute the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// The gradient of a sum of losses, one for each kind of weights.
     Surrogates,
     /// The gradient of one energy, descended in `W₁` and `W₂` and ascended in `Q`. Not for
-    /// decoupled circuits, which have none.
+    /// decoupled circuits, which have no energy.
     Energy,
-    /// The products themselves, without a graph.
+    /// The Hebbian products themselves, without an autograd graph.
     Explicit,
 }
 
 impl Circuit {
-    /// Fresh weights: `W₁` and `W₂` Gaussian, `Q` (and `R`) a multiple of the identity. `Q` must have
-    /// full rank: what it lacks it can never learn.
+    /// Creates a circuit with fresh weights: `W₁` and `W₂` Gaussian, `Q` (and `R`) a multiple of the
+    /// identity. `Q` must have full rank, because learning cannot add directions that it lacks.
     pub fn new(
         config: CircuitConfig,
         (inputs, units, outputs): (usize, usize, usize),
@@ -206,7 +206,7 @@ impl Circuit {
         device: &Device,
     ) -> Result<Self> {
         let normal = |name: &str, sd, shape| rng.stream(name).normal(0.0, sd, shape, dtype, device);
-        // More than there is memory for is an error, and not the end of the program.
+        // Sizes that exceed any memory are an error instead of aborting the program.
         Geometry::Dense.weight_dims(&[units, units])?;
         let q = (Tensor::eye(units, dtype, device)? * initial.q)?;
         let r = config.decoupled.then(|| q.clone());
@@ -215,11 +215,11 @@ impl Circuit {
         Self::from_weights(config, &w1, &w2, &q, r.as_ref())
     }
 
-    /// A circuit with copies of `w1 (k, m)`, `w2 (n, k)`, `q (k, k)` and, if it is decoupled, `r
-    /// (k, k)`. The running mean starts at 0.
+    /// Creates a circuit with copies of `w1 (k, m)`, `w2 (n, k)`, `q (k, k)` and, if it is decoupled,
+    /// `r (k, k)`. The running mean starts at 0.
     ///
     /// # Errors
-    /// Weights that do not fit each other, a missing `r` or one too many.
+    /// If the weights do not fit each other, or `r` is missing for a decoupled circuit or given for another.
     pub fn from_weights(
         config: CircuitConfig,
         w1: &Tensor,
@@ -250,7 +250,7 @@ impl Circuit {
         })
     }
 
-    /// What does not change.
+    /// Returns the settings of the circuit.
     pub fn config(&self) -> &CircuitConfig {
         &self.config
     }
@@ -270,7 +270,7 @@ impl Circuit {
         &self.q
     }
 
-    /// `R (k, k)`, of a decoupled circuit.
+    /// `R (k, k)`, if the circuit is decoupled.
     pub fn r(&self) -> Option<&Var> {
         self.r.as_ref()
     }
@@ -280,7 +280,7 @@ impl Circuit {
         &self.mean
     }
 
-    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`: a better starting value.
+    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`, a better starting value than 0.
     pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
         if self.config.nonlinearity == Nonlinearity::Relu {
             self.mean = self.config.nonlinearity.rate(&self.basal(x)?)?.mean(0)?;
@@ -292,19 +292,19 @@ impl Circuit {
         x.matmul(&self.w1.as_detached_tensor().t()?)
     }
 
-    /// `z (B, k)` for `x (B, m)`; differentiable in `x`, as is [`predict`](Self::predict).
+    /// Computes `z (B, k)` for `x (B, m)`; differentiable in `x`, as is [`predict`](Self::predict).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         f.output(&f.rate(&self.basal(x)?)?, &self.mean)
     }
 
-    /// `ŷ = W₂z (B, n)` for `x (B, m)`.
+    /// Computes `ŷ = W₂z (B, n)` for `x (B, m)`.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.forward(x)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
-    /// The activity of every cell, for `x (B, m)` and `y (B, n)`. The circuit has no loops that
-    /// matter: interneurons act on the apical compartment only.
+    /// Computes the activity of every cell for `x (B, m)` and `y (B, n)`. One pass suffices, because
+    /// interneurons act on the apical compartment only, so that no loop affects the activity.
     pub fn activity(&self, x: &Tensor, y: &Tensor) -> Result<Activity> {
         let f = self.config.nonlinearity;
         let h = self.basal(&x.detach())?;
@@ -319,8 +319,8 @@ impl Circuit {
         Ok(Activity { h, rate, z, nu, c })
     }
 
-    /// Each kind of weights with what its synapses see of a batch: `W₁`, `W₂`, `Q` and, in a decoupled
-    /// circuit, `R`.
+    /// Each kind of weights with the signals at its synapses for a batch: `W₁`, `W₂`, `Q` and, in a
+    /// decoupled circuit, `R`.
     fn plastic(&self, x: &Tensor, y: &Tensor, activity: &Activity) -> Result<Vec<Plastic>> {
         let Activity { h, z, nu, c, .. } = activity;
         let CircuitConfig { nonlinearity, ridge, level, .. } = self.config;
@@ -334,7 +334,7 @@ impl Circuit {
                 let [pre, u, post] = [pre, u, post].map(|rows| rows.unsqueeze(0));
                 Synapses::new(weight, &pre?, &u?, &post?)?.with_third(third)
             };
-        // The plateau teaches basal synapses; of the others both ends are activities.
+        // The plateau teaches the basal synapses; the others learn from the activities at both ends alone.
         let alone = Tensor::ones(x.dim(0)?, x.dtype(), x.device())?;
         let (predicted, inhibition) = (z.matmul(&w2.t()?)?, nu.matmul(&q.t()?)?);
         let mut plastic = vec![
@@ -346,7 +346,7 @@ impl Circuit {
             plastic.push(Plastic::new(synapses(r, z, nu, nu, &alone)?, level));
         }
         if ridge > 0.0 {
-            // −λQQᵀW₁ and +λW₁W₁ᵀQ, for each row as everything is.
+            // −λQQᵀW₁ and +λW₁W₁ᵀQ, times the number of rows, by which all updates are divided later.
             let share = ridge * x.dim(0)? as f64;
             plastic[0].mixing = Some((q.matmul(&q.t()?)? * share)?.unsqueeze(0)?);
             plastic[2].mixing = Some((w1.matmul(&w1.t()?)? * -share)?.unsqueeze(0)?);
@@ -354,7 +354,7 @@ impl Circuit {
         Ok(plastic)
     }
 
-    /// The updates of the rules, means over the batch, in the order `W₁`, `W₂`, `Q`, `R`.
+    /// Computes the activity and the updates of the rules, which are means over the batch.
     pub fn increments(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Increments)> {
         let activity = self.activity(x, y)?;
         let samples = x.dim(0)? as f64;
@@ -370,8 +370,8 @@ impl Circuit {
         Ok((activity, increments))
     }
 
-    /// A loss, the mean over the batch, whose gradient is minus the increment of every kind of
-    /// weights: the sum of the rules' surrogates,
+    /// Computes the activity and a loss whose gradient is minus the increment of every kind of weights. It
+    /// is the mean over the batch of the sum of the rules' surrogates,
     ///
     /// ```text
     /// − ⟨sg(c), f(W₁x)⟩ − ⟨sg(z), W₂ᵀy⟩ + ½ρ‖W₂‖² − ⟨sg(z), Q sg(ν)⟩ + ½ρ‖Q‖²  (− ⟨sg(ν), R sg(z)⟩ + ½ρ‖R‖²)
@@ -387,14 +387,15 @@ impl Circuit {
         Ok((activity, (sum / x.dim(0)? as f64)?))
     }
 
-    /// The energy of which the rules are the saddle dynamics, down in `W₁` and `W₂` and up in `Q`:
+    /// Computes the energy whose saddle-point dynamics are the learning rules, with descent in `W₁` and
+    /// `W₂` and ascent in `Q`:
     ///
     /// ```text
     /// E = mean[ −yᵀW₂z + ½‖Qᵀz‖² ] + ½ρ‖W₂‖² − ½ρ‖Q‖²  (+ ½λ‖QᵀW₁‖²)        z = f(W₁x) − sg(z̄)
     /// ```
     ///
     /// # Errors
-    /// A decoupled circuit.
+    /// If the circuit is decoupled.
     pub fn energy(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         if self.r.is_some() {
             candle::bail!("energy: a decoupled circuit has none; use surrogates")
@@ -415,7 +416,7 @@ impl Circuit {
         Ok(energy)
     }
 
-    /// One step on a batch: all weights from the old ones, then the running mean.
+    /// Takes one step on a batch: updates all weights based on their old values, then the running mean.
     pub fn step(&mut self, x: &Tensor, y: &Tensor, rates: Rates, way: Way) -> Result<()> {
         let vars: Vec<(&Var, f64)> =
             [(&self.w1, rates.w1), (&self.w2, rates.w2), (&self.q, rates.q)]
@@ -455,7 +456,7 @@ impl Circuit {
         Ok(())
     }
 
-    /// Every tensor of a checkpoint in a fixed order: `w1`, `w2`, `q`, `r` (if decoupled), `mean`.
+    /// Returns every tensor of a checkpoint in a fixed order: `w1`, `w2`, `q`, `r` (if decoupled), `mean`.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let vars = [("w1", Some(&self.w1)), ("w2", Some(&self.w2)), ("q", Some(&self.q))];
         let vars = vars.into_iter().chain([("r", self.r.as_ref())]);
@@ -466,10 +467,10 @@ impl Circuit {
         tensors
     }
 
-    /// Puts them back; `take(name, shape)` hands out each by its name.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name.
     ///
     /// # Errors
-    /// What `take` says.
+    /// If `take` fails.
     pub fn restore<E: From<candle::Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,

@@ -1,4 +1,4 @@
-//! What a preset says.
+//! The settings of a preset.
 
 use super::circuit::{CircuitConfig, Initial, Rates, Way};
 use hebbian_data::transforms::InputConfig;
@@ -6,28 +6,28 @@ use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// The most hidden units, whose `Q` takes 17 GB in f32.
+/// The largest number of hidden units, for which `Q` takes 17 GB in f32.
 const MOST_UNITS: usize = 1 << 16;
 
-/// A circuit and how it learns, with back-propagation beside it.
+/// A circuit and how it learns, with back-propagation for comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// Its name.
+    /// The name of the preset.
     pub name: String,
-    /// One line for lists.
+    /// A one-line description, for lists.
     pub description: String,
-    /// The data set it was made for.
+    /// The data set that the preset was made for.
     pub dataset: String,
-    /// What the network sees of images. Default: images as they are.
+    /// How images are transformed before the network sees them. Default: not at all.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
-    /// Learn the test images, and test with the first this many training images, as the paper does;
-    /// none for the usual way round.
+    /// If `Some(count)`, learn the test images and test with the first `count` training images, as the
+    /// paper does; `None` for the usual roles.
     #[serde(default)]
     pub swapped: Option<usize>,
-    /// What pixels, from 0 to 1, are scaled by; none for the mean and deviation of all pixels that are
-    /// learned.
+    /// The scaling of pixels from 0 to 1; `None` for the mean and deviation of all pixels of the images to
+    /// learn.
     #[serde(default)]
     pub scaling: Option<Scaling>,
     /// Hidden units `k`.
@@ -36,19 +36,19 @@ pub struct Preset {
     pub circuit: CircuitConfig,
     /// The initial weights.
     pub initial: Initial,
-    /// How it learns.
+    /// How the circuit learns.
     pub training: Training,
     /// How back-propagation learns.
     pub backprop: BackpropTraining,
 }
 
-/// `(pixel − mean) / deviation`, one number each.
+/// `(pixel − mean) / deviation`, with one mean and one deviation for all pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scaling {
-    /// What is taken off.
+    /// The mean that is subtracted.
     pub mean: f64,
-    /// What it is then divided by.
+    /// The deviation by which the difference is divided.
     pub deviation: f64,
 }
 
@@ -56,28 +56,28 @@ pub struct Scaling {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// The first rates.
+    /// The initial learning rates.
     pub rates: Rates,
-    /// `t₀` of the schedule `η(t) = η / (1 + t/t₀)`, `t` in samples seen; none for constant rates.
+    /// `t₀` of the schedule `η(t) = η / (1 + t/t₀)`, `t` in samples seen; `None` for constant rates.
     #[serde(default)]
     pub half_time: Option<f64>,
     /// Samples per step; 1 is the paper's online learning.
     pub batch_size: usize,
-    /// Times the samples are seen.
+    /// Number of passes over the samples.
     pub epochs: usize,
     /// How increments are computed.
     #[serde(default = "surrogates")]
     pub way: Way,
-    /// Rate of a separate read-out that learns by the delta rule; none to predict with `W₂`.
+    /// Learning rate of a separate read-out that learns by the delta rule; `None` to predict with `W₂`.
     #[serde(default)]
     pub readout: Option<f64>,
 }
 
-/// How back-propagation learns; as often as the circuit.
+/// How back-propagation learns, for as many epochs as the circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackpropTraining {
-    /// The first rate, of both layers.
+    /// The initial learning rate of both layers.
     pub rate: f64,
     /// As in [`Training`].
     #[serde(default)]
@@ -104,10 +104,10 @@ fn surrogates() -> Way {
 }
 
 impl Preset {
-    /// Checks beyond the schema.
+    /// Checks what the schema cannot.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem found.
     pub fn check(&self) -> Result<()> {
         let Training { rates, half_time, batch_size, way, readout, .. } = self.training;
         let least_one = [
@@ -162,7 +162,7 @@ impl Preset {
     }
 }
 
-/// `1 / (1 + t/t₀)` after `seen` samples.
+/// Computes `1 / (1 + t/t₀)` after `seen` samples.
 pub(super) fn schedule(half_time: Option<f64>, seen: usize) -> f64 {
     half_time.map_or(1.0, |half_time| 1.0 / (1.0 + seen as f64 / half_time))
 }

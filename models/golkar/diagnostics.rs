@@ -1,4 +1,4 @@
-//! How near a circuit is to what theory says of it.
+//! How close a circuit is to its theory.
 
 use super::circuit::{Activity, Circuit, Nonlinearity};
 use super::task::Samples;
@@ -6,19 +6,19 @@ use candle::{Result, Tensor};
 use candle_hebbian::device::to_host;
 use faer::{MatRef, Side};
 
-/// How a circuit teaches and spreads its activity.
+/// Measures of a circuit's teaching signal, interneurons and activity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostics {
-    /// Cosine, over all samples, of the plateau `c` and what back-propagation would send, `W₂ᵀ(y −
-    /// ŷ)`, both where the neurons are active.
+    /// Cosine, over all samples, between the plateau `c` and the error `W₂ᵀ(y − ŷ)` that back-propagation
+    /// would send, both only where the neurons are active.
     pub alignment: f64,
     /// `‖QQᵀ − W₂ᵀW₂‖ / ‖W₂ᵀW₂‖`: 0 at the optimum of a linear circuit.
     pub interneuron_gap: f64,
-    /// Eigenvalues of `C_zz`, descending: 1 where the constraint is tight.
+    /// Eigenvalues of `C_zz`, descending: `ρ`, by default 1, where the constraint is tight.
     pub spectrum: Vec<f64>,
 }
 
-/// Looks at a circuit with the samples that it learns.
+/// Measures a circuit on the samples that it learns.
 pub fn diagnose(circuit: &Circuit, samples: &Samples) -> Result<Diagnostics> {
     let Activity { h, z, c, .. } = circuit.activity(&samples.x, &samples.y)?;
     let [w2, q] = [circuit.w2(), circuit.q()].map(|var| var.as_detached_tensor());

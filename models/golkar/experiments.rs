@@ -1,4 +1,4 @@
-//! The paper's experiments, a command each.
+//! The paper's experiments, one command each.
 
 use super::config::Preset;
 use super::diagnostics::{Diagnostics, diagnose};
@@ -15,14 +15,14 @@ use hebbian_train::{
 use serde_json::{Value, json};
 
 experiments! {
-    /// An experiment of the paper, or a look at a circuit.
+    /// An experiment of the paper, or a measurement of a circuit.
     pub enum Experiment {
-        /// The digits: a linear and a rectified circuit beside back-propagation and the optimum. Not in
-        /// the paper.
+        /// The digits: a linear and a rectified circuit compared with back-propagation and the optimum. Not
+        /// in the paper.
         Digits: "digits", "BMVR beside back-propagation and the optimum, digits";
-        /// Fig. 3: loss of a linear circuit against samples, beside back-propagation and the optimum.
+        /// Fig. 3: loss of a linear circuit against samples, with back-propagation and the optimum.
         Fig3: "fig3", "linear: loss against samples, with the optimum as a line";
-        /// Tab. 1: accuracy with 64 and 256 hidden units, beside back-propagation.
+        /// Tab. 1: accuracy with 64 and 256 hidden units, with back-propagation for comparison.
         Table1: "table1", "ReLU: accuracy with 64 and 256 hidden units";
         /// How the teaching signal aligns with that of back-propagation, by epoch.
         Alignment: "alignment", "ReLU: teaching signal and back-propagation's";
@@ -32,11 +32,11 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
-    /// folder for each network and seed. Returns a report for the terminal.
+    /// Runs the experiment and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a
+    /// run folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// A data set that the experiment has no preset for, and those of [`Study::run`] and [`hebbian_train::train`].
+    /// If the experiment has no preset for the data set, or if [`Study::run`] or [`hebbian_train::train`] fails.
     pub fn run(self, study: &Study, data: &Dataset) -> Result<String> {
         let presets = self.presets(&data.name)?;
         let mut presets: Vec<Preset> = presets.into_iter().map(preset).collect::<Result<_>>()?;
@@ -59,7 +59,7 @@ impl Experiment {
         })
     }
 
-    /// The presets for a data set.
+    /// The names of the presets for a data set.
     fn presets(self, data: &str) -> Result<Vec<&'static str>> {
         let linear = match data {
             "digits" => Some("golkar-digits-linear"),
@@ -89,7 +89,7 @@ impl Experiment {
         })
     }
 
-    /// Follows a circuit for each seed, epoch by epoch.
+    /// Trains a circuit for each seed and measures it epoch by epoch.
     fn look(self, preset: &Preset, study: &Study, data: &Dataset) -> Result<Figure> {
         study.starts_anew(self.name());
         let Study { options, device, .. } = *study;
@@ -182,10 +182,10 @@ impl Experiment {
     }
 }
 
-/// A circuit that was followed.
+/// The measurements of a circuit in training.
 struct Followed {
     seed: u64,
-    /// Before the first epoch, and after each.
+    /// Before the first epoch, and after each epoch.
     epochs: Vec<(Point, Diagnostics)>,
 }
 
@@ -220,7 +220,7 @@ fn optimum(one: &Trained<Options>) -> Option<f64> {
     one.extra("linear_optimum").map(|spread| spread.mean)
 }
 
-/// Loss against samples, and final figures.
+/// A chart of loss against samples, and a table of final results.
 fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Result<Figure> {
     let names = ["preset", "rule", "seed", "samples", "loss", "train_accuracy", "test_accuracy"];
     let mut table = Table::new(names);
@@ -299,7 +299,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
     })
 }
 
-/// Loss against samples.
+/// The line of loss against samples for one rule.
 fn curve((colour, one): (usize, &Trained<Options>)) -> Series {
     let runs: Vec<_> = one.runs.iter().map(|run| points(&run.history)).collect();
     let point = |at: usize| {

@@ -18,22 +18,22 @@ use hebbian_train::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Samples of which the running mean starts with the mean.
+/// Number of samples whose mean is the initial value of the running mean.
 const MEAN_SAMPLES: usize = 1000;
-/// Samples that are taken out of the tensors together, to be learned one by one.
+/// Number of samples that are copied out of the tensors together, to be learned one by one.
 const ONLINE_SAMPLES: usize = 1000;
-/// Measurements for each doubling of the number of samples.
+/// Number of measurements for each doubling of the number of samples.
 const PER_DOUBLING: f64 = 2.0;
 
 /// Local supervision in a cortical microcircuit.
 #[derive(Debug, Clone, Copy)]
 pub struct Golkar;
 
-/// What a run needs beside its data.
+/// The options of a run, besides its data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Circuit and recipe, overrides applied.
+    /// The circuit and its training, with overrides applied.
     pub preset: Preset,
     /// Train by back-propagation instead.
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct Options {
 impl Method for Golkar {
     const NAME: &'static str = "golkar";
     const MAY_GROW: &'static [&'static str] = &["/preset/training/epochs"];
-    /// Its samples are matrices, computed once.
+    /// The samples are matrices that are computed once, so images are not augmented.
     const AUGMENTS: bool = false;
     type Preset = Preset;
     type Options = Options;
@@ -84,20 +84,20 @@ impl Method for Golkar {
     }
 }
 
-/// What a moment of training measured.
+/// The measurements at one moment of training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Samples seen.
+    /// Number of samples seen.
     pub seen: usize,
     /// `mean ‖y − ŷ‖²` over the samples to learn.
     pub loss: f64,
-    /// The share of them that is classified rightly.
+    /// The share of the samples to learn that are classified correctly.
     pub train_accuracy: f64,
-    /// The same of the samples to test with.
+    /// The share of the test samples that are classified correctly.
     pub test_accuracy: f64,
 }
 
-/// A network in training. What it draws follows from the seed and the number of the epoch.
+/// A network in training. All random draws follow from the seed and the number of the epoch.
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
@@ -106,17 +106,17 @@ pub struct Learner {
     rng: Rng,
     clock: Clock,
     total: Clock,
-    /// After how many samples something is measured.
+    /// The numbers of samples after which the network is measured.
     moments: Vec<usize>,
-    /// The order of the samples in an epoch, with its number.
+    /// The number of an epoch, with the order of the samples in it.
     order: Option<(usize, Vec<usize>)>,
 }
 
 impl Learner {
-    /// A fresh network for the samples of `task`.
+    /// Creates a network with fresh weights for the samples of `task`.
     ///
     /// # Errors
-    /// A preset that is wrong, or asks for more epochs than can be counted.
+    /// If the preset is invalid or asks for more epochs than can be counted.
     pub fn new(options: &Options, task: Task, rng: &Rng, device: &Device) -> Result<Self> {
         let Options { preset, backprop } = options;
         let (samples, inputs) = task.train.x.dims2()?;
@@ -132,22 +132,22 @@ impl Learner {
             options: options.clone(),
             rng: rng.clone(),
             clock: Clock::default(),
-            // Each sample is a step, for the circuit learns online.
+            // Each sample counts as a step, because the circuit learns online.
             total: Clock { steps: images, images },
             moments,
             order: None,
         })
     }
 
-    /// What it learns from.
+    /// Returns the samples for training and testing.
     pub fn task(&self) -> &Task {
         &self.task
     }
 
-    /// Measures the network as it is.
+    /// Measures the network in its current state.
     ///
     /// # Errors
-    /// A prediction that is not finite, with what to do.
+    /// If a prediction is not finite; the message says what to change.
     pub fn point(&self) -> Result<Point> {
         let (train, test) =
             (self.network.respond(&self.task.train.x)?, self.network.respond(&self.task.test.x)?);
@@ -162,7 +162,7 @@ impl Learner {
         })
     }
 
-    /// What diverged, and which rate to lower.
+    /// A message that the weights diverged, with the rate to change.
     fn diverged(&self) -> String {
         let advice = match &self.network.rule {
             Rule::Backprop(_) => {
@@ -189,7 +189,7 @@ impl Learner {
         )
     }
 
-    /// Learns from the samples of these numbers, all at once or one by one.
+    /// Learns from the samples at these indices, all at once or one by one.
     fn learn(&mut self, samples: &[usize]) -> Result<()> {
         let Preset { training, backprop, .. } = self.options.preset;
         let (x, y) = select(&self.task.train, samples)?;
@@ -231,7 +231,7 @@ fn batch_size(options: &Options) -> usize {
     }
 }
 
-/// Whether the circuit learns sample by sample, in a kernel.
+/// Whether the circuit learns sample by sample on the host, by [`Online`].
 fn is_online(options: &Options, device: &Device) -> bool {
     let training = &options.preset.training;
     let alone = !options.backprop && training.readout.is_none();
@@ -339,7 +339,7 @@ impl hebbian_train::Learner for Learner {
 }
 
 impl Learner {
-    /// After how many samples something is measured next.
+    /// The number of samples after which the network is measured next.
     fn next_moment(&self) -> usize {
         let seen = self.clock.images as usize;
         let next = self.moments.partition_point(|&moment| moment <= seen);
@@ -347,7 +347,7 @@ impl Learner {
     }
 }
 
-/// What a run has logged.
+/// The measurements that a run has logged.
 pub(super) fn points(history: &History) -> Vec<Point> {
     let points = history.by_images().filter_map(|(seen, values)| {
         let value = |name: &str| values.get(name).copied();
@@ -367,8 +367,9 @@ fn select(samples: &Samples, batch: &[usize]) -> Result<(Tensor, Tensor)> {
     Ok((samples.x.index_select(&indices, 0)?, samples.y.index_select(&indices, 0)?))
 }
 
-/// Numbers of samples at which something is measured: after the first few batches, then ever further
-/// apart, and after each of the `epochs` of `count` samples, or about a hundred of them.
+/// The numbers of samples after which the network is measured: after the first few batches, then at
+/// growing intervals, and after each of the `epochs` of `count` samples or, if there are many, after about
+/// a hundred of them.
 fn moments(batch: usize, count: usize, epochs: usize) -> Vec<usize> {
     let batches = (0..).map(|at| 2f64.powf(f64::from(at) / PER_DOUBLING).round() as usize);
     let first = batches.map(|batches| batches * batch).take_while(|&upto| upto < count);

@@ -1,4 +1,4 @@
-//! What learns: the circuit, or the same network by back-propagation.
+//! The network that learns: the circuit, or the same network trained by back-propagation.
 
 use super::backprop::Backprop;
 use super::circuit::Circuit;
@@ -10,16 +10,16 @@ use hebbian_train::{Checkpoint, Error, Model, Result, Units};
 /// A two-layer network with the scaling of its input.
 #[derive(Debug)]
 pub struct Network {
-    /// What learns.
+    /// How the network learns, with its weights.
     pub rule: Rule,
-    /// Of pixels from 0 to 1.
+    /// The scaling of pixels from 0 to 1.
     pub scaling: Scaling,
 }
 
 /// How a network learns.
 #[derive(Debug)]
 pub enum Rule {
-    /// The circuit, with a read-out `(n, k)` of its own where the preset wants one.
+    /// The circuit, with a separate read-out `(n, k)` if the preset asks for one.
     Local {
         /// The circuit.
         circuit: Box<Circuit>,
@@ -31,12 +31,12 @@ pub enum Rule {
 }
 
 impl Network {
-    /// A fresh circuit for `inputs` pixels and `classes`, or the same network for back-propagation, which
-    /// starts from the same weights; its running mean is of `first (T, inputs)`, scaled pixels, if there
-    /// are any.
+    /// Creates a circuit with fresh weights for `inputs` pixels and `classes` classes or, if `backprop`,
+    /// the same network for back-propagation, which starts from the same weights. The running mean starts
+    /// as the mean over `first (T, inputs)`, scaled pixels, if given.
     ///
     /// # Errors
-    /// A preset that is wrong.
+    /// If the preset is invalid.
     pub fn new(
         preset: &Preset,
         backprop: bool,
@@ -63,7 +63,7 @@ impl Network {
         Ok(Self { rule, scaling })
     }
 
-    /// `ŷ (T, n)` for scaled pixels `x (T, m)`.
+    /// Computes `ŷ (T, n)` for scaled pixels `x (T, m)`.
     pub fn respond(&self, x: &Tensor) -> candle::Result<Tensor> {
         match &self.rule {
             Rule::Local { circuit, readout: None } => circuit.predict(x),
@@ -100,14 +100,14 @@ impl Network {
     }
 }
 
-/// Images `(B, C, H, W)` from 0 to 1 as `(B, m)`.
+/// Images `(B, C, H, W)` from 0 to 1 as scaled pixels `(B, m)`.
 pub(super) fn scaled(images: &Tensor, scaling: Scaling) -> candle::Result<Tensor> {
     (images.flatten_from(1)? - scaling.mean)? / scaling.deviation
 }
 
 impl Model for Network {
-    /// Those of the circuit or of back-propagation; `head.weight`, a read-out of its own; `input.mean` and
-    /// `input.deviation`, the scaling, in f64.
+    /// The tensors of the circuit or of back-propagation; `head.weight`, the separate read-out, if any;
+    /// `input.mean` and `input.deviation`, the scaling, in f64.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.weights();
         for (name, value) in
@@ -134,7 +134,7 @@ impl Model for Network {
             let tensor = checkpoint.take(name, 1, DType::F64)?;
             Ok::<f64, Error>(tensor.to_device(&Device::Cpu)?.to_vec1()?[0])
         };
-        // Files of before this was kept have the scaling of the training set that is at hand.
+        // Older files do not hold the scaling; for them, the scaling of the current training set is kept.
         if checkpoint.dims("input.mean").is_some() {
             self.scaling =
                 Scaling { mean: number("input.mean")?, deviation: number("input.deviation")? };
@@ -156,7 +156,7 @@ impl Model for Network {
         Ok(self.respond(&self.scaled(images)?)?)
     }
 
-    /// The hidden neurons, by their basal weights.
+    /// The hidden neurons, with their basal weights.
     fn units(&self) -> Result<Vec<Units>> {
         let weight = self.w1().as_detached_tensor();
         let name = "layer 1".to_string();
@@ -164,7 +164,7 @@ impl Model for Network {
         Ok(vec![Units { name, weight, competes, stride: 1, padding: 0, pools }])
     }
 
-    /// What the basal synapses of the hidden neurons bring.
+    /// The basal currents of the hidden neurons.
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
         match layer {
             0 => Ok(self.scaled(images)?.matmul(&self.w1().as_detached_tensor().t()?)?),

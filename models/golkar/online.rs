@@ -1,4 +1,4 @@
-//! Steps of one sample each, on the host.
+//! Online learning on the host, one sample per step.
 
 use super::circuit::{Circuit, CircuitConfig, Nonlinearity, Rates};
 use candle::{DType, Result, Tensor};
@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 
 static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
-/// A circuit in plain memory, for online learning: a step of one sample is a few products of a matrix
-/// and a vector, which take less time than the tensors they would be kept in.
+/// A circuit in plain memory, for online learning: a step on one sample is a few products of a matrix
+/// and a vector, which take less time than handling the tensors that would hold them.
 ///
-/// A step is that of [`Circuit::step`] with a batch of one, whichever [`Way`](super::Way), to
+/// A step equals that of [`Circuit::step`] with a batch of one, in any [`Way`](super::Way), up to
 /// rounding.
 #[derive(Debug, Clone)]
 pub struct Online {
     config: CircuitConfig,
-    /// `(k, m)`, `(k, n)`, `(k, k)`, and `(k, k)` where the circuit is decoupled.
+    /// `w1 (k, m)`, `w2t (k, n)`, `q (k, k)` and, if the circuit is decoupled, `r (k, k)`.
     w1: Vec<f32>,
     w2t: Vec<f32>,
     q: Vec<f32>,
@@ -32,12 +32,12 @@ struct Scratch {
     z: Vec<f32>,
     nu: Vec<f32>,
     c: Vec<f32>,
-    /// `QᵀW₁` and `W₁ᵀQ`, for the ridge.
+    /// `QᵀW₁`, the transpose of `W₁ᵀQ`, for the ridge.
     pulled: Vec<f32>,
 }
 
 impl Online {
-    /// A copy of the circuit.
+    /// Copies the circuit.
     pub fn of(circuit: &Circuit) -> Result<Self> {
         let host = |tensor: &Tensor| -> Result<Vec<f32>> {
             tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()
@@ -65,7 +65,7 @@ impl Online {
         })
     }
 
-    /// Puts the weights and the mean into `circuit`, of the same sizes.
+    /// Writes the weights and the mean into `circuit`, which must have the same sizes.
     pub fn store(&self, circuit: &mut Circuit) -> Result<()> {
         let device = circuit.w1().device().clone();
         let units = self.mean.len();
@@ -82,10 +82,10 @@ impl Online {
         })
     }
 
-    /// One step on the sample `x (m)`, `y (n)`.
+    /// Takes one step on the sample `x (m)`, `y (n)`.
     ///
     /// # Errors
-    /// Another number of values.
+    /// If `x` or `y` has another number of values.
     pub fn step(&mut self, x: &[f32], y: &[f32], rates: Rates) -> Result<()> {
         if (x.len(), y.len()) != (self.inputs, self.outputs) {
             candle::bail!(
@@ -134,7 +134,7 @@ impl NullaryFnOnce for Step<'_> {
         }
         let level = config.level as f32;
         let (eta1, eta2, etaq) = (rates.w1 as f32, rates.w2 as f32, rates.q as f32);
-        // From the old weights: what the ridge adds needs both W₁ and Q.
+        // The terms of the ridge come first, because each needs the old values of both W₁ and Q.
         if config.ridge > 0.0 {
             let (lambda1, lambdaq) = (eta1 * config.ridge as f32, etaq * config.ridge as f32);
             pulled.fill(0.0);
@@ -143,7 +143,7 @@ impl NullaryFnOnce for Step<'_> {
                     add(&mut pulled[j * m..][..m], q[i * k + j], &w1[i * m..][..m]);
                 }
             }
-            // W₁W₁ᵀQ, into Q after W₁ has been read.
+            // W₁W₁ᵀQ, computed before W₁ changes and added to Q afterwards.
             let mut spread = vec![0f32; k * k];
             for i in 0..k {
                 for j in 0..k {
@@ -196,7 +196,7 @@ fn add(to: &mut [f32], factor: f32, from: &[f32]) {
     }
 }
 
-/// Thirty-two running sums: the order is fixed and the compiler may use vectors.
+/// The dot product in thirty-two running sums, so that the order is fixed and the compiler can use vectors.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 32];

@@ -10,9 +10,9 @@ use faer::{Mat, MatRef, Side};
 /// min ‖y − Bx‖²  over B of rank k  =  Tr C_yy − Σ_{i ≤ k} μ_i        B = V_k V_kᵀ C_yx C_xx⁻¹
 /// ```
 ///
-/// with the means over samples `C`, and the eigenvalues `μ` (descending) and eigenvectors `V` of `C_yx
-/// C_xx⁻¹ C_xy`. With a ridge `C_xx + λI` takes the place of `C_xx` in `B` and `μ`; the loss is that of
-/// this `B` on the samples as they are, and so a little above the smallest.
+/// where `C` are second moments (means over samples), and `μ` (descending) and `V` are the eigenvalues and
+/// eigenvectors of `C_yx C_xx⁻¹ C_xy`. With a ridge, `C_xx + λI` takes the place of `C_xx` in `B` and `μ`; the
+/// loss is that of this `B` on the samples as they are, and therefore slightly above the minimum.
 ///
 /// Source: Golkar et al. 2020, arXiv 2011.15031, supplement A.
 #[derive(Debug, Clone)]
@@ -28,10 +28,10 @@ pub struct Optimum {
 }
 
 impl Optimum {
-    /// Of inputs `x (T, m)` and targets `y (T, n)`, for rank `k` and a ridge `λ`.
+    /// Computes the optimum for inputs `x (T, m)` and targets `y (T, n)`, with rank `k` and a ridge `λ`.
     ///
     /// # Errors
-    /// No samples, or numbers that are not finite.
+    /// If there are no samples, or if values are not finite.
     pub fn of(x: &Tensor, y: &Tensor, k: usize, ridge: f64) -> Result<Self> {
         let (x, y) = (to_host(x)?, to_host(y)?);
         let (samples, inputs) = x.dims2()?;

@@ -3,18 +3,19 @@
 use super::config::Preset;
 use hebbian_train::{Result, all_presets, find_preset};
 
-/// The preset of that name; or, when `name` ends in `.json`, the one in that file.
+/// Returns the preset called `name` or, if `name` ends in `.json`, the preset in that file.
 ///
 /// # Errors
-/// An unknown name (the message lists all), an unreadable file, JSON of another schema.
+/// If the name is unknown (the message lists the nearest names), the file cannot be read, or the JSON does not
+/// fit the schema.
 pub fn preset(name: &str) -> Result<Preset> {
     find_preset(name)
 }
 
-/// Every preset, by name.
+/// Returns every preset, sorted by name.
 ///
 /// # Errors
-/// None in a build that passes its tests: the embedded files are checked there.
+/// Never in a build that passes its tests, because they check the embedded files.
 pub fn presets() -> Result<Vec<Preset>> {
     all_presets()
 }

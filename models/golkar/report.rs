@@ -1,11 +1,11 @@
-//! What programs print.
+//! Reports for the terminal.
 
 use super::learner::Learner;
 use hebbian_train::Run;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A run for the terminal: accuracy, loss, speed, the files in its folder `out`.
+/// Formats a run for the terminal: accuracy, loss, speed, and the files in its folder `out`.
 pub fn report(run: &Run<Learner>, out: &Path) -> String {
     let results = &run.results;
     let number = |name: &str| results.extras.get(name).and_then(|value| value.as_f64());

@@ -1,4 +1,4 @@
-//! Samples to learn and to test with, as matrices on the device.
+//! Samples for training and testing, as matrices on the device.
 
 use super::config::{Preset, Scaling};
 use super::network::scaled;
@@ -11,9 +11,9 @@ use std::cell::OnceCell;
 /// Inputs and targets.
 #[derive(Debug, Clone)]
 pub struct Samples {
-    /// Pixels, scaled by one mean and one deviation, `(T, m)`.
+    /// Pixels `(T, m)`, scaled by one mean and one deviation.
     pub x: Tensor,
-    /// One-hot labels less `1/n`, `(T, n)`.
+    /// One-hot labels minus `1/n`, `(T, n)`.
     pub y: Tensor,
     /// Labels `(T)`, u32.
     pub labels: Tensor,
@@ -28,19 +28,19 @@ impl Samples {
         Ok(Self { x, y: (y - 1.0 / classes as f64)?, labels })
     }
 
-    /// How many there are.
+    /// Returns the number of samples.
     pub fn count(&self) -> usize {
         self.labels.elem_count()
     }
 
-    /// The share of `prediction (T, n)` that is largest at the label.
+    /// Computes the share of rows of `prediction (T, n)` that are largest at the label.
     pub fn accuracy(&self, prediction: &Tensor) -> candle::Result<f64> {
         let right = prediction.argmax(1)?.eq(&self.labels)?.to_dtype(DType::F32)?.sum_all()?;
         Ok(f64::from(right.to_scalar::<f32>()?) / self.count() as f64)
     }
 }
 
-/// What a circuit is to learn.
+/// The samples that a circuit learns and is tested with.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Samples to learn.
@@ -49,7 +49,7 @@ pub struct Task {
     pub test: Samples,
     /// `n`
     pub classes: usize,
-    /// What pixels from 0 to 1 were scaled by.
+    /// The scaling that was applied to pixels from 0 to 1.
     pub scaling: Scaling,
     rank: usize,
     ridge: f64,
@@ -57,11 +57,11 @@ pub struct Task {
 }
 
 impl Task {
-    /// The samples of a data set as the preset wants them.
+    /// Prepares the samples of a data set as the preset asks for.
     ///
     /// # Errors
-    /// Images that are more than may be in memory: the circuit's rates, and the optimum that it is compared with, are of all
-    /// samples at once.
+    /// If the images exceed the memory limit: the circuit is measured, and the optimum that it is compared with is
+    /// computed, on all samples at once.
     pub fn of(preset: &Preset, data: &Dataset, device: &Device) -> Result<Self> {
         if let Some(set) = [&data.train, &data.test].into_iter().find(|set| !set.fits_in_memory()) {
             let (c, h, w) = set.shape();
@@ -89,11 +89,11 @@ impl Task {
         })
     }
 
-    /// The loss of the best linear network with the preset's hidden units and ridge, see [`Optimum`];
-    /// computed when first asked for.
+    /// Returns the loss of the best linear network with the preset's hidden units and ridge, see
+    /// [`Optimum`]; computed on first use.
     ///
     /// # Errors
-    /// As [`Optimum::of`].
+    /// If [`Optimum::of`] fails.
     pub fn linear_optimum(&self) -> Result<f64> {
         if let Some(&loss) = self.optimum.get() {
             return Ok(loss);
@@ -106,6 +106,6 @@ impl Task {
 /// Mean and deviation of all pixels.
 fn moments(images: &ImageSet) -> Result<Scaling> {
     let (mean, deviation) = images.moments()?;
-    // Images of a single grey carry nothing, whatever they are divided by.
+    // Images of a single grey carry no information, whatever they are divided by.
     Ok(Scaling { mean, deviation: if deviation > 0.0 { deviation } else { 1.0 } })
 }

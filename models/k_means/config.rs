@@ -1,10 +1,10 @@
-//! What a preset says.
+//! The configuration of a preset.
 
 use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Patches, their clusters and what is read out.
+/// Patches, their clusters and the read-out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
@@ -14,34 +14,34 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images. Default: images as they are.
+    /// The transforms of images before the network sees them. Default: none.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// Side of a patch, in pixels.
     pub kernel: usize,
-    /// Centroids `N`, up to 65,536.
+    /// The number of centroids, `N`, up to 65,536.
     pub units: usize,
-    /// Patches that they are the means of.
+    /// The number of patches that are clustered.
     pub patches: usize,
-    /// What is added to the variance of a patch, for pixels from 0 to 255.
+    /// The constant that is added to the variance of a patch, for pixels from 0 to 255.
     pub contrast: f64,
-    /// What is added to the eigenvalues of the covariance of patches.
+    /// The constant that is added to the eigenvalues of the covariance of patches.
     pub epsilon: f64,
-    /// What the centroids are before the first iteration.
+    /// How the centroids are initialised.
     pub start: Start,
-    /// Iterations of k-means; without any, the centroids are as they start: a control.
+    /// Iterations of k-means. With 0, the centroids stay as they are initialised: a control.
     pub iterations: usize,
-    /// Penalties of ridge regression, of which the best is chosen by a part of the training images.
+    /// Penalties of ridge regression; the best one is chosen on a part of the training images.
     pub alphas: Vec<f64>,
 }
 
-/// What centroids are before the first iteration.
+/// How the centroids are initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// Drawn from `0.1·N(0, 1)`, as in the authors' code.
     Gaussian,
-    /// The first of the patches.
+    /// The first of the drawn patches.
     Patches,
 }
 

@@ -1,8 +1,8 @@
-//! What is done to patches, a row each.
+//! Operations on patches, one per row.
 
 use candle::{D, Result, Tensor};
 
-/// Each row `p (n, F)` less its mean, over its deviation: `(p − p̄)/√(var p + c)`, with the variance of a sample (over `F − 1`).
+/// Normalises the contrast of rows `p (n, F)`: `(p − p̄)/√(var p + c)`, with the sample variance (over `F − 1`).
 ///
 /// # Errors
 /// No rows.
@@ -13,7 +13,7 @@ pub fn contrast(rows: &Tensor, c: f64) -> Result<Tensor> {
     centred.broadcast_div(&(variance + c)?.sqrt()?)
 }
 
-/// `z_k = ‖x − c_k‖₂ (n, N)`, of rows `x (n, F)` and `centroids (N, F)`.
+/// Returns the distances `z_k = ‖x − c_k‖₂ (n, N)` of rows `x (n, F)` from `centroids (N, F)`.
 ///
 /// # Errors
 /// Rows of another length.
@@ -21,11 +21,11 @@ pub fn distances(rows: &Tensor, centroids: &Tensor) -> Result<Tensor> {
     let squares = |rows: &Tensor| rows.sqr()?.sum(D::Minus1);
     let products = (rows.matmul(&centroids.t()?)? * -2.0)?;
     let sums = products.broadcast_add(&squares(centroids)?)?;
-    // Rounding may leave less than 0 of a distance of 0.
+    // Rounding may make the square of a distance of 0 negative.
     sums.broadcast_add(&squares(rows)?.unsqueeze(1)?)?.relu()?.sqrt()
 }
 
-/// `f_k = max(0, z̄ − z_k)`: how much nearer a centroid is than they are on average, of `distances (n, N)`.
+/// Returns `f_k = max(0, z̄ − z_k)` for `distances (n, N)`: how much nearer a centroid is than the average centroid.
 ///
 /// # Errors
 /// No centroids.
@@ -33,17 +33,18 @@ pub fn triangle(distances: &Tensor) -> Result<Tensor> {
     distances.mean_keepdim(D::Minus1)?.broadcast_sub(distances)?.relu()
 }
 
-/// An iteration of k-means (Lloyd's): the mean of the rows `(n, F)` that are nearest to each of `centroids (N, F)`, and how
-/// many these are. A centroid that is nearest to none becomes 0, as in the authors' code.
+/// Does one iteration of k-means (Lloyd's algorithm). Returns, for each of `centroids (N, F)`, the mean of the rows
+/// `(n, F)` that it is nearest to, and their number. A centroid that is nearest to no row becomes 0, as in the authors'
+/// code.
 ///
-/// It is the batch limit of [instar](candle_hebbian::Instar) with [hard winners](candle_hebbian::HardWta): the winner of a row
-/// moves towards it, here all the way to the mean of what it wins.
+/// This is the batch limit of [instar](candle_hebbian::Instar) with [hard winners](candle_hebbian::HardWta): the winner
+/// of a row moves towards that row, here all the way to the mean of the rows that it wins.
 ///
 /// # Errors
 /// Rows of another length.
 pub fn lloyd(rows: &Tensor, centroids: &Tensor, together: usize) -> Result<(Tensor, Vec<usize>)> {
     let (count, units) = (rows.dim(0)?, centroids.dim(0)?);
-    // The nearest has the largest x·c − ½‖c‖².
+    // The nearest centroid has the largest x·c − ½‖c‖².
     let half = (centroids.sqr()?.sum(D::Minus1)? * 0.5)?;
     let (mut sums, mut won) = (centroids.zeros_like()?, vec![0usize; units]);
     for start in (0..count).step_by(together.max(1)) {

@@ -10,15 +10,15 @@ use hebbian_train::{OfPreset, Result, UnsupervisedLearner, UnsupervisedMethod};
 #[derive(Debug, Clone, Copy)]
 pub struct KMeans;
 
-/// What a run needs beside its data.
+/// What a run needs besides its data.
 pub type Options = OfPreset<Preset>;
 
-/// The network, whose centroids are there before the first step: it has none.
+/// The network in training. Its centroids are computed before the first step, and there are no steps.
 pub type Learner = UnsupervisedLearner<Network>;
 
 impl UnsupervisedMethod for KMeans {
     const NAME: &'static str = "k-means";
-    /// Patches are of the images as they are.
+    /// Patches are drawn from the images as they are.
     const AUGMENTS: bool = false;
     type Preset = Preset;
     type Network = Network;

@@ -1,4 +1,4 @@
-//! The features of images, and what they need of the training images.
+//! The features of images, and what is computed for them from the training images.
 
 use super::config::{Preset, Start};
 use super::encoding::{contrast, distances, lloyd, triangle};
@@ -11,27 +11,29 @@ use hebbian_train::{
     filter_picture,
 };
 
-/// Distances that are computed together, so that they stay in the cache.
+/// The number of distances that are computed together, so that they stay in the cache.
 const TOGETHER: usize = 1 << 20;
-/// The mean patch `m (F)` and the whitening `W (F, F)`, after contrast; the centroids `c (N, C, h, w)`.
+/// The names of the mean patch `m (F)` and the whitening `W (F, F)`, both after contrast normalisation, and of the
+/// centroids `c (N, C, h, w)`.
 const NAMES: [&str; 3] = ["input.mean", "input.whitening", "centroids.weight"];
 
-/// Whitening and centroids.
+/// The whitening of patches, and the centroids.
 #[derive(Debug)]
 pub struct Network {
     preset: Preset,
-    /// As in `NAMES`.
+    /// The tensors, in the order of `NAMES`.
     parts: [Tensor; 3],
-    /// Positions of a patch in an image, from top to bottom and from left to right, and averages over them.
+    /// The numbers of positions of a patch in an image, from top to bottom and from left to right, and of averages over
+    /// them.
     positions: (usize, usize),
     averages: usize,
 }
 
 impl Network {
-    /// One for images `(C, H, W)`, before it has seen any.
+    /// A network for images `(C, H, W)`, before it has seen any.
     ///
     /// # Errors
-    /// A preset that is wrong, or does not fit the images.
+    /// A preset that is invalid, or does not fit the images.
     pub fn new(
         preset: &Preset,
         (channels, height, width): (usize, usize, usize),
@@ -41,7 +43,7 @@ impl Network {
         let Preset { kernel, units, .. } = *preset;
         let positions = |size| Conv2dConfig::default().output_size(size, kernel);
         let (height, width) = (positions(height)?, positions(width)?);
-        // More than there is memory for is an error, and not the end of the program.
+        // Weights that do not fit in memory are an error, and do not end the program.
         Geometry::Conv2d(Conv2dConfig::default())
             .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
@@ -55,7 +57,8 @@ impl Network {
         Ok(Self { preset: preset.clone(), parts, positions: (height, width), averages })
     }
 
-    /// `x = W(p′ − m) (n, F)`, with `p′` the patches at all positions of images, normalised in contrast.
+    /// Returns `x = W(p′ − m) (n, F)`, where `p′` are the patches at all positions of the images, normalised in
+    /// contrast.
     fn rows(&self, images: &Tensor) -> candle::Result<Tensor> {
         let [mean, whitening, centroids] = &self.parts;
         let layer = Layer::new(centroids.clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
@@ -63,7 +66,7 @@ impl Network {
         contrast(&rows, self.preset.contrast)?.broadcast_sub(mean)?.matmul(whitening)
     }
 
-    /// `z (B, OH, OW, N)`, the distances of images' patches and centroids.
+    /// Returns `z (B, OH, OW, N)`, the distances of the images' patches from the centroids.
     fn distances(&self, images: &Tensor) -> candle::Result<Tensor> {
         let (height, width) = self.positions;
         distances(&self.rows(images)?, &self.parts[2].flatten_from(1)?)?.reshape((
@@ -92,7 +95,8 @@ impl Unsupervised for Network {
         self.preset.units * self.averages
     }
 
-    /// The averages of the triangle over quadrants, from top to bottom, from left to right, those of a place together.
+    /// Returns the averages of the triangle over quadrants, from top to bottom and from left to right; the features of
+    /// a quadrant are adjacent.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let (height, width) = self.positions;
         let together = (TOGETHER / (self.preset.units * height * width)).max(1);
@@ -114,7 +118,7 @@ impl Unsupervised for Network {
         let (count, fan_in) = rows.dims2()?;
         let mut covariance = Covariance::new(fan_in);
         covariance.add(&rows)?;
-        // The covariance of a sample, n/(n − 1) times that of the rows, is the one that ε is added to.
+        // ε is added to the sample covariance, which is n/(n − 1) times that of the rows.
         let sample = (count as f64 - 1.0) / count as f64;
         let whitening = (covariance.inverse_root(preset.epsilon * sample)? * sample.sqrt())?;
         let mean = rows.mean(0)?;
@@ -159,7 +163,7 @@ impl Unsupervised for Network {
         Ok(())
     }
 
-    /// How many centroids won no patch: those are 0.
+    /// Returns the number of centroids that won no patch; these are 0.
     fn measure(&self) -> Result<Measured> {
         let norms = self.parts[2].flatten_from(1)?.sqr()?.sum(1)?.to_vec1::<f32>()?;
         let empty = norms.iter().filter(|&&norm| norm == 0.0).count();

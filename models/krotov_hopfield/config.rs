@@ -1,4 +1,4 @@
-//! What a preset says.
+//! The configuration of a preset.
 
 use candle_hebbian::RankedWta;
 use hebbian_data::transforms::InputConfig;
@@ -15,16 +15,16 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images. Default: images as they are.
+    /// The transforms and the augmentation of images before the network sees them. Default: none.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
-    /// Hidden units `K`.
+    /// The number of hidden units, `K`.
     pub units: usize,
-    /// `p` of the norm that the weights of a unit go to 1 in.
+    /// `p` of the p-norm of a unit's weights, which converges to 1.
     pub norm: f64,
-    /// The rank `k` of the unit that unlearns, and how strongly it does, `Δ`.
+    /// The rank `k` of the unit that unlearns, and the strength `Δ` of its unlearning.
     pub competition: RankedWta,
-    /// `ε₀`, the largest change of a weight in a step of the first epoch; it falls evenly.
+    /// `ε₀`, the largest change of a weight in a step of the first epoch; it falls linearly.
     pub learning_rate: f64,
     /// Images per step.
     pub batch_size: usize,
@@ -32,7 +32,7 @@ pub struct Preset {
     pub epochs: usize,
     /// `n` of the features `max(0, w·x/‖x‖)ⁿ`.
     pub power: f64,
-    /// How classes are read out of them.
+    /// How classes are read out of the features.
     pub head: LinearHeadConfig,
 }
 

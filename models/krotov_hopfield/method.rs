@@ -10,7 +10,7 @@ use hebbian_train::{OfPreset, Recipe, Result, UnsupervisedLearner, UnsupervisedM
 #[derive(Debug, Clone, Copy)]
 pub struct KrotovHopfield;
 
-/// What a run needs beside its data.
+/// What a run needs besides its data.
 pub type Options = OfPreset<Preset>;
 
 /// The network in training.
@@ -18,7 +18,8 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl UnsupervisedMethod for KrotovHopfield {
     const NAME: &'static str = "krotov-hopfield";
-    /// The head is trained again, however long; the layer's rate depends on its epochs.
+    /// The head is always trained from the start, so its number of epochs may grow. The layer's learning rate depends
+    /// on the layer's number of epochs.
     const MAY_GROW: &'static [&'static str] = &["/preset/head/epochs"];
     type Preset = Preset;
     type Network = Network;

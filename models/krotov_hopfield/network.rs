@@ -17,8 +17,9 @@ use hebbian_train::{
 /// h_k = max(0, w_k·x/‖x‖₂)ⁿ
 /// ```
 ///
-/// `x (B, F)` are pixels from 0 to 1, `w (K, F)` starts from `N(0, 1)`, the maximum is over the layer. Features
-/// `h (B, K)` are of images of norm 1; learning takes them as they are. A black image has features of 0.
+/// `x (B, F)` are pixels from 0 to 1, `w (K, F)` is initialised from `N(0, 1)`, and the maximum is over the layer. The
+/// features `h (B, K)` are computed from images scaled to norm 1, but learning takes images as they are. The features
+/// of a black image are 0.
 ///
 /// Source: Krotov & Hopfield 2019, PNAS 116:7723, as in the authors' code.
 #[derive(Debug)]
@@ -29,10 +30,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with fresh weights for so many pixels.
+    /// A network with fresh weights for images of `pixels` pixels.
     ///
     /// # Errors
-    /// A preset that is wrong; more weights than there is memory for.
+    /// A preset that is invalid; more weights than fit in memory.
     pub fn new(
         preset: &Preset,
         pixels: usize,
@@ -84,7 +85,7 @@ impl Unsupervised for Network {
         Ok(Some(Units { name, weight, competes, stride: 1, padding: 0, pools }))
     }
 
-    /// `Q`, which competes.
+    /// Returns `Q`, which enters the competition.
     fn responses(&self, images: &Tensor) -> Result<Tensor> {
         let linear = self.layer.response(&images.flatten_from(1)?)?;
         Ok(self.hebb.rule().response(linear)?.output()?)

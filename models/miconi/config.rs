@@ -1,4 +1,4 @@
-//! What a preset says.
+//! The settings of a preset.
 
 use crate::RuleKind;
 use hebbian_data::ZcaConfig;
@@ -7,73 +7,74 @@ use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// A network and how it learns. The data set gives the size of the images.
+/// A network and how it learns. The data set determines the size of the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// Its name.
+    /// The name of the preset.
     pub name: String,
-    /// One line for lists.
+    /// A one-line description, for lists.
     pub description: String,
-    /// The data set it was made for.
+    /// The data set that the preset was made for.
     pub dataset: String,
-    /// What images become before the first layer sees them. The full notebook has ZCA of whole images and flips, the
-    /// simple one a difference of Gaussians of grey images.
+    /// How images are transformed before the first layer sees them. The full notebook uses ZCA of whole images and
+    /// flips, the simple one a difference of Gaussians of grey images.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// The layers, first to last. All learn at once.
     pub layers: Vec<LayerConfig>,
-    /// How they learn.
+    /// How the layers learn.
     pub training: Training,
-    /// What the notebooks do that we do not.
+    /// Behaviour of the author's notebooks that is off by default.
     #[serde(default)]
     pub quirks: Quirks,
 }
 
-/// A convolutional layer, without padding, and what is pooled of its output.
+/// A convolutional layer without padding, and the pooling of its output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerConfig {
-    /// Filters (`N`).
+    /// Number of filters (`N`).
     pub units: usize,
     /// Side of a filter, in pixels.
     pub kernel: usize,
     /// Step between windows, in pixels. Default: 1.
     #[serde(default = "one")]
     pub stride: usize,
-    /// Side of the windows that are averaged, and the step between them; 1 for no pooling.
+    /// Side of the windows of average pooling, and the step between them; 1 for no pooling.
     pub pool: usize,
-    /// Winners at each position (`k`).
+    /// Number of winners at each position (`k`).
     pub k: usize,
-    /// `η`, for the sum over batch and positions. It is for one batch size: for another, scale it by
-    /// the inverse.
+    /// `η`, for the sum of updates over batch and positions. It holds for one batch size: if the batch
+    /// grows by a factor, divide `η` by it.
     pub learning_rate: f64,
     /// `μ` of the adaptive thresholds, see [`candle_hebbian::AdaptiveThreshold`].
     pub threshold_rate: f64,
-    /// The probability `p` with which each connection is missing, drawn once. Default: 0.
+    /// The probability `p` that a connection is missing; connections are drawn once. Default: 0.
     #[serde(default)]
     pub pruning: f64,
-    /// What is done to each patch before the filters see it. Default: nothing.
+    /// How each patch is processed before the filters see it. Default: not at all.
     #[serde(default)]
     pub patches: Patches,
-    /// Learn no weights. Thresholds still adapt.
+    /// Keep the weights fixed. Thresholds still adapt.
     #[serde(default)]
     pub frozen: bool,
 }
 
-/// What is done to each patch by itself ("method 2", unfolding convolution).
+/// How each patch is processed by itself ("method 2", unfolding convolution).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Patches {
-    /// Nothing.
+    /// Patches as they are.
     Whole {},
-    /// Mean 0 and standard deviation 1.
+    /// Standardise to mean 0 and standard deviation 1.
     Standardise {},
-    /// The same, then ZCA by a patch of each of 9,000 training images, then the same again. First layer only: the input
-    /// of the others changes as the network learns.
+    /// Standardise, apply ZCA computed from one patch of each of 9,000 training images, then standardise again. First
+    /// layer only: the input of the others changes as the network learns.
     Whiten {
-        /// Added to the eigenvalues of the covariance, the sum of products over the number of patches. The author divides by
-        /// the values of a patch and adds 1e-3: of 75 values and 9,000 patches that is 1e-3 · 75 / 9000 here.
+        /// Added to the eigenvalues of the covariance, which is the sum of products divided by the number of
+        /// patches. The author divides by the number of values in a patch instead and adds 1e-3: with 75 values and
+        /// 9,000 patches, that corresponds to 1e-3 · 75 / 9000 here.
         epsilon: f64,
     },
 }
@@ -84,22 +85,22 @@ impl Default for Patches {
     }
 }
 
-/// What a winner's activity is.
+/// The activity of a winner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plasticity {
     /// 1
     Binary,
-    /// Its response above its threshold.
+    /// The response of the winner minus its threshold.
     Graded,
 }
 
-/// When a layer hands on [`triangle`](candle_hebbian::ops::triangle) responses, of which about half
-/// are above 0, and not the winners.
+/// When a layer passes on [`triangle`](candle_hebbian::ops::triangle) responses, about half of which
+/// are above 0, instead of the winners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Triangle {
-    /// While learning and for read-outs.
+    /// During learning and for read-outs.
     Always,
     /// Never: the next layer and the read-out get the winners.
     Never,
@@ -111,42 +112,42 @@ pub enum Triangle {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// The learning rule. With [`Plasticity::Binary`] and norm 1 all are nearly the same.
+    /// The learning rule. With [`Plasticity::Binary`] and norm 1, all rules are nearly the same.
     pub rule: RuleKind,
-    /// What a winner's activity is.
+    /// The activity of a winner.
     pub plasticity: Plasticity,
-    /// What a layer hands on.
+    /// What a layer passes on.
     pub triangle: Triangle,
     /// Scale every filter to norm 1 after every batch.
     pub normalise: bool,
     /// Images per batch.
     pub batch_size: usize,
-    /// Times the training images are seen.
+    /// Number of passes over the training images.
     pub epochs: usize,
-    /// Batches at the start in which only the thresholds change.
+    /// Number of batches at the start in which only the thresholds change.
     pub burn_in_batches: usize,
 }
 
-/// What the notebooks do that we do not, unless asked to.
+/// Behaviour of the author's notebooks that is off by default here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
-    /// Flip images at random for read-outs too, test images among them.
+    /// Flip images at random for read-outs too, including test images.
     pub flip_in_evaluation: bool,
-    /// Let thresholds adapt while features are collected, first of the training images, then of the
-    /// test images, so that features depend on the order of images.
+    /// Let thresholds adapt while features are collected, first from the training images, then from the
+    /// test images, so that features depend on the order of the images.
     pub adapt_in_evaluation: bool,
-    /// Graded winners may be negative, which unlearns; they end at 50.
+    /// Let graded winners be negative, so that they unlearn; their activity is at most 50.
     pub negative_winners: bool,
-    /// Fit the read-out on training and test images together and score it on the same. The simple
-    /// notebook's 43.1 % is such a number, and no test accuracy.
+    /// Fit the read-out on training and test images together and score it on the same images. The simple
+    /// notebook's 43.1 % is such a number, not a test accuracy.
     pub resubstitution: bool,
-    /// Draw receptive fields with each lower one at the top left of its pooling window only.
+    /// Draw receptive fields with each lower field only at the top left of its pooling window.
     pub top_left_receptive_fields: bool,
 }
 
 impl Quirks {
-    /// Those of the full notebook.
+    /// The quirks of the full notebook.
     pub const AUTHOR: Self = Self {
         flip_in_evaluation: true,
         adapt_in_evaluation: true,
@@ -161,17 +162,17 @@ fn one() -> usize {
 }
 
 impl LayerConfig {
-    /// `k/N`, the share of positions that each unit is to win.
+    /// Returns `k/N`, the share of positions that each unit should win.
     pub fn target_rate(&self) -> f64 {
         self.k as f64 / self.units as f64
     }
 }
 
 impl Preset {
-    /// What the schema cannot say.
+    /// Checks what the schema cannot.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its layer.
+    /// The first problem found, with its layer.
     pub fn check(&self) -> Result<()> {
         let wrong = |problem: String| Err(Error::Argument(problem));
         if self.layers.is_empty() {
@@ -223,7 +224,8 @@ impl Preset {
         Ok(())
     }
 
-    /// Does as the full notebook does where we do not: its [`Quirks`], and its ZCA of 9,000 images.
+    /// Follows the full notebook where the presets differ from it: sets its [`Quirks`], and its ZCA of 9,000
+    /// images.
     pub fn as_the_author(&mut self) {
         self.quirks = Quirks::AUTHOR;
         for transform in &mut self.input.transforms.0 {

@@ -1,9 +1,10 @@
-//! Steps of layers in which connections are missing.
+//! Steps for layers with missing connections.
 
 use candle::{Result, Tensor};
 use candle_hebbian::{Constraint, Layer, Part, Steps, UnitNorm};
 
-/// Plain descent; what has no connection is taken away, then every filter has norm 1, if `normalise`.
+/// Plain gradient descent, after which the weights of missing connections are set to 0 and, if `normalise`,
+/// every filter is scaled to norm 1.
 pub(super) fn steps(
     layer: &Layer,
     learning_rate: f64,
@@ -20,7 +21,7 @@ pub(super) fn steps(
     chain.build([layer.var()?])
 }
 
-/// Weights are 0 where there is no connection.
+/// A constraint that keeps the weights of missing connections at 0.
 #[derive(Debug)]
 struct Connections {
     /// 1 for the connections that exist, in the shape of the weights.

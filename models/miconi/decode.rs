@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use std::time::Instant;
 
-/// Images per batch where nothing learns.
+/// Images per batch when nothing learns.
 const EVALUATION_BATCH: usize = 100;
 
 /// A classifier of features.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decoder {
-    /// [`Ridge`] regression onto one-hot targets: the paper's.
+    /// [`Ridge`] regression onto one-hot targets, as in the paper.
     Ridge {
-        /// Its penalty.
+        /// The ridge penalty.
         alpha: f64,
     },
     /// [`LinearSvm`].
@@ -35,12 +35,12 @@ pub enum Decoder {
     },
     /// Logistic regression, a [`LinearHead`] without dropout on features of mean 0 and variance 1.
     Logistic {
-        /// How often each image is seen.
+        /// Number of passes over the images.
         epochs: usize,
     },
     /// [`NearestNeighbours`].
     NearestNeighbours {
-        /// How many.
+        /// Number of neighbours.
         k: usize,
     },
 }
@@ -65,14 +65,14 @@ impl FromStr for Decoder {
     }
 }
 
-/// What a decoder makes of test rows, and what a model keeps of it.
+/// The predictions of a decoder for test rows, and the read-out that a model keeps.
 struct Fitted {
     predicted: Vec<u32>,
     head: Option<LinearReadout>,
 }
 
 impl Decoder {
-    /// Whether it can be fitted to `rows` rows of `width` features.
+    /// Checks that the decoder can be fitted to `rows` rows of `width` features.
     pub(super) fn check(self, rows: usize, width: usize) -> Result<()> {
         match self {
             Self::Ridge { alpha } => Ridge::check(rows, width, alpha),
@@ -82,7 +82,7 @@ impl Decoder {
         }
     }
 
-    /// Reads classes out of `test` rows after fitting the `train` rows; `epoch` is told of each epoch.
+    /// Fits the `train` rows, then predicts the classes of the `test` rows; `epoch` is called after each epoch.
     fn fit(
         self,
         train: &Tensor,
@@ -126,7 +126,7 @@ impl Decoder {
     }
 }
 
-/// A head on scaled features.
+/// A linear head on scaled features.
 struct Scaled {
     scale: Standardisation,
     head: LinearHead,
@@ -138,20 +138,20 @@ impl Readout for Scaled {
     }
 }
 
-/// How well classes are read out, as shares of the test images.
+/// The accuracies of the read-outs, as shares of the test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decoding {
-    /// Of each layer, from the means of its channels over the four quadrants of the image.
+    /// The accuracy for each layer, from the means of its channels over the four quadrants of the image.
     pub layers: Vec<f64>,
-    /// Of the last layer's whole output.
+    /// The accuracy for the last layer's whole output.
     pub output: f64,
 }
 
 impl Decoding {
-    /// The accuracies of a run's read-outs, that of the output first.
+    /// Collects the accuracies of a run's read-outs, the first of which is that of the output.
     ///
     /// # Errors
-    /// No read-outs.
+    /// If there are no read-outs.
     pub fn of(readouts: &[ReadoutResult]) -> Result<Self> {
         match readouts {
             [output, layers @ ..] => Ok(Self {
@@ -168,20 +168,21 @@ impl Decoding {
 /// Features of a set of images.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// Of each layer, `(N, 4 K)`: its channels' means over the four quadrants, quadrant by quadrant
-    /// from the top left. They are taken of what the next layer sees (standardised); those of the
-    /// last layer of its output as it is, as in the notebook, unless asked for.
+    /// For each layer, `(N, 4 K)`: the means of its channels over the four quadrants, quadrant by
+    /// quadrant from the top left. The means are taken over what the next layer sees (standardised).
+    /// For the last layer they are taken over its output as it is, as in the notebook, unless
+    /// `standardise_last` is set.
     pub layers: Vec<Tensor>,
-    /// The last layer's output, `(N, K·H·W)`, channel-major.
+    /// The last layer's output, `(N, K·H·W)`, in channel-major order.
     pub output: Tensor,
 }
 
-/// The means of `map (B, C, H, W)` over its four quadrants, `(B, 4 C)`, quadrant-major: top left,
-/// top right, bottom left, bottom right. Quadrants of a map of odd size share its middle line; a map
-/// of one pixel has one quadrant.
+/// Computes the means of `map (B, C, H, W)` over its four quadrants, `(B, 4 C)`, quadrant-major: top
+/// left, top right, bottom left, bottom right. Quadrants of a map of odd size share its middle line; a
+/// map of one pixel has one quadrant.
 ///
 /// # Errors
-/// A map that is not square.
+/// If the map is not square.
 pub fn quadrants(map: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = map.dims4()?;
     if height != width {
@@ -193,18 +194,19 @@ pub fn quadrants(map: &Tensor) -> Result<Tensor> {
     Ok(means.permute((0, 2, 3, 1))?.flatten_from(1)?)
 }
 
-/// What was read out of one layer.
+/// The read-out of one layer.
 pub(super) struct Decoded {
     pub result: ReadoutResult,
-    /// What a model keeps of it.
+    /// The linear read-out that a model keeps; `None` for nearest neighbours.
     pub head: Option<LinearReadout>,
 }
 
 impl Learner {
-    /// Features of the images that it learns from and is tested with. Nothing changes.
+    /// Computes the features of the labelled training images and of the test images. The network is left
+    /// unchanged.
     ///
     /// # Errors
-    /// Features that are not finite.
+    /// If features are not finite.
     pub fn features(&self, quiet: bool) -> Result<[Features; 2]> {
         let Quirks { adapt_in_evaluation, .. } = self.options.preset.quirks;
         let kept = if adapt_in_evaluation { self.thresholds()? } else { Vec::new() };
@@ -217,7 +219,7 @@ impl Learner {
         both
     }
 
-    /// The thresholds, with copies of what they are now.
+    /// The thresholds, with copies of their current values.
     fn thresholds(&self) -> Result<Vec<(&AdaptiveThreshold, Tensor)>> {
         let blocks = self.model.network.stack().blocks().iter();
         blocks
@@ -278,8 +280,8 @@ impl Learner {
     }
 
     /// Fits the decoder to the features of the last layer's output, then to those of every layer, on
-    /// the training images, and scores it on the test images. `watch` is asked before each, by its
-    /// name, and told of the epochs of one.
+    /// the training images, and scores it on the test images. `watch` is called with the name of each
+    /// read-out before it is fitted, and again after each epoch of the fit.
     pub(super) fn decode(
         &self,
         quiet: bool,

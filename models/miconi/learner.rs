@@ -18,25 +18,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Images that a patch is cut out of to whiten all of them by, with method 2: as many as the author has.
+/// Number of images from which one patch each is cut to compute the whitening of method 2, as in the author's code.
 const PATCH_IMAGES: usize = 9000;
-/// About this many batches of an epoch are looked at.
+/// The approximate number of batches per epoch that the monitor observes.
 const OBSERVED: usize = 100;
 
 /// Hebbian learning with gradients.
 #[derive(Debug, Clone, Copy)]
 pub struct Miconi;
 
-/// What a run needs beside its data.
+/// The options of a run, besides its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Network and recipe, overrides applied.
+    /// The network and its training, with overrides applied.
     pub preset: Preset,
-    /// What classes are read out with.
+    /// The classifier of the read-outs.
     #[serde(default)]
     pub decoder: Decoder,
-    /// Standardise the last layer's output before its quadrants are taken, as that of the others.
+    /// Standardise the last layer's output before its quadrants are averaged, as for the other layers.
     #[serde(default)]
     pub standardise_last: bool,
 }
@@ -70,22 +70,22 @@ impl Method for Miconi {
     }
 }
 
-/// A network in training. What it draws follows from the seed and the number of the epoch.
+/// A network in training. All random draws follow from the seed and the number of the epoch.
 #[derive(Debug)]
 pub struct Learner {
     pub(super) model: Model,
     pub(super) options: Options,
-    /// All images to learn from, those without labels too.
+    /// All training images, including those without labels.
     seen: ImageSet,
-    /// Those with labels.
+    /// The training images with labels.
     pub(super) train: ImageSet,
     pub(super) test: ImageSet,
     pub(super) rng: Rng,
     clock: Clock,
     total: Clock,
-    /// Of the epoch under way, or the last.
+    /// Statistics of the current epoch or, between epochs, of the last one.
     monitor: Monitor,
-    /// What is left of the epoch under way.
+    /// The remaining batches of the current epoch.
     epoch: Batches,
 }
 
@@ -113,22 +113,22 @@ impl Learner {
         })
     }
 
-    /// What was seen of the layers' activity in the epoch under way, or in the last.
+    /// Returns statistics of the layers' activity in the current epoch or, between epochs, in the last one.
     pub fn monitor(&self) -> &Monitor {
         &self.monitor
     }
 
-    /// Batches that it has learned from.
+    /// The number of batches learned from.
     pub(super) fn steps(&self) -> u64 {
         self.clock.steps
     }
 
-    /// Batches of an epoch.
+    /// The number of batches in an epoch.
     fn batches(&self) -> usize {
         self.seen.len().div_ceil(self.options.preset.training.batch_size)
     }
 
-    /// Epochs done, and batches of the next.
+    /// The number of completed epochs, and of batches done in the next one.
     fn place(&self) -> (u64, usize) {
         let batches = self.batches() as u64;
         (self.clock.steps / batches, (self.clock.steps % batches) as usize)
@@ -139,7 +139,7 @@ impl Learner {
     }
 }
 
-/// The batches of an epoch.
+/// The batches of epoch `number`.
 fn epoch(number: u64, seen: &ImageSet, batch_size: usize, rng: &Rng) -> Result<Batches> {
     Ok(seen.shuffled(batch_size, &mut rng.stream(&format!("batches.{number}")))?)
 }
@@ -171,7 +171,8 @@ impl hebbian_train::Learner for Learner {
         self.model
     }
 
-    /// Whitens patches by one of each of some images, cut out at random.
+    /// Computes the whitening of patches, if the preset asks for it, from patches cut at random out of some
+    /// of the images, one per image.
     fn begin(&mut self) -> Result<()> {
         let Self { model: Model { network, device, .. }, seen, rng, .. } = self;
         let LayerConfig { patches, kernel, .. } = self.options.preset.layers[0];
@@ -226,7 +227,7 @@ impl hebbian_train::Learner for Learner {
         self.clock.steps > 0 && self.place().1 == 0
     }
 
-    /// The figures of every layer in the last epoch. What was seen of it stays until the next, for
+    /// Measures every layer in the last epoch. The monitor keeps its statistics until the next epoch, for
     /// [pictures](hebbian_train::Learner::pictures).
     fn measure(&mut self) -> Result<Measured> {
         let stats = self.monitor.report(&self.model.network)?;
@@ -270,19 +271,19 @@ impl hebbian_train::Learner for Learner {
         Ok(())
     }
 
-    /// A read-out of what the weights were would not be one of what they become.
+    /// Drops the read-out of the checkpoint, which would not fit the weights once they change.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.model.restore(checkpoint)?;
         self.model.head = None;
         Ok(())
     }
 
-    /// Of every layer, receptive fields, weights and, once it has learned, winners.
+    /// Receptive fields and weights of every layer and, once the network has learned, the winners.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
         pictures::all(&self.model.network, &self.monitor)
     }
 
-    /// The read-out of the last layer's whole output is the model's from now on.
+    /// Fits the read-outs; that of the last layer's whole output becomes the model's.
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
         let quiet = recorder.is_quiet();
         let mut decoded = self.decode(quiet, |readout, stats| {
@@ -312,7 +313,7 @@ impl hebbian_train::Learner for Learner {
 }
 
 impl Options {
-    /// What can be known before anything is computed of images.
+    /// Checks what can be known before anything is computed from images.
     fn check(&self, model: &Model, train: usize, test: usize) -> Result<()> {
         for (at, block) in model.network.stack().blocks().iter().enumerate() {
             if let [_, height, width] = *block.output()
@@ -331,10 +332,10 @@ impl Options {
     }
 }
 
-/// How well classes are read out of every layer of a saved network. Nothing is written.
+/// Measures how well classes are read out of every layer of a saved network. Nothing is written.
 ///
 /// # Errors
-/// A checkpoint of another network; one that holds NaN or infinities.
+/// If the checkpoint belongs to another network, or holds NaN or infinities.
 pub fn evaluate(
     options: &Options,
     checkpoint: &Path,

@@ -3,8 +3,8 @@
 //! T. Miconi: *Hebbian learning with gradients: Hebbian convolutional neural networks with modern
 //! deep learning frameworks*, arXiv 2107.01729. Each rule is a loss whose gradient is minus the
 //! Hebbian update. Three layers of k-winners-take-all units learn at once, with thresholds that keep
-//! all units active equally often. In such a network classes are decoded less accurately from deeper layers;
-//! with *triangle* responses for the next layer, and most connections missing, more accurately.
+//! all units active equally often. In such a network, classes are decoded less accurately from deeper layers,
+//! but more accurately if layers pass on *triangle* responses and most connections are missing.
 
 mod config;
 mod connections;

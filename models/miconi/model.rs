@@ -11,7 +11,7 @@ use hebbian_train::{Checkpoint, Error, LinearReadout, Result, Units};
 /// A network and, once it is trained, the read-out of the last layer's whole output.
 ///
 /// A [checkpoint](hebbian_train::Model::tensors) holds the [network's tensors](Network::tensors), and
-/// `head.weight (classes, F)` and `head.bias (classes)`. Of
+/// `head.weight (classes, F)` and `head.bias (classes)`. With
 /// [nearest neighbours](Decoder::NearestNeighbours) there is no such read-out.
 #[derive(Debug)]
 pub struct Model {
@@ -23,10 +23,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Fresh weights for what becomes of images, `(C, H, W)`, of as many classes.
+    /// Creates a model with fresh weights for transformed images of shape `image (C, H, W)` and `classes`
+    /// classes.
     ///
     /// # Errors
-    /// Options that do not fit them.
+    /// If the options do not fit the images.
     pub(super) fn new(
         options: &Options,
         image: (usize, usize, usize),
@@ -39,17 +40,17 @@ impl Model {
         Ok(Self { network, head: None, classes, decoder: *decoder, device: device.clone() })
     }
 
-    /// The network.
+    /// Returns the network.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// How many features classes are read out of.
+    /// The number of features from which classes are read out.
     pub(super) fn width(&self) -> usize {
         self.network.stack().output().iter().product()
     }

@@ -1,4 +1,4 @@
-//! How the units of each layer are doing, gathered over the batches of an epoch.
+//! Statistics of the units of each layer, gathered over the batches of an epoch.
 
 use super::config::Preset;
 use super::network::Network;
@@ -10,10 +10,10 @@ use hebbian_train::{Deferred, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Batches whose winners are kept for the raster.
+/// Number of batches whose winners are kept for the raster.
 pub(super) const RASTER: usize = 150;
 
-/// Figures of one layer.
+/// Statistics of one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerStats {
     /// Share of outputs above 0, before pooling.
@@ -22,19 +22,19 @@ pub struct LayerStats {
     pub mean_output: f64,
     /// Largest output, before pooling.
     pub max_output: f64,
-    /// Smallest win rate of a unit over its target `k/N`.
+    /// Smallest win rate of a unit, divided by its target `k/N`.
     pub least_win_rate: f64,
-    /// Largest win rate of a unit over its target.
+    /// Largest win rate of a unit, divided by its target.
     pub largest_win_rate: f64,
     /// `Σ θ`
     pub threshold_sum: f64,
-    /// Mean of `Σ w⁴` over filters: 1 when each has a single connection, `3/(F + 2)` for a random
-    /// Gaussian filter of `F` connections and norm 1.
+    /// Mean of `Σ w⁴` over filters: 1 if each has a single connection, `3/(F + 2)` for a random Gaussian
+    /// filter with `F` connections and norm 1.
     pub fourth_power: f64,
 }
 
 impl LayerStats {
-    /// Names and values for a log of layer `index`.
+    /// Returns the names and values of these statistics, for the log of layer `index`.
     pub fn named(&self, index: usize) -> Vec<(String, f64)> {
         [
             ("active", self.active),
@@ -50,18 +50,18 @@ impl LayerStats {
     }
 }
 
-/// What was seen of the layers.
+/// Statistics of the activity of all layers.
 #[derive(Debug, Clone)]
 pub struct Monitor {
-    /// The win rate that each layer's units are to have.
+    /// The target win rate of each layer's units.
     targets: Vec<f64>,
-    /// But for the winners of the last batches, which are in `latest`.
+    /// The statistics of each layer, without the winners of the last batches, which are in `latest`.
     layers: Vec<Seen>,
-    /// Of every layer the outputs at the first position of the first images.
+    /// For each layer, the outputs at the first position of the first image of the last batches.
     latest: Vec<Deferred<()>>,
 }
 
-/// What was seen of a layer.
+/// Sums and winners of one layer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Seen {
     wins: Vec<f64>,
@@ -75,7 +75,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// With the units that won at one position in each of the latest batches, by their outputs.
+    /// Adds to the raster the units that won at one position in each of the latest batches, given the
+    /// outputs there.
     fn with_winners(mut self, outputs: Vec<(Vec<f32>, ())>) -> Self {
         for (outputs, ()) in outputs {
             let winners = outputs.iter().enumerate().filter(|(_, output)| **output > 0.0);
@@ -98,30 +99,30 @@ impl Monitor {
         }
     }
 
-    /// How many layers there are.
+    /// The number of layers.
     pub(super) fn layers(&self) -> usize {
         self.layers.len()
     }
 
-    /// Of every layer.
+    /// The statistics of every layer, including the latest winners.
     pub(super) fn seen(&self) -> Result<Vec<Seen>> {
         let layers = self.layers.iter().zip(&self.latest);
         layers.map(|(seen, latest)| Ok(seen.clone().with_winners(latest.read()?))).collect()
     }
 
-    /// Goes on from what was seen of every layer.
+    /// Continues from saved statistics of every layer.
     pub(super) fn go_on(&mut self, seen: Vec<Seen>) {
         self.latest.fill_with(Deferred::default);
         self.layers = seen;
     }
 
-    /// Begins again.
+    /// Discards all statistics.
     pub(super) fn restart(&mut self) {
         self.layers.fill_with(Seen::default);
         self.latest.fill_with(Deferred::default);
     }
 
-    /// Notes who won at the first position of the first image.
+    /// Records the units that won at the first position of the first image.
     pub(super) fn winners(&mut self, activities: &[Activity]) -> Result<()> {
         for (latest, activity) in self.latest.iter_mut().zip(activities) {
             latest.push(&activity.post.narrow(1, 0, 1)?, ())?;
@@ -133,7 +134,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Counts the winners of one batch, and looks at what its first image becomes.
+    /// Counts the winners of one batch, and adds up the outputs for its first image.
     pub(super) fn observe(&mut self, activities: &[Activity]) -> Result<()> {
         for (seen, activity) in self.layers.iter_mut().zip(activities) {
             let wins = column_counts(&activity.post)?.squeeze(0)?;
@@ -151,7 +152,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Win rate of every unit of layer `index` over its target, in the batches looked at.
+    /// Returns the win rate of every unit of layer `index`, divided by its target, in the observed batches.
     pub fn win_rates(&self, index: usize) -> Vec<f64> {
         let (Some(seen), Some(target)) = (self.layers.get(index), self.targets.get(index)) else {
             return Vec::new();
@@ -160,17 +161,16 @@ impl Monitor {
         seen.wins.iter().map(|wins| wins * scale).collect()
     }
 
-    /// The units of layer `index` that won at the first position of the first image of the epoch's
-    /// latest 150 batches, the oldest first.
+    /// Returns the units of layer `index` that won at the first position of the first image in each of
+    /// the epoch's latest 150 batches, the oldest first.
     ///
     /// # Errors
-    /// What the device says.
+    /// If the device fails.
     pub fn raster(&self, index: usize) -> Result<Vec<Vec<usize>>> {
         Ok(self.seen()?.into_iter().nth(index).map(|seen| seen.raster.into()).unwrap_or_default())
     }
 
-    /// The figures since the last [`restart`](Self::restart), with weights and thresholds as they
-    /// are now.
+    /// The statistics since the last [`restart`](Self::restart), with the current weights and thresholds.
     pub(super) fn report(&self, network: &Network) -> Result<Vec<LayerStats>> {
         let sum = |tensor: &Tensor| -> Result<f64> {
             Ok(to_host(tensor)?.sum_all()?.to_scalar::<f64>()?)

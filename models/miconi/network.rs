@@ -14,7 +14,7 @@ use candle_nn::VarMap;
 use hebbian_train::{Error, Result};
 use std::sync::Arc;
 
-/// The layers of a preset, for images of one size as the first layer sees them.
+/// The layers of a preset, built for one size of the images that the first layer sees.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -34,18 +34,18 @@ pub struct Network {
     preset: Preset,
     stack: Stack<Box<dyn Competition>>,
     connections: Vec<Connections>,
-    /// Of the layers that are not frozen.
+    /// The learner of each layer; `None` if the layer is frozen.
     learners: Vec<Option<Learner<Steps>>>,
-    /// Whitens the first layer's patches, where that is asked for.
+    /// The matrix that whitens the first layer's patches, if the preset asks for it.
     patch_whitening: Option<Tensor>,
 }
 
-/// What holds for the weights of a layer.
+/// The constraints on the weights of a layer.
 #[derive(Debug)]
 struct Connections {
-    /// 1 for the connections that exist; none when all do.
+    /// 1 for the connections that exist; `None` if all do.
     mask: Option<Tensor>,
-    /// Imposes the mask and, if filters are to have it, norm 1.
+    /// Imposes the mask and, if filters are normalised, norm 1.
     steps: Steps,
 }
 
@@ -59,11 +59,11 @@ pub enum Phase {
 }
 
 impl Network {
-    /// A network with fresh weights, of norm 1, for inputs of shape `(C, H, W)`: whitened images, which
-    /// may be larger than the pixels they were made of.
+    /// Creates a network with fresh weights of norm 1 for inputs of shape `(C, H, W)`: transformed (for
+    /// example whitened) images, which may be larger than the original ones.
     ///
     /// # Errors
-    /// An image smaller than the receptive field of a unit, or too small for a kernel or a pool.
+    /// If the image is smaller than the receptive field of a unit, or too small for a kernel or a pool.
     pub fn new(
         preset: &Preset,
         image: (usize, usize, usize),
@@ -100,7 +100,7 @@ impl Network {
                     Some(rng.bernoulli(1.0 - p, layer.weight().shape(), dtype, &Device::Cpu)?)
                 }
             };
-            // Scaled on the host as it is drawn there: the same bits on every device.
+            // Scaled on the host, where the weights are drawn, so that the bits are the same on every device.
             let weight = layer.weight().detach().to_device(&Device::Cpu)?;
             let drawn = Layer::from_tensor(&weight, layer.geometry())?;
             steps(&drawn, 0.0, mask.as_ref(), true)?.constrain()?;
@@ -117,7 +117,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Takes the connections of every layer, and makes what learns by them.
+    /// Sets the connections of every layer, and builds the learners that keep to them.
     fn connect(&mut self, masks: Vec<Option<Tensor>>) -> candle::Result<()> {
         let training = self.preset.training;
         let mut layers = self.preset.layers.iter().zip(&masks);
@@ -139,22 +139,22 @@ impl Network {
         Ok(())
     }
 
-    /// The preset.
+    /// Returns the preset.
     pub fn preset(&self) -> &Preset {
         &self.preset
     }
 
-    /// The layers, first to last: a block each.
+    /// Returns the layers, first to last, one block each.
     pub fn stack(&self) -> &Stack<Box<dyn Competition>> {
         &self.stack
     }
 
-    /// Which connections of layer `index` exist; none when all do.
+    /// Returns the mask of the connections of layer `index`; `None` if all exist.
     pub fn mask(&self, index: usize) -> Option<&Tensor> {
         self.connections.get(index)?.mask.as_ref()
     }
 
-    /// The matrix that whitens the first layer's patches, where that is asked for.
+    /// Returns the matrix that whitens the first layer's patches, if the preset asks for it.
     pub fn patch_whitening(&self) -> Option<&Tensor> {
         self.patch_whitening.as_ref()
     }
@@ -167,18 +167,18 @@ impl Network {
         self.patch_whitening = Some(matrix);
     }
 
-    /// One batch `x (B, C, H, W)` through all layers, each of which sees what the one below made of
-    /// it with the weights and thresholds before its step. Returns what each layer did.
+    /// Passes one batch `x (B, C, H, W)` through all layers. Each layer sees the output that the layer
+    /// below computed with its weights and thresholds before its step. Returns the activity of each layer.
     ///
-    /// For each layer: standardise every sample, respond, take the thresholds off, compete; step,
-    /// mask, scale to norm 1; hand on; adapt the thresholds.
+    /// For each layer: standardise every sample, respond, subtract the thresholds, compete; step, mask,
+    /// scale to norm 1; pass on the output; adapt the thresholds.
     pub fn step(&mut self, x: &Tensor, phase: Phase) -> candle::Result<Vec<Activity>> {
         let activities = match phase {
             Phase::Learn => self.stack.learn(x, &mut self.learners)?.1,
             Phase::BurnIn => self.stack.adapt(x)?.1,
         };
         for (connections, learner) in self.connections.iter_mut().zip(&self.learners) {
-            // What learned has been brought in order by its step.
+            // The step of a layer that learned has already imposed its constraints.
             if phase == Phase::BurnIn || learner.is_none() {
                 connections.steps.constrain()?;
             }
@@ -186,8 +186,9 @@ impl Network {
         Ok(activities)
     }
 
-    /// What each layer does, handing on what read-outs get, while thresholds adapt and weights do not:
-    /// see [`Quirks::adapt_in_evaluation`](super::Quirks::adapt_in_evaluation).
+    /// Passes `x` through all layers, each of which passes on what read-outs get, and returns the activity of
+    /// each. Thresholds adapt, weights do not: see
+    /// [`Quirks::adapt_in_evaluation`](super::Quirks::adapt_in_evaluation).
     pub fn collect(&self, x: &Tensor) -> candle::Result<Vec<Activity>> {
         let mut activities: Vec<Activity> = Vec::new();
         for block in self.stack.blocks() {
@@ -199,8 +200,8 @@ impl Network {
         Ok(activities)
     }
 
-    /// Every tensor of a checkpoint in a fixed order: the stack's `layers.i.weight` and
-    /// `layers.i.threshold`, then `layers.i.mask` (where connections are missing) and
+    /// Returns every tensor of a checkpoint in a fixed order: the stack's `layers.i.weight` and
+    /// `layers.i.threshold`, then `layers.i.mask` (if connections are missing) and
     /// `layers.0.patch_whitening` (with method 2).
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.stack.tensors();
@@ -213,10 +214,10 @@ impl Network {
         tensors
     }
 
-    /// Puts tensors back; `take(name, shape)` hands out each by its name.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name.
     ///
     /// # Errors
-    /// What `take` says.
+    /// If `take` fails.
     pub fn restore<E: From<candle::Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
@@ -242,7 +243,7 @@ impl Network {
 }
 
 impl Preset {
-    /// A layer as a stack makes it.
+    /// The block of a stack for a layer.
     fn block(&self, layer: &LayerConfig) -> BlockConfig<Box<dyn Competition>> {
         let LayerConfig { units, kernel, stride, pool, k, .. } = *layer;
         let competition: Box<dyn Competition> = match self.training.plasticity {

@@ -1,4 +1,4 @@
-//! What is done to each patch by itself ("method 2").
+//! The processing of each patch by itself ("method 2").
 
 use candle::{Result, Tensor};
 use candle_hebbian::RowMap;
@@ -7,8 +7,8 @@ use candle_hebbian::ops::standardise;
 /// Keeps a division by a standard deviation or a norm finite.
 pub(super) const TINY: f64 = 1e-10;
 
-/// Patches of mean 0 and standard deviation 1, then whitened by a matrix, if there is one, and of mean 0 and standard
-/// deviation 1 again.
+/// A map that standardises patches to mean 0 and standard deviation 1 and, if there is a matrix, whitens them by
+/// it and standardises them again.
 #[derive(Debug)]
 pub(super) struct PatchMap {
     pub(super) whitening: Option<Tensor>,

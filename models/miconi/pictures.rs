@@ -6,13 +6,13 @@ use super::receptive_fields::receptive_fields;
 use candle_hebbian::device::to_host;
 use hebbian_train::{Histogram, LineChart, Picture, Result, Series, draw_panels, filter_picture};
 
-/// Bars of a histogram.
+/// Number of bars in a histogram.
 const BINS: usize = 100;
-/// Panels side by side.
+/// Number of panels side by side.
 const COLUMNS: usize = 3;
 
-/// Of every layer, by name: receptive fields, weights; who won in the last epoch and how often, once
-/// anything was seen of that.
+/// Pictures of every layer, by name: receptive fields, weights and, once the monitor has statistics, the
+/// winners in the last epoch and how often units won.
 pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, Picture)>> {
     let top_left = network.preset().quirks.top_left_receptive_fields;
     let mut pictures = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn all(network: &Network, monitor: &Monitor) -> Result<Vec<(String, P
     Ok(pictures)
 }
 
-/// Histograms of the weights that exist, counts logarithmic.
+/// Histograms of the weights of existing connections, with logarithmic counts.
 fn histograms(network: &Network) -> Result<Picture> {
     let panel = |at, values: Vec<f64>| {
         let weights = vec![Histogram::new(&values, BINS)?.series(0.5)];
@@ -77,7 +77,7 @@ fn raster(monitor: &Monitor) -> Result<Picture> {
     )
 }
 
-/// Histograms of how often units won, over their target, with the target as a line.
+/// Histograms of win rates divided by their target, with the target as a line.
 fn win_rates(monitor: &Monitor) -> Result<Picture> {
     let layers = 0..monitor.layers();
     let panels = layers

@@ -1,4 +1,4 @@
-//! What of the image a unit sees.
+//! The part of the image that a unit sees.
 
 use super::config::Preset;
 use super::network::Network;
@@ -11,14 +11,14 @@ use hebbian_train::{Error, Field, Result};
 pub struct ReceptiveField {
     /// Its side, in pixels.
     pub size: usize,
-    /// Pixels between those of neighbouring units, before their layer pools.
+    /// Pixels between the fields of neighbouring units, before their layer pools.
     pub step: usize,
 }
 
 impl Preset {
-    /// The receptive field of the units of each layer: `size_l = step_l (k_l − 1) + size_{l−1} +
-    /// (pool_{l−1} − 1) step'_{l−1}`, with `step'` the step between the windows of a layer and
-    /// `step_l = pool_{l−1}·step'_{l−1}` that between its inputs.
+    /// Computes the receptive field of the units of each layer: `size_l = step_l (k_l − 1) + size_{l−1} +
+    /// (pool_{l−1} − 1) step'_{l−1}`, where `step'` is the step between the windows of a layer and
+    /// `step_l = pool_{l−1}·step'_{l−1}` is the step between its inputs.
     ///
     /// ```
     /// let preset = hebbian_models::miconi::preset("miconi-cifar")?;
@@ -27,11 +27,11 @@ impl Preset {
     /// # Ok::<(), hebbian_models::miconi::Error>(())
     /// ```
     pub fn receptive_fields(&self) -> Vec<ReceptiveField> {
-        // Of what a layer reads: the size of what one value sees, and the pixels between values.
+        // For the input of a layer: the size of the field that one value sees, and the pixels between values.
         let (mut seen, mut between) = (1, 1);
         let mut fields = Vec::new();
         for layer in &self.layers {
-            // Sizes that cannot be counted are larger than any image.
+            // Sizes that overflow saturate, and so are larger than any image.
             let size = usize::saturating_mul(between, layer.kernel - 1).saturating_add(seen);
             let step = usize::saturating_mul(between, layer.stride);
             fields.push(ReceptiveField { size, step });
@@ -42,14 +42,14 @@ impl Preset {
     }
 }
 
-/// The receptive fields of every layer `(K, C, size, size)` by linear back-projection of its weights, as
-/// [`hebbian_train::receptive_fields`] has them. Where `top_left`, a pooling window is taken for the first of its places,
-/// as the notebook does; the last rows and columns then stay empty.
+/// Computes the receptive fields `(K, C, size, size)` of every layer by linear back-projection of its weights, see
+/// [`hebbian_train::receptive_fields`]. If `top_left`, only the first place of each pooling window is used, as in
+/// the notebook; the last rows and columns then stay empty.
 ///
-/// The picture is of the image as the first layer sees it, whitened.
+/// The fields are in the space of the images that the first layer sees, after transforms such as whitening.
 ///
 /// # Errors
-/// What the device says.
+/// If the device fails.
 pub fn receptive_fields(network: &Network, top_left: bool) -> Result<Vec<Tensor>> {
     let stack = network.stack();
     let layers = units_of(stack, stack.blocks().len())?.into_iter().map(|(_, mut units)| {

@@ -1,4 +1,4 @@
-//! What programs print.
+//! Reports for the terminal.
 
 use super::config::Preset;
 use super::decode::Decoding;
@@ -6,10 +6,10 @@ use hebbian_train::{Cell, History, Result, Results, Table};
 use std::fmt::Write;
 use std::path::Path;
 
-/// How well classes are read out of each layer, for the terminal.
+/// Formats a table of how well classes are read out of each layer, for the terminal.
 ///
 /// # Errors
-/// None but of the table's own making.
+/// Only if the table itself cannot be built.
 pub fn decoding_table(decoding: &Decoding, preset: &Preset) -> Result<String> {
     let mut table = Table::new(["features", "number", "test accuracy %"]);
     for (at, (accuracy, layer)) in decoding.layers.iter().zip(&preset.layers).enumerate() {
@@ -21,10 +21,10 @@ pub fn decoding_table(decoding: &Decoding, preset: &Preset) -> Result<String> {
     Ok(format!("{table:.2}"))
 }
 
-/// A run for the terminal: accuracies, figures of its layers, the files in its folder `out`.
+/// Formats a run for the terminal: accuracies, statistics of its layers, and the files in its folder `out`.
 ///
 /// # Errors
-/// Results of another method.
+/// If the results belong to another method.
 pub fn report(results: &Results, history: &History, preset: &Preset, out: &Path) -> Result<String> {
     let mut text = format!("test accuracy {:.2} %\n\n", 100.0 * results.test_accuracy);
     text += &decoding_table(&Decoding::of(&results.readouts)?, preset)?;

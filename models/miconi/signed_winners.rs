@@ -3,7 +3,7 @@ use candle_hebbian::Competition;
 use candle_hebbian::competition::over_rows;
 use candle_hebbian::ops::kth_largest;
 
-/// The `k` units of largest `u` have `y = min(u, 50)`, also where that is negative; the others 0.
+/// The `k` units with the largest `u` have `y = min(u, 50)`, even if that is negative; the others have 0.
 ///
 /// A quirk of the released code with graded winners: see
 /// [`Quirks::negative_winners`](super::Quirks::negative_winners). Ties at the `k`-th place all win.

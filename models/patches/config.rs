@@ -1,10 +1,10 @@
-//! What a preset says.
+//! The configuration of a preset.
 
 use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Patches, their code and what is read out of it.
+/// Patches, their code and the read-out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
@@ -14,39 +14,39 @@ pub struct Preset {
     pub description: String,
     /// The data set it was made for.
     pub dataset: String,
-    /// What the network sees of images. Default: images as they are.
+    /// The transforms of images before the network sees them. Default: none.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// Side of a patch, in pixels.
     pub kernel: usize,
-    /// Patches `N`, up to 65,536; a position has twice as many features.
+    /// The number of patches, `N`, up to 65,536; each position has twice as many features.
     pub units: usize,
-    /// Where image and patches are compared.
+    /// The frame in which images and patches are compared.
     pub frame: Frame,
-    /// Means and deviations of the channels, for the frame `code`; none for those of the training images.
+    /// Means and standard deviations of the channels, for the frame `code`. Default: those of the training images.
     #[serde(default)]
     pub scaling: Option<[Vec<f64>; 2]>,
-    /// `λ`, what is added to the covariance of patches.
+    /// `λ`, the constant that is added to the diagonal of the covariance of patches.
     pub epsilon: f64,
     /// `K/N`, the share of each half of the code that is active at a position.
     pub active: f64,
-    /// `T` of the soft code; none for the hard one.
+    /// `T` of the soft code. Default: the hard code.
     #[serde(default)]
     pub temperature: Option<f64>,
-    /// Side and step of the windows that the code is averaged over; none for quadrants.
+    /// Side and step of the windows that the code is averaged over. Default: quadrants.
     #[serde(default)]
     pub windows: Option<(usize, usize)>,
-    /// Penalties of ridge regression, of which the best is chosen by a part of the training images.
+    /// Penalties of ridge regression; the best one is chosen on a part of the training images.
     pub alphas: Vec<f64>,
 }
 
-/// Where an image is compared with patches.
+/// The frame in which an image is compared with patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
     /// As in the authors' code: images are scaled, and patches are not.
     Code,
-    /// Both less the mean of each channel: the nearest patches are active.
+    /// The mean of each channel is subtracted from both, so the nearest patches are active.
     Pixel,
 }
 

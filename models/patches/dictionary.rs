@@ -1,4 +1,4 @@
-//! The code of an image in patches.
+//! The code of an image in terms of patches.
 
 use candle::{Result, Tensor};
 use candle_hebbian::ops::{above_kth_largest, channels_last::avg_pool2d, kth_largest};
@@ -10,8 +10,8 @@ use candle_hebbian::{Conv2dConfig, Geometry, Layer};
 /// k_i = A p_i      b_i = ½ p_iᵀ A p_i      A = (Σ + λI)⁻¹      d_i = b_i − z·k_i
 /// ```
 ///
-/// `Σ` is the covariance of the patches of all training images. With `z` and `p` in one frame, `d_i` is half
-/// the squared distance after whitening, less what is the same for all `i`.
+/// `Σ` is the covariance of the patches of all training images. With `z` and `p` in one frame, `d_i` is half the
+/// squared distance after whitening, minus a term that is the same for all `i`.
 #[derive(Debug)]
 pub struct Dictionary {
     /// `k (N, C, h, w)`
@@ -21,7 +21,7 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    /// Of `patches (N, C, h, w)` and `A (C·h·w, C·h·w)`.
+    /// The dictionary of `patches (N, C, h, w)`, where `inverse (C·h·w, C·h·w)` is `A`.
     ///
     /// # Errors
     /// Shapes that do not fit each other.
@@ -32,8 +32,8 @@ impl Dictionary {
         Ok(Self { keys: keys.reshape(patches.shape())?, bias })
     }
 
-    /// Both halves of the code, each `(B, OH, OW, N)`, of `z (B, C, H, W)`: the [`half`] φ⁺ of `−d_i = z·k_i − b_i`, and φ⁻ of
-    /// `−z·k_i − b_i`, for which patches have the other sign.
+    /// Returns both halves of the code of `z (B, C, H, W)`, each `(B, OH, OW, N)`: φ⁺, the [`half`] of
+    /// `−d_i = z·k_i − b_i`, and φ⁻, that of `−z·k_i − b_i`, in which the patches have the opposite sign.
     ///
     /// # Errors
     /// Images of another size; as [`half`].
@@ -48,7 +48,7 @@ impl Dictionary {
         let (images, _, height, width) = z.dims4()?;
         let (patches, _, h, w) = self.keys.dims4()?;
         let size = (config.output_size(height, h)?, config.output_size(width, w)?);
-        // By rows, in which the patches of a position are neighbours.
+        // One row per position, with the scores of all patches side by side.
         let scores = layer.response(z)?.u().reshape(((), patches))?;
         let code = |scores: &Tensor| {
             let code = half(&scores.broadcast_sub(&self.bias)?, winners, temperature)?;
@@ -58,8 +58,9 @@ impl Dictionary {
     }
 }
 
-/// Half a code, `(…, N)`, of `u = −d (…, N)`: 1 where `u` is above `t`, the `(K + 1)`-th largest of its row, else 0;
-/// with a temperature T `sigmoid((u − t)/T)`. Of `K = winners` ones there are fewer where values are equal.
+/// Returns one half of the code, `(…, N)`, for `u = −d (…, N)`: 1 where `u` is above `t`, the `(K + 1)`-th largest of
+/// its row, else 0; with a temperature T, `sigmoid((u − t)/T)`. There are `K = winners` ones, or fewer if values are
+/// equal.
 ///
 /// # Errors
 /// `K` not below `N`.
@@ -73,9 +74,9 @@ pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tens
     }
 }
 
-/// The averages of `map (B, H, W, C)` over windows of side `k` in steps of `s`, `⌈(H − k)/s⌉ + 1` of them from top
-/// to bottom: one that reaches over the edge divides by what it covers (PyTorch's `ceil_mode`). Without windows,
-/// over quadrants of `⌈H/2⌉` and `⌊H/2⌋` positions a side, and of as many columns.
+/// Averages `map (B, H, W, C)` over windows of side `k` in steps of `s`, `⌈(H − k)/s⌉ + 1` of them from top to bottom.
+/// The sum of a window that reaches over the edge is divided by the number of positions that it covers (PyTorch's
+/// `ceil_mode`). Without windows, the averages are over quadrants of `⌈H/2⌉` and `⌊H/2⌋` rows, and of as many columns.
 ///
 /// # Errors
 /// A window larger than the map; a side or step of 0.

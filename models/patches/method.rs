@@ -10,7 +10,7 @@ use hebbian_train::{OfPreset, Result, UnsupervisedLearner, UnsupervisedMethod};
 #[derive(Debug, Clone, Copy)]
 pub struct Patches;
 
-/// What a run needs beside its data.
+/// What a run needs besides its data.
 pub type Options = OfPreset<Preset>;
 
 /// The network, with nothing to learn but its read-out.
@@ -18,7 +18,7 @@ pub type Learner = UnsupervisedLearner<Network>;
 
 impl UnsupervisedMethod for Patches {
     const NAME: &'static str = "patches";
-    /// It learns nothing.
+    /// The network learns nothing.
     const AUGMENTS: bool = false;
     type Preset = Preset;
     type Network = Network;

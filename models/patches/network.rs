@@ -1,4 +1,4 @@
-//! The features of images, and what they need of the training images.
+//! The features of images, and what is computed for them from the training images.
 
 use super::config::{Frame, Preset};
 use super::dictionary::{Dictionary, average};
@@ -10,30 +10,31 @@ use hebbian_train::{
     filter_picture,
 };
 
-/// Images whose patches are in memory together.
+/// The number of images whose patches are in memory together.
 const BATCH: usize = 100;
-/// Scores that are computed together, so that they stay in the cache.
+/// The number of scores that are computed together, so that they stay in the cache.
 const TOGETHER: usize = 1 << 20;
-/// Mean and deviation of each channel `(C, 1, 1)`; the eigenvalues of `Σ`; `k (N, C, h, w)` and `b (N)`.
+/// The names of the mean and standard deviation of each channel `(C, 1, 1)`, of the eigenvalues of `Σ`, of
+/// `k (N, C, h, w)` and of `b (N)`.
 const NAMES: [&str; 5] =
     ["input.mean", "input.deviation", "input.eigenvalues", "patches.weight", "patches.bias"];
 
-/// Scaling and dictionary.
+/// The scaling of images, and the dictionary.
 #[derive(Debug)]
 pub struct Network {
     preset: Preset,
-    /// As in `NAMES`.
+    /// The tensors, in the order of `NAMES`.
     parts: [Tensor; 5],
-    /// Positions of a patch in an image, and averages over them.
+    /// The numbers of positions of a patch in an image, and of averages over them.
     positions: usize,
     averages: usize,
 }
 
 impl Network {
-    /// One for images `(C, H, W)`, before it has seen any.
+    /// A network for images `(C, H, W)`, before it has seen any.
     ///
     /// # Errors
-    /// A preset that is wrong, or does not fit the images.
+    /// A preset that is invalid, or does not fit the images.
     pub fn new(
         preset: &Preset,
         (channels, height, width): (usize, usize, usize),
@@ -47,7 +48,7 @@ impl Network {
         }
         let positions = |size| Conv2dConfig::default().output_size(size, kernel);
         let (height, width) = (positions(height)?, positions(width)?);
-        // More than there is memory for is an error, and not the end of the program.
+        // Weights that do not fit in memory are an error, and do not end the program.
         Geometry::Conv2d(Conv2dConfig::default())
             .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
@@ -80,7 +81,8 @@ impl Unsupervised for Network {
         2 * self.preset.units * self.averages
     }
 
-    /// The averages of the code, from top to bottom, from left to right, those of a place together.
+    /// Returns the averages of the code, from top to bottom and from left to right; the features of a window are
+    /// adjacent.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let Self { preset, parts: [mean, deviation, _, keys, bias], .. } = self;
         let dictionary = Dictionary { keys: keys.clone(), bias: bias.clone() };
@@ -89,7 +91,7 @@ impl Unsupervised for Network {
         let parts = (0..count).step_by(together).map(|start| {
             let images = images.narrow(0, start, together.min(count - start))?;
             let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
-            // Averaged before they are joined: the code of an image is large.
+            // The halves are averaged before they are joined, because the code of an image is large.
             let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;
             let halves = [average(&same, preset.windows)?, average(&opposite, preset.windows)?];
             Tensor::cat(&halves, D::Minus1)?.flatten_from(1)
@@ -97,7 +99,7 @@ impl Unsupervised for Network {
         Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)
     }
 
-    /// Whitens the patches of all images, and draws those of the dictionary.
+    /// Computes the whitening from the patches of all images, and draws those of the dictionary.
     fn begin(&mut self, train: &ImageSet, rng: &Rng, quiet: bool) -> Result<()> {
         let Self { preset, parts, .. } = self;
         let layer = Layer::new(parts[3].clone(), Geometry::Conv2d(Conv2dConfig::default()))?;
@@ -111,7 +113,7 @@ impl Unsupervised for Network {
         progress.finish();
         let Inverse { matrix, eigenvalues } = covariance.inverse(preset.epsilon)?;
         let (mean, mut deviation) = train.channel_moments()?;
-        // A channel of one value is 0, whatever it is divided by.
+        // A constant channel becomes 0, whatever it is divided by.
         deviation.iter_mut().for_each(|deviation| *deviation = deviation.max(1e-6));
         let [mean, deviation] = match (preset.frame, preset.scaling.clone()) {
             (Frame::Pixel, _) => [mean, vec![1.0; deviation.len()]],

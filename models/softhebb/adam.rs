@@ -7,8 +7,8 @@ const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam (Kingma & Ba 2015) for variables w with gradients g at step t = 1, 2, …, in the order of
-/// operations of `candle_nn::AdamW` without decay, which keeps its moments to itself:
+/// Adam (Kingma & Ba 2015) for variables w with gradients g at step t = 1, 2, …, in the order of operations of
+/// `candle_nn::AdamW`, whose moments are private, without weight decay:
 ///
 /// ```text
 /// m ← β₁ m + (1 − β₁) g          v ← β₂ v + (1 − β₂) g²
@@ -22,7 +22,7 @@ pub(super) struct Adam {
 
 #[derive(Debug)]
 struct Moments {
-    /// Of the variable.
+    /// The name of the variable.
     name: String,
     var: Var,
     m: Tensor,
@@ -30,7 +30,7 @@ struct Moments {
 }
 
 impl Adam {
-    /// Before the first step of the variables of these names.
+    /// An optimiser for the named variables before its first step.
     pub(super) fn new(vars: Vec<(String, Var)>) -> Result<Self> {
         let moments = vars.into_iter().map(|(name, var)| {
             let (m, v) = (var.zeros_like()?, var.zeros_like()?);
@@ -39,7 +39,7 @@ impl Adam {
         Ok(Self { moments: moments.collect::<Result<_>>()?, step: 0 })
     }
 
-    /// One step down the gradient of `loss`, with the rate `η`.
+    /// Takes one step down the gradient of `loss`, with the learning rate `η`.
     pub(super) fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
         let grads = loss.backward()?;
         self.step = self.step.saturating_add(1);
@@ -55,7 +55,7 @@ impl Adam {
         Ok(())
     }
 
-    /// The moments, by the names of the variables.
+    /// Returns the moments, named after the variables.
     pub(super) fn tensors(&self) -> Vec<(String, Tensor)> {
         let both = |Moments { name, m, v, .. }: &Moments| {
             [(moment(name, "m"), m.clone()), (moment(name, "v"), v.clone())]
@@ -63,10 +63,10 @@ impl Adam {
         self.moments.iter().flat_map(both).collect()
     }
 
-    /// Goes on after so many steps, with the moments of a checkpoint.
+    /// Continues after `steps` steps, with the moments of a checkpoint.
     ///
     /// # Errors
-    /// Moments that are not there, or of other variables.
+    /// Moments that are missing, or belong to other variables.
     pub(super) fn go_on(
         &mut self,
         steps: u64,
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// The same bits as candle's, with a rate that changes.
+    /// The results are bitwise equal to candle's, also when the learning rate changes.
     #[test]
     fn steps_are_those_of_candle() -> Result<()> {
         let mut rng = Rng::new(0);

@@ -19,7 +19,7 @@ use serde_json::Value;
 /// head's schedule and dropout.
 #[derive(Debug)]
 pub(super) struct Backprop {
-    /// The head's, which share memory with it.
+    /// The weight and bias of the head, which share memory with it.
     weight: Var,
     bias: Var,
     config: LinearHeadConfig,
@@ -27,13 +27,13 @@ pub(super) struct Backprop {
     per_epoch: u64,
     order: Order,
     masks: Rng,
-    /// Mean of this epoch so far but for the batches in `taken`, counted as if it were whole.
+    /// The sum of this epoch's batch losses so far, without those in `taken`, each weighted by its share of the epoch.
     loss: f64,
-    /// The mean loss of the last batches, and what it weighs.
+    /// The mean losses of the last batches, with their weights in this sum.
     taken: Deferred<f64>,
 }
 
-/// What going on needs.
+/// What continuing needs.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     epochs: usize,
@@ -42,7 +42,7 @@ struct Saved {
 }
 
 impl Backprop {
-    /// Before the first step of the model, whose head becomes one that shares memory with variables.
+    /// Prepares for the first step of the model, whose head is replaced by one that shares memory with variables.
     pub(super) fn new(model: &mut Model, material: &Material) -> Result<Self> {
         let Head::Linear(head) = &mut model.head else {
             let problem = "back-propagation needs a linear head".to_string();
@@ -87,7 +87,7 @@ impl Backprop {
         Clock { steps: epochs * self.per_epoch, images: epochs * count }
     }
 
-    /// Learns from the next batch; returns how many images that were.
+    /// Learns from the next batch and returns its number of images.
     pub(super) fn step(
         &mut self,
         model: &mut Model,
@@ -120,7 +120,7 @@ impl Backprop {
         Ok(indices.len())
     }
 
-    /// The loss with that of the last batches, of which the latest is number `step`.
+    /// Returns the loss of the epoch so far, including the batches in `taken`, the latest of which is number `step`.
     fn settled(&self, step: u64) -> Result<f64> {
         let (losses, weights): (Vec<_>, Vec<_>) = self.taken.read()?.into_iter().unzip();
         let losses = losses.concat();
@@ -134,7 +134,7 @@ impl Backprop {
         clock.steps > 0 && clock.steps.is_multiple_of(self.per_epoch)
     }
 
-    /// The mean loss of the epoch.
+    /// Returns the mean loss of the epoch.
     pub(super) fn measure(&mut self, clock: Clock) -> Result<Measured> {
         let loss = self.settled(clock.steps)?;
         (self.loss, self.taken) = (0.0, Deferred::default());

@@ -1,4 +1,4 @@
-//! What can be found out before anything is learned.
+//! Checks before anything is learned.
 
 use super::config::{
     BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Preset, Rate,
@@ -11,7 +11,7 @@ use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::shown;
 use hebbian_train::{Error, Result};
 
-/// What does not depend on data.
+/// Checks what does not depend on data.
 pub(super) fn preset(preset: &Preset) -> Result<()> {
     let training = &preset.training;
     for (name, value) in [
@@ -73,7 +73,7 @@ fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
         .map_err(|error| Error::Argument(format!("{what} of preset '{}': {error}", preset.name)))
 }
 
-/// That there are images, and that they can be counted.
+/// Checks that there are images, and that the images of all epochs can be counted.
 pub(super) fn data(preset: &Preset, data: &Dataset) -> Result<()> {
     for (name, set) in [("training", &data.train), ("test", &data.test)] {
         if set.is_empty() {
@@ -87,8 +87,8 @@ pub(super) fn data(preset: &Preset, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// That the network can learn from the smallest batch there will be. It only looks at it: no weight and
-/// no statistic moves.
+/// Checks that the network can learn from the smallest batch that will occur, without changing any weight or batch-norm
+/// statistic.
 pub(super) fn smallest_batch(network: &Network, material: &Material) -> Result<()> {
     let training = material.preset().training;
     let by_backprop = network.hebbian().is_empty();
@@ -114,7 +114,7 @@ pub(super) fn smallest_batch(network: &Network, material: &Material) -> Result<(
     Ok(())
 }
 
-/// What the block hands on of `x` in evaluation, if it could learn from it.
+/// Returns the output of the block for `x` in evaluation mode, or an error if the block could not learn from `x`.
 fn look<C: candle_hebbian::Competition>(
     block: &Block<C>,
     x: &Tensor,

@@ -1,4 +1,4 @@
-//! What a SoftHebb network is made of, as JSON with a checked schema.
+//! The configuration of a SoftHebb network, as JSON with a checked schema.
 
 use crate::competition_kind::{CompetitionKind, no_fields};
 use candle_hebbian::ops::Pool;
@@ -17,27 +17,28 @@ use std::str::FromStr;
 pub struct Preset {
     /// A readable name.
     pub name: String,
-    /// Its name in the authors' release, where it has one.
+    /// Its name in the authors' release, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     /// One line for `--list`.
     pub description: String,
-    /// The data set it was made for (`digits`, `mnist`, `cifar10`, …, or one we cannot load).
+    /// The data set that it was made for (`digits`, `mnist`, `cifar10`, …, or one that cannot be loaded here).
     pub dataset: String,
-    /// What the network sees of images; all of them as they are. The augmentation is for what learns from labels: see
-    /// [`TrainingConfig::augment_layers`]. Without one the head's features are computed once.
+    /// The transforms and the augmentation of images before the network sees them. Default: none. The augmentation
+    /// applies to what learns from labels, see [`TrainingConfig::augment_layers`]; without it, the head's features are
+    /// computed once.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
-    /// What comes before the head, in order.
+    /// The blocks before the head, in order.
     pub blocks: Vec<BlockConfig>,
-    /// What reads out the features.
+    /// The head that reads out the features.
     pub head: HeadConfig,
     /// How it is trained.
     #[serde(default)]
     pub training: TrainingConfig,
 }
 
-/// Normalise, respond, activate, pool.
+/// A block: normalise, respond, activate, pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockConfig {
@@ -45,9 +46,9 @@ pub struct BlockConfig {
     pub layer: LayerConfig,
     /// Batch normalisation (no affine part) of the block's input.
     pub batch_norm: bool,
-    /// How the weights come about.
+    /// How the weights are learned.
     pub learning: Learning,
-    /// What is done with the linear response.
+    /// The activation that is applied to the linear response.
     pub activation: Activation,
     /// Pooling after the activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,13 +90,13 @@ fn reflect() -> PaddingMode {
     PaddingMode::Reflect
 }
 
-/// How a block's weights come about.
+/// How a block's weights are learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Learning {
     /// The SoftHebb rule, without labels.
     Hebbian {
-        /// What makes activity of the response.
+        /// The competition that turns the response into activity.
         competition: CompetitionKind,
         /// The units' learning rates.
         rate: Rate,
@@ -110,7 +111,7 @@ pub enum Learning {
     Backprop,
 }
 
-/// How fast each unit learns. Whatever the rate, it is the largest entry of a step: see
+/// How fast each unit learns. For every kind, the rate is the size of the largest entry of a step: see
 /// [`LargestEntry`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -129,9 +130,9 @@ pub enum Rate {
     ExponentialDecay {
         /// The first `η`.
         learning_rate: f64,
-        /// How early it falls.
+        /// How early the rate falls.
         speed: f64,
-        /// The first `η` over the last.
+        /// The first `η` divided by the last.
         divisor: f64,
     },
     /// See [`NormDependent`].
@@ -144,7 +145,7 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// The steps at this rate, to be given their weights.
+    /// Returns a builder of the steps at this rate, which is then given the weights.
     pub fn steps(self) -> StepsBuilder {
         let chain = |learning_rate| Steps::builder(learning_rate).then(LargestEntry);
         match self {
@@ -160,11 +161,11 @@ impl Rate {
     }
 }
 
-/// What reads out the features.
+/// A head that reads out the features.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HeadConfig {
-    /// A linear layer, softmax cross-entropy, Adam.
+    /// A linear layer, trained with softmax cross-entropy and Adam.
     Linear {
         /// The share of features dropped while training.
         dropout: f64,
@@ -216,12 +217,12 @@ impl FromStr for HeadLayers {
     }
 }
 
-/// In which order the parts learn.
+/// The order in which the parts learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Each Hebbian block has the unsupervised epochs to itself, the ones below it frozen; then
-    /// the head. The paper's.
+    /// Each Hebbian block learns alone for the unsupervised epochs, with the blocks below it frozen; then the head.
+    /// This is the paper's order.
     Successive,
     /// All Hebbian blocks learn in the same epochs; then the head.
     Consecutive,
@@ -255,33 +256,34 @@ impl FromStr for Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingConfig {
-    /// Order of learning; successive.
+    /// The order of learning. Default: successive.
     pub mode: Mode,
     /// Unsupervised epochs. Default: 1.
     pub epochs: usize,
     /// Images per unsupervised step. Default: 10. The number of steps, not the batch size, sets how far
     /// training goes.
     pub batch_size: usize,
-    /// Epochs of the head. Default: 50. Of the whole network where it learns by back-propagation.
+    /// Epochs of the head, or of the whole network if it learns by back-propagation. Default: 50.
     pub head_epochs: usize,
     /// Images per step of the head. Default: 64.
     pub head_batch_size: usize,
-    /// Initial learning rate of Adam; 1e-3, halved on the way.
+    /// Initial learning rate of Adam, which is halved repeatedly during training. Default: 1e-3.
     pub head_learning_rate: f64,
-    /// Whether the Hebbian layers learn from augmented images too, and not only what learns from labels. Default: no.
+    /// Whether the Hebbian layers learn from augmented images too, not only the parts that learn from labels. Default:
+    /// no.
     pub augment_layers: bool,
-    /// How many augmented copies of the training images the head learns from in turn, whose features are computed once and
-    /// kept in memory. By default each epoch has a new one, which takes the longer the deeper the network is. Without
-    /// augmentation it makes no difference.
+    /// The number of augmented copies of the training images that the head learns from in turn; their features are
+    /// computed once and kept in memory. By default each epoch has a new copy, which takes longer the deeper the
+    /// network is. Without augmentation it makes no difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augmented_copies: Option<usize>,
-    /// The type in which the read-outs' features are kept in memory. By default f32, and bf16 (three significant
-    /// digits, half the memory) where f32 would take more than two gibibytes for the training images.
+    /// The type in which the read-outs' features are kept in memory. The default is f32, or bf16 (three significant
+    /// digits, half the memory) if f32 would take more than two gibibytes for the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<FeatureType>,
 }
 
-/// See [`TrainingConfig::features`]. What learns from them does so in f32.
+/// The type of stored features, see [`TrainingConfig::features`]. The read-outs learn from them in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeatureType {

@@ -1,4 +1,4 @@
-//! What reads out the features: a linear softmax head or the rule itself with labels.
+//! The head that reads out the features: a linear softmax head, or the rule itself with labels.
 
 use super::config::{HeadConfig, Rate, TrainingConfig};
 use candle::{DType, Device, Module, Tensor};
@@ -12,20 +12,20 @@ use serde_json::Value;
 /// A trained or trainable head.
 #[derive(Debug)]
 pub enum Head {
-    /// Softmax cross-entropy by Adam.
+    /// A linear layer, trained with softmax cross-entropy and Adam.
     Linear(Box<LinearHead>),
-    /// The SoftHebb rule with the one-hot label as post-synaptic activity. The head's rows are the
-    /// features as they are: the release has no batch norm there.
+    /// The SoftHebb rule with the one-hot label as post-synaptic activity. The head takes the features as they are: the
+    /// release has no batch norm there.
     Hebbian {
         /// Weights `(classes, F)`.
         layer: Layer,
-        /// Its steps.
+        /// The steps of its weights.
         steps: Steps,
         /// Images per step.
         batch_size: usize,
-        /// Epochs that the rate's decay is spread over.
+        /// The number of epochs over which the rate decays.
         epochs: usize,
-        /// Epochs done.
+        /// The number of epochs done.
         epoch: usize,
     },
 }
@@ -69,8 +69,8 @@ impl Head {
         })
     }
 
-    /// One epoch over `features (N, F)`; returns the share of them that was right on the way
-    /// (linear) or is right after it (Hebbian).
+    /// Trains for one epoch on `features (N, F)`. Returns the accuracy on them: during the epoch (linear) or after it
+    /// (Hebbian).
     pub fn train_epoch(&mut self, features: &Tensor, labels: &[u32], rng: &mut Rng) -> Result<f64> {
         match self {
             Self::Linear(head) => Ok(head.train_epoch(features, labels, rng)?.accuracy),
@@ -94,8 +94,8 @@ impl Head {
         }
     }
 
-    /// One step on a batch of changing features with its labels `(B)`, when the share `progress` of training is
-    /// done.
+    /// Takes one step on a batch of features, which may change between steps, with its labels `(B)`, when the share
+    /// `progress` of training is done.
     pub fn train_batch(
         &mut self,
         features: &Tensor,
@@ -118,7 +118,7 @@ impl Head {
         Ok(steps.backward_step(&response.synapses(&post)?.loss(&SoftHebb)?)?)
     }
 
-    /// `head.weight` and, for a linear head, `head.bias`.
+    /// Returns `head.weight` and, for a linear head, `head.bias`.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         match self {
             Self::Linear(head) => head.tensors(),
@@ -128,7 +128,7 @@ impl Head {
         }
     }
 
-    /// Puts the tensors of a checkpoint back, before the first epoch.
+    /// Restores the tensors of a checkpoint, before the first epoch.
     ///
     /// # Errors
     /// A checkpoint without them, or with those of another head.
@@ -148,8 +148,8 @@ impl Head {
         Ok(())
     }
 
-    /// What each class gets of `features (N, F)`, `(N, classes)`: logits, or the response of the rule's units.
-    /// Differentiable in the features.
+    /// Returns the score of each class for `features (N, F)`, `(N, classes)`: the logits, or the responses of the
+    /// rule's units. Differentiable in the features.
     pub fn scores(&self, features: &Tensor) -> Result<Tensor> {
         match self {
             Self::Linear(head) => head.logits(features),
@@ -157,7 +157,7 @@ impl Head {
         }
     }
 
-    /// What going on between two [batches](Self::train_batch) needs beside the tensors. The rule needs
+    /// Returns what continuing between two [batches](Self::train_batch) needs besides the tensors. The rule needs
     /// nothing.
     pub fn state(&self) -> State {
         match self {
@@ -166,10 +166,10 @@ impl Head {
         }
     }
 
-    /// Goes on from the values of a state, with its tensors from `checkpoint`.
+    /// Continues from the values of a state, with its tensors from `checkpoint`.
     ///
     /// # Errors
-    /// A state of another head.
+    /// A state that belongs to another head.
     pub fn go_on(&mut self, values: &Value, checkpoint: &mut Checkpoint) -> Result<()> {
         match self {
             Self::Linear(head) => head.go_on(values, checkpoint),

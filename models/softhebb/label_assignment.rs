@@ -11,11 +11,11 @@ pub struct LabelAssignment {
 }
 
 impl LabelAssignment {
-    /// Every unit gets the label it wins most often among the rows of `activity (N, K)`; a unit
-    /// that never wins gets the label for which its activity sums to most.
+    /// Gives every unit the label that it wins most often among the rows of `activity (N, K)`; a unit that never wins
+    /// gets the label for which the sum of its activity is largest.
     ///
     /// # Errors
-    /// Labels that are not one per row and below `classes`.
+    /// Labels that are not one per row, or not below `classes`.
     pub fn fit(activity: &Tensor, labels: &[u32], classes: usize) -> Result<Self> {
         let (rows, units) = activity.dims2()?;
         if rows != labels.len() {
@@ -48,7 +48,7 @@ impl LabelAssignment {
 }
 
 impl Readout for LabelAssignment {
-    /// The label of each row of `activity (N, K)`: that of its most active unit.
+    /// Returns the label of each row of `activity (N, K)`: that of its most active unit.
     fn predict(&self, activity: &Tensor) -> hebbian_train::Result<Tensor> {
         let labels = Tensor::from_slice(&self.labels, self.labels.len(), activity.device())?;
         let winners = activity.argmax(D::Minus1)?;

@@ -22,7 +22,7 @@ use hebbian_train::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A model with the data it learns from, step by step: without labels, or the whole by back-propagation.
+/// A model with the data that it learns from, step by step: without labels, or as a whole by back-propagation.
 #[derive(Debug)]
 pub struct Learner {
     model: Model,
@@ -30,16 +30,16 @@ pub struct Learner {
     way: Way,
     clock: Clock,
     total: Clock,
-    /// Whether it started from weights other than those drawn.
+    /// Whether training started from weights other than the drawn ones.
     elsewhere: bool,
-    /// The weights of the first layer that it started from, for the picture.
+    /// The weights of the first layer at the start of training, for the picture.
     before: Option<Tensor>,
 }
 
-/// What they are called in a state.
+/// The name of the initial weights of the first layer in a state.
 const BEFORE: &str = "before.layers.0.weight";
-/// Images in which wins are counted for the picture: of a convolution, which has a competition at every position, and of a
-/// dense layer, which has one for each image.
+/// The numbers of images in which wins are counted for the picture: for a convolution, which has a competition at every
+/// position, and for a dense layer, which has one per image.
 const COUNTED: (usize, usize) = (500, 5_000);
 
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl Learner {
     }
 }
 
-/// A copy of the weights of the first layer as filters `(K, C, h, w)`, if they are a convolution's or each unit sees the
-/// whole image, of shape `(C, H, W)`.
+/// Returns a copy of the weights of the first layer as filters `(K, C, h, w)`; `None` unless the layer is a convolution
+/// or each of its units sees the whole image, of shape `(C, H, W)`.
 fn filters(model: &Model, (channels, height, width): Shape) -> Result<Option<Tensor>> {
     let Some(block) = model.network.stack().blocks().first() else { return Ok(None) };
     let layer = block.layer()?;
@@ -91,8 +91,8 @@ fn filters(model: &Model, (channels, height, width): Shape) -> Result<Option<Ten
     })
 }
 
-/// Whether all that learns from a batch of images needs their labels: back-propagation does, and the head that learns
-/// with the network.
+/// Whether learning from a batch of images needs their labels. It does with back-propagation, and if the head learns
+/// together with the network.
 pub(super) fn with_labels(preset: &Preset) -> bool {
     let hebbian = |block: &BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
     !preset.blocks.iter().any(hebbian) || preset.training.mode == Mode::Simultaneous
@@ -187,7 +187,7 @@ impl hebbian_train::Learner for Learner {
         Ok(())
     }
 
-    /// The head begins again: it is of the features that the network will have.
+    /// Restores only the network: the head is trained from the start, on the features that the network will have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.elsewhere = true;
         self.model.restore_network(checkpoint)?;
@@ -195,7 +195,7 @@ impl hebbian_train::Learner for Learner {
         Ok(())
     }
 
-    /// The filters of the first layer as they were and as they are.
+    /// Draws the filters of the first layer before and after learning.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
         let after = filters(&self.model, self.material.data.train.shape())?;
         let (Some(before), Some(after)) = (&self.before, after) else {
@@ -257,11 +257,11 @@ impl hebbian_train::Learner for Learner {
     }
 }
 
-/// Units whose direction is this near to that of their first weights have hardly learned.
+/// Units whose weights have this cosine or more with their initial weights have hardly learned.
 const NEAR: f64 = 0.5;
 
-/// Of each layer the share of units whose weights have a cosine below [`NEAR`] with those that they were drawn as, and
-/// the median of the cosines.
+/// Returns, for each layer, the share of units whose weights have a cosine below [`NEAR`] with their initial weights,
+/// and the median of the cosines.
 fn from_start(network: &Network, material: &Material) -> Result<Vec<(f64, f64)>> {
     let shape = material.data.train.shape();
     let start =

@@ -1,4 +1,4 @@
-//! What a learner learns from, and by what.
+//! What a learner learns from: options, data and a generator.
 
 use super::config::{FeatureType, Preset};
 use super::method::Options;
@@ -8,16 +8,16 @@ use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Result, collect_features};
 
-/// Images per batch where nothing learns.
+/// Images per batch when nothing learns.
 const EVALUATION_BATCH: usize = 50;
-/// Bytes of features beyond which they are kept in bf16.
+/// The number of bytes above which features are kept in bf16.
 const LARGEST_IN_F32: usize = 2 << 30;
 
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) options: Options,
     pub(super) data: Dataset,
-    /// What the network learns from: without labels, the images that have none too.
+    /// The images that the network learns from; if it learns without labels, this includes unlabelled images.
     pub(super) seen: ImageSet,
     pub(super) device: Device,
     pub(super) rng: Rng,
@@ -33,12 +33,13 @@ impl Material {
         self.data.class_names.len()
     }
 
-    /// Images that are seen, and labels.
+    /// Returns a batch of the images that the network learns from, with their labels.
     pub(super) fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
         Ok(self.seen.batch(indices, DType::F32, &self.device)?)
     }
 
-    /// Images of a set to learn from at a moment, see [`ImageSet::augmented_batch`](hebbian_data::ImageSet::augmented_batch).
+    /// Returns a batch of augmented images of a set, see
+    /// [`ImageSet::augmented_batch`](hebbian_data::ImageSet::augmented_batch).
     pub(super) fn augmented_batch(
         &self,
         set: &ImageSet,
@@ -48,7 +49,7 @@ impl Material {
         Ok(set.augmented_batch(indices, &self.rng, moment, DType::F32, &self.device)?)
     }
 
-    /// Estimates batch-norm statistics on at most 2,000 of the images that are seen.
+    /// Estimates batch-norm statistics on at most 2,000 of the images that the network learns from.
     pub(super) fn calibrate(&self, network: &Network) -> Result<()> {
         let mut rng = self.rng.stream("calibration");
         let batches = self.seen.shuffled(10, &mut rng)?;
@@ -58,7 +59,7 @@ impl Material {
         Ok(())
     }
 
-    /// The features of the images of a set, which `images` hands out by their indices.
+    /// Returns the features of the images of a set; `images` returns the batch with the given indices.
     pub(super) fn features(
         &self,
         network: &Network,
@@ -71,7 +72,7 @@ impl Material {
         })
     }
 
-    /// The type in which features of that many numbers are kept, see [`TrainingConfig::features`].
+    /// The type in which features of `width` numbers per image are kept, see [`TrainingConfig::features`].
     fn feature_type(&self, width: usize) -> DType {
         let bytes = self.data.train.len().saturating_mul(width).saturating_mul(size_of::<f32>());
         match self.preset().training.features {

@@ -10,11 +10,11 @@ use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Counts, Method, Result, Start};
 use serde::{Deserialize, Serialize};
 
-/// What a run needs beside its data.
+/// What a run needs besides its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Network and recipe, overrides applied.
+    /// Network and recipe, with overrides applied.
     pub preset: Preset,
     /// Also train the same head on raw pixels and on random features. Default: no.
     #[serde(default)]
@@ -42,8 +42,8 @@ pub struct Softhebb;
 impl Method for Softhebb {
     const NAME: &'static str = "softhebb";
 
-    /// The head is trained again on the features of the network, however long. Back-propagation, whose
-    /// rates depend on the number of epochs, refuses to continue with another number.
+    /// The head is always trained from the start on the features of the network, so its number of epochs may change.
+    /// Back-propagation, whose learning rates depend on the number of epochs, refuses to continue with another number.
     const MAY_GROW: &'static [&'static str] = &["/preset/training/head_epochs"];
 
     type Preset = Preset;

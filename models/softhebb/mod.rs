@@ -3,8 +3,8 @@
 //! Journé, Garcia Rodriguez, Guo, Moraitis: *Hebbian Deep Learning Without Feedback*, ICLR 2023,
 //! arXiv 2209.11883; Moraitis et al. 2022, arXiv 2107.05747.
 //!
-//! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`Softhebb`] is
-//! the recipe, for [`hebbian_train::train`].
+//! A [`Network`] is a [`Stack`](candle_hebbian::Stack) described by a [`Preset`]; [`Softhebb`] is the recipe that
+//! [`hebbian_train::train`] runs.
 //! `README.md` beside this file lists what is known to differ from the paper and from its release.
 
 mod adam;

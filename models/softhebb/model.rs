@@ -9,7 +9,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{Checkpoint, Error, Result, Units};
 
-/// A SoftHebb network with the head that classes are read out by. Pixels go in as they are, 0 to 1.
+/// A SoftHebb network with the head that reads out classes. It takes pixels from 0 to 1, without scaling them.
 #[derive(Debug)]
 pub struct Model {
     pub(super) network: Network,
@@ -19,10 +19,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model with fresh weights for images `(C, H, W)` of so many classes.
+    /// A model with fresh weights for images `(C, H, W)` of `classes` classes.
     ///
     /// # Errors
-    /// An image too small for the network, with the block; a dropout that is no probability.
+    /// An image too small for the network (the message names the block); a dropout that is not a probability.
     pub fn new(
         preset: &Preset,
         image: (usize, usize, usize),
@@ -47,13 +47,13 @@ impl Model {
         &self.network
     }
 
-    /// What reads out their features.
+    /// The head that reads out the features of the blocks.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Puts the tensors of the network back, and leaves the head as it is. From here on the checkpoint's
-    /// tensors have our names, if the authors' programs wrote it.
+    /// Restores the tensors of the network, and leaves the head as it is. If the authors' programs wrote the
+    /// checkpoint, its tensors have our names from here on.
     pub(super) fn restore_network(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         names::as_ours(checkpoint, self.network.stack().blocks().len());
         let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);

@@ -1,4 +1,4 @@
-//! How the units of a block are doing, gathered over the steps between two log lines.
+//! Figures of the units of a block, gathered over the steps between two log lines.
 
 use candle::{D, DType, Tensor};
 use candle_hebbian::device::to_host;
@@ -6,7 +6,7 @@ use candle_hebbian::{Geometry, Layer};
 use hebbian_train::{Deferred, Result};
 use serde::{Deserialize, Serialize};
 
-/// Figures of one block. `convergence` and `converged` as in the release, but per block.
+/// Figures of one block. `convergence` and `converged` are defined as in the release, but per block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockStats {
     /// Mean radius `‖w_k‖`.
@@ -17,14 +17,14 @@ pub struct BlockStats {
     pub max_radius: f64,
     /// `mean_k |r_k − 1|`
     pub convergence: f64,
-    /// Units with `|r_k − 1|` below 0.01, in a dense layer below 0.005: "R1" in the paper.
+    /// The number of units with `|r_k − 1|` below 0.01, or below 0.005 in a dense layer: "R1" in the paper.
     pub converged: usize,
     /// Mean activity of winners.
     pub winner_share: f64,
-    /// Entropy of who wins, over its largest possible value: 1 when all win as often.
+    /// Entropy of the distribution of wins, divided by its largest possible value: 1 if all units win equally often.
     pub winner_entropy: f64,
-    /// Units that won none of the competitions looked at: of a dense layer all since the last line, of a convolution
-    /// those of one step in ten. A unit that wins rarely counts too.
+    /// The number of units that won none of the observed competitions: in a dense layer all since the last log line, in
+    /// a convolution those of one step in ten. A unit that wins rarely may be counted too.
     pub silent_units: usize,
 }
 
@@ -34,16 +34,16 @@ pub struct Monitor {
     wins: Vec<u64>,
     winner_activity: f64,
     competitions: u64,
-    /// Of the last steps the winners and the sum of their activity, with the number of sites and units.
+    /// The winners of the last steps and the sum of their activity, with the numbers of sites and units.
     #[serde(skip)]
     latest: Deferred<(usize, usize)>,
 }
 
 impl Monitor {
-    /// Counts the winners of one step, in which `u (S, P, K)` competed and became the activity `post`.
+    /// Counts the winners of one step, in which the excitation `u (S, P, K)` competed and gave the activity `post`.
     ///
     /// # Errors
-    /// What the device says.
+    /// An error from the device.
     pub fn observe(&mut self, u: &Tensor, post: &Tensor) -> Result<()> {
         let (sites, _, units) = u.dims3()?;
         let winners = u.argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::F32)?;
@@ -56,10 +56,10 @@ impl Monitor {
         Ok(())
     }
 
-    /// Counts what the last steps left on the device.
+    /// Counts the winners of the last steps that are still on the device.
     ///
     /// # Errors
-    /// What the device says.
+    /// An error from the device.
     pub fn settle(&mut self) -> Result<()> {
         for (figures, (sites, units)) in self.latest.take()? {
             let Some((activity, winners)) = figures.split_last() else { continue };
@@ -75,10 +75,10 @@ impl Monitor {
         Ok(())
     }
 
-    /// The figures since the last call, with the layer's radii as they are now.
+    /// Returns the figures since the last call, with the current radii of the layer.
     ///
     /// # Errors
-    /// What the device says.
+    /// An error from the device.
     pub fn report(&mut self, layer: &Layer) -> Result<BlockStats> {
         self.settle()?;
         let radii = to_host(&layer.radii()?.flatten_all()?)?.to_vec1::<f64>()?;
@@ -108,7 +108,7 @@ impl Monitor {
 }
 
 impl BlockStats {
-    /// Names and values for a log of block `index`.
+    /// Returns the names and values for a log of block `index`.
     pub fn named(&self, index: usize) -> Vec<(String, f64)> {
         [
             ("mean_radius", self.mean_radius),

@@ -1,9 +1,9 @@
-//! What the authors' programs call the tensors of a network.
+//! The names that the authors' programs give to the tensors of a network.
 
 use hebbian_train::Checkpoint;
 
-/// Gives the tensors of a checkpoint that the authors' programs saved the names that ours have; any other
-/// stays as it is. `blocks` come before the head.
+/// Renames the tensors of a checkpoint that the authors' programs saved to our names; any other tensor keeps its name.
+/// `blocks` is the number of blocks before the head.
 ///
 /// | ours | their release, where the head is the last block | their `demo.py`, which counts from 1 |
 /// |---|---|---|
@@ -49,7 +49,7 @@ mod tests {
             ("blocks.0.layer.weight", Some("layers.0.weight")),
             ("blocks.2.operations.0.running_var", Some("layers.2.running_var")),
             ("blocks.2.operations.0.num_batches_tracked", None),
-            // After the flattening, as of a dense block.
+            // In a dense block, batch norm comes after the flattening.
             ("blocks.1.operations.1.running_mean", Some("layers.1.running_mean")),
             ("blocks.3.layer.weight", Some("head.weight")),
             ("blocks.3.layer.bias", Some("head.bias")),

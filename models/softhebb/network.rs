@@ -1,4 +1,4 @@
-//! The blocks of a preset, and what they learn by.
+//! The blocks of a preset, and the rules that they learn by.
 
 use super::config::{BlockConfig, HeadLayers, LayerConfig, Learning, Preset};
 use crate::CompetitionKind;
@@ -28,18 +28,18 @@ use candle_nn::{VarBuilder, VarMap};
 #[derive(Debug)]
 pub struct Network {
     stack: Stack<CompetitionKind>,
-    /// Of the blocks that learn by the rule.
+    /// The learners of the blocks; `None` for a block that does not learn by the rule.
     learners: Vec<Option<Learner<Steps>>>,
     /// The blocks whose features are read out.
     read: HeadLayers,
 }
 
 impl Network {
-    /// A network with fresh weights for images of shape `(C, H, W)`, each block's from a stream of its
+    /// A network with fresh weights for images of shape `(C, H, W)`. Each block draws its weights from a stream of its
     /// own.
     ///
-    /// Hebbian weights are Gaussian with `σ = R/√F`, or uniform on `[0, √(3R²/F))` without batch
-    /// norm, so that the expected squared norm is `R²`. Others are PyTorch's `U(±1/√F)`.
+    /// Weights of Hebbian blocks are Gaussian with `σ = R/√F`, or uniform on `[0, √(3R²/F))` without batch norm, so
+    /// that the expected squared norm is `R²`. Weights of other blocks are drawn from `U(±1/√F)`, as in PyTorch.
     ///
     /// # Errors
     /// An image too small for the network; the message names the block.
@@ -73,7 +73,7 @@ impl Network {
         Ok(Self { stack, learners, read: preset.head.layers() })
     }
 
-    /// No blocks at all: the features are the pixels of images of shape `(C, H, W)`.
+    /// A network without blocks: its features are the pixels of images of shape `(C, H, W)`.
     pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
@@ -85,7 +85,7 @@ impl Network {
         &self.stack
     }
 
-    /// The blocks, to put their tensors back.
+    /// The blocks, for restoring their tensors.
     pub fn stack_mut(&mut self) -> &mut Stack<CompetitionKind> {
         &mut self.stack
     }
@@ -112,9 +112,9 @@ impl Network {
         }
     }
 
-    /// Features `(B, F)` of images `x (B, C, H, W)`: evaluation, learns nothing, flattened
-    /// channel-major, those of all blocks one after the other where all are read. Differentiable in `x` where that
-    /// is part of a graph.
+    /// Returns the features `(B, F)` of images `x (B, C, H, W)` in evaluation mode, without learning. They are
+    /// flattened channel-major; if all blocks are read out, their features follow one another. Differentiable in `x` if
+    /// it is part of a graph.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self.read {
             HeadLayers::Last => self.stack.features(x, self.stack.blocks().len())?.flatten_from(1),
@@ -122,9 +122,9 @@ impl Network {
         }
     }
 
-    /// One step of every block on the same batch, each seeing what the one below made of it with
-    /// the weights before its step, when the share `progress` of training is done. Returns the
-    /// features that are read out and what each block did.
+    /// Takes one step of every block on the same batch, when the share `progress` of training is done. Each block sees
+    /// the output that the block below computes with its weights before the step. Returns the features that are read
+    /// out and the activity of each block.
     ///
     /// # Errors
     /// A block that learns by back-propagation.
@@ -143,8 +143,8 @@ impl Network {
         Ok((features, activities))
     }
 
-    /// One step of block `index` only, the ones before it in evaluation. Returns what competed in it,
-    /// `u`, and the activity that became of it, `post`: the rest of the block is not computed.
+    /// Takes one step of block `index` only, with the blocks below it in evaluation mode. Returns the excitation `u`
+    /// that competed in it and the resulting activity `post`; the rest of the block is not computed.
     ///
     /// # Errors
     /// A block that learns by back-propagation.
@@ -170,7 +170,7 @@ impl Network {
     }
 }
 
-/// Maps `(B, …)` of the same images as rows of one matrix.
+/// Joins maps `(B, …)` of the same images to rows of one matrix.
 fn side_by_side(maps: &[Tensor]) -> Result<Tensor> {
     let rows = maps.iter().map(|map| map.flatten_from(1)).collect::<Result<Vec<_>>>()?;
     Tensor::cat(&rows, 1)
@@ -181,7 +181,7 @@ fn no_rule<T>(index: usize) -> Result<T> {
 }
 
 impl BlockConfig {
-    /// The block as a stack makes it.
+    /// Returns the configuration that a stack makes the block from.
     fn stacked(&self) -> candle_hebbian::BlockConfig<CompetitionKind> {
         let layer = match self.layer {
             LayerConfig::Dense { units } => candle_hebbian::LayerConfig::Dense { units },

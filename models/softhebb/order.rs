@@ -1,32 +1,32 @@
-//! In which order images are shown.
+//! The order in which images are shown.
 
 use candle_hebbian::Rng;
 use hebbian_data::{Batches, ImageSet};
 use hebbian_train::{Error, Result};
 
-/// Batches of all images, epoch after epoch without end, in an order that is drawn again for each.
+/// Batches of all images, epoch after epoch without end, in an order that is drawn for each epoch.
 #[derive(Debug)]
 pub(super) struct Order {
     rng: Rng,
     images: ImageSet,
     batch_size: usize,
-    /// What is left of this epoch.
+    /// The batches of this epoch that are left.
     left: Batches,
 }
 
 impl Order {
-    /// Over these images, in orders from `rng`.
+    /// Batches of `images`, in orders that are drawn from `rng`.
     pub(super) fn new(rng: Rng, images: ImageSet, batch_size: usize) -> Result<Self> {
         Ok(Self { rng, images, batch_size, left: Batches::sequential(0, batch_size)? })
     }
 
-    /// The images of the next batch.
+    /// Returns the indices of the images of the next batch.
     pub(super) fn next(&mut self) -> Result<Vec<usize>> {
         self.begin()?;
         self.left.next().ok_or_else(nothing)
     }
 
-    /// Leaves out so many batches, whose orders are drawn all the same.
+    /// Skips `batches` batches. The orders of their epochs are drawn all the same.
     pub(super) fn skip(&mut self, batches: u64) -> Result<()> {
         let mut left = usize::try_from(batches).unwrap_or(usize::MAX);
         while left > 0 {
@@ -41,7 +41,7 @@ impl Order {
         Ok(())
     }
 
-    /// Begins an epoch, if one has ended.
+    /// Begins an epoch if no batches are left.
     fn begin(&mut self) -> Result<()> {
         if self.left.len() == 0 {
             self.left = self.images.shuffled(self.batch_size, &mut self.rng)?;

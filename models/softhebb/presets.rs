@@ -3,19 +3,19 @@
 use super::config::Preset;
 use hebbian_train::{Result, all_presets, find_preset};
 
-/// The preset of that name, or of that name in the authors' release; or, when `name` ends in
-/// `.json`, the one in that file.
+/// Returns the preset whose name, or whose name in the authors' release, is `name` or, if `name` ends in `.json`, the
+/// preset in that file.
 ///
 /// # Errors
-/// An unknown name (the message lists all), an unreadable file, JSON of another schema.
+/// An unknown name (the message lists all names), an unreadable file, JSON of another schema.
 pub fn preset(name: &str) -> Result<Preset> {
     find_preset(name)
 }
 
-/// Every preset, by name.
+/// Returns all presets, sorted by name.
 ///
 /// # Errors
-/// None in a build that passes its tests: the embedded files are checked there.
+/// None in a build that passes its tests, which check the embedded files.
 pub fn presets() -> Result<Vec<Preset>> {
     all_presets()
 }

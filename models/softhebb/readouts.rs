@@ -1,4 +1,4 @@
-//! What is read out of the features.
+//! The read-outs of the features.
 
 use super::head::Head;
 use super::label_assignment::LabelAssignment;
@@ -14,12 +14,13 @@ use hebbian_train::{
 use serde::Serialize;
 use std::time::Instant;
 
-/// Ridge regression reads at most this many features, pooled over positions where there are more.
+/// Ridge regression reads at most this many features; if there are more, they are averaged over positions.
 const RIDGE_FEATURES: usize = 2048;
 
-/// Random networks that the learned one is compared with: their spread is as large as the difference may be.
+/// The number of random networks that the learned one is compared with. One is not enough: their spread can be as large
+/// as the difference.
 const RANDOM_NETWORKS: usize = 5;
-/// Labels that show what features are worth where all of them are too many to tell.
+/// A number of labels small enough to show differences between features that training with all labels hides.
 const FEW_LABELS: usize = 50;
 
 /// The accuracies of a head that learns from few labels.
@@ -29,7 +30,7 @@ pub(super) struct FewLabels {
     /// On the features of the network.
     test_accuracy: f64,
     raw_pixels: f64,
-    /// On those of each of [`RANDOM_NETWORKS`].
+    /// On the features of each of the [`RANDOM_NETWORKS`] random networks.
     random_features: Vec<f64>,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Readouts<'a, 'b> {
 }
 
 impl Readouts<'_, '_> {
-    /// The head, then those that take seconds, and for dense networks the one that needs no head.
+    /// Trains and tests the head, then the read-outs that take seconds and, for dense networks, the one without a head.
     pub(super) fn of_features(&mut self, model: &mut Model) -> Result<Vec<ReadoutResult>> {
         let Model { network, head, trained } = model;
         let labels = self.material.data.train.labels();
@@ -73,21 +74,22 @@ impl Readouts<'_, '_> {
         Ok(all)
     }
 
-    /// The head that has learned with the network.
+    /// Tests the head that has learned together with the network.
     pub(super) fn of_whole(&mut self, model: &Model) -> Result<ReadoutResult> {
         let test = self.features(&model.network, &self.material.data.test, "test features")?;
         self.judge("head", Instant::now(), &model.head, &test)
     }
 
-    /// The same head on raw pixels, and on the features of the random weights that the network started from.
+    /// Trains and tests the same head on raw pixels, and on the features of the random weights that the network started
+    /// from.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
         let pixels = Network::pixels(self.material.data.train.shape())?;
         let pixels = self.control(&pixels, "raw pixels")?;
         Ok(vec![pixels, self.on_random_features(0)?])
     }
 
-    /// The accuracy of the same head on the features of [`RANDOM_NETWORKS`] networks of random weights: the one that
-    /// the network started from, whose accuracy is given, and others.
+    /// Returns the accuracies of the same head on the features of [`RANDOM_NETWORKS`] networks with random weights: the
+    /// one that the network started from, whose accuracy is `first`, and others.
     pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
         let mut all = vec![first];
         for draw in 1..RANDOM_NETWORKS {
@@ -96,13 +98,13 @@ impl Readouts<'_, '_> {
         Ok(all)
     }
 
-    /// A fresh head on the features of one of these networks.
+    /// Trains and tests a fresh head on the features of the random network `draw`.
     fn on_random_features(&mut self, draw: usize) -> Result<ReadoutResult> {
         let random = self.random_network(draw)?;
         self.control(&random, &format!("random features, draw {}", draw + 1))
     }
 
-    /// A network of random weights: for 0 those that the network started from.
+    /// Returns a network with random weights; `draw` 0 has those that the network started from.
     fn random_network(&self, draw: usize) -> Result<Network> {
         let Material { data, device, rng, .. } = self.material;
         let rng = match draw {
@@ -118,8 +120,8 @@ impl Readouts<'_, '_> {
         Ok(network)
     }
 
-    /// The accuracy of a head that learns from [`FEW_LABELS`] images, as many of each class; none where there are not ten
-    /// times as many images.
+    /// Returns the accuracies of a head that learns from [`FEW_LABELS`] images, with the classes in proportion. `None`
+    /// if there are fewer than ten times as many training images, or more classes than labels.
     pub(super) fn with_few_labels(&mut self, network: &Network) -> Result<Option<FewLabels>> {
         let Material { data, rng, .. } = self.material;
         if data.train.len() < 10 * FEW_LABELS || self.material.classes() > FEW_LABELS {
@@ -137,7 +139,7 @@ impl Readouts<'_, '_> {
         }))
     }
 
-    /// The accuracy of a fresh head that learns from the images `few`.
+    /// Returns the accuracy of a fresh head that learns from the images `few`.
     fn of_few(&self, network: &Network, few: &ImageSet) -> Result<f64> {
         let Material { data, device, rng, .. } = self.material;
         let (preset, classes) = (self.material.preset(), self.material.classes());
@@ -155,7 +157,7 @@ impl Readouts<'_, '_> {
         head.accuracy(&test, data.test.labels())
     }
 
-    /// A fresh head on the features of a network that does not learn.
+    /// Trains and tests a fresh head on the features of a network that does not learn.
     fn control(&mut self, network: &Network, of: &str) -> Result<ReadoutResult> {
         let Material { data, device, rng, .. } = self.material;
         let preset = self.material.preset();
@@ -173,7 +175,8 @@ impl Readouts<'_, '_> {
         self.head(&mut head, network, &train, &test, (&format!("head on {of}"), started))
     }
 
-    /// Trains the head on features computed once, or where images are augmented on those of a copy for each epoch.
+    /// Trains and tests the head: on features that are computed once or, if images are augmented, on those of an
+    /// augmented copy for each epoch.
     fn head(
         &mut self,
         head: &mut Head,
@@ -208,8 +211,8 @@ impl Readouts<'_, '_> {
         self.judge(name, started, head, test)
     }
 
-    /// The features of the augmented copy that the head learns from in this epoch, from 1 on; nothing where images are not
-    /// augmented. `copies` are those that are kept.
+    /// Returns the features of the augmented copy that the head learns from in this epoch, counted from 1; `None` if
+    /// images are not augmented. `copies` holds the features that are kept.
     fn augmented(
         &self,
         network: &Network,
@@ -234,7 +237,7 @@ impl Readouts<'_, '_> {
         Ok(Some(features))
     }
 
-    /// What a read-out whose training began at `started` makes of the test images.
+    /// Tests a read-out, whose training began at `started`, on the test images.
     fn judge(
         &self,
         name: &str,
@@ -247,7 +250,7 @@ impl Readouts<'_, '_> {
     }
 
     fn features(&self, network: &Network, set: &ImageSet, label: &str) -> Result<Tensor> {
-        // Pixels take no time to compute.
+        // Raw pixels take no time to compute, so they need no progress bar.
         let quiet = self.recorder.is_quiet() || network.stack().blocks().is_empty();
         let mut progress = Progress::new(set.len() as u64, label, quiet);
         let features = self.material.features(network, set, |indices| {
@@ -259,8 +262,8 @@ impl Readouts<'_, '_> {
     }
 }
 
-/// Features of blocks whose outputs have these shapes, averaged over positions where they are too many for ridge
-/// regression; `None` where they still are.
+/// Returns the features of blocks whose outputs have these shapes, averaged over positions if they are too many for
+/// ridge regression; `None` if they are too many even then.
 fn pooled(features: &Tensor, shapes: &[&[usize]]) -> Result<Option<Tensor>> {
     if features.dim(1)? <= RIDGE_FEATURES {
         return Ok(Some(features.clone()));
@@ -293,7 +296,8 @@ mod tests {
 
     #[test]
     fn features_are_averaged_over_the_positions_of_each_block() -> Result<()> {
-        // Two channels of 30×20 numbers and a block of 1,000 units: too many for ridge regression, three means are not.
+        // Two channels of 30×20 numbers and a block of 1,000 units: too many for ridge regression, but not the 1,002
+        // means.
         let block = |values: [f32; 2], positions| {
             let values = values.iter().flat_map(|&value| vec![value; positions]);
             Tensor::from_iter(values, &Device::Cpu)
@@ -306,7 +310,7 @@ mod tests {
         assert_eq!(means.narrow(0, 0, 2)?.to_vec1::<f32>()?, [1.0, -2.0]);
         assert_eq!(means.narrow(0, 2, 1000)?.to_vec1::<f32>()?, units.to_vec1::<f32>()?);
 
-        // As they are where they are few; not at all where too many are left.
+        // Few features stay as they are; if too many are left after averaging, the result is `None`.
         let few = features.narrow(1, 0, RIDGE_FEATURES)?;
         let kept = pooled(&few, &[&[RIDGE_FEATURES]])?.map(|few| few.dims().to_vec());
         assert_eq!(kept, Some(vec![1, RIDGE_FEATURES]));

@@ -1,19 +1,19 @@
-//! What the terminal shows of a run.
+//! The report of a run for the terminal.
 
 use super::learner::Learner;
 use hebbian_train::{Result, Run, Spread};
 use std::path::Path;
 
-/// Accuracies, seconds, and what lies in the folder `out`.
+/// Returns the accuracies and seconds of a run, and lists the files in the folder `out`.
 ///
 /// # Errors
-/// None as yet.
+/// None at present.
 pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let results = &run.results;
     let mut lines = vec!["test accuracy".to_string()];
     let mut accuracy =
         |label: &str, value: f64| lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
-    // The first draw of the random networks is shown with the others.
+    // The first random network is shown below, with the others.
     for readout in results.readouts.iter().filter(|readout| !readout.name.contains(", draw ")) {
         accuracy(&readout.name, readout.test_accuracy);
     }
@@ -52,7 +52,7 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
             left.join(", ")
         ));
     }
-    // By back-propagation, the head has learned as long as the network.
+    // With back-propagation, the head learns as long as the network.
     let with_labels = results.trained_with_labels;
     let head = if with_labels { results.training_seconds } else { results.head_seconds };
     let (unsupervised, speed) =

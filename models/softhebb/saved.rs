@@ -1,5 +1,5 @@
-//! What a learner saves beside its tensors, as JSON. Positions of generators, which are longer than the
-//! numbers of JSON, are text.
+//! What a learner saves besides its tensors, as JSON. Positions of generators are text, because they are longer than
+//! the numbers of JSON.
 
 use hebbian_train::{Error, Result};
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub(super) fn position(text: &str) -> Result<u128> {
     text.parse().map_err(|_| of_another(format!("a generator's position {text:?}")))
 }
 
-/// That the state is of another learner: what is wrong with it.
+/// The error for a state that belongs to another learner; `problem` says what does not fit.
 pub(super) fn of_another(problem: impl std::fmt::Display) -> Error {
     Error::Argument(format!(
         "the saved state does not fit this network and mode: {problem}; start again without --resume"

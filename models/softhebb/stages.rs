@@ -1,4 +1,4 @@
-//! Learning without labels: stages, in each of which one block learns or all do.
+//! Learning without labels, in stages: in each, one block learns or all blocks do.
 
 use super::config::{Mode, Preset};
 use super::head::Head;
@@ -14,25 +14,25 @@ use hebbian_train::{Checkpoint, Clock, Measured, Result, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// In a convolution, which has a competition at every position, the winners of one step in so many are counted; in a dense
-/// layer, which has one for each image, those of every step.
+/// In a convolution, which has a competition at every position, the winners are counted in one of this many steps; in a
+/// dense layer, which has one per image, they are counted in every step.
 const OBSERVE_EVERY: u64 = 10;
 
-/// All epochs of one stage after the other. What is below the block that learns is frozen.
+/// The stages, one after the other, each with all epochs. Blocks below the one that learns are frozen.
 #[derive(Debug)]
 pub(super) struct Stages {
-    /// The blocks that learn in each.
+    /// The blocks that learn in each stage.
     learning: Vec<Vec<usize>>,
-    /// Steps of each.
+    /// The number of steps of each stage.
     steps: u64,
     order: Order,
-    /// Masks of the head, where it learns too.
+    /// The generator of the head's dropout masks, if the head learns too.
     dropout: Option<Rng>,
-    /// What each block did since it was last measured.
+    /// The wins in each block since its last measurement.
     monitors: Vec<Monitor>,
 }
 
-/// What going on needs.
+/// What continuing needs.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     dropout: Option<String>,
@@ -56,14 +56,14 @@ impl Stages {
         })
     }
 
-    /// The steps of all stages, with the images they show.
+    /// The steps of all stages, and the images that they show.
     pub(super) fn total(&self, material: &Material) -> Clock {
         let stages = self.learning.len() as u64;
         let shown = (material.preset().training.epochs * material.seen.len()) as u64;
         Clock { steps: stages * self.steps, images: stages * shown }
     }
 
-    /// The stage of the last step before `clock`, and how many it had done by then.
+    /// Returns the stage of the last step before `clock`, and the number of steps of this stage that are done by then.
     fn at(&self, clock: Clock) -> (usize, u64) {
         match clock.steps.checked_sub(1) {
             Some(last) if self.steps > 0 => ((last / self.steps) as usize, last % self.steps + 1),
@@ -71,12 +71,12 @@ impl Stages {
         }
     }
 
-    /// The stage that the last step was of.
+    /// Returns the name of the stage of the last step.
     pub(super) fn name(&self, clock: Clock) -> String {
         self.learning.get(self.at(clock).0).map_or_else(String::new, |learning| name(learning))
     }
 
-    /// Learns from the next batch; returns how many images that were.
+    /// Learns from the next batch and returns its number of images.
     pub(super) fn step(
         &mut self,
         model: &mut Model,
@@ -119,8 +119,8 @@ impl Stages {
         Ok(indices.len())
     }
 
-    /// Whether a window of steps has ended: equal ones of 10 to 200 steps, the last of which ends with
-    /// the stage.
+    /// Whether a window of steps has ended. The windows of a stage are equal, of 10 to about 100 steps, and the last
+    /// one ends with the stage.
     pub(super) fn is_due(&self, clock: Clock) -> bool {
         let done = self.at(clock).1;
         let windows = (self.steps / (self.steps / 50).clamp(10, 100)).max(1);
@@ -129,7 +129,7 @@ impl Stages {
         done > 0 && ended(done) > ended(done - 1)
     }
 
-    /// How the blocks that learn are, since it was last asked.
+    /// Returns the figures of the blocks that learn, since the last measurement.
     pub(super) fn measure(&mut self, network: &Network, clock: Clock) -> Result<Measured> {
         let learning = self.learning.get(self.at(clock).0).cloned().unwrap_or_default();
         let (mut values, mut messages) = (Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Reference vectors of one file.
+/// The reference vectors of one file.
 #[derive(Debug)]
 pub struct Case {
     path: PathBuf,
@@ -28,8 +28,8 @@ impl Case {
     /// Reads a file.
     ///
     /// # Errors
-    /// One that is no safetensors file, lacks `case`, `params` or `rtol`, is of an unknown kind, or
-    /// expects nothing or what is not finite.
+    /// A file that is not a safetensors file, lacks `case`, `params` or `rtol`, is of an unknown kind, or expects
+    /// nothing or values that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
         Self::read_file(path).map_err(Error::at(path))
     }
@@ -65,7 +65,7 @@ impl Case {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// What is checked.
+    /// The kind of the case, which says what is checked.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -79,11 +79,11 @@ impl Case {
         &self.tensors[&format!("expect.{name}")]
     }
 
-    /// Computes what is expected, in `dtype` on `device`, and compares.
+    /// Computes the expected tensors in `dtype` on `device`, and compares them with the file's.
     ///
     /// # Errors
-    /// Inputs or settings that the kind lacks or that do not fit together; an expectation that was
-    /// not computed. A result that is wrong is no error but an [`Outcome`] that has not passed.
+    /// Inputs or settings that are missing or do not fit together; an expected tensor that was not computed. A wrong
+    /// result is not an error but an [`Outcome`] that has not passed.
     pub fn run(&self, dtype: DType, device: &Device) -> Result<Outcome> {
         self.comparisons(dtype, device)
             .map(|comparisons| Outcome { comparisons })
@@ -120,8 +120,8 @@ impl Case {
     }
 }
 
-/// The tensor, if there are numbers in it, so that its sizes are those of memory that it takes, and if
-/// they are of the kind that its name says: candle panics at whole ones where others belong.
+/// Returns the tensor if it has elements, so that its shape is limited by the memory that it takes, and if its type is
+/// the one for its name: candle panics at integers where floats belong.
 fn numbers(name: &str, tensor: Tensor) -> std::result::Result<Tensor, Problem> {
     if tensor.elem_count() == 0 {
         return Err(Problem::Empty { name: name.to_string(), found: tensor.dims().to_vec() });
@@ -145,11 +145,11 @@ fn host_values(tensor: &Tensor) -> candle::Result<Vec<f64>> {
     to_host(tensor)?.flatten_all()?.to_vec1()
 }
 
-/// The files of reference vectors that `paths` name: files, and folders of `.safetensors` files, which
-/// come in the order of their names.
+/// Returns the files of reference vectors that `paths` name: the paths are files, or folders of `.safetensors` files.
+/// The files of a folder are sorted by name.
 ///
 /// # Errors
-/// A path that is not there, a folder without such files.
+/// A path that does not exist, a folder without such files.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -179,10 +179,10 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The reference vectors in this repository.
+/// Returns the files of the reference vectors in this repository.
 ///
 /// # Errors
-/// A program that is run where its sources are not.
+/// A program that runs where its sources do not exist.
 pub fn shipped() -> Result<Vec<PathBuf>> {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/candle-hebbian/tests/golden");

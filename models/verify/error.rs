@@ -26,8 +26,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Why reference vectors could not be checked. The message says the cause, so that there is no
-/// `source()` to say it again.
+/// The reason why reference vectors could not be checked. The message includes the cause, so there is no `source()`
+/// that would repeat it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file could not be read.
@@ -42,7 +42,7 @@ pub enum Problem {
     /// `case` or `params` is not in the metadata.
     #[error("has no '{0}' in its metadata; reference vectors have 'case' and 'params' there")]
     NoMetadata(&'static str),
-    /// A kind of case that there is not.
+    /// A kind of case that does not exist.
     #[error("is of the unknown kind '{0}'; kinds are {known}", known = Kind::known())]
     UnknownKind(String),
     /// Settings that are missing, of the wrong type, or unknown.
@@ -53,14 +53,14 @@ pub enum Problem {
         /// What is wrong.
         r#source: serde_json::Error,
     },
-    /// A setting that this library does not have.
+    /// A setting that this library does not support.
     #[error("has {name} {found} in its params, expected {expected}")]
     Unsupported {
         /// The setting.
         name: &'static str,
         /// Its value.
         found: String,
-        /// What there is.
+        /// The supported values.
         expected: String,
     },
     /// A tensor that the kind needs is not there.
@@ -71,7 +71,7 @@ pub enum Problem {
         /// The kind.
         kind: Kind,
     },
-    /// Something is expected that this kind does not compute.
+    /// A tensor is expected that this kind does not compute.
     #[error("expects 'expect.{name}', which kind {kind} does not compute")]
     NotComputed {
         /// The tensor.
@@ -79,7 +79,7 @@ pub enum Problem {
         /// The kind.
         kind: Kind,
     },
-    /// A tensor of another kind of numbers.
+    /// A tensor of the wrong type.
     #[error("has a tensor '{name}' of type {found}, expected {expected}")]
     Type {
         /// The tensor.
@@ -89,7 +89,7 @@ pub enum Problem {
         /// The types that it may have.
         expected: &'static str,
     },
-    /// A tensor without numbers, whose shape can be of any size.
+    /// A tensor without elements, whose shape can be of any size.
     #[error("has a tensor '{name}' of shape {found:?}, expected at least one number in it")]
     Empty {
         /// The tensor.
@@ -97,10 +97,10 @@ pub enum Problem {
         /// Its shape.
         found: Vec<usize>,
     },
-    /// A tensor of numbers that cannot be compared with.
+    /// A tensor that nothing can be compared with, because its values are not all finite.
     #[error("has values in '{0}' that are not finite numbers")]
     NotFinite(String),
-    /// What was computed has another shape.
+    /// The computed tensor has another shape.
     #[error("expects '{name}' of shape {expected:?}, but the inputs give {found:?}")]
     Shape {
         /// The tensor.
@@ -142,7 +142,7 @@ impl From<hebbian_data::Error> for Problem {
     }
 }
 
-/// Without the path, which the [`Error`] has.
+/// Drops the path, which the [`Error`] has.
 impl From<hebbian_train::Error> for Problem {
     fn from(error: hebbian_train::Error) -> Self {
         match error {

@@ -4,7 +4,7 @@ use candle::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// What a case is computed from, on the device.
+/// The inputs of a case, on the device.
 pub(super) struct Inputs<'a> {
     kind: Kind,
     params: &'a serde_json::Value,
@@ -47,7 +47,7 @@ impl<'a> Inputs<'a> {
         Ok(Self { kind, params, tensors: moved, dtype, device })
     }
 
-    /// The settings. Others than those of `P` are let pass: if they matter, the result shows it.
+    /// Reads the settings. Those that `P` does not have are ignored: if they matter, the result shows it.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, Problem> {
         P::deserialize(self.params).map_err(|source| Problem::Params { kind: self.kind, source })
     }
@@ -56,8 +56,8 @@ impl<'a> Inputs<'a> {
         self.tensors.get(name)
     }
 
-    /// Refuses settings by which the weights called `name` would have another shape than they have in
-    /// the file, before a network takes memory by these settings.
+    /// Refuses settings with which the weights called `name` would have another shape than in the file, before a
+    /// network with these settings takes memory.
     pub fn weights_of(&self, name: &str, found: &[usize]) -> Result<(), Problem> {
         let expected = self.get(name)?.dims().to_vec();
         if expected == found {

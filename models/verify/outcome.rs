@@ -1,29 +1,28 @@
-/// How a case came out.
+/// The outcome of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Every expected tensor, for every way in which it was computed; at least one.
+    /// The comparisons of all expected tensors, one for each way in which a tensor was computed; at least one.
     pub comparisons: Vec<Comparison>,
 }
 
-/// A tensor beside what is expected of it.
+/// The comparison of a computed tensor with the expected one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Its name, without `expect.`.
     pub tensor: String,
-    /// In which way it was computed, where there are several; else empty.
+    /// The way in which it was computed, if there are several; else empty.
     pub way: &'static str,
-    /// `max|got − want| / max|want|`; `max|got|` where `max|want|` is 0; infinite where a value is
-    /// not finite.
+    /// `max|got − want| / max|want|`; `max|got|` if `max|want|` is 0; infinite if a value is not finite.
     pub error: f64,
     /// The largest error that passes.
     pub allowed: f64,
 }
 
-/// What is allowed where 0 is expected.
+/// The error that is allowed if 0 is expected.
 const NEAR_ZERO: f64 = 1e-6;
 
 impl Comparison {
-    /// Compares values of equal number; `want` is finite.
+    /// Compares `got` with as many values of `want`, which are finite.
     pub(super) fn of(
         tensor: String,
         way: &'static str,
@@ -55,7 +54,7 @@ impl Outcome {
         self.comparisons.iter().all(Comparison::passed)
     }
 
-    /// The comparison whose error is the largest part of what is allowed.
+    /// The comparison whose error is the largest relative to what is allowed.
     pub fn worst(&self) -> Option<&Comparison> {
         let part = |comparison: &Comparison| comparison.error / comparison.allowed;
         self.comparisons.iter().max_by(|a, b| part(a).total_cmp(&part(b)))

@@ -1,10 +1,10 @@
-//! What an error says, without where it arose.
+//! Error messages without the backtrace.
 
 use std::fmt::Display;
 
-/// The message of an error, without the stack that candle writes into its errors' messages where
-/// `RUST_BACKTRACE` is set: who gave a wrong input has no use for it. The stack may stand in the middle,
-/// where a message quotes another.
+/// Returns the message of an error without the backtrace that candle writes into its messages when `RUST_BACKTRACE` is
+/// set, which does not help someone who gave a wrong input. The backtrace may stand in the middle of the message, if
+/// one error quotes another.
 ///
 /// ```
 /// let error = candle::Error::Msg("two rows, expected three".to_string()).bt();
@@ -16,8 +16,8 @@ pub fn without_backtrace(message: impl Display) -> String {
     lines.join("\n").trim_end().to_string()
 }
 
-/// Whether a line is a frame, `   7: candle_core::…`, or the place of one, `             at ./src/…`, as
-/// [`std::backtrace::Backtrace`] shows them.
+/// Whether a line is a frame of a backtrace, `   7: candle_core::…`, or its location, `             at ./src/…`, as
+/// [`std::backtrace::Backtrace`] prints them.
 fn is_of_backtrace(line: &str) -> bool {
     let indented = line.trim_start_matches(' ');
     let indent = line.len() - indented.len();
@@ -32,7 +32,7 @@ mod tests {
     use candle::Error;
     use std::backtrace::Backtrace;
 
-    /// As candle's errors are where the environment asks for the stack.
+    /// An error as candle makes it when the environment asks for backtraces.
     fn traced(message: &str) -> Error {
         let backtrace = Box::new(Backtrace::force_capture());
         Error::WithBacktrace { inner: Box::new(Error::Msg(message.to_string())), backtrace }

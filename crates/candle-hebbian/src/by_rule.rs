@@ -6,19 +6,20 @@ use crate::synapses::Synapses;
 use candle::{Result, Tensor};
 use std::sync::Arc;
 
-/// The linear response `u (S, P, K)` of `weight` to rows `x (S, P, F)`, whose weights learn by `rule` where all else
-/// learns by back-propagation.
+/// Computes the linear response `u (S, P, K)` of `weight` to rows `x (S, P, F)`. The weights learn by `rule`, in a
+/// network that otherwise learns by back-propagation.
 ///
 /// ```text
 /// forward     u = x·wᵀ        y = compete(u)
 /// backward    ∂L/∂x = δ·r     ∂L/∂w := −Δw(x, u, y, δ)        δ = ∂L/∂u
 /// ```
 ///
-/// The gradient of `weight` is minus the update that `rule` makes of the [`Synapses`] with the error `δ` as their third
-/// factor, so that any optimiser takes the step; the error goes on to `x` through `feedback`, of the shape of the weights: the weights
-/// themselves for back-propagation. `compete` is asked once, in the forward pass. Nothing is kept from one batch to the next.
+/// The gradient of `weight` is minus the update that `rule` computes for the [`Synapses`] with the error `δ` as their
+/// third factor, so any optimiser can take the step. The error reaches `x` through `feedback`, which has the shape of
+/// the weights; for back-propagation, pass the weights themselves. `compete` is called once, in the forward pass.
+/// Nothing is kept from one batch to the next.
 ///
-/// The backward pass reads `x` and `w` as they are then: it has to run before the step.
+/// The backward pass reads `x` and `w` as they are when it runs, so it must run before the step.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
@@ -35,8 +36,8 @@ use std::sync::Arc;
 /// ```
 ///
 /// # Errors
-/// Shapes that do not fit; what the competition refuses. In the backward pass what the rule refuses, and a rule that
-/// keeps state, which would be lost.
+/// If the shapes do not fit or the competition fails. The backward pass fails if the rule does, or if the rule keeps
+/// state, which would be lost.
 pub fn response_by_rule(
     x: &Tensor,
     weight: &Tensor,

@@ -1,5 +1,5 @@
-//! What the CPU kernels share. Each kernel works on contiguous rows, splits them into blocks of a
-//! size that does not depend on the number of threads (so results do not either), and is compiled
+//! Code that the CPU kernels share. Each kernel works on contiguous rows, splits them into blocks
+//! whose size does not depend on the number of threads (so results do not either), and is compiled
 //! for the widest vectors the processor has, chosen at run time.
 
 use candle::{CpuStorage, Layout, Result, WithDType};
@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 
 /// The float types that kernels are written for.
 pub(crate) trait Real: Float + WithDType + Send + Sync {
-    /// `e^self`, in a form the compiler turns into vector code; relative error below 2e-7 in f32, in
-    /// which a result below `e^−87` is 0.
+    /// `e^self`, in a form that the compiler turns into vector code. In f32 the relative error is
+    /// below 2e-7, and results below `e^−87` are 0.
     fn fast_exp(self) -> Self;
     /// `self^power` for a power that is not 0; 0 for `self ≤ 0`, NaN for NaN. Relative error below
     /// 4e-6 in f32 for values between 1e-8 and 1e8 and powers up to 4.
@@ -20,7 +20,7 @@ pub(crate) trait Real: Float + WithDType + Send + Sync {
     fn of(x: f64) -> Self {
         <Self as WithDType>::from_f64(x)
     }
-    /// The elements of a storage of this type, to write.
+    /// The elements of a storage of this type, for writing.
     fn storage_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
     /// A vector register of the instruction set `S`.
     type Vector<S: Simd>: Copy;
@@ -103,7 +103,7 @@ impl Real for f32 {
         let p = p * r + 0.5;
         let e = p * (r * r) + r + 1.0;
         let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
-        // In two factors, since n may be 128 and 2^128 is no f32.
+        // In two factors, since n may be 128 and f32 cannot hold 2^128.
         let half = n >> 1;
         let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
         // Below −87 the true value is under the smallest normal number.
@@ -129,20 +129,20 @@ impl Real for f32 {
         let e = e as f32;
         let tail = p * m * square - e * 2.121_944_4e-4 - 0.5 * square;
         let ln = m + tail + e * 0.693_359_4;
-        // Infinity and NaN have no exponent and mantissa to take apart.
+        // Infinity and NaN cannot be split into exponent and mantissa.
         let ln = if self < f32::INFINITY { ln } else { self };
         if self < f32::MIN_POSITIVE { 0.0 } else { (power * ln).fast_exp() }
     }
 }
 
-/// 1.5·2²³: what is added to it is rounded to the nearest integer, and every processor can do that in
-/// vectors.
+/// 1.5·2²³. Adding a number to it rounds that number to the nearest integer, which every processor
+/// can do in vectors.
 const SHIFT: f32 = 12_582_912.0;
 
 pub(crate) static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
-/// Runs `work` compiled for the widest vectors of this processor. Inlining decides what is
-/// compiled so: everything hot must be `#[inline(always)]`.
+/// Runs `work` compiled for the widest vectors of this processor. Only inlined code is compiled
+/// this way, so everything hot must be `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     ARCH.dispatch(work)
@@ -153,34 +153,34 @@ pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Re
     entries(storage.as_slice::<T>()?, layout)
 }
 
-/// The entries of a contiguous tensor among those of its storage.
+/// The entries of a contiguous tensor within its storage.
 pub(crate) fn entries<'a, T>(storage: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
-        // A view of nothing may start behind the end.
+        // An empty view may start past the end.
         Some((start, end)) if start == end => Ok(&[]),
         Some((start, end)) => Ok(&storage[start..end]),
         None => candle::bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
     }
 }
 
-/// About this many elements make one block of work.
+/// The approximate number of elements in one block of work.
 const BLOCK: usize = 1 << 14;
 
-/// How many rows of `width` elements make one block of work.
+/// The number of rows of `width` elements in one block of work.
 pub(crate) fn rows_per_block(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
 }
 
-/// A kernel over rows. A trait and no closure, so that `#[inline(always)]` can be said of it:
-/// only what is inlined is compiled for the wide vectors.
+/// A kernel over rows. It is a trait, not a closure, so that `#[inline(always)]` can be applied to
+/// `run`: only inlined code is compiled for the wide vectors.
 pub(crate) trait RowKernel<T>: Sync {
-    /// Writes the rows of `block`, the first of which is row `first` of the whole.
+    /// Writes the rows of `block`, the first of which is row `first` of the whole output.
     fn run(&self, first: usize, block: &mut [T]);
 }
 
-/// Writes `out`, rows of `width` elements, block by block in parallel. `cost` is about how many
-/// elements are touched for one row. Without rows or with rows of nothing, no kernel runs: a kernel
-/// may cut its block into chunks of `width`.
+/// Writes `out`, which holds rows of `width` elements, block by block in parallel. `cost` is
+/// roughly the number of elements touched per row. If there are no rows or if rows are empty, the
+/// kernel does not run, so it may split its block into chunks of `width`.
 pub(crate) fn for_row_blocks<T: Real>(
     out: &mut [T],
     width: usize,
@@ -210,20 +210,20 @@ pub(crate) fn sum<T: Real>(values: &[T], map: impl Fn(T) -> T) -> T {
     fold(values, T::zero(), map, |a, b| a + b)
 }
 
-/// `max map(x)`, −∞ of nothing.
+/// `max map(x)`, or −∞ if there are no values.
 #[inline(always)]
 pub(crate) fn maximum<T: Real>(values: &[T], map: impl Fn(T) -> T) -> T {
     fold(values, T::neg_infinity(), map, |a, b| if b > a { b } else { a })
 }
 
-/// Whether a value is NaN.
+/// Whether any value is NaN.
 #[inline(always)]
 pub(crate) fn holds_nan<T: Real>(values: &[T]) -> bool {
-    // All of them are looked at: a way out in between would not vectorise.
+    // Looks at all values: an early exit would not vectorise.
     values.iter().fold(false, |any, x| any | x.is_nan())
 }
 
-/// Sixteen running results: the order is fixed and the compiler may use vectors.
+/// Folds into sixteen running results, so that the order is fixed and the compiler may use vectors.
 #[inline(always)]
 pub(crate) fn fold<T: Real>(
     values: &[T],
@@ -245,7 +245,7 @@ pub(crate) fn fold<T: Real>(
     lanes.into_iter().fold(start, join)
 }
 
-/// New storage of these elements.
+/// New storage with these elements.
 pub(crate) fn owned<T: Real>(values: Vec<T>) -> CpuStorage {
     T::to_cpu_storage_owned(values)
 }
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn exp_agrees_with_the_standard_library() {
-        // Up to the last of them with an exponential in f32.
+        // Up to the last such x whose exponential fits in f32.
         for i in -8600..=8872 {
             let x = i as f32 * 0.01;
             let want = f64::from(x).exp();

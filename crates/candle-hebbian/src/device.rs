@@ -1,40 +1,40 @@
-//! GPUs, if they are there, and the way to them and back.
+//! Opening GPUs, and transfers between them and the host.
 
 use candle::{DType, Device, Error, Result, Shape, Tensor, WithDType};
 use std::cell::Cell;
 
-/// The first NVIDIA GPU.
+/// Opens the first NVIDIA GPU.
 ///
 /// # Errors
-/// A build without the feature `cuda`, a machine without such a GPU.
+/// If the build lacks the feature `cuda`, or the machine has no such GPU.
 pub fn cuda() -> Result<Device> {
     answering("CUDA", || Device::new_cuda(0))
 }
 
-/// The first Apple GPU.
+/// Opens the first Apple GPU.
 ///
 /// # Errors
-/// A build without the feature `metal`, a machine without such a GPU.
+/// If the build lacks the feature `metal`, or the machine has no such GPU.
 pub fn metal() -> Result<Device> {
     answering("Metal", || Device::new_metal(0))
 }
 
-/// `tensor` as f64 on the CPU, without its graph: for figures and factorisations. It leaves the device
-/// before it becomes f64, which Metal does not have.
+/// Copies `tensor` to the CPU as f64, without its graph: for plots, statistics and factorisations. It is converted to
+/// f64 only on the CPU, because Metal does not have f64.
 pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
     read(tensor)?.to_dtype(DType::F64)
 }
 
-/// `tensor` on the CPU, without its graph. On a GPU this waits for everything that was asked of it before.
+/// Copies `tensor` to the CPU, without its graph. On a GPU this waits for all work queued before.
 pub fn read(tensor: &Tensor) -> Result<Tensor> {
     count(|transfers| transfers.reads += 1);
     tensor.detach().to_device(&Device::Cpu)
 }
 
-/// `values` as a tensor on `device`.
+/// Makes a tensor with `values` on `device`.
 ///
 /// # Errors
-/// A shape of another size.
+/// If `shape` does not have as many elements as `values`.
 pub fn upload<D: WithDType>(
     values: Vec<D>,
     shape: impl Into<Shape>,
@@ -44,24 +44,25 @@ pub fn upload<D: WithDType>(
     Tensor::from_vec(values, shape.into(), device)
 }
 
-/// `tensor`, which is on the CPU, on `device`.
+/// Copies `tensor` from the CPU to `device`.
 pub fn send(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     count(|transfers| transfers.uploads += 1);
     tensor.to_device(device)
 }
 
-/// What went between the host and its device, by [`upload`], [`send`], [`read`] and [`to_host`]. On the CPU they count too,
-/// where nothing has to go anywhere.
+/// The numbers of transfers between the host and a device by [`upload`], [`send`], [`read`] and [`to_host`]. They are
+/// counted on the CPU too, where no data moves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transfers {
-    /// Tensors made of host memory.
+    /// Tensors made from host memory.
     pub uploads: usize,
-    /// Tensors read back: each waits for the device.
+    /// Tensors read back. Each read waits for the device.
     pub reads: usize,
 }
 
-/// What `f` makes, and what this thread transferred meanwhile. Inside [`composed`](crate::ops::composed) that is what
-/// a GPU would be asked for: this crate transfers by no other way.
+/// Runs `f` and returns its result with the transfers that this thread made meanwhile. Inside
+/// [`composed`](crate::ops::composed) these are the transfers that a GPU would need, since this crate transfers data in
+/// no other way.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -90,7 +91,7 @@ fn count(add: impl FnOnce(&mut Transfers)) {
     TRANSFERS.set(transfers);
 }
 
-/// An error where candle 0.11.1 panics: it does where a driver finds no device at all.
+/// Turns the panic of candle 0.11.1 when a driver finds no device at all into an error.
 fn answering(name: &str, open: fn() -> Result<Device>) -> Result<Device> {
     std::panic::catch_unwind(open)
         .unwrap_or_else(|_| Err(Error::Msg(format!("there is no {name} device"))))

@@ -1,4 +1,5 @@
-//! Geometries: each is a way to unfold its input into rows, and to put responses back in shape.
+//! Geometries: each defines how an input is unfolded into rows and how responses are put back in
+//! shape.
 //!
 //! Rules and competitions see only `(sites, rows, …)`. A site is a group of units with weights and
 //! a competition of its own: one for a dense layer, one per channel group for a convolution, one
@@ -16,12 +17,12 @@ pub enum Geometry {
     Dense,
     /// Input `(B, C, H, W)`, weights `(K, C/groups, kh, kw)`, output `(B, K, OH, OW)`.
     Conv2d(Conv2dConfig),
-    /// As a convolution, but with weights of its own at each position:
-    /// `(OH, OW, K, C, kh, kw)`. No groups.
+    /// Like `Conv2d`, but with separate weights at each position: `(OH, OW, K, C, kh, kw)`. No
+    /// groups.
     LocallyConnected2d(Conv2dConfig),
 }
 
-/// The weights of a layer as matrices.
+/// The dimensions of a layer's weights as matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightDims {
     /// Groups of units that compete among themselves (`S`).
@@ -33,11 +34,11 @@ pub struct WeightDims {
 }
 
 impl Geometry {
-    /// The matrices that `weight` holds.
+    /// The matrices that a weight of the shape `weight` holds.
     ///
     /// # Errors
-    /// A weight whose rank does not fit the geometry, or whose channels the groups do not divide; more
-    /// weights than any memory holds.
+    /// If the rank of the weight does not fit the geometry, the groups do not divide its channels,
+    /// or there are more weights than any memory holds.
     pub fn weight_dims(&self, weight: &[usize]) -> Result<WeightDims> {
         memory::count("weights", weight, size_of::<f32>())?;
         let dims = |sites, units, fan_in| Ok(WeightDims { sites, units, fan_in });
@@ -73,7 +74,7 @@ impl Geometry {
     /// The rows `(S, P, F)` of the input `x`; differentiable in `x`.
     ///
     /// # Errors
-    /// An input whose shape does not fit the weights.
+    /// If the shape of the input does not fit the weights.
     pub(crate) fn unfold(&self, x: &Tensor, weight: &[usize]) -> Result<Tensor> {
         let dims = self.weight_dims(weight)?;
         match *self {
@@ -122,7 +123,7 @@ impl Geometry {
         }
     }
 
-    /// Rows `(S, P, K)` in the shape of the layer's output for the input shape `x`. For an
+    /// Brings rows `(S, P, K)` into the shape of the layer's output for the input shape `x`. For an
     /// ungrouped convolution this is a view: channels stay adjacent in memory.
     pub(crate) fn fold(&self, rows: &Tensor, x: &[usize], weight: &[usize]) -> Result<Tensor> {
         let (sites, _, units) = rows.dims3()?;

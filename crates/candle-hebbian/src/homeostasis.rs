@@ -1,4 +1,4 @@
-//! Homeostasis: units that win too often make it harder for themselves.
+//! Homeostasis: units that win too often raise their own thresholds.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::ops::widen::widened;
@@ -12,15 +12,14 @@ use candle_nn::{Init, VarBuilder};
 /// r = u − θ        θ_k ← θ_k + μ ( mean_p 1[y_pk > 0] − ρ )
 /// ```
 ///
-/// `u (S, P, K)` is a layer's linear response, `r` what competes in its place, `y` what the
-/// competition made of it; the mean is over the `P` rows of a batch. `μ` is `rate`, `ρ` is `target`.
-/// With exactly `k` winners of `K` in every row and `ρ = k/K` the sum of thresholds does not change;
-/// any other target makes all of them drift without end. A `μρ` of about 0.03 balances units
-/// quickly without shaking them.
+/// `u (S, P, K)` is a layer's linear response, `r` competes in its place, and `y` is the activity after the
+/// competition; the mean is over the `P` rows of a batch. `μ` is `rate`, `ρ` is `target`. With exactly `k` winners
+/// among `K` units in every row and `ρ = k/K`, the sum of the thresholds does not change; any other target makes all of
+/// them drift without end. A `μρ` of about 0.03 balances units quickly without making the thresholds fluctuate.
 ///
-/// Thresholds are a variable, so that a `VarMap` saves and loads them, but no gradient reaches them.
-/// They are kept in f32 for responses in f16 and bf16, in which steps so small would be rounded away.
-/// A NaN activity makes the threshold of its unit NaN: no count can be trusted.
+/// Thresholds are a variable, so that a `VarMap` saves and loads them, but no gradient reaches them. For responses in
+/// f16 and bf16 they are kept in f32, since steps so small would be rounded away. A NaN activity makes the threshold of
+/// its unit NaN, because its count cannot be trusted.
 ///
 /// Source: Miconi 2021, arXiv 2107.01729.
 ///
@@ -36,19 +35,19 @@ use candle_nn::{Init, VarBuilder};
 /// ```
 #[derive(Debug)]
 pub struct AdaptiveThreshold {
-    /// One for each unit, site by site.
+    /// One threshold for each unit, site by site.
     var: Var,
-    /// The same memory as `(S, K)`.
+    /// The same memory in the shape `(S, K)`.
     values: Tensor,
     rate: f64,
     target: f64,
 }
 
-/// An [`AdaptiveThreshold`] for `(sites, units)` whose thresholds are `vb`'s `threshold (S·K)`, 0 where
-/// they are new.
+/// Builds an [`AdaptiveThreshold`] for `(sites, units)` whose thresholds are the variable `threshold (S·K)` of `vb`;
+/// new thresholds are 0.
 ///
 /// # Errors
-/// Those of [`AdaptiveThreshold::new`]; thresholds in `vb` of another shape.
+/// As for [`AdaptiveThreshold::new`], or if `vb` has thresholds of another shape.
 pub fn adaptive_threshold(
     (sites, units): (usize, usize),
     rate: f64,
@@ -61,11 +60,10 @@ pub fn adaptive_threshold(
 }
 
 impl AdaptiveThreshold {
-    /// Thresholds of 0 for `(sites, units)`, for responses of type `dtype`, in a variable that only it
-    /// has.
+    /// Makes thresholds of 0 for `(sites, units)` and responses of type `dtype`, in a new variable of their own.
     ///
     /// # Errors
-    /// No units, a rate that is negative or not finite in f32, or a target outside 0 to 1.
+    /// If there are no units, the rate is negative or not finite in f32, or the target is outside 0 to 1.
     pub fn new(
         (sites, units): (usize, usize),
         rate: f64,
@@ -91,7 +89,7 @@ impl AdaptiveThreshold {
         Ok(Self { var, values, rate, target })
     }
 
-    /// `θ (S, K)`, in f32 or f64. Shares memory with the variable.
+    /// The thresholds `θ (S, K)`, in f32 or f64. They share memory with the variable.
     pub fn values(&self) -> &Tensor {
         &self.values
     }
@@ -100,10 +98,10 @@ impl AdaptiveThreshold {
         &self.var
     }
 
-    /// Puts saved thresholds back.
+    /// Restores saved thresholds.
     ///
     /// # Errors
-    /// Another shape.
+    /// If their shape differs.
     pub fn set(&self, values: &Tensor) -> Result<()> {
         if values.shape() != self.values.shape() {
             candle::bail!("thresholds of {:?} for {:?}", values.dims(), self.values.dims())
@@ -111,10 +109,10 @@ impl AdaptiveThreshold {
         self.var.set(&values.detach().to_dtype(self.var.dtype())?.flatten_all()?)
     }
 
-    /// `u − θ` for `u (S, P, K)`.
+    /// Computes `u − θ` for `u (S, P, K)`.
     ///
     /// # Errors
-    /// Other sites or units than there are thresholds of; another type than they were made for.
+    /// If the sites, units or type differ from those that the thresholds were made for.
     pub fn apply(&self, u: &Tensor) -> Result<Tensor> {
         self.fits("a response", u)?;
         let (u, values) = (u.detach(), self.values.detach());
@@ -127,11 +125,11 @@ impl AdaptiveThreshold {
         })
     }
 
-    /// Moves the thresholds by what the activity `post (S, P, K)` of one batch was above or below
-    /// the target. A batch without rows moves none.
+    /// Moves the thresholds by how much the activity `post (S, P, K)` of one batch is above or below the target. A
+    /// batch without rows moves none.
     ///
     /// # Errors
-    /// Other sites or units than there are thresholds of; another type than they were made for.
+    /// If the sites, units or type differ from those that the thresholds were made for.
     pub fn adapt(&self, post: &Tensor) -> Result<()> {
         let rows = self.fits("the activity", post)?;
         if rows == 0 {
@@ -142,7 +140,7 @@ impl AdaptiveThreshold {
         self.set(&(&self.values + (excess * self.rate)?)?)
     }
 
-    /// How many rows `t (S, P, K)` has, if the rest of it fits.
+    /// The number of rows of `t (S, P, K)`, if its other sizes and its type fit.
     fn fits(&self, what: &str, t: &Tensor) -> Result<usize> {
         match (t.dims(), self.values.dims()) {
             (&[sites, rows, units], &[s, k]) if (sites, units) == (s, k) => {

@@ -1,8 +1,8 @@
-//! The papers' initialisers, as candle's [`Init`] for a weight of a shape.
+//! The initialisers of the papers, as candle's [`Init`] for a weight of a given shape.
 //!
 //! Each takes the shape that the weight has in its layer, so that `VarBuilder::get_with_hints`, a
-//! [`seeded`](crate::seeded) builder and [`Rng::draw`](crate::Rng::draw) draw from the same distribution.
-//! With `F` the inputs of a unit:
+//! [`seeded`](crate::seeded) builder and [`Rng::draw`](crate::Rng::draw) draw from the same
+//! distribution. With `F` inputs per unit:
 //!
 //! | function | distribution | source |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | [`glorot_uniform`] | `U(−√(6/(F + F′)), √(6/(F + F′)))` | Glorot & Bengio; Amit |
 //! | [`standard_normal`] | `N(0, 1)` | Miconi; Krotov & Hopfield |
 //!
-//! Shapes are `(K, F)` of a dense layer, `(K, C, kh, kw)` of a convolution, and
-//! `(OH, OW, K, C, kh, kw)` of a locally connected one, whose last four count.
+//! The shape is `(K, F)` for a dense layer, `(K, C, kh, kw)` for a convolution, and
+//! `(OH, OW, K, C, kh, kw)` for a locally connected layer, of which only the last four sizes count.
 
 use candle::Shape;
 use candle_nn::Init;
@@ -39,14 +39,15 @@ pub fn radius_uniform<S: Into<Shape>>(shape: S, radius: f64) -> Init {
     Init::Uniform { lo: 0.0, up: radius * (3.0 / fan_in(&shape.into())).sqrt() }
 }
 
-/// `U(−1/√F, 1/√F)`: what PyTorch's `Linear` and `Conv2d` draw their weights from.
+/// `U(−1/√F, 1/√F)`, the distribution of the weights of PyTorch's `Linear` and `Conv2d`.
 pub fn fan_in_uniform<S: Into<Shape>>(shape: S) -> Init {
     let bound = 1.0 / fan_in(&shape.into()).sqrt();
     Init::Uniform { lo: -bound, up: bound }
 }
 
-/// `U(−a, a)` with `a = √(6/(F + F′))`, where `F` are the inputs of a unit and `F′` the outputs of an
-/// input: for a kernel, its channels and its units, each times its taps.
+/// `U(−a, a)` with `a = √(6/(F + F′))`, where `F` is the number of inputs of a unit and `F′` the
+/// number of outputs of an input. For a kernel, these are its channels and its units, each times
+/// its taps.
 ///
 /// Source: Glorot & Bengio 2010, Eq. 16; Amit 2019 draws weights and feedback weights from it.
 ///
@@ -74,13 +75,14 @@ pub(crate) fn glorot_deviation(shape: &Shape) -> f64 {
     (2.0 / ((units + inputs) * taps).max(1.0)).sqrt()
 }
 
-/// The inputs of a unit, at least 1.
+/// The number of inputs of a unit, at least 1.
 fn fan_in(shape: &Shape) -> f64 {
     let (_, inputs, taps) = kernel(shape);
     (inputs * taps).max(1.0)
 }
 
-/// Units, channels or inputs, and taps. Floats, which no shape overflows.
+/// The numbers of units, of channels or inputs, and of taps. They are floats, so no shape
+/// overflows.
 fn kernel(shape: &Shape) -> (f64, f64, f64) {
     let dims = shape.dims();
     let kernel = &dims[dims.len().saturating_sub(4)..];

@@ -13,11 +13,12 @@ use candle_nn::{Init, VarBuilder};
 /// [`response`](Self::response) is for local learning: it unfolds the input once and keeps the
 /// rows, so that the update can use them again, and cuts the graph at its input.
 /// [`forward`](candle::Module::forward) is for learning by back-propagation: it is differentiable
-/// in the weights and, when the input is part of a graph, in the input. Neither learns.
+/// in the weights and, when the input is part of a graph, in the input. Neither changes the
+/// weights.
 ///
-/// The weights are the tensor that the layer was made with: a variable stays that variable, of the
-/// `VarMap` it came from, whichever way the layer was made. As with candle's own layers, a clone
-/// shares it.
+/// The layer holds the very tensor that it was made with: a variable remains the same variable of
+/// its `VarMap`, whichever way the layer was made. As with candle's own layers, clones share the
+/// weights.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -45,11 +46,12 @@ pub struct Layer {
     dims: WeightDims,
 }
 
-/// A dense layer of `units` that see `inputs` each; its `weight (units, inputs)` is from `vb`, drawn
-/// by what `init` says of that shape where it is new (see [`init`](crate::init)).
+/// Builds a dense layer of `units` units that each see `inputs` inputs. Its
+/// `weight (units, inputs)` comes from `vb`; if it is new, it is drawn from the distribution that
+/// `init` returns for that shape (see [`init`](crate::init)).
 ///
 /// # Errors
-/// A size of 0; a weight of another shape in `vb`.
+/// If a size is 0, or `vb` has a weight of another shape.
 pub fn dense(
     inputs: usize,
     units: usize,
@@ -59,12 +61,13 @@ pub fn dense(
     from_vb(&[units, inputs], Geometry::Dense, init, &vb)
 }
 
-/// A convolution of `in_channels` to `units` channels with a square kernel of side `kernel`; its
-/// `weight (units, in_channels/groups, kernel, kernel)` is from `vb`, drawn by what `init` says of
-/// that shape where it is new.
+/// Builds a convolution from `in_channels` to `units` channels with a square kernel of side
+/// `kernel`. Its `weight (units, in_channels/groups, kernel, kernel)` comes from `vb`; if it is
+/// new, it is drawn from the distribution that `init` returns for that shape.
 ///
 /// # Errors
-/// A size of 0, channels that do not divide into the groups; a weight of another shape in `vb`.
+/// If a size is 0, the channels do not divide into the groups, or `vb` has a weight of another
+/// shape.
 pub fn conv2d(
     in_channels: usize,
     units: usize,
@@ -81,11 +84,12 @@ pub fn conv2d(
     from_vb(&shape, Geometry::Conv2d(config), init, &vb)
 }
 
-/// As [`conv2d`], for images of `(height, width)` and with weights of its own at each position:
-/// `weight (OH, OW, units, in_channels, kernel, kernel)`.
+/// Builds a layer like [`conv2d`], but for images of `(height, width)` and with separate weights at
+/// each position: `weight (OH, OW, units, in_channels, kernel, kernel)`.
 ///
 /// # Errors
-/// A size of 0, groups, an image smaller than the window; a weight of another shape in `vb`.
+/// If a size is 0, `groups` is not 1, the image is smaller than the window, or `vb` has a weight of
+/// another shape.
 pub fn locally_connected2d(
     in_channels: usize,
     units: usize,
@@ -113,15 +117,17 @@ fn from_vb(
 }
 
 impl Layer {
-    /// A layer of `weight` as it is, whose shape must fit the geometry (see [`Geometry`]). To learn,
-    /// it must be a variable: `vb.get_with_hints(…)?` of a `VarMap`, for example.
-    /// [`from_tensor`](Self::from_tensor) makes one of any tensor.
+    /// Makes a layer that holds `weight` itself, whose shape must fit the geometry (see
+    /// [`Geometry`]). To learn, the weight must be a variable, for example from
+    /// `vb.get_with_hints(…)?` of a `VarMap`. [`from_tensor`](Self::from_tensor) makes a variable
+    /// from any tensor.
     pub fn new(weight: Tensor, geometry: Geometry) -> Result<Self> {
         let dims = geometry.weight_dims(weight.dims())?;
         Ok(Self { weight, geometry, dims })
     }
 
-    /// A layer that can learn: of `weight` if that is a variable, else of a new one with a copy of it.
+    /// Makes a layer that can learn: with `weight` itself if it is a variable, else with a copy of
+    /// it in a new variable.
     pub fn from_tensor(weight: &Tensor, geometry: Geometry) -> Result<Self> {
         Self::new(Var::from_tensor(weight)?.into_inner(), geometry)
     }
@@ -131,10 +137,10 @@ impl Layer {
         &self.weight
     }
 
-    /// The weights as what an optimiser takes.
+    /// The weights as a variable, for an optimiser.
     ///
     /// # Errors
-    /// Weights that are no variable: they cannot learn.
+    /// If the weights are not a variable: they cannot learn.
     pub fn var(&self) -> Result<Var> {
         if !self.weight.is_variable() {
             candle::bail!(
@@ -151,7 +157,7 @@ impl Layer {
         self.geometry
     }
 
-    /// The weights as matrices.
+    /// The dimensions of the weights as matrices.
     pub fn dims(&self) -> WeightDims {
         self.dims
     }
@@ -163,8 +169,8 @@ impl Layer {
         ops::squared_norms(&weight)?.sqrt()
     }
 
-    /// The response to `x` of `weight`, the layer's weights or a node with their values;
-    /// differentiable. The error goes back through `feedback`.
+    /// The response to `x` of `weight`, which is the layer's weights or a graph node with their
+    /// values. Differentiable; the error goes back through `feedback`.
     pub(crate) fn forward_with(
         &self,
         x: &Tensor,
@@ -187,7 +193,7 @@ impl Layer {
         self.geometry.fold(&u, x.dims(), dims)
     }
 
-    /// The same for images `(B, H, W, C)`, and so is the response.
+    /// The same with channels last, `(B, H, W, C)`, in the images and in the response.
     pub(crate) fn forward_channels_last_with(
         &self,
         x: &Tensor,
@@ -203,7 +209,7 @@ impl Layer {
         to_channels_last(&self.forward_with(&to_channels_first(x)?, weight, feedback)?)
     }
 
-    /// The window, when there is a kernel for it that does not unfold.
+    /// The window, if there is a kernel for it that does not unfold.
     fn has_kernel(&self, x: &Tensor) -> Option<Conv2dConfig> {
         match self.geometry {
             Geometry::Conv2d(config) if has_kernels(x.device()) => Some(config),
@@ -212,7 +218,7 @@ impl Layer {
     }
 
     /// The pre-synaptic rows `(S, P, F)` of the input `x`: samples, or patches flattened
-    /// channel-major. Carries no graph.
+    /// channel-major. They carry no graph.
     pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {
         self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()
     }
@@ -222,11 +228,11 @@ impl Layer {
         self.response_to(&self.unfold(x)?, x.dims())
     }
 
-    /// [`response`](Self::response) to rows `pre (S, P, F)` made of an input of shape `input`: for
-    /// patches that are changed, each by itself, before the units see them.
+    /// Like [`response`](Self::response), but to rows `pre (S, P, F)` made from an input of shape
+    /// `input`: for patches that are transformed, each by itself, before the units see them.
     ///
     /// # Errors
-    /// Rows of another shape than [`unfold`](Self::unfold) gives.
+    /// If the rows have another shape than those of [`unfold`](Self::unfold).
     pub fn response_to(&self, pre: &Tensor, input: &[usize]) -> Result<Response> {
         let (sites, _, fan_in) = pre.dims3()?;
         if (sites, fan_in) != (self.dims.sites, self.dims.fan_in) {
@@ -248,7 +254,7 @@ impl candle::Module for Layer {
     }
 }
 
-/// What weights made of one batch: the rows they saw and the linear response to them.
+/// The response of weights to one batch: the rows that they saw and the linear response to them.
 #[derive(Debug, Clone)]
 pub struct Response {
     pre: Tensor,
@@ -259,11 +265,12 @@ pub struct Response {
 }
 
 impl Response {
-    /// The response of `weight`, a layer's or any other tensor of a shape that fits `geometry` (the
-    /// weight of a `candle_nn::Linear` or `Conv2d`), to `x`. The graph is cut at `x`.
+    /// Computes the response of `weight` to `x`. The weight may be that of a layer or any other
+    /// tensor whose shape fits `geometry`, such as the weight of a `candle_nn::Linear` or `Conv2d`.
+    /// The graph is cut at `x`.
     ///
     /// # Errors
-    /// A weight or an input whose shape does not fit.
+    /// If the shape of the weight or the input does not fit.
     pub fn new(weight: &Tensor, geometry: Geometry, x: &Tensor) -> Result<Self> {
         Self::to_rows(weight, geometry, &geometry.unfold(&x.detach(), weight.dims())?, x.dims())
     }
@@ -284,11 +291,11 @@ impl Response {
         &self.u
     }
 
-    /// The same response with another `u (S, P, K)`, for rules that read a transformed one. The
-    /// update still uses the rows as they are.
+    /// Replaces `u (S, P, K)`, for rules that read a transformed response. The update still uses
+    /// the rows as they are.
     ///
     /// # Errors
-    /// Another shape.
+    /// If `u` has another shape.
     pub fn with_u(&self, u: &Tensor) -> Result<Self> {
         if u.shape() != self.u.shape() {
             candle::bail!("a response of {:?} in place of {:?}", u.dims(), self.u.dims())
@@ -307,25 +314,25 @@ impl Response {
         self.weight.detach().reshape((sites, units, self.pre.dim(2)?))
     }
 
-    /// What a rule may see, with the post-synaptic activity `post (S, P, K)`.
+    /// Everything that a rule may see, with the post-synaptic activity `post (S, P, K)`.
     ///
     /// # Errors
-    /// Activity of another shape.
+    /// If the activity has another shape.
     pub fn synapses(&self, post: &Tensor) -> Result<Synapses> {
         Synapses::new(&self.weight, &self.pre, &self.u, post)
     }
 
-    /// `u` in the shape of the layer's output: `(N, K)` or `(B, K, OH, OW)`.
+    /// Returns `u` in the shape of the layer's output: `(N, K)` or `(B, K, OH, OW)`.
     pub fn output(&self) -> Result<Tensor> {
         self.fold(&self.u)
     }
 
-    /// Any `(S, P, K)` rows in the shape of the layer's output.
+    /// Brings any rows `(S, P, K)` into the shape of the layer's output.
     pub fn fold(&self, rows: &Tensor) -> Result<Tensor> {
         self.geometry.fold(rows, &self.input, self.weight.dims())
     }
 
-    /// A tensor in the shape of the layer's output as rows `(S, P, K)`.
+    /// Brings a tensor in the shape of the layer's output into rows `(S, P, K)`.
     pub fn rows(&self, output: &Tensor) -> Result<Tensor> {
         self.geometry.rows(output, self.weight.dims())
     }

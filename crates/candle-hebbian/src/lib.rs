@@ -1,10 +1,10 @@
 //! Hebbian and biologically plausible learning on candle.
 //!
-//! **The key decision:** a rule is a function from what a synapse may see to its update, and the
-//! update becomes a surrogate loss whose gradient is minus that update, so candle's autograd, any
-//! optimiser and any device can run it. What learns is then three free choices: a [rule](rules), a
-//! [`Competition`] and a [`Geometry`]. Each is written once, none for a pair of them: rules see
-//! matrices ([`Synapses`]), layers know geometry.
+//! **The key decision:** a rule is a function from what a synapse may see to its update. The update
+//! becomes a surrogate loss whose gradient is minus that update, so candle's autograd, any
+//! optimiser and any device can run it. Learning then combines three independent choices: a
+//! [rule](rules), a [`Competition`] and a [`Geometry`]. Each is implemented once, not once per
+//! combination: rules see matrices ([`Synapses`]), and layers know the geometry.
 //!
 //! ```
 //! use candle::{DType, Device, Tensor};
@@ -45,7 +45,7 @@
 //! | let it learn | [`Layer::response`], [`Response::synapses`], [`Synapses::loss`] |
 //! | choose a rule or write one | [`rules`], [`Rule`], [`Update`] |
 //! | choose a competition or write one | [`competition`], [`Competition`] |
-//! | take the paper's step | [`Steps`]: [`LargestEntry`], [`NormDependent`], [`UnitNorm`], … |
+//! | take the steps of a paper | [`Steps`]: [`LargestEntry`], [`NormDependent`], [`UnitNorm`], … |
 //! | keep units equally active | [`AdaptiveThreshold`] |
 //! | stack layers | [`Stack`], [`BlockConfig`], [`Learner`] |
 //! | send errors back through other weights | [`feedback`], [`FeedbackLayer`], [`WithFeedback`] |
@@ -53,10 +53,11 @@
 //! | learn classes locally | [`HingeHebb`] |
 //! | draw the same weights on every device | [`Rng`], [`seeded()`], [`init`] |
 //! | choose a device | [`device`] |
-//! | test a rule of your own | the feature `testing` |
+//! | test your own rule | the feature `testing` |
 //!
 //! Shapes: images `(B, C, H, W)`, dense inputs `(N, F)`, patches channel-major `(C, kh, kw)`.
-//! Sums over batch and positions, not means. Nothing here reads files or knows a data set.
+//! Updates and surrogate losses are sums over batch and positions, not means. Nothing here reads
+//! files or knows about data sets.
 #![deny(missing_docs)]
 
 mod backtrace;

@@ -1,4 +1,4 @@
-//! Memory whose size a caller chose: counted before it is taken, and refused in words.
+//! Allocations whose size a caller chose: checked before memory is taken, and refused with an error.
 
 use crate::cpu::Real;
 use candle::{DType, Device, Error, Result};
@@ -6,18 +6,17 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-/// The most bytes that one tensor or buffer may have: 2⁴⁰ (1 TiB), or what the address space has if
-/// that is less. An allocator that hands out memory before there is any would grant more, and the
-/// process would be killed when it is used.
+/// The most bytes that one tensor or buffer may have: 2⁴⁰ (1 TiB), or the size of the address space if that is less. An
+/// allocator that overcommits would grant more, and the process would be killed when the memory is used.
 const MOST_BYTES: u128 = if (1 << 40) < isize::MAX as u128 { 1 << 40 } else { isize::MAX as u128 };
 
 thread_local! {
-    /// What [`with_most_bytes`] allows on this thread.
+    /// The limit that [`with_most_bytes`] sets on this thread.
     static ALLOWED: Cell<u128> = const { Cell::new(MOST_BYTES) };
 }
 
-/// Runs `make` where a tensor that is drawn, a weight and a buffer of an op may have `bytes` bytes at most, and more is an
-/// error. For sizes from untrusted input, which could otherwise take all memory.
+/// Runs `make` with a limit of `bytes` bytes for each drawn tensor, each weight and each buffer of an op. Anything
+/// larger is an error. Use it for sizes from untrusted input, which could otherwise take all memory.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -41,10 +40,10 @@ pub fn with_most_bytes<T>(bytes: u64, make: impl FnOnce() -> T) -> T {
     make()
 }
 
-/// Refuses an array of so many bytes, described by `what`, if that is more than one may have.
+/// Checks that an array of `bytes` bytes, described by `what`, is not larger than allowed.
 ///
 /// # Errors
-/// More.
+/// If it is larger.
 pub(crate) fn check_bytes(bytes: u128, what: impl FnOnce() -> String) -> Result<()> {
     let most = ALLOWED.get();
     if bytes > most {
@@ -57,11 +56,11 @@ pub(crate) fn check_bytes(bytes: u128, what: impl FnOnce() -> String) -> Result<
     Ok(())
 }
 
-/// How many elements of `bytes` bytes each an array of these `sizes` has. A size of 0 counts as 1 for
-/// the limit, so that any part of the product fits its type.
+/// The number of elements of an array of these `sizes`, whose elements have `bytes` bytes each. For the limit, a size
+/// of 0 counts as 1, so that any part of the product fits in `usize`.
 ///
 /// # Errors
-/// More bytes than any array may have.
+/// If the array has more bytes than any array may have.
 pub(crate) fn count(what: &str, sizes: &[usize], bytes: usize) -> Result<usize> {
     let all =
         sizes.iter().fold(bytes as u128, |all, &size| all.saturating_mul(size.max(1) as u128));
@@ -72,7 +71,7 @@ pub(crate) fn count(what: &str, sizes: &[usize], bytes: usize) -> Result<usize> 
 /// An empty vector with room for an array of these `sizes`.
 ///
 /// # Errors
-/// More than any array may have, or than there is.
+/// If that is more than any array may have, or more memory than is available.
 pub(crate) fn room<T>(what: &str, sizes: &[usize]) -> Result<Vec<T>> {
     let mut room = Vec::new();
     reserve(what, &mut room, count(what, sizes, size_of::<T>())?)?;
@@ -89,10 +88,10 @@ fn reserve<T>(what: &str, buffer: &mut Vec<T>, length: usize) -> Result<()> {
     })
 }
 
-/// Makes `buffer` hold `length` zeros, in the memory that it has where that suffices.
+/// Makes `buffer` hold `length` zeros, reusing its memory if that suffices.
 ///
 /// # Errors
-/// Less memory than that.
+/// If there is not enough memory.
 pub(crate) fn clear<T: Real>(what: &str, buffer: &mut Vec<T>, length: usize) -> Result<()> {
     buffer.clear();
     reserve(what, buffer, length)?;
@@ -100,12 +99,13 @@ pub(crate) fn clear<T: Real>(what: &str, buffer: &mut Vec<T>, length: usize) -> 
     Ok(())
 }
 
-/// An array of `sizes`, made in parallel of chunks of `chunk` elements: `fill(index, chunk)` is given
-/// zeros and leaves there what it likes. The zeros are written chunk by chunk just before, while they
-/// are in the cache, which a zeroed array as a whole is not.
+/// Makes an array of `sizes` in parallel, in chunks of `chunk` elements: `fill(index, chunk)` receives zeros and
+/// overwrites them as needed. The zeros are written chunk by chunk just before, so they are still in the cache, which
+/// would not hold for an array that is zeroed as a whole.
 ///
 /// # Errors
-/// More than any array may have, or than there is; the first error of `fill`.
+/// If that is more than any array may have, or more memory than is available, or if `fill` fails; the first error of
+/// `fill` is returned.
 pub(crate) fn filled<T: Real>(
     what: &str,
     sizes: &[usize],
@@ -115,7 +115,7 @@ pub(crate) fn filled<T: Real>(
     filled_with(what, sizes, chunk, || (), |(), index, chunk| fill(index, chunk))
 }
 
-/// [`filled`] with a state that `init` makes for every run of chunks, such as a buffer.
+/// Like [`filled`], with a state, such as a buffer, that `init` makes for every run of chunks.
 pub(crate) fn filled_with<T: Real, S>(
     what: &str,
     sizes: &[usize],
@@ -140,11 +140,11 @@ pub(crate) fn filled_with<T: Real, S>(
     Ok(out)
 }
 
-/// Whether `device` can be asked for an array of these `sizes` by one of candle's ops, which end the
-/// process where the CPU has no memory and answer an error elsewhere.
+/// Checks that one of candle's ops can be asked for an array of these `sizes` on `device`. Without memory, these ops
+/// abort the process on the CPU and return an error elsewhere.
 ///
 /// # Errors
-/// More than any array may have, or on the CPU than there is.
+/// If that is more than any array may have or, on the CPU, more memory than is available.
 pub(crate) fn check(what: &str, sizes: &[usize], dtype: DType, device: &Device) -> Result<()> {
     let length = count(what, sizes, dtype.size_in_bytes())?;
     if device.is_cpu() {

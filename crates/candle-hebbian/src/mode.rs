@@ -1,4 +1,4 @@
-//! Modules that differ between training and evaluation, where candle takes those that do not.
+//! Adapters that fix the mode of modules that differ between training and evaluation.
 
 use candle::{Module, ModuleT, Result, Tensor};
 
@@ -9,12 +9,13 @@ pub struct InMode<M> {
     train: bool,
 }
 
-/// `module` in training, for containers such as `candle_nn::seq()` that know no modes: batch norm uses
-/// and moves its statistics, dropout drops. The mode is fixed and said, so nothing evaluates where
-/// training was meant. For evaluation make the container again with [`in_evaluation`], over the same
+/// Wraps `module` so that it always runs in training mode, for containers such as
+/// `candle_nn::seq()` that have no modes: batch norm uses the batch's statistics and updates the
+/// running ones, dropout drops. The mode is fixed and explicit, so nothing evaluates where training
+/// was meant. For evaluation, build the container again with [`in_evaluation`], over the same
 /// variables.
 ///
-/// A function is a `Module` too: functions without variables can be closures.
+/// Functions are `Module`s too, so operations without variables can be closures.
 ///
 /// ```
 /// use candle::{DType, Device, Module};
@@ -36,8 +37,8 @@ pub fn in_training<M: ModuleT>(module: M) -> InMode<M> {
     InMode { module, train: true }
 }
 
-/// `module` in evaluation: batch norm uses its running statistics, dropout drops nothing. See
-/// [`in_training`].
+/// Wraps `module` so that it always runs in evaluation mode: batch norm uses its running
+/// statistics, dropout drops nothing. See [`in_training`].
 pub fn in_evaluation<M: ModuleT>(module: M) -> InMode<M> {
     InMode { module, train: false }
 }
@@ -60,7 +61,7 @@ mod tests {
     use candle::{DType, Device, Var};
     use candle_nn::{Sequential, VarMap, seq};
 
-    /// Everything that maps a tensor to a tensor, one after the other.
+    /// A sequence of everything in this crate that maps a tensor to a tensor.
     fn network<M: Module + 'static, D: Module + 'static>(
         norm: M,
         dropout: D,
@@ -93,8 +94,8 @@ mod tests {
         Ok((network, weight))
     }
 
-    /// In training the statistics move, masks are drawn and the error comes through; in evaluation,
-    /// over the same variables, a call changes nothing.
+    /// In training, the statistics move, masks are drawn and the error reaches the weights; in
+    /// evaluation, over the same variables, a call changes nothing.
     #[test]
     fn everything_goes_into_a_sequence() -> Result<()> {
         let (varmap, rng) = (VarMap::new(), Rng::new(9));

@@ -1,30 +1,31 @@
-//! How exactly products of f32 matrices are computed.
+//! The precision of products of f32 matrices.
 
 use candle::cuda::set_gemm_reduced_precision_f32;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How exactly products of f32 matrices are computed.
+/// The precision of products of f32 matrices.
 ///
-/// The names and their order are those of PyTorch's `set_float32_matmul_precision`. Less than
-/// [`Highest`](Self::Highest) applies to the large products of this crate's layers and rules on processors with a matrix
-/// unit (AMX, on Linux), and to all products of candle on NVIDIA GPUs, which take TF32 for both. Everything else stays as it
-/// is. Sums are in f32 in any case.
+/// The names and their order are those of PyTorch's `set_float32_matmul_precision`. Settings below
+/// [`Highest`](Self::Highest) apply to the large products of this crate's layers and rules on
+/// processors with a matrix unit (AMX, on Linux), and to all of candle's products on NVIDIA GPUs,
+/// which use TF32 for both. Nothing else is affected. Sums are in f32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
-    /// That of f32, a relative error of about 2⁻²⁴ for each product of two values.
+    /// The precision of f32: a relative error of about 2⁻²⁴ for each product of two values.
     #[default]
     Highest,
-    /// Each value is a sum of two in bf16: about 2⁻¹⁶. TF32 has 2⁻¹¹.
+    /// Each value is split into a sum of two bf16 values: a relative error of about 2⁻¹⁶. TF32 has
+    /// 2⁻¹¹.
     High,
-    /// Each value is rounded to bf16: about 2⁻⁸. TF32 has 2⁻¹¹.
+    /// Each value is rounded to bf16: a relative error of about 2⁻⁸. TF32 has 2⁻¹¹.
     Medium,
 }
 
 impl MatmulPrecision {
-    /// All of them, the most exact first.
+    /// All settings, the most exact first.
     pub const ALL: [Self; 3] = [Self::Highest, Self::High, Self::Medium];
 
-    /// `highest`, `high` or `medium`.
+    /// The name of the setting: `highest`, `high` or `medium`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Highest => "highest",
@@ -36,7 +37,7 @@ impl MatmulPrecision {
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 
-/// Sets how exactly products of f32 matrices are computed, for the whole process.
+/// Sets the precision of products of f32 matrices, for the whole process.
 ///
 /// ```
 /// use candle_hebbian::{MatmulPrecision, matmul_precision, set_matmul_precision};
@@ -49,7 +50,7 @@ pub fn set_matmul_precision(precision: MatmulPrecision) {
     set_gemm_reduced_precision_f32(precision != MatmulPrecision::Highest);
 }
 
-/// How exactly products of f32 matrices are computed.
+/// Returns the precision of products of f32 matrices.
 pub fn matmul_precision() -> MatmulPrecision {
     MatmulPrecision::ALL[usize::from(PRECISION.load(Ordering::Relaxed))]
 }

@@ -25,15 +25,15 @@ use rand_distr::StandardNormal;
 pub struct Rng(ChaCha8Rng);
 
 impl Rng {
-    /// A generator at the start of the default stream of `seed`.
+    /// A new generator, at the start of the default stream of `seed`.
     pub fn new(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// The generator of the same seed for another `purpose`, at its start whatever `self` has
-    /// drawn so far.
+    /// Returns the generator of the same seed for another `purpose`. It is at the start of its
+    /// stream, whatever `self` has drawn so far.
     pub fn stream(&self, purpose: &str) -> Self {
-        // FNV-1a: any fixed hash would do, it only has to stay the same for ever.
+        // FNV-1a. Any fixed hash would do, as long as it never changes.
         let id = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -42,12 +42,12 @@ impl Rng {
         Self(rng)
     }
 
-    /// How much it has drawn from its stream, for [`at`](Self::at).
+    /// The position in the stream, which grows as numbers are drawn, for [`at`](Self::at).
     pub fn position(&self) -> u128 {
         self.0.get_word_pos()
     }
 
-    /// The same stream at another position.
+    /// Moves the generator to another position in its stream.
     ///
     /// ```
     /// use candle_hebbian::Rng;
@@ -61,8 +61,8 @@ impl Rng {
         self
     }
 
-    /// A tensor of independent draws from the normal distribution of that mean and standard
-    /// deviation.
+    /// Draws a tensor of independent values from the normal distribution with this mean and
+    /// standard deviation.
     pub fn normal<S: Into<Shape>>(
         &mut self,
         mean: f64,
@@ -74,7 +74,7 @@ impl Rng {
         self.tensor(shape, dtype, device, |rng| mean + std * rng.sample::<f64, _>(StandardNormal))
     }
 
-    /// A tensor of independent draws from the uniform distribution on `[low, high)`.
+    /// Draws a tensor of independent values from the uniform distribution on `[low, high)`.
     pub fn uniform<S: Into<Shape>>(
         &mut self,
         low: f64,
@@ -86,7 +86,7 @@ impl Rng {
         self.tensor(shape, dtype, device, |rng| low + (high - low) * rng.random::<f64>())
     }
 
-    /// A tensor whose entries are 1 with `probability`, else 0, independently.
+    /// Draws a tensor whose entries are independently 1 with `probability`, else 0.
     pub fn bernoulli<S: Into<Shape>>(
         &mut self,
         probability: f64,
@@ -99,15 +99,15 @@ impl Rng {
         })
     }
 
-    /// A tensor of independent draws from what `init` says of a weight of that shape: for normal and
-    /// uniform ones the same numbers as [`normal`](Self::normal) and [`uniform`](Self::uniform). A
-    /// constant draws nothing.
+    /// Draws a tensor from the distribution that `init` describes for a weight of this shape. For
+    /// normal and uniform distributions the numbers are those of [`normal`](Self::normal) and
+    /// [`uniform`](Self::uniform). A constant draws nothing.
     ///
-    /// Kaiming's (He et al. 2015) are, as in `candle_nn::init`, `N(0, σ²)` or `U(−√3·σ, √3·σ)` with
-    /// `σ = gain/√fan`.
+    /// Kaiming's distributions (He et al. 2015) are, as in `candle_nn::init`, `N(0, σ²)` or
+    /// `U(−√3·σ, √3·σ)` with `σ = gain/√fan`.
     ///
     /// # Errors
-    /// As those of the others: more entries than memory can be had for.
+    /// If there is no memory for so many entries, as in the other methods that draw tensors.
     pub fn draw<S: Into<Shape>>(
         &mut self,
         init: Init,
@@ -132,19 +132,19 @@ impl Rng {
         }
     }
 
-    /// The numbers `0..n` in random order.
+    /// Returns the numbers `0..n` in random order.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut self.0);
         order
     }
 
-    /// A number from `0..n`, each as likely; `n` must not be 0.
+    /// Draws a number from `0..n`, each equally likely; `n` must not be 0.
     pub fn below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n)
     }
 
-    /// A number from `low` to below `high`, all as likely; of equal bounds that number.
+    /// Draws a number uniformly from `[low, high)`; if the bounds are equal, returns that number.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.0.random::<f64>()
     }
@@ -171,7 +171,7 @@ impl Rng {
     }
 }
 
-/// How many entries a tensor of `shape` has.
+/// The number of entries of a tensor of `shape`.
 fn entries(shape: &Shape) -> Result<usize> {
     match shape.dims().iter().try_fold(1_usize, |count, &size| count.checked_mul(size)) {
         Some(count) => Ok(count),
@@ -181,7 +181,7 @@ fn entries(shape: &Shape) -> Result<usize> {
     }
 }
 
-/// As many draws as a tensor of `shape` has entries.
+/// Draws as many values as a tensor of `shape` has entries.
 fn drawn<T>(shape: &Shape, mut draw: impl FnMut() -> T) -> Result<Vec<T>> {
     let count = entries(shape)?;
     memory::check_bytes(count as u128 * size_of::<T>() as u128, || {
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use candle_nn::init::{FanInOut, NonLinearity};
 
-    /// Neither an overflow nor an abort.
+    /// A shape that is too large causes neither an overflow nor an abort.
     #[test]
     fn a_hostile_shape_is_an_error() {
         for shape in [vec![usize::MAX, 2], vec![1 << 60], vec![1 << 33, 1 << 33]] {
@@ -213,7 +213,7 @@ mod tests {
                 assert!(message.contains(&format!("{shape:?}")), "{message}");
             }
         }
-        // A size of 0 makes the product 0 whatever the others are, but not before it is reached.
+        // A size of 0 makes the product 0 whatever the others are, unless those before it overflow.
         let none = Rng::new(0).uniform(0.0, 1.0, (0, usize::MAX), DType::F32, &Device::Cpu);
         assert_eq!(none.unwrap().dims(), [0, usize::MAX]);
     }

@@ -7,16 +7,15 @@ use candle_nn::{Init, VarBuilder, VarMap};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// A `VarBuilder` that makes the variables of `varmap` as `VarBuilder::from_varmap` does, but draws them
-/// on the host from the seed of `rng`: the same values on every device, which candle's own are not (and
-/// its CPU generator takes no seed).
+/// Returns a `VarBuilder` that makes the variables of `varmap` as `VarBuilder::from_varmap` does, but draws them on the
+/// host from the seed of `rng`. So the values are the same on every device, unlike those that candle draws (its CPU
+/// generator takes no seed).
 ///
-/// A name that is already in `varmap` gives that variable, in the type it has. A new one becomes a
-/// variable of the builder's type, drawn with [`Rng::draw`]. Each module, that is each prefix, has a
-/// stream of its own: that of the first tensor drawn for it. The weight `layers.0.weight` is drawn from
-/// `rng.stream("layers.0.weight")`, and `layers.0.feedback` after it goes on in the same stream. So what
-/// one layer draws does not depend on the others, and within a layer the order of requests matters.
-/// Constants draw nothing and open no stream.
+/// A name that already exists in `varmap` returns that variable, in its own type. A new name makes a variable of the
+/// builder's type, drawn with [`Rng::draw`]. Each module, that is each prefix, has its own stream, named after the
+/// first tensor drawn for it: the weight `layers.0.weight` is drawn from `rng.stream("layers.0.weight")`, and a later
+/// `layers.0.feedback` continues the same stream. So what one layer draws does not depend on the others, but within a
+/// layer the order of requests matters. Constants draw nothing and open no stream.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -36,7 +35,7 @@ use std::sync::{Mutex, PoisonError};
 /// ```
 ///
 /// # Errors
-/// The builder's requests fail for a name that exists with another shape, and where [`Rng::draw`] does.
+/// The builder's requests fail if the name exists with another shape, or if [`Rng::draw`] fails.
 pub fn seeded(varmap: &VarMap, rng: &Rng, dtype: DType, device: &Device) -> VarBuilder<'static> {
     let backend =
         Seeded { varmap: varmap.clone(), rng: rng.clone(), streams: Mutex::new(HashMap::new()) };
@@ -46,7 +45,7 @@ pub fn seeded(varmap: &VarMap, rng: &Rng, dtype: DType, device: &Device) -> VarB
 struct Seeded {
     varmap: VarMap,
     rng: Rng,
-    /// The generator of each prefix from which something was drawn.
+    /// The generator of each prefix for which something has been drawn.
     streams: Mutex<HashMap<String, Rng>>,
 }
 
@@ -116,8 +115,8 @@ mod tests {
 
     const CPU: &Device = &Device::Cpu;
 
-    /// A module draws the same whatever is asked for before it, in either type; constants in between
-    /// change nothing.
+    /// A module draws the same values whatever is requested before it, in either type; constants in between change
+    /// nothing.
     #[test]
     fn streams_are_of_modules() -> Result<()> {
         let rng = Rng::new(3);
@@ -174,7 +173,7 @@ mod tests {
         Ok(())
     }
 
-    /// What cannot be allocated is an error and leaves no variable behind.
+    /// A shape that cannot be allocated is an error and leaves no variable behind.
     #[test]
     fn a_hostile_shape_is_an_error() {
         let varmap = VarMap::new();

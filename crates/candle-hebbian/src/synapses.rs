@@ -1,25 +1,27 @@
-//! Synapses: all that a learning rule may see.
+//! Synapses: everything that a learning rule may see.
 
 use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
 use crate::rules::{Rule, State, Update};
 use candle::{D, Result, Tensor};
 
-/// What the synapses of a layer see of one batch, and nothing else: a rule made of it is local.
+/// Everything that the synapses of a layer see of one batch, and nothing else. A rule that reads
+/// only this is therefore local.
 ///
 /// | | symbol | shape |
 /// |---|---|---|
 /// | [`pre`](Self::pre) | `x`, pre-synaptic rows: samples, or patches | `(S, P, F)` |
-/// | [`response`](Self::response) | `u`, what the units make of them, usually `x·wᵀ` | `(S, P, K)` |
-/// | [`post`](Self::post) | `y`, post-synaptic activity: what a competition made of `u` | `(S, P, K)` |
+/// | [`response`](Self::response) | `u`, the response of the units, usually `x·wᵀ` | `(S, P, K)` |
+/// | [`post`](Self::post) | `y`, post-synaptic activity: the result of a competition on `u` | `(S, P, K)` |
 /// | [`weights`](Self::weights) | `w` | `(S, K, F)` |
 /// | [`third`](Self::third) | an error, a reward, a teaching signal | `(S, P, K)` or `(S, P, 1)` |
 ///
-/// `S` sites (groups of units with weights and a competition of their own; 1 for dense layers and
-/// ordinary convolutions), `P` rows, `F` inputs and `K` units per site. All of it is constant: the
-/// only gradient that a [`loss`](Self::loss) has is that of the weights.
+/// There are `S` sites (groups of units with weights and a competition of their own; 1 for dense
+/// layers and ordinary convolutions), `P` rows, and `F` inputs and `K` units per site. All of these
+/// tensors are constants: the only gradient of a [`loss`](Self::loss) is that of the weights.
 ///
-/// A [`Response`](crate::Response) makes them for a layer or any other tensor; [`new`](Self::new)
-/// puts them together from matrices. Here a rule trains the weight of a `candle_nn::Linear`:
+/// A [`Response`](crate::Response) makes the synapses of a layer or of any other weight tensor;
+/// [`new`](Self::new) assembles them from matrices. Here a rule trains the weight of a
+/// `candle_nn::Linear`:
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -48,11 +50,11 @@ pub struct Synapses {
 }
 
 impl Synapses {
-    /// Synapses of `weight`, of any shape that holds `(S, K, F)`, with rows `pre (S, P, F)`, the
-    /// units' `response` and their activity `post`, both `(S, P, K)`.
+    /// Assembles the synapses of `weight`, which may have any shape that holds `(S, K, F)`, from
+    /// the rows `pre (S, P, F)`, the units' `response` and their activity `post`, both `(S, P, K)`.
     ///
     /// # Errors
-    /// Shapes that do not fit each other.
+    /// If the shapes do not fit each other.
     pub fn new(weight: &Tensor, pre: &Tensor, response: &Tensor, post: &Tensor) -> Result<Self> {
         let (sites, rows, fan_in) = pre.dims3()?;
         let (_, _, units) = post.dims3()?;
@@ -78,12 +80,12 @@ impl Synapses {
         })
     }
 
-    /// The same synapses with a third factor: a value for each row, `(P)`, `(S, P)` or
-    /// `(S, P, 1)`, or for each row and unit, `(P, K)` or `(S, P, K)`. The forms without `S` are
-    /// for one site.
+    /// Adds a third factor: a value for each row, of shape `(P)`, `(S, P)` or `(S, P, 1)`, or for
+    /// each row and unit, of shape `(P, K)` or `(S, P, K)`. The shapes without `S` are for one
+    /// site.
     ///
     /// # Errors
-    /// Another shape.
+    /// If the third factor has any other shape.
     pub fn with_third(self, third: &Tensor) -> Result<Self> {
         let (sites, rows, units) = self.post.dims3()?;
         let third = match *third.dims() {
@@ -116,8 +118,8 @@ impl Synapses {
         &self.post
     }
 
-    /// The weights `w (S, K, F)`. They share memory with the layer's, as `detach` does: a value to
-    /// read now, not to keep across a step.
+    /// The weights `w (S, K, F)`. As after `detach`, they share memory with the layer's weights:
+    /// read them at once, and do not keep them across a step.
     pub fn weights(&self) -> Result<Tensor> {
         let (sites, _, fan_in) = self.pre.dims3()?;
         self.weight.detach().reshape((sites, self.post.dim(D::Minus1)?, fan_in))
@@ -126,7 +128,7 @@ impl Synapses {
     /// The third factor, `(S, P, K)` or `(S, P, 1)`.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn third(&self) -> Result<&Tensor> {
         match &self.third {
             Some(third) => Ok(third),
@@ -137,50 +139,51 @@ impl Synapses {
         }
     }
 
-    /// `Σ m_k x (S, K, F)` with the third factor `m`, summed over rows: the gradient of the weights where `m` is
-    /// the error `∂L/∂u` at a linear response.
+    /// Computes `Σ m_k x (S, K, F)` with the third factor `m`, summed over rows. If `m` is the
+    /// error `∂L/∂u` at a linear response, this is the gradient of the weights.
     ///
     /// # Errors
-    /// No third factor.
+    /// If there is no third factor.
     pub fn third_product(&self) -> Result<Tensor> {
         let third = self.third()?.to_dtype(self.pre.dtype())?.broadcast_as(self.post.shape())?;
         let product = hebbian_update(&self.pre, &third, None, &self.weight)?;
         product.reshape(self.weights()?.shape())
     }
 
-    /// The surrogate loss of `rule`: a scalar whose gradient at the weights is minus the rule's
-    /// update, so that any optimiser can take the step.
+    /// Computes the surrogate loss of `rule`: a scalar whose gradient at the weights is minus the
+    /// rule's update, so that any optimiser can take the step.
     ///
-    /// For an update `Δw_k = Σ y_k x − d_k w_k` it is `−Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²` (`sg`:
-    /// constant) and its backward pass is one matrix product; for any other update it is
-    /// `−⟨sg(Δw), w⟩`. It is a sum over rows and units, as every rule's update is: divide it by the
+    /// For an update `Δw_k = Σ y_k x − d_k w_k` it is `−Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²` (`sg` is
+    /// stop-gradient) and its backward pass is one matrix product; for any other update it is
+    /// `−⟨sg(Δw), w⟩`. Like every rule's update, it is a sum over rows and units: divide it by the
     /// number of rows for a mean.
     ///
-    /// Call `backward()` before the weights are set to something else. They are read when it runs,
-    /// and a variable shares its memory with all that was detached from it.
+    /// Call `backward()` before the weights change: it reads them when it runs, and a variable
+    /// shares its memory with every tensor that was detached from it.
     ///
     /// # Errors
-    /// Weights that are no variable, so that no gradient would reach them; a rule that carries state
-    /// (see [`loss_with`](Self::loss_with)); what the rule refuses.
+    /// If the weights are not a variable, since then no gradient would reach them; if the rule
+    /// keeps state (see [`loss_with`](Self::loss_with)); or if the rule fails.
     pub fn loss(&self, rule: &(impl Rule + ?Sized)) -> Result<Tensor> {
         stateless(|state| self.loss_with(rule, state))
     }
 
-    /// [`loss`](Self::loss) of a rule with `state`, which the rule may change.
+    /// Computes the [`loss`](Self::loss) of a rule with `state`, which the rule may change.
     ///
     /// # Errors
-    /// The same but for the state.
+    /// As for [`loss`](Self::loss), except that the rule may keep state.
     pub fn loss_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
         self.surrogate(rule, state, Some(&self.response))
     }
 
-    /// The same with another value, for an optimiser, which reads the gradient alone: the value of the fused
-    /// terms, which takes a pass over the weights, is left out.
+    /// The same loss for an optimiser, which reads only the gradient. The value of the fused terms,
+    /// which would take a pass over the weights, is left out.
     pub(crate) fn descent_with(&self, rule: &dyn Rule, state: &mut State) -> Result<Tensor> {
         self.surrogate(rule, state, None)
     }
 
-    /// The loss, its fused terms with the value that the response `u` gives them.
+    /// The loss. The fused terms get their value from the response `u`, and have the value 0
+    /// without it.
     fn surrogate(
         &self,
         rule: &(impl Rule + ?Sized),
@@ -200,7 +203,8 @@ impl Synapses {
             terms.push(surrogate_loss(&self.pre, u, post, update.decay.as_ref(), &self.weight)?);
         }
         for term in self.unfused(&update)? {
-            // −⟨sg(Δw), w⟩, without the gradient that candle would form of the constant too.
+            // −⟨sg(Δw), w⟩. With candle's own ops, the backward pass would form a gradient of the
+            // constant too.
             terms.push(custom_vjp(
                 "update",
                 [&self.weight],
@@ -211,19 +215,19 @@ impl Synapses {
         sum(terms)
     }
 
-    /// The update of `rule` itself, without a graph, in the shape of the weights: what
-    /// [`loss`](Self::loss) has minus the gradient of.
+    /// Computes the update of `rule` itself, without a graph, in the shape of the weights: minus
+    /// the gradient of [`loss`](Self::loss).
     ///
     /// # Errors
-    /// A rule that carries state (see [`update_with`](Self::update_with)); what the rule refuses.
+    /// If the rule keeps state (see [`update_with`](Self::update_with)) or fails.
     pub fn update(&self, rule: &(impl Rule + ?Sized)) -> Result<Tensor> {
         stateless(|state| self.update_with(rule, state))
     }
 
-    /// [`update`](Self::update) of a rule with `state`, which the rule may change.
+    /// Computes the [`update`](Self::update) of a rule with `state`, which the rule may change.
     ///
     /// # Errors
-    /// The same but for the state.
+    /// As for [`update`](Self::update), except that the rule may keep state.
     pub fn update_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
         let update = rule.update(self, state)?;
         let mut terms = Vec::new();
@@ -252,7 +256,7 @@ fn sum(terms: Vec<Tensor>) -> Result<Tensor> {
     }
 }
 
-/// Runs `f` with a state of its own and refuses a rule that leaves something there.
+/// Runs `f` with an empty state, and returns an error if the rule leaves something in it.
 fn stateless(f: impl FnOnce(&mut State) -> Result<Tensor>) -> Result<Tensor> {
     let mut state = State::default();
     let result = f(&mut state)?;

@@ -1,5 +1,5 @@
-//! Windows over an image: how many there are and what they read. Convolution, untied layers, pooling
-//! and padding ask the same questions; there are no tensors here.
+//! Windows over an image: how many there are and which pixels they read. This is shared by convolution, untied layers,
+//! pooling and padding; it involves no tensors.
 
 use crate::memory;
 use candle::Result;
@@ -25,12 +25,12 @@ pub struct Conv2dConfig {
     pub stride: usize,
     /// Pixels added on each side. Default: 0.
     pub padding: usize,
-    /// Pixels added below and on the right beside `padding`. Default: 0. An even kernel needs one for an
-    /// output of the input's size.
+    /// Pixels added below and on the right in addition to `padding`. Default: 0. With an even kernel, one is needed for
+    /// an output of the input's size.
     pub trailing_padding: usize,
     /// Step between the taps of a window, in pixels. Default: 1.
     pub dilation: usize,
-    /// Groups of channels that do not see each other. Default: 1. Each group has its own competition.
+    /// Number of groups of channels that do not see each other. Default: 1. Each group has its own competition.
     pub groups: usize,
     /// What the padding holds. Default: zeros.
     pub padding_mode: PaddingMode,
@@ -50,19 +50,20 @@ impl Default for Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// Stride 1 and zeros around, so that the output has the input's size. An even kernel reaches
-    /// one pixel further below and on the right (TensorFlow's `SAME`).
+    /// Stride 1 and zero padding such that the output has the input's size. An even kernel reaches one pixel further
+    /// below and on the right (TensorFlow's `SAME`).
     pub fn same(kernel: usize) -> Self {
         let around = kernel.saturating_sub(1);
         Self { padding: around / 2, trailing_padding: around % 2, ..Self::default() }
     }
 
-    /// `⌊(padded − dilation·(kernel − 1) − 1) / stride⌋ + 1` for `padded = size + 2·padding +
-    /// trailing_padding`.
+    /// The number of windows along a side of `size` pixels: `⌊(padded − dilation·(kernel − 1) − 1) / stride⌋ + 1` for
+    /// `padded = size + 2·padding + trailing_padding`.
     ///
     /// # Errors
-    /// An image without pixels; a window larger than the padded image; reflection by as much as the image or more; a
-    /// stride, dilation or kernel of 0; a padded image of more than 2³¹ − 1 pixels a side.
+    /// If the image has no pixels; if the window is larger than the padded image; if the image is reflected by its own
+    /// size or more; if the stride, dilation or kernel is 0; or if the padded image has more than 2³¹ − 1 pixels a
+    /// side.
     pub fn output_size(&self, size: usize, kernel: usize) -> Result<usize> {
         Ok(self.axis(size, kernel)?.out)
     }
@@ -74,12 +75,12 @@ impl Conv2dConfig {
         Axis::new(size, Window { kernel, stride, dilation, before, after, mode })
     }
 
-    /// For each output position and tap, in the order `(OH, OW, kh, kw)`, whether the tap lies in
-    /// the image of size `(height, width)` and not in its padding.
+    /// Returns, for each output position and tap in the order `(OH, OW, kh, kw)`, whether the tap lies in the image of
+    /// size `(height, width)` and not in its padding.
     ///
     /// # Errors
-    /// Reflection, whose padding repeats pixels of the image; an image that is too small; more taps
-    /// than there is memory for.
+    /// If the padding is a reflection, which repeats pixels of the image; if the image is too small; or if there are
+    /// more taps than memory for them.
     pub fn taps_in_image(
         &self,
         (height, width): (usize, usize),
@@ -106,7 +107,7 @@ impl Conv2dConfig {
 /// A window along one axis, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Taps.
+    /// Number of taps.
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
@@ -114,7 +115,7 @@ pub(crate) struct Window {
     pub dilation: usize,
     /// Padding in front of the image.
     pub before: usize,
-    /// Padding behind it.
+    /// Padding behind the image.
     pub after: usize,
     /// What the padding holds.
     pub mode: PaddingMode,
@@ -122,18 +123,18 @@ pub(crate) struct Window {
 
 /// The windows along one side of an image.
 ///
-/// No sum or product of what is in here passes the padded side, which has less than 2³¹ pixels: where
-/// there is one window its stride is 1, and where there is one tap its dilation is.
+/// No sum or product of these values exceeds the padded side, which has fewer than 2³¹ pixels: if there is only one
+/// window, the stride is set to 1, and if there is only one tap, the dilation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Pixels of the image.
+    /// Number of pixels of the image.
     pub size: usize,
-    /// Windows.
+    /// Number of windows.
     pub out: usize,
     pub window: Window,
 }
 
-/// The most pixels a padded side may have. Indices of candle's ops have 32 bits.
+/// The most pixels that a padded side may have. Indices in candle's ops have 32 bits.
 const MOST_PIXELS: u128 = i32::MAX as u128;
 
 impl Axis {
@@ -170,20 +171,20 @@ impl Axis {
                  {covered} that a kernel of {kernel} with dilation {dilation} covers"
             )
         };
-        // Both are below the limit now.
+        // `padded` and `covered` are below the limit now.
         let out = room as usize / stride + 1;
         let stride = if out == 1 { 1 } else { stride };
         let dilation = if kernel == 1 { 1 } else { dilation };
         Ok(Self { size, out, window: Window { stride, dilation, ..window } })
     }
 
-    /// Windows that start at the multiples of the stride, `⌈size / stride⌉` of them, of which the last
-    /// may reach over the far edge.
+    /// The windows that start at the multiples of the stride, `⌈size / stride⌉` of them. The last ones may reach over
+    /// the far edge.
     ///
     /// # Errors
-    /// A kernel or stride of 0; an image without pixels, or of more than 2³¹ − 1.
+    /// If the kernel or stride is 0, or the image has no pixels or more than 2³¹ − 1.
     pub(crate) fn reaching_over(size: usize, kernel: usize, stride: usize) -> Result<Self> {
-        // Taps further out than the first beyond the edge read what that one does.
+        // Taps beyond the first one outside the image read the same value as that one.
         let kernel = kernel.min(size.saturating_add(1));
         let last = size.saturating_sub(1) / stride.max(1) * stride;
         let after = last.saturating_add(kernel).saturating_sub(size);
@@ -191,12 +192,12 @@ impl Axis {
         Self::new(size, Window { kernel, stride, dilation: 1, before: 0, after, mode })
     }
 
-    /// Pixels of the side with its padding.
+    /// The number of pixels of the side with its padding.
     pub(crate) fn padded(&self) -> usize {
         self.window.before + self.size + self.window.after
     }
 
-    /// Which pixel is read at position `at` of the padded side; `None` for a zero.
+    /// The pixel that is read at position `at` of the padded side; `None` for a zero.
     #[inline(always)]
     pub(crate) fn source(&self, at: usize) -> Option<usize> {
         match self.window.mode {
@@ -209,20 +210,20 @@ impl Axis {
         }
     }
 
-    /// The pixel at position `at` of the padded side, or the nearest where that is padding.
+    /// The pixel at position `at` of the padded side, or the nearest pixel if the position is in the padding.
     pub(crate) fn nearest(&self, at: usize) -> usize {
         at.saturating_sub(self.window.before).min(self.size - 1)
     }
 
-    /// Where in the padded side window `o` has its tap `i`.
+    /// The position in the padded side of tap `i` of window `o`.
     pub(crate) fn position(&self, o: usize, i: usize) -> usize {
         o * self.window.stride + i * self.window.dilation
     }
 
-    /// What every tap of every window reads: entry `o·kernel + i` is that of tap `i` of window `o`.
+    /// The pixel that every tap of every window reads: entry `o·kernel + i` is that of tap `i` of window `o`.
     ///
     /// # Errors
-    /// More taps than there is memory for.
+    /// If there are more taps than memory for them.
     pub(crate) fn taps(&self) -> Result<Vec<Option<usize>>> {
         let kernel = self.window.kernel;
         let mut taps = memory::room("taps of a window", &[self.out, kernel])?;
@@ -232,7 +233,7 @@ impl Axis {
         Ok(taps)
     }
 
-    /// The pixels that window `o` covers, for windows without gaps over an image without reflection.
+    /// The pixels that window `o` covers, for windows without dilation over an image without reflection.
     #[inline(always)]
     pub(crate) fn span(&self, o: usize) -> Range<usize> {
         let Window { kernel, stride, before, .. } = self.window;
@@ -247,8 +248,8 @@ impl Axis {
     }
 }
 
-/// Which of `0..size` mirroring puts at position `at` of an axis, the edge itself not repeated:
-/// −1 reads 1, and `size` reads `size − 2`. Right for `at` from `1 − size` to `2·size − 2`.
+/// The index in `0..size` that mirroring puts at position `at` of an axis, without repeating the edge: −1 reads 1, and
+/// `size` reads `size − 2`. Valid for `at` from `1 − size` to `2·size − 2`.
 pub fn reflect(at: isize, size: usize) -> usize {
     let (at, last) = (at.unsigned_abs(), size.saturating_sub(1));
     if at > last { last.saturating_mul(2).saturating_sub(at) } else { at }
@@ -313,7 +314,7 @@ mod tests {
         Ok(())
     }
 
-    /// Sizes whose sums and products pass every integer are refused with their true values.
+    /// Sizes whose sums and products overflow are refused with their true values.
     #[test]
     fn hostile_sizes_are_refused() {
         let says = |config: Conv2dConfig, size, kernel, what: &[&str]| {
@@ -328,7 +329,7 @@ mod tests {
         says(PLAIN, all, 1, &["too large", "18446744073709551615"]);
         says(PLAIN, 3, all, &["too small", "18446744073709551615"]);
         says(Conv2dConfig { dilation: 1_000_000, ..PLAIN }, 3, 2, &["too small", "1000001"]);
-        // 2⁶⁴ − 1 times 2⁶⁴ − 2, and 1
+        // (2⁶⁴ − 1)·(2⁶⁴ − 2) + 1
         let covered = "340282366920938463408034375210639556611";
         says(Conv2dConfig { dilation: all, ..PLAIN }, 3, all, &["too small", covered]);
         for mode in [PaddingMode::Zeros, PaddingMode::Reflect] {
@@ -339,7 +340,7 @@ mod tests {
         let taps = Conv2dConfig { padding: 1 << 29, ..PLAIN };
         let error = taps.taps_in_image((4, 4), (1 << 29, 1)).expect_err("hostile").to_string();
         assert!(error.contains("bytes"), "{error}");
-        // A stride past the image is one window.
+        // A stride past the image gives one window.
         assert_eq!(Conv2dConfig { stride: all, ..PLAIN }.output_size(9, 3).ok(), Some(1));
         assert_eq!(
             Conv2dConfig { stride: all, dilation: all, ..PLAIN }.output_size(9, 1).ok(),

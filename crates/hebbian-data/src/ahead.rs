@@ -1,4 +1,4 @@
-//! Reading images before they are wanted.
+//! Reading images before they are needed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -7,17 +7,17 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::store::{Store, lock};
 
-/// A thread that reads the images of an order ahead of whoever asks for them; it ends with this.
+/// A thread that reads images ahead, in the order in which they will be asked for. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread and the sets know of each other.
+/// The state that the thread shares with the sets.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Images by number in their store, in the order in which they will be asked for.
+    /// Indices into the store, in the order in which the images will be asked for.
     order: Vec<usize>,
     state: Mutex<State>,
     changed: Condvar,
@@ -27,27 +27,27 @@ pub(crate) struct Shared {
 struct State {
     /// The places in the order of the batch that was handed out last.
     at: Range<usize>,
-    /// The pixels of images by their place in the order. None where they could not be read: whoever asks for
-    /// them reads again, and is told why.
+    /// The pixels of images by their place in the order; `None` for an image that could not be read. A batch
+    /// that needs such an image reads it again and gets the error.
     ready: HashMap<usize, Option<Vec<u8>>>,
-    /// No more will come.
+    /// No more images will come.
     has_ended: bool,
-    /// No more are wanted.
+    /// No more images are wanted.
     is_left: bool,
 }
 
-/// In which parts an order is read.
+/// The parts in which an order is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
-    /// Where each part of the order ends. Within a part images are read block by block, for they come in any
-    /// order.
+    /// Where each part of the order ends. Within a part, images are read block by block, because they may be
+    /// read in any order.
     pub ends: Vec<usize>,
-    /// How many images may be held; more only where a part is larger.
+    /// How many images may be held; more only if a part is larger.
     pub most: usize,
 }
 
 impl Ahead {
-    /// Begins to read from the batch at these places on; none where there is no thread to be had.
+    /// Starts to read, beginning with the batch at these places; `None` if no thread can be started.
     pub fn start(
         store: &Arc<Store>,
         order: Vec<usize>,
@@ -63,7 +63,7 @@ impl Ahead {
         Some(Self { shared, thread: Some(thread) })
     }
 
-    /// The batch at these places is next; those before it are done with.
+    /// Tells the thread that the batch at these places is next and that earlier ones are no longer needed.
     pub fn go_to(&self, at: Range<usize>) {
         let mut state = lock(&self.shared.state);
         for place in state.at.start..at.start {
@@ -79,15 +79,16 @@ impl Drop for Ahead {
         lock(&self.shared.state).is_left = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // What it could not do, whoever asks does.
+            // Images that the thread did not read are read when they are asked for.
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
-    /// Copies the images of these numbers, one after another, if they are the batch that was handed out last;
-    /// waits for them. The places among them of those that could not be read, or none where it is another batch.
+    /// If the images of these indices are the batch that was handed out last, waits for them and copies them to
+    /// `output`, one after another. Returns the positions in `wanted` of those that could not be read, or `None`
+    /// if it is another batch.
     pub fn fill(&self, wanted: &[usize], output: &mut [u8]) -> Option<Vec<usize>> {
         let mut state = lock(&self.state);
         let at = state.at.clone();
@@ -109,7 +110,7 @@ impl Shared {
     }
 
     fn read_all(&self, store: &Store, Parts { ends, most }: &Parts) {
-        /// Says that no more will come, however it came to that.
+        /// Says that no more images will come, however the reading ended.
         struct End<'a>(&'a Shared);
         impl Drop for End<'_> {
             fn drop(&mut self) {
@@ -129,8 +130,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is room for so many more, or they are of a part that has begun already; none when no
-    /// more are wanted. Returns the first place that is.
+    /// Waits until there is room for `count` more images, or until the batches have reached the part that begins
+    /// at place `part`. Returns the first place that is still wanted, or `None` if no more are.
     fn room(&self, part: usize, count: usize, most: usize) -> Option<usize> {
         let mut state = lock(&self.state);
         while !state.is_left && state.at.end <= part && state.ready.len() + count > most {
@@ -154,7 +155,7 @@ impl Shared {
     }
 }
 
-/// The places of a part of the order, those of a block together.
+/// The places of a part of the order, grouped by block.
 fn blocks(store: &Store, order: &[usize], part: Range<usize>) -> Vec<Vec<usize>> {
     let mut places: Vec<usize> = part.collect();
     if store.blocks().is_none() {
@@ -176,7 +177,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// 200 pictures of a pixel; counts those that were read.
+    /// 200 pictures of one pixel; counts how many are read.
     #[derive(Debug)]
     struct Pixels(AtomicUsize);
 
@@ -211,16 +212,16 @@ mod tests {
         let parts = Parts { ends: (1..=20).map(|part| 10 * part).collect(), most: 30 };
         let ahead = Ahead::start(&store, order, parts, 0..5).unwrap();
         assert_eq!(store.pixels(&[199, 198, 197, 196, 195]).unwrap(), [199, 198, 197, 196, 195]);
-        // Long enough to read all, were there room.
+        // Long enough to read all images if there were room.
         let wait = || std::thread::sleep(Duration::from_millis(100));
         wait();
         assert!(pile.0.load(Ordering::SeqCst) <= 30);
         ahead.go_to(100..105);
         assert_eq!(store.pixels(&[99, 98, 97, 96, 95]).unwrap(), [99, 98, 97, 96, 95]);
         wait();
-        // What was left out is not read, but for the part that had begun: 30 from 0 on, 30 from 100 on.
+        // Skipped images are not read, except in the part that had begun: 30 from 0 on, 30 from 100 on.
         assert!(pile.0.load(Ordering::SeqCst) <= 60);
-        // It ends, even while it waits for room.
+        // The thread ends, even while it waits for room.
         drop(ahead);
         drop(store);
         assert_eq!(Arc::strong_count(&pile), 1);

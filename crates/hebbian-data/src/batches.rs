@@ -7,11 +7,11 @@ use crate::ahead::{Ahead, Parts};
 use crate::store::Store;
 use crate::{Error, ImageSet, Result};
 
-/// The batches of one epoch, as indices into a split. The last batch holds what is left and may be
+/// The batches of one epoch, as indices into a split. The last batch holds the remaining images and may be
 /// shorter.
 ///
-/// Those of [`ImageSet::shuffled`] and [`ImageSet::in_order`] let the set read what comes next while a batch is
-/// worked on, where its images are in files.
+/// If the images are in files, the batches of [`ImageSet::shuffled`] and [`ImageSet::in_order`] let the set read
+/// the next images while a batch is being processed.
 ///
 /// ```
 /// use candle_hebbian::Rng;
@@ -25,23 +25,23 @@ use crate::{Error, ImageSet, Result};
 pub struct Batches {
     order: Vec<usize>,
     batch_size: usize,
-    /// Images handed out, or left out.
+    /// The number of images that were handed out or skipped.
     done: usize,
     source: Option<Source>,
 }
 
-/// Where images are read from that are not in memory.
+/// Where images that are not in memory are read from.
 #[derive(Debug)]
 struct Source {
     store: Arc<Store>,
-    /// The order, by number in the store, until it is read ahead.
+    /// The order as indices into the store; empty once reading ahead has begun.
     order: Vec<usize>,
     parts: Parts,
     ahead: Option<Ahead>,
 }
 
 impl Batches {
-    /// The numbers `0..n` in random order. Call it again for each epoch: the generator moves on.
+    /// The indices `0..n` in random order. Call it again for each epoch: the generator moves on.
     ///
     /// # Errors
     /// When `batch_size` is 0.
@@ -49,7 +49,7 @@ impl Batches {
         Self::new(rng.permutation(n), batch_size)
     }
 
-    /// The numbers `0..n` in order.
+    /// The indices `0..n` in order.
     ///
     /// # Errors
     /// When `batch_size` is 0.
@@ -64,7 +64,7 @@ impl Batches {
         Ok(Self { order, batch_size, done: 0, source: None })
     }
 
-    /// Leaves out so many batches, or as many as there are. Their images are not read.
+    /// Skips this number of batches, or all that are left if there are fewer. Their images are not read.
     pub fn pass(&mut self, batches: usize) {
         let images = batches.saturating_mul(self.batch_size);
         self.done = self.done.saturating_add(images).min(self.order.len());
@@ -107,7 +107,7 @@ impl Source {
             Some(ahead) => ahead.go_to(at),
             None => {
                 let (order, parts) = (std::mem::take(&mut self.order), self.parts.clone());
-                // Without a thread to be had, each batch is read when it is asked for.
+                // If no thread can be started, each batch is read when it is asked for.
                 self.ahead = match order.is_empty() {
                     true => None,
                     false => Ahead::start(&self.store, order, parts, at),
@@ -117,18 +117,18 @@ impl Source {
     }
 }
 
-/// Images that are read ahead together where each is in a file of its own.
+/// How many images are read ahead together if each is in a file of its own.
 const TOGETHER: usize = 64;
-/// The same of rows of tables, which come in larger blocks.
+/// The same for rows of tables, which come in larger blocks.
 const BLOCKS_AHEAD: usize = 512;
 
 impl ImageSet {
-    /// The images in random order. Call it again for each epoch: the generator moves on.
+    /// Returns the images in random order. Call it again for each epoch: the generator moves on.
     ///
-    /// The order follows from the generator, the number of images, and, for a set that decodes to more than
-    /// the [buffer](crate::LoadOptions::buffer), from the row groups of its tables: those are drawn in random
-    /// order, and the rows of as many as fill half of the buffer are mixed, so that a set is read once an epoch.
-    /// Where the pixels are makes no difference.
+    /// The order depends on the generator and the number of images and, for tables that decode to more than the
+    /// [buffer](crate::LoadOptions::buffer), on their row groups: these are drawn in random order, and the rows
+    /// of as many groups as fill half of the buffer are mixed, so that a set is read once an epoch. The order
+    /// does not depend on whether the pixels are in memory or in files.
     ///
     /// # Errors
     /// When `batch_size` is 0.
@@ -159,7 +159,7 @@ impl ImageSet {
         self.read_ahead(order, Some(Parts { ends, most: buffer }), batch_size)
     }
 
-    /// The images in order.
+    /// Returns the images in order.
     ///
     /// # Errors
     /// When `batch_size` is 0.
@@ -171,7 +171,7 @@ impl ImageSet {
         self.read_ahead((0..self.len()).collect(), parts, batch_size)
     }
 
-    /// Batches of this order, read in these parts; else a few at a time.
+    /// Batches in this order, read ahead in these parts, or a few images at a time if `parts` is `None`.
     fn read_ahead(
         &self,
         order: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Whitening matrices on disk, found by the content that they were computed from.
+//! Whitening matrices on disk, addressed by the content that they were computed from.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -12,30 +12,31 @@ use crate::text::hex;
 use crate::zca::Drawn;
 use crate::{Divisor, Error, Result, ZcaConfig};
 
-/// To be changed with anything that changes the matrix of the same images and settings.
+/// Change this whenever the same images and settings would give another matrix.
 const FORMAT: &[u8] = b"hebbian-data zca 2";
 const MATRIX: &str = "matrix";
 const ABOUT: &str = "whitening";
 /// More bytes than the header of such a file has.
 const LONGEST_HEADER: u64 = 4096;
 
-/// What became of the cache in [`Zca::fit_cached`](crate::Zca::fit_cached).
+/// What happened to the cache in [`Zca::fit_cached`](crate::Zca::fit_cached).
 #[derive(Debug)]
 pub enum CacheOutcome {
     /// The matrix was read from this file.
     Read(PathBuf),
     /// The matrix was computed and written to this file.
     Written(PathBuf),
-    /// The matrix was computed and written to this file, for what was there is not what was written: a
-    /// damaged file, or another's.
+    /// The matrix was computed and written to this file. It replaces a file that was damaged or
+    /// belonged to something else.
     Replaced(PathBuf),
-    /// The matrix was computed, but cannot be kept, for this reason.
+    /// The matrix was computed, but could not be written, for this reason.
     NotWritten(Error),
 }
 
-/// The folder for what is computed once and used often: `$HEBBIAN_CACHE`, else `candle-hebbian` in the
-/// user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`; on macOS `~/Library/Caches`, on Windows
-/// `%LOCALAPPDATA%`). None where there is no home. The folder need not be there.
+/// Returns the folder for results that are computed once and used often: `$HEBBIAN_CACHE`, or else
+/// `candle-hebbian` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`; on macOS
+/// `~/Library/Caches`, on Windows `%LOCALAPPDATA%`). `None` if there is no home folder. The folder
+/// need not exist.
 pub fn default_cache() -> Option<PathBuf> {
     match std::env::var_os("HEBBIAN_CACHE") {
         Some(folder) if !folder.is_empty() => Some(folder.into()),
@@ -43,27 +44,27 @@ pub fn default_cache() -> Option<PathBuf> {
     }
 }
 
-/// What is found under the name of a matrix.
+/// What is stored under the name of a matrix.
 pub(crate) enum Stored {
     /// No file.
     Nothing,
-    /// The matrix, to the last bit what was written.
+    /// The matrix, bit for bit as it was written.
     Matrix(Tensor),
     /// Something else.
     Damaged,
 }
 
-/// The place of one matrix.
+/// The cache entry of one matrix.
 pub(crate) struct Entry {
     pub(crate) path: PathBuf,
     key: String,
     features: usize,
-    /// For people.
+    /// The settings in readable form.
     settings: String,
 }
 
 impl Entry {
-    /// The place of the matrix of these images, already drawn and flipped.
+    /// The entry for the matrix of these images, which are already drawn and flipped.
     pub(crate) fn new(folder: &Path, drawn: &Drawn, config: &ZcaConfig) -> Result<Self> {
         let (images, (channels, height, width)) = drawn.sizes();
         let divisor = match config.divisor {
@@ -91,9 +92,9 @@ impl Entry {
         Ok(Self { path, key, features: channels * height * width, settings })
     }
 
-    /// What is in the file.
+    /// Reads the file, if there is one.
     pub(crate) fn read(&self) -> Result<Stored> {
-        // More than the matrix and its header is not read.
+        // No more is read than the matrix and its header can take.
         let most = 8 * (self.features as u64).pow(2) + LONGEST_HEADER;
         let mut bytes = Vec::new();
         let file = match File::open(&self.path) {
@@ -110,7 +111,8 @@ impl Entry {
             (matrix.dtype() == Dtype::F64 && matrix.shape() == shape).then(|| matrix.data())
         });
         match matrix {
-            // Every byte is then as it was written: the data by their sum, the rest as it is.
+            // Then every byte is as it was written: the data because its sum matches, the rest by
+            // comparison.
             Some(data) if self.contents(data)? == bytes => {
                 let matrix = Tensor::from_raw_buffer(data, DType::F64, &shape, &Device::Cpu)?;
                 Ok(Stored::Matrix(matrix))
@@ -119,8 +121,8 @@ impl Entry {
         }
     }
 
-    /// Writes the matrix under another name, then gives the file its own: a reader sees the old file
-    /// or the new one, never a part. What killed programs left of it goes.
+    /// Writes the matrix under a temporary name and then renames the file, so that a reader sees the
+    /// old file or the new one, but never a part. Unfinished files of killed programs are removed.
     pub(crate) fn write(&self, matrix: &Tensor) -> Result<()> {
         let contents = self.contents(&View::data(&matrix))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -129,23 +131,24 @@ impl Entry {
         remove_unfinished(folder, &prefix);
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
-        // Temporary files are private by default; this ends as an ordinary one.
+        // Temporary files are private by default, but this one becomes an ordinary file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
-        // For as long as it is written; where files cannot be locked, nobody takes it for a leftover.
+        // The lock is held while the file is written, so that it is not removed as unfinished; nor is
+        // it where files cannot be locked.
         let _ = file.as_file().lock();
         file.write_all(&contents).map_err(Error::io(file.path()))?;
         file.persist(&self.path).map_err(|failure| Error::io(&self.path)(failure.error))?;
         Ok(())
     }
 
-    /// The bytes of the file. They state the SHA-256 of the key and the matrix: no other entry's file
-    /// will do.
+    /// The bytes of the file. They contain the SHA-256 of the key and the matrix, so that the file of
+    /// another entry is not accepted.
     fn contents(&self, matrix: &[u8]) -> Result<Vec<u8>> {
         let sum = hex(Sha256::new_with_prefix(&self.key).chain_update(matrix));
         let about = format!("{}; sha256 of key and matrix {sum}", self.settings);
-        // One entry, for the crate writes several in an order that changes.
+        // Only one entry, because the safetensors crate writes several in varying order.
         let metadata = [(ABOUT.to_string(), about)].into();
         let contents = TensorView::new(Dtype::F64, vec![self.features; 2], matrix)
             .and_then(|view| serialize([(MATRIX, view)], Some(metadata)));
@@ -153,7 +156,7 @@ impl Entry {
     }
 }
 
-/// Removes what killed programs left under names that start with `prefix`, as far as that is possible.
+/// Removes unfinished files of killed programs whose names start with `prefix`, as far as possible.
 fn remove_unfinished(folder: &Path, prefix: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))

@@ -1,22 +1,23 @@
-//! Data sets as `candle-datasets` has them, and back.
+//! Conversion of data sets to the form of `candle-datasets`, and back.
 
 use candle::{DType, Device, Tensor};
 use candle_datasets::vision;
 
 use crate::{Dataset, Error, ImageSet, Result};
 
-/// How far from a level of 255 a pixel may be: more than `f32` loses, and less than any scaling moves it.
+/// How far from a level of 255 a pixel may be: more than the rounding error of `f32`, and less than any scaling
+/// would move it.
 const NEAR: f32 = 1e-3;
 
 impl Dataset {
-    /// The data set in the form of `candle-datasets`: images `(N, C, H, W)` of `f32` from 0 to 1, `u8 / 255`, and
-    /// labels `(N)` of `u8`, or of `u32` where there are more than 256 classes, on the host.
+    /// Converts the data set to the form of `candle-datasets`: images `(N, C, H, W)` of `f32` from 0 to 1,
+    /// `u8 / 255`, and labels `(N)` of `u8`, or of `u32` if there are more than 256 classes, on the host.
     ///
-    /// candle's own loader of MNIST has images `(N, H·W)`: flatten them for code that was written for it. The name,
-    /// the names of the classes and the [unlabelled](Dataset::unlabelled) images are lost.
+    /// candle's own MNIST loader returns images `(N, H·W)`: flatten the images for code that was written for it. The
+    /// name, the class names and the [unlabelled](Dataset::unlabelled) images are lost.
     ///
     /// # Errors
-    /// A set that is [larger](ImageSet::fits_in_memory) than memory; images that cannot be read.
+    /// If a set [does not fit in memory](ImageSet::fits_in_memory), or if images cannot be read.
     pub fn to_candle(&self) -> Result<vision::Dataset> {
         let labels = self.class_names.len();
         let part = |set: &ImageSet| -> Result<(Tensor, Tensor)> {
@@ -36,14 +37,14 @@ impl Dataset {
         Ok(vision::Dataset { train_images, train_labels, test_images, test_labels, labels })
     }
 
-    /// A data set of `candle-datasets`, under this name. Images are `(N, C, H, W)`, `(N, H, W)`, or `(N, F)`, which
-    /// are grey squares, as its MNIST has them. The classes are called by their numbers.
+    /// Converts a data set of `candle-datasets`, and gives it this name. Images are `(N, C, H, W)`, `(N, H, W)`, or
+    /// `(N, F)`, which are taken as grey squares, as in its MNIST. The names of the classes are their numbers.
     ///
-    /// candle's images are numbers and ours are bytes: a pixel `p` must be a level, `p = u8 / 255` but for rounding.
-    /// What was standardised, or resized in floating point, is refused and not rounded.
+    /// candle's images are floating-point and ours are bytes: a pixel `p` must be a level, `p = u8 / 255` up to
+    /// rounding. Images that were standardised, or resized in floating point, are refused and not rounded.
     ///
     /// # Errors
-    /// Images of another shape; a pixel that is no level; a label that is no class.
+    /// If images have another shape, if a pixel is not a level, or if a label is not a class.
     pub fn from_candle(name: &str, data: &vision::Dataset) -> Result<Self> {
         let classes = data.labels;
         Ok(Self {
@@ -99,7 +100,7 @@ mod tests {
         (set.pixels(&all).unwrap(), set.labels().to_vec())
     }
 
-    /// All levels, in the shapes of CIFAR and of MNIST.
+    /// All levels, in the shapes of CIFAR and MNIST.
     #[test]
     fn there_and_back() -> Result<()> {
         let pixels = |size: usize| (0..size).map(|i| (i * 7 % 256) as u8).collect::<Vec<_>>();
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!((back.train.shape(), back.test.len()), ((3, 32, 32), 1));
         assert_eq!(contents(&back.train), contents(&data.train));
 
-        // As candle's MNIST: rows of 784.
+        // Rows of 784 values, as in candle's MNIST.
         let rows = Tensor::from_vec(pixels(2 * 784), (2, 784), &Device::Cpu)?;
         let rows = (rows.to_dtype(DType::F32)? / 255.)?;
         let labels = Tensor::new(&[1u8, 0], &Device::Cpu)?;

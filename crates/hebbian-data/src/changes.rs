@@ -1,4 +1,4 @@
-//! What is made of all images of a set: smaller ones.
+//! Changes that all images of a set go through when it is resized.
 
 use image::GrayImage;
 use rayon::prelude::*;
@@ -15,14 +15,14 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The shape of what becomes of images of a shape.
+    /// The shape that images of this shape get.
     pub fn shape(self, (channels, _, _): Shape) -> Shape {
         match self {
             Self::Side(side) => (channels, side, side),
         }
     }
 
-    /// The pixels of images that had these.
+    /// Changes images of this shape, given their pixels.
     pub fn apply(self, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
         let size = |(channels, height, width): Shape| channels * height * width;
         let new = self.shape(shape);
@@ -40,7 +40,7 @@ impl Change {
         Ok(output)
     }
 
-    /// Changes an image.
+    /// Changes one image.
     fn one(self, image: &[u8], (_, height, width): Shape, output: &mut [u8]) {
         let area = height * width;
         match self {
@@ -57,7 +57,7 @@ impl Change {
         }
     }
 
-    /// All images of a store, changed, if they are in memory.
+    /// Changes all images of a store; `None` if they are not in memory.
     pub fn of_all(self, store: &Store) -> Result<Option<Store>> {
         let Some(pixels) = store.pixels_in_memory() else { return Ok(None) };
         let changed =

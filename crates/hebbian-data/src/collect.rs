@@ -1,4 +1,4 @@
-//! Encoded pictures with labels, from wherever they are, into splits that fit each other.
+//! Turns encoded pictures with labels, from any source, into splits that fit together.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
 use crate::store::{Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// Pictures that are read together where each is in a file of its own: 100 MB of photographs.
+/// How many pictures are read together if each is in a file of its own: 100 MB of photographs.
 const PART: usize = 512;
-/// Pictures that are looked at to tell whether a set that is not decoded has colour.
+/// How many pictures are inspected to find out whether a set that stays in its files has colour.
 const LOOK: usize = 256;
 
-/// A split: pictures with a label each.
+/// A split: pictures, each with a label.
 #[derive(Debug)]
 pub(crate) struct Split {
-    /// What the progress calls it.
+    /// The name in progress reports.
     pub name: String,
     pub pile: Arc<dyn Pile>,
     pub labels: Vec<u32>,
 }
 
 impl Split {
-    /// Pictures that are read together, one part after the other.
+    /// The parts of the split, each of which is read together.
     fn parts(&self) -> Vec<Range<usize>> {
         match self.pile.blocks() {
             Some(blocks) => blocks.windows(2).map(|ends| ends[0]..ends[1]).collect(),
@@ -34,8 +34,8 @@ impl Split {
     }
 }
 
-/// The images of splits: of each in memory, unless it decodes to more than the options say, else in its files. All
-/// have the shape of the first; they are grey if every one is.
+/// Collects the images of each split: in memory, or in their files if they decode to more than the options allow. All
+/// images have the shape of the first; they are grey if all pictures are.
 pub(crate) fn collect(
     splits: &[Split],
     options: &LoadOptions,
@@ -44,7 +44,7 @@ pub(crate) fn collect(
     let found = first_shape(splits, options)?;
     match collect_as(splits, found, options, on_progress)? {
         Some(sets) => Ok(sets),
-        // There is colour somewhere: so they all have.
+        // Some pictures have colour, so all images get three channels.
         None => {
             let colour = (3, found.1, found.2);
             Ok(collect_as(splits, colour, options, on_progress)?.unwrap_or_default())
@@ -52,8 +52,8 @@ pub(crate) fn collect(
     }
 }
 
-/// The shape that all will have if they are as the first picture is, or as the first that is not broken if
-/// those are left out.
+/// The shape that all images have if they are like the first picture or, if broken pictures are left out, like the
+/// first that is not broken.
 fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
     for split in splits {
         for index in split.parts().into_iter().flatten() {
@@ -73,7 +73,7 @@ fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
     Ok((1, 1, 1))
 }
 
-/// The sets; none where a picture has colour and the shape has not.
+/// Collects the sets with this shape; `None` if a picture has colour and the shape is grey.
 fn collect_as(
     splits: &[Split],
     shape: Shape,
@@ -113,8 +113,8 @@ fn has_colour(split: &Split) -> Result<bool> {
     Ok(false)
 }
 
-/// A split that stays in its files; none where a picture has colour and the shape has not. Broken pictures are looked for only if they are to be left out; else whoever
-/// comes to one is told.
+/// Collects a split that stays in its files; `None` if a picture has colour and the shape is grey. Broken pictures are
+/// looked for only if they are to be left out; otherwise reading one returns an error.
 fn in_files(
     split: &Split,
     how: How,
@@ -142,7 +142,7 @@ fn in_files(
     set.select(&good).map(Some)
 }
 
-/// A split in memory; none where a picture has colour and the shape has not.
+/// Collects a split in memory; `None` if a picture has colour and the shape is grey.
 fn in_memory(
     split: &Split,
     how: How,
@@ -159,7 +159,8 @@ fn in_memory(
         }
         labels.extend(kept.iter().map(|&index| split.labels[index]));
         blocks.push(labels.len());
-        // The first part vouches for the size of the rest: no doubling, no copy.
+        // The first part has proved the size of the images, so memory for the rest is reserved at once and need not
+        // grow.
         pictures.expect(total)?;
         let (done, total) = (labels.len() as u64, total as u64);
         on_progress(Progress::Decode { file: &split.name, done, total });
@@ -170,7 +171,8 @@ fn in_memory(
     Ok(Some(ImageSet::of_store(store, labels)))
 }
 
-/// Adds the pictures of a part to others; returns which were not left out, and whether it had to stop at colour.
+/// Decodes the pictures of a part and adds them to `pictures`. Returns the indices of those that were not left out, and
+/// whether it had to stop because a picture has colour.
 fn decode(
     split: &Split,
     part: Range<usize>,

@@ -1,4 +1,4 @@
-//! Sums of products of rows, a few at a time, and what is made of their eigenvectors.
+//! Sums of products of rows, added a few at a time, and inverses computed from their eigenvectors.
 
 use candle::{Device, Tensor};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -6,8 +6,8 @@ use faer::{Accum, Mat, MatRef, Par, Side};
 
 use crate::{Error, Result};
 
-/// The covariance `C = XᵀX/n − x̄x̄ᵀ` of n rows X of F values with the mean x̄, of which only some are in
-/// memory at a time. Of the products only the lower triangle is computed, in `f64`.
+/// The covariance `C = XᵀX/n − x̄x̄ᵀ` of n rows X of F values with mean x̄, only some of which need to be in
+/// memory at a time. Only the lower triangle of the products is computed, in `f64`.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -36,18 +36,18 @@ pub struct Covariance {
 pub struct Inverse {
     /// `(F, F)`, of `f64` on the host.
     pub matrix: Tensor,
-    /// Those of `C`, in ascending order.
+    /// The eigenvalues of `C`, in ascending order.
     pub eigenvalues: Vec<f64>,
 }
 
-/// Eigenvectors in columns, and the eigenvalues, all above 0, in ascending order.
+/// Eigenvectors in columns, and the eigenvalues, all of them positive and in ascending order.
 pub(crate) struct Eigen {
     pub vectors: Mat<f64>,
     pub values: Vec<f64>,
 }
 
 impl Covariance {
-    /// An empty covariance for this many columns.
+    /// Creates an empty covariance for this many columns.
     pub fn new(columns: usize) -> Self {
         Self { products: Mat::zeros(columns, columns), total: vec![0.; columns], rows: 0 }
     }
@@ -55,7 +55,7 @@ impl Covariance {
     /// Adds rows `(n, F)` of `f64`.
     ///
     /// # Errors
-    /// Rows of another length or type.
+    /// If the rows have another length or type.
     pub fn add(&mut self, x: &Tensor) -> Result<()> {
         let (rows, found) = x.dims2()?;
         let expected = self.total.len();
@@ -72,10 +72,10 @@ impl Covariance {
         Ok(())
     }
 
-    /// `(C + ε I)⁻¹`.
+    /// Computes `(C + ε I)⁻¹`.
     ///
     /// # Errors
-    /// No rows or columns; values that are not finite; when `C + ε I` is singular to rounding.
+    /// If there are no rows or columns, if values are not finite, or if `C + ε I` is singular up to rounding.
     pub fn inverse(self, epsilon: f64) -> Result<Inverse> {
         let Eigen { vectors, values } = self.centred(epsilon)?;
         let size = values.len();
@@ -89,8 +89,8 @@ impl Covariance {
         Ok(Inverse { matrix: symmetric(&inverse)?, eigenvalues })
     }
 
-    /// `(C + ε I)^(−1/2)`, symmetric, `(F, F)` of `f64` on the host: rows less their mean, times this, have the
-    /// covariance 1 where ε is 0.
+    /// Computes `(C + ε I)^(−1/2)`, symmetric, `(F, F)` of `f64` on the host. Rows minus their mean, multiplied
+    /// by it, have the identity as their covariance if ε is 0.
     ///
     /// # Errors
     /// As [`inverse`](Self::inverse).
@@ -98,7 +98,7 @@ impl Covariance {
         self.centred(epsilon)?.inverse_root()
     }
 
-    /// Of `C + ε I`.
+    /// The eigenvectors and eigenvalues of `C + ε I`.
     fn centred(mut self, epsilon: f64) -> Result<Eigen> {
         if self.rows == 0 || self.total.is_empty() {
             return Err(Error::Size { what: "rows to whiten by", found: 0, expected: 1 });
@@ -112,14 +112,14 @@ impl Covariance {
         self.eigen(count, epsilon)
     }
 
-    /// Of the products over `divisor`, plus ε on the diagonal.
+    /// The eigenvectors and eigenvalues of the products divided by `divisor`, plus ε on the diagonal.
     pub(crate) fn eigen(mut self, divisor: f64, epsilon: f64) -> Result<Eigen> {
         let features = self.total.len();
         self.products /= divisor;
         for column in 0..features {
             self.products[(column, column)] += epsilon;
             let variance = self.products[(column, column)];
-            // Where these are finite, so is the rest: |C_ij|² is at most C_ii C_jj.
+            // If the diagonal is finite, so is the rest: |C_ij|² is at most C_ii C_jj.
             if !variance.is_finite() {
                 return Err(Error::NotFinite { column, variance });
             }
@@ -128,7 +128,7 @@ impl Covariance {
             self.products.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigen(features))?;
         let values: Vec<f64> = eigen.S().column_vector().iter().copied().collect();
 
-        // In ascending order. Those that rounding may have made are of this size.
+        // The values are in ascending order. Rounding alone can produce values up to this size.
         let (smallest, largest) = (values[0], values[features - 1]);
         let rounding = features as f64 * f64::EPSILON * largest;
         let singular = values.iter().filter(|&&value| value <= rounding).count();
@@ -141,10 +141,10 @@ impl Covariance {
 }
 
 impl Eigen {
-    /// `E diag(λ^(−1/2)) Eᵀ`
+    /// Computes `E diag(λ^(−1/2)) Eᵀ`.
     pub fn inverse_root(self) -> Result<Tensor> {
         let Self { vectors: mut half, values } = self;
-        // B Bᵀ with B = E diag(λ^(−1/4)): half the products, and exactly symmetric.
+        // As B Bᵀ with B = E diag(λ^(−1/4)), which takes half the products and is exactly symmetric.
         for (mut column, value) in half.col_iter_mut().zip(&values) {
             column *= value.sqrt().sqrt().recip();
         }
@@ -154,7 +154,7 @@ impl Eigen {
     }
 }
 
-/// Adds the lower triangle of a product.
+/// Adds the lower triangle of a product to `sum`.
 pub(crate) fn add_lower(sum: &mut Mat<f64>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) {
     triangular::matmul(
         sum.as_mut(),
@@ -169,7 +169,7 @@ pub(crate) fn add_lower(sum: &mut Mat<f64>, left: MatRef<'_, f64>, right: MatRef
     );
 }
 
-/// The symmetric matrix of that lower triangle.
+/// The symmetric matrix with this lower triangle.
 pub(crate) fn symmetric(lower: &Mat<f64>) -> Result<Tensor> {
     let size = lower.nrows();
     let values: Vec<f64> = (0..size)

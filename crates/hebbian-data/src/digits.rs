@@ -2,17 +2,17 @@ use crate::{Dataset, DatasetName, ImageSet};
 
 const SIDE: usize = 8;
 const CLASSES: usize = 10;
-/// A label, then the pixels.
+/// The size of a record: a label, then the pixels.
 const RECORD: usize = 1 + SIDE * SIDE;
 static RECORDS: &[u8] = include_bytes!("../data/digits.bin");
 
-/// The embedded handwritten digits: 1,797 grey images of 8×8 pixels, the test part of the UCI
-/// *Optical Recognition of Handwritten Digits* (E. Alpaydin and C. Kaynak, 1998; CC BY 4.0), which
-/// scikit-learn ships too. Ink of 0 to 16 becomes `round(255 ink / 16)`.
+/// Returns the embedded handwritten digits: 1,797 grey images of 8×8 pixels, the test part of the
+/// UCI *Optical Recognition of Handwritten Digits* (E. Alpaydin and C. Kaynak, 1998; CC BY 4.0),
+/// which scikit-learn ships too. Ink levels of 0 to 16 become `round(255 ink / 16)`.
 ///
-/// The split is fixed: of each class every fifth image in the order of the source is for testing,
-/// the others for training, 355 and 1,442 in all; both keep the source's order. The source goes
-/// from writer to writer, so both parts hold images of every writer, as in a shuffled split.
+/// The split is fixed: in the order of the source, every fifth image of each class is for testing
+/// and the others are for training, 355 and 1,442 in all; both splits keep the source's order. The
+/// source is ordered by writer, so both splits hold images of every writer, as in a shuffled split.
 pub fn digits() -> Dataset {
     let (records, _) = RECORDS.as_chunks::<RECORD>();
     let mut seen = [0_usize; CLASSES];

@@ -18,21 +18,21 @@ use crate::snapshots::Snapshots;
 use crate::text::{hex, printable, without_passwords, without_tokens};
 use crate::{Error, Hub, OnProgress, Progress, Result};
 
-/// How often a download is taken up again before giving up.
+/// How many times a download is attempted.
 pub(crate) const ATTEMPTS: usize = 3;
-/// Characters of an error that are shown.
+/// The most characters of an error that are shown.
 const LONGEST_MESSAGE: usize = 1000;
-/// Bytes asked for at a time when a download is resumed.
+/// How many bytes are requested at a time when a download is resumed.
 const CHUNK: u64 = 8 << 20;
 
-/// How long to wait before looking again whether another program is done.
+/// How long to wait before checking again whether another program is done.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// What [`Wanted::turn`] came to.
+/// The result of [`Wanted::turn`].
 pub(crate) enum Turn {
     /// Another program fetched the file.
     Cached(PathBuf),
-    /// Nobody else fetches it while this lives.
+    /// Nobody else fetches the file while this lock is held.
     Fetch(#[expect(dead_code, reason = "the lock is given back when it is dropped")] File),
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct Wanted<'a, T: RepoType> {
 }
 
 impl<T: RepoType> Wanted<'_, T> {
-    /// The repository and revision, for people.
+    /// The repository and revision, for messages.
     pub(crate) fn name(&self) -> String {
         format!("{} ({})", self.id, self.revision)
     }
 
-    /// The file in the cache, if it is there and good. A bad one is deleted, so that it can be
+    /// Returns the file in the cache, if it exists and is intact. A damaged file is deleted, so that it can be
     /// downloaded again.
     pub(crate) fn cached(&self, offline: bool) -> Result<Option<PathBuf>> {
         let snapshots = Snapshots::new(self.hub.cache_dir(), &self.folder);
@@ -69,9 +69,9 @@ impl<T: RepoType> Wanted<'_, T> {
         }
     }
 
-    /// The file when another program fetched it meanwhile, or else the right to fetch it, which ends when it is
-    /// dropped: the client points a snapshot to its file again after each download, and in that moment others do not
-    /// find the file.
+    /// Returns the file if another program has fetched it in the meantime, or else a lock that gives the right to
+    /// fetch it. The lock is needed because the client points a snapshot to its file again after each download, and
+    /// other programs do not find the file at that moment.
     pub(crate) fn turn(&self, on_progress: &OnProgress) -> Result<Turn> {
         let locks = self.hub.cache_dir().join(".locks").join(&self.folder);
         fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
@@ -96,8 +96,8 @@ impl<T: RepoType> Wanted<'_, T> {
         })
     }
 
-    /// Downloads, taking up what an interrupted download has left, from this run or an earlier one.
-    /// The outer error is final; the inner one is the server's or the network's.
+    /// Downloads the file, and continues what an interrupted download of this run or an earlier one has left. The
+    /// outer error is final; the inner one comes from the server or the network.
     pub(crate) fn download(
         &self,
         online: &Online,
@@ -113,7 +113,7 @@ impl<T: RepoType> Wanted<'_, T> {
         });
         let mut result = online.run(self.resume_and_download(&repo, &watch))?;
         for _ in 1..ATTEMPTS {
-            // Without a partial file, the client has done its own retries.
+            // If there is no partial file, the client has done its own retries.
             if result.is_ok() || self.partial().is_none() {
                 break;
             }
@@ -144,8 +144,7 @@ impl<T: RepoType> Wanted<'_, T> {
         }
     }
 
-    /// What an interrupted download left. Only one that is named by its SHA-256 can be trusted to be
-    /// taken up.
+    /// The partial file of an interrupted download. Only one that is named by its SHA-256 can be resumed safely.
     fn partial(&self) -> Option<PathBuf> {
         let entries = fs::read_dir(self.blobs_folder()).ok()?;
         let partials = entries.flatten().map(|entry| entry.path()).filter(|path| {
@@ -156,8 +155,8 @@ impl<T: RepoType> Wanted<'_, T> {
         partials.min()
     }
 
-    /// Fetches the rest of a partial file, and makes it a blob if its sum is right and deletes it if
-    /// not: then it was another file's, or an error page. The inner error is the network's; what came
+    /// Fetches the rest of a partial file. If its sum is right, the file becomes a blob; if not, it belonged to
+    /// another file or was an error page, and is deleted. The inner error comes from the network; what was fetched
     /// before it is kept.
     async fn resume(
         &self,
@@ -171,7 +170,7 @@ impl<T: RepoType> Wanted<'_, T> {
         fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
         let lock = File::create(locks.join(format!("{name}.lock"))).map_err(Error::io(&locks))?;
         if lock.try_lock().is_err() {
-            // Another program is downloading it; the client waits for the same lock.
+            // Another program is downloading the file; the client waits for the same lock.
             return Ok(Ok(()));
         }
         let mut file = File::options().append(true).open(partial).map_err(Error::io(partial))?;
@@ -183,7 +182,7 @@ impl<T: RepoType> Wanted<'_, T> {
             let request = request.range(start..start + CHUNK).send();
             let mut stream = match watch.pulse.watch(request).await {
                 Ok((_, stream)) => stream,
-                // The end was reached before.
+                // The partial file was already complete.
                 Err(HFError::Http { context }) if context.status.as_u16() == 416 => break,
                 Err(error) => return Ok(Err(error)),
             };
@@ -200,7 +199,7 @@ impl<T: RepoType> Wanted<'_, T> {
                     Err(error) => return Ok(Err(error)),
                 }
             }
-            // A server without ranges sends more, and then the sum will not be right.
+            // A server that ignores the range sends more, and then the sum does not match.
             if done - start != CHUNK {
                 break;
             }
@@ -217,8 +216,8 @@ impl<T: RepoType> Wanted<'_, T> {
         self.hub.cache_dir().join(&self.folder).join("blobs")
     }
 
-    /// Compares a cached file with the announced size and with the sum that its blob is named by.
-    /// Deletes it, and the blob, where they differ.
+    /// Compares a cached file with the announced size and with the SHA-256 that its blob is named by. Deletes the
+    /// file and the blob if they differ.
     fn verify(&self, path: &Path, size: Option<u64>) -> Result<()> {
         let found = fs::metadata(path).map_err(Error::io(path))?.len();
         let blobs = self.blobs(path, found)?;
@@ -233,13 +232,13 @@ impl<T: RepoType> Wanted<'_, T> {
                 let (found, expected) = (found, sums.join(" or "));
                 (!named).then(|| (format!("SHA-256 {found}"), format!("SHA-256 {expected}")))
             }
-            // Nothing but its beginning tells a page to sign in from the file.
+            // Only its first bytes distinguish the file from a sign-in page.
             _ => beginning(path)?,
         };
         let Some((found, expected)) = difference else { return Ok(()) };
         fs::remove_file(path).map_err(Error::io(path))?;
         for blob in blobs.iter().filter(|blob| blob.exists()) {
-            // A copy may have been spoiled, and not the blob.
+            // The copy may be damaged although the blob is not.
             if sha256_name(blob) != Some(sha256(blob)?) {
                 fs::remove_file(blob).map_err(Error::io(blob))?;
             }
@@ -247,8 +246,8 @@ impl<T: RepoType> Wanted<'_, T> {
         Err(Error::Corrupt { file: self.file.into(), repo: self.name(), found, expected })
     }
 
-    /// The blob that a cached file links to. Where the client copies instead (on Windows): the blobs of
-    /// the same size, one of which it is a copy of.
+    /// The blob that a cached file links to. On Windows the client copies instead: then the blobs of the same size,
+    /// one of which the file is a copy of.
     fn blobs(&self, path: &Path, size: u64) -> Result<Vec<PathBuf>> {
         if fs::symlink_metadata(path).map_err(Error::io(path))?.is_symlink() {
             return Ok(vec![fs::canonicalize(path).map_err(Error::io(path))?]);
@@ -259,9 +258,10 @@ impl<T: RepoType> Wanted<'_, T> {
     }
 }
 
-/// What a file begins with and should begin with, going by its name, where the two differ.
+/// Compares what a file begins with and what it should begin with according to its name; returns both if they
+/// differ.
 fn beginning(path: &Path) -> Result<Option<(String, String)>> {
-    /// Enough for a space or two before a page begins.
+    /// Enough for some white space before a page begins.
     const LENGTH: u64 = 64;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io(path))?;
@@ -281,7 +281,7 @@ fn beginning(path: &Path) -> Result<Option<(String, String)>> {
     Ok((!is_right).then(|| (found(), expected.to_string())))
 }
 
-/// The sum that a blob is named by, if it is one.
+/// The SHA-256 that a blob is named by, if it is.
 fn sha256_name(blob: &Path) -> Option<String> {
     let name = blob.file_name()?.to_str()?;
     (name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())).then(|| name.to_lowercase())
@@ -294,9 +294,9 @@ fn sha256(path: &Path) -> Result<String> {
     Ok(hex(hasher))
 }
 
-/// An error and what caused it, in one line: the client's own messages leave out the reason. A server
-/// may have written part of it, so it is of a limited length; passwords of `endpoint` and of other
-/// addresses, and tokens of the hub, are not in it.
+/// Formats an error and its causes in one line: the client's own messages leave out the reason. The length is
+/// limited, because a server may have written part of the text. Passwords of `endpoint` and of other addresses, and
+/// tokens of the hub, are masked.
 pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let text = causes.fold(error.to_string(), |text, cause| {
@@ -311,7 +311,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> Stri
     }
 }
 
-/// Passes the client's events on and keeps the size that the server announced.
+/// Forwards the client's events and stores the size that the server announced.
 struct Watch {
     file: String,
     total: AtomicU64,

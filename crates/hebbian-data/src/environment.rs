@@ -1,14 +1,14 @@
-//! What the environment says of the hub, read as Python's `huggingface_hub` 2.4 and `datasets` 5.2 read it.
+//! Settings of the hub in the environment, read as Python's `huggingface_hub` 2.4 and `datasets` 5.2 read them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::online::Patience;
 
-/// Where the hub is, unless `HF_ENDPOINT` says it.
+/// The address of the hub, unless `HF_ENDPOINT` gives another.
 const HUB: &str = "https://huggingface.co";
 
-/// Everything that variables of the environment settle.
+/// All settings that environment variables determine.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Environment {
     pub endpoint: String,
@@ -16,22 +16,22 @@ pub(crate) struct Environment {
     pub token: Option<String>,
     /// Whether the network is never used.
     pub offline: bool,
-    /// Whether it is never used for data sets.
+    /// Whether the network is never used for data sets.
     pub sets_offline: bool,
     pub patience: Patience,
 }
 
 impl Environment {
-    /// That of this process.
+    /// Reads the environment of this process.
     pub fn of_process() -> Self {
         Self::of(&|name| std::env::var(name).ok(), dirs::home_dir().as_deref())
     }
 
-    /// What these variables say to a user with this home.
+    /// Reads these variables for a user with this home folder.
     ///
-    /// `HF_ENDPOINT`; `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` for the cache;
-    /// `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN` for the token;
-    /// `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`, `HF_DATASETS_OFFLINE`; `HF_HUB_ETAG_TIMEOUT` and
+    /// They are `HF_ENDPOINT`; `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` for the
+    /// cache; `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN` for the
+    /// token; `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`, `HF_DATASETS_OFFLINE`; `HF_HUB_ETAG_TIMEOUT` and
     /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds. In paths `~`, `$NAME` and `${NAME}` are expanded.
     pub fn of(get: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Self {
         let given = |name: &str| get(name).filter(|value| !value.is_empty());
@@ -71,8 +71,8 @@ impl Environment {
     }
 }
 
-/// The path with the home for `~`, and the values of variables for `$NAME` and `${NAME}`; what is unknown
-/// stays as it is.
+/// Expands `~` in a path to the home folder, and `$NAME` and `${NAME}` to the values of variables; unknown
+/// names stay as they are.
 fn expanded(path: &str, get: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> String {
     let path = match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(['/', '\\']) => {
@@ -187,8 +187,8 @@ mod tests {
         assert_eq!(set.patience, patience(3, 500));
         assert_eq!(of(&[("HF_HUB_ETAG_TIMEOUT", "0")]).patience, patience(10, 30));
     }
-    /// The whole list of variables, one by one and in pairs, as `huggingface_hub` itself reads them where it is
-    /// installed.
+    /// Compares the settings for all variables, one by one and in pairs, with those that `huggingface_hub`
+    /// itself reads, if it is installed.
     #[test]
     #[cfg(unix)]
     fn python_reads_the_same() {
@@ -258,7 +258,7 @@ print(json.dumps(found))";
         assert_eq!(found.len(), all.len());
         for (variables, python) in all.iter().zip(found) {
             let own = of(variables);
-            // Without the variable ours is more patient.
+            // Without the variable, our default is longer.
             let is_set = variables.iter().any(|(name, _)| *name == "HF_HUB_DOWNLOAD_TIMEOUT");
             let bytes = if is_set { own.patience.bytes.as_secs() } else { 10 };
             let own = serde_json::json!([

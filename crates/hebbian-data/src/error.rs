@@ -2,12 +2,12 @@ use std::path::{Path, PathBuf};
 
 use candle_hebbian::without_backtrace;
 
-/// What can go wrong between a data set's name and its batches. The message says the cause, so that
-/// there is no `source()` to say it again.
+/// What can go wrong between a data set's name and its batches. The message includes the cause, so
+/// `source()` returns `None` and does not repeat it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Pixels, labels and shape do not belong together.
+    /// Pixels, labels and shape that do not belong together.
     #[error("{what}: found {found}, expected {expected}")]
     Size {
         /// What was counted.
@@ -17,25 +17,25 @@ pub enum Error {
         /// What it should be.
         expected: usize,
     },
-    /// A number of labels that cannot be kept.
+    /// Too few or too many images that are to keep their labels.
     #[error(
         "{found} images are to keep their labels, expected {classes} (one of each class) to {images} (all images to \
          learn from): give another number"
     )]
     Labelled {
-        /// How many were to.
+        /// The number asked for.
         found: usize,
-        /// Classes of images to learn from.
+        /// The number of classes of the training images.
         classes: usize,
-        /// Images to learn from.
+        /// The number of training images.
         images: usize,
     },
-    /// A data set of `candle-datasets` that is no set of bytes with labels.
+    /// A data set of `candle-datasets` that does not consist of bytes with labels.
     #[error("found {found}, expected {expected}")]
     Levels {
-        /// What it has.
+        /// What the data set has.
         found: String,
-        /// What it should have.
+        /// What the data set should have.
         expected: &'static str,
     },
     /// An index beyond the end of a split.
@@ -57,7 +57,7 @@ pub enum Error {
         /// What was found, and what was expected.
         problem: String,
     },
-    /// Fewer images than a covariance is to be made of.
+    /// Fewer images than are needed for a covariance.
     #[error(
         "found {found} image(s) to whiten by, expected at least {expected}: give more images, or \
          change how many are drawn"
@@ -90,7 +90,7 @@ pub enum Error {
          an eigenvalue of 0, that of equal pixels)"
     )]
     RankDeficient {
-        /// How many eigenvalues are at most F times `f64`'s rounding of the largest.
+        /// How many eigenvalues are at most F · `f64::EPSILON` times the largest.
         singular: usize,
         /// The smallest eigenvalue.
         smallest: f64,
@@ -113,18 +113,18 @@ pub enum Error {
          had: give fewer, or make them smaller with --image-size"
     )]
     Memory {
-        /// How many.
+        /// The number of images.
         images: usize,
-        /// Channels of each.
+        /// The channels of each image.
         channels: usize,
-        /// Rows of each.
+        /// The rows of each image.
         height: usize,
-        /// Columns of each.
+        /// The columns of each image.
         width: usize,
-        /// What they take.
+        /// The bytes that the images take.
         bytes: usize,
     },
-    /// A name that no data set has.
+    /// A name that belongs to no data set.
     #[error(
         "unknown data set '{}', expected one of: {known}; OWNER/NAME[/CONFIG][@REVISION] for one on the \
          Hugging Face hub; or any name with --data-dir", name.escape_debug()
@@ -132,7 +132,7 @@ pub enum Error {
     UnknownDataset {
         /// The name.
         name: String,
-        /// All names, with commas.
+        /// All known names, separated by commas.
         known: String,
     },
     /// A folder without the files of the data set.
@@ -149,7 +149,7 @@ pub enum Error {
         /// The file names looked for.
         expected: String,
     },
-    /// A split some of whose files are missing.
+    /// A split with missing files.
     #[error(
         "{source_name}: found {found} of the {expected} files of {split}, expected all: fetch the others, or \
          choose another split"
@@ -159,12 +159,12 @@ pub enum Error {
         split: String,
         /// The repository or folder.
         source_name: String,
-        /// How many there are.
+        /// How many files were found.
         found: usize,
-        /// How many there should be.
+        /// How many files there should be.
         expected: usize,
     },
-    /// A configuration or split that is not there.
+    /// A configuration or split that does not exist.
     #[error("{source_name} has no {what} '{}', expected one of: {known}", found.escape_debug())]
     Choice {
         /// Configuration or split.
@@ -173,7 +173,7 @@ pub enum Error {
         source_name: String,
         /// What was asked for.
         found: String,
-        /// Those that there are.
+        /// The available ones.
         known: String,
     },
     /// A file that is not what it should be.
@@ -196,7 +196,7 @@ pub enum Error {
         /// The system's reason.
         r#source: std::io::Error,
     },
-    /// A file that is neither in the hub's cache nor to be had from the hub.
+    /// A file that is not in the hub's cache and cannot be downloaded from the hub.
     #[error(
         "{file} of {repo} is not in the cache {}, and {reason}: {advice}, or set HF_HOME to a Hugging \
          Face folder in which it is cached",
@@ -205,16 +205,16 @@ pub enum Error {
     Unavailable {
         /// The path in the repository.
         file: String,
-        /// The repository, or several that are the same, with its revision.
+        /// The repository, or several names of the same one, with its revision.
         repo: String,
-        /// The cache folder looked in.
+        /// The cache folder that was searched.
         cache: PathBuf,
         /// Why it was not downloaded.
         reason: String,
         /// What to do.
         advice: &'static str,
     },
-    /// A download that is not what the hub announced. It has been deleted.
+    /// A download that differs from what the hub announced. It has been deleted.
     #[error(
         "{file} of {repo}: found {found}, expected {expected}: the download was deleted, try again"
     )]
@@ -223,27 +223,27 @@ pub enum Error {
         file: String,
         /// The repository and revision.
         repo: String,
-        /// Size or sum of what came.
+        /// The size or SHA-256 of the download.
         found: String,
-        /// Size or sum announced.
+        /// The size or SHA-256 that was announced.
         expected: String,
     },
-    /// Files that did not get to the hub.
+    /// A push to the hub that failed.
     #[error("the push to {repo} failed: {reason}: {advice}")]
     NotPushed {
         /// The repository.
         repo: String,
-        /// Why.
+        /// Why the push failed.
         reason: String,
         /// What to do.
         advice: String,
     },
-    /// What the hub does not have, or not as images with labels.
+    /// A data set that the hub does not have, or does not have as images with labels.
     #[error("{name}: {reason}: {advice}")]
     HubSet {
         /// What was asked for.
         name: String,
-        /// Why it cannot be had.
+        /// Why it cannot be loaded.
         reason: String,
         /// What to do.
         advice: &'static str,
@@ -254,12 +254,13 @@ pub enum Error {
         if *feature == "hub" { ", or name a folder that holds the data set with --data-dir" } else { "" }
     )]
     Without {
-        /// The feature of cargo's that it needs.
+        /// The Cargo feature that is needed.
         feature: &'static str,
         /// What was asked for.
         what: String,
     },
-    /// The hub's client does not start, for this reason, and what to do: a malformed `HF_ENDPOINT`, say.
+    /// The hub's client does not start. Holds the reason, such as a malformed `HF_ENDPOINT`, and what to
+    /// do.
     #[error("the Hugging Face client does not start: {0}")]
     Client(String),
     /// A tensor could not be made.
@@ -267,7 +268,7 @@ pub enum Error {
     Candle(candle::Error),
 }
 
-/// The crate's result.
+/// A result whose error is [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The advice for most bad files.
@@ -278,7 +279,7 @@ impl Error {
         |source| Self::Io { path: path.into(), source }
     }
 
-    /// That this needs a feature which was left out.
+    /// The error for something that needs a feature which this build lacks.
     #[allow(dead_code, reason = "with all features there is none")]
     pub(crate) fn without(feature: &'static str, what: String) -> Self {
         Self::Without { feature, what }

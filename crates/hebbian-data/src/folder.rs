@@ -6,7 +6,8 @@ use crate::parquet_files::Layout;
 use crate::{Dataset, DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 use crate::{digits, image_folder, originals, parquet_files, table};
 
-/// Loads from the original files in `dir` or in their usual sub-folder, else from parquet files there.
+/// Loads the set from its original files in `dir` or in their usual sub-folder, or else from parquet files
+/// there.
 pub(crate) fn load(
     name: DatasetName,
     dir: &Path,
@@ -32,7 +33,7 @@ pub(crate) fn load(
     Ok(Dataset::known(name, train, test, unlabelled))
 }
 
-/// Loads what is in `dir`, whatever it is: pictures in folders, or parquet files.
+/// Loads whatever is in `dir`: pictures in folders, or parquet files.
 pub(crate) fn load_any(
     name: &str,
     dir: &Path,
@@ -52,11 +53,11 @@ pub(crate) fn load_any(
     })
 }
 
-/// Train and test.
+/// The training and the test images.
 type Splits = (ImageSet, ImageSet);
 
 fn idx(name: DatasetName, dir: &Path, folders: &[&str]) -> Result<Option<Splits>> {
-    // Some mirrors write a dot for the second dash.
+    // Some mirrors replace the second dash by a dot.
     let file = |folder: &Path, stem: &str, kind: &str| {
         let names =
             [".gz", ""].map(|gz| [format!("{stem}-{kind}{gz}"), format!("{stem}.{kind}{gz}")]);
@@ -93,9 +94,9 @@ fn cifar10(name: DatasetName, dir: &Path) -> Result<Option<Splits>> {
     Ok(Some((originals::cifar(name, &train)?, originals::cifar(name, &[test])?)))
 }
 
-/// CIFAR-10's six files hold 10,000 images each. Fewer are accepted, for tests, but not in one file
-/// alone: half a batch is a whole number of records, and would pass for a good file. The size of most files is
-/// the right one.
+/// Refuses CIFAR-10 files of different sizes. The six files hold 10,000 images each. Fewer are accepted, for
+/// tests, but not in only one of the files: half a batch is a whole number of records, and would look like an
+/// intact file. The size that most files have is taken to be right.
 fn same_size(paths: &[&Path]) -> Result<()> {
     let size = |path: &&Path| Ok(std::fs::metadata(path).map_err(Error::io(path))?.len());
     let sizes = paths.iter().map(size).collect::<Result<Vec<_>>>()?;
@@ -140,8 +141,9 @@ fn stl10(
     Ok(Some((split("train")?, split("test")?)))
 }
 
-/// The hub's files, under the names of its parquet branch (`train/0000.parquet`) or of a main branch
-/// (`train-00000-of-00001.parquet`), in the folder itself or in that of the set.
+/// Reads the hub's files, named as on its parquet branch (`train/0000.parquet`) or on a main branch
+/// (`train-00000-of-00001.parquet`), in the folder itself or in a sub-folder with the name of the set's
+/// configuration.
 fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Splits> {
     let layout = Layout::of_folder(dir)?;
     let split = |split: &str| match layout.files(&[name.folder(), "default"], split)? {
@@ -161,7 +163,7 @@ fn parquet(name: DatasetName, dir: &Path, on_progress: &OnProgress) -> Result<Sp
     Ok((split("train")?, split("test")?))
 }
 
-/// What the original files are called.
+/// The names of the original files, for messages.
 fn originals(name: DatasetName) -> &'static str {
     match name {
         DatasetName::Digits => "no file",

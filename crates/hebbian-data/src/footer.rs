@@ -1,8 +1,9 @@
-//! A look at the footer of a parquet file before the parquet crate reads it.
+//! Checks of the footer of a parquet file before the parquet crate reads it.
 //!
-//! Version 60 of that crate follows a schema as deep as it is, until the stack is full, and takes memory
-//! for as many columns, row groups and children as a few bytes claim. The footer is a struct in Thrift's
-//! compact protocol; here it is [walked](crate::thrift), and what it claims is compared with what it holds.
+//! Version 60 of that crate recurses into a schema of any depth until the stack overflows, and allocates
+//! memory for as many columns, row groups and children as a few bytes claim. The footer is a struct in
+//! Thrift's compact protocol; here it is [walked](crate::thrift), and its claims are compared with its
+//! contents.
 //!
 //! ```text
 //! FileMetaData  { 2: list<SchemaElement> schema, in the order of a walk from the root }
@@ -16,12 +17,12 @@ use std::path::Path;
 use crate::thrift::{DEEPEST, I32, LIST, Walk};
 use crate::{Error, Result};
 
-/// Bytes of a footer. That of 60,000 images in 600 groups has a third of a megabyte.
+/// The most bytes of a footer. The footer for 60,000 images in 600 groups has a third of a megabyte.
 const LONGEST: usize = 16 << 20;
-/// Columns, and groups of columns.
+/// The most columns and groups of columns.
 const MOST_COLUMNS: usize = 1000;
 
-/// Refuses a file whose footer claims more than it holds or than any data set of images needs.
+/// Refuses a file whose footer claims more than it holds, or more than any data set of images needs.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let wrong = |found: String| {
         let expected = format!(
@@ -64,13 +65,13 @@ pub(crate) fn check(path: &Path) -> Result<()> {
 #[derive(Default)]
 struct Schema {
     columns: usize,
-    /// Children to come of each group that is not complete, from the root.
+    /// How many children are still to come in each open group, from the root on.
     open: Vec<usize>,
 }
 
-/// None at whatever is wrong.
+/// The method returns `None` if anything is wrong.
 impl Schema {
-    /// A column, or a group with children.
+    /// Reads a column, or a group with children.
     fn element(&mut self, walk: &mut Walk<'_>) -> Option<()> {
         let mut children = 0;
         walk.structure(&mut |walk, field, kind| match (field, kind) {
@@ -84,12 +85,12 @@ impl Schema {
         self.columns += 1;
         match self.open.last_mut() {
             Some(to_come) => *to_come -= 1,
-            // Nothing comes after the root's last child.
+            // No element may follow the root's last child.
             None if self.columns > 1 => return None,
             None => {}
         }
         self.open.push(children);
-        // Each child takes some bytes.
+        // Each child takes at least one byte.
         let fits = self.columns <= MOST_COLUMNS
             && self.open.len() <= DEEPEST
             && children <= walk.rest.len();

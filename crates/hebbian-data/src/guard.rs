@@ -1,4 +1,4 @@
-//! Panics of libraries that read files, as text instead of lines on the screen.
+//! Panics of libraries that read files, returned as text instead of printed.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -7,13 +7,13 @@ use std::sync::Once;
 use crate::text::printable;
 
 thread_local! {
-    /// What a panic says on this thread, while it is listened to.
+    /// The message of a panic on this thread, while `LISTENS` is set.
     static HEARD: Cell<Option<String>> = const { Cell::new(None) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `read`; what a panic in it says is returned, and the panic hook of the program is not called. `read`
-/// must do its work on this thread, and leave nothing half done that is used afterwards.
+/// Runs `read`. If it panics, its message is returned and the program's panic hook is not called. `read`
+/// must do its work on this thread, and must not leave half-changed data that is used afterwards.
 pub(crate) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(caught(|| 3), Ok(3));
         let page = caught(|| -> u8 { panic!("page {}\n\u{1b}[2J", 7) });
         assert_eq!(page, Err("page 7 \\u{1b}[2J".to_string()));
-        // One within another is the inner one's; afterwards nobody listens.
+        // A panic within a nested call is caught by the inner one; afterwards `LISTENS` is unset again.
         let inner = caught(|| caught(|| -> u8 { panic!("inner") }));
         assert_eq!(inner, Ok(Err("inner".to_string())));
         assert!(!LISTENS.get());

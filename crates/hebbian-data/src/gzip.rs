@@ -1,4 +1,4 @@
-//! Files that may be gzipped, whatever they are called.
+//! Files that may be gzipped, whatever their names.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -8,10 +8,10 @@ use flate2::bufread::GzDecoder;
 
 use crate::{Error, Result};
 
-/// What a gzip stream begins with.
+/// The first bytes of a gzip stream.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A file as it is read: unpacked where its first bytes are those of gzip.
+/// A file that is unpacked while it is read if its first bytes are those of gzip.
 pub(crate) struct Plain<'a> {
     path: &'a Path,
     bytes: Bytes,
@@ -33,7 +33,7 @@ impl<'a> Plain<'a> {
         Ok(Self { path, bytes })
     }
 
-    /// The next `most` bytes, or what there is.
+    /// Reads the next `most` bytes, or as many as are left.
     pub fn take(&mut self, most: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match &mut self.bytes {
@@ -51,8 +51,8 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Gzip streams one after the other. Zeros after a stream, as tapes and some servers leave them, and whatever
-/// else is no gzip stream, are passed over, as `gzip` does.
+/// Gzip streams, one after the other. Zeros after a stream, as tapes and some servers leave them, and
+/// anything else that is not a gzip stream, are ignored, as `gzip` does.
 struct Gunzip<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for Gunzip<R> {

@@ -1,4 +1,4 @@
-//! The Hugging Face Hub, through its own client and into its own cache, but checked.
+//! The Hugging Face Hub, through its own client and with its own cache, with added checks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -16,10 +16,10 @@ use crate::{Error, OnProgress, RepoKind, Result};
 
 /// The Hugging Face Hub and its cache on this machine.
 ///
-/// hf-hub 1.0 stores whatever a server answers, an error page too, compares no checksum, starts an
-/// interrupted download from the beginning, waits for a silent server for ever, and does not know
-/// `HF_HUB_OFFLINE`. [`fetch`](Self::fetch) adds all five. Nothing of the network is set up before it is
-/// needed: what is cached is found with a wrong `HF_ENDPOINT` too.
+/// The client hf-hub 1.0 stores whatever a server answers, even an error page; compares no checksums; restarts an
+/// interrupted download from the beginning; waits forever for a silent server; and does not know `HF_HUB_OFFLINE`.
+/// [`fetch`](Self::fetch) fixes all five. Nothing of the network is set up before it is needed: cached files are
+/// found even with a wrong `HF_ENDPOINT`.
 #[derive(Debug, Clone)]
 pub struct Hub {
     endpoint: Endpoint,
@@ -31,7 +31,7 @@ pub struct Hub {
     online: Arc<OnceLock<Result<Online, String>>>,
 }
 
-/// An address that may hold a password, which is not to be shown.
+/// An address that may contain a password, which must not be shown.
 #[derive(Clone)]
 pub(crate) struct Endpoint(pub(crate) String);
 
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// A token, which is not to be shown.
+/// A token, which must not be shown.
 #[derive(Clone)]
 struct Token(String);
 
@@ -58,21 +58,21 @@ impl std::fmt::Debug for Online {
 }
 
 impl Hub {
-    /// The hub as the environment describes it, in the variables of Python's `huggingface_hub`:
+    /// Creates the hub that the environment describes, in the variables of Python's `huggingface_hub`:
     ///
     /// - `HF_ENDPOINT`: its address;
     /// - `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`: its cache; `~`, `$NAME` and
     ///   `${NAME}` are expanded;
-    /// - `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`: the token; else
-    ///   the one that `hf auth login` has stored;
-    /// - `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`, for data sets `HF_DATASETS_OFFLINE` too: whether the network is
-    ///   never used;
+    /// - `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`: the token, which
+    ///   defaults to the one that `hf auth login` has stored;
+    /// - `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` and, only for data sets, `HF_DATASETS_OFFLINE`: whether the
+    ///   network is never used;
     /// - `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT`: see [`with_patience`](Self::with_patience).
     pub fn from_env() -> Self {
         Self::of(Environment::of_process())
     }
 
-    /// A hub at another address with its cache in `cache_dir`, and the token of the environment.
+    /// Creates a hub at another address with its cache in `cache_dir`, and the token of the environment.
     pub fn new(endpoint: &str, cache_dir: &Path) -> Self {
         Self::of(Environment {
             endpoint: endpoint.to_string(),
@@ -98,26 +98,26 @@ impl Hub {
         }
     }
 
-    /// The same hub with this token instead of the environment's.
+    /// Returns the same hub with this token instead of the environment's.
     pub fn with_token(self, token: &str) -> Self {
         Self { token: Some(Token(token.to_string())), online: Arc::default(), ..self }
     }
 
-    /// The same hub, never using the network.
+    /// Returns the same hub, which then never uses the network.
     pub fn offline(self) -> Self {
         Self { offline: true, ..self }
     }
 
-    /// The same hub with other limits of how long it is waited for: until it answers (10 seconds unless
-    /// changed), and until the next byte of an answer comes (30 seconds).
+    /// Returns the same hub with other timeouts: for its answer (10 seconds by default), and for the next byte of
+    /// an answer (30 seconds by default).
     pub fn with_patience(self, answer: Duration, bytes: Duration) -> Self {
         Self { patience: Patience { answer, bytes }, ..self }
     }
 
-    /// The client, started at the first call.
+    /// Returns the client, which is started at the first call.
     ///
     /// # Errors
-    /// When it does not start: `HF_ENDPOINT` is no address, or this machine has no certificates.
+    /// If the client does not start: `HF_ENDPOINT` is not an address, or this machine has no certificates.
     pub(crate) fn online(&self) -> Result<&Online> {
         let start = || {
             let said = |error: HFError| {
@@ -153,7 +153,7 @@ impl Hub {
         &self.cache_dir
     }
 
-    /// Why the network is not to be used for this kind of repository, if it is not.
+    /// The reason why the network must not be used for this kind of repository, if there is one.
     pub(crate) fn why_offline(&self, kind: RepoKind) -> Option<&'static str> {
         match kind {
             _ if self.offline => Some("offline mode is on (--offline or HF_HUB_OFFLINE)"),
@@ -164,15 +164,16 @@ impl Hub {
         }
     }
 
-    /// The path of a file in the cache; downloads it where it is not there yet.
+    /// Returns the path of a file in the cache, and downloads the file if it is not there yet.
     ///
-    /// `repo` is `owner/name`, `revision` a branch, tag or commit, `file` a path in the repository. A
-    /// cached file needs no network. What the hub names by its SHA-256 (all large files) is compared
-    /// with that sum, from the network and from the cache; of other files the size is compared, and whether
-    /// they begin as their name says. A file that differs is deleted from the cache.
+    /// `repo` is `owner/name`, `revision` a branch, tag or commit, and `file` a path in the repository. A cached
+    /// file needs no network. A file that the hub names by its SHA-256 (all large files) is compared with that
+    /// sum, whether it comes from the network or the cache; for other files, the size that the hub announces is
+    /// compared after a download, and their first bytes must fit the file name. A file that differs is deleted
+    /// from the cache.
     ///
     /// # Errors
-    /// When the file is not cached and cannot be downloaded, or what came is not what the hub announced.
+    /// If the file is not cached and cannot be downloaded, or if it is not what the hub announced.
     pub fn fetch(
         &self,
         kind: RepoKind,
@@ -184,8 +185,8 @@ impl Hub {
         self.fetch_any(kind, &[repo], revision, file, on_progress)
     }
 
-    /// [`fetch`](Self::fetch) from the first of several names of one repository that has the file,
-    /// cached ones before all others.
+    /// [`fetch`](Self::fetch) for a repository with several names: uses the first name under which the file is
+    /// cached, or else the first from which it can be downloaded.
     pub(crate) fn fetch_any(
         &self,
         kind: RepoKind,
@@ -263,17 +264,17 @@ impl Hub {
     }
 }
 
-/// The folder of a repository in the cache.
+/// The name of a repository's folder in the cache.
 fn repo_folder(kind: impl RepoType, id: &str) -> String {
     format!("{}--{}", kind.plural(), id.replace('/', "--"))
 }
 
-/// What the cache holds of a data set.
+/// The part of the cache that holds a data set.
 pub(crate) fn snapshots(hub: &Hub, id: &str) -> Snapshots {
     Snapshots::new(hub.cache_dir(), &repo_folder(RepoTypeDataset, id))
 }
 
-/// A data set's repository, by the client.
+/// The client's handle to the repository of a data set.
 pub(crate) fn set_repository(online: &Online, id: &str) -> HFRepository<RepoTypeDataset> {
     let (owner, name) = split_id(id);
     online.client.dataset(owner, name)

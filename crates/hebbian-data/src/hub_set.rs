@@ -12,12 +12,12 @@ use crate::snapshots::{Snapshots, is_commit, stays_inside};
 use crate::split::is_unlabelled;
 use crate::{Dataset, DatasetName, Error, Hub, LoadOptions, OnProgress, RepoKind, Result, table};
 
-/// The branch that the hub itself keeps, with each set as parquet files.
+/// The branch that the hub itself maintains, with each set as parquet files.
 const CONVERTED: &str = "refs/convert/parquet";
-/// The branch that its owner keeps.
+/// The branch that the owner of a set maintains.
 pub(crate) const MAIN: &str = "main";
 
-/// The set of this name, or none where it is no name of a set.
+/// Loads the set of this name; `None` if the name is not that of a set on the hub.
 pub(crate) fn load(
     name: &str,
     hub: &Hub,
@@ -27,14 +27,14 @@ pub(crate) fn load(
     HubSet::parse(name).map(|set| set.load(hub, options, on_progress)).transpose()
 }
 
-/// A set that has a name here; it has files, as all but the digits.
+/// Loads a set of [`DatasetName`] from its files; the digits need none.
 pub(crate) fn load_known(
     name: DatasetName,
     hub: &Hub,
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
-    // The first name is the present one. The others are old names, which caches filled by other programs
-    // still use; the hub redirects those of CIFAR.
+    // The first name is the current one. The others are old names, which caches filled by other programs still
+    // use; the hub redirects those of CIFAR.
     let (repos, old): (&[&str], &[&str]) = match name {
         DatasetName::Digits => return Ok(crate::digits()),
         DatasetName::Mnist => (&["ylecun/mnist"], &["mnist"]),
@@ -62,7 +62,7 @@ pub(crate) fn load_known(
 /// A set on the hub.
 #[derive(Debug, PartialEq)]
 pub(crate) struct HubSet<'a> {
-    /// What was asked for.
+    /// The name as it was given.
     name: &'a str,
     /// `OWNER/NAME`.
     repo: String,
@@ -70,12 +70,12 @@ pub(crate) struct HubSet<'a> {
     revision: Option<&'a str>,
 }
 
-/// The files of each split, to learn from and to test with.
+/// The files of each split: the training split and, if there is one, the test split, then the unlabelled ones.
 type Splits<P> = Vec<(String, Vec<P>)>;
 
 impl<'a> HubSet<'a> {
-    /// Reads `OWNER/NAME`, `OWNER/NAME/CONFIG`, each with `@REVISION` or without; none where it is no such
-    /// name. The names of owners, sets and configurations have neither `/` nor `@`; those of revisions may.
+    /// Parses `OWNER/NAME` or `OWNER/NAME/CONFIG`, optionally with `@REVISION`; `None` if it is not such a name.
+    /// The names of owners, sets and configurations contain neither `/` nor `@`; those of revisions may.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (path, revision) = match name.split_once('@') {
             Some((path, revision)) => (path, Some(revision)),
@@ -89,20 +89,19 @@ impl<'a> HubSet<'a> {
         good.then(|| Self { name, repo: format!("{owner}/{set}"), config, revision })
     }
 
-    /// A set of which it is known where it is.
+    /// A set whose repository and configuration are known.
     pub fn known(repo: &'a str, config: &'a str) -> Self {
         Self { name: repo, repo: repo.to_string(), config: Some(config), revision: None }
     }
 
-    /// The files of each split in the cache, from whichever branch they are; none where they are not all
-    /// there.
+    /// The files of each split in the cache, from whichever branch they are; `None` if some are missing.
     pub fn in_cache(&self, hub: &Hub, on_progress: &OnProgress) -> Result<Option<Splits<PathBuf>>> {
         let (found, _) = self.cached(&snapshots(hub, &self.repo), &LoadOptions::default());
         let Some(found) = found.filter(|found| found.is_whole) else { return Ok(None) };
         self.fetch(hub, found, on_progress).map(Some)
     }
 
-    /// The set: from the cache if it is there whole, else from the hub, else what the cache has.
+    /// Loads the set: from the cache if all of it is there, else from the hub, else what the cache has.
     pub fn load(
         &self,
         hub: &Hub,
@@ -141,7 +140,7 @@ impl<'a> HubSet<'a> {
         }
     }
 
-    /// The files, checked; those that are not in the cache are downloaded.
+    /// Checks the files, and downloads those that are not in the cache.
     fn fetch(&self, hub: &Hub, found: Found, on_progress: &OnProgress) -> Result<Splits<PathBuf>> {
         let Found { commit, splits, .. } = found;
         let fetch =
@@ -152,14 +151,14 @@ impl<'a> HubSet<'a> {
         splits.into_iter().map(fetch).collect()
     }
 
-    /// The revisions that are looked for, the best first.
+    /// The revisions to look for, in the order of preference.
     fn revisions(&self) -> Vec<&str> {
         self.revision.map_or_else(|| vec![CONVERTED, MAIN], |revision| vec![revision])
     }
 
-    /// What the cache has of the set, or why that will not do. Where nobody has written what belongs to a
-    /// commit, as in caches that Python has filled, it is taken to be whole if it can be learned from and tested
-    /// with.
+    /// The part of the set that is in the cache, or the reason why it cannot be used. If there is no list of the
+    /// files of a commit, as in caches that Python has filled, the set is assumed to be whole if it has a split
+    /// for training and one for testing.
     fn cached(
         &self,
         snapshots: &Snapshots,
@@ -168,7 +167,7 @@ impl<'a> HubSet<'a> {
         let known = self.revisions().into_iter().filter_map(|revision| snapshots.commit(revision));
         let mut commits: Vec<String> = known.collect();
         if self.revision.is_none() {
-            // Python may have fetched a commit and not written which revision it is.
+            // Python may have fetched a commit without recording to which revision it belongs.
             commits.extend(snapshots.strays());
         }
         let (mut part, mut refusal) = (None, None);
@@ -197,21 +196,21 @@ impl<'a> HubSet<'a> {
         (part, refusal)
     }
 
-    /// The files to read among all files of a revision; none where there are no parquet files that will do.
+    /// Chooses the files to read among all files of a revision; `None` if it has no suitable parquet files.
     fn choose(&self, files: &[String], options: &LoadOptions) -> Result<Option<Splits<String>>> {
         let layout = Layout::of(files.iter().map(String::as_str), self.name);
         if layout.is_empty() {
             return Ok(None);
         }
         let splits = layout.splits(self.config, options)?;
-        // Of a large set the hub converts only the first gigabytes. Those are taken if they are asked for.
+        // The hub converts only the first gigabytes of a large set. Those are used only if they are asked for.
         let in_part = |file: &String| file.split('/').any(|part| part.starts_with("partial-"));
         let in_part = splits.iter().flat_map(|(_, files)| files).any(in_part);
         Ok((self.revision.is_some() || !in_part).then_some(splits))
     }
 
-    /// Asks the hub for the files of the set: those to read, with their commit. The inner error is that of a
-    /// hub that cannot be asked.
+    /// Asks the hub which files of the set to read, and for their commit. The inner error says why the hub
+    /// cannot be asked.
     fn ask(
         &self,
         hub: &Hub,
@@ -271,7 +270,8 @@ impl<'a> HubSet<'a> {
         Err(self.nothing(in_part, other_files, missing))
     }
 
-    /// Why the hub has no files to read: it has a part, or other files only; or what it said.
+    /// The error for a set without files to read: the hub has only a part of it, or only other files, or no such
+    /// set or revision.
     fn nothing(
         &self,
         in_part: bool,
@@ -308,11 +308,11 @@ impl<'a> HubSet<'a> {
     }
 }
 
-/// The files to read of a commit.
+/// The files to read, and their commit.
 struct Found {
     commit: String,
     splits: Splits<String>,
-    /// Whether that is known to be all.
+    /// Whether these are known to be all files of the set.
     is_whole: bool,
 }
 

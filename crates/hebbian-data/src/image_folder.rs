@@ -1,4 +1,4 @@
-//! Pictures in folders, one for each class, as torchvision's `ImageFolder` reads them.
+//! Pictures in one folder for each class, as torchvision's `ImageFolder` reads them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,20 @@ use crate::collect::{Split, collect};
 use crate::store::Pile;
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
-/// How the names of pictures end.
+/// The endings of the names of pictures.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
-/// What the folder of images to learn from is called.
+/// The names of the folder of images to learn from.
 const TRAIN: [&str; 2] = ["train", "training"];
-/// What the folder of images to test with is called, in the order of preference.
+/// The names of the folder of images to test with, in the order of preference.
 const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
-/// Folders in folders.
+/// How deeply folders may be nested.
 const DEEPEST: usize = 16;
 
-/// The data set in a folder, or none where it has no folders with pictures.
+/// Loads the data set in a folder; `None` if it has no folders with pictures.
 ///
-/// `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or `CLASS/*.png`, of which a share is drawn for
-/// testing; beside them `unlabelled/*.png` (or `unlabeled`), at any depth. Classes are in the order of their names. Hidden files, and what is no picture, are passed over.
+/// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or in `CLASS/*.png`, of which a share is
+/// drawn for testing. There may also be `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their
+/// folders. Classes are in the order of their names. Hidden files, and files that are not pictures, are ignored.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -53,7 +54,7 @@ pub(crate) fn load(
     let root = train.as_deref().unwrap_or(dir);
     let mut classes = folders(root)?;
     if train.is_none() {
-        // The folders of test images, and of those without labels, are no classes.
+        // The folders of test images and of images without labels are not classes.
         classes.retain(|_, path| test.as_ref() != Some(path) && !unlabelled.contains(&&*path));
     }
     let found = pictures(&classes)?;
@@ -110,7 +111,7 @@ pub(crate) fn load(
     split::dataset(name, sets, count, class_names, options).map(Some)
 }
 
-/// Pictures in a file each.
+/// Pictures, each in a file of its own.
 #[derive(Debug)]
 struct Files(Vec<PathBuf>);
 
@@ -132,9 +133,9 @@ impl Pile for Files {
     }
 }
 
-/// The bytes of a file that is a picture, as far as its length tells.
+/// Reads a file, unless it is too long to be a picture.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    /// The longest; no picture that is decoded here needs more.
+    /// The most bytes of a file; no picture that can be decoded here needs more.
     const LONGEST: u64 = 300 << 20;
     let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
     if length > LONGEST {
@@ -182,7 +183,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What a walk ran into.
+/// The error of a walk through a folder.
 pub(crate) fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(dir).to_path_buf();
     let text = error.to_string();

@@ -15,22 +15,22 @@ pub(crate) const MOST_IMAGES: usize = 1_000_000;
 /// A data set: two splits and what the labels mean.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Its name: that of a named set (see [`DatasetName`](crate::DatasetName)), or whatever it was loaded as.
+    /// The name of a named set (see [`DatasetName`](crate::DatasetName)), or else the name under which it was loaded.
     pub name: String,
-    /// The images to learn from.
+    /// The training images.
     pub train: ImageSet,
-    /// The images to test with.
+    /// The test images.
     pub test: ImageSet,
-    /// Images without labels, which are learned from as well where no labels are needed; in as many parts as they
-    /// come in. Their labels are [`NO_LABEL`](ImageSet::NO_LABEL).
+    /// Images without labels, which are also used for learning where no labels are needed, in as many parts as the
+    /// data set has. Their labels are [`NO_LABEL`](ImageSet::NO_LABEL).
     pub unlabelled: Vec<ImageSet>,
     /// The name of each label, `class_names[label]`.
     pub class_names: Vec<String>,
 }
 
 impl Dataset {
-    /// The same with other images to test with: `share` of the training images of each class, drawn by `seed`,
-    /// which are then no longer learned from. For choosing settings without a look at the test images.
+    /// Replaces the test images by a validation set: `share` of the training images of each class, drawn by `seed` and
+    /// removed from the training images. Use it to choose settings without looking at the test images.
     ///
     /// # Errors
     /// When there are no training images.
@@ -39,11 +39,11 @@ impl Dataset {
         Ok(Self { train, test, ..self })
     }
 
-    /// The same with `count` training images, drawn by `seed`, that keep their labels: of each class its share, and
-    /// one at least. The others are [unlabelled](Self::unlabelled).
+    /// Keeps the labels of only `count` training images, drawn by `seed`: each class in proportion, with at least one
+    /// image. The other images become [unlabelled](Self::unlabelled).
     ///
     /// # Errors
-    /// Fewer than there are classes of training images; more than there are images.
+    /// If `count` is smaller than the number of classes of the training images, or larger than the number of images.
     pub fn with_labelled(self, count: usize, seed: u64) -> Result<Self> {
         let (kept, others) = self.train.draw_labelled(count, seed)?;
         let mut unlabelled = self.unlabelled;
@@ -53,12 +53,12 @@ impl Dataset {
         Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
     }
 
-    /// All images to learn from where no labels are needed: those to learn from with labels, and the unlabelled
-    /// ones. What [`with_labelled`](Self::with_labelled) took the labels from is in its old place, so that it is the
-    /// same for any number.
+    /// Returns all images for learning without labels: the training images and the unlabelled ones. Images that
+    /// [`with_labelled`](Self::with_labelled) made unlabelled are in their old places, so that the result is the same
+    /// for any number of labels.
     ///
     /// # Errors
-    /// Unlabelled images of another shape.
+    /// If unlabelled images have another shape.
     pub fn seen(&self) -> Result<ImageSet> {
         let Some((first, rest)) = self.unlabelled.split_first() else {
             return Ok(self.train.clone());
@@ -74,7 +74,7 @@ impl Dataset {
         ImageSet::several(parts)
     }
 
-    /// A data set that has a name here.
+    /// A data set of [`DatasetName`].
     pub(crate) fn known(
         name: DatasetName,
         train: ImageSet,
@@ -85,10 +85,10 @@ impl Dataset {
         Self { name: name.to_string(), train, test, unlabelled, class_names }
     }
 
-    /// The same with images as [`ImageSet::with_transforms`] has them.
+    /// Returns the data set with [`ImageSet::with_transforms`] applied to every split.
     ///
     /// # Errors
-    /// As there.
+    /// As [`ImageSet::with_transforms`].
     pub fn with_transforms(self, transforms: Pipeline, augmentation: Pipeline) -> Result<Self> {
         let train = self.train.with_transforms(transforms.clone(), augmentation.clone())?;
         let test = self.test.with_transforms(transforms.clone(), augmentation.clone())?;
@@ -100,25 +100,25 @@ impl Dataset {
     }
 }
 
-/// One split: N images of C×H×W, each channel by channel and row by row, as `u8`. They are in memory, or stay in
-/// their files until a batch needs them. A clone, and a part of a set, share them. What is done to an image before
-/// it is handed out in a batch is a part of the set, see [`with_transforms`](Self::with_transforms).
+/// One split: N images of C×H×W, each channel by channel and row by row, as `u8`. The images are in memory, or stay in
+/// their files until a batch needs them; clones and parts of a set share them. The set also holds the transforms that
+/// its images go through before they are handed out in a batch, see [`with_transforms`](Self::with_transforms).
 #[derive(Debug, Clone)]
 pub struct ImageSet {
     store: Arc<Store>,
-    /// The images of the store; all, in order, where none are chosen.
+    /// The chosen images of the store; `None` for all of them, in order.
     chosen: Option<Arc<Vec<usize>>>,
     labels: Arc<Vec<u32>>,
-    /// What images of the store that are not in memory go through.
+    /// The changes that images go through after they are read from the store, if it is not in memory.
     changes: Vec<Change>,
     transforms: Pipeline,
     augmentation: Pipeline,
-    /// That of an image in a batch.
+    /// The shape of an image in a batch.
     shape: Shape,
 }
 
 impl ImageSet {
-    /// Label of an unlabelled image.
+    /// The label of an unlabelled image.
     pub const NO_LABEL: u32 = u32::MAX;
 
     /// A split of `labels.len()` images; `images` holds their pixels one image after another.
@@ -147,7 +147,7 @@ impl ImageSet {
         Ok(Self::of_parts(images, labels, (channels, height, width)))
     }
 
-    /// A split of parts that this crate made to fit.
+    /// A split of parts that are known to fit together.
     pub(crate) fn of_parts(images: Vec<u8>, labels: Vec<u32>, shape: Shape) -> Self {
         debug_assert_eq!(images.len(), labels.len() * shape.0 * shape.1 * shape.2);
         Self::of_store(Store::in_memory(images, shape), labels)
@@ -167,13 +167,13 @@ impl ImageSet {
         }
     }
 
-    /// The same images, of which batches hold what `transforms` make of them; those of
-    /// [`augmented_batch`](Self::augmented_batch) of what `augmentation` makes of them first. Both take the place of
-    /// those that the set had.
+    /// Returns the same images with new transforms, which replace those that the set had. Batches hold the images
+    /// after `transforms`; those of [`augmented_batch`](Self::augmented_batch) after `augmentation` and then
+    /// `transforms`.
     ///
     /// # Errors
-    /// Transforms that do not fit the images, or draw at random; an augmentation after which they give images of
-    /// another shape.
+    /// If the transforms do not fit the images or draw at random, or if with the augmentation they give images of
+    /// another shape than without.
     pub fn with_transforms(&self, transforms: Pipeline, augmentation: Pipeline) -> Result<Self> {
         transforms.check_fixed()?;
         let stored = self.stored_shape();
@@ -191,12 +191,13 @@ impl ImageSet {
         Ok(Self { transforms, augmentation, shape, ..self.clone() })
     }
 
-    /// What is done to every image that is handed out in a batch.
+    /// The transforms of every image that is handed out in a batch.
     pub fn transforms(&self) -> &Pipeline {
         &self.transforms
     }
 
-    /// What is done to images before that, while something learns from them.
+    /// The transforms that are applied before [`transforms`](Self::transforms), but only while something learns from
+    /// the images.
     pub fn augmentation(&self) -> &Pipeline {
         &self.augmentation
     }
@@ -211,13 +212,13 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// Whether all pixels are in memory, or could be. Whoever needs them at once should refuse a set that is
-    /// [larger](crate::LoadOptions::memory).
+    /// Whether all pixels are in memory, or would fit. Code that needs all of them at once should refuse a
+    /// [larger](crate::LoadOptions::memory) set.
     pub fn fits_in_memory(&self) -> bool {
         self.store.may_hold(self.len() as u64 * self.image_size() as u64)
     }
 
-    /// Whether the pixels are in memory. Else each batch reads its images.
+    /// Whether the pixels are in memory. If not, each batch reads its images.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.store.pixels_in_memory().is_some()
     }
@@ -227,12 +228,12 @@ impl ImageSet {
         self.shape
     }
 
-    /// The same before anything is done to it: that of [`image`](Self::image).
+    /// Channels, height and width of every image before the transforms, as [`image`](Self::image) returns it.
     pub fn stored_shape(&self) -> Shape {
         self.changes.iter().fold(self.store.shape(), |shape, change| change.shape(shape))
     }
 
-    /// The C·H·W pixels of image `i`, as they are stored.
+    /// Returns the C·H·W pixels of image `i`, as they are stored.
     ///
     /// # Errors
     /// As [`pixels`](Self::pixels).
@@ -240,10 +241,10 @@ impl ImageSet {
         self.pixels(&[i])
     }
 
-    /// The C·H·W pixels of each of these images, one after another, as they are stored.
+    /// Returns the C·H·W pixels of each of these images, one after another, as they are stored.
     ///
     /// # Errors
-    /// When an index is not below [`len`](Self::len), or a file cannot be read, or holds no picture that fits.
+    /// If an index is not below [`len`](Self::len), or if a file cannot be read or holds no picture that fits.
     pub fn pixels(&self, indices: &[usize]) -> Result<Vec<u8>> {
         if let Some(&index) = indices.iter().find(|&&i| i >= self.len()) {
             return Err(Error::Index { index, len: self.len() });
@@ -262,7 +263,7 @@ impl ImageSet {
         &self.labels
     }
 
-    /// The images of these indices, in this order.
+    /// Returns the images with these indices, in this order.
     ///
     /// # Errors
     /// When an index is not below [`len`](Self::len).
@@ -273,11 +274,11 @@ impl ImageSet {
         }
     }
 
-    /// `count` images, drawn by `seed`, of each class its share and one at least: the places of those, and of the
-    /// others, both in order.
+    /// Draws `count` images by `seed`, each class in proportion and with at least one image. Returns the indices of
+    /// the drawn images and those of the others, both in order.
     ///
     /// # Errors
-    /// Fewer than there are classes; more than there are images.
+    /// If `count` is smaller than the number of classes, or larger than the number of images.
     pub fn draw_labelled(&self, count: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
         let mut classes = self.labels().to_vec();
         classes.sort_unstable();
@@ -289,24 +290,24 @@ impl ImageSet {
         Ok(split::labelled(self.labels(), count, seed))
     }
 
-    /// The first `n` images, or all when there are fewer.
+    /// Returns the first `n` images, or all if there are fewer.
     pub fn take(&self, n: usize) -> Self {
         self.part(0..n.min(self.len()))
     }
 
-    /// These images, which are there.
+    /// The images with these indices, which must exist.
     fn part(&self, indices: impl Iterator<Item = usize> + Clone) -> Self {
         let labels = indices.clone().map(|i| self.labels[i]).collect();
         let chosen = indices.map(|i| self.in_store(i)).collect();
         Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() }
     }
 
-    /// The same images, none of which has a label.
+    /// The same images without labels.
     fn without_labels(self) -> Self {
         Self { labels: Arc::new(vec![Self::NO_LABEL; self.len()]), ..self }
     }
 
-    /// Both sets in the order of their common store, if they share one.
+    /// The images of both sets in the order of their common store, or `None` if they do not share one.
     fn merged(&self, other: &Self) -> Option<Self> {
         if !Arc::ptr_eq(&self.store, &other.store) || self.changes != other.changes {
             return None;
@@ -320,7 +321,7 @@ impl ImageSet {
         Some(Self { chosen: Some(Arc::new(chosen)), labels: Arc::new(labels), ..self.clone() })
     }
 
-    /// All images of some sets of one shape, one set after the other, with the first one's transforms.
+    /// All images of sets of one shape, one set after the other, with the transforms of the first.
     fn several(sets: Vec<Self>) -> Result<Self> {
         let shape = sets.first().map_or((1, 1, 1), Self::stored_shape);
         if let Some(other) = sets.iter().find(|set| set.stored_shape() != shape) {
@@ -337,11 +338,12 @@ impl ImageSet {
         all.with_transforms(transforms, augmentation)
     }
 
-    /// The images with the shorter side resized to `side` pixels (a triangle filter, widened where it gets
-    /// smaller, as Pillow's `BILINEAR`), cut to a square around the middle; nothing is done to them in a batch.
+    /// Returns the images with the shorter side resized to `side` pixels (by a triangle filter, widened when an image
+    /// shrinks, like Pillow's `BILINEAR`) and cropped to a square around the middle. The result has no transforms,
+    /// unless the images already have this size: then the set is returned unchanged.
     ///
     /// # Errors
-    /// When `side` is 0, or images have neither 3 channels nor 1.
+    /// If `side` is 0, or if images have neither 3 channels nor 1.
     pub fn resized(&self, side: usize) -> Result<Self> {
         let (channels, height, width) = self.stored_shape();
         if side == 0 {
@@ -357,7 +359,7 @@ impl ImageSet {
         }
     }
 
-    /// The images after a change: at once where they are in memory, else of those that are read.
+    /// The images after a change, which is applied at once if they are in memory and else whenever images are read.
     fn changed(&self, change: Change) -> Result<Self> {
         let mut set = self.clone();
         match change.of_all(&self.store)? {
@@ -367,11 +369,11 @@ impl ImageSet {
         set.with_transforms(Pipeline::default(), Pipeline::default())
     }
 
-    /// A batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255` and then as the [transforms](Self::transforms)
-    /// have it, and labels `(B,)` of `u32`.
+    /// Returns a batch: images `(B, C, H, W)` of `dtype`, each pixel `u8 / 255` followed by the
+    /// [transforms](Self::transforms), and labels `(B,)` of `u32`.
     ///
-    /// All is done on the host, the division in `f64` for `f64` and else in `f32`, and transforms in `f32`, so that
-    /// the values are the same on every device.
+    /// Everything is computed on the host, so that the values are the same on every device: the division in `f64` if
+    /// `dtype` is `f64` and else in `f32`, the transforms always in `f32`.
     ///
     /// # Errors
     /// As [`pixels`](Self::pixels), or when the tensor cannot be made.
@@ -388,9 +390,10 @@ impl ImageSet {
         self.on(images, indices, dtype, device)
     }
 
-    /// A [`batch`](Self::batch) to learn from: of images as the [augmentation](Self::augmentation) has them. What is
-    /// drawn for an image follows from the seed of `rng`, the `moment`, such as `augmentation.` and the number of the
-    /// epoch, and the image's index: not from what else is in the batch, or was drawn before.
+    /// Returns a [`batch`](Self::batch) for training, in which the images go through the
+    /// [augmentation](Self::augmentation) first. The random draws for an image depend on the seed of `rng`, on
+    /// `moment` (such as `augmentation.` and the number of the epoch) and on the index of the image, but not on the
+    /// rest of the batch or on earlier draws.
     ///
     /// # Errors
     /// As [`batch`](Self::batch).
@@ -429,7 +432,7 @@ impl ImageSet {
         })
     }
 
-    /// The same, one by one.
+    /// The pixels of these images, from 0 to 1, as one [`Image`] each.
     fn images(&self, indices: &[usize]) -> Result<Vec<Image>> {
         let pixels = self.pixels(indices)?;
         let images = pixels.chunks_exact(self.image_size()).map(|pixels| {
@@ -439,7 +442,7 @@ impl ImageSet {
         images.collect()
     }
 
-    /// Images of these indices with their labels on a device.
+    /// Moves a batch of images to a device, and adds their labels.
     fn on(
         &self,
         images: Tensor,
@@ -468,13 +471,13 @@ impl ImageSet {
         &self.store
     }
 
-    /// The number in the store of image `i`.
+    /// The index in the store of image `i`.
     pub(crate) fn in_store(&self, i: usize) -> usize {
         self.chosen.as_ref().map_or(i, |chosen| chosen[i])
     }
 
-    /// Where the images begin that are of the same block of the store and follow each other, and where the last
-    /// end; none where each image is by itself.
+    /// Where each run of consecutive images from the same block of the store begins, followed by the end of the last
+    /// run; `None` if each image is read by itself.
     pub(crate) fn runs(&self) -> Option<Vec<usize>> {
         let blocks = self.store.blocks()?;
         let Some(chosen) = &self.chosen else { return Some(blocks.to_vec()) };
@@ -488,7 +491,7 @@ impl ImageSet {
     }
 }
 
-/// `3x32x32`
+/// Writes a shape as `3x32x32`.
 fn sizes((channels, height, width): Shape) -> String {
     format!("{channels}x{height}x{width}")
 }

@@ -1,16 +1,16 @@
 //! Image data sets for [candle]: from the Hugging Face Hub, from a local folder, or embedded.
 //!
-//! Images stay `u8` on the host and become floating-point tensors a batch at a time, so that CIFAR-10
-//! takes 184 MB and not four times that. A split that would take more than
-//! [`LoadOptions::memory`] stays in its files, and is read ahead of the batches of [`ImageSet::shuffled`] and
-//! [`ImageSet::in_order`]. Nothing is trusted: downloads are checked against the size
-//! and SHA-256 that the hub states, and every file format is read by code that returns an [`Error`]
-//! naming the file, what was found, what was expected and what to do. No file makes it use more memory than
-//! its data set needs: a file of more than a million images, a table of more rows than its bytes can
-//! hold, and a picture that unpacks to more than a megabyte are refused before they are read.
+//! Images stay `u8` on the host and become floating-point tensors one batch at a time, so that CIFAR-10 takes 184 MB
+//! and not four times as much. A split that would take more than [`LoadOptions::memory`] stays in its files;
+//! [`ImageSet::shuffled`] and [`ImageSet::in_order`] then read ahead of the batches. Nothing is trusted: downloads are
+//! checked against the size and SHA-256 that the hub states, and the code that reads a file format returns an [`Error`]
+//! that names the file, what was found, what was expected and what to do. No file makes the crate use far more memory
+//! than its data set needs: a file of more than a million images, a table with more rows than its bytes can hold, and a
+//! picture that would unpack to more than 512 KiB (in a table of a named set) or 300 MiB (elsewhere) are refused before
+//! they are decoded.
 //!
-//! A list of [`transforms`] says what is done to images before they become a batch: crops, flips, grey, scaling, filters. [`Zca`]
-//! whitens whole images, with a matrix that is computed once and kept on disk.
+//! A list of [`transforms`] describes what is done to images before they become a batch: crops, flips, conversion to
+//! grey, scaling, filters. [`Zca`] whitens whole images with a matrix that is computed once and kept on disk.
 //!
 //! ```
 //! use candle::{DType, Device};
@@ -34,23 +34,23 @@
 //! |---|---|
 //! | load a data set by name, from the hub or from a folder | [`load()`], [`LoadOptions`] |
 //! | use the embedded digits | [`digits()`] |
-//! | make a set of bytes in memory | [`ImageSet::new`] |
+//! | make a set from bytes in memory | [`ImageSet::new`] |
 //! | get a batch as tensors | [`ImageSet::batch`], [`ImageSet::augmented_batch`] |
 //! | shuffle | [`ImageSet::shuffled`], [`Batches`] |
-//! | hold out images to choose settings by | [`Dataset::with_validation`] |
+//! | hold out images for choosing settings | [`Dataset::with_validation`] |
 //! | learn from few labels | [`Dataset::with_labelled`] |
 //! | transform and augment | [`transforms`], [`ImageSet::with_transforms`] |
 //! | whiten | [`Zca`] |
 //! | download from the hub, and upload to it | [`Hub`] |
 //!
 //! # Features
-//! None is on by default. Using something whose feature is off is an [`Error::Without`].
+//! No feature is on by default. Using something whose feature is off returns an [`Error::Without`].
 //!
 //! | feature | for |
 //! |---|---|
-//! | `hub` | the Hugging Face hub, whose client brings two hundred crates; brings `parquet` |
-//! | `parquet` | tables of pictures, as the hub has them |
-//! | `pictures` | JPEG, WebP and BMP, beside PNG |
+//! | `hub` | the Hugging Face Hub, whose client brings in two hundred crates; enables `parquet` |
+//! | `parquet` | tables of pictures, the format that the hub stores |
+//! | `pictures` | JPEG, WebP and BMP, in addition to PNG |
 #![deny(missing_docs)]
 
 mod ahead;
@@ -88,7 +88,7 @@ mod pages;
 mod parquet_files;
 mod patches;
 mod photographs;
-// Of known sets, and of addresses and tokens, only tables and the hub have any.
+// Without tables and the hub, parts of the modules `pictures` and `text` are unused.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code))]
 mod pictures;
 mod repo;

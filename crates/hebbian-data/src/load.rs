@@ -3,46 +3,45 @@ use std::sync::Arc;
 
 use crate::{Dataset, DatasetName, Hub, Photographs, Result, digits, folder, hub_set};
 
-/// Where to load from, and how. The default is the Hugging Face Hub and its cache.
+/// Where to load a data set from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// A local folder to read instead of the hub. Of a named set the original files (MNIST's idx files, plain or
-    /// gzipped; CIFAR's binary version) or the hub's parquet files, in the folder itself or in the
-    /// sub-folder in which they usually come. Of any other name, pictures in a folder for each class, or parquet
-    /// files.
+    /// A local folder to read instead of the hub. For a named set it holds the original files (MNIST's idx files, plain
+    /// or gzipped; CIFAR's binary version) or the hub's parquet files, either directly or in the sub-folder in which
+    /// they usually come. For any other name it holds pictures in one folder for each class, or parquet files.
     pub data_dir: Option<PathBuf>,
-    /// Never use the network. `HF_HUB_OFFLINE=1` in the environment says the same.
+    /// Never use the network. `HF_HUB_OFFLINE=1` in the environment has the same effect.
     pub offline: bool,
-    /// The column of pictures, if not declared by the files; for sets without a name here, as all below but
-    /// the size.
+    /// The column of pictures [default: the one that the files declare]. This option and all below, except
+    /// `image_size`, `memory` and `buffer`, are only for sets that are not in [`DatasetName`].
     pub image_column: Option<String>,
     /// The column of labels.
     pub label_column: Option<String>,
-    /// The split to learn from [default: `train`]. One called `unlabelled` (or `unlabeled`) is for learning without
-    /// labels, unless it is named here.
+    /// The split to learn from [default: `train`]. A split called `unlabelled` (or `unlabeled`) is used for learning
+    /// without labels, unless it is named here.
     pub train_split: Option<String>,
-    /// The split to test with [default: `test`, else `validation`; else a share of the other].
+    /// The split to test with [default: `test`, else `validation`; else a share of the training split].
     pub test_split: Option<String>,
-    /// The share of each class that is drawn for testing where there is no split for it.
+    /// The share of each class that is drawn for testing if there is no split for it.
     pub test_share: f64,
     /// The seed of that draw.
     pub seed: u64,
-    /// Resize images so that the shorter side has as many pixels, and cut them to a square around the
-    /// middle.
+    /// Resize images so that the shorter side has this many pixels, and crop them to a square around the middle.
     pub image_size: Option<usize>,
-    /// Leave out pictures that are broken. Of a split that stays in its files this takes a look at every picture.
+    /// Leave out broken pictures. For a split that stays in its files, this decodes every picture once.
     pub skip_bad: bool,
-    /// Bytes that the pixels of a split may take. One that decodes to more stays in its files, from which each batch
-    /// reads its images; sets with a name here that come as a whole do not.
+    /// The most bytes that the pixels of a split may take in memory. A split that decodes to more stays in its files,
+    /// from which each batch reads its images; the labelled images of the sets in [`DatasetName`] are always in memory.
     pub memory: u64,
-    /// Bytes of pixels that are mixed at a time where the rows of tables are [shuffled](crate::ImageSet::shuffled) that
-    /// decode to more; and that are then held, in place of all. Another number makes another order.
+    /// The most bytes of pixels that are held when tables that decode to more are
+    /// [shuffled](crate::ImageSet::shuffled); half as many are mixed at a time. Another value gives another order.
     pub buffer: u64,
 }
 
-/// What the pixels of a split may take unless it is said otherwise.
+/// The default of [`LoadOptions::memory`].
 const MEMORY: u64 = 512 << 20;
-/// What is mixed at a time: all of CIFAR and of STL-10's labelled images, so that their order is the plain one.
+/// The default of [`LoadOptions::buffer`]: enough for CIFAR and the labelled images of STL-10, which are therefore
+/// shuffled as a whole.
 const BUFFER: u64 = 256 << 20;
 
 impl Default for LoadOptions {
@@ -65,41 +64,41 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// Whether so many images of so many bytes may be in memory.
+    /// Whether this number of images, each of `size` bytes, may be in memory.
     pub(crate) fn may_hold(&self, images: usize, size: usize) -> bool {
         (images as u64).saturating_mul(size as u64) <= self.memory
     }
 
-    /// How many images of so many bytes are mixed at a time.
+    /// How many images of `size` bytes the buffer holds.
     pub(crate) fn buffered(&self, size: usize) -> usize {
         usize::try_from((self.buffer / size.max(1) as u64).max(1)).unwrap_or(usize::MAX)
     }
 }
 
-/// How far loading, or a push, has come.
+/// How far loading or a push has progressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
     /// Bytes of a download.
     Download {
-        /// The path in the repository.
+        /// The path of the file in the repository.
         file: &'a str,
         /// Bytes so far.
         done: u64,
-        /// Bytes in all; 0 where the server does not say.
+        /// Bytes in all; 0 if the server does not say.
         total: u64,
     },
-    /// A picture that is broken, and left out.
+    /// A broken picture that was left out.
     Skipped {
         /// The file.
         file: &'a str,
-        /// Its row, in a table.
+        /// The row of the picture, in a table.
         row: Option<usize>,
-        /// What is wrong with it.
+        /// What is wrong with the picture.
         found: &'a str,
     },
     /// Images decoded from a file.
     Decode {
-        /// The file's name.
+        /// The name of the file.
         file: &'a str,
         /// Images so far.
         done: u64,
@@ -117,20 +116,19 @@ pub enum Progress<'a> {
     },
 }
 
-/// Called as loading goes on, also from the client's own thread.
+/// A callback for the progress of loading, which the client's own thread may call as well.
 pub type OnProgress = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 
-/// Loads a data set: a named one (see [`DatasetName`] and [`Photographs`]); any set of images with labels on the hub, as
-/// `OWNER/NAME`, `OWNER/NAME/CONFIG`, each with `@REVISION` or without; or with
-/// [`data_dir`](LoadOptions::data_dir) what is in that folder, under the name given.
+/// Loads a data set: a named one (see [`DatasetName`] and [`Photographs`]); any set of images with labels on the hub,
+/// as `OWNER/NAME` or `OWNER/NAME/CONFIG`, optionally with `@REVISION`; or, with [`data_dir`](LoadOptions::data_dir),
+/// what that folder holds, under the given name.
 ///
-/// Of a set without a name here the hub's own parquet files are read (its branch `refs/convert/parquet`), or
-/// those of `main` where there are none, all files of a split; what their columns are they say themselves, or
-/// the options.
+/// A set on the hub that is not in [`DatasetName`] is read from all parquet files of each split: those that the hub
+/// made (on its branch `refs/convert/parquet`), or those of `main` if there are none. The files or the options say
+/// which columns to read.
 ///
-/// Files in the cache are used as they are, with no network. The environment of Python's
-/// `huggingface_hub` holds here too: see [`Hub::from_env`]. [`DatasetName::Digits`] is embedded and needs no
-/// file.
+/// Cached files are used without the network. The environment variables of Python's `huggingface_hub` apply here too:
+/// see [`Hub::from_env`]. [`DatasetName::Digits`] is embedded and needs no file.
 ///
 /// # Errors
 /// When files are missing, cannot be downloaded, or are not what they should be.
@@ -138,7 +136,7 @@ pub fn load(name: &str, options: &LoadOptions) -> Result<Dataset> {
     load_with_progress(name, options, Arc::new(|_| ()))
 }
 
-/// [`load`], telling `on_progress` about downloads and decoding.
+/// Loads a data set like [`load`], and reports downloads and decoding to `on_progress`.
 ///
 /// # Errors
 /// As [`load`].
@@ -163,7 +161,8 @@ pub fn load_with_progress(
     }
 }
 
-/// [`load`] from this hub, whatever the environment and [`data_dir`](LoadOptions::data_dir) say.
+/// Loads a data set like [`load`], but from this hub, whatever the environment and [`data_dir`](LoadOptions::data_dir)
+/// say.
 ///
 /// # Errors
 /// As [`load`].
@@ -185,7 +184,7 @@ pub fn load_from_hub(
     }
 }
 
-/// The images of a known set in the size that is asked for.
+/// The images of a known set in the requested size.
 fn resized(data: Dataset, options: &LoadOptions) -> Result<Dataset> {
     match options.image_size {
         Some(side) => {

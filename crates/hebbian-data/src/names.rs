@@ -22,11 +22,11 @@ pub enum DatasetName {
 }
 
 impl DatasetName {
-    /// Every data set.
+    /// All data sets.
     pub const ALL: [Self; 6] =
         [Self::Digits, Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::Stl10];
 
-    /// The name that [`FromStr`] reads.
+    /// Returns the name that [`FromStr`] parses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Digits => "digits",
@@ -38,7 +38,7 @@ impl DatasetName {
         }
     }
 
-    /// The name of each label, in the order of the labels.
+    /// Returns the class names, in the order of the labels.
     pub fn class_names(self) -> Vec<String> {
         self.classes().iter().map(ToString::to_string).collect()
     }
@@ -53,7 +53,7 @@ impl DatasetName {
         }
     }
 
-    /// The folder of its parquet files in its repository.
+    /// The folder of the set's parquet files in its repository.
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Digits => "digits",

@@ -1,4 +1,4 @@
-//! The hub's client, started when it is first needed, and never waited for without end.
+//! The hub's client, started when it is first needed, with timeouts for all requests.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,12 +9,12 @@ use hf_hub::{HFClient, HFError};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// How long a server is waited for.
+/// How long to wait for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
-    /// Until it answers.
+    /// For its answer.
     pub answer: Duration,
-    /// Until the next byte comes.
+    /// For the next byte of the answer.
     pub bytes: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Default for Patience {
     }
 }
 
-/// The client and the thread that its connections live on.
+/// The client and the thread that runs its connections.
 pub(crate) struct Online {
     pub client: HFClient,
     handle: Handle,
@@ -42,7 +42,8 @@ impl Online {
         Ok(Self { client, handle, _stop: stop })
     }
 
-    /// Runs it to its end, on a thread of its own: the caller may itself be within a runtime.
+    /// Runs a future to completion on another thread, because the caller may itself be within a
+    /// runtime.
     pub fn run<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
         std::thread::scope(|scope| {
             let run = scope.spawn(|| self.handle.block_on(future));
@@ -78,12 +79,12 @@ impl Pulse {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another request begins.
+    /// Restarts the waiting time for another request.
     pub fn restart(&self) {
         *self.last() = Last::now();
     }
 
-    /// Bytes so far; more than before is a sign of life, and so is the first answer.
+    /// Reports the bytes so far: an increase is a sign of life, and so is the first report.
     pub fn beat(&self, done: u64) {
         let mut last = self.last();
         if !last.has_answered || done > last.done {
@@ -91,7 +92,8 @@ impl Pulse {
         }
     }
 
-    /// The output of `future`, unless the server is silent for too long; then the future is dropped.
+    /// Returns the output of `future`, or an error if the server is silent for too long; then the
+    /// future is dropped.
     pub async fn watch<T>(
         &self,
         future: impl Future<Output = Result<T, HFError>>,
@@ -103,7 +105,8 @@ impl Pulse {
                 let Patience { answer, bytes } = self.patience;
                 (if last.has_answered { bytes } else { answer }, last.at, last.has_answered)
             };
-            // What is ready is taken, however long this program has been busy with something else.
+            // An output that is ready is returned, however long this program has been busy with
+            // something else.
             let left = limit.saturating_sub(at.elapsed());
             if let Ok(output) = tokio::time::timeout(left, &mut future).await {
                 return output;

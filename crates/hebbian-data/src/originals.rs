@@ -14,10 +14,11 @@ use crate::{DatasetName, Error, ImageSet, LoadOptions, Result};
 const IDX_IMAGES: u32 = 0x0803;
 const IDX_LABELS: u32 = 0x0801;
 
-/// A pair of idx files (images and labels), plain or gzipped.
+/// Reads a pair of idx files (images and labels), plain or gzipped.
 ///
-/// An idx file is a magic number (its last byte the number of dimensions), then each dimension, all
-/// big-endian `u32`, then the bytes. Images are not unpacked before there is a label for each.
+/// An idx file consists of a magic number (whose last byte is the number of dimensions) and each dimension, all
+/// as big-endian `u32`, followed by the bytes. Images are unpacked only after their number was found to match
+/// that of the labels.
 pub(crate) fn idx(name: DatasetName, images: &Path, labels: &Path) -> Result<ImageSet> {
     let (channels, height, width) = name.shape();
     let pixels = Idx::<3>::open(images, IDX_IMAGES, &[height, width])?;
@@ -36,7 +37,7 @@ pub(crate) fn idx(name: DatasetName, images: &Path, labels: &Path) -> Result<Ima
 struct Idx<'a, const DIMS: usize> {
     file: Plain<'a>,
     path: &'a Path,
-    /// The number of items, and each of their sides.
+    /// The number of items, followed by the size of an item in each dimension.
     sizes: [usize; DIMS],
 }
 
@@ -63,7 +64,7 @@ impl<'a, const DIMS: usize> Idx<'a, DIMS> {
         for (size, word) in sizes.iter_mut().zip(words) {
             *size = word as usize;
         }
-        // Before anything is read of what may be unpacked to any size.
+        // This check comes before reading the data, which may unpack to any size.
         if sizes[1..] != *sides {
             let pixels = |sides: &[usize]| {
                 sides.iter().map(usize::to_string).collect::<Vec<_>>().join("x") + " pixels"
@@ -81,7 +82,7 @@ impl<'a, const DIMS: usize> Idx<'a, DIMS> {
     /// The bytes after the header.
     fn read(mut self) -> Result<Vec<u8>> {
         let expected: usize = self.sizes.iter().product();
-        // One more than there should be tells that there are more.
+        // Reading one byte more than expected shows whether there are more.
         let bytes = self.file.take(expected + 1)?;
         if bytes.len() != expected || expected == 0 {
             let least = if bytes.len() > expected { "at least " } else { "" };
@@ -99,8 +100,8 @@ impl<'a, const DIMS: usize> Idx<'a, DIMS> {
     }
 }
 
-/// Bytes of a record of CIFAR's binary version: the labels (CIFAR-100: the coarse one, then the fine one), then
-/// the pixels.
+/// The bytes of labels and of pixels in a record of CIFAR's binary version. The labels (for CIFAR-100 the
+/// coarse one, then the fine one) come before the pixels.
 fn cifar_record(name: DatasetName) -> (usize, usize) {
     let (channels, height, width) = name.shape();
     (if name == DatasetName::Cifar100 { 2 } else { 1 }, channels * height * width)
@@ -127,7 +128,8 @@ pub(crate) fn whole_records(name: DatasetName, paths: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// Files of CIFAR's binary version, one after another; pixels are red, green, blue, each row by row.
+/// Reads files of CIFAR's binary version, one after another. Pixels are red, green and blue planes, each row by
+/// row.
 pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
     let (channels, height, width) = name.shape();
     let (label_bytes, size) = cifar_record(name);
@@ -148,8 +150,8 @@ pub(crate) fn cifar(name: DatasetName, paths: &[PathBuf]) -> Result<ImageSet> {
     ImageSet::new(images, labels, channels, height, width)
 }
 
-/// The binary version of STL-10: images of 3×96×96 bytes, each channel column by column, and a file with a
-/// label for each, from 1 to 10.
+/// Reads the binary version of STL-10: images of 3×96×96 bytes, with each channel column by column, and a file
+/// with a label from 1 to 10 for each.
 pub(crate) fn stl10(images: &Path, labels: &Path) -> Result<ImageSet> {
     let name = DatasetName::Stl10;
     let (channels, height, width) = name.shape();
@@ -211,7 +213,7 @@ impl Pile for Records {
     }
 }
 
-/// The binary version of STL-10's images without labels, which stay in their file if they are too large.
+/// Reads the binary version of STL-10's images without labels, which stay in their file if they are too large.
 pub(crate) fn stl10_unlabelled(path: &Path, options: &LoadOptions) -> Result<ImageSet> {
     let shape = DatasetName::Stl10.shape();
     let how = How { shape, form: Form::Columns };

@@ -1,7 +1,8 @@
-//! A look at the pages of a column before the parquet crate reads them.
+//! Checks of the pages of a column before the parquet crate reads them.
 //!
-//! Version 60 of that crate takes memory for as many bytes and values as the head of a page claims. A column is one page
-//! after the other, each a struct in Thrift's compact protocol and as many bytes as it says.
+//! Version 60 of that crate allocates memory for as many bytes and values as the header of a page claims. A column is a
+//! sequence of pages; each consists of a header, a struct in Thrift's compact protocol, and as many bytes as the header
+//! says.
 //!
 //! ```text
 //! PageHeader           { 2: i32 uncompressed_page_size, 3: i32 compressed_page_size, 5: DataPageHeader,
@@ -14,16 +15,16 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 
 use crate::thrift::{I32, STRUCT, Walk};
 
-/// Bytes that are read of a head at first; those with long statistics have more, up to the longest.
+/// How many bytes of a header are read at first; headers with long statistics have more, up to `LONGEST`.
 const USUAL: u64 = 1 << 10;
 const LONGEST: u64 = 16 << 20;
-/// Snappy makes 64 bytes of three at most.
+/// Snappy unpacks three bytes to at most 64.
 const MOST_OF_3: u64 = 64;
-/// Words and pictures have their length before them.
+/// Words and pictures are preceded by their length.
 const LEAST_BYTES: u64 = 4;
 
-/// What is wrong with the pages in these bytes of a file, of a column of so many rows; whether that cannot be
-/// read is left to whoever reads them.
+/// Describes what is wrong with the pages in these bytes of a file, which hold a column of `rows` rows. Errors of
+/// reading are ignored here, because reading the column finds them again.
 pub(crate) fn problem(mut file: &File, start: u64, length: u64, rows: u64) -> Option<String> {
     let (mut at, mut left) = (start, length);
     while left > 0 {
@@ -46,7 +47,7 @@ pub(crate) fn problem(mut file: &File, start: u64, length: u64, rows: u64) -> Op
         if size > packed.div_ceil(3) * MOST_OF_3 {
             return Some(format!("a page at byte {at} whose {packed} bytes would become {size}"));
         }
-        // Without those that are null, which take no bytes.
+        // A dictionary has no null values, which would take no bytes.
         let most = if page.is_dictionary { size / LEAST_BYTES } else { rows };
         if u64::try_from(page.values).ok().is_none_or(|values| values > most) {
             let values = page.values;
@@ -57,7 +58,7 @@ pub(crate) fn problem(mut file: &File, start: u64, length: u64, rows: u64) -> Op
     None
 }
 
-/// What the head of a page claims.
+/// The claims of a page's header.
 #[derive(Default)]
 struct Page {
     size: i64,

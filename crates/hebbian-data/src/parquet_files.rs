@@ -1,4 +1,4 @@
-//! Which parquet files make up which split.
+//! Assignment of parquet files to splits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::table::Tables;
 use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
 
-/// What the split of images to learn from is called.
+/// The name of the split to learn from.
 const TRAIN: &str = "train";
-/// What that of images to test with is called, in the order of preference.
+/// The names of the split to test with, in the order of preference.
 const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
 
 /// The files of each split of a data set, by path in their repository or folder.
@@ -23,9 +23,9 @@ pub(crate) struct Layout {
 /// The files of a split.
 #[derive(Debug, Default, PartialEq)]
 struct Files {
-    /// In order.
+    /// The paths, in order.
     paths: Vec<String>,
-    /// How many there should be.
+    /// How many files there should be.
     expected: usize,
 }
 
@@ -37,8 +37,8 @@ struct Place<'a> {
     count: Option<usize>,
 }
 
-/// Reads `CONFIG/SPLIT/0000.parquet`, as the hub's converted branch has it, `data/SPLIT-00000-of-00002.parquet`
-/// and `CONFIG/SPLIT-…`, as the main branches have it (with a sum before the ending, too), or `SPLIT.parquet`.
+/// Parses `CONFIG/SPLIT/0000.parquet`, as on the hub's converted branch; `data/SPLIT-00000-of-00002.parquet` and
+/// `CONFIG/SPLIT-…`, as on main branches (also with a hash before the ending); or `SPLIT.parquet`.
 fn place(path: &str) -> Option<Place<'_>> {
     let stem = path.strip_suffix(".parquet")?;
     let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
@@ -56,7 +56,7 @@ fn place(path: &str) -> Option<Place<'_>> {
     Some(Place { config: config(folder), split: name, number: 0, count: None })
 }
 
-/// The configuration that a folder is of: its last part; `data` is that of all.
+/// The configuration that a folder belongs to: its last part, or the default configuration for `data`.
 fn config(folder: &str) -> &str {
     match folder.rsplit('/').next().unwrap_or_default() {
         "" | "data" => "default",
@@ -65,10 +65,9 @@ fn config(folder: &str) -> &str {
 }
 
 impl Layout {
-    /// The layout of these paths; what is no parquet file is passed over. `source` is where they are, for
-    /// messages.
+    /// The layout of the parquet files among these paths. `source` is where the files are, for messages.
     pub fn of<'a>(paths: impl Iterator<Item = &'a str>, source: &str) -> Self {
-        /// By number, and how many there are if the names say it.
+        /// The files by number, and how many there are if their names say so.
         type Numbered<'a> = (BTreeMap<usize, &'a str>, Option<usize>);
         let mut found: BTreeMap<(&str, &str), Numbered<'_>> = BTreeMap::new();
         for path in paths {
@@ -88,12 +87,12 @@ impl Layout {
         layout
     }
 
-    /// The layout of the files in a folder.
+    /// Returns the layout of the files in a folder.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn of_folder(dir: &Path) -> Result<Self> {
-        /// Folders in folders.
+        /// How deeply folders may be nested.
         const DEEPEST: usize = 4;
         let walk =
             walkdir::WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
@@ -111,10 +110,10 @@ impl Layout {
         Ok(Self::of(paths.iter().map(String::as_str), &dir.display().to_string()))
     }
 
-    /// The files of a split of the first of these configurations that has it.
+    /// Returns the files of a split, from the first of these configurations that has it.
     ///
     /// # Errors
-    /// Some of them are missing.
+    /// If some of the files are missing.
     pub fn files(&self, configs: &[&str], split: &str) -> Result<Option<Vec<String>>> {
         let mut found = configs.iter().filter_map(|&config| {
             Some(self.all(config, split, self.configs.get(config)?.get(split)?))
@@ -122,7 +121,7 @@ impl Layout {
         found.next().transpose()
     }
 
-    /// All files of a split, or an error that counts them.
+    /// Returns all files of a split, or an error that counts them if some are missing.
     fn all(&self, config: &str, split: &str, files: &Files) -> Result<Vec<String>> {
         match files.paths.len() == files.expected {
             true => Ok(files.paths.clone()),
@@ -135,18 +134,17 @@ impl Layout {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no files.
     pub fn is_empty(&self) -> bool {
         self.configs.is_empty()
     }
 
-    /// The names of the splits to learn from and, if there is one, to test with, each with its files; then those of
-    /// images without labels. One
-    /// that is the only split is learned from, unless its name says that it is for testing.
+    /// Returns the name and files of the split to learn from and, if there is one, of the split to test with; then
+    /// those of images without labels. If there is only one split, it is the one to learn from, unless its name
+    /// says that it is for testing.
     ///
     /// # Errors
-    /// A configuration or split that is not there, some of whose files are missing, or one of several to be
-    /// chosen.
+    /// If a configuration or split does not exist or has missing files, or if one of several has to be chosen.
     pub fn splits(
         &self,
         config: Option<&str>,
@@ -189,7 +187,8 @@ impl Layout {
     }
 }
 
-/// The data set in these files: of the split to learn from and, if there is one, of that to test with.
+/// Loads the data set in these files: the split to learn from and, if there is one, the split to test with, then
+/// those without labels.
 pub(crate) fn load(
     name: &str,
     splits: Vec<(String, Vec<PathBuf>)>,
@@ -201,7 +200,7 @@ pub(crate) fn load(
     split::dataset(name, sets, tables.unlabelled().count(), class_names, options)
 }
 
-/// The data set in the parquet files of a folder, or none where there are none.
+/// Loads the data set in the parquet files of a folder; `None` if there are no such files.
 pub(crate) fn load_folder(
     name: &str,
     dir: &Path,
@@ -264,7 +263,7 @@ mod tests {
         );
         let plain = ["train.parquet", "test.parquet", "validation.parquet"];
         assert_eq!(splits(&plain, None, &any), expect(&["train.parquet"], &["test.parquet"]));
-        // A split of another name, and one of two configurations.
+        // A split with another name, and one of two configurations.
         let two = [
             "160px/train/0000.parquet",
             "160px/validation/0000.parquet",
@@ -303,10 +302,10 @@ mod tests {
             let error = layout.splits(None, &any).unwrap_err().to_string();
             assert!([count, "train", "here"].iter().all(|text| error.contains(text)), "{error}");
         }
-        // Those of a split that is not read do not matter.
+        // Missing files of a split that is not read do not matter.
         let paths = ["train.parquet", "test.parquet", "extra-00000-of-00002.parquet"];
         assert_eq!(splits(&paths, None, &any).len(), 2);
-        // Images without labels are read, too.
+        // Splits without labels are read, too.
         let paths = ["train.parquet", "test.parquet", "unlabelled-00000-of-00002.parquet"];
         let layout = Layout::of(paths.into_iter(), "here");
         let error = layout.splits(None, &any).unwrap_err().to_string();

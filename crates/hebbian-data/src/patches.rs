@@ -7,17 +7,18 @@ use candle_hebbian::Rng;
 
 use crate::{Error, ImageSet, Result};
 
-/// Draws for each patch, until it is said that there are not enough different ones.
+/// How many draws for each patch are made before giving up on finding enough different ones.
 const DRAWS: usize = 1000;
-/// Images that are looked at together.
+/// How many images are read together.
 const TOGETHER: usize = 1000;
 
 impl ImageSet {
-    /// Square patches `(count, C, side, side)` of `f64`, from 0 to 1, each of an image and a place drawn at
-    /// random, without replacement: of those with equal pixels only the first is taken.
+    /// Draws square patches `(count, C, side, side)` of `f64`, from 0 to 1, each from a random image at a random
+    /// place, without replacement: of patches with equal pixels only the first is kept.
     ///
     /// # Errors
-    /// No images; a side of 0, or larger than the images; fewer different patches than asked for.
+    /// If there are no images, if `side` is 0 or larger than the images, or if there are too few different
+    /// patches.
     pub fn draw_patches(&self, count: usize, side: usize, rng: &mut Rng) -> Result<Tensor> {
         let (channels, height, width) = self.shape();
         if self.is_empty() || side == 0 || side > height.min(width) {
@@ -27,7 +28,7 @@ impl ImageSet {
         let (mut known, mut values) = (HashSet::new(), Vec::new());
         let mut left_to_draw = count.saturating_mul(DRAWS);
         while known.len() < count && left_to_draw > 0 {
-            // As many as are missing: whatever they are, all of them would have been drawn one by one.
+            // At most as many as are missing: all of these would also be drawn one by one.
             let together = TOGETHER.min(count - known.len()).min(left_to_draw);
             left_to_draw -= together;
             let drawn: Vec<[usize; 3]> = (0..together)
@@ -52,17 +53,17 @@ impl ImageSet {
         Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
     }
 
-    /// The mean and the standard deviation of each channel over all pixels, as they are in a batch.
+    /// Computes the mean and the standard deviation of each channel over all pixels, as they are in a batch.
     ///
     /// # Errors
-    /// Images that cannot be read; those of the transforms.
+    /// If images cannot be read or transformed.
     pub fn channel_moments(&self) -> Result<(Vec<f64>, Vec<f64>)> {
         let (_, height, width) = self.shape();
         let count = self.len() * height * width;
         Ok(self.sums()?.into_iter().map(|sums| moments(sums, count)).unzip())
     }
 
-    /// The mean and the standard deviation of all values of all images, as they are in a batch.
+    /// Computes the mean and the standard deviation of all values of all images, as they are in a batch.
     ///
     /// # Errors
     /// As [`channel_moments`](Self::channel_moments).
@@ -72,7 +73,7 @@ impl ImageSet {
         Ok(moments(all, self.len() * self.values()))
     }
 
-    /// Of each channel, the sum of its [levels](Self::levels) and that of their squares.
+    /// The sum of the [levels](Self::levels) and the sum of their squares, for each channel.
     fn sums(&self) -> Result<Vec<(f64, f64)>> {
         let (channels, height, width) = self.shape();
         let mut sums = vec![(0f64, 0f64); channels];
@@ -87,7 +88,8 @@ impl ImageSet {
         Ok(sums)
     }
 
-    /// The values of these images in a batch times 255: of pixels as they are whole numbers, whose sums are exact.
+    /// The values of these images in a batch, times 255. Without transforms these are whole numbers, whose sums
+    /// are exact.
     fn levels(&self, indices: &[usize]) -> Result<Vec<f64>> {
         if self.transforms().is_empty() {
             return Ok(self.pixels(indices)?.into_iter().map(f64::from).collect());
@@ -97,7 +99,7 @@ impl ImageSet {
     }
 }
 
-/// Mean and standard deviation of so many levels, from 0 to 1.
+/// The mean and the standard deviation of `count` levels, scaled to values from 0 to 1.
 fn moments((sum, squares): (f64, f64), count: usize) -> (f64, f64) {
     let count = count.max(1) as f64;
     let mean = sum / count;
@@ -108,7 +110,7 @@ fn moments((sum, squares): (f64, f64), count: usize) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    /// Two images of 2x3 pixels and one channel, whose pixels tell where they are.
+    /// Two images of 2x3 pixels and one channel, whose pixels encode their places.
     fn images() -> ImageSet {
         ImageSet::new(vec![0, 1, 2, 10, 11, 12, 100, 101, 102, 110, 111, 112], vec![0, 0], 1, 2, 3)
             .unwrap()
@@ -139,7 +141,7 @@ mod tests {
         Ok(())
     }
 
-    /// 0 and 255 as often have mean and deviation 1/2.
+    /// Equally many values 0 and 255 have mean and deviation 1/2.
     #[test]
     fn moments_of_each_channel() -> Result<()> {
         let set = ImageSet::new(vec![0, 255, 51, 51, 255, 0, 51, 51], vec![0, 0], 2, 1, 2)?;

@@ -1,27 +1,27 @@
-//! Sets of photographs on the hub that have a name here.
+//! Named sets of photographs on the hub.
 
 use crate::{Dataset, Hub, LoadOptions, OnProgress, Result, hub_set};
 
-/// A set of photographs of all sizes, which are resized unless the options say to how many pixels. Its classes, and
-/// their names, are those that its files have.
+/// A named set of photographs of various sizes, which are resized to 160 pixels a side unless the options give
+/// another size. The files determine the classes and their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Photographs {
     /// Its name.
     pub name: &'static str,
-    /// Where it is on the hub.
+    /// The path of the set on the hub.
     pub repo: &'static str,
-    /// Whether the hub gives it only to those who have accepted its terms.
+    /// Whether the hub gives access only to users who have accepted the terms of the set.
     pub is_gated: bool,
-    /// The split to test with, where the options name none: labels of the others are not public.
+    /// The split to test with if the options name none. The labels of other test splits are not public.
     test: &'static str,
 }
 
-/// Pixels a side that images get: those of the networks of SoftHebb.
+/// The default size of the images in pixels a side: that of the networks of SoftHebb.
 const SIDE: usize = 160;
 
 impl Photographs {
-    /// ImageNette (J. Howard, 2019), ten classes of ImageNet, 9,469 images to learn from and 3,925 to test with; and
-    /// ImageNet (ILSVRC 2012; O. Russakovsky et al., 2015), 1,000 classes, 1,281,167 and 50,000 images.
+    /// ImageNette (J. Howard, 2019), ten classes of ImageNet with 9,469 training images and 3,925 test images; and
+    /// ImageNet (ILSVRC 2012; O. Russakovsky et al., 2015), 1,000 classes with 1,281,167 and 50,000 images.
     pub const ALL: [Self; 2] = [
         Self {
             name: "imagenette",
@@ -32,17 +32,17 @@ impl Photographs {
         Self { name: "imagenet", repo: "ILSVRC/imagenet-1k", is_gated: true, test: "validation" },
     ];
 
-    /// The set of this name.
+    /// Returns the set of this name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.name == name)
     }
 
-    /// The options for it: photographs of all sizes cannot be a batch.
+    /// The options with an image size, without which photographs of various sizes cannot form a batch.
     pub(crate) fn options(&self, options: &LoadOptions) -> LoadOptions {
         LoadOptions { image_size: options.image_size.or(Some(SIDE)), ..options.clone() }
     }
 
-    /// The set, from the hub.
+    /// Loads the set from the hub.
     pub(crate) fn load(
         &self,
         hub: &Hub,

@@ -1,4 +1,4 @@
-//! Encoded pictures as pixels of one shape.
+//! Decoding of pictures into pixels of one shape.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -13,45 +13,45 @@ use crate::guard::caught;
 use crate::store::lock;
 use crate::{Error, Result};
 
-/// Bytes that a small picture may unpack to, whatever it has beside its pixels.
+/// The bytes that decoding a small picture may use, including for what it holds besides its pixels.
 const LEAST_LIMIT: u64 = 1 << 20;
-/// The same of any picture: one of 10,000×10,000 pixels in colour, with room for a copy.
+/// The same for any picture: enough for 10,000×10,000 pixels in colour, with room for a copy.
 const LARGEST: u64 = 600 << 20;
-/// Pictures whose pixels take more are decoded one at a time, however many threads there are.
+/// Pictures that decode to more bytes than this are decoded one at a time, however many threads there are.
 const LARGE: u64 = 32 << 20;
 static TURN: Mutex<()> = Mutex::new(());
 
 /// What is wrong with a picture.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Problem {
-    /// It cannot be used: what was found.
+    /// It cannot be used; holds what was found.
     Bad(String),
-    /// It has colour, and those before had none.
+    /// It has colour, although the shape is grey.
     Colour,
-    /// It has another size than the first: that of both.
+    /// Its size differs from that of the first picture; holds the expected size and the one found.
     Size([(usize, usize); 2]),
 }
 
 /// Channels, height and width.
 pub(crate) type Shape = (usize, usize, usize);
 
-/// What becomes of encoded pictures.
+/// How encoded pictures are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct How {
-    /// Channels, height and width of each. Where it is grey, all must be.
+    /// Channels, height and width of each. If the shape is grey, all pictures must be grey.
     pub shape: Shape,
     pub form: Form,
 }
 
-/// In which form pictures are.
+/// The form that pictures have in their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Encoded, of the size of the shape.
+    /// Encoded, with the height and width of the shape.
     AsTheyAre,
-    /// Encoded, of any size: they are resized so that the shorter side has as many pixels as the shape, and cut to
-    /// a square around the middle.
+    /// Encoded, of any size: they are resized so that the shorter side has as many pixels as the shape, and
+    /// cropped to a square around the middle.
     Fitted,
-    /// Encoded, of this shape as they are, without more than it takes.
+    /// Encoded, with exactly this shape and type, and no more memory to decode than that takes.
     Exactly,
     /// As pixels, each channel column by column.
     Columns,
@@ -68,14 +68,14 @@ impl How {
             .unwrap_or_else(|said| Err(Problem::Bad(format!("a broken picture ({said})"))))
     }
 
-    /// Bytes of a picture's pixels.
+    /// The bytes of a picture's pixels.
     pub fn size(&self) -> usize {
         let (channels, height, width) = self.shape;
         channels * height * width
     }
 }
 
-/// Copies an image, each channel of which is column by column.
+/// Copies an image that is stored column by column in each channel to one that is stored row by row.
 pub(crate) fn upright(image: &[u8], (_, height, width): Shape, pixels: &mut [u8]) {
     let area = height * width;
     for (to, plane) in pixels.chunks_exact_mut(area).zip(image.chunks_exact(area)) {
@@ -85,7 +85,7 @@ pub(crate) fn upright(image: &[u8], (_, height, width): Shape, pixels: &mut [u8]
     }
 }
 
-/// Pictures of one shape, decoded: channel by channel, row by row.
+/// Decoded pictures of one shape: channel by channel, row by row.
 #[derive(Debug)]
 pub(crate) struct Pictures {
     how: How,
@@ -93,12 +93,12 @@ pub(crate) struct Pictures {
 }
 
 impl Pictures {
-    /// None yet.
+    /// No pictures yet.
     pub fn new(how: How) -> Self {
         Self { how, pixels: Vec::new() }
     }
 
-    /// Makes room for so many in all.
+    /// Reserves memory for `all` pictures in total.
     pub fn expect(&mut self, all: usize) -> Result<()> {
         let (channels, height, width) = self.how.shape;
         let bytes = self.how.size().saturating_mul(all);
@@ -107,8 +107,8 @@ impl Pictures {
         self.pixels.try_reserve_exact(more).map_err(refused)
     }
 
-    /// Decodes further pictures on all cores. On a problem, none of them is kept; its place among them is
-    /// told.
+    /// Decodes further pictures on all cores. If one has a problem, none of them is kept, and the position of the
+    /// first such picture is returned with its problem.
     pub fn extend<B: AsRef<[u8]> + Sync>(&mut self, encoded: &[B]) -> Result<(), (usize, Problem)> {
         let (size, before) = (self.how.size(), self.pixels.len());
         self.pixels.resize(before + encoded.len() * size, 0);
@@ -126,13 +126,13 @@ impl Pictures {
         }
     }
 
-    /// The pixels of all.
+    /// The pixels of all pictures.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
 }
 
-/// That a picture of a file, in this row if it is a table, cannot be used.
+/// The error for a picture that cannot be used, in a file and, if that is a table, in a row.
 pub(crate) fn refused((path, row): (PathBuf, Option<usize>), problem: Problem) -> Error {
     let (found, expected, advice) = match problem {
         Problem::Bad(found) => (
@@ -179,7 +179,7 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
     let decoder = reader
         .into_decoder()
         .map_err(|error| Problem::Bad(format!("a broken {name} ({error})")))?;
-    // Not all decoders look at the limit themselves.
+    // Not all decoders check the limit themselves.
     let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());
     if bytes > most / 2 {
         let most = most / 2;
@@ -194,7 +194,7 @@ fn is_grey(color: ColorType) -> bool {
     matches!(color, ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16)
 }
 
-/// Channels, height and width of a picture, as it is to be looked at, from its head.
+/// Reads channels, height and width of a picture, as it is displayed, from its header.
 pub(crate) fn peek(bytes: &[u8]) -> Result<Shape, Problem> {
     let (mut decoder, name) = open(bytes, LARGEST)?;
     let (width, height) = decoder.dimensions();
@@ -209,7 +209,7 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Shape, Problem> {
     Ok((channels, height as usize, width as usize))
 }
 
-/// Whether height and width change places.
+/// Whether the orientation swaps height and width.
 fn turns(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
@@ -256,8 +256,8 @@ fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The picture with its shorter side resized to `side` pixels (a triangle filter, widened where it gets
-/// smaller, as Pillow's `BILINEAR`), cut around the middle: torchvision's `Resize` and `CenterCrop`.
+/// Resizes the shorter side of a picture to `side` pixels (by a triangle filter, widened when the picture shrinks,
+/// like Pillow's `BILINEAR`) and crops it to a square around the middle: torchvision's `Resize` and `CenterCrop`.
 pub(crate) fn square(picture: &DynamicImage, side: u32) -> DynamicImage {
     let (width, height) = (picture.width().max(1), picture.height().max(1));
     let longer = |long: u32, short: u32| {

@@ -1,8 +1,8 @@
-//! What is on the hub.
+//! Repositories on the hub.
 
 use std::path::Path;
 
-/// Which kind of repository a file is in.
+/// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RepoKind {
     /// A data set.
@@ -11,19 +11,20 @@ pub enum RepoKind {
     Model,
 }
 
-/// Files of a folder, and where on the hub they belong.
+/// Files of a folder that are to be pushed, and where on the hub they go.
 #[derive(Debug, Clone, Copy)]
 pub struct Push<'a> {
     /// The folder.
     pub folder: &'a Path,
-    /// The names of the files, as they are in the folder and will be in the repository.
+    /// The names of the files, both in the folder and in the repository.
     pub files: &'a [String],
-    /// The repository of a model, `owner/name`; made where there is none.
+    /// The model repository, `owner/name`, which is created if it does not exist.
     pub repo: &'a str,
-    /// The branch; made from `main` where there is none.
+    /// The branch, which is created from `main` if it does not exist.
     pub branch: &'a str,
-    /// Whether only its owner may see the repository. One that all can see is refused then, and not changed.
+    /// Whether only the owner may see the repository. If this is set, a public repository is refused and not
+    /// changed.
     pub private: bool,
-    /// What the commit says.
+    /// The message of the commit.
     pub message: &'a str,
 }

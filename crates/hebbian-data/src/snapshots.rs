@@ -1,4 +1,4 @@
-//! What the hub's cache on this machine holds, found without the network.
+//! The contents of the hub's cache on this machine, found without the network.
 //!
 //! ```text
 //! datasets--OWNER--NAME/
@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 
 use crate::{Error, Result};
 
-/// The folder of one repository.
+/// The cache folder of one repository.
 pub(crate) struct Snapshots {
     folder: PathBuf,
 }
@@ -26,7 +26,7 @@ impl Snapshots {
         Self { folder: cache_dir.join(folder) }
     }
 
-    /// The commit of a revision, if it is known here.
+    /// The commit of a revision, if the cache knows it.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_string());
@@ -35,7 +35,7 @@ impl Snapshots {
         Some(commit.trim().to_string()).filter(|commit| is_commit(commit))
     }
 
-    /// Every commit of which there are files and of which nobody has written what revision it is, the youngest
+    /// All commits that have files but for which no revision and no list of files is recorded, the most recent
     /// first.
     pub fn strays(&self) -> Vec<String> {
         let refs = WalkDir::new(self.folder.join("refs")).into_iter().flatten();
@@ -54,12 +54,12 @@ impl Snapshots {
         commits.into_iter().map(|(_, commit)| commit).collect()
     }
 
-    /// Where a file of a commit is, if it is there.
+    /// The path of a file of a commit, if it exists.
     pub fn file(&self, commit: &str, file: &str) -> Option<PathBuf> {
         Some(self.folder.join("snapshots").join(commit).join(file)).filter(|path| path.exists())
     }
 
-    /// The files of a commit that are here.
+    /// The files of a commit that are in the cache.
     pub fn files(&self, commit: &str) -> Vec<String> {
         let root = self.folder.join("snapshots").join(commit);
         let walk = WalkDir::new(&root).follow_links(true).into_iter().flatten();
@@ -71,13 +71,13 @@ impl Snapshots {
         files.collect()
     }
 
-    /// What [`list`](Self::list) has written of a commit.
+    /// The files of a commit that [`list`](Self::list) has recorded.
     pub fn listed(&self, commit: &str) -> Option<Vec<String>> {
         let text = fs::read_to_string(self.folder.join(".files").join(commit)).ok()?;
         Some(text.lines().map(str::to_string).collect())
     }
 
-    /// Keeps which parquet files a commit has, and which commit a revision is at.
+    /// Records which parquet files a commit has, and at which commit a revision is.
     pub fn list(&self, revision: &str, commit: &str, files: &[String]) -> Result<()> {
         let write = |path: PathBuf, text: &str| {
             let above = path.parent().unwrap_or(&self.folder);
@@ -92,12 +92,12 @@ impl Snapshots {
     }
 }
 
-/// Whether it is the full sum of a commit.
+/// Whether a revision is the full hash of a commit.
 pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Whether a path of a repository, or the name of a revision, stays in the folder that it is put in.
+/// Whether a path in a repository, or the name of a revision, stays in the folder that it is put in.
 pub(crate) fn stays_inside(path: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !"\\:*?\"<>|~^".contains(c);
     !path.is_empty()

@@ -1,11 +1,12 @@
-//! A test share, drawn.
+//! Drawing of test images and of images that keep their labels, and the data set of several splits.
 
 use candle_hebbian::Rng;
 
 use crate::{Dataset, Error, ImageSet, LoadOptions, Result};
 
-/// Of each class, `share` of the images drawn by the seed, rounded, but one at least where there are two or
-/// more, and one at least left: the places of those left, and of those drawn, both in order.
+/// Draws `share` of the images of each class by `seed`, rounded. If a class has two or more images, at least one
+/// is drawn and at least one is left. Returns the indices of the images that are left and of those that are drawn,
+/// both in order.
 pub(crate) fn stratified(labels: &[u32], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
     let mut places = vec![Vec::new(); classes];
@@ -23,16 +24,16 @@ pub(crate) fn stratified(labels: &[u32], share: f64, seed: u64) -> (Vec<usize>, 
     (0..labels.len()).partition(|&at| !drawn[at])
 }
 
-/// Images to learn from and images to test with.
+/// Splits images into training images and test images.
 pub(crate) fn split(all: &ImageSet, share: f64, seed: u64) -> Result<(ImageSet, ImageSet)> {
     let (train, test) = stratified(all.labels(), share, seed);
     Ok((all.select(&train)?, all.select(&test)?))
 }
 
-/// The data set of the images to learn from and, if there are any, those to test with; else a share of the
-/// former is drawn.
+/// The data set of the training images and, if there are any, the test images; otherwise a share of the training
+/// images is drawn for testing.
 ///
-/// The last sets are the unlabelled ones.
+/// The last `unlabelled` sets are the unlabelled ones.
 pub(crate) fn dataset(
     name: &str,
     mut sets: Vec<ImageSet>,
@@ -50,16 +51,17 @@ pub(crate) fn dataset(
     Ok(Dataset { name: name.to_string(), train, test, unlabelled, class_names })
 }
 
-/// What a split of images without labels is called.
+/// The names of a split of images without labels.
 const UNLABELLED: [&str; 2] = ["unlabelled", "unlabeled"];
 
-/// Whether a split is of images without labels, by its name.
+/// Whether the name of a split says that its images have no labels.
 pub(crate) fn is_unlabelled(name: &str) -> bool {
     UNLABELLED.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// So many images, drawn by the seed, that keep their labels, with one at least of each class: the places of those
-/// that do, and of the others, both in order. Each class has its share, rounded to what is nearest of all.
+/// Draws by `seed` the `count` images that keep their labels, with at least one of each class. Returns their
+/// indices and those of the others, both in order. Each class has its proportional share, rounded so that all
+/// classes are as close to their shares as possible.
 pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
     let mut places = vec![Vec::new(); classes];
@@ -67,13 +69,13 @@ pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, 
         places[label as usize].push(at);
     }
     places.retain(|places| !places.is_empty());
-    // The classes beyond one each, in the order of what they are short of.
+    // Starts with one image of each class; each further image goes to the class that is furthest below its share.
     let mut kept: Vec<usize> = places.iter().map(|_| 1).collect();
     let wanted = |class: usize| places[class].len() as f64 * count as f64 / labels.len() as f64;
     for _ in places.len()..count {
         let open = (0..places.len()).filter(|&class| kept[class] < places[class].len());
         let short = |class: usize| wanted(class) - kept[class] as f64;
-        // The first of those that are short of as much.
+        // The first of the classes that are equally far below.
         let next = open.rev().max_by(|&one, &other| short(one).total_cmp(&short(other)));
         next.into_iter().for_each(|class| kept[class] += 1);
     }
@@ -107,8 +109,8 @@ mod tests {
         assert_ne!(stratified(&labels, 0.2, 8).0, train);
     }
 
-    /// The same labels: 18 images, of which 9 are half of each class, 5 and 2.5, 0.5 and 1, rounded; and one at
-    /// least.
+    /// The same labels: 18 images. Nine of them are half of each class, that is 5, 2.5, 0.5 and 1, rounded, and at
+    /// least one.
     #[test]
     fn so_many_keep_their_labels() {
         let labels = [[0; 10].as_slice(), &[1; 5], &[2], &[4; 2]].concat();

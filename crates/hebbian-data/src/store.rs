@@ -1,4 +1,4 @@
-//! Where the pixels of images are: in memory, or in files until a batch needs them.
+//! Storage of the pixels of images: in memory, or in files until a batch needs them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,40 +10,40 @@ use crate::ahead::Shared;
 use crate::pictures::{How, Shape, refused};
 use crate::{Error, ImageSet, Result};
 
-/// The threads that read files and decode. They are not those of rayon's own pool: whoever waits for a picture
-/// there cannot keep it from being read.
+/// The threads that read and decode files. They are separate from rayon's own pool, whose threads may be waiting
+/// for the pictures.
 static READERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let name = |at| format!("read-{at}");
     let threads = rayon::current_num_threads();
     ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()
 });
 
-/// Encoded pictures that are in files.
+/// A collection of encoded pictures in files.
 pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
-    /// How many there are.
+    /// The number of pictures.
     fn len(&self) -> usize;
 
-    /// Where the blocks begin that are read as a whole, and where the last ends; none where each picture is read by
-    /// itself.
+    /// Where each block of pictures that are read together begins, followed by the end of the last block; `None` if
+    /// each picture is read by itself.
     fn blocks(&self) -> Option<&[usize]>;
 
-    /// The bytes of these pictures, which are of one block, in order.
+    /// Reads the bytes of these pictures, which belong to one block, in order.
     fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>>;
 
-    /// The file that a picture is in, and its row there.
+    /// The file that holds a picture, and the row of the picture in it.
     fn place(&self, index: usize) -> (PathBuf, Option<usize>);
 }
 
-/// Images of one shape, which sets share.
+/// Images of one shape, shared by sets.
 #[derive(Debug)]
 pub(crate) struct Store {
     shape: Shape,
     place: Place,
-    /// As [`Pile::blocks`], wherever the pixels are.
+    /// The blocks as in [`Pile::blocks`], also for pixels in memory.
     blocks: Option<Vec<usize>>,
-    /// How many images are mixed at a time where not all can be.
+    /// How many images are held when the images are shuffled, if not all of them.
     buffer: usize,
-    /// What is read ahead.
+    /// The images that are being read ahead.
     ahead: Mutex<Vec<Weak<Shared>>>,
 }
 
@@ -54,29 +54,29 @@ enum Place {
     Files {
         pile: Arc<dyn Pile>,
         how: How,
-        /// Bytes that pixels may take in memory.
+        /// The most bytes of pixels that may be in memory.
         memory: u64,
     },
     /// Sets, one after the other.
     Several(Vec<ImageSet>),
 }
 
-/// An image that is wanted, and where its pixels go.
+/// The index of a requested image, and where its pixels go.
 pub(crate) type Job<'a> = (usize, &'a mut [u8]);
 
 impl Store {
-    /// Images in memory, whose number fits.
+    /// Stores images in memory; their number must fit.
     pub fn in_memory(pixels: Vec<u8>, shape: Shape) -> Self {
         Self::new(shape, Place::Memory(pixels), None, usize::MAX)
     }
 
-    /// Images that stay in files.
+    /// Stores images that stay in files.
     pub fn in_files(pile: Arc<dyn Pile>, how: How, memory: u64, buffer: usize) -> Self {
         let blocks = pile.blocks().map(<[usize]>::to_vec);
         Self::new(how.shape, Place::Files { pile, how, memory }, blocks, buffer)
     }
 
-    /// Those of sets of one shape.
+    /// Stores the images of sets of one shape.
     pub fn several(sets: Vec<ImageSet>, shape: Shape) -> Self {
         let mut blocks: Option<Vec<usize>> = None;
         if sets.iter().any(|set| set.runs().is_some()) {
@@ -96,7 +96,7 @@ impl Store {
         Self { shape, place, blocks, buffer, ahead: Mutex::default() }
     }
 
-    /// The same with these blocks, and as many images mixed.
+    /// The same images with these blocks and this buffer.
     pub fn with_blocks(self, blocks: Option<Vec<usize>>, buffer: usize) -> Self {
         Self { blocks, buffer, ..self }
     }
@@ -113,12 +113,12 @@ impl Store {
         self.buffer
     }
 
-    /// The block that an image is in.
+    /// The block that contains an image.
     pub fn block(&self, index: usize) -> usize {
         self.blocks.as_ref().map_or(index, |starts| starts.partition_point(|&start| start <= index))
     }
 
-    /// The pixels, if they are in memory.
+    /// The pixels, or `None` if they are not in memory.
     pub fn pixels_in_memory(&self) -> Option<&[u8]> {
         match &self.place {
             Place::Memory(pixels) => Some(pixels),
@@ -126,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Whether so many bytes of pixels may be in memory.
+    /// Whether this many bytes of pixels may be in memory.
     pub fn may_hold(&self, bytes: u64) -> bool {
         match &self.place {
             Place::Memory(_) => true,
@@ -135,20 +135,20 @@ impl Store {
         }
     }
 
-    /// Bytes of an image.
+    /// The bytes of an image.
     pub fn image_size(&self) -> usize {
         let (channels, height, width) = self.shape;
         channels * height * width
     }
 
-    /// Takes what is read ahead from there.
+    /// Registers a thread that reads ahead, whose images are then used.
     pub fn follow(&self, ahead: &Arc<Shared>) {
         let mut all = lock(&self.ahead);
         all.retain(|one| one.strong_count() > 0);
         all.push(Arc::downgrade(ahead));
     }
 
-    /// The pixels of these images, one after another.
+    /// Returns the pixels of these images, one after another.
     pub fn pixels(&self, wanted: &[usize]) -> Result<Vec<u8>> {
         let size = self.image_size();
         if let Place::Memory(pixels) = &self.place {
@@ -171,7 +171,7 @@ impl Store {
         Ok(output)
     }
 
-    /// Reads images now.
+    /// Reads images now, ignoring what was read ahead.
     pub fn read(&self, mut jobs: Vec<Job<'_>>) -> Result<()> {
         jobs.sort_by_key(|(index, _)| *index);
         match &self.place {
@@ -205,7 +205,7 @@ impl Store {
     }
 }
 
-/// Reads pictures of a pile, in the order of their numbers.
+/// Reads pictures of a pile, in the order of their indices.
 fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'_>>) -> Result<()> {
     let decode = |index: usize, bytes: &[u8], pixels: &mut [u8]| {
         how.decode(bytes, pixels).map_err(|problem| refused(pile.place(index), problem))
@@ -232,12 +232,12 @@ fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'
     Ok(())
 }
 
-/// That of the lowest number, whichever came first.
+/// The error of the lowest index, whichever occurred first.
 fn first_error(all: Vec<Result<(), Error>>) -> Result<()> {
     all.into_iter().collect()
 }
 
-/// What is behind a lock; whoever held it in a panic left it whole.
+/// Locks a mutex, even after a panic: no holder leaves its data half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Parquet files as the hub has them: a column of structs with a picture in `bytes`, and one of labels.
+//! Parquet files in the hub's format: a column of structs with a picture in `bytes`, and a column of labels.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,12 +26,12 @@ use crate::split::is_unlabelled;
 use crate::store::{Pile, lock};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// The least bytes that an image takes in a table: no PNG is shorter.
+/// The fewest bytes that an image takes in a table: no PNG is shorter.
 const LEAST_BYTES: u64 = 57;
-/// Pictures that are read together at most, however long a row group is.
+/// The most pictures that are read together, however long a row group is.
 const BLOCK: usize = 256;
 
-/// A file whose head has been looked at. It is open only while something is read.
+/// A file whose metadata has been read. The file is open only while something is read.
 #[derive(Debug)]
 struct Table {
     path: PathBuf,
@@ -64,13 +64,13 @@ impl Table {
         self.metadata.file_metadata().schema_descr()
     }
 
-    /// How many rows each row group has.
+    /// The number of rows of each row group.
     fn group_sizes(&self) -> impl Iterator<Item = usize> {
         let groups = self.metadata.row_groups().iter();
         groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
     }
 
-    /// The values of a column, a row group at a time.
+    /// The values of a column, one row group at a time.
     fn groups<T: DataType>(&self, column: usize) -> impl Iterator<Item = Result<Vec<T::T>>> {
         let sizes = self.group_sizes().enumerate();
         sizes.map(move |(group, rows)| self.values::<T>(column, group, 0..rows))
@@ -124,7 +124,8 @@ pub(crate) fn read(
                 };
                 bad_row(path, first + row, found, expected_image(shape))
             })?;
-            // The first group vouches for the size of the rest: no doubling, no copy.
+            // The first group has proved the size of the images, so memory for the rest is reserved at once
+            // and need not grow.
             pictures.expect(total)?;
             for class in classes? {
                 labels.push(label(path, labels.len() - before, class, name.classes().len())?);
@@ -147,7 +148,7 @@ fn label(path: &Path, row: usize, class: i64, classes: usize) -> Result<u32> {
     }
 }
 
-/// The columns of images and labels, by number.
+/// Finds the columns of images and labels, by number.
 fn columns(table: &Table, name: DatasetName) -> Result<(usize, usize)> {
     let label = if name == DatasetName::Cifar100 { "fine_label" } else { "label" };
     let schema = table.schema();
@@ -178,14 +179,14 @@ fn describe(schema: &SchemaDescriptor) -> String {
     columns.join(", ")
 }
 
-/// parquet 60 has assertions that a damaged page can fail.
+/// Catches panics: parquet 60 has assertions that a damaged page can violate.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     caught(read).unwrap_or_else(|said| {
         Err(ParquetError::General(format!("its pages contradict each other: {said}")))
     })
 }
 
-/// The values of a column in some rows of a row group; none may be null.
+/// Reads the values of a column in some rows of a row group; none may be null.
 fn values<T: DataType>(
     file: Arc<File>,
     metadata: &ParquetMetaData,
@@ -196,7 +197,7 @@ fn values<T: DataType>(
     let group = metadata.row_group(group);
     let (column, total) = (group.column(column), usize::try_from(group.num_rows()).unwrap_or(0));
     let name = column.column_path().string();
-    // It refuses compressions that it does not know.
+    // This refuses compression methods that the crate does not know.
     let reader = SerializedPageReader::new(file.clone(), column, total, None)?;
     let (start, length) = column.byte_range();
     if let Some(problem) = pages::problem(&file, start, length, total as u64) {
@@ -231,25 +232,25 @@ fn bad_row(path: &Path, row: usize, found: String, expected: String) -> Error {
     }
 }
 
-/// The splits of a data set of which nothing is known: files with pictures and labels in columns that its
-/// own metadata tell.
+/// The splits of any data set: files with pictures and labels, in columns that the metadata of the files
+/// name.
 pub(crate) struct Tables {
-    /// Of each split its name and its files, in order.
+    /// The name and the files, in order, of each split.
     pub splits: Vec<(String, Vec<PathBuf>)>,
 }
 
 impl Tables {
-    /// Whether the images of a split have labels: those to learn from do, whatever they are called.
+    /// Whether the images of a split have labels: those of the split to learn from do, whatever its name.
     fn has_labels(&self, split: &str) -> bool {
         self.splits.first().is_some_and(|(first, _)| first == split) || !is_unlabelled(split)
     }
 
-    /// The splits whose images have none; they are the last.
+    /// The splits whose images have no labels; they come last.
     pub fn unlabelled(&self) -> impl Iterator<Item = &str> {
         self.splits.iter().map(|(name, _)| name.as_str()).filter(|name| !self.has_labels(name))
     }
 
-    /// The images of every split, and the name of each class.
+    /// Reads the images of every split, and the name of each class.
     pub fn read(
         &self,
         options: &LoadOptions,
@@ -283,20 +284,20 @@ impl Tables {
     }
 }
 
-/// The rows of a split's files, with a picture each.
+/// The rows of a split's files, with one picture in each.
 #[derive(Debug)]
 struct Rows {
-    /// Files with the column of pictures.
+    /// The files, each with the number of its column of pictures.
     tables: Vec<(Table, usize)>,
-    /// Row groups, or parts of those that are long.
+    /// The row groups, with long ones divided into parts.
     blocks: Vec<Block>,
-    /// Where they begin, and the last ends.
+    /// Where each block begins, followed by the end of the last.
     starts: Vec<usize>,
-    /// The block that was read last: whoever reads it in parts need not look for it again.
+    /// The block that was read last, kept for callers that read a block in parts.
     last: Mutex<Option<Last>>,
 }
 
-/// A block by its number, with the bytes of its pictures.
+/// The number of a block, and the bytes of its pictures.
 type Last = (usize, Arc<Vec<ByteArray>>);
 
 /// Rows that are read together.
@@ -304,9 +305,9 @@ type Last = (usize, Arc<Vec<ByteArray>>);
 struct Block {
     table: usize,
     group: usize,
-    /// In the group.
+    /// The rows within the group.
     rows: Range<usize>,
-    /// Rows of the file before the group.
+    /// The number of rows of the file before the group.
     before: usize,
 }
 
@@ -328,12 +329,12 @@ impl Rows {
         Self { tables, blocks, starts, last: Mutex::default() }
     }
 
-    /// The block that a row is in.
+    /// The block that contains a row.
     fn block(&self, index: usize) -> usize {
         self.starts.partition_point(|&start| start <= index) - 1
     }
 
-    /// The pictures of a block.
+    /// Reads the pictures of a block.
     fn bytes(&self, block: usize) -> Result<Arc<Vec<ByteArray>>> {
         if let Some((_, bytes)) = lock(&self.last).as_ref().filter(|(last, _)| *last == block) {
             return Ok(bytes.clone());
@@ -374,17 +375,17 @@ impl Pile for Rows {
 /// The columns of pictures and labels in a file.
 struct Chosen {
     image: usize,
-    /// None of images without labels.
+    /// `None` for images without labels.
     label: Option<usize>,
-    /// The labels are words.
+    /// Whether the labels are words.
     are_words: bool,
-    /// What the file calls the classes.
+    /// The names of the classes in the file.
     names: Option<Vec<String>>,
 }
 
 impl Chosen {
-    /// Those that the options name; else those that the file says are an `Image` and a `ClassLabel`; else the
-    /// only ones that can be.
+    /// Chooses the columns that the options name; or else those that the file declares to be an `Image` and a
+    /// `ClassLabel`; or else the only possible ones, where a column called `label` is preferred.
     fn of(table: &Table, only_images: bool, options: &LoadOptions) -> Result<Self> {
         let features = features(table);
         let schema = table.schema();
@@ -448,7 +449,7 @@ impl Chosen {
         Ok(Self { image, label: Some(label), are_words, names })
     }
 
-    /// The labels as they are written.
+    /// Reads the labels as they are written in the file.
     fn written(&self, table: &Table) -> Result<Written> {
         let Some(label) = self.label else { return Ok(Written::Nothing(table.rows)) };
         if !self.are_words {
@@ -465,13 +466,13 @@ impl Chosen {
     }
 }
 
-/// The only one of them.
+/// The only item of an iterator, or `None` if there are none or several.
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
 
-/// What the hub's library says in the file of its columns: by name, each with its `_type`.
+/// The columns as the hub's library declares them in the file: by name, each with its `_type`.
 fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
     let pairs = table.metadata.file_metadata().key_value_metadata()?;
     let text = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
@@ -479,11 +480,11 @@ fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
     about.pointer("/info/features")?.as_object().cloned()
 }
 
-/// The labels of a file.
+/// The labels of a file, as they are written.
 enum Written {
     Numbers(Vec<i64>),
     Words(Vec<String>),
-    /// So many images without.
+    /// This number of images without labels.
     Nothing(usize),
 }
 
@@ -494,7 +495,7 @@ impl Default for Written {
 }
 
 impl Written {
-    /// Each as a place in the names.
+    /// Converts each label to an index into `names`.
     fn labels(self, path: &Path, names: &[String]) -> Result<Vec<u32>> {
         match self {
             Self::Numbers(numbers) => {
@@ -516,9 +517,10 @@ impl Written {
     }
 }
 
-/// What the file calls the classes, else the words in order, else the numbers up to the largest.
+/// The class names in the file; or else the labels that are words, in order; or else the numbers up to the
+/// largest.
 fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
-    /// More than that are no classes.
+    /// More values than this are not classes.
     const MOST: i64 = 100_000;
     if let Some(told) = told {
         return told;

@@ -1,15 +1,14 @@
-//! Text of others on its way to a terminal.
+//! Text from other sources, made safe for a terminal.
 
 use sha2::{Digest as _, Sha256};
 
-/// The sum in lower-case hexadecimal digits.
+/// Formats the hash in lower-case hexadecimal digits.
 pub(crate) fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The text with every character that would do something to a terminal, or hide what it shows, as an
-/// escape: all control characters but line feed and tab, and those that turn the direction of
-/// writing.
+/// Escapes every character of a text that would control a terminal or hide what it shows: all
+/// control characters except line feed and tab, and those that change the direction of writing.
 ///
 /// ```
 /// use hebbian_data::printable;
@@ -33,8 +32,8 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// The text with `***` for names and passwords in addresses (`https://NAME:PASSWORD@HOST`); those of
-/// `endpoint` are found wherever they stand, even if it is no well-formed address.
+/// Replaces names and passwords in addresses (`https://NAME:PASSWORD@HOST`) by `***`. Those of
+/// `endpoint` are found anywhere in the text, even if it is not a well-formed address.
 pub(crate) fn without_passwords(text: &str, endpoint: &str) -> String {
     let mut text = text.to_string();
     if let Some(user) = user(endpoint) {
@@ -57,10 +56,10 @@ pub(crate) fn without_passwords(text: &str, endpoint: &str) -> String {
     masked + rest
 }
 
-/// The text with `hf_***` for tokens of the hub, which a server may repeat.
+/// Replaces tokens of the hub, which a server may repeat, by `hf_***`.
 pub(crate) fn without_tokens(text: &str) -> String {
     const START: &str = "hf_";
-    /// Letters and digits after it; words such as `hf_hub` have fewer.
+    /// The fewest letters and digits that follow in a token; words such as `hf_hub` have fewer.
     const SHORTEST: usize = 16;
     let mut parts = text.split(START);
     let mut masked = parts.next().unwrap_or_default().to_string();
@@ -75,7 +74,7 @@ pub(crate) fn without_tokens(text: &str) -> String {
 
 const MASK: &str = "***";
 
-/// What stands before the last `@` of an address, after its scheme.
+/// The part of an address between its scheme and its last `@`.
 fn user(address: &str) -> Option<&str> {
     let (user, _) = address.rsplit_once('@')?;
     let user = user.split_once("://").map_or(user, |(_, user)| user);
@@ -93,7 +92,7 @@ mod tests {
             ("(https://hub.example/a@b)", "", "(https://hub.example/a@b)"),
             ("at https://me:se@cret@hub:1/a: no", "", "at https://***@hub:1/a: no"),
             ("http://a:b@c http://token@d/", "", "http://***@c http://***@d/"),
-            // Addresses that are none, which a message may quote in part.
+            // Malformed addresses, which a message may quote in part.
             ("'me:se cret@hub' is bad", "me:se cret@hub", "'***@hub' is bad"),
             ("https://me:se/cret@hub/x", "https://me:se/cret@hub", "https://***@hub/x"),
         ] {

@@ -1,15 +1,15 @@
-//! Structs in Thrift's compact protocol, walked from the first byte to the last, which takes no memory whatever
-//! they claim.
+//! Walks structs in Thrift's compact protocol from the first byte to the last, without allocating memory, whatever
+//! the structs claim.
 
-/// Structs in structs, and lists in lists.
+/// How deeply structs and lists may be nested.
 pub(crate) const DEEPEST: usize = 16;
 
-/// The types of fields that are looked at.
+/// The types of fields that are inspected.
 pub(crate) const I32: u8 = 5;
 pub(crate) const LIST: u8 = 9;
 pub(crate) const STRUCT: u8 = 12;
 
-/// What is left of some bytes. Its functions return none at whatever is wrong, or ends too soon.
+/// The bytes that are left to walk. The methods return `None` if anything is wrong or the bytes end too soon.
 pub(crate) struct Walk<'a> {
     pub rest: &'a [u8],
     depth: usize,
@@ -20,8 +20,8 @@ impl<'a> Walk<'a> {
         Self { rest: bytes, depth: 0 }
     }
 
-    /// A struct. `see` is given the number of each field and its type, and returns whether it has walked it; what it
-    /// has not is passed over.
+    /// Walks a struct. `see` is given the number and type of each field, and returns whether it has walked the
+    /// field; fields that it has not walked are skipped.
     pub fn structure(
         &mut self,
         see: &mut dyn FnMut(&mut Self, i64, u8) -> Option<bool>,
@@ -38,7 +38,7 @@ impl<'a> Walk<'a> {
                     more => field.checked_add(i64::from(more))?,
                 };
                 let kind = head & 15;
-                // A boolean is in the head.
+                // The value of a boolean is in the head of its field.
                 if kind > 2 && !see(walk, field, kind)? {
                     walk.value(kind)?;
                 }
@@ -46,7 +46,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// A list, of each of whose structs `see` walks one.
+    /// Walks a list of structs, each of them with `see`.
     pub fn structures(&mut self, mut see: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         let (kind, count) = self.list()?;
         if kind != STRUCT {
@@ -55,13 +55,13 @@ impl<'a> Walk<'a> {
         (0..count).try_for_each(|_| see(self))
     }
 
-    /// A zigzag number.
+    /// Reads a zigzag number.
     pub fn number(&mut self) -> Option<i64> {
         let value = self.varint()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    /// The type of a list's values, and how many it says that there are.
+    /// Reads the type of a list's values, and how many values the list claims to have.
     fn list(&mut self) -> Option<(u8, u64)> {
         let head = self.byte()?;
         let count = match head >> 4 {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn numbers_of_fields_that_cannot_be_counted_end_the_walk() {
-        // Field 2⁶³ − 1 in a varint after the head, then one more.
+        // Field 2⁶³ − 1 as a varint after the head, then one more field.
         let largest = [&[0xfe][..], &[0xff; 8], &[1]].concat();
         let bytes = [&[0x05][..], &largest, &[0, 0x15, 0, 0]].concat();
         assert_eq!(Walk::new(&bytes).structure(&mut |_, _, _| Some(false)), None);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_deep_or_long_ends_the_walk() {
-        // Field 1, a struct, in itself; a list of 2⁶³ bytes.
+        // Structs nested in field 1; a list that claims 2⁶⁴ − 1 bytes; a list of two bytes.
         for (bytes, whole) in [
             ([vec![0x1c; 10], vec![0; 11]].concat(), Some(())),
             ([vec![0x1c; 20], vec![0; 21]].concat(), None),

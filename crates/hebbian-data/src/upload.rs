@@ -1,4 +1,4 @@
-//! Files of a folder, pushed to a model repository of the hub.
+//! Pushes of files to a model repository of the hub.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use crate::{Error, Hub, OnProgress, Progress, Push, RepoKind, Result};
 const MAIN: &str = "main";
 
 impl Hub {
-    /// Pushes files to a model repository, all of them in one commit; returns the address of the commit.
+    /// Pushes files to a model repository, all of them in one commit, and returns the address of the commit.
     ///
     /// Large files go to the store that the hub names (Xet), small ones with the commit.
     ///
-    /// The token is that of the environment: `HF_TOKEN`, or what `hf auth login` has stored. Other files of
-    /// the repository stay. The commit comes last: a push that is cut short before it leaves no part of a
-    /// model there, at most a new repository, and can be repeated.
+    /// The token comes from the environment: `HF_TOKEN`, or the one that `hf auth login` has stored. Other files of
+    /// the repository stay. The commit comes last: a push that is interrupted before it leaves at most a new
+    /// repository, but no part of a model, and can be repeated.
     ///
     /// # Errors
-    /// A file that is not there; a hub that is offline, cannot be reached, or refuses: without a token, with
-    /// one that may not write there, or for a name that it does not take; `private` for a repository that
-    /// all can see.
+    /// If a file does not exist; if the hub is offline, cannot be reached, or refuses the push: without a token, with
+    /// a token that may not write there, or for a name that it does not accept; or if `private` is set for a
+    /// repository that is public.
     pub fn push(&self, push: &Push<'_>, on_progress: &OnProgress) -> Result<String> {
         let refused = |reason: String, advice: &str| Error::NotPushed {
             repo: printable(push.repo),
@@ -64,7 +64,7 @@ impl Hub {
         let mut operations = Vec::with_capacity(push.files.len());
         for name in push.files {
             let path = push.folder.join(name);
-            // What cannot be read is found before anything is sent.
+            // Files that cannot be read are found before anything is sent.
             let found = File::open(&path).and_then(|file| file.metadata());
             let found = found.and_then(|found| match found.is_dir() {
                 true => Err(std::io::ErrorKind::IsADirectory.into()),
@@ -85,11 +85,12 @@ impl Hub {
             let repo = online.client.repository(RepoTypeModel, owner, name);
             let create = online.client.create_repository().repo_id(push.repo);
             let create = create.repo_type(RepoTypeModel).private(push.private);
-            // A server that is silent is found here. Later there may be reasons: large files are read for their sums.
+            // A silent server is detected here. Later, silence may have other reasons: large files are read to
+            // compute their sums.
             let is_new = match Pulse::new(self.patience()).watch(create.send()).await {
                 Ok(_) => true,
                 Err(HFError::Conflict { .. }) => false,
-                // Who may write to a repository need not have the right to make one.
+                // A user who may write to a repository need not have the right to create one.
                 Err(HFError::Forbidden { .. })
                     if repo.exists().send().await.is_ok_and(|exists| exists) =>
                 {
@@ -121,7 +122,7 @@ impl Hub {
     }
 }
 
-/// Whether it is `owner/name`, in the characters that the hub takes.
+/// Whether `id` is `owner/name`, in characters that the hub accepts.
 fn is_id(id: &str) -> bool {
     let is_name = |part: &str| {
         !part.is_empty()
@@ -131,7 +132,7 @@ fn is_id(id: &str) -> bool {
     id.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
 }
 
-/// Passes the client's events on.
+/// Forwards the client's events.
 struct Watch {
     repo: String,
     total: AtomicU64,
@@ -147,7 +148,7 @@ impl ProgressHandler for Watch {
                 self.total.store(*total_bytes, Ordering::Relaxed);
                 (0, *total_bytes)
             }
-            // Of the large files only; small ones are in the commit.
+            // These are bytes of the large files only; small ones are in the commit.
             UploadEvent::Progress { bytes_completed, .. } => ((*bytes_completed).min(total), total),
             UploadEvent::Complete => (total, total),
             _ => return,

@@ -1,4 +1,4 @@
-//! What stands for the hub in a build without its client.
+//! Replacement for the hub in a build without its client.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,37 +7,38 @@ use crate::{Dataset, DatasetName, Error, LoadOptions, OnProgress, Push, RepoKind
 
 const FEATURE: &str = "hub";
 
-/// The Hugging Face Hub, in a build without the feature `hub`: nothing is had from it, and nothing pushed.
+/// The Hugging Face Hub in a build without the feature `hub`: nothing can be downloaded from it or pushed
+/// to it.
 #[derive(Debug, Clone)]
 pub struct Hub(());
 
 impl Hub {
-    /// The hub as the environment describes it.
+    /// Returns the hub that the environment describes.
     pub fn from_env() -> Self {
         Self(())
     }
 
-    /// A hub at another address with its cache in `cache_dir`.
+    /// Returns a hub at another address with its cache in `cache_dir`.
     pub fn new(_endpoint: &str, _cache_dir: &Path) -> Self {
         Self(())
     }
 
-    /// The same hub with this token.
+    /// Returns the same hub with this token.
     pub fn with_token(self, _token: &str) -> Self {
         self
     }
 
-    /// The same hub, never using the network.
+    /// Returns the same hub, which then never uses the network.
     pub fn offline(self) -> Self {
         self
     }
 
-    /// The same hub with other limits of how long it is waited for.
+    /// Returns the same hub with other timeouts.
     pub fn with_patience(self, _answer: Duration, _bytes: Duration) -> Self {
         self
     }
 
-    /// An error that names the feature.
+    /// Returns an error that names the feature.
     ///
     /// # Errors
     /// Always.
@@ -52,7 +53,7 @@ impl Hub {
         Err(Error::without(FEATURE, format!("{file} of {repo}")))
     }
 
-    /// An error that names the feature.
+    /// Returns an error that names the feature.
     ///
     /// # Errors
     /// Always.

@@ -1,4 +1,4 @@
-//! What stands for the reader of tables in a build without it.
+//! Replacement for the reader of tables in a build without it.
 
 use std::path::{Path, PathBuf};
 

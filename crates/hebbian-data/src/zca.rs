@@ -13,19 +13,19 @@ use crate::covariance::Covariance;
 use crate::transforms::{Pipeline, STANDARDISE_EPSILON};
 use crate::{Error, ImageSet, Result};
 
-/// Images that are standardised and added to the covariance at a time.
+/// How many images are standardised and added to the covariance at a time.
 const CHUNK: usize = 1000;
 
-/// How the covariance of [`Zca`] is made. The default takes all images as they are, each once.
+/// How the covariance of [`Zca`] is computed. The default uses every image once, as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ZcaConfig {
-    /// What is added to each eigenvalue, ε: directions of less variance are damped. 3.4e-4 by
-    /// default, which for images of 3,072 values is [`author`](Self::author)'s.
+    /// The ε that is added to each eigenvalue; it damps directions of low variance. The default is 3.4e-4, which for
+    /// images of 3,072 values is equivalent to that of [`author`](Self::author).
     pub epsilon: f64,
-    /// What the sum of products is divided by.
+    /// The divisor of the sum of products.
     pub divisor: Divisor,
-    /// How many images to draw at random, without replacement; none for all of them.
+    /// How many images to draw at random, without replacement; `None` for all of them.
     pub images: Option<usize>,
     /// Whether to flip each image with probability 1/2.
     pub flip: bool,
@@ -41,13 +41,13 @@ impl ZcaConfig {
     /// The settings of the code of Miconi (2021): 9,000 images drawn and flipped at random, `XᵀX`
     /// divided by the dimension, ε = 1e-3.
     ///
-    /// Of 3,072 values each, they give the matrix of ε = 1e-3 · 3072 / 9000 = 3.4e-4 and division by
-    /// the number of images, times a constant.
+    /// For images of 3,072 values they give, up to a constant factor, the matrix for ε = 1e-3 · 3072 / 9000 = 3.4e-4
+    /// and division by the number of images.
     pub const fn author() -> Self {
         Self { epsilon: 1e-3, divisor: Divisor::Dimension, images: Some(9000), flip: true }
     }
 
-    /// The images that the covariance is of.
+    /// Draws the images for the covariance.
     fn draw(&self, images: &ImageSet, rng: &mut Rng) -> Result<Drawn> {
         let wanted = self.images.unwrap_or(images.len());
         if wanted == 0 || wanted > images.len() {
@@ -60,7 +60,7 @@ impl ZcaConfig {
         };
         let flips = self.flip.then(|| rng.clone());
         if self.flip {
-            // As far as the flips of as many images take it.
+            // Advances the generator as far as the flips of these images will.
             for _ in 0..images.len() {
                 rng.below(2);
             }
@@ -69,20 +69,20 @@ impl ZcaConfig {
     }
 }
 
-/// The images that a covariance is of.
+/// The images for a covariance.
 pub(crate) struct Drawn {
     images: ImageSet,
-    /// What they are flipped by.
+    /// The generator of the flips.
     flips: Option<Rng>,
 }
 
 impl Drawn {
-    /// How many, and the shape of each.
+    /// The number of images, and the shape of each.
     pub fn sizes(&self) -> (usize, (usize, usize, usize)) {
         (self.images.len(), self.images.shape())
     }
 
-    /// Hands them out, flipped, a few at a time.
+    /// Calls `see` with a few images at a time, flipped.
     pub fn each(&self, mut see: impl FnMut(ImageSet) -> Result<()>) -> Result<()> {
         let (shape, mut flips) = (self.images.stored_shape(), self.flips.clone());
         for indices in self.images.in_order(CHUNK)? {
@@ -101,17 +101,17 @@ impl Drawn {
     }
 }
 
-/// What `XᵀX` is divided by to be a covariance.
+/// The divisor of `XᵀX` in the covariance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Divisor {
-    /// The number n of rows, as usual.
+    /// The number n of rows, as is usual.
     Images,
     /// The number F of values in a row.
     Dimension,
 }
 
-/// How far [`Zca::fit`] has come.
+/// How far [`Zca::fit`] has progressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZcaProgress {
     /// Images are being added to the covariance.
@@ -121,7 +121,7 @@ pub enum ZcaProgress {
         /// Images in all.
         total: u64,
     },
-    /// The covariance is there, and its eigenvectors are being looked for.
+    /// The covariance is complete, and its eigenvectors are being computed.
     Eigenvectors,
 }
 
@@ -155,12 +155,12 @@ pub struct Zca {
 }
 
 impl Zca {
-    /// The whitening of the rows of `x` `(n, F)` as they are: nothing is subtracted from them. They may
-    /// be of any floating-point type, on any device.
+    /// Computes the whitening of the rows of `x` `(n, F)` as they are: no mean is subtracted. The rows may be of any
+    /// floating-point type and on any device.
     ///
     /// # Errors
-    /// When `x` has no rows or no columns, or values that are not finite or have no finite square; when
-    /// `epsilon` is negative or not finite; or when `C + ε I` is singular to rounding.
+    /// If `x` has no rows or no columns, or values that are not finite or whose squares are not finite; if `epsilon` is
+    /// negative or not finite; or if `C + ε I` is singular up to rounding.
     pub fn from_rows(x: &Tensor, divisor: Divisor, epsilon: f64) -> Result<Self> {
         check_epsilon(epsilon)?;
         let (rows, columns) = x.dims2()?;
@@ -174,15 +174,16 @@ impl Zca {
         whitening(gram, divisor, epsilon)
     }
 
-    /// The whitening of `images`, each standardised first: less the mean of its C·H·W values, divided by
-    /// 1e-10 plus their unbiased standard deviation. No mean over the images is subtracted.
+    /// Computes the whitening of `images`, each of which is standardised first: the mean of its C·H·W values is
+    /// subtracted, and it is divided by 1e-10 plus their unbiased standard deviation. No mean over the images is
+    /// subtracted.
     ///
-    /// `rng` draws the images and then their flips, where `config` asks for that.
+    /// If `config` asks for it, `rng` draws the images and then their flips.
     ///
     /// # Errors
-    /// When there is no image or there are fewer than are to be drawn; when an image has only one
-    /// value; when ε is negative or not finite; or when `C + ε I` is singular to rounding, as it always is without ε: no standardised
-    /// image has a component along equal pixels.
+    /// If there are no images, or fewer than are to be drawn; if an image has only one value; if ε is negative or not
+    /// finite; or if `C + ε I` is singular up to rounding. Without ε it always is, because a standardised image has no
+    /// component along equal pixels.
     pub fn fit(
         images: &ImageSet,
         config: &ZcaConfig,
@@ -194,15 +195,14 @@ impl Zca {
         Self::of_drawn(&drawn, config, on_progress)
     }
 
-    /// [`fit`](Self::fit), but read from the folder `cache` when it was computed before, and written
-    /// there when not, as `zca-<key>.safetensors`. [`default_cache`](crate::default_cache) is a folder
-    /// to use.
+    /// Reads the whitening from the folder `cache` if it was computed before; otherwise computes it like
+    /// [`fit`](Self::fit) and writes it there, as `zca-<key>.safetensors`. [`default_cache`](crate::default_cache) is a
+    /// suitable folder.
     ///
-    /// The key is the SHA-256 of the pixels after drawing and flipping, their shape, and the settings,
-    /// so other images or settings have another file. `rng` draws the same either way. The file states
-    /// its own SHA-256: one that is not to the last bit what was written under its key is not used, but
-    /// replaced. That the folder cannot be written is no error:
-    /// see [`CacheOutcome`].
+    /// The key is the SHA-256 of the pixels after drawing and flipping, their shape and the settings, so that other
+    /// images or settings have another file. The draws of `rng` are the same in both cases. The file contains its own
+    /// SHA-256: a file that differs in any bit from what was written under its key is not used, but replaced. It is not
+    /// an error if the folder cannot be written: see [`CacheOutcome`].
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
@@ -248,10 +248,10 @@ impl Zca {
         whitening(gram, config.divisor, config.epsilon)
     }
 
-    /// The whitening of a matrix `(F, F)` that was saved.
+    /// Creates a whitening from a saved matrix `(F, F)`.
     ///
     /// # Errors
-    /// When it is not square, or has no columns.
+    /// If the matrix is not square, or has no columns.
     pub fn of_matrix(matrix: &Tensor) -> Result<Self> {
         let (expected, found) = matrix.dims2()?;
         if expected != found || found == 0 {
@@ -261,12 +261,12 @@ impl Zca {
         Ok(Self { matrix: matrix.detach() })
     }
 
-    /// Z, `(F, F)`: of `f64` on the host, unless [`to`](Self::to) has changed that.
+    /// The matrix Z `(F, F)`, of `f64` on the host unless [`to`](Self::to) has changed that.
     pub fn matrix(&self) -> &Tensor {
         &self.matrix
     }
 
-    /// The same with its matrix of `dtype` on `device`: to be done once, before many
+    /// Converts the matrix to `dtype` and moves it to `device`. Do this once, before many calls of
     /// [`apply`](Self::apply).
     ///
     /// # Errors
@@ -275,15 +275,15 @@ impl Zca {
         Ok(Self { matrix: self.matrix.to_dtype(dtype)?.to_device(device)? })
     }
 
-    /// Images `(B, C, H, W)`, each as a row of F = C·H·W values times Z; they should be standardised,
-    /// as those were that Z is of.
+    /// Whitens images `(B, C, H, W)`: multiplies each, as a row of F = C·H·W values, by Z. The images should be
+    /// standardised like those that Z was fitted to.
     ///
-    /// The images must be on the matrix's device. The product is computed in the matrix's type and
-    /// returned in the images' own. Z has a gain of up to ε^(−1/2), rounding errors included: whiten in
-    /// `f32` or `f64`, and convert to a narrower type after that.
+    /// The images must be on the matrix's device. The product is computed in the matrix's type and returned in the
+    /// images' type. Z has a gain of up to ε^(−1/2), which also applies to rounding errors: whiten in `f32` or `f64`,
+    /// and convert to a narrower type after that.
     ///
     /// # Errors
-    /// When an image has not F values, or is on another device.
+    /// If an image does not have F values, or is on another device.
     pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
         let rows = images.flatten_from(1)?;
         let (found, expected) = (rows.dim(1)?, self.matrix.dim(0)?);
@@ -299,7 +299,7 @@ pub(crate) fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon.is_finite() && epsilon >= 0. { Ok(()) } else { Err(Error::Epsilon(epsilon)) }
 }
 
-/// `(XᵀX / divisor + ε I)^(−1/2)` of the rows X of `gram`; their mean stays in them.
+/// `(XᵀX / divisor + ε I)^(−1/2)` for the rows X of `gram`, whose mean is not subtracted.
 fn whitening(gram: Covariance, divisor: Divisor, epsilon: f64) -> Result<Zca> {
     let divisor = match divisor {
         Divisor::Images => gram.rows,

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files that are written either whole or not at all.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufWriter, Seek, Write};
@@ -8,16 +8,17 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
-/// What the names of files start with until they are whole. Their own name follows, a hyphen, and some
-/// letters.
+/// The prefix of the name of a file that is still being written. The file's own name, a hyphen and some
+/// letters follow.
 const UNFINISHED: &str = ".unfinished-";
-/// So many bytes of a file's own name: of a longer one the start, for no letters would fit beside it.
+/// The most bytes of a file's own name that are used. Of a longer name only the start is used, to leave
+/// room for the prefix and the letters.
 const LONGEST_NAME: usize = 200;
-/// So many links lead on; Linux gives up after as many.
+/// The most symbolic links that are followed in a row; Linux gives up after as many.
 const MOST_LINKS: usize = 40;
 
-/// Removes what a killed program was writing in `folder`, of the files whose names are `own`. What is
-/// still being written, and so locked, stays.
+/// Removes from `folder` the unfinished files that a killed program left, if `own` accepts the names
+/// that they were to get. Files that are still being written, and are therefore locked, stay.
 pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
@@ -26,8 +27,8 @@ pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Re
         let path = entry.path();
         if unfinished.and_then(|name| name.rsplit_once('-')).is_some_and(|(name, _)| own(name))
             && entry.file_type().is_ok_and(|kind| kind.is_file())
-            // Locked until it is gone: see `unfinished`.
-            // NFS locks what may be written only, and a write-protected file may be read only.
+            // The lock is held until the file is removed: see `unfinished`. NFS locks only files that
+            // are opened for writing, but a write-protected file can only be opened for reading.
             && let Ok(file) = OpenOptions::new().write(true).open(&path).or_else(|_| File::open(&path))
             && file.try_lock().is_ok()
         {
@@ -37,18 +38,18 @@ pub(crate) fn remove_unfinished(folder: &Path, own: impl Fn(&str) -> bool) -> Re
     Ok(())
 }
 
-/// Has `fill` write a file beside `path` and, once it is on the disk, gives it the name `path`.
+/// Has `fill` write a file beside `path` and renames it to `path` once it is on the disk.
 ///
-/// A reader sees the old file or the new one, never a part; on failure nothing is left behind, and what
-/// a killed program has left of a file of that name goes. A file that is there keeps its mode, and a
-/// link stays a link, whose target is written. What is no file (a pipe, a device) is not replaced: what
-/// `fill` has written is copied into it.
+/// A reader sees the old file or the new one, never a part of either. On failure nothing is left
+/// behind, and unfinished files of the same name that a killed program left are removed. An existing
+/// file keeps its mode. A link stays a link, and its target is written. Anything other than a regular
+/// file (a pipe, a device) is not replaced: what `fill` has written is copied into it.
 pub(crate) fn write(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("write", path)(error);
-    // Through links, of which some in /proc lead to what has no name.
+    // `metadata` follows links, and some links in /proc lead to files that have no name.
     let existing = path.metadata().ok();
     if existing.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
         let mut node = OpenOptions::new().write(true).open(path).map_err(failed)?;
@@ -64,14 +65,14 @@ pub(crate) fn write(
     };
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let name = &name[..name.floor_char_boundary(LONGEST_NAME)];
-    // Not worth an error: the folder may be one that cannot be listed.
+    // A failure is not worth an error: it may only mean that the folder cannot be listed.
     let _ = remove_unfinished(folder, |unfinished| unfinished == name);
 
     let file = unfinished(folder, name, existing.as_ref()).map_err(failed)?;
     filled(path, file.as_file(), fill)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(&target).map_err(|failure| failed(failure.error))?;
-    // The new name, too, has to outlive a power cut. Only Unix can open a folder for that.
+    // The new name has to survive a power cut as well. Only Unix can open a folder to sync it.
     #[cfg(unix)]
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(())
@@ -87,7 +88,8 @@ fn filled(
     writer.flush().map_err(Error::io("write", path))
 }
 
-/// The file that a link leads to, there or not; any other path is itself.
+/// The path that a link leads to, whether or not a file exists there; any other path is returned as it
+/// is.
 fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     let mut target = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -101,8 +103,8 @@ fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     Err(std::io::Error::other(format!("more than {MOST_LINKS} links lead from one to another")))
 }
 
-/// A new file beside the one called `name`, locked for as long as it is written, with the mode of the
-/// one that it is to replace.
+/// Creates the file that is to become `name` in `folder`. It is locked while it is written, and has the
+/// mode of the existing file that it is to replace.
 fn unfinished(
     folder: &Path,
     name: &str,
@@ -111,17 +113,17 @@ fn unfinished(
     let prefix = format!("{UNFINISHED}{name}-");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix);
-    // Temporary files are private by default; a new one ends as an ordinary one (the umask still
-    // applies), one that replaces another as that one.
+    // Temporary files are private by default. A new file should have ordinary permissions in the end
+    // (the umask still applies); one that replaces another should have the permissions of that file.
     #[cfg(unix)]
     if existing.is_none() {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     }
     loop {
         let file = builder.tempfile_in(folder)?;
-        // Where files cannot be locked, nobody else can lock and remove it either.
+        // If files cannot be locked here, no other program can lock and remove this one either.
         let _ = file.as_file().lock();
-        // Another program may have taken it for what a killed one left, before it was locked.
+        // Before it was locked, another program may have removed it as a leftover of a killed program.
         if !file.path().exists() {
             continue;
         }
@@ -155,7 +157,8 @@ pub fn save_text(path: impl AsRef<Path>, text: &str) -> Result<()> {
 /// Writes a value as indented JSON, atomically.
 ///
 /// # Errors
-/// When it has no JSON form, or the file cannot be written; an older file of that name then stays.
+/// When the value has no JSON form, or the file cannot be written; an older file of that name then
+/// stays.
 pub fn save_json(path: impl AsRef<Path>, value: &impl serde::Serialize) -> Result<()> {
     let path = path.as_ref();
     let mut bytes = serde_json::to_vec_pretty(value)
@@ -193,7 +196,7 @@ mod tests {
             std::fs::create_dir(folder).unwrap();
         }
         let (link, target) = (here.join("link"), there.join("target"));
-        // A chain, of which one link is relative; at first its end is not there.
+        // A chain of links, one of which is relative; at first the target does not exist.
         symlink("../there/middle", &link).unwrap();
         symlink(&target, there.join("middle")).unwrap();
         for content in ["first", "second"] {
@@ -227,7 +230,7 @@ mod tests {
         let name = PathBuf::from(std::ffi::OsStr::from_bytes(b"caf\xe9"));
         let error = save_json(folder.path().join("a.json"), &name).unwrap_err().to_string();
         assert!(error.contains("a.json as JSON") && error.contains("UTF-8"), "{error}");
-        // A file may have such a name.
+        // The name of a file, however, need not be UTF-8.
         let path = folder.path().join(&name);
         save_text(&path, "whole").unwrap();
         assert_eq!(text(&path), "whole");
@@ -241,7 +244,7 @@ mod tests {
         for kept in [0o600, 0o640, 0o444, 0o755, 0o666] {
             std::fs::write(&path, "old").unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(kept)).unwrap();
-            // Nor is the unfinished file more open than that at any time.
+            // The unfinished file is never more permissive than that either.
             write(&path, |writer| {
                 assert_eq!(writer.get_ref().metadata().unwrap().permissions().mode() & 0o777, kept);
                 writer.write_all(b"new").unwrap();
@@ -251,7 +254,7 @@ mod tests {
             assert_eq!((mode(&path), text(&path)), (kept, "new".to_string()), "{kept:o}");
             std::fs::remove_file(&path).unwrap();
         }
-        // A new file is one as any other program would make it.
+        // A new file has the mode that any other program would give it.
         std::fs::write(folder.path().join("plain"), "").unwrap();
         save_text(&path, "").unwrap();
         assert_eq!(mode(&path), mode(&folder.path().join("plain")));
@@ -304,7 +307,7 @@ mod tests {
         left.sort_unstable();
         assert_eq!(names(folder.path()), left);
 
-        // Of a name so long that only its start fits.
+        // The same for a name so long that only its start fits.
         let long = folder.path().join("n".repeat(250));
         let half = format!(".unfinished-{}-AbCdEf", "n".repeat(200));
         std::fs::write(folder.path().join(&half), "half").unwrap();
@@ -312,7 +315,7 @@ mod tests {
         assert!(!names(folder.path()).contains(&half));
         std::fs::remove_file(long).unwrap();
 
-        // What another is writing at this moment is no litter.
+        // A file that is still being written is not a leftover.
         let path = folder.path().join("model");
         write(&path, |outer| {
             outer.write_all(b"outer").unwrap();

@@ -1,10 +1,11 @@
-//! What can go wrong in a run, each with the way out.
+//! The errors of a run, each with a hint at the remedy.
 
 use std::path::{Path, PathBuf};
 
 use candle_hebbian::without_backtrace;
 
-/// An error of this crate. Its message says the cause, so that there is no `source()` to say it again.
+/// An error of this crate. Its message includes the cause, so there is no `source()` that would repeat
+/// it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A tensor operation failed.
@@ -14,11 +15,11 @@ pub enum Error {
     /// A file or folder could not be used.
     #[error("cannot {action} {path}: {source}", path = path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         r#source: std::io::Error,
     },
 
@@ -27,7 +28,7 @@ pub enum Error {
     Json {
         /// The value.
         what: String,
-        /// What the encoder said.
+        /// The error of the encoder.
         r#source: serde_json::Error,
     },
 
@@ -51,14 +52,14 @@ pub enum Error {
         width: usize,
         /// Pixels down.
         height: usize,
-        /// What the encoder said.
+        /// The error of the encoder.
         r#source: image::ImageError,
     },
 
     /// A chart's data cannot be drawn.
     #[error("the chart {title:?} cannot be drawn: {reason}")]
     Chart {
-        /// The chart.
+        /// The title of the chart.
         title: String,
         /// What is wrong with it.
         reason: String,
@@ -77,7 +78,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A file of PyTorch is not one that can be read.
+    /// A PyTorch file holds no state dict that can be read.
     #[error(
         "{path} holds no state_dict of PyTorch that can be read: {reason}; write it with \
          torch.save(model.state_dict(), path), or as safetensors",
@@ -90,16 +91,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// A text that is of another encoding, or none.
+    /// A file is not a text in UTF-8.
     #[error("{path} is {found}, expected a text in UTF-8: save it as UTF-8", path = path.display())]
     NotText {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What the file is instead.
         found: String,
     },
 
-    /// A checkpoint has another checksum than it states.
+    /// The checksum of a checkpoint differs from the one that its metadata states.
     #[error(
         "{path} is damaged: its SHA-256 is not the one that it states (hebbian_sha256 in its \
          metadata): fetch or save it again; if another program wrote it with the metadata of one of \
@@ -154,7 +155,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
 
-    /// A tensor of a checkpoint has a type that cannot stand for the model's.
+    /// A tensor of a checkpoint has a type that cannot be used for the model's tensor.
     #[error(
         "tensor {name:?} of {path} is of type {found}, but the model needs {expected}: it is of \
          another model, or damaged",
@@ -183,7 +184,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// Another program writes into a folder.
+    /// Another run is using a folder.
     #[error(
         "{path} is in use by another run: wait until it has ended, or choose another folder",
         path = path.display()
@@ -196,7 +197,7 @@ pub enum Error {
     /// A run was asked to stop, and can be continued later.
     #[error("stopped {at}; progress is saved in {path}; continue with --resume", path = path.display())]
     Stopped {
-        /// How far it came.
+        /// How far the run got.
         at: String,
         /// The folder.
         path: PathBuf,
@@ -204,7 +205,7 @@ pub enum Error {
         signal: usize,
     },
 
-    /// A folder cannot be continued.
+    /// A folder has no mark, so there is no run to continue.
     #[error(
         "there is nothing to resume: {path}, which every run writes, is missing; start again",
         path = path.display()
@@ -222,7 +223,7 @@ pub enum Error {
     NotFinite {
         /// The tensor.
         name: String,
-        /// When it was looked at.
+        /// The step at which it was checked.
         step: u64,
         /// How many entries are NaN.
         nan: usize,
@@ -238,9 +239,9 @@ pub enum Error {
          raise alpha"
     )]
     NotPositiveDefinite {
-        /// Which pivot of the Cholesky factor failed, from 0.
+        /// The pivot of the Cholesky factor that failed, counted from 0.
         pivot: usize,
-        /// Rows of the matrix.
+        /// The number of rows of the matrix.
         size: usize,
     },
 
@@ -254,13 +255,13 @@ pub enum Error {
         name.escape_debug()
     )]
     UnknownPreset {
-        /// What was asked for.
+        /// The name asked for.
         name: String,
-        /// What there is that it may have meant, and how to see all.
+        /// The names that it may have meant, and how to list all.
         known: String,
     },
 
-    /// A preset file is not what it should be.
+    /// A preset file does not hold a valid preset.
     #[error("{source_name} is not a preset of {method}: {reason}")]
     BadPreset {
         /// The file, or the embedded preset.
@@ -281,7 +282,7 @@ pub enum Error {
         preset: String,
         /// Channels, height and width.
         image: (usize, usize, usize),
-        /// Which layer, numbered as elsewhere in the method.
+        /// The number of the layer, counted as elsewhere in the method.
         layer: usize,
         /// What is wrong.
         problem: String,
@@ -290,17 +291,18 @@ pub enum Error {
     /// Weights became NaN or infinite in a run.
     #[error("{}", diverged(problem, stage, kept, advice.as_deref()))]
     Diverged {
-        /// Which tensor, which step, how many values.
+        /// The error that says which tensor, at which step, and how many values.
         problem: Box<Error>,
         /// What was being trained.
         stage: String,
-        /// Where the last good weights are.
+        /// Where the last good weights are, if any were saved.
         kept: String,
-        /// What the method says of it instead, if it knows better.
+        /// The message of the method that replaces the general one, if it knows better.
         advice: Option<String>,
     },
 
-    /// Arguments do not fit each other or what is there; the text says which, and what fits.
+    /// Arguments do not fit each other, the data or the files; the text says which, and what would
+    /// fit.
     #[error("{0}")]
     Argument(String),
 }
@@ -309,14 +311,14 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// For `map_err`: what was tried on which path.
+    /// For `map_err`: makes an error that says which `action` failed on which `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// Says of an error about NaN or infinity where it arose and what is left: the file of the last
-    /// good weights, if they were saved. Other errors stay as they are.
-    /// `advice` is what a method has to say of it, in place of what is true of all.
+    /// Adds to an error about NaN or infinity where it arose and which file holds the last good
+    /// weights, if they were `saved`. Other errors are returned unchanged. `advice` is a message of
+    /// the method that replaces the general one.
     pub fn while_training(
         self,
         stage: impl Into<String>,
@@ -333,7 +335,7 @@ impl Error {
         Self::Diverged { problem: Box::new(self), stage: stage.into(), kept, advice }
     }
 
-    /// That a file must stay.
+    /// The error for a file that must not be removed or replaced.
     pub(crate) fn in_the_way(path: &Path, reason: &'static str) -> Self {
         Self::InTheWay { path: path.to_path_buf(), reason }
     }

@@ -6,11 +6,11 @@ use hebbian_data::Batches;
 use crate::{Error, Result};
 
 /// Runs `compute` over batches of samples and gathers its rows in one `(count, F)` tensor on `device`, in
-/// their order.
+/// the order of the batches.
 ///
-/// `compute` gets the numbers of the samples of a batch and returns one row each, of any rank ≥ 2 (the
-/// axes after the first are flattened). The result is allocated once and filled in place: at no time are
-/// there two copies. It is in memory as a whole, wherever the samples are.
+/// `compute` receives the indices of the samples in a batch and returns one row for each, as a tensor of
+/// any rank ≥ 2 (the axes after the first are flattened). The result is allocated once and filled in
+/// place, so there are never two copies of it. It is held in memory as a whole, wherever the samples are.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -25,8 +25,8 @@ use crate::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// When there are no samples, `compute` fails, or a batch has another number of rows or
-/// features than expected.
+/// When there are no samples, `compute` fails, or a batch has a different number of rows or features than
+/// expected.
 pub fn collect_features(
     batches: Batches,
     device: &Device,

@@ -1,12 +1,12 @@
-//! A watch over values that must stay finite.
+//! A check for values that must stay finite.
 
 use candle::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-/// Fails when `tensor` holds a NaN or an infinity, saying how many; `step` is for the message.
+/// Returns an error with their counts if `tensor` holds NaN or infinities; `step` is for the message.
 ///
-/// A sound tensor costs one sum and one number read back, so this can run every few steps.
+/// A finite tensor costs one sum and one number read back, so this can run every few steps.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -21,11 +21,12 @@ pub fn check_finite(name: &str, step: u64, tensor: &Tensor) -> Result<()> {
         DType::F32 | DType::F64 => tensor.clone(),
         _ => tensor.to_dtype(DType::F32)?,
     };
-    // One NaN or infinity makes the sum not finite. So can the sum of large finite values: count.
+    // A single NaN or infinity makes the sum non-finite, but so can an overflow of large finite
+    // values: count.
     if tensor.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_finite() {
         return Ok(());
     }
-    // On the host: Metal's kernels are compiled as if there were no NaN.
+    // Counted on the host, because Metal's kernels are compiled as if there were no NaN.
     let tensor = tensor.to_device(&Device::Cpu)?;
     let count = |mask: Tensor| -> Result<usize> {
         let ones = mask.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;

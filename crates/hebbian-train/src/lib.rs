@@ -1,4 +1,4 @@
-//! The training toolkit: what every paper's recipe needs around its rule.
+//! The training toolkit: what every paper's recipe needs besides its learning rule.
 //!
 //! ```
 //! use candle::{Device, Tensor};
@@ -13,27 +13,27 @@
 //! | part | for |
 //! |---|---|
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |
-//! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner that networks which learn without labels, one batch a step, share |
-//! | [`Study`] | several networks, each trained with several seeds, a table and a picture |
-//! | [`search()`], [`Dimension`], [`Plan`] | a preset's numbers, searched at random or by successive halving |
+//! | [`Unsupervised`], [`UnsupervisedLearner`] | the learner shared by networks that learn without labels, one batch per step |
+//! | [`Study`] | several networks, each trained with several seeds, with a table and a picture of the results |
+//! | [`search()`], [`Dimension`], [`Plan`] | random search or successive halving over the numbers of a preset |
 //! | [`Preset`], [`find_preset`] | networks with their recipes as JSON |
-//! | [`Record`], [`list`] | the result and the time to expect of them |
-//! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; those of PyTorch are read |
+//! | [`Record`], [`list`] | the results and run times to expect of the presets |
+//! | [`save_checkpoint`], [`Checkpoint`] | safetensors files with metadata, written whole or not at all; PyTorch files can be read |
 //! | [`RunFolder`], [`Results`], [`EventFile`] | the folder of a run: configuration, metrics, TensorBoard, results |
-//! | [`OwnFolder`] | folders that know their own files: a new run replaces these and no others |
+//! | [`OwnFolder`] | folders that list their own files, so that a new run replaces these and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
-//! | [`see`], [`with_input`] | what a network sees of images: the transforms of a preset, fitted or restored |
+//! | [`see`], [`with_input`] | the input of a network: the transforms of a preset, fitted to images or restored |
 //! | [`filter_picture`], [`learned_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
-//! | [`Units`], [`receptive_fields`], [`win_shares`], [`exciting_images`] | what units see of an image, how often each wins, what excites it most |
+//! | [`Units`], [`receptive_fields`], [`win_shares`], [`exciting_images`] | each unit's receptive field, wins and most exciting images |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`LinearSvm`], [`Ridge`], [`NearestClassMean`], [`NearestNeighbours`] | read-outs, all behind [`Readout`] |
 //! | [`Standardisation`], [`LinearReadout`] | a scaling that becomes part of a read-out, and the read-out that a model stores |
-//! | [`check_finite`] | stop at the first NaN |
+//! | [`check_finite`] | an error at the first NaN |
 //!
-//! The key decision: nothing here knows of layers or rules. The engine and the studies know methods and data sets; every
-//! other part takes tensors and slices, so that any recipe, and any network, can use any of them alone.
+//! The key design decision: nothing here knows about layers or rules. The engine and the studies know only methods and
+//! data sets; every other part takes tensors and slices, so that any recipe and any network can use any of them alone.
 #![deny(missing_docs)]
 
 mod atomic;

@@ -5,18 +5,18 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Keeps other programs, and other runs of this one, out of a folder while it lives. It ends with the
-/// program, however that ends.
+/// Keeps other programs, and other runs of this program, out of a folder while the value lives. The
+/// lock ends with the program, however the program ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Locks a folder that is there.
+    /// Locks an existing folder.
     ///
     /// # Errors
-    /// When another has locked it.
+    /// When another run has locked it, or it cannot be locked.
     pub fn take(folder: &Path) -> Result<Self> {
         let file = open(folder).map_err(Error::io("lock", folder))?;
         match file.try_lock() {
@@ -31,13 +31,13 @@ impl Lock {
     }
 }
 
-/// The folder itself, so that nothing is left behind.
+/// Opens the folder itself, so that no lock file is left behind.
 #[cfg(unix)]
 fn open(folder: &Path) -> std::io::Result<File> {
     File::open(folder)
 }
 
-/// A file in it, where folders cannot be opened.
+/// Opens a file in the folder, on systems where folders cannot be opened.
 #[cfg(not(unix))]
 fn open(folder: &Path) -> std::io::Result<File> {
     File::options().create(true).append(true).open(folder.join(".candle-hebbian-lock"))

@@ -2,10 +2,10 @@
 
 use crate::{Error, Result};
 
-/// The one of `all` that is called `name`; `what` it is, for the message.
+/// Returns the entry of `all` called `name`; `what` says in the error message what kind of entry it is.
 ///
 /// # Errors
-/// None of that name.
+/// If no entry has that name.
 pub fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Result<T> {
     match all.iter().find(|(known, _)| *known == name) {
         Some(&(_, choice)) => Ok(choice),
@@ -17,16 +17,17 @@ pub fn choose<T: Copy>(what: &str, name: &str, all: &[(&str, T)]) -> Result<T> {
     }
 }
 
-/// So many names are all told to who has named none of them.
+/// If there are at most this many names, a message lists them all; otherwise it lists this many.
 const FEW: usize = 5;
-/// Of what was typed, so many letters are compared.
+/// The number of letters of a wrong name that are compared.
 const LONGEST: usize = 100;
 
-/// What a wrong `name` may have meant: all names where they are few, else the nearest, nearest first.
+/// Describes what a wrong `name` may have meant: all names if they are few, else the nearest ones,
+/// nearest first.
 ///
-/// Near is a small edit distance (insertions, deletions, other letters, and two letters in the wrong
-/// order; capitals do not count) to the name or to as much of its start, so that who types the start of a
-/// name is told how it goes on.
+/// The nearest are those with the smallest edit distance (insertions, deletions, substitutions, and
+/// transpositions of two letters; case is ignored) from `name` to the known name or to a start of it of
+/// the same length, so that typing the start of a name finds the whole name.
 pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
     if known.len() <= FEW {
         return format!("expected one of: {}", known.join(", "));
@@ -52,13 +53,14 @@ mod tests {
 
     #[test]
     fn the_nearest_come_first_and_five_at_most() {
-        // By hand: melon 0 with two letters swapped 1 ("meoln"), lemon 3, then 4 and more.
+        // By hand: "meoln" is melon with two letters swapped, at distance 1; lemon is at 3, the others at
+        // 4 and more.
         let told = nearest("Meoln", &FRUIT);
         assert!(told.starts_with("the nearest are: melon, lemon, "), "{told}");
         assert!(told.ends_with("; --list shows all"), "{told}");
         assert_eq!(told.matches(',').count(), 4, "{told}");
         assert!(nearest("peache", &FRUIT).starts_with("the nearest are: peach, "));
-        // 3 letters are missing of "cherry", but none of its start; of "plum" 3 are others.
+        // "che" lacks 3 letters of "cherry", but none of its start; it differs from "plum" in 3 letters.
         assert!(nearest("che", &FRUIT).starts_with("the nearest are: cherry, "));
         assert_eq!(nearest("x", &FRUIT[..2]), "expected one of: apple, cherry");
     }

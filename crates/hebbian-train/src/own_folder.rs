@@ -10,43 +10,44 @@ use serde_json::{Map, Value};
 use crate::lock::Lock;
 use crate::{Error, Result, atomic, read_text, tensorboard};
 
-/// The program, as marks and configurations name it.
+/// The name of the program in marks and configurations.
 pub(crate) const PROGRAM: &str = "candle-hebbian";
-/// Where the files of an earlier run are while those of a new one are made.
+/// The subfolder that holds the files of an earlier run while those of a new one are made.
 const REPLACING: &str = ".candle-hebbian-replacing";
-/// What that folder is called once the new ones are there.
+/// The name of that subfolder once the new files exist.
 const REPLACED: &str = ".candle-hebbian-replaced";
-/// Taken away first and put back last: with it, a folder is complete.
+/// Moved away first and put back last: if this file exists, the folder is complete.
 const RESULTS: &str = "results.json";
-/// Taken away last and put back first: with it, a folder can be resumed.
+/// Moved away last and put back first: if this file exists, the folder can be resumed.
 const CONFIG: &str = "config.json";
 
-/// One kind of folders: those of runs, say.
+/// A kind of folder, such as the folders of runs.
 #[derive(Debug)]
 pub struct FolderKind {
-    /// The file that lists the others.
+    /// The name of the file that lists the others.
     pub mark: &'static str,
     /// The files that every folder of this kind has in the end.
     pub files: &'static [&'static str],
-    /// Whether a file of this name may be one of such a folder.
+    /// Whether a file of this name may belong to such a folder.
     pub writes: fn(&str) -> bool,
-    /// Whether the content of a file that bears such a name is that of such a folder.
+    /// Whether a file with such a name also has the content that its name says.
     pub is_own: fn(&Path) -> bool,
 }
 
 /// A folder that lists, in a file called its *mark*, the files that were written there, so that a later
 /// run there replaces these and no others.
 ///
-/// To [`replace`](Self::replace) an earlier folder's files is all or nothing, whenever the program is
-/// killed and whatever fails:
+/// [`replace`](Self::replace) exchanges an earlier folder's files for new ones all or nothing, whenever
+/// the program is killed and whatever fails:
 ///
-/// 1. a copy of the earlier mark and then the earlier files go into a folder beside them;
+/// 1. a copy of the earlier mark and then the earlier files are put into a subfolder;
 /// 2. the new files are made;
-/// 3. that folder is renamed, and removed.
+/// 3. the subfolder is renamed, and removed.
 ///
-/// Whatever comes next undoes 1 and 2, or finishes 3 ([`recover`](Self::recover)).
+/// After an interruption, the next use of the folder undoes 1 and 2, or finishes 3
+/// ([`recover`](Self::recover)).
 ///
-/// While one lives, no other run gets into the folder.
+/// While an `OwnFolder` lives, no other run can use the folder.
 #[derive(Debug)]
 pub struct OwnFolder {
     folder: PathBuf,
@@ -66,13 +67,13 @@ struct Mark {
 }
 
 impl OwnFolder {
-    /// Makes the folder, with all above it, and its files, which `fill` makes. Those that an earlier
-    /// mark lists make way; other files stay. `about` goes into the mark.
+    /// Makes the folder, with all folders above it, and has `fill` make its files. The files that an
+    /// earlier mark lists are replaced; other files stay. `about` is stored in the mark.
     ///
     /// # Errors
-    /// When the folder cannot be made or written to; when a file that would make way is
-    /// write-protected, a link, no file, or not what its name says; when there is a file of such a
-    /// name that no mark lists; what `fill` says. The folder is then as it was.
+    /// When the folder cannot be made or written to; when a file to be replaced is write-protected, a
+    /// link, not a regular file, or not what its name says; when a file has a name of this kind but no
+    /// mark lists it; when `fill` fails. The folder is then as it was.
     pub fn replace<T>(
         path: impl AsRef<Path>,
         kind: &'static FolderKind,
@@ -117,7 +118,8 @@ impl OwnFolder {
         })();
         match made {
             Ok(made) => {
-                // What stays of it is no part of the folder any more, and goes the next time.
+                // If this fails, what is left is no longer part of the folder, and the next use of the
+                // folder removes it.
                 let _ = recover(folder, kind);
                 atomic::remove_unfinished(folder, |name| listed.contains(name) || new.owns(name))?;
                 Ok((new, made))
@@ -133,11 +135,11 @@ impl OwnFolder {
         }
     }
 
-    /// Opens a folder that is there, to continue with what is in it.
+    /// Opens an existing folder to continue with what is in it.
     ///
     /// # Errors
-    /// When it has no mark of this kind, or a file that it lists is write-protected, a link, no file,
-    /// or not what its name says.
+    /// When it has no mark of this kind, or a file that the mark lists is write-protected, a link, not
+    /// a regular file, or not what its name says.
     pub fn open(path: impl AsRef<Path>, kind: &'static FolderKind) -> Result<Self> {
         let folder = path.as_ref();
         if !folder.is_dir() {
@@ -154,10 +156,11 @@ impl OwnFolder {
         Ok(own)
     }
 
-    /// What the mark of the folder says beside its files; none where there is no mark.
+    /// Returns what the mark of the folder holds besides the names of its files; `None` if there is no
+    /// mark.
     ///
     /// # Errors
-    /// When there is a file of that name which is no mark.
+    /// When there is a file of that name that is not a mark.
     pub fn about(
         path: impl AsRef<Path>,
         kind: &'static FolderKind,
@@ -165,11 +168,12 @@ impl OwnFolder {
         Ok(Mark::read(path.as_ref(), kind)?.map(|mark| mark.about))
     }
 
-    /// Puts back what a killed program was [replacing](Self::replace), or takes away what it had
-    /// replaced; else writes nothing.
+    /// Puts back the files that a killed program was [replacing](Self::replace), or removes those that
+    /// it had replaced; writes nothing otherwise.
     ///
     /// # Errors
-    /// When that fails, another's files are where such files would be, or a run is in the folder.
+    /// When that fails, files of another program are in the place of such files, or a run is using the
+    /// folder.
     pub fn recover(path: impl AsRef<Path>, kind: &'static FolderKind) -> Result<()> {
         let folder = path.as_ref();
         if !folder.is_dir() {
@@ -184,10 +188,11 @@ impl OwnFolder {
         &self.folder
     }
 
-    /// The path of the file `name`, which is in the mark from now on.
+    /// Adds the file `name` to the mark and returns its path.
     ///
     /// # Errors
-    /// When there is one of another program, or the mark cannot be written.
+    /// When `name` is not a name for such a folder, another program wrote a file of that name, or the
+    /// mark cannot be written.
     pub fn claim(&mut self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         if !is_plain(name) || !(self.kind.writes)(name) {
@@ -204,7 +209,7 @@ impl OwnFolder {
         Ok(path)
     }
 
-    /// Removes the files of these names, which are in the mark no more.
+    /// Removes the files of these names, and the names from the mark.
     pub(crate) fn remove<'a>(&mut self, names: impl Iterator<Item = &'a String>) -> Result<()> {
         for name in names {
             remove(&self.folder.join(name))?;
@@ -213,7 +218,7 @@ impl OwnFolder {
         self.save_mark()
     }
 
-    /// The names of its files, there or not.
+    /// The names of the folder's files, whether or not they exist.
     pub(crate) fn files(&self) -> &BTreeSet<String> {
         &self.mark.files
     }
@@ -255,7 +260,7 @@ impl Mark {
         atomic::save_json(path, self)
     }
 
-    /// The files in the order in which they are taken away.
+    /// The files in the order in which they are moved away.
     fn in_order(&self) -> Vec<&String> {
         let mut files: Vec<_> = self.files.iter().collect();
         files.sort_by_key(|name| match name.as_str() {
@@ -267,7 +272,7 @@ impl Mark {
     }
 }
 
-/// [`OwnFolder::recover`] by whoever holds the lock.
+/// [`OwnFolder::recover`] for a caller that holds the lock.
 fn recover(folder: &Path, kind: &'static FolderKind) -> Result<()> {
     let (aside, gone) = (folder.join(REPLACING), folder.join(REPLACED));
     if is_folder(&gone)? {
@@ -295,7 +300,7 @@ fn recover(folder: &Path, kind: &'static FolderKind) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what must not make way: everything that can be found out before anything is done.
+/// Refuses files that must not be replaced, as far as that can be found out before anything is changed.
 fn check(folder: &Path, kind: &FolderKind, listed: &BTreeSet<String>) -> Result<()> {
     for name in listed.iter().map(String::as_str).chain([kind.mark]) {
         let path = folder.join(name);
@@ -316,7 +321,7 @@ fn check(folder: &Path, kind: &FolderKind, listed: &BTreeSet<String>) -> Result<
     Ok(())
 }
 
-/// Moves the earlier files into their folder, after a copy of their mark.
+/// Moves the earlier files into the subfolder, after a copy of their mark.
 fn set_aside(folder: &Path, kind: &FolderKind, earlier: &Mark) -> Result<()> {
     let aside = folder.join(REPLACING);
     fault::point()
@@ -327,7 +332,7 @@ fn set_aside(folder: &Path, kind: &FolderKind, earlier: &Mark) -> Result<()> {
     names.try_for_each(|name| move_if_there(&folder.join(name), &aside.join(name)))
 }
 
-/// A name of a file, without a folder.
+/// Whether `name` is the name of a file, without a folder.
 fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let first = components.next();
@@ -336,7 +341,7 @@ fn is_plain(name: &str) -> bool {
         && !name.contains(['/', '\\', ':'])
 }
 
-/// Of the file itself, not of what it links to.
+/// Returns the metadata of the file itself, not of what it links to; `None` if there is no file.
 fn metadata(path: &Path) -> Result<Option<std::fs::Metadata>> {
     match path.symlink_metadata() {
         Ok(metadata) => Ok(Some(metadata)),
@@ -368,7 +373,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder that is empty but for a mark that a killed program was writing.
+/// Removes a folder that is empty except for a mark that a killed program was writing.
 fn remove_folder(path: &Path, kind: &FolderKind) -> Result<()> {
     atomic::remove_unfinished(path, |name| name == kind.mark)?;
     fault::point().and_then(|()| std::fs::remove_dir(path)).map_err(Error::io("remove", path))
@@ -383,10 +388,10 @@ mod fault {
 
     #[cfg(test)]
     thread_local! {
-        /// How many operations go well before one fails, and whether all later ones fail too.
+        /// How many operations succeed before one fails, and whether all later ones fail too.
         static AFTER: std::cell::Cell<Option<(usize, bool)>> =
             const { std::cell::Cell::new(None) };
-        /// Whether one has failed.
+        /// Whether an operation has failed.
         static FAILED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
 
@@ -406,7 +411,7 @@ mod fault {
         }
     }
 
-    /// What comes of `run` with these faults, and whether there was one.
+    /// Returns the result of `run` with these faults, and whether there was a fault.
     #[cfg(test)]
     pub(super) fn within<T>(after: usize, forever: bool, run: impl FnOnce() -> T) -> (T, bool) {
         AFTER.set(Some((after, forever)));
@@ -428,7 +433,7 @@ mod tests {
         is_own: |_| true,
     };
 
-    /// Every file below, with its content.
+    /// Every file below `folder`, with its content.
     fn contents(folder: &Path) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -445,7 +450,7 @@ mod tests {
         found
     }
 
-    /// A new run in `folder`: it makes a log and an event file.
+    /// Makes a new run in `folder`, with a log and an event file.
     fn made(folder: &Path, events: &str) -> Result<OwnFolder> {
         let fill = |new: &mut OwnFolder| {
             for name in ["metrics.jsonl", events] {
@@ -459,12 +464,12 @@ mod tests {
         Ok(OwnFolder::replace(folder, &RUN, Map::new(), fill)?.0)
     }
 
-    /// Makes such a folder, and leaves it.
+    /// Makes such a run and releases the folder.
     fn start(folder: &Path, events: &str) -> Result<()> {
         made(folder, events).map(drop)
     }
 
-    /// A complete run, beside files of others.
+    /// Makes a complete run beside files of other programs, and returns all contents.
     fn old_run(folder: &Path) -> BTreeMap<String, String> {
         let mut old = made(folder, "events.out.tfevents.1.0").unwrap();
         for name in RUN.files.iter().chain(&["filters.png"]) {
@@ -475,7 +480,8 @@ mod tests {
         contents(folder)
     }
 
-    /// Whether `now` is the old run, or the new one with nothing of the old; others' files are there.
+    /// Whether `now` is the old run; otherwise it must be the new run with nothing of the old one. The
+    /// files of other programs must be there in both cases.
     fn is_old(now: &BTreeMap<String, String>, old: &BTreeMap<String, String>) -> bool {
         for name in ["events.out.tfevents.0.other", "hints.txt"] {
             assert_eq!(now[name], "not ours");
@@ -509,11 +515,12 @@ mod tests {
                 assert!(is_old(&contents(folder.path()), &old), "operation {operation}");
                 failures += 1;
             }
-            // What was left of the old run after the new one was there goes with the next.
+            // What was left of the old run beside the new one is removed by the next run.
             start(folder.path(), "events.out.tfevents.2.0").unwrap();
             assert!(!is_old(&contents(folder.path()), &old));
             if !reached {
-                // At least: the folder, its mark, six files, the mark, three new files, the commit.
+                // At least these can fail: the folder, its mark, six files, the mark, three new files,
+                // the commit.
                 assert!(failures >= 12, "{failures}");
                 return;
             }
@@ -532,12 +539,12 @@ mod tests {
                 assert!(started.is_ok() && olds >= 12, "{olds}");
                 return;
             }
-            // No reader takes what is left for complete, unless nothing has happened.
+            // What is left must not look complete, unless nothing has happened yet.
             let left = contents(folder.path());
             if left.contains_key("results.json") {
                 assert!(old.iter().all(|(name, text)| left[name] == *text), "{left:?}");
             }
-            // And if what undoes it is killed too, at each of its operations.
+            // The recovery is killed too, at each of its operations.
             for again in 0.. {
                 let (recovered, reached) =
                     fault::within(again, true, || OwnFolder::recover(folder.path(), &RUN));
@@ -560,7 +567,7 @@ mod tests {
         std::fs::write(aside.join(".unfinished-run.json-Ab3dEf"), "{").unwrap();
         OwnFolder::recover(folder.path(), &RUN).unwrap();
         assert_eq!(contents(folder.path()), old);
-        // What is of others is no reason to lose it.
+        // A file of another program there must not be lost.
         std::fs::create_dir(&aside).unwrap();
         std::fs::write(aside.join("hints.txt"), "not ours").unwrap();
         OwnFolder::recover(folder.path(), &RUN).unwrap_err();

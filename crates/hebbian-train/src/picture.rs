@@ -1,4 +1,4 @@
-//! Pictures, and weights as such.
+//! Pictures, and weights drawn as pictures.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl Picture {
         if x < self.width { self.pixels.get(y * self.width + x).copied() } else { None }
     }
 
-    /// Colours one pixel; outside the picture nothing happens.
+    /// Colours one pixel; does nothing outside the picture.
     pub fn set(&mut self, x: usize, y: usize, colour: [u8; 3]) {
         if x < self.width
             && let Some(pixel) = self.pixels.get_mut(y * self.width + x)
@@ -64,8 +64,8 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// The picture with every square of `factor` × `factor` pixels as one of their mean colour; what
-    /// is left over at the right and the bottom is dropped.
+    /// The picture with every square of `factor` × `factor` pixels as one pixel of their mean colour; pixels
+    /// left over at the right and the bottom are dropped.
     pub(crate) fn reduced(&self, factor: usize) -> Self {
         let (width, height) = (self.width / factor, self.height / factor);
         let area = (factor * factor) as u32;
@@ -84,7 +84,7 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// The picture with another one below it, both from the left, on white.
+    /// The picture with another one below it, both aligned to the left, on white.
     pub(crate) fn above(&self, below: &Self) -> Self {
         let width = self.width.max(below.width);
         let mut both = Self::new(width, self.height + below.height, [255; 3]);
@@ -97,7 +97,7 @@ impl Picture {
         both
     }
 
-    /// Puts another picture onto this one, as far as it is inside.
+    /// Draws another picture onto this one, as far as it lies inside.
     fn paste(&mut self, (left, top): (usize, usize), other: &Self) {
         for y in 0..other.height {
             for x in 0..other.width {
@@ -106,7 +106,7 @@ impl Picture {
         }
     }
 
-    /// The picture with as much white at the left.
+    /// The picture with `pixels` columns of white added at the left.
     fn indented(&self, pixels: usize) -> Self {
         let mut all = Self::new(self.width + pixels, self.height, GAP);
         for (row, from) in self.pixels.chunks_exact(self.width.max(1)).enumerate() {
@@ -115,7 +115,7 @@ impl Picture {
         all
     }
 
-    /// Colours a rectangle, as far as it is inside.
+    /// Colours a rectangle, as far as it lies inside.
     fn fill(
         &mut self,
         (left, top): (usize, usize),
@@ -153,20 +153,20 @@ impl Picture {
     }
 }
 
-/// The filters `(K, C, h, w)` side by side, in reading order in a grid about as wide as high, with
+/// Draws the filters `(K, C, h, w)` side by side, in reading order in a grid about as wide as high, with
 /// white gaps, magnified by a whole number.
 ///
 /// Three channels are shown as red, green and blue; any other number by their mean, in grey. Each
 /// filter has its own scale: 0 is mid-grey, its largest |weight| is black or white.
 ///
 /// # Errors
-/// When `weight` has not four axes, or one of them is empty.
+/// When `weight` does not have four axes, or one of them is empty.
 pub fn filter_grid(weight: &Tensor) -> Result<Picture> {
     let filters = weight.dim(0)?;
     filter_rows(weight, (1..).find(|n| n * n >= filters).unwrap_or(1))
 }
 
-/// The same under a title, and a line that says what the shades are.
+/// [`filter_grid`] under a title and a line that explains the shades.
 ///
 /// # Errors
 /// As [`filter_grid`].
@@ -177,7 +177,7 @@ pub fn filter_picture(weight: &Tensor, title: &str) -> Result<Picture> {
 /// The same as [`filter_grid`], in rows of `columns` filters.
 ///
 /// # Errors
-/// As [`filter_grid`], and when there are no columns.
+/// As [`filter_grid`], and when `columns` is 0.
 pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
     let (filters, _, height, width) = weight.dims4()?;
     if weight.elem_count() == 0 || columns == 0 {
@@ -196,7 +196,7 @@ pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
     Ok(grid.magnified(factor))
 }
 
-/// Each of the filters `(K, C, h, w)`, of which no axis is empty, a pixel for a weight.
+/// Draws each of the filters `(K, C, h, w)`, none of whose axes is empty, as a picture of `w` × `h` pixels.
 fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
     let (_, channels, height, width) = weight.dims4()?;
     let weight = weight.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
@@ -220,24 +220,25 @@ fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
     Ok(filters.collect())
 }
 
-/// Filters that are drawn with what they were before.
+/// The most filters that are drawn beside what they were before learning.
 const PAIRS: usize = 100;
-/// The side that each of a pair is magnified to at least, in pixels; what is between the two, and around a pair.
+/// The least size, in pixels, to which the longer side of a filter is magnified in a pair; the gap between the two
+/// filters; and the space around a pair.
 const SIDE: usize = 60;
 const INSIDE: usize = 3;
 const AROUND: usize = 12;
-/// What stands below a pair, and below that of a dead unit.
+/// The colours of the text below a pair, and below the pair of a dead unit.
 const INK: [u8; 3] = [34; 3];
 const DEAD: [u8; 3] = [176, 58, 0];
-/// Of the scale.
+/// The width and height of the scale.
 const SCALE: (usize, usize) = (200, 14);
 
-/// Filters `(K, C, h, w)` before and after learning, side by side, under a title and a scale. The unit whose share of
-/// wins is largest comes first; below each pair are its number, its radius `‖w‖` and its share, and a unit that wins
-/// nowhere is marked as dead. Of very many units the first hundred are drawn.
+/// Draws filters `(K, C, h, w)` before and after learning, side by side, under a title and a scale. The unit with the
+/// largest share of wins comes first; below each pair are the unit's number, its radius `‖w‖` and its share, and a unit
+/// that never wins is marked as dead. At most the first hundred units are drawn.
 ///
 /// # Errors
-/// As [`filter_grid`]; weights of different shapes; another number of shares than of filters.
+/// As [`filter_grid`], and when the weights have different shapes or there is not one share per filter.
 pub fn learned_picture(
     before: &Tensor,
     after: &Tensor,
@@ -299,21 +300,21 @@ pub fn learned_picture(
     legend.above(&grid).titled(&format!("{shown}\n{about}"))
 }
 
-/// The side that small images are magnified to at least, in pixels.
+/// The least size, in pixels, to which the longer side of an image is magnified.
 const VISIBLE: usize = 48;
-/// Between images.
+/// The gap between images, in pixels.
 const BETWEEN: usize = 4;
-/// The share of values that a scale of their own leaves within black and white.
+/// The share of values that lie between black and white if the scale is chosen from the values.
 const WITHIN: f64 = 0.995;
 
-/// Rows of images `(N, C, H, W)` with a name each, under a title and, where the values are not all from 0 to 1, a line
-/// that says what the shades are.
+/// Draws rows of images `(N, C, H, W)`, each with a name, under a title and, if not all values are from 0 to 1, a line
+/// that explains the shades.
 ///
-/// Three channels are shown as red, green and blue; any other number by their mean, in grey. Values outside 0 to 1 have
-/// one scale for all: 0 is mid-grey, and a half of a percent of them is beyond black and white.
+/// Three channels are shown as red, green and blue; any other number by their mean, in grey. If not all values are from
+/// 0 to 1, all images share one scale: 0 is mid-grey, and half a percent of the values lie beyond black or white.
 ///
 /// # Errors
-/// Images of other dimensions, or none.
+/// When images have other dimensions, or there are none.
 pub fn image_rows(rows: &[(String, Tensor)], title: &str) -> Result<Picture> {
     let mut images = Vec::new();
     for (_, row) in rows {

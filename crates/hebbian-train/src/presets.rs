@@ -11,33 +11,33 @@ use std::path::Path;
 
 /// The presets of one paper.
 pub trait Preset: Serialize + DeserializeOwned + PartialEq + Send + Sync {
-    /// The paper, for messages.
+    /// The name of the paper or its method, for messages.
     const METHOD: &'static str;
-    /// The JSON of each.
+    /// The embedded presets, each as JSON.
     const EMBEDDED: &'static [&'static str];
-    /// What comes out of them, as JSON: a [`Record`](crate::Record) each.
+    /// The expected results of the presets: JSON texts, each a [`Record`](crate::Record).
     const RECORD: &'static [&'static str];
 
-    /// What every preset says.
+    /// The name, description and data set that every preset has.
     fn heading(&self) -> Heading<'_>;
 
-    /// What the network sees of images.
+    /// How images are transformed before the network sees them.
     fn input(&self) -> &InputConfig;
 
-    /// The same, to be changed.
+    /// Mutable access to [`input`](Self::input).
     fn input_mut(&mut self) -> &mut InputConfig;
 
-    /// What the schema cannot say.
+    /// Checks what the schema cannot express.
     ///
     /// # Errors
-    /// What is wrong.
+    /// When the preset is invalid.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// Makes `heading`, `input` and `input_mut` of a [`Preset`] from its fields `name`, `description`, `dataset` and `input`, and from the
-/// optional text in the field that is given, as `preset_fields!(alias)`, if one is.
+/// Implements `heading`, `input` and `input_mut` of a [`Preset`] from its fields `name`, `description`, `dataset` and
+/// `input`. If a field is given, as in `preset_fields!(alias)`, the optional text in it is the alias.
 #[macro_export]
 macro_rules! preset_fields {
     ($($alias:ident)?) => {
@@ -57,12 +57,12 @@ macro_rules! preset_fields {
     };
 }
 
-/// What every preset says.
+/// The name, description and data set of a preset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heading<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its name in the authors' release, where that is another.
+    /// Its name in the authors' release, if that is a different one.
     pub alias: Option<&'a str>,
     /// One line for lists.
     pub description: &'a str,
@@ -71,31 +71,31 @@ pub struct Heading<'a> {
 }
 
 impl<'a> Heading<'a> {
-    /// Every name it can be found by.
+    /// The names by which the preset can be found.
     fn names(self) -> impl Iterator<Item = &'a str> {
         [self.name].into_iter().chain(self.alias)
     }
 }
 
-/// Every preset.
+/// Returns all embedded presets.
 ///
 /// # Errors
-/// An embedded one that is wrong.
+/// When an embedded preset is invalid.
 pub fn all_presets<P: Preset>() -> Result<Vec<P>> {
     P::EMBEDDED.iter().map(|text| parse("an embedded preset", text)).collect()
 }
 
-/// The preset of that name; or, when `name` ends in `.json`, the one in that file, which may be the
+/// Returns the preset called `name` or, if `name` ends in `.json`, the one in that file, which may be the
 /// `config.json` of a run.
 ///
 /// # Errors
-/// No such preset or file; one that is wrong.
+/// When there is no such preset or file, or it is invalid.
 pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
     if Path::new(name).extension().is_some_and(|extension| extension == "json") {
         let text = read_text(name)?;
-        // Text that is no JSON is told about by who knows what is expected.
+        // Text that is not JSON is reported by `parse`, which knows what is expected.
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return parse(name, &text) };
-        // What else is in a configuration, as its seed, is no size.
+        // Only the preset is checked: other numbers in the configuration, such as the seed, are not sizes.
         let of_run = value.pointer("/options/preset").filter(|_| value["program"] == PROGRAM);
         return match large_size("", of_run.unwrap_or(&value)) {
             Some(problem) => Err(bad::<P>(name, problem)),
@@ -112,11 +112,11 @@ pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
     }
 }
 
-/// The largest whole number in a preset: candle's indices have 32 bits, and so no size is larger. Sums and
-/// products of a few of these fit the types that they are computed in.
+/// The largest whole number in a preset: candle's indices have 32 bits, so no size can be larger. Sums and
+/// products of a few such numbers fit the types that they are computed in.
 const LARGEST: u64 = i32::MAX as u64;
 
-/// The first number that is larger than any size can be, below the place `at` of a preset.
+/// Describes the first number below the place `at` of a preset that is larger than any size can be.
 fn large_size(at: &str, value: &Value) -> Option<String> {
     match value {
         Value::Number(number) if number.as_u64().is_some_and(|number| number > LARGEST) => {
@@ -133,7 +133,7 @@ fn large_size(at: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// The longest name of a preset.
+/// The length of the longest name of a preset.
 const LONGEST_NAME: usize = 100;
 
 fn parse<P: Preset>(source_name: &str, text: &str) -> Result<P> {
@@ -152,7 +152,7 @@ fn parse<P: Preset>(source_name: &str, text: &str) -> Result<P> {
     Ok(preset)
 }
 
-/// Whether a preset may have this name, which is that of its run's folder unless another is given.
+/// Whether a preset may have this name, which is also the name of its run's folder unless another is given.
 fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && !name.starts_with('.')

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// Shows how far a loop is, at which speed, for how long still, and a free message.
+/// A display of how far a loop is, its speed, the time left, and a free message.
 ///
-/// On a terminal this is a bar; elsewhere (a log file) a plain line at most every two seconds and
-/// one at the end; nothing at all when quiet. All goes to stderr.
+/// On a terminal this is a bar; elsewhere (such as in a log file) it is a plain line at most every two seconds
+/// and one at the end. When quiet, nothing is shown. All output goes to stderr.
 #[derive(Debug)]
 pub struct Progress(Display);
 
@@ -25,7 +25,7 @@ impl Progress {
         Self::of(total, "images", label, quiet)
     }
 
-    /// The same of other things than images: `unit` is what they are called.
+    /// Starts at 0 of `total` things other than images; `unit` is what they are called.
     pub fn of(total: u64, unit: &'static str, label: &str, quiet: bool) -> Self {
         Self(if quiet {
             Display::Quiet
@@ -36,7 +36,7 @@ impl Progress {
         })
     }
 
-    /// Moves on by `count` images, or whatever is counted.
+    /// Advances by `count` images, or whatever is counted.
     pub fn advance(&mut self, count: u64) {
         match &mut self.0 {
             Display::Quiet => {}
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Sets the text shown behind the numbers.
+    /// Sets the text shown after the numbers.
     pub fn message(&mut self, text: impl Into<String>) {
         match &mut self.0 {
             Display::Quiet => {}

@@ -1,4 +1,4 @@
-//! The record: what every documented command has to come to, as data.
+//! The record: the results that every documented command has to reproduce, as data.
 
 use crate::presets::{Heading, Preset, all_presets};
 use crate::{Error, Result, Spread};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A table of a model card: commands, each with the numbers that it has to come to.
+/// A table of a model card: commands, each with the numbers that it has to reproduce.
 ///
 /// ```
 /// use hebbian_train::Record;
@@ -30,20 +30,20 @@ use std::fmt::Write;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Its name: that of its file, and of the table in the card.
+    /// The name of the record, of its file, and of the table in the card.
     pub name: String,
-    /// What the rows of the table are: the head of its first column.
+    /// What the rows of the table are, as the heading of its first column.
     pub rows: String,
     /// The commands.
     pub jobs: Vec<Job>,
 }
 
-/// A command with the numbers that it has to come to: a preset that is trained with each of the seeds, or an experiment
-/// that has all of them.
+/// A command with the numbers that it has to reproduce: a preset that is trained once per seed, or an experiment
+/// that runs all seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Its name, one of its own in the record.
+    /// Its name, unique in the record.
     pub name: String,
     /// The preset that is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,73 +51,73 @@ pub struct Job {
     /// The experiment that is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<String>,
-    /// The data set; none where an experiment makes its own data.
+    /// The data set; `None` if an experiment makes its own data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// Whatever else the command has.
+    /// The other arguments of the command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
-    /// The seeds; of an experiment one after the other.
+    /// The seeds; those of an experiment are consecutive.
     pub seeds: Vec<u64>,
-    /// How informative it is about the method: 1 for what is to be repeated first, 9 for what last.
+    /// How informative the job is about the method: 1 for jobs to repeat first, 9 for jobs to repeat last.
     pub telling: u8,
     /// Minutes of one run of the command, by device: `cpu` is two cores of a server CPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub minutes: BTreeMap<String, f64>,
-    /// Gigabytes of memory at most, by device.
+    /// Peak memory in gigabytes, by device.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub memory: BTreeMap<String, f64>,
-    /// The day our numbers are of; none where it is not known.
+    /// The date of our numbers; `None` if it is not known.
     #[serde(default)]
     pub date: Option<String>,
-    /// Note.
+    /// A note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The numbers.
+    /// The numbers to reproduce.
     pub claims: Vec<Claim>,
 }
 
-/// A number.
+/// A number that a command has to reproduce.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// Its row in the table.
     pub row: String,
-    /// Its column, where there are several.
+    /// Its column, if there are several.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub column: String,
     /// How the network learned.
     pub learning: Learning,
     /// The read-out.
     pub read_out: String,
-    /// What the number is.
+    /// The unit in which the number is shown.
     pub unit: Unit,
     /// Decimals that are shown, 17 at most. Default: 2.
     #[serde(default = "two")]
     pub decimals: usize,
-    /// The place, as a JSON pointer, of a list in `results.json` in which the number is to be found; none where it is
-    /// found from the top.
+    /// The list in `results.json` that contains the number, as a JSON pointer; empty if the number is found from the
+    /// top level.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// Fields that select the list entry, by JSON pointer.
+    /// The values of fields, by JSON pointer, that select the entry of the list.
     #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub among: BTreeMap<String, Value>,
-    /// The place of the number there, as a JSON pointer. Of a single run there is also `/last/NAME`, what was logged last,
-    /// and `/epoch/N/NAME`, what was logged after so many epochs (`~1` stands for a slash in the name).
+    /// The place of the number in the entry, as a JSON pointer. For a single run there are also `/last/NAME`, the value
+    /// logged last, and `/epoch/N/NAME`, the value logged after N epochs (`~1` stands for a slash in the name).
     pub take: String,
-    /// What was published; none where nothing like it was.
+    /// The published number; `None` if nothing comparable was published.
     #[serde(default)]
     pub published: Option<Published>,
-    /// What we have; none where it was not run.
+    /// Our number; `None` if the command was not run.
     #[serde(default)]
     pub ours: Option<Ours>,
-    /// What the mean of a new run has to lie between; none before there is a number.
+    /// The interval in which the mean of a new run has to lie; `None` until there is a number.
     #[serde(default)]
     pub interval: Option<[f64; 2]>,
     /// Whether the median is shown beside the mean, for numbers with a heavy tail.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_median: bool,
-    /// Whether it is in the table of the project's README.
+    /// Whether the number is in the table of the project's README.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub headline: bool,
 }
@@ -143,7 +143,7 @@ pub enum Learning {
 }
 
 impl Learning {
-    /// For tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unsupervised => "unsupervised",
@@ -155,13 +155,13 @@ impl Learning {
     }
 }
 
-/// What a number is.
+/// The unit of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// A share of 1, shown in percent.
     Percent,
-    /// A number.
+    /// A number without a unit.
     Plain,
 }
 
@@ -169,33 +169,33 @@ pub enum Unit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// Its mean; none where it was not seen.
+    /// Its mean; `None` if we have not seen it.
     pub mean: Option<f64>,
     /// Its spread, as published.
     #[serde(default)]
     pub sd: Option<f64>,
-    /// Where it was seen, or why not.
+    /// Where we saw it, or why we did not.
     pub source: String,
 }
 
-/// Numbers of ours, over seeds.
+/// Statistics of our numbers over seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ours {
     /// Their mean.
     pub mean: f64,
-    /// Their standard deviation, that of the population they are a sample of; none of one.
+    /// The standard deviation of the population that they are a sample of; `None` for a single number.
     #[serde(default)]
     pub sd: Option<f64>,
-    /// Their median; none where it is not known.
+    /// Their median; `None` if it is not known.
     #[serde(default)]
     pub median: Option<f64>,
-    /// How many they are.
+    /// How many numbers there are.
     pub count: usize,
 }
 
 impl Ours {
-    /// Of values; none of no values.
+    /// Computes the statistics of `values`; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let Spread { mean, sd } = Spread::of(values)?;
         let mut sorted = values.to_vec();
@@ -210,13 +210,13 @@ impl Ours {
 }
 
 impl Claim {
-    /// Row and column.
+    /// The row and column, separated by a comma.
     pub fn label(&self) -> String {
         let parts = [self.row.as_str(), self.column.as_str()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Its values in a document of results, see [`take`](Self::take).
+    /// The values of the number in a document of results, see [`take`](Self::take).
     pub fn values(&self, results: &Value) -> Vec<f64> {
         let found = results.pointer(&self.from);
         let entries = match found {
@@ -231,13 +231,13 @@ impl Claim {
         found.filter_map(|entry| entry.pointer(&self.take)?.as_f64()).collect()
     }
 
-    /// A mean and its spread, in its unit, without the unit's sign.
+    /// Formats a mean and its spread in the unit of the claim, without the unit's sign.
     pub fn shown(&self, mean: f64, sd: Option<f64>) -> String {
-        // No f64 has more; formatting panics at some.
+        // An f64 needs no more decimals, and formatting panics at too many.
         Spread { mean, sd }.times(self.factor()).shown(self.decimals.min(17))
     }
 
-    /// What a number is multiplied by to be shown.
+    /// The factor by which a number is multiplied to be shown.
     fn factor(&self) -> f64 {
         match self.unit {
             Unit::Percent => 100.0,
@@ -245,7 +245,7 @@ impl Claim {
         }
     }
 
-    /// What stands behind a number.
+    /// The unit's sign after a number.
     pub fn sign(&self) -> &'static str {
         match self.unit {
             Unit::Percent => " %",
@@ -253,9 +253,9 @@ impl Claim {
         }
     }
 
-    /// What a new mean of as many values has to lie between: three standard errors of the difference of two such means
-    /// to each side, and half a percent at least, or of what is no share two percent of the number; a whole percent, or five,
-    /// where the spread is not known.
+    /// The interval in which a new mean of as many values has to lie: three standard errors of the difference of two
+    /// such means to each side, but at least half a percentage point or, for plain numbers, two percent of the number.
+    /// If the spread is not known, it is one percentage point or five percent of the number to each side.
     pub fn interval_of(&self, ours: &Ours) -> [f64; 2] {
         let least = |share: f64, part: f64| match self.unit {
             Unit::Percent => share,
@@ -270,7 +270,7 @@ impl Claim {
 }
 
 impl Job {
-    /// What the program `hebbian` is given, without seeds.
+    /// The arguments of the program `hebbian`, without seeds.
     pub fn arguments(&self, method: &str) -> Vec<String> {
         let (verb, flag, name) = match (&self.preset, &self.experiment) {
             (Some(preset), _) => ("train", "--preset", preset.as_str()),
@@ -289,15 +289,15 @@ impl Job {
         self.flags.get(at + 1).map(String::as_str)
     }
 
-    /// How many runs of the command it takes: one for each seed, but for an experiment, which has them all.
+    /// How many runs of the command the job takes: one per seed, but only one for an experiment, which runs all seeds.
     pub fn runs(&self) -> usize {
         if self.preset.is_some() { self.seeds.len() } else { 1 }
     }
 
-    /// What comes out of it, and when, in a line: of the claims that lead, if there are any. None where nothing is
-    /// known.
+    /// One line with the expected numbers and the time that they take: the numbers of the README's table if there are
+    /// any, else all. `None` if no number is known.
     pub fn expected(&self) -> Option<String> {
-        /// More numbers than this are for the card.
+        /// The most numbers that are shown; the card has the others.
         const MOST: usize = 4;
         let leads = self.claims.iter().any(|claim| claim.headline && claim.ours.is_some());
         let chosen = self.claims.iter().filter(|claim| claim.headline || !leads);
@@ -321,7 +321,7 @@ impl Job {
     }
 }
 
-/// So many minutes, in seconds, minutes or hours.
+/// Formats a number of minutes in seconds, minutes or hours.
 pub fn duration(minutes: f64) -> String {
     match minutes {
         few if few < 1.0 => format!("{:.0} s", 60.0 * few),
@@ -331,10 +331,10 @@ pub fn duration(minutes: f64) -> String {
     }
 }
 
-/// The record of the presets `P`.
+/// Returns the records of the presets `P`.
 ///
 /// # Errors
-/// An embedded text that is wrong.
+/// When an embedded text is invalid.
 pub fn records<P: Preset>() -> Result<Vec<Record>> {
     let read = |text: &&str| {
         serde_json::from_str(text)
@@ -343,11 +343,11 @@ pub fn records<P: Preset>() -> Result<Vec<Record>> {
     P::RECORD.iter().map(read).collect()
 }
 
-/// The presets `P` with their data sets, and experiments, each a name and a line of description; below each what the
-/// record expects of it.
+/// Lists the presets `P` with their data sets, and the experiments, each with its name and a line of description; below
+/// each are the results that the record expects of it.
 ///
 /// # Errors
-/// An embedded text that is wrong.
+/// When an embedded text is invalid.
 pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
     let (presets, records) = (all_presets::<P>()?, records::<P>()?);
     let jobs: Vec<&Job> = records.iter().flat_map(|record| &record.jobs).collect();

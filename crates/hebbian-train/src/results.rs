@@ -1,4 +1,4 @@
-//! The final figures of a run.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConfusionMatrix, Readout, Result};
 
-/// What a run ends with: the content of `results.json`, which means the same for every method. Fields that
+/// The results of a run: the content of `results.json`, which means the same for every method. Fields that
 /// earlier versions did not write are read as empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// The method, as `softhebb`.
+    /// The method, such as `softhebb`.
     #[serde(default)]
     pub method: String,
     /// The preset.
@@ -25,61 +25,61 @@ pub struct Results {
     /// The device, as the user named it.
     pub device: String,
     /// The share of training images that was held out and stands in for the test images in all figures;
-    /// none where they are of test images.
+    /// `None` if the figures are of test images.
     #[serde(default)]
     pub validation: Option<f64>,
-    /// How many training images kept their labels, drawn by the seed; none where all did.
+    /// How many training images kept their labels, drawn by the seed; `None` if all did.
     #[serde(default)]
     pub labelled: Option<usize>,
-    /// What was done to images before the network saw them.
+    /// How images were transformed before the network saw them.
     #[serde(default, skip_serializing_if = "InputConfig::is_empty")]
     pub input: InputConfig,
     /// Share of the test set that was classified correctly, 0 to 1, at the end: by the first of the
-    /// read-outs, or by the network itself where there are none.
+    /// read-outs, or by the network itself if there are none.
     pub test_accuracy: f64,
-    /// How the test images of each class were classified by the same, `counts[label][predicted]`.
+    /// How this read-out or network classified the test images of each class, `counts[label][predicted]`.
     #[serde(default)]
     pub confusion: Option<ConfusionMatrix>,
     /// How many different images with labels were trained on.
     pub train_images: usize,
-    /// How many without labels, beside those.
+    /// How many different images without labels were trained on in addition.
     #[serde(default)]
     pub unlabelled_images: usize,
     /// Whether the network itself learned with labels.
     #[serde(default)]
     pub trained_with_labels: bool,
-    /// Batches that the network learned from.
+    /// How many batches the network learned from.
     #[serde(default)]
     pub training_steps: u64,
-    /// Images that it was shown, each as often as it was.
+    /// How many images the network was shown, counting repetitions.
     #[serde(default)]
     pub training_images: u64,
-    /// How often it was shown each.
+    /// How often the network was shown each image.
     #[serde(default)]
     pub training_epochs: f64,
-    /// Wall-clock time of that, without what was measured in between.
+    /// Wall-clock time of this training, without the measurements in between.
     #[serde(default)]
     pub training_seconds: f64,
-    /// The same where it learned without labels, else 0.
+    /// The same time if the network learned without labels, else 0.
     pub unsupervised_seconds: f64,
     /// Images shown during that time, per second.
     pub unsupervised_images_per_second: f64,
-    /// What was read out of its features.
+    /// The results of the read-outs of its features.
     #[serde(default)]
     pub readouts: Vec<ReadoutResult>,
-    /// Wall-clock time of the first read-out, its features included.
+    /// Wall-clock time of the first read-out, including that of its features.
     pub head_seconds: f64,
-    /// Wall-clock time from start to end; of a resumed run, with the time before.
+    /// Wall-clock time from start to end; for a resumed run, including the time before it was resumed.
     pub total_seconds: f64,
-    /// The process's peak of resident memory on the host, where the system tells it.
+    /// The process's peak of resident memory on the host, if the system reports it.
     pub peak_memory_bytes: Option<u64>,
-    /// Whatever else the method reports, written beside the others.
+    /// Further results that the method reports, written beside the fields above.
     #[serde(flatten)]
     pub extras: BTreeMap<String, serde_json::Value>,
 }
 
 impl Results {
-    /// What its images to test with are: `test` or `validation`.
+    /// Which images the run was tested with: `test` or `validation`.
     pub fn part(&self) -> &'static str {
         if self.validation.is_some() { "validation" } else { "test" }
     }
@@ -88,24 +88,24 @@ impl Results {
 /// How well classes were read out of features.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReadoutResult {
-    /// Which read-out, of what: `head`, `ridge`, `head on raw pixels`.
+    /// The read-out, and what it reads if not the network's features: `head`, `ridge`, `head on raw pixels`.
     pub name: String,
     /// Share of the test set that was classified correctly, 0 to 1.
     pub test_accuracy: f64,
-    /// Wall-clock time of its training, its features included where they were not there already.
+    /// Wall-clock time of its training, including that of its features if they were not computed before.
     pub seconds: f64,
-    /// Features that it reads.
+    /// How many features it reads.
     pub features: usize,
     /// How the test images of each class were classified, `counts[label][predicted]`.
     pub confusion: Option<ConfusionMatrix>,
 }
 
 impl ReadoutResult {
-    /// What a read-out whose training began at `started` makes of test `features (N, F)`, with a label of
-    /// so many `classes` each.
+    /// Tests a read-out, whose training began at `started`, on `features (N, F)`, each row with a label
+    /// below `classes`.
     ///
     /// # Errors
-    /// Features that it does not read; labels that do not fit.
+    /// When the features do not fit the read-out, or the labels do not fit the features or classes.
     pub fn judge(
         name: &str,
         started: Instant,
@@ -127,8 +127,8 @@ impl ReadoutResult {
     }
 }
 
-/// The most memory that this process has held at once, in bytes; `None` where the system does not
-/// say (it is known on Linux).
+/// The most memory that this process has held at once, in bytes; `None` if the system does not
+/// report it (Linux does).
 pub fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -24,7 +24,7 @@ const ANALYSIS: &str = "analysis-";
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 
-/// What folders of runs hold.
+/// The kind of folder that a run writes.
 static RUN: FolderKind = FolderKind {
     mark: "run.json",
     files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD, REPORT],
@@ -41,27 +41,27 @@ static RUN: FolderKind = FolderKind {
 ///
 /// | file | content |
 /// |---|---|
-/// | `run.json` | the names of the others; a folder with this file is the folder of a run |
+/// | `run.json` | the names of the other files; a folder with this file is the folder of a run |
 /// | `config.json` | the fully resolved configuration |
 /// | `metrics.jsonl` | one [`LogLine`] each time something was measured |
 /// | `events.out.tfevents.*` | the same for TensorBoard, with the pictures |
-/// | `results.json` | the final figures; there only once the run is complete |
+/// | `results.json` | the final figures; written only once the run is complete |
 /// | `README.md` | the model card |
-/// | `report.html` | the report, where the program writes one: a page to open in a browser |
+/// | `report.html` | the report, if the program writes one: a page to open in a browser |
 /// | `model.safetensors` | the trained model, with its read-out |
 /// | `state.safetensors` | what is needed to continue the run |
 /// | `*.png` | pictures |
-/// | `analysis-*` | pictures, tables and figures of what was [analysed](Self::analysis) afterwards |
+/// | `analysis-*` | pictures, tables and figures of a later [analysis](Self::analysis) |
 ///
-/// While one lives, no other run gets into the folder.
+/// While a `RunFolder` lives, no other run can use the folder.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: OwnFolder,
     metrics: File,
-    /// Of learning, by the step.
+    /// Events of learning, by step.
     events: EventFile,
-    /// Of read-outs, by their own epochs: in a separate file, because they are repeated when a run
-    /// continues. Made once there is a read-out.
+    /// Events of read-outs, by their own epochs: in a separate file, because read-outs are repeated when a run
+    /// continues. Created with the first read-out.
     readout_events: Option<EventFile>,
     started: Instant,
     /// Seconds that the run took before it was interrupted.
@@ -73,36 +73,36 @@ pub struct RunFolder {
 pub enum Moment {
     /// While a read-out was trained.
     Readout {
-        /// Which one.
+        /// The name of the read-out.
         readout: String,
-        /// Its epochs done.
+        /// The number of epochs that it has finished.
         epoch: u64,
     },
     /// While learning.
     Learning {
-        /// Batches learned from.
+        /// The number of batches learned from.
         step: u64,
-        /// Images shown.
+        /// The number of images shown.
         images: u64,
-        /// How often each image was shown.
+        /// How often each image was shown, on average.
         epoch: f64,
     },
 }
 
-/// A line of `metrics.jsonl`: `step`, `images` and `epoch` of learning, or `readout` and its `epoch`;
-/// `seconds`; the values.
+/// A line of `metrics.jsonl`: `step`, `images` and `epoch` while learning, or `readout` and its `epoch`; then `seconds`
+/// and the values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Line", into = "Line")]
 pub struct LogLine {
-    /// When.
+    /// When the values were measured.
     pub moment: Moment,
-    /// Since the start of the run.
+    /// Seconds since the start of the run.
     pub seconds: f64,
     /// What was measured, by name. A NaN is written as `null`.
     pub values: BTreeMap<String, Option<f64>>,
 }
 
-/// As it stands in the file.
+/// A [`LogLine`] as it is written in the file.
 #[derive(Serialize, Deserialize)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,17 +150,17 @@ impl From<Line> for LogLine {
 /// What a run has logged.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History(
-    /// In the order of time.
+    /// The lines, in the order of time.
     pub Vec<LogLine>,
 );
 
 impl History {
-    /// What was measured while learning, by epochs.
+    /// Returns an iterator over what was measured while learning, by epoch.
     pub fn by_epoch(&self) -> impl Iterator<Item = (f64, BTreeMap<String, f64>)> {
         self.learning(|_, epoch| epoch)
     }
 
-    /// The same by the number of images shown.
+    /// Returns an iterator over the same, by the number of images shown.
     pub fn by_images(&self) -> impl Iterator<Item = (u64, BTreeMap<String, f64>)> {
         self.learning(|images, _| images)
     }
@@ -182,16 +182,16 @@ impl History {
 impl RunFolder {
     /// Makes the folder of a new run, with all folders above it, and opens its logs.
     ///
-    /// An earlier run in the folder makes way, with every file that its `run.json` lists, so that none
-    /// of it can pass for the new run's. Read a checkpoint to start from before this call. Other files
-    /// stay. A program that is killed in between leaves the earlier run, which the next call in the
-    /// folder or [`recover`](Self::recover) puts back, or the new one.
+    /// An earlier run in the folder is replaced, with every file that its `run.json` lists, so that none of them can be
+    /// mistaken for the new run's. Read a checkpoint to start from before this call. Other files stay. If the program
+    /// is killed in between, the folder holds the new run, or the earlier one, which the next call in the folder or
+    /// [`recover`](Self::recover) puts back.
     ///
     /// # Errors
-    /// When another run is in the folder, or it cannot be made or written to; when a file of the earlier
-    /// run is write-protected, a link, or was replaced by what no run writes; or when the folder holds a
-    /// file that a run would replace but that `run.json` does not list (a downloaded model, say). The
-    /// earlier run is then as it was.
+    /// When another run is in the folder, or it cannot be made or written to; when a file of the earlier run is
+    /// write-protected, a link, or has been overwritten with something that no run writes; or when the folder holds a
+    /// file that a run would replace but that `run.json` does not list (a downloaded model, say). The earlier run is
+    /// then as it was.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let (folder, (metrics, events)) =
             OwnFolder::replace(path, &RUN, serde_json::Map::new(), |folder| {
@@ -207,14 +207,14 @@ impl RunFolder {
         Self { folder, metrics, events, readout_events: None, started, earlier }
     }
 
-    /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are
-    /// appended, and the clock continues from the last line that is kept. Lines of later steps, which
-    /// the interrupted run logged but whose weights it did not save, are removed, with those of
-    /// read-outs, the results and the report, for the run is not complete.
+    /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are appended, and the
+    /// clock continues from the last line that is kept. Lines of later steps, which the interrupted run logged but
+    /// whose weights it did not save, and lines of read-outs are removed, as are the results and the report, because
+    /// the run is not complete.
     ///
     /// # Errors
-    /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run,
-    /// or holds in a run's place what [`create`](Self::create) would refuse to remove.
+    /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run, or holds a
+    /// file that [`create`](Self::create) would refuse to replace.
     pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self> {
         let mut folder = OwnFolder::open(path, &RUN)?;
         let metrics = folder.path().join(METRICS);
@@ -250,8 +250,7 @@ impl RunFolder {
         Ok(Self::of(folder, metrics, events, earlier))
     }
 
-    /// Puts an earlier run back that a killed program was about to replace; writes nothing where there
-    /// is none.
+    /// Puts back an earlier run that a killed program was about to replace; writes nothing if there is none.
     ///
     /// # Errors
     /// When it cannot be put back, or another run is in the folder.
@@ -259,7 +258,7 @@ impl RunFolder {
         OwnFolder::recover(path, &RUN)
     }
 
-    /// What was logged in the run folder `path`.
+    /// Reads what was logged in the run folder `path`.
     ///
     /// # Errors
     /// When there is no such log, or it cannot be read.
@@ -268,46 +267,47 @@ impl RunFolder {
         Ok(History(lines.into_iter().map(|(line, _)| line).collect()))
     }
 
-    /// The `config.json` of the run folder `path`; none where there is none.
+    /// Reads the `config.json` of the run folder `path`; `None` if there is no such file.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// When the file exists but cannot be read.
     pub fn config(path: impl AsRef<Path>) -> Result<Option<serde_json::Value>> {
         read_json(&path.as_ref().join(CONFIG))
     }
 
-    /// The `results.json` of the run folder `path`; none where the run is not complete.
+    /// Reads the `results.json` of the run folder `path`; `None` if the run is not complete.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// When the file exists but cannot be read.
     pub fn results(path: impl AsRef<Path>) -> Result<Option<Results>> {
         read_json(&path.as_ref().join(RESULTS))
     }
 
-    /// Writes `report.html`, which begins with [`REPORT_START`](Self::REPORT_START), into the run folder `path`;
-    /// returns where it is.
+    /// Writes `html`, which begins with [`REPORT_START`](Self::REPORT_START), as `report.html` into the run folder
+    /// `path` and returns the path of the file.
     ///
     /// # Errors
-    /// When it is no run folder, another run is in it, or there is such a file that no run wrote.
+    /// When `path` is not a run folder, another run is in it, or it has a `report.html` that no run wrote.
     pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
         let file = OwnFolder::open(path, &RUN)?.claim(REPORT)?;
         save_text(&file, html)?;
         Ok(file)
     }
 
-    /// Where the file `analysis-NAME` of an analysis belongs, with the extension `png`, `csv` or `json`, in the run
-    /// folder `path`: it is one of the run's from now on, so that the next run there replaces it.
+    /// Returns the path of the file `analysis-NAME` of an analysis in the run folder `path`; `name` ends in `.png`,
+    /// `.csv` or `.json`. The file belongs to the run from now on, so that the next run in the folder replaces it.
     ///
     /// # Errors
-    /// When it is no run folder, another run is in it, or there is such a file that is not the run's; another name.
+    /// When `path` is not a run folder, another run is in it, it has such a file that is not the run's, or the name has
+    /// another ending.
     pub fn analysis(path: impl AsRef<Path>, name: &str) -> Result<PathBuf> {
         OwnFolder::open(path, &RUN)?.claim(&format!("{ANALYSIS}{name}"))
     }
 
-    /// How a report begins, by which it is known as one of ours.
+    /// The start of every report, by which a file is recognised as a report of this program.
     pub const REPORT_START: &str = "<!doctype html>\n<!-- report of candle-hebbian -->\n";
 
-    /// Whether a file is such a report.
+    /// Whether a file is a report of this program.
     pub(crate) fn is_report(path: &Path) -> bool {
         read_text(path).is_ok_and(|text| text.starts_with(Self::REPORT_START))
     }
@@ -317,31 +317,31 @@ impl RunFolder {
         self.folder.path()
     }
 
-    /// Where the trained model belongs.
+    /// The path of the trained model.
     pub fn model(&self) -> PathBuf {
         self.path().join(MODEL)
     }
 
-    /// Where all that going on needs belongs.
+    /// The path of the state that is needed to continue.
     pub fn state(&self) -> PathBuf {
         self.path().join(STATE)
     }
 
-    /// Seconds since the folder was opened; of a resumed run, with those before.
+    /// Seconds since the folder was opened; for a resumed run, including those before the interruption.
     pub fn seconds(&self) -> f64 {
         self.earlier + self.started.elapsed().as_secs_f64()
     }
 
-    /// Writes `config.json`, in which `program` says that it is of this one.
+    /// Writes `config.json`, in which the field `program` names this program.
     ///
     /// # Errors
-    /// When the configuration has no JSON form of names and values, or cannot be written.
+    /// When the JSON form of the configuration is not an object, or it cannot be written.
     pub fn write_config(&self, config: &impl Serialize) -> Result<()> {
         let config = Config { program: PROGRAM, config };
         atomic::save_json(self.path().join(CONFIG), &config)
     }
 
-    /// Logs named values. TensorBoard shows those of a read-out under its name, against its epochs.
+    /// Logs named values. TensorBoard shows the values of a read-out under its name, against its epochs.
     pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
         let path = self.path().join(METRICS);
         let values_by_name = values.iter().map(|&(name, value)| (name.to_string(), Some(value)));
@@ -371,7 +371,7 @@ impl RunFolder {
         }
     }
 
-    /// Waits until the log is on the disk: what is saved after it does not outlive it, even when the power fails.
+    /// Waits until the log is on the disk, so that nothing that is saved afterwards can survive a power cut without it.
     pub(crate) fn sync_log(&self) -> Result<()> {
         self.metrics.sync_data().map_err(Error::io("write", &self.path().join(METRICS)))
     }
@@ -401,8 +401,8 @@ impl RunFolder {
     }
 }
 
-/// What TensorBoard calls a value: `layers.0.mean_radius`, by the name of the layer's tensors, is `mean_radius/layer 1`, as
-/// the terminal counts layers, so that those of all layers are side by side.
+/// The TensorBoard tag of a value. `layers.0.mean_radius`, named after the layer's tensors, becomes
+/// `mean_radius/layer 1`, numbered as in the terminal, so that the values of all layers are side by side.
 fn tag(name: &str) -> String {
     let of_layer = || {
         let (layer, value) = name.strip_prefix("layers.")?.split_once('.')?;
@@ -411,14 +411,14 @@ fn tag(name: &str) -> String {
     of_layer().unwrap_or_else(|| name.to_string())
 }
 
-/// How the names of event files of read-outs end.
+/// The suffix of the names of event files of read-outs.
 const READOUTS: &str = ".readouts";
 
 fn is_events(name: &str) -> bool {
     name.starts_with(tensorboard::PREFIX)
 }
 
-/// The file of a configuration.
+/// The content of `config.json`.
 #[derive(Serialize)]
 struct Config<'a, T> {
     program: &'static str,
@@ -452,7 +452,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
-/// The whole lines of a log. The last is left out when the program was killed while writing it.
+/// Reads the complete lines of a log. The last line is left out if the program was killed while writing it.
 fn read_lines(path: &Path) -> Result<Vec<(LogLine, String)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);

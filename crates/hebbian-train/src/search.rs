@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-/// A number of a preset that is searched for, and the values that it may have. Read from
-/// `PATH=VALUES`, where the path joins names and places in lists by dots, and the values are
+/// A field of a preset that is searched, and the values that it may have. It is parsed from `PATH=VALUES`, where the
+/// path joins field names and indices into lists by dots, and the values are
 ///
 /// | text | drawn |
 /// |---|---|
-/// | `a,b,c` | one of them, each as likely: numbers, `true`, `null`, other JSON, or plain words |
+/// | `a,b,c` | one of them, all equally likely: numbers, `true`, `null`, other JSON, or plain words |
 /// | `low..high` | uniformly from the range; an integer if both bounds are integers |
-/// | `low..high:log` | so that its logarithm is uniform |
+/// | `low..high:log` | from the range, so that the logarithm is uniform |
 ///
 /// Numbers other than integers are rounded to four significant digits.
 ///
@@ -31,7 +31,7 @@ use std::str::FromStr;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dimension {
-    /// What it was read from.
+    /// The text it was parsed from.
     text: String,
     path: String,
     values: Values,
@@ -60,7 +60,7 @@ impl FromStr for Dimension {
         let (path, whole_text) = (path.to_string(), text.to_string());
         let Some((low, high)) = values.split_once("..") else {
             let json = |word: &str| serde_json::from_str(word).unwrap_or_else(|_| json!(word));
-            // A list of JSON, which may have commas of its own, or words.
+            // The values are JSON, which may contain commas, or else words between commas.
             let all: Vec<Value> = serde_json::from_str(&format!("[{values}]"))
                 .unwrap_or_else(|_| values.split(',').map(|word| json(word.trim())).collect());
             return match all.iter().any(|value| *value == json!("")) {
@@ -94,7 +94,7 @@ impl fmt::Display for Dimension {
 }
 
 impl Dimension {
-    /// A value, drawn.
+    /// Draws a value.
     pub fn draw(&self, rng: &mut Rng) -> Value {
         match &self.values {
             Values::Choice(all) => all[rng.below(all.len())].clone(),
@@ -107,7 +107,7 @@ impl Dimension {
             &Values::Range { low, high, log: true, whole: false } => {
                 json!(short(rng.between(low.ln(), high.ln()).exp()).clamp(low, high))
             }
-            // Each number has the logarithms that are nearest to it: those of ±½ around it.
+            // Each integer stands for the logarithms of the numbers within ±½ of it.
             &Values::Range { low, high, log: true, whole: true } => {
                 let drawn = rng.between((low - 0.5).ln(), (high + 0.5).ln()).exp();
                 json!(drawn.round().clamp(low, high) as i64)
@@ -115,11 +115,11 @@ impl Dimension {
         }
     }
 
-    /// Puts `value` into `preset`, as a new field at the end of the path if there is none: a number that has a default may be
-    /// left out of a preset, which refuses those that it does not know.
+    /// Puts `value` into `preset` at the path. The last part of the path may be a new field, because a preset may leave
+    /// out a number that has a default; a field that the preset does not know is refused when it is parsed.
     ///
     /// # Errors
-    /// A path that leads nowhere.
+    /// If the path leads nowhere.
     fn put(&self, preset: &mut Value, value: Value) -> Result<()> {
         let mut place = preset;
         let parts = self.path.split('.').count();
@@ -154,7 +154,7 @@ impl Dimension {
         matches!(self.values, Values::Range { log: true, .. })
     }
 
-    /// Where a value stands on an axis.
+    /// The position of a value on the axis of a chart.
     fn position(&self, value: &Value) -> f64 {
         match (&self.values, value.as_f64()) {
             (Values::Range { .. }, Some(number)) => number,
@@ -166,7 +166,7 @@ impl Dimension {
         }
     }
 
-    /// What its axis is called.
+    /// The label of that axis.
     fn label(&self) -> String {
         match &self.values {
             Values::Choice(all) if !all.iter().all(Value::is_number) => {
@@ -178,25 +178,25 @@ impl Dimension {
     }
 }
 
-/// The number with four significant digits, for people to read and to type.
+/// Rounds a number to four significant digits, for people to read and to type.
 fn short(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// How a search goes.
+/// The size and kind of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// How many combinations of values are drawn.
     pub trials: usize,
     /// The factor η of successive halving (Jamieson & Talwalkar 2016, with the rungs of Hyperband, Li et al. 2018,
-    /// Algorithm 1); none to give every trial all images.
+    /// Algorithm 1); `None` to train every trial on all images.
     pub halving: Option<usize>,
 }
 
 impl Plan {
-    /// The rungs of the search: how many trials are left in each, and the part of the training images, one in so many,
-    /// that each of them learns from. With η, and s the largest number for which ηˢ is not above the n trials, rung i = 0 … s
-    /// has the best ⌊n/ηⁱ⌋ with one image in ηˢ⁻ⁱ.
+    /// The rungs of the search as pairs `(trials, part)`: how many trials are left, and that each of them learns from
+    /// one in `part` of the training images. With η, n trials and s the largest number for which ηˢ ≤ n, rung i = 0 … s
+    /// has the best ⌊n/ηⁱ⌋ trials with one image in ηˢ⁻ⁱ.
     ///
     /// ```
     /// let plan = hebbian_train::Plan { trials: 9, halving: Some(3) };
@@ -205,7 +205,7 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// No trials, or a factor below 2.
+    /// If there are no trials, or the factor is below 2.
     pub fn rungs(&self) -> Result<Vec<(usize, usize)>> {
         if self.trials == 0 {
             return Err(Error::Argument("a search of 0 trials: expected 1 or more".to_string()));
@@ -224,24 +224,25 @@ impl Plan {
     }
 }
 
-/// A combination of values, and how it did.
+/// A combination of values with its result.
 #[derive(Debug, Clone)]
 struct Trial<O> {
     number: usize,
     values: Vec<Value>,
     options: O,
-    /// The last rung that it was in, from 1, the images that it learned from there, and its accuracy over seeds; none where
-    /// it diverged.
+    /// The last rung that the trial was in, counted from 1, the number of images that it learned from there, and its
+    /// accuracy over seeds; `None` if it diverged.
     reached: (usize, usize, Option<Spread>),
 }
 
-/// Draws combinations of values for the preset in `base`, trains each and compares them by the accuracy on what stands in
-/// for the test images: a part of the training images that was held out. All that is drawn follows from the study's seed,
-/// and a search that was interrupted reads back the trials that are complete.
+/// Draws combinations of values for the preset in `base`, trains each, and compares them by the accuracy on the images
+/// that replace the test images: a part of the training images that was held out. All that is drawn follows from the
+/// study's seed, and an interrupted search that is resumed reads back the trials that are complete. `again` is the
+/// command that trains a single network on the same images; the report adds the best preset to it.
 ///
 /// # Errors
-/// A path that the preset does not have, values that it refuses, what training says; a trial that diverges is the
-/// worst and no error. `again` is the command that trains a single network on the same images; a preset is still to be added.
+/// If the preset lacks a path or refuses a value, or if training fails. A trial that diverges is ranked last and is no
+/// error.
 pub fn search<M: Method>(
     study: &Study<'_>,
     base: &M::Options,
@@ -317,7 +318,7 @@ pub fn search<M: Method>(
     figure::<M>(study, space, &trials, again)
 }
 
-/// One in `part` of the training images, drawn, and of those without labels.
+/// Draws one in `part` of the training images, and of the images without labels.
 fn one_in(part: usize, data: &Dataset, rng: &Rng) -> Result<Dataset> {
     if part == 1 {
         return Ok(data.clone());
@@ -334,7 +335,7 @@ fn one_in(part: usize, data: &Dataset, rng: &Rng) -> Result<Dataset> {
     Ok(Dataset { train, unlabelled, ..data.clone() })
 }
 
-/// A trial before it was trained.
+/// Draws the values of a trial that is still to be trained.
 fn drawn<M: Method>(
     base: &M::Options,
     space: &[Dimension],
@@ -382,7 +383,7 @@ fn figure<M: Method>(
             accuracy.map(|accuracy| accuracy.mean).into(),
             accuracy.and_then(|accuracy| accuracy.sd).into(),
         ];
-        // As text, because a rate of 0.0001 has one digit where tables show four decimals.
+        // As text, because tables show four decimals, which leave a rate of 0.0001 only one digit.
         let values = values.iter().map(|value| {
             Cell::from(value.as_str().map_or_else(|| value.to_string(), str::to_string))
         });
@@ -440,7 +441,7 @@ fn figure<M: Method>(
     })
 }
 
-/// The accuracy of every trial against its value of a dimension, the rungs in colours.
+/// A chart of the accuracy of every trial against its value of a dimension, with a colour for each rung.
 fn panel<O>(dimension: &Dimension, at: usize, trials: &[Trial<O>]) -> LineChart {
     let rungs = trials.iter().map(|trial| trial.reached.0).max().unwrap_or_default();
     let series = (1..=rungs).map(|rung| {
@@ -505,8 +506,8 @@ mod tests {
         assert_eq!(values("a=1,0.5,null,true"), [json!(1), json!(0.5), json!(null), json!(true)]);
     }
 
-    /// Uniform: a mean of 5.5 and all ten numbers. Uniform in the logarithm: half of the draws below 1, the middle of
-    /// 0.01 and 100. The standard errors are 0.03 and 0.005.
+    /// Uniform: the mean is 5.5, and all ten numbers occur. Uniform in the logarithm: half of the draws are below 1,
+    /// the middle of 0.01 and 100. The standard errors are 0.03 and 0.005.
     #[test]
     fn draws_are_spread_as_they_are_said_to_be() {
         let mut rng = Rng::new(3);
@@ -544,7 +545,8 @@ mod tests {
         assert!(refused("blocks.0.units.x=1").contains("no 'x' among nothing"));
     }
 
-    /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials have a ninth, a third and all of the images.
+    /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials learn from a ninth, a third and all of the
+    /// images.
     #[test]
     fn the_best_go_on_to_more_images() {
         let rungs = |trials, halving| Plan { trials, halving }.rungs();

@@ -1,4 +1,4 @@
-//! Studies: several networks (arms), each trained with several seeds; a table and a picture, in one folder.
+//! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
 use crate::engine::{Method, RunOptions, Stop, difference, train};
 use crate::{
@@ -16,8 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Makes the enum of a method's experiments, each with its name and a line for lists, and reads it by
-/// name.
+/// Defines the enum of a method's experiments, each with a name and a one-line description, and parses it from a name.
 #[macro_export]
 macro_rules! experiments {
     (
@@ -33,9 +32,9 @@ macro_rules! experiments {
         }
 
         impl Experiment {
-            /// All of them.
+            /// All experiments.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-            /// The names of all, each with a line of description.
+            /// The names of all experiments, each with a line of description.
             pub const LIST: &'static [(&'static str, &'static str)] = &[$(($name, $line)),+];
 
             /// The name that [`FromStr`](std::str::FromStr) reads.
@@ -60,29 +59,28 @@ macro_rules! experiments {
 /// How a study is run.
 #[derive(Debug, Clone)]
 pub struct StudyOptions {
-    /// Epochs of each arm; none for those of the preset, or on the digits a number that takes minutes.
+    /// Epochs of each arm; `None` for those of the preset or, on the digits, for a number that takes minutes.
     pub epochs: Option<usize>,
     /// How many seeds each arm is trained with.
     pub seeds: usize,
-    /// The first of them.
+    /// The first seed.
     pub seed: u64,
     /// The device, as `cpu`, `cuda` or `metal`.
     pub device: String,
-    /// Read back the runs that are complete, and continue the one interrupted.
+    /// Whether to read back the complete runs and continue the interrupted one.
     pub resume: bool,
-    /// No progress.
+    /// Whether to show no progress.
     pub quiet: bool,
-    /// The share of training images that was held out, if it stands in for the test images in all that is
-    /// measured.
+    /// The share of training images that was held out, if these images replace the test images in all measurements.
     pub validation: Option<f64>,
     /// How many training images kept their labels, if not all did.
     pub labelled: Option<usize>,
     /// As [`RunOptions::images`](crate::RunOptions).
     pub images: Value,
-    /// How many networks learn at the same time. The numbers are the same for any, but for times and speeds. Small networks
-    /// use one core each; memory is needed for all of them.
+    /// How many networks learn at the same time. It does not change the results, except for times and speeds. Small
+    /// networks use one core each; memory is needed for all of them.
     pub parallel: usize,
-    /// What asks it to stop.
+    /// The handle that asks the study to stop.
     pub stop: Stop,
 }
 
@@ -92,7 +90,7 @@ impl StudyOptions {
         (0..self.seeds as u64).map(|i| self.seed.wrapping_add(i))
     }
 
-    /// What is drawn of numbers over seeds, for a chart's title.
+    /// Says how numbers are averaged over the seeds, for a chart's title.
     pub fn averaged(&self) -> String {
         match self.seeds {
             1 => format!("seed {}", self.seed),
@@ -104,7 +102,7 @@ impl StudyOptions {
 /// One of the networks that a study compares.
 #[derive(Debug, Clone)]
 pub struct Arm<O> {
-    /// The group that it belongs to, where there are several: the network.
+    /// The group that it belongs to, such as the network, if there are several groups; empty otherwise.
     pub group: String,
     /// Its name in the figure.
     pub label: String,
@@ -121,23 +119,23 @@ impl<O> Arm<O> {
 /// A study under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Study<'a> {
-    /// How it goes.
+    /// The options of the study.
     pub options: &'a StudyOptions,
-    /// Where tensors live.
+    /// The device of the tensors.
     pub device: &'a Device,
-    /// Its folder.
+    /// The folder of the study.
     pub out: &'a Path,
 }
 
 impl Study<'_> {
-    /// Draws the figure of the experiment `name` and writes its folder: `table.csv`, `figure.png`,
-    /// `report.txt`, `results.json`, beside what `draw` leaves there. Returns a report for the terminal. To
-    /// resume an experiment that is complete is to read its report. `more` is whatever else than the options and
-    /// `data` makes its numbers, by name.
+    /// Makes the figure of the experiment `name` by calling `draw`, and writes `table.csv`, `figure.png`, `report.txt`
+    /// and `results.json` to the study's folder, beside what `draw` leaves there. Returns a report for the terminal. If
+    /// a complete experiment is resumed, its report is read instead. `more` lists, by name, whatever else than the
+    /// options and `data` determines the numbers.
     ///
     /// # Errors
-    /// No seed or no epoch, a folder that holds another's files, or another experiment than the one to resume, what
-    /// `draw` says.
+    /// If there are 0 seeds or 0 epochs, the folder holds files of another program, the experiment to resume is a
+    /// different one, or `draw` fails.
     pub fn run(
         &self,
         name: &str,
@@ -211,7 +209,7 @@ impl Study<'_> {
         Ok(text)
     }
 
-    /// Says that the experiment `name`, which keeps no runs and was interrupted, has nothing to continue.
+    /// Tells the user of a resumed experiment `name`, which keeps no runs, that it starts again from the beginning.
     pub fn starts_anew(&self, name: &str) {
         if self.options.resume && !self.options.quiet {
             let _ = writeln!(
@@ -226,13 +224,13 @@ impl Study<'_> {
         self.out.join(slug(&arm.name())).join(format!("seed-{seed}"))
     }
 
-    /// How a run in `folder` goes, under this label.
+    /// The options of a run in `folder`, whose progress is headed by `label`.
     pub(crate) fn run_options(&self, folder: &Path, seed: u64, label: String) -> RunOptions {
         RunOptions {
             seed,
             device: self.options.device.clone(),
             resume: self.options.resume && folder.join("config.json").exists(),
-            // Several runs at a time have one progress together.
+            // Several runs at the same time share one progress display.
             quiet: self.options.quiet || self.options.parallel > 1,
             label: Some(label),
             validation: self.options.validation,
@@ -243,11 +241,11 @@ impl Study<'_> {
         }
     }
 
-    /// What `work` makes of each number below `count`, in order, for `parallel` of them at the same time, among whom the
-    /// threads are shared out. After an error no more begin, and the first is returned.
+    /// Calls `work` for each number below `count`, for `parallel` numbers at the same time, among which the threads are
+    /// divided. Returns the results in order. After an error no more calls begin, and the first error is returned.
     ///
     /// # Errors
-    /// Those of `work`; no threads to be had.
+    /// Those of `work`, or one if the threads cannot be started.
     pub(crate) fn each<T: Send>(
         &self,
         count: usize,
@@ -276,7 +274,8 @@ impl Study<'_> {
             }
             done
         };
-        // A pool each: a thread of no pool, or of one that all share, would wait for others at every small operation.
+        // Each worker has a thread pool of its own: a thread outside any pool, or in a pool that all share, would wait
+        // for the others at every small operation.
         let threads = (rayon::current_num_threads() / workers).max(1);
         let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pools = (0..workers).map(pool).collect::<std::result::Result<Vec<_>, _>>();
@@ -295,7 +294,7 @@ impl Study<'_> {
         all.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) at the same time.
+    /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) runs at the same time.
     ///
     /// # Errors
     /// Those of [`train`].
@@ -310,7 +309,7 @@ impl Study<'_> {
         })
     }
 
-    /// The same, where `run` trains an arm.
+    /// Like [`train`](Self::train), but `run` trains an arm with a seed.
     ///
     /// # Errors
     /// Those of `run`.
@@ -343,12 +342,12 @@ pub struct ArmRun {
     pub history: History,
 }
 
-/// An arm with its runs, a seed each.
+/// An arm with its runs, one for each seed.
 #[derive(Debug, Clone)]
 pub struct Trained<O> {
     /// The arm.
     pub arm: Arm<O>,
-    /// Its runs.
+    /// One run for each seed.
     pub runs: Vec<ArmRun>,
 }
 
@@ -368,7 +367,7 @@ impl<O> Trained<O> {
         self.spread(|run| run.results.extras.get(name)?.as_f64())
     }
 
-    /// The value called `name` that was logged after `epoch` epochs; after the last when none.
+    /// The value called `name` that was logged after `epoch` epochs; after the last epoch if `None`.
     pub fn at(&self, name: &str, epoch: Option<u64>) -> Option<Spread> {
         self.spread(|run| {
             let mut epochs = run.history.by_epoch();
@@ -393,22 +392,22 @@ impl<O> Trained<O> {
     }
 }
 
-/// What an experiment ends with.
+/// The outcome of an experiment.
 #[derive(Debug)]
 pub struct Figure {
-    /// For other programs.
+    /// The table, for other programs.
     pub table: Table,
-    /// Further ones, with the names of their files.
+    /// Further tables, with the names of their files.
     pub more_tables: Vec<(&'static str, Table)>,
-    /// For `results.json`.
+    /// Numbers for `results.json`.
     pub numbers: Value,
-    /// For the terminal.
+    /// The report for the terminal.
     pub text: String,
-    /// To look at.
+    /// The picture of the results.
     pub picture: Picture,
 }
 
-/// What an experiment's folder holds beside the folders of its runs.
+/// The files that an experiment's folder holds besides the folders of its runs.
 static EXPERIMENT: FolderKind = FolderKind {
     mark: "experiment.json",
     files: &["figure.png", REPORT, RESULTS, "table.csv"],
@@ -431,25 +430,25 @@ static EXPERIMENT: FolderKind = FolderKind {
 const RESULTS: &str = "results.json";
 /// What the terminal showed.
 const REPORT: &str = "report.txt";
-/// The report with all runs, where the program writes one: a page to open in a browser.
+/// The report with all runs, if the program writes one: a page to open in a browser.
 const PAGE: &str = "report.html";
 
-/// What is in the folder of an experiment that is complete.
+/// The content of the folder of a complete experiment.
 #[derive(Debug, Clone)]
 pub struct StudyFolder {
     /// The name of the experiment.
     pub name: String,
     /// What the terminal showed.
     pub report: String,
-    /// The figure, a file.
+    /// The path of the figure.
     pub figure: PathBuf,
 }
 
 impl StudyFolder {
-    /// Reads the folder at `path`; none where there is no experiment, or it is not complete.
+    /// Reads the folder at `path`; `None` if it has no experiment, or an incomplete one.
     ///
     /// # Errors
-    /// Files that are not what an experiment writes.
+    /// If a file is not what an experiment writes.
     pub fn read(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
         let complete = path.join(RESULTS).exists();
@@ -460,11 +459,11 @@ impl StudyFolder {
         Ok(Some(Self { name, report: read_report(path)?, figure: path.join("figure.png") }))
     }
 
-    /// Writes `report.html`, which begins with [`REPORT_START`](RunFolder::REPORT_START), into the folder of an
-    /// experiment at `path`; returns where it is.
+    /// Writes `html`, which begins with [`REPORT_START`](RunFolder::REPORT_START), as `report.html` into the folder of
+    /// an experiment at `path` and returns the path of the file.
     ///
     /// # Errors
-    /// When there is no experiment, or there is such a file that none wrote.
+    /// When there is no experiment, or a `report.html` that no experiment wrote.
     pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
         let file = OwnFolder::open(path, &EXPERIMENT)?.claim(PAGE)?;
         save_text(&file, html)?;
@@ -472,7 +471,7 @@ impl StudyFolder {
     }
 }
 
-/// Refuses to resume what is another experiment.
+/// Refuses to resume if the experiment found is not the one wanted.
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
     match difference(String::new(), &found, &wanted) {
@@ -497,17 +496,17 @@ fn slug(name: &str) -> String {
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// Mean and spread of a number over seeds.
+/// The mean and spread of a number over seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Their mean.
+    /// The mean over the seeds.
     pub mean: f64,
-    /// The standard deviation of the population that the seeds are a sample of; none for one seed.
+    /// The standard deviation, estimated for the population that the seeds are a sample of; `None` for one seed.
     pub sd: Option<f64>,
 }
 
 impl Spread {
-    /// None of no values.
+    /// Computes the mean and spread of `values`; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -521,7 +520,7 @@ impl Spread {
         Self { mean: factor * self.mean, sd: self.sd.map(|sd| factor * sd) }
     }
 
-    /// With so many decimals: `0.123 ± 0.006`, or `0.123` of one seed.
+    /// Formats the number with this many decimals: `0.123 ± 0.006`, or `0.123` for one seed.
     pub fn shown(self, decimals: usize) -> String {
         match self {
             Self { mean, sd: Some(sd) } => format!("{mean:.decimals$} ± {sd:.decimals$}"),
@@ -529,7 +528,7 @@ impl Spread {
         }
     }
 
-    /// In percent with two decimals: `12.34 ± 0.56`.
+    /// Formats the number in percent with two decimals: `12.34 ± 0.56`.
     pub fn percent(self) -> String {
         self.times(100.0).shown(2)
     }
@@ -543,14 +542,15 @@ mod tests {
     fn mean_and_spread_of_hand_worked_values() {
         assert_eq!(Spread::of(&[]), None);
         assert_eq!(Spread::of(&[0.25]), Some(Spread { mean: 0.25, sd: None }));
-        // Deviations −1, 0, 1 of a sample of three: variance 2 / 2.
+        // The deviations are −1, 0 and 1 in a sample of three: the variance is 2 / 2.
         let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
         assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
         assert_eq!(spread.percent(), "200.00 ± 100.00");
         assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
     }
 
-    /// In order whoever does it, on more than one thread; after an error nothing more is begun.
+    /// The results are in order whichever thread computes them, on more than one thread; after an error no more calls
+    /// begin.
     #[test]
     fn jobs_side_by_side_are_in_order() {
         let options = |parallel| StudyOptions {

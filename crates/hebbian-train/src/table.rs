@@ -5,14 +5,14 @@ use std::path::Path;
 
 use crate::{Error, Result, atomic};
 
-/// Decimals of a number in the terminal, unless asked otherwise.
+/// Decimals of a number in the terminal, unless a precision is given.
 const DECIMALS: usize = 4;
 
 /// A table with named columns.
 ///
-/// [`save_csv`](Self::save_csv) writes it for other programs, with numbers that read back as they
-/// were. For people it has a plain form with a precision, the decimals of its numbers: `{table}`
-/// for 4 of them, `{table:.2}` for 2.
+/// [`save_csv`](Self::save_csv) writes it for other programs, with numbers that read back unchanged.
+/// Formatting prints it for people; the precision sets the decimals of its numbers: `{table}`
+/// prints 4 of them, `{table:.2}` prints 2.
 ///
 /// ```
 /// use hebbian_train::Table;
@@ -35,10 +35,10 @@ pub struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
-/// What stands in a column of a row of a [`Table`].
+/// The content of one column in a row of a [`Table`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
-    /// Nothing, as `None` becomes.
+    /// Nothing; `None` is converted to this.
     Empty,
     /// A whole number.
     Integer(i128),
@@ -57,7 +57,7 @@ impl Table {
     /// Adds a row.
     ///
     /// # Errors
-    /// When it has not one cell per column.
+    /// When the row does not have one cell per column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) -> Result<()> {
         let cells: Vec<_> = cells.into_iter().collect();
         if cells.len() != self.columns.len() {
@@ -73,7 +73,7 @@ impl Table {
         Ok(())
     }
 
-    /// Writes a CSV file, atomically: a line of names, then the rows. Each number has the fewest
+    /// Writes a CSV file, atomically: a line of column names, then the rows. Each number has the fewest
     /// digits that read back as the same number.
     pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -91,7 +91,7 @@ impl Table {
     }
 }
 
-/// Columns as wide as they have to be, two spaces apart; numbers to the right.
+/// Columns are as wide as necessary and two spaces apart; numbers are aligned to the right.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = f.precision().unwrap_or(DECIMALS);
@@ -104,7 +104,7 @@ impl fmt::Display for Table {
                 cells.fold(length(&self.columns[at]), usize::max)
             })
             .collect();
-        // A name stands above its column's text or numbers.
+        // A name is aligned like the text or the numbers in its column.
         let is_text = |at: usize| self.rows.iter().any(|row| matches!(row[at], Cell::Text(_)));
         let right: Vec<_> = (0..self.columns.len()).map(|at| !is_text(at)).collect();
 
@@ -131,7 +131,7 @@ impl Cell {
         match self {
             Self::Empty => String::new(),
             Self::Integer(number) => number.to_string(),
-            // Unlike Display, this has exponents where numbers get long.
+            // Unlike Display, Debug uses exponents if numbers get long.
             Self::Number(number) => format!("{number:?}"),
             Self::Text(text) => text.clone(),
         }
@@ -140,7 +140,7 @@ impl Cell {
     fn rounded(&self, decimals: usize) -> String {
         match self {
             Self::Number(number) if number.is_finite() => {
-                // Neither a row of zeros for a small number nor a long one for a large.
+                // An exponent avoids a row of zeros for a small number and many digits for a large one.
                 let size = number.abs();
                 if size != 0.0 && !(10f64.powi(-(decimals as i32))..1e9).contains(&size) {
                     format!("{number:.decimals$e}")

@@ -18,17 +18,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{Error, Picture, Result};
 
-/// TensorBoard knows event files by this part of their name.
+/// TensorBoard recognises event files by this part of their name.
 pub(crate) const PREFIX: &str = "events.out.tfevents.";
 
 /// An event file being written: scalars and pictures that `tensorboard --logdir FOLDER` shows.
 ///
-/// Each call ends on the disk, so a run can be watched while it goes.
+/// Each call writes to the file at once, so a run can be watched while it goes on.
 #[derive(Debug)]
 pub struct EventFile {
     file: File,
     path: PathBuf,
-    /// What an earlier file has of the step that a run continues from, which it may come to again.
+    /// The events in an earlier file of the step from which a run continues; the run may write them again.
     last: Vec<Vec<u8>>,
 }
 
@@ -38,7 +38,7 @@ impl EventFile {
         Self::create_as(|name| Ok(folder.as_ref().join(name)))
     }
 
-    /// The same with a path that `place` gives to the file's name.
+    /// Starts a new event file at the path that `place` returns for the file's name.
     pub(crate) fn create_as(place: impl FnMut(&str) -> Result<PathBuf>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (file, path) = Self::open(place, now)?;
@@ -47,8 +47,8 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Adds what `earlier`, an event file of this program, has up to `step`. What it has of that step is
-    /// not added again.
+    /// Adds the events in `earlier`, an event file of this program, up to and including `step`. If its events of
+    /// that step are written again later, they are not added twice.
     ///
     /// # Errors
     /// When one of the two files cannot be used.
@@ -62,8 +62,8 @@ impl EventFile {
         self.file.write_all(&kept).map_err(Error::io("write", &self.path))
     }
 
-    /// Names start with the second so that TensorBoard reads them in order of time; a number
-    /// follows so that runs resumed within a second do not share a file.
+    /// Names start with the time in seconds so that TensorBoard reads the files in order of time; a number
+    /// follows so that runs resumed within the same second do not share a file.
     fn open(
         mut place: impl FnMut(&str) -> Result<PathBuf>,
         now: Duration,
@@ -131,7 +131,7 @@ impl EventFile {
 const HEAD: usize = 12;
 const TAIL: usize = 4;
 
-/// The whole records of a file; one that was being written when its program was killed is not.
+/// The complete records of a file, without one that was being written when its program was killed.
 fn records(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u64::from_le_bytes(*bytes.first_chunk()?);
@@ -142,12 +142,12 @@ fn records(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An event of ours without its time.
+/// An event that this program wrote, without its time.
 fn after_time(record: &[u8]) -> Option<&[u8]> {
     record.get(HEAD + 9..record.len().checked_sub(TAIL)?)
 }
 
-/// The step of a record of ours with a summary: what comes after the time.
+/// The step of a record with a summary that this program wrote: the field after the time.
 fn step_of(record: &[u8]) -> Option<u64> {
     let (&first, varint) = after_time(record)?.split_first()?;
     if first != key(2, VARINT) {
@@ -191,7 +191,7 @@ fn bytes_field(field: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// The record format rotates each checksum and adds a constant, so that the checksum of data that
-/// hold checksums stays meaningful.
+/// contain checksums stays meaningful.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(steps(&earlier), [1, 100, 300, 20_000]);
         let mut new = file(&[]);
         new.append(&earlier, 300).unwrap();
-        // Of the last step, what is there is not written again, but what is new is.
+        // At the last step, existing events are not written again, but new ones are.
         new.scalars(300, &[("loss", 300.0)]).unwrap();
         assert_eq!(steps(&new.path), [1, 100, 300]);
         new.scalars(300, &[("accuracy", 1.0)]).unwrap();

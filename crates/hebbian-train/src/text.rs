@@ -1,4 +1,4 @@
-//! Texts as people and their programs write them.
+//! Text files as people and other programs write them.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// No text that is read whole has more bytes.
+/// The most bytes of a text that is read as a whole.
 const MOST_BYTES: u64 = 1 << 26;
 
 /// Reads a text that a person wrote or another program exported, such as a preset in JSON. It may start
-/// with a byte-order mark, as Windows has it; the mark is left out.
+/// with a byte-order mark, as is usual on Windows; the mark is left out.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 1 << 26;
 /// ```
 ///
 /// # Errors
-/// When the file cannot be read; when it is no UTF-8, but UTF-16 for example, or has more than 64 MiB.
+/// When the file cannot be read, is not UTF-8 (but UTF-16, for example), or has more than 64 MiB.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let mut bytes = Vec::new();
@@ -36,7 +36,7 @@ fn decode(mut bytes: Vec<u8>) -> std::result::Result<String, String> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("longer than {MOST_BYTES} bytes"));
     }
-    // With a mark, or as an ASCII character, which starts any JSON, looks without one.
+    // Other encodings show in their mark or, without one, in the first character, which is ASCII in any JSON.
     match bytes[..] {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err("in UTF-32".to_string()),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err("in UTF-16".to_string()),
@@ -57,7 +57,7 @@ fn decode(mut bytes: Vec<u8>) -> std::result::Result<String, String> {
 mod tests {
     use super::*;
 
-    /// Of both widths, in both orders, with and without their mark.
+    /// The text in UTF-16 or UTF-32, in either byte order, with or without a byte-order mark.
     fn wide(text: &str, width: usize, big: bool, marked: bool) -> Vec<u8> {
         let mark = if marked { "\u{feff}" } else { "" };
         let characters = mark.chars().chain(text.chars());
@@ -106,7 +106,7 @@ mod tests {
         assert!(
             problem().ends_with("text is in UTF-16, expected a text in UTF-8: save it as UTF-8")
         );
-        // A hole: 1 TiB that is not there.
+        // A sparse file of 1 TiB.
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(problem().contains("text is longer than 67108864 bytes"), "{}", problem());
     }

@@ -1,4 +1,4 @@
-//! What units are like, seen from the image: what they read of it, how often each wins, what excites them most.
+//! Units in terms of the image: what they see of it, how often each wins, and what excites them most.
 
 use candle::{D, DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
@@ -10,53 +10,53 @@ use crate::{Error, Result};
 /// A layer whose units can be drawn.
 #[derive(Debug, Clone)]
 pub struct Units {
-    /// What people call it: `layer 1`, `conv1`.
+    /// The layer's name, such as `layer 1` or `conv1`.
     pub name: String,
-    /// What each unit reads of what the layer below hands on, or of the image: `(K, C, h, w)`, or `(K, F)` of all of it,
-    /// flattened.
+    /// The weights of each unit on the output of the layer below, or on the image: `(K, C, h, w)`, or `(K, F)` on all
+    /// of it, flattened.
     pub weight: Tensor,
-    /// Whether they compete, so that one that never wins does not learn.
+    /// Whether the units compete, so that a unit that never wins does not learn.
     pub competes: bool,
-    /// How the unit's window moves; its kernel is the weights'.
+    /// The stride of the units' window; its kernel size is that of the weights.
     pub stride: usize,
-    /// Pixels added on each side before that.
+    /// Pixels added on each side of the input.
     pub padding: usize,
-    /// Over what its responses are pooled, one after the other, before the next layer reads them.
+    /// The windows over which the responses are pooled, one after the other, before the next layer reads them.
     pub pools: Vec<Window>,
 }
 
 /// A square window that moves over a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Its side.
+    /// The side of the window.
     pub kernel: usize,
-    /// The step between two of its places.
+    /// The step between neighbouring places of the window.
     pub stride: usize,
     /// Pixels added on each side.
     pub padding: usize,
 }
 
-/// What the units of a layer see of an image.
+/// The receptive fields of a layer's units in an image.
 #[derive(Debug, Clone)]
 pub struct Field {
     /// `(K, C, H, W)`: how much each pixel counts, by linear back-projection.
     pub pattern: Tensor,
-    /// How many pixels further the next unit of the map sees.
+    /// The distance in pixels between the fields of neighbouring units of the map.
     pub step: usize,
-    /// Rows and columns by which the first unit of the map sees beyond the upper left corner of the image.
+    /// How many rows and columns the field of the map's first unit extends beyond the upper left corner of the image.
     pub beyond: usize,
 }
 
-/// The receptive fields of every layer by linear back-projection, as if there were no non-linearity, for images
-/// `(C, H, W)`:
+/// Computes the receptive fields of every layer by linear back-projection, as if there were no non-linearity, for
+/// images `(C, H, W)`:
 ///
 /// ```text
 /// R_1[k] = w_1[k]      R_l[k] = Σ_{i,j} Σ_c w_l[k, c, i, j] · R̄_{l−1}[c] moved by (i, j) steps
 /// ```
 ///
-/// where `R̄` is the mean of `R` over the places of the pooling windows. It is the gradient of the linear response
-/// where pools average and nothing else is in between. Maxima are drawn as averages, and what is no more than a scale
-/// of its own, as batch norm, is left out.
+/// where `R̄` is the mean of `R` over the places of the pooling windows. `R` is the gradient of the linear response if
+/// pools average and nothing else lies between the layers. Max pooling is treated as average pooling, and operations
+/// that only rescale units, such as batch norm, are left out.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -76,12 +76,13 @@ pub struct Field {
 /// ```
 ///
 /// # Errors
-/// Weights that do not fit the layer below; patterns of more than 2²⁸ values, as strides of any size make them.
+/// When weights do not fit the layer below, or patterns have more than 2²⁸ values, as with very large strides.
 pub fn receptive_fields(
     layers: &[Units],
     (channels, height, width): (usize, usize, usize),
 ) -> Result<Vec<Field>> {
-    // Of one value of the map that is read: the patterns of its channels, and where the first of them begins.
+    // For the map that the next layer reads: the patterns of its channels at one place, the step between places, and
+    // where the first place begins.
     let mut below = Patterns::of_pixels(channels);
     let (mut step, mut beyond) = (1, 0);
     let mut fields = Vec::new();
@@ -93,7 +94,7 @@ pub fn receptive_fields(
             _ => weight.reshape(((), below.count, 1, 1))?,
         };
         let seen = below.read_by(&layer.name, &weight, step)?;
-        // Those that cannot be counted are further away than any pixel.
+        // Distances that saturate are further away than any pixel.
         beyond = layer.padding.saturating_mul(step).saturating_add(beyond);
         step = step.saturating_mul(layer.stride);
         let pattern = seen.tensor()?;
@@ -108,7 +109,7 @@ pub fn receptive_fields(
     Ok(fields)
 }
 
-/// Patterns in an image, one after the other, of one size.
+/// Patterns of one size in an image, one after the other.
 struct Patterns {
     count: usize,
     channels: usize,
@@ -118,14 +119,15 @@ struct Patterns {
 }
 
 impl Patterns {
-    /// Of every channel, the pixel itself.
+    /// The pattern of each channel of an image: the pixel itself.
     fn of_pixels(channels: usize) -> Self {
         let mut values = vec![0.0; channels * channels];
         (0..channels).for_each(|channel| values[channel * channels + channel] = 1.0);
         Self { count: channels, channels, height: 1, width: 1, values }
     }
 
-    /// Zeros for `count` units of the layer `name`, large enough for these at `rows` and `columns` of places.
+    /// Zeros for `count` units of the layer `name`, large enough for these patterns at `rows` × `columns` places,
+    /// `step` pixels apart.
     fn blank(
         &self,
         name: &str,
@@ -150,7 +152,7 @@ impl Patterns {
         Ok(Self { count, channels, height, width, values: vec![0.0; values] })
     }
 
-    /// Adds `values`, patterns of the size `height` × `width`, `share` times at `top` and `left`.
+    /// Adds `share` times `values`, patterns of the size `height` × `width`, at `top` and `left`.
     fn add(
         &mut self,
         values: &[f32],
@@ -167,7 +169,7 @@ impl Patterns {
         }
     }
 
-    /// Of units with weights `(K, C, h, w)` for these, which are `step` pixels apart.
+    /// The patterns of units with weights `(K, C, h, w)` for these patterns, whose places are `step` pixels apart.
     fn read_by(&self, name: &str, weight: &Tensor, step: usize) -> Result<Self> {
         let (units, inputs, rows, columns) = weight.dims4()?;
         if inputs != self.count {
@@ -190,7 +192,7 @@ impl Patterns {
         Ok(seen)
     }
 
-    /// Their mean over `kernel` × `kernel` places, `step` pixels apart.
+    /// The mean of the patterns over `kernel` × `kernel` places, `step` pixels apart.
     fn averaged(&self, name: &str, kernel: usize, step: usize) -> Result<Self> {
         let mut mean = self.blank(name, self.count, (kernel, kernel), step)?;
         let share = 1.0 / (kernel * kernel) as f32;
@@ -207,11 +209,11 @@ impl Patterns {
     }
 }
 
-/// The share of competitions that each unit wins, where `responses` is `(B, K)` or `(B, K, h, w)`: there is one at every
-/// position of every image, and the first of equals wins it.
+/// The share of competitions that each unit wins, where `responses` is `(B, K)` or `(B, K, h, w)`: there is one
+/// competition at every position of every image, and among equal responses the first wins.
 ///
 /// # Errors
-/// Responses of another shape, or none.
+/// When the responses have another shape, or there are none.
 pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
     if responses.rank() < 2 || responses.elem_count() == 0 {
         let shape = responses.dims();
@@ -224,30 +226,30 @@ pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
     Ok(shares)
 }
 
-/// How an image is sought that excites a unit most.
+/// The settings of the search for an image that excites a unit most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ascent {
-    /// Steps uphill.
+    /// The number of ascent steps.
     pub steps: usize,
-    /// How long each is, as a part of the image's norm.
+    /// The length of each step, as a fraction of the image's norm.
     pub rate: f64,
     /// The norm that images keep.
     pub norm: f64,
 }
 
-/// For each of `units` of a layer an image `(C, H, W)` that excites it as much as any of that norm, found by
-/// projected gradient ascent from noise on the response `u` at the middle of the map; `None` where the model's
-/// responses are no function that has a gradient in the image:
+/// Finds, for each of `units` of a layer, an image `(C, H, W)` that excites the unit most among images of the given
+/// norm, by projected gradient ascent from noise on the response `u` at the middle of the map; `None` if the model's
+/// responses have no gradient with respect to the image:
 ///
 /// ```text
 /// x ← ρ·y/‖y‖,   y = x + η·ρ·g/‖g‖,   g = ∂u_k(x)/∂x
 /// ```
 ///
-/// with `ρ` the [`norm`](Ascent::norm) and `η` the [`rate`](Ascent::rate). Of a linear unit that is its weights,
-/// of that norm. Source: Journé et al. 2023 (SoftHebb), Fig. 2, where images are found so.
+/// with `ρ` the [`norm`](Ascent::norm) and `η` the [`rate`](Ascent::rate). For a linear unit, the image is its weights,
+/// scaled to that norm. Source: Journé et al. 2023 (SoftHebb), Fig. 2, where images are found this way.
 ///
 /// # Errors
-/// What the model says of such a layer or such images; a unit that is not there.
+/// When the model does not accept such a layer or such images, or a unit does not exist.
 pub fn exciting_images(
     model: &dyn Model,
     layer: usize,
@@ -284,7 +286,7 @@ pub fn exciting_images(
     Ok(Some(images))
 }
 
-/// Images `(N, …)`, each scaled to that norm; zeros stay zeros.
+/// Images `(N, …)`, each scaled to `norm`; zeros stay zeros.
 fn of_norm(images: &Tensor, norm: f64) -> Result<Tensor> {
     let flat = images.detach().flatten_from(1)?;
     let norms = flat.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;

@@ -1,16 +1,16 @@
-//! A look at the processor's caches, before the libraries of matrix products take theirs.
+//! A check of the processor's caches, before the matrix-product libraries read them.
 
 use anyhow::{Result, bail};
 use std::fs;
 use std::path::Path;
 
-/// Where Linux says what caches there are.
+/// The folder in which Linux describes the processor's caches.
 pub(crate) const CPUS: &str = "/sys/devices/system/cpu";
-/// gemm 0.19, and private-gemm-x86 0.1 of faer, have room for so many levels, and panic at the first product where there
-/// is one more.
+/// The number of cache levels that gemm 0.19, and private-gemm-x86 0.1 of faer, have room for: with one more, they
+/// panic at the first product.
 const LEVELS: usize = 3;
 
-/// Refuses processors with more levels of caches than those libraries count, by what the folder `cpus` says.
+/// Refuses processors with more cache levels than those libraries have room for, according to the folder `cpus`.
 pub(crate) fn check(cpus: &Path) -> Result<()> {
     let all = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
     for cpu in all(cpus).filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"cpu")) {

@@ -63,7 +63,7 @@ impl std::ops::Deref for CommonArgs {
 }
 
 impl CommonArgs {
-    /// The device and its name, which is said on stderr: the one asked for, or the best available one.
+    /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
@@ -73,7 +73,7 @@ impl CommonArgs {
         Ok((chosen.device, chosen.name))
     }
 
-    /// The device, as [`device`](Self::device) chooses it, and how a single run of a method goes.
+    /// Returns the device, as [`device`](Self::device) chooses it, and the options of a single run of a method.
     ///
     /// # Errors
     /// Those of [`device`](Self::device) and [`save`](Self::save).
@@ -97,8 +97,8 @@ impl CommonArgs {
         Ok((device, run))
     }
 
-    /// How an experiment of a method goes on `data`, if it needs some, on `device`, and its folder. What is expected
-    /// of it is said on stderr if it is as the record has it.
+    /// Returns the options of an experiment of a method on `data`, if it needs any, and on `device`, and its folder. If
+    /// the experiment is as in the record, the expected result is written to stderr.
     ///
     /// # Errors
     /// Flags that are for a single network; an embedded text that is wrong.
@@ -129,7 +129,7 @@ impl CommonArgs {
         Ok((self.study_options((epochs, seeds), device), out))
     }
 
-    /// How an experiment goes whose networks are trained for `epochs` with as many `seeds` on `device`.
+    /// Returns the options of an experiment whose networks are trained for `epochs` with `seeds` seeds on `device`.
     pub(crate) fn study_options(
         &self,
         (epochs, seeds): (Option<usize>, usize),
@@ -155,7 +155,8 @@ impl CommonArgs {
         self.data.validation.get_or_insert(share);
     }
 
-    /// What a report has to begin with: what its figures are of, if not of test images.
+    /// Returns the first lines of a report, which say that it was measured on validation images, or that only some
+    /// labels were used; empty if neither is the case.
     pub(crate) fn measured_on(&self) -> String {
         let share = self.validation.map(|share| {
             format!(
@@ -169,14 +170,14 @@ impl CommonArgs {
         [share, labelled].into_iter().flatten().collect()
     }
 
-    /// What the record says that comes out, on stderr.
+    /// Writes to stderr what result to expect, if the record says so.
     pub(crate) fn tell_expected(&self, expected: Option<String>) {
         if let Some(expected) = expected {
             self.tell(&format!("expected: {expected}"));
         }
     }
 
-    /// Whether all images are used, from fresh weights: the runs that cards tell of.
+    /// Whether all images are used, starting from fresh weights: model cards describe only such runs.
     pub(crate) fn is_whole(&self) -> bool {
         self.selection == Selection::default()
             && !self.transforms.are_given()
@@ -185,7 +186,7 @@ impl CommonArgs {
             && self.load.is_none()
     }
 
-    /// Whether an experiment learns the digits, as it does unless told otherwise.
+    /// Whether an experiment learns the digits, which is the default.
     pub fn on_digits(&self) -> bool {
         self.dataset.as_deref().is_none_or(|name| name == "digits")
     }
@@ -197,7 +198,7 @@ impl CommonArgs {
             || self.transforms.are_given()
     }
 
-    /// The folder of --out, else one that no other method, preset (or study), data set or seed has.
+    /// Returns the folder of --out; by default, a separate one for each method, preset (or study), data set and seed.
     pub fn folder(&self, method: &str, name: &str, dataset: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
             let last = format!("{}-seed-{}", plain(dataset), self.seed);
@@ -205,10 +206,10 @@ impl CommonArgs {
         })
     }
 
-    /// The file of --save.
+    /// Returns the file of --save.
     ///
     /// # Errors
-    /// One that could not be written in the end.
+    /// A file that could not be written at the end.
     pub fn save(&self) -> Result<Option<PathBuf>> {
         let Some(file) = &self.save else { return Ok(None) };
         if file.is_dir() {
@@ -225,17 +226,17 @@ impl CommonArgs {
         }
     }
 
-    /// A line on stderr, unless --quiet.
+    /// Writes a line to stderr, unless --quiet.
     pub fn tell(&self, line: &str) {
         if !self.quiet {
             tell(line);
         }
     }
 
-    /// [`dataset`](DataArgs::dataset), said on stderr: `what` is done with how many images.
+    /// Loads the [`dataset`](DataArgs::dataset), and writes to stderr that `what` is done on it, with how many images.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`dataset`](DataArgs::dataset).
     pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
         let data = self.dataset(own, self.seed)?;
         let (train, test) = (data.train.len(), data.test.len());
@@ -268,12 +269,12 @@ pub struct TransformArgs {
 }
 
 impl TransformArgs {
-    /// Whether one is given.
+    /// Whether any of the flags is given.
     fn are_given(&self) -> bool {
         self.transform.is_some() || self.augment.is_some()
     }
 
-    /// Puts what is given in place of what there is.
+    /// Replaces the lists of `input` by those that are given.
     pub(crate) fn put_into(&self, input: &mut InputConfig) {
         for (given, there) in
             [(&self.transform, &mut input.transforms), (&self.augment, &mut input.augmentation)]
@@ -320,7 +321,7 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// The data set, cut to the limits; `own` is the preset's. A test share is drawn by `seed`.
+    /// Loads the data set, cut to the limits; `own` is the preset's, the default. A test share is drawn with `seed`.
     ///
     /// # Errors
     /// An unknown name, files that are missing or wrong, a limit of 0.
@@ -365,7 +366,7 @@ impl DataArgs {
         self.selection.cut(data, self.validation, self.labelled, seed)
     }
 
-    /// What a folder's images are called: as it is, in letters that may be in the name of a folder.
+    /// Returns a name for the images of a folder: its own, in characters that the name of a folder may have.
     fn folder_name(&self, folder: &Path) -> Result<String> {
         let whole =
             folder.canonicalize().with_context(|| format!("--data-dir {}", folder.display()))?;
@@ -377,13 +378,14 @@ impl DataArgs {
     }
 }
 
-/// The arguments of this program.
+/// Returns the arguments of this program.
 pub(crate) fn arguments() -> impl Iterator<Item = String> {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())
 }
 
-/// The command that trains with these arguments of a program, but for the flags `without`, of which each takes a value: those
-/// behind the method's name if it is there, else all, without what only continues a run.
+/// Returns the command that trains with these arguments of a program, without `--resume`, and without the flags in
+/// `without` and their values. If the arguments start with a command of `hebbian` and the method's name, only those
+/// after the name are used.
 pub(crate) fn repeat(
     method: &str,
     arguments: impl Iterator<Item = String>,
@@ -413,14 +415,14 @@ pub(crate) fn repeat(
     words.join(" ")
 }
 
-/// A name in letters that may be in the name of a folder, without a dot at the start.
+/// Returns a name in characters that the name of a folder may have, without a dot at the start.
 fn plain(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let plain = name.trim_start_matches('.').chars().map(|c| if is_plain(c) { c } else { '-' });
     plain.collect()
 }
 
-/// Shows downloads, decoding and pushes.
+/// Returns a callback that shows the progress of downloads, decoding and pushes.
 pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
     let current: Mutex<Option<(String, hebbian_train::Progress, u64)>> = Mutex::new(None);
     Arc::new(move |progress| {
@@ -460,7 +462,7 @@ mod tests {
         let seed = "hebbian train amit --seed 3";
         assert_eq!(of(&["target/release/hebbian", "train", "amit", "--seed", "3"]), seed);
         assert_eq!(of(&["/bin/amit", "--resume", "--seed", "3"]), seed);
-        // A search, of which only what chooses images and seed is left.
+        // A search, of which only the flags that choose images and the seed are left.
         let words =
             ["hebbian", "study", "search", "amit", "--set", "a=1..2", "--halving", "--seed", "3"];
         assert_eq!(of(&words), seed);

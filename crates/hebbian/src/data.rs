@@ -10,7 +10,7 @@ use hebbian_train::{image_rows, see};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Images of a class in the preview, and how many classes at most.
+/// How many images of each class the preview has, and how many classes at most.
 const IMAGES: usize = 8;
 const CLASSES: usize = 20;
 
@@ -48,7 +48,7 @@ impl ShowArgs {
     }
 }
 
-/// Counts, shape, moments.
+/// Returns the counts, the shape and the moments of a data set as text.
 fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
     let Dataset { name, train, test, unlabelled, class_names } = data;
     let shape = |(channels, height, width)| format!("{channels} x {height} x {width}");
@@ -85,7 +85,8 @@ fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
     Ok(text)
 }
 
-/// Draws training images of each class; where there is an augmentation, one of each and what becomes of it.
+/// Draws training images of each class or, if there is an augmentation, one image of each class with
+/// augmented versions of it.
 fn preview(data: &Dataset, input: &InputConfig, rng: &Rng, file: &Path) -> Result<()> {
     let Dataset { name, train, class_names, .. } = data;
     let mut rows = Vec::new();

@@ -41,14 +41,14 @@ pub enum DeviceKind {
     Metal,
 }
 
-/// A device that is there.
+/// An available device.
 #[derive(Debug, Clone)]
 pub struct Chosen {
     /// The device.
     pub device: Device,
     /// `cpu`, `cuda` or `metal`.
     pub name: &'static str,
-    /// A GPU that this build is for but that did not respond, with the reason.
+    /// A GPU that this build supports but that did not respond, with the reason.
     pub missing: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl DeviceKind {
 }
 
 impl DeviceArgs {
-    /// The device asked for, or the best available one; it computes as exactly as asked from now on.
+    /// Returns the device asked for, or the best available one, and sets the precision of matrix products from now on.
     ///
     /// # Errors
     /// A device that this build or machine does not have.
@@ -111,13 +111,13 @@ impl DeviceArgs {
         if self.cpu { Some(DeviceKind::Cpu) } else { self.device }
     }
 
-    /// The flags by which another process chooses the same device, and computes as exactly.
+    /// Returns the flags with which another process chooses the same device and the same precision.
     pub(crate) fn again(&self) -> Vec<&'static str> {
         let device = self.asked().map(|kind| ["--device", kind.name()]);
         device.into_iter().flatten().chain(self.exactness()).collect()
     }
 
-    /// The flags by which another process computes as exactly.
+    /// Returns the flags with which another process computes with the same precision.
     pub(crate) fn exactness(&self) -> [&'static str; 2] {
         ["--matmul-precision", self.matmul_precision.name()]
     }

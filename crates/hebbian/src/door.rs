@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 /// What an experiment does in a study.
 pub enum Work {
-    /// It learns images of a data set.
+    /// It learns from the images of a data set.
     OnImages(WorkOnImages),
     /// It makes its own data.
     OnItsOwn(WorkOnItsOwn),
@@ -33,13 +33,13 @@ pub type WorkOnItsOwn = Box<dyn Fn(&Study) -> Result<String>>;
 pub struct Asked {
     /// Its name.
     pub name: &'static str,
-    /// Passes over its data, if not those of its presets.
+    /// Passes over its data, if not as many as its presets say.
     pub epochs: Option<usize>,
     /// How many seeds each network is trained with.
     pub seeds: usize,
-    /// Whether the flags leave it as the record has it.
+    /// Whether the flags leave the experiment as it is in the record.
     pub as_stated: bool,
-    /// What to try after it, may be empty.
+    /// Flags to try after it; may be empty.
     pub next: &'static str,
     /// The experiment.
     pub work: Work,
@@ -50,29 +50,29 @@ pub trait Door: Method + Sized {
     /// One line for `--help`.
     const ABOUT: &'static str;
 
-    /// What to try after a run: flags; may be empty.
+    /// Flags to try after a run; may be empty.
     const NEXT: &'static str = "";
 
     /// Its experiments, with a line of description each.
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = &[];
 
-    /// Whether its networks learn in steps: where they do, a run without steps says that nothing was learned.
+    /// Whether its networks learn in steps: if they do, the report of a run without steps says that nothing was learned.
     const STEPS: bool = true;
 
-    /// Those of the numbers of its layers, training and read-outs that are shown in the terminal, by their names in
-    /// `metrics.jsonl` or `results.json`: `--help` explains them.
+    /// The numbers on its layers, training and read-outs that the terminal shows, by their names in `metrics.jsonl`
+    /// or `results.json`; `--help` explains them.
     const NUMBERS: &'static [&'static str] = &[];
 
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
 
-    /// What the flags choose.
+    /// Returns the options that the flags choose.
     ///
     /// # Errors
     /// An unknown preset, or flags that do not fit it.
     fn options(common: &CommonArgs, flags: &Self::Flags) -> Result<Self::Options>;
 
-    /// The experiment that the flags ask for, if they do. Most methods have none.
+    /// Returns the experiment that the flags ask for, if any. Most methods have none.
     ///
     /// # Errors
     /// Flags that do not fit the experiment.
@@ -80,7 +80,7 @@ pub trait Door: Method + Sized {
         Ok(None)
     }
 
-    /// How well a checkpoint classifies the test images, for the terminal. Nothing is written.
+    /// Evaluates a checkpoint on the test images, and returns the result for the terminal. Nothing is written.
     ///
     /// # Errors
     /// A checkpoint of another network, or one that holds NaN or infinities.
@@ -100,7 +100,7 @@ pub trait Door: Method + Sized {
         Ok(format!("test accuracy {:.2} %\n", 100.0 * found.accuracy))
     }
 
-    /// A run for the terminal.
+    /// Returns the report on a run, for the terminal.
     ///
     /// # Errors
     /// Results of another version.
@@ -117,12 +117,13 @@ pub struct DoorArgs<F: Args> {
     pub(crate) flags: F,
 }
 
-/// The last line of what a program says: the one thing to look at.
+/// Returns the last line of a program's output: the one thing to open.
 fn opens(path: &Path) -> String {
     format!("open {}\n", path.display())
 }
 
-/// The same of a run or study, which is complete without its report: `written` says where that is.
+/// Returns the same line for a run or a study: `written` is the path of its report. If there is none, the run is
+/// still complete, and the line names the folder `out`.
 fn opens_report(common: &CommonArgs, out: &Path, written: Result<PathBuf>) -> String {
     let open = written.unwrap_or_else(|error| {
         common.tell(&format!("no report: {error:#}"));
@@ -131,7 +132,7 @@ fn opens_report(common: &CommonArgs, out: &Path, written: Result<PathBuf>) -> St
     opens(&open)
 }
 
-/// What a study says at its end, with a report of its own and the page that shows it.
+/// Returns what a study prints at its end: its report, and the page that shows it.
 pub(crate) fn told(
     study: &Study,
     common: &CommonArgs,
@@ -142,7 +143,7 @@ pub(crate) fn told(
     common.measured_on() + &report + &opens_report(common, study.out, page)
 }
 
-/// Presets and experiments of a method.
+/// Lists the presets and experiments of a method.
 ///
 /// # Errors
 /// An embedded preset that is wrong.
@@ -150,14 +151,14 @@ pub(crate) fn list_of<M: Door>() -> Result<String> {
     Ok(list::<M::Preset>(M::EXPERIMENTS)?)
 }
 
-/// What the flags choose, with what the network is to see.
+/// Returns the options that the flags choose, including the transforms of what the network sees.
 pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<M::Options> {
     let mut options = M::options(common, flags)?;
     common.transforms.put_into(M::preset_mut(&mut options).input_mut());
     Ok(options)
 }
 
-/// What the record says of a run with these options, if one of its commands has the same.
+/// Returns the result to expect of a run with these options, if a command of the record has the same options.
 fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option<String>> {
     let heading = M::preset(options).heading();
     let dataset = common.dataset.as_deref().unwrap_or(heading.dataset);
@@ -166,7 +167,8 @@ fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option
         if job.preset.as_deref() != Some(heading.name) || job.dataset.as_deref() != Some(dataset) {
             continue;
         }
-        // The first two words are those of `hebbian`; a method's own program has none.
+        // Without `train` or `study`: a method's own program has no subcommands, and the method's name is that of
+        // the program.
         let words = job.arguments(M::NAME).into_iter().skip(1);
         let Ok(args) = DoorArgs::<M::Flags>::try_parse_from(words) else { continue };
         let same = args.common.is_whole()
@@ -178,7 +180,7 @@ fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option
     Ok(None)
 }
 
-/// The program of a method: `main` of its example.
+/// Runs the program of a method; the `main` of its example calls this.
 pub fn door<M: Door>() -> ExitCode {
     let command = DoorArgs::<M::Flags>::command().name(M::NAME).about(M::ABOUT);
     let command = command.after_long_help(legend(M::NUMBERS));
@@ -186,7 +188,8 @@ pub fn door<M: Door>() -> ExitCode {
 }
 
 impl<F: Args> DoorArgs<F> {
-    /// [`run`](Self::run) for a command that is to train a network, or to run a `study`.
+    /// Does what [`run`](Self::run) does; if the command is to run a `study`, flags that ask for no experiment are
+    /// an error.
     pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
         match study && !self.common.list {
             true if M::EXPERIMENTS.is_empty() => Err(anyhow::anyhow!(
@@ -204,7 +207,7 @@ impl<F: Args> DoorArgs<F> {
         }
     }
 
-    /// Runs the experiment that the flags ask for, if they do.
+    /// Runs the experiment that the flags ask for, if any.
     fn study<M: Door<Flags = F>>(&self) -> Result<Option<String>> {
         let Some(asked) = M::study(&self.common, &self.flags)? else { return Ok(None) };
         let device = self.common.device()?;
@@ -218,7 +221,7 @@ impl<F: Args> DoorArgs<F> {
         .map(Some)
     }
 
-    /// Runs what was asked for on `data`, if it needs some, and a device with its name.
+    /// Runs the experiment on `data`, if it needs any, and on a device, which is given with its name.
     fn study_of<M: Door<Flags = F>>(
         &self,
         asked: &Asked,
@@ -239,7 +242,7 @@ impl<F: Args> DoorArgs<F> {
     /// Lists, evaluates, studies or trains, as the flags say; returns the report.
     ///
     /// # Errors
-    /// Whatever stands in the way.
+    /// Flags that do not fit together, and whatever fails on the way.
     pub fn run<M: Door<Flags = F>>(self) -> Result<String> {
         if self.common.list {
             return list_of::<M>();

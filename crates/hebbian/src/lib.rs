@@ -1,21 +1,21 @@
-//! The program `hebbian`, and the programs of the single methods: flags, the choice of a device, loading with
-//! progress, reports. The guide in the repository's `docs` folder shows how they are used.
+//! The program `hebbian`, and one program for each method: flags, the choice of a device, loading with progress,
+//! reports. The guide in the repository's `docs` folder shows how they are used.
 //!
 //! | to | run |
 //! |---|---|
 //! | see methods, presets and experiments, with what to expect | `hebbian list` |
 //! | train a network | `hebbian train softhebb` |
 //! | compare networks over seeds | `hebbian study amit --experiment protocols` |
-//! | search the numbers of a preset on held-out images | `hebbian study search krotov-hopfield --set learning_rate=0.001..0.1:log` |
+//! | search for good settings of a preset on held-out images | `hebbian study search krotov-hopfield --set learning_rate=0.001..0.1:log` |
 //! | look at what a run has learned, or is learning | `hebbian report RUN`, `--watch`, `--terminal` |
-//! | measure runs in the same ways | `hebbian analyse RUN…` |
+//! | measure runs of any method in the same ways | `hebbian analyse RUN…` |
 //! | classify, or compute features, with a trained model | `hebbian eval MODEL`, `hebbian features MODEL --to FILE` |
 //! | share a model | `hebbian push FOLDER OWNER/NAME` |
 //! | look at a data set as a network sees it | `hebbian data --dataset cifar10 --preview FILE.png` |
-//! | repeat a number of a card | `hebbian reproduce --only krotov-hopfield/digits` |
-//! | check a device, and measure it | `hebbian verify`, `hebbian bench` |
+//! | reproduce a number of a model card | `hebbian reproduce --only krotov-hopfield/digits` |
+//! | check a device, and measure its speed | `hebbian verify`, `hebbian bench` |
 //!
-//! What a program of your own can do with the results is in the libraries, without flags: a trained model is a
+//! Your own programs use the results through the libraries, which have no flags: a trained model is a
 //! `hebbian_models::Model`.
 //!
 //! ```
@@ -31,14 +31,14 @@
 //! ```
 #![deny(missing_docs)]
 
-// These link the library that the feature needs.
+// Each of these links the library that its feature needs.
 #[cfg(feature = "accelerate")]
 extern crate accelerate_src;
 #[cfg(feature = "mkl")]
 extern crate intel_mkl_src;
 
-/// A step allocates and frees the same large tensors again and again. The system's allocator
-/// hands each back to the kernel and takes page faults for the next; this one keeps them.
+/// An allocator that keeps freed memory. A step allocates and frees the same large tensors again and again; the
+/// system's allocator returns each to the kernel, and the next one causes page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -72,18 +72,18 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Keeps freed memory instead of giving it back to the system after a second: a step of a large
-/// network frees and takes again more than the allocator would keep, and every page that comes back
-/// from the system is cleared first.
+/// Makes the allocator keep freed memory instead of returning it to the system after a second: a step of a large
+/// network frees and reallocates more than the allocator would keep by default, and the system clears every page before
+/// it hands it out again.
 fn keep_freed_memory() {
-    /// `mi_option_purge_delay`, which the crate has no name for; −1 is never.
+    /// `mi_option_purge_delay`, for which the crate has no constant; −1 means never.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     // SAFETY: called once, before there are other threads.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) }
 }
 
-/// Tells candle its number of threads once: without this variable it asks the system for it at every
-/// matrix product, which takes longer than a small product does.
+/// Fixes candle's number of threads: without this variable, candle asks the system for it at every matrix product,
+/// which takes longer than a small product itself.
 fn settle_number_of_threads() {
     const THREADS: &str = "RAYON_NUM_THREADS";
     if std::env::var_os(THREADS).is_none() {
@@ -93,25 +93,26 @@ fn settle_number_of_threads() {
     }
 }
 
-/// A product of fewer multiplications is left to one thread: it takes 50 µs there, no longer than others take to
-/// wake up. The library's own threshold is a seventh of it.
+/// Products with fewer multiplications than this run on one thread: such a product takes 50 µs at most, no longer than
+/// waking up other threads. The library's own threshold is a seventh of this.
 const SMALL_PRODUCT: usize = 1 << 22;
 
-/// Starts the threads that everything here computes on: without them, the first product would panic. This
-/// thread is one of them: it would else have to wake another and wait for it wherever work is shared out, which
-/// takes longer than a small product does.
+/// Starts the thread pool that all computation uses; without this, the first product would panic if threads could not
+/// be started. The current thread is part of the pool: otherwise it would have to wake another thread and wait for it
+/// wherever work is divided, which takes longer than a small product.
 fn start_threads() -> Result<()> {
-    /// A thread's stack, and what the system keeps beside it.
+    /// The memory that a thread needs: its stack, and what the system keeps beside it.
     const STACK: usize = (2 << 20) + (64 << 10);
     caches::check(Path::new(caches::CPUS))?;
     let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
     let threads: usize = wanted.parse().unwrap_or(1);
-    // A thread that starts where memory has just run out panics by itself, so room is looked for first.
+    // A thread that starts when memory has just run out panics by itself, so check first that there is room.
     let room = memmap2::MmapMut::map_anon(threads.max(1).saturating_mul(STACK)).map(drop);
     gemm::set_threading_threshold(SMALL_PRODUCT);
     let pool = match rayon::ThreadPoolBuilder::new() {
         pool if threads > 1 => pool.use_current_thread(),
-        // Were it the only one, whoever else shares out work would wait for it, and it for them.
+        // If the pool were the current thread alone, another thread that divides its work would wait for it, and it for
+        // that thread.
         pool => pool,
     };
     let started = room
@@ -125,13 +126,13 @@ fn start_threads() -> Result<()> {
     })
 }
 
-/// Runs a program. Its report goes to stdout, an error with its causes to stderr. The exit status is 0 or 1,
-/// for wrong flags too, and 128 more than the signal's number for a run that one has stopped.
+/// Runs a program. Its report goes to stdout, an error with its causes to stderr. The exit status is 0 on success, 1 on
+/// an error (wrong flags included), and 128 plus the signal's number if a signal has stopped the run.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
     main_as::<A>(A::command(), run)
 }
 
-/// The same with another name and description than those of the flags.
+/// Runs a program as [`main`] does, with the name and the description of `command` instead of those of `A`.
 pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
     command: clap::Command,
     run: impl FnOnce(A) -> Result<String>,
@@ -163,16 +164,16 @@ pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
     }
 }
 
-/// A line on stderr, if there is one. Whatever a file or a server put into it does nothing to the
-/// terminal.
+/// Writes a line to stderr, if there is one. The line is made [`printable`], so that nothing a file or a server put
+/// into it affects the terminal.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }
 
-/// Writes a report to stdout, [`printable`] as what [`tell`] writes.
+/// Writes a report to stdout, made [`printable`] as in [`tell`].
 ///
 /// # Errors
-/// One of the system, but not that a reader has seen enough, as `head` does.
+/// If stdout cannot be written to. A reader that closes it early, as `head` does, is no error.
 pub fn print(report: &str) -> Result<()> {
     match write!(std::io::stdout(), "{}", printable(report)) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -105,7 +105,7 @@ enum StudyArgs {
     },
 }
 
-/// What there is of each method.
+/// Defines what each method has: its name, its arguments for training and studies, and those for a search.
 macro_rules! of_each_method {
     ($($module:ident::$method:ident)*) => {
         #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -192,10 +192,10 @@ struct FeaturesArgs {
     device: DeviceArgs,
 }
 
-/// Runs `hebbian`; returns its report.
+/// Runs `hebbian`, and returns its report.
 ///
 /// # Errors
-/// Whatever stands in the way.
+/// Flags that do not fit together, and whatever fails on the way.
 pub fn program(Program { command }: Program) -> Result<String> {
     match command {
         Command::List { method } => list(method),
@@ -247,7 +247,7 @@ fn list(method: Option<Name>) -> Result<String> {
     Ok(all)
 }
 
-/// The model in a folder or, where there is no such folder, of that name in the zoo.
+/// Loads the model in a folder or, if there is no such folder, the one of that name in the zoo.
 fn model(at: &Path, device: &candle::Device) -> Result<Model> {
     match at.to_str().filter(|name| !at.exists() && ZOO.contains(name)) {
         Some(name) => Ok(Model::from_zoo_on(name, device)?),

@@ -7,7 +7,7 @@ use clap::Args;
 use hebbian_train::{Dimension, Plan, Preset, Study, search};
 use serde_json::json;
 
-/// The share of the training images that is held out if no other is asked for.
+/// The share of the training images that is held out by default.
 const VALIDATION: f64 = 0.2;
 
 /// Search for the numbers of a preset.
@@ -24,7 +24,7 @@ pub struct SearchArgs<F: Args> {
     /// Combinations of values to draw
     #[arg(long, value_name = "COUNT", default_value_t = 20, help_heading = "Search")]
     trials: usize,
-    /// Successive halving: all trials begin with few images, and the best one in FACTOR goes on to FACTOR times as many
+    /// Successive halving: all trials begin with few images, and the best one in FACTOR continues with FACTOR times as many
     #[arg(
         long,
         value_name = "FACTOR",
@@ -39,10 +39,10 @@ pub struct SearchArgs<F: Args> {
 }
 
 impl<F: Args> SearchArgs<F> {
-    /// Searches; returns the report.
+    /// Runs the search, and returns the report.
     ///
     /// # Errors
-    /// Whatever stands in the way.
+    /// Flags that do not fit together, and whatever fails on the way.
     pub(crate) fn run<M: Door<Flags = F>>(self) -> Result<String> {
         let Self { door: DoorArgs { mut common, flags }, space, trials, halving, repeats } = self;
         if common.list || common.load.is_some() || common.save.is_some() {
@@ -67,7 +67,7 @@ impl<F: Args> SearchArgs<F> {
             ("halving", json!(halving)),
             ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ];
-        // What a single network has no use for, or what the search has chosen.
+        // Flags that a single network has no use for, or whose values the search has chosen.
         let own =
             ["--set", "--trials", "--halving", "--repeats", "--out", "--preset", "--validation"];
         let again = repeat(M::NAME, arguments(), &own);

@@ -1,11 +1,12 @@
-//! Which images of a set are taken.
+//! Which images of a set are used.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hebbian_data::{Dataset, LoadOptions};
 use serde::{Deserialize, Serialize};
 
-/// Flags that choose among the images of a set. A run keeps them in its `config.json`, for who wants to load the same images.
+/// Flags that choose among the images of a set. A run stores them in its `config.json`, so that the same images can be
+/// loaded again.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Images")]
@@ -72,10 +73,10 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// Refuses what cannot be. `named` is a set whose splits and columns are known.
+    /// Checks the flags; `named` says whether the set is one whose splits and columns are known.
     ///
     /// # Errors
-    /// Numbers out of range; flags for other images.
+    /// Numbers out of range; flags that are only for other sets.
     pub(crate) fn check(&self, name: &str, named: bool) -> Result<()> {
         let of_others = [
             ("--image-column", self.image_column.is_some()),
@@ -102,7 +103,7 @@ impl Selection {
         Ok(())
     }
 
-    /// How the set is loaded, with whatever else `options` say.
+    /// Returns `options` with these flags filled in.
     pub(crate) fn options(&self, options: LoadOptions) -> LoadOptions {
         LoadOptions {
             image_column: self.image_column.clone(),
@@ -116,10 +117,11 @@ impl Selection {
         }
     }
 
-    /// The images that are left of a set, of which the share `validation` is tested with and `labelled` keep their labels.
+    /// Returns the chosen images of a set: the share `validation` of the training images replaces the test images, the
+    /// limits are applied, and `labelled` training images keep their labels.
     ///
     /// # Errors
-    /// Fewer images than that.
+    /// A set with too few images for that.
     pub(crate) fn cut(
         &self,
         mut data: Dataset,

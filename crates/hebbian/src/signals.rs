@@ -4,14 +4,14 @@ use anyhow::Result;
 use hebbian_train::Stop;
 use std::sync::OnceLock;
 
-/// What asks the run of this program to stop.
+/// Returns the handle that asks this program's run to stop.
 pub fn stop() -> &'static Stop {
     static STOP: OnceLock<Stop> = OnceLock::new();
     STOP.get_or_init(Stop::default)
 }
 
-/// From now on, the first signal lets a run finish its step and save; a second one, or one while no run is
-/// under way, ends the program at once.
+/// Starts to listen for signals. From now on, the first one lets a run finish its step and save; a second
+/// one, or one while no run is in progress, ends the program at once.
 #[cfg(unix)]
 pub(crate) fn listen() -> Result<()> {
     use anyhow::Context;

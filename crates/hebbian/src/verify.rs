@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Computes reference vectors on a device and compares them with the expected values
 ///
-/// The error is the largest difference from an expected value, over the largest expected value of that tensor; the table
-/// shows that of the tensor that comes nearest to what is allowed. The exit status is 1 if a case fails or cannot be read.
+/// The error is the largest difference from an expected value, divided by the largest expected value of that tensor;
+/// the table shows the error of the tensor that comes nearest to its limit. The exit status is 1 if a case fails or
+/// cannot be read.
 #[derive(Debug, Parser)]
 #[command(name = "verify")]
 pub struct VerifyArgs {
@@ -60,8 +61,8 @@ enum Json {
 }
 
 impl VerifyArgs {
-    /// `--json` takes a file's name only if that is one of JSON: what else stands behind it is to be
-    /// checked.
+    /// Returns where the JSON goes. What follows `--json` is its file only if the name ends in `.json`; any other path
+    /// is a file to check.
     fn json(&mut self) -> Json {
         match self.json.take() {
             None => Json::No,
@@ -77,7 +78,7 @@ impl VerifyArgs {
     }
 }
 
-/// One file, or what was to be one.
+/// The result for one file, or for a path that cannot be read as one.
 struct Row {
     path: PathBuf,
     name: String,
@@ -94,7 +95,7 @@ impl Row {
         }
     }
 
-    /// A panic, of a device's driver say, ends one case and not the others.
+    /// Checks a file. A panic, for example in a device's driver, ends this case and not the others.
     fn check(path: &Path, dtype: DType, device: &Device) -> Self {
         catch_unwind(AssertUnwindSafe(|| Self::check_file(path, dtype, device))).unwrap_or_else(
             |_| Self::unread(path, format!("{}: ended in a panic, see above", path.display())),
@@ -180,10 +181,10 @@ fn table(rows: &[Row]) -> Result<String> {
     Ok(format!("{table}{}{remarks}", if remarks.is_empty() { "" } else { "\n" }))
 }
 
-/// Checks the cases; returns a summary.
+/// Checks the cases, and returns a summary.
 ///
 /// # Errors
-/// Cases that fail or are not understood; flags that do not fit.
+/// Cases that fail or cannot be read; a device or a precision that is not available.
 pub fn verify(mut args: VerifyArgs) -> Result<String> {
     let json = args.json();
     let chosen = args.device.choose()?;

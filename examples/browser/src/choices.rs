@@ -10,7 +10,7 @@ use candle_hebbian::{
 pub struct RuleChoice {
     pub name: &'static str,
     pub equation: &'static str,
-    /// Learns the variable at that rate.
+    /// Returns a learner of the variable with that learning rate.
     pub learner: fn(Var, f64) -> Result<Learner<Steps>>,
 }
 
@@ -58,7 +58,7 @@ fn of_norm_1(weight: Var, rate: f64) -> Result<Steps> {
     Steps::builder(rate).then(UnitNorm).build([weight])
 }
 
-/// What a competition can be set by.
+/// The settings of a competition.
 #[derive(Clone, Copy)]
 pub struct Settings {
     pub temperature: f64,
@@ -70,7 +70,7 @@ pub struct Settings {
 pub struct CompetitionChoice {
     pub name: &'static str,
     pub equation: &'static str,
-    /// Which of the settings it is set by: `temperature`, `k` or nothing.
+    /// Which of the settings it uses: `temperature`, `k` or none (empty).
     pub setting: &'static str,
     pub competition: fn(Settings) -> Box<dyn Competition>,
 }
@@ -124,8 +124,8 @@ pub static COMPETITIONS: [CompetitionChoice; 7] = [
     },
 ];
 
-/// Name, equation and setting of every rule, a line each, an empty line, and the same of every
-/// competition; tabs between.
+/// Returns name, equation and setting of every rule, one line each, then an empty line, then the
+/// same of every competition; fields are separated by tabs.
 pub fn listed() -> String {
     let rules = RULES.iter().map(|rule| format!("{}\t{}\t\n", rule.name, rule.equation));
     let competitions = COMPETITIONS

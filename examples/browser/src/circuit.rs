@@ -1,6 +1,6 @@
 //! The microcircuit of Golkar et al. 2020.
 
-// Two files of `hebbian-models` that need nothing else of it. The page does not call all of them.
+// Two files of `hebbian-models` that need nothing else of that crate. The page does not call everything in them.
 #[allow(dead_code)]
 #[path = "../../../models/golkar"]
 mod golkar {
@@ -16,7 +16,7 @@ use golkar::circuit::{Circuit, CircuitConfig, Initial, Nonlinearity, Rates};
 use golkar::online::Online;
 
 pub const UNITS: usize = 100;
-/// What is seen of a digit has norm 1; times this, each pixel has a variance of about 1, as in the paper.
+/// Networks see digits of norm 1; multiplied by this, each pixel has a variance of about 1, as in the paper.
 const SCALE: f32 = 8.0;
 /// `η₂ = η_q`, as a share of `η₁`.
 const SLOWER: f64 = 0.04;
@@ -31,7 +31,7 @@ const CONFIG: CircuitConfig = CircuitConfig {
 /// A rectified circuit: the label arrives at the apical dendrites of its hidden units.
 pub struct Microcircuit {
     online: Online,
-    /// Holds a copy of the weights where they are used as matrices.
+    /// A copy of the weights, used where they are needed as matrices.
     circuit: Circuit,
     rates: Rates,
 }

@@ -8,7 +8,7 @@ pub const PIXELS: usize = 64;
 pub const CLASSES: usize = 10;
 /// The most ink of a pixel.
 const INK: f32 = 16.0;
-/// A label, then the ink of each pixel.
+/// For each digit, a label, then the ink of each pixel.
 static RECORDS: &[u8] = include_bytes!("../../../crates/hebbian-data/data/digits.bin");
 
 /// One digit, with ink from 0 to 1.
@@ -43,7 +43,7 @@ fn digit(record: &[u8; PIXELS + 1]) -> Digit {
     Digit { ink, label: u32::from(record[0]) }
 }
 
-/// What networks see: the ink less its mean, divided by its norm. Nothing for a blank image.
+/// Returns what networks see: the ink minus its mean, scaled to norm 1. All zeros for a blank image.
 pub fn seen(ink: &[f32; PIXELS]) -> [f32; PIXELS] {
     let mean = ink.iter().sum::<f32>() / PIXELS as f32;
     let contrast = ink.map(|ink| ink - mean);
@@ -51,13 +51,14 @@ pub fn seen(ink: &[f32; PIXELS]) -> [f32; PIXELS] {
     contrast.map(|x| x / norm.max(f32::MIN_POSITIVE))
 }
 
-/// What networks see of each, `(N, 64)`.
+/// Returns what networks see of each digit, `(N, 64)`.
 pub fn rows(digits: &[Digit]) -> Result<Tensor> {
     let values: Vec<f32> = digits.iter().flat_map(|digit| seen(&digit.ink)).collect();
     Tensor::from_vec(values, (digits.len(), PIXELS), &Device::Cpu)
 }
 
-/// Numbers below `count`, all of them in random order, then all of them in another.
+/// An endless iterator over the numbers below `count`: all of them in random order, then all in
+/// another order.
 pub struct Order {
     rng: Rng,
     count: usize,

@@ -1,4 +1,4 @@
-//! Both networks, the digits, and how far they are.
+//! Both networks, the digits, and how far learning has come.
 
 use crate::choices::Settings;
 use crate::circuit::Microcircuit;
@@ -11,7 +11,7 @@ use candle_hebbian::Rng;
 /// A layer and a circuit that see the same digits in the same order.
 pub struct Lab {
     digits: Digits,
-    /// What is seen of the digits that are held out, `(355, 64)`, and their labels.
+    /// What networks see of the held-out digits, `(355, 64)`, and their labels.
     held_out: Tensor,
     labels: Tensor,
     pub layer: Hebbian,
@@ -22,7 +22,7 @@ pub struct Lab {
     pub pad: [f32; PIXELS],
 }
 
-/// The networks by their numbers on the page.
+/// The numbers of the networks on the page.
 const LAYER: usize = 0;
 const CIRCUIT: usize = 1;
 
@@ -83,12 +83,12 @@ impl Lab {
         Ok(())
     }
 
-    /// How many digits a network has learned.
+    /// Returns how many digits a network has learned.
     pub fn learned(&self, network: usize) -> u32 {
         self.learned.get(network).copied().unwrap_or(0)
     }
 
-    /// The share of the digits that are held out which is classified correctly.
+    /// Returns the share of the held-out digits that is classified correctly.
     pub fn accuracy(&mut self, network: usize) -> Result<f64> {
         let x = self.held_out.clone();
         let classes = self.network(network)?.classify(&x)?.argmax(D::Minus1)?;
@@ -96,13 +96,13 @@ impl Lab {
         Ok(right.iter().map(|&right| f64::from(right)).sum::<f64>() / right.len() as f64)
     }
 
-    /// How much each class is believed in for the digit on the pad.
+    /// Returns how strongly a network believes in each class for the digit on the pad.
     pub fn classify(&mut self, network: usize) -> Result<Vec<f32>> {
         let x = Tensor::from_slice(&seen(&self.pad), (1, PIXELS), &Device::Cpu)?;
         self.network(network)?.classify(&x)?.flatten_all()?.to_vec1()
     }
 
-    /// The weights of a network's hidden units.
+    /// Returns the weights of a network's hidden units.
     ///
     /// # Errors
     /// Weights that have become infinite or NaN.
@@ -114,14 +114,14 @@ impl Lab {
         Ok(filters)
     }
 
-    /// Puts a digit that is held out on the pad, and tells its label.
+    /// Puts a held-out digit on the pad, and returns its label.
     pub fn show(&mut self, at: usize) -> Option<u32> {
         let digit = self.digits.test.get(at % self.digits.test.len().max(1))?;
         self.pad = digit.ink;
         Some(digit.label)
     }
 
-    /// How many digits are held out.
+    /// Returns how many digits are held out.
     pub fn held_out(&self) -> usize {
         self.digits.test.len()
     }

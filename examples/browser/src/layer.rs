@@ -9,17 +9,17 @@ use candle_hebbian::{Competition, Geometry, Hebb, Layer, Learner, Rng, SoftWta, 
 use candle_nn::Optimizer;
 
 pub const UNITS: usize = 100;
-/// Norm of the initial weights. A unit that has not won yet has larger weights than those that have,
-/// whose norms go to 1, so that all are recruited.
+/// Norm of the initial weights. The norms of units that win go to 1, so a unit that has not won yet has
+/// larger weights than they have; in this way all are recruited.
 const RADIUS: f64 = 8.0;
-/// `n` of the features.
+/// The power `n` of the features.
 const POWER: f64 = 6.0;
-/// Rate of the class layer.
+/// Learning rate of the class layer.
 const CLASS_RATE: f64 = 2.0;
-/// Rate of the features' mean, but for the first digits, of which it is the mean.
+/// Rate of the running mean of the features; over the first digits, it is the plain mean.
 const MEAN_RATE: f64 = 0.01;
 
-/// Two layers that learn at the same time, one digit a step.
+/// Two layers that learn at the same time, one digit per step.
 ///
 /// ```text
 /// u = Wx      y = competition(u)      ΔW: the rule                            no labels
@@ -59,7 +59,7 @@ impl Hebbian {
         })
     }
 
-    /// Goes on with another rule, which keeps the weights and starts with a state of its own.
+    /// Continues with another rule, which keeps the weights and starts with a state of its own.
     pub fn set_rule(&mut self, rule: usize) -> Result<()> {
         let Some(choice) = RULES.get(rule) else { candle::bail!("there is no rule {rule}") };
         let rate = self.hebb.optimiser_mut().learning_rate();
@@ -79,7 +79,7 @@ impl Hebbian {
         self.plastic = plastic;
     }
 
-    /// `f/‖f‖` of the linear response `u (N, K)`.
+    /// Returns `f/‖f‖` of the linear response `u (N, K)`.
     fn features(u: &Tensor) -> Result<Tensor> {
         let f = repu(u, POWER)?;
         let norm = f.sqr()?.sum_keepdim(1)?.sqrt()?;

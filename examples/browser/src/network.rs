@@ -5,20 +5,20 @@ use candle::{Device, Result, Tensor};
 
 /// A network that learns digits one at a time.
 pub trait Network {
-    /// One step on what is seen of a digit.
+    /// Does one step on `x`, what the network sees of a digit.
     fn learn(&mut self, x: &[f32], label: u32) -> Result<()>;
 
-    /// How much each class is believed in, 0 to 1, `(N, 10)` for `x (N, 64)`.
+    /// Returns how strongly each class is believed in, from 0 to 1: `(N, 10)` for `x (N, 64)`.
     fn classify(&mut self, x: &Tensor) -> Result<Tensor>;
 
-    /// The weights of all units to the pixels, one unit after the other.
+    /// Returns the weights from the pixels to all units, one unit after the other.
     fn filters(&mut self) -> Result<Vec<f32>>;
 
     /// Sets the rate of the hidden units.
     fn set_rate(&mut self, rate: f64);
 }
 
-/// 1 at the label, else 0, `(10)`.
+/// Returns 1 at the label and 0 elsewhere, `(10)`.
 pub fn one_hot(label: u32) -> Result<Tensor> {
     let values: [f32; CLASSES] =
         std::array::from_fn(|class| if class == label as usize { 1.0 } else { 0.0 });

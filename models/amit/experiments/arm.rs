@@ -9,19 +9,19 @@ use hebbian_train::{Error, Result, Series, Spread, Study, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How the presets for larger images are trained on the digits.
+/// The note on how the presets for larger images are trained on the digits.
 pub(super) const DIGITS: &str = "on the digits networks are trained without dropout, with other batches, rate and epochs; for \
      the paper's, --dataset cifar10\n";
-/// Images per step on the digits, of which there are too few for the presets' 500: with 10 an epoch
-/// has 130 steps, instead of 3.
+/// Images per step on the digits, of which there are too few for the presets' 500: with 10, an epoch
+/// has 130 steps instead of 3.
 const DIGITS_BATCH: usize = 10;
-/// Epochs and `η` of each network on the digits, tied or not: so that it learns, and a figure takes
-/// minutes on two cores. At the presets' 0.1, and with dropout, the deeper networks take several
-/// times as long to leave the start; at 0.3 back-propagation of cross-entropy loses deepernet.
+/// Epochs and `η` of each network on the digits, tied or not, chosen so that the network learns and a
+/// figure takes minutes on two cores. With the presets' `η` of 0.1 and dropout, the deeper networks take
+/// several times as long to start learning; with 0.3, back-propagation of cross-entropy fails on deepernet.
 const DIGITS_RECIPES: [(&str, usize, f64); 4] =
     [("simpnet", 15, 0.1), ("deepnet", 70, 0.2), ("deepernet", 15, 0.2), ("deepernet-s", 15, 0.2)];
 
-/// What an arm of an experiment changes in a preset.
+/// The changes that an arm of an experiment makes to a preset.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Variation {
     /// Its name in the figure.
@@ -53,7 +53,7 @@ pub(super) const FRFB_50: Variation = hinge("FRFB 50 %", Protocol::Frfb, Some(0.
 
 /// A network with one way of learning.
 pub(super) type Arm = hebbian_train::Arm<Options>;
-/// The same with its runs, a seed each.
+/// An arm with its runs, one per seed.
 pub(super) type Trained = hebbian_train::Trained<Options>;
 
 /// The network `base` with a variation.
@@ -76,18 +76,18 @@ pub(super) struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// The images, which an experiment that needs them has.
+    /// The images; experiments that need them always have them.
     fn images(&self) -> Result<&Dataset> {
         self.data.ok_or_else(|| Error::Argument("there is no data set".to_string()))
     }
 
-    /// A chart's title: what it shows, on which data set, of how many seeds.
+    /// The title of a chart: what it shows, for which data set and how many seeds.
     pub fn title(&self, what: &str) -> Result<String> {
         Ok(format!("{what}{}, {}", self.images()?.name, self.study.options.averaged()))
     }
 
-    /// The preset `amit-NETWORK` as it is trained here: with the epochs asked for, and on the digits
-    /// as [`DIGITS`] says. A tied part of training gets a tenth of the epochs at most.
+    /// The preset `amit-NETWORK` as it is trained here: with the requested number of epochs, and on the
+    /// digits as [`DIGITS`] says. A tied part of training gets at most a tenth of the epochs.
     pub fn network(&self, network: &str) -> Result<Preset> {
         let mut preset = preset(&format!("amit-{network}"))?;
         let training = &mut preset.training;
@@ -106,8 +106,9 @@ impl Runner<'_> {
         Ok(preset)
     }
 
-    /// The network `base` with a variation; one that is thinned learns as the author's did, but on the digits: with his `μ`
-    /// for it, on CIFAR-10 too, and twice the epochs (2,000 of 1,000), unless they are given.
+    /// The network `base` with a variation. Except on the digits, a thinned network learns as the author's did: with
+    /// his `μ` for thinned networks, on CIFAR-10 too, and with twice the epochs (2,000 instead of 1,000), unless the
+    /// number of epochs is given.
     pub fn arm(&self, network: &str, base: &Preset, variation: Variation) -> Result<Arm> {
         const MU: f64 = 10.0;
         const EPOCHS: usize = 2;
@@ -131,10 +132,10 @@ impl Runner<'_> {
 /// The smallest error that is drawn, in percent: the axis is logarithmic.
 const LEAST: f64 = 0.1;
 
-/// The solid line of the training error (as measured while training, dropout included), the dashed
-/// one of the validation error, and a dot for the final test error, in percent.
+/// A solid line for the training error (as measured during training, with dropout), a dashed line for the
+/// validation error, and a dot for the final test error, all in percent.
 pub(super) fn error_series(one: &Trained, colour: usize) -> Vec<Series> {
-    // Beside the ends of the curves and those of other arms, which would hide it.
+    // The dot lies to the right of the curves and apart from the dots of other arms, which would hide it.
     let beside = 1.02 + 0.02 * colour as f64;
     let last = one.epochs().last().map(|&epoch| beside * epoch as f64);
     let test = last.and_then(|at| Some((at, one.test_error()?)));

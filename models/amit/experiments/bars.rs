@@ -46,7 +46,7 @@ pub(super) fn untied(runner: &Runner, networks: &[&str]) -> Result<Figure> {
     figure(runner, &trained, groups, series.collect())
 }
 
-/// Bars in percent of shares.
+/// A series of bars in percent, from values that are shares of 1.
 pub(super) fn bar_series(name: &str, bars: impl Iterator<Item = Option<Spread>>) -> BarSeries {
     let values = bars.map(|share| share.map(|share| share.times(100.0))).collect();
     BarSeries { name: name.to_string(), values }

@@ -4,8 +4,8 @@ use super::super::config::LayerConfig;
 use super::arm::{FRFB, Runner, Trained, URFB, arm, numbers};
 use hebbian_train::{Cell, Figure, LineChart, Result, Series, Table, draw_panels};
 
-/// Trains `network` with URFB and with FRFB. Of a network that is untied, the part of training
-/// after that, and the layers that learn in it.
+/// Trains `network` with URFB and with FRFB. For a network that is untied during training, the figure
+/// shows only the epochs after untying, and only the layers that learn in them.
 pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     let base = runner.network(network)?;
     let frozen = base.layers.iter().filter(|l| matches!(l, LayerConfig::Conv { frozen: true, .. }));
@@ -43,7 +43,7 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
             series,
             ..LineChart::default()
         });
-        // Rounded, because the table gives small numbers an exponent.
+        // Rounded, because the table writes small numbers with an exponent.
         let rounded = |mean: f64| (1000.0 * mean).round() / 1000.0;
         let last = layers.iter().map(|layer| at(one, layer, None).map(|s| rounded(s.mean)).into());
         text.row([Cell::from(one.arm.label.as_str())].into_iter().chain(last))?;

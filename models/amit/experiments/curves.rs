@@ -18,7 +18,7 @@ pub(super) fn draw(runner: &Runner, network: &str) -> Result<Figure> {
     })
 }
 
-/// The errors of every arm, a colour each.
+/// The errors of every arm, one colour per arm.
 pub(super) fn chart(trained: &[Trained], title: String) -> LineChart {
     let series = trained.iter().enumerate();
     LineChart {

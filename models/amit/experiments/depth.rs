@@ -17,15 +17,15 @@ use hebbian_train::{About, BarChart, Figure, Method, Result, Spread, Table};
 use serde_json::json;
 
 const EPOCHS: usize = 60;
-/// When training is under way, but not over.
+/// The epoch, before the end of training, after which an early error is reported.
 const EARLY: u64 = 20;
 
 const fn partial(label: &'static str, rate: f64) -> Variation {
     Variation { label, protocol: Protocol::Partial { rate }, ..URFB }
 }
 
-/// Networks of 1, 2 and 4 hidden layers. The test set takes the place of the validation set, so
-/// that its error is known after every epoch; nothing is chosen by it.
+/// Trains networks of 1, 2 and 4 hidden layers. The test set takes the place of the validation set, so
+/// that its error is known after every epoch; no choice depends on it.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let mut arms = Vec::new();
     for (depth, more) in [
@@ -133,8 +133,8 @@ fn network(depth: usize, epochs: usize) -> Preset {
     }
 }
 
-/// The task, in steps of 1/255; one and the same for all seeds, which differ in what is drawn to
-/// train on it.
+/// The task, with values rounded to steps of 1/255. It is the same for all seeds; only the random draws
+/// of training differ between them.
 fn splits() -> Result<Splits> {
     let config = MixtureConfig::default();
     let task = Mixture::draw(&config, &Rng::new(0))?;

@@ -1,4 +1,4 @@
-//! Fig. 8: what becomes of a filter that is no longer shared.
+//! Fig. 8: how a filter develops at different places once it is no longer shared.
 
 use super::super::diagnostics::correlation;
 use super::arm::{Arm, Runner, URFB, arm, numbers};
@@ -9,11 +9,11 @@ use serde_json::json;
 /// Row and column of an output.
 type Place = (usize, usize);
 
-/// Filters that are shown, a row each.
+/// Number of filters that are drawn, one per row.
 const SHOWN: usize = 10;
 
 /// Trains untied simpnet with URFB, and draws the filters of the first seed at four places of the
-/// image, a column each.
+/// image, one column per place.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let network = "simpnet-untied";
     let base = runner.network(network)?;
@@ -31,7 +31,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
                 for (at, (row, column)) in places.iter().enumerate() {
                     let others = (0..places.len()).filter(|&other| other != at);
                     let with = others.map(|other| correlation(&filter[at], &filter[other]));
-                    // NaN where a filter has no spread.
+                    // NaN if a filter has no spread.
                     let with: Vec<f64> = with.collect::<candle::Result<_>>()?;
                     let mean = Spread::of(&with).map(|spread| spread.mean);
                     means.extend(mean.filter(|mean| mean.is_finite()));
@@ -76,10 +76,10 @@ fn first_layer(runner: &Runner, arm: &Arm, seed: u64) -> Result<Tensor> {
     checkpoint.tensor(name)
 }
 
-/// Four places, and each filter `(C, h, w)` at all of them.
+/// Returns four places, and each filter `(C, h, w)` at all of them.
 fn at_places(weight: &Tensor) -> Result<(Vec<Place>, Vec<Vec<Tensor>>)> {
     let (height, width, units) = (weight.dim(0)?, weight.dim(1)?, weight.dim(2)?);
-    // Far apart, yet with the whole kernel in the image.
+    // Far apart, but with the whole kernel inside the image.
     let near = |side: usize| (3 * (side - 1)).div_ceil(10).min(side - 1);
     let ends = |side: usize| [near(side), side - 1 - near(side)];
     let rows = ends(height).into_iter();

@@ -6,16 +6,17 @@ use candle_hebbian::Rng;
 use hebbian_train::{Figure, LineChart, Result, Series, Spread, Table, draw_panels};
 use serde_json::json;
 
-/// Runs of the table of hitting times.
+/// Number of runs for the table of hitting times.
 const HITTING_RUNS: usize = 20;
 
-/// Runs that are drawn.
+/// Number of runs that are drawn.
 const SHOWN: usize = 3;
 
-/// The curves start from weights of the same spread as the feedback. From much smaller ones
-/// back-propagation starts at its saddle, where it stays for long, which says nothing about
-/// feedback. The table of hitting times has weights of 0, for which learning feedback is proved to
-/// speed up the scalar case, and so no back-propagation.
+/// Simulates and draws the curves and the table of hitting times. The curves start from weights with the
+/// same spread as the feedback. From much smaller weights back-propagation would start near its saddle
+/// point and stay there for long, which says nothing about feedback. The table of hitting times starts
+/// from weights of 0, for which learning the feedback is proved to speed up the scalar case; it therefore
+/// leaves out back-propagation.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let rng = Rng::new(runner.study.options.seed);
     let config = Figure12Config {
@@ -64,8 +65,8 @@ fn name(curve: &LinearCurve) -> String {
     curve.feedback_rate.map_or("BP".to_string(), |rate| format!("ε = {rate}"))
 }
 
-/// A column for each of the first runs: the error, and below it for each level but the first how far
-/// weights and feedback agree.
+/// One column of panels for each of the first runs: the error and, below it, the correlation of weights
+/// and feedback for each level but the first.
 fn panels(curves: &[LinearCurve], runs: usize, levels: usize) -> Vec<LineChart> {
     let panel =
         |title: String, run, y_label: &str, log_y, y: &dyn Fn(&LinearCurve, usize) -> f64| {
@@ -96,7 +97,8 @@ fn panels(curves: &[LinearCurve], runs: usize, levels: usize) -> Vec<LineChart> 
     panels
 }
 
-/// Mean and spread of the steps until arrival, for each feedback; empty where a run never arrived.
+/// Mean and spread of the number of steps until arrival for each kind of feedback; empty if any of its
+/// runs never arrived.
 fn hitting(curves: &[LinearCurve]) -> Result<Table> {
     let mut table = Table::new(["feedback", "runs", "mean", "sd"]);
     for first in curves.iter().filter(|curve| curve.run == 0) {

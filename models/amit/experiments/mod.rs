@@ -1,4 +1,5 @@
-//! The paper's figures, each as one experiment: networks trained side by side, a table, a picture.
+//! The paper's figures, each as one experiment that trains networks side by side and writes a table and a
+//! picture.
 
 mod arm;
 mod bars;
@@ -14,7 +15,7 @@ use hebbian_data::Dataset;
 use hebbian_train::{Error, Result, Study, experiments};
 
 experiments! {
-    /// A figure of the paper, or a comparison of ours.
+    /// A figure of the paper, or a comparison that is not in it.
     pub enum Experiment {
         /// URFB, FRFB and back-propagation in a deep network for small images. Not in the paper.
         Protocols: "protocols", "URFB, FRFB and BP-H in four hidden layers";
@@ -22,17 +23,17 @@ experiments! {
         Fig4: "fig4", "simpnet: error against epoch, by protocol";
         /// Fig. 5: error of each protocol and loss, simpnet.
         Fig5: "fig5", "simpnet: test error by protocol and loss";
-        /// Fig. 6: the same, deepnet and deepernet.
+        /// Fig. 6: the same for deepnet and deepernet.
         Fig6: "fig6", "deepnet and deepernet: test error by protocol and loss";
         /// Fig. 7: error against epoch, deepernet.
         Fig7: "fig7", "deepernet: error against epoch, by protocol";
         /// Fig. 8: filters of untied simpnet at four places of the image.
         Fig8: "fig8", "simpnet untied: filters at four places of the image";
-        /// Fig. 9: tied against untied, simpnet and deepernet-s.
+        /// Fig. 9: tied against untied weights, simpnet and deepernet-s.
         Fig9: "fig9", "simpnet and deepernet-s: test error tied and untied";
         /// Fig. 10: correlation of weights and feedback against epoch, simpnet.
         Fig10: "fig10", "simpnet: correlation of weights and feedback";
-        /// Fig. 11: the same, the seven layers of untied deepernet-s that learn.
+        /// Fig. 11: the same for the seven layers of untied deepernet-s that learn.
         Fig11: "fig11", "deepernet-s untied: correlation of weights and feedback";
         /// Fig. 12: the linear case.
         Fig12: "fig12", "the linear case: error and correlation (simulated)";
@@ -42,16 +43,16 @@ experiments! {
 }
 
 impl Experiment {
-    /// Whether it learns images of a data set. The others make their own.
+    /// Whether the experiment needs the images of a data set. The others generate their own data.
     pub fn needs_images(self) -> bool {
         !matches!(self, Self::Fig12 | Self::Depth)
     }
 
-    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
-    /// folder for each network and seed. Returns a report for the terminal.
+    /// Runs the experiment and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a
+    /// run folder for each network and seed. Returns a report for the terminal.
     ///
     /// # Errors
-    /// Options that do not fit the experiment, and those of [`Study::run`] and [`hebbian_train::train`].
+    /// If the options do not fit the experiment, or if [`Study::run`] or [`hebbian_train::train`] fails.
     pub fn run(self, study: &Study, data: Option<&Dataset>) -> Result<String> {
         let refuse = |what: String| Err(Error::Argument(format!("{}: {what}", self.name())));
         if self == Self::Fig12 && study.options.epochs.is_some() {

@@ -1,10 +1,10 @@
-//! The program's first run: protocols side by side in a network in which they differ.
+//! A first comparison: the protocols side by side in a network in which they differ.
 
 use super::arm::{BP_H, FRFB, Runner, Trained, URFB, arm, numbers};
 use super::curves;
 use hebbian_train::{Figure, Result, Spread, Table};
 
-/// Four hidden layers; all with the hinge loss, so that only the feedback differs.
+/// Trains networks of four hidden layers, all with the hinge loss, so that only the feedback differs.
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let base = runner.network("digits")?;
     let arms = [BP_H, URFB, FRFB].map(|variation| arm("digits", &base, variation));
@@ -16,7 +16,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             one.arm.label.as_str().into(),
             one.test_error().map(Spread::percent).into(),
             each(one, &layers, "correlation", 2).into(),
-            // The class layer gets the loss's own error.
+            // Without the class layer, which receives the error of the loss itself.
             each(one, &layers[..layers.len() - 1], "angle", 0).into(),
         ])?;
     }
@@ -33,7 +33,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     })
 }
 
-/// The last value of each layer, side by side; `-` where there is none.
+/// The last value of each layer, side by side; `-` for a layer without one.
 pub(super) fn each(one: &Trained, layers: &[String], name: &str, decimals: usize) -> String {
     let values = layers.iter().map(|layer| match one.at(&format!("{name}/{layer}"), None) {
         Some(spread) => format!("{:.decimals$}", spread.mean),

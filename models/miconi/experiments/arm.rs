@@ -1,21 +1,21 @@
-//! What the networks of an experiment, each trained with several seeds, have come to.
+//! The results of the networks of an experiment, each trained with several seeds.
 
 use super::super::decode::Decoding;
 use super::super::learner::Options;
 use hebbian_train::{Cell, LineChart, Result, Series, Spread, Table, Trained};
 use serde_json::{Value, json};
 
-/// The accuracy of layer `at`.
+/// The accuracy for layer `at`.
 fn layer(trained: &Trained<Options>, at: usize) -> Option<Spread> {
     trained.spread(|run| Decoding::of(&run.results.readouts).ok()?.layers.get(at).copied())
 }
 
-/// How many layers each network has.
+/// The number of layers of each network.
 fn layers(trained: &[Trained<Options>]) -> usize {
     trained.first().map_or(0, |one| one.arm.options.preset.layers.len())
 }
 
-/// A row per run for other programs: accuracies as shares of 1.
+/// A table for other programs, one row per run, with accuracies as shares of 1.
 pub(super) fn points(trained: &[Trained<Options>]) -> Result<Table> {
     let names = (1..=layers(trained)).map(|at| format!("layer_{at}"));
     let head = ["arm", "seed"].map(String::from).into_iter().chain(names);
@@ -49,7 +49,7 @@ pub(super) fn numbers(trained: &[Trained<Options>]) -> Result<Value> {
     Ok(json!({ "runs": runs.collect::<Result<Vec<_>>>()? }))
 }
 
-/// Accuracies by layer, for the terminal.
+/// A table of accuracies by layer, for the terminal.
 pub(super) fn summary(trained: &[Trained<Options>]) -> Result<String> {
     let layers = layers(trained);
     let names = (1..=layers).map(|at| format!("layer {at}"));
@@ -66,7 +66,7 @@ pub(super) fn summary(trained: &[Trained<Options>]) -> Result<String> {
     ))
 }
 
-/// Accuracy against layer, a line for each arm.
+/// A chart of accuracy against layer, one line per arm.
 pub(super) fn chart(trained: &[Trained<Options>], title: &str) -> LineChart {
     let series = trained.iter().enumerate().map(|(colour, one)| {
         let layers = 0..one.arm.options.preset.layers.len();

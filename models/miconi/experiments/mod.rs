@@ -1,4 +1,4 @@
-//! Networks trained side by side: what the paper compares, and what tells why.
+//! Networks trained side by side: the paper's comparisons, and controls that explain the results.
 
 mod arm;
 
@@ -14,13 +14,13 @@ use serde_json::json;
 experiments! {
     /// A comparison of networks.
     pub enum Experiment {
-        /// Without and with triangle responses, without and with pruning: the paper's claim, that
+        /// Without and with triangle responses, without and with pruning. Tests the paper's claim that
         /// information falls from layer to layer without them and rises with both.
         Interventions: "interventions", "plain, triangle, pruning, both: by layer";
-        /// Both interventions, with other probabilities of a missing connection.
+        /// Both interventions, with different probabilities of a missing connection.
         Pruning: "pruning", "both, with more and fewer connections: by layer";
-        /// Learned weights beside random ones with the same masks, with and without thresholds that
-        /// adapt to them; and triangle responses for read-outs only.
+        /// Learned weights compared with random weights with the same masks, with and without thresholds
+        /// that adapt to the random weights; and triangle responses for read-outs only.
         Controls: "controls", "learned and random weights, triangle when: by layer";
         /// The three rules, with binary and with graded winners.
         Rules: "rules", "hebb, instar, oja, binary and graded: by layer";
@@ -28,12 +28,12 @@ experiments! {
 }
 
 impl Experiment {
-    /// Runs it and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a run
-    /// folder for each network and seed. Returns a report for the terminal. With `author` every network is
-    /// [as the author's](Preset::as_the_author).
+    /// Runs the experiment and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a
+    /// run folder for each network and seed. Returns a report for the terminal. If `author`, every network
+    /// is set up [like the author's](Preset::as_the_author).
     ///
     /// # Errors
-    /// Those of [`Study::run`] and [`hebbian_train::train`].
+    /// If [`Study::run`] or [`hebbian_train::train`] fails.
     pub fn run(
         self,
         study: &Study,
@@ -49,7 +49,7 @@ impl Experiment {
         })
     }
 
-    /// The preset for the data: `miconi-digits` on the digits, else `miconi-cifar`.
+    /// The preset for the data: `miconi-digits` for the digits, otherwise `miconi-cifar`.
     fn network(self, study: &Study, author: bool, data: &Dataset) -> Result<Preset> {
         let name = if data.name == "digits" { "miconi-digits" } else { "miconi-cifar" };
         let mut preset = preset(name)?;

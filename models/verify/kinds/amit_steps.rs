@@ -25,11 +25,11 @@ enum LossName {
     Softmax,
 }
 
-/// Of the one network that these cases have: two convolutions, the first with a pool, a dense
-/// layer, the class layer.
+/// The layers of the network that all these cases have: two convolutions, the first followed by a pool, a dense layer
+/// and the class layer.
 const LAYERS: [&str; 4] = ["conv1", "conv2", "dense1", "classes"];
 
-/// With layers put together by hand, and with the network of the paper.
+/// Computes the case with layers that are put together by hand, and with the network of the paper.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let protocol = inputs.params::<feedback::Params>()?.protocol();
     let mut got = by_layers(inputs, protocol)?;
@@ -46,7 +46,7 @@ impl Params {
     }
 }
 
-/// Steps, then the losses and all weights but the unused feedback weights of the first layer.
+/// Takes the steps. Returns the losses and all weights except the unused feedback weights of the first layer.
 fn learn(
     way: &'static str,
     inputs: &Inputs,
@@ -69,7 +69,7 @@ fn learn(
         got.push(Got::by(way, format!("{name}.weight"), layer.weight().detach()));
         if at > 0 {
             let name = format!("{name}.feedback");
-            // Back-propagation has none: the file's stay as they are.
+            // Back-propagation has no feedback weights: the file's stay as they are.
             let feedback = match layer.feedback() {
                 Some(feedback) => feedback.detach(),
                 None => inputs.get(&name)?.clone(),
@@ -142,7 +142,7 @@ fn by_network(inputs: &Inputs, protocol: Protocol) -> Computed {
     let (_, _, c, h, w) = inputs.get("x")?.dims5()?;
     let (dtype, device) = (inputs.dtype, inputs.device);
     let classes = units("classes")?;
-    // The other sizes are those of the weights.
+    // The other sizes are taken from the weights.
     let (first, second, dense) = (units("conv1")?, units("conv2")?, units("dense1")?);
     let side = |name: &str| inputs.get(&format!("{name}.weight"))?.dim(2).map_err(Problem::from);
     let (k1, k2) = (side("conv1")?, side("conv2")?);

@@ -6,7 +6,7 @@ use candle::{Module, Tensor, Var};
 use candle_hebbian::{FeedbackLayer, Geometry};
 use serde::Deserialize;
 
-/// The protocol in the words of the files.
+/// The protocol, as the files name it.
 #[derive(Deserialize)]
 pub(super) struct Params {
     protocol: Name,
@@ -37,7 +37,7 @@ impl Params {
     }
 }
 
-/// A layer with that protocol. Back-propagation has no use for `r`.
+/// Returns a layer with that protocol. Back-propagation does not use `r`.
 pub(super) fn layer(
     w: &Tensor,
     r: &Tensor,

@@ -19,7 +19,7 @@ struct LearningRates {
     q: f64,
 }
 
-/// By surrogate losses, by the energy (which the decoupled circuit lacks) and by products.
+/// Computes the case by surrogate losses, by the energy (which the decoupled circuit lacks) and by products.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let params: Params = inputs.params()?;
     let mut got = by("surrogates", Way::Surrogates, &params, inputs)?;

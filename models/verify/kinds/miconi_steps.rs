@@ -23,7 +23,7 @@ struct Params {
 }
 
 impl Params {
-    /// The side of the averaged windows, from `avg 2x2/2`.
+    /// Returns the side of the averaged windows, read from a text such as `avg 2x2/2`.
     fn pool(&self) -> Result<usize, Problem> {
         let side = |text: &str| {
             let (side, stride) = text.strip_prefix("avg ")?.split_once('/')?;

@@ -1,4 +1,4 @@
-//! One kind of case a file.
+//! The kinds of cases, one per file.
 
 mod amit_steps;
 mod feedback;
@@ -46,7 +46,7 @@ pub enum Kind {
 type Computed = Result<Vec<Got>, Problem>;
 
 impl Kind {
-    /// All of them, with their names in files.
+    /// All kinds, with their names in files.
     pub const ALL: [(&'static str, Self); 10] = [
         ("rule", Self::Rule),
         ("hinge", Self::Hinge),
@@ -60,7 +60,7 @@ impl Kind {
         ("local_supervision_steps", Self::LocalSupervisionSteps),
     ];
 
-    /// The kind of that name in files.
+    /// Returns the kind with that name in files.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind)
     }
@@ -70,7 +70,7 @@ impl Kind {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// The names of all.
+    /// The names of all kinds.
     pub(super) fn known() -> String {
         Self::ALL.map(|(name, _)| name).join(", ")
     }
@@ -97,7 +97,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The gradient of `var`, of 0 where the loss does not depend on it.
+/// Returns the gradient of `var`, which is 0 if the loss does not depend on it.
 fn gradient(grads: &GradStore, var: &Tensor) -> candle::Result<Tensor> {
     grads.get(var).map_or_else(|| var.zeros_like(), |gradient| Ok(gradient.clone()))
 }

@@ -11,7 +11,7 @@ enum Params {
     Avg { kernel: usize, stride: usize, padding: usize },
 }
 
-/// In both memory formats: channels first, and channels last seen through a permutation.
+/// Computes the case in both memory formats: channels first, and channels last seen through a permutation.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let pool = match inputs.params()? {
         Params::Max { kernel, stride, padding } => Pool::Max { kernel, stride, padding },

@@ -11,7 +11,7 @@ struct Params {
     competition: CompetitionKind,
 }
 
-/// The update both as minus the surrogate's gradient and directly.
+/// Computes the update in two ways: as minus the gradient of the surrogate loss, and directly.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let Params { rule, competition } = inputs.params()?;
     let layer = Layer::from_tensor(inputs.get("w")?, geometry(inputs)?)?;

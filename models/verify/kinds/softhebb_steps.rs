@@ -50,7 +50,7 @@ struct BatchNorm {
 }
 
 impl Params {
-    /// The one way in which this library's networks normalise and step.
+    /// Checks that the settings are those of the only way in which this library's networks normalise and step.
     fn check(&self) -> Result<(), Problem> {
         let unsupported = |name, found, expected: &str| {
             Err(Problem::Unsupported { name, found, expected: expected.to_string() })

@@ -10,7 +10,7 @@ struct Params {
     epsilon: f64,
 }
 
-/// Fitted on the host in f64, wherever the images are.
+/// Fits the whitening on the host in f64, wherever the images are.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let Params { covariance, epsilon } = inputs.params()?;
     let sum = covariance.split(',').next().unwrap_or_default();

@@ -40,7 +40,7 @@ impl Rows for HardWta {
     }
 
     fn composed(&self, u: &Tensor) -> Result<Tensor> {
-        // Not by `argmax`: which of equals it finds depends on the device.
+        // Not by `argmax`: which of equal values it finds depends on the device.
         let units = u.dim(D::Minus1)? as f32;
         let order = Tensor::arange(0.0, units, u.device())?.broadcast_as(u.shape())?;
         let largest = u.broadcast_ge(&u.max_keepdim(D::Minus1)?)?;
@@ -49,7 +49,7 @@ impl Rows for HardWta {
     }
 }
 
-/// Which unit of a row is the largest, the first of equals.
+/// The index of the largest unit of a row, the first of equals.
 #[inline(always)]
 pub(super) fn winner<T: Real>(u: &[T]) -> usize {
     let best = maximum(u, |x| x);

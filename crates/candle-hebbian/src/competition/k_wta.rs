@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// y_k = 1[u_k ≥ u_(k) and u_k > 0]        graded: that times u_k
 /// ```
 ///
-/// with `u_(k)` the `k`-th largest of the row. Ties at the `k`-th place all win.
+/// with `u_(k)` the `k`-th largest of the row. All units that tie for the `k`-th place win.
 ///
 /// Source: Miconi 2021, arXiv 2107.01729.
 ///
@@ -33,17 +33,17 @@ use serde::{Deserialize, Serialize};
 pub struct KWta {
     /// Number of winners.
     pub k: usize,
-    /// Whether a winner's activity is its response, and not 1.
+    /// Whether a winner's activity is its response instead of 1.
     pub graded: bool,
 }
 
 impl KWta {
-    /// Winners have the activity 1.
+    /// Creates a competition whose winners have an activity of 1.
     pub fn binary(k: usize) -> Self {
         Self { k, graded: false }
     }
 
-    /// Winners have their response for their activity.
+    /// Creates a competition whose winners have their response as activity.
     pub fn graded(k: usize) -> Self {
         Self { k, graded: true }
     }

@@ -1,5 +1,5 @@
-//! Competition among the units that see the same input: what makes post-synaptic activity `y` of
-//! the linear response `u`.
+//! Competition among the units that see the same input, which turns the linear response `u` into
+//! the post-synaptic activity `y`.
 //!
 //! | competition | `y` |
 //! |---|---|
@@ -7,12 +7,12 @@
 //! | [`HardWta`] | 1 for the largest `u` |
 //! | [`KWta`] | 1, or `u` itself, for the `k` largest that are above 0 |
 //! | [`SoftWta`] | `softmax(t·u)` |
-//! | [`SoftWtaAntiHebbian`] | the same, with the other sign for all but the largest |
+//! | [`SoftWtaAntiHebbian`] | the same, with the opposite sign for all but the largest |
 //! | [`RankedWta`] | 1 for the largest, `−Δ` for the `k`-th largest |
 //!
-//! A competition is along the last dimension, in each row by itself. In all of them but
-//! [`NoCompetition`], in which no unit knows of another, a row that holds a NaN is NaN for all its
-//! units; see [what is not a number](crate::ops#nan-and-infinity).
+//! Units compete along the last dimension, in each row separately. In all competitions but
+//! [`NoCompetition`], in which units do not affect each other, a row that holds a NaN is NaN for
+//! all its units; see [what is not a number](crate::ops#nan-and-infinity).
 
 mod hard_wta;
 mod k_wta;
@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 /// How the units of one row (one sample, or one position of a map) compete.
 ///
-/// Writing one takes a single function. [`over_rows`] handles what all share: types, layouts, empty
-/// batches and NaN.
+/// Implementing a competition takes a single function. [`over_rows`] handles what all competitions
+/// share: types, layouts, empty batches and NaN.
 ///
 /// ```
 /// use candle::{D, Device, Result, Tensor};
@@ -66,8 +66,8 @@ use std::sync::Arc;
 /// # Ok::<(), candle::Error>(())
 /// ```
 pub trait Competition: Debug + Send + Sync {
-    /// The activity `y` for the response `u (…, K)`: of the same shape and type, without a graph,
-    /// since rules treat `y` as a constant.
+    /// Computes the activity `y` for the response `u (…, K)`. It has the same shape and type but no
+    /// graph, since rules treat `y` as a constant.
     ///
     /// # Errors
     /// No units; a parameter that does not fit the number of units.

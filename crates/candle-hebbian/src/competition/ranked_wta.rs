@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// y_k = 1 for the largest u, −Δ for the k-th largest, else 0
 /// ```
 ///
-/// `k` is `k`, `Δ` is `delta`. Of equals, the one of lower index ranks before the other.
+/// `k` is the field `k`, and `Δ` is `delta`. Among equal values, the one of lower index ranks
+/// first.
 ///
 /// Source: Krotov & Hopfield 2019, PNAS 116:7723, with `k` from 2 to 7 and `Δ` of 0.1 to 0.4.
 ///
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RankedWta {
-    /// The rank of the unit that unlearns, 1 being that of the largest.
+    /// The rank of the unit that unlearns; the largest has rank 1.
     pub k: usize,
     /// How strongly it unlearns.
     pub delta: f64,

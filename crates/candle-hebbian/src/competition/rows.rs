@@ -1,15 +1,15 @@
-//! What the competitions share: the way to a row and back.
+//! What the competitions share: the conversion of a tensor into rows and back.
 
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_real};
 use crate::ops::widen::{expect_real, widened};
 use crate::ops::{has_kernels, over_nan_rows};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
-/// `compete` of the response `u (…, K)`, for a competition that is made of candle's ops.
+/// Applies `compete` to the response `u (…, K)`, for a competition that is made of candle's ops.
 ///
-/// `compete` is given `u` without its graph, contiguous, in f32 or f64 (f16 and bf16 are rounded
-/// once, at the end), with at least one row and without NaN: rows that hold one are seen as rows
-/// of 0, and their result is NaN for all units. It returns a tensor of the same shape.
+/// `compete` receives `u` without its graph, contiguous, in f32 or f64 (f16 and bf16 are rounded
+/// once, at the end), with at least one row and without NaN: a row that holds a NaN is replaced by
+/// zeros, and its result is NaN for all units. `compete` has to return a tensor of the same shape.
 ///
 /// # Errors
 /// No units; a result of another shape.
@@ -26,17 +26,18 @@ pub fn over_rows(u: &Tensor, compete: impl FnOnce(&Tensor) -> Result<Tensor>) ->
 
 /// A competition with a kernel for the CPU and a composition of candle's ops for other devices.
 pub(super) trait Rows: Send + Sync {
-    /// Whether its parameters fit so many units.
+    /// Checks that the parameters fit this number of units.
     fn check(&self, units: usize) -> Result<()>;
 
-    /// `y` for the response `u` of one row, in which there is no NaN. `scratch` is memory to use.
+    /// Writes `y` for the response `u` of one row, in which there is no NaN. `scratch` is a buffer
+    /// to reuse.
     fn row<T: Real>(&self, u: &[T], y: &mut [T], scratch: &mut Vec<T>);
 
-    /// The same for the rows of a tensor.
+    /// The same for the rows of a tensor, by candle's ops.
     fn composed(&self, u: &Tensor) -> Result<Tensor>;
 }
 
-/// `y` for the response `u`, by whichever of the two ways its device has.
+/// Computes `y` for the response `u`, by the kernel or the composition, whichever its device has.
 pub(super) fn compete(competition: &impl Rows, u: &Tensor) -> Result<Tensor> {
     competition.check(units(u)?)?;
     prepared(u, |u| match has_kernels(u.device()) {
@@ -110,8 +111,7 @@ mod tests {
     use crate::ops::composed;
     use candle::{DType, Device};
 
-    /// The kernels and the composition from candle's ops are two ways to the same definition, where
-    /// values are equal too.
+    /// Kernels and compositions agree, also for equal values.
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let u = Rng::new(1).normal(0.0, 3.0, (2, 37, 19), DType::F64, &Device::Cpu)?;

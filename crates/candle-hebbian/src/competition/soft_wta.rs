@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// y_k = e^{t·u_k} / Σ_l e^{t·u_l}
 /// ```
 ///
-/// `t` is `inverse_temperature`. A unit of `t·u = −∞` gets 0. Where `t·u` holds `+∞`, or is `−∞`
-/// for all, the quotient is ∞/∞ and the row NaN. Finite responses give finite activity, however
-/// large they are.
+/// `t` is `inverse_temperature`. A unit with `t·u = −∞` gets 0. If `t·u` is `+∞` for any unit or
+/// `−∞` for all, the quotient is ∞/∞ or 0/0 and the row is NaN. Finite responses give finite
+/// activity, however large they are.
 ///
 /// Source: Moraitis et al. 2022; Journé et al. 2023, arXiv 2209.11883, Eq. 1.
 ///
@@ -59,7 +59,7 @@ impl Rows for SoftWta {
                 *y = (t * u - shift).fast_exp();
             }
         } else {
-            // The product overflows where the difference need not.
+            // `t·u` may overflow where `t·(u − largest)` does not.
             let largest = largest(u, t);
             for (y, &u) in y.iter_mut().zip(u) {
                 *y = (t * (u - largest)).fast_exp();

@@ -1,59 +1,60 @@
-//! What the error goes back through, and how that learns.
+//! The config of the backward path: through which weights the error goes back, and how they learn.
 
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
-/// What the error goes back through: `K` of `φ = Kᵀδ`, from the weights `W` and feedback weights `R`.
+/// The matrix `K` through which the error goes back, `φ = Kᵀδ`, in terms of the weights `W` and the feedback weights
+/// `R`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Source {
     /// `K = W`: back-propagation.
     #[default]
     Weights,
-    /// `K = R`: feedback weights of the layer's own.
+    /// `K = R`: separate feedback weights of the layer.
     Own,
-    /// `K = s ⊙ sign W`, with `sign 0 = 0`: the signs of the weights now (Liao et al. 2016).
+    /// `K = s ⊙ sign W`, with `sign 0 = 0`: the current signs of the weights (Liao et al. 2016).
     Signs {
         /// `s`
         sizes: Sizes,
     },
 }
 
-/// The sizes `s` that go with the signs of the weights.
+/// The sizes `s` by which the signs of the weights are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sizes {
-    /// All `√(2/(fan_in + fan_out))`, the standard deviation of Glorot's draw (Xiao et al. 2019).
+    /// All sizes are `√(2/(fan_in + fan_out))`, the standard deviation of Glorot's draw (Xiao et al. 2019).
     Uniform,
     /// `|R|`
     Own,
-    /// `|R|` with `R` from Glorot's draw again for each batch: call
-    /// [`redraw`](super::FeedbackLayer::redraw) before each, not for evaluation.
+    /// `|R|`, where `R` is drawn again for each batch from Glorot's distribution: call
+    /// [`redraw`](super::FeedbackLayer::redraw) before each training batch, but not for evaluation.
     Redrawn,
 }
 
 /// How the feedback weights `R` learn.
 ///
-/// With `W ← (1 − ηλ)W − ηu` the step of the weights under any [`Decoupled`](super::Decoupled)
-/// optimiser (`u` is the gradient under plain descent, Adam's ratio of moments under Adam), `R` makes
-/// a step of its own from the same `u` and never has a state in the optimiser.
+/// Let `W ← (1 − ηλ)W − ηu` be the step of the weights under any [`Decoupled`](super::Decoupled) optimiser (`u` is the
+/// gradient under plain descent, Adam's ratio of moments under Adam). `R` takes a step of its own from the same `u` and
+/// never has a state in the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Learning {
     /// `R` does not learn: it stays as it is, under any optimiser and decay.
     #[default]
     Fixed,
-    /// `R ← R − εηu`: like the weights. `R − εW` never changes, so the weights must not decay
-    /// (Amit 2019; `ε = 1` is his updated random feedback). By [`WithFeedback`](super::WithFeedback).
+    /// `R ← R − εηu`: `R` learns like the weights. `R − εW` must never change, so the weights must not decay (Amit
+    /// 2019; `ε = 1` is his updated random feedback). [`WithFeedback`](super::WithFeedback) takes this step.
     LikeWeights {
         /// `ε`, 0 to 1.
         rate: f64,
     },
-    /// `R ← (1 − ηλ)R − ηu`: the same step and the same decay as the weights, so that `W − R` shrinks
-    /// by `1 − ηλ` a step (Kolen & Pollack 1994; Akrout et al. 2019). `λ` is the optimiser's. By
-    /// [`WithFeedback`](super::WithFeedback).
+    /// `R ← (1 − ηλ)R − ηu`: the same step and the same decay as the weights, so that `W − R` shrinks by `1 − ηλ` a
+    /// step (Kolen & Pollack 1994; Akrout et al. 2019). `λ` is that of the optimiser.
+    /// [`WithFeedback`](super::WithFeedback) takes this step.
     KolenPollack,
-    /// `R ← (1 − κ)R + κM` with `M ≈ W` from the response to noise, apart from the task and its
+    /// `R ← (1 − κ)R + κM`, where `M ≈ W` is estimated from the response to noise, independently of the task and its
     /// optimiser: call [`mirror`](super::FeedbackLayer::mirror) after each step (Akrout et al. 2019).
     Mirror {
         /// `κ`, 0 to 1.
@@ -61,12 +62,12 @@ pub enum Learning {
     },
 }
 
-/// How the error goes back through a layer: two of the three choices. The third, who is connected,
-/// is the layer's [masks](super::FeedbackLayer::set_masks). Back-propagation is the default.
+/// How the error goes back through a layer: two of the three choices. The third, which units are connected, is made by
+/// the layer's [masks](super::FeedbackLayer::set_masks). The default is back-propagation.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeedbackConfig {
-    /// What the error goes back through. Default: the weights.
+    /// The matrix through which the error goes back. Default: the weights.
     pub source: Source,
     /// How the feedback weights learn. Default: they do not.
     pub learning: Learning,
@@ -78,7 +79,7 @@ impl FeedbackConfig {
         !matches!(self.source, Source::Weights | Source::Signs { sizes: Sizes::Uniform })
     }
 
-    /// `ε`, where the feedback weights learn from the step of the weights.
+    /// `ε`, or `None` if the feedback weights do not learn from the step of the weights.
     pub fn rate(&self) -> Option<f64> {
         match self.learning {
             Learning::LikeWeights { rate } if rate > 0.0 => Some(rate),
@@ -87,8 +88,10 @@ impl FeedbackConfig {
         }
     }
 
+    /// Checks that the source and the learning fit together.
+    ///
     /// # Errors
-    /// A rate outside [0, 1]; learning without feedback weights that could keep what they learn.
+    /// If a rate is outside [0, 1], or if the layer learns without feedback weights that could keep what they learn.
     pub fn check(&self) -> Result<()> {
         match self.learning {
             Learning::LikeWeights { rate } if !(0.0..=1.0).contains(&rate) => candle::bail!(

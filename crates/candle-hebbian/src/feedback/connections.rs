@@ -1,4 +1,4 @@
-//! Who is connected: masks of the weights and of the feedback weights.
+//! Which units are connected: masks of the weights and of the feedback weights.
 
 use super::layer::FeedbackLayer;
 use crate::Rng;
@@ -11,8 +11,9 @@ use candle::{Result, Tensor, Var};
 pub(super) struct Connections {
     weight_mask: Option<Tensor>,
     feedback_mask: Option<Tensor>,
-    /// Gets the whole of `G` as its gradient, where that of the weights has only what `W` connects
-    /// and `R`, which learns from it, connects other units.
+    /// A variable whose gradient is the whole of `G`. It exists if the feedback weights learn from
+    /// `G` but connect other units than the weights, whose gradient covers only their own
+    /// connections.
     tap: Option<Var>,
 }
 
@@ -21,16 +22,16 @@ pub(super) struct Connections {
 pub enum Pairing {
     /// Weights and feedback weights are masked independently.
     Independent,
-    /// A feedback weight wherever there is a weight and nowhere else.
+    /// There is a feedback weight wherever there is a weight, and nowhere else.
     Mutual,
 }
 
 impl FeedbackLayer {
-    /// Keeps each connection of the weights, and of the feedback weights as `pairing` says, with
-    /// `probability`; the others are 0 for ever. Kept weights are not rescaled.
+    /// Keeps each connection of the weights with `probability`, and those of the feedback weights
+    /// as `pairing` says; all others are 0 from then on. Kept weights are not rescaled.
     ///
     /// # Errors
-    /// A probability outside [0, 1]; weights that are no variables.
+    /// If the probability is outside [0, 1], or the weights are not variables.
     pub fn thinned(mut self, probability: f64, pairing: Pairing, rng: &mut Rng) -> Result<Self> {
         if !(0.0..=1.0).contains(&probability) {
             candle::bail!("connection probability {probability}: expected 0 to 1")
@@ -49,12 +50,12 @@ impl FeedbackLayer {
     }
 
     /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights
-    /// without a connection become 0 and stay so, under any optimiser. Clones made before keep
-    /// their masks.
+    /// without a connection become 0 and stay 0 under any optimiser. Clones made before keep their
+    /// masks.
     ///
     /// # Errors
-    /// A mask of another shape than the weights; one for feedback weights that do not exist; weights
-    /// that are no variables.
+    /// If a mask has another shape than the weights, if it is for feedback weights that do not
+    /// exist, or if the weights are not variables.
     pub fn set_masks(
         &mut self,
         weight_mask: Option<Tensor>,
@@ -92,14 +93,14 @@ impl FeedbackLayer {
         Ok(())
     }
 
-    /// The connections that exist among the weights, and among the feedback weights: 1, else 0;
-    /// `None` when all do.
+    /// The masks of the weights and of the feedback weights: 1 for each connection that exists,
+    /// else 0; `None` if all connections exist.
     pub fn masks(&self) -> (Option<&Tensor>, Option<&Tensor>) {
         (self.connections.weight_mask.as_ref(), self.connections.feedback_mask.as_ref())
     }
 
-    /// The weights as a node of the graph whose gradient `G` reaches the variable where there is a
-    /// connection.
+    /// The weights as a node of the graph whose gradient `G` reaches the variable only where there
+    /// is a connection.
     pub(crate) fn connected(&self) -> Result<Tensor> {
         let Connections { weight_mask, tap, .. } = &self.connections;
         let (weight, Some(mask)) = (self.weight(), weight_mask) else {
@@ -117,7 +118,8 @@ impl FeedbackLayer {
         )
     }
 
-    /// `G`, or as much of it as the weights or the feedback weights connect.
+    /// `G`, or at least the part of it for which the weights or the feedback weights have
+    /// connections.
     pub(super) fn product<'a>(&self, grads: &'a GradStore) -> Option<&'a Tensor> {
         match &self.connections.tap {
             Some(tap) => grads.get(tap),

@@ -3,8 +3,9 @@
 use crate::ops::custom_vjp;
 use candle::{Result, Tensor};
 
-/// `output` unchanged, with a second way back: the error `e (N, M)` at the output reaches `hidden`
-/// as `e·B`, where `feedback` is `B (M, F)` and `hidden (N, …)` has `F` values per sample.
+/// Returns `output` unchanged, with a second backward path: the error `e (N, M)` at the output
+/// reaches `hidden` as `e·B`, where `feedback` is `B (M, F)` and `hidden (N, …)` has `F` values per
+/// sample.
 ///
 /// Direct feedback alignment (Nøkland 2016, Eq. 8): pass `hidden.detach()` on to the layers above
 /// so that this is the only error that `hidden` gets.
@@ -22,7 +23,8 @@ use candle::{Result, Tensor};
 /// ```
 ///
 /// # Errors
-/// A layer with no path from the output: `hidden` depends on no variable. Shapes that do not fit.
+/// If the shapes do not fit, or if there is no path from the output to the layer because `hidden`
+/// depends on no variable.
 pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> Result<Tensor> {
     let (samples, outputs) = output.dims2()?;
     let features = hidden.elem_count() / hidden.dim(0)?.max(1);

@@ -1,4 +1,4 @@
-//! Layers whose error goes back as a [`FeedbackConfig`] says.
+//! Layers whose error goes back as a [`FeedbackConfig`] specifies.
 
 use super::config::{FeedbackConfig, Sizes, Source};
 use super::connections::Connections;
@@ -11,22 +11,22 @@ use candle::backprop::GradStore;
 use candle::{Module, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
-/// A dense, convolutional or locally connected layer with a way back of its own.
+/// A dense, convolutional or locally connected layer with a backward path of its own.
 ///
 /// ```text
 /// forward     h = W x
 /// backward    φ = Kᵀ δ            ∂L/∂W = δ xᵀ = G
 /// ```
 ///
-/// with `K` as the [source](Source) of its [`FeedbackConfig`] says, so an ordinary `loss.backward()`
-/// on an ordinary model serves. The backward pass costs what back-propagation does: `φ` is formed
-/// only when `x` is part of a graph, so not in a first layer. Feedback weights `R` that learn from
-/// the step of the weights do so under [`WithFeedback`](super::WithFeedback); under any other
-/// optimiser they stay as they are.
+/// where `K` is given by the [source](Source) of its [`FeedbackConfig`], so an ordinary
+/// `loss.backward()` on an ordinary model suffices. The backward pass costs as much as in
+/// back-propagation: `φ` is computed only when `x` is part of a graph, so not in a first layer.
+/// Feedback weights `R` that learn from the step of the weights do so under
+/// [`WithFeedback`](super::WithFeedback); under any other optimiser they stay as they are.
 ///
-/// Weights and feedback weights are the tensors that the layer was made with: a variable stays that
-/// variable, of the `VarMap` it came from. As with candle's own layers, a clone shares them: give
-/// one to `candle_nn::seq()` and one to the optimiser.
+/// The layer holds the very tensors that it was made with: a variable remains the same variable of
+/// its `VarMap`. As with candle's own layers, clones share the weights and feedback weights: give
+/// one clone to `candle_nn::seq()` and one to the optimiser.
 ///
 /// Source: Amit 2019, Frontiers in Computational Neuroscience 13:18, §3; there `R` of the first
 /// layer, through which nothing is sent, is kept and updated too.
@@ -57,12 +57,12 @@ pub struct FeedbackLayer {
     pub(super) connections: Connections,
 }
 
-/// As [`candle_hebbian::dense`](crate::dense), with `feedback (units, inputs)` beside `weight` in
-/// `vb` where `config` has feedback weights; both are drawn by `init` where they are new, the weights
-/// first.
+/// Builds a layer like [`candle_hebbian::dense`](crate::dense), with `feedback (units, inputs)`
+/// next to `weight` in `vb` if `config` has feedback weights. New variables are drawn by `init`,
+/// the weights first.
 ///
 /// # Errors
-/// A size of 0; a tensor of another shape in `vb`; a config that is wrong in itself.
+/// If a size is 0, `vb` has a tensor of another shape, or the config is invalid.
 pub fn dense(
     inputs: usize,
     units: usize,
@@ -73,11 +73,12 @@ pub fn dense(
     beside(layer::dense(inputs, units, &init, vb.clone())?, config, init, &vb)
 }
 
-/// As [`candle_hebbian::conv2d`](crate::conv2d), with `feedback` beside `weight` likewise.
+/// Builds a layer like [`candle_hebbian::conv2d`](crate::conv2d), with `feedback` next to `weight`
+/// as in [`dense`].
 ///
 /// # Errors
-/// A size of 0, channels that do not divide into the groups; a tensor of another shape in `vb`; a
-/// config that is wrong in itself.
+/// If a size is 0, the channels do not divide into the groups, `vb` has a tensor of another shape,
+/// or the config is invalid.
 pub fn conv2d(
     in_channels: usize,
     units: usize,
@@ -90,12 +91,12 @@ pub fn conv2d(
     beside(layer, config, init, &vb)
 }
 
-/// As [`candle_hebbian::locally_connected2d`](crate::locally_connected2d), with `feedback` beside
-/// `weight` likewise.
+/// Builds a layer like [`candle_hebbian::locally_connected2d`](crate::locally_connected2d), with
+/// `feedback` next to `weight` as in [`dense`].
 ///
 /// # Errors
-/// A size of 0, groups, an image smaller than the window; a tensor of another shape in `vb`; a
-/// config that is wrong in itself.
+/// If a size is 0, `groups` is not 1, the image is smaller than the window, `vb` has a tensor of
+/// another shape, or the config is invalid.
 pub fn locally_connected2d(
     in_channels: usize,
     units: usize,
@@ -127,15 +128,14 @@ fn beside(
 }
 
 impl FeedbackLayer {
-    /// A layer with these feedback weights, if `config` has any.
+    /// A layer with the given feedback weights, which must be `None` if `config` has none.
     ///
     /// To learn, the weights must be a variable, and so must feedback weights that learn or are
     /// redrawn.
     ///
     /// # Errors
-    /// A config that is wrong in itself, or whose feedback weights are missing, or that has none;
-    /// feedback weights of another shape, type or device than the weights, or that are the same
-    /// variable.
+    /// If the config is invalid; if feedback weights are missing, or given although the config has
+    /// none; if they have another shape, type or device than the weights, or are the same tensor.
     pub fn new(layer: Layer, feedback: Option<Tensor>, config: FeedbackConfig) -> Result<Self> {
         config.check()?;
         let weight = layer.weight();
@@ -176,11 +176,11 @@ impl FeedbackLayer {
         Ok(Self { layer, feedback, config, connections: Connections::default() })
     }
 
-    /// A layer that can learn: of `weight` and `feedback` where they are variables, else of new ones
-    /// with copies of them.
+    /// Makes a layer that can learn: with `weight` and `feedback` themselves if they are variables,
+    /// else with copies of them in new variables.
     ///
     /// # Errors
-    /// A weight that does not fit the geometry, and those of [`new`](Self::new).
+    /// If the weight does not fit the geometry, or as for [`new`](Self::new).
     pub fn from_tensors(
         weight: &Tensor,
         feedback: Option<&Tensor>,
@@ -191,14 +191,14 @@ impl FeedbackLayer {
         Self::new(Layer::from_tensor(weight, geometry)?, feedback, config)
     }
 
-    /// The locally connected layer with a copy of a convolution's weights, feedback weights and
+    /// Makes a locally connected layer with a copy of a convolution's weights, feedback weights and
     /// masks at each position of an image of `(height, width)`: it starts equal to the convolution.
-    /// Taps outside the image are 0, and stay so.
+    /// Taps outside the image are 0, and stay 0.
     ///
-    /// The weights are `(OH, OW, K, C, kh, kw)`: only connections that exist take memory.
+    /// The weights are `(OH, OW, K, C, kh, kw)`, so only connections that exist take memory.
     ///
     /// # Errors
-    /// A layer that is no convolution with one group and zero padding, or an image that is too
+    /// If the layer is not a convolution with one group and zero padding, or the image is too
     /// small.
     pub fn untied(&self, (height, width): (usize, usize)) -> Result<Self> {
         let Geometry::Conv2d(config) = self.layer.geometry() else {
@@ -226,11 +226,11 @@ impl FeedbackLayer {
         Ok(untied)
     }
 
-    /// Takes the weights and feedback weights of `other`, a layer of the same shape and config, as
-    /// far as this one has the connections.
+    /// Copies the weights and feedback weights of `other`, a layer of the same shape and config,
+    /// wherever this layer has connections.
     ///
     /// # Errors
-    /// Another shape; weights that are no variables.
+    /// If the shapes differ, or the weights are not variables.
     pub fn copy_weights(&self, other: &Self) -> Result<()> {
         let (weight_mask, feedback_mask) = self.masks();
         self.var()?.set(&masked(&other.weight().detach(), weight_mask)?)?;
@@ -243,7 +243,7 @@ impl FeedbackLayer {
     /// Draws the sizes of [`Sizes::Redrawn`] again; does nothing for other sources.
     ///
     /// # Errors
-    /// Feedback weights that are no variable.
+    /// If the feedback weights are not a variable.
     pub fn redraw(&self, rng: &mut Rng) -> Result<()> {
         if self.config.source != (Source::Signs { sizes: Sizes::Redrawn }) {
             return Ok(());
@@ -254,7 +254,7 @@ impl FeedbackLayer {
         r.set(&masked(&drawn, self.masks().1)?)
     }
 
-    /// The weights and their geometry, without a way back of their own.
+    /// The weights and their geometry, without the backward path.
     pub fn layer(&self) -> &Layer {
         &self.layer
     }
@@ -264,10 +264,10 @@ impl FeedbackLayer {
         self.layer.weight()
     }
 
-    /// The weights as what an optimiser takes.
+    /// The weights as a variable, for an optimiser.
     ///
     /// # Errors
-    /// Weights that are no variable: they cannot learn.
+    /// If the weights are not a variable: they cannot learn.
     pub fn var(&self) -> Result<Var> {
         self.layer.var()
     }
@@ -277,10 +277,10 @@ impl FeedbackLayer {
         self.feedback.as_ref()
     }
 
-    /// The feedback weights as what can be set.
+    /// The feedback weights as a variable, which can be set; `None` if there are none.
     ///
     /// # Errors
-    /// Feedback weights that are no variable: they cannot change.
+    /// If the feedback weights are not a variable: they cannot change.
     pub fn feedback_var(&self) -> Result<Option<Var>> {
         match &self.feedback {
             Some(feedback) if !feedback.is_variable() => candle::bail!(
@@ -303,10 +303,11 @@ impl FeedbackLayer {
         self.layer.geometry()
     }
 
-    /// What the error is sent back through now: `K`, in the shape of the weights, without a graph.
+    /// The current matrix `K` through which the error goes back, in the shape of the weights,
+    /// without a graph.
     ///
     /// # Errors
-    /// What candle refuses.
+    /// If one of candle's operations fails.
     pub fn error_weight(&self) -> Result<Tensor> {
         let weight = self.weight().detach();
         match (self.config.source, &self.feedback) {
@@ -317,38 +318,40 @@ impl FeedbackLayer {
         }
     }
 
-    /// `∂L/∂R = εG`, where `R` has connections; none where `R` does not learn from the step of the
-    /// weights, or `grads` has nothing of this layer. For plain gradient descent and for looking
-    /// at; other optimisers do not step down it, see [`WithFeedback`](super::WithFeedback).
+    /// Returns `∂L/∂R = εG` for the connections of `R`, or `None` if `R` does not learn from the
+    /// step of the weights or `grads` has no gradient of this layer. It is for plain gradient
+    /// descent and for inspection; other optimisers do not descend it, see
+    /// [`WithFeedback`](super::WithFeedback).
     ///
     /// # Errors
-    /// What candle refuses.
+    /// If one of candle's operations fails.
     pub fn feedback_gradient(&self, grads: &GradStore) -> Result<Option<Tensor>> {
         let (Some(rate), Some(product)) = (self.config.rate(), self.product(grads)) else {
             return Ok(None);
         };
         let scaled = if rate == 1.0 { product.clone() } else { (product * rate)? };
         match self.masks().1 {
-            // 0 where there is no connection, not −0: as candle's sums make it for the weights.
+            // Makes −0 into 0 where there is no connection, as candle's sums do for the weights.
             Some(mask) => Ok(Some(masked(&scaled, Some(mask))?.affine(1.0, 0.0)?)),
             None => Ok(Some(scaled)),
         }
     }
 
-    /// The response to images `x (B, H, W, C)`, with channels last in the result too; to anything
-    /// else as [`forward`](Module::forward). See [`ops::channels_last`](crate::ops::channels_last).
+    /// Responds to images `x (B, H, W, C)`, with channels last in the result too, and to any other
+    /// input as [`forward`](Module::forward) does. See
+    /// [`ops::channels_last`](crate::ops::channels_last).
     ///
     /// # Errors
-    /// An input whose shape does not fit.
+    /// If the shape of the input does not fit.
     pub fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.layer.forward_channels_last_with(x, &self.connected()?, &self.error_weight()?)
     }
 
-    /// The same with the error going back through the weights themselves, whatever the source: for
-    /// comparing the two.
+    /// Like [`forward_channels_last`](Self::forward_channels_last), but the error goes back through
+    /// the weights themselves, whatever the source: for comparing the two.
     ///
     /// # Errors
-    /// An input whose shape does not fit.
+    /// If the shape of the input does not fit.
     pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.layer.forward_channels_last_with(x, &self.connected()?, &self.weight().detach())
     }

@@ -6,23 +6,22 @@ use crate::ops::{linear_response, masked};
 use candle::{Result, Tensor};
 
 impl FeedbackLayer {
-    /// Moves the feedback weights of [`Learning::Mirror`] towards the weights, by the response to
-    /// `noise`, an input of the layer with independent entries of mean 0 and variance 1; does nothing
-    /// for other learning. Call it once after each step:
+    /// Moves the feedback weights of [`Learning::Mirror`] towards the weights; does nothing for other learning. The
+    /// move is estimated from the response to `noise`, an input of the layer with independent entries of mean 0 and
+    /// variance 1. Call it once after each step:
     ///
     /// ```text
     /// h = W x        M = (1/N) Σ h xᵀ        R ← (1 − κ)R + κM
     /// ```
     ///
-    /// with `N` the samples that a weight sees: for a kernel, samples times the positions at which
-    /// its tap is in the image. `E[xxᵀ] = 1` makes `M = W` on average, so `R` goes to `W` up to the
-    /// noise of the last `1/κ` batches: with `F` inputs to a unit,
-    /// `tan ∠(R, W) ≈ √((F/N)·κ/(2 − κ))`. It costs two matrix products, and neither the task's error
-    /// nor any optimiser takes part.
+    /// where `N` is the number of samples that a weight sees: for a kernel, samples times the positions at which its
+    /// tap is in the image. Since `E[xxᵀ] = 1`, `M = W` on average, so `R` converges to `W` up to the noise of the last
+    /// `1/κ` batches: with `F` inputs per unit, `tan ∠(R, W) ≈ √((F/N)·κ/(2 − κ))`. A call costs two matrix products
+    /// and involves neither the task's error nor any optimiser.
     ///
-    /// Source: Akrout et al. 2019 (weight mirrors). Theirs sends uniform noise of variance 0.1²/12
-    /// through the sigmoid of the layer and adds without decay, which takes thousands of steps. Ours
-    /// is linear, without bias, and decays.
+    /// Source: Akrout et al. 2019 (weight mirrors). Their version sends uniform noise of variance 0.1²/12 through the
+    /// sigmoid of the layer and adds without decay, which takes thousands of steps. This one is linear, without bias,
+    /// and decays.
     ///
     /// ```
     /// use candle::{DType, Device};
@@ -42,8 +41,7 @@ impl FeedbackLayer {
     /// ```
     ///
     /// # Errors
-    /// Noise that is no input of the layer, or without samples; feedback weights that are no
-    /// variable.
+    /// If the noise does not fit the layer or has no samples, or if the feedback weights are not a variable.
     pub fn mirror(&self, noise: &Tensor) -> Result<()> {
         let Learning::Mirror { rate } = self.config.learning else { return Ok(()) };
         let Some(feedback) = self.feedback_var()? else { return Ok(()) };

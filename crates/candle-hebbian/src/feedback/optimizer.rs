@@ -8,18 +8,18 @@ use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, TensorId, Var};
 use candle_nn::{AdamW, Optimizer, SGD};
 
-/// An optimiser whose step is `w ← (1 − ηλ)w − ηu`, where `u` is made of the gradients that `w` has
-/// had and not of `w` itself, and a variable without a gradient stays.
+/// An optimiser whose step is `w ← (1 − ηλ)w − ηu`, where `u` depends on the gradients of `w` so
+/// far but not on `w` itself. A variable without a gradient stays unchanged.
 ///
-/// Plain descent, momentum, Adam and AdamW are; decay inside the gradient (L2), rates that depend on
-/// a norm, and constraints are not. [`Steps`] are if their [parts](crate::Part::dependence) are.
-/// Implement it for an optimiser of your own to use it in
+/// Plain descent, momentum, Adam and AdamW have this form; decay inside the gradient (L2), rates
+/// that depend on a norm, and constraints do not. [`Steps`] have it if all their
+/// [parts](crate::Part::dependence) do. Implement the trait for your own optimiser to use it in
 /// [`WithFeedback`].
 pub trait Decoupled: Optimizer {
-    /// `λ` of the next step.
+    /// The decay `λ` of the next step.
     ///
     /// # Errors
-    /// Settings with which the step is of another form; the message says why.
+    /// If the current settings give the step another form; the message says why.
     fn weight_decay(&self) -> Result<f64>;
 
     /// Whether `u` is the gradient itself, and `λ` is 0, at every step. Default: no.
@@ -54,22 +54,22 @@ impl Decoupled for AdamW {
     }
 }
 
-/// An optimiser that also steps the feedback weights of layers: `candle_nn`'s trait around `O`.
+/// An optimiser around `O` that also steps the feedback weights of layers.
 ///
 /// ```text
 /// W ← (1 − ηλ)W − ηu           u: what O makes of the gradient G
 /// R ← (1 − η λ_R)R − ε η u     λ_R = λ for Kolen–Pollack, else 0
 /// ```
 ///
-/// So feedback weights have no state of their own, and what they learn means the same under every
-/// optimiser: `R − εW` never changes for [`Learning::LikeWeights`] without decay, and
-/// `W − R` shrinks by `1 − ηλ` a step for [`Learning::KolenPollack`]. If `R` were a variable of Adam
-/// with the gradient `εG`, Adam would divide `ε` away; if AdamW decayed `W` alone, `W − R` would
-/// drift. Where the connections of `W` and `R` differ, `u` is formed for every connection of either.
-/// All other variables are moved by `O` as ever, bit for bit, and so are the weights.
+/// So the feedback weights have no state of their own, and their learning means the same under
+/// every optimiser: `R − εW` never changes for [`Learning::LikeWeights`] without decay, and `W − R`
+/// shrinks by `1 − ηλ` a step for [`Learning::KolenPollack`]. If `R` were a variable of Adam with
+/// the gradient `εG`, Adam would divide `ε` away; if AdamW decayed `W` alone, `W − R` would drift.
+/// If the connections of `W` and `R` differ, `u` is computed for every connection of either. The
+/// weights and all other variables move exactly as under `O` alone, bit for bit.
 ///
-/// `O` moves, in place of the weights, an increment that starts from 0 in each step and so ends as
-/// `−ηu`, free of decay. Under plain descent there is no need for it: there `R` has the gradient `εG`.
+/// In place of the weights, `O` moves an increment that starts from 0 in each step and so ends as
+/// `−ηu`, free of decay. Plain descent does not need this: there `R` has the gradient `εG`.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -99,19 +99,20 @@ impl Decoupled for AdamW {
 #[derive(Debug)]
 pub struct WithFeedback<O> {
     inner: O,
-    /// What `O` moves by the gradients as they are.
+    /// The variables that `O` moves by their own gradients.
     plain: Vec<Var>,
     pairs: Vec<Pair>,
-    /// A 1 with the gradient 0, so that a step leaves `1 − ηλ` of it, whatever schedules `η` has.
+    /// A variable that is set to 1 and gets the gradient 0, so that a step leaves `1 − ηλ` of it,
+    /// whatever the schedule of `η`.
     decayed: Var,
 }
 
-/// What [`WithFeedback`] is made of.
+/// The config of [`WithFeedback`].
 #[derive(Debug, Clone)]
 pub struct WithFeedbackConfig<C> {
-    /// The layers; those whose feedback weights do not learn from the step may be among them.
+    /// The layers. Layers whose feedback weights do not learn from the step may be among them.
     pub layers: Vec<FeedbackLayer>,
-    /// The config of the optimiser inside.
+    /// The config of the inner optimiser.
     pub inner: C,
 }
 
@@ -127,24 +128,25 @@ struct Pair {
 
 #[derive(Debug)]
 enum How {
-    /// `R` is a variable of the optimiser inside, beside `W`.
+    /// `R` is a variable of the inner optimiser, beside `W`.
     Descent,
-    /// This is, in place of `W`.
+    /// This increment is a variable of the inner optimiser, in place of `W`.
     Increment(Var),
 }
 
 impl<O: Decoupled> WithFeedback<O> {
-    /// Around what `inner` makes of the variables it is given, for optimisers that are not made by
-    /// [`Optimizer::new`]. `vars` are all variables that learn; feedback weights may be among them
-    /// or not.
+    /// Wraps the optimiser that `inner` makes for the variables it is given; for optimisers that
+    /// are not made by [`Optimizer::new`]. `vars` are all variables that learn; feedback weights
+    /// may be among them or not.
     ///
-    /// `inner` is called twice: first without variables, to ask what steps it makes.
+    /// `inner` is called twice, first without variables, to find out what steps it takes.
     ///
     /// # Errors
-    /// Weights that are not among `vars`, or of two layers; feedback weights of two layers, or that
-    /// are no variables. Combinations that cannot be right, with the reason: an optimiser that is not
-    /// [`Decoupled`] as it is set; one that decays the weights with feedback weights that learn like
-    /// them and do not decay; Kolen–Pollack without decay.
+    /// If the weights of a layer are not among `vars`, or two layers share them; if two layers
+    /// share feedback weights, or these are not variables. Combinations that cannot be right are
+    /// refused with the reason: an optimiser that is not [`Decoupled`] with its settings; one that
+    /// decays the weights while feedback weights that learn like them do not decay; Kolen–Pollack
+    /// without decay.
     pub fn build<'a>(
         vars: Vec<Var>,
         layers: impl IntoIterator<Item = &'a FeedbackLayer>,
@@ -211,17 +213,17 @@ impl<O: Decoupled> WithFeedback<O> {
         Ok(this)
     }
 
-    /// The optimiser inside, to read its settings.
+    /// The inner optimiser, to read its settings.
     pub fn inner(&self) -> &O {
         &self.inner
     }
 
-    /// The optimiser inside, to change its settings: a schedule of the decay, for example.
+    /// The inner optimiser, to change its settings: a schedule of the decay, for example.
     pub fn inner_mut(&mut self) -> &mut O {
         &mut self.inner
     }
 
-    /// `λ`, if it suits all layers.
+    /// Returns `λ`, or an error if it does not suit all layers.
     fn check(&self) -> Result<f64> {
         if self.pairs.is_empty() {
             return Ok(0.0);
@@ -256,7 +258,8 @@ where
     }
 
     /// # Errors
-    /// Those of the optimiser inside, and of [`WithFeedback::build`] for settings changed since.
+    /// If the inner optimiser fails, or if settings that have changed since do not pass the checks
+    /// of [`WithFeedback::build`].
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         let decay = self.check()?;
         let mut own = no_gradients()?;
@@ -321,7 +324,7 @@ impl Pair {
     }
 }
 
-/// A store with nothing of anybody's variables.
+/// A store without the gradient of any variable.
 fn no_gradients() -> Result<GradStore> {
     Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()
 }

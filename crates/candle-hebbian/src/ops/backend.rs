@@ -1,4 +1,4 @@
-//! Which of the two ways an op takes: a kernel of this crate, or a composition of candle's ops.
+//! The two ways to run an op: a kernel of this crate, or a composition of candle's ops.
 
 use candle::Device;
 use std::cell::Cell;
@@ -7,16 +7,17 @@ thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether tensors on `device` are given to this crate's own kernels. Those are for the CPU; every
-/// other device, and a thread inside [`composed`], has compositions of candle's ops instead.
+/// Whether ops on `device` use this crate's own kernels. The kernels are for the CPU; every other
+/// device, and a thread inside [`composed`], uses compositions of candle's ops instead.
 pub fn has_kernels(device: &Device) -> bool {
     device.is_cpu() && !COMPOSED.get()
 }
 
-/// Runs `f` as CUDA and Metal do, on whatever device its tensors are: without this crate's CPU
-/// kernels, by compositions of candle's ops. A check of what a GPU will be asked for; slow on a CPU.
+/// Runs `f` as CUDA and Metal do, whatever the device of its tensors: with compositions of candle's
+/// ops instead of this crate's CPU kernels. This checks what a GPU would run; it is slow on a CPU.
 ///
-/// It holds for the calling thread, backward passes within `f` included, until `f` returns or panics.
+/// It applies to the calling thread, including backward passes within `f`, until `f` returns or
+/// panics.
 ///
 /// ```
 /// use candle::Device;

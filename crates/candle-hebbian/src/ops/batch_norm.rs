@@ -20,10 +20,11 @@ use candle_nn::{Init, VarBuilder};
 /// reaches them. The gradient in `x` is exact. f16 and bf16 are computed in f32, which is also the
 /// type of their statistics.
 ///
-/// `forward_t(x, train)` of candle's `ModuleT` is [`forward_train`](Self::forward_train) or
-/// [`forward`](Self::forward); [`in_training`](crate::in_training) makes it a `Module`.
+/// `forward_t(x, train)` of candle's `ModuleT` calls [`forward_train`](Self::forward_train) if `train`
+/// is true, else [`forward`](Self::forward); [`in_training`](crate::in_training) turns it into a
+/// `Module`.
 ///
-/// A batch norm is not `Clone`: two of them would share their statistics.
+/// A batch norm is not `Clone`, since a clone would share its statistics.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -47,10 +48,11 @@ pub struct BatchNorm {
     eps: f64,
 }
 
-/// A [`BatchNorm`] of `channels` whose statistics are `vb`'s `running_mean` and `running_var`.
+/// Builds a [`BatchNorm`] for `channels` channels, whose statistics are `vb`'s `running_mean` and
+/// `running_var`.
 ///
 /// # Errors
-/// Statistics in `vb` of another shape.
+/// If the statistics in `vb` have another shape.
 pub fn batch_norm(channels: usize, vb: VarBuilder) -> Result<BatchNorm> {
     let dtype = wide(vb.dtype());
     let var = |name, value| {
@@ -60,7 +62,8 @@ pub fn batch_norm(channels: usize, vb: VarBuilder) -> Result<BatchNorm> {
 }
 
 impl BatchNorm {
-    /// A batch norm of `channels` with variables that only it has, for inputs of type `dtype`.
+    /// Creates a batch norm for `channels` channels, with variables of its own, for inputs of type
+    /// `dtype`.
     pub fn new(channels: usize, dtype: DType, device: &Device) -> Result<Self> {
         let mean = Var::zeros(channels, wide(dtype), device)?;
         Ok(Self::assemble(mean, Var::ones(channels, wide(dtype), device)?))
@@ -80,7 +83,7 @@ impl BatchNorm {
         self.running_var.as_tensor()
     }
 
-    /// Puts back statistics that were saved.
+    /// Restores saved statistics.
     ///
     /// # Errors
     /// Shapes other than `(C,)`.
@@ -102,7 +105,7 @@ impl BatchNorm {
     /// Normalises with the running statistics; differentiable in `x`.
     ///
     /// # Errors
-    /// Another number of channels.
+    /// If `x` has another number of channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check_channels(x)?;
         let wide = x.to_dtype(wide(x.dtype()))?;
@@ -123,11 +126,11 @@ impl BatchNorm {
         .to_dtype(x.dtype())
     }
 
-    /// Normalises with the statistics of `x` and moves the running ones towards them.
+    /// Normalises with the statistics of `x` and moves the running statistics towards them.
     ///
     /// # Errors
-    /// Another number of channels; an empty batch, or a single value per channel, which has no
-    /// variance.
+    /// If `x` has another number of channels, is empty, or has a single value per channel, which has
+    /// no variance.
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
         self.check_channels(x)?;
         let (out, mean, var) = normalise(x, self.eps)?;
@@ -160,7 +163,7 @@ impl ModuleT for BatchNorm {
     }
 }
 
-/// The type that statistics of `dtype` are taken in: sums of halves lose their terms.
+/// The type in which statistics of `dtype` are computed: sums in half precision lose small terms.
 fn wide(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
@@ -168,8 +171,8 @@ fn wide(dtype: DType) -> DType {
     }
 }
 
-/// `x (N, C, …)` normalised by its own statistics over everything but channels, with the mean and
-/// the biased variance `(C,)`, which are f32 for f16 and bf16.
+/// Normalises `x (N, C, …)` by its own statistics over all dimensions but the channels. Also returns
+/// the mean and the biased variance `(C,)`, which are f32 for f16 and bf16.
 ///
 /// # Errors
 /// Fewer than two values per channel.
@@ -217,7 +220,8 @@ fn channels_of(x: &Tensor) -> Result<usize> {
     }
 }
 
-/// `x (N, C, …)` as rows `(1, P, C)`, and the way back (a view).
+/// Returns `x (N, C, …)` as rows `(1, P, C)`, and a function that turns such rows back into the shape
+/// of `x` (a view).
 fn channel_rows(x: &Tensor) -> Result<(Tensor, impl Fn(&Tensor) -> Result<Tensor> + use<>)> {
     let rank = x.rank();
     let mut last: Vec<usize> = (0..rank).filter(|&dim| dim != 1).collect();
@@ -243,7 +247,7 @@ mod tests {
         t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
     }
 
-    /// The statistics are the variables of the map, in training, in evaluation and after loading.
+    /// The statistics are the variables of the map: in training, in evaluation and after loading.
     #[test]
     fn statistics_live_in_the_map() -> Result<()> {
         let build = |varmap: &VarMap| {
@@ -273,7 +277,7 @@ mod tests {
         for same in [&loaded, &frozen] {
             assert_eq!(values(&same.forward_t(&x, false)?)?, values(&norm.forward(&x)?)?);
         }
-        // One that was not made as variables of a map has variables of its own.
+        // A batch norm that was not built from a map has variables of its own.
         frozen.forward_t(&x, true)?;
         assert_ne!(values(frozen.running_mean())?, held("norm.running_mean")?);
 
@@ -288,8 +292,9 @@ mod tests {
         Ok(())
     }
 
-    /// The same as in f32 to the last place of the half, with its statistics: 4096 values of 16 ± 1,
-    /// whose sum and whose squares' sum f16 cannot hold, and ε, which f16 rounds by a tenth.
+    /// Half precision gives the results of f32 to the last place, and the same statistics: for 4096
+    /// values of 16 ± 1, whose sum and sum of squares f16 cannot hold, and with an ε that f16 rounds
+    /// by 0.1 %.
     #[test]
     fn halves_are_computed_in_f32() -> Result<()> {
         let x: Vec<f32> = (0..4096).map(|i| if i % 2 == 0 { 15.0 } else { 17.0 }).collect();
@@ -306,7 +311,7 @@ mod tests {
             assert!((mean[0] - 1.6).abs() < 1e-6, "{mean:?}");
             let var = values(norm.running_var())?;
             assert!((var[0] - (0.9 + 0.1 * 4096.0 / 4095.0)).abs() < 1e-6, "{var:?}");
-            // A constant error is taken away whole.
+            // The mean of the gradient is subtracted, so a constant gradient becomes 0.
             let grads = norm.forward_train(&half)?.backward()?;
             let grad = grads.get(&half).expect("a gradient");
             assert_eq!(grad.dtype(), dtype);

@@ -4,10 +4,11 @@ use super::backend::has_kernels;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-/// `(x − shift_c)·scale_c` for rows `x (1, P, C)`, with `shift` and `scale (1, C)`. Not differentiable.
+/// Computes `(x − shift_c)·scale_c` for rows `x (1, P, C)`, with `shift` and `scale (1, C)`. Not
+/// differentiable.
 ///
 /// # Errors
-/// Other shapes.
+/// If the shapes differ from these.
 pub(super) fn channel_affine(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
     if has_kernels(x.device()) {
         let (shift, scale) = (shift.contiguous()?, scale.contiguous()?);

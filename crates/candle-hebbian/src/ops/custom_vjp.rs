@@ -1,4 +1,4 @@
-//! Backward passes of one's own.
+//! Custom backward passes.
 
 use super::value::Value;
 use candle::{
@@ -6,33 +6,33 @@ use candle::{
 };
 use std::sync::{Mutex, PoisonError};
 
-/// What the backward pass of a [`custom_vjp`] is given.
+/// The arguments of the backward pass of a [`custom_vjp`].
 #[derive(Debug)]
 pub struct Pass<'a, R, const N: usize> {
-    /// What the forward pass kept for it.
+    /// What the forward pass kept for the backward pass.
     pub residuals: &'a R,
     /// The value of the forward pass, without a graph.
     pub output: &'a Tensor,
     /// The error at the output, `∂L/∂output`: of its shape and type, contiguous or not.
     pub grad: &'a Tensor,
-    /// Whether the gradient of each argument is asked for: whether it is, or depends on, a variable.
-    /// The others need not be computed; they are dropped.
+    /// For each argument, whether its gradient is asked for, i.e. whether it is or depends on a variable.
+    /// The other gradients need not be computed; they are dropped.
     pub wanted: [bool; N],
 }
 
-/// A function of tensors with a backward pass of its own, in the manner of JAX's `custom_vjp`.
+/// Applies a function of tensors that has a backward pass of its own, in the manner of JAX's `custom_vjp`.
 ///
 /// ```text
 /// forward    (y, r) = forward(x₁ … x_N)                 r: residuals
 /// backward   (∂L/∂x₁ … ∂L/∂x_N) = backward(r, y, ∂L/∂y)
 /// ```
 ///
-/// `forward` sees the `args` detached, so it is ordinary tensor code that runs on every device and
-/// leaves no trace in the graph, and returns the value `y` and whatever `backward` needs besides. The
-/// result is one node of the graph with `args` as its parents. `backward` returns a gradient for each
-/// of them, or `None` where nothing goes back. It need not be the derivative of `forward`:
-/// stop-gradients, straight-through estimators, surrogate losses and feedback weights are all written
-/// so. Where no argument is part of a graph, the result is not either and `backward` is dropped.
+/// `forward` receives the `args` detached, so it is ordinary tensor code that runs on every device and
+/// leaves no trace in the graph. It returns the value `y` and whatever else `backward` needs. The result
+/// is one node of the graph with `args` as its parents. `backward` returns a gradient for each of them, or
+/// `None` if no gradient goes back. It need not be the derivative of `forward`: stop-gradients,
+/// straight-through estimators, surrogate losses and feedback weights can all be written this way. If no
+/// argument is part of a graph, neither is the result, and `backward` is dropped.
 ///
 /// A square whose derivative is clipped to ±1:
 ///
@@ -53,19 +53,19 @@ pub struct Pass<'a, R, const N: usize> {
 /// ```
 ///
 /// - **Memory.** A [`Value`] that one operation made is handed over to the node without a copy. Any tensor
-///   is taken too, by `into()`, and copied, since other tensors may share its memory. The value need not
-///   be a residual: `backward` is given it as [`Pass::output`].
+///   is accepted too, by `into()`, but copied, since other tensors may share its memory. The value need
+///   not be a residual: `backward` receives it as [`Pass::output`].
 /// - **Residuals** that are arguments, or views of them, share memory with the variable: a `Var::set`
 ///   between the passes changes them. Run `backward()` before the step, or keep a copy.
 /// - **More arguments** than three (candle's limit): concatenate those of one kind into one
-///   ([`Tensor::cat`] splits the gradient again), or chain two nodes. What needs no gradient is no
-///   argument: `forward` and `backward` may capture it.
+///   ([`Tensor::cat`] splits the gradient again), or chain two nodes. A tensor that needs no gradient need
+///   not be an argument: `forward` and `backward` may capture it.
 /// - **Second order.** Gradients are constants: what `backward` returns is detached, as candle detaches
 ///   the gradients of its own ops, so a gradient of a gradient does not pass through it.
 ///
 /// # Errors
-/// Those of `forward`. Arguments on different devices, or a value on another device than they are. In
-/// the backward pass those of `backward`, and a gradient of another shape or type than its argument's.
+/// Those of `forward`; arguments on different devices, or a value on another device than the arguments. In
+/// the backward pass, those of `backward`, and a gradient of another shape or type than its argument.
 pub fn custom_vjp<R, const N: usize>(
     name: &'static str,
     args: [&Tensor; N],
@@ -87,8 +87,8 @@ where
     if !args.iter().any(|arg| arg.track_op()) {
         return Ok(value.into_tensor());
     }
-    // candle's op of three arguments serves one and two as well: the last is given again, and no
-    // gradient returned for the repetition.
+    // candle's op of three arguments also serves for one and two: the last argument is repeated, and no
+    // gradient is returned for the repetition.
     let [a, b, c] = [0, 1, 2].map(|at| args[at.min(N - 1)]);
     let value = Mutex::new(Some(value.into_own()?));
     a.apply_op3(b, c, Node { name, value, residuals, backward })
@@ -99,7 +99,7 @@ where
     F: Fn(&Pass<R, N>) -> Result<[Option<Tensor>; N]>,
 {
     name: &'static str,
-    /// Until the forward pass has taken it.
+    /// The value, until the forward pass has taken it.
     value: Mutex<Option<(Storage, Shape)>>,
     residuals: R,
     backward: F,
@@ -120,8 +120,8 @@ where
         candle::bail!("{}: the value is not on the device of the arguments", self.name)
     }
 
-    /// The gradient to hand to candle for an argument; 0 where there is none, because candle panics
-    /// on a missing gradient of a computed argument.
+    /// The gradient to give to candle for an argument; 0 if there is none, because candle panics if the
+    /// gradient of a computed argument is missing.
     fn checked(&self, at: usize, arg: &Tensor, grad: Option<Tensor>) -> Result<Option<Tensor>> {
         match grad {
             _ if !arg.track_op() => Ok(None),
@@ -228,7 +228,7 @@ mod tests {
         Var::new(values, &Device::Cpu)
     }
 
-    /// Where a tensor's first element lies.
+    /// The address of a tensor's first element.
     fn address(tensor: &Tensor) -> Result<usize> {
         let (storage, layout) = tensor.storage_and_layout();
         match &*storage {
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// Squares, and says where it wrote.
+    /// Squares its input, and records where it wrote the result.
     struct Noted(Arc<AtomicUsize>);
 
     impl CustomOp1 for Noted {
@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// The node of the graph lies where the operation wrote; so does a value without a graph.
+    /// The node of the graph uses the memory that the operation wrote; so does a value without a graph.
     #[test]
     fn memory_is_handed_over() -> Result<()> {
         let written = Arc::new(AtomicUsize::new(0));
@@ -275,8 +275,8 @@ mod tests {
         Ok(())
     }
 
-    /// A tensor that others hold is copied: they keep their values, and so does the node when they
-    /// change. Here an argument, a residual, a view and a captured clone are the value.
+    /// A value whose memory is shared is copied: the other tensors keep their values, and the node keeps
+    /// its own when they change. Here the value is an argument, a residual, a view and a captured clone.
     #[test]
     fn shared_memory_is_copied() -> Result<()> {
         let x = var(&[1.0, 2.0])?;
@@ -303,8 +303,9 @@ mod tests {
         Ok(())
     }
 
-    /// candle panics on a gradient that is missing for a computed argument. Here it is 0, and what
-    /// reaches the variable by another way stays; a variable itself has no gradient at all.
+    /// candle panics if the gradient of a computed argument is missing. Here it is 0, and gradients that
+    /// reach the variable by another path remain; an argument that is a variable itself has no gradient at
+    /// all.
     #[test]
     fn no_gradient_is_safe() -> Result<()> {
         let (x, v) = (var(&[1.0, 2.0])?, var(&[3.0])?);
@@ -323,8 +324,8 @@ mod tests {
         Ok(())
     }
 
-    /// Three arguments, one of which depends on no variable: each gets its own gradient, the value
-    /// and the residuals are at hand, and a second backward pass gives the same.
+    /// Three arguments, one of which depends on no variable: each gets its own gradient, the value and the
+    /// residuals are available, and a second backward pass gives the same.
     #[test]
     fn each_argument_gets_its_gradient() -> Result<()> {
         let (a, c) = (var(&[1.0, 2.0])?, var(&[5.0, 7.0])?);
@@ -373,7 +374,7 @@ mod tests {
         Ok(())
     }
 
-    /// A gradient is a constant even where the backward pass computes it from variables.
+    /// A gradient is a constant even if the backward pass computes it from variables.
     #[test]
     fn gradients_are_constants() -> Result<()> {
         let (x, w) = (var(&[1.0])?, var(&[4.0])?);

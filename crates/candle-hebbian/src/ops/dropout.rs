@@ -9,14 +9,14 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, ModuleT, Result, S
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Inverted dropout: makes each entry 0 with the probability given, else divides it by the
-/// probability to keep, so that its mean stays. The gradient uses the same mask.
+/// Inverted dropout: sets each entry to 0 with the given probability and divides the others by the probability
+/// of keeping them, so that the mean is preserved. The gradient uses the same mask.
 ///
-/// The probability is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made 64
-/// entries at a time. They are drawn on the host, the same for every device.
+/// The probability is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made 64 entries at a
+/// time. Masks are drawn on the host and are the same for every device.
 ///
-/// [`apply`](Self::apply) is given the generator; [`seeded`](Self::seeded) makes candle's `ModuleT`, which
-/// has its own.
+/// [`apply`](Self::apply) takes the generator as an argument; [`seeded`](Self::seeded) makes a `ModuleT` of
+/// candle with its own generator.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -33,7 +33,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Drops with `probability`.
+    /// Creates a dropout that drops each entry with `probability`.
     ///
     /// # Errors
     /// A probability outside [0, 1).
@@ -48,12 +48,12 @@ impl Dropout {
         Ok(Self { keep: (keep < 65536.0).then_some(keep as u16) })
     }
 
-    /// The same as a module that draws its masks from a generator of its own.
+    /// Converts the dropout to a module that draws its masks from its own generator.
     pub fn seeded(self, rng: Rng) -> SeededDropout {
         SeededDropout { dropout: self, rng: Mutex::new(rng) }
     }
 
-    /// `x (N, …)` with a fresh mask; differentiable in `x`.
+    /// Applies a fresh mask to `x (N, …)`; differentiable in `x`.
     pub fn apply(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let Some(keep) = self.keep else {
             return Ok(x.clone());
@@ -69,11 +69,12 @@ impl Dropout {
         })
     }
 
-    /// The chosen rows of `features (N, F)` with a fresh mask, in one pass: `(B, F)` for `rows (B)`, u32, on the
-    /// device of the features. Rows of halves come out in f32, in which a read-out learns. Not differentiable.
+    /// Gathers the chosen rows of `features (N, F)` and applies a fresh mask, in one pass. Returns `(B, F)` for
+    /// the u32 indices `rows (B)`, which are on the device of the features. Rows in half precision come out in
+    /// f32, in which a read-out learns. Not differentiable.
     ///
     /// # Errors
-    /// Rows of another type or shape; on the CPU a row that does not exist.
+    /// If `rows` has another type or shape; on the CPU, also if a row does not exist.
     pub fn rows(&self, features: &Tensor, rows: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let (all, width) = features.dims2()?;
         let count = rows.dims1()?;
@@ -103,8 +104,8 @@ impl Dropout {
     }
 }
 
-/// A [`Dropout`] with a generator of its own: a fresh mask at each call in training, nothing in
-/// evaluation.
+/// A [`Dropout`] with its own generator: it applies a fresh mask at each call in training, and returns its input
+/// in evaluation.
 ///
 /// ```
 /// use candle::{DType, Device, ModuleT, Tensor};
@@ -131,7 +132,7 @@ impl ModuleT for SeededDropout {
     }
 }
 
-/// A seed for the mask of each row.
+/// Draws a seed for the mask of each row.
 fn seeds(count: usize, rng: &mut Rng) -> Vec<u64> {
     let half = |rng: &mut Rng| rng.below(u32::MAX as usize) as u64;
     (0..count).map(|_| half(rng) << 32 | half(rng)).collect()
@@ -146,8 +147,8 @@ fn scale(keep: u16) -> f64 {
 /// With random bits r, `r | m` is 1 with probability (1 + P(m))/2 and `r & m` with P(m)/2, so the
 /// binary digits of the probability, from the last, say which to apply. ½ takes one step.
 ///
-/// The random bits are SplitMix64's: a step of the head needs more of them than the ChaCha that
-/// seeds it can draw in the time of the step's matrix products.
+/// The random bits come from SplitMix64: the ChaCha that seeds it cannot draw as many as a step of the head
+/// needs in the time of the step's matrix products.
 fn mask(seed: u64, keep: u16, count: usize) -> Vec<u8> {
     let mut state = seed;
     let mut random = || {
@@ -183,7 +184,7 @@ impl Masked {
         mask.to_dtype(like.dtype())? * scale(self.keep)
     }
 
-    /// The rows of `x` that `row` says, of `width` entries each, masked.
+    /// Masks the rows of `x` whose indices `row` gives, of `width` entries each.
     fn run<S: Copy + Into<T> + Sync, T: Real>(
         &self,
         x: &[S],
@@ -309,7 +310,8 @@ mod tests {
         }
     }
 
-    /// The kernel against the mask as a tensor, over widths that are no multiple of eight.
+    /// The kernel agrees with a product with the mask as a tensor, also for widths that are no multiple of
+    /// eight.
     #[test]
     fn one_pass_equals_separate_operations() -> Result<()> {
         for (width, probability) in [(70, 0.5), (32, 0.4), (1, 0.3), (5, 0.0)] {
@@ -338,8 +340,8 @@ mod tests {
         Ok(())
     }
 
-    /// A half keeps its type, is scaled and rounded once, and loses the same entries as in f32, by the
-    /// kernel and by the composition; the gradient is the mask.
+    /// A half-precision tensor keeps its type, is scaled and rounded once, and loses the same entries as in f32,
+    /// both by the kernel and by the composition; the gradient is the mask.
     #[test]
     fn halves_are_masked_as_f32() -> Result<()> {
         let dropout = Dropout::new(0.4)?;
@@ -390,7 +392,7 @@ mod tests {
         Ok(())
     }
 
-    /// The module draws one mask after the other, as its generator does, and none in evaluation.
+    /// The module draws its masks one after the other from its generator, and none in evaluation.
     #[test]
     fn a_module_draws_as_its_generator() -> Result<()> {
         let (dropout, mut rng) = (Dropout::new(0.3)?, Rng::new(8).stream("dropout"));

@@ -1,26 +1,27 @@
-//! Factors of a product whose values are looked up: matrices, and windows of images.
+//! Factors of a product whose values are read from a matrix or from the windows of images.
 
 use super::gemm::Matrix;
 use crate::cpu::Real;
 
-/// A factor: lines, which are rows of the left one and columns of the right one, of values at each depth.
+/// A factor of a product: lines, which have one value at each depth. They are the rows of the left factor and the
+/// columns of the right one.
 #[derive(Debug, Clone, Copy)]
 pub struct Factor<'a, T> {
     pub entries: Entries<'a, T>,
     pub lines: usize,
     pub depth: usize,
-    /// What every value is multiplied with.
+    /// The scale by which every value is multiplied.
     pub scale: T,
 }
 
-/// Where the value of a line at a depth is.
+/// Where a factor has the value of a line at a depth.
 #[derive(Debug, Clone, Copy)]
 pub enum Entries<'a, T> {
-    /// Line `i` at depth `k` is entry `(i, k)`.
+    /// Line `i` at depth `k` is entry `(i, k)` of the matrix.
     Matrix(Matrix<'a, T>),
-    /// Line `i` is the window at position `i`, depth `k` its `k`-th value.
+    /// Line `i` is the window at position `i`, and depth `k` is its `k`-th value.
     Windows(&'a Windows<'a, T>),
-    /// Line `i` is the `i`-th value of the windows, depth `k` the position.
+    /// Line `i` is the `i`-th value of the windows, and depth `k` is the position.
     TurnedWindows(&'a Windows<'a, T>),
 }
 
@@ -28,15 +29,15 @@ pub enum Entries<'a, T> {
 #[derive(Debug)]
 pub struct Windows<'a, T> {
     pub images: &'a [T],
-    /// From one image to the next.
+    /// The step from one image to the next.
     pub image: usize,
-    /// Lines and columns of positions in an image.
+    /// The lines and columns of positions in an image.
     pub out: (usize, usize),
-    /// From one line of positions to the next, and from one column.
+    /// The steps from one line of positions to the next, and from one column to the next.
     pub step: (usize, usize),
-    /// Where the stretches of a window begin that are contiguous, from its first value.
+    /// Where each contiguous stretch of a window begins, counted from the window's first value.
     pub starts: Vec<usize>,
-    /// The length of each.
+    /// The length of each stretch.
     pub length: usize,
 }
 
@@ -48,7 +49,7 @@ impl<T> Windows<'_, T> {
         image * self.image + at / columns * self.step.0 + at % columns * self.step.1
     }
 
-    /// Where a value is, from the beginning of its window.
+    /// Where a value of a window is, counted from the beginning of the window.
     fn value(&self, at: usize) -> usize {
         self.starts[at / self.length] + at % self.length
     }
@@ -73,13 +74,13 @@ impl<T> Windows<'_, T> {
 }
 
 impl<'a, T: Real> Factor<'a, T> {
-    /// Lines are rows of a matrix.
+    /// A factor whose lines are the rows of a matrix.
     pub fn rows(of: Matrix<'a, T>, lines: usize, depth: usize) -> Self {
         Self { entries: Entries::Matrix(of), lines, depth, scale: T::one() }
     }
 
     /// # Panics
-    /// Entries that are not there.
+    /// If entries are missing.
     pub fn check(&self) {
         let Self { lines, depth, .. } = *self;
         let holds = match self.entries {
@@ -90,7 +91,7 @@ impl<'a, T: Real> Factor<'a, T> {
         assert!(holds, "a factor of {lines} lines to a depth of {depth}");
     }
 
-    /// Line `i` from depth `k` on, as much as there is of it; the rest of `line` stays.
+    /// Copies line `i` from depth `k` on, as far as the factor reaches; the rest of `line` is unchanged.
     pub fn copy(&self, i: usize, k: usize, line: &mut [T]) {
         let there = self.depth.saturating_sub(k).min(line.len());
         let line = &mut line[..there];
@@ -117,7 +118,8 @@ impl<'a, T: Real> Factor<'a, T> {
         }
     }
 
-    /// Where each of `L` lines from `i` on has its values from depth `k` on, if `D` of them are neighbours in memory.
+    /// For each of `L` lines from `i` on, a reference to its value at depth `k`, if the `D` values from there on are
+    /// adjacent in memory.
     pub fn along<const L: usize, const D: usize>(&self, i: usize, k: usize) -> Option<[&'a T; L]> {
         match self.entries {
             Entries::Matrix(of) if of.column == 1 => {
@@ -131,7 +133,8 @@ impl<'a, T: Real> Factor<'a, T> {
         }
     }
 
-    /// Where each of `D` depths from `k` on has its values from line `i` on, if `L` of them are neighbours in memory.
+    /// For each of `D` depths from `k` on, a reference to the value of line `i`, if the `L` values from there on are
+    /// adjacent in memory.
     pub fn across<const L: usize, const D: usize>(&self, i: usize, k: usize) -> Option<[&'a T; D]> {
         match self.entries {
             Entries::Matrix(of) if of.row == 1 => {

@@ -1,5 +1,5 @@
-//! Matrix products on the CPU, checked: by the matrix unit where the processor has one, else by the crate gemm; side by
-//! side where there are many.
+//! Matrix products on the CPU with checked sizes: by the matrix unit if the processor has one, else by the crate gemm.
+//! Products of many sites run side by side.
 
 use super::factor::Factor;
 use super::tiles;
@@ -17,7 +17,7 @@ pub(super) struct Matrix<'a, T> {
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// Rows of `columns` entries, one after the other.
+    /// A matrix with rows of `columns` entries, one after the other.
     pub fn rows(data: &'a [T], columns: usize) -> Self {
         Self { data, row: columns, column: 1 }
     }
@@ -27,22 +27,22 @@ impl<'a, T> Matrix<'a, T> {
         Self { row: self.column, column: self.row, ..self }
     }
 
-    /// Without the columns before `first`, which is one of them.
+    /// The matrix without the columns before `first`, a column that must exist.
     fn after_column(self, first: usize) -> Self {
         Self { data: &self.data[first * self.column..], ..self }
     }
 
-    /// Whether entries up to `(rows, columns)`, neither of which is 0, are there.
+    /// Whether `data` holds all entries of `rows` rows and `columns` columns, neither of which may be 0.
     pub fn holds(&self, rows: usize, columns: usize) -> bool {
         let last = (rows - 1).checked_mul(self.row).zip((columns - 1).checked_mul(self.column));
         last.and_then(|(i, j)| i.checked_add(j)).is_some_and(|last| last < self.data.len())
     }
 }
 
-/// `out (M, N) = scale·a·b`, summed over `depth`, added to what is there where it `adds`.
+/// Computes `out (M, N) = scale·a·b`, summed over `depth`. If `adds`, the product is added to `out` instead.
 ///
 /// # Panics
-/// Matrices that do not have these sizes.
+/// If the matrices do not have these sizes.
 pub(super) fn gemm<T: Real>(
     [m, n, depth]: [usize; 3],
     a: Matrix<T>,
@@ -100,19 +100,19 @@ pub(super) fn gemm<T: Real>(
     }
 }
 
-/// The threads for the product of one of `sites` that are computed side by side: its own where there is a site for
-/// each thread, all where there are fewer. How a product is shared out does not change its bits.
+/// The threads for one of `sites` products that are computed side by side: only its own if there is a site for each
+/// thread, all threads if there are fewer sites. How a product is divided among threads does not change its bits.
 pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
     if sites < rayon::current_num_threads() { Parallelism::Rayon(0) } else { Parallelism::None }
 }
 
-/// `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
+/// Computes `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
 ///
-/// candle's own product takes one site after the other, with all threads for each: with hundreds of small
-/// ones the threads mostly wait. On the CPU they are computed side by side here, and large ones by the matrix unit.
+/// candle's own product computes one site after the other, with all threads for each; with hundreds of small sites, the
+/// threads mostly wait. Here, sites on the CPU are computed side by side, and large products by the matrix unit.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
-    // candle refuses products of nothing.
+    // candle refuses empty products.
     if sites * m * depth * n == 0 {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
@@ -142,7 +142,7 @@ impl CustomOp2 for Sites {
     }
 }
 
-/// The same for storages on the CPU.
+/// [`matmul`] for storages on the CPU.
 pub(super) fn multiply(
     a: &CpuStorage,
     a_layout: &Layout,
@@ -178,7 +178,7 @@ mod tests {
     use crate::Rng;
     use candle::{DType, Device};
 
-    /// Sites side by side are the products of each, of views too.
+    /// Products of sites side by side equal those of each site alone, also for views.
     #[test]
     fn sites_are_products_of_each() -> Result<()> {
         let mut rng = Rng::new(31);

@@ -1,4 +1,4 @@
-//! What a device cannot do, done on the CPU.
+//! Runs on the CPU what a device does not support.
 
 use crate::device::{read, send};
 use candle::{Result, Tensor};
@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::sync::{Mutex, PoisonError};
 
-/// Runs `f` on the CPU with a copy of `tensor`, and moves what it makes to the device of `tensor`.
-/// The first time for each `op`, a line on stderr says so: it is slow.
+/// Runs `f` on the CPU with a copy of `tensor`, and moves the result to the device of `tensor`.
+/// This is slow, so a line on stderr reports it the first time for each `op`.
 pub(crate) fn on_host(
     op: &'static str,
     tensor: &Tensor,
@@ -21,7 +21,7 @@ pub(crate) fn on_host(
     send(&f(&read(tensor)?)?, device)
 }
 
-/// Whether `op` was not asked about before.
+/// Whether this is the first call for `op`.
 fn is_first(op: &'static str) -> bool {
     static SEEN: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert(op)

@@ -1,16 +1,16 @@
 //! Index tensors, made once.
 //!
-//! Where there is no kernel, windows and padding read their input by index. What they read depends on the
-//! sizes alone, which are the same at every step; but a tensor made of host memory is a transfer, which on a
-//! GPU waits for the device, and is refused while a graph is captured. So the tensors are kept, by device
-//! and indices, and the ones that were not used for longest go when they hold too much.
+//! Without a kernel, windows and padding read their input by index. The indices depend only on the sizes,
+//! which are the same at every step. But making a tensor from host memory is a transfer, which on a GPU
+//! waits for the device and is refused while a graph is captured. So the tensors are kept, by device and
+//! indices, and the least recently used ones are dropped when they hold too much.
 
 use crate::device::upload;
 use candle::{Device, Result, Tensor};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// `places` as a tensor on `device`, the same one each time.
+/// Returns `places` as a tensor on `device`: the kept tensor if there is one, else a new one.
 pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
     KEPT.get(places, device)
 }
@@ -18,9 +18,9 @@ pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
 /// 4 MiB of indices.
 static KEPT: Kept = Kept::new(1 << 20);
 
-/// The tensors that were made, the latest used last.
+/// The kept tensors, the most recently used last.
 struct Kept {
-    /// How many indices to keep.
+    /// The most indices to keep, over all tensors.
     most: usize,
     made: Mutex<VecDeque<Made>>,
 }
@@ -36,7 +36,7 @@ impl Kept {
     }
 
     fn get(&self, places: &[u32], device: &Device) -> Result<Tensor> {
-        // A panic elsewhere left whole entries behind: each is moved in one step.
+        // A panic elsewhere leaves only whole entries behind, since each is moved in one step.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |made: &Made| made.places == places && made.tensor.device().same_device(device);
         if let Some(at) = made.iter().rposition(is_it) {
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(made_by(&|| get(&c))?, 1); // seven indices are one too many
         assert_eq!(made_by(&|| get(&a))?, 0);
         assert_eq!(made_by(&|| get(&b))?, 1);
-        // More than are kept at all are made each time, and leave no others.
+        // A tensor of more indices than are kept at all is made each time, and evicts all others.
         let long: Vec<u32> = (0..7).collect();
         assert_eq!(made_by(&|| get(&long))?, 1);
         assert_eq!(get(&long)?.to_vec1::<u32>()?, long);
@@ -99,7 +99,7 @@ mod tests {
         Ok(())
     }
 
-    /// A step forward and backward of every op that reads by index makes none that an equal step made.
+    /// For every op that reads by index, a second, equal step forward and backward makes no index tensor.
     #[test]
     fn a_second_step_makes_none() -> Result<()> {
         type Step = fn(&Tensor) -> Result<Tensor>;
@@ -115,7 +115,7 @@ mod tests {
             ("avg_pool2d", |x| avg_pool2d(x, 3, 2, 1)),
         ];
         let mut rng = Rng::new(1);
-        // An odd size of its own, so that the first step of these makes some.
+        // A size that no other test uses, so that the first step makes some index tensors.
         let x = rng.normal(0.0, 1.0, (2, 3, 37, 41), DType::F32, &Device::Cpu)?;
         composed(|| {
             for (name, step) in steps {

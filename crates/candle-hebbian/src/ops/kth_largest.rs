@@ -6,8 +6,8 @@ use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_r
 use candle::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use std::cmp::Ordering;
 
-/// The `k`-th largest value along the last dimension, `k` from 1 and equal values counted each:
-/// `(…, K)` to `(…, 1)`. Carries no gradient. NaN for a row that holds one.
+/// Returns the `k`-th largest value along the last dimension, from `(…, K)` to `(…, 1)`. `k` starts at 1, and equal
+/// values are counted separately. Carries no gradient. NaN for a row that holds a NaN.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -34,8 +34,8 @@ pub fn kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
     })
 }
 
-/// 1 where `u (…, K)` is above the `k`-th largest value of its row, and 0 elsewhere: fewer than `k` ones. Carries no
-/// gradient. NaN throughout for a row that holds one.
+/// Returns 1 where `u (…, K)` is above the `k`-th largest value of its row, and 0 elsewhere, so there are fewer than
+/// `k` ones in a row. Carries no gradient. NaN throughout for a row that holds a NaN.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -59,13 +59,13 @@ pub fn above_kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
     })
 }
 
-/// The same by candle's sort, for rows without NaN: which order that gives them is arbitrary there.
+/// [`kth_largest`] by candle's sort, for rows without NaN: where the sort puts NaN is arbitrary.
 pub(crate) fn kth_sorted(u: &Tensor, k: usize) -> Result<Tensor> {
     kth_in_parts(u, k, widest_sort(u.device()))
 }
 
-/// The same by sorts of at most `widest` values: what is among the `k` largest of a row is among the `k` largest of
-/// its part. Only where `k` is neither within half of `widest` from the top nor from the bottom is a row sorted on the CPU.
+/// The same by sorts of at most `widest` values: a value among the `k` largest of a row is among the `k` largest of its
+/// part. A row is sorted on the CPU only if `k` is within half of `widest` of neither the top nor the bottom.
 fn kth_in_parts(u: &Tensor, k: usize, widest: usize) -> Result<Tensor> {
     let width = u.dim(D::Minus1)?;
     let largest = |u: &Tensor, count: usize| {
@@ -90,8 +90,8 @@ fn kth_in_parts(u: &Tensor, k: usize, widest: usize) -> Result<Tensor> {
     kth_in_parts(&Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, D::Minus1)?, k, widest)
 }
 
-/// The longest row that candle sorts on `device`: a thread for each value on Metal, the indices of
-/// a whole row in 48 KiB of shared memory on CUDA. Neither is checked there.
+/// The longest row that candle can sort on `device`: Metal takes a thread for each value, and CUDA keeps the indices of
+/// a whole row in 48 KiB of shared memory. candle checks neither limit.
 fn widest_sort(device: &Device) -> usize {
     match device {
         Device::Cpu => usize::MAX,
@@ -100,7 +100,7 @@ fn widest_sort(device: &Device) -> usize {
     }
 }
 
-/// The `k`-th largest of one row without NaN, `k` within it. `scratch` is memory to use.
+/// The `k`-th largest value of one row without NaN, for `k` from 1 to its length. `scratch` is a buffer to reuse.
 pub(crate) fn kth_selected<T: Real>(u: &[T], k: usize, scratch: &mut Vec<T>) -> T {
     scratch.clear();
     scratch.extend_from_slice(u);
@@ -197,7 +197,7 @@ mod tests {
     use crate::Rng;
     use candle::DType;
 
-    /// By its definition, with equal values, and in the last row a NaN; the composition too.
+    /// Kernel and composition match the definition, with equal values, and with a NaN in the last row.
     #[test]
     fn above_is_what_is_larger() -> Result<()> {
         let u = Rng::new(8).uniform(-3.0, 3.0, (20, 23), DType::F32, &Device::Cpu)?.round()?;
@@ -220,7 +220,7 @@ mod tests {
         Ok(())
     }
 
-    /// By sorts of at most eight values, from the top, from the bottom, and by way of the host in between.
+    /// With sorts of at most eight values: from the top, from the bottom, and on the host in between.
     #[test]
     fn parts_of_a_row_have_its_kth_largest() -> Result<()> {
         let u = Rng::new(9).uniform(-3.0, 3.0, (3, 37), DType::F32, &Device::Cpu)?;
@@ -236,7 +236,7 @@ mod tests {
         Ok(())
     }
 
-    /// Of values on a coarse grid, so that there are equals: fewer than `k` are larger, and at least
+    /// Values on a coarse grid, so that some are equal: fewer than `k` are larger than the `k`-th largest, and at least
     /// `k` are as large.
     #[test]
     fn kth_by_counting() -> Result<()> {

@@ -30,8 +30,8 @@ pub(crate) fn elementwise(
     op(&x.contiguous()?)
 }
 
-/// The elements of a view of four dimensions from its first on, and its strides. A view without
-/// elements has none, wherever it starts.
+/// Returns the elements from the first one of a four-dimensional view on, and the strides of the
+/// view. A view without elements may start anywhere, also behind the last element.
 pub(crate) fn view<'a, T: Real>(
     storage: &'a CpuStorage,
     layout: &Layout,

@@ -5,28 +5,30 @@
 //!
 //! # Types, layouts and sizes
 //!
-//! f16 and bf16 are computed in f32 and rounded once, at the end, forward and backward. Integers are
-//! refused. Views with offsets, strides and broadcasts are taken as they come. A batch of no rows
-//! gives a result of no rows, or sums of 0; no channels, units or columns is an error.
+//! f16 and bf16 are computed in f32 and rounded once, at the end, in both the forward and the backward
+//! pass. Integers are refused. Views with offsets, strides and broadcasts are accepted as they are. A
+//! batch without rows gives a result without rows, or sums of 0; an input without channels, units or
+//! columns is an error.
 //!
 //! # NaN and infinity
 //!
-//! NaN is never swallowed, in kernels and compositions alike.
+//! NaN is never lost, neither in kernels nor in compositions.
 //!
-//! - An op on single values ([`ramp`], [`repu`]) makes NaN of NaN.
-//! - An op on a row in which the values depend on each other makes NaN of the whole row: all units
-//!   that [compete](crate::competition), all channels of a position in [`triangle`], all values of a
-//!   sample in [`standardise`]; what [`kth_largest`] and [`above_kth_largest`] make of a row.
-//! - A sum that holds a NaN is NaN, and a count of what is above 0 ([`column_counts`]) too.
-//! - In a backward pass, NaN comes of a NaN in the input and of a NaN in the gradient that arrives,
-//!   also where the op is flat: 0 times NaN is NaN.
+//! - An op on single values ([`ramp`], [`repu`]) returns NaN for NaN.
+//! - An op on rows whose values depend on each other returns NaN for the whole row: for all units that
+//!   [compete](crate::competition), all channels of a position in [`triangle`], all values of a sample
+//!   in [`standardise`], and everything that [`kth_largest`] and [`above_kth_largest`] return for a
+//!   row.
+//! - A sum that includes a NaN is NaN, and so is a count of the values above 0 ([`column_counts`]).
+//! - In a backward pass, a NaN in the input or in the incoming gradient gives NaN, even where the op is
+//!   flat: 0 times NaN is NaN.
 //!
-//! Infinities follow the arithmetic of floating point: they may win and be counted, `∞ − ∞`, `∞/∞`
-//! and `0·∞` are NaN. So [`triangle`] and [`standardise`] of a row that holds an infinity hold NaN,
-//! and [`SoftWta`](crate::SoftWta) says what becomes of one.
+//! Infinities follow floating-point arithmetic: they may win and be counted, and `∞ − ∞`, `∞/∞` and
+//! `0·∞` are NaN. So the results of [`triangle`] and [`standardise`] for a row that holds an infinity
+//! contain NaN, and [`SoftWta`](crate::SoftWta) describes its own handling of infinities.
 //!
-//! Metal compiles its kernels with fast arithmetic, in which NaN and infinities may be taken not to
-//! exist: there this holds with `CANDLE_METAL_ENABLE_FAST_MATH=0` in the environment.
+//! Metal compiles its kernels with fast arithmetic, which may assume that NaN and infinities do not
+//! occur: there, these rules hold if `CANDLE_METAL_ENABLE_FAST_MATH=0` is set in the environment.
 
 mod backend;
 mod batch_norm;
@@ -34,7 +36,7 @@ mod channel_affine;
 mod conv;
 mod custom_vjp;
 mod dropout;
-// Where there is no matrix unit, nobody reads them.
+// Dead code on targets without a matrix unit.
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux", feature = "x86-v4")),
     expect(dead_code)
@@ -91,11 +93,11 @@ pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, unfold, untied};
 pub use value::Value;
 
-/// The same for images `(B, H, W, C)`.
+/// Pooling of images `(B, H, W, C)`.
 ///
-/// A view of a graph costs a copy and a sum of the whole tensor in candle's backward pass, so a
-/// network that trains by one can keep this order throughout, with
-/// [`FeedbackLayer::forward_channels_last`](crate::FeedbackLayer::forward_channels_last).
+/// Views that change the order of the axes cost a copy and a sum of the whole tensor each in candle's
+/// backward pass. A network that trains through a graph avoids them by keeping this order throughout,
+/// with [`FeedbackLayer::forward_channels_last`](crate::FeedbackLayer::forward_channels_last).
 pub mod channels_last {
     pub use super::pool::channels_last::{avg_pool2d, max_pool2d_same};
 }

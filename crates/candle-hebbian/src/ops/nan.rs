@@ -5,8 +5,9 @@ use crate::cpu::{holds_nan, rows_per_block, slice, with_real};
 use candle::{D, DType, Result, Storage, Tensor};
 use rayon::prelude::*;
 
-/// `op` of the rows of `u (…, K)`, contiguous, with NaN for all that it makes of a row that holds
-/// one. `op` sees such a row as one of 0, since candle's sort, maximum and comparisons lose NaN.
+/// Applies `op` to the contiguous rows `u (…, K)`, and returns NaN for everything that it computes
+/// from a row that holds a NaN. `op` sees such a row as zeros, since candle's sort, maximum and
+/// comparisons lose NaN.
 pub(crate) fn over_nan_rows(
     u: &Tensor,
     op: impl FnOnce(&Tensor) -> Result<Tensor>,
@@ -21,7 +22,7 @@ pub(crate) fn over_nan_rows(
     holds.broadcast_as(out.shape())?.where_cond(&out.affine(0.0, f64::NAN)?, &out)
 }
 
-/// Whether there is a NaN anywhere in a tensor on the CPU: one pass, where the masks take five.
+/// Whether a tensor on the CPU holds a NaN anywhere. This takes one pass; the masks take five.
 fn any(u: &Tensor) -> Result<bool> {
     let (storage, layout) = u.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { return Ok(true) };

@@ -8,7 +8,7 @@ use candle::{Result, Tensor};
 /// summed in f32 also for f16 and bf16.
 ///
 /// # Errors
-/// `padding` of the image's size or more; an image without pixels; more than there is memory for.
+/// `padding` of the image's size or more; an image without pixels; not enough memory.
 pub fn pad_reflect(x: &Tensor, padding: usize) -> Result<Tensor> {
     let &[.., height, width] = x.dims() else {
         candle::bail!("pad_reflect: expected (…, H, W), found {:?}", x.dims())
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
     use candle::Device;
 
-    /// Padding that no image can have or no memory can hold is an error and no panic.
+    /// Padding that is too large for the image or for any memory is an error, not a panic.
     #[test]
     fn hostile_padding_is_refused() -> Result<()> {
         let x = Tensor::zeros((1, 1, 3, 4), candle::DType::F32, &Device::Cpu)?;

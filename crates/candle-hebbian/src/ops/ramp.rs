@@ -10,8 +10,8 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// The saturated ramp `σ(h) = clip(s·h, −1, 1)`: a hard tanh of slope `s`. The gradient is `s`
 /// where `|s·h| < 1`, else 0. NaN stays NaN, and so does its gradient.
 ///
-/// Source: Amit 2019 with `s = ½`. With unit slope the network is the same when weights are halved
-/// and the rates of hidden layers quartered.
+/// Source: Amit 2019 with `s = ½`. With unit slope, the network is the same if its weights are
+/// halved and the learning rates of hidden layers quartered.
 ///
 /// ```
 /// use candle::{Device, Tensor};

@@ -6,12 +6,12 @@ use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-/// `relu(u − mean_c u)^power`, the mean being over channels (dimension 1) at the same position.
+/// Computes `relu(u − mean_c u)^power`, where the mean is over the channels (dimension 1) at the
+/// same position.
 ///
-/// Coates & Ng 2011; Journé et al. 2023 with a power. The gradient is exact. With
-/// `constant_mean` the mean is treated as a constant in the backward pass, as the released
-/// SoftHebb code does. A position whose channels hold a NaN is NaN in all of them, and so is its
-/// gradient.
+/// Coates & Ng 2011; Journé et al. 2023 with a power. The gradient is exact. With `constant_mean`,
+/// the mean is treated as a constant in the backward pass, as the released SoftHebb code does. If a
+/// channel of a position is NaN, all channels of that position are NaN, and so is their gradient.
 ///
 /// # Errors
 /// A power that is not above 0 or not finite, in f32; no channels.
@@ -19,7 +19,8 @@ pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
     Rectify { power, centre: true, constant_mean }.apply(u)
 }
 
-/// `relu(u)^power`; exact gradient, 0 where `u ≤ 0`. NaN stays NaN, and so does its gradient.
+/// Computes `relu(u)^power`, with an exact gradient, which is 0 where `u ≤ 0`. NaN stays NaN, and
+/// so does its gradient.
 ///
 /// # Errors
 /// A power that is not above 0 or not finite, in f32; no channels (dimension 1).
@@ -79,7 +80,7 @@ impl Rectify {
         } else {
             u.clone()
         };
-        // Not candle's `relu`, which makes 0 of NaN.
+        // Not candle's `relu`, which turns NaN into 0.
         u.le(0.0)?.where_cond(&u.zeros_like()?, &u)
     }
 

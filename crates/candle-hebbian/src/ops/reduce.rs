@@ -1,4 +1,4 @@
-//! Sums over the rows of a batch of matrices: what a rule's decay is made of.
+//! Sums over the rows of a batch of matrices, from which rules compute their decay.
 
 use super::backend::has_kernels;
 use super::widen::widened;
@@ -8,10 +8,10 @@ use crate::cpu::{
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// `Σ_p a[s,p,k]`: `(S, P, K)` to `(S, K)`. 0 where there are no rows.
+/// Computes `Σ_p a[s,p,k]`, from `(S, P, K)` to `(S, K)`; 0 if there are no rows.
 ///
 /// # Errors
-/// Another rank; no columns.
+/// If `a` does not have three dimensions or has no columns.
 pub fn column_sums(a: &Tensor) -> Result<Tensor> {
     reduced("column_sums", a, 2, |a| {
         if has_kernels(a.device()) {
@@ -22,11 +22,11 @@ pub fn column_sums(a: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// How many `a[s,p,k]` are above 0 in each column: `(S, P, K)` to `(S, K)`, of the same type. A
-/// column that holds a NaN has NaN for its count, since no one knows whether that is above 0.
+/// Counts the `a[s,p,k]` above 0 in each column, from `(S, P, K)` to `(S, K)` of the same type. The
+/// count of a column that holds a NaN is NaN, since it is unknown whether that value is above 0.
 ///
 /// # Errors
-/// Another rank; no columns.
+/// If `a` does not have three dimensions or has no columns.
 pub fn column_counts(a: &Tensor) -> Result<Tensor> {
     reduced("column_counts", a, 2, |a| {
         if has_kernels(a.device()) {
@@ -39,10 +39,10 @@ pub fn column_counts(a: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// `Σ_p a[s,p,k]·b[s,p,k]`: two tensors `(S, P, K)` to `(S, K)`.
+/// Computes `Σ_p a[s,p,k]·b[s,p,k]`, from two tensors `(S, P, K)` to `(S, K)`.
 ///
 /// # Errors
-/// Another rank, shapes or types that differ, no columns.
+/// If the shapes or types differ, or `a` does not have three dimensions or has no columns.
 pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if (a.dims(), a.dtype()) != (b.dims(), b.dtype()) {
         candle::bail!(
@@ -62,10 +62,10 @@ pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// `Σ_f w[s,k,f]²`: `(S, K, F)` to `(S, K)`, the squared radius of each unit.
+/// Computes `Σ_f w[s,k,f]²`, the squared radius of each unit, from `(S, K, F)` to `(S, K)`.
 ///
 /// # Errors
-/// Another rank; no units.
+/// If `w` does not have three dimensions or has no units.
 pub fn squared_norms(w: &Tensor) -> Result<Tensor> {
     reduced("squared_norms", w, 1, |w| {
         if has_kernels(w.device()) {
@@ -76,7 +76,8 @@ pub fn squared_norms(w: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// `reduce` of `a (S, ·, ·)`, which keeps the sites and dimension `kept`; sums in f32 or f64.
+/// Applies `reduce`, which keeps the sites and dimension `kept`, to `a (S, ·, ·)`; sums are in f32
+/// or f64.
 fn reduced(
     name: &str,
     a: &Tensor,

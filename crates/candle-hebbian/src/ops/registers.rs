@@ -3,12 +3,12 @@
 use crate::cpu::{ARCH, Real};
 use pulp::{Simd, WithSimd};
 
-/// Values in a vector of the instruction set `S`.
+/// The number of values in a vector of the instruction set `S`.
 pub(super) fn lanes<S: Simd, T: Real>() -> usize {
     size_of::<T::Vector<S>>() / size_of::<T>()
 }
 
-/// Values in a vector of this processor.
+/// The number of values in a vector of this processor.
 pub(super) fn lanes_here<T: Real>() -> usize {
     struct Lanes<T>(std::marker::PhantomData<T>);
     impl<T: Real> WithSimd for Lanes<T> {
@@ -35,11 +35,11 @@ pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
     depth: usize,
 ) {
     let mut acc = *sum;
-    // Of the lower half of the rows, and hidden from the compiler, which would reach every row from the one before:
-    // a chain of additions as long as the products of a step.
+    // The pointer to the lower half of the rows, hidden from the compiler, which would otherwise compute the address of
+    // every row from that of the row before: a chain of additions as long as the products of a step.
     let mut lower = std::hint::black_box(left.wrapping_add(M / 2 * left_row));
     for _ in 0..depth {
-        // SAFETY: the caller's.
+        // SAFETY: ensured by the caller.
         unsafe {
             let right_vectors: [T::Vector<S>; N] =
                 std::array::from_fn(|n| right.cast::<T::Vector<S>>().add(n).read_unaligned());
@@ -61,8 +61,8 @@ pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
     *sum = acc;
 }
 
-/// Covers `0..$count` with tiles of 8, 4, 2 and 1 (from 4 where registers are few): `$body` with
-/// `$M` the size and `$at` the start.
+/// Covers `0..$count` with tiles of 8, 4, 2 and 1 (from 4 on if there are few registers), and runs `$body` for each,
+/// with `$M` as its size and `$at` as its start.
 macro_rules! in_tiles {
     ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
         let count = $count;
@@ -84,22 +84,22 @@ macro_rules! in_tiles {
 }
 pub(super) use in_tiles;
 
-/// `out[m] = Σ_runs Σ_d left[m, d]·right[d]`, where `out` and `right` have rows of `width` values: sums of products of a
-/// matrix and rows, neither of which has to lie in one piece.
+/// The sums `out[m] = Σ_runs Σ_d left[m, d]·right[d]`, where `out` and `right` have rows of `width` values: sums of
+/// products of a matrix and rows, neither of which has to be contiguous as a whole.
 pub(super) struct Products<'a, T> {
     /// Where each run begins, in `left` and in `right`.
     pub runs: &'a [(usize, usize)],
-    /// The length of each.
+    /// The length of each run.
     pub depth: usize,
     pub left: &'a [T],
-    /// From one row of the matrix to the next.
+    /// The step from one row of the matrix to the next.
     pub left_row: usize,
-    /// From one of its columns to the next.
+    /// The step from one of its columns to the next.
     pub left_step: usize,
     pub right: &'a [T],
-    /// From one row to the next.
+    /// The step from one row of `right` to the next.
     pub right_step: usize,
-    /// Whole vectors, see [`lanes_here`].
+    /// The values in a row of `out`: a whole number of vectors, see [`lanes_here`].
     pub width: usize,
     pub out: &'a mut [T],
 }
@@ -125,7 +125,7 @@ impl<T: Real> WithSimd for Products<'_, T> {
 }
 
 impl<T: Real> Products<'_, T> {
-    /// `N` vectors of every row of `out`, from `first` on.
+    /// Computes `N` vectors of every row of `out`, from column `first` on.
     #[inline(always)]
     fn columns<S: Simd, const N: usize>(&mut self, simd: S, first: usize) {
         let last = self.depth.saturating_sub(1);

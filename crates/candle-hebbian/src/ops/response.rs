@@ -1,5 +1,5 @@
-//! The linear response `u = x·wᵀ` of every unit to every row, with a backward pass that may use
-//! other weights than the forward pass and forms only the gradients somebody asked for.
+//! The linear response `u = x·wᵀ` of every unit to every row, with a backward pass that may use other
+//! weights than the forward pass and computes only the gradients that are asked for.
 
 use super::custom_vjp::custom_vjp;
 use super::gemm::{matmul, multiply};
@@ -10,7 +10,8 @@ use crate::cpu::with_real;
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
-/// What of `values` has a connection: all, or where the mask is 1.
+/// Returns `values` where there is a connection, i.e. where the mask is 1, and 0 elsewhere; all of them
+/// without a mask.
 pub(crate) fn masked(values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     match mask {
         Some(mask) => values * mask.to_dtype(values.dtype())?,
@@ -18,7 +19,7 @@ pub(crate) fn masked(values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// The linear response of units to rows, with other weights on the way back.
+/// Computes the linear response of units to rows, with separate weights for the backward pass.
 ///
 /// ```text
 /// u = x·wᵀ
@@ -26,21 +27,22 @@ pub(crate) fn masked(values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
 /// ∂L/∂w = G                G = δᵀ·x, summed over rows
 /// ```
 ///
-/// where `x` are the rows, `w` is `weight` and `r` is `feedback`, of the shape and the index order of
-/// `w`. `r` gets no gradient: whether it learns, and how, is a choice apart, see
-/// [`feedback`](crate::feedback). With `r = w` this is back-propagation; with another fixed `r` it is
-/// feedback alignment (Lillicrap et al. 2016, Nature Communications 7:13276); with an `r` that makes the
-/// steps of `w` it is Amit's updated random feedback (2019, §3).
+/// where `x` are the rows, `w` is `weight`, and `r` is `feedback`, which has the shape and the index
+/// order of `w`. `r` gets no gradient: whether and how it learns is a separate choice, see
+/// [`feedback`](crate::feedback). With `r = w` this is back-propagation; with another, fixed `r` it is
+/// feedback alignment (Lillicrap et al. 2016, Nature Communications 7:13276); with an `r` that takes the
+/// same steps as `w` it is Amit's updated random feedback (2019, §3).
 ///
 /// Shapes: `x (…, F)` and a weight `(K, F)` give `u (…, K)`; `x (S, P, F)` and a weight of any other rank
 /// that holds `(S, K, F)`, for instance that of a convolution whose patches are the rows, give
-/// `u (S, P, K)`, with weights of their own for each site `S`. The gradients have the shapes of the
-/// arguments. Empty batches and views are taken.
+/// `u (S, P, K)`, with separate weights for each of the `S` sites. The gradients have the shapes of the
+/// arguments. Empty batches and views are accepted.
 ///
-/// Only the gradients that somebody asked for are formed: none for an `x` or a `w` that depends on no
-/// variable, where candle's `matmul` always forms both. f16 and bf16 are summed in f32.
+/// Only the gradients that are asked for are computed: none for an `x` or a `w` that depends on no
+/// variable, whereas candle's `matmul` always computes both. f16 and bf16 are summed in f32.
 ///
-/// The backward pass reads `x` and `r` as they are then: it has to run before the step.
+/// The backward pass reads `x` and `r` as they are when it runs, so it has to run before the weights are
+/// updated.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
@@ -68,7 +70,7 @@ pub fn linear_response(x: &Tensor, weight: &Tensor, feedback: &Tensor) -> Result
         let feedback = feedback.detach().to_dtype(x.dtype())?;
         respond(x, weight, feedback, product)
     };
-    // The products of GPUs sum halves in f32 themselves.
+    // Matrix products on GPUs already sum half precision in f32.
     if x.device().is_cpu() { widened(x, respond) } else { respond(x) }
 }
 
@@ -79,7 +81,7 @@ fn respond(x: &Tensor, weight: &Tensor, feedback: Tensor, product: Product) -> R
         [x, weight],
         |[x, weight]| {
             let x = x.contiguous()?;
-            // candle refuses products of nothing.
+            // candle refuses empty products.
             let u = if product.sizes.contains(&0) {
                 Tensor::zeros(product.shape.as_slice(), x.dtype(), x.device())?.into()
             } else {
@@ -110,9 +112,9 @@ fn respond(x: &Tensor, weight: &Tensor, feedback: Tensor, product: Product) -> R
 /// The product of rows and weights, both contiguous.
 #[derive(Debug, Clone)]
 struct Product {
-    /// Sites, rows, inputs and units.
+    /// The numbers of sites, rows, inputs and units.
     sizes: [usize; 4],
-    /// That of the response.
+    /// The shape of the response.
     shape: Vec<usize>,
 }
 
@@ -183,9 +185,9 @@ impl Product {
         Ok((u, self.shape.as_slice().into()))
     }
 
-    /// [`plain`](Self::plain) as the transpose of `w·xᵀ`. Both factors are contiguous along the sum,
-    /// so the CPU's product has to turn one of them round: the one that the result's last axis comes
-    /// from. Here that is the rows.
+    /// [`plain`](Self::plain) as the transpose of `w·xᵀ`. Both factors are contiguous along the summed
+    /// axis, so the product on the CPU has to transpose one of them: the one that gives the last axis of
+    /// the result. Here that is the rows.
     fn turned(
         &self,
         x: &CpuStorage,
@@ -267,8 +269,8 @@ mod tests {
         Ok(values.into_iter().fold(0.0, |largest, v| v.abs().max(largest)))
     }
 
-    /// Response and gradients are sums over the definition's indices, for leading dimensions and for
-    /// sites, with more and with fewer units than rows, of arguments in memory and of views.
+    /// Response and gradients equal the sums of the definition, for leading dimensions and for sites,
+    /// with more and with fewer units than rows, for contiguous arguments and for views.
     #[test]
     fn is_its_definition() -> Result<()> {
         let mut rng = Rng::new(21);
@@ -323,7 +325,7 @@ mod tests {
         Ok(())
     }
 
-    /// All dimensions in the other order.
+    /// Reverses the order of all dimensions.
     trait TurnAll {
         fn t_all(&self) -> Result<Tensor>;
     }
@@ -334,7 +336,7 @@ mod tests {
         }
     }
 
-    /// Nothing to respond to, nothing to see and nobody who responds are shapes like others.
+    /// Tensors without rows, without inputs and without units are accepted like others.
     #[test]
     fn empty_ones_are_taken() -> Result<()> {
         for (x, w, u) in [
@@ -358,8 +360,8 @@ mod tests {
         Ok(())
     }
 
-    /// f16 counts by twos above 2048 and bf16 above 256, so sums of ones in them stop there; the sums
-    /// here are twice as large and exact, in the response and in both gradients.
+    /// f16 holds only even numbers above 2048, and bf16 above 256, so sums of ones in them stop there.
+    /// The sums here are twice as large and exact, in the response and in both gradients.
     #[test]
     fn halves_are_summed_in_f32() -> Result<()> {
         for (dtype, n) in [(DType::F16, 4096), (DType::BF16, 512)] {
@@ -371,7 +373,7 @@ mod tests {
                 assert!(value(t)?.iter().all(|&found| found == want), "{dtype:?}");
                 Ok(())
             };
-            // Many inputs, then many rows, then many units: the index that is summed over.
+            // Many inputs, then many rows, then many units: in each case, the index that is summed over.
             let (x, w) = (ones(2, n)?, ones(3, n)?);
             all(&linear_response(&x, &w, &w)?, n as f64)?;
             let (x, w) = (ones(n, 2)?, ones(3, 2)?);

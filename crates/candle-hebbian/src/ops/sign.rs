@@ -1,6 +1,7 @@
 use candle::{Result, Tensor};
 
-/// −1, 0 or 1; NaN of NaN, of which candle's makes 0. No gradient.
+/// Returns −1, 0 or 1 for each entry, and NaN for NaN, for which candle's `sign` returns 0. No
+/// gradient.
 pub(crate) fn sign(x: &Tensor) -> Result<Tensor> {
     let x = x.detach();
     x.ne(&x)?.where_cond(&x, &x.sign()?)

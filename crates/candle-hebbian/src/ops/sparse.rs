@@ -3,22 +3,22 @@
 use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block};
 use rayon::prelude::*;
 
-/// Activity with more than one value in this many counts as dense: its product is faster as that
-/// of two matrices.
+/// Activity counts as dense if more than one value in this many is not 0: a product of two matrices is
+/// faster then.
 const SPARSE: usize = 16;
 
 /// The values of `y (P, K)` that are not 0, unit by unit, in the order of rows.
 pub(super) struct Active<T> {
-    /// Where each unit's values start; one more than there are units.
+    /// Where each unit's values start, followed by the number of all values.
     starts: Vec<usize>,
     rows: Vec<u32>,
     values: Vec<T>,
 }
 
 impl<T: Real> Active<T> {
-    /// The active units of `y`, rows of `units` values, for a product with `x`, rows of `fan_in`
-    /// values; `None` when they are not few, or when a row of `x` in which no unit is active holds a
-    /// NaN or an infinity: 0 times that is not 0.
+    /// Finds the active units of `y`, rows of `units` values, for a product with `x`, rows of `fan_in`
+    /// values. `None` if too many are active, or if a row of `x` in which no unit is active holds a NaN
+    /// or an infinity, since 0 times these is not 0.
     pub fn of(y: &[T], units: usize, x: &[T], fan_in: usize) -> Option<Self> {
         let step = rows_per_block(units);
         let blocks: Vec<_> = y
@@ -44,8 +44,9 @@ impl<T: Real> Active<T> {
         Some(Self { starts, rows, values })
     }
 
-    /// `out (K, F) += scale · yᵀ·x` for the rows `x (P, F)`. Whether the sum is finite: where it is
-    /// not, `x` may hold a NaN or an infinity, which the units that are not active have to see too.
+    /// Computes `out (K, F) += scale · yᵀ·x` for the rows `x (P, F)`, and returns whether the sum is
+    /// finite. If it is not, `x` may hold a NaN or an infinity, which has to reach the inactive units
+    /// too.
     pub fn add_product(&self, x: &[T], fan_in: usize, scale: T, out: &mut [T]) -> bool {
         let units = self.starts.len() - 1;
         let cost = fan_in * (1 + self.rows.len() / units.max(1));
@@ -55,11 +56,12 @@ impl<T: Real> Active<T> {
 }
 
 fn all_finite<T: Real>(values: &[T]) -> bool {
-    // All of them are looked at: a way out in between would not vectorise.
+    // Looks at all values, since an early exit would not vectorise.
     values.iter().fold(true, |all, x| all & x.is_finite())
 }
 
-/// Unit, row and value of what is not 0 in `y`, whose first row is row `first`.
+/// The unit, row and value of each entry of `y` that is not 0, where the first row of `y` is row `first`;
+/// `None` as for [`Active::of`].
 fn active<T: Real>(
     y: &[T],
     first: usize,
@@ -114,8 +116,8 @@ impl<T: Real> RowKernel<T> for Units<'_, T> {
 mod tests {
     use super::*;
 
-    /// One active unit of 32 in the first of two rows of two values. In the second row what is not finite
-    /// is seen at once, in the first by the product.
+    /// One unit of 32 is active, in the first of two rows. A value that is not finite is found at once in
+    /// the second row, and by the product in the first.
     #[test]
     fn what_is_not_finite_is_not_skipped() {
         let mut y = [0.0; 64];

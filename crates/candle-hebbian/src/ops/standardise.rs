@@ -6,8 +6,8 @@ use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
-/// `(x − x̄) / (ε + s)` for each sample of `x (B, …)`, with its mean `x̄` and unbiased standard
-/// deviation `s` over all its values; `ε = epsilon`. Carries no gradient.
+/// Computes `(x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased
+/// standard deviation `s` of all its values; `ε = epsilon`. Carries no gradient.
 ///
 /// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values
 /// becomes 0 for any `ε`, one with a NaN or an infinity becomes NaN.
@@ -48,11 +48,11 @@ pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
 fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let rows = x.flatten_from(1)?;
     let centre = |rows: &Tensor| rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?);
-    // Twice, for what rounding leaves.
+    // Twice, to remove what rounding leaves.
     let centred = centre(&centre(&rows)?)?;
     let deviation = centred.var_keepdim(D::Minus1)?.sqrt()?;
     let scaled = centred.broadcast_div(&(deviation + epsilon)?)?;
-    // Equal values stay 0 where ε and the deviation are.
+    // Equal values stay 0 even if both ε and the deviation are 0.
     centred.eq(0.0)?.where_cond(&centred, &scaled)?.reshape(x.shape())
 }
 
@@ -89,7 +89,7 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
         let count = T::of(self.width as f64);
         for (i, out) in block.chunks_exact_mut(self.width).enumerate() {
             let x = &self.x[(first + i) * self.width..][..self.width];
-            // Once more, for what rounding left: equal values must not become a pattern of its own.
+            // The mean is corrected for rounding: equal values must not turn into a pattern.
             let mean = sum(x, |x| x) / count;
             let mean = mean + sum(x, |x| x - mean) / count;
             let squares = sum(x, |x| (x - mean) * (x - mean));
@@ -107,7 +107,7 @@ mod tests {
     use crate::Rng;
     use candle::{DType, Device};
 
-    /// The mean of equal values need not be that value, to rounding.
+    /// Because of rounding, the mean of equal values need not be exactly that value.
     #[test]
     fn equal_values_become_zero() -> Result<()> {
         for width in [2, 9, 75, 3072] {

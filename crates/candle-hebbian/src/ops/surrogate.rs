@@ -15,10 +15,10 @@ use rayon::prelude::*;
 /// `L = −Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²`, a scalar whose gradient in `weight` is
 /// `−(Σ y_k x − d_k w_k)`.
 ///
-/// `pre (S, P, F)`, `u` and `y (S, P, K)`, `d (S, K)` or `None` for 0; `weight` of any shape that
-/// holds `(S, K, F)`. Sums, not means. `u` gives the loss its value, 0 without it; its graph, if any, is not
-/// followed. The gradient reads `weight` when `backward` runs: call it before the next `Var::set`.
-/// Of f16 and bf16 the loss is f32, whose range the sum needs.
+/// The shapes are `pre (S, P, F)`, `u` and `y (S, P, K)`, and `d (S, K)` or `None` for 0; `weight` has any
+/// shape that holds `(S, K, F)`. The loss is a sum, not a mean. `u` only gives the loss its value, which is
+/// 0 without it; the graph of `u`, if any, is not followed. The gradient reads `weight` when `backward`
+/// runs: call it before the next `Var::set`. For f16 and bf16 the loss is f32, whose range the sum needs.
 pub(crate) fn surrogate_loss(
     pre: &Tensor,
     u: Option<&Tensor>,
@@ -60,8 +60,8 @@ fn value(
     .sum_all()
 }
 
-/// `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`: the update the surrogate's
-/// gradient is minus.
+/// Computes `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`. This is the update: minus the
+/// gradient of the surrogate loss.
 pub(crate) fn hebbian_update(
     pre: &Tensor,
     y: &Tensor,
@@ -93,7 +93,8 @@ fn scaled_update(
     update.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
 
-/// Without a graph, and f16 and bf16 in f32: sums over rows leave their range and lose their terms.
+/// Detaches `tensor`, and widens f16 and bf16 to f32: sums over rows exceed their range and lose small
+/// terms.
 fn wide(tensor: &Tensor) -> Result<Tensor> {
     match tensor.dtype() {
         DType::F16 | DType::BF16 => tensor.detach().to_dtype(DType::F32),
@@ -101,7 +102,7 @@ fn wide(tensor: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The same from candle's own ops, for the devices that have no kernel here.
+/// The update by candle's own ops, for the devices that have no kernel here.
 fn composed_update(
     pre: &Tensor,
     y: &Tensor,
@@ -115,7 +116,7 @@ fn composed_update(
     }
 }
 
-/// `scale·(yᵀ·x − diag(d)·w)` in one pass: the product is added to what the decay leaves.
+/// `scale·(yᵀ·x − diag(d)·w)` in one pass: the product is added to the decay.
 struct ScaledUpdate {
     decay: Option<Tensor>,
     scale: f64,
@@ -159,7 +160,7 @@ impl CustomOp3 for ScaledUpdate {
                     d.len()
                 );
             }
-            // Of the units from `first` on.
+            // The decay of the units from `first` on.
             let decay_rows = |first: usize| {
                 let (d, w) = (d.as_ref()?.get(first..)?, w.get(first * fan_in..)?);
                 Some(DecayRows { d, w, fan_in, scale })
@@ -243,8 +244,8 @@ mod tests {
         Ok(())
     }
 
-    /// Few active units take another way to the same product: here none, one row's only, one of
-    /// many in every row, and, in one of several sites, all.
+    /// With few active units, the same product is computed in another way. Here no unit is active, or one
+    /// unit in one row, or one of many in every row, or all in one of several sites.
     #[test]
     fn sparse_activity_equals_composition() -> Result<()> {
         let mut rng = Rng::new(14);
@@ -275,8 +276,9 @@ mod tests {
         Ok(())
     }
 
-    /// One active unit of forty in each of fifty rows but one. What is not finite in a row with an active
-    /// unit, or without, reaches every unit, as 0 times it is NaN; and the rest is as if it were not there.
+    /// One of forty units is active in each of fifty rows but the first. A value that is not finite, in a
+    /// row with or without an active unit, reaches every unit, since 0 times it is NaN; the other inputs are
+    /// unaffected.
     #[test]
     fn what_is_not_finite_reaches_the_units_that_are_not_active() -> Result<()> {
         let y: Vec<f64> = (0..50 * 40)
@@ -312,8 +314,9 @@ mod tests {
         Ok(())
     }
 
-    /// 4096 rows of ones in f16 and 512 in bf16: neither type can count so far one by one, and 4096·4096,
-    /// the sum of the loss, is no f16 at all. Update, loss and gradient by kernel and composition.
+    /// With 4096 rows of ones in f16 and 512 in bf16, neither type can count that far one by one, and
+    /// 4096·4096, the sum of the loss, is outside the range of f16. Checks update, loss and gradient, by
+    /// kernel and composition.
     #[test]
     fn halves_are_summed_in_f32() -> Result<()> {
         for (dtype, n) in [(DType::F16, 4096_u16), (DType::BF16, 512)] {

@@ -9,15 +9,15 @@ use candle::{
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-/// A value on its way into a graph, see [`custom_vjp`](super::custom_vjp).
+/// The value that a forward pass gives to [`custom_vjp`](super::custom_vjp).
 ///
-/// A [`Tensor`] shares its memory with every clone, view and detached tensor made of it, and nobody can
-/// tell whether there are any. So its memory can be copied into a node of a graph but not handed over:
-/// somebody might still read it. What one operation wrote and nothing else has seen can be. Hence a value
-/// is one of two things:
+/// A [`Tensor`] shares its memory with every clone, view and detached tensor made of it, and there is no
+/// way to tell whether any exist. So its memory can be copied into a node of a graph but not handed over,
+/// since another tensor may still read it. Memory that one operation wrote and nothing else has seen can
+/// be handed over. Hence a value is one of two things:
 ///
-/// - the result of an operation below, in memory of its own: it becomes a node without a copy;
-/// - any tensor, by `into()`: it is copied when it becomes a node, and left as it is where there is no
+/// - the result of one of the operations below, in its own memory: it becomes a node without a copy;
+/// - any tensor, by `into()`: it is copied when it becomes a node, and left as it is if there is no
 ///   graph.
 ///
 /// ```
@@ -36,7 +36,7 @@ pub struct Value(Memory);
 
 #[derive(Debug)]
 enum Memory {
-    /// Contiguous, and nothing else can see it.
+    /// Contiguous memory that nothing else can see.
     Own(Storage, Shape),
     Shared(Tensor),
 }
@@ -48,7 +48,7 @@ impl From<Tensor> for Value {
 }
 
 impl Value {
-    /// What `B` makes of each entry, for instance [`candle::op::Exp`].
+    /// Applies `B`, for instance [`candle::op::Exp`], to each entry.
     pub fn unary<B: UnaryOpT>(tensor: &Tensor) -> Result<Self> {
         if tensor.elem_count() == 0 {
             return Ok(tensor.clone().into());
@@ -56,11 +56,10 @@ impl Value {
         Self::op1(tensor, &Unary::<B>(PhantomData))
     }
 
-    /// What `B` makes of each pair of entries, for instance [`candle::op::Mul`]; the shapes are
-    /// broadcast.
+    /// Applies `B`, for instance [`candle::op::Mul`], to each pair of entries; the shapes are broadcast.
     ///
     /// # Errors
-    /// Shapes that do not fit, different types or devices.
+    /// If the shapes do not fit, or the types or devices differ.
     pub fn binary<B: BinaryOpT>(a: &Tensor, b: &Tensor) -> Result<Self> {
         let shape = a.shape().broadcast_shape_binary_op(b.shape(), B::NAME)?;
         if a.dtype() != b.dtype() {
@@ -78,28 +77,29 @@ impl Value {
         Self::op2(&a, &b, &Binary::<B>(PhantomData))
     }
 
-    /// The forward pass of a custom op of one argument, which candle hands over as new memory.
+    /// Runs the forward pass of a custom op of one argument, whose result candle hands over as new
+    /// memory.
     pub fn op1(tensor: &Tensor, op: &impl CustomOp1) -> Result<Self> {
         let op = Kept::new(op);
         tensor.apply_op1_no_bwd(&op)?;
         op.value()
     }
 
-    /// The forward pass of a custom op of two arguments.
+    /// Runs the forward pass of a custom op of two arguments.
     pub fn op2(a: &Tensor, b: &Tensor, op: &impl CustomOp2) -> Result<Self> {
         let op = Kept::new(op);
         a.apply_op2_no_bwd(b, &op)?;
         op.value()
     }
 
-    /// The forward pass of a custom op of three arguments.
+    /// Runs the forward pass of a custom op of three arguments.
     pub fn op3(a: &Tensor, b: &Tensor, c: &Tensor, op: &impl CustomOp3) -> Result<Self> {
         let op = Kept::new(op);
         a.apply_op3_no_bwd(b, c, &op)?;
         op.value()
     }
 
-    /// Where the value is.
+    /// The device of the value.
     pub fn device(&self) -> Device {
         match &self.0 {
             Memory::Own(storage, _) => storage.device(),
@@ -107,7 +107,7 @@ impl Value {
         }
     }
 
-    /// The value as a tensor without a graph, in the same memory.
+    /// Converts the value to a tensor without a graph, in the same memory.
     pub fn into_tensor(self) -> Tensor {
         match self.0 {
             Memory::Own(storage, shape) => {
@@ -117,7 +117,7 @@ impl Value {
         }
     }
 
-    /// The memory of the value, or of a copy where others can see it.
+    /// Returns the memory of the value, or of a copy if other tensors can see it.
     pub(super) fn into_own(self) -> Result<(Storage, Shape)> {
         match self.0 {
             Memory::Own(storage, shape) => Ok((storage, shape)),
@@ -126,8 +126,8 @@ impl Value {
     }
 }
 
-/// A custom op whose result is kept from candle, which would put it where it can be shared; candle
-/// gets one byte in its place.
+/// A custom op that keeps its result back from candle, which would put it in a tensor whose memory can be
+/// shared; candle gets one byte in its place.
 struct Kept<'a, C> {
     op: &'a C,
     value: Mutex<Option<Value>>,
@@ -197,7 +197,7 @@ keep!(CustomOp1: a la);
 keep!(CustomOp2: a la, b lb);
 keep!(CustomOp3: a la, b lb, c lc);
 
-/// The elements of `storage` that `layout` sees, in its order, as new memory.
+/// Copies the elements of `storage` that `layout` covers, in its order, to new memory.
 pub(super) fn gathered<S>(storage: &S, layout: &Layout) -> Result<S>
 where
     S: BackendStorage,
@@ -210,7 +210,7 @@ where
     Ok(out)
 }
 
-/// A custom op that is the same call on every device's storage.
+/// Implements a custom op that makes the same call for the storage of every device.
 macro_rules! everywhere {
     ($op:ident for $name:ident $(<$b:ident: $bound:ident>)?, $label:expr,
      |$($storage:ident $layout:ident),+| $value:expr) => {
@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use candle::op::{Add, Exp};
 
-    /// What a layout sees is what is copied: whole, from an offset, turned, repeated, nothing; in any
-    /// type, and to the sign of 0.
+    /// A copy holds exactly what its layout covers: a whole tensor, one from an offset, a transpose, a
+    /// broadcast and an empty one, in every type, down to the sign of 0.
     #[test]
     fn a_copy_is_what_its_layout_sees() -> Result<()> {
         let x = Tensor::new(&[[-0.0f64, 1.0, 2.0], [3.0, 4.0, 5.0]], &Device::Cpu)?;

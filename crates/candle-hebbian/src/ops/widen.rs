@@ -1,15 +1,15 @@
-//! Half precision: f16 and bf16 are taken in f32.
+//! Half precision: f16 and bf16 are computed in f32.
 
 use candle::{DType, Result, Tensor};
 
-/// `op` of `x`. Where `x` is f16 or bf16, `op` sees it in f32 and its result is rounded back once, so
-/// that no sum within `op` is taken in half precision. The gradient takes the same way: `op`'s
-/// backward pass runs in f32, and what reaches `x` is rounded once.
+/// Applies `op` to `x`. If `x` is f16 or bf16, `op` sees it in f32 and its result is rounded back once,
+/// so that no sum within `op` is computed in half precision. The same holds for the gradient: `op`'s
+/// backward pass runs in f32, and the gradient that reaches `x` is rounded once.
 ///
-/// `op` is given no other half-precision tensors: it has to widen those it captures itself.
+/// Only `x` is converted: `op` has to widen the half-precision tensors that it captures.
 ///
 /// # Errors
-/// Integers, as [`expect_real`] says.
+/// If `x` holds integers, as in [`expect_real`].
 pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     expect_real(x)?;
     match x.dtype() {
@@ -18,8 +18,8 @@ pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) ->
     }
 }
 
-/// Refuses tensors of integers before candle does, which panics where it has no such function, and
-/// divides integers without a word.
+/// Refuses tensors of integers before they reach candle, which panics where it has no function for
+/// them, and divides integers silently.
 ///
 /// # Errors
 /// Types other than f16, bf16, f32 and f64.
@@ -38,8 +38,9 @@ mod tests {
     use super::*;
     use candle::{Device, Var};
 
-    /// 2048 + 1 + 1 in f16, whose numbers lie 2 apart there, is 2048 when each sum is rounded and 2050
-    /// when only the last is. So is the gradient of a value that is used three times, with 256 in bf16.
+    /// In f16, whose numbers are 2 apart above 2048, 2048 + 1 + 1 is 2048 if each sum is rounded and
+    /// 2050 if only the last is. The same holds for the gradient of a value that is used three times,
+    /// and for 256 in bf16.
     #[test]
     fn half_precision_is_rounded_once() -> Result<()> {
         for (dtype, large) in [(DType::F16, 2048.0), (DType::BF16, 256.0)] {

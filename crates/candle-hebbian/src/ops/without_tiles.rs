@@ -1,4 +1,4 @@
-//! In place of the products by the matrix unit, where there is none.
+//! Replaces the products by the matrix unit on targets without one.
 
 use super::factor::Factor;
 use crate::cpu::Real;

@@ -6,7 +6,8 @@ use candle::{Result, Tensor};
 /// The name of the thresholds in the rule's [`State`].
 const THRESHOLD: &str = "threshold";
 
-/// Bienenstock, Cooper and Munro: activity above a sliding threshold strengthens, below weakens.
+/// The rule of Bienenstock, Cooper and Munro: activity above a sliding threshold strengthens
+/// synapses, activity below it weakens them.
 ///
 /// ```text
 /// θ_k ← (1 − ρ) θ_k + ρ · mean_p y_pk²        before it is used
@@ -19,10 +20,11 @@ const THRESHOLD: &str = "threshold";
 ///
 /// Source: Bienenstock, Cooper & Munro 1982 (J. Neurosci. 2:32); the moving mean, with `θ = 1` at
 /// the start and `ρ` of 0.3 to 0.35, is that of Jimenez Nimmo & Mondragón 2025 (Neural Networks
-/// 190:107628), read from their code.
+/// 190:107628), taken from their code.
 ///
-/// Differs from the latter: their cosine response, surround modulation and division of the step by
-/// its largest entry are a matter of the response, the competition and the optimiser.
+/// Differs from the latter in that their cosine response, surround modulation and division of the
+/// step by its largest entry are not part of the rule: they belong to the response, the competition
+/// and the optimiser.
 ///
 /// ```
 /// use candle::{Device, Tensor};

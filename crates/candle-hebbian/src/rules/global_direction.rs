@@ -5,26 +5,26 @@ use crate::steps::largest_entries;
 use crate::synapses::Synapses;
 use candle::Result;
 
-/// Hebbian learning with global direction: how much a weight changes is [`SoftHebb`]'s, which way it changes is
-/// that of back-propagation.
+/// Hebbian learning with global direction: [`SoftHebb`] determines how much a weight changes, and back-propagation in
+/// which direction.
 ///
 /// ```text
 /// D_k = Σ y_k x − (Σ y_k u_k) w_k      D̂ = D / (max|D| + 1e-30)
 /// G_k = Σ δ_k x                        Δw = −|D̂| ⊙ sign(G)             sign(0) = 0
 /// ```
 ///
-/// where `x` is a row of `synapses.pre()`, `u` of `response`, `y` of `post`, usually a
-/// [soft winner-take-all](crate::SoftWta), and `δ` of the third factor: the error `∂L/∂u`, so that `G` is the
-/// gradient of the weights. Sums are over rows, the maximum is over each site (a layer, or a channel group). So
-/// no entry of the update is larger than 1, whatever the size of the batch and of the loss, and `⟨Δw, G⟩ ≤ 0`:
-/// to first order a step never increases the loss. The absolute value discards the sign of SoftHebb's
-/// decay, so that nothing but a weight decay bounds the norms. A unit without error does not learn.
+/// where `x` is a row of `synapses.pre()`, `u` of `response`, `y` of `post`, usually a [soft
+/// winner-take-all](crate::SoftWta), and `δ` of the third factor: the error `∂L/∂u`, so that `G` is the gradient of the
+/// weights. Sums are over rows; the maximum is over each site (a layer, or a channel group). So no entry of the update
+/// is larger than 1, whatever the size of the batch and of the loss, and `⟨Δw, G⟩ ≤ 0`: to first order a step never
+/// increases the loss. The absolute value discards the sign of SoftHebb's decay, so only a weight decay bounds the
+/// norms. A unit without error does not learn.
 ///
-/// The sign is taken of the sum over rows: it is a bit for each synapse. [`response_by_rule`](crate::response_by_rule) puts the rule
-/// into a network, of which the error is then asked at each layer.
+/// The sign is that of the sum over rows, so it is one bit per synapse. [`response_by_rule`](crate::response_by_rule)
+/// puts the rule into a network, which then has to provide the error at each layer.
 ///
-/// Source: Hua et al. 2026 (GHL), arXiv 2601.21367, as in the authors' code. In the equation that a note on the paper quotes,
-/// `u` and `y` are exchanged.
+/// Source: Hua et al. 2026 (GHL), arXiv 2601.21367, as in the authors' code. A note on the paper quotes the equation
+/// with `u` and `y` exchanged.
 ///
 /// ```
 /// use candle::{Device, Tensor};

@@ -8,8 +8,8 @@ use candle::Result;
 /// Δw_k = Σ y_k x        d_k = 0
 /// ```
 ///
-/// where `x` is a row of `synapses.pre()` and `y` of `post`; the sum is over rows. Weights grow
-/// for ever unless something else (a norm kept at 1, say) holds them.
+/// where `x` is a row of `synapses.pre()` and `y` of `post`; the sum is over rows. Weights grow for
+/// ever unless something else, such as a norm that is kept at 1, limits them.
 ///
 /// Source: Hebb 1949; as a surrogate, Miconi 2021, arXiv 2107.01729.
 ///

@@ -3,8 +3,8 @@ use crate::ops::{custom_vjp, has_kernels, index};
 use crate::synapses::Synapses;
 use candle::{D, DType, Result, Tensor};
 
-/// The hinge-Hebbian class layer: each unit potentiates on its own examples until its field is 1 and
-/// depresses on others until it is −1.
+/// The hinge-Hebbian class layer: each unit potentiates on examples of its own class until its
+/// field is 1, and depresses on all others until its field is −1.
 ///
 /// ```text
 /// Δw_c = Σ y_c x        y_c = 1          if t_c = 1 and h_c < 1        d_c = 0
@@ -18,10 +18,11 @@ use candle::{D, DType, Result, Tensor};
 /// its class. `μ` is [`mu`](Self::new). The sum is over rows; `post` is not read. The prediction is
 /// the class of the largest field.
 ///
-/// It is the gradient of a loss of the fields, [`loss`](Self::loss), which networks train by.
+/// The update is that of gradient descent on a loss of the fields, [`loss`](Self::loss), by which
+/// networks can be trained.
 ///
 /// Source: Amit 2019, the class layer of §3; μ = 1 for ten classes, 10 for a hundred. The released
-/// code divides μ by `C − 1`, as here. At equality the derivative is 0.
+/// code divides μ by `C − 1`, as here. Where `h_c` is exactly ±1, the derivative is 0.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
@@ -48,10 +49,10 @@ pub struct HingeHebb {
 }
 
 impl HingeHebb {
-    /// A class layer whose other classes weigh `mu` (`μ`) together.
+    /// A class layer in which the other classes together have the weight `mu` (`μ`).
     ///
     /// # Errors
-    /// A `mu` that is not above 0: units would never be depressed.
+    /// If `mu` is not a finite number above 0: at 0 or below, units would never be depressed.
     pub fn new(mu: f64) -> Result<Self> {
         if !mu.is_finite() || mu <= 0.0 {
             candle::bail!("hinge-Hebbian loss: expected a finite μ above 0, found {mu}")
@@ -59,8 +60,8 @@ impl HingeHebb {
         Ok(Self { mu })
     }
 
-    /// The loss of `fields (N, C)` for `labels (N)`, integers below `C`: the mean over the batch, as
-    /// the losses of `candle_nn` are, of
+    /// Computes the loss of `fields (N, C)` for `labels (N)`, integers below `C`: the mean over the
+    /// batch, as the losses of `candle_nn` are, of
     ///
     /// ```text
     /// ℓ = max(0, 1 − h_y) + μ/(C−1) · Σ_{c≠y} max(0, 1 + h_c)        −∂ℓ/∂h_c = y_c
@@ -69,12 +70,12 @@ impl HingeHebb {
     /// with `h_y` the field of the label's class and `y_c` the rule's activity.
     ///
     /// # Errors
-    /// Those of [`targets`](Self::targets).
+    /// As for [`targets`](Self::targets).
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let targets = self.targets(fields, labels)?;
         let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)? as f64);
-        // −Σ y·(h − t) is the sum of the open margins; a product, so that NaN is not lost as it
-        // is in candle's `relu`, whose gradient at 0 would not do either.
+        // −Σ y·(h − t) is the sum of the margins that are not met. As a product it keeps NaN,
+        // unlike candle's `relu`, whose gradient at 0 would also be wrong here.
         let value = ((&post * (fields.detach() - targets)?)?.sum_all()? / -samples)?;
         let descent = (post / -samples)?;
         custom_vjp(
@@ -98,14 +99,16 @@ impl HingeHebb {
         (open * targets)? * weights
     }
 
-    /// The third factor of the rule: 1 at the label, −1 elsewhere, `(N, C)` like `fields`, for
-    /// `labels (N)`.
+    /// Returns the third factor of the rule for `labels (N)`: 1 at the label and −1 elsewhere,
+    /// `(N, C)` like `fields`.
     ///
-    /// Elsewhere than on the CPU labels stay on the device: one that is no class is not refused there, for that
-    /// would wait for the device at each step, but all targets of its row are NaN, and so is the loss.
+    /// On a device other than the CPU, labels stay on the device. A label that is not a class is no
+    /// error there, since checking it would wait for the device at each step; instead, all targets
+    /// of its row are NaN, and so is the loss.
     ///
     /// # Errors
-    /// Fewer than two classes, another number of labels; on the CPU a label that is no class.
+    /// If there are fewer than two classes, or another number of labels; on the CPU, also if a
+    /// label is not a class.
     pub fn targets(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let (samples, classes) = fields.dims2()?;
         if classes < 2 || labels.dims() != [samples] {
@@ -119,19 +122,21 @@ impl HingeHebb {
         if has_kernels(fields.device()) {
             check_labels(labels, classes)?;
         }
-        // As a comparison on the device, where the labels stay.
+        // A comparison on the device, so that the labels stay there.
         let all: Vec<u32> = (0..u32::try_from(classes)?).collect();
         let all = index(&all, fields.device())?.unsqueeze(0)?;
         let is_it = labels.to_dtype(DType::U32)?.unsqueeze(1)?.broadcast_eq(&all)?;
         let is_it = is_it.to_dtype(fields.dtype())?;
-        // 0 where a label is one of the classes, 0/0 where it is none.
+        // 1/1 − 1 = 0 if the label is one of the classes, 0/0 − 1 = NaN if it is not.
         let known = is_it.sum_keepdim(1)?;
         is_it.affine(2.0, -1.0)?.broadcast_add(&known.div(&known)?.affine(1.0, -1.0)?)
     }
 }
 
+/// Checks that all labels are classes.
+///
 /// # Errors
-/// A label that is not below `classes`, with its place.
+/// If a label is not below `classes`; the message says which.
 fn check_labels(labels: &Tensor, classes: usize) -> Result<()> {
     let classes = i64::try_from(classes)?;
     let labels = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
@@ -165,7 +170,8 @@ mod tests {
     use crate::ops::composed;
     use candle::Device;
 
-    /// On the way that GPUs take nothing is read back: the same targets, and NaN for a label that is no class.
+    /// The path that GPUs take reads nothing back. It gives the same targets, and NaN for a label
+    /// that is not a class.
     #[test]
     fn labels_that_stay_on_the_device() -> Result<()> {
         let fields = Tensor::zeros((3, 4), DType::F64, &Device::Cpu)?;

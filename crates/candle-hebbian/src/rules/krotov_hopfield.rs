@@ -11,14 +11,14 @@ use candle::{Result, Tensor};
 /// Q_k = Σ_i sign(w_ki)·|w_ki|^(p−1)·x_i        Δw_k = Σ g_k (x − Q_k w_k)        d_k = Σ g_k Q_k
 /// ```
 ///
-/// where `x` is a row of `synapses.pre()`, `Q` of [`response`](Synapses::response), `g` of `post` and
-/// `p` is [`norm`](Self::norm); sums are over rows. `g` is 1 for the unit of the largest `Q`, `−Δ`
-/// for the one of rank `k`, else 0: [`RankedWta`](crate::RankedWta). For `p = 2`, `Q` is the linear
-/// response and the rule [`SoftHebb`](crate::SoftHebb)'s; for others [`Rule::response`] makes `Q`.
-/// The fixed point for one pattern `x` is `x/‖x‖_p`.
+/// where `x` is a row of `synapses.pre()`, `Q` of [`response`](Synapses::response), `g` of `post`
+/// and `p` is [`norm`](Self::norm); sums are over rows. `g` is 1 for the unit with the largest `Q`,
+/// `−Δ` for the unit of rank `k`, else 0: see [`RankedWta`](crate::RankedWta). For `p = 2`, `Q` is
+/// the linear response and the rule is that of [`SoftHebb`](crate::SoftHebb); for other `p`,
+/// [`Rule::response`] computes `Q`. The fixed point for one pattern `x` is `x/‖x‖_p`.
 ///
-/// Source: Krotov & Hopfield 2019 (PNAS 116:7723), as in the authors' code, whose step is divided by
-/// its largest entry and whose rate falls linearly: a matter of the optimiser.
+/// Source: Krotov & Hopfield 2019 (PNAS 116:7723), as in the authors' code. Their code also divides
+/// the step by its largest entry and lowers the rate linearly; here both belong to the optimiser.
 ///
 /// ```
 /// use candle::{Device, Tensor};

@@ -1,13 +1,14 @@
 //! Learning rules: functions from what a synapse may see to its update.
 //!
-//! All classical rules have one form (Miconi 2021, §2; Journé et al. 2023, Eq. 2). With rows `x`,
-//! weights `w`, linear response `u = x·wᵀ` and post-synaptic activity `y`, `sg` = stop-gradient:
+//! All classical rules have the same form (Miconi 2021, §2; Journé et al. 2023, Eq. 2). With rows
+//! `x`, weights `w`, linear response `u = x·wᵀ`, post-synaptic activity `y`, and `sg` for
+//! stop-gradient:
 //!
 //! ```text
 //! L = − Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²        −∂L/∂w_k = Σ y_k x − d_k w_k
 //! ```
 //!
-//! so most rules only say what `y` and the decay `d_k` are. The surrogate loss `L` follows from the
+//! so most rules only define `y` and the decay `d_k`. The surrogate loss `L` follows from the
 //! update ([`Synapses::loss`]), never the other way round, so the two cannot differ.
 //!
 //! **Sums.** Every update here is a sum over rows, never a mean. Divide the loss, the update or the
@@ -40,8 +41,9 @@ use std::collections::BTreeMap;
 
 /// A local learning rule.
 ///
-/// It sees matrices, never images: see [`Synapses`]. So one implementation serves every geometry,
-/// every device and every tensor. A function of that form is a rule:
+/// A rule sees matrices, never images: see [`Synapses`]. So one implementation serves every
+/// geometry, every device and every tensor. Any function with the arguments and result of
+/// [`update`](Self::update) is a rule:
 ///
 /// ```
 /// use candle::{Device, Result, Tensor, Var};
@@ -65,15 +67,14 @@ use std::collections::BTreeMap;
 /// # Ok::<(), candle::Error>(())
 /// ```
 pub trait Rule: Send + Sync {
-    /// What the rule makes of `synapses`, and of the `state` that it keeps from one batch to the
-    /// next: empty at first. A rule without state leaves it alone.
+    /// Computes the update for `synapses`. The rule may keep `state` from one batch to the next; it
+    /// is empty at first, and a rule without state leaves it alone.
     ///
     /// # Errors
-    /// What the rule cannot do, a third factor that is missing for example.
+    /// If the rule cannot compute its update, for example because a third factor is missing.
     fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update>;
 
-    /// The response that competes and that the rule reads, where that is not the linear one; the
-    /// linear one unless a rule says otherwise.
+    /// Returns the response that competes and that the rule reads. Default: the linear response.
     fn response(&self, linear: Response) -> Result<Response> {
         Ok(linear)
     }
@@ -88,14 +89,14 @@ where
     }
 }
 
-/// What is to be added to the weights, for a rate of 1:
+/// The change of the weights at a learning rate of 1:
 ///
 /// ```text
 /// Δw = yᵀ·x − diag(d)·w − M·w + D
 /// ```
 ///
-/// for each site; every term may be absent. The first two are one fused product, so rules of the
-/// decay form cost what the product does.
+/// for each site. Any term may be absent. The first two are one fused product, so rules of the
+/// decay form cost no more than that product.
 #[derive(Debug, Clone)]
 pub struct Update {
     pub(crate) post: Option<Tensor>,
@@ -105,39 +106,39 @@ pub struct Update {
 }
 
 impl Update {
-    /// `yᵀ·x` with the activity `post`, `y (S, P, K)`.
+    /// The update `yᵀ·x`, where `post` is the activity `y (S, P, K)`.
     pub fn hebbian(post: Tensor) -> Self {
         Self { post: Some(post), decay: None, mixing: None, direct: None }
     }
 
-    /// The update `D (S, K, F)` itself, for what has no other form.
+    /// The update `D (S, K, F)` itself, for rules that have no other form.
     pub fn direct(update: Tensor) -> Self {
         Self { post: None, decay: None, mixing: None, direct: Some(update) }
     }
 
-    /// Subtracts `d_k w_k` with `decay`, `d (S, K)`.
+    /// Subtracts `d_k w_k`, where `decay` is `d (S, K)`.
     pub fn decaying(self, decay: Tensor) -> Self {
         Self { decay: Some(decay), ..self }
     }
 
-    /// The decay `d (S, K)`, where there is one.
+    /// The decay `d (S, K)`, if there is one.
     pub fn decay(&self) -> Option<&Tensor> {
         self.decay.as_ref()
     }
 
-    /// Subtracts `M·w` with `mixing`, `M (S, K, K)`: what units take from each other.
+    /// Subtracts `M·w`, where `mixing` is `M (S, K, K)`: a mix of the weights of the site's units.
     pub fn mixing(self, mixing: Tensor) -> Self {
         Self { mixing: Some(mixing), ..self }
     }
 }
 
-/// What a rule keeps from one batch to the next, by name: BCM's thresholds, for example. It belongs
-/// to one layer, is saved with it and put back.
+/// The tensors that a rule keeps from one batch to the next, by name: BCM's thresholds, for
+/// example. A state belongs to one layer, and is saved and restored with it.
 #[derive(Debug, Clone, Default)]
 pub struct State(BTreeMap<String, Tensor>);
 
 impl State {
-    /// What is kept under `name`.
+    /// The tensor kept under `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
     }
@@ -147,7 +148,7 @@ impl State {
         self.0.insert(name.to_string(), tensor.detach());
     }
 
-    /// All of it, in the order of names.
+    /// All tensors with their names, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }

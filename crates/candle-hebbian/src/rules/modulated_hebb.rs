@@ -2,19 +2,19 @@ use super::{Rule, State, Update};
 use crate::synapses::Synapses;
 use candle::{Result, Tensor};
 
-/// Hebb with a third factor and a leak.
+/// Hebbian learning with a third factor and a leak.
 ///
 /// ```text
 /// Δw_k = Σ m_k y_k x − ρ P w_k        d_k = ρP
 /// ```
 ///
 /// where `x` is a row of `synapses.pre()`, `y` of `post`, `m` of the third factor (an error, a
-/// reward, a teaching signal), `ρ` is [`leak`](Self::leak) and `P` the number of rows: the sum is over
-/// rows, and the leak counts once a row.
+/// reward, a teaching signal), `ρ` is [`leak`](Self::leak) and `P` the number of rows: the sum is
+/// over rows, and the leak is applied once per row.
 ///
 /// Source: the form of all four updates of Golkar et al. 2020, arXiv 2011.15031, Eq. 5–7: basal
-/// synapses with the plateau potential as `m`, the slope `f′(h)` as `y` and no leak; the others with
-/// `m = 1` and a leak. There they are means over the batch, `1/P` of these.
+/// synapses with the plateau potential as `m`, the slope `f′(h)` as `y` and no leak; the others
+/// with `m = 1` and a leak. There the updates are means over the batch, `1/P` of the sums here.
 ///
 /// ```
 /// use candle::{Device, Tensor};

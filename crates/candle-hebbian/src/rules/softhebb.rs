@@ -9,16 +9,16 @@ use candle::Result;
 /// Δw_k = Σ y_k (x − u_k w_k)        d_k = Σ y_k u_k
 /// ```
 ///
-/// where `x` is a row of `synapses.pre()`, `u` of `response` and `y` of `post`, usually a
-/// [soft winner-take-all](crate::SoftWta), in the multilayer paper with
-/// [anti-Hebbian losers](crate::SoftWtaAntiHebbian). The sums are over rows. Where a
-/// unit's `d_k` is positive its norm goes to 1, where negative it is pushed away from 1:
+/// where `x` is a row of `synapses.pre()`, `u` of `response` and `y` of `post`, usually a [soft
+/// winner-take-all](crate::SoftWta), and in the multilayer paper one with [anti-Hebbian
+/// losers](crate::SoftWtaAntiHebbian). The sums are over rows. If the `d_k` of a unit is positive,
+/// its norm goes to 1; if it is negative, the norm is pushed away from 1:
 /// `w_k·Δw_k = d_k (1 − ‖w_k‖²)`.
 ///
 /// Source: Journé et al. 2023, arXiv 2209.11883, Eq. 2; Moraitis et al. 2022, arXiv 2107.05747.
 ///
-/// Differs from the paper: nothing here. The division of the step by its largest entry and the
-/// rates that depend on the norm, which the authors' code adds, are a matter of the optimiser:
+/// The rule does not differ from the paper. The division of the step by its largest entry and the
+/// rates that depend on the norm, which the authors' code adds, belong to the optimiser:
 /// [`LargestEntry`](crate::LargestEntry) and [`NormDependent`](crate::NormDependent).
 ///
 /// ```

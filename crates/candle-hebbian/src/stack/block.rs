@@ -30,7 +30,7 @@ pub struct Block<C> {
     output: Vec<usize>,
 }
 
-/// What the weights learn by where the network back-propagates.
+/// The rule by which the weights learn while the network back-propagates.
 #[derive(Clone)]
 pub(super) struct ByRule(pub(super) Arc<dyn Rule>);
 
@@ -40,27 +40,27 @@ impl fmt::Debug for ByRule {
     }
 }
 
-/// What a block with a layer made of one batch. Carries no graph.
+/// The activity of a block with a layer on one batch. It carries no graph.
 #[derive(Debug, Clone)]
 pub struct Activity {
-    /// What competed, `(S, P, K)`: what the excitation made of the response.
+    /// The excitation, `(S, P, K)`, which competed.
     pub u: Tensor,
-    /// The post-synaptic activity for the rule, `(S, P, K)`: what the competition made of `u`.
+    /// The post-synaptic activity for the rule, `(S, P, K)`: the result of the competition on `u`.
     pub post: Tensor,
-    /// What is handed on, before pooling.
+    /// The output before pooling.
     pub unpooled: Tensor,
-    /// What is handed on.
+    /// The output of the block.
     pub output: Tensor,
 }
 
-/// How the units of a block competed for one batch.
+/// The competition of a block's units on one batch.
 pub(super) struct Contest {
     linear: Response,
-    /// The excitation of the linear response, of which the activation is made.
+    /// The excitation of the linear response, from which the activation is computed.
     handed: Tensor,
-    /// The response as the rule sees it, with what competed.
+    /// The response as the rule sees it; its `u` is the excitation that competed.
     pub(super) seen: Response,
-    /// What the competition made of it.
+    /// The result of the competition.
     pub(super) post: Tensor,
 }
 
@@ -69,7 +69,7 @@ impl<C> BlockConfig<C> {
         self.learning_activation.filter(|_| training).unwrap_or(self.activation)
     }
 
-    /// The layer for inputs of shape `input`, its weights from `vb`.
+    /// Builds the layer for inputs of shape `input`, with weights from `vb`.
     fn make_layer(&self, input: &[usize], vb: VarBuilder) -> Result<Option<FeedbackLayer>> {
         let (feedback, init) = (self.feedback, |shape: &[usize]| self.init.of(shape));
         match (self.layer, input) {
@@ -90,7 +90,7 @@ impl<C> BlockConfig<C> {
 }
 
 impl<C: Competition> Block<C> {
-    /// A block for inputs of shape `input` (without the batch), its tensors from `vb`.
+    /// A block for inputs of shape `input` (without the batch), with tensors from `vb`.
     pub(super) fn new(config: BlockConfig<C>, input: &[usize], vb: VarBuilder) -> Result<Self> {
         if input.is_empty() || input.contains(&0) {
             candle::bail!("expected an input of one dimension or more and no size 0")
@@ -99,7 +99,7 @@ impl<C: Competition> Block<C> {
         Self::of(config, layer, input, vb)
     }
 
-    /// The same with this layer; what else the block keeps is from `vb`.
+    /// A block with this layer; its other tensors are from `vb`.
     pub(super) fn of(
         config: BlockConfig<C>,
         layer: Option<FeedbackLayer>,
@@ -161,7 +161,7 @@ impl<C: Competition> Block<C> {
         })
     }
 
-    /// Whether it has tensors in a checkpoint.
+    /// Whether the block has tensors in a checkpoint.
     pub(super) fn holds_tensors(&self) -> bool {
         self.layer.is_some() || self.batch_norm.is_some()
     }
@@ -171,23 +171,23 @@ impl<C: Competition> Block<C> {
         &self.output
     }
 
-    /// What it was made from.
+    /// The config that the block was made from.
     pub fn config(&self) -> &BlockConfig<C> {
         &self.config
     }
 
-    /// The weights.
+    /// The layer, without its backward path.
     ///
     /// # Errors
-    /// A block without a layer.
+    /// If the block has no layer.
     pub fn layer(&self) -> Result<&Layer> {
         Ok(self.feedback_layer()?.layer())
     }
 
-    /// The weights, and what the error goes back through.
+    /// The layer with its backward path.
     ///
     /// # Errors
-    /// A block without a layer.
+    /// If the block has no layer.
     pub fn feedback_layer(&self) -> Result<&FeedbackLayer> {
         match &self.layer {
             Some(layer) => Ok(layer),
@@ -197,20 +197,20 @@ impl<C: Competition> Block<C> {
         }
     }
 
-    /// The normalisation of the input, where it has statistics.
+    /// The batch norm of the input, if there is one.
     pub fn batch_norm(&self) -> Option<&BatchNorm> {
         self.batch_norm.as_ref()
     }
 
-    /// The thresholds, where there are any.
+    /// The thresholds, if there are any.
     pub fn threshold(&self) -> Option<&AdaptiveThreshold> {
         self.threshold.as_ref()
     }
 
-    /// Puts `layer` in the place of the layer there is.
+    /// Replaces the layer by `layer`.
     ///
     /// # Errors
-    /// A block without a layer, or a layer of which the output has another shape.
+    /// If the block has no layer, or the output of `layer` has another shape.
     pub fn set_layer(&mut self, layer: FeedbackLayer) -> Result<()> {
         let (old, new) = (
             response_shape(self.layer()?, &self.input)?,
@@ -224,12 +224,12 @@ impl<C: Competition> Block<C> {
     }
 
     /// Sends the error of the stack's output straight to this block's activation, through the fixed
-    /// weights `feedback (outputs, features)`, in place of the one from above: see
-    /// [`direct_feedback`](crate::direct_feedback). The features of a map of activity `(K, H, W)` are
-    /// counted as `(H, W, K)`.
+    /// weights `feedback (outputs, features)`, in place of the error from above: see
+    /// [`direct_feedback`](crate::direct_feedback). The features of an activity map `(K, H, W)` are
+    /// ordered as `(H, W, K)`.
     ///
     /// # Errors
-    /// A block without a layer; weights for another number of features.
+    /// If the block has no layer, or the weights are for another number of features.
     pub fn set_direct(&mut self, feedback: Tensor) -> Result<()> {
         let features: usize = response_shape(self.layer()?, &self.input)?.iter().product();
         if feedback.dims2()?.1 != features {
@@ -242,17 +242,20 @@ impl<C: Competition> Block<C> {
         Ok(())
     }
 
-    /// Puts `map` between the rows that the layer unfolds and its units.
+    /// Applies `map` to the rows that the layer unfolds, before its units see them.
     pub fn set_rows(&mut self, map: Arc<dyn RowMap>) {
         self.rows = Some(map);
     }
 
-    /// Lets the weights learn by `rule` in [`forward_train`](super::Stack::forward_train): their gradient is minus the
-    /// update of the rule, which reads the response of the units, the activity that the block's competition makes of it, and the
-    /// error at the response as the third factor; see [`response_by_rule`](crate::response_by_rule). The error goes on as without it.
+    /// Lets the weights learn by `rule` in [`forward_train`](super::Stack::forward_train). Their
+    /// gradient is minus the update of the rule, which reads the response of the units, the result
+    /// of the block's competition on it, and the error at the response as the third factor; see
+    /// [`response_by_rule`](crate::response_by_rule). The error that goes further back is the same
+    /// as without the rule.
     ///
     /// # Errors
-    /// A block without a layer, or one whose units compete by an excitation that is not the linear response.
+    /// If the block has no layer, or its units compete by an excitation that is not the linear
+    /// response.
     pub fn set_rule(&mut self, rule: Arc<dyn Rule>) -> Result<()> {
         self.layer()?;
         if self.config.excitation != (Excitation::Linear {}) {
@@ -265,29 +268,30 @@ impl<C: Competition> Block<C> {
         Ok(())
     }
 
-    /// The rows `(S, P, F)` that its input `x` unfolds into, before they are mapped.
+    /// The rows `(S, P, F)` into which the layer unfolds the block's input `x`, before they are
+    /// mapped.
     ///
     /// # Errors
-    /// A block without a layer; an input that does not fit.
+    /// If the block has no layer, or the input does not fit.
     pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {
         let layer = self.layer()?;
         layer.unfold(&flat(layer, &self.normed(&x.detach(), false)?)?)
     }
 
     /// Responds to `x` and lets the units compete; changes no weights and no thresholds. In
-    /// `training`, batch norm uses and moves its statistics, and what is handed on is the
-    /// `learning_activation`.
+    /// `training`, batch norm uses the batch's statistics and updates the running ones, and the
+    /// output is that of the `learning_activation`.
     ///
-    /// The [`Response`] is what a step is taken of, with the activity's `post`: its response is the
-    /// excitation, which competed.
+    /// Take a step with the returned [`Response`] and the activity's `post`. The `u` of this
+    /// response is the excitation, which competed.
     ///
     /// # Errors
-    /// A block without a layer; an input that does not fit.
+    /// If the block has no layer, or the input does not fit.
     pub fn respond(&self, x: &Tensor, training: bool) -> Result<(Response, Activity)> {
         self.respond_by(x, None, training)
     }
 
-    /// The same, with what `rule` makes of the response.
+    /// The same, with the response as `rule` transforms it.
     pub(super) fn respond_by(
         &self,
         x: &Tensor,
@@ -302,7 +306,7 @@ impl<C: Competition> Block<C> {
         Ok((seen, Activity { u, post, unpooled, output }))
     }
 
-    /// As far as the units compete: nothing is handed on.
+    /// Runs the block up to the competition; no output is computed.
     pub(super) fn contest(
         &self,
         x: &Tensor,
@@ -315,24 +319,24 @@ impl<C: Competition> Block<C> {
             Some(rule) => rule.response(linear.clone())?,
             None => linear.clone(),
         };
-        // Rules that leave the response alone pay for one excitation.
+        // Rules that leave the response alone need only one excitation.
         let same = seen.u().id() == linear.u().id();
         let u = if same { handed.clone() } else { self.excite(&seen)? };
         let post = self.compete(&u)?;
         Ok(Contest { linear, handed, seen: seen.with_u(&u)?, post })
     }
 
-    /// What a block without a layer makes of `x`, without a graph.
+    /// The output of a block without a layer for `x`, without a graph.
     pub(super) fn without_layer(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         let x = x.detach();
         let kind = self.config.activation_in(training);
         self.pool(&self.plus_input(activation(kind, &self.normed(&x, training)?, true)?, &x)?)
     }
 
-    /// Moves the thresholds by what the activity `post` was above or below their target.
+    /// Moves the thresholds by how much the activity `post` is above or below their target.
     ///
     /// # Errors
-    /// Activity of another shape.
+    /// If the activity has another shape.
     pub fn adapt(&self, post: &Tensor) -> Result<()> {
         match &self.threshold {
             Some(threshold) => threshold.adapt(post),
@@ -358,7 +362,7 @@ impl<C: Competition> Block<C> {
         }
     }
 
-    /// What competes, `(S, P, K)`.
+    /// The excitation, `(S, P, K)`, which competes.
     fn excite(&self, response: &Response) -> Result<Tensor> {
         match (self.config.excitation, &self.threshold) {
             (Excitation::Triangle {}, _) => {
@@ -376,7 +380,7 @@ impl<C: Competition> Block<C> {
         }
     }
 
-    /// What is handed on before pooling, of the excitation of `response`; `x` is the block's input.
+    /// The output before pooling, from the excitation of `response`; `x` is the block's input.
     fn activate(
         &self,
         response: &Response,
@@ -429,7 +433,7 @@ fn response_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>> {
     }
 }
 
-/// `x (B, …)` as `layer` takes it.
+/// `x (B, …)` in the shape that `layer` takes.
 pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     match layer.geometry() {
         Geometry::Dense => x.flatten_from(1),
@@ -437,8 +441,8 @@ pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// An activation that is a function of its input `(B, K, …)` alone; differentiable, with a triangle's mean as a
-/// constant or not.
+/// Applies an activation that depends only on its input `(B, K, …)`. It is differentiable, with the
+/// mean of a triangle as a constant if `constant_mean`.
 pub(super) fn activation(kind: Activation, x: &Tensor, constant_mean: bool) -> Result<Tensor> {
     match kind {
         Activation::Linear {} => Ok(x.clone()),

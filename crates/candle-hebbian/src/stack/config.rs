@@ -1,4 +1,4 @@
-//! What a block is made of, as JSON with a checked schema.
+//! The config of a block, as JSON with a checked schema.
 
 use crate::feedback::FeedbackConfig;
 use crate::init;
@@ -7,10 +7,11 @@ use crate::window::Conv2dConfig;
 use candle_nn::Init;
 use serde::{Deserialize, Serialize};
 
-/// A block of a [`Stack`](super::Stack). Unknown fields are refused; all fields may be left out.
+/// The config of a block of a [`Stack`](super::Stack). Unknown fields are refused; all fields may
+/// be left out.
 ///
-/// `C` is the competition: one of the library's, one's own, an enumeration of those that presets
-/// may name, or a `Box<dyn Competition>` in a stack made by hand.
+/// `C` is the competition: one of this library's, your own, an enum of those that presets may name,
+/// or a `Box<dyn Competition>` in a stack built by hand.
 ///
 /// ```
 /// use candle_hebbian::{Activation, BlockConfig, LayerConfig, SoftWta};
@@ -40,9 +41,10 @@ pub struct BlockConfig<C> {
     pub norm: Option<Norm>,
     /// The weights. Default: none, for a block that only activates, pools or drops.
     pub layer: Option<LayerConfig>,
-    /// What fresh weights are drawn from. Default: [`InitConfig::FanInUniform`].
+    /// The distribution of new weights. Default: [`InitConfig::FanInUniform`].
     pub init: InitConfig,
-    /// What the error goes back through in back-propagation, and how that learns. Default: the weights.
+    /// How the error goes back through the layer, and how feedback weights learn. Default:
+    /// back-propagation.
     pub feedback: FeedbackConfig,
     /// Transformation of the response before competition. Default: none.
     pub excitation: Excitation,
@@ -50,14 +52,14 @@ pub struct BlockConfig<C> {
     pub competition: Option<C>,
     /// The output of the block. Default: the excitation itself.
     pub activation: Activation,
-    /// The output while the block learns by a local rule, where that differs. Default: the same.
+    /// The output while the block learns by a local rule, if it is another. Default: the same.
     pub learning_activation: Option<Activation>,
     /// Add the block's input to its activation, which must have the same shape. Default: no.
     pub residual: bool,
-    /// Pooling, of images. Default: none.
+    /// Pooling of images. Default: none.
     pub pool: Option<Pool>,
-    /// The share that [`forward_train`](super::Stack::forward_train) drops of the output. Default: 0.
-    /// Local learning drops nothing.
+    /// The share of the output that is dropped in [`forward_train`](super::Stack::forward_train),
+    /// but not in local learning. Default: 0.
     pub dropout: f64,
 }
 
@@ -79,7 +81,7 @@ impl<C> Default for BlockConfig<C> {
     }
 }
 
-/// What is done to a block's input.
+/// The normalisation of a block's input.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Norm {
@@ -116,7 +118,7 @@ pub enum LayerConfig {
         #[serde(default)]
         window: Conv2dConfig,
     },
-    /// The same with weights of their own at each position.
+    /// Like `Conv2d`, but with separate weights at each position.
     LocallyConnected2d {
         /// Output channels.
         units: usize,
@@ -128,18 +130,18 @@ pub enum LayerConfig {
     },
 }
 
-/// What fresh weights are drawn from: see [`init`].
+/// The distribution of new weights: see [`init`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum InitConfig {
     /// [`init::radius_normal`]
     RadiusNormal {
-        /// The expected norm of a unit, `R`.
+        /// The root mean square of a unit's norm, `R`.
         radius: f64,
     },
     /// [`init::radius_uniform`]
     RadiusUniform {
-        /// The expected norm of a unit, `R`.
+        /// The root mean square of a unit's norm, `R`.
         radius: f64,
     },
     /// [`init::fan_in_uniform`]
@@ -169,7 +171,8 @@ impl InitConfig {
     }
 }
 
-/// The excitation: what units compete with and the activation is applied to. It is computed from the linear response `u`.
+/// The excitation: units compete with it, and the activation is applied to it. It is computed from
+/// the linear response `u`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Excitation {
@@ -198,8 +201,8 @@ impl Default for Excitation {
 pub enum Activation {
     /// `r`
     Linear {},
-    /// `relu(r − mean over channels)^power`; going back, the mean is a constant, as in the released
-    /// code of Journé et al. 2023.
+    /// `relu(r − mean over channels)^power`. In the backward pass the mean is a constant, as in the
+    /// released code of Journé et al. 2023.
     Triangle {
         /// The power.
         power: f64,

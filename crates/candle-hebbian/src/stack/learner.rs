@@ -1,4 +1,4 @@
-//! What one layer learns by.
+//! The rule, state and optimiser of one layer.
 
 use crate::layer::Response;
 use crate::rules::{Rule, State};
@@ -6,8 +6,8 @@ use candle::Result;
 use candle_nn::Optimizer;
 use std::fmt;
 
-/// A rule with the state it keeps and the optimiser that takes its steps: what one layer of a
-/// [`Stack`](super::Stack) learns by. The optimiser is made of that layer's weights.
+/// A rule with its state and the optimiser that takes its steps: everything that one layer of a
+/// [`Stack`](super::Stack) needs to learn. The optimiser is made for the weights of that layer.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -27,7 +27,7 @@ pub struct Learner<O> {
 }
 
 impl<O: Optimizer> Learner<O> {
-    /// Learns by `rule` with the steps of `optimiser`.
+    /// A learner that learns by `rule` with the steps of `optimiser`.
     pub fn new(rule: impl Rule + 'static, optimiser: O) -> Self {
         Self { rule: Box::new(rule), state: State::default(), optimiser }
     }
@@ -37,12 +37,12 @@ impl<O: Optimizer> Learner<O> {
         &*self.rule
     }
 
-    /// What the rule keeps from one batch to the next.
+    /// The state that the rule keeps from one batch to the next.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// The same, to put back what was saved.
+    /// The state, to restore what was saved.
     pub fn state_mut(&mut self) -> &mut State {
         &mut self.state
     }
@@ -52,11 +52,12 @@ impl<O: Optimizer> Learner<O> {
         &mut self.optimiser
     }
 
-    /// One step of the rule for the activity `post (S, P, K)` that a competition made of `response`. The
-    /// optimiser is given a loss that has the gradient of [`Synapses::loss`](crate::Synapses::loss), but not its value.
+    /// Takes one step of the rule for the activity `post (S, P, K)`, the result of a competition on
+    /// `response`. The optimiser is given a loss with the gradient of
+    /// [`Synapses::loss`](crate::Synapses::loss), but not its value.
     ///
     /// # Errors
-    /// Weights that are no variable; what the rule or the optimiser refuses.
+    /// If the weights are not a variable, or if the rule or the optimiser fails.
     pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
         let loss = response.synapses(post)?.descent_with(&*self.rule, &mut self.state)?;
         self.optimiser.backward_step(&loss)

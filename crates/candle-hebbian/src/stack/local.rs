@@ -8,16 +8,16 @@ use candle::{Error, Result, Tensor};
 use candle_nn::Optimizer;
 
 impl<C: Competition> Stack<C> {
-    /// What the first `blocks` blocks make of `x (B, …)` in evaluation: the input of the next, or the
-    /// features of the last. The same as [`forward`](candle::Module::forward).
+    /// The output of the first `blocks` blocks for `x (B, …)` in evaluation: the input of the next block, or the
+    /// features of the last. The values are those of [`forward`](candle::Module::forward).
     ///
-    /// There is no graph, unless `x` is part of one: then the features are differentiable in `x`, through the
-    /// weights themselves, whatever feedback the blocks have, and with the mean of a triangle, down to the last
-    /// [`Norm::Standardise`](super::Norm::Standardise) or [`Activation::Winners`](super::Activation::Winners),
-    /// which no gradient passes.
+    /// There is no graph unless `x` is part of one. Then the features are differentiable in `x`, through the weights
+    /// themselves, whatever feedback the blocks have, and including the mean of a triangle. No gradient passes
+    /// [`Norm::Standardise`](super::Norm::Standardise) or [`Activation::Winners`](super::Activation::Winners), so it
+    /// reaches back only to the last of these.
     ///
     /// # Errors
-    /// More blocks than there are; an input that does not fit, with the block.
+    /// If the stack has fewer blocks than `blocks`, or if an input does not fit; the message then names the block.
     pub fn features(&self, x: &Tensor, blocks: usize) -> Result<Tensor> {
         let Some(below) = self.blocks().get(..blocks) else {
             candle::bail!("features of {blocks} blocks: the stack has {}", self.blocks().len())
@@ -31,7 +31,7 @@ impl<C: Competition> Stack<C> {
     /// The [`features`](Self::features) of the first block, of the first two and so on, in one pass.
     ///
     /// # Errors
-    /// An input that does not fit, with the block.
+    /// If an input does not fit; the message names the block.
     pub fn maps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let mut maps: Vec<Tensor> = Vec::new();
         for (at, block) in self.blocks().iter().enumerate() {
@@ -42,11 +42,11 @@ impl<C: Competition> Stack<C> {
         Ok(maps)
     }
 
-    /// What each layer learns by: `learner` is asked for every layer, first to last, and says `None`
-    /// of those that do not learn.
+    /// Makes the learner of each layer: `learner` is called for every layer, first to last, and returns `None` for
+    /// layers that do not learn.
     ///
     /// # Errors
-    /// What `learner` says.
+    /// If `learner` fails.
     pub fn learners<O>(
         &self,
         learner: impl FnMut(&Layer) -> Result<Option<Learner<O>>>,
@@ -54,13 +54,13 @@ impl<C: Competition> Stack<C> {
         self.layers().filter_map(|block| block.layer().ok()).map(learner).collect()
     }
 
-    /// One step of every layer on the batch `x (B, …)`, each of which sees what the one below made of
-    /// it with the weights, thresholds and statistics before its step. A layer whose learner is `None`
-    /// keeps its weights. Returns the output and what each layer did.
+    /// Takes one step of every layer on the batch `x (B, …)`. Each layer sees the output of the one below, computed
+    /// with the weights, thresholds and statistics before that layer's step. A layer whose learner is `None` keeps its
+    /// weights. Returns the output and the activity of each layer.
     ///
     /// # Errors
-    /// Another number of learners than of layers; an input that does not fit, or a rule that cannot
-    /// learn from it, with the block. What lies below that block has taken its step.
+    /// If there are not as many learners as layers; if an input does not fit, or a rule cannot learn from it. The
+    /// message then names the block, and the blocks below it have taken their step.
     pub fn learn<O: Optimizer>(
         &self,
         x: &Tensor,
@@ -77,13 +77,12 @@ impl<C: Competition> Stack<C> {
         })
     }
 
-    /// One step of the layer of block `index` only, the blocks below it in evaluation. Returns what
-    /// competed and what the competition made of it, `u` and `post` of an [`Activity`]; what the block
-    /// would hand on is not computed.
+    /// Takes one step of the layer of block `index` only, with the blocks below it in evaluation. Returns the
+    /// excitation, which competed, and the result of the competition: `u` and `post` of an [`Activity`]. The output of
+    /// the block is not computed.
     ///
     /// # Errors
-    /// A block that does not exist or has no layer; an input that does not fit, or a rule that cannot
-    /// learn from it.
+    /// If the block does not exist or has no layer, an input does not fit, or the rule cannot learn from it.
     pub fn learn_block<O: Optimizer>(
         &self,
         index: usize,
@@ -97,20 +96,19 @@ impl<C: Competition> Stack<C> {
         }
     }
 
-    /// As [`learn`](Self::learn) without steps: running statistics and thresholds move, weights do
-    /// not.
+    /// Like [`learn`](Self::learn) but without steps: running statistics and thresholds move, weights do not.
     ///
     /// # Errors
-    /// An input that does not fit, with the block.
+    /// If an input does not fit; the message names the block.
     pub fn adapt(&self, x: &Tensor) -> Result<(Tensor, Vec<Activity>)> {
         self.through(x, adapt)
     }
 
-    /// Moves the running statistics of every block towards those of `x`, which goes on in evaluation;
-    /// changes nothing else.
+    /// Moves the running statistics of every block towards those of its input for `x`, which goes through the blocks in
+    /// evaluation; changes nothing else.
     ///
     /// # Errors
-    /// An input that does not fit, with the block.
+    /// If an input does not fit; the message names the block.
     pub fn calibrate(&self, x: &Tensor) -> Result<()> {
         let mut x = x.detach();
         for (at, block) in self.blocks().iter().enumerate() {
@@ -125,7 +123,7 @@ impl<C: Competition> Stack<C> {
         self.blocks().iter().filter(|block| block.layer.is_some())
     }
 
-    /// Every block in turn, those with a layer by `each`.
+    /// Runs every block in turn; `each` runs those with a layer.
     fn through(
         &self,
         x: &Tensor,
@@ -173,7 +171,7 @@ fn adapt<C: Competition>(block: &Block<C>, x: &Tensor) -> Result<Activity> {
     Ok(activity)
 }
 
-/// What went wrong with block `at`, by its name.
+/// Adds to an error the index of its block and the shape of the block's input.
 pub(super) fn named<T>(at: usize, x: &Tensor, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::msg(format!("block {at}, given {:?}: {error}", x.dims())))
 }

@@ -17,7 +17,8 @@ use crate::feedback::FeedbackLayer;
 use candle::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
-/// Blocks, one on the other, each of which does, as far as its [`BlockConfig`] says so,
+/// Blocks on top of each other. Each block takes those of the following steps that its
+/// [`BlockConfig`] specifies:
 ///
 /// ```text
 /// norm → layer → excitation → activation → + input → pool → dropout
@@ -25,22 +26,24 @@ use candle_nn::VarBuilder;
 ///                competition → rule
 /// ```
 ///
-/// | | what goes through | graph | what changes |
+/// | | forward pass | graph | what changes |
 /// |---|---|---|---|
 /// | [`features`](Self::features) | evaluation | none | nothing |
 /// | [`forward`](candle::Module::forward) | evaluation | to weights and input | nothing |
-/// | [`learn`](Self::learn), [`learn_block`](Self::learn_block) | the batch's statistics | none | weights by local rules, running statistics, thresholds |
+/// | [`learn`](Self::learn) | the batch's statistics | none | weights by local rules, running statistics, thresholds |
+/// | [`learn_block`](Self::learn_block) | the batch's statistics | none | the same, of one block |
 /// | [`adapt`](Self::adapt) | the batch's statistics | none | running statistics, thresholds |
 /// | [`calibrate`](Self::calibrate) | evaluation | none | running statistics |
 /// | [`forward_train`](Self::forward_train) | the batch's statistics, dropout | to weights and input | running statistics |
 ///
-/// All that a stack keeps is variables of the `VarBuilder` that it was made with, so a `VarMap` saves
-/// and loads it, and any optimiser can train it by back-propagation: `layers.i.weight`,
-/// `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`, where `i` counts the blocks
-/// that have any. Inputs are images `(B, C, H, W)` or vectors `(B, F)`.
+/// All that a stack keeps is in variables of the `VarBuilder` that it was made with, so a `VarMap`
+/// saves and loads it, and any optimiser can train it by back-propagation. The variables are
+/// `layers.i.weight`, `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var` and
+/// `layers.i.threshold`, where `i` counts the blocks that have any. Inputs are images
+/// `(B, C, H, W)` or vectors `(B, F)`.
 ///
-/// Two layers that learn at once by Oja's rule, each from what the one below made of the batch with
-/// the weights before its step:
+/// Two layers that learn at the same time by Oja's rule, each from the output that the layer below
+/// computed with its weights before the step:
 ///
 /// ```
 /// use candle::{DType, Device, Module};
@@ -78,11 +81,12 @@ pub struct Stack<C> {
 }
 
 impl<C: Competition> Stack<C> {
-    /// A stack of `blocks` for inputs of shape `input` (without the batch), `(C, H, W)` or `(F)`, its
-    /// variables from `vb`.
+    /// A stack of `blocks` for inputs of shape `input` (without the batch), `(C, H, W)` or `(F)`,
+    /// with variables from `vb`.
     ///
     /// # Errors
-    /// A block that does not fit its input; the message names it. Variables in `vb` of another shape.
+    /// If a block does not fit its input (the message names the block), or `vb` has variables of
+    /// another shape.
     pub fn new(blocks: Vec<BlockConfig<C>>, input: &[usize], vb: VarBuilder) -> Result<Self> {
         let mut stack = Self { blocks: Vec::new(), input: input.to_vec() };
         for (at, config) in blocks.into_iter().enumerate() {
@@ -94,20 +98,22 @@ impl<C: Competition> Stack<C> {
         Ok(stack)
     }
 
-    /// Adds a block on top, its variables from the `vb` that the stack was made with.
+    /// Adds a block on top, with variables from `vb`, which must be the one that the stack was made
+    /// with.
     ///
     /// # Errors
-    /// A block that does not fit the output so far; variables in `vb` of another shape.
+    /// If the block does not fit the output so far, or `vb` has variables of another shape.
     pub fn push(&mut self, block: BlockConfig<C>, vb: &VarBuilder) -> Result<()> {
         let block = Block::new(block, self.output(), self.next(vb))?;
         self.blocks.push(block);
         Ok(())
     }
 
-    /// Adds a block with a layer that was made elsewhere; what else it keeps is from `vb`.
+    /// Adds a block with a layer that was made elsewhere; its other variables are from `vb`.
     ///
     /// # Errors
-    /// A config that makes a layer itself; a layer or a block that does not fit the output so far.
+    /// If the config specifies a layer itself, or if the layer or the block does not fit the output
+    /// so far.
     pub fn push_layer(
         &mut self,
         block: BlockConfig<C>,
@@ -122,7 +128,7 @@ impl<C: Competition> Stack<C> {
         Ok(())
     }
 
-    /// Where the next block's variables are.
+    /// The builder for the next block's variables.
     fn next<'a>(&self, vb: &VarBuilder<'a>) -> VarBuilder<'a> {
         let named = self.blocks.iter().filter(|block| block.holds_tensors()).count();
         vb.pp("layers").pp(named)
@@ -148,10 +154,10 @@ impl<C: Competition> Stack<C> {
         self.blocks.last().map_or(&self.input, |block| block.output())
     }
 
-    /// Every tensor of a checkpoint in a fixed order, block by block: `layers.i.weight`,
-    /// `layers.i.feedback` (feedback weights of the layer's own, or direct ones), `layers.i.weight_mask`,
-    /// `layers.i.feedback_mask`, `layers.i.running_mean`, `layers.i.running_var`, `layers.i.threshold`.
-    /// They share memory with the variables.
+    /// Returns every tensor of a checkpoint in a fixed order, block by block: `layers.i.weight`,
+    /// `layers.i.feedback` (the layer's own feedback weights, or direct ones),
+    /// `layers.i.weight_mask`, `layers.i.feedback_mask`, `layers.i.running_mean`,
+    /// `layers.i.running_var`, `layers.i.threshold`. They share memory with the variables.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let blocks = self.blocks.iter().filter(|block| block.holds_tensors());
         let tensors = blocks.enumerate().flat_map(|(i, block)| {
@@ -172,10 +178,10 @@ impl<C: Competition> Stack<C> {
         tensors.flatten().collect()
     }
 
-    /// Puts tensors back; `take(name, shape)` hands out each by its name.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name.
     ///
     /// # Errors
-    /// What `take` says; weights that are no variable.
+    /// If `take` fails, or the weights are not variables.
     pub fn restore<E: From<Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,

@@ -14,15 +14,15 @@ use crate::ops::{Pool, linear_response, triangle};
 use candle::{Module, Result, Tensor, Var};
 
 impl<C: Competition> Stack<C> {
-    /// Training by back-propagation, or what the blocks' [`FeedbackConfig`](crate::FeedbackConfig)s and
-    /// [direct feedback](Block::set_direct) put in its place: batch norm uses and moves the statistics
-    /// of the batch; feedback weights that are redrawn for each batch are drawn from `rng`, layer by
-    /// layer, and then the masks of dropout, block by block. Differentiable in the weights and, where
-    /// it is part of a graph, in `x (B, …)`, down to the last
-    /// [`Norm::Standardise`](super::Norm::Standardise), which no gradient passes.
+    /// The forward pass of training, by back-propagation or what the blocks' [`FeedbackConfig`](crate::FeedbackConfig)s
+    /// and [direct feedback](Block::set_direct) put in its place. Batch norm uses the batch's statistics and updates
+    /// the running ones. Feedback weights that are redrawn for each batch are drawn from `rng`, layer by layer, and
+    /// then the masks of dropout, block by block. The output is differentiable in the weights and, if `x (B, …)` is
+    /// part of a graph, in `x`, down to the last [`Norm::Standardise`](super::Norm::Standardise), which no gradient
+    /// passes.
     ///
     /// # Errors
-    /// An input that does not fit, with the block.
+    /// If an input does not fit; the message names the block.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         for block in self.blocks() {
             if let Some(layer) = &block.layer {
@@ -32,12 +32,12 @@ impl<C: Competition> Stack<C> {
         self.pass(x, Pass { dropout: Some(rng), ..Pass::default() })
     }
 
-    /// The error `δ` at the linear response of every layer, `(B, K, …)`, that `loss` of the output for
-    /// `x` sends back in evaluation: as the blocks say, or by back-propagation through the same weights.
-    /// For looking at what feedback weights do.
+    /// Returns the error `δ` at the linear response of every layer, `(B, K, …)`, that `loss` of the output for `x`
+    /// sends back in evaluation. The error goes back as the blocks are configured or, if `backprop`, through the
+    /// weights themselves. For inspecting the effect of feedback weights.
     ///
     /// # Errors
-    /// An input that does not fit, with the block; what `loss` says.
+    /// If an input does not fit; the message names the block. Also if `loss` fails.
     pub fn errors(
         &self,
         x: &Tensor,
@@ -55,13 +55,13 @@ impl<C: Competition> Stack<C> {
         probes.iter().map(error).collect()
     }
 
-    /// What competes in block `index` in evaluation, `(B, K, …)`: what its units respond to `x (B, …)`, in the
-    /// shape of the layer's output. Differentiable in `x` through the weights themselves, whatever feedback the
-    /// blocks have, down to the last [`Norm::Standardise`](super::Norm::Standardise). For looking at what excites
-    /// a unit.
+    /// Returns the excitation of block `index` in evaluation for `x (B, …)`: what its units compete with, `(B, K, …)`,
+    /// in the shape of the layer's output. It is differentiable in `x` through the weights themselves, whatever
+    /// feedback the blocks have, down to the last [`Norm::Standardise`](super::Norm::Standardise). For inspecting what
+    /// excites a unit.
     ///
     /// # Errors
-    /// A block that does not exist or has no layer; an input that does not fit, with the block.
+    /// If the block does not exist or has no layer, or if an input does not fit; the message names the block.
     pub fn excitation(&self, index: usize, x: &Tensor) -> Result<Tensor> {
         let Some(block) = self.blocks().get(index) else {
             candle::bail!("block {index}: the stack has {}", self.blocks().len())
@@ -111,23 +111,22 @@ impl<C: Competition> Module for Stack<C> {
     }
 }
 
-/// How one pass goes.
+/// The options of one pass.
 #[derive(Default)]
 struct Pass<'a> {
-    /// The generator of dropout masks; none in evaluation.
+    /// The generator of dropout masks; `None` in evaluation.
     dropout: Option<&'a mut Rng>,
-    /// Whether the error goes back through the weights themselves, whatever the blocks say.
+    /// Whether the error goes back through the weights themselves, whatever the blocks' configs say.
     backprop: bool,
-    /// Whether the gradient is that of the function itself: the mean in a triangle, which learning takes for a
-    /// constant, is none.
+    /// Whether the gradient is that of the function itself: then the mean in a triangle, which learning treats as a
+    /// constant, is differentiated too.
     exact: bool,
-    /// Zeros added to the response of each layer, which get its error as their gradient.
+    /// Zeros that are added to the response of each layer; their gradient is the error of that layer.
     probes: Option<&'a mut Vec<Var>>,
 }
 
-/// How images go through a pass: `(B, C, H, W)`, or `(B, H, W, C)` where every op takes that. A view of
-/// a graph costs a copy and a sum of the whole tensor in candle's backward pass, so the order does not
-/// change on the way.
+/// The order of dimensions of images in a pass: `(B, C, H, W)`, or `(B, H, W, C)` if every op takes that. In candle's
+/// backward pass a view in a graph costs a copy and a sum of the whole tensor, so the order does not change on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     First,
@@ -139,7 +138,7 @@ impl Order {
         if self == Self::Last && x.rank() == 4 { to_channels_last(x) } else { Ok(x.clone()) }
     }
 
-    /// `x` in the order in which direct feedback weights count features.
+    /// `x` in the order in which direct feedback weights number the features.
     fn units_last(self, x: &Tensor) -> Result<Tensor> {
         if self == Self::First && x.rank() == 4 { to_channels_last(x) } else { Ok(x.clone()) }
     }
@@ -159,8 +158,7 @@ impl<C: Competition> Block<C> {
             && config.excitation == Excitation::Linear {}
     }
 
-    /// Evaluation without a graph, or, where `x` is part of one, differentiable in it through the weights
-    /// themselves.
+    /// Evaluates without a graph or, if `x` is part of one, differentiably in `x` through the weights themselves.
     pub(super) fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
         let graph = x.track_op();
         let mut pass = Pass { backprop: graph, exact: graph, ..Pass::default() };
@@ -168,8 +166,7 @@ impl<C: Competition> Block<C> {
         Ok(if graph { output } else { output.detach() })
     }
 
-    /// What is handed on but for dropout. A hidden activity with feedback from the output goes to
-    /// `direct`.
+    /// The output before dropout. A hidden activity that gets direct feedback from the output is added to `direct`.
     fn forward(
         &self,
         x: &Tensor,
@@ -208,9 +205,8 @@ impl<C: Competition> Block<C> {
         if self.pools_first() { activation(kind, &pooled, !pass.exact) } else { Ok(pooled) }
     }
 
-    /// Whether the activation comes after the pool, where there is less of it: a ramp is monotonic, so
-    /// a maximum of ramps is the ramp of a maximum. Saturated units, which tie only after the ramp, get
-    /// no error either way.
+    /// Whether the activation comes after the pool, where there are fewer values: a ramp is monotonic, so a maximum of
+    /// ramps is the ramp of a maximum. Saturated units, which tie only after the ramp, get no error either way.
     fn pools_first(&self) -> bool {
         let config = self.config();
         let maximum = matches!(config.pool, Some(Pool::Max { .. } | Pool::MaxSame { .. }));
@@ -218,7 +214,7 @@ impl<C: Competition> Block<C> {
         matches!(config.activation, Activation::Ramp { .. }) && maximum && alone
     }
 
-    /// What competes, in the shape of the layer's output.
+    /// The excitation, which competes, in the shape of the layer's output.
     fn excitation(
         &self,
         layer: &FeedbackLayer,
@@ -267,7 +263,7 @@ impl<C: Competition> Block<C> {
         }
     }
 
-    /// The activity that competition makes of the excitation: constant.
+    /// The result of the competition on the excitation, as a constant.
     fn winners(&self, layer: &FeedbackLayer, x: &Tensor, excitation: &Tensor) -> Result<Tensor> {
         let (geometry, weight) = (layer.geometry(), layer.weight().dims());
         let post = self.compete(&geometry.rows(&excitation.detach(), weight)?)?;

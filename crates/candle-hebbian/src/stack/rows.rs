@@ -1,15 +1,15 @@
-//! What may be done to rows before units see them.
+//! Transformations of rows before units see them.
 
 use candle::{Result, Tensor};
 use std::fmt::Debug;
 
-/// A function of the rows `(S, P, F)` that a layer unfolds its input into, each row by itself, in
-/// place before the units see them: whitening of patches, for example. See
+/// A function that transforms each of the rows `(S, P, F)` into which a layer unfolds its input,
+/// before the units see them: whitening of patches, for example. See
 /// [`Block::set_rows`](super::Block::set_rows).
 pub trait RowMap: Debug + Send + Sync {
-    /// The rows that units see, of the shape of `rows (S, P, F)`.
+    /// Returns the rows that the units see, in the shape of `rows (S, P, F)`.
     ///
     /// # Errors
-    /// Rows that do not fit.
+    /// If the rows do not fit.
     fn map(&self, rows: &Tensor) -> Result<Tensor>;
 }

@@ -1,11 +1,12 @@
-//! A chain of parts that waits for its variables.
+//! The builder of a chain of parts.
 
 use super::Steps;
 use super::part::Part;
 use super::variable::Variable;
 use candle::Result;
 
-/// Makes [`Steps`]: a learning rate, parts in the order in which they act, then the variables.
+/// Builds [`Steps`]: takes a learning rate, parts in the order in which they act, then the
+/// variables.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -29,19 +30,19 @@ impl StepsBuilder {
         Self { learning_rate, parts: Vec::new() }
     }
 
-    /// The chain with `part` at its end.
+    /// Adds `part` at the end of the chain.
     pub fn then(mut self, part: impl Part + 'static) -> Self {
         self.parts.push(Box::new(part));
         self
     }
 
-    /// Steps of `variables`, each a `Var` or a `(Var, WeightDims)`. Those that hold no floating
-    /// point numbers, or nothing at all, are left out.
+    /// Makes the steps of `variables`, each a `Var` or a `(Var, WeightDims)`. Variables that are
+    /// empty, or not of a floating-point type, are left out.
     ///
     /// # Errors
-    /// A learning rate that is negative or not finite; a number that a part refuses; a variable
-    /// whose units are not known where a part needs them, whose dimensions do not fit it, or that
-    /// is not contiguous.
+    /// If the learning rate is negative or not finite, or a part refuses one of its numbers; if the
+    /// units of a variable are not known and a part needs them; if the dimensions given for a
+    /// variable do not fit it; or if a variable is not contiguous.
     pub fn build<V: Into<Variable>>(self, variables: impl IntoIterator<Item = V>) -> Result<Steps> {
         let Self { learning_rate, parts } = self;
         check_learning_rate(learning_rate)?;
@@ -49,7 +50,7 @@ impl StepsBuilder {
         let variables: Vec<Variable> = variables
             .into_iter()
             .map(Into::into)
-            // candle refuses to write in place where there is nothing.
+            // candle refuses to write in place to an empty tensor.
             .filter(|variable: &Variable| {
                 variable.var().dtype().is_float() && variable.var().elem_count() > 0
             })

@@ -7,7 +7,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What [`Steps`] are made of. Unknown fields are refused.
+/// The config of [`Steps`]. Unknown fields are refused.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -37,8 +37,8 @@ impl Default for StepsConfig {
     }
 }
 
-/// A built-in part. Those of one's own are chained by a [`StepsBuilder`], which
-/// [`StepsConfig::builder`] begins.
+/// A built-in part. To add your own parts, use the [`StepsBuilder`] that [`StepsConfig::builder`]
+/// returns.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PartConfig {
@@ -59,7 +59,7 @@ pub enum PartConfig {
 }
 
 impl StepsConfig {
-    /// The chain, to lengthen it or to give it its variables.
+    /// Returns the chain, to add parts to it or to give it its variables.
     pub fn builder(&self) -> StepsBuilder {
         self.parts.iter().fold(Steps::builder(self.learning_rate), |chain, part| match *part {
             PartConfig::LargestEntry {} => chain.then(LargestEntry),

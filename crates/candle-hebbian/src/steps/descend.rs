@@ -6,15 +6,15 @@ use crate::cpu::{Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::ops::has_kernels;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-/// What a direction is multiplied by.
+/// The factor of a direction.
 pub(super) enum Scale {
-    /// One number for all of it.
+    /// One number for the whole direction.
     Whole(f64),
-    /// One for each unit, `(S, K)`.
+    /// One number for each unit, `(S, K)`.
     Units(Tensor),
 }
 
-/// `w_k ← keep·w_k − scale_k·u_k`, then norm 1 if `unit_norm`.
+/// `w_k ← keep·w_k − scale_k·u_k`, then scaled to norm 1 if `unit_norm`.
 pub(super) struct Descend {
     pub(super) scale: Scale,
     pub(super) keep: f64,
@@ -32,7 +32,7 @@ impl Descend {
         if self.unit_norm { unit_norm(place) } else { Ok(()) }
     }
 
-    /// The move from candle's own ops, for the devices that have no kernel here.
+    /// The same move by candle's own ops, for devices without a kernel in this crate.
     fn composed(&self, weight: &Tensor, direction: &Tensor) -> Result<Tensor> {
         let change = match &self.scale {
             Scale::Whole(rate) => direction * *rate,
@@ -92,7 +92,7 @@ fn descend<T: Real>(weight: &mut [T], direction: &[T], scale: T, keep: T) {
     }
 }
 
-/// All entries alike, in blocks that know no units.
+/// Moves all entries alike, in blocks that ignore units.
 struct Entries<'a, T> {
     direction: &'a [T],
     scale: T,
@@ -106,7 +106,7 @@ impl<T: Real> RowKernel<T> for Entries<'_, T> {
     }
 }
 
-/// A row is a unit.
+/// Moves the weights unit by unit: a row is a unit.
 struct Units<'a, T> {
     direction: &'a [T],
     scale: &'a [T],

@@ -1,4 +1,4 @@
-//! The update of one variable, as parts make it.
+//! The update of one variable, to which parts contribute.
 
 use super::descend::Scale;
 use candle::{Result, Tensor};
@@ -13,7 +13,7 @@ pub struct Descent<'a> {
     index: usize,
     weight: &'a Tensor,
     gradient: Tensor,
-    // Apart, so that a rate is divided once: `(η·f)/d` and not `η·(f/d)`.
+    // Kept apart so that a rate is divided once: `(η·f)/d` and not `η·(f/d)`.
     factors: Option<Tensor>,
     divisors: Option<Tensor>,
     learning_rate: f64,
@@ -33,7 +33,8 @@ impl<'a> Descent<'a> {
         Self { index, weight, gradient, factors, divisors, learning_rate, decay: 0.0, progress }
     }
 
-    /// The variable's place among those of the steps, for parts that keep something for each.
+    /// The index of the variable among those of the steps, for parts that keep something for each
+    /// variable.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -43,8 +44,8 @@ impl<'a> Descent<'a> {
         self.weight
     }
 
-    /// `u (S, K, F)`: what the parts before made of the gradient, without the learning rate. Costs
-    /// a pass where one of them scaled it.
+    /// Returns the direction `u (S, K, F)` that earlier parts made of the gradient, without the
+    /// learning rate. Costs a pass if one of them scaled it.
     pub fn direction(&self) -> Result<Tensor> {
         match self.scale_by(1.0)? {
             Scale::Whole(_) => Ok(self.gradient.clone()),
@@ -52,10 +53,10 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// Puts `direction (S, K, F)` in place of `u`.
+    /// Replaces `u` by `direction (S, K, F)`.
     ///
     /// # Errors
-    /// Another shape.
+    /// If the shape differs.
     pub fn replace(&mut self, direction: &Tensor) -> Result<()> {
         if direction.shape() != self.weight.shape() {
             candle::bail!(
@@ -73,34 +74,35 @@ impl<'a> Descent<'a> {
     /// `(S, 1)`.
     ///
     /// # Errors
-    /// Another shape.
+    /// If the factors have another shape.
     pub fn multiply(&mut self, factors: &Tensor) -> Result<()> {
         self.check_units(factors)?;
         self.factors = Some(times(self.factors.take(), factors)?);
         Ok(())
     }
 
-    /// Divides it by a divisor likewise.
+    /// Divides the direction of every unit by its divisor, `(S, K)`, or by that of its site,
+    /// `(S, 1)`.
     ///
     /// # Errors
-    /// Another shape.
+    /// If the divisors have another shape.
     pub fn divide(&mut self, divisors: &Tensor) -> Result<()> {
         self.check_units(divisors)?;
         self.divisors = Some(times(self.divisors.take(), divisors)?);
         Ok(())
     }
 
-    /// Adds `λ` to the decay of the step: `w` is multiplied by `1 − ηλ`, whatever scales `u`.
+    /// Adds `λ` to the decay of the step: `w` is multiplied by `1 − ηλ`, however `u` is scaled.
     pub fn decay(&mut self, rate: f64) {
         self.decay += rate;
     }
 
-    /// `η` at this step, as the parts before left it.
+    /// `η` at this step, as earlier parts left it.
     pub fn learning_rate(&self) -> f64 {
         self.learning_rate
     }
 
-    /// Changes `η`, for this step.
+    /// Changes `η` for this step.
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
     }
@@ -124,7 +126,7 @@ impl<'a> Descent<'a> {
         Ok(())
     }
 
-    /// What is to be scaled and taken off the weights.
+    /// The tensor that is scaled and subtracted from the weights.
     pub(super) fn gradient(&self) -> &Tensor {
         &self.gradient
     }

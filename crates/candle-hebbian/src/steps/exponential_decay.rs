@@ -5,16 +5,16 @@ use super::part::{Dependence, Part};
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
-/// `η ← m + (η − m)·e^{−speed·progress}`, with `m` such that it ends at `η/divisor`, when the caller
-/// has set the [progress](super::Steps::set_progress) to 1.
+/// `η ← m + (η − m)·e^{−speed·progress}`, where `m` is such that the rate ends at `η/divisor` once the caller has set
+/// the [progress](super::Steps::set_progress) to 1.
 ///
 /// Source: the released code of Journé et al. 2023 (`exp` of its schedulers), in closed form.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExponentialDecay {
-    /// How early it falls. Default: 7.
+    /// How early the rate falls. Default: 7.
     pub speed: f64,
-    /// The first rate over the last. Default: 96.
+    /// The first rate divided by the last. Default: 96.
     pub divisor: f64,
 }
 
@@ -25,7 +25,7 @@ impl Default for ExponentialDecay {
 }
 
 impl ExponentialDecay {
-    /// What becomes of `learning_rate` when the share `progress` (0 to 1) of training is done.
+    /// The rate when the share `progress` (0 to 1) of training is done, from the initial `learning_rate`.
     pub fn rate(&self, learning_rate: f64, progress: f64) -> f64 {
         let end = (-self.speed).exp();
         let floor = learning_rate * (1.0 / self.divisor - end) / (1.0 - end);
@@ -36,7 +36,7 @@ impl ExponentialDecay {
 impl Part for ExponentialDecay {
     fn check(&self) -> Result<()> {
         let Self { speed, divisor } = *self;
-        // A speed so small that e^{−speed} is 1 would divide 0 by 0, as 0 does.
+        // A speed so small that e^{−speed} rounds to 1 would lead to a division by 0, as a speed of 0 does.
         if !speed.is_finite() || 1.0 - (-speed).exp() <= 0.0 {
             candle::bail!(
                 "exponential decay: the speed is {speed}, expected a finite number above 1e-15: at 0 \

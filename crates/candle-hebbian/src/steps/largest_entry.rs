@@ -10,7 +10,7 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 /// entry: `u ← u / (max|u| + 1e-30)`, so that the largest entry of the step is the learning rate.
 ///
 /// The step does not change when the gradient is scaled, so sums and means over a batch give the
-/// same. A NaN makes the whole site NaN.
+/// same step. A NaN makes the whole site NaN.
 ///
 /// Source: the released code of Journé et al. 2023 (`delta_weight`); it is not in the paper's Eq. 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Part for LargestEntry {
     }
 }
 
-/// `max|u|` of every site: `(S, K, F)` to `(S, 1)`; 0 of nothing, NaN where there is one.
+/// `max|u|` of every site, `(S, K, F)` to `(S, 1)`: 0 for an empty site, NaN if the site has a NaN.
 pub(crate) fn largest_entries(direction: &Tensor) -> Result<Tensor> {
     if has_kernels(direction.device()) {
         return direction.contiguous()?.apply_op1_no_bwd(&Largest);
@@ -34,7 +34,7 @@ pub(crate) fn largest_entries(direction: &Tensor) -> Result<Tensor> {
     composed(direction)
 }
 
-/// The same from candle's own ops, for the devices that have no kernel here.
+/// The same by candle's own ops, for devices without a kernel in this crate.
 fn composed(direction: &Tensor) -> Result<Tensor> {
     let sites = direction.dim(0)?;
     if direction.elem_count() == 0 {
@@ -42,12 +42,12 @@ fn composed(direction: &Tensor) -> Result<Tensor> {
     }
     let entries = direction.flatten_from(1)?;
     let largest = entries.abs()?.max_keepdim(1)?;
-    // Its maximum passes over NaN.
+    // candle's maximum ignores NaN.
     let is_nan = entries.ne(&entries)?.max_keepdim(1)?;
     is_nan.where_cond(&largest.affine(0.0, f64::NAN)?, &largest)
 }
 
-/// Entries that one maximum of the first round is taken over.
+/// The number of entries over which one maximum of the first round is taken.
 const CHUNK: usize = 1 << 14;
 
 struct Largest;
@@ -92,7 +92,7 @@ impl<T: Real> RowKernel<T> for Chunks<'_, T> {
     }
 }
 
-/// The larger one, NaN if one is.
+/// The larger of two values, or NaN if either is NaN.
 #[inline(always)]
 fn larger<T: Real>(a: T, b: T) -> T {
     if b <= a || a.is_nan() { a } else { b }
@@ -104,7 +104,7 @@ mod tests {
     use crate::Rng;
     use candle::{DType, Device};
 
-    /// By a search over the definition; sites larger and smaller than a chunk.
+    /// Compares both with a search by the definition, for sites larger and smaller than a chunk.
     #[test]
     fn kernel_and_composition_are_the_definition() -> Result<()> {
         let mut rng = Rng::new(23);

@@ -4,14 +4,14 @@ use super::descent::Descent;
 use super::part::{Dependence, Part};
 use candle::Result;
 
-/// `η ← η·(1 − progress)`: 0 at the end of training, whose
-/// [progress](super::Steps::set_progress) the caller sets. A rate that does not change needs no
-/// part.
+/// `η ← η·(1 − progress)`, which is 0 at the end of training. The caller sets the
+/// [progress](super::Steps::set_progress). A constant rate needs no part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearDecay;
 
 impl LinearDecay {
-    /// What becomes of `learning_rate` when the share `progress` (0 to 1) of training is done.
+    /// The rate when the share `progress` (0 to 1) of training is done, from the initial
+    /// `learning_rate`.
     pub fn rate(&self, learning_rate: f64, progress: f64) -> f64 {
         learning_rate * (1.0 - progress)
     }

@@ -1,4 +1,5 @@
-//! Steps: what is done with the gradient of a surrogate loss, as an optimiser made of parts.
+//! Steps: an optimiser made of parts, which define what is done with the gradient of a surrogate
+//! loss.
 
 mod builder;
 mod config;
@@ -35,31 +36,32 @@ use candle_nn::Optimizer;
 use descend::Descend;
 use place::Place;
 
-/// An optimiser that moves variables down their gradients, by parts that chain:
+/// An optimiser that moves variables down their gradients by a chain of parts:
 ///
 /// ```text
 /// w_k ← (1 − η Σλ)·w_k − η·(Π factors / Π divisors)·G_k,   then each constraint in turn
 /// ```
 ///
-/// `G` is the gradient, `k` a unit. A [`Part`] may contribute to each of these: [`LargestEntry`] a
-/// divisor for each site, [`NormDependent`] a factor for each unit, [`WeightDecay`] a `λ`,
-/// [`LinearDecay`], [`CosineDecay`] and [`ExponentialDecay`] change `η` on the way, [`UnitNorm`] is a constraint.
-/// Without parts it is plain gradient descent, `w ← w − ηG`. Parts act in the order in which they
-/// were given, each on what those before made of the gradient. As in Optax's `chain`, but `η` and
-/// `λ` are set apart: nothing but the schedules scales the decay, wherever it stands.
+/// `G` is the gradient, `k` a unit. A [`Part`] may contribute to each of these: [`LargestEntry`]
+/// adds a divisor for each site, [`NormDependent`] a factor for each unit, and [`WeightDecay`] a
+/// `λ`; [`LinearDecay`], [`CosineDecay`] and [`ExponentialDecay`] change `η`; [`UnitNorm`] is a
+/// constraint. Without parts the step is plain gradient descent, `w ← w − ηG`. Parts act in the
+/// order in which they were given, each on the direction that the earlier ones made of the
+/// gradient. This is like Optax's `chain`, except that `η` and `λ` are separate: only the schedules
+/// scale the decay, wherever it stands.
 ///
-/// Built-in parts only fill in coefficients: whatever the chain, the weights are passed over once,
-/// in place (a second time to read norms or the largest entry, where a part asks for those).
-/// Variables in f16 and bf16 are moved in f32 and rounded once. A NaN in the gradient ends up in the
-/// weights.
+/// Built-in parts only contribute coefficients: whatever the chain, there is one pass over the
+/// weights, in place (and another one to read norms or the largest entry, if a part needs those).
+/// Variables in f16 and bf16 are moved in f32 and rounded once. A NaN in the gradient ends up in
+/// the weights.
 ///
 /// **`backward()` comes before the step.** The backward pass of a surrogate loss reads the weights
-/// when it runs, not when the loss was made: a loss made of one response, stepped on and then sent
-/// back, has the gradient at the new weights.
-/// [`backward_step`](Optimizer::backward_step) does both in the right order.
+/// when it runs, not when the loss is made: if a step is taken between the two, the gradient is
+/// that at the new weights. [`backward_step`](Optimizer::backward_step) does both in the right
+/// order.
 ///
-/// Made from a [`StepsConfig`], or by [`Steps::builder`], which also takes parts of one's own and
-/// [dimensions](Variable) where the shape of a variable does not tell its units.
+/// Steps are made from a [`StepsConfig`], or by [`Steps::builder`], which also takes your own parts
+/// and [dimensions](Variable) for variables whose units do not follow from their shape.
 ///
 /// ```
 /// use candle::{Device, Tensor, Var};
@@ -98,21 +100,22 @@ impl Steps {
     }
 
     /// Sets the share of training that is done, for the schedules: 0 at first, 1 at the end. Values
-    /// outside are taken as the nearer end.
+    /// outside this range are clamped.
     ///
-    /// Nothing counts steps here, so the caller sets it before each step, as it may set
-    /// [`learning_rate`](Optimizer::set_learning_rate), the `η` that schedules start from.
+    /// Steps are not counted here, so the caller sets the progress before each step. It may also
+    /// set the [`learning_rate`](Optimizer::set_learning_rate), the `η` that schedules start from.
     pub fn set_progress(&mut self, progress: f64) {
         self.progress = progress.clamp(0.0, 1.0);
     }
 
-    /// One step with the gradient that `gradient` has for each variable; those without one stay as
-    /// they are. [`step`](Optimizer::step) with gradients that are in no `GradStore`, as the
-    /// negated updates of a rule are.
+    /// Takes one step with the gradient that `gradient` returns for each variable; variables
+    /// without one stay unchanged. This is [`step`](Optimizer::step) for gradients that are not in
+    /// a `GradStore`, such as the negated updates of a rule.
     ///
     /// # Errors
-    /// A learning rate (below 0 or not finite) or a progress (NaN) that was set since; a gradient
-    /// of another shape than its variable, before anything has moved; what a part refuses.
+    /// If a learning rate that is negative or not finite, or a progress that is NaN, has been set;
+    /// if a gradient has another shape than its variable, which is checked before anything moves;
+    /// or if a part fails.
     pub fn descend(&mut self, gradient: impl Fn(&Var) -> Option<Tensor>) -> Result<()> {
         builder::check_learning_rate(self.learning_rate)?;
         if self.progress.is_nan() {
@@ -141,7 +144,7 @@ impl Steps {
     /// The sum of the `λ` of all parts.
     ///
     /// # Errors
-    /// A part that depends on the weights in another way.
+    /// If a part depends on the weights in another way.
     pub(crate) fn decoupled_decay(&self) -> Result<f64> {
         self.parts.iter().try_fold(0.0, |decay, part| match part.dependence() {
             Dependence::None => Ok(decay),
@@ -166,7 +169,7 @@ impl Steps {
             part.apply(&mut descent)?;
         }
         let mut constraints = self.parts.iter().filter_map(|part| part.constraint()).peekable();
-        // The first constraint is met in the pass that moves the weights, if it can be.
+        // The first constraint is imposed in the pass that moves the weights, if possible.
         let unit_norm = |constraint: &Constraint| matches!(constraint, Constraint::UnitNorm);
         let descend = Descend {
             scale: descent.scale()?,
@@ -178,11 +181,11 @@ impl Steps {
         place.finish()
     }
 
-    /// Imposes the constraints of the parts on every variable, as after a step, without one: on
-    /// weights that were just drawn or read.
+    /// Imposes the constraints of the parts on every variable without taking a step, for weights
+    /// that were just drawn or loaded.
     ///
     /// # Errors
-    /// What a part refuses.
+    /// If a part fails.
     pub fn constrain(&mut self) -> Result<()> {
         for variable in &self.variables {
             let mut place = Place::of(variable)?;
@@ -216,8 +219,8 @@ impl Optimizer for Steps {
         self.learning_rate
     }
 
-    /// Sets `η`, which schedules start from. One that is negative or not finite is refused by the
-    /// next step.
+    /// Sets `η`, from which schedules start. The next step refuses a rate that is negative or not
+    /// finite.
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
     }

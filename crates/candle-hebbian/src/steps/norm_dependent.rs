@@ -6,11 +6,11 @@ use crate::ops::squared_norms;
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
-/// Multiplies the direction of every unit by how far its norm is from 1: `u_k ← (|‖w_k‖ − 1| +
-/// 1e-10)^q·u_k`. A unit of norm 1 hardly moves any more.
+/// Multiplies the direction of every unit by a power of the distance of its norm from 1:
+/// `u_k ← (|‖w_k‖ − 1| + 1e-10)^q·u_k`. A unit of norm 1 hardly moves any more.
 ///
-/// Source: Journé et al. 2023, arXiv 2209.11883, who write `η·(r − 1)^q`; the absolute value and the
-/// 1e-10 are their code's.
+/// Source: Journé et al. 2023, arXiv 2209.11883, who write `η·(r − 1)^q`; the absolute value and the 1e-10 are from
+/// their code.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NormDependent {

@@ -1,4 +1,4 @@
-//! What a chain is made of.
+//! The parts of a chain.
 
 use super::descent::Descent;
 use super::place::Place;
@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 /// A link of the chain in [`Steps`](super::Steps).
 ///
-/// Momentum, as an example of one's own:
+/// As an example of your own part, momentum:
 ///
 /// ```
 /// use candle::{Device, Result, Tensor, Var};
@@ -52,24 +52,25 @@ use std::fmt::Debug;
 /// # Ok::<(), candle::Error>(())
 /// ```
 pub trait Part: Debug + Send + Sync {
-    /// Whether its numbers make sense. Asked when the chain gets its variables, so that a rate that
-    /// would make NaN is refused before anything is learned.
+    /// Checks the part's numbers. This is called when the chain gets its variables, so that a rate
+    /// that would lead to NaN is refused before anything is learned.
     ///
     /// # Errors
-    /// The number, what was found and what was expected.
+    /// If a number is wrong; the message says which, what was found and what was expected.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Whether it acts on units, so that variables without any (a bias) are refused. Default: yes.
-    /// Without units all of a variable is the fan-in of one unit.
+    /// Whether the part acts on units, so that variables without any (a bias) are refused. Default:
+    /// yes. If not, a variable without units counts as one unit whose inputs are all its entries.
     fn needs_units(&self) -> bool {
         true
     }
 
-    /// How its effect depends on the weights, beside the gradient. Feedback weights that learn like
-    /// the weights can make the same step where it has nothing, or is a decay: see
-    /// [`WithFeedback`](crate::WithFeedback). Default: in any way.
+    /// How the part's effect depends on the weights, beside the gradient. Feedback weights that
+    /// learn like the weights can take the same step only if this is [`Dependence::None`] or
+    /// [`Dependence::Decay`]: see [`WithFeedback`](crate::WithFeedback). Default:
+    /// [`Dependence::Weights`].
     fn dependence(&self) -> Dependence {
         Dependence::Weights
     }
@@ -80,7 +81,7 @@ pub trait Part: Debug + Send + Sync {
         Ok(())
     }
 
-    /// The constraint on the weights after they moved. Default: none.
+    /// The constraint that is imposed on the weights after they have moved. Default: none.
     fn constraint(&self) -> Option<Constraint<'_>> {
         None
     }
@@ -91,17 +92,17 @@ pub trait Part: Debug + Send + Sync {
 pub enum Dependence {
     /// Not at all: it is computed from gradients alone.
     None,
-    /// It multiplies them by `1 − ηλ` and nothing else; this is `λ`.
+    /// The effect is to multiply the weights by `1 − ηλ`, and nothing else; the value is `λ`.
     Decay(f64),
     /// Anything else.
     Weights,
 }
 
-/// What holds for weights after each step.
+/// A constraint that the weights meet after each step.
 pub enum Constraint<'a> {
     /// Every unit has norm 1: see [`UnitNorm`](super::UnitNorm).
     UnitNorm,
-    /// The weights `(S, K, F)` are what this function makes of them. A pass of its own.
+    /// The weights `(S, K, F)` are replaced by the result of this function, in a pass of its own.
     Map(WeightMap<'a>),
 }
 

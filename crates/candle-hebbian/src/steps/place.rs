@@ -3,8 +3,8 @@
 use super::variable::Variable;
 use candle::{DType, Result, Storage, Tensor, Var};
 
-/// The weights of a variable as `(S, K, F)`, in f32 or f64: its own memory, or a copy of it where
-/// it is of another type.
+/// The weights of a variable as `(S, K, F)`, in f32 or f64: the variable's own memory, or a copy of
+/// it if the variable has another type.
 pub(super) struct Place<'a> {
     var: &'a Var,
     weight: Tensor,
@@ -20,12 +20,12 @@ impl<'a> Place<'a> {
         Ok(Self { var, weight, is_copy })
     }
 
-    /// The weights as they are now. What changes this tensor in place moves them.
+    /// The current weights. A change of this tensor in place moves them.
     pub(super) fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// Puts other weights in their place.
+    /// Replaces the weights.
     pub(super) fn write(&mut self, weight: &Tensor) -> Result<()> {
         if weight.shape() != self.weight.shape() {
             candle::bail!(
@@ -41,8 +41,9 @@ impl<'a> Place<'a> {
         self.var.set(&self.apart(weight)?.reshape(self.var.shape())?)
     }
 
-    /// `tensor`, copied if it lies in the memory of the weights: candle locks an operand's memory
-    /// once to write and once to read, which for one memory would never end.
+    /// `tensor`, copied if it shares the memory of the weights: candle locks the memory of one
+    /// operand for writing and that of the other for reading, which would deadlock if they were the
+    /// same.
     pub(super) fn apart(&self, tensor: &Tensor) -> Result<Tensor> {
         match memory(tensor) == memory(&self.weight) {
             true => tensor.copy(),
@@ -50,7 +51,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Rounds a copy into the variable.
+    /// Writes a copy back to the variable, rounded to its type.
     pub(super) fn finish(self) -> Result<()> {
         if !self.is_copy {
             return Ok(());
@@ -59,7 +60,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Where a tensor's elements are, to compare.
+/// The address of a tensor's storage, for comparison.
 fn memory(tensor: &Tensor) -> *const Storage {
     let (storage, _) = tensor.storage_and_layout();
     &raw const *storage

@@ -6,11 +6,11 @@ use crate::cpu::{Real, RowKernel, for_row_blocks, sum, with_real};
 use crate::ops::{has_kernels, squared_norms};
 use candle::{CpuStorage, InplaceOp1, Layout, Result};
 
-/// Keeps a unit without weights at 0.
+/// Keeps a unit whose weights are all 0 at 0.
 const TINY: f64 = 1e-10;
 
-/// After every step the weights of each unit are scaled to norm 1: `w_k ← w_k / (‖w_k‖ + 1e-10)`. A
-/// unit without weights stays so.
+/// Scales the weights of each unit to norm 1 after every step: `w_k ← w_k / (‖w_k‖ + 1e-10)`. A
+/// unit whose weights are all 0 stays at 0.
 ///
 /// Source: Miconi 2021, arXiv 2107.01729, whose code has the same 1e-10.
 ///
@@ -34,7 +34,7 @@ impl Part for UnitNorm {
     }
 }
 
-/// The constraint by itself.
+/// Imposes the constraint in a pass of its own.
 pub(super) fn unit_norm(place: &mut Place) -> Result<()> {
     let weight = place.weight();
     if has_kernels(weight.device()) {
@@ -76,7 +76,7 @@ impl<T: Real> RowKernel<T> for Rows {
     }
 }
 
-/// One unit.
+/// Scales one unit.
 #[inline(always)]
 pub(super) fn to_unit_norm<T: Real>(weight: &mut [T]) {
     let norm = sum(weight, |w| w * w).sqrt() + T::of(TINY);

@@ -3,11 +3,11 @@
 use crate::geometry::WeightDims;
 use candle::{Result, Var};
 
-/// A variable that steps move, with the units it holds where it is a weight.
+/// A variable that steps move, with its units if it is a weight.
 ///
-/// A weight `(K, F)` or `(K, C, kh, kw)` is one site of `K` units, a weight `(OH, OW, K, C, kh, kw)`
-/// has `OH·OW` sites of `K` units. Anything else, a convolution in groups above all, needs its
-/// [`WeightDims`] beside it; variables of other shapes can only be moved by parts that need no units.
+/// A weight `(K, F)` or `(K, C, kh, kw)` is one site of `K` units, a weight `(OH, OW, K, C, kh, kw)` has `OH·OW` sites
+/// of `K` units. Any other weight, such as a convolution in groups, must be given with its [`WeightDims`]. Without
+/// them, variables of other shapes can only be moved by parts that need no units.
 #[derive(Debug, Clone)]
 pub struct Variable {
     var: Var,
@@ -43,7 +43,7 @@ impl Variable {
         self.dims.is_some()
     }
 
-    /// `(S, K, F)`; where there are no units, all of it as the fan-in of one.
+    /// `(S, K, F)`; a variable without units counts as one unit.
     pub(super) fn matrices(&self) -> (usize, usize, usize) {
         match self.dims {
             Some(WeightDims { sites, units, fan_in }) => (sites, units, fan_in),
@@ -51,7 +51,7 @@ impl Variable {
         }
     }
 
-    /// Its dimensions hold what it holds, and it can be moved in place.
+    /// Checks that the dimensions fit the variable, and that it can be moved in place.
     pub(super) fn check(&self) -> Result<()> {
         let (sites, units, fan_in) = self.matrices();
         if sites * units * fan_in != self.var.elem_count() {

@@ -5,8 +5,8 @@ use super::part::{Dependence, Part};
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
-/// Weights shrink by a share of themselves at each step: `w ← (1 − ηλ)·w − ηu`, with the `η` of the
-/// schedule. Decoupled, as in AdamW: what scales the direction `u` does not scale the decay.
+/// Shrinks the weights by a fraction of themselves at each step: `w ← (1 − ηλ)·w − ηu`, with the `η` of the schedule.
+/// The decay is decoupled, as in AdamW: factors that scale the direction `u` do not scale it.
 ///
 /// Source: Loshchilov & Hutter 2019, arXiv 1711.05101, with the `η` of PyTorch's and candle's AdamW.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

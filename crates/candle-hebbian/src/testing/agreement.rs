@@ -1,9 +1,9 @@
-//! When two results are one.
+//! Comparison of numbers.
 
 use candle::{Error, Result};
 
-/// Fails where `got` and `want`, by their names, differ by more than `tolerance` times the largest
-/// of `want`. `place` says what an index stands for.
+/// Returns an error if `got` and `want`, given with their names, differ by more than `tolerance` times the largest
+/// magnitude in `want`. `place` describes what an index stands for.
 pub(super) fn agree(
     (got_name, got): (&str, &[f64]),
     (want_name, want): (&str, &[f64]),
@@ -27,12 +27,12 @@ pub(super) fn agree(
     }
 }
 
-/// Whether two numbers are at most `bound` apart. NaN is near nothing, and a bound without end none.
+/// Whether two numbers are at most `bound` apart. It is false if one is NaN or if `bound` is not finite.
 pub(super) fn near(a: f64, b: f64, bound: f64) -> bool {
     bound.is_finite() && (a - b).abs() <= bound
 }
 
-/// The error of a check, by name.
+/// The error of a check, with the name of what was checked.
 pub(super) fn failed(check: &str, name: &str, what: &str, error: &Error) -> Error {
     Error::Msg(format!("{check} of {name}: {what}: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Backward passes against central differences.
+//! Comparison of backward passes with central differences.
 
 use super::agreement::{failed, near};
 use super::synapse::numbers;
@@ -6,22 +6,23 @@ use crate::Rng;
 use crate::device::to_host;
 use candle::{DType, Device, Result, Tensor, Var};
 
-/// Random directions for each argument.
+/// The number of random directions for each argument.
 const DIRECTIONS: usize = 3;
 
-/// How far apart gradient and differences may be, in the gradient's norm.
+/// How far apart gradient and differences may be, relative to the gradient's norm.
 const TOLERANCE: f64 = 1e-6;
 
-/// Whether the gradient of `f` at `args` is its derivative.
+/// Checks that the gradient of `f` at `args` is its derivative.
 ///
 /// ```text
 /// ⟨∂L/∂a, v⟩ = (L(a + h·v) − L(a − h·v)) / 2h        L = Σ g ⊙ f(a)
 /// ```
 ///
-/// for each argument `a`, with a random `g` and three random directions `v` for each, always the
-/// same: entries of standard normal distribution, so that an error in any entry of the gradient shows
-/// in each of them, whatever the size. It is computed in f64 on the CPU. `h` is 10⁻⁵ times the root
-/// mean square of `a`: `a` must be further than that from where `f` has a kink.
+/// for each argument `a`, with a random `g` and three random directions `v` each. These are the
+/// same in every call and have standard normal entries, so that an error in any entry of the
+/// gradient shows in each direction, whatever the size of `a`. All is computed in f64 on the CPU.
+/// `h` is 10⁻⁵ times the root mean square of `a`: `a` must be further than that from any kink of
+/// `f`.
 ///
 /// ```
 /// use candle::{Device, Tensor, op};
@@ -45,8 +46,8 @@ const TOLERANCE: f64 = 1e-6;
 /// ```
 ///
 /// # Errors
-/// A gradient that is not the derivative, with the argument and both numbers; a value that changes
-/// in none of the directions, for then nothing was checked; what `f` refuses.
+/// If a gradient is not the derivative, with the argument and both numbers; if the value changes in
+/// none of the directions, since then nothing was checked; or if `f` fails.
 pub fn check_gradient<const N: usize>(
     name: &str,
     args: [&Tensor; N],
@@ -55,11 +56,12 @@ pub fn check_gradient<const N: usize>(
     check_gradient_of(name, args, &f, &f)
 }
 
-/// [`check_gradient`] where the gradient of `f` is meant to be the derivative of another function:
-/// `reference`, which is `f` with all that its backward pass takes for a constant held at `args`.
+/// Like [`check_gradient`], for a gradient of `f` that is meant to be the derivative of another
+/// function: `reference`, which is `f` with everything that its backward pass treats as a constant
+/// held at its value for `args`.
 ///
 /// # Errors
-/// As those of [`check_gradient`].
+/// As for [`check_gradient`].
 pub fn check_gradient_of<const N: usize>(
     name: &str,
     args: [&Tensor; N],

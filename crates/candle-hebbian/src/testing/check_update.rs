@@ -1,4 +1,4 @@
-//! Rules against their equations.
+//! Comparison of rules with their equations.
 
 use super::agreement::{agree, failed, near};
 use super::synapse::{Synapse, Values, numbers};
@@ -6,17 +6,17 @@ use crate::device::to_host;
 use crate::{Competition, Conv2dConfig, Geometry, Response, Rng, Rule, State, Synapses, Update};
 use candle::{DType, Device, Error, Result, Tensor, Var};
 
-/// What [`check_update`] has to know of a rule.
+/// The options of [`check_update`].
 #[derive(Debug, Clone)]
 pub struct UpdateOptions {
-    /// What the rule has kept before the batch. Default: nothing.
+    /// The state of the rule before the batch. Default: empty.
     pub state: State,
-    /// Whether the update of a batch is the sum of those of its halves. Default: true. Where all rows share a
-    /// statistic, as in BCM's threshold, it is not.
+    /// Whether the update of a batch is the sum of those of its halves. Default: true. If all rows share a statistic,
+    /// such as BCM's threshold, it is not.
     pub is_sum: bool,
-    /// Random directions for the loss. Default: 3.
+    /// The number of random directions in which the loss is checked. Default: 3.
     pub directions: usize,
-    /// What they are drawn from. Default: 0.
+    /// The seed of the random numbers. Default: 0.
     pub seed: u64,
 }
 
@@ -26,11 +26,11 @@ impl Default for UpdateOptions {
     }
 }
 
-/// Synapses to check a rule with, `[S, P, K, F]` of them, in f64 on the CPU: normal rows of variance 1
-/// and weights of variance `1/F`, the rule's own response, and what `competition` makes of it.
+/// Draws synapses of the sizes `[S, P, K, F]` to check a rule with, in f64 on the CPU: normally distributed rows of
+/// variance 1 and weights of variance `1/F`, the rule's own response, and the result of `competition` on it.
 ///
 /// # Errors
-/// What the rule or the competition refuses.
+/// If the rule or the competition fails.
 pub fn draw_synapses(
     rule: &(impl Rule + ?Sized),
     competition: &dyn Competition,
@@ -46,10 +46,10 @@ pub fn draw_synapses(
     response.synapses(&competition.compete(response.u())?)
 }
 
-/// Whether `rule` does what its `equation` says: what one row adds to one weight, for example
-/// `|s| s.y * (s.x - s.y * s.w)` of Oja's rule.
+/// Checks that `rule` does what its `equation` says. The equation gives what one row adds to one weight, for example
+/// `|s| s.y * (s.x - s.y * s.w)` for Oja's rule.
 ///
-/// For the batch that `synapses` see, in f64 on the CPU:
+/// The following is checked for the batch of `synapses`, in f64 on the CPU:
 ///
 /// 1. the update is the sum over rows of `equation`, at each weight;
 /// 2. the gradient of the surrogate loss is minus the update;
@@ -60,17 +60,16 @@ pub fn draw_synapses(
 ///    (L(w + v) − L(w − v)) / 2 = −⟨Δw, v⟩        L(w) = −Σ y·(x wᵀ) + ½ Σ_k d_k ‖w_k‖² − ⟨D, w⟩
 ///    ```
 ///
-///    where what the rule made of the synapses at `w` (its `y`, `d` and other terms `D`) is held, as the
-///    surrogate's stop-gradient holds it. `L` is quadratic then, so central differences are exact
-///    whatever the step;
+///    where the rule's result for the synapses at `w` (its `y`, `d` and other terms `D`) is held constant, as
+///    the surrogate's stop-gradient does. `L` is then quadratic, so central differences are exact whatever
+///    the step;
 /// 4. loss and update leave the same state;
 /// 5. the order of the rows changes neither the update nor the state;
-/// 6. the update is the sum of those of the two halves of the batch, if [`UpdateOptions::is_sum`];
-/// 7. in f32 the rule gives the same of the same numbers, to 10⁻⁴ of the largest entry.
+/// 6. the update is the sum of the updates of the two halves of the batch, if [`UpdateOptions::is_sum`];
+/// 7. in f32 the rule gives the same result for the same numbers, to within 10⁻⁴ of the largest entry.
 ///
-/// A rule that keeps state is checked a second time with what the first batch left. Only 1 costs more
-/// than a few products, and that a pass over `S·P·K·F` numbers, so layers of any size can be checked
-/// with few rows.
+/// A rule that keeps state is checked a second time with the state that the first batch left. Only check 1 costs more
+/// than a few products, namely a pass over `S·P·K·F` numbers, so layers of any size can be checked with few rows.
 ///
 /// ```
 /// use candle::{Result, Tensor};
@@ -98,8 +97,8 @@ pub fn draw_synapses(
 /// ```
 ///
 /// # Errors
-/// The first check that fails, with the name of the rule and the numbers; an equation that gives 0 for
-/// all weights, for then nothing was checked; what the rule refuses.
+/// If a check fails, with the name of the rule and the numbers of the first one that fails; if the equation gives 0 for
+/// all weights, since then nothing was checked; or if the rule fails.
 pub fn check_update(
     name: &str,
     rule: &(impl Rule + ?Sized),
@@ -116,7 +115,7 @@ pub fn check_update(
     Ok(())
 }
 
-/// All checks from one state; returns the one that is left.
+/// Runs all checks from one state; returns the state that is left.
 fn check(
     name: &str,
     rule: &(impl Rule + ?Sized),
@@ -185,7 +184,7 @@ fn check(
     Ok(left)
 }
 
-/// The third of the checks.
+/// The third check.
 fn value_changes_as_the_gradient_says(
     rule: &(impl Rule + ?Sized),
     batch: &Batch,
@@ -195,7 +194,7 @@ fn value_changes_as_the_gradient_says(
 ) -> Result<()> {
     let (_, synapses) = batch.synapses(DType::F64)?;
     let made = rule.update(&synapses, &mut state.clone())?;
-    // A product with the weights is a constant in the loss.
+    // The product of the mixing with the weights is a constant in the loss.
     let mixed = match &made.mixing {
         Some(mixing) => Some(mixing.matmul(&batch.weights)?.neg()?),
         None => None,
@@ -222,7 +221,7 @@ fn value_changes_as_the_gradient_says(
         };
         let difference = (loss(1.0)? - loss(-1.0)?) / 2.0;
         let slope = -descent.iter().zip(numbers(&v)?).map(|(d, v)| d * v).sum::<f64>();
-        // What the product of two independent directions of these sizes is about.
+        // The typical size of the product of two independent directions of these norms.
         let scale = norm(descent) * size;
         if !near(slope, difference, 1e-8 * scale) {
             candle::bail!(
@@ -234,7 +233,7 @@ fn value_changes_as_the_gradient_says(
     Ok(())
 }
 
-/// What the synapses of a batch see, to be seen again in another order, part or type.
+/// What the synapses of a batch see, from which synapses are made in another order, part or type.
 #[derive(Debug, Clone)]
 struct Batch {
     pre: Tensor,
@@ -255,7 +254,7 @@ impl Batch {
         })
     }
 
-    /// The synapses of a variable, and that.
+    /// The synapses of a variable, with that variable.
     fn synapses(&self, dtype: DType) -> Result<(Var, Synapses)> {
         let in_type = |tensor: &Tensor| tensor.to_dtype(dtype);
         let weight = Var::from_tensor(&in_type(&self.weights)?)?;
@@ -268,7 +267,7 @@ impl Batch {
         Ok((weight, synapses))
     }
 
-    /// What `of` makes of everything that has rows.
+    /// Applies `of` to everything that has rows.
     fn rows(&self, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {
             pre: of(&self.pre)?,
@@ -291,7 +290,7 @@ impl Batch {
         self.rows(|tensor| tensor.contiguous()?.index_select(&order, 1))
     }
 
-    /// With the nearest numbers that f32 has.
+    /// The batch with all numbers rounded to f32.
     fn rounded(&self) -> Result<Self> {
         let round = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.to_dtype(DType::F64);
         Ok(Self { weights: round(&self.weights)?, ..self.rows(round)? })

@@ -1,4 +1,4 @@
-//! Checks for tests, of rules and ops of one's own as of this crate's. They are there with the feature
+//! Checks for tests, of your own rules and ops as well as of this crate's. They need the feature
 //! `testing`:
 //!
 //! ```toml
@@ -6,10 +6,10 @@
 //! candle-hebbian = { version = "0.1", features = ["testing"] }
 //! ```
 //!
-//! - [`check_update`] holds a [`Rule`](crate::Rule) against its equation.
-//! - [`check_gradient`] and [`check_gradient_of`] hold a backward pass, of an
-//!   [`ops::custom_vjp`](crate::ops::custom_vjp) for example, against central differences.
-//! - [`test_device!`](crate::test_device) makes a test for every device of one function.
+//! - [`check_update`] compares a [`Rule`](crate::Rule) with its equation.
+//! - [`check_gradient`] and [`check_gradient_of`] compare a backward pass, of an
+//!   [`ops::custom_vjp`](crate::ops::custom_vjp) for example, with central differences.
+//! - [`test_device!`](crate::test_device) turns one function into a test for every device.
 
 mod agreement;
 mod check_gradient;

@@ -1,11 +1,11 @@
-//! A test on every device.
+//! Tests that run on every device.
 
 use crate::{device, ops};
 use candle::Device;
 use std::fmt::Display;
 use std::io::Write;
 
-/// Where a check runs.
+/// The device on which a check runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// The CPU, with this crate's kernels.
@@ -19,7 +19,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether this build is for such a device: the CPU always is, the others by their feature.
+    /// Whether this build supports the device: always for the CPU, by feature for the others.
     fn is_built(self) -> bool {
         match self {
             Self::Cpu | Self::Composed => true,
@@ -37,14 +37,14 @@ impl Target {
     }
 }
 
-/// What becomes of a check.
+/// What is to be done with a check.
 #[derive(Debug)]
 enum Plan {
     Run(Device),
-    /// The build is for no such device.
+    /// The build does not support the device.
     Skip(String),
-    /// The build is for such a device, and there is none: whoever asked for it must not think that
-    /// it passed.
+    /// The build supports the device, but there is none. The check fails, so that nobody thinks
+    /// that it passed.
     Fail(String),
 }
 
@@ -59,11 +59,11 @@ impl Plan {
     }
 }
 
-/// Runs `check` there. In a build without the feature of the device (`cuda`, `metal`) it says on
-/// stderr that it was skipped.
+/// Runs `check` on `target`. If the build lacks the feature of the device (`cuda`, `metal`), the
+/// check is skipped with a message on stderr.
 ///
 /// # Panics
-/// When the check fails; when the build has the feature and the machine no such device.
+/// If the check fails, or if the build has the feature but the machine has no such device.
 pub fn run<E: Display>(target: Target, name: &str, check: impl FnOnce(&Device) -> Result<(), E>) {
     let device = match Plan::of(target.open(), target.is_built()) {
         Plan::Run(device) => device,
@@ -86,10 +86,11 @@ pub fn run<E: Display>(target: Target, name: &str, check: impl FnOnce(&Device) -
     }
 }
 
-/// Makes tests of checks `fn(&Device) -> Result<(), E>`, one for each device: `NAME::cpu`,
-/// `NAME::composed` (the CPU with what GPUs are asked for, see [`ops::composed`](crate::ops::composed)),
-/// `NAME::cuda` and `NAME::metal`. A build without the feature `cuda` or `metal` skips the one or the
-/// other with a message; with it, a machine without the device fails.
+/// Makes tests from checks `fn(&Device) -> Result<(), E>`, one for each device: `NAME::cpu`,
+/// `NAME::composed` (the CPU with the ops that GPUs get, see
+/// [`ops::composed`](crate::ops::composed)), `NAME::cuda` and `NAME::metal`. Without the feature
+/// `cuda` or `metal`, the test of that device is skipped with a message; with it, the test fails on
+/// a machine without the device.
 ///
 /// ```
 /// use candle::{Device, Tensor};

@@ -26,32 +26,32 @@ pub struct Synapse<'a> {
 }
 
 impl Synapse<'_> {
-    /// `P`, how many rows the batch has.
+    /// The number of rows of the batch, `P`.
     pub fn rows(&self) -> usize {
         self.all.sizes[1]
     }
 
-    /// `K`, how many units compete with this one, itself included.
+    /// The number of units that compete with this one, itself included, `K`.
     pub fn units(&self) -> usize {
         self.all.sizes[2]
     }
 
-    /// `F`, how many inputs a unit has.
+    /// The number of inputs of a unit, `F`.
     pub fn inputs(&self) -> usize {
         self.all.sizes[3]
     }
 
-    /// `p`, which of the rows this is.
+    /// The index of the row, `p`.
     pub fn row(&self) -> usize {
         self.row
     }
 
-    /// `i`, which of the inputs this is.
+    /// The index of the input, `i`.
     pub fn input(&self) -> usize {
         self.input
     }
 
-    /// `k`, which of the units this is.
+    /// The index of the unit, `k`.
     pub fn unit(&self) -> usize {
         self.unit
     }
@@ -71,22 +71,22 @@ impl Synapse<'_> {
         self.all.post[self.all.of_row(self.site, row, self.unit)]
     }
 
-    /// The sum over rows of `equation` at the synapse from another input to another unit of the site, or this one:
-    /// for rules that are no sum over rows.
+    /// The sum over rows of `equation` at the synapse from `input` to `unit` of the same site,
+    /// which may be this synapse: for rules that are not a sum over rows.
     pub fn sum_at(&self, unit: usize, input: usize, equation: impl Fn(&Synapse) -> f64) -> f64 {
         let rows = 0..self.rows();
         rows.map(|row| equation(&self.all.synapse([self.site, row, unit, input]))).sum()
     }
 
-    /// What the state holds under `name` for this unit, before the batch: an entry of `(S, K)`.
-    /// `None` where there is nothing yet.
+    /// The value that the state holds under `name` for this unit before the batch, an entry of
+    /// `(S, K)`. `None` if there is none yet.
     pub fn kept(&self, name: &str) -> Option<f64> {
         let values = self.all.kept.get(name)?;
         values.get(self.site * self.units() + self.unit).copied()
     }
 }
 
-/// All that the synapses of a batch see, as numbers.
+/// Everything that the synapses of a batch see, as numbers.
 #[derive(Debug)]
 pub(super) struct Values {
     /// Sites, rows, units and inputs.
@@ -154,7 +154,7 @@ impl Values {
         }
     }
 
-    /// What an index of `(S, K, F)` stands for.
+    /// Describes the entry at an index of `(S, K, F)`.
     pub(super) fn place(&self, at: usize) -> String {
         let [_, _, units, inputs] = self.sizes;
         let (unit, input) = (at / inputs, at % inputs);

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Transform, wrong};
 use crate::Result;
 
-/// Colours of random strength and tint: in hue, saturation and value, `S ← min(1, S·2^U(−s, s))` and
-/// `H ← H + U(−h, h) mod 1`, one draw of each for an image, saturation first.
+/// Random changes of saturation and hue: in hue, saturation and value, `S ← min(1, S·2^U(−s, s))`
+/// and `H ← H + U(−h, h) mod 1`, with one draw of each for an image, saturation first.
 ///
 /// Source: the colour augmentation in the code of Amit (2019), with s = 2 and h = 0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::Result;
 pub struct ColourJitter {
     /// How many times the saturation is doubled or halved at most, `s`. Default: 2.
     pub saturation: f64,
-    /// How far the hue is turned at most, as a share of the circle, `h`. Default: 0.1.
+    /// How far the hue is shifted at most, as a share of the circle, `h`. Default: 0.1.
     pub hue: f64,
 }
 
@@ -54,13 +54,14 @@ impl Transform for ColourJitter {
     }
 }
 
-/// A colour of so many times the saturation, with its hue turned.
+/// Multiplies the saturation of a colour by `strength`, and shifts its hue by `turn`.
 fn changed(rgb: [f32; 3], strength: f32, turn: f32) -> [f32; 3] {
     let [hue, saturation, value] = to_hsv(rgb);
     to_rgb([(hue + turn).rem_euclid(1.0), (saturation * strength).min(1.0), value])
 }
 
-/// Hue, saturation and value, from 0 to 1, as Python's `colorsys` has them.
+/// Converts red, green and blue to hue, saturation and value from 0 to 1, as Python's `colorsys`
+/// does.
 fn to_hsv([red, green, blue]: [f32; 3]) -> [f32; 3] {
     let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
     let range = most - least;
@@ -77,7 +78,7 @@ fn to_hsv([red, green, blue]: [f32; 3]) -> [f32; 3] {
     [(hue / 6.0).rem_euclid(1.0), range / most, most]
 }
 
-/// Red, green and blue.
+/// Converts hue, saturation and value to red, green and blue.
 fn to_rgb([hue, saturation, value]: [f32; 3]) -> [f32; 3] {
     let sector = (hue * 6.0).floor();
     let rest = hue * 6.0 - sector;
@@ -102,7 +103,7 @@ mod tests {
         found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-6)
     }
 
-    /// By Python's `colorsys.rgb_to_hsv`; and back.
+    /// Checked against Python's `colorsys.rgb_to_hsv`, in both directions.
     #[test]
     fn colours_are_those_of_colorsys() {
         for (rgb, hsv) in [

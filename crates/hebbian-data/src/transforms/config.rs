@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{Error, Result, ZcaConfig};
 
-/// A transform as presets and flags say it: in JSON an object with its `kind`, in text its name, what it is mostly
-/// about after `=`, and the rest after colons, `random-crop=32:padding=4:reflect`. Rows of numbers are written with
-/// slashes, height and width as `32x48`; a word alone is a padding mode, or says yes.
+/// A transform as presets and flags write it. In JSON it is an object with its `kind`. In text it is its name, then
+/// the main setting after `=`, and the others after colons: `random-crop=32:padding=4:reflect`. Lists of numbers
+/// are written with slashes, height and width as `32x48`; a word alone is a padding mode or turns on a setting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TransformConfig {
@@ -43,7 +43,7 @@ pub enum TransformConfig {
 }
 
 impl TransformConfig {
-    /// The transform, unless it has to be fitted to images.
+    /// Returns the transform, or `None` if it has to be fitted to images.
     pub(super) fn ready(&self) -> Result<Option<Arc<dyn Transform>>> {
         self.check()?;
         Ok(Some(match self {
@@ -64,7 +64,7 @@ impl TransformConfig {
         }))
     }
 
-    /// Whether it is fitted to training images, and what it has learned of them is a part of the model.
+    /// Whether it is fitted to training images, so that what it has learned from them is a part of the model.
     pub fn is_fitted(&self) -> bool {
         match self {
             Self::Standardise(one) => one.mean.is_none() && one.deviation.is_none(),
@@ -73,9 +73,9 @@ impl TransformConfig {
         }
     }
 
-    /// What the schema cannot say, and an image of any size shows.
+    /// Checks what the schema cannot express, but an image of any size shows.
     fn check(&self) -> Result<()> {
-        /// One that all but the size of a part fits into.
+        /// A shape that is large enough for any crop and padding.
         const IMAGE: (usize, usize, usize) = (3, usize::MAX / 16, usize::MAX / 16);
         match self {
             Self::Resize(one) => one.shape(IMAGE).map(drop),
@@ -91,7 +91,7 @@ impl TransformConfig {
     }
 }
 
-/// The name of each, and what stands after its `=`.
+/// The name of each transform, and the setting that follows its `=`.
 const NAMES: [(&str, Option<&str>); 11] = [
     ("resize", Some("size")),
     ("centre-crop", Some("size")),
@@ -105,7 +105,7 @@ const NAMES: [(&str, Option<&str>); 11] = [
     ("zca", Some("epsilon")),
     ("difference-of-gaussians", None),
 ];
-/// What is a row even of one number.
+/// The settings that are lists even if they hold one number.
 const ROWS: [&str; 4] = ["mean", "deviation", "scale", "ratio"];
 const PADDING_MODES: [(&str, PaddingMode); 2] =
     [("zeros", PaddingMode::Zeros), ("reflect", PaddingMode::Reflect)];
@@ -153,7 +153,7 @@ impl FromStr for TransformConfig {
     }
 }
 
-/// `32`, `32x48`, `0.5/0.25`, or a word.
+/// Parses `32`, `32x48`, `0.5/0.25`, or a word.
 fn number_or_row(key: &str, text: &str) -> Value {
     let number = |text: &str| serde_json::from_str::<Value>(text).ok().filter(Value::is_number);
     let row = |separator| text.split(separator).map(number).collect::<Option<Vec<Value>>>();
@@ -163,7 +163,7 @@ fn number_or_row(key: &str, text: &str) -> Value {
     number(text).or_else(|| Some(Value::Array(row('x')?))).unwrap_or_else(|| text.into())
 }
 
-/// As [`from_str`](FromStr::from_str) reads it, without what goes without saying.
+/// Writes what [`from_str`](FromStr::from_str) reads, without settings that have their default.
 impl fmt::Display for TransformConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = serde_json::to_value(self).map_err(|_| fmt::Error)?;
@@ -177,7 +177,7 @@ impl fmt::Display for TransformConfig {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        // All that follows from the name alone.
+        // The settings that follow from the name alone.
         let usual = name.parse::<Self>().ok().and_then(|usual| serde_json::to_value(usual).ok());
         let fields: Map<String, Value> = fields
             .into_iter()

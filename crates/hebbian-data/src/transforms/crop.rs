@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Size, Transform, wrong};
 use crate::Result;
 
-/// The middle of the image: torchvision's `CenterCrop`. Where what is left over is odd, half of it is rounded to the
-/// even number. An image that is smaller gets zeros around it, one more at the right and the bottom where they are odd.
+/// The middle of the image: torchvision's `CenterCrop`. If the difference in size is odd, its half is rounded to the
+/// nearest even number. An image that is smaller is padded with zeros, with one more at the right and the bottom if
+/// their number is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CentreCrop {
@@ -38,24 +39,24 @@ impl Transform for CentreCrop {
     }
 }
 
-/// A part of the image at a place drawn at random, all as likely, after `padding` pixels were put around it:
-/// torchvision's `RandomCrop`. Draws the row, then the column.
+/// A part of the image, after padding by `padding` pixels, at a place drawn uniformly at random: torchvision's
+/// `RandomCrop`. The row is drawn before the column.
 ///
-/// With `zeros` a row `1 2 3 4` padded by 2 is `0 0 1 2 3 4 0 0`; with `reflect` it is `3 2 1 2 3 4 3 2`, for which the
-/// padding must be smaller than the image.
+/// With `zeros` a row `1 2 3 4` padded by 2 becomes `0 0 1 2 3 4 0 0`; with `reflect` it becomes `3 2 1 2 3 4 3 2`, for
+/// which the padding must be smaller than the image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomCrop {
-    /// Pixels a side, or height and width; without, those of the image.
+    /// Pixels a side, or height and width; `None` for those of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Pixels put around the image, at each side. Default: 0.
+    /// Pixels added to each side of the image. Default: 0.
     pub padding: usize,
-    /// What they are. Default: zeros.
+    /// How the added pixels are filled. Default: zeros.
     pub padding_mode: PaddingMode,
 }
 
-/// The largest padding.
+/// The largest padding that is accepted.
 const MOST_PADDING: usize = 1 << 16;
 
 impl RandomCrop {
@@ -112,7 +113,7 @@ impl Transform for RandomCrop {
     }
 }
 
-/// The part of an image that begins at a place, which may be outside.
+/// The part of an image that begins at a place, which may lie outside the image.
 pub(super) fn window(
     image: &Image,
     (top, left): (isize, isize),

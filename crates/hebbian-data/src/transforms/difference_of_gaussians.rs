@@ -9,12 +9,12 @@ use crate::Result;
 const FILTER: usize = 12;
 const MIDDLE: usize = FILTER / 2;
 
-/// A centre-surround filter on each channel by itself: the image blurred by a Gaussian of standard deviation 0.5 less
-/// that blurred by one of 1, `(C, H, W)` to `(C, H + 1, W + 1)`.
+/// A centre-surround filter on each channel: the image blurred by a Gaussian of standard deviation 0.5 minus the image
+/// blurred by one of 1, `(C, H, W)` to `(C, H + 1, W + 1)`.
 ///
 /// Each Gaussian is the product of a column and a row, `exp(−d²/2σ²)` at distances d of up to 4σ, scaled to a sum of 1.
-/// The difference sums to 0 and lies in a filter of 12×12 with its middle at index 6, so that an image padded by 6 zeros
-/// a side gains a row and a column, at the end.
+/// The difference sums to 0 and is placed in a filter of 12×12 with its middle at index 6, so that an image padded by 6
+/// zeros a side gains a row and a column at the end.
 ///
 /// Source: the input of the network for grey images in the code of Miconi (2021).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Transform for DifferenceOfGaussians {
         Ok(images.pop().unwrap_or(image))
     }
 
-    /// All planes in one convolution.
+    /// Filters all planes in one convolution.
     fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
         Image::through(&images, filtered)
     }
@@ -51,7 +51,7 @@ fn filtered(images: &Tensor) -> Result<Tensor> {
     Ok(filtered.reshape((batch, channels, height + 1, width + 1))?)
 }
 
-/// A Gaussian of that standard deviation around [`MIDDLE`], cut off beyond 4 of them, of sum 1.
+/// A Gaussian with this standard deviation around [`MIDDLE`], cut off beyond 4 deviations and scaled to a sum of 1.
 fn gaussian(deviation: f64) -> [f64; FILTER] {
     let values: [f64; FILTER] = std::array::from_fn(|i| {
         let distance = i.abs_diff(MIDDLE) as f64 / deviation;

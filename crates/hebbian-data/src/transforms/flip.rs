@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Transform, wrong};
 use crate::Result;
 
-/// The image turned from left to right, or left as it is.
+/// The image, mirrored from left to right or left as it is, at random.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flip {
-    /// How often it is turned. Default: 1/2.
+    /// The probability that an image is mirrored. Default: 1/2.
     pub probability: f64,
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Transform, wrong};
 use crate::Result;
 
-/// The image in grey, of one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
-/// `(19595 R + 38470 G + 7471 B + 2¹⁵) >> 16` of the levels 0 to 255, as the Python library Pillow has it. Grey images
+/// The image in grey, with one channel: `L = 0.299 R + 0.587 G + 0.114 B` in fixed point,
+/// `(19595 R + 38470 G + 7471 B + 2¹⁵) >> 16` of the levels 0 to 255, as in the Python library Pillow. Grey images
 /// stay as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +28,7 @@ impl Transform for Grey {
         let (green, blue) = rest.split_at(shape.1 * shape.2);
         let colours = red.iter().zip(green).zip(blue);
         let values = colours.map(|((&red, &green), &blue)| {
-            // Whole numbers of at most 2²⁴, which f32 holds.
+            // These are whole numbers of at most 2²⁴, which `f32` represents exactly.
             let level = |value: f32, weight: f32| (value * 255.0).round() * weight;
             let sum = level(red, 19595.0) + level(green, 38470.0) + level(blue, 7471.0);
             ((sum + 32768.0) / 65536.0).floor() / 255.0

@@ -3,8 +3,8 @@ use candle::{DType, Device, Tensor};
 use super::Shape;
 use crate::{Error, Result};
 
-/// An image on the host: C×H×W values, channel by channel and row by row. They are from 0 to 1 as a set has them, and
-/// whatever a transform makes of them after that.
+/// An image on the host: C×H×W values, channel by channel and row by row. The values are from 0 to 1 in an image of a
+/// set; transforms may change their range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     values: Vec<f32>,
@@ -15,7 +15,7 @@ impl Image {
     /// An image of these values.
     ///
     /// # Errors
-    /// When they are not C·H·W, or none.
+    /// If there are not C·H·W values, or none.
     pub fn new(values: Vec<f32>, shape: Shape) -> Result<Self> {
         let (channels, height, width) = shape;
         let expected = [height, width].into_iter().fold(channels, usize::saturating_mul);
@@ -31,17 +31,17 @@ impl Image {
         self.shape
     }
 
-    /// Its values.
+    /// The values of the image.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The same, to be changed.
+    /// The values of the image, mutably.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
 
-    /// An image of another height and width, each channel of which `make` writes from what it was.
+    /// Returns an image of another height and width; `make` writes each of its channels, given the old one.
     pub fn with_planes(
         &self,
         (height, width): (usize, usize),
@@ -56,10 +56,10 @@ impl Image {
         Self { values, shape: (channels, height, width) }
     }
 
-    /// The images of a tensor `(B, C, H, W)`.
+    /// Splits a tensor `(B, C, H, W)` into images.
     ///
     /// # Errors
-    /// A tensor of other dimensions.
+    /// If the tensor has other dimensions.
     pub fn all_of(images: &Tensor) -> Result<Vec<Self>> {
         let (_, channels, height, width) = images.dims4()?;
         let values = images.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?;
@@ -69,10 +69,10 @@ impl Image {
         values.chunks_exact(size).map(|values| Self::new(values.to_vec(), shape)).collect()
     }
 
-    /// A tensor `(B, C, H, W)` of f32 on the host, of images of one shape.
+    /// Combines images of one shape into a tensor `(B, C, H, W)` of `f32` on the host.
     ///
     /// # Errors
-    /// No images, or of several shapes.
+    /// If there are no images, or if they have several shapes.
     pub fn tensor(images: &[Self]) -> Result<Tensor> {
         let shape = images.first().map_or((0, 0, 0), Self::shape);
         if let Some(other) = images.iter().find(|image| image.shape != shape) {
@@ -87,7 +87,7 @@ impl Image {
         Ok(Tensor::from_vec(values, (images.len(), channels, height, width), &Device::Cpu)?)
     }
 
-    /// What `compute` makes of the images as a tensor.
+    /// Applies `compute` to the images as one tensor.
     pub(super) fn through(
         images: &[Self],
         compute: impl FnOnce(&Tensor) -> Result<Tensor>,

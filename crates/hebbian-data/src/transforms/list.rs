@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::TransformConfig;
 use crate::{Error, Result};
 
-/// Transforms one after the other, as presets and flags say them: in JSON a list, in text separated by commas, and
-/// `none` for no transform.
+/// A list of transforms, applied one after the other, as presets and flags write it: in JSON a list, in text
+/// separated by commas, with `none` for an empty list.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TransformList(pub Vec<TransformConfig>);
 
 impl TransformList {
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -39,20 +39,21 @@ impl fmt::Display for TransformList {
     }
 }
 
-/// What a network sees of images, as a preset says it.
+/// The preparation of images for a network, as a preset describes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InputConfig {
-    /// What is done to every image, to learn from or to test with.
+    /// The transforms of every image, in training and in tests.
     #[serde(skip_serializing_if = "TransformList::is_empty")]
     pub transforms: TransformList,
-    /// What is done to images before that, while something learns from them.
+    /// The transforms that are applied before [`transforms`](Self::transforms), but only while something learns
+    /// from the images.
     #[serde(skip_serializing_if = "TransformList::is_empty")]
     pub augmentation: TransformList,
 }
 
 impl InputConfig {
-    /// What does nothing.
+    /// No transforms at all.
     pub const NONE: Self =
         Self { transforms: TransformList(Vec::new()), augmentation: TransformList(Vec::new()) };
 

@@ -1,8 +1,8 @@
 //! Changes to images on the host, before a batch becomes a tensor.
 //!
-//! A [`Transform`] makes an [`Image`] of an image. A [`Pipeline`] is several of them, one after the other. What
-//! presets and flags can say is a [`TransformConfig`], and a [`TransformList`] of them is JSON in a preset and text
-//! in a flag:
+//! A [`Transform`] turns one [`Image`] into another. A [`Pipeline`] is a sequence of them. The transforms that
+//! presets and flags can describe are [`TransformConfig`]s, and a [`TransformList`] of them is JSON in a preset and
+//! text in a flag:
 //!
 //! ```
 //! use hebbian_data::transforms::TransformList;
@@ -15,10 +15,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An [`InputConfig`] has two such lists. The `transforms` are always applied: they are what the network sees, in
-//! training, in tests and of a stranger's images. The `augmentation` comes before them, and only while something
-//! learns. Its draws follow from the seed, the epoch and the number of the image, whatever was drawn before and on
-//! however many threads.
+//! An [`InputConfig`] has two such lists. The `transforms` are always applied: their output is what the network
+//! sees in training, in tests and for new images. The `augmentation` comes before them, and only while something
+//! learns. Its draws depend only on the seed, the epoch and the index of the image, not on earlier draws or the
+//! number of threads.
 //!
 //! | text | what |
 //! |---|---|
@@ -30,8 +30,8 @@
 //! | `colour-jitter:saturation=2:hue=0.1` | [`ColourJitter`] |
 //! | `grey` | [`Grey`] |
 //! | `standardise-image` | [`StandardiseImage`] |
-//! | `standardise` | [`Standardise`], by the training images |
-//! | `zca`, `zca=0.1` | [`Zca`](crate::Zca) of each image standardised, by the training images |
+//! | `standardise` | [`Standardise`], fitted to the training images |
+//! | `zca`, `zca=0.1` | [`Zca`](crate::Zca) of each image standardised, fitted to the training images |
 //! | `difference-of-gaussians` | [`DifferenceOfGaussians`] |
 
 mod colour_jitter;
@@ -106,25 +106,25 @@ pub type Shape = (usize, usize, usize);
 /// # Ok::<(), hebbian_data::Error>(())
 /// ```
 pub trait Transform: Debug + Send + Sync {
-    /// What becomes of the shape of an image.
+    /// Returns the shape that an image of this shape has after the change.
     ///
     /// # Errors
-    /// A shape that it cannot be applied to.
+    /// If the change cannot be applied to this shape.
     fn shape(&self, image: Shape) -> Result<Shape>;
 
-    /// Changes an image; what is random is drawn from `rng`.
+    /// Changes an image, drawing all random numbers from `rng`.
     ///
     /// # Errors
-    /// An image of a shape that it cannot be applied to.
+    /// If the change cannot be applied to the shape of the image.
     fn apply(&self, image: Image, rng: &mut Rng) -> Result<Image>;
 
-    /// Whether it draws anything.
+    /// Whether the change is random.
     fn is_random(&self) -> bool {
         false
     }
 
-    /// Changes the images of a batch, each with a generator of its own: in parallel, unless there is a better way
-    /// for many at once.
+    /// Changes the images of a batch, each with its own generator: in parallel, unless an implementation has a
+    /// better way for many images at once.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -133,13 +133,13 @@ pub trait Transform: Debug + Send + Sync {
         pairs.map(|(image, rng)| self.apply(image, rng)).collect()
     }
 
-    /// What it has learned from training images, by name: a part of the model.
+    /// Returns what was learned from training images, by name; it is a part of the model.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         Vec::new()
     }
 }
 
-/// That something is wrong with a transform, or with what it was applied to.
+/// The error for a transform that is wrong, or does not fit what it was applied to.
 fn wrong(transform: impl Into<String>, problem: impl Into<String>) -> Error {
     Error::Transform { transform: transform.into(), problem: problem.into() }
 }

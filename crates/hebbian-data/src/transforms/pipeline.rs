@@ -9,29 +9,29 @@ use super::zca::Whitening;
 use super::{Image, Shape, Transform, TransformConfig, TransformList, wrong};
 use crate::{CacheOutcome, Error, ImageSet, Result, Zca, ZcaProgress};
 
-/// The most values that an image may have, 256 MiB of them.
+/// The most values that an image may have: 256 MiB of them.
 const MOST_VALUES: usize = 1 << 26;
 
-/// Transforms one after the other, with whatever they have learned. A clone shares them.
+/// A sequence of transforms, with whatever they have learned. Clones share the transforms.
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
     transforms: Vec<Arc<dyn Transform>>,
 }
 
-/// How far [`Pipeline::fit`] has come.
+/// How far [`Pipeline::fit`] has progressed.
 #[derive(Debug)]
 pub enum FitProgress<'a> {
-    /// Of a whitening.
+    /// The progress of a whitening.
     Whitening(ZcaProgress),
-    /// The whitening is there, but cannot be kept for the next time.
+    /// The whitening was computed, but cannot be cached, for this reason.
     NotKept(&'a Error),
 }
 
 impl Pipeline {
-    /// Those of a list, of which none has to be fitted to images.
+    /// Creates the transforms of a list, none of which may need fitting to images.
     ///
     /// # Errors
-    /// One that has to, or one that is wrong.
+    /// If a transform has to be fitted, or is wrong.
     pub fn new(list: &TransformList) -> Result<Self> {
         list.0.iter().try_fold(Self::default(), |all, config| match config.ready()? {
             Some(transform) => Ok(all.and(transform)),
@@ -42,22 +42,22 @@ impl Pipeline {
         })
     }
 
-    /// Those of a list, with one that leaves the shape as it is in place of each that has to be fitted to images: to
-    /// see what would become of them.
+    /// Creates the transforms of a list, with placeholders that keep the shape for those that have to be fitted to
+    /// images. This shows which shape images would get.
     ///
     /// # Errors
-    /// One that is wrong.
+    /// If a transform is wrong.
     pub fn unfitted(list: &TransformList) -> Result<Self> {
         list.0.iter().try_fold(Self::default(), |all, config| {
             Ok(all.and(config.ready()?.unwrap_or_else(|| Arc::new(StandardiseImage {}))))
         })
     }
 
-    /// Those of a list, each fitted to what those before it make of training images where it has to. A whitening is
-    /// looked for in the folder `cache`, see [`Zca::fit_cached`].
+    /// Creates the transforms of a list. Those that have to be fitted are fitted to the training images after the
+    /// transforms before them. A whitening is cached in the folder `cache`, see [`Zca::fit_cached`].
     ///
     /// # Errors
-    /// One that is wrong, does not fit the images or cannot be fitted to them.
+    /// If a transform is wrong, does not fit the images or cannot be fitted to them.
     pub fn fit(
         list: &TransformList,
         train: &ImageSet,
@@ -91,11 +91,11 @@ impl Pipeline {
         })
     }
 
-    /// Those of a list for images of that shape; what was fitted is handed out by `take`, by the names that
-    /// [`tensors`](Transform::tensors) has, with its shape.
+    /// Creates the transforms of a list for images of shape `image`, with what they had learned: `take` returns each
+    /// tensor, given its name in [`tensors`](Transform::tensors) and its shape.
     ///
     /// # Errors
-    /// One that is wrong or does not fit the images; what `take` says.
+    /// If a transform is wrong or does not fit the images, or if `take` returns an error.
     pub fn restore<E: From<Error>>(
         list: &TransformList,
         image: Shape,
@@ -113,7 +113,7 @@ impl Pipeline {
         })
     }
 
-    /// These, and one more after them.
+    /// Adds a transform at the end.
     pub fn then(self, transform: impl Transform + 'static) -> Self {
         self.and(Arc::new(transform))
     }
@@ -123,15 +123,16 @@ impl Pipeline {
         self
     }
 
-    /// Whether there is none.
+    /// Whether there are no transforms.
     pub fn is_empty(&self) -> bool {
         self.transforms.is_empty()
     }
 
-    /// What becomes of images `(B, C, H, W)`, in their type and on their device. Nothing may be drawn at random.
+    /// Applies the transforms to images `(B, C, H, W)`, and returns them in the same type and on the same device.
+    /// None of the transforms may be random.
     ///
     /// # Errors
-    /// Images that they cannot be applied to; one that is random.
+    /// If the transforms cannot be applied to the images, or if one of them is random.
     pub fn apply_to(&self, images: &Tensor) -> Result<Tensor> {
         if self.is_empty() || images.dims4()?.0 == 0 {
             return Ok(images.clone());
@@ -141,14 +142,14 @@ impl Pipeline {
         Ok(changed.to_device(images.device())?)
     }
 
-    /// [`apply_all`](Transform::apply_all) where nothing is drawn.
+    /// [`apply_all`](Transform::apply_all) for transforms that are not random.
     pub(crate) fn apply_fixed(&self, images: Vec<Image>) -> Result<Vec<Image>> {
         self.check_fixed()?;
         let mut rngs = vec![Rng::new(0); images.len()];
         self.apply_all(images, &mut rngs)
     }
 
-    /// That nothing is drawn.
+    /// Returns an error if a transform is random.
     pub(crate) fn check_fixed(&self) -> Result<()> {
         match self.transforms.iter().find(|transform| transform.is_random()) {
             Some(random) => Err(wrong(
@@ -160,12 +161,12 @@ impl Pipeline {
     }
 }
 
-/// The name of what the transform at that place has learned.
+/// The name of a tensor of the transform at this place.
 fn named(at: usize, name: &str) -> String {
     format!("transforms.{at}.{name}")
 }
 
-/// Whether they are the same ones, not others that do the same.
+/// Two pipelines are equal if they share the same transforms, not if they have others that do the same.
 impl PartialEq for Pipeline {
     fn eq(&self, other: &Self) -> bool {
         let pairs = || self.transforms.iter().zip(&other.transforms);
@@ -205,7 +206,7 @@ impl Transform for Pipeline {
         self.transforms.iter().try_fold(images, |images, one| one.apply_all(images, rngs))
     }
 
-    /// `transforms.AT.NAME` of each.
+    /// The tensors of each transform, as `transforms.AT.NAME`.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let all = self.transforms.iter().enumerate();
         all.flat_map(|(at, transform)| {

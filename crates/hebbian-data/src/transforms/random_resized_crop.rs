@@ -6,24 +6,24 @@ use super::resize::resized;
 use super::{Image, Shape, Size, Transform, wrong};
 use crate::Result;
 
-/// How often a part is drawn that may not fit into the image.
+/// How many draws are made to find a part that fits into the image.
 const DRAWS: usize = 10;
 
-/// A part of the image of random area and proportions, [resized](super::Resize) to one size: torchvision's
+/// A part of the image with random area and aspect ratio, [resized](super::Resize) to one size: torchvision's
 /// `RandomResizedCrop`.
 ///
-/// Its area is `U(scale)` of the image's, its width over its height `exp(U(ln ratio))`. What does not fit is drawn again,
-/// up to ten times; then it is the largest part around the middle whose proportions are in `ratio`. Draws area,
-/// proportions, and row and column of what fits.
+/// Its area is `U(scale)` times the image's, its width over its height is `exp(U(ln ratio))`. A part that does not fit
+/// is drawn again, up to ten draws in all; after that, the largest part around the middle whose aspect ratio is in
+/// `ratio` is taken. The order of the draws is area, aspect ratio and, if the part fits, row and column.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomResizedCrop {
-    /// Pixels a side, or height and width; without, those of the image.
+    /// Pixels a side, or height and width; `None` for those of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// The least and the largest share of the image's area. Default: 0.08 and 1.
+    /// The smallest and the largest share of the image's area. Default: 0.08 and 1.
     pub scale: [f64; 2],
-    /// The least and the largest width over height. Default: 3/4 and 4/3.
+    /// The smallest and the largest width over height. Default: 3/4 and 4/3.
     pub ratio: [f64; 2],
 }
 
@@ -34,7 +34,7 @@ impl Default for RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
-    /// Place and size of the part.
+    /// Draws the place and the size of the part.
     fn part(&self, (height, width): (usize, usize), rng: &mut Rng) -> [(usize, usize); 2] {
         let ([least, largest], [narrow, wide]) = (self.scale, self.ratio);
         let area = (height * width) as f64;
@@ -101,8 +101,8 @@ impl Transform for RandomResizedCrop {
 mod tests {
     use super::*;
 
-    /// Of 100x100 pixels every part of this scale and ratio fits at the first draw: share and logarithm of the ratio
-    /// are uniform, and so is the place. All means within 4 standard errors.
+    /// In 100x100 pixels every part of this scale and ratio fits at the first draw, so that the share, the logarithm of
+    /// the ratio and the place are uniform. All means are within 4 standard errors.
     #[test]
     fn parts_are_uniform_in_area_and_log_ratio() {
         let crop = RandomResizedCrop { scale: [0.2, 0.5], ..Default::default() };
@@ -112,7 +112,7 @@ mod tests {
             let [(top, left), (h, w)] = crop.part((100, 100), &mut rng);
             assert!(top + h <= 100 && left + w <= 100);
             let (area, log) = ((h * w) as f64 / 1e4, (w as f64 / h as f64).ln());
-            // Sides are rounded, by half a pixel of 38 or more.
+            // Sides of 38 pixels or more are rounded by up to half a pixel.
             assert!((0.19..0.512).contains(&area), "{area}");
             assert!(log.abs() < (4f64 / 3.0).ln() + 0.03, "{log}");
             share += area / count as f64;
@@ -124,14 +124,14 @@ mod tests {
         assert!((share - 0.35).abs() < error(0.3), "{share}");
         let wide = 2.0 * (4f64 / 3.0).ln();
         assert!(ratio.abs() < error(wide), "{ratio}");
-        // The mean of the squares of a uniform number, whose own deviation is √(4/45) of the largest square.
+        // The mean of the squares of a uniform number, whose standard deviation is √(4/45) of the largest square.
         let largest = wide * wide / 4.0;
         let deviation = (4f64 / 45.0).sqrt() * largest / (count as f64).sqrt();
         assert!((squares - largest / 3.0).abs() < 4.0 * deviation + 1e-4, "{squares}");
         assert!((place - 0.5).abs() < error(1.0), "{place}");
     }
 
-    /// A square of 1,000 pixels has no room in 10x100: it is the largest square around the middle.
+    /// A square of 1,000 pixels does not fit into 10x100, so that the largest square around the middle is taken.
     #[test]
     fn what_never_fits_is_the_middle() {
         let crop = RandomResizedCrop { scale: [1.0, 1.0], ratio: [1.0, 1.0], ..Default::default() };

@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Size, Transform, wrong};
 use crate::Result;
 
-/// The image resized: its shorter side to a number of pixels and the longer one in proportion, rounded down, or both
-/// sides to what is asked for.
+/// The resized image: either the shorter side gets a number of pixels, and the longer one follows in proportion,
+/// rounded down; or both sides are given.
 ///
-/// A pixel of the result is the mean of those around its place, weighted by a triangle of a pixel's width on either
-/// side, or of `in / out` pixels where the image gets smaller: Pillow's `BILINEAR`, in the precision of its mode `F`,
-/// and torchvision's `Resize` with `antialias`. Columns first, then rows; nothing is rounded to levels of grey.
+/// A pixel of the result is the mean of the pixels around its place, weighted by a triangle that extends one pixel to
+/// either side, or `in / out` pixels if the image gets smaller: Pillow's `BILINEAR`, in the precision of its mode
+/// `F`, and torchvision's `Resize` with `antialias`. The width is resized before the height; nothing is rounded to
+/// levels of grey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resize {
@@ -45,7 +46,7 @@ impl Transform for Resize {
     }
 }
 
-/// An image of that height and width.
+/// Resizes an image to this height and width.
 pub(super) fn resized(image: Image, (height, width): (usize, usize)) -> Image {
     let (_, old_height, old_width) = image.shape();
     let image = match width == old_width {
@@ -81,16 +82,16 @@ pub(super) fn resized(image: Image, (height, width): (usize, usize)) -> Image {
     })
 }
 
-/// What a pixel of a row is made of.
+/// The weights of the pixels that make up a new pixel.
 struct Weights {
-    /// The first pixel that counts.
+    /// The index of the first pixel that counts.
     first: usize,
-    /// Its weight, and those of the next.
+    /// The weights of this pixel and the following ones.
     weights: Vec<f64>,
 }
 
 impl Weights {
-    /// Of each of `after` pixels that `before` become.
+    /// The weights of each of `after` pixels that replace `before` pixels.
     fn all(before: usize, after: usize) -> Vec<Self> {
         let scale = before as f64 / after as f64;
         let reach = scale.max(1.0);

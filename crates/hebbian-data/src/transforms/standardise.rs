@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::{Image, Shape, Transform, wrong};
 use crate::{ImageSet, Result};
 
-/// What is added to the standard deviation of an image.
+/// The number that is added to the standard deviation of an image.
 pub(crate) const EPSILON: f64 = 1e-10;
 
-/// Each image by itself: less the mean of its C·H·W values, divided by 1e-10 plus their unbiased standard deviation.
-/// See [`standardise`].
+/// Standardises each image by itself: subtracts the mean of its C·H·W values and divides by 1e-10 plus their unbiased
+/// standard deviation. See [`standardise`].
 ///
 /// Source: the input of the networks of Miconi (2021).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +38,8 @@ impl Transform for StandardiseImage {
     }
 }
 
-/// Each channel less a mean, divided by a standard deviation: torchvision's `Normalize`. Without numbers they are those
-/// of the training images, over all images and pixels, and a part of the model.
+/// Subtracts a mean from each channel and divides it by a standard deviation: torchvision's `Normalize`. If no numbers
+/// are given, those of the training images are used, over all images and pixels, and become a part of the model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Standardise {
@@ -52,7 +52,7 @@ pub struct Standardise {
 }
 
 impl Standardise {
-    /// That of the numbers, if they are there.
+    /// The scaling by the given numbers, or `None` if there are none.
     pub(super) fn of_numbers(&self) -> Result<Option<Scaling>> {
         match (&self.mean, &self.deviation) {
             (Some(mean), Some(deviation)) => Scaling::new(mean, deviation, false).map(Some),
@@ -65,12 +65,12 @@ impl Standardise {
     }
 }
 
-/// [`Standardise`] with its numbers.
+/// [`Standardise`] with known numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scaling {
     mean: Vec<f32>,
     deviation: Vec<f32>,
-    /// Whether they are of training images.
+    /// Whether the numbers are those of training images.
     fitted: bool,
 }
 
@@ -88,7 +88,7 @@ impl Scaling {
         Ok(Self { mean: narrow(mean), deviation: narrow(deviation), fitted })
     }
 
-    /// That of images; a channel of one value becomes 0.
+    /// Fits the scaling to images; a channel of equal values becomes 0.
     pub(super) fn fit(train: &ImageSet) -> Result<Self> {
         let (mean, deviation) = train.channel_moments()?;
         let deviation: Vec<f64> =
@@ -96,7 +96,7 @@ impl Scaling {
         Self::new(&mean, &deviation, true)
     }
 
-    /// That of tensors, which `take` hands out by name.
+    /// Restores the scaling from tensors, which `take` returns by name.
     pub(super) fn restore<E: From<crate::Error>>(
         channels: usize,
         mut take: impl FnMut(&str, &[usize]) -> Result<Tensor, E>,
@@ -134,7 +134,7 @@ impl Transform for Scaling {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let row = |values: &[f32]| Tensor::new(values, &Device::Cpu);
         let pairs = [("mean", row(&self.mean)), ("deviation", row(&self.deviation))];
-        // A row of numbers on the host is a tensor whatever they are.
+        // Creating a tensor from a row of numbers on the host does not fail, whatever the numbers are.
         let pairs = pairs.into_iter().filter(|_| self.fitted);
         pairs.filter_map(|(name, row)| Some((name.to_string(), row.ok()?))).collect()
     }

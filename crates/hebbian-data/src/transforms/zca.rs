@@ -6,17 +6,18 @@ use super::standardise::EPSILON;
 use super::{Image, Shape, Transform, wrong};
 use crate::{Result, Zca};
 
-/// Each image standardised by itself, as the images were that the matrix is of, then whitened by it.
+/// Standardises each image by itself, as the images were to which the matrix was fitted, and whitens
+/// it by the matrix.
 #[derive(Debug, Clone)]
 pub(super) struct Whitening(Zca);
 
 impl Whitening {
-    /// By this matrix, in f32.
+    /// Whitens by this matrix, in `f32`.
     pub(super) fn new(zca: &Zca) -> Result<Self> {
         Ok(Self(zca.to(DType::F32, &Device::Cpu)?))
     }
 
-    /// By a matrix for images of that shape, which `take` hands out by name.
+    /// Restores the matrix for images of this shape, which `take` returns by name.
     pub(super) fn restore<E: From<crate::Error>>(
         (channels, height, width): Shape,
         mut take: impl FnMut(&str, &[usize]) -> Result<Tensor, E>,
@@ -47,7 +48,7 @@ impl Transform for Whitening {
         Ok(images.pop().unwrap_or(image))
     }
 
-    /// All images in one product.
+    /// Whitens all images in one product.
     fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
         Image::through(&images, |images| self.0.apply(&standardise(images, EPSILON)?))
     }

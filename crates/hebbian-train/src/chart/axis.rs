@@ -8,10 +8,10 @@ use plotters::coord::ranged1d::{
 };
 use plotters::coord::types::RangedCoordf64;
 
-/// Larger magnitudes are left out, and smaller ones on a logarithmic axis are drawn at its end, so that
-/// ranges stay finite.
+/// Values of larger magnitude are left out, and a logarithmic axis draws values below the reciprocal as the
+/// reciprocal, so that ranges stay finite.
 const LARGEST: f64 = 1e300;
-/// No more labels than this.
+/// The most labels of an axis.
 const LABELS: usize = 7;
 
 /// A range of values with the labels beside it.
@@ -31,8 +31,8 @@ impl Axis {
         value.abs() <= LARGEST && (!log || value > 0.0)
     }
 
-    /// The range of the values that can be shown with `margin` times its length on both sides, but never
-    /// across zero; `None` when there are none.
+    /// An axis over the range of the values that can be shown, extended on both sides by `margin` times its
+    /// length, but never across zero; `None` if no value can be shown.
     pub fn around(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let values: Vec<f64> = values.filter(|&value| Self::shows(value, log)).collect();
         let whole = values.iter().filter(|value| value.fract() == 0.0).count() > values.len() / 2;
@@ -41,7 +41,7 @@ impl Axis {
             let (low, high) = range.unwrap_or((value, value));
             Some((low.min(value), high.max(value)))
         })?;
-        // Values that hardly differ would leave no digits for the labels.
+        // Labels would need too many digits to tell values apart that hardly differ.
         let largest = low.abs().max(high.abs());
         let extra = match high - low {
             range if range > 1e-9 * largest && range > 1e-290 => margin * range,
@@ -63,7 +63,7 @@ impl Axis {
         Some(Self { scale: Scale::Linear((bottom..top).into()), ticks })
     }
 
-    /// A place for each name, the first one's from 0 to 1.
+    /// An axis with an interval of length 1 for each name, the first one from 0 to 1.
     pub fn names(names: &[String]) -> Self {
         let ticks = names.iter().enumerate().map(|(at, name)| (at as f64 + 0.5, name.clone()));
         Self { scale: Scale::Linear((0.0..names.len() as f64).into()), ticks: ticks.collect() }
@@ -100,19 +100,19 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// A value on a logarithmic axis.
+/// The value, limited to the range of a logarithmic axis.
 fn clamped(value: f64) -> f64 {
     value.clamp(LARGEST.recip(), LARGEST)
 }
 
-/// plotters' key points; only whole ones if most values are and there are any.
+/// The key points that plotters chooses; only the whole numbers among them if `whole` is set and there are any.
 fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
     let largest = range.start.abs().max(range.end.abs());
-    // plotters takes ranges of 2e-16 for points, so it is shown the range in units of its own size.
+    // plotters treats a range of 2e-16 as a single point, so it is given the range in units of its own size.
     let unit = 10f64.powf(largest.log10().floor());
     let axis = RangedCoordf64::from(range.start / unit..range.end / unit);
     let values = axis.key_points(BoldPoints(LABELS)).into_iter().map(|value| value * unit);
-    // What rounding leaves of zero is nothing beside the steps.
+    // Rounding can turn zero into a number that is tiny beside the steps.
     let values = values.map(|value| if value.abs() < 1e-12 * largest { 0.0 } else { value });
     let (round, others): (Vec<f64>, _) =
         values.partition(|value| !whole || (value - value.round()).abs() < 1e-6);
@@ -120,11 +120,11 @@ fn linear_ticks(range: &Range<f64>, whole: bool) -> Vec<(f64, String)> {
     values.into_iter().map(|value| (value, label(value))).collect()
 }
 
-/// Powers of ten; 1, 2 and 5 times them on a short axis, and linear ticks on a very short one. plotters'
-/// own leave out what lies below the first power of ten, which on a short axis is all.
+/// Powers of ten; on a short axis 1, 2 and 5 times them, and on a very short one linear ticks. plotters' own
+/// ticks leave out everything below the first power of ten, which on a short axis is the whole range.
 fn log_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
     let (low, high) = (range.start.log10(), range.end.log10());
-    // Round exponents, and few enough that the labels do not touch.
+    // Exponents are multiples of this, which makes them round, and few enough that the labels do not touch.
     let every = (high - low).div_euclid(LABELS as f64 + 1.0) as i32 + 1;
     let digits: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let powers = (low.floor() as i32..=high.ceil() as i32).filter(|p| p.rem_euclid(every) == 0);
@@ -134,7 +134,7 @@ fn log_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
     if ticks.len() < 3 { linear_ticks(range, false) } else { ticks }
 }
 
-/// A number: `0.25`, `1.5k`, `20M`, `3e-7`.
+/// The label of a number: `0.25`, `1.5k`, `20M`, `3e-7`.
 fn label(value: f64) -> String {
     let (unit, suffix) = match value.abs() {
         size if size < 1e3 => (1.0, ""),
@@ -161,7 +161,7 @@ mod tests {
             ([0.0, 100.0], false, "0 20 40 60 80 100"),
             ([0.13, 0.97], false, "0.2 0.4 0.6 0.8"),
             ([-0.02, 0.031], false, "−0.02 −0.01 0 0.01 0.02 0.03"),
-            // Whole numbers have no ticks between them.
+            // There are no ticks between whole numbers.
             ([1.0, 3.0], false, "1 2 3"),
             ([0.25, 0.75], false, "0.3 0.4 0.5 0.6 0.7"),
             ([0.0, 2000.0], false, "0 500 1k 1.5k 2k"),

@@ -9,38 +9,38 @@ use super::{colour, error};
 use crate::{Picture, Result, Spread};
 
 const WHISKER: RGBColor = RGBColor(60, 60, 60);
-/// Between neighbouring numbers and names.
+/// The space between neighbouring numbers and names.
 const BETWEEN: f64 = 20.0;
-/// The share of a group's width that its bars take, and one bar at most.
+/// The share of a group's width that all its bars take, and the most that one bar takes.
 const GROUP: f64 = 0.8;
 const WIDEST: f64 = 0.3;
 
-/// A chart of bars in groups, with an error bar on and the value above each.
+/// A chart of bars in groups, each bar with an error bar and its value above it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BarChart {
-    /// What stands above it; may be empty, as the label may.
+    /// The title above the chart. It may be empty, and so may the label.
     pub title: String,
-    /// What the values are, with their unit.
+    /// The label of the y axis: what the values are, with their unit.
     pub y_label: String,
-    /// How many decimals the numbers above the bars have, 17 at most.
+    /// The number of decimals of the numbers above the bars, at most 17.
     pub decimals: usize,
-    /// The groups' names, from the left.
+    /// The names of the groups, from left to right.
     pub groups: Vec<String>,
-    /// The bars in each group, from the left.
+    /// The bars in each group, from left to right.
     pub series: Vec<BarSeries>,
 }
 
 /// The bars of one colour in a [`BarChart`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BarSeries {
-    /// Its name in the legend; a series without one is not there.
+    /// Its name in the legend; a series without a name is left out there.
     pub name: String,
     /// A bar for each group, as high as the mean, with an error bar of one standard deviation to both
-    /// sides. A mean that is missing or not finite has no bar, and a deviation no error bar.
+    /// sides. There is no bar if the mean is missing or not finite, and no error bar if the deviation is.
     pub values: Vec<Option<Spread>>,
 }
 
-/// A bar to draw. Groups go from one whole number to the next.
+/// A bar to draw. Each group extends from one whole number on the x axis to the next.
 struct Bar {
     colour: RGBColor,
     middle: f64,
@@ -49,10 +49,10 @@ struct Bar {
 }
 
 impl BarChart {
-    /// The chart as a picture, as wide as its numbers and names need.
+    /// Draws the chart, as wide as its numbers and names need.
     ///
     /// # Errors
-    /// When a series has not one value per group, or there is no value to draw.
+    /// When a series does not have one value per group, or there is no value to draw.
     pub fn draw(&self) -> Result<Picture> {
         let picture = self.panel().and_then(|panel| draw(vec![panel], 1));
         picture.map_err(|reason| error(&self.title, reason))

@@ -1,9 +1,9 @@
-//! How often values are where.
+//! Histograms.
 
 use super::Series;
 use crate::{Error, Result};
 
-/// How many values lie in each of some intervals of one width.
+/// The number of values in each of several intervals of equal width.
 ///
 /// ```
 /// use hebbian_train::{Histogram, LineChart};
@@ -21,24 +21,25 @@ pub struct Histogram {
     pub low: f64,
     /// Where the last interval ends.
     pub high: f64,
-    /// The values in each interval. Its low end is part of it; of the last, the high end is too.
+    /// The number of values in each interval. An interval includes its low end; the last one also includes
+    /// its high end.
     pub counts: Vec<u64>,
 }
 
 impl Histogram {
-    /// The values in `bins` intervals from the least to the greatest, or around the only one. Those
-    /// that are not finite are left out.
+    /// Counts the values in `bins` intervals from the least to the greatest value, or around it if all values
+    /// are equal. Values that are not finite are left out.
     ///
     /// # Errors
-    /// When no value is finite, the distance of two is not, or `bins` is 0.
+    /// When no value is finite, the difference of two values is not, or `bins` is 0.
     pub fn new(values: &[f64], bins: usize) -> Result<Self> {
         Ok(Self::of_each(&[values], bins)?.swap_remove(0))
     }
 
-    /// One of each of `all`, with the same intervals for all, so that they can be drawn over each other.
+    /// One histogram for each slice in `all`, with the same intervals, so that they can be drawn over each other.
     ///
     /// # Errors
-    /// As [`new`](Self::new), of all values together.
+    /// As [`new`](Self::new), for all values together.
     pub fn of_each(all: &[&[f64]], bins: usize) -> Result<Vec<Self>> {
         let finite = all.iter().copied().flatten().filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
@@ -70,9 +71,9 @@ impl Histogram {
         Ok(all.iter().map(count).collect())
     }
 
-    /// The steps of the counts as a line from `floor` up and back to it, filled down to it; empty
-    /// intervals have no line but are gaps. 0 suits a linear axis and 0.5 a logarithmic one, where
-    /// there is no 0 and a count of 1 should stand out.
+    /// The counts as a stepped line that starts and ends at `floor`, with the area down to `floor` filled;
+    /// empty intervals are gaps in the line. A floor of 0 suits a linear axis, and 0.5 a logarithmic one,
+    /// which has no 0 and on which a count of 1 should stand out.
     pub fn series(&self, floor: f64) -> Series {
         let width = (self.high - self.low) / self.counts.len() as f64;
         let mut points = vec![];
@@ -87,7 +88,7 @@ impl Histogram {
             }
             before = count;
         }
-        // The gap before the first step is none.
+        // There is no gap before the first step.
         let points: Vec<_> = points.into_iter().skip_while(|point| point.1.is_nan()).collect();
         let band = points.iter().map(|&(x, count)| (x, floor, count)).collect();
         Series { points, band, ..Series::default() }

@@ -8,9 +8,9 @@ use super::page::{BAND, CAP, DASH, DOT, DOTTED, Drawn, Entry, Panel, Plot, SOLID
 use super::{PALETTE, colour, error};
 use crate::{Error, Picture, Result, Spread};
 
-/// Lines of fewer points have a dot at each, and dots that are more are smaller.
+/// Lines of fewer points have a dot at each point, and the dots of a series with more points are smaller.
 const MANY: usize = 25;
-/// The radius of a dot among very many.
+/// The radius of a dot in a series of very many.
 const SMALLEST_DOT: f64 = 3.0;
 
 /// A chart of lines, for learning curves and the like.
@@ -43,40 +43,40 @@ const SMALLEST_DOT: f64 = 3.0;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LineChart {
-    /// What stands above it; may be empty, as the labels may.
+    /// The title above the chart. It may be empty, and so may the labels.
     pub title: String,
-    /// What x is, with its unit.
+    /// The label of the x axis: what x is, with its unit.
     pub x_label: String,
-    /// What y is, with its unit.
+    /// The label of the y axis: what y is, with its unit.
     pub y_label: String,
     /// Whether x is logarithmic. Points with x ≤ 0 are then left out.
     pub log_x: bool,
     /// Whether y is logarithmic. Points with y ≤ 0 are then left out.
     pub log_y: bool,
-    /// The lines, the first one lowest.
+    /// The lines; later ones are drawn over earlier ones.
     pub series: Vec<Series>,
 }
 
-/// A line of a [`LineChart`], or dots. Two points make a reference line.
+/// A line or a set of dots in a [`LineChart`]. A line of two points serves as a reference line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
-    /// Its name in the legend; a series without one is not there.
+    /// Its name in the legend; a series without a name is left out there.
     pub name: String,
-    /// The points (x, y) in the order in which they are joined. One that is not finite is a gap.
+    /// The points (x, y) in the order in which they are joined. A point that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
-    /// From where to where values spread, as (x, low, high): a band behind the line, or error bars where
-    /// there are dots. One that is not finite is a gap.
+    /// The spread of the values, as (x, low, high): drawn as a band behind the line, or as error bars if the
+    /// points are dots. An entry that is not finite leaves a gap.
     pub band: Vec<(f64, f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
-    /// Whether the points are dots that nothing joins; their size decreases with their number.
+    /// Whether the points are drawn as dots without a line; the more dots, the smaller they are.
     pub dots: bool,
-    /// Which of seven colours it has, from 0: blue, vermilion, green, purple, light blue, orange,
-    /// black. Then they repeat, for lines of dots. Series that belong together may share one.
+    /// The index of its colour, from 0: blue, vermilion, green, purple, light blue, orange, black. From 7 on
+    /// the colours repeat, and lines are dotted. Series that belong together may share a colour.
     pub colour: usize,
 }
 
-/// Several line charts in one picture, in reading order in `columns`, but no more than 4, with their
+/// Draws several line charts as one picture, in reading order in `columns` columns (at most 4), with their
 /// axes aligned. If all have the same legend, it is drawn once.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ pub fn draw_panels(panels: &[LineChart], columns: usize) -> Result<Picture> {
 }
 
 impl LineChart {
-    /// The chart as a picture.
+    /// Draws the chart.
     ///
     /// # Errors
     /// When it has no point to draw.
@@ -133,7 +133,7 @@ impl LineChart {
         Axis::shows(x, self.log_x) && Axis::shows(y, self.log_y)
     }
 
-    /// How a series looks, in the legend too.
+    /// How a series looks, in the plot and in the legend.
     fn entry<'c>(&self, series: &'c Series) -> Entry<'c> {
         let bands = self.series.iter().filter(|one| !one.band.is_empty() && !one.dots).count();
         Entry {
@@ -141,7 +141,7 @@ impl LineChart {
             colour: colour(series.colour),
             shade: match series.band.is_empty() || series.dots {
                 true => 0.0,
-                // Many that lie on each other are paler.
+                // The more bands overlap, the paler they are.
                 false => BAND.min(1.0 / bands as f64),
             },
             dash: match series {
@@ -176,20 +176,20 @@ impl LineChart {
 
     fn draw_line(&self, series: &Series, plot: &mut Plot<'_>) -> Drawn<()> {
         let (points, Entry { colour, dash, .. }) = (&series.points, self.entry(series));
-        // A curve of few points shows where they are; an outline, which goes straight up, does not.
+        // A curve of few points has them marked; an outline, which has vertical pieces, does not.
         let upright = points.windows(2).any(|pair| pair[0].0 == pair[1].0);
         let marked = (3..MANY).contains(&points.len()) && !upright;
         // Small enough that many do not hide each other, large enough that some can be seen.
         let share = MANY as f64 / points.len().max(MANY) as f64;
         let small = (f64::from(DOT) * share.powf(0.25)).max(SMALLEST_DOT);
-        // What lies between gaps.
+        // The runs of points between gaps.
         for run in points.split(|&point| !self.shows(point)).filter(|run| !run.is_empty()) {
             let radius = match series {
                 Series { dots: true, .. } => small as i32,
                 _ if marked || run.len() == 1 => DOT,
                 _ if dash != SOLID => 0,
-                // At joints: pieces are drawn one by one, as plotters' paths have spikes and holes
-                // where they turn back.
+                // Dots at the joints: pieces are drawn one by one, because plotters' paths have spikes and
+                // holes where they turn back.
                 _ => STROKE as i32 / 2,
             };
             if radius > 0 {
@@ -211,8 +211,8 @@ impl LineChart {
 }
 
 impl Series {
-    /// The line of means over seeds, with a band of one standard deviation to both sides; of one seed,
-    /// with no band.
+    /// A line of means over seeds with a band of one standard deviation to both sides; without a band if there
+    /// is only one seed.
     pub fn of_means(name: &str, means: impl IntoIterator<Item = (f64, Spread)>) -> Self {
         let means: Vec<_> = means.into_iter().collect();
         let ends =

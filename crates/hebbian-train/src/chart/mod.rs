@@ -13,8 +13,8 @@ use plotters::style::RGBColor;
 
 use crate::{Error, Picture, Result};
 
-/// Colours that people who see few can tell apart (Okabe and Ito, 2008), those of good contrast
-/// on white: blue, vermilion, green, purple, light blue, orange, black.
+/// Colours that people with colour-vision deficiency can tell apart (Okabe and Ito, 2008), of which those with
+/// good contrast on white: blue, vermilion, green, purple, light blue, orange, black.
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -30,7 +30,7 @@ fn colour(index: usize) -> RGBColor {
 }
 
 impl Picture {
-    /// The picture under a title, of one line or several.
+    /// Returns the picture with a title of one or more lines above it.
     ///
     /// # Errors
     /// When the text cannot be drawn.
@@ -39,7 +39,7 @@ impl Picture {
     }
 }
 
-/// A line of text on white, of that colour.
+/// Draws a line of text on white in the given colour.
 ///
 /// # Errors
 /// When it cannot be drawn.

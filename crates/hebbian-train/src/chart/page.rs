@@ -13,86 +13,88 @@ use plotters::style::register_font;
 use super::axis::Axis;
 use crate::Picture;
 
-/// How much larger than the picture everything is drawn, to be averaged down: plotters knows whole pixels
-/// only, which would make thin lines uneven and letters dance. All sizes are of what is drawn.
+/// Everything is drawn this many times larger than the picture and then averaged down: plotters knows whole
+/// pixels only, which would make thin lines and the spacing of letters uneven. All sizes below are those before
+/// averaging.
 const FINER: usize = 2;
-/// The name under which programs that use plotters too will not look for theirs.
+/// The font's name in plotters' registry, unlikely to collide with a font of a program that uses plotters too.
 const FAMILY: &str = "hebbian-train DejaVu Sans";
 /// Sizes of text.
 const TITLE: f64 = 40.0;
 const LABEL: f64 = 34.0;
 pub(super) const SMALL: f64 = 30.0;
 const CAPTION: f64 = 24.0;
-/// The width of a line; plotters makes oblique ones of 4 too thin.
+/// The width of a line; plotters draws oblique lines of width 4 too thin.
 pub(super) const STROKE: u32 = 5;
-/// Drawn and left out of a dashed line, and of a dotted one.
+/// The lengths of the drawn pieces and of the gaps in a dashed line, and in a dotted one.
 pub(super) const DASH: (i32, i32) = (20, 14);
 pub(super) const DOTTED: (i32, i32) = (5, 9);
 pub(super) const SOLID: (i32, i32) = (i32::MAX, 0);
-/// The radius of a dot among few.
+/// The radius of a dot in a series of few.
 pub(super) const DOT: i32 = 8;
-/// How wide the ends of an error bar are; the dot on it has this diameter.
+/// The width of the caps of an error bar, and the diameter of the dot on it.
 pub(super) const CAP: u32 = 12;
-/// Around panels, and between a thing and its label.
+/// The space around panels, and between an element and its label.
 const MARGIN: u32 = 24;
 const GAP: u32 = 14;
-/// How long a line's sample in the legend is.
+/// The length of a line's sample in the legend.
 const SAMPLE: i32 = 60;
-/// A panel by itself; the room for several side by side, with legends; the narrowest of them.
+/// The size of a single panel; the width for several panels side by side, with legends; and the least width of
+/// one of these.
 const SIZE: (u32, u32) = (1500, 1120);
 const ROOM: u32 = 2760;
 const NARROWEST: u32 = 760;
-/// Panels side by side that can still be read.
+/// The most panels side by side that can still be read.
 const MOST_COLUMNS: usize = 4;
-/// The largest picture.
+/// The most pixels of a picture.
 const MOST_PIXELS: f64 = 5e7;
-/// How far plotters' text stands above the middle of its box, per size of the font.
+/// How far plotters places text above the middle of its box, as a fraction of the font size.
 const LIFT: f64 = 0.2;
 
 const INK: RGBColor = RGBColor(34, 34, 34);
 const AXIS: RGBColor = RGBColor(110, 110, 110);
 const GRID: RGBColor = RGBColor(230, 230, 230);
-/// How much of its colour a band has.
+/// The opacity of a band.
 pub(super) const BAND: f64 = 0.25;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 pub(super) type Plot<'a> = ChartContext<'a, BitMapBackend<'a>, Cartesian2d<Axis, Axis>>;
-/// Fails with plotters' reason.
+/// The result of drawing; errors are mostly those of plotters.
 pub(super) type Drawn<T> = Result<T, Box<dyn Error>>;
 
-/// What draws the data.
+/// The function that draws the data.
 type Contents<'c> = dyn Fn(&mut Plot<'_>) -> Drawn<()> + 'c;
 
-/// A line of a legend; one without a name is not there.
+/// A line of a legend; entries without a name are left out.
 #[derive(PartialEq)]
 pub(super) struct Entry<'c> {
     pub name: &'c str,
     pub colour: RGBColor,
-    /// How much of its colour the area behind the line has.
+    /// The opacity of the area behind the line.
     pub shade: f64,
-    /// What is drawn of the line and what left out, in turn; nothing for none.
+    /// The lengths of the line's drawn pieces and of its gaps; zeros for no line.
     pub dash: (i32, i32),
-    /// 1 for a dot.
+    /// The opacity of the dot: 1 for a dot, 0 for none.
     pub dot: f64,
 }
 
-/// A plot with all that is around it.
+/// A plot with its title, axes and legend.
 pub(super) struct Panel<'c> {
     pub title: &'c str,
     pub x_label: &'c str,
     pub y_label: &'c str,
     pub x: Axis,
     pub y: Axis,
-    /// Whether there are grid lines at the x labels too.
+    /// Whether there are also grid lines at the labels of the x axis.
     pub vertical_grid: bool,
-    /// How wide the plot must be.
+    /// The least width of the plot.
     pub least_width: f64,
     pub legend: Vec<Entry<'c>>,
     pub draw: Box<Contents<'c>>,
 }
 
-/// The panels in reading order in `columns`, all of one size. A legend that is the same for all is drawn
-/// once.
+/// Draws the panels in reading order in `columns` columns, all of one size. A legend that is the same for all
+/// panels is drawn once.
 pub(super) fn draw(mut panels: Vec<Panel<'_>>, columns: usize) -> Drawn<Picture> {
     panels.iter_mut().for_each(|panel| panel.legend.retain(|entry| !entry.name.is_empty()));
     let columns = columns.clamp(1, panels.len().min(MOST_COLUMNS));
@@ -129,7 +131,7 @@ pub(super) fn draw(mut panels: Vec<Panel<'_>>, columns: usize) -> Drawn<Picture>
     })
 }
 
-/// The picture under lines of text.
+/// Returns the picture with lines of text above it.
 pub(super) fn under(picture: &Picture, words: &str) -> Drawn<Picture> {
     let lines: Vec<&str> = words.lines().collect();
     let width = widest(lines.iter())? + 2.0 * f64::from(MARGIN);
@@ -143,14 +145,14 @@ pub(super) fn under(picture: &Picture, words: &str) -> Drawn<Picture> {
     Ok(title.above(picture))
 }
 
-/// A line of text.
+/// Draws a line of text.
 pub(super) fn line(words: &str, colour: RGBColor) -> Drawn<Picture> {
     let style = text(CAPTION).color(&colour);
     let width = f64::from(style.font.box_size(words)?.0) + f64::from(GAP);
     paint(width, 1.4 * CAPTION, |area| Ok(area.draw_text(words, &style, (0, GAP as i32 / 2))?))
 }
 
-/// What is drawn on white, of such a size before it is averaged down.
+/// Draws on white, on an area of `across` × `down` pixels, and averages it down.
 fn paint(across: f64, down: f64, draw: impl FnOnce(&Area<'_>) -> Drawn<()>) -> Drawn<Picture> {
     let size = [across, down].map(|size| (size / FINER as f64).ceil());
     if size[0] * size[1] > MOST_PIXELS {
@@ -196,7 +198,7 @@ impl Panel<'_> {
     }
 }
 
-/// The legend in an area of its own, where it hides nothing.
+/// Draws the legend in an area of its own, where it hides no data.
 fn draw_legend(area: &Area<'_>, entries: &[Entry<'_>]) -> Drawn<()> {
     if entries.is_empty() {
         return Ok(());
@@ -225,24 +227,24 @@ fn draw_legend(area: &Area<'_>, entries: &[Entry<'_>]) -> Drawn<()> {
     Ok(())
 }
 
-/// Text of a size.
+/// A text style of the given size.
 pub(super) fn text(size: f64) -> TextStyle<'static> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         let bytes = include_bytes!("../../assets/DejaVuSans-subset.ttf");
-        // If this fails, measuring and drawing say that there is no such font.
+        // If this fails, measuring and drawing report that there is no such font.
         let _ = register_font(FAMILY, FontStyle::Normal, bytes);
     });
     FontDesc::new(FontFamily::Name(FAMILY), size, FontStyle::Normal).color(&INK)
 }
 
-/// How wide the widest of small texts is.
+/// The width of the widest of the texts in small type.
 pub(super) fn widest(mut texts: impl Iterator<Item = impl AsRef<str>>) -> Drawn<f64> {
     let font = text(SMALL).font;
     texts.try_fold(0.0, |most: f64, text| Ok(most.max(f64::from(font.box_size(text.as_ref())?.0))))
 }
 
-/// Text of a size, or a smaller one if it is longer than its room.
+/// A text style of the given size, or of a smaller one if `words` would be wider than `room`.
 fn fitted(words: &str, size: f64, room: u32) -> Drawn<TextStyle<'static>> {
     let width = f64::from(text(size).font.box_size(words)?.0);
     Ok(text(size * (f64::from(room) / width.max(1.0)).min(1.0)))

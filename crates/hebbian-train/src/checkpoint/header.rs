@@ -6,11 +6,11 @@ use safetensors::tensor::{SafeTensors, TensorInfo};
 
 use super::{Numbers, Place, Stored};
 
-/// Bytes of the header's length, before it.
+/// The size in bytes of the header's length, which precedes the header.
 pub(super) const LENGTH: usize = 8;
 /// The longest header that the format allows.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// How the files start that are most often taken for ours.
+/// The first bytes of the files that are most often mistaken for safetensors files, and what those files are.
 const OTHERS: [(&[u8], &str); 5] = [
     (
         b"\x80\x02",
@@ -43,7 +43,7 @@ pub(super) fn open(file: &[u8]) -> Result<(BTreeMap<String, String>, Vec<Stored>
     Ok((header.metadata().clone().unwrap_or_default().into_iter().collect(), tensors))
 }
 
-/// Where the header ends, by the length that the file starts with.
+/// Where the header ends, according to the length at the start of the file.
 pub(super) fn end(file: &[u8]) -> Result<usize, String> {
     let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
         return Err(format!("it has {} bytes, fewer than any such file", file.len()));

@@ -1,7 +1,7 @@
-//! Checkpoints: safetensors files with metadata and a checksum; and those of PyTorch, to read.
+//! Checkpoints: safetensors files with metadata and a checksum. PyTorch's files can be read, but not written.
 //!
-//! Each format is a list of where the numbers of its tensors are in a file: the [`header`] of safetensors,
-//! the archive and pickle of PyTorch ([`pth`]). What only [`own`] files have is their checksum.
+//! For each format, a module lists where in a file the numbers of each tensor are: [`header`] for safetensors,
+//! [`pth`] for PyTorch's archive and pickle. Only our [`own`] files have a checksum.
 
 mod header;
 mod names;
@@ -26,25 +26,26 @@ pub(crate) use self::own::is_own;
 pub use self::own::save_checkpoint;
 use crate::{Error, Result};
 
-/// The checkpoint of a folder, and what is read where there is none yet.
+/// The file that is read from a folder, and the one that is read if that does not exist yet.
 const IN_FOLDER: [&str; 2] = [crate::run::MODEL, crate::run::STATE];
-/// How the archives start in which PyTorch saves.
+/// The first bytes of the archives that PyTorch saves.
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// A safetensors file, or a `state_dict` that PyTorch saved: its metadata, and its tensors when they are asked
-/// for.
+/// A safetensors file, or a `state_dict` saved by PyTorch: its metadata, and its tensors, which are loaded on
+/// request.
 ///
-/// Only the header is read when a file is opened, and of a tensor only its own bytes; the checksum of
-/// our own files is formed of the whole file, in passing. The file is mapped into memory: to replace
-/// it by another of its name, as [`save_checkpoint`] does, is safe while it is open (Windows refuses
-/// that), but to cut it short or change it in place is not.
+/// Opening a file reads only its header, and loading a tensor reads only the bytes of that tensor; but a file that
+/// this crate wrote is read once as a whole when it is opened, to verify its checksum. The file is mapped into
+/// memory: while it is open, replacing it by another file of the same name, as [`save_checkpoint`] does, is safe
+/// (Windows refuses it), but truncating it or changing it in place is not.
 ///
-/// Of PyTorch's files (`.pth`, `.pt`, whatever they are called) those are read that `torch.save` writes since
-/// PyTorch 1.6 of a `state_dict`, or of a dictionary with one in it, as `state_dict`, `model_state_dict`, `model`
-/// or the only one there. Nothing in them is run, and what else they hold is not looked at.
+/// PyTorch files (`.pth`, `.pt`, or any other name) are read if `torch.save` of PyTorch 1.6 or later wrote them and
+/// they hold a `state_dict`, or a dictionary that contains one as `state_dict`, `model_state_dict` or `model`, or as
+/// its only dictionary of tensors. No code in them is run, and their other content is ignored.
 ///
-/// In files that are not ours, names are without what wrappers put into them: `module.` and `_orig_mod.`
-/// wherever they stand, and `model.`, `net.` or `network.` before all names. Errors have the file's own names.
+/// In files that this crate did not write, the names of tensors are stripped of what wrappers add: `module.` and
+/// `_orig_mod.` anywhere in a name, and `model.`, `net.` or `network.` if all names start with it. Errors show the
+/// names in the file.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -68,7 +69,7 @@ const ZIP: &[u8] = b"PK\x03\x04";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// The file's metadata, without the checksum, which is checked when it is read.
+    /// The file's metadata, without the checksum, which is verified when the file is opened.
     pub metadata: BTreeMap<String, String>,
     path: PathBuf,
     device: Device,
@@ -80,7 +81,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 enum Bytes {
     Mapped(Mmap),
-    /// Of one that is a part of the program.
+    /// The bytes of a file that is embedded in the program.
     Embedded(&'static [u8]),
 }
 
@@ -98,7 +99,7 @@ impl Deref for Bytes {
 /// A tensor of a file.
 #[derive(Debug, Clone)]
 struct Stored {
-    /// What the file calls it.
+    /// Its name in the file.
     name: String,
     /// Its numbers, or why they cannot be read.
     numbers: std::result::Result<Numbers, String>,
@@ -114,27 +115,27 @@ struct Numbers {
 /// Where the numbers of a tensor are.
 #[derive(Debug, Clone)]
 enum Place {
-    /// One after the other in the file.
+    /// In this range of the file, one after the other.
     Rows(Range<usize>),
-    /// In a part of an archive.
+    /// In a part of a zip archive.
     View(pth::View),
 }
 
 impl Checkpoint {
-    /// Opens a file, whose tensors will be on `device`. Of a folder, that is its `model.safetensors`, or where
-    /// that is missing its `state.safetensors`.
+    /// Opens a file, whose tensors will be loaded onto `device`. If `path` is a folder, opens its
+    /// `model.safetensors`, or its `state.safetensors` if that does not exist.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short, is neither a safetensors file nor what PyTorch saves of a
-    /// `state_dict`, or has another checksum than it states (files of other programs state none, which is
-    /// no error). A file of another format is refused after its first bytes, whatever its size.
+    /// When the file cannot be read, is truncated, is neither a safetensors file nor a `state_dict` as PyTorch saves
+    /// it, or does not match the checksum that it states (files of other programs state none, which is no error).
+    /// A file of another format is refused after its first bytes, whatever its size.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = in_folder(path.as_ref())?;
         let file = Bytes::Mapped(map(&path)?);
         Self::of(path, file, device)
     }
 
-    /// Opens a file that is a part of the program; `name` is what errors call it.
+    /// Opens a file that is embedded in the program; errors call it `name`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -168,8 +169,8 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Gives tensors other names: that which `ours` makes of each, where it makes one that no other has. Errors
-    /// go on calling them as the file does.
+    /// Renames each tensor for whose name `ours` returns a new name that no other tensor has. Errors still show
+    /// the names in the file.
     pub fn rename(&mut self, ours: impl Fn(&str) -> Option<String>) {
         for name in self.tensors.keys().cloned().collect::<Vec<_>>() {
             if let Some(other) = ours(&name).filter(|other| !self.tensors.contains_key(other))
@@ -180,23 +181,23 @@ impl Checkpoint {
         }
     }
 
-    /// The file that was opened.
+    /// The path of the opened file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub fn bytes(&self) -> usize {
         self.file.len()
     }
 
-    /// The names of the file's tensors, in alphabetical order, but for those of a form that is not read.
+    /// The names of the file's tensors, in alphabetical order, without tensors of an unsupported form.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let readable = self.tensors.iter().filter(|(_, stored)| stored.numbers.is_ok());
         readable.map(|(name, _)| name.as_str())
     }
 
-    /// The shape of the tensor called `name`; none where there is no such tensor.
+    /// The shape of the tensor called `name`; `None` if there is no such tensor, or its form is unsupported.
     pub fn dims(&self, name: &str) -> Option<&[usize]> {
         Some(&self.tensors.get(name)?.numbers.as_ref().ok()?.shape)
     }
@@ -204,7 +205,7 @@ impl Checkpoint {
     /// Loads the tensor called `name` in the shape and type that it has in the file.
     ///
     /// # Errors
-    /// When it is not there, or is of a type that candle lacks.
+    /// When there is no such tensor, or candle lacks its type.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let (stored, numbers) = self.numbers(name)?;
         match candle_type(numbers.dtype) {
@@ -213,12 +214,11 @@ impl Checkpoint {
         }
     }
 
-    /// Loads the tensor called `name` as `dtype`. Numbers with a fraction may be stored in any of
-    /// their types; other types are not converted.
+    /// Loads the tensor called `name` as `dtype`. Floating-point types are converted into each other; other types
+    /// are not converted.
     ///
     /// # Errors
-    /// When it is not there, has not the shape `expected`, or is of a type that does not stand for
-    /// `dtype`.
+    /// When there is no such tensor, its shape is not `expected`, or its type cannot be loaded as `dtype`.
     pub fn take(&self, name: &str, expected: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let ((stored, numbers), expected) = (self.numbers(name)?, expected.into());
         if numbers.shape != expected.dims() {
@@ -238,7 +238,7 @@ impl Checkpoint {
         }
     }
 
-    /// What the file calls the tensor called `name`, and its numbers.
+    /// The name in the file of the tensor called `name`, and its numbers.
     fn numbers(&self, name: &str) -> Result<(&str, &Numbers)> {
         match self.tensors.get(name) {
             Some(Stored { name, numbers: Ok(numbers) }) => Ok((name, numbers)),
@@ -280,7 +280,7 @@ impl Checkpoint {
         view.load(&self.device).map_err(|error| self.of_tensor(name, error))
     }
 
-    /// What the device says, of which tensor.
+    /// Adds the tensor and the file to an error of the device.
     fn of_tensor(&self, name: &str, error: candle::Error) -> Error {
         error.context(format!("tensor {name:?} of {}", self.path.display())).into()
     }
@@ -295,15 +295,15 @@ impl Checkpoint {
     }
 }
 
-/// The type in which candle can compute with what is stored as this one.
+/// The candle type of a stored type, if candle can compute with it.
 fn candle_type(stored: Dtype) -> Option<DType> {
     let dtype = DType::try_from(stored).ok()?;
-    // Of the others candle has the name only.
+    // candle has these types in name only.
     let is_known = !matches!(dtype, DType::F4 | DType::F6E2M3 | DType::F6E3M2 | DType::F8E8M0);
     is_known.then_some(dtype)
 }
 
-/// The file that `path` names, which may be that of a folder.
+/// The file that `path` names, or the checkpoint in the folder that it names.
 fn in_folder(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_path_buf());
@@ -315,7 +315,7 @@ fn in_folder(path: &Path) -> Result<PathBuf> {
 
 /// Maps a file into memory.
 fn map(path: &Path) -> Result<Mmap> {
-    // Before it is opened, which for a pipe would wait for who writes into it.
+    // Checked before opening, because opening a pipe would wait for a writer.
     let metadata = path.metadata().map_err(Error::io("read", path))?;
     if !metadata.is_file() {
         return Err(wrong(
@@ -324,8 +324,8 @@ fn map(path: &Path) -> Result<Mmap> {
         ));
     }
     let file = File::open(path).map_err(Error::io("read", path))?;
-    // SAFETY: no bytes of the map are handed out, only copies, and all of them are valid values. Who
-    // cuts the file short meanwhile ends the program, as the type's documentation says.
+    // SAFETY: only copies of the mapped bytes are handed out, and any bytes are valid values. Truncating the
+    // file meanwhile ends the program, against which the documentation of `Checkpoint` warns.
     unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))
 }
 

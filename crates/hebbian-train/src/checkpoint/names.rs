@@ -1,15 +1,15 @@
-//! Names of tensors without what PyTorch's wrappers put into them.
+//! Names of tensors without the parts that PyTorch's wrappers add.
 
 use std::collections::BTreeSet;
 
-/// What `DataParallel` (`module`) and `torch.compile` (`_orig_mod`) put before the names of what they wrap,
-/// which may be the whole model or a part of it.
+/// The prefixes that `DataParallel` (`module`) and `torch.compile` (`_orig_mod`) add to the names in the module
+/// that they wrap, which may be the whole model or a part of it.
 const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
-/// What programs call the model in an object of theirs, which then stands before all names.
+/// Usual names of the attribute in which a program's object holds the model, which then precede all names.
 const HOLDERS: [&str; 3] = ["model.", "net.", "network."];
 
-/// `layers.0.weight` of `model.module.layers.0.weight`, for all names of a file; the names as they are, if
-/// two would become one.
+/// Shortens all names of a file, such as `model.module.layers.0.weight` to `layers.0.weight`; returns the names
+/// as they are if two would become equal or one empty.
 pub(super) fn unwrapped(names: &[String]) -> Vec<String> {
     let bare = |name: &String| {
         let parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
@@ -37,9 +37,9 @@ mod tests {
             (&["_orig_mod.module.a", "_orig_mod.module.b"], &["a", "b"]),
             (&["blocks._orig_mod.0.weight", "head.module.bias"], &["blocks.0.weight", "head.bias"]),
             (&["model._orig_mod.a", "model._orig_mod.b"], &["a", "b"]),
-            // A name that not all have is a part of the model.
+            // A prefix that not all names have is a part of the model.
             (&["model.a", "scale"], &["model.a", "scale"]),
-            // Two of one name, or one of none, would not be told apart.
+            // Equal or empty names are avoided.
             (&["module.a", "a", "module"], &["module.a", "a", "module"]),
         ];
         for (names, expected) in cases {

@@ -1,8 +1,8 @@
 //! Our own files: how they are written, and the checksum in them.
 //!
-//! The metadata's `hebbian_sha256` is `sha256:` and the SHA-256 of the whole file, header and data, as it
-//! is with zeros for the 64 digits of the sum. safetensors itself would not see that a bit of a
-//! weight was flipped, or that numbers were given another type.
+//! The metadata entry `hebbian_sha256` is `sha256:` followed by the SHA-256 of the whole file, header and data,
+//! computed with zeros in place of the 64 digits of the sum. safetensors itself would not notice a flipped bit
+//! in a weight, or a changed type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, SeekFrom, Write};
@@ -16,14 +16,14 @@ use super::header::{self, LENGTH};
 use super::map;
 use crate::{Error, Result, atomic};
 
-/// Where the metadata have the sum, and what it starts with: either tells that there is one, so that
-/// no flipped bit can hide it.
+/// The metadata key of the sum, and the start of its value: either shows that there is a sum, so that no
+/// flipped bit can hide it.
 pub(super) const SUM: &str = "hebbian_sha256";
 const SUM_START: &str = "sha256:";
-/// What stands for the sum's digits while it is formed.
+/// Stands in for the sum's digits while the sum is computed.
 const ZEROS: [u8; 64] = [b'0'; 64];
 
-/// Whether the file's header states a checksum, as those that [`save_checkpoint`] wrote do.
+/// Whether the file's header states a checksum, as in files that [`save_checkpoint`] wrote.
 pub(crate) fn is_own(path: &Path) -> bool {
     #[derive(serde::Deserialize)]
     struct Header {
@@ -38,7 +38,7 @@ pub(crate) fn is_own(path: &Path) -> bool {
     })
 }
 
-/// Whether the metadata tell of a sum, damaged or not.
+/// Whether the metadata contain a sum, damaged or not.
 pub(super) fn has_sum(metadata: &BTreeMap<String, String>) -> bool {
     let is_sum = |value: &String| {
         value.strip_prefix(SUM_START).is_some_and(|digits| digits.len() == ZEROS.len())
@@ -46,7 +46,7 @@ pub(super) fn has_sum(metadata: &BTreeMap<String, String>) -> bool {
     metadata.contains_key(SUM) || metadata.values().any(is_sum)
 }
 
-/// Whether a file has the sum that it states.
+/// Whether a file matches the sum that it states.
 pub(super) fn is_whole(bytes: &[u8], metadata: &BTreeMap<String, String>) -> bool {
     let Some(digits) = metadata.get(SUM).and_then(|stated| stated.strip_prefix(SUM_START)) else {
         return false;
@@ -60,8 +60,7 @@ pub(super) fn is_whole(bytes: &[u8], metadata: &BTreeMap<String, String>) -> boo
     hex(sum.chain_update(ZEROS).chain_update(&bytes[end..])) == digits
 }
 
-/// What a header with these digits of the sum starts with. They are the first entry, so that their
-/// place is known.
+/// The start of a header with these digits of the sum. The sum is the first entry, so that its place is known.
 fn header_start(digits: &str) -> String {
     format!("{{\"__metadata__\":{{\"{SUM}\":\"{SUM_START}{digits}\"")
 }
@@ -73,12 +72,12 @@ fn hex(sum: Sha256) -> String {
 /// Writes tensors and metadata as a safetensors file, atomically, with a checksum that
 /// [`Checkpoint::load`](super::Checkpoint::load) checks.
 ///
-/// The checksum is `hebbian_sha256` of the metadata, `sha256:` and the SHA-256 of the file with zeros
-/// for the sum's 64 digits. Who writes the tensors again with another program leaves it out.
+/// The checksum is the metadata entry `hebbian_sha256`: `sha256:` followed by the SHA-256 of the file with zeros in
+/// place of the sum's 64 digits. Another program that writes the tensors again has to leave this entry out.
 ///
-/// Tensors lie in the file by decreasing width of their type (so that all are aligned) and in the
-/// given order within a type. The metadata gets `format: pt`, which Python's `safetensors` asks
-/// for. Equal input gives equal bytes.
+/// Tensors are stored by decreasing width of their type (so that all are aligned), and in the given order
+/// within a type. `format: pt`, which Python's `safetensors` requires, is added to the metadata. Equal
+/// input gives equal bytes.
 ///
 /// # Errors
 /// When two tensors share a name, or the file cannot be written; an older file of that name then
@@ -109,7 +108,7 @@ pub fn save_checkpoint(
         put(&(header.len() as u64).to_le_bytes())?;
         put(&header)?;
         for (_, tensor) in tensors {
-            // Moved first: a device's error would be a panic inside `data`.
+            // Moved to the CPU first: inside `data`, an error of the device would be a panic.
             put(&tensor.to_device(&Device::Cpu)?.data())?;
         }
         let digits_at = SeekFrom::Start((LENGTH + digits_at) as u64);
@@ -118,8 +117,8 @@ pub fn save_checkpoint(
     })
 }
 
-/// The JSON header, with zeros for the sum, and where they are in it. The crate keeps metadata in a `HashMap`, whose order changes from run to run,
-/// so only the tensors' part is the crate's.
+/// The JSON header with zeros for the sum, and where in it they are. The safetensors crate keeps metadata in a
+/// `HashMap`, whose order changes from run to run, so it writes only the part of the tensors.
 fn header(
     path: &Path,
     tensors: &[&(String, Tensor)],

@@ -1,15 +1,16 @@
-//! As much of Python's pickle as a `state_dict` needs. Nothing of it is run: a call stays a note of what is
-//! called with what.
+//! The part of Python's pickle format that a `state_dict` needs. No code is run: a call is only recorded, as its
+//! callee and arguments.
 //!
-//! Values refer to each other by numbers, so that one that is remembered and used a million times takes no
-//! more room than one, and nothing is deep.
+//! Values refer to each other by index, so that a value that is memoised and used a million times is stored once,
+//! and nothing is deeply nested.
 
 use std::collections::HashMap;
 
-/// The longest pickle that is read, that of about 70,000 tensors: a byte can make a value of some 70 bytes.
+/// The longest pickle that is read, enough for about 70,000 tensors. It is limited because a byte can make a value
+/// of some 70 bytes.
 pub(super) const LONGEST: usize = 1 << 24;
 
-/// The number of a value.
+/// The index of a value.
 pub(super) type Id = usize;
 
 /// A value.
@@ -25,15 +26,15 @@ pub(super) enum Value<'a> {
     Tuple(Vec<Id>),
     /// A dictionary, ordered or not.
     Dict(Vec<(Id, Id)>),
-    /// What a class or function would make of a tuple.
+    /// A call of a class or function with a tuple of arguments.
     Call(Id, Id),
-    /// What the file has elsewhere.
+    /// A reference to something stored elsewhere in the file.
     Persistent(Id),
     /// Anything else: a `None`, a number with a fraction, a list, bytes.
     Other,
 }
 
-/// The values of a pickle, and which is the whole.
+/// The values of a pickle, and the index of the one that holds the others.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     values: Vec<Value<'a>>,
@@ -70,12 +71,12 @@ impl<'a> Pickle<'a> {
         self.root
     }
 
-    /// The value of that number.
+    /// The value with this index.
     pub fn get(&self, id: Id) -> &Value<'a> {
         self.values.get(id).unwrap_or(&Value::Other)
     }
 
-    /// A dictionary's entries whose keys are text.
+    /// The entries of a dictionary, without those whose key is not text.
     pub fn entries(&self, id: Id) -> impl Iterator<Item = (&'a str, Id)> {
         let entries = match self.get(id) {
             Value::Dict(entries) => &entries[..],
@@ -104,7 +105,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; none where it lacks something.
+    /// Executes one instruction; `None` if it lacks an operand.
     fn step(&mut self) -> Option<Step> {
         let code = self.number::<1>()? as u8;
         match code {
@@ -144,7 +145,7 @@ impl<'a> Machine<'a> {
             b'B' | b'T' => self.skip::<4>()?,
             b'C' | b'U' => self.skip::<1>()?,
             0x8e | 0x96 => self.skip::<8>()?,
-            // APPEND, APPENDS, ADDITEMS to what is not kept.
+            // APPEND, APPENDS, ADDITEMS, whose lists and sets are not kept.
             b'a' => drop(self.stack.pop()?),
             b'e' | 0x90 => drop(self.marked()?),
             // LIST, FROZENSET
@@ -213,13 +214,13 @@ impl<'a> Machine<'a> {
                     _ => Value::Call(callee, args),
                 });
             }
-            // NEWOBJ_EX, whose names of arguments are left out.
+            // NEWOBJ_EX, whose keyword arguments are left out.
             0x92 => {
                 self.stack.pop()?;
                 let (args, callee) = (self.stack.pop()?, self.stack.pop()?);
                 self.push(Value::Call(callee, args));
             }
-            // BUILD: what is set in an object beside its content, `_metadata` of a state_dict.
+            // BUILD: sets attributes of an object, such as `_metadata` of a state_dict, which are left out.
             b'b' => drop(self.stack.pop()?),
             b'Q' => {
                 let id = self.stack.pop()?;
@@ -235,13 +236,13 @@ impl<'a> Machine<'a> {
         self.values.push(value);
     }
 
-    /// What is above the last mark, which goes.
+    /// Removes the last mark and returns what is above it.
     fn marked(&mut self) -> Option<Vec<Id>> {
         let mark = self.marks.pop()?;
         (mark <= self.stack.len()).then(|| self.stack.split_off(mark))
     }
 
-    /// Sets keys, each followed by its value, in what is on top, where that is a dictionary.
+    /// Adds keys, each followed by its value, to the value on top of the stack if that is a dictionary.
     fn set(&mut self, items: &[Id]) -> Option<()> {
         if let Value::Dict(entries) = &mut self.values[*self.stack.last()?] {
             entries.extend(pairs(items));
@@ -299,7 +300,7 @@ fn pairs(items: &[Id]) -> Vec<(Id, Id)> {
     items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
-/// A number of so many bytes, with its sign; one that no `i64` holds is no size of anything.
+/// A signed little-endian number; one that does not fit into an `i64` cannot be a size, so it is not kept.
 fn long(bytes: &[u8]) -> Value<'static> {
     let is_negative = bytes.last().is_some_and(|&highest| highest > 0x7f);
     let mut all = [if is_negative { 0xff } else { 0 }; 8];

@@ -1,5 +1,5 @@
 //! A `state_dict` that PyTorch saved (`.pth`, `.pt`, `.pth.tar`): a zip archive with a pickle, `data.pkl`, that
-//! says of each tensor which part of the archive has its numbers and how they lie there.
+//! states for each tensor which part of the archive holds its numbers and how they are laid out there.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,27 +12,28 @@ use super::zip::{self, Part};
 use super::{Numbers, Place, Stored};
 
 const PICKLE: &str = "data.pkl";
-/// Where programs keep a `state_dict` beside other things, most usual first.
+/// The keys under which programs store a `state_dict` beside other things, the most usual first.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// Parameters of parameters that are looked into, for what they are of.
+/// How many parameters that wrap each other are unwrapped to find the tensor.
 const DEEPEST: usize = 4;
-/// Axes of a tensor, so that a shape which a million tensors share does not take a million times its room.
+/// The most axes of a tensor, so that a shape that a million tensors share in the pickle does not take a million
+/// times its memory.
 const MOST_AXES: usize = 16;
 
-/// What a file says of a tensor, or why that cannot be read.
+/// The numbers of a tensor, or why they cannot be read.
 type Found = Result<Numbers, String>;
 
 /// How the numbers of a tensor lie in a part of the archive.
 #[derive(Debug, Clone)]
 pub(super) struct View {
-    /// The part.
+    /// The name of the part.
     name: String,
     part: Part,
-    /// Bytes of a number.
+    /// The size of a number in bytes.
     width: usize,
-    /// The first number, and from one to the next along each axis, counted in numbers. All of them are in
-    /// the part.
+    /// The place of the first number, and the step to the next along each axis, counted in numbers. All of them
+    /// are within the part.
     offset: usize,
     strides: Vec<usize>,
 }
@@ -72,7 +73,7 @@ pub(super) fn open(file: &[u8]) -> Result<Vec<Stored>, String> {
     Ok(tensors.into_iter().map(stored).collect())
 }
 
-/// The content of a part, which has the sum that the archive states.
+/// The content of a part, verified against the checksum that the archive states.
 fn content<'a>(file: &'a [u8], name: &str, part: &Part) -> Result<&'a [u8], String> {
     let bytes = file.get(part.bytes.clone()).unwrap_or_default();
     if part.is_packed {
@@ -94,7 +95,7 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// The dictionary of tensors: the whole, or one that is in it.
+    /// The dictionary of tensors: the root of the pickle, or a dictionary in it.
     fn state_dict(&self) -> Result<Id, String> {
         let root = self.pickle.root();
         let has_tensors =
@@ -135,7 +136,7 @@ impl Archive<'_> {
         }
     }
 
-    /// Type, shape and place of a tensor, or why it cannot be read; none for what is no tensor.
+    /// The type, shape and place of a tensor, or why it cannot be read; `None` if the value is not a tensor.
     fn tensor(&self, mut id: Id) -> Option<Found> {
         let mut wrapped = 0;
         let args = loop {
@@ -162,7 +163,7 @@ impl Archive<'_> {
         Some(self.dense(args))
     }
 
-    /// A tensor of `(storage, offset, shape, strides, …)`.
+    /// The tensor that `(storage, offset, shape, strides, …)` describes.
     fn dense(&self, args: &[Id]) -> Found {
         let malformed = || "what describes it is not what torch.save writes".to_string();
         let &[storage, offset, shape, strides, ..] = args else { return Err(malformed()) };
@@ -231,7 +232,7 @@ impl Archive<'_> {
     }
 }
 
-/// What the numbers of a storage of this class are.
+/// The type of the numbers in a storage of this class.
 fn stored_type(class: &str) -> Option<Dtype> {
     Some(match class {
         "FloatStorage" => Dtype::F32,
@@ -249,7 +250,7 @@ fn stored_type(class: &str) -> Option<Dtype> {
 }
 
 impl View {
-    /// One more than the last number that a tensor of that shape reads, and how many it has.
+    /// One more than the place of the last number that a tensor of this shape reads, and how many numbers it has.
     fn count(&self, shape: &[usize]) -> Option<(usize, usize)> {
         if shape.len() != self.strides.len() {
             return None;
@@ -265,7 +266,7 @@ impl View {
         Some((last.checked_add(1)?, count))
     }
 
-    /// The numbers of a tensor of `shape`, one row after the other.
+    /// The bytes of a tensor of `shape`, in row-major order.
     pub fn bytes<'a>(&self, file: &'a [u8], shape: &[usize]) -> Result<Cow<'a, [u8]>, String> {
         let part = content(file, &self.name, &self.part)?;
         let (_, count) = self.count(shape).unwrap_or_default();
@@ -287,7 +288,7 @@ impl View {
         Ok(Cow::Owned(bytes))
     }
 
-    /// Whether the numbers follow each other.
+    /// Whether the numbers are contiguous and in row-major order.
     fn is_in_rows(&self, shape: &[usize]) -> bool {
         let mut expected = 1;
         shape.contains(&0)

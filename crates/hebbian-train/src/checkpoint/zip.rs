@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Bytes of the record that ends an archive, and of the longest comment after it.
+/// The sizes in bytes of the record that ends an archive, and of the longest comment after it.
 const END: usize = 22;
 const LONGEST_COMMENT: usize = 0xffff;
-/// Bytes of the record before it in archives of more than 4 GB.
+/// The size of the record before it in archives of more than 4 GB.
 const LOCATOR: usize = 20;
-/// Where a field is too narrow, this stands in it, and the number elsewhere.
+/// The value of a field that is too narrow for its number, which is then stored elsewhere.
 const ELSEWHERE: u64 = 0xffff_ffff;
-/// What the directory says of a part, before its name; what stands before the part itself.
+/// The sizes of a part's entry in the directory and of the header before the part itself, both without the name.
 const ENTRY: usize = 46;
 const LOCAL: usize = 30;
-/// The extra field with the numbers that are elsewhere.
+/// The kind of the extra field that holds the numbers that are stored elsewhere.
 const ZIP64: u64 = 1;
 
 /// A part of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Where it is in the file, which reaches that far.
+    /// Where it is in the file, within the file's length.
     pub bytes: Range<usize>,
-    /// The CRC-32 that the archive states of it.
+    /// The CRC-32 that the archive states for it.
     pub crc: u32,
     /// Whether it is compressed or encrypted, so that its bytes are not its content.
     pub is_packed: bool,
@@ -64,14 +64,14 @@ fn directory(file: &[u8]) -> Option<(u64, usize)> {
     Some((count, usize::try_from(start).ok()?))
 }
 
-/// The entry of the directory at this place: name, part, and where the next one is.
+/// The entry of the directory at `at`: the name, the part, and where the next entry is.
 fn entry(file: &[u8], at: usize) -> Option<(String, Part, usize)> {
     file.get(at..)?.starts_with(b"PK\x01\x02").then_some(())?;
     let [flags, method, name, extra, comment] =
         [8, 10, 28, 30, 32].map(|field| number::<2>(file, at + field));
     let [name, extra, comment] = [name?, extra?, comment?].map(|length| length as usize);
     let crc = number::<4>(file, at + 16)? as u32;
-    // In the order in which the extra field has those that are not here.
+    // In the order in which the extra field lists those that are stored there.
     let mut numbers = [24, 20, 42].map(|field| number::<4>(file, at + field));
     let (name_at, extra_at) = (at + ENTRY, at + ENTRY + name);
     let name = String::from_utf8_lossy(file.get(name_at..extra_at)?).into_owned();
@@ -92,7 +92,7 @@ fn entry(file: &[u8], at: usize) -> Option<(String, Part, usize)> {
     Some((name, Part { bytes, crc, is_packed }, extra_at + extra + comment))
 }
 
-/// The extra field of wide numbers; empty where there is none.
+/// The content of the extra field of wide numbers; empty if there is none.
 fn zip64(mut extra: &[u8]) -> &[u8] {
     while let (Some(kind), Some(length)) = (number::<2>(extra, 0), number::<2>(extra, 2)) {
         let Some((field, rest)) = extra[4..].split_at_checked(length as usize) else { break };
@@ -104,7 +104,7 @@ fn zip64(mut extra: &[u8]) -> &[u8] {
     &[]
 }
 
-/// The number of `N` bytes at this place, the lowest first.
+/// The little-endian number of `N` bytes at `at`.
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
     let mut all = [0; 8];
     all[..N].copy_from_slice(bytes.get(at..at.checked_add(N)?)?);

@@ -13,22 +13,22 @@ pub struct About {
     pub method: &'static str,
     /// The preset's name.
     pub preset: String,
-    /// The preset, overrides applied, and the method's other options.
+    /// The preset with overrides applied, and the method's other options.
     pub options: Value,
     /// The data set's name.
     pub dataset: String,
     /// Channels, height and width of an image, before transforms.
     pub image: (usize, usize, usize),
-    /// What the network sees of images, as the preset says it.
+    /// The transforms and augmentation of the images, as the preset gives them.
     pub input: InputConfig,
-    /// The transforms with what was fitted to training images, which is a part of the model.
+    /// The transforms with what was fitted to training images; they are a part of the model.
     pub transforms: Pipeline,
     /// The name of each class.
     pub class_names: Vec<String>,
-    /// How many images there are.
+    /// How many images each part of the data set has.
     pub counts: Counts,
-    /// Places in the options (as `/preset/training/epochs`) at which a run that continues may have a
-    /// larger number than it was started with.
+    /// Places in the options (such as `/preset/training/epochs`) at which a run that continues may
+    /// have a larger number than it was started with.
     pub may_grow: &'static [&'static str],
 }
 
@@ -63,7 +63,8 @@ impl About {
             "image": self.image,
             "class_names": self.class_names,
             "train_images": self.counts.train,
-            // Nothing where there are none, as earlier versions wrote.
+            // `null` if there are none, which compares equal to the missing field in files of
+            // earlier versions.
             "unlabelled_images": Some(self.counts.unlabelled).filter(|&count| count > 0),
             "labelled": run.labelled,
             "validation_images": self.counts.validation,
@@ -80,7 +81,7 @@ impl About {
     }
 }
 
-/// What the run is computed on.
+/// The environment that the run is computed in.
 fn environment() -> Value {
     let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;

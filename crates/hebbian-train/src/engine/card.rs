@@ -5,11 +5,11 @@ use hebbian_data::transforms::InputConfig;
 use super::About;
 use crate::Results;
 
-/// How a card begins, by which it is known as one of ours.
+/// The start of every card, by which a file is recognised as a card of this program.
 pub(crate) const START: &str = "---\nlibrary_name: candle-hebbian\n";
 
-/// The model card of a run: front matter as the Hugging Face hub reads it, with the `model-index`; what the
-/// model is, its figures, how to load it.
+/// The model card of a run: front matter as the Hugging Face hub reads it, with the `model-index`; then
+/// what the model is, its figures and how to load it.
 pub(super) fn card(about: &About, results: &Results) -> String {
     let About { method, preset, dataset, image: (channels, height, width), class_names, .. } =
         about;

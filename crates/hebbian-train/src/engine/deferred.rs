@@ -1,11 +1,11 @@
-//! What steps measure, read later.
+//! Measurements of steps that are read later.
 
 use crate::Result;
 use candle::{DType, Tensor};
 use candle_hebbian::device::read;
 
-/// Figures that steps measured, kept on their device until some are read together: reading waits for the device.
-/// Each step has a row of `T`, what the host knows about it.
+/// Figures that steps measured, kept on their device until several can be read together, because each read waits
+/// for the device. With each step's figures goes a `T`: what the host knows about the step.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -23,7 +23,7 @@ pub struct Deferred<T> {
     rows: Vec<(Tensor, T)>,
 }
 
-/// Rows after which some should be read.
+/// The number of rows after which they should be read.
 const READ_EVERY: usize = 50;
 
 impl<T> Default for Deferred<T> {
@@ -36,22 +36,22 @@ impl<T: Clone> Deferred<T> {
     /// Keeps a copy of `figures`, in f32, and nothing of what they were computed from.
     ///
     /// # Errors
-    /// Figures of a type that is not numeric.
+    /// If the figures are of a type that is not numeric.
     pub fn push(&mut self, figures: &Tensor, known: T) -> Result<()> {
         let figures = figures.detach().flatten_all()?.to_dtype(DType::F32)?.copy()?;
         self.rows.push((figures, known));
         Ok(())
     }
 
-    /// Whether 50 rows wait to be read.
+    /// Whether 50 or more rows wait to be read.
     pub fn is_due(&self) -> bool {
         self.rows.len() >= READ_EVERY
     }
 
-    /// All rows, the oldest first. They stay.
+    /// Reads all rows, the oldest first, and keeps them.
     ///
     /// # Errors
-    /// What the device says.
+    /// If the device fails.
     pub fn read(&self) -> Result<Vec<(Vec<f32>, T)>> {
         let figures: Vec<_> = self.rows.iter().map(|(figures, _)| figures).collect();
         if figures.is_empty() {
@@ -65,7 +65,7 @@ impl<T: Clone> Deferred<T> {
             .collect())
     }
 
-    /// All rows, the oldest first; none is left.
+    /// Reads all rows, the oldest first, and removes them.
     ///
     /// # Errors
     /// As [`read`](Self::read).

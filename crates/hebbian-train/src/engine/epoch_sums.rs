@@ -1,43 +1,43 @@
-//! What an epoch measures while it trains.
+//! The measurements of an epoch while it trains.
 
 use super::{Deferred, Measured};
 use crate::{Result, check_finite};
 use candle::{D, DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Loss and wrong classes of the batches since the last measurement, dropout included: those of the last few are still on
-/// their device, see [`Deferred`].
+/// The loss and the number of wrong classes over the batches since the last measurement, with dropout active. The
+/// figures of the last few batches are still on their device: see [`Deferred`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct EpochSums {
     sums: Sums,
-    /// The step of each batch, and its images.
+    /// The latest figures, with the step of each batch and its number of images.
     latest: Deferred<(u64, usize)>,
 }
 
 /// Sums over batches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
-    /// Of the loss, times the images of a batch.
+    /// The sum over batches of the loss times the number of images.
     pub loss: f64,
     /// Images classified wrongly.
     pub wrong: usize,
     /// Images in all.
     pub images: usize,
-    /// Of what else was measured, times the images of a batch.
+    /// The same sums for what else was measured.
     pub more: Vec<f64>,
 }
 
 impl EpochSums {
-    /// Sums as they were saved.
+    /// Continues from saved sums.
     pub fn of(sums: Sums) -> Self {
         Self { sums, latest: Deferred::default() }
     }
 
-    /// Adds a batch: the number of its step, its `scores (B, C)` and labels `(B)`, its mean loss and whatever else is to be
-    /// averaged. Every fifty batches they are read.
+    /// Adds a batch: the number of its step, its `scores (B, C)` and labels `(B)`, its mean loss and whatever else is
+    /// to be averaged. The figures are read from the device every fifty batches.
     ///
     /// # Errors
-    /// A loss that is not finite, with the step that had it.
+    /// If a loss is not finite; the error names the step that had it.
     pub fn push(
         &mut self,
         step: u64,
@@ -56,7 +56,7 @@ impl EpochSums {
         Ok(())
     }
 
-    /// The sums with what the last batches measured.
+    /// The sums, including what the last batches measured.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -76,8 +76,8 @@ impl EpochSums {
         Ok(sums)
     }
 
-    /// The means since the last time, as `train_loss`, `train_error` and the names of what else was measured; none where there
-    /// were no batches. New sums begin.
+    /// Returns the means since the last call, as `train_loss`, `train_error` and the names of what else was measured,
+    /// and resets the sums. The result is empty if there were no batches.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -102,7 +102,8 @@ impl EpochSums {
 mod tests {
     use super::*;
 
-    /// Two classes. The first batch of two has a loss of 1 and one wrong, the second of one a loss of 4 and none.
+    /// Two classes. The first batch has two images, a loss of 1 and one wrong class; the second has one image, a loss
+    /// of 4 and no wrong class.
     #[test]
     fn means_are_over_images() -> Result<()> {
         let mut sums = EpochSums::default();
@@ -124,7 +125,7 @@ mod tests {
         Ok(())
     }
 
-    /// The step that is named is the first whose loss is not finite, not the one at which that is noticed.
+    /// The step named is the first whose loss is not finite, not the one at which this is noticed.
     #[test]
     fn a_loss_that_is_not_finite_has_its_step() -> Result<()> {
         let mut sums = EpochSums::default();

@@ -9,22 +9,22 @@ use hebbian_data::{Batches, ImageSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Epochs in which images are shuffled again, and masks are drawn. What is drawn in one follows from a generator's seed
-/// and the number of the epoch: the streams `batches.N`, `dropout.N` and `augmentation.N`.
+/// Epochs that each shuffle the images again and draw masks. What an epoch draws follows from a generator's seed and
+/// the number of the epoch: the streams are `batches.N`, `dropout.N` and `augmentation.N`.
 ///
-/// A step [begins](Self::begin) an epoch where none is under way, takes the [next](Self::next) images, and says at its
-/// end what became of them ([`push`](Self::push)).
+/// A step [begins](Self::begin) an epoch if none is under way, takes the [next](Self::next) images, and at its end
+/// reports their scores and loss ([`push`](Self::push)).
 #[derive(Debug)]
 pub struct Epochs {
     rng: Rng,
     clock: Clock,
     /// Epochs done.
     done: usize,
-    /// The epoch under way: its batches, and what its masks are drawn from.
+    /// The epoch under way: its batches, and the generator of its masks.
     under_way: Option<(Batches, Rng)>,
-    /// Where an epoch was that is to begin again.
+    /// The place at which a restored epoch is to continue.
     place: Option<Place>,
-    /// Since the last measurement.
+    /// The sums since the last measurement.
     sums: EpochSums,
 }
 
@@ -33,29 +33,29 @@ pub struct Epochs {
 struct Place {
     /// Batches left.
     left: usize,
-    /// The position of what masks are drawn from.
+    /// The position of the generator of the masks.
     masks: String,
 }
 
-/// What continuing needs.
+/// The state that is needed to continue.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
     /// Epochs done.
     epoch: usize,
-    /// What was summed up since the last measurement.
+    /// The sums since the last measurement.
     sums: Sums,
-    /// Where the epoch under way was.
+    /// The place in the epoch under way.
     place: Option<Place>,
 }
 
 impl Epochs {
-    /// Before the first step.
+    /// Starts before the first step.
     pub fn new(rng: &Rng) -> Self {
         Self::after(rng, 0, Clock::default())
     }
 
-    /// Where so many epochs count as done.
+    /// Starts at `clock`, where `done` epochs count as done.
     pub fn after(rng: &Rng, done: usize, clock: Clock) -> Self {
         let (under_way, place, sums) = (None, None, EpochSums::default());
         Self { rng: rng.clone(), clock, done, under_way, place, sums }
@@ -71,7 +71,7 @@ impl Epochs {
         self.done
     }
 
-    /// The epoch that the last step was of, for people: `epoch 1`.
+    /// The epoch of the last step, for messages: `epoch 1`.
     pub fn stage(&self) -> String {
         format!("epoch {}", self.done + usize::from(!self.is_between()))
     }
@@ -81,11 +81,11 @@ impl Epochs {
         self.under_way.is_none() && self.place.is_none()
     }
 
-    /// Begins an epoch over a set in batches of this size, where it was if it had been begun before; does nothing while one
-    /// is under way.
+    /// Begins an epoch over a set in batches of this size, or continues a restored epoch where it was; does nothing
+    /// while an epoch is under way.
     ///
     /// # Errors
-    /// A batch size of 0; a [saved](Self::state) place that an epoch over this set does not have.
+    /// If the batch size is 0, or an epoch over this set does not have the [saved](Self::state) place.
     pub fn begin(&mut self, set: &ImageSet, batch_size: usize) -> Result<()> {
         if self.under_way.is_some() {
             return Ok(());
@@ -105,11 +105,11 @@ impl Epochs {
         Ok(())
     }
 
-    /// The next images of the epoch that was [begun](Self::begin) over this set, augmented, with their labels, and what
-    /// masks are drawn from.
+    /// Returns the next images of the epoch that was [begun](Self::begin) over this set, augmented, with their labels,
+    /// and the generator of the masks.
     ///
     /// # Errors
-    /// None that are left, or that cannot be read.
+    /// If no images are left, or they cannot be read.
     pub fn next(
         &mut self,
         set: &ImageSet,
@@ -125,11 +125,11 @@ impl Epochs {
         Ok((batch, masks))
     }
 
-    /// Ends a step, and with its last images the epoch: `scores (B, C)` of images with their labels `(B)`, their mean loss
-    /// and whatever else is to be averaged.
+    /// Ends a step, and with the last images the epoch. Takes the `scores (B, C)` of the images with their labels
+    /// `(B)`, their mean loss and whatever else is to be averaged.
     ///
     /// # Errors
-    /// A loss that is not finite, with the step that had it.
+    /// If a loss is not finite; the error names the step that had it.
     pub fn push(
         &mut self,
         (scores, labels): (&Tensor, &Tensor),
@@ -143,8 +143,8 @@ impl Epochs {
         self.sums.push(self.clock.steps, (scores, labels), loss, more)
     }
 
-    /// The means since the last time, as `train_loss`, `train_error` and the names of what else was measured; none where
-    /// there were no steps. New sums begin.
+    /// Returns the means since the last call, as `train_loss`, `train_error` and the names of what else was measured,
+    /// and resets the sums. The result is empty if there were no steps.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -152,10 +152,10 @@ impl Epochs {
         self.sums.take(more)
     }
 
-    /// What [going on](Self::go_on) needs, without tensors.
+    /// The state that [`go_on`](Self::go_on) needs, without tensors.
     ///
     /// # Errors
-    /// Sums that are not finite.
+    /// If a loss is not finite.
     pub fn state(&self) -> Result<State> {
         let under_way = self.under_way.as_ref().map(|(batches, masks)| Place {
             left: batches.len(),
@@ -168,11 +168,11 @@ impl Epochs {
         Ok(State { tensors: Vec::new(), values })
     }
 
-    /// Goes on from the values of a state. An epoch that was under way [begins](Self::begin) with the next step, where it
-    /// was.
+    /// Continues from the values of a state. An epoch that was under way [begins](Self::begin) with the next step, at
+    /// the place where it was.
     ///
     /// # Errors
-    /// Those of another learner.
+    /// If the values belong to another learner.
     pub fn go_on(&mut self, clock: Clock, values: &Value) -> Result<()> {
         let Saved { epoch, sums, place } =
             Saved::deserialize(values).map_err(|error| wrong(&error.to_string(), values))?;
@@ -192,7 +192,7 @@ mod tests {
 
     const CPU: &Device = &Device::Cpu;
 
-    /// One step: the labels of its images, and a number from what masks are drawn from.
+    /// Takes one step; returns the labels of its images, and a number drawn from the generator of the masks.
     fn step(epochs: &mut Epochs, set: &ImageSet) -> Result<(Vec<u32>, usize)> {
         epochs.begin(set, 3)?;
         let ((images, labels), masks) = epochs.next(set, CPU)?;
@@ -202,7 +202,7 @@ mod tests {
         Ok((found, drawn))
     }
 
-    /// Two epochs of four batches, stopped after each step: what comes next is the same as without a stop.
+    /// Two epochs of four batches, stopped after each step: the next step is the same as without a stop.
     #[test]
     fn an_epoch_goes_on_where_it_was() -> Result<()> {
         let set = hebbian_data::digits().train.take(10);
@@ -211,7 +211,7 @@ mod tests {
         for at in 0..8 {
             assert_eq!((whole.is_between(), whole.done()), (at % 4 == 0, at / 4));
             let state = stopped.state()?.values;
-            // Before it steps, it says the same of itself.
+            // Before the next step, it describes itself in the same way.
             let (stage, clock) = (stopped.stage(), stopped.clock());
             stopped = Epochs::new(&Rng::new(1));
             stopped.go_on(clock, &state)?;
@@ -230,7 +230,7 @@ mod tests {
         let set = hebbian_data::digits().train;
         let mut long = Epochs::new(&Rng::new(1));
         step(&mut long, &set.clone().take(10))?;
-        // Three batches are left, of an epoch that has two.
+        // Three batches are left, but an epoch has two.
         let mut short = Epochs::new(&Rng::new(1));
         short.go_on(long.clock(), &long.state()?.values)?;
         let error = step(&mut short, &set.take(5)).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What a network sees of images.
+//! The input of a network: images with the transforms of its preset.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use hebbian_data::{Dataset, ImageSet, ZcaProgress, default_cache};
 use super::{Method, Start};
 use crate::{Checkpoint, Error, Preset, Progress, Result, check_finite};
 
-/// The data set as a method's preset wants it, for [`Method::learner`]: see [`see`]. Whatever the learner refuses, it
-/// refuses before anything is fitted.
+/// Prepares the data set for [`Method::learner`] as the method's preset wants it: see [`see`]. Anything that the
+/// learner refuses is refused before transforms are fitted.
 ///
 /// # Errors
-/// Those of [`see`] and [`Method::learner`]; an augmentation where nothing could be augmented.
+/// Those of [`see`] and [`Method::learner`]; an augmentation if the method cannot use one.
 pub fn with_input<M: Method>(
     options: &M::Options,
     data: &Dataset,
@@ -40,8 +40,9 @@ pub fn with_input<M: Method>(
     see(input, data, &start.rng, start.quiet, from)
 }
 
-/// The data set with transforms and augmentation; as it is where there are none. What has to be fitted to images is fitted to
-/// all that are learned from, those without labels too, or taken `from` a checkpoint that has it.
+/// Returns the data set with transforms and augmentation, or unchanged if there are none. Transforms that have to be
+/// fitted are fitted to all images that are learned from, including those without labels, or are read `from` a
+/// checkpoint that has them.
 ///
 /// # Errors
 /// Transforms that are wrong, do not fit the images or cannot be fitted to them.
@@ -76,12 +77,12 @@ pub fn see(
     Ok(data.clone().with_transforms(transforms, augmentation)?)
 }
 
-/// Whether any of them is fitted to training images.
+/// Whether any of the transforms is fitted to training images.
 fn is_fitted(list: &TransformList) -> bool {
     list.0.iter().any(TransformConfig::is_fitted)
 }
 
-/// Fits them to the images `all` to learn from, or reads the whitening from the user's cache.
+/// Fits the transforms to `all` images to learn from, or reads the whitening from the user's cache.
 fn fit(list: &TransformList, all: &ImageSet, rng: &Rng, quiet: bool) -> Result<Pipeline> {
     let (mut progress, mut seen) = (None, 0);
     let fitted = Pipeline::fit(list, all, rng, default_cache().as_deref(), |now| match now {

@@ -6,27 +6,28 @@ use super::{Figures, Recorder};
 use crate::{Checkpoint, Error, Picture, Result, Units};
 
 /// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, as
-/// [`ImageSet::batch`](hebbian_data::ImageSet::batch) gives them: what a preset wants done to them is done already.
+/// [`ImageSet::batch`](hebbian_data::ImageSet::batch) returns them: the transforms of the preset are already applied.
 pub trait Model {
-    /// Every tensor of a checkpoint in a fixed order, by stable names: a scaling of its own, weights, the
-    /// read-out once it is trained.
+    /// All tensors of a checkpoint in a fixed order, with stable names: the model's own scaling of its input, its
+    /// weights, and its read-out once that is trained.
     fn tensors(&self) -> Vec<(String, Tensor)>;
 
-    /// Puts the tensors of a checkpoint back; a read-out that is not there stays untrained.
+    /// Restores the tensors from a checkpoint; if the checkpoint has no read-out, the read-out stays untrained.
     ///
     /// # Errors
-    /// A checkpoint of another network.
+    /// If the checkpoint belongs to another network.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
 
-    /// How many layers there are to take features of; one unless a method says otherwise.
+    /// The number of layers whose features can be computed; one unless a method says otherwise.
     fn layers(&self) -> usize {
         1
     }
 
-    /// The features `(B, …)` of the layer of that number, from 0: what the next layer sees of it.
+    /// Computes the features `(B, …)` of the layer with the number `layer`, counted from 0: the input of the next
+    /// layer.
     ///
     /// # Errors
-    /// Images of another size; a layer that is not there.
+    /// If the images have another size, or there is no such layer.
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
         match layer {
             0 => self.features(images),
@@ -34,18 +35,18 @@ pub trait Model {
         }
     }
 
-    /// The features `(B, F)` that classes are read out of. Where the method can, differentiable in the images if
-    /// they are part of a graph.
+    /// Computes the features `(B, F)` that classes are read out of. If the method supports it, they are
+    /// differentiable with respect to the images, if these are part of a graph.
     ///
     /// # Errors
-    /// Images of another size.
+    /// If the images have another size.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// What the read-out gives each class, `(B, classes)`: logits, or whatever is largest for the class that it
-    /// chooses. Differentiable as [`features`](Self::features).
+    /// Computes the scores `(B, classes)` of the read-out: logits, or other values of which the largest belongs to
+    /// the chosen class. They are differentiable as [`features`](Self::features) are.
     ///
     /// # Errors
-    /// Images of another size; a read-out that is not trained.
+    /// If the images have another size, or the read-out is not trained.
     fn scores(&self, images: &Tensor) -> Result<Tensor>;
 
     /// The class of each image, `(B)`, u32: the first of those with the largest [score](Self::scores).
@@ -56,35 +57,36 @@ pub trait Model {
         Ok(self.scores(&images.detach())?.detach().argmax(D::Minus1)?)
     }
 
-    /// Its layers from the image up, for who wants to draw their units; none unless a method says otherwise.
+    /// The layers of the network from the image up, used to draw their units; none unless a method says otherwise.
     ///
     /// # Errors
-    /// What the device says.
+    /// If the device fails.
     fn units(&self) -> Result<Vec<Units>> {
         Ok(Vec::new())
     }
 
-    /// What the units of the layer of that number in [`units`](Self::units) respond to images before they compete:
-    /// `(B, K)` or `(B, K, h, w)`. Where the method can, differentiable in the images.
+    /// Computes the responses of units to images before the units compete: `(B, K)` or `(B, K, h, w)`. `layer` is an
+    /// index into [`units`](Self::units). If the method supports it, the responses are differentiable with respect to
+    /// the images.
     ///
     /// # Errors
-    /// Images of another size; a layer that is not there.
+    /// If the images have another size, or there is no such layer.
     fn responses(&self, layer: usize, _images: &Tensor) -> Result<Tensor> {
         Err(Error::Argument(format!("there are no responses of a layer {layer}")))
     }
 }
 
-/// How far learning has come: the same moment on two clocks.
+/// How far learning has got: the same moment on two clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
-    /// Batches that something was learned from.
+    /// The number of batches learned from.
     pub steps: u64,
-    /// Images shown, each as often as it was.
+    /// The number of images shown, each counted as often as it was shown.
     pub images: u64,
 }
 
 impl Clock {
-    /// The clock after a batch of `images` more.
+    /// Advances the clock by a batch of `images` images.
     pub fn tick(&mut self, images: usize) {
         self.steps += 1;
         self.images += images as u64;
@@ -94,70 +96,70 @@ impl Clock {
 /// What was measured at a moment of learning.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
-    /// For the log, by name.
+    /// The values for the log, by name.
     pub values: Vec<(String, f64)>,
-    /// For the progress.
+    /// A message for the progress display.
     pub message: String,
 }
 
-/// What is needed to continue, in addition to the model: moments of an optimiser, sums since the last measurement,
-/// the positions of generators.
+/// The state that is needed to continue, in addition to the model: moments of an optimiser, sums since the last
+/// measurement, the positions of random generators.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// By name.
+    /// Tensors by name.
     pub tensors: Vec<(String, Tensor)>,
     /// Values that are not tensors.
     pub values: Value,
 }
 
-/// A model in training, with what it learns from. A run that continues from a [`state`](Self::state) ends
-/// in the same bits as one that never stopped.
+/// A model in training, with what it learns from. A run that continues from a [`state`](Self::state) ends with the
+/// same bits as a run that never stopped.
 pub trait Learner {
-    /// What learns.
+    /// The type of the model that learns.
     type Model: Model;
 
     /// The model as it is now.
     fn model(&self) -> &Self::Model;
 
-    /// The same, for restoring tensors.
+    /// The model, for restoring its tensors.
     fn model_mut(&mut self) -> &mut Self::Model;
 
     /// Whether it learns with labels.
     fn uses_labels(&self) -> bool;
 
-    /// The progress so far.
+    /// How far learning has got.
     fn clock(&self) -> Clock;
 
-    /// The length of the whole training.
+    /// How far learning has got at the end of the whole training.
     fn total(&self) -> Clock;
 
-    /// Computes what fresh weights need of the data, whitening for example. Called before the first step
-    /// of a run that takes none of that from a checkpoint, and before its folder is made.
+    /// Computes what fresh weights need from the data, whitening for example. Called before the first step of a run
+    /// that does not start from a checkpoint, and before the run's folder is made.
     ///
     /// # Errors
-    /// Data that it cannot be computed of.
+    /// If it cannot be computed from the data.
     fn begin(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// Makes fresh weights, from which [`begin`](Self::begin) has begun, as good as they can be without learning, for
-    /// a control: statistics of batch norm, say, become those of the data.
+    /// Makes fresh weights, after [`begin`](Self::begin), as good as possible without learning, for a control
+    /// experiment: for example, statistics of batch norm become those of the data.
     ///
     /// # Errors
-    /// Data that they cannot be computed of.
+    /// If this is impossible with the data.
     fn calibrate(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The model alone.
+    /// Returns the model and drops the rest.
     fn into_model(self) -> Self::Model
     where
         Self: Sized;
 
-    /// Learns from the next batch, or a few. Called while there is any left.
+    /// Learns from the next batch, or a few. Called while any batches are left.
     ///
     /// # Errors
-    /// A loss that is not finite.
+    /// If a loss is not finite.
     fn step(&mut self) -> Result<()>;
 
     /// The current stage, for messages: `layer 1`, `epoch 3`.
@@ -166,30 +168,31 @@ pub trait Learner {
     /// Whether a measurement is due.
     fn is_due(&self) -> bool;
 
-    /// Measures, and starts new sums.
+    /// Measures, and resets the sums.
     fn measure(&mut self) -> Result<Measured>;
 
-    /// Advice for an error about weights that are not finite, if it is known which setting is to blame.
+    /// The message for an error about weights that are not finite, in place of the general one, if it is known which
+    /// setting is to blame.
     fn advice(&self) -> Option<String> {
         None
     }
 
-    /// What [`go_on`](Self::go_on) needs beside the model.
+    /// The state that [`go_on`](Self::go_on) needs besides the model.
     fn state(&self) -> Result<State> {
         Ok(State::default())
     }
 
-    /// Restores the moment at which `state` was taken, at `clock`; the tensors of the model are restored already.
-    /// `take` hands out the tensors of the state.
+    /// Restores the learner to the moment at which `state` was taken, which is `clock`; the tensors of the model are
+    /// restored already. The tensors of the state are read from `take`.
     ///
     /// # Errors
-    /// A state of another learner.
+    /// If the state belongs to another learner.
     fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()>;
 
-    /// Starts with the weights of a checkpoint in place of fresh ones.
+    /// Starts with the weights of a checkpoint instead of fresh ones.
     ///
     /// # Errors
-    /// A checkpoint of another network.
+    /// If the checkpoint belongs to another network.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.model_mut().restore(checkpoint)
     }
@@ -199,9 +202,9 @@ pub trait Learner {
         Ok(Vec::new())
     }
 
-    /// After learning: trains read-outs, tests.
+    /// Trains and tests the read-outs, after learning.
     ///
     /// # Errors
-    /// Features that are not finite.
+    /// If features are not finite.
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures>;
 }

@@ -17,44 +17,47 @@ pub trait Method {
     /// Its name in files and commands: `softhebb`.
     const NAME: &'static str;
 
-    /// Places in the options (as `/preset/training/epochs`) that a complete run can be continued with a larger
-    /// number at, because nothing before depends on them.
+    /// Places in the options (such as `/preset/training/epochs`) at which a complete run can be continued with a
+    /// larger number, because nothing learned before depends on them.
     const MAY_GROW: &'static [&'static str] = &[];
 
-    /// Whether it learns from images batch by batch, so that they can be augmented.
+    /// Whether the method learns from images batch by batch, so that they can be augmented.
     const AUGMENTS: bool = true;
 
-    /// Network and recipe.
+    /// The network and its recipe.
     type Preset: Preset;
 
-    /// The preset, overrides applied, and whatever else is chosen.
+    /// The preset with overrides applied, and whatever else can be chosen.
     type Options: Clone + Serialize + DeserializeOwned + Send + Sync;
 
     /// The learner.
     type Learner: Learner;
 
-    /// The preset, overrides applied.
+    /// The preset, with overrides applied.
     fn preset(options: &Self::Options) -> &Self::Preset;
 
-    /// The same, to be changed.
+    /// The preset, to be changed in place.
     fn preset_mut(options: &mut Self::Options) -> &mut Self::Preset;
 
-    /// A learner with fresh weights, of images [as the preset wants them](super::with_input).
+    /// Makes a learner with fresh weights for images [as the preset wants them](super::with_input).
     ///
     /// # Errors
-    /// Options that do not fit each other or the data.
+    /// If the options do not fit each other or the data.
     fn learner(options: &Self::Options, data: &Dataset, start: &Start) -> Result<Self::Learner>;
 
-    /// How many images of `data` it learns from, with labels and without, chooses by and tests with: all of them.
+    /// The numbers of images of `data` that the method learns from, with labels and without, validates with, and
+    /// tests with; unless a method says otherwise, it learns from all training images and tests with all test
+    /// images.
     fn counts(_options: &Self::Options, data: &Dataset) -> Counts {
         let unlabelled = data.unlabelled.iter().map(ImageSet::len).sum();
         Counts { train: data.train.len(), unlabelled, validation: 0, test: data.test.len() }
     }
 
-    /// A model without its weights, for what becomes of images, `(C, H, W)`, of as many classes.
+    /// Makes a model that still lacks its weights, for images that are `(C, H, W)` after the transforms, of so
+    /// many `classes`.
     ///
     /// # Errors
-    /// Options that do not fit them.
+    /// If the options do not fit the images.
     fn model(
         options: &Self::Options,
         image: (usize, usize, usize),
@@ -63,30 +66,30 @@ pub trait Method {
     ) -> Result<<Self::Learner as Learner>::Model>;
 }
 
-/// Options of a method in which nothing is to be chosen beside its preset.
+/// The options of a method that has nothing to choose besides its preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfPreset<P> {
-    /// Network and recipe, overrides applied.
+    /// The network and its recipe, with overrides applied.
     pub preset: P,
 }
 
-/// Where a learner begins.
+/// What a learner starts with.
 #[derive(Debug)]
 pub struct Start {
-    /// What everything is drawn from.
+    /// The generator that everything is drawn from.
     pub rng: Rng,
-    /// Where tensors live.
+    /// The device of the tensors.
     pub device: Device,
-    /// No progress.
+    /// Whether to show no progress.
     pub quiet: bool,
 }
 
-/// Trains a method on a data set; writes the run folder `out`.
+/// Trains a method on a data set and writes the run folder `out`.
 ///
 /// # Errors
-/// Those of [`Method::learner`] and [`run`]. The folder is made only once everything that can be checked
-/// before learning is.
+/// Those of [`Method::learner`] and [`run`]. The folder is made only after everything that can be checked
+/// beforehand has been checked.
 pub fn train<M: Method>(
     options: &M::Options,
     data: &Dataset,
@@ -95,7 +98,8 @@ pub fn train<M: Method>(
     out: &Path,
 ) -> Result<Run<M::Learner>> {
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
-    // What a run continues from has what was fitted, if it sees the same; all else is compared later.
+    // The checkpoint that a run continues from has the fitted transforms, if the input is the same; everything
+    // else is compared later.
     let saved = [crate::run::STATE, crate::run::MODEL].map(|name| out.join(name));
     let from = match how.resume {
         true => {
@@ -123,7 +127,7 @@ pub fn train<M: Method>(
     run(&about, learner, device, how, out)
 }
 
-/// Whether the run of this configuration has this input.
+/// Whether the run with this configuration has this input.
 fn sees_the_same(input: &InputConfig, config: &Value) -> bool {
     match config.pointer("/options/preset/input") {
         Some(found) => {
@@ -136,7 +140,7 @@ fn sees_the_same(input: &InputConfig, config: &Value) -> bool {
 /// Refuses a data set without images to learn from or to test with, or with labels out of range.
 ///
 /// # Errors
-/// One like that.
+/// If the data set is like that.
 pub fn check_images(data: &Dataset) -> Result<()> {
     let Dataset { train, test, class_names, .. } = data;
     let classes = class_names.len();

@@ -1,9 +1,9 @@
 //! One way to run every method.
 //!
-//! A [`Method`] says what is its own: its options, how a [`Learner`] is made, what a [`Model`] of it is.
-//! [`run`] owns everything else: the configuration, the folder and its lock, progress, metrics,
-//! checkpoints by time, going on after an interruption, weights to start from, the stop at NaN, the
-//! evaluation, the results.
+//! A [`Method`] defines what is specific to it: its options, how its [`Learner`] is made, and what its
+//! [`Model`] is. [`run`] does everything else: the configuration, the folder and its lock, progress,
+//! metrics, timed checkpoints, continuing after an interruption, weights to start from, stopping at NaN,
+//! the evaluation, the results.
 
 mod about;
 mod card;

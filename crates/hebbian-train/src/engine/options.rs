@@ -5,42 +5,43 @@ use serde_json::Value;
 use super::Stop;
 use crate::{Error, Result};
 
-/// How a run goes, whatever it trains.
+/// The options of a run, whatever it trains.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Seed of everything that is drawn.
+    /// The seed of everything that is drawn.
     pub seed: u64,
     /// The device, as `cpu`, `cuda` or `metal`.
     pub device: String,
-    /// Start from these weights.
+    /// The weights to start from.
     pub load: Option<PathBuf>,
-    /// Continue the interrupted run in the folder, or a complete one for longer.
+    /// Whether to continue the interrupted run in the folder, or a complete one for longer.
     pub resume: bool,
-    /// Write the final weights here too.
+    /// Where to write the final weights too.
     pub save: Option<PathBuf>,
-    /// The command that started it, as a shell takes it, for who wants to repeat it; may be empty.
+    /// The command that started the run, quoted for a shell, so that the run can be repeated; may be empty.
     pub command: String,
-    /// No progress.
+    /// Whether to show no progress.
     pub quiet: bool,
-    /// What the progress is headed with; the preset's name unless given.
+    /// The heading of the progress display; the preset's name if `None`.
     pub label: Option<String>,
-    /// The share of training images that was held out, if it stands in for the test images in all that is
-    /// measured.
+    /// The share of training images that was held out, if these images replace the test images in all
+    /// measurements.
     pub validation: Option<f64>,
     /// How many training images kept their labels, if not all did.
     pub labelled: Option<usize>,
-    /// How else the images were chosen, for who wants to load the same: null, or an object for `config.json`.
+    /// How the images were chosen apart from that, for loading the same ones: null, or an object for
+    /// `config.json`.
     pub images: Value,
-    /// What asks the run to stop.
+    /// The handle that asks the run to stop.
     pub stop: Stop,
 }
 
-/// How many samples are shown in `epochs` epochs of `count`.
+/// How many samples are shown in `epochs` epochs of `count` samples.
 ///
 /// # Errors
-/// More than can be counted.
+/// If the samples are too many to count.
 pub fn shown(count: usize, epochs: usize) -> Result<usize> {
-    /// More would take centuries, and not be counted rightly everywhere.
+    /// More would take centuries, and could not be represented exactly everywhere.
     const MOST: usize = 1 << 48;
     count.checked_mul(epochs).filter(|&shown| shown <= MOST).ok_or_else(|| {
         Error::Argument(format!(

@@ -9,10 +9,10 @@ use crate::{
     check_finite,
 };
 
-/// The result of a run, as its learner knows it.
+/// The result of a run, as its learner reports it.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
-    /// Share of the test images that was classified correctly, 0 to 1.
+    /// The share of the test images that was classified correctly, 0 to 1.
     pub test_accuracy: f64,
     /// The counts for each pair of classes.
     pub confusion: Option<ConfusionMatrix>,
@@ -22,7 +22,7 @@ pub struct Figures {
     pub extras: BTreeMap<String, Value>,
 }
 
-/// What a trained learner reports to while it trains read-outs.
+/// The recorder that a trained learner reports to while it trains read-outs.
 #[derive(Debug)]
 pub struct Recorder<'a> {
     pub(super) folder: &'a mut RunFolder,
@@ -34,7 +34,7 @@ impl Recorder<'_> {
     /// Logs what was measured after `epoch` epochs of the read-out called `readout`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When they cannot be written.
     pub fn log(&mut self, readout: &str, epoch: usize, values: &[(&str, f64)]) -> Result<()> {
         let (readout, epoch) = (readout.to_string(), epoch as u64);
         self.folder.log(Moment::Readout { readout, epoch }, values)
@@ -48,20 +48,21 @@ impl Recorder<'_> {
         self.folder.picture(name, self.clock.steps, picture)
     }
 
-    /// Shows how far a loop over `total` images is.
+    /// Returns the progress display of a loop over `total` images.
     pub fn progress(&self, total: usize, label: &str) -> Progress {
         Progress::new(total as u64, label, self.options.quiet)
     }
 
-    /// Whether nothing is to be shown.
+    /// Whether no progress is to be shown.
     pub fn is_quiet(&self) -> bool {
         self.options.quiet
     }
 
-    /// Whether to continue: call it now and then, between two pieces of work.
+    /// Returns an error if the run is to stop: call it now and then, between two pieces of work.
     ///
     /// # Errors
-    /// When the run was asked to stop. What was learned is saved; read-outs begin again.
+    /// When the run was asked to stop. What was learned is saved; read-outs start again when the
+    /// run continues.
     pub fn go_on(&self) -> Result<()> {
         match self.options.stop.asked() {
             Some(signal) => Err(Error::Stopped {
@@ -73,10 +74,11 @@ impl Recorder<'_> {
         }
     }
 
-    /// Refuses tensors that are not finite, of what is called `stage`, in its `epoch`.
+    /// Checks that tensors are finite; `stage` and `epoch` say in the error message what was
+    /// trained, and for how long.
     ///
     /// # Errors
-    /// One that is not.
+    /// If a tensor is not finite.
     pub fn check(&self, stage: &str, epoch: usize, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, tensor) in tensors {
             check_finite(name, epoch as u64, tensor)
@@ -85,7 +87,8 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Says of an error about NaN or infinity where it arose and what is left.
+    /// Adds to an error about NaN or infinity where it arose and which file holds the last good
+    /// weights.
     pub fn diverged(&self, error: Error, stage: &str) -> Error {
         error.while_training(stage, Some(self.folder.state()), None)
     }

@@ -15,36 +15,36 @@ use crate::{
     check_finite, peak_memory_bytes, save_checkpoint,
 };
 
-/// The weights are saved at least this often,
+/// The state is saved at least this often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
-/// and more often if that takes no more than this share of the time.
+/// The state is saved more often if that takes no more than this share of the time.
 const CHECKPOINT_SHARE: f64 = 0.02;
-/// Images per batch where nothing learns.
+/// Images per batch during evaluation.
 const EVALUATION_BATCH: usize = 100;
 
-/// What a run measured.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Run<L> {
     /// What went into `results.json`.
     pub results: Results,
     /// What went into `metrics.jsonl`.
     pub history: History,
-    /// What has learned.
+    /// The trained learner.
     pub learner: L,
 }
 
-/// Trains `learner` to its end and lets it finish; writes the run folder `out`.
+/// Trains `learner` to its end, lets it finish, and writes the run folder `out`.
 ///
 /// The learner takes one step at a time. When a measurement is due, it is made, the tensors are checked and the
-/// values are logged. From time to time the state that is needed to continue is saved, for the first time before the
-/// first step, and pictures are drawn, for the last time of the trained model.
-/// With [`resume`](RunOptions::resume) a run continues from there and ends as if it had not stopped; one
-/// that is complete is read back, or continues for longer where the method allows it.
+/// values are logged. From time to time, the state that is needed to continue is saved, for the first time before
+/// the first step; pictures are drawn from time to time, too, and at the end for the trained model. With
+/// [`resume`](RunOptions::resume), a run continues from the saved state and ends as if it had not stopped. A
+/// complete run is read back, or continues for longer if the method allows it.
 ///
 /// # Errors
-/// A folder that cannot be written, that another run is in, or that holds another run than the one to
-/// continue; a checkpoint of another network; weights that become NaN or infinite ([`Error::Diverged`]);
-/// [`Error::Stopped`] when it was asked to stop.
+/// If the folder cannot be written, another run is in it, or it holds another run than the one to continue; if a
+/// checkpoint belongs to another network; if weights become NaN or infinite ([`Error::Diverged`]);
+/// [`Error::Stopped`] if the run was asked to stop.
 pub fn run<L: Learner>(
     about: &About,
     learner: L,
@@ -117,7 +117,7 @@ struct Job<'a, L> {
     pictured: Instant,
 }
 
-/// The configuration of the run to continue in a folder.
+/// Reads the configuration of the run to continue in a folder.
 pub(super) fn to_resume(out: &Path) -> Result<Value> {
     RunFolder::recover(out)?;
     RunFolder::config(out)?.ok_or_else(|| {
@@ -130,11 +130,11 @@ pub(super) fn to_resume(out: &Path) -> Result<Value> {
 
 /// How an existing run continues.
 enum GoOn {
-    /// It has nothing left to do.
+    /// The run has nothing left to do.
     Complete(Results),
-    /// From its state; with the weights that it once started from, by their path.
+    /// The run continues from its state; the value is the path of the weights that it once started from, or null.
     From(RunFolder, Value),
-    /// It was killed before its first step.
+    /// The run was killed before its first step.
     Anew,
 }
 
@@ -184,7 +184,7 @@ impl<L: Learner> Job<'_, L> {
         let mut progress =
             Progress::new(total.images, label, self.options.quiet || total.steps == 0);
         progress.advance(self.learner.clock().images);
-        // What a run continues from was measured before it was saved.
+        // The state that a run continues from was measured before it was saved.
         let mut measured = resumed;
         loop {
             if !measured && self.learner.is_due() {
@@ -238,7 +238,7 @@ impl<L: Learner> Job<'_, L> {
         self.learner.clock().images as f64 / self.about.counts.seen().max(1) as f64
     }
 
-    /// Stops at NaN or infinity.
+    /// Fails if the model holds NaN or infinities.
     fn check(&self, stage: &str) -> Result<()> {
         let checked = check_tensors(self.learner.model(), self.learner.clock().steps);
         checked.map_err(|error| error.while_training(stage, self.kept(), self.learner.advice()))
@@ -272,7 +272,7 @@ impl<L: Learner> Job<'_, L> {
         folder.sync_log()?;
         save_checkpoint(folder.state(), &tensors, &metadata)?;
         self.saved = Some((Instant::now(), started.elapsed()));
-        // They may take longer to draw than an epoch to learn.
+        // Pictures may take longer to draw than an epoch takes to learn.
         if self.pictured.elapsed() > CHECKPOINT_EVERY {
             self.draw(folder)?;
         }
@@ -292,7 +292,7 @@ impl<L: Learner> Job<'_, L> {
         save_checkpoint(path, &self.tensors(), &self.metadata())
     }
 
-    /// The model's, and what its input was fitted to.
+    /// The tensors of the model, and what its transforms were fitted to.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let model = self.learner.model().tensors();
         model.into_iter().chain(self.about.transforms.tensors()).collect()
@@ -344,7 +344,7 @@ fn check_tensors(model: &dyn Model, step: u64) -> Result<()> {
     model.tensors().iter().try_for_each(|(name, tensor)| check_finite(name, step, tensor))
 }
 
-/// A value in a checkpoint's metadata.
+/// Parses a value in a checkpoint's metadata.
 fn number<T: serde::de::DeserializeOwned>(
     checkpoint: &Checkpoint,
     name: &str,
@@ -372,8 +372,8 @@ pub struct Evaluation {
 /// Classifies the images of a set.
 ///
 /// # Errors
-/// A model that holds NaN or infinities, or has no trained read-out; images of another size; labels that are
-/// no class.
+/// If the model holds NaN or infinities or has no trained read-out, the images have another size, or a label is no
+/// class.
 pub fn evaluate(
     model: &dyn Model,
     set: &ImageSet,

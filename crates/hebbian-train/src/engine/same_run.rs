@@ -1,4 +1,4 @@
-//! Whether the run in a folder is the one to continue.
+//! Checks that the run in a folder is the one to continue.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// What is in a configuration but makes no other numbers, or says where a run came from.
+/// Fields of a configuration that do not change the numbers, or that say where a run came from.
 const NO_MATTER: [&str; 6] = ["program", "device", "load", "version", "command", "environment"];
 
 /// How a run is to be continued.
@@ -18,15 +18,16 @@ pub(super) enum Same {
     Longer,
 }
 
-/// Refuses to continue with what is not the run of the configuration `wanted`: another network, recipe, seed
-/// or data. Only at the places in the options called `may_grow` it may have larger numbers.
+/// Refuses to continue unless `found` is the configuration of the run `wanted`, with the same network,
+/// recipe, seed and data. Only at the places in the options listed in `may_grow` may `wanted` have larger
+/// numbers.
 pub(super) fn same_run(
     found: &Value,
     wanted: &Value,
     may_grow: &[&str],
     config: &Path,
 ) -> Result<Same> {
-    // Read back as the other was, for numbers that do not come through the same.
+    // Written and read back as `found` was, because some numbers change on the way.
     let wanted: Value = serde_json::from_str(&wanted.to_string()).unwrap_or_default();
     let (mut found, wanted) = (comparable(found), comparable(&wanted));
     let mut same = Same::AsStarted;
@@ -58,7 +59,7 @@ fn comparable(config: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// The first place at which two values differ, with what each has there; `null` where one has nothing.
+/// The first place at which two values differ, with what each has there; `null` if one has nothing there.
 pub(crate) fn difference(
     at: String,
     found: &Value,

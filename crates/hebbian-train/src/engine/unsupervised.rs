@@ -1,4 +1,4 @@
-//! Networks that learn from images alone and are then read out: the learner that they share.
+//! The learner shared by networks that learn from images alone and are then read out.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     Result, Ridge, Standardisation, Units, collect_features,
 };
 
-/// Images whose features are computed together.
+/// The number of images whose features are computed together.
 const FEATURES_BATCH: usize = 500;
 
 /// A method whose network is [`Unsupervised`]. It is a [`Method`] whose options are its preset alone.
@@ -28,16 +28,16 @@ pub trait UnsupervisedMethod {
     /// As [`Method::AUGMENTS`].
     const AUGMENTS: bool = true;
 
-    /// Network and recipe.
+    /// The network and its recipe.
     type Preset: Preset + Clone + Serialize;
 
-    /// What learns.
+    /// The network that learns.
     type Network: Unsupervised;
 
-    /// A network with fresh weights for images `(C, H, W)`.
+    /// Makes a network with fresh weights for images `(C, H, W)`.
     ///
     /// # Errors
-    /// A preset that is wrong, or does not fit the images.
+    /// If the preset is wrong, or does not fit the images.
     fn network(
         preset: &Self::Preset,
         image: (usize, usize, usize),
@@ -45,7 +45,8 @@ pub trait UnsupervisedMethod {
         device: &Device,
     ) -> Result<Self::Network>;
 
-    /// How long it learns, and how it is read out; not at all, unless a method says otherwise.
+    /// How long the network learns, and how it is read out; it does not learn at all unless a method says
+    /// otherwise.
     fn recipe(_preset: &Self::Preset) -> Recipe {
         Recipe { epochs: 0, batch_size: 1, head: LinearHeadConfig::default() }
     }
@@ -87,77 +88,78 @@ impl<M: UnsupervisedMethod> Method for M {
     }
 }
 
-/// A network of one layer that learns from images alone: what [`UnsupervisedLearner`] needs of it.
+/// A network of one layer that learns from images alone, as [`UnsupervisedLearner`] uses it.
 pub trait Unsupervised {
-    /// Its tensors, by stable names.
+    /// The tensors of the network, with stable names.
     fn tensors(&self) -> Vec<(String, Tensor)>;
 
-    /// Puts them back.
+    /// Restores the tensors from a checkpoint.
     ///
     /// # Errors
-    /// A checkpoint of another network.
+    /// If the checkpoint belongs to another network.
     fn restore(&mut self, checkpoint: &mut Checkpoint) -> Result<()>;
 
-    /// `F`, the features of an image.
+    /// `F`, the number of features of an image.
     fn width(&self) -> usize;
 
-    /// The features `(B, F)` of images `(B, C, H, W)`.
+    /// Computes the features `(B, F)` of images `(B, C, H, W)`.
     ///
     /// # Errors
-    /// Images of another size.
+    /// If the images have another size.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// Its layer, as [`Model::units`] wants it.
+    /// The layer of the network, for [`Model::units`].
     ///
     /// # Errors
-    /// What the device says.
+    /// If the device fails.
     fn units(&self) -> Result<Option<Units>> {
         Ok(None)
     }
 
-    /// As [`Model::responses`], where [`units`](Self::units) says that there are any.
+    /// As [`Model::responses`], if [`units`](Self::units) says that there are any.
     ///
     /// # Errors
-    /// Images of another size.
+    /// If the images have another size.
     fn responses(&self, _images: &Tensor) -> Result<Tensor> {
         Err(Error::Argument("there are no responses to draw".to_string()))
     }
 
-    /// Computes what fresh weights need of the training images.
+    /// Computes what fresh weights need from the training images.
     ///
     /// # Errors
-    /// Images that it cannot be computed of.
+    /// If it cannot be computed from the images.
     fn begin(&mut self, train: &ImageSet, rng: &Rng, quiet: bool) -> Result<()> {
         let (_, _, _) = (train, rng, quiet);
         Ok(())
     }
 
-    /// Penalties of [ridge regression](Ridge::fit_best), for a network whose standardised features are read
-    /// out by that in place of the recipe's head.
+    /// The penalties to choose from for [ridge regression](Ridge::fit_best), if that reads out the
+    /// standardised features in place of the recipe's head.
     fn penalties(&self) -> Option<&[f64]> {
         None
     }
 
-    /// One step on a batch, in the epoch that begins when the share `progress` of all is done.
+    /// Learns from one batch; `progress` is the share of all epochs that was done when the current epoch
+    /// began.
     ///
     /// # Errors
-    /// Images of another size.
+    /// If the images have another size.
     fn learn(&mut self, images: &Tensor, progress: f64) -> Result<()>;
 
-    /// What there is to measure of it after an epoch.
+    /// Measures the network after an epoch.
     ///
     /// # Errors
-    /// What the device says.
+    /// If the device fails.
     fn measure(&self) -> Result<Measured>;
 
-    /// What there is to see of it, for images `(C, H, W)`.
+    /// Draws pictures of the network, for images `(C, H, W)`.
     ///
     /// # Errors
-    /// Nothing to draw.
+    /// If there is nothing to draw.
     fn pictures(&self, image: (usize, usize, usize)) -> Result<Vec<(String, Picture)>>;
 }
 
-/// A network with the linear head that reads it out, once that is trained.
+/// A network with the linear head that reads it out, once the head is trained.
 #[derive(Debug)]
 pub struct WithHead<N> {
     /// The network.
@@ -167,7 +169,7 @@ pub struct WithHead<N> {
 }
 
 impl<N> WithHead<N> {
-    /// A network before there is a head for so many classes.
+    /// Makes a network that has no head yet, for so many `classes`.
     pub fn new(network: N, classes: usize) -> Self {
         Self { network, head: None, classes }
     }
@@ -209,7 +211,7 @@ impl<N: Unsupervised> Model for WithHead<N> {
 /// How long a network learns, and how it is read out.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Times the images are seen.
+    /// How many times the images are seen.
     pub epochs: usize,
     /// Images per step.
     pub batch_size: usize,
@@ -217,29 +219,31 @@ pub struct Recipe {
     pub head: LinearHeadConfig,
 }
 
-/// An [`Unsupervised`] network in training: a batch a step, in an order drawn again for each epoch, then the
-/// head. What is drawn follows from the seed and the number of the epoch.
+/// An [`Unsupervised`] network in training: one batch per step, in an order that is drawn again for each
+/// epoch; the head is trained afterwards. Everything that is drawn follows from the seed and the number of
+/// the epoch.
 #[derive(Debug)]
 pub struct UnsupervisedLearner<N> {
     model: WithHead<N>,
     recipe: Recipe,
     data: Dataset,
-    /// All images to learn from, those without labels too.
+    /// All images to learn from, including those without labels.
     seen: ImageSet,
     rng: Rng,
     device: Device,
     quiet: bool,
     clock: Clock,
     total: Clock,
-    /// What is left of an epoch, with its number.
+    /// The number of the current epoch, and its remaining batches.
     under_way: Option<(usize, Batches)>,
 }
 
 impl<N: Unsupervised> UnsupervisedLearner<N> {
-    /// A fresh network and what it learns from.
+    /// Makes a learner of a fresh network and the data that it learns from.
     ///
     /// # Errors
-    /// No images per step; more epochs than can be counted; a head that cannot be trained so.
+    /// If the batch size is 0, the epochs are too many to count, or the head cannot be trained as the recipe
+    /// says.
     pub fn new(
         model: WithHead<N>,
         recipe: Recipe,
@@ -265,7 +269,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
             total: Clock { steps, images },
             under_way: None,
         };
-        // Refused before anything is learned.
+        // A read-out that cannot be trained is refused before anything is learned.
         match learner.model.network.penalties() {
             Some(alphas) => {
                 let width = learner.model.network.width();
@@ -277,20 +281,20 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         Ok(learner)
     }
 
-    /// The epoch that is going on, from 0, and how many of its images were shown.
+    /// The current epoch, counted from 0, and how many of its images were shown.
     fn place(&self) -> (usize, usize) {
         let (count, shown) = (self.seen.len().max(1), self.clock.images as usize);
         (shown / count, shown % count)
     }
 
-    /// A head with fresh weights.
+    /// Makes a head with fresh weights.
     fn head(&self) -> Result<LinearHead> {
         let (features, classes) = (self.model.network.width(), self.model.classes);
         let (config, mut rng) = (self.recipe.head.clone(), self.rng.stream("head.weight"));
         LinearHead::new(config, features, classes, DType::F32, &self.device, &mut rng)
     }
 
-    /// What `compute` makes of the images of a set, on the device `to`.
+    /// Applies `compute` to the images of a set, and gathers the rows on the device `to`.
     fn rows(
         &self,
         set: &ImageSet,
@@ -313,8 +317,8 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         self.rows(set, &self.device, recorder, |images| self.model.features(images))
     }
 
-    /// Ridge regression on what `compute` makes of images, standardised: the read-out, its penalty, and what
-    /// it makes of the test images.
+    /// Fits ridge regression to the standardised output of `compute` for the images. Returns the read-out,
+    /// its penalty, and its result on the test images.
     fn ridge(
         &self,
         name: &str,
@@ -335,7 +339,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         Ok((head, alpha, judged))
     }
 
-    /// The figures of [`ridge`](Self::ridge), beside those of the same on pixels.
+    /// The figures of [`ridge`](Self::ridge) on the features, beside those on raw pixels.
     fn finish_with_ridge(&mut self, recorder: &Recorder<'_>, alphas: &[f64]) -> Result<Figures> {
         let features = |images: &Tensor| self.model.features(images);
         let (head, alpha, judged) = self.ridge("ridge", alphas, recorder, features)?;
@@ -421,7 +425,8 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
         Ok(())
     }
 
-    /// The head is left out: it is of the features that the network will have.
+    /// The head of the checkpoint is left out: a new one is trained on the features that the network will
+    /// have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.model.network.restore(checkpoint)
     }

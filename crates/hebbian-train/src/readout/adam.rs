@@ -25,17 +25,17 @@ impl Adam {
         Ok(Self { m: parameter.zeros_like()?, v: parameter.zeros_like()?, step: 0 })
     }
 
-    /// `m`, `v` and the steps done.
+    /// `m`, `v` and the number of steps done.
     pub(super) fn state(&self) -> (&Tensor, &Tensor, i32) {
         (&self.m, &self.v, self.step)
     }
 
-    /// Goes on from there.
+    /// Continues from the given state.
     pub(super) fn go_on(&mut self, m: Tensor, v: Tensor, step: i32) {
         (self.m, self.v, self.step) = (m, v, step);
     }
 
-    /// The parameter after one step.
+    /// Takes one step and returns the new parameter.
     pub(super) fn step(&mut self, w: &Tensor, g: &Tensor, learning_rate: f64) -> Result<Tensor> {
         self.step += 1;
         let rate = learning_rate / (1.0 - BETA_1.powi(self.step));
@@ -48,7 +48,8 @@ impl Adam {
         w - ((&self.m * rate)? / ((&self.v * scale)?.sqrt()? + EPSILON)?)?
     }
 
-    /// Three passes instead of thirteen: a fifth of the time of the head's whole step.
+    /// Takes a step in three passes over the tensors; the thirteen of separate operations take a fifth of the time
+    /// of the head's whole step.
     fn step_on_cpu(&mut self, w: &Tensor, g: &Tensor, rate: f32, scale: f32) -> Result<Tensor> {
         const B1: f32 = BETA_1 as f32;
         const B2: f32 = BETA_2 as f32;
@@ -60,7 +61,7 @@ impl Adam {
     }
 }
 
-/// A function of the entries of three contiguous f32 tensors of one shape, on the CPU.
+/// An elementwise function of three contiguous f32 tensors of one shape, on the CPU.
 struct Map<F>(F);
 
 impl<F: Fn(f32, f32, f32) -> f32> CustomOp3 for Map<F> {
@@ -106,7 +107,7 @@ mod tests {
         let (mut adam, mut adam_general) =
             (Adam::new(&fused).unwrap(), Adam::new(&general).unwrap());
         for _ in 0..20 {
-            // As a transposed product may come: not contiguous.
+            // Not contiguous, as a transposed product may be.
             let g = draw().t().unwrap().contiguous().unwrap().t().unwrap();
             fused = adam.step(&fused, &g, 0.01).unwrap();
             general = adam_general.step(&general, &wide(&g), 0.01).unwrap();

@@ -1,10 +1,10 @@
-//! Which classes are taken for which.
+//! Confusion matrices.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How often samples of each class were taken for each class.
+/// A confusion matrix: how often samples of each class were classified as each class.
 ///
 /// ```
 /// use hebbian_train::ConfusionMatrix;
@@ -21,7 +21,7 @@ pub struct ConfusionMatrix {
     pub counts: Vec<Vec<u64>>,
 }
 
-/// As it stands in a file.
+/// The matrix as read from a file, before it is checked.
 #[derive(Deserialize)]
 struct Stored {
     counts: Vec<Vec<u64>>,
@@ -47,7 +47,7 @@ impl ConfusionMatrix {
     /// Counts pairs of label and prediction.
     ///
     /// # Errors
-    /// When there are not as many of both, or one is not below `classes`.
+    /// When the numbers of labels and predictions differ, or one of these is not below `classes`.
     pub fn new(labels: &[u32], predicted: &[u32], classes: usize) -> Result<Self> {
         if labels.len() != predicted.len() {
             return Err(Error::Argument(format!(
@@ -70,12 +70,12 @@ impl ConfusionMatrix {
         Ok(Self { counts })
     }
 
-    /// The share of samples taken for what they are; NaN without samples.
+    /// The share of samples that are classified correctly; NaN without samples.
     pub fn accuracy(&self) -> f64 {
         self.right() as f64 / self.all() as f64
     }
 
-    /// The share of samples taken for what they are not; NaN without samples.
+    /// The share of samples that are classified wrongly; NaN without samples.
     pub fn error(&self) -> f64 {
         (self.all() - self.right()) as f64 / self.all() as f64
     }
@@ -88,7 +88,7 @@ impl ConfusionMatrix {
         self.counts.iter().flatten().sum()
     }
 
-    /// The same within each class; NaN for a class without samples.
+    /// The share of samples of each class that are classified correctly; NaN for a class without samples.
     pub fn recall(&self) -> Vec<f64> {
         let rows = self.counts.iter().enumerate();
         rows.map(|(class, row)| row[class] as f64 / row.iter().sum::<u64>() as f64).collect()

@@ -9,12 +9,12 @@ use crate::{Error, Result};
 /// Distances held at a time: 64 MiB in f32.
 const DISTANCES: usize = 1 << 24;
 
-/// Gives each sample the class that most of its k nearest training samples have, in plain Euclidean
-/// distance. Of classes with equally many, the one with the nearest sample wins; of equally near
+/// A classifier that gives each sample the class that most of its k nearest training samples have, in plain
+/// Euclidean distance. Among classes with equally many, the one with the nearest sample wins; among equally near
 /// samples, the first.
 ///
-/// ‖x − t‖² = ‖x‖² + ‖t‖² − 2x·t, so one matrix product does the work. In f32 and on features centred
-/// on the training mean: distances below about 10⁻⁶ times ‖x − mean‖² + ‖t − mean‖² are lost in
+/// ‖x − t‖² = ‖x‖² + ‖t‖² − 2x·t, so one matrix product does the work. It is computed in f32 on features centred
+/// on the training mean: squared distances below about 10⁻⁶ times ‖x − mean‖² + ‖t − mean‖² are lost in
 /// rounding.
 #[derive(Debug, Clone)]
 pub struct NearestNeighbours {
@@ -40,10 +40,10 @@ impl NearestNeighbours {
         Ok(Self { mean, samples, squares, labels: labels.to_vec(), classes, k })
     }
 
-    /// Whether there can be k neighbours among `rows` training samples.
+    /// Checks that there can be k neighbours among `rows` training samples.
     ///
     /// # Errors
-    /// When k is 0 or exceeds them.
+    /// When k is 0 or exceeds `rows`.
     pub fn check(rows: usize, k: usize) -> Result<()> {
         if k == 0 || k > rows {
             return Err(Error::Argument(format!(
@@ -53,7 +53,7 @@ impl NearestNeighbours {
         Ok(())
     }
 
-    /// The class by vote of the samples with the products x·t with a sample x.
+    /// The class of a sample x by vote of its nearest training samples t, given the products x·t.
     fn vote(&self, products: &[f32]) -> u32 {
         let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
         let mut near = Vec::with_capacity(2 * self.k);

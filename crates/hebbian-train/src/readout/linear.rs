@@ -14,11 +14,11 @@ use crate::{Checkpoint, Error, Result, State};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearHeadConfig {
-    /// How often each sample is seen; sets the learning-rate schedule too. Default 50.
+    /// How often each sample is seen; it also sets the learning-rate schedule. Default 50.
     pub epochs: usize,
-    /// Samples per step; the last step of an epoch takes what is left. Default 64.
+    /// Samples per step; the last step of an epoch takes the remaining ones. Default 64.
     pub batch_size: usize,
-    /// Adam's rate before the first halving. Default 0.001.
+    /// Adam's learning rate before the first halving. Default 0.001.
     pub learning_rate: f64,
     /// The probability that a feature is dropped in training. Default 0.5.
     pub dropout: f64,
@@ -30,7 +30,7 @@ impl Default for LinearHeadConfig {
     }
 }
 
-/// After how many of `epochs` the learning rate is halved (Journé et al. 2023, released code):
+/// The numbers of epochs, out of `epochs`, after which the learning rate is halved (Journé et al. 2023, released code):
 /// ⌊E·{0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9}⌋ for E ≥ 50, ⌊E·{0.5, 0.75}⌋ for 20 ≤ E < 50, else never.
 ///
 /// ```
@@ -46,35 +46,35 @@ pub fn halvings(epochs: usize) -> Vec<usize> {
 }
 
 impl LinearHeadConfig {
-    /// Adam's rate when `epochs` are done: halved as [`halvings`] says.
+    /// Adam's learning rate after `epochs` epochs, halved as [`halvings`] says.
     pub fn learning_rate_after(&self, epochs: usize) -> f64 {
         let passed = halvings(self.epochs).into_iter().filter(|&after| after <= epochs).count();
         self.learning_rate * 0.5f64.powi(passed as i32)
     }
 }
 
-/// What an epoch of training measured, dropout included.
+/// The measurements of an epoch of training, with dropout.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EpochStats {
-    /// Which epoch, from 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
     /// Mean cross-entropy per sample, in nats.
     pub loss: f64,
     /// Share of samples classified correctly, 0 to 1.
     pub accuracy: f64,
-    /// The rate in use.
+    /// The learning rate of the epoch.
     pub learning_rate: f64,
 }
 
-/// The names of Adam's moments of weight and bias in a state.
+/// The names of Adam's moments for weight and bias in a state.
 const MOMENTS: [&str; 4] =
     ["state.head.weight.m", "state.head.weight.v", "state.head.bias.m", "state.head.bias.v"];
 
 /// A linear layer with bias, softmax and mean cross-entropy, trained by Adam with dropout on its
-/// input and a rate that is [halved](halvings) now and then.
+/// input and a learning rate that is [halved](halvings) after certain epochs.
 ///
 /// With x̃ the batch of B features after dropout and p = softmax(x̃·Wᵀ + b), the gradients are
-/// g = (p − onehot)/B, ∂W = gᵀ·x̃, ∂b = Σ g; computing them so spares the gradient of the input.
+/// g = (p − onehot)/B, ∂W = gᵀ·x̃, ∂b = Σ g; computed like this, no gradient of the input is needed.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -103,7 +103,7 @@ pub struct LinearHead {
 }
 
 impl LinearHead {
-    /// A head with weights and biases from U(±1/√F), F = `features`.
+    /// A head with weights and biases drawn from U(±1/√F), F = `features`.
     pub fn new(
         config: LinearHeadConfig,
         features: usize,
@@ -161,8 +161,8 @@ impl LinearHead {
         ]
     }
 
-    /// State needed to continue training, besides [`tensors`](Self::tensors): Adam's moments
-    /// `state.head.*`, and counts.
+    /// The state needed to continue training, besides [`tensors`](Self::tensors): Adam's moments
+    /// `state.head.*`, and the numbers of steps and epochs done.
     pub fn state(&self) -> State {
         let (m, v, step) = self.adam_weight.state();
         let (m_bias, v_bias, _) = self.adam_bias.state();
@@ -173,10 +173,10 @@ impl LinearHead {
         }
     }
 
-    /// Goes on from the [`values`](State::values) of a state, with its tensors from `checkpoint`.
+    /// Continues from the [`values`](State::values) of a state and its tensors in `checkpoint`.
     ///
     /// # Errors
-    /// A state of another head.
+    /// When the state belongs to another head.
     pub fn go_on(&mut self, values: &Value, checkpoint: &mut Checkpoint) -> Result<()> {
         let number = |name: &str| {
             values[name].as_i64().and_then(|number| i32::try_from(number).ok()).ok_or_else(|| {
@@ -198,7 +198,7 @@ impl LinearHead {
         &self.config
     }
 
-    /// The rate of the next epoch.
+    /// The learning rate of the next epoch.
     pub fn learning_rate(&self) -> f64 {
         self.config.learning_rate_after(self.epoch)
     }
@@ -206,8 +206,8 @@ impl LinearHead {
     /// Trains on each row of `features` `(N, F)` once, in random order. Features in half precision are
     /// widened a batch at a time.
     ///
-    /// Shuffling and dropout draw from `rng`. Features may differ from epoch to epoch (augmented
-    /// images, say).
+    /// Shuffling and dropout draw from `rng`. Features may differ from epoch to epoch, such as those of
+    /// augmented images.
     ///
     /// # Errors
     /// When features, labels and weights do not fit, or the loss is no longer finite.
@@ -221,7 +221,7 @@ impl LinearHead {
         let (features, device) = (features.detach().contiguous()?, features.device());
         let order: Vec<u32> = rng.permutation(count).into_iter().map(|row| row as u32).collect();
         let shuffled: Vec<u32> = order.iter().map(|&row| labels[row as usize]).collect();
-        // Uploaded once an epoch, and the measurements are read once at its end: on a GPU each transfer
+        // Uploaded once per epoch, and the measurements are read once at its end: on a GPU each transfer
         // would wait for the step.
         let order = upload(order, count, device)?;
         let labels = upload(shuffled, count, device)?;
@@ -250,9 +250,9 @@ impl LinearHead {
         Ok(stats)
     }
 
-    /// One step on a batch `(B, F)` with its labels `(B)`, u32, outside any epoch, at the rate of the next one: for
-    /// features that change from batch to batch. Labels stay on their device and are not checked: one that is no class
-    /// counts as none of them.
+    /// Trains one step on a batch `(B, F)` with its u32 labels `(B)`, for features that change from batch to batch. The
+    /// step belongs to no epoch and uses the learning rate of the next one. Labels stay on their device and are not
+    /// checked: a label that is not a class has an all-zero target.
     ///
     /// # Errors
     /// When features, labels and weights do not fit.
@@ -269,7 +269,7 @@ impl LinearHead {
         self.step(&x, labels, self.learning_rate()).map(drop)
     }
 
-    /// One step of Adam. Returns, on the device, the batch's summed loss and correct answers.
+    /// Takes one step of Adam. Returns, on the device, the batch's summed loss and number of correct answers.
     fn step(&mut self, x: &Tensor, labels: &Tensor, learning_rate: f64) -> Result<Tensor> {
         let (classes, batch) = (self.weight.dim(0)?, x.dim(0)?);
         let log_p = candle_nn::ops::log_softmax(&self.logits(x)?, 1)?;

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::{Readout, check_labels, linear_scores};
 use crate::{Error, Result};
 
-/// Rows of features in one product; what the products give is summed in f64.
+/// Rows of features in one matrix product; the products are summed in f64.
 const CHUNK: usize = 4096;
 /// The most features for which conjugate gradients are preconditioned: a matrix of 128 MiB.
 const PRECONDITIONED: usize = 4096;
-/// Conjugate gradients end when the residual is this small a part of the gradient.
+/// Conjugate gradients stop when the residual is this fraction of the gradient.
 const RESIDUAL: f64 = 0.1;
-/// The same for the slope along a step; and after how many trials a step is good enough.
+/// A line search stops when the slope is this fraction of the slope at its start, or after this many trials.
 const SLOPE: f64 = 1e-6;
 const TRIALS: usize = 50;
 
@@ -23,10 +23,10 @@ const TRIALS: usize = 50;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearSvmConfig {
-    /// The weight of the errors against that of the norm. Default 1.
+    /// The weight of the errors relative to the norm. Default 1.
     pub c: f64,
-    /// A class is done when the norm of its gradient is `tolerance · min(N₊, N₋)/N` of what it is
-    /// for w = 0, with N₊ and N₋ samples of the class and of the others. Default 10⁻⁴.
+    /// A class has converged when the norm of its gradient is at most `tolerance · min(N₊, N₋)/N` times the norm
+    /// for w = 0, with N₊ samples of the class and N₋ of the others. Default 10⁻⁴.
     pub tolerance: f64,
     /// The most Newton steps. Default 100.
     pub max_iterations: usize,
@@ -39,10 +39,10 @@ impl Default for LinearSvmConfig {
 }
 
 impl LinearSvmConfig {
-    /// Whether it can be fitted with.
+    /// Checks that a machine can be fitted with this configuration.
     ///
     /// # Errors
-    /// C or a tolerance that is not a positive number.
+    /// When C or the tolerance is not a positive number.
     pub fn check(&self) -> Result<()> {
         for (name, value) in [("c", self.c), ("tolerance", self.tolerance)] {
             if !(value > 0.0 && value.is_finite()) {
@@ -61,12 +61,13 @@ impl LinearSvmConfig {
 /// f(w) = ½‖w‖² + C Σ max(0, 1 − y·(w·x̃))²
 /// ```
 ///
-/// the squared hinge loss, with the intercept penalised as any weight: what LIBLINEAR's solver 2
-/// (Fan et al. 2008) and scikit-learn's `LinearSVC(dual=False)` minimise, to the same tolerance.
+/// the squared hinge loss with the intercept penalised like any other weight. LIBLINEAR's solver 2
+/// (Fan et al. 2008) and scikit-learn's `LinearSVC(dual=False)` minimise the same, to the same tolerance.
 ///
-/// By Newton steps with an exact line search (Keerthi & DeCoste 2005): p ≈ −H⁻¹∇f by conjugate
+/// The method is Newton steps with an exact line search (Keerthi & DeCoste 2005): p ≈ −H⁻¹∇f by conjugate
 /// gradients, with H = I + 2C Σ x̃x̃ᵀ over the samples whose loss is not 0, and w ← w + t·p with the
-/// best t. Up to 4096 features, they are preconditioned by the same sum over all samples. Products with features are in f32 (f64 for features in f64), all else is in f64.
+/// best t. For up to 4096 features, the conjugate gradients are preconditioned by the same matrix with the sum over
+/// all samples. Products with features are in f32 (f64 for features in f64), everything else is in f64.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -86,10 +87,10 @@ pub struct LinearSvm {
 }
 
 impl LinearSvm {
-    /// Fits `features` `(N, F)`.
+    /// Fits the machines to `features` `(N, F)`.
     ///
-    /// After each Newton step, `on_iteration` is given its number, from 1, and how many times the norm
-    /// at which it is done the gradient of the slowest class still is.
+    /// After each Newton step, `on_iteration` is given its number, from 1, and, for the slowest class, the norm of
+    /// its gradient as a multiple of the norm at which the class has converged.
     ///
     /// # Errors
     /// When features and labels do not fit, features are not finite, or C or the tolerance is not a
@@ -153,7 +154,7 @@ impl LinearSvm {
         &self.bias
     }
 
-    /// Whether all classes were done within `max_iterations`, and rounding let them be.
+    /// Whether all classes converged; if not, they were stopped by `max_iterations` or by rounding.
     pub fn converged(&self) -> bool {
         self.converged
     }
@@ -169,11 +170,11 @@ impl Readout for LinearSvm {
 struct Machine {
     /// y of each sample.
     signs: Vec<f64>,
-    /// 1 − y·(w·x̃) of each sample: its loss is not 0 where this is positive.
+    /// 1 − y·(w·x̃) of each sample, whose loss is not 0 if this is positive.
     slack: Vec<f64>,
     weight: Vec<f64>,
     gradient: Vec<f64>,
-    /// The norm of the gradient at which it is done.
+    /// The norm of the gradient at which the machine has converged.
     limit: f64,
 }
 
@@ -190,7 +191,7 @@ impl Machine {
         }
     }
 
-    /// min(N₊, N₋)/N, as if the rarer side had a sample at least.
+    /// min(N₊, N₋)/N, with at least one sample assumed on the rarer side.
     fn rarer_share(&self) -> f64 {
         let own = self.signs.iter().filter(|&&sign| sign > 0.0).count();
         own.min(self.signs.len() - own).max(1) as f64 / self.signs.len() as f64
@@ -200,11 +201,11 @@ impl Machine {
         norm(&self.gradient) <= self.limit
     }
 
-    /// Goes along `step`, by which w·x̃ changes as `margins` say, to where f is least. Returns whether
-    /// it got anywhere.
+    /// Moves the weights along `step`, which changes w·x̃ by `margins`, to the minimum of f. Returns whether they
+    /// moved.
     ///
-    /// f'(t) is piecewise linear and rises: Newton's method finds where it is 0, kept between a t of
-    /// negative slope and one of positive.
+    /// f'(t) is piecewise linear and increasing: Newton's method finds its zero, kept between a t with
+    /// negative slope and one with positive slope.
     fn go(&mut self, step: &[f64], margins: &[f64], c: f64) -> bool {
         let fall: Vec<f64> = self.signs.iter().zip(margins).map(|(y, m)| y * m).collect();
         let (along, square) = (dot(&self.weight, step), dot(step, step));
@@ -220,7 +221,7 @@ impl Machine {
             (slope, curvature)
         };
         let (first, _) = slope(0.0);
-        // Also when it is NaN.
+        // Also if the slope is NaN.
         if first.partial_cmp(&0.0) != Some(std::cmp::Ordering::Less) {
             return false;
         }
@@ -316,7 +317,7 @@ impl Rows {
         Ok(())
     }
 
-    /// I + 2C Σ x̃x̃ᵀ over all samples, factored; `None` where that is too large, or too badly
+    /// I + 2C Σ x̃x̃ᵀ over all samples, factored; `None` if the matrix is too large or too badly
     /// conditioned.
     fn like_hessian(&self, c: f64) -> Result<Option<Llt<f64>>> {
         if self.width > PRECONDITIONED {
@@ -335,7 +336,7 @@ impl Rows {
         Ok(MatRef::from_row_major_slice(&matrix, size, size).llt(Side::Lower).ok())
     }
 
-    /// About −H⁻¹∇f for each machine, by conjugate gradients with M, which is like H.
+    /// Approximates −H⁻¹∇f for each machine, by conjugate gradients preconditioned with M, which is like H.
     fn newton_steps(
         &self,
         machines: &[&mut Machine],
@@ -380,7 +381,7 @@ impl Rows {
     }
 }
 
-/// M⁻¹·r, or r without M.
+/// M⁻¹·r, or r if there is no M.
 fn solved(m: Option<&Llt<f64>>, r: &[f64]) -> Vec<f64> {
     let mut solution = r.to_vec();
     if let Some(m) = m {

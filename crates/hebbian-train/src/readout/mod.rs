@@ -26,7 +26,7 @@ pub trait Readout {
     /// The class of each row of `features` `(N, F)`: u32 `(N,)`, on the features' device.
     fn predict(&self, features: &Tensor) -> Result<Tensor>;
 
-    /// The share of rows whose class is the label, 0 to 1.
+    /// The share of rows whose predicted class is the label, 0 to 1.
     fn accuracy(&self, features: &Tensor, labels: &[u32]) -> Result<f64> {
         check_counts(features, labels)?;
         let predicted = self.predict(features)?.to_vec1::<u32>()?;
@@ -35,7 +35,7 @@ pub trait Readout {
     }
 }
 
-/// One label per row of `(N, F)` features, and at least one row. Returns `(N, F)`.
+/// Checks that there is one label per row of `(N, F)` features, and that N and F are at least 1. Returns `(N, F)`.
 fn check_counts(features: &Tensor, labels: &[u32]) -> Result<(usize, usize)> {
     let (rows, width) = features.dims2()?;
     if rows != labels.len() || rows == 0 || width == 0 {
@@ -49,7 +49,7 @@ fn check_counts(features: &Tensor, labels: &[u32]) -> Result<(usize, usize)> {
     Ok((rows, width))
 }
 
-/// [`check_counts`], and every label below `classes`.
+/// [`check_counts`], and checks that every label is below `classes`.
 fn check_labels(features: &Tensor, labels: &[u32], classes: usize) -> Result<(usize, usize)> {
     check_classes(labels, classes)?;
     check_counts(features, labels)
@@ -64,7 +64,7 @@ fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
     }
 }
 
-/// `features·weight + bias`, in the features' type and on their device; halves are widened to f32.
+/// `features·weight + bias`, in the features' type and on their device; half precision is widened to f32.
 fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     in_parts(features, |features, _| {
         let like =
@@ -73,12 +73,12 @@ fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Te
     })
 }
 
-/// Rows of halves that are widened at a time.
+/// Rows in half precision that are widened at a time.
 const PART: usize = 1024;
 
-/// What `f` makes of the rows of `features`, joined: of all at once, or, where they are in half precision, of one
-/// part after the other in f32, so that all of them in f32 are never in memory. `f` is given the rows and the number
-/// of the first.
+/// Applies `f` to the rows of `features` and concatenates the results: to all rows at once or, if they are in half
+/// precision, to one part after the other in f32, so that the rows are never all in memory in f32. `f` is given the
+/// rows and the index of the first one.
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -111,11 +111,11 @@ pub fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) ->
     one_hot_of(&Tensor::from_slice(labels, labels.len(), device)?, classes, dtype)
 }
 
-/// [`one_hot`] of labels `(N)`, u32, which stay on their device; a label that is not below `classes` has a row of
-/// zeros.
+/// [`one_hot`] of a tensor of u32 labels `(N)`, which stay on their device; a label that is not below `classes` has a
+/// row of zeros.
 ///
 /// # Errors
-/// Labels of another type or shape.
+/// When the labels have another type.
 pub fn one_hot_of(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
     let classes = Tensor::arange(0, u32::try_from(classes).unwrap_or(u32::MAX), labels.device())?;
     Ok(labels.reshape(((), 1))?.broadcast_eq(&classes)?.to_dtype(dtype)?)

@@ -5,11 +5,11 @@ use candle::{DType, Tensor};
 use super::{Readout, check_labels, in_parts, linear_scores, one_hot};
 use crate::Result;
 
-/// Gives each sample the class whose mean training feature is nearest, in plain Euclidean distance
-/// on the features as they are.
+/// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
+/// distance on the features as they are.
 ///
 /// With μ_c the mean of class c, argmin_c ‖x − μ_c‖² = argmax_c (x·μ_c − ½‖μ_c‖²), one matrix
-/// product. A class without training samples is never predicted; of equally near classes the first
+/// product. A class without training samples is never predicted; among equally near classes, the first
 /// is.
 #[derive(Debug, Clone)]
 pub struct NearestClassMean {
@@ -18,7 +18,7 @@ pub struct NearestClassMean {
 }
 
 impl NearestClassMean {
-    /// Takes the means of `features` `(N, F)` by label.
+    /// Computes the mean of `features` `(N, F)` for each label.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize) -> Result<Self> {
         check_labels(features, labels, classes)?;
         let mut counts = vec![0f32; classes];

@@ -16,8 +16,8 @@ const CHUNK: usize = 4096;
 /// output is the class.
 ///
 /// With X and Y centred on their means x̄ and ȳ, W = (XcᵀXc + αI)⁻¹ XcᵀYc and b = ȳ − x̄W (the
-/// intercept is not penalised), as scikit-learn's `Ridge`. All in f64. With fewer samples than
-/// features the same W comes from W = Xcᵀ(XcXcᵀ + αI)⁻¹Yc.
+/// intercept is not penalised), as in scikit-learn's `Ridge`. Everything is computed in f64. With fewer samples
+/// than features, the same W is computed as W = Xcᵀ(XcXcᵀ + αI)⁻¹Yc.
 #[derive(Debug, Clone)]
 pub struct Ridge {
     weight: Tensor,
@@ -25,11 +25,11 @@ pub struct Ridge {
 }
 
 impl Ridge {
-    /// Fits `features` `(N, F)`.
+    /// Fits the map to `features` `(N, F)`.
     ///
     /// # Errors
-    /// When both N and F exceed 16,384, the memory for the system is not to be had, or α is too small for
-    /// it to be solved.
+    /// When both N and F exceed 16,384, there is not enough memory for the system, or α is too small for the
+    /// system to be solved.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, alpha: f64) -> Result<Self> {
         let (rows, width) = check_labels(features, labels, classes)?;
         Self::check(rows, width, alpha)?;
@@ -85,11 +85,11 @@ impl Ridge {
         Ok(Self { weight, bias })
     }
 
-    /// [`fit`](Self::fit) with the one of the penalties `alphas` that does best on the last eighth of the rows
-    /// when it is fitted to the others (the first of equals), and which one that is.
+    /// [`fit`](Self::fit) with the penalty of `alphas` whose fit to the first seven eighths of the rows is most
+    /// accurate on the others (the first if several are equal). Returns the fit to all rows, and this penalty.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit); no penalties.
+    /// As [`fit`](Self::fit), and when `alphas` is empty.
     pub fn fit_best(
         features: &Tensor,
         labels: &[u32],
@@ -100,7 +100,7 @@ impl Ridge {
         let fitted = rows - rows / 8;
         let mut best = None;
         for &alpha in alphas {
-            // With nothing to choose by, or from, the first is as good as any.
+            // Without held-out rows, or with a single penalty, the first one is chosen.
             let accuracy = match fitted < rows && alphas.len() > 1 {
                 true => {
                     let part = features.narrow(0, 0, fitted)?;
@@ -120,7 +120,7 @@ impl Ridge {
         Ok((Self::fit(features, labels, classes, alpha)?, alpha))
     }
 
-    /// Whether `rows` rows of `width` features can be fitted, which is known before there are any.
+    /// Checks that `rows` rows of `width` features can be fitted, before any features are computed.
     ///
     /// # Errors
     /// When both exceed 16,384, or α is negative or not finite.
@@ -154,9 +154,9 @@ impl Readout for Ridge {
     }
 }
 
-/// Asks for the memory that is taken below, where a refusal would end the program: the matrix, its
-/// product and their sum (or its factor), a part of the features as it is, centred and transposed,
-/// and 64 MiB for the products' and the solver's own.
+/// Checks that the memory of a fit can be allocated, since a failed allocation during the fit would end the
+/// program: the matrix, the product that is added to it and their sum (or the factor), a part of the features as it
+/// is, centred and transposed, and 64 MiB for the buffers of the products and the solver.
 fn check_memory(rows: usize, width: usize) -> Result<()> {
     let numbers = 3 * rows.min(width).pow(2) + 3 * CHUNK.min(rows.max(width)) * rows.min(width);
     let bytes = numbers * size_of::<f64>() + (64 << 20);

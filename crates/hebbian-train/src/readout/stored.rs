@@ -10,8 +10,8 @@ const BIAS: &str = "head.bias";
 /// Keeps the division by a standard deviation finite.
 const TINY: f64 = 1e-10;
 
-/// A linear read-out that is trained: the class of features `x` is that of the largest `W·x + b`. A
-/// checkpoint has it as `head.weight` and `head.bias`, in f32.
+/// A trained linear read-out: the class of features `x` is that of the largest entry of `W·x + b`. A
+/// checkpoint stores it as `head.weight` and `head.bias`, in f32.
 #[derive(Debug, Clone)]
 pub struct LinearReadout {
     weight: Tensor,
@@ -19,27 +19,27 @@ pub struct LinearReadout {
 }
 
 impl LinearReadout {
-    /// A read-out of `weight (classes, F)` and `bias (classes)`.
+    /// A read-out with `weight (classes, F)` and `bias (classes)`.
     ///
     /// # Errors
-    /// Tensors that cannot be converted to f32.
+    /// When a tensor cannot be converted to f32.
     pub fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (weight, bias) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
         Ok(Self { weight: weight.contiguous()?, bias })
     }
 
-    /// The same on another device.
+    /// Returns the same read-out on another device.
     ///
     /// # Errors
-    /// When it has no room there.
+    /// When the device lacks the memory for it.
     pub fn to(&self, device: &Device) -> Result<Self> {
         Ok(Self { weight: self.weight.to_device(device)?, bias: self.bias.to_device(device)? })
     }
 
-    /// The read-out of a checkpoint, of `width` features; none where it was not trained.
+    /// Loads the read-out of a checkpoint, for `width` features; `None` if no read-out was trained.
     ///
     /// # Errors
-    /// One of another size.
+    /// When the read-out has another size.
     pub fn restore(checkpoint: &Checkpoint, classes: usize, width: usize) -> Result<Option<Self>> {
         if checkpoint.dims(WEIGHT).is_none() {
             return Ok(None);
@@ -48,10 +48,10 @@ impl LinearReadout {
         Ok(Some(Self { weight, bias: checkpoint.take(BIAS, classes, DType::F32)? }))
     }
 
-    /// `W·x + b` of each row of `features (N, F)`: `(N, classes)`, differentiable in the features.
+    /// `W·x + b` for each row of `features (N, F)`: `(N, classes)`, differentiable in the features.
     ///
     /// # Errors
-    /// Another number of features.
+    /// When the number of features does not fit.
     pub fn scores(&self, features: &Tensor) -> Result<Tensor> {
         linear_scores(features, &self.weight.t()?, &self.bias)
     }
@@ -61,7 +61,7 @@ impl LinearReadout {
         [(WEIGHT.to_string(), self.weight.clone()), (BIAS.to_string(), self.bias.clone())]
     }
 
-    /// What to say when there is none.
+    /// The error for a model without a trained read-out.
     pub fn untrained() -> Error {
         Error::Argument(
             "the read-out is not trained: load the model of a run that is complete, or take its \
@@ -77,8 +77,8 @@ impl Readout for LinearReadout {
     }
 }
 
-/// `(x − m)/s` for each feature, with its mean `m` and standard deviation `s` over the rows that it was
-/// fitted to; 0 for one that never changed.
+/// The standardisation `(x − m)/s` of each feature, with its mean `m` and standard deviation `s` over the rows that
+/// it was fitted to; a feature that is constant in these rows becomes 0.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -101,10 +101,10 @@ pub struct Standardisation {
 }
 
 impl Standardisation {
-    /// That of `rows (N, F)`.
+    /// Fits the standardisation to `rows (N, F)`.
     ///
     /// # Errors
-    /// No rows.
+    /// If there are no rows.
     pub fn of(rows: &Tensor) -> Result<Self> {
         if rows.dims2()?.0 == 0 {
             return Err(Error::Argument("there are no rows to standardise by".to_string()));
@@ -114,19 +114,20 @@ impl Standardisation {
         Ok(Self { mean, deviation })
     }
 
-    /// Standardised rows.
+    /// Standardises rows.
     ///
     /// # Errors
-    /// Another number of features.
+    /// When the number of features does not fit.
     pub fn apply(&self, rows: &Tensor) -> Result<Tensor> {
         Ok(rows.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?)
     }
 
-    /// `W(x − m)/s + b = (W/s)·x + (b − (W/s)·m)`, to rounding: what reads out of `x` itself, for a
-    /// `weight (classes, F)` and a `bias (classes)` of standardised features.
+    /// Folds the standardisation into a read-out with `weight (classes, F)` and `bias (classes)` for standardised
+    /// features. Returns the read-out for `x` itself, which is the same up to rounding:
+    /// `W(x − m)/s + b = (W/s)·x + (b − (W/s)·m)`.
     ///
     /// # Errors
-    /// Another number of features.
+    /// When the number of features does not fit.
     pub fn fold(&self, weight: &Tensor, bias: &Tensor) -> Result<LinearReadout> {
         let [mean, deviation] = [&self.mean, &self.deviation].map(|row| row.to_dtype(DType::F64));
         let [weight, bias] = [weight, bias].map(|tensor| tensor.to_dtype(DType::F64));

@@ -1,4 +1,4 @@
-//! Changes to images that a network takes for another class.
+//! Adversarial changes to images, which make a network assign another class.
 //!
 //! ```text
 //! L(x)  = −log p_y(x)        p = softmax of the read-out's scores s(x), y the label
@@ -6,26 +6,26 @@
 //! PGD   x_0 = clip(x + u), u from U[−ε, ε]      x_{t+1} = Π(x_t + α·sign ∇L(x_t))      α = 2.5 ε / T
 //! ```
 //!
-//! `clip` puts pixels into [0, 1], and `Π` into [x − ε, x + ε] too: the distance in L∞ is `ε` at most. Sources: Goodfellow
-//! et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step).
+//! `clip` limits pixels to [0, 1], and `Π` also to [x − ε, x + ε], so that the distance in L∞ is at most `ε`. Sources:
+//! Goodfellow et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step).
 //!
-//! Where a read-out is sure, `p_y` is 1 to all digits of f32 and the gradient of `L` is 0. With
-//! `M = log Σ_{c≠y} exp s_c − s_y` it is `L = log(1 + exp M)` and `∇L = (1 − p_y)·∇M`, so that `∇M`, which does not vanish,
-//! has the same sign. It is what is computed.
+//! If a read-out is certain, `p_y` is 1 to all digits of f32 and the computed gradient of `L` is 0. With
+//! `M = log Σ_{c≠y} exp s_c − s_y`, `L = log(1 + exp M)` and `∇L = (1 − p_y)·∇M`, so `∇M` has the same sign and does
+//! not vanish. The code therefore computes `∇M`.
 
 use anyhow::Result;
 use candle::{Tensor, Var};
 use candle_hebbian::Rng;
 use hebbian_train::one_hot_of;
 
-/// What is attacked: what a read-out gives each class, `(B, classes)`, of images.
+/// What is attacked: a function that returns a read-out's scores `(B, classes)` for images.
 pub(super) type Scores<'a> = &'a dyn Fn(&Tensor) -> hebbian_train::Result<Tensor>;
 
-/// Takes the score of the own class out of a sum of exponentials.
+/// Subtracted from the score of an image's own class, to remove it from a sum of exponentials.
 const OUT: f64 = 1e9;
 
-/// The sign of `∇L` for each pixel of images `(B, C, H, W)` with labels `(B)`, u32; None where no gradient reaches the
-/// images.
+/// Returns the sign of `∇L` for each pixel of images `(B, C, H, W)` with labels `(B)`, u32; `None` if no gradient
+/// reaches the images.
 pub(super) fn sign(scores: Scores<'_>, images: &Tensor, labels: &Tensor) -> Result<Option<Tensor>> {
     let var = Var::from_tensor(&images.detach())?;
     let scores = scores(var.as_tensor())?;
@@ -36,12 +36,12 @@ pub(super) fn sign(scores: Scores<'_>, images: &Tensor, labels: &Tensor) -> Resu
     Ok(grads.get(&var).map(|gradient| gradient.detach().sign()).transpose()?)
 }
 
-/// Images after a step of FGSM of the strength `epsilon` in the direction of [`sign`].
+/// Returns images after a step of FGSM of strength `epsilon` in the direction of [`sign`].
 pub(super) fn fgsm(images: &Tensor, sign: &Tensor, epsilon: f64) -> Result<Tensor> {
     Ok((images + (sign * epsilon)?)?.clamp(0.0, 1.0)?)
 }
 
-/// Images after so many steps of PGD of the strength `epsilon`; None where no gradient reaches them.
+/// Returns images after `steps` steps of PGD of strength `epsilon`; `None` if no gradient reaches the images.
 pub(super) fn pgd(
     scores: Scores<'_>,
     images: &Tensor,
@@ -77,7 +77,7 @@ mod tests {
         all.and_then(|all| all.to_vec1()).unwrap()
     }
 
-    /// Of two classes it is `x + ε·sign(w_wrong − w_label)`, in [0, 1].
+    /// With two classes, the changed image is `x + ε·sign(w_wrong − w_label)`, in [0, 1].
     #[test]
     fn a_linear_readout_of_two_classes_has_a_closed_form() -> Result<()> {
         let weight = Tensor::new(&[[1f64, -2., 0.5], [3., -3., 0.5]], CPU)?;
@@ -91,7 +91,7 @@ mod tests {
         let attacked = values(&fgsm(&images, &sign, 0.1)?);
         let by_hand = [0.6, 0.4, 0.5, 0.0, 1.0, 0.5];
         assert!(attacked.iter().zip(by_hand).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-12));
-        // PGD ends in the same corner, and leaves the pixel that does not count inside of ε.
+        // PGD ends in the same corner, and keeps the pixel that does not count within ε.
         let pgd = pgd(&scores, &images, &labels, (0.1, 10), &mut Rng::new(0))?;
         let pgd = values(&pgd.expect("a gradient"));
         for at in [0, 1, 3, 4] {
@@ -101,7 +101,7 @@ mod tests {
         Ok(())
     }
 
-    /// The sign is that of the gradient of the cross-entropy, by central differences, of a network with three classes.
+    /// For a network with three classes, the sign is that of the gradient of the cross-entropy by central differences.
     #[test]
     fn the_sign_is_that_of_the_cross_entropy() -> Result<()> {
         let mut rng = Rng::new(7);
@@ -141,7 +141,7 @@ mod tests {
         Ok(())
     }
 
-    /// A read-out that is sure has a cross-entropy without slope in f32, and is attacked all the same.
+    /// A read-out that is certain is attacked although its cross-entropy has no slope in f32.
     #[test]
     fn a_sure_readout_is_attacked() -> Result<()> {
         let weight = Tensor::new(&[[500f32, 0., 0.], [0., 500., 0.]], CPU)?;

@@ -1,4 +1,4 @@
-//! Changes to images that know nothing of a network.
+//! Changes to images that do not depend on a network.
 //!
 //! ```text
 //! noise       x' = clip(x + σ·n)      n from N(0, 1) for each value, clip into [0, 1]
@@ -9,13 +9,13 @@ use anyhow::{Result, bail};
 use candle::Tensor;
 use candle_hebbian::Rng;
 
-/// Images with Gaussian noise of the standard deviation `sigma`.
+/// Returns images with Gaussian noise of standard deviation `sigma`.
 pub(super) fn noisy(images: &Tensor, sigma: f64, rng: &mut Rng) -> Result<Tensor> {
     let noise = rng.normal(0.0, 1.0, images.shape(), images.dtype(), images.device())?;
     Ok((images + (noise * sigma)?)?.clamp(0.0, 1.0)?)
 }
 
-/// Images `(B, C, H, W)`, each with a square of the side `side` of the value `value`.
+/// Returns images `(B, C, H, W)`, each with a square of side `side` that is filled with `value`.
 ///
 /// # Errors
 /// A square that is larger than the images.
@@ -65,7 +65,7 @@ mod tests {
                     && (left..left + side).contains(&column)));
                 corners.insert((top, left));
             }
-            // Not all at the same place: of a square as high as the image there are four places.
+            // The squares are not all at the same place; a square as high as the image has four possible places.
             assert!(corners.len() > 3, "{side}: {corners:?}");
         }
         assert!(occluded(&images, 7, 0.5, &mut rng).is_err());

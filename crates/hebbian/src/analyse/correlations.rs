@@ -1,12 +1,13 @@
-//! How alike the units of a layer are in what they tell.
+//! How strongly the outputs of a layer's units are correlated.
 //!
 //! ```text
 //! ρ_jk = cov(o_j, o_k) / √(var(o_j)·var(o_k))      o_k the output of unit k at a position of an image
 //! ```
 //!
-//! A sample is a position of a test image, so a dense layer has one for each image. A pair counts once, and no unit with itself.
-//! Units whose output is the same everywhere have no correlation; they are counted as constant. Miconi 2021 draws such a
-//! histogram of the last layer, with each unit's correlation with itself, 1; which images it is of is not known.
+//! A sample is a position of a test image, so a dense layer has one for each image. Each pair counts once, and no unit
+//! is paired with itself. Units whose output is the same everywhere have no correlation; they are counted as constant.
+//! Miconi 2021 draws such a histogram of the last layer, but includes each unit's correlation with itself, 1; on which
+//! images it was computed is not known.
 
 use super::histograms::{Values, panel};
 use super::opened::Opened;
@@ -18,7 +19,7 @@ use hebbian_train::{Cell, Progress, Table, draw_panels};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Pictures beside each other.
+/// Panels side by side.
 const COLUMNS: usize = 3;
 
 /// A layer of a run.
@@ -26,12 +27,12 @@ const COLUMNS: usize = 3;
 struct Layer {
     name: String,
     units: usize,
-    /// Of them, those whose output is the same everywhere.
+    /// How many of them have the same output everywhere.
     constant: usize,
     samples: usize,
     mean: f64,
     mean_size: f64,
-    /// Of each pair of the others.
+    /// The correlation of each pair of the other units.
     #[serde(skip)]
     correlations: Vec<f64>,
 }
@@ -96,7 +97,7 @@ fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
         if width % count != 0 {
             bail!("{} has {width} outputs of {count} units", layer.name);
         }
-        // The outputs of an image are unit by unit.
+        // The outputs of an image are in the order of the units.
         let samples = images * (width / count);
         let outputs = rows.reshape((images, count, width / count))?.transpose(0, 1)?;
         let (constant, correlations) = correlations(&outputs.reshape((count, samples))?)?;
@@ -115,7 +116,7 @@ fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
     Ok(all)
 }
 
-/// How many rows of `outputs (K, S)` are constant, and `ρ_jk` of each pair of the others, `j < k`.
+/// Returns how many rows of `outputs (K, S)` are constant, and `ρ_jk` of each pair of the others, `j < k`.
 fn correlations(outputs: &Tensor) -> Result<(usize, Vec<f64>)> {
     let outputs = outputs.to_dtype(DType::F64)?;
     let least = outputs.min(1)?.to_vec1::<f64>()?;

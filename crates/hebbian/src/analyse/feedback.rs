@@ -1,4 +1,4 @@
-//! Feedback weights and the errors that they bring, as a run logged them.
+//! Feedback weights and the errors that they send back, as a run logged them.
 //!
 //! ```text
 //! correlation of W and R   ρ = Σ (w − w̄)(r − r̄) / √(Σ (w − w̄)² · Σ (r − r̄)²)    over all connections of a layer
@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use hebbian_train::{Table, draw_panels};
 use serde_json::Value;
 
-/// The figures, as the log calls them.
+/// The names of these quantities in the log.
 pub(super) const FEEDBACK: [&str; 3] = ["correlation", "angle", "norm_ratio"];
 
 pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {

@@ -1,9 +1,10 @@
 //! How many labels a read-out needs.
 //!
-//! For a share `p` of `N` training images, `n = max(round(p·N), classes)` of them keep their labels: of each class its
-//! share, rounded so that the sum is `n`, and one at least. Ridge regression learns from these; its features are
-//! standardised over all `N`, for which no labels are needed. It is repeated for several draws of labels, the same for
-//! the network that has learned, for random networks of the same preset, one after the other, and for raw pixels:
+//! For a share `p` of `N` training images, `n = max(round(p·N), classes)` of them keep their labels: the share `p` of
+//! each class, rounded so that the sum is `n`, and at least one image. Ridge regression learns from these; its
+//! features are standardised over all `N` images, for which no labels are needed. This is repeated for several draws
+//! of labels, which are the same for the network that has learned, for random networks of the same preset (used in
+//! turn), and for raw pixels:
 //!
 //! ```text
 //! mean = Σ_d a_d / D      sd = √(Σ_d (a_d − mean)² / (D − 1))      a_d the test accuracy of draw d
@@ -21,7 +22,7 @@ use hebbian_train::{LineChart, Progress, Series, Spread, Table};
 use serde::Serialize;
 use serde_json::json;
 
-/// A run, with few labels.
+/// The results of a run with few labels.
 #[derive(Debug, Serialize)]
 struct Run {
     name: String,
@@ -41,13 +42,13 @@ struct Curve {
     points: Vec<Point>,
 }
 
-/// Those of one share.
+/// The accuracies for one share of labels.
 #[derive(Debug, Serialize)]
 struct Point {
     /// In percent.
     share: f64,
     labels: usize,
-    /// Of the first draw, by class.
+    /// The labels of the first draw, by class.
     labels_of_class: Vec<usize>,
     accuracies: Vec<f64>,
 }
@@ -97,14 +98,14 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     Ok(Findings { picture: chart.draw()?, table, figures, notes })
 }
 
-/// Labels that are drawn from training images once for all that is compared.
+/// Draws of labels from the training images, the same for everything that is compared.
 struct Drawn {
     share: f64,
-    /// The images that keep their labels, of each draw.
+    /// For each draw, the images that keep their labels.
     draws: Vec<Vec<usize>>,
 }
 
-/// The draws of each share; of all labels there is but one.
+/// Returns the draws for each share; there is only one draw of all labels.
 fn drawn(train: &ImageSet, classes: usize, how: &How) -> Result<Vec<Drawn>> {
     let settings = &how.settings;
     let mut seeds = Rng::new(settings.seed).stream("few labels");
@@ -118,7 +119,7 @@ fn drawn(train: &ImageSet, classes: usize, how: &How) -> Result<Vec<Drawn>> {
     settings.shares.iter().map(draw).collect()
 }
 
-/// How many of `images` keep their labels for a share in percent.
+/// Returns how many of `images` keep their labels for a share in percent.
 fn labels(share: f64, images: usize, classes: usize) -> usize {
     ((share / 100.0 * images as f64).round() as usize).max(classes).min(images)
 }
@@ -138,7 +139,7 @@ fn few(run: &Opened, how: &How) -> Result<Run> {
     };
     let curve = |features, all: &[Ridged]| -> Result<Curve> {
         let point = |drawn: &Drawn| {
-            // Each random network has a part of the draws, and where there is but one draw, all have it.
+            // The draws are divided among the random networks; if there is only one draw, each network gets it.
             let count = drawn.draws.len().max(all.len());
             let accuracies = (0..count).map(|draw| {
                 let chosen = &drawn.draws[draw % drawn.draws.len()];
@@ -173,7 +174,7 @@ fn few(run: &Opened, how: &How) -> Result<Run> {
     })
 }
 
-/// Random networks like the model, the first with the seed of its run, or why there are none.
+/// Returns random networks of the model's preset, the first with the seed of its run, or why there are none.
 fn random(run: &Opened, model: &Model, how: &How) -> Result<(Vec<Model>, Option<String>)> {
     let own = model.config()["seed"].as_u64().unwrap_or_default();
     let mut seeds = Rng::new(how.settings.seed).stream("random networks");
@@ -199,14 +200,14 @@ mod tests {
 
     #[test]
     fn as_many_labels_as_stated() {
-        // 14.42 of 1,442 are 14, but one of each of 20 classes 20.
+        // 1 % of 1,442 is 14.42, so 14; but at least one for each of 20 classes makes 20.
         assert_eq!(labels(1.0, 1442, 10), 14);
         assert_eq!(labels(1.0, 1442, 20), 20);
         assert_eq!(labels(100.0, 1442, 10), 1442);
         assert_eq!(labels(50.0, 5, 10), 5);
     }
 
-    /// Of the digits, of which each class has about a tenth, 5 % are seven labels of each class, or eight: 72 in all.
+    /// Each class has about a tenth of the digits, so 5 % of them, 72 labels, are seven or eight of each class.
     #[test]
     fn each_class_keeps_its_share_of_labels() -> Result<()> {
         let train = digits().train;

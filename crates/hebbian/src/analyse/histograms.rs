@@ -1,16 +1,16 @@
-//! Histograms of several runs over each other. Those of runs that differ by the seed alone have one colour and one name.
+//! Histograms of several runs, overlaid. Those of runs that differ only in the seed share one colour and one name.
 
 use anyhow::Result;
 use hebbian_train::{Histogram, LineChart, Series};
 
-/// Values of a run: the number of its group, what the histograms of the group are called, and the values.
+/// The values of a run, with the number of its group and the name of the group's histograms.
 pub(super) struct Values<'a> {
     pub group: usize,
     pub name: String,
     pub values: &'a [f64],
 }
 
-/// A panel of a layer in which the histograms of all runs have the same intervals.
+/// Returns the panel of a layer, in which the histograms of all runs have the same intervals.
 ///
 /// # Errors
 /// Those of [`Histogram::of_each`].

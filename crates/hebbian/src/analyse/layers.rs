@@ -1,4 +1,4 @@
-//! What is read out of each layer.
+//! How well classes are read out of each layer.
 //!
 //! ```text
 //! ridge   W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
@@ -16,7 +16,7 @@ use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series
 use serde::Serialize;
 use serde_json::json;
 
-/// What a layer tells about the classes.
+/// How well the classes are read out of a layer.
 #[derive(Debug, Serialize)]
 struct Decoded {
     name: String,
@@ -25,7 +25,7 @@ struct Decoded {
     nearest_class_mean: f64,
 }
 
-/// A run, decoded.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 struct Run {
     name: String,
@@ -34,7 +34,7 @@ struct Run {
     chance: f64,
     /// Raw pixels, then layer by layer.
     layers: Vec<Decoded>,
-    /// The features of all layers together; none of a single layer.
+    /// The features of all layers together; `None` if there is only one layer.
     all: Option<Decoded>,
 }
 
@@ -133,7 +133,8 @@ fn decode(run: &Opened, how: &How) -> Result<Run> {
     })
 }
 
-/// The share of the test images whose class is the one that most training images have, the first of equals.
+/// Returns the share of the test images that are of the class with most training images, the first of equally frequent
+/// ones.
 fn chance(train: &[u32], test: &[u32]) -> f64 {
     let count = |labels: &[u32], class| labels.iter().filter(|&&label| label == class).count();
     let most = train.iter().max_by_key(|&&class| (count(train, class), std::cmp::Reverse(class)));

@@ -1,13 +1,13 @@
 //! Lines of several runs in one chart.
 //!
-//! Runs whose configurations differ by the seed alone have one line, the mean of theirs, with a band of one standard
+//! Runs whose configurations differ only in the seed share one line: their mean, with a band of one standard
 //! deviation to both sides.
 
 use super::opened::Opened;
 use hebbian_train::{Series, Spread};
 use std::collections::BTreeMap;
 
-/// What runs of one group are called, and how many there are.
+/// A group of runs: its number, its name, and how many runs it has.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Group {
     /// The number of the group.
@@ -17,7 +17,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Its name in the legend of a chart.
+    /// Returns its name in the legend of a chart.
     pub(super) fn shown(&self) -> String {
         match self.runs {
             1 => self.name.clone(),
@@ -29,22 +29,23 @@ impl Group {
 /// A line of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// The number of the run; none for what is the same for every network, which is drawn once, dashed and black.
+    /// The index of the run; `None` for a reference that is the same for every network and is drawn once, dashed and
+    /// black.
     pub run: Option<usize>,
-    /// Its name says of what it is, and may be empty; its colour does not count.
+    /// The points. Its name says what the line is of, and may be empty; its colour is ignored.
     pub series: Series,
 }
 
-/// Black.
+/// The colour of references: black.
 const REFERENCE: usize = 6;
 
-/// The lines of `runs` for a chart, a line for each group and each thing that lines are of.
+/// Returns the lines of `runs` for a chart: one line for each group and each name.
 pub(super) fn series(runs: &[Opened], lines: Vec<Line>) -> Vec<Series> {
     let groups: Vec<&Group> = runs.iter().map(|run| &run.group).collect();
     of_groups(&groups, lines)
 }
 
-/// The same, of runs of which only the group counts.
+/// Does what [`series`] does, given only the groups of the runs.
 fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
     let mut references: Vec<Series> = Vec::new();
     let mut all: Vec<(&Group, Vec<Series>)> = Vec::new();
@@ -79,7 +80,7 @@ fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
             (false, of) => format!("{}, {of}", group.shown()),
         };
         let (dashed, colour) = match (by_line, of_two) {
-            // What is the same in two groups has one colour, and is dashed in the second.
+            // With two groups, lines of the same name have the same colour, and those of the second group are dashed.
             (_, true) => (group.at == 1, kinds.iter().position(|kind| kind == of).unwrap_or(at)),
             (true, false) => (*dashed, at),
             (false, false) => (*dashed, group.at),
@@ -89,7 +90,7 @@ fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
     drawn.chain(references).collect()
 }
 
-/// The mean of lines with a band of one standard deviation, or the only one as it is.
+/// Returns the mean of lines with a band of one standard deviation, or a single line as it is.
 fn mean(mut lines: Vec<Series>) -> Series {
     match lines.len() {
         1 => lines.swap_remove(0),
@@ -97,9 +98,9 @@ fn mean(mut lines: Vec<Series>) -> Series {
     }
 }
 
-/// The mean of all points (x, y) with the same x, which is 0 or more, with a band of one standard deviation.
+/// Returns the mean of all points (x, y) with the same x, which must be 0 or more, with a band of one standard deviation.
 pub(super) fn means(points: impl IntoIterator<Item = (f64, f64)>) -> Series {
-    // The bits of such numbers have the order of the numbers.
+    // The bits of numbers that are not negative have the order of the numbers.
     let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for (x, y) in points {
         values.entry(x.to_bits()).or_default().push(y);

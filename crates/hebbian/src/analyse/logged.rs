@@ -6,29 +6,29 @@ use crate::report::{self, Chart, charts};
 use hebbian_train::{LineChart, Series};
 use serde_json::{Value, json};
 
-/// A figure, as some runs logged it.
+/// A quantity that runs logged.
 pub(super) struct Logged {
     /// Its name in the glossary.
     pub term: String,
     pub title: String,
-    /// Whether its numbers are shares.
+    /// Whether its values are shares.
     percent: bool,
     pub curves: Vec<Curve>,
 }
 
-/// That of a run.
+/// The curve of one run.
 pub(super) struct Curve {
-    /// The number of the run.
+    /// The index of the run.
     pub run: usize,
-    /// Of what: `layer 1`, `training`; may be empty.
+    /// What it is of: `layer 1`, `training`; may be empty.
     pub of: String,
-    /// Images seen, and the value then.
+    /// Images seen, and the value at that time.
     pub points: Vec<(f64, f64)>,
-    /// The range that the value is the mean of, if that was logged.
+    /// The range of the values whose mean is drawn, if it was logged.
     band: Vec<(f64, f64, f64)>,
 }
 
-/// All figures of the runs, without those of read-outs.
+/// Returns all quantities that the runs logged, except those of read-outs.
 pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
     let histories: Vec<Vec<_>> = runs.iter().map(|run| vec![&run.folder.history]).collect();
     let charts = charts(&histories).into_iter().filter(|chart| !chart.of_readout);
@@ -51,7 +51,7 @@ pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
 }
 
 impl Logged {
-    /// Its curves as a chart, overlaid.
+    /// Returns its curves as a chart, overlaid.
     pub(super) fn chart(&self, runs: &[Opened]) -> LineChart {
         let factor = if self.percent { 100.0 } else { 1.0 };
         let drawn = self.curves.iter().map(|curve| Line {
@@ -76,7 +76,7 @@ impl Logged {
         }
     }
 
-    /// Its curves, run by run.
+    /// Returns its curves as JSON, run by run.
     pub(super) fn figures(&self, runs: &[Opened]) -> Vec<Value> {
         let one = |curve: &Curve| {
             json!({

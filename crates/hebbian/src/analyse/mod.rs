@@ -1,8 +1,8 @@
 //! `hebbian analyse`: what networks have learned, measured in the same ways for every method.
 //!
-//! A run is opened from its folder as for a report; whatever an analysis needs of a network it takes through
-//! [`hebbian_models::Model`], so that there is no line for any method. Each analysis is a file of this folder, and makes
-//! [`Findings`]: a picture, a table, and all figures as JSON. The guide's page on analyses has the equations.
+//! A run is opened from its folder, as for a report. An analysis accesses a network only through
+//! [`hebbian_models::Model`], so there is no code for a particular method. Each analysis is a file in this folder and
+//! returns [`Findings`]: a picture, a table, and all values as JSON. The guide's page on analyses has the equations.
 
 mod attack;
 mod change;
@@ -80,18 +80,18 @@ enum Analysis {
     Feedback,
 }
 
-/// How an analysis goes.
+/// How analyses are run.
 struct How {
     settings: Settings,
     device: Device,
     quiet: bool,
 }
 
-/// What an analysis has found.
+/// The results of an analysis.
 struct Findings {
     picture: Picture,
     table: Table,
-    /// All figures, run by run.
+    /// All values, run by run.
     figures: Value,
     /// What is left out, and why.
     notes: Vec<String>,
@@ -165,7 +165,7 @@ impl AnalyseArgs {
     }
 }
 
-/// Which runs are drawn as one.
+/// Returns a line for each group of runs that are drawn as one.
 fn over_seeds(runs: &[Opened]) -> String {
     let mut said = String::new();
     for (at, run) in runs.iter().enumerate() {
@@ -182,7 +182,7 @@ fn over_seeds(runs: &[Opened]) -> String {
     said
 }
 
-/// Writes picture, table and figures of an analysis into a folder; returns where the picture is.
+/// Writes the picture, the table and the values of an analysis into a folder, and returns the path of the picture.
 fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Result<PathBuf> {
     let Findings { picture, table, figures, notes } = findings;
     let place = |extension: &str| -> Result<PathBuf> {
@@ -201,10 +201,10 @@ fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Resu
     Ok(file)
 }
 
-/// What `of` makes of each run, with its number; runs of which it makes nothing are noted.
+/// Applies `of` to each run, and returns the results with the indices of the runs. Runs for which it fails are noted.
 ///
 /// # Errors
-/// None of the runs, with the reason of each.
+/// If it fails for every run, with the reason of each.
 fn each<T>(
     runs: &[Opened],
     notes: &mut Vec<String>,

@@ -10,11 +10,11 @@ use hebbian_models::{Model, ZOO};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-/// A run from its folder, or a model of the zoo; its model and its images are loaded once they are needed.
+/// A run from its folder, or a model of the zoo; its model and its images are loaded when they are first needed.
 pub(super) struct Opened {
-    /// What tells it from the others.
+    /// A name that distinguishes it from the other runs.
     pub name: String,
-    /// The runs with which it is drawn, which differ from it by the seed alone.
+    /// The group of runs with which it is drawn: those that differ from it only in the seed.
     pub group: Group,
     pub folder: Folder,
     model: OnceCell<Result<Model, String>>,
@@ -24,8 +24,10 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// Opens folders of runs and models of the zoo.
+    ///
     /// # Errors
-    /// What is neither the folder of a run nor a name of the zoo.
+    /// A path that is neither the folder of a run nor a name of the zoo.
     pub(super) fn all(
         paths: &[PathBuf],
         data_dir: Option<&Path>,
@@ -57,8 +59,8 @@ impl Opened {
         Ok(all)
     }
 
-    /// Finds the runs that differ by the seed alone. They are called what a report calls them, and each by its own name
-    /// if there are none.
+    /// Groups the runs that differ only in the seed. A group has the name that a report gives it; if no two runs differ
+    /// only in the seed, each run keeps its own name.
     fn group(all: &mut [Self]) {
         let (groups, _) = grouped(all.iter().map(|run| &run.folder));
         let several = groups.len() < all.len();
@@ -71,29 +73,29 @@ impl Opened {
         }
     }
 
-    /// The model in the folder.
+    /// Returns the model in the folder.
     ///
     /// # Errors
-    /// No weights, or wrong ones.
+    /// Weights that are missing or wrong.
     pub(super) fn model(&self) -> Result<&Model> {
         let load = || Model::load_on(&self.folder.path, &self.device).map_err(|e| e.to_string());
         self.model.get_or_init(load).as_ref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// The images that it had.
+    /// Returns the images that the run had.
     ///
     /// # Errors
-    /// Images that are not at hand.
+    /// Images that are not available.
     pub(super) fn data(&self) -> Result<&Dataset> {
         let load = || self.folder.images(self.data_dir.as_deref()).map_err(|e| format!("{e:#}"));
         let data = self.data.get_or_init(load).as_ref();
         data.map_err(|error| anyhow!("{error}")).context("its images")
     }
 
-    /// As many of its training images and test images as the settings want, spread evenly over each set.
+    /// Returns as many of its training and test images as the settings ask for, spread evenly over each set.
     ///
     /// # Errors
-    /// As [`data`](Self::data); none.
+    /// Those of [`data`](Self::data); a set without images.
     pub(super) fn some_images(&self, settings: &Settings) -> Result<(ImageSet, ImageSet)> {
         let Dataset { train, test, .. } = self.data()?;
         let some = |set: &ImageSet, count| set.select(&evenly(set.len(), count));
@@ -106,7 +108,7 @@ impl Opened {
     }
 }
 
-/// Names for runs: what differs at the end of their paths.
+/// Returns names for runs: the shortest ends of their paths that differ.
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let parts = |path: &PathBuf| -> Vec<String> {
         path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! SoftHebb's rule drives every unit that learns to radius 1 (Moraitis et al. 2022; R1 is a figure of the release of
-//! Journé et al. 2023). Where a run says with which inverse temperature its units compete, R1 of several runs is drawn
-//! against the temperature `T = 1 / inverse_temperature` of the softmax `exp(u/T)`.
+//! Journé et al. 2023). If the runs state the inverse temperature with which their units compete, R1 of several runs
+//! is drawn against the temperature `T = 1 / inverse_temperature` of the softmax `exp(u/T)`.
 
 use super::histograms::{Values, panel};
 use super::lines;
@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Nearer to 1 than this a radius counts for R1.
+/// A radius counts for R1 if it is nearer to 1 than this.
 const NEAR: f64 = 0.01;
 const NEAR_IN_DENSE_SOFTHEBB: f64 = 0.005;
-/// Pictures beside each other.
+/// Panels side by side.
 const COLUMNS: usize = 3;
 
 /// A layer of a run.
@@ -81,7 +81,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     Ok(Findings { picture: draw_panels(&panels, COLUMNS)?, table, figures, notes })
 }
 
-/// The layers of a run whose units are known.
+/// Returns the layers of a run whose units are known.
 fn layers(run: &Opened, near: Option<f64>) -> Result<Vec<Layer>> {
     let model = run.model()?;
     let units = model.network().units()?;
@@ -101,17 +101,18 @@ fn layers(run: &Opened, near: Option<f64>) -> Result<Vec<Layer>> {
     units.into_iter().enumerate().map(one).collect()
 }
 
-/// `‖w_k‖₂` of the rows of `weight (K, …)`.
+/// Returns `‖w_k‖₂` of the rows of `weight (K, …)`.
 fn radii(weight: &Tensor) -> Result<Vec<f64>> {
     Ok(to_host(&weight.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?)?.to_vec1::<f64>()?)
 }
 
-/// The share of radii that are nearer to 1 than `near`.
+/// Returns the share of radii that are nearer to 1 than `near`.
 fn r1(radii: &[f64], near: f64) -> f64 {
     radii.iter().filter(|&&radius| (radius - 1.0).abs() < near).count() as f64 / radii.len() as f64
 }
 
-/// R1 of each layer against its temperature, mean over runs with the same; none where no layer has two temperatures.
+/// Draws R1 of each layer against its temperature, as the mean over runs with the same temperature; `None` if no layer
+/// has two temperatures.
 fn against_temperature<'a>(runs: impl Iterator<Item = &'a [Layer]>) -> Option<LineChart> {
     let mut all: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
     for (at, layer) in runs.flat_map(|layers| layers.iter().enumerate()) {

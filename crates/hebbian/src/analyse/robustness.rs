@@ -1,6 +1,6 @@
-//! What the trained read-out makes of changed images: those of [`change`](super::change), which know nothing of the
-//! network, and those of [`attack`](super::attack), which follow its gradient. Pixels are from 0 to 1; what the network
-//! does to them first, it does to the changed ones.
+//! The accuracy of the trained read-out on changed images. The changes are those of [`change`](super::change), which do
+//! not depend on the network, and those of [`attack`](super::attack), which follow its gradient. Pixels are from 0 to
+//! 1, and images are changed before the network's transforms are applied.
 
 use super::attack::{fgsm, pgd, sign};
 use super::change::{noisy, occluded};
@@ -18,12 +18,12 @@ use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
 use serde::Serialize;
 use serde_json::json;
 
-/// A run on changed images.
+/// The results of a run on changed images.
 #[derive(Debug, Serialize)]
 struct Run {
     name: String,
     test_images: usize,
-    /// Without any change.
+    /// The accuracy without any change.
     clean: f64,
     curves: Vec<Curve>,
     /// Why FGSM and PGD are left out, if they are.
@@ -64,7 +64,7 @@ impl Change {
         matches!(self, Self::Fgsm | Self::Pgd)
     }
 
-    /// Its strengths for images of that many pixels on their shorter side.
+    /// Returns its strengths, for images with `side` pixels on their shorter side.
     fn strengths(self, settings: &Settings, side: usize) -> Vec<f64> {
         let eighths = || (1..=4).map(|eighths| (side * eighths).div_ceil(8));
         match self {
@@ -170,7 +170,8 @@ impl<'a> Attacked<'a> {
         Ok(Run { name, test_images, clean, curves, no_attack, flat_images })
     }
 
-    /// The accuracy on images that are changed so much. What is drawn at random is the same for every strength.
+    /// Returns the accuracy on images that are changed with this strength. What is drawn at random is the same for
+    /// every strength.
     fn changed(&self, change: Change, strength: f64, progress: &mut Progress) -> Result<f64> {
         let settings = &self.how.settings;
         let mut rng = Rng::new(settings.seed).stream(change.title().0);
@@ -194,7 +195,7 @@ impl<'a> Attacked<'a> {
         })
     }
 
-    /// The accuracy on what `change` makes of images `(B, C, H, W)` with labels `(B)`.
+    /// Returns the accuracy on images `(B, C, H, W)` with labels `(B)` after `change`.
     fn accuracy(
         &self,
         progress: &mut Progress,
@@ -212,7 +213,7 @@ impl<'a> Attacked<'a> {
         Ok(right as f64 / self.test.len() as f64)
     }
 
-    /// How many images have a gradient of 0; or why there is none at all.
+    /// Returns for how many images the gradient is 0, or why no image has a gradient.
     fn flat_images(&self) -> Result<Result<usize, String>> {
         let scores = |images: &Tensor| self.model.scores(images);
         let mut flat = 0;

@@ -9,7 +9,7 @@ use hebbian_train::{Progress, Readout, Ridge, Standardisation, collect_features}
 /// Images per batch.
 pub(super) const BATCH: usize = 100;
 
-/// What rows are of.
+/// What the rows contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     /// Raw pixels.
@@ -20,10 +20,10 @@ pub(crate) enum Of {
     Features,
 }
 
-/// `(N, F)`: a row for each image of a set, on the CPU.
+/// Computes a row of features for each image of a set, `(N, F)`, on the CPU.
 ///
 /// # Errors
-/// Images that the model does not take.
+/// Images that the model does not accept.
 pub(crate) fn rows(
     model: &Model,
     of: Of,
@@ -53,14 +53,16 @@ pub(crate) struct Ridged {
 }
 
 impl Ridged {
+    /// Standardises training rows and test rows.
+    ///
     /// # Errors
-    /// Rows of another width.
+    /// Test rows of another width than the training rows.
     pub(crate) fn new(train: &Tensor, test: &Tensor, classes: usize, penalty: f64) -> Result<Self> {
         let scale = Standardisation::of(train)?;
         Ok(Self { train: scale.apply(train)?, test: scale.apply(test)?, classes, penalty })
     }
 
-    /// The share of test rows that ridge regression on the training rows gives their label.
+    /// Returns the share of test rows that ridge regression on the training rows classifies correctly.
     ///
     /// # Errors
     /// Those of [`Ridge::fit`].
@@ -69,10 +71,13 @@ impl Ridged {
         Ok(ridge.accuracy(&self.test, test_labels)?)
     }
 
-    /// The same with the labels of some rows alone, which are given.
+    /// Returns the accuracy after ridge regression on only the training rows `some`, with their labels.
     ///
     /// # Errors
-    /// A row that is not there.
+    /// Those of [`Ridge::fit`].
+    ///
+    /// # Panics
+    /// If `some` has an index that is out of range.
     pub(super) fn accuracy_of(
         &self,
         some: &[usize],

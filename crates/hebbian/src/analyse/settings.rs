@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-/// More intervals than this no picture can show.
+/// The most intervals of a histogram; no picture can show more.
 const MOST_BINS: usize = 10_000;
 
 /// How the analyses measure.
@@ -55,6 +55,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Checks that the settings are in range.
+    ///
     /// # Errors
     /// A number that nothing can be measured with.
     pub(super) fn check(&self) -> Result<()> {

@@ -1,13 +1,14 @@
 //! How fast a network learns.
 //!
-//! With the accuracy `a(n)` that a run logged after `n` images, each counted as often as it was shown, and `1 − error`
-//! where it logged errors,
+//! Let `a(n)` be the accuracy that a run logged after `n` images, each counted as often as it was shown, or
+//! `1 − error` if it logged errors. Then
 //!
 //! ```text
 //! n_q = min { n : a(n) ≥ q·a(last) }      q = 0.9, 0.95, 0.99
 //! ```
 //!
-//! Of a run that logged no accuracy while it learned, as one without labels, whatever else it logged is shown.
+//! If a run logged no accuracy while it learned, for example because it has no labels, its other logged quantities are
+//! shown, except those of the analysis of feedback.
 
 use super::Findings;
 use super::feedback::FEEDBACK;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 /// Shares of the last accuracy.
 const SHARES: [f64; 3] = [0.9, 0.95, 0.99];
-/// Pictures beside each other.
+/// Panels side by side.
 const COLUMNS: usize = 3;
 
 pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {
@@ -78,7 +79,7 @@ pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {
     })
 }
 
-/// The accuracy that a figure of that name says; none of one that is no accuracy.
+/// Returns the accuracy that a logged value of that name stands for; `None` if it stands for none.
 fn accuracy(term: &str, value: f64) -> Option<f64> {
     match term {
         "accuracy" => Some(value),
@@ -87,7 +88,7 @@ fn accuracy(term: &str, value: f64) -> Option<f64> {
     }
 }
 
-/// Images until the accuracy is that share of the last for the first time.
+/// Returns the images until the accuracy first reaches that share of the last one.
 fn images_until(points: &[(f64, f64)], share: f64) -> Option<f64> {
     let (_, last) = points.last()?;
     points.iter().find(|(_, accuracy)| *accuracy >= share * last).map(|&(images, _)| images)
@@ -97,7 +98,8 @@ fn images_until(points: &[(f64, f64)], share: f64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Of 0.8 at the end: 0.72 is reached first at 200 images, where it is 0.75, then lost, and 0.792 at 500.
+    /// The last accuracy is 0.8. 90 % of it, 0.72, is first reached at 200 images, where it is 0.75, and then lost;
+    /// 99 % of it, 0.792, at 500.
     #[test]
     fn images_until_a_share_of_the_last_accuracy() {
         let points = [(100.0, 0.5), (200.0, 0.75), (300.0, 0.7), (400.0, 0.79), (500.0, 0.8)];

@@ -1,10 +1,10 @@
-//! Matrix products of BLAS libraries that the system has, opened while the program runs.
+//! Matrix products of the system's BLAS libraries, which are opened while the program runs.
 
 use super::products::{Form, Product};
 use libloading::Library;
 use std::ffi::{OsString, c_int};
 
-/// Libraries to look for beside this one, which wins: paths, apart as those of `PATH`.
+/// The environment variable that names libraries to use before the usual ones: paths, separated as in `PATH`.
 const OWN: &str = "HEBBIAN_BLAS";
 
 /// `cblas_sgemm` with integers of 32 bits.
@@ -34,12 +34,12 @@ const TURNED: c_int = 112;
 pub(super) struct Blas {
     name: &'static str,
     sgemm: Sgemm,
-    /// Keeps the code that `sgemm` points to.
+    /// Keeps the code that `sgemm` points to loaded.
     _library: Library,
 }
 
 impl Blas {
-    /// MKL and OpenBLAS, where they are there.
+    /// Opens MKL and OpenBLAS, if they are available.
     pub fn all() -> Vec<Self> {
         let own: Vec<OsString> = std::env::var_os(OWN)
             .map(|paths| std::env::split_paths(&paths).map(Into::into).collect())
@@ -65,12 +65,12 @@ impl Blas {
     fn open(file: &OsString) -> Option<Self> {
         let text = file.to_string_lossy().to_lowercase();
         let name = if text.contains("mkl") { "MKL" } else { "OpenBLAS" };
-        // SAFETY: these libraries may be loaded at any time; what they run then changes nothing of ours.
+        // SAFETY: these libraries may be loaded at any time; the code that they run then does not change our state.
         let library = unsafe { Library::new(file) }.ok()?;
-        // The second is its name in the packages of Python.
+        // The second is the function's name in Python packages.
         let sgemm = [&b"cblas_sgemm"[..], b"scipy_cblas_sgemm"].into_iter().find_map(|symbol| {
-            // SAFETY: BLAS says that the function of this name has this type, where integers have 32 bits; those
-            // with others have another name (`cblas_sgemm_64`, `cblas_sgemm64_`).
+            // SAFETY: BLAS defines this type for the function of this name, with integers of 32 bits; with other
+            // integers it has another name (`cblas_sgemm_64`, `cblas_sgemm64_`).
             unsafe { library.get::<Sgemm>(symbol) }.ok().map(|found| *found)
         })?;
         Some(Self { name, sgemm, _library: library })
@@ -80,7 +80,7 @@ impl Blas {
         self.name
     }
 
-    /// The product into the operand that it has the shape of.
+    /// Writes the product into the operand that has its shape.
     pub fn multiply(&self, product: &Product, [x, w, y]: &mut [Vec<f32>; 3]) {
         let Product { sites, rows, fan_in, units, form } = *product;
         assert!(x.len() == sites * rows * fan_in && w.len() == sites * units * fan_in);

@@ -1,4 +1,4 @@
-//! How fast this is, beside the matrix products that it cannot do without, and beside PyTorch.
+//! How fast the library is, compared with the matrix products that it needs, and with PyTorch.
 
 mod blas;
 mod peers;
@@ -18,8 +18,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use work::Work;
 
-/// Threads of a BLAS library that wait for its next product in a loop would take the processor from the work in
-/// between: variables with which they sleep instead.
+/// Environment variables with which the threads of a BLAS library sleep until the next product: if they waited in a
+/// loop, they would take the processor from the work in between.
 const SLEEPING: [(&str, &str); 3] =
     [("KMP_BLOCKTIME", "0"), ("OMP_WAIT_POLICY", "PASSIVE"), ("OPENBLAS_THREAD_TIMEOUT", "4")];
 
@@ -58,33 +58,33 @@ pub struct BenchArgs {
     alone: bool,
 }
 
-/// What was measured of one piece of work.
+/// The measurements of one piece of work.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Row {
     name: String,
     device: String,
     threads: usize,
     rounds: usize,
-    /// Of the work.
+    /// The time of the work.
     milliseconds: f64,
     images_per_second: f64,
-    /// Of the products in it; none for an op without.
+    /// Billions of operations of its products per second of the whole work; `None` for an op without products.
     gflops_per_second: Option<f64>,
-    /// Of the products alone, by library.
+    /// The time of the products alone, by library.
     products_milliseconds: BTreeMap<String, f64>,
     /// The median of the rounds' ratios: the products by the fastest library over the work.
     share_of_best: Option<f64>,
-    /// The process's, which did nothing else.
+    /// The peak memory of the process, which did nothing else.
     peak_memory_bytes: Option<u64>,
     /// PyTorch's time, by setting.
     torch_milliseconds: BTreeMap<String, f64>,
 }
 
 impl BenchArgs {
-    /// Measures; returns the table.
+    /// Measures the work, and returns the table.
     ///
     /// # Errors
-    /// A name that is not there, a device or PyTorch that is not.
+    /// A name that does not exist; a device or a PyTorch that is not available.
     pub fn run(self) -> Result<String> {
         let wanted = |name: &str| {
             self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
@@ -139,7 +139,7 @@ impl BenchArgs {
         }
     }
 
-    /// Measures one in a process of its own, so that threads are counted and memory is its own.
+    /// Measures one piece of work in a separate process, so that it has its own number of threads and its own memory.
     fn apart(&self, name: &str, threads: usize) -> Result<Row> {
         let program = std::env::current_exe().context("this program's own file")?;
         let mut command = Command::new(program);
@@ -255,7 +255,7 @@ impl Rounds {
     }
 }
 
-/// How long `run` takes, until the device is done.
+/// Returns how long `run` takes, until the device is done.
 fn time(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
     let started = Instant::now();
     run()?;
@@ -274,7 +274,7 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     }
 }
 
-/// The rows for people.
+/// Returns the rows as a table for people.
 fn table(rows: &[Row]) -> Result<String> {
     let fastest = |times: &BTreeMap<String, f64>| {
         let fastest = times.iter().min_by(|a, b| a.1.total_cmp(b.1));

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// In the repository.
+/// Its path in the repository.
 const SCRIPT: &str = "benches/peers/steps.py";
 
-/// How long PyTorch's threads are given to fall asleep after a round: they wait for more in a loop, by default for 200 ms.
+/// How long PyTorch's threads are given to fall asleep after a round: by default, they wait for more work in a loop for
+/// 200 ms.
 const REST: Duration = Duration::from_millis(300);
 
-/// A script that waits to be asked for a round, so that ours and its own take turns.
+/// A script that waits to be asked for a round, so that our rounds and its rounds alternate.
 #[derive(Debug)]
 pub(super) struct Peers {
     process: Child,
@@ -22,11 +23,11 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The script with the work of that name; none where it has none.
+    /// Starts the script with the work of that name; `None` if the script does not have it.
     pub fn of(python: &Path, name: &str, threads: usize) -> Result<Option<Self>> {
         let script = script()?;
         let mut command = Command::new(python);
-        // PyTorch waits as it does for its users.
+        // PyTorch's threads wait as they do by default.
         for (variable, _) in super::SLEEPING {
             command.env_remove(variable);
         }
@@ -52,7 +53,7 @@ impl Peers {
         }
     }
 
-    /// One round: milliseconds by setting.
+    /// Times one round; returns milliseconds by setting.
     pub fn time(&mut self) -> Result<BTreeMap<String, f64>> {
         writeln!(self.ask, "again").and_then(|()| self.ask.flush()).context(SCRIPT)?;
         let line = self.line()?;
@@ -74,7 +75,7 @@ impl Drop for Peers {
     }
 }
 
-/// The script, from here or from the folder of the sources.
+/// Returns the script, from the current folder or from that of the sources.
 fn script() -> Result<PathBuf> {
     let here = PathBuf::from(SCRIPT);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SCRIPT);

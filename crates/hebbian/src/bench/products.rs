@@ -1,4 +1,4 @@
-//! The matrix products that a piece of work cannot do without, and how long the libraries at hand take for them.
+//! The matrix products that a piece of work needs, and how long the available libraries take for them.
 
 use super::blas::Blas;
 use anyhow::Result;
@@ -30,7 +30,7 @@ pub(super) enum Form {
 }
 
 impl Product {
-    /// Floating-point operations, two a multiplication.
+    /// Returns the number of floating-point operations, two for each multiplication.
     pub fn operations(&self) -> f64 {
         2.0 * [self.sites, self.rows, self.fan_in, self.units]
             .map(|size| size as f64)
@@ -39,12 +39,12 @@ impl Product {
     }
 }
 
-/// What multiplies.
+/// A library that multiplies matrices.
 #[derive(Debug)]
 enum Library {
     /// candle: `gemm` on a CPU, cuBLAS or Metal's on a GPU.
     Candle { name: &'static str, operands: Vec<[Tensor; 3]> },
-    /// A library of the system, with memory of its own.
+    /// A BLAS library of the system, with operands in memory of its own.
     Blas { blas: Blas, operands: Vec<[Vec<f32>; 3]> },
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    /// With made numbers.
+    /// Prepares the products with random numbers.
     pub fn new(products: &[Product], device: &Device) -> Result<Self> {
         let mut rng = Rng::new(0).stream("bare products");
         let operands: Vec<[Tensor; 3]> = products
@@ -93,7 +93,7 @@ impl Bare {
         self.libraries.iter().map(name).collect()
     }
 
-    /// How long each library takes for all products, once.
+    /// Returns how long each library takes for all products, once.
     pub fn time(&mut self) -> Result<Vec<Duration>> {
         let Self { products, libraries, device } = self;
         libraries

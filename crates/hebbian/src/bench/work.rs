@@ -16,19 +16,19 @@ use std::hint::black_box;
 
 /// Something to time.
 pub(super) struct Work {
-    /// Images that it is done on.
+    /// The number of images that are processed.
     pub images: usize,
-    /// The products that it cannot do without; none where there are none.
+    /// The products that it needs; empty if there are none.
     pub products: Vec<Product>,
     pub run: Run,
 }
 
-/// Does it once.
+/// Does the work once.
 pub(super) type Run = Box<dyn FnMut() -> Result<()>>;
 
 type Make = Box<dyn Fn(&Device) -> Result<Work>>;
 
-/// What computes something, which is then dropped.
+/// Wraps a computation whose result is dropped.
 fn run<T>(mut compute: impl FnMut() -> candle::Result<T> + 'static) -> Run {
     Box::new(move || {
         black_box(compute()?);
@@ -36,13 +36,13 @@ fn run<T>(mut compute: impl FnMut() -> candle::Result<T> + 'static) -> Run {
     })
 }
 
-/// A name, and how the work is made.
+/// A piece of work by name, and how it is made.
 pub(super) struct Named {
     pub name: String,
     pub make: Make,
 }
 
-/// Everything, in the order of the table.
+/// Returns all work, in the order of the table.
 pub(super) fn all() -> Vec<Named> {
     let mut all = Vec::new();
     let mut add = |name: String, make: Make| all.push(Named { name, make });
@@ -105,7 +105,7 @@ fn labels(batch: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::new(labels, device)?)
 }
 
-/// The products of each layer of a stack that are of these forms; no error goes on below the first.
+/// Returns the products of these forms of each layer of a stack; no error is sent below the first layer.
 fn of_stack<C: Competition>(stack: &Stack<C>, x: &Tensor, forms: &[Form]) -> Result<Vec<Product>> {
     let mut products: Vec<Product> = Vec::new();
     let maps = stack.maps(x)?;
@@ -123,7 +123,7 @@ fn of_stack<C: Competition>(stack: &Stack<C>, x: &Tensor, forms: &[Form]) -> Res
     Ok(products)
 }
 
-/// All layers learn from each batch.
+/// A step in which all layers learn from a batch.
 fn softhebb_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut network = softhebb_network(preset, device)?;
     let x = images(batch, device)?;
@@ -185,7 +185,7 @@ fn amit_predict(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     Ok(Work { images: batch, products, run: run(move || network.forward(&x)) })
 }
 
-/// Of the convolutions; the head's product is a hundredth of theirs.
+/// A step, with the products of the convolutions; the head's product is a hundredth of theirs.
 fn ghl_step(learning: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut preset: ghl::Preset = find_preset("deephebb-cifar-quarter-width")?;
     preset.training.learning = choose("learning", learning, &ghl::Learning::ALL)?;
@@ -201,7 +201,7 @@ fn ghl_step(learning: &str, batch: usize, device: &Device) -> Result<Work> {
     Ok(Work { images: batch, products, run })
 }
 
-/// 784 inputs, 10 classes.
+/// Returns a circuit with 784 inputs and 10 classes.
 fn golkar_circuit(preset: &str, device: &Device) -> Result<(golkar::Preset, golkar::Circuit)> {
     let preset = golkar::preset(preset)?;
     let (rng, sizes) = (Rng::new(0), (784, preset.units, 10));
@@ -210,7 +210,7 @@ fn golkar_circuit(preset: &str, device: &Device) -> Result<(golkar::Preset, golk
     Ok((preset, circuit))
 }
 
-/// The response, the teaching signal and the interneurons, with an update each.
+/// A step: the response, the teaching signal and the interneurons, with an update for each.
 fn golkar_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let (preset, mut circuit) = golkar_circuit(preset, device)?;
     let mut rng = Rng::new(0).stream("bench");
@@ -243,8 +243,8 @@ fn golkar_predict(batch: usize, device: &Device) -> Result<Work> {
     Ok(Work { images: batch, products, run: run(move || circuit.predict(&x)) })
 }
 
-/// Forward and backward of 32 units on windows of 3×3 of 32 channels, 16×16 of them, with the same weights
-/// everywhere or with weights of their own.
+/// The forward and backward pass of 32 units on 16×16 windows of 3×3 positions and 32 channels, with the same
+/// weights everywhere or, if `untied`, with separate weights for each window.
 fn layer(untied: bool, batch: usize, device: &Device) -> Result<Work> {
     let window = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
     let mut rng = Rng::new(0).stream("bench");
@@ -260,7 +260,7 @@ fn layer(untied: bool, batch: usize, device: &Device) -> Result<Work> {
     Ok(Work { images: batch, products, run })
 }
 
-/// An op on what the second layer of the 96-384-1536 network has: 96 channels of 16×16, 384 units.
+/// A single op on tensors of the size of the second layer of the 96-384-1536 network: 96 channels of 16×16, 384 units.
 fn single(op: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut rng = Rng::new(0).stream("bench");
     let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, device);
@@ -331,7 +331,7 @@ mod tests {
         Ok(())
     }
 
-    /// As many multiplications, at 256 places with weights of their own.
+    /// An untied layer does as many multiplications, at 256 places with weights of their own.
     #[test]
     fn an_untied_layer_does_as_much() -> Result<()> {
         let operations =

@@ -39,8 +39,8 @@ pub struct Flags {
     /// Keep each connection with this probability, except those of the class layer
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Passes over the training images; 0 only measures the initial network. In an experiment, the tied part before layers are
-    /// untied has a tenth of them at most
+    /// Passes over the training images; 0 only measures the initial network. In an experiment, the part of training
+    /// before layers are untied has at most a tenth as many
     #[arg(long)]
     epochs: Option<usize>,
     /// Images per step
@@ -52,7 +52,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// The experiment asked for; without flags of a single network, the first.
+    /// Returns the experiment asked for; if there is none, the default one, unless a flag is for a single network.
     fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
         let Self { protocol, loss, connection_probability: p, batch_size, .. } = self;
         let single = common.is_single()

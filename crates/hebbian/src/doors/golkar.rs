@@ -61,7 +61,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// The experiment asked for; without flags of a single network, the first.
+    /// Returns the experiment asked for; if there is none, the default one, unless a flag is for a single network.
     fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
         let Self { way, units, batch_size, rate, ridge, level, .. } = self;
         let single = common.is_single()

@@ -47,7 +47,7 @@ pub struct Flags {
     /// Activity of winners: binary or graded [default: the preset's]
     #[arg(long)]
     plasticity: Option<Plasticity>,
-    /// Hand on triangle responses: always, never, or for features only [default: the preset's]
+    /// Pass on triangle responses: always, never, or for features only [default: the preset's]
     #[arg(long)]
     triangle: Option<Triangle>,
     /// Probability of a missing connection, in every layer but the first [default: the preset's]
@@ -78,7 +78,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// The experiment asked for; without flags of a single network, the first.
+    /// Returns the experiment asked for; if there is none, the default one, unless a flag is for a single network.
     fn experiment(&self, common: &CommonArgs) -> Option<Experiment> {
         let Self { rule, plasticity, triangle, pruning, winners, .. } = self;
         let single = common.is_single()
@@ -156,7 +156,7 @@ impl Door for Miconi {
         }))
     }
 
-    /// How well classes are read out of every layer, by read-outs fitted again as the flags say.
+    /// Evaluates how well classes are read out of every layer, by read-outs that are fitted again as the flags say.
     fn evaluate(
         options: &Options,
         checkpoint: &Path,

@@ -12,7 +12,8 @@ mod softhebb;
 use hebbian_train::Results;
 use std::path::Path;
 
-/// What is read out, a line each: the report of a method that has nothing else to say.
+/// Returns the accuracy of each read-out, one per line: the report of a method that has nothing
+/// else to report.
 fn read_outs(results: &Results, out: &Path) -> String {
     let lines = results.readouts.iter().map(|one| {
         let (accuracy, name) = (100.0 * one.test_accuracy, &one.name);

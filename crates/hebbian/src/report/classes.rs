@@ -1,4 +1,4 @@
-//! How classes are told apart: by the model, and by what each of its layers hands on.
+//! How well classes are distinguished: by the model, and by the outputs of each of its layers.
 
 use super::images::{Images, evenly, multiplications};
 use super::sheet::Sheet;
@@ -13,25 +13,26 @@ use std::collections::BTreeMap;
 
 /// Images per batch.
 const BATCH: usize = 100;
-/// Pairs of classes that are shown, and images of each.
+/// How many pairs of classes are shown, and how many images of each.
 const PAIRS: usize = 12;
 const OF_PAIR: usize = 8;
-/// Multiplications that classifying may take, and images at least.
+/// How many multiplications classifying may take, and how many images are classified at least.
 const CLASSIFYING: u64 = 100_000_000_000;
 const FEW_IMAGES: usize = 100;
-/// Images that read-outs of layers learn from and are tested with; with fewer than the least they tell nothing.
+/// Images that the read-outs of layers learn from and are tested with; with fewer than `LEAST`, their accuracies mean
+/// nothing.
 const LEARNED: usize = 2000;
 const TESTED: usize = 1000;
 const LEAST: usize = 500;
-/// Features of a layer beyond which it would take seconds.
+/// The most features of a layer that are read out; with more it would take seconds.
 const WIDEST: usize = 4096;
-/// Of the squares of weights: one that fits features of deviation 1 and so many images.
+/// The penalty on the squares of weights: one that suits features of standard deviation 1 and this number of images.
 const PENALTY: f64 = 30.0;
 
-/// The images that are taken for those of another class.
+/// The images that are classified wrongly.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Mistakes {
-    /// Of how many images.
+    /// The number of images that were classified.
     images: usize,
     wrong: usize,
     pairs: Vec<Pair>,
@@ -44,13 +45,13 @@ struct Pair {
     label: usize,
     predicted: usize,
     count: usize,
-    /// The first of them in the sheet, and how many are there.
+    /// The index of the first of them in the sheet, and how many the sheet has.
     first: usize,
     shown: usize,
 }
 
-/// What the model takes images for, of each pair of classes first those it is most wrong about; none where it has no
-/// read-out.
+/// Classifies images, and collects the mistakes: of each pair of classes, first those that the model is most wrong
+/// about. `None` if the model has no read-out.
 pub(super) fn classify(
     model: &Model,
     images: &Images,
@@ -90,8 +91,8 @@ pub(super) fn classify(
     Ok(Some((confusion, Mistakes { images: count, wrong, pairs, sheet })))
 }
 
-/// The pairs of classes that are confused most often, and the images of them to show, one pair after the other: first
-/// those with the widest of the `margins` by which the wrong class is ahead.
+/// Returns the pairs of classes that are confused most often, and the images to show of them, one pair after the
+/// other: first those with the largest of the `margins` by which the wrong class is ahead.
 fn pairs(labels: &[u32], predicted: &[u32], margins: &[f64]) -> (Vec<Pair>, Vec<usize>) {
     let mut all: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
     for (index, (&label, &class)) in labels.iter().zip(predicted).enumerate() {
@@ -117,7 +118,7 @@ fn pairs(labels: &[u32], predicted: &[u32], margins: &[f64]) -> (Vec<Pair>, Vec<
     (pairs, shown)
 }
 
-/// How well classes are read out of a layer.
+/// How well the classes are read out of a layer.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Readable {
     name: String,
@@ -128,8 +129,8 @@ pub(super) struct Readable {
     tested: usize,
 }
 
-/// Ridge regression on the pixels and on what every layer hands on: the same for all methods. None where it would take
-/// long.
+/// Fits ridge regression to the pixels and to the outputs of every layer, in the same way for all methods. Leaves out
+/// what would take long: single layers, or all of them.
 pub(super) fn by_layer(model: &Model, data: &Dataset, device: &Device) -> Result<Vec<Readable>> {
     let Some(images) = Images::new(&data.train, model) else { return Ok(Vec::new()) };
     let units = model.network().units()?;

@@ -8,19 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A chart with one curve or several over the same clock.
 #[derive(Debug, Serialize, PartialEq)]
 pub(crate) struct Chart {
-    /// As the glossary has it.
+    /// Its name in the glossary.
     #[serde(skip)]
     pub term: String,
-    /// Whether it is of a read-out.
+    /// Whether it describes a read-out.
     #[serde(skip)]
     pub of_readout: bool,
     pub title: String,
     about: &'static str,
-    /// Whether it tells how the rule is doing.
+    /// Whether it describes how the rule is doing.
     of_rule: bool,
     /// Whether its numbers are shares, to be shown in percent.
     pub percent: bool,
-    /// What x may be, with its values; first images shown, or epochs of a read-out.
+    /// The possible x axes, with their values; the first is images shown, or epochs of a read-out.
     pub clocks: Vec<Clock>,
     pub series: Vec<Series>,
 }
@@ -31,7 +31,7 @@ impl Chart {
         self.clocks.iter().all(|clock| clock.values.len() > 1)
     }
 
-    /// The mean of each curve at its first moment, with what it is of.
+    /// Returns the name of each curve with its mean at the first moment.
     pub(super) fn first(&self) -> impl Iterator<Item = (String, f64)> {
         self.series.iter().filter_map(|series| {
             let name = match series.name.as_str() {
@@ -53,23 +53,23 @@ pub(crate) struct Clock {
 #[derive(Debug, Serialize, PartialEq)]
 pub(crate) struct Series {
     pub name: String,
-    /// The group of runs that it is of.
+    /// The group of runs that it belongs to.
     pub group: usize,
     pub mean: Vec<Option<f64>>,
-    /// A standard deviation of runs with other seeds, or of draws of a control, to both sides, or the smallest and the largest of what a single run
-    /// has the mean of.
+    /// The lower end of the band: the mean minus one standard deviation, over runs with different seeds or draws of a
+    /// control, or, for a single run, the smallest of the values whose mean it logged. `high` is the upper end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub low: Vec<Option<f64>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub high: Vec<Option<f64>>,
 }
 
-/// What a value is called in a log, taken apart.
+/// The name of a value in a log, split into its parts.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Name {
-    /// As the glossary has it.
+    /// Its name in the glossary.
     term: String,
-    /// Of what: `layer 1`, `training`.
+    /// What it is of: `layer 1`, `training`.
     of: String,
 }
 
@@ -96,16 +96,16 @@ impl Name {
     }
 }
 
-/// A read-out's name without the number of the draw, where a control is drawn more than once: all are one curve.
+/// Returns a read-out's name without the number of the draw: if a control is drawn more than once, all draws are one curve.
 fn of_all_draws(readout: &str) -> &str {
     readout.split_once(", draw ").map_or(readout, |(name, _)| name)
 }
 
-/// A value by the number on its clock, of each run of a group.
+/// The values of a curve in each run of a group, by the number on their clock.
 type Points = BTreeMap<u64, Vec<f64>>;
 
-/// The charts of runs in groups: while learning by the images shown, and of read-outs by their epochs. Those of a single
-/// run have more clocks.
+/// Returns the charts of groups of runs: of learning, against the images shown, and of read-outs, against their epochs.
+/// If there is only one run, the charts of learning have more clocks.
 pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
     let mut all: BTreeMap<(bool, String), BTreeMap<(usize, String), Points>> = BTreeMap::new();
     let mut moments: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
@@ -240,7 +240,7 @@ mod tests {
         near(high, 0.641);
     }
 
-    /// A moment is no curve: its numbers are told in words.
+    /// A single moment is not a curve: its numbers are listed as text.
     #[test]
     fn of_one_moment_nothing_is_drawn() {
         let values = [("empty_centroids", 3.0), ("layers.1.mean_radius", 2.5)];

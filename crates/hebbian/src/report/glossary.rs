@@ -4,13 +4,13 @@
 pub(super) struct Term {
     /// Its name in `metrics.jsonl`, without the layer.
     pub name: &'static str,
-    /// What the terminal calls it; nothing where it is not shown there.
+    /// Its name in the terminal; empty if it is not shown there.
     pub short: &'static str,
-    /// What charts call it.
+    /// Its title in charts.
     pub title: &'static str,
-    /// What it is.
+    /// What it means.
     pub about: &'static str,
-    /// Whether it describes the rule, and not how well classes are distinguished.
+    /// Whether it describes the rule rather than how well classes are distinguished.
     pub of_rule: bool,
 }
 
@@ -32,7 +32,7 @@ const fn score(
     Term { name, short, title, about, of_rule: false }
 }
 
-/// All of them, in the order in which they are shown.
+/// All terms, in the order in which they are shown.
 pub(super) const TERMS: &[Term] = &[
     score("accuracy", "", "Accuracy", "Share of images that are classified correctly."),
     score("error", "error", "Error", "Share of images that are classified wrongly."),
@@ -195,15 +195,16 @@ pub(super) const TERMS: &[Term] = &[
     ),
 ];
 
-/// The one of that name.
+/// Returns the term of that name.
 pub(super) fn find(name: &str) -> Option<&'static Term> {
     TERMS.iter().find(|term| term.name == name)
 }
 
-/// How wide `--help` is.
+/// The width of `--help`, in characters.
 const WIDTH: usize = 100;
 
-/// What the numbers in the terminal mean, those of every run and the ones of these names, for `--help`.
+/// Returns, for `--help`, the meaning of the numbers in the terminal: of those that every run shows, and of those
+/// called `names`.
 pub(crate) fn legend(names: &[&str]) -> String {
     let of_progress = [
         (
@@ -241,8 +242,8 @@ mod tests {
     use super::*;
     use crate::Door;
 
-    /// Each method explains what it shows, by the names that the terminal has for it, and nothing is explained that none
-    /// shows.
+    /// Each method explains every number that it shows, by the name that the number has in the terminal, and no number
+    /// is explained that no method shows.
     #[test]
     fn the_legends_have_a_line_for_every_number() {
         let mut shown = Vec::new();

@@ -10,25 +10,26 @@ use hebbian_models::Model;
 /// Images as the data set has them, and how they are shown.
 pub(super) struct Images<'a> {
     pub set: &'a ImageSet,
-    /// The transforms, where the network sees images of another shape, so that its places are not the image's.
+    /// The model whose transforms are applied before images are shown, if the network sees images of another
+    /// shape: its positions are then not those of the stored image.
     other: Option<&'a Model>,
 }
 
 impl<'a> Images<'a> {
-    /// None where the model does not take them.
+    /// Returns the images of `set`; `None` if there are none or the model does not accept them.
     pub(super) fn new(set: &'a ImageSet, model: &'a Model) -> Option<Self> {
         let shape = model.transforms().shape(set.shape()).ok()?;
         let other = (shape != set.shape()).then_some(model);
         (shape == model.seen() && !set.is_empty()).then_some(Self { set, other })
     }
 
-    /// What the network sees of them.
+    /// Returns images as the network sees them.
     pub(super) fn seen(&self, model: &Model, indices: &[usize], device: &Device) -> Result<Tensor> {
         let (images, _) = self.set.batch(indices, DType::F32, device)?;
         Ok(model.transforms().apply_to(&images)?)
     }
 
-    /// As they are shown, `(N, C, H, W)`.
+    /// Returns images as they are shown, `(N, C, H, W)`.
     pub(super) fn shown(&self, indices: &[usize]) -> Result<Tensor> {
         match self.other {
             Some(model) => self.seen(model, indices, &Device::Cpu),
@@ -40,24 +41,25 @@ impl<'a> Images<'a> {
         if self.other.is_some() { Shades::Signed } else { Shades::Image }
     }
 
-    /// As many images, evenly spread, for a set may be in the order of its classes.
+    /// Returns `count` indices of images, evenly spread, because a set may be ordered by class.
     pub(super) fn some(&self, count: usize) -> Vec<usize> {
         evenly(self.set.len(), count)
     }
 
-    /// How many images may be looked at if each takes `cost` multiplications and all `most`; a few at least.
+    /// Returns how many images may be looked at if each takes `cost` multiplications and all together may take
+    /// `most`; at least `few`, if there are as many.
     pub(super) fn affordable(&self, cost: u64, most: u64, few: usize) -> usize {
         self.set.len().min(usize::try_from(most / cost.max(1)).unwrap_or(usize::MAX).max(few))
     }
 }
 
-/// The numbers of `count` of `all`, evenly spread.
+/// Returns `count` of the indices below `all`, evenly spread.
 pub(crate) fn evenly(all: usize, count: usize) -> Vec<usize> {
     let count = count.min(all);
     (0..count).map(|i| i * all / count).collect()
 }
 
-/// Multiplications that the layers up to that number take for an image, as far as their units are known.
+/// Returns the multiplications that the layers up to `layer` take for an image, as far as their units are known.
 pub(super) fn multiplications(
     model: &Model,
     set: &Images,

@@ -10,23 +10,24 @@ use hebbian_models::Model;
 use hebbian_train::{Ascent, Field, Units, exciting_images, receptive_fields, win_shares};
 use serde::Serialize;
 
-/// Units of a layer that are shown, and those that are shown with what excites them.
+/// How many units of a layer are shown, and how many of them with what excites them.
 const SHOWN: usize = 256;
 const DETAILED: usize = 24;
-/// Patches that excite a unit most.
+/// How many patches are shown for a unit: those that excite it most.
 const PATCHES: usize = 9;
-/// Images that are looked at, and multiplications that this may take.
+/// How many images are looked at, at most and at least, and how many multiplications this may take.
 const IMAGES: usize = 1000;
 const FEW_IMAGES: usize = 100;
 const LOOKING: u64 = 20_000_000_000;
-/// How the image is sought that excites a unit most.
+/// The search for the image that excites a unit most: steps, rate, multiplications that it may take, and the number of
+/// units for which it is always made.
 const STEPS: usize = 30;
 const RATE: f64 = 0.3;
 const SEEKING: u64 = 20_000_000_000;
 const FEW_UNITS: usize = 8;
-/// Images whose responses are in memory together.
+/// Images whose responses are in memory at the same time.
 const BATCH: usize = 100;
-/// Of two steps in a row.
+/// A unit whose share of wins is below this has won nowhere.
 const EPSILON: f64 = 1e-12;
 
 /// A layer in the report.
@@ -42,33 +43,33 @@ pub(super) struct Layer {
     /// Height and width of what a unit sees of an image.
     field: [usize; 2],
     units: Vec<Unit>,
-    /// How many there are, shown or not.
+    /// The number of units, shown or not.
     count: usize,
-    /// Of all of them, where they compete, those that won nowhere in these images.
+    /// If the units compete, how many of all units won nowhere in these images.
     without_win: Option<usize>,
     /// Images in which wins were counted.
     images: usize,
     /// Weights, or receptive fields.
     filters: Sheet,
-    /// The same before the first step, where that is known.
+    /// The filters before the first step, if they are known.
     start: Option<Sheet>,
-    /// What excites the first few units most.
+    /// How many of the first units are shown with what excites them most: an image, and `per_unit` patches.
     detailed: usize,
     exciting: Option<Sheet>,
     patches: Option<Sheet>,
     per_unit: usize,
 }
 
-/// A unit, in the order of wins.
+/// A unit; units are in the order of their wins.
 #[derive(Debug, Clone, Serialize)]
 struct Unit {
     unit: usize,
     radius: f64,
-    /// Of the positions, those at which it responds most.
+    /// The share of positions at which it responds most strongly of all units.
     share: Option<f64>,
 }
 
-/// Every layer whose units can be drawn; `start` is the network before it has learned.
+/// Returns every layer whose units can be drawn; `start` is the network before learning.
 pub(super) fn layers(
     model: &Model,
     start: Option<&Model>,
@@ -143,7 +144,7 @@ fn layer(
     })
 }
 
-/// Where a unit responds most in an image.
+/// The place in an image at which a unit responds most strongly.
 #[derive(Clone, Copy)]
 struct Place {
     response: f32,
@@ -152,17 +153,17 @@ struct Place {
     column: usize,
 }
 
-/// What the units of a layer made of images.
+/// How the units of a layer respond to images.
 struct Seen {
     images: usize,
     shares: Vec<f64>,
-    /// Of every unit the images that excite it most.
+    /// For each unit, the places in images that excite it most, best first.
     best: Vec<Vec<Place>>,
     /// Rows and columns of the map.
     map: (usize, usize),
-    /// Multiplications for an image.
+    /// Multiplications per image.
     cost: u64,
-    /// The mean norm of what the network sees.
+    /// The mean norm of the images as the network sees them.
     norm: f64,
 }
 
@@ -191,7 +192,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Notes the best places of each unit in the images of these numbers.
+    /// Updates the best places of each unit with its responses to `images`, which are numbers of images.
     fn note(&mut self, responses: &Tensor, images: &[usize]) -> Result<()> {
         let (height, width) = match *responses.dims() {
             [_, _, height, width] => (height, width),
@@ -221,7 +222,7 @@ impl Seen {
         Ok(())
     }
 
-    /// The patches that excite units most, `PATCHES` of each.
+    /// Returns the patches that excite units most, `PATCHES` for each unit.
     fn patches(&self, set: &Images, field: &Field, units: &[usize]) -> Result<Sheet> {
         let mut patches = Vec::new();
         for &unit in units {
@@ -230,7 +231,7 @@ impl Seen {
             for (index, place) in best.iter().enumerate() {
                 patches.push(cut(&images.i(index)?, field, (place.row, place.column))?);
             }
-            // Of very few images.
+            // If there are very few images, the rest is blank.
             let blank = patches[patches.len() - 1].zeros_like()?;
             patches.extend((best.len()..PATCHES).map(|_| blank.clone()));
         }
@@ -238,8 +239,8 @@ impl Seen {
     }
 }
 
-/// What a unit at a position of the map sees of an image `(C, H, W)`, moved inside where it sees beyond; the whole image
-/// where that is smaller.
+/// Cuts out what a unit at a position of the map sees of an image `(C, H, W)`. If it sees beyond the edge, the patch is
+/// moved inside; if the image is smaller than the patch, it is returned whole.
 fn cut(image: &Tensor, field: &Field, (row, column): (usize, usize)) -> Result<Tensor> {
     let mut image = image.clone();
     for (axis, position) in [(1, row), (2, column)] {
@@ -251,7 +252,7 @@ fn cut(image: &Tensor, field: &Field, (row, column): (usize, usize)) -> Result<T
     Ok(image.contiguous()?)
 }
 
-/// The images that excite units most, cut to what they see.
+/// Computes the images that excite units most, cut to what the units see.
 fn excite(
     model: &Model,
     device: &Device,
@@ -260,7 +261,7 @@ fn excite(
     field: &Field,
     seen: &Seen,
 ) -> Result<Option<Sheet>> {
-    // Twice as much again on the way back, to the image and the weights.
+    // The backward pass, to the image and to the weights, costs twice as much as the forward pass.
     let afford = SEEKING / (3 * STEPS as u64 * seen.cost).max(1);
     let units = &units[..units.len().min((afford as usize).max(FEW_UNITS))];
     let ascent = Ascent { steps: STEPS, rate: RATE, norm: seen.norm };

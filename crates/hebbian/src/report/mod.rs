@@ -1,7 +1,8 @@
-//! `hebbian report`: what runs have to show, as one page.
+//! `hebbian report`: the results of runs, as one page.
 //!
-//! What a folder says is read, what its model makes of images is computed through [`hebbian_models::Model`], the same for every
-//! method, and all of it goes as JSON into a template that has its style, its script and its charts inside.
+//! The contents of a run's folder are read, the outputs of its model for images are computed through
+//! [`hebbian_models::Model`], in the same way for every method, and everything goes as JSON into a template that has
+//! its style, its script and its chart library embedded.
 
 mod classes;
 mod curves;
@@ -32,14 +33,14 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Runs whose layers and mistakes are shown, one of each group first.
+/// The number of runs whose layers and mistakes are shown, one of each group first.
 const DETAILED: usize = 4;
 
 /// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
 ///
-/// For one run, the page is written to its folder; for several, to ./report.html. A folder of runs, as a study leaves one,
-/// stands for all runs in it. The page needs no network. Images are taken from the cache or --data-dir; what needs images that
-/// are not there is left out.
+/// For one run, the page is written to its folder; for several, to ./report.html. A folder of runs, as a study leaves
+/// one, stands for all runs in it. The page needs no network. Images are taken from the cache or --data-dir; parts that
+/// need images which are missing are left out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Folders of runs, or of studies
@@ -48,11 +49,11 @@ pub(crate) struct ReportArgs {
     /// The file to write
     #[arg(long, visible_alias = "out", value_name = "FILE.html")]
     to: Option<PathBuf>,
-    /// Serve the page of a run on 127.0.0.1 while it goes on, until Ctrl-C: curves and units move; nothing is written
+    /// Serve the page of a run in progress on 127.0.0.1, until Ctrl-C: curves and units are updated; nothing is written
     #[arg(long, conflicts_with = "to")]
     watch: bool,
-    /// Show the curves of a run in this terminal, full-screen, while it goes on: arrows turn the page, q ends it. Where the
-    /// output is no terminal, the latest numbers are printed once
+    /// Show the curves of a run in progress in this terminal, full-screen: arrows turn the page, q ends it. If the
+    /// output is not a terminal, the latest numbers are printed once
     #[arg(long, conflicts_with_all = ["to", "watch"])]
     terminal: bool,
     /// The port to serve at; 0 for any that is free
@@ -63,32 +64,32 @@ pub(crate) struct ReportArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// All that a page shows.
+/// Everything that a page shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Content {
     title: String,
     version: &'static str,
     /// Seconds since 1970.
     written: u64,
-    /// Whether it goes on: a page that asks for more.
+    /// Whether the run is in progress: the page then asks for new data.
     live: bool,
     runs: Vec<Run>,
     groups: Vec<Group>,
-    /// Of the accuracies of each group.
+    /// The mean and the spread of the accuracies of each group.
     accuracies: Vec<Option<Accuracy>>,
     differences: Vec<Difference>,
     charts: Vec<Chart>,
-    /// The study that the runs are of, if it is one and complete.
+    /// The study that the runs belong to, if there is one and it is complete.
     study: Option<Outcome>,
 }
 
-/// What a study has come to.
+/// The outcome of a study.
 #[derive(Debug, Serialize)]
 struct Outcome {
     name: String,
-    /// What the terminal showed.
+    /// The report that the terminal showed.
     text: String,
-    /// A `data:` address.
+    /// A `data:` URL.
     figure: Option<String>,
 }
 
@@ -155,8 +156,8 @@ fn in_terminal(_: &Path) -> Result<String> {
     bail!("this program was built without --features terminal: use --watch")
 }
 
-/// Writes the report of a run that has just ended, on the images that it had; returns where it is. A run that was only
-/// read back has its report already.
+/// Writes the report of a run that has just ended, computed on the images that it had, and returns its path. If the run
+/// was complete before and has its report already, nothing is written.
 ///
 /// # Errors
 /// A folder that cannot be read or written.
@@ -169,7 +170,7 @@ pub(crate) fn write(run: &Path, data: &Dataset, device: &Device) -> Result<PathB
     Ok(RunFolder::write_report(run, &page::html(&content)?)?)
 }
 
-/// The runs in a folder; a study may keep none.
+/// Returns the runs in a folder; a study may have kept none.
 fn runs_of(path: &Path, study: &Option<StudyFolder>) -> Result<Vec<Folder>> {
     match Folder::all(path) {
         Err(_) if study.is_some() => Ok(Vec::new()),
@@ -177,10 +178,10 @@ fn runs_of(path: &Path, study: &Option<StudyFolder>) -> Result<Vec<Folder>> {
     }
 }
 
-/// Writes the report of a study that has just ended, and returns where it is.
+/// Writes the report of a study that has just ended, and returns its path.
 ///
 /// # Errors
-/// As [`write`].
+/// Those of [`write`], and a study that is not complete.
 pub(crate) fn write_study(
     study: &Path,
     data: Option<&Dataset>,
@@ -199,7 +200,7 @@ pub(crate) fn write_study(
 }
 
 impl Content {
-    /// Of runs with the images `data`, or those that each says it had.
+    /// Collects the content for runs, with the images `data` or, if there are none, those that each run says it had.
     fn new(
         folders: &[Folder],
         data: Option<&Dataset>,
@@ -207,7 +208,7 @@ impl Content {
         device: &Device,
     ) -> Self {
         let (groups, differences) = grouped(folders);
-        // The first of each group, then the second.
+        // The first run of each group, then the second of each.
         let longest = groups.iter().map(|group| group.runs.len()).max().unwrap_or_default();
         let order = (0..longest).flat_map(|nth| groups.iter().filter_map(move |g| g.runs.get(nth)));
         let detailed: Vec<usize> = order.copied().take(DETAILED).collect();
@@ -224,7 +225,7 @@ impl Content {
         Self::of(folders, runs.collect(), groups, differences)
     }
 
-    /// The same with the study that the runs are of, if they are of one.
+    /// Adds the study that the runs belong to, if there is one.
     fn of_study(self, study: Option<StudyFolder>) -> Self {
         let Some(study) = study else { return self };
         let title = match self.runs.len() {
@@ -234,7 +235,7 @@ impl Content {
         Self { title, study: Some(Outcome::of(study)), ..self }
     }
 
-    /// Of a run that goes on.
+    /// Collects the content for a run in progress.
     fn live(folder: Folder, details: Details) -> Self {
         let runs = vec![Run::new(&folder, details)];
         let folders = [folder];
@@ -280,7 +281,8 @@ impl Content {
     }
 }
 
-/// Groups of runs, called as a study calls the network where they are the runs of one.
+/// Groups runs, and returns what differs between the groups. A group whose runs are those of one network of a study has
+/// the name that the study gives the network.
 pub(crate) fn grouped<'f>(
     folders: impl IntoIterator<Item = &'f Folder>,
 ) -> (Vec<Group>, Vec<Difference>) {

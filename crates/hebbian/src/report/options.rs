@@ -1,20 +1,20 @@
-//! The configurations of runs: as lists of names and values, in groups that differ by the seed alone, and how they
-//! differ.
+//! The configurations of runs: as lists of names and values, in groups of runs that differ only in the seed, and
+//! the differences between groups.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a configuration says that is no choice of how a network learns.
+/// Entries of a configuration that do not choose how a network learns.
 const NO_CHOICE: [&str; 8] =
     ["program", "seed", "device", "load", "version", "command", "environment", "class_names"];
 
-/// Every choice in a configuration by its place, as `preset.training.epochs`.
+/// Returns every choice in a configuration with its path, such as `preset.training.epochs`.
 pub(super) fn choices(config: &Value) -> Vec<(String, String)> {
     let mut all = Vec::new();
     if let Value::Object(config) = config {
         for (name, value) in config.iter().filter(|(name, _)| !NO_CHOICE.contains(&name.as_str())) {
-            // The options of the method are what one looks for.
+            // The options of the method matter most, so their paths have no prefix.
             let place = if name == "options" { "" } else { name };
             flatten(place, value, &mut all);
         }
@@ -42,12 +42,12 @@ fn flatten(place: &str, value: &Value, all: &mut Vec<(String, String)>) {
     }
 }
 
-/// Runs that differ by the seed alone.
+/// Runs that differ only in the seed.
 #[derive(Debug, Serialize, PartialEq)]
 pub(crate) struct Group {
-    /// What tells it from the others.
+    /// What distinguishes it from the other groups.
     pub name: String,
-    /// Numbers of its runs.
+    /// Indices of its runs.
     pub runs: Vec<usize>,
 }
 
@@ -55,14 +55,14 @@ pub(crate) struct Group {
 #[derive(Debug, Serialize, PartialEq)]
 pub(crate) struct Difference {
     place: String,
-    /// What it is in each group; none where there is no such choice.
+    /// Its value in each group; `None` if the group has no such choice.
     values: Vec<Option<String>>,
 }
 
 /// The most choices that a group is named after.
 const NAMED_AFTER: usize = 2;
 
-/// Groups of runs with these configurations, in their order, and what differs between them.
+/// Groups runs with these configurations, in their order, and returns the groups and what differs between them.
 pub(super) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
     let mut kinds: Vec<(BTreeMap<String, String>, Vec<usize>)> = Vec::new();
     for (at, config) in configs.iter().enumerate() {
@@ -83,7 +83,7 @@ pub(super) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
     let name = |at: usize, choices: &BTreeMap<String, String>| {
         let preset = choices.get("preset.name").cloned().unwrap_or_default();
         let presets = differences.iter().any(|one| one.place == "preset.name");
-        // Names and words for them say less than what they stand for.
+        // Names and descriptions say less than the values that they stand for.
         let told = |one: &&Difference| {
             !one.place.ends_with(".name") && !one.place.ends_with("description")
         };

@@ -1,4 +1,4 @@
-//! The page: a template with all that it needs inside.
+//! The page: an HTML template with everything that it needs embedded.
 
 use super::Content;
 use anyhow::{Context, Result};
@@ -10,10 +10,10 @@ const SCRIPT: &str = include_str!("../../assets/report/report.js");
 const CHARTS: &str = include_str!("../../assets/uplot/uPlot.iife.min.js");
 const CHARTS_STYLE: &str = include_str!("../../assets/uplot/uPlot.min.css");
 
-/// The page of what runs have to show.
+/// Returns the page that shows `content`.
 ///
 /// # Errors
-/// None but of the template's own making.
+/// Those of [`json`]; an embedded template that is broken.
 pub(super) fn html(content: &Content) -> Result<String> {
     let data = json(content)?;
     let title = escaped(&content.title);
@@ -36,10 +36,11 @@ pub(super) fn html(content: &Content) -> Result<String> {
     Ok(page + rest)
 }
 
-/// The data of the page, which may stand inside of a `<script>`: nothing in it can end that.
+/// Returns the data of the page as JSON that can stand inside a `<script>`: nothing in it ends the
+/// element. A number that is not finite becomes `null`.
 ///
 /// # Errors
-/// A number that is not finite.
+/// Content that cannot be written as JSON.
 pub(super) fn json(content: &Content) -> Result<String> {
     Ok(serde_json::to_string(content)?.replace('<', "\\u003c"))
 }
@@ -81,7 +82,7 @@ mod tests {
             .collect()
     }
 
-    /// Of definitions by hand: black on white is 21:1, a grey of #777777 on white 4.48:1.
+    /// By hand from the definitions: black on white is 21:1, a grey of #777777 on white 4.48:1.
     #[test]
     fn contrast_of_known_colours() {
         assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 1e-9);
@@ -109,7 +110,7 @@ mod tests {
                 let found = contrast(colours[&*text], colours[&*ground]);
                 assert!(found >= 4.5, "{mode}: {text} on {ground} is {found:.2}:1");
             }
-            // Curves are no text: 3:1.
+            // Curves are not text: 3:1 is enough.
             for line in 0..7 {
                 let found = contrast(colours[&*format!("line-{line}")], colours["card"]);
                 assert!(found >= 3.0, "{mode}: line {line} is {found:.2}:1");
@@ -117,7 +118,7 @@ mod tests {
         }
     }
 
-    /// No text is faint: the charts' library fades the names of hidden curves, which is undone.
+    /// No text is faint: the chart library fades the names of hidden curves, and the style undoes this.
     #[test]
     fn only_pictures_fade() {
         let fades = |line: &&str| line.contains("opacity:") && !line.contains("opacity: 1;");
@@ -127,7 +128,7 @@ mod tests {
         assert!(STYLE.contains(".u-legend .u-off > * { opacity: 1; }"));
     }
 
-    /// Text has no other colours than those that are looked at above.
+    /// Text has only colours that are checked above.
     #[test]
     fn colours_are_named() {
         let (_, rules) = STYLE.rsplit_once("/* end */").unwrap();

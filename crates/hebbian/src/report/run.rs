@@ -1,4 +1,4 @@
-//! A run, from its folder.
+//! A run, read from its folder.
 
 use super::classes::{Mistakes, Readable, by_layer, classify};
 use super::curves::{Chart, charts};
@@ -16,10 +16,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What the folder of a run says.
+/// The contents of the folder of a run.
 pub(crate) struct Folder {
     pub path: PathBuf,
-    /// What a study calls the network, where it is a run of one: the name of its folder there.
+    /// If the run belongs to a study, the study's name for the network, which is the name of its folder there.
     pub arm: Option<String>,
     pub config: Value,
     pub history: History,
@@ -27,7 +27,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// That of a run, or all that a folder without a run of its own has below it, by name.
+    /// Reads the run in a folder or, if the folder has no run of its own, all runs below it, sorted by name.
     pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
         let mut folders = Vec::new();
         if !is_run(path) && path.is_dir() {
@@ -62,7 +62,7 @@ impl Folder {
         Ok(Self { path: path.to_path_buf(), arm: None, config, history, results })
     }
 
-    /// A model of the zoo, as if it had a folder: without a log.
+    /// Returns a model of the zoo as if it had a folder: without a log.
     pub(crate) fn of_model(name: &str, model: &Model) -> Self {
         let (config, history) = (model.config().clone(), History::default());
         Self { path: PathBuf::from(name), arm: None, config, history, results: None }
@@ -80,16 +80,16 @@ impl Folder {
         self.config.pointer("/options/preset/name").and_then(Value::as_str).unwrap_or("a run")
     }
 
-    /// The images that it was trained and tested with, as far as they are at hand: nothing is downloaded.
+    /// Loads the images that the run was trained and tested with; nothing is downloaded.
     ///
     /// # Errors
-    /// Images that are not there, or are others.
+    /// Images that are not available, or that are not those of the run.
     pub(crate) fn images(&self, data_dir: Option<&Path>) -> Result<Dataset> {
         let name = self.text("dataset");
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
             .context("\"image\" in its config.json is not channels, height and width")?;
-        // A run that another program has started does not say, and may have had all images.
+        // A run started by another program does not have this entry, and may have used all images.
         let selection: Selection = match &self.config["images"] {
             Value::Null => Selection::default(),
             images => serde_json::from_value(images.clone())
@@ -122,7 +122,7 @@ impl Folder {
         Ok(data)
     }
 
-    /// The model before its first step; none where it learns nothing, or began with weights from elsewhere.
+    /// Returns the model before its first step; `None` if it has nothing to learn, or started with loaded weights.
     ///
     /// # Errors
     /// Images of another shape.
@@ -134,7 +134,7 @@ impl Folder {
     }
 }
 
-/// How far below a folder runs are looked for: a study has its arms, and those a folder for each seed.
+/// How many levels below a folder runs are looked for: a study has a folder for each arm, and an arm one for each seed.
 const DEEPEST: usize = 3;
 
 fn is_run(folder: &Path) -> bool {
@@ -170,10 +170,10 @@ pub(super) struct Run {
     dataset: String,
     seed: Option<u64>,
     complete: bool,
-    /// Of the images that are called so: `test`, or `validation`.
+    /// The images that the accuracy is of: `test` or `validation`.
     part: &'static str,
     accuracy: Option<f64>,
-    /// Numbers that come first, with what they are.
+    /// The numbers that are shown first, each with its label.
     facts: Vec<[String; 2]>,
     options: Vec<(String, String)>,
     readouts: Vec<Readout>,
@@ -200,7 +200,7 @@ struct Readout {
     seconds: f64,
 }
 
-/// What a model makes of images: what takes time.
+/// What is computed by running the model on images, which takes time.
 #[derive(Default, Clone)]
 pub(super) struct Details {
     layers: Vec<Layer>,
@@ -210,7 +210,8 @@ pub(super) struct Details {
 }
 
 impl Details {
-    /// Of the model in the folder, or as far as that has come. What cannot be had is left out, and said.
+    /// Computes the details of the model in the folder, which may still be learning. What cannot be computed is left
+    /// out, with a note.
     pub(super) fn of(folder: &Folder, data: Result<&Dataset, String>, device: &Device) -> Self {
         let mut details = Self::default();
         let model = match Model::load_on(&folder.path, device) {
@@ -301,7 +302,7 @@ impl Run {
     }
 }
 
-/// What a run logged at one moment alone, of which there is no curve, and what else its method reports.
+/// Returns what a run logged at only one moment, which makes no curve, and what else its method reports.
 fn more(folder: &Folder) -> Vec<(String, String)> {
     let charts = charts(&[vec![&folder.history]]);
     let once = charts.iter().filter(|chart| !chart.is_drawn()).flat_map(Chart::first);
@@ -311,7 +312,8 @@ fn more(folder: &Folder) -> Vec<(String, String)> {
     once.chain(extras).collect()
 }
 
-/// What a method reports under a name: a value, numbers in a row, or what lies below. Lists of anything else are for programs.
+/// Flattens what a method reports under a name: a value, a list of numbers, or an object of such entries. Lists of
+/// anything else are for programs, and are left out.
 fn reported(name: &str, value: &Value) -> Vec<(String, String)> {
     match value {
         Value::Null => Vec::new(),
@@ -346,7 +348,7 @@ impl Readout {
     }
 }
 
-/// The numbers that come first.
+/// Returns the numbers that are shown first.
 fn facts(folder: &Folder) -> Vec<[String; 2]> {
     let mut facts = Vec::new();
     let mut fact = |number: String, what: &str| facts.push([number, what.to_string()]);
@@ -370,7 +372,7 @@ fn facts(folder: &Folder) -> Vec<[String; 2]> {
     facts
 }
 
-/// What a run was computed on.
+/// Returns what a run was computed on.
 fn environment(folder: &Folder) -> Vec<(&'static str, String)> {
     let (config, mut all) = (&folder.config, Vec::new());
     let mut put = |name, value: Option<String>| all.extend(value.map(|value| (name, value)));

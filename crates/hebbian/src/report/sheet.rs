@@ -1,4 +1,4 @@
-//! Many small pictures of one size as one PNG in a page.
+//! Many small pictures of the same size, as one PNG in a page.
 
 use anyhow::Result;
 use base64::Engine;
@@ -8,19 +8,19 @@ use candle_hebbian::device::to_host;
 use hebbian_train::Picture;
 use serde::Serialize;
 
-/// Pictures side by side in one, which the page shows one at a time.
+/// A sheet of pictures side by side, which the page shows one at a time.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Sheet {
-    /// A `data:` address.
+    /// A `data:` URL.
     png: String,
-    /// How many there are; side by side, and below each other.
+    /// The number of pictures, and of the columns and rows in which they are arranged.
     count: usize,
     columns: usize,
     rows: usize,
-    /// Pixels of each.
+    /// Pixels of each picture.
     height: usize,
     width: usize,
-    /// Whether 0 is near white, between two colours.
+    /// Whether 0 is drawn near white, between the colours of negative and positive numbers.
     signed: bool,
 }
 
@@ -29,22 +29,22 @@ pub(super) struct Sheet {
 pub(super) enum Shades {
     /// From 0, black, to 1, white.
     Image,
-    /// Around 0, to each picture's own largest size.
+    /// Symmetric around 0, up to the largest absolute value of each picture.
     Signed,
 }
 
-/// Of −1, 0 and 1: blue, near white, vermilion, which those who see few colours can tell apart.
+/// The colours of −1, 0 and 1: blue, near white and vermilion, which people with colour blindness can tell apart.
 const BELOW: [f32; 3] = [0.0, 90.0, 160.0];
 const ZERO: [f32; 3] = [248.0, 248.0, 246.0];
 const ABOVE: [f32; 3] = [200.0, 70.0, 0.0];
 
-/// A picture as the `data:` address of a page.
+/// Returns a picture as a `data:` URL.
 pub(super) fn png_address(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(png))
 }
 
 impl Sheet {
-    /// Of pictures `(N, C, H, W)`: three channels are red, green and blue; of any other number the mean is shown.
+    /// Draws pictures `(N, C, H, W)`: three channels as red, green and blue, any other number of channels as their mean.
     pub(super) fn new(pictures: &Tensor, shades: Shades) -> Result<Self> {
         let (count, channels, height, width) = pictures.dims4()?;
         let pictures = to_host(&pictures.detach())?.to_dtype(DType::F32)?;
@@ -77,7 +77,7 @@ fn byte(share: f32) -> u8 {
     (255.0 * share).round() as u8
 }
 
-/// The colour of a number from −1 to 1.
+/// Returns the colour of a number from −1 to 1.
 fn signed(value: f32) -> [u8; 3] {
     let (end, share) = if value < 0.0 { (BELOW, -value) } else { (ABOVE, value) };
     std::array::from_fn(|i| (ZERO[i] + share * (end[i] - ZERO[i])).round() as u8)
@@ -98,7 +98,7 @@ mod tests {
         let picture = image::load_from_memory(&bytes)?.to_rgb8();
         assert_eq!(picture.dimensions(), (4, 2));
         let at = |x, y| picture.get_pixel(x, y).0;
-        // Each has its own largest size: 1, 0.5 and 2.
+        // The largest absolute values of the pictures are 1, 0.5 and 2.
         assert_eq!([at(0, 0), at(1, 0)], [[200, 70, 0], [0, 90, 160]]);
         assert_eq!([at(2, 0), at(3, 0)], [[248, 248, 246], [200, 70, 0]]);
         assert_eq!([at(0, 1), at(1, 1)], [[200, 70, 0], [224, 159, 123]]);

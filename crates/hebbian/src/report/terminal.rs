@@ -1,4 +1,4 @@
-//! The curves of a run in the terminal, for those on a server.
+//! The curves of a run in the terminal, for use on a server.
 
 use super::curves::{Chart, Series, charts};
 use super::run::Folder;
@@ -19,21 +19,21 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(1);
 /// The least size of a chart, in characters.
 const LEAST: (u16, u16) = (44, 12);
-/// Of the curves of a chart, in turn; they can be told apart on dark and light.
+/// The colours of the curves of a chart, in turn; they can be told apart on dark and light backgrounds.
 const COLOURS: [Color; 6] =
     [Color::Blue, Color::Red, Color::Green, Color::Magenta, Color::Cyan, Color::Yellow];
 
-/// Shows the run in a folder until a key ends it, or prints its latest numbers where there is no terminal.
+/// Shows the run in a folder until a key ends it or, if stdout is not a terminal, returns its latest numbers.
 ///
 /// # Errors
-/// No run; a terminal that does not answer.
+/// A folder without a run; a terminal that does not answer.
 pub(super) fn show(run: &Path) -> Result<String> {
     let mut view = View::read(run)?;
     if !stdout().is_terminal() {
         return Ok(view.text());
     }
     let mut terminal = ratatui::try_init()?;
-    // Whatever happens, the terminal is given back.
+    // Whatever happens, the terminal is restored below.
     let shown = (|| {
         let mut page = 0;
         loop {
@@ -99,7 +99,7 @@ impl View {
         Ok(Self { title, state, charts })
     }
 
-    /// The latest numbers, a line a chart.
+    /// Returns the latest numbers, one line for each chart.
     fn text(&self) -> String {
         let mut text = format!("{}: {}\n", self.title, self.state);
         for chart in &self.charts {
@@ -112,8 +112,8 @@ impl View {
         text
     }
 
-    /// Draws the charts of a page, as many as there is room for; returns the number of the page, which is the last one
-    /// where there are not so many.
+    /// Draws the charts of a page, as many as there is room for, and returns the number of that page: the last one if
+    /// there are fewer pages than asked for.
     fn draw(&self, frame: &mut Frame<'_>, page: usize) -> usize {
         let [head, body, foot] =
             Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
@@ -195,7 +195,7 @@ fn draw(chart: &Chart, frame: &mut Frame<'_>, place: Rect) {
     frame.render_widget(widget, place);
 }
 
-/// A number with about four digits.
+/// Formats a number with about four digits.
 fn number(value: f64, percent: bool) -> String {
     match (percent, value.abs()) {
         (true, _) => format!("{:.2} %", 100.0 * value),
@@ -228,7 +228,7 @@ mod tests {
         View { title: "a preset on digits, seed 3".into(), state: "not complete".into(), charts }
     }
 
-    /// What stands on a screen of that size, line by line.
+    /// Returns the text on a screen of that size, line by line, and the number of the page.
     fn screen(view: &View, (width, height): (u16, u16), page: usize) -> (Vec<String>, usize) {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut shown = 0;
@@ -268,7 +268,7 @@ mod tests {
             assert!(lines.last().unwrap().starts_with(expected), "{lines:#?}");
             assert_eq!(format!("page {} ", shown + 1), expected[..7].to_string());
         }
-        // No room at all is no reason to fail.
+        // Without any room, drawing does not fail.
         screen(&view, (3, 2), 0);
         screen(&View { charts: Vec::new(), ..view }, (40, 10), 0);
     }

@@ -1,4 +1,4 @@
-//! The page of a run that goes on, on this machine alone.
+//! The page of a run in progress, served to this machine alone.
 
 use super::run::{Details, Folder};
 use super::{Content, page};
@@ -11,16 +11,16 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The longest that a browser may take to ask, and the most that it may say.
+/// The longest time that a browser may take to send a request, and the most bytes that it may send.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: u64 = 16 << 10;
-/// What takes time is computed no more often than this.
+/// The details, which take time, are computed no more often than this.
 const BETWEEN: Duration = Duration::from_secs(10);
 
-/// Serves the page of the run in a folder, and its data again whenever the page asks; ends with the program.
+/// Serves the page of the run in a folder, and its current data whenever the page asks, until the program ends.
 ///
 /// # Errors
-/// No run; a port that is taken.
+/// A folder without a run; a port that is taken.
 pub(super) fn serve(run: &Path, data_dir: Option<&Path>, port: u16) -> Result<String> {
     let mut watched = Watched::new(run, data_dir)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
@@ -32,18 +32,18 @@ pub(super) fn serve(run: &Path, data_dir: Option<&Path>, port: u16) -> Result<St
     print(&format!("open http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"))?;
     std::io::stdout().flush()?;
     for asked in listener.incoming() {
-        // A browser that goes away is nothing to stop for.
+        // A browser that closes its connection is no reason to stop.
         let _ =
             asked.map_err(anyhow::Error::from).and_then(|asked| answer(asked, port, &mut watched));
     }
     Ok(String::new())
 }
 
-/// A run that goes on.
+/// A run in progress.
 struct Watched<'a> {
     run: &'a Path,
     data: Result<Dataset, String>,
-    /// When layers were looked at last, and the weights that they were of.
+    /// When the details were last computed, and when the weights that they are of were written.
     looked: Option<(Instant, Option<SystemTime>)>,
     details: Details,
 }
@@ -54,7 +54,7 @@ impl<'a> Watched<'a> {
         Ok(Self { run, data, looked: None, details: Details::default() })
     }
 
-    /// The page's data as they are now.
+    /// Returns the page's data as they are now.
     fn content(&mut self) -> Result<Content> {
         let folder = Folder::read(self.run)?;
         let weights = newest(self.run);
@@ -68,7 +68,7 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// When the weights in a folder were written.
+/// Returns when the weights in a folder were last written.
 fn newest(run: &Path) -> Option<SystemTime> {
     let times = ["model.safetensors", "state.safetensors"].map(|name| {
         let path: PathBuf = run.join(name);
@@ -77,7 +77,7 @@ fn newest(run: &Path) -> Option<SystemTime> {
     times.into_iter().flatten().max()
 }
 
-/// Answers one question: for the page or its data, by who is on this machine.
+/// Answers one request for the page or its data, if it is addressed to this machine.
 fn answer(asked: TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> {
     asked.set_read_timeout(Some(PATIENCE))?;
     asked.set_write_timeout(Some(PATIENCE))?;
@@ -95,7 +95,7 @@ fn answer(asked: TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> 
             host = Some(value.trim().to_string());
         }
     }
-    // Pages from elsewhere that a name of theirs leads here are told nothing.
+    // A page from elsewhere whose own host name resolves to this machine gets no data.
     let own = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let is_own = host.is_some_and(|host| own.contains(&host));
     let words: Vec<&str> = first.split(' ').collect();

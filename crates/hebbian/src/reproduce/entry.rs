@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use hebbian_train::{Job, Method, Record, read_text, records, save_json};
 use std::path::{Path, PathBuf};
 
-/// A record with the method it is of.
+/// A record with the method that it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     /// The method's folder in `models`.
@@ -15,7 +15,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Those of this build.
+    /// Returns the records embedded in this build.
     pub(super) fn embedded() -> Result<Vec<Self>> {
         let mut all = Vec::new();
         macro_rules! each {
@@ -32,7 +32,7 @@ impl Entry {
         Ok(all)
     }
 
-    /// Those of the project in the folder `root`.
+    /// Reads the records of the project in the folder `root`.
     pub(super) fn of_project(root: &Path) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for mut entry in Self::embedded()? {
@@ -45,7 +45,7 @@ impl Entry {
         Ok(all)
     }
 
-    /// Where it is in the project.
+    /// Returns its path in the project.
     fn file(&self, root: &Path) -> PathBuf {
         self.records(root).join(format!("{}.json", self.record.name))
     }
@@ -69,7 +69,7 @@ impl Entry {
         format!("{}/{}", self.name(), job.name)
     }
 
-    /// The command of a job, for a terminal.
+    /// Returns the command of a job, for a terminal.
     pub(super) fn command(&self, job: &Job) -> String {
         let mut command = format!("hebbian {}", job.arguments(self.method).join(" "));
         if let (Some(_), [first, ..]) = (&job.experiment, &job.seeds[..]) {
@@ -83,7 +83,7 @@ impl Entry {
         command
     }
 
-    /// Where results of a job are kept in the project.
+    /// Returns where the results of a job are kept in the project.
     pub(super) fn kept(&self, root: &Path, job: &Job) -> PathBuf {
         self.records(root).join("results").join(&self.record.name).join(&job.name)
     }

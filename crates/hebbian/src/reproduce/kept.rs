@@ -8,26 +8,26 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Of one run of a command.
+/// What is kept of one run of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// The program's version.
     pub(super) version: String,
     /// The command, without seed.
     pub(super) command: String,
-    /// What its `results.json` says, without long lists.
+    /// The contents of its `results.json`, without long lists.
     pub(super) results: Value,
     /// The values of each claim, by its row and column.
     pub(super) values: BTreeMap<String, Vec<f64>>,
 }
 
-/// Longer lists of numbers are left out.
+/// Lists of more numbers than this are left out.
 const LONGEST: usize = 20;
-/// Whatever else is left out: what is drawn, and not read.
+/// Other keys that are left out: data that is drawn rather than read.
 const LEFT_OUT: [&str; 4] = ["curves", "confusion", "figure", "preset"];
 
 impl Kept {
-    /// Of a document of results.
+    /// Collects what is kept of a document of results.
     pub(super) fn of(entry: &Entry, job: &Job, results: &Value) -> Self {
         let values = job.claims.iter().map(|claim| (claim.label(), claim.values(results)));
         Self {
@@ -56,13 +56,13 @@ fn shortened(value: &Value) -> Value {
     }
 }
 
-/// The values of a claim in all runs of its job.
+/// Returns the values of a claim in all runs of its job.
 pub(super) fn values(claim: &Claim, runs: &[Kept]) -> Vec<f64> {
     let label = claim.label();
     runs.iter().filter_map(|run| run.values.get(&label)).flatten().copied().collect()
 }
 
-/// Keeps runs in the project, in place of those that were kept.
+/// Writes runs into the project, in place of those that were kept before.
 pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Result<()> {
     let folder = entry.kept(root, job);
     if folder.exists() {
@@ -75,8 +75,8 @@ pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Resu
     Ok(())
 }
 
-/// What is wrong with the record of a job whose results are kept: numbers that are not theirs, or a command that is
-/// not theirs.
+/// Returns what is wrong with the record of a job whose results are kept: numbers, or a command, that are not those
+/// of the results.
 pub(super) fn check(root: &Path, entry: &Entry, job: &Job) -> Result<Vec<String>> {
     let (folder, mut runs) = (entry.kept(root, job), Vec::new());
     if !folder.exists() {

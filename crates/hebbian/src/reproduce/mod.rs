@@ -1,4 +1,4 @@
-//! The record, run again.
+//! `hebbian reproduce`: runs the commands of the record again, and checks its claims.
 
 mod entry;
 mod kept;
@@ -34,7 +34,8 @@ pub struct ReproduceArgs {
     /// Where the runs are
     #[arg(long, value_name = "FOLDER", default_value = "runs/record")]
     out: PathBuf,
-    /// Put the numbers and results of what was run, and holds, into the record of the project in this folder
+    /// Put the numbers and results of the jobs that were run, and whose claims hold, into the record of the project in
+    /// this folder
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     keep: Option<PathBuf>,
     /// Put the tables into the cards, the README and the guide of the project in this folder, and stop
@@ -60,10 +61,10 @@ struct Task<'a> {
 }
 
 impl ReproduceArgs {
-    /// Runs, compares, and returns the report.
+    /// Runs the jobs, compares their results with the claims, and returns the report.
     ///
     /// # Errors
-    /// Claims that do not hold, runs that fail.
+    /// Claims that do not hold; runs that fail.
     pub fn run(self) -> Result<String> {
         if let Some(root) = &self.write_tables {
             return tables::write(root);
@@ -118,7 +119,7 @@ impl ReproduceArgs {
         Ok(format!("{table}\nall of them hold\n"))
     }
 
-    /// The jobs that are asked for, most informative first, and as many as fit.
+    /// Returns the jobs that are asked for, most informative first, and only as many as fit into the budget.
     fn chosen<'a>(&self, entries: &'a [Entry], device: &str) -> Result<Vec<Task<'a>>> {
         let jobs = entries
             .iter()
@@ -155,7 +156,7 @@ impl ReproduceArgs {
         Ok(jobs)
     }
 
-    /// Every run of a job: read where it is complete, else made.
+    /// Returns every run of a job: complete runs are read, the others are run.
     fn runs(&self, Task { entry, job }: &Task<'_>, device: &str) -> Result<Vec<Kept>> {
         let mut runs = Vec::new();
         for seed in job.seeds.iter().take(job.runs()) {
@@ -192,16 +193,16 @@ impl ReproduceArgs {
     }
 }
 
-/// Minutes of all runs of a job.
+/// Returns the minutes that all runs of a job take together, if they are known.
 fn minutes(job: &Job, device: &str) -> Option<f64> {
     Some(job.minutes.get(device)? * job.runs() as f64)
 }
 
-/// Lets a command run to its end, or to where it has saved when this program is asked to stop.
+/// Waits until a command has ended or, if this program is asked to stop, until the command has saved and ended.
 fn wait(mut command: Command, folder: &Path) -> Result<()> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    // Ctrl-C would reach it too, and twice with ours.
+    // Without a process group of its own, the child would get both Ctrl-C and the signal that we send.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let _watch = stop().watch();
@@ -238,7 +239,7 @@ fn end(child: &mut Child) {
     let _ = child.kill();
 }
 
-/// What a run has come to: its `results.json`, with what it logged last and after each epoch.
+/// Reads the results of a run: its `results.json`, with what it logged last and after each epoch.
 fn document(folder: &Path) -> Result<Value> {
     let path = folder.join("results.json");
     let text = hebbian_train::read_text(&path)?;
@@ -262,7 +263,7 @@ fn document(folder: &Path) -> Result<Value> {
     Ok(results)
 }
 
-/// A row for each claim of a job; returns how many do not hold.
+/// Adds a row to the table for each claim of a job; returns how many claims do not hold.
 fn compare(table: &mut Table, task: &Task<'_>, name: &str, runs: &[Kept]) -> Result<usize> {
     let mut broken = 0;
     for claim in &task.job.claims {
@@ -295,8 +296,8 @@ fn compare(table: &mut Table, task: &Task<'_>, name: &str, runs: &[Kept]) -> Res
     Ok(broken)
 }
 
-/// Puts what was found into the record: numbers, the intervals that are still missing, the date, and minutes and memory
-/// where none are known.
+/// Puts the results into the record: numbers, the intervals that are still missing, the date, and minutes and memory if
+/// they are not known yet.
 fn keep(
     entries: &mut [Entry],
     root: &Path,
@@ -340,7 +341,7 @@ fn keep(
     Ok(())
 }
 
-/// The day that is so many days after 1 January 1970, as YYYY-MM-DD (Howard Hinnant's `civil_from_days`).
+/// Returns the day that is `days` days after 1 January 1970, as YYYY-MM-DD (Howard Hinnant's `civil_from_days`).
 fn date(days: u64) -> String {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -354,7 +355,7 @@ fn date(days: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Jobs with their commands, and their claims.
+/// Lists jobs with their claims, and their commands.
 fn list(tasks: &[Task<'_>], device: &str) -> Result<String> {
     let mut table = Table::new(["job", "claim", "published", "record", "holds in", "time"]);
     for Task { entry, job } in tasks {
@@ -403,7 +404,7 @@ mod tests {
         }
     }
 
-    /// Every command of the record is one that the program takes, and names are there once.
+    /// The program accepts every command of the record, and no name occurs twice.
     #[test]
     fn commands_of_the_record_are_commands() -> Result<()> {
         let mut names = Vec::new();

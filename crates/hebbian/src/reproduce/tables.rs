@@ -1,4 +1,4 @@
-//! The tables of cards, README and guide, which are made of the record.
+//! The tables of cards, README and guide, which are generated from the record.
 
 use super::entry::Entry;
 use super::kept;
@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// What a table begins with, before its name, and ends with.
+/// The mark before the name of a table, and the mark at its end.
 const MARK: [&str; 2] = ["<!-- record: ", "<!-- end of record -->"];
-/// The name of the table of the claims that lead.
+/// The name of the table of headline claims.
 const HEADLINE: &str = "headline";
-/// Folders without texts of the project.
+/// Folders that are skipped, since they have no texts of the project.
 const PASSED: [&str; 4] = ["target", "runs", "node_modules", "zoo"];
 
-/// Puts the tables into all texts of the project; says which have changed.
+/// Updates the tables in all texts of the project, and returns which files have changed.
 pub(super) fn write(root: &Path) -> Result<String> {
     let entries = Entry::of_project(root)?;
     let mut changed = String::new();
@@ -28,8 +28,8 @@ pub(super) fn write(root: &Path) -> Result<String> {
     Ok(if changed.is_empty() { "all tables are as the record says\n".to_string() } else { changed })
 }
 
-/// Refuses texts with other tables, a record that is not that of this build, and numbers that are not those of
-/// the results that are kept.
+/// Returns an error if a text has other tables, if the record is not that of this build, or if its numbers are
+/// not those of the results that are kept.
 pub(super) fn check(root: &Path) -> Result<String> {
     let entries = Entry::of_project(root)?;
     let mut wrong = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn check(root: &Path) -> Result<String> {
     Ok("all tables are as the record says\n".to_string())
 }
 
-/// Every text of the project with tables: as it is, and as it should be.
+/// Returns every text of the project that has tables: its path, the text as it is, and the text as it should be.
 fn texts(root: &Path, entries: &[Entry]) -> Result<Vec<(PathBuf, String, String)>> {
     let (mut all, mut shown) = (Vec::new(), BTreeSet::new());
     for file in markdown(root)? {
@@ -73,7 +73,7 @@ fn texts(root: &Path, entries: &[Entry]) -> Result<Vec<(PathBuf, String, String)
     Ok(all)
 }
 
-/// A text with its tables made again.
+/// Returns a text with its tables generated again, and adds their names to `shown`.
 fn replaced(text: &str, entries: &[Entry], shown: &mut BTreeSet<String>) -> Result<String> {
     let (mut done, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(MARK[0]) {
@@ -119,7 +119,7 @@ fn markdown(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The table of a record: a row each, columns of numbers, how they came about; then the commands.
+/// Returns the table of a record, with columns for numbers and for how they were obtained, then notes and the commands.
 fn table(entry: &Entry) -> String {
     let jobs = &entry.record.jobs;
     let claims = || jobs.iter().flat_map(|job| job.claims.iter().map(move |claim| (job, claim)));
@@ -175,7 +175,7 @@ fn table(entry: &Entry) -> String {
     text + "```\n"
 }
 
-/// The claims that lead, of all methods.
+/// Returns the table of the headline claims of all methods.
 fn headline(entries: &[Entry]) -> String {
     let head = ["method", "data", "", "published", "ours", "seeds", "learning", "read-out", "time"];
     let mut text = heading(&head.map(str::to_string));
@@ -201,14 +201,14 @@ fn headline(entries: &[Entry]) -> String {
     text
 }
 
-/// The job of that name.
+/// Returns the job of that name.
 fn job<'a>(name: &str, entries: &'a [Entry]) -> Option<&'a Job> {
     let mut jobs =
         entries.iter().flat_map(|entry| entry.record.jobs.iter().map(move |job| (entry, job)));
     jobs.find(|(entry, job)| entry.name_of(job) == name).map(|(_, job)| job)
 }
 
-/// The numbers of a job by themselves.
+/// Returns a table of the numbers of a single job.
 fn numbers(job: &Job) -> String {
     let mut text = heading(&["", "ours", "seeds"].map(str::to_string));
     for claim in &job.claims {
@@ -225,7 +225,7 @@ fn line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// Each once, in the order in which they come first.
+/// Returns each text once, in the order in which they first occur.
 fn distinct(all: impl Iterator<Item = String>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for one in all {
@@ -258,7 +258,7 @@ fn published(claim: &Claim) -> String {
     }
 }
 
-/// Ours with what was published in brackets.
+/// Returns our number, with the published one in brackets.
 fn beside(claim: &Claim) -> String {
     match claim.published.as_ref().is_some_and(|published| published.mean.is_some()) {
         true => format!("{} ({})", ours(claim), published(claim)),
@@ -266,7 +266,7 @@ fn beside(claim: &Claim) -> String {
     }
 }
 
-/// How many values a number is of, and of which seeds where they are one after the other.
+/// Returns the seeds that a number is of, if they are consecutive, else how many values it is of.
 fn seeds(job: &Job, claim: &Claim) -> String {
     let Some(ours) = claim.ours else { return "–".to_string() };
     match (&job.seeds[..], ours.count) {
@@ -280,7 +280,7 @@ fn seeds(job: &Job, claim: &Claim) -> String {
     }
 }
 
-/// Minutes and memory of a job, by device.
+/// Returns the minutes and the memory of a job, by device.
 fn price(job: &Job) -> String {
     let mut parts: Vec<String> = Vec::new();
     let devices: BTreeSet<&String> = job.minutes.keys().chain(job.memory.keys()).collect();
@@ -303,7 +303,7 @@ fn price(job: &Job) -> String {
 mod tests {
     use super::*;
 
-    /// What stands outside of the marks stays, and a table that is not closed or not known is refused.
+    /// Text outside the marks is kept, and a table that is not closed or not known is refused.
     #[test]
     fn only_tables_are_replaced() -> Result<()> {
         let entries = Entry::embedded()?;

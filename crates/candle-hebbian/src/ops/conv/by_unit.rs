@@ -1,5 +1,5 @@
-//! Convolutions as products of windows by the matrix unit, where it is there and pays. Windows are brought into the unit's
-//! order straight from the padded images.
+//! Convolutions as products of windows by the matrix unit, if there is one and it pays. Windows are packed in the
+//! unit's order directly from the padded images.
 
 use super::correlation::Correlation;
 use crate::cpu::Real;
@@ -11,7 +11,7 @@ use candle::Result;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// About so many positions go through a product at once.
+/// About this many positions go through one product.
 const POSITIONS: usize = 4096;
 
 impl Correlation {
@@ -19,14 +19,15 @@ impl Correlation {
         self.out.0 * self.out.1
     }
 
-    /// Whether windows are of all channels and consist of stretches of whole `count`s of neighbours, so that they are read
-    /// without being copied first.
+    /// Whether windows cover all channels and consist of stretches whose length is a multiple of `count`, so that they
+    /// can be read without being copied first.
     fn suits(&self, count: usize) -> bool {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
-    /// Calls `multiply` with some of the positions of all images and their windows, for some images after the other, and says
-    /// whether it could each time. `image` is the length of a padded image, and `pad` writes it over zeros.
+    /// Calls `multiply` with the positions and windows of a few images at a time, until it fails or all images are
+    /// done, and returns whether it always succeeded. `image` is the length of a padded image, and `pad` writes it over
+    /// zeros.
     fn in_windows<T: Real>(
         &self,
         batch: usize,
@@ -59,12 +60,12 @@ impl Correlation {
     }
 }
 
-/// The responses to `batch` images, as [`Respond`](super::correlation::Respond) makes them of one. `value` is the weight of a
-/// unit, channel and tap; `padded` the length of a padded image, and what writes it over zeros. `None` where there is no
-/// unit, it does not pay, or there are values that it cannot hold.
+/// Computes the responses to `batch` images, as [`Respond`](super::correlation::Respond) does for one. `value` returns
+/// the weight of a unit, channel and tap; `padded` is the length of a padded image and a function that writes it over
+/// zeros. `None` if there is no matrix unit, it does not pay, or there are values that it cannot hold.
 ///
 /// # Errors
-/// Less memory than that needs.
+/// If there is not enough memory.
 pub(super) fn respond<T: Real>(
     correlation: &Correlation,
     batch: usize,
@@ -95,10 +96,11 @@ pub(super) fn respond<T: Real>(
     Ok(whole.then_some(out))
 }
 
-/// The gradient of the weights `(K, C, kh, kw)`, of that of the responses, `(B, OH, OW, K)`; else as [`respond`].
+/// Computes the gradient of the weights, `(K, C, kh, kw)`, from the gradient of the responses, `(B, OH, OW, K)`;
+/// otherwise like [`respond`].
 ///
 /// # Errors
-/// Less memory than that needs.
+/// If there is not enough memory.
 pub(super) fn correlate<T: Real>(
     correlation: &Correlation,
     batch: usize,

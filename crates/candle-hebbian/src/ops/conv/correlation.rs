@@ -22,7 +22,7 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
-    /// How many units one vector tile holds, and how many vectors that is.
+    /// The number of units that one vector tile holds, and the number of vectors that it consists of.
     fn block<T: Real>(&self) -> (usize, usize) {
         let lanes = lanes_here::<T>();
         let vectors = if self.units / self.groups > lanes { 2 } else { 1 };
@@ -39,8 +39,8 @@ impl Correlation {
         self.groups * (self.units / self.groups).div_ceil(block) * self.depth() * block
     }
 
-    /// Stretches of a window that are contiguous in the image: where each starts from the window's
-    /// first pixel, in channels of group 0, and how long they are.
+    /// The stretches of a window that are contiguous in the image: where each starts, counted from the
+    /// window's first pixel and for the channels of group 0, and their common length.
     pub(super) fn runs(&self) -> (impl Iterator<Item = usize> + Clone, usize) {
         let (kh, kw) = self.kernel;
         let whole_lines = self.dilation.1 == 1 && self.groups == 1;
@@ -52,8 +52,9 @@ impl Correlation {
         (starts, length)
     }
 
-    /// Kernels as the tile reads them: by group, block of units, tap, channel, unit. `value` takes
-    /// the unit among all, the channel in its group, and the tap.
+    /// Packs the kernels in the order in which the tile reads them: by group, block of units, tap,
+    /// channel and unit. `value` takes the unit among all units, the channel in its group, and the
+    /// line and column of the tap.
     pub(super) fn pack<T: Real>(
         &self,
         value: impl Fn(usize, usize, usize, usize) -> T,
@@ -64,7 +65,7 @@ impl Correlation {
         Ok(packed)
     }
 
-    /// The inverse: `(K, C/groups, kh, kw)`.
+    /// The inverse of [`pack`](Self::pack): returns `(K, C/groups, kh, kw)`.
     pub(super) fn unpack<T: Real>(&self, packed: &[T]) -> Result<Vec<T>> {
         let (fan, (kh, kw)) = (self.channels / self.groups, self.kernel);
         let mut kernels = Vec::new();
@@ -75,8 +76,8 @@ impl Correlation {
         Ok(kernels)
     }
 
-    /// `grad`, channels last, with the units of each group filled up by zeros to whole vectors, as the
-    /// tile reads them; and the elements of a position.
+    /// Returns `grad`, channels last, with the units of each group padded with zeros to whole vectors,
+    /// as the tile reads them, and the number of elements of a position.
     pub(super) fn whole_vectors<'a, T: Real>(
         &self,
         grad: &'a [T],
@@ -96,7 +97,8 @@ impl Correlation {
         Ok((buffer, step))
     }
 
-    /// Calls `visit(place in the packed kernels, unit, channel, tap line, tap column)` for each.
+    /// Calls `visit(place in the packed kernels, unit, channel, tap line, tap column)` for each
+    /// weight.
     fn for_packed<T: Real>(&self, mut visit: impl FnMut(usize, usize, usize, usize, usize)) {
         let (block, _) = self.block::<T>();
         let (fan, group) = (self.channels / self.groups, self.units / self.groups);
@@ -183,7 +185,7 @@ impl<T: Real> Respond<'_, T> {
 pub(super) struct Correlate<'a, T> {
     pub correlation: Correlation,
     pub image: &'a [T],
-    /// In [whole vectors](Correlation::whole_vectors).
+    /// The gradient of the response, in [whole vectors](Correlation::whole_vectors).
     pub grad: &'a [T],
     pub grad_step: usize,
     pub sum: &'a mut [T],
@@ -201,8 +203,8 @@ impl<T: Real> WithSimd for Correlate<'_, T> {
     }
 }
 
-/// About this many bytes of the image and its gradient are gone over before the sums are put away,
-/// so that they stay in the first cache.
+/// About this many bytes of the image and its gradient are processed before the sums are stored, so
+/// that they stay in the first-level cache.
 const BAND_BYTES: usize = 32 << 10;
 
 impl<T: Real> Correlate<'_, T> {

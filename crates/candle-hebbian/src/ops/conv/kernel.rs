@@ -1,13 +1,13 @@
 //! Convolution on the CPU without unfolding.
 //!
-//! An image is padded into a buffer with channels last. There the taps of a window's line lie side
-//! by side, so a block of neighbouring positions and a block of units is a small matrix product
-//! whose operands need no copying: `correlation::tile` keeps it in registers. The response, the gradient of
-//! the weights and the gradient of the input are that same tile walked in three orders. Against
-//! unfolding this saves writing and reading every pixel once per tap.
+//! An image is padded into a buffer with channels last, in which the taps of a line of a window lie side by
+//! side. So the responses of a block of units at a block of neighbouring positions are a small matrix
+//! product whose operands need no copying; `registers::tile` keeps it in registers. The response, the
+//! gradient of the weights and the gradient of the input all use this tile, in three different orders.
+//! Compared with unfolding, this saves writing and reading every pixel once per tap.
 //!
-//! Images are independent, so they run in parallel; gradients of the weights are summed over a
-//! number of parts that depends on the batch alone, so results do not depend on the threads.
+//! Images are independent, so they run in parallel. Gradients of the weights are summed over a number of
+//! parts that depends on the batch alone, so results do not depend on the number of threads.
 
 use super::by_unit;
 use super::correlation::{Correlate, Correlation, Respond};
@@ -42,8 +42,8 @@ struct Plan {
 
 impl Plan {
     /// # Errors
-    /// Windows that the image does not have, channels or units that do not fit the groups, and sizes
-    /// that no memory holds.
+    /// If the windows do not fit the image, the channels or units do not fit the groups, or the sizes
+    /// exceed any memory.
     fn new(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Self> {
         let (batch, height, width, channels) = x.dims4()?;
         let (units, fan, kh, kw) = weight.dims4()?;
@@ -61,7 +61,7 @@ impl Plan {
         memory::count("response", &[batch, rows.out, columns.out, units], bytes)?;
         let (adjoint, spread) = (plan.adjoint(), plan.spread_height());
         memory::count("spread gradient", &[spread, adjoint.width, units], bytes)?;
-        // Packing makes whole vectors of the units of a group, of at most 64 elements.
+        // Packing pads the units of each group to whole vectors, of at most 64 elements.
         let filled_up = groups.saturating_mul(64);
         memory::count("packed weights", &[units.saturating_add(filled_up), fan, kh, kw], bytes)?;
         let turned = [channels.saturating_add(filled_up), units / groups, kh, kw];
@@ -98,7 +98,7 @@ impl Plan {
         self.rows.out * self.columns.out * self.units
     }
 
-    /// The correlation that makes the response from a padded image.
+    /// The correlation that computes the response from a padded image.
     fn response(&self) -> Correlation {
         Correlation {
             width: self.columns.padded(),
@@ -112,8 +112,8 @@ impl Plan {
         }
     }
 
-    /// What the gradient of the input covers, the image or with reflection the padded image, and how
-    /// much of the padded image lies in front of it.
+    /// How many pixels of the padded image lie in front of the area that the gradient of the input covers,
+    /// and the size of that area: the image, or with reflection the padded image.
     fn covered(&self) -> (usize, (usize, usize)) {
         match self.padding_mode() {
             PaddingMode::Zeros => (self.rows.window.before, self.size()),
@@ -121,7 +121,7 @@ impl Plan {
         }
     }
 
-    /// The correlation that makes the gradient of the input from a [`spread`](Self::spread) one of
+    /// The correlation that computes the gradient of the input from a [`spread`](Self::spread) gradient of
     /// the output.
     fn adjoint(&self) -> Correlation {
         let (_, out) = self.covered();
@@ -148,7 +148,7 @@ impl Plan {
         height * width * self.channels
     }
 
-    /// Image `b` in its padding, channels last, over zeros.
+    /// Writes image `b` with its padding, channels last, over zeros.
     fn pad<T: Real>(&self, x: &[T], [sb, sh, sw, sc]: [usize; 4], b: usize, padded: &mut [T]) {
         let (_, width) = self.padded();
         for (line, padded) in padded.chunks_exact_mut((width * self.channels).max(1)).enumerate() {
@@ -172,8 +172,8 @@ impl Plan {
         self.spread_height() * self.adjoint().width * self.units
     }
 
-    /// The gradient at one image's output, over zeros, spread so that correlating it with the turned kernel
-    /// gives the gradient of what [`covered`](Self::covered) says.
+    /// Spreads the gradient at one image's output over zeros, so that its correlation with the flipped
+    /// kernel is the gradient of the area that [`covered`](Self::covered) describes.
     fn spread<T: Real>(&self, grad: &[T], spread: &mut [T]) {
         let (cut, _) = self.covered();
         let (height, width) = (self.spread_height(), self.adjoint().width);
@@ -217,7 +217,7 @@ impl Plan {
         let correlation = self.adjoint();
         let ((kh, kw), groups) = (self.kernel(), self.groups);
         let (fan, group) = (self.channels / groups, self.units / groups);
-        // The kernel turned, and its units and channels exchanged within each group.
+        // The flipped kernel, with its units and channels exchanged within each group.
         let value = |channel: usize, k: usize, i: usize, j: usize| {
             let unit = channel / fan * group + k;
             feedback[((unit * fan + channel % fan) * kh + kh - 1 - i) * kw + kw - 1 - j]
@@ -301,7 +301,7 @@ impl Plan {
     }
 }
 
-/// At most this many partial sums of a weight gradient.
+/// The largest number of partial sums of a weight gradient.
 const PARTS: usize = 16;
 
 struct Conv {

@@ -1,5 +1,5 @@
-//! Convolution on the CPU. Elsewhere, and inside [`composed`](super::composed), it is what every layer is:
-//! [unfolded](super::unfold()) rows, a matrix product, and the rows put back in shape.
+//! Convolution on the CPU. On other devices, and inside [`composed`](super::composed), a convolution is computed like
+//! every layer: by [unfolding](super::unfold()) into rows, a matrix product, and folding the rows back into shape.
 
 mod by_unit;
 mod correlation;
@@ -9,13 +9,13 @@ use super::widen::widened;
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor};
 
-/// The response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups,
-/// kh, kw)`. The error goes back through `feedback`, of the same shape, which gets no gradient. f16 and bf16
-/// are computed in f32, and so are their gradients; NaN and infinity are passed on. No images, channels or units are taken.
-/// CPU only.
+/// Computes the response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups, kh, kw)`. The
+/// error is propagated back through `feedback`, which has the shape of `weight` and gets no gradient. f16 and bf16 are
+/// computed in f32, and so are their gradients; NaN and infinity are passed on. Tensors without images, channels or
+/// units are accepted. CPU only.
 ///
 /// # Errors
-/// Tensors of different types; windows that the image does not have; more than there is memory for.
+/// If the tensors have different types, the windows do not fit the image, or there is not enough memory.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -43,7 +43,7 @@ mod tests {
     use crate::{Geometry, PaddingMode, Rng};
     use candle::{DType, Device, Var};
 
-    /// The convolution as unfolded rows and matrix products, which other devices use.
+    /// The convolution as unfolded rows and matrix products, as on other devices.
     fn composed(x: &Tensor, w: &Tensor, r: &Tensor, config: &Conv2dConfig) -> Result<Tensor> {
         let kernel = (w.dim(2)?, w.dim(3)?);
         let rows = unfold(x, kernel, config, Sites::Groups(config.groups))?;
@@ -51,8 +51,8 @@ mod tests {
         Geometry::Conv2d(*config).fold(&u, x.dims(), w.dims())
     }
 
-    /// Kernel and composition, forward and backward, in both memory orders, over windows, widths
-    /// that fill no vector, and tiles of every size.
+    /// Kernel and composition agree, forward and backward, in both memory orders, for several windows, widths that do
+    /// not fill a vector, and tiles of every size.
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let mut rng = Rng::new(23);
@@ -103,8 +103,8 @@ mod tests {
         }
         Ok(())
     }
-    /// In f32, of sizes that the matrix unit takes where there is one, forward and backward, over windows: the same in f64. A NaN
-    /// reaches the positions that see it, and no others.
+    /// In f32, at sizes that the matrix unit computes if there is one, response and gradients equal those in f64, for
+    /// several windows. A NaN reaches the positions that see it, and no others.
     #[test]
     fn large_convolutions_of_f32_are_those_of_f64() -> Result<()> {
         let mut rng = Rng::new(29);
@@ -125,8 +125,9 @@ mod tests {
             let (x64, w64) = (wide(&x)?, wide(&w)?);
             let got = conv2d(&x, &w, &r, &config)?;
             let want = conv2d(&x64, &w64, &r.to_dtype(DType::F64)?, &config)?;
-            // An entry is a sum of so many products of two normal values, whose magnitudes are 2/π on average. Each product
-            // and sum is rounded to f32: 2⁻²² of the magnitudes in all, as in the tests of the unit.
+            // An entry is a sum of `terms` products of two normal values, whose magnitudes are 2/π on average. Each
+            // product and sum is rounded to f32, which allows for an error of 2⁻²² of the magnitudes in all, as in the
+            // tests of the unit.
             let close = |name: &str, terms: usize, got: &Tensor, want: &Tensor| -> Result<()> {
                 let difference = (got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?;
                 let (difference, most) =
@@ -151,8 +152,8 @@ mod tests {
             values[0] = f32::NAN;
             let broken = Tensor::from_vec(values, x.shape(), &Device::Cpu)?;
             let got = conv2d(&broken, &w, &r, &config)?.sum(3)?.flatten_all()?.to_vec1::<f32>()?;
-            // The first pixel of the first image is in the windows at the first positions of two lines, or of one where
-            // they are two pixels apart or see every other pixel.
+            // The first pixel of the first image is in the windows at two positions in each of two lines, or at a
+            // single position if the stride is 2.
             let seen = got.iter().filter(|x| x.is_nan()).count();
             let want = if config.stride == 2 { 1 } else { 4 };
             assert_eq!(seen, want, "{config:?}");

@@ -10,9 +10,10 @@ use candle::{DType, Result, Tensor};
 /// One tap of every window along an axis.
 #[derive(PartialEq)]
 struct Tap {
-    /// The pixel that it lies on, or that is nearest to it. Every window covers that one.
+    /// For each window, the pixel that the tap lies on, or the nearest one, which the window covers
+    /// anyway.
     pixel: Vec<u32>,
-    /// The pixel that it lies on, or the place behind the last.
+    /// For each window, the pixel that the tap lies on, or the place behind the last pixel.
     place: Vec<u32>,
 }
 
@@ -23,7 +24,7 @@ fn taps(axis: &Axis) -> Result<Vec<Tap>> {
         let at = (0..axis.out).map(|o| axis.position(o, i));
         let place = at.clone().map(|at| axis.source(at).unwrap_or(axis.size) as u32).collect();
         taps.push(Tap { pixel: at.map(|at| axis.nearest(at) as u32).collect(), place });
-        // Those that no window has on the image add nothing after the first.
+        // Taps that lie outside the image in every window add nothing after the first.
         taps.dedup();
     }
     Ok(taps)
@@ -40,8 +41,8 @@ impl Windows {
     }
 
     fn value(&self, x: &Tensor) -> Result<Tensor> {
-        // What is outside the image: zeros, in a line and a column behind the last, or where it is
-        // left out the nearest pixel again, which changes no maximum.
+        // Outside the image, a window reads zeros, which are in a line and a column behind the last,
+        // or, if the outside is excluded, the nearest pixel again, which changes no maximum.
         let zeros = self.zeros_compete || self.reduce == Reduce::Average;
         let read = |tap: &Tap| index(if zeros { &tap.place } else { &tap.pixel }, x.device());
         let x = if zeros { x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)? } else { x.clone() };
@@ -86,11 +87,12 @@ impl Windows {
             Reduce::Average => (grad / self.area)?.contiguous()?,
         };
         let nothing = grad.zeros_like()?;
-        // The windows that have not given their gradient away.
+        // The windows that have not given their gradient away yet.
         let mut open = Tensor::ones(out.shape(), DType::U8, device)?;
-        // A tap beside the image has the value of the nearest pixel here. The first of equal maxima is
-        // that pixel then, whichever tap finds it first; all of them are taps on the image alone, and
-        // the others' gradient is put behind the last line or column, as that of a mean.
+        // Here, a tap outside the image has the value of the nearest pixel. If the first of equal
+        // maxima gets the gradient, it is the same pixel, whichever tap finds it first. If all get it,
+        // only taps on the image count, and the gradient of the others is put behind the last line or
+        // column, as for a mean.
         let first = self.reduce == Reduce::Maximum(Ties::First);
         let write = |tap: &Tap| index(if first { &tap.pixel } else { &tap.place }, device);
         let mut grad_x = zeros(height + 1, width + 1)?;

@@ -7,7 +7,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::NullaryFnOnce;
 
 impl Windows {
-    /// From `x (images, H, W, channels)`.
+    /// Pools `x (images, H, W, channels)`.
     fn forward<T: Real>(&self, x: &[T], images: usize, channels: usize) -> Result<Vec<T>> {
         let (lines, line) = (self.rows.out, self.columns.out * channels);
         let image = self.rows.size * self.columns.size * channels;
@@ -116,8 +116,8 @@ impl<T: Real> NullaryFnOnce for Image<'_, T> {
         let Self { windows, x, out, grad, channels, grad_x } = self;
         let Windows { rows, columns, .. } = windows;
         let share = windows.share();
-        // What a window has not given away yet. Where it holds a NaN its maximum is one, so that a NaN
-        // is always one of the maxima.
+        // The gradient that a window has not given away yet. The maximum of a window that holds a NaN
+        // is NaN, so a NaN is always one of the maxima.
         let mut left = vec![T::zero(); channels];
         for (o, (out, grad)) in
             out.chunks_exact(channels).zip(grad.chunks_exact(channels)).enumerate()

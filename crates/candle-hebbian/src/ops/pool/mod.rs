@@ -1,9 +1,10 @@
 //! Pooling with padding and any stride, and exact gradients.
 //!
-//! A window's maximum is the largest of its values in an order in which NaN is above +∞ and all NaNs
-//! are equal: a window that holds a NaN is NaN, and its gradient goes to the NaNs as to any maxima. A mean
-//! is NaN by arithmetic. Kernel and composition agree on this. candle's kernels for Metal are compiled
-//! without NaN and infinities: there they may be lost, but pooling itself makes none.
+//! A window's maximum is the largest of its values in an order in which NaN is above +∞ and all NaNs are
+//! equal: a window that holds a NaN is NaN, and its gradient goes to the NaNs as to any other maxima. A
+//! mean that includes a NaN is NaN by arithmetic. Kernel and composition agree on this. candle's kernels
+//! for Metal are compiled on the assumption that NaN and infinities do not occur: there they may be lost,
+//! but pooling itself makes none.
 
 mod composed;
 mod kernel;
@@ -16,7 +17,7 @@ use crate::window::{Axis, PaddingMode, Window};
 use candle::{Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Who gets the gradient of a window with several equal maxima.
+/// Which of several equal maxima of a window gets the gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ties {
@@ -27,19 +28,19 @@ pub enum Ties {
     All,
 }
 
-/// What a window of [`max_pool2d_same`] reads where it reaches over the edge.
+/// What a window of [`max_pool2d_same`] reads beyond the edge of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edge {
-    /// Zeros, which compete for the maximum; a window that they win sends no gradient back, one where a
-    /// pixel equals them does.
+    /// Zeros, which compete for the maximum. A window whose maximum is one of these zeros sends no
+    /// gradient back, unless a pixel equals it.
     Zeros,
     /// Nothing, as if it were −∞.
     #[default]
     Excluded,
 }
 
-/// A pooling layer, as presets name it.
+/// A pooling layer, as presets describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pool {
@@ -77,11 +78,11 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`, or
-    /// `⌈size / s⌉` where windows reach over the edge.
+    /// The side of the output for an image of side `size`: `⌊(size + 2p − k) / s⌋ + 1`, or `⌈size / s⌉` if
+    /// windows reach over the edge.
     ///
     /// # Errors
-    /// As [`max_pool2d`].
+    /// As for [`max_pool2d`].
     pub fn output_size(&self, size: usize) -> Result<usize> {
         Ok(self.pooling().axis(size)?.out)
     }
@@ -97,13 +98,13 @@ impl Pool {
         }
     }
 
-    /// Of images `(B, H, W, C)`.
+    /// Pools images `(B, H, W, C)`.
     pub(crate) fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.pooling().apply_channels_last(x)
     }
 }
 
-/// Of images `(B, C, H, W)`; ties of a maximum give their gradient to the first, unless it says
+/// Pools images `(B, C, H, W)`. The first of several equal maxima gets the gradient, unless the layer says
 /// otherwise.
 impl Module for Pool {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -114,8 +115,8 @@ impl Module for Pool {
 /// The largest value of each window of `x (B, C, H, W)`; padding counts as −∞.
 ///
 /// # Errors
-/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window, more
-/// than there is memory for.
+/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window, or not
+/// enough memory.
 pub fn max_pool2d(
     x: &Tensor,
     kernel: usize,
@@ -129,7 +130,7 @@ pub fn max_pool2d(
 /// The largest value of each window of `x (B, C, H, W)`, for an output of `⌈size / stride⌉`: windows
 /// start at the multiples of the stride, and the last may reach over the lower and right edge.
 ///
-/// Source: Amit 2019 pools so, 3×3 with stride 2, [`Edge::Zeros`] and [`Ties::All`].
+/// Source: Amit 2019, with 3×3 windows, stride 2, [`Edge::Zeros`] and [`Ties::All`].
 ///
 /// # Errors
 /// A kernel or stride of 0, an image without pixels.
@@ -143,12 +144,12 @@ pub fn max_pool2d_same(
     same(kernel, stride, edge, ties).apply(x)
 }
 
-/// The mean of each window of `x (B, C, H, W)`; padding counts as 0 and always divides by
+/// The mean of each window of `x (B, C, H, W)`; padding counts as 0, and the sum is always divided by
 /// `kernel²` (PyTorch's `count_include_pad`).
 ///
 /// # Errors
-/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window, more
-/// than there is memory for.
+/// A kernel or stride of 0, padding of more than half the kernel, an image smaller than the window, or not
+/// enough memory.
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
     average(kernel, stride, padding).apply(x)
 }
@@ -193,7 +194,7 @@ enum Reduce {
     Average,
 }
 
-/// What is asked for, whatever the image.
+/// The parameters of a pooling, whatever the image.
 #[derive(Debug, Clone, Copy)]
 struct Pooling {
     kernel: usize,
@@ -221,7 +222,7 @@ impl Pooling {
         Axis::new(size, Window { kernel, stride, dilation: 1, before, after, mode })
     }
 
-    /// The same for images of one size, if their pooled values have room.
+    /// The windows for images of one size, after a check that there is memory for the pooled values.
     fn windows(&self, x: &Tensor, height: usize, width: usize) -> Result<Windows> {
         let (rows, columns) = (self.axis(height)?, self.axis(width)?);
         let images = x.elem_count() / (height * width);
@@ -242,7 +243,7 @@ impl Pooling {
             if !has_kernels(x.device()) {
                 return windows.composed(x);
             }
-            // The kernel wants channels last; planes of one channel are that too.
+            // The kernel expects channels last; planes of a single channel satisfy that too.
             let last = to_channels_last(x)?;
             if last.is_contiguous() {
                 return to_channels_first(&last.apply_op1(windows)?);
@@ -252,7 +253,7 @@ impl Pooling {
         })
     }
 
-    /// The same for `x (B, H, W, C)`.
+    /// [`apply`](Self::apply) for `x (B, H, W, C)`.
     fn apply_channels_last(self, x: &Tensor) -> Result<Tensor> {
         if x.elem_count() == 0 || !has_kernels(x.device()) {
             return to_channels_last(&self.apply(&to_channels_first(x)?)?);
@@ -271,7 +272,7 @@ struct Windows {
     columns: Axis,
     /// Whether the zeros beyond the lower and right edge compete for a maximum.
     zeros_compete: bool,
-    /// What a mean divides by.
+    /// The divisor of a mean.
     area: f64,
     reduce: Reduce,
 }
@@ -283,7 +284,7 @@ mod tests {
     use crate::ops::composed;
     use candle::{DType, Device, Var};
 
-    /// Kernel and composition, forward and backward, with ties.
+    /// Kernel and composition agree, forward and backward, with ties.
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let device = Device::Cpu;

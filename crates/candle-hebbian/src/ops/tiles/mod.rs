@@ -1,11 +1,11 @@
 //! Products of f32 matrices by the matrix unit (AMX) of newer x86 processors.
 //!
 //! The unit multiplies bf16 and sums in f32. A value in f32 is a sum of three in bf16, `x = h + m + l`, so a product of
-//! two values is six products of bf16, `hh + hm + mh + hl + lh + mm`; what is left out is below 2⁻²⁴ of it, the rounding
-//! of f32. Six of the unit's products still take less time than one of f32 in vectors.
+//! two values is six products of bf16, `hh + hm + mh + hl + lh + mm`; the omitted products are below 2⁻²⁴ of it, the
+//! rounding of f32. Six of the unit's products still take less time than one of f32 in vectors.
 //!
-//! Both factors are split into parts and brought into the unit's order once, in bands of their depth that
-//! stay in the cache. Bands and tiles do not depend on the number of threads, and so the results do not.
+//! Both factors are split into parts and brought into the unit's order once, in bands of their depth that stay in the
+//! cache. Bands and tiles do not depend on the number of threads, so neither do the results.
 
 mod pack;
 mod unit;
@@ -19,12 +19,12 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use unit::{DEPTH, SIDE, Tile, multiply};
 
-/// So many tiles of depth are in a band.
+/// The number of tiles along the depth of a band.
 const STEPS: usize = 16;
-/// So many rows of the left factor's band stay in the second cache while the right one passes.
+/// The number of rows of the left factor's band that stay in the second-level cache while the right factor passes.
 const ROWS: usize = 256;
 
-/// Whether values are f32, the unit is there and a product of these sizes is faster by it.
+/// Whether the values are f32, the unit is available, and it makes a product of these sizes faster.
 pub(super) fn pays<T: Real>([m, n, depth]: [usize; 3]) -> bool {
     T::DTYPE == DType::F32
         && m.min(n) >= 256
@@ -33,12 +33,12 @@ pub(super) fn pays<T: Real>([m, n, depth]: [usize; 3]) -> bool {
         && unit::is_there()
 }
 
-/// The first part of `out (M, N)`, the product of `M` lines and `N` lines, added to what is there where it `adds`: up to the
-/// depth that is returned, which is all of it unless a band holds what bf16 cannot: infinities, NaN, and nothing but
-/// values near the smallest or the largest of f32.
+/// Computes `out (M, N)`, the product of `M` lines and `N` lines, up to the depth that it returns. If `adds`, the
+/// product is added to `out` instead. The returned depth is the whole depth unless a band holds what bf16 cannot:
+/// infinities, NaN, values near the largest of f32, or only values near the smallest.
 ///
 /// # Panics
-/// Factors that do not hold their lines or have different depths; no unit, where [`pays`] says so.
+/// If the factors do not hold their lines or have different depths, or there is no matrix unit, see [`pays`].
 pub(super) fn product<T: Real>(
     left: Factor<T>,
     right: Factor<T>,
@@ -102,7 +102,7 @@ fn in_parts<const PARTS: usize>(
                 let left = &left[row * panel..][..panel];
                 let (height, width) = (SIDE.min(m - i), SIDE.min(n - j));
                 // SAFETY: all tiles have been filled; the place is in `out`, whose size is asserted above, and no other
-                // item has it.
+                // item writes to it.
                 unsafe {
                     let place = out.0.add(i * n + j);
                     if (height, width) == (SIDE, SIDE) {
@@ -124,8 +124,8 @@ fn in_parts<const PARTS: usize>(
     depth
 }
 
-/// Whether the parts of values, the bits of whose largest magnitude these are, keep their precision: all finite, also when
-/// rounded up, and not all so small that the unit takes their parts for 0.
+/// Whether the parts of values whose largest magnitude has these bits keep their precision: all values are finite, also
+/// when rounded up, and not all are so small that the unit takes their parts for 0.
 fn fits(largest: u32) -> bool {
     let range = 1e-18f32.to_bits()..1.7e38f32.to_bits();
     largest == 0 || range.contains(&largest)
@@ -134,7 +134,7 @@ fn fits(largest: u32) -> bool {
 /// A result that several threads write, each its own tiles.
 struct Shared(*mut f32);
 
-// SAFETY: see above; nothing reads through it before all have ended.
+// SAFETY: each thread writes its own tiles, and nothing reads through the pointer before all threads have finished.
 unsafe impl Sync for Shared {}
 
 #[cfg(test)]
@@ -163,8 +163,8 @@ mod tests {
         [(columns, 1), (1, rows), (2 * columns, 2)]
     }
 
-    /// Whole tiles and parts of them, one band of depth and more, factors in both orders and with gaps, added and not: the
-    /// sum of the products in f64, up to the error that each precision may make for `Σ |a|·|b|`.
+    /// For whole tiles and parts of them, one band of depth and more, factors in both orders and with gaps, added and
+    /// not, the result is the sum of the products in f64, up to the error that each precision may make for `Σ |a|·|b|`.
     #[test]
     fn products_have_their_precision() -> Result<()> {
         if !there() {
@@ -208,8 +208,8 @@ mod tests {
         Ok(())
     }
 
-    /// Windows, as lines and turned, are the rows that they would be if they were written out: stretches that are whole
-    /// steps of the unit and that are not, more than one band, parts of tiles.
+    /// Windows, as lines and turned, give the same products as their rows written out: for stretches that are whole
+    /// steps of the unit and others that are not, more than one band, and parts of tiles.
     #[test]
     fn windows_are_their_rows() -> Result<()> {
         if !there() {
@@ -286,7 +286,8 @@ mod tests {
         }
     }
 
-    /// What bf16 cannot hold is left to the vectors, from its band on, and comes out as they make it.
+    /// From the first band with a value that bf16 cannot hold, the product is left to vector instructions, and has the
+    /// result that they give.
     #[test]
     fn infinities_nan_and_the_smallest_values_are_left_out() -> Result<()> {
         if !there() {

@@ -5,20 +5,21 @@ use crate::ops::factor::Factor;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-/// How a tile lies.
+/// The order of the values in a tile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// A line of the tile is a line of the factor: the left factor's.
+    /// A line of the tile is a line of the factor. This is the order of the left factor.
     Rows,
-    /// A line of the tile is a pair of neighbours in depth, of all lines of the factor: the right factor's.
+    /// A line of the tile has, for all lines of the factor, a pair of neighbours in depth. This is the order of the
+    /// right factor.
     Pairs,
 }
 
-/// Fills a panel with lines `line..line + SIDE`, for each step of the depth from `first` on and each part two tiles. What is
-/// outside of the factor is 0. The bits of the largest magnitude.
+/// Fills a panel with lines `line..line + SIDE`: two tiles for each step of the depth from `first` on and each part.
+/// Values outside of the factor are 0. Returns the bits of the largest magnitude.
 ///
 /// # Panics
-/// No matrix unit; a factor that does not hold its lines.
+/// If there is no matrix unit, or the factor does not hold its lines.
 pub fn pack<const PARTS: usize>(
     factor: Factor<f32>,
     (line, first): (usize, usize),
@@ -27,7 +28,7 @@ pub fn pack<const PARTS: usize>(
 ) -> u32 {
     assert!(super::unit::is_there(), "a matrix unit");
     factor.check();
-    // SAFETY: where the unit is, there are these vectors.
+    // SAFETY: a processor with the unit has these vectors, as `is_there` checks.
     unsafe { pack_in_vectors::<PARTS>(factor, (line, first), order, panel) }
 }
 
@@ -80,15 +81,15 @@ type Register = [__m512i; 16];
 
 struct Split<'a> {
     scale: __m512,
-    /// The bits of the largest magnitude, in each lane.
+    /// The bits of the largest magnitude so far, in each lane.
     largest: &'a mut __m512i,
 }
 
 impl Split<'_> {
-    /// Tiles of 16 lines of 32 values, neighbours in memory from the given ones on.
+    /// The tiles of 16 lines, each of 32 values that are adjacent in memory from the given one on.
     ///
     /// # Safety
-    /// All these values are there.
+    /// All these values must be readable.
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn along<const PARTS: usize>(
         &mut self,
@@ -99,7 +100,7 @@ impl Split<'_> {
         let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
         let mut tiles = [[_mm512_setzero_si512(); 16]; PARTS];
         for (at, line) in from.map(std::ptr::from_ref).into_iter().enumerate() {
-            // SAFETY: the caller's.
+            // SAFETY: ensured by the caller.
             let (x, y) = unsafe { (_mm512_loadu_ps(line), _mm512_loadu_ps(line.add(16))) };
             let pairs = (_mm512_permutex2var_ps(x, even, y), _mm512_permutex2var_ps(x, odd, y));
             self.line(pairs, at, &mut tiles);
@@ -107,10 +108,10 @@ impl Split<'_> {
         if order == Order::Pairs { tiles.map(|tile| transpose(tile)) } else { tiles }
     }
 
-    /// Tiles of 32 depths of 16 lines, neighbours in memory from the given ones on.
+    /// The tiles of 32 depths, each of 16 lines whose values are adjacent in memory from the given one on.
     ///
     /// # Safety
-    /// All these values are there.
+    /// All these values must be readable.
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn across<const PARTS: usize>(
         &mut self,
@@ -120,7 +121,7 @@ impl Split<'_> {
         let from = from.map(std::ptr::from_ref);
         let mut tiles = [[_mm512_setzero_si512(); 16]; PARTS];
         for at in 0..16 {
-            // SAFETY: the caller's.
+            // SAFETY: ensured by the caller.
             let pairs =
                 unsafe { (_mm512_loadu_ps(from[2 * at]), _mm512_loadu_ps(from[2 * at + 1])) };
             self.line(pairs, at, &mut tiles);
@@ -128,8 +129,8 @@ impl Split<'_> {
         if order == Order::Rows { tiles.map(|tile| transpose(tile)) } else { tiles }
     }
 
-    /// Line `at` of each part's tile, of pairs whose first and whose second values these are: the nearest value of bf16, then
-    /// the nearest to what is left, and so on.
+    /// Writes line `at` of each part's tile, from the first and the second values of its pairs: the nearest value of
+    /// bf16, then the nearest to the remainder, and so on.
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn line<const PARTS: usize>(
         &mut self,
@@ -161,7 +162,7 @@ fn upper_bits(values: __m512) -> __m512i {
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(nearest))
 }
 
-/// 16 lines of 16 values of 32 bits, lines and columns exchanged.
+/// Transposes 16 lines of 16 values of 32 bits.
 #[target_feature(enable = "avx512f")]
 fn transpose(lines: Register) -> Register {
     let mut pairs = lines;

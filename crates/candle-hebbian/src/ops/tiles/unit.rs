@@ -1,4 +1,4 @@
-//! The matrix unit: whether it is there, its registers, and the product of a row of tiles with a column of them.
+//! The matrix unit: whether it is available, its registers, and the product of a row of tiles and a column of tiles.
 //!
 //! rustc has no stable functions for its instructions. Their names and meanings are those of Intel's manual (Software
 //! Developer's Manual, volume 2, "Advanced Matrix Extensions").
@@ -8,19 +8,19 @@ use std::arch::x86_64::__cpuid_count;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
-/// Rows of a tile's register.
+/// Rows of a tile register.
 const LINES: usize = 16;
-/// Rows and columns of the result that one call of [`multiply`] makes: two registers each way.
+/// Rows and columns of the result that one call of [`multiply`] computes: two registers in each direction.
 pub const SIDE: usize = 2 * LINES;
 /// Values of bf16 in a line of a register.
 pub const DEPTH: usize = 32;
 
-/// What a register holds: 16 lines of 16 pairs of bf16, or of 16 values of f32.
+/// The contents of a register: 16 lines of 16 pairs of bf16, or of 16 values of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Tile(pub [u32; LINES * LINES]);
 
-/// Room for so many tiles, or `None` where there is no memory for them.
+/// Allocates room for `count` tiles, or returns `None` if there is not enough memory.
 pub fn room(count: usize) -> Option<Vec<MaybeUninit<Tile>>> {
     let mut room = Vec::new();
     room.try_reserve_exact(count).ok()?;
@@ -29,7 +29,7 @@ pub fn room(count: usize) -> Option<Vec<MaybeUninit<Tile>>> {
     Some(room)
 }
 
-/// Whether the processor has the unit and vectors to fill it, and the system lets this process use it.
+/// Whether the processor has the unit and the vectors to fill it, and the system lets this process use it.
 pub fn is_there() -> bool {
     static THERE: LazyLock<bool> = LazyLock::new(|| {
         let features = __cpuid_count(7, 0).edx;
@@ -41,7 +41,7 @@ pub fn is_there() -> bool {
     *THERE
 }
 
-/// Asks Linux for the registers' state, which it saves only for processes that asked.
+/// Asks Linux for the state of the tile registers, which it saves only for processes that asked for it.
 fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
     const TILE_DATA: libc::c_int = 18;
@@ -69,15 +69,15 @@ static CONFIGURATION: Configuration = {
     Configuration { palette: 1, start: 0, reserved: [0; 14], bytes_of_a_line, lines }
 };
 
-/// While it lives, this thread's registers are ready. Afterwards they need not be saved any more.
+/// A guard: while it lives, this thread's registers are ready. Afterwards they need not be saved any more.
 pub struct Ready(());
 
 impl Ready {
     /// # Panics
-    /// No unit.
+    /// If there is no matrix unit.
     pub fn new() -> Self {
         assert!(is_there(), "a matrix unit");
-        // SAFETY: the unit is there, and the configuration is a valid one of its 64 bytes.
+        // SAFETY: the unit is available, and the configuration is valid and has 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
         Self(())
     }
@@ -85,12 +85,12 @@ impl Ready {
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        // SAFETY: the unit is there. No register is in use between two calls of `multiply`.
+        // SAFETY: the unit is available. No register is in use between two calls of `multiply`.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
-/// Instructions, one a line.
+/// Joins instructions, one a line.
 macro_rules! lines {
     ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
 }
@@ -127,7 +127,7 @@ macro_rules! add {
     };
 }
 
-/// The whole product, of which `$step` is one step and `$bytes` its size.
+/// The whole product: `$step` has the instructions of one step, and `$bytes` is the size of its tiles on each side.
 macro_rules! product {
     ($step:expr, $bytes:literal) => {
         lines!(
@@ -157,17 +157,19 @@ macro_rules! product {
     };
 }
 
-/// `out = left·right`, `SIDE` lines of as many values, lines `width` values apart; added to what is there where it `adds`.
+/// Computes `out = left·right`, `SIDE` lines of `SIDE` values, whose lines are `width` values apart. If `adds`, the
+/// product is added to `out` instead.
 ///
-/// `left` and `right` hold, for each step of the depth and each of the `PARTS` of the values, largest first, two tiles.
-/// Of the products of parts those are summed that together are no smaller than the last part: `hh` for one; `hh + hm + mh`
-/// for two; `hh + hl + hm + mm + mh + lh` for three.
+/// `left` and `right` hold two tiles for each step of the depth and each of the `PARTS` parts of the values, the
+/// largest part first. Only products of parts that are no smaller than the last part are summed: `hh` for one part;
+/// `hh + hm + mh` for two; `hh + hl + hm + mm + mh + lh` for three.
 ///
 /// # Safety
-/// All tiles have been written; the lines of `out` are there to be read and written, and a [`Ready`] lives on this thread.
+/// All tiles must have been written, the lines of `out` must be readable and writable, and a [`Ready`] must live on
+/// this thread.
 ///
 /// # Panics
-/// Other numbers of tiles; parts that are not one, two or three.
+/// If the numbers of tiles do not match, or `PARTS` is not one, two or three.
 #[inline]
 pub unsafe fn multiply<const PARTS: usize>(
     left: &[MaybeUninit<Tile>],
@@ -194,7 +196,8 @@ pub unsafe fn multiply<const PARTS: usize>(
             )
         };
     }
-    // SAFETY: the tiles are read up to the end of `left` and `right`, as asserted; `out` is the caller's.
+    // SAFETY: the tiles are read up to the end of `left` and `right`, as asserted; the caller ensures that `out` is
+    // valid.
     unsafe {
         match PARTS {
             1 => run!(product!(lines!(left!(0), right!(0), add!()), 2048)),

@@ -12,7 +12,8 @@ impl Unfold {
         let (sites, rows, fan_in) = self.shape;
         let (lines, columns) = (self.rows.out, self.columns.out);
         let group = channels / self.groups();
-        // Some rows that lie side by side: those of a line of positions, or of a position.
+        // A chunk is some rows that lie side by side: those of a line of positions, or of a
+        // position.
         let chunk = match self.sites {
             Sites::Groups(_) => columns * fan_in,
             Sites::Positions => batch * fan_in,
@@ -38,7 +39,7 @@ impl Unfold {
         })
     }
 
-    /// Writes what the window at one position sees of the channels from `image` on over zeros.
+    /// Writes what the window at one position sees, of the channels from `image` on, over zeros.
     #[inline(always)]
     fn read<T: Real>(
         &self,
@@ -62,7 +63,8 @@ impl Unfold {
         }
     }
 
-    /// The adjoint: adds every patch back where it came from, `(B, C, H, W)`.
+    /// The adjoint of [`gather`](Self::gather): adds every patch back to where it came from in
+    /// `(B, C, H, W)`.
     fn scatter<T: Real>(&self, patches: &[T]) -> Result<Vec<T>> {
         let (batch, channels, height, width) = self.dims;
         let (_, _, fan_in) = self.shape;

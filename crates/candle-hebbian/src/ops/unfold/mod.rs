@@ -25,8 +25,8 @@ pub(crate) enum Sites {
 /// gradient of a pixel is summed in f32 also for f16 and bf16. NaN and infinity are passed on.
 ///
 /// # Errors
-/// Windows that the image does not have; channels that the groups do not divide; more patches than
-/// there is memory for.
+/// If the windows do not fit the image, the groups do not divide the channels, or there is not
+/// enough memory for the patches.
 pub(crate) fn unfold(
     x: &Tensor,
     kernel: (usize, usize),
@@ -50,7 +50,7 @@ struct Unfold {
     row_taps: Vec<Option<usize>>,
     column_taps: Vec<Option<usize>>,
     sites: Sites,
-    /// Of the patches.
+    /// The shape of the patches.
     shape: (usize, usize, usize),
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use crate::{PaddingMode, Rng};
     use candle::{DType, Device, Var};
 
-    /// Kernel and composition, forward and backward, in both memory formats.
+    /// Kernel and composition agree, forward and backward, for images in both memory formats.
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let mut rng = Rng::new(11);

@@ -1,8 +1,8 @@
 //! The response of untied weights on the CPU, a position at a time.
 //!
-//! A weight sees one value of each image. With the batch as the last axis of the images these lie side by side, and all three
-//! products of a position are sums of scalars times vectors over the batch or the units, which read the images
-//! where they are: nothing is unfolded, and nothing added back.
+//! A weight sees one value of each image. With the batch as the last axis of the images, these values lie side by side,
+//! and all three products of a position are sums of scalars times vectors over the batch or the units. They read the
+//! images in place: nothing is unfolded, and nothing folded back.
 
 use super::{Sites, Unfold};
 use crate::cpu::{self, ARCH, Real, slice, vectorised, with_real};
@@ -15,12 +15,12 @@ use crate::ops::widen::widened;
 use crate::window::Conv2dConfig;
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-/// The response `(OH·OW, B, K)` to images `x (B, C, H, W)` of `weight (OH, OW, K, C, kh, kw)`, with weights of
-/// their own at each position. The error goes back through `feedback`, of the same shape, which gets no
-/// gradient. f16 and bf16 are computed in f32, and so are their gradients. CPU only.
+/// Computes the response `(OH·OW, B, K)` to images `x (B, C, H, W)` of `weight (OH, OW, K, C, kh, kw)`, with separate
+/// weights at each position. The error is propagated back through `feedback`, which has the shape of `weight` and gets
+/// no gradient. f16 and bf16 are computed in f32, and so are their gradients. CPU only.
 ///
 /// # Errors
-/// Weights for another number of windows than the image has; more than there is memory for.
+/// If the weights are for another number of windows than the image has, or there is not enough memory.
 pub(crate) fn untied(
     x: &Tensor,
     weight: &Tensor,
@@ -74,8 +74,8 @@ pub(crate) fn untied(
     })
 }
 
-/// Images `(B, C, H, W)` with the batch as the last axis, `(H, W, C, B')`, where `B'` is the batch in whole vectors, filled up
-/// with zeros.
+/// Images `(B, C, H, W)` with the batch as the last axis, `(H, W, C, B')`, where `B'` is the batch padded with zeros to
+/// whole vectors.
 struct BatchLast<'a> {
     unfold: &'a Unfold,
 }
@@ -126,7 +126,7 @@ impl Unfold {
     }
 }
 
-/// The first `columns` of a matrix with rows of `row` values, as rows of `out_row` values.
+/// Writes the first `columns` columns of a matrix with rows of `row` values as rows of `out_row` values.
 #[inline(always)]
 fn turn<T: Real>(matrix: &[T], (row, columns): (usize, usize), out: &mut [T], out_row: usize) {
     for (r, row) in matrix.chunks_exact(row).enumerate() {
@@ -303,7 +303,7 @@ impl CustomOp2 for InputGradient<'_> {
                 });
                 Ok(())
             })?;
-            // As many images side by side as a line of the cache has values.
+            // Processes as many images side by side as a cache line has values.
             let (image, together) = (channels * height * width, 64 / size_of::<T>());
             let out = filled("gradient of the images", &[batch, image], together * image, |at, out| {
                 let first = at * together;
@@ -331,8 +331,8 @@ mod tests {
     use crate::{PaddingMode, Rng};
     use candle::{DType, Device, Var};
 
-    /// The response and its gradients are those of unfolded rows, over windows, in both memory orders, with other
-    /// weights on the way back.
+    /// The response and its gradients are those of unfolded rows, for several windows, in both memory orders, with
+    /// other weights in the backward pass.
     #[test]
     fn is_a_product_of_unfolded_rows() -> Result<()> {
         let mut rng = Rng::new(41);
@@ -373,8 +373,8 @@ mod tests {
         Ok(())
     }
 
-    /// Batches and units of no, one, two and three vectors and of parts of them: sums over the windows by definition, of whole
-    /// numbers, so that no order of the sums matters.
+    /// For batches and units of no, one, two and three vectors and of parts of them, response and gradients equal the
+    /// sums over the windows of the definition. The values are whole numbers, so the order of the sums does not matter.
     #[test]
     fn every_width_is_the_definition() -> Result<()> {
         let whole = |count: usize, modulus: usize| {
