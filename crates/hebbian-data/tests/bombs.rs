@@ -1,5 +1,5 @@
-//! Small files that claim to be large: refused before memory is taken. In a process of their own, for what a
-//! process has held at most is measured.
+//! Small files that claim to be large are refused before memory is taken. These tests have a process of their own,
+//! because they measure the most memory that a process has held.
 
 mod common;
 
@@ -27,7 +27,7 @@ fn with_table(test: &[u8]) -> Result<Dataset> {
     from(dir.path())
 }
 
-/// A number as Thrift's compact protocol has it: seven bits a byte.
+/// A number in Thrift's compact protocol: seven bits a byte.
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -75,7 +75,7 @@ fn tables_that_claim_more_than_they_hold_are_refused() {
 
 #[test]
 fn rows_that_the_file_has_no_bytes_for_are_refused() {
-    // Every count of three rows becomes one of 2³¹ − 1: in the file, in its group, in its columns.
+    // Every row count of 3 becomes 2³¹ − 1: that of the file, of its group and of its columns.
     let good = split(NAME, 6, 3);
     let end = good.len() - 8;
     let length = u32::from_le_bytes(good[end..end + 4].try_into().unwrap()) as usize;
@@ -96,7 +96,7 @@ fn rows_that_the_file_has_no_bytes_for_are_refused() {
     assert_says(&error, &["test/0000.parquet", "2147483647 rows", "at most in a file of"]);
 }
 
-/// The first page of the images claims as many bytes, or values, as its head can say.
+/// The first page of the images claims as many bytes, or values, as its header can state.
 #[test]
 fn pages_that_claim_more_than_they_hold_are_refused() {
     let good = split(NAME, 6, 3);
@@ -130,7 +130,7 @@ fn peak() -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
 }
 
-/// How much more memory `run` takes, in MiB.
+/// Runs `run` and returns how much more memory it takes, in MiB.
 #[cfg(target_os = "linux")]
 fn growth_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
     let before = peak();
@@ -145,7 +145,7 @@ fn growth_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
 
 const BOMB: usize = 256 << 20;
 
-/// Zeros, in parts.
+/// Writes zeros, in parts.
 fn zeros(mut packed: impl std::io::Write, size: usize) {
     let part = vec![0; 1 << 10];
     (0..size >> 10).for_each(|_| packed.write_all(&part).unwrap());
@@ -204,7 +204,7 @@ fn a_picture_s_profile_is_not_unpacked_to_any_size() {
     assert!(growth < 64, "{growth} MiB");
 }
 
-/// A picture of which only the head is there: as many pixels as that claims are not taken memory for.
+/// Pictures whose headers claim more pixels than there are: no memory is taken for the claimed pixels.
 #[test]
 fn a_picture_s_size_is_looked_at_before_memory_is_taken() {
     let of = |format| {

@@ -1,5 +1,5 @@
-//! `HEBBIAN_CACHE`, `HF_HOME` and `HF_HUB_OFFLINE`, and what candle's own loaders make of the same
-//! cache. One test, because the environment belongs to the whole process.
+//! `HEBBIAN_CACHE`, `HF_HOME` and `HF_HUB_OFFLINE`, and candle's own loaders on the same cache.
+//! There is one test only, because the environment belongs to the whole process.
 
 mod common;
 
@@ -71,7 +71,7 @@ fn the_environment_is_honoured() {
 
     let theirs = candle_datasets::vision::cifar::load().unwrap();
     let ours = tensor(&cifar.train);
-    // candle-datasets 0.11.1 exchanges rows and columns. When this fails, it has been mended.
+    // candle-datasets 0.11.1 exchanges rows and columns. When this fails, candle has fixed it.
     assert!(distance(&ours, &theirs.train_images) > 0.1);
     assert!(distance(&ours.transpose(2, 3).unwrap(), &theirs.train_images) < 1e-6);
 }

@@ -9,8 +9,8 @@ use hebbian_train::{Method, find_preset};
 use std::fs;
 use std::process::Command;
 
-/// The commands of the page's consoles: a line that begins with `$ `, with those that it goes on in, without its
-/// comment.
+/// The commands of the page's consoles: lines that begin with `$ `, with the lines that continue them, without
+/// comments.
 fn commands(page: &Page) -> Vec<String> {
     let mut commands = Vec::new();
     let mut lines = page.lines().into_iter();
@@ -36,7 +36,7 @@ fn commands(page: &Page) -> Vec<String> {
     commands
 }
 
-/// The words of a command as a shell parts them: quotes hold together, and a pipe or redirection ends it.
+/// The words of a command as a shell splits them: quotes hold together, and a pipe or redirection ends it.
 fn words(command: &str) -> Vec<String> {
     let (mut words, mut quote, mut word) = (Vec::new(), None, None::<String>);
     for c in command.chars() {
@@ -77,9 +77,9 @@ macro_rules! presets_of {
 
 hebbian_models::for_each_method!(presets_of);
 
-/// What is wrong with a command; none of ours if nothing is.
+/// What is wrong with a command; `None` if nothing is, or if it is not of this project.
 fn problem(command: &str) -> Option<String> {
-    // Settings in front of a command, as RAYON_NUM_THREADS=2.
+    // Settings in front of a command, such as RAYON_NUM_THREADS=2.
     let is_setting =
         |word: &String| word.split_once('=').is_some_and(|(name, _)| !name.contains('-'));
     let words: Vec<String> = words(command).into_iter().skip_while(is_setting).collect();
@@ -95,7 +95,7 @@ fn problem(command: &str) -> Option<String> {
     wrong.or_else(|| values(&words))
 }
 
-/// What clap takes as text: presets and models that there are.
+/// What is wrong with values that clap takes as text: presets and models that do not exist.
 fn values(words: &[String]) -> Option<String> {
     let after =
         |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1));
@@ -151,7 +151,7 @@ fn cargo_run(words: &[String]) -> Option<String> {
     }
     match example.as_str() {
         "verify" => VerifyArgs::try_parse_from(whole).err().map(|error| error.to_string()),
-        // Its flags are its own: --help after them does nothing else, and not even that if one is wrong.
+        // It parses its own flags: with --help after them it does nothing else, and it fails if one of them is wrong.
         "own_rule" => {
             let mut help = Command::new(binary(example));
             help.args(args).arg("--help");

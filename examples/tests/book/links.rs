@@ -25,7 +25,7 @@ fn targets(page: &Page) -> Vec<&str> {
     targets
 }
 
-/// What mdBook and GitHub call a heading.
+/// The anchor that mdBook and GitHub give to a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -38,7 +38,7 @@ fn headings(page: &Page) -> Vec<String> {
     headings.map(anchor).collect()
 }
 
-/// What is wrong with a link.
+/// What is wrong with a link; `None` if nothing is.
 fn problem(page: &Page, target: &str) -> Option<String> {
     let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
     let file = match REPOSITORY.iter().find_map(|address| path.strip_prefix(address)) {

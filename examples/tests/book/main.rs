@@ -1,5 +1,5 @@
-//! The guide under `docs/` says what is so: its commands, links, tables and numbers. (Its Rust code is compiled and
-//! run as doctests, see `examples/lib.rs`.)
+//! The guide under `docs/` is right: its commands, links, tables and numbers. (Its Rust code is compiled and run as
+//! doctests, see `examples/lib.rs`.)
 
 #[path = "../it/common/binary.rs"]
 mod binary;
@@ -73,8 +73,8 @@ fn readmes() -> Vec<Page> {
     files.into_iter().map(Page::read).collect()
 }
 
-/// Holds the part of a page between `<!-- made: NAME -->` and `<!-- end -->` to `made`. With `HEBBIAN_BOOK=write` in
-/// the environment the part is written instead.
+/// Checks that the part of a page between `<!-- made: NAME -->` and `<!-- end -->` is `made`. With `HEBBIAN_BOOK=write`
+/// in the environment, the part is written instead.
 fn check_made(page: &Path, name: &str, made: &str) {
     /// A page may have several parts, which tests write at the same time.
     static WRITING: Mutex<()> = Mutex::new(());

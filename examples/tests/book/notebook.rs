@@ -1,4 +1,4 @@
-//! The notebook runs, on the folder of a run, wherever Jupyter is there.
+//! The notebook runs on the folder of a run, if Jupyter is available.
 
 use super::root;
 use crate::binary::{binary, outcome};
@@ -8,7 +8,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A Python that can run notebooks with what ours imports: `HEBBIAN_PYTHON`, else `python3`.
+/// A Python that can run notebooks and has this one's imports: that of `HEBBIAN_PYTHON`, else `python3`.
 fn python() -> Option<PathBuf> {
     let python = PathBuf::from(env::var_os("HEBBIAN_PYTHON").unwrap_or_else(|| "python3".into()));
     let imports = "import nbclient, nbformat, ipykernel, numpy, matplotlib, safetensors";

@@ -1,4 +1,4 @@
-//! What a synapse reads, found by changing one thing at a time and looking whether its step changes.
+//! What a synapse reads, found by changing one thing at a time and checking whether its step changes.
 
 use super::{check_made, root};
 use candle::{D, DType, Device, Tensor};
@@ -33,7 +33,7 @@ fn row(name: &str, cells: impl IntoIterator<Item = bool>) -> String {
     format!("| {name} | {} |\n", cells.join(" | "))
 }
 
-/// `tensor` with `change` added to the entries of the last dimension, or of the last two, that `at` chooses.
+/// `tensor` with `change` added to the entries that `at` chooses by their places in the last two dimensions.
 fn changed(tensor: &Tensor, change: f64, at: impl Fn(usize, usize) -> bool) -> Tensor {
     let (_, rows, columns) = tensor.dims3().unwrap();
     let mask =
@@ -90,10 +90,10 @@ fn entry(update: &Tensor) -> f64 {
     update.flatten_all().unwrap().get(0).unwrap().to_scalar().unwrap()
 }
 
-/// By how much a weight is changed: so far that its part of the update is the largest of all.
+/// The change of a weight: so large that its part of the update is the largest of all.
 const FAR: f64 = 400.0;
 
-/// Whether the update of the synapse from input 0 to unit 0 depends on each of what [`Seen`] has.
+/// Whether the update of the synapse from input 0 to unit 0 depends on each part of [`Seen`].
 fn reads_of_rule(rule: &dyn Rule) -> Vec<bool> {
     let seen = Seen::new();
     let (update, keeps_state) = seen.update(rule);
@@ -101,7 +101,7 @@ fn reads_of_rule(rule: &dyn Rule) -> Vec<bool> {
     let Seen { x, u, y, m, w } = seen.clone();
     let own = |_: usize, column: usize| column == 0;
     let others = |_: usize, column: usize| column != 0;
-    // A target is turned round; everything else is changed by more than the margin of the class layer.
+    // A target changes its sign; everything else is changed by more than the margin of the class layer.
     let turned = |at: &dyn Fn(usize, usize) -> bool| {
         let (turned, kept) = (changed(&m.zeros_like().unwrap(), -2.0, at), m.ones_like().unwrap());
         ((turned + kept).unwrap() * &m).unwrap()
@@ -146,11 +146,11 @@ fn what_rules_read() {
     );
     for (name, rule) in rules {
         let reads = reads_of_rule(rule);
-        // What makes a rule local: nothing of another synapse.
+        // A local rule reads nothing of another synapse.
         assert!(!reads[1] && !reads[4] && !reads[6] && !reads[7], "{name}: {reads:?}");
         table += &row(name, reads);
     }
-    // Its largest entry is that of the layer, so that any synapse of it may set the size; its sign is that of a sum.
+    // Its size is relative to the largest entry of the layer, which any synapse may set; its sign is that of a sum.
     let reads = reads_of_rule(&GlobalDirection);
     let keeps_state = 9;
     for (at, &reads) in reads.iter().enumerate() {
@@ -160,7 +160,7 @@ fn what_rules_read() {
     check_made(&root().join("docs/src/what-a-synapse-reads.md"), "rules", &table);
 }
 
-/// Whether a rule that is not local is found out: Sanger's, which reads what other units respond and their weights.
+/// A rule that is not local is detected: Sanger's, which reads other units' responses and weights.
 #[test]
 fn a_rule_that_is_not_local_is_found() {
     let sanger = |synapses: &Synapses, _: &mut State| {
@@ -206,7 +206,7 @@ fn what_competitions_read() {
     check_made(&root().join("docs/src/what-a-synapse-reads.md"), "competitions", &table);
 }
 
-/// Images that a step learns from.
+/// The number of images that a step learns from.
 const BATCH: usize = 10;
 
 /// One kind of synapses of a method: a tensor with the units along `units`, and the tensors through which a signal comes
@@ -234,7 +234,7 @@ struct Change {
 }
 
 impl<M: Method> Steps<M> {
-    /// The options of the model of that name in the zoo, with a batch of [`BATCH`] images and none of what goes on
+    /// The options of the model of that name in the zoo, with a batch of [`BATCH`] images and without what happens
     /// before the first step.
     fn new(model: &str) -> Self {
         let text =
@@ -243,7 +243,7 @@ impl<M: Method> Steps<M> {
         Self::of(config["options"].take())
     }
 
-    /// The same of options as JSON.
+    /// The same from options as JSON.
     fn of(mut options: Value) -> Self {
         let preset = options["preset"].as_object_mut().unwrap();
         preset.remove("input");
@@ -321,8 +321,8 @@ impl<M: Method> Steps<M> {
     }
 
     /// Whether a synapse of the unit that learns most reads the activity of the layer's other units, what comes from
-    /// above, labels, and more of a batch than each of its images by itself. The first and third are asked with all
-    /// that comes from above silenced.
+    /// above, labels, and more of a batch than each of its images by itself. The first and the third are tested with
+    /// all that comes from above silenced.
     fn reads(&self, kind: &Kind) -> [bool; 4] {
         let start = &self.start;
         let with = |at: &dyn Fn(&str) -> bool, make: &dyn Fn(&Tensor) -> Tensor| {
@@ -345,7 +345,7 @@ impl<M: Method> Steps<M> {
         };
         let scale = largest(&of_unit(&base));
         assert!(scale > 0.0, "{}: nothing is learned", kind.title);
-        // Far from both rounding and a small effect, so that no case is left open.
+        // The bounds are far from both rounding and a small effect, so that no case is left open.
         let differ = |a: &Tensor, b: &Tensor| {
             let by = largest(&(a - b).unwrap().flatten_all().unwrap()) / scale;
             assert!(!(1e-4..1e-3).contains(&by), "{}: a difference of {by}", kind.title);
@@ -376,7 +376,7 @@ impl<M: Method> Steps<M> {
         let feedback = !kind.above.is_empty() && differs(&self.step(kind, &louder, none), &base);
         let labels = Change { labels: true, ..none };
         let label = differs(&self.step(kind, &silent, labels), &silent_base);
-        // A sum over images has no term of both halves.
+        // A sum over images has no term that depends on both halves.
         let of = |first, second| self.step(kind, start, Change { first, second, ..none });
         let one = (of(true, false) + of(false, true)).unwrap();
         let statistics = differ(&one, &(&base + of(true, true)).unwrap()); // in any unit
@@ -412,7 +412,7 @@ fn what_the_synapses_of_methods_read() {
     let kind = Kind { title: "the class layer", tensor: "layers.4.weight", units: 0, above: &[] };
     assert_eq!(add("", &kind, amit.reads(&kind)), [false, false, true, false]);
 
-    // Its interneurons start with a neuron each, so that neurons influence each other only once they have learned.
+    // Each of its interneurons starts with one neuron, so that neurons influence each other only after learning.
     let golkar = Steps::<Golkar>::trained("golkar-digits");
     let kind = Kind { title: "basal, `W₁`", tensor: "w1", units: 0, above: &["w2"] };
     assert_eq!(add("Golkar", &kind, golkar.reads(&kind))[..3], [true, true, false]);
@@ -421,7 +421,8 @@ fn what_the_synapses_of_methods_read() {
     let kind = Kind { title: "of interneurons, `Q`", tensor: "q", units: 0, above: &["w2"] };
     assert_eq!(add("", &kind, golkar.reads(&kind))[..3], [true, false, false]);
 
-    // Without an error from above it does not learn, so that its competition is tested with it; then the label comes too.
+    // Without an error from above the layer does not learn, so its competition is tested with the error, which brings
+    // the label too.
     let kind = first("a convolution", &["layers.1.", "head."]);
     let steps =
         Steps::<Ghl>::of(json!({ "preset": find_preset::<ghl::Preset>("ghl-digits").unwrap() }));

@@ -1,4 +1,4 @@
-//! The examples that are programs of one's own, run as a user would.
+//! The examples of a user's own programs, run as a user would.
 
 use crate::common::binary::binary;
 use std::process::Command;

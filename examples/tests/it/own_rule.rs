@@ -14,7 +14,7 @@ fn units_become_principal_components_in_both_geometries() {
             let cosines: Vec<f64> =
                 line.split_whitespace().map(|cosine| cosine.parse().unwrap()).collect();
             assert_eq!(cosines.len(), 6, "{report}");
-            // A random direction in 9 dimensions has about 1/3, in 64 about 1/8.
+            // A random direction has a cosine of about 1/3 in 9 dimensions, and of about 1/8 in 64.
             assert!(cosines.iter().all(|&cosine| cosine > 0.99 && cosine < 1.0001), "{report}");
         }
     }

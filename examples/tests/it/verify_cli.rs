@@ -20,7 +20,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/candle-hebbian/tests/golden")
 }
 
-/// How many reference vectors the repository has.
+/// The number of reference vectors in the repository.
 fn shipped() -> usize {
     let names = std::fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
     let all = names.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).count();
@@ -28,7 +28,7 @@ fn shipped() -> usize {
     all
 }
 
-/// The rows of the table: case, error, allowed, result; the middle two only where there are any.
+/// The rows of the table: case, error, allowed, result; the middle two only if there are any.
 fn rows(report: &str) -> Vec<Vec<&str>> {
     let lines = report.lines().skip_while(|line| !line.starts_with("---")).skip(1);
     let rows = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -139,7 +139,7 @@ fn json_says_what_the_table_says() {
     let errors = tensors.iter().map(|tensor| tensor["relative_error"].as_f64().unwrap());
     assert_eq!(errors.fold(0.0, f64::max), worst);
 
-    // Without a file's name it goes to stdout, alone; what stands behind it is to be checked.
+    // Without a file name, the report goes to stdout, alone; a path after the flag is one to be checked.
     for args in [[case.as_str(), "--json"], ["--json", &case]] {
         let run = verify(&place, &args).ok();
         assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), report, "{args:?}");
@@ -313,7 +313,7 @@ fn paths_without_vectors_are_named() {
     assert!(run.stderr.contains("0 of 3 cases failed, 2 could not be checked"), "{}", run.stderr);
 }
 
-/// Checks what is in `place`, of which not all can pass, with 6 GB of addresses.
+/// Checks the files in `place`, of which not all can pass, with 6 GB of addresses.
 #[cfg(target_os = "linux")]
 fn verify_in_little_memory(place: &TempDir) -> Outcome {
     let mut command = Command::new("sh");
@@ -381,8 +381,8 @@ fn sizes_that_the_files_weights_have_not_are_refused() {
     }
 }
 
-/// Whatever byte is another: the file is said to be wrong, or fails, or still passes, with no more memory
-/// than the reference vectors need, no panic, and no stack of calls.
+/// Whichever byte is changed, the file is said to be wrong, or fails, or still passes, with no more memory than the
+/// reference vectors need, no panic, and no backtrace.
 #[cfg(target_os = "linux")]
 #[test]
 fn files_with_a_changed_byte_take_no_memory_and_cause_no_panic() {

@@ -1,6 +1,6 @@
-//! The networks of Amit 2019 (Frontiers in Computational Neuroscience 13:18): presets against the
-//! published tables, networks against the same computation written with core layers, training
-//! against what it implies, and what a file can get wrong.
+//! The networks of Amit 2019 (Frontiers in Computational Neuroscience 13:18): presets against the published tables,
+//! networks against the same computation written with core layers, training against its consequences, and what can be
+//! wrong in a file.
 
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
@@ -46,7 +46,7 @@ fn images(count: usize, (c, h, w): (usize, usize, usize)) -> Result<Tensor> {
     Ok(Rng::new(2).uniform(0.0, 1.0, (count, c, h, w), DType::F32, CPU)?)
 }
 
-/// `0, 1, …` over and over, below `classes`.
+/// The labels `0, 1, …` below `classes`, repeated.
 fn labels(count: u32, classes: u32) -> Result<Tensor> {
     Ok(Tensor::from_vec((0..count).map(|i| i % classes).collect(), count as usize, CPU)?)
 }
@@ -95,7 +95,7 @@ fn pool(kernel: usize, edge: Edge) -> LayerConfig {
 
 const CLASSES: LayerConfig = LayerConfig::Classes { protocol: None };
 
-/// A network with one of each: for images of 6×6 and three classes.
+/// A network with one layer of each kind, for images of 6×6 and three classes.
 fn small(protocol: Protocol) -> Preset {
     Preset {
         name: "small".into(),
@@ -173,7 +173,7 @@ fn trained(preset: &Preset, epochs: usize) -> Result<Learner> {
     learn(fresh(preset)?, epochs)
 }
 
-/// What is saved of a learner, in a file.
+/// The saved tensors of a learner, read back from a file.
 fn saved(learner: &Learner, folder: &Path) -> Result<Checkpoint> {
     let path = folder.join("state.safetensors");
     let mut tensors = learner.model().tensors();
@@ -439,8 +439,8 @@ fn saturate(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// Where a maximum is pooled next the network takes the ramp after it; here it comes before. With
-/// saturated units, which tie, values and gradients are the same.
+/// If a maximum is pooled next, the network takes the ramp after it; here the ramp comes before. Values and gradients
+/// are the same, even with saturated units, which tie.
 #[test]
 fn pool_before_ramp_is_ramp_before_pool() -> Result<()> {
     for edge in [Edge::Zeros, Edge::Excluded] {
@@ -489,7 +489,7 @@ fn pool_before_ramp_is_ramp_before_pool() -> Result<()> {
     Ok(())
 }
 
-/// In training: the same with dropout, a residual sum, and channels first throughout.
+/// In training, the network equals its layers one by one, with dropout, a residual sum, and channels first throughout.
 #[test]
 fn forward_is_the_layers_one_by_one() -> Result<()> {
     let network =
@@ -507,13 +507,13 @@ fn forward_is_the_layers_one_by_one() -> Result<()> {
     let want = layers[3].forward(&Dropout::new(0.2)?.apply(&h, &mut rng)?)?;
     let got = network.forward_train(&x, &mut Rng::new(9))?;
     assert_close("fields", &got, &want, 1e-13)?;
-    // In evaluation nothing is dropped: the same every time, and other than in training.
+    // In evaluation nothing is dropped: the result is the same every time, and not that of training.
     assert_eq!(flat(&network.forward(&x)?)?, flat(&network.forward(&x)?)?);
     assert_ne!(flat(&network.forward(&x)?)?, flat(&got)?);
     Ok(())
 }
 
-/// `1 + μ` where all fields are tiny, with the μ of ten and of a hundred classes.
+/// The loss is `1 + μ` if all fields are tiny, with the μ of ten and of a hundred classes.
 #[test]
 fn initial_loss() -> Result<()> {
     for (classes, loss) in [(10, 2.0), (100, 11.0)] {
@@ -668,8 +668,8 @@ fn untied_starts_as_tied() -> Result<()> {
     Ok(())
 }
 
-/// Thinned connections: the class layer and a convolution that comes first keep all; an untied layer loses connections of
-/// single positions, not taps of the kernel everywhere.
+/// Thinned connections: the class layer and a convolution that comes first keep all of theirs; an untied layer loses
+/// connections of single positions, not taps of the kernel everywhere.
 #[test]
 fn thinned_networks() -> Result<()> {
     let p = 0.5;
@@ -721,8 +721,8 @@ fn network_without_masks(preset: &Preset) -> Result<Network> {
 mod trainer {
     use super::*;
 
-    /// Presets that keep more than weights: masks, untied weights, direct feedback, redrawn sizes,
-    /// a tied part, fresh weights after it.
+    /// Presets that keep more than weights: masks, untied weights, direct feedback, redrawn sizes, a tied phase, fresh
+    /// weights after it.
     fn kinds() -> Vec<(&'static str, Preset)> {
         let mut kinds: Vec<(&str, Preset)> = vec![
             ("plain", small(Protocol::Urfb)),
@@ -757,8 +757,8 @@ mod trainer {
         Ok(())
     }
 
-    /// Stopping after any step, in the middle of an epoch too, and going on in a new learner: the
-    /// weights and everything that is measured are those of one that never stopped.
+    /// A learner that stops after any step, also in the middle of an epoch, and continues as a new one has the same
+    /// weights and measurements as one that never stopped.
     #[test]
     fn resumed_is_uninterrupted() -> Result<()> {
         let folder = tempfile::tempdir()?;
@@ -835,7 +835,7 @@ mod trainer {
         Ok(())
     }
 
-    /// Images that are easy to tell apart are.
+    /// Images that are easy to tell apart are classified.
     #[test]
     fn learns() -> Result<()> {
         let splits = splits()?;
@@ -851,7 +851,7 @@ mod trainer {
 mod diagnostics {
     use super::*;
 
-    /// Where the error goes back through the weights themselves the angle is 0 and the ratio 1.
+    /// If the error goes back through the weights themselves, the angle is 0 and the ratio 1.
     #[test]
     fn of_backprop() -> Result<()> {
         let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
@@ -870,7 +870,7 @@ mod diagnostics {
         Ok(())
     }
 
-    /// The class layer's error is that of the loss, whatever goes back below it.
+    /// The class layer's error is that of the loss, whatever feedback is used below it.
     #[test]
     fn of_the_class_layer() -> Result<()> {
         let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
@@ -882,8 +882,8 @@ mod diagnostics {
     }
 }
 
-/// Four hidden layers on the mixture task: updated feedback catches up with back-propagation where
-/// fixed feedback falls behind, and comes to agree with the weights.
+/// Four hidden layers on the mixture task: updated feedback ends with a smaller error than fixed feedback, and comes to
+/// agree with the weights.
 mod behaviour {
     use super::*;
 
@@ -936,7 +936,7 @@ mod behaviour {
         Ok(Tensor::new(labels, CPU)?)
     }
 
-    /// Two thirds of what the task was made for, to save time: the order is there by then.
+    /// Two thirds of the epochs that the task was made for, to save time: the order of the protocols shows by then.
     const EPOCHS: usize = 40;
 
     #[test]
@@ -952,8 +952,8 @@ mod behaviour {
         for run in [&urfb, &frfb] {
             assert!(run.angles.iter().all(|&angle| angle < 90.0), "{:?}", run.angles);
         }
-        // Updated feedback agrees better with back-propagation in every layer but the class layer,
-        // whose error has not gone back through anything.
+        // Updated feedback agrees better with back-propagation in every layer except the class layer, whose error has
+        // not gone back through any weights.
         let layers = urfb.angles.iter().zip(&frfb.angles).take(4);
         assert!(layers.clone().all(|(u, f)| u < f), "{:?} {:?}", urfb.angles, frfb.angles);
         formula(&urfb)

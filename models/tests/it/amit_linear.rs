@@ -1,5 +1,5 @@
-//! The linear case of Amit 2019: hand-worked numbers, invariants of the flow, what the theory says
-//! of the order of the curves.
+//! The linear case of Amit 2019: hand-worked numbers, invariants of the flow, and the order of the
+//! curves that the theory predicts.
 
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
@@ -102,7 +102,7 @@ mod exact {
         Ok(())
     }
 
-    /// `W = (1, 2, 3, 4)` and `R = (1, 3, 2, 5)`: 5.5/√(5·8.75). None without spread.
+    /// `W = (1, 2, 3, 4)` and `R = (1, 3, 2, 5)`: 5.5/√(5·8.75). `None` if a matrix has no spread.
     #[test]
     fn correlation() -> Result<()> {
         let matrices = |x: [[f64; 4]; 2]| Tensor::new(&x, &Device::Cpu)?.reshape((2, 2, 2));
@@ -172,7 +172,7 @@ mod equivalence {
         Ok(())
     }
 
-    /// Bit for bit what each is alone.
+    /// Each run gives, bit for bit, what it gives alone.
     #[test]
     fn runs_do_not_touch() -> Result<()> {
         let (target, weights, feedback) = random(&[8, 9, 7, 5], 13)?;
@@ -198,7 +198,7 @@ mod equivalence {
         Ok(())
     }
 
-    /// Zipser and Rumelhart: equal from the start, equal for ever.
+    /// Zipser and Rumelhart: feedback weights that equal the weights at the start equal them for ever.
     #[test]
     fn learning_feedback_that_starts_as_the_weights_is_backprop() -> Result<()> {
         for sizes in [&[12, 9, 5][..], &[8, 9, 7, 5]] {
@@ -236,7 +236,7 @@ mod property {
         Ok(moved.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max))
     }
 
-    /// Rounding errors of 300 steps; the weights are of order 1.
+    /// The difference moves only by the rounding errors of 300 steps; the weights are of order 1.
     #[test]
     fn difference_is_conserved() -> Result<()> {
         for sizes in [&[12, 9, 5][..], &[8, 9, 7, 5]] {
@@ -259,7 +259,7 @@ mod property {
         Ok(())
     }
 
-    /// Of order `dt`: half the step, half the drift.
+    /// The drift is of order `dt`: with half the step, it is half as large.
     #[test]
     fn balance_is_conserved_by_the_flow() -> Result<()> {
         for sizes in [&[12, 9, 5][..], &[8, 9, 7, 5]] {
@@ -322,8 +322,8 @@ mod property {
         Ok(())
     }
 
-    /// From zero weights the first level moves through the feedback, then those above it in turn;
-    /// back-propagation never moves.
+    /// From zero weights, the first level moves through the feedback, then the levels above it in
+    /// turn; with back-propagation, no weights ever move.
     #[test]
     fn zero_weights_leave_zero_through_the_feedback_only() -> Result<()> {
         let (target, weights, feedback) = random(&[8, 9, 7, 5], 8)?;
@@ -375,8 +375,8 @@ mod figure {
                 }
             }
         }
-        // Two means of n draws each differ by √2 standard errors as a rule; four times that is
-        // allowed, with the spread of our own draws.
+        // Two means of n draws each typically differ by √2 standard errors; four times that is
+        // allowed, with the spread of this test's own draws.
         for ((arrivals, mean), rate) in arrivals.iter().zip(means).zip(RATES) {
             let n = arrivals.len() as f64;
             let ours = arrivals.iter().sum::<f64>() / n;
@@ -440,8 +440,8 @@ mod figure {
         Ok(())
     }
 
-    /// Three levels: a correlation for each of the two with feedback. The same again for the same
-    /// seed, and a run whatever the number of runs.
+    /// Three levels: a correlation for each of the two with feedback. The same seed gives the same
+    /// figure, and a run does not depend on the number of runs.
     #[test]
     fn three_levels() -> Result<()> {
         let config = Figure12Config {

@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type Statistic = fn(f64) -> f64;
 
-/// Standard errors that a statistic may be off.
+/// The number of standard errors that a statistic may be off.
 const ALLOWED: f64 = 5.0;
 
 fn mean(values: &[f64]) -> f64 {
@@ -125,7 +125,7 @@ fn noise_and_clipping() -> Result<()> {
     Ok(())
 }
 
-/// The same again for the same seed; the size of a split changes nothing else.
+/// The same seed gives the same task; the size of a split changes nothing else.
 #[test]
 fn seeded() -> Result<()> {
     let full = Mixture::draw(&MixtureConfig::default(), &Rng::new(5))?;

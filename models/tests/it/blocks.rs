@@ -149,7 +149,7 @@ mod initial_weights {
         let n = weight.len() as f64;
         let (mean, std) = mean_and_std(&weight);
         let (low, high) = weight.iter().fold((a, 0.0), |(l, h), &w| (w.min(l), w.max(h)));
-        // Of n draws the largest is within 20/n of the end but for e⁻²⁰ of the time.
+        // The largest of n draws is within 20/n of the end, except with probability e⁻²⁰.
         assert!(low >= 0.0 && low < a * 20.0 / n, "{low}");
         assert!(high < a + 1e-6 && high > a * (1.0 - 20.0 / n), "{high}");
         assert!((mean - a / 2.0).abs() < 5.0 * a / (12.0 * n).sqrt(), "{mean}");
@@ -177,7 +177,7 @@ mod initial_weights {
         Ok(())
     }
 
-    /// Each block draws from its own stream: what another holds does not matter.
+    /// Each block draws from its own stream, whatever the other blocks are.
     #[test]
     fn blocks_draw_independently() -> Result<()> {
         let (one, mut other) = (small(), small());
@@ -200,7 +200,7 @@ fn a_rate_that_makes_nan_is_refused() {
     assert!(error.contains("block 1") && error.contains("the speed is 0"), "{error}");
 }
 
-/// A block's training-mode output and its step, from the pieces.
+/// The output of a block in training mode and its step, computed from the pieces.
 struct Pieces {
     u: Tensor,
     post: Tensor,
@@ -235,7 +235,7 @@ fn pieces(block: &Block<CompetitionKind>, x: &Tensor) -> Result<Pieces> {
     })
 }
 
-/// Each block sees what the one below made of the batch with its old weights.
+/// Each block sees the output of the one below for the batch, computed with its old weights.
 #[test]
 fn all_blocks_learn_from_old_weights() -> Result<()> {
     let mut network = network(&small())?;
@@ -256,7 +256,7 @@ fn all_blocks_learn_from_old_weights() -> Result<()> {
         near(&format!("mean {i}"), norm.running_mean(), &step.mean, 1e-12)?;
         near(&format!("var {i}"), norm.running_var(), &step.var, 1e-12)?;
     }
-    // The order shows: from the new weights below, the second block would have moved otherwise.
+    // The order matters: the new weights below would have given the second block another input.
     let moved = pieces(&network.stack().blocks()[0], &x)?.output;
     assert!((moved - &wanted[0].output)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-4);
     Ok(())
@@ -271,7 +271,7 @@ fn one_block_learns_alone() -> Result<()> {
         }
         let x = images(9)?;
         let before = snapshot(&network)?;
-        // Its input is what the blocks below make of the images in evaluation.
+        // Its input is the output of the blocks below for the images, in evaluation.
         let input = network.stack().features(&x, index)?;
         let wanted_step = pieces(&network.stack().blocks()[index], &input)?;
         let (u, post) = network.learn_block(index, &x, 0.0)?;
@@ -301,8 +301,8 @@ fn evaluation_and_calibration_learn_nothing() -> Result<()> {
     Ok(())
 }
 
-/// With the batch's own statistics as the running ones, evaluation is the training-mode output;
-/// without batch norm it always is.
+/// With the batch's own statistics as the running ones, evaluation gives the output of training
+/// mode; without batch norm it always does.
 #[test]
 fn modes_differ_by_batch_norm_only() -> Result<()> {
     for pre_triangle in [false, true] {
@@ -329,7 +329,7 @@ fn modes_differ_by_batch_norm_only() -> Result<()> {
     Ok(())
 }
 
-/// What competes, and what the decay reads, is the rectified response; the rows stay.
+/// The rectified response is what competes and what the decay reads; the rows stay as they are.
 #[test]
 fn pre_triangle_changes_the_response_only() -> Result<()> {
     let competition = CompetitionKind::SoftWta { inverse_temperature: 0.5 };

@@ -1,8 +1,8 @@
-//! What several tests need.
+//! Shared by several tests.
 
 use candle::{DType, Tensor};
 
-/// What a test returns.
+/// The result of a test.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Asserts that the entries of `found`, in order, are those of `want` to within `tolerance`.

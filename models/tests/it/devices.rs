@@ -1,4 +1,4 @@
-//! Training starts from the same bits on every device and stays together.
+//! On every device, training starts from the same bits and stays close to that on the CPU.
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::Dropout;
@@ -22,7 +22,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// What `make` gives where the CPU has its kernels, even if this thread does without them.
+/// The result of `make` with the CPU's kernels, even if this thread does without them.
 fn with_kernels<T: Send>(
     device: &Device,
     make: impl FnOnce(&Device) -> Result<T> + Send,
@@ -46,7 +46,7 @@ fn same_bits(device: &Device, make: impl Fn(&Device) -> Result<Tensors> + Send +
     Ok(())
 }
 
-/// Both train, and end with tensors within [`TOLERANCE`] of each other.
+/// Trains on `device` and on the CPU, which must end with tensors within [`TOLERANCE`] of each other.
 fn together(
     device: &Device,
     start: impl Fn(&Device) -> Result<Tensors> + Send + Sync,
@@ -222,8 +222,8 @@ pub(super) fn ghl_learner(device: &Device) -> Result<ghl::Learner> {
     Ok(ghl::Ghl::learner(&ghl::Options { preset }, &data, &start)?)
 }
 
-/// In f64: a sum of another order may turn the sign of a gradient that is almost 0, and with it a step of any size. Metal
-/// has no f64.
+/// In f64, because a sum in another order may change the sign of a gradient that is almost 0, and with it a step of any
+/// size. Metal has no f64.
 fn ghl_20_steps(device: &Device) -> Result {
     let drawn = |device: &Device| {
         let mut tensors = ghl_learner(device)?.model().tensors();
@@ -268,7 +268,7 @@ fn k_means_features(device: &Device) -> Result {
     together(device, |_| Ok(Vec::new()), features)
 }
 
-/// Its codes, soft ones: a hard one may turn over where a score is at the threshold.
+/// The codes are soft: a hard one may flip if a score is at the threshold.
 fn patches_features(device: &Device) -> Result {
     let features = |device: &Device| {
         let mut preset: patches::Preset = find_preset("patches-digits")?;

@@ -1,4 +1,4 @@
-//! GHL: the worked step, presets of the specification, the controls, runs that stop and go on.
+//! GHL: the worked step, presets of the specification, the controls, runs that stop and are resumed.
 
 use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
@@ -62,7 +62,7 @@ fn step(network: &Network) -> Result<Tensor> {
     Ok(loss.unsqueeze(0)?)
 }
 
-/// Nine digits, which PyTorch's autograd gave too.
+/// Numbers of nine digits, which PyTorch's autograd gave too.
 #[test]
 fn a_worked_step() -> Result {
     for (dtype, tolerance) in [(DType::F64, 6e-10), (DType::F32, 1e-5)] {
@@ -78,8 +78,8 @@ fn a_worked_step() -> Result {
     Ok(())
 }
 
-/// W − 0.01·(c + 0.05·W) with what each control has in place of C, of the gradient G = (−.094…, −.047…, .207…, −.128…);
-/// the head learns the same.
+/// W − 0.01·(c + 0.05·W), where c is what each control has in place of C, of the gradient G = (−.094…, −.047…, .207…,
+/// −.128…); the head learns the same.
 #[test]
 fn the_controls() -> Result {
     let w = [0.6, -0.2, 0.1, 0.4];
@@ -173,7 +173,7 @@ fn fresh(preset: &Preset, data: &Dataset) -> Result<Learner> {
     Ok(Ghl::learner(&Options { preset: preset.clone() }, data, &start)?)
 }
 
-/// One for the digits, as a run with that seed begins.
+/// A learner for the digits, as a run with that seed begins.
 fn fresh_with(preset: &Preset, seed: u64) -> Result<Learner> {
     let start = Start { rng: Rng::new(seed), device: Device::Cpu, quiet: true };
     Ok(Ghl::learner(&Options { preset: preset.clone() }, &digits(), &start)?)
@@ -196,7 +196,7 @@ fn bits(learner: &Learner) -> Result<Vec<(String, Vec<u32>)>> {
     bits.collect()
 }
 
-/// The largest change of a convolution's weight but for the decay is η₀·½(1 + cos(πj/9)) in step j.
+/// Without decay, the largest change of a convolution's weight in step j is η₀·½(1 + cos(πj/9)).
 #[test]
 fn the_rate_falls_along_a_cosine() -> Result {
     let mut preset = short()?;
@@ -221,7 +221,7 @@ fn the_rate_falls_along_a_cosine() -> Result {
     Ok(())
 }
 
-/// Sizes are shares of the largest; norms are those of the weights; and measuring changes nothing.
+/// Step sizes are shares of the largest; norms are those of the weights; and measuring changes nothing.
 #[test]
 fn what_is_measured() -> Result {
     let mut learner = fresh(&short()?, &digits())?;
@@ -236,7 +236,7 @@ fn what_is_measured() -> Result {
         assert!(0.0 < values[name] && values[name] < 1.0, "{values:?}");
     }
     assert!(values["train_loss"] > 0.0 && (0.0..=1.0).contains(&values["train_error"]));
-    // What does not learn has no size of a step.
+    // Convolutions that do not learn have a step size of 0.
     let mut preset = short()?;
     preset.training.learning = Learning::Frozen {};
     let mut frozen = fresh(&preset, &digits())?;
@@ -250,7 +250,7 @@ fn what_is_measured() -> Result {
     Ok(())
 }
 
-/// The size that is measured is what weights change by, over the rate: in the first step, without decay.
+/// The measured size is the change of the weights divided by the rate, in the first step and without decay.
 #[test]
 fn the_size_of_a_step_is_that_of_the_change() -> Result {
     let mut preset = short()?;
@@ -268,8 +268,8 @@ fn the_size_of_a_step_is_that_of_the_change() -> Result {
     Ok(())
 }
 
-/// One batch of all images moves the running mean of the first batch norm, which sees them from −1 to 1, by a tenth of the
-/// way to theirs; weights stay.
+/// One batch of all images moves the running mean of the first batch norm, which sees them from −1 to 1, by a tenth of
+/// the way to their mean; weights stay.
 #[test]
 fn calibration_moves_statistics_alone() -> Result {
     let (mut preset, data) = (short()?, digits());
@@ -306,7 +306,8 @@ fn images_without_labels_are_not_seen() -> Result {
     Ok(())
 }
 
-/// After any step, in a new learner, for the rule and for each control.
+/// Training that is resumed after any step in a new learner equals uninterrupted training, for the rule and for each
+/// control.
 #[test]
 fn resumed_is_uninterrupted() -> Result {
     let (folder, data) = (tempfile::tempdir()?, digits());
@@ -340,8 +341,8 @@ fn run(options: &Options, how: &RunOptions, out: &Path) -> hebbian_train::Result
     train::<Ghl>(options, &digits(), CPU, how, out).map(|run| run.learner)
 }
 
-/// A run that was asked to stop ends, once it goes on, in the bits of one that was not; a complete one is not
-/// continued for longer, for its rates are those of its length.
+/// A run that was asked to stop and is resumed ends in the bits of one that was not; a complete run is not continued
+/// for longer, because its rates are those of its length.
 #[test]
 fn a_run_that_stops_goes_on() -> Result {
     let (folder, preset) = (tempfile::tempdir()?, short()?);
@@ -353,7 +354,7 @@ fn a_run_that_stops_goes_on() -> Result {
     asked.ask(15);
     let stopped = run(&options, &RunOptions { stop: asked, ..how.clone() }, &parts);
     assert!(matches!(stopped, Err(Error::Stopped { signal: 15, .. })));
-    // Then in the second epoch, after its second step.
+    // Then it stops in the second epoch, after that epoch's second step.
     let (mut part, steps) = (fresh_with(&options.preset, 0)?, 5);
     part.begin()?;
     (0..steps).try_for_each(|_| part.step())?;
@@ -379,7 +380,7 @@ fn a_run_that_stops_goes_on() -> Result {
     Ok(())
 }
 
-/// The preset learns in seconds; with its convolutions frozen it classifies too, but is another network.
+/// The preset learns the digits; with its convolutions frozen, it fits the training images less well.
 #[test]
 fn digits_are_learned() -> Result {
     let folder = tempfile::tempdir()?;

@@ -4,7 +4,7 @@ use candle::{DType, Device};
 use candle_hebbian::test_device;
 use hebbian_models::verify::{Case, Error, Kind, shipped};
 
-/// All cases of a kind pass, and there are `least` of them or more.
+/// Checks that all cases of a kind pass, and that there are `least` of them or more.
 fn check(kind: Kind, least: usize, device: &Device) -> Result<(), Error> {
     let dtypes: &[DType] = match device {
         Device::Metal(_) => &[DType::F32],

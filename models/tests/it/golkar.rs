@@ -1,4 +1,4 @@
-//! Golkar 2020: hand-worked steps and trajectories in f64, identities, what must go wrong.
+//! Golkar 2020: hand-worked steps and trajectories in f64, identities, and what must fail.
 
 use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
@@ -268,7 +268,7 @@ mod trajectory {
         Ok(())
     }
 
-    /// Descent in Q, too, destroys the circuit; without Q nothing holds it.
+    /// Descent in Q as well destroys the circuit; without Q, nothing bounds it.
     #[test]
     fn what_must_go_wrong() -> Result {
         let (x, y) = samples()?;
@@ -310,7 +310,7 @@ mod identities {
         Ok((circuit, x, batch.normal(0.0, 1.0, (11, 3), DType::F32, CPU)?))
     }
 
-    /// Both gradients are the increments, but for the energy's sign in Q.
+    /// Both gradients are minus the increments, except that the energy's has the other sign in Q.
     #[test]
     fn gradients_are_increments() -> Result {
         for seed in 0..5 {
@@ -336,7 +336,7 @@ mod identities {
         Ok(())
     }
 
-    /// Leaky compartments come to rest where the closed form is, for any Q.
+    /// Leaky compartments come to rest at the closed form, for any Q.
     #[test]
     fn relaxation_ends_at_the_closed_form() -> Result {
         let (circuit, x, y) = draw(3)?;
@@ -384,7 +384,7 @@ mod identities {
         Ok(())
     }
 
-    /// One sample at a time in plain memory is one sample at a time in tensors.
+    /// Steps of one sample at a time in plain memory equal those in tensors.
     #[test]
     fn online_steps_are_batches_of_one() -> Result {
         let rates = Rates { w1: 0.05, w2: 0.02, q: 0.03 };
@@ -397,7 +397,7 @@ mod identities {
             let config =
                 CircuitConfig { nonlinearity, mean_rate: 0.1, ridge, level: 0.8, decoupled };
             let rng = Rng::new(6);
-            // Wide enough for sums in lanes and what is left of them.
+            // Wide enough for sums in lanes with a remainder.
             let mut circuit =
                 Circuit::new(config, (77, 5, 3), initial(0.1, 0.4), &rng, DType::F32, CPU)?;
             let mut batch = rng.stream("samples");
@@ -443,7 +443,7 @@ fn linear_circuits_find_reduced_rank_regression() -> Result {
     let mut rng = Rng::new(12).stream("data");
     let mut normal = |sd: f64, rows, columns| rng.normal(0.0, sd, (rows, columns), DType::F64, CPU);
     let (samples, m, n) = (500, 8, 5);
-    // Three targets, each of an input of its own, in inputs that are correlated.
+    // Three targets, each of its own input, with inputs that are correlated.
     let mut map = vec![0f64; m * n];
     for (at, weight) in [1.5, 1.2, 1.0].into_iter().enumerate() {
         map[at * n + at] = weight;
@@ -488,7 +488,7 @@ fn linear_circuits_find_reduced_rank_regression() -> Result {
     Ok(())
 }
 
-/// The closed form, where the answer is plain: independent inputs, each with its own target.
+/// The closed form in a case with an obvious answer: independent inputs, each with its own target.
 #[test]
 fn the_optimum_by_hand() -> Result {
     let x = tensor(&[[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])?;
@@ -543,8 +543,8 @@ mod digits {
         Ok((learner.point()?.test_accuracy, learner))
     }
 
-    /// Stopping after any step, and going on in a new learner, with a read-out of its own and without,
-    /// online and in batches, and by back-propagation.
+    /// Training that is resumed after any step in a new learner equals uninterrupted training: with a read-out of its
+    /// own and without, online and in batches, and by back-propagation.
     #[test]
     fn resumed_is_uninterrupted() -> Result {
         let folder = tempfile::tempdir()?;
@@ -584,7 +584,7 @@ mod digits {
         Ok(())
     }
 
-    /// What a model predicts of images is what the learner measures, with the scaling from its file.
+    /// The predictions of a model are those that the learner measures, with the scaling from its file.
     #[test]
     fn a_model_needs_no_training_set() -> Result {
         let folder = tempfile::tempdir()?;
@@ -622,7 +622,7 @@ mod digits {
         Ok(())
     }
 
-    /// Hidden learning is what does it: random basal weights carry far less to the apical read-out.
+    /// The hidden layer has to learn: random basal weights carry far less to the apical read-out.
     #[test]
     fn random_basal_weights_are_worse() -> Result {
         let random = |preset: &mut Preset| {
@@ -680,7 +680,7 @@ mod digits {
         Ok(())
     }
 
-    /// η₂ = η₁ takes away the damping.
+    /// With η₂ = η₁ there is no damping.
     #[test]
     fn equal_rates_are_worse() -> Result {
         let short = |preset: &mut Preset| preset.training.epochs = 20;
@@ -690,7 +690,7 @@ mod digits {
             preset.training.rates.q = preset.training.rates.w1;
         };
         let good = learned(short, false)?.0;
-        // Diverged, or clearly behind.
+        // The run diverges, or is clearly worse.
         if let Ok((accuracy, ..)) = learned(equal, false) {
             assert!(accuracy < good - 0.01, "{accuracy} {good}");
         }
@@ -698,11 +698,12 @@ mod digits {
     }
 }
 
-/// The optimum of Fig. 3 is that of pixels with a single mean subtracted and divided by a single deviation: every panel says which.
+/// The optimum of Fig. 3 is for pixels with a single mean subtracted and divided by a single deviation, which the
+/// preset of every panel states.
 #[test]
 fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result {
-    // Mean and deviation of all pixels of the training set; of colour images from those of the channels that are usually
-    // quoted: 0.5071, 0.4865, 0.4409 and 0.2673, 0.2564, 0.2762 for CIFAR-100.
+    // Mean and deviation of all pixels of the training set; for colour images, from the usually quoted values of the
+    // channels: 0.5071, 0.4865, 0.4409 and 0.2673, 0.2564, 0.2762 for CIFAR-100.
     for (name, mean, deviation) in [
         ("golkar-mnist-linear", 0.1307, 0.3081),
         ("golkar-fashion-linear", 0.2860, 0.3530),

@@ -1,4 +1,5 @@
-//! What networks see of images: transforms and augmentation in runs, in folders, and in what is loaded of them.
+//! The images that networks see: transforms and augmentation in runs, in their folders, and in models loaded from
+//! these.
 
 use crate::common::Result;
 use candle::{DType, Device, Tensor};
@@ -40,8 +41,8 @@ fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
     Ok(values.into_iter().map(f32::to_bits).collect())
 }
 
-/// Trains a method on images seen through `input`, and loads what it leaves: the folder classifies the images of the data
-/// set as the run did, and each by itself.
+/// Trains a method on images seen through `input` and loads the model from its folder: it classifies the images of the
+/// data set as the run did, and each image by itself.
 fn is_whole<M: Method>(mut options: M::Options, input: InputConfig) -> Result {
     let (folder, data) = (tempfile::tempdir()?, some_digits());
     *M::preset_mut(&mut options).input_mut() = input.clone();
@@ -58,7 +59,7 @@ fn is_whole<M: Method>(mut options: M::Options, input: InputConfig) -> Result {
     let right = predicted.iter().zip(labels.to_vec1::<u32>()?).filter(|(a, b)| **a == *b).count();
     let accuracy = run.results.test_accuracy;
     assert!((accuracy - right as f64 / 50.0).abs() < 1e-12, "{}: {accuracy} {right}", M::NAME);
-    // It was not fitted to these: an image alone has the same features.
+    // The transforms were not fitted to these images: an image alone has the same features.
     let start = Start { rng: Rng::new(3), device: Device::Cpu, quiet: true };
     let seen = with_input::<M>(&options, &data, &start, Some(folder.path()))?;
     let (one, _) = seen.test.batch(&[7], DType::F32, CPU)?;
@@ -98,7 +99,7 @@ fn every_method_sees_through_transforms() -> Result {
     is_whole::<k_means::KMeans>(k_means::Options { preset }, sees("none"))
 }
 
-/// A folder takes images of any size that becomes the network's, and no others.
+/// A model takes images of any size that its transforms turn into the network's, and no others.
 #[test]
 fn a_stranger_s_images_are_resized() -> Result {
     let (folder, data) = (tempfile::tempdir()?, some_digits());
@@ -116,7 +117,7 @@ fn a_stranger_s_images_are_resized() -> Result {
     }
     let error = model.features(&images(2, 8, 8)?).unwrap_err().to_string();
     assert!(error.contains("[2, 2, 8, 8]") && error.contains("(batch, 1, 8, 8)"), "{error}");
-    // What is written of it is a model again.
+    // A saved copy is a model again.
     let copy = folder.path().join("copy");
     model.save(&copy)?;
     let (one, again) = (images(1, 8, 8)?, Model::load(&copy)?);
@@ -132,8 +133,8 @@ fn run(
     train::<KrotovHopfield>(options, &some_digits(), CPU, &how, out)
 }
 
-/// A run that was stopped ends in the same bits, and does not go on with other transforms; what was fitted is not
-/// fitted again where it is known.
+/// A stopped run that is resumed ends in the same bits, and refuses other transforms; fitted transforms that are known
+/// are not fitted again.
 #[test]
 fn transforms_and_draws_go_on_where_they_were() -> Result {
     let folder = tempfile::tempdir()?;

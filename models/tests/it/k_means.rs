@@ -1,4 +1,4 @@
-//! K-means on whitened patches: worked examples in f64, what it must be on digits, what must go wrong.
+//! K-means on whitened patches: worked examples in f64, properties on digits, and what must fail.
 
 use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
@@ -14,7 +14,7 @@ use hebbian_train::{
 
 const CPU: &Device = &Device::Cpu;
 
-/// Numbers of NumPy to nine decimals.
+/// Numbers from NumPy to nine decimals.
 mod worked {
     use super::*;
 
@@ -31,7 +31,7 @@ mod worked {
         )
     }
 
-    /// The covariance of a sample is over n − 1: 4/3 of that of the rows.
+    /// The covariance of a sample divides by n − 1: it is 4/3 of that of the rows.
     #[test]
     fn whitening_of_four_samples() -> Result {
         let rows = Tensor::new(&[[1f64, 2.], [3., 1.], [0., -1.], [-2., 0.]], CPU)?;
@@ -92,7 +92,7 @@ fn clusters_become_tighter() -> Result {
         let [mean, whitening, centroids] = &fitted(&preset, &train, 0)?[..] else {
             return Err("three tensors".into());
         };
-        // The patches that it has drawn itself.
+        // The patches that the learner has drawn.
         let patches = train.draw_patches(preset.patches, preset.kernel, &mut rng.clone())?;
         let rows = contrast(&(patches.flatten_from(1)? * 255.0)?, preset.contrast)?;
         let rows = rows.to_dtype(DType::F32)?.broadcast_sub(mean)?.matmul(whitening)?;
@@ -122,7 +122,7 @@ fn a_seed_makes_the_centroids() -> Result {
     Ok(())
 }
 
-/// A run that was stopped while it was read out ends in the same bytes.
+/// A run that was stopped during its read-out and is resumed ends in the same bytes.
 #[test]
 fn goes_on_after_a_stop() -> Result {
     let folder = tempfile::tempdir()?;
@@ -176,12 +176,12 @@ fn presets_that_are_wrong_are_refused() -> Result {
         let error = wrong.validate().unwrap_err().to_string();
         assert!(error.contains("expected numbers above 0"), "{error}");
     }
-    // As many centroids as one likes where they are drawn.
+    // Centroids that are drawn may be more than the patches.
     Preset { units: 1001, start: Centroids::Gaussian, ..right.clone() }.validate()?;
     let start = Start { rng: Rng::new(0), device: CPU.clone(), quiet: true };
     let large = Options { preset: Preset { kernel: 9, ..right.clone() } };
     assert!(KMeans::learner(&large, &digits(), &start).is_err());
-    // Fewer different patches than asked for.
+    // There are fewer different patches than asked for.
     let many = Options { preset: Preset { patches: 100_000, ..right } };
     let mut learner = KMeans::learner(&many, &digits(), &start)?;
     let error = learner.begin().unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Krotov & Hopfield 2019: the hand-worked step and head, the schedule, runs that stop and go on.
+//! Krotov & Hopfield 2019: the hand-worked step and head, the schedule, runs that stop and are resumed.
 
 use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
@@ -89,7 +89,7 @@ mod by_hand {
     }
 }
 
-/// One image alone: its unit ends at x/‖x‖_p.
+/// With one image alone, its unit ends at x/‖x‖_p.
 #[test]
 fn a_unit_becomes_its_image() -> Result {
     let mut preset = preset()?;
@@ -144,7 +144,7 @@ fn the_rate_falls_from_epoch_to_epoch() -> Result {
     Ok(())
 }
 
-/// After any step, in a new learner.
+/// Training that is resumed after any step in a new learner equals uninterrupted training.
 #[test]
 fn resumed_is_uninterrupted() -> Result {
     let (folder, data, preset) = (tempfile::tempdir()?, digits(), short()?);
@@ -172,8 +172,8 @@ fn run(options: &Options, how: &RunOptions, out: &Path) -> hebbian_train::Result
     train::<KrotovHopfield>(options, &digits(), CPU, how, out).map(|run| run.learner)
 }
 
-/// A run that was asked to stop ends, once it goes on, in the bits of one that was not; a complete one can
-/// be read out for longer, but learns for as long as it was started with.
+/// A run that was asked to stop and is resumed ends in the bits of one that was not; a complete run can be read out for
+/// longer, but its learning keeps the length that it was started with.
 #[test]
 fn a_run_that_stops_goes_on() -> Result {
     let (folder, preset) = (tempfile::tempdir()?, short()?);
@@ -203,7 +203,7 @@ fn a_run_that_stops_goes_on() -> Result {
     Ok(())
 }
 
-/// Competition finds more than random weights have, which err more than twice as often.
+/// Competition finds better features than random weights, which err more than twice as often.
 #[test]
 fn digits_are_learned() -> Result {
     let folder = tempfile::tempdir()?;

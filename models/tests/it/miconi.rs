@@ -23,13 +23,13 @@ use std::path::Path;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const CPU: &Device = &Device::Cpu;
 
-/// Transforms, and no augmentation.
+/// Input with these transforms and no augmentation.
 fn sees(transforms: &str) -> InputConfig {
     let transforms = transforms.parse().expect("transforms");
     InputConfig { transforms, augmentation: TransformList::default() }
 }
 
-/// Has images whitened without an epsilon, which cannot be.
+/// Whitens images without an epsilon, which is impossible.
 fn without_epsilon(preset: &mut Preset) {
     for transform in &mut preset.input.transforms.0 {
         if let TransformConfig::Zca(config) = transform {
@@ -115,7 +115,7 @@ fn winners_thresholds_and_norms() -> Result<()> {
         for (at, (activity, before)) in activities.iter().zip(before).enumerate() {
             let LayerConfig { k, units, .. } = network.preset().layers[at];
             let (post, excess) = (numbers(&activity.post)?, numbers(&activity.u)?);
-            // Nothing ties: k win, or as many as are above their thresholds.
+            // There are no ties: k win, or as many as are above their thresholds.
             for (y, excess) in post.chunks(units).zip(excess.chunks(units)) {
                 let above = excess.iter().filter(|&&excess| excess > 0.0).count();
                 assert_eq!(y.iter().sum::<f64>(), k.min(above) as f64);
@@ -141,7 +141,7 @@ fn winners_thresholds_and_norms() -> Result<()> {
     Ok(())
 }
 
-/// `Σ θ` falls when nobody wins and rises when more than k do.
+/// `Σ θ` falls when no unit wins and rises when more than k win.
 #[test]
 fn thresholds_follow_the_number_of_winners() -> Result<()> {
     let mut network = network(&small())?;
@@ -191,7 +191,7 @@ fn burn_in_moves_thresholds_and_evaluation_nothing() -> Result<()> {
     assert_eq!(maps(&network)?, maps(&network)?);
     assert_eq!(snapshot(&network, "weight")?, weights);
     assert_eq!(snapshot(&network, "threshold")?, thresholds);
-    // The quirk: thresholds adapt, weights do not.
+    // With the quirk, thresholds adapt but weights do not.
     network.collect(&images(2)?)?;
     assert_eq!(snapshot(&network, "weight")?, weights);
     assert_ne!(snapshot(&network, "threshold")?, thresholds);
@@ -274,8 +274,8 @@ fn the_paper_network() -> Result<()> {
     Ok(())
 }
 
-/// A receptive field is the gradient of a unit's linear response in the image, when nothing but
-/// filters and average pools lies between.
+/// A receptive field is the gradient of a unit's linear response in the image, if only filters and average pools lie
+/// between them.
 #[test]
 fn receptive_fields_are_gradients() -> Result<()> {
     let mut preset = small();
@@ -305,7 +305,7 @@ fn receptive_fields_are_gradients() -> Result<()> {
             }
         }
     }
-    // The notebook's way leaves the last line of the window empty, and sums to as much.
+    // The notebook's way leaves the last line of the window empty, and has the same sums.
     let quirk = receptive_fields(&network, true)?;
     let last = numbers(&quirk[1].narrow(2, 7, 2)?)?;
     assert!(last.iter().all(|&value| value == 0.0));
@@ -343,8 +343,8 @@ fn quadrants_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// The triangle takes the mean off, so a constant added to all units at a position changes nothing;
-/// a layer hands on its triangle responses, its winners, or triangle responses for read-outs only.
+/// The triangle subtracts the mean, so a constant added to all units at a position changes nothing; a layer passes on
+/// its triangle responses, its winners, or triangle responses for read-outs only.
 #[test]
 fn what_a_layer_hands_on() -> Result<()> {
     let x = images(4)?;
@@ -410,7 +410,7 @@ fn start(seed: u64) -> Start {
     Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true }
 }
 
-/// What the network sees of a data set.
+/// A data set as the network sees it.
 fn seen(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<Dataset> {
     with_input::<Miconi>(options, data, &start(seed), None)
 }
@@ -427,8 +427,8 @@ fn begun(options: &Options, data: &Dataset, seed: u64) -> hebbian_train::Result<
     Ok(learner)
 }
 
-/// Patches of method 2: the matrix whitens a standardised patch of each image, and what filters see of it is standardised
-/// again. Of images as large as a patch it is the image.
+/// Patches of method 2: the matrix whitens a standardised patch of each image, and filters see the result standardised
+/// again. If images are as large as a patch, the patch is the image.
 #[test]
 fn patches_are_whitened() -> Result<()> {
     const IMAGES: usize = 500;
@@ -458,7 +458,7 @@ fn patches_are_whitened() -> Result<()> {
     let whitened = rows.matmul(&matrix)?;
     let covariance = numbers(&(whitened.t()?.matmul(&whitened)? / IMAGES as f64)?)?;
     for (at, value) in covariance.iter().enumerate() {
-        // 1 in every direction but that of equal pixels, in which a standardised patch has nothing.
+        // 1 in every direction except that of equal pixels, in which standardised patches have no variance.
         let want = if at % 10 == 0 { 1.0 - 1.0 / 9.0 } else { -1.0 / 9.0 };
         assert!((value - want).abs() < 1e-3, "{at}: {value}, {want}");
     }
@@ -475,12 +475,12 @@ fn patches_are_whitened() -> Result<()> {
     Ok(())
 }
 
-/// The preset of method 2 is the author's: its ε in our divisor, and patches standardised in all layers.
+/// The preset of method 2 is the author's: its ε for this library's divisor, and patches standardised in all layers.
 #[test]
 fn method_2_is_the_authors() -> Result<()> {
     let layers = preset("miconi-cifar-patches")?.layers;
     let Patches::Whiten { epsilon } = layers[0].patches else { return Err("not whitened".into()) };
-    // 5x5x3 values, 9,000 patches, 1e-3 added where the sum is divided by the values.
+    // 5x5x3 values, 9,000 patches, 1e-3 added where the sum is divided by the number of values.
     assert!((epsilon / (1e-3 * 75.0 / 9000.0) - 1.0).abs() < 1e-9, "{epsilon}");
     assert!(layers[1..].iter().all(|layer| layer.patches == Patches::Standardise {}));
     Ok(())
@@ -532,7 +532,7 @@ mod runs {
         all
     }
 
-    /// Steps to the end; returns what was measured, with when.
+    /// Steps to the end; returns the measurements with their clocks.
     fn learn(learner: &mut Learner) -> Result<Vec<(Clock, Measured)>> {
         let mut measured = Vec::new();
         while learner.clock().steps < learner.total().steps {
@@ -554,8 +554,8 @@ mod runs {
         Ok((serde_json::from_str(&values.to_string())?, Checkpoint::load(path, CPU)?))
     }
 
-    /// Stopped after any step, in the middle of an epoch too, and gone on with in a new learner: every
-    /// tensor, everything measured and every picture is that of one that never stopped.
+    /// Training that stops after any step, also in the middle of an epoch, and is resumed in a new learner: every
+    /// tensor, every measurement and every picture is that of one that never stopped.
     #[test]
     fn resumed_is_uninterrupted() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(95, 20));
@@ -572,7 +572,7 @@ mod runs {
                     }
                 }
                 let (values, mut checkpoint) = saved(&first, folder.path())?;
-                // Not begun: nothing is whitened again.
+                // The learner has not begun, so that nothing is whitened again.
                 let mut second = made(&options, &data, 3)?;
                 second.model_mut().restore(&mut checkpoint)?;
                 second.go_on(first.clock(), &values, &mut checkpoint)?;
@@ -652,8 +652,8 @@ mod runs {
         Ok(())
     }
 
-    /// Stopped before its first step and after its last epoch but one, and lengthened: the run, its
-    /// files and what is read out are those of one that went through.
+    /// A run that is stopped before its first step and after its last epoch but one, and lengthened: the run, its files
+    /// and what is read out are those of one that was never stopped.
     #[test]
     fn a_run_goes_on_and_grows() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
@@ -679,15 +679,15 @@ mod runs {
             same_run(&parts, &whole)?;
             assert!(files(&out("parts"))? == files(&out("whole"))?, "{name}: other files");
 
-            // Complete, it is read back, without training.
+            // A complete run is read back, without training.
             let read = run_in(&out("parts"), &options, &data, resume())?;
             same_run(&read, &whole)?;
         }
         Ok(())
     }
 
-    /// A linear read-out goes into the model, which then predicts what it was scored on, wherever it is
-    /// loaded; nearest neighbours do not.
+    /// A linear read-out is saved in the model, which then predicts what it was scored on, wherever it is loaded;
+    /// nearest neighbours are not.
     #[test]
     fn a_model_keeps_its_read_out() -> Result<()> {
         let folder = tempfile::tempdir()?;
@@ -742,7 +742,7 @@ mod runs {
             assert!(!seen.contains(&file), "{name} is the same as another");
             seen.push(file);
 
-            // The same figures from the weights alone, whatever is drawn.
+            // The weights alone give the same figures, whatever is drawn.
             let start = Start { rng: Rng::new(9), device: CPU.clone(), quiet: true };
             let again = evaluate(&options, &out, &data, &start)?;
             if name != "logistic" {
@@ -752,7 +752,8 @@ mod runs {
         Ok(())
     }
 
-    /// A model's layers are what the stack makes of whitened images; without a read-out it says so.
+    /// The features of a model's layers are the maps of the stack for whitened images; a model says if it has no
+    /// read-out.
     #[test]
     fn features_of_layers() -> Result<()> {
         let data = some_digits(95, 20);
@@ -778,7 +779,7 @@ mod runs {
         Ok(())
     }
 
-    /// A network for grey images takes colours, and sees in them what it learned from.
+    /// A network for grey images takes colour images, and sees them as the grey ones it learned from.
     #[test]
     fn colours_become_grey_in_the_model() -> Result<()> {
         let mut rng = Rng::new(4);
@@ -786,7 +787,7 @@ mod runs {
         let labels: Vec<u32> = (0..40).map(|at| at % 10).collect();
         let colours = ImageSet::new(pixels, labels, 3, 8, 8)?;
         let data = Dataset { train: colours.clone(), test: colours.clone(), ..digits() };
-        // As Pillow has it: see `hebbian_data::transforms::Grey`.
+        // The grey of Pillow: see `hebbian_data::transforms::Grey`.
         let pixels = colours.pixels(&(0..40).collect::<Vec<_>>())?;
         let luma = |i: usize| {
             let [r, g, b] = [0, 1, 2].map(|c| u32::from(pixels[i / 64 * 192 + 64 * c + i % 64]));
@@ -815,8 +816,7 @@ mod runs {
         Ok(())
     }
 
-    /// With the quirk thresholds adapt while features are collected; the network of the run is the one
-    /// that learned.
+    /// With the quirk, thresholds adapt while features are collected; the network of the run stays as it learned.
     #[test]
     fn reading_out_leaves_the_network_as_it_was() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(150, 40));
@@ -831,7 +831,7 @@ mod runs {
         let (ours, author) = (run("ours", &quirk(false))?, run("author", &quirk(true))?);
         let network = |run: &Run<Learner>| bits(&run.learner.model().network().tensors());
         assert!(network(&ours)? == network(&author)?);
-        // But what is read out is another: thresholds have adapted to the first 100 images.
+        // But the read-out is another, because thresholds have adapted to the first 100 images.
         let head = |run: &Run<Learner>| {
             let tensors = run.learner.model().tensors().into_iter();
             bits(&tensors.filter(|(name, _)| name.starts_with("head")).collect::<Vec<_>>())
@@ -840,7 +840,7 @@ mod runs {
         Ok(())
     }
 
-    /// What starts from other weights has no read-out of them.
+    /// A learner that starts from other weights does not take their read-out.
     #[test]
     fn loaded_weights_come_without_their_read_out() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
@@ -853,7 +853,7 @@ mod runs {
         assert!(error.contains("not trained"), "{error}");
         assert!(learner.model().features(&images).is_ok());
 
-        // With nearest neighbours none comes in its place.
+        // With nearest neighbours, no read-out takes its place.
         let options = Options { decoder: "knn".parse()?, ..options(tiny()) };
         let how = RunOptions { load: Some(first), ..RunOptions::default() };
         let run = run_in(&folder.path().join("second"), &options, &data, how)?;
@@ -862,7 +862,7 @@ mod runs {
         Ok(())
     }
 
-    /// A run that has its whitening from a checkpoint does not look for one: of this there is none.
+    /// A run that loads its whitening from a checkpoint does not compute one, which would be impossible here.
     #[test]
     fn a_loaded_whitening_is_not_fitted_again() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
@@ -879,7 +879,7 @@ mod runs {
         Ok(())
     }
 
-    /// Nothing is whitened or written before it is refused.
+    /// Such runs are refused before anything is whitened or written.
     #[test]
     fn what_cannot_run_is_refused_first() -> Result<()> {
         let (folder, data) = (tempfile::tempdir()?, some_digits(95, 40));
@@ -893,7 +893,7 @@ mod runs {
         };
         let with = |change: &dyn Fn(&mut Options)| {
             let mut options = options(tiny());
-            // It would be refused by this, were it whitened first.
+            // If images were whitened first, this would be the refusal.
             without_epsilon(&mut options.preset);
             change(&mut options);
             options
@@ -948,15 +948,15 @@ fn what_cannot_be_is_refused() -> Result<()> {
     refused(&|p| p.layers[1].patches = Patches::Whiten { epsilon: 1.0 }, &["first layer only"])?;
     refused(&|p| p.training.batch_size = 0, &["batch size is 0"])?;
     refused(&|p| p.training.rule = RuleKind::Softhebb, &["softhebb", "hebb, instar or oja"])?;
-    // 3; with its pool 4; 2·1 + 4; with its pool 8, in steps of 4; 4·5 + 8.
+    // Receptive fields: 3; with its pool 4; 2·1 + 4; with its pool 8, in steps of 4; 4·5 + 8.
     refused(&|p| p.layers[2].kernel = 6, &["2x16x16", "receptive field of 28x28"])?;
     refused(&|p| p.layers[2].pool = 7, &["layer 3", "2 pixels", "less than the 7"])?;
 
-    // Nothing is counted wrongly, and no memory is taken, however large.
+    // However large a size is, nothing is counted wrongly and no memory is taken.
     for huge in [1 << 33, 1 << 62, usize::MAX] {
         refused(&|p| p.layers[0].kernel = huge, &["layer 1", "receptive field"])?;
         refused(&|p| p.layers[1].kernel = huge, &["layer 2", "receptive field"])?;
-        // One position is less than a pool of two.
+        // The one position that is left is less than a pool of two.
         refused(&|p| p.layers[0].stride = huge, &["layer 1", "image too small: 1 pixels"])?;
         let strided = |p: &mut Preset| (p.layers[1].stride, p.layers[1].pool) = (huge, 1);
         refused(&strided, &["layer 3", "receptive field"])?;

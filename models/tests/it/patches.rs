@@ -1,4 +1,4 @@
-//! Patches 2021: worked examples in f64, what the code must be on digits, what must go wrong.
+//! Patches 2021: worked examples in f64, properties of the code on digits, and what must fail.
 
 use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
@@ -69,7 +69,8 @@ mod worked {
         near("soft", &soft, &want, NINE)
     }
 
-    /// In one frame the active units are those of the nearest patches, and not those of the authors' code.
+    /// With patches and image in one frame, the active units are those of the nearest patches, unlike in the authors'
+    /// code.
     #[test]
     fn one_frame_has_the_nearest() -> Result {
         let (dictionary, z) = (dictionary(0.47)?, [0.2 * 1.3, 0.2 * 1.7]);
@@ -82,7 +83,7 @@ mod worked {
         near("hard", &code, &[1., 0., 1., 0., 0.], 0.0)
     }
 
-    /// Fewer ones where values are equal; none more than K.
+    /// If values are equal there are fewer ones, and never more than K.
     #[test]
     fn equal_values() -> Result {
         let d = Tensor::new(&[[1f64, 2., 2., 3.], [1., 2., 3., 4.]], CPU)?;
@@ -91,7 +92,7 @@ mod worked {
         Ok(())
     }
 
-    /// The ramp 0…26 across, and down in the other channel.
+    /// The ramp 0…26 across and, in the other channel, down.
     #[test]
     fn averages_of_a_ramp() -> Result {
         let ramp = Tensor::arange(0f64, 27.0, CPU)?;
@@ -118,7 +119,7 @@ fn preset(frame: Frame) -> Result<Preset> {
     Ok(Preset { frame, ..find_preset("patches-digits")? })
 }
 
-/// Scaling and dictionary that a seed gives on the digits.
+/// The scaling and the dictionary that a seed gives on the digits.
 fn fitted(preset: &Preset, seed: u64) -> Result<Vec<Tensor>> {
     let start = Start { rng: Rng::new(seed), device: CPU.clone(), quiet: true };
     let mut learner = Patches::learner(&Options { preset: preset.clone() }, &digits(), &start)?;
@@ -163,7 +164,7 @@ fn a_seed_makes_the_dictionary() -> Result {
     Ok(())
 }
 
-/// A run that was stopped while it was read out ends in the same bytes.
+/// A run that was stopped during its read-out and is resumed ends in the same bytes.
 #[test]
 fn goes_on_after_a_stop() -> Result {
     let folder = tempfile::tempdir()?;
@@ -184,7 +185,7 @@ fn goes_on_after_a_stop() -> Result {
     Ok(())
 }
 
-/// What learns nothing is still better than the pixels.
+/// Features that are not learned are still better than the pixels.
 #[test]
 fn features_are_better_than_pixels() -> Result {
     let folder = tempfile::tempdir()?;

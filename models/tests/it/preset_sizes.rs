@@ -1,4 +1,4 @@
-//! Presets of sizes that no machine has are refused in words, before memory is taken for them.
+//! Presets with sizes that no machine can hold are refused with a message, before memory is taken for them.
 
 use candle::{DType, Device};
 use candle_hebbian::Rng;
@@ -19,7 +19,7 @@ fn parse<P: DeserializeOwned>(preset: &Value) -> Result<P> {
     Ok(serde_json::from_value(preset.clone())?)
 }
 
-/// The preset for digits, but with convolutions and pools, which that has not.
+/// The preset for digits, with layers that include the convolutions and pools that it lacks.
 fn amit_preset() -> Value {
     let mut preset = value(amit::preset("amit-digits").unwrap());
     preset["layers"] = json!([
@@ -45,7 +45,7 @@ fn ghl_preset() -> Value {
     value(find_preset::<ghl::Preset>("ghl-digits").unwrap())
 }
 
-/// Every place of a whole number in `value`, below `at`.
+/// Finds the places of all whole numbers in `value`, below `at`.
 fn numbers(at: String, value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Number(number) if number.is_u64() => found.push(at),
@@ -59,7 +59,8 @@ fn numbers(at: String, value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// In a file, whatever the number is for: no size and no count is that large.
+/// Checks that a file with a number past 32 bits is refused, whatever the number is for: no size
+/// and no count is that large.
 fn files_are_refused<P>(preset: &Value, read: fn(&str) -> std::result::Result<P, Error>) -> Result {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mine.json");
@@ -93,7 +94,7 @@ fn a_file_with_a_size_past_32_bits_is_refused() -> Result {
     files_are_refused(&value(golkar::preset("golkar-digits")?), golkar::preset)
 }
 
-/// A network with one size replaced; it must be refused, with all of `parts` in the message.
+/// Checks that a network with one size replaced is refused, with all of `parts` in the message.
 fn network_is_refused(
     mut preset: Value,
     (at, size, parts): (&str, u64, &[&str]),

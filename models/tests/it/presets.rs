@@ -1,4 +1,4 @@
-//! The embedded presets against the release's, whose dash strings are transcribed here in words
+//! The embedded presets against those of the release, whose dash-separated strings are transcribed here in words
 //! (Journé et al. 2023, `presets.json` of the released code), and their schema.
 
 use candle::{DType, Device};
@@ -14,9 +14,9 @@ use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Blocks and head. SK = soft with anti-Hebbian losers, S = soft, H = hard, BP = back-propagation;
-/// `96·k5p2` = 96 channels, kernel 5, padding 2 by reflection; t = inverse temperature, η and q =
-/// rate and its power of the norm's distance from 1, R = initial radius where it is not 25.
+/// Blocks and head. SK = soft with anti-Hebbian losers, S = soft, H = hard, BP = back-propagation; `96·k5p2` = 96
+/// channels, kernel 5, padding 2 by reflection; t = inverse temperature, η and q = rate and its power of the norm's
+/// distance from 1, R = initial radius if it is not 25.
 #[rustfmt::skip]
 const RELEASE: &[(&str, &[&str])] = &[
     ("2SoftMlpMNIST", &[
@@ -349,7 +349,7 @@ fn training_is_the_release() -> Result<()> {
         let InputConfig { transforms, augmentation } = &preset.input;
         let found = (transforms.to_string(), augmentation.to_string());
         assert_eq!((found.0.as_str(), found.1.as_str()), input, "{}", preset.name);
-        // `ImageNet_1160` learns without labels from such images too; `ImageNette_1` and `STL10_unlabel` do not.
+        // `ImageNet_1160` uses such images for learning without labels too; `ImageNette_1` and `STL10_unlabel` do not.
         let layers = preset.dataset == "imagenet" && !preset.name.starts_with("backprop");
         assert_eq!(t.augment_layers, layers, "{}", preset.name);
         let found = (t.epochs, t.batch_size, t.head_epochs, t.head_batch_size);
@@ -455,7 +455,7 @@ fn published_sizes() -> Result<()> {
     Ok(())
 }
 
-/// Every preset makes a network for its data set's images, of the sizes above.
+/// Every preset with at most 200 MiB of weights makes a network for its data set's images, of the sizes above.
 #[test]
 fn presets_build() -> Result<()> {
     const LIMIT: usize = 200 << 20;
@@ -480,7 +480,7 @@ fn presets_build() -> Result<()> {
     Ok(())
 }
 
-/// Every object of the JSON, with one more field.
+/// The JSON with one more field, for each of its objects in turn.
 fn with_a_surprise(value: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     match value {
@@ -567,7 +567,7 @@ fn a_bad_file_is_named() -> Result<()> {
     Ok(())
 }
 
-/// As Windows writes it, with a byte-order mark; or as it should not be written.
+/// A file as Windows writes it, with a byte-order mark; files in other encodings are refused.
 #[test]
 fn a_preset_may_have_a_byte_order_mark_and_must_be_utf_8() -> Result<()> {
     let folder = tempfile::tempdir()?;

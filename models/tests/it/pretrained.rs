@@ -1,4 +1,4 @@
-//! Models from their folders: what a run has written is all that evaluation needs, for every method.
+//! Models from their folders: evaluation needs only what a run has written, for every method.
 
 #[path = "../../../crates/hebbian-data/tests/common/mirror.rs"]
 #[allow(dead_code, reason = "the mirror can misbehave in more ways than are tried here")]
@@ -58,14 +58,14 @@ fn agrees<M: Method>(
     }
     let wrong = Tensor::zeros((2, 3, 8, 8), DType::F32, CPU)?;
     says(model.features(&wrong).unwrap_err(), &["[2, 3, 8, 8]", "(batch, 1, 8, 8)"]);
-    // Saved, it is the same model.
+    // A saved copy is the same model.
     let copy = folder.path().join("a/copy");
     model.save(&copy)?;
     assert_eq!(bits(&Model::load(&copy)?, &images)?, bits(&model, &images)?);
     says(model.save(&copy).unwrap_err(), &["config.json", "is there already"]);
     let told = shared(&out)?;
     assert_eq!(names(&copy)?, told);
-    // The weights were compared; the configuration may name its values in another order.
+    // The weights have been compared; the configuration may name its values in another order.
     for name in
         told.iter().filter(|name| !["model.safetensors", "config.json"].contains(&&name[..]))
     {
@@ -81,7 +81,7 @@ fn bits(model: &Model, images: &Tensor) -> Result<Vec<u32>> {
     Ok(features.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
 }
 
-/// The names of a folder's files, in the order of the alphabet.
+/// The names of a folder's files, in alphabetical order.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
     let mut names: Vec<String> =
@@ -90,7 +90,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What in the folder of a run is not the run's own: its mark, its logs, and what it goes on from.
+/// The files in the folder of a run that are shared: all except its mark, its logs, and the state to continue from.
 fn shared(run: &Path) -> Result<Vec<String>> {
     let own = |name: &String| {
         ["run.json", "metrics.jsonl", "state.safetensors"].contains(&name.as_str())
@@ -103,8 +103,8 @@ fn shared(run: &Path) -> Result<Vec<String>> {
     Ok(shared)
 }
 
-/// The class is that of the largest score. Where scores have a gradient in the images, the slope along it is its norm; of
-/// hard codes and patches that are normalised there is none.
+/// Checks that the class is that of the largest score. If scores have a gradient in the images, the slope along it is
+/// its norm; with hard codes and normalised patches there is none.
 fn scored(model: &Model, images: &Tensor) -> Result {
     let scores = model.scores(images)?;
     assert_eq!(scores.dims(), [3, 10]);
@@ -131,8 +131,8 @@ fn scored(model: &Model, images: &Tensor) -> Result {
     Ok(())
 }
 
-/// The random network beside a run is the one that the run started from: the control of SoftHebb, which learns nothing but
-/// the statistics of batch norm, has its features; others have those of a run without a step.
+/// The random network beside a run is the one that the run started from: SoftHebb's control, which learns only the
+/// statistics of batch norm, has its features; with other methods, a run without steps has them.
 #[test]
 fn a_random_network_is_the_one_that_a_run_starts_from() -> Result {
     fn started<M: Method>(learned: &M::Options, control: &M::Options) -> Result {
@@ -183,7 +183,7 @@ fn a_random_network_is_the_one_that_a_run_starts_from() -> Result {
     started::<krotov_hopfield::KrotovHopfield>(&learned, &krotov_hopfield::Options { preset })
 }
 
-/// One weight that is not a number is named.
+/// Checks that a weight that is not a number is named.
 fn spoilt(out: &Path) -> Result {
     let path = out.join("model.safetensors");
     let checkpoint = hebbian_train::Checkpoint::load(&path, CPU)?;
@@ -204,7 +204,7 @@ fn spoilt(out: &Path) -> Result {
     Ok(())
 }
 
-/// What is shared of the configuration of a run: not the command, nor the machine.
+/// The part of a run's configuration that is shared: not the command, nor the machine.
 fn without_the_machine(mut config: serde_json::Value) -> serde_json::Value {
     config["command"] = serde_json::Value::Null;
     config["environment"] = serde_json::Value::Null;
@@ -330,7 +330,7 @@ fn folders_that_are_no_models() -> Result {
     Ok(())
 }
 
-/// A configuration of others is refused before it takes memory that its weights do not.
+/// A configuration whose sizes do not fit its weights is refused before it takes memory for them.
 #[test]
 fn sizes_that_do_not_fit_the_weights() -> Result {
     let folder = tempfile::tempdir()?;
@@ -378,7 +378,7 @@ fn a_run_s_configuration_is_a_preset() -> Result {
     Ok(())
 }
 
-/// From a server on loopback, then from the cache alone; what is not there, or came changed, is an error.
+/// A model comes from a server on loopback, then from the cache alone; a missing or changed file is an error.
 #[test]
 fn from_the_hub() -> Result {
     use mirror::{Manner, Mirror, Served, Twist};
@@ -424,8 +424,8 @@ fn from_the_hub() -> Result {
     Ok(())
 }
 
-/// Pushed to a server on loopback and fetched from there, it is the same model, and all that tells of it is
-/// there too; what only the run needs is not.
+/// A model that is pushed to a server on loopback and fetched from there is the same model, with all files that
+/// describe it; files that only the run needs are not there.
 #[test]
 fn to_the_hub() -> Result {
     use mirror::{Mirror, READ_ONLY, Repo, TOKEN};
@@ -463,7 +463,7 @@ fn to_the_hub() -> Result {
     let (images, _) = data.test.batch(&[0, 1, 2, 3], DType::F32, CPU)?;
     let fetched = hebbian_models::fetch(&hub, ID, "main", &silent)?;
     assert_eq!(bits(&Model::load(&fetched)?, &images)?, bits(&model, &images)?);
-    // Where on this machine it learned on from is nobody's business.
+    // The path on this machine from which it continued to learn is private.
     config["load"] = serde_json::Value::Null;
     assert_eq!(RunFolder::config(&fetched)?, Some(without_the_machine(config)));
     let card = hub.fetch(hebbian_data::RepoKind::Model, ID, "main", "README.md", &silent)?;

@@ -1,7 +1,8 @@
-//! Across the border: the authors' checkpoints come in, and PyTorch makes of our models what we make of them.
+//! Exchange with PyTorch: the authors' checkpoints are loaded, and PyTorch computes the same from this library's
+//! models.
 //!
-//! `pytorch/` holds what PyTorch 2.15 wrote, by the script there. Where Python (that of `PYTHON`, or `python3`)
-//! lacks torch or safetensors, what needs it is skipped.
+//! `pytorch/` holds what PyTorch 2.15 wrote, by the script there. If Python (that of `PYTHON`, or `python3`) lacks
+//! torch or safetensors, the tests that need them are skipped.
 
 use crate::common::Result;
 use candle::{DType, Device, Tensor};
@@ -21,14 +22,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 const CPU: &Device = &Device::Cpu;
-/// One network of the authors' two programs, the second also as safetensors, with wrappers' prefixes.
+/// One network, as saved by the authors' two programs; the second also as safetensors, with wrappers' prefixes.
 const THEIRS: [&str; 3] = ["release.pth.tar", "demo.pth", "demo.safetensors"];
 
 fn of_pytorch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch").join(name)
 }
 
-/// The network of `pytorch/authors.py`: the digits' with fewer channels, and powers of its own.
+/// The network of `pytorch/authors.py`: that for the digits with fewer channels, and with its own powers.
 fn small(channels_of: &[usize]) -> Result<softhebb::Options> {
     let mut preset = softhebb::preset("softhebb-cnn-digits")?;
     while preset.blocks.len() < channels_of.len() {
@@ -49,7 +50,7 @@ fn options() -> RunOptions {
     RunOptions { device: "cpu".to_string(), quiet: true, ..RunOptions::default() }
 }
 
-/// That they differ by no more than 1e-5 of the largest.
+/// Checks that two tensors differ by no more than 1e-5 of the largest expected value.
 #[track_caller]
 fn near(found: &Tensor, expected: &Tensor, what: &str) -> Result {
     assert_eq!(found.dims(), expected.dims(), "{what}");
@@ -75,7 +76,7 @@ fn what_the_authors_saved_makes_of_images_what_pytorch_made_of_them() -> Result 
     Ok(())
 }
 
-/// `--load` of a run: what does not learn is what was loaded.
+/// A run with `--load` that does not learn keeps what was loaded.
 #[test]
 fn a_run_starts_with_what_the_authors_saved() -> Result {
     let mut of_method = small(&[4, 6])?;
@@ -112,13 +113,13 @@ fn what_the_authors_saved_of_another_network_is_refused() -> Result {
         }
         Ok(())
     };
-    // Each by the name that the file has for it.
+    // Each tensor has the name that it has in the file.
     let other = ["[6, 4, 3, 3]", "needs [7, 4, 3, 3]"];
     let said = |name: &'static str| [&[name], &other[..]].concat();
     refused("release.pth.tar", &[4, 7], &said("\"blocks.1.layer.weight\""))?;
     refused("demo.pth", &[4, 7], &said("\"module.conv2.weight\""))?;
     refused("demo.safetensors", &[4, 7], &said("\"_orig_mod.conv2.weight\""))?;
-    // A block more: in the release the head stands there.
+    // With one block more: in the release, the head is in its place.
     let head = ["\"blocks.2.layer.weight\"", "[10, 24]", "needs [5, 6, 3, 3]"];
     refused("release.pth.tar", &[4, 6, 5], &head)?;
     let missing =
@@ -137,7 +138,7 @@ fn what_the_authors_saved_of_another_network_is_refused() -> Result {
     Ok(())
 }
 
-/// Python with torch and safetensors; none, with a message, where there is none.
+/// A Python with torch and safetensors; `None`, with a message, if there is none.
 fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = PYTHON.get_or_init(|| {
@@ -151,8 +152,8 @@ fn python() -> Option<&'static Path> {
     found.as_deref()
 }
 
-/// Trains on a part of the digits, and lets `models/METHOD/pytorch.py` make features and classes of images with
-/// the folder.
+/// Trains on a part of the digits, and compares the features and classes of images with those that
+/// `models/METHOD/pytorch.py` computes from the folder.
 fn agrees<M: Method>(of_method: &M::Options, what: &str) -> Result {
     let Some(python) = python() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
@@ -199,7 +200,7 @@ fn pytorch_agrees_on_softhebb() -> Result {
     let mut dense = small(&[4, 6])?;
     (dense.preset.training.epochs, dense.preset.training.head_epochs) = (1, 2);
     dense.preset.blocks[1].layer = LayerConfig::Dense { units: 20 };
-    // Of responses in the hundreds; a larger scale would make more of their rounding errors.
+    // Responses are in the hundreds; a larger scale would amplify their rounding errors.
     dense.preset.blocks[1].activation = Activation::Softmax { scale: 0.1 };
     dense.preset.blocks[1].pool = None;
     let rate = softhebb::Rate::LinearDecay { learning_rate: 0.045 };

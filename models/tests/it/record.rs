@@ -1,4 +1,4 @@
-//! The record of each method: every file of it is embedded, under its name, and is of presets and experiments that exist.
+//! The record of each method: every file of it is embedded under its name, of presets and experiments that exist.
 
 use hebbian_models::{amit, for_each_method, golkar, miconi};
 use hebbian_train::{Method, Preset, all_presets, records};

@@ -1,4 +1,4 @@
-//! SoftHebb as the engine runs it: to the same bits however often it stops, checked before it learns,
+//! SoftHebb as the engine runs it: it ends in the same bits however often it stops, is checked before it learns, and is
 //! loaded without data.
 
 use crate::common::Result;
@@ -37,7 +37,7 @@ fn small(mode: Mode) -> Result<Preset> {
     Ok(preset)
 }
 
-/// With a head that reads both layers.
+/// The same with a head that reads both layers.
 fn reading_all(mode: Mode) -> Result<Preset> {
     let mut preset = small(mode)?;
     preset.head = HeadConfig::Linear { dropout: 0.2, layers: HeadLayers::All };
@@ -55,7 +55,7 @@ fn backprop() -> Result<Preset> {
     Ok(preset)
 }
 
-/// The head by the rule, and rates that depend on how far learning is.
+/// A head that learns by the rule, and rates that depend on the progress of learning.
 fn decaying(mode: Mode) -> Result<Preset> {
     let mut preset = small(mode)?;
     let rate = Rate::LinearDecay { learning_rate: 0.045 };
@@ -66,7 +66,7 @@ fn decaying(mode: Mode) -> Result<Preset> {
     Ok(preset)
 }
 
-/// Dense layers with batch norm, which a batch of one image has no variance for.
+/// Dense layers with batch norm, for which a batch of one image has no variance.
 fn dense() -> Result<Preset> {
     let mut preset = small(Mode::Successive)?;
     for block in &mut preset.blocks {
@@ -76,7 +76,7 @@ fn dense() -> Result<Preset> {
     Ok(preset)
 }
 
-/// The first of the digits: 61 are six batches of ten and one of one.
+/// The first of the digits: 61 images are six batches of ten and one of one.
 fn data(train: usize) -> Dataset {
     let mut data = digits();
     (data.train, data.test) = (data.train.take(train), data.test.take(40));
@@ -92,7 +92,7 @@ fn how() -> RunOptions {
 }
 
 thread_local! {
-    /// At which step the run is asked to stop, if it is.
+    /// The step at which the run is asked to stop, if it is.
     static STOP: RefCell<Option<(u64, Stop)>> = const { RefCell::new(None) };
 }
 
@@ -224,7 +224,7 @@ fn bits(tensors: &[(String, Tensor)]) -> Result<Bits> {
     tensors.iter().map(|(name, tensor)| Ok((name.clone(), bits(tensor)?))).collect()
 }
 
-/// Everything that a run measured but times and memory.
+/// Everything that a run measured except times and memory.
 fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
     let mut lines = hebbian_train::RunFolder::history(out)?.0;
     lines.iter_mut().for_each(|line| line.seconds = 0.0);
@@ -243,7 +243,7 @@ fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
     Ok((lines, results))
 }
 
-/// The tensors of a state, and what is no tensor but for the time.
+/// The tensors of a state, and its other values except the time.
 fn state(out: &Path) -> Result<(Bits, BTreeMap<String, String>)> {
     let checkpoint = Checkpoint::load(out.join("state.safetensors"), CPU)?;
     let mut metadata = checkpoint.metadata.clone();
@@ -256,8 +256,8 @@ fn tensors(checkpoint: &Checkpoint) -> Result<Vec<(String, Tensor)>> {
     checkpoint.names().map(named).collect()
 }
 
-/// Stopped before the first step, in the middle of epochs, at their ends, between stages and before the read-outs, each mode
-/// ends in the same bits.
+/// Each mode ends in the same bits if it is stopped before the first step, in the middle of epochs, at their ends,
+/// between stages and before the read-outs.
 #[test]
 fn every_mode_goes_on_to_the_same_bits() -> Result {
     let cases = [
@@ -293,7 +293,7 @@ fn every_mode_goes_on_to_the_same_bits() -> Result {
     Ok(())
 }
 
-/// A run that learned differently would differ: what the states carry matters.
+/// The moments in a state matter: without them, a run would learn differently.
 #[test]
 fn a_state_without_its_moments_is_refused() -> Result {
     let folder = tempfile::tempdir()?;
@@ -332,8 +332,8 @@ fn a_state_of_another_mode_is_refused() -> Result {
     Ok(())
 }
 
-/// A complete run goes on with more epochs of the head, and ends as one that had them from the start.
-/// By back-propagation, the rates of the first epochs would have been others.
+/// A complete run can continue with more epochs of the head, and ends as one that had them from the start. With
+/// back-propagation it cannot, because the rates of the first epochs would have been others.
 #[test]
 fn the_head_may_learn_longer() -> Result {
     for mode in [Mode::Successive, Mode::Simultaneous, Mode::RandomCalibrated] {
@@ -363,7 +363,7 @@ fn the_head_may_learn_longer() -> Result {
     Ok(())
 }
 
-/// What cannot be learned from is found before any folder is made, and looking changes nothing.
+/// A batch that cannot be learned from is found before any folder is made, and the check changes nothing.
 #[test]
 fn a_last_batch_without_a_variance_is_refused() -> Result {
     let folder = tempfile::tempdir()?;
@@ -379,7 +379,7 @@ fn a_last_batch_without_a_variance_is_refused() -> Result {
     control.training.mode = Mode::RandomIdentity;
     train::<Softhebb>(&options(control), &data(61), CPU, &how(), &out)?;
     train::<Softhebb>(&options(dense()?), &data(60), CPU, &how(), &out)?;
-    // Nor does a dense layer lack one whose input is images of 64 pixels in one channel.
+    // With images of 64 pixels in one channel as the input of a dense layer, a batch of one has a variance.
     let mut first = dense()?;
     first.blocks.truncate(1);
     train::<Softhebb>(&options(first), &data(61), CPU, &how(), &out)?;
@@ -392,7 +392,7 @@ fn a_last_batch_without_a_variance_is_refused() -> Result {
     Ok(())
 }
 
-/// Nor is a folder made for images that are too small to be mirrored four pixels outwards.
+/// No folder is made for images that are too small to be mirrored four pixels outwards.
 #[test]
 fn images_too_small_to_be_cropped_are_refused() -> Result {
     let folder = tempfile::tempdir()?;
@@ -412,7 +412,7 @@ fn images_too_small_to_be_cropped_are_refused() -> Result {
     Ok(())
 }
 
-/// A model is made of its options and the shape of an image alone, and classifies as it did in its run.
+/// A model is made from its options and the shape of an image alone, and classifies as it did in its run.
 #[test]
 fn a_model_is_loaded_without_data() -> Result {
     for preset in [small(Mode::Consecutive)?, decaying(Mode::Simultaneous)?, backprop()?] {
@@ -441,7 +441,7 @@ fn a_model_is_loaded_without_data() -> Result {
     Ok(())
 }
 
-/// A head may read all layers: their features in order, in evaluation as while it learns beside them.
+/// A head may read all layers: their features in order, both in evaluation and while it learns beside them.
 #[test]
 fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
     for mode in [Mode::Successive, Mode::Simultaneous] {
@@ -477,7 +477,7 @@ fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
             let expected = parts.0 + parts.1;
             assert!((found - expected).abs() <= 1e-5 * largest, "{found} and {expected}");
         }
-        // The labels train the head; the layers are those of the network whose head reads the last one.
+        // The labels train only the head; the layers are those of the network whose head reads the last layer.
         let other = tempfile::tempdir()?;
         let last = Options { preset: small(mode)?, baselines: false };
         let last = train::<Softhebb>(&last, &data, CPU, &how(), other.path())?;
@@ -499,7 +499,7 @@ fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
     Ok(())
 }
 
-/// As many augmented copies as epochs are a new one for each; one copy is the first of them, again and again.
+/// With as many augmented copies as epochs, each epoch has a new one; with one copy, each epoch has the first.
 #[test]
 fn augmented_copies_are_taken_in_turn() -> Result {
     let trained = |copies: Option<usize>, epochs: usize| -> Result<Bits> {
@@ -519,7 +519,7 @@ fn augmented_copies_are_taken_in_turn() -> Result {
     Ok(())
 }
 
-/// Weights to start from are the network's: the head, which belongs to other features, begins again.
+/// Weights to start from are the network's: the head, which belongs to other features, starts from scratch.
 #[test]
 fn a_run_starts_from_the_network_of_another() -> Result {
     let folder = tempfile::tempdir()?;
@@ -538,7 +538,7 @@ fn a_run_starts_from_the_network_of_another() -> Result {
     Ok(())
 }
 
-/// Each read-out says how it did, what it read and how long it took; the main one is first.
+/// Each read-out reports its accuracy, what it read and how long it took; the main one is first.
 #[test]
 fn read_outs_are_typed() -> Result {
     let folder = tempfile::tempdir()?;
@@ -572,8 +572,8 @@ fn read_outs_are_typed() -> Result {
     Ok(())
 }
 
-/// The networks for the digits show learning: most units of every layer leave the direction that they were drawn in, which
-/// untrained ones keep, and nearly all of the first one that a user sees converge to norm 1.
+/// The networks for the digits show learning: most units of every layer leave the direction that they were drawn in,
+/// which untrained ones keep, and nearly all units of the network that a user sees first converge to norm 1.
 #[test]
 fn the_networks_for_the_digits_learn_in_every_layer() -> Result {
     for (name, most, normed) in
@@ -619,8 +619,9 @@ fn the_networks_for_the_digits_learn_in_every_layer() -> Result {
     Ok(())
 }
 
-/// They show what learning is worth: with few labels their features beat those of random weights by more than these differ
-/// among each other. Those of the first network beat the raw pixels too, by more than random networks differ.
+/// The networks show what learning is worth: with few labels, their features beat those of random weights by more than
+/// random networks differ from each other. Those of the first network beat the raw pixels too, by more than this
+/// difference.
 #[test]
 fn the_features_of_the_networks_for_the_digits_need_fewer_labels() -> Result {
     for (name, beats_pixels) in [("softhebb-mlp-digits", true), ("softhebb-cnn-digits", false)] {
@@ -685,8 +686,8 @@ fn a_loss_that_explodes_stops_the_run() -> Result {
     Ok(())
 }
 
-/// Without labels all images are seen, in the same batches: how many of them have labels makes no difference to the
-/// network. What needs labels sees those alone.
+/// Learning without labels sees all images, in the same batches: how many of them have labels makes no difference to
+/// the network. Learning that needs labels sees only images that have them.
 #[test]
 fn labels_make_no_difference_to_a_network_that_learns_without() -> Result<()> {
     let all = data(61);

@@ -1,6 +1,6 @@
-//! A training step asks nothing of the host but its batch, and waits for no answer.
+//! A training step needs nothing from the host but its batch, and waits for no answer.
 //!
-//! Counted on the ops that GPUs have. The first steps make what is made once, and are not counted.
+//! Transfers are counted with the ops that GPUs run. The first steps create what is created once, and are not counted.
 
 use super::devices::{
     Result, STEPS, amit_learner, ghl_learner, golkar_learner, krotov_hopfield_learner,
@@ -18,7 +18,7 @@ const CPU: Device = Device::Cpu;
 /// Steps before those that count.
 const FIRST: usize = 2;
 
-/// What [`STEPS`] less [`FIRST`] steps transfer.
+/// The transfers of [`STEPS`] less [`FIRST`] steps.
 fn of_steps<L: Learner>(mut learner: L) -> Result<Transfers> {
     composed(|| {
         for _ in 0..FIRST {
@@ -30,7 +30,7 @@ fn of_steps<L: Learner>(mut learner: L) -> Result<Transfers> {
     })
 }
 
-/// That many uploads a step, and that many reads in all.
+/// The transfers with this many uploads per step, and this many reads in all.
 fn expected(uploads: usize, reads: usize) -> Transfers {
     Transfers { uploads: uploads * (STEPS - FIRST), reads }
 }
@@ -47,21 +47,21 @@ fn softhebb_learner(preset: &str) -> Result<softhebb::Learner> {
     Ok(learner)
 }
 
-/// Images and labels. What the monitor looks at, in one step in ten of the layer that learns, is read later.
+/// Images and labels. The values that the monitor samples, in one step in ten of the layer that learns, are read later.
 #[test]
 fn of_softhebb() -> Result {
     assert_eq!(of_steps(softhebb_learner("softhebb-cnn-digits")?)?, expected(2, 0));
     Ok(())
 }
 
-/// Images, labels, and the masks of both dropouts, which is drawn on the host so that they are the same everywhere.
+/// Images, labels, and the masks of both dropouts, which are drawn on the host so that they are the same everywhere.
 #[test]
 fn of_amit() -> Result {
     assert_eq!(of_steps(amit_learner(&CPU)?)?, expected(4, 0));
     Ok(())
 }
 
-/// Images and labels. The monitor looks at winners and at outputs of each layer, fifty times an epoch, so at each of
+/// Images and labels. The monitor samples winners and outputs of each layer fifty times an epoch, and so at each of
 /// these few steps.
 #[test]
 fn of_miconi() -> Result {
@@ -71,7 +71,7 @@ fn of_miconi() -> Result {
     Ok(())
 }
 
-/// The numbers of the samples: the samples are on the device.
+/// The indices of the samples; the samples are on the device.
 #[test]
 fn of_golkar() -> Result {
     assert_eq!(of_steps(golkar_learner(&CPU)?)?, expected(1, 0));
@@ -91,7 +91,7 @@ fn of_krotov_and_hopfield() -> Result {
     Ok(())
 }
 
-/// Two uploads an epoch, order and labels, and the mask of each of its ten steps; one reading, at the end.
+/// Two uploads an epoch, order and labels, and the mask of each of its ten steps; one read, at the end.
 #[test]
 fn of_a_head() -> Result {
     let (mut rng, labels) = (Rng::new(3), vec![1u32; 100]);

@@ -5,7 +5,7 @@ use hebbian_data::{digits, load};
 use hebbian_models::{Model, ZOO};
 use hebbian_train::{Progress, Results, evaluate};
 
-/// Bytes of all of them.
+/// The most bytes that all of them may have.
 const MOST: u64 = 8 << 20;
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -26,14 +26,14 @@ fn every_model_classifies_as_its_results_say() -> Result {
         let (test, mut progress) = (digits().test, Progress::new(0, "", true));
         let found = evaluate(model.inner(), &test, 10, &Device::Cpu, &mut progress)?;
         let told = results(&model)?;
-        // One less a share of errors may be the share of hits but for its last bit.
+        // 1 less the share of errors may differ from the share of hits in its last bit.
         assert!((told.test_accuracy - found.accuracy).abs() < 1e-12, "{name}");
         assert_eq!(told.confusion, Some(found.confusion), "{name}");
     }
     Ok(())
 }
 
-/// The 10,000 training images that come first, which the circuit is tested with in part: see its card.
+/// The circuit is tested with a part of the first 10,000 training images: see its card.
 #[test]
 fn mnist_is_classified_where_it_is_there() -> Result {
     let Ok(data) =

@@ -1,6 +1,6 @@
-//! What candle 0.11.1 does that this library works around. For each there is a test that ours is
-//! right, by the definition, and one that candle still is wrong: that one fails when upstream mends
-//! it, and then the workaround can be looked at again.
+//! Defects of candle 0.11.1 that this library works around. For each of them, one test checks by
+//! the definition that this library is right, and another that candle is still wrong. The latter
+//! fails once candle fixes the defect, and then the workaround can be reconsidered.
 
 use candle::{CpuStorage, CustomOp1, DType, Device, Layout, Module, Result, Shape, Tensor, Var};
 use candle_hebbian::ops::{Ties, avg_pool2d, max_pool2d, normalise, pad_reflect, repu, triangle};
@@ -26,7 +26,7 @@ fn image(height: usize, width: usize) -> Result<Var> {
 mod max_pool_scale {
     use super::*;
 
-    /// Only the largest pixel of the window matters, and by as much as it changes.
+    /// Only the largest pixel of the window affects the output, with a slope of 1.
     const RIGHT: [f64; 4] = [0.0, 0.0, 0.0, 1.0];
 
     #[test]
@@ -124,7 +124,7 @@ mod product_with_an_untracked_matrix {
     }
 }
 
-/// A stride that leaves different remainders on the two sides of an image.
+/// A stride that leaves different remainders along the height and the width of an image.
 mod convolution_of_an_oblong_image {
     use super::*;
 
@@ -133,7 +133,7 @@ mod convolution_of_an_oblong_image {
         let config = Conv2dConfig { stride: 2, ..Default::default() };
         let weight = Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu)?;
         let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
-        // One window after another; the fifth column is in none.
+        // The windows do not overlap, and none contains the fifth column.
         let got = gradient(&image(2, 5)?, |x| layer.forward(x))?;
         assert_eq!(got, [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
         Ok(())
@@ -256,7 +256,7 @@ mod custom_op_without_a_gradient {
         }
     }
 
-    /// Ours take computed arguments, and what has no gradient is cut off.
+    /// This library's ops accept computed arguments; one without a gradient detaches its argument.
     #[test]
     fn ours() -> Result<()> {
         let mut rng = Rng::new(0);
@@ -296,7 +296,7 @@ mod custom_op_without_a_gradient {
 mod memory_of_a_detached_variable {
     use super::*;
 
-    /// A layer of a tensor is a copy, and what it responded does not follow its weights.
+    /// A layer made from a tensor holds a copy, and a response does not change with the weights.
     #[test]
     fn ours() -> Result<()> {
         let var = Var::new(&[[1f64, 2.0]], &Device::Cpu)?;

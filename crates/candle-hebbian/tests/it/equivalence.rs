@@ -1,4 +1,4 @@
-//! Two ways to one result, for single rules and ops; what holds for all of them is in the table.
+//! Single rules and ops, each computed in two ways; `table` tests what holds for all of them.
 
 use crate::common::RuleName;
 use candle::{DType, Device, Result, Tensor, Var};
@@ -25,14 +25,14 @@ fn agree(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-/// f32 rounds `u`, so a competition could decide otherwise than in f64 where two units are within
-/// rounding of each other; values on a grid of 1/8 and 1/4 keep every `u` exact in both.
+/// In f32, `u` is rounded, so a competition could decide differently than in f64 if two units are
+/// within rounding of each other. Values on a grid of 1/8 and 1/4 keep every `u` exact in both.
 fn on_grid(rng: &mut Rng, shape: &[usize], step: f64) -> Result<Tensor> {
     rng.normal(0.0, 1.0 / step, shape, DType::F64, &Device::Cpu)?.round()? * step
 }
 
-/// Sizes that are split over blocks of work: the loop would take long, so the other way here is
-/// the definition in candle's products, in f64.
+/// Sizes that are split over several blocks of work. A loop would take long, so the reference here
+/// is the definition in candle's matrix products, in f64.
 #[test]
 fn large_layers() -> Result<()> {
     let mut rng = Rng::new(11);
@@ -67,7 +67,7 @@ fn large_layers() -> Result<()> {
     Ok(())
 }
 
-/// A rule scaled by a factor: the surrogate is an ordinary node of the graph.
+/// Losses of rules can be scaled and added: the surrogate is an ordinary node of the graph.
 #[test]
 fn loss_can_be_scaled_and_added() -> Result<()> {
     let mut rng = Rng::new(2);
@@ -83,7 +83,7 @@ fn loss_can_be_scaled_and_added() -> Result<()> {
     agree("sum", grads.get(layer.weight()).expect("a gradient"), &numbers(&want)?, 1e-12)
 }
 
-/// Of equal maxima the first in row order gets the gradient, or each of them all of it.
+/// Of equal maxima, either the first in row order gets the gradient or each gets all of it.
 #[test]
 fn pool_ties() -> Result<()> {
     let x = Tensor::new(&[[[[2f64, 5.0, 5.0], [5.0, 1.0, 0.0]]]], &Device::Cpu)?;
@@ -99,7 +99,8 @@ fn pool_ties() -> Result<()> {
     Ok(())
 }
 
-/// Exact gradients of a triangle do not see a constant added to all channels.
+/// A constant added to all channels does not change a triangle, so its exact gradient sums to 0
+/// over the channels.
 #[test]
 fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
     let mut rng = Rng::new(10);
@@ -110,13 +111,13 @@ fn triangle_gradient_sums_to_zero_over_channels() -> Result<()> {
     Ok(())
 }
 
-/// Norm 1 for every unit.
+/// Scales every unit to norm 1.
 fn unit_norms(layer: &Layer) -> Result<()> {
     Steps::builder(0.0).then(UnitNorm).build([layer.var()?])?.constrain()
 }
 
-/// Layer 1 on a batch as Miconi's check of the gradient has it: 27 standardised colour images, 100
-/// filters of 5×5, stride 12, ten winners. Every weight, beside the sum over columns.
+/// Layer 1 on a batch as in Miconi's check of the gradient: 27 standardised colour images, 100 filters
+/// of 5×5, stride 12, ten winners. The gradient of every weight is compared with the sum over columns.
 #[test]
 fn gradient_is_the_sum_over_columns() -> Result<()> {
     let mut rng = Rng::new(27);
@@ -160,8 +161,8 @@ fn gradient_is_the_sum_over_columns() -> Result<()> {
     Ok(())
 }
 
-/// With binary winners and norm 1 after each step Oja is instar, and instar of rate η is plain Hebb
-/// of rate η/(1 − ηn) for a unit that wins n times.
+/// With binary winners and norm 1 after each step, Oja's rule equals instar, and instar at rate η
+/// equals plain Hebb at rate η/(1 − ηn) for a unit that wins n times.
 #[test]
 fn renormalisation_makes_the_rules_alike() -> Result<()> {
     let mut rng = Rng::new(28);

@@ -12,7 +12,7 @@ use candle_hebbian::{
     ops::Ties,
 };
 
-/// Half a unit in the sixth decimal, and a little for the digits that were dropped on the way.
+/// Half a unit in the sixth decimal, plus a little for digits dropped in intermediate results.
 const SIX_DIGITS: f64 = 6e-7;
 /// Numbers that are exact in decimal, up to rounding in f64.
 const EXACT: f64 = 1e-12;
@@ -38,8 +38,8 @@ fn conv(weight: &[f64], units: usize, config: Conv2dConfig) -> Result<Layer> {
     Layer::from_tensor(&tensor(weight, &[units, 1, 2, 2])?, Geometry::Conv2d(config))
 }
 
-/// Checks the update three ways to one number: as minus the loss's gradient, as `update`, and the
-/// loss's value.
+/// Checks a rule in three ways: the update as minus the gradient of the loss, the result of
+/// `update`, and the value of the loss if one is given.
 fn check_rule(
     name: &str,
     rule: &dyn Rule,
@@ -67,7 +67,7 @@ fn decay(rule: &dyn Rule, response: &Response, post: &Tensor) -> Result<Tensor> 
 
 const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
 
-/// A step of the layer's weights by `chain`.
+/// Takes a step of the layer's weights with `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
     let mut steps = chain.build([(layer.var()?, layer.dims())])?;
     steps.descend(|_| Some(gradient.clone()))
@@ -121,11 +121,11 @@ mod softhebb {
 
     #[test]
     fn rates_of_one_sample() -> Result<()> {
-        // With a gradient of −1 everywhere every weight moves by its unit's rate.
+        // With a gradient of −1 everywhere, every weight moves by its unit's rate.
         let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
         let before = layer.weight().copy()?;
         take(released(0.08, 0.5), &layer, &tensor(&[-1.0; 6], &[3, 2])?)?;
-        // Of column 1, where the first weight is 0, so that adding to it loses no digit.
+        // The rates in column 1, where the first weight is 0, so that adding to it loses no digits.
         let rates = (layer.weight() - before)?.narrow(1, 1, 1)?.t()?;
         near("η", &rates, &[8e-7, 0.043296, 0.051488], SIX_DIGITS)?;
         near("η at r = 1", &rates.narrow(1, 0, 1)?, &[8e-7], 1e-18)
@@ -150,7 +150,7 @@ mod softhebb {
         let expected = (&update[..], Some(-1.476910));
         let once = check_rule("batch", &SoftHebb, (&response, &post), expected, SIX_DIGITS)?;
 
-        // D̂ is what a step of constant rate 1 adds; the batch twice over leaves it as it is.
+        // D̂ is what a step at a constant rate of 1 adds; repeating the batch does not change it.
         let normalised = [0.0, -1.0, 0.044345, 0.566272, -0.307930, -0.154044];
         let before = layer.weight().copy()?;
         take(unit(1.0), &layer, &once.neg()?)?;
@@ -237,7 +237,7 @@ mod softhebb {
         Ok(())
     }
 
-    /// One unit that always fires turns to the input and reaches norm 1.
+    /// A single unit that always fires turns towards the input and reaches norm 1.
     #[test]
     fn norm_dynamics() -> Result<()> {
         let half = 0.5f64.sqrt();
@@ -269,7 +269,7 @@ mod softhebb {
         let by_step = |update: &Tensor| take(released(0.08, 0.5), &normalised, &update.neg()?);
         let radii = [(1, 2.886898), (5, 2.467820), (10, 2.020021), (20, 1.386616), (50, 1.001823)];
         run(&normalised, &by_step, &radii)?;
-        // The small oscillation it ends in: (η₀·√2/2)^2 = 0.0032.
+        // The norm ends in a small oscillation: (η₀·√2/2)^2 = 0.0032.
         for _ in 0..200 {
             by_step(&normalised.response(&x)?.synapses(&always)?.update(&SoftHebb)?)?;
             near("r at the end", &normalised.radii()?, &[1.0], 0.0033)?;
@@ -290,7 +290,7 @@ mod parts {
     fn reflection() -> Result<()> {
         let x = Tensor::arange(1f64, 10.0, &Device::Cpu)?.reshape((1, 1, 3, 3))?;
         near("pad_reflect", &pad_reflect(&x, 1)?, &REFLECTED, 0.0)?;
-        // The layer's own padding, read by a window of one pixel.
+        // The layer's own padding, seen through a window of one pixel.
         let config =
             Conv2dConfig { padding: 1, padding_mode: PaddingMode::Reflect, ..Default::default() };
         let layer = Layer::from_tensor(&tensor(&[1.0], &[1, 1, 1, 1])?, Geometry::Conv2d(config))?;
@@ -327,14 +327,14 @@ mod parts {
         let max = max_pool2d(&x, 4, 2, 1, Ties::First)?;
         near("max", &max, &[11.0, 12.0, 15.0, 16.0], 0.0)?;
         near("avg", &avg_pool2d(&x, 4, 2, 1)?, &[3.375, 3.9375, 5.625, 6.1875], EXACT)?;
-        // −∞ and not 0 is what padding holds.
+        // The padding holds −∞, not 0.
         let max = max_pool2d(&(x.neg()? - 1.0)?, 4, 2, 1, Ties::First)?;
         near("max of negatives", &max, &[-2.0, -3.0, -6.0, -7.0], 0.0)
     }
 
     #[test]
     fn decaying_rates() -> Result<()> {
-        // Weights of 0 and a gradient of −1: they move to the rate.
+        // Weights of 0 with a gradient of −1 move to the learning rate.
         let check = |chain: StepsBuilder, progress: f64, want: f64, tolerance: f64| {
             let name = format!("{chain:?} at {progress}");
             let layer = dense(&[0.0, 0.0], 2)?;
@@ -351,7 +351,7 @@ mod parts {
             check(linear(), 0.1 * f64::from(j), 0.05 - 0.005 * f64::from(j), EXACT)?;
         }
         check(linear(), 1.0, 0.0, 0.0)?;
-        // Beyond the end it stays there.
+        // Beyond the end, the rate stays 0.
         check(linear(), 1.1, 0.0, 0.0)?;
 
         let exponential = || constant().then(ExponentialDecay { speed: 7.0, divisor: 96.0 });
@@ -360,7 +360,7 @@ mod parts {
         }
         check(exponential(), 1.0, 0.05 / 96.0, EXACT)?;
 
-        // The release's recurrence η ← (η − m)·e^{−speed/steps} + m, for its dense defaults.
+        // The release's recurrence η ← (η − m)·e^{−speed/steps} + m, with its defaults for dense layers.
         let (speed, divisor, steps) = (0.4f64, 100.0, 20);
         let slow = || constant().then(ExponentialDecay { speed, divisor });
         let end = (-speed).exp();
@@ -424,7 +424,7 @@ mod miconi {
         let update = [-1.536, 1.152, 0.0, 0.0];
         check_rule("oja", &Oja, (&response, &graded), (&update, None), EXACT)?;
 
-        // A step of 0.1 and a return to norm 1; plain Hebb of rate 0.1/0.9 ends at the same place.
+        // After a step of 0.1 and scaling to norm 1; plain Hebb at rate 0.1/0.9 ends there too.
         let renormalised = |update: &Tensor, rate: f64| -> Result<Tensor> {
             let moved = (layer.weight().detach() + (update * rate)?)?.narrow(0, 0, 1)?;
             moved.broadcast_div(&moved.sqr()?.sum_keepdim(1)?.sqrt()?)
@@ -463,7 +463,7 @@ mod miconi {
         Ok(())
     }
 
-    /// Both filters respond with 1 at the first position: both win there.
+    /// Both filters respond with 1 at the first position, so both win there.
     #[test]
     fn tie() -> Result<()> {
         let layer = conv(&[0.5, 0.0, 0.0, 0.5, 0.0, 0.5, 0.5, 0.0], 2, Default::default())?;
@@ -477,7 +477,7 @@ mod miconi {
         check_rule("instar", &Instar, (&response, &post), (&update, None), EXACT)?;
         let update = [3.0, 2.0, 1.0, 4.0, 2.0, 6.0, 2.0, 2.0];
         check_rule("hebb", &Hebb, (&response, &post), (&update, None), EXACT)?;
-        // Hard winner-take-all knows no ties: the first unit alone.
+        // Hard winner-take-all has no ties: only the first unit wins.
         let hard = response.fold(&HardWta.compete(response.u())?)?;
         near("hard", &hard, &[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0], 0.0)?;
 
@@ -485,7 +485,7 @@ mod miconi {
         near("triangle", &out, &[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.75, 0.25], EXACT)?;
         near("pooled", &avg_pool2d(&out, 2, 2, 0)?, &[0.25, 0.25], EXACT)?;
 
-        // Win rates of 0.5 and 0.75, of a target of 0.5.
+        // Win rates of 0.5 and 0.75, with a target of 0.5.
         let threshold = AdaptiveThreshold::new((1, 2), 3.0, 0.5, DType::F64, &Device::Cpu)?;
         near("r", &threshold.apply(response.u())?, &response.u().flatten_all()?.to_vec1()?, 0.0)?;
         threshold.adapt(&post)?;
@@ -547,7 +547,7 @@ mod miconi {
         near("step 50", layer.weight(), &[1.0, 2.3e-8], 1e-9)
     }
 
-    /// Without a decay there is no end: u grows with w, and w with u.
+    /// Without a decay, nothing stops the growth: u grows with w, and w with u.
     #[test]
     fn plain_hebb_grows_without_bound() -> Result<()> {
         let layer = dense(&[0.1, 0.1], 1)?;
@@ -565,11 +565,11 @@ mod miconi {
     fn units_are_scaled_to_norm_one() -> Result<()> {
         let layer = dense(&[3.0, 4.0, 0.0, 0.0], 2)?;
         Steps::builder(0.0).then(UnitNorm).build([layer.var()?])?.constrain()?;
-        // A unit without weights stays so.
+        // A unit whose weights are all 0 keeps them.
         near("w", layer.weight(), &[0.6, 0.8, 0.0, 0.0], 1e-10)
     }
 
-    /// With y = 1 both go to the mean of the inputs, halving the distance each step.
+    /// With y = 1, both rules move to the mean of the inputs, halving the distance at each step.
     #[test]
     fn instar_reaches_the_mean() -> Result<()> {
         for rule in [&Instar as &dyn Rule, &Oja] {

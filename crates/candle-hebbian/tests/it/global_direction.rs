@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
 
-/// Half a unit of the ninth digit, and what the digits before it lost in rounding.
+/// Half a unit of the ninth digit, plus rounding errors of intermediate results.
 const NINE_DIGITS: f64 = 6e-10;
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
@@ -31,7 +31,7 @@ fn near(name: &str, got: &Tensor, want: &[f64]) {
     }
 }
 
-/// By kernels and by candle's ops, in f64 and in f32.
+/// Runs `check` with kernels and with candle's ops, in f64 and in f32.
 fn each_way(check: impl Fn(DType) -> Result<()>) -> Result<()> {
     for dtype in [DType::F64, DType::F32] {
         check(dtype)?;
@@ -40,7 +40,7 @@ fn each_way(check: impl Fn(DType) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// The example's numbers; its errors are of one sign, so that the sizes alone are seen.
+/// The numbers of the example. Its errors are all of one sign, so that only the sizes show.
 #[test]
 fn a_dense_layer() -> Result<()> {
     each_way(|dtype| {
@@ -54,7 +54,7 @@ fn a_dense_layer() -> Result<()> {
         near("Y", &post, &y);
         let s = (&post * response.u())?.sum(1)?;
         near("s", &s, &[0.028437108, 0.231396096, 0.623022422]);
-        // Their sum over both rows is positive for each input: G > 0.
+        // The sum over both rows is positive for each input, so G > 0.
         let synapses = response.synapses(&post)?.with_third(&post.ones_like()?)?;
         let update = synapses.update(&GlobalDirection)?;
         let size = [
@@ -92,7 +92,7 @@ fn a_convolution() -> Result<()> {
         let post = SoftWta { inverse_temperature: 0.25 }.compete(response.u())?;
         near("y₀", &post.get(0)?.get(0)?.get(0)?.unsqueeze(0)?, &[0.484380084]);
         near("s", &(&post * response.u())?.sum(1)?, &[1.623135158, 3.355475790]);
-        // Each tap meets every pixel once, and the pixels add up to 5: G > 0.
+        // Each tap meets every pixel once, and the pixels add up to 5, so G > 0.
         let synapses = response.synapses(&post)?.with_third(&post.ones_like()?)?;
         near("G", &synapses.third_product()?, &[5.0; 8]);
         let size = [
@@ -160,7 +160,7 @@ fn draw(seed: u64) -> Result<Synapses> {
     Synapses::new(&w, &x, &u, &SOFT.compete(&u)?)?.with_third(&error)
 }
 
-/// No entry is larger than 1, one of each site is 1, and to first order a step never increases the loss.
+/// No entry is larger than 1, the largest of each site is 1, and to first order a step never increases the loss.
 #[test]
 fn bounded_and_down() -> Result<()> {
     for seed in 0..50 {
@@ -174,7 +174,7 @@ fn bounded_and_down() -> Result<()> {
     Ok(())
 }
 
-/// Neither the size of the loss nor how often the batch is there matters; without an error nothing is learned.
+/// Neither the scale of the loss nor repeating the batch matters; without an error, nothing is learned.
 #[test]
 fn what_does_not_matter() -> Result<()> {
     for seed in 0..50 {
@@ -220,7 +220,7 @@ fn a_dead_unit_learns_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A NaN in the error is one in the update, though the sign of candle makes 0 of it.
+/// A NaN in the error gives a NaN in the update, although candle's `sign` of it is 0.
 #[test]
 fn nan_is_not_swallowed() -> Result<()> {
     let w = Tensor::new(&[[1f64, 2.0], [0.5, -1.0]], CPU)?;
@@ -234,7 +234,7 @@ fn nan_is_not_swallowed() -> Result<()> {
     Ok(())
 }
 
-/// What goes on to the rows is the derivative.
+/// The error that is passed on to the rows is the derivative.
 #[test]
 fn the_error_goes_on() -> Result<()> {
     let mut rng = Rng::new(5);
@@ -254,8 +254,8 @@ fn conv(units: usize) -> BlockConfig<SoftWta> {
     }
 }
 
-/// The middle one of three blocks learns by the rule: the other two have the gradients they have without it, it has the
-/// signs of its own and the sizes of SoftHebb's update; evaluation is as without.
+/// The middle one of three blocks learns by the rule: the other two keep the gradients that they have without it, and
+/// its gradient has its own signs with the sizes of SoftHebb's update. Evaluation does not change.
 #[test]
 fn one_block_of_a_stack() -> Result<()> {
     let images = Rng::new(1).normal(0.0, 1.0, (3, 2, 6, 6), DType::F64, CPU)?;

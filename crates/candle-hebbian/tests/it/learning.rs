@@ -1,5 +1,5 @@
-//! A learning problem with a known answer: units find the prototypes that inputs are made of, if
-//! thresholds keep all of them winning.
+//! A learning problem with a known answer: if thresholds keep all units winning, the units find the
+//! prototypes that the inputs are made of.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::{
@@ -15,13 +15,13 @@ const ETA: f64 = 0.02;
 const BURN_IN: usize = 50;
 const BATCHES: usize = 600;
 
-/// How a network of `UNITS` ends after learning `UNITS` random unit prototypes with noise.
+/// The outcome of a network of `UNITS` units that learns `UNITS` random unit prototypes with noise.
 struct Found {
-    /// Prototypes that are the most similar one to some unit.
+    /// The number of prototypes that are the most similar one to some unit.
     distinct: usize,
     /// The smallest, over prototypes, of the best cosine with a unit.
     worst_cosine: f64,
-    /// The smallest win rate over its target, in the last 100 batches.
+    /// The smallest ratio of a win rate to its target, in the last 100 batches.
     least_win_rate: f64,
 }
 

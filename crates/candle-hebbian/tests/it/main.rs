@@ -1,4 +1,4 @@
-//! All tests of the library from outside, in one program: each program links all that is below it.
+//! All integration tests of the library in one program, because each program links all dependencies.
 
 mod candle_defects;
 mod common;

@@ -10,7 +10,7 @@ use candle_hebbian::{
     PaddingMode, Rng, SoftHebb, SoftWta, SoftWtaAntiHebbian, Steps, StepsBuilder,
 };
 
-/// A step of the layer's weights by `chain`.
+/// Takes a step of the layer's weights with `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
     let mut steps = chain.build([(layer.var()?, layer.dims())])?;
     steps.descend(|_| Some(gradient.clone()))
@@ -39,7 +39,7 @@ fn near(name: &str, a: &Tensor, b: &Tensor, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-/// Bit for bit, so that a difference of rounding shows.
+/// The bits of all entries, so that a difference in rounding shows.
 fn bits(t: &Tensor) -> Result<Vec<u64>> {
     Ok(numbers(t)?.into_iter().map(f64::to_bits).collect())
 }
@@ -57,7 +57,7 @@ fn soft_activity_sums_to_one() -> Result<()> {
             let winner = soft.max(D::Minus1)?;
             near(&draw.name, &signed.sum(D::Minus1)?, &winner.affine(2.0, -1.0)?, 1e-12)?;
             near(&draw.name, &signed.abs()?, &soft, 0.0)?;
-            // Exactly one sign a row is kept, and it is the winner's.
+            // Exactly one entry of each row keeps its sign, the winner's.
             let kept = signed.gt(0.0)?.to_dtype(DType::F64)?;
             near(&draw.name, &kept, &HardWta.compete(&u)?, 0.0)?;
         }
@@ -65,7 +65,7 @@ fn soft_activity_sums_to_one() -> Result<()> {
     Ok(())
 }
 
-/// w·D = s(1 − r²): which way a unit's norm goes.
+/// w·D = s(1 − r²), which says in which direction a unit's norm moves.
 #[test]
 fn softhebb_moves_norms_towards_or_away_from_one() -> Result<()> {
     for seed in 0..SEEDS {
@@ -145,7 +145,7 @@ fn permuting_units_permutes_the_step() -> Result<()> {
     Ok(())
 }
 
-/// The batch twice over doubles the update, and the step is the same.
+/// Repeating the batch doubles the update and leaves the step unchanged.
 #[test]
 fn duplicating_the_batch_leaves_the_step() -> Result<()> {
     for seed in 0..SEEDS {
@@ -199,7 +199,7 @@ fn a_unit_of_norm_one_stays() -> Result<()> {
     Ok(())
 }
 
-/// Values of a coarse grid, so that ties are common, in rows longer than any vector.
+/// Values on a coarse grid, so that ties are common, in rows of up to 70 units, longer than a SIMD vector.
 fn with_ties(seed: u64) -> Result<Tensor> {
     let mut rng = Rng::new(seed);
     let (sites, rows, units) = (1 + rng.below(3), 1 + rng.below(30), 1 + rng.below(70));
@@ -218,7 +218,7 @@ fn k_winners() -> Result<()> {
             for ((u, binary), graded) in rows(u.clone())?.iter().zip(&binary).zip(&graded) {
                 let name = format!("seed {seed}, k {k}: {u:?}");
                 for i in 0..units {
-                    // Fewer than k are larger: it is among the k largest or ties with the k-th.
+                    // With fewer than k larger ones, the unit is among the k largest or ties with the k-th.
                     let larger = u.iter().filter(|&&other| other > u[i]).count();
                     let won = larger < k && u[i] > 0.0;
                     assert_eq!(binary[i], f64::from(u8::from(won)), "{name}");
@@ -227,7 +227,7 @@ fn k_winners() -> Result<()> {
             }
         }
     }
-    // Without ties and all positive, k win; with none positive, nobody does.
+    // Without ties and all positive, k units win; with none positive, no unit does.
     let mut rng = Rng::new(0);
     let u = rng.uniform(0.1, 1.0, (2, 50, 33), DType::F64, &Device::Cpu)?;
     for k in 1..=33 {
@@ -296,7 +296,7 @@ fn responding_learns_nothing() -> Result<()> {
         response.synapses(&post)?.update(&SoftHebb)?;
         draw.layer.forward(&draw.x)?;
         assert_eq!(bits(draw.layer.weight())?, before, "{}", draw.name);
-        // What is given out does not change when the weights do.
+        // The output of a response does not change when the weights do.
         let output = bits(&response.output()?)?;
         draw.layer.var()?.set(&draw.layer.weight().zeros_like()?)?;
         assert_eq!(bits(&response.output()?)?, output, "{}", draw.name);
@@ -310,8 +310,8 @@ fn responding_learns_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A variable stays that variable, and its step is seen everywhere; a tensor that is none is copied
-/// by `from_tensor` and stays as it is.
+/// A variable is shared, so that its steps show everywhere; a tensor that is not a variable is
+/// copied by `from_tensor` and does not change.
 #[test]
 fn a_variable_is_shared_and_a_tensor_copied() -> Result<()> {
     let weight = Var::from_tensor(&Tensor::ones((2, 3), DType::F64, &Device::Cpu)?)?;
@@ -332,8 +332,8 @@ fn a_variable_is_shared_and_a_tensor_copied() -> Result<()> {
     Ok(())
 }
 
-/// Everything a training step is made of, on arrays larger than one block of parallel work;
-/// returns the bits of all that came out.
+/// Runs everything that a training step consists of, on arrays larger than one block of parallel
+/// work, and returns the bits of all results.
 fn train(seed: u64, dtype: DType) -> Result<Vec<Vec<u64>>> {
     let mut rng = Rng::new(seed);
     let config =

@@ -99,12 +99,12 @@ mod krotov_hopfield {
 mod bcm {
     use super::*;
 
-    /// Two steps of ρ = 0.3 with a rate of 0.1 over the largest entry of the update.
+    /// Two steps with ρ = 0.3 and a rate of 0.1 divided by the largest entry of the update.
     #[test]
     fn hand_worked() -> Result<()> {
         let layer = Layer::from_tensor(&tensor(&[2.0, 0.0, 1.2, 1.6], &[2, 2])?, Geometry::Dense)?;
         let x = tensor(&[3.0, 4.0, 1.0, 0.0], &[1, 2, 2])?;
-        // Cosines of the rows with the weights, whose directions the two steps keep.
+        // The cosines of the rows with the weights, whose directions the two steps keep.
         let u = tensor(&[0.6, 1.0, 1.0, 0.6], &[1, 2, 2])?;
         let y = tensor(&[0.0, 1.0, 1.0, 0.0], &[1, 2, 2])?;
         let mut state = State::default();
@@ -142,8 +142,8 @@ mod bcm {
     }
 }
 
-/// A rule trains the weights of candle's own layers as it does ours: one unit of Oja's rule turns
-/// to the leading direction of its input.
+/// A rule trains the weights of candle's own layers just as it trains this library's: one unit with
+/// Oja's rule turns to the leading direction of its input.
 #[test]
 fn weights_of_candle_layers() -> Result<()> {
     let varmap = VarMap::new();
@@ -166,7 +166,7 @@ fn weights_of_candle_layers() -> Result<()> {
     Ok(())
 }
 
-/// Each way to make a layer: its step reaches the `VarMap`, under its name.
+/// For each way to make a layer, its step reaches the `VarMap` under the layer's name.
 #[test]
 fn a_step_reaches_the_varmap() -> Result<()> {
     let varmap = VarMap::new();
@@ -241,7 +241,7 @@ fn weights_are_saved_and_loaded() -> Result<()> {
     let frozen = dense(5, 3, normal, vb.pp("layers.0"))?;
     near("from a file", frozen.weight(), &want, 0.0)?;
     std::fs::remove_dir_all(&folder)?;
-    // Such weights are no variable: they respond, and cannot learn.
+    // Weights from a file are not variables: they respond but cannot learn.
     let response = frozen.response(&Tensor::ones((2, 5), DType::F64, CPU)?)?;
     let synapses = response.synapses(response.u())?;
     synapses.update(&Hebb)?;
@@ -250,7 +250,7 @@ fn weights_are_saved_and_loaded() -> Result<()> {
     Ok(())
 }
 
-/// As `candle_nn::Linear`: any number of leading dimensions, an empty batch, views.
+/// Like `candle_nn::Linear`, a dense layer takes any number of leading dimensions, an empty batch and views.
 #[test]
 fn dense_layers_take_leading_dimensions() -> Result<()> {
     let mut rng = Rng::new(3);
@@ -292,7 +292,7 @@ fn dense_layers_take_leading_dimensions() -> Result<()> {
     Ok(())
 }
 
-/// Units that take from each other: Sanger's rule, and the same written out as an update.
+/// Units that subtract each other's weights: Sanger's rule with `mixing`, and written out as a direct update.
 #[test]
 fn mixing_is_the_product_taken_off() -> Result<()> {
     let w = tensor(&[0.5, 0.5, 0.5, -0.5], &[2, 2])?;
@@ -310,7 +310,7 @@ fn mixing_is_the_product_taken_off() -> Result<()> {
         let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
         Ok(Update::direct((gained - moments(s.post())?.matmul(&s.weights()?)?)?))
     };
-    // The mean over the two rows, as Lagani's code has it: [[.9375, .6875], [.5, 0]].
+    // The mean over the two rows, as in Lagani's code: [[.9375, .6875], [.5, 0]].
     let want = [0.9375 * 2.0, 0.6875 * 2.0, 1.0, 0.0];
     let synapses = response.synapses(&y)?;
     near("mixing", &synapses.update(&sanger)?, &want, 1e-12)?;

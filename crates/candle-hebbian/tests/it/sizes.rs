@@ -1,4 +1,4 @@
-//! Sizes that a preset or a caller chose: those that no memory holds are errors, and no size is a panic.
+//! Sizes that a preset or a caller chose: those too large for any memory are errors, and no size causes a panic.
 
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_hebbian::ops::{
@@ -54,14 +54,14 @@ fn windows_of_layers() -> Result<()> {
             refuse(Conv2dConfig { padding, ..plain }, &["too large", &padding.to_string()])?;
             refuse(Conv2dConfig { trailing_padding: padding, ..plain }, &["too large"])?;
         }
-        // Each side can be had, the image of both cannot.
+        // Each side alone would fit, but not the image of both.
         for padding in [1_000_000, 1_000_000_000] {
             refuse(Conv2dConfig { padding, ..plain }, &["bytes", "smaller", "padding"])?;
         }
         for stride in HOSTILE {
             let config = Conv2dConfig { stride, ..plain };
             let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
-            // The one window at the top left holds 0, 1, 4, 5.
+            // The only window, at the top left, holds 0, 1, 4, 5.
             let grads = layer.forward(&x)?.backward()?;
             let pre = Tensor::new(&[[[[0f32, 1.0], [4.0, 5.0]]]], &Device::Cpu)?;
             let grad = grads.get(layer.weight()).expect("a gradient").flatten_all()?;
@@ -83,7 +83,7 @@ fn weights() {
     }
 }
 
-/// Kernels of nothing have any number of groups.
+/// Kernels without units may have any number of groups.
 #[test]
 fn groups_of_nothing() -> Result<()> {
     let config = Conv2dConfig { groups: 1 << 62, ..Default::default() };
@@ -122,7 +122,7 @@ fn windows_of_pools() -> Result<()> {
                     pooled => refused(pooled, &["too large", "pixels"]),
                 }
             }
-            // One window that sees the whole image.
+            // A single window that sees the whole image.
             for pooled in [
                 max_pool2d_same(&x, size, size, Edge::Zeros, Ties::All)?,
                 max_pool2d_same(&x, size, 4, Edge::Excluded, Ties::First)?,
@@ -142,7 +142,7 @@ fn windows_of_pools() -> Result<()> {
     })
 }
 
-/// A response to rows of an input that is no image is put in no shape.
+/// A response to rows cannot be put in a shape if the shape of their input is not that of images.
 #[test]
 fn shapes_of_responses() -> Result<()> {
     let weight = Tensor::ones((1, 1, 2, 2), DType::F32, &Device::Cpu)?;

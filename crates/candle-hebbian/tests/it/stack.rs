@@ -1,5 +1,5 @@
-//! Stacks: what a block makes of its input is compared with the ops put together here, learning with
-//! the pieces of the library, and what must not change with what was there before.
+//! Stacks: the output of a block is compared with the ops put together here, learning with the pieces of the library,
+//! and all that must not change with its earlier state.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::feedback::{Learning, Pairing, Source};
@@ -78,7 +78,7 @@ fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     pairs.filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0.clone()).collect()
 }
 
-/// Oja's rule for each layer, by plain steps.
+/// Learners for each layer, with Oja's rule and plain steps.
 fn learners<C: Competition>(stack: &Stack<C>) -> Result<Vec<Option<Learner<Steps>>>> {
     stack.learners(|layer| {
         let steps = Steps::builder(0.01).build([(layer.var()?, layer.dims())])?;
@@ -89,7 +89,7 @@ fn learners<C: Competition>(stack: &Stack<C>) -> Result<Vec<Option<Learner<Steps
 mod evaluation {
     use super::*;
 
-    /// Every way to hand on, of images and of vectors, against the ops; with and without a graph.
+    /// Activations of images and of vectors, compared with the ops; with and without a graph.
     #[test]
     fn a_block_is_its_ops() -> Result<()> {
         let x = images(2, &[3, 2, 6, 6])?;
@@ -124,7 +124,7 @@ mod evaluation {
         Ok(())
     }
 
-    /// Norm, excitation, residual: in the order of the documentation.
+    /// Norm, excitation and residual act in the documented order.
     #[test]
     fn norm_excitation_and_residual() -> Result<()> {
         let x = images(3, &[4, 3, 5, 5])?;
@@ -156,8 +156,7 @@ mod evaluation {
         Ok(())
     }
 
-    /// `u − θ` competes and is handed on; winners are the competition's, with groups and at each
-    /// position.
+    /// `u − θ` competes and is passed on; winners are those of the competition, with groups and at each position.
     #[test]
     fn thresholds_and_winners() -> Result<()> {
         let window = Conv2dConfig { groups: 2, ..Default::default() };
@@ -223,7 +222,7 @@ mod evaluation {
         Ok(())
     }
 
-    /// Blocks without a layer pool and activate; features of any number of blocks.
+    /// Blocks without a layer pool and activate; `features` returns the output of any number of blocks.
     #[test]
     fn blocks_without_a_layer() -> Result<()> {
         let pool = Config { pool: max(2), ..Default::default() };
@@ -250,8 +249,8 @@ mod evaluation {
 mod back_propagation {
     use super::*;
 
-    /// Kept with channels last, a network is the same function as its layers one after the other, with
-    /// the same gradients: ramps after maxima, a residual sum, dropout with the same masks.
+    /// With channels last, a network is the same function as its layers one after the other, with the same gradients:
+    /// with ramps after maxima, a residual sum, and dropout with the same masks.
     #[test]
     fn channels_last_is_the_same_function() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -299,7 +298,7 @@ mod back_propagation {
         Ok(())
     }
 
-    /// A map that ends in images comes back as `(B, K, H, W)`.
+    /// A network that ends in images returns them as `(B, K, H, W)`.
     #[test]
     fn images_come_out_channels_first() -> Result<()> {
         let (stack, _) = build(vec![conv(4, 3)], &[2, 6, 5])?;
@@ -309,7 +308,7 @@ mod back_propagation {
         Ok(())
     }
 
-    /// Batch norm takes the statistics of the batch and moves its own; AdamW over the map trains.
+    /// Batch norm uses the statistics of the batch and updates its own; AdamW over the `VarMap` trains.
     #[test]
     fn training_moves_statistics_and_weights() -> Result<()> {
         let norm = Some(Norm::BatchNorm {});
@@ -394,7 +393,7 @@ mod feedback {
         Ok(())
     }
 
-    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights, or the weights.
+    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights or, for back-propagation, the weights.
     #[test]
     fn the_errors_of_layers() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -409,7 +408,7 @@ mod feedback {
             near("δ₂", &errors[1], &e, 1e-12);
             near("δ₁", &errors[0], &(e.matmul(&k.detach())? * &slope)?, 1e-12);
         }
-        // Of images too, in the shape of the response.
+        // The errors of images have the shape of the response too.
         let blocks = vec![Config { activation, pool: max(2), ..conv(4, 3) }, dense(3)];
         let (stack, _) = build(blocks, &[2, 6, 4])?;
         let errors =
@@ -418,8 +417,7 @@ mod feedback {
         Ok(())
     }
 
-    /// The activity gets the error of the output through `B`, and none from above, unless the two are
-    /// compared with back-propagation.
+    /// The activity gets the error of the output through `B` and none from above, unless back-propagation is asked for.
     #[test]
     fn direct_feedback_passes_the_layers_above() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -443,8 +441,8 @@ mod feedback {
         Ok(())
     }
 
-    /// Whichever order images go through the pass in, channels last (ramp) or first (relu), the
-    /// features of a map are counted in the order (H, W, K).
+    /// Whether images pass through with channels last (ramp) or first (relu), `B` counts the features of a map in the
+    /// order (H, W, K).
     #[test]
     fn direct_feedback_of_a_map() -> Result<()> {
         for activation in [Activation::Ramp { slope: 0.5 }, Activation::Relu {}] {
@@ -465,7 +463,8 @@ mod feedback {
         Ok(())
     }
 
-    /// Layers made elsewhere, with missing connections: all of it is in the tensors, and put back.
+    /// Layers made elsewhere, with missing connections: the tensors hold all of their state, and `restore` puts it
+    /// back.
     #[test]
     fn layers_made_elsewhere() -> Result<()> {
         let thinned = |seed: u64| -> Result<Stack<KWta>> {
@@ -489,7 +488,7 @@ mod feedback {
         let saved: std::collections::HashMap<_, _> = one.tensors().into_iter().collect();
         other.restore(|name, _| saved[name].copy())?;
         assert_eq!(snapshot(&one)?, snapshot(&other)?);
-        // The masks are those of the file: nothing without a connection has a gradient.
+        // The masks are the restored ones: missing connections have no gradient.
         let loss = other.forward(&images(28, &[3, 2, 2, 2])?)?.sum_all()?;
         let grads = loss.backward()?;
         let grads = grads.get(layer(&other, 0).weight()).expect("a gradient");
@@ -526,7 +525,7 @@ mod feedback {
         says(block.set_layer(of_eight), &["[5, 8]", "fit"]);
         says(block.set_layer(plain(&[2, 2, 3, 2, 2, 2], untied)?), &["[3, 2, 2]", "[4, 2, 2]"]);
         says(block.set_direct(draw(30, &[3, 15])?), &["[3, 15]", "16 features"]);
-        // A convolution in the place of its untied form.
+        // A convolution can replace its untied form.
         block.set_layer(plain(&[4, 2, 2, 2], Geometry::Conv2d(Conv2dConfig::default()))?)?;
         assert_eq!(stack.forward(&images(31, &[1, 2, 3, 3])?)?.dims(), [1, 4, 2, 2]);
         Ok(())
@@ -546,7 +545,7 @@ mod local_learning {
         ]
     }
 
-    /// What the block below made of the batch with its old weights, and one step of the rule on it.
+    /// Each layer sees the output of the block below with its old weights, and takes one step of the rule on it.
     #[test]
     fn all_layers_learn_from_old_weights() -> Result<()> {
         let (stack, _) = build(blocks(), &[2, 8, 8])?;
@@ -595,8 +594,8 @@ mod local_learning {
         Ok(())
     }
 
-    /// What competes is what a block responds to what is below it, whatever feedback there is; its gradient in the image
-    /// is that of central differences, by the weights and not by feedback weights.
+    /// `excitation` is what competes: the response of a block to the features below it, regardless of feedback. Its
+    /// gradient in the image equals central differences, and so goes through the weights, not through feedback.
     #[test]
     fn excitation_is_what_competes() -> Result<()> {
         let x = images(15, &[3, 2, 8, 8])?;
@@ -627,9 +626,9 @@ mod local_learning {
         Ok(())
     }
 
-    /// Of images that are part of a graph, features have the same values and the gradient of the function itself, by
-    /// central differences: through the weights and not through feedback weights, and with the mean of a triangle.
-    /// No gradient passes a standardisation, and images without a graph get none.
+    /// If images are part of a graph, features have the same values, and their gradient is that of the function itself,
+    /// by central differences: it goes through the weights, not through feedback weights, and includes the mean of a
+    /// triangle. No gradient passes a standardisation, and images without a graph get none.
     #[test]
     fn features_are_differentiable_in_images_of_a_graph() -> Result<()> {
         let x = images(17, &[3, 2, 8, 8])?;
@@ -662,8 +661,8 @@ mod local_learning {
         Ok(())
     }
 
-    /// One block learns with the blocks below in evaluation, and nothing else changes; a layer without
-    /// a learner keeps its weights; nothing learns in evaluation.
+    /// A block that learns alone sees the blocks below in evaluation, and nothing else changes; a layer without a
+    /// learner keeps its weights; nothing learns in evaluation.
     #[test]
     fn only_what_is_to_learn_does() -> Result<()> {
         let x = images(12, &[4, 2, 8, 8])?;
@@ -709,7 +708,7 @@ mod local_learning {
         Ok(())
     }
 
-    /// While learning, winners are handed on; in evaluation, ramps.
+    /// While learning, the block passes winners on; in evaluation, ramps.
     #[test]
     fn what_is_handed_on_while_learning() -> Result<()> {
         let activation = Activation::Ramp { slope: 1.0 };
@@ -727,7 +726,7 @@ mod local_learning {
         Ok(())
     }
 
-    /// A rule that reads another response competes by it; what is handed on stays the block's own.
+    /// If a rule reads another response, that response competes; the block still passes on its own.
     #[test]
     fn a_rule_may_read_another_response() -> Result<()> {
         struct Negative;
@@ -776,7 +775,7 @@ mod local_learning {
         Ok(())
     }
 
-    /// Any optimiser of candle's takes the steps, and reaches the map.
+    /// Any of candle's optimisers can take the steps, which reach the `VarMap`.
     #[test]
     fn any_optimiser_steps() -> Result<()> {
         let (stack, varmap) = build(vec![conv(4, 3), dense(3)], &[1, 5, 5])?;
@@ -802,8 +801,8 @@ mod files {
         vec![Config { norm, excitation, init, pool: max(2), ..conv(4, 3) }, dense(3)]
     }
 
-    /// All tensors are variables of the map, by their names; a saved map and restored tensors make the
-    /// same function.
+    /// All tensors are variables of the `VarMap` under their names; a saved map and restored tensors are the same
+    /// function.
     #[test]
     fn tensors_are_the_map() -> Result<()> {
         let (stack, varmap) = build(blocks(), &[2, 6, 6])?;
@@ -896,7 +895,7 @@ mod files {
     }
 }
 
-/// Any competition, one's own too, as a trait object.
+/// Blocks may differ in their competitions, which are trait objects and may be a user's own.
 #[test]
 fn competitions_may_differ_by_block() -> Result<()> {
     let block = |units, competition: Box<dyn Competition>| BlockConfig {
@@ -956,7 +955,7 @@ fn what_cannot_be_names_the_block() -> Result<()> {
     let error = flat.learn_block(0, &images(0, &[2, 1, 6, 6])?, &mut learner).unwrap_err();
     assert!(error.to_string().contains("without a layer"), "{error}");
 
-    // Another architecture's variables.
+    // Variables of another architecture.
     let vb = seeded(&varmap, &Rng::new(1), DType::F64, CPU);
     let error = Stack::new(vec![conv(5, 3)], &[1, 6, 6], vb).unwrap_err().to_string();
     assert!(error.contains("block 0") && error.contains("layers.0.weight"), "{error}");

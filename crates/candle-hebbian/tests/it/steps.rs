@@ -1,5 +1,5 @@
-//! Steps: what parts do by their definitions, how they chain, and what is refused. Expectations are
-//! worked out by hand or by a plain loop over weights.
+//! Steps: the definitions of the parts, how parts chain, and what is refused. Expected values are worked out by hand or
+//! by a plain loop over weights.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::{
@@ -28,7 +28,7 @@ fn near(got: &Tensor, want: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// One step of one variable.
+/// Takes one step of one variable.
 fn step(chain: StepsBuilder, weight: &Var, gradient: &[f64]) -> Result<()> {
     let gradient = Tensor::from_slice(gradient, weight.shape(), CPU)?.to_dtype(weight.dtype())?;
     chain.build([weight.clone()])?.descend(|_| Some(gradient.clone()))
@@ -48,7 +48,7 @@ mod exact {
             vec![weight.clone(), other.clone()],
             StepsConfig { learning_rate: 0.25, ..Default::default() },
         )?;
-        // ½‖w‖² has the gradient w; the other variable has none and stays.
+        // ½‖w‖² has the gradient w; the other variable has no gradient and keeps its value.
         steps.backward_step(&(weight.as_tensor().sqr()? * 0.5)?.sum_all()?)?;
         assert_eq!(numbers(&weight)?, [0.75, 1.5, 2.25]);
         assert_eq!(numbers(&other)?, [5.0]);
@@ -67,9 +67,9 @@ mod exact {
         near(&weight, &[0.4, -2.8, 1.5])
     }
 
-    /// The schedule scales the decay, wherever it stands; the divisor by the largest entry (4) and
-    /// the norm-dependent factor (|5 − 1|^½ = 2) do not. η = 0.5·(1 − 0.6) = 0.2, so w is multiplied
-    /// by 1 − 0.2·0.5 = 0.9 and loses 0.2·2·(4, −2)/4 = (0.4, −0.2).
+    /// The schedule scales the decay, wherever it stands in the chain; the division by the largest entry (4) and the
+    /// norm-dependent factor (|5 − 1|^½ = 2) do not. η = 0.5·(1 − 0.6) = 0.2, so w is multiplied by 1 − 0.2·0.5 = 0.9
+    /// and loses 0.2·2·(4, −2)/4 = (0.4, −0.2).
     #[test]
     fn decay_is_decoupled() -> Result<()> {
         let decay = WeightDecay { rate: 0.5 };
@@ -89,8 +89,8 @@ mod exact {
         Ok(())
     }
 
-    /// Norms 5 and 2, q = 1: factors 4 and 1. First the factors, and the largest of (4·1, 1·3) is 4;
-    /// first the largest entry, which is 3, and the first unit's step is larger than η.
+    /// Norms 5 and 2, q = 1: factors 4 and 1. If the factors come first, the largest of (4·1, 1·3) is 4; if the largest
+    /// entry comes first, it is 3, and the first unit's step is larger than η.
     #[test]
     fn parts_act_in_order() -> Result<()> {
         let (weight, gradient) = (&[3.0, 4.0, 0.0, 2.0], &[1.0, 0.0, 0.0, 3.0]);
@@ -103,13 +103,13 @@ mod exact {
         near(&moved, &[3.0 - 0.3 * 4.0 / 3.0, 4.0, 0.0, 2.0 - 0.3])
     }
 
-    /// (2, 2) − (−1, −2) = (3, 4) of norm 5. A unit without weights that gets none stays at 0.
+    /// (2, 2) − (−1, −2) = (3, 4) of norm 5. A unit whose weights are 0 and do not move stays at 0.
     #[test]
     fn norm_one_after_the_step() -> Result<()> {
         let weight = var(&[2.0, 2.0, 0.0, 0.0], &[2, 2])?;
         step(Steps::builder(1.0).then(UnitNorm), &weight, &[-1.0, -2.0, 0.0, 0.0])?;
         near(&weight, &[0.6, 0.8, 0.0, 0.0])?;
-        // In the same pass as units of different rates: the largest entry is 1, so (0.6, 0.8 + 1).
+        // In the pass that also scales by the rates of units: the largest entry becomes 1, so (0.6, 0.8 + 1).
         step(
             Steps::builder(1.0).then(LargestEntry).then(UnitNorm),
             &weight,
@@ -119,7 +119,7 @@ mod exact {
         near(&weight, &[0.6 / norm, 1.8 / norm, 0.0, 0.0])
     }
 
-    /// A schedule is a change of the rate, not of what it starts from.
+    /// A schedule changes the rate of a step, not the learning rate that it starts from.
     #[test]
     fn schedules_start_from_the_learning_rate() -> Result<()> {
         let weight = var(&[0.0], &[1])?;
@@ -157,7 +157,7 @@ macro_rules! released {
             for (moved, gradient) in moved.chunks_mut(site).zip(gradient.chunks(site)) {
                 let largest = gradient.iter().fold(0.0, |most: $t, g| most.max(g.abs()));
                 for (w, g) in moved.chunks_mut(fan_in).zip(gradient.chunks(fan_in)) {
-                    // As the sum of squares is formed on the CPU: sixteen running sums.
+                    // The sum of squares as it is formed on the CPU: in sixteen running sums.
                     let mut sums = [0.0 as $t; 16];
                     w.iter().enumerate().for_each(|(i, w)| sums[i % 16] += w * w);
                     let norm = sums.into_iter().fold(0.0 as $t, |a, b| a + b).sqrt();
@@ -173,7 +173,7 @@ macro_rules! released {
 released!(released_f32, f32);
 released!(released_f64, f64);
 
-/// To the bit, on sites larger than a block of parallel work.
+/// Steps equal the released ones to the bit, on sites larger than a block of parallel work.
 #[test]
 fn bits_of_the_released_step() -> Result<()> {
     let mut rng = Rng::new(31);
@@ -204,7 +204,7 @@ fn bits_of_the_released_step() -> Result<()> {
     Ok(())
 }
 
-/// What GPUs are asked for is what the kernels do, for every built-in part.
+/// For the built-in parts, the ops that GPUs run give what the kernels give.
 #[test]
 fn kernels_equal_compositions() -> Result<()> {
     let mut rng = Rng::new(32);
@@ -240,7 +240,7 @@ fn kernels_equal_compositions() -> Result<()> {
 mod types_and_values {
     use super::*;
 
-    /// As the step in f32, rounded at its end.
+    /// A step in half precision is the step in f32, rounded at its end.
     #[test]
     fn half_precision_is_rounded_once() -> Result<()> {
         for dtype in [DType::F16, DType::BF16] {
@@ -270,7 +270,7 @@ mod types_and_values {
         Ok(())
     }
 
-    /// A NaN of one entry makes its weight NaN, and with the largest entry its site; never nothing.
+    /// A NaN in one entry makes its weight NaN and, with `LargestEntry`, its site; it is never lost.
     #[test]
     fn nan_reaches_the_weights() -> Result<()> {
         for at in 0..4 {
@@ -292,7 +292,7 @@ mod types_and_values {
         Ok(())
     }
 
-    /// A gradient of 0 leaves weights as they are, and nothing at all is no error.
+    /// A gradient of 0 leaves weights as they are, and empty weights are not an error.
     #[test]
     fn zeros_and_nothing() -> Result<()> {
         let weight = var(&[1.0, 2.0], &[1, 2])?;
@@ -306,7 +306,7 @@ mod types_and_values {
         Ok(())
     }
 
-    /// A gradient that lies in the memory of the weights, or is a view of something larger.
+    /// A gradient that shares the memory of the weights, or is a view of something larger.
     #[test]
     fn gradients_of_any_layout() -> Result<()> {
         let weight = var(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
@@ -325,8 +325,8 @@ mod types_and_values {
 mod sites_and_units {
     use super::*;
 
-    /// Every site has a largest entry of its own: in an untied weight by its shape, in groups by the
-    /// dimensions given with it.
+    /// Every site has its own largest entry: the sites of an untied weight follow from its shape, those of groups from
+    /// the dimensions given with it.
     #[test]
     fn sites_are_scaled_apart() -> Result<()> {
         let gradient = [1.0, -2.0, 10.0, 20.0];
@@ -359,7 +359,7 @@ mod sites_and_units {
             let error = message(chain.build([bias.clone()]));
             assert!(error.contains("[2]") && error.contains("WeightDims"), "{error}");
         }
-        // All of it as the inputs of one unit, if that is what is meant.
+        // A bias is taken as the inputs of one unit if the dimensions say so.
         let dims = WeightDims { sites: 1, units: 1, fan_in: 2 };
         Steps::builder(0.1).then(UnitNorm).build([(bias.clone(), dims)])?.constrain()?;
         near(&bias.sqr()?.sum_all()?, &[1.0])
@@ -393,7 +393,7 @@ mod refused {
         for power in [f64::NAN, f64::INFINITY, -0.5] {
             refuses(plain().then(NormDependent { power }), &["power", &power.to_string()]);
         }
-        // e^{−1e-17} is 1 in f64: 0/0, like a speed of 0.
+        // e^{−1e-17} is 1 in f64, which gives 0/0 as a speed of 0 does.
         for speed in [0.0, -1.0, 1e-17, f64::NAN, f64::INFINITY] {
             let words = ["speed", &speed.to_string()[..]];
             refuses(plain().then(ExponentialDecay { speed, divisor: 10.0 }), &words);
@@ -404,7 +404,7 @@ mod refused {
         }
     }
 
-    /// What the interface of an optimiser cannot refuse when it is set, the next step does.
+    /// What an optimiser's interface cannot refuse when it is set is refused by the next step.
     #[test]
     fn numbers_set_later() -> Result<()> {
         let weight = var(&[1.0], &[1])?;
@@ -422,7 +422,7 @@ mod refused {
         Ok(())
     }
 
-    /// Before anything has moved.
+    /// Such a gradient is refused before anything has moved.
     #[test]
     fn a_gradient_of_another_shape() -> Result<()> {
         let (first, second) = (var(&[1.0, 2.0], &[1, 2])?, var(&[1.0, 2.0], &[2, 1])?);
@@ -489,7 +489,8 @@ mod ones_own {
         }
     }
 
-    /// Directions (3, 4) → (0.6, 0.8) and (0.5, 0) as it is; weights below 0 become 0, then norm 1.
+    /// The direction (3, 4) becomes (0.6, 0.8), and (0.5, 0) stays as it is; weights below 0 become 0, and then units
+    /// get norm 1.
     #[test]
     fn parts_chain_with_built_in_ones() -> Result<()> {
         let weight = var(&[1.2, 0.3, 1.0, 1.0], &[2, 2])?;
@@ -499,7 +500,7 @@ mod ones_own {
         let chain = || Steps::builder(1.0).then(Excitatory).then(UnitNorm);
         step(chain(), &weight, &[0.2, 5.0, -2.5, -3.0])?; // (0.4, −5), (3, 4)
         near(&weight, &[1.0, 0.0, 0.6, 0.8])?;
-        // Without a step, in f32's memory and in a copy.
+        // Without a step, in the memory of f32 and f64 weights and in a copy of f16 weights.
         for dtype in [DType::F64, DType::F32, DType::F16] {
             let weight = Tensor::new(&[[3f64, -4.0], [3.0, 4.0]], CPU)?.to_dtype(dtype)?;
             let weight = Var::from_tensor(&weight)?;
@@ -512,7 +513,7 @@ mod ones_own {
         Ok(())
     }
 
-    /// The weights themselves as the direction: memory that is both read and written.
+    /// The weights themselves as the direction: the same memory is both read and written.
     #[test]
     fn a_direction_of_the_weights() -> Result<()> {
         #[derive(Debug)]

@@ -1,6 +1,5 @@
-//! What the ops on units and their competitions make of values that are not the usual: NaN, infinity,
-//! sums in half precision, empty batches. The policy stands at `candle_hebbian::ops`; other types and
-//! views are the table's.
+//! Results of the ops on units and of competitions for unusual values: NaN, infinity, sums in half precision, empty
+//! batches. The policy is documented in `candle_hebbian::ops`; other types and views are tested in `table`.
 
 use candle::{D, DType, Device, Result, Tensor, Var};
 use candle_hebbian::competition::over_rows;
@@ -30,7 +29,7 @@ fn competitions() -> Vec<Box<dyn Competition>> {
     ]
 }
 
-/// Everything that takes one tensor `(2, P, 5)`.
+/// Every op that takes one tensor `(2, P, 5)`.
 fn ops() -> Vec<(String, Op)> {
     let mut ops: Vec<(String, Op)> = Vec::new();
     ops.push(("none".into(), Box::new(|u| NoCompetition.compete(u))));
@@ -66,7 +65,7 @@ fn differentiable() -> Vec<(String, Op)> {
     ops().into_iter().filter(|(name, _)| with.contains(&name.as_str())).collect()
 }
 
-/// Whether NaN and infinity exist there: Metal's fast arithmetic takes them not to.
+/// Whether NaN and infinity exist on the device: Metal's fast arithmetic assumes that they do not.
 fn has_nan(device: &Device) -> bool {
     !device.is_metal() || std::env::var("CANDLE_METAL_ENABLE_FAST_MATH").is_ok_and(|x| x == "0")
 }
@@ -79,7 +78,7 @@ fn numbers(t: &Tensor) -> Result<Vec<f32>> {
     t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }
 
-/// Equal, NaN being equal to NaN, to a relative tolerance.
+/// Asserts equality to a relative tolerance, with NaN equal to NaN.
 fn same(name: &str, got: &[f32], want: &[f32], tolerance: f32) {
     assert_eq!(got.len(), want.len(), "{name}");
     for (got_one, want_one) in got.iter().zip(want) {
@@ -103,7 +102,7 @@ fn normal(seed: u64, dims: &[usize], device: &Device) -> Result<Tensor> {
     Rng::new(seed).normal(0.3, 1.0, dims, DType::F32, &Device::Cpu)?.to_device(device)
 }
 
-/// Of either sign, anywhere in a row, alone or not: all units of that row, none of another.
+/// A NaN of either sign, anywhere in a row, alone or not, makes all units of that row NaN and none of another.
 fn a_nan_is_its_whole_row(device: &Device) -> Result<()> {
     let negative = f32::from_bits(0xffc0_0000);
     let unit = [0.5f32, -1.0, 2.0, 0.25];
@@ -142,8 +141,7 @@ fn a_nan_is_its_whole_row(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Rows long enough for a sort to notice that its order is none, which the standard library answers
-/// with a panic when it does.
+/// Rows long enough for a sort to notice that NaNs have no order, to which the standard library responds with a panic.
 fn many_nans_panic_nowhere(device: &Device) -> Result<()> {
     if !has_nan(device) {
         return Ok(());
@@ -169,7 +167,7 @@ fn many_nans_panic_nowhere(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// An infinity may win; softmax's quotient of infinities is NaN, and no finite response makes one.
+/// An infinity may win. In a softmax, a quotient of infinities is NaN, but finite responses never give NaN.
 fn infinite_and_large_responses(device: &Device) -> Result<()> {
     let check = |competition: &dyn Competition, u: &[f32], want: &[f32]| -> Result<()> {
         let y = competition.compete(&Tensor::new(u, device)?)?.to_vec1::<f32>()?;
@@ -221,11 +219,11 @@ fn single_values(device: &Device) -> Result<()> {
     same("square", &numbers(&square(&x)?)?, &[NAN, INF, 0.0, 0.25, 0.0], 1e-6);
     let slope = numbers(&gradient(&x, &square, &ones)?)?;
     same("its slope", &slope, &[NAN, INF, 0.0, 1.0, 0.0], 1e-6);
-    // √u grows ever more slowly.
+    // √u grows ever more slowly, so its slope at infinity is 0.
     let root = op(|x| repu(x, 0.5));
     let slope = numbers(&gradient(&x, &root, &ones)?)?;
     same("slope of a root", &slope, &[NAN, 0.0, 0.0, 0.5 / 0.5f32.sqrt(), 0.0], 1e-6);
-    // A NaN that arrives where the op is flat.
+    // A NaN that arrives from above where the op is flat.
     let x = Tensor::new(&[[-3.0f32, 0.5]], device)?;
     let nan = Tensor::new(&[[NAN, 1.0]], device)?;
     same("ramp back", &numbers(&gradient(&x, &soft, &nan)?)?, &[NAN, 0.5], 0.0);
@@ -233,7 +231,7 @@ fn single_values(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// A position is all of its channels, a sample all of its values.
+/// In a triangle, a broken value affects all channels of its position; in `standardise`, all values of its sample.
 fn positions_and_samples(device: &Device) -> Result<()> {
     if !has_nan(device) {
         return Ok(());
@@ -246,7 +244,7 @@ fn positions_and_samples(device: &Device) -> Result<()> {
             let y = numbers(&op(&x)?)?;
             same("triangle", &y, &[0.0, NAN, 1.0, 1.0, NAN, 0.0], 1e-6);
             let slope = power as f32;
-            // With the mean: half of what the other channel lost.
+            // Through the mean, both channels lose half of the slope.
             let half = if constant_mean { 0.0 } else { slope / 2.0 };
             let want = [-half, NAN, slope - half, slope - half, NAN, -half];
             let slope = gradient(&x, &op, &x.ones_like()?)?;
@@ -297,7 +295,7 @@ test_device!(
     empty_batches,
 );
 
-/// Kernel and composition make the same of everything, backward too.
+/// Kernels and compositions give the same results, backward too.
 #[test]
 fn kernels_and_compositions_agree() -> Result<()> {
     let specials = [NAN, INF, -INF, 0.0, -0.0];
@@ -334,8 +332,8 @@ fn sums_in_half_precision(device: &Device) -> Result<()> {
         let equal = Tensor::full(0.1f32, (2, 75), device)?.to_dtype(dtype)?;
         assert_eq!(numbers(&standardise(&equal, 1e-10)?)?, [0.0; 150]);
 
-        // 4096 wins of 4096 against a target of a half: 100 steps of 2⁻¹⁰ from 1, where the numbers of
-        // bf16 are 2⁻⁷ apart.
+        // 4096 wins in 4096 rows against a target of a half: 100 steps of 2⁻¹⁰ from 1, where the numbers of bf16 are
+        // 2⁻⁷ apart.
         let threshold = AdaptiveThreshold::new((1, 2), 2f64.powi(-9), 0.5, dtype, device)?;
         threshold.set(&Tensor::ones((1, 2), dtype, device)?)?;
         for _ in 0..100 {
@@ -374,7 +372,7 @@ fn empty_batches(device: &Device) -> Result<()> {
     threshold.adapt(&empty)?;
     assert_eq!(numbers(threshold.values())?, [0.0; 10]);
 
-    // No units is a mistake, and called one.
+    // Having no units is a mistake, and reported as one.
     let nobody = Tensor::zeros((2, 3, 0), DType::F32, device)?;
     for (name, op) in ops() {
         if name != "ramp" {
@@ -399,7 +397,7 @@ fn parameters_that_make_nan_are_refused() -> Result<()> {
             assert!(made.is_err(), "{rate} {target}");
         }
     }
-    // Finite, but not in the type that is computed in.
+    // Finite, but not in the type of the computation.
     assert!(SoftWta { inverse_temperature: 1e300 }.compete(&x).is_err());
     assert!(ramp(&x, 1e300).is_err() && ramp(&x, 1e-300).is_err());
     assert!(repu(&x, 1e300).is_err() && triangle(&x, 1e-300, true).is_err());

@@ -1,5 +1,5 @@
-//! What the ops over windows take: nothing at all, NaN and infinity; by the kernels and by the
-//! compositions that other devices get. Types and views are the table's.
+//! Ops over windows of empty tensors, NaN and infinity, by the kernels and by the compositions that
+//! other devices run. Types and views are tested in `table`.
 
 use candle::{DType, Device, Error, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{
@@ -9,7 +9,7 @@ use candle_hebbian::{Conv2dConfig, Geometry, Layer, PaddingMode};
 
 type Op = fn(&Tensor) -> Result<Tensor>;
 
-/// A layer of ones, to unfold by.
+/// Unfolds `x` with a layer of ones.
 fn windows(x: &Tensor, untied: bool) -> Result<Tensor> {
     let (config, c) = (Conv2dConfig { stride: 2, padding: 1, ..Default::default() }, x.dim(1)?);
     let (shape, geometry): (&[usize], _) = if untied {
@@ -56,7 +56,7 @@ fn same(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// No images or no channels give nothing, and a gradient of nothing.
+/// Without images or channels, the result and its gradient are empty.
 #[test]
 fn empty_batches() -> Result<()> {
     both_ways(|| {
@@ -84,7 +84,7 @@ fn empty_batches() -> Result<()> {
     })
 }
 
-/// A convolution of no images, channels or units, or a part of none that starts past the end.
+/// A convolution without images, channels or units, or of an empty part that starts past the end.
 #[test]
 fn empty_convolutions() -> Result<()> {
     for dtype in [DType::F32, DType::BF16] {
@@ -112,7 +112,7 @@ fn empty_convolutions() -> Result<()> {
     Ok(())
 }
 
-/// One line `x` of an image two lines high, of which the second is −∞.
+/// An image of two lines, `x` and a line of −∞.
 fn line(x: &[f64]) -> Result<Var> {
     let below = vec![f64::NEG_INFINITY; x.len()];
     Var::from_tensor(&Tensor::from_vec([x, &below].concat(), (1, 1, 2, x.len()), &Device::Cpu)?)
@@ -122,7 +122,7 @@ fn bits(x: &Tensor) -> Result<Vec<String>> {
     Ok(values(x)?.into_iter().map(|x| x.to_string()).collect())
 }
 
-/// The largest of a window where NaN is above all, and who gets its gradient.
+/// The largest value of a window, where NaN is above all, and the pixels that get its gradient.
 #[test]
 fn maxima_of_nan_and_infinity() -> Result<()> {
     let (nan, inf, low) = (f64::NAN, f64::INFINITY, f64::NEG_INFINITY);
@@ -142,7 +142,7 @@ fn maxima_of_nan_and_infinity() -> Result<()> {
                 assert_eq!(grad[8..14], [0.0; 6], "{ties:?} {dtype:?}");
                 assert_eq!(grad[14..], [below; 2], "{ties:?} {dtype:?}");
             }
-            // Padding is left out, also beside −∞; zeros beyond the edge compete, but not with NaN.
+            // Padding does not compete, even with −∞; zeros beyond the edge do, but not with NaN.
             let low = Var::from_tensor(&line(&[low; 3])?.to_dtype(dtype)?)?;
             assert_eq!(bits(&max_pool2d(&low, 2, 2, 1, Ties::All)?)?, ["-inf"; 4]);
             let over = |edge| max_pool2d_same(&low, 2, 2, edge, Ties::First);
@@ -172,7 +172,7 @@ fn ties_with_the_edge() -> Result<()> {
     })
 }
 
-/// Means, windows and mirrors pass NaN and infinity on, and to nobody else.
+/// Means, windows and mirrors pass NaN and infinity on, and only to the outputs that contain them.
 #[test]
 fn others_pass_nan_and_infinity_on() -> Result<()> {
     let (nan, inf) = (f64::NAN, f64::INFINITY);

@@ -1,4 +1,4 @@
-//! What the mirror says of the revisions of a data set, and of the files in them.
+//! The mirror's answers about the revisions of a data set, and about the files in them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Reply, Request, State, sha256};
 
-/// The commit that a revision is at, as it stands in an address.
+/// The commit of a revision, which is written as in an address.
 pub fn commit(revision: &str) -> String {
     match revision {
         "refs%2Fconvert%2Fparquet" => "a".repeat(40),
@@ -22,12 +22,12 @@ fn parts(path: &str) -> Option<(&str, &str, &str)> {
     Some((repo, revision, file))
 }
 
-/// The commit that a file is of.
+/// The commit to which the file of an address belongs.
 pub(super) fn commit_of(path: &str) -> String {
     parts(path).map_or_else(|| "a".repeat(40), |(_, revision, _)| commit(revision))
 }
 
-/// The address of a file by the name of its revision, where it is asked for by the commit.
+/// The address of a file with the name of its revision, if it is requested by the commit.
 pub(super) fn with_revision(state: &State, path: &str) -> String {
     fn by_commit(path: &str) -> Option<(&str, String, &str)> {
         let (repo, revision, file) = parts(path)?;
@@ -41,8 +41,8 @@ pub(super) fn with_revision(state: &State, path: &str) -> String {
     }
 }
 
-/// `GET /api/datasets/OWNER/NAME/revision/REVISION`, and what Python's libraries ask beside it: the set as it is
-/// on `main`, and the tree of a revision. None where it is something else.
+/// Answers `GET /api/datasets/OWNER/NAME/revision/REVISION`, and what Python's libraries ask besides: the set on
+/// `main`, and the tree of a revision. Returns `None` for anything else.
 pub(super) fn answer(state: &State, request: &Request) -> Option<Reply> {
     let address = request.path.trim_start_matches('/');
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
@@ -63,7 +63,7 @@ pub(super) fn answer(state: &State, request: &Request) -> Option<Reply> {
         })
     };
     if of_repo.clone().next().is_none() {
-        // Whoever may see everything is told so; others might only lack the right to see it.
+        // A client with a token is told that there is no such repository; others might only lack the right to see it.
         return match request.token {
             Some(_) => no("404 Not Found", "RepoNotFound"),
             None => no("401 Unauthorized", "RepoNotFound"),

@@ -17,7 +17,7 @@ pub use listing::commit;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use pushes::{Commit, READ_ONLY, Repo, TOKEN};
 
-/// How long a silent connection stays: longer than any test waits.
+/// How long a silent connection stays open: longer than any test waits.
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How the mirror misbehaves with a file.
@@ -28,18 +28,18 @@ pub enum Manner {
     WrongBody,
     /// The hub's headers, then an error page.
     NotFoundBody,
-    /// The connection ends after so many bytes of a whole file. Ranges are refused, with a message
-    /// that would clear a terminal and is long.
+    /// The connection ends after this many bytes of a whole file. Ranges are refused, with a long message that would
+    /// clear a terminal.
     CutThenRefused(usize),
-    /// The connection ends after so many bytes of a whole file; ranges work.
+    /// The connection ends after this many bytes of a whole file; ranges work.
     CutWhole(usize),
-    /// The connection ends after so many bytes of anything asked for.
+    /// The connection ends after this many bytes of any answer.
     CutAll(usize),
-    /// As `CutWhole` the first time, and ranges are ignored.
+    /// Like `CutWhole` the first time; ranges are ignored.
     CutOnceNoRanges(usize),
-    /// After so many bytes of a whole file nothing more comes, and the connection stays; ranges work.
+    /// After this many bytes of a whole file nothing more comes, and the connection stays open; ranges work.
     StallWhole(usize),
-    /// The same of anything asked for.
+    /// The same for any answer.
     StallAll(usize),
 }
 
@@ -64,13 +64,13 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// How the mirror misbehaves with a request.
 #[derive(Clone)]
 pub enum Twist {
-    /// This status and body.
+    /// Answers with this status and body.
     Refuse(&'static str, String),
-    /// The connection ends after half of the request's body, so many times.
+    /// The connection ends after half of the request's body, this many times.
     Cut(usize),
-    /// To the same path with this in the place of what it was found by.
+    /// Redirects to the same path with this in place of the part by which the request was found.
     Redirect(&'static str),
-    /// The connection stays, and nothing comes.
+    /// The connection stays open, and nothing comes.
     Silence,
 }
 
@@ -78,7 +78,7 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub range: Option<String>,
-    /// Behind `Bearer`.
+    /// The token after `Bearer`.
     pub token: Option<String>,
     pub body: Vec<u8>,
 }
@@ -95,7 +95,7 @@ impl Reply {
     }
 }
 
-/// A server of large files: answers what is its own.
+/// A server of large files, which answers the requests that are meant for it.
 pub type Store = Arc<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
 
 #[derive(Default)]
@@ -105,11 +105,11 @@ struct State {
     repos: BTreeMap<String, Repo>,
     twists: Vec<(&'static str, Twist)>,
     store: Option<Store>,
-    /// What the store has, by its SHA-256, with the store's own name of it.
+    /// The files of the store by their SHA-256, each with the store's own name for it.
     large: HashMap<String, (String, Vec<u8>)>,
 }
 
-/// Serves on a port of its own until the process ends.
+/// A server on a port of its own, which runs until the process ends.
 #[derive(Clone)]
 pub struct Mirror {
     pub endpoint: String,
@@ -132,18 +132,18 @@ impl Mirror {
         Self { endpoint, state }
     }
 
-    /// A file of a data set, on the branch of parquet files.
+    /// Serves a file of a data set on the branch of parquet files.
     pub fn serve(&self, repo: &str, file: &str, served: Served) {
         self.serve_set(repo, "refs/convert/parquet", file, served);
     }
 
-    /// A file of a data set.
+    /// Serves a file of a data set.
     pub fn serve_set(&self, repo: &str, revision: &str, file: &str, served: Served) {
         let revision = revision.replace('/', "%2F");
         self.serve_at(format!("/datasets/{repo}/resolve/{revision}/{file}"), served);
     }
 
-    /// A file of a model.
+    /// Serves a file of a model.
     pub fn serve_model(&self, repo: &str, revision: &str, file: &str, served: Served) {
         self.serve_at(format!("/{repo}/resolve/{revision}/{file}"), served);
     }
@@ -152,28 +152,28 @@ impl Mirror {
         self.state.lock().unwrap().files.insert(path, served);
     }
 
-    /// Misbehaves with requests whose path has this in it.
+    /// Misbehaves with requests whose path contains `part`.
     pub fn twist(&self, part: &'static str, twist: Twist) {
         self.state.lock().unwrap().twists.push((part, twist));
     }
 
-    /// A repository that is there already.
+    /// Adds a repository that exists before the push.
     pub fn make_repo(&self, id: &str, private: bool) {
         let repo = Repo::new(private);
         self.state.lock().unwrap().repos.insert(id.to_string(), repo);
     }
 
-    /// A repository as it is now.
+    /// The current state of a repository.
     pub fn repo(&self, id: &str) -> Option<Repo> {
         self.state.lock().unwrap().repos.get(id).cloned()
     }
 
-    /// Has large files go to a server of their own.
+    /// Sends large files to a server of their own.
     pub fn store_large_files(&self, store: Store) {
         self.state.lock().unwrap().store = Some(store);
     }
 
-    /// Says of a large file that the store has it, under a name of its own.
+    /// Records that the store has a large file, under a name of its own.
     pub fn stored(&self, name: String, bytes: Vec<u8>) {
         self.state.lock().unwrap().large.insert(sha256(&bytes), (name, bytes));
     }
@@ -323,7 +323,7 @@ fn send(
         head += &format!("{name}: {value}\r\n");
     }
     head += "Connection: close\r\n\r\n";
-    // The client may hang up first; that is its right.
+    // The client may hang up first, which is not an error.
     let _ = stream.write_all(head.as_bytes());
     if method != "HEAD" {
         let _ = stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())]);

@@ -1,4 +1,4 @@
-//! What the tests share: made-up images, parquet files of the hub's schema, and a loopback mirror.
+//! Shared by the tests: made-up images, parquet files of the hub's schema, and a loopback mirror.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod mirror;

@@ -1,5 +1,5 @@
-//! What the mirror answers when a model is pushed: repositories and branches are made, files announced, and
-//! all that is new comes with a commit, large files by their sums.
+//! The mirror's answers when a model is pushed: repositories and branches are made, files are announced, and everything
+//! new comes with a commit, large files by their checksums.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -9,7 +9,7 @@ use super::{Manner, Reply, Request, Served, State, sha256};
 
 /// The token that may write.
 pub const TOKEN: &str = "hf_theTokenThatMayWriteHere";
-/// One that may not.
+/// A token that may not write.
 pub const READ_ONLY: &str = "hf_theTokenThatMayOnlyRead";
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct Repo {
 pub struct Commit {
     pub branch: String,
     pub message: String,
-    /// Their names, and whether they came by their sums alone.
+    /// The names of the files, and whether each came as a checksum only.
     pub files: Vec<(String, bool)>,
 }
 
@@ -33,7 +33,7 @@ impl Repo {
     }
 }
 
-/// None where it is no matter of pushing.
+/// Answers a request that belongs to a push; `None` for any other.
 pub(super) fn answer(state: &mut State, endpoint: &str, request: &Request) -> Option<Reply> {
     let error = |status, why: &str| Some(Reply::new(status, json!({ "error": why }).to_string()));
     let good = |value: Value| Some(Reply::new("200 OK", value.to_string()));
@@ -122,7 +122,7 @@ pub(super) fn answer(state: &mut State, endpoint: &str, request: &Request) -> Op
                     },
                     other => panic!("{other}"),
                 };
-                // The hub names small files by a sum of 40 digits.
+                // The hub names small files by a checksum of 40 digits.
                 let etag = sha256(&body)[..if large { 64 } else { 40 }].to_string();
                 files.push((text("path"), large));
                 new.push((text("path"), Served { body, etag, manner: Manner::Good }));

@@ -1,4 +1,4 @@
-//! Parquet files of sets that nobody has described here.
+//! Parquet files of sets that the library does not know.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> V
     bytes
 }
 
-/// What the library that writes such files says of its columns.
+/// The description of the columns, in the form of the library that writes such files.
 pub const FEATURES: &str = r#"{"id": {"dtype": "int64", "_type": "Value"}, "photo": {"_type": "Image"},
     "other": {"dtype": "string", "_type": "Value"}, "kind": {"names": ["wasp", "ant", "bee"], "_type": "ClassLabel"}}"#;
 

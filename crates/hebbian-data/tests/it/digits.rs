@@ -6,7 +6,7 @@ use hebbian_data::{LoadOptions, digits, load};
 
 /// Images per class of the source, counted in its text file.
 const CLASSES: [usize; 10] = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180];
-/// These without every fifth, rounded down: 35, 36, 35, 36, 36, 36, 36, 35, 34, 36 are for testing.
+/// The same without every fifth image, rounded down: 35, 36, 35, 36, 36, 36, 36, 35, 34, 36 are for testing.
 const TRAIN: [usize; 10] = [143, 146, 142, 147, 145, 146, 145, 144, 140, 144];
 
 fn counts(labels: &[u32]) -> [usize; 10] {
@@ -44,7 +44,7 @@ fn the_first_image_is_that_of_the_source() {
     assert_eq!(train.image(0).unwrap(), expected);
     // By hand: 13 x 255 / 16 = 207.19, 8 x 255 / 16 = 127.5.
     assert_eq!((train.image(0).unwrap()[3], train.image(0).unwrap()[30]), (207, 128));
-    // The source begins 0 1 2 3 4 5 6 7 8 9, the first of their classes: all for training.
+    // The source begins with 0 1 2 3 4 5 6 7 8 9, each the first of its class, so all are for training.
     assert_eq!(train.labels()[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(train.image(1).unwrap()[3..6], [191, 207, 80], "12, 13 and 5 in the second line");
 }
@@ -55,7 +55,7 @@ fn no_image_is_in_both_splits() {
     let train: HashSet<Vec<u8>> =
         (0..data.train.len()).map(|i| data.train.image(i).unwrap()).collect();
     assert!((0..data.test.len()).all(|i| !train.contains(&data.test.image(i).unwrap())));
-    // Every sixteenth of ink, and nothing between.
+    // Every sixteenth of ink occurs, and nothing between.
     let levels: HashSet<u8> = (0..=16).map(|v| (f64::from(v) * 255. / 16.).round() as u8).collect();
     let found: HashSet<u8> = train.into_iter().flatten().collect();
     assert_eq!(found, levels);

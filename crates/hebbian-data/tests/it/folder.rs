@@ -16,7 +16,7 @@ fn from(dir: &Path, name: DatasetName) -> Result<Dataset, Error> {
     )
 }
 
-/// The message of loading from a folder in which one file is replaced.
+/// The error message of loading from a folder in which one file is replaced.
 fn complaint(name: DatasetName, make: impl Fn(&Path), file: &str, bytes: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path());
@@ -128,13 +128,13 @@ fn bad_idx_files_are_named() {
     let mut huge = images.clone();
     huge[4..8].copy_from_slice(&[255; 4]);
     complaint(name, idx, IDX[0], &huge);
-    // The labels must be there for each image before the images are unpacked.
+    // The labels are counted before the images are unpacked, so the folder has one for each image.
     let cut = gzipped(&images);
     complaint_of(&format!("{}.gz", IDX[0]), &cut[..cut.len() - 20], &["broken gzip"]);
     complaint_of(&format!("{}.gz", IDX[0]), b"no gzip", &["7 bytes", "header of 16 bytes"]);
 }
 
-/// The message of loading MNIST with this file in the place of the training images.
+/// Checks the error message of loading MNIST with this file in place of the training images.
 fn complaint_of(file: &str, bytes: &[u8], parts: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     idx(dir.path());
@@ -150,8 +150,8 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-/// What a file is called does not say whether it is packed: browsers unpack `.gz`, and some mirrors pack what
-/// they serve. Zeros after a stream are no part of it.
+/// A file's name does not say whether it is compressed: browsers unpack `.gz`, and some mirrors compress what they
+/// serve. Zeros after a stream are not part of it.
 #[test]
 fn gzip_is_told_by_its_first_bytes() {
     let dir = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ fn cifar10(dir: &Path) {
 }
 
 fn cifar100(dir: &Path) {
-    // The coarse label comes first; it must not be taken.
+    // The coarse label comes first and must not be taken.
     let two = |i: usize| vec![19, (7 * i % 10) as u8];
     common::write(&dir.join("train.bin"), &records(0, 6, two));
     common::write(&dir.join("test.bin"), &records(6, 3, two));
@@ -242,7 +242,7 @@ fn bad_cifar_files_are_named() {
     let long = [&batch[..], &[0]].concat();
     let long = complaint(name, cifar10, "data_batch_3.bin", &long);
     assert_says(&long, &["6147 bytes", "a multiple of 3073"]);
-    // Half a batch is a whole number of records, and so is one of a record too many.
+    // Half a batch is a whole number of records, and so is a batch with a record too many.
     let half = complaint(name, cifar10, "test_batch.bin", &batch[..3073]);
     assert_says(&half, &["3073 bytes", "6146 bytes, as most"]);
     let many = complaint(name, cifar10, "data_batch_2.bin", &records(2, 3, one));
@@ -408,12 +408,13 @@ fn every_bit_of_a_parquet_file_may_be_wrong_without_a_panic() {
         let mut bytes = good.clone();
         bytes[place] ^= 0xa5;
         common::write(&dir.path().join("test/0000.parquet"), &bytes);
-        // Some bytes do not matter (statistics, the writer's name); the others must give an error.
+        // Some bytes do not matter (statistics, the writer's name); the others give an error, which is not checked
+        // here.
         let _ = from(dir.path(), DatasetName::Cifar10);
     }
 }
 
-/// What a panic of the reader's says is in the error, and not on the screen.
+/// The message of a panic in the reader goes into the error, not to the screen.
 #[test]
 fn panics_of_the_reader_are_not_shown() {
     let tests = std::env::current_exe().unwrap();

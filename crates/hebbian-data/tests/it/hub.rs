@@ -104,7 +104,7 @@ fn a_corrupted_body_is_an_error_and_is_not_kept() {
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
         assert_says(&error.to_string(), &[TRAIN, REPO, kind, "deleted", "try again"]);
         assert_not_cached(cache.path());
-        // The same cache, once the server is well again.
+        // The same cache, once the server works again.
         assert_mnist(&load(&mnist(Manner::Good), cache.path()).unwrap());
     }
 }
@@ -131,7 +131,7 @@ fn what_the_hub_does_not_have_is_named() {
     assert_says(&error, &[TRAIN, REPO, &cache, "not found", "--data-dir", "HF_HOME"]);
 }
 
-/// The test's file, from an address with a password.
+/// The error of loading from an address that contains a password.
 fn refused(manner: Manner) -> String {
     let cache = tempfile::tempdir().unwrap();
     let endpoint = mnist(manner).endpoint.replace("http://", "http://me:pa55word@");
@@ -228,7 +228,7 @@ fn what_is_left_of_another_file_does_no_harm() {
     let cache = tempfile::tempdir().unwrap();
     let blobs = cache.path().join("datasets--ylecun--mnist/blobs");
     fs::create_dir_all(&blobs).unwrap();
-    // Shorter than the file, and longer than any range of it.
+    // One file shorter than the training file, and one longer than any range of it.
     for (name, size) in [("0", 100), ("1", 1 << 20)] {
         fs::write(blobs.join(format!("{}.incomplete", name.repeat(64))), vec![7; size]).unwrap();
     }
@@ -255,7 +255,7 @@ fn a_cached_file_that_has_changed_is_fetched_again() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
 
-/// Where links cannot be made, the client copies each blob to its snapshot.
+/// If links cannot be made, the client copies each blob to its snapshot.
 #[test]
 fn a_copy_in_the_cache_is_compared_with_its_blob() {
     let cache = tempfile::tempdir().unwrap();
@@ -342,8 +342,8 @@ fn one_file_of_any_repository() {
     assert_says(&error.to_string(), &["HF_ENDPOINT is no address"]);
 }
 
-/// Several fetch the same set into one cache at the same time, from a server that also is slow with one file: each gets
-/// the whole set, and nothing is left of the others.
+/// Several loads fetch the same set into one cache at the same time: each gets the whole set, and none leaves
+/// unfinished files.
 #[test]
 fn several_fill_one_cache_at_once() {
     let cache = tempfile::tempdir().unwrap();

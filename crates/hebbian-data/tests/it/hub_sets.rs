@@ -1,4 +1,4 @@
-//! Sets of the hub that nobody has described here, through the real client, against a mirror on loopback.
+//! Sets of the hub that the library does not know, through the real client, against a mirror on loopback.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ fn refused(name: &str, hub: &Hub, texts: &[&str]) {
     assert_says(&load(name, hub).unwrap_err().to_string(), texts);
 }
 
-/// Pictures `range` with these labels, described as the hub's library does.
+/// Serves pictures `range` with the labels `i mod 3`, described as the hub's library describes them.
 fn serve(mirror: &Mirror, revision: &str, file: &str, range: std::ops::Range<usize>) {
     let labels: Vec<String> = range.clone().map(|i| (i % 3).to_string()).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
@@ -29,7 +29,7 @@ fn serve(mirror: &Mirror, revision: &str, file: &str, range: std::ops::Range<usi
 
 const CONVERTED: &str = "refs/convert/parquet";
 
-/// Two shards to learn from, one to test with.
+/// A mirror with two shards for training and one for testing.
 fn insects() -> Mirror {
     let mirror = Mirror::start();
     serve(&mirror, CONVERTED, "default/train/0001.parquet", 3..5);
@@ -38,7 +38,7 @@ fn insects() -> Mirror {
     mirror
 }
 
-/// The pictures are these, and their labels.
+/// Checks that a split holds pictures `range` with their labels.
 fn assert_pictures(set: &ImageSet, range: std::ops::Range<usize>) {
     assert_eq!((set.len(), set.shape()), (range.len(), COLOUR));
     for (at, i) in range.enumerate() {
@@ -47,7 +47,7 @@ fn assert_pictures(set: &ImageSet, range: std::ops::Range<usize>) {
     }
 }
 
-/// Files of the mirror that were asked for since the last time, without the rest.
+/// The files of the mirror that were requested since the last call, without other requests.
 fn asked(mirror: &Mirror) -> Vec<String> {
     let gets =
         mirror.log().into_iter().filter(|line| line.starts_with("GET") && line.contains("resolve"));
@@ -71,7 +71,7 @@ fn all_shards_come_from_the_hub_and_then_from_the_cache() {
     check(load(SET, &hub.clone().offline()).unwrap());
     check(load(SET, &Hub::new("no address", cache.path())).unwrap());
     assert_eq!(mirror.log(), [""; 0], "a cached set must not use the network");
-    // By the commit, and by the branch; other programs find both.
+    // The set is also found by its commit and by the branch, and other programs find both.
     let branch = format!("{SET}@{CONVERTED}");
     assert_eq!(load(&branch, &hub).unwrap().name, branch);
     load(&format!("{SET}@{}", "a".repeat(40)), &hub.clone().offline()).unwrap();
@@ -86,7 +86,7 @@ fn an_unfinished_set_is_not_taken_for_the_whole() {
     mirror.twist("train/0001.parquet", Twist::Refuse("403 Forbidden", String::new()));
     let hub = Hub::new(&mirror.endpoint, cache.path());
     refused(SET, &hub, &["default/train/0001.parquet", SET, "orbidden"]);
-    // Two of three files are there; what else there should be is known.
+    // Two of three files are cached, and the list says which others there should be.
     refused(SET, &hub.clone().offline(), &["whole set", SET, "offline", "--data-dir", "HF_HOME"]);
     mirror.log();
     let again = insects();
@@ -118,7 +118,7 @@ fn configurations_are_chosen() {
     assert_pictures(&data.train, 3..5);
     assert_pictures(&data.test, 5..6);
     assert_eq!(asked(&mirror).len(), 2);
-    // What is not cached does not become what is.
+    // A configuration that is not cached is not replaced by one that is.
     refused(SET, &hub.clone().offline(), &["configuration", "160px, 320px"]);
     refused(&format!("{SET}/160px"), &hub.offline(), &["whole set", "160px", "offline"]);
 }
@@ -139,7 +139,7 @@ fn revisions_are_as_their_owners_laid_them_out() {
             assert_pictures(&data.test, first + 3..first + 4);
         }
     }
-    // What was fetched as one revision is not taken for another.
+    // A set that was fetched as one revision is not taken for another.
     refused(SET, &hub.clone().offline(), &["whole set", "offline"]);
     let main = load(&format!("{SET}@main"), &hub).unwrap();
     assert_pictures(&main.train, 10..13);
@@ -190,7 +190,7 @@ fn what_the_hub_does_not_have_is_said() {
     }
     mirror.serve_set(SET, "odd", "../../up.parquet", Served::lfs(b"PAR1".to_vec(), Manner::Good));
     refused(&format!("{SET}@odd"), &hub, &["../../up.parquet", "leads out"]);
-    // A server that cannot be asked: nothing is there, and the reason is its own.
+    // If the server cannot be asked and nothing is cached, the error gives the reason.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let gone = Hub::new(&format!("http://127.0.0.1:{port}"), cache.path());
     refused(SET, &gone, &[SET, "refused", "HF_HOME", "--data-dir"]);
@@ -199,7 +199,7 @@ fn what_the_hub_does_not_have_is_said() {
     refused(SET, &hub, &["could not be asked", "500"]);
 }
 
-/// A cache as Python's libraries leave it: no list of what there should be, at times not even a branch.
+/// A cache as Python's libraries leave it: without a list of the files that belong to it, sometimes without a branch.
 #[test]
 fn what_python_cached_is_found() {
     let whole = insects();
@@ -216,7 +216,7 @@ fn what_python_cached_is_found() {
             assert_pictures(&load(SET, &hub).unwrap().train, 0..4);
         }
         assert_eq!(whole.log(), [""; 0]);
-        // A part of it is enough only where nobody can be asked.
+        // A part of the set is enough only if no server can be asked.
         fs::remove_file(snapshot(&folder, "data/test-00000-of-00001.parquet")).unwrap();
         let part = load(SET, &hub.clone().offline()).unwrap();
         assert_eq!((part.train.len(), part.test.len()), (3, 1), "labels 0 1 2 0");

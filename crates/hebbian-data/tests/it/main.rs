@@ -1,4 +1,4 @@
-//! All tests from outside that may share a process, in one program: each program links all that is below it.
+//! All integration tests that may share a process, in one program, because each program links all dependencies.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! Images of one's own: pictures in folders, and parquet files that nobody has described here.
+//! A user's own images: pictures in folders, and parquet files that the library does not know.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn refused(dir: &Path, edit: impl FnOnce(&mut LoadOptions), texts: &[&str]) {
     assert_says(&of(dir, edit).unwrap_err().to_string(), texts);
 }
 
-/// Picture `i` of the folders: classes `ant` and `bee`, two to learn and one to test each.
+/// Writes folders of pictures: classes `ant` and `bee`, with two pictures to learn and one to test each.
 fn folders(dir: &Path) {
     for (i, path) in [
         "train/ant/0.png",
@@ -36,7 +36,7 @@ fn folders(dir: &Path) {
     {
         write(&dir.join(path), &png(i, COLOUR));
     }
-    // As a Mac and others leave them.
+    // Files that macOS and others leave behind.
     for path in [".DS_Store", "train/.DS_Store", "train/ant/._0.png", "train/bee/notes.txt"] {
         write(&dir.join(path), b"not a picture");
     }
@@ -62,7 +62,7 @@ fn folders_of_classes() {
     for i in 0..2 {
         assert_eq!(data.test.image(i).unwrap(), planes(4 + i, COLOUR), "{i}");
     }
-    // The splits by name, the other way round.
+    // The splits chosen by name, the other way round.
     let turned = of(dir.path(), |options| {
         (options.train_split, options.test_split) = (Some("val".into()), Some("train".into()));
     });
@@ -100,7 +100,7 @@ fn a_share_is_drawn_where_there_is_no_test_folder() {
     assert_eq!((half.train.len(), half.test.len()), (10, 10));
 }
 
-/// A picture in the formats that lose nothing is what it was; JPEG is near it.
+/// A picture in a lossless format is unchanged; in JPEG it is close.
 #[test]
 fn formats_are_told_by_their_first_bytes() {
     let picture = RgbImage::from_fn(6, 4, |x, y| {
@@ -114,7 +114,7 @@ fn formats_are_told_by_their_first_bytes() {
     };
     let one = |bytes: &[u8]| {
         let dir = tempfile::tempdir().unwrap();
-        // Whatever the name says.
+        // The names of the files do not matter.
         for file in ["a/0.png", "a/1.jpg"] {
             write(&dir.path().join(file), bytes);
         }
@@ -133,7 +133,7 @@ fn formats_are_told_by_their_first_bytes() {
         let value = [8 * x, 8 * y, 100][channel] as i32;
         assert!((i32::from(found) - value).abs() <= 12, "{channel} {y} {x}: {found} for {value}");
     }
-    // 16 bits a channel, with alpha: the upper byte, and as if it were opaque.
+    // Of 16 bits a channel with alpha, the upper byte is taken, as if the picture were opaque.
     let deep = image::ImageBuffer::from_fn(6, 4, |x, y| {
         let [r, g, b] =
             [0, 1, 2].map(|c| u16::from(common::pixel(0, c, y as usize, x as usize)) * 257);
@@ -144,7 +144,7 @@ fn formats_are_told_by_their_first_bytes() {
     assert_eq!(one(bytes.get_ref()).image(0).unwrap(), planes(0, COLOUR));
 }
 
-/// Grey pictures beside colour ones have three equal channels, wherever the colour is.
+/// Grey pictures beside colour ones have three equal channels, whichever split the colour is in.
 #[test]
 fn all_pictures_have_the_same_channels() {
     for in_colour in ["train/a/1.png", "test/a/2.png"] {
@@ -162,7 +162,7 @@ fn all_pictures_have_the_same_channels() {
     }
 }
 
-/// A JPEG that says it lies on its side (EXIF orientation 6) is set upright: its rows become columns.
+/// A JPEG that is marked as lying on its side (EXIF orientation 6) is set upright: its rows become columns.
 #[test]
 fn pictures_are_turned_as_they_are_to_be_looked_at() {
     let lying = RgbImage::from_fn(32, 16, |x, _| {
@@ -185,7 +185,7 @@ fn pictures_are_turned_as_they_are_to_be_looked_at() {
     assert!(row(2) > 200.0 && row(29) < 50.0, "{} {}", row(2), row(29));
 }
 
-/// Pillow 12.0 has these values, for a picture whose pixel at row y, column x, channel c is
+/// The expected values are from Pillow 12.0, for a picture whose pixel at row y, column x, channel c is
 /// (31 y + 17 x + 60 c) mod 256:
 ///
 /// ```python
@@ -229,7 +229,7 @@ fn a_resized_picture_is_pillow_s() {
         for (at, (&found, &pillow)) in found.image(0).unwrap().iter().zip(pillow).enumerate() {
             assert!((i32::from(found) - pillow).abs() <= 1, "{at}: {found}, Pillow has {pillow}");
         }
-        // A set in memory is resized alike.
+        // A set in memory is resized in the same way.
         let resized = of(dir.path(), |_| ()).unwrap().train.resized(side).unwrap();
         assert_eq!(resized.image(0).unwrap(), found.image(0).unwrap());
     }
@@ -291,7 +291,7 @@ fn tables_say_themselves_what_their_columns_are() {
     assert!((0..4).all(|i| data.train.image(i).unwrap() == planes(i, COLOUR)));
     assert_eq!(data.test.image(0).unwrap(), planes(4, COLOUR));
 
-    // Without what they say, two columns could be the pictures, and two the labels.
+    // Without that description, two columns could be the pictures, and two the labels.
     write(&path("test-00000-of-00001.parquet"), &table(&pictures(4..5), &["2"], None));
     refused(
         dir.path(),
@@ -319,7 +319,7 @@ fn words_are_classes_in_their_order() {
     let data = of(dir.path(), words).unwrap();
     assert_eq!(data.class_names, ["ant", "bee", "cow"]);
     assert_eq!((data.train.labels(), data.test.labels()), (&[1, 0, 1][..], &[2][..]));
-    // Numbers are their own names; one that is no class is named with its row.
+    // Numbers are their own class names; a label that is not a class is reported with its row.
     for file in ["train.parquet", "validation.parquet"] {
         write(&path(file), &table(&pictures(0..3), &["0", "2", "0"], None));
     }

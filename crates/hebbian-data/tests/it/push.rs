@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const REPO: &str = "someone/model";
 const FILES: [(&str, &[u8]); 2] = [("README.md", b"a card\n"), ("weights", &[0, 255, 10, 128])];
 
-/// A folder with the files, and one more.
+/// A folder with the files and one more, which is not pushed.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in FILES.iter().chain(&[("own", &b"not to be seen"[..])]) {
@@ -41,13 +41,13 @@ fn push_to(mirror: &Mirror, token: &str) -> Result<String, Error> {
     hub(&mirror.endpoint, &cache, token).push(&to(&folder, &names(), REPO), &quiet())
 }
 
-/// The commit of one push.
+/// The commit that one push makes.
 fn commit(branch: &str) -> Commit {
     let files = FILES.map(|(name, _)| (name.to_string(), false)).to_vec();
     Commit { branch: branch.to_string(), message: "a test".to_string(), files }
 }
 
-/// What the hub has is what the folder has.
+/// Checks that the hub has the pushed files of the folder, and not the other one.
 fn assert_pushed(mirror: &Mirror, repo: &str, branch: &str) {
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&mirror.endpoint, cache.path());
@@ -96,7 +96,7 @@ fn a_repository_that_is_there_gets_a_commit_and_a_branch() {
     assert_pushed(&mirror, REPO, "tests");
 }
 
-/// What shall be private is not shown to all because the name was taken.
+/// A private push is not shown to all because a public repository of that name exists.
 #[test]
 fn a_private_push_needs_a_private_repository() {
     let (folder, cache, mirror) = (folder(), tempfile::tempdir().unwrap(), Mirror::start());
@@ -127,7 +127,7 @@ fn a_token_that_is_missing_or_may_not_write_is_said() {
     }
 }
 
-/// Of an organisation that has others make its repositories.
+/// The token of an organisation in which others make the repositories.
 #[test]
 fn a_token_may_write_where_it_may_not_make_repositories() {
     let forbidden = || Twist::Refuse("403 Forbidden", r#"{"error": "no right"}"#.to_string());
@@ -189,7 +189,7 @@ fn a_push_that_is_cut_goes_on_or_leaves_nothing() {
     }
 }
 
-/// A repository that was given another name: the hub leads on to it.
+/// A repository that was renamed: the hub redirects to its new name.
 #[test]
 fn a_redirect_is_followed() {
     let mirror = Mirror::start();
@@ -200,7 +200,7 @@ fn a_redirect_is_followed() {
     assert_eq!(mirror.repo("someone/renamed").unwrap().commits, [commit("main")]);
     assert!(mirror.repo(REPO).unwrap().commits.is_empty());
     assert_pushed(&mirror, "someone/renamed", "main");
-    // So it is when a file is fetched by the old name.
+    // The same holds when a file is fetched by the old name.
     mirror.twist("/someone/model/resolve/", Twist::Redirect("/someone/renamed/resolve/"));
     assert_pushed(&mirror, REPO, "main");
 }

@@ -1,4 +1,4 @@
-//! The full MNIST and CIFAR-10, where a Hugging Face folder with them lies beside the workspace.
+//! The full MNIST and CIFAR-10, if a Hugging Face folder with them lies beside the workspace.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -54,8 +54,8 @@ fn cifar10_has_the_published_statistics() {
         assert!((mean - expected.0).abs() < 1e-5, "{mean} {expected:?}");
         assert!((std - expected.1).abs() < 1e-5, "{std} {expected:?}");
     }
-    // Skies are above: in upright photographs the upper rows are lighter than the lower ones, and left
-    // and right are alike.
+    // In upright photographs the sky is at the top: the upper rows are lighter than the lower ones, while left and
+    // right are alike.
     let part = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
         let mut sum = 0_u64;
         for i in 0..data.train.len() {

@@ -43,7 +43,7 @@ fn tables(dir: &Path) {
     write(&dir.join("test.parquet"), &parquet(&schema, &rows(100, 300), 300));
 }
 
-/// 300 pictures in a file each.
+/// 300 pictures, each in a file of its own.
 fn folders(dir: &Path) {
     for i in 0..300 {
         write(&dir.join(format!("train/{}/{i:03}.png", ["ant", "bee"][i / 150])), &png(i, COLOUR));
@@ -53,7 +53,7 @@ fn folders(dir: &Path) {
     }
 }
 
-/// The pixels of two epochs of batches, the first of which begins in its middle.
+/// The batches of two epochs with their pixels; the first epoch begins after `passed` batches.
 fn epochs(set: &ImageSet, passed: usize) -> Vec<(Vec<usize>, Vec<u8>)> {
     let mut rng = Rng::new(5).stream("batches");
     let mut seen = Vec::new();
@@ -83,7 +83,7 @@ fn files_and_memory_give_the_same_batches() {
         }
         let [memory, files] = [&memory.train, &files.train];
         assert_eq!(epochs(memory, 5), epochs(files, 5));
-        // Whatever becomes of a set: parts, other sizes.
+        // The same holds for parts of a set and for other sizes.
         let odd: Vec<usize> = (0..memory.len()).filter(|i| i % 3 == 1).collect();
         type Change = Box<dyn Fn(&ImageSet) -> Result<ImageSet>>;
         let changes: [Change; 4] = [
@@ -103,7 +103,7 @@ fn files_and_memory_give_the_same_batches() {
             assert_eq!(in_order(&memory), contents(&files).2);
             assert_eq!(in_order(&files), contents(&memory).2);
         }
-        // What comes of transforms, and what is drawn to learn from.
+        // The same holds after transforms and for random augmentations.
         let seen = |set: &ImageSet| -> Vec<f32> {
             let list = |text: &str| Pipeline::new(&text.parse().unwrap()).unwrap();
             let crops = "random-crop:padding=1,flip";
@@ -112,7 +112,7 @@ fn files_and_memory_give_the_same_batches() {
             drawn.unwrap().0.flatten_all().unwrap().to_vec1().unwrap()
         };
         assert_eq!(seen(memory), seen(files));
-        // Patches and moments, and shares that are drawn.
+        // The same holds for patches, moments and random shares.
         let mut rngs = [Rng::new(1), Rng::new(1)];
         let patches = |set: &ImageSet, rng: &mut Rng| {
             let patches = set.draw_patches(30, 2, rng).unwrap();
@@ -126,8 +126,8 @@ fn files_and_memory_give_the_same_batches() {
     }
 }
 
-/// 100 rows in 14 groups (of 8, but the seventh and the last of 2), mixed in windows of at most 20: two groups of 8
-/// and perhaps one of 2, or fewer where the next does not fit.
+/// 100 rows in 14 groups (of 8, but the seventh and the last of 2), mixed in windows of at most 20: two groups of 8 and
+/// perhaps one of 2, or fewer if the next does not fit.
 #[test]
 fn groups_are_drawn_and_rows_are_mixed_within_windows() {
     let dir = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn groups_are_drawn_and_rows_are_mixed_within_windows() {
     let mut sorted = order.clone();
     sorted.sort_unstable();
     assert!(sorted.into_iter().eq(0..100));
-    // Cut where all rows of every group so far have come: the windows, each at most 20 rows.
+    // A window ends where all rows of every group so far have come; each has at most 20 rows.
     let (mut windows, mut open, mut rows) = (Vec::new(), std::collections::HashMap::new(), 0);
     for &row in &order {
         let size = if row % 50 / 8 == 6 { 2 } else { 8 };
@@ -154,7 +154,7 @@ fn groups_are_drawn_and_rows_are_mixed_within_windows() {
     assert!(windows.len() >= 5 && windows.iter().any(|&rows| rows >= 16), "{windows:?}");
     let groups: Vec<_> = order.iter().map(|&row| group(row)).collect();
     assert!(groups.windows(2).filter(|pair| pair[0] != pair[1]).count() > 30, "rows are mixed");
-    // What fits the buffer is in the plain order, as a set that has no groups.
+    // What fits the buffer comes in the plain order, like a set without groups.
     for (set, dir) in
         [(memory.train.take(40), "take"), (memory.train.select(&[3, 99, 4]).unwrap(), "select")]
     {
@@ -168,7 +168,7 @@ fn groups_are_drawn_and_rows_are_mixed_within_windows() {
     assert_eq!(whole.shuffled(6, &mut Rng::new(8)).unwrap().collect::<Vec<_>>(), plain);
 }
 
-/// Reading does not need the threads of whoever waits for it.
+/// Reading does not need the threads of the pool that waits for it.
 #[test]
 fn whoever_waits_in_a_pool_of_one_thread_gets_its_batch() {
     let dir = tempfile::tempdir().unwrap();
@@ -201,13 +201,13 @@ fn a_broken_picture_is_told_of_at_its_batch() {
             ),
         }
     }
-    // Left out, it is as if it had never been there, in memory or not.
+    // If it is left out, it is as if it had never been there, in memory or not.
     let [memory, files] = both(dir.path(), |options| options.skip_bad = true);
     assert_eq!(files.train.len(), 59);
     assert_eq!(contents(&memory.train), contents(&files.train));
     assert_eq!(epochs(&memory.train, 0), epochs(&files.train, 0));
 
-    // A larger one is told of in the same way, with both sizes.
+    // A larger picture is reported in the same way, with both sizes.
     rows[33].0 = png(33, (3, 5, 6));
     write(&dir.path().join("train.parquet"), &parquet(&schema, &rows, 10));
     let set = of(dir.path(), stay).unwrap().train;
@@ -220,7 +220,8 @@ fn a_broken_picture_is_told_of_at_its_batch() {
     assert_eq!(set.unwrap().train.pixels(&[33]).unwrap().len(), 48);
 }
 
-/// All are grey if the first are, and one in colour later cannot be; all have colour if one of the first has.
+/// All pictures are grey if the first ones are, and a later one in colour is an error; one colour picture among the
+/// first ones makes all of them colour.
 #[test]
 fn colour_is_told_by_the_first_pictures() {
     let dir = tempfile::tempdir().unwrap();
@@ -240,7 +241,7 @@ fn a_file_that_goes_while_others_are_read_is_named() {
     let set = of(dir.path(), |options| options.memory = 0).unwrap().train;
     let mut batches = set.in_order(4).unwrap();
     set.pixels(&batches.next().unwrap()).unwrap();
-    // So far ahead nothing is read.
+    // Nothing is read this far ahead.
     fs::remove_file(dir.path().join("train/bee/299.png")).unwrap();
     for indices in batches {
         let found = set.pixels(&indices);

@@ -1,5 +1,5 @@
-//! Transforms of images: their definitions, what Pillow and torchvision make of the same, what is drawn, and how they
-//! are read and written.
+//! Transforms of images: their definitions, the results of Pillow and torchvision for the same input, random draws, and
+//! how transforms are read and written.
 
 use std::collections::HashSet;
 
@@ -52,13 +52,13 @@ fn says(error: impl std::fmt::Display, words: &[&str]) {
     assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
 }
 
-/// That a count is what it should be, `n` draws of a probability, within 4 standard deviations.
+/// Checks that a count in `n` draws of a probability is within 4 standard deviations of its mean.
 fn assert_count(found: usize, n: usize, probability: f64, what: &str) {
     let (mean, variance) = (n as f64 * probability, n as f64 * probability * (1.0 - probability));
     assert!((found as f64 - mean).abs() < 4.0 * variance.sqrt(), "{what}: {found} for {mean}");
 }
 
-/// Pillow 13 in its mode `F`:
+/// The expected values are from Pillow 13, in its mode `F`:
 ///
 /// ```python
 /// a = np.array([[(7 * x + 13 * y + x * y) % 11 / 10 for x in range(7)] for y in range(5)], np.float32)
@@ -103,7 +103,7 @@ fn resize_is_pillows() {
         }
         assert_eq!(found.values().len(), wanted.len());
     }
-    // Larger: the first two rows of 11x9.
+    // A larger size: the first two rows of 11x9.
     let wanted = [
         0.0,
         0.4666667,
@@ -131,7 +131,7 @@ fn resize_is_pillows() {
     }
 }
 
-/// The shorter side is what is asked for, the longer one `⌊size · long / short⌋`; nothing is done where that is so.
+/// The shorter side gets the given size, the longer one `⌊size · long / short⌋`; an image of that size is unchanged.
 #[test]
 fn a_side_is_that_of_the_shorter() -> Result {
     for (size, before, after) in [
@@ -147,8 +147,8 @@ fn a_side_is_that_of_the_shorter() -> Result {
     Ok(())
 }
 
-/// torchvision's `center_crop`: where an image is larger, `int(round((h - size) / 2.0))`, half to even; where it is
-/// smaller, it gets `(size - h) // 2` rows of zeros before it.
+/// torchvision's `center_crop`: if an image is larger, it starts at row `int(round((h - size) / 2.0))`, half to even;
+/// if it is smaller, it gets `(size - h) // 2` rows of zeros before it.
 #[test]
 fn the_middle_is_rounded_as_in_torchvision() {
     for ((height, width), (new_height, new_width), (top, left)) in [
@@ -175,7 +175,7 @@ fn the_middle_is_rounded_as_in_torchvision() {
     }
 }
 
-/// `[[1, 2, 3], [4, 5, 6], [7, 8, 9]]` reflected by 1, written by hand; and with zeros around.
+/// `[[1, 2, 3], [4, 5, 6], [7, 8, 9]]` reflected by 1, written by hand; below, with zeros around it.
 const REFLECTED: [[f32; 5]; 5] = [
     [5., 4., 5., 6., 5.],
     [2., 1., 2., 3., 2.],
@@ -228,7 +228,7 @@ fn a_random_crop_is_any_window_of_the_padded_image() {
             }
         }
     }
-    // Without a size, the image's own.
+    // Without a size, the crop has the image's own.
     assert_eq!(apply("random-crop:padding=1", counting((1, 2, 5)), 0).shape(), (1, 2, 5));
 }
 
@@ -249,7 +249,7 @@ fn a_flip_turns_one_in_two() {
     assert_eq!(apply("flip=0", before.clone(), 0), before);
 }
 
-/// A part that is the whole image is that image resized; a ramp stays one, and its mean is the middle of the part.
+/// A part that is the whole image is that image resized; parts of a ramp stay within its values, in order, and differ.
 #[test]
 fn a_random_resized_crop_is_a_part_resized() {
     let before = counting((1, 6, 6));
@@ -267,8 +267,8 @@ fn a_random_resized_crop_is_a_part_resized() {
     assert!(seen.len() > 10, "{}", seen.len());
 }
 
-/// Of one hue, the saturation of (0.2, 0.4, 0.6), which is 2/3, is multiplied by 2^U(−2, 2) and at most 1: it is 1 where
-/// 2^u is 3/2 or more. With one saturation the hue, 7/12 of the circle, is turned by U(−0.1, 0.1).
+/// With one hue, the saturation of (0.2, 0.4, 0.6), which is 2/3, is multiplied by 2^U(−2, 2) and is at most 1: it is 1
+/// if 2^u is 3/2 or more. With one saturation, the hue, 7/12 of the circle, is turned by U(−0.1, 0.1).
 #[test]
 fn jitter_is_uniform_in_the_exponent_and_in_the_hue() {
     let (before, draws) = (image(&[0.2, 0.4, 0.6], (3, 1, 1)), 2000);
@@ -285,8 +285,8 @@ fn jitter_is_uniform_in_the_exponent_and_in_the_hue() {
     }
     assert_count(capped, draws, (2.0 - 1.5f64.log2()) / 4.0, "capped");
     assert_count(paler, draws, 0.5, "paler");
-    // A hue of 7/12 ± 0.1 is between green-blue 1/2 and blue 2/3 and a little more: blue stays the largest. Green is
-    // above its value of 0.4 where the turn is negative.
+    // Turned from 7/12 by at most 0.1, the hue stays near the range from cyan (1/2) to blue (2/3), and the largest and
+    // smallest values do not change. Green is above its value of 0.4 if the turn is negative.
     let (mut rng, hue) = (Rng::new(7), pipeline("colour-jitter:saturation=0:hue=0.1"));
     let mut greener = 0;
     for _ in 0..draws {
@@ -344,7 +344,7 @@ fn each_image_by_itself() {
             assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} for {wanted}");
         }
     }
-    // As the op has it, to the last bit, image by image or many at once.
+    // The result equals that of the op to the last bit, image by image or many at once.
     let (raw, _) = set.batch(&[0, 1, 2, 3, 4], DType::F32, CPU).unwrap();
     let op = standardise(&raw, 1e-10).unwrap();
     assert_eq!(bits(&images), bits(&op));
@@ -357,7 +357,8 @@ fn bits(images: &Tensor) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()
 }
 
-/// Fitted to a set, each channel of it has mean 0 and deviation 1; given, `(x − mean) / deviation`.
+/// Fitted to a set, `standardise` gives each channel mean 0 and deviation 1; with given values, it is
+/// `(x − mean) / deviation`.
 #[test]
 fn each_channel_by_the_set() -> Result {
     let set = random_set(40, (3, 4, 5));
@@ -371,7 +372,7 @@ fn each_channel_by_the_set() -> Result {
         let squares = plane.iter().map(|value| value * value).sum::<f64>() / plane.len() as f64;
         assert!(mean.abs() < 1e-6 && (squares - 1.0).abs() < 1e-5, "{mean} {squares}");
     }
-    // What was fitted, by name; put back, it does the same to other images.
+    // The fitted values by name; restored, they do the same to other images.
     let tensors = fitted.tensors();
     let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["transforms.0.mean", "transforms.0.deviation"]);
@@ -387,13 +388,13 @@ fn each_channel_by_the_set() -> Result {
 
     let given = apply("standardise:mean=1/2/3:deviation=2/4/5", counting((3, 1, 2)), 0);
     assert_eq!(given.values(), [0., 0.5, 24.75, 25., 39.6, 39.8]);
-    // Of what those before it make of the images: a grey one has one channel.
+    // A transform is fitted to the output of those before it: a grey image has one channel.
     let grey = Pipeline::fit(&list("grey,standardise"), &set, &Rng::new(0), None, |_| ())?;
     assert_eq!(grey.tensors()[0].1.dims(), [1]);
     Ok(())
 }
 
-/// What [`Zca`] makes of the same images, standardised; and after other transforms, of what they make.
+/// The result of [`Zca`] for the same images, standardised; after other transforms, it is fitted to their output.
 #[test]
 fn whitening_is_that_of_zca() -> Result {
     let (set, config) =
@@ -413,7 +414,7 @@ fn whitening_is_that_of_zca() -> Result {
     let cropped = fit(&set)?;
     assert_eq!(cropped.tensors()[0].0, "transforms.1.zca");
     assert_eq!(cropped.tensors()[0].1.dims(), [16, 16]);
-    // The cache tells other transforms of the same pixels apart, and has the same for the same.
+    // The cache tells different transforms of the same pixels apart, and has one file for equal ones.
     let whole = Pipeline::fit(&list("zca=0.1"), &set, &Rng::new(0), Some(folder.path()), |_| ())?;
     assert_eq!(std::fs::read_dir(folder.path())?.count(), 2);
     assert_eq!(bits(&whole.tensors()[0].1), bits(&fitted.tensors()[0].1));
@@ -423,7 +424,7 @@ fn whitening_is_that_of_zca() -> Result {
     Ok(())
 }
 
-/// A point of light shows the filter, here of known values; the last row and column are beyond it.
+/// The response to a point of light is the filter, of known values; the last row and column lie beyond the image.
 #[test]
 fn a_point_shows_the_difference_of_gaussians() -> Result {
     // Image 0 has a point in channel 0, image 1 one of -2 in channel 1, at its last pixel.
@@ -466,7 +467,7 @@ fn a_point_shows_the_difference_of_gaussians() -> Result {
     Ok(())
 }
 
-/// What is drawn follows from seed, moment and index: not from the batch, its order or the number of threads.
+/// Random draws follow from seed, moment and index, not from the batch, its order or the number of threads.
 #[test]
 fn draws_follow_from_seed_moment_and_index() -> Result {
     let augmentation = pipeline("random-crop:padding=4:reflect,flip,colour-jitter");
@@ -487,7 +488,7 @@ fn draws_follow_from_seed_moment_and_index() -> Result {
     for other in [batch(&[7, 2], 2, "epoch.1"), batch(&[7, 2], 1, "epoch.2")] {
         assert_ne!(bits(&other), bits(&some));
     }
-    // To test with, nothing is drawn; what is selected keeps what is done to it.
+    // For testing, nothing is drawn; a selection keeps its transforms.
     let (plain, _) = set.select(&[7])?.batch(&[0], DType::F32, CPU)?;
     assert_eq!(bits(&plain), bits(&set.take(8).batch(&[7], DType::F32, CPU)?.0));
     assert_eq!(set.take(2).augmentation(), set.augmentation());

@@ -1,4 +1,4 @@
-//! Images without labels: those of a set that has some, and those whose labels are not kept.
+//! Images without labels: those that a set has besides others, and those whose labels are not kept.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ fn pixels(range: std::ops::Range<usize>) -> Vec<u8> {
     range.flat_map(|i| planes(i, COLOUR)).collect()
 }
 
-/// Four images with labels, one to test with, three without, in memory or in their files: all are seen, and only
-/// the first have labels.
+/// Checks four images with labels, one for testing and three without labels, in memory or in their files: all seven are
+/// seen, and only the first four have labels.
 fn check(data: &Dataset) {
     let none = [ImageSet::NO_LABEL; 3];
     assert_eq!((data.train.len(), data.test.len(), data.unlabelled.len()), (4, 1, 1));
@@ -27,15 +27,15 @@ fn check(data: &Dataset) {
     let seen = data.seen().unwrap();
     let labels = [data.train.labels(), &none].concat();
     assert_eq!(contents(&seen), (COLOUR, labels, [pixels(0..4), pixels(5..8)].concat()));
-    // Whatever is asked for first.
+    // Whichever image is asked for first.
     assert_eq!(seen.pixels(&[5, 1]).unwrap(), [pixels(6..7), pixels(1..2)].concat());
-    // Transforms are of all of them.
+    // Transforms apply to all of them.
     let transforms = Pipeline::new(&"grey".parse().unwrap()).unwrap();
     let grey = data.clone().with_transforms(transforms, Pipeline::default()).unwrap();
     let grey = [grey.seen().unwrap(), grey.unlabelled[0].clone()];
     assert!(grey.iter().all(|set| set.shape() == (1, 4, 6)));
     assert_eq!(grey[0].batch(&[6], DType::F32, &Device::Cpu).unwrap().0.dims(), [1, 1, 4, 6]);
-    // Labels that are not kept are gone, and what is seen is the same.
+    // Labels that are not kept are gone, and the images that are seen are the same.
     let kept = data.clone().with_labelled(2, 0).unwrap();
     assert_eq!((kept.train.len(), kept.unlabelled.len()), (2, 2));
     assert!(kept.unlabelled.iter().all(|set| set.labels().iter().all(|&l| l == none[0])));
@@ -59,7 +59,7 @@ fn a_folder_and_a_table_of_images_without_labels() {
     let labels = ["1", "1", "2", "2", "0"];
     write(&file("train"), &table(&pictures(0..4), &labels[..4], Some(FEATURES)));
     write(&file("test"), &table(&pictures(4..5), &labels[4..], Some(FEATURES)));
-    // Whatever stands where labels are.
+    // Whatever is in the place of the labels.
     write(&file("unlabelled"), &table(&pictures(5..8), &["-1", "-1", "-1"], Some(FEATURES)));
     for dir in [folder.path(), tables.path()] {
         for memory in [u64::MAX, 300, 0] {
@@ -68,7 +68,7 @@ fn a_folder_and_a_table_of_images_without_labels() {
     }
 }
 
-/// STL-10's come column by column, as the others do.
+/// STL-10's images without labels are stored column by column, like the others.
 #[test]
 fn stl10_without_labels() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,13 +103,13 @@ fn labels_are_kept_of_so_many_images() {
     let data = digits();
     let kept = data.clone().with_labelled(100, 1).unwrap();
     assert_eq!((kept.train.len(), kept.unlabelled[0].len()), (100, 1342));
-    // A tenth of all in each of ten classes, as many as there are of a class, rounded.
+    // Each class keeps its share of the hundred, in proportion to its number of images, rounded.
     for class in 0..10 {
         let count = |set: &ImageSet| set.labels().iter().filter(|&&label| label == class).count();
         let share = count(&data.train) as f64 * 100. / 1442.;
         assert!((count(&kept.train) as f64 - share).abs() < 1., "{class}");
     }
-    // All are seen, in their old order, in the same batches.
+    // All images are seen, in their old order, and so in the same batches.
     let seen = kept.seen().unwrap();
     let all: Vec<usize> = (0..1442).collect();
     assert_eq!(seen.pixels(&all).unwrap(), data.train.pixels(&all).unwrap());

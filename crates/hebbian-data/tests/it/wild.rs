@@ -67,7 +67,7 @@ fn a_download_that_stalls_is_taken_up() {
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert_says(&error.to_string(), &[TRAIN, "no byte came for 0.4 seconds"]);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    // What came is kept, and taken up by the next run.
+    // The bytes that came are kept, and the next run continues from them.
     let mirror = mnist(Manner::Good);
     assert_mnist(&load("mnist", &impatient(&mirror, cache.path())).unwrap());
     let log = mirror.log();
@@ -96,7 +96,7 @@ fn a_page_to_sign_in_is_no_file() {
         !left.iter().any(|file| file.contains("/blobs/") || file.contains("/snapshots/")),
         "{left:?}"
     );
-    // One that another program has stored is not read either.
+    // Such a page that another program has stored is not read either.
     let commit = "a".repeat(40);
     let set = cache.path().join("datasets--ylecun--mnist");
     common::write(&set.join("refs/refs/convert/parquet"), commit.as_bytes());
@@ -106,7 +106,7 @@ fn a_page_to_sign_in_is_no_file() {
     assert_mnist(&load("mnist", &Hub::new(&mnist(Manner::Good).endpoint, cache.path())).unwrap());
 }
 
-/// Nothing of the network is set up for what is cached, by any name and from any branch.
+/// Nothing of the network is set up for a cached set, under any name and from any branch.
 #[test]
 fn a_known_set_is_found_under_old_names_and_from_the_main_branch() {
     for (name, folder, files) in [
@@ -138,7 +138,7 @@ fn a_known_set_is_found_under_old_names_and_from_the_main_branch() {
     }
 }
 
-/// What Python's `huggingface_hub` and `datasets` leave in a cache, made by themselves where they are installed.
+/// Caches that Python's `huggingface_hub` and `datasets` leave, made by these libraries if they are installed.
 #[test]
 fn caches_that_python_made() {
     let mirror = Mirror::start();

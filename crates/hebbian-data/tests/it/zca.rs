@@ -93,14 +93,14 @@ fn fit(images: &ImageSet, config: &ZcaConfig, seed: u64) -> Zca {
 #[test]
 fn two_values_by_hand() {
     // XᵀX = [[10, 6], [6, 10]]. Divided by n = 4, its eigenvalues are 4 along (1, 1) and 1 along
-    // (1, -1); Z has those of 1/2 and 1 there.
+    // (1, -1), where Z has the eigenvalues 1/2 and 1.
     let rows = [[2., 2.], [1., -1.], [2., 2.], [1., -1.]].map(|row| row.to_vec());
     let expected = vec![vec![0.75, -0.25], vec![-0.25, 0.75]];
     assert!(distance(&of(&rows, Divisor::Images, 0.), &expected) < 1e-14);
     // Divided by F = 2 they are twice as large.
     let halved = expected.iter().map(|row| row.iter().map(|z| z / 2_f64.sqrt()).collect());
     assert!(distance(&of(&rows, Divisor::Dimension, 0.), &halved.collect()) < 1e-14);
-    // With ε = 6.5625 they are 3.25² and 2.75², and those of Z 4/13 and 4/11.
+    // With ε = 6.5625 the eigenvalues are 3.25² and 2.75², and those of Z 4/13 and 4/11.
     let (same, other) = (48. / 143., -4. / 143.);
     let expected = vec![vec![same, other], vec![other, same]];
     assert!(distance(&of(&rows, Divisor::Images, 6.5625), &expected) < 1e-14);
@@ -126,7 +126,8 @@ fn whitened_rows_have_no_covariance() {
     let rows = random_rows(300, 20);
     let whitened = product(&rows, &of(&rows, Divisor::Images, 0.));
     assert!(distance(&covariance(&whitened, 300, 0.), &identity(20)) < 1e-9);
-    // A column that is 1/10 of what it was ends between: ε damps what has a variance below it.
+    // The second column, whose variance is ε, ends at a variance of 1/2: ε damps directions whose
+    // variance is not above it.
     let independent = vec![vec![10., 0.], vec![10., 0.], vec![0., 0.1], vec![0., 0.1]];
     let whitened = product(&independent, &of(&independent, Divisor::Images, 0.005));
     let expected = vec![vec![50. / 50.005, 0.], vec![0., 0.005 / 0.01]];
@@ -245,7 +246,8 @@ fn each_image_is_multiplied_by_the_matrix() -> Result {
     assert!(distance(&zca.apply(&turned)?.flatten_from(1)?.to_vec2()?, &expected) < 1e-10);
     let single = zca.to(DType::F32, &Device::Cpu)?;
     assert_eq!(single.matrix().dtype(), DType::F32);
-    // Z is large along equal pixels, so that the images' own rounding counts: it is expected, too.
+    // Z is large along equal pixels, so that the rounding of the images counts; the expected values
+    // include it.
     for (zca, dtype, tolerance) in
         [(&zca, DType::F32, 1e-6), (&single, DType::F32, 1e-5), (&single, DType::BF16, 4e-3)]
     {
@@ -274,7 +276,7 @@ fn a_singular_covariance_is_refused() {
     );
     assert_says(&error.to_string(), &["2 of the 5", "3 rows", "larger epsilon", "3.4e-4"]);
     assert!(Zca::from_rows(&tensor(&rows), Divisor::Images, 1e-6).is_ok());
-    // An ε that drowns in rounding.
+    // An ε that is lost in rounding.
     let error = Zca::from_rows(&tensor(&rows), Divisor::Images, 1e-18).unwrap_err();
     assert!(matches!(error, Error::RankDeficient { singular: 2, .. }), "{error}");
     let zeros = Tensor::zeros((9, 4), DType::F32, &Device::Cpu).unwrap();
@@ -332,7 +334,7 @@ fn bad_input_is_refused() {
     assert!(Zca::from_rows(&rows, Divisor::Images, 1e-3).is_err());
 }
 
-/// A matrix by way of the cache, what became of the cache, and the number of reports of progress.
+/// The matrix obtained through the cache, the cache's outcome, and the number of progress reports.
 fn cached(
     images: &ImageSet,
     config: &ZcaConfig,
@@ -370,7 +372,7 @@ fn the_second_time_the_matrix_is_read() -> Result {
     assert_eq!(fs::metadata(&path)?.modified()?, written);
     assert_eq!(files(&cache).len(), 1);
 
-    // The generator goes on from the same place, read or not.
+    // The generator continues from the same place, whether the matrix was read or not.
     let mut rngs = [Rng::new(1), Rng::new(1)];
     Zca::fit(&images, &config, &mut rngs[0], |_| ())?;
     Zca::fit_cached(&images, &config, &mut rngs[1], &cache, |_| ())?;
@@ -469,7 +471,7 @@ fn what_is_not_the_matrix_is_replaced() -> Result {
     Ok(())
 }
 
-/// A byte that is another at any place of header and data, and a file that ends at any place.
+/// A changed byte at any place of header and data, and a file that ends at any place.
 #[test]
 fn a_damaged_file_is_never_used() -> Result {
     let dir = tempfile::tempdir()?;

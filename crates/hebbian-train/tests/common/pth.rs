@@ -2,7 +2,7 @@
 
 use candle::{DType, Tensor};
 
-/// A zip archive of these parts, as they are, in its plain form or that for large files.
+/// A zip archive of these parts, uncompressed, in the plain form or that for large files.
 pub fn archive(parts: &[(&str, &[u8])], large: bool) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, bytes) in parts {
@@ -50,7 +50,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A `.pth` of tensors of f32 and f64, which lie in rows.
+/// A `.pth` of f32 and f64 tensors, which lie in rows.
 pub fn pth(tensors: &[(String, Tensor)]) -> Vec<u8> {
     let mut pickle = b"\x80\x02}(".to_vec();
     let mut numbers = Vec::new();
@@ -112,7 +112,7 @@ pub fn text(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// As a number of 8 bytes.
+/// The instruction for a number of 8 bytes.
 fn number(number: usize) -> Vec<u8> {
     [&[0x8a, 8], &(number as u64).to_le_bytes()[..]].concat()
 }

@@ -1,4 +1,4 @@
-//! Charts, by where their colours are.
+//! Charts, tested by where their colours are.
 
 use hebbian_train::{
     BarChart, BarSeries, Histogram, LineChart, Picture, Series, Spread, draw_panels,
@@ -7,7 +7,7 @@ use hebbian_train::{
 const BLUE: [u8; 3] = [0, 114, 178];
 const VERMILION: [u8; 3] = [213, 94, 0];
 
-/// The smallest box that holds all pixels of a colour left of `before`.
+/// The smallest box that holds all pixels of a colour.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Extent {
     left: f64,
@@ -50,14 +50,14 @@ fn lines(log_y: bool, series: Vec<Series>) -> LineChart {
     LineChart { title: "T".to_string(), log_y, series, ..Default::default() }
 }
 
-/// Whether two places in pixels are the same but for the rounding.
+/// Whether two places in pixels are the same except for rounding.
 fn close(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1.5
 }
 
 #[test]
 fn points_lie_where_their_values_say() {
-    // The blue diagonal spans the axes; the vermilion dot is where its values' shares of them say.
+    // The blue diagonal spans the axes; the vermilion dot lies where its values' shares of the axes say.
     for (log_y, dot, ends, share) in [
         (false, (3.0, 25.0), [(-1.0, 5.0), (9.0, 45.0)], (0.4, 0.5)),
         (true, (7.0, 0.1), [(-1.0, 0.001), (9.0, 1000.0)], (0.8, 1.0 / 3.0)),
@@ -65,7 +65,7 @@ fn points_lie_where_their_values_say() {
         let chart = lines(log_y, vec![series(0, &ends), series(1, &[dot])]);
         let picture = chart.draw().unwrap();
         let (line, dot) = (extent(&picture, BLUE).unwrap(), extent(&picture, VERMILION).unwrap());
-        // Ends are round and as wide as the line: 2 pixels beyond the points.
+        // Ends are round and as wide as the line, so they reach 2 pixels beyond the points.
         let x = line.left + 2.0 + share.0 * (line.right - line.left - 4.0);
         let y = line.bottom - 2.0 - share.1 * (line.bottom - line.top - 4.0);
         assert!(close((dot.left + dot.right) / 2.0, x), "{dot:?} at {x}");
@@ -115,7 +115,7 @@ fn what_is_not_finite_is_a_gap() {
         let gap = row(&lines(false, vec![series(0, &points)]));
         assert_eq!(gap, [true, true, false, true, true], "{missing}");
     }
-    // So are the values that have no logarithm, and a missing x; a point by itself is a dot.
+    // Values without a logarithm and a missing x are gaps too; a point by itself is a dot.
     let mut points = long;
     points[41..60].iter_mut().for_each(|point| point.1 = 0.0);
     points[50].1 = 1.0;
@@ -154,7 +154,7 @@ fn bands_reach_one_deviation_to_both_sides() {
         let between = with.pixel(column, (zero - 3.3 * unit) as usize).unwrap();
         assert!(between.iter().zip(shade).all(|(&found, part)| found.abs_diff(part) <= 2));
     }
-    // Nothing beyond the first and the last point.
+    // The band does not reach beyond the first and the last point.
     let left = (x(0.0) - 8.0) as usize;
     assert!((0..with.height()).all(|row| with.pixel(left, row) == without.pixel(left, row)));
     // One seed has no band.
@@ -163,7 +163,7 @@ fn bands_reach_one_deviation_to_both_sides() {
     let sds = [None, Some(0.5)];
     let two = Series::of_means("", sds.map(|sd| (3.0, Spread { mean: 2.0, sd })));
     assert_eq!((two.points, two.band), (vec![(3.0, 2.0); 2], vec![(3.0, 1.5, 2.5)]));
-    // On a logarithmic axis a band that reaches zero goes down to the end.
+    // On a logarithmic axis, a band that reaches zero goes down to the end of the axis.
     let mut log = LineChart { log_y: true, ..spread(false) };
     log.series[0].points.clear();
     log.series[1].band.iter_mut().for_each(|ends| ends.1 = 0.0);
@@ -183,7 +183,7 @@ fn dots_have_error_bars() {
     let (zero, unit) = (ends.bottom - 4.0, (ends.bottom - ends.top - 8.0) / 8.0);
     assert!(close(bars.top, zero - 6.0 * unit - 0.5), "{bars:?} {ends:?}");
     assert!(close(bars.bottom, zero - 2.0 * unit + 0.5), "{bars:?} {ends:?}");
-    // Between two of them there is nothing.
+    // There is nothing between two error bars.
     let step = (ends.right - ends.left - 8.0) / 10.0;
     let between = (ends.left + 4.0 + 2.5 * step) as usize;
     assert!((0..picture.height()).all(|row| picture.pixel(between, row) != Some(BLUE)));
@@ -202,7 +202,7 @@ fn dashes_leave_some_out() {
     let dashed = lines(false, vec![Series { dashed: true, ..series(0, &level) }]).draw().unwrap();
     let share = count(&dashed) as f64 / count(&solid) as f64;
     assert!((0.4..0.8).contains(&share), "{share}");
-    // However many points a line has, its dashes are the same.
+    // The dashes of a line do not depend on the number of its points.
     let points: Vec<_> = (0..=1000).map(|x| (f64::from(x) / 1000.0, 1.0)).collect();
     let many = lines(false, vec![Series { dashed: true, ..series(0, &points) }]).draw().unwrap();
     let ratio = count(&many) as f64 / count(&dashed) as f64;
@@ -228,7 +228,7 @@ fn dots_are_not_joined() {
     let picture =
         lines(false, vec![dots(&[(0.0, 1.0), (50.0, 1.0), (100.0, 1.0)])]).draw().unwrap();
     let Extent { left, right, top, bottom } = extent(&picture, BLUE).unwrap();
-    // Round, and centred on the first and the last point.
+    // The dots are round, and centred on the first and the last point.
     let (radius, y) = ((bottom - top) / 2.0, ((top + bottom) / 2.0) as usize);
     let at = |share: f64| (left + radius + share * (right - left - 2.0 * radius)) as usize;
     let found = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| picture.pixel(at(share), y) == Some(BLUE));
@@ -242,7 +242,7 @@ fn dots_are_not_joined() {
     let heights = [1, 20, 300, 3000, 300_000].map(height);
     assert!(close(heights[0], heights[1]) && heights[1] > heights[2] + 2.0, "{heights:?}");
     assert!(heights[2] > heights[3] && heights[4] >= 2.0, "{heights:?}");
-    // A sample of them in the legend: one of radius 4, which holds more than 30 whole pixels.
+    // The legend has a sample dot of radius 4, which holds more than 30 whole pixels.
     let named = Series { name: "dots".to_string(), ..dots(&[(1.0, 1.0); 3000]) };
     let named = lines(false, vec![named]).draw().unwrap();
     let plain = lines(false, vec![dots(&[(1.0, 1.0); 3000])]).draw().unwrap();
@@ -257,7 +257,7 @@ fn histograms_by_hand() {
     assert_eq!(histogram.counts, [2, 2, 1, 2]);
     assert_eq!(Histogram::new(&[-3.0; 5], 3).unwrap().counts, [0, 5, 0]);
 
-    // Up, level, down to the floor; a gap; up, level and down again.
+    // The outline goes up, level, and down to the floor; after a gap, up, level and down again.
     let outline = Histogram { low: 0.0, high: 3.0, counts: vec![2, 0, 1] }.series(0.5).points;
     let (one, other) = (&outline[..4], &outline[5..]);
     assert_eq!(one, [(0.0, 0.5), (0.0, 2.0), (1.0, 2.0), (1.0, 0.5)]);
@@ -278,7 +278,7 @@ fn histograms_by_hand() {
 
 #[test]
 fn outlines_have_no_dots() {
-    // Equal intervals look like a single one, which is all line: at most 2 pixels beyond the points.
+    // Equal intervals look like a single one, which is all line and reaches at most 2 pixels beyond the points.
     let draw = |bins: usize| {
         let histogram = Histogram { low: 0.0, high: 1.0, counts: vec![5; bins] };
         lines(true, vec![series(0, &histogram.series(0.5).points)]).draw().unwrap()
@@ -355,7 +355,7 @@ fn bars_are_as_high_as_their_values() {
 
 #[test]
 fn errors_and_values_are_drawn_on_bars() {
-    // With the same range of values: the larger error's end is the highest point in both.
+    // The range of values is the same: the end of the first bar's error is the highest point in both.
     let wide = [Some(10.0), Some(6.0)];
     let with = bars(&wide, &[Some(2.0), Some(3.0)]).draw().unwrap();
     let without = bars(&wide, &[Some(2.0), None]).draw().unwrap();
@@ -380,7 +380,7 @@ fn errors_and_values_are_drawn_on_bars() {
     // it. The whisker's end, 3 below 6, is half of its line of 2 pixels lower.
     let (zero, unit) = (bar.bottom + 1.0, (bar.bottom + 1.0 - bar.top) / 10.0);
     assert!(close(bottom, zero - 3.0 * unit + 1.0), "{bottom} {bar:?}");
-    // Above its upper end there is the number.
+    // The number is above the upper end of the whisker.
     let end = zero - 9.0 * unit;
     assert!((10.0..40.0).contains(&(end - top)), "{end} {top}");
 }
@@ -422,7 +422,7 @@ fn what_cannot_be_drawn_is_an_error() {
 
 #[test]
 fn any_range_has_ticks() {
-    // Ranges that are hard to divide end, and draw what they should.
+    // Ticks for ranges that are hard to divide come to an end, and the chart draws what it should.
     for ends in [
         (0.0, 0.0),
         (1.0, 1.0),

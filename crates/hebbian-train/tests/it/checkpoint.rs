@@ -42,7 +42,7 @@ fn what_is_saved_is_loaded() {
     expected.insert("format".to_string(), "pt".to_string());
     assert_eq!(checkpoint.metadata, expected);
 
-    // Views of other strides arrive as what they show.
+    // Views with other strides arrive as the values that they show.
     let weight = checkpoint.take("layers.0.weight", (3, 2), DType::F32).unwrap();
     assert_eq!(weight.to_vec2::<f32>().unwrap(), [[0., 3.], [1., 4.], [2., 5.]]);
     let head = checkpoint.take("head.weight", (2, 2), DType::F64).unwrap();
@@ -56,7 +56,7 @@ fn what_is_saved_is_loaded() {
     assert_eq!(checkpoint.dims("layers.0.weight"), Some(&[3, 2][..]));
     assert_eq!(checkpoint.dims("scalar"), Some(&[][..]));
     assert_eq!(checkpoint.dims("head.bias"), None);
-    // As it is in the file: bf16 holds 0 to 5 exactly.
+    // The tensor as it is in the file: bf16 holds 0 to 5 exactly.
     let half = checkpoint.tensor("half").unwrap();
     assert_eq!((half.dtype(), half.dims()), (DType::BF16, &[2, 3][..]));
     let half = half.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
@@ -96,7 +96,8 @@ fn a_flipped_bit_anywhere_is_an_error() {
     for bit in 0..8 * whole.len() {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        // A file that is cut to nothing and written again may be written through to the disk.
+        // The file is removed first: one that is truncated and written again may be written through
+        // to the disk.
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, bytes).unwrap();
         let error = Checkpoint::load(&path, &Device::Cpu).err();
@@ -104,7 +105,8 @@ fn a_flipped_bit_anywhere_is_an_error() {
         assert!(error.contains("model.safetensors"), "{error}");
         named += usize::from(error.contains("is damaged"));
     }
-    // All of the data, and most of the header: what breaks the format has another message.
+    // All bits of the data and most of the header are reported as damage: what breaks the format
+    // has another message.
     let data = 8 * (whole.len() - 8 - usize::from(whole[0]) - (usize::from(whole[1]) << 8));
     assert!(named > data, "{named}");
 }
@@ -125,7 +127,8 @@ fn numbers_of_another_type_are_refused() {
     let error = Checkpoint::load(&path, &Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("model.safetensors is damaged: its SHA-256"), "{error}");
 
-    // A file of another program, which has no sum, is read; but not for what it is not.
+    // A file of another program, which has no checksum, is read, but its tensors are not given as
+    // another type.
     let weight = Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap();
     let tensors = [("head.weight", weight.clone()), ("layer", weight)];
     safetensors::serialize_to_file(tensors, None, &path).unwrap();
@@ -177,7 +180,7 @@ fn a_wrong_name_or_shape_is_named() {
     for part in ["model.safetensors", "layers.1.weight", "head.weight, layers.0.weight, mask"] {
         assert!(error.contains(part), "{error}");
     }
-    // All that the file holds, whatever was taken before.
+    // The message names all that the file holds, whatever was taken before.
     checkpoint.names().for_each(|name| drop(checkpoint.tensor(name).unwrap()));
     assert_eq!(checkpoint.tensor("layers.1.weight").unwrap_err().to_string(), error);
     let error = checkpoint.take("head.weight", (10, 5), DType::F32).unwrap_err().to_string();
@@ -237,7 +240,7 @@ fn a_checkpoint_can_be_read_by_others_as_any_file() {
     assert_eq!(mode("model"), mode("plain"));
 }
 
-/// A file of another program: a header, and whatever follows.
+/// A file of another program: a header, and whatever follows it.
 fn foreign(path: &Path, header: &str, data: &[u8]) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -294,7 +297,7 @@ fn the_checkpoint_of_a_folder_is_its_model_or_else_its_state() {
     assert!(load().unwrap().path().ends_with("state.safetensors"));
     save("model.safetensors", "model");
     assert_eq!(held(), ["model"]);
-    // One that is there but damaged is not passed over.
+    // A model that exists but is damaged is not passed over.
     std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
     assert!(load().unwrap_err().to_string().contains("model.safetensors is not"));
 }
@@ -319,7 +322,7 @@ fn a_file_of_another_format_is_refused_by_what_it_starts_with() {
     refused(b"12345", &["5 bytes", "starts with '12345'"]);
     refused(b"\x1b[31mred and more", &["starts with '\\x1b[31mred"]);
 
-    // The length of the header is held against the format and the file, not believed.
+    // The length of the header is checked against the format and the file.
     let with_length = |length: u64| [&length.to_le_bytes()[..], b"{}"].concat();
     refused(&with_length(u64::MAX), &["18446744073709551615 bytes", "100000000 of the format"]);
     refused(&with_length(100_000_001), &["100000001 bytes", "100000000 of the format"]);
@@ -327,14 +330,14 @@ fn a_file_of_another_format_is_refused_by_what_it_starts_with() {
     refused(&with_length(3), &["3 bytes, but 2 follow"]);
     std::fs::write(&path, with_length(2)).unwrap();
     assert_eq!(Checkpoint::load(&path, &Device::Cpu).unwrap().names().count(), 0);
-    // Nor are shapes: of what they would need, these files hold nothing.
+    // So are shapes: the files hold none of the numbers that these shapes need.
     for shape in ["[1000000000]", "[4611686018427387904, 8]", "[34359738368]"] {
         let header = format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[0,4]}}}}"#);
         refused(&[&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat(), &[]);
     }
 }
 
-/// Files with holes, which are longer than any memory: who read them whole would not come back.
+/// Sparse files that are larger than any memory: reading one whole would not come to an end.
 #[cfg(unix)]
 #[test]
 fn of_a_large_file_only_what_is_asked_for_is_read() {
@@ -372,7 +375,7 @@ fn of_a_large_file_only_what_is_asked_for_is_read() {
     }
 }
 
-/// Those of wrappers, in files that are not ours.
+/// Prefixes of wrappers are left out, in files of other programs.
 #[test]
 fn prefixes_are_left_out_and_names_can_be_changed() {
     let folder = tempfile::tempdir().unwrap();
@@ -390,7 +393,7 @@ fn prefixes_are_left_out_and_names_can_be_changed() {
             checkpoint.take(name, 1, DType::F32).unwrap().to_vec1::<f32>().unwrap()[0]
         };
         assert_eq!([number(&checkpoint, "conv.weight"), number(&checkpoint, "fc.bias")], [1., 2.]);
-        // One that another has already is not given.
+        // A name that another tensor has already is not given.
         checkpoint.rename(|_| Some("layers.0.weight".to_string()));
         let names: Vec<&str> = checkpoint.names().collect();
         assert_eq!(names, ["fc.bias", "layers.0.weight"]);
@@ -398,7 +401,7 @@ fn prefixes_are_left_out_and_names_can_be_changed() {
         let error = checkpoint.take("layers.0.weight", 2, DType::F32).unwrap_err().to_string();
         assert!(error.contains(&format!("tensor \"{prefix}conv.weight\" of")), "{error}");
     }
-    // In ours a name is a name.
+    // In this library's own files, names are taken as they are.
     save_checkpoint(&path, &named("module."), &BTreeMap::new()).unwrap();
     let checkpoint = Checkpoint::load(&path, &Device::Cpu).unwrap();
     assert_eq!(checkpoint.dims("module.fc.bias"), Some(&[1][..]));

@@ -1,4 +1,4 @@
-//! The feature cache and the watch over finite values.
+//! The feature cache and the check for finite values.
 
 use candle::{DType, Device, Tensor};
 use hebbian_data::Batches;
@@ -15,7 +15,7 @@ fn batches_end_up_in_their_place() {
         let mut asked: Vec<usize> = Vec::new();
         let features = collect_features(in_order(7, batch), &Device::Cpu, |batch| {
             asked.extend(batch);
-            // Of other strides than the result's.
+            // The strides differ from those of the result.
             Ok(all.narrow(0, batch[0], batch.len())?.transpose(1, 2)?)
         })
         .unwrap();
@@ -47,7 +47,7 @@ fn not_finite_values_are_counted() {
     }
     // +∞ and −∞ alone do not cancel out.
     assert!(check_finite("w", 0, &Tensor::new(&[inf, -inf], &Device::Cpu).unwrap()).is_err());
-    // Large finite values whose sum overflows are sound.
+    // Large finite values whose sum overflows are accepted.
     check_finite("w", 0, &Tensor::new(&[f32::MAX, f32::MAX], &Device::Cpu).unwrap()).unwrap();
     check_finite("w", 0, &Tensor::new(&[f64::MAX, 1.0], &Device::Cpu).unwrap()).unwrap();
     check_finite("w", 0, &Tensor::zeros(5, DType::U8, &Device::Cpu).unwrap()).unwrap();

@@ -188,8 +188,8 @@ fn presets_with_unknown_fields_are_refused() {
     assert!(read(r#"{"epoch": 100}"#).is_err());
 }
 
-/// Features in half precision teach what they are when widened, to the last bit: they are widened a batch at a
-/// time. So do the other read-outs predict from them, a part at a time.
+/// Features in half precision give the same learning as their widened values, to the last bit: they are widened a batch
+/// at a time. The other read-outs also give the same predictions, which they make a part at a time.
 #[test]
 fn features_in_half_precision_are_those_values() {
     let device = &Device::Cpu;

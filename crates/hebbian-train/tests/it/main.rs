@@ -1,4 +1,4 @@
-//! All tests from outside, in one program: each program links all that is below it.
+//! All integration tests in one program, because each program links all dependencies.
 
 mod chart;
 mod checkpoint;

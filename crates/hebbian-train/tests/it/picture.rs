@@ -8,7 +8,7 @@ use hebbian_train::{
 const WHITE: [u8; 3] = [255; 3];
 const MIDDLE: [u8; 3] = [128; 3];
 
-/// The filters' pixels without the magnification.
+/// The magnification, and the filters' pixels without it.
 fn grid(weight: &Tensor) -> (usize, Vec<Vec<[u8; 3]>>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filters.png");
@@ -94,7 +94,7 @@ fn a_title_stands_above_the_picture() {
     let red = [200, 0, 0];
     let picture = Picture::new(30, 20, red);
     let titled = picture.titled("one\na longer line").unwrap();
-    // Below the text, at the left, the picture is as it was; beside it is nothing.
+    // The picture is unchanged below the text, at the left; beside it there is nothing.
     let top = titled.height() - 20;
     assert!(titled.width() > 30 && top > 30);
     for y in 0..titled.height() {
@@ -108,7 +108,7 @@ fn a_title_stands_above_the_picture() {
         let all = rows.flat_map(|y| (0..titled.width()).map(move |x| (x, y)));
         all.filter(|&(x, y)| titled.pixel(x, y).unwrap()[1] < 100).count()
     };
-    // Two lines, the second of them longer.
+    // There are two lines, the second of them longer.
     assert!(dark(0..top / 2) > 10 && dark(top / 2..top) > 2 * dark(0..top / 2));
 
     let error = picture.titled(&"long ".repeat(100_000)).unwrap_err().to_string();
@@ -121,7 +121,8 @@ fn a_title_stands_above_the_picture() {
     assert_eq!(last(&named), last(&grid));
 }
 
-/// Magnified to 48 pixels: from 0 to 1 as they are, else with 0 in the middle of one scale for all.
+/// Images are magnified to 48 pixels: values from 0 to 1 as they are, others on one scale for all, with 0 in the
+/// middle.
 #[test]
 fn rows_of_images_have_one_scale() {
     let count = |picture: &Picture, colour: [u8; 3]| {
@@ -144,7 +145,8 @@ fn rows_of_images_have_one_scale() {
     assert!(none.contains("title") && none.contains("no images"), "{none}");
 }
 
-/// Where 60 black pixels in a row begin, which is a filter that is black after learning, and whether anything is red.
+/// The column at which 60 black pixels begin, which belong to a filter that is black after learning, and whether
+/// anything is red.
 fn looked_at(shares: &[f64]) -> (usize, bool) {
     let filters = |values: &[f32]| {
         let ones = Tensor::ones((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();

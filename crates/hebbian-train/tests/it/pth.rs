@@ -1,4 +1,4 @@
-//! What PyTorch saves: read as it was written, refused where it is not whole, and never believed.
+//! Files that PyTorch saves: read as they were written, refused if they are incomplete, and never trusted.
 //!
 //! `pth/tensors.pth` was written by PyTorch 2.15, by the script beside it.
 
@@ -28,7 +28,8 @@ impl Place {
     }
 
     fn load(&self, file: &[u8]) -> hebbian_train::Result<Checkpoint> {
-        // A file that is cut to nothing and written again may be written through to the disk.
+        // The file is removed first: one that is truncated and written again may be written through
+        // to the disk.
         let _ = std::fs::remove_file(self.path());
         std::fs::write(self.path(), file).unwrap();
         Checkpoint::load(self.path(), CPU)
@@ -63,7 +64,7 @@ fn bits(tensor: &Tensor) -> (DType, Vec<usize>, Vec<u64>) {
     (tensor.dtype(), tensor.dims().to_vec(), numbers.collect())
 }
 
-/// What `pth/tensors.py` saves.
+/// Checks that a checkpoint holds what `pth/tensors.py` saves.
 #[track_caller]
 fn is_what_was_saved(checkpoint: &Checkpoint) {
     let numbers = |name: &str, shape: &[usize]| {
@@ -91,7 +92,8 @@ fn is_what_was_saved(checkpoint: &Checkpoint) {
     let count = checkpoint.take("num_batches_tracked", (), DType::I64).unwrap();
     assert_eq!(count.to_scalar::<i64>().unwrap(), 5000);
 
-    // What is no tensor is not there; the others, to who asks for them, are.
+    // A value that is not a tensor is not there; a tensor that cannot be read is an error only when
+    // it is asked for.
     assert_eq!(checkpoint.dims("no_tensor"), None);
     let error = checkpoint.tensor("mask").unwrap_err().to_string();
     assert!(error.contains("\"module.mask\"") && error.contains("of type bool"), "{error}");
@@ -120,7 +122,7 @@ fn what_pytorch_saved_is_loaded() {
     assert!(checkpoint.metadata.is_empty());
 }
 
-/// Whatever protocol it pickles by. Python is that of `PYTHON`.
+/// For every pickle protocol. The Python is that of `PYTHON`.
 #[test]
 fn what_pytorch_saves_here_is_loaded() {
     let python = std::env::var_os("PYTHON").unwrap_or("python3".into());
@@ -142,11 +144,11 @@ fn what_pytorch_saves_here_is_loaded() {
     }
 }
 
-/// A file that was changed anywhere is refused, or what was changed is of no importance.
+/// A file with a change anywhere is refused, or the change does not matter.
 #[test]
 fn no_changed_bit_changes_a_number() {
     let place = Place::new();
-    // Of those that have numbers here.
+    // The tensors that have numbers here.
     let names = place.load(SAVED).unwrap();
     let names: Vec<&str> = names.names().filter(|name| *name != "mask").collect();
     assert_eq!(names.len(), 14);
@@ -165,7 +167,7 @@ fn no_changed_bit_changes_a_number() {
             Err(_) => refused += 1,
         }
     }
-    // The pickle and the numbers of these tensors, but for what no tensor of them reads.
+    // At least the pickle and the numbers of these tensors are refused, except what none of them reads.
     assert!(refused > 2068 + 200, "{refused}");
     for length in 0..SAVED.len() {
         assert!(place.load(&SAVED[..length]).is_err(), "{length} bytes");
@@ -204,7 +206,7 @@ fn archives_of_others_are_refused_by_what_they_hold() {
     says(place.load(&archive(&[("a", b"x"), ("a", b"")], false)), &["two parts are called \"a\""]);
     let big = archive(&[("a/data.pkl", b"}."), ("a/byteorder", b"big")], false);
     says(place.load(&big), &["highest byte first"]);
-    // Compressed: the method of the entry, which no torch.save has.
+    // Compressed by the method in the entry, which torch.save never uses.
     let mut packed = archive(&[("a/data.pkl", b"}.")], false);
     let entry = packed.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
     packed[entry + 10] = 8;
@@ -238,7 +240,7 @@ fn pickles_without_a_state_dict_are_refused_by_what_they_are() {
     refused(b"(((((u.", &["lacks"]);
 }
 
-/// Numbers that a file states are held against the file, not believed.
+/// Numbers that a file states are checked against the file.
 #[test]
 fn tensors_that_their_numbers_do_not_fit_are_refused() {
     let place = Place::new();
@@ -269,7 +271,7 @@ fn tensors_that_their_numbers_do_not_fit_are_refused() {
     }
 }
 
-/// What would take all memory, all time or all of the stack, were it believed.
+/// Pickles that would take all memory, all time or all of the stack if they were trusted.
 #[test]
 fn hostile_pickles_are_harmless() {
     let place = Place::new();
@@ -278,26 +280,26 @@ fn hostile_pickles_are_harmless() {
     refused(b"X\xff\xff\xff\xff");
     refused(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff");
     refused(b"\x8b\xff\xff\xff\xff");
-    // A number of 255 bytes is one that is not needed.
+    // A number of 255 bytes, which no state dict needs.
     assert!(place.unpickle(&[&b"\x8a\xff"[..], &[1; 255], b"."].concat()).is_err());
     // A tuple of a tuple of a tuple …
     refused(&[&b")"[..], &vec![0x85; 1 << 20], b"."].concat());
-    // Two of what are two of what are two of …, by 2^100 names.
+    // A pair of twice the same pair of twice the same pair …: 2^100 elements, by references.
     refused(&[&b")q\x00"[..], &b"h\x00h\x00\x86q\x00".repeat(100), b"."].concat());
-    // A tensor of 2^18 axes, by a hundred thousand names.
+    // A tensor of 2^18 axes under a hundred thousand names.
     let ones = vec![1; 1 << 18];
     let tensor = tensor_of("FloatStorage", 0, 8, 0, &ones, &ones);
     let entry = |at: u32| [&text(&at.to_string())[..], b"h\x07s"].concat();
     let entries: Vec<u8> = (0..100_000).flat_map(entry).collect();
     let many = place.unpickle(&[&tensor[..], b"q\x070}", &entries, b"."].concat()).unwrap();
     says(many.tensor("7"), &["not what torch.save writes"]);
-    // A dictionary in itself.
+    // A dictionary that contains itself.
     refused(&[b"}q\x00", &text("state_dict")[..], b"h\x00s."].concat());
     // A parameter of a parameter of a parameter …
     let parameter = b"ctorch._utils\n_rebuild_parameter\n";
     let deep = [&b")"[..], &[&parameter[..], b"q\x010h\x01\x85R"].concat().repeat(1000)].concat();
     refused(&[b"}", &text("w")[..], &deep, b"s."].concat());
-    // Calls without what they are called with.
+    // Calls without the arguments that they need.
     for args in [&b")"[..], b"K\x01", b"K\x01\x85", b"N", b"}"] {
         for callee in ["_rebuild_tensor_v2", "_rebuild_parameter"] {
             let call = [format!("ctorch._utils\n{callee}\n").as_bytes(), args, b"R"].concat();
@@ -305,12 +307,12 @@ fn hostile_pickles_are_harmless() {
             assert!(place.unpickle(&pickle).and_then(|checkpoint| checkpoint.tensor("w")).is_err());
         }
     }
-    // Longer than any of a state_dict.
+    // A pickle longer than any of a state_dict.
     says(place.unpickle(&vec![b'N'; (1 << 24) + 1]), &["16777217 bytes, more than the 16777216"]);
     // Directories that claim more parts than there are bytes.
     let mut many = archive(&[("a/data.pkl", b"}.")], true);
     let end = many.windows(4).position(|bytes| bytes == b"PK\x06\x06").unwrap();
-    // Of the count, then of the place, too.
+    // The count is wrong first, then the place too.
     for at in [32, 48] {
         many[end + at..end + at + 8].fill(0xff);
         says(place.load(&many), &["archive"]);

@@ -102,9 +102,9 @@ fn nearest_neighbours_by_hand() {
     let x = Tensor::new(&[[0f32], [1.], [3.], [4.]], CPU).unwrap();
     let probes = Tensor::new(&[[0.4f32], [0.5], [0.6], [9.]], CPU).unwrap();
     for (k, expected) in [
-        // 0.5 is as near to 0 as to 1: the first.
+        // 0.5 is as near to 0 as to 1: the first sample decides.
         (1, [1, 1, 0, 2]),
-        // Always two classes: the nearest sample's.
+        // There are always two classes with one vote each: the nearest sample decides.
         (2, [1, 1, 0, 2]),
         // 0, 1 and 3 for the first three, 4, 3 and 1 for the last: two samples of class 0.
         (3, [0, 0, 0, 0]),
@@ -113,7 +113,7 @@ fn nearest_neighbours_by_hand() {
         let nearest = NearestNeighbours::fit(&x, &[1, 0, 0, 2], 3, k).unwrap();
         assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), expected, "{k}");
     }
-    // Two of each class: the nearest sample's.
+    // There are two votes for each class: the nearest sample decides.
     let nearest = NearestNeighbours::fit(&x, &[1, 0, 0, 1], 2, 4).unwrap();
     assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), [1, 1, 0, 1]);
 
@@ -124,7 +124,8 @@ fn nearest_neighbours_by_hand() {
     assert!(NearestNeighbours::fit(&x, &[1, 0, 0, 2], 2, 1).is_err());
 }
 
-/// Distances summed in f64, one by one: more of them than are held at a time, far from the origin.
+/// Compared with distances summed in f64, one by one: more of them than are held at a time, and far
+/// from the origin.
 #[test]
 fn nearest_neighbours_by_definition() {
     let (n, probes, classes, k) = (5000, 4000, 3, 7);
@@ -143,7 +144,7 @@ fn nearest_neighbours_by_definition() {
         };
         let mut near: Vec<_> = x.iter().map(distance).zip(&labels).collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // The rounding may decide between these.
+        // Rounding may decide between these.
         if near[..=k].windows(2).any(|pair| pair[1].0 - pair[0].0 < 1e-4) {
             continue;
         }
@@ -195,7 +196,7 @@ fn svm_gradient(w: &[f64], x: &[Vec<f64>], labels: &[u32], class: u32, c: f64) -
     gradient
 }
 
-/// Normal features about centres so far apart.
+/// Normal features about random centres, whose standard deviation is `apart`.
 fn blobs(n: usize, width: usize, classes: usize, apart: f64, dtype: DType) -> (Tensor, Vec<u32>) {
     let mut rng = Rng::new(n as u64);
     let labels: Vec<u32> = (0..n).map(|_| rng.below(classes) as u32).collect();
@@ -245,7 +246,7 @@ fn linear_svm_is_where_gradient_descent_ends() {
         let squares: f64 = rows.iter().flatten().map(|x| x * x).sum();
         let rate = 1.0 / (1.0 + 2.0 * (squares + 60.0));
         let mut w = vec![0.0; 4];
-        // So this shrinks the error by e⁻²⁰ at least, f's least curvature being 1.
+        // f has a curvature of at least 1, so this shrinks the error by e⁻²⁰ at least.
         for _ in 0..(20.0 / rate) as usize {
             let gradient = svm_gradient(&w, &rows, &labels, 1, 1.0);
             w.iter_mut().zip(gradient).for_each(|(w, g)| *w -= rate * g);

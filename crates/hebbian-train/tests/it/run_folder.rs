@@ -43,7 +43,7 @@ fn a_run_leaves_its_files() {
     let mut run = RunFolder::create(&path).unwrap();
     run.write_config(&json!({"preset": "tiny", "seed": 3})).unwrap();
     run.log(step(10), &[("layer 0/mean radius", 4.5), ("loss", f64::NAN)]).unwrap();
-    // On disk at once, while the run goes on.
+    // The values are on disk at once, while the run is under way.
     assert_eq!(metrics(&path).len(), 1);
     run.log(step(20), &[("loss", 0.25)]).unwrap();
     run.picture("filters", 20, &Picture::new(3, 2, [255, 0, 0])).unwrap();
@@ -92,7 +92,7 @@ fn a_run_leaves_its_files() {
     assert_eq!(event_files(&path).len(), 1);
 }
 
-/// Read-outs have clocks of their own, in the log and in TensorBoard; going on begins them again.
+/// Read-outs have clocks of their own, in the log and in TensorBoard; a resumed run begins them again.
 #[test]
 fn readouts_are_logged_apart() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     assert_eq!(old_events.len(), 2);
     drop(run);
 
-    // What was logged after the weights were saved is logged again, a broken line is left out.
+    // Values logged after the weights were saved are logged again, and a broken line is left out.
     let mut log = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
     log += "{\"step\":2,\"seconds\":1.0,\"loss\":0.7}\n{\"step\":3,\"sec";
     std::fs::write(path.join("metrics.jsonl"), log).unwrap();
@@ -199,7 +199,7 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     assert_eq!(RunFolder::config(path).unwrap(), Some(config));
     assert_eq!(RunFolder::results(path).unwrap(), Some(results));
 
-    // Interrupted after a thousand seconds, of which the weights of the first hundred were saved.
+    // Interrupted after a thousand seconds, with the weights last saved after a hundred.
     let log = "{\"step\":1,\"seconds\":100.0}\n{\"step\":2,\"seconds\":1000.0}\n";
     std::fs::write(path.join("metrics.jsonl"), log).unwrap();
     let seconds = RunFolder::resume(path, 1).unwrap().seconds();
@@ -210,7 +210,7 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     assert!(error.contains("results.json is not what a run writes there"), "{error}");
 }
 
-/// Refused by a new run, and by one that goes on, with nothing changed.
+/// Checks that a new run and a resumed one refuse the folder and change nothing.
 fn refused(path: &Path, file: &str, reason: &str) {
     let contents = || {
         let read = |name: &String| std::fs::read(path.join(name)).unwrap_or_default();
@@ -242,7 +242,7 @@ fn a_folder_is_no_run_s_because_of_the_names_of_its_files() {
     refused(folder.path(), "run.json", "is of another program");
 }
 
-/// A complete run.
+/// Leaves a complete run.
 fn complete(path: &Path) {
     let mut run = RunFolder::create(path).unwrap();
     run.write_config(&json!({"seed": 3})).unwrap();
@@ -266,7 +266,7 @@ fn a_file_that_another_program_put_in_place_of_the_run_s_stays() {
         std::fs::write(folder.path().join(file), foreign).unwrap();
         refused(folder.path(), file, "is not what a run writes there");
     }
-    // A picture of that name, drawn while the run was under way.
+    // A picture of that name, which another program wrote while the run was under way.
     let folder = tempfile::tempdir().unwrap();
     let mut run = RunFolder::create(folder.path()).unwrap();
     std::fs::write(folder.path().join("filters.png"), "mine").unwrap();
@@ -333,7 +333,8 @@ fn peak_memory_counts_what_was_touched() {
     assert!(after >= 512 << 20 && after >= before, "{before} {after}");
 }
 
-/// A report is one of the run's files: listed, replaced with them, and gone when the run goes on.
+/// A report is one of the run's files: it is listed, replaced with the others, and removed when the
+/// run is resumed.
 #[test]
 fn a_report_is_the_run_s() {
     let folder = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ fn the_terminal_form_is_aligned_and_rounded() {
                     déjà vu  1200  12.0000\n\
                     \u{20}           5  failed\n";
     assert_eq!(table.to_string(), expected);
-    // Too small or large for so few decimals.
+    // Values too small or too large for so few decimals.
     let mut table = Table::new(["rate"]);
     for value in [0.0, 0.01, 0.00125, -3e12] {
         table.row([value.into()]).unwrap();
@@ -79,7 +79,7 @@ fn rows_have_to_fit() {
     assert_eq!(table, Table::new(["a", "b"]));
     let folder = tempfile::tempdir().unwrap();
     assert!(table.save_csv(folder.path().join("no/such.csv")).is_err());
-    // A table without rows is a file with its head.
+    // A table without rows is a file with its header.
     let path = folder.path().join("empty.csv");
     table.save_csv(&path).unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "a,b\n");

@@ -1,4 +1,4 @@
-//! What units see of an image, how often they win, what excites them: by definitions and hand-worked numbers.
+//! Receptive fields of units, how often units win, what excites them: by definitions and hand-worked numbers.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::Rng;
@@ -22,7 +22,7 @@ fn layer(weight: &Tensor, stride: usize, padding: usize, pools: &[Window]) -> Un
     Units { name, weight, competes: true, stride, padding, pools }
 }
 
-/// Strides and pools of any size are allowed where one place is left; what sees past it is no picture.
+/// Strides and pools of any size are allowed if one place is left; what sees past it is too large for a picture.
 #[test]
 fn fields_that_no_memory_holds_are_refused() {
     let (first, second) = (normal("first", &[4, 1, 1, 1]), normal("second", &[3, 4, 3, 3]));
@@ -37,13 +37,13 @@ fn fields_that_no_memory_holds_are_refused() {
         let error = receptive_fields(&[below, above.clone()], (1, 8, 8)).unwrap_err().to_string();
         assert!(error.contains("a layer: ") && error.contains("too much to draw"), "{error}");
     }
-    // As large as that, but nothing reads it.
+    // Just as large, but no layer reads it.
     let fields = receptive_fields(&[layer(&first, huge, huge, &[])], (1, 8, 8)).unwrap();
     assert_eq!((fields[0].step, fields[0].beyond), (huge, huge));
 }
 
 /// Two convolutions with a pool of means between them and a dense layer on top: the receptive field of a unit is the
-/// gradient of its response in the image, which automatic differentiation finds by other means.
+/// gradient of its response in the image, which automatic differentiation finds independently.
 #[test]
 fn receptive_fields_are_gradients() -> Result<()> {
     let (first, second) = (normal("first", &[4, 2, 3, 3]), normal("second", &[3, 4, 2, 2]));
@@ -111,7 +111,7 @@ fn shares_of_wins_of_hand_worked_responses() -> Result<()> {
     Ok(())
 }
 
-/// Linear units, and ones that respond to squares.
+/// Linear units, whose responses have no gradient if they are detached.
 struct Linear {
     weight: Tensor,
     detached: bool,
@@ -140,7 +140,7 @@ impl Model for Linear {
     }
 }
 
-/// The image that excites a linear unit most is its weights, of the norm that is asked for.
+/// The image that excites a linear unit most is its weights, scaled to the requested norm.
 #[test]
 fn what_excites_a_linear_unit_is_its_weights() -> Result<()> {
     let weight = normal("weight", &[4, 12]);

@@ -1,4 +1,4 @@
-//! Analyses of finished runs: what they write, what of it can be computed by other means, and what they refuse.
+//! Analyses of finished runs: what they write, checked by other computations where there are any, and what they refuse.
 
 use candle::{DType, Device};
 use hebbian_models::Model;
@@ -19,7 +19,7 @@ fn printed(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// A run on some digits in the folder `out`.
+/// Makes a run on some digits in the folder `out`.
 fn run(folder: &Path, out: &str, args: &[&str]) {
     let some = ["--quiet", "--limit-train", "300", "--limit-test", "100", "--out", out];
     printed(folder, &[&["train"], args, &some[..]].concat());
@@ -29,7 +29,7 @@ fn run(folder: &Path, out: &str, args: &[&str]) {
 const TINY: [&str; 7] =
     ["softhebb", "--preset", "softhebb-cnn-digits", "--epochs", "1", "--head-epochs", "5"];
 
-/// The figures of an analysis.
+/// The numbers of an analysis, from its JSON file.
 fn figures(folder: &Path, name: &str) -> Value {
     let file = folder.join(format!("analysis-{name}.json"));
     let text = std::fs::read_to_string(&file);
@@ -37,7 +37,7 @@ fn figures(folder: &Path, name: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Of one run everything is in its folder, as files of the run: a new run replaces them.
+/// The analysis of one run is in the run's folder, as files of the run: a new run removes them.
 #[test]
 fn a_tiny_run_is_analysed() {
     let folder = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn a_tiny_run_is_analysed() {
         }
         assert_eq!(figures(&out, name)["analysis"], name);
     }
-    // It has no feedback weights, and says so.
+    // The run has no feedback weights, and the analysis says so.
     assert!(said.contains("feedback is left out: no run logged feedback weights"), "{said}");
     assert!(!out.join("analysis-feedback.json").exists());
 
@@ -96,7 +96,7 @@ fn a_tiny_run_is_analysed() {
     // Random images of ten classes: a tenth, more or less.
     assert!((0.05..0.2).contains(&layers["chance"].as_f64().unwrap()));
 
-    // What the program itself says of unchanged images.
+    // The accuracy on unchanged images is the one that the run itself found.
     let robust = &figures(&out, "robustness")["runs"][0];
     let results: Value =
         serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
@@ -109,7 +109,7 @@ fn a_tiny_run_is_analysed() {
     let names: Vec<&Value> = (0..4).map(|at| &robust["curves"][at]["change"]).collect();
     assert_eq!(names, ["noise", "occlusion", "fgsm", "pgd"]);
     let clean = robust["clean"].as_f64().unwrap();
-    // Following the gradient for 0.2 does more than noise of 0.1 does, and steps no less than one step.
+    // Following the gradient by 0.2 does more than noise of 0.1, and several steps no less than one.
     let noise = robust["curves"][0]["points"][0][1].as_f64().unwrap();
     assert!(last(2) < clean - 0.2 && last(2) < noise && last(3) <= last(2) + 0.02, "{robust}");
 
@@ -125,7 +125,7 @@ fn a_tiny_run_is_analysed() {
         let draws = if labels == 300 { 1 } else { 3 };
         assert_eq!(point["accuracies"].as_array().unwrap().len(), draws);
     }
-    // All labels, as the analysis of layers has them.
+    // With all labels, the accuracy is that of the analysis of layers.
     let whole = &few["curves"][2]["points"][4]["accuracies"][0];
     assert_eq!(*whole, layers["layers"][0]["ridge"]);
 
@@ -140,7 +140,7 @@ fn a_tiny_run_is_analysed() {
     }
     assert_eq!(radii[0]["temperature"], 1.0);
 
-    // 8x8 pixels are halved after each layer; a unit has a correlation with each other one whose output changes.
+    // 8x8 pixels are halved after each layer; a unit has a correlation with every other one whose output changes.
     let correlations = &figures(&out, "correlations")["runs"][0]["layers"];
     for (layer, (units, positions)) in [(48, 16), (96, 4)].into_iter().enumerate() {
         let of = &correlations[layer];
@@ -149,7 +149,7 @@ fn a_tiny_run_is_analysed() {
         assert!(mean.abs() <= size && 0.0 < size && size < 1.0, "{of}");
     }
 
-    // Once more is the same; a new run takes all of it away.
+    // Repeating the analysis gives the same; a new run removes all of it.
     let before = std::fs::read(out.join("analysis-few-labels.csv")).unwrap();
     printed(at, &["analyse", "out", "--quiet", "--draws", "3", "--random-networks", "2"]);
     assert_eq!(std::fs::read(out.join("analysis-few-labels.csv")).unwrap(), before);
@@ -157,7 +157,7 @@ fn a_tiny_run_is_analysed() {
     assert!(!out.join("analysis-layers.png").exists() && !out.join("analysis-radii.csv").exists());
 }
 
-/// Several runs are overlaid; of Amit's, which log them, feedback weights and errors too.
+/// Several runs are overlaid; for Amit's, which log them, feedback weights and errors too.
 #[test]
 fn several_runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn several_runs_are_compared() {
     let speed = &figures(&at.join("analysis"), "speed")["runs"];
     let runs: Vec<&Value> = speed.as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert!(runs.contains(&&json!("urfb")) && runs.contains(&&json!("bp")), "{runs:?}");
-    // What the run logged, as it stands in its file.
+    // The points are those that the run logged in its file.
     let log = std::fs::read_to_string(at.join("urfb/metrics.jsonl")).unwrap();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let logged: Vec<Value> = lines.filter(|line| !line["angle/dense1"].is_null()).collect();
@@ -188,7 +188,7 @@ fn several_runs_are_compared() {
             "{point}"
         );
     }
-    // The gradient of the attack is that of back-propagation, whatever brought the error while learning.
+    // The gradient of the attack is that of back-propagation, whatever carried the errors while learning.
     let robust = &figures(&at.join("analysis"), "robustness")["runs"];
     for run in 0..2 {
         let (clean, fgsm) = (&robust[run]["clean"], &robust[run]["curves"][2]);
@@ -198,7 +198,7 @@ fn several_runs_are_compared() {
     }
 }
 
-/// Two seeds of one network are one line with a band, the other network has a line of its own; the table keeps each run.
+/// Two seeds of one network are one line with a band, and another network has its own line; the table keeps each run.
 #[test]
 fn seeds_are_drawn_as_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -217,8 +217,8 @@ fn seeds_are_drawn_as_one() {
     }
 }
 
-/// Models of the zoo need no run. One of which no gradient is to be had is not attacked, and says why; one that learns
-/// nothing has no random network beside it.
+/// Models of the zoo need no run. A model without a gradient is not attacked, and the analysis says why; a model that
+/// learns nothing has no random network beside it.
 #[test]
 fn what_a_method_cannot_is_said() {
     let folder = tempfile::tempdir().unwrap();
@@ -246,7 +246,7 @@ fn what_a_method_cannot_is_said() {
     }
 }
 
-/// A network that has learned with all labels is no network with few labels, and that is said.
+/// If a network has learned with all labels, it is not a network with few labels, and the analysis says so.
 #[test]
 fn labels_that_the_network_had_are_said() {
     let folder = tempfile::tempdir().unwrap();
@@ -260,8 +260,8 @@ fn labels_that_the_network_had_are_said() {
     }
 }
 
-/// The images of a run are loaded as the run has chosen them: the accuracy of all of its test images is that of the run.
-/// Where a folder does not say how, and there would be others, they are not used.
+/// The images of a run are loaded as the run chose them: the accuracy on all of its test images is that of the run. If
+/// a folder does not say how they were chosen and others would be loaded, they are not used.
 #[test]
 fn the_images_are_those_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -313,7 +313,7 @@ fn what_an_analysis_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     std::fs::create_dir(at.join("empty")).unwrap();
-    // Without its read-out.
+    // A model without its read-out.
     let bare = at.join("bare");
     Model::from_zoo("softhebb-digits").unwrap().save(&bare).unwrap();
     let checkpoint = hebbian_train::Checkpoint::load(&bare, &Device::Cpu).unwrap();

@@ -19,7 +19,7 @@ fn train(folder: &TempDir, args: &[&str]) -> Command {
     command
 }
 
-/// Runs what must be refused, with every part in the message and no run begun.
+/// Runs a command that must be refused, with every part in the message and without beginning a run.
 fn refused(folder: &TempDir, mut command: Command, parts: &[&str]) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let errors = String::from_utf8_lossy(&stderr);
@@ -56,7 +56,7 @@ fn whole_tables_are_read() {
     assert_eq!(results["train_images"], 20);
 }
 
-/// Without a preset every method trains one network on one's own pictures, which have another size than its preset's.
+/// Without a preset, every method trains one network on a user's own pictures, whose size is not that of its preset.
 #[test]
 fn every_method_learns_a_folder_of_pictures() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,13 +116,13 @@ fn missing_sets_are_named_with_the_way_out() {
     refused(&folder, train(&folder, &[&mnist[..], &["--offline"]].concat()), &parts);
     refused(&folder, train(&folder, &TABLES), &["data"]);
 
-    // Online, but nobody is there.
+    // Online, but no server answers.
     let mut online = train(&folder, &mnist);
     online.env("HF_ENDPOINT", "http://127.0.0.1:1");
     refused(&folder, online, &[&parts[..], &["download failed"]].concat());
 }
 
-/// A Hugging Face folder beside the workspace, where there is one.
+/// A Hugging Face folder beside the workspace, if there is one.
 fn shared() -> Option<std::path::PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/hf");
     if !home.is_dir() {

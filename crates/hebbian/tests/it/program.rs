@@ -11,7 +11,7 @@ fn hebbian(folder: &Path, args: &[&str]) -> Output {
     Command::new(program).args(args).current_dir(folder).output().expect("the program starts")
 }
 
-/// What it prints when it goes well.
+/// The output of `hebbian`, which must succeed.
 pub(super) fn printed(folder: &Path, args: &[&str]) -> String {
     let output = hebbian(folder, args);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -19,7 +19,7 @@ pub(super) fn printed(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// What it says when it does not.
+/// Runs `hebbian`, which must fail with these words in its message.
 pub(super) fn refused(folder: &Path, args: &[&str], words: &[&str]) {
     let output = hebbian(folder, args);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -27,7 +27,7 @@ pub(super) fn refused(folder: &Path, args: &[&str], words: &[&str]) {
     assert!(words.iter().all(|word| errors.contains(word)), "{args:?}: {words:?} in {errors}");
 }
 
-/// Every method is listed, trained for an epoch, and what it leaves is evaluated and read out.
+/// Every method is listed and trained for an epoch, and its model is evaluated and read out.
 #[test]
 fn every_method_from_the_list_to_features() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,8 +68,8 @@ fn every_method_from_the_list_to_features() {
     }
 }
 
-/// What needs images that are not to be had by name alone is marked in the list: 3 of SoftHebb's networks are for
-/// ImageNet, 12 for ImageNette.
+/// Networks whose images cannot be had by name alone are marked in the list: of SoftHebb's, the 3 for ImageNet are, the
+/// 12 for ImageNette are not.
 #[test]
 fn the_list_says_what_needs_images() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,13 +81,13 @@ fn the_list_says_what_needs_images() {
     assert_eq!(with.iter().filter(|line| line.contains("  imagenette: ")).count(), 12, "{list}");
     assert_eq!(with.iter().filter(|line| line.contains("  stl10: ")).count(), 4, "{list}");
     let at = with.iter().position(|line| line.starts_with("  softhebb-cnn3-cifar ")).expect(&list);
-    // Below it stands what the record has of it.
+    // Below the network stands what the record has of it.
     let known = with[at + 1];
     assert!(known.contains("cifar10: ") && known.contains(" 80.15 ± 0.23 %"), "{known}");
     assert!(known.ends_with("; 16 min on two cores"), "{known}");
 }
 
-/// A run of no step says what it was that is read out.
+/// A run without steps says which weights are read out.
 #[test]
 fn weights_that_were_loaded_are_not_called_random() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn what_it_refuses() {
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }
 
-/// GHL's rule beside its controls: an arm each, all seeds, means that are those of the runs.
+/// GHL's rule beside its controls: an arm for each, all seeds, and means that are those of the runs.
 #[test]
 fn a_study_of_ghl_s_rule_and_its_controls() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +146,7 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
         let [a, b] = runs
             .each_ref()
             .map(|run| 100.0 * RunFolder::results(run).unwrap().unwrap().test_accuracy);
-        // The deviation of two values is their distance over √2.
+        // The standard deviation of two values is their distance over √2.
         let spread = format!("{:.2} ± {:.2}", (a + b) / 2.0, (a - b).abs() / 2f64.sqrt());
         let line = said.lines().find(|line| line.starts_with(&format!("{arm} ")));
         assert!(line.is_some_and(|line| line.contains(&spread)), "{arm}, {spread}: {said}");
@@ -155,7 +155,7 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     assert!((0..4).all(|a| (0..a).all(|b| weights[a] != weights[b])), "arms that are the same");
     assert!(at.join("out/figure.png").exists() && at.join("out/report.html").exists());
 
-    // Several networks at a time are the same networks.
+    // Training several networks at a time gives the same networks.
     let three = ["--parallel", "3", "--out", "three"];
     printed(at, &[&study[..5], &tiny[..], &three[..]].concat());
     let same = |file: &str| {
@@ -174,7 +174,7 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "0 seeds"]);
 }
 
-/// Numbers that have to fit each other: what is done in a second is what a step takes.
+/// The numbers fit each other: images per second follow from the time of a step.
 #[test]
 fn a_benchmark_of_one_op_and_one_step() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ fn a_benchmark_of_one_op_and_one_step() {
     assert!((number(0, "gflops_per_second") - speed).abs() < 1e-6 * speed);
     assert!(rows[0]["products_milliseconds"]["gemm"].as_f64().unwrap() > 0.0);
     assert!(number(0, "share_of_best") > 0.0);
-    // An op without products has no share of them.
+    // An op without products has no share of their speed.
     assert!(rows[1]["share_of_best"].is_null() && rows[1]["gflops_per_second"].is_null());
     refused(at, &["bench", "no-such-thing"], &["no-such-thing", "--list"]);
     refused(at, &["bench", "dropout", "--threads", "0"], &["--threads is 0"]);

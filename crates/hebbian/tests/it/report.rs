@@ -1,4 +1,4 @@
-//! Reports: what a run leaves, what several leave side by side, and what a browser makes of it.
+//! Reports: of one run, of several side by side, and as a browser shows them.
 
 use serde_json::{Value, json};
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Small enough for tests, of two layers.
+/// Small enough for tests, with two layers.
 const TINY: [&str; 10] = [
     "--preset",
     "softhebb-cnn-digits",
@@ -49,7 +49,7 @@ fn read(path: PathBuf) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What Chromium makes of a page: its document, after its scripts. None, with a message, where there is no Chromium.
+/// The document of a page in Chromium, after its scripts have run; `None`, with a message, if there is no Chromium.
 fn in_browser(page: &Path) -> Option<String> {
     let browsers = ["chromium", "chromium-browser", "google-chrome"];
     let is_there = |name: &&str| {
@@ -74,7 +74,7 @@ fn in_browser(page: &Path) -> Option<String> {
     Some(String::from_utf8(output.stdout).expect("UTF-8"))
 }
 
-/// A run ends with a report, which is the last thing it names; the run's folder knows it as its own.
+/// A run ends with a report, which is the last file that it names; the run's folder lists it as its own.
 #[test]
 fn a_run_leaves_a_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ fn a_run_leaves_a_report() {
 
     let page = read(at.join("out/report.html"));
     assert!(page.starts_with("<!doctype html>") && page.len() < 2_000_000, "{}", page.len());
-    // Nothing is asked for from anywhere.
+    // The page loads nothing from elsewhere.
     for outside in ["src=\"http", "href=\"http", "url(http", "@import", "//cdn"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -130,14 +130,14 @@ fn a_run_leaves_a_report() {
     let right = mistakes["images"].as_f64().unwrap() - mistakes["wrong"].as_f64().unwrap();
     assert_eq!(Some(right / 100.0), results["test_accuracy"].as_f64());
 
-    // The same again, from the folder alone.
+    // The folder alone gives the same report again.
     assert_eq!(printed(at, &["report", "out"]), "open out/report.html\n");
     let again = data(&read(at.join("out/report.html")));
     assert_eq!(again["runs"], found["runs"]);
-    // A new run takes it away with the others, and makes its own.
+    // A new run removes it with the other files and writes its own.
     run(at, "out", &["--seed", "1"]);
     assert_eq!(data(&read(at.join("out/report.html")))["runs"][0]["seed"], 1);
-    // What is not of a run stays.
+    // A file that is not from a run stays.
     std::fs::write(at.join("out/report.html"), "mine").unwrap();
     let args = [&["train", "softhebb", "--quiet", "--out", "out"], &TINY[..]].concat();
     let refused = hebbian(at, &args);
@@ -145,14 +145,14 @@ fn a_run_leaves_a_report() {
     assert_eq!(read(at.join("out/report.html")), "mine");
 }
 
-/// Of what did not learn, or began with weights from elsewhere, there is no time before.
+/// A run that did not learn, or began with weights from elsewhere, has no units before learning.
 #[test]
 fn units_before_learning_are_those_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     run(at, "out", &[]);
     let page = at.join("out/report.html");
-    // All units of both layers, those behind a button too, with the switch of the second layer at "before".
+    // All units of both layers are shown, also those behind a button, with the second layer switched to "before".
     let click = "<script>for (const [at, name] of [[0, 'Show 46 more'], [1, 'before']]) \
                  [...document.querySelectorAll('button')].filter((it) => it.textContent === name)[at].click();</script>";
     let clicked = at.join("clicked.html");
@@ -181,7 +181,7 @@ fn units_before_learning_are_those_of_the_run() {
     }
 }
 
-/// What is logged at one moment alone has no chart, and a run without steps tells of none.
+/// Values that are logged only once have no chart, and a run without steps reports none.
 #[test]
 fn without_learning_there_are_no_curves() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ fn without_learning_there_are_no_curves() {
     assert_eq!(facts.collect::<Vec<_>>(), ["training images", "in all"]);
 }
 
-/// Every section and the numbers are in what a browser shows, and no text of a file is taken for HTML.
+/// A browser shows every section and the numbers, and takes no text of a file for HTML.
 #[test]
 fn a_browser_shows_all_of_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -249,7 +249,7 @@ fn a_browser_shows_all_of_it() {
     assert!(document.contains(&accuracy), "{accuracy}");
     let charts = document.matches("<canvas").count();
     assert!(charts == 7, "{charts} charts");
-    // All of the first layer, and the first fifty of the second.
+    // All units of the first layer, and the first fifty of the second.
     let figures = document.matches("<figure class=\"unit").count();
     assert_eq!(figures, 48 + 50);
 }
@@ -303,7 +303,7 @@ fn several_runs_are_compared() {
     }
 }
 
-/// The folder of a study stands for its runs.
+/// The folder of a study stands for the runs in it.
 #[test]
 fn a_study_is_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,7 +320,7 @@ fn a_study_is_compared() {
     for part in ["groups", "differences", "study", "accuracies", "charts"] {
         assert_eq!(found[part], data(&written)[part], "{part}");
     }
-    // Figure and table of the study, and what it calls its networks.
+    // The study's figure and table, and its names for the networks.
     assert!(said.starts_with(found["study"]["text"].as_str().unwrap()), "{said}");
     assert!(found["study"]["figure"].as_str().unwrap().starts_with("data:image/png;base64,"));
     let runs = found["runs"].as_array().unwrap();
@@ -342,7 +342,7 @@ fn a_study_is_compared() {
         let name = group["name"].as_str().unwrap();
         assert!(arms.contains(&format!("study/{name}/seed-0")), "{name}, {arms:?}");
     }
-    // Another study takes its place, with its report.
+    // Another study in the same folder replaces it, and its report.
     printed(at, &[&args[..], &tiny, &["--seed", "5"]].concat());
     let found = data(&read(at.join("study/report.html")));
     assert!(found["runs"].as_array().unwrap().iter().any(|run| run["seed"] == 5), "{found}");
@@ -352,7 +352,7 @@ fn a_study_is_compared() {
     }
 }
 
-/// What the terminal says of a run is explained by the program's own help.
+/// The program's own help explains the numbers in the terminal.
 #[test]
 fn numbers_are_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -384,7 +384,7 @@ fn what_a_report_refuses() {
     }
 }
 
-/// A program that is ended with the test.
+/// A program that is ended at the end of the test.
 struct Ended(std::process::Child);
 
 impl Drop for Ended {
@@ -394,7 +394,7 @@ impl Drop for Ended {
     }
 }
 
-/// Status and body of what is asked at a port of this machine.
+/// The status and body of the answer to a request at a port of this machine.
 fn ask(port: u16, path: &str, host: &str) -> (u16, String) {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -408,7 +408,7 @@ fn ask(port: u16, path: &str, host: &str) -> (u16, String) {
     (status, body.to_string())
 }
 
-/// A run is shown while it goes on: its data change with its files.
+/// A run is shown while it is under way: the data change with its files.
 #[test]
 fn a_run_is_watched() {
     use std::io::{BufRead, BufReader};
@@ -448,12 +448,12 @@ fn a_run_is_watched() {
 
     assert_eq!(ask(port, "/../out/config.json", &own).0, 404);
     assert_eq!(ask(port, "/data.json", "example.org").0, 403);
-    // While a run is in the folder nothing is written there.
+    // The server keeps running, and writes nothing into the folder of a run.
     assert_eq!(server.0.try_wait().unwrap(), None, "it goes on");
 }
 
-/// In a terminal that is one: the curves of a run on the other screen, which a key ends, and the terminal is given back.
-/// Without one, the latest numbers.
+/// In a real terminal, the curves of a run are on the other screen until a key is pressed, and the terminal is
+/// restored. Without one, the latest numbers are printed.
 #[test]
 fn a_run_is_shown_in_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
@@ -476,7 +476,7 @@ fn a_run_is_shown_in_the_terminal() {
     assert!(shown.contains("\u{1b}[?25h"), "the cursor is shown again");
 }
 
-/// What the program leaves on a terminal of 120 × 40 on which somebody types these keys.
+/// What the program shows on a terminal of 120 × 40 in which these keys are typed.
 fn in_a_terminal(folder: &Path, args: &str, keys: &[u8]) -> std::io::Result<Output> {
     let program = format!("stty cols 120 rows 40; '{}' {args}", env!("CARGO_BIN_EXE_hebbian"));
     let mut child = Command::new("script")
@@ -486,7 +486,7 @@ fn in_a_terminal(folder: &Path, args: &str, keys: &[u8]) -> std::io::Result<Outp
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    // A terminal is typed at when it shows something.
+    // The keys are typed repeatedly, because they have to come when the program shows something.
     let mut stdin = child.stdin.take().expect("piped");
     let keys = keys.to_vec();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The record: its tables are in the texts, and its commands come to its numbers.
+//! The record: its tables are in the texts, and its commands reproduce its numbers.
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn reproduce(folder: &Path, args: &[&str]) -> Output {
     Command::new(program).args(args).current_dir(folder).output().expect("the program starts")
 }
 
-/// Where this project is.
+/// The root of this project.
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -53,7 +53,7 @@ fn every_job_is_listed_with_its_command() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A number in its interval holds, one outside does not and is not kept; a run that is complete is read.
+/// A number in its interval holds; one outside does not, and is not kept; a complete run is read instead of repeated.
 #[test]
 fn numbers_hold_or_do_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ fn numbers_hold_or_do_not() {
     let kept = at.join("models/patches/record/results/digits/code/seed-0.json");
     let results = at.join("runs/record/patches/digits/code/seed-0/results.json");
     let written = || std::fs::metadata(&results).unwrap().modified().unwrap();
-    // One seed; another job whose name begins like this one's has no time, and so no place in a budget.
+    // One seed. Another job whose name begins like this one's has no time, and so no place in a budget.
     let run = |interval: Value| {
         let mut record = json_of(&file);
         let job = &mut record["jobs"][0];
@@ -89,7 +89,7 @@ fn numbers_hold_or_do_not() {
     assert!(status == Some(0) && said.contains("all of them hold"), "{said}");
     assert_eq!(written(), first);
 
-    // What is kept: the number, its interval where there was none, and the results.
+    // Kept are the number, its interval if there was none, and the results.
     assert_eq!(run(Value::Null).0, Some(0));
     let accuracy = json_of(&results)["test_accuracy"].as_f64().unwrap();
     let claim = json_of(&file)["jobs"][0]["claims"][0].clone();
@@ -97,7 +97,7 @@ fn numbers_hold_or_do_not() {
         claim["ours"],
         json!({"mean": accuracy, "sd": null, "median": accuracy, "count": 1})
     );
-    // A share of one seed is to be met within a percent.
+    // A share of one seed has to be met within a percentage point.
     assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
     assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));
 }

@@ -31,8 +31,8 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Four trials with a quarter of the images, the best two with half, the best one with all; of 1,442 training images a
-/// fifth is held out. What it ends with is what the runs say, and a second one reads it.
+/// Four trials with a quarter of the images, the best two with half, the best one with all; of 1,442 training images, a
+/// fifth is held out. The results are those of the runs, and a second search reads them.
 #[test]
 fn the_best_of_each_rung_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ fn the_best_of_each_rung_goes_on() {
         let earlier = out.join(format!("rung-1-trial-{number}/seed-0"));
         first.push(RunFolder::results(&earlier).unwrap().unwrap().test_accuracy);
     }
-    // Of the first rung the best two went on.
+    // The best two trials of the first rung were continued.
     assert!(first[..2].iter().all(|a| first[2..].iter().all(|b| a >= b)), "{first:?}");
 
     let preset = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
@@ -78,7 +78,7 @@ fn the_best_of_each_rung_goes_on() {
     let args: Vec<&str> = words.chain(["--out", "last"]).collect();
     printed(at, &args);
 
-    // Without its results it goes on with what is complete, to the same numbers.
+    // Without its results, the search continues from the complete trials, to the same numbers.
     std::fs::remove_file(out.join("results.json")).unwrap();
     std::fs::remove_dir_all(out.join("rung-2-trial-1")).ok();
     printed(at, &[SEARCH, &["--resume"]].concat());
@@ -86,8 +86,8 @@ fn the_best_of_each_rung_goes_on() {
     assert_eq!((&again["trials"], &again["best"]), (&found["trials"], &found["best"]));
 }
 
-/// What trains the best trial has the images and the seed of the search; a rung has as many images without labels as it
-/// has a share of those with labels.
+/// The command for the best trial has the images and the seed of the search; a rung has the same share of the images
+/// without labels as of those with labels.
 #[test]
 fn the_command_is_for_the_same_images() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn the_command_is_for_the_same_images() {
     let command = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
     assert!(command.contains("--seed 3 --limit-train 400 --labelled=80"), "{command}");
     let found = json(&at.join("out/results.json"));
-    // 400 images, of which one half, and one quarter, are seen.
+    // Of 400 images, one half and one quarter are seen.
     let trials = found["trials"].as_array().expect("trials");
     let images: Vec<_> = trials.iter().map(|trial| trial["images"].as_u64()).collect();
     assert_eq!(images, [400, 200, 100, 100].map(Some));
@@ -108,8 +108,8 @@ fn the_command_is_for_the_same_images() {
     assert_eq!(count("labelled"), Some(20));
 }
 
-/// Trials that diverge are the worst, and the best of the others has the command; where all diverge, that is said, with
-/// the table.
+/// Trials that diverge are the worst, and the command is that of the best of the others; if all diverge, the error says
+/// so, with the table.
 #[test]
 fn a_trial_that_diverges_is_the_worst() {
     let folder = tempfile::tempdir().unwrap();

@@ -120,7 +120,7 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     place.refused(&["--out", "file/out"], &["file/out"]);
     place
         .refused(&["--preset", "amit-digits", "--save", "no/x", "--out", "out"], &["--save", "no"]);
-    // Somebody's figures, which no experiment wrote.
+    // A user's own files, which no experiment wrote.
     for name in ["results.json", "figure.png", "table.csv"] {
         place.write(&format!("{name}-folder/{name}"), "precious");
         place.refused(&["--out", &format!("{name}-folder")], &[name, "is not of an earlier run"]);

@@ -13,7 +13,7 @@ fn run(place: &Place, args: &[&str], out: &str) -> (Outcome, Value, Vec<String>)
 
 fn check(place: &Place, outcome: Outcome, out: &str) -> (Outcome, Value, Vec<String>) {
     let csv = String::from_utf8(place.bytes(&format!("{out}/table.csv"))).unwrap();
-    // No cell of ours has a comma or a quote in it.
+    // No cell in these tables has a comma or a quote in it.
     let lines: Vec<String> = csv.lines().map(str::to_string).collect();
     let columns = lines[0].split(',').count();
     assert!(lines.len() > 1 && columns > 1, "{csv}");
@@ -70,7 +70,7 @@ fn without_flags_the_protocols_are_compared() {
         (0..2).map(|i| results["runs"][i]["test_error"].as_f64().unwrap()).collect();
     let mean = format!("{:.2} ± ", 50.0 * (errors[0] + errors[1]));
     assert!(outcome.stdout.contains(&mean), "no '{mean}' in {}", outcome.stdout);
-    // It is what `--experiment protocols` is called for.
+    // `--experiment protocols` asks for the same.
     let (_, named, _) =
         run(&place, &[&quick[..], &["--experiment", "protocols"]].concat(), "named");
     assert_eq!(named["runs"][5]["test_error"], results["runs"][5]["test_error"]);
@@ -128,7 +128,7 @@ fn the_linear_case_is_simulated() {
     let place = PROGRAM.place();
     let (outcome, results, lines) = run(&place, &["--experiment", "fig12", "--seeds", "2"], "out");
     assert_eq!(lines[0], "run,feedback,iteration,relative_error,correlation_2");
-    // Five curves a run; back-propagation's weights agree with themselves.
+    // There are five curves per run; back-propagation's weights agree with themselves.
     assert_eq!((lines.len() - 1) % 10, 0);
     let bp = lines.iter().find(|line| line.starts_with("0,BP,")).unwrap();
     let own: f64 = bp.rsplit(',').next().unwrap().parse().unwrap();

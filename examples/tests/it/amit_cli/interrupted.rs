@@ -1,4 +1,4 @@
-//! Experiments that end before their end, and go on.
+//! Experiments that are interrupted and resumed.
 #![cfg(unix)]
 
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
         let results = place.path(folder).join("results.json");
         assert!(!results.exists(), "it was over already");
     }
-    // The first run was over: it must not be trained again.
+    // The first run was complete: it must not be trained again.
     let first = "out/digits-bp-h/seed-0";
     let (log, model) = (place.logged(first), place.path(first).join("model.safetensors"));
     let before = model.metadata().unwrap().modified().unwrap();
@@ -45,7 +45,7 @@ fn a_killed_experiment_goes_on_as_if_nothing_had_happened() {
     experiment::a_finished_one_is_read_back(&place, &args, &shown);
 }
 
-/// Its folder was made for another number of epochs.
+/// The folder was made for another number of epochs.
 #[test]
 fn another_experiment_is_not_resumed() {
     let place = PROGRAM.place();
@@ -54,6 +54,6 @@ fn another_experiment_is_not_resumed() {
     let again = [&args[..], &["--epochs", "2"]].concat();
     let other = "experiment.json is of another experiment: epochs is 1 there, 2 here";
     place.refused(&[&again[..], &["--resume"]].concat(), &[other]);
-    // Without it, it makes way.
+    // Without `--resume`, the old experiment makes way.
     place.run(&again).ok();
 }

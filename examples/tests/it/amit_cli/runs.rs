@@ -1,4 +1,4 @@
-//! What good single runs do.
+//! Single runs that succeed.
 
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What a run of the program ended with.
+/// The outcome of a run of the program.
 pub struct Outcome {
     pub status: Option<i32>,
     pub stdout: String,
@@ -11,7 +11,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The run, which must have gone well.
+    /// The same outcome, which must be a success.
     pub fn ok(self) -> Self {
         assert_eq!(self.status, Some(0), "{}{}", self.stdout, self.stderr);
         self
@@ -32,7 +32,7 @@ pub fn outcome(mut command: Command) -> Outcome {
     }
 }
 
-/// `cargo test` builds the examples too, beside the folder of this test.
+/// The path of an example, which `cargo test` builds beside the folder of this test.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();

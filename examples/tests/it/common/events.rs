@@ -1,9 +1,9 @@
-//! What TensorBoard reads.
+//! Event files, as TensorBoard reads them.
 
 use std::path::Path;
 
-/// Of every event file in a folder whose name ends in `.readouts` or, else, does not: the step and the
-/// tag of each value and picture, sorted. Every record ends where its length says.
+/// The step and the tag of each value and picture in a folder's event files, sorted: in those whose name ends in
+/// `.readouts`, or in the others. Every record must end where its length says.
 pub fn events(folder: &Path, readouts: bool) -> Vec<(u64, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -16,7 +16,7 @@ pub fn events(folder: &Path, readouts: bool) -> Vec<(u64, String)> {
         let mut rest = bytes.as_slice();
         while let Some((length, after)) = rest.split_first_chunk() {
             let length = u64::from_le_bytes(*length) as usize;
-            // Past the sum of the length; behind the data is theirs.
+            // The data come after the checksum of the length, and before their own.
             found.extend(event(&after[4..4 + length]));
             rest = &after[length + 8..];
         }

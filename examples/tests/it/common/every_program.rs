@@ -1,4 +1,4 @@
-//! What holds for every program, because one engine runs them all. What is a program's own is in its
+//! What holds for every program, because one engine runs them all. What differs between programs is in their
 //! [`Program`](super::program::Program). Each function gets a place with the small preset.
 
 #[path = "../../../../crates/hebbian-train/tests/common/pth.rs"]
@@ -10,7 +10,8 @@ use hebbian_train::save_checkpoint;
 use super::binary::outcome;
 use super::program::{Place, with};
 
-/// These, as the tests of one program. One that is not listed is never called, of which the compiler warns.
+/// Makes these functions the tests of one program. A function that is not listed is never called, and the compiler
+/// warns of it.
 macro_rules! every_program {
     ($program:ident) => {
         every_program! {
@@ -95,7 +96,7 @@ pub fn flags_that_would_do_nothing_are_refused(place: &Place) {
     place.refused(&place.short(&["--resume", "--load", "out"]), &["--resume", "--load"]);
     let digits = ["--data-dir my: the digits are part of the program", "--dataset"];
     place.refused(&["--data-dir", "my", "--dataset", "digits"], &digits);
-    // A folder alone is not passed over.
+    // A folder alone is not ignored.
     place.refused(&place.short(&["--data-dir", "my"]), &["--data-dir my", "No such file"]);
 }
 
@@ -147,7 +148,7 @@ pub fn a_finished_run_goes_on_for_longer_or_is_read_back(place: &Place) {
     let before = place.contents();
     assert_eq!(place.run(&resume).ok().stdout, report);
     assert!(before == place.contents(), "reading back wrote something");
-    // Except where it is asked for.
+    // Nothing is written except on request.
     place.run(&[&resume[..], &["--save", "copy.safetensors"]].concat()).ok();
     assert!(place.bytes("copy.safetensors") == place.bytes("out/model.safetensors"));
 
@@ -167,11 +168,11 @@ pub fn weights_to_start_from_are_used(place: &Place) {
     assert!(model("out") != model("fresh"), "--load changed nothing");
     let load = |out: &str| place.json(&format!("{out}/config.json"))["load"].clone();
     assert_eq!((load("fresh"), load("out")), (serde_json::Value::Null, "fresh".into()));
-    // Where a run came from is known after it went on, too.
+    // The origin of a run is known after it was resumed, too.
     std::fs::remove_file(place.path("out/results.json")).unwrap();
     place.run(&place.short(&["--out", "out", "--resume", "--quiet"])).ok();
     assert_eq!(load("out"), "fresh");
-    // Without its state, it cannot go on: what it started from may have changed.
+    // Without its state, a run cannot be resumed: the weights that it started from may have changed.
     for file in ["results.json", "state.safetensors"] {
         std::fs::remove_file(place.path("out").join(file)).unwrap();
     }
@@ -181,7 +182,7 @@ pub fn weights_to_start_from_are_used(place: &Place) {
     );
 }
 
-/// As `torch.save` writes them, and as any `state_dict` of a wrapped model.
+/// Weights as `torch.save` writes them, and as any `state_dict` of a wrapped model.
 pub fn weights_from_pytorch_are_used(place: &Place) {
     place.run(&place.short(&["--out", "out", "--quiet"])).ok();
     let (mut tensors, _) = place.checkpoint("out/model.safetensors");
@@ -255,7 +256,7 @@ pub fn the_configuration_of_a_run_is_a_preset(place: &Place) {
     place.same_runs("again", "out");
 }
 
-/// As some editors save it.
+/// A preset as some editors save it.
 pub fn a_preset_may_start_with_a_byte_order_mark(place: &Place) {
     let text = [b"\xef\xbb\xbf", &place.bytes("preset.json")[..]].concat();
     place.write("preset.json", text);
@@ -310,7 +311,7 @@ pub mod interrupted {
     use super::Place;
     use crate::common::events::events;
 
-    /// Nothing is there twice, and nothing is missing.
+    /// Checks that no event is there twice, and that none is missing.
     pub fn same_events(place: &Place, one: &str, other: &str) {
         for readouts in [false, true] {
             let [found, expected] = [one, other].map(|out| events(&place.path(out), readouts));
@@ -340,7 +341,7 @@ pub mod interrupted {
         place.run(&resume).ok();
         place.same_runs("out", "whole");
         same_events(place, "out", "whole");
-        // As when it was killed just before its results.
+        // As if the run had been killed just before its results.
         std::fs::remove_file(place.path("out/results.json")).unwrap();
         place.run(&resume).ok();
         place.same_runs("out", "whole");
@@ -361,8 +362,8 @@ pub mod interrupted {
         }
     }
 
-    /// Both arrive while the program is stopped, and so before it can end its step; it may win against
-    /// the thread that waits for them, but not each time.
+    /// Both signals arrive while the program is stopped, and so before it can end its step. The step may still end
+    /// before the thread that waits for signals acts, but not each time.
     pub fn a_second_signal_leaves_at_once(place: &Place) {
         let left = (0..5).any(|_| {
             let _ = std::fs::remove_dir_all(place.path("out"));
@@ -399,12 +400,12 @@ pub mod interrupted {
         first.signal("-CONT");
         first.end().ok();
         place.same_runs("out", "whole");
-        // Now it is free.
+        // Now the folder is free.
         place.run(&place.short(&["--out", "out"])).ok();
     }
 }
 
-/// Some training images keep their labels, and everything says so.
+/// Some training images keep their labels, and all outputs say so.
 pub fn labels_are_kept_of_some_images(place: &Place) {
     let whole = with(with(place.short(&[]), "--limit-train", "1000000"), "--limit-test", "20");
     let some = [&whole[..], &["--labelled", "200", "--out", "out"]].concat();
@@ -417,7 +418,7 @@ pub fn labels_are_kept_of_some_images(place: &Place) {
         assert_eq!(place.json(&format!("out/{file}.json"))["labelled"], 200, "{file}");
     }
     let results = place.json("out/results.json");
-    // What learns with labels does not see the others. Amit's networks keep a tenth to validate with.
+    // Methods that learn with labels do not see the other images. Amit's networks keep a tenth for validation.
     let seen = if results["trained_with_labels"] == true { 0 } else { 1242 };
     let learned = if place.program.name == "amit" { 180 } else { 200 };
     assert_eq!(
@@ -434,7 +435,7 @@ pub fn labels_are_kept_of_some_images(place: &Place) {
     }
 }
 
-/// A share of the training images stands in for the test images, and everything says so.
+/// A share of the training images stands in for the test images, and all outputs say so.
 pub fn choices_are_made_on_a_validation_share(place: &Place) {
     let limits = ["--limit-train", "1000000", "--limit-test", "1000000"];
     let whole = with(with(place.short(&[]), "--limit-train", limits[1]), "--limit-test", limits[3]);
@@ -455,7 +456,7 @@ pub fn choices_are_made_on_a_validation_share(place: &Place) {
         card.contains("split: validation") && card.contains("| validation accuracy, % |"),
         "{card}"
     );
-    // Another share is another run, as many images as it may be.
+    // A run with another share is another run, even if that is the same number of images.
     let other = with([&share[..], &["--resume"]].concat(), "--validation", "0.1001");
     place.refused(&other, &["validation is 0.1 there, 0.1001 here"]);
     for (wrong, text) in

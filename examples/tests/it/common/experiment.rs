@@ -2,8 +2,8 @@
 
 use super::program::Place;
 
-/// Resuming the complete experiment of `args`, which has shown `shown`, shows it again, learns nothing
-/// and writes nothing. Another experiment is not resumed.
+/// Checks that resuming the complete experiment of `args`, which has shown `shown`, shows it again, learns nothing and
+/// writes nothing, and that another experiment is not resumed.
 pub fn a_finished_one_is_read_back(place: &Place, args: &[&str], shown: &str) {
     let before = place.contents();
     let again = place.run(&[args, &["--resume"]].concat()).ok();

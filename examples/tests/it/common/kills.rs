@@ -12,7 +12,7 @@ use super::program::Place;
 pub struct Kills(TempDir);
 
 impl Kills {
-    /// None where there is no C compiler, which is said.
+    /// Compiles the library; `None`, with a message, if there is no C compiler.
     pub fn built() -> Option<Self> {
         let kills = Self(tempfile::tempdir().unwrap());
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common/kills.c");
@@ -32,7 +32,7 @@ impl Kills {
         self.0.path().join("kills.so")
     }
 
-    /// The program, to be ended at its change of that number below its place.
+    /// The program with the library, which watches changes below its place.
     fn command(&self, place: &Place, args: &[&str]) -> Command {
         let mut command = place.command(&[args, &["--quiet"]].concat());
         command.env("LD_PRELOAD", self.library());
@@ -40,7 +40,7 @@ impl Kills {
         command
     }
 
-    /// What a run that nobody ends changes, one after the other: `fsync PATH`, with paths below the place.
+    /// The changes that an undisturbed run makes, in order: `fsync PATH`, with paths below the place.
     pub fn changes(&self, place: &Place, args: &[&str]) -> Vec<String> {
         let log = self.0.path().join("log");
         let mut command = self.command(place, args);
@@ -53,7 +53,7 @@ impl Kills {
         text.lines().map(|line| line.replace(&below, "")).collect()
     }
 
-    /// The program, ended at its change of that number, from 1, if it makes so many.
+    /// Runs the program, which is killed at change number `at`, counted from 1, if it makes that many.
     pub fn run(&self, place: &Place, args: &[&str], at: usize) -> Outcome {
         let mut command = self.command(place, args);
         command.env("KILL_AT", at.to_string());

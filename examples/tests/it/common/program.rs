@@ -1,4 +1,4 @@
-//! Runs the program, and looks at what it leaves.
+//! Running the programs, and checking what they leave.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use tempfile::TempDir;
 
 use super::binary::{Outcome, binary, outcome};
 
-/// A program that trains, and what tests have to know of it.
+/// A program that trains, and what tests have to know about it.
 pub struct Program {
     pub name: &'static str,
     /// The network that is trained on the digits.
     pub digits: &'static str,
-    /// What a run that is complete can go on with more of; in `tiny`.
+    /// A flag in `tiny` whose value may be larger when a complete run is resumed.
     pub grows: &'static str,
     /// Epochs of the small preset that take a second or more.
     #[cfg(unix)] // as are the tests that interrupt
     pub long: &'static str,
-    /// Flags that take a number which makes no sense below 0, with what is said of it.
+    /// Flags that take a number which makes no sense below 0, with the message for it.
     pub negative: &'static [(&'static str, &'static str)],
-    /// Flags of another run than that of the small preset, with what is said when it is resumed with them.
+    /// Flags of another run than that of the small preset, with the message if it is resumed with them.
     pub others: &'static [(&'static [&'static str], &'static str)],
     /// Some of its experiments.
     pub studies: &'static [&'static str],
@@ -103,8 +103,8 @@ impl Place {
         run
     }
 
-    /// Runs what must be refused: exit status 1, an empty stdout, every part in the message, and no
-    /// file anywhere that was not there before or is another now.
+    /// Runs what must be refused: exit status 1, an empty stdout, every part in the message, and no file that is new or
+    /// changed.
     pub fn refused(&self, args: &[&str], parts: &[&str]) {
         let before = self.contents();
         let outcome = self.run(args);
@@ -118,8 +118,8 @@ impl Place {
         assert!(before == after, "{args:?} left {:?}", after.keys());
     }
 
-    /// Takes the results from the complete run in `out`, and checks that `resume` refuses it where its
-    /// state says that something else than `total` steps, or fewer, are done.
+    /// Removes the results of the complete run in `out`, and checks that `resume` refuses it if its state does not say
+    /// that `total` steps, or fewer, are done.
     #[cfg(unix)] // as are the tests that kill
     pub fn counts_out_of_range_are_refused(&self, resume: &[&str], total: usize) {
         use hebbian_train::save_checkpoint;
@@ -181,7 +181,7 @@ impl Place {
         results
     }
 
-    /// That two run folders hold the same model, results, log and pictures, but for times.
+    /// Checks that two run folders hold the same model, results, log and pictures, except for times.
     pub fn same_runs(&self, one: &str, other: &str) {
         let [left, right] = [one, other].map(|out| self.bytes(&format!("{out}/model.safetensors")));
         assert!(left == right, "the models of {one} and {other} differ");
@@ -201,14 +201,14 @@ impl Place {
             .collect()
     }
 
-    /// Starts the program quietly: nobody reads its pipes.
+    /// Starts the program quietly, because nothing reads its pipes.
     #[cfg(unix)]
     pub fn start(&self, args: &[&str]) -> Running {
         let child = self.command(&[args, &["--quiet"]].concat()).spawn().unwrap();
         Running(Some(child))
     }
 
-    /// The same, and waits until it is there, which must be before it has ended.
+    /// Starts the program and waits until `there`, which must be before it has ended.
     #[cfg(unix)]
     pub fn start_until(&self, args: &[&str], there: impl Fn() -> bool) -> Running {
         let mut running = self.start(args);
@@ -219,7 +219,7 @@ impl Place {
         running
     }
 
-    /// A folder of another program is not taken for that of a run because of the names of its files.
+    /// Checks that a folder of another program is not taken for that of a run because of the names of its files.
     pub fn folders_of_others_are_refused(&self) {
         for (file, text) in [
             ("model.safetensors", "downloaded"),
@@ -230,7 +230,7 @@ impl Place {
         ] {
             self.write(&format!("theirs/{file}"), text);
         }
-        // Not of what is cached elsewhere.
+        // Without what is cached elsewhere.
         let theirs = || {
             let mut contents = self.contents();
             contents.retain(|path, _| path.starts_with(self.path("theirs")));
@@ -244,7 +244,7 @@ impl Place {
         assert!(before == theirs());
     }
 
-    /// A preset's name becomes that of a folder, and is shown.
+    /// Checks that odd names are refused: a preset's name becomes that of a folder, and is shown.
     pub fn names_that_are_no_names_are_refused(&self) {
         let long = "a".repeat(101);
         for name in [
@@ -265,7 +265,7 @@ impl Place {
             assert!(!run.stderr.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stderr);
             self.refused(&args, &["preset.json", &format!("its name is {name:?}"), "letters"]);
         }
-        // What else is in the file, and what is asked for, does nothing to a terminal either.
+        // Other text in the file, and the name of the data set, do nothing to a terminal either.
         for edit in ["\u{1b}[2Jevil", "\u{9b}2Jevil"] {
             self.preset(|preset| preset[edit] = 1.into());
             self.refused(&["--preset", "preset.json"], &["preset.json", "\\u{", "evil"]);
@@ -274,7 +274,7 @@ impl Place {
         }
     }
 
-    /// Runs a tiny version of `args` with two seeds, and on one thread: only the seed makes another
+    /// Runs a tiny version of `args` with two seeds, and on one thread, and checks that only the seed makes another
     /// model.
     pub fn seed_decides_every_bit(&self, args: &[&str]) {
         let model = |out: &str, seed: &str, threads: &str| {
@@ -356,7 +356,7 @@ fn all_finite<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool)
     rest.is_empty() && numbers.iter().all(|&number| is_finite(number))
 }
 
-/// A program in the background. It ends with the test.
+/// A program in the background, which is ended with the test.
 #[cfg(unix)] // as are the tests that kill
 pub struct Running(Option<Child>);
 
@@ -366,13 +366,13 @@ impl Running {
         self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
-    /// Sends it a signal, by its name as `-INT`.
+    /// Sends the program a signal, by a name such as `-INT`.
     pub fn signal(&self, name: &str) {
         let id = self.0.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for the program to end.
     pub fn end(mut self) -> Outcome {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
         let [stdout, stderr] =
@@ -380,7 +380,7 @@ impl Running {
         Outcome { status: output.status.code(), stdout, stderr }
     }
 
-    /// Ends it by SIGKILL.
+    /// Ends the program by SIGKILL.
     pub fn kill(self) {
         self.signal("-KILL");
         self.end();
@@ -397,7 +397,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits for what a program does in the background.
+/// Waits for something that a program does in the background.
 #[cfg(unix)] // as are the tests that kill
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     use std::time::{Duration, Instant};

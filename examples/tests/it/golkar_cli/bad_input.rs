@@ -63,7 +63,7 @@ fn presets_and_checkpoints_that_make_no_sense_are_refused() {
     refused(&["preset.json", "half_time is 0", "above 0"]);
     place.preset(|_| ());
     place.tiny("out", &["--preset", "preset.json"]).ok();
-    // It has five units and weights R of its own.
+    // The saved circuit has five units and weights R of its own.
     let load = ["--preset", "golkar-digits", "--eval-only", "--load", "out"];
     place.refused(&load, &["out/model.safetensors", "w1"]);
 }

@@ -1,4 +1,4 @@
-//! Runs that end before their end, and go on.
+//! Runs that are interrupted and resumed.
 #![cfg(unix)]
 
 use super::PROGRAM;
@@ -15,7 +15,7 @@ fn a_killed_run_of_back_propagation_goes_on() {
     place.same_runs("out", "whole");
 }
 
-/// As after a power cut, which the weights outlive and the end of the log does not.
+/// As after a power cut, which the weights survive and the end of the log does not.
 #[test]
 fn results_are_those_of_the_saved_weights_and_not_of_the_log() {
     let place = PROGRAM.place();

@@ -1,4 +1,4 @@
-//! A run that is killed at a change of a file, each of them in turn.
+//! A run that is killed at each change of a file in turn.
 #![cfg(target_os = "linux")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use crate::common::every_program::interrupted::same_events;
 use crate::common::kills::Kills;
 use crate::common::program::Place;
 
-/// A file of another program, as there may be in any folder.
+/// Files of another program, as there may be in any folder.
 const THEIRS: [&str; 2] = ["out/theirs.txt", "out/pictures/theirs.png"];
 
 const TINY: [&str; 8] =
@@ -19,8 +19,8 @@ fn flags(more: &[&'static str]) -> Vec<&'static str> {
     [&TINY[..], more].concat()
 }
 
-/// The files of a folder with their bytes, by their names; the name of an event file is that of the second it was
-/// made in.
+/// The files of a folder with their bytes, by their names; an event file is named after the second in which it was
+/// made.
 fn files(place: &Place, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let root = place.path(folder);
     let own = |(path, bytes): (PathBuf, Option<Vec<u8>>)| {
@@ -41,7 +41,7 @@ fn names(place: &Place, folder: &str) -> BTreeSet<String> {
     files(place, folder).into_keys().map(name).collect()
 }
 
-/// What is needed to continue, without the time that it took.
+/// The state that is needed to continue, without the time that it took.
 fn state(place: &Place, folder: &str) -> (Vec<(String, String)>, BTreeMap<String, String>) {
     let (tensors, mut metadata) = place.checkpoint(&format!("{folder}/state.safetensors"));
     metadata.remove("training_seconds").unwrap();
@@ -49,8 +49,8 @@ fn state(place: &Place, folder: &str) -> (Vec<(String, String)>, BTreeMap<String
     (tensors.collect(), metadata)
 }
 
-/// Kills a run at each change of a file, and resumes it: it ends as the one that nobody killed. Its folder holds an
-/// `earlier` run, or none.
+/// Kills a run at each change of a file and resumes it, after which it must end like one that nobody killed. Its folder
+/// holds an `earlier` run, or none.
 fn killed_anywhere(earlier: bool) {
     let Some(kills) = Kills::built() else { return };
     let place = PROGRAM.place();
@@ -80,7 +80,7 @@ fn killed_anywhere(earlier: bool) {
         prepare();
         let ended = kills.run(&place, &run, at + 1);
         killed += usize::from(ended.status.is_none());
-        // Where there is time for more or fewer checkpoints, there are more or fewer changes.
+        // If there is time for more or fewer checkpoints, there are more or fewer changes.
         assert!(matches!(ended.status, None | Some(0)), "{change}: {}", ended.stderr);
         let mut resumed = place.run(resume);
         if resumed.status != Some(0) {
@@ -89,7 +89,7 @@ fn killed_anywhere(earlier: bool) {
             match said.contains("is of another run") {
                 true => {
                     let mut found = files(&place, "out");
-                    // What was half written goes with the next run, which a refused one is not.
+                    // Half-written files are removed by the next run, but not by one that is refused.
                     found.retain(|name, _| {
                         let name = name.to_str().unwrap();
                         let is_theirs = THEIRS.iter().any(|theirs| theirs.ends_with(name));

@@ -1,4 +1,4 @@
-//! What good runs do.
+//! Runs that succeed.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn a_run_writes_its_folder_and_a_report() {
     let results = place.json("out/results.json");
     let accuracy = results["test_accuracy"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&accuracy));
-    // Three epochs; each sample is a step, for the circuit learns online.
+    // Three epochs; each sample is a step, because the circuit learns online.
     for (name, expected) in [
         ("train_images", json!(200)),
         ("training_epochs", json!(3.0)),
@@ -24,7 +24,7 @@ fn a_run_writes_its_folder_and_a_report() {
         assert_eq!(results[name], expected, "{name}");
     }
     let (loss, optimum) = (&results["loss"], &results["linear_optimum"]);
-    // Predicting nothing loses 0.9: the mean square of one-hot labels less a tenth.
+    // Predicting nothing has a loss of 0.9: the mean square of one-hot labels minus a tenth.
     assert!(loss.as_f64().unwrap() < 0.95 && (0.0..0.9).contains(&optimum.as_f64().unwrap()));
     assert_eq!(results["spectrum"].as_array().unwrap().len(), 5);
     let shapes = json!({
@@ -102,7 +102,7 @@ fn a_delta_rule_read_out_changes_only_the_prediction() {
     assert!(readout != without["w2"] && own < apical, "{own}, {apical}");
 }
 
-/// Ways to one step end at one accuracy, settings at others.
+/// Different ways to the same step end at one loss, different settings at others.
 #[test]
 fn ways_agree_and_settings_differ() {
     let place = PROGRAM.place();
@@ -171,7 +171,7 @@ fn experiments_look_at_circuits() {
         let cosines = runs.iter().map(|run| run["alignment"].as_f64().unwrap());
         let cosines = cosines.collect::<Vec<_>>();
         assert!(cosines.iter().all(|cosine| cosine.abs() <= 1.0));
-        // Each seed is a circuit of its own, the one that it is by itself.
+        // Each seed has its own circuit, the same as when it runs alone.
         assert_ne!(cosines[0], cosines[1]);
         let second = ["--experiment", name, "--seeds", "1", "--seed", "1", "--out", "second"];
         place.run(&[&TINY[..], &second].concat()).ok();
@@ -181,7 +181,7 @@ fn experiments_look_at_circuits() {
         let picture = place.bytes(&format!("{name}/figure.png"));
         assert!(image::load_from_memory(&picture).is_ok());
         experiment::a_finished_one_is_read_back(&place, &args, &run.stdout);
-        // Of one that was interrupted there are no weights, which is said.
+        // An interrupted experiment has kept no weights, and says so.
         std::fs::remove_file(place.path(&format!("{name}/results.json"))).unwrap();
         let again = place.run(&[&args[..], &["--resume"]].concat()).ok();
         assert!(again.stderr.contains(&format!("{name} keeps no weights")), "{}", again.stderr);

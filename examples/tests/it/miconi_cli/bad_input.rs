@@ -37,7 +37,7 @@ fn data_that_do_not_fit_are_refused() {
     let place = PROGRAM.place();
     let args = ["--preset", "miconi-cifar", "--dataset", "digits"];
     place.refused(&args, &["miconi-cifar", "1x8x8", "layer 2", "receptive field of 10x10"]);
-    // A covariance without inverse: no standardised image has anything along equal pixels.
+    // A covariance without an inverse: standardised images have no variance along equal pixels.
     place.preset(|preset| preset["input"]["transforms"][0]["epsilon"] = json!(0.0));
     let args = [&["--preset", "preset.json", "--out", "out"], &TINY[..]].concat();
     place.refused(&args, &["epsilon", "64", "3.4e-4"]);

@@ -62,7 +62,7 @@ fn every_experiment_has_its_arms() {
     }
 }
 
-/// An experiment as the author has it whitens by 9,000 images, which the digits do not have.
+/// The author's version of an experiment whitens by 9,000 images, which the digits do not have.
 #[test]
 fn experiments_are_the_author_s_on_request() {
     let place = PROGRAM.place();

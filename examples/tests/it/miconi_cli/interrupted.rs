@@ -1,4 +1,4 @@
-//! Experiments that end before their end, and go on.
+//! Experiments that are interrupted and resumed.
 #![cfg(unix)]
 
 use super::PROGRAM;

@@ -30,7 +30,7 @@ static PROGRAM: Program = Program {
 /// Small enough for tests.
 const TINY: [&str; 6] = ["--limit-train", "200", "--limit-test", "100", "--epochs", "2"];
 
-/// Two layers, the second with connections missing.
+/// Two layers, the second with missing connections.
 fn preset() -> serde_json::Value {
     serde_json::json!({
         "name": "tiny",

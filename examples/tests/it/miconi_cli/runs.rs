@@ -1,4 +1,4 @@
-//! What good single runs do.
+//! Single runs that succeed.
 
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn a_saved_network_evaluates_to_the_accuracies_of_its_run() {
     assert_ne!(place.bytes("copy.safetensors"), place.bytes("out/model.safetensors"));
 }
 
-/// Each read-out is another one, and what is saved of the network evaluates to the same by it.
+/// Each read-out gives other results, and the saved network evaluates to the same by it.
 #[test]
 fn every_read_out_runs() {
     let place = PROGRAM.place();
@@ -98,7 +98,7 @@ fn every_read_out_runs() {
         let logged = place.logged(readout);
         let epochs = logged.iter().filter(|line| line["readout"] == "output").count();
         assert_eq!(epochs, if readout == "logistic" { 20 } else { 0 });
-        // Nearest neighbours are all of the training images.
+        // Nearest neighbours have no weights: they are all of the training images.
         let shapes = place.shapes(&format!("{readout}/model.safetensors"));
         assert_eq!(shapes.contains_key("head.weight"), readout != "knn");
         let again = place.run(&[&args[..], &["--eval-only", "--load", readout]].concat()).ok();
@@ -141,7 +141,7 @@ fn every_setting_changes_the_network() {
 #[test]
 fn the_author_s_read_out_is_another() {
     let place = PROGRAM.place();
-    // So few digits have no 9,000 to whiten by.
+    // The digits are fewer than the 9,000 images of the author's whitening.
     place.preset(|preset| preset["input"]["transforms"] = json!([{ "kind": "standardise_image" }]));
     place.tiny("ours", &["--preset", "preset.json"]).ok();
     place.tiny("author", &["--preset", "preset.json", "--author"]).ok();

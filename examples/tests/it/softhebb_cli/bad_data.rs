@@ -1,5 +1,5 @@
-//! Original files of data sets, whole and broken. Tables, and the hub, are the tests of `hebbian`: they need features
-//! that the programs of this folder do without.
+//! Original files of data sets, whole and broken. Tables and the hub are tested with `hebbian`: they need features that
+//! the programs of this folder do without.
 
 use super::{PROGRAM, TINY};
 use crate::common::program::Place;

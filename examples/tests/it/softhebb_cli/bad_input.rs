@@ -14,7 +14,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
     place.refused(&["--mode", "nonsense"], &["'nonsense'", "successive", "random-identity"]);
     place.refused(&["--head-layers", "first"], &["'first'", "last", "all"]);
     place.refused(&["--device", "nonsense"], &["'nonsense'", "cuda", "metal"]);
-    // Made for a data set that is not here: where images can come from is said.
+    // A preset for a data set that is not here: the message says where its images can come from.
     let images = ["imagenette", "--data-dir FOLDER", "offline"];
     place.refused(&["--preset", "softhebb-cnn4-imagenet", "--offline"], &images);
 }
@@ -72,7 +72,7 @@ fn presets_of_another_schema_are_refused() {
     place.refused(&args, &["preset.json", "`nonsense`", "`linear`"]);
 }
 
-/// Each fails only once tensors are made of it; it must still do so before anything is written.
+/// Each preset fails only once its tensors are made, which must still be before anything is written.
 #[test]
 fn presets_that_make_no_sense_are_refused() {
     let place = PROGRAM.place();
@@ -179,7 +179,7 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     place.refused(&save, &["--save", "missing"]);
     std::fs::create_dir(place.path("folder")).unwrap();
     place.refused(&tiny(&["--save", "folder", "--out", "out"]), &["--save", "folder"]);
-    // Somebody's model, which no run wrote.
+    // A user's own model, which no run wrote.
     place.write("model/model.safetensors", "precious");
     place.refused(&tiny(&["--out", "model"]), &["model", "is not of an earlier run"]);
     assert_eq!(place.bytes("model/model.safetensors"), b"precious");

@@ -1,4 +1,4 @@
-//! Runs that end before their end, and go on.
+//! Runs that are interrupted and resumed.
 #![cfg(unix)]
 
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::common::program::Place;
 
 const TINY: [&str; 6] = ["--preset", "preset.json", "--limit-train", "200", "--limit-test", "100"];
 
-/// Flags of a run of the preset for the digits, so many epochs long.
+/// Flags of a run of the preset for the digits, with this many epochs.
 fn digits(epochs: &'static str) -> Vec<&'static str> {
     let limits = ["--limit-train", "300", "--limit-test", "100", "--head-epochs", "5"];
     [&limits[..], &["--out", "out", "--epochs", epochs]].concat()
 }
 
-/// Whatever is there is whole.
+/// Checks that every file that exists is whole.
 fn check(place: &Place) {
     for name in ["out/config.json", "out/results.json"] {
         if place.path(name).exists() {
@@ -42,7 +42,7 @@ fn killed_at_any_moment_a_run_leaves_only_whole_files() {
         running.kill();
         check(&place);
     }
-    // What was being written when it was killed is gone once a run is complete.
+    // Files that were half written when a run was killed are gone once a run is complete.
     place.run(&digits("1")).ok();
     let left: Vec<_> = place.contents().into_keys().collect();
     let unfinished = left.iter().filter(|path| path.to_string_lossy().contains("unfinished"));
@@ -81,13 +81,13 @@ fn two_blocks(learning: Option<Value>) -> Place {
     place
 }
 
-/// The steps that the state in `out` has done; none where there is no state.
+/// The steps that the state in `out` has done; `None` if there is no state.
 fn steps(place: &Place) -> Option<u64> {
     let there = place.path("out/state.safetensors").exists();
     there.then(|| place.checkpoint("out/state.safetensors").1["steps"].parse().unwrap())
 }
 
-/// Every way of learning, killed some way into each of its stages of so many steps.
+/// Every way of learning, killed part of the way into each of its stages.
 #[test]
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let backprop = || Some(json!({ "kind": "backprop" }));
@@ -137,7 +137,7 @@ fn a_run_killed_while_the_head_learns_trains_the_head_again() {
     assert!(!place.path("out/results.json").exists(), "it was over already");
     assert_eq!(steps(&place), Some(2 * 2 * 20));
     let args = [&args[..], &["--resume"]].concat();
-    // Asked to stop there, it says what is saved.
+    // If the run is asked to stop there, it says what is saved.
     let running = place.start_until(&args, || head(100.0));
     running.signal("-TERM");
     let stopped = running.end();
@@ -166,8 +166,7 @@ fn a_run_without_unsupervised_steps_or_state_is_resumed_too() {
     }
 }
 
-/// The rates of back-propagation, and of a head that learns with the network, depend on how long it is to
-/// last.
+/// The rates of back-propagation, and of a head that learns with the network, depend on how long learning is to last.
 #[test]
 fn what_was_learned_by_other_rates_does_not_go_on_for_longer() {
     let place = two_blocks(Some(json!({ "kind": "backprop" })));
@@ -175,6 +174,6 @@ fn what_was_learned_by_other_rates_does_not_go_on_for_longer() {
     place.run(&[&args[..], &["2"]].concat()).ok();
     let longer = [&args[..], &["4", "--resume"]].concat();
     place.refused(&longer, &["those of 2 head_epochs, not of 4"]);
-    // What was refused is still there.
+    // The refused run is still there.
     place.run(&[&args[..], &["2", "--resume"]].concat()).ok();
 }

@@ -1,4 +1,4 @@
-//! What good runs do.
+//! Runs that succeed.
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn a_run_writes_all_of_its_folder() {
     ] {
         assert_eq!(results[name], expected, "{name}");
     }
-    // What the example is to show, on the digits without being asked to.
+    // The read-outs that the example shows on the digits without being asked to.
     let readouts = results["readouts"].as_array().unwrap();
     let names: Vec<&str> =
         readouts.iter().map(|readout| readout["name"].as_str().unwrap()).collect();
@@ -69,7 +69,7 @@ fn a_run_writes_all_of_its_folder() {
         assert!(learning.iter().any(|line| line[name].is_f64()), "{name}");
     }
     let epochs: Vec<_> = heads.iter().map(|line| (&line["readout"], &line["epoch"])).collect();
-    // Random features five times, with weights of their own.
+    // Random features five times, each with its own weights.
     let draws = (2..=5).map(|draw| format!("head on random features, draw {draw}"));
     let trained: Vec<String> =
         ["head", baselines[0], baselines[1]].map(String::from).into_iter().chain(draws).collect();
@@ -107,7 +107,7 @@ fn a_run_writes_all_of_its_folder() {
     assert!(picture.width() >= 100 && picture.height() >= 100);
     shown_in_tensorboard(&place, folder);
 
-    // The report is for stdout and nothing else is; the progress goes to stderr, as plain lines.
+    // Only the report goes to stdout; the progress goes to stderr, as plain lines.
     let percent = format!("{:.2} %", 100.0 * number("test_accuracy"));
     assert!(run.stdout.starts_with("test accuracy\n"), "{}", run.stdout);
     assert!(run.stdout.contains(&percent) && run.stdout.contains("filters.png"), "{}", run.stdout);
@@ -117,7 +117,8 @@ fn a_run_writes_all_of_its_folder() {
     assert!(!control(&run.stdout) && !control(&run.stderr));
 }
 
-/// What is logged, and the filters: learning by steps, read-outs by their own epochs.
+/// Checks that TensorBoard shows all that is logged, and the filters: learning by steps, read-outs
+/// by their own epochs.
 fn shown_in_tensorboard(place: &Place, folder: &str) {
     let learning = events(&place.path(folder), false);
     assert!(learning.contains(&(40, "filters".to_string())));
@@ -151,7 +152,7 @@ fn counted_from_one(name: &str) -> String {
     }
 }
 
-/// How well the read-out of this name does.
+/// The accuracy of the read-out of this name.
 fn accuracy_of(results: &Value, name: &str) -> f64 {
     let readouts = results["readouts"].as_array().unwrap();
     let readout = readouts.iter().find(|readout| readout["name"] == name).unwrap();
@@ -179,7 +180,7 @@ fn the_digits_are_learnt() {
     let results = place.json("out/results.json");
     let accuracy = |name: &str| accuracy_of(&results, name);
     assert!(accuracy("head") > 0.8, "{results}");
-    // What the example is to show.
+    // What the example is meant to show.
     assert!(accuracy("head") > accuracy("head on raw pixels"), "{results}");
     let few = |name: &str| results["few_labels"][name].as_f64().unwrap();
     assert!(few("test_accuracy") > few("raw_pixels") + 0.03, "{results}");
@@ -200,7 +201,7 @@ fn a_saved_network_evaluates_to_the_accuracy_of_its_run() {
     }
     assert!(before == place.contents(), "evaluation wrote something");
 
-    // Where nothing of the network learns, what was loaded is what is saved.
+    // If nothing in the network learns, what was loaded is what is saved.
     place.tiny("again", &["--load", "out", "--mode", "random-identity"]).ok();
     let (old, new) = (place.bytes("out/model.safetensors"), place.bytes("again/model.safetensors"));
     let (old, new) =
@@ -332,7 +333,7 @@ fn help_and_version_are_no_errors() {
     let place = PROGRAM.place();
     let help = place.run(&["--help"]).ok().stdout;
     assert!(help.contains("--eval-only"));
-    // What belongs together stands together.
+    // Flags that belong together are listed together.
     for (heading, flag) in [("Run", "--preset"), ("Images", "--dataset"), ("Device", "--cpu")] {
         let group = help.split_once(&format!("{heading}:\n")).expect(heading).1;
         assert_eq!(group.trim_start().split([' ', '\n']).next(), Some(flag), "{heading}");

@@ -6,7 +6,7 @@ use candle_hebbian::{
     RankedWta, Response, Rng, SoftWta, SoftWtaAntiHebbian,
 };
 
-/// How many of them are looked at.
+/// The number of seeds, and so of random layers, that each test checks.
 pub const SEEDS: u64 = 60;
 
 /// A random layer with a random batch for it.
@@ -58,7 +58,7 @@ pub fn draw(seed: u64) -> Result<Draw> {
 }
 
 impl Draw {
-    /// A random competition, with its response and activity.
+    /// Draws a competition and returns it with the layer's response and its activity for it.
     pub fn compete(&mut self) -> Result<(Box<dyn Competition>, Response, Tensor)> {
         let units = self.layer.dims().units;
         let k = 1 + self.rng.below(units);
@@ -77,7 +77,7 @@ impl Draw {
         Ok((competition, response, post))
     }
 
-    /// The layer's weights, or something of their shape, as matrices `(S, K, F)`.
+    /// The layer's weights, or another tensor of their shape, as matrices `(S, K, F)`.
     pub fn matrices(&self, t: &Tensor) -> Result<Tensor> {
         let dims = self.layer.dims();
         t.reshape((dims.sites, dims.units, dims.fan_in))

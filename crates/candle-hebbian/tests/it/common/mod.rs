@@ -1,10 +1,10 @@
-//! What several tests go through.
+//! Layers and rules that several test modules share.
 
 pub mod draw;
 
 use candle_hebbian::{Hebb, Instar, Oja, Rule, SoftHebb};
 
-/// The rules of the decay form, by name: oracles choose by it.
+/// The rules of the decay form, by name: oracles choose the definition by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleName {
     Hebb,

@@ -1,4 +1,4 @@
-//! What a caller can get wrong, each with a message that names it.
+//! Invalid arguments, each refused with a message that names the mistake.
 
 use super::*;
 use candle_hebbian::ops::{Dropout, Edge, Ties, channels_last, max_pool2d_same, ramp};
@@ -80,7 +80,7 @@ fn rates() -> Result<()> {
     Ok(())
 }
 
-/// Learning without feedback weights, or with some that forget it.
+/// Learning without feedback weights, or with feedback weights that are redrawn and so keep nothing.
 #[test]
 fn choices_that_do_not_go_together() {
     let learning = [
@@ -119,7 +119,7 @@ fn configs_as_json() -> Result<()> {
     Ok(())
 }
 
-/// Weights that are no variables respond and send the error back, but nothing can change them.
+/// Weights that are not variables respond and send the error back, but nothing can change them.
 #[test]
 fn constants_do_not_learn() -> Result<()> {
     let layer = candle_hebbian::Layer::new(zeros(&[3, 2])?, Geometry::Dense)?;
@@ -131,7 +131,7 @@ fn constants_do_not_learn() -> Result<()> {
     refused(layer.feedback_var(), &["[3, 2]", "no variable"]);
     refused(layer.set_masks(Some(zeros(&[3, 2])?), None), &["no variable"]);
     refused(descent(&[&layer]), &["no variable"]);
-    // Fixed feedback weights need not be one.
+    // Fixed feedback weights need not be a variable.
     let weight = candle_hebbian::Layer::from_tensor(&zeros(&[3, 2])?, Geometry::Dense)?;
     let mut layer = FeedbackLayer::new(weight, Some(zeros(&[3, 2])?), Protocol::Frfb.config())?;
     descent(&[&layer])?;
@@ -169,7 +169,7 @@ fn masks() -> Result<()> {
     for (weight, feedback) in wrong {
         let says = if feedback.is_some() { "[6]" } else { "[2, 3]" };
         refused(layer.set_masks(weight, feedback), &[says, "[3, 2]"]);
-        // Refused means unchanged.
+        // A refused mask leaves the layer unchanged.
         assert_eq!(bits(layer.weight())?, before);
         assert!(layer.masks().0.is_none() && layer.masks().1.is_none());
     }

@@ -1,4 +1,4 @@
-//! Networks with feedback in a `VarMap`: saved, loaded, and trained as any of candle's.
+//! Networks with feedback in a `VarMap`: saved, loaded and trained like any other candle network.
 
 use super::*;
 use candle::Module;
@@ -12,7 +12,7 @@ fn init(shape: &[usize]) -> Init {
     Init::Randn { mean: 0.0, stdev: 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt() }
 }
 
-/// A convolution, an untied and a dense layer for images of 6×6, and the network that they make.
+/// A convolution, an untied and a dense layer for images of 6×6, and the network that they form.
 fn network(vb: &VarBuilder) -> Result<(Vec<FeedbackLayer>, Sequential)> {
     let window = Conv2dConfig::same(3);
     let stride = Conv2dConfig { stride: 2, padding: 1, ..Default::default() };
@@ -59,7 +59,7 @@ fn feedback_stands_beside_the_weights() -> Result<()> {
         ("untied.weight", &[3, 3, 3, 4, 3, 3]),
     ];
     assert_eq!(names, want.map(|(name, dims)| (name.to_string(), dims)));
-    // They are the variables, not copies.
+    // The layers hold the variables themselves, not copies.
     for (layer, name) in layers.iter().zip(["conv", "untied", "classes"]) {
         assert_eq!(layer.weight().id(), data[&format!("{name}.weight")].id());
         assert_eq!(layer.feedback().expect("R").id(), data[&format!("{name}.feedback")].id());
@@ -79,7 +79,8 @@ fn without_feedback_weights_there_are_none() -> Result<()> {
     Ok(())
 }
 
-/// Kolen–Pollack in `candle_nn::seq()` under AdamW: the loss falls, and feedback comes to agree.
+/// Kolen–Pollack in `candle_nn::seq()` under AdamW: the loss falls, and the feedback weights align
+/// with the weights.
 #[test]
 fn trains_in_a_sequence() -> Result<()> {
     let (varmap, layers, network) = fresh()?;
@@ -130,7 +131,7 @@ fn saved_and_loaded() -> Result<()> {
         assert_eq!(bits(a.weight())?, bits(b.weight())?);
         assert_eq!(bits(a.feedback().expect("R"))?, bits(b.feedback().expect("R"))?);
     }
-    // As constants, for evaluation; they do not learn.
+    // Loaded as constants, for evaluation; such layers do not learn.
     let read = candle::safetensors::load(&path, CPU)?;
     let vb = VarBuilder::from_tensors(read, DType::F32, CPU);
     let (constants, constant) = self::network(&vb)?;

@@ -1,11 +1,11 @@
-//! Layers and whole networks against independent ways to the same numbers.
+//! Layers and whole networks, compared with independent computations of the same numbers.
 
 use super::*;
 use candle::Module;
 use candle_hebbian::ops::{Dropout, Edge, Ties, channels_last, max_pool2d_same, ramp};
 use candle_hebbian::{HingeHebb, direct_feedback};
 
-/// What the error goes back through, by the definition of each protocol.
+/// The weights `K` through which the error goes back, by the definition of each protocol.
 fn error_weight(protocol: Protocol, w: &Tensor, r: &Tensor) -> Result<Tensor> {
     let sign = |w: &f64| if *w == 0.0 { 0.0 } else { w.signum() };
     let signed = |size: Vec<f64>| -> Result<Tensor> {
@@ -27,7 +27,7 @@ fn error_weight(protocol: Protocol, w: &Tensor, r: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `ε`, where the feedback weights learn.
+/// `ε`, if the feedback weights learn.
 fn rate(protocol: Protocol) -> Option<f64> {
     match protocol {
         Protocol::Urfb | Protocol::Identical => Some(1.0),
@@ -36,7 +36,7 @@ fn rate(protocol: Protocol) -> Option<f64> {
     }
 }
 
-/// Every protocol on every geometry, with all connections and with some of them.
+/// Every protocol on every geometry, with all connections and with only some of them.
 #[test]
 fn every_protocol_on_every_geometry() -> Result<()> {
     let mut rng = Rng::new(3);
@@ -80,7 +80,7 @@ fn every_protocol_on_every_geometry() -> Result<()> {
     Ok(())
 }
 
-/// Signs are those of the weights now, and only the batchwise sizes are drawn again.
+/// The signs are those of the current weights, and only the batchwise sizes are redrawn.
 #[test]
 fn signs_follow_the_weights() -> Result<()> {
     let mut rng = Rng::new(4);
@@ -109,7 +109,7 @@ fn signs_follow_the_weights() -> Result<()> {
     Ok(())
 }
 
-/// Batchwise sizes drawn again keep to the connections that exist.
+/// Redrawn batchwise sizes stay on the connections that exist.
 #[test]
 fn redraw_keeps_the_mask() -> Result<()> {
     let mut rng = Rng::new(5);
@@ -126,7 +126,7 @@ fn redraw_keeps_the_mask() -> Result<()> {
     Ok(())
 }
 
-/// Where nothing below learns, no error is formed: not in a first layer, for no protocol.
+/// If nothing below a layer learns, no error is formed: a first layer has no input gradient under any protocol.
 #[test]
 fn no_input_gradient_of_a_first_layer() -> Result<()> {
     let mut rng = Rng::new(6);
@@ -181,7 +181,7 @@ mod network {
             Ok(Self { x, labels, weights: weights.into_iter().collect::<Result<_>>()? })
         }
 
-        /// With the operations of this crate.
+        /// The loss, with the operations of this crate.
         fn ours(&self, layers: &[FeedbackLayer]) -> Result<Tensor> {
             let [c5, c3, c2, residual, dense, classes] = layers else { unreachable!() };
             let x = ramp(&c5.forward(&self.x)?, 0.5)?;
@@ -195,13 +195,13 @@ mod network {
             HingeHebb::new(1.0)?.loss(&classes.forward(&x)?, &self.labels)
         }
 
-        /// The same with channels last up to the first dense layer.
+        /// The same loss, with channels last up to the first dense layer.
         fn ours_channels_last(&self, layers: &[FeedbackLayer]) -> Result<Tensor> {
             let [c5, c3, c2, residual, dense, classes] = layers else { unreachable!() };
             let x = self.x.permute((0, 2, 3, 1))?;
             let x = ramp(&c5.forward_channels_last(&x)?, 0.5)?;
             let x = channels_last::max_pool2d_same(&x, 3, 2, Edge::Zeros, Ties::All)?;
-            // The mask of the other order.
+            // The mask that is drawn with channels first.
             let first = x.permute((0, 3, 1, 2))?.contiguous()?;
             let x = Dropout::new(0.5)?.apply(&first, &mut Rng::new(SEED))?.permute((0, 2, 3, 1))?;
             let x = ramp(&c3.forward_channels_last(&x)?, 0.5)?;
@@ -213,7 +213,7 @@ mod network {
             HingeHebb::new(1.0)?.loss(&classes.forward_channels_last(&x)?, &self.labels)
         }
 
-        /// With candle's own operations, where their gradients are right: there are no ties here.
+        /// The same loss with candle's own operations, whose gradients are right here: there are no ties.
         fn candles(&self, weights: &[Var]) -> Result<Tensor> {
             let clip = |h: Tensor| (h * 0.5)?.maximum(-1.0)?.minimum(1.0);
             let conv = |x: &Tensor, w: &Var| {
@@ -253,7 +253,7 @@ mod network {
         }
     }
 
-    /// Back-propagation and both protocols that are the same by the values of `R`.
+    /// The layers with `R = W`, for which all protocols in `SAME` have the gradients of back-propagation.
     fn layers(net: &Net, protocol: Protocol) -> Result<Vec<FeedbackLayer>> {
         let one = |w: &Tensor| layer(w, w, geometry(w.dims()), protocol);
         net.weights.iter().map(one).collect()
@@ -296,8 +296,8 @@ mod network {
         Ok(())
     }
 
-    /// The loss is piecewise linear in each weight, so that differences are exact but at a kink,
-    /// which shows in unlike slopes on its two sides.
+    /// The loss is piecewise linear in each weight, so differences are exact except at a kink, where the slopes on the
+    /// two sides differ.
     #[test]
     fn equals_central_differences() -> Result<()> {
         let net = Net::new(DType::F64)?;
@@ -338,7 +338,7 @@ mod network {
 mod untied {
     use super::*;
 
-    /// Response, `φ`, and the sum over positions of the gradients, against the convolution.
+    /// The response, `φ`, and the gradients summed over positions equal those of the convolution.
     #[test]
     fn equals_the_convolution() -> Result<()> {
         let mut rng = Rng::new(8);
@@ -380,10 +380,10 @@ mod untied {
         Ok(())
     }
 
-    /// Connections that exist in the untied layers of the paper's networks.
+    /// The number of connections that exist in the untied layers of the paper's networks.
     #[test]
     fn connections_that_exist() -> Result<()> {
-        // Side of the image and the kernel, channels in and out, taps per dimension, connections.
+        // Sides of the image and of the kernel, channels in and out, taps per dimension, connections.
         let layers = [
             ("simpnet conv1", 32, 5, (3, 32), 154, 2_276_736),
             ("deepernet_s conv1", 32, 3, (3, 16), 94, 424_128),
@@ -423,8 +423,8 @@ mod untied {
     }
 }
 
-/// A network in which each layer has another protocol: the error of each is as its own definition
-/// says, from the error above.
+/// A network in which each layer has a different protocol: each layer's error follows from the error above by the
+/// definition of its own protocol.
 #[test]
 fn mixed_protocols() -> Result<()> {
     let mut rng = Rng::new(10);
@@ -475,8 +475,8 @@ fn mixed_protocols() -> Result<()> {
     Ok(())
 }
 
-/// Direct feedback: each hidden layer gets `e·B` and nothing from the layer above; the output keeps
-/// its own error. A layer below another protocol gets that layer's.
+/// Direct feedback: each hidden layer gets `e·B` and nothing from the layer above; the output keeps its own error. A
+/// layer below one with direct feedback gets its error from that layer.
 #[test]
 fn direct_feedback_of_two_hidden_layers() -> Result<()> {
     let mut rng = Rng::new(11);
@@ -505,7 +505,7 @@ fn direct_feedback_of_two_hidden_layers() -> Result<()> {
     Ok(())
 }
 
-/// Also to a hidden layer of images.
+/// Direct feedback also reaches a hidden layer of images.
 #[test]
 fn direct_feedback_to_images() -> Result<()> {
     let mut rng = Rng::new(12);

@@ -24,7 +24,7 @@ mod hinge {
         let value = hinge.loss(&fields, &labels)?;
         near("loss", &value, &[loss], SIX_DIGITS)?;
         near("δ", &gradient(&value.backward()?, &fields), delta, EXACT)?;
-        // The rule's activity, which units that see one input of 1 have as their update.
+        // The activity of the rule, which is also the update of units that see a single input of 1.
         let (h, ones) = (fields.unsqueeze(0)?, tensor(&[1.0], &[1, 1, 1])?);
         let w = tensor(&vec![0.0; delta.len()], &[delta.len(), 1])?;
         let synapses = Synapses::new(&w, &ones, &h, &h)?;
@@ -36,7 +36,7 @@ mod hinge {
     fn table() -> Result<()> {
         let quarter = [0.0, 0.0, 0.25, 0.0, 0.25];
         check(1.0, &[2.0, -3.0, 0.5, -1.0, 1.0], 0, 0.875, &quarter)?;
-        // Two fields exactly at their margin, one on either side of it.
+        // Two fields exactly at their margin, and one on either side of it.
         check(1.0, &[1.0, -1.0, -0.999, -1.001, 0.0], 0, 0.25025, &quarter)?;
         let third = 1.0 / 3.0;
         check(1.0, &[0.2, -1.5, -0.4, 0.7], 2, 2.366667, &[third, 0.0, -1.0, third])?;
@@ -50,7 +50,7 @@ mod hinge {
         Ok(())
     }
 
-    /// At a margin itself the derivative is 0 on both sides of the table.
+    /// Exactly at a margin, the derivative is 0 for the right class and for the wrong ones.
     #[test]
     fn equality() -> Result<()> {
         check(2.0, &[1.0, -1.0, -1.0], 0, 0.0, &[0.0; 3])?;
@@ -108,7 +108,7 @@ mod two_steps {
         classes: FeedbackLayer,
     }
 
-    /// What one pass forward and back shows.
+    /// The quantities of one forward and backward pass.
     struct Seen {
         h1: Tensor,
         x1: Tensor,
@@ -262,7 +262,7 @@ mod two_steps {
     /// `W2 − R2` at the start.
     const APART: [f64; 6] = [0.8, -0.2, -1.2, -0.5, -0.7, -1.5];
 
-    /// `1 − ηλ = 0.95` a step.
+    /// The network with an optimiser, for which `1 − ηλ = 0.95` at each step.
     fn kolen_pollack(mu: f64) -> Result<(Net, WithFeedback<Momentum>)> {
         let net = Net::with(KP)?;
         let inner =
@@ -313,7 +313,7 @@ mod two_steps {
         apart(&net, 0.9025)
     }
 
-    /// Other ways back, from the error (−1, ½, 0) at the classes: `φ1`, and the angle of `K` to `W2`.
+    /// Other error weights `K`, with the error (−1, ½, 0) at the classes: `φ1`, and the angle of `K` to `W2`.
     #[test]
     fn other_sources() -> Result<()> {
         for (protocol, phi1, degrees) in [
@@ -386,7 +386,7 @@ fn overlapping_pool() -> Result<()> {
         |out: Tensor| Ok::<_, candle::Error>(gradient(&(out * &down)?.sum_all()?.backward()?, &x));
     let mut want = [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 11.0, 0.0], [100.0, 0.0, 0.0, 0.0], [0.0; 4]];
     near("φ", &sent(zeros)?, &want.concat(), EXACT)?;
-    // Where nothing competes beyond the edge, the last window's −0.3 wins.
+    // If nothing beyond the edge competes, −0.3 wins in the last window.
     want[2][2] = 1000.0;
     near("φ, excluded", &sent(pool(Edge::Excluded, Ties::All)?)?, &want.concat(), EXACT)?;
     // With one winner, the first in row order.
@@ -411,7 +411,7 @@ fn ramp_gate() -> Result<()> {
     Ok(())
 }
 
-/// Tiny outputs: `1 + μ`.
+/// With tiny outputs, the loss is `1 + μ`.
 #[test]
 fn initial_loss() -> Result<()> {
     let mut rng = Rng::new(2);

@@ -7,7 +7,7 @@ fn mirror(rate: f64) -> FeedbackConfig {
     FeedbackConfig { source: Source::Own, learning: Learning::Mirror { rate } }
 }
 
-/// The angle of all entries of two tensors, in degrees.
+/// The angle between two tensors, taken as vectors of all their entries, in degrees.
 pub fn angle(a: &Tensor, b: &Tensor) -> Result<f64> {
     let (a, b) = (flat(a)?, flat(b)?);
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -32,12 +32,12 @@ fn by_hand() -> Result<()> {
         near(&format!("κ = {rate}"), layer.feedback().expect("R"), &want, 1e-12)?;
         near("W", layer.weight(), &[1.0, 2.0, 3.0, 4.0], 0.0)?;
     }
-    // cos = 1/√60 at the start.
+    // cos = −1/√60 at the start.
     assert!((angle(&r, &w)? - 97.417556).abs() < 1e-6);
     Ok(())
 }
 
-/// Each weight sees the positions at which its tap is in the image, connection by connection.
+/// The mean for each weight is over the positions at which its tap is in the image, by connections.
 #[test]
 fn on_every_geometry() -> Result<()> {
     let mut rng = Rng::new(40);
@@ -71,7 +71,7 @@ fn on_every_geometry() -> Result<()> {
     Ok(())
 }
 
-/// `tan ∠(R, W) = √((F/N)·κ/(2 − κ))` once the start is forgotten.
+/// `tan ∠(R, W) = √((F/N)·κ/(2 − κ))` once the initial `R` is forgotten.
 #[test]
 fn settles_at_the_angle_of_the_formula() -> Result<()> {
     let mut rng = Rng::new(41);
@@ -105,7 +105,7 @@ fn refused() -> Result<()> {
     let layer = FeedbackLayer::from_tensors(&w, Some(&w), Geometry::Dense, mirror(0.5))?;
     refused(layer.mirror(&Tensor::zeros((0, 2), DType::F64, CPU)?), &["[0, 2]", "no samples"]);
     refused(layer.mirror(&Tensor::zeros((3, 4), DType::F64, CPU)?), &["[3, 4]"]);
-    // Other learning has no mirror.
+    // With any other learning, `mirror` does nothing.
     let fixed = layer_of(&w, Protocol::Frfb)?;
     fixed.mirror(&tensor(&[1.0, 1.0], &[1, 2])?)?;
     near("R", fixed.feedback().expect("R"), &[1.0, 2.0], 0.0)

@@ -108,7 +108,7 @@ fn gradient(grads: &GradStore, var: &Tensor) -> Tensor {
     grads.get(var).expect("a gradient").clone()
 }
 
-/// The largest difference relative to the largest entry wanted.
+/// Asserts that the largest difference, relative to the largest expected entry, is within `tolerance`.
 fn assert_close(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<()> {
     assert_eq!(got.dims(), want.dims(), "{name}");
     let (got, want) = (flat(got)?, flat(want)?);
@@ -128,8 +128,7 @@ fn near(name: &str, got: &Tensor, want: &[f64], tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-/// A layer with these weights; protocols without feedback weights leave `r` aside, and identical
-/// ones start from `w`.
+/// A layer with these weights. Protocols without feedback weights ignore `r`, and `Identical` starts from `w`.
 fn layer(w: &Tensor, r: &Tensor, geometry: Geometry, protocol: Protocol) -> Result<FeedbackLayer> {
     let config = protocol.config();
     let r = if protocol == Protocol::Identical { w } else { r };
@@ -154,17 +153,17 @@ fn descent(layers: &[&FeedbackLayer]) -> Result<WithFeedback<Steps>> {
     WithFeedback::build(vars, layers.iter().copied(), |vars| Steps::builder(0.1).build(vars))
 }
 
-/// The gradients of the weights and of feedback weights that learn.
+/// The gradients of the weights and, if they learn, of the feedback weights.
 fn gradients(layer: &FeedbackLayer, grads: &GradStore) -> Result<Vec<Tensor>> {
     let of_feedback = layer.feedback_gradient(grads)?;
     Ok([gradient(grads, layer.weight())].into_iter().chain(of_feedback).collect())
 }
 
-/// A layer in words.
+/// The description of a layer.
 #[derive(Debug, Clone)]
 struct Case {
     geometry: Geometry,
-    /// With the batch.
+    /// The shape of the input, including the batch.
     input: Vec<usize>,
     weight: Vec<usize>,
 }
@@ -200,8 +199,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Every connection `(output, input, weight)` of a layer for one sample, as flat indices, and the
-/// shape of its output. What lies in the (zero) padding is no connection.
+/// Every connection `(output, input, weight)` of a layer for one sample, as flat indices, and the shape of its output.
+/// There are no connections to the (zero) padding.
 fn connections(case: &Case) -> (Vec<usize>, Vec<[usize; 3]>) {
     let (config, positions, kernel) = match (case.geometry, &case.weight[..]) {
         (Geometry::Dense, &[units, fan]) => {

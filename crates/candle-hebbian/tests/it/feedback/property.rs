@@ -48,7 +48,7 @@ fn draw(seed: u64) -> Result<(String, Case, FeedbackLayer, Rng)> {
     Ok((format!("seed {seed}: {protocol} {case:?}"), case, layer, rng))
 }
 
-/// Response and all gradients against the list of connections.
+/// The response and all gradients equal those from the list of connections.
 #[test]
 fn equals_the_connections() -> Result<()> {
     for seed in 0..SEEDS {
@@ -65,7 +65,7 @@ fn equals_the_connections() -> Result<()> {
     Ok(())
 }
 
-/// Channels last is another order of the same numbers, back and forth.
+/// Channels last only changes the order of the numbers, forwards and backwards.
 #[test]
 fn channels_last_is_a_permutation() -> Result<()> {
     for seed in 0..SEEDS {
@@ -90,7 +90,7 @@ fn channels_last_is_a_permutation() -> Result<()> {
     Ok(())
 }
 
-/// The batch twice over: twice the gradient of the weights, `φ` twice over.
+/// Repeating the batch doubles the gradient of the weights and repeats `φ`.
 #[test]
 fn twice_the_batch() -> Result<()> {
     for seed in 0..SEEDS {
@@ -129,7 +129,7 @@ fn linear_in_the_error() -> Result<()> {
     Ok(())
 }
 
-/// Dropout keeps the mean, and with probability 0 everything.
+/// Dropout keeps the mean; with probability 0, it keeps everything.
 #[test]
 fn dropout_keeps_the_mean() -> Result<()> {
     use candle_hebbian::ops::Dropout;

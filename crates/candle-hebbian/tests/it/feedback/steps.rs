@@ -1,4 +1,4 @@
-//! What a step of feedback weights means holds under each optimiser, or is refused.
+//! The definition of a step of feedback weights holds under each optimiser, or the optimiser is refused.
 
 use super::momentum::{self, Momentum};
 use super::training::{Net, batch};
@@ -76,7 +76,7 @@ mod table {
         Ok(())
     }
 
-    /// `R` moves by a quarter of what Adam makes of `G`, not by what it makes of `¼G`.
+    /// `R` moves by a quarter of Adam's step for `G`, not by Adam's step for `¼G`.
     #[test]
     fn adam_partial() -> Result<()> {
         let steps = run::<AdamW>(like_weights(0.25), adam(0.1, 0.0))?;
@@ -117,15 +117,15 @@ mod table {
     }
 }
 
-/// The largest entry of the difference, where `mask` is 1.
+/// The largest absolute difference where `mask` is 1.
 fn largest(a: &Tensor, b: &Tensor, mask: Option<&Tensor>) -> Result<f64> {
     let difference = (a - b)?.abs()?;
     let difference = mask.map_or(Ok(difference.clone()), |mask| &difference * mask)?;
     Ok(flat(&difference)?.into_iter().fold(0.0, f64::max))
 }
 
-/// `R − εW`, shrunk by `keep` a step, over `steps` steps of a network with convolutions, with all
-/// connections and with some.
+/// Checks that `R − εW` is shrunk by `keep` at each step, over `steps` steps of a network with convolutions, with all
+/// connections and with only some.
 fn invariant<O: Decoupled>(
     config: FeedbackConfig,
     inner: O::Config,
@@ -152,7 +152,7 @@ where
         }
         let left = keep.powi(steps as i32);
         for ((layer, before), start) in net.layers.iter().zip(before).zip(start) {
-            // Where only one of them is connected there is nothing to keep.
+            // Where only one of `W` and `R` has a connection, there is no invariant.
             let both = match layer.masks() {
                 (Some(w), Some(r)) => Some((w * r)?),
                 _ => None,
@@ -223,7 +223,7 @@ fn invariant_of_steps() -> Result<()> {
     invariant::<Steps>(like_weights(0.3), steps(0.1, &[]), (300, 1.0), (DType::F64, 1e-13))
 }
 
-/// A schedule of the rate is one of the decay too.
+/// A schedule of the learning rate applies to the decay too.
 #[test]
 fn decay_under_a_schedule_of_steps() -> Result<()> {
     let (w, r) = (tensor(&[1.0, 2.0], &[1, 2])?, tensor(&[3.0, -1.0], &[1, 2])?);
@@ -243,8 +243,7 @@ fn decay_under_a_schedule_of_steps() -> Result<()> {
     Ok(())
 }
 
-/// The weights make the very steps that they make without feedback weights beside them, and so do
-/// other variables.
+/// The weights take exactly the steps that they take without feedback weights, and so do other variables.
 #[test]
 fn weights_step_as_ever() -> Result<()> {
     fn run<O: Decoupled>(config: FeedbackConfig, inner: O::Config) -> Result<()>
@@ -284,8 +283,8 @@ fn weights_step_as_ever() -> Result<()> {
     run::<AdamW>(KP, adam(0.01, 0.1))
 }
 
-/// Where `W` and `R` connect different units, each makes the step of what the optimiser makes of the
-/// whole product; here from an optimiser of a full matrix.
+/// If `W` and `R` connect different units, each takes its part of the optimiser's step for the whole product, which is
+/// computed here by an optimiser of a full matrix.
 #[test]
 fn different_connections() -> Result<()> {
     for (config, decay) in [(like_weights(0.5), 0.0), (like_weights(1.0), 0.0), (KP, 0.2)] {
@@ -358,7 +357,7 @@ fn same_error_weights_are_backprop() -> Result<()> {
     Ok(())
 }
 
-/// As does direct feedback from the layer above.
+/// With `B = W`, direct feedback from the layer above is back-propagation too.
 #[test]
 fn same_direct_feedback_is_backprop() -> Result<()> {
     let mut rng = Rng::new(33);
@@ -373,8 +372,8 @@ fn same_direct_feedback_is_backprop() -> Result<()> {
     Ok(())
 }
 
-/// An optimiser over all variables of a `VarMap` cannot move feedback weights, by step or by decay;
-/// nor does one that knows the layers, where they are fixed.
+/// An optimiser over all variables of a `VarMap` moves fixed feedback weights neither by steps nor by decay; nor does
+/// one that knows the layers.
 #[test]
 fn fixed_feedback_stays_in_a_var_map() -> Result<()> {
     for with in [false, true] {
@@ -409,7 +408,7 @@ fn fixed_feedback_stays_in_a_var_map() -> Result<()> {
     Ok(())
 }
 
-/// A decay that changes on the way, as Kolen–Pollack's schedules do.
+/// A decay that changes during training, as in Kolen–Pollack's schedules.
 #[test]
 fn decay_on_a_schedule() -> Result<()> {
     let (w, r) = (tensor(&[1.0, 2.0], &[1, 2])?, tensor(&[3.0, -1.0], &[1, 2])?);
@@ -447,7 +446,7 @@ mod refused {
             let says = ["λ = 0.5", "kolen_pollack"];
             refused(around::<Momentum>(&[one(like_weights(rate))?], momentum(0.1, 0.5)), &says);
         }
-        // Where feedback weights do not learn, or mirror, the decay of the weights is their own.
+        // If feedback weights are fixed, or learn as mirrors, the decay concerns the weights alone.
         let own = |learning| FeedbackConfig { source: Source::Own, learning };
         for learning in
             [Learning::Fixed, Learning::LikeWeights { rate: 0.0 }, Learning::Mirror { rate: 0.1 }]
@@ -494,7 +493,7 @@ mod refused {
         Ok(())
     }
 
-    /// A setting that is changed later: before anything has moved.
+    /// A setting that becomes invalid later is refused at the step, before anything has moved.
     #[test]
     fn at_the_step() -> Result<()> {
         let layer = one(like_weights(1.0))?;

@@ -6,8 +6,8 @@ use candle_hebbian::HingeHebb;
 use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
 use candle_nn::Optimizer;
 
-/// Convolution, pool, dense, classes; what is drawn depends on the seed only, `W` and `R` from
-/// streams of their own.
+/// Two convolutions with a pool between them, a dense layer and a class layer. Their draws depend
+/// on the seed only; `W` and `R` have separate streams.
 pub struct Net {
     pub layers: Vec<FeedbackLayer>,
     pairing: Pairing,
@@ -63,7 +63,7 @@ impl Net {
         HingeHebb::new(1.0)?.loss(&classes.forward(&x)?, labels)
     }
 
-    /// Calls `after` with the gradients of each step, once it is made.
+    /// Trains for `steps` steps and calls `after` with the gradients of each step once it is taken.
     fn train(&self, steps: u64, mut after: impl FnMut(&GradStore) -> Result<()>) -> Result<()> {
         let mut descent = descent(&self.layers.iter().collect::<Vec<_>>())?;
         for step in 0..steps {
@@ -105,7 +105,8 @@ fn copies(net: &Net) -> Result<Vec<(Tensor, Option<Tensor>)>> {
         .collect()
 }
 
-/// Zipser & Rumelhart 1990: what starts identical stays so, and is back-propagation.
+/// Zipser & Rumelhart 1990: feedback weights that start identical to the weights stay identical,
+/// and learning is back-propagation.
 #[test]
 fn identical_feedback_is_backprop() -> Result<()> {
     for thin in [None, Some(0.5)] {
@@ -121,7 +122,7 @@ fn identical_feedback_is_backprop() -> Result<()> {
             assert_eq!(bits(a.weight())?, bits(r)?);
             assert_eq!(bits(a.weight())?, bits(b.weight())?);
         }
-        // They did learn.
+        // The networks did learn.
         let (x, labels) = batch(1000, DType::F32)?;
         let loss = |net: &Net| net.loss(&x, &labels)?.to_scalar::<f32>();
         assert!(loss(&identical)? < loss(&make(Protocol::Identical)?)?);
@@ -144,7 +145,7 @@ fn fixed_feedback_does_not_move() -> Result<()> {
     Ok(())
 }
 
-/// `R − εW` never changes, but for rounding.
+/// `R − εW` never changes, except by rounding.
 #[test]
 fn difference_is_invariant() -> Result<()> {
     let partial = [0.1, 0.5, 1.0].map(|rate| (Protocol::Partial { rate }, rate));
@@ -166,7 +167,7 @@ fn difference_is_invariant() -> Result<()> {
     Ok(())
 }
 
-/// From the same weights, the class layer's first gradient is the same whatever goes back.
+/// With the same weights, the class layer's first gradient is the same under every protocol.
 #[test]
 fn first_step_of_the_class_layer() -> Result<()> {
     let (x, labels) = batch(0, DType::F32)?;
@@ -187,7 +188,7 @@ fn first_step_of_the_class_layer() -> Result<()> {
     Ok(())
 }
 
-/// Without a hidden layer all protocols are the same for ever.
+/// Without a hidden layer, all protocols learn the same weights.
 #[test]
 fn one_layer() -> Result<()> {
     let mut ends = Vec::new();
@@ -207,7 +208,7 @@ fn one_layer() -> Result<()> {
     Ok(())
 }
 
-/// Connections that do not exist stay so, get no gradient, and send no error.
+/// Connections that do not exist stay at 0, get no gradient, and send no error.
 #[test]
 fn masked_connections_stay_zero() -> Result<()> {
     for protocol in PROTOCOLS {

@@ -1,4 +1,4 @@
-//! What is wrong is found out: rules and backward passes with one mistake each.
+//! The checks detect what is wrong: rules and backward passes with one mistake each.
 
 use candle::{Device, Error, Result, Tensor, Var, op};
 use candle_hebbian::ops::{Value, column_dots, column_sums, custom_vjp};
@@ -24,7 +24,7 @@ fn check(name: &str, rule: &dyn Rule, equation: fn(&Synapse) -> f64) -> Result<(
 fn found_out(result: Result<()>, says: &[&str]) {
     let error = result.expect_err("it is wrong").to_string();
     assert!(says.iter().all(|says| error.contains(says)), "{says:?} in {error}");
-    // With the numbers.
+    // The message contains the numbers.
     let numbers = error
         .split([' ', ',', ':', ';', '(', ')'])
         .filter(|word| word.contains('.') && word.parse::<f64>().is_ok());
@@ -57,7 +57,7 @@ fn broken_rules() {
     let half: Function = |s, _| with_decay(s, 0.5);
     found_out(check("half of the decay", &half, oja), &["half of the decay", "its equation"]);
 
-    // The derivative of −Σ y(w)·u(w) where y is the softmax of u, which Hebb holds.
+    // The derivative of −Σ y(w)·u(w), where y is the softmax of u; Hebb's rule holds y constant.
     let through_y: Function = |s, _| {
         let w = Var::from_tensor(&s.weights()?)?;
         let u = s.pre().matmul(&w.transpose(1, 2)?)?;
@@ -75,7 +75,7 @@ fn broken_rules() {
     let of_mean = |s: &Synapse| s.y * s.x / s.rows() as f64;
     found_out(check("a mean", &mean, of_mean), &["a mean", "halves", "sum over rows"]);
 
-    // Rows weigh by their place in the batch; the equation has no way to say so, but by its sum.
+    // Rows count by their place in the batch. The equation says the same, so only another order of the rows reveals it.
     let ordered: Function = |s, _| {
         let rows = s.post().dim(1)?;
         let last = s.post().narrow(1, rows - 1, 1)?.broadcast_as(s.post().shape())?;
@@ -85,10 +85,10 @@ fn broken_rules() {
     found_out(check("ordered", &ordered, of_order), &["ordered", "another order"]);
 }
 
-/// Mistakes with the state, with types, and with nothing at all.
+/// Mistakes with the state, with types and shapes, and an update that is 0.
 #[test]
 fn broken_rules_of_other_kinds() -> Result<()> {
-    // Counts calls and not batches, in memory of its own.
+    // Counts calls and not batches, in memory outside the state.
     let calls = std::sync::atomic::AtomicUsize::new(0);
     let counts = |s: &Synapses, state: &mut State| {
         let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as f64 + 0.5;
@@ -97,7 +97,7 @@ fn broken_rules_of_other_kinds() -> Result<()> {
     };
     found_out(check("counts", &counts, |s| s.y * s.x), &["counts", "states", "calls"]);
 
-    // The state is used as it was at the first batch.
+    // The state is written but not used, as if each batch were the first.
     let forgets = |s: &Synapses, state: &mut State| {
         state.set("mean", &(column_sums(s.post())? / s.post().dim(1)? as f64)?);
         Ok(Update::hebbian(s.post().clone()))
@@ -132,21 +132,21 @@ fn broken_rules_of_other_kinds() -> Result<()> {
     let error = check("nothing", &nothing, |_| 0.0).expect_err("checks nothing").to_string();
     assert!(error.contains("nothing was checked"), "{error}");
 
-    // Of another shape than the weights: refused by the product or by the check, with the name.
+    // An update of another shape than the weights: refused by the product or by the check, with the name.
     let shape: Function = |s, _| Ok(Update::hebbian(s.post().narrow(2, 0, 1)?));
     let error = check("shape", &shape, |s| s.y * s.x).expect_err("one unit").to_string();
     assert!(error.contains("check_update of shape"), "{error}");
     Ok(())
 }
 
-/// Units that take from each other: the terms that are no fused product are held in the loss as well.
+/// Units that subtract each other's weights: terms that are not a fused product are held constant in the loss as well.
 #[test]
 fn every_term_of_an_update_is_checked() -> Result<()> {
     let moments = |y: &Tensor| -> Result<Tensor> {
         let lower = Tensor::tril2(y.dim(2)?, y.dtype(), y.device())?;
         y.transpose(1, 2)?.matmul(y)?.broadcast_mul(&lower)
     };
-    // Sanger's rule with a leak, and Sanger's rule as an update of its own.
+    // Sanger's rule with a leak, and a direct update of Sanger's rule with its mixing subtracted once more.
     let leaking = move |s: &Synapses, _: &mut State| {
         let update = Update::hebbian(s.post().clone()).mixing(moments(s.post())?);
         Ok(update.decaying(column_sums(&s.post().abs()?)?))
@@ -205,11 +205,11 @@ fn broken_gradients() -> Result<()> {
     found_out(check_gradient("none", [&x], |[x]| x.detach().sqr()), &["none", "argument 0"]);
     let error = check_gradient("constant", [&x], |[x]| x.ones_like()).expect_err("constant");
     assert!(error.to_string().contains("nothing was checked"), "{error}");
-    // What the backward pass holds must be held in the reference: here it is not.
+    // What the backward pass holds must be held in the reference: in the second check it is not.
     let held = |[x]: [&Tensor; 1]| x * x.detach();
     check_gradient_of("held", [&x], held, |[moved]| moved * &x)?;
     found_out(check_gradient("not held", [&x], held), &["not held"]);
-    // A refusal is passed on with the name.
+    // A refusal by the function is passed on with the name.
     let refuse = |_: [&Tensor; 1]| Err::<Tensor, _>(Error::Msg("too small".to_string()));
     let error = check_gradient("refuses", [&x], refuse).expect_err("refused").to_string();
     assert!(error.contains("refuses") && error.contains("too small"), "{error}");

@@ -6,7 +6,7 @@ use super::entries::{
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{Competition, Geometry, Layer, Response, Rng, State, Synapses};
 
-/// From inputs to a result, with what an entry has to know.
+/// A function from inputs to a result, with all that the entry has to know.
 type Function = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
 
 /// A tensor function with its inputs, in f64 on the CPU.
@@ -17,8 +17,8 @@ pub struct Case {
     pub batch: Vec<Option<usize>>,
     pub gradient: Gradient,
     pub empty: Empty,
-    /// Whether f16 and bf16 are rounded once, and so is the gradient. Two functions in a row round
-    /// twice.
+    /// Whether f16 and bf16 results are rounded once, and so are their gradients. Two functions in
+    /// a row round twice.
     pub rounds_once: bool,
 }
 
@@ -66,7 +66,7 @@ fn case(
     Case { name, inputs, run, batch, gradient, empty, rounds_once: true }
 }
 
-/// The synapses of a layer for an entry of each kind.
+/// The synapses of a layer for a rule, a competition and a geometry.
 pub fn synapses(
     entry: &RuleEntry,
     competition: &dyn Competition,
@@ -82,8 +82,9 @@ pub fn synapses(
     }
 }
 
-/// Every rule with every competition in every geometry: a batch to its update. The values are on a
-/// grid on which every response is exact in f32, or rounding would decide who wins.
+/// Every rule with every competition in every geometry, as a function from a batch to its update.
+/// The values are on a grid on which every response is exact in f32; otherwise rounding would
+/// decide which unit wins.
 pub fn learning() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for GeometryEntry { name, geometry, input, weight } in GEOMETRIES {
@@ -103,7 +104,7 @@ pub fn learning() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Normal draws of their own for each name.
+/// Normal draws, different for each name.
 pub fn normal(name: &str, shape: &[usize]) -> Result<Tensor> {
     Rng::new(0).stream(name).normal(0.0, 1.0, shape, DType::F64, &Device::Cpu)
 }
@@ -115,7 +116,8 @@ pub fn on_grid(name: &str, shape: &[usize], step: f64) -> Result<Tensor> {
     steps.round()? * step
 }
 
-/// Normal draws, again until none, and none less its mean over axis 1, is near one of `kinks`.
+/// Normal draws, repeated until no value is near one of `kinks`, with and without its mean over
+/// axis 1 subtracted.
 fn off_kinks(name: &str, shape: &[usize], kinks: &[f64]) -> Result<Tensor> {
     let mut rng = Rng::new(0).stream(name);
     loop {
@@ -137,7 +139,7 @@ pub fn numbers(t: &Tensor) -> Result<Vec<f64>> {
     candle_hebbian::device::to_host(t)?.flatten_all()?.to_vec1()
 }
 
-/// `|got − want| ≤ tolerance·max|want|` everywhere, in one shape; NaN is near nothing.
+/// `|got − want| ≤ tolerance·max|want|` everywhere, for equal shapes; NaN is near nothing.
 #[track_caller]
 pub fn near(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<()> {
     assert_eq!(got.dims(), want.dims(), "{name}");
@@ -157,8 +159,8 @@ pub fn all_near(name: &str, got: &[f64], want: &[f64], tolerance: f64) {
 }
 
 impl Case {
-    /// The result for `inputs`, and the gradients at them of its product with random numbers, as
-    /// `dtype` has them.
+    /// The result for `inputs`, and the gradients at them of its product with random numbers
+    /// rounded to `dtype`.
     pub fn pass(&self, inputs: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
         if matches!(self.gradient, Gradient::None) {
             return Ok(vec![(self.run)(inputs)?]);
@@ -168,7 +170,7 @@ impl Case {
         self.pass_at(&vars, &vars, dtype)
     }
 
-    /// The same for inputs that are made of `vars`, with the gradients at those.
+    /// The same for inputs that are computed from `vars`, with the gradients at `vars`.
     pub fn pass_at(&self, inputs: &[Tensor], vars: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
         let out = (self.run)(inputs)?;
         let mut all = vec![out.detach()];
@@ -178,7 +180,7 @@ impl Case {
         let g = normal("upstream", out.dims())?.to_dtype(dtype)?.to_dtype(out.dtype())?;
         let grads = (&out * g.to_device(out.device())?)?.sum_all()?.backward()?;
         for var in vars {
-            // None of what the op takes as a constant.
+            // An input that the op takes as a constant has no gradient.
             all.push(grads.get(var).cloned().map_or_else(|| var.zeros_like(), Ok)?);
         }
         Ok(all)
@@ -189,7 +191,7 @@ impl Case {
         self.inputs.iter().map(|x| x.to_dtype(dtype)?.to_device(device)).collect()
     }
 
-    /// The inputs with `count` of each row or image that there is; `None` where none has any.
+    /// The inputs with each of their rows or images `count` times; `None` if no input has any.
     pub fn with_batch(
         &self,
         count: usize,
@@ -209,7 +211,7 @@ impl Case {
     }
 }
 
-/// What each of `entries` says of its inputs.
+/// Checks that each of `entries` is refused with its message.
 pub fn each_is_refused(entries: &[Refused]) -> Result<()> {
     for Refused { name, inputs, run, says } in entries {
         let run: Run = *run;

@@ -1,4 +1,4 @@
-//! The table has everything that is public.
+//! The table contains everything that is public.
 
 use super::entries::{
     COMPETITIONS, GEOMETRIES, OPS, REFUSED, REFUSED_COMPETITIONS, REFUSED_GEOMETRIES,
@@ -7,7 +7,7 @@ use super::entries::{
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What `ops` exports that is no op, and what it is.
+/// The names that `ops` exports and that are not ops, with what they are.
 const NO_OPS: [(&str, &str); 7] = [
     ("reflect", "of numbers"),
     ("composed", "of functions"),
@@ -25,7 +25,7 @@ fn source(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names that the lines `pub use …;` of a module give out, those of modules in it with their path.
+/// The names that the lines `pub use …;` of a module export, those of its inner modules with their path.
 fn public(file: &str) -> Names {
     let text = source(file);
     let mut names = Names::new();
@@ -72,7 +72,7 @@ fn refusals(entries: &[Refused]) -> Names {
     first_words(entries.iter().map(|entry| entry.name))
 }
 
-/// `tried` and `refused` are the same as `public`.
+/// Checks that `tried` and `refused` are the same as `public`.
 fn complete(what: &str, public: &Names, tried: &Names, refused: &Names) {
     for (kind, found) in [("", tried), (" to refuse", refused)] {
         let missing: Vec<_> = public.difference(found).collect();
@@ -92,7 +92,7 @@ fn every_op_has_entries() {
     for (name, _) in NO_OPS {
         assert!(ops.remove(name), "{name} is listed as no op, and is not exported at all");
     }
-    // The one type of the crate's root that is a function of a response.
+    // The only type in the crate's root that is a function of a response.
     ops.insert("AdaptiveThreshold".to_string());
     complete("ops", &ops, &first_words(OPS.iter().map(|op| op.name)), &refusals(REFUSED));
 }

@@ -1,4 +1,4 @@
-//! What is asked of every op, competition and layer.
+//! Checks of every op, competition and layer.
 
 use super::cases::{Case, all_near, cases, each_is_refused, learning, near, numbers};
 use super::entries::{
@@ -11,7 +11,7 @@ use candle_hebbian::testing::check_gradient_of;
 
 const CPU: &Device = &Device::Cpu;
 
-/// The CPU by its kernels and by what other devices are asked for.
+/// Runs `check` with the CPU's kernels and with the ops that other devices run.
 fn both_ways(check: impl Fn() -> Result<()>) -> Result<()> {
     check()?;
     composed(check)
@@ -71,7 +71,7 @@ fn half_precision() -> Result<()> {
                 let (got, want) = (case.pass(&half, dtype)?, case.pass(&wide, dtype)?);
                 for (at, (got, want)) in got.iter().zip(&want).enumerate() {
                     assert_eq!(got.dtype(), dtype, "{name}");
-                    // The composition of a layer is two ops, each with a gradient that it rounds.
+                    // The composition of a layer is two ops, each of which rounds its gradient.
                     let layer = case.name.contains(": forward");
                     let once = at == 0 || case.rounds_once && !(composed && layer);
                     let tolerance = if once { 0.0 } else { 4.0 * unit };
@@ -86,7 +86,8 @@ fn half_precision() -> Result<()> {
     Ok(())
 }
 
-/// The same values behind strides, offsets and repetitions: how they are stored, how they are seen.
+/// The same values behind strides, offsets and repetitions: a name, how they are stored, and how
+/// they are viewed.
 type View = (&'static str, fn(&Tensor) -> Result<Tensor>, fn(&Tensor, &[usize]) -> Result<Tensor>);
 
 fn reversed(x: &Tensor) -> Result<Tensor> {
@@ -121,7 +122,7 @@ const VIEWS: [View; 4] = [
     ),
 ];
 
-/// Channels last, as convolutions leave them.
+/// Channels last, as convolutions return them.
 const CHANNELS_LAST: View =
     ("channels last", |x| x.permute((0, 2, 3, 1))?.contiguous(), |x, _| x.permute((0, 3, 1, 2)));
 
@@ -169,7 +170,7 @@ fn compositions_equal_kernels() -> Result<()> {
     Ok(())
 }
 
-/// What a device gives in f32 is what the CPU gives in f64 for the same numbers.
+/// A device in f32 gives what the CPU gives in f64 for the same numbers.
 fn on_devices(device: &Device) -> Result<()> {
     for case in cases()?.iter().chain(&learning()?) {
         let single = case.inputs_in(DType::F32, CPU)?;
@@ -183,8 +184,8 @@ fn on_devices(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// The shape of a result is linear in the size of the batch, so that of none follows from those of
-/// one and two.
+/// The shape of a result is linear in the size of the batch, so that of an empty batch follows from
+/// those of one and two.
 fn empty_batches(device: &Device) -> Result<()> {
     let dims = |case: &Case, count: usize| -> Result<Vec<usize>> {
         match case.with_batch(count, DType::F32, device)? {
@@ -218,7 +219,7 @@ fn empty_batches(device: &Device) -> Result<()> {
 
 test_device!(on_devices, empty_batches);
 
-/// Activity is what the definition of the competition says, row by row.
+/// Activity follows the definition of the competition, row by row.
 #[test]
 fn competitions_are_their_definitions() -> Result<()> {
     both_ways(|| {
@@ -248,10 +249,11 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Integers are refused by name, never computed with; candle would panic, or divide without a rest.
+/// Integers are refused by name and never computed with; candle would panic, or drop the remainder
+/// of a division.
 #[test]
 fn integers_are_refused() -> Result<()> {
-    // They move values and compute nothing, or compute what a test says.
+    // These only move values, or compute what a test defines.
     let takes_any = ["custom_vjp", "Dropout, nothing"];
     let dense_rows = |name: &str| name.starts_with("Dense") && name.ends_with(": rows");
     let cases = cases()?;

@@ -1,6 +1,5 @@
-//! The table: every op, competition, rule and geometry, with inputs to try and inputs to refuse. What
-//! is asked of all of them is in the other files. The first word of a name, up to a comma, is that of
-//! the public item.
+//! The table: every op, competition, rule and geometry, with inputs to try and inputs to refuse. The checks of all of
+//! them are in the other files. A name up to its first comma is that of the public item.
 
 use candle::{D, DType, Device, IndexOp, Module, ModuleT, Result, Tensor};
 use candle_hebbian::competition::over_rows;
@@ -17,7 +16,7 @@ use candle_hebbian::{
 };
 use candle_nn::{VarBuilder, VarMap};
 
-/// From inputs to a result.
+/// A function from inputs to a result.
 pub type Run = fn(&[Tensor]) -> Result<Tensor>;
 
 /// A tensor function with inputs to try it with.
@@ -26,36 +25,36 @@ pub struct Op {
     /// The shapes of its inputs.
     pub inputs: &'static [&'static [usize]],
     pub run: Run,
-    /// The axis of the rows or images of each input.
+    /// For each input, the axis of its rows or images.
     pub batch: &'static [Option<usize>],
     pub gradient: Gradient,
     pub empty: Empty,
-    /// Distances from 0 at which it has a kink, as it may at the mean over axis 1.
+    /// Distances at which the op has a kink, from 0 or from the mean over axis 1.
     pub kinks: &'static [f64],
 }
 
 #[derive(Clone, Copy)]
 pub enum Gradient {
-    /// None reaches the inputs.
+    /// No gradient reaches the inputs.
     None,
     /// The derivative.
     Exact,
-    /// The derivative of this function, of what is held and what moves.
+    /// The derivative of this function of what is held and what moves.
     Of(fn(&[Tensor], &[Tensor]) -> Result<Tensor>),
 }
 
-/// What becomes of no rows or images.
+/// The outcome for no rows or images.
 #[derive(Clone, Copy)]
 pub enum Empty {
-    /// A result without any.
+    /// A result without rows or images.
     Nothing,
-    /// Sums of 0.
+    /// Sums, which are 0.
     Zeros,
-    /// An error that says this.
+    /// An error whose message contains these words.
     Refused(&'static [&'static str]),
 }
 
-/// Inputs that must be refused, and what the message has to say.
+/// Inputs that must be refused, and the words that the message must contain.
 pub struct Refused {
     pub name: &'static str,
     pub inputs: &'static [&'static [usize]],
@@ -67,13 +66,13 @@ const IMAGES: &[&[usize]] = &[&[2, 3, 7, 6]];
 const FIRST: &[Option<usize>] = &[Some(0)];
 const ROWS: &[Option<usize>] = &[Some(1)];
 
-/// Differentiable in its one input, whose batch comes first.
+/// An op that is differentiable in its only input, whose batch comes first.
 const fn exact(name: &'static str, inputs: &'static [&'static [usize]], run: Run) -> Op {
     let (gradient, empty) = (Gradient::Exact, Empty::Nothing);
     Op { name, inputs, run, batch: FIRST, gradient, empty, kinks: &[] }
 }
 
-/// The same with kinks.
+/// The same for an op with kinks.
 const fn bent(
     name: &'static str,
     inputs: &'static [&'static [usize]],
@@ -128,7 +127,7 @@ fn with_statistics(x: &Tensor) -> Result<BatchNorm> {
 fn triangle_of(held: &Tensor, u: &Tensor, power: f64) -> Result<Tensor> {
     let excess = u.broadcast_sub(&held.mean_keepdim(1)?)?;
     let active = excess.gt(0.0)?.to_dtype(u.dtype())?;
-    // Powers of what is not active would be NaN.
+    // Powers of inactive values would be NaN.
     excess.abs()?.powf(power)? * active
 }
 
@@ -138,7 +137,7 @@ fn threshold(u: &Tensor) -> Result<Tensor> {
     threshold.apply(u)
 }
 
-/// Differentiable at the weights, and at the rows through the feedback weights, which are constant.
+/// A response that is differentiable at the weights and, through the constant feedback weights, at the rows.
 fn with_feedback(held: &[Tensor], moves: &[Tensor]) -> Result<Tensor> {
     let through = |x: &Tensor, w: &Tensor| x.matmul(&w.t()?);
     let of_x = through(&moves[0], &held[2])?;
@@ -225,7 +224,7 @@ pub const OPS: &[Op] = &[
     exact("SeededDropout", &[&[4, 3, 20]], |x| {
         Dropout::new(0.25)?.seeded(Rng::new(7)).forward_t(&x[0], true)
     }),
-    // Rows of halves come out in f32.
+    // Rows of half precision come out in f32.
     reduction("Dropout, rows", &[&[4, 20]], &[None], Empty::Nothing, |x| {
         let rows = Tensor::new(&[2u32, 0, 2], x[0].device())?;
         Dropout::new(0.5)?.rows(&x[0], &rows, &mut Rng::new(7))?.to_dtype(x[0].dtype())
@@ -366,7 +365,7 @@ pub struct CompetitionEntry {
     pub definition: fn(&[f64]) -> Vec<f64>,
 }
 
-/// Lateral inhibition, `max(0, u_k − ½ Σ_{l≠k} u_l)`: what a user would write.
+/// Lateral inhibition, `max(0, u_k − ½ Σ_{l≠k} u_l)`, as a user would write it.
 #[derive(Debug)]
 struct Lateral;
 
@@ -416,7 +415,7 @@ fn of_units(u: &[f64], activity: impl Fn(usize) -> f64) -> Vec<f64> {
     (0..u.len()).map(activity).collect()
 }
 
-/// How many units rank before `unit`; of equals, the one of lower index does.
+/// The number of units that rank before `unit`; of equals, the one of lower index comes first.
 fn rank(u: &[f64], unit: usize) -> usize {
     (0..u.len()).filter(|&k| u[k] > u[unit] || (u[k] == u[unit] && k < unit)).count()
 }
@@ -463,7 +462,7 @@ pub struct RuleEntry {
     pub is_sum: bool,
 }
 
-/// A rule that needs nothing but what all rules see.
+/// A rule that needs only what all rules see.
 const fn plain(
     name: &'static str,
     rule: fn() -> Result<Box<dyn Rule>>,
@@ -538,7 +537,7 @@ pub const RULES: &[RuleEntry] = &[
     },
 ];
 
-/// −|D̂|·sign(G), all of it in the first row: it is no sum over rows.
+/// −|D̂|·sign(G), all of it in the first row, because it is not a sum over rows.
 fn global_direction(s: &Synapse) -> f64 {
     if s.row() > 0 {
         return 0.0;
@@ -604,7 +603,7 @@ pub const REFUSED_RULES: &[Refused] = &[
     }),
 ];
 
-/// A layer in words.
+/// The description of a layer.
 pub struct GeometryEntry {
     pub name: &'static str,
     pub geometry: Geometry,
@@ -683,7 +682,7 @@ pub const GEOMETRIES: &[GeometryEntry] = &[
     ),
 ];
 
-/// The response of weights that are no variable.
+/// The response of weights that are not a variable.
 fn respond(x: &[Tensor], geometry: Geometry) -> Result<Tensor> {
     Layer::new(x[1].clone(), geometry)?.forward(&x[0])
 }

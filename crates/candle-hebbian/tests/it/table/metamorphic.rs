@@ -1,4 +1,4 @@
-//! What follows from the definitions when the input changes in a known way, in random geometries.
+//! Consequences of the definitions when the input changes in a known way, in random geometries.
 
 use super::cases::near;
 use super::entries::{COMPETITIONS, RULES, RuleEntry};
@@ -30,7 +30,7 @@ fn update(entry: &RuleEntry, synapses: &Synapses) -> Result<Tensor> {
     synapses.update_with(&*(entry.rule)()?, &mut State::default())
 }
 
-/// A batch teaches what its parts teach together.
+/// The update of a batch is the sum of the updates of its parts.
 #[test]
 fn a_batch_is_the_sum_of_its_halves() -> Result<()> {
     for seed in 0..SEEDS {
@@ -90,7 +90,7 @@ fn units_have_no_order() -> Result<()> {
     Ok(())
 }
 
-/// Channel groups are layers of their own: activity, update and step.
+/// Channel groups act as separate layers: in response, update and step.
 #[test]
 fn groups_are_layers() -> Result<()> {
     let mut rng = Rng::new(3);
@@ -104,7 +104,7 @@ fn groups_are_layers() -> Result<()> {
     let half = Conv2dConfig { groups: 1, ..config };
     let mut normal = |std, shape| rng.normal(0.0, std, shape, DType::F64, &Device::Cpu);
     let x = normal(1.0, (3, 6, 7, 7))?;
-    // Halves of different scale, so that one largest entry for both would show.
+    // Halves of different scale, so that a largest entry shared by both would show.
     let parts = [normal(0.3, (5, 3, 3, 3))?, normal(1.5, (5, 3, 3, 3))?];
     for entry in RULES {
         for competition in COMPETITIONS {
@@ -136,8 +136,8 @@ fn groups_are_layers() -> Result<()> {
     Ok(())
 }
 
-/// Checks that `op` of an image without its first `stride` lines, or columns, is its output without the
-/// first line, or column, where the windows lie in what is left; whether any does.
+/// Checks that the output of `op` for an image without its first `stride` lines (or columns) is its output for the
+/// whole image without the first line (or column), where the windows lie in what is left. Returns whether any do.
 fn moves_with_its_input(
     name: &str,
     x: &Tensor,
@@ -152,7 +152,7 @@ fn moves_with_its_input(
         };
         let moved = op(&x.narrow(dim, stride, left)?)?;
         for at in 0..moved.dim(dim)? {
-            // Neither before the first pixel nor behind the last.
+            // Only windows that reach neither before the first pixel nor beyond the last.
             let start = at * stride;
             if start >= padding && start - padding + covered <= left {
                 let want = whole.narrow(dim, at + 1, 1)?;
@@ -164,7 +164,7 @@ fn moves_with_its_input(
     Ok(checked)
 }
 
-/// What a convolution or a pool makes of a picture that is shifted is shifted, away from the border.
+/// If a picture is shifted, the output of a convolution or a pool is shifted, away from the border.
 #[test]
 fn windows_move_with_the_picture() -> Result<()> {
     let mut checked = 0;

@@ -1,6 +1,6 @@
-//! One table of every op, competition, rule and geometry (`entries`), and what is asked of all of them:
-//! gradients, types, layouts, empty batches, refusals, the same by kernel and by composition, the same
-//! on every device. An entry is all that a new one needs; a public item without one fails `complete`.
+//! One table of every op, competition, rule and geometry (`entries`), and the checks of all of them: gradients, types,
+//! layouts, empty batches, refusals, the same results by kernel and by composition, and the same on every device. A new
+//! item needs only an entry; a public item without one fails `complete`.
 
 mod broken;
 mod cases;

@@ -1,5 +1,5 @@
-//! Every rule with every competition in every geometry: the update is the rule's equation, and minus
-//! the gradient of its loss.
+//! Every rule with every competition in every geometry: the update follows the rule's equation and is minus the
+//! gradient of its loss.
 
 use super::cases::{near, normal, on_grid, synapses};
 use super::entries::{COMPETITIONS, GEOMETRIES, GeometryEntry, RULES};
@@ -29,7 +29,7 @@ fn updates_are_their_equations() -> Result<()> {
     Ok(())
 }
 
-/// The gradient is that of the weights in their own shape, and nothing else has one.
+/// The gradient belongs to the weights, in their own shape, and nothing else has one.
 #[test]
 fn losses_reach_the_weights() -> Result<()> {
     let check = || -> Result<()> {
@@ -57,8 +57,7 @@ fn losses_reach_the_weights() -> Result<()> {
     composed(check)
 }
 
-/// f16 and bf16 give what f32 gives for the same numbers, but for the few roundings of a decay that
-/// is made of sums.
+/// f16 and bf16 give what f32 gives for the same numbers, except for the few roundings of a decay that is made of sums.
 #[test]
 fn half_precision() -> Result<()> {
     let (x, u) = (normal("x", &[1, 9, 6])?, normal("u", &[1, 9, 4])?);
@@ -99,7 +98,7 @@ fn half_precision() -> Result<()> {
     composed(check)
 }
 
-/// A layer as large as the widest of the papers'.
+/// A layer as large as the widest one in the papers.
 #[test]
 fn real_sizes() -> Result<()> {
     let competition = SoftWta { inverse_temperature: 0.7 };
@@ -108,7 +107,7 @@ fn real_sizes() -> Result<()> {
     check_update("SoftHebb", &SoftHebb, |s| s.y * (s.x - s.u * s.w), &synapses, &options)
 }
 
-/// Several sites, each with a competition of its own, also where the update is not a product.
+/// Several sites, each with its own competition, also for rules whose update is not a product.
 #[test]
 fn drawn_synapses_have_sites() -> Result<()> {
     for entry in RULES {

@@ -1,5 +1,4 @@
-//! What a unit of each geometry sees, from the definition: a plain loop with padding and indices of
-//! its own.
+//! The inputs of a unit in each geometry, from the definition: a plain loop with its own padding and indices.
 
 use super::cases::{all_near, near, normal, numbers};
 use super::entries::{GEOMETRIES, GeometryEntry};
@@ -7,7 +6,7 @@ use candle::{Module, Result};
 use candle_hebbian::ops::composed;
 use candle_hebbian::{Geometry, Layer, PaddingMode};
 
-/// The rows of each site, one value a synapse.
+/// The rows of each site, with one value per synapse.
 fn samples(entry: &GeometryEntry, x: &[f64]) -> Vec<Vec<Vec<f64>>> {
     let (config, [c_in, kh, kw], positions) = match (entry.geometry, entry.weight) {
         (Geometry::Dense, &[_, f]) => return vec![x.chunks(f).map(<[f64]>::to_vec).collect()],
@@ -26,7 +25,7 @@ fn samples(entry: &GeometryEntry, x: &[f64]) -> Vec<Vec<Vec<f64>>> {
     if let Some(positions) = positions {
         assert_eq!(positions, (oh, ow), "{}: the entry's own weights", entry.name);
     }
-    // Where a padded coordinate reads: mirrored at pixel 0 and at the last, or nowhere.
+    // The pixel that a padded coordinate reads: mirrored at pixel 0 and at the last, or none.
     let source = |at: usize, size: usize| -> Option<usize> {
         let (at, size) = (at as i64 - config.padding as i64, size as i64);
         match config.padding_mode {

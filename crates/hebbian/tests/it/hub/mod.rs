@@ -26,7 +26,7 @@ impl World {
         let preset = ["--preset", "krotov-hopfield-digits", "--epochs", "1"];
         let train = ["train", "krotov-hopfield", "--out", "run", "--quiet"];
         world.printed(&[&train[..], &preset[..]].concat());
-        // As `hf auth login` leaves it.
+        // The token as `hf auth login` leaves it.
         std::fs::create_dir(world.path("home")).unwrap();
         std::fs::write(world.path("home/token"), format!("{TOKEN}\n")).unwrap();
         world
@@ -44,7 +44,7 @@ impl World {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", &self.mirror.endpoint).env("HF_HOME", self.path("home"));
-        // Between two attempts, in which the client would wait for seconds.
+        // The delay between two attempts, for which the client would wait seconds.
         command.env("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms");
         command
     }
@@ -86,7 +86,7 @@ fn a_model_is_pushed_and_pulled() {
     let Repo { private, commits, .. } = world.mirror.repo(ID).unwrap();
     assert!(private);
     let [commit] = &commits[..] else { panic!("{commits:?}") };
-    // The weights came by way of the store, what is small with the commit.
+    // The weights came through the store, small files with the commit.
     for (name, large) in [
         ("model.safetensors", true),
         ("config.json", false),
@@ -106,7 +106,7 @@ fn a_model_is_pushed_and_pulled() {
     let log = world.mirror.log();
     assert!(log.iter().any(|line| line.starts_with("GET /store/v1/xorbs/")), "{log:?}");
 
-    // What is there already is not sent again, on a branch of its own.
+    // Weights that the hub has already are not sent again for another branch.
     let id = format!("{ID}@other");
     world.printed(&["push", "run", &id, "--quiet"]);
     let repo = world.mirror.repo(ID).unwrap();
@@ -126,7 +126,7 @@ fn weights_whose_upload_is_cut() {
     world.mirror.twist("/store/v1/xorbs/", Twist::Cut(6));
     world.refused(&mut cut, &[ID, "network", "push again"]);
     assert!(world.mirror.repo(ID).unwrap().commits.is_empty());
-    // Cut once, it goes on.
+    // If it is cut once, it continues.
     world.mirror.twist("/store/v2/shards", Twist::Cut(1));
     world.printed(&push);
     assert_eq!(world.mirror.repo(ID).unwrap().commits.len(), 1);

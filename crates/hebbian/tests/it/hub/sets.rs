@@ -14,7 +14,7 @@ fn serve(world: &World, file: &str, range: std::ops::Range<usize>) {
     world.mirror.serve(SET, file, Served::lfs(body, Manner::Good));
 }
 
-/// Trained on the hub's set, then evaluated on it without the network.
+/// A model is trained on the hub's set and then evaluated on it without the network.
 #[test]
 fn a_set_of_the_hub_is_trained_on() {
     let world = World::new();
@@ -32,7 +32,7 @@ fn a_set_of_the_hub_is_trained_on() {
     let evaluated = world.printed(&["eval", run, "--quiet", "--offline"]);
     let line = format!("test accuracy {:.2} %\n", 100.0 * results.test_accuracy);
     assert!(evaluated.starts_with(&line), "{line} in {evaluated}");
-    // Nothing of the network is set up for what is cached: a machine without certificates will do.
+    // Nothing of the network is set up for cached files, so a machine without certificates suffices.
     let without_certificates = |args: &[&str], endpoint: &str| {
         let mut program = world.program(args);
         program.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/nowhere");

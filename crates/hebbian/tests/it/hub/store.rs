@@ -1,5 +1,5 @@
-//! The server of large files, as far as the hub's client speaks with it: files come as chunks, many in an
-//! object, and a list of which chunks make which file; they go out the same way.
+//! The server of large files, as far as the hub's client uses it: files arrive as chunks, many in one object, with a
+//! list of the chunks that make each file; they leave in the same way.
 
 use crate::common::mirror::{Mirror, Reply, Request};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ struct Store {
     files: HashMap<String, Vec<FileDataSequenceEntry>>,
 }
 
-/// Has the mirror's large files go here.
+/// Sends the mirror's large files here.
 pub fn start(mirror: &Mirror) {
     let (store, own) = (Mutex::new(Store::default()), mirror.clone());
     mirror.store_large_files(Arc::new(move |request| {
@@ -53,7 +53,7 @@ pub fn start(mirror: &Mirror) {
                 let (first, last) = range(request).unwrap();
                 Reply::new("206 Partial Content", &whole[first..=last])
             }
-            // What a server need not have: chunks that others have sent, other ways to send an object.
+            // The rest need not be supported: chunks that others have sent, other ways to send an object.
             _ => Reply::new("404 Not Found", ""),
         })
     }));
@@ -63,14 +63,14 @@ fn good(value: Value) -> Reply {
     Reply::new("200 OK", value.to_string())
 }
 
-/// The first and last byte that are asked for.
+/// The first and the last byte of the requested range.
 fn range(request: &Request) -> Option<(usize, usize)> {
     let (first, last) = request.range.as_ref()?.strip_prefix("bytes=")?.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 impl Store {
-    /// The file that the chunks make.
+    /// The bytes of the file that the chunks make.
     fn bytes(&self, entries: &[FileDataSequenceEntry]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for entry in entries {
@@ -82,7 +82,7 @@ impl Store {
         bytes
     }
 
-    /// Where the client gets the chunks.
+    /// The answer that says where the client gets the chunks.
     fn plan(&self, entries: &[FileDataSequenceEntry], request: &Request, endpoint: &str) -> Reply {
         let size: u32 = entries.iter().map(|entry| entry.unpacked_segment_bytes).sum();
         if range(request).is_some_and(|(first, _)| first >= size as usize) {
