@@ -3,6 +3,7 @@
 use super::protocol::Protocol;
 use candle::Tensor;
 use candle_hebbian::HingeHebb;
+use candle_hebbian::feedback::Learning;
 use candle_hebbian::ops::Edge;
 use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
@@ -100,6 +101,11 @@ pub struct Training {
     pub loss: Loss,
     /// The constant learning rate `η` of plain gradient descent.
     pub learning_rate: f64,
+    /// The decay `λ` of all weights, `w ← (1 − ηλ)w − ηG`, and of the feedback weights of [`Protocol::KolenPollack`].
+    /// Feedback weights that learn from the step of the weights without decay do not allow one. Default: 0, as in the
+    /// paper.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight_decay: f64,
     /// Images per step.
     pub batch_size: usize,
     /// Number of passes over the training images.
@@ -118,6 +124,10 @@ pub struct Training {
     /// Training before the layers marked `untied` are untied; if absent, they are untied from the start.
     #[serde(default)]
     pub tied: Option<Tied>,
+}
+
+fn is_zero(rate: &f64) -> bool {
+    *rate == 0.0
 }
 
 /// The part of training in which layers marked `untied` are still convolutions.
@@ -185,6 +195,17 @@ impl Preset {
         self.layers.iter().filter_map(name).collect()
     }
 
+    /// The protocols of the network and of its layers.
+    fn protocols(&self) -> impl Iterator<Item = Protocol> {
+        let own = self.layers.iter().filter_map(|layer| match *layer {
+            LayerConfig::Conv { protocol, .. }
+            | LayerConfig::Dense { protocol, .. }
+            | LayerConfig::Classes { protocol } => protocol,
+            _ => None,
+        });
+        std::iter::once(self.training.protocol).chain(own)
+    }
+
     /// Checks for settings with which no network can be built or trained, whatever the data set.
     ///
     /// # Errors
@@ -222,16 +243,34 @@ impl Preset {
         if batches.contains(&Some(0)) {
             return refuse("batch_size 0, expected 1 or more".into());
         }
-        if training.ramp_slope.is_nan() || training.ramp_slope <= 0.0 {
-            return refuse(format!("ramp_slope {}, expected above 0", training.ramp_slope));
-        }
         if let Some(p) = training.connection_probability.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
             return refuse(format!("connection_probability {p}, expected above 0 and at most 1"));
         }
         if let Loss::Hinge { mu: Some(mu) } = training.loss {
             HingeHebb::new(mu)?;
         }
-        training.protocol.check()?;
+        if !(training.weight_decay.is_finite() && training.weight_decay >= 0.0) {
+            let found = training.weight_decay;
+            return refuse(format!("weight_decay {found}, expected a finite number from 0"));
+        }
+        for protocol in self.protocols() {
+            protocol.check()?;
+            match (protocol.feedback().learning, training.weight_decay > 0.0) {
+                (Learning::KolenPollack, false) => {
+                    return refuse(
+                        "protocol kp without weight_decay, which would be urfb: expected above 0, such as 0.001".into(),
+                    );
+                }
+                (Learning::LikeWeights { rate }, true) if rate > 0.0 => {
+                    return refuse(format!(
+                        "protocol {protocol} with weight_decay {}: its feedback weights do not decay; expected 0, or \
+                         protocol kp, in which both decay",
+                        training.weight_decay
+                    ));
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 }

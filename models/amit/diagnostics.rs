@@ -3,6 +3,7 @@
 use super::network::Network;
 use candle::{Result, Tensor};
 use candle_hebbian::device::to_host;
+use candle_hebbian::feedback::Source;
 use serde::{Deserialize, Serialize};
 
 /// How the feedback of one layer compares with back-propagation.
@@ -11,7 +12,7 @@ pub struct LayerDiagnostics {
     /// The name of the layer.
     pub layer: String,
     /// Pearson's correlation, over all entries, of the weights and the weights that the error goes back
-    /// through; `None` if the layer has no feedback weights of its own, or if either is constant.
+    /// through; `None` if these are the weights themselves, or if either is constant.
     pub weight_feedback_correlation: Option<f64>,
     /// The mean over examples of the angle, in degrees, between the error `δ` at the layer's field and
     /// the error `δ_bp` that back-propagation through the same weights would send. Examples in which
@@ -28,11 +29,9 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
     let layers = network.weight_layers().zip(sent.iter().zip(&wanted));
     layers
         .map(|(layer, (sent, wanted))| {
-            let correlation = match layer.layer().feedback() {
-                Some(_) => {
-                    Some(correlation(layer.layer().weight(), &layer.layer().error_weight()?)?)
-                }
-                None => None,
+            let correlation = match layer.layer().config().source {
+                Source::Weights => None,
+                _ => Some(correlation(layer.layer().weight(), &layer.layer().error_weight()?)?),
             };
             let (angle, ratio) = compare(sent, wanted)?;
             Ok(LayerDiagnostics {

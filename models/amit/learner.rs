@@ -5,7 +5,7 @@ use super::diagnostics::diagnose;
 use super::network::Network;
 use super::splits::Splits;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Geometry, Rng, Steps, WithFeedback};
+use candle_hebbian::{Geometry, Rng, Steps, WeightDecay, WithFeedback};
 use candle_nn::Optimizer;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{
@@ -142,8 +142,12 @@ impl Learner {
         }
         let rate = self.network.preset().training.learning_rate;
         let rate = tied.map_or(rate, |tied| tied.learning_rate);
+        let decay = self.network.preset().training.weight_decay;
         self.epochs.begin(&self.splits.train, self.batch_size())?;
-        Ok(self.network.optimizer(|vars| Steps::builder(rate).build(vars))?)
+        Ok(self.network.optimizer(|vars| match decay {
+            0.0 => Steps::builder(rate).build(vars), // plain descent
+            decay => Steps::builder(rate).then(WeightDecay { rate: decay }).build(vars),
+        })?)
     }
 
     /// Measures how well the network classifies `set`, without dropout.
@@ -192,6 +196,8 @@ impl hebbian_train::Learner for Learner {
         let fields = self.network.forward_train(&x, masks)?;
         let loss = self.network.loss(&fields, &labels)?;
         optimizer.backward_step(&loss)?;
+        let noise = format!("mirror.{}", self.epochs.clock().steps);
+        self.network.mirror(x.dim(0)?, || self.rng.stream(&noise))?;
         self.epochs.push((&fields, &labels), &loss, Vec::new())?;
         self.optimizer = (!self.epochs.is_between()).then_some(optimizer);
         Ok(())

@@ -4,6 +4,7 @@ use super::config::{LayerConfig, Preset};
 use super::protocol::Protocol;
 use crate::units::units_of;
 use candle::{DType, Device, Module, Tensor, Var};
+use candle_hebbian::feedback::Learning;
 use candle_hebbian::ops::{Dropout, Pool, Ties};
 use candle_hebbian::{
     Activation, BlockConfig, Conv2dConfig, Decoupled, FeedbackLayer, Geometry, NoCompetition, Rng,
@@ -351,6 +352,26 @@ impl Network {
     /// drawn from `rng`.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> candle::Result<Tensor> {
         self.stack.forward_train(&x.detach(), rng)
+    }
+
+    /// Moves the feedback weights of weight mirrors towards the weights, by the response of each layer to `samples`
+    /// inputs of noise, drawn from the generator that `rng` makes. Other layers stay as they are.
+    pub(super) fn mirror(&self, samples: usize, rng: impl Fn() -> Rng) -> candle::Result<()> {
+        let is_mirror =
+            |layer: &FeedbackLayer| matches!(layer.config().learning, Learning::Mirror { .. });
+        let layers = self.placed.iter().zip(self.feedback_layers());
+        let mut drawn = None;
+        for (placed, layer) in layers.filter(|(_, layer)| is_mirror(layer)) {
+            let dims = layer.weight().dims();
+            let shape = match placed.size {
+                // (K, C, kh, kw), or (OH, OW, K, C, kh, kw)
+                Some((height, width)) => vec![samples, dims[dims.len() - 3], height, width],
+                None => vec![samples, dims[1]],
+            };
+            let rng = drawn.get_or_insert_with(&rng);
+            layer.mirror(&rng.normal(0.0, 1.0, shape, self.dtype, &self.device)?)?;
+        }
+        Ok(())
     }
 
     /// Computes the preset's loss of `fields (N, classes)` for `labels (N)`.

@@ -42,6 +42,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/cifar10-deepernet.json"),
         include_str!("record/cifar10-simpnet.json"),
         include_str!("record/digits.json"),
+        include_str!("record/feedback.json"),
         include_str!("record/figures.json"),
         include_str!("record/linear.json"),
         include_str!("record/mixture.json"),

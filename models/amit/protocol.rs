@@ -21,6 +21,8 @@ use std::str::FromStr;
 /// | [`Frfb`](Self::Frfb) | `r` | random | none | `frfb`, `fa` |
 /// | [`Partial`](Self::Partial) | `r` | random | `−εηG` | `partial:ε` |
 /// | [`Identical`](Self::Identical) | `r` | `w` | `−ηG` | `identical` |
+/// | [`KolenPollack`](Self::KolenPollack) | `r` | random | `−ηG − ηλr` | `kp` |
+/// | [`WeightMirror`](Self::WeightMirror) | `r` | random | `κ(M − r)`, `M ≈ w` | `wm`, `wm:κ` |
 /// | [`UniformSign`](Self::UniformSign) | `s·sign(w)` | | | `usf` |
 /// | [`BatchwiseRandomSign`](Self::BatchwiseRandomSign) | `\|r\|⊙sign(w)` | random | redrawn | `brsf` |
 /// | [`FixedRandomSign`](Self::FixedRandomSign) | `\|r\|⊙sign(w)` | random | none | `frsf` |
@@ -45,6 +47,19 @@ pub enum Protocol {
     /// Updated feedback that starts equal to the weights and therefore stays equal: back-propagation
     /// without weight transport (Zipser & Rumelhart 1990).
     Identical,
+    /// Weights and feedback weights receive the same update and the same decay, so that `w − r` shrinks by
+    /// `1 − ηλ` a step (Kolen & Pollack 1994; Akrout et al. 2019). `λ` is the
+    /// [`weight_decay`](super::Training::weight_decay) of training. Without it this would be URFB, and is refused.
+    #[doc(alias = "kp")]
+    KolenPollack,
+    /// `r` mirrors the weights: after each step it moves towards `M`, an estimate of `w` from the response of the
+    /// layer to noise, see [`FeedbackLayer::mirror`](candle_hebbian::FeedbackLayer::mirror) (Akrout et al. 2019). The
+    /// noise has as many samples as a batch.
+    #[doc(alias = "wm")]
+    WeightMirror {
+        /// `κ`, 0 to 1; 0.1 if only `wm` is given.
+        rate: f64,
+    },
     /// uSF: the signs of the weights, all with one magnitude (Liao et al. 2016): the standard deviation
     /// `√(2/(fan_in + fan_out))` of Glorot initialisation (Xiao et al. 2019).
     UniformSign,
@@ -59,6 +74,9 @@ pub enum Protocol {
     DirectFeedback,
 }
 
+/// `κ` of a weight mirror, unless another is given.
+const MIRROR_RATE: f64 = 0.1;
+
 impl Protocol {
     /// Returns how the error goes back through the layer itself. With direct feedback this is
     /// back-propagation, but the layers below do not receive that error.
@@ -71,6 +89,8 @@ impl Protocol {
             Self::Urfb | Self::Identical => own(Learning::LikeWeights { rate: 1.0 }),
             Self::Partial { rate } => own(Learning::LikeWeights { rate }),
             Self::Frfb => own(Learning::Fixed),
+            Self::KolenPollack => own(Learning::KolenPollack),
+            Self::WeightMirror { rate } => own(Learning::Mirror { rate }),
             Self::UniformSign => signs(Sizes::Uniform),
             Self::BatchwiseRandomSign => signs(Sizes::Redrawn),
             Self::FixedRandomSign => signs(Sizes::Own),
@@ -89,7 +109,7 @@ impl Protocol {
     /// Checks the protocol.
     ///
     /// # Errors
-    /// If a partial rate is outside [0, 1].
+    /// If a rate is outside [0, 1].
     pub fn check(&self) -> Result<()> {
         self.feedback().check()
     }
@@ -103,6 +123,9 @@ impl fmt::Display for Protocol {
             Self::Frfb => "frfb",
             Self::Partial { rate } => return write!(f, "partial:{rate}"),
             Self::Identical => "identical",
+            Self::KolenPollack => "kp",
+            Self::WeightMirror { rate: MIRROR_RATE } => "wm",
+            Self::WeightMirror { rate } => return write!(f, "wm:{rate}"),
             Self::UniformSign => "usf",
             Self::BatchwiseRandomSign => "brsf",
             Self::FixedRandomSign => "frsf",
@@ -120,15 +143,18 @@ impl FromStr for Protocol {
             "urfb" => Self::Urfb,
             "frfb" | "fa" => Self::Frfb,
             "identical" => Self::Identical,
+            "kp" => Self::KolenPollack,
+            "wm" => Self::WeightMirror { rate: MIRROR_RATE },
             "usf" => Self::UniformSign,
             "brsf" => Self::BatchwiseRandomSign,
             "frsf" => Self::FixedRandomSign,
             "dfa" => Self::DirectFeedback,
-            _ => match name.strip_prefix("partial:").map(str::parse) {
-                Some(Ok(rate)) => Self::Partial { rate },
+            _ => match name.split_once(':').map(|(kind, rate)| (kind, rate.parse())) {
+                Some(("partial", Ok(rate))) => Self::Partial { rate },
+                Some(("wm", Ok(rate))) => Self::WeightMirror { rate },
                 _ => candle::bail!(
                     "unknown protocol {name:?}: expected bp, urfb, frfb (or fa), partial:RATE, \
-                     identical, dfa, usf, brsf or frsf"
+                     identical, kp, wm (or wm:RATE), dfa, usf, brsf or frsf"
                 ),
             },
         };

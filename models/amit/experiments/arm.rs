@@ -30,11 +30,13 @@ pub(super) struct Variation {
     pub loss: Loss,
     /// The share of connections.
     pub connections: Option<f64>,
+    /// `λ`
+    pub weight_decay: f64,
 }
 
 const HINGE: Loss = Loss::Hinge { mu: None };
 const fn hinge(label: &'static str, protocol: Protocol, connections: Option<f64>) -> Variation {
-    Variation { label, protocol, loss: HINGE, connections }
+    Variation { label, protocol, loss: HINGE, connections, weight_decay: 0.0 }
 }
 
 /// Back-propagation of softmax cross-entropy.
@@ -43,6 +45,7 @@ pub(super) const BP: Variation = Variation {
     protocol: Protocol::Backprop,
     loss: Loss::Softmax {},
     connections: None,
+    weight_decay: 0.0,
 };
 /// Back-propagation of the hinge loss.
 pub(super) const BP_H: Variation = hinge("BP-H", Protocol::Backprop, None);
@@ -62,6 +65,7 @@ pub(super) fn arm(network: &str, base: &Preset, variation: Variation) -> Arm {
     preset.training.protocol = variation.protocol;
     preset.training.loss = variation.loss;
     preset.training.connection_probability = variation.connections;
+    preset.training.weight_decay = variation.weight_decay;
     Arm {
         group: network.to_string(),
         label: variation.label.to_string(),
@@ -178,6 +182,7 @@ fn runs(one: &Trained) -> impl Iterator<Item = Value> {
             "loss": preset.training.loss,
             "connection_probability": preset.training.connection_probability,
             "learning_rate": preset.training.learning_rate,
+            "weight_decay": preset.training.weight_decay,
             "batch_size": preset.training.batch_size,
             "seed": run.results.seed,
             "epochs": run.results.training_epochs,

@@ -6,8 +6,10 @@ mod bars;
 mod correlations;
 mod curves;
 mod depth;
+mod feedback;
 mod filters;
 mod linear;
+mod mixture;
 mod protocols;
 
 use arm::{DIGITS, Runner};
@@ -39,13 +41,15 @@ experiments! {
         Fig12: "fig12", "the linear case: error and correlation (simulated)";
         /// Error against depth on the [`Mixture`](super::Mixture). Not in the paper.
         Depth: "depth", "error by protocol with 1, 2 and 4 hidden layers (synthetic)";
+        /// Every protocol on the [`Mixture`](super::Mixture), with the agreement of its feedback. Not in the paper.
+        Feedback: "feedback", "every way of sending the error back, four hidden layers (synthetic)";
     }
 }
 
 impl Experiment {
     /// Whether the experiment needs the images of a data set. The others generate their own data.
     pub fn needs_images(self) -> bool {
-        !matches!(self, Self::Fig12 | Self::Depth)
+        !matches!(self, Self::Fig12 | Self::Depth | Self::Feedback)
     }
 
     /// Runs the experiment and writes the study's folder: `table.csv`, `results.json`, `figure.png`, and a
@@ -83,6 +87,7 @@ impl Experiment {
                     linear::draw(&runner)
                 }
                 Self::Depth => depth::draw(&runner),
+                Self::Feedback => feedback::draw(&runner),
             }?;
             if dataset == Some("digits") && self != Self::Protocols {
                 figure.text = figure.text + "\n" + DIGITS;

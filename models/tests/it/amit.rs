@@ -4,7 +4,7 @@
 
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
-use candle_hebbian::{Rng, Steps};
+use candle_hebbian::{FeedbackLayer, Rng, Steps};
 use candle_nn::Optimizer;
 use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Batches, ImageSet};
@@ -56,6 +56,7 @@ fn training(protocol: Protocol) -> Training {
         protocol,
         loss: Loss::Hinge { mu: None },
         learning_rate: 0.1,
+        weight_decay: 0.0,
         batch_size: 10,
         epochs: 4,
         validation_images: 0,
@@ -313,6 +314,9 @@ fn protocol_names() -> Result<()> {
         (Protocol::Urfb, "urfb"),
         (Protocol::Frfb, "frfb"),
         (Protocol::Identical, "identical"),
+        (Protocol::KolenPollack, "kp"),
+        (Protocol::WeightMirror { rate: 0.1 }, "wm"),
+        (Protocol::WeightMirror { rate: 0.25 }, "wm:0.25"),
         (Protocol::UniformSign, "usf"),
         (Protocol::BatchwiseRandomSign, "brsf"),
         (Protocol::FixedRandomSign, "frsf"),
@@ -330,7 +334,9 @@ fn protocol_names() -> Result<()> {
         assert_eq!(serde_json::from_str::<Protocol>(&json)?, protocol);
     }
     assert_eq!("fa".parse::<Protocol>()?, Protocol::Frfb);
-    for wrong in ["", "BP", "urfb ", "partial", "partial:", "partial:x", "partial:0.5:1"] {
+    for wrong in
+        ["", "BP", "urfb ", "partial", "partial:", "partial:x", "partial:0.5:1", "wm:", "kp:1"]
+    {
         refusals::says(wrong.parse::<Protocol>(), &[&format!("{wrong:?}"), "partial:RATE"]);
         assert!(serde_json::from_value::<Protocol>(wrong.into()).is_err());
     }
@@ -340,6 +346,9 @@ fn protocol_names() -> Result<()> {
         refusals::says(partial.to_string().parse::<Protocol>(), &says);
         let json = serde_json::from_str::<Protocol>(&format!("\"partial:{rate}\""));
         refusals::says(json, &says);
+        let mirror = Protocol::WeightMirror { rate };
+        refusals::says(mirror.check(), &["κ", "0 (fixed) to 1"]);
+        refusals::says(mirror.to_string().parse::<Protocol>(), &["κ", "0 (fixed) to 1"]);
     }
     Ok(())
 }
@@ -418,6 +427,22 @@ mod refusals {
         says(with(|t| t.connection_probability = Some(1.5)), &["connection_probability 1.5"]);
         says(with(|t| t.loss = Loss::Hinge { mu: Some(-1.0) }), &["μ", "-1"]);
         says(with(|t| t.protocol = Protocol::Partial { rate: 2.0 }), &["ε = 2"]);
+        for decay in [-0.1, f64::NAN, f64::INFINITY] {
+            let mut preset = small(Protocol::Frfb);
+            preset.training.weight_decay = decay;
+            says(preset.check(), &["weight_decay", "from 0"]);
+        }
+        // Decay on both is what Kolen–Pollack adds to URFB, and URFB allows none.
+        says(with(|t| t.weight_decay = 0.1), &["urfb", "weight_decay 0.1", "expected 0", "kp"]);
+        says(
+            with(|t| t.protocol = Protocol::KolenPollack),
+            &["kp", "without weight_decay", "urfb"],
+        );
+        let mut mixed = small(Protocol::Backprop);
+        mixed.training.weight_decay = 0.1;
+        assert!(mixed.check().is_ok());
+        mixed.layers[4] = LayerConfig::Dense { units: 8, protocol: Some(Protocol::Urfb) };
+        says(mixed.check(), &["urfb", "weight_decay 0.1"]);
         let tied = Tied { epochs: 1, learning_rate: 0.1, batch_size: 0, redraw: false };
         says(
             {
@@ -728,6 +753,9 @@ mod trainer {
             ("plain", small(Protocol::Urfb)),
             ("dfa", small(Protocol::DirectFeedback)),
             ("brsf", small(Protocol::BatchwiseRandomSign)),
+            ("kp", kolen_pollack(0.5)),
+            ("wm", small(Protocol::WeightMirror { rate: 0.1 })),
+            ("wm, untied", with_untied(&small(Protocol::WeightMirror { rate: 0.1 }), true)),
         ];
         let untied = with_untied(&small(Protocol::Partial { rate: 0.5 }), true);
         kinds.push(("untied", untied.clone()));
@@ -744,6 +772,49 @@ mod trainer {
         let thin: Vec<_> = thin.collect();
         kinds.extend(thin);
         kinds
+    }
+
+    fn kolen_pollack(weight_decay: f64) -> Preset {
+        let mut preset = small(Protocol::KolenPollack);
+        preset.training.weight_decay = weight_decay;
+        preset
+    }
+
+    /// By Kolen & Pollack `W − R` is `(1 − ηλ)^t` of what it was: here 0.95 to the power of 24 steps.
+    #[test]
+    fn weights_and_feedback_weights_converge() -> Result<()> {
+        let apart = |learner: &Learner| -> Result<Vec<Tensor>> {
+            let layers = learner.model().weight_layers();
+            let apart = |layer: &FeedbackLayer| -> Result<Tensor> {
+                let feedback = layer.feedback().ok_or("feedback weights")?;
+                Ok((layer.weight().detach() - feedback.detach())?)
+            };
+            layers.map(|layer| apart(layer.layer())).collect()
+        };
+        let preset = kolen_pollack(0.5);
+        let before = apart(&fresh(&preset)?)?;
+        let learner = trained(&preset, 4)?;
+        assert_eq!(learner.clock().steps, 24);
+        for (after, before) in apart(&learner)?.iter().zip(&before) {
+            assert_close("W − R", after, &(before * 0.95f64.powi(24))?, 1e-5)?;
+        }
+        Ok(())
+    }
+
+    /// The angle between weights that hardly change and their mirror has the expected tangent `√((F/N)·κ/(2 − κ))`, with
+    /// a batch as the `N` samples: 13.3° for 64 inputs and 60 samples.
+    #[test]
+    fn mirrors_follow_the_weights() -> Result<()> {
+        let mut preset = small(Protocol::WeightMirror { rate: 0.1 });
+        preset.layers = vec![dense(64), dense(64), CLASSES];
+        (preset.training.batch_size, preset.training.learning_rate) = (60, 1e-6);
+        let learner = trained(&preset, 100)?;
+        let layer = learner.model().weight_layers().nth(1).ok_or("a layer")?.layer();
+        let (weight, feedback) = (layer.weight(), layer.feedback().ok_or("feedback weights")?);
+        let angle = correlation(weight, feedback)?.acos().to_degrees();
+        let expected = (64.0 / 60.0 * 0.1 / 1.9f64).sqrt().atan().to_degrees();
+        assert!((angle - expected).abs() < 0.05 * expected, "{angle} {expected}");
+        Ok(())
     }
 
     #[test]

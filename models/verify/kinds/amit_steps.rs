@@ -131,6 +131,7 @@ fn by_network(inputs: &Inputs, protocol: Protocol) -> Computed {
             protocol,
             loss: params.loss(),
             learning_rate: params.learning_rate,
+            weight_decay: 0.0,
             batch_size: 1,
             epochs: 1,
             validation_images: 0,

@@ -7,13 +7,14 @@ use hebbian_train::Run;
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
-const SINGLE: [&str; 9] = [
+const SINGLE: [&str; 10] = [
     "preset",
     "protocol",
     "loss",
     "connection_probability",
     "batch_size",
     "learning_rate",
+    "weight_decay",
     "load",
     "save",
     "eval_only",
@@ -29,8 +30,8 @@ pub struct Flags {
     /// --dataset other than digits 1]
     #[arg(long, value_name = "N", conflicts_with_all = SINGLE)]
     seeds: Option<usize>,
-    /// How the error returns to lower layers: bp, urfb, frfb (or fa), partial:RATE, identical, dfa, usf,
-    /// brsf, frsf [default: the preset's]
+    /// How the error returns to lower layers: bp, urfb, frfb (or fa), partial:RATE, identical, kp, wm (or
+    /// wm:RATE), dfa, usf, brsf, frsf [default: the preset's]
     #[arg(long)]
     protocol: Option<Protocol>,
     /// Loss of the class layer: hinge or softmax [default: the preset's]
@@ -49,6 +50,9 @@ pub struct Flags {
     /// Learning rate of gradient descent
     #[arg(long)]
     learning_rate: Option<f64>,
+    /// Decay of the weights, and of the feedback weights of kp, which needs one [default: the preset's]
+    #[arg(long, value_name = "DECAY")]
+    weight_decay: Option<f64>,
 }
 
 impl Flags {
@@ -57,7 +61,7 @@ impl Flags {
         let Self { protocol, loss, connection_probability: p, batch_size, .. } = self;
         let single = common.is_single()
             || (protocol.is_some() || p.is_some() || batch_size.is_some())
-            || (loss.is_some() || self.learning_rate.is_some());
+            || (loss.is_some() || self.learning_rate.is_some() || self.weight_decay.is_some());
         self.experiment.or((!single || self.seeds.is_some()).then_some(Experiment::Protocols))
     }
 
@@ -80,6 +84,7 @@ impl Flags {
         training.epochs = self.epochs.unwrap_or(training.epochs);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
+        training.weight_decay = self.weight_decay.unwrap_or(training.weight_decay);
         preset.check()?;
         Ok(preset)
     }

@@ -41,13 +41,14 @@ fn flags_that_contradict_each_other_are_refused() {
         ["--connection-probability", "0.5"],
         ["--batch-size", "5"],
         ["--learning-rate", "0.5"],
+        ["--weight-decay", "0.5"],
         ["--load", "model.safetensors"],
         ["--save", "model.safetensors"],
     ] {
         place.refused(&[&["--experiment", "fig4"], &flag[..]].concat(), &["--experiment", flag[0]]);
         place.refused(&[&["--seeds", "2"], &flag[..]].concat(), &["--seeds", flag[0]]);
     }
-    for own in ["fig12", "depth"] {
+    for own in ["fig12", "depth", "feedback"] {
         let args = ["--experiment", own, "--dataset", "digits"];
         place.refused(&args, &[own, "makes its own data", "--dataset"]);
         place.refused(&["--experiment", own, "--limit-train", "5"], &["--limit"]);

@@ -146,6 +146,27 @@ fn the_linear_case_is_simulated() {
 }
 
 #[test]
+fn feedback_has_ten_arms() {
+    let place = PROGRAM.place();
+    let args = ["--experiment", "feedback", "--seeds", "1", "--epochs", "1"];
+    let (outcome, results, lines) = run(&place, &args, "out");
+    assert_eq!(lines.len(), 1 + 10);
+    let runs = results["runs"].as_array().unwrap();
+    let protocols: Vec<&str> = runs.iter().map(|run| run["protocol"].as_str().unwrap()).collect();
+    assert_eq!(protocols, ["bp", "bp", "wm", "usf", "frsf", "brsf", "kp", "urfb", "dfa", "frfb"]);
+    for run in runs {
+        // Decay is for Kolen–Pollack, and for the back-propagation beside it.
+        let label = run["arm"].as_str().unwrap();
+        let decay = if label.contains("λ = 0.001") { 0.001 } else { 0.0 };
+        assert_eq!(run["weight_decay"], decay, "{label}");
+        // The angle to back-propagation is that of back-propagation only for itself.
+        let angle = run["curves"]["angle/dense1"][1].as_f64().unwrap();
+        assert_eq!(angle < 1e-3, label.starts_with("BP-H"), "{label}: {angle}");
+    }
+    assert!(outcome.stdout.contains("W-K correlation"), "{}", outcome.stdout);
+}
+
+#[test]
 fn depth_has_fourteen_arms() {
     let place = PROGRAM.place();
     let args = ["--experiment", "depth", "--seeds", "1", "--epochs", "1"];

@@ -90,9 +90,11 @@ fn the_seed_decides_every_bit_and_the_threads_none() {
 fn every_protocol_runs() {
     let place = PROGRAM.place();
     let mut models = Vec::new();
-    for protocol in ["bp", "urfb", "frfb", "partial:0.25", "dfa", "usf", "brsf", "frsf"] {
+    let plain = ["bp", "urfb", "frfb", "partial:0.25", "wm", "dfa", "usf", "brsf", "frsf"];
+    let plain = plain.into_iter().map(|protocol| (protocol, "0"));
+    for (protocol, decay) in plain.chain([("kp", "0.1"), ("bp", "0.1")]) {
         let args = ["--preset", "amit-digits", "--batch-size", "10", "--protocol", protocol];
-        let run = place.tiny("out", &args).ok();
+        let run = place.tiny("out", &[&args[..], &["--weight-decay", decay]].concat()).ok();
         assert!(run.stdout.contains("dense4"), "{}", run.stdout);
         let model = place.bytes("out/model.safetensors");
         assert!(!models.contains(&model), "{protocol} is the same as another");
@@ -104,7 +106,9 @@ fn every_protocol_runs() {
 fn networks_and_experiments_are_listed() {
     let place = PROGRAM.place();
     let list = place.run(&["--list"]).ok().stdout;
-    for name in ["amit-simpnet ", "amit-deepernet-s-untied-all ", "fig4 ", "fig12 ", "depth "] {
+    for name in
+        ["amit-simpnet ", "amit-deepernet-s-untied-all ", "fig4 ", "fig12 ", "depth ", "feedback "]
+    {
         assert!(list.lines().any(|line| line.trim_start().starts_with(name)), "{name}: {list}");
     }
     assert!(place.contents().is_empty());

@@ -1,0 +1,86 @@
+//! Networks for the mixture task, and their training.
+
+use super::super::config::{LayerConfig, Preset, Training};
+use super::super::learner::{Amit, Learner, Options};
+use super::super::mixture::{Mixture, MixtureConfig, Samples};
+use super::super::splits::Splits;
+use super::arm::{Arm, Runner, Trained, URFB};
+use candle_hebbian::Rng;
+use hebbian_data::ImageSet;
+use hebbian_data::transforms::{InputConfig, Pipeline};
+use hebbian_train::{About, Method, Result, Spread};
+use serde_json::json;
+
+const EPOCHS: usize = 60;
+/// The epoch, before the end of training, after which an early error is reported.
+const EARLY: u64 = 20;
+
+/// A network of `depth` hidden layers, with the epochs that the study asks for.
+pub(super) fn network(runner: &Runner, depth: usize) -> Preset {
+    let mut layers = vec![LayerConfig::Dense { units: 128, protocol: None }; depth];
+    layers.push(LayerConfig::Classes { protocol: None });
+    Preset {
+        name: format!("amit-mixture-{depth}"),
+        description: format!("{depth} hidden layers of 128 for the mixture task"),
+        dataset: "mixture".to_string(),
+        input: InputConfig::NONE,
+        layers,
+        training: Training {
+            protocol: URFB.protocol,
+            loss: URFB.loss,
+            learning_rate: 0.1,
+            weight_decay: 0.0,
+            batch_size: 100,
+            epochs: runner.study.options.epochs.unwrap_or(EPOCHS),
+            validation_images: 0,
+            ramp_slope: 0.5,
+            connection_probability: None,
+            tied: None,
+        },
+    }
+}
+
+/// Trains arms on the task. The test set takes the place of the validation set, so that its error is
+/// known after every epoch; no choice depends on it.
+pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
+    let splits = splits()?;
+    runner.study.train_by(arms, |arm, how, folder| {
+        let Options { preset } = &arm.options;
+        let learner =
+            Learner::new(preset, splits.clone(), &Rng::new(how.seed), runner.study.device)?;
+        let about = About {
+            method: Amit::NAME,
+            preset: preset.name.clone(),
+            options: json!(arm.options),
+            dataset: "mixture".to_string(),
+            image: splits.train.shape(),
+            input: InputConfig::NONE,
+            transforms: Pipeline::default(),
+            class_names: (0..splits.classes).map(|class| class.to_string()).collect(),
+            counts: splits.counts(),
+            may_grow: Amit::MAY_GROW,
+        };
+        let run = hebbian_train::run(&about, learner, runner.study.device, how, folder)?;
+        Ok((run.results, run.history))
+    })
+}
+
+/// The error after 20 epochs.
+pub(super) fn early(one: &Trained) -> Option<Spread> {
+    one.at("validation_error", Some(EARLY))
+}
+
+/// The task, with values rounded to steps of 1/255. It is the same for all seeds; only the random draws
+/// of training differ between them.
+fn splits() -> Result<Splits> {
+    let config = MixtureConfig::default();
+    let task = Mixture::draw(&config, &Rng::new(0))?;
+    let images = |samples: Samples| -> Result<ImageSet> {
+        let values = samples.inputs.flatten_all()?.to_vec1::<f32>()?;
+        let pixels = values.into_iter().map(|value| (255.0 * value).round() as u8).collect();
+        Ok(ImageSet::new(pixels, samples.labels, config.features, 1, 1)?)
+    };
+    let test = images(task.test)?;
+    let train = images(task.train)?;
+    Ok(Splits { train, validation: test.clone(), test, classes: config.classes })
+}
