@@ -12,7 +12,7 @@ use candle_hebbian::{
     Norm, Oja, PaddingMode, Response, Rng, RowMap, Rule, SoftHebb, SoftWta, Stack, State, Steps,
     Synapses, Update, seeded,
 };
-use candle_nn::{AdamW, Optimizer, VarMap};
+use candle_nn::{AdamW, Optimizer, SGD, VarMap};
 use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
@@ -763,31 +763,39 @@ mod local_learning {
             let steps = Steps::builder(0.01).build([layer.var()?])?;
             Ok(Some(Learner::new(Bcm::default(), steps)))
         })?;
-        let mut seen = Vec::new();
-        for seed in 0..2 {
+        // θ ← 0.7 θ + 0.3 · the mean of y² over the rows of a batch, from 1 on.
+        let mut want = vec![1.0; 3];
+        for seed in 0..3 {
             let (_, activities) = stack.learn(&images(seed, &[5, 4])?, &mut learners)?;
             near("no competition", &activities[0].post, &activities[0].u, 0.0);
+            let y = numbers(&activities[0].post)?;
+            for (unit, threshold) in want.iter_mut().enumerate() {
+                let squares = y.iter().skip(unit).step_by(3).map(|y| y * y);
+                *threshold = 0.7 * *threshold + 0.3 * squares.sum::<f64>() / 5.0;
+            }
             let state = learners[0].as_ref().expect("a learner").state();
-            seen.push(state.iter().map(|(_, t)| numbers(t)).collect::<Result<Vec<_>>>()?);
+            let found = state.get("threshold").expect("thresholds");
+            near("thresholds", found, &Tensor::new(&want[..], CPU)?.unsqueeze(0)?, 1e-12);
         }
-        assert!(!seen[0].is_empty());
-        assert_ne!(seen[0], seen[1]);
         Ok(())
     }
 
     /// Any of candle's optimisers can take the steps, which reach the `VarMap`.
     #[test]
     fn any_optimiser_steps() -> Result<()> {
-        let (stack, varmap) = build(vec![conv(4, 3), dense(3)], &[1, 5, 5])?;
-        let mut learners = stack.learners(|layer| {
-            Ok(Some(Learner::new(Hebb, AdamW::new_lr(vec![layer.var()?], 0.1)?)))
-        })?;
-        let held = |name: &str| numbers(&varmap.data().lock().unwrap()[name]);
-        let before = held("layers.1.weight")?;
-        stack.learn(&images(16, &[2, 1, 5, 5])?, &mut learners)?;
-        assert_ne!(before, held("layers.1.weight")?);
-        assert_eq!(held("layers.1.weight")?, numbers(layer_of(&stack, 1).weight())?);
-        Ok(())
+        fn stepped<O: Optimizer>(optimiser: fn(Vec<Var>) -> Result<O>) -> Result<()> {
+            let (stack, varmap) = build(vec![conv(4, 3), dense(3)], &[1, 5, 5])?;
+            let mut learners = stack
+                .learners(|layer| Ok(Some(Learner::new(Hebb, optimiser(vec![layer.var()?])?))))?;
+            let held = |name: &str| numbers(&varmap.data().lock().unwrap()[name]);
+            let before = held("layers.1.weight")?;
+            stack.learn(&images(16, &[2, 1, 5, 5])?, &mut learners)?;
+            assert_ne!(before, held("layers.1.weight")?);
+            assert_eq!(held("layers.1.weight")?, numbers(layer_of(&stack, 1).weight())?);
+            Ok(())
+        }
+        stepped(|vars| AdamW::new_lr(vars, 0.1))?;
+        stepped(|vars| SGD::new(vars, 0.1))
     }
 }
 
@@ -903,8 +911,22 @@ fn competitions_may_differ_by_block() -> Result<()> {
         competition: Some(competition),
         ..Default::default()
     };
+    /// A competition of another crate: all units are active by a tenth of their response.
+    #[derive(Debug)]
+    struct Own;
+
+    impl Competition for Own {
+        fn compete(&self, u: &Tensor) -> Result<Tensor> {
+            u.detach() * 0.1
+        }
+    }
+
     let soft = SoftWta { inverse_temperature: 1.0 };
-    let blocks = vec![block(4, Box::new(soft)), block(3, Box::new(KWta::binary(1)))];
+    let blocks = vec![
+        block(4, Box::new(soft)),
+        block(3, Box::new(KWta::binary(1))),
+        block(2, Box::new(Own)),
+    ];
     let (stack, _) = build(blocks, &[5])?;
     let mut learners = stack.learners(|layer| {
         Ok(Some(Learner::new(SoftHebb, Steps::builder(0.1).build([layer.var()?])?)))
@@ -912,6 +934,7 @@ fn competitions_may_differ_by_block() -> Result<()> {
     let (_, activities) = stack.learn(&images(1, &[6, 5])?, &mut learners)?;
     near("soft", &activities[0].post, &soft.compete(&activities[0].u)?, 0.0);
     near("winner", &activities[1].post, &KWta::binary(1).compete(&activities[1].u)?, 0.0);
+    near("own", &activities[2].post, &(&activities[2].u * 0.1)?, 0.0);
     Ok(())
 }
 

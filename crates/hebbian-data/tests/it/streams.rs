@@ -232,6 +232,18 @@ fn colour_is_told_by_the_first_pictures() {
     let [memory, files] = both(dir.path(), |_| ());
     assert_eq!(files.train.shape(), COLOUR);
     assert_eq!(contents(&memory.train), contents(&files.train));
+
+    // The 256 first pictures are grey. In memory all are looked at; in files the one in colour is met when it is read.
+    let mut rows: Vec<(Vec<u8>, i64)> = (0..300).map(|i| (png(i, grey), 0)).collect();
+    rows[299].0 = png(299, COLOUR);
+    write(&dir.path().join("train.parquet"), &parquet(&schema(DatasetName::Mnist), &rows, 4));
+    let [memory, files] = both(dir.path(), |_| ());
+    assert_eq!((memory.train.shape(), files.train.shape()), (COLOUR, grey));
+    let sets = [&files.train, &files.test].into_iter();
+    let errors = sets.flat_map(|set| (0..set.len()).filter_map(|at| set.pixels(&[at]).err()));
+    let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_says(&errors[0], &["found colour", "grey, as the first pictures are", "convert it"]);
 }
 
 #[test]

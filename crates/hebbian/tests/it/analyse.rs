@@ -198,7 +198,7 @@ fn several_runs_are_compared() {
     }
 }
 
-/// Two seeds of one network are one line with a band, and another network has its own line; the table keeps each run.
+/// The report says that two seeds of one network are drawn as one, and another network is not; the table keeps each run.
 #[test]
 fn seeds_are_drawn_as_one() {
     let folder = tempfile::tempdir().unwrap();

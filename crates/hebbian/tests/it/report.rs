@@ -424,6 +424,12 @@ fn a_run_is_watched() {
     let port: u16 = port.split('/').next().unwrap().parse().unwrap();
     let own = format!("127.0.0.1:{port}");
 
+    let out = at.path().join("out");
+    let files = || -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+        let entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let untouched = files();
     let (status, page) = ask(port, "/", &own);
     assert!(status == 200 && page.starts_with("<!doctype html>"));
     let found = data(&page);
@@ -439,7 +445,8 @@ fn a_run_is_watched() {
         one["clocks"][0]["values"].as_array().unwrap().len()
     };
     let before = json_of(ask(port, "/data.json", &own));
-    let log = at.path().join("out/metrics.jsonl");
+    assert!(files() == untouched, "it wrote into the folder");
+    let log = out.join("metrics.jsonl");
     let more =
         r#"{"step":1000,"images":10000,"epoch":50.0,"seconds":9.0,"layers.0.silent_units":3.0}"#;
     std::fs::write(&log, read(log.clone()) + more + "\n").unwrap();
@@ -448,7 +455,7 @@ fn a_run_is_watched() {
 
     assert_eq!(ask(port, "/../out/config.json", &own).0, 404);
     assert_eq!(ask(port, "/data.json", "example.org").0, 403);
-    // The server keeps running, and writes nothing into the folder of a run.
+    // The server keeps running.
     assert_eq!(server.0.try_wait().unwrap(), None, "it goes on");
 }
 
