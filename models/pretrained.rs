@@ -113,7 +113,7 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let wrong = |what: &str| {
-            Error::Argument(format!("{}: {what}; it may be of another version", at.display()))
+            Error::Argument(format!("{}: {what}; it may come from another version", at.display()))
         };
         let text = |name: &str| match config[name].as_str() {
             Some(text) => Ok(text.to_string()),
@@ -518,7 +518,7 @@ fn known(name: &str) -> std::result::Result<Known, String> {
 fn options<M: Method>(options: &Value) -> Result<M::Options> {
     serde_json::from_value(options.clone()).map_err(|error| {
         Error::Argument(format!(
-            "the options of a model of {}: {error}; it may be of another version",
+            "the options of a model of {}: {error}; it may come from another version",
             M::NAME
         ))
     })

@@ -256,7 +256,7 @@ impl hebbian_train::Learner for Learner {
         let Saved { seen } =
             serde_json::from_value(state.clone()).map_err(|error| wrong(&error.to_string()))?;
         if seen.len() != self.options.preset.layers.len() {
-            return Err(wrong("seen is of another number of layers"));
+            return Err(wrong("seen has another number of layers"));
         }
         self.clock = clock;
         let (number, at) = self.place();

@@ -109,8 +109,8 @@ pub enum Error {
     Eigen(usize),
     /// More images than there is memory for.
     #[error(
-        "{images} images of {channels}x{height}x{width} need {bytes} bytes of memory, which are not to be \
-         had: give fewer, or make them smaller with --image-size"
+        "{images} images of {channels}x{height}x{width} need {bytes} bytes of memory, more than the system \
+         gives: give fewer, or make them smaller with --image-size"
     )]
     Memory {
         /// The number of images.
@@ -280,7 +280,7 @@ impl Error {
     }
 
     /// The error for something that needs a feature which this build lacks.
-    #[allow(dead_code, reason = "with all features there is none")]
+    #[allow(dead_code, reason = "with all features nothing calls it")]
     pub(crate) fn without(feature: &'static str, what: String) -> Self {
         Self::Without { feature, what }
     }

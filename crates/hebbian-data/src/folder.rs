@@ -176,7 +176,7 @@ fn originals(name: DatasetName) -> &'static str {
         }
         DatasetName::Cifar100 => "train.bin and test.bin (the binary version)",
         DatasetName::Stl10 => {
-            "train_X.bin, train_y.bin, test_X.bin and test_y.bin (the binary version), and unlabeled_X.bin if there is"
+            "train_X.bin, train_y.bin, test_X.bin and test_y.bin (the binary version), and unlabeled_X.bin if present"
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if LISTENS.get() {
-                let said = info.payload_as_str().unwrap_or("a panic without words");
+                let said = info.payload_as_str().unwrap_or("a panic without a message");
                 HEARD.set(Some(said.to_string()));
             } else {
                 usual(info);

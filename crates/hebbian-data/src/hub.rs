@@ -122,7 +122,7 @@ impl Hub {
         let start = || {
             let said = |error: HFError| {
                 let advice = match &error {
-                    HFError::Url(_) => "HF_ENDPOINT is no address: correct it",
+                    HFError::Url(_) => "HF_ENDPOINT is not an address: correct it",
                     HFError::Request { .. } => {
                         "install certificates (ca-certificates), or name them in SSL_CERT_FILE"
                     }

@@ -138,7 +138,7 @@ pub(crate) fn refused((path, row): (PathBuf, Option<usize>), problem: Problem) -
         Problem::Bad(found) => (
             found,
             "a PNG, JPEG, WebP or BMP".to_string(),
-            "mend or remove it, or leave out what is broken with --skip-bad",
+            "repair or remove it, or leave out what is broken with --skip-bad",
         ),
         Problem::Size([(height, width), found]) => (
             format!("{}x{} pixels", found.0, found.1),
@@ -166,7 +166,7 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
         names.into_iter().find(|(known, _)| *known == format)
     }) else {
         let bytes = bytes.len();
-        return Err(Problem::Bad(format!("{bytes} bytes that are no PNG, JPEG, WebP or BMP")));
+        return Err(Problem::Bad(format!("{bytes} bytes that are not a PNG, JPEG, WebP or BMP")));
     };
     if !format.reading_enabled() {
         let without = "built without the feature `pictures`: build with --features pictures";

@@ -34,7 +34,7 @@ pub enum Error {
 
     /// A file of a run folder is not what a run writes there.
     #[error(
-        "{path} is not what a run writes there: {source}; it may be of another version: choose \
+        "{path} is not what a run writes there: {source}; it may come from another version: choose \
          another folder, or start again",
         path = path.display()
     )]

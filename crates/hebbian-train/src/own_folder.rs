@@ -94,7 +94,10 @@ impl OwnFolder {
                 && !listed.contains(name)
                 && !name.starts_with(tensorboard::PREFIX)
             {
-                return Err(Error::in_the_way(&folder.join(name), "is not of an earlier run"));
+                return Err(Error::in_the_way(
+                    &folder.join(name),
+                    "does not belong to an earlier run",
+                ));
             }
         }
 
@@ -201,7 +204,7 @@ impl OwnFolder {
         }
         if !self.mark.files.contains(name) {
             if path.symlink_metadata().is_ok() {
-                return Err(Error::in_the_way(&path, "is not of this run"));
+                return Err(Error::in_the_way(&path, "does not belong to this run"));
             }
             self.mark.files.insert(name.to_string());
             self.save_mark()?;
@@ -238,7 +241,7 @@ impl Mark {
         let path = folder.join(kind.mark);
         let Some(metadata) = metadata(&path)? else { return Ok(None) };
         if !metadata.is_file() {
-            return Err(Error::in_the_way(&path, "is a link or no file"));
+            return Err(Error::in_the_way(&path, "is a link, or not a file"));
         }
         let text = match read_text(&path) {
             Err(Error::NotText { .. }) => String::new(),
@@ -250,7 +253,7 @@ impl Mark {
         };
         match serde_json::from_str(&text).ok().filter(own) {
             Some(mark) => Ok(Some(mark)),
-            None => Err(Error::in_the_way(&path, "is of another program")),
+            None => Err(Error::in_the_way(&path, "belongs to another program")),
         }
     }
 
@@ -594,7 +597,7 @@ mod tests {
             let mark = serde_json::json!({ "program": PROGRAM, "version": "0", "files": [name] });
             std::fs::write(folder.path().join("run.json"), mark.to_string()).unwrap();
             let error = start(folder.path(), "events.out.tfevents.2.0").unwrap_err().to_string();
-            assert!(error.contains("run.json is of another program"), "{name}: {error}");
+            assert!(error.contains("run.json belongs to another program"), "{name}: {error}");
         }
     }
 }

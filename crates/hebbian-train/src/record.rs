@@ -370,8 +370,7 @@ pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
         let alias = alias.map(|alias| format!(" ({alias})")).unwrap_or_default();
         let unknown = match (dataset.parse::<DatasetName>(), Photographs::find(dataset)) {
             (_, Some(set)) if set.is_gated => {
-                " (its terms are to be accepted on the hub: HF_TOKEN; or --data-dir FOLDER)"
-                    .to_string()
+                " (accept its terms on the hub and set HF_TOKEN; or --data-dir FOLDER)".to_string()
             }
             (Ok(_), _) | (_, Some(_)) => String::new(),
             (Err(_), None) => {

@@ -476,7 +476,7 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
     match difference(String::new(), &found, &wanted) {
         Some((at, found, wanted)) => Err(Error::Argument(format!(
-            "{} is of another experiment: {} is {found} there, {wanted} here; resume with the flags it \
+            "{} belongs to another experiment: {} is {found} there, {wanted} here; resume with the flags it \
              was started with, or start again without --resume",
             out.join(EXPERIMENT.mark).display(),
             at.trim_start_matches('/'),

@@ -37,7 +37,7 @@ impl Pipeline {
             Some(transform) => Ok(all.and(transform)),
             None => Err(wrong(
                 config.to_string(),
-                "it is fitted to training images, expected one that needs none: it is no augmentation",
+                "it is fitted to training images, expected one that needs none: it is not an augmentation",
             )),
         })
     }

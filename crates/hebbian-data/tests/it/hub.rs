@@ -339,7 +339,7 @@ fn one_file_of_any_repository() {
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new("no address", cache.path());
     let error = hub.fetch(RepoKind::Dataset, REPO, revision, TEST, &quiet()).unwrap_err();
-    assert_says(&error.to_string(), &["HF_ENDPOINT is no address"]);
+    assert_says(&error.to_string(), &["HF_ENDPOINT is not an address"]);
 }
 
 /// Several loads fetch the same set into one cache at the same time: each gets the whole set, and none leaves

@@ -194,7 +194,7 @@ fn what_the_hub_does_not_have_is_said() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let gone = Hub::new(&format!("http://127.0.0.1:{port}"), cache.path());
     refused(SET, &gone, &[SET, "refused", "HF_HOME", "--data-dir"]);
-    refused(SET, &Hub::new("no address", cache.path()), &["HF_ENDPOINT is no address"]);
+    refused(SET, &Hub::new("no address", cache.path()), &["HF_ENDPOINT is not an address"]);
     mirror.twist("/revision/", Twist::Refuse("500 Internal Server Error", String::new()));
     refused(SET, &hub, &["could not be asked", "500"]);
 }

@@ -134,7 +134,7 @@ fn a_known_set_is_found_under_old_names_and_from_the_main_branch() {
         }
         fs::remove_file(snapshot.join("train-00001-of-00002.parquet")).unwrap();
         let error = load(name.as_str(), &Hub::new("no address", cache.path())).unwrap_err();
-        assert_says(&error.to_string(), &["train/0000.parquet", "HF_ENDPOINT is no address"]);
+        assert_says(&error.to_string(), &["train/0000.parquet", "HF_ENDPOINT is not an address"]);
     }
 }
 

@@ -266,7 +266,7 @@ impl Checkpoint {
         let bytes = match place {
             Place::Rows(range) => {
                 let bytes = self.file.get(range.clone()).map(Cow::Borrowed);
-                bytes.ok_or_else(|| failed("its bytes are not there".to_string()))?
+                bytes.ok_or_else(|| failed("its bytes are missing".to_string()))?
             }
             Place::View(view) => {
                 view.bytes(&self.file, shape).map_err(|problem| Error::NotStateDict {
@@ -320,7 +320,7 @@ fn map(path: &Path) -> Result<Mmap> {
     if !metadata.is_file() {
         return Err(wrong(
             path,
-            "it is no plain file, so that parts of it cannot be read".to_string(),
+            "it is not a plain file, so that parts of it cannot be read".to_string(),
         ));
     }
     let file = File::open(path).map_err(Error::io("read", path))?;

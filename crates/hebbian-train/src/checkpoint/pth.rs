@@ -120,11 +120,11 @@ impl Archive<'_> {
                 }
                 Value::Call(callee, _) => match self.pickle.get(callee) {
                     Value::Global(module, name) => {
-                        format!("it is an object, {module}.{name}, and no dictionary of tensors")
+                        format!("it is an object, {module}.{name}, not a dictionary of tensors")
                     }
-                    _ => "it is an object, and no dictionary of tensors".to_string(),
+                    _ => "it is an object, not a dictionary of tensors".to_string(),
                 },
-                _ => "it is no dictionary of tensors".to_string(),
+                _ => "it is not a dictionary of tensors".to_string(),
             }),
             (None, several) => {
                 let keys: Vec<&str> = several.iter().map(|&(key, _)| key).take(8).collect();

@@ -51,10 +51,10 @@ seed {seed}: `config.json` has all of its settings, and is a preset.
     }
     let InputConfig { transforms, augmentation } = &about.input;
     if !transforms.is_empty() {
-        let _ = write!(text, "\nIt sees of an image what `{transforms}` makes of it.");
+        let _ = write!(text, "\nIt sees images after the transforms `{transforms}`.");
     }
     if !augmentation.is_empty() {
-        let _ = write!(text, "\nWhile it learned, images were changed by `{augmentation}`.");
+        let _ = write!(text, "\nWhile it learned, images were augmented by `{augmentation}`.");
     }
     if !about.input.is_empty() {
         text.push('\n');
@@ -113,7 +113,7 @@ mod tests {
             "| head | 75.00 |",
             "10 images of digits with labels and 5 without (1 x 8 x 8",
             "It sees of an image what `standardise-image` makes of it.",
-            "While it learned, images were changed by `random-crop:padding=1,flip`.",
+            "While it learned, images were augmented by `random-crop:padding=1,flip`.",
         ] {
             assert!(body.contains(says), "{says}: {body}");
         }

@@ -165,7 +165,7 @@ impl<L: Learner> Job<'_, L> {
         let (clock, total) = (Clock { steps, images }, self.learner.total());
         if clock.steps > total.steps {
             return Err(Error::Argument(format!(
-                "{} is of step {steps}, and the run has {}: start again without --resume",
+                "{} was saved at step {steps}, but the run has only {}: start again without --resume",
                 state.display(),
                 total.steps
             )));

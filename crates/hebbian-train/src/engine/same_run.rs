@@ -43,7 +43,7 @@ pub(super) fn same_run(
     }
     match difference(String::new(), &found, &wanted) {
         Some((at, found, wanted)) => Err(Error::Argument(format!(
-            "{} is of another run: {} is {found} there, {wanted} here; resume with the flags it was \
+            "{} belongs to another run: {} is {found} there, {wanted} here; resume with the flags it was \
              started with, or start again without --resume",
             config.display(),
             at.trim_start_matches('/'),

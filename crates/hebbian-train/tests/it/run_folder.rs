@@ -231,7 +231,10 @@ fn a_folder_is_no_run_s_because_of_the_names_of_its_files() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(file), "downloaded").unwrap();
         let error = RunFolder::create(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(file) && error.contains("is not of an earlier run"), "{error}");
+        assert!(
+            error.contains(file) && error.contains("does not belong to an earlier run"),
+            "{error}"
+        );
         assert_eq!(std::fs::read_to_string(folder.path().join(file)).unwrap(), "downloaded");
         assert_eq!(names(folder.path()), [file]);
         let error = RunFolder::resume(folder.path(), 1).unwrap_err().to_string();
@@ -239,7 +242,7 @@ fn a_folder_is_no_run_s_because_of_the_names_of_its_files() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("run.json"), "{\"program\": \"another\"}").unwrap();
-    refused(folder.path(), "run.json", "is of another program");
+    refused(folder.path(), "run.json", "belongs to another program");
 }
 
 /// Leaves a complete run.
@@ -271,7 +274,7 @@ fn a_file_that_another_program_put_in_place_of_the_run_s_stays() {
     let mut run = RunFolder::create(folder.path()).unwrap();
     std::fs::write(folder.path().join("filters.png"), "mine").unwrap();
     let error = run.picture("filters", 1, &Picture::new(3, 2, [0; 3])).unwrap_err().to_string();
-    assert!(error.contains("filters.png is not of this run"), "{error}");
+    assert!(error.contains("filters.png does not belong to this run"), "{error}");
     assert_eq!(std::fs::read_to_string(folder.path().join("filters.png")).unwrap(), "mine");
 }
 

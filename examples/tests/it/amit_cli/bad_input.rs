@@ -124,7 +124,10 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     // A user's own files, which no experiment wrote.
     for name in ["results.json", "figure.png", "table.csv"] {
         place.write(&format!("{name}-folder/{name}"), "precious");
-        place.refused(&["--out", &format!("{name}-folder")], &[name, "is not of an earlier run"]);
+        place.refused(
+            &["--out", &format!("{name}-folder")],
+            &[name, "does not belong to an earlier run"],
+        );
     }
 }
 

@@ -52,7 +52,7 @@ fn another_experiment_is_not_resumed() {
     let args = ["--limit-train", "100", "--seeds", "1", "--out", "out"];
     place.run(&[&args[..], &["--epochs", "1"]].concat()).ok();
     let again = [&args[..], &["--epochs", "2"]].concat();
-    let other = "experiment.json is of another experiment: epochs is 1 there, 2 here";
+    let other = "experiment.json belongs to another experiment: epochs is 1 there, 2 here";
     place.refused(&[&again[..], &["--resume"]].concat(), &[other]);
     // Without `--resume`, the old experiment makes way.
     place.run(&again).ok();

@@ -426,7 +426,7 @@ pub fn labels_are_kept_of_some_images(place: &Place) {
         (&learned.into(), &seen.into())
     );
     let other = with([&some[..], &["--resume"]].concat(), "--labelled", "201");
-    place.refused(&other, &["is of another run", "200 there, 201 here"]);
+    place.refused(&other, &["belongs to another run", "200 there, 201 here"]);
     for (wrong, found) in [("0", "0 images"), ("9", "9 images"), ("1443", "1443 images")] {
         place.refused(
             &with(some.clone(), "--labelled", wrong),

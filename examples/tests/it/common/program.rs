@@ -238,7 +238,8 @@ impl Place {
         };
         let before = theirs();
         let run = self.tiny("theirs", &["--preset", "preset.json"]);
-        let reason = "is not of an earlier run, and is left as it is: choose another folder";
+        let reason =
+            "does not belong to an earlier run, and is left as it is: choose another folder";
         assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
         assert!(run.stderr.contains("theirs/") && run.stderr.contains(reason), "{}", run.stderr);
         assert!(before == theirs());

@@ -86,7 +86,7 @@ fn killed_anywhere(earlier: bool) {
         if resumed.status != Some(0) {
             anew += 1;
             let said = &resumed.stderr;
-            match said.contains("is of another run") {
+            match said.contains("belongs to another run") {
                 true => {
                     let mut found = files(&place, "out");
                     // Half-written files are removed by the next run, but not by one that is refused.

@@ -109,7 +109,10 @@ fn folders_that_cannot_be_written_are_refused() {
     place.refused(&["--preset", "miconi-digits", "--save", "no/x"], &["--save", "no"]);
     for name in ["results.json", "figure.png", "table.csv"] {
         place.write(&format!("{name}-folder/{name}"), "precious");
-        place.refused(&["--out", &format!("{name}-folder")], &[name, "is not of an earlier run"]);
+        place.refused(
+            &["--out", &format!("{name}-folder")],
+            &[name, "does not belong to an earlier run"],
+        );
     }
 }
 

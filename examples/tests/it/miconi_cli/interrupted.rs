@@ -22,5 +22,5 @@ fn a_stopped_experiment_goes_on() {
     assert_eq!(place.json("out/results.json")["runs"].as_array().unwrap().len(), 4);
     experiment::a_finished_one_is_read_back(&place, &args, &shown);
     let other = [&args[..], &["--resume", "--readout", "svm"]].concat();
-    place.refused(&other, &["experiment.json is of another experiment: decoder/"]);
+    place.refused(&other, &["experiment.json belongs to another experiment: decoder/"]);
 }

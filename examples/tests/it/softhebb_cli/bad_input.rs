@@ -181,7 +181,7 @@ fn folders_that_cannot_be_written_are_refused_before_the_training() {
     place.refused(&tiny(&["--save", "folder", "--out", "out"]), &["--save", "folder"]);
     // A user's own model, which no run wrote.
     place.write("model/model.safetensors", "precious");
-    place.refused(&tiny(&["--out", "model"]), &["model", "is not of an earlier run"]);
+    place.refused(&tiny(&["--out", "model"]), &["model", "does not belong to an earlier run"]);
     assert_eq!(place.bytes("model/model.safetensors"), b"precious");
 }
 

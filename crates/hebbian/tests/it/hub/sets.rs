@@ -46,7 +46,7 @@ fn a_set_of_the_hub_is_trained_on() {
     let other = [&train[..], &["--dataset", "someone/else"]].concat();
     world.refused(
         &mut without_certificates(&other, "no address"),
-        &["someone/else", "HF_ENDPOINT is no address"],
+        &["someone/else", "HF_ENDPOINT is not an address"],
     );
     if cfg!(target_os = "linux") {
         world.refused(
