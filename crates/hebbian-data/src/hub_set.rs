@@ -241,7 +241,7 @@ impl<'a> HubSet<'a> {
                 }
                 Err(error) => {
                     let reason = with_causes(&error, hub.endpoint());
-                    return Ok(Err(format!("the hub could not be reached ({reason})")));
+                    return Ok(Err(format!("the hub could not be queried ({reason})")));
                 }
             };
             let all = info.siblings.unwrap_or_default();

@@ -384,7 +384,7 @@ fn bad_parquet_files_are_named() {
     broken[5].0.clear();
     assert_says(
         &complain(&parquet(&schema(name), &broken, 4)),
-        &["0 bytes that are no PNG", "in row 5"],
+        &["0 bytes that are not a PNG", "in row 5"],
     );
     broken[5].0 = png(5, shape(DatasetName::Mnist));
     let message = complain(&parquet(&schema(name), &broken, 4));

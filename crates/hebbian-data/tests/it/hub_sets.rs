@@ -196,7 +196,7 @@ fn what_the_hub_does_not_have_is_said() {
     refused(SET, &gone, &[SET, "refused", "HF_HOME", "--data-dir"]);
     refused(SET, &Hub::new("no address", cache.path()), &["HF_ENDPOINT is not an address"]);
     mirror.twist("/revision/", Twist::Refuse("500 Internal Server Error", String::new()));
-    refused(SET, &hub, &["could not be asked", "500"]);
+    refused(SET, &hub, &["could not be queried", "500"]);
 }
 
 /// A cache as Python's libraries leave it: without a list of the files that belong to it, sometimes without a branch.

@@ -251,7 +251,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     write(&dir.path().join("train/bee/3.png"), &broken);
     refused(dir.path(), |_| (), &["bee/3.png", "broken PNG", "--skip-bad"]);
     write(&dir.path().join("train/bee/2.png"), b"<html>");
-    refused(dir.path(), |_| (), &["bee/2.png", "6 bytes that are no PNG", "--skip-bad"]);
+    refused(dir.path(), |_| (), &["bee/2.png", "6 bytes that are not a PNG", "--skip-bad"]);
     let skipped = Arc::new(Mutex::new(Vec::new()));
     let seen = skipped.clone();
     let options =

@@ -135,7 +135,7 @@ impl Place {
             save_checkpoint(&path, &tensors, &metadata).unwrap();
             let problem = match found {
                 Some(found) if found == more => {
-                    format!("is of step {more}, and the run has {total}")
+                    format!("was saved at step {more}, but the run has only {total}")
                 }
                 found => format!("the metadata's steps is {}", found.unwrap_or("missing")),
             };
