@@ -764,7 +764,7 @@ mod local_learning {
             Ok(Some(Learner::new(Bcm::default(), steps)))
         })?;
         // θ ← 0.7 θ + 0.3 · the mean of y² over the rows of a batch, from 1 on.
-        let mut want = vec![1.0; 3];
+        let mut want = [1.0; 3];
         for seed in 0..3 {
             let (_, activities) = stack.learn(&images(seed, &[5, 4])?, &mut learners)?;
             near("no competition", &activities[0].post, &activities[0].u, 0.0);
