@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 /// A display of how far a loop is, its speed, the time left, and a free message.
 ///
 /// On a terminal this is a bar; elsewhere (such as in a log file) it is a plain line at most every two seconds
-/// and one at the end. When quiet, nothing is shown. All output goes to stderr.
+/// and one at the end. When quiet, or if there is nothing to count, nothing is shown. All output goes to stderr.
 #[derive(Debug)]
 pub struct Progress(Display);
 
@@ -27,7 +27,7 @@ impl Progress {
 
     /// Starts at 0 of `total` things other than images; `unit` is what they are called.
     pub fn of(total: u64, unit: &'static str, label: &str, quiet: bool) -> Self {
-        Self(if quiet {
+        Self(if quiet || total == 0 {
             Display::Quiet
         } else if std::io::stderr().is_terminal() {
             Display::Bar(bar(total, unit, label))

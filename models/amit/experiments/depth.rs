@@ -5,7 +5,7 @@ use super::arm::{
     BP, BP_H, FRFB, FRFB_50, Runner, Trained, URFB, URFB_50, Variation, arm, numbers,
 };
 use super::bars::bar_series;
-use super::mixture::{self, early};
+use super::mixture::{self, ERRORS, early, errors};
 use super::protocols::each;
 use hebbian_train::{BarChart, Figure, Result, Spread, Table};
 
@@ -27,23 +27,13 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     }
     let trained = mixture::train(runner, arms)?;
 
-    let mut table = Table::new([
-        "hidden_layers",
-        "arm",
-        "seeds",
-        "test_error",
-        "sd",
-        "test_error_after_20",
-        "sd_after_20",
-    ]);
+    let mut table = Table::new(["hidden_layers", "arm", "seeds"].into_iter().chain(ERRORS));
     let headings = ["hidden", "arm", "after 20 epochs", "test error %", "W-R correlation"];
     let mut text = Table::new(headings);
     for one in &trained {
         let (network, label) = (one.arm.group.as_str(), one.arm.label.as_str());
-        let spreads = [one.test_error(), early(one)];
-        let cells = spreads.iter().flat_map(|s| [s.map(|s| s.mean), s.and_then(|s| s.sd)]);
         let row = [network.into(), label.into(), one.runs.len().into()];
-        table.row(row.into_iter().chain(cells.map(Into::into)))?;
+        table.row(row.into_iter().chain(errors(one)))?;
         text.row([
             network.into(),
             label.into(),

@@ -6,7 +6,7 @@
 use super::super::protocol::Protocol;
 use super::arm::{BP_H, FRFB, Runner, Trained, URFB, Variation, arm, numbers};
 use super::bars::bar_series;
-use super::mixture::{self, early};
+use super::mixture::{self, ERRORS, early, errors};
 use super::protocols::each;
 use hebbian_train::{BarChart, Figure, Result, Spread, Table};
 
@@ -41,17 +41,14 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let arms = VARIATIONS.map(|variation| arm(&DEPTH.to_string(), &base, variation));
     let trained = mixture::train(runner, arms.to_vec())?;
     let layers = base.weight_layers();
-    let mut table =
-        Table::new(["feedback", "seeds", "test_error", "sd", "test_error_after_20", "sd_after_20"]);
+    let mut table = Table::new(["feedback", "seeds"].into_iter().chain(ERRORS));
     let headings =
         ["feedback", "after 20 epochs", "test error %", "W-K correlation", "error angle °"];
     let mut text = Table::new(headings);
     for one in &trained {
         let label = one.arm.label.as_str();
-        let spreads = [one.test_error(), early(one)];
-        let cells = spreads.iter().flat_map(|s| [s.map(|s| s.mean), s.and_then(|s| s.sd)]);
         let row = [label.into(), one.runs.len().into()];
-        table.row(row.into_iter().chain(cells.map(Into::into)))?;
+        table.row(row.into_iter().chain(errors(one)))?;
         text.row([
             label.into(),
             early(one).map(Spread::percent).into(),

@@ -8,7 +8,7 @@ use super::arm::{Arm, Runner, Trained, URFB};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_data::transforms::{InputConfig, Pipeline};
-use hebbian_train::{About, Method, Result, Spread};
+use hebbian_train::{About, Cell, Method, Result, Spread};
 use serde_json::json;
 
 const EPOCHS: usize = 60;
@@ -68,6 +68,15 @@ pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
 /// The error after 20 epochs.
 pub(super) fn early(one: &Trained) -> Option<Spread> {
     one.at("validation_error", Some(EARLY))
+}
+
+/// The columns of [`errors`] in a table.
+pub(super) const ERRORS: [&str; 4] = ["test_error", "sd", "test_error_after_20", "sd_after_20"];
+
+/// The mean and standard deviation of the test error, and of the error after 20 epochs.
+pub(super) fn errors(one: &Trained) -> impl Iterator<Item = Cell> {
+    let spreads = [one.test_error(), early(one)].into_iter();
+    spreads.flat_map(|s| [s.map(|s| s.mean), s.and_then(|s| s.sd)]).map(Cell::from)
 }
 
 /// The task, with values rounded to steps of 1/255. It is the same for all seeds; only the random draws
