@@ -112,7 +112,7 @@ mod tests {
         for says in [
             "| head | 75.00 |",
             "10 images of digits with labels and 5 without (1 x 8 x 8",
-            "It sees of an image what `standardise-image` makes of it.",
+            "It sees images after the transforms `standardise-image`.",
             "While it learned, images were augmented by `random-crop:padding=1,flip`.",
         ] {
             assert!(body.contains(says), "{says}: {body}");

@@ -412,5 +412,5 @@ fn prefixes_are_left_out_and_names_can_be_changed() {
 #[test]
 fn what_is_no_file_is_refused() {
     let error = Checkpoint::load("/dev/null", &Device::Cpu).unwrap_err().to_string();
-    assert!(error.contains("/dev/null") && error.contains("no plain file"), "{error}");
+    assert!(error.contains("/dev/null") && error.contains("not a plain file"), "{error}");
 }

@@ -232,7 +232,7 @@ fn pickles_without_a_state_dict_are_refused_by_what_they_are() {
     refused(b"}.", &["without tensors", "[]"]);
     refused(b"cmymodels\nNet\n)\x81}b.", &["an object, mymodels.Net"]);
     refused(&[&tensor[..], b"."].concat(), &["an object, torch._utils._rebuild_tensor_v2"]);
-    refused(b"]K\x01a.", &["no dictionary"]);
+    refused(b"]K\x01a.", &["not a dictionary"]);
     refused(b"", &["data.pkl: its instruction at byte 0"]);
     refused(b"}", &["at byte 1 lacks"]);
     refused(b"}\xf7.", &["byte 1 is 0xf7"]);
