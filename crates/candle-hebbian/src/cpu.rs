@@ -187,6 +187,17 @@ pub(crate) fn for_row_blocks<T: Real>(
     cost: usize,
     kernel: &impl RowKernel<T>,
 ) {
+    if width == 0 || out.is_empty() {
+        return;
+    }
+    let rows = rows_per_block(cost);
+    out.par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(block, chunk)| run_block(kernel, block * rows, chunk));
+}
+
+/// Runs `kernel` for one block, whose first row is row `first`, compiled for the widest vectors.
+pub(crate) fn run_block<T>(kernel: &impl RowKernel<T>, first: usize, block: &mut [T]) {
     struct Block<'a, T, K>(&'a K, usize, &'a mut [T]);
     impl<T, K: RowKernel<T>> pulp::NullaryFnOnce for Block<'_, T, K> {
         type Output = ();
@@ -195,13 +206,7 @@ pub(crate) fn for_row_blocks<T: Real>(
             self.0.run(self.1, self.2);
         }
     }
-    if width == 0 || out.is_empty() {
-        return;
-    }
-    let rows = rows_per_block(cost);
-    out.par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(block, chunk)| ARCH.dispatch(Block(kernel, block * rows, chunk)));
+    ARCH.dispatch(Block(kernel, first, block));
 }
 
 /// `Σ map(x)`

@@ -1,6 +1,7 @@
 //! Homeostasis: units that win too often raise their own thresholds.
 
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, slice, with_real};
+use crate::memory::filled_rows;
 use crate::ops::widen::widened;
 use crate::ops::{column_counts, has_kernels};
 use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, Var};
@@ -187,8 +188,8 @@ impl CustomOp2 for Excess {
         with_real!(u, "excess", T => {
             let u = slice::<T>(u, u_layout)?;
             let threshold = slice::<T>(threshold, threshold_layout)?;
-            let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, units, units, &Rows { u, threshold, rows, units });
+            let kernel = Rows { u, threshold, rows, units };
+            let out = filled_rows("excess", (u.len(), units), units, &kernel)?;
             Ok((cpu::owned(out), u_layout.shape().clone()))
         })
     }

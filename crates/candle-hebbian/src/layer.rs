@@ -3,7 +3,7 @@
 use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{self, has_kernels, linear_response};
-use crate::synapses::Synapses;
+use crate::synapses::{Synapses, no_variable};
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
@@ -143,11 +143,7 @@ impl Layer {
     /// If the weights are not a variable: they cannot learn.
     pub fn var(&self) -> Result<Var> {
         if !self.weight.is_variable() {
-            candle::bail!(
-                "the weights of {:?} are no variable, so they cannot learn: make the layer from a \
-                 VarBuilder of a VarMap, or with Layer::from_tensor",
-                self.weight.dims()
-            )
+            return Err(no_variable(&self.weight));
         }
         Var::from_tensor(&self.weight) // the same variable
     }

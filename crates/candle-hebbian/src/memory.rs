@@ -1,6 +1,6 @@
 //! Allocations whose size a caller chose: checked before memory is taken, and refused with an error.
 
-use crate::cpu::Real;
+use crate::cpu::{Real, RowKernel, rows_per_block, run_block};
 use candle::{DType, Device, Error, Result};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -113,6 +113,24 @@ pub(crate) fn filled<T: Real>(
     fill: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
 ) -> Result<Vec<T>> {
     filled_with(what, sizes, chunk, || (), |(), index, chunk| fill(index, chunk))
+}
+
+/// Makes an array of `length` elements in rows of `width`, which `kernel` writes block by block in parallel. `cost` is
+/// that of [`for_row_blocks`](crate::cpu::for_row_blocks), which writes an array that exists.
+///
+/// # Errors
+/// If that is more than any array may have, or more memory than is available.
+pub(crate) fn filled_rows<T: Real>(
+    what: &str,
+    (length, width): (usize, usize),
+    cost: usize,
+    kernel: &impl RowKernel<T>,
+) -> Result<Vec<T>> {
+    let together = rows_per_block(cost);
+    filled(what, &[length / width.max(1), width], together.saturating_mul(width), |block, chunk| {
+        run_block(kernel, block * together, chunk);
+        Ok(())
+    })
 }
 
 /// Like [`filled`], with a state, such as a buffer, that `init` makes for every run of chunks.

@@ -1,8 +1,8 @@
 //! Synapses: everything that a learning rule may see.
 
-use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
+use crate::ops::{custom_vjp, hebbian_update, surrogate_gradient, surrogate_loss};
 use crate::rules::{Rule, State, Update};
-use candle::{D, Result, Tensor};
+use candle::{D, Error, Result, Tensor};
 
 /// Everything that the synapses of a layer see of one batch, and nothing else. A rule that reads
 /// only this is therefore local.
@@ -173,34 +173,14 @@ impl Synapses {
     /// # Errors
     /// As for [`loss`](Self::loss), except that the rule may keep state.
     pub fn loss_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
-        self.surrogate(rule, state, Some(&self.response))
-    }
-
-    /// The same loss for an optimiser, which reads only the gradient. The value of the fused terms,
-    /// which would take a pass over the weights, is left out.
-    pub(crate) fn descent_with(&self, rule: &dyn Rule, state: &mut State) -> Result<Tensor> {
-        self.surrogate(rule, state, None)
-    }
-
-    /// The loss. The fused terms get their value from the response `u`, and have the value 0
-    /// without it.
-    fn surrogate(
-        &self,
-        rule: &(impl Rule + ?Sized),
-        state: &mut State,
-        u: Option<&Tensor>,
-    ) -> Result<Tensor> {
         if !self.weight.track_op() {
-            candle::bail!(
-                "the weights of {:?} are no variable, so they cannot learn: make the layer from a \
-                 VarBuilder of a VarMap, or with Layer::from_tensor",
-                self.weight.dims()
-            )
+            return Err(no_variable(&self.weight));
         }
         let update = rule.update(self, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
-            terms.push(surrogate_loss(&self.pre, u, post, update.decay.as_ref(), &self.weight)?);
+            let (u, decay) = (&self.response, update.decay.as_ref());
+            terms.push(surrogate_loss(&self.pre, u, post, decay, &self.weight)?);
         }
         for term in self.unfused(&update)? {
             // −⟨sg(Δw), w⟩. With candle's own ops, the backward pass would form a gradient of the
@@ -238,6 +218,23 @@ impl Synapses {
         sum(terms)
     }
 
+    /// The gradient of [`loss_with`](Self::loss_with) at a variable, without the loss: minus the update. It costs less
+    /// than `backward`, which adds every gradient to zeros.
+    pub(crate) fn gradient_with(&self, rule: &dyn Rule, state: &mut State) -> Result<Tensor> {
+        if !self.weight.is_variable() {
+            return Err(no_variable(&self.weight));
+        }
+        let update = rule.update(self, state)?;
+        let mut terms = Vec::new();
+        if let Some(post) = &update.post {
+            terms.push(surrogate_gradient(&self.pre, post, update.decay.as_ref(), &self.weight)?);
+        }
+        for term in self.unfused(&update)? {
+            terms.push(term.neg()?);
+        }
+        sum(terms)
+    }
+
     /// The terms of `update` that are not in the fused product, in the shape of the weights.
     fn unfused(&self, update: &Update) -> Result<Vec<Tensor>> {
         let mut terms = Vec::new();
@@ -247,6 +244,15 @@ impl Synapses {
         terms.extend(update.direct.as_ref().map(Tensor::detach));
         terms.iter().map(|term| term.reshape(self.weight.shape())).collect()
     }
+}
+
+/// The error for a weight that no step can change.
+pub(crate) fn no_variable(weight: &Tensor) -> Error {
+    Error::msg(format!(
+        "the weights of {:?} are no variable, so they cannot learn: make the layer from a VarBuilder of a VarMap, or \
+         with Layer::from_tensor",
+        weight.dims()
+    ))
 }
 
 fn sum(terms: Vec<Tensor>) -> Result<Tensor> {

@@ -1,6 +1,7 @@
 //! What the competitions share: the conversion of a tensor into rows and back.
 
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, holds_nan, slice, with_real};
+use crate::memory::filled_rows;
 use crate::ops::widen::{expect_real, widened};
 use crate::ops::{has_kernels, over_nan_rows};
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
@@ -75,8 +76,8 @@ impl<C: Rows> CustomOp1 for Kernel<'_, C> {
         let units = shape.dims().last().copied().unwrap_or(1);
         with_real!(storage, "competition", T => {
             let u = slice::<T>(storage, layout)?;
-            let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, units, units, &Block { competition: self.0, u, units });
+            let block = Block { competition: self.0, u, units };
+            let out = filled_rows("activity", (u.len(), units), units, &block)?;
             Ok((cpu::owned(out), shape.clone()))
         })
     }

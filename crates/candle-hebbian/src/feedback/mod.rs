@@ -44,4 +44,5 @@ pub use config::{FeedbackConfig, Learning, Sizes, Source};
 pub use connections::Pairing;
 pub use direct::direct_feedback;
 pub use layer::{FeedbackLayer, conv2d, dense, locally_connected2d};
+pub(crate) use optimizer::no_gradients;
 pub use optimizer::{Decoupled, WithFeedback, WithFeedbackConfig};

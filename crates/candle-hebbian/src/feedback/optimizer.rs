@@ -325,6 +325,6 @@ impl Pair {
 }
 
 /// A store without the gradient of any variable.
-fn no_gradients() -> Result<GradStore> {
+pub(crate) fn no_gradients() -> Result<GradStore> {
     Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()
 }

@@ -1,7 +1,8 @@
 //! A shift and a scale for each channel.
 
 use super::backend::has_kernels;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, slice, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// Computes `(x − shift_c)·scale_c` for rows `x (1, P, C)`, with `shift` and `scale (1, C)`. Not
@@ -42,8 +43,8 @@ impl CustomOp3 for ChannelAffine {
         with_real!(x, "channel_affine", T => {
             let x = slice::<T>(x, x_layout)?;
             let (shift, scale) = (slice(shift, shift_layout)?, slice(scale, scale_layout)?);
-            let mut out = vec![0 as T; x.len()];
-            for_row_blocks(&mut out, channels, channels, &Rows { x, shift, scale });
+            let kernel = Rows { x, shift, scale };
+            let out = filled_rows("scaled channels", (x.len(), channels), channels, &kernel)?;
             Ok((cpu::owned(out), x_layout.shape().clone()))
         })
     }

@@ -4,6 +4,7 @@
 use super::factor::Factor;
 use super::tiles;
 use crate::cpu::{self, Real, with_real};
+use crate::memory::filled;
 use candle::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -72,9 +73,58 @@ pub(super) fn gemm<T: Real>(
         return;
     }
     let (a, b, adds) = (a.after_column(done), b.t().after_column(done).t(), adds || done > 0);
-    let depth = depth - done;
-    // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
-    // borrowed to write, overlaps neither.
+    let sizes = [m, n, depth - done];
+    if is_deep(sizes) {
+        in_parts(sizes, a, b, (scale, adds), out);
+    } else {
+        by_vectors(sizes, a, b, (scale, adds), out, parallelism);
+    }
+}
+
+/// Whether a product has few entries and a great depth. The crate gemm divides only the entries among its threads, and
+/// runs such a product on one of them.
+fn is_deep([m, n, depth]: [usize; 3]) -> bool {
+    m * n <= 1 << 14 && depth >= 1 << 12
+}
+
+/// Computes a [deep](is_deep) product in parts of its depth, side by side. Their number depends on the depth alone, so
+/// the result does not depend on the number of threads.
+fn in_parts<T: Real>(
+    [m, n, depth]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    (scale, adds): (T, bool),
+    out: &mut [T],
+) {
+    let each = depth.div_ceil((depth >> 10).min(16));
+    let mut sums = vec![T::zero(); depth.div_ceil(each) * m * n];
+    sums.par_chunks_exact_mut(m * n).enumerate().for_each(|(part, sum)| {
+        let first = part * each;
+        let sizes = [m, n, each.min(depth - first)];
+        let (a, b) = (a.after_column(first), b.t().after_column(first).t());
+        by_vectors(sizes, a, b, (scale, false), sum, Parallelism::None);
+    });
+    if !adds {
+        out.fill(T::zero());
+    }
+    for sum in sums.chunks_exact(m * n) {
+        for (out, &sum) in out.iter_mut().zip(sum) {
+            *out += sum;
+        }
+    }
+}
+
+/// Computes a product by the crate gemm. The matrices must have these sizes, as [`gemm`] checks.
+fn by_vectors<T: Real>(
+    [m, n, depth]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    (scale, adds): (T, bool),
+    out: &mut [T],
+    parallelism: Parallelism,
+) {
+    // SAFETY: all entries of the factors are in bounds, as the callers ensure; `out` is of its size
+    // and, being borrowed to write, overlaps neither.
     unsafe {
         gemm::gemm(
             m,
@@ -109,15 +159,17 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
 /// Computes `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
 ///
 /// candle's own product computes one site after the other, with all threads for each; with hundreds of small sites, the
-/// threads mostly wait. Here, sites on the CPU are computed side by side, and large products by the matrix unit.
+/// threads mostly wait. Here, sites on the CPU are computed side by side, and so are parts of deep products; large
+/// products are computed by the matrix unit.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
     // candle refuses empty products.
     if sites * m * depth * n == 0 {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
-    let by_unit = a.dtype() == DType::F32 && tiles::pays::<f32>([m, n, depth]);
-    if a.device().is_cpu() && (sites > 1 || by_unit) {
+    let sizes = [m, n, depth];
+    let by_unit = a.dtype() == DType::F32 && tiles::pays::<f32>(sizes);
+    if a.device().is_cpu() && (sites > 1 || by_unit || is_deep(sizes)) {
         return a.apply_op2_no_bwd(b, &Sites);
     }
     a.matmul(b)
@@ -156,9 +208,8 @@ pub(super) fn multiply(
     }
     with_real!(a, "matmul", T => {
         let (a, b) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
-        let mut out = vec![0 as T; sites * m * n];
         let threads = threads_of_a_site(sites);
-        out.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(site, out)| {
+        let out = filled("product", &[sites, m, n], m * n, |site, out| {
             let matrix = |data, layout: &Layout| {
                 let stride = layout.stride();
                 let data: &[T] = data;
@@ -167,7 +218,8 @@ pub(super) fn multiply(
             };
             let (a, b) = (matrix(a, a_layout), matrix(b, b_layout));
             gemm([m, n, depth], a, b, (1 as T, false), out, threads);
-        });
+            Ok(())
+        })?;
         Ok(cpu::owned(out))
     })
 }
@@ -197,6 +249,42 @@ mod tests {
         }
         let nothing = matmul(&a.narrow(1, 0, 0)?, &b.transpose(1, 2)?)?;
         assert_eq!(nothing.dims(), [3, 0, 6]);
+        Ok(())
+    }
+
+    /// A product of a great depth equals the sums in f64, in each order of the factors, added and not, and has the same
+    /// bits with one thread and with three.
+    #[test]
+    fn deep_products_are_sums() -> Result<()> {
+        let (m, n, depth) = (3, 5, 9001);
+        assert!(is_deep([m, n, depth]) && !is_deep([m, n, 4095]) && !is_deep([129, 128, depth]));
+        let mut rng = Rng::new(32);
+        let mut normal =
+            |count| rng.normal(0.0, 1.0, count, DType::F64, &Device::Cpu)?.to_vec1::<f64>();
+        let (a, b, before) = (normal(m * depth)?, normal(depth * n)?, normal(m * n)?);
+        let a_matrices = [Matrix::rows(&a, depth), Matrix::rows(&a, m).t()];
+        let b_matrices = [Matrix::rows(&b, n), Matrix::rows(&b, depth).t()];
+        for (a, b, adds) in
+            a_matrices.into_iter().zip(b_matrices).flat_map(|(a, b)| [(a, b, false), (a, b, true)])
+        {
+            let product = |threads: usize| {
+                let mut out = before.clone();
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.expect("threads").install(|| {
+                    gemm([m, n, depth], a, b, (-2.0, adds), &mut out, Parallelism::Rayon(0));
+                });
+                out
+            };
+            let seen = product(1);
+            assert_eq!(seen, product(3));
+            for (at, seen) in seen.iter().enumerate() {
+                let terms = (0..depth).map(|d| {
+                    a.data[at / n * a.row + d * a.column] * b.data[d * b.row + at % n * b.column]
+                });
+                let want = -2.0 * terms.sum::<f64>() + if adds { before[at] } else { 0.0 };
+                assert!((seen - want).abs() < 1e-9, "{seen} for {want}");
+            }
+        }
         Ok(())
     }
 

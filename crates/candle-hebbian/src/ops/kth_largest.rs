@@ -2,7 +2,8 @@ use super::backend::has_kernels;
 use super::host::on_host;
 use super::nan::over_nan_rows;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, holds_nan, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, holds_nan, slice, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use std::cmp::Ordering;
 
@@ -123,8 +124,8 @@ impl CustomOp1 for KthLargest {
         };
         with_real!(u, "kth_largest", T => {
             let u = slice::<T>(u, layout)?;
-            let mut out = vec![0 as T; dims.iter().product()];
-            for_row_blocks(&mut out, 1, width, &Rows { u, width, k: self.0 });
+            let (rows, kernel) = (dims.iter().product(), Rows { u, width, k: self.0 });
+            let out = filled_rows("the k-th largest", (rows, 1), width, &kernel)?;
             Ok((cpu::owned(out), dims.into()))
         })
     }
@@ -143,8 +144,8 @@ impl CustomOp1 for AboveKthLargest {
         };
         with_real!(u, "above_kth_largest", T => {
             let u = slice::<T>(u, layout)?;
-            let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, width, width, &Above { u, width, k: self.0 });
+            let kernel = Above { u, width, k: self.0 };
+            let out = filled_rows("above the k-th largest", (u.len(), width), width, &kernel)?;
             Ok((cpu::owned(out), layout.shape().clone()))
         })
     }

@@ -30,6 +30,22 @@ pub(crate) fn elementwise(
     op(&x.contiguous()?)
 }
 
+/// Writes the first `columns` columns of a matrix with rows of `row` values as rows of `out_row` values. The last row
+/// of the matrix may be shorter.
+#[inline(always)]
+pub(super) fn turn<T: Real>(
+    matrix: &[T],
+    (row, columns): (usize, usize),
+    out: &mut [T],
+    out_row: usize,
+) {
+    for (r, row) in matrix.chunks(row).enumerate() {
+        for (c, &value) in row[..columns].iter().enumerate() {
+            out[c * out_row + r] = value;
+        }
+    }
+}
+
 /// Returns the elements from the first one of a four-dimensional view on, and the strides of the
 /// view. A view without elements may start anywhere, also behind the last element.
 pub(crate) fn view<'a, T: Real>(

@@ -4,7 +4,8 @@ use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
 use super::layout::elementwise;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, slice, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// The saturated ramp `σ(h) = clip(s·h, −1, 1)`: a hard tanh of slope `s`. The gradient is `s`
@@ -98,8 +99,7 @@ impl CustomOp1 for Ramp {
     fn cpu_fwd(&self, h: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         with_real!(h, "ramp", T => {
             let h = slice::<T>(h, layout)?;
-            let mut out = vec![0 as T; h.len()];
-            for_row_blocks(&mut out, 1, 1, &Clip(h, self.0 as T));
+            let out = filled_rows("ramp", (h.len(), 1), 1, &Clip(h, self.0 as T))?;
             Ok((cpu::owned(out), layout.shape().clone()))
         })
     }
@@ -126,8 +126,8 @@ impl CustomOp2 for Gradient {
     ) -> Result<(CpuStorage, Shape)> {
         with_real!(h, "ramp_gradient", T => {
             let (h, grad) = (slice::<T>(h, h_layout)?, slice::<T>(grad, grad_layout)?);
-            let mut out = vec![0 as T; h.len()];
-            for_row_blocks(&mut out, 1, 1, &Gate(h, grad, self.0.0 as T));
+            let gate = Gate(h, grad, self.0.0 as T);
+            let out = filled_rows("gradient of the ramp", (h.len(), 1), 1, &gate)?;
             Ok((cpu::owned(out), h_layout.shape().clone()))
         })
     }

@@ -3,7 +3,8 @@
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
+use crate::cpu::{self, Real, RowKernel, slice, sum, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// Computes `relu(u − mean_c u)^power`, where the mean is over the channels (dimension 1) at the
@@ -126,8 +127,8 @@ impl CustomOp1 for Rectify {
         let channels = layout.shape().dims().last().copied().unwrap_or(1);
         with_real!(u, "rectify", T => {
             let u = slice::<T>(u, layout)?;
-            let mut out = vec![0 as T; u.len()];
-            for_row_blocks(&mut out, channels, channels, &Rows { rectify: *self, u, channels });
+            let kernel = Rows { rectify: *self, u, channels };
+            let out = filled_rows("rectified power", (u.len(), channels), channels, &kernel)?;
             Ok((cpu::owned(out), layout.shape().clone()))
         })
     }
@@ -216,9 +217,9 @@ impl CustomOp2 for Gradient {
         let channels = u_layout.shape().dims().last().copied().unwrap_or(1);
         with_real!(u, "rectify_gradient", T => {
             let (u, grad) = (slice::<T>(u, u_layout)?, slice::<T>(grad, grad_layout)?);
-            let mut out = vec![0 as T; u.len()];
             let kernel = GradientRows { rectify: self.0, u, grad, channels };
-            for_row_blocks(&mut out, channels, channels, &kernel);
+            let name = "gradient of the rectified power";
+            let out = filled_rows(name, (u.len(), channels), channels, &kernel)?;
             Ok((cpu::owned(out), u_layout.shape().clone()))
         })
     }

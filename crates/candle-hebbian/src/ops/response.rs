@@ -3,10 +3,12 @@
 
 use super::custom_vjp::custom_vjp;
 use super::gemm::{matmul, multiply};
+use super::layout::turn;
 use super::tiles;
-use super::value::{Value, gathered};
+use super::value::Value;
 use super::widen::{expect_real, widened};
-use crate::cpu::with_real;
+use crate::cpu::{self, vectorised, with_real};
+use crate::memory::filled;
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
@@ -199,8 +201,18 @@ impl Product {
         let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
         let dims = (sites, units, rows, fan_in);
         let turned = weight.matmul(x, dims, &weight_layout, &x_layout.transpose(1, 2)?)?;
-        let layout = Layout::contiguous((sites, units, rows)).transpose(1, 2)?;
-        Ok((gathered(&turned, &layout)?, self.shape.as_slice().into()))
+        let u = with_real!(&turned, "linear_response", T => {
+            let turned = turned.as_slice::<T>()?;
+            // Rows whose values lie in one cache line are turned together.
+            let together = 64 / size_of::<T>();
+            let u = filled("response", &[rows, units], together * units, |at, u| {
+                let columns = u.len() / units;
+                vectorised(|| turn(&turned[at * together..], (rows, columns), u, units));
+                Ok(())
+            })?;
+            cpu::owned(u)
+        });
+        Ok((u, self.shape.as_slice().into()))
     }
 }
 

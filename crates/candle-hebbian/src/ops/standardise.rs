@@ -3,7 +3,8 @@
 use super::backend::has_kernels;
 use super::layout::elementwise;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, sum, with_real};
+use crate::cpu::{self, Real, RowKernel, slice, sum, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 /// Computes `(x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased
@@ -69,9 +70,9 @@ impl CustomOp1 for Standardise {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         with_real!(x, "standardise", T => {
             let x = slice::<T>(x, layout)?;
-            let mut out = vec![0 as T; x.len()];
             let kernel = Rows { x, width: self.width, epsilon: self.epsilon as T };
-            for_row_blocks(&mut out, self.width, self.width, &kernel);
+            let sizes = (x.len(), self.width);
+            let out = filled_rows("standardised samples", sizes, self.width, &kernel)?;
             Ok((cpu::owned(out), layout.shape().clone()))
         })
     }

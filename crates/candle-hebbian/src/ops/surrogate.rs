@@ -16,21 +16,18 @@ use rayon::prelude::*;
 /// `−(Σ y_k x − d_k w_k)`.
 ///
 /// The shapes are `pre (S, P, F)`, `u` and `y (S, P, K)`, and `d (S, K)` or `None` for 0; `weight` has any
-/// shape that holds `(S, K, F)`. The loss is a sum, not a mean. `u` only gives the loss its value, which is
-/// 0 without it; the graph of `u`, if any, is not followed. The gradient reads `weight` when `backward`
+/// shape that holds `(S, K, F)`. The loss is a sum, not a mean. `u` only gives the loss its value; the
+/// graph of `u`, if any, is not followed. The gradient reads `weight` when `backward`
 /// runs: call it before the next `Var::set`. For f16 and bf16 the loss is f32, whose range the sum needs.
 pub(crate) fn surrogate_loss(
     pre: &Tensor,
-    u: Option<&Tensor>,
+    u: &Tensor,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
 ) -> Result<Tensor> {
     let (pre, y, d) = (pre.detach(), wide(y)?, d.map(wide).transpose()?);
-    let value = match u {
-        Some(u) => value(&pre, u, &y, d.as_ref(), weight)?,
-        None => Tensor::zeros((), y.dtype(), y.device())?,
-    };
+    let value = value(&pre, u, &y, d.as_ref(), weight)?;
     custom_vjp(
         "surrogate_loss",
         [weight],
@@ -70,6 +67,17 @@ pub(crate) fn hebbian_update(
 ) -> Result<Tensor> {
     let one = Tensor::ones((), y.dtype(), y.device())?;
     scaled_update(pre, y, d, weight, &one)
+}
+
+/// The gradient of the [surrogate loss](surrogate_loss) without the loss: `−D`.
+pub(crate) fn surrogate_gradient(
+    pre: &Tensor,
+    y: &Tensor,
+    d: Option<&Tensor>,
+    weight: &Tensor,
+) -> Result<Tensor> {
+    let minus_one = Tensor::ones((), y.dtype(), y.device())?.neg()?;
+    scaled_update(pre, y, d, weight, &minus_one)
 }
 
 /// [`hebbian_update`] times the scalar `scale`.
@@ -337,7 +345,7 @@ mod tests {
                 let update = hebbian_update(&pre, &y, Some(&d), &weight)?;
                 assert_eq!(update.dtype(), dtype);
                 all(&update, half)?;
-                let loss = surrogate_loss(&pre, Some(&u), &y, Some(&d), &weight)?;
+                let loss = surrogate_loss(&pre, &u, &y, Some(&d), &weight)?;
                 // ½·Σ_k d·‖w_k‖² − Σ y·u = 3·(½·n/2·2 − n·n)
                 let n = f64::from(n);
                 all(&loss, 3.0 * (n / 2.0 - n * n))?;

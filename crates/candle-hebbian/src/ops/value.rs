@@ -198,7 +198,7 @@ keep!(CustomOp2: a la, b lb);
 keep!(CustomOp3: a la, b lb, c lc);
 
 /// Copies the elements of `storage` that `layout` covers, in its order, to new memory.
-pub(super) fn gathered<S>(storage: &S, layout: &Layout) -> Result<S>
+fn gathered<S>(storage: &S, layout: &Layout) -> Result<S>
 where
     S: BackendStorage,
     S::Device: BackendDevice<Storage = S>,

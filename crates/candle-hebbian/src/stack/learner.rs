@@ -1,5 +1,6 @@
 //! The rule, state and optimiser of one layer.
 
+use crate::feedback::no_gradients;
 use crate::layer::Response;
 use crate::rules::{Rule, State};
 use candle::Result;
@@ -53,14 +54,15 @@ impl<O: Optimizer> Learner<O> {
     }
 
     /// Takes one step of the rule for the activity `post (S, P, K)`, the result of a competition on
-    /// `response`. The optimiser is given a loss with the gradient of
-    /// [`Synapses::loss`](crate::Synapses::loss), but not its value.
+    /// `response`. The optimiser is given the gradient of [`Synapses::loss`](crate::Synapses::loss).
     ///
     /// # Errors
     /// If the weights are not a variable, or if the rule or the optimiser fails.
     pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
-        let loss = response.synapses(post)?.descent_with(&*self.rule, &mut self.state)?;
-        self.optimiser.backward_step(&loss)
+        let mut grads = no_gradients()?;
+        let gradient = response.synapses(post)?.gradient_with(&*self.rule, &mut self.state)?;
+        grads.insert(response.weight(), gradient);
+        self.optimiser.step(&grads)
     }
 }
 

@@ -5,10 +5,10 @@
 //! images in place: nothing is unfolded, and nothing folded back.
 
 use super::{Sites, Unfold};
-use crate::cpu::{self, ARCH, Real, slice, vectorised, with_real};
+use crate::cpu::{self, ARCH, slice, vectorised, with_real};
 use crate::memory::{clear, filled, filled_with};
 use crate::ops::custom_vjp::custom_vjp;
-use crate::ops::layout::view;
+use crate::ops::layout::{turn, view};
 use crate::ops::registers::{Products, lanes_here};
 use crate::ops::value::Value;
 use crate::ops::widen::widened;
@@ -123,16 +123,6 @@ impl Unfold {
 
     fn taps(&self) -> usize {
         self.rows.window.kernel * self.columns.window.kernel
-    }
-}
-
-/// Writes the first `columns` columns of a matrix with rows of `row` values as rows of `out_row` values.
-#[inline(always)]
-fn turn<T: Real>(matrix: &[T], (row, columns): (usize, usize), out: &mut [T], out_row: usize) {
-    for (r, row) in matrix.chunks_exact(row).enumerate() {
-        for (c, &value) in row[..columns].iter().enumerate() {
-            out[c * out_row + r] = value;
-        }
     }
 }
 
