@@ -4,8 +4,8 @@
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{
-    Bcm, Conv2dConfig, Geometry, Hebb, KrotovHopfield, Layer, ModulatedHebb, Oja, Response, Rng,
-    Rule, SoftHebb, State, Synapses, Update, conv2d, dense, locally_connected2d,
+    Bcm, Conv2dConfig, Geometry, Hebb, KrotovHopfield, Layer, Learner, ModulatedHebb, Oja,
+    Response, Rng, Rule, SoftHebb, State, Synapses, Update, conv2d, dense, locally_connected2d,
 };
 use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
 use std::fmt::Debug;
@@ -299,14 +299,14 @@ fn mixing_is_the_product_taken_off() -> Result<()> {
     let layer = Layer::from_tensor(&w, Geometry::Dense)?;
     let response = layer.response(&tensor(&[1.0, 2.0, 2.0, 0.0], &[2, 2])?)?;
     let y = response.u().relu()?; // [[1.5, 0], [1, 1]]
-    let moments = |y: &Tensor| -> Result<Tensor> {
+    let moments = move |y: &Tensor| -> Result<Tensor> {
         let lower = Tensor::tril2(y.dim(2)?, DType::F64, CPU)?;
         y.transpose(1, 2)?.matmul(y)?.broadcast_mul(&lower)
     };
-    let sanger = |s: &Synapses, _: &mut State| {
+    let sanger = move |s: &Synapses, _: &mut State| {
         Ok(Update::hebbian(s.post().clone()).mixing(moments(s.post())?))
     };
-    let written_out = |s: &Synapses, _: &mut State| {
+    let written_out = move |s: &Synapses, _: &mut State| {
         let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
         Ok(Update::direct((gained - moments(s.post())?.matmul(&s.weights()?)?)?))
     };
@@ -319,6 +319,18 @@ fn mixing_is_the_product_taken_off() -> Result<()> {
         let gradient = loss.backward()?;
         near("−∂L", &gradient.get(layer.weight()).unwrap().neg()?, &want, 1e-12)?;
     }
+    let steps = || SGD::new(vec![layer.var()?], 1.0);
+    let learners = [Learner::new(sanger, steps()?), Learner::new(written_out, steps()?)];
+    for mut learner in learners {
+        layer.var()?.set(&w)?;
+        learner.step(&response, &y)?;
+        near("step", &(layer.weight() - &w)?, &want, 1e-12)?;
+    }
+    // The gradient goes to the weights themselves, so a tensor made from them cannot learn.
+    let doubled =
+        Response::new(&(layer.weight() * 2.0)?, Geometry::Dense, &tensor(&[1.0, 2.0], &[1, 2])?)?;
+    let refusal = Learner::new(Hebb, steps()?).step(&doubled, doubled.u());
+    refused(refusal, &["no variable", "[2, 2]"]);
     Ok(())
 }
 
