@@ -4,6 +4,7 @@ use super::config::Learning;
 use super::layer::FeedbackLayer;
 use crate::Steps;
 use crate::ops::masked;
+use crate::steps::descend;
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, TensorId, Var};
 use candle_nn::{AdamW, Optimizer, SGD};
@@ -315,10 +316,7 @@ impl Pair {
         let (weight_mask, feedback_mask) = self.layer.masks();
         let steps = [(&self.weight, 1.0, weight_mask), (&self.feedback, self.rate, feedback_mask)];
         for (var, rate, mask) in steps {
-            let scaled = if rate == 1.0 { increment.clone() } else { (increment * rate)? };
-            let kept = var.as_detached_tensor();
-            let kept = if keep == 1.0 { kept } else { (kept * keep)? };
-            var.set(&(kept + masked(&scaled, mask)?)?)?;
+            descend(var, &masked(increment, mask)?, -rate, keep)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub use weight_decay::WeightDecay;
 use candle::backprop::GradStore;
 use candle::{Result, Tensor, Var};
 use candle_nn::Optimizer;
-use descend::Descend;
+use descend::{Descend, Scale};
 use place::Place;
 
 /// An optimiser that moves variables down their gradients by a chain of parts:
@@ -162,8 +162,7 @@ impl Steps {
     fn descend_one(&mut self, index: usize, gradient: &Tensor) -> Result<()> {
         let mut place = Place::of(&self.variables[index])?;
         let weight = place.weight().clone();
-        let gradient = gradient.detach().to_dtype(weight.dtype())?.contiguous()?;
-        let gradient = gradient.reshape(weight.shape())?;
+        let gradient = place.like(gradient)?;
         let mut descent = Descent::new(index, &weight, gradient, self.learning_rate, self.progress);
         for part in &mut self.parts {
             part.apply(&mut descent)?;
@@ -196,6 +195,15 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// `w ← keep·w − rate·u` for a variable and a direction `u` of its shape, in place.
+pub(crate) fn descend(var: &Var, direction: &Tensor, rate: f64, keep: f64) -> Result<()> {
+    let variable = Variable::from(var.clone());
+    let mut place = Place::of(&variable)?;
+    let direction = place.like(direction)?;
+    Descend { scale: Scale::Whole(rate), keep, unit_norm: false }.run(&mut place, &direction)?;
+    place.finish()
 }
 
 impl Optimizer for Steps {

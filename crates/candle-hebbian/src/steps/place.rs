@@ -25,6 +25,11 @@ impl<'a> Place<'a> {
         &self.weight
     }
 
+    /// `tensor`, of the variable's shape, in the shape and type of the weights, contiguous and without a graph.
+    pub(super) fn like(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.detach().to_dtype(self.weight.dtype())?.contiguous()?.reshape(self.weight.shape())
+    }
+
     /// Replaces the weights.
     pub(super) fn write(&mut self, weight: &Tensor) -> Result<()> {
         if weight.shape() != self.weight.shape() {
