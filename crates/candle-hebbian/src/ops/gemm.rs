@@ -114,7 +114,10 @@ fn in_parts<T: Real>(
     }
 }
 
-/// Computes a product by the crate gemm. The matrices must have these sizes, as [`gemm`] checks.
+/// Computes a product by the crate gemm.
+///
+/// # Panics
+/// If the matrices do not have these sizes.
 fn by_vectors<T: Real>(
     [m, n, depth]: [usize; 3],
     a: Matrix<T>,
@@ -123,8 +126,9 @@ fn by_vectors<T: Real>(
     out: &mut [T],
     parallelism: Parallelism,
 ) {
-    // SAFETY: all entries of the factors are in bounds, as the callers ensure; `out` is of its size
-    // and, being borrowed to write, overlaps neither.
+    assert!(out.len() == m * n && a.holds(m, depth) && b.holds(depth, n), "a part of a product");
+    // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
+    // borrowed to write, overlaps neither.
     unsafe {
         gemm::gemm(
             m,
@@ -168,8 +172,12 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
     let sizes = [m, n, depth];
-    let by_unit = a.dtype() == DType::F32 && tiles::pays::<f32>(sizes);
-    if a.device().is_cpu() && (sites > 1 || by_unit || is_deep(sizes)) {
+    let faster = match a.dtype() {
+        DType::F32 => tiles::pays::<f32>(sizes) || is_deep(sizes),
+        DType::F64 => is_deep(sizes),
+        _ => false,
+    };
+    if a.device().is_cpu() && (sites > 1 || faster) {
         return a.apply_op2_no_bwd(b, &Sites);
     }
     a.matmul(b)
