@@ -56,7 +56,7 @@
     });
   }
 
-  // A table that is sorted by a click on a column. A cell is what it shows, or { show, by } with what it is sorted by.
+  // A table that is sorted by a click on a column, and that scrolls where it is larger than its place. A cell is what it shows, or { show, by } with what it is sorted by.
   function table(columns, rows, kinds = []) {
     const by = (cell) => (cell !== null && typeof cell === "object" && "by" in cell ? cell.by : cell);
     const show = (cell) => (cell !== null && typeof cell === "object" && "show" in cell ? cell.show : cell);
@@ -85,7 +85,7 @@
       return head;
     });
     fill(rows);
-    return el("table", { class_: "plain" }, el("thead", {}, el("tr", {}, heads)), body);
+    return el("div", { class_: "scroll" }, el("table", { class_: "plain" }, el("thead", {}, el("tr", {}, heads)), body));
   }
 
   function switcher(names, chosen, choose) {
@@ -232,7 +232,7 @@
     if (content.groups.length < 2) return null;
     const names = content.groups.map((group, at) => [chip(at), group.name]);
     const rows = content.differences.map((one) => [one.place, ...one.values.map((value) => value ?? "–")]);
-    return card(el("div", { class_: "scroll" }, table(["setting", ...names], rows, ["place"])));
+    return card(table(["setting", ...names], rows, ["place"]));
   }
 
   function groups() {
@@ -250,7 +250,7 @@
     const runs = content.runs.map((one) => [one.folder, one.seed ?? "–", one.accuracy === null ? { show: "–", by: -1 } : { show: percent(one.accuracy), by: one.accuracy }]);
     return [
       card(table(["group", "runs", "test accuracy, mean ± sd over seeds", ""], rows, ["", "figure", "figure"])),
-      card(el("h3", {}, "Every run"), el("div", { class_: "scroll" }, table(["folder", "seed", "test accuracy"], runs, ["place", "figure", "figure"]))),
+      card(el("h3", {}, "Every run"), table(["folder", "seed", "test accuracy"], runs, ["place", "figure", "figure"])),
     ];
   }
 
@@ -385,7 +385,7 @@
 
   function settings() {
     const { options } = run();
-    const body = el("div", { class_: "scroll" });
+    const body = el("div");
     const fill = (word) => body.replaceChildren(table(["setting", "value"],
       options.filter((row) => !word || row.join(" ").toLowerCase().includes(word.toLowerCase())), ["place", "value"]));
     fill("");
