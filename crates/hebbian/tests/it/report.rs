@@ -254,6 +254,41 @@ fn a_browser_shows_all_of_it() {
     assert_eq!(figures, 48 + 50);
 }
 
+/// On the screen of a phone, nothing is wider than its card, unless it scrolls there, and no page scrolls sideways.
+#[test]
+fn a_report_fits_a_narrow_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &["--seed", "0"]);
+    run(at, "again", &["--seed", "1"]);
+    printed(at, &["report", "out", "again"]);
+    for report in ["out/report.html", "report.html"] {
+        let page = read(at.join(report)).replace('&', "&amp;").replace('"', "&quot;");
+        let measure = "const inside = document.querySelector('iframe').contentDocument;
+            const width = (element) => element.getBoundingClientRect().right;
+            const wide = [...inside.querySelectorAll('.card *')].filter((element) =>
+                !element.parentElement.closest('.scroll') && width(element) > width(element.closest('.card')) + 1);
+            const page = inside.documentElement;
+            document.body.dataset.found = [inside.querySelectorAll('.card').length, page.clientWidth, page.scrollWidth,
+                ...wide.map((element) => element.outerHTML.slice(0, 80))].join(';');";
+        let frame = at.join("narrow.html");
+        std::fs::write(
+            &frame,
+            format!(
+                "<!doctype html><body><iframe width=390 height=9000 style='border:0' srcdoc=\"{page}\"></iframe>
+                <script>addEventListener('load', () => setTimeout(() => {{ {measure} }}, 500));</script>"
+            ),
+        )
+        .unwrap();
+        let Some(document) = in_browser(&frame) else { return };
+        let found = document.split("data-found=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let found: Vec<&str> = found.expect("what was measured").split(';').collect();
+        assert!(found[0].parse::<usize>().unwrap() > 10, "{found:?}");
+        let [_, width, content] = found[..] else { panic!("{report}, out of its card: {found:?}") };
+        assert!(width == content && width.parse::<usize>().unwrap() <= 390, "{report}: {found:?}");
+    }
+}
+
 /// Runs that differ by the seed are one group: their mean, and a band around it; what differs between groups comes first.
 #[test]
 fn several_runs_are_compared() {
