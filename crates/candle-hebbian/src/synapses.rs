@@ -1,6 +1,6 @@
 //! Synapses: everything that a learning rule may see.
 
-use crate::ops::{custom_vjp, hebbian_update, surrogate_gradient, surrogate_loss};
+use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
 use crate::rules::{Rule, State, Update};
 use candle::{D, Error, Result, Tensor};
 
@@ -146,7 +146,7 @@ impl Synapses {
     /// If there is no third factor.
     pub fn third_product(&self) -> Result<Tensor> {
         let third = self.third()?.to_dtype(self.pre.dtype())?.broadcast_as(self.post.shape())?;
-        let product = hebbian_update(&self.pre, &third, None, &self.weight)?;
+        let product = hebbian_update(&self.pre, &third, None, &self.weight, 1.0)?;
         product.reshape(self.weights()?.shape())
     }
 
@@ -209,13 +209,7 @@ impl Synapses {
     /// # Errors
     /// As for [`update`](Self::update), except that the rule may keep state.
     pub fn update_with(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Tensor> {
-        let update = rule.update(self, state)?;
-        let mut terms = Vec::new();
-        if let Some(post) = &update.post {
-            terms.push(hebbian_update(&self.pre, post, update.decay.as_ref(), &self.weight)?);
-        }
-        terms.extend(self.unfused(&update)?);
-        sum(terms)
+        self.scaled_update(rule, state, 1.0)
     }
 
     /// The gradient of [`loss_with`](Self::loss_with) at a variable, without the loss: minus the update. It costs less
@@ -224,13 +218,24 @@ impl Synapses {
         if !self.weight.is_variable() {
             return Err(no_variable(&self.weight));
         }
+        self.scaled_update(rule, state, -1.0)
+    }
+
+    /// The update of a rule times `scale`.
+    fn scaled_update(
+        &self,
+        rule: &(impl Rule + ?Sized),
+        state: &mut State,
+        scale: f64,
+    ) -> Result<Tensor> {
         let update = rule.update(self, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
-            terms.push(surrogate_gradient(&self.pre, post, update.decay.as_ref(), &self.weight)?);
+            let decay = update.decay.as_ref();
+            terms.push(hebbian_update(&self.pre, post, decay, &self.weight, scale)?);
         }
         for term in self.unfused(&update)? {
-            terms.push(term.neg()?);
+            terms.push(if scale == 1.0 { term } else { (term * scale)? });
         }
         sum(terms)
     }

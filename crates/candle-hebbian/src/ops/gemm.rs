@@ -126,7 +126,7 @@ fn by_vectors<T: Real>(
     out: &mut [T],
     parallelism: Parallelism,
 ) {
-    assert!(out.len() == m * n && a.holds(m, depth) && b.holds(depth, n), "a part of a product");
+    assert!(out.len() == m * n && a.holds(m, depth) && b.holds(depth, n), "the sizes of a product");
     // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
     // borrowed to write, overlaps neither.
     unsafe {

@@ -89,7 +89,7 @@ pub use response::linear_response;
 pub(crate) use response::masked;
 pub(crate) use sign::sign;
 pub use standardise::standardise;
-pub(crate) use surrogate::{hebbian_update, surrogate_gradient, surrogate_loss};
+pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, unfold, untied};
 pub use value::Value;
 

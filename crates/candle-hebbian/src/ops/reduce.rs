@@ -2,9 +2,8 @@
 
 use super::backend::has_kernels;
 use super::widen::widened;
-use crate::cpu::{
-    self, Real, RowKernel, for_row_blocks, rows_per_block, slice, sum, vectorised, with_real,
-};
+use crate::cpu::{self, Real, RowKernel, rows_per_block, slice, sum, vectorised, with_real};
+use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -183,8 +182,8 @@ impl CustomOp2 for SquaredNorms {
         let (sites, units, fan_in) = layout.shape().dims3()?;
         with_real!(w, "squared_norms", T => {
             let w = slice::<T>(w, layout)?;
-            let mut out = vec![0 as T; sites * units];
-            for_row_blocks(&mut out, 1, fan_in, &RowNorms { w, fan_in });
+            let kernel = RowNorms { w, fan_in };
+            let out = filled_rows("squared norms", (sites * units, 1), fan_in, &kernel)?;
             Ok((cpu::owned(out), (sites, units).into()))
         })
     }

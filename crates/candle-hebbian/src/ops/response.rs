@@ -187,7 +187,7 @@ impl Product {
         Ok((u, self.shape.as_slice().into()))
     }
 
-    /// [`plain`](Self::plain) as the transpose of `w·xᵀ`. Both factors are contiguous along the summed
+    /// [`plain`](Self::plain) for one site, as the transpose of `w·xᵀ`. Both factors are contiguous along the summed
     /// axis, so the product on the CPU has to transpose one of them: the one that gives the last axis of
     /// the result. Here that is the rows.
     fn turned(

@@ -57,30 +57,20 @@ fn value(
     .sum_all()
 }
 
-/// Computes `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`. This is the update: minus the
-/// gradient of the surrogate loss.
+/// Computes `scale·D` with `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`. `D` is the update, and `−D`
+/// the gradient of the surrogate loss.
 pub(crate) fn hebbian_update(
     pre: &Tensor,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
+    scale: f64,
 ) -> Result<Tensor> {
-    let one = Tensor::ones((), y.dtype(), y.device())?;
-    scaled_update(pre, y, d, weight, &one)
+    let scale = (Tensor::ones((), y.dtype(), y.device())? * scale)?;
+    scaled_update(pre, y, d, weight, &scale)
 }
 
-/// The gradient of the [surrogate loss](surrogate_loss) without the loss: `−D`.
-pub(crate) fn surrogate_gradient(
-    pre: &Tensor,
-    y: &Tensor,
-    d: Option<&Tensor>,
-    weight: &Tensor,
-) -> Result<Tensor> {
-    let minus_one = Tensor::ones((), y.dtype(), y.device())?.neg()?;
-    scaled_update(pre, y, d, weight, &minus_one)
-}
-
-/// [`hebbian_update`] times the scalar `scale`.
+/// [`hebbian_update`] with a scale that is already on the device.
 fn scaled_update(
     pre: &Tensor,
     y: &Tensor,
@@ -244,7 +234,7 @@ mod tests {
             let (pre, y) = (normal((sites, 17, 5))?, normal((sites, 17, 4))?);
             let (w, d) = (normal((sites, 4, 5))?, normal((1, sites, 4))?.squeeze(0)?);
             for d in [None, Some(&d)] {
-                let kernel = hebbian_update(&pre, &y, d, &w)?;
+                let kernel = hebbian_update(&pre, &y, d, &w, 1.0)?;
                 let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                 assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
             }
@@ -274,7 +264,7 @@ mod tests {
                 kept(&|site, row, unit| site == 1 || unit == row % units)?,
             ] {
                 for d in [None, Some(&d)] {
-                    let kernel = hebbian_update(&pre, &y, d, &w)?;
+                    let kernel = hebbian_update(&pre, &y, d, &w, 1.0)?;
                     let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                     let difference = difference.abs()?.max_all()?.to_scalar::<f64>()?;
                     assert!(difference < 1e-10, "{sites} {rows} {units}: {difference}");
@@ -302,7 +292,8 @@ mod tests {
                     (0..150).map(|i| if i == 3 * row + 1 { bad } else { 2.0 }).collect();
                 let x = Tensor::from_vec(x, (1, 50, 3), &Device::Cpu)?;
                 for d in [None, Some(&d)] {
-                    let update = hebbian_update(&x, &y, d, &w)?.squeeze(0)?.to_vec2::<f64>()?;
+                    let update =
+                        hebbian_update(&x, &y, d, &w, 1.0)?.squeeze(0)?.to_vec2::<f64>()?;
                     for (unit, update) in update.into_iter().enumerate() {
                         // Rows 1 to 49 make units 1 to 9 active twice, unit 0 and the others once.
                         let times = if (1..10).contains(&unit) { 2.0 } else { 1.0 };
@@ -342,7 +333,7 @@ mod tests {
             let check = || {
                 // Σ y·x − d·w = n − n/2
                 let half = f64::from(n / 2);
-                let update = hebbian_update(&pre, &y, Some(&d), &weight)?;
+                let update = hebbian_update(&pre, &y, Some(&d), &weight, 1.0)?;
                 assert_eq!(update.dtype(), dtype);
                 all(&update, half)?;
                 let loss = surrogate_loss(&pre, &u, &y, Some(&d), &weight)?;

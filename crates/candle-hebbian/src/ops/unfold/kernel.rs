@@ -56,9 +56,8 @@ impl Unfold {
             for j in 0..kw {
                 let Some(w) = self.column_taps[ow * kw + j] else { continue };
                 let (tap, at) = (i * kw + j, image + h * sh + w * sw);
-                let seen = x[at..].iter().step_by(sc).take(group);
-                for (patch, &x) in patch[tap..].iter_mut().step_by(kh * kw).zip(seen) {
-                    *patch = x;
+                for c in 0..group {
+                    patch[c * kh * kw + tap] = x[at + c * sc];
                 }
             }
         }
