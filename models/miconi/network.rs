@@ -193,7 +193,7 @@ impl Network {
         let mut activities: Vec<Activity> = Vec::new();
         for block in self.stack.blocks() {
             let x = activities.last().map_or(x, |below| &below.output);
-            let (_, activity) = block.respond(x, false)?;
+            let activity = block.activity(x, false)?;
             block.adapt(&activity.post)?;
             activities.push(activity);
         }

@@ -124,5 +124,5 @@ fn look<C: candle_hebbian::Competition>(
     if learns && block.batch_norm().is_some() && values < 2 {
         candle::bail!("batch norm: {values} values per channel, expected at least 2")
     }
-    Ok(block.respond(x, false)?.1.output)
+    Ok(block.activity(x, false)?.output)
 }

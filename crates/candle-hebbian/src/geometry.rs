@@ -156,7 +156,8 @@ impl Geometry {
         }
     }
 
-    /// The inverse of [`fold`](Self::fold): an output-shaped tensor as rows `(S, P, K)`.
+    /// The inverse of [`fold`](Self::fold): an output-shaped tensor as contiguous rows `(S, P, K)`. For an ungrouped
+    /// convolution whose channels are adjacent in memory this is a view.
     pub(crate) fn rows(&self, out: &Tensor, weight: &[usize]) -> Result<Tensor> {
         let WeightDims { sites, units, .. } = self.weight_dims(weight)?;
         match *self {
@@ -166,11 +167,8 @@ impl Geometry {
             }
             Self::Conv2d(_) => {
                 let (b, _, oh, ow) = out.dims4()?;
-                out.reshape((b, sites, units, oh * ow))?.permute((1, 0, 3, 2))?.reshape((
-                    sites,
-                    b * oh * ow,
-                    units,
-                ))
+                let rows = out.permute((0, 2, 3, 1))?.reshape((b * oh * ow, sites, units))?;
+                rows.transpose(0, 1)?.contiguous()
             }
             Self::LocallyConnected2d(_) => {
                 let (b, _, _, _) = out.dims4()?;

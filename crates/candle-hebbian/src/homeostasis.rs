@@ -3,7 +3,7 @@
 use crate::cpu::{self, Real, RowKernel, slice, with_real};
 use crate::memory::filled_rows;
 use crate::ops::widen::widened;
-use crate::ops::{column_counts, has_kernels};
+use crate::ops::{Value, column_counts, custom_vjp, has_kernels};
 use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -110,19 +110,22 @@ impl AdaptiveThreshold {
         self.var.set(&values.detach().to_dtype(self.var.dtype())?.flatten_all()?)
     }
 
-    /// Computes `u − θ` for `u (S, P, K)`.
+    /// Computes `u − θ` for `u (S, P, K)`; differentiable in `u`.
     ///
     /// # Errors
     /// If the sites, units or type differ from those that the thresholds were made for.
     pub fn apply(&self, u: &Tensor) -> Result<Tensor> {
         self.fits("a response", u)?;
-        let (u, values) = (u.detach(), self.values.detach());
         if u.elem_count() == 0 {
-            return Ok(u);
+            return Ok(u.clone());
         }
-        widened(&u, |u| match has_kernels(u.device()) {
-            true => u.contiguous()?.apply_op2_no_bwd(&values.contiguous()?, &Excess),
-            false => u.broadcast_sub(&values.unsqueeze(1)?),
+        let excess = |u: &Tensor| match has_kernels(u.device()) {
+            true => Value::op2(&u.contiguous()?, &self.values.contiguous()?, &Excess),
+            false => Ok(u.broadcast_sub(&self.values.unsqueeze(1)?)?.into()),
+        };
+        widened(u, |u| {
+            let forward = |[u]: &[Tensor; 1]| Ok((excess(u)?, ()));
+            custom_vjp("excess", [u], forward, |pass| Ok([Some(pass.grad.clone())]))
         })
     }
 
@@ -219,6 +222,22 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
 mod tests {
     use super::*;
     use crate::Rng;
+
+    /// An error passes the subtraction unchanged, and none reaches the thresholds.
+    #[test]
+    fn the_response_gets_the_error() -> Result<()> {
+        let threshold = AdaptiveThreshold::new((1, 2), 1.0, 0.2, DType::F64, &Device::Cpu)?;
+        threshold.set(&Tensor::new(&[[0.5f64, -1.0]], &Device::Cpu)?)?;
+        let u = Var::new(&[[[1f64, 2.0], [3.0, 4.0]]], &Device::Cpu)?;
+        let error = Tensor::new(&[[[1f64, -2.0], [0.0, 4.0]]], &Device::Cpu)?;
+        let excess = threshold.apply(&u)?;
+        assert_eq!(excess.to_vec3::<f64>()?, [[[0.5, 3.0], [2.5, 5.0]]]);
+        let grads = (excess * &error)?.sum_all()?.backward()?;
+        let gradient = grads.get(&u).expect("a gradient");
+        assert_eq!(gradient.to_vec3::<f64>()?, error.to_vec3::<f64>()?);
+        assert!(grads.get(threshold.var()).is_none());
+        Ok(())
+    }
 
     #[test]
     fn kernel_equals_composition() -> Result<()> {

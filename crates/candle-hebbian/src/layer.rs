@@ -323,6 +323,11 @@ impl Response {
         self.fold(&self.u)
     }
 
+    /// The shape of the input that the units responded to.
+    pub(crate) fn input(&self) -> &[usize] {
+        &self.input
+    }
+
     /// Brings any rows `(S, P, K)` into the shape of the layer's output.
     pub fn fold(&self, rows: &Tensor) -> Result<Tensor> {
         self.geometry.fold(rows, &self.input, self.weight.dims())

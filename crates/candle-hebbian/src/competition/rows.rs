@@ -116,8 +116,9 @@ mod tests {
     #[test]
     fn kernel_equals_composition() -> Result<()> {
         let u = Rng::new(1).normal(0.0, 3.0, (2, 37, 19), DType::F64, &Device::Cpu)?;
-        let competitions: [&dyn Competition; 9] = [
+        let competitions: [&dyn Competition; 10] = [
             &HardWta,
+            &KWta::binary(1),
             &KWta::binary(3),
             &KWta::graded(19),
             &SoftWta { inverse_temperature: 1.3 },

@@ -4,7 +4,8 @@
 use super::factor::Factor;
 use super::tiles;
 use crate::cpu::{self, Real, with_real};
-use crate::memory::filled;
+use crate::memory::{filled, room};
+use candle::backend::BackendStorage;
 use candle::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -77,7 +78,8 @@ pub(super) fn gemm<T: Real>(
     if is_deep(sizes) {
         in_parts(sizes, a, b, (scale, adds), out);
     } else {
-        by_vectors(sizes, a, b, (scale, adds), out, parallelism);
+        // SAFETY: `out` holds the entries of the result, as asserted.
+        unsafe { by_vectors(sizes, a, b, (scale, adds), out.as_mut_ptr(), parallelism) };
     }
 }
 
@@ -102,7 +104,8 @@ fn in_parts<T: Real>(
         let first = part * each;
         let sizes = [m, n, each.min(depth - first)];
         let (a, b) = (a.after_column(first), b.t().after_column(first).t());
-        by_vectors(sizes, a, b, (scale, false), sum, Parallelism::None);
+        // SAFETY: a sum holds the entries of the result.
+        unsafe { by_vectors(sizes, a, b, (scale, false), sum.as_mut_ptr(), Parallelism::None) };
     });
     if !adds {
         out.fill(T::zero());
@@ -116,25 +119,28 @@ fn in_parts<T: Real>(
 
 /// Computes a product by the crate gemm.
 ///
+/// # Safety
+/// `out` is valid for writes of all entries of the result, and for reads too if `adds`.
+///
 /// # Panics
-/// If the matrices do not have these sizes.
-fn by_vectors<T: Real>(
+/// If a factor does not have these sizes, or one of them is 0.
+unsafe fn by_vectors<T: Real>(
     [m, n, depth]: [usize; 3],
     a: Matrix<T>,
     b: Matrix<T>,
     (scale, adds): (T, bool),
-    out: &mut [T],
+    out: *mut T,
     parallelism: Parallelism,
 ) {
-    assert!(out.len() == m * n && a.holds(m, depth) && b.holds(depth, n), "the sizes of a product");
-    // SAFETY: all entries of the factors are in bounds, as asserted; `out` is of its size and, being
-    // borrowed to write, overlaps neither.
+    assert!(m * n * depth > 0 && a.holds(m, depth) && b.holds(depth, n), "the sizes of a product");
+    // SAFETY: all entries of the factors are in bounds, as asserted, and those of `out` are, as the caller says; being
+    // borrowed to write, `out` overlaps neither factor.
     unsafe {
         gemm::gemm(
             m,
             n,
             depth,
-            out.as_mut_ptr(),
+            out,
             1,
             n as isize,
             adds,
@@ -154,6 +160,29 @@ fn by_vectors<T: Real>(
     }
 }
 
+/// Computes `a·b` in new memory. Unlike the array that candle's product makes, it is not filled with zeros first, which
+/// takes one thread as long as the whole product if this has few columns.
+fn product<T: Real>([m, n, depth]: [usize; 3], a: Matrix<T>, b: Matrix<T>) -> Result<Vec<T>> {
+    let threads = Parallelism::Rayon(0);
+    let sizes = [m, n, depth];
+    if m * n * depth == 0 || tiles::pays::<T>(sizes) || is_deep(sizes) {
+        return filled("product", &[m, n], m * n, |_, out| {
+            gemm(sizes, a, b, (T::one(), false), out, threads);
+            Ok(())
+        });
+    }
+    let mut out = room("product", &[m, n])?;
+    // SAFETY: there is room for all entries of the result, and the product writes each without reading it.
+    unsafe {
+        by_vectors(sizes, a, b, (T::one(), false), out.as_mut_ptr(), threads);
+        out.set_len(m * n);
+    }
+    Ok(out)
+}
+
+/// Whether candle computes products on the CPU by the crate gemm too, and not by a library chosen by a feature.
+const BY_GEMM: bool = !cfg!(any(feature = "mkl", feature = "accelerate"));
+
 /// The threads for one of `sites` products that are computed side by side: only its own if there is a site for each
 /// thread, all threads if there are fewer sites. How a product is divided among threads does not change its bits.
 pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
@@ -171,16 +200,10 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if sites * m * depth * n == 0 {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
-    let sizes = [m, n, depth];
-    let faster = match a.dtype() {
-        DType::F32 => tiles::pays::<f32>(sizes) || is_deep(sizes),
-        DType::F64 => is_deep(sizes),
-        _ => false,
-    };
-    if a.device().is_cpu() && (sites > 1 || faster) {
-        return a.apply_op2_no_bwd(b, &Sites);
+    match a.dtype() {
+        DType::F32 | DType::F64 if a.device().is_cpu() => a.apply_op2_no_bwd(b, &Sites),
+        _ => a.matmul(b),
     }
-    a.matmul(b)
 }
 
 struct Sites;
@@ -215,19 +238,31 @@ pub(super) fn multiply(
         candle::bail!("products of {:?} and {:?}", a_layout.dims(), b_layout.dims())
     }
     with_real!(a, "matmul", T => {
+        let sizes = [m, n, depth];
+        if sites == 1 && !BY_GEMM && !tiles::pays::<T>(sizes) && !is_deep(sizes) {
+            return a.matmul(b, (sites, m, n, depth), a_layout, b_layout);
+        }
         let (a, b) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
-        let threads = threads_of_a_site(sites);
-        let out = filled("product", &[sites, m, n], m * n, |site, out| {
+        let factors = |site| {
             let matrix = |data, layout: &Layout| {
                 let stride = layout.stride();
                 let data: &[T] = data;
                 let (row, column) = (stride[1], stride[2]);
                 Matrix { data: &data[layout.start_offset() + site * stride[0]..], row, column }
             };
-            let (a, b) = (matrix(a, a_layout), matrix(b, b_layout));
-            gemm([m, n, depth], a, b, (1 as T, false), out, threads);
-            Ok(())
-        })?;
+            (matrix(a, a_layout), matrix(b, b_layout))
+        };
+        let out = if sites == 1 {
+            let (a, b) = factors(0);
+            product(sizes, a, b)?
+        } else {
+            let threads = threads_of_a_site(sites);
+            filled("product", &[sites, m, n], m * n, |site, out| {
+                let (a, b) = factors(site);
+                gemm(sizes, a, b, (1 as T, false), out, threads);
+                Ok(())
+            })?
+        };
         Ok(cpu::owned(out))
     })
 }

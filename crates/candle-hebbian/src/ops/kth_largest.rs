@@ -2,7 +2,7 @@ use super::backend::has_kernels;
 use super::host::on_host;
 use super::nan::over_nan_rows;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, holds_nan, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, holds_nan, maximum, slice, with_real};
 use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use std::cmp::Ordering;
@@ -102,7 +102,11 @@ fn widest_sort(device: &Device) -> usize {
 }
 
 /// The `k`-th largest value of one row without NaN, for `k` from 1 to its length. `scratch` is a buffer to reuse.
+#[inline(always)]
 pub(crate) fn kth_selected<T: Real>(u: &[T], k: usize, scratch: &mut Vec<T>) -> T {
+    if k == 1 {
+        return maximum(u, |x| x);
+    }
     scratch.clear();
     scratch.extend_from_slice(u);
     // A total order only because no value is NaN; std may panic on any other.

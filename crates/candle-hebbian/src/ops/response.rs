@@ -197,10 +197,9 @@ impl Product {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let [sites, rows, fan_in, units] = self.sizes;
+        let [_, rows, _, units] = self.sizes;
         let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
-        let dims = (sites, units, rows, fan_in);
-        let turned = weight.matmul(x, dims, &weight_layout, &x_layout.transpose(1, 2)?)?;
+        let turned = multiply(weight, &weight_layout, x, &x_layout.transpose(1, 2)?)?;
         let u = with_real!(&turned, "linear_response", T => {
             let turned = turned.as_slice::<T>()?;
             // Rows whose values lie in one cache line are turned together.
@@ -231,16 +230,12 @@ impl CustomOp2 for Product {
         let [sites, rows, fan_in, units] = self.sizes;
         let by_unit =
             with_real!(x, "linear_response", T => tiles::pays::<T>([rows, units, fan_in]));
-        if sites > 1 || by_unit {
-            let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
-            let u = multiply(x, &x_layout, weight, &weight_layout.transpose(1, 2)?)?;
-            return Ok((u, self.shape.as_slice().into()));
+        if sites == 1 && units > rows && !by_unit {
+            return self.turned(x, x_layout, weight, weight_layout);
         }
-        if units > rows {
-            self.turned(x, x_layout, weight, weight_layout)
-        } else {
-            self.plain(x, x_layout, weight, weight_layout)
-        }
+        let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);
+        let u = multiply(x, &x_layout, weight, &weight_layout.transpose(1, 2)?)?;
+        Ok((u, self.shape.as_slice().into()))
     }
 
     fn cuda_fwd(

@@ -55,7 +55,6 @@ pub struct Activity {
 
 /// The competition of a block's units on one batch.
 pub(super) struct Contest {
-    linear: Response,
     /// The excitation of the linear response, from which the activation is computed.
     handed: Tensor,
     /// The response as the rule sees it; its `u` is the excitation that competed.
@@ -298,12 +297,30 @@ impl<C: Competition> Block<C> {
         rule: Option<&dyn Rule>,
         training: bool,
     ) -> Result<(Response, Activity)> {
-        let Contest { linear, handed, seen, post } = self.contest(x, rule, training)?;
-        let unpooled =
-            self.activate(&linear, &handed, &x.detach(), training, |_| Ok(post.clone()))?;
-        let output = self.pool(&unpooled)?;
+        let Contest { handed, seen, post } = self.contest(x, rule, training)?;
         let u = seen.u().clone();
-        Ok((seen, Activity { u, post, unpooled, output }))
+        let activity = self.handed_on(u, &handed, post, &x.detach(), seen.input(), training)?;
+        Ok((seen, activity))
+    }
+
+    /// The activity that [`respond`](Self::respond) returns, without the response. It costs less, because a convolution
+    /// on the CPU does not unfold its input. The sums of the response are taken in another order.
+    ///
+    /// # Errors
+    /// As for [`respond`](Self::respond).
+    pub fn activity(&self, x: &Tensor, training: bool) -> Result<Activity> {
+        let (x, layer) = (x.detach(), self.layer()?);
+        let input = flat(layer, &self.normed(&x, training)?)?;
+        let linear = match &self.rows {
+            Some(_) => self.linear(&input)?.u().clone(),
+            None => {
+                let weight = layer.weight().detach();
+                self.rows_of(&layer.forward_with(&input, &weight, &weight)?)?
+            }
+        };
+        let u = self.excite(&linear, input.dims())?;
+        let post = self.compete(&u)?;
+        self.handed_on(u.clone(), &u, post, &x, input.dims(), training)
     }
 
     /// Runs the block up to the competition; no output is computed.
@@ -313,17 +330,17 @@ impl<C: Competition> Block<C> {
         rule: Option<&dyn Rule>,
         training: bool,
     ) -> Result<Contest> {
-        let linear = self.linear(&self.normed(&x.detach(), training)?)?;
-        let handed = self.excite(&linear)?;
+        let linear = self.linear(&flat(self.layer()?, &self.normed(&x.detach(), training)?)?)?;
+        let handed = self.excite(linear.u(), linear.input())?;
         let seen = match rule {
             Some(rule) => rule.response(linear.clone())?,
             None => linear.clone(),
         };
         // Rules that leave the response alone need only one excitation.
         let same = seen.u().id() == linear.u().id();
-        let u = if same { handed.clone() } else { self.excite(&seen)? };
+        let u = if same { handed.clone() } else { self.excite(seen.u(), seen.input())? };
         let post = self.compete(&u)?;
-        Ok(Contest { linear, handed, seen: seen.with_u(&u)?, post })
+        Ok(Contest { handed, seen: seen.with_u(&u)?, post })
     }
 
     /// The output of a block without a layer for `x`, without a graph.
@@ -353,24 +370,36 @@ impl<C: Competition> Block<C> {
         }
     }
 
+    /// The linear response to an input in the [shape](flat) that the layer takes.
     fn linear(&self, x: &Tensor) -> Result<Response> {
         let layer = self.layer()?;
-        let x = flat(layer, x)?;
         match &self.rows {
-            None => layer.response(&x),
-            Some(rows) => layer.response_to(&rows.map(&layer.unfold(&x)?)?, x.dims()),
+            None => layer.response(x),
+            Some(rows) => layer.response_to(&rows.map(&layer.unfold(x)?)?, x.dims()),
         }
     }
 
-    /// The excitation, `(S, P, K)`, which competes.
-    fn excite(&self, response: &Response) -> Result<Tensor> {
+    /// The excitation, `(S, P, K)`, which competes, from the linear response `u (S, P, K)` to an `input` of this shape.
+    fn excite(&self, u: &Tensor, input: &[usize]) -> Result<Tensor> {
         match (self.config.excitation, &self.threshold) {
             (Excitation::Triangle {}, _) => {
-                response.rows(&triangle(&response.output()?, 1.0, true)?)
+                self.rows_of(&triangle(&self.fold(u, input)?, 1.0, true)?)
             }
-            (_, Some(threshold)) => threshold.apply(response.u()),
-            (_, None) => Ok(response.u().clone()),
+            (_, Some(threshold)) => threshold.apply(u),
+            (_, None) => Ok(u.clone()),
         }
+    }
+
+    /// Brings rows `(S, P, K)` of the response to an `input` of this shape into the shape of the layer's output.
+    pub(super) fn fold(&self, rows: &Tensor, input: &[usize]) -> Result<Tensor> {
+        let layer = self.layer()?;
+        layer.geometry().fold(rows, input, layer.weight().dims())
+    }
+
+    /// Brings a tensor in the shape of the layer's output into rows `(S, P, K)`.
+    pub(super) fn rows_of(&self, output: &Tensor) -> Result<Tensor> {
+        let layer = self.layer()?;
+        layer.geometry().rows(output, layer.weight().dims())
     }
 
     pub(super) fn compete(&self, u: &Tensor) -> Result<Tensor> {
@@ -380,20 +409,24 @@ impl<C: Competition> Block<C> {
         }
     }
 
-    /// The output before pooling, from the excitation of `response`; `x` is the block's input.
-    fn activate(
+    /// The activity of units whose excitation is `handed` and whose competition on `u` has the result `post`; `x` is
+    /// the block's input, and `input` is the shape of the layer's.
+    fn handed_on(
         &self,
-        response: &Response,
-        excitation: &Tensor,
+        u: Tensor,
+        handed: &Tensor,
+        post: Tensor,
         x: &Tensor,
+        input: &[usize],
         training: bool,
-        post: impl FnOnce(&Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    ) -> Result<Activity> {
         let active = match self.config.activation_in(training) {
-            Activation::Winners {} => response.fold(&post(excitation)?)?,
-            kind => activation(kind, &response.fold(excitation)?, true)?,
+            Activation::Winners {} => self.fold(&post, input)?,
+            kind => activation(kind, &self.fold(handed, input)?, true)?,
         };
-        self.plus_input(active, x)
+        let unpooled = self.plus_input(active, x)?;
+        let output = self.pool(&unpooled)?;
+        Ok(Activity { u, post, unpooled, output })
     }
 
     fn plus_input(&self, active: Tensor, x: &Tensor) -> Result<Tensor> {

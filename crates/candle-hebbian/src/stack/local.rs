@@ -166,7 +166,7 @@ fn learn_alone<C: Competition, O: Optimizer>(
 }
 
 fn adapt<C: Competition>(block: &Block<C>, x: &Tensor) -> Result<Activity> {
-    let (_, activity) = block.respond(x, true)?;
+    let activity = block.activity(x, true)?;
     block.adapt(&activity.post)?;
     Ok(activity)
 }

@@ -186,7 +186,7 @@ impl<C: Competition> Block<C> {
                 };
                 let excitation = self.excitation(layer, &input, order, pass)?;
                 match kind {
-                    Activation::Winners {} => self.winners(layer, &input, &excitation)?,
+                    Activation::Winners {} => self.winners(&input, &excitation)?,
                     _ if self.pools_first() => excitation,
                     kind => activation(kind, &excitation, !pass.exact)?,
                 }
@@ -254,19 +254,13 @@ impl<C: Competition> Block<C> {
         }
         match (self.config().excitation, &self.threshold) {
             (Excitation::Triangle {}, _) => triangle(&u, 1.0, !pass.exact),
-            (_, Some(threshold)) => {
-                let theta = threshold.values().to_dtype(u.dtype())?.unsqueeze(1)?;
-                let excess = geometry.rows(&u, weight)?.broadcast_sub(&theta)?;
-                geometry.fold(&excess, x.dims(), weight)
-            }
+            (_, Some(threshold)) => self.fold(&threshold.apply(&self.rows_of(&u)?)?, x.dims()),
             (_, None) => Ok(u),
         }
     }
 
-    /// The result of the competition on the excitation, as a constant.
-    fn winners(&self, layer: &FeedbackLayer, x: &Tensor, excitation: &Tensor) -> Result<Tensor> {
-        let (geometry, weight) = (layer.geometry(), layer.weight().dims());
-        let post = self.compete(&geometry.rows(&excitation.detach(), weight)?)?;
-        geometry.fold(&post, x.dims(), weight)
+    /// The result of the competition on the excitation, as a constant; `x` is the layer's input.
+    fn winners(&self, x: &Tensor, excitation: &Tensor) -> Result<Tensor> {
+        self.fold(&self.compete(&self.rows_of(&excitation.detach())?)?, x.dims())
     }
 }

@@ -199,6 +199,59 @@ mod evaluation {
         Ok(())
     }
 
+    /// Without the response, the activity is the same, while learning and in evaluation.
+    #[test]
+    fn an_activity_without_its_response() -> Result<()> {
+        let units = 4;
+        let window = Conv2dConfig { groups: 2, ..Default::default() };
+        let layers = [
+            LayerConfig::Conv2d { units, kernel: 2, window },
+            LayerConfig::LocallyConnected2d { units, kernel: 2, window: Conv2dConfig::default() },
+            LayerConfig::Conv2d { units, kernel: 3, window: Conv2dConfig::default() },
+            LayerConfig::Dense { units },
+        ];
+        let threshold = Excitation::Threshold { rate: 1.0, target: 0.3 };
+        let (x, thetas) = (images(4, &[3, 2, 6, 6])?, images(5, &[25, units])?);
+        for (layer, norm) in layers.into_iter().zip([true, false, true, true]) {
+            for excitation in [threshold, Excitation::Triangle {}, Excitation::Linear {}] {
+                for mapped in [false, true] {
+                    let block = Config {
+                        norm: norm.then_some(Norm::BatchNorm {}),
+                        layer: Some(layer),
+                        excitation,
+                        competition: Some(KWta::graded(1)),
+                        activation: Activation::Repu { power: 2.0 },
+                        learning_activation: Some(Activation::Winners {}),
+                        pool: max(2).filter(|_| !matches!(layer, LayerConfig::Dense { .. })),
+                        ..Default::default()
+                    };
+                    let (mut stack, _) = build(vec![block], &[2, 6, 6])?;
+                    if mapped {
+                        stack.blocks_mut()[0].set_rows(Arc::new(Doubled));
+                    }
+                    let (block, dims) = (&stack.blocks()[0], layer_of(&stack, 0).dims());
+                    if let Some(threshold) = block.threshold() {
+                        let theta = thetas.narrow(0, 0, dims.sites)?.narrow(1, 0, dims.units)?;
+                        threshold.set(&theta)?;
+                    }
+                    for training in [false, true] {
+                        let name = format!("{layer:?} {excitation:?} {mapped} {training}");
+                        let (_, want) = block.respond(&x, training)?;
+                        let found = block.activity(&x, training)?;
+                        near(&name, &found.u, &want.u, 1e-12);
+                        near(&name, &found.post, &want.post, 1e-12);
+                        near(&name, &found.unpooled, &want.unpooled, 1e-12);
+                        near(&name, &found.output, &want.output, 1e-12);
+                    }
+                }
+            }
+        }
+        let without = Config { pool: max(2), ..Default::default() };
+        let (stack, _) = build(vec![without], &[2, 6, 6])?;
+        assert!(stack.blocks()[0].activity(&x, false).is_err());
+        Ok(())
+    }
+
     #[derive(Debug)]
     struct Doubled;
 

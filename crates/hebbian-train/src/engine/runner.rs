@@ -181,8 +181,8 @@ impl<L: Learner> Job<'_, L> {
     fn learn(&mut self, folder: &mut RunFolder, resumed: bool) -> Result<()> {
         let total = self.learner.total();
         let label = self.options.label.as_deref().unwrap_or(&self.about.preset);
-        let mut progress = Progress::new(total.images, label, self.options.quiet);
-        progress.advance(self.learner.clock().images);
+        let mut progress = Progress::new(total.images, label, self.options.quiet)
+            .starting_from(self.learner.clock().images);
         // The state that a run continues from was measured before it was saved.
         let mut measured = resumed;
         loop {
