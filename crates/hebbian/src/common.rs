@@ -424,9 +424,16 @@ fn plain(name: &str) -> String {
 
 /// Returns a callback that shows the progress of downloads, decoding and pushes.
 pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
-    let current: Mutex<Option<(String, hebbian_train::Progress, u64)>> = Mutex::new(None);
+    use hebbian_data::Progress::{Decode, Download, Skipped, Upload};
+    use hebbian_train::Progress;
+    struct Shown {
+        label: String,
+        total: u64,
+        bar: Progress,
+        done: u64,
+    }
+    let current: Mutex<Option<Shown>> = Mutex::new(None);
     Arc::new(move |progress| {
-        use hebbian_data::Progress::{Decode, Download, Skipped, Upload};
         let (verb, what, done, total) = match progress {
             Download { file, done, total } => ("download", file, done, total),
             Decode { file, done, total } => ("decode", file, done, total),
@@ -438,14 +445,20 @@ pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
         };
         let Ok(mut current) = current.lock() else { return };
         let label = format!("{verb} {what}");
-        let known = current.as_ref().is_some_and(|(shown, _, _)| *shown == label);
-        if !known {
-            let bar = hebbian_train::Progress::new(total, &label, quiet);
-            *current = Some((label, bar, 0));
-        }
-        if let Some((_, bar, shown)) = current.as_mut() {
-            bar.advance(done.saturating_sub(*shown));
-            *shown = done;
+        match current.as_mut() {
+            Some(shown) if shown.label == label && shown.total == total => {
+                shown.bar.advance(done.saturating_sub(shown.done));
+                shown.done = done;
+            }
+            // The total of a download may be known only after it has begun.
+            _ => {
+                let bar = match progress {
+                    Decode { .. } => Progress::new(total, &label, quiet),
+                    _ => Progress::bytes(total, &label, quiet),
+                };
+                let bar = bar.starting_from(done);
+                *current = Some(Shown { label, total, bar, done });
+            }
         }
     })
 }
