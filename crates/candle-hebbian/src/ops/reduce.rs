@@ -115,18 +115,11 @@ impl ColumnReduce {
             let span = site * rows * columns..(site + 1) * rows * columns;
             let partial = |a: &[T], b: &[T]| {
                 let mut sums = vec![T::zero(); columns];
-                vectorised(|| {
-                    for (a, b) in a.chunks_exact(columns).zip(b.chunks_exact(columns)) {
-                        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                            *sum += match self {
-                                Self::Sum => a,
-                                Self::Count if a > T::zero() => T::one(),
-                                Self::Count if a <= T::zero() => T::zero(),
-                                Self::Count => a, // NaN
-                                Self::Dot => a * b,
-                            };
-                        }
-                    }
+                // A loop for each, since the compiler makes no vectors of one that decides for each value.
+                vectorised(|| match self {
+                    Self::Sum => add_rows(&mut sums, a, b, |a, _| a),
+                    Self::Count => add_rows(&mut sums, a, b, |a, _| is_above(a)),
+                    Self::Dot => add_rows(&mut sums, a, b, |a, b| a * b),
                 });
                 sums
             };
@@ -143,6 +136,24 @@ impl ColumnReduce {
         }
         out
     }
+}
+
+/// Adds the `term`s of each row to the sums.
+#[inline(always)]
+fn add_rows<T: Real>(sums: &mut [T], a: &[T], b: &[T], term: impl Fn(T, T) -> T) {
+    let columns = sums.len();
+    for (a, b) in a.chunks_exact(columns).zip(b.chunks_exact(columns)) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(a, b);
+        }
+    }
+}
+
+/// 1 for a value above 0, 0 for any other, and NaN for NaN.
+#[inline(always)]
+fn is_above<T: Real>(a: T) -> T {
+    let above = if a > T::zero() { T::one() } else { T::zero() };
+    if a.is_nan() { a } else { above }
 }
 
 impl CustomOp2 for ColumnReduce {

@@ -1,6 +1,6 @@
 //! The product of activities when few units are active, as after a k-winners-take-all.
 
-use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block};
+use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block, vectorised};
 use rayon::prelude::*;
 
 /// Activity counts as dense if more than one value in this many is not 0: a product of two matrices is
@@ -24,7 +24,7 @@ impl<T: Real> Active<T> {
         let blocks: Vec<_> = y
             .par_chunks(step * units.max(1))
             .enumerate()
-            .map(|(block, y)| active(y, block * step, units, x, fan_in))
+            .map(|(block, y)| vectorised(|| active(y, block * step, units, x, fan_in)))
             .collect::<Option<_>>()?;
         let mut starts = vec![0; units + 1];
         for &(unit, ..) in blocks.iter().flatten() {
@@ -51,10 +51,11 @@ impl<T: Real> Active<T> {
         let units = self.starts.len() - 1;
         let cost = fan_in * (1 + self.rows.len() / units.max(1));
         for_row_blocks(out, fan_in, cost, &Units { active: self, x, fan_in, scale });
-        out.par_chunks(rows_per_block(1)).all(all_finite)
+        out.par_chunks(rows_per_block(1)).all(|out| vectorised(|| all_finite(out)))
     }
 }
 
+#[inline(always)]
 fn all_finite<T: Real>(values: &[T]) -> bool {
     // Looks at all values, since an early exit would not vectorise.
     values.iter().fold(true, |all, x| all & x.is_finite())
@@ -62,6 +63,7 @@ fn all_finite<T: Real>(values: &[T]) -> bool {
 
 /// The unit, row and value of each entry of `y` that is not 0, where the first row of `y` is row `first`;
 /// `None` as for [`Active::of`].
+#[inline(always)]
 fn active<T: Real>(
     y: &[T],
     first: usize,
