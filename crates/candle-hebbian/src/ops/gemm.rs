@@ -160,8 +160,8 @@ unsafe fn by_vectors<T: Real>(
     }
 }
 
-/// Computes `a·b` in new memory. Unlike the array that candle's product makes, it is not filled with zeros first, which
-/// takes one thread as long as the whole product if this has few columns.
+/// Computes `a·b` in new memory. candle's product fills its array with zeros first, on one thread; here, nothing is
+/// written before the product itself.
 fn product<T: Real>([m, n, depth]: [usize; 3], a: Matrix<T>, b: Matrix<T>) -> Result<Vec<T>> {
     let threads = Parallelism::Rayon(0);
     let sizes = [m, n, depth];
