@@ -39,7 +39,6 @@ pub struct Model {
     method: String,
     preset: String,
     dataset: String,
-    image: (usize, usize, usize),
     class_names: Vec<String>,
     /// The contents of the folder's `config.json`.
     config: Value,
@@ -49,8 +48,8 @@ pub struct Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { method, preset, dataset, image, .. } = self;
-        write!(f, "Model({method}, {preset}, {dataset}, {image:?})")
+        let Self { inner, method, preset, dataset, .. } = self;
+        write!(f, "Model({method}, {preset}, {dataset}, {:?})", inner.image)
     }
 }
 
@@ -134,7 +133,7 @@ impl Model {
         for (name, tensor) in inner.tensors() {
             check_finite(&name, 0, &tensor)?;
         }
-        Ok(Self { inner, method, preset, dataset, image, class_names, config, about })
+        Ok(Self { inner, method, preset, dataset, class_names, config, about })
     }
 
     /// Loads the model in a repository of the Hugging Face hub, on the CPU: `config.json` and `model.safetensors`, as a
@@ -234,7 +233,7 @@ impl Model {
     /// # Errors
     /// Images of another size.
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
-        self.inner.features(self.checked(images)?)
+        self.inner.features(images)
     }
 
     /// Returns the features of layer number `layer`, counted from 0, in the layer's own shape.
@@ -242,7 +241,7 @@ impl Model {
     /// # Errors
     /// Images of another size; a layer that does not exist.
     pub fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        self.inner.layer_features(layer, self.checked(images)?)
+        self.inner.layer_features(layer, images)
     }
 
     /// Returns the class of each image, `(B)`, u32: an index into [`class_names`](Self::class_names).
@@ -250,7 +249,7 @@ impl Model {
     /// # Errors
     /// Images of another size; a read-out that was not trained.
     pub fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        self.inner.predict(self.checked(images)?)
+        self.inner.predict(images)
     }
 
     /// Returns the read-out's scores for each class of each image, `(B, classes)`: the largest is that of the class
@@ -260,7 +259,7 @@ impl Model {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn scores(&self, images: &Tensor) -> Result<Tensor> {
-        self.inner.scores(self.checked(images)?)
+        self.inner.scores(images)
     }
 
     /// Returns the same network with random weights, drawn by `seed` and not trained, and without a read-out: a
@@ -291,14 +290,13 @@ impl Model {
         device: &Device,
         calibrated: bool,
     ) -> Result<Option<Self>> {
-        if data.train.stored_shape() != self.image {
+        let Whole { transforms, image, seen, .. } = &self.inner;
+        if data.train.stored_shape() != *image {
             return Err(Error::Argument(format!(
-                "images of shape {:?}: this model was trained with {:?}",
+                "images of shape {:?}: this model was trained with {image:?}",
                 data.train.stored_shape(),
-                self.image
             )));
         }
-        let Whole { transforms, seen, .. } = &self.inner;
         let data = data.clone().with_transforms(transforms.clone(), Pipeline::default())?;
         let start = Start { rng: Rng::new(seed), device: device.clone(), quiet: true };
         let Known { random, .. } = known(&self.method).map_err(Error::Argument)?;
@@ -306,30 +304,14 @@ impl Model {
             return Ok(None);
         };
         Ok(Some(Self {
-            inner: Whole { transforms: transforms.clone(), seen: *seen, network },
+            inner: Whole { transforms: transforms.clone(), image: *image, seen: *seen, network },
             method: self.method.clone(),
             preset: self.preset.clone(),
             dataset: self.dataset.clone(),
-            image: self.image,
             class_names: self.class_names.clone(),
             config: self.config.clone(),
             about: Vec::new(),
         }))
-    }
-
-    fn checked<'a>(&self, images: &'a Tensor) -> Result<&'a Tensor> {
-        let (c, h, w) = self.image;
-        let transforms = &self.inner.transforms;
-        match images.dims() {
-            &[_, channels, height, width]
-                if transforms.shape((channels, height, width)).ok() == Some(self.inner.seen) =>
-            {
-                Ok(images)
-            }
-            found => Err(Error::Argument(format!(
-                "images of shape {found:?}: this model takes (batch, {c}, {h}, {w})"
-            ))),
-        }
     }
 
     /// The number of layers that have [features](Self::layer_features).
@@ -372,7 +354,13 @@ impl Model {
 
     /// Channels, height and width of the images that the model was trained with.
     pub fn image(&self) -> (usize, usize, usize) {
-        self.image
+        self.inner.image
+    }
+
+    /// Whether the model takes images of this shape: channels, height and width. It takes those of [`image`](Self::image)
+    /// and, where its transforms resize or crop, others.
+    pub fn takes(&self, image: (usize, usize, usize)) -> bool {
+        self.inner.takes(image)
     }
 
     /// The name of each class.
@@ -405,9 +393,33 @@ impl Model {
 /// A network with the transforms that images pass through before it sees them.
 struct Whole {
     transforms: Pipeline,
+    /// The shape of the images that the network was trained with, before the transforms.
+    image: (usize, usize, usize),
     /// The shape of an image after the transforms.
     seen: (usize, usize, usize),
     network: Box<dyn hebbian_train::Model>,
+}
+
+impl Whole {
+    /// Whether images of a shape have the size of the training images after the transforms.
+    fn takes(&self, image: (usize, usize, usize)) -> bool {
+        self.transforms.shape(image).ok() == Some(self.seen)
+    }
+
+    /// Applies the transforms to images that have the size of the training images after them.
+    fn transformed(&self, images: &Tensor) -> Result<Tensor> {
+        match images.dims() {
+            &[_, channels, height, width] if self.takes((channels, height, width)) => {
+                Ok(self.transforms.apply_to(images)?)
+            }
+            found => {
+                let (c, h, w) = self.image;
+                Err(Error::Argument(format!(
+                    "images of shape {found:?}: this model takes (batch, {c}, {h}, {w})"
+                )))
+            }
+        }
+    }
 }
 
 impl hebbian_train::Model for Whole {
@@ -425,15 +437,15 @@ impl hebbian_train::Model for Whole {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        self.network.layer_features(layer, &self.transforms.apply_to(images)?)
+        self.network.layer_features(layer, &self.transformed(images)?)
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor> {
-        self.network.features(&self.transforms.apply_to(images)?)
+        self.network.features(&self.transformed(images)?)
     }
 
     fn scores(&self, images: &Tensor) -> Result<Tensor> {
-        self.network.scores(&self.transforms.apply_to(images)?)
+        self.network.scores(&self.transformed(images)?)
     }
 
     fn units(&self) -> Result<Vec<Units>> {
@@ -441,7 +453,7 @@ impl hebbian_train::Model for Whole {
     }
 
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        self.network.responses(layer, &self.transforms.apply_to(images)?)
+        self.network.responses(layer, &self.transformed(images)?)
     }
 }
 
@@ -569,5 +581,5 @@ where
     let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, DType::F32);
     let transforms = Pipeline::restore(list, image, take)?;
     network.restore(&mut checkpoint)?;
-    Ok((Whole { transforms, seen, network }, preset.heading().name.to_string()))
+    Ok((Whole { transforms, image, seen, network }, preset.heading().name.to_string()))
 }

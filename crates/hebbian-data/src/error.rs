@@ -30,6 +30,14 @@ pub enum Error {
         /// The number of training images.
         images: usize,
     },
+    /// A class that is not among those that a data set was to be numbered by.
+    #[error("the images have the classes {found}, expected only classes of {expected}")]
+    Classes {
+        /// The classes of the data set.
+        found: String,
+        /// The classes that it may have.
+        expected: String,
+    },
     /// A data set of `candle-datasets` that does not consist of bytes with labels.
     #[error("found {found}, expected {expected}")]
     Levels {

@@ -53,6 +53,24 @@ impl Dataset {
         Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
     }
 
+    /// Returns the data set with its classes numbered as in `class_names`, for instance those of a trained model, which
+    /// may have more classes than the data set. A class is recognised by its name.
+    ///
+    /// # Errors
+    /// A class of the data set that is not among them.
+    pub fn with_class_names(self, class_names: &[String]) -> Result<Self> {
+        let numbers: Option<Vec<u32>> = (self.class_names.iter())
+            .map(|name| class_names.iter().position(|other| other == name).map(|at| at as u32))
+            .collect();
+        let Some(numbers) = numbers else {
+            let names = |names: &[String]| names.join(", ");
+            let (found, expected) = (names(&self.class_names), names(class_names));
+            return Err(Error::Classes { found, expected });
+        };
+        let (train, test) = (self.train.renumbered(&numbers), self.test.renumbered(&numbers));
+        Ok(Self { train, test, class_names: class_names.to_vec(), ..self })
+    }
+
     /// Returns all images for learning without labels: the training images and the unlabelled ones. Images that
     /// [`with_labelled`](Self::with_labelled) made unlabelled are in their old places, so that the result is the same
     /// for any number of labels.
@@ -305,6 +323,14 @@ impl ImageSet {
     /// The same images without labels.
     fn without_labels(self) -> Self {
         Self { labels: Arc::new(vec![Self::NO_LABEL; self.len()]), ..self }
+    }
+
+    /// The same images with the label `numbers[label]` in place of each `label`; others, such as
+    /// [`NO_LABEL`](Self::NO_LABEL), are kept.
+    fn renumbered(self, numbers: &[u32]) -> Self {
+        let number = |&label: &u32| numbers.get(label as usize).copied().unwrap_or(label);
+        let labels = self.labels.iter().map(number).collect();
+        Self { labels: Arc::new(labels), ..self }
     }
 
     /// The images of both sets in the order of their common store, or `None` if they do not share one.

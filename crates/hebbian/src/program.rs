@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use candle::DType;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use hebbian_data::Hub;
+use hebbian_data::{Dataset, Hub};
 use hebbian_models::{Model, ZOO};
 use hebbian_train::{Progress, collect_features, evaluate, save_checkpoint};
 use std::collections::BTreeMap;
@@ -255,11 +255,28 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
     }
 }
 
+/// Loads the images that a model is to see: those of the flags, or else of the data set that it was trained on.
+fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
+    let data = args.dataset(model.dataset(), 0)?;
+    let (found, expected) = (data.test.stored_shape(), model.image());
+    if !model.takes(found) {
+        let size = |(channels, height, width)| format!("{channels}x{height}x{width}");
+        bail!(
+            "the images of {} are {} (channels, height, width), but this model takes {}: choose others with \
+             --dataset or --data-dir; --image-size resizes the images of a folder",
+            data.name,
+            size(found),
+            size(expected),
+        );
+    }
+    Ok(data)
+}
+
 impl EvalArgs {
     fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
         let model = model(&self.model, &device)?;
-        let data = self.data.dataset(model.dataset(), 0)?;
+        let data = images_for(&model, &self.data)?.with_class_names(model.class_names())?;
         let (classes, test) = (model.class_names().len(), &data.test);
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
@@ -268,7 +285,9 @@ impl EvalArgs {
             "test accuracy {:.2} %\n\nof each class, recognised %\n",
             100.0 * found.accuracy
         );
-        for (name, recall) in model.class_names().iter().zip(found.confusion.recall()) {
+        // A class without images has no share.
+        let recalls = model.class_names().iter().zip(found.confusion.recall());
+        for (name, recall) in recalls.filter(|(_, recall)| recall.is_finite()) {
             writeln!(text, "  {name:20} {:6.2}", 100.0 * recall)?;
         }
         Ok(text)
@@ -285,7 +304,7 @@ impl FeaturesArgs {
         if let Some(layer) = self.layer.filter(|layer| layer.get() > layers) {
             bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
         }
-        let data = self.data.dataset(model.dataset(), 0)?;
+        let data = images_for(&model, &self.data)?;
         if self.to.is_dir() {
             bail!("--to {} is a folder, expected the name of a file", self.to.display());
         }

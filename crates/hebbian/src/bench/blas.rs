@@ -3,6 +3,7 @@
 use super::products::{Form, Product};
 use libloading::Library;
 use std::ffi::{OsString, c_int};
+use std::path::Path;
 
 /// The environment variable that names libraries to use before the usual ones: paths, separated as in `PATH`.
 const OWN: &str = "HEBBIAN_BLAS";
@@ -63,8 +64,8 @@ impl Blas {
     }
 
     fn open(file: &OsString) -> Option<Self> {
-        let text = file.to_string_lossy().to_lowercase();
-        let name = if text.contains("mkl") { "MKL" } else { "OpenBLAS" };
+        let file_name = Path::new(file).file_name()?.to_string_lossy().to_lowercase();
+        let name = if file_name.contains("mkl") { "MKL" } else { "OpenBLAS" };
         // SAFETY: these libraries may be loaded at any time; the code that they run then does not change our state.
         let library = unsafe { Library::new(file) }.ok()?;
         // The second is the function's name in Python packages.

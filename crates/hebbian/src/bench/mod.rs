@@ -3,11 +3,11 @@
 mod blas;
 mod peers;
 mod products;
+mod timing;
 mod work;
 
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Context, Result, bail};
-use candle::Device;
 use hebbian_train::{Cell, Table, peak_memory_bytes, save_json};
 use peers::Peers;
 use products::{Bare, Product};
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use timing::{median, time};
 use work::Work;
 
 /// Environment variables with which the threads of a BLAS library sleep until the next product: if they waited in a
@@ -26,9 +27,9 @@ const SLEEPING: [(&str, &str); 3] =
 /// Time training steps, features and single ops beside the bare matrix products of the same sizes
 ///
 /// Each time is the median over rounds in which the work and its products alternate, with every library that is
-/// installed: gemm, MKL and OpenBLAS (found by their usual names, or the files in HEBBIAN_BLAS). "of best" is the time
-/// of the fastest library's products divided by that of the work: 100 % is what the machine can do. Run nothing else
-/// on the machine meanwhile.
+/// installed: gemm, MKL and OpenBLAS (found by their usual names, or the files in HEBBIAN_BLAS). In a round, each is
+/// done once before it is timed. "of best" is the time of the fastest library's products divided by that of the work:
+/// 100 % is what the machine can do. Run nothing else on the machine meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Only work whose name contains one of these
@@ -174,24 +175,15 @@ impl BenchArgs {
             Some(python) => Peers::of(python, name, threads)?,
             None => None,
         };
-        let mut once = || time(&chosen.device, &mut run);
         // Threads, caches and the allocator warm up.
-        let (first, ..) = (once()?, bare.time()?);
-        let inner = (0.005 / first.as_secs_f64()).ceil().clamp(1.0, 1e4) as u32;
+        let first = time(&chosen.device, 1, &mut run)?;
+        bare.time(1)?;
+        let count = (5.0 / first).ceil().clamp(1.0, 1e4) as u32;
         let (started, mut rounds) = (Instant::now(), Rounds::default());
         while rounds.count() < 5 || started.elapsed().as_secs_f64() < self.seconds {
-            let mut sum = Duration::ZERO;
-            for _ in 0..inner {
-                sum += once()?;
-            }
-            rounds.work.push(1e3 * sum.as_secs_f64() / f64::from(inner));
+            rounds.work.push(time(&chosen.device, count, &mut run)?);
             if !products.is_empty() {
-                let mut sums = vec![Duration::ZERO; bare.names().len()];
-                for _ in 0..inner {
-                    sums.iter_mut().zip(bare.time()?).for_each(|(sum, time)| *sum += time);
-                }
-                let milliseconds = |sum: Duration| 1e3 * sum.as_secs_f64() / f64::from(inner);
-                rounds.products.push(sums.into_iter().map(milliseconds).collect());
+                rounds.products.push(bare.time(count)?);
             }
             if let Some(peers) = &mut peers {
                 rounds.peers.push(peers.time()?);
@@ -252,25 +244,6 @@ struct Rounds {
 impl Rounds {
     fn count(&self) -> usize {
         self.work.len()
-    }
-}
-
-/// Returns how long `run` takes, until the device is done.
-fn time(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
-    let started = Instant::now();
-    run()?;
-    device.synchronize()?;
-    Ok(started.elapsed())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The matrix products that a piece of work needs, and how long the available libraries take for them.
 
 use super::blas::Blas;
+use super::timing::time;
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 /// One product of a layer at `sites` places with weights of their own (1 unless it is untied), each with
 /// `rows` inputs of `fan_in` values for `units` units.
@@ -93,32 +93,33 @@ impl Bare {
         self.libraries.iter().map(name).collect()
     }
 
-    /// Returns how long each library takes for all products, once.
-    pub fn time(&mut self) -> Result<Vec<Duration>> {
+    /// Returns how many milliseconds each library takes for all products, timed as [`time`] does.
+    pub fn time(&mut self, count: u32) -> Result<Vec<f64>> {
         let Self { products, libraries, device } = self;
-        libraries
-            .iter_mut()
-            .map(|library| {
-                let started = Instant::now();
-                match library {
-                    Library::Candle { operands, .. } => {
-                        for (product, [x, w, y]) in products.iter().zip(operands) {
-                            black_box(match product.form {
-                                Form::Response => x.matmul(&w.t()?)?,
-                                Form::Update => y.t()?.matmul(x)?,
-                                Form::Back => y.matmul(w)?,
-                            });
-                        }
-                        device.synchronize()?;
-                    }
-                    Library::Blas { blas, operands } => {
-                        for (product, operands) in products.iter().zip(operands) {
-                            blas.multiply(product, operands);
-                        }
-                    }
+        let libraries = libraries.iter_mut();
+        libraries.map(|library| time(device, count, &mut || library.multiply(products))).collect()
+    }
+}
+
+impl Library {
+    /// Computes all products.
+    fn multiply(&mut self, products: &[Product]) -> Result<()> {
+        match self {
+            Self::Candle { operands, .. } => {
+                for (product, [x, w, y]) in products.iter().zip(operands) {
+                    black_box(match product.form {
+                        Form::Response => x.matmul(&w.t()?)?,
+                        Form::Update => y.t()?.matmul(x)?,
+                        Form::Back => y.matmul(w)?,
+                    });
                 }
-                Ok(started.elapsed())
-            })
-            .collect()
+            }
+            Self::Blas { blas, operands } => {
+                for (product, operands) in products.iter().zip(operands) {
+                    blas.multiply(product, operands);
+                }
+            }
+        }
+        Ok(())
     }
 }

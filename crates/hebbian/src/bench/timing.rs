@@ -1,0 +1,34 @@
+//! How a time is measured.
+
+use anyhow::Result;
+use candle::Device;
+use std::time::Instant;
+
+/// Returns how many milliseconds `run` takes until the device is done, as the mean of `count` times. One time before
+/// these is not counted: what the others left in the caches says nothing about steps that follow each other.
+pub(super) fn time(
+    device: &Device,
+    count: u32,
+    run: &mut dyn FnMut() -> Result<()>,
+) -> Result<f64> {
+    run()?;
+    device.synchronize()?;
+    let started = Instant::now();
+    for _ in 0..count {
+        run()?;
+        device.synchronize()?;
+    }
+    Ok(1e3 * started.elapsed().as_secs_f64() / f64::from(count))
+}
+
+/// Returns the median of values, `None` if there are none.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
