@@ -5,7 +5,7 @@ use super::protocol::Protocol;
 use crate::units::units_of;
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::feedback::Learning;
-use candle_hebbian::ops::{Dropout, Pool, Ties};
+use candle_hebbian::ops::{Dropout, Pool, Ties, flatten};
 use candle_hebbian::{
     Activation, BlockConfig, Conv2dConfig, Decoupled, FeedbackLayer, Geometry, NoCompetition, Rng,
     Stack, WithFeedback, init,
@@ -427,7 +427,7 @@ impl Model for Network {
     /// The input of the class layer.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let classes = self.placed.last().map_or(0, |placed| placed.block);
-        Ok(self.stack.features(images, classes)?.flatten_from(1)?)
+        Ok(flatten(&self.stack.features(images, classes)?)?)
     }
 
     /// The fields of the class units. Their gradient with respect to the images is that of back-propagation,

@@ -5,6 +5,7 @@ use super::head::Head;
 use super::sign_only::SignOnly;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor, Var};
+use candle_hebbian::ops::flatten;
 use candle_hebbian::{GlobalDirection, Layer, Norm, Rng, Rule, SoftWta, Stack, seeded};
 use candle_nn::VarMap;
 use hebbian_train::{Checkpoint, Error, Model, Preset as _, Result, Units};
@@ -180,7 +181,7 @@ impl Model for Network {
     /// Returns the input of the class layer.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let blocks = self.stack.blocks().len();
-        let features = self.stack.features(&Self::scaled(images)?, blocks)?.flatten_from(1)?;
+        let features = flatten(&self.stack.features(&Self::scaled(images)?, blocks)?)?;
         Ok(self.head.hidden(&features, false)?)
     }
 

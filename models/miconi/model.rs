@@ -6,6 +6,7 @@ use super::network::Network;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::ops::flatten;
 use hebbian_train::{Checkpoint, Error, LinearReadout, Result, Units};
 
 /// A network and, once it is trained, the read-out of the last layer's whole output.
@@ -86,7 +87,7 @@ impl hebbian_train::Model for Model {
 
     /// The last layer's whole output, channel by channel.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.layer_features(self.layers() - 1, images)?.flatten_from(1)?)
+        Ok(flatten(&self.layer_features(self.layers() - 1, images)?)?)
     }
 
     fn scores(&self, images: &Tensor) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use super::config::{BlockConfig, HeadLayers, LayerConfig, Learning, Preset};
 use crate::CompetitionKind;
 use candle::{DType, Device, Error, Result, Tensor};
+use candle_hebbian::ops::flatten;
 use candle_hebbian::{
     Activity, Block, Conv2dConfig, Excitation, InitConfig, Learner, Norm, Rng, SoftHebb, Stack,
     Steps, seeded,
@@ -117,7 +118,7 @@ impl Network {
     /// it is part of a graph.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self.read {
-            HeadLayers::Last => self.stack.features(x, self.stack.blocks().len())?.flatten_from(1),
+            HeadLayers::Last => flatten(&self.stack.features(x, self.stack.blocks().len())?),
             HeadLayers::All => side_by_side(&self.stack.maps(x)?),
         }
     }
@@ -134,7 +135,7 @@ impl Network {
         }
         let (features, activities) = self.stack.learn(x, &mut self.learners)?;
         let features = match self.read {
-            HeadLayers::Last => features.flatten_from(1)?,
+            HeadLayers::Last => flatten(&features)?,
             HeadLayers::All => {
                 let outputs = activities.iter().map(|activity| activity.output.clone());
                 side_by_side(&outputs.collect::<Vec<_>>())?
@@ -172,7 +173,7 @@ impl Network {
 
 /// Joins maps `(B, …)` of the same images to rows of one matrix.
 fn side_by_side(maps: &[Tensor]) -> Result<Tensor> {
-    let rows = maps.iter().map(|map| map.flatten_from(1)).collect::<Result<Vec<_>>>()?;
+    let rows = maps.iter().map(flatten).collect::<Result<Vec<_>>>()?;
     Tensor::cat(&rows, 1)
 }
 

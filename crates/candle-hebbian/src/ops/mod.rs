@@ -42,6 +42,7 @@ mod dropout;
     expect(dead_code)
 )]
 mod factor;
+mod flatten;
 mod gemm;
 mod host;
 mod index;
@@ -75,6 +76,7 @@ pub use batch_norm::{BatchNorm, batch_norm, normalise};
 pub(crate) use conv::conv2d;
 pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
+pub use flatten::flatten;
 pub(crate) use gemm::matmul;
 pub(crate) use index::index;
 pub use kth_largest::{above_kth_largest, kth_largest};
@@ -99,5 +101,6 @@ pub use value::Value;
 /// backward pass. A network that trains through a graph avoids them by keeping this order throughout,
 /// with [`FeedbackLayer::forward_channels_last`](crate::FeedbackLayer::forward_channels_last).
 pub mod channels_last {
+    pub use super::flatten::channels_last::flatten;
     pub use super::pool::channels_last::{avg_pool2d, max_pool2d_same};
 }

@@ -7,7 +7,7 @@ use crate::feedback::{FeedbackLayer, conv2d, dense, locally_connected2d};
 use crate::geometry::Geometry;
 use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
 use crate::layer::{Layer, Response};
-use crate::ops::{BatchNorm, Dropout, batch_norm, repu, standardise, triangle};
+use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
 use crate::rules::Rule;
 use crate::window::Conv2dConfig;
 use candle::{Module, Result, Tensor};
@@ -469,7 +469,7 @@ fn response_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>> {
 /// `x (B, …)` in the shape that `layer` takes.
 pub(super) fn flat(layer: &Layer, x: &Tensor) -> Result<Tensor> {
     match layer.geometry() {
-        Geometry::Dense => x.flatten_from(1),
+        Geometry::Dense => flatten(x),
         _ => Ok(x.clone()),
     }
 }

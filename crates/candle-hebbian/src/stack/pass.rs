@@ -10,7 +10,7 @@ use crate::competition::Competition;
 use crate::feedback::{FeedbackLayer, direct_feedback};
 use crate::geometry::Geometry;
 use crate::ops::layout::{to_channels_first, to_channels_last};
-use crate::ops::{Pool, linear_response, triangle};
+use crate::ops::{Pool, channels_last, flatten, linear_response, triangle};
 use candle::{Module, Result, Tensor, Var};
 
 impl<C: Competition> Stack<C> {
@@ -143,6 +143,11 @@ impl Order {
         if self == Self::First && x.rank() == 4 { to_channels_last(x) } else { Ok(x.clone()) }
     }
 
+    /// `x` as rows `(B, F)` for a dense layer, whose weights number the features of an image channel by channel.
+    fn flat(self, x: &Tensor) -> Result<Tensor> {
+        if self == Self::Last && x.rank() == 4 { channels_last::flatten(x) } else { flatten(x) }
+    }
+
     fn back(self, x: &Tensor) -> Result<Tensor> {
         if self == Self::Last && x.rank() == 4 { to_channels_first(x) } else { Ok(x.clone()) }
     }
@@ -181,7 +186,7 @@ impl<C: Competition> Block<C> {
             None => activation(kind, &input, !pass.exact)?,
             Some(layer) => {
                 let input = match layer.geometry() {
-                    Geometry::Dense => order.back(&input)?.flatten_from(1)?,
+                    Geometry::Dense => order.flat(&input)?,
                     _ => input,
                 };
                 let excitation = self.excitation(layer, &input, order, pass)?;

@@ -3,7 +3,7 @@
 use crate::common::contents;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
-use hebbian_data::{Batches, DatasetName, Error, ImageSet};
+use hebbian_data::{Batches, Dataset, DatasetName, Error, ImageSet};
 
 /// Three images of 2×2×3; the bytes count up.
 fn three() -> ImageSet {
@@ -34,6 +34,28 @@ fn parts_keep_image_and_label_together() {
     assert_eq!(contents(&selected.take(1)), contents(&set.select(&[2]).unwrap()));
     let error = set.select(&[0, 3]).unwrap_err();
     assert!(matches!(error, Error::Index { index: 3, len: 3 }), "{error}");
+}
+
+/// A model that knows five classes sees images of two of them, in another order, and images without labels.
+#[test]
+fn classes_are_numbered_by_their_names() {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let set = |labels: Vec<u32>| ImageSet::new(vec![0; labels.len()], labels, 1, 1, 1).unwrap();
+    let data = Dataset {
+        name: "pets".to_string(),
+        train: set(vec![0, 1, 1, ImageSet::NO_LABEL]),
+        test: set(vec![1, 0]),
+        unlabelled: vec![set(vec![ImageSet::NO_LABEL])],
+        class_names: names(&["dog", "cat"]),
+    };
+    let known = names(&["bird", "cat", "deer", "dog", "frog"]);
+    let seen = data.clone().with_class_names(&known).unwrap();
+    assert_eq!(seen.train.labels(), [3, 1, 1, ImageSet::NO_LABEL]);
+    assert_eq!(seen.test.labels(), [1, 3]);
+    assert_eq!(seen.unlabelled[0].labels(), [ImageSet::NO_LABEL]);
+    assert_eq!(seen.class_names, known);
+    let error = data.with_class_names(&names(&["bird", "cat"])).unwrap_err().to_string();
+    assert!(error.contains("dog, cat") && error.contains("bird, cat"), "{error}");
 }
 
 #[test]

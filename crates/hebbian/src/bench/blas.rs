@@ -64,8 +64,7 @@ impl Blas {
     }
 
     fn open(file: &OsString) -> Option<Self> {
-        let file_name = Path::new(file).file_name()?.to_string_lossy().to_lowercase();
-        let name = if file_name.contains("mkl") { "MKL" } else { "OpenBLAS" };
+        let name = name_of(file);
         // SAFETY: these libraries may be loaded at any time; the code that they run then does not change our state.
         let library = unsafe { Library::new(file) }.ok()?;
         // The second is the function's name in Python packages.
@@ -117,9 +116,23 @@ impl Blas {
     }
 }
 
+/// The name of the library in a file; the names of its folders say nothing.
+fn name_of(file: &OsString) -> &'static str {
+    let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+    if name.contains("mkl") { "MKL" } else { "OpenBLAS" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_library_is_known_by_its_file() {
+        let of = |path: &str| name_of(&path.into());
+        assert_eq!(of("libmkl_rt.so.3"), "MKL");
+        assert_eq!(of("/opt/mkl/lib/libscipy_openblas.so"), "OpenBLAS");
+        assert_eq!(of("/opt/openblas/libmkl_rt.so"), "MKL");
+    }
 
     /// `x = [[1, 2], [3, 4], [5, 6]]`, `w = [[1, 0], [2, 1]]`.
     #[test]

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use candle::Device;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long work is repeated before it is timed.
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Returns how many milliseconds `run` takes until the device is done, as the mean of `count` times. One time before
 /// these is not counted: what the others left in the caches says nothing about steps that follow each other.
@@ -11,8 +14,11 @@ pub(super) fn time(
     count: u32,
     run: &mut dyn FnMut() -> Result<()>,
 ) -> Result<f64> {
-    run()?;
-    device.synchronize()?;
+    let started = Instant::now();
+    while started.elapsed() < WARM_UP {
+        run()?;
+        device.synchronize()?;
+    }
     let started = Instant::now();
     for _ in 0..count {
         run()?;

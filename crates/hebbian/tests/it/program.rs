@@ -68,6 +68,50 @@ fn every_method_from_the_list_to_features() {
     }
 }
 
+/// Images of other people: a class is recognised by its name, wherever it stands, and images that do not fit the model
+/// are refused with both sizes.
+#[test]
+fn a_model_sees_images_of_other_data_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // In the folder's order, 3 is class 0 and 7 is class 1.
+    let digits = hebbian_data::digits().test;
+    let model = hebbian_models::Model::from_zoo("softhebb-digits").unwrap();
+    let (mut all, mut right) = (0_u32, 0_u32);
+    for index in (0..digits.len()).filter(|&at| [3, 7].contains(&digits.labels()[at])) {
+        let class = digits.labels()[index];
+        let (image, _) = digits.batch(&[index], candle::DType::F32, &Device::Cpu).unwrap();
+        all += 1;
+        right += u32::from(model.predict(&image).unwrap().to_vec1::<u32>().unwrap() == [class]);
+        let picture = image::GrayImage::from_raw(8, 8, digits.image(index).unwrap()).unwrap();
+        for split in ["train", "test"] {
+            let class_folder = at.join(format!("some/{split}/{class}"));
+            std::fs::create_dir_all(&class_folder).unwrap();
+            picture.save(class_folder.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    assert!(right > all / 2, "{right} of {all}");
+    let eval = ["eval", "softhebb-digits", "--quiet"];
+    let said = printed(at, &[&eval[..], &["--data-dir", "some"]].concat());
+    let line = format!("test accuracy {:.2} %\n", 100.0 * f64::from(right) / f64::from(all));
+    assert!(said.starts_with(&line), "{line} in {said}");
+    // The other eight classes have no images, and so no line.
+    assert_eq!(said.lines().filter(|line| line.starts_with("  ")).count(), 2, "{said}");
+
+    for class in ["test/cat", "train/cat"] {
+        let from = at.join("some").join(class.replace("cat", "3"));
+        std::fs::rename(from, at.join("some").join(class)).unwrap();
+    }
+    let other = [&eval[..], &["--data-dir", "some"]].concat();
+    refused(at, &other, &["classes 7, cat", "classes of 0, 1, 2"]);
+    let resized = ["--data-dir", "some", "--image-size", "12", "--quiet"];
+    for command in ["eval", "features"] {
+        let words = ["1x12x12", "1x8x8", "--dataset", "--image-size"];
+        refused(at, &[&[command, "softhebb-digits"], &resized[..]].concat(), &words);
+    }
+    assert!(!at.join("features.safetensors").exists());
+}
+
 /// Networks whose images cannot be had by name alone are marked in the list: of SoftHebb's, the 3 for ImageNet are, the
 /// 12 for ImageNette are not.
 #[test]

@@ -61,38 +61,18 @@ impl<T: Real> NullaryFnOnce for Line<'_, T> {
     #[inline(always)]
     fn call(self) {
         let Self { windows, x, channels, line, out } = self;
-        let Windows { rows, columns, .. } = windows;
-        let width = columns.size;
         for (o, out) in out.chunks_exact_mut(channels).enumerate() {
-            let over = rows.reaches_over(line) || columns.reaches_over(o);
-            match windows.reduce {
-                Reduce::Maximum(_) if !(windows.zeros_compete && over) => {
-                    out.fill(T::neg_infinity());
-                }
-                _ => out.fill(T::zero()),
+            let (sixteens, rest) = out.as_chunks_mut::<16>();
+            let (fours, ones) = rest.as_chunks_mut::<4>();
+            let (fours_at, ones_at) = (16 * sixteens.len(), channels - ones.len());
+            for (at, out) in sixteens.iter_mut().enumerate() {
+                *out = windows.pool((line, o), &x[16 * at..], channels);
             }
-            for h in rows.span(line) {
-                for w in columns.span(o) {
-                    let x = &x[(h * width + w) * channels..][..channels];
-                    match windows.reduce {
-                        Reduce::Maximum(_) => {
-                            for (out, &x) in out.iter_mut().zip(x) {
-                                *out = if x > *out || x.is_nan() { x } else { *out };
-                            }
-                        }
-                        Reduce::Average => {
-                            for (out, &x) in out.iter_mut().zip(x) {
-                                *out += x;
-                            }
-                        }
-                    }
-                }
+            for (at, out) in fours.iter_mut().enumerate() {
+                *out = windows.pool((line, o), &x[fours_at + 4 * at..], channels);
             }
-            if windows.reduce == Reduce::Average {
-                let share = windows.share();
-                for out in out.iter_mut() {
-                    *out *= share;
-                }
+            for (at, out) in ones.iter_mut().enumerate() {
+                [*out] = windows.pool((line, o), &x[ones_at + at..], channels);
             }
         }
     }
@@ -154,6 +134,40 @@ impl<T: Real> NullaryFnOnce for Image<'_, T> {
                 }
             }
         }
+    }
+}
+
+impl Windows {
+    /// Pools the first `N` channels of the window at `o`. They stay in registers while the pixels pass by.
+    #[inline(always)]
+    fn pool<T: Real, const N: usize>(
+        &self,
+        (line, column): (usize, usize),
+        x: &[T],
+        channels: usize,
+    ) -> [T; N] {
+        let over = self.rows.reaches_over(line) || self.columns.reaches_over(column);
+        let mut out = match self.reduce {
+            Reduce::Maximum(_) if !(self.zeros_compete && over) => [T::neg_infinity(); N],
+            _ => [T::zero(); N],
+        };
+        for h in self.rows.span(line) {
+            for w in self.columns.span(column) {
+                let x = &x[(h * self.columns.size + w) * channels..][..N];
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = match self.reduce {
+                        Reduce::Maximum(_) if x > *out || x.is_nan() => x,
+                        Reduce::Maximum(_) => *out,
+                        Reduce::Average => *out + x,
+                    };
+                }
+            }
+        }
+        if self.reduce == Reduce::Average {
+            let share = self.share();
+            out.iter_mut().for_each(|out| *out *= share);
+        }
+        out
     }
 }
 

@@ -5,8 +5,9 @@ use candle::{D, DType, Device, IndexOp, Module, ModuleT, Result, Tensor};
 use candle_hebbian::competition::over_rows;
 use candle_hebbian::ops::{
     BatchNorm, Dropout, Edge, Pool, Ties, above_kth_largest, avg_pool2d, batch_norm, channels_last,
-    column_counts, column_dots, column_sums, custom_vjp, kth_largest, linear_response, max_pool2d,
-    max_pool2d_same, normalise, pad_reflect, ramp, repu, squared_norms, standardise, triangle,
+    column_counts, column_dots, column_sums, custom_vjp, flatten, kth_largest, linear_response,
+    max_pool2d, max_pool2d_same, normalise, pad_reflect, ramp, repu, squared_norms, standardise,
+    triangle,
 };
 use candle_hebbian::testing::Synapse;
 use candle_hebbian::{
@@ -174,6 +175,22 @@ pub const OPS: &[Op] = &[
     exact("channels_last::avg_pool2d", &[&[2, 4, 3, 5]], |x| {
         channels_last::avg_pool2d(&x[0], 2, 1, 1)
     }),
+    // More channels than are pooled together.
+    exact("channels_last::max_pool2d_same, 19 channels", &[&[2, 4, 3, 19]], |x| {
+        channels_last::max_pool2d_same(&x[0], 3, 2, Edge::Zeros, Ties::First)
+    }),
+    exact("channels_last::max_pool2d_same, all ties, 33 channels", &[&[2, 4, 3, 33]], |x| {
+        channels_last::max_pool2d_same(&x[0], 2, 1, Edge::Excluded, Ties::All)
+    }),
+    exact("channels_last::avg_pool2d, 19 channels", &[&[2, 4, 3, 19]], |x| {
+        channels_last::avg_pool2d(&x[0], 2, 1, 1)
+    }),
+    exact("flatten", &[&[2, 3, 5, 2]], |x| flatten(&x[0])),
+    exact("flatten, rows", &[&[4, 3]], |x| flatten(&x[0])),
+    exact("channels_last::flatten", &[&[2, 3, 5, 4]], |x| channels_last::flatten(&x[0])),
+    exact("channels_last::flatten, 19 channels", &[&[2, 4, 5, 19]], |x| {
+        channels_last::flatten(&x[0])
+    }),
     exact("Pool, max", IMAGES, |x| Pool::Max { kernel: 3, stride: 2, padding: 1 }.forward(&x[0])),
     exact("Pool, mean", IMAGES, |x| Pool::Avg { kernel: 3, stride: 2, padding: 1 }.forward(&x[0])),
     exact("pad_reflect, 0", &[&[2, 2, 4, 5]], |x| pad_reflect(&x[0], 0)),
@@ -285,6 +302,10 @@ pub const REFUSED: &[Refused] = &[
     refused("avg_pool2d, kernel", IMAGES, &["kernel 0", "at least 1"], avg::<0, 1, 0>),
     refused("max_pool2d_same", IMAGES, &["stride 0", "at least 1"], |x| {
         max_pool2d_same(&x[0], 3, 0, Edge::Zeros, Ties::All)
+    }),
+    refused("flatten", &[&[]], &["without dimensions", "(B, …)"], |x| flatten(&x[0])),
+    refused("channels_last::flatten", &[&[2, 3, 4]], &["rank", "[2, 3, 4]"], |x| {
+        channels_last::flatten(&x[0])
     }),
     refused("channels_last::max_pool2d_same", IMAGES, &["kernel 0"], |x| {
         channels_last::max_pool2d_same(&x[0], 0, 1, Edge::Zeros, Ties::All)
