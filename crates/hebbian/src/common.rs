@@ -352,8 +352,8 @@ impl DataArgs {
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
         let data = loaded.with_context(|| match self.dataset {
             None if self.data_dir.is_none() && !named && Photographs::find(own).is_none() => format!(
-                "this preset was made for {own}, which is not to be had by name: give images with --dataset {own} \
-                 --data-dir FOLDER, or a set of the hub with --dataset OWNER/NAME"
+                "the images of {own} are not to be had by name: give their folder with --dataset {own} --data-dir \
+                 FOLDER, or a set of the hub with --dataset OWNER/NAME"
             ),
             None if self.data_dir.is_none() => {
                 format!(

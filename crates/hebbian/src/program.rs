@@ -9,6 +9,7 @@ use crate::door::{Door, DoorArgs, list_of};
 use crate::report::{ReportArgs, legend};
 use crate::reproduce::ReproduceArgs;
 use crate::search::SearchArgs;
+use crate::selection::Selection;
 use crate::verify::{VerifyArgs, verify};
 use anyhow::{Context, Result, bail};
 use candle::DType;
@@ -255,15 +256,20 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
     }
 }
 
-/// Loads the images that a model is to see: those of the flags, or else of the data set that it was trained on.
+/// Loads the images that a model is to see: those of the flags, or else of the data set that it was trained on. Where
+/// flags are not given, they are read and split as the run did.
 fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
-    let data = args.dataset(model.dataset(), 0)?;
+    let mut args = args.clone();
+    let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());
+    args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
+    let seed = model.config()["seed"].as_u64().unwrap_or_default();
+    let data = args.dataset(model.dataset(), seed)?;
     let (found, expected) = (data.test.stored_shape(), model.image());
     if !model.takes(found) {
         let size = |(channels, height, width)| format!("{channels}x{height}x{width}");
         bail!(
             "the images of {} are {} (channels, height, width), but this model takes {}: choose others with \
-             --dataset or --data-dir; --image-size resizes the images of a folder",
+             --dataset or --data-dir, or resize them with --image-size",
             data.name,
             size(found),
             size(expected),

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hebbian_data::{Dataset, LoadOptions};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Flags that choose among the images of a set. A run stores them in its `config.json`, so that the same images can be
 /// loaded again.
@@ -73,6 +74,41 @@ impl Default for Selection {
 }
 
 impl Selection {
+    /// Reads the flags that a run has stored in its `config.json`. A run that another program started has none, and may
+    /// have used all images.
+    ///
+    /// # Errors
+    /// An entry that is not such flags.
+    pub(crate) fn of_run(config: &Value) -> Result<Self> {
+        match &config["images"] {
+            Value::Null => Ok(Self::default()),
+            images => serde_json::from_value(images.clone())
+                .context("\"images\" in its config.json are not flags that choose images"),
+        }
+    }
+
+    /// Returns these flags and, in place of those that were not given, the flags of a `run` that say how its images are
+    /// read and split. Limits are not taken over, and neither is what only fits the run's own set if this is another.
+    pub(crate) fn or_of(self, run: Self, own_set: bool) -> Self {
+        let image_size = self.image_size.or(run.image_size);
+        if !own_set {
+            return Self { image_size, ..self };
+        }
+        Self {
+            image_size,
+            image_column: self.image_column.or(run.image_column),
+            label_column: self.label_column.or(run.label_column),
+            train_split: self.train_split.or(run.train_split),
+            test_split: self.test_split.or(run.test_split),
+            test_share: match is_usual_share(&self.test_share) {
+                true => run.test_share,
+                false => self.test_share,
+            },
+            skip_bad: self.skip_bad || run.skip_bad,
+            ..self
+        }
+    }
+
     /// Checks the flags; `named` says whether the set is one whose splits and columns are known.
     ///
     /// # Errors

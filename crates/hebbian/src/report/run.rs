@@ -89,12 +89,7 @@ impl Folder {
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
             .context("\"image\" in its config.json is not channels, height and width")?;
-        // A run started by another program does not have this entry, and may have used all images.
-        let selection: Selection = match &self.config["images"] {
-            Value::Null => Selection::default(),
-            images => serde_json::from_value(images.clone())
-                .context("\"images\" in its config.json are not flags that choose images")?,
-        };
+        let selection = Selection::of_run(&self.config)?;
         let options = selection.options(LoadOptions {
             data_dir: data_dir.filter(|_| name != "digits").map(Path::to_path_buf),
             offline: true,

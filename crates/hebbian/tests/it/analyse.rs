@@ -282,6 +282,7 @@ fn the_images_are_those_of_the_run() {
         ("share", &["--test-share", "0.1"][..]),
         ("limits", &["--limit-train", "40", "--limit-test", "9"]),
         ("labels", &["--labelled", "20", "--validation", "0.25"]),
+        ("size", &["--image-size", "5"]),
     ] {
         let data = ["krotov-hopfield", "--preset", "krotov-hopfield-digits", "--data-dir", "flat"];
         let short =
@@ -296,6 +297,13 @@ fn the_images_are_those_of_the_run() {
         let config: Value = serde_json::from_slice(&config).unwrap();
         assert_eq!(robust["test_images"], config["test_images"], "{out}");
         assert_eq!(robust["clean"], results["test_accuracy"], "{out}: {robust}");
+        // `eval` reads and splits them in the same way, by the seed of the run, but measures on all test images.
+        if ["share", "size"].contains(&out) {
+            let said = printed(at, &["eval", out, "--data-dir", "flat", "--quiet"]);
+            let accuracy = results["test_accuracy"].as_f64().unwrap();
+            let line = format!("test accuracy {:.2} %", 100.0 * accuracy);
+            assert_eq!(said.lines().next(), Some(&line[..]), "{out}");
+        }
     }
     let config = at.join("share/config.json");
     let mut value: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();

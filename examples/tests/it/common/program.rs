@@ -271,7 +271,7 @@ impl Place {
             self.preset(|preset| preset[edit] = 1.into());
             self.refused(&["--preset", "preset.json"], &["preset.json", "\\u{", "evil"]);
             self.preset(|preset| preset["dataset"] = edit.into());
-            self.refused(&["--preset", "preset.json"], &["this preset was made for", "\\u{"]);
+            self.refused(&["--preset", "preset.json"], &["are not to be had by name", "\\u{"]);
         }
     }
 
