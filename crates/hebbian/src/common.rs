@@ -9,7 +9,7 @@ use candle::Device;
 use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
-use hebbian_train::{Job, Method, RunOptions, StudyOptions, records};
+use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ pub struct CommonArgs {
     data: DataArgs,
     #[command(flatten)]
     pub(crate) transforms: TransformArgs,
-    /// Seed of initial weights, batches and dropout
-    #[arg(long, default_value_t = 0, help_heading = "Run")]
-    pub seed: u64,
+    /// Seed of initial weights, batches, dropout and drawn test images [default: 0; with --eval-only that of the run]
+    #[arg(long, help_heading = "Run")]
+    seed: Option<u64>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Folder for model, metrics and pictures [default: runs/METHOD/PRESET/DATASET-seed-SEED]
@@ -63,6 +63,16 @@ impl std::ops::Deref for CommonArgs {
 }
 
 impl CommonArgs {
+    /// Returns the seed. Without `--seed`, a run that is only evaluated has its own, so that what was drawn for testing
+    /// is drawn again.
+    pub fn seed(&self) -> u64 {
+        let of_run = || {
+            let folder = self.load.as_deref().filter(|_| self.eval_only)?;
+            RunFolder::config(folder).ok()??["seed"].as_u64()
+        };
+        self.seed.or_else(of_run).unwrap_or_default()
+    }
+
     /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.
     ///
     /// # Errors
@@ -81,7 +91,7 @@ impl CommonArgs {
         let save = self.save()?;
         let (device, name) = self.device()?;
         let run = RunOptions {
-            seed: self.seed,
+            seed: self.seed(),
             device: name.to_string(),
             load: self.load.clone(),
             resume: self.resume,
@@ -121,7 +131,7 @@ impl CommonArgs {
                 job.experiment.as_deref() == Some(name)
                     && job.dataset.as_deref() == data.map(|data| data.name.as_str())
                     && job.flag("--epochs") == epochs.as_deref()
-                    && (job.seeds.first(), job.seeds.len()) == (Some(&self.seed), seeds)
+                    && (job.seeds.first(), job.seeds.len()) == (Some(&self.seed()), seeds)
             });
             self.tell_expected(job.and_then(Job::expected));
         }
@@ -138,7 +148,7 @@ impl CommonArgs {
         StudyOptions {
             epochs,
             seeds,
-            seed: self.seed,
+            seed: self.seed(),
             device: device.to_string(),
             resume: self.resume,
             quiet: self.quiet,
@@ -201,7 +211,7 @@ impl CommonArgs {
     /// Returns the folder of --out; by default, a separate one for each method, preset (or study), data set and seed.
     pub fn folder(&self, method: &str, name: &str, dataset: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let last = format!("{}-seed-{}", plain(dataset), self.seed);
+            let last = format!("{}-seed-{}", plain(dataset), self.seed());
             Path::new("runs").join(method).join(name).join(last)
         })
     }
@@ -238,7 +248,7 @@ impl CommonArgs {
     /// # Errors
     /// Those of [`dataset`](DataArgs::dataset).
     pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
-        let data = self.dataset(own, self.seed)?;
+        let data = self.dataset(own, self.seed())?;
         let (train, test) = (data.train.len(), data.test.len());
         let unlabelled: usize = data.unlabelled.iter().map(hebbian_data::ImageSet::len).sum();
         let unlabelled = match unlabelled {

@@ -265,7 +265,7 @@ impl<F: Args> DoorArgs<F> {
         let preset = M::preset(&options).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;
         if let (true, Some(path)) = (common.eval_only, &common.load) {
-            let start = Start { rng: Rng::new(common.seed), device, quiet: common.quiet };
+            let start = Start { rng: Rng::new(common.seed()), device, quiet: common.quiet };
             return M::evaluate(&options, path, &data, &start);
         }
         let dataset = data.name.as_str();

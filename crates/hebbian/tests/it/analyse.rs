@@ -303,6 +303,9 @@ fn the_images_are_those_of_the_run() {
             let accuracy = results["test_accuracy"].as_f64().unwrap();
             let line = format!("test accuracy {:.2} %", 100.0 * accuracy);
             assert_eq!(said.lines().next(), Some(&line[..]), "{out}");
+            let again = ["--eval-only", "--load", out, "--head-epochs", "20", "--quiet"];
+            let said = printed(at, &[&["train"], &data[..], &again, more].concat());
+            assert!(said.contains(&line), "{out}: {line} in {said}");
         }
     }
     let config = at.join("share/config.json");
