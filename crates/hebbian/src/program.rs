@@ -252,6 +252,11 @@ fn list(method: Option<Name>) -> Result<String> {
 fn model(at: &Path, device: &candle::Device) -> Result<Model> {
     match at.to_str().filter(|name| !at.exists() && ZOO.contains(name)) {
         Some(name) => Ok(Model::from_zoo_on(name, device)?),
+        None if !at.exists() => bail!(
+            "there is no folder {}, and no model of this name comes with the program: those are {}",
+            at.display(),
+            ZOO.join(", ")
+        ),
         None => Ok(Model::load_on(at, device)?),
     }
 }

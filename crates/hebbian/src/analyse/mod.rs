@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 /// is downloaded. The guide's page on analyses defines what is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AnalyseArgs {
-    /// Folders of runs, or names from `hebbian list`
+    /// Folders of runs, folders above runs such as those of studies, or names from `hebbian list`
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Only these analyses, separated by commas [default: all that the runs have data for]

@@ -24,7 +24,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens folders of runs and models of the zoo.
+    /// Opens folders of runs, folders of studies and models of the zoo.
     ///
     /// # Errors
     /// A path that is neither the folder of a run nor a name of the zoo.
@@ -33,10 +33,18 @@ impl Opened {
         data_dir: Option<&Path>,
         device: &Device,
     ) -> Result<Vec<Self>> {
-        let names = names(paths);
+        let shipped =
+            |path: &Path| ZOO.iter().find(|name| !path.exists() && path == Path::new(name));
+        let mut found = Vec::new();
+        for path in paths {
+            match shipped(path) {
+                Some(_) => found.push(path.clone()),
+                None => found.extend(Folder::paths(path)?),
+            }
+        }
+        let names = names(&found);
         let open = |(path, name): (&PathBuf, String)| -> Result<Self> {
-            let shipped = path.to_str().filter(|name| !path.exists() && ZOO.contains(name));
-            let (folder, model) = match shipped {
+            let (folder, model) = match shipped(path) {
                 Some(shipped) => {
                     let model = Model::from_zoo_on(shipped, device)?;
                     (Folder::of_model(shipped, &model), OnceCell::from(Ok(model)))
@@ -54,7 +62,7 @@ impl Opened {
                 device: device.clone(),
             })
         };
-        let mut all: Vec<Self> = paths.iter().zip(names).map(open).collect::<Result<_>>()?;
+        let mut all: Vec<Self> = found.iter().zip(names).map(open).collect::<Result<_>>()?;
         Self::group(&mut all);
         Ok(all)
     }

@@ -27,22 +27,27 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Reads the run in a folder or, if the folder has no run of its own, all runs below it, sorted by name.
-    pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
+    /// Returns the folder of a run or, if it has no run of its own, those of all runs below it, sorted by name.
+    pub(crate) fn paths(path: &Path) -> Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         if !is_run(path) && path.is_dir() {
             runs_below(path, DEEPEST, &mut folders)?;
         }
         if folders.is_empty() {
-            return Ok(vec![Self::read(path)?]);
+            folders.push(path.to_path_buf());
         }
-        let read = folders.iter().map(|folder| {
+        Ok(folders)
+    }
+
+    /// Reads the runs in the folders that [`paths`](Self::paths) returns.
+    pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
+        let read = |folder: PathBuf| {
             // STUDY/ARM/seed-N
             let arm = folder.parent().and_then(|arm| arm.strip_prefix(path).ok());
             let arm = arm.map(|arm| arm.display().to_string()).filter(|arm| !arm.is_empty());
-            Ok(Self { arm, ..Self::read(folder)? })
-        });
-        read.collect()
+            Ok(Self { arm, ..Self::read(&folder)? })
+        };
+        Self::paths(path)?.into_iter().map(read).collect()
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self> {

@@ -169,6 +169,13 @@ fn several_runs_are_compared() {
     let said =
         printed(at, &["analyse", "urfb", "bp", "--quiet", "--only", "speed,feedback,robustness"]);
     assert!(said.contains("open analysis/analysis-feedback.png"), "{said}");
+    // The folder above the runs stands for all of them.
+    printed(at, &["analyse", ".", "--quiet", "--only", "speed", "--out", "above"]);
+    let names = |analysis: &str| -> std::collections::BTreeSet<String> {
+        let runs = figures(&at.join(analysis), "speed")["runs"].clone();
+        runs.as_array().unwrap().iter().map(|one| one["name"].to_string()).collect()
+    };
+    assert_eq!(names("above"), names("analysis"));
     let speed = &figures(&at.join("analysis"), "speed")["runs"];
     let runs: Vec<&Value> = speed.as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert!(runs.contains(&&json!("urfb")) && runs.contains(&&json!("bp")), "{runs:?}");

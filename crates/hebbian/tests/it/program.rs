@@ -160,7 +160,7 @@ fn completions_and_reference_vectors() {
 fn what_it_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    refused(at, &["eval", "nowhere"], &["nowhere", "config.json"]);
+    refused(at, &["eval", "nowhere"], &["no folder nowhere", "softhebb-digits"]);
     refused(at, &["train", "perceptron"], &["perceptron", "hebbian train"]);
     refused(at, &["train", "golkar", "--mode", "successive"], &["--mode"]);
     refused(
