@@ -10,7 +10,7 @@ use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -66,11 +66,14 @@ impl CommonArgs {
     /// Returns the seed. Without `--seed`, a run that is only evaluated has its own, so that what was drawn for testing
     /// is drawn again.
     pub fn seed(&self) -> u64 {
-        let of_run = || {
-            let folder = self.load.as_deref().filter(|_| self.eval_only)?;
-            RunFolder::config(folder).ok()??["seed"].as_u64()
-        };
+        let of_run = || self.evaluated()?["seed"].as_u64();
         self.seed.or_else(of_run).unwrap_or_default()
+    }
+
+    /// Returns the configuration of the run that is only evaluated, if it is a run's folder.
+    pub(crate) fn evaluated(&self) -> Option<Value> {
+        let folder = self.load.as_deref().filter(|_| self.eval_only)?;
+        RunFolder::config(folder).ok()?
     }
 
     /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.

@@ -265,6 +265,11 @@ impl<F: Args> DoorArgs<F> {
         let preset = M::preset(&options).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;
         if let (true, Some(path)) = (common.eval_only, &common.load) {
+            let config = common.evaluated().unwrap_or_default();
+            let data = match serde_json::from_value::<Vec<String>>(config["class_names"].clone()) {
+                Ok(class_names) => data.with_class_names(&class_names)?,
+                Err(_) => data,
+            };
             let start = Start { rng: Rng::new(common.seed()), device, quiet: common.quiet };
             return M::evaluate(&options, path, &data, &start);
         }

@@ -104,6 +104,11 @@ fn a_model_sees_images_of_other_data_sets() {
     }
     let other = [&eval[..], &["--data-dir", "some"]].concat();
     refused(at, &other, &["classes 7, cat", "classes of 0, 1, 2"]);
+    // The same for a run that a program evaluates.
+    let run = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "5", "--quiet"];
+    printed(at, &[&run[..], &["--out", "run"]].concat());
+    let evaluate = ["train", "krotov-hopfield", "--quiet", "--eval-only", "--load", "run"];
+    refused(at, &[&evaluate[..], &["--data-dir", "some"]].concat(), &["classes 7, cat"]);
     let resized = ["--data-dir", "some", "--image-size", "12", "--quiet"];
     for command in ["eval", "features"] {
         let words = ["1x12x12", "1x8x8", "--dataset", "--image-size"];

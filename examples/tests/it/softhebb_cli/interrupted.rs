@@ -92,10 +92,10 @@ fn steps(place: &Place) -> Option<u64> {
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let backprop = || Some(json!({ "kind": "backprop" }));
     for (mode, learning, stages, epochs) in [
-        ("successive", None, 2, ["150", "5"]),
-        ("consecutive", None, 1, ["150", "5"]),
-        ("simultaneous", None, 1, ["150", "5"]),
-        ("successive", backprop(), 1, ["1", "500"]),
+        ("successive", None, 2, ["250", "5"]),
+        ("consecutive", None, 1, ["250", "5"]),
+        ("simultaneous", None, 1, ["250", "5"]),
+        ("successive", backprop(), 1, ["1", "800"]),
     ] {
         let place = two_blocks(learning);
         let [epochs, head_epochs] = epochs;
