@@ -39,6 +39,7 @@
 //! | shuffle | [`ImageSet::shuffled`], [`Batches`] |
 //! | hold out images for choosing settings | [`Dataset::with_validation`] |
 //! | learn from few labels | [`Dataset::with_labelled`] |
+//! | number classes as a trained model does | [`Dataset::with_class_names`] |
 //! | transform and augment | [`transforms`], [`ImageSet::with_transforms`] |
 //! | whiten | [`Zca`] |
 //! | download from the hub, and upload to it | [`Hub`] |
