@@ -28,8 +28,8 @@ const SLEEPING: [(&str, &str); 3] =
 ///
 /// Each time is the median over rounds in which the work and its products alternate, with every library that is
 /// installed: gemm, MKL and OpenBLAS (found by their usual names, or the files in HEBBIAN_BLAS). In a round, each is
-/// done once before it is timed. "of best" is the time of the fastest library's products divided by that of the work:
-/// 100 % is what the machine can do. Run nothing else on the machine meanwhile.
+/// repeated for a tenth of a second before it is timed. "of best" is the time of the fastest library's products divided
+/// by that of the work: 100 % is what the machine can do. Run nothing else on the machine meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Only work whose name contains one of these

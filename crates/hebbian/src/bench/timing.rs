@@ -4,11 +4,11 @@ use anyhow::Result;
 use candle::Device;
 use std::time::{Duration, Instant};
 
-/// How long work is repeated before it is timed.
+/// How long work is repeated before it is timed: what others left in the caches, and threads that were asleep, say
+/// nothing about steps that follow each other.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// Returns how many milliseconds `run` takes until the device is done, as the mean of `count` times. One time before
-/// these is not counted: what the others left in the caches says nothing about steps that follow each other.
+/// Returns how many milliseconds `run` takes until the device is done, as the mean of `count` times.
 pub(super) fn time(
     device: &Device,
     count: u32,
