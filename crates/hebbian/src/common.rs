@@ -9,6 +9,7 @@ use candle::Device;
 use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
+use hebbian_models::ZOO;
 use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
@@ -389,6 +390,11 @@ impl DataArgs {
             name => Ok(name),
         }
     }
+}
+
+/// Returns the name of the model of the zoo that is meant by a path: one that has this name, where nothing else has.
+pub(crate) fn in_zoo(path: &Path) -> Option<&'static str> {
+    ZOO.iter().copied().find(|name| path == Path::new(name) && !path.exists())
 }
 
 /// Returns the arguments of this program.

@@ -3,7 +3,7 @@
 use crate::DeviceArgs;
 use crate::analyse::AnalyseArgs;
 use crate::bench::BenchArgs;
-use crate::common::{DataArgs, loading};
+use crate::common::{DataArgs, in_zoo, loading};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
 use crate::report::{ReportArgs, legend};
@@ -250,7 +250,7 @@ fn list(method: Option<Name>) -> Result<String> {
 
 /// Loads the model in a folder or, if there is no such folder, the one of that name in the zoo.
 fn model(at: &Path, device: &candle::Device) -> Result<Model> {
-    match at.to_str().filter(|name| !at.exists() && ZOO.contains(name)) {
+    match in_zoo(at) {
         Some(name) => Ok(Model::from_zoo_on(name, device)?),
         None if !at.exists() => bail!(
             "there is no folder {}, and no model of this name comes with the program: those are {}",

@@ -2,11 +2,12 @@
 
 use super::lines::Group;
 use super::settings::Settings;
+use crate::common::in_zoo;
 use crate::report::{Folder, evenly, grouped};
 use anyhow::{Context, Result, anyhow};
 use candle::Device;
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_models::{Model, ZOO};
+use hebbian_models::Model;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
@@ -33,18 +34,13 @@ impl Opened {
         data_dir: Option<&Path>,
         device: &Device,
     ) -> Result<Vec<Self>> {
-        let shipped =
-            |path: &Path| ZOO.iter().find(|name| !path.exists() && path == Path::new(name));
         let mut found = Vec::new();
         for path in paths {
-            match shipped(path) {
-                Some(_) => found.push(path.clone()),
-                None => found.extend(Folder::paths(path)?),
-            }
+            found.extend(Folder::paths(path)?);
         }
         let names = names(&found);
         let open = |(path, name): (&PathBuf, String)| -> Result<Self> {
-            let (folder, model) = match shipped(path) {
+            let (folder, model) = match in_zoo(path) {
                 Some(shipped) => {
                     let model = Model::from_zoo_on(shipped, device)?;
                     (Folder::of_model(shipped, &model), OnceCell::from(Ok(model)))

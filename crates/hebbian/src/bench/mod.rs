@@ -175,15 +175,11 @@ impl BenchArgs {
             Some(python) => Peers::of(python, name, threads)?,
             None => None,
         };
-        // Threads, caches and the allocator warm up.
-        let first = time(&chosen.device, 1, &mut run)?;
-        bare.time(1)?;
-        let count = (5.0 / first).ceil().clamp(1.0, 1e4) as u32;
         let (started, mut rounds) = (Instant::now(), Rounds::default());
         while rounds.count() < 5 || started.elapsed().as_secs_f64() < self.seconds {
-            rounds.work.push(time(&chosen.device, count, &mut run)?);
+            rounds.work.push(time(&chosen.device, &mut run)?);
             if !products.is_empty() {
-                rounds.products.push(bare.time(count)?);
+                rounds.products.push(bare.time()?);
             }
             if let Some(peers) = &mut peers {
                 rounds.peers.push(peers.time()?);

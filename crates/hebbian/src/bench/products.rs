@@ -94,10 +94,10 @@ impl Bare {
     }
 
     /// Returns how many milliseconds each library takes for all products, timed as [`time`] does.
-    pub fn time(&mut self, count: u32) -> Result<Vec<f64>> {
+    pub fn time(&mut self) -> Result<Vec<f64>> {
         let Self { products, libraries, device } = self;
         let libraries = libraries.iter_mut();
-        libraries.map(|library| time(device, count, &mut || library.multiply(products))).collect()
+        libraries.map(|library| time(device, &mut || library.multiply(products))).collect()
     }
 }
 

@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 /// nothing about steps that follow each other.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// Returns how many milliseconds `run` takes until the device is done, as the mean of `count` times.
-pub(super) fn time(
-    device: &Device,
-    count: u32,
-    run: &mut dyn FnMut() -> Result<()>,
-) -> Result<f64> {
-    let started = Instant::now();
+/// Returns how many milliseconds `run` takes until the device is done, as the mean of as many times as take five.
+pub(super) fn time(device: &Device, run: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+    let (started, mut warm) = (Instant::now(), 0_u32);
     while started.elapsed() < WARM_UP {
         run()?;
         device.synchronize()?;
+        warm += 1;
     }
+    let once = 1e3 * started.elapsed().as_secs_f64() / f64::from(warm);
+    let count = (5.0 / once).ceil().clamp(1.0, 1e4) as u32;
     let started = Instant::now();
     for _ in 0..count {
         run()?;
