@@ -30,7 +30,7 @@ pub struct CommonArgs {
     data: DataArgs,
     #[command(flatten)]
     pub(crate) transforms: TransformArgs,
-    /// Seed of initial weights, batches, dropout and drawn test images [default: 0; with --eval-only that of the run]
+    /// Seed of initial weights, batches, dropout and drawn test images [default: 0, or that of the run in --load]
     #[arg(long, help_heading = "Run")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -64,17 +64,16 @@ impl std::ops::Deref for CommonArgs {
 }
 
 impl CommonArgs {
-    /// Returns the seed. Without `--seed`, a run that is only evaluated has its own, so that what was drawn for testing
-    /// is drawn again.
+    /// Returns the seed: without `--seed`, that of the run in `--load`, so that the images that were drawn for testing,
+    /// which its weights have not learned, are drawn again.
     pub fn seed(&self) -> u64 {
-        let of_run = || self.evaluated()?["seed"].as_u64();
+        let of_run = || self.loaded()?["seed"].as_u64();
         self.seed.or_else(of_run).unwrap_or_default()
     }
 
-    /// Returns the configuration of the run that is only evaluated, if it is a run's folder.
-    pub(crate) fn evaluated(&self) -> Option<Value> {
-        let folder = self.load.as_deref().filter(|_| self.eval_only)?;
-        RunFolder::config(folder).ok()?
+    /// Returns the configuration of the run in `--load`, if that is a run's folder.
+    pub(crate) fn loaded(&self) -> Option<Value> {
+        RunFolder::config(self.load.as_deref()?).ok()?
     }
 
     /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.
@@ -218,6 +217,22 @@ impl CommonArgs {
             let last = format!("{}-seed-{}", plain(dataset), self.seed());
             Path::new("runs").join(method).join(name).join(last)
         })
+    }
+
+    /// Checks that a run in its default folder `out` would not replace the run that it starts from.
+    ///
+    /// # Errors
+    /// A checkpoint of `--load` that is in this folder.
+    pub(crate) fn check_kept(&self, out: &Path) -> Result<()> {
+        let whole = |path: &Path| path.canonicalize().ok();
+        let loaded = self.load.as_deref().filter(|_| self.out.is_none()).and_then(whole);
+        match loaded.zip(whole(out)) {
+            Some((loaded, out)) if loaded.starts_with(&out) => bail!(
+                "this run would replace the one that it starts from, in {}: choose another folder with --out",
+                out.display()
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the file of --save.

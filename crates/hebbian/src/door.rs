@@ -265,7 +265,7 @@ impl<F: Args> DoorArgs<F> {
         let preset = M::preset(&options).heading();
         let data = common.announced_dataset(preset.dataset, preset.name)?;
         if let (true, Some(path)) = (common.eval_only, &common.load) {
-            let config = common.evaluated().unwrap_or_default();
+            let config = common.loaded().unwrap_or_default();
             let data = match serde_json::from_value::<Vec<String>>(config["class_names"].clone()) {
                 Ok(class_names) => data.with_class_names(&class_names)?,
                 Err(_) => data,
@@ -276,6 +276,7 @@ impl<F: Args> DoorArgs<F> {
         let dataset = data.name.as_str();
         common.tell_expected(expected);
         let out = common.folder(M::NAME, preset.name, dataset);
+        common.check_kept(&out)?;
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = common.measured_on() + &M::report(&run, &out)?;
         if M::STEPS && run.learner.clock().steps == 0 && run.learner.total().steps == 0 {

@@ -151,6 +151,35 @@ fn weights_that_were_loaded_are_not_called_random() {
     assert!(!k_means.contains("nothing was learned"), "{k_means}");
 }
 
+/// A run that starts from another one keeps its seed, which drew the test images that the weights have not learned, and
+/// does not replace it.
+#[test]
+fn a_run_starts_from_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "1", "--quiet"];
+    printed(at, &[&train[..], &["--seed", "3"]].concat());
+    let first = "runs/krotov-hopfield/krotov-hopfield-digits/digits-seed-3";
+    let seed = |run: &str| {
+        let config = std::fs::read(at.join(run).join("config.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&config).unwrap()["seed"].clone()
+    };
+    assert_eq!(seed(first), 3);
+
+    let before = std::fs::read(at.join(first).join("model.safetensors")).unwrap();
+    for load in [first.to_string(), format!("{first}/model.safetensors")] {
+        let again = [&train[..], &["--load", &load, "--seed", "3"]].concat();
+        refused(at, &again, &["digits-seed-3", "replace", "--out"]);
+    }
+    refused(at, &[&train[..], &["--load", first]].concat(), &["digits-seed-3", "--out"]);
+    assert!(std::fs::read(at.join(first).join("model.safetensors")).unwrap() == before);
+
+    printed(at, &[&train[..], &["--load", first, "--out", "own"]].concat());
+    assert_eq!(seed("own"), 3);
+    printed(at, &[&train[..], &["--load", first, "--out", "other", "--seed", "4"]].concat());
+    assert_eq!(seed("other"), 4);
+}
+
 #[test]
 fn completions_and_reference_vectors() {
     let folder = tempfile::tempdir().unwrap();
