@@ -109,7 +109,7 @@ fn labels_are_kept_of_so_many_images() {
         let share = count(&data.train) as f64 * 100. / 1442.;
         assert!((count(&kept.train) as f64 - share).abs() < 1., "{class}");
     }
-    // All images are seen, in their old order, and so in the same batches.
+    // All images are seen, in their old order.
     let seen = kept.seen().unwrap();
     let all: Vec<usize> = (0..1442).collect();
     assert_eq!(seen.pixels(&all).unwrap(), data.train.pixels(&all).unwrap());

@@ -155,8 +155,12 @@ fn bands_reach_one_deviation_to_both_sides() {
         assert!(between.iter().zip(shade).all(|(&found, part)| found.abs_diff(part) <= 2));
     }
     // The band does not reach beyond the first and the last point.
-    let left = (x(0.0) - 8.0) as usize;
-    assert!((0..with.height()).all(|row| with.pixel(left, row) == without.pixel(left, row)));
+    let differs = |at: f64| {
+        let column = at as usize;
+        (0..with.height()).any(|row| with.pixel(column, row) != without.pixel(column, row))
+    };
+    assert!(differs(x(0.0) + 2.0) && differs(x(1.0) - 2.0));
+    assert!(!differs(x(0.0) - 2.0) && !differs(x(1.0) + 2.0));
     // One seed has no band.
     let one = Series::of_means("", [(0.0, Spread { mean: 1.0, sd: None })]);
     assert!(one.band.is_empty());

@@ -222,6 +222,8 @@ fn masked_connections_stay_zero() -> Result<()> {
         net.train(50, |grads| {
             for layer in &net.layers {
                 let (mask_w, mask_r) = layer.masks();
+                let sends = mask_r.or(mask_w).expect("a mask");
+                zero_where(&layer.error_weight()?, sends, "error")?;
                 let of_weight = Some(gradient(grads, layer.weight()));
                 let of_feedback = layer.feedback_gradient(grads)?;
                 let pairs = [
