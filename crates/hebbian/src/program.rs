@@ -181,7 +181,7 @@ struct FeaturesArgs {
     /// The model's folder, or a name from `hebbian list`
     model: PathBuf,
     /// The file to write: safetensors with `train.features`, `train.labels`, `test.features`,
-    /// `test.labels`
+    /// `test.labels`, and, in the metadata, `dataset`, `class_names` (JSON, in the order of the labels) and `layer`
     #[arg(long, value_name = "FILE", default_value = "features.safetensors")]
     to: PathBuf,
     /// Number of the layer, from 1, the one that sees the image [default: the read-out's features]
@@ -337,7 +337,11 @@ impl FeaturesArgs {
             tensors.push((format!("{part}.labels"), labels));
         }
         let shape = tensors[0].1.dims().to_vec();
-        save_checkpoint(&self.to, &tensors, &BTreeMap::new())
+        let layer = self.layer.map_or("read-out".to_string(), |layer| layer.to_string());
+        let class_names = serde_json::to_string(&data.class_names)?;
+        let metadata = [("dataset", data.name), ("class_names", class_names), ("layer", layer)];
+        let metadata = BTreeMap::from(metadata.map(|(name, value)| (name.to_string(), value)));
+        save_checkpoint(&self.to, &tensors, &metadata)
             .with_context(|| format!("--to {}", self.to.display()))?;
         Ok(format!("wrote {}: {shape:?} features of training images\n", self.to.display()))
     }

@@ -62,7 +62,13 @@ fn every_method_from_the_list_to_features() {
         let (train, test) = (features.dims("train.features"), features.dims("test.features"));
         assert_eq!((train.unwrap()[0], test.unwrap()[0]), (7, 355), "{method}");
         assert_eq!(features.dims("train.labels"), Some(&[7][..]), "{method}");
+        let about = |name: &str| features.metadata[name].clone();
+        let digits = r#"["0","1","2","3","4","5","6","7","8","9"]"#;
+        assert_eq!([about("dataset"), about("class_names")], ["digits", digits], "{method}");
+        assert_eq!(about("layer"), "read-out", "{method}");
         printed(at, &["features", model, "--quiet", "--layer", "1", "--to", "f.safetensors"]);
+        let first = Checkpoint::load(at.join("f.safetensors"), &Device::Cpu).unwrap();
+        assert_eq!(first.metadata["layer"], "1", "{method}");
         refused(at, &["features", model, "--quiet", "--layer", "99"], &["--layer 99", "from 1"]);
         refused(at, &["features", model, "--quiet", "--layer", "0"], &["--layer"]);
     }
