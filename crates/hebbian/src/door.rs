@@ -1,6 +1,7 @@
 //! A method as a program.
 
 use crate::common::CommonArgs;
+use crate::folded::folded;
 use crate::report::{self, legend, write_study};
 use anyhow::{Result, bail};
 use candle::Device;
@@ -143,12 +144,12 @@ pub(crate) fn told(
     common.measured_on() + &report + &opens_report(common, study.out, page)
 }
 
-/// Lists the presets and experiments of a method.
+/// Lists the presets and experiments of a method, folded to the width of a terminal.
 ///
 /// # Errors
 /// An embedded preset that is wrong.
 pub(crate) fn list_of<M: Door>() -> Result<String> {
-    Ok(list::<M::Preset>(M::EXPERIMENTS)?)
+    Ok(folded(list::<M::Preset>(M::EXPERIMENTS)?))
 }
 
 /// Returns the options that the flags choose, including the transforms of what the network sees.

@@ -50,6 +50,7 @@ mod data;
 mod device;
 mod door;
 mod doors;
+mod folded;
 mod program;
 mod report;
 mod reproduce;

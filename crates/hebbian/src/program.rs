@@ -6,6 +6,7 @@ use crate::bench::BenchArgs;
 use crate::common::{DataArgs, in_zoo, loading};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
+use crate::folded::folded;
 use crate::report::{ReportArgs, legend};
 use crate::reproduce::ReproduceArgs;
 use crate::search::SearchArgs;
@@ -244,8 +245,8 @@ fn list(method: Option<Name>) -> Result<String> {
         let title = name.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
         writeln!(all, "{title}\n\n{}", name.list()?)?;
     }
-    writeln!(all, "trained models, for eval and features: {}", ZOO.join(", "))?;
-    Ok(all)
+    let trained = format!("trained models, for eval and features: {}\n", ZOO.join(", "));
+    Ok(all + &folded(trained))
 }
 
 /// Loads the model in a folder or, if there is no such folder, the one of that name in the zoo.

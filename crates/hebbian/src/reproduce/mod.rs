@@ -19,13 +19,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// Every number in the model cards is a claim of the record (models/*/record/*.json): a command, its result, what was
 /// published, and the interval that the mean of a new run has to lie in. Each run has a folder of its own below --out:
-/// completed runs are reused, and interrupted runs continue. The exit status is 1 where a claim does not hold.
+/// completed runs are reused, and interrupted runs continue. The exit status is 1 where a claim does not hold or a job
+/// did not run.
 #[derive(Debug, clap::Args)]
 pub struct ReproduceArgs {
     /// List the jobs and their claims, and stop
     #[arg(long)]
     list: bool,
-    /// Only jobs whose name, METHOD/TABLE/JOB, has one of these in it
+    /// Only the job of this name, METHOD/TABLE/JOB, or, if there is none, the jobs whose names have this in them
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
     /// As many jobs as fit in this time by the minutes that the record says, most informative first
@@ -81,8 +82,8 @@ impl ReproduceArgs {
         if self.list {
             return list(&tasks, device);
         }
-        let (mut table, mut broken, mut updates) =
-            (Table::new(["claim", "published", "record", "interval", "now", ""]), 0, Vec::new());
+        let mut table = Table::new(["claim", "published", "record", "interval", "now", ""]);
+        let (mut wrong, mut failed, mut updates) = (0, 0, Vec::new());
         for (at, task) in tasks.iter().enumerate() {
             let name = task.entry.name_of(task.job);
             self.tell(&format!("{}/{} {name}", at + 1, tasks.len()));
@@ -91,7 +92,7 @@ impl ReproduceArgs {
                 Err(error) => match error.downcast_ref() {
                     Some(Error::Stopped { .. }) => return Err(error),
                     _ => {
-                        broken += 1;
+                        failed += 1;
                         tell(&format!("{name}: {error:#}"));
                         table.row(
                             [Cell::from(name.as_str())]
@@ -102,9 +103,9 @@ impl ReproduceArgs {
                     }
                 },
             };
-            let wrong = compare(&mut table, task, &name, &runs)?;
-            broken += wrong;
-            if let (Some(root), 0) = (&self.keep, wrong) {
+            let wrong_here = compare(&mut table, task, &name, &runs)?;
+            wrong += wrong_here;
+            if let (Some(root), 0) = (&self.keep, wrong_here) {
                 kept::save(root, task.entry, task.job, &runs)?;
                 updates.push((name, runs));
             }
@@ -113,8 +114,8 @@ impl ReproduceArgs {
         if let Some(root) = &self.keep {
             keep(&mut entries, root, &updates, device)?;
         }
-        if broken > 0 {
-            bail!("{table}\n{broken} of the claims and jobs above do not hold");
+        if wrong + failed > 0 {
+            bail!("{table}\nclaims that do not hold: {wrong}; jobs that did not run: {failed}");
         }
         Ok(format!("{table}\nall of them hold\n"))
     }
@@ -124,9 +125,14 @@ impl ReproduceArgs {
         let jobs = entries
             .iter()
             .flat_map(|entry| entry.record.jobs.iter().map(move |job| Task { entry, job }));
+        let names: Vec<_> = jobs.clone().map(|task| task.entry.name_of(task.job)).collect();
         let is_wanted = |task: &Task<'_>| {
             let name = task.entry.name_of(task.job);
-            self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+            let has = |part: &String| match names.contains(part) {
+                true => name == *part,
+                false => name.contains(part.as_str()),
+            };
+            self.only.is_empty() || self.only.iter().any(has)
         };
         let mut jobs: Vec<Task<'_>> = jobs.filter(is_wanted).collect();
         if jobs.is_empty() {

@@ -63,31 +63,43 @@ fn numbers_hold_or_do_not() {
     let kept = at.join("models/patches/record/results/digits/code/seed-0.json");
     let results = at.join("runs/record/patches/digits/code/seed-0/results.json");
     let written = || std::fs::metadata(&results).unwrap().modified().unwrap();
-    // One seed. Another job whose name begins like this one's has no time, and so no place in a budget.
+    // One seed. Another job, whose name begins like this one's, is not meant.
     let run = |interval: Value| {
         let mut record = json_of(&file);
         let job = &mut record["jobs"][0];
         (job["seeds"], job["minutes"]) = (json!([0]), json!({"cpu": 0.05}));
         let claim = &mut job["claims"][0];
         (claim["interval"], claim["ours"]) = (interval, Value::Null);
-        record["jobs"].as_array_mut().unwrap()[1..].iter_mut().for_each(|job| {
-            job["minutes"] = json!({});
-        });
         std::fs::write(&file, record.to_string()).unwrap();
-        let only = ["--only", "patches/digits/code", "--budget", "5", "--quiet", "--keep"];
-        let output = reproduce(at, &only);
+        let output = reproduce(at, &["--only", "patches/digits/code", "--quiet", "--keep"]);
         let both = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(both).unwrap())
     };
     let (status, said) = run(json!([0.1, 0.2]));
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("does not hold") && !said.contains("all of them hold"), "{said}");
+    assert!(said.contains("do not hold: 1; jobs that did not run: 0"), "{said}");
+    assert!(!said.contains("code-soft"), "{said}");
     assert!(!kept.exists() && json_of(&file)["jobs"][0]["claims"][0]["ours"].is_null());
     let first = written();
 
     let (status, said) = run(json!([0.5, 1.0]));
     assert!(status == Some(0) && said.contains("all of them hold"), "{said}");
     assert_eq!(written(), first);
+
+    // In five minutes there is time for three seconds, but not for five minutes more, and none for a job whose time is
+    // not known.
+    let mut record = json_of(&file);
+    let jobs = record["jobs"].as_array_mut().unwrap();
+    for (job, minutes) in jobs.iter_mut().zip([json!({"cpu": 0.05}), json!({"cpu": 5})]) {
+        job["minutes"] = minutes;
+    }
+    jobs[2]["minutes"] = json!({});
+    std::fs::write(&file, record.to_string()).unwrap();
+    let list = ["--list", "--only", "patches/digits/", "--budget", "5", "--keep"];
+    let list = String::from_utf8(reproduce(at, &list).stdout).unwrap();
+    let listed = |job: &str| list.contains(&format!("patches/digits/{job} "));
+    assert!(listed("code") && !listed("pixel") && !listed("code-soft"), "{list}");
 
     // Kept are the number, its interval if there was none, and the results.
     assert_eq!(run(Value::Null).0, Some(0));
