@@ -12,7 +12,7 @@ use hebbian_data::{Dataset, LoadOptions, load_with_progress};
 use hebbian_models::Model;
 use hebbian_train::{ConfusionMatrix, History, ReadoutResult, Results, RunFolder};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,6 +104,14 @@ impl Folder {
         let data = load_with_progress(name, &options, Arc::new(|_| ()))?;
         if data.train.stored_shape() != shape {
             bail!("images of {:?}, where the run had {shape:?}", data.train.stored_shape())
+        }
+        let had = self.config["class_names"].as_array();
+        if let Some(had) = had.filter(|had| !had.iter().eq(&data.class_names)) {
+            bail!(
+                "the classes {}, where the run had {}: their labels mean something else",
+                json!(data.class_names),
+                json!(had)
+            )
         }
         let validation = self.config["validation"].as_f64();
         let data = selection.cut(data, validation, self.count("labelled"), seed)?;

@@ -324,6 +324,11 @@ fn the_images_are_those_of_the_run() {
     let output = hebbian(at, &[&["analyse", "share"], &only[..]].concat());
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("it chose them in another way"), "{said}");
+    // As many images, in classes of which the first has become the last.
+    std::fs::rename(at.join("flat/0"), at.join("flat/2")).unwrap();
+    let output = hebbian(at, &[&["analyse", "size"], &only[..]].concat());
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(r#"the classes ["1","2"], where the run had ["0","1"]"#), "{said}");
 }
 
 #[test]
