@@ -313,6 +313,13 @@ impl ImageSet {
         self.part(0..n.min(self.len()))
     }
 
+    /// Returns `n` images, or all if there are fewer: the first ones or, if the set is sorted by class or a class is missing
+    /// among these, the first ones of each class in proportion, with at least one. If `n` is smaller than the number
+    /// of classes, it is the first ones.
+    pub fn take_of_all_classes(&self, n: usize) -> Self {
+        self.part(split::first(self.labels(), n).into_iter())
+    }
+
     /// The images with these indices, which must exist.
     fn part(&self, indices: impl Iterator<Item = usize> + Clone) -> Self {
         let labels = indices.clone().map(|i| self.labels[i]).collect();

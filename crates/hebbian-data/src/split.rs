@@ -8,14 +8,9 @@ use crate::{Dataset, Error, ImageSet, LoadOptions, Result};
 /// is drawn and at least one is left. Returns the indices of the images that are left and of those that are drawn,
 /// both in order.
 pub(crate) fn stratified(labels: &[u32], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
-    let mut places = vec![Vec::new(); classes];
-    for (at, &label) in labels.iter().enumerate() {
-        places[label as usize].push(at);
-    }
     let mut rng = Rng::new(seed).stream("test-share");
     let mut drawn = vec![false; labels.len()];
-    for places in places {
+    for places in places(labels) {
         let order = rng.permutation(places.len());
         let most = places.len().saturating_sub(1);
         let count = ((places.len() as f64 * share).round() as usize).max(1).min(most);
@@ -59,33 +54,62 @@ pub(crate) fn is_unlabelled(name: &str) -> bool {
     UNLABELLED.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Draws by `seed` the `count` images that keep their labels, with at least one of each class. Returns their
-/// indices and those of the others, both in order. Each class has its proportional share, rounded so that all
-/// classes are as close to their shares as possible.
-pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+/// The places of the images of each class that has any.
+fn places(labels: &[u32]) -> Vec<Vec<usize>> {
     let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
     let mut places = vec![Vec::new(); classes];
     for (at, &label) in labels.iter().enumerate() {
         places[label as usize].push(at);
     }
     places.retain(|places| !places.is_empty());
+    places
+}
+
+/// The number of images of each class if there are `count` in all: at least one, and otherwise the proportional share,
+/// rounded so that all classes are as close to their shares as possible. `count` is at least the number of classes and
+/// at most that of images.
+fn shares(places: &[Vec<usize>], count: usize) -> Vec<usize> {
     // Starts with one image of each class; each further image goes to the class that is furthest below its share.
-    let mut kept: Vec<usize> = places.iter().map(|_| 1).collect();
-    let wanted = |class: usize| places[class].len() as f64 * count as f64 / labels.len() as f64;
+    let mut shares = vec![1; places.len()];
+    let images: usize = places.iter().map(Vec::len).sum();
+    let wanted = |class: usize| places[class].len() as f64 * count as f64 / images as f64;
     for _ in places.len()..count {
-        let open = (0..places.len()).filter(|&class| kept[class] < places[class].len());
-        let short = |class: usize| wanted(class) - kept[class] as f64;
+        let open = (0..places.len()).filter(|&class| shares[class] < places[class].len());
+        let short = |class: usize| wanted(class) - shares[class] as f64;
         // The first of the classes that are equally far below.
         let next = open.rev().max_by(|&one, &other| short(one).total_cmp(&short(other)));
-        next.into_iter().for_each(|class| kept[class] += 1);
+        next.into_iter().for_each(|class| shares[class] += 1);
     }
+    shares
+}
+
+/// Draws by `seed` the `count` images that keep their labels, with at least one of each class. Returns their
+/// indices and those of the others, both in order. Each class has its [share](shares).
+pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let places = places(labels);
     let mut rng = Rng::new(seed).stream("labelled");
     let mut keeps = vec![false; labels.len()];
-    for (places, kept) in places.iter().zip(kept) {
+    for (places, share) in places.iter().zip(shares(&places, count)) {
         let order = rng.permutation(places.len());
-        order[..kept].iter().for_each(|&at| keeps[places[at]] = true);
+        order[..share].iter().for_each(|&at| keeps[places[at]] = true);
     }
     (0..labels.len()).partition(|&at| keeps[at])
+}
+
+/// Returns the indices of the first `count` images. If the images are sorted by class, or a class is missing among
+/// these, they are the first images of each class, which has its [share](shares), in order; unless there are more
+/// classes than `count`.
+pub(crate) fn first(labels: &[u32], count: usize) -> Vec<usize> {
+    let places = places(labels);
+    let mixed = !labels.is_sorted() && places.iter().all(|places| places[0] < count);
+    if count >= labels.len() || count < places.len() || mixed {
+        return (0..count.min(labels.len())).collect();
+    }
+    let shares = shares(&places, count);
+    let mut first: Vec<usize> =
+        places.iter().zip(shares).flat_map(|(places, share)| &places[..share]).copied().collect();
+    first.sort_unstable();
+    first
 }
 
 #[cfg(test)]
@@ -128,5 +152,23 @@ mod tests {
         assert!((a, c, d) == (5, 1, 1) && b == 2, "{a} {b} {c} {d}");
         assert_ne!(labelled(&labels, 9, 7), labelled(&labels, 9, 8));
         assert_eq!(labelled(&labels, 9, 7), labelled(&labels, 9, 7));
+    }
+
+    /// The same labels, sorted by class: half of them are those of above, from the start of each class.
+    #[test]
+    fn the_first_images_have_all_classes() {
+        let labels = [[0; 10].as_slice(), &[1; 5], &[2], &[4; 2]].concat();
+        assert_eq!(first(&labels, 9), [0, 1, 2, 3, 4, 10, 11, 15, 16]);
+        assert_eq!(first(&labels, 4), [0, 10, 15, 16]);
+        // More classes than images, all images, and more.
+        assert_eq!(first(&labels, 3), [0, 1, 2]);
+        for count in [18, 100] {
+            assert_eq!(first(&labels, count), (0..18).collect::<Vec<_>>());
+        }
+        assert_eq!(first(&[0, 0, 0, 1, 1, 1], 4), [0, 1, 3, 4]);
+        // Not sorted by class: the first ones, unless class 2 is missing.
+        assert_eq!(first(&[0, 1, 0, 0, 2, 1], 5), [0, 1, 2, 3, 4]);
+        assert_eq!(first(&[0, 1, 0, 0, 2, 1], 4), [0, 1, 2, 4]);
+        assert!(first(&[], 3).is_empty());
     }
 }

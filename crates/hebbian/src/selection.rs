@@ -40,12 +40,12 @@ pub struct Selection {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,
-    /// Use only the first N training images that have labels, before --labelled draws from them; images of a split or folder
-    /// without labels are all seen
+    /// Use only N training images that have labels: the first ones or, if the set is sorted by class, the first ones of
+    /// each class. --labelled draws from them; images of a split or folder without labels are all seen
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_train: Option<usize>,
-    /// Use only the first N test images
+    /// Use only N test images: the first ones or, if the set is sorted by class, the first ones of each class
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_test: Option<usize>,
@@ -169,10 +169,10 @@ impl Selection {
             data = data.with_validation(share, seed)?;
         }
         if let Some(limit) = self.limit_train {
-            data.train = data.train.take(limit);
+            data.train = data.train.take_of_all_classes(limit);
         }
         if let Some(limit) = self.limit_test {
-            data.test = data.test.take(limit);
+            data.test = data.test.take_of_all_classes(limit);
         }
         match labelled {
             Some(count) => {

@@ -285,6 +285,12 @@ fn the_images_are_those_of_the_run() {
             picture.save(class_folder.join(format!("{index}.png"))).unwrap();
         }
     }
+    // Of 72 and 18 images, a third has class 0. They are sorted by class: a part of them has the same shares.
+    let limits = ["--limit-train", "30", "--limit-test", "9", "--quiet"];
+    let said = printed(at, &[&["data", "--data-dir", "flat"], &limits[..]].concat());
+    let counts: Vec<Vec<&str>> = said.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert!(counts.contains(&vec!["0", "10", "3"]), "{said}");
+    assert!(counts.contains(&vec!["1", "20", "6"]), "{said}");
     for (out, more) in [
         ("share", &["--test-share", "0.1"][..]),
         ("limits", &["--limit-train", "40", "--limit-test", "9"]),
