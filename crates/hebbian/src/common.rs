@@ -279,6 +279,11 @@ impl CommonArgs {
             "{what} on {}: {train} training images, {unlabelled}{test} {part} images",
             data.name
         ));
+        if let [first, rest @ ..] = data.train.labels()
+            && rest.iter().all(|label| label == first)
+        {
+            self.tell("all training images are of one class: any network classifies them, whatever it has learned");
+        }
         Ok(data)
     }
 }

@@ -88,6 +88,15 @@ fn every_method_learns_a_folder_of_pictures() {
         assert!(accuracy.as_f64().unwrap() > 0.8, "{name}: {accuracy}, by chance 0.5");
         std::fs::remove_dir_all(folder.path().join("out")).unwrap();
     }
+    // Where there is nothing to tell apart, an accuracy says nothing.
+    let short = ["krotov-hopfield", "--data-dir", "my", "--epochs", "1", "--head-epochs", "1"];
+    let told = |out: &str| {
+        let output = train(&folder, &[&short[..], &["--save", out]].concat()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!told("two").contains("one class"));
+    std::fs::remove_dir_all(folder.path().join("my/upright")).unwrap();
+    assert!(told("one").contains("all training images are of one class"));
 }
 
 #[test]
