@@ -96,9 +96,10 @@ impl Learner {
         let steps = steps(tied, training.tied.map_or(1, |tied| tied.batch_size))
             + steps(training.epochs, training.batch_size);
         let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
-        let shown: Vec<usize> = (0..shown).collect();
         let set = if splits.validation.is_empty() { &splits.test } else { &splits.validation };
-        let diagnosed = set.batch(&shown, DType::F32, device)?;
+        let (set, _) = set.split_at(shown);
+        let all: Vec<usize> = (0..set.len()).collect();
+        let diagnosed = set.batch(&all, DType::F32, device)?;
         Ok(Self {
             network,
             splits,

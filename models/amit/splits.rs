@@ -8,7 +8,7 @@ use hebbian_train::{Counts, Result, check_images};
 pub struct Splits {
     /// The images to learn from.
     pub train: ImageSet,
-    /// The last images of the training file.
+    /// The last images of the training file, or of each class in it.
     pub validation: ImageSet,
     /// The test images.
     pub test: ImageSet,
@@ -17,21 +17,16 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// Holds out the last `validation_images` training images for validation, but at most a tenth of all.
+    /// Holds out the last `validation_images` training images for validation, but at most a tenth of all; of a set that is
+    /// sorted by class, the last ones of each class ([`ImageSet::split_at`]).
     ///
     /// # Errors
     /// If there are no images.
     pub fn of(data: &Dataset, validation_images: usize) -> Result<Self> {
         check_images(data)?;
         let (count, held) = (data.train.len(), validation_images.min(data.train.len() / 10));
-        let validation: Vec<usize> = (count - held..count).collect();
-        let classes = data.class_names.len();
-        Ok(Self {
-            train: data.train.take(count - held),
-            validation: data.train.select(&validation)?,
-            test: data.test.clone(),
-            classes,
-        })
+        let (train, validation) = data.train.split_at(count - held);
+        Ok(Self { train, validation, test: data.test.clone(), classes: data.class_names.len() })
     }
 }
 

@@ -10,7 +10,7 @@ use candle::{Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::device::upload;
 use candle_hebbian::ops::has_kernels;
-use hebbian_data::Dataset;
+use hebbian_data::{Dataset, split_at};
 use hebbian_train::{
     Checkpoint, Clock, ConfusionMatrix, Counts, Figures, History, Measured, Method, Recorder,
     Result, Start, check_finite, shown,
@@ -120,7 +120,8 @@ impl Learner {
     pub fn new(options: &Options, task: Task, rng: &Rng, device: &Device) -> Result<Self> {
         let Options { preset, backprop } = options;
         let (samples, inputs) = task.train.x.dims2()?;
-        let first = task.train.x.narrow(0, 0, MEAN_SAMPLES.min(samples))?;
+        let labels: Vec<u32> = task.train.labels.to_vec1()?;
+        let (first, _) = select(&task.train, &split_at(&labels, MEAN_SAMPLES).0)?;
         let start = (task.scaling, Some(&first));
         let network = Network::new(preset, *backprop, (inputs, task.classes), start, rng, device)?;
         let epochs = preset.training.epochs;

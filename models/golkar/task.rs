@@ -73,7 +73,7 @@ impl Task {
             )));
         }
         let (train, test) = match preset.swapped {
-            Some(count) => (data.test.clone(), data.train.take(count)),
+            Some(count) => (data.test.clone(), data.train.split_at(count).0),
             None => (data.train.clone(), data.test.clone()),
         };
         let scaling = preset.scaling.map_or_else(|| moments(&train), Ok)?;

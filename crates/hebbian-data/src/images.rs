@@ -313,11 +313,10 @@ impl ImageSet {
         self.part(0..n.min(self.len()))
     }
 
-    /// Returns `n` images, or all if there are fewer: the first ones or, if the set is sorted by class or a class is missing
-    /// among these, the first ones of each class in proportion, with at least one. If `n` is smaller than the number
-    /// of classes, it is the first ones.
-    pub fn take_of_all_classes(&self, n: usize) -> Self {
-        self.part(split::first(self.labels(), n).into_iter())
+    /// Splits the set after `n` images of all classes, see [`split_at`](crate::split_at).
+    pub fn split_at(&self, n: usize) -> (Self, Self) {
+        let (first, others) = split::split_at(self.labels(), n);
+        (self.part(first.into_iter()), self.part(others.into_iter()))
     }
 
     /// The images with these indices, which must exist.

@@ -38,6 +38,7 @@
 //! | get a batch as tensors | [`ImageSet::batch`], [`ImageSet::augmented_batch`] |
 //! | shuffle | [`ImageSet::shuffled`], [`Batches`] |
 //! | hold out images for choosing settings | [`Dataset::with_validation`] |
+//! | use only so many images | [`ImageSet::split_at`] |
 //! | learn from few labels | [`Dataset::with_labelled`] |
 //! | number classes as a trained model does | [`Dataset::with_class_names`] |
 //! | transform and augment | [`transforms`], [`ImageSet::with_transforms`] |
@@ -123,6 +124,7 @@ pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with
 pub use names::DatasetName;
 pub use photographs::Photographs;
 pub use repo::{Push, RepoKind};
+pub use split::split_at;
 pub use text::printable;
 #[cfg(not(feature = "hub"))]
 use without_hub::{self as hub, self as hub_set};

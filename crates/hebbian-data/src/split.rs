@@ -96,20 +96,25 @@ pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, 
     (0..labels.len()).partition(|&at| keeps[at])
 }
 
-/// Returns the indices of the first `count` images. If the images are sorted by class, or a class is missing among
-/// these, they are the first images of each class, which has its [share](shares), in order; unless there are more
-/// classes than `count`.
-pub(crate) fn first(labels: &[u32], count: usize) -> Vec<usize> {
+/// Splits a set with these labels after `count` images: returns their indices and those of the others, both in order. If
+/// the set is sorted by class, or a class is missing among the first images, the first ones of each class are taken
+/// instead, in proportion and at least one. Fewer images than classes are the first ones.
+///
+/// ```
+/// assert_eq!(hebbian_data::split_at(&[0, 1, 1, 0], 2), (vec![0, 1], vec![2, 3]));
+/// assert_eq!(hebbian_data::split_at(&[0, 0, 1, 1], 2), (vec![0, 2], vec![1, 3]));
+/// ```
+pub fn split_at(labels: &[u32], count: usize) -> (Vec<usize>, Vec<usize>) {
     let places = places(labels);
     let mixed = !labels.is_sorted() && places.iter().all(|places| places[0] < count);
     if count >= labels.len() || count < places.len() || mixed {
-        return (0..count.min(labels.len())).collect();
+        return (0..labels.len()).partition(|&at| at < count);
     }
-    let shares = shares(&places, count);
-    let mut first: Vec<usize> =
-        places.iter().zip(shares).flat_map(|(places, share)| &places[..share]).copied().collect();
-    first.sort_unstable();
-    first
+    let mut is_first = vec![false; labels.len()];
+    for (places, share) in places.iter().zip(shares(&places, count)) {
+        places[..share].iter().for_each(|&at| is_first[at] = true);
+    }
+    (0..labels.len()).partition(|&at| is_first[at])
 }
 
 #[cfg(test)]
@@ -158,17 +163,25 @@ mod tests {
     #[test]
     fn the_first_images_have_all_classes() {
         let labels = [[0; 10].as_slice(), &[1; 5], &[2], &[4; 2]].concat();
-        assert_eq!(first(&labels, 9), [0, 1, 2, 3, 4, 10, 11, 15, 16]);
-        assert_eq!(first(&labels, 4), [0, 10, 15, 16]);
+        let taken = |labels: &[u32], count| {
+            let (first, others) = split_at(labels, count);
+            let mut all = [&first[..], &others].concat();
+            assert!(first.is_sorted() && others.is_sorted());
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..labels.len()));
+            first
+        };
+        assert_eq!(taken(&labels, 9), [0, 1, 2, 3, 4, 10, 11, 15, 16]);
+        assert_eq!(taken(&labels, 4), [0, 10, 15, 16]);
         // More classes than images, all images, and more.
-        assert_eq!(first(&labels, 3), [0, 1, 2]);
+        assert_eq!(taken(&labels, 3), [0, 1, 2]);
         for count in [18, 100] {
-            assert_eq!(first(&labels, count), (0..18).collect::<Vec<_>>());
+            assert_eq!(taken(&labels, count), (0..18).collect::<Vec<_>>());
         }
-        assert_eq!(first(&[0, 0, 0, 1, 1, 1], 4), [0, 1, 3, 4]);
+        assert_eq!(taken(&[0, 0, 0, 1, 1, 1], 4), [0, 1, 3, 4]);
         // Not sorted by class: the first ones, unless class 2 is missing.
-        assert_eq!(first(&[0, 1, 0, 0, 2, 1], 5), [0, 1, 2, 3, 4]);
-        assert_eq!(first(&[0, 1, 0, 0, 2, 1], 4), [0, 1, 2, 4]);
-        assert!(first(&[], 3).is_empty());
+        assert_eq!(taken(&[0, 1, 0, 0, 2, 1], 5), [0, 1, 2, 3, 4]);
+        assert_eq!(taken(&[0, 1, 0, 0, 2, 1], 4), [0, 1, 2, 4]);
+        assert!(taken(&[], 3).is_empty());
     }
 }

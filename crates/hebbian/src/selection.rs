@@ -169,10 +169,10 @@ impl Selection {
             data = data.with_validation(share, seed)?;
         }
         if let Some(limit) = self.limit_train {
-            data.train = data.train.take_of_all_classes(limit);
+            (data.train, _) = data.train.split_at(limit);
         }
         if let Some(limit) = self.limit_test {
-            data.test = data.test.take_of_all_classes(limit);
+            (data.test, _) = data.test.split_at(limit);
         }
         match labelled {
             Some(count) => {

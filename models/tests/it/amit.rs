@@ -7,7 +7,7 @@ use candle_hebbian::ops::{Dropout, Edge, Ties, max_pool2d_same, ramp};
 use candle_hebbian::{FeedbackLayer, Rng, Steps};
 use candle_nn::Optimizer;
 use hebbian_data::transforms::InputConfig;
-use hebbian_data::{Batches, ImageSet};
+use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_models::amit::{
     LayerConfig, Learner, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied,
     Training, correlation, diagnose, preset, presets,
@@ -148,6 +148,27 @@ fn splits() -> Result<Splits> {
         test: quarters(20, 5)?,
         classes: 3,
     })
+}
+
+/// The last images are held out; of images that are sorted by class, the last ones of each class.
+#[test]
+fn validation_images_are_of_all_classes() -> Result<()> {
+    let validation = |labels: Vec<u32>, held| -> Result<(Vec<u8>, Vec<u32>)> {
+        let test = ImageSet::new(vec![0], vec![0], 1, 1, 1)?;
+        let train = ImageSet::new((0..40).collect(), labels, 1, 1, 1)?;
+        let class_names = ["a", "b"].map(String::from).to_vec();
+        let unlabelled = Vec::new();
+        let data = Dataset { name: "own".to_string(), train, test, unlabelled, class_names };
+        let Splits { train, validation, .. } = Splits::of(&data, held)?;
+        assert_eq!(train.len() + validation.len(), 40);
+        let all: Vec<usize> = (0..validation.len()).collect();
+        Ok((validation.pixels(&all)?, validation.labels().to_vec()))
+    };
+    let mixed = (0..40).map(|at| at % 2).collect();
+    assert_eq!(validation(mixed, 3)?, (vec![37, 38, 39], vec![1, 0, 1]));
+    let sorted = (0..40).map(|at| at / 20).collect();
+    assert_eq!(validation(sorted, 100)?, (vec![18, 19, 38, 39], vec![0, 0, 1, 1]));
+    Ok(())
 }
 
 /// Every tensor of a checkpoint, by its name, as bits.

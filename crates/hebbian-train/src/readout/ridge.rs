@@ -3,6 +3,7 @@
 use candle::{DType, Device, Tensor};
 use faer::linalg::solvers::{LltError, Solve};
 use faer::{MatMut, MatRef, Side};
+use hebbian_data::split_at;
 
 use super::{Readout, check_labels, linear_scores, one_hot};
 use crate::{Error, Result};
@@ -85,8 +86,9 @@ impl Ridge {
         Ok(Self { weight, bias })
     }
 
-    /// [`fit`](Self::fit) with the penalty of `alphas` whose fit to the first seven eighths of the rows is most
-    /// accurate on the others (the first if several are equal). Returns the fit to all rows, and this penalty.
+    /// [`fit`](Self::fit) with the penalty of `alphas` whose fit to the first seven eighths of the rows, or of each class
+    /// if the rows are sorted by class ([`split_at`]), is most accurate on the others (the first if several are equal).
+    /// Returns the fit to all rows, and this penalty.
     ///
     /// # Errors
     /// As [`fit`](Self::fit), and when `alphas` is empty.
@@ -97,16 +99,26 @@ impl Ridge {
         alphas: &[f64],
     ) -> Result<(Self, f64)> {
         let (rows, _) = check_labels(features, labels, classes)?;
-        let fitted = rows - rows / 8;
+        let (fitted, held_out) = split_at(labels, rows - rows / 8);
+        let of = |rows: &[usize]| -> Result<(Tensor, Vec<u32>)> {
+            let features = match rows {
+                [first, .., last] if last - first + 1 == rows.len() => {
+                    features.narrow(0, *first, rows.len())?
+                }
+                _ => {
+                    let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+                    features.index_select(&Tensor::new(rows, features.device())?, 0)?
+                }
+            };
+            Ok((features, rows.iter().map(|&row| labels[row]).collect()))
+        };
         let mut best = None;
         for &alpha in alphas {
             // Without held-out rows, or with a single penalty, the first one is chosen.
-            let accuracy = match fitted < rows && alphas.len() > 1 {
+            let accuracy = match !held_out.is_empty() && alphas.len() > 1 {
                 true => {
-                    let part = features.narrow(0, 0, fitted)?;
-                    let held_out = features.narrow(0, fitted, rows - fitted)?;
-                    Self::fit(&part, &labels[..fitted], classes, alpha)?
-                        .accuracy(&held_out, &labels[fitted..])?
+                    let ((part, labels), (others, expected)) = (of(&fitted)?, of(&held_out)?);
+                    Self::fit(&part, &labels, classes, alpha)?.accuracy(&others, &expected)?
                 }
                 false => 0.0,
             };

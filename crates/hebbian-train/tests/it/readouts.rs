@@ -43,6 +43,28 @@ fn ridge_by_hand() {
     close(ridge.bias(), &[0.75, 0.25], 1e-12);
 }
 
+/// Each of seven classes is a feature of its own, and the first class has twice as many rows as the others. With a huge
+/// penalty, only the numbers of rows count, and all rows are given to the first class. Rows of all classes are held out,
+/// whether they are sorted, where the last eighth is the whole last class, or not.
+#[test]
+fn the_penalty_is_chosen_on_rows_of_all_classes() {
+    let sorted: Vec<u32> = (0..64u32).map(|row| (row / 8).saturating_sub(1)).collect();
+    let mixed = Rng::new(1).permutation(64).into_iter().map(|row| sorted[row]).collect();
+    for labels in [sorted, mixed] {
+        let x: Vec<f32> = (labels.iter())
+            .flat_map(|&label| (0..7).map(move |class| f32::from(u8::from(class == label))))
+            .collect();
+        let x = Tensor::from_vec(x, (64, 7), CPU).unwrap();
+        let (best, alpha) = Ridge::fit_best(&x, &labels, 7, &[1e9, 1e-3, 1e-4]).unwrap();
+        assert_eq!((alpha, best.accuracy(&x, &labels).unwrap()), (1e-3, 1.0));
+        let all = Ridge::fit(&x, &labels, 7, 1e-3).unwrap();
+        close(best.weight(), &all.weight().flatten_all().unwrap().to_vec1().unwrap(), 1e-12);
+        // A single penalty is not compared with any.
+        assert_eq!(Ridge::fit_best(&x, &labels, 7, &[1e9]).unwrap().1, 1e9);
+        assert!(Ridge::fit_best(&x, &labels, 7, &[]).is_err());
+    }
+}
+
 /// (XcᵀXc + αI)·W = XcᵀYc and b = ȳ − x̄W, with more samples than features and with fewer.
 #[test]
 fn ridge_solves_the_normal_equations() {
