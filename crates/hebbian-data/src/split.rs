@@ -1,5 +1,7 @@
 //! Drawing of test images and of images that keep their labels, and the data set of several splits.
 
+use std::collections::BTreeMap;
+
 use candle_hebbian::Rng;
 
 use crate::{Dataset, Error, ImageSet, LoadOptions, Result};
@@ -54,15 +56,13 @@ pub(crate) fn is_unlabelled(name: &str) -> bool {
     UNLABELLED.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// The places of the images of each class that has any.
+/// The places of the images of each class that has any, in the order of the labels, which may be any.
 fn places(labels: &[u32]) -> Vec<Vec<usize>> {
-    let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
-    let mut places = vec![Vec::new(); classes];
+    let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, &label) in labels.iter().enumerate() {
-        places[label as usize].push(at);
+        places.entry(label).or_default().push(at);
     }
-    places.retain(|places| !places.is_empty());
-    places
+    places.into_values().collect()
 }
 
 /// The number of images of each class if there are `count` in all: at least one, and otherwise the proportional share,
@@ -157,6 +157,8 @@ mod tests {
         assert!((a, c, d) == (5, 1, 1) && b == 2, "{a} {b} {c} {d}");
         assert_ne!(labelled(&labels, 9, 7), labelled(&labels, 9, 8));
         assert_eq!(labelled(&labels, 9, 7), labelled(&labels, 9, 7));
+        // Images without labels are of one class.
+        assert_eq!(labelled(&[ImageSet::NO_LABEL; 3], 2, 7).0.len(), 2);
     }
 
     /// The same labels, sorted by class: half of them are those of above, from the start of each class.
@@ -183,5 +185,6 @@ mod tests {
         assert_eq!(taken(&[0, 1, 0, 0, 2, 1], 5), [0, 1, 2, 3, 4]);
         assert_eq!(taken(&[0, 1, 0, 0, 2, 1], 4), [0, 1, 2, 4]);
         assert!(taken(&[], 3).is_empty());
+        assert_eq!(taken(&[ImageSet::NO_LABEL; 3], 2), [0, 1]);
     }
 }

@@ -112,15 +112,18 @@ impl Ridge {
             };
             Ok((features, rows.iter().map(|&row| labels[row]).collect()))
         };
+        // Without held-out rows, or with a single penalty, the first one is chosen.
+        let parts = match !held_out.is_empty() && alphas.len() > 1 {
+            true => Some((of(&fitted)?, of(&held_out)?)),
+            false => None,
+        };
         let mut best = None;
         for &alpha in alphas {
-            // Without held-out rows, or with a single penalty, the first one is chosen.
-            let accuracy = match !held_out.is_empty() && alphas.len() > 1 {
-                true => {
-                    let ((part, labels), (others, expected)) = (of(&fitted)?, of(&held_out)?);
-                    Self::fit(&part, &labels, classes, alpha)?.accuracy(&others, &expected)?
+            let accuracy = match &parts {
+                Some(((part, labels), (others, expected))) => {
+                    Self::fit(part, labels, classes, alpha)?.accuracy(others, expected)?
                 }
-                false => 0.0,
+                None => 0.0,
             };
             if best.is_none_or(|(most, _)| accuracy > most) {
                 best = Some((accuracy, alpha));
