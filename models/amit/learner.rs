@@ -7,7 +7,7 @@ use super::splits::Splits;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Geometry, Rng, Steps, WeightDecay, WithFeedback};
 use candle_nn::Optimizer;
-use hebbian_data::{Dataset, ImageSet};
+use hebbian_data::{Dataset, ImageSet, split_at};
 use hebbian_train::{
     Checkpoint, Clock, Counts, Epochs, Evaluation, Figures, Measured, Method, OfPreset, Picture,
     Progress, Recorder, Result, Start, State, evaluate, filter_picture, shown,
@@ -97,9 +97,8 @@ impl Learner {
             + steps(training.epochs, training.batch_size);
         let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
         let set = if splits.validation.is_empty() { &splits.test } else { &splits.validation };
-        let (set, _) = set.split_at(shown);
-        let all: Vec<usize> = (0..set.len()).collect();
-        let diagnosed = set.batch(&all, DType::F32, device)?;
+        let (shown, _) = split_at(set.labels(), shown);
+        let diagnosed = set.batch(&shown, DType::F32, device)?;
         Ok(Self {
             network,
             splits,

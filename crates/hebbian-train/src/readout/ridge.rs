@@ -101,6 +101,7 @@ impl Ridge {
         let (rows, _) = check_labels(features, labels, classes)?;
         let (fitted, held_out) = split_at(labels, rows - rows / 8);
         let of = |rows: &[usize]| -> Result<(Tensor, Vec<u32>)> {
+            // Rows that follow each other, as in a set that is not sorted, are not copied.
             let features = match rows {
                 [first, .., last] if last - first + 1 == rows.len() => {
                     features.narrow(0, *first, rows.len())?
