@@ -129,7 +129,7 @@ impl Unsupervised for Network {
             Start::Gaussian => {
                 rng.stream("centroids").normal(0.0, 0.1, (units, fan_in), DType::F32, device)?
             }
-            Start::Patches => rows.narrow(0, 0, units)?.copy()?,
+            Start::Patches => rows.narrow(0, 0, units)?.force_contiguous()?,
         };
         let mut progress = Progress::of((iterations * count) as u64, "patches", "k-means", quiet);
         for _ in 0..iterations {

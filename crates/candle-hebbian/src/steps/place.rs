@@ -40,7 +40,7 @@ impl<'a> Place<'a> {
             )
         }
         if self.is_copy {
-            self.weight = weight.copy()?; // nobody else's memory: it may be changed in place
+            self.weight = weight.force_contiguous()?; // nobody else's memory: it may be changed in place
             return Ok(());
         }
         self.var.set(&self.apart(weight)?.reshape(self.var.shape())?)
@@ -51,7 +51,7 @@ impl<'a> Place<'a> {
     /// same.
     pub(super) fn apart(&self, tensor: &Tensor) -> Result<Tensor> {
         match memory(tensor) == memory(&self.weight) {
-            true => tensor.copy(),
+            true => tensor.force_contiguous(),
             false => Ok(tensor.clone()),
         }
     }

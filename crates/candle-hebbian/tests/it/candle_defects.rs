@@ -319,3 +319,37 @@ mod memory_of_a_detached_variable {
         Ok(())
     }
 }
+
+mod memory_of_a_copied_view {
+    use super::*;
+    use candle::Storage;
+
+    /// The number of values in a tensor's memory.
+    fn held(tensor: &Tensor) -> usize {
+        match &*tensor.storage_and_layout().0 {
+            Storage::Cpu(CpuStorage::F64(values)) => values.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A layer made from a part of a tensor holds no more than its weights.
+    #[test]
+    fn ours() -> Result<()> {
+        let whole = Tensor::arange(0f64, 50.0, &Device::Cpu)?.reshape((10, 5))?;
+        let layer = Layer::from_tensor(&whole.narrow(0, 2, 3)?, Geometry::Dense)?;
+        assert_eq!(held(layer.weight()), 15);
+        assert_eq!(layer.weight().get(0)?.to_vec1::<f64>()?, [10.0, 11.0, 12.0, 13.0, 14.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn candle() -> Result<()> {
+        let whole = Tensor::zeros((10, 5), DType::F64, &Device::Cpu)?;
+        let part = whole.narrow(0, 2, 3)?;
+        assert_eq!(held(&part.force_contiguous()?), 15);
+        let message =
+            mended("copies only the values of a view", "force_contiguous in place of copy");
+        assert_eq!(held(&part.copy()?), 50, "{message}");
+        Ok(())
+    }
+}

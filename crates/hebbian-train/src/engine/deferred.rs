@@ -38,7 +38,8 @@ impl<T: Clone> Deferred<T> {
     /// # Errors
     /// If the figures are of a type that is not numeric.
     pub fn push(&mut self, figures: &Tensor, known: T) -> Result<()> {
-        let figures = figures.detach().flatten_all()?.to_dtype(DType::F32)?.copy()?;
+        // `Tensor::copy` of a view would copy, and keep, all that it is a view of.
+        let figures = figures.detach().flatten_all()?.to_dtype(DType::F32)?.force_contiguous()?;
         self.rows.push((figures, known));
         Ok(())
     }
@@ -73,5 +74,29 @@ impl<T: Clone> Deferred<T> {
         let rows = self.read()?;
         self.rows.clear();
         Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::{CpuStorage, Device, Storage};
+
+    /// A part of a step's activity is kept without the rest, which has as many values as all outputs of a layer.
+    #[test]
+    fn a_part_is_kept_without_the_whole() -> Result<()> {
+        let whole = Tensor::arange(0f32, 1000., &Device::Cpu)?.reshape((1, 100, 10))?;
+        let mut kept = Deferred::default();
+        kept.push(&whole.narrow(1, 3, 1)?, ())?;
+        kept.push(&whole.narrow(2, 3, 1)?, ())?;
+        let held = kept.rows.iter().map(|(row, ())| match &*row.storage_and_layout().0 {
+            Storage::Cpu(CpuStorage::F32(values)) => values.len(),
+            other => panic!("kept as {other:?}"),
+        });
+        assert_eq!(held.collect::<Vec<_>>(), [10, 100]);
+        let rows = kept.take()?;
+        assert_eq!(rows[0].0, (30u8..40).map(f32::from).collect::<Vec<_>>());
+        assert_eq!(rows[1].0[..3], [3., 13., 23.]);
+        Ok(())
     }
 }
