@@ -18,8 +18,9 @@ fuzz_target!(|bytes: &[u8]| {
     let cache = empty_folder();
     let hub = Hub::new(address, cache).offline();
     let debug = format!("{hub:?}");
-    // A password that also occurs elsewhere in the address is shown there.
-    let secret = address.rsplit_once('@').and_then(|(user, host)| {
+    // A password that also occurs elsewhere in the address, such as in `@` and the host, is shown there.
+    let secret = address.rfind('@').and_then(|at| {
+        let (user, host) = address.split_at(at);
         let (name, secret) = user.rsplit_once(':')?;
         let elsewhere = name.contains(secret) || host.contains(secret);
         (secret.len() > 8 && !elsewhere).then_some(secret)

@@ -94,6 +94,17 @@ fn settle_number_of_threads() {
     }
 }
 
+/// Makes candle's own threads, which compute sums and products of two tensors value by value, sleep soon after they have
+/// nothing to do. By default they check for work 25,000 times first, and meanwhile take processor time from the threads
+/// that compute what comes next.
+fn let_idle_threads_sleep() {
+    const CHECKS: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
+    if std::env::var_os(CHECKS).is_none() {
+        // SAFETY: called once, before there are other threads.
+        unsafe { std::env::set_var(CHECKS, "1000") }
+    }
+}
+
 /// Products with fewer multiplications than this run on one thread: such a product takes 50 µs at most, no longer than
 /// waking up other threads. The library's own threshold is a seventh of this.
 const SMALL_PRODUCT: usize = 1 << 22;
@@ -140,6 +151,7 @@ pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
 ) -> ExitCode {
     keep_freed_memory();
     settle_number_of_threads();
+    let_idle_threads_sleep();
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     let args = match parsed {
         Ok(args) => args,
