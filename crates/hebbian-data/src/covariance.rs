@@ -72,6 +72,46 @@ impl Covariance {
         Ok(())
     }
 
+    /// Adds the rows of another covariance.
+    ///
+    /// # Panics
+    /// If it has another number of columns.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.total.len(), other.total.len(), "covariances of rows of one length");
+        self.products += &other.products;
+        self.total.iter_mut().zip(&other.total).for_each(|(sum, value)| *sum += value);
+        self.rows += other.rows;
+    }
+
+    /// The mean `x̄` of the rows; NaN if there are none.
+    pub fn mean(&self) -> Vec<f64> {
+        self.total.iter().map(|sum| sum / self.rows as f64).collect()
+    }
+
+    /// Computes the lower triangle of `n C = XᵀX − n x̄x̄ᵀ`, column by column: `F·F` values, of which those above the
+    /// diagonal are 0. `n C` loses precision where a mean is large beside the deviation: subtract a common row close
+    /// to the mean before adding rows.
+    ///
+    /// ```
+    /// use candle::{Device, Tensor};
+    /// use hebbian_data::Covariance;
+    /// let of = |rows: &[[f64; 2]; 2]| -> Result<Covariance, Box<dyn std::error::Error>> {
+    ///     let mut covariance = Covariance::new(2);
+    ///     covariance.add(&Tensor::new(rows, &Device::Cpu)?)?;
+    ///     Ok(covariance)
+    /// };
+    /// let mut all = of(&[[1., 2.], [3., 1.]])?;
+    /// all.merge(&of(&[[0., -1.], [-2., 0.]])?);
+    /// assert_eq!(all.mean(), [0.5, 0.5]);
+    /// assert_eq!(all.scatter(), [13., 4., 0., 5.]); // C = [[3.25, 1], [1, 1.25]]
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn scatter(mut self) -> Vec<f64> {
+        self.centre();
+        let columns = self.products.col_iter();
+        columns.flat_map(|column| column.iter().copied()).collect()
+    }
+
     /// Computes `(C + ε I)⁻¹`.
     ///
     /// # Errors
@@ -103,13 +143,19 @@ impl Covariance {
         if self.rows == 0 || self.total.is_empty() {
             return Err(Error::Size { what: "rows to whiten by", found: 0, expected: 1 });
         }
+        self.centre();
         let count = self.rows as f64;
+        self.eigen(count, epsilon)
+    }
+
+    /// Subtracts the products of the means from the products.
+    fn centre(&mut self) {
+        let count = (self.rows as f64).max(1.);
         for column in 0..self.total.len() {
             for row in column..self.total.len() {
                 self.products[(row, column)] -= self.total[row] * self.total[column] / count;
             }
         }
-        self.eigen(count, epsilon)
     }
 
     /// The eigenvectors and eigenvalues of the products divided by `divisor`, plus ε on the diagonal.

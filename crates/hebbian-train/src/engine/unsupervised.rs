@@ -330,8 +330,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         let (rows, classes) =
             (self.rows(train, &Device::Cpu, recorder, &compute)?, class_names.len());
         let scale = Standardisation::of(&rows)?;
-        let (ridge, alpha) =
-            Ridge::fit_best(&scale.apply(&rows)?, train.labels(), classes, alphas)?;
+        let (ridge, alpha) = Ridge::fit_best(&rows, &scale, train.labels(), classes, alphas)?;
         let head = scale.fold(&ridge.weight().t()?, ridge.bias())?;
         drop(rows);
         let rows = self.rows(test, &Device::Cpu, recorder, compute)?;

@@ -73,6 +73,8 @@ fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Te
     })
 }
 
+/// Rows (or columns) converted to f64 at a time.
+const CHUNK: usize = 4096;
 /// Rows in half precision that are widened at a time.
 const PART: usize = 1024;
 

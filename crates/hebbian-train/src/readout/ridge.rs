@@ -1,17 +1,16 @@
 //! Ridge regression onto one-hot targets.
 
 use candle::{DType, Device, Tensor};
-use faer::linalg::solvers::{LltError, Solve};
-use faer::{MatMut, MatRef, Side};
-use hebbian_data::split_at;
+use candle_hebbian::device::to_host;
+use faer::linalg::solvers::{Llt, LltError, Solve};
+use faer::{Mat, MatRef, Side};
+use hebbian_data::{Covariance, split_at};
 
-use super::{Readout, check_labels, linear_scores, one_hot};
+use super::{CHUNK, Readout, Standardisation, check_labels, linear_scores, one_hot};
 use crate::{Error, Result};
 
 /// The largest system solved: its matrix and the factor are two gigabytes each in f64.
 const LARGEST: usize = 16384;
-/// Rows (or columns) converted to f64 at a time.
-const CHUNK: usize = 4096;
 
 /// The linear map that minimises ‖X·W + 1·b − Y‖² + α‖W‖², with Y the one-hot labels; the largest
 /// output is the class.
@@ -32,108 +31,59 @@ impl Ridge {
     /// When both N and F exceed 16,384, there is not enough memory for the system, or α is too small for the
     /// system to be solved.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, alpha: f64) -> Result<Self> {
-        let (rows, width) = check_labels(features, labels, classes)?;
-        Self::check(rows, width, alpha)?;
-        check_memory(rows, width)?;
-        // Metal has no f64.
-        let device = match features.device() {
-            Device::Metal(_) => Device::Cpu,
-            device => device.clone(),
-        };
-        let features = features.detach();
-        let part = |axis: usize, start: usize| -> Result<Tensor> {
-            let length = CHUNK.min(features.dim(axis)? - start);
-            let part = features.narrow(axis, start, length)?;
-            Ok(part.to_device(&device)?.to_dtype(DType::F64)?.contiguous()?)
-        };
-        let mut mean = Tensor::zeros((1, width), DType::F64, &device)?;
-        for start in (0..rows).step_by(CHUNK) {
-            mean = (mean + part(0, start)?.sum_keepdim(0)?)?;
-        }
-        let mean = (mean / rows as f64)?;
-        let targets = one_hot(labels, classes, DType::F64, &device)?;
-        let target_mean = targets.mean_keepdim(0)?;
-        let targets = targets.broadcast_sub(&target_mean)?;
-
-        let weight = if width <= rows {
-            let mut gram = Tensor::zeros((width, width), DType::F64, &device)?;
-            let mut right = Tensor::zeros((width, classes), DType::F64, &device)?;
-            for start in (0..rows).step_by(CHUNK) {
-                let x = part(0, start)?.broadcast_sub(&mean)?;
-                let y = targets.narrow(0, start, x.dim(0)?)?;
-                gram = (gram + x.t()?.matmul(&x)?)?;
-                right = (right + x.t()?.matmul(&y)?)?;
-            }
-            solve(gram, &right, alpha)?
-        } else {
-            let centred = |start| -> Result<Tensor> {
-                let x = part(1, start)?;
-                Ok(x.broadcast_sub(&mean.narrow(1, start, x.dim(1)?)?)?)
-            };
-            let mut gram = Tensor::zeros((rows, rows), DType::F64, &device)?;
-            for start in (0..width).step_by(CHUNK) {
-                let x = centred(start)?;
-                gram = (gram + x.matmul(&x.t()?)?)?;
-            }
-            let dual = solve(gram, &targets, alpha)?;
-            let parts = (0..width)
-                .step_by(CHUNK)
-                .map(|start| Ok(centred(start)?.t()?.matmul(&dual)?))
-                .collect::<Result<Vec<_>>>()?;
-            Tensor::cat(&parts, 0)?
-        };
-        let bias = (target_mean - mean.matmul(&weight)?)?.squeeze(0)?;
-        Ok(Self { weight, bias })
+        let samples = Samples::new(features, None, labels, classes)?;
+        Self::check(labels.len(), samples.width, alpha)?;
+        check_memory(labels.len(), samples.width)?;
+        samples.system(&samples.all())?.solve(&samples, alpha)
     }
 
-    /// [`fit`](Self::fit) with the penalty of `alphas` whose fit to the first seven eighths of the rows, or of each class
-    /// if the rows are sorted by class ([`split_at`]), is most accurate on the others (the first if several are equal).
-    /// Returns the fit to all rows, and this penalty.
+    /// Fits the map to features that `scale` standardises, with the penalty of `alphas` whose fit to the first seven
+    /// eighths of the rows, or of each class if the rows are sorted by class ([`split_at`]), is most accurate on the
+    /// others (the first if several are equal). Returns the fit to all rows, which is a map of standardised features,
+    /// and this penalty.
+    ///
+    /// Standardised features are never all in memory. With no fewer rows than features, the products of rows are
+    /// computed once for all penalties.
     ///
     /// # Errors
     /// As [`fit`](Self::fit), and when `alphas` is empty.
     pub fn fit_best(
         features: &Tensor,
+        scale: &Standardisation,
         labels: &[u32],
         classes: usize,
         alphas: &[f64],
     ) -> Result<(Self, f64)> {
-        let (rows, _) = check_labels(features, labels, classes)?;
-        let (fitted, held_out) = split_at(labels, rows - rows / 8);
-        let of = |rows: &[usize]| -> Result<(Tensor, Vec<u32>)> {
-            // Rows that follow each other, as in a set that is not sorted, are not copied.
-            let features = match rows {
-                [first, .., last] if last - first + 1 == rows.len() => {
-                    features.narrow(0, *first, rows.len())?
-                }
-                _ => {
-                    let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-                    features.index_select(&Tensor::new(rows, features.device())?, 0)?
-                }
-            };
-            Ok((features, rows.iter().map(|&row| labels[row]).collect()))
+        let (samples, rows) = (Samples::new(features, Some(scale), labels, classes)?, labels.len());
+        let Some(&first) = alphas.first() else {
+            let problem = "there is no alpha to choose from: give one or more";
+            return Err(Error::Argument(problem.to_string()));
         };
-        // Without held-out rows, or with a single penalty, the first one is chosen.
-        let parts = match !held_out.is_empty() && alphas.len() > 1 {
-            true => Some((of(&fitted)?, of(&held_out)?)),
-            false => None,
-        };
-        let mut best = None;
         for &alpha in alphas {
-            let accuracy = match &parts {
-                Some(((part, labels), (others, expected))) => {
-                    Self::fit(part, labels, classes, alpha)?.accuracy(others, expected)?
-                }
-                None => 0.0,
-            };
-            if best.is_none_or(|(most, _)| accuracy > most) {
-                best = Some((accuracy, alpha));
+            Self::check(rows, samples.width, alpha)?;
+        }
+        check_memory(rows, samples.width)?;
+        let (fitted, held_out) = split_at(labels, rows - rows / 8);
+        // Without held-out rows, or with a single penalty, the first one is chosen.
+        if held_out.is_empty() || alphas.len() == 1 {
+            return Ok((samples.system(&samples.all())?.solve(&samples, first)?, first));
+        }
+        let system = samples.system(&fitted)?;
+        let expected: Vec<u32> = held_out.iter().map(|&row| labels[row]).collect();
+        let others = samples.rows(&held_out)?;
+        let (mut most, mut best) = (None, first);
+        for &alpha in alphas {
+            let accuracy = system.clone().solve(&samples, alpha)?.accuracy(&others, &expected)?;
+            if most.is_none_or(|most| accuracy > most) {
+                (most, best) = (Some(accuracy), alpha);
             }
         }
-        let (_, alpha) = best.ok_or_else(|| {
-            Error::Argument("there is no alpha to choose from: give one or more".to_string())
-        })?;
-        Ok((Self::fit(features, labels, classes, alpha)?, alpha))
+        drop(others);
+        let all = match system {
+            System::Products { sums, origin } => samples.products(sums, origin, &held_out)?,
+            System::Rows(_) => samples.system(&samples.all())?,
+        };
+        Ok((all.solve(&samples, best)?, best))
     }
 
     /// Checks that `rows` rows of `width` features can be fitted, before any features are computed.
@@ -171,10 +121,10 @@ impl Readout for Ridge {
 }
 
 /// Checks that the memory of a fit can be allocated, since a failed allocation during the fit would end the
-/// program: the matrix, the product that is added to it and their sum (or the factor), a part of the features as it
-/// is, centred and transposed, and 64 MiB for the buffers of the products and the solver.
+/// program: the products, their copy for a penalty and its triangle (or the factor), four copies of a part of the
+/// features (as it is, in f64, centred, and with targets), and 64 MiB for the buffers of the products and the solver.
 fn check_memory(rows: usize, width: usize) -> Result<()> {
-    let numbers = 3 * rows.min(width).pow(2) + 3 * CHUNK.min(rows.max(width)) * rows.min(width);
+    let numbers = 3 * rows.min(width).pow(2) + 4 * CHUNK.min(rows.max(width)) * rows.min(width);
     let bytes = numbers * size_of::<f64>() + (64 << 20);
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
         Error::Argument(format!(
@@ -185,18 +135,180 @@ fn check_memory(rows: usize, width: usize) -> Result<()> {
     })
 }
 
-/// (gram + αI)⁻¹ · right, by Cholesky factorisation.
-fn solve(gram: Tensor, right: &Tensor, alpha: f64) -> Result<Tensor> {
-    let (n, m) = right.dims2()?;
+/// Rows of features with their labels.
+struct Samples<'a> {
+    features: Tensor,
+    scale: Option<Standardisation>,
+    labels: &'a [u32],
+    classes: usize,
+    width: usize,
+}
+
+/// What is solved for any penalty.
+#[derive(Clone)]
+enum System {
+    /// For no fewer rows than features: the products of features, of which `origin` was subtracted, and of one-hot
+    /// targets behind them.
+    Products { sums: Covariance, origin: Tensor },
+    /// For fewer rows than features: the rows.
+    Rows(Vec<usize>),
+}
+
+impl<'a> Samples<'a> {
+    fn new(
+        features: &Tensor,
+        scale: Option<&Standardisation>,
+        labels: &'a [u32],
+        classes: usize,
+    ) -> Result<Self> {
+        let (_, width) = check_labels(features, labels, classes)?;
+        let (features, scale) = (features.detach(), scale.cloned());
+        Ok(Self { features, scale, labels, classes, width })
+    }
+
+    /// The same rows with a few of their features, from the feature `start`.
+    fn columns(&self, start: usize) -> Result<Self> {
+        let width = CHUNK.min(self.width - start);
+        let features = self.features.narrow(1, start, width)?;
+        let scale = self.scale.as_ref().map(|scale| scale.columns(start, width)).transpose()?;
+        Ok(Self { features, scale, width, ..*self })
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.labels.len()).collect()
+    }
+
+    /// These rows, standardised.
+    fn rows(&self, rows: &[usize]) -> Result<Tensor> {
+        let runs = rows.chunk_by(|one, next| one + 1 == *next);
+        let runs = runs.map(|run| self.features.narrow(0, run[0], run.len()));
+        let rows = Tensor::cat(&runs.collect::<candle::Result<Vec<_>>>()?, 0)?;
+        match &self.scale {
+            Some(scale) => scale.apply(&rows),
+            None => Ok(rows),
+        }
+    }
+
+    /// Calls `f` with a few of these rows at a time, in f64 on the host, and their labels.
+    fn each(&self, rows: &[usize], mut f: impl FnMut(Tensor, &[u32]) -> Result<()>) -> Result<()> {
+        for part in rows.chunks(CHUNK) {
+            let labels: Vec<u32> = part.iter().map(|&row| self.labels[row]).collect();
+            f(to_host(&self.rows(part)?)?, &labels)?;
+        }
+        Ok(())
+    }
+
+    fn one_hot(&self, labels: &[u32]) -> Result<Tensor> {
+        one_hot(labels, self.classes, DType::F64, &Device::Cpu)
+    }
+
+    /// The mean of these rows, `(1, F)`.
+    fn mean(&self, rows: &[usize]) -> Result<Tensor> {
+        let mut sum = Tensor::zeros((1, self.width), DType::F64, &Device::Cpu)?;
+        self.each(rows, |x, _| {
+            sum = (&sum + x.sum_keepdim(0)?)?;
+            Ok(())
+        })?;
+        Ok((sum / rows.len() as f64)?)
+    }
+
+    fn system(&self, rows: &[usize]) -> Result<System> {
+        if rows.len() < self.width {
+            return Ok(System::Rows(rows.to_vec()));
+        }
+        self.products(Covariance::new(self.width + self.classes), self.mean(rows)?, rows)
+    }
+
+    /// Adds the products of these rows.
+    fn products(&self, mut sums: Covariance, origin: Tensor, rows: &[usize]) -> Result<System> {
+        self.each(rows, |x, labels| {
+            let x = x.broadcast_sub(&origin)?;
+            Ok(sums.add(&Tensor::cat(&[x, self.one_hot(labels)?], 1)?)?)
+        })?;
+        Ok(System::Products { sums, origin })
+    }
+}
+
+impl System {
+    fn solve(self, samples: &Samples<'_>, alpha: f64) -> Result<Ridge> {
+        let (weight, bias) = match self {
+            Self::Products { sums, origin } => of_products(sums, &origin, samples, alpha)?,
+            Self::Rows(rows) => of_rows(&rows, samples, alpha)?,
+        };
+        // Metal has no f64.
+        let device = match samples.features.device() {
+            Device::Metal(_) => &Device::Cpu,
+            device => device,
+        };
+        Ok(Ridge { weight: weight.to_device(device)?, bias: bias.to_device(device)? })
+    }
+}
+
+/// W `(F, classes)` and b from the products of features and targets.
+fn of_products(
+    sums: Covariance,
+    origin: &Tensor,
+    samples: &Samples<'_>,
+    alpha: f64,
+) -> Result<(Tensor, Tensor)> {
+    let (width, classes) = (samples.width, samples.classes);
+    let (size, mean) = (width + classes, sums.mean());
+    let mut scatter = sums.scatter();
+    scatter.iter_mut().step_by(size + 1).take(width).for_each(|value| *value += alpha);
+    let both = MatRef::from_column_major_slice(&scatter, size, size);
+    let right = both.submatrix(width, 0, classes, width).transpose().to_owned();
+    let factor = factor(both.submatrix(0, 0, width, width))?;
+    drop(scatter);
+    let weight = solve(&factor, right)?;
+    let row = |values: &[f64]| Tensor::new(values, &Device::Cpu)?.unsqueeze(0);
+    let mean_output = (origin + row(&mean[..width])?)?.matmul(&weight)?;
+    Ok((weight, (row(&mean[width..])? - mean_output)?.squeeze(0)?))
+}
+
+/// W `(F, classes)` and b from the products of rows with each other.
+fn of_rows(rows: &[usize], samples: &Samples<'_>, alpha: f64) -> Result<(Tensor, Tensor)> {
+    let labels: Vec<u32> = rows.iter().map(|&row| samples.labels[row]).collect();
+    let targets = samples.one_hot(&labels)?;
+    let target_mean = targets.mean_keepdim(0)?;
+    let (count, starts) = (rows.len(), (0..samples.width).step_by(CHUNK));
+    let centred = |start| -> Result<(Tensor, Tensor)> {
+        let x = to_host(&samples.columns(start)?.rows(rows)?)?;
+        let mean = x.mean_keepdim(0)?;
+        Ok((x.broadcast_sub(&mean)?, mean))
+    };
+    let mut gram = Tensor::zeros((count, count), DType::F64, &Device::Cpu)?;
+    for start in starts.clone() {
+        let (x, _) = centred(start)?;
+        gram = (gram + x.matmul(&x.t()?)?)?;
+    }
     let mut matrix = gram.flatten_all()?.to_vec1::<f64>()?;
     drop(gram);
-    matrix.iter_mut().step_by(n + 1).for_each(|value| *value += alpha);
-    let factor = MatRef::from_row_major_slice(&matrix, n, n).llt(Side::Lower);
+    matrix.iter_mut().step_by(count + 1).for_each(|value| *value += alpha);
+    let factor = factor(MatRef::from_row_major_slice(&matrix, count, count))?;
     drop(matrix);
-    let factor = factor.map_err(|LltError::NonPositivePivot { index }| {
-        Error::NotPositiveDefinite { pivot: index, size: n }
-    })?;
-    let mut solution = right.flatten_all()?.to_vec1::<f64>()?;
-    factor.solve_in_place(MatMut::from_row_major_slice_mut(&mut solution, n, m));
-    Ok(Tensor::from_vec(solution, (n, m), right.device())?)
+    let right = targets.broadcast_sub(&target_mean)?.flatten_all()?.to_vec1::<f64>()?;
+    let right = MatRef::from_row_major_slice(&right, count, samples.classes).to_owned();
+    let dual = solve(&factor, right)?;
+    let (mut weights, mut bias) = (Vec::new(), target_mean);
+    for start in starts {
+        let (x, mean) = centred(start)?;
+        let weight = x.t()?.matmul(&dual)?;
+        bias = (bias - mean.matmul(&weight)?)?;
+        weights.push(weight);
+    }
+    Ok((Tensor::cat(&weights, 0)?, bias.squeeze(0)?))
+}
+
+/// The Cholesky factor of a symmetric matrix, of which the lower triangle is read.
+fn factor(matrix: MatRef<'_, f64>) -> Result<Llt<f64>> {
+    matrix.llt(Side::Lower).map_err(|LltError::NonPositivePivot { index }| {
+        Error::NotPositiveDefinite { pivot: index, size: matrix.nrows() }
+    })
+}
+
+/// Solves for the columns of `right`; `(n, m)`.
+fn solve(factor: &Llt<f64>, mut right: Mat<f64>) -> Result<Tensor> {
+    factor.solve_in_place(right.as_mut());
+    let values = right.row_iter().flat_map(|row| row.iter().copied()).collect();
+    Ok(Tensor::from_vec(values, (right.nrows(), right.ncols()), &Device::Cpu)?)
 }

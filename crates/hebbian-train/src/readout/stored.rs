@@ -1,8 +1,9 @@
 //! Linear read-outs as checkpoints hold them, and the standardisation that is folded into them.
 
 use candle::{DType, Device, Tensor};
+use candle_hebbian::device::to_host;
 
-use super::{Readout, linear_scores};
+use super::{CHUNK, Readout, linear_scores};
 use crate::{Checkpoint, Error, Result};
 
 const WEIGHT: &str = "head.weight";
@@ -109,9 +110,26 @@ impl Standardisation {
         if rows.dims2()?.0 == 0 {
             return Err(Error::Argument("there are no rows to standardise by".to_string()));
         }
-        let mean = rows.mean_keepdim(0)?;
-        let deviation = (rows.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?.sqrt()? + TINY)?;
-        Ok(Self { mean, deviation })
+        let (count, rows) = (rows.dim(0)?, rows.detach());
+        // A few rows at a time, because each operation would need as much memory as all rows.
+        let mean_of = |f: &dyn Fn(Tensor) -> candle::Result<Tensor>| -> Result<Tensor> {
+            let mut sum = Tensor::zeros((1, rows.dim(1)?), DType::F64, &Device::Cpu)?;
+            for start in (0..count).step_by(CHUNK) {
+                let part = to_host(&rows.narrow(0, start, CHUNK.min(count - start))?)?;
+                sum = (sum + f(part)?.sum_keepdim(0)?)?;
+            }
+            Ok((sum / count as f64)?)
+        };
+        let mean = mean_of(&Ok)?;
+        let variance = mean_of(&|part| part.broadcast_sub(&mean)?.sqr())?;
+        let like = |row: Tensor| row.to_dtype(rows.dtype())?.to_device(rows.device());
+        Ok(Self { deviation: like((variance.sqrt()? + TINY)?)?, mean: like(mean)? })
+    }
+
+    /// That of `length` features from the feature `start`.
+    pub(super) fn columns(&self, start: usize, length: usize) -> Result<Self> {
+        let of = |row: &Tensor| row.narrow(1, start, length);
+        Ok(Self { mean: of(&self.mean)?, deviation: of(&self.deviation)? })
     }
 
     /// Standardises rows.

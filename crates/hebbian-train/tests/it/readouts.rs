@@ -55,13 +55,39 @@ fn the_penalty_is_chosen_on_rows_of_all_classes() {
             .flat_map(|&label| (0..7).map(move |class| f32::from(u8::from(class == label))))
             .collect();
         let x = Tensor::from_vec(x, (64, 7), CPU).unwrap();
-        let (best, alpha) = Ridge::fit_best(&x, &labels, 7, &[1e9, 1e-3, 1e-4]).unwrap();
-        assert_eq!((alpha, best.accuracy(&x, &labels).unwrap()), (1e-3, 1.0));
-        let all = Ridge::fit(&x, &labels, 7, 1e-3).unwrap();
-        close(best.weight(), &all.weight().flatten_all().unwrap().to_vec1().unwrap(), 1e-12);
+        let scale = Standardisation::of(&x).unwrap();
+        let best = |alphas: &[f64]| Ridge::fit_best(&x, &scale, &labels, 7, alphas);
+        let (ridge, alpha) = best(&[1e9, 1e-3, 1e-4]).unwrap();
+        let x = scale.apply(&x).unwrap();
+        assert_eq!((alpha, ridge.accuracy(&x, &labels).unwrap()), (1e-3, 1.0));
         // A single penalty is not compared with any.
-        assert_eq!(Ridge::fit_best(&x, &labels, 7, &[1e9]).unwrap().1, 1e9);
-        assert!(Ridge::fit_best(&x, &labels, 7, &[]).is_err());
+        assert_eq!(best(&[1e9]).unwrap().1, 1e9);
+        assert!(best(&[]).is_err());
+        assert!(best(&[1e-3, -1.0]).is_err());
+    }
+}
+
+/// The fit to standardised features is that to features which were standardised before, with more rows than features
+/// in all parts, in all rows only, and with fewer; for labels that are mixed and for sorted ones; for features that are
+/// a part of a larger tensor, in a type narrower than f64, and constant.
+#[test]
+fn the_best_fit_is_the_fit_of_standardised_features() {
+    for (rows, width) in [(60, 8), (60, 55), (60, 90), (9000, 3)] {
+        let mut rng = Rng::new(rows as u64 + width as u64);
+        let all = rng.normal(5.0, 3.0, (rows, width + 2), DType::F32, CPU).unwrap();
+        let constant = all.narrow(1, 0, 1).unwrap().ones_like().unwrap();
+        let x = Tensor::cat(&[&all, &constant], 1).unwrap().narrow(1, 2, width + 1).unwrap();
+        let scale = Standardisation::of(&x).unwrap();
+        let scaled = scale.apply(&x.contiguous().unwrap()).unwrap();
+        let mixed: Vec<u32> = (0..rows).map(|_| rng.below(3) as u32).collect();
+        let sorted = (0..rows).map(|row| (3 * row / rows) as u32).collect();
+        for labels in [mixed, sorted] {
+            let (best, alpha) = Ridge::fit_best(&x, &scale, &labels, 3, &[0.5, 20.0]).unwrap();
+            assert!([0.5, 20.0].contains(&alpha));
+            let want = Ridge::fit(&scaled, &labels, 3, alpha).unwrap();
+            close(best.weight(), &want.weight().flatten_all().unwrap().to_vec1().unwrap(), 1e-9);
+            close(best.bias(), &want.bias().to_vec1().unwrap(), 1e-9);
+        }
     }
 }
 
