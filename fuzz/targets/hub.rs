@@ -18,14 +18,15 @@ fuzz_target!(|bytes: &[u8]| {
     let cache = empty_folder();
     let hub = Hub::new(address, cache).offline();
     let debug = format!("{hub:?}");
-    // A password that also occurs elsewhere in the address, such as in `@` and the host, is shown there.
-    let secret = address.rfind('@').and_then(|at| {
-        let (user, host) = address.split_at(at);
+    let shown = debug.rsplit_once(", cache_dir: ").map_or(&*debug, |(endpoint, _)| endpoint);
+    let shown = shown.strip_prefix("Hub { endpoint: ").unwrap_or(shown);
+    // A password that also occurs elsewhere in what is shown of the address is no leak.
+    let secret = address.rsplit_once('@').and_then(|(user, host)| {
         let (name, secret) = user.rsplit_once(':')?;
-        let elsewhere = name.contains(secret) || host.contains(secret);
+        let elsewhere = format!("{name}***@{host}").contains(secret);
         (secret.len() > 8 && !elsewhere).then_some(secret)
     });
-    assert!(secret.is_none_or(|secret| !debug.contains(secret)), "{debug}");
+    assert!(secret.is_none_or(|secret| !shown.contains(secret)), "{debug}");
 
     let folder = "datasets--a--b";
     put(&format!("{folder}/refs/refs/convert/parquet"), commit.as_bytes());
