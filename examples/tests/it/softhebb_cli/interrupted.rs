@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::PROGRAM;
-use crate::common::program::Place;
+use crate::common::program::{Place, until};
 
 const TINY: [&str; 6] = ["--preset", "preset.json", "--limit-train", "200", "--limit-test", "100"];
 
@@ -116,7 +116,12 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
                 };
                 // What is logged after the last save is logged again.
                 let there = || steps(&place).is_some_and(|steps| steps > before && later(steps));
-                place.start_until(if stage == 0 { &args } else { &resume }, there).kill();
+                let mut running = place.start(if stage == 0 { &args } else { &resume });
+                until("the run is in its stage, or over", || running.is_over() || there());
+                if running.is_over() {
+                    return false;
+                }
+                running.kill();
                 (before + 1..before + all / stages).contains(&steps(&place).unwrap())
             })
         };
