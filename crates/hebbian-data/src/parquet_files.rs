@@ -78,7 +78,8 @@ impl Layout {
         }
         let mut layout = Self { source: source.to_string(), ..Self::default() };
         for ((config, split), (files, all)) in found {
-            let expected = all.unwrap_or_else(|| files.keys().last().map_or(0, |last| last + 1));
+            let expected =
+                all.unwrap_or_else(|| files.keys().last().map_or(0, |last| last.saturating_add(1)));
             let files =
                 Files { paths: files.into_values().map(str::to_string).collect(), expected };
             let splits = layout.configs.entry(config.to_string()).or_default();
@@ -227,6 +228,14 @@ mod tests {
         options: &LoadOptions,
     ) -> Vec<(String, Vec<String>)> {
         Layout::of(paths.iter().copied(), "here").splits(config, options).unwrap()
+    }
+
+    /// The number after the largest one is no number; files are missing in any case.
+    #[test]
+    fn a_file_may_have_the_largest_number() {
+        let path = format!("default/train/{}.parquet", usize::MAX);
+        let layout = Layout::of([path.as_str()].into_iter(), "here");
+        assert_eq!(layout.configs["default"]["train"].expected, usize::MAX);
     }
 
     #[test]
