@@ -72,17 +72,6 @@ impl Covariance {
         Ok(())
     }
 
-    /// Adds the rows of another covariance.
-    ///
-    /// # Panics
-    /// If it has another number of columns.
-    pub fn merge(&mut self, other: &Self) {
-        assert_eq!(self.total.len(), other.total.len(), "covariances of rows of one length");
-        self.products += &other.products;
-        self.total.iter_mut().zip(&other.total).for_each(|(sum, value)| *sum += value);
-        self.rows += other.rows;
-    }
-
     /// The mean `x̄` of the rows; NaN if there are none.
     pub fn mean(&self) -> Vec<f64> {
         self.total.iter().map(|sum| sum / self.rows as f64).collect()
@@ -95,13 +84,10 @@ impl Covariance {
     /// ```
     /// use candle::{Device, Tensor};
     /// use hebbian_data::Covariance;
-    /// let of = |rows: &[[f64; 2]; 2]| -> Result<Covariance, Box<dyn std::error::Error>> {
-    ///     let mut covariance = Covariance::new(2);
-    ///     covariance.add(&Tensor::new(rows, &Device::Cpu)?)?;
-    ///     Ok(covariance)
-    /// };
-    /// let mut all = of(&[[1., 2.], [3., 1.]])?;
-    /// all.merge(&of(&[[0., -1.], [-2., 0.]])?);
+    /// let mut all = Covariance::new(2);
+    /// for rows in [[[1f64, 2.], [3., 1.]], [[0., -1.], [-2., 0.]]] {
+    ///     all.add(&Tensor::new(&rows, &Device::Cpu)?)?;
+    /// }
     /// assert_eq!(all.mean(), [0.5, 0.5]);
     /// assert_eq!(all.scatter(), [13., 4., 0., 5.]); // C = [[3.25, 1], [1, 1.25]]
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -87,11 +87,7 @@ fn keep_freed_memory() {
 /// which takes longer than a small product itself.
 fn settle_number_of_threads() {
     const THREADS: &str = "RAYON_NUM_THREADS";
-    if std::env::var_os(THREADS).is_none() {
-        let threads = candle::utils::get_num_threads().to_string();
-        // SAFETY: called once, before there are other threads.
-        unsafe { std::env::set_var(THREADS, threads) }
-    }
+    set_unless_set(THREADS, || candle::utils::get_num_threads().to_string());
 }
 
 /// Makes candle's own threads, which compute sums and products of two tensors value by value, sleep soon after they have
@@ -99,9 +95,14 @@ fn settle_number_of_threads() {
 /// that compute what comes next.
 fn let_idle_threads_sleep() {
     const CHECKS: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
-    if std::env::var_os(CHECKS).is_none() {
-        // SAFETY: called once, before there are other threads.
-        unsafe { std::env::set_var(CHECKS, "1000") }
+    set_unless_set(CHECKS, || "1000".to_string());
+}
+
+/// Sets a variable of the environment to `value()`, unless it is set.
+fn set_unless_set(variable: &str, value: impl FnOnce() -> String) {
+    if std::env::var_os(variable).is_none() {
+        // SAFETY: called only before there are other threads.
+        unsafe { std::env::set_var(variable, value()) }
     }
 }
 
