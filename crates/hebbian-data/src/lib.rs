@@ -69,6 +69,7 @@ mod download;
 #[cfg(feature = "hub")]
 mod environment;
 mod error;
+mod fingerprint;
 mod folder;
 #[cfg(feature = "parquet")]
 mod footer;

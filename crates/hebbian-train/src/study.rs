@@ -157,6 +157,7 @@ impl Study<'_> {
             ("dataset", json!(data.map(|data| data.name.as_str()))),
             ("train_images", json!(data.map(|data| data.train.len()))),
             ("test_images", json!(data.map(|data| data.test.len()))),
+            ("fingerprint", json!(data.map(Dataset::fingerprint).transpose()?)),
             ("epochs", json!(options.epochs)),
             ("seeds", json!(options.seeds)),
             ("first_seed", json!(options.seed)),

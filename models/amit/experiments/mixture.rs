@@ -58,6 +58,7 @@ pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
             transforms: Pipeline::default(),
             class_names: (0..splits.classes).map(|class| class.to_string()).collect(),
             counts: splits.counts(),
+            fingerprint: None,
             may_grow: Amit::MAY_GROW,
         };
         let run = hebbian_train::run(&about, learner, runner.study.device, how, folder)?;

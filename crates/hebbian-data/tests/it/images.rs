@@ -3,6 +3,7 @@
 use crate::common::contents;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
+use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Batches, Dataset, DatasetName, Error, ImageSet};
 
 /// Three images of 2×2×3; the bytes count up.
@@ -120,4 +121,57 @@ fn names_are_read_and_written() {
     // The fine labels are in alphabetical order.
     assert!(DatasetName::Cifar100.class_names().is_sorted());
     assert_eq!(DatasetName::Cifar10.class_names()[3], "cat");
+}
+
+/// Whatever is exchanged, added, removed or moved changes the fingerprint; transforms do not.
+#[test]
+fn the_fingerprint_tells_data_sets_apart() {
+    let class_names = || vec!["a".to_string(), "b".to_string()];
+    let of = |train: &ImageSet, test: &ImageSet, unlabelled: &[&ImageSet]| Dataset {
+        name: "some".to_string(),
+        train: train.clone(),
+        test: test.clone(),
+        unlabelled: unlabelled.iter().copied().cloned().collect(),
+        class_names: class_names(),
+    };
+    let set = |pixels: &[u8], labels: &[u32]| {
+        ImageSet::new(pixels.to_vec(), labels.to_vec(), 1, 1, 2).unwrap()
+    };
+    let train = set(&[1, 2, 3, 4, 5, 6], &[0, 1, 0]);
+    let test = set(&[7, 8], &[1]);
+    let sets = [
+        of(&train, &test, &[]),
+        // Another pixel, another label, another order, another shape.
+        of(&set(&[1, 2, 3, 4, 5, 7], &[0, 1, 0]), &test, &[]),
+        of(&set(&[1, 2, 3, 4, 5, 6], &[0, 1, 1]), &test, &[]),
+        of(&train.select(&[2, 1, 0]).unwrap(), &test, &[]),
+        of(&ImageSet::new((1..7).collect(), vec![0, 1, 0], 1, 2, 1).unwrap(), &test, &[]),
+        // An image fewer, the same images in other splits, an empty split, one without labels.
+        of(&train.take(2), &test, &[]),
+        of(&train.take(2), &set(&[5, 6, 7, 8], &[0, 1]), &[]),
+        of(&test, &train, &[]),
+        of(&train, &train.take(0), &[]),
+        of(&train, &test, &[&test]),
+    ];
+    let prints: Vec<String> = sets.iter().map(|set| set.fingerprint().unwrap()).collect();
+    for (at, print) in prints.iter().enumerate() {
+        assert!(print.len() == 64 && print.chars().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(prints.iter().position(|other| other == print), Some(at));
+    }
+    let standardised = Pipeline::new(&"standardise-image".parse().unwrap()).unwrap();
+    let seen = sets[0].clone().with_transforms(standardised, Pipeline::default()).unwrap();
+    assert_eq!(seen.fingerprint().unwrap(), prints[0]);
+    assert_eq!(
+        of(&train.select(&[0, 1, 2]).unwrap(), &test, &[]).fingerprint().unwrap(),
+        prints[0]
+    );
+
+    // Of many images, the first and the last are read too.
+    let many = |changed: usize| {
+        let mut pixels = vec![0; 2000];
+        pixels.iter_mut().skip(changed).take(1).for_each(|pixel| *pixel = 1);
+        of(&set(&pixels, &[0; 1000]), &test, &[]).fingerprint().unwrap()
+    };
+    assert_ne!(many(0), many(2000));
+    assert_ne!(many(1999), many(2000));
 }

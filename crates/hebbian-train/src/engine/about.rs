@@ -27,6 +27,8 @@ pub struct About {
     pub class_names: Vec<String>,
     /// How many images each part of the data set has.
     pub counts: Counts,
+    /// The [fingerprint](hebbian_data::Dataset::fingerprint) of the data set; `None` if the run makes its own data.
+    pub fingerprint: Option<String>,
     /// Places in the options (such as `/preset/training/epochs`) at which a run that continues may
     /// have a larger number than it was started with.
     pub may_grow: &'static [&'static str],
@@ -69,6 +71,7 @@ impl About {
             "labelled": run.labelled,
             "validation_images": self.counts.validation,
             "test_images": self.counts.test,
+            "fingerprint": self.fingerprint,
             "validation": run.validation,
             "images": run.images,
             "seed": run.seed,

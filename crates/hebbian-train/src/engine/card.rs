@@ -99,6 +99,7 @@ mod tests {
             transforms: Pipeline::default(),
             class_names: vec!["0".to_string(), "1".to_string()],
             counts: Counts { train: 10, unlabelled: 5, validation: 0, test: 4 },
+            fingerprint: None,
             may_grow: &[],
         };
         let readout =

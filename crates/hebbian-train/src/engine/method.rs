@@ -122,6 +122,7 @@ pub fn train<M: Method>(
         transforms: seen.train.transforms().clone(),
         class_names: data.class_names.clone(),
         counts: M::counts(options, data),
+        fingerprint: Some(data.fingerprint()?),
         may_grow: M::MAY_GROW,
     };
     run(&about, learner, device, how, out)

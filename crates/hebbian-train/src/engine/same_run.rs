@@ -42,6 +42,11 @@ pub(super) fn same_run(
         }
     }
     match difference(String::new(), &found, &wanted) {
+        Some((at, ..)) if at == "/fingerprint" => Err(Error::Argument(format!(
+            "{} belongs to another run: as many images of the same size, but others, or with other labels; resume \
+             with the images it was started with, or start again without --resume",
+            config.display(),
+        ))),
         Some((at, found, wanted)) => Err(Error::Argument(format!(
             "{} belongs to another run: {} is {found} there, {wanted} here; resume with the flags it was \
              started with, or start again without --resume",

@@ -6,8 +6,17 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of a configuration that do not choose how a network learns.
-const NO_CHOICE: [&str; 8] =
-    ["program", "seed", "device", "load", "version", "command", "environment", "class_names"];
+const NO_CHOICE: [&str; 9] = [
+    "program",
+    "seed",
+    "device",
+    "load",
+    "version",
+    "command",
+    "environment",
+    "class_names",
+    "fingerprint",
+];
 
 /// Returns every choice in a configuration with its path, such as `preset.training.epochs`.
 pub(super) fn choices(config: &Value) -> Vec<(String, String)> {

@@ -127,6 +127,12 @@ impl Folder {
                 had.1
             )
         }
+        // Runs of earlier versions have none.
+        if let Some(had) = self.config["fingerprint"].as_str()
+            && had != data.fingerprint()?
+        {
+            bail!("as many images as the run had, but others, or with other labels")
+        }
         Ok(data)
     }
 

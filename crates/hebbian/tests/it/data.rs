@@ -56,6 +56,38 @@ fn whole_tables_are_read() {
     assert_eq!(results["train_images"], 20);
 }
 
+/// A run does not continue with other images, even if there are as many, of the same size and with the same labels; its
+/// report says so and leaves out what needs images.
+#[test]
+fn a_run_continues_with_its_own_images_only() {
+    let folder = tables();
+    let again = [&TABLES[..], &["--epochs", "1", "--head-epochs", "2", "--resume"]].concat();
+    results(&folder, train(&folder, &again[..again.len() - 1]));
+    // A complete run with the same images is left as it is.
+    results(&folder, train(&folder, &again));
+    let report = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+        command.current_dir(folder.path()).args(["report", "out", "--data-dir", "data"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(folder.path().join("out/report.html")).unwrap()
+    };
+    let changed = "but others, or with other labels";
+    assert!(!report().contains(changed));
+
+    let mut rows = rows(Mnist, 0, 20);
+    // The pictures of images 8 and 9 are exchanged.
+    let (label, other) = (rows[8].1, rows[9].1);
+    rows.swap(8, 9);
+    (rows[8].1, rows[9].1) = (label, other);
+    write(&folder.path().join("data/train/0000.parquet"), &parquet(&schema(Mnist), &rows, 4));
+    let output = train(&folder, &again).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("belongs to another run") && said.contains(changed), "{said}");
+    assert!(report().contains(changed));
+}
+
 /// Without a preset, every method trains one network on a user's own pictures, whose size is not that of its preset.
 #[test]
 fn every_method_learns_a_folder_of_pictures() {
