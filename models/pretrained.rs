@@ -502,6 +502,7 @@ struct Known {
     name: &'static str,
     whole: Make,
     random: Random,
+    splits: fn(&Value, Dataset) -> Result<Dataset>,
 }
 
 macro_rules! all_known {
@@ -510,6 +511,7 @@ macro_rules! all_known {
             name: crate::$module::$method::NAME,
             whole: whole::<crate::$module::$method>,
             random: random::<crate::$module::$method>,
+            splits: splits_of::<crate::$module::$method>,
         }),*]
     };
 }
@@ -524,6 +526,20 @@ fn known(name: &str) -> std::result::Result<Known, String> {
             Err(format!("its method is {name:?}, expected one of {all}"))
         }
     }
+}
+
+/// Returns the data set with the splits that the run with this `config.json` used: the images that it learned from as
+/// the training images, and those that it was tested with as the test images.
+///
+/// # Errors
+/// The configuration of an unknown method, or of another version.
+pub fn splits(config: &Value, data: Dataset) -> Result<Dataset> {
+    let method = config["method"].as_str().unwrap_or_default();
+    (known(method).map_err(Error::Argument)?.splits)(&config["options"], data)
+}
+
+fn splits_of<M: Method>(of: &Value, data: Dataset) -> Result<Dataset> {
+    Ok(M::splits(&options::<M>(of)?, data))
 }
 
 /// Reads the options of a model of the method `M`.

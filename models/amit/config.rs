@@ -239,6 +239,10 @@ impl Preset {
         if let Some(rate) = rates.into_iter().flatten().find(|rate| rate.is_nan() || *rate <= 0.0) {
             return refuse(format!("learning_rate {rate}, expected above 0"));
         }
+        let untied = |layer: &LayerConfig| matches!(layer, LayerConfig::Conv { untied: true, .. });
+        if training.tied.is_some() && !self.layers.iter().any(untied) {
+            return refuse("'tied' without a layer that is untied afterwards: mark one as untied, or leave out 'tied'".into());
+        }
         let batches = [Some(training.batch_size), training.tied.map(|tied| tied.batch_size)];
         if batches.contains(&Some(0)) {
             return refuse("batch_size 0, expected 1 or more".into());

@@ -1,7 +1,8 @@
 //! The agreement of feedback and weights, layer by layer.
 
 use super::network::Network;
-use candle::{Result, Tensor};
+use candle::{Device, Result, Tensor};
+use candle_hebbian::FeedbackLayer;
 use candle_hebbian::device::to_host;
 use candle_hebbian::feedback::Source;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct LayerDiagnostics {
     /// The name of the layer.
     pub layer: String,
-    /// Pearson's correlation, over all entries, of the weights and the weights that the error goes back
-    /// through; `None` if these are the weights themselves, or if either is constant.
+    /// Pearson's correlation of the weights and the weights that the error goes back through, over all connections
+    /// that exist in both directions; `None` if these are the weights themselves, or if either is constant.
     pub weight_feedback_correlation: Option<f64>,
     /// The mean over examples of the angle, in degrees, between the error `δ` at the layer's field and
     /// the error `δ_bp` that back-propagation through the same weights would send. Examples in which
@@ -31,7 +32,7 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
         .map(|(layer, (sent, wanted))| {
             let correlation = match layer.layer().config().source {
                 Source::Weights => None,
-                _ => Some(correlation(layer.layer().weight(), &layer.layer().error_weight()?)?),
+                _ => Some(weight_feedback_correlation(layer.layer())?),
             };
             let (angle, ratio) = compare(sent, wanted)?;
             Ok(LayerDiagnostics {
@@ -42,6 +43,24 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
             })
         })
         .collect()
+}
+
+/// The correlation of the weights and the feedback weights of the connections that exist in both directions.
+fn weight_feedback_correlation(layer: &FeedbackLayer) -> Result<f64> {
+    let (mut weight, mut feedback) = (layer.weight().detach(), layer.error_weight()?);
+    if let (Some(forward), backward) = layer.masks() {
+        let both = match backward {
+            Some(backward) => (forward * backward)?,
+            None => forward.clone(),
+        };
+        let both = to_host(&both)?.flatten_all()?.to_vec1::<f64>()?;
+        let kept: Vec<u32> =
+            (0..both.len() as u32).filter(|&at| both[at as usize] != 0.0).collect();
+        let kept = Tensor::new(kept, &Device::Cpu)?;
+        let of = |t: &Tensor| to_host(t)?.flatten_all()?.index_select(&kept, 0);
+        (weight, feedback) = (of(&weight)?, of(&feedback)?);
+    }
+    correlation(&weight, &feedback)
 }
 
 /// Computes Pearson's correlation of all entries of two tensors of the same shape; NaN if one is constant.
@@ -78,7 +97,6 @@ fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
 
     #[test]
     fn correlation_of_hand_worked_values() -> Result<()> {

@@ -204,7 +204,8 @@ impl Network {
                          own error; choose another protocol for it, or none"
                     )
                 }
-                // In a network with direct feedback, no layer below receives an error from the class layer.
+                // In a network with direct feedback, the class layer has no feedback weights of its own: a layer below
+                // it that has another protocol receives the error through the weights.
                 let own = protocol.unwrap_or(match network {
                     Protocol::DirectFeedback => Protocol::Backprop,
                     other => other,

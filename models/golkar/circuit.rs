@@ -195,8 +195,9 @@ pub enum Way {
 }
 
 impl Circuit {
-    /// Creates a circuit with fresh weights: `W₁` and `W₂` Gaussian, `Q` (and `R`) a multiple of the
-    /// identity. `Q` must have full rank, because learning cannot add directions that it lacks.
+    /// Creates a circuit with fresh weights: `W₁` and `W₂` Gaussian, `Q` a multiple `c` of the identity. `Q` must have
+    /// full rank, because learning cannot add directions that it lacks. If the circuit is decoupled, `R` is the same
+    /// multiple plus Gaussian values with standard deviation `c/√k`, so that `Qᵀ` and `R` differ at first.
     pub fn new(
         config: CircuitConfig,
         (inputs, units, outputs): (usize, usize, usize),
@@ -209,7 +210,10 @@ impl Circuit {
         // Sizes that exceed any memory are an error instead of aborting the program.
         Geometry::Dense.weight_dims(&[units, units])?;
         let q = (Tensor::eye(units, dtype, device)? * initial.q)?;
-        let r = config.decoupled.then(|| q.clone());
+        let r = match config.decoupled {
+            true => Some((normal("r", initial.q / (units as f64).sqrt(), (units, units))? + &q)?),
+            false => None,
+        };
         let w1 = normal("w1", initial.w1, (units, inputs))?;
         let w2 = normal("w2", initial.w2, (outputs, units))?;
         Self::from_weights(config, &w1, &w2, &q, r.as_ref())

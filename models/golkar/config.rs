@@ -158,6 +158,12 @@ impl Preset {
                 "a decoupled circuit has no energy: its way is surrogates or explicit".to_string(),
             ));
         }
+        if decoupled && ridge > 0.0 {
+            return Err(Error::Argument(format!(
+                "a decoupled circuit has no ridge, because the paper does not say what it adds to R: ridge is {ridge}, \
+                 expected 0"
+            )));
+        }
         Ok(())
     }
 }

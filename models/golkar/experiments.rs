@@ -9,8 +9,8 @@ use super::task::Task;
 use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Arm, ArmRun, Cell, Error, Figure, Learner as _, LineChart, Progress, Result, Series, Spread,
-    Study, Table, Trained, draw_panels, experiments, shown,
+    Arm, ArmRun, Cell, Error, Figure, Learner as _, LineChart, Method as _, Progress, Result,
+    Series, Spread, Study, Table, Trained, draw_panels, experiments, shown,
 };
 use serde_json::{Value, json};
 
@@ -93,11 +93,11 @@ impl Experiment {
     fn look(self, preset: &Preset, study: &Study, data: &Dataset) -> Result<Figure> {
         study.starts_anew(self.name());
         let Study { options, device, .. } = *study;
-        let task = Task::of(preset, data, device)?;
+        let learned = Options { preset: preset.clone(), backprop: false };
+        let task = Task::of(preset, &Golkar::splits(&learned, data.clone()), device)?;
         let epochs = preset.training.epochs;
         let total = shown(task.train.count(), epochs)? as u64 * options.seeds as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
-        let learned = Options { preset: preset.clone(), backprop: false };
         let followed = options.seeds().map(|seed| {
             let learner = Learner::new(&learned, task.clone(), &Rng::new(seed), device)?;
             Ok(Followed { seed, epochs: follow(learner, epochs, &mut progress)? })

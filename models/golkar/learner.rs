@@ -63,12 +63,26 @@ impl Method for Golkar {
         Learner::new(options, task, &start.rng, &start.device)
     }
 
-    fn counts(options: &Options, data: &Dataset) -> Counts {
-        let (train, test) = match options.preset.swapped {
-            Some(count) => (data.test.len(), data.train.len().min(count)),
-            None => (data.train.len(), data.test.len()),
-        };
-        Counts { train, unlabelled: 0, validation: 0, test }
+    /// Swapped presets learn the test images, and are tested with training images.
+    fn splits(options: &Options, data: Dataset) -> Dataset {
+        match options.preset.swapped {
+            Some(count) => {
+                let Dataset { name, train, test, unlabelled, class_names } = data;
+                Dataset {
+                    name,
+                    train: test,
+                    test: train.split_at(count).0,
+                    unlabelled,
+                    class_names,
+                }
+            }
+            None => data,
+        }
+    }
+
+    /// Unlabelled images are not seen.
+    fn counts(_: &Options, data: &Dataset) -> Counts {
+        Counts { train: data.train.len(), unlabelled: 0, validation: 0, test: data.test.len() }
     }
 
     fn model(

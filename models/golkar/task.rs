@@ -57,7 +57,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Prepares the samples of a data set as the preset asks for.
+    /// Prepares the samples of a data set, whose splits are those that the method uses.
     ///
     /// # Errors
     /// If the images exceed the memory limit: the circuit is measured, and the optimum that it is compared with is
@@ -72,15 +72,12 @@ impl Task {
                 set.len()
             )));
         }
-        let (train, test) = match preset.swapped {
-            Some(count) => (data.test.clone(), data.train.split_at(count).0),
-            None => (data.train.clone(), data.test.clone()),
-        };
-        let scaling = preset.scaling.map_or_else(|| moments(&train), Ok)?;
+        let Dataset { train, test, .. } = data;
+        let scaling = preset.scaling.map_or_else(|| moments(train), Ok)?;
         let classes = data.class_names.len();
         Ok(Self {
-            train: Samples::of(&train, classes, scaling, device)?,
-            test: Samples::of(&test, classes, scaling, device)?,
+            train: Samples::of(train, classes, scaling, device)?,
+            test: Samples::of(test, classes, scaling, device)?,
             classes,
             scaling,
             rank: preset.units,

@@ -57,6 +57,12 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
             preset.name
         )));
     }
+    if count == 0 && preset.training.mode != Mode::Successive {
+        return Err(Error::Argument(format!(
+            "preset '{}' learns by back-propagation, all layers at once: the other modes are for Hebbian layers",
+            preset.name
+        )));
+    }
     if count == 0 && preset.head.layers() != HeadLayers::Last {
         return Err(Error::Argument(format!(
             "preset '{}' learns by back-propagation, where the head reads the last layer, not all",

@@ -94,18 +94,25 @@ impl Head {
         }
     }
 
-    /// Takes one step on a batch of features, which may change between steps, with its labels `(B)`, when the share
-    /// `progress` of training is done.
+    /// Takes one step on a batch of features, which may change between steps, with its labels `(B)`, when `done` of
+    /// `steps` steps in `epochs` epochs are done. The learning rate is that of the schedule over these epochs.
     pub fn train_batch(
         &mut self,
         features: &Tensor,
         labels: &Tensor,
-        progress: f64,
+        (done, steps, epochs): (u64, u64, usize),
         rng: &mut Rng,
     ) -> Result<()> {
         match self {
-            Self::Linear(head) => Ok(head.train_batch(features, labels, rng)?),
-            Self::Hebbian { .. } => self.hebbian_step(features, labels, progress),
+            Self::Linear(head) => {
+                let config = LinearHeadConfig { epochs, ..head.config().clone() };
+                let epoch = u128::from(done) * epochs as u128 / u128::from(steps.max(1));
+                let rate = config.learning_rate_after(epoch as usize);
+                Ok(head.train_batch(features, labels, rate, rng)?)
+            }
+            Self::Hebbian { .. } => {
+                self.hebbian_step(features, labels, done as f64 / steps.max(1) as f64)
+            }
         }
     }
 

@@ -70,6 +70,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
     ];
     const RECORD: &'static [&'static str] = &[
+        include_str!("record/all-layers.json"),
         include_str!("record/cifar10.json"),
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),

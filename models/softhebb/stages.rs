@@ -104,7 +104,8 @@ impl Stages {
             (_, dropout) => {
                 let (features, taken) = network.learn(&images, share)?;
                 if let Some(dropout) = dropout {
-                    head.train_batch(&features, &labels, share, dropout)?;
+                    let now = (done, self.steps, material.preset().training.epochs);
+                    head.train_batch(&features, &labels, now, dropout)?;
                     *trained = true;
                 }
                 taken.into_iter().map(|activity| (activity.u, activity.post)).collect()

@@ -44,11 +44,21 @@ pub(crate) fn load_any(
     if let Some(data) = image_folder::load(name, dir, options, on_progress)? {
         return Ok(data);
     }
-    parquet_files::load_folder(name, dir, options, on_progress)?.ok_or_else(|| Error::NotInFolder {
-        dataset: name.to_string(),
-        dir: dir.into(),
-        expected: "CLASS/*.png (or .jpg, .webp, .bmp), train/CLASS/*.png and test/CLASS/*.png, or parquet \
-                   files; for the original files of MNIST, CIFAR or STL-10 name the set with --dataset"
+    if let Some(data) = parquet_files::load_folder(name, dir, options, on_progress)? {
+        return Ok(data);
+    }
+    let found = match image_folder::without_class(dir)? {
+        0 => "no pictures and no parquet files".to_string(),
+        1 => "a picture that is in no folder of a class".to_string(),
+        count => format!("{count} pictures that are in no folder of a class"),
+    };
+    Err(Error::BadFile {
+        path: dir.into(),
+        found,
+        expected: "CLASS/*.png (or .jpg, .webp, .bmp), train/CLASS/*.png and test/CLASS/*.png, or parquet files"
+            .to_string(),
+        advice: "give the pictures of each class a folder; for the original files of MNIST, CIFAR or STL-10 name the \
+                 set with --dataset"
             .to_string(),
     })
 }

@@ -31,7 +31,7 @@ pub(crate) fn load(
     on_progress: &OnProgress,
 ) -> Result<Option<Dataset>> {
     let parts = folders(dir)?;
-    let find = |asked: &Option<String>, names: &[&str]| match asked {
+    let find = |asked: &Option<String>, names: &[&str], taken: Option<&PathBuf>| match asked {
         Some(asked) => match parts.get(asked) {
             Some(path) => Ok(Some(path.clone())),
             None => Err(no_part(dir, asked, &parts)),
@@ -39,13 +39,14 @@ pub(crate) fn load(
         None => Ok(names.iter().find_map(|name| {
             parts
                 .iter()
-                .find(|(part, _)| part.eq_ignore_ascii_case(name))
+                .find(|(part, path)| part.eq_ignore_ascii_case(name) && taken != Some(path))
                 .map(|(_, path)| path.clone())
         })),
     };
-    let train = find(&options.train_split, &TRAIN)?;
-    let test = find(&options.test_split, &TEST)?;
+    let train = find(&options.train_split, &TRAIN, None)?;
+    let test = find(&options.test_split, &TEST, train.as_ref())?;
     let is_train = |path: &PathBuf| train.as_ref() == Some(path);
+    let is_of_tests = |part: &String| TEST.iter().any(|name| part.eq_ignore_ascii_case(name));
     let unlabelled: Vec<&PathBuf> = parts
         .iter()
         .filter(|(part, path)| split::is_unlabelled(part) && !is_train(path))
@@ -54,8 +55,11 @@ pub(crate) fn load(
     let root = train.as_deref().unwrap_or(dir);
     let mut classes = folders(root)?;
     if train.is_none() {
-        // The folders of test images and of images without labels are not classes.
-        classes.retain(|_, path| test.as_ref() != Some(path) && !unlabelled.contains(&&*path));
+        // The folders of test images and of images without labels are not classes; nor are those of other images to
+        // test with.
+        classes.retain(|part, path| {
+            test.as_ref() != Some(path) && !unlabelled.contains(&&*path) && !is_of_tests(part)
+        });
     }
     let found = pictures(&classes)?;
     if found.iter().all(|(_, files)| files.is_empty()) {
@@ -168,10 +172,19 @@ fn pictures(classes: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Vec<Path
     classes.iter().map(|(class, dir)| Ok((class.clone(), files(dir)?))).collect()
 }
 
+/// The number of pictures that are in the folder itself.
+pub(crate) fn without_class(dir: &Path) -> Result<usize> {
+    Ok(files_to(1, dir)?.len())
+}
+
 /// The pictures in a folder, at any depth, in the order of their paths.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    files_to(DEEPEST, dir)
+}
+
+fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let walk = WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
+    let walk = WalkDir::new(dir).follow_links(true).max_depth(deepest).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
         let entry = entry.map_err(|error| unreadable(dir, error))?;
         let ending = entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());

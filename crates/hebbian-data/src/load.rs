@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Dataset, DatasetName, Hub, Photographs, Result, digits, folder, hub_set};
+use crate::{Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set};
 
 /// Where to load a data set from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -145,6 +145,15 @@ pub fn load_with_progress(
     options: &LoadOptions,
     on_progress: OnProgress,
 ) -> Result<Dataset> {
+    if let (Some(train), Some(test)) = (&options.train_split, &options.test_split)
+        && train == test
+    {
+        return Err(Error::HubSet {
+            name: name.to_string(),
+            reason: format!("the split {train:?} is named both to learn from and to test with"),
+            advice: "name two different splits, or leave out the one to test with",
+        });
+    }
     let Some(dir) = &options.data_dir else {
         let hub = Hub::from_env();
         let hub = if options.offline { hub.offline() } else { hub };

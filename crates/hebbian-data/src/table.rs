@@ -268,7 +268,10 @@ impl Tables {
         let all = || opened.iter().flat_map(|(_, tables)| tables);
         let written =
             all().map(|(table, chosen)| chosen.written(table)).collect::<Result<Vec<_>>>()?;
-        let names = class_names(all().find_map(|(_, chosen)| chosen.names.clone()), &written);
+        let files: Vec<_> =
+            all().map(|(table, chosen)| (table.path.as_path(), chosen.names.as_deref())).collect();
+        let (told, written) = with_one_list(&files, written)?;
+        let names = class_names(told, &written);
         let mut written = written.into_iter();
         let mut splits = Vec::new();
         for (name, tables) in opened {
@@ -515,6 +518,49 @@ impl Written {
             Self::Nothing(rows) => Ok(vec![ImageSet::NO_LABEL; rows]),
         }
     }
+}
+
+/// Returns the list of class names that the files have, and the labels of each file: numbers are places in this list. A
+/// file's own numbers are places in its own list. If that is not the list of all files, they become words.
+///
+/// # Errors
+/// A number that is no place in the list of its file; numbers without a list beside words.
+fn with_one_list(
+    files: &[(&Path, Option<&[String]>)],
+    mut written: Vec<Written>,
+) -> Result<(Option<Vec<String>>, Vec<Written>)> {
+    let mut lists = files.iter().filter_map(|(_, names)| *names);
+    let Some(first) = lists.next() else {
+        let words = |one: &Written| matches!(one, Written::Words(these) if !these.is_empty());
+        let numbers = |one: &Written| matches!(one, Written::Numbers(these) if !these.is_empty());
+        return match (written.iter().any(words), written.iter().position(numbers)) {
+            (true, Some(at)) => Err(Error::BadFile {
+                path: files[at].0.into(),
+                found: "numbers as labels, without names".to_string(),
+                expected: "words, as in other files of the data set".to_string(),
+                advice: FETCH_AGAIN.into(),
+            }),
+            _ => Ok((None, written)),
+        };
+    };
+    let mut all = first.to_vec();
+    if lists.clone().all(|list| list == first) {
+        return Ok((Some(all), written));
+    }
+    for name in lists.flatten() {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    for (one, (path, names)) in written.iter_mut().zip(files) {
+        if let (Written::Numbers(numbers), Some(names)) = (&*one, names) {
+            let word = |(row, &class): (usize, &i64)| {
+                Ok(names[label(path, row, class, names.len())? as usize].clone())
+            };
+            *one = Written::Words(numbers.iter().enumerate().map(word).collect::<Result<_>>()?);
+        }
+    }
+    Ok((Some(all), written))
 }
 
 /// The class names in the file; or else the labels that are words, in order; or else the numbers up to the

@@ -136,6 +136,8 @@ pub enum Learning {
     UnsupervisedLocal,
     /// With labels, by rules local to a synapse.
     SupervisedLocal,
+    /// With labels, by rules that are not local to a synapse but are not back-propagation.
+    Supervised,
     /// By back-propagation.
     Backprop,
     /// Not at all: a control.
@@ -149,6 +151,7 @@ impl Learning {
             Self::Unsupervised => "unsupervised",
             Self::UnsupervisedLocal => "unsupervised, local",
             Self::SupervisedLocal => "supervised, local",
+            Self::Supervised => "supervised",
             Self::Backprop => "back-propagation",
             Self::None => "no learning",
         }

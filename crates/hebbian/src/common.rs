@@ -262,12 +262,8 @@ impl CommonArgs {
         }
     }
 
-    /// Loads the [`dataset`](DataArgs::dataset), and writes to stderr that `what` is done on it, with how many images.
-    ///
-    /// # Errors
-    /// Those of [`dataset`](DataArgs::dataset).
-    pub fn announced_dataset(&self, own: &str, what: &str) -> Result<Dataset> {
-        let data = self.dataset(own, self.seed())?;
+    /// Writes to stderr that `what` is done on a data set, with how many images.
+    pub fn announce(&self, data: &Dataset, what: &str) {
         let (train, test) = (data.train.len(), data.test.len());
         let unlabelled: usize = data.unlabelled.iter().map(hebbian_data::ImageSet::len).sum();
         let unlabelled = match unlabelled {
@@ -284,7 +280,6 @@ impl CommonArgs {
         {
             self.tell("all training images are of one class: any network classifies them, whatever it has learned");
         }
-        Ok(data)
     }
 }
 

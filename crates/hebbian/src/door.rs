@@ -91,7 +91,8 @@ pub trait Door: Method + Sized {
         data: &Dataset,
         start: &Start,
     ) -> Result<String> {
-        let data = &with_input::<Self>(options, data, start, Some(checkpoint))?;
+        let used = Self::splits(options, data.clone());
+        let data = &with_input::<Self>(options, &used, start, Some(checkpoint))?;
         let (classes, device) = (data.class_names.len(), &start.device);
         let mut model = Self::model(options, data.test.shape(), classes, device)?;
         model.restore(&mut Checkpoint::load(checkpoint, device)?)?;
@@ -214,7 +215,8 @@ impl<F: Args> DoorArgs<F> {
         let device = self.common.device()?;
         match &asked.work {
             Work::OnImages(work) => {
-                let data = self.common.announced_dataset("digits", asked.name)?;
+                let data = self.common.dataset("digits", self.common.seed())?;
+                self.common.announce(&data, asked.name);
                 self.study_of::<M>(&asked, Some(&data), device, |study| work(study, &data))
             }
             Work::OnItsOwn(work) => self.study_of::<M>(&asked, None, device, work),
@@ -264,7 +266,8 @@ impl<F: Args> DoorArgs<F> {
             false => None,
         };
         let preset = M::preset(&options).heading();
-        let data = common.announced_dataset(preset.dataset, preset.name)?;
+        let data = common.dataset(preset.dataset, common.seed())?;
+        common.announce(&M::splits(&options, data.clone()), preset.name);
         if let (true, Some(path)) = (common.eval_only, &common.load) {
             let config = common.loaded().unwrap_or_default();
             let data = match serde_json::from_value::<Vec<String>>(config["class_names"].clone()) {

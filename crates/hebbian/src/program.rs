@@ -17,7 +17,7 @@ use candle::DType;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hebbian_data::{Dataset, Hub};
-use hebbian_models::{Model, ZOO};
+use hebbian_models::{Model, ZOO, splits};
 use hebbian_train::{Progress, collect_features, evaluate, save_checkpoint};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -269,7 +269,10 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
     let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());
     args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
-    let data = args.dataset(model.dataset(), seed)?;
+    let mut data = args.dataset(model.dataset(), seed)?;
+    if own_set {
+        data = splits(model.config(), data)?;
+    }
     let (found, expected) = (data.test.stored_shape(), model.image());
     if !model.takes(found) {
         let size = |(channels, height, width)| format!("{channels}x{height}x{width}");

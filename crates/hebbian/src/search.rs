@@ -55,7 +55,8 @@ impl<F: Args> SearchArgs<F> {
         let base = options::<M>(&common, &flags)?;
         let (device, device_name) = common.device()?;
         let preset = M::preset(&base).heading();
-        let data = common.announced_dataset(preset.dataset, preset.name)?;
+        let data = common.dataset(preset.dataset, common.seed())?;
+        common.announce(&M::splits(&base, data.clone()), preset.name);
         let name = format!("search-{}", preset.name);
         let options = common.study_options((None, repeats), device_name);
         let out = common.folder(M::NAME, &name, data.name.as_str());

@@ -29,11 +29,15 @@ enum LossName {
 /// and the class layer.
 const LAYERS: [&str; 4] = ["conv1", "conv2", "dense1", "classes"];
 
-/// Computes the case with layers that are put together by hand, and with the network of the paper.
+/// Computes the case with layers that are put together by hand and, if both sides of the images are even, with the
+/// network of the paper, whose pools include the last row or column of an odd number.
 pub(super) fn compute(inputs: &Inputs) -> Computed {
     let protocol = inputs.params::<feedback::Params>()?.protocol();
     let mut got = by_layers(inputs, protocol)?;
-    got.extend(by_network(inputs, protocol)?);
+    let (.., height, width) = inputs.get("x")?.dims5()?;
+    if height % 2 == 0 && width % 2 == 0 {
+        got.extend(by_network(inputs, protocol)?);
+    }
     Ok(got)
 }
 

@@ -50,7 +50,8 @@ pub(super) fn layer(
 }
 
 pub(super) fn compute(inputs: &Inputs) -> Computed {
-    let protocol = inputs.params::<Params>()?.protocol();
+    let params: Params = inputs.params()?;
+    let protocol = params.protocol();
     let (w, r) = (inputs.get("w")?, inputs.get("r")?);
     let layer = layer(w, r, geometry(inputs)?, protocol)?;
     let x = Var::from_tensor(inputs.get("x")?)?;
@@ -61,8 +62,11 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         Got::new("grad_x", gradient(&grads, &x)?),
         Got::new("grad_w", gradient(&grads, layer.weight())?),
     ];
-    if let Some(grad_r) = layer.feedback_gradient(&grads)? {
-        got.push(Got::new("grad_r", grad_r));
+    match (layer.feedback_gradient(&grads)?, params.protocol) {
+        (Some(grad_r), _) => got.push(Got::new("grad_r", grad_r)),
+        // Feedback that is updated at a rate of 0 has no update.
+        (None, Name::Updated) => got.push(Got::new("grad_r", r.zeros_like()?)),
+        (None, Name::Backprop | Name::Fixed) => {}
     }
     Ok(got)
 }

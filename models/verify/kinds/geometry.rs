@@ -12,18 +12,30 @@ enum Named {
     LocallyConnected2d(Window),
 }
 
+/// What a file leaves out is as in a layer without settings.
 #[derive(Deserialize)]
+#[serde(default)]
 struct Window {
     stride: usize,
     padding: usize,
     dilation: usize,
+    groups: usize,
     padding_mode: PaddingMode,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        let Conv2dConfig { stride, padding, dilation, groups, padding_mode, .. } =
+            Conv2dConfig::default();
+        Self { stride, padding, dilation, groups, padding_mode }
+    }
 }
 
 impl Window {
     fn config(self) -> Conv2dConfig {
-        let Self { stride, padding, dilation, padding_mode } = self;
-        Conv2dConfig { stride, padding, dilation, padding_mode, ..Default::default() }
+        let Self { stride, padding, dilation, groups, padding_mode } = self;
+        let trailing_padding = 0;
+        Conv2dConfig { stride, padding, trailing_padding, dilation, groups, padding_mode }
     }
 }
 

@@ -32,6 +32,14 @@ struct Layer {
     radius: f64,
     triangle_power: f64,
     pool: Pool,
+    #[serde(default)]
+    pre_triangle: bool,
+    #[serde(default = "one")]
+    groups: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -84,7 +92,7 @@ impl Params {
                 channels: layer.channels,
                 kernel: layer.kernel,
                 padding: layer.padding,
-                groups: 1,
+                groups: layer.groups,
                 padding_mode: self.padding_mode,
             },
             batch_norm: true,
@@ -92,7 +100,7 @@ impl Params {
                 competition,
                 rate: Rate::NormDependent { learning_rate, power },
                 radius: layer.radius,
-                pre_triangle: false,
+                pre_triangle: layer.pre_triangle,
             },
             activation: Activation::Triangle { power: layer.triangle_power },
             pool: Some(layer.pool),
@@ -116,8 +124,8 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);
     let (steps, _, c, h, w) = x.dims5()?;
     let mut below = c;
-    for (at, &Layer { channels, kernel, .. }) in params.layers.iter().enumerate() {
-        let shape = [channels, below, kernel, kernel];
+    for (at, &Layer { channels, kernel, groups, .. }) in params.layers.iter().enumerate() {
+        let shape = [channels, below / groups.max(1), kernel, kernel];
         inputs.weights_of(&format!("layers.{at}.weight"), &shape)?;
         below = channels;
     }

@@ -74,6 +74,111 @@ fn folders_of_classes() {
     );
 }
 
+/// Folders of images to test with are no classes, whichever of them is used.
+#[test]
+fn other_folders_to_test_with_are_no_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, path) in ["ant", "bee", "test/ant", "test/bee", "val/ant"].iter().enumerate()
+    {
+        write(&dir.path().join(format!("{path}/{i}.png")), &png(i, GREY));
+    }
+    for (asked, first) in [(None, 2), (Some("val"), 4)] {
+        let data = of(dir.path(), |options| options.test_split = asked.map(String::from)).unwrap();
+        assert_eq!(
+            (&data.class_names[..], data.train.len()),
+            (&["ant", "bee"].map(String::from)[..], 2)
+        );
+        assert_eq!(data.test.image(0).unwrap(), planes(first, GREY), "{asked:?}");
+    }
+}
+
+/// What is learned from is not tested with: another folder is taken, or a share is drawn.
+#[test]
+fn the_images_to_learn_from_are_not_those_to_test_with() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..8 {
+        let (part, class) = (["test", "val"][i / 4], ["ant", "bee"][i % 2]);
+        write(&dir.path().join(format!("{part}/{class}/{i}.png")), &png(i, GREY));
+    }
+    let tested = |train: &str| {
+        let data = of(dir.path(), |options| options.train_split = Some(train.into())).unwrap();
+        (0..data.test.len()).map(|i| data.test.image(i).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(tested("test"), [4, 6, 5, 7].map(|i| planes(i, GREY)));
+    assert_eq!(tested("val"), [0, 2, 1, 3].map(|i| planes(i, GREY)));
+    std::fs::remove_dir_all(dir.path().join("val")).unwrap();
+    let data = of(dir.path(), |options| options.train_split = Some("test".into())).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (2, 2));
+    refused(
+        dir.path(),
+        |options| {
+            (options.train_split, options.test_split) = (Some("test".into()), Some("test".into()));
+        },
+        &["\"test\"", "both to learn from and to test with"],
+    );
+}
+
+#[test]
+fn pictures_without_a_class_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..3 {
+        write(&dir.path().join(format!("{i}.png")), &png(i, GREY));
+    }
+    write(&dir.path().join("labels.csv"), b"0.png,ant");
+    refused(dir.path(), |_| (), &["3 pictures that are in no folder of a class", "a folder"]);
+}
+
+/// A number is a place in the list of its own file.
+#[test]
+fn numbers_mean_what_their_own_file_says() {
+    let listed = |names: &str| Some(FEATURES.replace(r#"["wasp", "ant", "bee"]"#, names));
+    let read = |train: &str, test: Option<&str>, labels: [&[&str]; 2]| {
+        let dir = tempfile::tempdir().unwrap();
+        for ((part, names), labels) in
+            [("train", listed(train)), ("test", test.and_then(listed))].into_iter().zip(labels)
+        {
+            let bytes = table(&pictures(0..labels.len()), labels, names.as_deref());
+            write(&dir.path().join(format!("{part}.parquet")), &bytes);
+        }
+        of(dir.path(), |options| {
+            options.image_column = Some("photo".into());
+            options.label_column = Some("kind".into());
+        })
+    };
+    let named = |data: &Dataset| {
+        let name = |&label: &u32| data.class_names[label as usize].clone();
+        [&data.train, &data.test].map(|set| set.labels().iter().map(name).collect::<Vec<_>>())
+    };
+    let ants = r#"["ant", "bee", "cat"]"#;
+    for (test, labels, expected) in [
+        // The same list.
+        (Some(ants), &["0", "2"][..], &["ant", "cat"][..]),
+        // Another order, a part, and names that the other list lacks.
+        (Some(r#"["cat", "bee", "ant"]"#), &["0", "2"], &["cat", "ant"]),
+        (Some(r#"["bee", "cat"]"#), &["0", "1"], &["bee", "cat"]),
+        (Some(r#"["dog", "ant"]"#), &["0", "1"], &["dog", "ant"]),
+        // No list: places in the list that there is. Words: themselves.
+        (None, &["0", "2"], &["ant", "cat"]),
+        (None, &["cat", "ant"], &["cat", "ant"]),
+    ] {
+        let data = read(ants, test, [&["0", "1", "2"], labels]).unwrap();
+        assert_eq!(named(&data)[0], ["ant", "bee", "cat"], "{test:?}");
+        assert_eq!(named(&data)[1], expected, "{test:?}");
+    }
+    let beyond = read(ants, Some(r#"["bee", "cat"]"#), [&["0"], &["2"]]).unwrap_err().to_string();
+    assert_says(&beyond, &["test.parquet", "label 2 in row 0", "from 0 to 1"]);
+    // Numbers beside words say nothing.
+    let dir = tempfile::tempdir().unwrap();
+    for (part, labels) in [("train", ["ant", "bee"]), ("test", ["0", "1"])] {
+        write(&dir.path().join(format!("{part}.parquet")), &table(&pictures(0..2), &labels, None));
+    }
+    let edit = |options: &mut LoadOptions| {
+        options.image_column = Some("photo".into());
+        options.label_column = Some("kind".into());
+    };
+    refused(dir.path(), edit, &["test.parquet", "numbers as labels, without names"]);
+}
+
 #[test]
 fn a_share_is_drawn_where_there_is_no_test_folder() {
     let dir = tempfile::tempdir().unwrap();
@@ -238,7 +343,7 @@ fn a_resized_picture_is_pillow_s() {
 #[test]
 fn what_is_wrong_is_named_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    refused(dir.path(), |_| (), &["no mine files", "CLASS/*.png", "parquet"]);
+    refused(dir.path(), |_| (), &["no pictures and no parquet files", "CLASS/*.png"]);
     folders(dir.path());
     write(&dir.path().join("train/bee/3.png"), &png(3, (3, 5, 6)));
     refused(dir.path(), |_| (), &["bee/3.png", "5x6", "4x6", "--image-size"]);

@@ -39,15 +39,22 @@ pub trait Method {
     /// The preset, to be changed in place.
     fn preset_mut(options: &mut Self::Options) -> &mut Self::Preset;
 
-    /// Makes a learner with fresh weights for images [as the preset wants them](super::with_input).
+    /// Makes a learner with fresh weights for images [as the preset wants them](super::with_input), with the splits [as
+    /// the method uses them](Self::splits).
     ///
     /// # Errors
     /// If the options do not fit each other or the data.
     fn learner(options: &Self::Options, data: &Dataset, start: &Start) -> Result<Self::Learner>;
 
-    /// The numbers of images of `data` that the method learns from, with labels and without, validates with, and
-    /// tests with; unless a method says otherwise, it learns from all training images and tests with all test
-    /// images.
+    /// Returns the data set with the images that the method learns from as its training images, and those that it is
+    /// tested with as its test images. Unless a method says otherwise, they are so already.
+    fn splits(_options: &Self::Options, data: Dataset) -> Dataset {
+        data
+    }
+
+    /// The numbers of images of `data`, with the splits [as the method uses them](Self::splits), that the method learns
+    /// from, with labels and without, validates with, and tests with; unless a method says otherwise, it learns from
+    /// all training images and tests with all test images.
     fn counts(_options: &Self::Options, data: &Dataset) -> Counts {
         let unlabelled = data.unlabelled.iter().map(ImageSet::len).sum();
         Counts { train: data.train.len(), unlabelled, validation: 0, test: data.test.len() }
@@ -97,6 +104,8 @@ pub fn train<M: Method>(
     how: &RunOptions,
     out: &Path,
 ) -> Result<Run<M::Learner>> {
+    let fingerprint = Some(data.fingerprint()?);
+    let data = &M::splits(options, data.clone());
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
     // The checkpoint that a run continues from has the fitted transforms, if the input is the same; everything
     // else is compared later.
@@ -122,7 +131,7 @@ pub fn train<M: Method>(
         transforms: seen.train.transforms().clone(),
         class_names: data.class_names.clone(),
         counts: M::counts(options, data),
-        fingerprint: Some(data.fingerprint()?),
+        fingerprint,
         may_grow: M::MAY_GROW,
     };
     run(&about, learner, device, how, out)

@@ -251,12 +251,18 @@ impl LinearHead {
     }
 
     /// Trains one step on a batch `(B, F)` with its u32 labels `(B)`, for features that change from batch to batch. The
-    /// step belongs to no epoch and uses the learning rate of the next one. Labels stay on their device and are not
-    /// checked: a label that is not a class has an all-zero target.
+    /// step belongs to no epoch of [`train_epoch`](Self::train_epoch). Labels stay on their device and are not checked:
+    /// a label that is not a class has an all-zero target.
     ///
     /// # Errors
     /// When features, labels and weights do not fit.
-    pub fn train_batch(&mut self, features: &Tensor, labels: &Tensor, rng: &mut Rng) -> Result<()> {
+    pub fn train_batch(
+        &mut self,
+        features: &Tensor,
+        labels: &Tensor,
+        learning_rate: f64,
+        rng: &mut Rng,
+    ) -> Result<()> {
         let (count, device) = (features.dim(0)?, features.device());
         if labels.dims() != [count] {
             return Err(Error::Argument(format!(
@@ -266,7 +272,7 @@ impl LinearHead {
         }
         let rows = Tensor::arange(0, u32::try_from(count).unwrap_or(u32::MAX), device)?;
         let x = self.dropout.rows(&features.detach(), &rows, rng)?;
-        self.step(&x, labels, self.learning_rate()).map(drop)
+        self.step(&x, labels, learning_rate).map(drop)
     }
 
     /// Takes one step of Adam. Returns, on the device, the batch's summed loss and number of correct answers.

@@ -91,7 +91,11 @@ impl Opened {
     /// # Errors
     /// Images that are not available.
     pub(super) fn data(&self) -> Result<&Dataset> {
-        let load = || self.folder.images(self.data_dir.as_deref()).map_err(|e| format!("{e:#}"));
+        let load = || {
+            let data = self.folder.images(self.data_dir.as_deref());
+            let used = data.and_then(|data| self.folder.splits(data));
+            used.map_err(|error| format!("{error:#}"))
+        };
         let data = self.data.get_or_init(load).as_ref();
         data.map_err(|error| anyhow!("{error}")).context("its images")
     }

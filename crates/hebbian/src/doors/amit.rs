@@ -2,7 +2,9 @@
 
 use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
-use hebbian_models::amit::{self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol};
+use hebbian_models::amit::{
+    self, Amit, Experiment, Learner, Loss, Options, Preset, Protocol, Tied,
+};
 use hebbian_train::Run;
 use std::path::Path;
 
@@ -37,17 +39,18 @@ pub struct Flags {
     /// Loss of the class layer: hinge or softmax [default: the preset's]
     #[arg(long)]
     loss: Option<String>,
-    /// Keep each connection with this probability, except those of the class layer
+    /// Keep each connection with this probability, except those of the class layer [default: the preset's]
     #[arg(long, value_name = "P")]
     connection_probability: Option<f64>,
-    /// Passes over the training images; 0 only measures the initial network. In an experiment, the part of training
-    /// before layers are untied has at most a tenth as many
+    /// Passes over the training images, after those before layers are untied; 0 only measures the initial network. In
+    /// an experiment, layers that are untied later train tied for at most a tenth of these epochs first [default: the
+    /// preset's]
     #[arg(long)]
     epochs: Option<usize>,
-    /// Images per step
+    /// Images per step, once layers are untied [default: the preset's]
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Learning rate of gradient descent
+    /// Learning rate of gradient descent, once layers are untied [default: the preset's]
     #[arg(long)]
     learning_rate: Option<f64>,
     /// Decay of the weights, and of the feedback weights of kp, which needs one [default: the preset's]
@@ -73,15 +76,18 @@ impl Flags {
         let mut preset = amit::preset(name)?;
         let training = &mut preset.training;
         training.protocol = self.protocol.unwrap_or(training.protocol);
-        training.loss = match self.loss.as_deref() {
-            None => training.loss,
-            Some("hinge") => Loss::Hinge { mu: None },
-            Some("softmax") => Loss::Softmax {},
-            Some(other) => bail!("there is no loss '{other}'; losses are: hinge, softmax"),
+        training.loss = match (self.loss.as_deref(), training.loss) {
+            (None, loss) | (Some("hinge"), loss @ Loss::Hinge { .. }) => loss,
+            (Some("hinge"), _) => Loss::Hinge { mu: None },
+            (Some("softmax"), _) => Loss::Softmax {},
+            (Some(other), _) => bail!("there is no loss '{other}'; losses are: hinge, softmax"),
         };
         training.connection_probability =
             self.connection_probability.or(training.connection_probability);
         training.epochs = self.epochs.unwrap_or(training.epochs);
+        if self.epochs == Some(0) {
+            training.tied = training.tied.map(|tied| Tied { epochs: 0, ..tied });
+        }
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
         training.weight_decay = self.weight_decay.unwrap_or(training.weight_decay);

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use hebbian_models::ghl::{Experiment, Ghl, Learner, Learning, Options, Preset};
 use hebbian_train::{Preset as _, Run, choose, find_preset};
 use std::fmt::Write;
+use std::mem::discriminant;
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
@@ -78,7 +79,11 @@ impl Door for Ghl {
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
         let training = &mut preset.training;
         if let Some(name) = &flags.learning {
-            training.learning = choose("learning", name, &Learning::ALL)?;
+            let learning = choose("learning", name, &Learning::ALL)?;
+            // The preset's own parameter, if it has the same kind.
+            if discriminant(&learning) != discriminant(&training.learning) {
+                training.learning = learning;
+            }
         }
         match (&mut training.learning, flags.size) {
             (Learning::SignOnly { size }, Some(given)) => *size = given,
