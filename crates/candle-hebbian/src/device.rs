@@ -19,13 +19,14 @@ pub fn metal() -> Result<Device> {
     answering("Metal", || Device::new_metal(0))
 }
 
-/// Copies `tensor` to the CPU as f64, without its graph: for plots, statistics and factorisations. It is converted to
-/// f64 only on the CPU, because Metal does not have f64.
+/// Returns `tensor` on the CPU as f64, without its graph: for plots, statistics and factorisations. It is converted to
+/// f64 only on the CPU, because Metal does not have f64. Memory is shared as by [`read`].
 pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
     read(tensor)?.to_dtype(DType::F64)
 }
 
-/// Copies `tensor` to the CPU, without its graph. On a GPU this waits for all work queued before.
+/// Returns `tensor` on the CPU, without its graph. On a GPU this waits for all work queued before. A tensor that is on
+/// the CPU already shares its memory with the result, so that this changes when a variable does.
 pub fn read(tensor: &Tensor) -> Result<Tensor> {
     count(|transfers| transfers.reads += 1);
     tensor.detach().to_device(&Device::Cpu)

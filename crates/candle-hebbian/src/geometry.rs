@@ -96,12 +96,17 @@ impl Geometry {
                 let kernel = (weight[4], weight[5]);
                 self.check_channels(x, weight[3], weight)?;
                 let patches = unfold(x, kernel, &config, Sites::Positions)?;
-                if patches.dim(0)? != dims.sites {
+                let (_, _, height, width) = x.dims4()?;
+                let windows =
+                    (config.output_size(height, kernel.0)?, config.output_size(width, kernel.1)?);
+                if windows != (weight[0], weight[1]) {
                     candle::bail!(
-                        "an input of {:?} has {} windows, the untied weights {weight:?} have {}",
+                        "an input of {:?} has {} x {} windows, the untied weights {weight:?} have {} x {}",
                         x.dims(),
-                        patches.dim(0)?,
-                        dims.sites
+                        windows.0,
+                        windows.1,
+                        weight[0],
+                        weight[1]
                     )
                 }
                 Ok(patches)

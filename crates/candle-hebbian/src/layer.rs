@@ -2,6 +2,7 @@
 
 use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
+use crate::ops::widen::widened;
 use crate::ops::{self, has_kernels, linear_response};
 use crate::synapses::{Synapses, no_variable};
 use crate::window::Conv2dConfig;
@@ -162,7 +163,8 @@ impl Layer {
     pub fn radii(&self) -> Result<Tensor> {
         let WeightDims { sites, units, fan_in } = self.dims;
         let weight = self.weight.detach().reshape((sites, units, fan_in))?;
-        ops::squared_norms(&weight)?.sqrt()
+        // Squares exceed the range of half precision before their roots do.
+        widened(&weight, |weight| ops::squared_norms(weight)?.sqrt())
     }
 
     /// The response to `x` of `weight`, which is the layer's weights or a graph node with their

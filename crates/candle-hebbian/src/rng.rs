@@ -31,7 +31,7 @@ impl Rng {
     }
 
     /// Returns the generator of the same seed for another `purpose`. It is at the start of its
-    /// stream, whatever `self` has drawn so far.
+    /// stream, whatever `self` has drawn so far, and whatever stream `self` is: name a purpose in full.
     pub fn stream(&self, purpose: &str) -> Self {
         // FNV-1a. Any fixed hash would do, as long as it never changes.
         let id = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -74,7 +74,8 @@ impl Rng {
         self.tensor(shape, dtype, device, |rng| mean + std * rng.sample::<f64, _>(StandardNormal))
     }
 
-    /// Draws a tensor of independent values from the uniform distribution on `[low, high)`.
+    /// Draws a tensor of independent values from the uniform distribution on `[low, high)`. They are drawn as f64 and
+    /// rounded, which may give `high` itself.
     pub fn uniform<S: Into<Shape>>(
         &mut self,
         low: f64,

@@ -2,7 +2,7 @@
 
 use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
 use crate::rules::{Rule, State, Update};
-use candle::{D, Error, Result, Tensor};
+use candle::{D, DType, Error, Result, Tensor};
 
 /// Everything that the synapses of a layer see of one batch, and nothing else. A rule that reads
 /// only this is therefore local.
@@ -176,23 +176,45 @@ impl Synapses {
         if !self.weight.track_op() {
             return Err(no_variable(&self.weight));
         }
-        let update = rule.update(self, state)?;
+        let wide = self.wide()?;
+        let seen = wide.as_ref().unwrap_or(self);
+        let update = rule.update(seen, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
-            let (u, decay) = (&self.response, update.decay.as_ref());
-            terms.push(surrogate_loss(&self.pre, u, post, decay, &self.weight)?);
+            let (u, decay) = (&seen.response, update.decay.as_ref());
+            terms.push(surrogate_loss(&seen.pre, u, post, decay, &self.weight)?);
         }
-        for term in self.unfused(&update)? {
+        for term in seen.unfused(&update)? {
             // −⟨sg(Δw), w⟩. With candle's own ops, the backward pass would form a gradient of the
             // constant too.
+            let narrow = self.weight.dtype();
             terms.push(custom_vjp(
                 "update",
                 [&self.weight],
-                |[w]| Ok(((&term * w)?.sum_all()?.neg()?.into(), term)),
-                |pass| Ok([Some(pass.residuals.broadcast_mul(&pass.grad.neg()?)?)]),
+                |[w]| Ok(((&term * w.to_dtype(term.dtype())?)?.sum_all()?.neg()?.into(), term)),
+                move |pass| {
+                    let gradient = pass.residuals.broadcast_mul(&pass.grad.neg()?)?;
+                    Ok([Some(gradient.to_dtype(narrow)?)])
+                },
             )?);
         }
         sum(terms)
+    }
+
+    /// The same in f32, if they are f16 or bf16: what a rule sums over rows may exceed the range of these types, and small
+    /// changes of its state are rounded away in them.
+    fn wide(&self) -> Result<Option<Self>> {
+        if !matches!(self.weight.dtype(), DType::F16 | DType::BF16) {
+            return Ok(None);
+        }
+        let wide = |tensor: &Tensor| tensor.detach().to_dtype(DType::F32);
+        Ok(Some(Self {
+            pre: wide(&self.pre)?,
+            response: wide(&self.response)?,
+            post: wide(&self.post)?,
+            weight: wide(&self.weight)?,
+            third: self.third.as_ref().map(wide).transpose()?,
+        }))
     }
 
     /// Computes the update of `rule` itself, without a graph, in the shape of the weights: minus
@@ -228,16 +250,18 @@ impl Synapses {
         state: &mut State,
         scale: f64,
     ) -> Result<Tensor> {
-        let update = rule.update(self, state)?;
+        let wide = self.wide()?;
+        let seen = wide.as_ref().unwrap_or(self);
+        let update = rule.update(seen, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
             let decay = update.decay.as_ref();
-            terms.push(hebbian_update(&self.pre, post, decay, &self.weight, scale)?);
+            terms.push(hebbian_update(&seen.pre, post, decay, &seen.weight, scale)?);
         }
-        for term in self.unfused(&update)? {
+        for term in seen.unfused(&update)? {
             terms.push(if scale == 1.0 { term } else { (term * scale)? });
         }
-        sum(terms)
+        sum(terms)?.to_dtype(self.weight.dtype())
     }
 
     /// The terms of `update` that are not in the fused product, in the shape of the weights.

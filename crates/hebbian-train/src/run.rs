@@ -202,6 +202,11 @@ impl RunFolder {
         Ok(Self::of(folder, metrics, events, 0.0))
     }
 
+    /// Counts the seconds from this moment instead of from when the folder was opened.
+    pub(crate) fn since(self, started: Instant) -> Self {
+        Self { started, ..self }
+    }
+
     fn of(folder: OwnFolder, metrics: File, events: EventFile, earlier: f64) -> Self {
         let started = Instant::now();
         Self { folder, metrics, events, readout_events: None, started, earlier }
@@ -209,8 +214,8 @@ impl RunFolder {
 
     /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are appended, and the
     /// clock continues from the last line that is kept. Lines of later steps, which the interrupted run logged but
-    /// whose weights it did not save, and lines of read-outs are removed, as are the results and the report, because
-    /// the run is not complete.
+    /// whose weights it did not save, and lines of read-outs are removed, as are the model, its card, the results, the
+    /// report and the analyses of a run that was complete, because it no longer is.
     ///
     /// # Errors
     /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run, or holds a
@@ -225,15 +230,11 @@ impl RunFolder {
                 earlier = line.seconds;
             }
         }
-        for name in [RESULTS, REPORT] {
-            let path = folder.path().join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(error));
-                }
-                _ => {}
-            }
-        }
+        let of_the_end = [RESULTS, REPORT, MODEL, CARD];
+        let is_of_the_end =
+            |name: &&String| of_the_end.contains(&name.as_str()) || name.starts_with(ANALYSIS);
+        let old: Vec<String> = folder.files().iter().filter(is_of_the_end).cloned().collect();
+        folder.remove(old.iter())?;
         atomic::save_bytes(&metrics, kept.as_bytes())?;
         let opened = OpenOptions::new().append(true).open(&metrics);
         let metrics = opened.map_err(Error::io("write", &metrics))?;

@@ -1,5 +1,6 @@
 //! The flags that every method takes, and what follows from them.
 
+use crate::choices::first_difference;
 use crate::device::DeviceArgs;
 use crate::door::Asked;
 use crate::selection::Selection;
@@ -232,6 +233,34 @@ impl CommonArgs {
                 out.display()
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses to replace a complete run with other settings, unless its folder was named: it may have taken hours, and
+    /// folders have the same name for all settings of a preset.
+    ///
+    /// # Errors
+    /// If there is such a run.
+    pub(crate) fn check_other(&self, out: &Path, options: &Value, run: &RunOptions) -> Result<()> {
+        if self.out.is_some() || self.resume || !matches!(RunFolder::results(out), Ok(Some(_))) {
+            return Ok(());
+        }
+        let Some(found) = RunFolder::config(out)? else { return Ok(()) };
+        let wanted = json!({
+            "options": options,
+            "load": run.load,
+            "validation": run.validation,
+            "labelled": run.labelled,
+            "images": run.images,
+        });
+        match first_difference(&found, &wanted) {
+            Some((place, [found, wanted])) => bail!(
+                "{} has a complete run with other settings ({place}: {found} there, {wanted} here): give this run \
+                 another folder with --out, or --out {} to replace that one",
+                out.display(),
+                out.display()
+            ),
+            None => Ok(()),
         }
     }
 

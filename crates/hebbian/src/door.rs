@@ -160,10 +160,31 @@ pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<
     Ok(options)
 }
 
+/// Returns the options to evaluate a checkpoint with: those that its run had, if it is a run of the method, with the
+/// transforms that the flags choose; else `given`.
+fn evaluated<M: Door>(common: &CommonArgs, given: M::Options) -> Result<M::Options> {
+    let Some(config) = common.loaded().filter(|config| config["method"] == M::NAME) else {
+        return Ok(given);
+    };
+    let mut options: M::Options = serde_json::from_value(config["options"].clone())?;
+    let of_run = M::preset(&options).heading().name;
+    let asked = M::preset(&given).heading().name;
+    if common.preset.is_some() && asked != of_run {
+        bail!("--load has a run of the preset {of_run}, not of {asked}: leave out --preset");
+    }
+    common.transforms.put_into(M::preset_mut(&mut options).input_mut());
+    Ok(options)
+}
+
 /// Returns the result to expect of a run with these options, if a command of the record has the same options.
 fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option<String>> {
     let heading = M::preset(options).heading();
-    let dataset = common.dataset.as_deref().unwrap_or(heading.dataset);
+    let dataset = match (&common.dataset, &common.data_dir) {
+        (Some(name), _) => name,
+        (None, None) => heading.dataset,
+        // The record has no images of a folder without a name.
+        (None, Some(_)) => return Ok(None),
+    };
     let wanted = serde_json::to_value(options)?;
     for job in records::<M::Preset>()?.iter().flat_map(|record| &record.jobs) {
         if job.preset.as_deref() != Some(heading.name) || job.dataset.as_deref() != Some(dataset) {
@@ -259,7 +280,10 @@ impl<F: Args> DoorArgs<F> {
                 "--parallel is for the networks of an experiment or a search: one network uses all cores"
             );
         }
-        let options = options::<M>(&common, &flags)?;
+        let mut options = options::<M>(&common, &flags)?;
+        if common.eval_only {
+            options = evaluated::<M>(&common, options)?;
+        }
         let (device, run) = common.run(M::NAME)?;
         let expected = match common.is_whole() {
             true => expected::<M>(&common, &options)?,
@@ -281,6 +305,7 @@ impl<F: Args> DoorArgs<F> {
         common.tell_expected(expected);
         let out = common.folder(M::NAME, preset.name, dataset);
         common.check_kept(&out)?;
+        common.check_other(&out, &serde_json::to_value(&options)?, &run)?;
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = common.measured_on() + &M::report(&run, &out)?;
         if M::STEPS && run.learner.clock().steps == 0 && run.learner.total().steps == 0 {

@@ -45,6 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod analyse;
 mod bench;
 mod caches;
+mod choices;
 mod common;
 mod data;
 mod device;

@@ -270,7 +270,7 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
     args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
     let mut data = args.dataset(model.dataset(), seed)?;
-    if own_set {
+    if own_set && (args.dataset.is_some() || args.data_dir.is_none()) {
         data = splits(model.config(), data)?;
     }
     let (found, expected) = (data.test.stored_shape(), model.image());
@@ -296,9 +296,11 @@ impl EvalArgs {
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
         progress.finish();
+        let part = if self.data.validation.is_some() { "validation" } else { "test" };
         let mut text = format!(
-            "test accuracy {:.2} %\n\nof each class, recognised %\n",
-            100.0 * found.accuracy
+            "{part} accuracy {:.2} %\n{} {part} images\n\nof each class, recognised %\n",
+            100.0 * found.accuracy,
+            test.len()
         );
         // A class without images has no share.
         let recalls = model.class_names().iter().zip(found.confusion.recall());

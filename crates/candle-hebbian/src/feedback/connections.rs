@@ -4,7 +4,7 @@ use super::layer::FeedbackLayer;
 use crate::Rng;
 use crate::ops::{custom_vjp, masked};
 use candle::backprop::GradStore;
-use candle::{Result, Tensor, Var};
+use candle::{DType, Result, Tensor, Var};
 
 /// The connections of a layer.
 #[derive(Debug, Clone, Default)]
@@ -49,9 +49,9 @@ impl FeedbackLayer {
         Ok(self)
     }
 
-    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights
-    /// without a connection become 0 and stay 0 under any optimiser. Clones made before keep their
-    /// masks.
+    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights without a connection
+    /// become 0, and get no gradient. An optimiser with momentum from before may still move them: they are not used.
+    /// Clones made before keep their masks.
     ///
     /// # Errors
     /// If a mask has another shape than the weights, if it is for feedback weights that do not
@@ -82,11 +82,15 @@ impl FeedbackLayer {
         }
         let alike = match (&weight_mask, &feedback_mask) {
             (None, _) => true, // the gradient of W is the whole of G
-            (Some(weight), Some(feedback)) => weight.id() == feedback.id(),
+            (Some(weight), Some(feedback)) => same(weight, feedback)?,
             (Some(_), None) => false,
         };
         let tap = match self.config.rate() {
-            Some(_) if !alike => Some(Var::from_tensor(&self.weight().zeros_like()?)?),
+            // An optimiser that was made before has the same tap.
+            Some(_) if !alike => match self.connections.tap.take() {
+                Some(tap) => Some(tap),
+                None => Some(Var::from_tensor(&self.weight().zeros_like()?)?),
+            },
             _ => None,
         };
         self.connections = Connections { weight_mask, feedback_mask, tap };
@@ -110,7 +114,7 @@ impl FeedbackLayer {
         custom_vjp(
             "connections",
             [weight, &whole],
-            |[weight, _]| Ok((weight.clone().into(), mask.clone())),
+            |[weight, _]| Ok((masked(weight, Some(mask))?.into(), mask.clone())),
             |pass| {
                 let of_weight = masked(pass.grad, Some(pass.residuals))?;
                 Ok([Some(of_weight), Some(pass.grad.clone())])
@@ -126,4 +130,12 @@ impl FeedbackLayer {
             None => grads.get(self.weight()),
         }
     }
+}
+
+/// Whether two masks of one shape are equal.
+fn same(a: &Tensor, b: &Tensor) -> Result<bool> {
+    if a.id() == b.id() {
+        return Ok(true);
+    }
+    Ok(a.ne(&b.to_dtype(a.dtype())?)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()? == 0.0)
 }

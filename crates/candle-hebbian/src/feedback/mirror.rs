@@ -2,6 +2,7 @@
 
 use super::config::Learning;
 use super::layer::FeedbackLayer;
+use crate::ops::widen::widened;
 use crate::ops::{linear_response, masked};
 use candle::{Result, Tensor};
 
@@ -48,12 +49,15 @@ impl FeedbackLayer {
         if noise.elem_count() == 0 {
             candle::bail!("a weight mirror: noise of {:?} has no samples", noise.dims())
         }
-        let weight = self.weight().detach();
-        let pre = self.layer.unfold(noise)?;
-        let post = linear_response(&pre, &weight, &weight)?;
-        let sum = post.transpose(1, 2)?.matmul(&pre)?;
-        let seen = self.layer.unfold(&noise.ones_like()?)?.sum_keepdim(1)?;
-        let mean = sum.broadcast_div(&seen.maximum(1.0)?)?.reshape(weight.shape())?;
+        // Sums over rows lose small terms in half precision.
+        let mean = widened(&self.weight().detach(), |weight| {
+            let noise = noise.to_dtype(weight.dtype())?;
+            let pre = self.layer.unfold(&noise)?;
+            let post = linear_response(&pre, weight, weight)?;
+            let sum = post.transpose(1, 2)?.matmul(&pre)?;
+            let seen = self.layer.unfold(&noise.ones_like()?)?.sum_keepdim(1)?;
+            sum.broadcast_div(&seen.maximum(1.0)?)?.reshape(weight.shape())
+        })?;
         let mean = masked(&mean, self.masks().1)?;
         feedback.set(&((feedback.as_detached_tensor() * (1.0 - rate))? + (mean * rate)?)?)
     }

@@ -53,10 +53,11 @@ pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
                     *acc = T::multiply_add(simd, scalar, vector, *acc);
                 }
             }
-            left = left.add(left_step);
-            lower = lower.add(left_step);
-            right = right.add(right_step);
         }
+        // After the last step they may lie beyond what they point into.
+        left = left.wrapping_add(left_step);
+        lower = lower.wrapping_add(left_step);
+        right = right.wrapping_add(right_step);
     }
     *sum = acc;
 }

@@ -1,4 +1,5 @@
 use super::{Rule, State, Update};
+use crate::ops::widen::{expect_real, widened};
 use crate::ops::{custom_vjp, has_kernels, index};
 use crate::synapses::Synapses;
 use candle::{D, DType, Result, Tensor};
@@ -76,7 +77,10 @@ impl HingeHebb {
         let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)? as f64);
         // −Σ y·(h − t) is the sum of the margins that are not met. As a product it keeps NaN,
         // unlike candle's `relu`, whose gradient at 0 would also be wrong here.
-        let value = ((&post * (fields.detach() - targets)?)?.sum_all()? / -samples)?;
+        let value = widened(&fields.detach(), |fields| {
+            let [post, targets] = [&post, &targets].map(|factor| factor.to_dtype(fields.dtype()));
+            (post? * (fields - targets?)?)?.sum_all()? / -samples
+        })?;
         let descent = (post / -samples)?;
         custom_vjp(
             "hinge_hebb",
@@ -107,9 +111,13 @@ impl HingeHebb {
     /// of its row are NaN, and so is the loss.
     ///
     /// # Errors
-    /// If there are fewer than two classes, or another number of labels; on the CPU, also if a
-    /// label is not a class.
+    /// If there are fewer than two classes, another number of labels, fields that are integers or labels that are not; on
+    /// the CPU, also if a label is not a class.
     pub fn targets(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        expect_real(fields)?;
+        if labels.dtype().is_float() {
+            candle::bail!("hinge-Hebbian loss: labels of {:?}, expected integers", labels.dtype())
+        }
         let (samples, classes) = fields.dims2()?;
         if classes < 2 || labels.dims() != [samples] {
             candle::bail!(

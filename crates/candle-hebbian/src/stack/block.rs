@@ -7,6 +7,7 @@ use crate::feedback::{FeedbackLayer, conv2d, dense, locally_connected2d};
 use crate::geometry::Geometry;
 use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
 use crate::layer::{Layer, Response};
+use crate::ops::widen::widened;
 use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
 use crate::rules::Rule;
 use crate::window::Conv2dConfig;
@@ -482,7 +483,9 @@ pub(super) fn activation(kind: Activation, x: &Tensor, constant_mean: bool) -> R
         Activation::Triangle { power } => triangle(x, power, constant_mean),
         Activation::Repu { power } => repu(x, power),
         Activation::Relu {} => repu(x, 1.0),
-        Activation::Softmax { scale } => softmax(&(x * scale)?, 1),
+        // candle has no softmax of no rows.
+        Activation::Softmax { .. } if x.elem_count() == 0 => Ok(x.clone()),
+        Activation::Softmax { scale } => widened(x, |x| softmax(&(x * scale)?, 1)),
         Activation::Ramp { slope } => crate::ops::ramp(x, slope),
         Activation::Winners {} => candle::bail!("winners are made by a competition"),
     }

@@ -148,10 +148,24 @@ fn learn<C: Competition, O: Optimizer>(
     x: &Tensor,
     learner: &mut Learner<O>,
 ) -> Result<Activity> {
+    check_connections(block)?;
     let (response, activity) = block.respond_by(x, Some(learner.rule()), true)?;
     learner.step(&response, &activity.post)?;
     block.adapt(&activity.post)?;
     Ok(activity)
+}
+
+/// Refuses a layer without some of its connections: a local rule would make them.
+fn check_connections<C: Competition>(block: &Block<C>) -> Result<()> {
+    if let Ok(layer) = block.feedback_layer()
+        && layer.masks().0.is_some()
+    {
+        candle::bail!(
+            "the layer is thinned, and a local rule would learn its missing connections too: expected a layer with \
+             all its connections"
+        )
+    }
+    Ok(())
 }
 
 fn learn_alone<C: Competition, O: Optimizer>(
@@ -159,6 +173,7 @@ fn learn_alone<C: Competition, O: Optimizer>(
     x: &Tensor,
     learner: &mut Learner<O>,
 ) -> Result<(Tensor, Tensor)> {
+    check_connections(block)?;
     let Contest { seen, post, .. } = block.contest(x, Some(learner.rule()), true)?;
     learner.step(&seen, &post)?;
     block.adapt(&post)?;

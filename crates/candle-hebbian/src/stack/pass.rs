@@ -66,7 +66,7 @@ impl<C: Competition> Stack<C> {
         let Some(block) = self.blocks().get(index) else {
             candle::bail!("block {index}: the stack has {}", self.blocks().len())
         };
-        let mut pass = Pass { backprop: true, ..Pass::default() };
+        let mut pass = Pass { backprop: true, exact: true, ..Pass::default() };
         let mut x = x.clone();
         for (at, below) in self.blocks()[..index].iter().enumerate() {
             let next = below.forward(&x, Order::First, &mut pass, &mut Vec::new());

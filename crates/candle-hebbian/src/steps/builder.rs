@@ -4,6 +4,7 @@ use super::Steps;
 use super::part::Part;
 use super::variable::Variable;
 use candle::Result;
+use std::collections::HashSet;
 
 /// Builds [`Steps`]: takes a learning rate, parts in the order in which they act, then the
 /// variables.
@@ -47,6 +48,7 @@ impl StepsBuilder {
         let Self { learning_rate, parts } = self;
         check_learning_rate(learning_rate)?;
         parts.iter().try_for_each(|part| part.check())?;
+        let mut seen = HashSet::new();
         let variables: Vec<Variable> = variables
             .into_iter()
             .map(Into::into)
@@ -54,6 +56,8 @@ impl StepsBuilder {
             .filter(|variable: &Variable| {
                 variable.var().dtype().is_float() && variable.var().elem_count() > 0
             })
+            // A weight that two layers share takes one step.
+            .filter(|variable| seen.insert(variable.var().as_tensor().id()))
             .collect();
         for variable in &variables {
             variable.check()?;

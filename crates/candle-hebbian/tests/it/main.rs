@@ -6,6 +6,7 @@ mod equivalence;
 mod exact;
 mod feedback;
 mod global_direction;
+mod half;
 mod learning;
 mod property;
 mod rules;

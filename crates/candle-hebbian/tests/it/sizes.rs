@@ -153,3 +153,17 @@ fn shapes_of_responses() -> Result<()> {
     }
     Ok(())
 }
+
+/// As many windows, but in other rows: each would meet the weights of another place.
+#[test]
+fn untied_weights_meet_windows_at_their_own_places() -> Result<()> {
+    let weight = Tensor::ones((2, 3, 1, 1, 1, 1), DType::F64, &Device::Cpu)?;
+    let untied = Geometry::LocallyConnected2d(Conv2dConfig::default());
+    let layer = Layer::from_tensor(&weight, untied)?;
+    let [fits, turned] =
+        [(1, 1, 2, 3), (1, 1, 3, 2)].map(|shape| Tensor::ones(shape, DType::F64, &Device::Cpu));
+    assert!(layer.response(&fits?).is_ok());
+    let message = layer.response(&turned?).map(drop).unwrap_err().to_string();
+    assert!(message.contains("3 x 2 windows") && message.contains("2 x 3"), "{message}");
+    Ok(())
+}

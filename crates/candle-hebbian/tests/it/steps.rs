@@ -559,3 +559,13 @@ mod ones_own {
         Ok(())
     }
 }
+
+/// A weight that two layers share takes one step.
+#[test]
+fn a_variable_that_is_given_twice_moves_once() -> Result<()> {
+    let weight = var(&[1.0], &[1, 1])?;
+    let gradient = Tensor::ones((1, 1), DType::F64, CPU)?;
+    let twice = [weight.clone(), weight.clone()];
+    Steps::builder(0.1).build(twice)?.descend(|_| Some(gradient.clone()))?;
+    near(&weight, &[0.9])
+}

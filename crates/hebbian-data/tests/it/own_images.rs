@@ -78,8 +78,7 @@ fn folders_of_classes() {
 #[test]
 fn other_folders_to_test_with_are_no_classes() {
     let dir = tempfile::tempdir().unwrap();
-    for (i, path) in ["ant", "bee", "test/ant", "test/bee", "val/ant"].iter().enumerate()
-    {
+    for (i, path) in ["ant", "bee", "test/ant", "test/bee", "val/ant"].iter().enumerate() {
         write(&dir.path().join(format!("{path}/{i}.png")), &png(i, GREY));
     }
     for (asked, first) in [(None, 2), (Some("val"), 4)] {

@@ -73,6 +73,7 @@ pub fn run<L: Learner>(
         false => None,
     };
     let resumed = folder.is_some();
+    let begun = Instant::now();
     let mut folder = match folder {
         Some(folder) => folder,
         None => {
@@ -84,7 +85,9 @@ pub fn run<L: Learner>(
                 }
                 _ => job.learner.begin()?,
             }
-            RunFolder::create(out)?
+            // What a learner does before its first step may be all of its learning.
+            job.training_seconds = begun.elapsed().as_secs_f64();
+            RunFolder::create(out)?.since(begun)
         }
     };
     folder.write_config(&config)?;

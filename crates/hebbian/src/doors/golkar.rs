@@ -2,6 +2,7 @@
 
 use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
+use hebbian_data::DatasetName;
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
 use hebbian_train::Run;
 use std::path::Path;
@@ -73,9 +74,12 @@ impl Flags {
     }
 
     fn preset(&self, common: &CommonArgs) -> Result<Preset> {
-        let name = common.preset.as_deref().unwrap_or(match common.dataset.as_deref() {
-            None | Some("digits") => "golkar-digits",
-            _ => "golkar-mnist",
+        // Other images than those of the presets are learned by the network for the digits, whose splits are not swapped.
+        let known =
+            common.dataset.as_deref().is_some_and(|name| name.parse::<DatasetName>().is_ok());
+        let name = common.preset.as_deref().unwrap_or(match known && !common.on_digits() {
+            true => "golkar-mnist",
+            false => "golkar-digits",
         });
         let mut preset = golkar::preset(name)?;
         if let (Some(share), Some(_)) = (common.validation, preset.swapped) {

@@ -9,7 +9,6 @@ mod curves;
 mod glossary;
 mod images;
 mod layers;
-mod options;
 mod page;
 mod run;
 mod sheet;
@@ -22,9 +21,9 @@ pub(crate) use glossary::legend;
 pub(crate) use images::evenly;
 pub(crate) use run::Folder;
 
-use self::options::{Difference, Group, groups};
 use self::run::{Details, Run};
 use self::sheet::png_address;
+use crate::choices::{Difference, Group, groups};
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;

@@ -4,7 +4,7 @@ use super::classes::{Mistakes, Readable, by_layer, classify};
 use super::curves::{Chart, charts};
 use super::images::Images;
 use super::layers::{Layer, layers};
-use super::options::choices;
+use crate::choices::choices;
 use crate::selection::Selection;
 use anyhow::{Context, Result, bail};
 use candle::Device;

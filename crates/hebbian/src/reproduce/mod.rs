@@ -4,6 +4,7 @@ mod entry;
 mod kept;
 mod tables;
 
+use crate::report::Folder;
 use crate::{DeviceArgs, stop, tell};
 use anyhow::{Context, Result, bail};
 use candle_hebbian::MatmulPrecision;
@@ -182,8 +183,10 @@ impl ReproduceArgs {
                     command.arg(flag);
                 }
             }
-            // A complete run is read back, if it is the one that is asked for.
-            if ["config.json", "experiment.json"].iter().any(|name| folder.join(name).exists()) {
+            // A complete run is read back, if it is the one that is asked for and was computed in the same way.
+            let begun =
+                ["config.json", "experiment.json"].iter().any(|name| folder.join(name).exists());
+            if begun && is_of_here(&folder, device, self.device.matmul_precision)? {
                 command.arg("--resume");
             }
             wait(command, &folder)?;
@@ -202,6 +205,20 @@ impl ReproduceArgs {
 /// Returns the minutes that all runs of a job take together, if they are known.
 fn minutes(job: &Job, device: &str) -> Option<f64> {
     Some(job.minutes.get(device)? * job.runs() as f64)
+}
+
+/// Whether the runs in a folder were computed by this version of the program, on this device and with this precision.
+fn is_of_here(folder: &Path, device: &str, precision: MatmulPrecision) -> Result<bool> {
+    for path in Folder::paths(folder)? {
+        if let Some(config) = RunFolder::config(&path)? {
+            let found =
+                [&config["version"], &config["device"], &config["environment"]["matmul_precision"]];
+            if found != [env!("CARGO_PKG_VERSION"), device, precision.name()] {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Waits until a command has ended or, if this program is asked to stop, until the command has saved and ended.

@@ -32,13 +32,13 @@ pub(crate) fn untied(
     };
     widened(x, |x| {
         let op = Unfold::new(x, (kh, kw), config, Sites::Positions)?;
-        let (sites, _, _) = op.shape;
         if (op.rows.out, op.columns.out) != (oh, ow) {
             candle::bail!(
-                "an input of {:?} has {sites} windows, the untied weights {:?} have {}",
+                "an input of {:?} has {} x {} windows, the untied weights {:?} have {oh} x {ow}",
                 x.dims(),
-                weight.dims(),
-                oh * ow
+                op.rows.out,
+                op.columns.out,
+                weight.dims()
             )
         }
         let weight = weight.to_dtype(x.dtype())?;
@@ -419,7 +419,7 @@ mod tests {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
         let (x, w) = (zeros(&[1, 2, 5, 5])?, zeros(&[3, 2, 4, 2, 3, 3])?);
         let error = untied(&x, &w, &w, &Conv2dConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("9 windows") && error.contains("have 6"), "{error}");
+        assert!(error.contains("3 x 3 windows") && error.contains("have 3 x 2"), "{error}");
         Ok(())
     }
 }

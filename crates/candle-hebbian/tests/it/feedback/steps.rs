@@ -5,7 +5,7 @@ use super::training::{Net, batch};
 use super::*;
 use candle::Module;
 use candle_hebbian::{
-    Decoupled, LinearDecay, NormDependent, PartConfig, StepsConfig, WeightDecay,
+    Decoupled, LargestEntry, LinearDecay, NormDependent, PartConfig, StepsConfig, WeightDecay,
     WithFeedbackConfig, direct_feedback,
 };
 use candle_nn::{AdamW, Init, Optimizer, ParamsAdamW, SGD, VarBuilder, VarMap};
@@ -524,4 +524,60 @@ mod refused {
         refused(shared, &["same weights", "[3, 2]"]);
         Ok(())
     }
+}
+
+/// Missing connections are not used, even if an optimiser with momentum from before moves their values.
+#[test]
+fn momentum_makes_no_connections() -> Result<()> {
+    let mut rng = Rng::new(50);
+    let config = FeedbackConfig::default();
+    let w = normal(&mut rng, &[2, 4], DType::F64)?;
+    let mut layer = FeedbackLayer::from_tensors(&w, None, Geometry::Dense, config)?;
+    let mut adam = AdamW::new(vec![layer.var()?], adam(0.1, 0.0))?;
+    let x = normal(&mut rng, &[5, 4], DType::F64)?;
+    let mask = tensor(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0], &[2, 4])?;
+    for step in 0..6 {
+        if step == 3 {
+            layer.set_masks(Some(mask.clone()), None)?;
+        }
+        adam.backward_step(&layer.forward(&x)?.sqr()?.sum_all()?)?;
+    }
+    let kept = (layer.weight().detach() * &mask)?;
+    near("response", &layer.forward(&x)?, &flat(&x.matmul(&kept.t()?)?)?, 1e-12)
+}
+
+/// Two masks with the same values are one mask: the step is that of the optimiser alone. `∂L/∂W = [1, 10]`, of which only
+/// the first reaches the weights, so the largest entry is 1 and the step 0.1.
+#[test]
+fn equal_masks_are_one_mask() -> Result<()> {
+    let mask = || tensor(&[1.0, 0.0], &[1, 2]);
+    let (w, r) = (tensor(&[1.0, 1.0], &[1, 2])?, tensor(&[1.0, 1.0], &[1, 2])?);
+    let mut layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, like_weights(1.0))?;
+    layer.set_masks(Some(mask()?), Some(mask()?))?;
+    let steps = |vars: Vec<Var>| Steps::builder(0.1).then(LargestEntry).build(vars);
+    let mut optimizer = WithFeedback::build(vec![layer.var()?], [&layer], steps)?;
+    let x = tensor(&[1.0, 10.0], &[1, 2])?;
+    optimizer.backward_step(&layer.forward(&x)?.sum_all()?)?;
+    near("W", layer.weight(), &[0.9, 0.0], 1e-12)?;
+    near("R", layer.feedback().expect("R"), &[0.9, 0.0], 1e-12)
+}
+
+/// An optimiser that was made before masks were set again, with the same values, still moves both.
+#[test]
+fn masks_set_again_do_not_stop_an_optimiser() -> Result<()> {
+    let mut rng = Rng::new(51);
+    let [w, r] = [(); 2].map(|()| normal(&mut rng, &[3, 4], DType::F64));
+    let layer = FeedbackLayer::from_tensors(&w?, Some(&r?), Geometry::Dense, like_weights(1.0))?;
+    let mut layer = layer.thinned(0.5, Pairing::Independent, &mut rng)?;
+    let mut optimizer =
+        WithFeedback::build(vec![layer.var()?], [&layer], |vars| AdamW::new(vars, adam(0.1, 0.0)))?;
+    let (weight, feedback) = layer.masks();
+    let masks = (weight.cloned(), feedback.cloned());
+    layer.set_masks(masks.0, masks.1)?;
+    let before = (flat(layer.weight())?, flat(layer.feedback().expect("R"))?);
+    let x = normal(&mut rng, &[5, 4], DType::F64)?;
+    optimizer.backward_step(&layer.forward(&x)?.sqr()?.sum_all()?)?;
+    assert_ne!(flat(layer.weight())?, before.0);
+    assert_ne!(flat(layer.feedback().expect("R"))?, before.1);
+    Ok(())
 }

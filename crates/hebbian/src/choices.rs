@@ -6,11 +6,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of a configuration that do not choose how a network learns.
-const NO_CHOICE: [&str; 9] = [
+const NO_CHOICE: [&str; 8] = [
     "program",
     "seed",
     "device",
-    "load",
     "version",
     "command",
     "environment",
@@ -19,7 +18,7 @@ const NO_CHOICE: [&str; 9] = [
 ];
 
 /// Returns every choice in a configuration with its path, such as `preset.training.epochs`.
-pub(super) fn choices(config: &Value) -> Vec<(String, String)> {
+pub(crate) fn choices(config: &Value) -> Vec<(String, String)> {
     let mut all = Vec::new();
     if let Value::Object(config) = config {
         for (name, value) in config.iter().filter(|(name, _)| !NO_CHOICE.contains(&name.as_str())) {
@@ -29,6 +28,23 @@ pub(super) fn choices(config: &Value) -> Vec<(String, String)> {
         }
     }
     all
+}
+
+/// Returns the place of the first choice that differs between two configurations, of those that `wanted` has, and its
+/// values there.
+pub(crate) fn first_difference(found: &Value, wanted: &Value) -> Option<(String, [String; 2])> {
+    // Written and read back as `found` was, because some numbers change on the way.
+    let wanted: Value = serde_json::from_str(&wanted.to_string()).ok()?;
+    let entries = wanted.as_object()?.keys().map(|name| (name.clone(), found[name].clone()));
+    let found = Value::Object(entries.collect());
+    let [found, wanted] =
+        [&found, &wanted].map(|config| choices(config).into_iter().collect::<BTreeMap<_, _>>());
+    let places: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
+    places.into_iter().find(|place| found.get(*place) != wanted.get(*place)).map(|place| {
+        let value =
+            |all: &BTreeMap<String, String>| all.get(place).cloned().unwrap_or("none".to_string());
+        (place.clone(), [value(&found), value(&wanted)])
+    })
 }
 
 fn flatten(place: &str, value: &Value, all: &mut Vec<(String, String)>) {
@@ -71,12 +87,15 @@ pub(crate) struct Difference {
 /// The most choices that a group is named after.
 const NAMED_AFTER: usize = 2;
 
-/// Groups runs with these configurations, in their order, and returns the groups and what differs between them.
-pub(super) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
+/// Groups runs with these configurations, in their order, and returns the groups and what differs between them. No two
+/// runs of a group have the same seed: a run and its copy are no sample.
+pub(crate) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
     let mut kinds: Vec<(BTreeMap<String, String>, Vec<usize>)> = Vec::new();
     for (at, config) in configs.iter().enumerate() {
         let choices: BTreeMap<String, String> = choices(config).into_iter().collect();
-        match kinds.iter_mut().find(|(known, _)| *known == choices) {
+        let other_seeds =
+            |runs: &[usize]| runs.iter().all(|&run| configs[run]["seed"] != config["seed"]);
+        match kinds.iter_mut().find(|(known, runs)| *known == choices && other_seeds(runs)) {
             Some((_, runs)) => runs.push(at),
             None => kinds.push((choices, vec![at])),
         }
@@ -105,11 +124,14 @@ pub(super) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
             false => others.collect::<Vec<_>>().join(", "),
         }
     };
-    let named = kinds
-        .iter()
-        .enumerate()
-        .map(|(at, (choices, runs))| Group { name: name(at, choices), runs: runs.clone() });
-    (named.collect(), differences)
+    let mut named: Vec<Group> = Vec::new();
+    for (at, (choices, runs)) in kinds.iter().enumerate() {
+        let name = name(at, choices);
+        let same = kinds[..at].iter().filter(|(earlier, _)| earlier == choices).count();
+        let name = if same > 0 { format!("{name}, again {same}") } else { name };
+        named.push(Group { name, runs: runs.clone() });
+    }
+    (named, differences)
 }
 
 #[cfg(test)]
@@ -133,6 +155,29 @@ mod tests {
         assert_eq!(found, [group("protocol bp", &[0, 2]), group("protocol urfb", &[1])]);
         let values = vec![Some("bp".to_string()), Some("urfb".to_string())];
         assert_eq!(differences, [Difference { place: "preset.protocol".into(), values }]);
+        // A copy of a run, and a run that starts from other weights, are in groups of their own.
+        let loaded = Value::Object(
+            all[0]
+                .as_object()
+                .unwrap()
+                .clone()
+                .into_iter()
+                .chain([("load".into(), json!("a"))])
+                .collect(),
+        );
+        let (found, _) = groups(&[&all[0], &all[2], &all[0], &loaded]);
+        let runs: Vec<&[usize]> = found.iter().map(|group| &group.runs[..]).collect();
+        assert_eq!(runs, [&[0, 1][..], &[2], &[3]]);
+        assert_ne!(found[0].name, found[1].name);
+        // Only what is asked for is compared.
+        let wanted = json!({ "options": { "preset": { "protocol": "urfb" } }, "load": null });
+        let place = first_difference(
+            &json!({ "options": { "preset": { "protocol": "bp" } }, "x": 1 }),
+            &wanted,
+        );
+        let values = ["bp", "urfb"].map(String::from);
+        assert_eq!(place, Some(("preset.protocol".to_string(), values)));
+        assert_eq!(first_difference(&wanted, &wanted), None);
         assert_eq!(
             choices(&all[0]),
             [

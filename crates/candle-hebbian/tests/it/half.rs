@@ -1,0 +1,145 @@
+//! Half precision: what is summed over rows is summed in f32, and rounded once.
+
+use candle::{DType, Device, Module, Result, Tensor};
+use candle_hebbian::feedback::{Learning, Source};
+use candle_hebbian::{
+    Activation, Bcm, BlockConfig, FeedbackConfig, FeedbackLayer, Geometry, HingeHebb, KWta, Layer,
+    LayerConfig, Oja, Rng, Rule, SoftHebb, Stack, State, Synapses, Update, seeded,
+};
+use candle_nn::VarMap;
+
+const CPU: &Device = &Device::Cpu;
+const HALVES: [DType; 2] = [DType::F16, DType::BF16];
+
+fn filled(value: f64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    (Tensor::ones(shape, DType::F64, CPU)? * value)?.to_dtype(dtype)
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// With all fields 0, no margin is met: `1 + μ` for each of thousands of samples.
+#[test]
+fn the_mean_hinge_loss_of_many_samples() -> Result<()> {
+    for dtype in HALVES {
+        for samples in [64, 4096, 30_000] {
+            let fields = filled(0.0, &[samples, 2], dtype)?;
+            let labels = Tensor::zeros(samples, DType::U32, CPU)?;
+            let loss = HingeHebb::new(1.0)?.loss(&fields, &labels)?;
+            assert_eq!((loss.dtype(), numbers(&loss)?), (dtype, vec![2.0]), "{samples}");
+        }
+    }
+    Ok(())
+}
+
+/// With `W = 1` and noise of ones, the mean of `h xᵀ` is 1.
+#[test]
+fn a_mirror_sees_many_samples() -> Result<()> {
+    for dtype in HALVES {
+        let mirror =
+            FeedbackConfig { source: Source::Own, learning: Learning::Mirror { rate: 1.0 } };
+        let (w, r) = (filled(1.0, &[1, 1], dtype)?, filled(0.0, &[1, 1], dtype)?);
+        let layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, mirror)?;
+        layer.mirror(&filled(1.0, &[30_000, 1], dtype)?)?;
+        assert_eq!(numbers(layer.feedback().expect("R"))?, [1.0], "{dtype:?}");
+    }
+    Ok(())
+}
+
+/// A softmax over 2,048 equal values, whose share is a power of 2; and of no rows.
+#[test]
+fn a_softmax_over_many_units() -> Result<()> {
+    for dtype in HALVES {
+        let config: BlockConfig<KWta> = BlockConfig {
+            layer: Some(LayerConfig::Dense { units: 2048 }),
+            activation: Activation::Softmax { scale: 1.0 },
+            ..Default::default()
+        };
+        let varmap = VarMap::new();
+        let stack = Stack::new(vec![config], &[3], seeded(&varmap, &Rng::new(0), dtype, CPU))?;
+        let y = stack.forward(&filled(0.0, &[2, 3], dtype)?)?;
+        assert!(numbers(&y)?.iter().all(|&share| share == 1.0 / 2048.0), "{dtype:?}");
+        assert_eq!(stack.forward(&filled(0.0, &[0, 3], dtype)?)?.dims(), [0, 2048]);
+    }
+    Ok(())
+}
+
+/// At `w = 1`, `x = u = y = 2`, each row's change is `y(x − u·w) = 0`. The decay `Σ y²` of 30,000 rows is beyond f16.
+#[test]
+fn a_fixed_point_stays_where_many_rows_decay() -> Result<()> {
+    for dtype in HALVES {
+        let layer = Layer::from_tensor(&filled(1.0, &[1, 1], dtype)?, Geometry::Dense)?;
+        let rows = filled(2.0, &[1, 30_000, 1], dtype)?;
+        let synapses = Synapses::new(layer.weight(), &rows, &rows, &rows)?;
+        for rule in [&Oja as &dyn Rule, &SoftHebb] {
+            let mut state = State::default();
+            assert_eq!(numbers(&synapses.update_with(rule, &mut state)?)?, [0.0], "{dtype:?}");
+            let grads = synapses.loss_with(rule, &mut state)?.backward()?;
+            assert_eq!(
+                numbers(grads.get(layer.weight()).expect("a gradient"))?,
+                [0.0],
+                "{dtype:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `θ = 0.7·1 + 0.3·4 = 1.9`, and 30,000 rows of `y(y − θ)x = 2·0.1·1`. A threshold that moves slowly does move.
+#[test]
+fn the_threshold_of_bcm_is_kept_in_f32() -> Result<()> {
+    for dtype in HALVES {
+        let w = filled(1.0, &[1, 1, 1], dtype)?;
+        let (x, y) = (filled(1.0, &[1, 30_000, 1], dtype)?, filled(2.0, &[1, 30_000, 1], dtype)?);
+        let mut state = State::default();
+        let update = Synapses::new(&w, &x, &y, &y)?.update_with(&Bcm::default(), &mut state)?;
+        assert_eq!(update.dtype(), dtype);
+        assert!((numbers(&update)?[0] / 6000.0 - 1.0).abs() < 4e-3, "{update}");
+        assert!((numbers(state.get("threshold").expect("θ"))?[0] - 1.9).abs() < 1e-5);
+
+        let (x, y) = (filled(1.0, &[1, 1, 1], dtype)?, filled(1.5, &[1, 1, 1], dtype)?);
+        let (rule, mut state) = (Bcm { rate: 0.001, threshold: 1.0 }, State::default());
+        for _ in 0..1000 {
+            Synapses::new(&w, &x, &y, &y)?.update_with(&rule, &mut state)?;
+        }
+        let want = 2.25 - 1.25 * 0.999f64.powi(1000);
+        assert!((numbers(state.get("threshold").expect("θ"))?[0] - want).abs() < 1e-4);
+    }
+    Ok(())
+}
+
+/// `Δw = y·x − M·w` with `y = 3`, `x = 2`, `M = 4`, `w = 0.5`: 4; and its loss, which has terms of two kinds.
+#[test]
+fn an_update_of_two_kinds_of_terms() -> Result<()> {
+    struct Mixed;
+    impl Rule for Mixed {
+        fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
+            let post = synapses.post();
+            let mixing = (Tensor::ones((1, 1, 1), post.dtype(), post.device())? * 4.0)?;
+            Ok(Update::hebbian(post.clone()).mixing(mixing))
+        }
+    }
+    for dtype in HALVES {
+        let layer = Layer::from_tensor(&filled(0.5, &[1, 1], dtype)?, Geometry::Dense)?;
+        let [x, y] = [2.0, 3.0].map(|value| filled(value, &[1, 1, 1], dtype));
+        let (x, y) = (x?, y?);
+        let synapses = Synapses::new(layer.weight(), &x, &y, &y)?;
+        assert_eq!(numbers(&synapses.update(&Mixed)?)?, [4.0], "{dtype:?}");
+        let grads = synapses.loss(&Mixed)?.backward()?;
+        let gradient = grads.get(layer.weight()).expect("a gradient");
+        assert_eq!((gradient.dtype(), numbers(gradient)?), (dtype, vec![-4.0]));
+    }
+    Ok(())
+}
+
+/// The squares of these norms are beyond f16.
+#[test]
+fn radii_whose_squares_are_out_of_range() -> Result<()> {
+    for radius in [300.0, 1.0 / 8192.0] {
+        let weight = filled(radius, &[1, 1], DType::F16)?;
+        let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+        assert_eq!(numbers(&layer.radii()?)?, numbers(&weight)?, "{radius}");
+    }
+    Ok(())
+}
