@@ -4,7 +4,7 @@
 //! S. Golkar, D. Lipshutz, Y. Bahroun, A. M. Sengupta, D. B. Chklovskii, arXiv 2011.15031 ("BMVR"). A
 //! two-layer network learns a target that arrives at the apical dendrites of its hidden neurons.
 //! Interneurons subtract what the neurons already represent, and the remainder is the teaching signal of the
-//! basal synapses. Learning in a decoupled circuit uses no weight in both directions.
+//! basal synapses. Learning in a decoupled circuit uses no weight in both directions; it has no ridge.
 
 mod backprop;
 mod circuit;

@@ -79,9 +79,15 @@ pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tens
 /// `ceil_mode`). Without windows, the averages are over quadrants of `⌈H/2⌉` and `⌊H/2⌋` rows, and of as many columns.
 ///
 /// # Errors
-/// A window larger than the map; a side or step of 0.
+/// A window larger than the map; a side or step of 0; a map that is not square, without windows.
 pub fn average(map: &Tensor, windows: Option<(usize, usize)>) -> Result<Tensor> {
     let (_, height, width, _) = map.dims4()?;
+    if windows.is_none() && height != width {
+        candle::bail!(
+            "quadrants of a map of {height} x {width}: expected a square one; cut the images to squares \
+             (--image-size), or average over windows"
+        )
+    }
     let (side, step) = windows.unwrap_or((height.div_ceil(2), height.div_ceil(2)));
     if side == 0 || step == 0 || side > height.min(width) {
         candle::bail!(

@@ -43,8 +43,12 @@ impl Network {
         preset.validate()?;
         let Preset { kernel, units, windows, .. } = *preset;
         if preset.scaling.iter().flatten().any(|row| row.len() != channels) {
-            let problem = format!("scaling: expected means and deviations of {channels} channels");
-            return Err(Error::Argument(problem));
+            return Err(Error::Argument(format!(
+                "the preset {} scales {} channels, but the images have {channels}: choose another preset, or one with \
+                 \"scaling\" null",
+                preset.name,
+                preset.scaling.iter().flatten().map(Vec::len).max().unwrap_or_default()
+            )));
         }
         let positions = |size| Conv2dConfig::default().output_size(size, kernel);
         let (height, width) = (positions(height)?, positions(width)?);

@@ -83,7 +83,9 @@ fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
 pub(super) fn data(preset: &Preset, data: &Dataset) -> Result<()> {
     for (name, set) in [("training", &data.train), ("test", &data.test)] {
         if set.is_empty() {
-            return Err(Error::Argument(format!("there are no {name} images: raise the limit")));
+            return Err(Error::Argument(format!(
+                "there are no {name} images: raise the limit, or give more (a class with one image has none to test with)"
+            )));
         }
     }
     let unlabelled: usize = data.unlabelled.iter().map(ImageSet::len).sum();

@@ -190,3 +190,30 @@ impl Readout for Head {
         Ok(self.scores(&features.detach())?.detach().argmax(1)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adam's first step moves every weight that has a gradient by the learning rate, which is halved after 10, 17, 25,
+    /// 30, 35, 40 and 45 of the 50 epochs of the run, whatever `head_epochs` says.
+    #[test]
+    fn rates_in_batches_follow_the_epochs_of_the_run() -> Result<()> {
+        let device = &Device::Cpu;
+        let training = TrainingConfig { head_epochs: 0, ..TrainingConfig::default() };
+        let config = HeadConfig::Linear { dropout: 0.0, layers: Default::default() };
+        let x = Tensor::ones((4, 3), DType::F32, device)?;
+        let labels = Tensor::new(&[0u32, 0, 0, 0], device)?;
+        for (epoch, halvings) in [(0, 0), (9, 0), (10, 1), (29, 3), (49, 7)] {
+            let mut rng = candle_hebbian::Rng::new(0);
+            let mut head = Head::new(&config, &training, 3, 2, device, &mut rng)?;
+            let weight = |head: &Head| head.tensors()[0].1.force_contiguous();
+            let before = weight(&head)?;
+            head.train_batch(&x, &labels, (epoch * 7, 350, 50), &mut rng)?;
+            let moved = (weight(&head)? - before)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let want = training.head_learning_rate / 2f64.powi(halvings);
+            assert!((f64::from(moved) / want - 1.0).abs() < 0.01, "{epoch}: {moved}, {want}");
+        }
+        Ok(())
+    }
+}

@@ -221,6 +221,12 @@ impl OwnFolder {
         self.save_mark()
     }
 
+    /// Removes those of the folder's files that `which` chooses. They remain the folder's, and may be written again.
+    pub(crate) fn clear(&self, which: impl Fn(&str) -> bool) -> Result<()> {
+        let chosen = self.mark.files.iter().filter(|name| which(name));
+        chosen.into_iter().try_for_each(|name| remove(&self.folder.join(name)))
+    }
+
     /// The names of the folder's files, whether or not they exist.
     pub(crate) fn files(&self) -> &BTreeSet<String> {
         &self.mark.files

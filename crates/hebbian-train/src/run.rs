@@ -231,10 +231,7 @@ impl RunFolder {
             }
         }
         let of_the_end = [RESULTS, REPORT, MODEL, CARD];
-        let is_of_the_end =
-            |name: &&String| of_the_end.contains(&name.as_str()) || name.starts_with(ANALYSIS);
-        let old: Vec<String> = folder.files().iter().filter(is_of_the_end).cloned().collect();
-        folder.remove(old.iter())?;
+        folder.clear(|name| of_the_end.contains(&name) || name.starts_with(ANALYSIS))?;
         atomic::save_bytes(&metrics, kept.as_bytes())?;
         let opened = OpenOptions::new().append(true).open(&metrics);
         let metrics = opened.map_err(Error::io("write", &metrics))?;

@@ -1,6 +1,6 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
-use crate::engine::{Method, RunOptions, Stop, difference, train};
+use crate::engine::{Method, RunOptions, Stop, told, train};
 use crate::{
     Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
     read_text, save_json, save_text,
@@ -475,12 +475,10 @@ impl StudyFolder {
 /// Refuses to resume if the experiment found is not the one wanted.
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
-    match difference(String::new(), &found, &wanted) {
-        Some((at, found, wanted)) => Err(Error::Argument(format!(
-            "{} belongs to another experiment: {} is {found} there, {wanted} here; resume with the flags it \
-             was started with, or start again without --resume",
+    match told(&found, &wanted) {
+        Some(told) => Err(Error::Argument(format!(
+            "{} belongs to another experiment: {told}, or start again without --resume",
             out.join(EXPERIMENT.mark).display(),
-            at.trim_start_matches('/'),
         ))),
         None => Ok(()),
     }

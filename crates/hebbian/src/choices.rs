@@ -62,7 +62,7 @@ fn flatten(place: &str, value: &Value, all: &mut Vec<(String, String)>) {
             values.for_each(|(at, value)| flatten(&below(&at.to_string()), value, all));
         }
         Value::String(text) => all.push((place.to_string(), text.clone())),
-        Value::Null => {}
+        Value::Null | Value::Object(_) => {}
         other => all.push((place.to_string(), other.to_string())),
     }
 }

@@ -48,7 +48,7 @@ pub struct CommonArgs {
     /// Only evaluate the checkpoint of --load; trains and writes nothing
     #[arg(long, requires = "load", conflicts_with_all = ["save", "out"], help_heading = "Run")]
     pub eval_only: bool,
-    /// Networks of an experiment or a search that learn at the same time; results are the same for any [default: 1]
+    /// Networks of an experiment or a search that learn at the same time; results do not depend on it [default: 1]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub parallel: Option<NonZeroUsize>,
     /// Continue the interrupted run or experiment in the folder of --out
@@ -179,7 +179,7 @@ impl CommonArgs {
             )
         });
         let labelled = self.labelled.map(|count| {
-            format!("--labelled {count}: as many training images have labels, the others are seen without\n\n")
+            format!("--labelled {count}: {count} training images keep their labels; the others are used only by what learns without labels\n\n")
         });
         [share, labelled].into_iter().flatten().collect()
     }
@@ -316,8 +316,8 @@ impl CommonArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "What the network sees")]
 pub struct TransformArgs {
-    /// Transforms of every image, in this order: resize=32, centre-crop=28, grey, standardise-image, standardise (fitted
-    /// to the training images), zca, difference-of-gaussians; or none [default: the preset's]
+    /// Transforms of every image, applied in the order given: of resize=32, centre-crop=28, grey, standardise-image,
+    /// standardise (fitted to the training images), zca, difference-of-gaussians; or none [default: the preset's]
     #[arg(long, value_name = "LIST")]
     pub transform: Option<TransformList>,
     /// Random changes to training images before the transforms: random-crop=32:padding=4:reflect,

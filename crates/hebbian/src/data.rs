@@ -66,7 +66,7 @@ fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
     if !input.is_empty() {
         let seen = shape(train.shape());
         writeln!(text, "the network sees {seen}: transforms {}", input.transforms)?;
-        writeln!(text, "while it learns, before that: {}", input.augmentation)?;
+        writeln!(text, "augmentation, before these: {}", input.augmentation)?;
     }
     let (mean, deviation) = train.channel_moments()?;
     for (channel, (mean, deviation)) in mean.iter().zip(&deviation).enumerate() {

@@ -160,20 +160,24 @@ pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<
     Ok(options)
 }
 
-/// Returns the options to evaluate a checkpoint with: those that its run had, if it is a run of the method, with the
-/// transforms that the flags choose; else `given`.
+/// Returns the options to evaluate a checkpoint with: `given`, or if it is a run of the method and no preset is named,
+/// those that the run had, with the transforms that the flags choose.
 fn evaluated<M: Door>(common: &CommonArgs, given: M::Options) -> Result<M::Options> {
     let Some(config) = common.loaded().filter(|config| config["method"] == M::NAME) else {
         return Ok(given);
     };
     let mut options: M::Options = serde_json::from_value(config["options"].clone())?;
-    let of_run = M::preset(&options).heading().name;
-    let asked = M::preset(&given).heading().name;
-    if common.preset.is_some() && asked != of_run {
-        bail!("--load has a run of the preset {of_run}, not of {asked}: leave out --preset");
-    }
     common.transforms.put_into(M::preset_mut(&mut options).input_mut());
-    Ok(options)
+    if common.preset.is_none() {
+        return Ok(options);
+    }
+    // Weights that fit would be evaluated on images that look different.
+    match M::preset(&options).input() == M::preset(&given).input() {
+        true => Ok(given),
+        false => bail!(
+            "the run of --load saw images after other transforms than --preset has: leave out --preset"
+        ),
+    }
 }
 
 /// Returns the result to expect of a run with these options, if a command of the record has the same options.
@@ -221,8 +225,8 @@ impl<F: Args> DoorArgs<F> {
             )),
             true => self.study::<M>()?.ok_or_else(|| {
                 anyhow::anyhow!(
-                    "these flags are for a single network: use hebbian train {0}, or choose an \
-                     experiment with --experiment (hebbian list {0})",
+                    "no experiment is named: choose one with --experiment (hebbian list {0}), or use hebbian \
+                     train {0} for a single network",
                     M::NAME
                 )
             }),

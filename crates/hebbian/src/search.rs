@@ -18,7 +18,7 @@ pub struct SearchArgs<F: Args> {
     door: DoorArgs<F>,
     /// What to search, repeatable: PATH=a,b,c draws one of the values; PATH=low..high a number in the range, an integer
     /// if both bounds are integers; PATH=low..high:log one whose logarithm is uniform. PATH leads into the preset, as
-    /// training.head_learning_rate or blocks.0.activation.power
+    /// training.head_learning_rate or blocks.0.learning.radius
     #[arg(long = "set", value_name = "PATH=VALUES", required = true, help_heading = "Search")]
     space: Vec<Dimension>,
     /// Combinations of values to draw

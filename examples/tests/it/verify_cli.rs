@@ -272,7 +272,7 @@ fn what_is_not_understood_is_named_and_the_rest_is_checked() {
         ("rtol-1", &["rtol 1", "below 1"]),
         ("rule", &["not those of kind rule", "`magic`", "`oja`"]),
         ("competition", &["`lottery`", "`hard_wta`"]),
-        ("geometry", &["missing field `stride`"]),
+        ("geometry", &["a conv2d weight has shape", "[1, 2]"]),
         ("no-w", &["no tensor 'w'", "rule"]),
         ("no-y", &["no tensor 'expect.y'"]),
         ("more", &["'expect.z'", "does not compute"]),

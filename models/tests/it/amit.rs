@@ -467,11 +467,20 @@ mod refusals {
         let tied = Tied { epochs: 1, learning_rate: 0.1, batch_size: 0, redraw: false };
         says(
             {
-                let mut preset = small(Protocol::Urfb);
+                let mut preset = with_untied(&small(Protocol::Urfb), true);
                 preset.training.tied = Some(tied);
                 preset.check()
             },
             &["batch_size 0"],
+        );
+        // Nothing would be untied, frozen or drawn again after the tied part.
+        says(
+            {
+                let mut preset = small(Protocol::Urfb);
+                preset.training.tied = Some(Tied { batch_size: 10, ..tied });
+                preset.check()
+            },
+            &["'tied'", "untied"],
         );
     }
 }
@@ -700,7 +709,7 @@ fn untied_starts_as_tied() -> Result<()> {
         let mut from_start = preset.clone();
         from_start.training.tied = None;
         let (untied, tied) =
-            (network(&from_start, image)?, network(&with_untied(&preset, false), image)?);
+            (network(&from_start, image)?, network(&with_untied(&from_start, false), image)?);
         assert!(untied.is_untied());
         let (x, y) = (images(50, image)?, labels(50, 10)?);
         let (got, want) = (untied.forward(&x)?, tied.forward(&x)?);
@@ -958,6 +967,39 @@ mod diagnostics {
                 assert_eq!(found.is_some(), correlated.is_some());
                 assert!(found.is_none_or(|found| (found - 1.0).abs() < 1e-6));
             }
+        }
+        Ok(())
+    }
+
+    /// Only connections that exist in both directions are compared: where the feedback weights are the weights times 2,
+    /// the correlation is 1, whatever connections each of them lacks.
+    #[test]
+    fn of_thinned_layers() -> Result<()> {
+        let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
+        let mut preset = small(Protocol::Urfb);
+        preset.training.connection_probability = Some(0.5);
+        let splits = splits()?;
+        let image = splits.test.shape();
+        let network = Network::new(&preset, image, splits.classes, &Rng::new(1), DType::F32, CPU)?;
+        let mut masked = 0;
+        for layer in network.weight_layers() {
+            let layer = layer.layer();
+            let (Some(forward), Some(backward)) = layer.masks() else { continue };
+            assert!((forward - backward)?.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0);
+            let whole = Rng::new(5).normal(0.0, 1.0, forward.shape(), DType::F32, CPU)?;
+            layer.var()?.set(&(&whole * forward)?)?;
+            layer.feedback_var()?.expect("R").set(&((&whole * backward)? * 2.0)?)?;
+            masked += 1;
+        }
+        assert!(masked > 0);
+        let thinned: Vec<String> = network
+            .weight_layers()
+            .filter(|layer| layer.layer().masks().0.is_some())
+            .map(|layer| layer.name().to_string())
+            .collect();
+        for layer in diagnose(&network, &x, &y)?.iter().filter(|l| thinned.contains(&l.layer)) {
+            let found = layer.weight_feedback_correlation.ok_or("a correlation")?;
+            assert!((found - 1.0).abs() < 1e-6, "{layer:?}");
         }
         Ok(())
     }

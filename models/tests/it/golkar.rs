@@ -384,6 +384,20 @@ mod identities {
         Ok(())
     }
 
+    /// A decoupled circuit starts with other weights in the two directions, or there would be nothing to learn.
+    #[test]
+    fn decoupled_weights_differ_at_first() -> Result {
+        let config = CircuitConfig { decoupled: true, ..config(Nonlinearity::Relu) };
+        let circuit =
+            Circuit::new(config, (7, 50, 3), initial(0.1, 0.4), &Rng::new(0), DType::F64, CPU)?;
+        let difference = (circuit.q().t()? - circuit.r().expect("r").as_tensor())?;
+        // 2,500 values with the standard deviation q/√50.
+        let deviation = difference.sqr()?.mean_all()?.to_scalar::<f64>()?.sqrt();
+        let want = initial(0.1, 0.4).q / 50f64.sqrt();
+        assert!((deviation / want - 1.0).abs() < 0.06, "{deviation}, expected {want}");
+        Ok(())
+    }
+
     /// Steps of one sample at a time in plain memory equal those in tensors.
     #[test]
     fn online_steps_are_batches_of_one() -> Result {
@@ -645,6 +659,17 @@ mod digits {
         }
         let error = learn(&mut learner).err().ok_or("it never stopped")?.to_string();
         assert!(error.contains("diverged") && error.contains("rates.q above 0"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_decoupled_circuit_has_no_ridge() -> Result {
+        let wrong = |preset: &mut Preset| {
+            (preset.circuit.decoupled, preset.circuit.ridge) = (true, 0.1);
+            preset.training.way = Way::Explicit;
+        };
+        let error = learned(wrong, false).err().ok_or("it went well")?.to_string();
+        assert!(error.contains("decoupled") && error.contains("0.1"), "{error}");
         Ok(())
     }
 

@@ -111,6 +111,10 @@ mod worked {
         for windows in [(28, 1), (0, 1), (1, 0)] {
             assert!(average(&map, Some(windows)).is_err(), "{windows:?}");
         }
+        // A map that is not square has no four windows of one side.
+        let wide = Tensor::ones((1, 6, 22, 1), DType::F64, CPU)?;
+        let message = average(&wide, None).unwrap_err().to_string();
+        assert!(message.contains("6 x 22") && message.contains("--image-size"), "{message}");
         Ok(())
     }
 }
@@ -220,7 +224,10 @@ fn presets_that_are_wrong_are_refused() -> Result {
     let start = Start { rng: Rng::new(0), device: CPU.clone(), quiet: true };
     let three = vec![0.5; 3];
     for (wrong, says) in [
-        (Preset { scaling: Some([three.clone(), three]), ..right.clone() }, "1 channels"),
+        (
+            Preset { scaling: Some([three.clone(), three]), ..right.clone() },
+            "scales 3 channels, but the images have 1",
+        ),
         (Preset { kernel: 9, ..right.clone() }, "9"),
         (Preset { windows: Some((7, 1)), ..right.clone() }, "windows of 7"),
     ] {

@@ -392,6 +392,24 @@ fn a_last_batch_without_a_variance_is_refused() -> Result {
     Ok(())
 }
 
+/// Back-propagation trains all layers at once: it has no modes, and least of all those in which nothing learns.
+#[test]
+fn back_propagation_has_no_other_modes() -> Result {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    for mode in
+        [Mode::Consecutive, Mode::Simultaneous, Mode::RandomCalibrated, Mode::RandomIdentity]
+    {
+        let mut preset = preset("backprop-cnn1-cifar")?;
+        preset.training.mode = mode;
+        let refused = train::<Softhebb>(&options(preset), &data(20), CPU, &how(), &out);
+        let error = refused.expect_err("a mode").to_string();
+        assert!(error.contains("back-propagation") && error.contains("modes"), "{error}");
+    }
+    assert!(!out.exists());
+    Ok(())
+}
+
 /// No folder is made for images that are too small to be mirrored four pixels outwards.
 #[test]
 fn images_too_small_to_be_cropped_are_refused() -> Result {

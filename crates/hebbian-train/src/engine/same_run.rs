@@ -41,17 +41,10 @@ pub(super) fn same_run(
             same = Same::Longer;
         }
     }
-    match difference(String::new(), &found, &wanted) {
-        Some((at, ..)) if at == "/fingerprint" => Err(Error::Argument(format!(
-            "{} belongs to another run: as many images of the same size, but others, or with other labels; resume \
-             with the images it was started with, or start again without --resume",
+    match told(&found, &wanted) {
+        Some(told) => Err(Error::Argument(format!(
+            "{} belongs to another run: {told}, or start again without --resume",
             config.display(),
-        ))),
-        Some((at, found, wanted)) => Err(Error::Argument(format!(
-            "{} belongs to another run: {} is {found} there, {wanted} here; resume with the flags it was \
-             started with, or start again without --resume",
-            config.display(),
-            at.trim_start_matches('/'),
         ))),
         None => Ok(same),
     }
@@ -64,12 +57,31 @@ fn comparable(config: &Value) -> Value {
     Value::Object(kept)
 }
 
+/// What tells the configuration of a run or an experiment that is to be continued from the one wanted, and what to do;
+/// `None` if they are the same.
+pub(crate) fn told(found: &Value, wanted: &Value) -> Option<String> {
+    // The fingerprint says least, so it is compared last.
+    const FINGERPRINT: &str = "fingerprint";
+    let without = |config: &Value| {
+        let mut config = config.clone();
+        config.as_object_mut().map(|config| config.remove(FINGERPRINT));
+        config
+    };
+    match difference(String::new(), &without(found), &without(wanted)) {
+        Some((at, found, wanted)) => Some(format!(
+            "{} is {found} there, {wanted} here; resume with the flags it was started with",
+            at.trim_start_matches('/')
+        )),
+        None if found.get(FINGERPRINT) != wanted.get(FINGERPRINT) => Some(
+            "as many images of the same size, but others, or with other labels; resume with the images it was started with"
+                .to_string(),
+        ),
+        None => None,
+    }
+}
+
 /// The first place at which two values differ, with what each has there; `null` if one has nothing there.
-pub(crate) fn difference(
-    at: String,
-    found: &Value,
-    wanted: &Value,
-) -> Option<(String, Value, Value)> {
+fn difference(at: String, found: &Value, wanted: &Value) -> Option<(String, Value, Value)> {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
             let keys: std::collections::BTreeSet<&String> =

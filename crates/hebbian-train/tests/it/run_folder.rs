@@ -164,7 +164,7 @@ fn a_new_run_does_not_mix_with_an_old_one() {
     assert_eq!(metrics(path).iter().map(|line| line["step"].clone()).collect::<Vec<_>>(), [1, 2]);
     // The run has one event file, without what came after the step; the other is another program's.
     assert_eq!(event_files(path).len(), 2);
-    assert!(run.model().exists());
+    assert!(run.state().exists());
     unfinished.iter().for_each(|file| assert!(!path.join(file).exists(), "{file}"));
     drop(run);
 
@@ -363,6 +363,23 @@ fn a_report_is_the_run_s() {
     assert!(error.contains("is not what a run writes there"), "{error}");
     let error = RunFolder::write_report(path.join("nothing"), &page).unwrap_err().to_string();
     assert!(error.contains("run.json"), "{error}");
+}
+
+/// A complete run that continues is no longer complete: its model, card and analyses go with its results.
+#[test]
+fn what_is_of_the_end_goes_when_a_run_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    complete(path);
+    std::fs::write(path.join("README.md"), "---\nlibrary_name: candle-hebbian\n").unwrap();
+    let analysis = RunFolder::analysis(path, "layers.csv").unwrap();
+    std::fs::write(&analysis, "layer,accuracy").unwrap();
+    let names = ["model.safetensors", "README.md", "results.json", "analysis-layers.csv"];
+    let there = || names.map(|name| path.join(name).exists());
+    assert_eq!(there(), [true; 4]);
+    drop(RunFolder::resume(path, 1).unwrap());
+    assert_eq!(there(), [false; 4]);
+    assert!(path.join("config.json").exists() && path.join("metrics.jsonl").exists());
 }
 
 /// TensorBoard counts layers from 1, as the terminal does; the log has the names of tensors.

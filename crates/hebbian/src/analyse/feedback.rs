@@ -1,7 +1,7 @@
 //! Feedback weights and the errors that they send back, as a run logged them.
 //!
 //! ```text
-//! correlation of W and R   ρ = Σ (w − w̄)(r − r̄) / √(Σ (w − w̄)² · Σ (r − r̄)²)    over all connections of a layer
+//! correlation of W and R   ρ = Σ (w − w̄)(r − r̄) / √(Σ (w − w̄)² · Σ (r − r̄)²)    over the connections of a layer that exist both ways
 //! angle of the error       ∠ = arccos(δ·δ_bp / (‖δ‖·‖δ_bp‖))                        mean over images, in degrees
 //! size of the error        ‖δ‖ / ‖δ_bp‖
 //! ```

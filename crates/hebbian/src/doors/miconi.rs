@@ -59,7 +59,7 @@ pub struct Flags {
     /// Learn no weights: the control with random weights
     #[arg(long)]
     freeze: bool,
-    /// Images per batch; learning rates are scaled so that an epoch changes the weights as much
+    /// Images per batch; learning rates are scaled so that a step changes the weights as much
     #[arg(long)]
     batch_size: Option<usize>,
     /// Multiply the learning rate of every layer
@@ -72,7 +72,7 @@ pub struct Flags {
     /// Standardise the last layer's output before its quadrants are read out, as in the other layers
     #[arg(long)]
     standardise_last: bool,
-    /// Passes over the training images
+    /// Passes over the training images [default: the preset's]
     #[arg(long)]
     epochs: Option<usize>,
 }

@@ -15,7 +15,7 @@ pub struct Flags {
     /// random-identity
     #[arg(long)]
     mode: Option<Mode>,
-    /// Unsupervised epochs
+    /// Unsupervised epochs [default: the preset's]
     #[arg(long)]
     epochs: Option<usize>,
     /// Epochs of the head (of the whole network for back-propagation presets)

@@ -104,7 +104,7 @@ pub(super) const TERMS: &[Term] = &[
         "silent",
         "Silent units",
         "Units that have won none of the competitions since the last line (in convolutions, of those of one step in ten). \
-         With few competitions between two lines, units are among them that win elsewhere.",
+         If few competitions lie between two lines, some of these units win later.",
     ),
     rule("active", "active share", "Active share", "Share of a layer's outputs that are above 0."),
     rule("mean_output", "", "Mean output", "Mean output of a layer before pooling."),

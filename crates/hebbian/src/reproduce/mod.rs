@@ -30,7 +30,8 @@ pub struct ReproduceArgs {
     /// Only the job of this name, METHOD/TABLE/JOB, or, if there is none, the jobs whose names have this in them
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// As many jobs as fit in this time by the minutes that the record says, most informative first
+    /// As many jobs as fit in this time by the minutes that the record says, those that the record calls most telling
+    /// first
     #[arg(long, value_name = "MINUTES")]
     budget: Option<f64>,
     /// Where the runs are

@@ -1,8 +1,10 @@
 //! Data sets as tables and from the hub's cache: whole, broken, missing.
 
 use crate::common::{parquet, png, rows, schema, split, write};
+use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::DatasetName::Mnist;
+use hebbian_train::Checkpoint;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -129,6 +131,50 @@ fn every_method_learns_a_folder_of_pictures() {
     assert!(!told("two").contains("one class"));
     std::fs::remove_dir_all(folder.path().join("my/upright")).unwrap();
     assert!(told("one").contains("all training images are of one class"));
+}
+
+/// Golkar's presets for MNIST learn the test images and are tested with training images, as the paper does: so is
+/// everything that looks at such a run.
+#[test]
+fn swapped_splits_are_swapped_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    for (part, first, count) in [("train", 0, 40), ("test", 40, 30)] {
+        let file = folder.path().join(format!("data/{part}/0000.parquet"));
+        write(&file, &split(Mnist, first, count));
+    }
+    let images = ["--dataset", "mnist", "--data-dir", "data"];
+    let flags = ["golkar", "--preset", "golkar-mnist", "--epochs", "3"];
+    let output = train(&folder, &[&flags[..], &images].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("30 training images, 40 test images"), "{said}");
+    let results = std::fs::read(folder.path().join("out/results.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    assert_eq!(results["train_images"], 30);
+    let accuracy = results["test_accuracy"].as_f64().unwrap();
+    let learned = results["train_accuracy"].as_f64().unwrap();
+    assert!(
+        (accuracy - learned).abs() > 0.01,
+        "{accuracy} {learned}: images of both parts look alike"
+    );
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+        let output = command.current_dir(folder.path()).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let line = format!("test accuracy {:.2} %\n40 test images\n", 100.0 * accuracy);
+    let evaluated = run(&[&["eval", "out", "--quiet"][..], &images].concat());
+    assert!(evaluated.starts_with(&line), "{line} in {evaluated}");
+    let again =
+        [&["train"][..], &flags[..3], &["--load", "out", "--eval-only", "--quiet"], &images];
+    assert!(line.starts_with(&run(&again.concat())));
+    run(&[&["features", "out", "--quiet", "--to", "f.safetensors"][..], &images].concat());
+    let features = Checkpoint::load(folder.path().join("f.safetensors"), &Device::Cpu).unwrap();
+    assert_eq!(features.dims("test.features").unwrap()[0], 40);
+    let report = run(&["report", "out", "--data-dir", "data"]);
+    let page = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(!page.contains("left out"), "{report}");
 }
 
 #[test]

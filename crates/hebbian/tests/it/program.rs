@@ -331,3 +331,55 @@ fn a_data_set_is_told_of_and_drawn() {
     refused(at, &["data", "--augment", "zca"], &["zca", "fitted"]);
     refused(at, &["data", "--preview", "."], &["--preview .", "folder"]);
 }
+
+/// In the folder that is the default, a complete run with other settings is not replaced unless the folder is named.
+#[test]
+fn a_complete_run_with_other_settings_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let short = |more: &[&str]| {
+        let own = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "1", "--quiet"];
+        [&own[..], more].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let run = |more: &[&str]| {
+        let args = short(more);
+        hebbian(at, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(run(&[]).status.success());
+    let out = "runs/krotov-hopfield/krotov-hopfield-digits/digits-seed-0";
+    let model = || std::fs::read(at.join(out).join("model.safetensors")).unwrap();
+    let first = model();
+    // The same run again, and another seed, are no loss.
+    assert!(run(&[]).status.success() && run(&["--seed", "1"]).status.success());
+    assert_eq!(model(), first);
+    for (more, says) in [
+        (&["--units", "7"][..], "preset.units"),
+        (&["--labelled", "50"], "labelled: none there, 50 here"),
+        (&["--limit-train", "500"], "images.limit_train"),
+    ] {
+        let output = run(more);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("--out") && errors.contains(says), "{says} in {errors}");
+        assert_eq!(model(), first);
+    }
+    assert!(run(&["--units", "7", "--out", out]).status.success());
+    assert_ne!(model(), first);
+}
+
+/// A run is evaluated as it was trained, also by `train --load RUN --eval-only` without its flags.
+#[test]
+fn a_run_is_evaluated_with_its_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "5", "--quiet"];
+    let own = ["--transform", "standardise-image", "--units", "30", "--out", "a"];
+    printed(at, &[&train[..], &own].concat());
+    let Results { test_accuracy, .. } = RunFolder::results(at.join("a")).unwrap().unwrap();
+    let line = format!("test accuracy {:.2} %\n", 100.0 * test_accuracy);
+    let again = ["train", "krotov-hopfield", "--load", "a", "--eval-only", "--quiet"];
+    assert_eq!(printed(at, &again), line);
+    assert!(printed(at, &["eval", "a", "--quiet"]).starts_with(&(line + "355 test images\n")));
+    let named = [&again[..], &["--preset", "krotov-hopfield-digits"]].concat();
+    refused(at, &named, &["other transforms", "leave out --preset"]);
+}

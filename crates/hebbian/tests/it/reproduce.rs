@@ -87,6 +87,15 @@ fn numbers_hold_or_do_not() {
     assert!(status == Some(0) && said.contains("all of them hold"), "{said}");
     assert_eq!(written(), first);
 
+    // A run of another version is no proof for this one.
+    let config = results.with_file_name("config.json");
+    let mut other = json_of(&config);
+    other["version"] = json!("0.0.1");
+    std::fs::write(&config, other.to_string()).unwrap();
+    assert_eq!(run(json!([0.5, 1.0])).0, Some(0));
+    assert_ne!(written(), first);
+    assert_ne!(json_of(&config)["version"], "0.0.1");
+
     // In five minutes there is time for three seconds, but not for five minutes more, and none for a job whose time is
     // not known.
     let mut record = json_of(&file);

@@ -90,7 +90,8 @@ fn presets_that_make_no_sense_are_refused() {
     wrong("/layers/0/kernel", json!(0), &["layer 0", "kernel"]);
     wrong("/layers/2/probability", json!(1.0), &["layer 2", "drop"]);
     wrong("/training/ramp_slope", json!(0.0), &["ramp_slope 0", "above 0"]);
-    let residual = json!({ "kind": "conv", "units": 4, "kernel": 3, "residual": true });
+    let residual =
+        json!({ "kind": "conv", "units": 4, "kernel": 3, "untied": true, "residual": true });
     wrong("/layers/0", residual, &["layer 0", "residual", "4", "1"]);
 }
 

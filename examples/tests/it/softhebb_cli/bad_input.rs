@@ -159,7 +159,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
     refused("empty", &["the folder empty", "model.safetensors"]);
 
     // Another architecture: the tensor and both shapes.
-    let other = ["--eval-only", "--load", "out"];
+    let other = ["--eval-only", "--load", "out/model.safetensors"];
     place.refused(&other, &["layers.0.weight", "[8, 1, 3, 3]", "needs [100, 64]"]);
     place.preset(|preset| {
         let block = preset["blocks"][0].clone();
