@@ -6,6 +6,13 @@ use hebbian_data::transforms::{InputConfig, Pipeline, Transform as _, TransformL
 use hebbian_fuzz::{choice, few_digits};
 use libfuzzer_sys::fuzz_target;
 
+/// The most values of an image: larger ones may legitimately take long.
+const LARGEST: usize = 1 << 12;
+
+fn size((channels, height, width): (usize, usize, usize)) -> usize {
+    channels.saturating_mul(height).saturating_mul(width)
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((form, text)) = choice(bytes, 2) else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
@@ -23,14 +30,21 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = Pipeline::unfitted(&list).and_then(|pipeline| pipeline.shape(shape));
     }
     let Ok(augmentation) = Pipeline::new(&list).and_then(|pipeline| {
-        let (channels, height, width) = pipeline.shape(train.shape())?;
-        Ok((pipeline, channels.saturating_mul(height).saturating_mul(width)))
+        let shape = pipeline.shape(train.shape())?;
+        Ok((pipeline, size(shape)))
     }) else {
-        let _ = Pipeline::fit(&list, &train, &Rng::new(0), None, |_| ());
+        // What is fitted sees all images, as large as the transforms before it make them.
+        let is_small = |count: usize| {
+            let before = TransformList(list.0[..count].to_vec());
+            let shape = Pipeline::unfitted(&before).and_then(|before| before.shape(train.shape()));
+            shape.map_or(true, |shape| size(shape) <= LARGEST)
+        };
+        if (0..=list.0.len()).all(is_small) {
+            let _ = Pipeline::fit(&list, &train, &Rng::new(0), None, |_| ());
+        }
         return;
     };
-    // Larger images may legitimately take long.
-    if augmentation.1 > 1 << 12 {
+    if augmentation.1 > LARGEST {
         return;
     }
     if let Ok(set) = train.with_transforms(augmentation.0.clone(), Pipeline::default()) {

@@ -70,7 +70,6 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-mlp-mnist-linear-decay.json"),
     ];
     const RECORD: &'static [&'static str] = &[
-        include_str!("record/all-layers.json"),
         include_str!("record/cifar10.json"),
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),
@@ -78,6 +77,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
         include_str!("record/read-outs.json"),
+        include_str!("record/all-layers.json"),
     ];
 
     hebbian_train::preset_fields!(alias);

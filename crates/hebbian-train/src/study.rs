@@ -1,6 +1,6 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
-use crate::engine::{Method, RunOptions, Stop, told, train};
+use crate::engine::{Method, RunOptions, Stop, measured_on, told, train};
 use crate::{
     Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
     read_text, save_json, save_text,
@@ -198,7 +198,7 @@ impl Study<'_> {
         figure.picture.save_png(folder.claim("figure.png")?)?;
         files.extend([RESULTS, "figure.png", REPORT]);
         let seconds = started.elapsed().as_secs_f64();
-        let mut text = figure.text;
+        let mut text = measured_on(options.validation, options.labelled) + &figure.text;
         let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
         save_text(folder.claim(REPORT)?, &text)?;
         about.insert("seconds".to_string(), seconds.into());

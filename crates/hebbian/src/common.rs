@@ -11,7 +11,7 @@ use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_models::ZOO;
-use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
+use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, measured_on, records};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -172,16 +172,7 @@ impl CommonArgs {
     /// Returns the first lines of a report, which say that it was measured on validation images, or that only some
     /// labels were used; empty if neither is the case.
     pub(crate) fn measured_on(&self) -> String {
-        let share = self.validation.map(|share| {
-            format!(
-                "what is called test here is --validation {share}: images of the training set that were not \
-                 learned from\n\n"
-            )
-        });
-        let labelled = self.labelled.map(|count| {
-            format!("--labelled {count}: {count} training images keep their labels; the others are used only by what learns without labels\n\n")
-        });
-        [share, labelled].into_iter().flatten().collect()
+        measured_on(self.validation, self.labelled)
     }
 
     /// Writes to stderr what result to expect, if the record says so.

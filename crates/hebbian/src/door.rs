@@ -142,7 +142,7 @@ pub(crate) fn told(
     report: String,
 ) -> String {
     let page = write_study(study.out, data, study.device);
-    common.measured_on() + &report + &opens_report(common, study.out, page)
+    report + &opens_report(common, study.out, page)
 }
 
 /// Lists the presets and experiments of a method, folded to the width of a terminal.

@@ -27,7 +27,7 @@ pub use epochs::Epochs;
 pub use input::{see, with_input};
 pub use learner::{Clock, Learner, Measured, Model, State};
 pub use method::{Method, OfPreset, Start, check_images, train};
-pub use options::{RunOptions, shown};
+pub use options::{RunOptions, measured_on, shown};
 pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};
 pub(crate) use same_run::told;

@@ -49,3 +49,20 @@ pub fn shown(count: usize, epochs: usize) -> Result<usize> {
         ))
     })
 }
+
+/// Returns the first lines of a report, which say that it was measured on validation images instead of test images, or
+/// that only some labels were used; empty if neither is the case.
+pub fn measured_on(validation: Option<f64>, labelled: Option<usize>) -> String {
+    let share = validation.map(|share| {
+        format!(
+            "what is called test here is --validation {share}: images of the training set that were not learned from\n\n"
+        )
+    });
+    let labelled = labelled.map(|count| {
+        format!(
+            "--labelled {count}: {count} training images keep their labels; the others are used only by what learns \
+             without labels\n\n"
+        )
+    });
+    [share, labelled].into_iter().flatten().collect()
+}

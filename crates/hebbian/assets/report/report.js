@@ -247,10 +247,10 @@
         { show: found && el("span", { class_: "bar" }, el("i", { style: { width: 100 * found.mean + "%" } })), by: found ? found.mean : -1 },
       ];
     });
-    const runs = content.runs.map((one) => [one.folder, one.seed ?? "–", one.accuracy === null ? { show: "–", by: -1 } : { show: percent(one.accuracy), by: one.accuracy }]);
+    const runs = content.runs.map((one) => [one.folder, one.seed ?? "–", one.accuracy === null ? { show: "–", by: -1 } : { show: percent(one.accuracy) + (one.part === "test" ? "" : ` (${one.part})`), by: one.accuracy }]);
     return [
-      card(table(["group", "runs", "test accuracy, mean ± sd over seeds", ""], rows, ["", "figure", "figure"])),
-      card(el("h3", {}, "Every run"), table(["folder", "seed", "test accuracy"], runs, ["place", "figure", "figure"])),
+      card(table(["group", "runs", "accuracy, mean ± sd over seeds", ""], rows, ["", "figure", "figure"])),
+      card(el("h3", {}, "Every run"), table(["folder", "seed", "accuracy"], runs, ["place", "figure", "figure"])),
     ];
   }
 
@@ -289,7 +289,7 @@
       type: "button", on: { click: (event) => { grid.append(...one.units.slice(UNITS_FIRST).map((unit, at) => cell(unit, at + UNITS_FIRST))); event.target.remove(); } },
     }, `Show ${one.units.length - UNITS_FIRST} more`);
     const order = one.images
-      ? ` Ordered by ${one.competes ? "share of wins" : "how often each is the most active"}: the positions, in ${plural(one.images, "test image")}, at which a unit responds most.`
+      ? ` Ordered by ${one.competes ? "share of wins" : "how often each is the most active"}: the positions, in ${plural(one.images, `${run().part} image`)}, at which a unit responds most.`
       : "";
     const lost = one.without_win === null ? "" : one.without_win === 0 ? " Every unit wins somewhere." : ` ${plural(one.without_win, "unit")} won nowhere in these images.`;
     const cut = one.units.length < one.count ? ` The first ${one.units.length} of ${one.count} are shown.` : "";
@@ -320,7 +320,7 @@
         type: "button", on: { click: (event) => { details.append(...one.units.slice(PATCHES_FIRST, one.detailed).map((unit, at) => detail(unit, at + PATCHES_FIRST))); event.target.remove(); } },
       }, `Show ${one.detailed - PATCHES_FIRST} more`);
       parts.push(el("hr", { class_: "divide" }), el("p", { class_: "about" },
-        `The nine patches of ${one.images.toLocaleString("en")} test images that excite a unit most, one of an image at most`,
+        `The nine patches of ${one.images.toLocaleString("en")} ${run().part} images that excite a unit most, one of an image at most`,
         one.exciting ? "; before them the image, of the mean norm of those images, that excites it most, found by projected gradient ascent from noise."
           : one.first ? "." : ". The image that excites a unit most was not sought: the network has no gradient in its images, or is too large."),
         details, rest && el("p", {}, rest));
@@ -353,13 +353,13 @@
     }
     if (found && found.pairs.length) {
       parts.push(card(el("h3", {}, "Most confused"),
-        el("p", { class_: "about" }, `${plural(found.wrong, "mistake")} in ${plural(found.images, "test image")}; the pairs of classes that are confused most often come first, and of each the images whose wrong class is furthest ahead of the right one.`),
+        el("p", { class_: "about" }, `${plural(found.wrong, "mistake")} in ${plural(found.images, `${run().part} image`)}; the pairs of classes that are confused most often come first, and of each the images whose wrong class is furthest ahead of the right one.`),
         el("div", { class_: "pairs-of" }, found.pairs.map((pair) => el("div", {},
           el("h4", {}, `${names[pair.label]} taken for ${names[pair.predicted]} `, el("span", {}, plural(pair.count, "image"))),
           el("div", { class_: "thumbs" }, Array.from({ length: pair.shown }, (_, at) =>
             picture(found.sheet, pair.first + at, `an image of ${names[pair.label]} taken for ${names[pair.predicted]}`))))))));
     } else if (found) {
-      parts.push(card(el("h3", {}, "Most confused"), el("p", { class_: "about" }, `No mistake in ${plural(found.images, "test image")}.`)));
+      parts.push(card(el("h3", {}, "Most confused"), el("p", { class_: "about" }, `No mistake in ${plural(found.images, `${run().part} image`)}.`)));
     }
     return parts;
   }
@@ -378,7 +378,7 @@
       const rows = layers.map((one) => [one.name, { show: one.features.toLocaleString("en"), by: one.features }, { show: percent(one.accuracy), by: one.accuracy }, bar(one.accuracy)]);
       parts.push(card(el("h3", {}, "Layer by layer"),
         el("p", { class_: "about" }, `Ridge regression, fitted for this report to the output of each layer for ${plural(layers[0].learned, "training image")} and tested with ${layers[0].tested.toLocaleString("en")}: how accurately the class can be decoded there.`),
-        table(["from", "features", "test accuracy", ""], rows, ["", "figure", "figure"])));
+        table(["from", "features", `${run().part} accuracy`, ""], rows, ["", "figure", "figure"])));
     }
     return parts;
   }
@@ -401,7 +401,9 @@
       type: "button", on: { click: (event) => navigator.clipboard.writeText(command).then(() => { event.target.textContent = "Copied"; }) },
     }, "Copy");
     return [
-      card(el("div", { class_: "row" }, el("h3", {}, "To repeat it"), el("span", { class_: "push" }, copy)), el("pre", { id: "command" }, command)),
+      command
+        ? card(el("div", { class_: "row" }, el("h3", {}, "To repeat it"), el("span", { class_: "push" }, copy)), el("pre", { id: "command" }, command))
+        : card(el("p", { class_: "about" }, "This run was not started by a command of its own; if it belongs to a study, repeat the study.")),
       el("div", { class_: "grid", style: { "margin-top": "1rem" } },
         card(el("h3", {}, "Computed on"), el("p"), pairs([["folder", folder], ...all])),
         more.length > 0 && card(el("h3", {}, "Also reported"), el("p"), pairs(more.map(([name, value]) => [name, isNaN(value) || value === "" ? value : short(Number(value))])))),

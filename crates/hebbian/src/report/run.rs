@@ -212,7 +212,7 @@ pub(super) struct Run {
     environment: Vec<(&'static str, String)>,
     /// Seconds since 1970.
     started: Option<u64>,
-    command: String,
+    command: Option<String>,
     /// What is left out, and why.
     notes: Vec<String>,
 }
@@ -298,14 +298,8 @@ impl Run {
         let dataset = folder.text("dataset").to_string();
         let seed = config["seed"].as_u64();
         let text = |place: &str| config.pointer(place).and_then(Value::as_str).unwrap_or_default();
-        let command = match text("/command") {
-            "" => format!(
-                "hebbian train {method} --preset {}/config.json --dataset {dataset} --seed {}",
-                folder.path.display(),
-                seed.unwrap_or_default()
-            ),
-            command => command.to_string(),
-        };
+        // The runs of a study have none of their own.
+        let command = Some(text("/command").to_string()).filter(|command| !command.is_empty());
         Self {
             folder: folder.path.display().to_string(),
             description: text("/options/preset/description").to_string(),
@@ -452,7 +446,10 @@ fn duration(seconds: f64) -> String {
     match seconds {
         few if few < 100.0 => format!("{few:.1} s"),
         some if some < 6000.0 => format!("{:.0} min", some / 60.0),
-        many => format!("{:.0} h {:.0} min", (many / 3600.0).floor(), many % 3600.0 / 60.0),
+        many => {
+            let minutes = (many / 60.0).round();
+            format!("{:.0} h {:.0} min", (minutes / 60.0).floor(), minutes % 60.0)
+        }
     }
 }
 
