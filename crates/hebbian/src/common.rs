@@ -471,7 +471,7 @@ pub(crate) fn repeat(
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.
 fn plain(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     let plain = name.trim_start_matches('.').chars().map(|c| if is_plain(c) { c } else { '-' });
     plain.collect()
 }
@@ -519,7 +519,13 @@ pub(crate) fn loading(quiet: bool) -> hebbian_data::OnProgress {
 
 #[cfg(test)]
 mod tests {
-    use super::repeat;
+    use super::{plain, repeat};
+
+    #[test]
+    fn names_that_folders_may_have() {
+        assert_eq!(plain("été-1.2_b"), "été-1.2_b");
+        assert_eq!(plain("../a b\u{1b}[1m"), "-a-b--1m");
+    }
 
     #[test]
     fn a_command_that_repeats() {

@@ -1031,7 +1031,7 @@ mod behaviour {
 
     fn run(protocol: Protocol, task: &Mixture) -> Result<Run> {
         let preset = preset("amit-digits")?; // four layers of 128
-        let training = Training { protocol, ..preset.training.clone() };
+        let training = Training { protocol, ramp_slope: 0.5, ..preset.training.clone() };
         let preset = Preset { training, ..preset };
         let image = (1, 1, 32);
         let network = Network::new(&preset, image, 10, &Rng::new(3), DType::F32, CPU)?;
@@ -1070,8 +1070,7 @@ mod behaviour {
         Ok(Tensor::new(labels, CPU)?)
     }
 
-    /// Two thirds of the epochs that the task was made for, to save time: the order of the protocols shows by then.
-    const EPOCHS: usize = 40;
+    const EPOCHS: usize = 60;
 
     #[test]
     fn updated_against_fixed() -> Result<()> {
