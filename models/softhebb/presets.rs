@@ -71,13 +71,13 @@ impl hebbian_train::Preset for Preset {
     ];
     const RECORD: &'static [&'static str] = &[
         include_str!("record/cifar10.json"),
+        include_str!("record/cifar10-all-layers.json"),
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),
         include_str!("record/digits-cnn.json"),
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
         include_str!("record/read-outs.json"),
-        include_str!("record/all-layers.json"),
     ];
 
     hebbian_train::preset_fields!(alias);
