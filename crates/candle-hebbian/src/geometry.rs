@@ -6,7 +6,7 @@
 //! per position for a locally connected layer.
 
 use crate::memory;
-use crate::ops::{Sites, unfold};
+use crate::ops::{Sites, check_windows, unfold};
 use crate::window::Conv2dConfig;
 use candle::{Error, Result, Tensor};
 
@@ -99,16 +99,7 @@ impl Geometry {
                 let (_, _, height, width) = x.dims4()?;
                 let windows =
                     (config.output_size(height, kernel.0)?, config.output_size(width, kernel.1)?);
-                if windows != (weight[0], weight[1]) {
-                    candle::bail!(
-                        "an input of {:?} has {} x {} windows, the untied weights {weight:?} have {} x {}",
-                        x.dims(),
-                        windows.0,
-                        windows.1,
-                        weight[0],
-                        weight[1]
-                    )
-                }
+                check_windows(x, windows, weight)?;
                 Ok(patches)
             }
         }

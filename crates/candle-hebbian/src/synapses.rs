@@ -1,8 +1,8 @@
 //! Synapses: everything that a learning rule may see.
 
-use crate::ops::{custom_vjp, hebbian_update, surrogate_loss};
+use crate::ops::{custom_vjp, hebbian_update, surrogate_loss, wide};
 use crate::rules::{Rule, State, Update};
-use candle::{D, DType, Error, Result, Tensor};
+use candle::{D, Error, Result, Tensor};
 
 /// Everything that the synapses of a layer see of one batch, and nothing else. A rule that reads
 /// only this is therefore local.
@@ -176,9 +176,8 @@ impl Synapses {
         if !self.weight.track_op() {
             return Err(no_variable(&self.weight));
         }
-        let wide = self.wide()?;
-        let seen = wide.as_ref().unwrap_or(self);
-        let update = rule.update(seen, state)?;
+        let seen = self.wide()?;
+        let update = rule.update(&seen, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
             let (u, decay) = (&seen.response, update.decay.as_ref());
@@ -203,18 +202,14 @@ impl Synapses {
 
     /// The same in f32, if they are f16 or bf16: what a rule sums over rows may exceed the range of these types, and small
     /// changes of its state are rounded away in them.
-    fn wide(&self) -> Result<Option<Self>> {
-        if !matches!(self.weight.dtype(), DType::F16 | DType::BF16) {
-            return Ok(None);
-        }
-        let wide = |tensor: &Tensor| tensor.detach().to_dtype(DType::F32);
-        Ok(Some(Self {
+    fn wide(&self) -> Result<Self> {
+        Ok(Self {
             pre: wide(&self.pre)?,
             response: wide(&self.response)?,
             post: wide(&self.post)?,
             weight: wide(&self.weight)?,
             third: self.third.as_ref().map(wide).transpose()?,
-        }))
+        })
     }
 
     /// Computes the update of `rule` itself, without a graph, in the shape of the weights: minus
@@ -250,9 +245,8 @@ impl Synapses {
         state: &mut State,
         scale: f64,
     ) -> Result<Tensor> {
-        let wide = self.wide()?;
-        let seen = wide.as_ref().unwrap_or(self);
-        let update = rule.update(seen, state)?;
+        let seen = self.wide()?;
+        let update = rule.update(&seen, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
             let decay = update.decay.as_ref();

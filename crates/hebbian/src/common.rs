@@ -11,7 +11,7 @@ use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_models::ZOO;
-use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, measured_on, records};
+use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -167,12 +167,6 @@ impl CommonArgs {
     /// Holds out this share of the training images, if no other was asked for.
     pub(crate) fn hold_out(&mut self, share: f64) {
         self.data.validation.get_or_insert(share);
-    }
-
-    /// Returns the first lines of a report, which say that it was measured on validation images, or that only some
-    /// labels were used; empty if neither is the case.
-    pub(crate) fn measured_on(&self) -> String {
-        measured_on(self.validation, self.labelled)
     }
 
     /// Writes to stderr what result to expect, if the record says so.

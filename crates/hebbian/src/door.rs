@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser};
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, Study, evaluate, list,
-    records, train, with_input,
+    measured_on, records, train, with_input,
 };
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -311,7 +311,7 @@ impl<F: Args> DoorArgs<F> {
         common.check_kept(&out)?;
         common.check_other(&out, &serde_json::to_value(&options)?, &run)?;
         let run = train::<M>(&options, &data, &device, &run, &out)?;
-        let mut report = common.measured_on() + &M::report(&run, &out)?;
+        let mut report = measured_on(common.validation, common.labelled) + &M::report(&run, &out)?;
         if M::STEPS && run.learner.clock().steps == 0 && run.learner.total().steps == 0 {
             let weights = if common.load.is_some() { "those of --load" } else { "random" };
             let _ = writeln!(report, "nothing was learned: the weights are {weights}");

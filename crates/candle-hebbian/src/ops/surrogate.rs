@@ -93,7 +93,7 @@ fn scaled_update(
 
 /// Detaches `tensor`, and widens f16 and bf16 to f32: sums over rows exceed their range and lose small
 /// terms.
-fn wide(tensor: &Tensor) -> Result<Tensor> {
+pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
     match tensor.dtype() {
         DType::F16 | DType::BF16 => tensor.detach().to_dtype(DType::F32),
         _ => Ok(tensor.detach()),

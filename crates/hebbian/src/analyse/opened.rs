@@ -7,7 +7,7 @@ use crate::report::{Folder, evenly, grouped};
 use anyhow::{Context, Result, anyhow};
 use candle::Device;
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_models::Model;
+use hebbian_models::{Model, splits};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ impl Opened {
     pub(super) fn data(&self) -> Result<&Dataset> {
         let load = || {
             let data = self.folder.images(self.data_dir.as_deref());
-            let used = data.and_then(|data| self.folder.splits(data));
+            let used = data.and_then(|data| Ok(splits(&self.folder.config, data)?));
             used.map_err(|error| format!("{error:#}"))
         };
         let data = self.data.get_or_init(load).as_ref();

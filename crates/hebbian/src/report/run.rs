@@ -85,8 +85,8 @@ impl Folder {
         self.config.pointer("/options/preset/name").and_then(Value::as_str).unwrap_or("a run")
     }
 
-    /// Loads the images that the run was trained and tested with, with the [splits](Self::splits) as they were loaded;
-    /// nothing is downloaded.
+    /// Loads the images that the run was trained and tested with, with the splits as they were loaded (see
+    /// [`splits`]); nothing is downloaded.
     ///
     /// # Errors
     /// Images that are not available, or that are not those of the run.
@@ -116,7 +116,7 @@ impl Folder {
         }
         let validation = self.config["validation"].as_f64();
         let data = selection.cut(data, validation, self.count("labelled"), seed)?;
-        let used = self.splits(data.clone())?;
+        let used = splits(&self.config, data.clone())?;
         let count = |name| self.count(name).unwrap_or_default();
         let had = (count("train_images") + count("validation_images"), count("test_images"));
         let found = (used.train.len(), used.test.len());
@@ -136,15 +136,6 @@ impl Folder {
             bail!("as many images as the run had, but others, or with other labels")
         }
         Ok(data)
-    }
-
-    /// Returns images of the run with the splits as it used them: what it learned from as the training images, and what
-    /// it was tested with as the test images.
-    ///
-    /// # Errors
-    /// A run of an unknown method, or of another version.
-    pub(crate) fn splits(&self, data: Dataset) -> Result<Dataset> {
-        Ok(splits(&self.config, data)?)
     }
 
     /// Returns the model before its first step; `None` if it has nothing to learn, or started with loaded weights.
@@ -252,11 +243,11 @@ impl Details {
         if let Err(problem) = &data {
             noted("What needs images is", problem.clone());
         }
-        let used = data.ok().map(|data| folder.splits(data.clone())).transpose();
+        let used = data.ok().map(|data| splits(&folder.config, data.clone())).transpose();
         let data = match &used {
             Ok(used) => used.as_ref(),
             Err(error) => {
-                noted("What needs images is", format!("{error:#}"));
+                noted("What needs images is", error.to_string());
                 None
             }
         };

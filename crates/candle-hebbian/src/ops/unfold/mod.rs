@@ -42,6 +42,25 @@ pub(crate) fn unfold(
     })
 }
 
+/// Refuses untied weights `(OH, OW, …)` for an image with other numbers of windows, from top to bottom and from left to
+/// right: each window would meet the weights of another place.
+///
+/// # Errors
+/// If they differ.
+pub(crate) fn check_windows(x: &Tensor, windows: (usize, usize), weight: &[usize]) -> Result<()> {
+    if windows != (weight[0], weight[1]) {
+        candle::bail!(
+            "an input of {:?} has {} x {} windows, the untied weights {weight:?} have {} x {}",
+            x.dims(),
+            windows.0,
+            windows.1,
+            weight[0],
+            weight[1]
+        )
+    }
+    Ok(())
+}
+
 #[derive(Debug, Clone)]
 struct Unfold {
     dims: (usize, usize, usize, usize),

@@ -4,7 +4,7 @@
 //! and all three products of a position are sums of scalars times vectors over the batch or the units. They read the
 //! images in place: nothing is unfolded, and nothing folded back.
 
-use super::{Sites, Unfold};
+use super::{Sites, Unfold, check_windows};
 use crate::cpu::{self, ARCH, slice, vectorised, with_real};
 use crate::memory::{clear, filled, filled_with};
 use crate::ops::custom_vjp::custom_vjp;
@@ -27,20 +27,12 @@ pub(crate) fn untied(
     feedback: &Tensor,
     config: &Conv2dConfig,
 ) -> Result<Tensor> {
-    let &[oh, ow, units, _, kh, kw] = weight.dims() else {
+    let &[_, _, units, _, kh, kw] = weight.dims() else {
         candle::bail!("untied weights are (OH, OW, K, C, kh, kw), found {:?}", weight.dims())
     };
     widened(x, |x| {
         let op = Unfold::new(x, (kh, kw), config, Sites::Positions)?;
-        if (op.rows.out, op.columns.out) != (oh, ow) {
-            candle::bail!(
-                "an input of {:?} has {} x {} windows, the untied weights {:?} have {oh} x {ow}",
-                x.dims(),
-                op.rows.out,
-                op.columns.out,
-                weight.dims()
-            )
-        }
+        check_windows(x, (op.rows.out, op.columns.out), weight.dims())?;
         let weight = weight.to_dtype(x.dtype())?;
         let feedback = feedback.detach().to_dtype(x.dtype())?;
         let kept = op.clone();
