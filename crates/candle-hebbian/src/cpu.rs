@@ -26,6 +26,10 @@ pub(crate) trait Real: Float + WithDType + Send + Sync {
     type Vector<S: Simd>: Copy;
     /// `x` in every lane.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// `a + b`
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a − b`
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `a·b + c`, rounded once where the instruction set can.
     fn multiply_add<S: Simd>(
         simd: S,
@@ -41,6 +45,16 @@ impl Real for f64 {
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
         simd.splat_f64s(x)
+    }
+
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.sub_f64s(a, b)
     }
 
     #[inline(always)]
@@ -72,6 +86,16 @@ impl Real for f32 {
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: Self) -> S::f32s {
         simd.splat_f32s(x)
+    }
+
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.sub_f32s(a, b)
     }
 
     #[inline(always)]

@@ -86,7 +86,7 @@ macro_rules! in_tiles {
 pub(super) use in_tiles;
 
 /// The sums `out[m] = Σ_runs Σ_d left[m, d]·right[d]`, where `out` and `right` have rows of `width` values: sums of
-/// products of a matrix and rows, neither of which has to be contiguous as a whole.
+/// products of a matrix and rows, neither of which has to be contiguous as a whole. If `adds`, they are added to `out`.
 pub(super) struct Products<'a, T> {
     /// Where each run begins, in `left` and in `right`.
     pub runs: &'a [(usize, usize)],
@@ -102,6 +102,7 @@ pub(super) struct Products<'a, T> {
     pub right_step: usize,
     /// The values in a row of `out`: a whole number of vectors, see [`lanes_here`].
     pub width: usize,
+    pub adds: bool,
     pub out: &'a mut [T],
 }
 
@@ -133,6 +134,13 @@ impl<T: Real> Products<'_, T> {
         let rows = self.out.len() / self.width;
         in_tiles!(S, rows, m, M => {
             let mut sum = [[T::splat(simd, T::zero()); N]; M];
+            if self.adds {
+                for (m, sum) in (m..).zip(&mut sum) {
+                    let out = &self.out[m * self.width + first..][..N * lanes::<S, T>()];
+                    // SAFETY: the slice is as long as the vectors.
+                    *sum = unsafe { out.as_ptr().cast::<[T::Vector<S>; N]>().read_unaligned() };
+                }
+            }
             for &(left, right) in if self.depth > 0 { self.runs } else { &[] } {
                 let (left, right) = (left + m * self.left_row, right + first);
                 assert!(left + (M - 1) * self.left_row + last * self.left_step < self.left.len());

@@ -23,7 +23,7 @@ pub(super) struct Correlation {
 
 impl Correlation {
     /// The number of units that one vector tile holds, and the number of vectors that it consists of.
-    fn block<T: Real>(&self) -> (usize, usize) {
+    pub(super) fn block<T: Real>(&self) -> (usize, usize) {
         let lanes = lanes_here::<T>();
         let vectors = if self.units / self.groups > lanes { 2 } else { 1 };
         (vectors * lanes, vectors)

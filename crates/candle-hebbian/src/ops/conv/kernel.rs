@@ -9,8 +9,8 @@
 //! Images are independent, so they run in parallel. Gradients of the weights are summed over a number of
 //! parts that depends on the batch alone, so results do not depend on the number of threads.
 
-use super::by_unit;
 use super::correlation::{Correlate, Correlation, Respond};
+use super::{by_unit, winograd};
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use crate::memory::{self, clear, filled_with};
 use crate::ops::layout::view;
@@ -202,6 +202,9 @@ impl Plan {
         if let Some(out) = by_unit::respond(&correlation, self.batch, value, padded)? {
             return Ok(out);
         }
+        if let Some(out) = winograd::respond(&correlation, self.batch, value, padded)? {
+            return Ok(out);
+        }
         let weight = correlation.pack(value)?;
         let sizes = [self.batch, self.rows.out, self.columns.out, self.units];
         filled_with("response", &sizes, self.responses(), Vec::new, |padded, b, out| {
@@ -224,10 +227,13 @@ impl Plan {
         };
         let grad_of = |b: usize| &grad[b * self.responses()..][..self.responses()];
         let spread = (self.spread_len(), |b, spread: &mut [T]| self.spread(grad_of(b), spread));
-        if self.padding_mode() == PaddingMode::Zeros
-            && let Some(out) = by_unit::respond(&correlation, self.batch, value, spread)?
-        {
-            return Ok(out);
+        if self.padding_mode() == PaddingMode::Zeros {
+            if let Some(out) = by_unit::respond(&correlation, self.batch, value, spread)? {
+                return Ok(out);
+            }
+            if let Some(out) = winograd::respond(&correlation, self.batch, value, spread)? {
+                return Ok(out);
+            }
         }
         let feedback = correlation.pack(value)?;
         let ((height, width), channels) = (self.size(), self.channels);
@@ -265,6 +271,9 @@ impl Plan {
         let image = self.responses();
         let padded = (self.padded_len(), |b, padded: &mut [T]| self.pad(x, strides, b, padded));
         if let Some(sum) = by_unit::correlate(&correlation, self.batch, grad, padded)? {
+            return Ok(sum);
+        }
+        if let Some(sum) = winograd::correlate(&correlation, self.batch, grad, padded)? {
             return Ok(sum);
         }
         let per_part = self.batch.div_ceil(PARTS).max(1);

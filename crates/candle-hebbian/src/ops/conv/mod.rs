@@ -4,6 +4,7 @@
 mod by_unit;
 mod correlation;
 mod kernel;
+mod winograd;
 
 use super::widen::widened;
 use crate::window::Conv2dConfig;

@@ -157,6 +157,7 @@ impl CustomOp2 for Respond<'_> {
                     right: images,
                     right_step: whole,
                     width: whole,
+                    adds: false,
                     out: &mut *sums,
                 });
                 vectorised(|| turn(sums, (whole, batch), u, units));
@@ -211,6 +212,7 @@ impl CustomOp2 for WeightGradient<'_> {
                         right: &*wide,
                         right_step: width,
                         width,
+                        adds: false,
                         out: &mut *sums,
                     });
                     vectorised(|| {
@@ -281,6 +283,7 @@ impl CustomOp2 for InputGradient<'_> {
                     right: &turned,
                     right_step: whole,
                     width: whole,
+                    adds: false,
                     out,
                 });
                 Ok(())
