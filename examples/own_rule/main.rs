@@ -39,7 +39,7 @@ fn train(layer: &Layer, images: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
             let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
             let response =
                 respond(&images.index_select(&Tensor::new(indices, images.device())?, 0)?)?;
-            let rows = response.pre().dim(1)? as f64;
+            let rows = response.pre()?.dim(1)? as f64;
             let loss = response.synapses(response.u())?.loss(&sanger)?; // y = u
             optimiser.backward_step(&(loss / rows)?)?;
         }
@@ -47,7 +47,7 @@ fn train(layer: &Layer, images: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
     // In f64 on the host, because the components are the standard that the units are compared with.
     let host = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64);
     let units = host(&layer.weight().flatten_from(1)?)?;
-    let components = components(&host(&respond(images)?.pre().squeeze(0)?)?, units.dim(0)?, rng)?;
+    let components = components(&host(&respond(images)?.pre()?.squeeze(0)?)?, units.dim(0)?, rng)?;
     let lengths = units.sqr()?.sum(1)?.sqrt()?;
     Ok(((units * components)?.sum(1)? / lengths)?.abs()?.to_vec1()?)
 }

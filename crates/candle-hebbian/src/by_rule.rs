@@ -1,6 +1,6 @@
 //! Local rules inside a network that back-propagates.
 
-use crate::ops::{custom_vjp, linear_response, matmul};
+use crate::ops::{Presynaptic, custom_vjp};
 use crate::rules::Rule;
 use crate::synapses::Synapses;
 use candle::{Result, Tensor};
@@ -45,31 +45,40 @@ pub fn response_by_rule(
     compete: impl FnOnce(&Tensor) -> Result<Tensor>,
     rule: Arc<dyn Rule>,
 ) -> Result<Tensor> {
-    let (sites, _, fan_in) = x.dims3()?;
+    by_rule(x, Presynaptic::rows_of(x)?, weight, feedback, compete, rule)
+}
+
+/// [`response_by_rule`] to the rows `pre` that were made from `x`, to which the error is propagated back: these rows
+/// themselves, or images and their windows.
+pub(crate) fn by_rule(
+    x: &Tensor,
+    pre: Presynaptic,
+    weight: &Tensor,
+    feedback: &Tensor,
+    compete: impl FnOnce(&Tensor) -> Result<Tensor>,
+    rule: Arc<dyn Rule>,
+) -> Result<Tensor> {
     custom_vjp(
         "response_by_rule",
         [x, weight],
-        |[x, weight]| {
+        |[_, weight]| {
             let feedback = feedback.detach();
-            let u = linear_response(x, weight, &feedback)?;
+            let u = pre.response(weight, &feedback)?;
             let post = compete(&u)?;
-            Ok((u.into(), (x.clone(), weight.clone(), feedback, post)))
+            Ok((u.into(), (pre, weight.clone(), feedback, post)))
         },
         move |pass| {
-            let (x, weight, feedback, post) = pass.residuals;
+            let (pre, weight, feedback, post) = pass.residuals;
             let grad = pass.grad.contiguous()?;
             let grad_x = match pass.wanted[0] {
-                true => {
-                    let matrices = feedback.reshape((sites, grad.dim(2)?, fan_in))?;
-                    Some(matmul(&grad, &matrices.contiguous()?)?)
-                }
+                true => Some(pre.error(&grad, feedback)?),
                 false => None,
             };
             let grad_weight = match pass.wanted[1] {
                 true => {
-                    let synapses =
-                        Synapses::new(weight, x, pass.output, post)?.with_third(&grad)?;
-                    Some(synapses.update(&*rule)?.neg()?.reshape(weight.shape())?)
+                    let synapses = Synapses::of(weight, pre.clone(), pass.output, post)?;
+                    let update = synapses.with_third(&grad)?.update(&*rule)?;
+                    Some(update.neg()?.reshape(weight.shape())?)
                 }
                 false => None,
             };

@@ -6,9 +6,10 @@
 //! per position for a locally connected layer.
 
 use crate::memory;
-use crate::ops::{Sites, check_windows, unfold};
+use crate::ops::{Presynaptic, Sites, Windows, check_windows, unfold};
 use crate::window::Conv2dConfig;
 use candle::{Error, Result, Tensor};
+use std::sync::Arc;
 
 /// Which inputs a unit sees, and which units share weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,23 @@ impl Geometry {
         }
     }
 
+    /// What units with weights like `weight` see of the input `x`, and the tensor from which it was made: the input
+    /// itself, or its rows with their graph.
+    ///
+    /// # Errors
+    /// If the shape of the input does not fit the weights.
+    pub(crate) fn presynaptic(&self, x: &Tensor, weight: &Tensor) -> Result<(Tensor, Presynaptic)> {
+        if let Self::Conv2d(config) = *self {
+            let dims = weight.dims();
+            let groups = self.weight_dims(dims)?.sites;
+            self.check_channels(x, dims[1].saturating_mul(groups), dims)?;
+            if let Some(windows) = Windows::of(x, weight, config)? {
+                return Ok((x.clone(), Presynaptic::Windows(Arc::new(windows))));
+            }
+        }
+        with_rows(self.unfold(x, weight.dims())?)
+    }
+
     pub(crate) fn check_channels(
         &self,
         x: &Tensor,
@@ -172,6 +190,15 @@ impl Geometry {
             }
         }
     }
+}
+
+/// Rows, with and without their graph.
+///
+/// # Errors
+/// If they do not have three axes.
+pub(crate) fn with_rows(rows: Tensor) -> Result<(Tensor, Presynaptic)> {
+    let pre = Presynaptic::rows_of(&rows)?;
+    Ok((rows, pre))
 }
 
 fn not_images(found: &[usize]) -> Error {

@@ -3,7 +3,7 @@
 use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::widen::widened;
-use crate::ops::{self, has_kernels, linear_response};
+use crate::ops::{self, Presynaptic, has_kernels, linear_response};
 use crate::synapses::{Synapses, no_variable};
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, Var};
@@ -30,7 +30,7 @@ use candle_nn::{Init, VarBuilder};
 /// let layer = conv2d(1, 1, 2, Conv2dConfig::default(), |_| Init::Const(0.5), vb.pp("c1"))?;
 /// let x = Tensor::new(&[[1f64, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]], &Device::Cpu)?;
 /// let response = layer.response(&x.reshape((1, 1, 3, 3))?)?;
-/// assert_eq!(response.pre().dims(), [1, 4, 4]); // one site, four windows of four pixels
+/// assert_eq!(response.pre()?.dims(), [1, 4, 4]); // one site, four windows of four pixels
 /// assert_eq!(response.output()?.flatten_all()?.to_vec1::<f64>()?, [2.0, 3.0, 1.5, 2.5]);
 ///
 /// let loss = response.synapses(response.u())?.loss(&Oja)?;
@@ -223,7 +223,7 @@ impl Layer {
 
     /// Responds to `x` with the graph cut at the input, keeping what learning needs.
     pub fn response(&self, x: &Tensor) -> Result<Response> {
-        self.response_to(&self.unfold(x)?, x.dims())
+        Response::new(&self.weight, self.geometry, x)
     }
 
     /// Like [`response`](Self::response), but to rows `pre (S, P, F)` made from an input of shape
@@ -242,7 +242,7 @@ impl Layer {
                 pre.dims()
             )
         }
-        Response::to_rows(&self.weight, self.geometry, pre, input)
+        Response::to(&self.weight, self.geometry, Presynaptic::rows_of(pre)?, input)
     }
 }
 
@@ -255,7 +255,7 @@ impl candle::Module for Layer {
 /// The response of weights to one batch: the rows that they saw and the linear response to them.
 #[derive(Debug, Clone)]
 pub struct Response {
-    pre: Tensor,
+    pre: Presynaptic,
     u: Tensor,
     weight: Tensor,
     geometry: Geometry,
@@ -270,18 +270,23 @@ impl Response {
     /// # Errors
     /// If the shape of the weight or the input does not fit.
     pub fn new(weight: &Tensor, geometry: Geometry, x: &Tensor) -> Result<Self> {
-        Self::to_rows(weight, geometry, &geometry.unfold(&x.detach(), weight.dims())?, x.dims())
+        let (_, pre) = geometry.presynaptic(&x.detach(), weight)?;
+        Self::to(weight, geometry, pre, x.dims())
     }
 
-    fn to_rows(weight: &Tensor, geometry: Geometry, pre: &Tensor, input: &[usize]) -> Result<Self> {
-        let (pre, constant) = (pre.detach().contiguous()?, weight.detach());
-        let u = linear_response(&pre, &constant, &constant)?;
+    fn to(weight: &Tensor, geometry: Geometry, pre: Presynaptic, input: &[usize]) -> Result<Self> {
+        let constant = weight.detach();
+        let u = pre.response(&constant, &constant)?;
         Ok(Self { pre, u, weight: weight.clone(), geometry, input: input.to_vec() })
     }
 
-    /// The pre-synaptic rows `x (S, P, F)`: samples, or patches flattened channel-major.
-    pub fn pre(&self) -> &Tensor {
-        &self.pre
+    /// The pre-synaptic rows `x (S, P, F)`: samples, or patches flattened channel-major. For some convolutions, response
+    /// and update are computed from the images themselves, and the rows are written out when this is first called.
+    ///
+    /// # Errors
+    /// If there is not enough memory for them.
+    pub fn pre(&self) -> Result<&Tensor> {
+        self.pre.rows()
     }
 
     /// The linear response `u = x·wᵀ (S, P, K)`; carries no graph.
@@ -309,7 +314,7 @@ impl Response {
     /// The weights `w (S, K, F)` as matrices, without a graph.
     pub fn weights(&self) -> Result<Tensor> {
         let (sites, _, units) = self.u.dims3()?;
-        self.weight.detach().reshape((sites, units, self.pre.dim(2)?))
+        self.weight.detach().reshape((sites, units, self.pre.dims()[2]))
     }
 
     /// Everything that a rule may see, with the post-synaptic activity `post (S, P, K)`.
@@ -317,7 +322,7 @@ impl Response {
     /// # Errors
     /// If the activity has another shape.
     pub fn synapses(&self, post: &Tensor) -> Result<Synapses> {
-        Synapses::new(&self.weight, &self.pre, &self.u, post)
+        Synapses::of(&self.weight, self.pre.clone(), &self.u, post)
     }
 
     /// Returns `u` in the shape of the layer's output: `(N, K)` or `(B, K, OH, OW)`.

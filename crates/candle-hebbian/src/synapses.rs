@@ -1,6 +1,6 @@
 //! Synapses: everything that a learning rule may see.
 
-use crate::ops::{custom_vjp, hebbian_update, surrogate_loss, wide};
+use crate::ops::{Presynaptic, custom_vjp, hebbian_update, surrogate_loss, wide};
 use crate::rules::{Rule, State, Update};
 use candle::{D, Error, Result, Tensor};
 
@@ -42,7 +42,7 @@ use candle::{D, Error, Result, Tensor};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Synapses {
-    pre: Tensor,
+    pre: Presynaptic,
     response: Tensor,
     post: Tensor,
     weight: Tensor,
@@ -56,7 +56,17 @@ impl Synapses {
     /// # Errors
     /// If the shapes do not fit each other.
     pub fn new(weight: &Tensor, pre: &Tensor, response: &Tensor, post: &Tensor) -> Result<Self> {
-        let (sites, rows, fan_in) = pre.dims3()?;
+        Self::of(weight, Presynaptic::rows_of(pre)?, response, post)
+    }
+
+    /// The same, with rows that may not have been written out yet.
+    pub(crate) fn of(
+        weight: &Tensor,
+        pre: Presynaptic,
+        response: &Tensor,
+        post: &Tensor,
+    ) -> Result<Self> {
+        let [sites, rows, fan_in] = pre.dims();
         let (_, _, units) = post.dims3()?;
         let fits = post.dims() == [sites, rows, units]
             && response.dims() == post.dims()
@@ -72,7 +82,7 @@ impl Synapses {
             )
         }
         Ok(Self {
-            pre: pre.detach(),
+            pre,
             response: response.detach(),
             post: post.detach(),
             weight: weight.clone(),
@@ -103,9 +113,12 @@ impl Synapses {
         Ok(Self { third: Some(third.detach()), ..self })
     }
 
-    /// The pre-synaptic rows `x (S, P, F)`.
-    pub fn pre(&self) -> &Tensor {
-        &self.pre
+    /// The pre-synaptic rows `x (S, P, F)`. For some convolutions, they are written out when this is first called.
+    ///
+    /// # Errors
+    /// If there is not enough memory for them.
+    pub fn pre(&self) -> Result<&Tensor> {
+        self.pre.rows()
     }
 
     /// The units' response `u (S, P, K)`.
@@ -121,7 +134,7 @@ impl Synapses {
     /// The weights `w (S, K, F)`. As after `detach`, they share memory with the layer's weights:
     /// read them at once, and do not keep them across a step.
     pub fn weights(&self) -> Result<Tensor> {
-        let (sites, _, fan_in) = self.pre.dims3()?;
+        let [sites, _, fan_in] = self.pre.dims();
         self.weight.detach().reshape((sites, self.post.dim(D::Minus1)?, fan_in))
     }
 
@@ -204,7 +217,7 @@ impl Synapses {
     /// changes of its state are rounded away in them.
     fn wide(&self) -> Result<Self> {
         Ok(Self {
-            pre: wide(&self.pre)?,
+            pre: self.pre.wide()?,
             response: wide(&self.response)?,
             post: wide(&self.post)?,
             weight: wide(&self.weight)?,

@@ -264,7 +264,7 @@ fn the_paper_network() -> Result<()> {
     let mean = below.iter().sum::<f64>() / below.len() as f64;
     let variance = below.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (below.len() - 1) as f64;
     let (response, _) = network.stack().blocks()[1].respond(&activities[0].output, false)?;
-    let seen = response.pre().get(0)?;
+    let seen = response.pre()?.get(0)?;
     let first = numbers(&seen.get(0)?)?;
     for (at, seen) in first.iter().enumerate() {
         let (channel, row, column) = (at / 9, at / 3 % 3, at % 3);
@@ -467,7 +467,7 @@ fn patches_are_whitened() -> Result<()> {
     }
     let (x, _) = data.train.batch(&indices, DType::F32, CPU)?;
     let (response, _) = network.stack().blocks()[0].respond(&x, false)?;
-    let seen = response.pre().squeeze(0)?.to_dtype(DType::F64)?;
+    let seen = response.pre()?.squeeze(0)?.to_dtype(DType::F64)?;
     let mean = whitened.mean_keepdim(1)?;
     let centred = whitened.broadcast_sub(&mean)?;
     let deviation = (centred.sqr()?.sum_keepdim(1)? / 8.0)?.sqrt()?;

@@ -1,6 +1,7 @@
 //! The product of activities when few units are active, as after a k-winners-take-all.
 
-use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block, vectorised};
+use crate::cpu::{Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real};
+use candle::{Result, Storage, Tensor};
 use rayon::prelude::*;
 
 /// Activity counts as dense if more than one value in this many is not 0: a product of two matrices is
@@ -13,6 +14,24 @@ pub(super) struct Active<T> {
     starts: Vec<usize>,
     rows: Vec<u32>,
     values: Vec<T>,
+}
+
+/// Whether so few of the values `y (…, K)`, which are contiguous, are not 0 that their product with rows is computed
+/// from these alone.
+pub(super) fn is_sparse(y: &Tensor) -> Result<bool> {
+    let (storage, layout) = y.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { return Ok(false) };
+    with_real!(storage, "a count of active units", T => {
+        Ok(slice::<T>(storage, layout)?.par_chunks(rows_per_block(1)).all(|y| {
+            let active = vectorised(|| count_active(y));
+            active <= y.len() / SPARSE
+        }))
+    })
+}
+
+#[inline(always)]
+fn count_active<T: Real>(y: &[T]) -> usize {
+    y.iter().fold(0, |count, &y| count + usize::from(y != T::zero()))
 }
 
 impl<T: Real> Active<T> {

@@ -3,13 +3,14 @@
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
 use super::gemm::{Matrix, gemm, threads_of_a_site};
+use super::presynaptic::Presynaptic;
 use super::reduce::{column_dots, squared_norms};
-use super::sparse::Active;
+use super::sparse::{Active, is_sparse};
 use crate::cpu::{
     self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
 };
 use crate::memory::filled;
-use candle::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp3, DType, InplaceOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `L = −Σ sg(y)·u + ½ Σ_k sg(d_k)·‖w_k‖²`, a scalar whose gradient in `weight` is
@@ -20,13 +21,13 @@ use rayon::prelude::*;
 /// graph of `u`, if any, is not followed. The gradient reads `weight` when `backward`
 /// runs: call it before the next `Var::set`. For f16 and bf16 the loss is f32, whose range the sum needs.
 pub(crate) fn surrogate_loss(
-    pre: &Tensor,
+    pre: &Presynaptic,
     u: &Tensor,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
 ) -> Result<Tensor> {
-    let (pre, y, d) = (pre.detach(), wide(y)?, d.map(wide).transpose()?);
+    let (pre, y, d) = (pre.clone(), wide(y)?, d.map(wide).transpose()?);
     let value = value(&pre, u, &y, d.as_ref(), weight)?;
     custom_vjp(
         "surrogate_loss",
@@ -40,7 +41,7 @@ pub(crate) fn surrogate_loss(
 }
 
 fn value(
-    pre: &Tensor,
+    pre: &Presynaptic,
     u: &Tensor,
     y: &Tensor,
     d: Option<&Tensor>,
@@ -49,7 +50,8 @@ fn value(
     let drive = column_dots(y, &wide(u)?)?;
     match d {
         Some(d) => {
-            let dims = (pre.dim(0)?, y.dim(2)?, pre.dim(2)?);
+            let [sites, _, fan_in] = pre.dims();
+            let dims = (sites, y.dim(2)?, fan_in);
             ((squared_norms(&wide(weight)?.reshape(dims)?)? * d)? * 0.5)?.sub(&drive)?
         }
         None => drive.neg()?,
@@ -60,7 +62,7 @@ fn value(
 /// Computes `scale·D` with `D = yᵀ·x − diag(d)·w` for each site, in the shape of `weight`. `D` is the update, and `−D`
 /// the gradient of the surrogate loss.
 pub(crate) fn hebbian_update(
-    pre: &Tensor,
+    pre: &Presynaptic,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
@@ -72,21 +74,30 @@ pub(crate) fn hebbian_update(
 
 /// [`hebbian_update`] with a scale that is already on the device.
 fn scaled_update(
-    pre: &Tensor,
+    pre: &Presynaptic,
     y: &Tensor,
     d: Option<&Tensor>,
     weight: &Tensor,
     scale: &Tensor,
 ) -> Result<Tensor> {
-    let (pre, y, d) = (wide(pre)?, wide(y)?, d.map(wide).transpose()?);
-    let matrices = wide(weight)?.reshape((pre.dim(0)?, y.dim(2)?, pre.dim(2)?))?;
-    let update = if has_kernels(pre.device()) {
-        let scale = scale.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let op = ScaledUpdate { decay: d, scale };
-        pre.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &matrices.contiguous()?, &op)?
+    let (y, d) = (wide(y)?.contiguous()?, d.map(wide).transpose()?);
+    let [sites, _, fan_in] = pre.dims();
+    let matrices = wide(weight)?.reshape((sites, y.dim(2)?, fan_in))?;
+    let update = if has_kernels(y.device()) {
+        let op = ScaledUpdate { decay: d, scale: scale.to_dtype(DType::F64)?.to_scalar::<f64>()? };
+        let matrices = matrices.contiguous()?;
+        match pre {
+            Presynaptic::Windows(windows) if !is_sparse(&y)? => {
+                let product = windows.product(&y)?;
+                product.inplace_op2(&matrices, &op)?;
+                product
+            }
+            _ => pre.wide()?.rows()?.contiguous()?.apply_op3_no_bwd(&y, &matrices, &op)?,
+        }
     } else {
-        let scale = scale.to_dtype(pre.dtype())?;
-        composed_update(&pre, &y, d.as_ref(), &matrices)?.broadcast_mul(&scale)?
+        let pre = pre.wide()?;
+        let update = composed_update(pre.rows()?, &y, d.as_ref(), &matrices)?;
+        update.broadcast_mul(&scale.to_dtype(pre.dtype())?)?
     };
     update.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
@@ -149,15 +160,7 @@ impl CustomOp3 for ScaledUpdate {
                 slice::<T>(y, y_layout)?,
                 slice::<T>(w, w_layout)?,
             );
-            let scale = self.scale as T;
-            let d = self.decay.as_ref().map(|d| d.flatten_all()?.to_vec1::<T>()).transpose()?;
-            if let Some(d) = d.as_ref().filter(|d| d.len() != sites * units) {
-                candle::bail!(
-                    "update: expected a decay for each of {} units, found {}",
-                    sites * units,
-                    d.len()
-                );
-            }
+            let (scale, d) = (self.scale as T, self.decays::<T>(sites * units)?);
             // The decay of the units from `first` on.
             let decay_rows = |first: usize| {
                 let (d, w) = (d.as_ref()?.get(first..)?, w.get(first * fan_in..)?);
@@ -200,6 +203,63 @@ impl CustomOp3 for ScaledUpdate {
     }
 }
 
+/// Turns a product `yᵀ·x` into the update.
+impl InplaceOp2 for ScaledUpdate {
+    fn name(&self) -> &'static str {
+        "hebbian_update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        product: &mut CpuStorage,
+        product_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<()> {
+        let (sites, units, fan_in) = product_layout.shape().dims3()?;
+        with_real!(w, "hebbian_update", T => {
+            let (w, scale) = (slice::<T>(w, w_layout)?, self.scale as T);
+            let d = self.decays::<T>(sites * units)?;
+            let d = d.unwrap_or_else(|| vec![0.0; sites * units]);
+            let product = T::storage_mut(product)?;
+            for_row_blocks(product, fan_in, fan_in, &ProductRows { d: &d, w, fan_in, scale });
+            Ok(())
+        })
+    }
+}
+
+impl ScaledUpdate {
+    /// The decays of so many units.
+    fn decays<T: Real>(&self, units: usize) -> Result<Option<Vec<T>>> {
+        let Some(d) = &self.decay else { return Ok(None) };
+        let d = d.flatten_all()?.to_vec1::<T>()?;
+        if d.len() != units {
+            candle::bail!("update: expected a decay for each of {units} units, found {}", d.len())
+        }
+        Ok(Some(d))
+    }
+}
+
+/// `scale·(p_k − d_k·w_k)` in place of the product `p_k`
+struct ProductRows<'a, T> {
+    d: &'a [T],
+    w: &'a [T],
+    fan_in: usize,
+    scale: T,
+}
+
+impl<T: Real> RowKernel<T> for ProductRows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (i, out) in block.chunks_exact_mut(self.fan_in).enumerate() {
+            let d = self.d[first + i];
+            for (out, &w) in out.iter_mut().zip(&self.w[(first + i) * self.fan_in..]) {
+                *out = self.scale * (*out - d * w);
+            }
+        }
+    }
+}
+
 /// `−scale·d_k·w_k`
 struct DecayRows<'a, T> {
     d: &'a [T],
@@ -234,7 +294,7 @@ mod tests {
             let (pre, y) = (normal((sites, 17, 5))?, normal((sites, 17, 4))?);
             let (w, d) = (normal((sites, 4, 5))?, normal((1, sites, 4))?.squeeze(0)?);
             for d in [None, Some(&d)] {
-                let kernel = hebbian_update(&pre, &y, d, &w, 1.0)?;
+                let kernel = hebbian_update(&Presynaptic::rows_of(&pre)?, &y, d, &w, 1.0)?;
                 let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                 assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
             }
@@ -264,7 +324,7 @@ mod tests {
                 kept(&|site, row, unit| site == 1 || unit == row % units)?,
             ] {
                 for d in [None, Some(&d)] {
-                    let kernel = hebbian_update(&pre, &y, d, &w, 1.0)?;
+                    let kernel = hebbian_update(&Presynaptic::rows_of(&pre)?, &y, d, &w, 1.0)?;
                     let difference = (kernel - composed_update(&pre, &y, d, &w)?)?;
                     let difference = difference.abs()?.max_all()?.to_scalar::<f64>()?;
                     assert!(difference < 1e-10, "{sites} {rows} {units}: {difference}");
@@ -292,8 +352,9 @@ mod tests {
                     (0..150).map(|i| if i == 3 * row + 1 { bad } else { 2.0 }).collect();
                 let x = Tensor::from_vec(x, (1, 50, 3), &Device::Cpu)?;
                 for d in [None, Some(&d)] {
-                    let update =
-                        hebbian_update(&x, &y, d, &w, 1.0)?.squeeze(0)?.to_vec2::<f64>()?;
+                    let update = hebbian_update(&Presynaptic::rows_of(&x)?, &y, d, &w, 1.0)?
+                        .squeeze(0)?
+                        .to_vec2::<f64>()?;
                     for (unit, update) in update.into_iter().enumerate() {
                         // Rows 1 to 49 make units 1 to 9 active twice, unit 0 and the others once.
                         let times = if (1..10).contains(&unit) { 2.0 } else { 1.0 };
@@ -333,10 +394,11 @@ mod tests {
             let check = || {
                 // Σ y·x − d·w = n − n/2
                 let half = f64::from(n / 2);
-                let update = hebbian_update(&pre, &y, Some(&d), &weight, 1.0)?;
+                let update =
+                    hebbian_update(&Presynaptic::rows_of(&pre)?, &y, Some(&d), &weight, 1.0)?;
                 assert_eq!(update.dtype(), dtype);
                 all(&update, half)?;
-                let loss = surrogate_loss(&pre, &u, &y, Some(&d), &weight)?;
+                let loss = surrogate_loss(&Presynaptic::rows_of(&pre)?, &u, &y, Some(&d), &weight)?;
                 // ½·Σ_k d·‖w_k‖² − Σ y·u = 3·(½·n/2·2 − n·n)
                 let n = f64::from(n);
                 all(&loss, 3.0 * (n / 2.0 - n * n))?;

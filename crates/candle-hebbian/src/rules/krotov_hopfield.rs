@@ -64,7 +64,7 @@ impl Rule for KrotovHopfield {
 
     fn response(&self, linear: Response) -> Result<Response> {
         let efficacy = self.efficacy(&linear.weights()?)?;
-        let q = linear.pre().matmul(&efficacy.transpose(1, 2)?)?;
+        let q = linear.pre()?.matmul(&efficacy.transpose(1, 2)?)?;
         linear.with_u(&q)
     }
 }

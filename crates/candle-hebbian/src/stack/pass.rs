@@ -5,10 +5,10 @@ use super::block::{Block, ByRule, activation, flat};
 use super::config::{Activation, Excitation};
 use super::local::named;
 use crate::Rng;
-use crate::by_rule::response_by_rule;
+use crate::by_rule::by_rule;
 use crate::competition::Competition;
 use crate::feedback::{FeedbackLayer, direct_feedback};
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, with_rows};
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{Pool, channels_last, flatten, linear_response, triangle};
 use candle::{Module, Result, Tensor, Var};
@@ -231,19 +231,21 @@ impl<C: Competition> Block<C> {
         let rule = self.rule.as_ref().filter(|_| pass.dropout.is_some());
         let mut u = match (order, &self.rows) {
             (Order::First, map) if map.is_some() || rule.is_some() => {
-                let rows = geometry.unfold(x, weight)?;
-                let rows = map.as_ref().map_or(Ok(rows.clone()), |map| map.map(&rows))?;
                 let way_back = match pass.backprop {
                     true => layer.weight().detach(),
                     false => layer.error_weight()?,
                 };
                 let connected = layer.connected()?;
+                let (seen, pre) = match map {
+                    Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,
+                    None => geometry.presynaptic(x, layer.weight())?,
+                };
                 let u = match rule {
                     Some(ByRule(rule)) => {
                         let compete = |u: &Tensor| self.compete(u);
-                        response_by_rule(&rows, &connected, &way_back, compete, rule.clone())?
+                        by_rule(&seen, pre, &connected, &way_back, compete, rule.clone())?
                     }
-                    None => linear_response(&rows, &connected, &way_back)?,
+                    None => linear_response(&seen, &connected, &way_back)?,
                 };
                 geometry.fold(&u, x.dims(), weight)?
             }

@@ -246,7 +246,7 @@ struct Batch {
 impl Batch {
     fn of(synapses: &Synapses) -> Result<Self> {
         Ok(Self {
-            pre: to_host(synapses.pre())?,
+            pre: to_host(synapses.pre()?)?,
             response: to_host(synapses.response())?,
             post: to_host(synapses.post())?,
             weights: to_host(&synapses.weights()?)?.force_contiguous()?,

@@ -107,8 +107,8 @@ impl Values {
             Err(_) => None,
         };
         Ok(Self {
-            sizes: [sites, rows, units, synapses.pre().dim(2)?],
-            pre: numbers(synapses.pre())?,
+            sizes: [sites, rows, units, synapses.pre()?.dim(2)?],
+            pre: numbers(synapses.pre()?)?,
             response: numbers(synapses.response())?,
             post: numbers(synapses.post())?,
             weights: numbers(&synapses.weights()?)?,

@@ -176,7 +176,7 @@ mod softhebb {
             0.0, 3.0, 1.0, 0.0,
             3.0, 0.0, 0.0, 1.0,
         ];
-        near("patches", response.pre(), &patches, EXACT)?;
+        near("patches", response.pre()?, &patches, EXACT)?;
         near("u", response.u(), &[2.0, 0.0, 0.0, 2.5, 0.0, 2.0, 2.0, 0.0], EXACT)?;
         let output = [2.0, 0.0, 0.0, 2.0, 0.0, 2.5, 2.0, 0.0]; // channels first
         near("output", &response.output()?, &output, EXACT)?;

@@ -188,7 +188,7 @@ fn what_does_not_matter() -> Result<()> {
         let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 1);
         let (w, third) = (synapses.weights()?, twice(synapses.third()?)?);
         let (x, u, y) =
-            (twice(synapses.pre())?, twice(synapses.response())?, twice(synapses.post())?);
+            (twice(synapses.pre()?)?, twice(synapses.response())?, twice(synapses.post())?);
         let repeated = Synapses::new(&w, &x, &u, &y)?.with_third(&third)?;
         near("repeated", &repeated.update(&GlobalDirection)?, &want);
     }

@@ -16,3 +16,4 @@ mod steps;
 mod table;
 mod values;
 mod window_values;
+mod without_unfolding;

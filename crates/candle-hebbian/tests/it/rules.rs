@@ -307,7 +307,7 @@ fn mixing_is_the_product_taken_off() -> Result<()> {
         Ok(Update::hebbian(s.post().clone()).mixing(moments(s.post())?))
     };
     let written_out = move |s: &Synapses, _: &mut State| {
-        let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
+        let gained = s.post().transpose(1, 2)?.matmul(s.pre()?)?;
         Ok(Update::direct((gained - moments(s.post())?.matmul(&s.weights()?)?)?))
     };
     // The mean over the two rows, as in Lagani's code: [[.9375, .6875], [.5, 0]].

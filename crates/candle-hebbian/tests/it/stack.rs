@@ -271,7 +271,7 @@ mod evaluation {
         near("forward", &stack.forward(&x)?, &want, 1e-12);
         near("features", &stack.features(&x, 1)?, &want, 1e-12);
         let (response, _) = stack.blocks()[0].respond(&x, false)?;
-        near("rows", response.pre(), &(rows * 2.0)?, 0.0);
+        near("rows", response.pre()?, &(rows * 2.0)?, 0.0);
         Ok(())
     }
 

@@ -25,6 +25,11 @@ impl Correlation {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
+    /// Whether there is a matrix unit and it pays for the responses to `batch` images.
+    pub(super) fn suits_the_unit<T: Real>(&self, batch: usize) -> bool {
+        self.suits(32) && tiles::pays::<T>([batch * self.positions(), self.units, self.depth()])
+    }
+
     /// Calls `multiply` with the positions and windows of a few images at a time, until it fails or all images are
     /// done, and returns whether it always succeeded. `image` is the length of a padded image, and `pad` writes it over
     /// zeros.
@@ -74,7 +79,7 @@ pub(super) fn respond<T: Real>(
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
     let (positions, kw) = (correlation.positions(), correlation.kernel.1);
-    if !correlation.suits(32) || !tiles::pays::<T>([batch * positions, units, depth]) {
+    if !correlation.suits_the_unit::<T>(batch) {
         return Ok(None);
     }
     let channels = correlation.channels;

@@ -31,7 +31,7 @@ pub(super) fn conv2d(
 
 /// The sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+pub(super) struct Plan {
     batch: usize,
     channels: usize,
     groups: usize,
@@ -44,7 +44,7 @@ impl Plan {
     /// # Errors
     /// If the windows do not fit the image, the channels or units do not fit the groups, or the sizes
     /// exceed any memory.
-    fn new(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Self> {
+    pub(super) fn new(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Self> {
         let (batch, height, width, channels) = x.dims4()?;
         let (units, fan, kh, kw) = weight.dims4()?;
         let (rows, columns) = (config.axis(height, kh)?, config.axis(width, kw)?);
@@ -69,7 +69,18 @@ impl Plan {
         Ok(plan)
     }
 
-    fn kernel(&self) -> (usize, usize) {
+    /// Whether response and gradient of the weights in f32 take fewer multiplications than windows and units have.
+    pub(super) fn filters(&self) -> bool {
+        let correlation = self.response();
+        !correlation.suits_the_unit::<f32>(self.batch) && correlation.suits_tiles::<f32>()
+    }
+
+    /// The shape `(1, P, F)` of the windows as rows.
+    pub(super) fn dims(&self) -> [usize; 3] {
+        [1, self.batch * self.rows.out * self.columns.out, self.response().depth()]
+    }
+
+    pub(super) fn kernel(&self) -> (usize, usize) {
         (self.rows.window.kernel, self.columns.window.kernel)
     }
 
@@ -313,8 +324,8 @@ impl Plan {
 /// The largest number of partial sums of a weight gradient.
 const PARTS: usize = 16;
 
-struct Conv {
-    plan: Plan,
+pub(super) struct Conv {
+    pub plan: Plan,
 }
 
 impl CustomOp3 for Conv {
@@ -359,7 +370,7 @@ impl CustomOp3 for Conv {
     }
 }
 
-struct InputGradient(Plan);
+pub(super) struct InputGradient(pub Plan);
 
 impl CustomOp2 for InputGradient {
     fn name(&self) -> &'static str {
@@ -383,7 +394,7 @@ impl CustomOp2 for InputGradient {
     }
 }
 
-struct WeightGradient(Plan);
+pub(super) struct WeightGradient(pub Plan);
 
 impl CustomOp2 for WeightGradient {
     fn name(&self) -> &'static str {

@@ -4,11 +4,13 @@
 mod by_unit;
 mod correlation;
 mod kernel;
+mod windows;
 mod winograd;
 
 use super::widen::widened;
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor};
+pub(crate) use windows::Windows;
 
 /// Computes the response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups, kh, kw)`. The
 /// error is propagated back through `feedback`, which has the shape of `weight` and gets no gradient. f16 and bf16 are

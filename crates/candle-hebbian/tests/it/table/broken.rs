@@ -49,7 +49,7 @@ fn broken_rules() {
     found_out(check("wrong sign", &wrong_sign, oja), &["wrong sign", "its equation", "unit"]);
 
     let ascent: Function = |s, _| {
-        let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
+        let gained = s.post().transpose(1, 2)?.matmul(s.pre()?)?;
         Ok(Update::direct(gained.neg()?))
     };
     found_out(check("ascent", &ascent, |s| s.y * s.x), &["ascent", "its equation", "input"]);
@@ -60,7 +60,7 @@ fn broken_rules() {
     // The derivative of −Σ y(w)·u(w), where y is the softmax of u; Hebb's rule holds y constant.
     let through_y: Function = |s, _| {
         let w = Var::from_tensor(&s.weights()?)?;
-        let u = s.pre().matmul(&w.transpose(1, 2)?)?;
+        let u = s.pre()?.matmul(&w.transpose(1, 2)?)?;
         let y = candle_nn::ops::softmax(&u, 2)?;
         let mut grads = (y * u)?.sum_all()?.backward()?;
         match grads.remove(&w) {
@@ -152,7 +152,7 @@ fn every_term_of_an_update_is_checked() -> Result<()> {
         Ok(update.decaying(column_sums(&s.post().abs()?)?))
     };
     let written_out = move |s: &Synapses, _: &mut State| {
-        let gained = s.post().transpose(1, 2)?.matmul(s.pre())?;
+        let gained = s.post().transpose(1, 2)?.matmul(s.pre()?)?;
         Ok(Update::direct((gained - moments(s.post())?.matmul(&s.weights()?)?)?)
             .mixing(moments(s.post())?))
     };

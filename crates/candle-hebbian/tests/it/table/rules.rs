@@ -114,12 +114,12 @@ fn drawn_synapses_have_sites() -> Result<()> {
         let rule = (entry.rule)()?;
         let competition = &SoftWta { inverse_temperature: 2.0 };
         let synapses = draw_synapses(&*rule, competition, [3, 5, 4, 2], &mut Rng::new(1))?;
-        assert_eq!(synapses.pre().dims(), [3, 5, 2]);
+        assert_eq!(synapses.pre()?.dims(), [3, 5, 2]);
         assert_eq!(synapses.weights()?.dims(), [3, 4, 2]);
         let ones = Tensor::ones((3, 5), DType::F64, &Device::Cpu)?;
         near("sums", &synapses.post().sum(2)?, &ones, 1e-14)?;
         near("y", synapses.post(), &competition.compete(synapses.response())?, 0.0)?;
-        let linear = synapses.pre().matmul(&synapses.weights()?.transpose(1, 2)?)?;
+        let linear = synapses.pre()?.matmul(&synapses.weights()?.transpose(1, 2)?)?;
         if entry.name != "KrotovHopfield" {
             near("u", synapses.response(), &linear, 1e-14)?;
         }

@@ -80,9 +80,9 @@ fn rows_and_responses_are_their_definition() -> Result<()> {
             let (rows, fan_in) = (sites[0].len(), sites[0][0].len());
             let units = flat_w.len() / (sites.len() * fan_in);
             let response = layer.response(&x)?;
-            assert_eq!(response.pre().dims(), [sites.len(), rows, fan_in], "{name}");
+            assert_eq!(response.pre()?.dims(), [sites.len(), rows, fan_in], "{name}");
             assert_eq!(response.u().dims(), [sites.len(), rows, units], "{name}");
-            all_near(name, &numbers(response.pre())?, &sites.concat().concat(), 0.0);
+            all_near(name, &numbers(response.pre()?)?, &sites.concat().concat(), 0.0);
             let mut want = Vec::new();
             for (site, rows) in sites.iter().enumerate() {
                 for x in rows {

@@ -30,6 +30,46 @@ unsafe fn store<S: Simd, T: Real>(vector: T::Vector<S>, to: &mut [T], at: usize)
     unsafe { to.as_mut_ptr().add(at).cast::<T::Vector<S>>().write_unaligned(vector) }
 }
 
+/// A matrix of vectors, whose entries begin at `first` and lie `step` apart, line by line.
+///
+/// # Safety
+/// All their values must be there.
+#[inline(always)]
+unsafe fn load_matrix<S: Simd, T: Real, const N: usize>(
+    simd: S,
+    from: &[T],
+    first: usize,
+    step: usize,
+) -> [[T::Vector<S>; N]; N] {
+    let mut matrix = [[T::splat(simd, T::zero()); N]; N];
+    for (i, line) in matrix.iter_mut().enumerate() {
+        for (j, entry) in line.iter_mut().enumerate() {
+            // SAFETY: ensured by the caller.
+            *entry = unsafe { load::<S, T>(from, first + (N * i + j) * step) };
+        }
+    }
+    matrix
+}
+
+/// The inverse of [`load_matrix`].
+///
+/// # Safety
+/// There must be places for all values.
+#[inline(always)]
+unsafe fn store_matrix<S: Simd, T: Real, const N: usize>(
+    matrix: [[T::Vector<S>; N]; N],
+    to: &mut [T],
+    first: usize,
+    step: usize,
+) {
+    for (i, line) in matrix.into_iter().enumerate() {
+        for (j, entry) in line.into_iter().enumerate() {
+            // SAFETY: ensured by the caller.
+            unsafe { store::<S, T>(entry, to, first + (N * i + j) * step) };
+        }
+    }
+}
+
 /// The first `count` values of a vector.
 ///
 /// # Panics
@@ -170,10 +210,8 @@ impl<T: Real, V: Fn(usize, usize, usize, usize) -> T> WithSimd for Kernels<'_, T
                     }
                 }
                 let kernel = OfKernels::both_ways::<S, T>(simd, kernel);
-                for (entry, &vector) in kernel.iter().flatten().enumerate() {
-                    // SAFETY: `out` has `width` places, a multiple of the lanes, for each entry and channel.
-                    unsafe { store::<S, T>(vector, out, (entry * channels + c) * width + lane) };
-                }
+                // SAFETY: `out` has `width` places, a multiple of the lanes, for each entry and channel.
+                unsafe { store_matrix::<S, T, 4>(kernel, out, c * width + lane, channels * width) };
             }
         }
     }
@@ -216,10 +254,8 @@ impl<T: Real> WithSimd for Inputs<'_, T> {
                     }
                 }
                 let seen = OfInputs::both_ways::<S, T>(simd, seen);
-                for (entry, &vector) in seen.iter().flatten().enumerate() {
-                    // SAFETY: `out` has a step, a multiple of the lanes, for each entry and tile.
-                    unsafe { store::<S, T>(vector, out, (entry * count + at) * step + c) };
-                }
+                // SAFETY: `out` has a step, a multiple of the lanes, for each entry and tile.
+                unsafe { store_matrix::<S, T, 4>(seen, out, at * step + c, count * step) };
             }
         }
     }
@@ -251,23 +287,25 @@ impl<T: Real> WithSimd for Responses<'_, T> {
         for (at, tile) in tiles.enumerate() {
             let (b, y, x) = correlation.place(tile);
             for lane in (0..units.len()).step_by(lanes) {
-                let mut found = [[zero; 4]; 4];
-                for (entry, found) in found.iter_mut().flatten().enumerate() {
-                    // SAFETY: there are `width` products, a multiple of the lanes, for each entry and tile.
-                    *found = unsafe { load::<S, T>(products, (entry * count + at) * width + lane) };
-                }
+                // SAFETY: there are `width` products, a multiple of the lanes, for each entry and tile.
+                let found = unsafe {
+                    load_matrix::<S, T, 4>(simd, products, at * width + lane, count * width)
+                };
                 let found = OfProducts::both_ways::<S, T>(simd, found);
                 let there = lanes.min(units.len() - lane);
-                for (line, found) in (y..lines).zip(&found) {
-                    for (column, found) in (x..columns).zip(found) {
-                        nothing = T::multiply_add(simd, *found, zero, nothing);
-                        let place = ((b * lines + line) * columns + column) * correlation.units;
+                for (i, line) in found.iter().enumerate() {
+                    for (j, vector) in line.iter().enumerate() {
+                        if y + i >= lines || x + j >= columns {
+                            continue;
+                        }
+                        nothing = T::multiply_add(simd, *vector, zero, nothing);
+                        let place = ((b * lines + y + i) * columns + x + j) * correlation.units;
                         let out = &mut out[place + units.start + lane..][..there];
                         if there == lanes {
                             // SAFETY: the slice is as long as a vector.
-                            unsafe { store::<S, T>(*found, out, 0) };
+                            unsafe { store::<S, T>(*vector, out, 0) };
                         } else {
-                            out.copy_from_slice(values::<S, T>(found, there));
+                            out.copy_from_slice(values::<S, T>(vector, there));
                         }
                     }
                 }
@@ -311,23 +349,27 @@ impl<T: Real> WithSimd for Errors<'_, T> {
             for lane in (0..width).step_by(lanes) {
                 let there = lanes.min(units.len().saturating_sub(lane));
                 let mut seen = [[zero; 2]; 2];
-                for (y, seen) in (y..lines).zip(&mut seen) {
-                    for (x, seen) in (x..columns).zip(seen) {
-                        let place = ((b * lines + y) * columns + x) * correlation.units;
-                        let grad = &grad[place + units.start..][..units.len()];
+                for (i, seen) in seen.iter_mut().enumerate() {
+                    for (j, seen) in seen.iter_mut().enumerate() {
+                        if y + i >= lines || x + j >= columns || there == 0 {
+                            continue;
+                        }
+                        let place = ((b * lines + y + i) * columns + x + j) * correlation.units;
+                        let grad = &grad[place + units.start + lane..][..there];
                         if there == lanes {
                             // SAFETY: the slice is as long as a vector.
-                            *seen = unsafe { load::<S, T>(&grad[lane..][..lanes], 0) };
-                        } else if there > 0 {
+                            *seen = unsafe { load::<S, T>(grad, 0) };
+                        } else {
                             let mut some = [T::zero(); MOST_LANES];
-                            some[..there].copy_from_slice(&grad[lane..][..there]);
+                            some[..there].copy_from_slice(grad);
                             // SAFETY: it has room for the values of any vector, as asserted.
                             *seen = unsafe { load::<S, T>(&some, 0) };
                         }
                     }
                 }
-                let [left, right] =
-                    [0, 1].map(|j| OfErrors::apply::<S, T>(simd, [seen[0][j], seen[1][j]])[line]);
+                let [[a, b], [c, d]] = seen;
+                let left = OfErrors::apply::<S, T>(simd, [a, c])[line];
+                let right = OfErrors::apply::<S, T>(simd, [b, d])[line];
                 let transformed = OfErrors::apply::<S, T>(simd, [left, right]);
                 for (j, vector) in transformed.into_iter().enumerate() {
                     // SAFETY: `out` has `width` places, a multiple of the lanes, for each of four entries and each tile.
@@ -362,11 +404,10 @@ impl<T: Real> WithSimd for Taps<'_, T> {
         for lane in (0..units).step_by(lanes) {
             let there = lanes.min(units - lane);
             for c in 0..channels {
-                let mut sum = [[zero; 4]; 4];
-                for (entry, sum) in sum.iter_mut().flatten().enumerate() {
-                    // SAFETY: there are `width` sums, a multiple of the lanes, for each entry and channel.
-                    *sum = unsafe { load::<S, T>(sums, (entry * channels + c) * width + lane) };
-                }
+                // SAFETY: there are `width` sums, a multiple of the lanes, for each entry and channel.
+                let sum = unsafe {
+                    load_matrix::<S, T, 4>(simd, sums, c * width + lane, channels * width)
+                };
                 let taps = OfSums::both_ways::<S, T>(simd, sum);
                 for (tap, vector) in taps.iter().flatten().enumerate() {
                     nothing = T::multiply_add(simd, *vector, zero, nothing);
