@@ -58,6 +58,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/softhebb-cnn3-cifar-no-batch-norm.json"),
         include_str!("presets/softhebb-cnn3-cifar-quarter.json"),
         include_str!("presets/softhebb-cnn3-cifar-soft.json"),
+        include_str!("presets/softhebb-cnn3-cifar-wide.json"),
         include_str!("presets/softhebb-cnn3-cifar-width-factor-1.json"),
         include_str!("presets/softhebb-cnn3-cifar-width-factor-2.json"),
         include_str!("presets/softhebb-cnn3-imagenet.json"),
@@ -72,6 +73,7 @@ impl hebbian_train::Preset for Preset {
     const RECORD: &'static [&'static str] = &[
         include_str!("record/cifar10.json"),
         include_str!("record/cifar10-all-layers.json"),
+        include_str!("record/cifar10-wide.json"),
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),
         include_str!("record/digits-cnn.json"),

@@ -11,8 +11,8 @@ use candle_nn::{Init, VarBuilder};
 
 /// Weights with a geometry: dense, convolutional or locally connected. No bias.
 ///
-/// [`response`](Self::response) is for local learning: it unfolds the input once and keeps the
-/// rows, so that the update can use them again, and cuts the graph at its input.
+/// [`response`](Self::response) is for local learning: it unfolds the input at most once and keeps
+/// it, so that the update can use it again, and cuts the graph at its input.
 /// [`forward`](candle::Module::forward) is for learning by back-propagation: it is differentiable
 /// in the weights and, when the input is part of a graph, in the input. Neither changes the
 /// weights.

@@ -17,7 +17,7 @@
 //! let layer = conv2d(3, 8, 5, Conv2dConfig::default(), init, vb.pp("c1"))?;
 //! let images = Tensor::rand(0f32, 1.0, (2, 3, 12, 12), &Device::Cpu)?;
 //!
-//! let response = layer.response(&images)?; // unfolds once, responds, learns nothing
+//! let response = layer.response(&images)?; // responds, learns nothing
 //! let post = SoftWta { inverse_temperature: 1.0 }.compete(response.u())?;
 //! let loss = response.synapses(&post)?.loss(&SoftHebb)?; // its gradient is minus the update
 //!

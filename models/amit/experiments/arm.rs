@@ -1,6 +1,6 @@
 //! Networks trained side by side, each with several seeds.
 
-use super::super::config::{LayerConfig, Loss, Preset, Tied};
+use super::super::config::{LayerConfig, Loss, Preset, Tied, Training};
 use super::super::learner::{Amit, Options};
 use super::super::presets::preset;
 use super::super::protocol::Protocol;
@@ -110,20 +110,13 @@ impl Runner<'_> {
         Ok(preset)
     }
 
-    /// The network `base` with a variation. Except on the digits, a thinned network learns as the author's did, on
-    /// CIFAR-10 too: with `μ = 10` unless it is untied, and the smaller networks with twice the epochs (2,000 instead of
-    /// 1,000), unless the number of epochs is given.
+    /// The network `base` with a variation. Except on the digits, a thinned network learns [as the author's
+    /// did](train_as_the_author).
     pub fn arm(&self, network: &str, base: &Preset, variation: Variation) -> Result<Arm> {
-        const MU: f64 = 10.0;
-        const EPOCHS: usize = 2;
         let mut arm = arm(network, base, variation);
-        let training = &mut arm.options.preset.training;
-        let untied = network.ends_with("-untied");
-        if variation.connections.is_some() && !untied && self.images()?.name != "digits" {
-            training.loss = Loss::Hinge { mu: Some(MU) };
-            if self.study.options.epochs.is_none() && !network.starts_with("deepernet") {
-                training.epochs *= EPOCHS;
-            }
+        if variation.connections.is_some() && self.images()?.name != "digits" {
+            let epochs = self.study.options.epochs;
+            train_as_the_author(network, &mut arm.options.preset.training, epochs.is_some());
         }
         Ok(arm)
     }
@@ -131,6 +124,18 @@ impl Runner<'_> {
     /// Trains the arms on the images.
     pub fn train(&self, arms: Vec<Arm>) -> Result<Vec<Trained>> {
         self.study.train::<Amit>(arms, self.images()?)
+    }
+}
+
+/// Lets a thinned network learn as the author's did, on CIFAR-10 too: with `μ = 10` unless it is untied, and the smaller
+/// networks with twice the epochs (2,000 instead of 1,000), unless the number of epochs is given.
+fn train_as_the_author(network: &str, training: &mut Training, epochs_are_given: bool) {
+    if network.ends_with("-untied") {
+        return;
+    }
+    training.loss = Loss::Hinge { mu: Some(10.0) };
+    if !epochs_are_given && !network.starts_with("deepernet") {
+        training.epochs *= 2;
     }
 }
 
@@ -225,4 +230,28 @@ pub(super) fn summary(trained: &[Trained], percent: bool) -> Result<Table> {
         ])?;
     }
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The author's logs: simpnet with half of the connections learned for 2,000 epochs with `μ = 10`, deepernet for
+    /// 1,000; untied networks have the loss of their preset.
+    #[test]
+    fn thinned_networks_learn_as_the_author_s() {
+        let trained = |network: &str, given: bool| {
+            let mut training = preset(&format!("amit-{network}")).unwrap().training;
+            assert_eq!(training.epochs, 1000, "{network}");
+            let before = training.loss;
+            train_as_the_author(network, &mut training, given);
+            (training.epochs, training.loss == before, training.loss)
+        };
+        let mu = Loss::Hinge { mu: Some(10.0) };
+        assert_eq!(trained("simpnet", false), (2000, false, mu));
+        assert_eq!(trained("simpnet", true), (1000, false, mu));
+        assert_eq!(trained("deepernet", false), (1000, false, mu));
+        let (epochs, same, _) = trained("simpnet-untied", false);
+        assert_eq!((epochs, same), (1000, true));
+    }
 }

@@ -29,7 +29,7 @@ model-index:
 # {preset}
 
 A network of the method `{method}`, trained on {train} images of {dataset}{unlabelled} ({channels} x {height} x {width}, {classes} classes) with
-seed {seed}: `config.json` has all of its settings, and is a preset.
+seed {seed}: `config.json` has the settings of its network, and is a preset.
 
 | | {part} accuracy, % |
 |---|---|

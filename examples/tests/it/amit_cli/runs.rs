@@ -59,6 +59,22 @@ fn no_epochs_measure_the_start() {
     place.shapes("out/model.safetensors");
 }
 
+/// Neither the tied part nor the rest of training takes a step, and the loss that the preset has keeps its `μ` if a flag
+/// names it too.
+#[test]
+fn no_epochs_leave_out_the_tied_part_and_a_named_loss_keeps_its_parameter() {
+    let place = PROGRAM.place();
+    place.preset(|preset| preset["training"]["loss"] = json!({ "kind": "hinge", "mu": 3.0 }));
+    let limits = ["--limit-train", "100", "--limit-test", "50", "--out", "out"];
+    let flags = ["--preset", "preset.json", "--epochs", "0", "--loss", "hinge"];
+    place.run(&[&limits[..], &flags].concat()).ok();
+    let results = place.json("out/results.json");
+    assert_eq!((&results["training_epochs"], &results["training_steps"]), (&json!(0.0), &json!(0)));
+    let training = &place.json("out/config.json")["training"];
+    assert_eq!(training["loss"], json!({ "kind": "hinge", "mu": 3.0 }));
+    assert_eq!(training["tied"]["epochs"], 0);
+}
+
 #[test]
 fn a_saved_network_evaluates_to_the_accuracy_of_its_run() {
     let place = PROGRAM.place();
