@@ -70,7 +70,8 @@ fn no_epochs_leave_out_the_tied_part_and_a_named_loss_keeps_its_parameter() {
     place.run(&[&limits[..], &flags].concat()).ok();
     let results = place.json("out/results.json");
     assert_eq!((&results["training_epochs"], &results["training_steps"]), (&json!(0.0), &json!(0)));
-    let training = &place.json("out/config.json")["training"];
+    let config = place.json("out/config.json");
+    let training = &config["options"]["preset"]["training"];
     assert_eq!(training["loss"], json!({ "kind": "hinge", "mu": 3.0 }));
     assert_eq!(training["tied"]["epochs"], 0);
 }
