@@ -220,9 +220,8 @@ impl InplaceOp2 for ScaledUpdate {
         with_real!(w, "hebbian_update", T => {
             let (w, scale) = (slice::<T>(w, w_layout)?, self.scale as T);
             let d = self.decays::<T>(sites * units)?;
-            let d = d.unwrap_or_else(|| vec![0.0; sites * units]);
             let product = T::storage_mut(product)?;
-            for_row_blocks(product, fan_in, fan_in, &ProductRows { d: &d, w, fan_in, scale });
+            for_row_blocks(product, fan_in, fan_in, &ProductRows { d: d.as_deref(), w, fan_in, scale });
             Ok(())
         })
     }
@@ -240,9 +239,9 @@ impl ScaledUpdate {
     }
 }
 
-/// `scale·(p_k − d_k·w_k)` in place of the product `p_k`
+/// `scale·(p_k − d_k·w_k)` in place of the product `p_k`; without decay, the weights are not read.
 struct ProductRows<'a, T> {
-    d: &'a [T],
+    d: Option<&'a [T]>,
     w: &'a [T],
     fan_in: usize,
     scale: T,
@@ -252,7 +251,10 @@ impl<T: Real> RowKernel<T> for ProductRows<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
         for (i, out) in block.chunks_exact_mut(self.fan_in).enumerate() {
-            let d = self.d[first + i];
+            let Some(d) = self.d.map(|d| d[first + i]) else {
+                out.iter_mut().for_each(|out| *out = self.scale * *out);
+                continue;
+            };
             for (out, &w) in out.iter_mut().zip(&self.w[(first + i) * self.fan_in..]) {
                 *out = self.scale * (*out - d * w);
             }

@@ -103,3 +103,17 @@ fn a_rule_in_a_network_that_back_propagates() -> Result<()> {
     }
     Ok(())
 }
+
+/// A rule without decay does not read the weights, so an infinite one leaves its update finite.
+#[test]
+fn without_decay_the_weights_are_not_read() -> Result<()> {
+    let mut rng = Rng::new(10);
+    let x = whole(&mut rng, &[1, 32, 4, 4], 1.0)?;
+    let weight = Tensor::full(f32::INFINITY, (32, 32, 3, 3), CPU)?;
+    let layer = Layer::from_tensor(&weight, Geometry::Conv2d(Conv2dConfig::same(3)))?;
+    let post = whole(&mut rng, &[1, 16, 32], 1.0)?;
+    let update = layer.response(&x)?.synapses(&post)?.update(&Hebb)?;
+    let rows = layer.unfold(&x)?.squeeze(0)?;
+    let want = post.squeeze(0)?.t()?.matmul(&rows)?.reshape(weight.shape())?;
+    assert_same("update", &update, &want)
+}
