@@ -2,6 +2,7 @@
 
 use candle::Device;
 use hebbian_train::{Checkpoint, Results, RunFolder};
+use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -138,8 +139,18 @@ fn the_list_says_what_needs_images() {
     let at = with.iter().position(|line| line.starts_with("  softhebb-cnn3-cifar ")).expect(&list);
     // Below the network stands what the record has of it.
     let known = with[at + 1];
-    assert!(known.contains("cifar10: ") && known.contains(" 80.15 ± 0.23 %"), "{known}");
-    assert!(known.ends_with("; 16 min on two cores"), "{known}");
+    let record =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/softhebb/record/cifar10.json");
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    let mut jobs = record["jobs"].as_array().unwrap().iter();
+    let job = jobs.find(|job| job["name"] == "softhebb-3").unwrap();
+    let ours = |of| 100.0 * job["claims"][0]["ours"][of].as_f64().unwrap();
+    let numbers = format!(" {:.2} ± {:.2} %; ", ours("mean"), ours("sd"));
+    assert!(known.contains("cifar10: ") && known.contains(&numbers), "{known}");
+    let minutes =
+        known.rsplit_once("; ").and_then(|(_, time)| time.strip_suffix(" min on two cores"));
+    let minutes: f64 = minutes.expect(known).parse().unwrap();
+    assert!((minutes - job["minutes"]["cpu"].as_f64().unwrap()).abs() <= 0.5, "{known}");
 }
 
 /// A run without steps says which weights are read out.
@@ -168,7 +179,7 @@ fn a_run_starts_from_another_one() {
     let first = "runs/krotov-hopfield/krotov-hopfield-digits/digits-seed-3";
     let seed = |run: &str| {
         let config = std::fs::read(at.join(run).join("config.json")).unwrap();
-        serde_json::from_slice::<serde_json::Value>(&config).unwrap()["seed"].clone()
+        serde_json::from_slice::<Value>(&config).unwrap()["seed"].clone()
     };
     assert_eq!(seed(first), 3);
 
@@ -281,7 +292,7 @@ fn a_benchmark_of_one_op_and_one_step() {
         ],
     );
     let text = std::fs::read_to_string(at.join("b.json")).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
     let number = |row: usize, name: &str| rows[row][name].as_f64().unwrap();
     assert_eq!([&rows[0]["name"], &rows[1]["name"]], ["golkar-mnist/predict/100", "op/dropout/64"]);
     for (row, images) in [(0, 100.0), (1, 64.0)] {
