@@ -10,8 +10,12 @@ use crate::collect::{Split, collect};
 use crate::store::Pile;
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
-/// The endings of the names of pictures.
-const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+/// The endings of the names of pictures that can be decoded.
+const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
+/// The endings of the names of pictures that cannot be decoded. They are not ignored as other files are: without them, a
+/// class could silently have fewer images than its folder.
+const OTHERS: [&str; 13] =
+    ["gif", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2", "jpx", "ppm", "pgm", "pbm", "pnm"];
 /// The names of the folder of images to learn from.
 const TRAIN: [&str; 2] = ["train", "training"];
 /// The names of the folder of images to test with, in the order of preference.
@@ -23,7 +27,8 @@ const DEEPEST: usize = 16;
 ///
 /// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or in `CLASS/*.png`, of which a share is
 /// drawn for testing. There may also be `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their
-/// folders. Classes are in the order of their names. Hidden files, and files that are not pictures, are ignored.
+/// folders. Classes are in the order of their names. Hidden files, and files that are not pictures, are ignored; a picture
+/// in a format that cannot be decoded is a bad picture.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -188,7 +193,8 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
         let entry = entry.map_err(|error| unreadable(dir, error))?;
         let ending = entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        let is_picture = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+        let is_picture = ending
+            .is_some_and(|ending| ENDINGS.iter().chain(&OTHERS).any(|known| *known == ending));
         if entry.file_type().is_file() && is_picture {
             files.push(entry.into_path());
         }

@@ -156,21 +156,20 @@ pub(crate) fn refused((path, row): (PathBuf, Option<usize>), problem: Problem) -
 /// A picture's decoder, and the name of its format.
 fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'static str), Problem> {
     let mut reader = ImageReader::new(Cursor::new(bytes));
-    let Some((format, name)) = image::guess_format(bytes).ok().and_then(|format| {
-        let names = [
-            (ImageFormat::Png, "PNG"),
-            (ImageFormat::Jpeg, "JPEG"),
-            (ImageFormat::WebP, "WebP"),
-            (ImageFormat::Bmp, "BMP"),
-        ];
-        names.into_iter().find(|(known, _)| *known == format)
-    }) else {
-        let bytes = bytes.len();
-        return Err(Problem::Bad(format!("{bytes} bytes that are not a PNG, JPEG, WebP or BMP")));
+    let bad = |found| Err(Problem::Bad(found));
+    let Ok(format) = image::guess_format(bytes) else {
+        return bad(format!("{} bytes that are not a PNG, JPEG, WebP or BMP", bytes.len()));
+    };
+    let name = match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        other => return bad(format!("a picture of the type {}", other.to_mime_type())),
     };
     if !format.reading_enabled() {
         let without = "built without the feature `pictures`: build with --features pictures";
-        return Err(Problem::Bad(format!("a {name} ({without})")));
+        return bad(format!("a {name} ({without})"));
     }
     reader.set_format(format);
     let mut limits = Limits::default();
@@ -185,7 +184,7 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
         let most = most / 2;
         let found =
             format!("a {name} of {height}x{width} pixels, {bytes} bytes, and {most} at most");
-        return Err(Problem::Bad(found));
+        return bad(found);
     }
     Ok((decoder, name))
 }

@@ -1,6 +1,6 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
-use crate::engine::{Method, RunOptions, Stop, measured_on, told, train};
+use crate::engine::{Method, RESUME, RunOptions, Stop, measured_on, told, train};
 use crate::{
     Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
     read_text, save_json, save_text,
@@ -69,6 +69,9 @@ pub struct StudyOptions {
     pub device: String,
     /// Whether to read back the complete runs and continue the interrupted one.
     pub resume: bool,
+    /// Whether a complete experiment with other settings in the same folder may be replaced. It may have taken hours, and
+    /// the default folder is the same for all settings.
+    pub replace: bool,
     /// Whether to show no progress.
     pub quiet: bool,
     /// The share of training images that was held out, if these images replace the test images in all measurements.
@@ -134,8 +137,8 @@ impl Study<'_> {
     /// options and `data` determines the numbers.
     ///
     /// # Errors
-    /// If there are 0 seeds or 0 epochs, the folder holds files of another program, the experiment to resume is a
-    /// different one, or `draw` fails.
+    /// If there are 0 seeds or 0 epochs, the folder holds files of another program or a complete experiment that may not
+    /// be [replaced](StudyOptions::replace), the experiment to resume is a different one, or `draw` fails.
     pub fn run(
         &self,
         name: &str,
@@ -170,6 +173,8 @@ impl Study<'_> {
         about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
         if options.resume {
             OwnFolder::recover(out, &EXPERIMENT)?;
+        } else if !options.replace {
+            check_other(out, &about)?;
         }
         let earlier = match options.resume {
             true => OwnFolder::about(out, &EXPERIMENT)?,
@@ -477,8 +482,24 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
     let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
     match told(&found, &wanted) {
         Some(told) => Err(Error::Argument(format!(
-            "{} belongs to another experiment: {told}, or start again without --resume",
+            "{} belongs to another experiment: {told}; {RESUME}",
             out.join(EXPERIMENT.mark).display(),
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to replace a complete experiment with other settings.
+fn check_other(out: &Path, wanted: &Map<String, Value>) -> Result<()> {
+    if !out.join(RESULTS).exists() {
+        return Ok(());
+    }
+    let Some(found) = OwnFolder::about(out, &EXPERIMENT)? else { return Ok(()) };
+    match told(&Value::Object(found), &Value::Object(wanted.clone())) {
+        Some(told) => Err(Error::Argument(format!(
+            "{out} has a complete experiment with other settings ({told}): give this one another folder with --out, \
+             or --out {out} to replace that one",
+            out = out.display(),
         ))),
         None => Ok(()),
     }
@@ -558,6 +579,7 @@ mod tests {
             seed: 0,
             device: "cpu".to_string(),
             resume: false,
+            replace: true,
             quiet: true,
             validation: None,
             labelled: None,

@@ -155,6 +155,7 @@ impl CommonArgs {
             seed: self.seed(),
             device: device.to_string(),
             resume: self.resume,
+            replace: self.out.is_some(),
             quiet: self.quiet,
             validation: self.validation,
             labelled: self.labelled,

@@ -356,6 +356,11 @@ fn what_is_wrong_is_named_with_what_to_do() {
     refused(dir.path(), |_| (), &["bee/3.png", "broken PNG", "--skip-bad"]);
     write(&dir.path().join("train/bee/2.png"), b"<html>");
     refused(dir.path(), |_| (), &["bee/2.png", "6 bytes that are not a PNG", "--skip-bad"]);
+    // A picture in a format that is not read is not left out silently; nor are JPEG files with a rarer ending.
+    write(&dir.path().join("train/ant/8.gif"), b"GIF89a\x01\0\x01\0\0\0\0;");
+    refused(dir.path(), |_| (), &["ant/8.gif", "type image/gif", "a PNG, JPEG, WebP or BMP"]);
+    write(&dir.path().join("train/ant/7.jfif"), b"nothing");
+    refused(dir.path(), |_| (), &["ant/7.jfif", "7 bytes that are not"]);
     let skipped = Arc::new(Mutex::new(Vec::new()));
     let seen = skipped.clone();
     let options =
@@ -367,7 +372,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     });
     let data = load_with_progress("mine", &options, on_progress).unwrap();
     assert_eq!((data.train.labels(), data.test.len()), (&[0, 0][..], 2));
-    assert_eq!(*skipped.lock().unwrap(), ["2.png", "3.png"]);
+    assert_eq!(*skipped.lock().unwrap(), ["7.jfif", "8.gif", "2.png", "3.png"]);
     fs::create_dir(dir.path().join("train/cow")).unwrap();
     refused(dir.path(), |_| (), &["train/cow", "no pictures", "if it is no class"]);
     fs::remove_dir(dir.path().join("train/cow")).unwrap();

@@ -30,6 +30,6 @@ pub use method::{Method, OfPreset, Start, check_images, train};
 pub use options::{RunOptions, measured_on, shown};
 pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};
-pub(crate) use same_run::told;
+pub(crate) use same_run::{RESUME, told};
 pub use stop::{Stop, Watch};
 pub use unsupervised::{Recipe, Unsupervised, UnsupervisedLearner, UnsupervisedMethod, WithHead};

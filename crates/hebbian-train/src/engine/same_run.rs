@@ -43,7 +43,7 @@ pub(super) fn same_run(
     }
     match told(&found, &wanted) {
         Some(told) => Err(Error::Argument(format!(
-            "{} belongs to another run: {told}, or start again without --resume",
+            "{} belongs to another run: {told}; {RESUME}",
             config.display(),
         ))),
         None => Ok(same),
@@ -57,8 +57,11 @@ fn comparable(config: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// What tells the configuration of a run or an experiment that is to be continued from the one wanted, and what to do;
-/// `None` if they are the same.
+/// What to do if the run or the experiment in a folder is not the one to continue.
+pub(crate) const RESUME: &str =
+    "resume with the flags and the images it was started with, or start again without --resume";
+
+/// What distinguishes the configuration of a run or an experiment from the one wanted; `None` if they are the same.
 pub(crate) fn told(found: &Value, wanted: &Value) -> Option<String> {
     // The fingerprint says least, so it is compared last.
     const FINGERPRINT: &str = "fingerprint";
@@ -68,14 +71,12 @@ pub(crate) fn told(found: &Value, wanted: &Value) -> Option<String> {
         config
     };
     match difference(String::new(), &without(found), &without(wanted)) {
-        Some((at, found, wanted)) => Some(format!(
-            "{} is {found} there, {wanted} here; resume with the flags it was started with",
-            at.trim_start_matches('/')
-        )),
-        None if found.get(FINGERPRINT) != wanted.get(FINGERPRINT) => Some(
-            "as many images of the same size, but others, or with other labels; resume with the images it was started with"
-                .to_string(),
-        ),
+        Some((at, found, wanted)) => {
+            Some(format!("{} is {found} there, {wanted} here", at.trim_start_matches('/')))
+        }
+        None if found.get(FINGERPRINT) != wanted.get(FINGERPRINT) => {
+            Some("as many images of the same size, but others, or with other labels".to_string())
+        }
         None => None,
     }
 }

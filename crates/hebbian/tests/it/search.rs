@@ -132,6 +132,33 @@ fn a_trial_that_diverges_is_the_worst() {
     refused(at, &[&search[..], &rate, &out].concat(), &["all trials diverged", "1e+29"]);
 }
 
+/// In the folder that is the default, a complete study with other settings is not replaced unless the folder is named.
+#[test]
+fn a_complete_search_with_other_settings_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let few = ["--trials", "1", "--quiet", "--limit-train", "100", "--limit-test", "50"];
+    let search =
+        [&["study", "search", "golkar", "--preset", "golkar-digits", "--epochs", "1"][..], &few]
+            .concat();
+    let with = |more: &[&'static str]| [&search[..], more].concat();
+    let one = with(&["--set", "training.rates.w1=0.01,0.02"]);
+    printed(at, &one);
+    let out = "runs/golkar/search-golkar-digits/digits-seed-0";
+    let results = || std::fs::read(at.join(out).join("results.json")).unwrap();
+    let first = results();
+    let other = with(&["--set", "training.rates.w1=0.03,0.04"]);
+    let words = ["complete experiment with other settings", "space/0", "0.03", "--out"];
+    refused(at, &other, &words);
+    assert_eq!(results(), first);
+    // The same search again, and another seed, are no loss.
+    printed(at, &one);
+    printed(at, &[&other[..], &["--seed", "1"]].concat());
+    printed(at, &[&other[..], &["--out", out]].concat());
+    let found = json(&at.join(out).join("results.json"));
+    assert_eq!(found["space"][0].as_str(), Some("training.rates.w1=0.03,0.04"));
+}
+
 #[test]
 fn what_a_search_refuses() {
     let folder = tempfile::tempdir().unwrap();
