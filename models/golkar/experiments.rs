@@ -292,8 +292,8 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
         more_tables: Vec::new(),
         numbers: json!({ "runs": runs.collect::<Vec<Value>>() }),
         text: format!(
-            "{text}\nloss: mean squared error of the samples that are learned; the optimum is that of any \
-             linear network of as many hidden units\n"
+            "{text}\nloss: mean squared error of the samples that are learned; the optimum is the smallest \
+             loss of any linear network with the same number of hidden units\n"
         ),
         picture: draw_panels(&panels, 2)?,
     })

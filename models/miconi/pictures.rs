@@ -1,6 +1,6 @@
 //! Pictures of a network.
 
-use super::monitor::{Monitor, RASTER};
+use super::monitor::Monitor;
 use super::network::Network;
 use super::receptive_fields::receptive_fields;
 use candle_hebbian::device::to_host;
@@ -65,15 +65,15 @@ fn raster(monitor: &Monitor) -> Result<Picture> {
                 winners.iter().map(move |&unit| (batch as f64, unit as f64))
             });
             let series = Series { points: points.collect(), dots: true, ..Default::default() };
-            let labels = (&*format!("batch, of the latest {RASTER}"), "unit");
+            let labels = (&*format!("batch, the latest {}", raster.len()), "unit");
             Ok(panel(at, "winners at one position", labels, vec![series]))
         })
         .collect::<Result<Vec<LineChart>>>()?;
     let seen = |panel: &LineChart| panel.series.iter().any(|series| !series.points.is_empty());
     let panels: Vec<LineChart> = panels.into_iter().filter(seen).collect();
     draw_panels(&panels, COLUMNS)?.titled(
-        "a dot for each unit that won: evenly scattered where all units take turns, a line where one unit wins \
-         again and again",
+        "Each dot is a unit that won. Scattered dots: many units take turns. A horizontal row: one unit wins again \
+         and again.",
     )
 }
 

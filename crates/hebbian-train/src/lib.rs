@@ -10,6 +10,21 @@
 //! # Ok::<(), hebbian_train::Error>(())
 //! ```
 //!
+//! | to | see |
+//! |---|---|
+//! | read classes out of features | [`Ridge`], [`LinearHead`], [`LinearSvm`], [`NearestClassMean`], [`NearestNeighbours`] |
+//! | compute the features of a frozen network once | [`collect_features`] |
+//! | save tensors, and load them or PyTorch's files | [`save_checkpoint`], [`Checkpoint`] |
+//! | write a run folder with its log and TensorBoard events | [`RunFolder`], [`EventFile`] |
+//! | read the log and the results of a run | [`RunFolder::history`], [`Results`] |
+//! | draw weights, images and curves | [`filter_picture`], [`image_rows`], [`LineChart`], [`BarChart`] |
+//! | see what units respond to | [`receptive_fields`], [`win_shares`], [`exciting_images`] |
+//! | train a method | [`Method`], [`train`] |
+//! | compare networks over seeds | [`Study`] |
+//! | search the numbers of a preset | [`search()`], [`Dimension`] |
+//!
+//! All parts:
+//!
 //! | part | for |
 //! |---|---|
 //! | [`Method`], [`Learner`], [`Model`], [`train`], [`run`] | one engine that runs every method |

@@ -245,7 +245,7 @@ pub fn learned_picture(
     shares: &[f64],
     title: &str,
 ) -> Result<Picture> {
-    let (count, _, height, width) = after.dims4()?;
+    let (count, channels, height, width) = after.dims4()?;
     if after.elem_count() == 0 || before.dims() != after.dims() || shares.len() != count {
         return Err(Error::Argument(format!(
             "{title}: filters of shape {:?} before and {:?} after, with {} shares, cannot be drawn",
@@ -288,7 +288,8 @@ pub fn learned_picture(
     for x in 0..SCALE.0 {
         bar.fill((x, 0), (1, SCALE.1), [(x * 255 / (SCALE.0 - 1)) as u8; 3]);
     }
-    let scale = text_picture("of each filter: -largest |w|, 0, +largest |w|", INK)?;
+    let of = if channels == 3 { "each colour" } else { "each filter" };
+    let scale = text_picture(&format!("of {of}: -largest |w|, 0, +largest |w|"), INK)?;
     let mut legend = Picture::new(AROUND + SCALE.0 + scale.width, SCALE.1 + AROUND, GAP);
     legend.paste((AROUND, 0), &bar);
     legend.paste((AROUND + SCALE.0, 0), &scale);
@@ -296,7 +297,7 @@ pub fn learned_picture(
         true => format!("{title}, the first {} of {count}", order.len()),
         false => title.to_string(),
     };
-    let about = "before learning (left) and after (right), by share of wins; unit, radius r, share";
+    let about = "left before learning, right after; ordered by share of wins; below: unit, radius r, share of wins";
     legend.above(&grid).titled(&format!("{shown}\n{about}"))
 }
 

@@ -60,8 +60,8 @@ pub trait Door: Method + Sized {
     /// Whether its networks learn in steps: if they do, the report of a run without steps says that nothing was learned.
     const STEPS: bool = true;
 
-    /// The numbers on its layers, training and read-outs that the terminal shows, by their names in `metrics.jsonl`
-    /// or `results.json`; `--help` explains them.
+    /// The numbers on its layers, training and read-outs that the terminal shows, by their names in the glossary of
+    /// reports; `--help` explains them.
     const NUMBERS: &'static [&'static str] = &[];
 
     /// The method's own flags.

@@ -24,7 +24,7 @@ pub(super) fn chart(trained: &[Trained], title: String) -> LineChart {
     LineChart {
         title,
         x_label: "epoch".to_string(),
-        y_label: "error, % (0.1 and above)".to_string(),
+        y_label: "error, % (values below 0.1 are not shown)".to_string(),
         log_y: true,
         series: series.flat_map(|(colour, one)| error_series(one, colour)).collect(),
         ..LineChart::default()

@@ -135,7 +135,8 @@
       // A colour that is there for the second time is dotted.
       const dash = dashed > 0 ? [6, 2 + 3 * dashed] : number >= LINES ? [2, 3] : undefined;
       const group = several ? content.groups[one.group].name : "";
-      const label = [group, one.name].filter((part) => part).join(" · ") || data.title;
+      const name = [group, one.name].filter((part) => part).join(" · ") || data.title;
+      const label = name + (dash === undefined ? "" : dashed > 1 ? " (wider dashes)" : dashed > 0 ? " (dashed)" : " (dotted)");
       const show = !(many && /training$/.test(one.name));
       if (one.low) {
         const edge = { class: "edge", show, stroke: "transparent", width: 0, points: { show: false }, spanGaps: true, label: "" };
@@ -320,9 +321,9 @@
         type: "button", on: { click: (event) => { details.append(...one.units.slice(PATCHES_FIRST, one.detailed).map((unit, at) => detail(unit, at + PATCHES_FIRST))); event.target.remove(); } },
       }, `Show ${one.detailed - PATCHES_FIRST} more`);
       parts.push(el("hr", { class_: "divide" }), el("p", { class_: "about" },
-        `The nine patches of ${one.images.toLocaleString("en")} ${run().part} images that excite a unit most, one of an image at most`,
-        one.exciting ? "; before them the image, of the mean norm of those images, that excites it most, found by projected gradient ascent from noise."
-          : one.first ? "." : ". The image that excites a unit most was not sought: the network has no gradient in its images, or is too large."),
+        `The nine patches of ${one.images.toLocaleString("en")} ${run().part} images that excite a unit most, at most one from each image`,
+        one.exciting ? "; to their left is the image that excites the unit most, found by projected gradient ascent from noise, with the mean norm of those images."
+          : one.first ? "." : ". The image that excites a unit most was not computed, because the network is not differentiable in its input or is too large."),
         details, rest && el("p", {}, rest));
     }
     const whole = card(parts);
@@ -342,12 +343,12 @@
       const level = (share) => (share <= 0 ? 0 : Math.min(5, 1 + Math.floor(5 * share * 0.999)));
       const cells = (row, label) => row.map((count, predicted) => el("td", {
         class_: label === predicted ? "heat-" + level(sums[label] ? count / sums[label] : 0) : "miss-" + level(count / worst),
-        title: `${count} of ${sums[label]} images of ${names[label]} taken for ${names[predicted]}`,
+        title: `${count} of ${sums[label]} images of ${names[label]} classified as ${names[predicted]}`,
       }, count === 0 ? "·" : count));
       const rows = counts.map((row, label) => el("tr", {}, el("th", { scope: "row" }, names[label]), cells(row, label),
         el("td", { class_: "recall" }, sums[label] ? percent(row[label] / sums[label], 1) : "–")));
       parts.push(card(el("h3", {}, "Confusion matrix"),
-        el("p", { class_: "about" }, "Rows are the classes of the images, columns what they are taken for; at the right, the share of each class that is recognised."),
+        el("p", { class_: "about" }, "Rows are true classes, columns predicted classes. The last column is the share of each class that is classified correctly."),
         el("div", { class_: "scroll" }, el("table", { class_: "confusion" },
           el("thead", {}, el("tr", {}, el("td"), names.map((name) => el("th", { scope: "col" }, name)), el("th", {}, "right"))), el("tbody", {}, rows)))));
     }
@@ -355,9 +356,9 @@
       parts.push(card(el("h3", {}, "Most confused"),
         el("p", { class_: "about" }, `${plural(found.wrong, "mistake")} in ${plural(found.images, `${run().part} image`)}; the pairs of classes that are confused most often come first, and of each the images whose wrong class is furthest ahead of the right one.`),
         el("div", { class_: "pairs-of" }, found.pairs.map((pair) => el("div", {},
-          el("h4", {}, `${names[pair.label]} taken for ${names[pair.predicted]} `, el("span", {}, plural(pair.count, "image"))),
+          el("h4", {}, `${names[pair.label]} classified as ${names[pair.predicted]} `, el("span", {}, plural(pair.count, "image"))),
           el("div", { class_: "thumbs" }, Array.from({ length: pair.shown }, (_, at) =>
-            picture(found.sheet, pair.first + at, `an image of ${names[pair.label]} taken for ${names[pair.predicted]}`))))))));
+            picture(found.sheet, pair.first + at, `an image of ${names[pair.label]} classified as ${names[pair.predicted]}`))))))));
     } else if (found) {
       parts.push(card(el("h3", {}, "Most confused"), el("p", { class_: "about" }, `No mistake in ${plural(found.images, `${run().part} image`)}.`)));
     }

@@ -36,8 +36,8 @@ use std::path::{Path, PathBuf};
 /// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, correlations, feedback
 ///
 /// It opens finished runs of any method, and models of the zoo. Each analysis has a picture (analysis-NAME.png), a table
-/// (.csv) and all its figures (.json), in the folder of the run; of several runs, which are compared, in --out. Nothing
-/// is downloaded. The guide's page on analyses defines what is measured.
+/// (.csv) and all its figures (.json), in the folder of the run. If several runs are compared, the files go to --out.
+/// Nothing is downloaded. The guide's page on analyses defines what is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AnalyseArgs {
     /// Folders of runs, folders above runs such as those of studies, or names from `hebbian list`

@@ -118,7 +118,7 @@ impl Door for Golkar {
     const ABOUT: &'static str = "Golkar et al. 2020: local supervision in a cortical microcircuit";
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
     const NUMBERS: &'static [&'static str] =
-        &["loss", "linear_optimum", "alignment", "interneuron_gap"];
+        &["loss", "linear_optimum", "alignment", "interneuron_gap", "samples"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -24,7 +24,7 @@ impl Door for KMeans {
     const ABOUT: &'static str =
         "Coates et al. 2011: k-means on whitened patches, a control without plasticity";
     const STEPS: bool = false;
-    const NUMBERS: &'static [&'static str] = &["ridge"];
+    const NUMBERS: &'static [&'static str] = &["features", "ridge", "ridge on raw pixels"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

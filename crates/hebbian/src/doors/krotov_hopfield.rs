@@ -23,7 +23,7 @@ pub struct Flags {
 impl Door for KrotovHopfield {
     const ABOUT: &'static str =
         "Krotov & Hopfield 2019: unsupervised learning by competing hidden units";
-    const NUMBERS: &'static [&'static str] = &["mean_norm"];
+    const NUMBERS: &'static [&'static str] = &["mean_norm", "features", "head"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -130,7 +130,8 @@ impl Flags {
 impl Door for Miconi {
     const ABOUT: &'static str = "Miconi 2021: Hebbian convolutional networks by gradients";
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
-    const NUMBERS: &'static [&'static str] = &["active", "least_win_rate", "fourth_power"];
+    const NUMBERS: &'static [&'static str] =
+        &["active", "least_win_rate", "fourth_power", "features"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

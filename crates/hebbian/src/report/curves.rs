@@ -101,6 +101,17 @@ fn of_all_draws(readout: &str) -> &str {
     readout.split_once(", draw ").map_or(readout, |(name, _)| name)
 }
 
+/// The largest number of moments of which a chart shows values.
+const MOMENTS: usize = 1000;
+
+/// Returns at most [`MOMENTS`] of these moments, evenly spaced, among them the first and the last.
+fn thinned(all: &[u64]) -> Vec<u64> {
+    if all.len() <= MOMENTS {
+        return all.to_vec();
+    }
+    (0..MOMENTS).map(|at| all[at * (all.len() - 1) / (MOMENTS - 1)]).collect()
+}
+
 /// The values of a curve in each run of a group, by the number on their clock.
 type Points = BTreeMap<u64, Vec<f64>>;
 
@@ -146,6 +157,7 @@ pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
     let chart = |key: (bool, String)| {
         let (term, curves) = (find(&key.1), &all[&key]);
         let xs: BTreeSet<u64> = curves.values().flat_map(|points| points.keys().copied()).collect();
+        let xs = thinned(&xs.into_iter().collect::<Vec<_>>());
         let at = |values: &dyn Fn(u64) -> f64| xs.iter().map(|&x| values(x)).collect::<Vec<_>>();
         let clocks = match (key.0, single) {
             (true, _) => vec![Clock { name: "epochs of the read-out", values: at(&|x| x as f64) }],
@@ -201,6 +213,19 @@ mod tests {
         let moment = Moment::Learning { step: images / 10, images, epoch: images as f64 / 100.0 };
         let values = values.iter().map(|(name, value)| (name.to_string(), Some(*value)));
         LogLine { moment, seconds: images as f64 / 50.0, values: values.collect() }
+    }
+
+    /// 2,997 = 3·999 moments after the first: every third is kept.
+    #[test]
+    fn long_curves_are_thinned() {
+        let all: Vec<u64> = (0..2998).map(|at| 10 * at).collect();
+        let kept: Vec<u64> = (0..1000).map(|at| 30 * at).collect();
+        assert_eq!(thinned(&all), kept);
+        assert_eq!(thinned(&all[..1000]), &all[..1000]);
+        let lines = all.iter().map(|&images| line(images, &[("loss", images as f64)])).collect();
+        let charts = charts(&[vec![&History(lines)]]);
+        let last = charts[0].series[0].mean.last().copied().flatten();
+        assert_eq!((charts[0].series[0].mean.len(), last), (1000, Some(29970.0)));
     }
 
     #[test]

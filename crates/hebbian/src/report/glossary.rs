@@ -1,8 +1,8 @@
 //! What the numbers of a run mean, in plain words: for the report and for `--help`.
 
-/// A number that runs log.
+/// A number that runs log or show.
 pub(super) struct Term {
-    /// Its name in `metrics.jsonl`, without the layer.
+    /// Its name in `metrics.jsonl`, without the layer, or in `results.json`; for what only the terminal shows, any.
     pub name: &'static str,
     /// Its name in the terminal; empty if it is not shown there.
     pub short: &'static str,
@@ -50,6 +50,37 @@ pub(super) const TERMS: &[Term] = &[
         "A linear layer with softmax that is trained with labels on the features.",
     ),
     score(
+        "head on raw pixels",
+        "head on raw pixels",
+        "Head on raw pixels",
+        "The same head, trained on the pixels of the images.",
+    ),
+    score(
+        "head on random networks",
+        "head on N random networks",
+        "Head on random networks",
+        "The same head, trained on the features of N networks with random weights.",
+    ),
+    score(
+        "few labels",
+        "with N labels",
+        "Few labels",
+        "The same read-outs if only N training images have labels.",
+    ),
+    score(
+        "features",
+        "features",
+        "Features",
+        "What the network computes of an image: the input of the read-outs.",
+    ),
+    score("samples", "samples/s", "Samples per second", "Samples learned in a second."),
+    score(
+        "ridge on raw pixels",
+        "ridge on raw pixels",
+        "Ridge regression on raw pixels",
+        "The same regression from the pixels of the images.",
+    ),
+    score(
         "ridge",
         "ridge",
         "Ridge regression",
@@ -72,6 +103,12 @@ pub(super) const TERMS: &[Term] = &[
         "radius",
         "Radius",
         "Mean length of the weight vectors of a layer. The rules that normalise drive it to 1 for every unit that learns.",
+    ),
+    rule(
+        "left_start",
+        "left their random start",
+        "Units that have left their start",
+        "Share of the units of each layer whose weights have a cosine below 0.5 with those they started from.",
     ),
     rule("min_radius", "", "Smallest radius", "The shortest weight vector of a layer."),
     rule("max_radius", "", "Largest radius", "The longest weight vector of a layer."),
@@ -97,14 +134,14 @@ pub(super) const TERMS: &[Term] = &[
         "winner_share",
         "",
         "Activity of winners",
-        "Mean activity of the unit that wins: 1 when it takes all, 1/K when all K units are equally active.",
+        "Mean activity of the unit that wins: 1 if only the winner is active, 1/K if all K units are equally active.",
     ),
     rule(
         "silent_units",
         "silent",
         "Silent units",
-        "Units that have won none of the competitions since the last line (in convolutions, of those of one step in ten). \
-         If few competitions lie between two lines, some of these units win later.",
+        "Units that have not won any competition since the last line. In convolutions, one step in ten is counted. If there \
+         were few competitions since the last line, some of these units will still win later.",
     ),
     rule("active", "active share", "Active share", "Share of a layer's outputs that are above 0."),
     rule("mean_output", "", "Mean output", "Mean output of a layer before pooling."),
@@ -113,13 +150,14 @@ pub(super) const TERMS: &[Term] = &[
         "least_win_rate",
         "win rates",
         "Smallest win rate",
-        "Win rate of the least active unit, over its target rate: 1 is on target.",
+        "Win rate of the least active unit divided by the target rate; in the terminal, of the most active unit too. At 1 a \
+         unit wins exactly as often as intended.",
     ),
     rule(
         "largest_win_rate",
         "",
         "Largest win rate",
-        "Win rate of the most active unit, over its target rate: 1 is on target.",
+        "Win rate of the most active unit divided by the target rate: at 1 it wins exactly as often as intended.",
     ),
     rule("threshold_sum", "", "Sum of thresholds", "Sum of the adaptive thresholds of a layer."),
     rule(
@@ -132,15 +170,15 @@ pub(super) const TERMS: &[Term] = &[
         "correlation",
         "W-R correlation",
         "Alignment of W and R",
-        "Correlation of the forward weights W with the feedback weights R of a layer: 1 when they point the same way, 0 when \
-         they have nothing in common.",
+        "Correlation of the forward weights W with the feedback weights R of a layer: 1 if they are proportional, 0 if they \
+         are unrelated.",
     ),
     rule(
         "angle",
         "error angle",
         "Angle to back-propagation",
         "Mean angle, in degrees, between the error that reaches a layer and the one that back-propagation would send: 0 is the \
-         same direction, 90 has nothing in common.",
+         same direction, 90 is orthogonal.",
     ),
     rule(
         "norm_ratio",
@@ -153,7 +191,7 @@ pub(super) const TERMS: &[Term] = &[
         "cosine",
         "Alignment of the teaching signal",
         "Cosine, over all training images, of the signal that teaches the hidden neurons and the one that back-propagation \
-         would send: 1 is the same direction, 0 has nothing in common.",
+         would send: 1 is the same direction, 0 is orthogonal.",
     ),
     rule(
         "interneuron_gap",
@@ -173,7 +211,7 @@ pub(super) const TERMS: &[Term] = &[
         "step_size",
         "",
         "Size of a step",
-        "Mean size of the change of a weight, without the decay, over the learning rate. The largest of GHL is 1.",
+        "Mean size of the change of a weight, without the decay, over the learning rate. For GHL, the largest change in a layer is 1.",
     ),
     rule(
         "empty_centroids",
@@ -213,6 +251,8 @@ pub(crate) fn legend(names: &[&str]) -> String {
         ),
         ("images/s", "Images shown in a second."),
         ("ETA", "Estimated time remaining."),
+        ("expected", "What the record has for this command, and the time that it takes."),
+        ("test accuracy", "Share of the test images that are classified correctly."),
         ("±", "Standard deviation over the networks or seeds of which the mean is shown."),
     ];
     let terms = TERMS.iter().filter(|term| names.contains(&term.name));
@@ -256,7 +296,8 @@ mod tests {
         for names in &shown {
             let text = legend(names);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-            let of_run = ["layer N", "images/s", "ETA", "±"].into_iter();
+            let of_run =
+                ["layer N", "images/s", "ETA", "expected", "test accuracy", "±"].into_iter();
             let shorts = names.iter().map(|name| find(name).expect(name).short).chain(of_run);
             for short in shorts.clone() {
                 let is_it = |line: &str| line.starts_with(&format!("  {short} "));

@@ -10,9 +10,10 @@ use hebbian_models::Model;
 use hebbian_train::{Ascent, Field, Units, exciting_images, receptive_fields, win_shares};
 use serde::Serialize;
 
-/// How many units of a layer are shown, and how many of them with what excites them.
-const SHOWN: usize = 256;
-const DETAILED: usize = 24;
+/// How many units of a layer are shown, and how many of them with what excites them, at most and at least: a page of
+/// several runs shows fewer of each.
+const SHOWN: (usize, usize) = (256, 32);
+const DETAILED: (usize, usize) = (24, 8);
 /// How many patches are shown for a unit: those that excite it most.
 const PATCHES: usize = 9;
 /// How many images are looked at, at most and at least, and how many multiplications this may take.
@@ -69,27 +70,28 @@ struct Unit {
     share: Option<f64>,
 }
 
-/// Returns every layer whose units can be drawn; `start` is the network before learning.
+/// Returns every layer whose units can be drawn; `start` is the network before learning, and the page shows the layers of
+/// this many `runs`.
 pub(super) fn layers(
     model: &Model,
     start: Option<&Model>,
     images: Option<&Images>,
     device: &Device,
+    runs: usize,
 ) -> Result<Vec<Layer>> {
     let units = model.network().units()?;
     let fields = |units: &[Units]| receptive_fields(units, model.seen());
     let starts = start.map(|start| fields(&start.network().units()?)).transpose()?;
     let layer = |(at, (units, field)): (usize, (&Units, &Field))| {
         let start = starts.as_ref().and_then(|fields| fields.get(at));
-        layer(model, images, device, at, units, (field, start))
+        layer((model, device, runs), images, at, units, (field, start))
     };
     units.iter().zip(&fields(&units)?).enumerate().map(layer).collect()
 }
 
 fn layer(
-    model: &Model,
+    (model, device, runs): (&Model, &Device, usize),
     images: Option<&Images>,
-    device: &Device,
     at: usize,
     units: &Units,
     (field, start): (&Field, Option<&Field>),
@@ -106,11 +108,12 @@ fn layer(
             None => a.cmp(&b),
         })
     });
-    order.truncate(SHOWN);
+    let few = |(most, least): (usize, usize)| (most / runs.max(1)).max(least);
+    order.truncate(few(SHOWN));
     let rows =
         Tensor::new(order.iter().map(|&unit| unit as u32).collect::<Vec<_>>(), &Device::Cpu)?;
     let (_, _, height, width) = field.pattern.dims4()?;
-    let detailed = order.len().min(DETAILED);
+    let detailed = order.len().min(few(DETAILED));
     let (mut exciting, mut patches) = (None, None);
     if let (Some(seen), Some(images)) = (&seen, images) {
         patches = Some(seen.patches(images, field, &order[..detailed])?);

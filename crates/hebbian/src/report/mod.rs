@@ -214,10 +214,11 @@ impl Content {
         let details =
             folders.iter().enumerate().map(|(at, folder)| match (detailed.contains(&at), data) {
                 (false, _) => Details::default(),
-                (true, Some(data)) => Details::of(folder, Ok(data), device),
+                (true, Some(data)) => Details::of(folder, Ok(data), device, detailed.len()),
                 (true, None) => {
                     let loaded = folder.images(data_dir).map_err(|error| format!("{error:#}"));
-                    Details::of(folder, loaded.as_ref().map_err(Clone::clone), device)
+                    let loaded = loaded.as_ref().map_err(Clone::clone);
+                    Details::of(folder, loaded, device, detailed.len())
                 }
             });
         let runs = folders.iter().zip(details).map(|(folder, details)| Run::new(folder, details));

@@ -226,9 +226,14 @@ pub(super) struct Details {
 }
 
 impl Details {
-    /// Computes the details of the model in the folder, which may still be learning. What cannot be computed is left
-    /// out, with a note.
-    pub(super) fn of(folder: &Folder, data: Result<&Dataset, String>, device: &Device) -> Self {
+    /// Computes the details of the model in the folder, which may still be learning, for a page with the details of this
+    /// many `runs`. What cannot be computed is left out, with a note.
+    pub(super) fn of(
+        folder: &Folder,
+        data: Result<&Dataset, String>,
+        device: &Device,
+        runs: usize,
+    ) -> Self {
         let mut details = Self::default();
         let model = match Model::load_on(&folder.path, device) {
             Ok(model) => model,
@@ -260,7 +265,7 @@ impl Details {
             }
             None => None,
         };
-        match layers(&model, start.as_ref(), images.as_ref(), device) {
+        match layers(&model, start.as_ref(), images.as_ref(), device, runs) {
             Ok(layers) => details.layers = layers,
             Err(error) => noted("Layers are", format!("{error:#}")),
         }

@@ -61,7 +61,7 @@ impl<'a> Watched<'a> {
         let is_due = self.looked.is_none_or(|(at, of)| at.elapsed() > BETWEEN && of != weights);
         if is_due {
             let data = self.data.as_ref().map_err(Clone::clone);
-            self.details = Details::of(&folder, data, &Device::Cpu);
+            self.details = Details::of(&folder, data, &Device::Cpu, 1);
             self.looked = Some((Instant::now(), weights));
         }
         Ok(Content::live(folder, self.details.clone()))

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// Every number in the model cards is a claim of the record (models/*/record/*.json): a command, its result, what was
 /// published, and the interval that the mean of a new run has to lie in. Each run has a folder of its own below --out:
-/// completed runs are reused, and interrupted runs continue. The exit status is 1 where a claim does not hold or a job
+/// completed runs are reused, and interrupted runs continue. The exit status is 1 if a claim does not hold or a job
 /// did not run.
 #[derive(Debug, clap::Args)]
 pub struct ReproduceArgs {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Small enough for tests, with two layers.
@@ -262,7 +263,11 @@ fn a_report_fits_a_narrow_screen() {
     run(at, "out", &["--seed", "0"]);
     run(at, "again", &["--seed", "1"]);
     printed(at, &["report", "out", "again"]);
-    for report in ["out/report.html", "report.html"] {
+    let study = ["study", "amit", "--experiment", "protocols", "--dataset", "digits", "--quiet"];
+    let tiny = ["--seeds", "1", "--epochs", "1", "--limit-train", "100", "--limit-test", "50"];
+    printed(at, &[&study[..], &tiny, &["--out", "study-of-ways-to-send-the-error"]].concat());
+    let study = "study-of-ways-to-send-the-error/report.html";
+    for report in ["out/report.html", "report.html", study] {
         let page = read(at.join(report)).replace('&', "&amp;").replace('"', "&quot;");
         let measure = "const inside = document.querySelector('iframe').contentDocument;
             const width = (element) => element.getBoundingClientRect().right;
@@ -349,6 +354,7 @@ fn a_study_is_compared() {
     let said = printed(at, &[&args[..], &tiny].concat());
     assert_eq!(said.lines().last(), Some("open study/report.html"), "{said}");
     let written = read(at.join("study/report.html"));
+    assert!(written.len() < 2_000_000, "{}", written.len());
     std::fs::remove_file(at.join("study/report.html")).unwrap();
     assert_eq!(printed(at, &["report", "study"]), "open study/report.html\n");
     let found = data(&read(at.join("study/report.html")));
@@ -487,6 +493,17 @@ fn a_run_is_watched() {
     std::fs::write(&log, read(log.clone()) + more + "\n").unwrap();
     let after = json_of(ask(port, "/data.json", &own));
     assert_eq!(points(&after), points(&before) + 1);
+    // New weights are drawn, after a few seconds at most.
+    run(at.path(), "other", &["--seed", "1"]);
+    for weights in ["model.safetensors", "state.safetensors"] {
+        std::fs::copy(at.path().join("other").join(weights), out.join(weights)).unwrap();
+    }
+    let drawn = |data: &Value| data["runs"][0]["layers"].clone();
+    let asked = Instant::now();
+    while drawn(&json_of(ask(port, "/data.json", &own))) == drawn(&before) {
+        assert!(asked.elapsed() < Duration::from_secs(60), "the units are those of before");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 
     assert_eq!(ask(port, "/../out/config.json", &own).0, 404);
     assert_eq!(ask(port, "/data.json", "example.org").0, 403);
@@ -533,7 +550,7 @@ fn in_a_terminal(folder: &Path, args: &str, keys: &[u8]) -> std::io::Result<Outp
     let keys = keys.to_vec();
     std::thread::spawn(move || {
         for _ in 0..100 {
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
             if stdin.write_all(&keys).and_then(|()| stdin.flush()).is_err() {
                 break;
             }
