@@ -39,9 +39,10 @@ const MOST_INPUTS: usize = 1 << 20;
 
 impl Correlation {
     /// Whether this is a correlation of f32 with 3×3 kernels at every position, with so many channels and units that the
-    /// transforms cost less than they save.
+    /// transforms cost less than they save. Never in WebAssembly, where the kernels would make a page a tenth larger.
     pub(super) fn suits_tiles<T: Real>(&self) -> bool {
-        T::DTYPE == DType::F32
+        !cfg!(target_family = "wasm")
+            && T::DTYPE == DType::F32
             && (self.kernel, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
             && self.channels.min(self.units) >= 16
             && self.channels.max(self.units) >= 32
