@@ -210,7 +210,8 @@ impl hebbian_train::Learner for Learner {
         let some = (0..all).step_by(all.div_ceil(counted).max(1)).collect::<Vec<_>>();
         let (images, _) = self.material.batch(&some)?;
         let shares = win_shares(&stack.excitation(0, &images)?)?;
-        let filters = learned_picture(before, &after, &shares, "filters of layer 1")?;
+        let title = format!("filters of layer 1 (wins in {} training images)", some.len());
+        let filters = learned_picture(before, &after, &shares, &title)?;
         Ok(vec![("filters".to_string(), filters)])
     }
 

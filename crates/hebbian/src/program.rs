@@ -26,7 +26,12 @@ use std::path::{Path, PathBuf};
 
 /// Networks of Hebbian and biologically plausible learning: train, evaluate, compare
 #[derive(Debug, Parser)]
-#[command(name = "hebbian", version, arg_required_else_help = true)]
+#[command(
+    name = "hebbian",
+    version,
+    arg_required_else_help = true,
+    after_help = "To begin: hebbian train softhebb"
+)]
 pub struct Program {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +46,7 @@ enum Command {
         method: Option<Name>,
     },
     /// Train a network
+    #[command(after_help = "To begin: hebbian train softhebb")]
     Train {
         #[command(subcommand)]
         method: MethodArgs,
