@@ -152,8 +152,8 @@ impl hebbian_train::Preset for Preset {
     ];
     const RECORD: &'static [&'static str] = &[
         include_str!("record/cifar10.json"),
-        include_str!("record/cifar10-first-images.json"),
         include_str!("record/cifar10-10000-images.json"),
+        include_str!("record/cifar10-first-images.json"),
         include_str!("record/digits.json"),
     ];
 
