@@ -48,6 +48,7 @@ fn experiment(resume: bool) -> hebbian_train::Result<String> {
         seed: 0,
         device: "cpu".to_string(),
         resume,
+        replace: true,
         quiet: true,
         validation: None,
         labelled: None,
