@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Number of batches whose winners are kept for the raster.
-pub(super) const RASTER: usize = 150;
+const RASTER: usize = 150;
 
 /// Statistics of one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -479,8 +479,7 @@ impl StudyFolder {
 
 /// Refuses to resume if the experiment found is not the one wanted.
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
-    let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
-    match told(&found, &wanted) {
+    match difference(found, wanted) {
         Some(told) => Err(Error::Argument(format!(
             "{} belongs to another experiment: {told}; {RESUME}",
             out.join(EXPERIMENT.mark).display(),
@@ -489,13 +488,19 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
     }
 }
 
+/// What distinguishes an experiment from the one wanted; `None` if they are the same.
+fn difference(found: &Map<String, Value>, wanted: &Map<String, Value>) -> Option<String> {
+    let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
+    told(&found, &wanted)
+}
+
 /// Refuses to replace a complete experiment with other settings.
 fn check_other(out: &Path, wanted: &Map<String, Value>) -> Result<()> {
     if !out.join(RESULTS).exists() {
         return Ok(());
     }
     let Some(found) = OwnFolder::about(out, &EXPERIMENT)? else { return Ok(()) };
-    match told(&Value::Object(found), &Value::Object(wanted.clone())) {
+    match difference(&found, wanted) {
         Some(told) => Err(Error::Argument(format!(
             "{out} has a complete experiment with other settings ({told}): give this one another folder with --out, \
              or --out {out} to replace that one",

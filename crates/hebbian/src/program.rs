@@ -24,13 +24,16 @@ use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+/// A command to begin with, for `--help`.
+const BEGIN: &str = "To begin: hebbian train softhebb";
+
 /// Networks of Hebbian and biologically plausible learning: train, evaluate, compare
 #[derive(Debug, Parser)]
 #[command(
     name = "hebbian",
     version,
     arg_required_else_help = true,
-    after_help = "To begin: hebbian train softhebb"
+    after_help = BEGIN
 )]
 pub struct Program {
     #[command(subcommand)]
@@ -46,7 +49,7 @@ enum Command {
         method: Option<Name>,
     },
     /// Train a network
-    #[command(after_help = "To begin: hebbian train softhebb")]
+    #[command(after_help = BEGIN)]
     Train {
         #[command(subcommand)]
         method: MethodArgs,

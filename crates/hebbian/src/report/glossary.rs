@@ -75,16 +75,16 @@ pub(super) const TERMS: &[Term] = &[
     ),
     score("samples", "samples/s", "Samples per second", "Samples learned in a second."),
     score(
-        "ridge on raw pixels",
-        "ridge on raw pixels",
-        "Ridge regression on raw pixels",
-        "The same regression from the pixels of the images.",
-    ),
-    score(
         "ridge",
         "ridge",
         "Ridge regression",
         "Linear regression from the features to the classes, in closed form.",
+    ),
+    score(
+        "ridge on raw pixels",
+        "ridge on raw pixels",
+        "Ridge regression on raw pixels",
+        "The same regression from the pixels of the images.",
     ),
     score(
         "nearest class mean",
