@@ -5,12 +5,12 @@ use super::diagnostics::diagnose;
 use super::network::Network;
 use super::splits::Splits;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::{Geometry, Rng, Steps, WeightDecay, WithFeedback};
+use candle_hebbian::{Rng, Steps, WeightDecay, WithFeedback};
 use candle_nn::Optimizer;
 use hebbian_data::{Dataset, ImageSet, split_at};
 use hebbian_train::{
     Checkpoint, Clock, Counts, Epochs, Evaluation, Figures, Measured, Method, OfPreset, Picture,
-    Progress, Recorder, Result, Start, State, evaluate, filter_picture, shown,
+    Progress, Recorder, Result, Start, State, UnitsBefore, evaluate, shown,
 };
 use serde_json::Value;
 
@@ -78,6 +78,7 @@ pub struct Learner {
     optimizer: Option<WithFeedback<Steps>>,
     /// The images and labels on which feedback and back-propagation are compared.
     diagnosed: (Tensor, Tensor),
+    before: UnitsBefore,
 }
 
 impl Learner {
@@ -100,6 +101,7 @@ impl Learner {
         let (shown, _) = split_at(set.labels(), shown);
         let diagnosed = set.batch(&shown, DType::F32, device)?;
         Ok(Self {
+            before: UnitsBefore::fresh(&network)?,
             network,
             splits,
             rng: rng.clone(),
@@ -231,10 +233,13 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        self.epochs.state()
+        let State { mut tensors, values } = self.epochs.state()?;
+        tensors.extend(self.before.tensors());
+        Ok(State { tensors, values })
     }
 
-    fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
+    fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
+        self.before.restore(take)?;
         self.optimizer = None;
         self.epochs.go_on(clock, state)
     }
@@ -243,6 +248,7 @@ impl hebbian_train::Learner for Learner {
     /// counts as done.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         hebbian_train::Model::restore(&mut self.network, checkpoint)?;
+        self.before = UnitsBefore::loaded(&self.network)?;
         if let Some(tied) = self.tied().filter(|_| self.network.is_untied()) {
             let (count, epochs) = (self.splits.train.len() as u64, tied.epochs as u64);
             let steps = epochs * count.div_ceil(tied.batch_size as u64);
@@ -253,16 +259,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
-        let first = self.network.weight_layers().next();
-        let first = first.filter(|l| matches!(l.layer().geometry(), Geometry::Conv2d(_)));
-        let filters = first.map(|first| {
-            filter_picture(&first.layer().weight().detach(), "filters of the first layer")
-        });
-        Ok(filters
-            .transpose()?
-            .map(|filters| ("filters".to_string(), filters))
-            .into_iter()
-            .collect())
+        self.before.pictures(&self.network, &self.splits.train, &self.device)
     }
 
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {

@@ -1,14 +1,14 @@
 //! Reports for the terminal.
 
 use super::learner::Learner;
-use hebbian_train::{Result, Run, Table};
+use hebbian_train::{Result, Run, RunFolder, Table};
 use std::fmt::Write;
 use std::path::Path;
 
 /// Formats a run for the terminal: errors, a table of its layers, and the files in its folder `out`.
 ///
 /// # Errors
-/// Only if the table itself cannot be built.
+/// If the folder cannot be read.
 pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let (results, preset) = (&run.results, hebbian_train::Learner::model(&run.learner).preset());
     let mut text = format!("test accuracy {:.2} %\n", 100.0 * results.test_accuracy);
@@ -26,8 +26,6 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     }
     let _ = writeln!(text, "\n{table:.3}angle and norm ratio: to what back-propagation would send");
     let _ = writeln!(text, "\ntraining {:.1} s", results.training_seconds);
-    let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
-    let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
-    let _ = writeln!(text, "wrote {}: {}", out.display(), files.join(", "));
+    let _ = writeln!(text, "{}", RunFolder::wrote(out)?);
     Ok(text)
 }

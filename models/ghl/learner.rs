@@ -8,7 +8,7 @@ use candle_hebbian::Rng;
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Clock, Counts, Epochs, Error, Figures, Measured, Method, OfPreset, Picture,
-    Recorder, Result, Start, State, check_images, evaluate, filter_picture, shown,
+    Recorder, Result, Start, State, UnitsBefore, check_images, evaluate, shown,
 };
 use serde_json::Value;
 
@@ -67,6 +67,7 @@ pub struct Learner {
     total: Clock,
     /// The epochs, with the mean of `|C|` of each convolution.
     epochs: Epochs,
+    before: UnitsBefore,
 }
 
 impl Learner {
@@ -91,6 +92,7 @@ impl Learner {
         let steps = training.epochs as u64 * count.div_ceil(training.batch_size) as u64;
         Ok(Self {
             descents: Descents::new(&network)?,
+            before: UnitsBefore::fresh(&network)?,
             network,
             data: data.clone(),
             rng: rng.clone(),
@@ -182,18 +184,24 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn state(&self) -> Result<State> {
-        self.epochs.state()
+        let State { mut tensors, values } = self.epochs.state()?;
+        tensors.extend(self.before.tensors());
+        Ok(State { tensors, values })
     }
 
-    fn go_on(&mut self, clock: Clock, state: &Value, _: &mut Checkpoint) -> Result<()> {
+    fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
+        self.before.restore(take)?;
         self.epochs.go_on(clock, state)
     }
 
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        hebbian_train::Model::restore(&mut self.network, checkpoint)?;
+        self.before = UnitsBefore::loaded(&self.network)?;
+        Ok(())
+    }
+
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
-        let first = self.network.convolutions().next();
-        let picture = first
-            .map(|layer| filter_picture(&layer.weight().detach(), "filters of the first layer"));
-        Ok(picture.transpose()?.map(|it| ("filters".to_string(), it)).into_iter().collect())
+        self.before.pictures(&self.network, &self.data.train, &self.device)
     }
 
     /// Evaluates the test images after the last epoch, even if an earlier epoch was better.

@@ -1,12 +1,15 @@
 //! Reports for the terminal.
 
 use super::learner::Learner;
-use hebbian_train::Run;
+use hebbian_train::{Result, Run, RunFolder};
 use std::fmt::Write;
 use std::path::Path;
 
 /// Formats a run for the terminal: accuracy, loss, speed, and the files in its folder `out`.
-pub fn report(run: &Run<Learner>, out: &Path) -> String {
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let results = &run.results;
     let number = |name: &str| results.extras.get(name).and_then(|value| value.as_f64());
     let mut text = format!("test accuracy {:.2} %", 100.0 * results.test_accuracy);
@@ -25,10 +28,10 @@ pub fn report(run: &Run<Learner>, out: &Path) -> String {
     }
     let _ = write!(
         text,
-        "\nlearning {:.1} s, {:.0} samples/s\nwrote {}: model.safetensors, results.json, metrics.jsonl\n",
+        "\nlearning {:.1} s, {:.0} samples/s\n{}\n",
         results.training_seconds,
         results.training_images as f64 / results.training_seconds.max(1e-9),
-        out.display()
+        RunFolder::wrote(out)?
     );
-    text
+    Ok(text)
 }

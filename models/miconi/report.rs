@@ -2,7 +2,7 @@
 
 use super::config::Preset;
 use super::decode::Decoding;
-use hebbian_train::{Cell, History, Result, Results, Table};
+use hebbian_train::{Cell, History, Result, Results, RunFolder, Table};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn decoding_table(decoding: &Decoding, preset: &Preset) -> Result<String> {
 /// Formats a run for the terminal: accuracies, statistics of its layers, and the files in its folder `out`.
 ///
 /// # Errors
-/// If the results belong to another method.
+/// If the results belong to another method, or the folder cannot be read.
 pub fn report(results: &Results, history: &History, preset: &Preset, out: &Path) -> Result<String> {
     let mut text = format!("test accuracy {:.2} %\n\n", 100.0 * results.test_accuracy);
     text += &decoding_table(&Decoding::of(&results.readouts)?, preset)?;
@@ -45,11 +45,6 @@ pub fn report(results: &Results, history: &History, preset: &Preset, out: &Path)
         "\nlearning {:.1} s, {:.0} images/s; read-outs {readout_seconds:.1} s",
         results.unsupervised_seconds, results.unsupervised_images_per_second
     );
-    let mut files: Vec<String> =
-        ["model.safetensors", "results.json", "metrics.jsonl"].map(String::from).to_vec();
-    files.extend((1..=preset.layers.len()).map(|at| format!("receptive_fields_{at}.png")));
-    files.extend(["weights.png", "winners.png", "win_rates.png"].map(String::from));
-    files.retain(|file| out.join(file).exists());
-    let _ = writeln!(text, "wrote {}: {}", out.display(), files.join(", "));
+    let _ = writeln!(text, "{}", RunFolder::wrote(out)?);
     Ok(text)
 }

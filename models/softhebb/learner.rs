@@ -11,13 +11,11 @@ use super::readouts::Readouts;
 use super::stages::Stages;
 use crate::CompetitionKind;
 use candle::{DType, Tensor};
+use candle_hebbian::Block;
 use candle_hebbian::device::to_host;
-use candle_hebbian::{Block, Geometry};
 use hebbian_data::Dataset;
-use hebbian_data::transforms::Shape;
 use hebbian_train::{
-    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, learned_picture,
-    win_shares,
+    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, UnitsBefore,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -32,15 +30,8 @@ pub struct Learner {
     total: Clock,
     /// Whether training started from weights other than the drawn ones.
     elsewhere: bool,
-    /// The weights of the first layer at the start of training, for the picture.
-    before: Option<Tensor>,
+    before: UnitsBefore,
 }
-
-/// The name of the initial weights of the first layer in a state.
-const BEFORE: &str = "before.layers.0.weight";
-/// The numbers of images in which wins are counted for the picture: for a convolution, which has a competition at every
-/// position, and for a dense layer, which has one per image.
-const COUNTED: (usize, usize) = (500, 5_000);
 
 #[derive(Debug)]
 enum Way {
@@ -71,24 +62,10 @@ impl Learner {
             let total = stages.total(&material);
             (Way::Stages(Box::new(stages)), total)
         };
-        let before = filters(&model, image)?;
+        let before = UnitsBefore::fresh(&model)?;
         let clock = Clock::default();
         Ok(Self { model, material, way, clock, total, elsewhere: false, before })
     }
-}
-
-/// Returns a copy of the weights of the first layer as filters `(K, C, h, w)`; `None` unless the layer is a convolution
-/// or each of its units sees the whole image, of shape `(C, H, W)`.
-fn filters(model: &Model, (channels, height, width): Shape) -> Result<Option<Tensor>> {
-    let Some(block) = model.network.stack().blocks().first() else { return Ok(None) };
-    let layer = block.layer()?;
-    // Not `copy`, which shares memory on Metal.
-    let weight = || layer.weight().detach().force_contiguous();
-    Ok(match layer.geometry() {
-        Geometry::Conv2d(_) => Some(weight()?),
-        Geometry::Dense => Some(weight()?.reshape(((), channels, height, width))?),
-        _ => None,
-    })
 }
 
 /// Whether learning from a batch of images needs their labels. It does with back-propagation, and if the head learns
@@ -165,16 +142,13 @@ impl hebbian_train::Learner for Learner {
             Way::Stages(stages) => stages.state(&self.model.head)?,
             Way::Backprop(backprop) => backprop.state(self.clock)?,
         };
-        tensors.extend(self.before.clone().map(|before| (BEFORE.to_string(), before)));
+        tensors.extend(self.before.tensors());
         Ok(State { tensors, values: json!({ "way": values, "elsewhere": self.elsewhere }) })
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
         let Self { model, material, way, before, .. } = self;
-        // States of earlier versions have none.
-        if let (Some(before), Some(_)) = (before, take.dims(BEFORE)) {
-            *before = take.take(BEFORE, before.shape(), before.dtype())?;
-        }
+        before.restore(take)?;
         self.elsewhere = state["elsewhere"].as_bool().unwrap_or_default();
         let state = &state["way"];
         match way {
@@ -191,28 +165,12 @@ impl hebbian_train::Learner for Learner {
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.elsewhere = true;
         self.model.restore_network(checkpoint)?;
-        self.before = filters(&self.model, self.material.data.train.shape())?;
+        self.before = UnitsBefore::loaded(&self.model)?;
         Ok(())
     }
 
-    /// Draws the filters of the first layer before and after learning.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
-        let after = filters(&self.model, self.material.data.train.shape())?;
-        let (Some(before), Some(after)) = (&self.before, after) else {
-            return Ok(Vec::new());
-        };
-        let stack = self.model.network.stack();
-        let counted = match stack.blocks().first().map(|block| block.layer()).transpose()? {
-            Some(layer) if layer.geometry() == Geometry::Dense => COUNTED.1,
-            _ => COUNTED.0,
-        };
-        let all = self.material.seen.len();
-        let some = (0..all).step_by(all.div_ceil(counted).max(1)).collect::<Vec<_>>();
-        let (images, _) = self.material.batch(&some)?;
-        let shares = win_shares(&stack.excitation(0, &images)?)?;
-        let title = format!("filters of layer 1 (wins in {} training images)", some.len());
-        let filters = learned_picture(before, &after, &shares, &title)?;
-        Ok(vec![("filters".to_string(), filters)])
+        self.before.pictures(&self.model, &self.material.seen, &self.material.device)
     }
 
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {

@@ -1,13 +1,13 @@
 //! The report of a run for the terminal.
 
 use super::learner::Learner;
-use hebbian_train::{Result, Run, Spread};
+use hebbian_train::{Result, Run, RunFolder, Spread};
 use std::path::Path;
 
 /// Returns the accuracies and seconds of a run, and lists the files in the folder `out`.
 ///
 /// # Errors
-/// None at present.
+/// If the folder cannot be read.
 pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let results = &run.results;
     let mut lines = vec!["test accuracy".to_string()];
@@ -62,8 +62,6 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         "unsupervised {unsupervised:.1} s ({speed:.0} images/s), head {head:.1} s, in all {:.1} s",
         results.total_seconds
     ));
-    let files = ["model.safetensors", "results.json", "metrics.jsonl", "filters.png"];
-    let files: Vec<&str> = files.into_iter().filter(|file| out.join(file).exists()).collect();
-    lines.push(format!("wrote {}: {}\n", out.display(), files.join(", ")));
+    lines.push(format!("{}\n", RunFolder::wrote(out)?));
     Ok(lines.join("\n"))
 }

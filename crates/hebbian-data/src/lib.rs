@@ -125,7 +125,7 @@ pub use load::{LoadOptions, OnProgress, Progress, load, load_from_hub, load_with
 pub use names::DatasetName;
 pub use photographs::Photographs;
 pub use repo::{Push, RepoKind};
-pub use split::split_at;
+pub use split::{evenly, split_at};
 pub use text::printable;
 #[cfg(not(feature = "hub"))]
 use without_hub::{self as hub, self as hub_set};

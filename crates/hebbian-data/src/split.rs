@@ -117,9 +117,39 @@ pub fn split_at(labels: &[u32], count: usize) -> (Vec<usize>, Vec<usize>) {
     (0..labels.len()).partition(|&at| is_first[at])
 }
 
+/// Returns `count` of the indices below `all`, evenly spread: one from each of `count` stretches of equal length, where
+/// it is drawn, with the same result each time. At equal distances, they would all be of one class where classes take
+/// turns.
+///
+/// ```
+/// let some = hebbian_data::evenly(100, 4);
+/// assert!(some.iter().enumerate().all(|(i, index)| (25 * i..25 * (i + 1)).contains(index)));
+/// ```
+pub fn evenly(all: usize, count: usize) -> Vec<usize> {
+    let count = count.min(all);
+    let mut rng = Rng::new(0).stream("evenly");
+    let mut one = |start: usize, end: usize| start + rng.below(end - start);
+    (0..count).map(|i| one(i * all / count, (i + 1) * all / count)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evenly_spread_indices_do_not_follow_classes_that_take_turns() {
+        for (all, count) in [(0, 5), (7, 7), (10, 3), (20_000, 2_000)] {
+            let chosen = evenly(all, count);
+            assert_eq!(chosen.len(), count.min(all));
+            for (i, &index) in chosen.iter().enumerate() {
+                assert!((i * all / chosen.len()..(i + 1) * all / chosen.len()).contains(&index));
+            }
+        }
+        // Ten classes take turns: each has 200 of 2,000 images, with a standard deviation of 13.
+        let mut counts = [0; 10];
+        evenly(20_000, 2_000).into_iter().for_each(|index| counts[index % 10] += 1);
+        assert!(counts.iter().all(|count| (150..250).contains(count)), "{counts:?}");
+    }
 
     /// Ten of class 0, five of class 1, one of class 2, none of 3, two of 4.
     #[test]

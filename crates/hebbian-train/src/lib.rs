@@ -38,10 +38,10 @@
 //! | [`OwnFolder`] | folders that list their own files, so that a new run replaces these and no others |
 //! | [`Progress`] | a bar on a terminal, plain lines elsewhere |
 //! | [`see`], [`with_input`] | the input of a network: the transforms of a preset, fitted to images or restored |
-//! | [`filter_picture`], [`learned_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
+//! | [`UnitsBefore`], [`filter_picture`], [`filter_grid`], [`filter_rows`], [`image_rows`], [`Picture`] | weights and images as a PNG |
 //! | [`LineChart`], [`draw_panels`], [`BarChart`], [`Histogram`] | curves, dots, comparisons and distributions as a PNG |
 //! | [`Table`], [`save_json`] | figures as a CSV or JSON file, and in the terminal |
-//! | [`Units`], [`receptive_fields`], [`win_shares`], [`exciting_images`] | each unit's receptive field, wins and most exciting images |
+//! | [`Units`], [`receptive_fields`], [`win_shares`], [`exciting_images`], [`multiplications`] | each unit's receptive field, wins and most exciting images |
 //! | [`collect_features`] | features of a frozen network, computed once |
 //! | [`LinearHead`], [`LinearSvm`], [`Ridge`], [`NearestClassMean`], [`NearestNeighbours`] | read-outs, all behind [`Readout`] |
 //! | [`Standardisation`], [`LinearReadout`] | a scaling that becomes part of a read-out, and the read-out that a model stores |
@@ -73,6 +73,7 @@ mod study;
 mod table;
 mod tensorboard;
 mod text;
+mod unit_pictures;
 mod units;
 
 pub use atomic::{save_bytes, save_json, save_text};
@@ -89,7 +90,7 @@ pub use features::collect_features;
 pub use guard::check_finite;
 pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
-pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows, learned_picture};
+pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
 pub use presets::{Heading, Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{
@@ -105,7 +106,10 @@ pub use study::{Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, T
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;
-pub use units::{Ascent, Field, Units, Window, exciting_images, receptive_fields, win_shares};
+pub use unit_pictures::UnitsBefore;
+pub use units::{
+    Ascent, Field, Units, Window, exciting_images, multiplications, receptive_fields, win_shares,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

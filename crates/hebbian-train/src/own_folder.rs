@@ -67,6 +67,11 @@ struct Mark {
 }
 
 impl OwnFolder {
+    /// The names of the files that belong to the folder `path`, whether they are there or not; none if nothing marks it.
+    pub(crate) fn names(path: &Path, kind: &FolderKind) -> Result<BTreeSet<String>> {
+        Ok(Mark::read(path, kind)?.map(|mark| mark.files).unwrap_or_default())
+    }
+
     /// Makes the folder, with all folders above it, and has `fill` make its files. The files that an
     /// earlier mark lists are replaced; other files stay. `about` is stored in the mark.
     ///

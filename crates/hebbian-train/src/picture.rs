@@ -6,12 +6,11 @@ use candle::{DType, Device, Tensor};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::chart::text_picture;
 use crate::{Error, Result, atomic};
 
 /// The longer side of a filter picture is magnified to at least this many pixels.
 const PLEASANT_SIZE: usize = 400;
-const GAP: [u8; 3] = [255; 3];
+pub(crate) const GAP: [u8; 3] = [255; 3];
 const SHADES: &str = "grey is 0, black and white each one's largest |weight|";
 
 /// An RGB picture.
@@ -98,7 +97,7 @@ impl Picture {
     }
 
     /// Draws another picture onto this one, as far as it lies inside.
-    fn paste(&mut self, (left, top): (usize, usize), other: &Self) {
+    pub(crate) fn paste(&mut self, (left, top): (usize, usize), other: &Self) {
         for y in 0..other.height {
             for x in 0..other.width {
                 self.set(left + x, top + y, other.pixels[y * other.width + x]);
@@ -116,7 +115,7 @@ impl Picture {
     }
 
     /// Colours a rectangle, as far as it lies inside.
-    fn fill(
+    pub(crate) fn fill(
         &mut self,
         (left, top): (usize, usize),
         (width, height): (usize, usize),
@@ -197,7 +196,7 @@ pub fn filter_rows(weight: &Tensor, columns: usize) -> Result<Picture> {
 }
 
 /// Draws each of the filters `(K, C, h, w)`, none of whose axes is empty, as a picture of `w` × `h` pixels.
-fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
+pub(crate) fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
     let (_, channels, height, width) = weight.dims4()?;
     let weight = weight.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     let weight = if channels == 3 { weight } else { weight.mean_keepdim(1)? };
@@ -218,87 +217,6 @@ fn drawn(weight: &Tensor) -> Result<Vec<Picture>> {
         picture
     });
     Ok(filters.collect())
-}
-
-/// The most filters that are drawn beside what they were before learning.
-const PAIRS: usize = 100;
-/// The least size, in pixels, to which the longer side of a filter is magnified in a pair; the gap between the two
-/// filters; and the space around a pair.
-const SIDE: usize = 60;
-const INSIDE: usize = 3;
-const AROUND: usize = 12;
-/// The colours of the text below a pair, and below the pair of a dead unit.
-const INK: [u8; 3] = [34; 3];
-const DEAD: [u8; 3] = [176, 58, 0];
-/// The width and height of the scale.
-const SCALE: (usize, usize) = (200, 14);
-
-/// Draws filters `(K, C, h, w)` before and after learning, side by side, under a title and a scale. The unit with the
-/// largest share of wins comes first; below each pair are the unit's number, its radius `‖w‖` and its share, and a unit
-/// that never wins is marked as dead. At most the first hundred units are drawn.
-///
-/// # Errors
-/// As [`filter_grid`], and when the weights have different shapes or there is not one share per filter.
-pub fn learned_picture(
-    before: &Tensor,
-    after: &Tensor,
-    shares: &[f64],
-    title: &str,
-) -> Result<Picture> {
-    let (count, channels, height, width) = after.dims4()?;
-    if after.elem_count() == 0 || before.dims() != after.dims() || shares.len() != count {
-        return Err(Error::Argument(format!(
-            "{title}: filters of shape {:?} before and {:?} after, with {} shares, cannot be drawn",
-            before.dims(),
-            after.dims(),
-            shares.len()
-        )));
-    }
-    let weights = after.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let radii = weights.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?.to_vec1::<f32>()?;
-    let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
-    order.truncate(PAIRS);
-    let captions = order.iter().map(|&unit| {
-        let (share, colour) = match shares[unit] {
-            none if none <= 0.0 => ("dead".to_string(), DEAD),
-            share if share < 0.0005 => (format!("{:.2} %", 100.0 * share), INK),
-            share => (format!("{:.1} %", 100.0 * share), INK),
-        };
-        text_picture(&format!("{unit}  r {:.2}  {share}", radii[unit]), colour)
-    });
-    let captions = captions.collect::<Result<Vec<_>>>()?;
-
-    let factor = SIDE.div_ceil(height.max(width));
-    let (across, down) = (width * factor, height * factor);
-    let below = captions.iter().map(Picture::height).max().unwrap_or_default();
-    let widest = captions.iter().map(Picture::width).max().unwrap_or_default();
-    let cell = (widest.max(2 * across + INSIDE) + AROUND, down + INSIDE + below + AROUND);
-    let columns = (1..).find(|n| n * n * cell.0 >= order.len() * cell.1).unwrap_or(1);
-    let (before, after) = (drawn(before)?, drawn(after)?);
-    let rows = order.len().div_ceil(columns);
-    let mut grid = Picture::new(columns * cell.0 + AROUND, rows * cell.1, GAP);
-    for (at, (&unit, caption)) in order.iter().zip(&captions).enumerate() {
-        let (left, top) = (AROUND + at % columns * cell.0, at / columns * cell.1);
-        grid.paste((left, top), &before[unit].magnified(factor));
-        grid.paste((left + across + INSIDE, top), &after[unit].magnified(factor));
-        grid.paste((left, top + down + INSIDE), caption);
-    }
-    let mut bar = Picture::new(SCALE.0, SCALE.1 + AROUND, GAP);
-    for x in 0..SCALE.0 {
-        bar.fill((x, 0), (1, SCALE.1), [(x * 255 / (SCALE.0 - 1)) as u8; 3]);
-    }
-    let of = if channels == 3 { "each colour" } else { "each filter" };
-    let scale = text_picture(&format!("of {of}: -largest |w|, 0, +largest |w|"), INK)?;
-    let mut legend = Picture::new(AROUND + SCALE.0 + scale.width, SCALE.1 + AROUND, GAP);
-    legend.paste((AROUND, 0), &bar);
-    legend.paste((AROUND + SCALE.0, 0), &scale);
-    let shown = match order.len() < count {
-        true => format!("{title}, the first {} of {count}", order.len()),
-        false => title.to_string(),
-    };
-    let about = "left before learning, right after; ordered by share of wins; below: unit, radius r, share of wins";
-    legend.above(&grid).titled(&format!("{shown}\n{about}"))
 }
 
 /// The least size, in pixels, to which the longer side of an image is magnified.

@@ -281,6 +281,21 @@ impl RunFolder {
         read_json(&path.as_ref().join(RESULTS))
     }
 
+    /// Returns the line for the terminal that says what the run in the folder `path` has written: `wrote PATH:
+    /// model.safetensors, results.json, metrics.jsonl`, and its pictures.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn wrote(path: impl AsRef<Path>) -> Result<String> {
+        let path = path.as_ref();
+        let own = OwnFolder::names(path, &RUN)?;
+        let picture = |name: &&str| name.ends_with(".png") && !name.starts_with(ANALYSIS);
+        let pictures = own.iter().map(String::as_str).filter(picture);
+        let all = [MODEL, RESULTS, METRICS].into_iter().chain(pictures);
+        let there: Vec<&str> = all.filter(|name| path.join(name).exists()).collect();
+        Ok(format!("wrote {}: {}", path.display(), there.join(", ")))
+    }
+
     /// Writes `html`, which begins with [`REPORT_START`](Self::REPORT_START), as `report.html` into the run folder
     /// `path` and returns the path of the file.
     ///

@@ -77,36 +77,66 @@ pub struct Field {
 ///
 /// # Errors
 /// When weights do not fit the layer below, or patterns have more than 2²⁸ values, as with very large strides.
-pub fn receptive_fields(
-    layers: &[Units],
-    (channels, height, width): (usize, usize, usize),
-) -> Result<Vec<Field>> {
-    // For the map that the next layer reads: the patterns of its channels at one place, the step between places, and
-    // where the first place begins.
-    let mut below = Patterns::of_pixels(channels);
-    let (mut step, mut beyond) = (1, 0);
-    let mut fields = Vec::new();
-    for (at, layer) in layers.iter().enumerate() {
+pub fn receptive_fields(layers: &[Units], image: (usize, usize, usize)) -> Result<Vec<Field>> {
+    Fields::new(layers, image).collect()
+}
+
+/// The [receptive fields](receptive_fields) of one layer after the other.
+pub(crate) struct Fields<'a> {
+    layers: std::slice::Iter<'a, Units>,
+    image: (usize, usize, usize),
+    /// For the map that the next layer reads: the patterns of its channels at one place, the step between places, and
+    /// where the first place begins. `None` below the first layer.
+    below: Option<(Patterns, usize, usize)>,
+}
+
+impl<'a> Fields<'a> {
+    /// Fields in images `(C, H, W)`.
+    pub(crate) fn new(layers: &'a [Units], image: (usize, usize, usize)) -> Self {
+        Self { layers: layers.iter(), image, below: None }
+    }
+
+    /// Returns the multiplications that the fields of the next layer take.
+    pub(crate) fn cost(&self) -> usize {
+        let read = self.below.as_ref().map_or(1, |(patterns, ..)| {
+            let Patterns { channels, height, width, .. } = patterns;
+            channels * height * width
+        });
+        self.layers.as_slice().first().map_or(0, |layer| layer.weight.elem_count() * read)
+    }
+
+    fn field(&mut self, layer: &Units) -> Result<Field> {
+        let (channels, height, width) = self.image;
         let weight = to_host(&layer.weight)?.to_dtype(DType::F32)?;
-        let weight = match (at, weight.rank()) {
+        let weight = match (&self.below, weight.rank()) {
             (_, 4) => weight,
-            (0, 2) => weight.reshape(((), channels, height, width))?,
-            _ => weight.reshape(((), below.count, 1, 1))?,
+            (None, _) => weight.reshape(((), channels, height, width))?,
+            (Some((below, ..)), _) => weight.reshape(((), below.count, 1, 1))?,
         };
-        let seen = below.read_by(&layer.name, &weight, step)?;
+        let (below, mut step, mut beyond) =
+            self.below.take().unwrap_or_else(|| (Patterns::of_pixels(channels), 1, 0));
+        let mut seen = below.read_by(&layer.name, &weight, step)?;
         // Distances that saturate are further away than any pixel.
         beyond = layer.padding.saturating_mul(step).saturating_add(beyond);
         step = step.saturating_mul(layer.stride);
-        let pattern = seen.tensor()?;
-        fields.push(Field { pattern, step, beyond });
-        below = seen;
+        let field = Field { pattern: seen.tensor()?, step, beyond };
         for &Window { kernel, stride, padding } in &layer.pools {
-            below = below.averaged(&layer.name, kernel, step)?;
+            seen = seen.averaged(&layer.name, kernel, step)?;
             beyond = padding.saturating_mul(step).saturating_add(beyond);
             step = step.saturating_mul(stride);
         }
+        self.below = Some((seen, step, beyond));
+        Ok(field)
     }
-    Ok(fields)
+}
+
+impl Iterator for Fields<'_> {
+    type Item = Result<Field>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let layer = self.layers.next()?;
+        Some(self.field(layer))
+    }
 }
 
 /// Patterns of one size in an image, one after the other.
@@ -224,6 +254,20 @@ pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
     let mut shares = vec![0.0; responses.dim(1)?];
     winners.iter().for_each(|&winner| shares[winner as usize] += 1.0 / winners.len() as f64);
     Ok(shares)
+}
+
+/// Returns the multiplications that the layers up to `layer` take for one image `(1, C, H, W)`, as far as their units
+/// are [known](Model::units).
+///
+/// # Errors
+/// When the model does not accept such an image.
+pub fn multiplications(model: &dyn Model, layer: usize, image: &Tensor) -> Result<u64> {
+    let mut all = 0;
+    for (at, units) in model.units()?.iter().enumerate().take(layer + 1) {
+        let positions: usize = model.responses(at, image)?.dims()[2..].iter().product();
+        all += (units.weight.elem_count() * positions) as u64;
+    }
+    Ok(all)
 }
 
 /// The settings of the search for an image that excites a unit most.

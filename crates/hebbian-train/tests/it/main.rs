@@ -10,4 +10,5 @@ mod readouts;
 mod run_folder;
 mod table;
 mod tensorboard;
+mod unit_pictures;
 mod units;

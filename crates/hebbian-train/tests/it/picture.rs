@@ -1,9 +1,7 @@
 //! Filter pictures, read back from the PNG.
 
 use candle::{DType, Device, Tensor};
-use hebbian_train::{
-    Picture, filter_grid, filter_picture, filter_rows, image_rows, learned_picture,
-};
+use hebbian_train::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
 
 const WHITE: [u8; 3] = [255; 3];
 const MIDDLE: [u8; 3] = [128; 3];
@@ -143,34 +141,4 @@ fn rows_of_images_have_one_scale() {
     assert!(scaled.height() > 48 + 2 * 15 && scaled.width() >= 2 * 48);
     let none = image_rows(&[], "title").unwrap_err().to_string();
     assert!(none.contains("title") && none.contains("no images"), "{none}");
-}
-
-/// The column at which 60 black pixels begin, which belong to a filter that is black after learning, and whether
-/// anything is red.
-fn looked_at(shares: &[f64]) -> (usize, bool) {
-    let filters = |values: &[f32]| {
-        let ones = Tensor::ones((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
-        let all = values.iter().map(|&value| (&ones * f64::from(value)).unwrap());
-        Tensor::cat(&all.collect::<Vec<_>>(), 0).unwrap()
-    };
-    let picture =
-        learned_picture(&filters(&[0.0, 0.0]), &filters(&[-2.0, 0.0]), shares, "filters").unwrap();
-    let pixel = |x, y| picture.pixel(x, y);
-    let black = |&(x, y): &(usize, usize)| (x..x + 60).all(|x| pixel(x, y) == Some([0; 3]));
-    let all = || (0..picture.height()).flat_map(|y| (0..picture.width()).map(move |x| (x, y)));
-    let red = all().any(|(x, y)| {
-        pixel(x, y).is_some_and(|[red, green, _]| i16::from(red) > i16::from(green) + 60)
-    });
-    (all().find(black).expect("a black filter").0, red)
-}
-
-/// The unit with more wins comes first; one without any is marked.
-#[test]
-fn filters_before_and_after_learning_by_wins() {
-    let ((first, red), (second, _)) = (looked_at(&[0.8, 0.2]), looked_at(&[0.2, 0.8]));
-    assert!(first + 120 < second && !red, "{first} {second}");
-    assert_eq!(looked_at(&[0.0, 1.0]), (second, true));
-    let weight = Tensor::zeros((2, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
-    let error = learned_picture(&weight, &weight, &[1.0], "filters").unwrap_err().to_string();
-    assert!(error.contains("1 shares"), "{error}");
 }

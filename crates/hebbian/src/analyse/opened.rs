@@ -3,10 +3,10 @@
 use super::lines::Group;
 use super::settings::Settings;
 use crate::common::in_zoo;
-use crate::report::{Folder, evenly, grouped};
+use crate::report::{Folder, grouped};
 use anyhow::{Context, Result, anyhow};
 use candle::Device;
-use hebbian_data::{Dataset, ImageSet};
+use hebbian_data::{Dataset, ImageSet, evenly};
 use hebbian_models::{Model, splits};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};

@@ -141,6 +141,6 @@ impl Door for Golkar {
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
-        Ok(golkar::report(run, out))
+        Ok(golkar::report(run, out)?)
     }
 }

@@ -1,11 +1,11 @@
 //! How well classes are distinguished: by the model, and by the outputs of each of its layers.
 
-use super::images::{Images, evenly, multiplications};
+use super::images::{Images, multiplications};
 use super::sheet::Sheet;
 use crate::analyse::{Of, Ridged, rows};
 use anyhow::Result;
 use candle::{D, DType, Device};
-use hebbian_data::Dataset;
+use hebbian_data::{Dataset, evenly};
 use hebbian_models::Model;
 use hebbian_train::{ConfusionMatrix, Progress};
 use serde::Serialize;

@@ -3,9 +3,8 @@
 use super::sheet::Shades;
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
-use candle_hebbian::Rng;
-use hebbian_data::ImageSet;
 use hebbian_data::transforms::Transform;
+use hebbian_data::{ImageSet, evenly};
 use hebbian_models::Model;
 
 /// Images as the data set has them, and how they are shown.
@@ -54,16 +53,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Returns `count` of the indices below `all`, evenly spread: one from each of `count` stretches, where it is drawn, with
-/// the same result each time. At equal distances, they would all be of one class where classes take turns.
-pub(crate) fn evenly(all: usize, count: usize) -> Vec<usize> {
-    let count = count.min(all);
-    let mut rng = Rng::new(0).stream("evenly");
-    let mut one = |start: usize, end: usize| start + rng.below(end - start);
-    (0..count).map(|i| one(i * all / count, (i + 1) * all / count)).collect()
-}
-
-/// Returns the multiplications that the layers up to `layer` take for an image, as far as their units are known.
+/// Returns the multiplications that the layers up to `layer` take for an image of `set`.
 pub(super) fn multiplications(
     model: &Model,
     set: &Images,
@@ -71,31 +61,5 @@ pub(super) fn multiplications(
     layer: usize,
 ) -> Result<u64> {
     let image = set.seen(model, &[0], device)?;
-    let units = model.network().units()?;
-    let mut all = 0;
-    for (at, units) in units.iter().enumerate().take(layer + 1) {
-        let positions: usize = model.network().responses(at, &image)?.dims()[2..].iter().product();
-        all += (units.weight.elem_count() * positions) as u64;
-    }
-    Ok(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::evenly;
-
-    #[test]
-    fn evenly_spread_indices_do_not_follow_classes_that_take_turns() {
-        for (all, count) in [(0, 5), (7, 7), (10, 3), (20_000, 2_000)] {
-            let chosen = evenly(all, count);
-            assert_eq!(chosen.len(), count.min(all));
-            for (i, &index) in chosen.iter().enumerate() {
-                assert!((i * all / chosen.len()..(i + 1) * all / chosen.len()).contains(&index));
-            }
-        }
-        // Ten classes take turns: each has 200 of 2,000 images, with a standard deviation of 13.
-        let mut counts = [0; 10];
-        evenly(20_000, 2_000).into_iter().for_each(|index| counts[index % 10] += 1);
-        assert!(counts.iter().all(|count| (150..250).contains(count)), "{counts:?}");
-    }
+    Ok(hebbian_train::multiplications(model.network(), layer, &image)?)
 }

@@ -18,7 +18,6 @@ mod watch;
 
 pub(crate) use curves::{Chart, Series, charts};
 pub(crate) use glossary::legend;
-pub(crate) use images::evenly;
 pub(crate) use run::Folder;
 
 use self::run::{Details, Run};

@@ -103,14 +103,17 @@ fn a_run_writes_all_of_its_folder() {
         assert_eq!(metadata[key], value);
     }
 
-    let picture = image::load_from_memory(&place.bytes(&file("filters.png"))).unwrap();
-    assert!(picture.width() >= 100 && picture.height() >= 100);
+    for name in ["filters.png", "receptive_fields_2.png"] {
+        let picture = image::load_from_memory(&place.bytes(&file(name))).unwrap();
+        assert!(picture.width() >= 100 && picture.height() >= 100);
+    }
     shown_in_tensorboard(&place, folder);
 
     // Only the report goes to stdout; the progress goes to stderr, as plain lines.
     let percent = format!("{:.2} %", 100.0 * number("test_accuracy"));
     assert!(run.stdout.starts_with("test accuracy\n"), "{}", run.stdout);
-    assert!(run.stdout.contains(&percent) && run.stdout.contains("filters.png"), "{}", run.stdout);
+    let files = "results.json, metrics.jsonl, filters.png, receptive_fields_2.png\n";
+    assert!(run.stdout.contains(&percent) && run.stdout.contains(files), "{}", run.stdout);
     assert!(run.stderr.contains("softhebb-cnn-digits: 400/400 images"), "{}", run.stderr);
     assert!(run.stderr.contains(", layer 2, radius "), "{}", run.stderr);
     let control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
@@ -121,8 +124,8 @@ fn a_run_writes_all_of_its_folder() {
 /// by their own epochs.
 fn shown_in_tensorboard(place: &Place, folder: &str) {
     let learning = events(&place.path(folder), false);
-    assert!(learning.contains(&(40, "filters".to_string())));
-    let (mut logged, mut readouts) = (vec![(40, "filters".to_string())], Vec::new());
+    let drawn = ["filters", "receptive_fields_2"].map(|name| (40, name.to_string()));
+    let (mut logged, mut readouts) = (drawn.to_vec(), Vec::new());
     for line in place.logged(folder) {
         let clocks = ["step", "images", "epoch", "readout"];
         let names =
