@@ -90,12 +90,13 @@ fn environment() -> Value {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_string())
     });
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({
         "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "processor": processor,
         "threads": candle::utils::get_num_threads(),
         "matmul_precision": matmul_precision().name(),
-        "started": started,
+        // In seconds, to the millisecond.
+        "started": started.as_millis() as f64 / 1e3,
     })
 }

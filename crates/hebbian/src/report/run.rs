@@ -13,6 +13,8 @@ use hebbian_models::{Model, splits};
 use hebbian_train::{ConfusionMatrix, History, ReadoutResult, Results, RunFolder};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,11 +29,25 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Returns the folder of a run or, if it has no run of its own, those of all runs below it, sorted by name.
+    /// Returns the folder of a run or, if it has no run of its own, those of all runs below it. The runs in one folder
+    /// are sorted by name, and the folders by when their first run started: a study starts its networks in the order of
+    /// its figure.
     pub(crate) fn paths(path: &Path) -> Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         if !is_run(path) && path.is_dir() {
             runs_below(path, DEEPEST, &mut folders)?;
+            let mut first = BTreeMap::new();
+            for run in &folders {
+                if let (Some(arm), Some(config)) = (run.parent(), RunFolder::config(run)?) {
+                    let started = started(&config).unwrap_or_default();
+                    let first: &mut f64 = first.entry(arm.to_path_buf()).or_insert(started);
+                    *first = first.min(started);
+                }
+            }
+            folders.sort_by(|one, other| {
+                let first = |run: &Path| run.parent().and_then(|arm| first.get(arm)).copied();
+                first(one).partial_cmp(&first(other)).unwrap_or(Ordering::Equal)
+            });
         }
         if folders.is_empty() {
             folders.push(path.to_path_buf());
@@ -153,6 +169,11 @@ impl Folder {
 /// How many levels below a folder runs are looked for: a study has a folder for each arm, and an arm one for each seed.
 const DEEPEST: usize = 3;
 
+/// When a run started or was resumed, in seconds since 1970; runs of earlier versions tell none.
+fn started(config: &Value) -> Option<f64> {
+    config.pointer("/environment/started").and_then(Value::as_f64)
+}
+
 fn is_run(folder: &Path) -> bool {
     folder.join("config.json").exists()
 }
@@ -202,7 +223,7 @@ pub(super) struct Run {
     more: Vec<(String, String)>,
     environment: Vec<(&'static str, String)>,
     /// Seconds since 1970.
-    started: Option<u64>,
+    started: Option<f64>,
     command: Option<String>,
     /// What is left out, and why.
     notes: Vec<String>,
@@ -313,7 +334,7 @@ impl Run {
             mistakes,
             more: more(folder),
             environment: environment(folder),
-            started: config.pointer("/environment/started").and_then(Value::as_u64),
+            started: started(config),
             command,
             notes,
             preset,

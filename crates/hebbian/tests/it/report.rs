@@ -383,6 +383,14 @@ fn a_study_is_compared() {
         let name = group["name"].as_str().unwrap();
         assert!(arms.contains(&format!("study/{name}/seed-0")), "{name}, {arms:?}");
     }
+    // In the order of the figure, so that its colours are those of the charts.
+    let table = read(at.join("study/table.csv"));
+    let cells = |row: &str| row.split(',').take(2).collect::<Vec<_>>().join("-").to_lowercase();
+    let mut rows: Vec<String> = table.lines().skip(1).map(cells).collect();
+    rows.dedup();
+    let runs = rows.iter().map(|arm| format!("study/{arm}/seed-0"));
+    assert_eq!(folders, runs.collect::<Vec<_>>());
+    assert!(!folders.is_sorted());
     // Another study in the same folder replaces it, and its report.
     printed(at, &[&args[..], &tiny, &["--seed", "5"]].concat());
     let found = data(&read(at.join("study/report.html")));
