@@ -53,17 +53,10 @@ impl Rows for SoftWta {
     #[inline(always)]
     fn row<T: Real>(&self, u: &[T], y: &mut [T], _scratch: &mut Vec<T>) {
         let t = T::of(self.inverse_temperature);
-        let shift = maximum(u, |x| t * x);
-        if shift.is_finite() {
-            for (y, &u) in y.iter_mut().zip(u) {
-                *y = (t * u - shift).fast_exp();
-            }
-        } else {
-            // `t·u` may overflow where `t·(u − largest)` does not.
-            let largest = largest(u, t);
-            for (y, &u) in y.iter_mut().zip(u) {
-                *y = (t * (u - largest)).fast_exp();
-            }
+        // Not `t·u − t·largest`, whose two products are rounded before they cancel.
+        let largest = largest(u, t);
+        for (y, &u) in y.iter_mut().zip(u) {
+            *y = (t * (u - largest)).fast_exp();
         }
         let scale = T::one() / sum(y, |x| x);
         for y in y.iter_mut() {

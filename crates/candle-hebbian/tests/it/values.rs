@@ -181,6 +181,12 @@ fn infinite_and_large_responses(device: &Device) -> Result<()> {
     check(&soft(-10.0), &[large, -large, large], &[0.0, 1.0, 0.0])?;
     check(&soft(0.25), &[large, -large, 0.0], &[1.0, 0.0, 0.0])?;
     check(&signed(10.0), &[large, -large, large], &[0.5, 0.0, -0.5])?;
+    // Neighbouring numbers, whose difference is exact, while each `t·u` is rounded to a multiple of ½.
+    let (t, step) = (8191.3, 2f32.powi(-13));
+    let ratio = (-t * f64::from(step)).exp();
+    let want = [1.0, ratio].map(|part| (part / (1.0 + ratio)) as f32);
+    check(&soft(t), &[1024.0, 1024.0 - step], &want)?;
+    check(&signed(t), &[1024.0, 1024.0 - step], &[want[0], -want[1]])?;
     let u = Tensor::new(&[[6e4f32, -6e4], [-6e4, -6e4]], device)?.to_dtype(DType::F16)?;
     assert_eq!(rows(&soft(1e30).compete(&u)?)?, [[1.0, 0.0], [0.5, 0.5]]);
     if !has_nan(device) {

@@ -65,9 +65,8 @@ impl Correlation {
     }
 }
 
-/// Computes the responses to `batch` images, as [`Respond`](super::correlation::Respond) does for one. `value` returns
-/// the weight of a unit, channel and tap; `padded` is the length of a padded image and a function that writes it over
-/// zeros. `None` if there is no matrix unit, it does not pay, or there are values that it cannot hold.
+/// As [`many::respond`](super::many::respond); `None` if there is no matrix unit, it does not pay, or there are values
+/// that it cannot hold.
 ///
 /// # Errors
 /// If there is not enough memory.
@@ -101,8 +100,7 @@ pub(super) fn respond<T: Real>(
     Ok(whole.then_some(out))
 }
 
-/// Computes the gradient of the weights, `(K, C, kh, kw)`, from the gradient of the responses, `(B, OH, OW, K)`;
-/// otherwise like [`respond`].
+/// As [`many::correlate`](super::many::correlate); otherwise like [`respond`].
 ///
 /// # Errors
 /// If there is not enough memory.

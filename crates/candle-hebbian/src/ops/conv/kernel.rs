@@ -10,7 +10,7 @@
 //! parts that depends on the batch alone, so results do not depend on the number of threads.
 
 use super::correlation::{Correlate, Correlation, Respond};
-use super::{by_unit, winograd};
+use super::many;
 use crate::cpu::{self, ARCH, Real, slice, with_real};
 use crate::memory::{self, clear, filled_with};
 use crate::ops::layout::view;
@@ -210,10 +210,7 @@ impl Plan {
             weight[((unit * fan + c) * kh + i) * kw + j]
         };
         let padded = (self.padded_len(), |b, padded: &mut [T]| self.pad(x, strides, b, padded));
-        if let Some(out) = by_unit::respond(&correlation, self.batch, value, padded)? {
-            return Ok(out);
-        }
-        if let Some(out) = winograd::respond(&correlation, self.batch, value, padded)? {
+        if let Some(out) = many::respond(&correlation, self.batch, value, padded)? {
             return Ok(out);
         }
         let weight = correlation.pack(value)?;
@@ -238,13 +235,10 @@ impl Plan {
         };
         let grad_of = |b: usize| &grad[b * self.responses()..][..self.responses()];
         let spread = (self.spread_len(), |b, spread: &mut [T]| self.spread(grad_of(b), spread));
-        if self.padding_mode() == PaddingMode::Zeros {
-            if let Some(out) = by_unit::respond(&correlation, self.batch, value, spread)? {
-                return Ok(out);
-            }
-            if let Some(out) = winograd::respond(&correlation, self.batch, value, spread)? {
-                return Ok(out);
-            }
+        if self.padding_mode() == PaddingMode::Zeros
+            && let Some(out) = many::respond(&correlation, self.batch, value, spread)?
+        {
+            return Ok(out);
         }
         let feedback = correlation.pack(value)?;
         let ((height, width), channels) = (self.size(), self.channels);
@@ -281,10 +275,7 @@ impl Plan {
         let correlation = self.response();
         let image = self.responses();
         let padded = (self.padded_len(), |b, padded: &mut [T]| self.pad(x, strides, b, padded));
-        if let Some(sum) = by_unit::correlate(&correlation, self.batch, grad, padded)? {
-            return Ok(sum);
-        }
-        if let Some(sum) = winograd::correlate(&correlation, self.batch, grad, padded)? {
+        if let Some(sum) = many::correlate(&correlation, self.batch, grad, padded)? {
             return Ok(sum);
         }
         let per_part = self.batch.div_ceil(PARTS).max(1);

@@ -4,6 +4,7 @@
 mod by_unit;
 mod correlation;
 mod kernel;
+mod many;
 mod windows;
 mod winograd;
 

@@ -102,9 +102,8 @@ impl Sizes {
     }
 }
 
-/// Computes the responses to `batch` images, as [`Respond`](super::correlation::Respond) does for one. `value` returns
-/// the weight of a unit, channel and tap; `padded` is the length of a padded image and a function that writes it over
-/// zeros. `None` if this does not suit the correlation, or if a result is not finite.
+/// As [`many::respond`](super::many::respond); `None` if this does not suit the correlation, or if a result is not
+/// finite.
 ///
 /// # Errors
 /// If there is not enough memory.
@@ -169,8 +168,7 @@ pub(super) fn respond<T: Real>(
     Ok(finite.into_inner().then_some(out))
 }
 
-/// Computes the gradient of the weights, `(K, C, 3, 3)`, from the gradient of the responses, `(B, OH, OW, K)`;
-/// otherwise like [`respond`].
+/// As [`many::correlate`](super::many::correlate); otherwise like [`respond`].
 ///
 /// # Errors
 /// If there is not enough memory.
