@@ -7,7 +7,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet};
 use hebbian_train::{
-    Checkpoint, Measured, Picture, Preset as _, Progress, Result, Units, Unsupervised,
+    Checkpoint, Measured, OwnReadout, Picture, Preset as _, Progress, Result, Units, Unsupervised,
     filter_picture,
 };
 
@@ -144,8 +144,8 @@ impl Unsupervised for Network {
         Ok(())
     }
 
-    fn penalties(&self) -> Option<&[f64]> {
-        Some(&self.preset.alphas)
+    fn own_readout(&self) -> Option<OwnReadout<'_>> {
+        Some(OwnReadout::Ridge(&self.preset.alphas))
     }
 
     fn units(&self) -> Result<Option<Units>> {

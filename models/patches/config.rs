@@ -1,5 +1,6 @@
 //! The configuration of a preset.
 
+use super::head::HeadConfig;
 use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,13 @@ pub struct Preset {
     /// Side and step of the windows that the code is averaged over. Default: quadrants.
     #[serde(default)]
     pub windows: Option<(usize, usize)>,
-    /// Penalties of ridge regression; the best one is chosen on a part of the training images.
+    /// Penalties of ridge regression; the best one is chosen on a part of the training images. Without any, there is a
+    /// [`head`](Self::head).
+    #[serde(default)]
     pub alphas: Vec<f64>,
+    /// The paper's head, in place of ridge regression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadConfig>,
 }
 
 /// The frame in which an image is compared with patches.
@@ -62,6 +68,7 @@ impl hebbian_train::Preset for Preset {
     const EMBEDDED: &'static [&'static str] = &[
         include_str!("presets/patches-cifar.json"),
         include_str!("presets/patches-cifar-128.json"),
+        include_str!("presets/patches-cifar-head.json"),
         include_str!("presets/patches-digits.json"),
     ];
     const RECORD: &'static [&'static str] =
@@ -70,13 +77,19 @@ impl hebbian_train::Preset for Preset {
     hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
-        let Self { kernel, units, epsilon, active, temperature, windows, alphas, .. } = self;
+        let Self { kernel, units, epsilon, active, temperature, windows, alphas, head, .. } = self;
         let deviations = self.scaling.iter().flat_map(|[_, deviations]| deviations);
         let mut numbers = deviations.chain(alphas).chain(temperature).chain([epsilon]);
         let whole =
             self.winners() > 0 && self.winners() < *units && *kernel > 0 && *units <= 1 << 16;
         let fit = windows.is_none_or(|(side, step)| step > 0 && step <= side);
-        if !whole || !fit || alphas.is_empty() || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
+        if alphas.is_empty() == head.is_none() || head.iter().any(|head| !head.is_valid()) {
+            return Err(Error::Argument(format!(
+                "alphas {alphas:?}, head {head:?}: expected either penalties of ridge regression or a head with numbers \
+                 above 0 and a momentum below 1"
+            )));
+        }
+        if !whole || !fit || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
             return Err(Error::Argument(format!(
                 "kernel {kernel}, units {units}, active {active}, windows {windows:?}, epsilon {epsilon}, \
                  temperature {temperature:?}, alphas {alphas:?}, scaling {:?}: expected numbers above 0, \

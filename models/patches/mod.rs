@@ -7,10 +7,12 @@
 
 mod config;
 mod dictionary;
+mod head;
 mod method;
 mod network;
 
 pub use config::{Frame, Preset};
 pub use dictionary::{Dictionary, average, half};
+pub use head::{FactorisedHead, HeadConfig, Weights};
 pub use method::{Learner, Options, Patches};
 pub use network::Network;

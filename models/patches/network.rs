@@ -2,12 +2,13 @@
 
 use super::config::{Frame, Preset};
 use super::dictionary::{Dictionary, average};
+use super::head::FactorisedHead;
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet, Inverse};
 use hebbian_train::{
-    Checkpoint, Error, Measured, Picture, Preset as _, Progress, Result, Units, Unsupervised,
-    filter_picture,
+    Checkpoint, Error, Measured, OwnReadout, Picture, Preset as _, Progress, Result, Units,
+    Unsupervised, filter_picture,
 };
 
 /// The number of images whose patches are in memory together.
@@ -28,6 +29,7 @@ pub struct Network {
     /// The numbers of positions of a patch in an image, and of averages over them.
     positions: usize,
     averages: usize,
+    head: Option<FactorisedHead>,
 }
 
 impl Network {
@@ -56,7 +58,16 @@ impl Network {
         Geometry::Conv2d(Conv2dConfig::default())
             .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
-        let averages = average(&zeros(&[1, height, width, 1])?, windows)?.elem_count();
+        let map = average(&zeros(&[1, height, width, 1])?, windows)?;
+        let (_, rows, columns, _) = map.dims4()?;
+        if preset.head.is_some() && rows != columns {
+            return Err(Error::Argument(format!(
+                "the head of {} reads a square map of averages, but they are {rows} x {columns}: cut the images to squares \
+                 (--image-size)",
+                preset.name
+            )));
+        }
+        let head = preset.head.as_ref().map(|head| FactorisedHead::new(head, rows, 2 * units));
         let parts = [
             zeros(&[channels, 1, 1])?,
             zeros(&[channels, 1, 1])?,
@@ -64,7 +75,13 @@ impl Network {
             zeros(&[units, channels, kernel, kernel])?,
             zeros(&[units])?,
         ];
-        Ok(Self { preset: preset.clone(), parts, positions: height * width, averages })
+        Ok(Self {
+            preset: preset.clone(),
+            parts,
+            positions: height * width,
+            averages: rows * columns,
+            head: head.transpose()?,
+        })
     }
 }
 
@@ -139,8 +156,11 @@ impl Unsupervised for Network {
         Ok(())
     }
 
-    fn penalties(&self) -> Option<&[f64]> {
-        Some(&self.preset.alphas)
+    fn own_readout(&self) -> Option<OwnReadout<'_>> {
+        Some(match &self.head {
+            Some(head) => OwnReadout::Head(head),
+            None => OwnReadout::Ridge(&self.preset.alphas),
+        })
     }
 
     fn units(&self) -> Result<Option<Units>> {

@@ -81,9 +81,9 @@ pub use chart::{BarChart, BarSeries, Histogram, LineChart, Series, draw_panels};
 pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Deferred, Epochs, Evaluation, Figures, Learner, Measured, Method, Model,
-    OfPreset, Recipe, Recorder, Run, RunOptions, Start, State, Stop, Unsupervised,
-    UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate, measured_on,
-    run, see, shown, train, with_input,
+    OfPreset, OwnHead, OwnReadout, Recipe, Recorder, Run, RunOptions, Start, State, Stop,
+    Unsupervised, UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate,
+    measured_on, run, see, shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;

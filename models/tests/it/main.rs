@@ -14,6 +14,7 @@ mod k_means;
 mod krotov_hopfield;
 mod miconi;
 mod patches;
+mod patches_head;
 mod preset_sizes;
 mod presets;
 mod pretrained;

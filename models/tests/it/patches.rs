@@ -206,7 +206,7 @@ fn features_are_better_than_pixels() -> Result {
 
 #[test]
 fn presets_that_are_wrong_are_refused() -> Result {
-    assert_eq!(all_presets::<Preset>()?.len(), 3);
+    assert_eq!(all_presets::<Preset>()?.len(), 4);
     let right = preset(Frame::Code)?;
     for wrong in [
         Preset { kernel: 0, ..right.clone() },

@@ -32,4 +32,6 @@ pub use recorder::{Figures, Recorder};
 pub use runner::{Evaluation, Run, evaluate, run};
 pub(crate) use same_run::{RESUME, told};
 pub use stop::{Stop, Watch};
-pub use unsupervised::{Recipe, Unsupervised, UnsupervisedLearner, UnsupervisedMethod, WithHead};
+pub use unsupervised::{
+    OwnHead, OwnReadout, Recipe, Unsupervised, UnsupervisedLearner, UnsupervisedMethod, WithHead,
+};

@@ -133,9 +133,8 @@ pub trait Unsupervised {
         Ok(())
     }
 
-    /// The penalties to choose from for [ridge regression](Ridge::fit_best), if that reads out the
-    /// standardised features in place of the recipe's head.
-    fn penalties(&self) -> Option<&[f64]> {
+    /// How the network is read out, if not by the recipe's head.
+    fn own_readout(&self) -> Option<OwnReadout<'_>> {
         None
     }
 
@@ -157,6 +156,35 @@ pub trait Unsupervised {
     /// # Errors
     /// If there is nothing to draw.
     fn pictures(&self, image: (usize, usize, usize)) -> Result<Vec<(String, Picture)>>;
+}
+
+/// How a network is read out, if not by the head of its [recipe](Recipe).
+pub enum OwnReadout<'a> {
+    /// By [ridge regression](Ridge::fit_best) on the standardised features, with the best of these penalties.
+    Ridge(&'a [f64]),
+    /// By a head of the method's own.
+    Head(&'a dyn OwnHead),
+}
+
+/// A linear read-out that a method trains in a way of its own.
+pub trait OwnHead {
+    /// The type in which the features of all training images are in memory. Default: f32.
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    /// Trains on the features `(N, F)` of the training images. Everything that is drawn follows from `rng`.
+    ///
+    /// # Errors
+    /// If the training diverges, or the run was asked to stop.
+    fn train(
+        &self,
+        features: &Tensor,
+        labels: &[u32],
+        classes: usize,
+        rng: &Rng,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<LinearReadout>;
 }
 
 /// A network with the linear head that reads it out, once the head is trained.
@@ -270,12 +298,13 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
             under_way: None,
         };
         // A read-out that cannot be trained is refused before anything is learned.
-        match learner.model.network.penalties() {
-            Some(alphas) => {
+        match learner.model.network.own_readout() {
+            Some(OwnReadout::Ridge(alphas)) => {
                 let width = learner.model.network.width();
                 let check = |&alpha: &f64| Ridge::check(data.train.len(), width, alpha);
                 alphas.iter().try_for_each(check)?;
             }
+            Some(OwnReadout::Head(_)) => {}
             None => drop(learner.head()?),
         }
         Ok(learner)
@@ -336,6 +365,34 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         let rows = self.rows(test, &Device::Cpu, recorder, compute)?;
         let judged = ReadoutResult::judge(name, started, &head, &rows, test.labels(), classes)?;
         Ok((head, alpha, judged))
+    }
+
+    /// Trains a head of the network's own on the features of the training images.
+    fn own_head(&self, head: &dyn OwnHead, recorder: &mut Recorder<'_>) -> Result<LinearReadout> {
+        let Dataset { train, class_names, .. } = &self.data;
+        let features = self.rows(train, &self.device, recorder, |images| {
+            Ok(self.model.features(images)?.to_dtype(head.dtype())?)
+        })?;
+        head.train(&features, train.labels(), class_names.len(), &self.rng, recorder)
+    }
+
+    /// The figures of a trained head, which becomes the model's.
+    fn finish_with(
+        &mut self,
+        head: LinearReadout,
+        started: Instant,
+        recorder: &Recorder<'_>,
+    ) -> Result<Figures> {
+        let test = self.features(&self.data.test, recorder)?;
+        let (labels, classes) = (self.data.test.labels(), self.data.class_names.len());
+        let judged = ReadoutResult::judge("head", started, &head, &test, labels, classes)?;
+        self.model.head = Some(head);
+        Ok(Figures {
+            test_accuracy: judged.test_accuracy,
+            confusion: judged.confusion.clone(),
+            readouts: vec![judged],
+            ..Figures::default()
+        })
     }
 
     /// The figures of [`ridge`](Self::ridge) on the features, beside those on raw pixels.
@@ -435,8 +492,17 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
     }
 
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
-        if let Some(alphas) = self.model.network.penalties().map(<[f64]>::to_vec) {
-            return self.finish_with_ridge(recorder, &alphas);
+        match self.model.network.own_readout() {
+            Some(OwnReadout::Ridge(alphas)) => {
+                let alphas = alphas.to_vec();
+                return self.finish_with_ridge(recorder, &alphas);
+            }
+            Some(OwnReadout::Head(head)) => {
+                let started = Instant::now();
+                let head = self.own_head(head, recorder)?;
+                return self.finish_with(head, started, recorder);
+            }
+            None => {}
         }
         let (started, what) = (Instant::now(), "the read-out");
         let (features, labels) =
@@ -454,15 +520,6 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
             progress.advance(labels.len() as u64);
         }
         progress.finish();
-        let test = self.features(&self.data.test, recorder)?;
-        let (labels, classes) = (self.data.test.labels(), self.data.class_names.len());
-        let judged = ReadoutResult::judge("head", started, &head, &test, labels, classes)?;
-        self.model.head = Some(LinearReadout::new(head.weight(), head.bias())?);
-        Ok(Figures {
-            test_accuracy: judged.test_accuracy,
-            confusion: judged.confusion.clone(),
-            readouts: vec![judged],
-            ..Figures::default()
-        })
+        self.finish_with(LinearReadout::new(head.weight(), head.bias())?, started, recorder)
     }
 }

@@ -24,7 +24,7 @@ impl Door for Patches {
     const ABOUT: &'static str =
         "Thiry et al. 2021: whitened random patches, a control that learns nothing";
     const STEPS: bool = false;
-    const NUMBERS: &'static [&'static str] = &["features", "ridge", "ridge on raw pixels"];
+    const NUMBERS: &'static [&'static str] = &["features", "ridge", "ridge on raw pixels", "head"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
