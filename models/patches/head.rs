@@ -2,8 +2,8 @@
 
 use candle::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_hebbian::Rng;
+use candle_hebbian::device::{read, upload};
 use candle_hebbian::ops::linear_response;
-use hebbian_data::Batches;
 use hebbian_train::{Error, LinearReadout, OwnHead, Recorder, Result};
 use serde::{Deserialize, Serialize};
 
@@ -241,14 +241,19 @@ impl OwnHead for FactorisedHead {
                 velocities = still(&weights)?;
             }
             let rate = config.learning_rate * 0.1f64.powi(drops as i32);
-            let mut sums = (0.0, 0.0);
-            for indices in Batches::shuffled(labels.len(), config.batch_size, &mut order)? {
+            let shuffled: Vec<u32> =
+                order.permutation(labels.len()).into_iter().map(|row| row as u32).collect();
+            let targets: Vec<u32> = shuffled.iter().map(|&row| labels[row as usize]).collect();
+            // Uploaded once per epoch, and the measurements are read once at its end: on a GPU each transfer would wait
+            // for the step.
+            let shuffled = upload(shuffled, labels.len(), device)?;
+            let targets = upload(targets, labels.len(), device)?;
+            let mut measured = Vec::new();
+            for start in (0..labels.len()).step_by(config.batch_size) {
                 recorder.go_on()?;
-                let chosen: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-                let target = Tensor::new(chosen, device)?;
-                let indices: Vec<u32> = indices.iter().map(|&index| index as u32).collect();
-                let count = indices.len();
-                let x = features.index_select(&Tensor::new(indices, device)?, 0)?;
+                let count = config.batch_size.min(labels.len() - start);
+                let x = features.index_select(&shuffled.narrow(0, start, count)?, 0)?;
+                let target = targets.narrow(0, start, count)?;
                 let scores = weights.forward_train(&x.to_dtype(DType::F32)?)?;
                 let loss = candle_nn::loss::cross_entropy(&scores, &target)?;
                 let gradients = loss.backward()?;
@@ -259,15 +264,19 @@ impl OwnHead for FactorisedHead {
                     }
                 }
                 let right = scores.argmax(1)?.eq(&target)?.to_dtype(DType::F32)?.sum_all()?;
-                sums.0 += f64::from(loss.to_scalar::<f32>()?) * count as f64;
-                sums.1 += f64::from(right.to_scalar::<f32>()?);
+                let loss = (loss.detach() * count as f64)?;
+                measured.push(Tensor::stack(&[loss, right.detach()], 0)?);
                 progress.advance(count as u64);
             }
             let named = |var: &&Var| ("head".to_string(), var.as_detached_tensor());
             let tensors: Vec<(String, Tensor)> = weights.vars().iter().map(named).collect();
             recorder.check(what, epoch, &tensors)?;
-            let all = labels.len().max(1) as f64;
-            let values = [("loss", sums.0 / all), ("train_accuracy", sums.1 / all)];
+            let measured = read(&Tensor::stack(&measured, 0)?)?.to_vec2::<f32>()?;
+            let mean = |column: usize| {
+                let sum: f64 = measured.iter().map(|sums| f64::from(sums[column])).sum();
+                sum / labels.len() as f64
+            };
+            let values = [("loss", mean(0)), ("train_accuracy", mean(1))];
             recorder.log("head", epoch, &values)?;
         }
         progress.finish();
