@@ -6,16 +6,14 @@ use super::config::{BlockConfig, Learning, Mode, Preset};
 use super::material::Material;
 use super::method::Options;
 use super::model::Model;
-use super::network::Network;
 use super::readouts::Readouts;
 use super::stages::Stages;
-use crate::CompetitionKind;
-use candle::{DType, Tensor};
-use candle_hebbian::Block;
+use candle::Tensor;
 use candle_hebbian::device::to_host;
 use hebbian_data::Dataset;
 use hebbian_train::{
-    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, UnitsBefore,
+    Checkpoint, Clock, Figures, Measured, Picture, Recorder, Result, Start, State, Units,
+    UnitsBefore,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,8 +26,6 @@ pub struct Learner {
     way: Way,
     clock: Clock,
     total: Clock,
-    /// Whether training started from weights other than the drawn ones.
-    elsewhere: bool,
     before: UnitsBefore,
 }
 
@@ -64,7 +60,7 @@ impl Learner {
         };
         let before = UnitsBefore::fresh(&model)?;
         let clock = Clock::default();
-        Ok(Self { model, material, way, clock, total, elsewhere: false, before })
+        Ok(Self { model, material, way, clock, total, before })
     }
 }
 
@@ -143,13 +139,12 @@ impl hebbian_train::Learner for Learner {
             Way::Backprop(backprop) => backprop.state(self.clock)?,
         };
         tensors.extend(self.before.tensors());
-        Ok(State { tensors, values: json!({ "way": values, "elsewhere": self.elsewhere }) })
+        Ok(State { tensors, values: json!({ "way": values }) })
     }
 
     fn go_on(&mut self, clock: Clock, state: &Value, take: &mut Checkpoint) -> Result<()> {
         let Self { model, material, way, before, .. } = self;
         before.restore(take)?;
-        self.elsewhere = state["elsewhere"].as_bool().unwrap_or_default();
         let state = &state["way"];
         match way {
             Way::Stages(stages) => stages.go_on(clock, state, &mut model.head, material, take)?,
@@ -163,7 +158,6 @@ impl hebbian_train::Learner for Learner {
 
     /// Restores only the network: the head is trained from the start, on the features that the network will have.
     fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
-        self.elsewhere = true;
         self.model.restore_network(checkpoint)?;
         self.before = UnitsBefore::loaded(&self.model)?;
         Ok(())
@@ -174,7 +168,7 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures> {
-        let Self { model, material, .. } = self;
+        let Self { model, material, before, .. } = self;
         if material.preset().training.mode == Mode::RandomCalibrated
             && matches!(self.way, Way::Stages(_))
         {
@@ -200,8 +194,8 @@ impl hebbian_train::Learner for Learner {
                 extras.insert("few_labels".to_string(), json!(few));
             }
         }
-        if !self.elsewhere {
-            let moved = from_start(&model.network, material)?;
+        if let Some(start) = before.if_fresh() {
+            let moved = from_start(start, &hebbian_train::Model::units(&*model)?)?;
             let (left, cosines): (Vec<f64>, Vec<f64>) = moved.into_iter().unzip();
             extras.insert("units_that_left_their_start".to_string(), json!(left));
             extras.insert("median_cosine_with_start".to_string(), json!(cosines));
@@ -221,15 +215,10 @@ const NEAR: f64 = 0.5;
 
 /// Returns, for each layer, the share of units whose weights have a cosine below [`NEAR`] with their initial weights,
 /// and the median of the cosines.
-fn from_start(network: &Network, material: &Material) -> Result<Vec<(f64, f64)>> {
-    let shape = material.data.train.shape();
-    let start =
-        Network::new(material.preset(), shape, &material.rng, DType::F32, &material.device)?;
-    let blocks = network.stack().blocks().iter().zip(start.stack().blocks());
-    let of_layer = |(now, start): (&Block<CompetitionKind>, &Block<CompetitionKind>)| {
-        let rows = |block: &Block<CompetitionKind>| -> candle::Result<Tensor> {
-            to_host(&block.layer()?.weight().detach().flatten_from(1)?)
-        };
+fn from_start(start: &[Units], now: &[Units]) -> Result<Vec<(f64, f64)>> {
+    let of_layer = |(start, now): (&Units, &Units)| {
+        let rows =
+            |layer: &Units| -> candle::Result<Tensor> { to_host(&layer.weight.flatten_from(1)?) };
         let (now, start) = (rows(now)?, rows(start)?);
         let product = |a: &Tensor, b: &Tensor| (a * b)?.sum(1);
         let lengths = (product(&now, &now)? * product(&start, &start)?)?.sqrt()?;
@@ -239,5 +228,5 @@ fn from_start(network: &Network, material: &Material) -> Result<Vec<(f64, f64)>>
         let count = cosines.len().max(1) as f64;
         Ok((left as f64 / count, cosines.get(cosines.len() / 2).copied().unwrap_or(f64::NAN)))
     };
-    blocks.map(of_layer).collect()
+    start.iter().zip(now).map(of_layer).collect()
 }

@@ -62,6 +62,11 @@ impl UnitsBefore {
         Ok(Self { loaded: true, ..Self::fresh(model)? })
     }
 
+    /// The units, if their weights were fresh.
+    pub fn if_fresh(&self) -> Option<&[Units]> {
+        (!self.loaded).then_some(&self.units)
+    }
+
     /// The tensors of a learner's [state](crate::State): the weights, unless they were fresh.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let saved = self.units.iter().filter(|_| self.loaded);
