@@ -3,7 +3,7 @@
 use crate::geometry::{Geometry, WeightDims};
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::widen::widened;
-use crate::ops::{self, Presynaptic, has_kernels, linear_response};
+use crate::ops::{self, Epilogue, Presynaptic, has_kernels, linear_response};
 use crate::synapses::{Synapses, no_variable};
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, Var};
@@ -179,7 +179,7 @@ impl Layer {
         if let Some(config) = self.has_kernel(x) {
             self.geometry.check_channels(x, dims[1].saturating_mul(config.groups), dims)?;
             let x = to_channels_last(x)?;
-            return to_channels_first(&ops::conv2d(&x, weight, feedback, &config)?);
+            return to_channels_first(&ops::conv2d(&x, weight, feedback, &config, &[])?);
         }
         let u = match self.geometry {
             Geometry::LocallyConnected2d(config) if has_kernels(x.device()) => {
@@ -199,12 +199,28 @@ impl Layer {
         feedback: &Tensor,
     ) -> Result<Tensor> {
         if let Some(config) = self.has_kernel(x) {
-            return ops::conv2d(x, weight, feedback, &config);
+            return ops::conv2d(x, weight, feedback, &config, &[]);
         }
         if x.rank() != 4 {
             return self.forward_with(x, weight, feedback);
         }
         to_channels_last(&self.forward_with(&to_channels_first(x)?, weight, feedback)?)
+    }
+
+    /// The same with `epilogues` in one node of the graph, or `None` if this layer has no such node for `x`.
+    pub(crate) fn forward_with_epilogues(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        feedback: &Tensor,
+        epilogues: &[Epilogue],
+    ) -> Result<Option<Tensor>> {
+        match self.has_kernel(x) {
+            Some(config) if x.elem_count() > 0 => {
+                ops::conv2d(x, weight, feedback, &config, epilogues).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The window, if there is a kernel for it that does not unfold.

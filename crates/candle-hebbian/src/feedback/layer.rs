@@ -4,7 +4,7 @@ use super::config::{FeedbackConfig, Sizes, Source};
 use super::connections::Connections;
 use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
-use crate::ops::masked;
+use crate::ops::{Epilogue, masked};
 use crate::window::Conv2dConfig;
 use crate::{Rng, init};
 use candle::backprop::GradStore;
@@ -354,6 +354,21 @@ impl FeedbackLayer {
     /// If the shape of the input does not fit.
     pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.layer.forward_channels_last_with(x, &self.connected()?, &self.weight().detach())
+    }
+}
+
+impl FeedbackLayer {
+    /// [`forward_channels_last`](Self::forward_channels_last) or, if `backprop`,
+    /// [`backprop_channels_last`](Self::backprop_channels_last), with `epilogues` in the same node of the graph; `None`
+    /// if there is no such node.
+    pub(crate) fn with_epilogues(
+        &self,
+        x: &Tensor,
+        epilogues: &[Epilogue],
+        backprop: bool,
+    ) -> Result<Option<Tensor>> {
+        let way_back = if backprop { self.weight().detach() } else { self.error_weight()? };
+        self.layer.forward_with_epilogues(x, &self.connected()?, &way_back, epilogues)
     }
 }
 

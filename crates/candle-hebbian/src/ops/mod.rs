@@ -74,7 +74,7 @@ pub(crate) mod widen;
 pub use crate::window::reflect;
 pub use backend::{composed, has_kernels};
 pub use batch_norm::{BatchNorm, batch_norm, normalise};
-pub(crate) use conv::{Windows, conv2d};
+pub(crate) use conv::{Epilogue, Windows, conv2d};
 pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
 pub use flatten::flatten;

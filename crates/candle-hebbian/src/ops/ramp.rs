@@ -4,7 +4,7 @@ use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
 use super::layout::elementwise;
 use super::widen::widened;
-use crate::cpu::{self, Real, RowKernel, slice, with_real};
+use crate::cpu::{self, Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -24,29 +24,46 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// # Errors
 /// A slope that is not above 0 or not finite, in f32.
 pub fn ramp(h: &Tensor, slope: f64) -> Result<Tensor> {
-    if !(slope as f32 > 0.0 && (slope as f32).is_finite()) {
-        candle::bail!("ramp: expected a slope above 0 that is finite in f32, found {slope}")
-    }
+    let ramp = Ramp::new(slope)?;
     if h.elem_count() == 0 {
         return Ok(h.clone());
     }
     widened(h, |h| {
         if has_kernels(h.device()) {
-            return elementwise(h, |h| h.apply_op1(Ramp(slope)));
+            return elementwise(h, |h| h.apply_op1(ramp));
         }
         custom_vjp(
             "ramp",
             [h],
-            |[h]| Ok((Ramp(slope).composed(h)?.into(), h.clone())),
-            move |pass| Ok([Some(Ramp(slope).composed_gradient(pass.residuals, pass.grad)?)]),
+            |[h]| Ok((ramp.composed(h)?.into(), ())),
+            move |pass| Ok([Some(ramp.composed_gradient(pass.output, pass.grad)?)]),
         )
     })
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Ramp(f64);
+pub(super) struct Ramp(f64);
 
 impl Ramp {
+    /// # Errors
+    /// As for [`ramp`].
+    pub fn new(slope: f64) -> Result<Self> {
+        if !(slope as f32 > 0.0 && (slope as f32).is_finite()) {
+            candle::bail!("ramp: expected a slope above 0 that is finite in f32, found {slope}")
+        }
+        Ok(Self(slope))
+    }
+
+    /// Puts the ramp of the values of `h` in their place.
+    pub fn overwrite<T: Real>(&self, h: &mut [T]) {
+        for_row_blocks(h, 1, 1, &Overwrite(T::of(self.0)));
+    }
+
+    /// The gradient at the input from the `output` and the gradient at it, both contiguous, on the CPU.
+    pub fn gradient(&self, output: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        output.apply_op2_no_bwd(grad, &Gradient(*self))
+    }
+
     /// The same from candle's own ops, for the devices that have no kernel here.
     fn composed(&self, h: &Tensor) -> Result<Tensor> {
         // Not candle's `clamp`, which loses NaN on some devices.
@@ -56,8 +73,9 @@ impl Ramp {
         y.lt(-1.0)?.where_cond(&one.neg()?, &y)
     }
 
-    fn composed_gradient(&self, h: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let y = (h * self.0)?.abs()?;
+    /// The gradient from the output: where that is ±1, `|s·h| ≥ 1`.
+    fn composed_gradient(&self, output: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let y = output.abs()?;
         let closed = y.ge(1.0)?.where_cond(&y.zeros_like()?, &y)?; // 0 or NaN
         let slope = (y.ones_like()? * self.0)?;
         grad * y.lt(1.0)?.where_cond(&slope, &closed)?
@@ -69,22 +87,38 @@ struct Clip<'a, T>(&'a [T], T);
 impl<T: Real> RowKernel<T> for Clip<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
-        let one = T::one();
         for (out, &h) in block.iter_mut().zip(&self.0[first..]) {
-            let y = self.1 * h;
-            *out = if y > one { one } else { y };
-            *out = if *out < -one { -one } else { *out };
+            *out = clip(self.1 * h);
         }
     }
 }
 
+struct Overwrite<T>(T);
+
+impl<T: Real> RowKernel<T> for Overwrite<T> {
+    #[inline(always)]
+    fn run(&self, _: usize, block: &mut [T]) {
+        for value in block {
+            *value = clip(self.0 * *value);
+        }
+    }
+}
+
+#[inline(always)]
+fn clip<T: Real>(y: T) -> T {
+    let one = T::one();
+    let y = if y > one { one } else { y };
+    if y < -one { -one } else { y }
+}
+
+/// The output, the gradient at it, and the slope.
 struct Gate<'a, T>(&'a [T], &'a [T], T);
 
 impl<T: Real> RowKernel<T> for Gate<'_, T> {
     #[inline(always)]
     fn run(&self, first: usize, block: &mut [T]) {
-        for ((out, &h), &grad) in block.iter_mut().zip(&self.0[first..]).zip(&self.1[first..]) {
-            let y = (self.2 * h).abs();
+        for ((out, &y), &grad) in block.iter_mut().zip(&self.0[first..]).zip(&self.1[first..]) {
+            let y = y.abs();
             let closed = if y >= T::one() { T::zero() } else { y }; // 0 or NaN
             *out = grad * if y < T::one() { self.2 } else { closed };
         }
@@ -104,12 +138,12 @@ impl CustomOp1 for Ramp {
         })
     }
 
-    fn bwd(&self, h: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        h.detach().apply_op2_no_bwd(&grad.detach().contiguous()?, &Gradient(*self)).map(Some)
+    fn bwd(&self, _: &Tensor, output: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.gradient(&output.detach(), &grad.detach().contiguous()?).map(Some)
     }
 }
 
-/// The gradient of [`Ramp`], from its input and the gradient at its output.
+/// The gradient of [`Ramp`], from its output and the gradient at it.
 struct Gradient(Ramp);
 
 impl CustomOp2 for Gradient {
@@ -119,16 +153,16 @@ impl CustomOp2 for Gradient {
 
     fn cpu_fwd(
         &self,
-        h: &CpuStorage,
-        h_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        with_real!(h, "ramp_gradient", T => {
-            let (h, grad) = (slice::<T>(h, h_layout)?, slice::<T>(grad, grad_layout)?);
-            let gate = Gate(h, grad, self.0.0 as T);
-            let out = filled_rows("gradient of the ramp", (h.len(), 1), 1, &gate)?;
-            Ok((cpu::owned(out), h_layout.shape().clone()))
+        with_real!(y, "ramp_gradient", T => {
+            let (y, grad) = (slice::<T>(y, y_layout)?, slice::<T>(grad, grad_layout)?);
+            let gate = Gate(y, grad, self.0.0 as T);
+            let out = filled_rows("gradient of the ramp", (y.len(), 1), 1, &gate)?;
+            Ok((cpu::owned(out), y_layout.shape().clone()))
         })
     }
 }
@@ -151,9 +185,9 @@ mod tests {
                 let out = ramp(&seen, 0.5)?;
                 let grads = (&out * &upstream)?.sum_all()?.backward()?;
                 let got = grads.get(&h).ok_or_else(|| candle::Error::msg("no gradient"))?;
-                let want = Ramp(0.5).composed(&seen)?;
-                assert_eq!((out - want)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
-                let want = Ramp(0.5).composed_gradient(&seen, &upstream)?;
+                let composed = Ramp(0.5).composed(&seen)?;
+                assert_eq!((out - &composed)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+                let want = Ramp(0.5).composed_gradient(&composed, &upstream)?;
                 let grads = (&seen * &want)?.sum_all()?.backward()?; // the adjoint of the view
                 let want = grads.get(&h).ok_or_else(|| candle::Error::msg("no gradient"))?;
                 assert_eq!((got - want)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);

@@ -10,7 +10,7 @@ use crate::competition::Competition;
 use crate::feedback::{FeedbackLayer, direct_feedback};
 use crate::geometry::{Geometry, with_rows};
 use crate::ops::layout::{to_channels_first, to_channels_last};
-use crate::ops::{Pool, channels_last, flatten, linear_response, triangle};
+use crate::ops::{Epilogue, Pool, channels_last, flatten, linear_response, triangle};
 use candle::{Module, Result, Tensor, Var};
 
 impl<C: Competition> Stack<C> {
@@ -179,6 +179,11 @@ impl<C: Competition> Block<C> {
         pass: &mut Pass,
         direct: &mut Vec<(Tensor, Tensor)>,
     ) -> Result<Tensor> {
+        if let (Some(layer), Some(epilogues)) = (&self.layer, self.epilogues(order, pass))
+            && let Some(output) = layer.with_epilogues(x, &epilogues, pass.backprop)?
+        {
+            return Ok(output);
+        }
         let input = self.normed(x, pass.dropout.is_some())?;
         let kind = self.config().activation;
         let mut active = match &self.layer {
@@ -208,6 +213,23 @@ impl<C: Competition> Block<C> {
             (Some(pool), Order::Last) => pool.forward_channels_last(&active)?,
         };
         if self.pools_first() { activation(kind, &pooled, !pass.exact) } else { Ok(pooled) }
+    }
+
+    /// What follows the layer, if it can be computed in the same node of the graph.
+    fn epilogues(&self, order: Order, pass: &Pass) -> Option<Vec<Epilogue>> {
+        let has_direct = self.direct.is_some() && !pass.backprop;
+        if order == Order::First || pass.probes.is_some() || has_direct {
+            return None;
+        }
+        let config = self.config();
+        let ramp = match config.activation {
+            Activation::Ramp { slope } => Some(Epilogue::Ramp(slope)),
+            _ => None,
+        };
+        let (residual, pool) =
+            (config.residual.then_some(Epilogue::Residual), config.pool.map(Epilogue::Pool));
+        let all = if self.pools_first() { [residual, pool, ramp] } else { [ramp, residual, pool] };
+        Some(all.into_iter().flatten().collect())
     }
 
     /// Whether the activation comes after the pool, where there are fewer values: a ramp is monotonic, so a maximum of

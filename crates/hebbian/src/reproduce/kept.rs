@@ -1,7 +1,7 @@
 //! What is kept of a job's runs in the project: results, and the numbers that the record took from them.
 
 use super::entry::Entry;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hebbian_train::{Claim, Job, Ours, read_text, save_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,6 +60,19 @@ fn shortened(value: &Value) -> Value {
 pub(super) fn values(claim: &Claim, runs: &[Kept]) -> Vec<f64> {
     let label = claim.label();
     runs.iter().filter_map(|run| run.values.get(&label)).flatten().copied().collect()
+}
+
+/// Reads what the project keeps of a job's run with a seed, or `None` if it keeps no run of this very command with all
+/// claims.
+pub(super) fn read(root: &Path, entry: &Entry, job: &Job, seed: u64) -> Result<Option<Kept>> {
+    let file = entry.kept(root, job).join(format!("seed-{seed}.json"));
+    if !file.exists() {
+        return Ok(None);
+    }
+    let kept: Kept =
+        serde_json::from_str(&read_text(&file)?).with_context(|| file.display().to_string())?;
+    let has_all = job.claims.iter().all(|claim| kept.values.contains_key(&claim.label()));
+    Ok((has_all && kept.command == entry.command(job)).then_some(kept))
 }
 
 /// Writes runs into the project, in place of those that were kept before.

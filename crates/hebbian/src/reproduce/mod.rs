@@ -41,6 +41,9 @@ pub struct ReproduceArgs {
     /// this folder
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     keep: Option<PathBuf>,
+    /// Do not run seeds whose results the project of --keep has already: take those results as they are
+    #[arg(long, requires = "keep")]
+    missing: bool,
     /// Put the tables into the cards, the README and the guide of the project in this folder, and stop
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
     write_tables: Option<PathBuf>,
@@ -168,6 +171,12 @@ impl ReproduceArgs {
     fn runs(&self, Task { entry, job }: &Task<'_>, device: &str) -> Result<Vec<Kept>> {
         let mut runs = Vec::new();
         for seed in job.seeds.iter().take(job.runs()) {
+            if let (Some(root), true) = (&self.keep, self.missing)
+                && let Some(kept) = kept::read(root, entry, job, *seed)?
+            {
+                runs.push(kept);
+                continue;
+            }
             let folder = self.out.join(entry.name_of(job)).join(format!("seed-{seed}"));
             let mut command = Command::new(std::env::current_exe().context("this program's file")?);
             command.args(job.arguments(entry.method)).arg("--out").arg(&folder);
@@ -320,8 +329,8 @@ fn compare(table: &mut Table, task: &Task<'_>, name: &str, runs: &[Kept]) -> Res
     Ok(broken)
 }
 
-/// Puts the results into the record: numbers, the intervals that are still missing, the date, and minutes and memory if
-/// they are not known yet.
+/// Puts the results into the record: numbers, the intervals that are still missing or were made for another number of
+/// runs, the date, and minutes and memory if they are not known yet.
 fn keep(
     entries: &mut [Entry],
     root: &Path,
@@ -338,9 +347,13 @@ fn keep(
             };
             changed = true;
             for claim in &mut job.claims {
+                let before = claim.ours.map(|ours| ours.count);
                 claim.ours = Ours::of(&kept::values(claim, runs));
-                claim.interval =
-                    claim.interval.or_else(|| Some(claim.interval_of(claim.ours.as_ref()?)));
+                // More or fewer runs have another spread.
+                let same =
+                    before.is_none_or(|count| claim.ours.is_some_and(|ours| ours.count == count));
+                let interval = claim.interval.filter(|_| same);
+                claim.interval = interval.or_else(|| Some(claim.interval_of(claim.ours.as_ref()?)));
             }
             job.date = Some(today.clone());
             let mean = |name: &str, alternative: &str| {

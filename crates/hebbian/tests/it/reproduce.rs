@@ -121,4 +121,31 @@ fn numbers_hold_or_do_not() {
     // A share of one seed has to be met within a percentage point.
     assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
     assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));
+
+    // A further seed alone: the first is taken from what is kept, and the interval is that of both.
+    let mut known = json_of(&kept);
+    let values = known["values"].as_object_mut().unwrap();
+    values["frame `code`"] = json!([0.75]);
+    std::fs::write(&kept, known.to_string()).unwrap();
+    let mut record = json_of(&file);
+    record["jobs"][0]["seeds"] = json!([0, 1]);
+    for claim in record["jobs"][0]["claims"].as_array_mut().unwrap() {
+        claim["interval"] = json!([0.5, 1.0]);
+    }
+    std::fs::write(&file, record.to_string()).unwrap();
+    std::fs::remove_dir_all(results.parent().unwrap()).unwrap();
+    let only = ["--only", "patches/digits/code", "--quiet", "--missing"];
+    let output = reproduce(at, &only);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--keep"), "{said}");
+    let output = reproduce(at, &[&only[..], &["--keep"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!results.exists());
+    let second = json_of(&at.join("runs/record/patches/digits/code/seed-1/results.json"));
+    let second = second["test_accuracy"].as_f64().unwrap();
+    let claim = &json_of(&file)["jobs"][0]["claims"][0];
+    let mean = claim["ours"]["mean"].as_f64().unwrap();
+    assert!((mean - (0.75 + second) / 2.0).abs() < 1e-9, "{claim}");
+    assert_eq!(claim["ours"]["count"], 2);
+    assert_ne!(claim["interval"], json!([0.5, 1.0]));
 }

@@ -11,23 +11,13 @@
 
 use super::correlation::{Correlate, Correlation, Respond};
 use super::many;
-use crate::cpu::{self, ARCH, Real, slice, with_real};
+use crate::cpu::{self, ARCH, Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::memory::{self, clear, filled_with};
 use crate::ops::layout::view;
+use crate::ops::ramp::Ramp;
 use crate::window::{Axis, Conv2dConfig, PaddingMode};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
-
-/// [`conv2d`](super::conv2d) of f32 or f64.
-pub(super) fn conv2d(
-    x: &Tensor,
-    weight: &Tensor,
-    feedback: &Tensor,
-    config: &Conv2dConfig,
-) -> Result<Tensor> {
-    let op = Conv { plan: Plan::new(x, weight, config)? };
-    x.apply_op3(&weight.contiguous()?, &feedback.contiguous()?, op)
-}
 
 /// The sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +154,13 @@ impl Plan {
         let (_, width) = self.padded();
         for (line, padded) in padded.chunks_exact_mut((width * self.channels).max(1)).enumerate() {
             let Some(h) = self.rows.source(line) else { continue };
+            if sc == 1 && sw == self.channels && self.padding_mode() == PaddingMode::Zeros {
+                // The pixels of a line lie side by side in both.
+                let (before, pixels) = (self.columns.window.before, self.columns.size);
+                padded[before * self.channels..][..pixels * self.channels]
+                    .copy_from_slice(&x[b * sb + h * sh..][..pixels * self.channels]);
+                continue;
+            }
             for (at, padded) in padded.chunks_exact_mut(self.channels.max(1)).enumerate() {
                 let Some(w) = self.columns.source(at) else { continue };
                 let start = b * sb + h * sh + w * sw;
@@ -194,6 +191,16 @@ impl Plan {
         };
         for oh in 0..self.rows.out {
             let Some(h) = place(&self.rows, oh, height) else { continue };
+            if self.columns.window.stride == 1 {
+                // The positions of a line lie side by side in both.
+                let reach = self.dilation().1 * (self.kernel().1 - 1);
+                let (first, at) = (cut.saturating_sub(reach), reach.saturating_sub(cut));
+                let positions = self.columns.out.saturating_sub(first).min(width - at);
+                spread[(h * width + at) * self.units..][..positions * self.units].copy_from_slice(
+                    &grad[(oh * self.columns.out + first) * self.units..][..positions * self.units],
+                );
+                continue;
+            }
             for ow in 0..self.columns.out {
                 let Some(w) = place(&self.columns, ow, width) else { continue };
                 let grad = &grad[(oh * self.columns.out + ow) * self.units..][..self.units];
@@ -315,11 +322,13 @@ impl Plan {
 /// The largest number of partial sums of a weight gradient.
 const PARTS: usize = 16;
 
+/// The response `(B, OH, OW, K)` to images `(B, H, W, C)`, or a ramp of it.
 pub(super) struct Conv {
     pub plan: Plan,
+    pub ramp: Option<Ramp>,
 }
 
-impl CustomOp3 for Conv {
+impl CustomOp2 for Conv {
     fn name(&self) -> &'static str {
         "conv2d"
     }
@@ -330,38 +339,50 @@ impl CustomOp3 for Conv {
         x_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let Plan { batch, rows, columns, units, .. } = self.plan;
         with_real!(x, "conv2d", T => {
             let (x, strides) = view::<T>(x, x_layout)?;
-            let out = self.plan.respond(x, strides, slice(weight, weight_layout)?)?;
+            let mut out = self.plan.respond(x, strides, slice(weight, weight_layout)?)?;
+            if let Some(ramp) = self.ramp {
+                ramp.overwrite(&mut out);
+            }
             Ok((cpu::owned(out), (batch, rows.out, columns.out, units).into()))
         })
     }
+}
 
-    fn bwd(
+/// The gradient of the images, `(B, H, W, C)`, from the gradient of the response and the feedback weights. A third
+/// argument in the shape of the images is added.
+pub(super) struct InputGradient(pub Plan);
+
+impl InputGradient {
+    fn of<T: Real>(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        feedback: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.detach().contiguous()?;
-        let grad_x = || {
-            let op = InputGradient(self.plan);
-            grad.apply_op2_no_bwd(&feedback.detach(), &op)
-        };
-        let grad_weight = || x.detach().apply_op2_no_bwd(&grad, &WeightGradient(self.plan));
-        let grad_x = if x.track_op() { Some(grad_x()?) } else { None };
-        let grad_weight = if weight.track_op() { Some(grad_weight()?) } else { None };
-        Ok((grad_x, grad_weight, None))
+        (grad, grad_layout): (&CpuStorage, &Layout),
+        (feedback, feedback_layout): (&CpuStorage, &Layout),
+        plus: Option<&[T]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Plan { batch, channels, rows, columns, .. } = self.0;
+        let (grad, feedback) = (slice(grad, grad_layout)?, slice(feedback, feedback_layout)?);
+        let mut grad_x = self.0.input_gradient(grad, feedback)?;
+        if let Some(plus) = plus {
+            for_row_blocks(&mut grad_x, 1, 1, &Add(plus));
+        }
+        Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
     }
 }
 
-pub(super) struct InputGradient(pub Plan);
+struct Add<'a, T>(&'a [T]);
+
+impl<T: Real> RowKernel<T> for Add<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (sum, &other) in block.iter_mut().zip(&self.0[first..]) {
+            *sum += other;
+        }
+    }
+}
 
 impl CustomOp2 for InputGradient {
     fn name(&self) -> &'static str {
@@ -375,12 +396,29 @@ impl CustomOp2 for InputGradient {
         feedback: &CpuStorage,
         feedback_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Plan { batch, channels, rows, columns, .. } = self.0;
         with_real!(grad, "conv2d_input_gradient", T => {
-            let (grad, feedback) =
-                (slice::<T>(grad, grad_layout)?, slice::<T>(feedback, feedback_layout)?);
-            let grad_x = self.0.input_gradient(grad, feedback)?;
-            Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
+            self.of::<T>((grad, grad_layout), (feedback, feedback_layout), None)
+        })
+    }
+}
+
+impl CustomOp3 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d_input_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        feedback: &CpuStorage,
+        feedback_layout: &Layout,
+        plus: &CpuStorage,
+        plus_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_real!(grad, "conv2d_input_gradient", T => {
+            let plus = slice::<T>(plus, plus_layout)?;
+            self.of((grad, grad_layout), (feedback, feedback_layout), Some(plus))
         })
     }
 }

@@ -5,26 +5,29 @@ mod by_unit;
 mod correlation;
 mod kernel;
 mod many;
+mod node;
 mod windows;
 mod winograd;
 
 use super::widen::widened;
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor};
+pub(crate) use node::Epilogue;
 pub(crate) use windows::Windows;
 
-/// Computes the response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups, kh, kw)`. The
-/// error is propagated back through `feedback`, which has the shape of `weight` and gets no gradient. f16 and bf16 are
-/// computed in f32, and so are their gradients; NaN and infinity are passed on. Tensors without images, channels or
-/// units are accepted. CPU only.
+/// Computes the response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups, kh, kw)`, and
+/// what `epilogues` make of it, one after the other. The error is propagated back through `feedback`, which has the
+/// shape of `weight` and gets no gradient. f16 and bf16 are computed in f32, and so are their gradients; NaN and infinity
+/// are passed on. Tensors without images, channels or units are accepted if there are no epilogues. CPU only.
 ///
 /// # Errors
-/// If the tensors have different types, the windows do not fit the image, or there is not enough memory.
+/// If the tensors have different types, the windows or epilogues do not fit the image, or there is not enough memory.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     feedback: &Tensor,
     config: &Conv2dConfig,
+    epilogues: &[Epilogue],
 ) -> Result<Tensor> {
     if [weight.dtype(), feedback.dtype()] != [x.dtype(); 2] {
         candle::bail!(
@@ -36,7 +39,7 @@ pub(crate) fn conv2d(
     }
     widened(x, |x| {
         let as_seen = |tensor: &Tensor| tensor.to_dtype(x.dtype());
-        kernel::conv2d(x, &as_seen(weight)?, &as_seen(&feedback.detach())?, config)
+        node::conv2d(x, &as_seen(weight)?, &as_seen(&feedback.detach())?, config, epilogues)
     })
 }
 
@@ -67,6 +70,7 @@ mod tests {
             (Conv2dConfig::same(5), (5, 5)),
             (Conv2dConfig::same(2), (2, 2)),
             (Conv2dConfig { stride: 2, padding: 1, ..plain }, (3, 2)),
+            (Conv2dConfig { padding: 2, ..plain }, (2, 2)), // with windows of zeros only
             (Conv2dConfig { stride: 3, padding: 3, ..plain }, (2, 2)),
             (Conv2dConfig { dilation: 2, padding: 2, ..plain }, (3, 3)),
             (Conv2dConfig { groups: 2, padding: 1, ..plain }, (3, 3)),
@@ -83,7 +87,7 @@ mod tests {
                 let (w, r) = (Var::from_tensor(&normal(kernel)?)?, normal(kernel)?);
                 let last = x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))?;
                 for seen in [x.as_tensor().clone(), last] {
-                    let got = conv2d(&seen.permute((0, 2, 3, 1))?, &w, &r, &config)?;
+                    let got = conv2d(&seen.permute((0, 2, 3, 1))?, &w, &r, &config, &[])?;
                     let got = got.permute((0, 3, 1, 2))?;
                     let want = composed(&seen, &w, &r, &config)?;
                     assert_eq!(got.dims(), want.dims());
@@ -127,8 +131,8 @@ mod tests {
             let (w, r) = (normal(&[260, channels, 3, 3])?, normal(&[260, channels, 3, 3])?);
             let wide = |var: &Var| Var::from_tensor(&var.to_dtype(DType::F64)?);
             let (x64, w64) = (wide(&x)?, wide(&w)?);
-            let got = conv2d(&x, &w, &r, &config)?;
-            let want = conv2d(&x64, &w64, &r.to_dtype(DType::F64)?, &config)?;
+            let got = conv2d(&x, &w, &r, &config, &[])?;
+            let want = conv2d(&x64, &w64, &r.to_dtype(DType::F64)?, &config, &[])?;
             // An entry is a sum of `terms` products of two normal values, whose magnitudes are 2/π on average. Each
             // product and sum is rounded to f32, which allows for an error of 2⁻²² of the magnitudes in all, as in the
             // tests of the unit.
@@ -155,7 +159,8 @@ mod tests {
             let mut values = x.flatten_all()?.to_vec1::<f32>()?;
             values[0] = f32::NAN;
             let broken = Tensor::from_vec(values, x.shape(), &Device::Cpu)?;
-            let got = conv2d(&broken, &w, &r, &config)?.sum(3)?.flatten_all()?.to_vec1::<f32>()?;
+            let got =
+                conv2d(&broken, &w, &r, &config, &[])?.sum(3)?.flatten_all()?.to_vec1::<f32>()?;
             // The first pixel of the first image is in the windows at two positions in each of two lines, or at a
             // single position if the stride is 2.
             let seen = got.iter().filter(|x| x.is_nan()).count();

@@ -36,7 +36,7 @@ impl Windows {
     /// The response `(1, P, K)` of `weight`, without a graph.
     pub fn response(&self, weight: &Tensor) -> Result<Tensor> {
         let weight = weight.detach().contiguous()?;
-        let u = self.images.apply_op3_no_bwd(&weight, &weight, &Conv { plan: self.plan })?;
+        let u = self.images.apply_op2_no_bwd(&weight, &Conv { plan: self.plan, ramp: None })?;
         u.flatten_to(2)?.unsqueeze(0)
     }
 

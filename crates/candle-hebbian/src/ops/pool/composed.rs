@@ -36,7 +36,9 @@ impl Windows {
             "pool",
             [x],
             |[x]| Ok((self.value(x)?.into(), x.clone())),
-            move |pass| Ok([Some(self.gradient(pass.residuals, pass.output, pass.grad)?)]),
+            move |pass| {
+                Ok([Some(self.composed_gradient(pass.residuals, pass.output, pass.grad)?)])
+            },
         )
     }
 
@@ -76,7 +78,7 @@ impl Windows {
         }
     }
 
-    fn gradient(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    fn composed_gradient(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let (dtype, device) = (x.dtype(), x.device());
         let zeros =

@@ -41,6 +41,11 @@ impl Windows {
         })
     }
 
+    /// The gradient at the input `x` from the output `out` and the gradient `grad` at it, all contiguous.
+    pub fn gradient(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        x.apply_op3_no_bwd(out, grad, &Gradient(*self))
+    }
+
     fn share<T: Real>(&self) -> T {
         T::one() / T::of(self.area)
     }
@@ -185,8 +190,7 @@ impl CustomOp1 for Windows {
     }
 
     fn bwd(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.detach().contiguous()?;
-        x.detach().apply_op3_no_bwd(&out.detach(), &grad, &Gradient(*self)).map(Some)
+        self.gradient(&x.detach(), &out.detach(), &grad.detach().contiguous()?).map(Some)
     }
 }
 

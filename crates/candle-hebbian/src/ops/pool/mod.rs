@@ -98,6 +98,12 @@ impl Pool {
         }
     }
 
+    /// The windows for images `x (B, H, W, C)`.
+    pub(super) fn windows(&self, x: &Tensor) -> Result<Windows> {
+        let (_, height, width, _) = x.dims4()?;
+        self.pooling().windows(x, height, width)
+    }
+
     /// Pools images `(B, H, W, C)`.
     pub(crate) fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.pooling().apply_channels_last(x)
@@ -267,7 +273,7 @@ impl Pooling {
 
 /// The windows of one pooling over images of one size.
 #[derive(Debug, Clone, Copy)]
-struct Windows {
+pub(super) struct Windows {
     rows: Axis,
     columns: Axis,
     /// Whether the zeros beyond the lower and right edge compete for a maximum.

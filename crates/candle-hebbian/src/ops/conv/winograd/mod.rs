@@ -305,8 +305,8 @@ mod tests {
             let (w, r) =
                 (whole(&mut rng, &kernel, DType::F32)?, whole(&mut rng, &kernel, DType::F32)?);
             let (x64, w64, r64) = (wide(&x)?, wide(&w)?, wide(&r)?);
-            let got = conv2d(&x, &w, &r, &config)?;
-            let want = conv2d(&x64, &w64, &r64, &config)?;
+            let got = conv2d(&x, &w, &r, &config, &[])?;
+            let want = conv2d(&x64, &w64, &r64, &config, &[])?;
             let same = |got: &Tensor, want: &Tensor| -> Result<bool> {
                 Ok((got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?.to_scalar::<f64>()? == 0.0)
             };
@@ -335,7 +335,8 @@ mod tests {
         values[0] = f32::INFINITY;
         let x = Tensor::from_vec(values, (2, 6, 6, 32), &Device::Cpu)?;
         let w = Tensor::ones((32, 32, 3, 3), DType::F32, &Device::Cpu)?;
-        let seen = conv2d(&x, &w, &w, &Conv2dConfig::same(3))?.flatten_all()?.to_vec1::<f32>()?;
+        let seen =
+            conv2d(&x, &w, &w, &Conv2dConfig::same(3), &[])?.flatten_all()?.to_vec1::<f32>()?;
         for (at, value) in seen.into_iter().enumerate() {
             let (image, line, column) = (at / 32 / 36, at / 32 / 6 % 6, at / 32 % 6);
             if image == 0 && line < 2 && column < 2 {
@@ -358,7 +359,7 @@ mod tests {
         let bits = |threads: usize| -> Result<Vec<u32>> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             pool.map_err(candle::Error::wrap)?.install(|| {
-                let y = conv2d(&x, &w, &w, &Conv2dConfig::same(3))?;
+                let y = conv2d(&x, &w, &w, &Conv2dConfig::same(3), &[])?;
                 let grads = y.sqr()?.sum_all()?.backward()?;
                 let mut all = y.flatten_all()?.to_vec1::<f32>()?;
                 for var in [&x, &w] {
