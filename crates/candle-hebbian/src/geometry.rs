@@ -6,6 +6,7 @@
 //! per position for a locally connected layer.
 
 use crate::memory;
+use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{Presynaptic, Sites, Windows, check_windows, unfold};
 use crate::window::Conv2dConfig;
 use candle::{Error, Result, Tensor};
@@ -116,11 +117,25 @@ impl Geometry {
             let dims = weight.dims();
             let groups = self.weight_dims(dims)?.sites;
             self.check_channels(x, dims[1].saturating_mul(groups), dims)?;
-            if let Some(windows) = Windows::of(x, weight, config)? {
+            if let Some(windows) = Windows::of(x, weight, config, false)? {
                 return Ok((x.clone(), Presynaptic::Windows(Arc::new(windows))));
             }
         }
         with_rows(self.unfold(x, weight.dims())?)
+    }
+
+    /// [`presynaptic`](Self::presynaptic) of images `x (B, H, W, C)`, for a convolution.
+    pub(crate) fn presynaptic_channels_last(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+    ) -> Result<(Tensor, Presynaptic)> {
+        if let Self::Conv2d(config) = *self
+            && let Some(windows) = Windows::of(x, weight, config, true)?
+        {
+            return Ok((x.clone(), Presynaptic::Windows(Arc::new(windows))));
+        }
+        with_rows(self.unfold(&to_channels_first(x)?, weight.dims())?)
     }
 
     pub(crate) fn check_channels(
@@ -135,6 +150,18 @@ impl Geometry {
                 "a layer with weights {weight:?} takes input (B, {channels}, H, W), found {found:?}"
             ),
         }
+    }
+
+    /// [`fold`](Self::fold) into `(B, OH, OW, K)` for images `(B, H, W, C)`, for a convolution with one group.
+    pub(crate) fn fold_channels_last(
+        &self,
+        rows: &Tensor,
+        x: &[usize],
+        weight: &[usize],
+    ) -> Result<Tensor> {
+        let &[batch, height, width, channels] = x else { return Err(not_images(x)) };
+        let folded = self.fold(&rows.detach(), &[batch, channels, height, width], weight)?;
+        rows.reshape(to_channels_last(&folded)?.shape())
     }
 
     /// Brings rows `(S, P, K)` into the shape of the layer's output for the input shape `x`. For an

@@ -1,10 +1,15 @@
 //! Batch normalisation without an affine part.
 
+use super::backend::has_kernels;
 use super::channel_affine::channel_affine;
 use super::custom_vjp::custom_vjp;
+use super::layout::axis_last;
 use super::reduce::{column_dots, column_sums};
+use super::value::Value;
 use super::widen::expect_real;
-use candle::{DType, Device, ModuleT, Result, Tensor, Var};
+use crate::cpu::{self, Real, RowKernel, slice, with_real};
+use crate::memory::filled_rows;
+use candle::{CpuStorage, CustomOp3, DType, Device, Layout, ModuleT, Result, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 /// Batch normalisation without an affine part, over dimension 1 of `x (N, C, …)`.
@@ -107,20 +112,32 @@ impl BatchNorm {
     /// # Errors
     /// If `x` has another number of channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.check_channels(x)?;
+        self.evaluate(x, 1)
+    }
+
+    /// [`forward`](Self::forward) or [`forward_train`](Self::forward_train) for `x (N, …, C)`.
+    pub(crate) fn channels_last(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let axis = x.rank().saturating_sub(1);
+        if train { self.train(x, axis) } else { self.evaluate(x, axis) }
+    }
+
+    fn evaluate(&self, x: &Tensor, axis: usize) -> Result<Tensor> {
+        self.check_channels(x, axis)?;
         let wide = x.to_dtype(wide(x.dtype()))?;
         let statistic = |var: &Var| var.as_detached_tensor().to_dtype(wide.dtype())?.unsqueeze(0);
         let mean = statistic(&self.running_mean)?;
         let rstd = (statistic(&self.running_var)? + self.eps)?.sqrt()?.recip()?;
-        let (rows, back) = channel_rows(&wide.detach())?;
-        let value = back(&channel_affine(&rows, &mean, &rstd)?)?;
         custom_vjp(
             "batch_norm",
             [&wide],
-            |_| Ok((value.into(), ())),
+            |[x]| {
+                let normal = channel_affine(&channel_rows(x, axis)?, &mean, &rstd)?;
+                Ok((folded(normal, x.shape(), axis)?, rstd))
+            },
             move |pass| {
-                let (grad, back) = channel_rows(pass.grad)?;
-                Ok([Some(back(&channel_affine(&grad, &rstd.zeros_like()?, &rstd)?)?)])
+                let (grad, rstd) = (channel_rows(pass.grad, axis)?, pass.residuals);
+                let grad = channel_affine(&grad, &rstd.zeros_like()?, rstd)?;
+                Ok([Some(folded(grad, pass.grad.shape(), axis)?.into_tensor())])
             },
         )?
         .to_dtype(x.dtype())
@@ -132,9 +149,13 @@ impl BatchNorm {
     /// If `x` has another number of channels, is empty, or has a single value per channel, which has
     /// no variance.
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
-        self.check_channels(x)?;
-        let (out, mean, var) = normalise(x, self.eps)?;
-        let count = (x.elem_count() / x.dim(1)?) as f64;
+        self.train(x, 1)
+    }
+
+    fn train(&self, x: &Tensor, axis: usize) -> Result<Tensor> {
+        self.check_channels(x, axis)?;
+        let (out, mean, var) = normalise_over(x, axis, self.eps)?;
+        let count = (x.elem_count() / x.dim(axis)?) as f64;
         let unbiased = (var * (count / (count - 1.0)))?;
         let moved = |running: &Var, batch: &Tensor| -> Result<Tensor> {
             let batch = batch.to_dtype(running.dtype())?;
@@ -145,11 +166,11 @@ impl BatchNorm {
         Ok(out)
     }
 
-    fn check_channels(&self, x: &Tensor) -> Result<()> {
+    fn check_channels(&self, x: &Tensor, axis: usize) -> Result<()> {
         let channels = self.running_mean.dims();
-        if channels != [channels_of(x)?] {
+        if channels != [channels_of(x, axis)?] {
             candle::bail!(
-                "batch norm: expected {channels:?} channels in dimension 1, found {:?}",
+                "batch norm: expected {channels:?} channels in dimension {axis}, found {:?}",
                 x.dims()
             )
         }
@@ -177,9 +198,14 @@ fn wide(dtype: DType) -> DType {
 /// # Errors
 /// Fewer than two values per channel.
 pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
-    let channels = channels_of(x)?;
+    normalise_over(x, 1, eps)
+}
+
+/// [`normalise`] for `x` whose channels are dimension `axis`.
+fn normalise_over(x: &Tensor, axis: usize, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+    let channels = channels_of(x, axis)?;
     let wide = x.to_dtype(wide(x.dtype()))?;
-    let (rows, back) = channel_rows(&wide.detach())?;
+    let rows = channel_rows(&wide.detach(), axis)?;
     let (_, count, _) = rows.dims3()?;
     if count < 2 {
         candle::bail!(
@@ -189,50 +215,112 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
     }
     let mean = (column_sums(&rows)? / count as f64)?;
     let (zero, one) = (mean.zeros_like()?, mean.ones_like()?);
-    let centred = channel_affine(&rows, &mean, &one)?;
+    let centred = channel_affine(&rows, &mean, &one)?.into_tensor();
     let var = (column_dots(&centred, &centred)? / count as f64)?;
     let rstd = (&var + eps)?.sqrt()?.recip()?;
-    let normal = channel_affine(&centred, &zero, &rstd)?;
-    let value = back(&normal)?;
     let out = custom_vjp(
         "batch_norm",
         [&wide],
-        |_| Ok((value.into(), ())),
+        |[x]| Ok((folded(channel_affine(&centred, &zero, &rstd)?, x.shape(), axis)?, rstd)),
         move |pass| {
             // dx = (g − mean(g) − x̂·mean(g·x̂)) / σ
-            let (grad, back) = channel_rows(pass.grad)?;
+            let (grad, rstd) = (channel_rows(pass.grad, axis)?, pass.residuals);
+            let normal = channel_rows(pass.output, axis)?;
             let mean = (column_sums(&grad)? / count as f64)?;
             let along = (column_dots(&grad, &normal)? / count as f64)?;
-            let along = channel_affine(&normal, &zero, &along)?;
-            let grad = (channel_affine(&grad, &mean, &one)? - along)?;
-            Ok([Some(back(&channel_affine(&grad, &zero, &rstd)?)?)])
+            let grad = normal_gradient(&grad, &normal, [&mean, &along, rstd])?;
+            Ok([Some(folded(grad, pass.grad.shape(), axis)?.into_tensor())])
         },
     )?;
     Ok((out.to_dtype(x.dtype())?, mean.reshape(channels)?, var.reshape(channels)?))
 }
 
-/// How many channels `x (N, C, …)` has.
-fn channels_of(x: &Tensor) -> Result<usize> {
+/// How many channels `x` has in dimension `axis`.
+fn channels_of(x: &Tensor, axis: usize) -> Result<usize> {
     expect_real(x)?;
     match x.dims() {
-        &[_, channels, ..] => Ok(channels),
+        dims @ &[_, _, ..] => Ok(dims[axis]),
         dims => candle::bail!("batch norm: expected (N, C, …), found {dims:?}"),
     }
 }
 
-/// Returns `x (N, C, …)` as rows `(1, P, C)`, and a function that turns such rows back into the shape
-/// of `x` (a view).
-fn channel_rows(x: &Tensor) -> Result<(Tensor, impl Fn(&Tensor) -> Result<Tensor> + use<>)> {
-    let rank = x.rank();
-    let mut last: Vec<usize> = (0..rank).filter(|&dim| dim != 1).collect();
-    last.push(1);
-    let mut order: Vec<usize> = (0..rank - 1).collect();
-    order.insert(1, rank - 1);
-    let moved = x.permute(last)?.contiguous()?;
-    let shape = moved.dims().to_vec();
-    let channels = x.dim(1)?;
-    let rows = moved.reshape((1, x.elem_count() / channels.max(1), channels))?;
-    Ok((rows, move |rows: &Tensor| rows.reshape(shape.as_slice())?.permute(order.clone())))
+/// Returns `x`, whose channels are dimension `axis`, as rows `(1, P, C)`.
+fn channel_rows(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let channels = x.dim(axis)?;
+    let (to_last, _) = axis_last(x.rank(), axis);
+    let rows = x.permute(to_last)?.contiguous()?;
+    rows.reshape((1, x.elem_count() / channels.max(1), channels))
+}
+
+/// Brings such rows back into a shape whose channels are dimension `axis`: for another axis than the last, as a view.
+fn folded(rows: Value, shape: &Shape, axis: usize) -> Result<Value> {
+    let (to_last, back) = axis_last(shape.rank(), axis);
+    let last: Vec<usize> = to_last.iter().map(|&dim| shape.dims()[dim]).collect();
+    let value = rows.reshape(&last.into())?;
+    match axis == shape.rank() - 1 {
+        true => Ok(value),
+        false => Ok(value.into_tensor().permute(back)?.into()),
+    }
+}
+
+/// Computes `(g − a − x̂·b)·c` for rows `g` and `x̂ (1, P, C)`, with `a`, `b` and `c (1, C)`. Not differentiable.
+fn normal_gradient(grad: &Tensor, normal: &Tensor, of_channels: [&Tensor; 3]) -> Result<Value> {
+    if has_kernels(grad.device()) {
+        let of_channels = Tensor::cat(&of_channels, 0)?;
+        return Value::op3(grad, normal, &of_channels, &NormalGradient);
+    }
+    let [mean, along, rstd] = of_channels.map(|x| x.unsqueeze(1));
+    let centred = grad.broadcast_sub(&mean?)?;
+    Ok((centred - normal.broadcast_mul(&along?)?)?.broadcast_mul(&rstd?)?.into())
+}
+
+struct NormalGradient;
+
+impl CustomOp3 for NormalGradient {
+    fn name(&self) -> &'static str {
+        "batch_norm_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        normal: &CpuStorage,
+        normal_layout: &Layout,
+        of_channels: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, channels) = layout.shape().dims2()?;
+        with_real!(grad, "batch_norm_gradient", T => {
+            let (grad, normal) = (slice::<T>(grad, grad_layout)?, slice(normal, normal_layout)?);
+            let rows = Rows { grad, normal, of_channels: slice(of_channels, layout)? };
+            let out = filled_rows("gradient of batch norm", (grad.len(), channels), channels, &rows)?;
+            Ok((cpu::owned(out), grad_layout.shape().clone()))
+        })
+    }
+}
+
+struct Rows<'a, T> {
+    grad: &'a [T],
+    normal: &'a [T],
+    of_channels: &'a [T],
+}
+
+impl<T: Real> RowKernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        let channels = self.of_channels.len() / 3;
+        let (mean, rest) = self.of_channels.split_at(channels);
+        let (along, rstd) = rest.split_at(channels);
+        let start = first * channels;
+        let rows = self.grad[start..].chunks_exact(channels);
+        let rows = rows.zip(self.normal[start..].chunks_exact(channels));
+        for (out, (grad, normal)) in block.chunks_exact_mut(channels).zip(rows) {
+            for (c, out) in out.iter_mut().enumerate() {
+                *out = (grad[c] - mean[c] - normal[c] * along[c]) * rstd[c];
+            }
+        }
+    }
 }
 
 #[cfg(test)]

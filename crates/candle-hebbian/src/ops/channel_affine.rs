@@ -1,6 +1,7 @@
 //! A shift and a scale for each channel.
 
 use super::backend::has_kernels;
+use super::value::Value;
 use crate::cpu::{self, Real, RowKernel, slice, with_real};
 use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -10,12 +11,12 @@ use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 ///
 /// # Errors
 /// If the shapes differ from these.
-pub(super) fn channel_affine(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
+pub(super) fn channel_affine(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Value> {
     if has_kernels(x.device()) {
         let (shift, scale) = (shift.contiguous()?, scale.contiguous()?);
-        return x.contiguous()?.apply_op3_no_bwd(&shift, &scale, &ChannelAffine);
+        return Value::op3(&x.contiguous()?, &shift, &scale, &ChannelAffine);
     }
-    x.broadcast_sub(&shift.unsqueeze(1)?)?.broadcast_mul(&scale.unsqueeze(1)?)
+    Ok(x.broadcast_sub(&shift.unsqueeze(1)?)?.broadcast_mul(&scale.unsqueeze(1)?)?.into())
 }
 
 struct ChannelAffine;
@@ -85,8 +86,8 @@ mod tests {
             let mut normal =
                 |rows| rng.normal(0.0, 1.0, (1, rows, channels), DType::F64, &Device::Cpu);
             let (x, shift, scale) = (normal(rows)?, normal(1)?.squeeze(1)?, normal(1)?.squeeze(1)?);
-            let kernel = channel_affine(&x, &shift, &scale)?;
-            let other = composed(|| channel_affine(&x, &shift, &scale))?;
+            let kernel = channel_affine(&x, &shift, &scale)?.into_tensor();
+            let other = composed(|| channel_affine(&x, &shift, &scale))?.into_tensor();
             let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f64>();
             let (shift, scale) = (flat(&shift)?, flat(&scale)?);
             let want: Vec<f64> = flat(&x)?

@@ -13,6 +13,15 @@ pub(crate) fn to_channels_first(x: &Tensor) -> Result<Tensor> {
     x.permute((0, 3, 1, 2))
 }
 
+/// The orders of dimensions that bring dimension `axis` of a tensor of this rank to the last place, and back.
+pub(super) fn axis_last(rank: usize, axis: usize) -> (Vec<usize>, Vec<usize>) {
+    let mut to_last: Vec<usize> = (0..rank).filter(|&dim| dim != axis).collect();
+    to_last.push(axis);
+    let mut back: Vec<usize> = (0..rank - 1).collect();
+    back.insert(axis, rank - 1);
+    (to_last, back)
+}
+
 /// Runs an element-wise `op` over contiguous memory, without a copy when channels come last.
 pub(crate) fn elementwise(
     x: &Tensor,

@@ -96,7 +96,7 @@ pub(crate) use surrogate::{hebbian_update, surrogate_loss, wide};
 pub(crate) use unfold::{Sites, check_windows, unfold, untied};
 pub use value::Value;
 
-/// Pooling of images `(B, H, W, C)`.
+/// Ops on images `(B, H, W, C)`.
 ///
 /// Views that change the order of the axes cost a copy and a sum of the whole tensor each in candle's
 /// backward pass. A network that trains through a graph avoids them by keeping this order throughout,
@@ -104,4 +104,5 @@ pub use value::Value;
 pub mod channels_last {
     pub use super::flatten::channels_last::flatten;
     pub use super::pool::channels_last::{avg_pool2d, max_pool2d_same};
+    pub use super::rectify::channels_last::{repu, triangle};
 }

@@ -2,6 +2,7 @@
 
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
+use super::layout::axis_last;
 use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, slice, sum, with_real};
 use crate::memory::filled_rows;
@@ -17,7 +18,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// # Errors
 /// A power that is not above 0 or not finite, in f32; no channels.
 pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
-    Rectify { power, centre: true, constant_mean }.apply(u)
+    Rectify::new(power, Some(constant_mean))?.apply(u, 1)
 }
 
 /// Computes `relu(u)^power`, with an exact gradient, which is 0 where `u ≤ 0`. NaN stays NaN, and
@@ -26,53 +27,89 @@ pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
 /// # Errors
 /// A power that is not above 0 or not finite, in f32; no channels (dimension 1).
 pub fn repu(u: &Tensor, power: f64) -> Result<Tensor> {
-    Rectify { power, centre: false, constant_mean: true }.apply(u)
+    Rectify::new(power, None)?.apply(u, 1)
 }
 
+pub(super) mod channels_last {
+    use super::*;
+
+    /// [`triangle`](super::triangle) of `u (N, …, C)`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
+        Rectify::new(power, Some(constant_mean))?.apply(u, u.rank().saturating_sub(1))
+    }
+
+    /// [`repu`](super::repu) of `u (N, …, C)`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn repu(u: &Tensor, power: f64) -> Result<Tensor> {
+        Rectify::new(power, None)?.apply(u, u.rank().saturating_sub(1))
+    }
+}
+
+/// A rectified power of values, or of what they exceed the mean of their position by.
 #[derive(Debug, Clone, Copy)]
-struct Rectify {
+pub(super) struct Rectify {
     power: f64,
     centre: bool,
     constant_mean: bool,
 }
 
 impl Rectify {
-    fn apply(self, u: &Tensor) -> Result<Tensor> {
-        if !(self.power as f32 > 0.0 && (self.power as f32).is_finite()) {
+    /// [`triangle`] with its `constant_mean`, or [`repu`] if that is `None`.
+    ///
+    /// # Errors
+    /// As for [`repu`].
+    pub fn new(power: f64, constant_mean: Option<bool>) -> Result<Self> {
+        if !(power as f32 > 0.0 && (power as f32).is_finite()) {
             candle::bail!(
-                "rectified power: expected a power above 0 that is finite in f32, found {}",
-                self.power
+                "rectified power: expected a power above 0 that is finite in f32, found {power}"
             )
         }
-        let rank = u.rank();
-        if rank < 2 || u.dims()[1] == 0 {
-            candle::bail!("rectified power: expected (N, C, …) with channels, found {:?}", u.dims())
+        let (centre, constant_mean) = (constant_mean.is_some(), constant_mean.unwrap_or(true));
+        Ok(Self { power, centre, constant_mean })
+    }
+
+    /// The result for `u`, whose channels are dimension `axis`.
+    pub fn apply(self, u: &Tensor, axis: usize) -> Result<Tensor> {
+        if u.rank() < 2 || u.dims()[axis] == 0 {
+            let expected = if axis == 1 { "(N, C, …)" } else { "(N, …, C)" };
+            candle::bail!(
+                "rectified power: expected {expected} with channels, found {:?}",
+                u.dims()
+            )
         }
         if u.elem_count() == 0 {
             return Ok(u.clone());
         }
-        widened(u, |u| self.over_channels(u))
+        widened(u, |u| {
+            if axis == u.rank() - 1 {
+                return self.of_rows(&u.contiguous()?);
+            }
+            // Channels last, so that a row is all channels of a position.
+            let (to_last, back) = axis_last(u.rank(), axis);
+            self.of_rows(&u.permute(to_last)?.contiguous()?)?.permute(back)
+        })
     }
 
-    fn over_channels(self, u: &Tensor) -> Result<Tensor> {
-        let rank = u.rank();
-        // Channels last, so that a row is all channels of a position.
-        let mut last: Vec<usize> = (0..rank).filter(|&dim| dim != 1).collect();
-        last.push(1);
-        let mut back: Vec<usize> = (0..rank - 1).collect();
-        back.insert(1, rank - 1);
-        let rows = u.permute(last)?.contiguous()?;
-        let out = if has_kernels(u.device()) {
-            rows.apply_op1(self)?
-        } else {
-            custom_vjp(
-                "rectify",
-                [&rows],
-                |[rows]| Ok((self.composed(rows)?.into(), rows.clone())),
-                move |pass| Ok([Some(self.composed_gradient(pass.residuals, pass.grad)?)]),
-            )?
-        };
-        out.permute(back)
+    /// The gradient at rows `u (…, C)` from the gradient at the result, both contiguous, on the CPU.
+    pub fn gradient(&self, u: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        u.apply_op2_no_bwd(grad, &Gradient(*self))
+    }
+
+    fn of_rows(self, rows: &Tensor) -> Result<Tensor> {
+        if has_kernels(rows.device()) {
+            return rows.apply_op1(self);
+        }
+        custom_vjp(
+            "rectify",
+            [rows],
+            |[rows]| Ok((self.composed(rows)?.into(), rows.clone())),
+            move |pass| Ok([Some(self.composed_gradient(pass.residuals, pass.grad)?)]),
+        )
     }
 
     fn excess(&self, u: &Tensor) -> Result<Tensor> {
@@ -134,7 +171,7 @@ impl CustomOp1 for Rectify {
     }
 
     fn bwd(&self, u: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        u.detach().apply_op2_no_bwd(&grad.detach().contiguous()?, &Gradient(*self)).map(Some)
+        self.gradient(&u.detach(), &grad.detach().contiguous()?).map(Some)
     }
 }
 
@@ -242,7 +279,7 @@ mod tests {
             for (centre, constant_mean) in [(true, true), (true, false), (false, true)] {
                 let rectify = Rectify { power, centre, constant_mean };
                 let var = Var::from_tensor(&u)?;
-                let out = rectify.apply(&var)?;
+                let out = rectify.apply(&var, 1)?;
                 let difference = (last(&out)? - rectify.composed(&last(&u)?)?)?;
                 assert!(difference.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12, "{rectify:?}");
                 let grads = (&out * &upstream)?.sum_all()?.backward()?;

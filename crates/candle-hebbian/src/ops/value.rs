@@ -117,6 +117,17 @@ impl Value {
         }
     }
 
+    /// Gives the value another shape of as many elements.
+    pub(super) fn reshape(self, to: &Shape) -> Result<Self> {
+        Ok(match self.0 {
+            Memory::Own(storage, shape) if shape.elem_count() == to.elem_count() => {
+                Self(Memory::Own(storage, to.clone()))
+            }
+            Memory::Own(_, shape) => candle::bail!("a value of {shape:?} as one of {to:?}"),
+            Memory::Shared(tensor) => tensor.reshape(to)?.into(),
+        })
+    }
+
     /// Returns the memory of the value, or of a copy if other tensors can see it.
     pub(super) fn into_own(self) -> Result<(Storage, Shape)> {
         match self.0 {

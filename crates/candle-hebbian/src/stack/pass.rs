@@ -2,7 +2,7 @@
 
 use super::Stack;
 use super::block::{Block, ByRule, activation, flat};
-use super::config::{Activation, Excitation};
+use super::config::{Activation, Excitation, Norm};
 use super::local::named;
 use crate::Rng;
 use crate::by_rule::by_rule;
@@ -148,6 +148,18 @@ impl Order {
         if self == Self::Last && x.rank() == 4 { channels_last::flatten(x) } else { flatten(x) }
     }
 
+    /// [`activation`] in this order.
+    fn activation(self, kind: Activation, x: &Tensor, constant_mean: bool) -> Result<Tensor> {
+        match (kind, self) {
+            (Activation::Triangle { power }, Self::Last) => {
+                channels_last::triangle(x, power, constant_mean)
+            }
+            (Activation::Repu { power }, Self::Last) => channels_last::repu(x, power),
+            (Activation::Relu {}, Self::Last) => channels_last::repu(x, 1.0),
+            (kind, _) => activation(kind, x, constant_mean),
+        }
+    }
+
     fn back(self, x: &Tensor) -> Result<Tensor> {
         if self == Self::Last && x.rank() == 4 { to_channels_first(x) } else { Ok(x.clone()) }
     }
@@ -155,11 +167,16 @@ impl Order {
 
 impl<C: Competition> Block<C> {
     fn takes_channels_last(&self) -> bool {
+        use Activation::{Linear, Ramp, Relu, Repu, Triangle};
         let config = self.config();
-        config.norm.is_none()
+        let one_site = self.layer.as_ref().is_some_and(|layer| layer.layer().dims().sites == 1);
+        matches!(config.norm, None | Some(Norm::BatchNorm {}))
             && self.rows.is_none()
-            && self.rule.is_none()
-            && matches!(config.activation, Activation::Linear {} | Activation::Ramp { .. })
+            && (self.rule.is_none() || one_site)
+            && matches!(
+                config.activation,
+                Linear {} | Ramp { .. } | Relu {} | Repu { .. } | Triangle { .. }
+            )
             && config.excitation == Excitation::Linear {}
     }
 
@@ -179,16 +196,21 @@ impl<C: Competition> Block<C> {
         pass: &mut Pass,
         direct: &mut Vec<(Tensor, Tensor)>,
     ) -> Result<Tensor> {
+        let input = match &self.batch_norm {
+            Some(norm) if order == Order::Last && x.rank() == 4 => {
+                norm.channels_last(x, pass.dropout.is_some())?
+            }
+            _ => self.normed(x, pass.dropout.is_some())?,
+        };
         if let (Some(layer), Some(epilogues)) = (&self.layer, self.epilogues(order, pass))
-            && let Some(output) = layer.with_epilogues(x, &epilogues, pass.backprop)?
+            && let Some(output) = layer.with_epilogues(&input, &epilogues, pass.backprop)?
         {
             return Ok(output);
         }
-        let input = self.normed(x, pass.dropout.is_some())?;
         let kind = self.config().activation;
         let mut active = match &self.layer {
             None if self.pools_first() => input,
-            None => activation(kind, &input, !pass.exact)?,
+            None => order.activation(kind, &input, !pass.exact)?,
             Some(layer) => {
                 let input = match layer.geometry() {
                     Geometry::Dense => order.flat(&input)?,
@@ -198,7 +220,7 @@ impl<C: Competition> Block<C> {
                 match kind {
                     Activation::Winners {} => self.winners(&input, &excitation)?,
                     _ if self.pools_first() => excitation,
-                    kind => activation(kind, &excitation, !pass.exact)?,
+                    kind => order.activation(kind, &excitation, !pass.exact)?,
                 }
             }
         };
@@ -212,33 +234,46 @@ impl<C: Competition> Block<C> {
             (Some(pool), Order::First) => pool.forward(&active)?,
             (Some(pool), Order::Last) => pool.forward_channels_last(&active)?,
         };
-        if self.pools_first() { activation(kind, &pooled, !pass.exact) } else { Ok(pooled) }
+        if self.pools_first() { order.activation(kind, &pooled, !pass.exact) } else { Ok(pooled) }
     }
 
     /// What follows the layer, if it can be computed in the same node of the graph.
     fn epilogues(&self, order: Order, pass: &Pass) -> Option<Vec<Epilogue>> {
         let has_direct = self.direct.is_some() && !pass.backprop;
-        if order == Order::First || pass.probes.is_some() || has_direct {
+        let by_rule = self.rule.is_some() && pass.dropout.is_some();
+        if order == Order::First || pass.probes.is_some() || has_direct || by_rule {
             return None;
         }
         let config = self.config();
-        let ramp = match config.activation {
+        // The residual sum adds the block's input, of which the layer sees the norm.
+        if config.residual && config.norm.is_some() {
+            return None;
+        }
+        let active = match config.activation {
             Activation::Ramp { slope } => Some(Epilogue::Ramp(slope)),
+            Activation::Relu {} => Some(Epilogue::Rectify(1.0, None)),
+            Activation::Repu { power } => Some(Epilogue::Rectify(power, None)),
+            Activation::Triangle { power } => Some(Epilogue::Rectify(power, Some(!pass.exact))),
             _ => None,
         };
         let (residual, pool) =
             (config.residual.then_some(Epilogue::Residual), config.pool.map(Epilogue::Pool));
-        let all = if self.pools_first() { [residual, pool, ramp] } else { [ramp, residual, pool] };
+        let all =
+            if self.pools_first() { [residual, pool, active] } else { [active, residual, pool] };
         Some(all.into_iter().flatten().collect())
     }
 
-    /// Whether the activation comes after the pool, where there are fewer values: a ramp is monotonic, so a maximum of
-    /// ramps is the ramp of a maximum. Saturated units, which tie only after the ramp, get no error either way.
+    /// Whether the activation comes after the pool, where there are fewer values: a ramp or a rectified power is monotonic,
+    /// so its maximum is that of a maximum. Saturated and silent units, which tie only after it, get no error either way.
     fn pools_first(&self) -> bool {
         let config = self.config();
         let maximum = matches!(config.pool, Some(Pool::Max { .. } | Pool::MaxSame { .. }));
         let alone = !config.residual && self.direct.is_none();
-        matches!(config.activation, Activation::Ramp { .. }) && maximum && alone
+        let monotonic = matches!(
+            config.activation,
+            Activation::Ramp { .. } | Activation::Relu {} | Activation::Repu { .. }
+        );
+        monotonic && maximum && alone
     }
 
     /// The excitation, which competes, in the shape of the layer's output.
@@ -252,7 +287,8 @@ impl<C: Competition> Block<C> {
         let (geometry, weight) = (layer.geometry(), layer.weight().dims());
         let rule = self.rule.as_ref().filter(|_| pass.dropout.is_some());
         let mut u = match (order, &self.rows) {
-            (Order::First, map) if map.is_some() || rule.is_some() => {
+            (_, map) if map.is_some() || rule.is_some() => {
+                let last = order == Order::Last && x.rank() == 4;
                 let way_back = match pass.backprop {
                     true => layer.weight().detach(),
                     false => layer.error_weight()?,
@@ -260,6 +296,7 @@ impl<C: Competition> Block<C> {
                 let connected = layer.connected()?;
                 let (seen, pre) = match map {
                     Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,
+                    None if last => geometry.presynaptic_channels_last(x, layer.weight())?,
                     None => geometry.presynaptic(x, layer.weight())?,
                 };
                 let u = match rule {
@@ -269,7 +306,10 @@ impl<C: Competition> Block<C> {
                     }
                     None => linear_response(&seen, &connected, &way_back)?,
                 };
-                geometry.fold(&u, x.dims(), weight)?
+                match last {
+                    true => geometry.fold_channels_last(&u, x.dims(), weight)?,
+                    false => geometry.fold(&u, x.dims(), weight)?,
+                }
             }
             (Order::First, _) if pass.backprop => layer.layer().forward(x)?,
             (Order::First, _) => layer.forward(x)?,

@@ -494,17 +494,21 @@ mod feedback {
         Ok(())
     }
 
-    /// Whether images pass through with channels last (ramp) or first (relu), `B` counts the features of a map in the
-    /// order (H, W, K).
+    /// Whether images pass through with channels last (ramp) or first (standardised), `B` counts the features of a map in
+    /// the order (H, W, K).
     #[test]
     fn direct_feedback_of_a_map() -> Result<()> {
-        for activation in [Activation::Ramp { slope: 0.5 }, Activation::Relu {}] {
+        let standard = Some(Norm::Standardise { epsilon: 1e-10 });
+        for (norm, activation) in
+            [(None, Activation::Ramp { slope: 0.5 }), (standard, Activation::Relu {})]
+        {
             let (mut stack, _) =
-                build(vec![Config { activation, ..conv(4, 3) }, dense(3)], &[2, 5, 3])?;
+                build(vec![Config { norm, activation, ..conv(4, 3) }, dense(3)], &[2, 5, 3])?;
             let b = draw(32, &[3, 5 * 3 * 4])?;
             stack.blocks_mut()[0].set_direct(b.clone())?;
             let (x, e) = (images(33, &[6, 2, 5, 3])?, images(34, &[6, 3])?);
-            let u = layer(&stack, 0).forward(&x)?.detach();
+            let input = if norm.is_some() { standardise(&x, 1e-10)? } else { x.clone() };
+            let u = layer(&stack, 0).forward(&input)?.detach();
             let slope = match activation {
                 Activation::Ramp { slope } => (u.abs()?.lt(2.0)?.to_dtype(DType::F64)? * slope)?,
                 _ => u.gt(0.0)?.to_dtype(DType::F64)?,
@@ -512,6 +516,73 @@ mod feedback {
             let sent = e.matmul(&b)?.reshape((6, 5, 3, 4))?.permute((0, 3, 1, 2))?;
             let errors = stack.errors(&x, false, |out| (out * &e)?.sum_all())?;
             near("δ", &errors[0], &(sent * slope)?, 1e-12);
+        }
+        Ok(())
+    }
+
+    /// Training through a graph, whose images have channels last and whose blocks are single nodes, equals the ops put
+    /// together here: outputs, gradients of the weights and of the input, and running statistics.
+    #[test]
+    fn training_is_its_ops() -> Result<()> {
+        let norm = Some(Norm::BatchNorm {});
+        let average = Some(Pool::Avg { kernel: 2, stride: 2, padding: 0 });
+        let blocks = vec![
+            Config { norm, activation: Activation::Relu {}, pool: max(2), ..conv(8, 3) },
+            Config {
+                norm,
+                activation: Activation::Repu { power: 1.5 },
+                residual: true,
+                ..conv(8, 3)
+            },
+            Config {
+                activation: Activation::Triangle { power: 0.7 },
+                pool: average,
+                ..conv(16, 3)
+            },
+            Config { activation: Activation::Ramp { slope: 0.5 }, residual: true, ..conv(16, 3) },
+            Config { norm, ..Default::default() },
+            Config { activation: Activation::Relu {}, ..dense(5) },
+        ];
+        let (stack, varmap) = build(blocks.clone(), &[2, 12, 8])?;
+        let x = Var::from_tensor(&images(41, &[6, 2, 12, 8])?)?;
+        let delta = images(42, &[6, 5])?;
+        let norms = [2, 8, 16].map(|channels| BatchNorm::new(channels, DType::F64, CPU).unwrap());
+        let mut statistics = norms.iter();
+        let mut want = x.as_tensor().clone();
+        for (at, config) in blocks.iter().enumerate() {
+            let below = want.clone();
+            if config.norm.is_some() {
+                want = statistics.next().expect("a norm").forward_train(&want)?;
+            }
+            if config.layer.is_some() {
+                let input = if at == 5 { want.flatten_from(1)? } else { want };
+                want = layer(&stack, at).forward(&input)?;
+            }
+            want = match config.activation {
+                Activation::Relu {} => want.relu()?,
+                Activation::Repu { power } => repu(&want, power)?,
+                Activation::Triangle { power } => triangle(&want, power, true)?,
+                Activation::Ramp { slope } => ramp(&want, slope)?,
+                _ => want,
+            };
+            want = if config.residual { (want + below)? } else { want };
+            want = config.pool.map_or(Ok(want.clone()), |pool| pool.forward(&want))?;
+        }
+        let found = stack.forward_train(&x, &mut Rng::new(0))?;
+        near("output", &found, &want, 1e-12);
+        let backward = |out: &Tensor| (out * &delta)?.sum_all()?.backward();
+        let (found, want) = (backward(&found)?, backward(&want)?);
+        for (name, var) in varmap.data().lock().unwrap().iter().chain([(&"x".to_string(), &x)]) {
+            match (found.get(var), want.get(var)) {
+                (Some(found), Some(want)) => near(name, found, want, 1e-11),
+                (None, None) => assert!(name.contains("running"), "{name}"),
+                _ => panic!("{name}: one gradient"),
+            }
+        }
+        let own = stack.blocks().iter().filter_map(|block| block.batch_norm());
+        for (own, want) in own.zip(&norms) {
+            near("running mean", own.running_mean(), want.running_mean(), 1e-13);
+            near("running variance", own.running_var(), want.running_var(), 1e-13);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 use super::kernel::{Conv, InputGradient, Plan, WeightGradient};
 use crate::ops::pool::{Pool, Windows};
 use crate::ops::ramp::Ramp;
+use crate::ops::rectify::Rectify;
 use crate::ops::{Value, custom_vjp};
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor, op};
@@ -16,6 +17,8 @@ use candle::{Result, Tensor, op};
 pub(crate) enum Epilogue {
     /// [`ramp`](crate::ops::ramp) of this slope.
     Ramp(f64),
+    /// [`triangle`](crate::ops::triangle) of a power with its `constant_mean`, or [`repu`](crate::ops::repu).
+    Rectify(f64, Option<bool>),
     /// Adds the input of the convolution.
     Residual,
     Pool(Pool),
@@ -25,6 +28,7 @@ pub(crate) enum Epilogue {
 #[derive(Debug, Clone, Copy)]
 enum Op {
     Ramp(Ramp),
+    Rectify(Rectify),
     Residual,
     Pool(Windows),
 }
@@ -33,6 +37,9 @@ impl Op {
     fn of(epilogue: &Epilogue, h: &Tensor) -> Result<Self> {
         Ok(match epilogue {
             Epilogue::Ramp(slope) => Self::Ramp(Ramp::new(*slope)?),
+            Epilogue::Rectify(power, constant_mean) => {
+                Self::Rectify(Rectify::new(*power, *constant_mean)?)
+            }
             Epilogue::Residual => Self::Residual,
             Epilogue::Pool(pool) => Self::Pool(pool.windows(h)?),
         })
@@ -42,6 +49,7 @@ impl Op {
     fn apply(&self, x: &Tensor, h: &Tensor) -> Result<Value> {
         match self {
             Self::Ramp(ramp) => Value::op1(h, ramp),
+            Self::Rectify(rectify) => Value::op1(h, rectify),
             Self::Residual => Value::binary::<op::Add>(x, h),
             Self::Pool(windows) => Value::op1(h, windows),
         }
@@ -86,6 +94,7 @@ pub(super) fn conv2d(
             for (op, h) in ops.iter().rev() {
                 match op {
                     Op::Ramp(ramp) => grad = ramp.gradient(output, &grad)?,
+                    Op::Rectify(rectify) => grad = rectify.gradient(h, &grad)?,
                     Op::Residual => past = Some(grad.clone()),
                     Op::Pool(windows) => grad = windows.gradient(h, output, &grad)?,
                 }
@@ -110,6 +119,7 @@ pub(super) fn conv2d(
 mod tests {
     use super::*;
     use crate::Rng;
+    use crate::ops::channels_last;
     use crate::ops::channels_last::max_pool2d_same;
     use crate::ops::{Edge, Ties, ramp};
     use candle::{DType, Device, Var};
@@ -135,6 +145,8 @@ mod tests {
             &[ramp_2, residual, pool],
             &[pool, ramp_2],
             &[residual, ramp_2],
+            &[Epilogue::Rectify(1.0, None)],
+            &[pool, Epilogue::Rectify(1.5, Some(false))],
         ] {
             for (dtype, has_nan) in [(DType::F64, false), (DType::F32, false), (DType::F64, true)] {
                 let mut draw = |shape: &[usize], deviation: f64| {
@@ -156,6 +168,10 @@ mod tests {
                         for epilogue in epilogues {
                             y = match epilogue {
                                 Epilogue::Ramp(slope) => ramp(&y, *slope)?,
+                                Epilogue::Rectify(power, None) => channels_last::repu(&y, *power)?,
+                                Epilogue::Rectify(power, Some(constant_mean)) => {
+                                    channels_last::triangle(&y, *power, *constant_mean)?
+                                }
                                 Epilogue::Residual => (&seen + y)?,
                                 Epilogue::Pool(_) => {
                                     max_pool2d_same(&y, 3, 2, Edge::Zeros, Ties::All)?

@@ -13,24 +13,33 @@ use std::sync::OnceLock;
 pub(crate) struct Windows {
     /// `(B, H, W, C)`
     images: Tensor,
+    /// Whether they were given in this order, in which the error at them is returned.
+    channels_last: bool,
     config: Conv2dConfig,
     plan: Plan,
     rows: OnceLock<Tensor>,
 }
 
 impl Windows {
-    /// The windows of images `x (B, C, H, W)` under weights `(K, C, kh, kw)`. `None` if they are better written out, see
-    /// [`unfold`].
+    /// The windows of images `x (B, C, H, W)`, or `(B, H, W, C)` if `channels_last`, under weights `(K, C, kh, kw)`. `None`
+    /// if they are better written out, see [`unfold`].
     ///
     /// # Errors
     /// If the tensors do not fit each other.
-    pub fn of(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Option<Self>> {
+    pub fn of(
+        x: &Tensor,
+        weight: &Tensor,
+        config: Conv2dConfig,
+        channels_last: bool,
+    ) -> Result<Option<Self>> {
         if !has_kernels(x.device()) || [x.dtype(), weight.dtype()] != [DType::F32; 2] {
             return Ok(None);
         }
-        let images = to_channels_last(&x.detach())?;
+        let x = x.detach();
+        let images = if channels_last { x } else { to_channels_last(&x)? };
         let plan = Plan::new(&images, weight, &config)?;
-        Ok(plan.filters().then(|| Self { images, config, plan, rows: OnceLock::new() }))
+        let rows = OnceLock::new();
+        Ok(plan.filters().then(|| Self { images, channels_last, config, plan, rows }))
     }
 
     /// The response `(1, P, K)` of `weight`, without a graph.
@@ -46,11 +55,12 @@ impl Windows {
         product.flatten_from(1)?.unsqueeze(0)
     }
 
-    /// The error at the images `(B, C, H, W)` from the error `grad (1, P, K)` at the response, through the weights `feedback`.
+    /// The error at the images, in the order in which they were given, from the error `grad (1, P, K)` at the response, through the weights `feedback`.
     pub fn error(&self, grad: &Tensor, feedback: &Tensor) -> Result<Tensor> {
         let feedback = feedback.detach().contiguous()?;
         let op = InputGradient(self.plan);
-        to_channels_first(&grad.contiguous()?.apply_op2_no_bwd(&feedback, &op)?)
+        let error = grad.contiguous()?.apply_op2_no_bwd(&feedback, &op)?;
+        if self.channels_last { Ok(error) } else { to_channels_first(&error) }
     }
 
     /// The shape `(1, P, F)` of the rows.
@@ -86,7 +96,7 @@ mod tests {
             let x = Tensor::zeros((1, channels, 6, 6), dtype, &Device::Cpu)?;
             let weight =
                 Tensor::zeros((32, channels / config.groups, kernel, kernel), dtype, &Device::Cpu)?;
-            Ok(Windows::of(&x, &weight, config)?.is_some())
+            Ok(Windows::of(&x, &weight, config, false)?.is_some())
         };
         let same = Conv2dConfig::same(3);
         let plain = Conv2dConfig::default();

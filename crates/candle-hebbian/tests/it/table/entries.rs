@@ -207,6 +207,10 @@ pub const OPS: &[Op] = &[
     bent("triangle, 1", &[&[2, 5, 3]], &[0.0], |x| triangle(&x[0], 1.0, false)),
     bent("triangle, 1.4", &[&[2, 3, 2, 2]], &[0.0], |x| triangle(&x[0], 1.4, false)),
     bent("triangle, 2", &[&[5, 7]], &[0.0], |x| triangle(&x[0], 2.0, false)),
+    bent("channels_last::repu, 1.4", &[&[2, 3, 4, 5]], &[0.0], |x| channels_last::repu(&x[0], 1.4)),
+    bent("channels_last::triangle, 1.4", &[&[2, 3, 4, 5]], &[0.0], |x| {
+        channels_last::triangle(&x[0], 1.4, false)
+    }),
     Op {
         gradient: Gradient::Of(|held, u| triangle_of(&held[0], &u[0], 0.7)),
         ..bent("triangle, constant mean, 0.7", &[&[5, 7]], &[0.0], |x| triangle(&x[0], 0.7, true))
@@ -326,6 +330,12 @@ pub const REFUSED: &[Refused] = &[
     refused("repu, flat", &[&[3]], &["(N, C, …)", "[3]"], |x| repu(&x[0], 1.0)),
     refused("triangle", &[&[2, 3]], &["power", "inf"], |x| triangle(&x[0], f64::INFINITY, true)),
     refused("triangle, no channels", &[&[2, 0, 3]], &["[2, 0, 3]"], |x| triangle(&x[0], 1.0, true)),
+    refused("channels_last::repu", &[&[2, 3, 0]], &["(N, …, C)", "[2, 3, 0]"], |x| {
+        channels_last::repu(&x[0], 1.0)
+    }),
+    refused("channels_last::triangle", &[&[3]], &["(N, …, C)", "[3]"], |x| {
+        channels_last::triangle(&x[0], 1.0, true)
+    }),
     refused("normalise", &[&[1, 3]], &["[1, 3]", "1 values", "at least 2"], |x| {
         Ok(normalise(&x[0], 1e-5)?.0)
     }),
