@@ -355,9 +355,13 @@ impl FeedbackLayer {
     pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
         self.layer.forward_channels_last_with(x, &self.connected()?, &self.weight().detach())
     }
-}
 
-impl FeedbackLayer {
+    /// The matrix through which the error goes back, in the shape of the weights, without a graph: the weights
+    /// themselves if `backprop`, else [`error_weight`](Self::error_weight).
+    pub(crate) fn way_back(&self, backprop: bool) -> Result<Tensor> {
+        if backprop { Ok(self.weight().detach()) } else { self.error_weight() }
+    }
+
     /// [`forward_channels_last`](Self::forward_channels_last) or, if `backprop`,
     /// [`backprop_channels_last`](Self::backprop_channels_last), with `epilogues` in the same node of the graph; `None`
     /// if there is no such node.
@@ -367,8 +371,8 @@ impl FeedbackLayer {
         epilogues: &[Epilogue],
         backprop: bool,
     ) -> Result<Option<Tensor>> {
-        let way_back = if backprop { self.weight().detach() } else { self.error_weight()? };
-        self.layer.forward_with_epilogues(x, &self.connected()?, &way_back, epilogues)
+        let way_back = &self.way_back(backprop)?;
+        self.layer.forward_with_epilogues(x, &self.connected()?, way_back, epilogues)
     }
 }
 

@@ -289,10 +289,7 @@ impl<C: Competition> Block<C> {
         let mut u = match (order, &self.rows) {
             (_, map) if map.is_some() || rule.is_some() => {
                 let last = order == Order::Last && x.rank() == 4;
-                let way_back = match pass.backprop {
-                    true => layer.weight().detach(),
-                    false => layer.error_weight()?,
-                };
+                let way_back = layer.way_back(pass.backprop)?;
                 let connected = layer.connected()?;
                 let (seen, pre) = match map {
                     Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,

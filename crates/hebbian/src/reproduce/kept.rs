@@ -6,7 +6,7 @@ use hebbian_train::{Claim, Job, Ours, read_text, save_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is kept of one run of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,15 +62,24 @@ pub(super) fn values(claim: &Claim, runs: &[Kept]) -> Vec<f64> {
     runs.iter().filter_map(|run| run.values.get(&label)).flatten().copied().collect()
 }
 
+/// What is kept of the run with a seed.
+fn file(folder: &Path, seed: u64) -> PathBuf {
+    folder.join(format!("seed-{seed}.json"))
+}
+
+fn load(folder: &Path, seed: u64) -> Result<Kept> {
+    let file = file(folder, seed);
+    serde_json::from_str(&read_text(&file)?).with_context(|| file.display().to_string())
+}
+
 /// Reads what the project keeps of a job's run with a seed, or `None` if it keeps no run of this very command with all
 /// claims.
 pub(super) fn read(root: &Path, entry: &Entry, job: &Job, seed: u64) -> Result<Option<Kept>> {
-    let file = entry.kept(root, job).join(format!("seed-{seed}.json"));
-    if !file.exists() {
+    let folder = entry.kept(root, job);
+    if !file(&folder, seed).exists() {
         return Ok(None);
     }
-    let kept: Kept =
-        serde_json::from_str(&read_text(&file)?).with_context(|| file.display().to_string())?;
+    let kept = load(&folder, seed)?;
     let has_all = job.claims.iter().all(|claim| kept.values.contains_key(&claim.label()));
     Ok((has_all && kept.command == entry.command(job)).then_some(kept))
 }
@@ -83,7 +92,7 @@ pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Resu
     }
     std::fs::create_dir_all(&folder)?;
     for (run, seed) in runs.iter().zip(&job.seeds) {
-        save_json(folder.join(format!("seed-{seed}.json")), run)?;
+        save_json(file(&folder, *seed), run)?;
     }
     Ok(())
 }
@@ -96,9 +105,7 @@ pub(super) fn check(root: &Path, entry: &Entry, job: &Job) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     for seed in job.seeds.iter().take(job.runs()) {
-        runs.push(serde_json::from_str::<Kept>(&read_text(
-            folder.join(format!("seed-{seed}.json")),
-        )?)?);
+        runs.push(load(&folder, *seed)?);
     }
     let (mut wrong, name) = (Vec::new(), entry.name_of(job));
     if let Some(other) = runs.iter().find(|run| run.command != entry.command(job)) {

@@ -16,7 +16,7 @@ use crate::memory::{self, clear, filled_with};
 use crate::ops::layout::view;
 use crate::ops::ramp::Ramp;
 use crate::window::{Axis, Conv2dConfig, PaddingMode};
-use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, InplaceOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 /// The sizes of one convolution.
@@ -352,37 +352,8 @@ impl CustomOp2 for Conv {
     }
 }
 
-/// The gradient of the images, `(B, H, W, C)`, from the gradient of the response and the feedback weights. A third
-/// argument in the shape of the images is added.
+/// The gradient of the images, `(B, H, W, C)`, from the gradient of the response and the feedback weights.
 pub(super) struct InputGradient(pub Plan);
-
-impl InputGradient {
-    fn of<T: Real>(
-        &self,
-        (grad, grad_layout): (&CpuStorage, &Layout),
-        (feedback, feedback_layout): (&CpuStorage, &Layout),
-        plus: Option<&[T]>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let Plan { batch, channels, rows, columns, .. } = self.0;
-        let (grad, feedback) = (slice(grad, grad_layout)?, slice(feedback, feedback_layout)?);
-        let mut grad_x = self.0.input_gradient(grad, feedback)?;
-        if let Some(plus) = plus {
-            for_row_blocks(&mut grad_x, 1, 1, &Add(plus));
-        }
-        Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
-    }
-}
-
-struct Add<'a, T>(&'a [T]);
-
-impl<T: Real> RowKernel<T> for Add<'_, T> {
-    #[inline(always)]
-    fn run(&self, first: usize, block: &mut [T]) {
-        for (sum, &other) in block.iter_mut().zip(&self.0[first..]) {
-            *sum += other;
-        }
-    }
-}
 
 impl CustomOp2 for InputGradient {
     fn name(&self) -> &'static str {
@@ -396,30 +367,47 @@ impl CustomOp2 for InputGradient {
         feedback: &CpuStorage,
         feedback_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let Plan { batch, channels, rows, columns, .. } = self.0;
         with_real!(grad, "conv2d_input_gradient", T => {
-            self.of::<T>((grad, grad_layout), (feedback, feedback_layout), None)
+            let (grad, feedback) =
+                (slice::<T>(grad, grad_layout)?, slice::<T>(feedback, feedback_layout)?);
+            let grad_x = self.0.input_gradient(grad, feedback)?;
+            Ok((cpu::owned(grad_x), (batch, rows.size, columns.size, channels).into()))
         })
     }
 }
 
-impl CustomOp3 for InputGradient {
+/// Adds a tensor to another in place, both contiguous.
+pub(super) struct AddTo;
+
+impl InplaceOp2 for AddTo {
     fn name(&self) -> &'static str {
-        "conv2d_input_gradient"
+        "add_to"
     }
 
     fn cpu_fwd(
         &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        feedback: &CpuStorage,
-        feedback_layout: &Layout,
-        plus: &CpuStorage,
-        plus_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_real!(grad, "conv2d_input_gradient", T => {
-            let plus = slice::<T>(plus, plus_layout)?;
-            self.of((grad, grad_layout), (feedback, feedback_layout), Some(plus))
+        sum: &mut CpuStorage,
+        _: &Layout,
+        other: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<()> {
+        with_real!(sum, "add_to", T => {
+            let other = slice::<T>(other, layout)?;
+            for_row_blocks(T::storage_mut(sum)?, 1, 1, &Add(other));
+            Ok(())
         })
+    }
+}
+
+struct Add<'a, T>(&'a [T]);
+
+impl<T: Real> RowKernel<T> for Add<'_, T> {
+    #[inline(always)]
+    fn run(&self, first: usize, block: &mut [T]) {
+        for (sum, &other) in block.iter_mut().zip(&self.0[first..]) {
+            *sum += other;
+        }
     }
 }
 

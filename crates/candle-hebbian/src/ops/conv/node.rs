@@ -4,7 +4,7 @@
 //! first layer than the ramp or the sum behind it. Inside one node the error goes from op to op as it is. The result is
 //! the same as that of the ops one by one.
 
-use super::kernel::{Conv, InputGradient, Plan, WeightGradient};
+use super::kernel::{AddTo, Conv, InputGradient, Plan, WeightGradient};
 use crate::ops::pool::{Pool, Windows};
 use crate::ops::ramp::Ramp;
 use crate::ops::rectify::Rectify;
@@ -104,9 +104,12 @@ pub(super) fn conv2d(
                 grad = ramp.gradient(output, &grad)?;
             }
             let [wants_x, wants_weight] = pass.wanted;
-            let grad_x = || match &past {
-                Some(past) => grad.apply_op3_no_bwd(&feedback, past, &InputGradient(plan)),
-                None => grad.apply_op2_no_bwd(&feedback, &InputGradient(plan)),
+            let grad_x = || -> Result<Tensor> {
+                let grad_x = grad.apply_op2_no_bwd(&feedback, &InputGradient(plan))?;
+                if let Some(past) = &past {
+                    grad_x.inplace_op2(past, &AddTo)?; // nothing else has seen this memory
+                }
+                Ok(grad_x)
             };
             let grad_weight = || x.apply_op2_no_bwd(&grad, &WeightGradient(plan));
             let grads = (wants_x.then(grad_x), wants_weight.then(grad_weight));
