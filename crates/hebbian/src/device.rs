@@ -79,12 +79,19 @@ impl DeviceKind {
 }
 
 impl DeviceArgs {
-    /// Returns the device asked for, or the best available one, and sets the precision of matrix products from now on.
+    /// Returns the device asked for, or the best available one. Sets the precision of matrix products from now on, and
+    /// keeps layouts on the device for this thread ([`device::keep_layouts`]).
     ///
     /// # Errors
     /// A device that this build or machine does not have.
     pub fn choose(&self) -> Result<Chosen> {
         set_matmul_precision(self.matmul_precision);
+        let chosen = self.open()?;
+        device::keep_layouts(&chosen.device);
+        Ok(chosen)
+    }
+
+    fn open(&self) -> Result<Chosen> {
         if let Some(kind) = self.asked() {
             let name = kind.name();
             let device = kind.open().with_context(|| {

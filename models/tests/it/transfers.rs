@@ -98,8 +98,9 @@ fn of_a_head() -> Result {
     let features = Tensor::ones((100, 8), DType::F32, &CPU)?;
     let config = LinearHeadConfig { batch_size: 10, ..Default::default() };
     let mut head = LinearHead::new(config, 8, 2, DType::F32, &CPU, &mut rng)?;
-    let epoch = || head.train_epoch(&features, &labels, &mut rng);
-    let (trained, transferred) = transfers(|| composed(epoch));
+    let mut epoch = || composed(|| head.train_epoch(&features, &labels, &mut rng));
+    epoch()?;
+    let (trained, transferred) = transfers(epoch);
     trained?;
     assert_eq!(transferred, Transfers { uploads: 2 + 10, reads: 1 });
     Ok(())

@@ -1,7 +1,8 @@
 use super::Competition;
 use super::rows::{self, Rows};
 use crate::cpu::{Real, maximum};
-use candle::{D, Result, Tensor};
+use crate::ops::numbers;
+use candle::{D, DType, Result, Tensor};
 
 /// The winner takes all: 1 for the unit of largest `u` (the first of equals), 0 for the others.
 ///
@@ -41,10 +42,10 @@ impl Rows for HardWta {
 
     fn composed(&self, u: &Tensor) -> Result<Tensor> {
         // Not by `argmax`: which of equal values it finds depends on the device.
-        let units = u.dim(D::Minus1)? as f32;
-        let order = Tensor::arange(0.0, units, u.device())?.broadcast_as(u.shape())?;
+        let units = u.dim(D::Minus1)?;
+        let order = numbers(units, u.device())?.to_dtype(DType::F32)?.broadcast_as(u.shape())?;
         let largest = u.broadcast_ge(&u.max_keepdim(D::Minus1)?)?;
-        let first = largest.where_cond(&order, &order.affine(0.0, units.into())?)?;
+        let first = largest.where_cond(&order, &order.affine(0.0, units as f64)?)?;
         order.broadcast_eq(&first.min_keepdim(D::Minus1)?)?.to_dtype(u.dtype())
     }
 }

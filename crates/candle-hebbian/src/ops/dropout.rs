@@ -1,6 +1,7 @@
 //! Inverted dropout.
 
 use super::backend::has_kernels;
+use super::index::index;
 use super::widen::{expect_real, widened};
 use crate::Rng;
 use crate::cpu::{self, Real, entries, slice, with_real};
@@ -13,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 /// of keeping them, so that the mean is preserved. The gradient uses the same mask.
 ///
 /// The probability is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made 64 entries at a
-/// time. Masks are drawn on the host and are the same for every device.
+/// time. Masks are drawn on the host, so that they are the same for every device, and uploaded as one bit per entry.
 ///
 /// [`apply`](Self::apply) takes the generator as an argument; [`seeded`](Self::seeded) makes a `ModuleT` of
 /// candle with its own generator.
@@ -173,15 +174,18 @@ struct Masked {
 }
 
 impl Masked {
-    /// The factors of all entries as a tensor like `like`, for the devices that have no kernel here.
+    /// The factors of all entries as a tensor like `like`, for the devices that have no kernel here. A bit of
+    /// each mask is uploaded per entry; the device looks up the eight factors of each byte.
     fn mask(&self, (rows, width): (usize, usize), like: &Tensor) -> Result<Tensor> {
-        let row = |&seed: &u64| {
-            let bits = mask(seed, self.keep, width).into_iter();
-            bits.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)).take(width)
-        };
-        let mask: Vec<u8> = self.seeds.iter().flat_map(row).collect();
-        let mask = upload(mask, (rows, width), like.device())?;
-        mask.to_dtype(like.dtype())? * scale(self.keep)
+        let bytes = width.div_ceil(8);
+        let row = |&seed: &u64| mask(seed, self.keep, width).into_iter().take(bytes);
+        let masks: Vec<u8> = self.seeds.iter().flat_map(row).collect();
+        // A u8 index of 255 would be candle's mark of a row of zeros.
+        let masks = upload(masks, rows * bytes, like.device())?.to_dtype(DType::U32)?;
+        let bits: Vec<u32> = (0..256 * 8).map(|at| at / 8 >> (at % 8) & 1).collect();
+        let factors = (index(&bits, like.device())?.to_dtype(like.dtype())? * scale(self.keep))?;
+        let factors = factors.reshape((256, 8))?.index_select(&masks, 0)?;
+        factors.reshape((rows, bytes * 8))?.narrow(1, 0, width)
     }
 
     /// Masks the rows of `x` whose indices `row` gives, of `width` entries each.

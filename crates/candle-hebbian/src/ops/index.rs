@@ -15,6 +15,16 @@ pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
     KEPT.get(places, device)
 }
 
+/// Returns the u32 numbers from 0 to `count` − 1 on `device`. They are made once and kept for the next call, since
+/// `Tensor::arange` makes them on the host.
+///
+/// # Errors
+/// If `count` is not a u32.
+pub fn numbers(count: usize, device: &Device) -> Result<Tensor> {
+    let Ok(count) = u32::try_from(count) else { candle::bail!("numbers: {count} do not fit u32") };
+    index(&(0..count).collect::<Vec<_>>(), device)
+}
+
 /// 4 MiB of indices.
 static KEPT: Kept = Kept::new(1 << 20);
 
@@ -96,6 +106,14 @@ mod tests {
         assert_eq!(made_by(&|| get(&long))?, 1);
         assert_eq!(get(&long)?.to_vec1::<u32>()?, long);
         assert_eq!(made_by(&|| get(&long))?, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_from_zero() -> Result<()> {
+        assert_eq!(numbers(3, &Device::Cpu)?.to_vec1::<u32>()?, [0, 1, 2]);
+        assert_eq!(numbers(0, &Device::Cpu)?.dims(), [0]);
+        assert!(numbers(1 << 32, &Device::Cpu).is_err());
         Ok(())
     }
 

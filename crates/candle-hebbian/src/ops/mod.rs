@@ -79,6 +79,7 @@ pub use custom_vjp::{Pass, custom_vjp};
 pub use dropout::{Dropout, SeededDropout};
 pub use flatten::flatten;
 pub(crate) use index::index;
+pub use index::numbers;
 pub use kth_largest::{above_kth_largest, kth_largest};
 pub(crate) use kth_largest::{kth_selected, kth_sorted};
 pub(crate) use nan::over_nan_rows;

@@ -1,8 +1,9 @@
 //! The linear softmax head.
 
 use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
 use candle_hebbian::device::{read, upload};
-use candle_hebbian::{Rng, ops::Dropout};
+use candle_hebbian::ops::{Dropout, numbers};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -270,8 +271,7 @@ impl LinearHead {
                 labels.dims()
             )));
         }
-        let rows = Tensor::arange(0, u32::try_from(count).unwrap_or(u32::MAX), device)?;
-        let x = self.dropout.rows(&features.detach(), &rows, rng)?;
+        let x = self.dropout.rows(&features.detach(), &numbers(count, device)?, rng)?;
         self.step(&x, labels, learning_rate).map(drop)
     }
 

@@ -20,6 +20,7 @@ pub use ridge::Ridge;
 pub use stored::{LinearReadout, Standardisation};
 
 use crate::{Error, Result};
+use candle_hebbian::ops::numbers;
 
 /// A classifier of feature rows.
 pub trait Readout {
@@ -119,6 +120,6 @@ pub fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) ->
 /// # Errors
 /// When the labels have another type.
 pub fn one_hot_of(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
-    let classes = Tensor::arange(0, u32::try_from(classes).unwrap_or(u32::MAX), labels.device())?;
+    let classes = numbers(classes, labels.device())?;
     Ok(labels.reshape(((), 1))?.broadcast_eq(&classes)?.to_dtype(dtype)?)
 }

@@ -7,27 +7,34 @@ use crate::ops::index::index;
 use crate::window::Axis;
 use candle::{DType, Result, Tensor};
 
-/// One tap of every window along an axis.
-#[derive(PartialEq)]
-struct Tap {
-    /// For each window, the pixel that the tap lies on, or the nearest one, which the window covers
-    /// anyway.
-    pixel: Vec<u32>,
-    /// For each window, the pixel that the tap lies on, or the place behind the last pixel.
-    place: Vec<u32>,
+/// What the taps of all windows along an axis lie on: the first taps of all windows, then the second ones, and
+/// so on.
+struct Taps {
+    /// The number of taps of a window.
+    count: usize,
+    /// The pixels that the taps lie on, or the nearest ones, which the windows cover anyway.
+    pixels: Vec<u32>,
+    /// The pixels that the taps lie on, or the place behind the last pixel.
+    places: Vec<u32>,
 }
 
-fn taps(axis: &Axis) -> Result<Vec<Tap>> {
-    memory::count("taps of a window", &[axis.window.kernel, axis.out], size_of::<Tap>())?;
-    let mut taps = Vec::new();
-    for i in 0..axis.window.kernel {
-        let at = (0..axis.out).map(|o| axis.position(o, i));
-        let place = at.clone().map(|at| axis.source(at).unwrap_or(axis.size) as u32).collect();
-        taps.push(Tap { pixel: at.map(|at| axis.nearest(at) as u32).collect(), place });
-        // Taps that lie outside the image in every window add nothing after the first.
-        taps.dedup();
+impl Taps {
+    fn of(axis: &Axis) -> Result<Self> {
+        let kernel = axis.window.kernel;
+        memory::count("taps of a window", &[kernel, axis.out], 2 * size_of::<u32>())?;
+        let mut each = Vec::new();
+        for i in 0..kernel {
+            let at = (0..axis.out).map(|o| axis.position(o, i));
+            let place = at.clone().map(|at| axis.source(at).unwrap_or(axis.size) as u32);
+            let pixel = at.map(|at| axis.nearest(at) as u32);
+            each.push((pixel.collect::<Vec<_>>(), place.collect::<Vec<_>>()));
+            // Taps that lie outside the image in every window add nothing after the first.
+            each.dedup();
+        }
+        let count = each.len();
+        let (pixels, places): (Vec<_>, Vec<_>) = each.into_iter().unzip();
+        Ok(Self { count, pixels: pixels.concat(), places: places.concat() })
     }
-    Ok(taps)
 }
 
 impl Windows {
@@ -43,39 +50,36 @@ impl Windows {
     }
 
     fn value(&self, x: &Tensor) -> Result<Tensor> {
-        // Outside the image, a window reads zeros, which are in a line and a column behind the last,
-        // or, if the outside is excluded, the nearest pixel again, which changes no maximum.
+        if self.reduce == Reduce::Average {
+            return self.over_both(x, |a, b| a + b)? / self.area;
+        }
+        let out = self.over_both(x, |a, b| a.maximum(b))?;
+        // Devices differ in what the maximum of a number and NaN is.
+        let nan = self.over_both(&x.ne(x)?, |a, b| a.maximum(b))?;
+        nan.where_cond(&out.affine(0.0, f64::NAN)?, &out)
+    }
+
+    /// Combines the values of each window: first those of a line, then the lines.
+    fn over_both(
+        &self,
+        x: &Tensor,
+        combine: fn(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        // Outside the image, a window reads zeros, which are behind the last pixel, or, if the outside is
+        // excluded, the nearest pixel again, which changes no maximum.
         let zeros = self.zeros_compete || self.reduce == Reduce::Average;
-        let read = |tap: &Tap| index(if zeros { &tap.place } else { &tap.pixel }, x.device());
-        let x = if zeros { x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)? } else { x.clone() };
-        let x = x.contiguous()?;
-        let (rows, columns) = (taps(&self.rows)?, taps(&self.columns)?);
-        let mut out: Option<Tensor> = None;
-        let mut nan: Option<Tensor> = None;
-        for row in &rows {
-            let line = x.index_select(&read(row)?, 2)?;
-            for column in &columns {
-                let tap = line.index_select(&read(column)?, 3)?;
-                if self.reduce != Reduce::Average {
-                    let here = tap.ne(&tap)?;
-                    nan = Some(match nan {
-                        Some(nan) => nan.maximum(&here)?,
-                        None => here,
-                    });
-                }
-                out = Some(match (out, self.reduce) {
-                    (None, _) => tap,
-                    (Some(out), Reduce::Maximum(_)) => out.maximum(&tap)?,
-                    (Some(out), Reduce::Average) => (out + tap)?,
-                });
-            }
+        let mut x = x.clone();
+        for (dim, axis) in [(3, &self.columns), (2, &self.rows)] {
+            let taps = Taps::of(axis)?;
+            let (source, read) = match zeros {
+                true => (x.pad_with_zeros(dim, 0, 1)?, &taps.places),
+                false => (x.clone(), &taps.pixels),
+            };
+            let all = source.contiguous()?.index_select(&index(read, x.device())?, dim)?;
+            let each = (0..taps.count).map(|tap| all.narrow(dim, tap * axis.out, axis.out));
+            x = combined(each, combine)?;
         }
-        match (out, nan) {
-            // Devices differ in what the maximum of a number and NaN is.
-            (Some(out), Some(nan)) => nan.where_cond(&(&out * f64::NAN)?, &out),
-            (Some(out), None) => out / self.area,
-            (None, _) => candle::bail!("pool: the kernel is empty"),
-        }
+        Ok(x)
     }
 
     fn composed_gradient(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Tensor> {
@@ -83,41 +87,57 @@ impl Windows {
         let (dtype, device) = (x.dtype(), x.device());
         let zeros =
             |lines, columns| Tensor::zeros((batch, channels, lines, columns), dtype, device);
-        let x = x.contiguous()?;
-        let grad = match self.reduce {
-            Reduce::Maximum(_) => grad.contiguous()?,
-            Reduce::Average => (grad / self.area)?.contiguous()?,
-        };
-        let nothing = grad.zeros_like()?;
-        // The windows that have not given their gradient away yet.
-        let mut open = Tensor::ones(out.shape(), DType::U8, device)?;
-        // Here, a tap outside the image has the value of the nearest pixel. If the first of equal
-        // maxima gets the gradient, it is the same pixel, whichever tap finds it first. If all get it,
-        // only taps on the image count, and the gradient of the others is put behind the last line or
-        // column, as for a mean.
-        let first = self.reduce == Reduce::Maximum(Ties::First);
-        let write = |tap: &Tap| index(if first { &tap.pixel } else { &tap.place }, device);
-        let mut grad_x = zeros(height + 1, width + 1)?;
-        let (rows, columns) = (taps(&self.rows)?, taps(&self.columns)?);
-        for row in &rows {
-            let line = x.index_select(&index(&row.pixel, device)?, 2)?;
-            let mut grad_line = zeros(self.rows.out, width + 1)?;
-            for column in &columns {
-                let share = if self.reduce == Reduce::Average {
-                    grad.clone()
-                } else {
-                    let tap = line.index_select(&index(&column.pixel, device)?, 3)?;
-                    let mut chosen = (tap.eq(out)? + tap.ne(&tap)?)?;
-                    if first {
-                        chosen = (chosen * &open)?;
-                        open = (open - &chosen)?;
-                    }
-                    chosen.where_cond(&grad, &nothing)?
-                };
-                grad_line = grad_line.index_add(&write(column)?, &share, 3)?;
+        let (rows, columns) = (Taps::of(&self.rows)?, Taps::of(&self.columns)?);
+        let (down, across) = (self.rows.out, self.columns.out);
+        let taps = (batch * channels, rows.count, down, columns.count, across);
+        let of_windows = |t: &Tensor| t.reshape((batch * channels, 1, down, 1, across));
+        let share = match self.reduce {
+            Reduce::Average => of_windows(&(grad / self.area)?)?.broadcast_as(taps)?,
+            Reduce::Maximum(ties) => {
+                // Here, a tap outside the image has the value of the nearest pixel.
+                let read = x.contiguous()?.index_select(&index(&columns.pixels, device)?, 3)?;
+                let read = read.index_select(&index(&rows.pixels, device)?, 2)?.reshape(taps)?;
+                let mut chosen = (read.broadcast_eq(&of_windows(out)?)? + read.ne(&read)?)?;
+                if ties == Ties::First {
+                    chosen = first_of(&chosen, dtype)?;
+                }
+                let grad = of_windows(grad)?.broadcast_as(taps)?;
+                chosen.where_cond(&grad, &read.zeros_like()?)?
             }
-            grad_x = grad_x.index_add(&write(row)?, &grad_line, 2)?;
-        }
-        grad_x.narrow(2, 0, height)?.narrow(3, 0, width)
+        };
+        // If the first of equal maxima gets the gradient, it is the same pixel, whichever tap finds it first.
+        // If all get it, only taps on the image count, and the gradient of the others is put behind the last
+        // line or column, as for a mean.
+        let first = self.reduce == Reduce::Maximum(Ties::First);
+        let write = |taps: &Taps| index(if first { &taps.pixels } else { &taps.places }, device);
+        let (lines, places) = (rows.count * down, columns.count * across);
+        let share = share.contiguous()?.reshape((batch, channels, lines, places))?;
+        let share = zeros(lines, width + 1)?.index_add(&write(&columns)?, &share, 3)?;
+        let grad = zeros(height + 1, width + 1)?.index_add(&write(&rows)?, &share, 2)?;
+        grad.narrow(2, 0, height)?.narrow(3, 0, width)
     }
+}
+
+/// Of the taps `chosen (planes, rows, windows down, columns, windows across)`, the first of each window.
+fn first_of(chosen: &Tensor, dtype: DType) -> Result<Tensor> {
+    let (_, rows, _, columns, _) = chosen.dims5()?;
+    let count = rows * columns;
+    let numbers: Vec<u32> = (0..=count as u32).collect();
+    let numbers = index(&numbers, chosen.device())?.to_dtype(dtype)?;
+    let number = numbers.narrow(0, 0, count)?.reshape((1, rows, 1, columns, 1))?;
+    let beyond = numbers.narrow(0, count, 1)?.reshape((1, 1, 1, 1, 1))?;
+    let of_tap = chosen
+        .where_cond(&number.broadcast_as(chosen.shape())?, &beyond.broadcast_as(chosen.shape())?)?;
+    let of_line = combined((0..columns).map(|at| of_tap.narrow(3, at, 1)), |a, b| a.minimum(b))?;
+    let of_window = combined((0..rows).map(|at| of_line.narrow(1, at, 1)), |a, b| a.minimum(b))?;
+    number.broadcast_eq(&of_window)
+}
+
+/// Combines tensors of the same shape.
+fn combined(
+    mut each: impl Iterator<Item = Result<Tensor>>,
+    combine: fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let Some(first) = each.next() else { candle::bail!("pool: the kernel is empty") };
+    each.try_fold(first?, |all, next| combine(&all, &next?))
 }

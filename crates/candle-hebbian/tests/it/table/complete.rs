@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The names that `ops` exports and that are not ops, with what they are.
-const NO_OPS: [(&str, &str); 7] = [
+const NO_OPS: [(&str, &str); 8] = [
     ("reflect", "of numbers"),
     ("composed", "of functions"),
     ("has_kernels", "of devices"),
+    ("numbers", "of a count"),
     ("Edge", "an argument of max_pool2d_same"),
     ("Pass", "an argument of what custom_vjp is given"),
     ("Ties", "an argument of max_pool2d"),
