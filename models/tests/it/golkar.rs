@@ -298,23 +298,23 @@ mod trajectory {
 mod identities {
     use super::*;
 
-    fn draw(seed: u64) -> Result<(Circuit, Tensor, Tensor)> {
+    fn draw(seed: u64, dtype: DType) -> Result<(Circuit, Tensor, Tensor)> {
         let rng = Rng::new(seed);
         let config =
             CircuitConfig { mean_rate: 0.01, ridge: 0.2, level: 0.7, ..config(Nonlinearity::Relu) };
-        let circuit = Circuit::new(config, (7, 5, 3), initial(0.4, 0.4), &rng, DType::F32, CPU)?;
-        let q = rng.stream("q").normal(0.0, 0.5, (5, 5), DType::F32, CPU)?;
+        let circuit = Circuit::new(config, (7, 5, 3), initial(0.4, 0.4), &rng, dtype, CPU)?;
+        let q = rng.stream("q").normal(0.0, 0.5, (5, 5), dtype, CPU)?;
         circuit.q().set(&q)?;
         let mut batch = rng.stream("batch");
-        let x = batch.normal(0.0, 1.0, (11, 7), DType::F32, CPU)?;
-        Ok((circuit, x, batch.normal(0.0, 1.0, (11, 3), DType::F32, CPU)?))
+        let x = batch.normal(0.0, 1.0, (11, 7), dtype, CPU)?;
+        Ok((circuit, x, batch.normal(0.0, 1.0, (11, 3), dtype, CPU)?))
     }
 
     /// Both gradients are minus the increments, except that the energy's has the other sign in Q.
     #[test]
     fn gradients_are_increments() -> Result {
         for seed in 0..5 {
-            let (mut circuit, x, y) = draw(seed)?;
+            let (mut circuit, x, y) = draw(seed, DType::F32)?;
             circuit.start_mean(&x)?;
             let increments = circuit.increments(&x, &y)?.1;
             let surrogates = circuit.surrogates(&x, &y)?.1.backward()?;
@@ -339,10 +339,10 @@ mod identities {
     /// Leaky compartments come to rest at the closed form, for any Q.
     #[test]
     fn relaxation_ends_at_the_closed_form() -> Result {
-        let (circuit, x, y) = draw(3)?;
+        let (circuit, x, y) = draw(3, DType::F64)?;
         let activity = circuit.activity(&x, &y)?;
         let q = circuit.q().as_detached_tensor();
-        let mut nu = Tensor::zeros((11, 5), DType::F32, CPU)?;
+        let mut nu = Tensor::zeros((11, 5), DType::F64, CPU)?;
         let mut c = nu.clone();
         let apical = y.matmul(&circuit.w2().as_detached_tensor())?;
         for _ in 0..400 {
@@ -352,8 +352,7 @@ mod identities {
             c = (&c + ((plateau - &c)? * 0.05)?)?;
         }
         for (name, got, want) in [("ν", nu, activity.nu), ("c", c, activity.c)] {
-            let want = numbers(&want.to_dtype(DType::F64)?)?;
-            near(name, &got.to_dtype(DType::F64)?, &want, 1e-5 * 10.0)?;
+            near(name, &got, &numbers(&want)?, 1e-5)?;
         }
         Ok(())
     }
@@ -438,7 +437,7 @@ mod identities {
 
     #[test]
     fn no_interneurons_stay_none() -> Result {
-        let (mut circuit, x, y) = draw(4)?;
+        let (mut circuit, x, y) = draw(4, DType::F32)?;
         for way in WAYS {
             circuit.q().set(&Tensor::zeros((5, 5), DType::F32, CPU)?)?;
             for _ in 0..5 {
@@ -449,6 +448,24 @@ mod identities {
         }
         Ok(())
     }
+}
+
+fn matrix(tensor: &Tensor) -> Result<faer::Mat<f64>> {
+    let rows = tensor.to_vec2::<f64>()?;
+    Ok(faer::Mat::from_fn(rows.len(), rows[0].len(), |row, column| rows[row][column]))
+}
+
+/// The largest angle, in degrees, between the spaces of the rows of `a` and of `b`, both of rank `k`.
+fn largest_angle(a: &Tensor, b: &Tensor, k: usize) -> Result<f64> {
+    let basis = |tensor: &Tensor| -> Result<faer::Mat<f64>> {
+        let svd = matrix(&tensor.detach())?.svd().map_err(|error| format!("{error:?}"))?;
+        Ok(svd.V().subcols(0, k).to_owned())
+    };
+    let (a, b) = (basis(a)?, basis(b)?);
+    // By the sine, which is exact for small angles.
+    let beyond = &a - &b * (b.transpose() * &a);
+    let sines = beyond.singular_values().map_err(|error| format!("{error:?}"))?;
+    Ok(sines.iter().fold(0f64, |most, sine| most.max(*sine)).asin().to_degrees())
 }
 
 /// Learning approaches the best regression of rank k, which is known in closed form.
@@ -479,19 +496,23 @@ fn linear_circuits_find_reduced_rank_regression() -> Result {
         }
         let gap = loss(&circuit.predict(&x)?, &y)? - optimum.loss;
         assert!(gap.abs() < 1e-4 * optimum.total, "k = {k}: {gap} above the optimum");
+        let angle = largest_angle(circuit.w1(), &optimum.weights, k)?;
+        assert!(angle < 0.1, "k = {k}: rows are {angle}° from those of the optimum");
         let z = circuit.forward(&x)?;
-        let moments = (z.t()?.matmul(&z)? / samples as f64)?;
-        near("C_zz", &moments, &numbers(&Tensor::eye(k, DType::F64, CPU)?)?, 1e-3)?;
-        // At the optimum QQᵀ = W₂ᵀW₂, and the plateau is what back-propagation would send.
+        let apart = ((z.t()?.matmul(&z)? / samples as f64)? - Tensor::eye(k, DType::F64, CPU)?)?;
+        let apart = apart.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>()?;
+        assert!(apart < 1e-3, "k = {k}: C_zz is {apart} from the identity");
+        // At the optimum QQᵀ = W₂ᵀW₂, with the modes as eigenvalues, and the plateau is what back-propagation would send.
         let q = circuit.q().as_detached_tensor();
         let (w2, qq) = (circuit.w2().as_detached_tensor(), q.matmul(&q.t()?)?);
         let want = numbers(&w2.t()?.matmul(&w2)?)?;
         let scale = want.iter().fold(0f64, |most, value| most.max(value.abs()));
         near("QQᵀ", &qq, &want, 1e-3 * scale)?;
-        let trace: f64 =
-            (0..k).map(|at| numbers(&qq).map(|q| q[at * (k + 1)])).sum::<Result<f64>>()?;
-        let modes: f64 = optimum.modes[..k].iter().sum();
-        assert!((trace / modes - 1.0).abs() < 1e-3, "{trace} {modes}");
+        let eigenvalues = matrix(&qq)?.self_adjoint_eigenvalues(faer::Side::Lower);
+        let eigenvalues = eigenvalues.map_err(|error| format!("eigenvalues: {error:?}"))?;
+        for (found, mode) in eigenvalues.iter().rev().zip(&optimum.modes) {
+            assert!((found / mode - 1.0).abs() < 1e-3, "k = {k}: {found}, expected {mode}");
+        }
         let sent = (&y - circuit.predict(&x)?)?.matmul(&w2)?;
         let c = circuit.activity(&x, &y)?.c;
         let (sent, c) = (numbers(&sent)?, numbers(&c)?);

@@ -513,6 +513,57 @@ mod runs {
         preset
     }
 
+    /// During the first steps only thresholds move. The author has 201 of them.
+    #[test]
+    fn weights_wait_until_thresholds_have_settled() -> Result<()> {
+        assert_eq!(preset("miconi-cifar")?.training.burn_in_batches, 201);
+        let (options, data) = (options(tiny()), some_digits(200, 20));
+        let mut learner = begun(&options, &data, 5)?;
+        let of = |learner: &Learner, part: &str| snapshot(learner.model().network(), part);
+        let moved = |before: &[Vec<f64>], after: &[Vec<f64>]| -> f64 {
+            let pairs = before.iter().flatten().zip(after.iter().flatten());
+            pairs.map(|(before, after)| (before - after).abs()).fold(0.0, f64::max)
+        };
+        let (weights, mut thresholds) = (of(&learner, "weight")?, of(&learner, "threshold")?);
+        for step in 1..=7 {
+            learner.step()?;
+            let now = of(&learner, "threshold")?;
+            assert!(moved(&thresholds, &now) > 0.0, "thresholds in step {step}");
+            thresholds = now;
+            let weights = moved(&weights, &of(&learner, "weight")?);
+            assert!(weights < 1e-6, "weights by {weights} in step {step}"); // scaled to norm 1 again
+        }
+        learner.step()?;
+        assert!(moved(&weights, &of(&learner, "weight")?) > 1e-4);
+        Ok(())
+    }
+
+    /// Statistics of layers that have not learned: a random unit of norm 1 with `F` inputs has `Σw⁴ = 3/(F + 2)` on average,
+    /// and without the triangle one output in `N/k` is active.
+    #[test]
+    fn statistics_of_random_layers() -> Result<()> {
+        let mut preset = tiny();
+        preset.training.triangle = Triangle::Never;
+        preset.layers = vec![layer(400, 3, 2, 1, 0.0), layer(400, 2, 1, 2, 0.0)];
+        preset.training.burn_in_batches = 1000;
+        let options = options(preset);
+        let mut learner = begun(&options, &some_digits(200, 20), 5)?;
+        while !learner.is_due() {
+            learner.step()?;
+        }
+        let Measured { values, .. } = learner.measure()?;
+        let value =
+            |name: &str| values.iter().find(|(found, _)| found == name).map(|found| found.1);
+        for (index, fan_in, k) in [(0, 9.0, 1.0), (1, 1600.0, 2.0)] {
+            let of = |name| value(&format!("layers.{index}.{name}")).ok_or("no such value");
+            let (active, fourth_power) = (of("active")?, of("fourth_power")?);
+            assert!((active * 400.0 / k - 1.0).abs() < 1e-6, "layer {index}: {active}");
+            let want = 3.0 / (fan_in + 2.0);
+            assert!((fourth_power / want - 1.0).abs() < 0.1, "{fourth_power}, expected {want}");
+        }
+        Ok(())
+    }
+
     /// Networks that keep more than weights: whitened images and patches, flips, other inputs.
     fn kinds() -> Vec<(&'static str, Options)> {
         let mut all = vec![("plain", options(tiny()))];

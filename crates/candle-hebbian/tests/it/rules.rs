@@ -297,7 +297,8 @@ fn dense_layers_take_leading_dimensions() -> Result<()> {
 fn mixing_is_the_product_taken_off() -> Result<()> {
     let w = tensor(&[0.5, 0.5, 0.5, -0.5], &[2, 2])?;
     let layer = Layer::from_tensor(&w, Geometry::Dense)?;
-    let response = layer.response(&tensor(&[1.0, 2.0, 2.0, 0.0], &[2, 2])?)?;
+    let x = tensor(&[1.0, 2.0, 2.0, 0.0], &[2, 2])?;
+    let response = layer.response(&x)?;
     let y = response.u().relu()?; // [[1.5, 0], [1, 1]]
     let moments = move |y: &Tensor| -> Result<Tensor> {
         let lower = Tensor::tril2(y.dim(2)?, DType::F64, CPU)?;
@@ -326,12 +327,75 @@ fn mixing_is_the_product_taken_off() -> Result<()> {
         learner.step(&response, &y)?;
         near("step", &(layer.weight() - &w)?, &want, 1e-12)?;
     }
+    // The order of the units matters. By hand, with the units exchanged: YᵀY ∘ L is ((1, 0), (1, 3.25)).
+    let exchanged = Tensor::cat(&[w.get(1)?.unsqueeze(0)?, w.get(0)?.unsqueeze(0)?], 0)?;
+    let response = Layer::from_tensor(&exchanged, Geometry::Dense)?.response(&x)?;
+    let y = response.u().relu()?; // [[0, 1.5], [1, 1]]
+    let found = response.synapses(&y)?.update(&sanger)?;
+    near("exchanged", &found, &[1.5, 0.5, 1.375, 1.875], 1e-12)?;
     // The gradient goes to the weights themselves, so a tensor made from them cannot learn.
     let doubled =
         Response::new(&(layer.weight() * 2.0)?, Geometry::Dense, &tensor(&[1.0, 2.0], &[1, 2])?)?;
     let refusal = Learner::new(Hebb, steps()?).step(&doubled, doubled.u());
     refused(refusal, &["no variable", "[2, 2]"]);
     Ok(())
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Forward-Forward (Hinton 2022): the third factor of a sample is `2(t − p)`, where `p = σ(Σh² − K)` is the probability
+/// that it is positive and `t` is 1 if it is. Computed by hand for one positive sample.
+#[test]
+fn forward_forward_is_a_third_factor() -> Result<()> {
+    let x = [1.0, 2.0].map(|x| x / 2.5f64.sqrt()); // divided by its root mean square
+    let weight = tensor(&[0.5, 0.5, 1.0, -1.0, -0.25, 1.0], &[3, 2])?;
+    let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+    let response = layer.response(&tensor(&x, &[1, 2])?)?;
+    let h = response.u().relu()?;
+    near("h", &h, &[0.9486833, 0.0, 1.1067972], 1e-7)?;
+    let goodness = h.sqr()?.sum_all()?.to_scalar::<f64>()?;
+    let p = sigmoid(goodness - 3.0);
+    assert!((goodness - 2.125).abs() < 1e-12 && (p - 0.2942150).abs() < 1e-7, "{goodness} {p}");
+    let synapses = response.synapses(&h)?.with_third(&tensor(&[2.0 * (1.0 - p)], &[1])?)?;
+    let update = synapses.update(&ModulatedHebb::default())?;
+    near("row 1", &update.narrow(0, 0, 1)?, &[0.8469420, 1.6938841], 1e-7)?;
+    near("row 2", &update.narrow(0, 1, 1)?, &[0.0, 0.0], 0.0)
+}
+
+/// The local form of SCFF (Nat. Commun. 16:5978, 2025), for two positive and two negative pairs whose inputs are summed:
+/// the third factor of a pair with goodness `G = mean ReLU(u)²` is `(2/K)·∂L/∂G`.
+#[test]
+fn contrastive_forward_forward_is_a_third_factor() -> Result<()> {
+    let (a, b) = (5f64.sqrt(), 1.25f64.sqrt());
+    let pairs = [[a, 0.0, -a], [0.0, a, -a], [b, b, -a], [b, b, -a]];
+    let weight = tensor(&[0.5, -0.25, -0.25, -0.25, 0.5, -0.5], &[2, 3])?;
+    let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+    let response = layer.response(&tensor(&pairs.concat(), &[4, 3])?)?;
+    // Both inputs of a pair have the bias.
+    let bias = tensor(&[0.2, -0.2], &[2])?;
+    let h = response.u().broadcast_add(&bias)?.relu()?;
+    let goodness = h.sqr()?.mean(2)?.squeeze(0)?.to_vec1::<f64>()?;
+    let want = [1.8261068, 2.0927864, 1.2563216, 1.2563216];
+    assert!(goodness.iter().zip(want).all(|(g, want)| (g - want).abs() < 1e-7), "{goodness:?}");
+    let (low, high, penalty, count) = (0.0, 1.0, 0.0012, 2.0);
+    let third: Vec<f64> = goodness
+        .iter()
+        .enumerate()
+        .map(|(at, g)| match at {
+            // The norm of the goodness over positions, of which there is one, is the goodness itself.
+            0 | 1 => (penalty - sigmoid(low - g)) / count,
+            _ => sigmoid(g - high) / count,
+        })
+        .collect();
+    let update = response
+        .synapses(&h)?
+        .with_third(&tensor(&third, &[4])?)?
+        .update(&ModulatedHebb::default())?;
+    let want =
+        [0.3659887397, 0.6302691969, -0.9962579365, 0.6995840798, 0.5075606071, -1.2071446869];
+    near("∂L/∂W", &update, &want, 1e-9)
 }
 
 #[test]
