@@ -1,5 +1,6 @@
 //! All integration tests in one program, because each program links all dependencies.
 
+mod akrout;
 mod amit;
 mod amit_linear;
 mod amit_mixture;

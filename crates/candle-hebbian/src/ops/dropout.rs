@@ -182,7 +182,7 @@ impl Masked {
         let masks: Vec<u8> = self.seeds.iter().flat_map(row).collect();
         // A u8 index of 255 would be candle's mark of a row of zeros.
         let masks = upload(masks, rows * bytes, like.device())?.to_dtype(DType::U32)?;
-        let bits: Vec<u32> = (0..256 * 8).map(|at| at / 8 >> (at % 8) & 1).collect();
+        let bits: Vec<u32> = (0..256 * 8).map(|at| ((at / 8) >> (at % 8)) & 1).collect();
         let factors = (index(&bits, like.device())?.to_dtype(like.dtype())? * scale(self.keep))?;
         let factors = factors.reshape((256, 8))?.index_select(&masks, 0)?;
         factors.reshape((rows, bytes * 8))?.narrow(1, 0, width)

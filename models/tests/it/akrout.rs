@@ -1,0 +1,185 @@
+//! One epoch of updated random feedback on MNIST, computed again: Akrout et al. (2019) logged the loss, the angles between
+//! weights and feedback weights, and the angle of the error for a network of 784, 500 and 10 sigmoid units. Their log has
+//! no decay of weights, so their rule is Amit's. The loss is the sum of ten sigmoid cross-entropies, batches of 128 are
+//! taken in the order of the file, and the rate of the biases is a 128th of that of the weights.
+
+use candle::{DType, Device, IndexOp, Module, Tensor, Var};
+use candle_hebbian::feedback::{Learning, Source};
+use candle_hebbian::{FeedbackConfig, FeedbackLayer, Geometry, WithFeedback};
+use candle_nn::ops::sigmoid;
+use candle_nn::{Optimizer, SGD};
+use hebbian_data::{Hub, ImageSet, LoadOptions, load_from_hub};
+use std::path::Path;
+use std::sync::Arc;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+const CPU: &Device = &Device::Cpu;
+const BATCH: usize = 128;
+const RATE: f64 = 0.3;
+
+/// NumPy's legacy generator: the Mersenne Twister MT19937, and normal numbers by the polar method.
+struct Legacy {
+    state: [u32; 624],
+    next: usize,
+    /// The second number of a pair.
+    kept: Option<f64>,
+}
+
+impl Legacy {
+    fn new(seed: u32) -> Self {
+        let mut state = [seed; 624];
+        for at in 1..624 {
+            let before: u32 = state[at - 1];
+            let mixed = (before ^ (before >> 30)).wrapping_mul(1_812_433_253);
+            state[at] = mixed.wrapping_add(at as u32);
+        }
+        Self { state, next: 624, kept: None }
+    }
+
+    fn word(&mut self) -> u32 {
+        if self.next == 624 {
+            for at in 0..624 {
+                let joined =
+                    self.state[at] & 0x8000_0000 | self.state[(at + 1) % 624] & 0x7fff_ffff;
+                let twist = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
+                self.state[at] = self.state[(at + 397) % 624] ^ (joined >> 1) ^ twist;
+            }
+            self.next = 0;
+        }
+        let mut word = self.state[self.next];
+        self.next += 1;
+        word ^= word >> 11;
+        word ^= (word << 7) & 0x9d2c_5680;
+        word ^= (word << 15) & 0xefc6_0000;
+        word ^ (word >> 18)
+    }
+
+    fn uniform(&mut self) -> f64 {
+        let (high, low) = (self.word() >> 5, self.word() >> 6);
+        (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
+    }
+
+    fn normal(&mut self) -> f64 {
+        if let Some(kept) = self.kept.take() {
+            return kept;
+        }
+        loop {
+            let (a, b) = (2.0 * self.uniform() - 1.0, 2.0 * self.uniform() - 1.0);
+            let square = a * a + b * b;
+            if square > 0.0 && square < 1.0 {
+                let scale = (-2.0 * square.ln() / square).sqrt();
+                self.kept = Some(scale * a);
+                return scale * b;
+            }
+        }
+    }
+
+    fn matrix(&mut self, deviation: f64, rows: usize, columns: usize) -> Result<Tensor> {
+        let values: Vec<f64> = (0..rows * columns).map(|_| deviation * self.normal()).collect();
+        Ok(Tensor::from_vec(values, (rows, columns), CPU)?)
+    }
+}
+
+/// `RandomState(1111).random_sample(2)` and `RandomState(1111).normal(size=3)` of NumPy 2.4.
+#[test]
+fn the_legacy_generator_is_numpys() {
+    let mut rng = Legacy::new(1111);
+    assert_eq!([rng.uniform(), rng.uniform()], UNIFORM);
+    let mut rng = Legacy::new(1111);
+    assert_eq!([rng.normal(), rng.normal(), rng.normal()], NORMAL);
+}
+
+const UNIFORM: [f64; 2] = [0.09554919920876204, 0.9250037018616327];
+const NORMAL: [f64; 3] = [-1.3000103150215676, -1.0729890356374097, 0.7901991944578705];
+
+/// Pixels as f32, divided by 255.
+fn pixels(set: &ImageSet) -> Result<Tensor> {
+    let indices: Vec<usize> = (0..set.len()).collect();
+    let values = set.pixels(&indices)?;
+    let values: Vec<f64> = values.into_iter().map(|p| f64::from(f32::from(p) / 255.0)).collect();
+    Ok(Tensor::from_vec(values, (set.len(), 784), CPU)?)
+}
+
+fn angle(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let sum = |t: Tensor| t.sum_all()?.to_scalar::<f64>();
+    let cosine = sum((a * b)?)? / (sum(a.sqr()?)? * sum(b.sqr()?)?).sqrt();
+    Ok(cosine.acos().to_degrees())
+}
+
+#[test]
+fn an_epoch_of_updated_random_feedback_is_the_logged_one() -> Result {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf/hub");
+    if !cache.is_dir() {
+        println!("skipped: there is no {}", cache.display());
+        return Ok(());
+    }
+    let hub = Hub::new("http://127.0.0.1:1", &cache).offline();
+    let data = load_from_hub("mnist", &hub, &LoadOptions::default(), Arc::new(|_| ()))?;
+
+    let sizes = [(784, 500), (500, 10)];
+    let deviation = |(inputs, units)| 1.0 / ((inputs + units) as f64).sqrt();
+    let mut rng = Legacy::new(1111);
+    let biases = sizes.map(|size| rng.matrix(deviation(size), 1, size.1));
+    let weights = sizes.map(|size| rng.matrix(deviation(size), size.1, size.0));
+    // Feedback weights are drawn input by input.
+    let feedback =
+        sizes.map(|size| rng.matrix(deviation(size), size.0, size.1)?.t().map_err(Into::into));
+    let biases =
+        biases.map(|bias: Result<Tensor>| -> Result<Var> { Ok(Var::from_tensor(&bias?)?) });
+    let [bias1, bias2] = biases;
+    let (bias1, bias2) = (bias1?, bias2?);
+    let updated =
+        FeedbackConfig { source: Source::Own, learning: Learning::LikeWeights { rate: 1.0 } };
+    let layers = weights.into_iter().zip(feedback).map(|(w, r): (_, Result<Tensor>)| {
+        Ok(FeedbackLayer::from_tensors(&w?, Some(&r?), Geometry::Dense, updated)?)
+    });
+    let layers = layers.collect::<Result<Vec<_>>>()?;
+    let fields = |x: &Tensor| -> candle::Result<(Tensor, Tensor)> {
+        let hidden = sigmoid(&layers[0].forward(x)?.broadcast_add(&bias1)?)?;
+        let output = layers[1].forward(&hidden)?.broadcast_add(&bias2)?;
+        Ok((hidden, output))
+    };
+    let vars = layers.iter().map(FeedbackLayer::var).collect::<candle::Result<Vec<_>>>()?;
+    let mut steps = WithFeedback::build(vars, &layers, |vars| SGD::new(vars, RATE))?;
+    let mut bias_steps = SGD::new(vec![bias1.clone(), bias2.clone()], RATE / BATCH as f64)?;
+
+    let x = pixels(&data.train)?;
+    let classes = Tensor::arange(0u32, 10, CPU)?;
+    let one_hot = |labels: &[u32]| -> candle::Result<Tensor> {
+        let labels = Tensor::new(labels, CPU)?.unsqueeze(1)?;
+        labels.broadcast_eq(&classes)?.to_dtype(DType::F64)
+    };
+    let batches = data.train.len() / BATCH;
+    let mut sum = 0.0;
+    for batch in 0..batches {
+        let rows = batch * BATCH..(batch + 1) * BATCH;
+        let target = one_hot(&data.train.labels()[rows.clone()])?;
+        let (_, u) = fields(&x.i(rows)?)?;
+        // −t·ln σ(u) − (1 − t)·ln(1 − σ(u)), without overflow.
+        let softplus = (u.relu()? + (u.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+        let loss = ((softplus - (&u * target)?)?.sum_all()? / BATCH as f64)?;
+        sum += loss.to_scalar::<f64>()?;
+        let grads = loss.backward()?;
+        steps.step(&grads)?;
+        bias_steps.step(&grads)?;
+    }
+
+    let near = |name: &str, found: f64, want: f64| {
+        assert!((found / want - 1.0).abs() < 1e-9, "{name}: {found}, expected {want}");
+    };
+    near("loss", sum / batches as f64, 1.41406394988102);
+    for (layer, want) in layers.iter().zip([70.9514188986167, 19.7463294994220]) {
+        let feedback = layer.feedback().ok_or("feedback weights")?;
+        near("angle", angle(&layer.weight().detach(), &feedback.detach())?, want);
+    }
+    let (hidden, u) = fields(&x.i(0..1)?)?;
+    let delta = (sigmoid(&u)? - one_hot(&data.train.labels()[..1])?)?;
+    let slope = (&hidden - hidden.sqr()?)?;
+    let sent = |through: &Tensor| delta.matmul(&through.detach())? * &slope;
+    let found = angle(&sent(layers[1].weight())?, &sent(&layers[1].error_weight()?)?)?;
+    near("angle of the error", found, 19.4125681730024);
+    let predicted = fields(&pixels(&data.test)?)?.1.argmax(1)?.to_vec1::<u32>()?;
+    let right = predicted.iter().zip(data.test.labels()).filter(|(a, b)| a == b).count();
+    assert_eq!(right, 8890);
+    Ok(())
+}
