@@ -12,20 +12,17 @@ stand_in=$PWD/target/cuda-stand-in
 mkdir -p "$stand_in/lib"
 
 # Every function that cudarc and candle name answers 0; driver.c has those that do more. A product counts.
-manifest() {
-    cargo metadata --format-version 1 --locked --features cuda | tr ',' '\n' |
-        sed -n "s|.*\"manifest_path\":\"\(.*/$1-[0-9.]*/Cargo.toml\)\".*|\1|p"
-}
-cudarc=$(dirname "$(manifest cudarc)")/src
-kernels=$(dirname "$(manifest candle-kernels)")/src
+cudarc=$(scripts/cuda-crate.sh cudarc)/src
+kernels=$(scripts/cuda-crate.sh candle-kernels)/src
 functions() { grep -ohE "fn ($1)[A-Za-z0-9_]*" "$2" | sed 's/.* //' | sort -u; }
+answers() { sed 's/.*/int &(void) { return 0; }/'; }
 library() {
     "${CC:-cc}" -O1 -w -shared -fPIC "-Wl,-soname,lib$1.so" -o "$stand_in/lib/lib$1.so" -x c "${@:2}"
 }
 own=$(grep -oE '^int cu[A-Z][A-Za-z0-9_]*' scripts/cuda-stand-in/driver.c | sed 's/int //')
 {
     cat scripts/cuda-stand-in/driver.c
-    functions 'cu[A-Z]' "$cudarc/driver/sys/mod.rs" | grep -vxF "$own" | sed 's/.*/int &(void) { return 0; }/'
+    functions 'cu[A-Z]' "$cudarc/driver/sys/mod.rs" | grep -vxF "$own" | answers
 } | library cuda - -lpthread
 {
     echo 'void stand_in_product(void);'
@@ -34,10 +31,9 @@ own=$(grep -oE '^int cu[A-Z][A-Za-z0-9_]*' scripts/cuda-stand-in/driver.c | sed 
         -e 's/.*/int &(void) { return 0; }/'
 } | library cublas -
 for name in cublasLt:cublaslt curand:curand nvrtc:nvrtc; do
-    functions "${name%:*}" "$cudarc/${name#*:}/sys/mod.rs" | sed 's/.*/int &(void) { return 0; }/' |
-        library "${name%:*}" -
+    functions "${name%:*}" "$cudarc/${name#*:}/sys/mod.rs" | answers | library "${name%:*}" -
 done
-functions '[a-z]*' "$kernels/ffi.rs" | sed 's/.*/int &(void) { return 0; }/' | library cudart -
+functions '[a-z]*' "$kernels/ffi.rs" | answers | library cudart -
 
 PATH=$PWD/scripts/nvcc-stand-in:$PATH
 export PATH NVCC="$PWD/scripts/nvcc-stand-in/nvcc" CUDA_COMPUTE_CAP=80 CUDA_HOME="$stand_in"

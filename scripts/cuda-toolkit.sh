@@ -49,12 +49,11 @@ done
 # No package carries the driver's library, and the linker wants every function that cudarc names.
 # Each one of the stub answers CUDA_ERROR_STUB_LIBRARY. It is for linking, and for trying a CUDA
 # build on the CPU; never put it before a machine's own driver.
-manifest=$(cargo metadata --format-version 1 --locked --features cuda | tr ',' '\n' |
-    sed -n 's|.*"manifest_path":"\(.*/cudarc-[0-9.]*/Cargo.toml\)".*|\1|p')
+cudarc=$(scripts/cuda-crate.sh cudarc)
 stubs=$home/lib/stubs
 mkdir -p "$stubs"
 {
-    grep -ohE 'unsafe fn cu[A-Z][A-Za-z0-9_]*' "${manifest%/*}/src/driver/sys/mod.rs" |
+    grep -ohE 'unsafe fn cu[A-Z][A-Za-z0-9_]*' "$cudarc/src/driver/sys/mod.rs" |
         sed 's/.* //' | sort -u | grep -vxE 'cuGetError(Name|String)' |
         sed 's/.*/int &(void) { return 34; }/'
     cat <<'C'

@@ -32,14 +32,14 @@ static void count(int what, size_t by) {
 }
 
 static void end_interval(void) {
-    static char text[MOST_NAMES * 80];
+    static char text[(MOST_NAMES + 8) * 96]; // a name is cut, a number has 20 digits
     pthread_mutex_lock(&lock);
     char *at = text;
     for (int what = 0; what < COUNTS; what++)
         at += sprintf(at, "%zu ", counts[what]);
     for (size_t name = 0; name < known; name++)
         if (launched[name])
-            at += snprintf(at, 80, "%s:%zu ", names[name], launched[name]);
+            at += sprintf(at, "%.60s:%zu ", names[name], launched[name]);
     size_t same = 0;
     while (same < ended && strcmp(intervals[same].text, text))
         same++;

@@ -9,6 +9,7 @@ use candle_hebbian::{FeedbackConfig, FeedbackLayer, Geometry, WithFeedback};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Optimizer, SGD};
 use hebbian_data::{Hub, ImageSet, LoadOptions, load_from_hub};
+use hebbian_train::one_hot;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -144,16 +145,12 @@ fn an_epoch_of_updated_random_feedback_is_the_logged_one() -> Result {
     let mut bias_steps = SGD::new(vec![bias1.clone(), bias2.clone()], RATE / BATCH as f64)?;
 
     let x = pixels(&data.train)?;
-    let classes = Tensor::arange(0u32, 10, CPU)?;
-    let one_hot = |labels: &[u32]| -> candle::Result<Tensor> {
-        let labels = Tensor::new(labels, CPU)?.unsqueeze(1)?;
-        labels.broadcast_eq(&classes)?.to_dtype(DType::F64)
-    };
+    let target = |labels: &[u32]| one_hot(labels, 10, DType::F64, CPU);
     let batches = data.train.len() / BATCH;
     let mut sum = 0.0;
     for batch in 0..batches {
         let rows = batch * BATCH..(batch + 1) * BATCH;
-        let target = one_hot(&data.train.labels()[rows.clone()])?;
+        let target = target(&data.train.labels()[rows.clone()])?;
         let (_, u) = fields(&x.i(rows)?)?;
         // −t·ln σ(u) − (1 − t)·ln(1 − σ(u)), without overflow.
         let softplus = (u.relu()? + (u.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
@@ -173,7 +170,7 @@ fn an_epoch_of_updated_random_feedback_is_the_logged_one() -> Result {
         near("angle", angle(&layer.weight().detach(), &feedback.detach())?, want);
     }
     let (hidden, u) = fields(&x.i(0..1)?)?;
-    let delta = (sigmoid(&u)? - one_hot(&data.train.labels()[..1])?)?;
+    let delta = (sigmoid(&u)? - target(&data.train.labels()[..1])?)?;
     let slope = (&hidden - hidden.sqr()?)?;
     let sent = |through: &Tensor| delta.matmul(&through.detach())? * &slope;
     let found = angle(&sent(layers[1].weight())?, &sent(&layers[1].error_weight()?)?)?;

@@ -3,7 +3,7 @@
 use super::{Reduce, Ties, Windows};
 use crate::memory;
 use crate::ops::custom_vjp;
-use crate::ops::index::index;
+use crate::ops::index::{index, numbers};
 use crate::window::Axis;
 use candle::{DType, Result, Tensor};
 
@@ -91,14 +91,15 @@ impl Windows {
         let (down, across) = (self.rows.out, self.columns.out);
         let taps = (batch * channels, rows.count, down, columns.count, across);
         let of_windows = |t: &Tensor| t.reshape((batch * channels, 1, down, 1, across));
+        let first = self.reduce == Reduce::Maximum(Ties::First);
         let share = match self.reduce {
             Reduce::Average => of_windows(&(grad / self.area)?)?.broadcast_as(taps)?,
-            Reduce::Maximum(ties) => {
+            Reduce::Maximum(_) => {
                 // Here, a tap outside the image has the value of the nearest pixel.
                 let read = x.contiguous()?.index_select(&index(&columns.pixels, device)?, 3)?;
                 let read = read.index_select(&index(&rows.pixels, device)?, 2)?.reshape(taps)?;
                 let mut chosen = (read.broadcast_eq(&of_windows(out)?)? + read.ne(&read)?)?;
-                if ties == Ties::First {
+                if first {
                     chosen = first_of(&chosen, dtype)?;
                 }
                 let grad = of_windows(grad)?.broadcast_as(taps)?;
@@ -108,7 +109,6 @@ impl Windows {
         // If the first of equal maxima gets the gradient, it is the same pixel, whichever tap finds it first.
         // If all get it, only taps on the image count, and the gradient of the others is put behind the last
         // line or column, as for a mean.
-        let first = self.reduce == Reduce::Maximum(Ties::First);
         let write = |taps: &Taps| index(if first { &taps.pixels } else { &taps.places }, device);
         let (lines, places) = (rows.count * down, columns.count * across);
         let share = share.contiguous()?.reshape((batch, channels, lines, places))?;
@@ -122,8 +122,7 @@ impl Windows {
 fn first_of(chosen: &Tensor, dtype: DType) -> Result<Tensor> {
     let (_, rows, _, columns, _) = chosen.dims5()?;
     let count = rows * columns;
-    let numbers: Vec<u32> = (0..=count as u32).collect();
-    let numbers = index(&numbers, chosen.device())?.to_dtype(dtype)?;
+    let numbers = numbers(count + 1, chosen.device())?.to_dtype(dtype)?;
     let number = numbers.narrow(0, 0, count)?.reshape((1, rows, 1, columns, 1))?;
     let beyond = numbers.narrow(0, count, 1)?.reshape((1, 1, 1, 1, 1))?;
     let of_tap = chosen
