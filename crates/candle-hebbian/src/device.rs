@@ -1,6 +1,6 @@
 //! Opening GPUs, and transfers between them and the host.
 
-use candle::{DType, Device, Error, Result, Shape, Tensor, WithDType};
+use candle::{DType, Device, DeviceLocation, Error, Result, Shape, Tensor, WithDType};
 use std::cell::Cell;
 
 /// Opens the first NVIDIA GPU.
@@ -17,6 +17,29 @@ pub fn cuda() -> Result<Device> {
 /// If the build lacks the feature `metal`, or the machine has no such GPU.
 pub fn metal() -> Result<Device> {
     answering("Metal", || Device::new_metal(0))
+}
+
+/// Returns `device` for ops of the calling thread, which run beside those of other threads. An NVIDIA GPU is opened
+/// again: what the thread asks of it waits in a stream of its own, its matrix products have a workspace of their own,
+/// and [layouts are kept](keep_layouts). Other devices serve all threads, and are returned as they are. candle refuses
+/// ops between tensors of the result and of `device`.
+///
+/// ```
+/// use candle::Device;
+/// use candle_hebbian::device::for_this_thread;
+/// assert!(for_this_thread(&Device::Cpu)?.is_cpu());
+/// # Ok::<(), candle::Error>(())
+/// ```
+///
+/// # Errors
+/// If the GPU does not open.
+pub fn for_this_thread(device: &Device) -> Result<Device> {
+    let device = match device.location() {
+        DeviceLocation::Cuda { gpu_id } => Device::new_cuda(gpu_id)?,
+        _ => device.clone(),
+    };
+    keep_layouts(&device);
+    Ok(device)
 }
 
 /// Returns `tensor` on the CPU as f64, without its graph: for plots, statistics and factorisations. It is converted to

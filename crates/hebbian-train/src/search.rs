@@ -271,7 +271,7 @@ pub fn search<M: Method>(
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
         let fewer = one_in(part, data, &rng)?;
         let seen = fewer.train.len() + fewer.unlabelled.iter().map(ImageSet::len).sum::<usize>();
-        let accuracies = study.each(left.min(trials.len()), |at| {
+        let accuracies = study.each(left.min(trials.len()), |at, device| {
             let trial = &trials[at];
             let mut accuracies = Vec::new();
             for seed in study.options.seeds() {
@@ -291,7 +291,7 @@ pub fn search<M: Method>(
                     labelled: study.options.labelled.map(|_| fewer.train.len()),
                     ..study.run_options(&folder, seed, label)
                 };
-                match train::<M>(arm.options, &fewer, study.device, &how, &folder) {
+                match train::<M>(arm.options, &fewer, device, &how, &folder) {
                     Ok(run) => accuracies.push(run.results.test_accuracy),
                     Err(Error::NotFinite { .. } | Error::Diverged { .. }) => {
                         accuracies.clear();

@@ -6,6 +6,7 @@ use crate::{
     read_text, save_json, save_text,
 };
 use candle::Device;
+use candle_hebbian::device::for_this_thread;
 use hebbian_data::Dataset;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -248,37 +249,39 @@ impl Study<'_> {
     }
 
     /// Calls `work` for each number below `count`, for `parallel` numbers at the same time, among which the threads are
-    /// divided. Returns the results in order. After an error no more calls begin, and the first error is returned.
+    /// divided. The second argument is the study's device, on which each of the threads that call has a stream of its
+    /// own. Returns the results in order. After an error no more calls begin, and the first error is returned.
     ///
     /// # Errors
-    /// Those of `work`, or one if the threads cannot be started.
+    /// Those of `work`, or one if the threads cannot be started or a GPU does not open again.
     pub(crate) fn each<T: Send>(
         &self,
         count: usize,
-        work: impl Fn(usize) -> Result<T> + Sync,
+        work: impl Fn(usize, &Device) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let workers = self.options.parallel.min(count);
         if workers < 2 {
-            return (0..count).map(work).collect();
+            return (0..count).map(|at| work(at, self.device)).collect();
         }
         let progress = Progress::of(count as u64, "networks", "study", self.options.quiet);
         let progress = Mutex::new(progress);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let worker = || {
             let mut done = Vec::new();
+            let device = for_this_thread(self.device)?;
             while !failed.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 if at >= count {
                     break;
                 }
-                let made = work(at);
+                let made = work(at, &device);
                 if made.is_err() {
                     failed.store(true, Ordering::Relaxed);
                 }
                 progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
                 done.push((at, made));
             }
-            done
+            Ok(done)
         };
         // Each worker has a thread pool of its own: a thread outside any pool, or in a pool that all share, would wait
         // for the others at every small operation.
@@ -288,13 +291,14 @@ impl Study<'_> {
         let pools = pools.map_err(|error| {
             Error::Argument(format!("{workers} networks at the same time: {error}; choose fewer"))
         })?;
-        let mut all = std::thread::scope(|scope| {
+        let all = std::thread::scope(|scope| {
             let spawned: Vec<_> =
                 pools.iter().map(|pool| scope.spawn(move || pool.install(worker))).collect();
             let joined = spawned.into_iter().map(|one| one.join());
             let joined = joined.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)));
-            joined.flatten().collect::<Vec<_>>()
-        });
+            joined.collect::<Result<Vec<_>>>()
+        })?;
+        let mut all: Vec<_> = all.into_iter().flatten().collect();
         progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, made)| made).collect()
@@ -309,28 +313,29 @@ impl Study<'_> {
         arms: Vec<Arm<M::Options>>,
         data: &Dataset,
     ) -> Result<Vec<Trained<M::Options>>> {
-        self.train_by(arms, |arm, how, folder| {
-            let run = train::<M>(&arm.options, data, self.device, how, folder)?;
+        self.train_by(arms, |arm, device, how, folder| {
+            let run = train::<M>(&arm.options, data, device, how, folder)?;
             Ok((run.results, run.history))
         })
     }
 
-    /// Like [`train`](Self::train), but `run` trains an arm with a seed.
+    /// Like [`train`](Self::train), but `run` trains an arm with a seed on a device.
     ///
     /// # Errors
     /// Those of `run`.
     pub fn train_by<O: Sync>(
         &self,
         arms: Vec<Arm<O>>,
-        run: impl Fn(&Arm<O>, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
+        run: impl Fn(&Arm<O>, &Device, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
     ) -> Result<Vec<Trained<O>>> {
         let seeds: Vec<u64> = self.options.seeds().collect();
         let all = arms.len() * seeds.len();
-        let runs = self.each(all, |at| {
+        let runs = self.each(all, |at, device| {
             let (arm, seed) = (&arms[at / seeds.len()], seeds[at % seeds.len()]);
             let folder = self.folder(arm, seed);
             let label = format!("{}/{all} {} seed {seed}", at + 1, arm.name());
-            let (results, history) = run(arm, &self.run_options(&folder, seed, label), &folder)?;
+            let how = self.run_options(&folder, seed, label);
+            let (results, history) = run(arm, device, &how, &folder)?;
             Ok(ArmRun { results, history })
         })?;
         let mut runs = runs.into_iter();
@@ -596,7 +601,7 @@ mod tests {
             let options = options(parallel);
             let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
             let threads = Mutex::new(std::collections::HashSet::new());
-            let made = study.each(20, |at| {
+            let made = study.each(20, |at, _| {
                 threads.lock().unwrap().insert(std::thread::current().id());
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 Ok(at * at)
@@ -604,7 +609,7 @@ mod tests {
             assert_eq!(made.unwrap(), (0..20).map(|at| at * at).collect::<Vec<_>>());
             assert_eq!(threads.into_inner().unwrap().len() > 1, parallel > 1);
             let begun = AtomicUsize::new(0);
-            let failed = study.each(1000, |at| {
+            let failed = study.each(1000, |at, _| {
                 begun.fetch_add(1, Ordering::Relaxed);
                 match at {
                     0 => Err(Error::Argument("the first".to_string())),

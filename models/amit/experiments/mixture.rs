@@ -44,10 +44,9 @@ pub(super) fn network(runner: &Runner, depth: usize) -> Preset {
 /// known after every epoch; no choice depends on it.
 pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
     let splits = splits()?;
-    runner.study.train_by(arms, |arm, how, folder| {
+    runner.study.train_by(arms, |arm, device, how, folder| {
         let Options { preset } = &arm.options;
-        let learner =
-            Learner::new(preset, splits.clone(), &Rng::new(how.seed), runner.study.device)?;
+        let learner = Learner::new(preset, splits.clone(), &Rng::new(how.seed), device)?;
         let about = About {
             method: Amit::NAME,
             preset: preset.name.clone(),
@@ -61,7 +60,7 @@ pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
             fingerprint: None,
             may_grow: Amit::MAY_GROW,
         };
-        let run = hebbian_train::run(&about, learner, runner.study.device, how, folder)?;
+        let run = hebbian_train::run(&about, learner, device, how, folder)?;
         Ok((run.results, run.history))
     })
 }
