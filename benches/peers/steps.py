@@ -14,9 +14,13 @@ HIDDEN = {"golkar-mnist": 64, "golkar-mnist-256": 256}
 
 
 def softhebb(widths, learns, batch, layout, compiled):
-    """Reflected padding, batch norm, soft winner-take-all with anti-Hebbian losers, triangle, pool."""
+    """Reflected padding, batch norm, soft winner-take-all with anti-Hebbian losers, triangle, pool. Features are those
+    of a trained network: batch norm by running statistics."""
     def layer(x, w, power, last):
-        x = F.batch_norm(x, None, None, training=True)
+        if learns:
+            x = F.batch_norm(x, None, None, training=True)
+        else:
+            x = F.batch_norm(x, torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
         pad = w.shape[-1] // 2
         x = F.pad(x, [pad] * 4, mode="reflect")
         u = F.conv2d(x, w)

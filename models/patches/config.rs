@@ -37,6 +37,9 @@ pub struct Preset {
     /// Side and step of the windows that the code is averaged over. Default: quadrants.
     #[serde(default)]
     pub windows: Option<(usize, usize)>,
+    /// The side of the grid that these averages are averaged to, as by PyTorch's `AdaptiveAvgPool2d`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<usize>,
     /// Penalties of ridge regression; the best one is chosen on a part of the training images. Without any, there is a
     /// [`head`](Self::head).
     #[serde(default)]
@@ -69,6 +72,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/patches-cifar.json"),
         include_str!("presets/patches-cifar-128.json"),
         include_str!("presets/patches-cifar-head.json"),
+        include_str!("presets/patches-cifar-2048-head.json"),
         include_str!("presets/patches-digits.json"),
     ];
     const RECORD: &'static [&'static str] =

@@ -1,6 +1,7 @@
 //! The code of an image in terms of patches.
 
 use candle::{Result, Tensor};
+use candle_hebbian::device::upload;
 use candle_hebbian::ops::{above_kth_largest, channels_last::avg_pool2d, kth_largest};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer};
 
@@ -102,4 +103,29 @@ pub fn average(map: &Tensor, windows: Option<(usize, usize)>) -> Result<Tensor> 
     };
     let covered = sums(&Tensor::ones((1, height, width, 1), map.dtype(), map.device())?)?;
     sums(map)?.broadcast_div(&covered)
+}
+
+/// Averages `map (B, H, W, C)` over `side` windows from top to bottom and from left to right, where window `i` covers
+/// the positions from `⌊i·H/side⌋` to before `⌈(i + 1)·H/side⌉` (PyTorch's `AdaptiveAvgPool2d`).
+///
+/// # Errors
+/// A side of 0, or larger than that of the map.
+pub fn adapt(map: &Tensor, side: usize) -> Result<Tensor> {
+    let (images, height, width, channels) = map.dims4()?;
+    if side == 0 || side > height.min(width) {
+        candle::bail!("a grid of {side} x {side} averages of a map of {height} x {width}")
+    }
+    let shares = |size: usize| {
+        let window = |i: usize| {
+            let covered = i * size / side..((i + 1) * size).div_ceil(side);
+            let share = 1.0 / covered.len() as f64;
+            (0..size).map(move |at| if covered.contains(&at) { share } else { 0.0 })
+        };
+        let shares: Vec<f64> = (0..side).flat_map(window).collect();
+        upload(shares, (1, side, size), map.device())?.to_dtype(map.dtype())
+    };
+    let rows = map.reshape((images, height, width * channels))?;
+    let rows =
+        shares(height)?.broadcast_matmul(&rows)?.reshape((images * side, width, channels))?;
+    shares(width)?.broadcast_matmul(&rows)?.reshape((images, side, side, channels))
 }

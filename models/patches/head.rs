@@ -131,7 +131,7 @@ fn places(side: usize, kernel: usize, device: &Device) -> CandleResult<Tensor> {
             row[y * side + x] = 1.0 / (moves * moves) as f32;
         }
     }
-    Tensor::from_vec(matrix, (kernel * kernel, side * side), device)
+    upload(matrix, (kernel * kernel, side * side), device)
 }
 
 /// The weights of a [`FactorisedHead`].

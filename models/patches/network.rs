@@ -1,7 +1,7 @@
 //! The features of images, and what is computed for them from the training images.
 
 use super::config::{Frame, Preset};
-use super::dictionary::{Dictionary, average};
+use super::dictionary::{Dictionary, adapt, average};
 use super::head::FactorisedHead;
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
@@ -43,7 +43,7 @@ impl Network {
         device: &Device,
     ) -> Result<Self> {
         preset.validate()?;
-        let Preset { kernel, units, windows, .. } = *preset;
+        let Preset { kernel, units, .. } = *preset;
         if preset.scaling.iter().flatten().any(|row| row.len() != channels) {
             return Err(Error::Argument(format!(
                 "the preset {} scales {} channels, but the images have {channels}: choose another preset, or one with \
@@ -58,7 +58,7 @@ impl Network {
         Geometry::Conv2d(Conv2dConfig::default())
             .weight_dims(&[units, channels, kernel, kernel])?;
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
-        let map = average(&zeros(&[1, height, width, 1])?, windows)?;
+        let map = averages(preset, &zeros(&[1, height, width, 1])?)?;
         let (_, rows, columns, _) = map.dims4()?;
         if preset.head.is_some() && rows != columns {
             return Err(Error::Argument(format!(
@@ -82,6 +82,15 @@ impl Network {
             averages: rows * columns,
             head: head.transpose()?,
         })
+    }
+}
+
+/// The averages of a map that a preset reads.
+fn averages(preset: &Preset, map: &Tensor) -> candle::Result<Tensor> {
+    let averages = average(map, preset.windows)?;
+    match preset.grid {
+        Some(side) => adapt(&averages, side),
+        None => Ok(averages),
     }
 }
 
@@ -114,7 +123,7 @@ impl Unsupervised for Network {
             let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
             // The halves are averaged before they are joined, because the code of an image is large.
             let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;
-            let halves = [average(&same, preset.windows)?, average(&opposite, preset.windows)?];
+            let halves = [averages(preset, &same)?, averages(preset, &opposite)?];
             Tensor::cat(&halves, D::Minus1)?.flatten_from(1)
         });
         Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)

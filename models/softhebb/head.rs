@@ -2,6 +2,7 @@
 
 use super::config::{HeadConfig, Rate, TrainingConfig};
 use candle::{DType, Device, Module, Tensor};
+use candle_hebbian::device::upload;
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
 use candle_nn::Optimizer;
 use hebbian_train::{
@@ -80,8 +81,8 @@ impl Head {
                 let (count, device) = (labels.len(), features.device());
                 let order: Vec<u32> =
                     rng.permutation(count).into_iter().map(|row| row as u32).collect();
-                let order = Tensor::from_vec(order, count, device)?;
-                let all = Tensor::from_slice(labels, count, device)?;
+                let order = upload(order, count, device)?;
+                let all = upload(labels.to_vec(), count, device)?;
                 let steps = count.div_ceil(batch);
                 for i in 0..steps {
                     let progress = (start * steps + i) as f64 / (epochs * steps).max(1) as f64;

@@ -1,6 +1,7 @@
 //! Accuracy without a head: each unit stands for the label it wins most often.
 
 use candle::{D, DType, Tensor};
+use candle_hebbian::device::upload;
 use hebbian_train::{Error, Result};
 use hebbian_train::{Readout, one_hot};
 
@@ -50,7 +51,7 @@ impl LabelAssignment {
 impl Readout for LabelAssignment {
     /// Returns the label of each row of `activity (N, K)`: that of its most active unit.
     fn predict(&self, activity: &Tensor) -> hebbian_train::Result<Tensor> {
-        let labels = Tensor::from_slice(&self.labels, self.labels.len(), activity.device())?;
+        let labels = upload(self.labels.clone(), self.labels.len(), activity.device())?;
         let winners = activity.argmax(D::Minus1)?;
         Ok(labels.index_select(&winners, 0)?)
     }

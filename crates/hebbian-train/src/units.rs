@@ -2,7 +2,7 @@
 
 use candle::{D, DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
-use candle_hebbian::device::to_host;
+use candle_hebbian::device::{to_host, upload};
 
 use crate::engine::Model;
 use crate::{Error, Result};
@@ -321,7 +321,7 @@ pub fn exciting_images(
             }
             chosen[row * all + unit] = 1.0;
         }
-        let chosen = Tensor::from_vec(chosen, (units.len(), all), device)?;
+        let chosen = upload(chosen, (units.len(), all), device)?;
         let grads = (responses * chosen)?.sum_all()?.backward()?;
         let Some(gradient) = grads.get(&var) else { return Ok(None) };
         let uphill = of_norm(gradient, rate * norm)?;

@@ -1,4 +1,4 @@
-//! One epoch of updated random feedback on MNIST, computed again: Akrout et al. (2019) logged the loss, the angles between
+//! Two epochs of updated random feedback on MNIST, computed again: Akrout et al. (2019) logged the loss, the angles between
 //! weights and feedback weights, and the angle of the error for a network of 784, 500 and 10 sigmoid units. Their log has
 //! no decay of weights, so their rule is Amit's. The loss is the sum of ten sigmoid cross-entropies, batches of 128 are
 //! taken in the order of the file, and the rate of the biases is a 128th of that of the weights.
@@ -27,6 +27,18 @@ fn pixels(set: &ImageSet) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, (set.len(), 784), CPU)?)
 }
 
+/// What was logged after an epoch.
+struct Epoch {
+    /// The mean over the batches.
+    loss: f64,
+    /// The number of test images, of 10,000, that are classified correctly.
+    right: usize,
+    /// Between weights and feedback weights, by layer, in degrees.
+    angles: [f64; 2],
+    /// Between the errors that both send to the hidden layer for the first training image.
+    of_error: f64,
+}
+
 fn angle(a: &Tensor, b: &Tensor) -> Result<f64> {
     let sum = |t: Tensor| t.sum_all()?.to_scalar::<f64>();
     let cosine = sum((a * b)?)? / (sum(a.sqr()?)? * sum(b.sqr()?)?).sqrt();
@@ -34,7 +46,7 @@ fn angle(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 #[test]
-fn an_epoch_of_updated_random_feedback_is_the_logged_one() -> Result {
+fn updated_random_feedback_is_the_logged_run() -> Result {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf/hub");
     if !cache.is_dir() {
         println!("skipped: there is no {}", cache.display());
@@ -73,36 +85,50 @@ fn an_epoch_of_updated_random_feedback_is_the_logged_one() -> Result {
     let x = pixels(&data.train)?;
     let target = |labels: &[u32]| one_hot(labels, 10, DType::F64, CPU);
     let batches = data.train.len() / BATCH;
-    let mut sum = 0.0;
-    for batch in 0..batches {
-        let rows = batch * BATCH..(batch + 1) * BATCH;
-        let target = target(&data.train.labels()[rows.clone()])?;
-        let (_, u) = fields(&x.i(rows)?)?;
-        // −t·ln σ(u) − (1 − t)·ln(1 − σ(u)), without overflow.
-        let softplus = (u.relu()? + (u.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
-        let loss = ((softplus - (&u * target)?)?.sum_all()? / BATCH as f64)?;
-        sum += loss.to_scalar::<f64>()?;
-        let grads = loss.backward()?;
-        steps.step(&grads)?;
-        bias_steps.step(&grads)?;
-    }
-
     let near = |name: &str, found: f64, want: f64| {
         assert!((found / want - 1.0).abs() < 1e-9, "{name}: {found}, expected {want}");
     };
-    near("loss", sum / batches as f64, 1.41406394988102);
-    for (layer, want) in layers.iter().zip([70.9514188986167, 19.7463294994220]) {
-        let feedback = layer.feedback().ok_or("feedback weights")?;
-        near("angle", angle(&layer.weight().detach(), &feedback.detach())?, want);
+    for logged in [
+        Epoch {
+            loss: 1.41406394988102,
+            right: 8890,
+            angles: [70.9514188986167, 19.7463294994220],
+            of_error: 19.4125681730024,
+        },
+        Epoch {
+            loss: 0.725009161960840,
+            right: 9065,
+            angles: [65.2772096204397, 17.0899698207256],
+            of_error: 16.1213041394657,
+        },
+    ] {
+        let mut sum = 0.0;
+        for batch in 0..batches {
+            let rows = batch * BATCH..(batch + 1) * BATCH;
+            let target = target(&data.train.labels()[rows.clone()])?;
+            let (_, u) = fields(&x.i(rows)?)?;
+            // −t·ln σ(u) − (1 − t)·ln(1 − σ(u)), without overflow.
+            let softplus = (u.relu()? + (u.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+            let loss = ((softplus - (&u * target)?)?.sum_all()? / BATCH as f64)?;
+            sum += loss.to_scalar::<f64>()?;
+            let grads = loss.backward()?;
+            steps.step(&grads)?;
+            bias_steps.step(&grads)?;
+        }
+        near("loss", sum / batches as f64, logged.loss);
+        for (layer, want) in layers.iter().zip(logged.angles) {
+            let feedback = layer.feedback().ok_or("feedback weights")?;
+            near("angle", angle(&layer.weight().detach(), &feedback.detach())?, want);
+        }
+        let (hidden, u) = fields(&x.i(0..1)?)?;
+        let delta = (sigmoid(&u)? - target(&data.train.labels()[..1])?)?;
+        let slope = (&hidden - hidden.sqr()?)?;
+        let sent = |through: &Tensor| delta.matmul(&through.detach())? * &slope;
+        let found = angle(&sent(layers[1].weight())?, &sent(&layers[1].error_weight()?)?)?;
+        near("angle of the error", found, logged.of_error);
+        let predicted = fields(&pixels(&data.test)?)?.1.argmax(1)?.to_vec1::<u32>()?;
+        let right = predicted.iter().zip(data.test.labels()).filter(|(a, b)| a == b).count();
+        assert_eq!(right, logged.right);
     }
-    let (hidden, u) = fields(&x.i(0..1)?)?;
-    let delta = (sigmoid(&u)? - target(&data.train.labels()[..1])?)?;
-    let slope = (&hidden - hidden.sqr()?)?;
-    let sent = |through: &Tensor| delta.matmul(&through.detach())? * &slope;
-    let found = angle(&sent(layers[1].weight())?, &sent(&layers[1].error_weight()?)?)?;
-    near("angle of the error", found, 19.4125681730024);
-    let predicted = fields(&pixels(&data.test)?)?.1.argmax(1)?.to_vec1::<u32>()?;
-    let right = predicted.iter().zip(data.test.labels()).filter(|(a, b)| a == b).count();
-    assert_eq!(right, 8890);
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Covariance, digits};
-use hebbian_models::patches::{Dictionary, Frame, Options, Patches, Preset, average, half};
+use hebbian_models::patches::{Dictionary, Frame, Options, Patches, Preset, adapt, average, half};
 use hebbian_train::{
     Error, Learner, Method, Model, Preset as _, RunOptions, Start, Stop, all_presets, find_preset,
     train,
@@ -104,6 +104,15 @@ mod worked {
         for at in [0, 4, 8] {
             near("across", &grid.get(0)?.get(at)?.narrow(1, 0, 1)?, &want, 1e-12)?;
             near("down", &grid.get(0)?.narrow(1, at, 1)?.narrow(2, 1, 1)?, &want, 1e-12)?;
+        }
+        // The grid of 9 averages, in windows of 0–1, 1–2, 3–4, 4–5, 6–7 and 7–8.
+        let six = adapt(&grid, 6)?;
+        let want = [3.5, 6.5, 12.5, 15.5, 21.5, 24.];
+        near("across, adapted", &six.get(0)?.get(1)?.narrow(1, 0, 1)?, &want, 1e-12)?;
+        near("down, adapted", &six.get(0)?.narrow(1, 5, 1)?.narrow(2, 1, 1)?, &want, 1e-12)?;
+        assert_eq!((six.dims(), adapt(&grid, 9)?.dims()), (&[1, 6, 6, 2][..], grid.dims()));
+        for side in [0, 10] {
+            assert!(adapt(&grid, side).is_err(), "{side}");
         }
         // 0…13 and 14…26
         let want = [6.5, 6.5, 20., 6.5, 6.5, 20., 20., 20.];
@@ -206,7 +215,7 @@ fn features_are_better_than_pixels() -> Result {
 
 #[test]
 fn presets_that_are_wrong_are_refused() -> Result {
-    assert_eq!(all_presets::<Preset>()?.len(), 4);
+    assert_eq!(all_presets::<Preset>()?.len(), 5);
     let right = preset(Frame::Code)?;
     for wrong in [
         Preset { kernel: 0, ..right.clone() },
@@ -230,6 +239,7 @@ fn presets_that_are_wrong_are_refused() -> Result {
         ),
         (Preset { kernel: 9, ..right.clone() }, "9"),
         (Preset { windows: Some((7, 1)), ..right.clone() }, "windows of 7"),
+        (Preset { grid: Some(3), ..right.clone() }, "grid of 3 x 3"),
     ] {
         let refused = Patches::learner(&Options { preset: wrong }, &digits(), &start);
         let error = refused.map(drop).unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 use super::config::{FeedbackConfig, Sizes, Source};
 use super::connections::Connections;
+use crate::device::upload;
 use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
 use crate::ops::{Epilogue, masked};
@@ -206,7 +207,7 @@ impl FeedbackLayer {
         };
         let (units, channels, kh, kw) = self.layer.weight().dims4()?;
         let taps = config.taps_in_image((height, width), (kh, kw))?;
-        let taps = Tensor::from_vec(
+        let taps = upload(
             taps.iter().map(|&inside| u8::from(inside)).collect::<Vec<_>>(),
             (config.output_size(height, kh)?, config.output_size(width, kw)?, 1, 1, kh, kw),
             self.layer.weight().device(),

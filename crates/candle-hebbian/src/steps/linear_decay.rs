@@ -4,16 +4,15 @@ use super::descent::Descent;
 use super::part::{Dependence, Part};
 use candle::Result;
 
-/// `η ← η·(1 − progress)`, which is 0 at the end of training. The caller sets the
+/// `η ← η·(1 − progress)`, which is 0 at the end of training and after it. The caller sets the
 /// [progress](super::Steps::set_progress). A constant rate needs no part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearDecay;
 
 impl LinearDecay {
-    /// The rate when the share `progress` (0 to 1) of training is done, from the initial
-    /// `learning_rate`.
+    /// The rate when the share `progress` of training is done, from the initial `learning_rate`.
     pub fn rate(&self, learning_rate: f64, progress: f64) -> f64 {
-        learning_rate * (1.0 - progress)
+        learning_rate * (1.0 - progress).max(0.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! k nearest neighbours.
 
 use candle::{DType, Tensor};
+use candle_hebbian::device::upload;
 use rayon::prelude::*;
 
 use super::{Readout, check_labels};
@@ -95,6 +96,6 @@ impl Readout for NearestNeighbours {
             let products = x.matmul(&transposed)?.flatten_all()?.to_vec1::<f32>()?;
             classes.par_extend(products.par_chunks(samples).map(|products| self.vote(products)));
         }
-        Ok(Tensor::from_vec(classes, rows, features.device())?)
+        Ok(upload(classes, rows, features.device())?)
     }
 }

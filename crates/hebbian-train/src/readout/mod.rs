@@ -20,6 +20,7 @@ pub use ridge::Ridge;
 pub use stored::{LinearReadout, Standardisation};
 
 use crate::{Error, Result};
+use candle_hebbian::device::upload;
 use candle_hebbian::ops::numbers;
 
 /// A classifier of feature rows.
@@ -111,7 +112,7 @@ pub fn in_parts(features: &Tensor, f: impl Fn(&Tensor, usize) -> Result<Tensor>)
 /// When a label is not below `classes`.
 pub fn one_hot(labels: &[u32], classes: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     check_classes(labels, classes)?;
-    one_hot_of(&Tensor::from_slice(labels, labels.len(), device)?, classes, dtype)
+    one_hot_of(&upload(labels.to_vec(), labels.len(), device)?, classes, dtype)
 }
 
 /// [`one_hot`] of a tensor of u32 labels `(N)`, which stay on their device; a label that is not below `classes` has a

@@ -1,6 +1,7 @@
 //! Nearest class mean.
 
 use candle::{DType, Tensor};
+use candle_hebbian::device::upload;
 
 use super::{Readout, check_labels, in_parts, linear_scores, one_hot};
 use crate::Result;
@@ -34,12 +35,12 @@ impl NearestClassMean {
             Ok(one_hot.narrow(1, start, part.dim(0)?)?.matmul(part)?.unsqueeze(0)?)
         })?;
         let divisors: Vec<f32> = counts.iter().map(|count| count.max(1.0)).collect();
-        let divisors = Tensor::from_vec(divisors, (classes, 1), device)?.to_dtype(dtype)?;
+        let divisors = upload(divisors, (classes, 1), device)?.to_dtype(dtype)?;
         let means = sums.sum(0)?.broadcast_div(&divisors)?;
 
         let absent: Vec<f32> =
             counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::MIN }).collect();
-        let absent = Tensor::from_vec(absent, classes, device)?.to_dtype(dtype)?;
+        let absent = upload(absent, classes, device)?.to_dtype(dtype)?;
         let bias = ((means.sqr()?.sum(1)? * -0.5)? + absent)?;
         Ok(Self { means, bias })
     }

@@ -8,6 +8,7 @@
 use anyhow::{Result, bail};
 use candle::Tensor;
 use candle_hebbian::Rng;
+use candle_hebbian::device::upload;
 
 /// Returns images with Gaussian noise of standard deviation `sigma`.
 pub(super) fn noisy(images: &Tensor, sigma: f64, rng: &mut Rng) -> Result<Tensor> {
@@ -32,7 +33,7 @@ pub(super) fn occluded(images: &Tensor, side: usize, value: f64, rng: &mut Rng) 
         }
     }
     let shape = (count, channels, height, width);
-    let covered = Tensor::from_vec(covered, (count, 1, height, width), images.device())?;
+    let covered = upload(covered, (count, 1, height, width), images.device())?;
     let values = (images.ones_like()? * value)?;
     Ok(covered.broadcast_as(shape)?.contiguous()?.where_cond(&values, &images.contiguous()?)?)
 }

@@ -15,6 +15,7 @@ use super::rows::{Of, rows};
 use super::{Findings, How, each};
 use anyhow::{Result, bail};
 use candle::{DType, Tensor};
+use candle_hebbian::device::upload;
 use hebbian_train::{Cell, Progress, Table, draw_panels};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -127,7 +128,8 @@ fn correlations(outputs: &Tensor) -> Result<(usize, Vec<f64>)> {
     if changing.is_empty() {
         return Ok((constant, Vec::new()));
     }
-    let outputs = outputs.index_select(&Tensor::new(changing, outputs.device())?, 0)?;
+    let changing = upload(changing.clone(), changing.len(), outputs.device())?;
+    let outputs = outputs.index_select(&changing, 0)?;
     let centred = outputs.broadcast_sub(&outputs.mean_keepdim(1)?)?;
     let unit = centred.broadcast_div(&centred.sqr()?.sum_keepdim(1)?.sqrt()?)?;
     let all = unit.matmul(&unit.t()?)?.to_vec2::<f64>()?;

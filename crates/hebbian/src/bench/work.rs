@@ -3,6 +3,7 @@
 use super::products::{Form, Product};
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};
+use candle_hebbian::device::upload;
 use candle_hebbian::ops::{self, Dropout};
 use candle_hebbian::{
     Competition, Conv2dConfig, FeedbackConfig, FeedbackLayer, Geometry, Layer, Rng, SoftWta, Stack,
@@ -102,7 +103,7 @@ fn images(batch: usize, device: &Device) -> Result<Tensor> {
 fn labels(batch: usize, device: &Device) -> Result<Tensor> {
     let mut rng = Rng::new(0).stream("labels");
     let labels: Vec<u32> = (0..batch).map(|_| rng.below(10) as u32).collect();
-    Ok(Tensor::new(labels, device)?)
+    Ok(upload(labels, batch, device)?)
 }
 
 /// Returns the products of these forms of each layer of a stack; no error is sent below the first layer.

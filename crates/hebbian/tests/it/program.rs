@@ -269,6 +269,31 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "0 seeds"]);
 }
 
+/// Ten thousand steps need no more memory than a tenth of them.
+#[test]
+fn memory_does_not_grow_with_the_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (method, preset, few, many) in [
+        ("softhebb", "softhebb-cnn-digits", "4", "35"),
+        ("amit", "amit-digits", "16", "155"),
+        ("golkar", "golkar-digits", "1", "10"),
+    ] {
+        let trained = |epochs: &str| {
+            let out = format!("{method}-{epochs}");
+            let train = ["train", method, "--preset", preset, "--quiet", "--device", "cpu"];
+            printed(at, &[&train[..], &["--epochs", epochs, "--out", &out]].concat());
+            RunFolder::results(at.join(out)).unwrap().unwrap()
+        };
+        let (few, many) = (trained(few), trained(many));
+        assert!(many.training_steps >= 10_000, "{method}: {}", many.training_steps);
+        // Only Linux reports it.
+        if let (Some(few), Some(many)) = (few.peak_memory_bytes, many.peak_memory_bytes) {
+            assert!(many as f64 <= 1.1 * few as f64, "{method}: {few} bytes, then {many}");
+        }
+    }
+}
+
 /// The numbers fit each other: images per second follow from the time of a step.
 #[test]
 fn a_benchmark_of_one_op_and_one_step() {

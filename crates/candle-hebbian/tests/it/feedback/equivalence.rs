@@ -109,6 +109,41 @@ fn signs_follow_the_weights() -> Result<()> {
     Ok(())
 }
 
+/// The uniform size is `√(2/(fan-in + fan-out))`; the numbers are those of a ResNet with 16, 32 and 64 channels. At the
+/// start, where weights are uniform in `±a`, the cosine of `W` and `K` is `E|w|/√E[w²] = √3/2` with one size, and its
+/// square with sizes of the same distribution.
+#[test]
+fn sizes_of_signs_and_the_first_angle() -> Result<()> {
+    let kernel = |inputs, outputs| vec![outputs, inputs, 3, 3];
+    let conv = Geometry::Conv2d(Conv2dConfig { padding: 1, ..Default::default() });
+    let mut rng = Rng::new(6);
+    for (shape, geometry, size) in [
+        (kernel(3, 16), conv, 0.108148),
+        (kernel(16, 16), conv, 0.083333),
+        (kernel(16, 32), conv, 0.068041),
+        (kernel(32, 32), conv, 0.058926),
+        (kernel(32, 64), conv, 0.048113),
+        (kernel(64, 64), conv, 0.041667),
+        (vec![10, 64], Geometry::Dense, 0.164399),
+    ] {
+        let shape = shape.as_slice();
+        let mut draw = || rng.draw(init::glorot_uniform(shape), shape, DType::F64, CPU);
+        let (w, r) = (draw()?, draw()?);
+        let uniform = layer(&w, &r, geometry, Protocol::UniformSign)?.error_weight()?;
+        assert!(flat(&uniform)?.iter().all(|k| (k.abs() - size).abs() < 5e-7), "{shape:?}");
+        if w.elem_count() < 10_000 {
+            continue;
+        }
+        let sized = layer(&w, &r, geometry, Protocol::FixedRandomSign)?.error_weight()?;
+        for (k, degrees) in [(uniform, 30.0), (sized, 0.75f64.acos().to_degrees())] {
+            let sum = |t: Tensor| t.sum_all()?.to_scalar::<f64>();
+            let cosine = sum((&w * &k)?)? / (sum(w.sqr()?)? * sum(k.sqr()?)?).sqrt();
+            assert!((cosine.acos().to_degrees() - degrees).abs() < 1.0, "{shape:?}: {cosine}");
+        }
+    }
+    Ok(())
+}
+
 /// Redrawn batchwise sizes stay on the connections that exist.
 #[test]
 fn redraw_keeps_the_mask() -> Result<()> {
