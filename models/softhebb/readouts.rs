@@ -17,20 +17,20 @@ use std::time::Instant;
 /// Ridge regression reads at most this many features; if there are more, they are averaged over positions.
 const RIDGE_FEATURES: usize = 2048;
 
-/// The number of random networks that the learned one is compared with. One is not enough: their spread can be as large
-/// as the difference.
-const RANDOM_NETWORKS: usize = 5;
+/// The number of random networks that the learned one is compared with, and of draws of few images. One is not enough:
+/// their spread can be as large as the difference.
+const DRAWS: usize = 5;
 /// A number of labels small enough to show differences between features that training with all labels hides.
 const FEW_LABELS: usize = 50;
 
-/// The accuracies of a head that learns from few labels.
+/// The accuracies of a head that learns from few labels, for each of [`DRAWS`] draws of the images that have them.
 #[derive(Debug, Serialize)]
 pub(super) struct FewLabels {
     labels: usize,
     /// On the features of the network.
-    test_accuracy: f64,
-    raw_pixels: f64,
-    /// On the features of each of the [`RANDOM_NETWORKS`] random networks.
+    learned: Vec<f64>,
+    raw_pixels: Vec<f64>,
+    /// On the features of another random network for each draw.
     random_features: Vec<f64>,
 }
 
@@ -88,11 +88,11 @@ impl Readouts<'_, '_> {
         Ok(vec![pixels, self.on_random_features(0)?])
     }
 
-    /// Returns the accuracies of the same head on the features of [`RANDOM_NETWORKS`] networks with random weights: the
+    /// Returns the accuracies of the same head on the features of [`DRAWS`] networks with random weights: the
     /// one that the network started from, whose accuracy is `first`, and others.
     pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
         let mut all = vec![first];
-        for draw in 1..RANDOM_NETWORKS {
+        for draw in 1..DRAWS {
             all.push(self.on_random_features(draw)?.test_accuracy);
         }
         Ok(all)
@@ -127,34 +127,44 @@ impl Readouts<'_, '_> {
         if data.train.len() < 10 * FEW_LABELS || self.material.classes() > FEW_LABELS {
             return Ok(None);
         }
-        let seed = rng.stream("few labels").below(usize::MAX) as u64;
-        let few = data.clone().with_labelled(FEW_LABELS, seed)?.train;
-        let random =
-            (0..RANDOM_NETWORKS).map(|draw| self.of_few(&self.random_network(draw)?, &few));
+        let mut seeds = rng.stream("few labels");
+        let few = (0..DRAWS).map(|_| {
+            let seed = seeds.below(usize::MAX) as u64;
+            Ok((data.clone().with_labelled(FEW_LABELS, seed)?.train, Rng::new(seed)))
+        });
+        let few = few.collect::<Result<Vec<_>>>()?;
+        let random = few.iter().enumerate().map(|(draw, few)| {
+            let network = self.random_network(draw)?;
+            Ok(self.of_few(&network, std::slice::from_ref(few))?[0])
+        });
         Ok(Some(FewLabels {
             labels: FEW_LABELS,
-            test_accuracy: self.of_few(network, &few)?,
+            learned: self.of_few(network, &few)?,
             raw_pixels: self.of_few(&Network::pixels(data.train.shape())?, &few)?,
             random_features: random.collect::<Result<_>>()?,
         }))
     }
 
-    /// Returns the accuracy of a fresh head that learns from the images `few`.
-    fn of_few(&self, network: &Network, few: &ImageSet) -> Result<f64> {
-        let Material { data, device, rng, .. } = self.material;
+    /// Returns the accuracies of fresh heads, each of which learns from one of the sets of images, with its own generator.
+    fn of_few(&self, network: &Network, few: &[(ImageSet, Rng)]) -> Result<Vec<f64>> {
+        let Material { data, device, .. } = self.material;
         let (preset, classes) = (self.material.preset(), self.material.classes());
         let features = |set: &ImageSet| {
             self.material.features(network, set, |rows| Ok(set.batch(rows, DType::F32, device)?))
         };
-        let (train, test) = (features(few)?, features(&data.test)?);
-        let (width, mut drawn) = (train.dim(1)?, rng.stream("head.weight"));
-        let training = &preset.training;
-        let mut head = Head::new(&preset.head, training, width, classes, device, &mut drawn)?;
-        let mut batches = rng.stream("head.batches");
-        for _ in 0..training.head_epochs {
-            head.train_epoch(&train, few.labels(), &mut batches)?;
-        }
-        head.accuracy(&test, data.test.labels())
+        let test = features(&data.test)?;
+        let accuracy = |(few, rng): &(ImageSet, Rng)| {
+            let train = features(few)?;
+            let (width, mut drawn) = (train.dim(1)?, rng.stream("head.weight"));
+            let training = &preset.training;
+            let mut head = Head::new(&preset.head, training, width, classes, device, &mut drawn)?;
+            let mut batches = rng.stream("head.batches");
+            for _ in 0..training.head_epochs {
+                head.train_epoch(&train, few.labels(), &mut batches)?;
+            }
+            head.accuracy(&test, data.test.labels())
+        };
+        few.iter().map(accuracy).collect()
     }
 
     /// Trains and tests a fresh head on the features of a network that does not learn.

@@ -24,24 +24,18 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
         let each = each.as_array().into_iter().flatten();
         each.filter_map(|one| one["test_accuracy"].as_f64()).collect()
     });
-    if let Some(spread) = Spread::of(&random) {
-        let label = format!("head on {} random networks", random.len());
-        lines.push(format!("  {label:28}  {} %", spread.percent()));
-    }
+    let heads = format!("head on {} random networks", random.len());
+    lines.extend(several(&heads, &random));
     if let Some(few) = results.extras.get("few_labels") {
+        let of = |name: &str| -> Vec<f64> {
+            let values = few[name].as_array().into_iter().flatten();
+            values.filter_map(serde_json::Value::as_f64).collect()
+        };
         let labels = few["labels"].as_u64().unwrap_or_default();
-        let learned = few["test_accuracy"].as_f64().unwrap_or(f64::NAN);
-        let random = few["random_features"].as_array().into_iter().flatten();
-        let random: Vec<f64> = random.filter_map(serde_json::Value::as_f64).collect();
-        lines.push(format!("with {labels} labels"));
-        let raw = few["raw_pixels"].as_f64().unwrap_or(f64::NAN);
-        for (label, value) in [("head", learned), ("head on raw pixels", raw)] {
-            lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
-        }
-        if let Some(spread) = Spread::of(&random) {
-            let label = format!("head on {} random networks", random.len());
-            lines.push(format!("  {label:28}  {} %", spread.percent()));
-        }
+        lines.push(format!("with {labels} labels, {} draws", of("learned").len()));
+        lines.extend(several("head", &of("learned")));
+        lines.extend(several("head on raw pixels", &of("raw_pixels")));
+        lines.extend(several(&heads, &of("random_features")));
     }
     if let Some(left) = shares("units_that_left_their_start") {
         let left: Vec<String> =
@@ -64,4 +58,9 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     ));
     lines.push(format!("{}\n", RunFolder::wrote(out)?));
     Ok(lines.join("\n"))
+}
+
+/// The line with mean and deviation of several accuracies; `None` without any.
+fn several(label: &str, accuracies: &[f64]) -> Option<String> {
+    Some(format!("  {label:28}  {} %", Spread::of(accuracies)?.percent()))
 }

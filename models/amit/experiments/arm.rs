@@ -8,6 +8,7 @@ use hebbian_data::Dataset;
 use hebbian_train::{Error, Result, Series, Spread, Study, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Write as _;
 
 /// The note on how the presets for larger images are trained on the digits.
 pub(super) const DIGITS: &str = "on the digits networks are trained without dropout, with other batches, rate and epochs; for \
@@ -20,6 +21,9 @@ const DIGITS_BATCH: usize = 10;
 /// several times as long to start learning; with 0.3, back-propagation of cross-entropy fails on deepernet.
 const DIGITS_RECIPES: [(&str, usize, f64); 4] =
     [("simpnet", 15, 0.1), ("deepnet", 70, 0.2), ("deepernet", 15, 0.2), ("deepernet-s", 15, 0.2)];
+
+/// On the digits, untied networks and thinned ones learn for this many times the epochs: with fewer they have hardly begun.
+const SLOW_ON_DIGITS: usize = 4;
 
 /// The changes that an arm of an experiment makes to a preset.
 #[derive(Debug, Clone, Copy)]
@@ -98,25 +102,40 @@ impl Runner<'_> {
         if self.images()?.name == "digits" && preset.dataset != "digits" {
             let name = network.strip_suffix("-untied").unwrap_or(network);
             if let Some((_, epochs, rate)) = DIGITS_RECIPES.iter().find(|recipe| recipe.0 == name) {
-                (training.epochs, training.learning_rate) = (*epochs, *rate);
+                let slow = if name == network { 1 } else { SLOW_ON_DIGITS };
+                (training.epochs, training.learning_rate) = (slow * epochs, *rate);
             }
             training.batch_size = DIGITS_BATCH;
             training.tied = training.tied.map(|tied| Tied { batch_size: DIGITS_BATCH, ..tied });
             preset.layers.retain(|layer| !matches!(layer, LayerConfig::Dropout { .. }));
         }
         training.epochs = self.study.options.epochs.unwrap_or(training.epochs);
-        let most = training.epochs.div_ceil(10);
-        training.tied = training.tied.map(|tied| Tied { epochs: tied.epochs.min(most), ..tied });
+        if let Some(tied) = &mut training.tied {
+            let (all, given) = (tied.epochs, self.study.options.epochs.is_some());
+            tied.epochs = all.min(training.epochs.div_ceil(10));
+            if given && tied.epochs < all && !self.study.options.quiet {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{network}: {} of {} epochs with tied weights, where the preset has {all}",
+                    tied.epochs,
+                    training.epochs
+                );
+            }
+        }
         Ok(preset)
     }
 
-    /// The network `base` with a variation. Except on the digits, a thinned network learns [as the author's
+    /// The network `base` with a variation. A thinned network learns longer on the digits, and elsewhere [as the author's
     /// did](train_as_the_author).
     pub fn arm(&self, network: &str, base: &Preset, variation: Variation) -> Result<Arm> {
         let mut arm = arm(network, base, variation);
-        if variation.connections.is_some() && self.images()?.name != "digits" {
-            let epochs = self.study.options.epochs;
-            train_as_the_author(network, &mut arm.options.preset.training, epochs.is_some());
+        let training = &mut arm.options.preset.training;
+        let given = self.study.options.epochs.is_some();
+        match (variation.connections, self.images()?.name == "digits") {
+            (None, _) => (),
+            (Some(_), false) => train_as_the_author(network, training, given),
+            (Some(_), true) if given || network.ends_with("-untied") => (),
+            (Some(_), true) => training.epochs *= SLOW_ON_DIGITS,
         }
         Ok(arm)
     }

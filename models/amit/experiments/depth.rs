@@ -42,11 +42,14 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             each(one, &one.arm.options.preset.weight_layers(), "correlation", 2).into(),
         ])?;
     }
+    let ridge = mixture::ridge_error()?;
+    let mut numbers = numbers(&trained);
+    numbers["ridge_error"] = ridge.into();
     Ok(Figure {
         table,
         more_tables: Vec::new(),
-        numbers: numbers(&trained),
-        text: text.to_string(),
+        numbers,
+        text: format!("{text}\nridge regression of the inputs: {:.2} %\n", 100.0 * ridge),
         picture: chart(&trained, &runner.study.options.averaged()).draw()?,
     })
 }

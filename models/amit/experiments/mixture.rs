@@ -5,10 +5,11 @@ use super::super::learner::{Amit, Learner, Options};
 use super::super::mixture::{Mixture, MixtureConfig, Samples};
 use super::super::splits::Splits;
 use super::arm::{Arm, Runner, Trained, URFB};
+use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_data::transforms::{InputConfig, Pipeline};
-use hebbian_train::{About, Cell, Method, Result, Spread};
+use hebbian_train::{About, Cell, Method, Readout as _, Result, Ridge, Spread};
 use serde_json::json;
 
 const EPOCHS: usize = 60;
@@ -63,6 +64,17 @@ pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
         let run = hebbian_train::run(&about, learner, device, how, folder)?;
         Ok((run.results, run.history))
     })
+}
+
+/// The test error of ridge regression of the inputs, which no network is needed for.
+pub(super) fn ridge_error() -> Result<f64> {
+    let Splits { train, test, classes, .. } = splits()?;
+    let inputs = |set: &ImageSet| -> Result<_> {
+        let all: Vec<usize> = (0..set.len()).collect();
+        Ok(set.batch(&all, DType::F32, &Device::Cpu)?.0.flatten_from(1)?)
+    };
+    let ridge = Ridge::fit(&inputs(&train)?, train.labels(), classes, 1.0)?;
+    Ok(1.0 - ridge.accuracy(&inputs(&test)?, test.labels())?)
 }
 
 /// The error after 20 epochs.

@@ -649,19 +649,16 @@ fn the_features_of_the_networks_for_the_digits_need_fewer_labels() -> Result {
         let run = train::<Softhebb>(&options, &hebbian_data::digits(), CPU, &how, folder.path())?;
         let few = &run.results.extras["few_labels"];
         assert_eq!(few["labels"], 50);
-        let random: Vec<f64> = few["random_features"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|accuracy| accuracy.as_f64().expect("an accuracy"))
-            .collect();
-        let spread = hebbian_train::Spread::of(&random).expect("some");
-        let sd = spread.sd.expect("several");
-        assert_eq!(random.len(), 5);
-        let number = |name: &str| few[name].as_f64().expect("an accuracy");
-        let learned = number("test_accuracy");
-        assert!(learned > spread.mean + sd, "{name}: {few}");
-        assert!(!beats_pixels || learned > number("raw_pixels") + sd, "{name}: {few}");
+        let spread = |name: &str| {
+            let draws = few[name].as_array().expect("a list").iter();
+            let draws: Vec<f64> = draws.map(|one| one.as_f64().expect("an accuracy")).collect();
+            assert_eq!(draws.len(), 5);
+            hebbian_train::Spread::of(&draws).expect("five")
+        };
+        let [learned, random, pixels] = ["learned", "random_features", "raw_pixels"].map(spread);
+        let sd = random.sd.expect("several");
+        assert!(learned.mean > random.mean + sd, "{name}: {few}");
+        assert!(!beats_pixels || learned.mean > pixels.mean + sd, "{name}: {few}");
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub(super) const TERMS: &[Term] = &[
         "few labels",
         "with N labels",
         "Few labels",
-        "The same read-outs if only N training images have labels.",
+        "The same read-outs if only N training images have labels: mean over several draws of these images.",
     ),
     score(
         "features",

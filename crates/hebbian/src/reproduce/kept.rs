@@ -102,7 +102,11 @@ pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Resu
 pub(super) fn check(root: &Path, entry: &Entry, job: &Job) -> Result<Vec<String>> {
     let (folder, mut runs) = (entry.kept(root, job), Vec::new());
     if !folder.exists() {
-        return Ok(Vec::new());
+        let typed = job.claims.iter().filter(|claim| claim.ours.is_some());
+        let wrong = typed.map(|claim| {
+            format!("{}, {}: a number without kept results", entry.name_of(job), claim.label())
+        });
+        return Ok(wrong.collect());
     }
     for seed in job.seeds.iter().take(job.runs()) {
         runs.push(load(&folder, *seed)?);
@@ -132,5 +136,18 @@ mod tests {
         let value =
             json!({"a": 1, "curves": {"b": 2}, "long": all, "runs": [{"c": [1, 2], "last": 3}]});
         assert_eq!(shortened(&value), json!({"a": 1, "runs": [{"c": [1, 2]}]}));
+    }
+
+    /// A number is only what its kept results say: where there are none, it is wrong.
+    #[test]
+    fn numbers_without_results_are_wrong() {
+        let nowhere = tempfile::tempdir().unwrap();
+        for entry in Entry::embedded().unwrap() {
+            for job in &entry.record.jobs {
+                let wrong = check(nowhere.path(), &entry, job).unwrap();
+                let typed = job.claims.iter().filter(|claim| claim.ours.is_some()).count();
+                assert_eq!(wrong.len(), typed, "{}", entry.name_of(job));
+            }
+        }
     }
 }

@@ -269,7 +269,8 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "0 seeds"]);
 }
 
-/// Ten thousand steps need no more memory than a tenth of them.
+/// Ten thousand steps need no more memory than a tenth of them. A layer's activity for one batch is 2.5 kB (Golkar, where
+/// each sample counts as a step) to 60 kB; kept from every step, it would take 90 MB or more.
 #[test]
 fn memory_does_not_grow_with_the_steps() {
     let folder = tempfile::tempdir().unwrap();
@@ -277,7 +278,7 @@ fn memory_does_not_grow_with_the_steps() {
     for (method, preset, few, many) in [
         ("softhebb", "softhebb-cnn-digits", "4", "35"),
         ("amit", "amit-digits", "16", "155"),
-        ("golkar", "golkar-digits", "1", "10"),
+        ("golkar", "golkar-digits", "30", "300"),
     ] {
         let trained = |epochs: &str| {
             let out = format!("{method}-{epochs}");
@@ -289,7 +290,7 @@ fn memory_does_not_grow_with_the_steps() {
         assert!(many.training_steps >= 10_000, "{method}: {}", many.training_steps);
         // Only Linux reports it.
         if let (Some(few), Some(many)) = (few.peak_memory_bytes, many.peak_memory_bytes) {
-            assert!(many as f64 <= 1.1 * few as f64, "{method}: {few} bytes, then {many}");
+            assert!(many < few + (64 << 20), "{method}: {few} bytes, then {many}");
         }
     }
 }

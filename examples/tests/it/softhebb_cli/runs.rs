@@ -185,8 +185,11 @@ fn the_digits_are_learnt() {
     assert!(accuracy("head") > 0.8, "{results}");
     // What the example is meant to show.
     assert!(accuracy("head") > accuracy("head on raw pixels"), "{results}");
-    let few = |name: &str| results["few_labels"][name].as_f64().unwrap();
-    assert!(few("test_accuracy") > few("raw_pixels") + 0.03, "{results}");
+    let few = |name: &str| {
+        let draws = results["few_labels"][name].as_array().unwrap();
+        draws.iter().map(|accuracy| accuracy.as_f64().unwrap()).sum::<f64>() / draws.len() as f64
+    };
+    assert!(few("learned") > few("raw_pixels") + 0.03, "{results}");
 }
 
 #[test]
