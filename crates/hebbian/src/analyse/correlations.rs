@@ -128,8 +128,8 @@ fn correlations(outputs: &Tensor) -> Result<(usize, Vec<f64>)> {
     if changing.is_empty() {
         return Ok((constant, Vec::new()));
     }
-    let changing = upload(changing.clone(), changing.len(), outputs.device())?;
-    let outputs = outputs.index_select(&changing, 0)?;
+    let count = changing.len();
+    let outputs = outputs.index_select(&upload(changing, count, outputs.device())?, 0)?;
     let centred = outputs.broadcast_sub(&outputs.mean_keepdim(1)?)?;
     let unit = centred.broadcast_div(&centred.sqr()?.sum_keepdim(1)?.sqrt()?)?;
     let all = unit.matmul(&unit.t()?)?.to_vec2::<f64>()?;

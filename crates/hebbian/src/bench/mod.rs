@@ -76,7 +76,7 @@ struct Row {
     products_milliseconds: BTreeMap<String, f64>,
     /// The median of the rounds' ratios: the products by the fastest library over the work.
     share_of_best: Option<f64>,
-    /// The peak memory of the process, which did nothing else.
+    /// The peak memory of the process, with the operands of the products that it compares with.
     peak_memory_bytes: Option<u64>,
     /// PyTorch's time, by setting.
     torch_milliseconds: BTreeMap<String, f64>,
