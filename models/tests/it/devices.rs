@@ -97,9 +97,13 @@ fn softhebb_20_steps(device: &Device) -> Result {
 }
 
 pub(super) fn amit_learner(device: &Device) -> Result<amit::Learner> {
+    amit_learner_by(amit::Protocol::Urfb, device)
+}
+
+pub(super) fn amit_learner_by(protocol: amit::Protocol, device: &Device) -> Result<amit::Learner> {
     // A convolution, overlapping pools, dropout, dense layers.
     let mut preset = amit::preset("amit-simpnet")?;
-    preset.training.batch_size = 20;
+    (preset.training.batch_size, preset.training.protocol) = (20, protocol);
     let mut splits = amit::Splits::of(&digits(), 0)?;
     splits.train = splits.train.take(STEPS * 20);
     Ok(amit::Learner::new(&preset, splits, &Rng::new(1), device)?)

@@ -3,14 +3,15 @@
 //! Transfers are counted with the ops that GPUs run. The first steps create what is created once, and are not counted.
 
 use super::devices::{
-    Result, STEPS, amit_learner, ghl_learner, golkar_learner, krotov_hopfield_learner,
-    miconi_learner,
+    Result, STEPS, amit_learner, amit_learner_by, ghl_learner, golkar_learner,
+    krotov_hopfield_learner, miconi_learner,
 };
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::device::{Transfers, transfers};
 use candle_hebbian::ops::composed;
 use hebbian_data::digits;
+use hebbian_models::amit::Protocol;
 use hebbian_models::softhebb;
 use hebbian_train::{Learner, LinearHead, LinearHeadConfig, Method as _, Start};
 
@@ -58,6 +59,15 @@ fn of_softhebb() -> Result {
 #[test]
 fn of_amit() -> Result {
     assert_eq!(of_steps(amit_learner(&CPU)?)?, expected(4, 0));
+    Ok(())
+}
+
+/// As above, and for each of the three layers the sizes of the signs, or the noise of the mirror.
+#[test]
+fn of_amit_with_feedback_that_is_drawn() -> Result {
+    for protocol in [Protocol::BatchwiseRandomSign, Protocol::WeightMirror { rate: 0.1 }] {
+        assert_eq!(of_steps(amit_learner_by(protocol, &CPU)?)?, expected(7, 0), "{protocol}");
+    }
     Ok(())
 }
 
