@@ -2,6 +2,7 @@
 
 use super::learner::Learner;
 use hebbian_train::{Result, Run, RunFolder, Spread};
+use serde_json::Value;
 use std::path::Path;
 
 /// Returns the accuracies and seconds of a run, and lists the files in the folder `out`.
@@ -17,9 +18,6 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     for readout in results.readouts.iter().filter(|readout| !readout.name.contains(", draw ")) {
         accuracy(&readout.name, readout.test_accuracy);
     }
-    let shares = |name: &str| -> Option<Vec<f64>> {
-        results.extras.get(name)?.as_array()?.iter().map(serde_json::Value::as_f64).collect()
-    };
     let random: Vec<f64> = results.extras.get("random_features").map_or_else(Vec::new, |each| {
         let each = each.as_array().into_iter().flatten();
         each.filter_map(|one| one["test_accuracy"].as_f64()).collect()
@@ -27,19 +25,17 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let heads = format!("head on {} random networks", random.len());
     lines.extend(several(&heads, &random));
     if let Some(few) = results.extras.get("few_labels") {
-        let of = |name: &str| -> Vec<f64> {
-            let values = few[name].as_array().into_iter().flatten();
-            values.filter_map(serde_json::Value::as_f64).collect()
-        };
         let labels = few["labels"].as_u64().unwrap_or_default();
-        lines.push(format!("with {labels} labels, {} draws", of("learned").len()));
-        lines.extend(several("head", &of("learned")));
-        lines.extend(several("head on raw pixels", &of("raw_pixels")));
-        lines.extend(several(&heads, &of("random_features")));
+        let [learned, pixels, random] =
+            ["learned", "raw_pixels", "random_features"].map(|name| numbers(&few[name]));
+        lines.push(format!("with {labels} labels, {} draws", learned.len()));
+        lines.extend(several("head", &learned));
+        lines.extend(several("head on raw pixels", &pixels));
+        lines.extend(several(&heads, &random));
     }
-    if let Some(left) = shares("units_that_left_their_start") {
+    if let Some(left) = results.extras.get("units_that_left_their_start") {
         let left: Vec<String> =
-            left.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
+            numbers(left).iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
         lines.push(String::new());
         lines.push(format!(
             "units that have left their random start (cosine below 0.5), by layer: {}",
@@ -58,6 +54,11 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     ));
     lines.push(format!("{}\n", RunFolder::wrote(out)?));
     Ok(lines.join("\n"))
+}
+
+/// The numbers of a list.
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 
 /// The line with mean and deviation of several accuracies; `None` without any.

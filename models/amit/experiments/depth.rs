@@ -25,7 +25,8 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
         let all = [BP_H, URFB, FRFB].into_iter().chain(more);
         arms.extend(all.map(|variation| arm(&depth.to_string(), &base, variation)));
     }
-    let trained = mixture::train(runner, arms)?;
+    let splits = mixture::splits()?;
+    let trained = mixture::train(runner, &splits, arms)?;
 
     let mut table = Table::new(["hidden_layers", "arm", "seeds"].into_iter().chain(ERRORS));
     let headings = ["hidden", "arm", "after 20 epochs", "test error %", "W-R correlation"];
@@ -42,7 +43,7 @@ pub(super) fn draw(runner: &Runner) -> Result<Figure> {
             each(one, &one.arm.options.preset.weight_layers(), "correlation", 2).into(),
         ])?;
     }
-    let ridge = mixture::ridge_error()?;
+    let ridge = mixture::ridge_error(&splits)?;
     let mut numbers = numbers(&trained);
     numbers["ridge_error"] = ridge.into();
     Ok(Figure {

@@ -39,7 +39,7 @@ const VARIATIONS: [Variation; 10] = [
 pub(super) fn draw(runner: &Runner) -> Result<Figure> {
     let base = mixture::network(runner, DEPTH);
     let arms = VARIATIONS.map(|variation| arm(&DEPTH.to_string(), &base, variation));
-    let trained = mixture::train(runner, arms.to_vec())?;
+    let trained = mixture::train(runner, &mixture::splits()?, arms.to_vec())?;
     let layers = base.weight_layers();
     let mut table = Table::new(["feedback", "seeds"].into_iter().chain(ERRORS));
     let headings =

@@ -43,8 +43,7 @@ pub(super) fn network(runner: &Runner, depth: usize) -> Preset {
 
 /// Trains arms on the task. The test set takes the place of the validation set, so that its error is
 /// known after every epoch; no choice depends on it.
-pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
-    let splits = splits()?;
+pub(super) fn train(runner: &Runner, splits: &Splits, arms: Vec<Arm>) -> Result<Vec<Trained>> {
     runner.study.train_by(arms, |arm, device, how, folder| {
         let Options { preset } = &arm.options;
         let learner = Learner::new(preset, splits.clone(), &Rng::new(how.seed), device)?;
@@ -67,14 +66,14 @@ pub(super) fn train(runner: &Runner, arms: Vec<Arm>) -> Result<Vec<Trained>> {
 }
 
 /// The test error of ridge regression of the inputs, which no network is needed for.
-pub(super) fn ridge_error() -> Result<f64> {
-    let Splits { train, test, classes, .. } = splits()?;
+pub(super) fn ridge_error(splits: &Splits) -> Result<f64> {
+    let Splits { train, test, classes, .. } = splits;
     let inputs = |set: &ImageSet| -> Result<_> {
         let all: Vec<usize> = (0..set.len()).collect();
         Ok(set.batch(&all, DType::F32, &Device::Cpu)?.0.flatten_from(1)?)
     };
-    let ridge = Ridge::fit(&inputs(&train)?, train.labels(), classes, 1.0)?;
-    Ok(1.0 - ridge.accuracy(&inputs(&test)?, test.labels())?)
+    let ridge = Ridge::fit(&inputs(train)?, train.labels(), *classes, 1.0)?;
+    Ok(1.0 - ridge.accuracy(&inputs(test)?, test.labels())?)
 }
 
 /// The error after 20 epochs.
@@ -93,7 +92,7 @@ pub(super) fn errors(one: &Trained) -> impl Iterator<Item = Cell> {
 
 /// The task, with values rounded to steps of 1/255. It is the same for all seeds; only the random draws
 /// of training differ between them.
-fn splits() -> Result<Splits> {
+pub(super) fn splits() -> Result<Splits> {
     let config = MixtureConfig::default();
     let task = Mixture::draw(&config, &Rng::new(0))?;
     let images = |samples: Samples| -> Result<ImageSet> {

@@ -14,7 +14,8 @@ use std::sync::{Mutex, PoisonError};
 /// of keeping them, so that the mean is preserved. The gradient uses the same mask.
 ///
 /// Entries are kept with a probability that is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made
-/// 64 entries at a time; what is kept is divided by the probability as it was given. Masks are drawn on the host, so that they are the same for every device, and uploaded as one bit per entry.
+/// 64 entries at a time; what is kept is divided by the probability as it was given. Masks are drawn on the host, so
+/// that they are the same for every device, and uploaded as one bit per entry.
 ///
 /// [`apply`](Self::apply) takes the generator as an argument; [`seeded`](Self::seeded) makes a `ModuleT` of
 /// candle with its own generator.
