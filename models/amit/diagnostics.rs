@@ -15,6 +15,12 @@ pub struct LayerDiagnostics {
     /// Pearson's correlation of the weights and the weights that the error goes back through, over all connections
     /// that exist in both directions; `None` if these are the weights themselves, or if either is constant.
     pub weight_feedback_correlation: Option<f64>,
+    /// The angle of the same weights `W` and feedback weights `R`, in degrees: `arccos(⟨W, R⟩/(‖W‖·‖R‖))`.
+    pub weight_feedback_angle: Option<f64>,
+    /// The ratio of their norms, `‖R‖/‖W‖`.
+    pub weight_feedback_norm_ratio: Option<f64>,
+    /// The share of these connections for which both have the same sign.
+    pub same_sign: Option<f64>,
     /// The mean over examples of the angle, in degrees, between the error `δ` at the layer's field and
     /// the error `δ_bp` that back-propagation through the same weights would send. Examples in which
     /// either error is 0 are left out.
@@ -30,14 +36,23 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
     let layers = network.weight_layers().zip(sent.iter().zip(&wanted));
     layers
         .map(|(layer, (sent, wanted))| {
-            let correlation = match layer.layer().config().source {
+            let both = match layer.layer().config().source {
                 Source::Weights => None,
-                _ => Some(weight_feedback_correlation(layer.layer())?),
+                _ => Some(weights_and_feedback(layer.layer())?),
+            };
+            let of = |measure: &dyn Fn(&Tensor, &Tensor) -> Result<f64>| -> Result<Option<f64>> {
+                let value = both.as_ref().map(|(weight, feedback)| measure(weight, feedback));
+                Ok(value.transpose()?.filter(|value| value.is_finite()))
             };
             let (angle, ratio) = compare(sent, wanted)?;
             Ok(LayerDiagnostics {
                 layer: layer.name().to_string(),
-                weight_feedback_correlation: correlation.filter(|value| value.is_finite()),
+                weight_feedback_correlation: of(&correlation)?,
+                weight_feedback_angle: of(&|w, r| {
+                    Ok(cosine(w, r)?.clamp(-1.0, 1.0).acos().to_degrees())
+                })?,
+                weight_feedback_norm_ratio: of(&|w, r| Ok((dot(r, r)? / dot(w, w)?).sqrt()))?,
+                same_sign: of(&same_sign)?,
                 error_angle: angle,
                 error_norm_ratio: ratio,
             })
@@ -45,22 +60,19 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
         .collect()
 }
 
-/// The correlation of the weights and the feedback weights of the connections that exist in both directions.
-fn weight_feedback_correlation(layer: &FeedbackLayer) -> Result<f64> {
-    let (mut weight, mut feedback) = (layer.weight().detach(), layer.error_weight()?);
-    if let (Some(forward), backward) = layer.masks() {
-        let both = match backward {
-            Some(backward) => (forward * backward)?,
-            None => forward.clone(),
-        };
-        let both = to_host(&both)?.flatten_all()?.to_vec1::<f64>()?;
-        let kept: Vec<u32> =
-            (0..both.len() as u32).filter(|&at| both[at as usize] != 0.0).collect();
-        let kept = Tensor::new(kept, &Device::Cpu)?;
-        let of = |t: &Tensor| to_host(t)?.flatten_all()?.index_select(&kept, 0);
-        (weight, feedback) = (of(&weight)?, of(&feedback)?);
-    }
-    correlation(&weight, &feedback)
+/// The weights and the feedback weights of the connections that exist in both directions, each as a list.
+fn weights_and_feedback(layer: &FeedbackLayer) -> Result<(Tensor, Tensor)> {
+    let flat = |t: &Tensor| to_host(t)?.flatten_all();
+    let (weight, feedback) = (flat(&layer.weight().detach())?, flat(&layer.error_weight()?)?);
+    let (Some(forward), backward) = layer.masks() else { return Ok((weight, feedback)) };
+    let both = match backward {
+        Some(backward) => (forward * backward)?,
+        None => forward.clone(),
+    };
+    let both = flat(&both)?.to_vec1::<f64>()?;
+    let kept: Vec<u32> = (0..both.len() as u32).filter(|&at| both[at as usize] != 0.0).collect();
+    let kept = Tensor::new(kept, &Device::Cpu)?;
+    Ok((weight.index_select(&kept, 0)?, feedback.index_select(&kept, 0)?))
 }
 
 /// Computes Pearson's correlation of all entries of two tensors of the same shape; NaN if one is constant.
@@ -69,9 +81,21 @@ pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
         let t = to_host(t)?.flatten_all()?;
         t.broadcast_sub(&t.mean_all()?)
     };
-    let (a, b) = (centred(a)?, centred(b)?);
-    let dot = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()?.to_scalar::<f64>();
-    Ok(dot(&a, &b)? / (dot(&a, &a)? * dot(&b, &b)?).sqrt())
+    cosine(&centred(a)?, &centred(b)?)
+}
+
+fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    (a * b)?.sum_all()?.to_scalar()
+}
+
+fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok(dot(a, b)? / (dot(a, a)? * dot(b, b)?).sqrt())
+}
+
+/// The share of entries with the same sign in both.
+fn same_sign(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let same = a.sign()?.eq(&b.sign()?)?.to_dtype(a.dtype())?;
+    same.mean_all()?.to_scalar()
 }
 
 /// The mean angle (in degrees) and the mean ratio of norms of two errors, over examples.
@@ -104,6 +128,18 @@ mod tests {
         // Deviations (−1, 0, 1) and (−1, 1, 0): 1 / (√2·√2).
         let r = correlation(&tensor(&[1.0, 2.0, 3.0])?, &tensor(&[4.0, 6.0, 5.0])?)?;
         assert!((r - 0.5).abs() < 1e-15, "{r}");
+        Ok(())
+    }
+
+    /// Of (3, 4, 0) and (4, −3, 0), then of (1, −2) and (2, 2): −2/(√5·√8).
+    #[test]
+    fn signs_and_cosines_of_hand_worked_values() -> Result<()> {
+        let tensor = |values: &[f64]| Tensor::new(values, &Device::Cpu);
+        let (a, b) = (tensor(&[3.0, 4.0, 0.0])?, tensor(&[4.0, -3.0, 0.0])?);
+        assert_eq!((cosine(&a, &b)?, same_sign(&a, &b)?), (0.0, 2.0 / 3.0));
+        let (a, b) = (tensor(&[1.0, -2.0])?, tensor(&[2.0, 2.0])?);
+        assert!((cosine(&a, &b)? + 0.1f64.sqrt()).abs() < 1e-15);
+        assert_eq!(same_sign(&a, &b)?, 0.5);
         Ok(())
     }
 

@@ -223,6 +223,9 @@ impl hebbian_train::Learner for Learner {
         for layer in diagnose(&self.network, x, labels)? {
             for (name, value) in [
                 ("correlation", layer.weight_feedback_correlation),
+                ("weight_angle", layer.weight_feedback_angle),
+                ("weight_norm_ratio", layer.weight_feedback_norm_ratio),
+                ("same_sign", layer.same_sign),
                 ("angle", layer.error_angle),
                 ("norm_ratio", layer.error_norm_ratio),
             ] {

@@ -46,6 +46,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/figures.json"),
         include_str!("record/linear.json"),
         include_str!("record/mixture.json"),
+        include_str!("record/same-read-outs.json"),
     ];
 
     hebbian_train::preset_fields!();

@@ -18,13 +18,24 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
             let _ = writeln!(text, "{label} error after epoch {epoch} {:.2} %", 100.0 * error);
         }
     }
-    let mut table = Table::new(["layer", "W-R correlation", "error angle °", "error norm ratio"]);
+    const SHOWN: [(&str, &str); 6] = [
+        ("correlation", "W-R correlation"),
+        ("weight_angle", "W-R angle °"),
+        ("weight_norm_ratio", "‖R‖/‖W‖"),
+        ("same_sign", "same sign"),
+        ("angle", "error angle °"),
+        ("norm_ratio", "error norm ratio"),
+    ];
+    let mut table =
+        Table::new(["layer"].into_iter().chain(SHOWN.into_iter().map(|(_, heading)| heading)));
     for layer in preset.weight_layers() {
-        let value = |name: &str| last.get(&format!("{name}/{layer}")).copied().into();
-        let cells = [value("correlation"), value("angle"), value("norm_ratio")];
-        table.row([layer.as_str().into()].into_iter().chain(cells))?;
+        let value = |(name, _)| last.get(&format!("{name}/{layer}")).copied().into();
+        table.row([layer.as_str().into()].into_iter().chain(SHOWN.map(value)))?;
     }
-    let _ = writeln!(text, "\n{table:.3}angle and norm ratio: to what back-propagation would send");
+    let _ = writeln!(
+        text,
+        "\n{table:.3}of the error: angle and norm ratio to what back-propagation would send"
+    );
     let _ = writeln!(text, "\ntraining {:.1} s", results.training_seconds);
     let _ = writeln!(text, "{}", RunFolder::wrote(out)?);
     Ok(text)

@@ -52,8 +52,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/k-means-cifar-128.json"),
         include_str!("presets/k-means-digits.json"),
     ];
-    const RECORD: &'static [&'static str] =
-        &[include_str!("record/cifar10.json"), include_str!("record/digits.json")];
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/same-read-outs.json"),
+    ];
 
     hebbian_train::preset_fields!();
 

@@ -36,6 +36,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/other-networks.json"),
         include_str!("record/pruning.json"),
         include_str!("record/rules.json"),
+        include_str!("record/same-read-outs.json"),
     ];
 
     hebbian_train::preset_fields!();

@@ -75,8 +75,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/patches-cifar-2048-head.json"),
         include_str!("presets/patches-digits.json"),
     ];
-    const RECORD: &'static [&'static str] =
-        &[include_str!("record/cifar10.json"), include_str!("record/digits.json")];
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/cifar10.json"),
+        include_str!("record/digits.json"),
+        include_str!("record/same-read-outs.json"),
+    ];
 
     hebbian_train::preset_fields!();
 

@@ -80,6 +80,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
         include_str!("record/read-outs.json"),
+        include_str!("record/same-read-outs.json"),
     ];
 
     hebbian_train::preset_fields!(alias);

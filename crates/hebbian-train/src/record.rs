@@ -23,7 +23,7 @@ use std::fmt::Write;
 ///     }]
 /// }"#)?;
 /// let job = &record.jobs[0];
-/// assert_eq!(job.arguments("softhebb"), ["train", "softhebb", "--preset", "a", "--dataset", "digits"]);
+/// assert_eq!(job.command("softhebb"), "hebbian train softhebb --preset a --dataset digits");
 /// assert_eq!(job.expected().unwrap(), "a: 98.00 ± 0.40 %; 3 s on two cores");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -57,6 +57,9 @@ pub struct Job {
     /// The other arguments of the command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
+    /// The arguments of `hebbian analyse` for each trained network, if the numbers are those of an analysis.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub analysis: Vec<String>,
     /// The seeds; those of an experiment are consecutive.
     pub seeds: Vec<u64>,
     /// How informative the job is about the method: 1 for jobs to repeat first, 9 for jobs to repeat last.
@@ -103,7 +106,8 @@ pub struct Claim {
     #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub among: BTreeMap<String, Value>,
     /// The place of the number in the entry, as a JSON pointer. For a single run there are also `/last/NAME`, the value
-    /// logged last, and `/epoch/N/NAME`, the value logged after N epochs (`~1` stands for a slash in the name).
+    /// logged last, `/epoch/N/NAME`, the value logged after N epochs (`~1` stands for a slash in the name), and
+    /// `/analysis/NAME`, what an analysis of the run has found.
     pub take: String,
     /// The published number; `None` if nothing comparable was published.
     #[serde(default)]
@@ -286,6 +290,23 @@ impl Job {
         start.into_iter().chain(dataset).chain(self.flags.iter().cloned()).collect()
     }
 
+    /// The command for a terminal: without seeds if a preset is trained, and followed by that of the analysis if there is
+    /// one.
+    pub fn command(&self, method: &str) -> String {
+        let mut command = format!("hebbian {}", self.arguments(method).join(" "));
+        if let (Some(_), [first, ..]) = (&self.experiment, &self.seeds[..]) {
+            command += &format!(" --seeds {}", self.seeds.len());
+            if *first != 0 {
+                command += &format!(" --seed {first}");
+            }
+        }
+        if !self.analysis.is_empty() {
+            let (name, analysis) = (&self.name, self.analysis.join(" "));
+            command += &format!(" --out runs/{name} && hebbian analyse runs/{name} {analysis}");
+        }
+        command
+    }
+
     /// The value of a flag.
     pub fn flag(&self, name: &str) -> Option<&str> {
         let at = self.flags.iter().position(|flag| flag == name)?;
@@ -381,7 +402,8 @@ pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
             }
         };
         list += &format!("  {name:width$}  {dataset}: {description}{alias}{unknown}\n");
-        list += &below(&|one| one.preset.as_deref() == Some(name));
+        // What an analysis finds is not what a run ends with.
+        list += &below(&|one| one.preset.as_deref() == Some(name) && one.analysis.is_empty());
     }
     if !experiments.is_empty() {
         list += "\nexperiments, for --experiment\n";

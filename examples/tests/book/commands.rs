@@ -10,7 +10,7 @@ use std::fs;
 use std::process::Command;
 
 /// The commands of the page's consoles: lines that begin with `$ `, with the lines that continue them, without
-/// comments.
+/// comments, and split at `&&`.
 fn commands(page: &Page) -> Vec<String> {
     let mut commands = Vec::new();
     let mut lines = page.lines().into_iter();
@@ -31,7 +31,7 @@ fn commands(page: &Page) -> Vec<String> {
         }
         let command =
             command.split_once(" #").map_or(command.as_str(), |(command, _)| command.trim());
-        commands.push(command.to_string());
+        commands.extend(command.split(" && ").map(str::to_string));
     }
     commands
 }
@@ -198,7 +198,7 @@ fn a_wrong_command_is_found() {
     {
         assert_eq!(problem(right), None, "{right}");
     }
-    let text = "```console\n$ hebbian train softhebb \\\n    --epochs 3  # three\nprinted\n```\n$ hebbian none\n";
+    let text = "```console\n$ hebbian train softhebb \\\n    --epochs 3 && hebbian list  # three\nprinted\n```\n$ hebbian none\n";
     let page = Page { path: root().join("docs/src/page.md"), text: text.to_string() };
-    assert_eq!(commands(&page), ["hebbian train softhebb  --epochs 3"]);
+    assert_eq!(commands(&page), ["hebbian train softhebb  --epochs 3", "hebbian list"]);
 }

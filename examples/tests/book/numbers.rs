@@ -21,10 +21,7 @@ fn known<M: Method>() -> Vec<Known> {
     let records = records::<M::Preset>().unwrap();
     let jobs = records.iter().flat_map(|record| record.jobs.iter().map(move |job| (record, job)));
     let known = jobs.filter_map(|(record, job)| {
-        let mut command = format!("hebbian {}", job.arguments(M::NAME).join(" "));
-        if job.experiment.is_some() {
-            command += &format!(" --seeds {}", job.seeds.len());
-        }
+        let command = job.command(M::NAME);
         let dataset = job.dataset.clone().unwrap_or_else(|| "synthetic".to_string());
         let is_headline = job.claims.iter().any(|claim| claim.headline);
         let (record, expected) = (record.name.clone(), job.expected()?);

@@ -1017,6 +1017,9 @@ mod diagnostics {
         for layer in diagnose(&network, &x, &y)?.iter().filter(|l| thinned.contains(&l.layer)) {
             let found = layer.weight_feedback_correlation.ok_or("a correlation")?;
             assert!((found - 1.0).abs() < 1e-6, "{layer:?}");
+            assert!(layer.weight_feedback_angle.ok_or("an angle")? < 1e-3, "{layer:?}");
+            let ratio = layer.weight_feedback_norm_ratio.ok_or("a ratio")?;
+            assert!((ratio - 2.0).abs() < 1e-12 && layer.same_sign == Some(1.0), "{layer:?}");
         }
         Ok(())
     }

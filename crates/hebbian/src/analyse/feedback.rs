@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! correlation of W and R   ρ = Σ (w − w̄)(r − r̄) / √(Σ (w − w̄)² · Σ (r − r̄)²)    over the connections of a layer that exist both ways
+//! angle of W and R         ∠ = arccos(Σ w·r / √(Σ w² · Σ r²))                       over the same connections, in degrees
+//! size of R                √(Σ r²) / √(Σ w²)
+//! signs of W and R         share of the same connections with sign w = sign r
 //! angle of the error       ∠ = arccos(δ·δ_bp / (‖δ‖·‖δ_bp‖))                        mean over images, in degrees
 //! size of the error        ‖δ‖ / ‖δ_bp‖
 //! ```
@@ -16,7 +19,8 @@ use hebbian_train::{Table, draw_panels};
 use serde_json::Value;
 
 /// The names of these quantities in the log.
-pub(super) const FEEDBACK: [&str; 3] = ["correlation", "angle", "norm_ratio"];
+pub(super) const FEEDBACK: [&str; 6] =
+    ["correlation", "weight_angle", "weight_norm_ratio", "same_sign", "angle", "norm_ratio"];
 
 pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {
     let mut all = logged(runs);

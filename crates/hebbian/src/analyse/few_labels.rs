@@ -126,7 +126,7 @@ fn labels(share: f64, images: usize, classes: usize) -> usize {
 
 fn few(run: &Opened, how: &How) -> Result<Run> {
     let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
-    let classes = model.class_names().len();
+    let (classes, penalties) = (model.class_names().len(), &how.settings.penalty);
     let drawn = drawn(&train, classes, how)?;
     let (random, no_random_network) = random(run, model, how)?;
     let images = (train.len() + test.len()) * (random.len() + 2);
@@ -135,7 +135,7 @@ fn few(run: &Opened, how: &How) -> Result<Run> {
     let mut ridged = |model, of| {
         let learned = rows(model, of, &train, &how.device, &mut progress)?;
         let seen = rows(model, of, &test, &how.device, &mut progress)?;
-        Ridged::new(&learned, &seen, classes, how.settings.penalty)
+        Ridged::new(learned, &seen, classes)
     };
     let curve = |features, all: &[Ridged]| -> Result<Curve> {
         let point = |drawn: &Drawn| {
@@ -143,7 +143,7 @@ fn few(run: &Opened, how: &How) -> Result<Run> {
             let count = drawn.draws.len().max(all.len());
             let accuracies = (0..count).map(|draw| {
                 let chosen = &drawn.draws[draw % drawn.draws.len()];
-                all[draw % all.len()].accuracy_of(chosen, train.labels(), test.labels())
+                all[draw % all.len()].accuracy_of(chosen, train.labels(), test.labels(), penalties)
             });
             let mut labels_of_class = vec![0; classes];
             drawn.draws[0].iter().for_each(|&at| labels_of_class[train.labels()[at] as usize] += 1);

@@ -1,17 +1,21 @@
 //! How well classes are read out of each layer.
 //!
 //! ```text
-//! ridge   W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
-//! means   class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
-//! chance  the share of test images of the class that most training images have
+//! ridge            W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
+//! ridge, augmented the same with the same α, where i goes over the training images and over augmented copies of them
+//! means            class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
+//! chance           the share of test images of the class that most training images have
 //! ```
 
 use super::lines::{self, Line};
 use super::opened::Opened;
-use super::rows::{Of, Ridged, rows};
+use super::rows::{Of, Ridged, augmented_rows, rows};
+use super::settings::Settings;
 use super::{Findings, How, each};
 use anyhow::Result;
 use candle::Tensor;
+use candle_hebbian::Rng;
+use hebbian_data::transforms::Pipeline;
 use hebbian_train::{Cell, LineChart, NearestClassMean, Progress, Readout, Series, Table};
 use serde::Serialize;
 use serde_json::json;
@@ -22,6 +26,10 @@ struct Decoded {
     name: String,
     features: usize,
     ridge: f64,
+    penalty: f64,
+    /// The accuracy if ridge regression learns from augmented copies too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ridge_augmented: Option<f64>,
     nearest_class_mean: f64,
 }
 
@@ -41,23 +49,23 @@ struct Run {
 pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let mut notes = Vec::new();
     let all = each(runs, &mut notes, |run| decode(run, how))?;
-    let mut table = Table::new(["run", "layer", "features", "ridge", "nearest class mean"]);
+    let augmented = how.settings.augment.is_some();
+    let heads = ["run", "layer", "features", "ridge", "ridge, augmented", "nearest class mean"];
+    let mut table =
+        Table::new(heads.into_iter().filter(|head| augmented || *head != "ridge, augmented"));
     let mut drawn = Vec::new();
     let most = all.iter().map(|(_, run)| run.layers.len()).max().unwrap_or(1) - 1;
     for (at, run) in &all {
         let chance = 100.0 * run.chance;
-        table.row([
-            run.name.clone().into(),
-            "chance".into(),
-            Cell::Empty,
-            chance.into(),
-            chance.into(),
-        ])?;
+        let shared = [run.name.clone().into(), "chance".into(), Cell::Empty];
+        let columns = if augmented { 3 } else { 2 };
+        table.row(shared.into_iter().chain((0..columns).map(|_| chance.into())))?;
         for layer in run.layers.iter().chain(&run.all) {
-            let accuracies = [layer.ridge, layer.nearest_class_mean];
-            let [ridge, means] = accuracies.map(|accuracy| Cell::from(100.0 * accuracy));
-            let (name, features) = (layer.name.clone(), layer.features);
-            table.row([run.name.clone().into(), name.into(), features.into(), ridge, means])?;
+            let accuracies = [layer.ridge].into_iter().chain(layer.ridge_augmented);
+            let accuracies = accuracies.chain([layer.nearest_class_mean]);
+            let shared =
+                [run.name.clone().into(), layer.name.clone().into(), layer.features.into()];
+            table.row(shared.into_iter().chain(accuracies.map(|share| (100.0 * share).into())))?;
         }
         let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| {
             let points = (0u32..)
@@ -84,44 +92,97 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     Ok(Findings { picture: chart.draw()?, table, figures, notes })
 }
 
-fn decode(run: &Opened, how: &How) -> Result<Run> {
-    let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
-    let classes = model.class_names().len();
-    let units = model.network().units()?;
-    let images = (train.len() + test.len()) * (model.layers() + 1);
-    let mut progress = Progress::new(images as u64, &format!("{}, layers", run.name), how.quiet);
-    let decoded = |name: String, learned: &Tensor, seen: &Tensor| -> Result<Decoded> {
-        let means = NearestClassMean::fit(learned, train.labels(), classes)?;
-        let ridged = Ridged::new(learned, seen, classes, how.settings.penalty)?;
+/// The features of training images, those of the same images and augmented copies of them, and those of test images.
+#[derive(Clone)]
+struct Rows {
+    train: Tensor,
+    augmented: Option<Tensor>,
+    test: Tensor,
+}
+
+impl Rows {
+    /// Puts the features of several layers next to each other.
+    fn together(layers: &[Self]) -> candle::Result<Self> {
+        let cat = |rows: Vec<&Tensor>| Tensor::cat(&rows, 1);
+        let augmented: Vec<_> = layers.iter().filter_map(|rows| rows.augmented.as_ref()).collect();
+        Ok(Self {
+            train: cat(layers.iter().map(|rows| &rows.train).collect())?,
+            augmented: if augmented.is_empty() { None } else { Some(cat(augmented)?) },
+            test: cat(layers.iter().map(|rows| &rows.test).collect())?,
+        })
+    }
+
+    /// Reads classes out of the features.
+    fn decoded(
+        self,
+        name: String,
+        (labels, test_labels): (&[u32], &[u32]),
+        classes: usize,
+        penalties: &[f64],
+    ) -> Result<Decoded> {
+        let Self { train, augmented, test } = self;
+        let (images, features) = train.dims2()?;
+        let means = NearestClassMean::fit(&train, labels, classes)?;
+        let ridged = Ridged::new(train, &test, classes)?;
+        let (ridge, penalty) = ridged.accuracy(labels, test_labels, penalties)?;
+        drop(ridged);
+        // Copies of held-out images would not be held out, so the penalty is not chosen again.
+        let of_all = |rows: Tensor| {
+            let labels = labels.repeat(rows.dim(0)? / images);
+            Ridged::new(rows, &test, classes)?.accuracy(&labels, test_labels, &[penalty])
+        };
         Ok(Decoded {
             name,
-            features: learned.dim(1)?,
-            ridge: ridged.accuracy(train.labels(), test.labels())?,
-            nearest_class_mean: means.accuracy(seen, test.labels())?,
+            features,
+            ridge,
+            penalty,
+            ridge_augmented: augmented.map(of_all).transpose()?.map(|(accuracy, _)| accuracy),
+            nearest_class_mean: means.accuracy(&test, test_labels)?,
+        })
+    }
+}
+
+fn decode(run: &Opened, how: &How) -> Result<Run> {
+    let Settings { augment, augmented_copies, penalty, seed, .. } = &how.settings;
+    let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
+    let copies = if augment.is_some() { *augmented_copies } else { 0 };
+    let augmentation = Pipeline::new(&augment.clone().unwrap_or_default())?;
+    let train = train.with_transforms(train.transforms().clone(), augmentation)?;
+    let rng = Rng::new(*seed).stream("layers");
+    let (classes, units) = (model.class_names().len(), model.network().units()?);
+    let images = ((1 + copies) * train.len() + test.len()) * (model.layers() + 1);
+    let mut progress = Progress::new(images as u64, &format!("{}, layers", run.name), how.quiet);
+    let mut rows = |of| -> Result<Rows> {
+        let device = &how.device;
+        let mut all = vec![rows(model, of, &train, device, &mut progress)?];
+        for copy in 0..copies {
+            all.push(augmented_rows(model, of, &train, (copy, &rng), device, &mut progress)?);
+        }
+        Ok(Rows {
+            train: all[0].clone(),
+            augmented: if copies > 0 { Some(Tensor::cat(&all, 0)?) } else { None },
+            test: rows(model, of, &test, device, &mut progress)?,
         })
     };
-    let (mut layers, mut together) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for of in [Of::Pixels].into_iter().chain((0..model.layers()).map(Of::Layer)) {
-        let learned = rows(model, of, &train, &how.device, &mut progress)?;
-        let seen = rows(model, of, &test, &how.device, &mut progress)?;
-        let name = match of {
-            Of::Layer(layer) if units.len() == model.layers() => units[layer].name.clone(),
-            Of::Layer(layer) => format!("layer {}", layer + 1),
-            _ => "raw pixels".to_string(),
+    let labels = (train.labels(), test.labels());
+    let decoded = |name, rows: Rows| rows.decoded(name, labels, classes, penalty);
+    let mut layers = vec![decoded("raw pixels".to_string(), rows(Of::Pixels)?)?];
+    let mut together = Vec::new();
+    for layer in 0..model.layers() {
+        let of_layer = rows(Of::Layer(layer))?;
+        let name = match units.len() == model.layers() {
+            true => units[layer].name.clone(),
+            false => format!("layer {}", layer + 1),
         };
-        layers.push(decoded(name, &learned, &seen)?);
-        if of != Of::Pixels && model.layers() > 1 {
-            together[0].push(learned);
-            together[1].push(seen);
+        if model.layers() > 1 {
+            together.push(of_layer.clone());
         }
+        layers.push(decoded(name, of_layer)?);
     }
     progress.finish();
-    let all = match together[0].is_empty() {
+    let all = match together.is_empty() {
         true => None,
-        false => {
-            let [learned, seen] = together.map(|layers| Tensor::cat(&layers, 1));
-            Some(decoded("all layers".to_string(), &learned?, &seen?)?)
-        }
+        false => Some(decoded("all layers".to_string(), Rows::together(&together)?)?),
     };
     Ok(Run {
         name: run.name.clone(),

@@ -28,8 +28,8 @@ use crate::DeviceArgs;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::ValueEnum;
-use hebbian_train::{Picture, RunFolder, Table, save_json};
-use serde_json::{Value, json};
+use hebbian_train::{Picture, RunFolder, Table, read_text, save_json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -199,6 +199,25 @@ fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Resu
     let file = place("png")?;
     picture.save_png(&file)?;
     Ok(file)
+}
+
+/// Reads what the analyses in the folder of a single run have found, by their names.
+///
+/// # Errors
+/// Files that cannot be read.
+pub(crate) fn found(folder: &Path) -> Result<Map<String, Value>> {
+    let mut all = Map::new();
+    for analysis in Analysis::value_variants() {
+        let name = analysis.name();
+        let file = folder.join(format!("analysis-{name}.json"));
+        if file.exists() {
+            let text = read_text(&file)?;
+            let mut value: Value =
+                serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+            all.insert(name, value["runs"][0].take());
+        }
+    }
+    Ok(all)
 }
 
 /// Applies `of` to each run, and returns the results with the indices of the runs. Runs for which it fails are noted.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_models::Model;
 use hebbian_train::{Progress, Readout, Ridge, Standardisation, collect_features};
@@ -31,12 +32,40 @@ pub(crate) fn rows(
     device: &Device,
     progress: &mut Progress,
 ) -> Result<Tensor> {
+    collected(model, of, set, progress, |indices| Ok(set.batch(indices, DType::F32, device)?.0))
+}
+
+/// Computes the [`rows`] of images that go through the augmentation of the set first, with the random draws of the
+/// copy `copy`.
+///
+/// # Errors
+/// As [`rows`].
+pub(super) fn augmented_rows(
+    model: &Model,
+    of: Of,
+    set: &ImageSet,
+    (copy, rng): (usize, &Rng),
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<Tensor> {
+    let moment = format!("augmentation.{copy}");
+    collected(model, of, set, progress, |indices| {
+        Ok(set.augmented_batch(indices, rng, &moment, DType::F32, device)?.0)
+    })
+}
+
+fn collected(
+    model: &Model,
+    of: Of,
+    set: &ImageSet,
+    progress: &mut Progress,
+    batch: impl Fn(&[usize]) -> hebbian_train::Result<Tensor>,
+) -> Result<Tensor> {
     Ok(collect_features(set.in_order(BATCH)?, &Device::Cpu, |indices| {
-        let (batch, _) = set.batch(indices, DType::F32, device)?;
         let rows = match of {
-            Of::Pixels => Ok(batch),
-            Of::Layer(layer) => model.layer_features(layer, &batch),
-            Of::Features => model.features(&batch),
+            Of::Pixels => batch(indices),
+            Of::Layer(layer) => model.layer_features(layer, &batch(indices)?),
+            Of::Features => model.features(&batch(indices)?),
         };
         progress.advance(indices.len() as u64);
         rows
@@ -47,34 +76,41 @@ pub(crate) fn rows(
 /// images, for which no labels are needed.
 pub(crate) struct Ridged {
     train: Tensor,
+    scale: Standardisation,
     test: Tensor,
     classes: usize,
-    penalty: f64,
 }
 
 impl Ridged {
-    /// Standardises training rows and test rows.
+    /// Prepares training rows and test rows.
     ///
     /// # Errors
     /// Test rows of another width than the training rows.
-    pub(crate) fn new(train: &Tensor, test: &Tensor, classes: usize, penalty: f64) -> Result<Self> {
-        let scale = Standardisation::of(train)?;
-        Ok(Self { train: scale.apply(train)?, test: scale.apply(test)?, classes, penalty })
+    pub(crate) fn new(train: Tensor, test: &Tensor, classes: usize) -> Result<Self> {
+        let scale = Standardisation::of(&train)?;
+        Ok(Self { test: scale.apply(test)?, train, scale, classes })
     }
 
-    /// Returns the share of test rows that ridge regression on the training rows classifies correctly.
+    /// Returns the share of test rows that ridge regression on the training rows classifies correctly, and its penalty: the
+    /// most accurate of `penalties` on a part of the training rows ([`Ridge::fit_best`]).
     ///
     /// # Errors
-    /// Those of [`Ridge::fit`].
-    pub(crate) fn accuracy(&self, labels: &[u32], test_labels: &[u32]) -> Result<f64> {
-        let ridge = Ridge::fit(&self.train, labels, self.classes, self.penalty)?;
-        Ok(ridge.accuracy(&self.test, test_labels)?)
+    /// Those of [`Ridge::fit_best`].
+    pub(crate) fn accuracy(
+        &self,
+        labels: &[u32],
+        test_labels: &[u32],
+        penalties: &[f64],
+    ) -> Result<(f64, f64)> {
+        let Self { train, scale, test, classes } = self;
+        let (ridge, penalty) = Ridge::fit_best(train, scale, labels, *classes, penalties)?;
+        Ok((ridge.accuracy(test, test_labels)?, penalty))
     }
 
     /// Returns the accuracy after ridge regression on only the training rows `some`, with their labels.
     ///
     /// # Errors
-    /// Those of [`Ridge::fit`].
+    /// Those of [`Ridge::fit_best`].
     ///
     /// # Panics
     /// If `some` has an index that is out of range.
@@ -83,11 +119,12 @@ impl Ridged {
         some: &[usize],
         labels: &[u32],
         test_labels: &[u32],
+        penalties: &[f64],
     ) -> Result<f64> {
         let chosen: Vec<u32> = some.iter().map(|&row| labels[row]).collect();
         let rows: Vec<u32> = some.iter().map(|&row| row as u32).collect();
         let train = self.train.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?;
-        let ridge = Ridge::fit(&train, &chosen, self.classes, self.penalty)?;
+        let (ridge, _) = Ridge::fit_best(&train, &self.scale, &chosen, self.classes, penalties)?;
         Ok(ridge.accuracy(&self.test, test_labels)?)
     }
 }

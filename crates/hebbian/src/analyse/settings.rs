@@ -1,6 +1,7 @@
 //! The flags of the analyses.
 
 use anyhow::{Result, bail};
+use hebbian_data::transforms::TransformList;
 use serde::Serialize;
 
 /// The most intervals of a histogram; no picture can show more.
@@ -16,9 +17,18 @@ pub(super) struct Settings {
     /// Test images, spread evenly over the set
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub test_images: usize,
-    /// Penalty α of ridge regression on standardised features
-    #[arg(long, value_name = "ALPHA", default_value_t = 30.0)]
-    pub penalty: f64,
+    /// Penalties α of ridge regression on standardised features; of several, the one with the best accuracy on an eighth
+    /// of the training images, which are held out for this choice
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [30.0])]
+    pub penalty: Vec<f64>,
+    /// Fit ridge regression of layers once more, on the training images and on changed copies of them: a list as for
+    /// `train --augment`, such as random-crop=32:padding=4,flip
+    #[arg(long, value_name = "LIST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<TransformList>,
+    /// Changed copies of each training image, for --augment
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub augmented_copies: usize,
     /// Shares of labels, in percent
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1.0, 2.0, 5.0, 10.0, 100.0])]
     pub shares: Vec<f64>,
@@ -63,6 +73,7 @@ impl Settings {
         let counts = [
             ("--train-images", self.train_images),
             ("--test-images", self.test_images),
+            ("--augmented-copies", self.augmented_copies),
             ("--draws", self.draws),
             ("--pgd-steps", self.pgd_steps),
             ("--bins", self.bins),
@@ -83,11 +94,14 @@ impl Settings {
         if self.shares.is_empty() {
             bail!("--shares is empty, expected one or more");
         }
-        let numbers = [("--penalty", self.penalty)].into_iter().chain(
-            [("--noise", &self.noise), ("--attack", &self.attack)]
-                .into_iter()
-                .flat_map(|(flag, list)| list.iter().map(move |&number| (flag, number))),
-        );
+        if self.penalty.is_empty() {
+            bail!("--penalty is empty, expected one or more");
+        }
+        let lists =
+            [("--penalty", &self.penalty), ("--noise", &self.noise), ("--attack", &self.attack)];
+        let numbers = lists
+            .into_iter()
+            .flat_map(|(flag, list)| list.iter().map(move |&number| (flag, number)));
         let numbers = numbers.chain(self.near.map(|near| ("--near", near)));
         for (flag, number) in numbers {
             if !(number >= 0.0 && number.is_finite()) {

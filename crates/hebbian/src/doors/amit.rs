@@ -102,7 +102,15 @@ impl Door for Amit {
     const NEXT: &'static str =
         "--protocol bp, frfb or partial:0.5 to compare, --experiment fig5, --list";
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
-    const NUMBERS: &'static [&'static str] = &["error", "correlation", "angle", "norm_ratio"];
+    const NUMBERS: &'static [&'static str] = &[
+        "error",
+        "correlation",
+        "weight_angle",
+        "weight_norm_ratio",
+        "same_sign",
+        "angle",
+        "norm_ratio",
+    ];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

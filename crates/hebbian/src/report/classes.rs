@@ -156,8 +156,8 @@ pub(super) fn by_layer(model: &Model, data: &Dataset, device: &Device) -> Result
         if width > WIDEST {
             continue;
         }
-        let ridged = Ridged::new(&features(&train)?, &seen, classes, PENALTY)?;
-        let accuracy = ridged.accuracy(train.labels(), test.labels())?;
+        let ridged = Ridged::new(features(&train)?, &seen, classes)?;
+        let (accuracy, _) = ridged.accuracy(train.labels(), test.labels(), &[PENALTY])?;
         let name = match layer {
             0 => "pixels".to_string(),
             layer if known == model.layers() => units[layer - 1].name.clone(),

@@ -174,6 +174,25 @@ pub(super) const TERMS: &[Term] = &[
          are unrelated.",
     ),
     rule(
+        "weight_angle",
+        "W-R angle",
+        "Angle of W and R",
+        "Angle, in degrees, of the forward weights W and the feedback weights R of a layer: 0 if they are proportional, 90 if \
+         they are unrelated.",
+    ),
+    rule(
+        "weight_norm_ratio",
+        "‖R‖/‖W‖",
+        "Size of R",
+        "Length of the feedback weights R of a layer over that of the forward weights W.",
+    ),
+    rule(
+        "same_sign",
+        "same sign",
+        "Signs of W and R",
+        "Share of the connections whose forward and feedback weights have the same sign: one half if they are unrelated.",
+    ),
+    rule(
         "angle",
         "error angle",
         "Angle to back-propagation",

@@ -69,20 +69,6 @@ impl Entry {
         format!("{}/{}", self.name(), job.name)
     }
 
-    /// Returns the command of a job, for a terminal.
-    pub(super) fn command(&self, job: &Job) -> String {
-        let mut command = format!("hebbian {}", job.arguments(self.method).join(" "));
-        if let (Some(_), [first, ..]) = (&job.experiment, &job.seeds[..]) {
-            let count = job.seeds.len();
-            command += &if *first == 0 {
-                format!(" --seeds {count}")
-            } else {
-                format!(" --seeds {count} --seed {first}")
-            };
-        }
-        command
-    }
-
     /// Returns where the results of a job are kept in the project.
     pub(super) fn kept(&self, root: &Path, job: &Job) -> PathBuf {
         self.records(root).join("results").join(&self.record.name).join(&job.name)

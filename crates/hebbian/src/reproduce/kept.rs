@@ -32,7 +32,7 @@ impl Kept {
         let values = job.claims.iter().map(|claim| (claim.label(), claim.values(results)));
         Self {
             version: env!("CARGO_PKG_VERSION").to_string(),
-            command: entry.command(job),
+            command: job.command(entry.method),
             values: values.collect(),
             results: shortened(results),
         }
@@ -81,7 +81,7 @@ pub(super) fn read(root: &Path, entry: &Entry, job: &Job, seed: u64) -> Result<O
     }
     let kept = load(&folder, seed)?;
     let has_all = job.claims.iter().all(|claim| kept.values.contains_key(&claim.label()));
-    Ok((has_all && kept.command == entry.command(job)).then_some(kept))
+    Ok((has_all && kept.command == job.command(entry.method)).then_some(kept))
 }
 
 /// Writes runs into the project, in place of those that were kept before.
@@ -112,7 +112,7 @@ pub(super) fn check(root: &Path, entry: &Entry, job: &Job) -> Result<Vec<String>
         runs.push(load(&folder, *seed)?);
     }
     let (mut wrong, name) = (Vec::new(), entry.name_of(job));
-    if let Some(other) = runs.iter().find(|run| run.command != entry.command(job)) {
+    if let Some(other) = runs.iter().find(|run| run.command != job.command(entry.method)) {
         wrong.push(format!("{name}: its kept results are of {}", other.command));
     }
     for claim in &job.claims {

@@ -5,7 +5,7 @@ mod kept;
 mod tables;
 
 use crate::report::Folder;
-use crate::{DeviceArgs, stop, tell};
+use crate::{DeviceArgs, analyse, stop, tell};
 use anyhow::{Context, Result, bail};
 use candle_hebbian::MatmulPrecision;
 use entry::Entry;
@@ -178,7 +178,8 @@ impl ReproduceArgs {
                 continue;
             }
             let folder = self.out.join(entry.name_of(job)).join(format!("seed-{seed}"));
-            let mut command = Command::new(std::env::current_exe().context("this program's file")?);
+            let program = std::env::current_exe().context("this program's file")?;
+            let mut command = Command::new(&program);
             command.args(job.arguments(entry.method)).arg("--out").arg(&folder);
             command.args(["--seed", &seed.to_string(), "--device", device]);
             if self.device.matmul_precision != MatmulPrecision::default() {
@@ -200,6 +201,12 @@ impl ReproduceArgs {
                 command.arg("--resume");
             }
             wait(command, &folder)?;
+            if !job.analysis.is_empty() {
+                let mut command = Command::new(program);
+                command.arg("analyse").arg(&folder).args(&job.analysis);
+                command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
+                wait(command, &folder)?;
+            }
             runs.push(Kept::of(entry, job, &document(&folder)?));
         }
         Ok(runs)
@@ -272,15 +279,15 @@ fn end(child: &mut Child) {
     let _ = child.kill();
 }
 
-/// Reads the results of a run: its `results.json`, with what it logged last and after each epoch.
+/// Reads the results of a run: its `results.json`, with what it logged last and after each epoch, and what analyses have
+/// found.
 fn document(folder: &Path) -> Result<Value> {
     let path = folder.join("results.json");
     let text = hebbian_train::read_text(&path)?;
     let mut results: Value =
         serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    if folder.join("metrics.jsonl").exists()
-        && let Value::Object(all) = &mut results
-    {
+    let Value::Object(all) = &mut results else { return Ok(results) };
+    if folder.join("metrics.jsonl").exists() {
         let (mut last, mut epochs) = (Map::new(), Map::new());
         for (epoch, values) in RunFolder::history(folder)?.by_epoch() {
             let values: Map<String, Value> =
@@ -292,6 +299,10 @@ fn document(folder: &Path) -> Result<Value> {
         }
         all.insert("last".to_string(), Value::Object(last));
         all.insert("epoch".to_string(), Value::Object(epochs));
+    }
+    let analyses = analyse::found(folder)?;
+    if !analyses.is_empty() {
+        all.insert("analysis".to_string(), Value::Object(analyses));
     }
     Ok(results)
 }
@@ -416,10 +427,11 @@ fn list(tasks: &[Task<'_>], device: &str) -> Result<String> {
             ])?;
         }
     }
-    let commands: Vec<String> = tasks
-        .iter()
-        .map(|Task { entry, job }| format!("{}\n  {}\n", entry.name_of(job), entry.command(job)))
-        .collect();
+    let commands = tasks.iter().map(|Task { entry, job }| {
+        let (command, price) = (job.command(entry.method), tables::price(job));
+        format!("{}\n  {command}\n  {price}; {}\n", entry.name_of(job), tables::kinds(job))
+    });
+    let commands: Vec<String> = commands.collect();
     Ok(format!("{table}\ncommands\n\n{}", commands.concat()))
 }
 
@@ -449,9 +461,10 @@ mod tests {
             for job in &entry.record.jobs {
                 let seeds = (0..job.seeds.len() as u64).map(|at| job.seeds[0] + at);
                 assert!(job.preset.is_some() || seeds.eq(job.seeds.iter().copied()));
-                let words = entry.command(job);
-                let parsed = crate::Program::try_parse_from(words.split(' '));
-                assert!(parsed.is_ok(), "{words}: {parsed:?}");
+                for words in job.command(entry.method).split(" && ") {
+                    let parsed = crate::Program::try_parse_from(words.split(' '));
+                    assert!(parsed.is_ok(), "{words}: {parsed:?}");
+                }
                 let labels = job.claims.iter().map(hebbian_train::Claim::label);
                 names.extend(labels.map(|label| format!("{} {label}", entry.name_of(job))));
             }

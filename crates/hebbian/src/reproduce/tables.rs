@@ -84,15 +84,17 @@ fn replaced(text: &str, entries: &[Entry], shown: &mut BTreeSet<String>) -> Resu
         let Some(end) = from.find(MARK[1]) else {
             bail!("the table {name} has no end: {}", MARK[1]);
         };
-        let table = match entries.iter().find(|entry| entry.name() == name) {
-            Some(entry) => table(entry),
+        let records: Option<Vec<&Entry>> =
+            name.split(' ').map(|name| entries.iter().find(|entry| entry.name() == name)).collect();
+        let table = match records {
+            Some(records) => table(&records),
             None if name == HEADLINE => headline(entries),
             None => match job(name, entries) {
                 Some(job) => numbers(job),
                 None => bail!("there is no record {name}"),
             },
         };
-        shown.insert(name.to_string());
+        shown.extend(name.split(' ').map(str::to_string));
         write!(done, "{before}{}{name} -->\n\n{table}\n", MARK[0])?;
         rest = &from[end..];
     }
@@ -119,13 +121,16 @@ fn markdown(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns the table of a record, with columns for numbers and for how they were obtained, then notes and the commands.
-fn table(entry: &Entry) -> String {
-    let jobs = &entry.record.jobs;
-    let claims = || jobs.iter().flat_map(|job| job.claims.iter().map(move |claim| (job, claim)));
+/// Returns the table of one record, or of several that are shown as one: columns for numbers and for how they were
+/// obtained, then notes and the commands.
+fn table(entries: &[&Entry]) -> String {
+    let jobs =
+        || entries.iter().flat_map(|entry| entry.record.jobs.iter().map(move |job| (*entry, job)));
+    let claims = || jobs().flat_map(|(_, job)| job.claims.iter().map(move |claim| (job, claim)));
     let columns = distinct(claims().map(|(_, claim)| claim.column.clone()));
     let simple = columns.len() == 1;
-    let mut head = vec![entry.record.rows.clone()];
+    let mut head: Vec<String> =
+        entries.iter().take(1).map(|entry| entry.record.rows.clone()).collect();
     match simple {
         true => head.extend(["published".to_string(), "ours".to_string()]),
         false => head.extend(columns.iter().cloned()),
@@ -158,7 +163,7 @@ fn table(entry: &Entry) -> String {
     if !sources.is_empty() {
         let _ = writeln!(text, "Published{brackets}: {}.", sources.join("; "));
     }
-    for job in jobs {
+    for (_, job) in jobs() {
         if let Some(note) = &job.note {
             let _ = writeln!(text, "`{}`: {note}", job.name);
         }
@@ -167,10 +172,8 @@ fn table(entry: &Entry) -> String {
         text.push('\n');
     }
     text += "```console\n";
-    let commands: Vec<(String, String)> =
-        jobs.iter().map(|job| (entry.command(job), price(job))).collect();
-    for (command, price) in commands {
-        let _ = writeln!(text, "$ {command}  # {price}");
+    for (entry, job) in jobs() {
+        let _ = writeln!(text, "$ {}  # {}", job.command(entry.method), price(job));
     }
     text + "```\n"
 }
@@ -280,8 +283,15 @@ fn seeds(job: &Job, claim: &Claim) -> String {
     }
 }
 
+/// Returns how the networks of a job learn, and how they are read out.
+pub(super) fn kinds(job: &Job) -> String {
+    let kinds =
+        job.claims.iter().map(|claim| format!("{}, {}", claim.learning.name(), claim.read_out));
+    distinct(kinds).join("; ")
+}
+
 /// Returns the minutes and the memory of a job, by device.
-fn price(job: &Job) -> String {
+pub(super) fn price(job: &Job) -> String {
     let mut parts: Vec<String> = Vec::new();
     let devices: BTreeSet<&String> = job.minutes.keys().chain(job.memory.keys()).collect();
     for device in devices {
@@ -314,6 +324,16 @@ mod tests {
         assert!(!once.contains("earlier table") && once.contains(&headline(&entries)));
         assert_eq!(replaced(&once, &entries, &mut shown)?, once);
         assert_eq!(shown, BTreeSet::from([HEADLINE.to_string()]));
+        // Two records make one table, with the rows of both.
+        let names = ["patches/digits", "k-means/digits"];
+        let both = format!("{}{} -->\n{}\n", MARK[0], names.join(" "), MARK[1]);
+        let both = replaced(&both, &entries, &mut shown)?;
+        for entry in entries.iter().filter(|entry| names.contains(&&*entry.name())) {
+            let claims = entry.record.jobs.iter().flat_map(|job| &job.claims);
+            assert!(claims.into_iter().all(|claim| both.contains(&format!("| {} |", claim.row))));
+            assert!(shown.contains(&entry.name()));
+        }
+        assert_eq!(both.matches("| seeds |").count(), 1);
         for (wrong, says) in [
             (format!("{}headline -->\n", MARK[0]), "headline has no end"),
             (format!("{}nothing -->\n{}\n", MARK[0], MARK[1]), "no record nothing"),

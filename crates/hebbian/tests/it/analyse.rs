@@ -157,6 +157,52 @@ fn a_tiny_run_is_analysed() {
     assert!(!out.join("analysis-layers.png").exists() && !out.join("analysis-radii.csv").exists());
 }
 
+/// Ridge regression also learns from augmented copies. A crop of the whole image leaves it as it is, and ridge regression
+/// with penalty α on three equal copies of each image is that with penalty α/3 on one; flipped digits are another matter.
+#[test]
+fn augmented_copies_are_read_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let measured = |more: &[&str]| -> Value {
+        let args = ["analyse", "softhebb-digits", "--only", "layers", "--quiet", "--out", "o"];
+        let said = printed(at, &[&args[..], more].concat());
+        let augmented = more.contains(&"--augment");
+        assert_eq!(said.contains("ridge, augmented"), augmented, "{said}");
+        figures(&at.join("o"), "layers")["runs"][0].clone()
+    };
+    let copies = ["--augmented-copies", "2", "--penalty", "30"];
+    let (same, third) = (
+        measured(&[&["--augment", "random-crop=8"], &copies[..]].concat()),
+        measured(&["--penalty", "10"]),
+    );
+    let flipped = measured(&[&["--augment", "flip"], &copies[..]].concat());
+    let (mut names, mut changed) = (Vec::new(), 0.0f64);
+    for (place, expected) in third["layers"].as_array().unwrap().iter().enumerate() {
+        names.push(expected["name"].clone());
+        let (same, flipped) = (&same["layers"][place], &flipped["layers"][place]);
+        assert_eq!(expected["ridge_augmented"], Value::Null);
+        assert_eq!(same["ridge_augmented"], expected["ridge"], "{same}");
+        assert_eq!(same["ridge"], flipped["ridge"]);
+        let number = |value: &Value| value.as_f64().unwrap();
+        changed = changed.max(number(&same["ridge"]) - number(&flipped["ridge_augmented"]));
+    }
+    assert_eq!(names[0], "raw pixels");
+    // A two is not the mirror image of a two, and half of the copies are mirrored.
+    assert!(changed > 0.005, "{changed}");
+    // Of several penalties, one that makes all weights vanish is not chosen. Copies do not change the choice.
+    let few = &["--penalty", "1e12,10", "--augment", "random-crop=8", "--augmented-copies", "1"];
+    let chosen = measured(few);
+    let half = measured(&["--penalty", "5"]);
+    for (place, expected) in third["layers"].as_array().unwrap().iter().enumerate() {
+        let (chosen, half) = (&chosen["layers"][place], &half["layers"][place]);
+        assert_eq!((&chosen["penalty"], &chosen["ridge"]), (&json!(10.0), &expected["ridge"]));
+        assert_eq!(chosen["ridge_augmented"], half["ridge"]);
+    }
+    let refused = hebbian(at, &["analyse", "softhebb-digits", "--augmented-copies", "0"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("--augmented-copies is 0, expected 1 or more"), "{said}");
+}
+
 /// Several runs are overlaid; for Amit's, which log them, feedback weights and errors too.
 #[test]
 fn several_runs_are_compared() {

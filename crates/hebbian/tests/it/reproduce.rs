@@ -48,6 +48,10 @@ fn every_job_is_listed_with_its_command() {
     let text = String::from_utf8(output.stdout).unwrap();
     let command = "hebbian train patches --preset patches-digits --dataset digits --frame pixel\n";
     assert!(text.contains("patches/digits/code") && text.contains(command), "{text}");
+    // With the time, the class of the method and the read-out.
+    let (_, after) = text.split_once(command).unwrap();
+    let price = after.lines().next().unwrap();
+    assert!(price.contains("cpu: ") && price.contains("each --seed; no learning, "), "{price}");
     assert!(!text.contains("softhebb"), "{text}");
     let output = reproduce(folder.path(), &["--only", "nothing like it"]);
     assert_eq!(output.status.code(), Some(1));
@@ -148,4 +152,43 @@ fn numbers_hold_or_do_not() {
     assert!((mean - (0.75 + second) / 2.0).abs() < 1e-9, "{claim}");
     assert_eq!(claim["ours"]["count"], 2);
     assert_ne!(claim["interval"], json!([0.5, 1.0]));
+}
+
+/// A number may be that of an analysis of the trained network.
+#[test]
+fn analyses_are_reproduced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    copy_of_the_record(at);
+    let file = at.join("models/patches/record/digits.json");
+    let mut record = json_of(&file);
+    let job = &mut record["jobs"][0];
+    let few = ["--only", "layers", "--train-images", "200", "--test-images", "100"];
+    (job["seeds"], job["analysis"]) = (json!([0]), json!(few));
+    let claim = &mut job["claims"][0];
+    (claim["interval"], claim["ours"]) = (Value::Null, Value::Null);
+    (claim["from"], claim["where"]) =
+        (json!("/analysis/layers/layers"), json!({"/name": "raw pixels"}));
+    claim["take"] = json!("/ridge");
+    job["claims"] = json!([claim]);
+    std::fs::write(&file, record.to_string()).unwrap();
+
+    let only = ["--only", "patches/digits/code", "--keep"];
+    let list = reproduce(at, &[&only[..], &["--list"]].concat());
+    let train = "hebbian train patches --preset patches-digits --dataset digits --out runs/code";
+    let command = format!("{train} && hebbian analyse runs/code {}", few.join(" "));
+    let listed = String::from_utf8(list.stdout).unwrap();
+    assert!(listed.contains(&command), "{listed}");
+
+    let output = reproduce(at, &[&only[..], &["--quiet"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = at.join("runs/record/patches/digits/code/seed-0");
+    let table = std::fs::read_to_string(run.join("analysis-layers.csv")).unwrap();
+    let pixels = table.lines().find(|line| line.contains("raw pixels")).unwrap();
+    let percent: f64 = pixels.split(',').nth(3).unwrap().parse().unwrap();
+    let ours = json_of(&file)["jobs"][0]["claims"][0]["ours"]["mean"].as_f64().unwrap();
+    assert!(percent > 50.0 && (100.0 * ours - percent).abs() < 1e-6, "{ours} in {table}");
+    let kept = json_of(&at.join("models/patches/record/results/digits/code/seed-0.json"));
+    assert_eq!(kept["command"], command);
+    assert_eq!(kept["results"]["analysis"]["layers"]["layers"][0]["ridge"], json!(ours));
 }
