@@ -94,6 +94,21 @@ impl Covariance {
     /// ```
     pub fn scatter(mut self) -> Vec<f64> {
         self.centre();
+        self.products()
+    }
+
+    /// Returns the lower triangle of `XᵀX`, in the form of [`scatter`](Self::scatter). If the rows `X` are the features
+    /// of samples, one feature a row, these are the products of the samples.
+    ///
+    /// ```
+    /// use candle::{Device, Tensor};
+    /// use hebbian_data::Covariance;
+    /// let mut all = Covariance::new(2);
+    /// all.add(&Tensor::new(&[[1f64, 2.], [3., 1.]], &Device::Cpu)?)?;
+    /// assert_eq!(all.products(), [10., 5., 0., 5.]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn products(self) -> Vec<f64> {
         let columns = self.products.col_iter();
         columns.flat_map(|column| column.iter().copied()).collect()
     }

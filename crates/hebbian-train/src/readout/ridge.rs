@@ -81,7 +81,7 @@ impl Ridge {
         drop(others);
         let all = match system {
             System::Products { sums, origin } => samples.products(sums, origin, &held_out)?,
-            System::Rows(_) => samples.system(&samples.all())?,
+            System::Rows { .. } => samples.system(&samples.all())?,
         };
         Ok((all.solve(&samples, best)?, best))
     }
@@ -150,8 +150,8 @@ enum System {
     /// For no fewer rows than features: the products of features, of which `origin` was subtracted, and of one-hot
     /// targets behind them.
     Products { sums: Covariance, origin: Tensor },
-    /// For fewer rows than features: the rows.
-    Rows(Vec<usize>),
+    /// For fewer rows than features: the products of centred rows with each other.
+    Rows { rows: Vec<usize>, gram: Covariance },
 }
 
 impl<'a> Samples<'a> {
@@ -212,9 +212,25 @@ impl<'a> Samples<'a> {
         Ok((sum / rows.len() as f64)?)
     }
 
+    /// The first feature of each [part](Self::columns).
+    fn starts(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.width).step_by(CHUNK)
+    }
+
+    /// A few features of these rows, from the feature `start`, in f64 on the host, without their mean, and the mean.
+    fn centred(&self, start: usize, rows: &[usize]) -> Result<(Tensor, Tensor)> {
+        let x = to_host(&self.columns(start)?.rows(rows)?)?;
+        let mean = x.mean_keepdim(0)?;
+        Ok((x.broadcast_sub(&mean)?, mean))
+    }
+
     fn system(&self, rows: &[usize]) -> Result<System> {
         if rows.len() < self.width {
-            return Ok(System::Rows(rows.to_vec()));
+            let mut gram = Covariance::new(rows.len());
+            for start in self.starts() {
+                gram.add(&self.centred(start, rows)?.0.t()?)?;
+            }
+            return Ok(System::Rows { rows: rows.to_vec(), gram });
         }
         self.products(Covariance::new(self.width + self.classes), self.mean(rows)?, rows)
     }
@@ -233,7 +249,7 @@ impl System {
     fn solve(self, samples: &Samples<'_>, alpha: f64) -> Result<Ridge> {
         let (weight, bias) = match self {
             Self::Products { sums, origin } => of_products(sums, &origin, samples, alpha)?,
-            Self::Rows(rows) => of_rows(&rows, samples, alpha)?,
+            Self::Rows { rows, gram } => of_rows(gram, &rows, samples, alpha)?,
         };
         // Metal has no f64.
         let device = match samples.features.device() {
@@ -266,32 +282,25 @@ fn of_products(
 }
 
 /// W `(F, classes)` and b from the products of rows with each other.
-fn of_rows(rows: &[usize], samples: &Samples<'_>, alpha: f64) -> Result<(Tensor, Tensor)> {
+fn of_rows(
+    gram: Covariance,
+    rows: &[usize],
+    samples: &Samples<'_>,
+    alpha: f64,
+) -> Result<(Tensor, Tensor)> {
     let labels: Vec<u32> = rows.iter().map(|&row| samples.labels[row]).collect();
     let targets = samples.one_hot(&labels)?;
     let target_mean = targets.mean_keepdim(0)?;
-    let (count, starts) = (rows.len(), (0..samples.width).step_by(CHUNK));
-    let centred = |start| -> Result<(Tensor, Tensor)> {
-        let x = to_host(&samples.columns(start)?.rows(rows)?)?;
-        let mean = x.mean_keepdim(0)?;
-        Ok((x.broadcast_sub(&mean)?, mean))
-    };
-    let mut gram = Tensor::zeros((count, count), DType::F64, &Device::Cpu)?;
-    for start in starts.clone() {
-        let (x, _) = centred(start)?;
-        gram = (gram + x.matmul(&x.t()?)?)?;
-    }
-    let mut matrix = gram.flatten_all()?.to_vec1::<f64>()?;
-    drop(gram);
+    let (count, mut matrix) = (rows.len(), gram.products());
     matrix.iter_mut().step_by(count + 1).for_each(|value| *value += alpha);
-    let factor = factor(MatRef::from_row_major_slice(&matrix, count, count))?;
+    let factor = factor(MatRef::from_column_major_slice(&matrix, count, count))?;
     drop(matrix);
     let right = targets.broadcast_sub(&target_mean)?.flatten_all()?.to_vec1::<f64>()?;
     let right = MatRef::from_row_major_slice(&right, count, samples.classes).to_owned();
     let dual = solve(&factor, right)?;
     let (mut weights, mut bias) = (Vec::new(), target_mean);
-    for start in starts {
-        let (x, mean) = centred(start)?;
+    for start in samples.starts() {
+        let (x, mean) = samples.centred(start, rows)?;
         let weight = x.t()?.matmul(&dual)?;
         bias = (bias - mean.matmul(&weight)?)?;
         weights.push(weight);

@@ -11,10 +11,10 @@ use candle_hebbian::MatmulPrecision;
 use entry::Entry;
 use hebbian_train::{Cell, Error, Job, Ours, RunFolder, Table, duration};
 use kept::Kept;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Run the commands of the record again, and say which of its numbers hold
 ///
@@ -201,13 +201,18 @@ impl ReproduceArgs {
                 command.arg("--resume");
             }
             wait(command, &folder)?;
+            let begun = Instant::now();
             if !job.analysis.is_empty() {
                 let mut command = Command::new(program);
                 command.arg("analyse").arg(&folder).args(&job.analysis);
                 command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
                 wait(command, &folder)?;
             }
-            runs.push(Kept::of(entry, job, &document(&folder)?));
+            let mut results = document(&folder)?;
+            if !job.analysis.is_empty() {
+                results["analysis"]["seconds"] = json!(begun.elapsed().as_secs_f64());
+            }
+            runs.push(Kept::of(entry, job, &results));
         }
         Ok(runs)
     }
@@ -369,16 +374,18 @@ fn keep(
             job.date = Some(today.clone());
             let mean = |name: &str, alternative: &str| {
                 let found = runs.iter().filter_map(|run| {
-                    run.results.get(name).or_else(|| run.results.get(alternative))?.as_f64()
+                    run.results.pointer(name).or_else(|| run.results.pointer(alternative))?.as_f64()
                 });
                 Ours::of(&found.collect::<Vec<_>>()).map(|of| of.mean)
             };
+            let analysed = mean("/analysis/seconds", "").unwrap_or_default();
             if let (None, Some(seconds)) =
-                (job.minutes.get(device), mean("total_seconds", "seconds"))
+                (job.minutes.get(device), mean("/total_seconds", "/seconds"))
             {
+                let seconds = seconds + analysed;
                 job.minutes.insert(device.to_string(), (seconds / 0.6).round().max(1.0) / 100.0);
             }
-            if let (None, Some(bytes)) = (job.memory.get(device), mean("peak_memory_bytes", "")) {
+            if let (None, Some(bytes)) = (job.memory.get(device), mean("/peak_memory_bytes", "")) {
                 job.memory.insert(device.to_string(), (bytes / 1e7).round() / 100.0);
             }
         }

@@ -89,10 +89,11 @@ fn replaced(text: &str, entries: &[Entry], shown: &mut BTreeSet<String>) -> Resu
         let table = match records {
             Some(records) => table(&records),
             None if name == HEADLINE => headline(entries),
-            None => match job(name, entries) {
-                Some(job) => numbers(job),
-                None => bail!("there is no record {name}"),
-            },
+            None => {
+                let jobs: Option<Vec<&Job>> =
+                    name.split(' ').map(|name| job(name, entries)).collect();
+                numbers(&jobs.with_context(|| format!("there is no record {name}"))?)
+            }
         };
         shown.extend(name.split(' ').map(str::to_string));
         write!(done, "{before}{}{name} -->\n\n{table}\n", MARK[0])?;
@@ -211,11 +212,12 @@ fn job<'a>(name: &str, entries: &'a [Entry]) -> Option<&'a Job> {
     jobs.find(|(entry, job)| entry.name_of(job) == name).map(|(_, job)| job)
 }
 
-/// Returns a table of the numbers of a single job.
-fn numbers(job: &Job) -> String {
+/// Returns a table of the numbers of jobs.
+fn numbers(jobs: &[&Job]) -> String {
     let mut text = heading(&["", "ours", "seeds"].map(str::to_string));
-    for claim in &job.claims {
-        text += &line(&[claim.row.clone(), ours(claim), seeds(job, claim)]);
+    for (job, claim) in jobs.iter().flat_map(|job| job.claims.iter().map(move |claim| (job, claim)))
+    {
+        text += &line(&[claim.label(), ours(claim), seeds(job, claim)]);
     }
     text
 }

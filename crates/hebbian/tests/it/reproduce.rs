@@ -190,5 +190,6 @@ fn analyses_are_reproduced() {
     assert!(percent > 50.0 && (100.0 * ours - percent).abs() < 1e-6, "{ours} in {table}");
     let kept = json_of(&at.join("models/patches/record/results/digits/code/seed-0.json"));
     assert_eq!(kept["command"], command);
+    assert!(kept["results"]["analysis"]["seconds"].as_f64() > Some(0.0));
     assert_eq!(kept["results"]["analysis"]["layers"]["layers"][0]["ridge"], json!(ours));
 }
