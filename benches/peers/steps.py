@@ -16,11 +16,11 @@ HIDDEN = {"golkar-mnist": 64, "golkar-mnist-256": 256}
 def softhebb(widths, learns, batch, layout, compiled):
     """Reflected padding, batch norm, soft winner-take-all with anti-Hebbian losers, triangle, pool. Features are those
     of a trained network: batch norm by running statistics."""
-    def layer(x, w, power, last):
+    def layer(x, w, mean, variance, power, last):
         if learns:
             x = F.batch_norm(x, None, None, training=True)
         else:
-            x = F.batch_norm(x, torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
+            x = F.batch_norm(x, mean, variance)
         pad = w.shape[-1] // 2
         x = F.pad(x, [pad] * 4, mode="reflect")
         u = F.conv2d(x, w)
@@ -38,13 +38,14 @@ def softhebb(widths, learns, batch, layout, compiled):
     def run(x, ws):
         powers, new = [0.7, 1.4, 1.0], []
         for i, w in enumerate(ws):
-            x, w = layer(x, w, powers[i], i == len(ws) - 1)
+            x, w = layer(x, w, *running[i], powers[i], i == len(ws) - 1)
             new.append(w)
         return x, new
 
     sizes = zip([3, *widths], widths, [5, 3, 3])
     weights = [torch.randn(k, c, side, side) for c, k, side in sizes]
     weights = [w.to(memory_format=layout) for w in weights]
+    running = [(torch.zeros(w.shape[1]), torch.ones(w.shape[1])) for w in weights]
     x = torch.rand(batch, 3, 32, 32).to(memory_format=layout)
     run = torch.compile(run) if compiled else run
 

@@ -1,10 +1,10 @@
 //! How well classes are read out of each layer.
 //!
 //! ```text
-//! ridge            W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
-//! ridge, augmented the same with the same α, where i goes over the training images and over augmented copies of them
-//! means            class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
-//! chance           the share of test images of the class that most training images have
+//! ridge             W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
+//! ridge, augmented  the same, with the same α, where i goes over the training images and augmented copies of them
+//! means             class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
+//! chance            the share of test images of the class that most training images have
 //! ```
 
 use super::lines::{self, Line};

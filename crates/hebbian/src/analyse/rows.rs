@@ -35,8 +35,8 @@ pub(crate) fn rows(
     collected(model, of, set, progress, |indices| Ok(set.batch(indices, DType::F32, device)?.0))
 }
 
-/// Computes the [`rows`] of images that go through the augmentation of the set first, with the random draws of the
-/// copy `copy`.
+/// Computes the [`rows`] of images that go through the augmentation of the set first, with the random draws of
+/// copy number `copy`.
 ///
 /// # Errors
 /// As [`rows`].

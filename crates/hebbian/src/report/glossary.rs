@@ -177,8 +177,8 @@ pub(super) const TERMS: &[Term] = &[
         "weight_angle",
         "W-R angle",
         "Angle of W and R",
-        "Angle, in degrees, of the forward weights W and the feedback weights R of a layer: 0 if they are proportional, 90 if \
-         they are unrelated.",
+        "Angle, in degrees, of the forward weights W and the feedback weights R of a layer: 0 is the same \
+         direction, 90 is unrelated.",
     ),
     rule(
         "weight_norm_ratio",
