@@ -144,7 +144,9 @@ fn lines_are_not_too_long() {
     for page in &guide() {
         for (at, (language, line)) in page.lines().into_iter().enumerate() {
             let long = line.chars().count() > 140 && language.is_none();
-            let excused = line.starts_with('|') || line.contains("://") || line.contains("](");
+            // Tables, marks of what is generated, and links.
+            let starts = ["|", "<!--"].iter().any(|start| line.starts_with(start));
+            let excused = starts || line.contains("://") || line.contains("](");
             assert!(
                 !long || excused,
                 "{}:{}: {} characters",
