@@ -307,6 +307,11 @@ impl Job {
         command
     }
 
+    /// Whether its numbers are those that runs of the preset of this name end with. What an analysis finds is not.
+    pub fn is_of(&self, preset: &str) -> bool {
+        self.preset.as_deref() == Some(preset) && self.analysis.is_empty()
+    }
+
     /// The value of a flag.
     pub fn flag(&self, name: &str) -> Option<&str> {
         let at = self.flags.iter().position(|flag| flag == name)?;
@@ -402,8 +407,7 @@ pub fn list<P: Preset>(experiments: &[(&str, &str)]) -> Result<String> {
             }
         };
         list += &format!("  {name:width$}  {dataset}: {description}{alias}{unknown}\n");
-        // What an analysis finds is not what a run ends with.
-        list += &below(&|one| one.preset.as_deref() == Some(name) && one.analysis.is_empty());
+        list += &below(&|one| one.is_of(name));
     }
     if !experiments.is_empty() {
         list += "\nexperiments, for --experiment\n";

@@ -191,10 +191,7 @@ fn expected<M: Door>(common: &CommonArgs, options: &M::Options) -> Result<Option
     };
     let wanted = serde_json::to_value(options)?;
     for job in records::<M::Preset>()?.iter().flat_map(|record| &record.jobs) {
-        let is_of =
-            job.preset.as_deref() == Some(heading.name) && job.dataset.as_deref() == Some(dataset);
-        // What an analysis finds is not what the run ends with.
-        if !is_of || !job.analysis.is_empty() {
+        if !job.is_of(heading.name) || job.dataset.as_deref() != Some(dataset) {
             continue;
         }
         // Without `train` or `study`: a method's own program has no subcommands, and the method's name is that of

@@ -178,8 +178,7 @@ impl ReproduceArgs {
                 continue;
             }
             let folder = self.out.join(entry.name_of(job)).join(format!("seed-{seed}"));
-            let program = std::env::current_exe().context("this program's file")?;
-            let mut command = Command::new(&program);
+            let mut command = this_program()?;
             command.args(job.arguments(entry.method)).arg("--out").arg(&folder);
             command.args(["--seed", &seed.to_string(), "--device", device]);
             if self.device.matmul_precision != MatmulPrecision::default() {
@@ -201,20 +200,27 @@ impl ReproduceArgs {
                 command.arg("--resume");
             }
             wait(command, &folder)?;
-            let begun = Instant::now();
-            if !job.analysis.is_empty() {
-                let mut command = Command::new(program);
-                command.arg("analyse").arg(&folder).args(&job.analysis);
-                command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
-                wait(command, &folder)?;
-            }
+            let analysed = self.analyse(job, &folder, device)?;
             let mut results = document(&folder)?;
-            if !job.analysis.is_empty() {
-                results["analysis"]["seconds"] = json!(begun.elapsed().as_secs_f64());
+            if let Some(time) = analysed {
+                results["analysis"]["seconds"] = json!(time.as_secs_f64());
             }
             runs.push(Kept::of(entry, job, &results));
         }
         Ok(runs)
+    }
+
+    /// Analyses a run if its job asks for that, and returns how long it took.
+    fn analyse(&self, job: &Job, run: &Path, device: &str) -> Result<Option<Duration>> {
+        if job.analysis.is_empty() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let mut command = this_program()?;
+        command.arg("analyse").arg(run).args(&job.analysis);
+        command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
+        wait(command, run)?;
+        Ok(Some(begun.elapsed()))
     }
 
     fn tell(&self, line: &str) {
@@ -241,6 +247,11 @@ fn is_of_here(folder: &Path, device: &str, precision: MatmulPrecision) -> Result
         }
     }
     Ok(true)
+}
+
+/// Returns a command that runs this program.
+fn this_program() -> Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("this program's file")?))
 }
 
 /// Waits until a command has ended or, if this program is asked to stop, until the command has saved and ended.

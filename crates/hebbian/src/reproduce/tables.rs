@@ -122,16 +122,15 @@ fn markdown(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns the table of one record, or of several that are shown as one: columns for numbers and for how they were
-/// obtained, then notes and the commands.
+/// Returns the table of one record, or of several that are shown as one under the heading of the first: columns for
+/// numbers and for how they were obtained, then notes and the commands.
 fn table(entries: &[&Entry]) -> String {
     let jobs =
         || entries.iter().flat_map(|entry| entry.record.jobs.iter().map(move |job| (*entry, job)));
     let claims = || jobs().flat_map(|(_, job)| job.claims.iter().map(move |claim| (job, claim)));
     let columns = distinct(claims().map(|(_, claim)| claim.column.clone()));
     let simple = columns.len() == 1;
-    let mut head: Vec<String> =
-        entries.iter().take(1).map(|entry| entry.record.rows.clone()).collect();
+    let mut head = vec![entries[0].record.rows.clone()];
     match simple {
         true => head.extend(["published".to_string(), "ours".to_string()]),
         false => head.extend(columns.iter().cloned()),
