@@ -157,6 +157,7 @@ pub(super) fn respond<T: Real>(
     Ok(finite.into_inner().then_some(out))
 }
 
+/// Transforms all kernels, and then computes the responses to some images at a time.
 fn respond_by_images<T: Real>(
     correlation: &Correlation,
     sizes: &Sizes,
@@ -199,6 +200,7 @@ fn respond_by_images<T: Real>(
     })
 }
 
+/// Transforms all images, and then computes the responses of a block of units at a time.
 fn respond_by_units<T: Real>(
     correlation: &Correlation,
     sizes: &Sizes,
