@@ -63,13 +63,17 @@ pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
 }
 
 /// Covers `0..$count` with tiles of 8 (6 if there are only 16 registers, of which two vectors for each row take 12), 4, 2
-/// and 1, and runs `$body` for each, with `$M` as its size and `$at` as its start.
+/// and 1, and runs `$body` for each, with `$M` as its size and `$at` as its start. In WebAssembly there are no tiles of 6,
+/// which would make the module larger.
 macro_rules! in_tiles {
     ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
         let count = $count;
         let mut $at = 0;
         in_tiles!(@size 8, <$simd>::REGISTER_COUNT >= 32, count, $at, $M, $body);
-        in_tiles!(@size 6, <$simd>::REGISTER_COUNT < 32, count, $at, $M, $body);
+        in_tiles!(
+            @size 6, <$simd>::REGISTER_COUNT < 32 && !cfg!(target_family = "wasm"),
+            count, $at, $M, $body
+        );
         in_tiles!(@size 4, true, count, $at, $M, $body);
         in_tiles!(@size 2, true, count, $at, $M, $body);
         in_tiles!(@size 1, true, count, $at, $M, $body);
