@@ -1,6 +1,6 @@
 //! Convolutions with 3×3 kernels by Winograd's minimal filtering, F(4×4, 3×3), with 36 instead of 144 multiplications for
 //! 16 positions, an input and a unit (A. Lavin and S. Gray, 2016, Fast algorithms for convolutional neural networks,
-//! arXiv:1509.09308, section 4.2). In one dimension, the four responses `y` of a kernel `g` to six inputs `d` are the
+//! arXiv:1509.09308, section 4). In one dimension, the four responses `y` of a kernel `g` to six inputs `d` are the
 //! coefficients of the product of two polynomials, computed from their values at six points:
 //!
 //! ```text
@@ -96,7 +96,7 @@ impl Sizes {
         self.units.div_ceil(self.width)
     }
 
-    /// The transformed weights of a block of units.
+    /// How many transformed weights a block of units has, `(36, C, width)`.
     fn kernels(&self) -> usize {
         TILE * self.channels * self.width
     }
@@ -107,7 +107,7 @@ impl Sizes {
         if self.blocks() * self.kernels() <= CACHED { 24 } else { 120 }
     }
 
-    /// The values of a group of transformed tiles, `(36, DEPTH, step)`.
+    /// How many values a group of transformed tiles has, `(36, DEPTH, step)`.
     fn group(&self) -> usize {
         TILE * DEPTH * self.step
     }
@@ -142,7 +142,7 @@ pub(super) fn respond<T: Real>(
         return Ok(None);
     }
     let sizes = Sizes::of::<T>(correlation);
-    let kernels = |block, out: &mut [T]| {
+    let transform = |block, out: &mut [T]| {
         let (channels, units, width) = (sizes.channels, sizes.units_of(block), sizes.width);
         ARCH.dispatch(Kernels { value: &value, channels, units, width, out });
     };
@@ -150,9 +150,9 @@ pub(super) fn respond<T: Real>(
     // The larger factor is transformed piece by piece, just before it is multiplied.
     let all = batch * sizes.tiles;
     let out = if all < sizes.units && TILE * all * sizes.step <= CACHED {
-        respond_by_units(correlation, &sizes, batch, kernels, padded, &finite)?
+        respond_by_units(correlation, &sizes, batch, transform, padded, &finite)?
     } else {
-        respond_by_images(correlation, &sizes, batch, kernels, padded, &finite)?
+        respond_by_images(correlation, &sizes, batch, transform, padded, &finite)?
     };
     Ok(finite.into_inner().then_some(out))
 }
@@ -383,7 +383,7 @@ mod tests {
     use candle::{Device, Tensor, Var};
 
     /// A difference that is allowed between f32 and f64, as a part of the standard deviation of all values. In NumPy,
-    /// the same transforms of normally distributed tiles differ by 8·10⁻⁶ at most.
+    /// the same transforms of normally distributed tiles differ by 10⁻⁵ at most.
     const ROUNDING: f64 = 3e-5;
 
     fn close(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
