@@ -111,7 +111,7 @@ pub trait Door: Method + Sized {
 
 /// The flags of a method's program.
 #[derive(Debug, clap::Parser)]
-#[command(version, allow_negative_numbers = true)]
+#[command(version = crate::VERSION, allow_negative_numbers = true)]
 pub struct DoorArgs<F: Args> {
     #[command(flatten)]
     pub(crate) common: CommonArgs,

@@ -37,6 +37,9 @@ extern crate accelerate_src;
 #[cfg(feature = "mkl")]
 extern crate intel_mkl_src;
 
+/// The version, with the commit if this was built in the project's repository.
+const VERSION: &str = env!("HEBBIAN_VERSION");
+
 /// An allocator that keeps freed memory. A step allocates and frees the same large tensors again and again; the
 /// system's allocator returns each to the kernel, and the next one causes page faults.
 #[global_allocator]
@@ -60,6 +63,7 @@ mod selection;
 mod signals;
 mod verify;
 
+pub use bench::{Benchmark, benchmarks};
 pub use common::{CommonArgs, DataArgs};
 pub use device::{Chosen, DeviceArgs, DeviceKind};
 pub use door::{Asked, Door, DoorArgs, Work, door};
@@ -111,12 +115,21 @@ fn set_unless_set(variable: &str, value: impl FnOnce() -> String) {
 /// waking up other threads. The library's own threshold is a seventh of this.
 const SMALL_PRODUCT: usize = 1 << 22;
 
-/// Starts the thread pool that all computation uses; without this, the first product would panic if threads could not
-/// be started. The current thread is part of the pool: otherwise it would have to wake another thread and wait for it
-/// wherever work is divided, which takes longer than a small product.
-fn start_threads() -> Result<()> {
+/// Sets what the speed of a program depends on, before it computes anything: freed memory is kept, the number of threads
+/// is fixed, and the thread pool that all computation uses is started. Without it, the first product would panic if
+/// threads could not be started. The current thread is part of the pool: otherwise it would have to wake another thread
+/// and wait for it wherever work is divided, which takes longer than a small product.
+///
+/// To be called once, before there are other threads. [`main`] does.
+///
+/// # Errors
+/// Threads that cannot be started.
+pub fn start() -> Result<()> {
     /// The memory that a thread needs: its stack, and what the system keeps beside it.
     const STACK: usize = (2 << 20) + (64 << 10);
+    keep_freed_memory();
+    settle_number_of_threads();
+    let_idle_threads_sleep();
     caches::check(Path::new(caches::CPUS))?;
     let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
     let threads: usize = wanted.parse().unwrap_or(1);
@@ -151,9 +164,6 @@ pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
     command: clap::Command,
     run: impl FnOnce(A) -> Result<String>,
 ) -> ExitCode {
-    keep_freed_memory();
-    settle_number_of_threads();
-    let_idle_threads_sleep();
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     let args = match parsed {
         Ok(args) => args,
@@ -164,7 +174,7 @@ pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
             return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let started = start_threads().and_then(|()| signals::listen());
+    let started = start().and_then(|()| signals::listen());
     match started.and_then(|()| run(args)).and_then(|report| print(&report)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -31,7 +31,7 @@ const BEGIN: &str = "To begin: hebbian train softhebb";
 #[derive(Debug, Parser)]
 #[command(
     name = "hebbian",
-    version,
+    version = crate::VERSION,
     arg_required_else_help = true,
     after_help = BEGIN
 )]

@@ -225,7 +225,7 @@ pub fn verify(mut args: VerifyArgs) -> Result<String> {
         "device": name,
         "dtype": args.dtype.name(),
         "composed": args.composed,
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": crate::VERSION,
         "passed": passed,
         "failed": failed,
         "errors": errors,

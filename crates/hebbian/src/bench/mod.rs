@@ -19,6 +19,8 @@ use std::time::Instant;
 use timing::{median, time};
 use work::Work;
 
+pub use work::{Benchmark, benchmarks};
+
 /// Environment variables with which the threads of a BLAS library sleep until the next product: if they waited in a
 /// loop, they would take the processor from the work in between.
 const SLEEPING: [(&str, &str); 3] =
@@ -91,8 +93,9 @@ impl BenchArgs {
         let wanted = |name: &str| {
             self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
         };
-        let names: Vec<String> =
-            work::all().into_iter().map(|named| named.name).filter(|name| wanted(name)).collect();
+        let all = benchmarks();
+        let names: Vec<&str> =
+            all.iter().map(Benchmark::name).filter(|name| wanted(name)).collect();
         if names.is_empty() {
             bail!("no benchmark name contains {}: see --list", self.names.join(", "));
         }
@@ -103,7 +106,7 @@ impl BenchArgs {
             bail!("--seconds is {}, expected a number above 0", self.seconds);
         }
         if self.alone {
-            let row = self.alone(&names[0])?;
+            let row = self.alone(names[0])?;
             return Ok(serde_json::to_string(&row)? + "\n");
         }
         if cfg!(debug_assertions) {
@@ -117,7 +120,7 @@ impl BenchArgs {
             bail!("--threads is 0, expected 1 or more");
         }
         let mut rows = Vec::new();
-        for name in &names {
+        for name in names {
             for &threads in &threads {
                 let row = self.apart(name, threads)?;
                 if !self.quiet {
@@ -167,9 +170,9 @@ impl BenchArgs {
     /// Measures the work of that name.
     fn alone(&self, name: &str) -> Result<Row> {
         let chosen = self.device.choose()?;
-        let found = work::all().into_iter().find(|named| named.name == name);
-        let Some(named) = found else { bail!("there is no work {name}") };
-        let Work { images, products, mut run } = (named.make)(&chosen.device)?;
+        let found = benchmarks().into_iter().find(|benchmark| benchmark.name() == name);
+        let Some(benchmark) = found else { bail!("there is no benchmark {name}") };
+        let Work { images, products, mut run } = benchmark.work(&chosen.device)?;
         let mut bare = Bare::new(&products, &chosen.device)?;
         let threads = candle::utils::get_num_threads();
         let mut peers = match &self.against_torch {

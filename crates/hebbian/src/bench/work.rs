@@ -25,7 +25,7 @@ pub(super) struct Work {
 }
 
 /// Does the work once.
-pub(super) type Run = Box<dyn FnMut() -> Result<()>>;
+type Run = Box<dyn FnMut() -> Result<()>>;
 
 type Make = Box<dyn Fn(&Device) -> Result<Work>>;
 
@@ -37,16 +37,36 @@ fn run<T>(mut compute: impl FnMut() -> candle::Result<T> + 'static) -> Run {
     })
 }
 
-/// A piece of work by name, and how it is made.
-pub(super) struct Named {
-    pub name: String,
-    pub make: Make,
+/// What `hebbian bench` times under a name: a step or features of a network, or a single op.
+pub struct Benchmark {
+    name: String,
+    make: Make,
 }
 
-/// Returns all work, in the order of the table.
-pub(super) fn all() -> Vec<Named> {
+impl Benchmark {
+    /// Returns the name, such as `op/max-pool/64`; the last part is the batch size.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes network and batch on a device, and returns a function that does the work once. On a GPU, the work may go on
+    /// after it has returned.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn prepare(&self, device: &Device) -> Result<impl FnMut() -> Result<()> + use<>> {
+        Ok(self.work(device)?.run)
+    }
+
+    pub(super) fn work(&self, device: &Device) -> Result<Work> {
+        (self.make)(device)
+    }
+}
+
+/// Returns all benchmarks, in the order of the table.
+pub fn benchmarks() -> Vec<Benchmark> {
     let mut all = Vec::new();
-    let mut add = |name: String, make: Make| all.push(Named { name, make });
+    let mut add = |name: String, make: Make| all.push(Benchmark { name, make });
     for preset in ["softhebb-cnn3-cifar", "softhebb-cnn3-cifar-half", "softhebb-cnn3-cifar-quarter"]
     {
         for batch in [10, 64] {
@@ -297,8 +317,8 @@ mod tests {
     use super::*;
 
     fn products(name: &str) -> Result<Vec<Product>> {
-        let named = all().into_iter().find(|named| named.name == name);
-        Ok((named.expect("a name of the list").make)(&Device::Cpu)?.products)
+        let found = benchmarks().into_iter().find(|benchmark| benchmark.name == name);
+        Ok(found.expect("a name of the list").work(&Device::Cpu)?.products)
     }
 
     /// 5×5×3 taps on 32×32 positions; 3×3×24 on the 16×16 that a pool leaves; 3×3×96 on 8×8.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// What is kept of one run of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Kept {
-    /// The program's version.
+    /// The [program's version](crate::VERSION), with its commit.
     pub(super) version: String,
     /// The command, without seed.
     pub(super) command: String,
@@ -31,7 +31,7 @@ impl Kept {
     pub(super) fn of(entry: &Entry, job: &Job, results: &Value) -> Self {
         let values = job.claims.iter().map(|claim| (claim.label(), claim.values(results)));
         Self {
-            version: env!("CARGO_PKG_VERSION").to_string(),
+            version: crate::VERSION.to_string(),
             command: job.command(entry.method),
             values: values.collect(),
             results: shortened(results),
