@@ -1,8 +1,8 @@
 //! The single ops of `hebbian bench` with the statistics of [criterion], which compares with an earlier measurement:
 //!
 //! ```text
-//! cargo bench -p hebbian -- --save-baseline before
-//! cargo bench -p hebbian -- --baseline before
+//! cargo bench -p hebbian --bench ops -- --save-baseline before
+//! cargo bench -p hebbian --bench ops -- --baseline before
 //! ```
 //!
 //! [criterion]: https://bheisler.github.io/criterion.rs/book/
