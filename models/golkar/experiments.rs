@@ -1,5 +1,6 @@
 //! The paper's experiments, one command each.
 
+use super::circuit::Rates;
 use super::config::Preset;
 use super::diagnostics::{Diagnostics, diagnose};
 use super::learner::{Golkar, Learner, Options, Point, points};
@@ -45,14 +46,8 @@ impl Experiment {
         }
         study.run(self.name(), Some(data), &[], || match self {
             Self::Digits | Self::Fig3 | Self::Table1 => {
-                let arms = presets.into_iter().flat_map(|preset| {
-                    [false, true].map(|backprop| Arm {
-                        group: preset.name.clone(),
-                        label: if backprop { "backprop" } else { "bmvr" }.to_string(),
-                        options: Options { preset: preset.clone(), backprop },
-                    })
-                });
-                let trained = study.train::<Golkar>(arms.collect(), data)?;
+                let arms = presets.iter().flat_map(|preset| self.arms(preset)).collect();
+                let trained = study.train::<Golkar>(arms, data)?;
                 curves(&trained, data, &study.options.averaged())
             }
             Self::Alignment | Self::Spectrum => self.look(&presets[0], study, data),
@@ -87,6 +82,25 @@ impl Experiment {
                 )));
             }
         })
+    }
+
+    /// The networks of a comparison: the circuit and back-propagation; except in Fig. 3, also a circuit whose hidden
+    /// neurons keep their random weights, and the same with a read-out that learns by the delta rule.
+    fn arms(self, preset: &Preset) -> Vec<Arm<Options>> {
+        let mut random = preset.clone();
+        random.training.rates = Rates { w1: 0.0, q: 0.0, ..preset.training.rates };
+        let mut delta_rule = random.clone();
+        delta_rule.training.readout = Some(preset.backprop.rate);
+        let mut arms = vec![("bmvr", preset, false), ("backprop", preset, true)];
+        if self != Self::Fig3 {
+            arms.extend([("random", &random, false), ("random-delta-rule", &delta_rule, false)]);
+        }
+        let arm = |(label, preset, backprop): (&str, &Preset, bool)| Arm {
+            group: preset.name.clone(),
+            label: label.to_string(),
+            options: Options { preset: preset.clone(), backprop },
+        };
+        arms.into_iter().map(arm).collect()
     }
 
     /// Trains a circuit for each seed and measures it epoch by epoch.
@@ -212,7 +226,12 @@ fn follow(
 
 /// The rule's name in tables.
 fn rule(one: &Trained<Options>) -> &'static str {
-    if one.arm.options.backprop { "backprop" } else { "BMVR" }
+    match one.arm.label.as_str() {
+        "bmvr" => "BMVR",
+        "random" => "random hidden weights",
+        "random-delta-rule" => "random hidden weights, delta rule",
+        _ => "backprop",
+    }
 }
 
 /// The loss of the best linear network.
@@ -255,14 +274,14 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
         ])?;
     }
     let panels: Vec<LineChart> = trained
-        .chunks(2)
-        .map(|pair| {
-            let mut series: Vec<Series> = pair.iter().enumerate().map(curve).collect();
+        .chunk_by(|one, next| one.arm.group == next.arm.group)
+        .map(|arms| {
+            let mut series: Vec<Series> = arms.iter().enumerate().map(curve).collect();
             let ends = |end: fn(f64, f64) -> f64| {
                 series.iter().flat_map(|one| &one.points).map(|point| point.0).reduce(end)
             };
             if let (Some(optimum), Some(from), Some(to)) =
-                (optimum(&pair[0]), ends(f64::min), ends(f64::max))
+                (optimum(&arms[0]), ends(f64::min), ends(f64::max))
             {
                 series.push(Series {
                     name: "optimum of a linear network".to_string(),
@@ -273,7 +292,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
                 });
             }
             LineChart {
-                title: format!("{} on {}, {averaged}", pair[0].arm.group, data.name),
+                title: format!("{} on {}, {averaged}", arms[0].arm.group, data.name),
                 x_label: "samples".to_string(),
                 y_label: "loss, mean squared error".to_string(),
                 log_x: true,

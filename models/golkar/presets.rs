@@ -30,6 +30,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/golkar-fashion-linear.json"),
         include_str!("presets/golkar-mnist.json"),
         include_str!("presets/golkar-mnist-256.json"),
+        include_str!("presets/golkar-mnist-60000.json"),
         include_str!("presets/golkar-mnist-linear.json"),
         include_str!("presets/golkar-mnist-online.json"),
     ];

@@ -181,13 +181,7 @@ impl hebbian_train::Learner for Learner {
         };
         let mut extras = BTreeMap::new();
         if material.options.baselines {
-            let controls = readouts.baselines()?;
-            if let Some(random) = controls.last() {
-                let each = readouts.random_networks(random.test_accuracy)?;
-                let each = each.into_iter().map(|accuracy| json!({ "test_accuracy": accuracy }));
-                extras.insert("random_features".to_string(), each.collect());
-            }
-            all.extend(controls);
+            all.extend(readouts.baselines()?);
             if let (Way::Stages(_), Some(few)) =
                 (&self.way, readouts.with_few_labels(&model.network)?)
             {

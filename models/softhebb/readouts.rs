@@ -80,28 +80,17 @@ impl Readouts<'_, '_> {
         self.judge("head", Instant::now(), &model.head, &test)
     }
 
-    /// Trains and tests the same head on raw pixels, and on the features of the random weights that the network started
-    /// from.
+    /// Trains and tests the same head on raw pixels, and on the features of [`DRAWS`] networks with random weights: the
+    /// one that the network started from, and others.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
         let pixels = Network::pixels(self.material.data.train.shape())?;
-        let pixels = self.control(&pixels, "raw pixels")?;
-        Ok(vec![pixels, self.on_random_features(0)?])
-    }
-
-    /// Returns the accuracies of the same head on the features of [`DRAWS`] networks with random weights: the
-    /// one that the network started from, whose accuracy is `first`, and others.
-    pub(super) fn random_networks(&mut self, first: f64) -> Result<Vec<f64>> {
-        let mut all = vec![first];
-        for draw in 1..DRAWS {
-            all.push(self.on_random_features(draw)?.test_accuracy);
+        let name = "head on raw pixels";
+        let mut all = vec![self.control(&pixels, name, name)?];
+        for draw in 0..DRAWS {
+            let (random, name) = (self.random_network(draw)?, "head on random features");
+            all.push(self.control(&random, name, &format!("{name}, draw {}", draw + 1))?);
         }
         Ok(all)
-    }
-
-    /// Trains and tests a fresh head on the features of the random network `draw`.
-    fn on_random_features(&mut self, draw: usize) -> Result<ReadoutResult> {
-        let random = self.random_network(draw)?;
-        self.control(&random, &format!("random features, draw {}", draw + 1))
     }
 
     /// Returns a network with random weights; `draw` 0 has those that the network started from.
@@ -167,13 +156,13 @@ impl Readouts<'_, '_> {
         few.iter().map(accuracy).collect()
     }
 
-    /// Trains and tests a fresh head on the features of a network that does not learn.
-    fn control(&mut self, network: &Network, of: &str) -> Result<ReadoutResult> {
+    /// Trains and tests a fresh head on the features of a network that does not learn. The log has it as `logged`.
+    fn control(&mut self, network: &Network, name: &str, logged: &str) -> Result<ReadoutResult> {
         let Material { data, device, rng, .. } = self.material;
         let preset = self.material.preset();
         let started = Instant::now();
-        let train = self.features(network, &data.train, of)?;
-        let test = self.features(network, &data.test, of)?;
+        let train = self.features(network, &data.train, logged)?;
+        let test = self.features(network, &data.test, logged)?;
         let mut head = Head::new(
             &preset.head,
             &preset.training,
@@ -182,7 +171,8 @@ impl Readouts<'_, '_> {
             device,
             &mut rng.stream("head.weight"),
         )?;
-        self.head(&mut head, network, &train, &test, (&format!("head on {of}"), started))
+        let found = self.head(&mut head, network, &train, &test, (logged, started))?;
+        Ok(ReadoutResult { name: name.to_string(), ..found })
     }
 
     /// Trains and tests the head: on features that are computed once or, if images are augmented, on those of an

@@ -12,26 +12,21 @@ use std::path::Path;
 pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     let results = &run.results;
     let mut lines = vec!["test accuracy".to_string()];
-    let mut accuracy =
-        |label: &str, value: f64| lines.push(format!("  {label:28} {:6.2} %", 100.0 * value));
-    // The first random network is shown below, with the others.
-    for readout in results.readouts.iter().filter(|readout| !readout.name.contains(", draw ")) {
-        accuracy(&readout.name, readout.test_accuracy);
+    let heads = |networks: &[f64]| format!("head on {} random networks", networks.len());
+    for (name, accuracies) in results.readout_accuracies() {
+        match &accuracies[..] {
+            [one] => lines.push(format!("  {name:28} {:6.2} %", 100.0 * one)),
+            several => lines.extend(spread(&heads(several), several)),
+        }
     }
-    let random: Vec<f64> = results.extras.get("random_features").map_or_else(Vec::new, |each| {
-        let each = each.as_array().into_iter().flatten();
-        each.filter_map(|one| one["test_accuracy"].as_f64()).collect()
-    });
-    let heads = format!("head on {} random networks", random.len());
-    lines.extend(several(&heads, &random));
     if let Some(few) = results.extras.get("few_labels") {
         let labels = few["labels"].as_u64().unwrap_or_default();
         let [learned, pixels, random] =
             ["learned", "raw_pixels", "random_features"].map(|name| numbers(&few[name]));
         lines.push(format!("with {labels} labels, {} draws", learned.len()));
-        lines.extend(several("head", &learned));
-        lines.extend(several("head on raw pixels", &pixels));
-        lines.extend(several(&heads, &random));
+        lines.extend(spread("head", &learned));
+        lines.extend(spread("head on raw pixels", &pixels));
+        lines.extend(spread(&heads(&random), &random));
     }
     if let Some(left) = results.extras.get("units_that_left_their_start") {
         let left: Vec<String> =
@@ -62,6 +57,6 @@ fn numbers(list: &Value) -> Vec<f64> {
 }
 
 /// The line with mean and deviation of several accuracies; `None` without any.
-fn several(label: &str, accuracies: &[f64]) -> Option<String> {
+fn spread(label: &str, accuracies: &[f64]) -> Option<String> {
     Some(format!("  {label:28}  {} %", Spread::of(accuracies)?.percent()))
 }

@@ -83,12 +83,26 @@ impl Results {
     pub fn part(&self) -> &'static str {
         if self.validation.is_some() { "validation" } else { "test" }
     }
+
+    /// Returns the accuracies of the read-outs by name, in the order of their names' first appearance. A control that
+    /// was tested on several networks with random weights has as many.
+    pub fn readout_accuracies(&self) -> Vec<(&str, Vec<f64>)> {
+        let mut all: Vec<(&str, Vec<f64>)> = Vec::new();
+        for ReadoutResult { name, test_accuracy, .. } in &self.readouts {
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, accuracies)) => accuracies.push(*test_accuracy),
+                None => all.push((name, vec![*test_accuracy])),
+            }
+        }
+        all
+    }
 }
 
 /// How well classes were read out of features.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReadoutResult {
-    /// The read-out, and what it reads if not the network's features: `head`, `ridge`, `head on raw pixels`.
+    /// The read-out, and what it reads if not the network's features: `head`, `ridge`, `head on raw pixels`. If one is
+    /// tested on several networks with random weights, the results have the same name.
     pub name: String,
     /// Share of the test set that was classified correctly, 0 to 1.
     pub test_accuracy: f64,

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use hebbian_data::transforms::InputConfig;
 
 use super::About;
-use crate::Results;
+use crate::{Results, Spread};
 
 /// The start of every card, by which a file is recognised as a card of this program.
 pub(crate) const START: &str = "---\nlibrary_name: candle-hebbian\n";
@@ -46,8 +46,13 @@ seed {seed}: `config.json` has the settings of its network, and is a preset.
     if results.readouts.is_empty() {
         let _ = writeln!(text, "| the network | {:.2} |", 100.0 * accuracy);
     }
-    for readout in &results.readouts {
-        let _ = writeln!(text, "| {} | {:.2} |", readout.name, 100.0 * readout.test_accuracy);
+    for (name, accuracies) in results.readout_accuracies() {
+        let times = match accuracies.len() {
+            1 => String::new(),
+            count => format!(", {count} times"),
+        };
+        let accuracy = Spread::of(&accuracies).map_or_else(String::new, Spread::percent);
+        let _ = writeln!(text, "| {name}{times} | {accuracy} |");
     }
     let InputConfig { transforms, augmentation } = &about.input;
     if !transforms.is_empty() {
@@ -102,16 +107,23 @@ mod tests {
             fingerprint: None,
             may_grow: &[],
         };
-        let readout =
-            ReadoutResult { name: "head".to_string(), test_accuracy: 0.75, ..Default::default() };
+        // On random weights a mean of 0.5, and a deviation of √(2·0.1²) = 0.1414.
+        let readouts = [("head", 0.75), ("head on random features", 0.4)]
+            .into_iter()
+            .chain([("ridge", 0.7), ("head on random features", 0.6)])
+            .map(|(name, test_accuracy)| ReadoutResult {
+                name: name.to_string(),
+                test_accuracy,
+                ..Default::default()
+            });
         let results =
-            Results { test_accuracy: 0.75, readouts: vec![readout], ..Results::default() };
+            Results { test_accuracy: 0.75, readouts: readouts.collect(), ..Results::default() };
         let text = card(&about, &results);
         let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
         assert!(front.contains("- { type: accuracy, value: 0.75 }"), "{front}");
         assert!(front.contains("- name: \"amit-digits\""), "{front}");
         for says in [
-            "| head | 75.00 |",
+            "| head | 75.00 |\n| head on random features, 2 times | 50.00 ± 14.14 |\n| ridge | 70.00 |",
             "10 images of digits with labels and 5 without (1 x 8 x 8",
             "It sees images after the transforms `standardise-image`.",
             "While it learned, images were augmented by `random-crop:padding=1,flip`.",

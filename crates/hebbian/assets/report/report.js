@@ -25,6 +25,7 @@
   }
 
   const percent = (share, digits = 2) => (100 * share).toFixed(digits) + " %";
+  const spread = ({ mean, sd }) => sd === null ? percent(mean) : `${(100 * mean).toFixed(2)} ± ${percent(sd)}`;
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   // As many colours as the style sheet has for curves.
   const LINES = 7;
@@ -240,11 +241,10 @@
     if (content.runs.length < 2) return null;
     const rows = content.groups.map((group, at) => {
       const found = content.accuracies[at];
-      const spread = found && (found.sd === null ? percent(found.mean) : `${(100 * found.mean).toFixed(2)} ± ${(100 * found.sd).toFixed(2)} %`);
       return [
         { show: [chip(at), group.name], by: group.name },
         { show: group.runs.length, by: group.runs.length },
-        { show: spread || "–", by: found ? found.mean : -1 },
+        { show: found ? spread(found) : "–", by: found ? found.mean : -1 },
         { show: found && el("span", { class_: "bar" }, el("i", { style: { width: 100 * found.mean + "%" } })), by: found ? found.mean : -1 },
       ];
     });
@@ -372,7 +372,7 @@
     const parts = [];
     if (own.length) {
       const rows = own.map((one) => [one.name, { show: one.features.toLocaleString("en"), by: one.features },
-        { show: percent(one.accuracy), by: one.accuracy }, bar(one.accuracy), { show: one.seconds.toFixed(1), by: one.seconds }]);
+        { show: spread({ mean: one.accuracy, sd: one.sd }), by: one.accuracy }, bar(one.accuracy), { show: one.seconds.toFixed(1), by: one.seconds }]);
       parts.push(card(el("h3", {}, "Of the run"), table(["read-out", "features", `${run().part} accuracy`, "", "seconds"], rows, ["", "figure", "figure", "", "figure"])));
     }
     if (layers.length) {

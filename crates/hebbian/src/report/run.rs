@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::{Dataset, LoadOptions, load_with_progress};
 use hebbian_models::{Model, splits};
-use hebbian_train::{ConfusionMatrix, History, ReadoutResult, Results, RunFolder};
+use hebbian_train::{ConfusionMatrix, History, Results, RunFolder, Spread};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
@@ -234,6 +234,8 @@ struct Readout {
     name: String,
     features: usize,
     accuracy: f64,
+    /// The deviation, where several random networks were read.
+    sd: Option<f64>,
     seconds: f64,
 }
 
@@ -325,8 +327,7 @@ impl Run {
             accuracy: results.map(|results| results.test_accuracy),
             facts: facts(folder),
             options: choices(config),
-            readouts: results
-                .map_or(Vec::new(), |results| results.readouts.iter().map(Readout::of).collect()),
+            readouts: results.map_or_else(Vec::new, Readout::all),
             by_layer,
             layers,
             class_names: serde_json::from_value(config["class_names"].clone()).unwrap_or_default(),
@@ -384,10 +385,20 @@ fn plain_text(value: &Value) -> String {
 }
 
 impl Readout {
-    fn of(result: &ReadoutResult) -> Self {
-        let ReadoutResult { name, test_accuracy, seconds, features, .. } = result;
-        let (name, accuracy) = (name.clone(), *test_accuracy);
-        Self { name, features: *features, accuracy, seconds: *seconds }
+    fn all(results: &Results) -> Vec<Self> {
+        let named = results.readout_accuracies().into_iter();
+        let of = |(name, accuracies): (&str, Vec<f64>)| {
+            let Spread { mean, sd } = Spread::of(&accuracies)?;
+            let each = || results.readouts.iter().filter(|readout| readout.name == name);
+            Some(Self {
+                name: name.to_string(),
+                features: each().next()?.features,
+                accuracy: mean,
+                sd,
+                seconds: each().map(|readout| readout.seconds).sum(),
+            })
+        };
+        named.filter_map(of).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Runs that succeed.
 
+use candle::{DType, Tensor};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use super::{PROGRAM, TINY};
 use crate::common::experiment;
@@ -133,16 +135,19 @@ fn ways_agree_and_settings_differ() {
 }
 
 #[test]
-fn without_flags_the_digits_are_learned_by_both_rules() {
+fn without_flags_the_digits_are_learned_by_both_rules_beside_random_weights() {
     let place = PROGRAM.place();
     let run = place.run(&[&TINY[..], &["--seeds", "2"]].concat()).ok();
     let out = "runs/golkar/study-digits/digits-seed-0";
-    for row in ["golkar-digits-linear, BMVR", "golkar-digits, backprop"] {
-        assert!(run.stdout.contains(row), "no '{row}' in {}", run.stdout);
+    let rules = ["BMVR", "backprop", "random hidden weights", "random hidden weights, delta rule"];
+    for preset in ["golkar-digits-linear", "golkar-digits"] {
+        for row in rules.map(|rule| format!("{preset}, {rule} ")) {
+            assert!(run.stdout.contains(&row), "no '{row}' in {}", run.stdout);
+        }
     }
     let results = place.json(&format!("{out}/results.json"));
     let runs = results["runs"].as_array().unwrap();
-    assert_eq!(runs.len(), 8);
+    assert_eq!(runs.len(), 16);
     let losses: Vec<f64> = (0..2).map(|at| runs[at]["results"]["loss"].as_f64().unwrap()).collect();
     let mean = format!("{:.4} ± ", 0.5 * (losses[0] + losses[1]));
     assert!(run.stdout.contains(&mean), "no '{mean}' in {}", run.stdout);
@@ -151,6 +156,22 @@ fn without_flags_the_digits_are_learned_by_both_rules() {
     assert_eq!(csv.lines().next(), Some(head));
     let picture = place.bytes(&format!("{out}/figure.png"));
     assert!(image::load_from_memory(&picture).unwrap().width() > 100);
+
+    // All start from the same weights. The controls keep those of the hidden neurons; only the last reads them by a
+    // head.
+    let checkpoint = |label: &str| {
+        let path = format!("{out}/golkar-digits-{label}/seed-1/model.safetensors");
+        let values = |tensor: &Tensor| {
+            tensor.flatten_all().and_then(|all| all.to_dtype(DType::F32)?.to_vec1::<f32>()).unwrap()
+        };
+        let tensors = place.checkpoint(&path).0.into_iter();
+        tensors.map(|(name, tensor)| (name, values(&tensor))).collect::<BTreeMap<_, _>>()
+    };
+    let [bmvr, random, delta_rule] = ["bmvr", "random", "random-delta-rule"].map(checkpoint);
+    assert!(random["w1"] == delta_rule["w1"] && random["q"] == delta_rule["q"]);
+    assert!(bmvr["w1"] != random["w1"] && bmvr["q"] != random["q"]);
+    assert!(random["w2"] == delta_rule["w2"] && random["w2"] != delta_rule["head.weight"]);
+    assert!(!random.contains_key("head.weight"));
 }
 
 #[test]
