@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Builds the library's tests for 64-bit ARM, whose vectors are NEON, and runs them in QEMU where there is no such
-# processor. What is right in QEMU is right on the processor; times are not. Arguments go to the tests, such as a part
-# of their names.
+# processor. QEMU says nothing about times. Arguments go to the tests, such as a part of their names.
 #
 #   rustup target add aarch64-unknown-linux-gnu
 #   apt install gcc-aarch64-linux-gnu qemu-user       # Debian's names
