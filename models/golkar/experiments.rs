@@ -91,9 +91,10 @@ impl Experiment {
         random.training.rates = Rates { w1: 0.0, q: 0.0, ..preset.training.rates };
         let mut delta_rule = random.clone();
         delta_rule.training.readout = Some(preset.backprop.rate);
-        let mut arms = vec![("bmvr", preset, false), ("backprop", preset, true)];
+        let mut arms = vec![("BMVR", preset, false), ("backprop", preset, true)];
         if self != Self::Fig3 {
-            arms.extend([("random", &random, false), ("random-delta-rule", &delta_rule, false)]);
+            arms.push(("random hidden weights", &random, false));
+            arms.push(("random hidden weights, delta rule", &delta_rule, false));
         }
         let arm = |(label, preset, backprop): (&str, &Preset, bool)| Arm {
             group: preset.name.clone(),
@@ -224,16 +225,6 @@ fn follow(
     Ok(found)
 }
 
-/// The rule's name in tables.
-fn rule(one: &Trained<Options>) -> &'static str {
-    match one.arm.label.as_str() {
-        "bmvr" => "BMVR",
-        "random" => "random hidden weights",
-        "random-delta-rule" => "random hidden weights, delta rule",
-        _ => "backprop",
-    }
-}
-
 /// The loss of the best linear network.
 fn optimum(one: &Trained<Options>) -> Option<f64> {
     one.extra("linear_optimum").map(|spread| spread.mean)
@@ -250,7 +241,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
             for point in points(&run.history) {
                 table.row([
                     one.arm.group.as_str().into(),
-                    rule(one).into(),
+                    one.arm.label.as_str().into(),
                     run.results.seed.into(),
                     point.seen.into(),
                     point.loss.into(),
@@ -265,7 +256,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
         };
         let speed = one.spread(speed);
         text.row([
-            format!("{}, {}", one.arm.group, rule(one)).into(),
+            format!("{}, {}", one.arm.group, one.arm.label).into(),
             loss.into(),
             optimum(one).map(|optimum| format!("{optimum:.4}")).into(),
             one.extra("train_accuracy").map(Spread::percent).into(),
@@ -304,7 +295,7 @@ fn curves(trained: &[Trained<Options>], data: &Dataset, averaged: &str) -> Resul
     let runs = trained.iter().flat_map(|one| {
         one.runs
             .iter()
-            .map(|run| json!({ "preset": one.arm.options.preset, "rule": rule(one), "results": run.results }))
+            .map(|run| json!({ "preset": one.arm.options.preset, "rule": one.arm.label, "results": run.results }))
     });
     Ok(Figure {
         table,
@@ -327,5 +318,5 @@ fn curve((colour, one): (usize, &Trained<Options>)) -> Series {
         Some((seen, Spread::of(&losses.collect::<Vec<_>>())?))
     };
     let points = (1..runs.first().map_or(0, Vec::len)).filter_map(point);
-    Series { colour, ..Series::of_means(rule(one), points) }
+    Series { colour, ..Series::of_means(one.arm.label.as_str(), points) }
 }

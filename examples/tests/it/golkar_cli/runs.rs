@@ -167,7 +167,8 @@ fn without_flags_the_digits_are_learned_by_both_rules_beside_random_weights() {
         let tensors = place.checkpoint(&path).0.into_iter();
         tensors.map(|(name, tensor)| (name, values(&tensor))).collect::<BTreeMap<_, _>>()
     };
-    let [bmvr, random, delta_rule] = ["bmvr", "random", "random-delta-rule"].map(checkpoint);
+    let [bmvr, random, delta_rule] =
+        ["bmvr", "random-hidden-weights", "random-hidden-weights-delta-rule"].map(checkpoint);
     assert!(random["w1"] == delta_rule["w1"] && random["q"] == delta_rule["q"]);
     assert!(bmvr["w1"] != random["w1"] && bmvr["q"] != random["q"]);
     assert!(random["w2"] == delta_rule["w2"] && random["w2"] != delta_rule["head.weight"]);
