@@ -6,8 +6,8 @@ use crate::synapses::Synapses;
 use candle::{Result, Tensor};
 use std::sync::Arc;
 
-/// Computes the linear response `u (S, P, K)` of `weight` to rows `x (S, P, F)`. The weights learn by `rule`, in a
-/// network that otherwise learns by back-propagation.
+/// Computes the linear response `u (S, P, K)` of `weight`, which holds `(S, K, F)` or, for one site, `(K, F)`, to rows
+/// `x (S, P, F)`. The weights learn by `rule`, in a network that otherwise learns by back-propagation.
 ///
 /// ```text
 /// forward     u = x·wᵀ        y = compete(u)
@@ -45,6 +45,15 @@ pub fn response_by_rule(
     compete: impl FnOnce(&Tensor) -> Result<Tensor>,
     rule: Arc<dyn Rule>,
 ) -> Result<Tensor> {
+    let (sites, _, inputs) = x.dims3()?;
+    if sites > 1 && weight.rank() == 2 {
+        candle::bail!(
+            "response by rule: weights of {:?} for rows of {:?}: expected (S, K, F) with {sites} sites \
+             and {inputs} inputs",
+            weight.dims(),
+            x.dims()
+        )
+    }
     by_rule(x, Presynaptic::rows_of(x)?, weight, feedback, compete, rule)
 }
 

@@ -1,8 +1,8 @@
 //! Homeostasis: units that win too often raise their own thresholds.
 
 use crate::cpu::{self, Real, RowKernel, slice, with_real};
-use crate::memory::filled_rows;
-use crate::ops::widen::widened;
+use crate::memory::{self, filled_rows};
+use crate::ops::widen::{wide_dtype, widened};
 use crate::ops::{Value, column_counts, custom_vjp, has_kernels};
 use candle::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
@@ -55,7 +55,8 @@ pub fn adaptive_threshold(
     target: f64,
     vb: VarBuilder,
 ) -> Result<AdaptiveThreshold> {
-    let (hints, dtype) = (Init::Const(0.0), wide(vb.dtype()));
+    let (hints, dtype) = (Init::Const(0.0), wide_dtype(vb.dtype()));
+    memory::check("thresholds", &[sites, units], dtype, vb.device())?;
     let var = vb.get_with_hints_dtype(sites * units, "threshold", hints, dtype)?;
     AdaptiveThreshold::of(Var::from_tensor(&var)?, (sites, units), rate, target)
 }
@@ -64,7 +65,8 @@ impl AdaptiveThreshold {
     /// Makes thresholds of 0 for `(sites, units)` and responses of type `dtype`, in a new variable of their own.
     ///
     /// # Errors
-    /// If there are no units, the rate is negative or not finite in f32, or the target is outside 0 to 1.
+    /// If there are no units or not enough memory, the rate is negative or not finite in f32, or the target is outside 0
+    /// to 1.
     pub fn new(
         (sites, units): (usize, usize),
         rate: f64,
@@ -72,7 +74,9 @@ impl AdaptiveThreshold {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let var = Var::zeros(sites * units, wide(dtype), device)?;
+        let dtype = wide_dtype(dtype);
+        memory::check("thresholds", &[sites, units], dtype, device)?;
+        let var = Var::zeros(sites * units, dtype, device)?;
         Self::of(var, (sites, units), rate, target)
     }
 
@@ -148,7 +152,7 @@ impl AdaptiveThreshold {
     fn fits(&self, what: &str, t: &Tensor) -> Result<usize> {
         match (t.dims(), self.values.dims()) {
             (&[sites, rows, units], &[s, k]) if (sites, units) == (s, k) => {
-                if wide(t.dtype()) != self.values.dtype() {
+                if wide_dtype(t.dtype()) != self.values.dtype() {
                     candle::bail!(
                         "thresholds in {:?} for {what} in {:?}",
                         self.values.dtype(),
@@ -161,14 +165,6 @@ impl AdaptiveThreshold {
                 candle::bail!("thresholds of {thresholds:?} for {what} of {found:?}")
             }
         }
-    }
-}
-
-/// The type of thresholds for responses of type `dtype`.
-fn wide(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A layer: weights and a geometry. Responding and learning are separate calls.
 
 use crate::geometry::{Geometry, WeightDims};
+use crate::memory;
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::widen::widened;
 use crate::ops::{self, Epilogue, Presynaptic, has_kernels, linear_response};
@@ -114,6 +115,7 @@ fn from_vb(
     if shape.contains(&0) {
         candle::bail!("a layer with weights of {shape:?}: every size must be at least 1")
     }
+    memory::check("weights", shape, vb.dtype(), vb.device())?;
     Layer::new(vb.get_with_hints(shape, "weight", init(shape))?, geometry)
 }
 

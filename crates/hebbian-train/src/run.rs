@@ -268,9 +268,14 @@ impl RunFolder {
     /// Reads the `config.json` of the run folder `path`; `None` if there is no such file.
     ///
     /// # Errors
-    /// When the file exists but cannot be read.
+    /// When the file exists but cannot be read, or `path` is a file.
     pub fn config(path: impl AsRef<Path>) -> Result<Option<serde_json::Value>> {
-        read_json(&path.as_ref().join(CONFIG))
+        let path = path.as_ref();
+        if path.is_file() {
+            let problem = format!("{} is a file, expected the folder of a run", path.display());
+            return Err(Error::Argument(problem));
+        }
+        read_json(&path.join(CONFIG))
     }
 
     /// Reads the `results.json` of the run folder `path`; `None` if the run is not complete.

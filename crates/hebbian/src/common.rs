@@ -65,16 +65,37 @@ impl std::ops::Deref for CommonArgs {
 }
 
 impl CommonArgs {
-    /// Returns the seed: without `--seed`, that of the run in `--load`, so that the images that were drawn for testing,
-    /// which its weights have not learned, are drawn again.
+    /// Returns the seed.
     pub fn seed(&self) -> u64 {
-        let of_run = || self.loaded()?["seed"].as_u64();
-        self.seed.or_else(of_run).unwrap_or_default()
+        self.seed.unwrap_or_default()
     }
 
-    /// Returns the configuration of the run in `--load`, if that is a run's folder.
-    pub(crate) fn loaded(&self) -> Option<Value> {
-        RunFolder::config(self.load.as_deref()?).ok()?
+    /// Takes over what was not given from the run in `--load`, if that is one: the seed, and how its images are read and
+    /// split. So the images that were drawn for testing, which its weights have not learned, are drawn again.
+    ///
+    /// # Errors
+    /// Those of [`loaded`](Self::loaded).
+    pub(crate) fn take_over(&mut self) -> Result<()> {
+        let Some(run) = self.loaded()? else { return Ok(()) };
+        self.seed = self.seed.or(run["seed"].as_u64());
+        let own_set = self.dataset.as_deref().is_none_or(|name| run["dataset"] == name);
+        let selection = self.data.selection.clone();
+        self.data.selection = selection.or_of(Selection::of_run(&run)?, own_set);
+        Ok(())
+    }
+
+    /// Returns the configuration of the run in `--load`, if that is the folder of a run or a file in it.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read.
+    pub(crate) fn loaded(&self) -> Result<Option<Value>> {
+        let folder = match &self.load {
+            Some(file) if file.is_file() => file.parent(),
+            folder => folder.as_deref(),
+        };
+        let config = folder.map(RunFolder::config).transpose()?.flatten();
+        // Models of other programs have a file of this name too.
+        Ok(config.filter(|config| config["method"].is_string()))
     }
 
     /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.

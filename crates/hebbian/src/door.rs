@@ -163,7 +163,7 @@ pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<
 /// Returns the options to evaluate a checkpoint with: `given`, or if it is a run of the method and no preset is named,
 /// those that the run had, with the transforms that the flags choose.
 fn evaluated<M: Door>(common: &CommonArgs, given: M::Options) -> Result<M::Options> {
-    let Some(config) = common.loaded().filter(|config| config["method"] == M::NAME) else {
+    let Some(config) = common.loaded()?.filter(|config| config["method"] == M::NAME) else {
         return Ok(given);
     };
     let mut options: M::Options = serde_json::from_value(config["options"].clone())?;
@@ -271,10 +271,11 @@ impl<F: Args> DoorArgs<F> {
     ///
     /// # Errors
     /// Flags that do not fit together, and whatever fails on the way.
-    pub fn run<M: Door<Flags = F>>(self) -> Result<String> {
+    pub fn run<M: Door<Flags = F>>(mut self) -> Result<String> {
         if self.common.list {
             return list_of::<M>();
         }
+        self.common.take_over()?;
         if let Some(report) = self.study::<M>()? {
             return Ok(report);
         }
@@ -297,7 +298,7 @@ impl<F: Args> DoorArgs<F> {
         let data = common.dataset(preset.dataset, common.seed())?;
         common.announce(&M::splits(&options, data.clone()), preset.name);
         if let (true, Some(path)) = (common.eval_only, &common.load) {
-            let config = common.loaded().unwrap_or_default();
+            let config = common.loaded()?.unwrap_or_default();
             let data = match serde_json::from_value::<Vec<String>>(config["class_names"].clone()) {
                 Ok(class_names) => data.with_class_names(&class_names)?,
                 Err(_) => data,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Flags that choose among the images of a set. A run stores them in its `config.json`, so that the same images can be
 /// loaded again.
-#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Images")]
 pub struct Selection {
@@ -32,10 +32,10 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_split: Option<String>,
-    /// Share of each class that is drawn for testing, by the seed, if there is no test split
-    #[arg(long, value_name = "SHARE", default_value_t = TEST_SHARE)]
-    #[serde(skip_serializing_if = "is_usual_share")]
-    pub test_share: f64,
+    /// Share of each class that is drawn for testing, by the seed, if there is no test split [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_share: Option<f64>,
     /// Leave out broken pictures, and report their number
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -49,28 +49,6 @@ pub struct Selection {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_test: Option<usize>,
-}
-
-const TEST_SHARE: f64 = 0.2;
-
-fn is_usual_share(share: &f64) -> bool {
-    *share == TEST_SHARE
-}
-
-impl Default for Selection {
-    fn default() -> Self {
-        Self {
-            image_size: None,
-            image_column: None,
-            label_column: None,
-            train_split: None,
-            test_split: None,
-            test_share: TEST_SHARE,
-            skip_bad: false,
-            limit_train: None,
-            limit_test: None,
-        }
-    }
 }
 
 impl Selection {
@@ -100,10 +78,7 @@ impl Selection {
             label_column: self.label_column.or(run.label_column),
             train_split: self.train_split.or(run.train_split),
             test_split: self.test_split.or(run.test_split),
-            test_share: match is_usual_share(&self.test_share) {
-                true => run.test_share,
-                false => self.test_share,
-            },
+            test_share: self.test_share.or(run.test_share),
             skip_bad: self.skip_bad || run.skip_bad,
             ..self
         }
@@ -126,8 +101,8 @@ impl Selection {
                 "{flag} is for images of one's own: {name} has splits and columns that are known"
             );
         }
-        if !(self.test_share > 0.0 && self.test_share < 1.0) {
-            bail!("--test-share is {}, expected a number between 0 and 1", self.test_share);
+        if let Some(share) = self.test_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            bail!("--test-share is {share}, expected a number between 0 and 1");
         }
         if self.image_size == Some(0) {
             bail!("--image-size is 0, expected 1 or more");
@@ -146,7 +121,7 @@ impl Selection {
             label_column: self.label_column.clone(),
             train_split: self.train_split.clone(),
             test_split: self.test_split.clone(),
-            test_share: self.test_share,
+            test_share: self.test_share.unwrap_or(options.test_share),
             image_size: self.image_size,
             skip_bad: self.skip_bad,
             ..options

@@ -73,11 +73,14 @@ impl FeedbackLayer {
                 _ => {}
             }
         }
+        let kept = |mask: Option<Tensor>| mask.map(|mask| self.kept(&mask)).transpose();
+        let (weight_mask, feedback_mask) = (kept(weight_mask)?, kept(feedback_mask)?);
         let weight = weight_mask.as_ref().map(|_| self.var()).transpose()?;
         let feedback = feedback_mask.as_ref().map(|_| self.feedback_var()).transpose()?.flatten();
         for (mask, var) in [(&weight_mask, weight), (&feedback_mask, feedback)] {
             if let (Some(mask), Some(var)) = (mask, var) {
-                var.set(&(var.as_detached_tensor() * mask)?)?;
+                let weights = var.as_detached_tensor();
+                var.set(&mask.ne(0.0)?.where_cond(&weights, &weights.zeros_like()?)?)?;
             }
         }
         let alike = match (&weight_mask, &feedback_mask) {
@@ -95,6 +98,21 @@ impl FeedbackLayer {
         };
         self.connections = Connections { weight_mask, feedback_mask, tap };
         Ok(())
+    }
+
+    /// A mask in the type of the weights.
+    ///
+    /// # Errors
+    /// If an entry is neither 0 nor 1.
+    fn kept(&self, mask: &Tensor) -> Result<Tensor> {
+        let mask = mask.detach().to_dtype(self.weight().dtype())?;
+        let other = (mask.ne(0.0)? * mask.ne(1.0)?)?.to_dtype(DType::F32)?.sum_all()?;
+        match other.to_scalar::<f32>()? {
+            0.0 => Ok(mask),
+            count => candle::bail!(
+                "a mask with {count} entries that are neither 0 (no connection) nor 1 (a connection)"
+            ),
+        }
     }
 
     /// The masks of the weights and of the feedback weights: 1 for each connection that exists,

@@ -27,7 +27,7 @@ use candle::{Result, Tensor};
 /// depends on no variable.
 pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> Result<Tensor> {
     let (samples, outputs) = output.dims2()?;
-    let features = hidden.elem_count() / hidden.dim(0)?.max(1);
+    let features: usize = hidden.dims().iter().skip(1).product();
     if hidden.dim(0)? != samples || feedback.dims() != [outputs, features] {
         candle::bail!(
             "direct feedback of {:?} from an output of {:?} to a layer of {:?}: expected weights \

@@ -231,13 +231,18 @@ impl FeedbackLayer {
     /// wherever this layer has connections.
     ///
     /// # Errors
-    /// If the shapes differ, or the weights are not variables.
+    /// If the shapes differ, only one of the layers has feedback weights, or the weights are not variables.
     pub fn copy_weights(&self, other: &Self) -> Result<()> {
         let (weight_mask, feedback_mask) = self.masks();
+        let feedback = match (self.feedback_var()?, &other.feedback) {
+            (Some(own), Some(other)) => Some((own, other)),
+            (None, None) => None,
+            _ => candle::bail!("copied weights: only one of the two layers has feedback weights"),
+        };
         self.var()?.set(&masked(&other.weight().detach(), weight_mask)?)?;
-        match (self.feedback_var()?, &other.feedback) {
-            (Some(r), Some(other)) => r.set(&masked(&other.detach(), feedback_mask)?),
-            _ => Ok(()),
+        match feedback {
+            Some((own, other)) => own.set(&masked(&other.detach(), feedback_mask)?),
+            None => Ok(()),
         }
     }
 

@@ -6,9 +6,9 @@ use super::custom_vjp::custom_vjp;
 use super::layout::axis_last;
 use super::reduce::{column_dots, column_sums};
 use super::value::Value;
-use super::widen::expect_real;
+use super::widen::{expect_real, wide_dtype};
 use crate::cpu::{self, Real, RowKernel, slice, with_real};
-use crate::memory::filled_rows;
+use crate::memory::{self, filled_rows};
 use candle::{CpuStorage, CustomOp3, DType, Device, Layout, ModuleT, Result, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -59,7 +59,8 @@ pub struct BatchNorm {
 /// # Errors
 /// If the statistics in `vb` have another shape.
 pub fn batch_norm(channels: usize, vb: VarBuilder) -> Result<BatchNorm> {
-    let dtype = wide(vb.dtype());
+    let dtype = wide_dtype(vb.dtype());
+    memory::check("running statistics", &[channels], dtype, vb.device())?;
     let var = |name, value| {
         Var::from_tensor(&vb.get_with_hints_dtype(channels, name, Init::Const(value), dtype)?)
     };
@@ -69,9 +70,14 @@ pub fn batch_norm(channels: usize, vb: VarBuilder) -> Result<BatchNorm> {
 impl BatchNorm {
     /// Creates a batch norm for `channels` channels, with variables of its own, for inputs of type
     /// `dtype`.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     pub fn new(channels: usize, dtype: DType, device: &Device) -> Result<Self> {
-        let mean = Var::zeros(channels, wide(dtype), device)?;
-        Ok(Self::assemble(mean, Var::ones(channels, wide(dtype), device)?))
+        let dtype = wide_dtype(dtype);
+        memory::check("running statistics", &[channels], dtype, device)?;
+        let mean = Var::zeros(channels, dtype, device)?;
+        Ok(Self::assemble(mean, Var::ones(channels, dtype, device)?))
     }
 
     fn assemble(running_mean: Var, running_var: Var) -> Self {
@@ -123,7 +129,7 @@ impl BatchNorm {
 
     fn evaluate(&self, x: &Tensor, axis: usize) -> Result<Tensor> {
         self.check_channels(x, axis)?;
-        let wide = x.to_dtype(wide(x.dtype()))?;
+        let wide = x.to_dtype(wide_dtype(x.dtype()))?;
         let statistic = |var: &Var| var.as_detached_tensor().to_dtype(wide.dtype())?.unsqueeze(0);
         let mean = statistic(&self.running_mean)?;
         let rstd = (statistic(&self.running_var)? + self.eps)?.sqrt()?.recip()?;
@@ -184,14 +190,6 @@ impl ModuleT for BatchNorm {
     }
 }
 
-/// The type in which statistics of `dtype` are computed: sums in half precision lose small terms.
-fn wide(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
-    }
-}
-
 /// Normalises `x (N, C, …)` by its own statistics over all dimensions but the channels. Also returns
 /// the mean and the biased variance `(C,)`, which are f32 for f16 and bf16.
 ///
@@ -204,7 +202,7 @@ pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
 /// [`normalise`] for `x` whose channels are dimension `axis`.
 fn normalise_over(x: &Tensor, axis: usize, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
     let channels = channels_of(x, axis)?;
-    let wide = x.to_dtype(wide(x.dtype()))?;
+    let wide = x.to_dtype(wide_dtype(x.dtype()))?;
     let rows = channel_rows(&wide.detach(), axis)?;
     let (_, count, _) = rows.dims3()?;
     if count < 2 {

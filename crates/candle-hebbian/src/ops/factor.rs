@@ -73,6 +73,14 @@ impl<T> Windows<'_, T> {
     }
 }
 
+/// The `N` values from `first` on.
+///
+/// # Panics
+/// If there are fewer.
+fn adjacent<T, const N: usize>(values: &[T], first: usize) -> &[T; N] {
+    values[first..].first_chunk().expect("the factor holds its lines")
+}
+
 impl<'a, T: Real> Factor<'a, T> {
     /// A factor whose lines are the rows of a matrix.
     pub fn rows(of: Matrix<'a, T>, lines: usize, depth: usize) -> Self {
@@ -118,31 +126,43 @@ impl<'a, T: Real> Factor<'a, T> {
         }
     }
 
-    /// For each of `L` lines from `i` on, a reference to its value at depth `k`, if the `D` values from there on are
-    /// adjacent in memory.
-    pub fn along<const L: usize, const D: usize>(&self, i: usize, k: usize) -> Option<[&'a T; L]> {
+    /// For each of `L` lines from `i` on, its `D` values from depth `k` on, if they are adjacent in memory.
+    ///
+    /// # Panics
+    /// If the factor does not have these lines to this depth.
+    pub fn along<const L: usize, const D: usize>(
+        &self,
+        i: usize,
+        k: usize,
+    ) -> Option<[&'a [T; D]; L]> {
         match self.entries {
             Entries::Matrix(of) if of.column == 1 => {
-                Some(std::array::from_fn(|at| &of.data[(i + at) * of.row + k]))
+                Some(std::array::from_fn(|at| adjacent(of.data, (i + at) * of.row + k)))
             }
             Entries::Windows(of) if of.are_together(k, D) => {
                 let value = of.value(k);
-                Some(std::array::from_fn(|at| &of.images[of.position(i + at) + value]))
+                Some(std::array::from_fn(|at| adjacent(of.images, of.position(i + at) + value)))
             }
             _ => None,
         }
     }
 
-    /// For each of `D` depths from `k` on, a reference to the value of line `i`, if the `L` values from there on are
-    /// adjacent in memory.
-    pub fn across<const L: usize, const D: usize>(&self, i: usize, k: usize) -> Option<[&'a T; D]> {
+    /// For each of `D` depths from `k` on, the values of `L` lines from `i` on, if they are adjacent in memory.
+    ///
+    /// # Panics
+    /// As [`along`](Self::along).
+    pub fn across<const L: usize, const D: usize>(
+        &self,
+        i: usize,
+        k: usize,
+    ) -> Option<[&'a [T; L]; D]> {
         match self.entries {
             Entries::Matrix(of) if of.row == 1 => {
-                Some(std::array::from_fn(|at| &of.data[i + (k + at) * of.column]))
+                Some(std::array::from_fn(|at| adjacent(of.data, i + (k + at) * of.column)))
             }
             Entries::TurnedWindows(of) if of.are_together(i, L) => {
                 let value = of.value(i);
-                Some(std::array::from_fn(|at| &of.images[of.position(k + at) + value]))
+                Some(std::array::from_fn(|at| adjacent(of.images, of.position(k + at) + value)))
             }
             _ => None,
         }

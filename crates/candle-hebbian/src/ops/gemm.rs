@@ -196,7 +196,7 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
 /// products are computed by the matrix unit.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
-    // candle refuses empty products.
+    // There is nothing to add up.
     if sites * m * depth * n == 0 {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }

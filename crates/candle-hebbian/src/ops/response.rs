@@ -83,7 +83,7 @@ fn respond(x: &Tensor, weight: &Tensor, feedback: Tensor, product: Product) -> R
         [x, weight],
         |[x, weight]| {
             let x = x.contiguous()?;
-            // candle refuses empty products.
+            // Without inputs or rows there is nothing to add up.
             let u = if product.sizes.contains(&0) {
                 Tensor::zeros(product.shape.as_slice(), x.dtype(), x.device())?.into()
             } else {

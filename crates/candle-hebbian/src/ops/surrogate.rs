@@ -6,6 +6,7 @@ use super::gemm::{Matrix, gemm, threads_of_a_site};
 use super::presynaptic::Presynaptic;
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::{Active, is_sparse};
+use super::widen::wide_dtype;
 use crate::cpu::{
     self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
 };
@@ -102,13 +103,9 @@ fn scaled_update(
     update.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
 
-/// Detaches `tensor`, and widens f16 and bf16 to f32: sums over rows exceed their range and lose small
-/// terms.
+/// Detaches `tensor`, and converts it to the type in which its values are added up.
 pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.detach().to_dtype(DType::F32),
-        _ => Ok(tensor.detach()),
-    }
+    tensor.detach().to_dtype(wide_dtype(tensor.dtype()))
 }
 
 /// The update by candle's own ops, for the devices that have no kernel here.

@@ -13,9 +13,36 @@ use candle::{DType, Result, Tensor};
 pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     expect_real(x)?;
     match x.dtype() {
-        narrow @ (DType::F16 | DType::BF16) => op(&x.to_dtype(DType::F32)?)?.to_dtype(narrow),
+        narrow @ (DType::F16 | DType::BF16) => {
+            op(&x.to_dtype(wide_dtype(narrow))?)?.to_dtype(narrow)
+        }
         _ => op(x),
     }
+}
+
+/// The type in which values of `dtype` are added up: f32 for f16 and bf16, in which sums lose small terms and exceed the
+/// range.
+pub(crate) fn wide_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// Refuses weights of another type than the input `x`, for the op `name`.
+///
+/// # Errors
+/// If the types differ.
+pub(crate) fn same_types(name: &str, x: &Tensor, weight: &Tensor, feedback: &Tensor) -> Result<()> {
+    if [weight.dtype(), feedback.dtype()] != [x.dtype(); 2] {
+        candle::bail!(
+            "{name}: an input of type {:?} needs weights of that type, found {:?} and feedback of {:?}",
+            x.dtype(),
+            weight.dtype(),
+            feedback.dtype()
+        )
+    }
+    Ok(())
 }
 
 /// Refuses tensors of integers before they reach candle, which panics where it has no function for

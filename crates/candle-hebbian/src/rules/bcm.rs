@@ -77,8 +77,13 @@ impl Rule for Bcm {
             ),
             None => (Tensor::ones((sites, units), post.dtype(), post.device())? * self.threshold)?,
         };
-        let mean_square = (column_dots(post, post)? / rows.max(1) as f64)?;
-        let threshold = ((old * (1.0 - self.rate))? + (mean_square * self.rate)?)?;
+        let threshold = match rows {
+            0 => old, // a batch without rows has no mean
+            _ => {
+                let mean_square = (column_dots(post, post)? / rows as f64)?;
+                ((old * (1.0 - self.rate))? + (mean_square * self.rate)?)?
+            }
+        };
         state.set(THRESHOLD, &threshold);
         let excess = post.broadcast_sub(&threshold.unsqueeze(1)?)?;
         Ok(Update::hebbian((post * excess)?))

@@ -97,9 +97,9 @@ impl HingeHebb {
             candle::bail!("hinge-Hebbian layer: expected two or more classes, found {classes}")
         }
         let open = ((fields.detach() * targets)? - 1.0)?.lt(0.0)?.to_dtype(fields.dtype())?;
-        // (1 − t)/2 is 0 at the label and 1 elsewhere.
+        // (1 + t)/2 is 1 at the label and 0 elsewhere, (1 − t)/2 the reverse: no difference has to be rounded.
         let other = self.mu / (classes - 1) as f64;
-        let weights = ((targets.affine(-1.0, 1.0)? * ((other - 1.0) / 2.0))? + 1.0)?;
+        let weights = (targets.affine(0.5, 0.5)? + targets.affine(-other / 2.0, other / 2.0)?)?;
         (open * targets)? * weights
     }
 

@@ -64,6 +64,9 @@ impl Rule for KrotovHopfield {
 
     fn response(&self, linear: Response) -> Result<Response> {
         let efficacy = self.efficacy(&linear.weights()?)?;
+        if self.norm == 2.0 {
+            return Ok(linear); // the efficacies are the weights
+        }
         let q = linear.pre()?.matmul(&efficacy.transpose(1, 2)?)?;
         linear.with_u(&q)
     }

@@ -11,7 +11,7 @@ use crate::ops::widen::widened;
 use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
 use crate::rules::Rule;
 use crate::window::Conv2dConfig;
-use candle::{Module, Result, Tensor};
+use candle::{Error, Module, Result, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
 use std::fmt;
 use std::sync::Arc;
@@ -92,9 +92,6 @@ impl<C> BlockConfig<C> {
 impl<C: Competition> Block<C> {
     /// A block for inputs of shape `input` (without the batch), with tensors from `vb`.
     pub(super) fn new(config: BlockConfig<C>, input: &[usize], vb: VarBuilder) -> Result<Self> {
-        if input.is_empty() || input.contains(&0) {
-            candle::bail!("expected an input of one dimension or more and no size 0")
-        }
         let layer = config.make_layer(input, vb.clone())?;
         Self::of(config, layer, input, vb)
     }
@@ -106,6 +103,9 @@ impl<C: Competition> Block<C> {
         input: &[usize],
         vb: VarBuilder,
     ) -> Result<Self> {
+        if input.is_empty() || input.contains(&0) {
+            candle::bail!("expected an input of one dimension or more and no size 0")
+        }
         if layer.is_none()
             && (config.competition.is_some() || config.excitation != Excitation::default())
         {
@@ -210,7 +210,8 @@ impl<C: Competition> Block<C> {
     /// Replaces the layer by `layer`.
     ///
     /// # Errors
-    /// If the block has no layer, or the output of `layer` has another shape.
+    /// If the block has no layer, the output of `layer` has another shape, or `layer` has feedback weights while the
+    /// block has [direct](Self::set_direct) ones.
     pub fn set_layer(&mut self, layer: FeedbackLayer) -> Result<()> {
         let (old, new) = (
             response_shape(self.layer()?, &self.input)?,
@@ -218,6 +219,9 @@ impl<C: Competition> Block<C> {
         );
         if old != new {
             candle::bail!("a layer with an output of {new:?} in place of one of {old:?}")
+        }
+        if self.direct.is_some() && layer.feedback().is_some() {
+            return Err(two_feedbacks());
         }
         self.layer = Some(layer);
         Ok(())
@@ -229,9 +233,13 @@ impl<C: Competition> Block<C> {
     /// ordered as `(H, W, K)`.
     ///
     /// # Errors
-    /// If the block has no layer, or the weights are for another number of features.
+    /// If the block has no layer, its layer has feedback weights of its own, or the weights are for another number of
+    /// features.
     pub fn set_direct(&mut self, feedback: Tensor) -> Result<()> {
         let features: usize = response_shape(self.layer()?, &self.input)?.iter().product();
+        if self.feedback_layer()?.feedback().is_some() {
+            return Err(two_feedbacks());
+        }
         if feedback.dims2()?.1 != features {
             candle::bail!(
                 "direct feedback weights of {:?}: expected ({features} features) in the second place",
@@ -440,6 +448,13 @@ impl<C: Competition> Block<C> {
             None => Ok(x.clone()),
         }
     }
+}
+
+fn two_feedbacks() -> Error {
+    Error::msg(
+        "direct feedback weights and feedback weights of the layer's own in one block, which a \
+         checkpoint cannot hold: give them to different blocks",
+    )
 }
 
 /// The shape of the response of `layer` to one input of shape `input`.

@@ -28,7 +28,7 @@ use candle_nn::VarBuilder;
 ///
 /// | | forward pass | graph | what changes |
 /// |---|---|---|---|
-/// | [`features`](Self::features) | evaluation | none | nothing |
+/// | [`features`](Self::features) | evaluation | to the input, if that is part of one | nothing |
 /// | [`forward`](candle::Module::forward) | evaluation | to weights and input | nothing |
 /// | [`learn`](Self::learn) | the batch's statistics | none | weights by local rules, running statistics, thresholds |
 /// | [`learn_block`](Self::learn_block) | the batch's statistics | none | the same, of one block |
@@ -201,8 +201,8 @@ impl<C: Competition> Stack<C> {
                 }
                 layer.set_masks(weight_mask, feedback_mask)?;
             }
-            if let Some(direct) = &mut block.direct {
-                *direct = take("feedback", direct)?;
+            if let Some(direct) = block.direct.clone() {
+                block.set_direct(take("feedback", &direct)?)?;
             }
             if let Some(norm) = block.batch_norm() {
                 let mean = take("running_mean", norm.running_mean())?;

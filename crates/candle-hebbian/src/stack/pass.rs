@@ -97,7 +97,10 @@ impl<C: Competition> Stack<C> {
         }
         let mut x = order.back(&x)?;
         for (hidden, feedback) in direct {
-            x = direct_feedback(&x, &hidden, &feedback)?;
+            // In evaluation, frozen weights need no error.
+            if hidden.track_op() || pass.dropout.is_some() {
+                x = direct_feedback(&x, &hidden, &feedback)?;
+            }
         }
         Ok(x)
     }

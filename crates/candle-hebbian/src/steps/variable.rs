@@ -54,7 +54,8 @@ impl Variable {
     /// Checks that the dimensions fit the variable, and that it can be moved in place.
     pub(super) fn check(&self) -> Result<()> {
         let (sites, units, fan_in) = self.matrices();
-        if sites * units * fan_in != self.var.elem_count() {
+        let count = sites.checked_mul(units).and_then(|count| count.checked_mul(fan_in));
+        if count != Some(self.var.elem_count()) {
             candle::bail!(
                 "steps: {sites} sites of {units} units with {fan_in} inputs each are not what a \
                  variable of shape {:?} holds",

@@ -1,6 +1,6 @@
 //! Half precision: what is summed over rows is summed in f32, and rounded once.
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::feedback::{Learning, Source};
 use candle_hebbian::{
     Activation, Bcm, BlockConfig, FeedbackConfig, FeedbackLayer, Geometry, HingeHebb, KWta, Layer,
@@ -28,6 +28,26 @@ fn the_mean_hinge_loss_of_many_samples() -> Result<()> {
             let labels = Tensor::zeros(samples, DType::U32, CPU)?;
             let loss = HingeHebb::new(1.0)?.loss(&fields, &labels)?;
             assert_eq!((loss.dtype(), numbers(&loss)?), (dtype, vec![2.0]), "{samples}");
+        }
+    }
+    Ok(())
+}
+
+/// With many classes and all fields 0, the loss is `1 + μ` still, and the gradient at a class that is not the label is
+/// `μ/(C−1)`, rounded once.
+#[test]
+fn the_hinge_loss_of_many_classes() -> Result<()> {
+    for (dtype, relative) in [(DType::F16, 2f64.powi(-11)), (DType::BF16, 2f64.powi(-8))] {
+        for classes in [100, 1000] {
+            let fields = Var::from_tensor(&filled(0.0, &[1, classes], dtype)?)?;
+            let loss = HingeHebb::new(1.0)?.loss(&fields, &Tensor::zeros(1, DType::U32, CPU)?)?;
+            let (found, grads) = (numbers(&loss)?[0], loss.backward()?);
+            assert!((found - 2.0).abs() <= 2.0 * relative, "{dtype:?}, {classes}: {found}");
+            let gradient = numbers(grads.get(&fields).expect("a gradient"))?;
+            let each = 1.0 / (classes - 1) as f64;
+            assert_eq!(gradient[0], -1.0);
+            let near = |found: &f64| (found - each).abs() <= each * relative;
+            assert!(gradient[1..].iter().all(near), "{dtype:?}, {classes}: {}", gradient[1]);
         }
     }
     Ok(())

@@ -123,6 +123,11 @@ mod bcm {
             layer.var()?.set(&(layer.weight().detach() + (update * (0.1 / largest))?)?)?;
             near("w", layer.weight(), &after, 1e-8)?;
         }
+        // A batch without rows has no mean, and moves no threshold.
+        let empty = |rows: &Tensor| rows.narrow(1, 0, 0);
+        let synapses = Synapses::new(layer.weight(), &empty(&x)?, &empty(&u)?, &empty(&y)?)?;
+        near("Δw", &synapses.update_with(&Bcm::default(), &mut state)?, &[0.0; 4], 0.0)?;
+        near("θ", state.get("threshold").unwrap(), &[0.745; 2], 1e-12)?;
         Ok(())
     }
 

@@ -1,10 +1,16 @@
 //! Sizes that a preset or a caller chose: those too large for any memory are errors, and no size causes a panic.
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::ops::{
-    Edge, Pool, Ties, avg_pool2d, channels_last, composed, max_pool2d, max_pool2d_same, pad_reflect,
+    BatchNorm, Edge, Pool, Ties, avg_pool2d, batch_norm, channels_last, composed, max_pool2d,
+    max_pool2d_same, pad_reflect,
 };
-use candle_hebbian::{Conv2dConfig, Geometry, Layer, PaddingMode};
+use candle_hebbian::{
+    AdaptiveThreshold, BlockConfig, Conv2dConfig, FeedbackConfig, FeedbackLayer, Geometry, KWta,
+    Layer, ModulatedHebb, Norm, PaddingMode, Stack, Steps, WeightDims, adaptive_threshold, conv2d,
+    dense, response_by_rule, with_most_bytes,
+};
+use candle_nn::{Init, VarBuilder, VarMap};
 
 const HOSTILE: [usize; 3] = [1_000_000, 1 << 62, usize::MAX];
 
@@ -83,6 +89,44 @@ fn weights() {
     }
 }
 
+/// Nothing is allocated before its size is checked.
+#[test]
+fn builders() -> Result<()> {
+    let huge = ["bytes", "more than"];
+    let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    let zeros = |_: &[usize]| Init::Const(0.0);
+    for (inputs, units) in [(1 << 40, 1 << 40), (1 << 31, 1 << 30), (usize::MAX, 2)] {
+        refused(dense(inputs, units, zeros, vb()).map(drop), &huge);
+        let plain = Conv2dConfig::default();
+        refused(conv2d(inputs, units, 1, plain, zeros, vb()).map(drop), &huge);
+        let sites = (inputs, units);
+        refused(adaptive_threshold(sites, 0.1, 0.1, vb()).map(drop), &huge);
+        let own = AdaptiveThreshold::new(sites, 0.1, 0.1, DType::F32, &Device::Cpu);
+        refused(own.map(drop), &huge);
+        // A variable of two values, of so many units.
+        let var = Var::zeros(2, DType::F32, &Device::Cpu)?;
+        let dims = WeightDims { sites: inputs, units, fan_in: 2 };
+        refused(Steps::builder(0.1).build([(var, dims)]).map(drop), &["[2]"]);
+    }
+    for channels in [1 << 61, usize::MAX] {
+        refused(BatchNorm::new(channels, DType::F32, &Device::Cpu).map(drop), &huge);
+        refused(batch_norm(channels, vb()).map(drop), &huge);
+    }
+    let within = || with_most_bytes(1 << 10, || dense(1 << 10, 1 << 20, zeros, vb()));
+    refused(within().map(drop), &["1024"]);
+    // A block whose input has no dimension has no channels to norm.
+    let mut stack = Stack::<KWta>::new(Vec::new(), &[], vb())?;
+    let layer = FeedbackLayer::from_tensors(
+        &Tensor::ones((2, 1), DType::F32, &Device::Cpu)?,
+        None,
+        Geometry::Dense,
+        FeedbackConfig::default(),
+    )?;
+    let block = BlockConfig { norm: Some(Norm::BatchNorm {}), ..Default::default() };
+    refused(stack.push_layer(block, layer, &vb()), &["one dimension or more"]);
+    Ok(())
+}
+
 /// Kernels without units may have any number of groups.
 #[test]
 fn groups_of_nothing() -> Result<()> {
@@ -151,6 +195,36 @@ fn shapes_of_responses() -> Result<()> {
     for input in [&[][..], &[1, 9], &[1, 1, 4, 4, 1]] {
         refused(layer.response_to(&rows, input)?.output(), &["(B, C, H, W)"]);
     }
+    Ok(())
+}
+
+/// Weights and images are of one type, in every geometry and on every path.
+#[test]
+fn types_of_weights() -> Result<()> {
+    both_ways(|| {
+        let x = images()?;
+        for (shape, geometry) in [
+            (&[1, 1, 2, 2][..], Geometry::Conv2d(Conv2dConfig::default())),
+            (&[3, 3, 1, 1, 2, 2], Geometry::LocallyConnected2d(Conv2dConfig::default())),
+        ] {
+            let layer = Layer::new(Tensor::ones(shape, DType::F64, &Device::Cpu)?, geometry)?;
+            refused(layer.forward(&x), &["F32", "F64"]);
+            refused(layer.response(&x), &["F32", "F64"]);
+        }
+        Ok(())
+    })
+}
+
+/// The weights of several sites are theirs: one matrix for all would have no update.
+#[test]
+fn weights_of_sites() -> Result<()> {
+    let ones = |shape: &[usize]| Tensor::ones(shape, DType::F64, &Device::Cpu);
+    let respond = |weight: &Tensor| {
+        let rule = std::sync::Arc::new(ModulatedHebb::default());
+        response_by_rule(&ones(&[2, 3, 4])?, weight, weight, |u| Ok(u.clone()), rule)
+    };
+    refused(respond(&ones(&[6, 4])?), &["[6, 4]", "2 sites", "4 inputs"]);
+    assert_eq!(respond(&ones(&[2, 3, 4])?)?.dims(), [2, 3, 3]);
     Ok(())
 }
 

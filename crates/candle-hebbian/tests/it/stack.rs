@@ -395,6 +395,12 @@ mod feedback {
     use super::*;
     use candle_nn::VarBuilder;
 
+    #[track_caller]
+    fn says(result: Result<()>, words: &[&str]) {
+        let error = result.expect_err("accepted").to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+    }
+
     fn layer(stack: &Stack<KWta>, block: usize) -> &FeedbackLayer {
         stack.blocks()[block].feedback_layer().unwrap()
     }
@@ -491,6 +497,50 @@ mod feedback {
         near("δ by back-propagation", &stack.errors(&x, true, loss)?[0], &(above * slope)?, 1e-12);
         assert_eq!(stack.tensors()[1].0, "layers.0.feedback");
         near("B", &stack.tensors()[1].1, &b, 0.0);
+        Ok(())
+    }
+
+    /// Where no variable needs an error, none is sent: frozen weights can be evaluated. So can an empty batch.
+    #[test]
+    fn direct_feedback_in_evaluation() -> Result<()> {
+        let blocks = vec![dense(5), dense(3)];
+        let (mut stack, _) = build(blocks.clone(), &[4])?;
+        let tensors = stack.tensors().into_iter().collect();
+        let vb = VarBuilder::from_tensors(tensors, DType::F64, CPU);
+        let mut frozen = Stack::new(blocks, &[4], vb)?;
+        let x = images(35, &[6, 4])?;
+        let expected = stack.forward(&x)?;
+        for stack in [&mut stack, &mut frozen] {
+            stack.blocks_mut()[0].set_direct(draw(25, &[3, 5])?)?;
+            near("output", &stack.forward(&x)?, &expected, 0.0);
+            assert_eq!(stack.forward(&x.narrow(0, 0, 0)?)?.dims(), [0, 3]);
+        }
+        // Training would learn nothing, which is an error.
+        let trained = frozen.forward_train(&x, &mut Rng::new(0));
+        says(trained.map(drop), &["no path", "variable"]);
+        Ok(())
+    }
+
+    /// A checkpoint has one place for feedback weights.
+    #[test]
+    fn a_block_has_one_kind_of_feedback_weights() -> Result<()> {
+        let own = FeedbackLayer::from_tensors(
+            &draw(36, &[5, 4])?,
+            Some(&draw(37, &[5, 4])?),
+            Geometry::Dense,
+            URFB,
+        )?;
+        let (mut stack, _) = build(vec![dense(5), Config { feedback: URFB, ..dense(3) }], &[4])?;
+        let blocks = stack.blocks_mut();
+        says(blocks[1].set_direct(draw(38, &[3, 3])?), &["one block", "different blocks"]);
+        blocks[0].set_direct(draw(38, &[3, 5])?)?;
+        says(blocks[0].set_layer(own), &["one block", "different blocks"]);
+        // What is restored has to fit, like what is set.
+        let restored = stack.restore(|name, shape| match name {
+            "layers.0.feedback" => draw(39, &[3, 4]),
+            _ => draw(39, shape),
+        });
+        says(restored, &["[3, 4]", "5 features"]);
         Ok(())
     }
 
@@ -634,10 +684,6 @@ mod feedback {
         };
         let of_eight = plain(&[5, 8], Geometry::Dense)?;
         let mut stack = Stack::<KWta>::new(Vec::new(), &[2, 3, 3], vb.clone())?;
-        let says = |result: Result<()>, words: &[&str]| {
-            let error = result.expect_err("accepted").to_string();
-            assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
-        };
         says(stack.push_layer(Config::default(), of_eight.clone(), &vb), &["[5, 8]", "fit"]);
         says(stack.push_layer(dense(3), of_eight.clone(), &vb), &["layer of its own"]);
         let untied = Geometry::LocallyConnected2d(Conv2dConfig::default());

@@ -420,3 +420,39 @@ fn a_run_is_evaluated_with_its_own_settings() {
     let named = [&again[..], &["--preset", "krotov-hopfield-digits"]].concat();
     refused(at, &named, &["other transforms", "leave out --preset"]);
 }
+
+/// Images that were drawn for testing are drawn again when a checkpoint is evaluated, whether its folder is named or a
+/// file in it: the pictures are noise, of which nothing can be recognised but what was learned.
+#[test]
+fn learned_images_are_not_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mut noise = candle_hebbian::Rng::new(1);
+    for class in ["a", "b", "c"] {
+        let of_class = at.join("noise").join(class);
+        std::fs::create_dir_all(&of_class).unwrap();
+        for index in 0..40 {
+            let picture =
+                image::GrayImage::from_fn(8, 8, |_, _| image::Luma([noise.below(256) as u8]));
+            picture.save(of_class.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    let of = ["krotov-hopfield", "--preset", "krotov-hopfield-digits", "--data-dir", "noise"];
+    let train = [&["train"], &of[..], &["--quiet"]].concat();
+    let own = ["--epochs", "1", "--head-epochs", "200", "--test-share", "0.3", "--seed", "3"];
+    printed(at, &[&train[..], &own, &["--out", "run"]].concat());
+    let Results { test_accuracy, .. } = RunFolder::results(at.join("run")).unwrap().unwrap();
+    assert!(test_accuracy < 0.6, "{test_accuracy}");
+    let line = format!("test accuracy {:.2} %\n", 100.0 * test_accuracy);
+    for load in ["run", "run/model.safetensors"] {
+        let again = printed(at, &[&train[..], &["--load", load, "--eval-only"]].concat());
+        assert_eq!(again, line, "{load}");
+    }
+    let eval = ["eval", "run", "--data-dir", "noise", "--quiet"];
+    assert!(printed(at, &eval).starts_with(&(line + "36 test images\n")));
+    // What is given counts, also if it is the default.
+    let usual = printed(at, &[&eval[..], &["--test-share", "0.2"]].concat());
+    assert!(usual.contains("\n24 test images\n"), "{usual}");
+    let file = ["eval", "run/model.safetensors", "--data-dir", "noise"];
+    refused(at, &file, &["run/model.safetensors is a file", "the folder of a run"]);
+}

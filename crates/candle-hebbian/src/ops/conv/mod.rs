@@ -9,7 +9,7 @@ mod node;
 mod windows;
 mod winograd;
 
-use super::widen::widened;
+use super::widen::{same_types, widened};
 use crate::window::Conv2dConfig;
 use candle::{Result, Tensor};
 pub(crate) use node::Epilogue;
@@ -29,14 +29,7 @@ pub(crate) fn conv2d(
     config: &Conv2dConfig,
     epilogues: &[Epilogue],
 ) -> Result<Tensor> {
-    if [weight.dtype(), feedback.dtype()] != [x.dtype(); 2] {
-        candle::bail!(
-            "conv2d: an input of type {:?} needs weights of that type, found {:?} and feedback of {:?}",
-            x.dtype(),
-            weight.dtype(),
-            feedback.dtype()
-        )
-    }
+    same_types("conv2d", x, weight, feedback)?;
     widened(x, |x| {
         let as_seen = |tensor: &Tensor| tensor.to_dtype(x.dtype());
         node::conv2d(x, &as_seen(weight)?, &as_seen(&feedback.detach())?, config, epilogues)

@@ -52,19 +52,16 @@ fn pack_in_vectors<const PARTS: usize>(
             } else {
                 (None, None)
             };
-            // SAFETY: these 16 lines, to a depth of 32, are in the factor, which holds its lines.
-            let parts = unsafe {
-                if let Some(from) = along {
-                    split.along::<PARTS>(from, order)
-                } else if let Some(from) = across {
-                    split.across::<PARTS>(from, order)
-                } else {
-                    let mut copy = [[0f32; DEPTH]; SIDE / 2];
-                    for (i, copy) in (i..lines).zip(&mut copy) {
-                        factor.copy(i, k, copy);
-                    }
-                    split.along::<PARTS>(std::array::from_fn(|at| &copy[at][0]), order)
+            let parts = if let Some(from) = along {
+                split.along::<PARTS>(from, order)
+            } else if let Some(from) = across {
+                split.across::<PARTS>(from, order)
+            } else {
+                let mut copy = [[0f32; DEPTH]; SIDE / 2];
+                for (i, copy) in (i..lines).zip(&mut copy) {
+                    factor.copy(i, k, copy);
                 }
+                split.along::<PARTS>(copy.each_ref(), order)
             };
             for (part, lines) in parts.into_iter().enumerate() {
                 // SAFETY: both are 16 lines of 64 bytes.
@@ -86,21 +83,18 @@ struct Split<'a> {
 }
 
 impl Split<'_> {
-    /// The tiles of 16 lines, each of 32 values that are adjacent in memory from the given one on.
-    ///
-    /// # Safety
-    /// All these values must be readable.
+    /// The tiles of 16 lines, each of 32 values.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn along<const PARTS: usize>(
+    fn along<const PARTS: usize>(
         &mut self,
-        from: [&f32; 16],
+        from: [&[f32; DEPTH]; 16],
         order: Order,
     ) -> [Register; PARTS] {
         let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
         let mut tiles = [[_mm512_setzero_si512(); 16]; PARTS];
-        for (at, line) in from.map(std::ptr::from_ref).into_iter().enumerate() {
-            // SAFETY: ensured by the caller.
+        for (at, line) in from.map(|line| line.as_ptr()).into_iter().enumerate() {
+            // SAFETY: a line has the values of two vectors.
             let (x, y) = unsafe { (_mm512_loadu_ps(line), _mm512_loadu_ps(line.add(16))) };
             let pairs = (_mm512_permutex2var_ps(x, even, y), _mm512_permutex2var_ps(x, odd, y));
             self.line(pairs, at, &mut tiles);
@@ -108,20 +102,17 @@ impl Split<'_> {
         if order == Order::Pairs { tiles.map(|tile| transpose(tile)) } else { tiles }
     }
 
-    /// The tiles of 32 depths, each of 16 lines whose values are adjacent in memory from the given one on.
-    ///
-    /// # Safety
-    /// All these values must be readable.
+    /// The tiles of 32 depths, each with the values of 16 lines.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn across<const PARTS: usize>(
+    fn across<const PARTS: usize>(
         &mut self,
-        from: [&f32; DEPTH],
+        from: [&[f32; 16]; DEPTH],
         order: Order,
     ) -> [Register; PARTS] {
-        let from = from.map(std::ptr::from_ref);
+        let from = from.map(|values| values.as_ptr());
         let mut tiles = [[_mm512_setzero_si512(); 16]; PARTS];
         for at in 0..16 {
-            // SAFETY: ensured by the caller.
+            // SAFETY: a depth has the values of a vector.
             let pairs =
                 unsafe { (_mm512_loadu_ps(from[2 * at]), _mm512_loadu_ps(from[2 * at + 1])) };
             self.line(pairs, at, &mut tiles);

@@ -11,7 +11,7 @@ use crate::ops::custom_vjp::custom_vjp;
 use crate::ops::layout::{turn, view};
 use crate::ops::registers::{Products, lanes_here};
 use crate::ops::value::Value;
-use crate::ops::widen::widened;
+use crate::ops::widen::{same_types, widened};
 use crate::window::Conv2dConfig;
 use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -20,7 +20,8 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// no gradient. f16 and bf16 are computed in f32, and so are their gradients. CPU only.
 ///
 /// # Errors
-/// If the weights are for another number of windows than the image has, or there is not enough memory.
+/// If the tensors have different types, the weights are for another number of windows than the image has, or there is not
+/// enough memory.
 pub(crate) fn untied(
     x: &Tensor,
     weight: &Tensor,
@@ -30,6 +31,7 @@ pub(crate) fn untied(
     let &[_, _, units, _, kh, kw] = weight.dims() else {
         candle::bail!("untied weights are (OH, OW, K, C, kh, kw), found {:?}", weight.dims())
     };
+    same_types("untied", x, weight, feedback)?;
     widened(x, |x| {
         let op = Unfold::new(x, (kh, kw), config, Sites::Positions)?;
         check_windows(x, (op.rows.out, op.columns.out), weight.dims())?;

@@ -173,6 +173,20 @@ fn masks() -> Result<()> {
         assert_eq!(bits(layer.weight())?, before);
         assert!(layer.masks().0.is_none() && layer.masks().1.is_none());
     }
+    for value in [0.5, 5.0, -1.0, f64::NAN] {
+        let mask = Tensor::full(value, (3, 2), CPU)?;
+        refused(layer.set_masks(Some(mask), None), &["6 entries", "0 (no connection)"]);
+        assert_eq!(bits(layer.weight())?, before);
+    }
+    // A mask of integers is as good. What is not connected is 0, whatever it was.
+    let mut diverged = make(Protocol::Urfb)?;
+    diverged.var()?.set(&Tensor::full(f32::NAN, (3, 2), CPU)?)?;
+    diverged.set_masks(Some(Tensor::zeros((3, 2), DType::U8, CPU)?), None)?;
+    assert_eq!(bits(diverged.weight())?, [0; 6]);
+    // Copied weights come with feedback weights or without.
+    let says = ["only one of the two"];
+    refused(layer.copy_weights(&make(Protocol::Backprop)?), &says);
+    refused(make(Protocol::Backprop)?.copy_weights(&layer), &says);
     let mask = Some(zeros(&[3, 2])?);
     refused(make(Protocol::Backprop)?.set_masks(None, mask), &["feedback weights", "none"]);
     Ok(())

@@ -14,7 +14,9 @@
 //!
 //! The points are 0, ±5/8, ±3/2 and ∞, with which rounding errors are about six times those of a direct sum: for normally
 //! distributed inputs and weights and 384 channels, 1.2·10⁻⁶ of the responses' standard deviation. With the points 0, ±1,
-//! ±2 and ∞ of the paper they would be 2.7·10⁻⁶. The inputs of a tile that a window does not see cancel but for rounding.
+//! ±2 and ∞ of the paper they would be 2.7·10⁻⁶. The inputs of a tile that a window does not see cancel but for rounding,
+//! which is relative to the largest of them. A window that sees only zeros is told apart: its responses are exactly 0, so
+//! that no unit wins there.
 
 mod transform;
 
@@ -128,7 +130,7 @@ impl Sizes {
 }
 
 /// As [`many::respond`](super::many::respond); `None` if this does not suit the correlation, or if a result is not
-/// finite.
+/// finite. Then all images are summed directly, so that an infinity or NaN in one also changes the last bits of others.
 ///
 /// # Errors
 /// If there is not enough memory.
@@ -196,6 +198,9 @@ fn respond_by_images<T: Real>(
                 finite.fetch_and(found, Ordering::Relaxed);
             }
         }
+        for (padded, out) in padded.chunks_exact(image).zip(out.chunks_exact_mut(responses)) {
+            silence(correlation, padded, out);
+        }
         Ok(())
     })
 }
@@ -229,13 +234,35 @@ fn respond_by_units<T: Real>(
             }
             Ok(())
         })?;
+    let (image, pad) = padded;
     let shape = [batch, lines, columns, sizes.units];
-    filled("response", &shape, sizes.units, |position, out| {
-        for (block, out) in out.chunks_mut(width).enumerate() {
-            out.copy_from_slice(&blocks[(block * positions + position) * width..][..out.len()]);
+    filled_with("response", &shape, sizes.responses, Vec::new, |padded, b, out| {
+        for (at, out) in out.chunks_exact_mut(sizes.units).enumerate() {
+            let position = b * lines * columns + at;
+            for (block, out) in out.chunks_mut(width).enumerate() {
+                out.copy_from_slice(&blocks[(block * positions + position) * width..][..out.len()]);
+            }
         }
+        clear("padded images", padded, image)?;
+        pad(b, padded);
+        silence(correlation, padded, out);
         Ok(())
     })
+}
+
+/// Sets the responses to a padded image to 0 at every position whose window sees only zeros.
+fn silence<T: Real>(correlation: &Correlation, padded: &[T], out: &mut [T]) {
+    let Correlation { width, channels, units, out: (lines, columns), .. } = *correlation;
+    // Compares several values before it looks at the outcome, for which there are vector instructions.
+    let zeros = |values: &[T]| values.iter().fold(true, |all, value| all & value.is_zero());
+    let blank = |pixel: &[T]| pixel.chunks(16).all(zeros);
+    let blank: Vec<bool> = padded.chunks_exact(channels).map(blank).collect();
+    for (at, out) in out.chunks_exact_mut(units).take(lines * columns).enumerate() {
+        let first = at / columns * width + at % columns;
+        if (0..3).all(|line| blank[first + line * width..][..3].iter().all(|&blank| blank)) {
+            out.fill(T::zero());
+        }
+    }
 }
 
 /// Writes the responses of a block of units at some tiles, from transformed tiles `(36, tiles, step)` and kernels
@@ -432,6 +459,42 @@ mod tests {
                 };
                 close(&format!("{name}, {case}"), got, want)?;
             }
+        }
+        Ok(())
+    }
+
+    /// One pixel of an image is not 0. Only the nine positions that see it respond, and the others do so with exactly 0,
+    /// of either sign of a sum of zeros: no unit wins there. Few images are computed block by block of the units, many
+    /// image by image. The gradient of the images is such a response too.
+    #[test]
+    fn windows_of_zeros_have_no_response() -> Result<()> {
+        let mut rng = Rng::new(35);
+        let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, &Device::Cpu);
+        let (w, pixel) = (normal(&[80, 40, 3, 3])?, normal(&[40])?.to_vec1::<f32>()?);
+        for batch in [1, 50] {
+            let mut values = vec![0f32; batch * 36 * 40];
+            let (b, line, column) = (batch - 1, 2, 3);
+            values[((b * 6 + line) * 6 + column) * 40..][..40].copy_from_slice(&pixel);
+            let x = Var::from_vec(values.clone(), (batch, 6, 6, 40), &Device::Cpu)?;
+            let u = conv2d(&x, &w, &w, &Conv2dConfig::same(3), &[])?;
+            let seen = |at: usize| {
+                let near = |at: usize, of: usize| at.abs_diff(of) <= 1;
+                at / 36 == b && near(at / 6 % 6, line) && near(at % 6, column)
+            };
+            let answers = |values: &Tensor, units: usize| -> Result<Vec<bool>> {
+                let values = values.flatten_all()?.to_vec1::<f32>()?;
+                let some = |values: &[f32]| values.iter().any(|&value| value != 0.0);
+                Ok(values.chunks_exact(units).map(some).collect())
+            };
+            let expected: Vec<bool> = (0..batch * 36).map(seen).collect();
+            assert_eq!(answers(&u, 80)?, expected, "{batch}");
+            // The response of one unit at the same position, as the loss.
+            let error = x.zeros_like()?.narrow(3, 0, 1)?.broadcast_as((batch, 6, 6, 80))?;
+            let mut errors = error.flatten_all()?.to_vec1::<f32>()?;
+            errors[((b * 6 + line) * 6 + column) * 80 + 7] = 1.0;
+            let error = Tensor::from_vec(errors, (batch, 6, 6, 80), &Device::Cpu)?;
+            let grads = (u * error)?.sum_all()?.backward()?;
+            assert_eq!(answers(grads.get(&x).expect("a gradient"), 40)?, expected, "{batch}");
         }
         Ok(())
     }
