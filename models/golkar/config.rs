@@ -68,7 +68,8 @@ pub struct Training {
     /// How increments are computed.
     #[serde(default = "surrogates")]
     pub way: Way,
-    /// Learning rate of a separate read-out that learns by the delta rule; `None` to predict with `W₂`.
+    /// Initial learning rate of a separate read-out that learns by the delta rule, with the schedule of
+    /// back-propagation ([`BackpropTraining::half_time`]); `None` to predict with `W₂`.
     #[serde(default)]
     pub readout: Option<f64>,
 }

@@ -222,9 +222,10 @@ impl Learner {
             Rule::Local { circuit, readout } => {
                 let factor = schedule(training.half_time, seen);
                 if let (Some(readout), Some(rate)) = (readout.as_mut(), training.readout) {
+                    let rate = rate * schedule(backprop.half_time, seen);
                     let z = circuit.forward(&x)?;
                     let error = (&y - z.matmul(&readout.t()?)?)?;
-                    let step = error.t()?.matmul(&z)? * (rate * factor / samples.len() as f64);
+                    let step = error.t()?.matmul(&z)? * (rate / samples.len() as f64);
                     *readout = (&*readout + step?)?;
                 }
                 circuit.step(&x, &y, training.rates.scaled(factor), training.way)?;

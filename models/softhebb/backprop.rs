@@ -6,8 +6,9 @@ use super::material::Material;
 use super::model::Model;
 use super::order::Order;
 use super::saved::{from_values, of_another, position, to_values};
-use candle::{DType, Device, Tensor, Var};
+use candle::{Device, Tensor, Var};
 use candle_hebbian::Rng;
+use candle_hebbian::ops::Dropout;
 use hebbian_train::{
     Checkpoint, Clock, Deferred, Error, LinearHead, LinearHeadConfig, Measured, Result, State,
     check_finite,
@@ -23,6 +24,7 @@ pub(super) struct Backprop {
     weight: Var,
     bias: Var,
     config: LinearHeadConfig,
+    dropout: Dropout,
     adam: Adam,
     per_epoch: u64,
     order: Order,
@@ -78,6 +80,7 @@ impl Backprop {
             masks: rng.stream("dropout.backprop"),
             loss: 0.0,
             taken: Deferred::default(),
+            dropout: Dropout::new(config.dropout)?,
             config,
         })
     }
@@ -99,14 +102,7 @@ impl Backprop {
         let (images, labels) = material.augmented_batch(&material.seen, &indices, &moment)?;
         let stack = model.network.stack();
         let features = stack.forward_train(&images, &mut self.masks)?.flatten_from(1)?;
-        let keep = 1.0 - self.config.dropout;
-        let features = if keep < 1.0 {
-            let (shape, device) = (features.shape(), images.device());
-            let mask = self.masks.bernoulli(keep, shape, DType::F32, device)?;
-            (features * (mask / keep)?)?
-        } else {
-            features
-        };
+        let features = self.dropout.apply(&features, &mut self.masks)?;
         let logits = features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
         let epoch = (clock.steps / self.per_epoch) as usize;

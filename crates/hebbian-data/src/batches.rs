@@ -80,7 +80,7 @@ impl Iterator for Batches {
     type Item = Vec<usize>;
 
     fn next(&mut self) -> Option<Vec<usize>> {
-        let at = self.done..self.order.len().min(self.done + self.batch_size);
+        let at = self.done..self.order.len().min(self.done.saturating_add(self.batch_size));
         self.done = at.end;
         let batch = self.order[at.clone()].to_vec();
         if batch.is_empty() {

@@ -121,26 +121,10 @@ impl Entry {
         }
     }
 
-    /// Writes the matrix under a temporary name and then renames the file, so that a reader sees the
-    /// old file or the new one, but never a part. Unfinished files of killed programs are removed.
+    /// Writes the matrix, as [`write_whole`] does.
     pub(crate) fn write(&self, matrix: &Tensor) -> Result<()> {
-        let contents = self.contents(&View::data(&matrix))?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let prefix = format!(".unfinished-zca-{}-", self.key);
-        remove_unfinished(folder, &prefix);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix);
-        // Temporary files are private by default, but this one becomes an ordinary file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
-        // The lock is held while the file is written, so that it is not removed as unfinished; nor is
-        // it where files cannot be locked.
-        let _ = file.as_file().lock();
-        file.write_all(&contents).map_err(Error::io(file.path()))?;
-        file.persist(&self.path).map_err(|failure| Error::io(&self.path)(failure.error))?;
-        Ok(())
+        write_whole(&self.path, &prefix, &self.contents(&View::data(&matrix))?)
     }
 
     /// The bytes of the file. They contain the SHA-256 of the key and the matrix, so that the file of
@@ -154,6 +138,27 @@ impl Entry {
             .and_then(|view| serialize([(MATRIX, view)], Some(metadata)));
         Ok(contents.map_err(candle::Error::wrap)?)
     }
+}
+
+/// Writes a file, and its folder if there is none, under a temporary name that starts with `prefix`, and then renames
+/// it, so that a reader sees the old file or the new one, but never a part. Unfinished files of killed programs are
+/// removed.
+pub(crate) fn write_whole(path: &Path, prefix: &str, contents: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    remove_unfinished(folder, prefix);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    // Temporary files are private by default, but this one becomes an ordinary file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+    // The lock is held while the file is written, so that it is not removed as unfinished; nor is
+    // it where files cannot be locked.
+    let _ = file.as_file().lock();
+    file.write_all(contents).map_err(Error::io(file.path()))?;
+    file.persist(path).map_err(|failure| Error::io(path)(failure.error))?;
+    Ok(())
 }
 
 /// Removes unfinished files of killed programs whose names start with `prefix`, as far as possible.

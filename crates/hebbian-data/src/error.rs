@@ -17,6 +17,14 @@ pub enum Error {
         /// What it should be.
         expected: usize,
     },
+    /// An image size that no image can get.
+    #[error("an image size of {found} pixels, expected 1 to {most}")]
+    Side {
+        /// The size.
+        found: usize,
+        /// The largest one.
+        most: usize,
+    },
     /// Too few or too many images that are to keep their labels.
     #[error(
         "{found} images are to keep their labels, expected {classes} (one of each class) to {images} (all images to \
@@ -171,6 +179,21 @@ pub enum Error {
         found: usize,
         /// How many files there should be.
         expected: usize,
+    },
+    /// Two files of a split that are the same part of it by their names.
+    #[error(
+        "{source_name}: {} and {} are the same part of {split} by their names, expected one: give the folder of one \
+         data set, or move one of the files away", one.escape_debug(), other.escape_debug()
+    )]
+    Twins {
+        /// Configuration and split.
+        split: String,
+        /// The repository or folder.
+        source_name: String,
+        /// The first file.
+        one: String,
+        /// The other file.
+        other: String,
     },
     /// A configuration or split that does not exist.
     #[error("{source_name} has no {what} '{}', expected one of: {known}", found.escape_debug())]

@@ -63,7 +63,21 @@ impl Default for LoadOptions {
     }
 }
 
+/// The largest [`LoadOptions::image_size`].
+const LARGEST_SIDE: usize = 1 << 14;
+
 impl LoadOptions {
+    /// # Errors
+    /// An image size that no image can get.
+    fn check(&self) -> Result<()> {
+        match self.image_size {
+            Some(side) if !(1..=LARGEST_SIDE).contains(&side) => {
+                Err(Error::Side { found: side, most: LARGEST_SIDE })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this number of images, each of `size` bytes, may be in memory.
     pub(crate) fn may_hold(&self, images: usize, size: usize) -> bool {
         (images as u64).saturating_mul(size as u64) <= self.memory
@@ -145,6 +159,7 @@ pub fn load_with_progress(
     options: &LoadOptions,
     on_progress: OnProgress,
 ) -> Result<Dataset> {
+    options.check()?;
     if let (Some(train), Some(test)) = (&options.train_split, &options.test_split)
         && train == test
     {
@@ -181,6 +196,7 @@ pub fn load_from_hub(
     options: &LoadOptions,
     on_progress: OnProgress,
 ) -> Result<Dataset> {
+    options.check()?;
     if let Some(set) = Photographs::find(name)
         && let Some(data) = set.load(hub, options, &on_progress)?
     {

@@ -27,6 +27,8 @@ struct Files {
     paths: Vec<String>,
     /// How many files there should be.
     expected: usize,
+    /// Two of the files that are the same part of the split by their names.
+    twins: Option<[String; 2]>,
 }
 
 /// Configuration, split, number and count of a file.
@@ -67,21 +69,30 @@ fn config(folder: &str) -> &str {
 impl Layout {
     /// The layout of the parquet files among these paths. `source` is where the files are, for messages.
     pub fn of<'a>(paths: impl Iterator<Item = &'a str>, source: &str) -> Self {
-        /// The files by number, and how many there are if their names say so.
-        type Numbered<'a> = (BTreeMap<usize, &'a str>, Option<usize>);
+        /// The files of a split.
+        #[derive(Default)]
+        struct Numbered<'a> {
+            /// By number.
+            files: BTreeMap<usize, &'a str>,
+            /// How many there are, if their names say so.
+            all: Option<usize>,
+            twins: Option<[String; 2]>,
+        }
         let mut found: BTreeMap<(&str, &str), Numbered<'_>> = BTreeMap::new();
         for path in paths {
             let Some(Place { config, split, number, count }) = place(path) else { continue };
-            let (files, all) = found.entry((config, split)).or_default();
-            files.insert(number, path);
+            let Numbered { files, all, twins } = found.entry((config, split)).or_default();
+            if let Some(other) = files.insert(number, path) {
+                *twins = Some([other, path].map(str::to_string));
+            }
             *all = all.or(count);
         }
         let mut layout = Self { source: source.to_string(), ..Self::default() };
-        for ((config, split), (files, all)) in found {
+        for ((config, split), Numbered { files, all, twins }) in found {
             let expected =
                 all.unwrap_or_else(|| files.keys().last().map_or(0, |last| last.saturating_add(1)));
-            let files =
-                Files { paths: files.into_values().map(str::to_string).collect(), expected };
+            let paths = files.into_values().map(str::to_string).collect();
+            let files = Files { paths, expected, twins };
             let splits = layout.configs.entry(config.to_string()).or_default();
             splits.insert(split.to_string(), files);
         }
@@ -114,7 +125,7 @@ impl Layout {
     /// Returns the files of a split, from the first of these configurations that has it.
     ///
     /// # Errors
-    /// If some of the files are missing.
+    /// If some of the files are missing, or two are the same part.
     pub fn files(&self, configs: &[&str], split: &str) -> Result<Option<Vec<String>>> {
         let mut found = configs.iter().filter_map(|&config| {
             Some(self.all(config, split, self.configs.get(config)?.get(split)?))
@@ -122,8 +133,16 @@ impl Layout {
         found.next().transpose()
     }
 
-    /// Returns all files of a split, or an error that counts them if some are missing.
+    /// Returns all files of a split, or an error if some are missing or two are the same part.
     fn all(&self, config: &str, split: &str, files: &Files) -> Result<Vec<String>> {
+        if let Some([one, other]) = &files.twins {
+            return Err(Error::Twins {
+                split: format!("{config}/{split}"),
+                source_name: self.source.clone(),
+                one: one.clone(),
+                other: other.clone(),
+            });
+        }
         match files.paths.len() == files.expected {
             true => Ok(files.paths.clone()),
             false => Err(Error::Shards {
@@ -145,7 +164,7 @@ impl Layout {
     /// says that it is for testing.
     ///
     /// # Errors
-    /// If a configuration or split does not exist or has missing files, or if one of several has to be chosen.
+    /// If a configuration or split does not exist, has missing files or two files for the same part, or if one of several has to be chosen.
     pub fn splits(
         &self,
         config: Option<&str>,
@@ -236,6 +255,20 @@ mod tests {
         let path = format!("default/train/{}.parquet", usize::MAX);
         let layout = Layout::of([path.as_str()].into_iter(), "here");
         assert_eq!(layout.configs["default"]["train"].expected, usize::MAX);
+    }
+
+    /// By their names, two files are the only part of a split: neither is left out in silence.
+    #[test]
+    fn files_that_are_the_same_part_are_refused() {
+        for twins in [
+            ["one/data/train-00000-of-00001.parquet", "two/data/train-00000-of-00001.parquet"],
+            ["train.parquet", "train-00000-of-00001.parquet"],
+        ] {
+            let layout = Layout::of(twins.into_iter(), "here");
+            let error = layout.splits(None, &LoadOptions::default()).unwrap_err().to_string();
+            assert!(twins.iter().all(|twin| error.contains(twin)), "{error}");
+            assert!(error.contains("default/train") && error.contains("here"), "{error}");
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::cache::write_whole;
 
 /// The cache folder of one repository.
 pub(crate) struct Snapshots {
@@ -79,11 +80,8 @@ impl Snapshots {
 
     /// Records which parquet files a commit has, and at which commit a revision is.
     pub fn list(&self, revision: &str, commit: &str, files: &[String]) -> Result<()> {
-        let write = |path: PathBuf, text: &str| {
-            let above = path.parent().unwrap_or(&self.folder);
-            fs::create_dir_all(above).map_err(Error::io(above))?;
-            fs::write(&path, text).map_err(Error::io(&path))
-        };
+        let write =
+            |path: PathBuf, text: &str| write_whole(&path, ".unfinished-list-", text.as_bytes());
         write(self.folder.join(".files").join(commit), &files.join("\n"))?;
         if is_commit(revision) {
             return Ok(());

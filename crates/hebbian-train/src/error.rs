@@ -195,12 +195,14 @@ pub enum Error {
     },
 
     /// A run was asked to stop, and can be continued later.
-    #[error("stopped {at}; progress is saved in {path}; continue with --resume", path = path.display())]
+    #[error("stopped {at}; progress is saved in {path}; {next}", path = path.display())]
     Stopped {
         /// How far the run got.
         at: String,
         /// The folder.
         path: PathBuf,
+        /// How to continue.
+        next: &'static str,
         /// The signal that asked for it.
         signal: usize,
     },

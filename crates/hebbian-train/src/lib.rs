@@ -102,7 +102,7 @@ pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, 
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
-pub use study::{Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained};
+pub use study::{Arm, ArmRun, Figure, MadeBy, Spread, Study, StudyFolder, StudyOptions, Trained};
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;

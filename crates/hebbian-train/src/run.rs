@@ -207,6 +207,11 @@ impl RunFolder {
         Self { started, ..self }
     }
 
+    /// Counts the seconds from this number on, if the log ends before.
+    pub(crate) fn after(self, seconds: f64) -> Self {
+        Self { earlier: self.earlier.max(seconds), ..self }
+    }
+
     fn of(folder: OwnFolder, metrics: File, events: EventFile, earlier: f64) -> Self {
         let started = Instant::now();
         Self { folder, metrics, events, readout_events: None, started, earlier }

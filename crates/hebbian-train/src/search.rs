@@ -183,6 +183,9 @@ fn short(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
+/// The most trials of a search.
+const MOST_TRIALS: usize = 100_000;
+
 /// The size and kind of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
@@ -205,10 +208,13 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// If there are no trials, or the factor is below 2.
+    /// If there are no trials or more than 100,000, or the factor is below 2.
     pub fn rungs(&self) -> Result<Vec<(usize, usize)>> {
-        if self.trials == 0 {
-            return Err(Error::Argument("a search of 0 trials: expected 1 or more".to_string()));
+        if !(1..=MOST_TRIALS).contains(&self.trials) {
+            let trials = self.trials;
+            return Err(Error::Argument(format!(
+                "a search of {trials} trials: expected 1 to {MOST_TRIALS}"
+            )));
         }
         let Some(factor) = self.halving else { return Ok(vec![(self.trials, 1)]) };
         if factor < 2 {

@@ -7,7 +7,9 @@ use crate::{
 };
 use candle::Device;
 use candle_hebbian::device::for_this_thread;
+use candle_hebbian::matmul_precision;
 use hebbian_data::Dataset;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -68,6 +70,8 @@ pub struct StudyOptions {
     pub seed: u64,
     /// The device, as `cpu`, `cuda` or `metal`.
     pub device: String,
+    /// The version of the program that computes the study.
+    pub version: String,
     /// Whether to read back the complete runs and continue the interrupted one.
     pub resume: bool,
     /// Whether a complete experiment with other settings in the same folder may be replaced. It may have taken hours, and
@@ -138,7 +142,7 @@ impl Study<'_> {
     /// options and `data` determines the numbers.
     ///
     /// # Errors
-    /// If there are 0 seeds or 0 epochs, the folder holds files of another program or a complete experiment that may not
+    /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder holds files of another program or a complete experiment that may not
     /// be [replaced](StudyOptions::replace), the experiment to resume is a different one, or `draw` fails.
     pub fn run(
         &self,
@@ -152,6 +156,11 @@ impl Study<'_> {
         match (options.seeds, options.epochs) {
             (0, _) => return refuse("seeds"),
             (_, Some(0)) => return refuse("epochs"),
+            (seeds, _) if seeds > MOST_SEEDS => {
+                return Err(Error::Argument(format!(
+                    "{name}: {seeds} seeds, expected {MOST_SEEDS} or fewer"
+                )));
+            }
             _ => {}
         }
         let started = Instant::now();
@@ -171,6 +180,7 @@ impl Study<'_> {
         ] {
             about.insert(key.to_string(), value);
         }
+        about.insert(MADE_BY.to_string(), json!(MadeBy::here(options)));
         about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
         if options.resume {
             OwnFolder::recover(out, &EXPERIMENT)?;
@@ -208,7 +218,6 @@ impl Study<'_> {
         let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
         save_text(folder.claim(REPORT)?, &text)?;
         about.insert("seconds".to_string(), seconds.into());
-        about.insert("version".to_string(), env!("CARGO_PKG_VERSION").into());
         if let Value::Object(numbers) = figure.numbers {
             about.extend(numbers);
         }
@@ -236,6 +245,7 @@ impl Study<'_> {
         RunOptions {
             seed,
             device: self.options.device.clone(),
+            version: self.options.version.clone(),
             resume: self.options.resume && folder.join("config.json").exists(),
             // Several runs at the same time share one progress display.
             quiet: self.options.quiet || self.options.parallel > 1,
@@ -444,6 +454,40 @@ const REPORT: &str = "report.txt";
 /// The report with all runs, if the program writes one: a page to open in a browser.
 const PAGE: &str = "report.html";
 
+/// The most seeds of a study: more runs would take years, and could not even be counted.
+const MOST_SEEDS: usize = 100_000;
+
+/// The key of an experiment's mark and results under which its [`MadeBy`] is. It does not distinguish experiments.
+const MADE_BY: &str = "made_by";
+
+/// What computed an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// The version of the program.
+    pub version: String,
+    /// The device, as `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// The name of the precision of matrix products.
+    pub matmul_precision: String,
+}
+
+impl MadeBy {
+    fn here(StudyOptions { version, device, .. }: &StudyOptions) -> Self {
+        let matmul_precision = matmul_precision().name().to_string();
+        Self { version: version.clone(), device: device.clone(), matmul_precision }
+    }
+
+    /// Reads what computed the experiment in the folder `path`, complete or not; `None` if there is no experiment, or
+    /// one of a program that did not say it.
+    ///
+    /// # Errors
+    /// If the experiment's mark cannot be read.
+    pub fn of(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let about = OwnFolder::about(path, &EXPERIMENT)?;
+        Ok(about.and_then(|about| serde_json::from_value(about.get(MADE_BY)?.clone()).ok()))
+    }
+}
+
 /// The content of the folder of a complete experiment.
 #[derive(Debug, Clone)]
 pub struct StudyFolder {
@@ -495,7 +539,11 @@ fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> 
 
 /// What distinguishes an experiment from the one wanted; `None` if they are the same.
 fn difference(found: &Map<String, Value>, wanted: &Map<String, Value>) -> Option<String> {
-    let [found, wanted] = [found, wanted].map(|about| Value::Object(about.clone()));
+    let [found, wanted] = [found, wanted].map(|about| {
+        let mut about = about.clone();
+        about.remove(MADE_BY);
+        Value::Object(about)
+    });
     told(&found, &wanted)
 }
 
@@ -588,6 +636,7 @@ mod tests {
             seeds: 1,
             seed: 0,
             device: "cpu".to_string(),
+            version: String::new(),
             resume: false,
             replace: true,
             quiet: true,

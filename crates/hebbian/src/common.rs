@@ -118,6 +118,7 @@ impl CommonArgs {
         let run = RunOptions {
             seed: self.seed(),
             device: name.to_string(),
+            version: crate::VERSION.to_string(),
             load: self.load.clone(),
             resume: self.resume,
             save,
@@ -175,6 +176,7 @@ impl CommonArgs {
             seeds,
             seed: self.seed(),
             device: device.to_string(),
+            version: crate::VERSION.to_string(),
             resume: self.resume,
             replace: self.out.is_some(),
             quiet: self.quiet,
@@ -243,12 +245,19 @@ impl CommonArgs {
         }
     }
 
-    /// Refuses to replace a complete run with other settings, unless its folder was named: it may have taken hours, and
-    /// folders have the same name for all settings of a preset.
+    /// Refuses to replace a complete run with other settings or on other images than `data`, unless its folder was named:
+    /// it may have taken hours, and folders have the same name for all settings of a preset, and for all folders of images
+    /// of one name.
     ///
     /// # Errors
-    /// If there is such a run.
-    pub(crate) fn check_other(&self, out: &Path, options: &Value, run: &RunOptions) -> Result<()> {
+    /// If there is such a run, or the images cannot be read.
+    pub(crate) fn check_other(
+        &self,
+        out: &Path,
+        options: &Value,
+        data: &Dataset,
+        run: &RunOptions,
+    ) -> Result<()> {
         if self.out.is_some() || self.resume || !matches!(RunFolder::results(out), Ok(Some(_))) {
             return Ok(());
         }
@@ -260,15 +269,20 @@ impl CommonArgs {
             "labelled": run.labelled,
             "images": run.images,
         });
-        match first_difference(&found, &wanted) {
-            Some((place, [found, wanted])) => bail!(
-                "{} has a complete run with other settings ({place}: {found} there, {wanted} here): give this run \
-                 another folder with --out, or --out {} to replace that one",
-                out.display(),
-                out.display()
-            ),
-            None => Ok(()),
-        }
+        let problem = match first_difference(&found, &wanted) {
+            Some((place, [found, wanted])) => {
+                format!("with other settings ({place}: {found} there, {wanted} here)")
+            }
+            None if found["fingerprint"] != json!(data.fingerprint()?) => {
+                "on other images, or with other labels".to_string()
+            }
+            None => return Ok(()),
+        };
+        bail!(
+            "{} has a complete run {problem}: give this run another folder with --out, or --out {} to replace that one",
+            out.display(),
+            out.display()
+        )
     }
 
     /// Returns the file of --save.
@@ -277,18 +291,8 @@ impl CommonArgs {
     /// A file that could not be written at the end.
     pub fn save(&self) -> Result<Option<PathBuf>> {
         let Some(file) = &self.save else { return Ok(None) };
-        if file.is_dir() {
-            bail!("--save {} is a folder, expected the name of a file", file.display());
-        }
-        if file.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
-            bail!("--save {} is write-protected: choose another file", file.display());
-        }
-        match file.parent() {
-            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-                bail!("--save {}: there is no folder {}", file.display(), folder.display())
-            }
-            _ => Ok(Some(file.clone())),
-        }
+        writable("--save", file)?;
+        Ok(Some(file.clone()))
     }
 
     /// Writes a line to stderr, unless --quiet.
@@ -477,12 +481,41 @@ pub(crate) fn repeat(
     while let Some(argument) = own.next() {
         let flag = argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag);
         match without.contains(&flag) {
-            true if flag == argument => drop(own.next_if(|value| !value.starts_with("--"))),
+            true if flag == argument => drop(own.next_if(|value| !value.starts_with('-'))),
             true => {}
             false => words.push(quoted(argument)),
         }
     }
     words.join(" ")
+}
+
+/// Checks that the file of a flag, which is written at the end, can be written.
+///
+/// # Errors
+/// A folder, a file that is write-protected, or a folder that is not there or takes no files.
+pub(crate) fn writable(flag: &str, file: &Path) -> Result<()> {
+    if file.is_dir() {
+        bail!("{flag} {} is a folder, expected the name of a file", file.display());
+    }
+    let found = file.metadata().ok();
+    if found.as_ref().is_some_and(|found| found.permissions().readonly()) {
+        bail!("{flag} {} is write-protected: choose another file", file.display());
+    }
+    // What is written into a pipe or a device needs no folder.
+    if found.is_some_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        bail!("{flag} {}: there is no folder {}", file.display(), folder.display());
+    }
+    tempfile::tempfile_in(folder).with_context(|| {
+        format!("{flag} {}: no file can be made in {}", file.display(), folder.display())
+    })?;
+    Ok(())
 }
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.

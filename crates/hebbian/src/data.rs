@@ -1,7 +1,7 @@
 //! `hebbian data`: describes a data set, and what a network sees of it.
 
-use crate::common::{DataArgs, TransformArgs};
-use anyhow::{Result, bail};
+use crate::common::{DataArgs, TransformArgs, writable};
+use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::InputConfig;
@@ -31,8 +31,8 @@ pub(crate) struct ShowArgs {
 
 impl ShowArgs {
     pub(crate) fn run(self) -> Result<String> {
-        if let Some(file) = self.preview.as_deref().filter(|file| file.is_dir()) {
-            bail!("--preview {} is a folder, expected the name of a file", file.display());
+        if let Some(file) = &self.preview {
+            writable("--preview", file)?;
         }
         let mut input = InputConfig::default();
         self.transforms.put_into(&mut input);

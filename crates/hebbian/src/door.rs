@@ -310,7 +310,7 @@ impl<F: Args> DoorArgs<F> {
         common.tell_expected(expected);
         let out = common.folder(M::NAME, preset.name, dataset);
         common.check_kept(&out)?;
-        common.check_other(&out, &serde_json::to_value(&options)?, &run)?;
+        common.check_other(&out, &serde_json::to_value(&options)?, &data, &run)?;
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = measured_on(common.validation, common.labelled) + &M::report(&run, &out)?;
         if M::STEPS && run.learner.clock().steps == 0 && run.learner.total().steps == 0 {

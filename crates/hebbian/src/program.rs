@@ -3,7 +3,7 @@
 use crate::DeviceArgs;
 use crate::analyse::AnalyseArgs;
 use crate::bench::BenchArgs;
-use crate::common::{DataArgs, in_zoo, loading};
+use crate::common::{DataArgs, in_zoo, loading, writable};
 use crate::data::ShowArgs;
 use crate::door::{Door, DoorArgs, list_of};
 use crate::folded::folded;
@@ -331,9 +331,7 @@ impl FeaturesArgs {
             bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
         }
         let data = images_for(&model, &self.data)?;
-        if self.to.is_dir() {
-            bail!("--to {} is a folder, expected the name of a file", self.to.display());
-        }
+        writable("--to", &self.to)?;
         let mut tensors = Vec::new();
         for (part, set) in [("train", &data.train), ("test", &data.test)] {
             let mut progress = Progress::new(set.len() as u64, part, self.data.quiet);

@@ -69,8 +69,16 @@ impl<F: Args> SearchArgs<F> {
             ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ];
         // Flags that a single network has no use for, or whose values the search has chosen.
-        let own =
-            ["--set", "--trials", "--halving", "--repeats", "--out", "--preset", "--validation"];
+        let own = [
+            "--set",
+            "--trials",
+            "--halving",
+            "--repeats",
+            "--parallel",
+            "--out",
+            "--preset",
+            "--validation",
+        ];
         let again = repeat(M::NAME, arguments(), &own);
         let report = study.run(&name, Some(&data), &more, || {
             search::<M>(&study, &base, &space, plan, &data, &again)

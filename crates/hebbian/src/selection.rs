@@ -104,9 +104,6 @@ impl Selection {
         if let Some(share) = self.test_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             bail!("--test-share is {share}, expected a number between 0 and 1");
         }
-        if self.image_size == Some(0) {
-            bail!("--image-size is 0, expected 1 or more");
-        }
         let limits = [("--limit-train", self.limit_train), ("--limit-test", self.limit_test)];
         if let Some((flag, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
             bail!("{flag} is 0, expected 1 or more");

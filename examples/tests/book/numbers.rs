@@ -49,6 +49,16 @@ macro_rules! pages {
             })*
         }
 
+        /// The README's table is of all methods.
+        #[test]
+        fn the_readme_shows_every_method() {
+            let mut all = vec![$(hebbian_models::$module::$method::NAME),*];
+            let mut shown = SHOWS.map(|(name, ..)| name);
+            all.sort_unstable();
+            shown.sort_unstable();
+            assert_eq!(all, shown);
+        }
+
         /// The jobs of a method's record that have the headlines.
         fn headlines(name: &str, record: &str) -> Vec<Known> {
             $({
@@ -71,7 +81,7 @@ const SHOWS: [(&str, &str, &str, &str); 8] = [
         "softhebb",
         "digits",
         "SoftHebb (Journé et al. 2023)",
-        "a deep network learns without labels, feedback or errors",
+        "units that compete learn prototypes without labels, feedback or errors",
     ),
     (
         "amit",

@@ -224,7 +224,7 @@ fn bits(tensors: &[(String, Tensor)]) -> Result<Bits> {
     tensors.iter().map(|(name, tensor)| Ok((name.clone(), bits(tensor)?))).collect()
 }
 
-/// Everything that a run measured except times and memory.
+/// Everything that a run measured except times and memory. Of the times it is only known which is the longer one.
 fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
     let mut lines = hebbian_train::RunFolder::history(out)?.0;
     lines.iter_mut().for_each(|line| line.seconds = 0.0);
@@ -239,6 +239,8 @@ fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
             _ => {}
         }
     }
+    let seconds = |name: &str| results[name].as_f64();
+    assert!(seconds("total_seconds") >= seconds("training_seconds"), "{results}");
     forget(&mut results);
     Ok((lines, results))
 }
@@ -247,7 +249,7 @@ fn figures(out: &Path) -> Result<(Vec<LogLine>, Value)> {
 fn state(out: &Path) -> Result<(Bits, BTreeMap<String, String>)> {
     let checkpoint = Checkpoint::load(out.join("state.safetensors"), CPU)?;
     let mut metadata = checkpoint.metadata.clone();
-    metadata.remove("training_seconds");
+    metadata.retain(|name, _| !["training_seconds", "total_seconds"].contains(&&name[..]));
     Ok((bits(&tensors(&checkpoint)?)?, metadata))
 }
 

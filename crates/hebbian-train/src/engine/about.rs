@@ -79,7 +79,7 @@ impl About {
             "load": load,
             "command": Some(&run.command).filter(|command| !command.is_empty()),
             "environment": environment(),
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": if run.version.is_empty() { env!("CARGO_PKG_VERSION") } else { &run.version },
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct RunOptions {
     pub save: Option<PathBuf>,
     /// The command that started the run, quoted for a shell, so that the run can be repeated; may be empty.
     pub command: String,
+    /// The version of the program that computes the run; this library's if it is empty.
+    pub version: String,
     /// Whether to show no progress.
     pub quiet: bool,
     /// The heading of the progress display; the preset's name if `None`.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use candle::Tensor;
 use serde_json::Value;
 
+use super::same_run::RESUMED;
 use super::{Clock, RunOptions};
 use crate::{
     ConfusionMatrix, Error, Moment, Picture, Progress, ReadoutResult, Result, RunFolder,
@@ -68,6 +69,7 @@ impl Recorder<'_> {
             Some(signal) => Err(Error::Stopped {
                 at: "after learning, before all was read out".to_string(),
                 path: self.folder.path().to_path_buf(),
+                next: RESUMED,
                 signal,
             }),
             None => Ok(()),

@@ -8,7 +8,7 @@ use hebbian_data::transforms::Transform;
 use serde_json::Value;
 
 use super::card::card;
-use super::same_run::{Same, same_run};
+use super::same_run::{RESUMED, Same, same_run};
 use super::{About, Clock, Figures, Learner, Model, Recorder, RunOptions, State};
 use crate::{
     Checkpoint, ConfusionMatrix, Error, History, Moment, Progress, Result, Results, RunFolder,
@@ -98,12 +98,13 @@ pub fn run<L: Learner>(
     let figures = job.learner.finish(&mut recorder)?;
     job.check("the read-out")?;
     job.save_model(&folder.model())?;
-    if let Some(path) = &options.save {
-        job.save_model(path)?;
-    }
     let results = job.results(figures, &folder);
     folder.write_card(&card(about, &results))?;
     folder.finish(&results)?;
+    // The run is complete, whatever becomes of this file.
+    if let Some(path) = &options.save {
+        job.save_model(path)?;
+    }
     Ok(Run { results, history: RunFolder::history(out)?, learner: job.learner })
 }
 
@@ -174,11 +175,13 @@ impl<L: Learner> Job<'_, L> {
             )));
         }
         self.training_seconds = number(&checkpoint, "training_seconds", &state)?;
+        // Earlier versions did not save it.
+        let total_seconds = number(&checkpoint, "total_seconds", &state).unwrap_or_default();
         let values: Value = number(&checkpoint, "state", &state)?;
         self.learner.model_mut().restore(&mut checkpoint)?;
         self.learner.go_on(clock, &values, &mut checkpoint)?;
         let load = found.get("load").cloned().unwrap_or_default();
-        Ok(GoOn::From(RunFolder::resume(self.out, steps)?, load))
+        Ok(GoOn::From(RunFolder::resume(self.out, steps)?.after(total_seconds), load))
     }
 
     fn learn(&mut self, folder: &mut RunFolder, resumed: bool) -> Result<()> {
@@ -201,7 +204,8 @@ impl<L: Learner> Job<'_, L> {
             if let Some(signal) = self.options.stop.asked() {
                 self.save(folder)?;
                 let at = format!("at step {} of {}", clock.steps, total.steps);
-                return Err(Error::Stopped { at, path: self.out.to_path_buf(), signal });
+                let path = self.out.to_path_buf();
+                return Err(Error::Stopped { at, path, next: RESUMED, signal });
             }
             if self.saved.is_none_or(|(at, took)| {
                 let since = at.elapsed();
@@ -267,6 +271,7 @@ impl<L: Learner> Job<'_, L> {
             ("steps", steps.to_string()),
             ("images", images.to_string()),
             ("training_seconds", self.training_seconds.to_string()),
+            ("total_seconds", folder.seconds().to_string()),
             ("state", values.to_string()),
         ] {
             metadata.insert(key.to_string(), value);

@@ -57,6 +57,9 @@ fn comparable(config: &Value) -> Value {
     Value::Object(kept)
 }
 
+/// How to continue a run that was stopped.
+pub(super) const RESUMED: &str = "continue with --resume";
+
 /// What to do if the run or the experiment in a folder is not the one to continue.
 pub(crate) const RESUME: &str =
     "resume with the flags and the images it was started with, or start again without --resume";

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use hebbian_data::transforms::TransformList;
 use serde::Serialize;
 
-/// The most intervals of a histogram; no picture can show more.
-const MOST_BINS: usize = 10_000;
+/// The most intervals of a histogram, of which no picture can show more, and the most repetitions of anything.
+const MOST: usize = 10_000;
 
 /// How the analyses measure.
 #[derive(Debug, Clone, Serialize, clap::Args)]
@@ -85,8 +85,15 @@ impl Settings {
                 bail!("{flag} is 0, expected 1 or more");
             }
         }
-        if self.bins > MOST_BINS {
-            bail!("--bins is {}, expected {MOST_BINS} or fewer", self.bins);
+        let repeated = [
+            ("--augmented-copies", self.augmented_copies),
+            ("--draws", self.draws),
+            ("--random-networks", self.random_networks),
+            ("--pgd-steps", self.pgd_steps),
+            ("--bins", self.bins),
+        ];
+        if let Some((flag, count)) = repeated.into_iter().find(|(_, count)| *count > MOST) {
+            bail!("{flag} is {count}, expected {MOST} or fewer");
         }
         if let Some(share) = self.shares.iter().find(|share| !(**share > 0.0 && **share <= 100.0)) {
             bail!("--shares has {share}, expected percent: above 0, and 100 at most");

@@ -23,6 +23,7 @@ pub(crate) use run::Folder;
 use self::run::{Details, Run};
 use self::sheet::png_address;
 use crate::choices::{Difference, Group, groups};
+use crate::common::writable;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;
@@ -117,6 +118,9 @@ impl ReportArgs {
                 runs.len()
             ),
         }
+        if let Some(file) = &to {
+            writable("--to", file)?;
+        }
         let study = match &runs[..] {
             [run] => StudyFolder::read(run)?,
             _ => None,
@@ -129,9 +133,6 @@ impl ReportArgs {
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         let html = page::html(&content.of_study(study))?;
         let file = match (to, &runs[..]) {
-            (Some(file), _) if file.is_dir() => {
-                bail!("--to {} is a folder, expected the name of a file", file.display())
-            }
             (None, [run]) if run.join("run.json").exists() => RunFolder::write_report(run, &html)?,
             (None, [study]) if is_study => StudyFolder::write_report(study, &html)?,
             (file, _) => {

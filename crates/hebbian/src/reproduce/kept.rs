@@ -87,12 +87,18 @@ pub(super) fn read(root: &Path, entry: &Entry, job: &Job, seed: u64) -> Result<O
 /// Writes runs into the project, in place of those that were kept before.
 pub(super) fn save(root: &Path, entry: &Entry, job: &Job, runs: &[Kept]) -> Result<()> {
     let folder = entry.kept(root, job);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
     std::fs::create_dir_all(&folder)?;
+    let mut files = Vec::new();
     for (run, seed) in runs.iter().zip(&job.seeds) {
-        save_json(file(&folder, *seed), run)?;
+        let file = file(&folder, *seed);
+        save_json(&file, run)?;
+        files.push(file);
+    }
+    for earlier in std::fs::read_dir(&folder)? {
+        let earlier = earlier?.path();
+        if !files.contains(&earlier) {
+            std::fs::remove_file(earlier)?;
+        }
     }
     Ok(())
 }

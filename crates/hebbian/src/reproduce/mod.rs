@@ -9,7 +9,7 @@ use crate::{DeviceArgs, analyse, stop, tell};
 use anyhow::{Context, Result, bail};
 use candle_hebbian::MatmulPrecision;
 use entry::Entry;
-use hebbian_train::{Cell, Error, Job, Ours, RunFolder, Table, duration};
+use hebbian_train::{Cell, Error, Job, MadeBy, Ours, RunFolder, Table, duration};
 use kept::Kept;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -88,14 +88,17 @@ impl ReproduceArgs {
             return list(&tasks, device);
         }
         let mut table = Table::new(["claim", "published", "record", "interval", "now", ""]);
-        let (mut wrong, mut failed, mut updates) = (0, 0, Vec::new());
+        let (mut wrong, mut failed, mut updates, mut stopped) = (0, 0, Vec::new(), None);
         for (at, task) in tasks.iter().enumerate() {
             let name = task.entry.name_of(task.job);
             self.tell(&format!("{}/{} {name}", at + 1, tasks.len()));
             let runs = match self.runs(task, device) {
                 Ok(runs) => runs,
                 Err(error) => match error.downcast_ref() {
-                    Some(Error::Stopped { .. }) => return Err(error),
+                    Some(Error::Stopped { .. }) => {
+                        stopped = Some(error);
+                        break;
+                    }
                     _ => {
                         failed += 1;
                         tell(&format!("{name}: {error:#}"));
@@ -118,6 +121,9 @@ impl ReproduceArgs {
         drop(tasks);
         if let Some(root) = &self.keep {
             keep(&mut entries, root, &updates, device)?;
+        }
+        if let Some(error) = stopped {
+            return Err(error);
         }
         if wrong + failed > 0 {
             bail!("{table}\nclaims that do not hold: {wrong}; jobs that did not run: {failed}");
@@ -194,10 +200,18 @@ impl ReproduceArgs {
                 }
             }
             // A complete run is read back, if it is the one that is asked for and was computed in the same way.
-            let begun =
-                ["config.json", "experiment.json"].iter().any(|name| folder.join(name).exists());
-            if begun && is_of_here(&folder, device, self.device.matmul_precision)? {
-                command.arg("--resume");
+            match made_by(&folder)? {
+                found if found.is_empty() => {}
+                found if found.iter().all(|found| *found == self.made_by(device)) => {
+                    command.arg("--resume");
+                }
+                found => {
+                    let MadeBy { version, device, matmul_precision } = &found[0];
+                    self.tell(&format!(
+                        "{} is of version {version}, on {device}, precision {matmul_precision}: it is computed again",
+                        folder.display()
+                    ));
+                }
             }
             wait(command, &folder)?;
             let analysed = self.analyse(job, &folder, device)?;
@@ -223,6 +237,15 @@ impl ReproduceArgs {
         Ok(Some(begun.elapsed()))
     }
 
+    /// What computes the runs.
+    fn made_by(&self, device: &str) -> MadeBy {
+        MadeBy {
+            version: crate::VERSION.to_string(),
+            device: device.to_string(),
+            matmul_precision: self.device.matmul_precision.name().to_string(),
+        }
+    }
+
     fn tell(&self, line: &str) {
         if !self.quiet {
             tell(line);
@@ -235,18 +258,26 @@ fn minutes(job: &Job, device: &str) -> Option<f64> {
     Some(job.minutes.get(device)? * job.runs() as f64)
 }
 
-/// Whether the runs in a folder were computed by this version of the program, on this device and with this precision.
-fn is_of_here(folder: &Path, device: &str, precision: MatmulPrecision) -> Result<bool> {
+/// Returns what computed the experiment in a folder, and each run in it.
+fn made_by(folder: &Path) -> Result<Vec<MadeBy>> {
+    let mut found: Vec<_> = MadeBy::of(folder)?.into_iter().collect();
+    if !folder.exists() {
+        return Ok(found);
+    }
     for path in Folder::paths(folder)? {
         if let Some(config) = RunFolder::config(&path)? {
-            let found =
-                [&config["version"], &config["device"], &config["environment"]["matmul_precision"]];
-            if found != [env!("CARGO_PKG_VERSION"), device, precision.name()] {
-                return Ok(false);
-            }
+            let text = |place: &str| {
+                let value = config.pointer(place).and_then(Value::as_str);
+                value.unwrap_or("unknown").to_string()
+            };
+            found.push(MadeBy {
+                version: text("/version"),
+                device: text("/device"),
+                matmul_precision: text("/environment/matmul_precision"),
+            });
         }
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// Returns a command that runs this program.
@@ -276,7 +307,8 @@ fn wait(mut command: Command, folder: &Path) -> Result<()> {
     };
     if let Some(signal) = stop().asked() {
         let (at, path) = ("in the middle of the record".to_string(), folder.to_path_buf());
-        return Err(Error::Stopped { at, path, signal }.into());
+        let next = "to go on, give the same command again";
+        return Err(Error::Stopped { at, path, next, signal }.into());
     }
     if !status.success() {
         bail!("its run in {} ended with {status}: its words are above", folder.display());
@@ -423,7 +455,8 @@ fn date(days: u64) -> String {
 
 /// Lists jobs with their claims, and their commands.
 fn list(tasks: &[Task<'_>], device: &str) -> Result<String> {
-    let mut table = Table::new(["job", "claim", "published", "record", "holds in", "time"]);
+    let mut table =
+        Table::new(["job", "claim", "published", "record", "holds in", "time of all seeds"]);
     for Task { entry, job } in tasks {
         let time = minutes(job, device).map(duration);
         for claim in &job.claims {

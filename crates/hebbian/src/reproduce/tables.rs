@@ -186,7 +186,8 @@ fn headline(entries: &[Entry]) -> String {
         for job in &entry.record.jobs {
             for claim in job.claims.iter().filter(|claim| claim.headline) {
                 let data = job.dataset.clone().unwrap_or_else(|| "synthetic".to_string());
-                let time = job.minutes.get("cpu").map_or("–".to_string(), |&time| duration(time));
+                let of_all = if job.runs() > 1 { ", each seed" } else { "" };
+                let time = job.minutes.get("cpu").map(|&time| duration(time) + of_all);
                 text += &line(&[
                     format!("`{}`", entry.method),
                     data,
@@ -196,7 +197,7 @@ fn headline(entries: &[Entry]) -> String {
                     seeds(job, claim),
                     claim.learning.name().to_string(),
                     claim.read_out.clone(),
-                    time,
+                    time.unwrap_or_else(|| "–".to_string()),
                 ]);
             }
         }

@@ -25,6 +25,9 @@ fn run(folder: &Path, out: &str, args: &[&str]) {
     printed(folder, &[&["train"], args, &some[..]].concat());
 }
 
+/// More than there can be of anything.
+const MANY: &str = "18446744073709551615";
+
 /// A tiny run of SoftHebb.
 const TINY: [&str; 7] =
     ["softhebb", "--preset", "softhebb-cnn-digits", "--epochs", "1", "--head-epochs", "5"];
@@ -413,6 +416,11 @@ fn what_an_analysis_refuses() {
         (&["analyse", "softhebb-digits", "--shares", "0"], &["--shares", "above 0"]),
         (&["analyse", "softhebb-digits", "--draws", "0"], &["--draws", "1 or more"]),
         (&["analyse", "softhebb-digits", "--bins", "10001"], &["--bins", "10000 or fewer"]),
+        (&["analyse", "softhebb-digits", "--draws", MANY], &["--draws", "10000 or fewer"]),
+        (
+            &["analyse", "softhebb-digits", "--augment", "flip", "--augmented-copies", MANY],
+            &["--augmented-copies", "10000 or fewer"],
+        ),
         (
             &["analyse", "softhebb-digits", "--only", "robustness", "--occlusion", "9", "--quiet"],
             &["9 pixels", "8 x 8"],

@@ -367,6 +367,25 @@ fn a_data_set_is_told_of_and_drawn() {
     refused(at, &["data", "--transform", "gray"], &["gray", "expected one of resize"]);
     refused(at, &["data", "--augment", "zca"], &["zca", "fitted"]);
     refused(at, &["data", "--preview", "."], &["--preview .", "folder"]);
+    for size in ["0", "4294967296"] {
+        refused(at, &["data", "--image-size", size], &["an image size of", size, "1 to 16384"]);
+    }
+    let many = "18446744073709551615";
+    let study = ["study", "amit", "--experiment", "protocols", "--seeds", many];
+    refused(at, &study, &[many, "seeds", "100000 or fewer"]);
+    // What is written at the end is found out at the beginning.
+    let nowhere = "nowhere/file";
+    for args in [
+        &["data", "--preview", nowhere][..],
+        &["features", "softhebb-digits", "--to", nowhere],
+        &["report", "softhebb-digits", "--to", nowhere],
+        &["train", "krotov-hopfield", "--save", nowhere],
+    ] {
+        refused(at, args, &[nowhere, "there is no folder nowhere"]);
+    }
+    #[cfg(target_os = "linux")]
+    refused(at, &["train", "krotov-hopfield", "--save", "/proc/file"], &["no file can be made"]);
+    assert!(!at.join("runs").exists());
 }
 
 /// In the folder that is the default, a complete run with other settings is not replaced unless the folder is named.
@@ -402,6 +421,31 @@ fn a_complete_run_with_other_settings_is_kept() {
     }
     assert!(run(&["--units", "7", "--out", out]).status.success());
     assert_ne!(model(), first);
+    // Two folders of one name, with as many images.
+    let mut noise = candle_hebbian::Rng::new(1);
+    for (parent, refused) in [("here", false), ("there", true), ("here", false)] {
+        let images = format!("{parent}/images");
+        if !at.join(&images).exists() {
+            noises(&mut noise, &at.join(&images), 5);
+        }
+        let output = run(&["--data-dir", &images]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), !refused, "{images}: {errors}");
+        assert_eq!(errors.contains("on other images"), refused, "{images}: {errors}");
+    }
+}
+
+/// Writes `count` pictures of noise for each of three classes.
+fn noises(noise: &mut candle_hebbian::Rng, to: &Path, count: usize) {
+    for class in ["a", "b", "c"] {
+        let of_class = to.join(class);
+        std::fs::create_dir_all(&of_class).unwrap();
+        for index in 0..count {
+            let picture =
+                image::GrayImage::from_fn(8, 8, |_, _| image::Luma([noise.below(256) as u8]));
+            picture.save(of_class.join(format!("{index}.png"))).unwrap();
+        }
+    }
 }
 
 /// A run is evaluated as it was trained, also by `train --load RUN --eval-only` without its flags.
@@ -427,16 +471,7 @@ fn a_run_is_evaluated_with_its_own_settings() {
 fn learned_images_are_not_tested() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let mut noise = candle_hebbian::Rng::new(1);
-    for class in ["a", "b", "c"] {
-        let of_class = at.join("noise").join(class);
-        std::fs::create_dir_all(&of_class).unwrap();
-        for index in 0..40 {
-            let picture =
-                image::GrayImage::from_fn(8, 8, |_, _| image::Luma([noise.below(256) as u8]));
-            picture.save(of_class.join(format!("{index}.png"))).unwrap();
-        }
-    }
+    noises(&mut candle_hebbian::Rng::new(1), &at.join("noise"), 40);
     let of = ["krotov-hopfield", "--preset", "krotov-hopfield-digits", "--data-dir", "noise"];
     let train = [&["train"], &of[..], &["--quiet"]].concat();
     let own = ["--epochs", "1", "--head-epochs", "200", "--test-share", "0.3", "--seed", "3"];

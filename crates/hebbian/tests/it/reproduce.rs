@@ -125,6 +125,10 @@ fn numbers_hold_or_do_not() {
     // A share of one seed has to be met within a percentage point.
     assert!((claim["interval"][0].as_f64().unwrap() - (accuracy - 0.01)).abs() < 1e-9);
     assert_eq!(json_of(&kept)["results"]["test_accuracy"], json!(accuracy));
+    // They name the program that computed the run, with its commit.
+    assert_eq!(json_of(&kept)["version"], json_of(&config)["version"]);
+    let version = json_of(&config)["version"].as_str().unwrap().to_string();
+    assert!(version.starts_with(env!("CARGO_PKG_VERSION")), "{version}");
 
     // A further seed alone: the first is taken from what is kept, and the interval is that of both.
     let mut known = json_of(&kept);

@@ -80,7 +80,8 @@ fn the_best_of_each_rung_goes_on() {
 
     // Without its results, the search continues from the complete trials, to the same numbers.
     std::fs::remove_file(out.join("results.json")).unwrap();
-    std::fs::remove_dir_all(out.join("rung-2-trial-1")).ok();
+    let second = &trials[1]["trial"];
+    std::fs::remove_dir_all(out.join(format!("rung-2-trial-{second}"))).unwrap();
     printed(at, &[SEARCH, &["--resume"]].concat());
     let again = json(&out.join("results.json"));
     assert_eq!((&again["trials"], &again["best"]), (&found["trials"], &found["best"]));
@@ -92,10 +93,12 @@ fn the_best_of_each_rung_goes_on() {
 fn the_command_is_for_the_same_images() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let args = ["--seed", "3", "--limit-train", "400", "--labelled=80", "--out", "out"];
+    let args =
+        ["--seed", "3", "--limit-train", "400", "--labelled=80", "--parallel", "2", "--out", "out"];
     let report = printed(at, &[SEARCH, &args].concat());
     let command = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
     assert!(command.contains("--seed 3 --limit-train 400 --labelled=80"), "{command}");
+    assert!(!command.contains("--parallel"), "{command}");
     let found = json(&at.join("out/results.json"));
     // Of 400 images, one half and one quarter are seen.
     let trials = found["trials"].as_array().expect("trials");
@@ -171,5 +174,8 @@ fn what_a_search_refuses() {
     refused(&["--set", "epochs=1,2", "--trials", "0"], &["0 trials"]);
     refused(&["--set", "epochs=1,2", "--halving", "1"], &["factor of 1"]);
     refused(&["--set", "epochs=1,2", "--repeats", "0"], &["--repeats is 0"]);
+    let many = "18446744073709551615";
+    refused(&["--set", "epochs=1,2", "--repeats", many], &[many, "seeds", "100000 or fewer"]);
+    refused(&["--set", "epochs=1,2", "--trials", many], &[many, "trials", "1 to 100000"]);
     refused(&["--set", "epochs=1,2", "--save", "x"], &["for a single network"]);
 }
