@@ -406,11 +406,17 @@ impl Whole {
         self.transforms.shape(image).ok() == Some(self.seen)
     }
 
-    /// Applies the transforms to images that have the size of the training images after them.
+    /// Applies the transforms to images that have the size of the training images after them. Networks compute in f32.
     fn transformed(&self, images: &Tensor) -> Result<Tensor> {
+        if !images.dtype().is_float() {
+            return Err(Error::Argument(format!(
+                "images of {:?}: this model takes floating-point numbers, pixels from 0 to 1",
+                images.dtype()
+            )));
+        }
         match images.dims() {
             &[_, channels, height, width] if self.takes((channels, height, width)) => {
-                Ok(self.transforms.apply_to(images)?)
+                Ok(self.transforms.apply_to(&images.to_dtype(DType::F32)?)?)
             }
             found => {
                 let (c, h, w) = self.image;

@@ -2,7 +2,7 @@
 
 use super::config::{Preset, Start};
 use super::encoding::{contrast, distances, lloyd, triangle};
-use crate::patches::average;
+use crate::patches::{average, in_parts};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet};
@@ -78,6 +78,15 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Returns the averages of the triangle over quadrants, `(B, h, w, N)`.
+    fn quadrants(&self, images: &Tensor) -> candle::Result<Tensor> {
+        let (height, width) = self.positions;
+        let together = (TOGETHER / (self.preset.units * height * width)).max(1);
+        in_parts(images, together, |images| average(&triangle(&self.distances(images)?)?, None))
+    }
+}
+
 impl Unsupervised for Network {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let parts = NAMES.iter().zip(&self.parts);
@@ -98,14 +107,11 @@ impl Unsupervised for Network {
     /// Returns the averages of the triangle over quadrants, from top to bottom and from left to right; the features of
     /// a quadrant are adjacent.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
-        let (height, width) = self.positions;
-        let together = (TOGETHER / (self.preset.units * height * width)).max(1);
-        let count = images.dim(0)?;
-        let parts = (0..count).step_by(together).map(|start| {
-            let images = images.narrow(0, start, together.min(count - start))?;
-            average(&triangle(&self.distances(&images)?)?, None)?.flatten_from(1)
-        });
-        Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)
+        Ok(self.quadrants(images)?.flatten_from(1)?)
+    }
+
+    fn layer_features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.quadrants(images)?.permute((0, 3, 1, 2))?)
     }
 
     /// Whitens patches, and finds the means of their clusters.

@@ -75,6 +75,23 @@ pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tens
     }
 }
 
+/// Applies `op` to `together` images at a time, and joins the results.
+///
+/// # Errors
+/// Those of `op`.
+pub fn in_parts(
+    images: &Tensor,
+    together: usize,
+    op: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let count = images.dim(0)?;
+    let parts = (0..count.max(1)).step_by(together.max(1)).map(|start| {
+        let images = images.narrow(0, start, together.min(count - start))?;
+        op(&images)
+    });
+    Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+}
+
 /// Averages `map (B, H, W, C)` over windows of side `k` in steps of `s`, `⌈(H − k)/s⌉ + 1` of them from top to bottom.
 /// The sum of a window that reaches over the edge is divided by the number of positions that it covers (PyTorch's
 /// `ceil_mode`). Without windows, the averages are over quadrants of `⌈H/2⌉` and `⌊H/2⌋` rows, and of as many columns.

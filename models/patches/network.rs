@@ -1,7 +1,7 @@
 //! The features of images, and what is computed for them from the training images.
 
 use super::config::{Frame, Preset};
-use super::dictionary::{Dictionary, adapt, average};
+use super::dictionary::{Dictionary, adapt, average, in_parts};
 use super::head::FactorisedHead;
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
@@ -94,6 +94,21 @@ fn averages(preset: &Preset, map: &Tensor) -> candle::Result<Tensor> {
     }
 }
 
+impl Network {
+    /// Returns the averages of the code over windows, `(B, h, w, 2N)`.
+    fn windows(&self, images: &Tensor) -> candle::Result<Tensor> {
+        let Self { preset, parts: [mean, deviation, _, keys, bias], .. } = self;
+        let dictionary = Dictionary { keys: keys.clone(), bias: bias.clone() };
+        in_parts(images, (TOGETHER / (preset.units * self.positions)).max(1), |images| {
+            let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
+            // The halves are averaged before they are joined, because the code of an image is large.
+            let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;
+            let halves = [averages(preset, &same)?, averages(preset, &opposite)?];
+            Tensor::cat(&halves, D::Minus1)
+        })
+    }
+}
+
 impl Unsupervised for Network {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let parts = NAMES.iter().zip(&self.parts);
@@ -114,19 +129,12 @@ impl Unsupervised for Network {
     /// Returns the averages of the code, from top to bottom and from left to right; the features of a window are
     /// adjacent.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
-        let Self { preset, parts: [mean, deviation, _, keys, bias], .. } = self;
-        let dictionary = Dictionary { keys: keys.clone(), bias: bias.clone() };
-        let together = (TOGETHER / (preset.units * self.positions)).max(1);
-        let count = images.dim(0)?;
-        let parts = (0..count).step_by(together).map(|start| {
-            let images = images.narrow(0, start, together.min(count - start))?;
-            let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
-            // The halves are averaged before they are joined, because the code of an image is large.
-            let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;
-            let halves = [averages(preset, &same)?, averages(preset, &opposite)?];
-            Tensor::cat(&halves, D::Minus1)?.flatten_from(1)
-        });
-        Ok(Tensor::cat(&parts.collect::<candle::Result<Vec<_>>>()?, 0)?)
+        Ok(self.windows(images)?.flatten_from(1)?)
+    }
+
+    /// Each patch has two units: one for itself, and one for its negative.
+    fn layer_features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.windows(images)?.permute((0, 3, 1, 2))?)
     }
 
     /// Computes the whitening from the patches of all images, and draws those of the dictionary.

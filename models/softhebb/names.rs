@@ -49,7 +49,7 @@ mod tests {
             ("blocks.0.layer.weight", Some("layers.0.weight")),
             ("blocks.2.operations.0.running_var", Some("layers.2.running_var")),
             ("blocks.2.operations.0.num_batches_tracked", None),
-            // In a dense block, batch norm comes after the flattening.
+            // In a dense block of the release, batch norm comes after the flattening.
             ("blocks.1.operations.1.running_mean", Some("layers.1.running_mean")),
             ("blocks.3.layer.weight", Some("head.weight")),
             ("blocks.3.layer.bias", Some("head.bias")),

@@ -48,7 +48,7 @@ pub(crate) fn check_bytes(bytes: u128, what: impl FnOnce() -> String) -> Result<
     let most = ALLOWED.get();
     if bytes > most {
         candle::bail!(
-            "{} need {bytes} bytes, more than the {most} that are given to one tensor: use a smaller \
+            "{} need {bytes} bytes, more than the {most} that are given to one tensor: use fewer units, or a smaller \
              image, kernel, padding or batch",
             what()
         )

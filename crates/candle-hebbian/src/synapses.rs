@@ -138,6 +138,11 @@ impl Synapses {
         self.weight.detach().reshape((sites, self.post.dim(D::Minus1)?, fan_in))
     }
 
+    /// The weights themselves, in the shape that they have.
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// The third factor, `(S, P, K)` or `(S, P, 1)`.
     ///
     /// # Errors
@@ -190,7 +195,7 @@ impl Synapses {
             return Err(no_variable(&self.weight));
         }
         let seen = self.wide()?;
-        let update = rule.update(&seen, state)?;
+        let update = seen.asked(rule, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
             let (u, decay) = (&seen.response, update.decay.as_ref());
@@ -259,7 +264,7 @@ impl Synapses {
         scale: f64,
     ) -> Result<Tensor> {
         let seen = self.wide()?;
-        let update = rule.update(&seen, state)?;
+        let update = seen.asked(rule, state)?;
         let mut terms = Vec::new();
         if let Some(post) = &update.post {
             let decay = update.decay.as_ref();
@@ -271,9 +276,38 @@ impl Synapses {
         sum(terms)?.to_dtype(self.weight.dtype())
     }
 
+    /// The update that a rule computes for these synapses.
+    ///
+    /// # Errors
+    /// If the rule fails, or a term of its update has another shape than it should have.
+    fn asked(&self, rule: &(impl Rule + ?Sized), state: &mut State) -> Result<Update> {
+        let update = rule.update(self, state)?;
+        let ([sites, rows, fan_in], units) = (self.pre.dims(), self.post.dim(D::Minus1)?);
+        let Update { post, decay, mixing, direct } = &update;
+        // A direct update may have the shape of the weights, whichever that is.
+        let direct = direct.as_ref().filter(|direct| direct.shape() != self.weight.shape());
+        for (what, term, axes, expected) in [
+            ("activity", post.as_ref(), "(S, P, K)", &[sites, rows, units][..]),
+            ("decay", decay.as_ref(), "(S, K)", &[sites, units]),
+            ("mixing", mixing.as_ref(), "(S, K, K)", &[sites, units, units]),
+            ("direct update", direct, "(S, K, F)", &[sites, units, fan_in]),
+        ] {
+            if let Some(term) = term.filter(|term| term.dims() != expected) {
+                candle::bail!(
+                    "the {what} of a rule's update has the shape {:?}, expected {axes}, {expected:?}",
+                    term.dims()
+                )
+            }
+        }
+        Ok(update)
+    }
+
     /// The terms of `update` that are not in the fused product, in the shape of the weights.
     fn unfused(&self, update: &Update) -> Result<Vec<Tensor>> {
         let mut terms = Vec::new();
+        if let (None, Some(decay)) = (&update.post, &update.decay) {
+            terms.push(self.weights()?.broadcast_mul(&decay.detach().unsqueeze(2)?)?.neg()?);
+        }
         if let Some(mixing) = &update.mixing {
             terms.push(mixing.detach().matmul(&self.weights()?)?.neg()?);
         }

@@ -101,9 +101,14 @@ fn collect_as(
     Ok(Some(sets))
 }
 
-/// Whether one of the first pictures has colour.
+/// Whether one of some pictures has colour: pictures from all over the split or, if they are read in blocks, the first ones.
 fn has_colour(split: &Split) -> Result<bool> {
-    for index in 0..LOOK.min(split.pile.len()) {
+    let (count, looks) = (split.pile.len(), LOOK.min(split.pile.len()));
+    for look in 0..looks {
+        let index = match split.pile.blocks() {
+            None => look * (count - 1) / (looks - 1).max(1),
+            Some(_) => look,
+        };
         for bytes in split.pile.read(&[index])? {
             if peek(&bytes).is_ok_and(|(channels, ..)| channels == 3) {
                 return Ok(true);

@@ -68,7 +68,10 @@ pub(crate) fn load(
     }
     let found = pictures(&classes)?;
     if found.iter().all(|(_, files)| files.is_empty()) {
-        return Ok(None);
+        return match train {
+            Some(train) if !files(&train)?.is_empty() => Err(no_classes(train)),
+            _ => Ok(None),
+        };
     }
     if let Some((class, _)) = found.iter().find(|(_, files)| files.is_empty()) {
         return Err(Error::BadFile {
@@ -103,7 +106,7 @@ pub(crate) fn load(
         }
         let others = labelled("test", others);
         if others.labels.is_empty() {
-            return Err(Error::bad_file(test, "no pictures", "some in each class"));
+            return Err(no_classes(test.clone()));
         }
         splits.push(others);
     }
@@ -118,6 +121,17 @@ pub(crate) fn load(
     }
     let sets = collect(&splits, options, on_progress)?;
     split::dataset(name, sets, count, class_names, options).map(Some)
+}
+
+/// The error for a folder that is taken for a split, and has no pictures in folders of classes.
+fn no_classes(path: PathBuf) -> Error {
+    Error::BadFile {
+        path,
+        found: "no pictures in folders of classes".to_string(),
+        expected: "CLASS/*.png, because a folder of this name is taken for a split".to_string(),
+        advice: "give the pictures of each class a folder, or rename this one if it is a class"
+            .to_string(),
+    }
 }
 
 /// Pictures, each in a file of its own.

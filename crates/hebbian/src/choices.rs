@@ -121,7 +121,11 @@ pub(crate) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
         });
         match presets || kinds.len() == 1 {
             true => preset,
-            false => others.collect::<Vec<_>>().join(", "),
+            false => match others.collect::<Vec<_>>().join(", ") {
+                // The same settings again.
+                name if name.is_empty() => preset,
+                name => name,
+            },
         }
     };
     let mut named: Vec<Group> = Vec::new();
@@ -169,6 +173,9 @@ mod tests {
         let runs: Vec<&[usize]> = found.iter().map(|group| &group.runs[..]).collect();
         assert_eq!(runs, [&[0, 1][..], &[2], &[3]]);
         assert_ne!(found[0].name, found[1].name);
+        // Where nothing differs, a copy has the name of the preset.
+        let (copies, _) = groups(&[&all[0], &all[0]]);
+        assert_eq!(copies, [group("a", &[0]), group("a, again 1", &[1])]);
         // Only what is asked for is compared.
         let wanted = json!({ "options": { "preset": { "protocol": "urfb" } }, "load": null });
         let place = first_difference(

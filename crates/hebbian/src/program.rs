@@ -285,9 +285,11 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
     let (found, expected) = (data.test.stored_shape(), model.image());
     if !model.takes(found) {
         let size = |(channels, height, width)| format!("{channels}x{height}x{width}");
+        let resized = (found.1, found.2) == (expected.1, expected.2);
+        let advice = if resized { "convert them" } else { "resize them with --image-size" };
         bail!(
             "the images of {} are {} (channels, height, width), but this model takes {}: choose others with \
-             --dataset or --data-dir, or resize them with --image-size",
+             --dataset or --data-dir, or {advice}",
             data.name,
             size(found),
             size(expected),

@@ -1016,7 +1016,7 @@ fn what_cannot_be_is_refused() -> Result<()> {
         refused(&strided, &["layer 3", "receptive field"])?;
         refused(&|p| p.layers[0].pool = huge, &["layer 1", "image too small", &huge.to_string()])?;
         refused(&|p| p.layers[2].pool = huge, &["layer 3", "image too small", &huge.to_string()])?;
-        refused(&|p| p.layers[1].units = huge, &["layer 2", "entries", &huge.to_string()])?;
+        refused(&|p| p.layers[1].units = huge, &["layer 2", "elements", &huge.to_string()])?;
     }
 
     let cifar = preset("miconi-cifar")?;

@@ -134,12 +134,12 @@ fn amits_network_of_a_size_that_no_machine_has_is_refused() {
 #[test]
 fn softhebbs_network_of_a_size_that_no_machine_has_is_refused() {
     let cases: [(&str, u64, &[&str]); 6] = [
-        ("/blocks/0/layer/channels", 1 << 60, &["block 0", "entries"]),
+        ("/blocks/0/layer/channels", 1 << 60, &["block 0", "elements"]),
         ("/blocks/0/layer/kernel", 1 << 62, &["block 0"]),
         ("/blocks/0/layer/kernel", 1_000_000, &["block 0"]),
         ("/blocks/0/layer/padding", 1 << 62, &["block 0"]),
         ("/blocks/0/layer/padding", 1_000_000, &["block 0"]),
-        ("/blocks/1/layer/channels", 1 << 62, &["block 1", "entries"]),
+        ("/blocks/1/layer/channels", 1 << 62, &["block 1", "elements"]),
     ];
     for case in cases {
         network_is_refused(softhebb_preset(), case, |preset| {
@@ -153,10 +153,10 @@ fn softhebbs_network_of_a_size_that_no_machine_has_is_refused() {
 #[test]
 fn a_ghl_network_of_a_size_that_no_machine_has_is_refused() {
     let cases: [(&str, u64, &[&str]); 5] = [
-        ("/blocks/0/channels", 1 << 60, &["block 0", "entries"]),
+        ("/blocks/0/channels", 1 << 60, &["block 0", "elements"]),
         ("/blocks/0/kernel", 1 << 62, &["block 0"]),
         ("/blocks/0/padding", 1 << 62, &["block 0"]),
-        ("/blocks/1/channels", 1 << 62, &["block 1", "entries"]),
+        ("/blocks/1/channels", 1 << 62, &["block 1", "elements"]),
         ("/hidden", 1 << 60, &["ghl-digits", "entries"]),
     ];
     for case in cases {
@@ -189,7 +189,7 @@ fn miconis_network_of_a_size_that_no_machine_has_is_refused() {
         ("/layers/0/kernel", 1_000_000, &["layer 1", "receptive field", "1000000"]),
         ("/layers/0/kernel", 1 << 40, &["layer 1", "receptive field"]),
         ("/layers/1/pool", 1_000_000, &["layer"]),
-        ("/layers/0/units", 1 << 60, &["layer 1", "entries"]),
+        ("/layers/0/units", 1 << 60, &["layer 1", "elements"]),
         ("/layers/0/k", 1 << 62, &["layer 1", "expected 1 to 32"]),
     ];
     for case in cases {

@@ -280,7 +280,7 @@ fn of_miconi() -> Result {
 fn of_k_means() -> Result {
     let preset: k_means::Preset = hebbian_train::find_preset("k-means-digits")?;
     let width = 128 * 4;
-    agrees::<k_means::KMeans>(&k_means::Options { preset }, &[&[width]], width)
+    agrees::<k_means::KMeans>(&k_means::Options { preset }, &[&[128, 2, 2]], width)
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn of_patches() -> Result {
     for frame in [patches::Frame::Code, patches::Frame::Pixel] {
         let preset = patches::Preset { frame, ..hebbian_train::find_preset("patches-digits")? };
         let width = 2 * 128 * 4;
-        agrees::<patches::Patches>(&patches::Options { preset }, &[&[width]], width)?;
+        agrees::<patches::Patches>(&patches::Options { preset }, &[&[256, 2, 2]], width)?;
     }
     Ok(())
 }
@@ -470,5 +470,28 @@ fn to_the_hub() -> Result {
     let card = std::fs::read_to_string(card)?;
     assert_eq!(card, std::fs::read_to_string(run.join("README.md"))?);
     assert!(card.starts_with("---\n") && card.contains("\nmodel-index:\n"), "{card}");
+    Ok(())
+}
+
+/// A server may keep a model for several threads.
+#[test]
+fn a_model_is_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Model>();
+}
+
+/// Numbers of any floating-point type are pixels; integers could be from 0 to 255. An empty batch has no classes.
+#[test]
+fn what_images_may_be() -> Result {
+    let (images, _) = hebbian_data::digits().test.batch(&[0, 1], DType::F32, CPU)?;
+    for name in ["krotov-hopfield-digits", "patches-digits", "softhebb-digits", "golkar-digits"] {
+        let model = Model::from_zoo(name)?;
+        let classes = model.predict(&images)?.to_vec1::<u32>()?;
+        let wide = images.to_dtype(DType::F64)?;
+        assert_eq!(model.predict(&wide)?.to_vec1::<u32>()?, classes, "{name}");
+        let whole = model.predict(&images.to_dtype(DType::U8)?).unwrap_err().to_string();
+        assert!(whole.contains("U8") && whole.contains("from 0 to 1"), "{name}: {whole}");
+        assert_eq!(model.predict(&images.narrow(0, 0, 0)?)?.dims(), [0], "{name}");
+    }
     Ok(())
 }

@@ -28,7 +28,8 @@ pub enum Pairing {
 
 impl FeedbackLayer {
     /// Keeps each connection of the weights with `probability`, and those of the feedback weights
-    /// as `pairing` says; all others are 0 from then on. Kept weights are not rescaled.
+    /// as `pairing` says; all others are 0 from then on. Kept weights are not rescaled. The masks are not in a `VarMap`:
+    /// see [`masks`](Self::masks).
     ///
     /// # Errors
     /// If the probability is outside [0, 1], or the weights are not variables.
@@ -79,8 +80,11 @@ impl FeedbackLayer {
         let feedback = feedback_mask.as_ref().map(|_| self.feedback_var()).transpose()?.flatten();
         for (mask, var) in [(&weight_mask, weight), (&feedback_mask, feedback)] {
             if let (Some(mask), Some(var)) = (mask, var) {
-                let weights = var.as_detached_tensor();
-                var.set(&mask.ne(0.0)?.where_cond(&weights, &weights.zeros_like()?)?)?;
+                // 0 times NaN is NaN, but there is no weight where there is no connection.
+                let (weights, zeros) = (var.as_detached_tensor(), mask.zeros_like()?);
+                let product = (&weights * mask)?;
+                let product = product.eq(&product)?.where_cond(&product, &zeros)?;
+                var.set(&mask.ne(0.0)?.where_cond(&weights, &product)?)?;
             }
         }
         let alike = match (&weight_mask, &feedback_mask) {

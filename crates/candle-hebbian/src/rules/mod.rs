@@ -143,7 +143,8 @@ impl State {
         self.0.get(name)
     }
 
-    /// Keeps `tensor` under `name`, without its graph.
+    /// Keeps `tensor` under `name`, without its graph. It is not copied: what shares memory with a variable, as
+    /// [`Synapses::weights`] may, changes with the next step, so keep `weights()?.copy()?`.
     pub fn set(&mut self, name: &str, tensor: &Tensor) {
         self.0.insert(name.to_string(), tensor.detach());
     }

@@ -3,6 +3,7 @@
 use crate::feedback::no_gradients;
 use crate::layer::Response;
 use crate::rules::{Rule, State};
+use crate::synapses::Synapses;
 use candle::Result;
 use candle_nn::Optimizer;
 use std::fmt;
@@ -30,7 +31,12 @@ pub struct Learner<O> {
 impl<O: Optimizer> Learner<O> {
     /// A learner that learns by `rule` with the steps of `optimiser`.
     pub fn new(rule: impl Rule + 'static, optimiser: O) -> Self {
-        Self { rule: Box::new(rule), state: State::default(), optimiser }
+        Self::boxed(Box::new(rule), optimiser)
+    }
+
+    /// The same for a rule that is chosen when the program runs.
+    pub fn boxed(rule: Box<dyn Rule>, optimiser: O) -> Self {
+        Self { rule, state: State::default(), optimiser }
     }
 
     /// The rule.
@@ -59,9 +65,18 @@ impl<O: Optimizer> Learner<O> {
     /// # Errors
     /// If the weights are not a variable, or if the rule or the optimiser fails.
     pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
+        self.step_on(&response.synapses(post)?)
+    }
+
+    /// Takes one step of the rule for these synapses, which may have a [third
+    /// factor](crate::Synapses::with_third).
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step).
+    pub fn step_on(&mut self, synapses: &Synapses) -> Result<()> {
         let mut grads = no_gradients()?;
-        let gradient = response.synapses(post)?.gradient_with(&*self.rule, &mut self.state)?;
-        grads.insert(response.weight(), gradient);
+        let gradient = synapses.gradient_with(&*self.rule, &mut self.state)?;
+        grads.insert(synapses.weight(), gradient);
         self.optimiser.step(&grads)
     }
 }

@@ -14,7 +14,7 @@ pub use rows::RowMap;
 
 use crate::competition::Competition;
 use crate::feedback::FeedbackLayer;
-use candle::{Error, Result, Tensor};
+use candle::{Error, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
 /// Blocks on top of each other. Each block takes those of the following steps that its
@@ -36,8 +36,10 @@ use candle_nn::VarBuilder;
 /// | [`calibrate`](Self::calibrate) | evaluation | none | running statistics |
 /// | [`forward_train`](Self::forward_train) | the batch's statistics, dropout | to weights and input | running statistics |
 ///
-/// All that a stack keeps is in variables of the `VarBuilder` that it was made with, so a `VarMap`
-/// saves and loads it, and any optimiser can train it by back-propagation. The variables are
+/// All that a stack keeps, except masks of [thinned](crate::FeedbackLayer::thinned) layers and [direct
+/// feedback](Block::set_direct), is in variables of the `VarBuilder` that it was made with, so a `VarMap`
+/// saves and loads it, and any optimiser can train it by back-propagation. [`tensors`](Self::tensors) and
+/// [`restore`](Self::restore) have the masks and the direct feedback too. The variables are
 /// `layers.i.weight`, `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var` and
 /// `layers.i.threshold`, where `i` counts the blocks that have any. Inputs are images
 /// `(B, C, H, W)` or vectors `(B, F)`.
@@ -178,7 +180,7 @@ impl<C: Competition> Stack<C> {
         tensors.flatten().collect()
     }
 
-    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name, of any type and on any device.
     ///
     /// # Errors
     /// If `take` fails, or the weights are not variables.
@@ -195,9 +197,9 @@ impl<C: Competition> Stack<C> {
                 let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
                 let feedback_mask =
                     feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
-                layer.var()?.set(&take("weight", layer.weight())?)?;
+                put(&layer.var()?, &take("weight", layer.weight())?)?;
                 if let Some(feedback) = layer.feedback_var()? {
-                    feedback.set(&take("feedback", &feedback)?)?;
+                    put(&feedback, &take("feedback", &feedback)?)?;
                 }
                 layer.set_masks(weight_mask, feedback_mask)?;
             }
@@ -210,9 +212,14 @@ impl<C: Competition> Stack<C> {
             }
             if let Some(threshold) = block.threshold() {
                 let var = threshold.var();
-                var.set(&take("threshold", var)?)?;
+                put(var, &take("threshold", var)?)?;
             }
         }
         Ok(())
     }
+}
+
+/// Sets a variable to a tensor of a checkpoint.
+fn put(var: &Var, tensor: &Tensor) -> Result<()> {
+    var.set(&tensor.detach().to_device(var.device())?.to_dtype(var.dtype())?)
 }

@@ -5,7 +5,8 @@
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{
     Bcm, Conv2dConfig, Geometry, Hebb, KrotovHopfield, Layer, Learner, ModulatedHebb, Oja,
-    Response, Rng, Rule, SoftHebb, State, Synapses, Update, conv2d, dense, locally_connected2d,
+    Response, Rng, Rule, SoftHebb, State, Steps, Synapses, Update, conv2d, dense,
+    locally_connected2d,
 };
 use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
 use std::fmt::Debug;
@@ -145,6 +146,52 @@ mod bcm {
         refused(synapses.update_with(&rule, &mut State::default()), &["1.5", "0 to 1"]);
         Ok(())
     }
+}
+
+/// Every term of an update has a shape of its own, which the update and the loss check alike: values in another order
+/// would be another update.
+#[test]
+fn terms_of_an_update_have_their_shapes() -> Result<()> {
+    let weight = Var::from_tensor(&tensor(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?)?;
+    let (x, y) = (tensor(&[1.0, 0.0, 2.0], &[1, 1, 3])?, tensor(&[1.0, 3.0], &[1, 1, 2])?);
+    let synapses = Synapses::new(&weight, &x, &y, &y)?;
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, CPU);
+    let post = || Update::hebbian(y.clone());
+    for (update, says) in [
+        (Update::hebbian(zeros(&[1, 2, 1])?), ["activity", "(S, P, K), [1, 1, 2]"]),
+        (Update::direct(zeros(&[1, 3, 2])?), ["direct update", "(S, K, F), [1, 2, 3]"]),
+        (post().decaying(zeros(&[2])?), ["decay", "(S, K), [1, 2]"]),
+        (post().decaying(zeros(&[1, 1, 2])?), ["decay", "(S, K), [1, 2]"]),
+        (post().mixing(zeros(&[1, 1, 2])?), ["mixing", "(S, K, K), [1, 2, 2]"]),
+    ] {
+        let rule = |_: &Synapses, _: &mut State| Ok(update.clone());
+        refused(synapses.update(&rule), &says);
+        refused(synapses.loss(&rule), &says);
+    }
+    // Any of them may be absent: a decay alone, d_k w_k, and one beside a direct update, in the shape of the weights.
+    let decay = tensor(&[0.5, 2.0], &[1, 2])?;
+    let direct = tensor(&[1.0; 6], &[2, 3])?;
+    let rule =
+        |_: &Synapses, _: &mut State| Ok(Update::direct(direct.clone()).decaying(decay.clone()));
+    let expected = [0.5, 0.0, -0.5, -7.0, -9.0, -11.0]; // 1 − d_k w
+    near("Δw", &synapses.update(&rule)?, &expected, 1e-12)?;
+    let gradient = synapses.loss(&rule)?.backward()?.remove(&weight).expect("a gradient");
+    near("−∂L", &gradient.neg()?, &expected, 1e-12)?;
+    Ok(())
+}
+
+/// A learner takes steps of rules with a third factor, and of rules that are chosen when the program runs.
+#[test]
+fn learners_of_any_rule() -> Result<()> {
+    let layer = Layer::from_tensor(&tensor(&[0.5, 0.25], &[1, 2])?, Geometry::Dense)?;
+    let steps = Steps::builder(0.5).build([layer.var()?])?;
+    let rule: Box<dyn Rule> = Box::new(ModulatedHebb::default());
+    let mut learner = Learner::boxed(rule, steps);
+    let response = layer.response(&tensor(&[1.0, 2.0], &[1, 2])?)?; // u = 1
+    refused(learner.step(&response, response.u()), &["third factor"]);
+    let synapses = response.synapses(response.u())?.with_third(&tensor(&[3.0], &[1])?)?;
+    learner.step_on(&synapses)?; // w + 0.5·3·1·x
+    near("w", layer.weight(), &[2.0, 3.25], 1e-12)
 }
 
 /// A rule trains the weights of candle's own layers just as it trains this library's: one unit with

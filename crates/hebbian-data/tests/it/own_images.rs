@@ -127,6 +127,34 @@ fn pictures_without_a_class_are_counted() {
     refused(dir.path(), |_| (), &["3 pictures that are in no folder of a class", "a folder"]);
 }
 
+/// A class with the name of a split is taken for one, and the error says so. Nobody's pictures are to be deleted.
+#[test]
+fn classes_that_are_named_like_splits() {
+    for (classes, taken) in [(["bus", "train"], "train"), (["invalid", "valid"], "valid")] {
+        let dir = tempfile::tempdir().unwrap();
+        for class in classes {
+            write(&dir.path().join(class).join("1.png"), &png(1, GREY));
+        }
+        let says = ["taken for a split", "rename this one if it is a class"];
+        refused(dir.path(), |_| (), &[&says[..], &[taken]].concat());
+        let error = of(dir.path(), |_| ()).unwrap_err().to_string();
+        assert!(!error.contains("delete"), "{error}");
+    }
+}
+
+/// A grey class and then a coloured one, in a split that stays in its files: colour is seen, though it is not among the
+/// first pictures.
+#[test]
+fn colour_is_looked_for_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..300 {
+        write(&dir.path().join(format!("ant/{i:03}.png")), &png(i, GREY));
+        write(&dir.path().join(format!("bee/{i:03}.png")), &png(i, COLOUR));
+    }
+    let data = of(dir.path(), |options| options.memory = 0).unwrap();
+    assert_eq!(data.train.shape().0, 3);
+}
+
 /// A number is a place in the list of its own file.
 #[test]
 fn numbers_mean_what_their_own_file_says() {

@@ -1,4 +1,4 @@
-use candle::{D, Tensor};
+use candle::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::{Checkpoint, Error, Picture, Result, Units};
 
 /// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, as
 /// [`ImageSet::batch`](hebbian_data::ImageSet::batch) returns them: the transforms of the preset are already applied.
-pub trait Model {
+pub trait Model: Send + Sync {
     /// All tensors of a checkpoint in a fixed order, with stable names: the model's own scaling of its input, its
     /// weights, and its read-out once that is trained.
     fn tensors(&self) -> Vec<(String, Tensor)>;
@@ -24,7 +24,7 @@ pub trait Model {
     }
 
     /// Computes the features `(B, …)` of the layer with the number `layer`, counted from 0: the input of the next
-    /// layer.
+    /// layer. Maps are `(B, K, h, w)`, with the units first.
     ///
     /// # Errors
     /// If the images have another size, or there is no such layer.
@@ -54,6 +54,9 @@ pub trait Model {
     /// # Errors
     /// As [`scores`](Self::scores).
     fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        if images.dim(0)? == 0 {
+            return Ok(Tensor::zeros(0, DType::U32, images.device())?);
+        }
         Ok(self.scores(&images.detach())?.detach().argmax(D::Minus1)?)
     }
 

@@ -8,7 +8,9 @@ use hebbian_data::{Batches, Dataset, ImageSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, shown};
+use super::{
+    Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State, shown,
+};
 use crate::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, ReadoutResult,
     Result, Ridge, Standardisation, Units, collect_features,
@@ -89,7 +91,7 @@ impl<M: UnsupervisedMethod> Method for M {
 }
 
 /// A network of one layer that learns from images alone, as [`UnsupervisedLearner`] uses it.
-pub trait Unsupervised {
+pub trait Unsupervised: Send + Sync {
     /// The tensors of the network, with stable names.
     fn tensors(&self) -> Vec<(String, Tensor)>;
 
@@ -107,6 +109,31 @@ pub trait Unsupervised {
     /// # Errors
     /// If the images have another size.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Computes the same features as [`Model::layer_features`] has them. A network whose features are those of maps
+    /// returns the maps `(B, K, h, w)`.
+    ///
+    /// # Errors
+    /// If the images have another size.
+    fn layer_features(&self, images: &Tensor) -> Result<Tensor> {
+        self.features(images)
+    }
+
+    /// What learning goes on from besides the [`tensors`](Self::tensors), for instance the
+    /// [`State`](candle_hebbian::State) of a rule, with names that begin with `state.`; nothing unless a method says
+    /// otherwise. Without it, a run that was stopped and resumed would end differently.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
+
+    /// Restores the [`state`](Self::state) from a checkpoint.
+    ///
+    /// # Errors
+    /// If it is not there.
+    fn go_on(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let _ = checkpoint;
+        Ok(())
+    }
 
     /// The layer of the network, for [`Model::units`].
     ///
@@ -213,6 +240,13 @@ impl<N: Unsupervised> Model for WithHead<N> {
         self.network.restore(checkpoint)?;
         self.head = LinearReadout::restore(checkpoint, self.classes, self.network.width())?;
         Ok(())
+    }
+
+    fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
+        match layer {
+            0 => self.network.layer_features(images),
+            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+        }
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor> {
@@ -475,10 +509,14 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
         self.model.network.measure()
     }
 
-    fn go_on(&mut self, clock: Clock, _: &Value, _: &mut Checkpoint) -> Result<()> {
+    fn state(&self) -> Result<State> {
+        Ok(State { tensors: self.model.network.state(), ..State::default() })
+    }
+
+    fn go_on(&mut self, clock: Clock, _: &Value, checkpoint: &mut Checkpoint) -> Result<()> {
         self.clock = clock;
         self.under_way = None;
-        Ok(())
+        self.model.network.go_on(checkpoint)
     }
 
     /// The head of the checkpoint is left out: a new one is trained on the features that the network will

@@ -9,12 +9,14 @@ use crate::Result;
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
 /// distance on the features as they are.
 ///
-/// With μ_c the mean of class c, argmin_c ‖x − μ_c‖² = argmax_c (x·μ_c − ½‖μ_c‖²), one matrix
-/// product. A class without training samples is never predicted; among equally near classes, the first
+/// With μ_c the mean of class c and m that of all training features, argmin_c ‖x − μ_c‖² = argmax_c ((x − m)·(μ_c − m) −
+/// ½‖μ_c − m‖²), one matrix product; without m, what the features have in common would cancel but for rounding. A class without training samples is never predicted; among equally near classes, the first
 /// is.
 #[derive(Debug, Clone)]
 pub struct NearestClassMean {
     means: Tensor,
+    /// `m (F)`
+    origin: Tensor,
     bias: Tensor,
 }
 
@@ -36,13 +38,16 @@ impl NearestClassMean {
         })?;
         let divisors: Vec<f32> = counts.iter().map(|count| count.max(1.0)).collect();
         let divisors = upload(divisors, (classes, 1), device)?.to_dtype(dtype)?;
-        let means = sums.sum(0)?.broadcast_div(&divisors)?;
+        let sums = sums.sum(0)?;
+        let means = sums.broadcast_div(&divisors)?;
+        let origin = (sums.sum(0)? / labels.len().max(1) as f64)?;
 
         let absent: Vec<f32> =
             counts.iter().map(|&count| if count > 0.0 { 0.0 } else { f32::MIN }).collect();
         let absent = upload(absent, classes, device)?.to_dtype(dtype)?;
-        let bias = ((means.sqr()?.sum(1)? * -0.5)? + absent)?;
-        Ok(Self { means, bias })
+        let from_origin = means.broadcast_sub(&origin)?;
+        let bias = ((from_origin.sqr()?.sum(1)? * -0.5)? + absent)?;
+        Ok(Self { means, origin, bias })
     }
 
     /// The class means `(classes, F)`; 0 for a class without samples.
@@ -53,6 +58,11 @@ impl NearestClassMean {
 
 impl Readout for NearestClassMean {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(linear_scores(features, &self.means.t()?, &self.bias)?.argmax(1)?)
+        let weight = self.means.broadcast_sub(&self.origin)?.t()?;
+        in_parts(features, |features, _| {
+            let origin = self.origin.to_dtype(features.dtype())?.to_device(features.device())?;
+            let features = features.broadcast_sub(&origin)?;
+            Ok(linear_scores(&features, &weight, &self.bias)?.argmax(1)?)
+        })
     }
 }

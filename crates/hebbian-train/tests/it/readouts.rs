@@ -133,6 +133,17 @@ fn ridge_says_what_it_cannot_do() {
     assert!(Ridge::fit(&constant, &[0, 1, 0, 2], 2, 1.0).is_err());
 }
 
+/// What all features have in common changes no distance. Squares of 100,000 would swallow differences of 1 in f32.
+#[test]
+fn nearest_class_means_far_from_the_origin() {
+    let x = Tensor::new(&[[0f32, 1.], [1., 0.], [3., 0.], [4., 1.]], CPU).unwrap();
+    let far = (&x + 1e5).unwrap();
+    for rows in [&x, &far] {
+        let nearest = NearestClassMean::fit(rows, &[0, 0, 1, 1], 2).unwrap();
+        assert_eq!(nearest.predict(rows).unwrap().to_vec1::<u32>().unwrap(), [0, 0, 1, 1]);
+    }
+}
+
 #[test]
 fn nearest_class_mean_by_hand() {
     // Means (1, 0) and (0, 4); class 2 has no sample. The bisector goes through (½, 2).

@@ -457,7 +457,12 @@
         drawn.get(old)?.destroy();
         drawn.delete(old);
       }
-      const made = make();
+      let made;
+      try {
+        made = make();
+      } catch (error) {
+        made = el("p", { class_: "about" }, `This section could not be drawn: ${error}`);
+      }
       place.hidden = !made;
       const parts = made ? [title && el("h2", {}, title), about && el("p", { class_: "about" }, about), made] : [];
       place.replaceChildren(...parts.flat(Infinity).filter((part) => part));
@@ -480,6 +485,9 @@
 
   // ---- while a run goes on
 
+  // Whether the last question had no answer.
+  let lost = false;
+
   async function ask() {
     try {
       const answer = await fetch("data.json", { cache: "no-store" });
@@ -499,10 +507,12 @@
         places.get("head").replaceChildren(...head().filter((part) => part));
         draw(redraw);
       }
-      document.getElementById("live")?.classList.remove("lost");
+      if (lost) places.get("head").replaceChildren(...head().filter((part) => part));
+      lost = false;
     } catch (error) {
       const live = document.getElementById("live");
       if (live) live.textContent = "no longer served";
+      lost = true;
     }
     setTimeout(ask, 2000);
   }

@@ -92,13 +92,11 @@ fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
     let mut progress = Progress::new((test.len() * units.len()) as u64, &label, how.quiet);
     let mut all = Vec::new();
     for (at, layer) in units.into_iter().enumerate() {
-        let count = layer.weight.dim(0)?;
+        let (one, _) = test.batch(&[0], DType::F32, &how.device)?;
+        // The outputs of an image are in the order of the units.
+        let count = model.layer_features(at, &one)?.dim(1)?;
         let rows = rows(model, Of::Layer(at), &test, &how.device, &mut progress)?;
         let (images, width) = rows.dims2()?;
-        if width % count != 0 {
-            bail!("{} has {width} outputs of {count} units", layer.name);
-        }
-        // The outputs of an image are in the order of the units.
         let samples = images * (width / count);
         let outputs = rows.reshape((images, count, width / count))?.transpose(0, 1)?;
         let (constant, correlations) = correlations(&outputs.reshape((count, samples))?)?;

@@ -31,7 +31,7 @@ pub(super) struct Curve {
 /// Returns all quantities that the runs logged, except those of read-outs.
 pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
     let histories: Vec<Vec<_>> = runs.iter().map(|run| vec![&run.folder.history]).collect();
-    let charts = charts(&histories).into_iter().filter(|chart| !chart.of_readout);
+    let charts = charts(&histories, usize::MAX).into_iter().filter(|chart| !chart.of_readout);
     let of_chart = |chart: Chart| {
         let xs = chart.clocks.into_iter().next().map_or(Vec::new(), |clock| clock.values);
         let curve = |series: report::Series| {

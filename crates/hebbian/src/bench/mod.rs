@@ -172,6 +172,9 @@ impl BenchArgs {
         let chosen = self.device.choose()?;
         let found = benchmarks().into_iter().find(|benchmark| benchmark.name() == name);
         let Some(benchmark) = found else { bail!("there is no benchmark {name}") };
+        if self.against_torch.is_some() && !chosen.device.is_cpu() {
+            bail!("--against-torch is for the CPU, on which its scripts compute: add --device cpu");
+        }
         let Work { images, products, mut run } = benchmark.work(&chosen.device)?;
         let mut bare = Bare::new(&products, &chosen.device)?;
         let threads = candle::utils::get_num_threads();

@@ -101,23 +101,24 @@ fn of_all_draws(readout: &str) -> &str {
     readout.split_once(", draw ").map_or(readout, |(name, _)| name)
 }
 
-/// The largest number of moments of which a chart shows values.
-const MOMENTS: usize = 1000;
+/// The number of moments of which a page shows values of each curve.
+pub(crate) const MOMENTS: usize = 1000;
 
-/// Returns at most [`MOMENTS`] of these moments, evenly spaced, among them the first and the last.
-fn thinned(all: &[u64]) -> Vec<u64> {
-    if all.len() <= MOMENTS {
+/// Returns at most `most` of these moments, at least 2, evenly spaced, among them the first and the last.
+fn thinned(all: &[u64], most: usize) -> Vec<u64> {
+    if all.len() <= most {
         return all.to_vec();
     }
-    (0..MOMENTS).map(|at| all[at * (all.len() - 1) / (MOMENTS - 1)]).collect()
+    (0..most).map(|at| all[at * (all.len() - 1) / (most - 1)]).collect()
 }
 
 /// The values of a curve in each run of a group, by the number on their clock.
 type Points = BTreeMap<u64, Vec<f64>>;
 
 /// Returns the charts of groups of runs: of learning, against the images shown, and of read-outs, against their epochs.
-/// If there is only one run, the charts of learning have more clocks.
-pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
+/// If there is only one run, the charts of learning have more clocks. Of each curve, at most `most` moments are chosen by
+/// themselves, so that a long run beside a short one leaves no gaps in it.
+pub(crate) fn charts(groups: &[Vec<&History>], most: usize) -> Vec<Chart> {
     let mut all: BTreeMap<(bool, String), BTreeMap<(usize, String), Points>> = BTreeMap::new();
     let mut moments: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     for (group, runs) in groups.iter().enumerate() {
@@ -156,8 +157,9 @@ pub(crate) fn charts(groups: &[Vec<&History>]) -> Vec<Chart> {
     });
     let chart = |key: (bool, String)| {
         let (term, curves) = (find(&key.1), &all[&key]);
-        let xs: BTreeSet<u64> = curves.values().flat_map(|points| points.keys().copied()).collect();
-        let xs = thinned(&xs.into_iter().collect::<Vec<_>>());
+        let of_curve = |points: &Points| thinned(&points.keys().copied().collect::<Vec<_>>(), most);
+        let xs: BTreeSet<u64> = curves.values().flat_map(of_curve).collect();
+        let xs: Vec<u64> = xs.into_iter().collect();
         let at = |values: &dyn Fn(u64) -> f64| xs.iter().map(|&x| values(x)).collect::<Vec<_>>();
         let clocks = match (key.0, single) {
             (true, _) => vec![Clock { name: "epochs of the read-out", values: at(&|x| x as f64) }],
@@ -220,12 +222,25 @@ mod tests {
     fn long_curves_are_thinned() {
         let all: Vec<u64> = (0..2998).map(|at| 10 * at).collect();
         let kept: Vec<u64> = (0..1000).map(|at| 30 * at).collect();
-        assert_eq!(thinned(&all), kept);
-        assert_eq!(thinned(&all[..1000]), &all[..1000]);
-        let lines = all.iter().map(|&images| line(images, &[("loss", images as f64)])).collect();
-        let charts = charts(&[vec![&History(lines)]]);
-        let last = charts[0].series[0].mean.last().copied().flatten();
-        assert_eq!((charts[0].series[0].mean.len(), last), (1000, Some(29970.0)));
+        assert_eq!(thinned(&all, MOMENTS), kept);
+        assert_eq!(thinned(&all[..1000], MOMENTS), &all[..1000]);
+        let log = |all: &[u64]| {
+            History(all.iter().map(|&images| line(images, &[("loss", images as f64)])).collect())
+        };
+        let long = log(&all);
+        let alone = charts(&[vec![&long]], MOMENTS);
+        let last = alone[0].series[0].mean.last().copied().flatten();
+        assert_eq!((alone[0].series[0].mean.len(), last), (1000, Some(29970.0)));
+        // A run that logged at other moments keeps all of its own, and the long one its thousand.
+        let other: Vec<u64> = (0..7).map(|at| 5 + 1000 * at).collect();
+        let both = charts(&[vec![&long], vec![&log(&other)]], MOMENTS);
+        let values =
+            |at: usize| both[0].series[at].mean.iter().flatten().copied().collect::<Vec<_>>();
+        assert_eq!(values(0).len(), 1000);
+        assert_eq!(values(1), other.iter().map(|&images| images as f64).collect::<Vec<_>>());
+        // An analysis reads all moments.
+        let whole = charts(&[vec![&long], vec![&log(&other)]], usize::MAX);
+        assert_eq!(whole[0].series[0].mean.iter().flatten().count(), all.len());
     }
 
     #[test]
@@ -252,7 +267,7 @@ mod tests {
             values: [("test_accuracy".to_string(), Some(value))].into(),
         };
         let history = History(vec![line("head on noise", 0.4), line("head on noise, draw 2", 0.6)]);
-        let charts = charts(&[vec![&history]]);
+        let charts = charts(&[vec![&history]], MOMENTS);
         let [Series { name, mean, low, high, .. }] = &charts[0].series[..] else {
             panic!("{charts:?}")
         };
@@ -271,12 +286,12 @@ mod tests {
         let values = [("empty_centroids", 3.0), ("layers.1.mean_radius", 2.5)];
         let runs = [line(0, &values), line(100, &values)];
         let [one, two] = [&runs[..1], &runs].map(|lines| History(lines.to_vec()));
-        let all = charts(&[vec![&one]]);
+        let all = charts(&[vec![&one]], MOMENTS);
         assert!(all.iter().all(|chart| !chart.is_drawn()));
         let told: Vec<(String, f64)> = all.iter().flat_map(Chart::first).collect();
         let expected = [("Radius: layer 2", 2.5), ("Empty centroids", 3.0)];
         assert_eq!(told, expected.map(|(name, value)| (name.to_string(), value)));
-        assert!(charts(&[vec![&two]]).iter().all(Chart::is_drawn));
+        assert!(charts(&[vec![&two]], MOMENTS).iter().all(Chart::is_drawn));
     }
 
     #[test]
@@ -285,7 +300,7 @@ mod tests {
             History(vec![line(100, &[("loss", value)]), line(200, &[("loss", 2.0 * value)])])
         });
         let other = History(vec![line(200, &[("loss", 7.0)])]);
-        let all = charts(&[runs.iter().collect(), vec![&other]]);
+        let all = charts(&[runs.iter().collect(), vec![&other]], MOMENTS);
         let [chart] = &all[..] else { panic!("{all:?}") };
         assert_eq!(chart.clocks, [Clock { name: "images shown", values: vec![100.0, 200.0] }]);
         // Deviations −1, 0, 1 and −2, 0, 2 of samples of three.
@@ -307,7 +322,7 @@ mod tests {
         let values_of_readout = [("train_accuracy".to_string(), Some(0.5))].into();
         let head = LogLine { moment: readout, seconds: 9.0, values: values_of_readout };
         let run = History(vec![line(100, &values), head]);
-        let all = charts(&[vec![&run]]);
+        let all = charts(&[vec![&run]], MOMENTS);
         assert_eq!(
             all.iter().map(|chart| &*chart.title).collect::<Vec<_>>(),
             ["Accuracy of the read-out", "Radius"]

@@ -16,7 +16,7 @@ mod sheet;
 mod terminal;
 mod watch;
 
-pub(crate) use curves::{Chart, Series, charts};
+pub(crate) use curves::{Chart, MOMENTS, Series, charts};
 pub(crate) use glossary::legend;
 pub(crate) use run::Folder;
 
@@ -273,7 +273,7 @@ impl Content {
             live: false,
             study: None,
             accuracies: accuracies.collect(),
-            charts: charts(&histories).into_iter().filter(Chart::is_drawn).collect(),
+            charts: charts(&histories, MOMENTS).into_iter().filter(Chart::is_drawn).collect(),
             runs,
             groups,
             differences,

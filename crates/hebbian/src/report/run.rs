@@ -1,7 +1,7 @@
 //! A run, read from its folder.
 
 use super::classes::{Mistakes, Readable, by_layer, classify};
-use super::curves::{Chart, charts};
+use super::curves::{Chart, MOMENTS, charts};
 use super::images::Images;
 use super::layers::{Layer, layers};
 use crate::choices::choices;
@@ -348,7 +348,7 @@ impl Run {
 
 /// Returns what a run logged at only one moment, which makes no curve, and what else its method reports.
 fn more(folder: &Folder) -> Vec<(String, String)> {
-    let charts = charts(&[vec![&folder.history]]);
+    let charts = charts(&[vec![&folder.history]], MOMENTS);
     let once = charts.iter().filter(|chart| !chart.is_drawn()).flat_map(Chart::first);
     let once = once.map(|(name, value)| (name, value.to_string()));
     let extras = folder.results.iter().flat_map(|results| &results.extras);

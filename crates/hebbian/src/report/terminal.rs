@@ -1,6 +1,6 @@
 //! The curves of a run in the terminal, for use on a server.
 
-use super::curves::{Chart, Series, charts};
+use super::curves::{Chart, MOMENTS, Series, charts};
 use super::run::Folder;
 use anyhow::Result;
 use ratatui::Frame;
@@ -79,7 +79,7 @@ struct View {
 impl View {
     fn read(run: &Path) -> Result<Self> {
         let folder = Folder::read(run)?;
-        let charts = charts(&[vec![&folder.history]]);
+        let charts = charts(&[vec![&folder.history]], MOMENTS);
         let state = match &folder.results {
             Some(results) => {
                 format!(
@@ -224,7 +224,7 @@ mod tests {
             LogLine { moment, seconds: 1.0, values: values.collect() }
         };
         let history = History(vec![line(100, 0.25), line(300, 0.75)]);
-        let charts = charts(&[vec![&history]]);
+        let charts = charts(&[vec![&history]], MOMENTS);
         View { title: "a preset on digits, seed 3".into(), state: "not complete".into(), charts }
     }
 

@@ -432,3 +432,40 @@ fn what_an_analysis_refuses() {
         assert!(words.iter().all(|word| errors.contains(word)), "{args:?}: {words:?} in {errors}");
     }
 }
+
+/// The correlations of random patches are those of their maps: a feature of a window is of the same unit in all windows.
+#[test]
+fn correlations_are_of_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let args = ["analyse", "patches-digits", "--only", "correlations", "--quiet", "--out", "o"];
+    printed(at, &args);
+    let found = figures(&at.join("o"), "correlations")["runs"][0]["layers"][0].clone();
+    let model = Model::from_zoo("patches-digits").unwrap();
+    let test = hebbian_data::digits().test;
+    let all: Vec<usize> = (0..test.len()).collect();
+    let (images, _) = test.batch(&all, DType::F32, &Device::Cpu).unwrap();
+    let features = model.features(&images).unwrap().to_dtype(DType::F64).unwrap();
+    // The features of a quadrant are adjacent.
+    let units = features.dim(1).unwrap() / 4;
+    let samples = features.reshape(((), units)).unwrap().t().unwrap().to_vec2::<f64>().unwrap();
+    let count = samples[0].len() as f64;
+    let centred = |values: &Vec<f64>| {
+        let mean = values.iter().sum::<f64>() / count;
+        let centred: Vec<f64> = values.iter().map(|value| value - mean).collect();
+        let length = centred.iter().map(|value| value * value).sum::<f64>().sqrt();
+        (length > 0.0).then(|| centred.iter().map(|value| value / length).collect::<Vec<_>>())
+    };
+    let samples: Vec<Vec<f64>> = samples.iter().filter_map(centred).collect();
+    let (mut sum, mut size, mut pairs) = (0.0, 0.0, 0.0);
+    for (k, one) in samples.iter().enumerate() {
+        for other in &samples[..k] {
+            let rho: f64 = one.iter().zip(other).map(|(a, b)| a * b).sum();
+            (sum, size, pairs) = (sum + rho, size + rho.abs(), pairs + 1.0);
+        }
+    }
+    let number = |name: &str| found[name].as_f64().unwrap();
+    assert_eq!((number("units"), number("samples")), (units as f64, count));
+    assert!((number("mean") - sum / pairs).abs() < 1e-6, "{found}");
+    assert!((number("mean_size") - size / pairs).abs() < 1e-6, "{found}");
+}

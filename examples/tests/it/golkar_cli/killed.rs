@@ -44,7 +44,9 @@ fn names(place: &Place, folder: &str) -> BTreeSet<String> {
 /// The state that is needed to continue, without the time that it took.
 fn state(place: &Place, folder: &str) -> (Vec<(String, String)>, BTreeMap<String, String>) {
     let (tensors, mut metadata) = place.checkpoint(&format!("{folder}/state.safetensors"));
-    metadata.remove("training_seconds").unwrap();
+    for time in ["training_seconds", "total_seconds"] {
+        metadata.remove(time).unwrap();
+    }
     let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_string()));
     (tensors.collect(), metadata)
 }

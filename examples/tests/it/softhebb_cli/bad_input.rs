@@ -158,8 +158,9 @@ fn checkpoints_that_do_not_fit_are_refused() {
     place.write("empty/readme", "no checkpoint here");
     refused("empty", &["the folder empty", "model.safetensors"]);
 
-    // Another architecture: the tensor and both shapes.
-    let other = ["--eval-only", "--load", "out/model.safetensors"];
+    // A file of no run is of the default architecture: the tensor and both shapes.
+    place.write("alone.safetensors", &whole);
+    let other = ["--eval-only", "--load", "alone.safetensors"];
     place.refused(&other, &["layers.0.weight", "[8, 1, 3, 3]", "needs [100, 64]"]);
     place.preset(|preset| {
         let block = preset["blocks"][0].clone();
