@@ -164,7 +164,8 @@ impl Layout {
     /// says that it is for testing.
     ///
     /// # Errors
-    /// If a configuration or split does not exist, has missing files or two files for the same part, or if one of several has to be chosen.
+    /// If a configuration or split does not exist, has missing files or two files for the same part, or if one of several
+    /// has to be chosen.
     pub fn splits(
         &self,
         config: Option<&str>,

@@ -142,8 +142,9 @@ impl Study<'_> {
     /// options and `data` determines the numbers.
     ///
     /// # Errors
-    /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder holds files of another program or a complete experiment that may not
-    /// be [replaced](StudyOptions::replace), the experiment to resume is a different one, or `draw` fails.
+    /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder holds files of another program or a complete
+    /// experiment that may not be [replaced](StudyOptions::replace), the experiment to resume is a different one, or
+    /// `draw` fails.
     pub fn run(
         &self,
         name: &str,
