@@ -119,13 +119,11 @@ pub(crate) fn groups(configs: &[&Value]) -> (Vec<Group>, Vec<Difference>) {
             let last = one.place.rsplit('.').next().unwrap_or_default();
             format!("{last} {}", one.values[at].as_deref().unwrap_or("–"))
         });
-        match presets || kinds.len() == 1 {
+        let others = others.collect::<Vec<_>>().join(", ");
+        // Without others, these are the same settings again.
+        match presets || kinds.len() == 1 || others.is_empty() {
             true => preset,
-            false => match others.collect::<Vec<_>>().join(", ") {
-                // The same settings again.
-                name if name.is_empty() => preset,
-                name => name,
-            },
+            false => others,
         }
     };
     let mut named: Vec<Group> = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::backend::has_kernels;
 use super::index::index;
-use super::widen::{expect_real, widened};
+use super::widen::{expect_real, wide_dtype, widened};
 use crate::Rng;
 use crate::cpu::{self, Real, entries, slice, with_real};
 use crate::device::upload;
@@ -100,10 +100,7 @@ impl Dropout {
         let features = features.detach();
         let gather = || {
             let chosen = features.contiguous()?.index_select(rows, 0)?;
-            match chosen.dtype() {
-                DType::F16 | DType::BF16 => chosen.to_dtype(DType::F32),
-                _ => Ok(chosen),
-            }
+            chosen.to_dtype(wide_dtype(chosen.dtype()))
         };
         let Some(kept) = self.kept else {
             return gather();

@@ -14,7 +14,7 @@ pub use rows::RowMap;
 
 use crate::competition::Competition;
 use crate::feedback::FeedbackLayer;
-use candle::{Error, Result, Tensor, Var};
+use candle::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
 /// Blocks on top of each other. Each block takes those of the following steps that its
@@ -190,16 +190,19 @@ impl<C: Competition> Stack<C> {
     ) -> std::result::Result<(), E> {
         let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());
         for (i, block) in blocks.enumerate() {
-            let mut take =
-                |name: &str, like: &Tensor| take(&format!("layers.{i}.{name}"), like.dims());
+            // In the type and on the device of what it restores.
+            let mut take = |name: &str, like: &Tensor| -> std::result::Result<Tensor, E> {
+                let found = take(&format!("layers.{i}.{name}"), like.dims())?;
+                Ok(found.detach().to_device(like.device())?.to_dtype(like.dtype())?)
+            };
             if let Some(layer) = &mut block.layer {
                 let (weight_mask, feedback_mask) = layer.masks();
                 let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
                 let feedback_mask =
                     feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
-                put(&layer.var()?, &take("weight", layer.weight())?)?;
+                layer.var()?.set(&take("weight", layer.weight())?)?;
                 if let Some(feedback) = layer.feedback_var()? {
-                    put(&feedback, &take("feedback", &feedback)?)?;
+                    feedback.set(&take("feedback", &feedback)?)?;
                 }
                 layer.set_masks(weight_mask, feedback_mask)?;
             }
@@ -212,14 +215,9 @@ impl<C: Competition> Stack<C> {
             }
             if let Some(threshold) = block.threshold() {
                 let var = threshold.var();
-                put(var, &take("threshold", var)?)?;
+                var.set(&take("threshold", var)?)?;
             }
         }
         Ok(())
     }
-}
-
-/// Sets a variable to a tensor of a checkpoint.
-fn put(var: &Var, tensor: &Tensor) -> Result<()> {
-    var.set(&tensor.detach().to_device(var.device())?.to_dtype(var.dtype())?)
 }

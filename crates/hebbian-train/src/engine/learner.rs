@@ -29,10 +29,8 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// If the images have another size, or there is no such layer.
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => self.features(images),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
+        expect_first(layer)?;
+        self.features(images)
     }
 
     /// Computes the features `(B, F)` that classes are read out of. If the method supports it, they are
@@ -76,6 +74,17 @@ pub trait Model: Send + Sync {
     /// If the images have another size, or there is no such layer.
     fn responses(&self, layer: usize, _images: &Tensor) -> Result<Tensor> {
         Err(Error::Argument(format!("there are no responses of a layer {layer}")))
+    }
+}
+
+/// Refuses another layer than the only one of a network.
+///
+/// # Errors
+/// A number above 0.
+pub(super) fn expect_first(layer: usize) -> Result<()> {
+    match layer {
+        0 => Ok(()),
+        _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
     }
 }
 

@@ -8,6 +8,7 @@ use hebbian_data::{Batches, Dataset, ImageSet};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::learner::expect_first;
 use super::{
     Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State, shown,
 };
@@ -243,10 +244,8 @@ impl<N: Unsupervised> Model for WithHead<N> {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => self.network.layer_features(images),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
+        expect_first(layer)?;
+        self.network.layer_features(images)
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor> {
@@ -263,10 +262,8 @@ impl<N: Unsupervised> Model for WithHead<N> {
     }
 
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => self.network.responses(images),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
+        expect_first(layer)?;
+        self.network.responses(images)
     }
 }
 
