@@ -27,15 +27,54 @@ pub struct LayerDiagnostics {
     pub error_angle: Option<f64>,
     /// The mean over the same examples of the ratio of their norms, `‖δ‖/‖δ_bp‖`.
     pub error_norm_ratio: Option<f64>,
+    /// The mean over all examples of `‖δ‖`, where `δ` is that of the example's own loss. Where it is tiny, the angle
+    /// says little.
+    pub error_norm: Option<f64>,
+    /// The angle, in degrees, between the gradient of the weights for the whole batch by the protocol and the one by
+    /// back-propagation, each as one vector; `None` if either is 0.
+    pub update_angle: Option<f64>,
+}
+
+impl LayerDiagnostics {
+    /// The name in the log and the heading in a table of each of the [`values`](Self::values).
+    pub const MEASURES: [(&str, &str); 8] = [
+        ("correlation", "W-R correlation"),
+        ("weight_angle", "W-R angle °"),
+        ("weight_norm_ratio", "‖R‖/‖W‖"),
+        ("same_sign", "same sign"),
+        ("angle", "error angle °"),
+        ("norm_ratio", "error norm ratio"),
+        ("error_norm", "‖δ‖"),
+        ("update_angle", "update angle °"),
+    ];
+
+    /// What was measured, in the order of [`MEASURES`](Self::MEASURES).
+    pub fn values(&self) -> [Option<f64>; 8] {
+        [
+            self.weight_feedback_correlation,
+            self.weight_feedback_angle,
+            self.weight_feedback_norm_ratio,
+            self.same_sign,
+            self.error_angle,
+            self.error_norm_ratio,
+            self.error_norm,
+            self.update_angle,
+        ]
+    }
 }
 
 /// Compares feedback and weights of every layer on one batch, without dropout.
 pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<LayerDiagnostics>> {
     let sent = network.errors(x, labels, false)?;
     let wanted = network.errors(x, labels, true)?;
-    let layers = network.weight_layers().zip(sent.iter().zip(&wanted));
-    layers
-        .map(|(layer, (sent, wanted))| {
+    let by_protocol = network.gradients(x, labels, false)?;
+    let by_backprop = network.gradients(x, labels, true)?;
+    let errors = sent.iter().zip(&wanted);
+    let gradients = by_protocol.iter().zip(&by_backprop);
+    network
+        .weight_layers()
+        .zip(errors.zip(gradients))
+        .map(|(layer, ((sent, wanted), (gradient, by_backprop)))| {
             let both = match layer.layer().config().source {
                 Source::Weights => None,
                 _ => Some(weights_and_feedback(layer.layer())?),
@@ -45,16 +84,18 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
                 Ok(value.transpose()?.filter(|value| value.is_finite()))
             };
             let (angle, ratio) = compare(sent, wanted)?;
+            let flat = |t: &Tensor| to_host(t)?.flatten_all();
+            let update = angle_between(&flat(gradient)?, &flat(by_backprop)?)?;
             Ok(LayerDiagnostics {
                 layer: layer.name().to_string(),
                 weight_feedback_correlation: of(&correlation)?,
-                weight_feedback_angle: of(&|w, r| {
-                    Ok(cosine(w, r)?.clamp(-1.0, 1.0).acos().to_degrees())
-                })?,
+                weight_feedback_angle: of(&angle_between)?,
                 weight_feedback_norm_ratio: of(&|w, r| Ok((dot(r, r)? / dot(w, w)?).sqrt()))?,
                 same_sign: of(&same_sign)?,
                 error_angle: angle,
                 error_norm_ratio: ratio,
+                error_norm: Some(mean_norm(sent)?),
+                update_angle: Some(update).filter(|angle| angle.is_finite()),
             })
         })
         .collect()
@@ -90,6 +131,17 @@ fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(dot(a, b)? / (dot(a, a)? * dot(b, b)?).sqrt())
+}
+
+/// The angle of two vectors in degrees; NaN if either is 0.
+fn angle_between(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok(cosine(a, b)?.clamp(-1.0, 1.0).acos().to_degrees())
+}
+
+/// The mean over examples of the norm of their own errors; `errors` are those of a loss that is a mean over examples.
+fn mean_norm(errors: &Tensor) -> Result<f64> {
+    let norms = to_host(errors)?.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
+    norms.sum_all()?.to_scalar()
 }
 
 /// The share of entries with the same sign in both.

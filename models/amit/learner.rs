@@ -1,7 +1,7 @@
 //! A network in training by plain gradient descent.
 
 use super::config::{Preset, Tied};
-use super::diagnostics::diagnose;
+use super::diagnostics::{LayerDiagnostics, diagnose};
 use super::network::Network;
 use super::splits::Splits;
 use candle::{DType, Device, Tensor};
@@ -96,9 +96,8 @@ impl Learner {
         let steps = |epochs: usize, batch: usize| epochs as u64 * count.div_ceil(batch) as u64;
         let steps = steps(tied, training.tied.map_or(1, |tied| tied.batch_size))
             + steps(training.epochs, training.batch_size);
-        let shown = splits.validation.len().clamp(1, DIAGNOSED).min(splits.test.len());
         let set = if splits.validation.is_empty() { &splits.test } else { &splits.validation };
-        let (shown, _) = split_at(set.labels(), shown);
+        let (shown, _) = split_at(set.labels(), set.len().min(DIAGNOSED));
         let diagnosed = set.batch(&shown, DType::F32, device)?;
         Ok(Self {
             before: UnitsBefore::fresh(&network)?,
@@ -221,14 +220,7 @@ impl hebbian_train::Learner for Learner {
         }
         let (x, labels) = &self.diagnosed;
         for layer in diagnose(&self.network, x, labels)? {
-            for (name, value) in [
-                ("correlation", layer.weight_feedback_correlation),
-                ("weight_angle", layer.weight_feedback_angle),
-                ("weight_norm_ratio", layer.weight_feedback_norm_ratio),
-                ("same_sign", layer.same_sign),
-                ("angle", layer.error_angle),
-                ("norm_ratio", layer.error_norm_ratio),
-            ] {
+            for ((name, _), value) in LayerDiagnostics::MEASURES.into_iter().zip(layer.values()) {
                 value.into_iter().for_each(|value| put(&format!("{name}/{}", layer.layer), value));
             }
         }

@@ -390,6 +390,16 @@ impl Network {
     ) -> candle::Result<Vec<Tensor>> {
         self.stack.errors(&x.detach(), backprop, |fields| self.loss(fields, labels))
     }
+
+    /// Computes the gradient of the loss with respect to the weights of every weight layer, likewise.
+    pub fn gradients(
+        &self,
+        x: &Tensor,
+        labels: &Tensor,
+        backprop: bool,
+    ) -> candle::Result<Vec<Tensor>> {
+        self.stack.gradients(&x.detach(), backprop, |fields| self.loss(fields, labels))
+    }
 }
 
 impl Model for Network {

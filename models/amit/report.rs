@@ -1,5 +1,6 @@
 //! Reports for the terminal.
 
+use super::diagnostics::LayerDiagnostics;
 use super::learner::Learner;
 use hebbian_train::{Result, Run, RunFolder, Table};
 use std::fmt::Write;
@@ -18,23 +19,16 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
             let _ = writeln!(text, "{label} error after epoch {epoch} {:.2} %", 100.0 * error);
         }
     }
-    const SHOWN: [(&str, &str); 6] = [
-        ("correlation", "W-R correlation"),
-        ("weight_angle", "W-R angle °"),
-        ("weight_norm_ratio", "‖R‖/‖W‖"),
-        ("same_sign", "same sign"),
-        ("angle", "error angle °"),
-        ("norm_ratio", "error norm ratio"),
-    ];
+    let shown = LayerDiagnostics::MEASURES;
     let mut table =
-        Table::new(["layer"].into_iter().chain(SHOWN.into_iter().map(|(_, heading)| heading)));
+        Table::new(["layer"].into_iter().chain(shown.into_iter().map(|(_, heading)| heading)));
     for layer in preset.weight_layers() {
         let value = |(name, _)| last.get(&format!("{name}/{layer}")).copied().into();
-        table.row([layer.as_str().into()].into_iter().chain(SHOWN.map(value)))?;
+        table.row([layer.as_str().into()].into_iter().chain(shown.map(value)))?;
     }
     let _ = writeln!(
         text,
-        "\n{table:.3}of the error: angle and norm ratio to what back-propagation would send"
+        "\n{table:.3}error and update: angle and norm ratio to those of back-propagation"
     );
     let _ = writeln!(text, "\ntraining {:.1} s", results.training_seconds);
     let _ = writeln!(text, "{}", RunFolder::wrote(out)?);

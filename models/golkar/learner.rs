@@ -12,8 +12,8 @@ use candle_hebbian::device::upload;
 use candle_hebbian::ops::has_kernels;
 use hebbian_data::{Dataset, split_at};
 use hebbian_train::{
-    Checkpoint, Clock, ConfusionMatrix, Counts, Figures, History, Measured, Method, Recorder,
-    Result, Start, check_finite, shown,
+    Checkpoint, Clock, ConfusionMatrix, Counts, Figures, History, Measured, Method, Model,
+    Recorder, Result, Start, check_finite, shown,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -329,6 +329,13 @@ impl hebbian_train::Learner for Learner {
 
     fn go_on(&mut self, clock: Clock, _: &Value, _: &mut Checkpoint) -> Result<()> {
         self.clock = clock;
+        Ok(())
+    }
+
+    /// The scaling stays that of the images to learn from.
+    fn start_from(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        self.network.restore(checkpoint)?;
+        self.network.scaling = self.task.scaling;
         Ok(())
     }
 

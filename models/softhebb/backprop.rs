@@ -1,17 +1,16 @@
 //! The comparison: the same architecture trained end to end by back-propagation.
 
-use super::adam::Adam;
 use super::head::Head;
 use super::material::Material;
 use super::model::Model;
 use super::order::Order;
 use super::saved::{from_values, of_another, position, to_values};
-use candle::{Device, Tensor, Var};
+use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::Dropout;
 use hebbian_train::{
-    Checkpoint, Clock, Deferred, Error, LinearHead, LinearHeadConfig, Measured, Result, State,
-    check_finite,
+    Adam, Checkpoint, Clock, Deferred, Error, LinearHead, LinearHeadConfig, Measured, Result,
+    State, check_finite,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,7 +24,7 @@ pub(super) struct Backprop {
     bias: Var,
     config: LinearHeadConfig,
     dropout: Dropout,
-    adam: Adam,
+    parameters: Vec<Parameter>,
     per_epoch: u64,
     order: Order,
     masks: Rng,
@@ -33,6 +32,13 @@ pub(super) struct Backprop {
     loss: f64,
     /// The mean losses of the last batches, with their weights in this sum.
     taken: Deferred<f64>,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    name: String,
+    var: Var,
+    adam: Adam,
 }
 
 /// What continuing needs.
@@ -66,11 +72,16 @@ impl Backprop {
             .collect::<candle::Result<Vec<_>>>()?;
         vars.push(("head.weight".to_string(), weight.clone()));
         vars.push(("head.bias".to_string(), bias.clone()));
+        let with_state = |(name, var): (String, Var)| {
+            let adam = Adam::new(&var)?;
+            Ok(Parameter { name, var, adam })
+        };
+        let parameters = vars.into_iter().map(with_state).collect::<candle::Result<Vec<_>>>()?;
         let (rng, count) = (&material.rng, material.data.train.len());
         Ok(Self {
             weight,
             bias,
-            adam: Adam::new(vars)?,
+            parameters,
             per_epoch: count.div_ceil(config.batch_size) as u64,
             order: Order::new(
                 rng.stream("batches.backprop"),
@@ -106,7 +117,12 @@ impl Backprop {
         let logits = features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
         let epoch = (clock.steps / self.per_epoch) as usize;
-        self.adam.step(&loss, self.config.learning_rate_after(epoch))?;
+        let (grads, rate) = (loss.backward()?, self.config.learning_rate_after(epoch));
+        for Parameter { var, adam, .. } in &mut self.parameters {
+            if let Some(gradient) = grads.get(var) {
+                var.set(&adam.step(&var.as_detached_tensor(), gradient, rate)?)?;
+            }
+        }
         model.trained = true;
         self.taken.push(&loss, indices.len() as f64 / material.data.train.len() as f64)?;
         if self.taken.is_due() {
@@ -144,7 +160,12 @@ impl Backprop {
             masks: self.masks.position().to_string(),
             loss: self.settled(clock.steps)?,
         };
-        Ok(State { tensors: self.adam.tensors(), values: to_values(&saved)? })
+        let moments = |Parameter { name, adam, .. }: &Parameter| {
+            let (m, v, _) = adam.state();
+            [(moment(name, "m"), m.clone()), (moment(name, "v"), v.clone())]
+        };
+        let tensors = self.parameters.iter().flat_map(moments).collect();
+        Ok(State { tensors, values: to_values(&saved)? })
     }
 
     pub(super) fn go_on(
@@ -162,10 +183,19 @@ impl Backprop {
                 "its learning rates are those of {found} head_epochs, not of {wanted}"
             )));
         }
-        all.adam.go_on(clock.steps, checkpoint)?;
+        let steps = i32::try_from(clock.steps).unwrap_or(i32::MAX);
+        for Parameter { name, var, adam } in &mut all.parameters {
+            let take = |part| checkpoint.take(&moment(name, part), var.dims(), DType::F32);
+            adam.go_on(take("m")?, take("v")?, steps);
+        }
         all.order.skip(clock.steps)?;
         all.masks = all.masks.at(position(&saved.masks)?);
         all.loss = saved.loss;
         Ok(all)
     }
+}
+
+/// The name of a moment of Adam in a checkpoint.
+fn moment(parameter: &str, part: &str) -> String {
+    format!("state.{parameter}.{part}")
 }

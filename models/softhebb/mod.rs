@@ -7,7 +7,6 @@
 //! [`hebbian_train::train`] runs.
 //! `README.md` beside this file lists what is known to differ from the paper and from its release.
 
-mod adam;
 mod backprop;
 mod check;
 mod config;

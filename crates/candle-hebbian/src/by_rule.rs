@@ -17,7 +17,8 @@ use std::sync::Arc;
 /// The gradient of `weight` is minus the update that `rule` computes for the [`Synapses`] with the error `δ` as their
 /// third factor, so any optimiser can take the step. The error reaches `x` through `feedback`, which has the shape of
 /// the weights; for back-propagation, pass the weights themselves. `compete` is called once, in the forward pass.
-/// Nothing is kept from one batch to the next.
+/// Nothing is kept from one batch to the next, and the response that competes is `u`, whatever
+/// [`Rule::response`](crate::Rule::response) would make of it.
 ///
 /// The backward pass reads `x` and `w` as they are when it runs, so it must run before the step.
 ///

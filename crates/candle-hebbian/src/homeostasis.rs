@@ -218,6 +218,7 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
 mod tests {
     use super::*;
     use crate::Rng;
+    use crate::largest::largest;
 
     /// An error passes the subtraction unchanged, and none reaches the thresholds.
     #[test]
@@ -243,7 +244,17 @@ mod tests {
         let threshold = AdaptiveThreshold::new((3, 5), 1.0, 0.2, DType::F64, &Device::Cpu)?;
         threshold.set(&values)?;
         let difference = (threshold.apply(&u)? - u.broadcast_sub(&values.unsqueeze(1)?)?)?;
-        assert_eq!(difference.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+        assert_eq!(largest(&difference)?, 0.0);
+        Ok(())
+    }
+
+    /// Of two rows, the unit of the first site wins one and that of the second both; the target is one of two.
+    #[test]
+    fn each_site_has_its_win_rate() -> Result<()> {
+        let threshold = AdaptiveThreshold::new((2, 1), 1.0, 0.5, DType::F64, &Device::Cpu)?;
+        threshold.adapt(&Tensor::new(&[[[1f64], [0.0]], [[1.0], [1.0]]], &Device::Cpu)?)?;
+        assert_eq!(threshold.values().to_vec2::<f64>()?, [[0.0], [0.5]]);
+        assert!(threshold.set(&Tensor::zeros((1, 2), DType::F64, &Device::Cpu)?).is_err());
         Ok(())
     }
 }

@@ -69,6 +69,8 @@ pub mod feedback;
 mod geometry;
 mod homeostasis;
 pub mod init;
+#[cfg(test)]
+mod largest;
 mod layer;
 mod memory;
 mod mode;

@@ -94,7 +94,7 @@ pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows}
 pub use presets::{Heading, Preset, all_presets, find_preset};
 pub use progress::Progress;
 pub use readout::{
-    ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
+    Adam, ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
     LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
     halvings, in_parts, one_hot, one_hot_of,
 };

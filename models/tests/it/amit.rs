@@ -9,8 +9,8 @@ use candle_nn::Optimizer;
 use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Batches, Dataset, ImageSet};
 use hebbian_models::amit::{
-    LayerConfig, Learner, Loss, Mixture, MixtureConfig, Network, Preset, Protocol, Splits, Tied,
-    Training, correlation, diagnose, preset, presets,
+    LayerConfig, LayerDiagnostics, Learner, Loss, Mixture, MixtureConfig, Network, Preset,
+    Protocol, Splits, Tied, Training, correlation, diagnose, preset, presets,
 };
 use hebbian_train::{Checkpoint, Learner as _, Model as _, save_checkpoint};
 use std::collections::HashMap;
@@ -33,8 +33,9 @@ fn assert_close(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Resu
     assert_eq!(got.dims(), want.dims(), "{name}");
     let (got, want) = (flat(got)?, flat(want)?);
     let scale = want.iter().fold(0f64, |scale, x| scale.max(x.abs()));
-    let error = got.iter().zip(&want).fold(0f64, |error, (a, b)| error.max((a - b).abs()));
-    assert!(error <= tolerance * scale, "{name}: off by {error:e} of {scale:e}");
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert!((got - want).abs() <= tolerance * scale, "{name}[{i}]: {got}, expected {want}");
+    }
     Ok(())
 }
 
@@ -814,6 +815,10 @@ mod trainer {
         let (x, _) = splits()?.test.batch(&[0, 1, 2, 3, 4, 5, 6, 7], DType::F32, CPU)?;
         let [start, tied, untied] = [0, 2, 3].map(|epochs| trained(&preset, epochs));
         let (start, tied, untied) = (start?, tied?, untied?);
+        // Two tied epochs of three batches of twenty, and four of six batches of ten.
+        let whole = trained(&preset, 6)?;
+        assert_eq!((whole.total().steps, whole.total().images), (30, 360));
+        assert_eq!(whole.clock(), whole.total());
         assert!(!tied.model().is_untied() && untied.model().is_untied());
         let fields = |learner: &Learner| learner.model().forward(&x);
         let (want, got) = (fields(&tied)?, fields(&untied)?);
@@ -979,6 +984,7 @@ mod diagnostics {
             for layer in diagnose(trainer.model(), &x, &y)? {
                 let (angle, ratio) = (layer.error_angle, layer.error_norm_ratio);
                 assert!(angle.ok_or("an angle")? < 1e-3, "{layer:?}");
+                assert!(layer.update_angle.ok_or("an angle")? < 1e-3, "{layer:?}");
                 assert!((ratio.ok_or("a ratio")? - 1.0).abs() < 1e-6, "{layer:?}");
                 let found = layer.weight_feedback_correlation;
                 assert_eq!(found.is_some(), correlated.is_some());
@@ -1024,14 +1030,71 @@ mod diagnostics {
         Ok(())
     }
 
-    /// The class layer's error is that of the loss, whatever feedback is used below it.
+    /// The class layer's error is that of the loss, whatever feedback is used below it: of the hinge loss with μ = 1 and
+    /// three classes, −1 at the label if its field is below 1, and ½ at every other class whose field is above −1.
     #[test]
     fn of_the_class_layer() -> Result<()> {
         let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;
-        let trainer = trained(&small(Protocol::Frfb), 1)?;
+        let mut preset = small(Protocol::Frfb);
+        preset.training.loss = Loss::Hinge { mu: Some(1.0) };
+        let trainer = trained(&preset, 1)?;
         let layers = diagnose(trainer.model(), &x, &y)?;
         assert!(layers[3].error_angle.ok_or("an angle")? < 1e-3);
+        assert!(layers[3].update_angle.ok_or("an angle")? < 1e-3);
         assert!(layers[0].error_angle.ok_or("an angle")? > 10.0);
+        assert!(layers[0].update_angle.ok_or("an angle")? > 10.0);
+        let fields = trainer.model().forward(&x)?.to_vec2::<f32>()?;
+        let norm = |(fields, label): (&Vec<f32>, u32)| {
+            let of_class = |(class, &field): (usize, &f32)| match class == label as usize {
+                true => f64::from(u8::from(field < 1.0)),
+                false => 0.25 * f64::from(u8::from(field > -1.0)),
+            };
+            fields.iter().enumerate().map(of_class).sum::<f64>().sqrt()
+        };
+        let norms = fields.iter().zip(y.to_vec1::<u32>()?).map(norm).collect::<Vec<_>>();
+        let want = norms.iter().sum::<f64>() / 5.0;
+        assert!((layers[3].error_norm.ok_or("a norm")? - want).abs() < 1e-6, "{want}");
+        Ok(())
+    }
+
+    /// The validation error is that of the validation images: all are misread here, and no test image is.
+    #[test]
+    fn of_validation_images() -> Result<()> {
+        let (preset, all) = (small(Protocol::Urfb), (0..20).collect::<Vec<usize>>());
+        let network = fresh(&preset)?.into_model();
+        let relabelled = |set: &ImageSet, by: u32| -> Result<ImageSet> {
+            let (x, _) = set.batch(&all, DType::F32, CPU)?;
+            let predicted = network.forward(&x)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+            let labels = predicted.into_iter().map(|class| (class + by) % 3).collect();
+            Ok(ImageSet::new(set.pixels(&all)?, labels, 1, 6, 6)?)
+        };
+        let splits = splits()?;
+        let (validation, test) = (relabelled(&splits.validation, 1)?, relabelled(&splits.test, 0)?);
+        let splits = Splits { validation, test, ..splits };
+        let mut learner = Learner::new(&preset, splits, &Rng::new(6), CPU)?;
+        let measured = learner.measure()?.values;
+        let found = measured.iter().find(|(name, _)| name == "validation_error");
+        assert_eq!(found.map(|(_, error)| *error), Some(1.0));
+        Ok(())
+    }
+
+    /// Without validation images, the first 100 test images are compared, or as many as there are.
+    #[test]
+    fn of_test_images() -> Result<()> {
+        let none = Splits { validation: quarters(0, 4)?, ..splits()? };
+        let preset = small(Protocol::Urfb);
+        let mut learner = Learner::new(&preset, none, &Rng::new(1), CPU)?;
+        let all: Vec<usize> = (0..20).collect();
+        let (x, y) = splits()?.test.batch(&all, DType::F32, CPU)?;
+        let want = diagnose(learner.model(), &x, &y)?;
+        let measured = learner.measure()?.values;
+        for layer in want {
+            for ((name, _), want) in LayerDiagnostics::MEASURES.iter().zip(layer.values()) {
+                let name = format!("{name}/{}", layer.layer);
+                let found = measured.iter().find(|(found, _)| *found == name);
+                assert_eq!(found.map(|(_, value)| *value), want, "{name}");
+            }
+        }
         Ok(())
     }
 }

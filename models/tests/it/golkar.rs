@@ -148,6 +148,13 @@ mod by_hand {
             near("W1", &(network.w1().as_tensor() - start.w1().as_tensor())?, &w1, EXACT)?;
             near("W2", &(network.w2().as_tensor() - start.w2().as_tensor())?, &w2, EXACT)?;
         }
+        // z̄ moves to the mean rate (0.5, 0): 0.1 + 0.01·0.4 and 0.2 − 0.01·0.2.
+        let moving = CircuitConfig { mean_rate: 0.01, ..config(Nonlinearity::Relu) };
+        let mut network = Backprop::from_circuit(&with_mean(moving)?, 0.0)?;
+        network.step(&x()?, &y()?, (1.0, 1.0))?;
+        let tensors = network.tensors();
+        let (_, mean) = tensors.iter().find(|(name, _)| name == "mean").ok_or("a mean")?;
+        near("z̄", mean, &[0.104, 0.198], EXACT)?;
         Ok(())
     }
 

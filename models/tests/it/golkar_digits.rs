@@ -1,12 +1,12 @@
 //! Golkar 2020 on the digits, with rates connected to the right weights, and to the wrong ones.
 
-use crate::common::Result;
+use crate::common::{Result, near};
 use crate::numpy::Legacy;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::golkar::{
-    Diagnostics, Golkar, Learner, Nonlinearity, Optimum, Options, Preset, Rule, Task, Way,
+    Diagnostics, Golkar, Learner, Nonlinearity, Optimum, Options, Preset, Rates, Rule, Task, Way,
     diagnose, preset,
 };
 use hebbian_train::{
@@ -177,7 +177,8 @@ fn the_circuit_keeps_up_with_backprop() -> Result {
     let mut backprop = fresh_on(&data, preset("golkar-digits")?, true)?;
     learn(&mut backprop)?;
     let [bmvr, backprop] = [learner.point()?.test_accuracy, backprop.point()?.test_accuracy];
-    assert!(bmvr >= 0.965 && backprop - bmvr <= 0.02, "{bmvr} {backprop}");
+    assert!(bmvr >= 0.965 && backprop >= 0.97, "{bmvr} {backprop}");
+    assert!(backprop - bmvr <= 0.02, "{bmvr} {backprop}");
     // The constraint is tight in the nine directions that tell classes apart, and in no other.
     let Diagnostics { spectrum, alignment, .. } = diagnosed(&learner)?;
     assert!(alignment >= 0.9, "{alignment}");
@@ -268,6 +269,124 @@ fn equal_rates_are_worse() -> Result {
     match learned(equal, false) {
         Ok((accuracy, ..)) => assert!(accuracy < good - 0.01, "{accuracy} {good}"),
         Err(error) => assert!(error.to_string().contains("diverged"), "{error}"),
+    }
+    Ok(())
+}
+
+/// Weights that are loaded learn from the images at hand, as these are scaled; so the saved model classifies as measured.
+#[test]
+fn loaded_weights_keep_the_scaling_of_the_images() -> Result {
+    let folder = tempfile::tempdir()?;
+    let [few, loaded] = ["few", "loaded"].map(|name| folder.path().join(name));
+    let all = digits();
+    // Eights are blacker than others.
+    let eights = (0..all.train.len()).filter(|&at| all.train.labels()[at] == 8).collect::<Vec<_>>();
+    let few_images = Dataset { train: all.train.select(&eights)?, ..digits() };
+    let mut preset = preset("golkar-digits")?;
+    preset.training.epochs = 2;
+    let other = fresh_on(&few_images, preset.clone(), false)?;
+    save_checkpoint(&few, &other.model().tensors(), &Default::default())?;
+    let mut learner = fresh_on(&all, preset.clone(), false)?;
+    let scaling = learner.model().scaling;
+    assert!((other.model().scaling.mean - scaling.mean).abs() > 0.01);
+    learner.start_from(&mut Checkpoint::load(&few, CPU)?)?;
+    assert_eq!(learner.model().scaling, scaling);
+    learn(&mut learner)?;
+    save_checkpoint(&loaded, &learner.model().tensors(), &Default::default())?;
+    let options = Options { preset, backprop: false };
+    let mut model = Golkar::model(&options, (1, 8, 8), 10, CPU)?;
+    model.restore(&mut Checkpoint::load(&loaded, CPU)?)?;
+    let mut silent = Progress::new(0, "", true);
+    let found = evaluate(&model, &all.test, 10, CPU, &mut silent)?;
+    assert_eq!(found.accuracy, learner.point()?.test_accuracy);
+    Ok(())
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// A learner for four digits in batches of `batch`, with rates that halve after two samples.
+fn halving(batch: usize, readout: Option<f64>, backprop: bool) -> Result<Learner> {
+    let mut preset = preset("golkar-digits")?;
+    let four = Dataset { train: digits().train.take(4), ..digits() };
+    preset.training.half_time = Some(2.0);
+    preset.training.batch_size = batch;
+    preset.training.readout = readout;
+    preset.training.epochs = 1;
+    preset.backprop.half_time = Some(6.0);
+    preset.backprop.batch_size = batch;
+    fresh_on(&four, preset, backprop)
+}
+
+/// The samples of an epoch in the order in which they are learned, in batches.
+fn in_order(learner: &Learner, batch: usize) -> Result<Vec<(Tensor, Tensor)>> {
+    let train = &learner.task().train;
+    let order = Rng::new(0).stream("order.0").permutation(train.count());
+    let batches = order.chunks(batch).map(|batch| {
+        let at = Tensor::new(batch.iter().map(|&at| at as u32).collect::<Vec<_>>(), CPU)?;
+        Ok((train.x.index_select(&at, 0)?, train.y.index_select(&at, 0)?))
+    });
+    batches.collect()
+}
+
+/// The rate after `t` samples is `η/(1 + t/t₀)`: for t₀ = 2 and samples one by one, it is η times 1, 2/3, 1/2 and 2/5,
+/// whether the samples are learned on the host or, beside a read-out, as tensors. The read-out learns by the delta rule,
+/// `ΔM = ρ(y − Mz)zᵀ`, and its t₀ is 6.
+#[test]
+fn the_rate_falls_with_every_sample() -> Result {
+    for readout in [None, Some(0.1)] {
+        let mut learner = halving(1, readout, false)?;
+        let samples = in_order(&learner, 1)?;
+        let Rule::Local { circuit: mut wanted, readout: start } =
+            halving(1, readout, false)?.into_model().rule
+        else {
+            panic!("a circuit");
+        };
+        let Rates { w1, w2, q } = preset("golkar-digits")?.training.rates;
+        let mut wanted_readout = start;
+        let factors = [1.0, 2.0 / 3.0, 0.5, 0.4];
+        let readout_factors = [1.0, 6.0 / 7.0, 0.75, 2.0 / 3.0];
+        for ((x, y), (factor, of_readout)) in
+            samples.iter().zip(factors.into_iter().zip(readout_factors))
+        {
+            if let Some(m) = &mut wanted_readout {
+                let z = wanted.forward(x)?;
+                let error = (y - z.matmul(&m.t()?)?)?;
+                *m = (&*m + (error.t()?.matmul(&z)? * (0.1 * of_readout))?)?;
+            }
+            let rates = Rates { w1: factor * w1, w2: factor * w2, q: factor * q };
+            wanted.step(x, y, rates, Way::Explicit)?;
+        }
+        learn(&mut learner)?;
+        let Rule::Local { circuit, readout: found } = &learner.model().rule else {
+            panic!("a circuit")
+        };
+        for ((name, got), (_, want)) in circuit.tensors().iter().zip(wanted.tensors()) {
+            near(name, got, &numbers(&want)?, 1e-6)?;
+        }
+        assert_eq!(found.is_some(), readout.is_some());
+        if let (Some(found), Some(want)) = (found, &wanted_readout) {
+            near("M", found, &numbers(want)?, 1e-6)?;
+        }
+    }
+    Ok(())
+}
+
+/// Back-propagation has a schedule of its own: with t₀ = 6 and batches of two, the second step has 3/4 of the rate.
+#[test]
+fn the_rate_of_back_propagation_is_its_own() -> Result {
+    let mut learner = halving(2, None, true)?;
+    let batches = in_order(&learner, 2)?;
+    let Rule::Backprop(mut wanted) = halving(2, None, true)?.into_model().rule else {
+        panic!("back-propagation");
+    };
+    for ((x, y), rate) in batches.iter().zip([0.05, 0.0375]) {
+        wanted.step(x, y, (rate, rate))?;
+    }
+    learn(&mut learner)?;
+    for ((name, got), (_, want)) in learner.model().tensors().iter().zip(wanted.tensors()) {
+        near(name, got, &numbers(&want)?, 1e-7)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The paper's head on patches: the same as convolutions and batch norm written out, and as one linear map.
 
-use crate::common::Result;
+use crate::common::{self, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use hebbian_data::digits;
@@ -68,10 +68,9 @@ fn moments(x: &Tensor) -> candle::Result<[Tensor; 3]> {
 }
 
 fn near(name: &str, found: &Tensor, want: &Tensor) -> Result {
-    let worst = (found - want)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    let size = want.abs()?.max_all()?.to_scalar::<f32>()?;
-    assert!(worst < 1e-5 * (1.0 + size), "{name}: {worst} of {size}");
-    Ok(())
+    let want = want.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let size = want.iter().fold(0.0, |size: f64, value| size.max(value.abs()));
+    common::near(name, found, &want, 1e-5 * (1.0 + size))
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! `pytorch/` holds what PyTorch 2.15 wrote, by the script there. If Python (that of `PYTHON`, or `python3`) lacks
 //! torch or safetensors, the tests that need them are skipped.
 
-use crate::common::Result;
+use crate::common::{self, Result};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Activation;
 use candle_hebbian::ops::{Edge, Pool};
@@ -54,12 +54,10 @@ fn options() -> RunOptions {
 #[track_caller]
 fn near(found: &Tensor, expected: &Tensor, what: &str) -> Result {
     assert_eq!(found.dims(), expected.dims(), "{what}");
-    let [found, expected] = [found, expected].map(|tensor| tensor.to_dtype(DType::F64));
-    let (found, expected) = (found?, expected?);
-    let largest = expected.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
-    let apart = (found - expected)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
-    assert!(largest > 0.0 && apart <= 1e-5 * largest, "{what}: {apart:.1e} of {largest}");
-    Ok(())
+    let expected = expected.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    assert!(largest > 0.0, "{what}");
+    common::near(what, found, &expected, 1e-5 * largest)
 }
 
 #[test]

@@ -109,6 +109,7 @@ mod tests {
     use super::super::{Competition, HardWta, KWta, RankedWta, SoftWta, SoftWtaAntiHebbian};
     use super::*;
     use crate::Rng;
+    use crate::largest::largest;
     use crate::ops::composed;
     use candle::{DType, Device};
 
@@ -131,7 +132,7 @@ mod tests {
         for competition in competitions {
             for u in [&u, &u.round()?, &u.zeros_like()?] {
                 let (kernel, ops) = (competition.compete(u)?, composed(|| competition.compete(u))?);
-                let largest = (kernel - ops)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                let largest = largest(&(kernel - ops)?)?;
                 assert!(largest < 1e-12, "{competition:?}: {largest}");
             }
         }

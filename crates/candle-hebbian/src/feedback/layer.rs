@@ -315,12 +315,28 @@ impl FeedbackLayer {
     /// # Errors
     /// If one of candle's operations fails.
     pub fn error_weight(&self) -> Result<Tensor> {
-        let weight = self.weight().detach();
+        self.way_back(&self.connected()?, false)
+    }
+
+    /// The matrix through which the error goes back for the weights as they are [connected](Self::connected), without a
+    /// graph: these weights themselves if `backprop`, else [`error_weight`](Self::error_weight).
+    pub(crate) fn way_back(&self, connected: &Tensor, backprop: bool) -> Result<Tensor> {
+        let weight = connected.detach();
         match (self.config.source, &self.feedback) {
+            _ if backprop => Ok(weight),
             (Source::Own, Some(feedback)) => Ok(feedback.detach()),
             (Source::Signs { .. }, Some(feedback)) => feedback.detach().abs()? * weight.sign()?,
             (Source::Signs { .. }, None) => weight.sign()? * init::glorot_deviation(weight.shape()),
             _ => Ok(weight),
+        }
+    }
+
+    /// The layer as it responds, without the backward path: weights without a connection are 0. Its weights are a
+    /// variable only if it has all its connections.
+    pub(crate) fn responding(&self) -> Result<Layer> {
+        match self.masks().0 {
+            None => Ok(self.layer.clone()),
+            Some(_) => Layer::new(self.connected()?.detach(), self.geometry()),
         }
     }
 
@@ -350,40 +366,39 @@ impl FeedbackLayer {
     /// # Errors
     /// If the shape of the input does not fit.
     pub fn forward_channels_last(&self, x: &Tensor) -> Result<Tensor> {
-        self.layer.forward_channels_last_with(x, &self.connected()?, &self.error_weight()?)
+        self.channels_last_by(x, false)
     }
 
-    /// Like [`forward_channels_last`](Self::forward_channels_last), but the error goes back through
-    /// the weights themselves, whatever the source: for comparing the two.
-    ///
-    /// # Errors
-    /// If the shape of the input does not fit.
-    pub fn backprop_channels_last(&self, x: &Tensor) -> Result<Tensor> {
-        self.layer.forward_channels_last_with(x, &self.connected()?, &self.weight().detach())
+    /// [`forward`](Module::forward) or, if `backprop`, the same with the error going back through the weights
+    /// themselves, whatever the source.
+    pub(crate) fn forward_by(&self, x: &Tensor, backprop: bool) -> Result<Tensor> {
+        let connected = self.connected()?;
+        self.layer.forward_with(x, &connected, &self.way_back(&connected, backprop)?)
     }
 
-    /// The matrix through which the error goes back, in the shape of the weights, without a graph: the weights
-    /// themselves if `backprop`, else [`error_weight`](Self::error_weight).
-    pub(crate) fn way_back(&self, backprop: bool) -> Result<Tensor> {
-        if backprop { Ok(self.weight().detach()) } else { self.error_weight() }
+    /// [`forward_by`](Self::forward_by) for images with channels last.
+    pub(crate) fn channels_last_by(&self, x: &Tensor, backprop: bool) -> Result<Tensor> {
+        let connected = self.connected()?;
+        let way_back = self.way_back(&connected, backprop)?;
+        self.layer.forward_channels_last_with(x, &connected, &way_back)
     }
 
-    /// [`forward_channels_last`](Self::forward_channels_last) or, if `backprop`,
-    /// [`backprop_channels_last`](Self::backprop_channels_last), with `epilogues` in the same node of the graph; `None`
-    /// if there is no such node.
+    /// [`channels_last_by`](Self::channels_last_by) with `epilogues` in the same node of the graph; `None` if there is
+    /// no such node.
     pub(crate) fn with_epilogues(
         &self,
         x: &Tensor,
         epilogues: &[Epilogue],
         backprop: bool,
     ) -> Result<Option<Tensor>> {
-        let way_back = &self.way_back(backprop)?;
-        self.layer.forward_with_epilogues(x, &self.connected()?, way_back, epilogues)
+        let connected = self.connected()?;
+        let way_back = self.way_back(&connected, backprop)?;
+        self.layer.forward_with_epilogues(x, &connected, &way_back, epilogues)
     }
 }
 
 impl Module for FeedbackLayer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.layer.forward_with(x, &self.connected()?, &self.error_weight()?)
+        self.forward_by(x, false)
     }
 }

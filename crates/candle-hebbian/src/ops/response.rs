@@ -263,17 +263,13 @@ impl CustomOp2 for Product {
 mod tests {
     use super::*;
     use crate::Rng;
+    use crate::largest::largest;
     use candle::{DType, Device, Var};
 
     const CPU: &Device = &Device::Cpu;
 
     fn draw(rng: &mut Rng, shape: &[usize], dtype: DType) -> Result<Var> {
         Var::from_tensor(&rng.normal(0.0, 1.0, shape, dtype, CPU)?)
-    }
-
-    fn largest(t: &Tensor) -> Result<f64> {
-        let values = t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        Ok(values.into_iter().fold(0.0, |largest, v| v.abs().max(largest)))
     }
 
     /// Response and gradients equal the sums of the definition, for leading dimensions and for sites,

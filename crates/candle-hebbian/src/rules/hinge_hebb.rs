@@ -68,13 +68,13 @@ impl HingeHebb {
     /// ℓ = max(0, 1 − h_y) + μ/(C−1) · Σ_{c≠y} max(0, 1 + h_c)        −∂ℓ/∂h_c = y_c
     /// ```
     ///
-    /// with `h_y` the field of the label's class and `y_c` the rule's activity.
+    /// with `h_y` the field of the label's class and `y_c` the rule's activity. The loss of an empty batch is 0.
     ///
     /// # Errors
     /// As for [`targets`](Self::targets).
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let targets = self.targets(fields, labels)?;
-        let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)? as f64);
+        let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)?.max(1) as f64);
         // −Σ y·(h − t) is the sum of the margins that are not met. As a product it keeps NaN,
         // unlike candle's `relu`, whose gradient at 0 would also be wrong here.
         let value = widened(&fields.detach(), |fields| {

@@ -9,7 +9,7 @@ use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
 use crate::layer::{Layer, Response};
 use crate::ops::widen::widened;
 use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
-use crate::rules::Rule;
+use crate::rules::{Rule, State};
 use crate::window::Conv2dConfig;
 use candle::{Error, Module, Result, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
@@ -263,9 +263,28 @@ impl<C: Competition> Block<C> {
     ///
     /// # Errors
     /// If the block has no layer, or its units compete by an excitation that is not the linear
-    /// response.
+    /// response; if the rule reads another response, or keeps state.
     pub fn set_rule(&mut self, rule: Arc<dyn Rule>) -> Result<()> {
-        self.layer()?;
+        let layer = self.layer()?;
+        let dims = layer.dims();
+        let weight = layer.weight();
+        let silence = Tensor::zeros((dims.sites, 1, dims.fan_in), weight.dtype(), weight.device())?;
+        let linear = layer.response_to(&silence, &self.input)?;
+        if rule.response(linear.clone())?.u().id() != linear.u().id() {
+            candle::bail!(
+                "a rule for the error of a block that transforms the response: expected one that reads the linear response"
+            )
+        }
+        // What a rule that cannot learn from silence lacks is said when it learns.
+        let (mut state, third) = (State::default(), linear.u().zeros_like()?);
+        let synapses = linear.synapses(linear.u())?.with_third(&third)?;
+        let _ = rule.update(&synapses, &mut state);
+        if let Some((name, _)) = state.iter().next() {
+            candle::bail!(
+                "a rule for the error of a block that keeps '{name}' from batch to batch, which would be lost: expected \
+                 one without state"
+            )
+        }
         if self.config.excitation != (Excitation::Linear {}) {
             candle::bail!(
                 "a rule for the error of a block with the excitation {:?}: expected the linear one",
@@ -318,11 +337,12 @@ impl<C: Competition> Block<C> {
     /// # Errors
     /// As for [`respond`](Self::respond).
     pub fn activity(&self, x: &Tensor, training: bool) -> Result<Activity> {
-        let (x, layer) = (x.detach(), self.layer()?);
-        let input = flat(layer, &self.normed(&x, training)?)?;
+        let x = x.detach();
+        let input = flat(self.layer()?, &self.normed(&x, training)?)?;
         let linear = match &self.rows {
             Some(_) => self.linear(&input)?.u().clone(),
             None => {
+                let layer = self.feedback_layer()?.responding()?;
                 let weight = layer.weight().detach();
                 self.rows_of(&layer.forward_with(&input, &weight, &weight)?)?
             }
@@ -381,7 +401,7 @@ impl<C: Competition> Block<C> {
 
     /// The linear response to an input in the [shape](flat) that the layer takes.
     fn linear(&self, x: &Tensor) -> Result<Response> {
-        let layer = self.layer()?;
+        let layer = self.feedback_layer()?.responding()?;
         match &self.rows {
             None => layer.response(x),
             Some(rows) => layer.response_to(&rows.map(&layer.unfold(x)?)?, x.dims()),

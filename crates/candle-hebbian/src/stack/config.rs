@@ -233,3 +233,31 @@ impl Default for Activation {
         Self::Linear {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For four units of three inputs: 1/√3 = 0.577…, √(3·2²/3) = 2, 3/√3 = √3, √(6/(3 + 4)).
+    #[test]
+    fn the_distributions_of_new_weights() {
+        let uniform = |config: InitConfig| match config.of(&[4, 3]) {
+            Init::Uniform { lo, up } => (lo, up),
+            other => panic!("{other:?}"),
+        };
+        let normal = |config: InitConfig| match config.of(&[4, 3]) {
+            Init::Randn { mean, stdev } => (mean, stdev),
+            other => panic!("{other:?}"),
+        };
+        let near = |(a, b): (f64, f64), want: (f64, f64)| {
+            assert!((a - want.0).abs() < 1e-15 && (b - want.1).abs() < 1e-15, "{a} {b}");
+        };
+        near(uniform(InitConfig::RadiusUniform { radius: 2.0 }), (0.0, 2.0));
+        let bound = 1.0 / 3f64.sqrt();
+        near(uniform(InitConfig::FanInUniform {}), (-bound, bound));
+        let bound = (6.0 / 7f64).sqrt();
+        near(uniform(InitConfig::GlorotUniform {}), (-bound, bound));
+        near(normal(InitConfig::RadiusNormal { radius: 3.0 }), (0.0, 3f64.sqrt()));
+        near(normal(InitConfig::StandardNormal {}), (0.0, 1.0));
+    }
+}

@@ -9,6 +9,7 @@ use crate::by_rule::by_rule;
 use crate::competition::Competition;
 use crate::feedback::{FeedbackLayer, direct_feedback};
 use crate::geometry::{Geometry, with_rows};
+use crate::layer::Layer;
 use crate::ops::layout::{to_channels_first, to_channels_last};
 use crate::ops::{Epilogue, Pool, channels_last, flatten, linear_response, triangle};
 use candle::{Module, Result, Tensor, Var};
@@ -53,6 +54,26 @@ impl<C: Competition> Stack<C> {
             None => order.back(&probe.zeros_like()?),
         };
         probes.iter().map(error).collect()
+    }
+
+    /// Returns the gradient of `loss` of the output for `x`, in evaluation, with respect to the weights of every layer,
+    /// in the shape of the weights. The error goes back as for [`errors`](Self::errors). Frozen weights, which are no
+    /// variables, have the gradient 0. For inspecting the effect of feedback weights.
+    ///
+    /// # Errors
+    /// If an input does not fit; the message names the block. Also if `loss` fails.
+    pub fn gradients(
+        &self,
+        x: &Tensor,
+        backprop: bool,
+        loss: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let grads = loss(&self.pass(x, Pass { backprop, ..Pass::default() })?)?.backward()?;
+        let weights =
+            self.blocks().iter().filter_map(|block| block.layer().ok()).map(Layer::weight);
+        weights
+            .map(|weight| grads.get(weight).map_or_else(|| weight.zeros_like(), |g| Ok(g.clone())))
+            .collect()
     }
 
     /// Returns the excitation of block `index` in evaluation for `x (B, …)`: what its units compete with, `(B, K, …)`,
@@ -292,8 +313,8 @@ impl<C: Competition> Block<C> {
         let mut u = match (order, &self.rows) {
             (_, map) if map.is_some() || rule.is_some() => {
                 let last = order == Order::Last && x.rank() == 4;
-                let way_back = layer.way_back(pass.backprop)?;
                 let connected = layer.connected()?;
+                let way_back = layer.way_back(&connected, pass.backprop)?;
                 let (seen, pre) = match map {
                     Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,
                     None if last => geometry.presynaptic_channels_last(x, layer.weight())?,
@@ -311,10 +332,8 @@ impl<C: Competition> Block<C> {
                     false => geometry.fold(&u, x.dims(), weight)?,
                 }
             }
-            (Order::First, _) if pass.backprop => layer.layer().forward(x)?,
-            (Order::First, _) => layer.forward(x)?,
-            (Order::Last, _) if pass.backprop => layer.backprop_channels_last(x)?,
-            (Order::Last, _) => layer.forward_channels_last(x)?,
+            (Order::First, _) => layer.forward_by(x, pass.backprop)?,
+            (Order::Last, _) => layer.channels_last_by(x, pass.backprop)?,
         };
         if let Some(probes) = &mut pass.probes {
             let probe = Var::from_tensor(&u.zeros_like()?.contiguous()?)?;

@@ -2,14 +2,15 @@
 //! computed by PyTorch's autograd, what holds for any numbers, and the rule inside a network.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_hebbian::feedback::{Learning, Source};
 use candle_hebbian::ops::composed;
 use candle_hebbian::testing::check_gradient;
 use candle_hebbian::{
-    BlockConfig, Competition, Conv2dConfig, Excitation, Geometry, GlobalDirection, LayerConfig,
-    NoCompetition, Response, Rng, SoftWta, Stack, Steps, Synapses, WeightDecay, response_by_rule,
-    seeded,
+    Bcm, BlockConfig, Competition, Conv2dConfig, Excitation, FeedbackConfig, Geometry,
+    GlobalDirection, Hebb, KrotovHopfield, LayerConfig, NoCompetition, Response, Rng, Rule,
+    SoftWta, Stack, Steps, Synapses, WeightDecay, response_by_rule, seeded,
 };
-use candle_nn::{Optimizer, VarMap, loss::cross_entropy};
+use candle_nn::{Optimizer, VarBuilder, VarMap, loss::cross_entropy};
 use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
@@ -304,6 +305,68 @@ fn a_block_that_cannot_learn_by_a_rule() -> Result<()> {
     for (at, says) in [(0, "without a layer"), (1, "Triangle")] {
         let error = stack.blocks_mut()[at].set_rule(Arc::new(GlobalDirection)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
+    }
+    // Rules that read another response, or whose state would be lost.
+    let mut stack = Stack::new(vec![conv(2)], &[1, 4, 4], VarBuilder::zeros(DType::F64, CPU))?;
+    let rules: [(Arc<dyn Rule>, &str); 2] = [
+        (Arc::new(KrotovHopfield { norm: 3.0 }), "transforms the response"),
+        (Arc::new(Bcm::default()), "'threshold'"),
+    ];
+    for (rule, says) in rules {
+        let error = stack.blocks_mut()[0].set_rule(rule).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    Ok(())
+}
+
+/// The error goes back through the feedback weights: 2·(3, −1) to the rows, and e·R from block to block.
+#[test]
+fn feedback_weights_carry_the_error() -> Result<()> {
+    let x = Var::new(&[[[1f64, 2.0]]], CPU)?;
+    let (w, r) = (Var::new(&[[0.5f64, 0.25]], CPU)?, Tensor::new(&[[3f64, -1.0]], CPU)?);
+    let u = response_by_rule(&x, &w, &r, |u| Ok(u.clone()), Arc::new(Hebb))?;
+    let grads = (u * 2.0)?.sum_all()?.backward()?;
+    near("∂L/∂x", grads.get(&x).unwrap(), &[6.0, -2.0]);
+
+    let learning = Learning::LikeWeights { rate: 1.0 };
+    let feedback = FeedbackConfig { source: Source::Own, learning };
+    let dense = |units| BlockConfig::<NoCompetition> {
+        layer: Some(LayerConfig::Dense { units }),
+        ..BlockConfig::default()
+    };
+    let blocks = vec![dense(4), BlockConfig { feedback, ..dense(3) }];
+    let vb = seeded(&VarMap::new(), &Rng::new(2), DType::F64, CPU);
+    let mut stack = Stack::new(blocks, &[5], vb)?;
+    stack.blocks_mut()[1].set_rule(Arc::new(Hebb))?;
+    let normal = |shape| Rng::new(6).normal(0.0, 1.0, shape, DType::F64, CPU);
+    let (x, e) = (normal((7, 5))?, normal((7, 3))?);
+    let out = stack.forward_train(&x, &mut Rng::new(0))?;
+    let grads = (out * &e)?.sum_all()?.backward()?;
+    let r = stack.blocks()[1].feedback_layer()?.feedback().expect("R").detach();
+    let want = e.matmul(&r)?.t()?.matmul(&x)?;
+    near("G", grads.get(stack.blocks()[0].layer()?.weight()).unwrap(), &numbers(&want)?);
+    Ok(())
+}
+
+/// A rule leaves the forward pass of a layer of any geometry as it is: of groups, and of weights for each position.
+#[test]
+fn a_rule_leaves_the_forward_pass_alone() -> Result<()> {
+    let grouped = Conv2dConfig { groups: 2, padding: 1, ..Conv2dConfig::default() };
+    let alone = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+    for layer in [
+        LayerConfig::Conv2d { units: 4, kernel: 3, window: grouped },
+        LayerConfig::LocallyConnected2d { units: 4, kernel: 3, window: alone },
+        LayerConfig::Dense { units: 4 },
+    ] {
+        let block = BlockConfig::<NoCompetition> { layer: Some(layer), ..BlockConfig::default() };
+        let vb = seeded(&VarMap::new(), &Rng::new(3), DType::F64, CPU);
+        let mut stack = Stack::new(vec![block], &[2, 5, 6], vb)?;
+        let x = Rng::new(4).normal(0.0, 1.0, (3, 2, 5, 6), DType::F64, CPU)?;
+        let want = stack.forward_train(&x, &mut Rng::new(0))?;
+        stack.blocks_mut()[0].set_rule(Arc::new(Hebb))?;
+        let found = stack.forward_train(&x, &mut Rng::new(0))?;
+        assert_eq!(found.dims(), want.dims());
+        near("output", &found, &numbers(&want)?);
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ mod exact;
 mod feedback;
 mod global_direction;
 mod half;
+#[path = "../../src/largest.rs"]
+mod largest;
 mod learning;
 mod property;
 mod rules;

@@ -79,6 +79,28 @@ fn windows_of_layers() -> Result<()> {
     })
 }
 
+/// Windows of which those of a line lie in the padding alone: they respond with 0, and send no error back.
+#[test]
+fn windows_in_the_padding() -> Result<()> {
+    both_ways(|| {
+        for (dtype, channels, units) in [(DType::F32, 1, 1), (DType::F64, 1, 1), (DType::F64, 4, 4)]
+        {
+            let x = Var::ones((1, channels, 10, 1), dtype, &Device::Cpu)?;
+            let weight = Tensor::ones((units, channels, 1, 1), dtype, &Device::Cpu)?;
+            let window = Conv2dConfig { padding: 3, stride: 7, ..Conv2dConfig::default() };
+            let layer = Layer::from_tensor(&weight, Geometry::Conv2d(window))?;
+            // Columns −3 and 4 of one column are padding; so the three rows see nothing.
+            let out = layer.forward(&x)?;
+            assert_eq!(out.dims(), [1, units, 3, 1]);
+            let grads = out.sum_all()?.backward()?;
+            for zeros in [&out, grads.get(&x).unwrap(), grads.get(layer.weight()).unwrap()] {
+                assert_eq!(crate::largest::largest(zeros)?, 0.0);
+            }
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn weights() {
     for size in [1 << 40, usize::MAX] {
@@ -195,6 +217,16 @@ fn shapes_of_responses() -> Result<()> {
     for input in [&[][..], &[1, 9], &[1, 1, 4, 4, 1]] {
         refused(layer.response_to(&rows, input)?.output(), &["(B, C, H, W)"]);
     }
+    // Rows of another number of inputs or, for a layer of two sites, of one; and a response of another shape.
+    let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu);
+    let says = ["rows (1, P, 4)", "[1, 9, 3]"];
+    refused(layer.response_to(&ones(&[1, 9, 3])?, &[1, 1, 4, 4]), &says);
+    let untied = Geometry::LocallyConnected2d(Conv2dConfig::default());
+    let untied = Layer::new(ones(&[2, 1, 1, 1, 2, 2])?, untied)?;
+    let says = ["rows (2, P, 4)", "[1, 9, 4]"];
+    refused(untied.response_to(&ones(&[1, 9, 4])?, &[9, 1, 3, 2]), &says);
+    let response = layer.response_to(&rows, &[1, 1, 4, 4])?;
+    refused(response.with_u(&ones(&[1, 1, 1])?), &["[1, 1, 1]", "[1, 9, 1]"]);
     Ok(())
 }
 

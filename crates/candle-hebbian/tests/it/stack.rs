@@ -452,9 +452,10 @@ mod feedback {
         Ok(())
     }
 
-    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights or, for back-propagation, the weights.
+    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights or, for back-propagation, the weights; the gradient of a
+    /// layer is `δᵀ` times its input.
     #[test]
-    fn the_errors_of_layers() -> Result<()> {
+    fn the_errors_and_gradients_of_layers() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
         let blocks = vec![Config { activation, ..dense(5) }, Config { feedback: URFB, ..dense(3) }];
         let (stack, _) = build(blocks, &[4])?;
@@ -464,8 +465,13 @@ mod feedback {
         let (w, r) = (layer(&stack, 1).weight(), layer(&stack, 1).feedback().expect("R"));
         for (backprop, k) in [(false, r), (true, w)] {
             let errors = stack.errors(&x, backprop, |out| (out * &e)?.sum_all())?;
+            let delta = (e.matmul(&k.detach())? * &slope)?;
             near("δ₂", &errors[1], &e, 1e-12);
-            near("δ₁", &errors[0], &(e.matmul(&k.detach())? * &slope)?, 1e-12);
+            near("δ₁", &errors[0], &delta, 1e-12);
+            let gradients = stack.gradients(&x, backprop, |out| (out * &e)?.sum_all())?;
+            let hidden = stack.maps(&x)?[0].clone();
+            near("G₂", &gradients[1], &e.t()?.matmul(&hidden)?, 1e-12);
+            near("G₁", &gradients[0], &delta.t()?.matmul(&x)?, 1e-12);
         }
         // The errors of images have the shape of the response too.
         let blocks = vec![Config { activation, pool: max(2), ..conv(4, 3) }, dense(3)];
@@ -473,6 +479,15 @@ mod feedback {
         let errors =
             stack.errors(&images(24, &[6, 2, 6, 4])?, false, |out| (out * &e)?.sum_all())?;
         assert_eq!((errors[0].dims(), errors[1].dims()), (&[6, 4, 6, 4][..], &[6, 3][..]));
+        // Weights that are no variables have no gradient.
+        let frozen = stack.tensors().into_iter().collect();
+        let vb = candle_nn::VarBuilder::from_tensors(frozen, DType::F64, CPU);
+        let blocks = vec![Config { activation, pool: max(2), ..conv(4, 3) }, dense(3)];
+        let stack = Stack::new(blocks, &[2, 6, 4], vb)?;
+        let gradients = stack.gradients(&images(24, &[6, 2, 6, 4])?, false, |out| out.sum_all())?;
+        for (gradient, shape) in gradients.iter().zip([&[4, 2, 3, 3][..], &[3, 24][..]]) {
+            near("0", gradient, &Tensor::zeros(shape, DType::F64, CPU)?, 0.0);
+        }
         Ok(())
     }
 
@@ -541,6 +556,68 @@ mod feedback {
             _ => draw(39, shape),
         });
         says(restored, &["[3, 4]", "5 features"]);
+        Ok(())
+    }
+
+    /// The activity that gets direct feedback is that before a pool, of which the ramp comes first then: the error at a
+    /// unit that is not saturated is half of what `B` sends, whether the unit is the largest of its window or not.
+    #[test]
+    fn direct_feedback_before_a_pool() -> Result<()> {
+        let activation = Activation::Ramp { slope: 0.5 };
+        let block = Config { activation, pool: max(2), ..conv(4, 3) };
+        let (mut stack, _) = build(vec![block, dense(3)], &[2, 6, 4])?;
+        let b = draw(35, &[3, 6 * 4 * 4])?;
+        stack.blocks_mut()[0].set_direct(b.clone())?;
+        let (x, e) = (images(36, &[5, 2, 6, 4])?, images(37, &[5, 3])?);
+        let u = layer(&stack, 0).forward(&x)?.detach();
+        let slope = (u.abs()?.lt(2.0)?.to_dtype(DType::F64)? * 0.5)?;
+        let sent = e.matmul(&b)?.reshape((5, 6, 4, 4))?.permute((0, 3, 1, 2))?;
+        let errors = stack.errors(&x, false, |out| (out * &e)?.sum_all())?;
+        near("δ", &errors[0], &(sent * slope)?, 1e-12);
+        Ok(())
+    }
+
+    /// A weight that momentum moved, but that has no connection, is not used: by any way in which a block responds, nor
+    /// by the error that goes back.
+    #[test]
+    fn missing_connections_are_missing_everywhere() -> Result<()> {
+        let window = Conv2dConfig::default();
+        let conv = Config {
+            layer: Some(LayerConfig::Conv2d { units: 1, kernel: 1, window }),
+            competition: None,
+            ..Config::default()
+        };
+        for (block, shape) in
+            [(Config { competition: None, ..dense(1) }, &[2][..]), (conv, &[2, 1, 1])]
+        {
+            let (mut stack, _) = build(vec![block], shape)?;
+            let weight_shape = layer(&stack, 0).weight().shape().clone();
+            let mask = Tensor::new(&[1f64, 0.0], CPU)?.reshape(&weight_shape)?;
+            let mut made = layer(&stack, 0).clone();
+            made.set_masks(Some(mask), None)?;
+            made.var()?.set(&Tensor::new(&[2f64, 5.0], CPU)?.reshape(&weight_shape)?)?;
+            stack.blocks_mut()[0].set_layer(made)?;
+            let x = Var::ones([&[1], shape].concat(), DType::F64, CPU)?;
+            for (name, output) in [
+                ("forward", stack.forward(&x)?),
+                ("training", stack.forward_train(&x, &mut Rng::new(0))?),
+                ("features", stack.features(&x, 1)?),
+                ("excitation", stack.excitation(0, &x)?),
+                ("respond", stack.blocks()[0].respond(&x, false)?.1.output),
+                ("activity", stack.blocks()[0].activity(&x, false)?.output),
+                ("adapt", stack.adapt(&x)?.0),
+            ] {
+                assert_eq!(numbers(&output)?, [2.0], "{name} {shape:?}");
+                if output.track_op() {
+                    let grads = output.sum_all()?.backward()?;
+                    assert_eq!(numbers(grads.get(&x).expect("x"))?, [2.0, 0.0], "{name}");
+                }
+            }
+            for backprop in [false, true] {
+                let gradients = stack.gradients(&x, backprop, |out| out.sum_all())?;
+                assert_eq!(numbers(&gradients[0])?, [1.0, 0.0]);
+            }
+        }
         Ok(())
     }
 
@@ -910,6 +987,32 @@ mod local_learning {
         Ok(())
     }
 
+    /// Calibration moves the statistics of a block towards those of its input, as the blocks below make it with the
+    /// statistics that have moved already.
+    #[test]
+    fn calibration_goes_from_block_to_block() -> Result<()> {
+        let norm = Some(Norm::BatchNorm {});
+        let blocks = vec![Config { norm, ..dense(5) }, Config { norm, ..dense(3) }];
+        let (stack, _) = build(blocks, &[4])?;
+        let x = (images(38, &[6, 4])? * 3.0)?;
+        stack.calibrate(&x)?;
+        let norms = [0, 1].map(|at| stack.blocks()[at].batch_norm().expect("a norm"));
+        // A tenth of the way from mean 0 and variance 1.
+        let tenth = |x: &Tensor| -> Result<[Tensor; 2]> {
+            let mean = x.mean(0)?;
+            let squares = x.broadcast_sub(&mean)?.sqr()?.sum(0)?;
+            Ok([(mean * 0.1)?, ((squares / 5.0)? * 0.1)?.affine(1.0, 0.9)?])
+        };
+        let [mean, var] = tenth(&x)?;
+        near("mean", norms[0].running_mean(), &mean, 1e-12);
+        near("variance", norms[0].running_var(), &var, 1e-12);
+        let seen = norms[0].forward(&x)?;
+        let [mean, var] = tenth(&seen.matmul(&layer_of(&stack, 0).weight().detach().t()?)?)?;
+        near("mean", norms[1].running_mean(), &mean, 1e-12);
+        near("variance", norms[1].running_var(), &var, 1e-12);
+        Ok(())
+    }
+
     /// If a rule reads another response, that response competes; the block still passes on its own.
     #[test]
     fn a_rule_may_read_another_response() -> Result<()> {
@@ -936,6 +1039,14 @@ mod local_learning {
         near("output", &out, &u.squeeze(0)?, 0.0);
         let want = (before + post.squeeze(0)?.t()?.matmul(&x)?)?;
         near("weight", layer_of(&stack, 0).weight(), &want, 1e-12);
+        // The same when it learns alone.
+        let u = layer_of(&stack, 0).response(&x)?.u().neg()?;
+        let learner = learners[0].as_mut().expect("a learner");
+        let (found, post) = stack.learn_block(0, &x, learner)?;
+        near("u alone", &found, &u, 0.0);
+        near("post alone", &post, &KWta::binary(2).compete(&u)?, 0.0);
+        let want = (want + post.squeeze(0)?.t()?.matmul(&x)?)?;
+        near("weight alone", layer_of(&stack, 0).weight(), &want, 1e-12);
         Ok(())
     }
 

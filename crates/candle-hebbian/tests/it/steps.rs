@@ -209,7 +209,6 @@ fn bits_of_the_released_step() -> Result<()> {
 #[test]
 fn kernels_equal_compositions() -> Result<()> {
     let mut rng = Rng::new(32);
-    let dims = WeightDims { sites: 2, units: 3, fan_in: 18 };
     let chain = || Steps::builder(0.3);
     let chains: [fn(StepsBuilder) -> StepsBuilder; 5] = [
         |chain| chain,
@@ -221,9 +220,15 @@ fn kernels_equal_compositions() -> Result<()> {
             chain.then(NormDependent { power: 0.75 }).then(LargestEntry).then(exponential)
         },
     ];
-    for parts in chains {
-        let weight = rng.normal(0.0, 0.4, (6, 2, 3, 3), DType::F64, CPU)?;
-        let gradient = rng.normal(0.0, 1.0, (6, 2, 3, 3), DType::F64, CPU)?;
+    // The second has several blocks of parallel work.
+    let sizes = [
+        ((6, 2, 3, 3), WeightDims { sites: 2, units: 3, fan_in: 18 }),
+        ((900, 6, 3, 3), WeightDims { sites: 1, units: 900, fan_in: 54 }),
+    ];
+    let each = chains.into_iter().flat_map(|parts| sizes.map(|(shape, dims)| (parts, shape, dims)));
+    for (parts, shape, dims) in each {
+        let weight = rng.normal(0.0, 0.4, shape, DType::F64, CPU)?;
+        let gradient = rng.normal(0.0, 1.0, shape, DType::F64, CPU)?;
         let run = || -> Result<Vec<f64>> {
             let weight = Var::from_tensor(&weight)?;
             let mut steps = parts(chain()).build([(weight.clone(), dims)])?;
@@ -532,6 +537,62 @@ mod ones_own {
         step(Steps::builder(0.5).then(Fade), &weight, &[7.0, 7.0])?;
         assert_eq!(numbers(&weight)?, [0.5, 1.0]);
         Ok(())
+    }
+
+    /// Factors multiply each other, and a part that replaces the direction by what the parts before made of it is not
+    /// scaled by them again: of (4, −2) the largest entry is 4, so the direction is (1, −½).
+    #[test]
+    fn factors_act_once() -> Result<()> {
+        #[derive(Debug)]
+        struct AsItIs;
+        impl Part for AsItIs {
+            fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+                let direction = descent.direction()?;
+                descent.replace(&direction)
+            }
+        }
+        #[derive(Debug)]
+        struct Twice;
+        impl Part for Twice {
+            fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+                descent.multiply(&Tensor::new(&[[2f64]], CPU)?)
+            }
+        }
+        let weight = var(&[0.0, 0.0], &[1, 2])?;
+        step(Steps::builder(1.0).then(LargestEntry).then(AsItIs), &weight, &[4.0, -2.0])?;
+        near(&weight, &[-1.0, 0.5])?;
+        let weight = var(&[0.0, 0.0], &[1, 2])?;
+        step(Steps::builder(1.0).then(Twice).then(Twice), &weight, &[4.0, -2.0])?;
+        near(&weight, &[-16.0, 8.0])
+    }
+
+    /// What a part keeps is each variable's own: velocities of momentum 0.9 after gradients of 1 and of 10, twice.
+    #[test]
+    fn parts_know_the_variable() -> Result<()> {
+        #[derive(Debug, Default)]
+        struct Velocity([Option<Tensor>; 2]);
+        impl Part for Velocity {
+            fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
+                let (at, now) = (descent.index(), descent.direction()?);
+                let velocity = match &self.0[at] {
+                    Some(before) => (before * 0.9)?.add(&now)?,
+                    None => now,
+                };
+                descent.replace(&velocity)?;
+                self.0[at] = Some(velocity);
+                Ok(())
+            }
+        }
+        let vars = [var(&[0.0], &[1, 1])?, var(&[0.0], &[1, 1])?];
+        let mut steps = Steps::builder(1.0).then(Velocity::default()).build(vars.clone())?;
+        for _ in 0..2 {
+            steps.descend(|weight| {
+                let of_first = weight.id() == vars[0].id();
+                Tensor::new(&[[if of_first { 1f64 } else { 10.0 }]], CPU).ok()
+            })?;
+        }
+        near(&vars[0], &[-(1.0 + 1.9)])?;
+        near(&vars[1], &[-(10.0 + 19.0)])
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Results of the ops on units and of competitions for unusual values: NaN, infinity, sums in half precision, empty
 //! batches. The policy is documented in `candle_hebbian::ops`; other types and views are tested in `table`.
 
-use candle::{D, DType, Device, Result, Tensor, Var};
+use crate::largest::largest;
+use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::competition::over_rows;
 use candle_hebbian::ops::{
-    column_counts, column_dots, column_sums, composed, kth_largest, ramp, repu, squared_norms,
-    standardise, triangle,
+    BatchNorm, column_counts, column_dots, column_sums, composed, kth_largest, ramp, repu,
+    squared_norms, standardise, triangle,
 };
 use candle_hebbian::{
-    AdaptiveThreshold, Competition, HardWta, KWta, NoCompetition, RankedWta, Rng, SoftWta,
-    SoftWtaAntiHebbian, test_device,
+    AdaptiveThreshold, Competition, HardWta, Hebb, KWta, NoCompetition, Oja, RankedWta, Rng, Rule,
+    SoftWta, SoftWtaAntiHebbian, Synapses, test_device,
 };
 
 const NAN: f32 = f32::NAN;
@@ -323,6 +324,46 @@ fn kernels_and_compositions_agree() -> Result<()> {
             same(&name, &kernel, &numbers(&composed(|| gradient(&x, &op, &upstream))?)?, 1e-5);
         }
     }
+    // Values for several blocks of parallel work.
+    let shape = (2, 12_000, 5);
+    let x = Rng::new(40).normal(0.3, 1.0, shape, DType::F64, &Device::Cpu)?;
+    let batch_norm: Op =
+        Box::new(|u| BatchNorm::new(5, DType::F64, &Device::Cpu)?.forward_train(&u.flatten(0, 1)?));
+    let norm = || [("batch norm".to_string(), &batch_norm)];
+    let (ops, differentiable) = (ops(), differentiable());
+    for (name, op) in ops.iter().map(|(name, op)| (name.clone(), op)).chain(norm()) {
+        same(&name, &numbers(&op(&x)?)?, &numbers(&composed(|| op(&x))?)?, 1e-6);
+    }
+    let upstream = Rng::new(41).normal(0.0, 1.0, shape, DType::F64, &Device::Cpu)?;
+    for (name, op) in differentiable.iter().map(|(name, op)| (name.clone(), op)).chain(norm()) {
+        let kernel = numbers(&gradient(&x, op, &upstream)?)?;
+        same(&name, &kernel, &numbers(&composed(|| gradient(&x, op, &upstream))?)?, 1e-6);
+    }
+    Ok(())
+}
+
+/// Updates of weights that several blocks of parallel work fill: of activities that are dense and sparse, by rules with
+/// and without decay.
+#[test]
+fn updates_of_many_weights() -> Result<()> {
+    let mut rng = Rng::new(42);
+    let mut normal = |shape| rng.normal(0.0, 1.0, shape, DType::F64, &Device::Cpu);
+    let (w, x) = (Var::from_tensor(&normal((1, 384, 864))?)?, normal((1, 4, 864))?);
+    let u = normal((1, 4, 384))?;
+    for competition in [KWta::graded(2), KWta::graded(200)] {
+        let post = competition.compete(&u)?;
+        for rule in [&Hebb as &dyn Rule, &Oja] {
+            let updates = || -> Result<[Vec<f32>; 2]> {
+                let synapses = Synapses::new(&w, &x, &u, &post)?;
+                let grads = synapses.loss(rule)?.backward()?;
+                let gradient = grads.get(&w).expect("a gradient").neg()?;
+                Ok([numbers(&synapses.update(rule)?)?, numbers(&gradient)?])
+            };
+            let ([update, by_loss], [want, _]) = (updates()?, composed(updates)?);
+            same("update", &update, &want, 1e-6);
+            same("by its loss", &by_loss, &want, 1e-6);
+        }
+    }
     Ok(())
 }
 
@@ -423,8 +464,7 @@ fn finite_responses_give_finite_activity() -> Result<()> {
         for exponent in [-40, -10, 0, 10, 38] {
             let u = rng.uniform(-3.0, 3.0, (20, 7), DType::F64, &Device::Cpu)?;
             let u = (u * 10f64.powi(exponent))?.to_dtype(DType::F32)?;
-            let largest = competition.compete(&u)?.abs()?.max(D::Minus1)?.max(0)?;
-            let largest = largest.to_scalar::<f32>()?;
+            let largest = largest(&competition.compete(&u)?)?;
             assert!(largest.is_finite(), "{competition:?} at 1e{exponent}");
         }
     }

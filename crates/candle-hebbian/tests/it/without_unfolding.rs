@@ -1,5 +1,6 @@
 //! Convolutions whose response and update are computed without writing out the windows.
 
+use crate::largest::largest;
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::{
     Block, BlockConfig, Conv2dConfig, Geometry, Hebb, Instar, Layer, LayerConfig, ModulatedHebb,
@@ -19,7 +20,7 @@ fn whole(rng: &mut Rng, shape: &[usize], active: f64) -> Result<Tensor> {
 
 fn assert_same(what: &str, found: &Tensor, want: &Tensor) -> Result<()> {
     assert_eq!(found.dims(), want.dims(), "{what}");
-    assert_eq!((found - want)?.abs()?.max_all()?.to_scalar::<f32>()?, 0.0, "{what}");
+    assert_eq!(largest(&(found - want)?)?, 0.0, "{what}");
     Ok(())
 }
 
@@ -27,8 +28,8 @@ fn assert_same(what: &str, found: &Tensor, want: &Tensor) -> Result<()> {
 /// is to be found, as their own tests say.
 fn assert_close(what: &str, found: &Tensor, want: &Tensor) -> Result<()> {
     assert_eq!(found.dims(), want.dims(), "{what}");
-    let error = (found - want)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    let rms = want.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
+    let error = largest(&(found - want)?)?;
+    let rms = f64::from(want.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?);
     assert!(error <= 3e-5 * rms, "{what}: off by {error}, with a root mean square of {rms}");
     Ok(())
 }

@@ -49,7 +49,9 @@ fn identity(features: usize) -> Matrix {
 
 fn distance(a: &Matrix, b: &Matrix) -> f64 {
     assert_eq!((a.len(), a[0].len()), (b.len(), b[0].len()));
-    a.concat().iter().zip(b.concat()).map(|(a, b)| (a - b).abs()).fold(0., f64::max)
+    let apart = a.concat().iter().zip(b.concat()).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>();
+    assert!(apart.iter().all(|apart| !apart.is_nan()));
+    apart.into_iter().fold(0., f64::max)
 }
 
 fn largest(a: &Matrix) -> f64 {

@@ -11,6 +11,7 @@ mod stored;
 
 use candle::{DType, Device, Tensor};
 
+pub use adam::Adam;
 pub use confusion::ConfusionMatrix;
 pub use knn::NearestNeighbours;
 pub use linear::{EpochStats, LinearHead, LinearHeadConfig, halvings};

@@ -6,25 +6,30 @@
 //! size of R                √(Σ r²) / √(Σ w²)
 //! signs of W and R         share of the same connections with sign w = sign r
 //! angle of the error       ∠ = arccos(δ·δ_bp / (‖δ‖·‖δ_bp‖))                        mean over images, in degrees
-//! size of the error        ‖δ‖ / ‖δ_bp‖
+//! size of the error        ‖δ‖ / ‖δ_bp‖                                          mean over images
+//! length of the error      ‖δ‖                                                     mean over images
+//! angle of the update      ∠ = arccos(Σ G·G_bp / √(Σ G² · Σ G_bp²))                of the batch, in degrees
 //! ```
 //!
-//! `δ` is the error that reaches a layer, and `δ_bp` the one that back-propagation through the same weights would send.
+//! `δ` is the error that reaches a layer, and `δ_bp` the one that back-propagation through the same weights would send; `G`
+//! and `G_bp` are the gradients of the layer's weights that these errors give.
 
 use super::Findings;
 use super::logged::logged;
 use super::opened::Opened;
 use anyhow::{Result, bail};
+use hebbian_models::amit::LayerDiagnostics;
 use hebbian_train::{Table, draw_panels};
 use serde_json::Value;
 
-/// The names of these quantities in the log.
-pub(super) const FEEDBACK: [&str; 6] =
-    ["correlation", "weight_angle", "weight_norm_ratio", "same_sign", "angle", "norm_ratio"];
+/// Whether the quantity of this name in the log is one of these.
+pub(super) fn is_of_feedback(name: &str) -> bool {
+    LayerDiagnostics::MEASURES.iter().any(|&(measure, _)| measure == name)
+}
 
 pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {
     let mut all = logged(runs);
-    all.retain(|one| FEEDBACK.contains(&one.term.as_str()));
+    all.retain(|one| is_of_feedback(&one.term));
     if all.is_empty() {
         bail!("no run logged feedback weights or errors: runs of amit with feedback weights do");
     }

@@ -11,7 +11,7 @@
 //! shown, except those of the analysis of feedback.
 
 use super::Findings;
-use super::feedback::FEEDBACK;
+use super::feedback::is_of_feedback;
 use super::logged::{Logged, logged};
 use super::opened::Opened;
 use anyhow::{Result, bail};
@@ -32,7 +32,7 @@ pub(super) fn analyse(runs: &[Opened]) -> Result<Findings> {
         .collect();
     for one in &mut all {
         let is_score = accuracy(&one.term, 0.0).is_some();
-        let of_feedback = FEEDBACK.contains(&one.term.as_str());
+        let of_feedback = is_of_feedback(&one.term);
         let none = |run| !scored.contains(&run) && !of_feedback;
         one.curves.retain(|curve| is_score || none(curve.run));
     }

@@ -110,6 +110,8 @@ impl Door for Amit {
         "same_sign",
         "angle",
         "norm_ratio",
+        "error_norm",
+        "update_angle",
     ];
     type Flags = Flags;
 

@@ -206,6 +206,19 @@ pub(super) const TERMS: &[Term] = &[
         "Length of the error that reaches a layer over the length of the one that back-propagation would send.",
     ),
     rule(
+        "error_norm",
+        "‖δ‖",
+        "Length of the error",
+        "Mean length of the error that an image sends to a layer: where it is tiny, the error's angle says little.",
+    ),
+    rule(
+        "update_angle",
+        "update angle",
+        "Angle of the update",
+        "Angle, in degrees, between the update of a layer's weights for a batch and the one by back-propagation: 0 is the same \
+         direction, 90 is orthogonal.",
+    ),
+    rule(
         "alignment",
         "cosine",
         "Alignment of the teaching signal",

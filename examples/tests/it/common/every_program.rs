@@ -220,7 +220,8 @@ pub fn weights_that_are_not_numbers_are_neither_evaluated_nor_trained(place: &Pl
         values = Tensor::from_vec(numbers, tensor.dims(), &candle::Device::Cpu).unwrap();
         *tensor = values.to_dtype(tensor.dtype()).unwrap();
         let problem = format!("{name} is not finite");
-        let learns = !name.starts_with("head.");
+        // A head and a scaling are made anew for the images to learn from.
+        let learns = !["head.", "input."].iter().any(|new| name.starts_with(new));
         save_checkpoint(place.path("nan.safetensors"), &tensors, &metadata).unwrap();
         let evaluate = place.short(&["--eval-only", "--load", "nan.safetensors"]);
         place.refused(&evaluate, &[&problem, "1 NaN"]);

@@ -195,7 +195,10 @@ impl Plan {
                 // The positions of a line lie side by side in both.
                 let reach = self.dilation().1 * (self.kernel().1 - 1);
                 let (first, at) = (cut.saturating_sub(reach), reach.saturating_sub(cut));
-                let positions = self.columns.out.saturating_sub(first).min(width - at);
+                if first >= self.columns.out {
+                    continue; // every window of the line is in the padding
+                }
+                let positions = (self.columns.out - first).min(width - at);
                 spread[(h * width + at) * self.units..][..positions * self.units].copy_from_slice(
                     &grad[(oh * self.columns.out + first) * self.units..][..positions * self.units],
                 );

@@ -39,6 +39,7 @@ pub(crate) fn conv2d(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::largest::largest;
     use crate::ops::{Sites, linear_response, unfold};
     use crate::{Geometry, PaddingMode, Rng};
     use candle::{DType, Device, Var};
@@ -85,8 +86,7 @@ mod tests {
                     let want = composed(&seen, &w, &r, &config)?;
                     assert_eq!(got.dims(), want.dims());
                     let close = |a: &Tensor, b: &Tensor| -> Result<bool> {
-                        let difference = (a - b)?.abs()?.max_all()?.to_scalar::<f64>()?;
-                        Ok(difference <= 1e-13 * b.abs()?.max_all()?.to_scalar::<f64>()?)
+                        Ok(largest(&(a - b)?)? <= 1e-13 * largest(b)?)
                     };
                     assert!(close(&got, &want)?, "{config:?} {channels} {units}");
                     let shape = want.dims4()?;
@@ -104,6 +104,50 @@ mod tests {
         }
         Ok(())
     }
+
+    /// The gradient of the weights is summed over parts of the batch, of which the last is smaller: each weight of a
+    /// kernel as large as the images sees one pixel of each of 37.
+    #[test]
+    fn every_image_counts() -> Result<()> {
+        let x = Tensor::ones((37, 5, 5, 1), DType::F64, &Device::Cpu)?;
+        let w = Var::ones((3, 1, 5, 5), DType::F64, &Device::Cpu)?;
+        let out = conv2d(&x, &w, &w, &Conv2dConfig::default(), &[])?;
+        let grads = out.sum_all()?.backward()?;
+        let Some(found) = grads.get(&w) else { candle::bail!("no gradient") };
+        assert_eq!(found.flatten_all()?.to_vec1::<f64>()?, [37.0; 75]);
+        Ok(())
+    }
+
+    /// What a batch gives is what its parts give, where the matrix unit, which takes 64 images of 64 windows at a time,
+    /// would compute both if there were one.
+    #[test]
+    fn images_do_not_mix() -> Result<()> {
+        let mut rng = Rng::new(30);
+        let mut normal = |shape: &[usize]| rng.normal(0.0, 1.0, shape, DType::F32, &Device::Cpu);
+        let config = Conv2dConfig { stride: 2, padding: 1, ..Conv2dConfig::default() };
+        let (x, w) = (normal(&[70, 16, 16, 32])?, Var::from_tensor(&normal(&[260, 32, 3, 3])?)?);
+        let delta = normal(&[70, 8, 8, 260])?;
+        let run = |first: usize, count: usize| -> Result<[Tensor; 3]> {
+            let x = Var::from_tensor(&x.narrow(0, first, count)?.contiguous()?)?;
+            let out = conv2d(&x, &w, &w, &config, &[])?;
+            let grads = (&out * delta.narrow(0, first, count)?)?.sum_all()?.backward()?;
+            let of = |var: &Var| grads.get(var).cloned().expect("a gradient");
+            Ok([out, of(&x), of(&w)])
+        };
+        let [[out, of_x, of_w], [out_1, of_x_1, of_w_1], [out_2, of_x_2, of_w_2]] =
+            [run(0, 70)?, run(0, 35)?, run(35, 35)?];
+        for (name, whole, parts) in [
+            ("response", out, Tensor::cat(&[out_1, out_2], 0)?),
+            ("x", of_x, Tensor::cat(&[of_x_1, of_x_2], 0)?),
+            ("w", of_w, (of_w_1 + of_w_2)?),
+        ] {
+            let rms = parts.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
+            let apart = largest(&(whole - parts)?)?;
+            assert!(apart <= 3e-5 * f64::from(rms), "{name}: {apart}, of {rms}");
+        }
+        Ok(())
+    }
+
     /// In f32, at sizes that the matrix unit computes if there is one, response and gradients equal those in f64, for
     /// several windows. A NaN reaches the positions that see it, and no others.
     #[test]
@@ -131,9 +175,8 @@ mod tests {
             // tests of the unit; eight times as much if there are fewer multiplications, see `winograd`.
             let bits = if (config.stride, config.dilation) == (1, 1) { 19 } else { 22 };
             let close = |name: &str, terms: usize, got: &Tensor, want: &Tensor| -> Result<()> {
-                let difference = (got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?;
-                let (difference, most) =
-                    (difference.to_scalar::<f64>()?, terms as f64 * 0.5f64.powi(bits));
+                let difference = largest(&(got.to_dtype(DType::F64)? - want)?)?;
+                let most = terms as f64 * 0.5f64.powi(bits);
                 assert!(difference <= most, "{name}, {config:?}: {difference} over {most}");
                 Ok(())
             };

@@ -113,9 +113,10 @@ fn assert_close(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Resu
     assert_eq!(got.dims(), want.dims(), "{name}");
     let (got, want) = (flat(got)?, flat(want)?);
     let scale = want.iter().fold(0f64, |scale, x| scale.max(x.abs()));
-    let error = got.iter().zip(&want).fold(0f64, |error, (a, b)| error.max((a - b).abs()));
     let allowed = if scale == 0.0 { tolerance } else { tolerance * scale };
-    assert!(error <= allowed, "{name}: off by {error:e}, allowed {allowed:e}");
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert!((got - want).abs() <= allowed, "{name}[{i}]: {got}, expected {want} ± {allowed:e}");
+    }
     Ok(())
 }
 

@@ -121,7 +121,7 @@ mod table {
 fn largest(a: &Tensor, b: &Tensor, mask: Option<&Tensor>) -> Result<f64> {
     let difference = (a - b)?.abs()?;
     let difference = mask.map_or(Ok(difference.clone()), |mask| &difference * mask)?;
-    Ok(flat(&difference)?.into_iter().fold(0.0, f64::max))
+    crate::largest::largest(&difference)
 }
 
 /// Checks that `R − εW` is shrunk by `keep` at each step, over `steps` steps of a network with convolutions, with all
@@ -544,6 +544,48 @@ fn momentum_makes_no_connections() -> Result<()> {
     }
     let kept = (layer.weight().detach() * &mask)?;
     near("response", &layer.forward(&x)?, &flat(&x.matmul(&kept.t()?)?)?, 1e-12)
+}
+
+/// Nor does an error go back through them, whether the way back is made of the weights, of their signs or by a mirror:
+/// `W = (2, 5)` without the second connection sends 2 times the error to the first input, and nothing to the second. The
+/// deviation of Glorot's distribution for one unit and two inputs is √(2/3).
+#[test]
+fn missing_connections_send_no_error() -> Result<()> {
+    let (x, mask) = (Var::new(&[[1f64, 1.0]], CPU)?, tensor(&[1.0, 0.0], &[1, 2])?);
+    let mirror = FeedbackConfig { source: Source::Own, learning: Learning::Mirror { rate: 1.0 } };
+    for (config, sent) in [
+        (Protocol::Backprop.config(), 2.0),
+        (Protocol::UniformSign.config(), (2f64 / 3.0).sqrt()),
+        (mirror, 2.0),
+    ] {
+        let zeros = tensor(&[0.0, 0.0], &[1, 2])?;
+        let r = config.has_feedback().then_some(&zeros);
+        let mut layer = FeedbackLayer::from_tensors(&zeros, r, Geometry::Dense, config)?;
+        layer.set_masks(Some(mask.clone()), None)?;
+        layer.var()?.set(&tensor(&[2.0, 5.0], &[1, 2])?)?;
+        // The mean of h xᵀ is (2, 0) over these.
+        layer.mirror(&tensor(&[1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0], &[4, 2])?)?;
+        let out = layer.forward(&x)?;
+        near("h", &out, &[2.0], 1e-12)?;
+        let grads = out.sum_all()?.backward()?;
+        near(&format!("{config:?}"), &gradient(&grads, &x), &[sent, 0.0], 1e-12)?;
+        near("K", &layer.error_weight()?, &[sent, 0.0], 1e-12)?;
+    }
+    Ok(())
+}
+
+/// Copied weights and feedback weights reach the connections that the layer has, and no others.
+#[test]
+fn copied_weights_keep_the_connections() -> Result<()> {
+    let layer = |w: &[f64], r: &[f64]| -> Result<FeedbackLayer> {
+        let (w, r) = (tensor(w, &[1, 2])?, tensor(r, &[1, 2])?);
+        FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, like_weights(1.0))
+    };
+    let (mut to, from) = (layer(&[0.0; 2], &[0.0; 2])?, layer(&[1.0, 2.0], &[3.0, 4.0])?);
+    to.set_masks(Some(tensor(&[1.0, 0.0], &[1, 2])?), Some(tensor(&[0.0, 1.0], &[1, 2])?))?;
+    to.copy_weights(&from)?;
+    near("W", to.weight(), &[1.0, 0.0], 0.0)?;
+    near("R", to.feedback().expect("R"), &[0.0, 4.0], 0.0)
 }
 
 /// Two masks with the same values are one mask: the step is that of the optimiser alone. `∂L/∂W = [1, 10]`, of which only

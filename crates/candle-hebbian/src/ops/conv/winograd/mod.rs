@@ -405,6 +405,7 @@ fn images_together(batch: usize, tiles: usize, least: usize) -> usize {
 mod tests {
     use super::super::conv2d;
     use super::*;
+    use crate::largest::largest;
     use crate::window::Conv2dConfig;
     use crate::{PaddingMode, Rng};
     use candle::{Device, Tensor, Var};
@@ -415,8 +416,7 @@ mod tests {
 
     fn close(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
         let deviation = want.sqr()?.mean_all()?.sqrt()?.to_scalar::<f64>()?;
-        let difference = (got.to_dtype(DType::F64)? - want)?.abs()?.max_all()?;
-        let difference = difference.to_scalar::<f64>()? / deviation;
+        let difference = largest(&(got.to_dtype(DType::F64)? - want)?)? / deviation;
         assert!(difference <= ROUNDING, "{name}: {difference:.1e}");
         Ok(())
     }
