@@ -265,7 +265,7 @@ impl Model {
     /// Returns the same network with random weights, drawn by `seed` and not trained, and without a read-out: a
     /// control. Everything that is not learning is done with the training images of `data`: whitening, scaling,
     /// batch-norm statistics. With the seed of the run, these are the weights that it started from. `None` if the
-    /// method learns nothing but its read-out.
+    /// method does not learn in steps: k-means and random patches.
     ///
     /// # Errors
     /// Images of another shape than the model was trained with.

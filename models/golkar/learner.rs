@@ -194,12 +194,12 @@ impl Learner {
                 } else if rates.q == 0.0 {
                     "raise rates.q above 0: nothing holds the basal weights".to_string()
                 } else {
-                    format!("lower rates.w1 ({}), and the others with it", rates.w1)
+                    format!("lower rates.w1 ({}), and the others with it (--rate)", rates.w1)
                 }
             }
         };
         format!(
-            "the weights diverged before sample {}: {advice}, or raise the batch size",
+            "the weights diverged before sample {}: {advice}, or raise the batch size (--batch-size)",
             self.clock.images
         )
     }

@@ -199,3 +199,68 @@ impl Backprop {
 fn moment(parameter: &str, part: &str) -> String {
     format!("state.{parameter}.{part}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::softhebb::{HeadConfig, HeadLayers, Learning, Options, preset};
+
+    /// A dense layer of 100 rectified units without batch norm, and a head that learns 32 images per step.
+    fn fresh(epochs: usize, dropout: f64, images: usize) -> Result<(Model, Material, Backprop)> {
+        let mut preset = preset("softhebb-mlp-digits")?;
+        for block in &mut preset.blocks {
+            (block.learning, block.batch_norm) = (Learning::Backprop, false);
+            block.activation = candle_hebbian::Activation::Relu {};
+        }
+        preset.head = HeadConfig::Linear { dropout, layers: HeadLayers::Last };
+        preset.training.head_epochs = epochs;
+        let mut data = hebbian_data::digits();
+        data.train = data.train.take(images);
+        let (rng, device, seen) = (Rng::new(3), Device::Cpu, data.train.clone());
+        let mut model = Model::new(&preset, seen.shape(), data.class_names.len(), &rng, &device)?;
+        let options = Options { preset, baselines: false };
+        let material = Material { options, data, seen, device, rng };
+        let backprop = Backprop::new(&mut model, &material)?;
+        Ok((model, material, backprop))
+    }
+
+    /// Adam's first step moves every weight that has a gradient by the learning rate, which is halved after 10 and 15
+    /// of 20 epochs. An epoch has two steps; this is the second one.
+    #[test]
+    fn rates_are_those_of_the_epoch() -> Result<()> {
+        let (mut model, material, mut backprop) = fresh(20, 0.0, 64)?;
+        for (epoch, halvings) in [(0, 0), (9, 0), (10, 1), (14, 1), (15, 2), (19, 2)] {
+            for Parameter { var, adam, .. } in &mut backprop.parameters {
+                *adam = Adam::new(var.as_tensor())?;
+            }
+            let before = backprop.weight.force_contiguous()?;
+            let clock = Clock { steps: 2 * epoch + 1, images: 64 * epoch + 32 };
+            backprop.step(&mut model, &material, clock)?;
+            let moved = (backprop.weight.as_detached_tensor() - before)?.abs()?.max_all()?;
+            let moved = f64::from(moved.to_scalar::<f32>()?);
+            let want = 0.005 / 2f64.powi(halvings);
+            assert!((moved / want - 1.0).abs() < 0.01, "{epoch}: {moved}, {want}");
+        }
+        Ok(())
+    }
+
+    /// With one image, the weights of a feature move if it is not 0 and was not dropped, as half of the features are.
+    #[test]
+    fn a_dropped_feature_teaches_the_head_nothing() -> Result<()> {
+        let (mut model, material, mut backprop) = fresh(1, 0.5, 1)?;
+        let features = model.network.forward(&material.batch(&[0])?.0)?;
+        let features = features.squeeze(0)?.to_vec1::<f32>()?;
+        let before = backprop.weight.to_vec2::<f32>()?;
+        backprop.step(&mut model, &material, Clock::default())?;
+        let after = backprop.weight.to_vec2::<f32>()?;
+        let moved = |at: usize| before.iter().zip(&after).any(|(was, is)| was[at] != is[at]);
+        let (active, silent): (Vec<usize>, Vec<usize>) =
+            (0..features.len()).partition(|&at| features[at] != 0.0);
+        assert!(silent.into_iter().all(|at| !moved(at)));
+        let (count, learned) = (active.len(), active.into_iter().filter(|&at| moved(at)).count());
+        // At least 30 of the 100 units are active; of these, half within four standard deviations.
+        let share = learned as f64 / count as f64;
+        assert!(count >= 30 && (0.13..0.87).contains(&share), "{learned} of {count}");
+        Ok(())
+    }
+}

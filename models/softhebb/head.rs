@@ -217,4 +217,93 @@ mod tests {
         }
         Ok(())
     }
+
+    /// u = (1, 1.5), (2, 0.5), and the labels are the activity: yᵀx = (2, −1), (1, 2) and Σ y·u = (2, 1.5), so Δ =
+    /// (0, −1), (0.25, 1.25), of which the largest entry moves its weight by the rate. That is 0.045 at first, and
+    /// three quarters of it after a quarter of the steps.
+    #[test]
+    fn a_step_of_the_rule_takes_labels_as_the_activity() -> Result<()> {
+        let device = &Device::Cpu;
+        let x = Tensor::new(&[[1f32, 2.0], [2.0, -1.0]], device)?;
+        let labels = [1u32, 0];
+        let fresh = || -> Result<Head> {
+            let weight = Tensor::new(&[[1f32, 0.0], [0.5, 0.5]], device)?;
+            let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
+            let rate = Rate::LinearDecay { learning_rate: 0.045 };
+            Head::hebbian(layer, rate, &TrainingConfig::default())
+        };
+        let near = |head: &Head, want: [f64; 4]| -> Result<()> {
+            let found = head.tensors()[0].1.flatten_all()?.to_vec1::<f32>()?;
+            for (found, want) in found.into_iter().zip(want) {
+                assert!((f64::from(found) - want).abs() < 1e-6, "{found}, expected {want}");
+            }
+            Ok(())
+        };
+        let mut rng = Rng::new(0);
+        let mut head = fresh()?;
+        let accuracy = head.train_epoch(&x, &labels, &mut rng)?;
+        near(&head, [1.0, -0.036, 0.509, 0.545])?;
+        // After the step, the scores are (0.928, 1.599) and (2.036, 0.473).
+        assert_eq!(accuracy, 1.0);
+
+        let mut head = fresh()?;
+        head.train_batch(&x, &Tensor::new(&labels, device)?, (1, 4, 1), &mut rng)?;
+        near(&head, [1.0, -0.027, 0.50675, 0.53375])
+    }
+
+    /// Sample k has feature k alone and label k, and weights begin at 0. So a step with it moves only w_kk, by the
+    /// rate: η·(1 − j/16) in step j of two epochs of eight. With the label of another sample, it would move a weight
+    /// beside the diagonal.
+    #[test]
+    fn labels_follow_their_features_and_rates_the_schedule() -> Result<()> {
+        let device = &Device::Cpu;
+        let training =
+            TrainingConfig { head_epochs: 2, head_batch_size: 1, ..TrainingConfig::default() };
+        let layer =
+            Layer::from_tensor(&Tensor::zeros((8, 8), DType::F32, device)?, Geometry::Dense)?;
+        let rate = Rate::LinearDecay { learning_rate: 0.045 };
+        let mut head = Head::hebbian(layer, rate, &training)?;
+        let x = Tensor::eye(8, DType::F32, device)?;
+        let (labels, mut rng) = ((0..8).collect::<Vec<u32>>(), Rng::new(0));
+        let (mut before, mut orders) = ([0f64; 8], Vec::new());
+        for epoch in 0..2 {
+            head.train_epoch(&x, &labels, &mut rng)?;
+            let now = head.tensors()[0].1.to_vec2::<f32>()?;
+            let mut moved = [0f64; 8];
+            for (k, row) in now.iter().enumerate() {
+                assert!(row.iter().enumerate().all(|(at, &w)| at == k || w == 0.0), "{row:?}");
+                moved[k] = f64::from(row[k]) - before[k];
+                before[k] = f64::from(row[k]);
+            }
+            let mut order: Vec<usize> = (0..8).collect();
+            order.sort_by(|&one, &other| moved[other].total_cmp(&moved[one]));
+            for (at, &k) in order.iter().enumerate() {
+                let want = 0.045 * (1.0 - (8 * epoch + at) as f64 / 16.0);
+                assert!((moved[k] - want).abs() < 1e-6, "{epoch}, {at}: {}, {want}", moved[k]);
+            }
+            orders.push(order);
+        }
+        assert_ne!(orders[0], orders[1], "each epoch has an order of its own");
+        Ok(())
+    }
+
+    /// Most digits are recognised by their pixels; a head that learned them with the labels of others would recognise
+    /// about one of ten.
+    #[test]
+    fn digits_are_recognised_by_the_rule() -> Result<()> {
+        let (device, train) = (&Device::Cpu, hebbian_data::digits().train);
+        let (images, _) = train.batch(&(0..train.len()).collect::<Vec<_>>(), DType::F32, device)?;
+        let features = images.flatten_from(1)?;
+        let rate = Rate::LinearDecay { learning_rate: 0.045 };
+        let config = HeadConfig::SupervisedHebbian { rate, radius: 1.0 };
+        let training = TrainingConfig { head_epochs: 5, ..TrainingConfig::default() };
+        let mut rng = Rng::new(0);
+        let mut head = Head::new(&config, &training, 64, 10, device, &mut rng)?;
+        for _ in 0..5 {
+            head.train_epoch(&features, train.labels(), &mut rng)?;
+        }
+        let accuracy = head.accuracy(&features, train.labels())?;
+        assert!(accuracy > 0.7, "{accuracy}");
+        Ok(())
+    }
 }

@@ -141,4 +141,54 @@ mod tests {
         assert_eq!(Monitor::default().report(&conv)?.converged, 2);
         Ok(())
     }
+
+    /// Units 0, 1, 0 and 0 win, in two steps. The entropy of the shares 3/4 and 1/4 is 0.5623351446, and the largest
+    /// possible one ln 3; unit 2 never wins. The winners' activity is 0.7, 0.8, 0.5 and 0.9.
+    #[test]
+    fn wins_are_counted_over_the_steps() -> Result<()> {
+        let device = &Device::Cpu;
+        let u = Tensor::new(&[[2f64, 1., 0.], [0., 3., 1.], [1., 0., 0.5], [5., 0., 0.]], device)?;
+        let post = [[0.7f64, -0.2, -0.1], [-0.1, 0.8, -0.1], [0.5, -0.2, -0.3], [0.9, -0.1, 0.]];
+        let post = Tensor::new(&post, device)?;
+        let layer =
+            Layer::from_tensor(&Tensor::ones((3, 1), DType::F64, device)?, Geometry::Dense)?;
+        let mut monitor = Monitor::default();
+        for at in [0, 2] {
+            let step = |all: &Tensor| all.narrow(0, at, 2)?.unsqueeze(0);
+            monitor.observe(&step(&u)?, &step(&post)?)?;
+        }
+        monitor.settle()?;
+        assert_eq!(monitor.wins, [3, 1, 0]);
+        let stats = monitor.report(&layer)?;
+        assert_eq!(stats.silent_units, 1);
+        assert!((stats.winner_entropy - 0.5118595071).abs() < 1e-9, "{}", stats.winner_entropy);
+        assert!((stats.winner_share - 0.725).abs() < 1e-6, "{}", stats.winner_share);
+        // The next figures begin at 0.
+        monitor.observe(&u.narrow(0, 1, 1)?.unsqueeze(0)?, &post.narrow(0, 1, 1)?.unsqueeze(0)?)?;
+        let stats = monitor.report(&layer)?;
+        assert_eq!((stats.silent_units, stats.winner_entropy), (2, 0.0));
+        assert!((stats.winner_share - 0.8).abs() < 1e-6, "{}", stats.winner_share);
+        Ok(())
+    }
+
+    /// Two groups of two channels compete three times each. Channels 0, 0 and 1 win in the first group, and the first
+    /// channel of the second group always: the shares are 2/6, 1/6, 3/6 and 0, whose entropy is 0.7295739585 of ln 4.
+    #[test]
+    fn the_groups_of_a_convolution_have_winners_of_their_own() -> Result<()> {
+        let device = &Device::Cpu;
+        let u = Tensor::new(&[1f64, 0., 2., 0., 0., 1., 3., 1., 3., 0., 1., 0.], device)?;
+        let u = u.reshape((2, 3, 2))?;
+        let config = candle_hebbian::Conv2dConfig { groups: 2, ..Default::default() };
+        let weight = Tensor::ones((4, 1, 1, 1), DType::F64, device)?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(config))?;
+        let mut monitor = Monitor::default();
+        monitor.observe(&u, &u)?;
+        monitor.settle()?;
+        assert_eq!(monitor.wins, [2, 1, 3, 0]);
+        let stats = monitor.report(&layer)?;
+        assert_eq!(stats.silent_units, 1);
+        assert!((stats.winner_entropy - 0.7295739585).abs() < 1e-9, "{}", stats.winner_entropy);
+        assert!((stats.winner_share - 11.0 / 6.0).abs() < 1e-6, "{}", stats.winner_share);
+        Ok(())
+    }
 }

@@ -53,3 +53,30 @@ impl Order {
 fn nothing() -> Error {
     Error::Argument("there are no images to learn from".to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten images in batches of three: each epoch ends with one image, has all of them, and has an order of its own.
+    #[test]
+    fn each_epoch_has_an_order_of_its_own() -> Result<()> {
+        let images = hebbian_data::digits().train.take(10);
+        let mut order = Order::new(Rng::new(1), images, 3)?;
+        let mut epochs: Vec<Vec<usize>> = Vec::new();
+        for _ in 0..3 {
+            let mut epoch = Vec::new();
+            for count in [3, 3, 3, 1] {
+                let batch = order.next()?;
+                assert_eq!(batch.len(), count);
+                epoch.extend(batch);
+            }
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+            assert!(!epochs.contains(&epoch), "{epoch:?} came before");
+            epochs.push(epoch);
+        }
+        Ok(())
+    }
+}

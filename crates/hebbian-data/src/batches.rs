@@ -117,7 +117,7 @@ impl Source {
     }
 }
 
-/// How many images are read ahead together if each is in a file of its own.
+/// How many images are read ahead together if each is in a file of its own, and the buffer holds them.
 const TOGETHER: usize = 64;
 /// The same for rows of tables, which come in larger blocks.
 const BLOCKS_AHEAD: usize = 512;
@@ -181,9 +181,10 @@ impl ImageSet {
         let mut batches = Batches::new(order, batch_size)?;
         if !self.is_in_memory() {
             let count = batches.order.len();
+            let together = TOGETHER.min(self.store().buffer());
             let parts = parts.unwrap_or_else(|| Parts {
-                ends: (0..count).step_by(TOGETHER).map(|at| count.min(at + TOGETHER)).collect(),
-                most: batch_size.saturating_add(TOGETHER).saturating_mul(2),
+                ends: (0..count).step_by(together).map(|at| count.min(at + together)).collect(),
+                most: batch_size.saturating_add(together).saturating_mul(2),
             });
             let order = batches.order.iter().map(|&i| self.in_store(i)).collect();
             let store = self.store().clone();

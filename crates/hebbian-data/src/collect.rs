@@ -1,14 +1,18 @@
 //! Turns encoded pictures with labels, from any source, into splits that fit together.
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
 use crate::store::{Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// How many pictures are read together if each is in a file of its own: 100 MB of photographs.
+/// How many pictures are read together if each is in a file of its own (100 MB of photographs), unless they decode to
+/// more than [`PART_BYTES`].
 const PART: usize = 512;
+const PART_BYTES: usize = 1 << 28;
 /// How many pictures are inspected to find out whether a set that stays in its files has colour.
 const LOOK: usize = 256;
 
@@ -22,13 +26,14 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// The parts of the split, each of which is read together.
-    fn parts(&self) -> Vec<Range<usize>> {
+    /// The parts of the split, each of which is read together; a picture decodes to `size` bytes.
+    fn parts(&self, size: usize) -> Vec<Range<usize>> {
         match self.pile.blocks() {
             Some(blocks) => blocks.windows(2).map(|ends| ends[0]..ends[1]).collect(),
             None => {
                 let count = self.pile.len();
-                (0..count).step_by(PART).map(|at| at..count.min(at + PART)).collect()
+                let part = (PART_BYTES / size.max(1)).clamp(1, PART);
+                (0..count).step_by(part).map(|at| at..count.min(at + part)).collect()
             }
         }
     }
@@ -42,21 +47,35 @@ pub(crate) fn collect(
     on_progress: &OnProgress,
 ) -> Result<Vec<ImageSet>> {
     let found = first_shape(splits, options)?;
-    match collect_as(splits, found, options, on_progress)? {
-        Some(sets) => Ok(sets),
+    let mut left_out = Vec::new();
+    let sets = match collect_as(splits, found, options, &mut left_out, on_progress)? {
+        Some(sets) => sets,
         // Some pictures have colour, so all images get three channels.
         None => {
             let colour = (3, found.1, found.2);
-            Ok(collect_as(splits, colour, options, on_progress)?.unwrap_or_default())
+            left_out.clear();
+            let sets = collect_as(splits, colour, options, &mut left_out, on_progress)?;
+            sets.unwrap_or_default()
         }
+    };
+    for ((path, row), found) in &left_out {
+        on_progress(Progress::Skipped { file: &path.to_string_lossy(), row: *row, found });
     }
+    Ok(sets)
 }
+
+/// A broken picture that was left out: its file, its row if that is a table, and what was found.
+type LeftOut = ((PathBuf, Option<usize>), String);
 
 /// The shape that all images have if they are like the first picture or, if broken pictures are left out, like the
 /// first that is not broken.
+///
+/// # Errors
+/// If the first picture is broken and may not be left out, or if all are.
 fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
+    let mut first = None;
     for split in splits {
-        for index in split.parts().into_iter().flatten() {
+        for index in 0..split.pile.len() {
             match split.pile.read(&[index])?.first().map(|bytes| peek(bytes)) {
                 Some(Ok((channels, height, width))) => {
                     let (height, width) =
@@ -66,11 +85,15 @@ fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
                 Some(Err(problem)) if !options.skip_bad => {
                     return Err(refused(split.pile.place(index), problem));
                 }
-                Some(Err(_)) | None => {}
+                Some(Err(problem)) => first = first.or(Some((split.pile.place(index), problem))),
+                None => {}
             }
         }
     }
-    Ok((1, 1, 1))
+    match first {
+        Some((place, problem)) => Err(refused(place, problem)),
+        None => Ok((1, 1, 1)),
+    }
 }
 
 /// Collects the sets with this shape; `None` if a picture has colour and the shape is grey.
@@ -78,6 +101,7 @@ fn collect_as(
     splits: &[Split],
     shape: Shape,
     options: &LoadOptions,
+    left_out: &mut Vec<LeftOut>,
     on_progress: &OnProgress,
 ) -> Result<Option<Vec<ImageSet>>> {
     let form = if options.image_size.is_some() { Form::Fitted } else { Form::AsTheyAre };
@@ -92,8 +116,8 @@ fn collect_as(
     }
     for split in splits {
         let set = match is_large(split) {
-            true => in_files(split, how, buffer, options, on_progress)?,
-            false => in_memory(split, how, buffer, options, on_progress)?,
+            true => in_files(split, how, buffer, options, left_out, on_progress)?,
+            false => in_memory(split, how, buffer, options, left_out, on_progress)?,
         };
         let Some(set) = set else { return Ok(None) };
         sets.push(set);
@@ -125,6 +149,7 @@ fn in_files(
     how: How,
     buffer: usize,
     options: &LoadOptions,
+    left_out: &mut Vec<LeftOut>,
     on_progress: &OnProgress,
 ) -> Result<Option<ImageSet>> {
     let store = Store::in_files(split.pile.clone(), how, options.memory, buffer);
@@ -133,13 +158,11 @@ fn in_files(
         return Ok(Some(set));
     }
     let mut good = Vec::new();
-    for part in split.parts() {
-        let mut pictures = Pictures::new(how);
-        let end = part.end;
-        let (kept, has_colour) = decode(split, part, &mut pictures, true, on_progress)?;
-        if has_colour {
+    for part in split.parts(how.size()) {
+        let (mut pictures, end) = (Pictures::new(how), part.end);
+        let Some(kept) = decode(split, part, &mut pictures, true, left_out)? else {
             return Ok(None);
-        }
+        };
         good.extend(kept);
         let (done, total) = (end as u64, split.pile.len() as u64);
         on_progress(Progress::Decode { file: &split.name, done, total });
@@ -153,15 +176,15 @@ fn in_memory(
     how: How,
     buffer: usize,
     options: &LoadOptions,
+    left_out: &mut Vec<LeftOut>,
     on_progress: &OnProgress,
 ) -> Result<Option<ImageSet>> {
     let (mut pictures, mut labels) = (Pictures::new(how), Vec::new());
     let (mut blocks, total) = (vec![0], split.pile.len());
-    for part in split.parts() {
-        let (kept, has_colour) = decode(split, part, &mut pictures, options.skip_bad, on_progress)?;
-        if has_colour {
+    for part in split.parts(how.size()) {
+        let Some(kept) = decode(split, part, &mut pictures, options.skip_bad, left_out)? else {
             return Ok(None);
-        }
+        };
         labels.extend(kept.iter().map(|&index| split.labels[index]));
         blocks.push(labels.len());
         // The first part has proved the size of the images, so memory for the rest is reserved at once and need not
@@ -176,37 +199,38 @@ fn in_memory(
     Ok(Some(ImageSet::of_store(store, labels)))
 }
 
-/// Decodes the pictures of a part and adds them to `pictures`. Returns the indices of those that were not left out, and
-/// whether it had to stop because a picture has colour.
+/// Decodes the pictures of a part and adds them to `pictures`. Returns the indices of those that were not left out, or
+/// `None` if a picture has colour.
 fn decode(
     split: &Split,
     part: Range<usize>,
     pictures: &mut Pictures,
     skip_bad: bool,
-    on_progress: &OnProgress,
-) -> Result<(Vec<usize>, bool)> {
-    let mut left: Vec<usize> = part.collect();
-    let mut encoded = Vec::with_capacity(left.len());
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Option<Vec<usize>>> {
+    let mut kept: Vec<usize> = part.collect();
+    let mut encoded = Vec::with_capacity(kept.len());
     match split.pile.blocks() {
-        Some(_) => encoded = split.pile.read(&left)?,
+        Some(_) => encoded = split.pile.read(&kept)?,
         None => {
-            for &index in &left {
+            for &index in &kept {
                 encoded.extend(split.pile.read(&[index])?);
             }
         }
     }
-    while let Err((at, problem)) = pictures.extend(&encoded) {
-        let place = split.pile.place(left[at]);
+    let problems = pictures.extend(&encoded);
+    if problems.iter().any(|(_, problem)| matches!(problem, Problem::Colour)) {
+        return Ok(None);
+    }
+    let mut bad = HashSet::new();
+    for (at, problem) in problems {
+        let place = split.pile.place(kept[at]);
         match problem {
-            Problem::Colour => return Ok((left, true)),
-            Problem::Bad(found) if skip_bad => {
-                let file = &place.0.to_string_lossy();
-                on_progress(Progress::Skipped { file, row: place.1, found: &found });
-                encoded.remove(at);
-                left.remove(at);
-            }
+            Problem::Bad(found) if skip_bad => left_out.push((place, found)),
             problem => return Err(refused(place, problem)),
         }
+        bad.insert(kept[at]);
     }
-    Ok((left, false))
+    kept.retain(|index| !bad.contains(index));
+    Ok(Some(kept))
 }

@@ -303,7 +303,8 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The advice for most bad files.
-pub(crate) const FETCH_AGAIN: &str = "delete the file and fetch it again";
+pub(crate) const FETCH_AGAIN: &str =
+    "delete the file and fetch it again, or repair it if it is your own";
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {

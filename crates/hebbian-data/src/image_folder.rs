@@ -178,9 +178,17 @@ fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut folders = BTreeMap::new();
     let walk = WalkDir::new(dir).min_depth(1).max_depth(1).follow_links(true);
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        let entry = entry.map_err(|error| unreadable(dir, error))?;
+        let Some(entry) = there(dir, entry)? else { continue };
         if entry.file_type().is_dir() {
-            folders.insert(entry.file_name().to_string_lossy().into_owned(), entry.into_path());
+            let Some(name) = entry.file_name().to_str().map(str::to_string) else {
+                return Err(Error::BadFile {
+                    path: entry.into_path(),
+                    found: "a name that is not UTF-8".to_string(),
+                    expected: "one that is, because it is the name of a class".to_string(),
+                    advice: "rename the folder".to_string(),
+                });
+            };
+            folders.insert(name, entry.into_path());
         }
     }
     Ok(folders)
@@ -205,11 +213,8 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let walk = WalkDir::new(dir).follow_links(true).max_depth(deepest).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        let entry = entry.map_err(|error| unreadable(dir, error))?;
-        let ending = entry.path().extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        let is_picture = ending
-            .is_some_and(|ending| ENDINGS.iter().chain(&OTHERS).any(|known| *known == ending));
-        if entry.file_type().is_file() && is_picture {
+        let Some(entry) = there(dir, entry)? else { continue };
+        if entry.file_type().is_file() && is_picture(entry.path()) {
             files.push(entry.into_path());
         }
     }
@@ -217,6 +222,37 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The error of a walk through a folder.
+/// The entry of a folder; `None` for a link that leads nowhere and does not end like a picture.
+fn there(dir: &Path, entry: walkdir::Result<DirEntry>) -> Result<Option<DirEntry>> {
+    let error = match entry {
+        Ok(entry) => return Ok(Some(entry)),
+        Err(error) => error,
+    };
+    let link = error.path().filter(|path| path.is_symlink()).map(Path::to_path_buf);
+    match link {
+        Some(path) if error.loop_ancestor().is_some() => Err(Error::BadFile {
+            path,
+            found: "a link to a folder that it is in".to_string(),
+            expected: "pictures, or folders of pictures".to_string(),
+            advice: "remove the link".to_string(),
+        }),
+        Some(path) if !is_picture(&path) => Ok(None),
+        Some(path) => Err(Error::BadFile {
+            path,
+            found: "a link to a file that is not there".to_string(),
+            expected: "a picture".to_string(),
+            advice: "remove the link, or restore the file".to_string(),
+        }),
+        None => Err(unreadable(dir, error)),
+    }
+}
+
+/// Whether the name of a file ends like that of a picture, also of one that cannot be decoded.
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.iter().chain(&OTHERS).any(|known| *known == ending))
+}
+
 pub(crate) fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(dir).to_path_buf();
     let text = error.to_string();

@@ -174,6 +174,14 @@ pub fn load_with_progress(
         let hub = if options.offline { hub.offline() } else { hub };
         return load_from_hub(name, &hub, options, on_progress);
     };
+    if dir.is_file() {
+        return Err(Error::BadFile {
+            path: dir.clone(),
+            found: "a file".to_string(),
+            expected: "a folder with pictures or with files of a data set".to_string(),
+            advice: "give the folder that it is in".to_string(),
+        });
+    }
     match name.parse::<DatasetName>() {
         Ok(DatasetName::Digits) => resized(digits(), options),
         Ok(known) => resized(folder::load(known, dir, options, &on_progress)?, options),

@@ -9,8 +9,9 @@ use crate::{Error, ImageSet, Result};
 
 /// How many draws for each patch are made before giving up on finding enough different ones.
 const DRAWS: usize = 1000;
-/// How many images are read together.
+/// How many images are read together, unless their values take more than [`TOGETHER_BYTES`].
 const TOGETHER: usize = 1000;
+const TOGETHER_BYTES: usize = 1 << 26;
 
 impl ImageSet {
     /// Draws square patches `(count, C, side, side)` of `f64`, from 0 to 1, each from a random image at a random
@@ -29,7 +30,7 @@ impl ImageSet {
         let mut left_to_draw = count.saturating_mul(DRAWS);
         while known.len() < count && left_to_draw > 0 {
             // At most as many as are missing: all of these would also be drawn one by one.
-            let together = TOGETHER.min(count - known.len()).min(left_to_draw);
+            let together = self.together().min(count - known.len()).min(left_to_draw);
             left_to_draw -= together;
             let drawn: Vec<[usize; 3]> = (0..together)
                 .map(|_| [self.len(), height - side + 1, width - side + 1].map(|n| rng.below(n)))
@@ -77,7 +78,7 @@ impl ImageSet {
     fn sums(&self) -> Result<Vec<(f64, f64)>> {
         let (channels, height, width) = self.shape();
         let mut sums = vec![(0f64, 0f64); channels];
-        for indices in self.in_order(TOGETHER)? {
+        for indices in self.in_order(self.together())? {
             for image in self.levels(&indices)?.chunks_exact(self.values()) {
                 for (plane, (sum, squares)) in image.chunks_exact(height * width).zip(&mut sums) {
                     *sum += plane.iter().sum::<f64>();
@@ -86,6 +87,11 @@ impl ImageSet {
             }
         }
         Ok(sums)
+    }
+
+    /// How many images are read together, at least one.
+    fn together(&self) -> usize {
+        (TOGETHER_BYTES / (size_of::<f64>() * self.values().max(1))).clamp(1, TOGETHER)
     }
 
     /// The values of these images in a batch, times 255. Without transforms these are whole numbers, whose sums

@@ -107,9 +107,9 @@ impl Pictures {
         self.pixels.try_reserve_exact(more).map_err(refused)
     }
 
-    /// Decodes further pictures on all cores. If one has a problem, none of them is kept, and the position of the
-    /// first such picture is returned with its problem.
-    pub fn extend<B: AsRef<[u8]> + Sync>(&mut self, encoded: &[B]) -> Result<(), (usize, Problem)> {
+    /// Decodes further pictures on all cores, keeps those without a problem, and returns the positions of the others with
+    /// their problems.
+    pub fn extend<B: AsRef<[u8]> + Sync>(&mut self, encoded: &[B]) -> Vec<(usize, Problem)> {
         let (size, before) = (self.how.size(), self.pixels.len());
         self.pixels.resize(before + encoded.len() * size, 0);
         let decoded: Vec<Result<(), Problem>> = self.pixels[before..]
@@ -117,13 +117,19 @@ impl Pictures {
             .zip(encoded)
             .map(|(pixels, bytes)| self.how.decode(bytes.as_ref(), pixels))
             .collect();
-        match decoded.into_iter().enumerate().find_map(|(at, one)| Some((at, one.err()?))) {
-            Some(problem) => {
-                self.pixels.truncate(before);
-                Err(problem)
+        let (mut problems, mut end) = (Vec::new(), before);
+        for (at, one) in decoded.into_iter().enumerate() {
+            match one {
+                Ok(()) => {
+                    let start = before + at * size;
+                    self.pixels.copy_within(start..start + size, end);
+                    end += size;
+                }
+                Err(problem) => problems.push((at, problem)),
             }
-            None => Ok(()),
         }
+        self.pixels.truncate(end);
+        problems
     }
 
     /// The pixels of all pictures.

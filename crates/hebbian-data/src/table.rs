@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::get_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::serialized_reader::SerializedPageReader;
@@ -91,7 +91,19 @@ impl Table {
 
 fn broken(path: &Path) -> impl Fn(ParquetError) -> Error + '_ {
     move |error| {
-        Error::bad_file(path, format!("a broken parquet file ({error})"), "a whole parquet file")
+        let error = error.to_string();
+        match error.split_once("Disabled feature at compile time: ") {
+            Some((_, codec)) => Error::BadFile {
+                path: path.into(),
+                found: format!("a parquet file that is compressed with {codec}"),
+                expected: "snappy, gzip, lz4 or no compression".to_string(),
+                advice: "write it again, or build with --features zstd if it is zstd".to_string(),
+            },
+            None => {
+                let found = format!("a broken parquet file ({error})");
+                Error::bad_file(path, found, "a whole parquet file")
+            }
+        }
     }
 }
 
@@ -117,13 +129,13 @@ pub(crate) fn read(
         for (encoded, classes) in groups.zip(table.groups::<Int64Type>(label_column)) {
             let (encoded, first) = (encoded?, labels.len() - before);
             let encoded: Vec<&[u8]> = encoded.iter().map(ByteArray::data).collect();
-            pictures.extend(&encoded).map_err(|(row, problem)| {
+            if let Some((row, problem)) = pictures.extend(&encoded).into_iter().next() {
                 let found = match problem {
                     Problem::Bad(found) => found,
                     _ => "another size".to_string(),
                 };
-                bad_row(path, first + row, found, expected_image(shape))
-            })?;
+                return Err(bad_row(path, first + row, found, expected_image(shape)));
+            }
             // The first group has proved the size of the images, so memory for the rest is reserved at once
             // and need not grow.
             pictures.expect(total)?;
@@ -375,13 +387,15 @@ impl Pile for Rows {
     }
 }
 
+/// The types that labels may have; the first two are whole numbers.
+const LABELS: [PhysicalType; 4] =
+    [PhysicalType::INT64, PhysicalType::INT32, PhysicalType::BOOLEAN, PhysicalType::BYTE_ARRAY];
+
 /// The columns of pictures and labels in a file.
 struct Chosen {
     image: usize,
     /// `None` for images without labels.
-    label: Option<usize>,
-    /// Whether the labels are words.
-    are_words: bool,
+    label: Option<(usize, PhysicalType)>,
     /// The names of the classes in the file.
     names: Option<Vec<String>>,
 }
@@ -407,7 +421,7 @@ impl Chosen {
             let bytes = &[PhysicalType::BYTE_ARRAY];
             leaf(&format!("{name}.bytes"), bytes).or_else(|| leaf(name, bytes))
         };
-        let class = |name: &str| leaf(name, &[PhysicalType::INT64, PhysicalType::BYTE_ARRAY]);
+        let class = |name: &str| leaf(name, &LABELS);
         let roots: BTreeSet<&str> = schema
             .columns()
             .iter()
@@ -427,18 +441,17 @@ impl Chosen {
             (Some(name), _) => class(name),
             (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
             (None, Some(_)) => None,
-            (None, None) => class("label").or_else(|| {
-                only(roots.iter().filter_map(|name| leaf(name, &[PhysicalType::INT64])))
-            }),
+            (None, None) => class("label")
+                .or_else(|| only(roots.iter().filter_map(|name| leaf(name, &LABELS[..2])))),
         };
         if let (true, Some(image)) = (only_images, image) {
-            return Ok(Self { image, label: None, are_words: false, names: None });
+            return Ok(Self { image, label: None, names: None });
         }
         let (Some(image), Some(label)) = (image, label) else {
             return Err(Error::BadFile {
                 path: table.path.clone(),
                 found: format!("the columns {}", describe(schema)),
-                expected: "one of pictures (its bytes) and one of labels (INT64, or words)"
+                expected: "one of pictures (its bytes) and one of labels (whole numbers or words)"
                     .to_string(),
                 advice: "name them with --image-column and --label-column".to_string(),
             });
@@ -448,24 +461,31 @@ impl Chosen {
         let names = names.map(|names| {
             names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
         });
-        let are_words = schema.column(label).physical_type() == PhysicalType::BYTE_ARRAY;
-        Ok(Self { image, label: Some(label), are_words, names })
+        let label = Some((label, schema.column(label).physical_type()));
+        Ok(Self { image, label, names })
     }
 
     /// Reads the labels as they are written in the file.
     fn written(&self, table: &Table) -> Result<Written> {
-        let Some(label) = self.label else { return Ok(Written::Nothing(table.rows)) };
-        if !self.are_words {
-            let groups = table.groups::<Int64Type>(label).collect::<Result<Vec<_>>>()?;
-            return Ok(Written::Numbers(groups.concat()));
+        fn all<T: DataType>(table: &Table, label: usize) -> Result<Vec<T::T>> {
+            Ok(table.groups::<T>(label).collect::<Result<Vec<_>>>()?.concat())
         }
-        let mut words = Vec::new();
-        for group in table.groups::<ByteArrayType>(label) {
-            words.extend(
-                group?.iter().map(|word| String::from_utf8_lossy(word.data()).into_owned()),
-            );
-        }
-        Ok(Written::Words(words))
+        let Some((label, kind)) = self.label else { return Ok(Written::Nothing(table.rows)) };
+        let numbers = match kind {
+            PhysicalType::BYTE_ARRAY => {
+                let word = |word: ByteArray| String::from_utf8_lossy(word.data()).into_owned();
+                let words = all::<ByteArrayType>(table, label)?.into_iter().map(word).collect();
+                return Ok(Written::Words(words));
+            }
+            PhysicalType::BOOLEAN => {
+                all::<BoolType>(table, label)?.into_iter().map(i64::from).collect()
+            }
+            PhysicalType::INT32 => {
+                all::<Int32Type>(table, label)?.into_iter().map(i64::from).collect()
+            }
+            _ => all::<Int64Type>(table, label)?,
+        };
+        Ok(Written::Numbers(numbers))
     }
 }
 

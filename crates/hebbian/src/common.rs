@@ -430,6 +430,9 @@ impl DataArgs {
                      --data-dir FOLDER"
                 )
             }
+            None if named => format!(
+                "the images of {name}, as the folder's name says: name images of your own with --dataset"
+            ),
             _ => format!("the images of {name}"),
         })?;
         self.selection.cut(data, self.validation, self.labelled, seed)
@@ -457,6 +460,15 @@ pub(crate) fn arguments() -> impl Iterator<Item = String> {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())
 }
 
+/// Returns an argument as a shell takes it for one word.
+pub(crate) fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
+    match !argument.is_empty() && argument.chars().all(plain) {
+        true => argument.to_string(),
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    }
+}
+
 /// Returns the command that trains with these arguments of a program, without `--resume`, and without the flags in
 /// `without` and their values. If the arguments start with a command of `hebbian` and the method's name, only those
 /// after the name are used.
@@ -465,11 +477,6 @@ pub(crate) fn repeat(
     arguments: impl Iterator<Item = String>,
     without: &[&str],
 ) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    let quoted = |argument: &str| match !argument.is_empty() && argument.chars().all(plain) {
-        true => argument.to_string(),
-        false => format!("'{}'", argument.replace('\'', "'\\''")),
-    };
     let all: Vec<String> = arguments.skip(1).collect();
     let own = match all.iter().take(2).collect::<Vec<_>>()[..] {
         [verb, name] if verb == "train" && name == method => &all[2..],
@@ -514,6 +521,21 @@ pub(crate) fn writable(flag: &str, file: &Path) -> Result<()> {
     }
     tempfile::tempfile_in(folder).with_context(|| {
         format!("{flag} {}: no file can be made in {}", file.display(), folder.display())
+    })?;
+    Ok(())
+}
+
+/// Checks that files can be written into the folder of a flag, which is made when the first one is.
+///
+/// # Errors
+/// A file, or a folder that takes no files.
+pub(crate) fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|part| part.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        bail!("{flag} {}: {} is a file, expected a folder", folder.display(), there.display());
+    }
+    tempfile::tempfile_in(there).with_context(|| {
+        format!("{flag} {}: no file can be made in {}", folder.display(), there.display())
     })?;
     Ok(())
 }

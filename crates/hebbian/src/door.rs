@@ -304,7 +304,8 @@ impl<F: Args> DoorArgs<F> {
                 Err(_) => data,
             };
             let start = Start { rng: Rng::new(common.seed()), device, quiet: common.quiet };
-            return M::evaluate(&options, path, &data, &start);
+            let measured = measured_on(common.validation, common.labelled);
+            return Ok(measured + &M::evaluate(&options, path, &data, &start)?);
         }
         let dataset = data.name.as_str();
         common.tell_expected(expected);

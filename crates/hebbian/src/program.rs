@@ -271,12 +271,15 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
     }
 }
 
-/// Loads the images that a model is to see: those of the flags, or else of the data set that it was trained on. Where
-/// flags are not given, they are read and split as the run did.
-fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
+/// Loads the images that a model is to see, and says what those to test with are: `test` or `validation` images. They are
+/// those of the flags, or else of the data set that it was trained on. Where flags are not given, they are read and split
+/// as the run did, also into images to learn from and to validate; `--validation 0` is for the test images.
+fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)> {
     let mut args = args.clone();
     let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());
     args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
+    let of_run = own_set.then(|| model.config()["validation"].as_f64()).flatten();
+    args.validation = args.validation.or(of_run).filter(|share| *share != 0.0);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
     let mut data = args.dataset(model.dataset(), seed)?;
     if own_set && (args.dataset.is_some() || args.data_dir.is_none()) {
@@ -295,19 +298,27 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<Dataset> {
             size(expected),
         );
     }
-    Ok(data)
+    Ok((data, if args.validation.is_some() { "validation" } else { "test" }))
 }
 
 impl EvalArgs {
     fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
         let model = model(&self.model, &device)?;
-        let data = images_for(&model, &self.data)?.with_class_names(model.class_names())?;
+        if self.data.selection.limit_train.is_some() || self.data.labelled.is_some() {
+            bail!(
+                "--limit-train and --labelled choose images to learn from: eval learns from none"
+            );
+        }
+        let (data, part) = images_for(&model, &self.data)?;
+        let data = data.with_class_names(model.class_names())?;
         let (classes, test) = (model.class_names().len(), &data.test);
+        if test.is_empty() {
+            bail!("{} has no {part} images: give more images, or another --test-share", data.name);
+        }
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
         progress.finish();
-        let part = if self.data.validation.is_some() { "validation" } else { "test" };
         let mut text = format!(
             "{part} accuracy {:.2} %\n{} {part} images\n\nof each class, recognised %\n",
             100.0 * found.accuracy,
@@ -332,7 +343,13 @@ impl FeaturesArgs {
         if let Some(layer) = self.layer.filter(|layer| layer.get() > layers) {
             bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
         }
-        let data = images_for(&model, &self.data)?;
+        let weights = ["model.safetensors", "state.safetensors"].map(|file| self.model.join(file));
+        if self.to.canonicalize().is_ok_and(|to| {
+            weights.iter().any(|file| file.canonicalize().is_ok_and(|file| file == to))
+        }) {
+            bail!("--to {} is the model itself: choose another file", self.to.display());
+        }
+        let (data, _) = images_for(&model, &self.data)?;
         writable("--to", &self.to)?;
         let mut tensors = Vec::new();
         for (part, set) in [("train", &data.train), ("test", &data.test)] {

@@ -1,6 +1,6 @@
 //! `hebbian study search`.
 
-use crate::common::{arguments, repeat};
+use crate::common::{arguments, quoted, repeat};
 use crate::door::{Door, DoorArgs, options, told};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -68,7 +68,8 @@ impl<F: Args> SearchArgs<F> {
             ("halving", json!(halving)),
             ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ];
-        // Flags that a single network has no use for, or whose values the search has chosen.
+        // Flags that a single network has no use for, or whose values the search has chosen; the preset that it writes
+        // has those of the method.
         let own = [
             "--set",
             "--trials",
@@ -79,10 +80,21 @@ impl<F: Args> SearchArgs<F> {
             "--preset",
             "--validation",
         ];
-        let again = repeat(M::NAME, arguments(), &own);
+        let of_method = F::augment_args(clap::Command::new(M::NAME));
+        let of_method: Vec<String> = of_method.get_arguments().flat_map(names).collect();
+        let without: Vec<&str> =
+            own.into_iter().chain(of_method.iter().map(String::as_str)).collect();
+        let again = repeat(M::NAME, arguments(), &without);
+        let again = format!("{again} --out {}", quoted(&format!("{}-chosen", out.display())));
         let report = study.run(&name, Some(&data), &more, || {
             search::<M>(&study, &base, &space, plan, &data, &again)
         })?;
         Ok(told(&study, &common, Some(&data), report))
     }
+}
+
+/// The flags of an argument, such as `--winners` and `-k`.
+fn names(argument: &clap::Arg) -> impl Iterator<Item = String> {
+    let long = argument.get_long().map(|name| format!("--{name}"));
+    long.into_iter().chain(argument.get_short().map(|name| format!("-{name}")))
 }

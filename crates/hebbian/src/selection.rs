@@ -36,7 +36,7 @@ pub struct Selection {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_share: Option<f64>,
-    /// Leave out broken pictures, and report their number
+    /// Leave out broken pictures, and name them
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,

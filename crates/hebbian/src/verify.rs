@@ -1,5 +1,6 @@
 //! The check that this library computes what the papers define, on your device.
 
+use crate::common::writable;
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Result, bail};
 use candle::{DType, Device};
@@ -187,6 +188,9 @@ fn table(rows: &[Row]) -> Result<String> {
 /// Cases that fail or cannot be read; a device or a precision that is not available.
 pub fn verify(mut args: VerifyArgs) -> Result<String> {
     let json = args.json();
+    if let Json::File(file) = &json {
+        writable("--json", file)?;
+    }
     let chosen = args.device.choose()?;
     let (device, name) = (&chosen.device, chosen.name);
     let line = format!("{chosen}, {}", args.dtype.name());

@@ -6,6 +6,7 @@ use clap::Parser;
 use hebbian::{Door, DoorArgs, Program, VerifyArgs};
 use hebbian_models::ZOO;
 use hebbian_train::{Method, find_preset};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -175,6 +176,43 @@ fn every_command_is_one_that_the_programs_take() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(count > 100, "only {count} commands were found");
+}
+
+/// The folder of a run that is named by no flag, as far as these flags name it, and the other flags; `None` for a
+/// command that trains nothing or names its folder.
+fn folder_and_settings(command: &str) -> Option<(Vec<String>, Vec<String>)> {
+    let mut words = words(command).into_iter().peekable();
+    if (words.next()?.as_str(), words.next()?.as_str()) != ("hebbian", "train") {
+        return None;
+    }
+    let (mut folder, mut settings) = (vec![words.next()?], Vec::new());
+    while let Some(word) = words.next() {
+        let value = words.next_if(|value| !value.starts_with("--"));
+        match word.as_str() {
+            "--out" | "--eval-only" | "--resume" | "--list" => return None,
+            "--quiet" => {}
+            "--preset" | "--dataset" | "--data-dir" | "--seed" => {
+                folder.extend([word].into_iter().chain(value));
+            }
+            _ => settings.extend([word].into_iter().chain(value)),
+        }
+    }
+    folder[1..].sort();
+    Some((folder, settings))
+}
+
+/// A run whose folder is named by no flag is not replaced by one with other settings, so the commands of a page that are
+/// run one after the other name the folders of all but one of these.
+#[test]
+fn no_command_of_a_page_needs_the_folder_of_another() {
+    for page in guide().iter().chain(&readmes()) {
+        let mut first = BTreeMap::new();
+        for command in commands(page) {
+            let Some((folder, settings)) = folder_and_settings(&command) else { continue };
+            let (page, before) = (page.name(), first.entry(folder).or_insert(settings.clone()));
+            assert_eq!(*before, settings, "{page}: {command}: name its folder with --out");
+        }
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn guide() -> Vec<Page> {
 /// The READMEs and the cards of methods.
 fn readmes() -> Vec<Page> {
     let mut files = vec![root().join("README.md"), root().join("models/README.md")];
-    for parent in ["crates", "models"] {
+    for parent in ["benches", "crates", "examples", "models"] {
         for entry in fs::read_dir(root().join(parent)).unwrap() {
             files.push(entry.unwrap().path().join("README.md"));
         }

@@ -187,3 +187,68 @@ fn heads_that_are_wrong_are_refused() -> Result {
     assert!(error.contains("kernel is 4, expected 1 to 3"), "{error}");
     Ok(())
 }
+
+/// One batch an epoch, and two epochs: the head learns by `v ← μ·v + g` and `w ← w − η·v`. Without a drop, the second
+/// step is η·(μ·g₀ + g₁). After a drop, η is a tenth and v begins at 0 again, so it is η·g₁/10.
+#[test]
+fn momentum_begins_again_when_the_rate_drops() -> Result {
+    const COUNT: usize = 100;
+    let folder = tempfile::tempdir()?;
+    let mut data = digits();
+    (data.train, data.test) = (data.train.take(COUNT), data.test.take(20));
+    let how = RunOptions { quiet: true, device: "cpu".to_string(), ..RunOptions::default() };
+    let (images, labels) = data.train.batch(&(0..COUNT).collect::<Vec<_>>(), DType::F32, CPU)?;
+    for (name, drops, momentum, rate) in
+        [("a drop", vec![1], 0.0f64, 0.005), ("none", vec![], 0.9, 0.05)]
+    {
+        let head = preset(2)?.head.expect("a head");
+        let head =
+            HeadConfig { batch_size: COUNT, learning_rate: 0.05, momentum: 0.9, drops, ..head };
+        let recipe = Preset { head: Some(head.clone()), ..preset(2)? };
+        let options = Options { preset: recipe.clone() };
+        let run = train::<Patches>(&options, &data, CPU, &how, &folder.path().join(name))?;
+        let tensors = run.learner.model().tensors().into_iter();
+        let found = tensors.filter(|(name, _)| name.starts_with("head"));
+        let found = found.map(|(_, tensor)| tensor.flatten_all());
+        let found = Tensor::cat(&found.collect::<candle::Result<Vec<_>>>()?, 0)?;
+
+        // Features are kept in 16 bits. Windows of 2×2, 2 apart, make a map of 3×3 averages.
+        let x =
+            run.learner.model().features(&images)?.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        let mut weights = FactorisedHead::new(&head, 3, 2 * recipe.units)?.weights(
+            data.class_names.len(),
+            &Rng::new(how.seed),
+            CPU,
+        )?;
+        let gradients = |weights: &mut Weights| -> Result<Vec<Tensor>> {
+            let scores = weights.forward_train(&x)?;
+            let store = candle_nn::loss::cross_entropy(&scores, &labels)?.backward()?;
+            let vars = weights.vars();
+            Ok(vars.iter().map(|var| store.get(var).expect("a gradient").detach()).collect())
+        };
+        let descend = |weights: &Weights, velocities: &[Tensor], rate: f64| -> Result {
+            for (var, velocity) in weights.vars().into_iter().zip(velocities) {
+                var.set(&(var.as_detached_tensor() - (velocity * rate)?)?)?;
+            }
+            Ok(())
+        };
+        let folded = |weights: &Weights| -> Result<Tensor> {
+            let [(_, weight), (_, bias)] = weights.folded()?.tensors();
+            Ok(Tensor::cat(&[weight.flatten_all()?, bias], 0)?)
+        };
+        let first = gradients(&mut weights)?;
+        descend(&weights, &first, 0.05)?;
+        let second = gradients(&mut weights)?;
+        let before = folded(&weights)?;
+        let velocities = first.iter().zip(&second).map(|(g0, g1)| (g0 * momentum)? + g1);
+        descend(&weights, &velocities.collect::<candle::Result<Vec<_>>>()?, rate)?;
+        let want = folded(&weights)?;
+
+        let size = |difference: Tensor| -> Result<f64> {
+            Ok(f64::from(difference.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?))
+        };
+        let (step, off) = (size((&want - &before)?)?, size((&found - &want)?)?);
+        assert!(step > 0.0 && off < 0.02 * step, "{name}: {off}, after a step of {step}");
+    }
+    Ok(())
+}

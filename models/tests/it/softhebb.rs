@@ -732,3 +732,60 @@ fn labels_make_no_difference_to_a_network_that_learns_without() -> Result<()> {
     }
     Ok(())
 }
+
+/// In each stage anew, the largest change of a weight of the layer that learns is η·(1 − j/21) in step j of 21; the
+/// other layer stays as it is.
+#[test]
+fn the_rate_falls_evenly_over_the_steps_of_each_stage() -> Result {
+    let (rates, mut preset) = ([0.3, 0.08], small(Mode::Successive)?);
+    for (block, learning_rate) in preset.blocks.iter_mut().zip(rates) {
+        if let Learning::Hebbian { rate, .. } = &mut block.learning {
+            *rate = Rate::LinearDecay { learning_rate };
+        }
+    }
+    let start = Start { rng: Rng::new(4), device: Device::Cpu, quiet: true };
+    let mut learner = Softhebb::learner(&options(preset), &data(61), &start)?;
+    assert_eq!(learner.total(), Clock { steps: 42, images: 2 * 3 * 61 });
+    let weights = |learner: &Learner| -> Result<Vec<Vec<f32>>> {
+        let blocks = learner.model().network().stack().blocks().iter();
+        blocks.map(|block| Ok(block.layer()?.weight().flatten_all()?.to_vec1::<f32>()?)).collect()
+    };
+    for step in 0..42 {
+        let before = weights(&learner)?;
+        learner.step()?;
+        for (at, (before, after)) in before.iter().zip(&weights(&learner)?).enumerate() {
+            let moved = before.iter().zip(after).map(|(before, after)| (after - before).abs());
+            let moved = f64::from(moved.fold(0f32, f32::max));
+            let left = 1.0 - (step % 21) as f64 / 21.0;
+            let want = if at == step / 21 { rates[at] * left } else { 0.0 };
+            // Weights of up to 32 are rounded to 2e-6.
+            assert!((moved - want).abs() < 1e-5, "step {step}, layer {at}: {moved}, {want}");
+        }
+    }
+    Ok(())
+}
+
+/// The random networks that learned features are compared with have batch-norm statistics of the training images, in
+/// every mode: the first of them, which has the weights that the network started from, is the one that is read out if
+/// nothing learns and statistics are estimated. Without the estimate, other images are confused.
+#[test]
+fn random_features_are_those_of_calibrated_networks() -> Result {
+    let mut data = digits();
+    (data.train, data.test) = (data.train.take(200), data.test.take(100));
+    let read_out = |mode: Mode| -> Result<_> {
+        let folder = tempfile::tempdir()?;
+        let options = Options { preset: small(mode)?, baselines: true };
+        let run = train::<Softhebb>(&options, &data, CPU, &how(), folder.path())?;
+        let first = |name: &str| {
+            let found = run.results.readouts.iter().find(|readout| readout.name == name);
+            found.and_then(|readout| readout.confusion.clone()).ok_or("no confusion")
+        };
+        Ok((first("head")?, first("head on random features")?))
+    };
+    let (calibrated, random) = read_out(Mode::RandomCalibrated)?;
+    assert_eq!(random, calibrated);
+    let (identity, random) = read_out(Mode::RandomIdentity)?;
+    assert_eq!(random, calibrated);
+    assert_ne!(identity, calibrated, "the estimate makes a difference");
+    Ok(())
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -15,8 +16,21 @@ pub const COLOUR: (usize, usize, usize) = (3, 4, 6);
 
 /// A parquet file: pictures in `photo`, labels as numbers in `kind` or as words.
 pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> Vec<u8> {
+    table_as((PhysicalType::INT64, Compression::UNCOMPRESSED), pictures, labels, features)
+}
+
+/// The same with numbers of another type, and with compression.
+pub fn table_as(
+    (numbers, compression): (PhysicalType, Compression),
+    pictures: &[Vec<u8>],
+    labels: &[&str],
+    features: Option<&str>,
+) -> Vec<u8> {
     let are_words = labels.iter().any(|label| label.parse::<i64>().is_err());
-    let label = if are_words { "optional binary kind (UTF8);" } else { "optional int64 kind;" };
+    let label = match are_words {
+        true => "optional binary kind (UTF8);".to_string(),
+        false => format!("optional {} kind;", numbers.to_string().to_lowercase()),
+    };
     let schema = format!(
         "message schema {{ optional int64 id; optional group photo {{ optional binary bytes; }} \
          optional group other {{ optional binary bytes; }} {label} }}"
@@ -25,8 +39,10 @@ pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> V
         key: "huggingface".to_string(),
         value: Some(format!("{{\"info\": {{\"features\": {features}}}}}")),
     });
-    let properties =
-        WriterProperties::builder().set_key_value_metadata(pair.map(|pair| vec![pair])).build();
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(pair.map(|pair| vec![pair]))
+        .set_compression(compression)
+        .build();
     let mut bytes = Vec::new();
     let schema = Arc::new(parse_message_type(&schema).unwrap());
     let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
@@ -54,8 +70,18 @@ pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> V
                     .unwrap();
             }
             _ => {
-                let numbers: Vec<i64> = labels.iter().map(|label| label.parse().unwrap()).collect();
-                column.typed::<Int64Type>().write_batch(&numbers, Some(&ones), None).unwrap();
+                let all: Vec<i64> = labels.iter().map(|label| label.parse().unwrap()).collect();
+                match numbers {
+                    PhysicalType::INT32 => {
+                        let all: Vec<i32> = all.iter().map(|&label| label as i32).collect();
+                        column.typed::<Int32Type>().write_batch(&all, Some(&ones), None).unwrap()
+                    }
+                    PhysicalType::BOOLEAN => {
+                        let all: Vec<bool> = all.iter().map(|&label| label == 1).collect();
+                        column.typed::<BoolType>().write_batch(&all, Some(&ones), None).unwrap()
+                    }
+                    _ => column.typed::<Int64Type>().write_batch(&all, Some(&ones), None).unwrap(),
+                };
             }
         }
         column.close().unwrap();

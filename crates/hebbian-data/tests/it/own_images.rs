@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::common::tables::{COLOUR, FEATURES, pictures, table};
+use crate::common::tables::{COLOUR, FEATURES, pictures, table, table_as};
 use crate::common::{self, assert_says, contents, planes, png, write};
 use hebbian_data::{Dataset, LoadOptions, Progress, Result, load, load_with_progress};
 use image::{DynamicImage, ImageFormat, RgbImage};
+use parquet::basic::{Compression, GzipLevel, Type as PhysicalType};
 
 const GREY: (usize, usize, usize) = (1, 4, 6);
 
@@ -442,6 +443,85 @@ fn tables_say_themselves_what_their_columns_are() {
 
     fs::remove_file(path("train-00001-of-00002.parquet")).unwrap();
     refused(dir.path(), |_| (), &["1 of the 2 files", "train"]);
+}
+
+/// Tables of other programs: labels in 32 bits or true and false, and pages that are compressed.
+#[test]
+fn tables_of_other_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |file: &str| dir.path().join(file);
+    for kind in [PhysicalType::INT64, PhysicalType::INT32, PhysicalType::BOOLEAN] {
+        for compression in
+            [Compression::SNAPPY, Compression::GZIP(GzipLevel::default()), Compression::LZ4_RAW]
+        {
+            let stored = (kind, compression);
+            let train = table_as(stored, &pictures(0..3), &["1", "0", "1"], Some(FEATURES));
+            write(&path("train.parquet"), &train);
+            let test = table_as(stored, &pictures(3..4), &["0"], Some(FEATURES));
+            write(&path("test.parquet"), &test);
+            let data = of(dir.path(), |_| ()).unwrap();
+            assert_eq!((data.train.labels(), data.test.labels()), (&[1, 0, 1][..], &[0][..]));
+            assert!((0..3).all(|i| data.train.image(i).unwrap() == planes(i, COLOUR)));
+        }
+    }
+}
+
+/// A broken picture is named once, also if a set turns out to have colour only after it; a set of broken pictures is
+/// refused.
+#[test]
+fn broken_pictures_are_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, class) in ["ant", "bee"].into_iter().enumerate() {
+        write(&dir.path().join(format!("train/{class}/0.png")), &png(i, GREY));
+        write(&dir.path().join(format!("val/{class}/0.png")), &png(2 + i, GREY));
+    }
+    write(&dir.path().join("train/ant/1.png"), b"nothing");
+    write(&dir.path().join("train/ant/2.png"), b"nothing more");
+    write(&dir.path().join("train/bee/3.png"), &png(4, COLOUR));
+    let skipped = Arc::new(Mutex::new(Vec::new()));
+    let seen = skipped.clone();
+    let options =
+        LoadOptions { data_dir: Some(dir.path().into()), skip_bad: true, ..LoadOptions::default() };
+    let on_progress = Arc::new(move |progress: Progress<'_>| {
+        if let Progress::Skipped { file, .. } = progress {
+            seen.lock().unwrap().push(Path::new(file).file_name().unwrap().to_os_string());
+        }
+    });
+    let data = load_with_progress("mine", &options, on_progress).unwrap();
+    assert_eq!((data.train.shape(), data.train.labels()), (COLOUR, &[0, 1, 1][..]));
+    assert_eq!(data.train.image(2).unwrap(), planes(4, COLOUR));
+    assert_eq!(*skipped.lock().unwrap(), ["1.png", "2.png"]);
+
+    let all = tempfile::tempdir().unwrap();
+    for class in ["ant", "bee"] {
+        write(&all.path().join(format!("{class}/0.png")), b"nothing");
+    }
+    refused(all.path(), |options| options.skip_bad = true, &["ant/0.png", "7 bytes that are not"]);
+}
+
+/// A file in place of a folder, links that lead nowhere or in a circle, and classes whose names are no text.
+#[cfg(unix)]
+#[test]
+fn what_is_no_folder_of_pictures() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    write(&dir.path().join("t.csv"), b"0.png,ant");
+    refused(&dir.path().join("t.csv"), |_| (), &["t.csv", "a file", "a folder"]);
+    let link = |to: &Path, from: &str| symlink(to, dir.path().join(from)).unwrap();
+    link(Path::new("/nonexistent"), "README");
+    link(Path::new("/nonexistent"), "train/ant/README");
+    assert_eq!(of(dir.path(), |_| ()).unwrap().train.len(), 4);
+    link(Path::new("/nonexistent"), "train/ant/9.png");
+    refused(dir.path(), |_| (), &["train/ant/9.png", "a link to a file that is not there"]);
+    fs::remove_file(dir.path().join("train/ant/9.png")).unwrap();
+    link(&dir.path().join("train"), "train/ant/again");
+    refused(dir.path(), |_| (), &["train/ant/again", "a link to a folder that it is in"]);
+    fs::remove_file(dir.path().join("train/ant/again")).unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"\xff");
+    fs::create_dir(dir.path().join("train").join(name)).unwrap();
+    refused(dir.path(), |_| (), &["not UTF-8", "rename"]);
 }
 
 #[test]

@@ -189,6 +189,7 @@ fn wrong(what: &str, found: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hebbian_data::transforms::{Image, Pipeline, Shape, Transform};
 
     const CPU: &Device = &Device::Cpu;
 
@@ -237,6 +238,64 @@ mod tests {
         assert!(error.contains("more batches are left than an epoch has: 3"), "{error}");
         let error = short.go_on(Clock::default(), &Value::Null).unwrap_err().to_string();
         assert!(error.contains("the state to continue from"), "{error}");
+        Ok(())
+    }
+
+    /// Replaces the values of an image by a number that it draws.
+    #[derive(Debug)]
+    struct Draw;
+
+    impl Transform for Draw {
+        fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
+            Ok(image)
+        }
+
+        fn apply(&self, mut image: Image, rng: &mut Rng) -> hebbian_data::Result<Image> {
+            let drawn = rng.below(1000) as f32;
+            image.values_mut().fill(drawn);
+            Ok(image)
+        }
+
+        fn is_random(&self) -> bool {
+            true
+        }
+    }
+
+    /// Epoch N takes its order from the stream `batches.N`, its masks from `dropout.N`, and the augmentation of image I
+    /// from `augmentation.N.I`. The label of an image is its index.
+    #[test]
+    fn each_epoch_has_streams_of_its_own() -> Result<()> {
+        const IMAGES: usize = 10;
+        let set = ImageSet::new(vec![0; IMAGES], (0..IMAGES as u32).collect(), 1, 1, 1)?;
+        let set = set.with_transforms(Pipeline::default(), Pipeline::default().then(Draw))?;
+        let rng = Rng::new(1);
+        let mut epochs = Epochs::new(&rng);
+        let mut all: Vec<Vec<usize>> = Vec::new();
+        for epoch in 0..3 {
+            let (mut order, mut seen, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+            while epochs.done() == epoch {
+                epochs.begin(&set, 3)?;
+                let ((images, labels), generator) = epochs.next(&set, CPU)?;
+                if order.is_empty() {
+                    masks = generator.clone().permutation(IMAGES);
+                }
+                order.extend(labels.to_vec1::<u32>()?.into_iter().map(|label| label as usize));
+                seen.extend(images.flatten_all()?.to_vec1::<f32>()?);
+                let scores = Tensor::zeros((labels.elem_count(), IMAGES), DType::F32, CPU)?;
+                epochs.push((&scores, &labels), &Tensor::new(1f32, CPU)?, Vec::new())?;
+            }
+            let stream = |purpose: &str| rng.stream(&format!("{purpose}.{epoch}"));
+            assert_eq!(order, stream("batches").permutation(IMAGES), "{epoch}");
+            assert_eq!(masks, stream("dropout").permutation(IMAGES), "{epoch}");
+            for (image, seen) in order.iter().zip(seen) {
+                let drawn = rng.stream(&format!("augmentation.{epoch}.{image}")).below(1000);
+                assert_eq!(seen, drawn as f32, "{epoch}, {image}");
+            }
+            for drawn in [order, masks] {
+                assert!(!all.contains(&drawn), "{drawn:?} came before");
+                all.push(drawn);
+            }
+        }
         Ok(())
     }
 }

@@ -558,3 +558,100 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
         self.finish_with(LinearReadout::new(head.weight(), head.bias())?, started, recorder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hebbian_data::transforms::{Image, Pipeline, Shape, Transform};
+
+    /// A network that notes what it is shown: the values of the images of each batch, and the progress.
+    struct Notes(Vec<(Vec<f32>, f64)>);
+
+    impl Unsupervised for Notes {
+        fn tensors(&self) -> Vec<(String, Tensor)> {
+            Vec::new()
+        }
+
+        fn restore(&mut self, _: &mut Checkpoint) -> Result<()> {
+            Ok(())
+        }
+
+        fn width(&self) -> usize {
+            1
+        }
+
+        fn features(&self, images: &Tensor) -> Result<Tensor> {
+            Ok(images.flatten_from(1)?)
+        }
+
+        fn learn(&mut self, images: &Tensor, progress: f64) -> Result<()> {
+            self.0.push((images.flatten_all()?.to_vec1::<f32>()?, progress));
+            Ok(())
+        }
+
+        fn measure(&self) -> Result<Measured> {
+            Ok(Measured::default())
+        }
+
+        fn pictures(&self, _: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Makes of an image of grey i the number 1000·i plus a number below 1000 that it draws.
+    #[derive(Debug)]
+    struct Draw;
+
+    impl Transform for Draw {
+        fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
+            Ok(image)
+        }
+
+        fn apply(&self, mut image: Image, rng: &mut Rng) -> hebbian_data::Result<Image> {
+            let drawn = rng.below(1000) as f32;
+            for value in image.values_mut() {
+                *value = 1000.0 * (*value * 255.0).round() + drawn;
+            }
+            Ok(image)
+        }
+
+        fn is_random(&self) -> bool {
+            true
+        }
+    }
+
+    /// Ten images of different greys, two epochs of four batches: each epoch has all images, in another order and with
+    /// other draws of the augmentation. The progress is that at the beginning of the epoch.
+    #[test]
+    fn each_epoch_is_drawn_anew() -> Result<()> {
+        const IMAGES: usize = 10;
+        let train = ImageSet::new((0..IMAGES as u8).collect(), vec![0; IMAGES], 1, 1, 1)?;
+        let train = train.with_transforms(Pipeline::default(), Pipeline::default().then(Draw))?;
+        let data = Dataset { train, ..hebbian_data::digits() };
+        let recipe = Recipe { epochs: 2, batch_size: 3, head: LinearHeadConfig::default() };
+        let start = Start { rng: Rng::new(1), device: Device::Cpu, quiet: true };
+        let model = WithHead::new(Notes(Vec::new()), data.class_names.len());
+        let mut learner = UnsupervisedLearner::new(model, recipe, &data, &start)?;
+        while learner.clock() != learner.total() {
+            learner.step()?;
+        }
+        let noted = &learner.model().network.0;
+        let progress: Vec<f64> = noted.iter().map(|&(_, progress)| progress).collect();
+        assert_eq!(progress, [0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5]);
+        let values = noted.iter().flat_map(|(values, _)| values).map(|&value| value as usize);
+        let values: Vec<usize> = values.collect();
+        assert_eq!(values.len(), 2 * IMAGES);
+        let (mut orders, mut draws) = (Vec::new(), Vec::new());
+        for epoch in values.chunks(IMAGES) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            let images: Vec<usize> = sorted.iter().map(|value| value / 1000).collect();
+            assert_eq!(images, (0..IMAGES).collect::<Vec<_>>());
+            draws.push(sorted.iter().map(|value| value % 1000).collect::<Vec<_>>());
+            orders.push(epoch.iter().map(|value| value / 1000).collect::<Vec<_>>());
+        }
+        assert_ne!(orders[0], orders[1]);
+        assert_ne!(draws[0], draws[1]);
+        Ok(())
+    }
+}

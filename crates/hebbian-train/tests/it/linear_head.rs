@@ -211,3 +211,40 @@ fn features_in_half_precision_are_those_values() {
     };
     assert_eq!(of(&halves), of(&widened));
 }
+
+/// Sample i has feature i alone, so its weights begin to move in the step that sees it, and have moved the less at the
+/// end of the epoch the later that was: by Adam's equations a gradient g in step s of eight, and 0 in the others, moves
+/// a weight in step t by η·(0.1·0.9ᵗ⁻ˢ/(1 − 0.9ᵗ))/√(0.001·0.999ᵗ⁻ˢ/(1 − 0.999ᵗ)), whatever g is.
+#[test]
+fn each_epoch_has_an_order_of_its_own() {
+    let cpu = &Device::Cpu;
+    let x = Tensor::eye(8, DType::F64, cpu).unwrap();
+    let labels = [0u32, 1, 0, 1, 0, 1, 0, 1];
+    let moves_if_seen_in = |seen: i32| -> f64 {
+        let step = |t: i32| {
+            let m = 0.1 * 0.9f64.powi(t - seen) / (1.0 - 0.9f64.powi(t));
+            let v = 0.001 * 0.999f64.powi(t - seen) / (1.0 - 0.999f64.powi(t));
+            1e-3 * m / v.sqrt()
+        };
+        (seen..=8).map(step).sum()
+    };
+    let mut rng = Rng::new(3);
+    let mut order = || -> Vec<usize> {
+        let weight = Tensor::zeros((2, 8), DType::F64, cpu).unwrap();
+        let bias = Tensor::zeros(2, DType::F64, cpu).unwrap();
+        let mut head = LinearHead::from_tensors(config(1, 1e-3, 0.0), weight, bias).unwrap();
+        head.train_epoch(&x, &labels, &mut rng).unwrap();
+        let moved: Vec<f64> =
+            flat(&head.weight().get(0).unwrap()).iter().map(|w| w.abs()).collect();
+        let mut order: Vec<usize> = (0..8).collect();
+        order.sort_by(|&one, &other| moved[other].total_cmp(&moved[one]));
+        for (&sample, step) in order.iter().zip(1..) {
+            let (found, want) = (moved[sample], moves_if_seen_in(step));
+            assert!((found - want).abs() < 1e-6 * want, "step {step}: {found}, expected {want}");
+        }
+        order
+    };
+    let (first, second) = (order(), order());
+    let unshuffled: Vec<usize> = (0..8).collect();
+    assert!(first != second && first != unshuffled && second != unshuffled, "{first:?} {second:?}");
+}

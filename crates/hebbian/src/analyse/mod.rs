@@ -25,6 +25,7 @@ pub(crate) use rows::{Of, Ridged, rows};
 use self::opened::Opened;
 use self::settings::Settings;
 use crate::DeviceArgs;
+use crate::common::writable_folder;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use clap::ValueEnum;
@@ -139,6 +140,7 @@ impl AnalyseArgs {
             (None, [run]) if run.folder.path.join("run.json").exists() => run.folder.path.clone(),
             _ => PathBuf::from("analysis"),
         };
+        writable_folder("--out", &to)?;
         let asked = if only.is_empty() { Analysis::value_variants() } else { &only };
         let (mut report, mut left_out, mut found) = (over_seeds(&opened), String::new(), false);
         for analysis in asked {

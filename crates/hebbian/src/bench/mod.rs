@@ -6,6 +6,7 @@ mod products;
 mod timing;
 mod work;
 
+use crate::common::writable;
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Context, Result, bail};
 use hebbian_train::{Cell, Table, peak_memory_bytes, save_json};
@@ -104,6 +105,9 @@ impl BenchArgs {
         }
         if !(self.seconds > 0.0 && self.seconds.is_finite()) {
             bail!("--seconds is {}, expected a number above 0", self.seconds);
+        }
+        if let Some(Some(file)) = &self.json {
+            writable("--json", file)?;
         }
         if self.alone {
             let row = self.alone(names[0])?;

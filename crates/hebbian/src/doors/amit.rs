@@ -125,9 +125,10 @@ impl Door for Amit {
             || common.selection.limit_test.is_some()
             || common.validation.is_some()
             || common.labelled.is_some();
-        if !experiment.needs_images() && (limits || common.dataset.is_some()) {
+        let images = common.dataset.is_some() || common.data_dir.is_some();
+        if !experiment.needs_images() && (limits || images) {
             bail!(
-                "{} makes its own data: leave out --dataset, --validation, --labelled and --limit-…",
+                "{} makes its own data: leave out --dataset, --data-dir, --validation, --labelled and --limit-…",
                 experiment.name()
             );
         }

@@ -24,6 +24,7 @@ use self::run::{Details, Run};
 use self::sheet::png_address;
 use crate::choices::{Difference, Group, groups};
 use crate::common::writable;
+use crate::tell;
 use anyhow::{Context, Result, bail};
 use candle::Device;
 use hebbian_data::Dataset;
@@ -131,6 +132,9 @@ impl ReportArgs {
         }
         let is_study = study.is_some();
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
+        for (folder, run) in folders.iter().zip(&content.runs) {
+            run.notes.iter().for_each(|note| tell(&format!("{}: {note}", folder.path.display())));
+        }
         let html = page::html(&content.of_study(study))?;
         let file = match (to, &runs[..]) {
             (None, [run]) if run.join("run.json").exists() => RunFolder::write_report(run, &html)?,

@@ -226,7 +226,7 @@ pub(super) struct Run {
     started: Option<f64>,
     command: Option<String>,
     /// What is left out, and why.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -491,3 +491,52 @@ fn learned_images_are_not_tested() {
     let file = ["eval", "run/model.safetensors", "--data-dir", "noise"];
     refused(at, &file, &["run/model.safetensors is a file", "the folder of a run"]);
 }
+
+/// A run that held images out is evaluated on them, unless the test images are asked for; and a set without test images
+/// has no accuracy.
+#[test]
+fn images_that_were_held_out_are_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "5", "--quiet"];
+    printed(at, &[&train[..], &["--validation", "0.1", "--out", "a"]].concat());
+    let results = RunFolder::results(at.join("a")).unwrap().unwrap();
+    let line = format!("validation accuracy {:.2} %\n", 100.0 * results.test_accuracy);
+    let config = RunFolder::config(at.join("a")).unwrap().unwrap();
+    let images = format!("{} validation images\n", config["test_images"]);
+    let said = printed(at, &["eval", "a", "--quiet"]);
+    assert!(said.starts_with(&(line + &images)), "{said}");
+    let said = printed(at, &["eval", "a", "--quiet", "--validation", "0"]);
+    assert!(said.starts_with("test accuracy") && said.contains("\n355 test images\n"), "{said}");
+    refused(at, &["eval", "a", "--limit-train", "5"], &["--limit-train", "eval learns from none"]);
+
+    noises(&mut candle_hebbian::Rng::new(1), &at.join("one"), 1);
+    for class in ["b", "c"] {
+        std::fs::remove_dir_all(at.join("one").join(class)).unwrap();
+    }
+    refused(at, &["eval", "a", "--data-dir", "one", "--quiet"], &["one", "no test images"]);
+    let model = ["features", "a", "--to", "a/model.safetensors", "--quiet"];
+    refused(at, &model, &["a/model.safetensors", "the model itself"]);
+}
+
+/// What is written at the end is found out at the beginning.
+#[test]
+fn files_that_cannot_be_written_are_found_out_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let no_folder = ["--json", "nowhere/b.json"];
+    refused(
+        at,
+        &[&["bench", "op/tied-layer"], &no_folder[..]].concat(),
+        &["--json", "no folder nowhere"],
+    );
+    refused(at, &[&["verify"], &no_folder[..]].concat(), &["--json", "no folder nowhere"]);
+    std::fs::write(at.join("taken"), "").unwrap();
+    let analyse = ["analyse", "softhebb-digits", "--only", "radii", "--out"];
+    refused(at, &[&analyse[..], &["taken"]].concat(), &["--out taken", "is a file"]);
+    refused(
+        at,
+        &[&analyse[..], &["taken/more"]].concat(),
+        &["--out taken/more", "taken is a file"],
+    );
+}
