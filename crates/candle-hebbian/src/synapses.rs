@@ -1,6 +1,7 @@
 //! Synapses: everything that a learning rule may see.
 
-use crate::ops::{Presynaptic, custom_vjp, hebbian_update, surrogate_loss, wide};
+use crate::ops::widen::wide;
+use crate::ops::{Presynaptic, custom_vjp, hebbian_update, surrogate_loss};
 use crate::rules::{Rule, State, Update};
 use candle::{D, Error, Result, Tensor};
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use crate::store::{Store, lock};
+use crate::lock::lock;
+use crate::store::Store;
 
 /// A thread that reads images ahead, in the order in which they will be asked for. It ends when this is dropped.
 #[derive(Debug)]

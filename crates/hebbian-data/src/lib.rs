@@ -82,6 +82,7 @@ mod hub_set;
 mod image_folder;
 mod images;
 mod load;
+mod lock;
 mod names;
 #[cfg(feature = "hub")]
 mod online;

@@ -10,7 +10,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use rayon::prelude::*;
 
 use crate::guard::caught;
-use crate::store::lock;
+use crate::lock::lock;
 use crate::{Error, Result};
 
 /// The bytes that decoding a small picture may use, including for what it holds besides its pixels.
@@ -122,7 +122,9 @@ impl Pictures {
             match one {
                 Ok(()) => {
                     let start = before + at * size;
-                    self.pixels.copy_within(start..start + size, end);
+                    if start > end {
+                        self.pixels.copy_within(start..start + size, end);
+                    }
                     end += size;
                 }
                 Err(problem) => problems.push((at, problem)),

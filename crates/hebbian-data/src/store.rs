@@ -1,12 +1,13 @@
 //! Storage of the pixels of images: in memory, or in files until a batch needs them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::ahead::Shared;
+use crate::lock::lock;
 use crate::pictures::{How, Shape, refused};
 use crate::{Error, ImageSet, Result};
 
@@ -235,9 +236,4 @@ fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'
 /// The error of the lowest index, whichever occurred first.
 fn first_error(all: Vec<Result<(), Error>>) -> Result<()> {
     all.into_iter().collect()
-}
-
-/// Locks a mutex, even after a panic: no holder leaves its data half changed.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,10 +20,11 @@ use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::guard::caught;
 use crate::images::MOST_IMAGES;
+use crate::lock::lock;
 use crate::pages;
 use crate::pictures::{Form, How, Pictures, Problem};
 use crate::split::is_unlabelled;
-use crate::store::{Pile, lock};
+use crate::store::Pile;
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// The fewest bytes that an image takes in a table: no PNG is shorter.

@@ -15,7 +15,7 @@ use crate::{
     read_text, save_text, tensorboard,
 };
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
 const CARD: &str = "README.md";

@@ -395,11 +395,7 @@ impl DataArgs {
     /// # Errors
     /// An unknown name, files that are missing or wrong, a limit of 0.
     pub fn dataset(&self, own: &str, seed: u64) -> Result<Dataset> {
-        let name = match (&self.dataset, &self.data_dir) {
-            (Some(name), _) => name.clone(),
-            (None, Some(folder)) => self.folder_name(folder)?,
-            (None, None) => own.to_string(),
-        };
+        let name = self.name(own)?;
         if let (Some(folder), "digits") = (&self.data_dir, name.as_str()) {
             bail!(
                 "--data-dir {}: the digits are part of the program; say with --dataset what the folder holds",
@@ -438,8 +434,17 @@ impl DataArgs {
         self.selection.cut(data, self.validation, self.labelled, seed)
     }
 
-    /// Returns a name for the images of a folder: its own, in characters that the name of a folder may have.
-    fn folder_name(&self, folder: &Path) -> Result<String> {
+    /// Returns the name of the images: that of --dataset, else that of the folder, in characters that the name of a folder
+    /// may have, else `own`.
+    ///
+    /// # Errors
+    /// A folder that is not there.
+    pub(crate) fn name(&self, own: &str) -> Result<String> {
+        let folder = match (&self.dataset, &self.data_dir) {
+            (Some(name), _) => return Ok(name.clone()),
+            (None, None) => return Ok(own.to_string()),
+            (None, Some(folder)) => folder,
+        };
         let whole =
             folder.canonicalize().with_context(|| format!("--data-dir {}", folder.display()))?;
         let name = whole.file_name().unwrap_or_default().to_string_lossy().to_lowercase();

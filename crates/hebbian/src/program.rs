@@ -278,7 +278,8 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)>
     let mut args = args.clone();
     let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());
     args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
-    let of_run = own_set.then(|| model.config()["validation"].as_f64()).flatten();
+    let is_own = args.name(model.dataset())? == model.dataset();
+    let of_run = is_own.then(|| model.config()["validation"].as_f64()).flatten();
     args.validation = args.validation.or(of_run).filter(|share| *share != 0.0);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
     let mut data = args.dataset(model.dataset(), seed)?;

@@ -1,21 +1,10 @@
 //! Which units are connected: masks of the weights and of the feedback weights.
 
-use super::layer::FeedbackLayer;
+use super::layer::{Connections, FeedbackLayer};
 use crate::Rng;
 use crate::ops::{custom_vjp, masked};
 use candle::backprop::GradStore;
 use candle::{DType, Result, Tensor, Var};
-
-/// The connections of a layer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Connections {
-    weight_mask: Option<Tensor>,
-    feedback_mask: Option<Tensor>,
-    /// A variable whose gradient is the whole of `G`. It exists if the feedback weights learn from
-    /// `G` but connect other units than the weights, whose gradient covers only their own
-    /// connections.
-    tap: Option<Var>,
-}
 
 /// Whether the weights and the feedback weights connect the same units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

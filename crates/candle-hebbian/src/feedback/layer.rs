@@ -1,7 +1,6 @@
 //! Layers whose error goes back as a [`FeedbackConfig`] specifies.
 
 use super::config::{FeedbackConfig, Sizes, Source};
-use super::connections::Connections;
 use crate::device::upload;
 use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
@@ -56,6 +55,17 @@ pub struct FeedbackLayer {
     pub(super) feedback: Option<Tensor>,
     pub(super) config: FeedbackConfig,
     pub(super) connections: Connections,
+}
+
+/// The connections of a layer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connections {
+    pub(super) weight_mask: Option<Tensor>,
+    pub(super) feedback_mask: Option<Tensor>,
+    /// A variable whose gradient is the whole of `G`. It exists if the feedback weights learn from
+    /// `G` but connect other units than the weights, whose gradient covers only their own
+    /// connections.
+    pub(super) tap: Option<Var>,
 }
 
 /// Builds a layer like [`candle_hebbian::dense`](crate::dense), with `feedback (units, inputs)`

@@ -93,7 +93,7 @@ pub use response::linear_response;
 pub(crate) use response::masked;
 pub(crate) use sign::sign;
 pub use standardise::standardise;
-pub(crate) use surrogate::{hebbian_update, surrogate_loss, wide};
+pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, check_windows, unfold, untied};
 pub use value::Value;
 

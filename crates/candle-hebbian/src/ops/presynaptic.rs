@@ -3,7 +3,7 @@
 use super::conv::Windows;
 use super::gemm::matmul;
 use super::response::linear_response;
-use super::surrogate::wide;
+use super::widen::wide;
 use candle::{DType, Result, Tensor};
 use std::sync::Arc;
 

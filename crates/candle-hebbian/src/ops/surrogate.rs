@@ -6,7 +6,7 @@ use super::gemm::{Matrix, gemm, threads_of_a_site};
 use super::presynaptic::Presynaptic;
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::{Active, is_sparse};
-use super::widen::wide_dtype;
+use super::widen::wide;
 use crate::cpu::{
     self, Real, RowKernel, for_row_blocks, rows_per_block, slice, vectorised, with_real,
 };
@@ -101,11 +101,6 @@ fn scaled_update(
         update.broadcast_mul(&scale.to_dtype(pre.dtype())?)?
     };
     update.reshape(weight.shape())?.to_dtype(weight.dtype())
-}
-
-/// Detaches `tensor`, and converts it to the type in which its values are added up.
-pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
-    tensor.detach().to_dtype(wide_dtype(tensor.dtype()))
 }
 
 /// The update by candle's own ops, for the devices that have no kernel here.

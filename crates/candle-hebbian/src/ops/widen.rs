@@ -29,6 +29,11 @@ pub(crate) fn wide_dtype(dtype: DType) -> DType {
     }
 }
 
+/// Detaches `tensor`, and converts it to the type in which its values are added up.
+pub(crate) fn wide(tensor: &Tensor) -> Result<Tensor> {
+    tensor.detach().to_dtype(wide_dtype(tensor.dtype()))
+}
+
 /// Refuses weights of another type than the input `x`, for the op `name`.
 ///
 /// # Errors

@@ -1,18 +1,11 @@
 //! The pass that moves weights.
 
+use super::descent::Scale;
 use super::place::Place;
-use super::unit_norm::{to_unit_norm, unit_norm};
+use super::scaling::{to_unit_norm, unit_norm};
 use crate::cpu::{Real, RowKernel, for_row_blocks, slice, with_real};
 use crate::ops::has_kernels;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
-
-/// The factor of a direction.
-pub(super) enum Scale {
-    /// One number for the whole direction.
-    Whole(f64),
-    /// One number for each unit, `(S, K)`.
-    Units(Tensor),
-}
 
 /// `w_k ← keep·w_k − scale_k·u_k`, then scaled to norm 1 if `unit_norm`.
 pub(super) struct Descend {

@@ -1,6 +1,5 @@
 //! The update of one variable, to which parts contribute.
 
-use super::descend::Scale;
 use candle::{Result, Tensor};
 
 /// The update of one variable while the parts of a chain act on it.
@@ -160,4 +159,12 @@ fn times(old: Option<Tensor>, new: &Tensor) -> Result<Tensor> {
         Some(old) => old.broadcast_mul(&new.detach()),
         None => Ok(new.detach()),
     }
+}
+
+/// The factor of a direction.
+pub(super) enum Scale {
+    /// One number for the whole direction.
+    Whole(f64),
+    /// One number for each unit, `(S, K)`.
+    Units(Tensor),
 }

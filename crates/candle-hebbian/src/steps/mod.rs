@@ -12,6 +12,7 @@ mod linear_decay;
 mod norm_dependent;
 mod part;
 mod place;
+mod scaling;
 mod unit_norm;
 mod variable;
 mod weight_decay;
@@ -33,7 +34,8 @@ pub use weight_decay::WeightDecay;
 use candle::backprop::GradStore;
 use candle::{Result, Tensor, Var};
 use candle_nn::Optimizer;
-use descend::{Descend, Scale};
+use descend::Descend;
+use descent::Scale;
 use place::Place;
 
 /// An optimiser that moves variables down their gradients by a chain of parts:

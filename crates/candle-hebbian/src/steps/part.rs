@@ -2,7 +2,7 @@
 
 use super::descent::Descent;
 use super::place::Place;
-use super::unit_norm::unit_norm;
+use super::scaling::unit_norm;
 use candle::{Result, Tensor};
 use std::fmt::Debug;
 

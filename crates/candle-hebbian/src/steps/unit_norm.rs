@@ -1,13 +1,6 @@
 //! Weights of norm 1.
 
 use super::part::{Constraint, Part};
-use super::place::Place;
-use crate::cpu::{Real, RowKernel, for_row_blocks, sum, with_real};
-use crate::ops::{has_kernels, squared_norms};
-use candle::{CpuStorage, InplaceOp1, Layout, Result};
-
-/// Keeps a unit whose weights are all 0 at 0.
-const TINY: f64 = 1e-10;
 
 /// Scales the weights of each unit to norm 1 after every step: `w_k ← w_k / (‖w_k‖ + 1e-10)`. A
 /// unit whose weights are all 0 stays at 0.
@@ -31,56 +24,5 @@ pub struct UnitNorm;
 impl Part for UnitNorm {
     fn constraint(&self) -> Option<Constraint<'_>> {
         Some(Constraint::UnitNorm)
-    }
-}
-
-/// Imposes the constraint in a pass of its own.
-pub(super) fn unit_norm(place: &mut Place) -> Result<()> {
-    let weight = place.weight();
-    if has_kernels(weight.device()) {
-        return weight.inplace_op1(&Scale);
-    }
-    let norms = (squared_norms(weight)?.sqrt()? + TINY)?.unsqueeze(2)?;
-    let scaled = weight.broadcast_div(&norms)?;
-    place.write(&scaled)
-}
-
-struct Scale;
-
-impl InplaceOp1 for Scale {
-    fn name(&self) -> &'static str {
-        "unit_norm"
-    }
-
-    fn cpu_fwd(&self, weight: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (_, _, fan_in) = layout.shape().dims3()?;
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle::bail!("unit norm: the variable is not contiguous")
-        };
-        with_real!(weight, "unit_norm", T => {
-            let weight = &mut T::storage_mut(weight)?[start..end];
-            for_row_blocks(weight, fan_in, fan_in, &Rows { fan_in });
-            Ok(())
-        })
-    }
-}
-
-struct Rows {
-    fan_in: usize,
-}
-
-impl<T: Real> RowKernel<T> for Rows {
-    #[inline(always)]
-    fn run(&self, _: usize, block: &mut [T]) {
-        block.chunks_exact_mut(self.fan_in).for_each(to_unit_norm);
-    }
-}
-
-/// Scales one unit.
-#[inline(always)]
-pub(super) fn to_unit_norm<T: Real>(weight: &mut [T]) {
-    let norm = sum(weight, |w| w * w).sqrt() + T::of(TINY);
-    for w in weight {
-        *w /= norm;
     }
 }
