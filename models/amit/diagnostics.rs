@@ -84,7 +84,6 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
                 Ok(value.transpose()?.filter(|value| value.is_finite()))
             };
             let (angle, ratio) = compare(sent, wanted)?;
-            let flat = |t: &Tensor| to_host(t)?.flatten_all();
             let update = angle_between(&flat(gradient)?, &flat(by_backprop)?)?;
             Ok(LayerDiagnostics {
                 layer: layer.name().to_string(),
@@ -101,9 +100,13 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
         .collect()
 }
 
+/// All entries, on the host.
+fn flat(t: &Tensor) -> Result<Tensor> {
+    to_host(t)?.flatten_all()
+}
+
 /// The weights and the feedback weights of the connections that exist in both directions, each as a list.
 fn weights_and_feedback(layer: &FeedbackLayer) -> Result<(Tensor, Tensor)> {
-    let flat = |t: &Tensor| to_host(t)?.flatten_all();
     let (weight, feedback) = (flat(&layer.weight().detach())?, flat(&layer.error_weight()?)?);
     let (Some(forward), backward) = layer.masks() else { return Ok((weight, feedback)) };
     let both = match backward {
@@ -119,7 +122,7 @@ fn weights_and_feedback(layer: &FeedbackLayer) -> Result<(Tensor, Tensor)> {
 /// Computes Pearson's correlation of all entries of two tensors of the same shape; NaN if one is constant.
 pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
     let centred = |t: &Tensor| {
-        let t = to_host(t)?.flatten_all()?;
+        let t = flat(t)?;
         t.broadcast_sub(&t.mean_all()?)
     };
     cosine(&centred(a)?, &centred(b)?)

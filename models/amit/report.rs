@@ -28,7 +28,7 @@ pub fn report(run: &Run<Learner>, out: &Path) -> Result<String> {
     }
     let _ = writeln!(
         text,
-        "\n{table:.3}error and update: angle and norm ratio to those of back-propagation"
+        "\n{table:.3}error angle and norm ratio, update angle: against back-propagation; ‖δ‖: mean length of the error"
     );
     let _ = writeln!(text, "\ntraining {:.1} s", results.training_seconds);
     let _ = writeln!(text, "{}", RunFolder::wrote(out)?);

@@ -182,7 +182,7 @@ impl Learner {
         let advice = match &self.network.rule {
             Rule::Backprop(_) => {
                 let rate = self.options.preset.backprop.rate;
-                format!("lower back-propagation's rate ({rate})")
+                format!("lower back-propagation's rate ({rate}, --rate)")
             }
             Rule::Local { .. } => {
                 let rates = self.options.preset.training.rates;
@@ -199,7 +199,8 @@ impl Learner {
             }
         };
         format!(
-            "the weights diverged before sample {}: {advice}, or raise the batch size (--batch-size)",
+            "the weights diverged before sample {}: {advice}, or raise the batch size \
+             (--batch-size)",
             self.clock.images
         )
     }

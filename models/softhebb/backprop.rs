@@ -236,10 +236,18 @@ mod tests {
             let before = backprop.weight.force_contiguous()?;
             let clock = Clock { steps: 2 * epoch + 1, images: 64 * epoch + 32 };
             backprop.step(&mut model, &material, clock)?;
-            let moved = (backprop.weight.as_detached_tensor() - before)?.abs()?.max_all()?;
-            let moved = f64::from(moved.to_scalar::<f32>()?);
+            let moved = (backprop.weight.as_detached_tensor() - before)?.abs()?.flatten_all()?;
+            let moved = moved.to_vec1::<f32>()?.into_iter().map(f64::from);
+            let moved: Vec<f64> = moved.filter(|&moved| moved != 0.0).collect();
             let want = 0.005 / 2f64.powi(halvings);
-            assert!((moved / want - 1.0).abs() < 0.01, "{epoch}: {moved}, {want}");
+            let count = moved.iter().filter(|&moved| (moved / want - 1.0).abs() < 0.01).count();
+            // A few gradients are so small that Adam's ε counts.
+            assert!(
+                count > 0 && 10 * count > 9 * moved.len(),
+                "{epoch}: {count} of {}",
+                moved.len()
+            );
+            assert!(moved.iter().all(|&moved| moved < 1.01 * want), "{epoch}");
         }
         Ok(())
     }

@@ -178,7 +178,9 @@ fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut folders = BTreeMap::new();
     let walk = WalkDir::new(dir).min_depth(1).max_depth(1).follow_links(true);
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        let Some(entry) = there(dir, entry)? else { continue };
+        // What has no ending may be a class or a split.
+        let may_be_folder = |path: &Path| path.extension().is_none();
+        let Some(entry) = there(dir, entry, may_be_folder)? else { continue };
         if entry.file_type().is_dir() {
             let Some(name) = entry.file_name().to_str().map(str::to_string) else {
                 return Err(Error::BadFile {
@@ -213,7 +215,7 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let walk = WalkDir::new(dir).follow_links(true).max_depth(deepest).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        let Some(entry) = there(dir, entry)? else { continue };
+        let Some(entry) = there(dir, entry, is_picture)? else { continue };
         if entry.file_type().is_file() && is_picture(entry.path()) {
             files.push(entry.into_path());
         }
@@ -221,9 +223,12 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The error of a walk through a folder.
-/// The entry of a folder; `None` for a link that leads nowhere and does not end like a picture.
-fn there(dir: &Path, entry: walkdir::Result<DirEntry>) -> Result<Option<DirEntry>> {
+/// The entry of a folder; `None` for a link that leads nowhere, unless what has its name `is_wanted`.
+fn there(
+    dir: &Path,
+    entry: walkdir::Result<DirEntry>,
+    is_wanted: fn(&Path) -> bool,
+) -> Result<Option<DirEntry>> {
     let error = match entry {
         Ok(entry) => return Ok(Some(entry)),
         Err(error) => error,
@@ -236,12 +241,12 @@ fn there(dir: &Path, entry: walkdir::Result<DirEntry>) -> Result<Option<DirEntry
             expected: "pictures, or folders of pictures".to_string(),
             advice: "remove the link".to_string(),
         }),
-        Some(path) if !is_picture(&path) => Ok(None),
+        Some(path) if !is_wanted(&path) => Ok(None),
         Some(path) => Err(Error::BadFile {
             path,
-            found: "a link to a file that is not there".to_string(),
-            expected: "a picture".to_string(),
-            advice: "remove the link, or restore the file".to_string(),
+            found: "a link that leads nowhere".to_string(),
+            expected: "a picture, or a folder of pictures".to_string(),
+            advice: "remove the link, or restore what it leads to".to_string(),
         }),
         None => Err(unreadable(dir, error)),
     }
@@ -253,6 +258,7 @@ fn is_picture(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.iter().chain(&OTHERS).any(|known| *known == ending))
 }
 
+/// The error of a walk through a folder.
 pub(crate) fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(dir).to_path_buf();
     let text = error.to_string();

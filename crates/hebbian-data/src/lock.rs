@@ -1,4 +1,4 @@
-//! Mutexes after a panic.
+//! Locks that outlive a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -98,7 +98,10 @@ fn broken(path: &Path) -> impl Fn(ParquetError) -> Error + '_ {
                 path: path.into(),
                 found: format!("a parquet file that is compressed with {codec}"),
                 expected: "snappy, gzip, lz4 or no compression".to_string(),
-                advice: "write it again, or build with --features zstd if it is zstd".to_string(),
+                advice: match codec {
+                    "zstd" => "build with --features zstd, or write it again".to_string(),
+                    _ => "write it again with one of these".to_string(),
+                },
             },
             None => {
                 let found = format!("a broken parquet file ({error})");
@@ -388,7 +391,7 @@ impl Pile for Rows {
     }
 }
 
-/// The types that labels may have; the first two are whole numbers.
+/// The types that labels may have.
 const LABELS: [PhysicalType; 4] =
     [PhysicalType::INT64, PhysicalType::INT32, PhysicalType::BOOLEAN, PhysicalType::BYTE_ARRAY];
 
@@ -438,12 +441,14 @@ impl Chosen {
                     leaf(&format!("{name}.bytes"), &[PhysicalType::BYTE_ARRAY])
                 })),
             };
+        let number = |kind| only(roots.iter().filter_map(|name| leaf(name, &[kind])));
         let label = match (&options.label_column, of_type("ClassLabel")[..].first()) {
             (Some(name), _) => class(name),
             (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
             (None, Some(_)) => None,
             (None, None) => class("label")
-                .or_else(|| only(roots.iter().filter_map(|name| leaf(name, &LABELS[..2])))),
+                .or_else(|| number(PhysicalType::INT64))
+                .or_else(|| number(PhysicalType::INT32)),
         };
         if let (true, Some(image)) = (only_images, image) {
             return Ok(Self { image, label: None, names: None });
@@ -452,7 +457,7 @@ impl Chosen {
             return Err(Error::BadFile {
                 path: table.path.clone(),
                 found: format!("the columns {}", describe(schema)),
-                expected: "one of pictures (its bytes) and one of labels (whole numbers or words)"
+                expected: "one of pictures (its bytes) and one of labels (whole numbers, words, or true and false)"
                     .to_string(),
                 advice: "name them with --image-column and --label-column".to_string(),
             });
@@ -604,5 +609,25 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
     match words.is_empty() {
         true => (0..=largest.min(MOST)).map(|number| number.to_string()).collect(),
         false => words.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compression_that_is_not_built_in_is_named() {
+        for (codec, advice) in [("zstd", "--features zstd"), ("brotli", "write it again")] {
+            let error = format!("Disabled feature at compile time: {codec}");
+            let said = broken(Path::new("a.parquet"))(ParquetError::General(error)).to_string();
+            assert!(said.contains(&format!("compressed with {codec}")), "{said}");
+            assert!(said.contains(advice) && !said.contains("fetch"), "{said}");
+        }
+        let said = broken(Path::new("a.parquet"))(ParquetError::General("cut".into())).to_string();
+        assert!(
+            said.contains("a broken parquet file") && said.contains("fetch it again"),
+            "{said}"
+        );
     }
 }

@@ -87,7 +87,7 @@ pub fn all_presets<P: Preset>() -> Result<Vec<P>> {
 }
 
 /// Returns the preset called `name` or, if `name` ends in `.json`, the one in that file, which may be the
-/// `config.json` of a run. If there is no preset of this name, it may be the folder of a run.
+/// `config.json` of a run. If there is no preset of this name, it is the one of the run in the folder `name`.
 ///
 /// # Errors
 /// When there is no such preset or file, or it is invalid.
@@ -106,8 +106,7 @@ pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
     let mut all = all_presets::<P>()?;
     match all.iter().position(|preset| preset.heading().names().any(|known| known == name)) {
         Some(at) => Ok(all.swap_remove(at)),
-        // The folder of a run.
-        None if Path::new(name).join(CONFIG).is_file() => {
+        None if !name.is_empty() && Path::new(name).join(CONFIG).is_file() => {
             find_preset(&Path::new(name).join(CONFIG).to_string_lossy())
         }
         None => {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub struct CommonArgs {
-    /// Network and recipe: a name from --list, a .json file, or the config.json of a run
+    /// Network and recipe: a name from --list, a .json file, or a run: its folder or its config.json
     #[arg(long)]
     pub preset: Option<String>,
     /// List the presets and stop
@@ -375,7 +375,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "MB", default_value_t = 512)]
     pub memory: u64,
     /// Measure on this share of each class's training images, drawn by the seed and excluded from training, instead
-    /// of the test images: use it to choose settings
+    /// of the test images: use it to choose settings [eval and features: that of the run; 0 for the test images]
     #[arg(long, value_name = "SHARE")]
     pub validation: Option<f64>,
     /// Keep the labels of N training images, drawn by the seed with at least one of each class; the others are used only
@@ -427,7 +427,8 @@ impl DataArgs {
                 )
             }
             None if named => format!(
-                "the images of {name}, as the folder's name says: name images of your own with --dataset"
+                "the folder of --data-dir has the name of the set {name}: if its images are your own, give them \
+                 another name with --dataset"
             ),
             _ => format!("the images of {name}"),
         })?;
@@ -492,10 +493,12 @@ pub(crate) fn repeat(
     let mut own = own.iter().filter(|argument| *argument != "--resume").peekable();
     while let Some(argument) = own.next() {
         let flag = argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag);
+        // A short flag may be joined with its value, as in `-k5`.
+        let is_short = argument.get(..2).is_some_and(|two| two != "--" && without.contains(&two));
         match without.contains(&flag) {
             true if flag == argument => drop(own.next_if(|value| !value.starts_with('-'))),
-            true => {}
-            false => words.push(quoted(argument)),
+            false if !is_short => words.push(quoted(argument)),
+            _ => {}
         }
     }
     words.join(" ")
@@ -524,8 +527,13 @@ pub(crate) fn writable(flag: &str, file: &Path) -> Result<()> {
     if !folder.is_dir() {
         bail!("{flag} {}: there is no folder {}", file.display(), folder.display());
     }
+    takes_files(flag, file, folder)
+}
+
+/// Checks that the `folder` of the file or folder `path` takes files.
+fn takes_files(flag: &str, path: &Path, folder: &Path) -> Result<()> {
     tempfile::tempfile_in(folder).with_context(|| {
-        format!("{flag} {}: no file can be made in {}", file.display(), folder.display())
+        format!("{flag} {}: no file can be made in {}", path.display(), folder.display())
     })?;
     Ok(())
 }
@@ -539,10 +547,7 @@ pub(crate) fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
     if !there.is_dir() {
         bail!("{flag} {}: {} is a file, expected a folder", folder.display(), there.display());
     }
-    tempfile::tempfile_in(there).with_context(|| {
-        format!("{flag} {}: no file can be made in {}", folder.display(), there.display())
-    })?;
-    Ok(())
+    takes_files(flag, folder, there)
 }
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.
@@ -606,7 +611,7 @@ mod tests {
     #[test]
     fn a_command_that_repeats() {
         let of = |words: &[&str]| {
-            repeat("amit", words.iter().map(ToString::to_string), &["--set", "--halving"])
+            repeat("amit", words.iter().map(ToString::to_string), &["--set", "--halving", "-k"])
         };
         let seed = "hebbian train amit --seed 3";
         assert_eq!(of(&["target/release/hebbian", "train", "amit", "--seed", "3"]), seed);
@@ -618,6 +623,9 @@ mod tests {
         let words =
             ["hebbian", "study", "search", "amit", "--halving=2", "--seed", "3", "--set=a=1,2"];
         assert_eq!(of(&words), seed);
+        for k in [&["-k", "3"][..], &["-k3"], &["-k=3"]] {
+            assert_eq!(of(&[&["amit"], k, &["--seed", "3"]].concat()), seed, "{k:?}");
+        }
         let quoted = "hebbian train amit --out 'my runs/it'\\''s' ''";
         assert_eq!(of(&["amit", "--out", "my runs/it's", ""]), quoted);
     }

@@ -64,6 +64,9 @@ pub trait Door: Method + Sized {
     /// reports; `--help` explains them.
     const NUMBERS: &'static [&'static str] = &[];
 
+    /// The flags whose values are beside the preset in a configuration.
+    const BESIDE_PRESET: &'static [&'static str] = &[];
+
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
 

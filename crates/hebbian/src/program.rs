@@ -277,8 +277,9 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
 fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)> {
     let mut args = args.clone();
     let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());
+    let asked = args.selection.test_split.is_some() || args.selection.test_share.is_some();
     args.selection = args.selection.or_of(Selection::of_run(model.config())?, own_set);
-    let is_own = args.name(model.dataset())? == model.dataset();
+    let is_own = !asked && args.name(model.dataset())? == model.dataset();
     let of_run = is_own.then(|| model.config()["validation"].as_f64()).flatten();
     args.validation = args.validation.or(of_run).filter(|share| *share != 0.0);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
@@ -350,7 +351,7 @@ impl FeaturesArgs {
         }) {
             bail!("--to {} is the model itself: choose another file", self.to.display());
         }
-        let (data, _) = images_for(&model, &self.data)?;
+        let (data, part) = images_for(&model, &self.data)?;
         writable("--to", &self.to)?;
         let mut tensors = Vec::new();
         for (part, set) in [("train", &data.train), ("test", &data.test)] {
@@ -376,6 +377,9 @@ impl FeaturesArgs {
         let metadata = BTreeMap::from(metadata.map(|(name, value)| (name.to_string(), value)));
         save_checkpoint(&self.to, &tensors, &metadata)
             .with_context(|| format!("--to {}", self.to.display()))?;
-        Ok(format!("wrote {}: {shape:?} features of training images\n", self.to.display()))
+        Ok(format!(
+            "wrote {}: {shape:?} features of training images; test.features are of the {part} images\n",
+            self.to.display()
+        ))
     }
 }

@@ -68,8 +68,8 @@ impl<F: Args> SearchArgs<F> {
             ("halving", json!(halving)),
             ("space", json!(space.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ];
-        // Flags that a single network has no use for, or whose values the search has chosen; the preset that it writes
-        // has those of the method.
+        // Flags that a single network has no use for, or whose values the search has chosen. The preset that the
+        // command names has the values of the method's flags, except of those beside the preset.
         let own = [
             "--set",
             "--trials",
@@ -81,11 +81,16 @@ impl<F: Args> SearchArgs<F> {
             "--validation",
         ];
         let of_method = F::augment_args(clap::Command::new(M::NAME));
-        let of_method: Vec<String> = of_method.get_arguments().flat_map(names).collect();
+        let is_in_preset = |flag: &String| !M::BESIDE_PRESET.contains(&flag.as_str());
+        let of_method: Vec<String> =
+            of_method.get_arguments().flat_map(names).filter(is_in_preset).collect();
         let without: Vec<&str> =
             own.into_iter().chain(of_method.iter().map(String::as_str)).collect();
         let again = repeat(M::NAME, arguments(), &without);
-        let again = format!("{again} --out {}", quoted(&format!("{}-chosen", out.display())));
+        let mut chosen = out.file_name().unwrap_or_default().to_os_string();
+        chosen.push("-chosen");
+        let chosen = out.with_file_name(chosen);
+        let again = format!("{again} --out {}", quoted(&chosen.to_string_lossy()));
         let report = study.run(&name, Some(&data), &more, || {
             search::<M>(&study, &base, &space, plan, &data, &again)
         })?;

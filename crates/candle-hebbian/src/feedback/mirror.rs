@@ -50,7 +50,7 @@ impl FeedbackLayer {
             candle::bail!("a weight mirror: noise of {:?} has no samples", noise.dims())
         }
         // Sums over rows lose small terms in half precision.
-        let mean = widened(self.responding()?.weight(), |weight| {
+        let mean = widened(&self.responding()?.weight().detach(), |weight| {
             let noise = noise.to_dtype(weight.dtype())?;
             let pre = self.layer.unfold(&noise)?;
             let post = linear_response(&pre, weight, weight)?;

@@ -175,6 +175,15 @@ impl Rule for HingeHebb {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_batch_has_no_loss() -> Result<()> {
+        let fields = Tensor::zeros((0, 3), candle::DType::F64, &candle::Device::Cpu)?;
+        let labels = Tensor::zeros(0, candle::DType::U32, &candle::Device::Cpu)?;
+        let loss = HingeHebb::new(1.0)?.loss(&fields, &labels)?;
+        assert_eq!(loss.to_scalar::<f64>()?, 0.0);
+        Ok(())
+    }
     use crate::ops::composed;
     use candle::Device;
 

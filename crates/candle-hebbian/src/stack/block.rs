@@ -258,37 +258,40 @@ impl<C: Competition> Block<C> {
     /// Lets the weights learn by `rule` in [`forward_train`](super::Stack::forward_train). Their
     /// gradient is minus the update of the rule, which reads the response of the units, the result
     /// of the block's competition on it, and the error at the response as the third factor; see
-    /// [`response_by_rule`](crate::response_by_rule). The error that goes further back is the same
+    /// [`response_by_rule`](crate::response_by_rule). The rule is called once here, for a row of
+    /// zeros. The error that goes further back is the same
     /// as without the rule.
     ///
     /// # Errors
     /// If the block has no layer, or its units compete by an excitation that is not the linear
     /// response; if the rule reads another response, or keeps state.
     pub fn set_rule(&mut self, rule: Arc<dyn Rule>) -> Result<()> {
+        self.layer()?;
+        if self.config.excitation != (Excitation::Linear {}) {
+            candle::bail!(
+                "a rule for the error of a block with the excitation {:?}: expected the linear one",
+                self.config.excitation
+            )
+        }
         let layer = self.layer()?;
-        let dims = layer.dims();
-        let weight = layer.weight();
+        let (dims, weight) = (layer.dims(), layer.weight());
         let silence = Tensor::zeros((dims.sites, 1, dims.fan_in), weight.dtype(), weight.device())?;
         let linear = layer.response_to(&silence, &self.input)?;
         if rule.response(linear.clone())?.u().id() != linear.u().id() {
             candle::bail!(
-                "a rule for the error of a block that transforms the response: expected one that reads the linear response"
+                "the rule transforms the response: expected one that reads the linear response; \
+                 others learn by a Learner"
             )
         }
-        // What a rule that cannot learn from silence lacks is said when it learns.
+        // One row of zeros shows whether the rule keeps state. If it fails on that row, it will say
+        // so when it learns.
         let (mut state, third) = (State::default(), linear.u().zeros_like()?);
         let synapses = linear.synapses(linear.u())?.with_third(&third)?;
         let _ = rule.update(&synapses, &mut state);
         if let Some((name, _)) = state.iter().next() {
             candle::bail!(
-                "a rule for the error of a block that keeps '{name}' from batch to batch, which would be lost: expected \
-                 one without state"
-            )
-        }
-        if self.config.excitation != (Excitation::Linear {}) {
-            candle::bail!(
-                "a rule for the error of a block with the excitation {:?}: expected the linear one",
-                self.config.excitation
+                "the rule keeps '{name}' from batch to batch, which a block would lose: expected \
+                 one without state; others learn by a Learner"
             )
         }
         self.rule = Some(ByRule(rule));

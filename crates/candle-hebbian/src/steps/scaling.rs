@@ -12,16 +12,16 @@ const TINY: f64 = 1e-10;
 pub(super) fn unit_norm(place: &mut Place) -> Result<()> {
     let weight = place.weight();
     if has_kernels(weight.device()) {
-        return weight.inplace_op1(&Scale);
+        return weight.inplace_op1(&ToUnitNorm);
     }
     let norms = (squared_norms(weight)?.sqrt()? + TINY)?.unsqueeze(2)?;
     let scaled = weight.broadcast_div(&norms)?;
     place.write(&scaled)
 }
 
-struct Scale;
+struct ToUnitNorm;
 
-impl InplaceOp1 for Scale {
+impl InplaceOp1 for ToUnitNorm {
     fn name(&self) -> &'static str {
         "unit_norm"
     }

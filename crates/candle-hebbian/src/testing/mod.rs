@@ -3,7 +3,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! candle-hebbian = { version = "0.1", features = ["testing"] }
+//! candle-hebbian = { git = "https://github.com/candle-hebbian/candle-hebbian", features = ["testing"] }
 //! ```
 //!
 //! - [`check_update`] compares a [`Rule`](crate::Rule) with its equation.

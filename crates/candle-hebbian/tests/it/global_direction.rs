@@ -309,7 +309,7 @@ fn a_block_that_cannot_learn_by_a_rule() -> Result<()> {
     // Rules that read another response, or whose state would be lost.
     let mut stack = Stack::new(vec![conv(2)], &[1, 4, 4], VarBuilder::zeros(DType::F64, CPU))?;
     let rules: [(Arc<dyn Rule>, &str); 2] = [
-        (Arc::new(KrotovHopfield { norm: 3.0 }), "transforms the response"),
+        (Arc::new(KrotovHopfield { norm: 3.0 }), "the rule transforms the response"),
         (Arc::new(Bcm::default()), "'threshold'"),
     ];
     for (rule, says) in rules {

@@ -79,7 +79,7 @@ fn windows_of_layers() -> Result<()> {
     })
 }
 
-/// Windows of which those of a line lie in the padding alone: they respond with 0, and send no error back.
+/// Lines whose windows all lie in the padding: they respond with 0 and send no error back.
 #[test]
 fn windows_in_the_padding() -> Result<()> {
     both_ways(|| {

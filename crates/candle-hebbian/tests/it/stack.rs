@@ -559,8 +559,8 @@ mod feedback {
         Ok(())
     }
 
-    /// The activity that gets direct feedback is that before a pool, of which the ramp comes first then: the error at a
-    /// unit that is not saturated is half of what `B` sends, whether the unit is the largest of its window or not.
+    /// Direct feedback reaches the activity before the pool, so the ramp comes before the pool: the error at a unit that
+    /// is not saturated is half of what `B` sends, whether the unit is the largest of its window or not.
     #[test]
     fn direct_feedback_before_a_pool() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -608,6 +608,7 @@ mod feedback {
                 ("adapt", stack.adapt(&x)?.0),
             ] {
                 assert_eq!(numbers(&output)?, [2.0], "{name} {shape:?}");
+                assert!(output.track_op() || !["forward", "training", "features"].contains(&name));
                 if output.track_op() {
                     let grads = output.sum_all()?.backward()?;
                     assert_eq!(numbers(grads.get(&x).expect("x"))?, [2.0, 0.0], "{name}");
@@ -744,7 +745,7 @@ mod feedback {
         let grads = loss.backward()?;
         let grads = grads.get(layer(&other, 0).weight()).expect("a gradient");
         let missing = saved["layers.0.weight_mask"].affine(-1.0, 1.0)?;
-        assert_eq!((grads * missing)?.abs()?.max_all()?.to_scalar::<f64>()?, 0.0);
+        assert_eq!(crate::largest::largest(&(grads * missing)?)?, 0.0);
         Ok(())
     }
 

@@ -510,12 +510,14 @@ fn what_is_no_folder_of_pictures() {
     write(&dir.path().join("t.csv"), b"0.png,ant");
     refused(&dir.path().join("t.csv"), |_| (), &["t.csv", "a file", "a folder"]);
     let link = |to: &Path, from: &str| symlink(to, dir.path().join(from)).unwrap();
-    link(Path::new("/nonexistent"), "README");
-    link(Path::new("/nonexistent"), "train/ant/README");
+    link(Path::new("/nonexistent"), "README.md");
+    link(Path::new("/nonexistent"), "train/ant/notes");
     assert_eq!(of(dir.path(), |_| ()).unwrap().train.len(), 4);
-    link(Path::new("/nonexistent"), "train/ant/9.png");
-    refused(dir.path(), |_| (), &["train/ant/9.png", "a link to a file that is not there"]);
-    fs::remove_file(dir.path().join("train/ant/9.png")).unwrap();
+    for place in ["train/ant/9.png", "train/cow", "dev"] {
+        link(Path::new("/nonexistent"), place);
+        refused(dir.path(), |_| (), &[place, "a link that leads nowhere"]);
+        fs::remove_file(dir.path().join(place)).unwrap();
+    }
     link(&dir.path().join("train"), "train/ant/again");
     refused(dir.path(), |_| (), &["train/ant/again", "a link to a folder that it is in"]);
     fs::remove_file(dir.path().join("train/ant/again")).unwrap();

@@ -189,7 +189,8 @@ fn wrong(what: &str, found: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hebbian_data::transforms::{Image, Pipeline, Shape, Transform};
+    use crate::engine::draw::Draw;
+    use hebbian_data::transforms::Pipeline;
 
     const CPU: &Device = &Device::Cpu;
 
@@ -239,26 +240,6 @@ mod tests {
         let error = short.go_on(Clock::default(), &Value::Null).unwrap_err().to_string();
         assert!(error.contains("the state to continue from"), "{error}");
         Ok(())
-    }
-
-    /// Replaces the values of an image by a number that it draws.
-    #[derive(Debug)]
-    struct Draw;
-
-    impl Transform for Draw {
-        fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
-            Ok(image)
-        }
-
-        fn apply(&self, mut image: Image, rng: &mut Rng) -> hebbian_data::Result<Image> {
-            let drawn = rng.below(1000) as f32;
-            image.values_mut().fill(drawn);
-            Ok(image)
-        }
-
-        fn is_random(&self) -> bool {
-            true
-        }
     }
 
     /// Epoch N takes its order from the stream `batches.N`, its masks from `dropout.N`, and the augmentation of image I

@@ -8,6 +8,8 @@
 mod about;
 mod card;
 mod deferred;
+#[cfg(test)]
+mod draw;
 mod epoch_sums;
 mod epochs;
 mod input;

@@ -562,7 +562,8 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hebbian_data::transforms::{Image, Pipeline, Shape, Transform};
+    use crate::engine::draw::Draw;
+    use hebbian_data::transforms::Pipeline;
 
     /// A network that notes what it is shown: the values of the images of each batch, and the progress.
     struct Notes(Vec<(Vec<f32>, f64)>);
@@ -595,28 +596,6 @@ mod tests {
 
         fn pictures(&self, _: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
             Ok(Vec::new())
-        }
-    }
-
-    /// Makes of an image of grey i the number 1000·i plus a number below 1000 that it draws.
-    #[derive(Debug)]
-    struct Draw;
-
-    impl Transform for Draw {
-        fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
-            Ok(image)
-        }
-
-        fn apply(&self, mut image: Image, rng: &mut Rng) -> hebbian_data::Result<Image> {
-            let drawn = rng.below(1000) as f32;
-            for value in image.values_mut() {
-                *value = 1000.0 * (*value * 255.0).round() + drawn;
-            }
-            Ok(image)
-        }
-
-        fn is_random(&self) -> bool {
-            true
         }
     }
 

@@ -45,9 +45,17 @@ impl Adam {
     /// Takes one step with the learning rate `η` and returns the new parameter.
     ///
     /// # Errors
-    /// If the gradient has another shape than the parameter.
+    /// If the gradient, or the parameter, has another shape than at first.
     pub fn step(&mut self, w: &Tensor, g: &Tensor, learning_rate: f64) -> Result<Tensor> {
-        self.step += 1;
+        if [w, g].iter().any(|tensor| tensor.shape() != self.m.shape()) {
+            candle::bail!(
+                "Adam: a parameter {:?} with a gradient {:?}: expected {:?} for both, the shape that it began with",
+                w.dims(),
+                g.dims(),
+                self.m.dims()
+            )
+        }
+        self.step = self.step.saturating_add(1);
         let rate = learning_rate / (1.0 - BETA_1.powi(self.step));
         let scale = 1.0 / (1.0 - BETA_2.powi(self.step));
         if has_kernels(w.device()) && w.dtype() == DType::F32 {
@@ -133,6 +141,20 @@ mod tests {
                     assert!((ours - theirs).abs() <= tolerance, "{step}: {ours} and {theirs}");
                 }
             }
+        }
+        Ok(())
+    }
+    #[test]
+    fn other_shapes_are_refused() -> Result<()> {
+        for dtype in [DType::F32, DType::F64] {
+            let zeros = |shape: (usize, usize)| Tensor::zeros(shape, dtype, &Device::Cpu);
+            let mut adam = Adam::new(&zeros((2, 3))?)?;
+            adam.go_on(zeros((2, 3))?, zeros((2, 3))?, i32::MAX);
+            for (w, g) in [((2, 3), (3, 2)), ((2, 3), (2, 2)), ((1, 3), (2, 3))] {
+                let error = adam.step(&zeros(w)?, &zeros(g)?, 0.1).unwrap_err().to_string();
+                assert!(error.contains("expected [2, 3]"), "{error}");
+            }
+            assert_eq!(adam.step(&zeros((2, 3))?, &zeros((2, 3))?, 0.1)?.dims(), [2, 3]);
         }
         Ok(())
     }

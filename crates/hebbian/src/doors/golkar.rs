@@ -119,6 +119,7 @@ impl Door for Golkar {
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
     const NUMBERS: &'static [&'static str] =
         &["loss", "linear_optimum", "alignment", "interneuron_gap", "samples"];
+    const BESIDE_PRESET: &'static [&'static str] = &["--backprop"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

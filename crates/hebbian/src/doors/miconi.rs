@@ -132,6 +132,7 @@ impl Door for Miconi {
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
     const NUMBERS: &'static [&'static str] =
         &["active", "least_win_rate", "fourth_power", "features"];
+    const BESIDE_PRESET: &'static [&'static str] = &["--readout", "--standardise-last"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -80,6 +80,7 @@ impl Door for Softhebb {
         "nearest class mean",
         "label assignment",
     ];
+    const BESIDE_PRESET: &'static [&'static str] = &["--baselines"];
     type Flags = Flags;
 
     fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {

@@ -517,6 +517,18 @@ fn images_that_were_held_out_are_evaluated() {
     refused(at, &model, &["a/model.safetensors", "the model itself"]);
 }
 
+/// Folders of images that are of no use, or that have the name of a known set.
+#[test]
+fn folders_that_are_not_what_they_seem() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    noises(&mut candle_hebbian::Rng::new(1), &at.join("mnist"), 2);
+    let says = ["the name of the set mnist", "another name with --dataset"];
+    refused(at, &["data", "--data-dir", "mnist"], &says);
+    let depth = ["study", "amit", "--experiment", "depth", "--data-dir", "mnist"];
+    refused(at, &depth, &["depth makes its own data", "--data-dir"]);
+}
+
 /// What is written at the end is found out at the beginning.
 #[test]
 fn files_that_cannot_be_written_are_found_out_first() {

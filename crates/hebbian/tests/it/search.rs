@@ -188,3 +188,16 @@ fn what_a_search_refuses() {
     refused(&["--set", "epochs=1,2", "--trials", many], &[many, "trials", "1 to 100000"]);
     refused(&["--set", "epochs=1,2", "--save", "x"], &["for a single network"]);
 }
+
+/// What stands beside the preset in a configuration is in the command; the method's other flags are in the preset.
+#[test]
+fn the_command_has_what_is_beside_the_preset() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let search = ["study", "search", "golkar", "--preset", "golkar-digits", "--epochs", "1"];
+    let more = ["--backprop", "--set", "units=8,9", "--trials", "2", "--limit-train", "100"];
+    let report = printed(at, &[&search[..], &more, &["--quiet", "--out", "out/"]].concat());
+    let command = report.lines().find(|line| line.contains("hebbian train")).expect("a command");
+    assert!(command.contains("--backprop") && !command.contains("--epochs"), "{command}");
+    assert!(command.contains("--out out-chosen"), "{command}");
+}

@@ -250,11 +250,13 @@ pub fn the_configuration_of_a_run_is_a_preset(place: &Place) {
     // A seed may be larger than any size in a preset.
     let seed = ["--seed", "9000000000", "--quiet"];
     place.run(&place.short(&[&seed[..], &["--out", "out"]].concat())).ok();
-    let again = ["--preset", "out/config.json", "--out", "again"];
-    place.run(&[place.program.tiny, &seed, &again].concat()).ok();
     let options = |out: &str| place.json(&format!("{out}/config.json"))["options"].clone();
-    assert_eq!(options("again"), options("out"));
-    place.same_runs("again", "out");
+    for preset in ["out/config.json", "out"] {
+        let again = ["--preset", preset, "--out", "again"];
+        place.run(&[place.program.tiny, &seed, &again].concat()).ok();
+        assert_eq!(options("again"), options("out"));
+        place.same_runs("again", "out");
+    }
 }
 
 /// A preset as some editors save it.
