@@ -239,7 +239,7 @@ fn rates_that_are_too_high_are_named() -> Result {
     for (w1, w2, backprop, advice) in [
         (0.1, 5.0, false, "lower rates.w2 (5) and rates.q (0.02) to at most rates.w1/5 (0.02)"),
         (50.0, 0.02, false, "lower rates.w1 (50)"),
-        (0.1, 0.02, true, "lower back-propagation's rate (50)"),
+        (0.1, 0.02, true, "lower back-propagation's rate (50, --rate)"),
     ] {
         let wrong = |preset: &mut Preset| {
             // Rectified units may die instead.
