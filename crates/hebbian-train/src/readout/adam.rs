@@ -71,9 +71,12 @@ impl Adam {
     fn step_on_cpu(&mut self, w: &Tensor, g: &Tensor, rate: f32, scale: f32) -> Result<Tensor> {
         const B1: f32 = BETA_1 as f32;
         const B2: f32 = BETA_2 as f32;
+        // Rounded by themselves: in f32, 1 − β₂ would be off by 1.3·10⁻⁵ of itself.
+        const REST_1: f32 = (1.0 - BETA_1) as f32;
+        const REST_2: f32 = (1.0 - BETA_2) as f32;
         let (w, g) = (w.contiguous()?, g.contiguous()?);
-        self.m = self.m.apply_op3_no_bwd(&g, &w, &Map(|m, g, _| B1 * m + (1.0 - B1) * g))?;
-        self.v = self.v.apply_op3_no_bwd(&g, &w, &Map(|v, g, _| B2 * v + (1.0 - B2) * g * g))?;
+        self.m = self.m.apply_op3_no_bwd(&g, &w, &Map(|m, g, _| B1 * m + REST_1 * g))?;
+        self.v = self.v.apply_op3_no_bwd(&g, &w, &Map(|v, g, _| B2 * v + REST_2 * g * g))?;
         let step = |w, m, v: f32| w - rate * m / ((scale * v).sqrt() + EPSILON as f32);
         w.apply_op3_no_bwd(&self.m, &self.v, &Map(step))
     }
