@@ -325,20 +325,26 @@ impl FeedbackLayer {
     /// # Errors
     /// If one of candle's operations fails.
     pub fn error_weight(&self) -> Result<Tensor> {
-        self.way_back(&self.connected()?, false)
+        Ok(self.ways(false)?.1)
     }
 
-    /// The matrix through which the error goes back for the weights as they are [connected](Self::connected), without a
+    /// The weights as they are [connected](Self::connected), and the matrix through which the error goes back, without a
     /// graph: these weights themselves if `backprop`, else [`error_weight`](Self::error_weight).
-    pub(crate) fn way_back(&self, connected: &Tensor, backprop: bool) -> Result<Tensor> {
+    pub(crate) fn ways(&self, backprop: bool) -> Result<(Tensor, Tensor)> {
+        let connected = self.connected()?;
         let weight = connected.detach();
-        match (self.config.source, &self.feedback) {
-            _ if backprop => Ok(weight),
-            (Source::Own, Some(feedback)) => Ok(feedback.detach()),
-            (Source::Signs { .. }, Some(feedback)) => feedback.detach().abs()? * weight.sign()?,
-            (Source::Signs { .. }, None) => weight.sign()? * init::glorot_deviation(weight.shape()),
-            _ => Ok(weight),
-        }
+        let back = match (self.config.source, &self.feedback) {
+            _ if backprop => weight,
+            (Source::Own, Some(feedback)) => feedback.detach(),
+            (Source::Signs { .. }, Some(feedback)) => {
+                (feedback.detach().abs()? * weight.sign()?)?
+            }
+            (Source::Signs { .. }, None) => {
+                (weight.sign()? * init::glorot_deviation(weight.shape()))?
+            }
+            _ => weight,
+        };
+        Ok((connected, back))
     }
 
     /// The layer as it responds, without the backward path: weights without a connection are 0. Its weights are a
@@ -382,15 +388,14 @@ impl FeedbackLayer {
     /// [`forward`](Module::forward) or, if `backprop`, the same with the error going back through the weights
     /// themselves, whatever the source.
     pub(crate) fn forward_by(&self, x: &Tensor, backprop: bool) -> Result<Tensor> {
-        let connected = self.connected()?;
-        self.layer.forward_with(x, &connected, &self.way_back(&connected, backprop)?)
+        let (weight, back) = self.ways(backprop)?;
+        self.layer.forward_with(x, &weight, &back)
     }
 
     /// [`forward_by`](Self::forward_by) for images with channels last.
     pub(crate) fn channels_last_by(&self, x: &Tensor, backprop: bool) -> Result<Tensor> {
-        let connected = self.connected()?;
-        let way_back = self.way_back(&connected, backprop)?;
-        self.layer.forward_channels_last_with(x, &connected, &way_back)
+        let (weight, back) = self.ways(backprop)?;
+        self.layer.forward_channels_last_with(x, &weight, &back)
     }
 
     /// [`channels_last_by`](Self::channels_last_by) with `epilogues` in the same node of the graph; `None` if there is
@@ -401,9 +406,8 @@ impl FeedbackLayer {
         epilogues: &[Epilogue],
         backprop: bool,
     ) -> Result<Option<Tensor>> {
-        let connected = self.connected()?;
-        let way_back = self.way_back(&connected, backprop)?;
-        self.layer.forward_with_epilogues(x, &connected, &way_back, epilogues)
+        let (weight, back) = self.ways(backprop)?;
+        self.layer.forward_with_epilogues(x, &weight, &back, epilogues)
     }
 }
 

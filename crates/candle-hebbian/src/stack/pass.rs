@@ -313,8 +313,7 @@ impl<C: Competition> Block<C> {
         let mut u = match (order, &self.rows) {
             (_, map) if map.is_some() || rule.is_some() => {
                 let last = order == Order::Last && x.rank() == 4;
-                let connected = layer.connected()?;
-                let way_back = layer.way_back(&connected, pass.backprop)?;
+                let (connected, way_back) = layer.ways(pass.backprop)?;
                 let (seen, pre) = match map {
                     Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,
                     None if last => geometry.presynaptic_channels_last(x, layer.weight())?,
