@@ -62,6 +62,7 @@ impl Change {
         let Some(pixels) = store.pixels_in_memory() else { return Ok(None) };
         let changed =
             Store::in_memory(self.apply(pixels, store.shape())?, self.shape(store.shape()));
+        let changed = changed.with_origin(store.origin().cloned());
         Ok(Some(changed.with_blocks(store.blocks().map(<[usize]>::to_vec), store.buffer())))
     }
 }

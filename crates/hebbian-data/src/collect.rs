@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
-use crate::store::{Pile, Store};
+use crate::store::{Origin, Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// How many pictures are read together if each is in a file of its own (100 MB of photographs), unless they decode to
@@ -47,17 +47,30 @@ pub(crate) fn collect(
     on_progress: &OnProgress,
 ) -> Result<Vec<ImageSet>> {
     let found = first_shape(splits, options)?;
-    let mut left_out = Vec::new();
-    let sets = match collect_as(splits, found, options, &mut left_out, on_progress)? {
-        Some(sets) => sets,
+    let form = if options.image_size.is_some() { Form::Fitted } else { Form::AsTheyAre };
+    match collect_as(splits, How { shape: found, form }, options, on_progress)? {
+        Some(sets) => Ok(sets),
         // Some pictures have colour, so all images get three channels.
         None => {
-            let colour = (3, found.1, found.2);
-            left_out.clear();
-            let sets = collect_as(splits, colour, options, &mut left_out, on_progress)?;
-            sets.unwrap_or_default()
+            let colour = How { shape: (3, found.1, found.2), form };
+            Ok(collect_as(splits, colour, options, on_progress)?.unwrap_or_default())
         }
-    };
+    }
+}
+
+/// Collects the images of each split like this, and reports what was left out; `None` if a picture has colour and the
+/// shape is grey.
+pub(crate) fn collect_as(
+    splits: &[Split],
+    how: How,
+    options: &LoadOptions,
+    on_progress: &OnProgress,
+) -> Result<Option<Vec<ImageSet>>> {
+    let mut left_out = Vec::new();
+    let sets = sets_of(splits, how, options, &mut left_out, on_progress)?;
+    if sets.is_none() {
+        return Ok(None);
+    }
     for ((path, row), found) in &left_out {
         on_progress(Progress::Skipped { file: &path.to_string_lossy(), row: *row, found });
     }
@@ -96,21 +109,18 @@ fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
     }
 }
 
-/// Collects the sets with this shape; `None` if a picture has colour and the shape is grey.
-fn collect_as(
+fn sets_of(
     splits: &[Split],
-    shape: Shape,
+    how: How,
     options: &LoadOptions,
     left_out: &mut Vec<LeftOut>,
     on_progress: &OnProgress,
 ) -> Result<Option<Vec<ImageSet>>> {
-    let form = if options.image_size.is_some() { Form::Fitted } else { Form::AsTheyAre };
-    let how = How { shape, form };
     let buffer = options.buffered(how.size());
     let is_large = |split: &Split| !options.may_hold(split.pile.len(), how.size());
     let mut sets = Vec::new();
     for split in splits {
-        if is_large(split) && shape.0 == 1 && has_colour(split)? {
+        if is_large(split) && how.shape.0 == 1 && has_colour(split)? {
             return Ok(None);
         }
     }
@@ -179,23 +189,28 @@ fn in_memory(
     left_out: &mut Vec<LeftOut>,
     on_progress: &OnProgress,
 ) -> Result<Option<ImageSet>> {
-    let (mut pictures, mut labels) = (Pictures::new(how), Vec::new());
+    let (mut pictures, mut good) = (Pictures::new(how), Vec::new());
     let (mut blocks, total) = (vec![0], split.pile.len());
     for part in split.parts(how.size()) {
         let Some(kept) = decode(split, part, &mut pictures, options.skip_bad, left_out)? else {
             return Ok(None);
         };
-        labels.extend(kept.iter().map(|&index| split.labels[index]));
-        blocks.push(labels.len());
+        good.extend(kept);
+        blocks.push(good.len());
         // The first part has proved the size of the images, so memory for the rest is reserved at once and need not
         // grow.
         pictures.expect(total)?;
-        let (done, total) = (labels.len() as u64, total as u64);
+        let (done, total) = (good.len() as u64, total as u64);
         on_progress(Progress::Decode { file: &split.name, done, total });
     }
     blocks.dedup();
     let blocks = split.pile.blocks().map(|_| blocks);
-    let store = Store::in_memory(pictures.into_pixels(), how.shape).with_blocks(blocks, buffer);
+    let labels = good.iter().map(|&index| split.labels[index]).collect();
+    split.pile.release();
+    let origin = Origin { pile: split.pile.clone(), indices: Arc::new(good) };
+    let store = Store::in_memory(pictures.into_pixels(), how.shape)
+        .with_blocks(blocks, buffer)
+        .with_origin(Some(origin));
     Ok(Some(ImageSet::of_store(store, labels)))
 }
 

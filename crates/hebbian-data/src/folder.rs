@@ -33,7 +33,7 @@ pub(crate) fn load(
     Ok(Dataset::known(name, train, test, unlabelled))
 }
 
-/// Loads whatever is in `dir`: pictures in folders, or parquet files.
+/// Loads whatever is in `dir`: pictures in folders, unless the options name a column, or parquet files.
 pub(crate) fn load_any(
     name: &str,
     dir: &Path,
@@ -41,11 +41,22 @@ pub(crate) fn load_any(
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
     std::fs::read_dir(dir).map_err(Error::io(dir))?;
-    if let Some(data) = image_folder::load(name, dir, options, on_progress)? {
+    // Only tables have columns.
+    let of_table = options.image_column.is_some() || options.label_column.is_some();
+    if !of_table && let Some(data) = image_folder::load(name, dir, options, on_progress)? {
         return Ok(data);
     }
     if let Some(data) = parquet_files::load_folder(name, dir, options, on_progress)? {
         return Ok(data);
+    }
+    if of_table {
+        return Err(Error::BadFile {
+            path: dir.into(),
+            found: "no parquet files".to_string(),
+            expected: "some, because a column of their tables is named".to_string(),
+            advice: "leave out --image-column and --label-column to read pictures in folders"
+                .to_string(),
+        });
     }
     let found = match image_folder::without_class(dir)? {
         0 => "no pictures and no parquet files".to_string(),

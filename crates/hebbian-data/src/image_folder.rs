@@ -11,7 +11,7 @@ use crate::store::Pile;
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
 /// The endings of the names of pictures that can be decoded.
-const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
+pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
 /// The endings of the names of pictures that cannot be decoded. They are not ignored as other files are: without them, a
 /// class could silently have fewer images than its folder.
 const OTHERS: [&str; 13] =
@@ -136,7 +136,7 @@ fn no_classes(path: PathBuf) -> Error {
 
 /// Pictures, each in a file of its own.
 #[derive(Debug)]
-struct Files(Vec<PathBuf>);
+pub(crate) struct Files(pub Vec<PathBuf>);
 
 impl Pile for Files {
     fn len(&self) -> usize {
@@ -207,7 +207,7 @@ pub(crate) fn without_class(dir: &Path) -> Result<usize> {
 }
 
 /// The pictures in a folder, at any depth, in the order of their paths.
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     files_to(DEEPEST, dir)
 }
 

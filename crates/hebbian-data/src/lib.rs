@@ -34,6 +34,7 @@
 //! |---|---|
 //! | load a data set by name, from the hub or from a folder | [`load()`], [`LoadOptions`] |
 //! | use the embedded digits | [`digits()`] |
+//! | read pictures without labels | [`load_pictures`] |
 //! | make a set from bytes in memory | [`ImageSet::new`] |
 //! | get a batch as tensors | [`ImageSet::batch`], [`ImageSet::augmented_batch`] |
 //! | shuffle | [`ImageSet::shuffled`], [`Batches`] |
@@ -107,6 +108,7 @@ mod text;
 #[cfg(feature = "parquet")]
 mod thrift;
 pub mod transforms;
+mod unlabelled;
 #[cfg(feature = "hub")]
 mod upload;
 #[cfg(not(feature = "hub"))]
@@ -128,6 +130,7 @@ pub use photographs::Photographs;
 pub use repo::{Push, RepoKind};
 pub use split::{evenly, split_at};
 pub use text::printable;
+pub use unlabelled::load_pictures;
 #[cfg(not(feature = "hub"))]
 use without_hub::{self as hub, self as hub_set};
 #[cfg(not(feature = "parquet"))]

@@ -33,6 +33,16 @@ pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
 
     /// The file that holds a picture, and the row of the picture in it.
     fn place(&self, index: usize) -> (PathBuf, Option<usize>);
+
+    /// Frees the memory of what was read before, if it is kept.
+    fn release(&self) {}
+}
+
+/// Where the images of a store in memory were read from: the pile, and the index of each image in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub pile: Arc<dyn Pile>,
+    pub indices: Arc<Vec<usize>>,
 }
 
 /// Images of one shape, shared by sets.
@@ -40,6 +50,8 @@ pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
 pub(crate) struct Store {
     shape: Shape,
     place: Place,
+    /// For pixels in memory; `None` if they came from no pile.
+    origin: Option<Origin>,
     /// The blocks as in [`Pile::blocks`], also for pixels in memory.
     blocks: Option<Vec<usize>>,
     /// How many images are held when the images are shuffled, if not all of them.
@@ -94,7 +106,37 @@ impl Store {
     }
 
     fn new(shape: Shape, place: Place, blocks: Option<Vec<usize>>, buffer: usize) -> Self {
-        Self { shape, place, blocks, buffer, ahead: Mutex::default() }
+        Self { shape, place, origin: None, blocks, buffer, ahead: Mutex::default() }
+    }
+
+    /// The same images, which are in memory and were read from there.
+    pub fn with_origin(self, origin: Option<Origin>) -> Self {
+        Self { origin, ..self }
+    }
+
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The file that holds an image, and the row of the image in it if that is a table; `None` if the image came from
+    /// somewhere else.
+    pub fn file(&self, index: usize) -> Option<(PathBuf, Option<usize>)> {
+        match &self.place {
+            Place::Memory(_) => {
+                self.origin.as_ref().map(|from| from.pile.place(from.indices[index]))
+            }
+            Place::Files { pile, .. } => Some(pile.place(index)),
+            Place::Several(sets) => {
+                let mut first = 0;
+                sets.iter().find_map(|set| match index < first + set.len() {
+                    true => Some(set.file(index - first)),
+                    false => {
+                        first += set.len();
+                        None
+                    }
+                })?
+            }
+        }
     }
 
     /// The same images with these blocks and this buffer.

@@ -389,6 +389,10 @@ impl Pile for Rows {
         let row = before + rows.start + index - self.starts[block];
         (self.tables[*table].0.path.clone(), Some(row))
     }
+
+    fn release(&self) {
+        *lock(&self.last) = None;
+    }
 }
 
 /// The types that labels may have.

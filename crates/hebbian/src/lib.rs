@@ -61,6 +61,7 @@ mod reproduce;
 mod search;
 mod selection;
 mod signals;
+mod trained;
 mod verify;
 
 pub use bench::{Benchmark, benchmarks};

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::tables::{COLOUR, FEATURES, pictures, table, table_as};
 use crate::common::{self, assert_says, contents, planes, png, write};
-use hebbian_data::{Dataset, LoadOptions, Progress, Result, load, load_with_progress};
+use hebbian_data::{
+    Dataset, ImageSet, LoadOptions, Progress, Result, load, load_pictures, load_with_progress,
+};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use parquet::basic::{Compression, GzipLevel, Type as PhysicalType};
 
@@ -497,6 +499,112 @@ fn broken_pictures_are_named_once() {
         write(&all.path().join(format!("{class}/0.png")), b"nothing");
     }
     refused(all.path(), |options| options.skip_bad = true, &["ant/0.png", "7 bytes that are not"]);
+}
+
+/// The pixels of an image are those of the file that the set names, wherever the images are, and whatever was done to
+/// the set.
+#[test]
+fn every_image_has_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    // Nothing of a picture that is left out moves to another one.
+    write(&dir.path().join("train/ant/00.png"), b"nothing");
+    write(&dir.path().join("unlabelled/9.png"), &png(9, COLOUR));
+    for memory in [LoadOptions::default().memory, 0] {
+        let loaded = |image_size| {
+            let edit = |options: &mut LoadOptions| {
+                (options.memory, options.skip_bad, options.image_size) = (memory, true, image_size);
+            };
+            of(dir.path(), edit).unwrap()
+        };
+        let check = |set: &ImageSet, names: &[&str]| {
+            let found: Vec<_> = (0..set.len()).map(|i| set.file(i)).collect();
+            let wanted = names.iter().map(|name| Some((dir.path().join(name), None)));
+            assert_eq!(found, wanted.collect::<Vec<_>>(), "{memory}");
+            assert_eq!(set.file(set.len()), None);
+        };
+        let data = loaded(None);
+        let learned =
+            ["train/ant/0.png", "train/ant/more/1.PNG", "train/bee/2.png", "train/bee/3.png"];
+        check(&data.train, &learned);
+        check(&data.test, &["val/ant/4.png", "val/bee/5.png"]);
+        check(&data.train.select(&[3, 0]).unwrap(), &[learned[3], learned[0]]);
+        check(&data.train.resized(2).unwrap().take(2), &learned[..2]);
+        check(&loaded(Some(3)).train, &learned);
+        check(&data.seen().unwrap(), &[&learned[..], &["unlabelled/9.png"]].concat());
+    }
+    assert_eq!(hebbian_data::digits().train.file(0), None);
+
+    let tables = tempfile::tempdir().unwrap();
+    let (first, second) = ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet");
+    write(&tables.path().join(first), &table(&pictures(0..3), &["1", "0", "2"], Some(FEATURES)));
+    write(&tables.path().join(second), &table(&pictures(3..5), &["1", "2"], Some(FEATURES)));
+    let test = "test-00000-of-00001.parquet";
+    write(&tables.path().join(test), &table(&pictures(5..6), &["2"], Some(FEATURES)));
+    for memory in [LoadOptions::default().memory, 0] {
+        let data = of(tables.path(), |options| options.memory = memory).unwrap();
+        let found: Vec<_> = (0..5).map(|i| data.train.file(i).unwrap()).collect();
+        let places = [(first, 0), (first, 1), (first, 2), (second, 0), (second, 1)];
+        assert_eq!(found, places.map(|(file, row)| (tables.path().join(file), Some(row))));
+    }
+}
+
+/// Pictures to classify: in the order in which they are named, of the size and the channels that are asked for.
+#[test]
+fn pictures_without_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    write(&dir.path().join("grey.png"), &png(7, GREY));
+    let at = |name: &str| dir.path().join(name);
+    let read = |paths: &[&str], shape, skip_bad| {
+        let paths: Vec<_> = paths.iter().map(|path| at(path)).collect();
+        let options = LoadOptions { skip_bad, ..LoadOptions::default() };
+        load_pictures(&paths, shape, &options, &common::quiet())
+    };
+    let set = read(&["val/bee/5.png", "train/ant"], COLOUR, false).unwrap();
+    assert_eq!(set.labels(), [ImageSet::NO_LABEL; 3]);
+    let names = ["val/bee/5.png", "train/ant/0.png", "train/ant/more/1.PNG"];
+    for (image, (name, number)) in names.into_iter().zip([5, 0, 1]).enumerate() {
+        assert_eq!(set.file(image), Some((at(name), None)));
+        assert_eq!(set.image(image).unwrap(), planes(number, COLOUR));
+    }
+    // Squares are what --image-size makes of the pictures.
+    let resized = of(dir.path(), |options| options.image_size = Some(3)).unwrap();
+    let squares = read(&["train"], (3, 3, 3), false).unwrap();
+    assert_eq!(contents(&squares).2, contents(&resized.train).2);
+    // Three equal channels.
+    let grey = read(&["grey.png"], (3, 4, 6), false).unwrap().image(0).unwrap();
+    assert_eq!(grey, planes(7, GREY).repeat(3));
+
+    let refused = |paths: &[&str], shape, texts: &[&str]| {
+        assert_says(&read(paths, shape, false).unwrap_err().to_string(), texts);
+    };
+    let (_, height, width) = COLOUR;
+    refused(&["grey.png", "val"], (1, 4, 4), &["val/ant/4.png", "found colour", "grey"]);
+    refused(&["grey.png"], (2, 4, 6), &["channels", "found 2", "expected 3"]);
+    refused(&["grey.png"], (1, height + 1, width), &["grey.png", "4x6 pixels"]);
+    refused(&["nothing.png"], COLOUR, &["nothing.png"]);
+    fs::create_dir(at("empty")).unwrap();
+    refused(&["empty"], COLOUR, &["empty", "no pictures", "png"]);
+    write(&at("empty/broken.png"), b"nothing");
+    refused(&["empty", "val"], COLOUR, &["empty/broken.png", "7 bytes that are not"]);
+    let kept = read(&["empty", "val"], COLOUR, true).unwrap();
+    assert_eq!((kept.len(), kept.file(0)), (2, Some((at("val/ant/4.png"), None))));
+}
+
+/// Columns are of tables: pictures beside the tables are not what they name, and a folder without tables has none.
+#[test]
+fn columns_are_of_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    let column = |options: &mut LoadOptions| options.label_column = Some("kind".into());
+    refused(dir.path(), column, &["no parquet files", "--label-column"]);
+    write(
+        &dir.path().join("train-00000-of-00001.parquet"),
+        &table(&pictures(0..5), &["1", "0", "2", "1", "0"], Some(FEATURES)),
+    );
+    assert_eq!(of(dir.path(), column).unwrap().class_names, ["wasp", "ant", "bee"]);
+    assert_eq!(of(dir.path(), |_| ()).unwrap().class_names, ["ant", "bee"]);
 }
 
 /// A file in place of a folder, links that lead nowhere or in a circle, and classes whose names are no text.

@@ -243,7 +243,7 @@ fn colour_is_told_by_the_first_pictures() {
     let errors = sets.flat_map(|set| (0..set.len()).filter_map(|at| set.pixels(&[at]).err()));
     let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert_says(&errors[0], &["found colour", "grey, as the first pictures are", "convert it"]);
+    assert_says(&errors[0], &["found colour", "grey, as the other images are", "convert it"]);
 }
 
 #[test]

@@ -374,6 +374,8 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Which classes are mistaken for which.
     pub confusion: ConfusionMatrix,
+    /// The class of each image, in the order of the set.
+    pub predicted: Vec<u32>,
 }
 
 /// Classifies the images of a set.
@@ -396,5 +398,5 @@ pub fn evaluate(
         progress.advance(indices.len() as u64);
     }
     let confusion = ConfusionMatrix::new(set.labels(), &predicted, classes)?;
-    Ok(Evaluation { accuracy: confusion.accuracy(), confusion })
+    Ok(Evaluation { accuracy: confusion.accuracy(), confusion, predicted })
 }

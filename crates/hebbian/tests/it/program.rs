@@ -124,6 +124,70 @@ fn a_model_sees_images_of_other_data_sets() {
     assert!(!at.join("features.safetensors").exists());
 }
 
+/// Pictures without labels are classified as the same images are with their labels, and tables say which file is which.
+#[test]
+fn pictures_without_labels_are_classified() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let digits = hebbian_data::digits().test;
+    let of_classes = |class: u32| digits.labels().iter().position(|&label| label == class).unwrap();
+    let images: Vec<usize> = (0..10).map(of_classes).collect();
+    for (class, &index) in images.iter().enumerate() {
+        let picture = image::GrayImage::from_raw(8, 8, digits.image(index).unwrap()).unwrap();
+        for split in ["train", "test"] {
+            let class_folder = at.join(format!("some/{split}/{class}"));
+            std::fs::create_dir_all(&class_folder).unwrap();
+            picture.save(class_folder.join("it.png")).unwrap();
+        }
+    }
+    let model = hebbian_models::Model::from_zoo("softhebb-digits").unwrap();
+    let (batch, _) = digits.batch(&images, candle::DType::F32, &Device::Cpu).unwrap();
+    let classes: Vec<u32> = model.predict(&batch).unwrap().to_vec1().unwrap();
+    let scores: Vec<Vec<f32>> = model.scores(&batch).unwrap().to_vec2().unwrap();
+    let rows = |file: &str| -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(at.join(file)).unwrap();
+        text.lines().map(|line| line.split(',').map(str::to_string).collect()).collect()
+    };
+    let name = |split: &str, class: usize| format!("some/{split}/{class}/it.png");
+
+    let predict = ["predict", "softhebb-digits", "some/test", "--quiet", "--table", "p.csv"];
+    let said = printed(at, &predict);
+    let table = rows("p.csv");
+    assert_eq!((table.len(), table[0].len()), (11, 12), "{table:?}");
+    assert_eq!(table[0][..3], ["file", "predicted", "score of 0"]);
+    for (class, row) in table[1..].iter().enumerate() {
+        assert_eq!(row[..2], [name("test", class), classes[class].to_string()]);
+        let line = said.lines().find(|line| line.starts_with(&row[0])).expect(&said);
+        assert_eq!(line.split_whitespace().last(), Some(row[1].as_str()), "{said}");
+        for (written, score) in row[2..].iter().zip(&scores[class]) {
+            let written: f32 = written.parse().unwrap();
+            assert!((written - score).abs() < 1e-5, "{written} {score}");
+        }
+    }
+    let eval = ["eval", "softhebb-digits", "--data-dir", "some", "--quiet", "--table", "e.csv"];
+    printed(at, &eval);
+    let table = rows("e.csv");
+    assert_eq!(table[0], ["image", "file", "row", "class", "predicted"]);
+    for (class, row) in table[1..].iter().enumerate() {
+        let of = [class.to_string(), name("test", class), String::new(), class.to_string()];
+        assert_eq!(row[..], [&of[..], &[classes[class].to_string()]].concat());
+    }
+    let features = ["features", "softhebb-digits", "--data-dir", "some", "--quiet"];
+    printed(at, &[&features[..], &["--table", "f.csv"]].concat());
+    let table = rows("f.csv");
+    assert_eq!((table.len(), &table[0][..2]), (21, &["split", "image"].map(str::to_string)[..]));
+    assert_eq!(table[4][..3], ["train".to_string(), "3".to_string(), name("train", 3)]);
+    assert_eq!(table[20], ["test", "9", &name("test", 9), "", "9"].map(str::to_string));
+
+    let colour = image::RgbImage::new(8, 8);
+    colour.save(at.join("colour.png")).unwrap();
+    let of_colour = ["predict", "softhebb-digits", "some", "colour.png"];
+    refused(at, &of_colour, &["colour.png", "found colour", "expected grey"]);
+    refused(at, &["predict", "softhebb-digits", "none.png"], &["none.png"]);
+    let table = [&predict[..4], &["--table", "nowhere/p.csv"]].concat();
+    refused(at, &table, &["--table", "no folder nowhere"]);
+}
+
 /// Networks whose images cannot be had by name alone are marked in the list: of SoftHebb's, the 3 for ImageNet are, the
 /// 12 for ImageNette are not.
 #[test]
