@@ -5,6 +5,7 @@ use super::descents::Descents;
 use super::network::Network;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
+use candle_hebbian::device::to_host;
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Clock, Counts, Epochs, Error, Figures, Measured, Method, OfPreset, Picture,
@@ -176,7 +177,7 @@ impl hebbian_train::Learner for Learner {
         let mut measured = self.epochs.measure(sizes.iter().map(String::as_str))?;
         let norms = self.network.convolutions().map(|layer| layer.radii()?.mean_all());
         let norms = Tensor::stack(&norms.collect::<candle::Result<Vec<_>>>()?, 0)?;
-        let norms = norms.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let norms = to_host(&norms)?.to_vec1::<f64>()?;
         for (at, norm) in norms.into_iter().enumerate() {
             measured.values.push((format!("norm/layer {}", at + 1), norm));
         }

@@ -1,7 +1,7 @@
 //! Operations on patches, one per row.
 
-use candle::{D, Result, Tensor};
-use candle_hebbian::device::upload;
+use candle::{D, Device, Result, Tensor};
+use candle_hebbian::device::send;
 
 /// Normalises the contrast of rows `p (n, F)`: `(p − p̄)/√(var p + c)`, with the sample variance (over `F − 1`).
 ///
@@ -55,6 +55,7 @@ pub fn lloyd(rows: &Tensor, centroids: &Tensor, together: usize) -> Result<(Tens
         nearest.to_vec1::<u32>()?.into_iter().for_each(|unit| won[unit as usize] += 1);
     }
     let counts: Vec<f64> = won.iter().map(|&count| count.max(1) as f64).collect();
-    let counts = upload(counts, (units, 1), rows.device())?.to_dtype(rows.dtype())?;
+    let counts = Tensor::from_vec(counts, (units, 1), &Device::Cpu)?.to_dtype(rows.dtype())?;
+    let counts = send(&counts, rows.device())?;
     Ok((sums.broadcast_div(&counts)?, won))
 }

@@ -224,7 +224,7 @@ impl Learner {
         let blocks = self.model.network.stack().blocks().iter();
         blocks
             .filter_map(|block| block.threshold())
-            .map(|threshold| Ok((threshold, threshold.values().copy()?)))
+            .map(|threshold| Ok((threshold, threshold.values().force_contiguous()?)))
             .collect()
     }
 

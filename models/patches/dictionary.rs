@@ -1,7 +1,7 @@
 //! The code of an image in terms of patches.
 
-use candle::{Result, Tensor};
-use candle_hebbian::device::upload;
+use candle::{Device, Result, Tensor};
+use candle_hebbian::device::send;
 use candle_hebbian::ops::{above_kth_largest, channels_last::avg_pool2d, kth_largest};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer};
 
@@ -139,7 +139,8 @@ pub fn adapt(map: &Tensor, side: usize) -> Result<Tensor> {
             (0..size).map(move |at| if covered.contains(&at) { share } else { 0.0 })
         };
         let shares: Vec<f64> = (0..side).flat_map(window).collect();
-        upload(shares, (1, side, size), map.device())?.to_dtype(map.dtype())
+        let shares = Tensor::from_vec(shares, (1, side, size), &Device::Cpu)?;
+        send(&shares.to_dtype(map.dtype())?, map.device())
     };
     let rows = map.reshape((images, height, width * channels))?;
     let rows =

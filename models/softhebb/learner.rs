@@ -219,8 +219,40 @@ fn from_start(start: &[Units], now: &[Units]) -> Result<Vec<(f64, f64)>> {
         let mut cosines = (product(&now, &start)? / lengths)?.to_vec1::<f64>()?;
         cosines.sort_by(f64::total_cmp);
         let left = cosines.iter().filter(|&&cosine| cosine < NEAR).count();
-        let count = cosines.len().max(1) as f64;
-        Ok((left as f64 / count, cosines.get(cosines.len() / 2).copied().unwrap_or(f64::NAN)))
+        let count = cosines.len();
+        let [low, high] = [count.saturating_sub(1) / 2, count / 2];
+        let median = |cosines: &[f64]| Some((cosines.get(low)? + cosines.get(high)?) / 2.0);
+        Ok((left as f64 / count.max(1) as f64, median(&cosines).unwrap_or(f64::NAN)))
     };
     start.iter().zip(now).map(of_layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    /// The median of an even number of cosines is the mean of the two in the middle.
+    #[test]
+    fn the_median_of_an_even_number_of_cosines() {
+        let units = |rows: &[[f32; 2]]| Units {
+            name: "layer 1".to_string(),
+            weight: Tensor::from_vec(rows.concat(), (rows.len(), 2), &Device::Cpu).unwrap(),
+            competes: true,
+            stride: 1,
+            padding: 0,
+            pools: Vec::new(),
+        };
+        // The cosines are 1, 0.6, 0 and −1.
+        let start = [[1.0, 0.0], [0.0, 2.0], [1.0, 0.0], [3.0, 0.0]];
+        let now = [[2.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]];
+        let median = |count: usize| {
+            let of = from_start(&[units(&start[..count])], &[units(&now[..count])]).unwrap();
+            of[0]
+        };
+        for (count, share, expected) in [(4, 0.5, 0.3), (3, 1.0 / 3.0, 0.6), (2, 0.0, 0.8)] {
+            let (left, middle) = median(count);
+            assert!((left - share).abs() < 1e-12 && (middle - expected).abs() < 1e-6, "{count}");
+        }
+    }
 }

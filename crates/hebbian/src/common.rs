@@ -77,7 +77,18 @@ impl CommonArgs {
     /// Those of [`loaded`](Self::loaded).
     pub(crate) fn take_over(&mut self) -> Result<()> {
         let Some(run) = self.loaded()? else { return Ok(()) };
-        self.seed = self.seed.or(run["seed"].as_u64());
+        let seed = run["seed"].as_u64();
+        self.seed = self.seed.or(seed);
+        let drawn = self.validation.is_some()
+            || run["dataset"].as_str().is_some_and(|name| {
+                name.parse::<DatasetName>().is_err() && Photographs::find(name).is_none()
+            });
+        if let (true, Some(seed)) = (drawn && self.seed != seed, seed) {
+            self.tell(&format!(
+                "note: the run of --load has the seed {seed}: with another one, images that it learned may be among \
+                 those that are drawn to be tested"
+            ));
+        }
         let own_set = self.dataset.as_deref().is_none_or(|name| run["dataset"] == name);
         let selection = self.data.selection.clone();
         self.data.selection = selection.or_of(Selection::of_run(&run)?, own_set);
@@ -89,13 +100,22 @@ impl CommonArgs {
     /// # Errors
     /// A configuration that cannot be read.
     pub(crate) fn loaded(&self) -> Result<Option<Value>> {
-        let folder = match &self.load {
-            Some(file) if file.is_file() => file.parent(),
-            folder => folder.as_deref(),
-        };
-        let config = folder.map(RunFolder::config).transpose()?.flatten();
+        let config = self.loaded_folder().map(RunFolder::config).transpose()?.flatten();
         // Models of other programs have a file of this name too.
         Ok(config.filter(|config| config["method"].is_string()))
+    }
+
+    /// The file of that configuration.
+    pub(crate) fn loaded_file(&self) -> Option<PathBuf> {
+        self.loaded_folder().map(|folder| folder.join("config.json"))
+    }
+
+    /// The folder of `--load`, or that of the file.
+    fn loaded_folder(&self) -> Option<&Path> {
+        match &self.load {
+            Some(file) if file.is_file() => file.parent(),
+            folder => folder.as_deref(),
+        }
     }
 
     /// Returns the device asked for, or the best available one, with its name, and writes the choice to stderr.
@@ -157,6 +177,7 @@ impl CommonArgs {
                 job.experiment.as_deref() == Some(name)
                     && job.dataset.as_deref() == data.map(|data| data.name.as_str())
                     && job.flag("--epochs") == epochs.as_deref()
+                    && job.flags.iter().all(|flag| !flag.starts_with("--") || flag == "--epochs")
                     && (job.seeds.first(), job.seeds.len()) == (Some(&self.seed()), seeds)
             });
             self.tell_expected(job.and_then(Job::expected));

@@ -70,11 +70,16 @@ pub trait Door: Method + Sized {
     /// The method's own flags.
     type Flags: Args + std::fmt::Debug;
 
-    /// Returns the options that the flags choose.
+    /// Returns the options that the flags choose. What is [beside the preset](Self::BESIDE_PRESET) and no flag says is that
+    /// of `run`, the options of the run that the preset is taken from, if it is evaluated.
     ///
     /// # Errors
     /// An unknown preset, or flags that do not fit it.
-    fn options(common: &CommonArgs, flags: &Self::Flags) -> Result<Self::Options>;
+    fn options(
+        common: &CommonArgs,
+        flags: &Self::Flags,
+        run: Option<&Self::Options>,
+    ) -> Result<Self::Options>;
 
     /// Returns the experiment that the flags ask for, if any. Most methods have none.
     ///
@@ -158,29 +163,29 @@ pub(crate) fn list_of<M: Door>() -> Result<String> {
 
 /// Returns the options that the flags choose, including the transforms of what the network sees.
 pub(crate) fn options<M: Door>(common: &CommonArgs, flags: &M::Flags) -> Result<M::Options> {
-    let mut options = M::options(common, flags)?;
+    let mut options = M::options(common, flags, None)?;
     common.transforms.put_into(M::preset_mut(&mut options).input_mut());
     Ok(options)
 }
 
-/// Returns the options to evaluate a checkpoint with: `given`, or if it is a run of the method and no preset is named,
-/// those that the run had, with the transforms that the flags choose.
-fn evaluated<M: Door>(common: &CommonArgs, given: M::Options) -> Result<M::Options> {
+/// Returns the options to evaluate a checkpoint with. If it is a run of the method, they are the run's, changed by the
+/// flags; of a preset that is named, too, the network sees images as it saw them in the run.
+fn evaluated<M: Door>(common: &mut CommonArgs, flags: &M::Flags) -> Result<M::Options> {
     let Some(config) = common.loaded()?.filter(|config| config["method"] == M::NAME) else {
-        return Ok(given);
+        return options::<M>(common, flags);
     };
-    let mut options: M::Options = serde_json::from_value(config["options"].clone())?;
-    common.transforms.put_into(M::preset_mut(&mut options).input_mut());
-    if common.preset.is_none() {
-        return Ok(options);
-    }
-    // Weights that fit would be evaluated on images that look different.
-    match M::preset(&options).input() == M::preset(&given).input() {
-        true => Ok(given),
-        false => bail!(
-            "the run of --load saw images after other transforms than --preset has: leave out --preset"
-        ),
-    }
+    let mut run: M::Options = serde_json::from_value(config["options"].clone())?;
+    let mut options = match common.preset {
+        Some(_) => M::options(common, flags, None)?,
+        None => {
+            common.preset = common.loaded_file().map(|file| file.to_string_lossy().into_owned());
+            M::options(common, flags, Some(&run))?
+        }
+    };
+    let input = M::preset_mut(&mut options).input_mut();
+    *input = M::preset_mut(&mut run).input_mut().clone();
+    common.transforms.put_into(input);
+    Ok(options)
 }
 
 /// Returns the result to expect of a run with these options, if a command of the record has the same options.
@@ -282,16 +287,16 @@ impl<F: Args> DoorArgs<F> {
         if let Some(report) = self.study::<M>()? {
             return Ok(report);
         }
-        let Self { common, flags } = self;
+        let Self { mut common, flags } = self;
         if common.parallel.is_some() {
             bail!(
                 "--parallel is for the networks of an experiment or a search: one network uses all cores"
             );
         }
-        let mut options = options::<M>(&common, &flags)?;
-        if common.eval_only {
-            options = evaluated::<M>(&common, options)?;
-        }
+        let options = match common.eval_only {
+            true => evaluated::<M>(&mut common, &flags)?,
+            false => options::<M>(&common, &flags)?,
+        };
         let (device, run) = common.run(M::NAME)?;
         let expected = match common.is_whole() {
             true => expected::<M>(&common, &options)?,

@@ -5,6 +5,7 @@ use crate::selection::Selection;
 use crate::{DeviceArgs, tell};
 use anyhow::{Context, Result, bail};
 use candle::DType;
+use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, ImageSet, LoadOptions, load_pictures};
 use hebbian_models::{Model, ZOO, splits};
 use hebbian_train::{Cell, Progress, Table, collect_features, evaluate, save_checkpoint};
@@ -194,7 +195,7 @@ impl PredictArgs {
             let (images, _) = set.batch(&indices, DType::F32, &device)?;
             let predicted = model.predict(&images)?.to_vec1::<u32>()?;
             let scores = match self.table {
-                Some(_) => model.scores(&images)?.to_dtype(DType::F64)?.to_vec2::<f64>()?,
+                Some(_) => to_host(&model.scores(&images)?)?.to_vec2::<f64>()?,
                 None => vec![Vec::new(); predicted.len()],
             };
             progress.advance(indices.len() as u64);

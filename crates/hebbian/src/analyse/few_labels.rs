@@ -184,7 +184,7 @@ fn random(run: &Opened, model: &Model, how: &How) -> Result<(Vec<Model>, Option<
         match model.random(run.data()?, seed, &how.device) {
             Ok(Some(random)) => all.push(random),
             Ok(None) => {
-                let why = format!("{} does not learn in steps", model.method());
+                let why = format!("{} took no steps of learning", model.method());
                 return Ok((all, Some(why)));
             }
             Err(error) => return Ok((Vec::new(), Some(format!("{error:#}")))),

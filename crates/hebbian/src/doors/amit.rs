@@ -115,7 +115,7 @@ impl Door for Amit {
     ];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, _: Option<&Options>) -> Result<Options> {
         Ok(Options { preset: flags.preset(common)? })
     }
 

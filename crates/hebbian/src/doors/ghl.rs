@@ -74,7 +74,7 @@ impl Door for Ghl {
         }))
     }
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, _: Option<&Options>) -> Result<Options> {
         let own = if common.on_digits() { "ghl-digits" } else { "fasthebb-cifar" };
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
         let training = &mut preset.training;

@@ -94,6 +94,16 @@ impl Flags {
                  with \"swapped\" null"
             );
         }
+        let of_circuit = [
+            ("--way", self.way.is_some()),
+            ("--level", self.level.is_some()),
+            ("--decoupled", self.decoupled),
+        ];
+        if let (true, Some((flag, _))) =
+            (self.backprop, of_circuit.iter().find(|(_, given)| *given))
+        {
+            bail!("{flag} is for the circuit, and --backprop trains a network without one");
+        }
         preset.units = self.units.unwrap_or(preset.units);
         preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
         preset.circuit.level = self.level.unwrap_or(preset.circuit.level);
@@ -122,8 +132,9 @@ impl Door for Golkar {
     const BESIDE_PRESET: &'static [&'static str] = &["--backprop"];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
-        Ok(Options { preset: flags.preset(common)?, backprop: flags.backprop })
+    fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {
+        let backprop = flags.backprop || run.is_some_and(|run| run.backprop);
+        Ok(Options { preset: flags.preset(common)?, backprop })
     }
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {

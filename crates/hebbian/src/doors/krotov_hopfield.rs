@@ -26,7 +26,7 @@ impl Door for KrotovHopfield {
     const NUMBERS: &'static [&'static str] = &["mean_norm", "features", "head"];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, _: Option<&Options>) -> Result<Options> {
         let own = ["krotov-hopfield-mnist-100", "krotov-hopfield-digits"];
         let own = own[usize::from(common.on_digits())];
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;

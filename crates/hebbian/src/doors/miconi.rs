@@ -106,6 +106,9 @@ impl Flags {
         training.plasticity = self.plasticity.unwrap_or(training.plasticity);
         training.triangle = self.triangle.unwrap_or(training.triangle);
         training.epochs = self.epochs.unwrap_or(training.epochs);
+        if let (true, Some(factor)) = (self.freeze, self.learning_rate_factor) {
+            bail!("--learning-rate-factor {factor}: with --freeze no weights are learned");
+        }
         let mut factor = self.learning_rate_factor.unwrap_or(1.0);
         if let Some(batch_size) = self.batch_size {
             factor *= training.batch_size as f64 / batch_size.max(1) as f64;
@@ -135,11 +138,11 @@ impl Door for Miconi {
     const BESIDE_PRESET: &'static [&'static str] = &["--readout", "--standardise-last"];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {
         Ok(Options {
             preset: flags.preset(common)?,
-            decoder: flags.readout.unwrap_or_default(),
-            standardise_last: flags.standardise_last,
+            decoder: flags.readout.or(run.map(|run| run.decoder)).unwrap_or_default(),
+            standardise_last: flags.standardise_last || run.is_some_and(|run| run.standardise_last),
         })
     }
 

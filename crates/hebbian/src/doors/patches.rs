@@ -27,7 +27,7 @@ impl Door for Patches {
     const NUMBERS: &'static [&'static str] = &["features", "ridge", "ridge on raw pixels", "head"];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, _: Option<&Options>) -> Result<Options> {
         let own = if common.on_digits() { "patches-digits" } else { "patches-cifar" };
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
         preset.units = flags.units.unwrap_or(preset.units);

@@ -3,7 +3,7 @@
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::softhebb::{
-    self, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
+    self, BlockConfig, HeadConfig, HeadLayers, Learner, Learning, Mode, Options, Preset, Softhebb,
 };
 use hebbian_train::Run;
 use std::path::Path;
@@ -46,6 +46,17 @@ impl Flags {
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;
+        let hebbian = |block: &BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
+        let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
+        if let (false, Some((flag, _))) = (
+            preset.blocks.iter().any(hebbian),
+            unsupervised.iter().find(|(_, given)| given.is_some()),
+        ) {
+            bail!(
+                "{flag} is for Hebbian layers: '{name}' learns by back-propagation, for --head-epochs epochs with \
+                 the head's batches"
+            );
+        }
         let training = &mut preset.training;
         training.mode = self.mode.unwrap_or(training.mode);
         training.epochs = self.epochs.unwrap_or(training.epochs);
@@ -83,10 +94,12 @@ impl Door for Softhebb {
     const BESIDE_PRESET: &'static [&'static str] = &["--baselines"];
     type Flags = Flags;
 
-    fn options(common: &CommonArgs, flags: &Flags) -> Result<Options> {
+    fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {
         let preset = flags.preset(common)?;
-        let digits = common.dataset.as_deref().unwrap_or(&preset.dataset) == "digits";
-        Ok(Options { baselines: flags.baselines || digits, preset })
+        let digits = common.dataset.as_deref().unwrap_or(&preset.dataset) == "digits"
+            && common.data_dir.is_none();
+        let baselines = flags.baselines || run.map_or(digits, |run| run.baselines);
+        Ok(Options { baselines, preset })
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

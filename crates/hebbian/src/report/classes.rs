@@ -5,6 +5,7 @@ use super::sheet::Sheet;
 use crate::analyse::{Of, Ridged, rows};
 use anyhow::Result;
 use candle::{D, DType, Device};
+use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, evenly};
 use hebbian_models::Model;
 use hebbian_train::{ConfusionMatrix, Progress};
@@ -71,7 +72,7 @@ pub(super) fn classify(
             Err(error) => return Err(error.into()),
         };
         let classes: Vec<u32> = scores.argmax(D::Minus1)?.to_vec1()?;
-        let scores: Vec<Vec<f64>> = scores.to_dtype(DType::F64)?.to_vec2()?;
+        let scores: Vec<Vec<f64>> = to_host(&scores)?.to_vec2()?;
         let of_batch = &labels[predicted.len()..];
         margins.extend(scores.iter().zip(&classes).zip(of_batch).map(
             |((of_classes, &class), &label)| {

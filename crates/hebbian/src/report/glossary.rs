@@ -53,7 +53,7 @@ pub(super) const TERMS: &[Term] = &[
         "head on raw pixels",
         "head on raw pixels",
         "Head on raw pixels",
-        "The same head, trained on the pixels of the images.",
+        "The same head, trained on the pixels of the images, after the transforms that the network sees them through.",
     ),
     score(
         "head on random networks",
@@ -84,7 +84,7 @@ pub(super) const TERMS: &[Term] = &[
         "ridge on raw pixels",
         "ridge on raw pixels",
         "Ridge regression on raw pixels",
-        "The same regression from the pixels of the images.",
+        "The same regression from the pixels of the images, after the transforms that the network sees them through.",
     ),
     score(
         "nearest class mean",

@@ -524,9 +524,80 @@ fn a_run_is_evaluated_with_its_own_settings() {
     let line = format!("test accuracy {:.2} %\n", 100.0 * test_accuracy);
     let again = ["train", "krotov-hopfield", "--load", "a", "--eval-only", "--quiet"];
     assert_eq!(printed(at, &again), line);
-    assert!(printed(at, &["eval", "a", "--quiet"]).starts_with(&(line + "355 test images\n")));
-    let named = [&again[..], &["--preset", "krotov-hopfield-digits"]].concat();
-    refused(at, &named, &["other transforms", "leave out --preset"]);
+    let evaluated = printed(at, &["eval", "a", "--quiet"]);
+    assert!(evaluated.starts_with(&format!("{line}355 test images\n")), "{evaluated}");
+    // A preset that is named sees the images as the run saw them.
+    let named = [&again[..], &["--preset", "krotov-hopfield-digits", "--units", "30"]].concat();
+    assert_eq!(printed(at, &named), line);
+
+    // Flags change what the run has: another read-out is fitted to the same layers.
+    let train = ["train", "miconi", "--preset", "miconi-digits", "--epochs", "1", "--quiet"];
+    let accuracy = |out: &str, flags: &[&str]| {
+        printed(at, &[&train[..], flags, &["--out", out]].concat());
+        RunFolder::results(at.join(out)).unwrap().unwrap().test_accuracy
+    };
+    let (ridge, knn) = (accuracy("ridge", &[]), accuracy("knn", &["--readout", "knn"]));
+    assert_ne!(ridge, knn);
+    let evaluate = ["train", "miconi", "--eval-only", "--quiet"];
+    for (load, flags, accuracy) in [
+        ("ridge", &[][..], ridge),
+        ("knn", &[], knn),
+        ("ridge", &["--readout", "knn"], knn),
+        ("knn", &["--readout", "ridge"], ridge),
+    ] {
+        let said = printed(at, &[&evaluate[..], &["--load", load], flags].concat());
+        let line = format!("test accuracy {:.2} %\n", 100.0 * accuracy);
+        assert!(said.starts_with(&line), "{load} {flags:?}: {line} in {said}");
+    }
+    // Networks that were whitened differently can be read out in the same way.
+    let author = ["--preset", "miconi-digits", "--author", "--load", "ridge"];
+    assert!(printed(at, &[&evaluate[..], &author].concat()).starts_with("test accuracy "));
+}
+
+/// Another seed than that of the run which is loaded draws other images to be tested, some of which the run has learned.
+#[test]
+fn another_seed_draws_other_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    noises(&mut candle_hebbian::Rng::new(1), &at.join("noise"), 10);
+    let train = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "1"];
+    let noise = ["--preset", "krotov-hopfield-digits", "--data-dir", "noise"];
+    let told = |flags: &[&str]| {
+        let output = hebbian(at, &[&train[..], flags].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        errors.contains("the run of --load has the seed 3")
+    };
+    assert!(!told(&[&noise[..], &["--seed", "3", "--out", "a"]].concat()));
+    let loads = ["--load", "a", "--out"];
+    assert!(!told(&[&noise[..], &loads, &["b"]].concat()));
+    assert!(!told(&[&noise[..], &loads, &["c", "--seed", "3"]].concat()));
+    assert!(told(&[&noise[..], &loads, &["d", "--seed", "4"]].concat()));
+    // The digits have test images of their own.
+    assert!(!told(&["--seed", "3", "--out", "e"]));
+    assert!(!told(&["--load", "e", "--seed", "4", "--out", "f"]));
+}
+
+/// Flags that would have no effect are refused.
+#[test]
+fn flags_without_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, says) in [
+        ("softhebb --preset backprop-cnn1-cifar --epochs 2", ["--epochs", "--head-epochs"]),
+        (
+            "softhebb --preset backprop-cnn1-cifar --batch-size 5",
+            ["--batch-size", "back-propagation"],
+        ),
+        ("softhebb --augmented-copies 2", ["augmented copies", "--augment"]),
+        ("golkar --backprop --level 2", ["--level", "without one"]),
+        ("golkar --backprop --way energy", ["--way", "without one"]),
+        ("golkar --backprop --decoupled", ["--decoupled", "without one"]),
+        ("miconi --freeze --learning-rate-factor 2", ["--learning-rate-factor 2", "--freeze"]),
+    ] {
+        let words: Vec<&str> = ["train"].into_iter().chain(command.split(' ')).collect();
+        refused(folder.path(), &words, &says);
+        assert!(!folder.path().join("runs").exists(), "{command}");
+    }
 }
 
 /// Images that were drawn for testing are drawn again when a checkpoint is evaluated, whether its folder is named or a
