@@ -3,17 +3,15 @@
 //! no decay of weights, so their rule is Amit's. The loss is the sum of ten sigmoid cross-entropies, batches of 128 are
 //! taken in the order of the file, and the rate of the biases is a 128th of that of the weights.
 
-use crate::common::Result;
+use crate::common::{Result, shared};
 use crate::numpy::Legacy;
 use candle::{DType, Device, IndexOp, Module, Tensor, Var};
 use candle_hebbian::feedback::{Learning, Source};
 use candle_hebbian::{FeedbackConfig, FeedbackLayer, Geometry, WithFeedback};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Optimizer, SGD};
-use hebbian_data::{Hub, ImageSet, LoadOptions, load_from_hub};
+use hebbian_data::ImageSet;
 use hebbian_train::one_hot;
-use std::path::Path;
-use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
 const BATCH: usize = 128;
@@ -47,13 +45,7 @@ fn angle(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 #[test]
 fn updated_random_feedback_is_the_logged_run() -> Result {
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf/hub");
-    if !cache.is_dir() {
-        println!("skipped: there is no {}", cache.display());
-        return Ok(());
-    }
-    let hub = Hub::new("http://127.0.0.1:1", &cache).offline();
-    let data = load_from_hub("mnist", &hub, &LoadOptions::default(), Arc::new(|_| ()))?;
+    let Some(data) = shared("mnist")? else { return Ok(()) };
 
     let sizes = [(784, 500), (500, 10)];
     let deviation = |(inputs, units)| 1.0 / ((inputs + units) as f64).sqrt();

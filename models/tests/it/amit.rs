@@ -293,21 +293,37 @@ mod tables {
         Ok(())
     }
 
-    /// The initial weights have the standard deviations of Glorot's draw, `a/√3`.
+    /// The limits `a` of Glorot's draw, for the position of a layer in its network: with a hundred classes, the last
+    /// layer of deepernet has another. The author's code before 4 January 2019 had a third or less for kernels.
+    const LIMITS: [(&str, usize, &[(usize, f64)]); 4] = [
+        ("amit-simpnet", 10, &[(0, 0.08281), (1, 0.02627), (2, 0.10847)]),
+        ("amit-deepnet", 10, &[(0, 0.08281), (1, 0.10206), (2, 0.10206), (5, 0.06275)]),
+        ("amit-deepernet", 100, &[(8, 0.04853), (9, 0.10)]),
+        ("amit-deepernet-s", 10, &[(2, 0.09129), (4, 0.10825), (6, 0.07467), (7, 0.10847)]),
+    ];
+
+    /// The initial weights and feedback weights have Glorot's limits, and his standard deviations `a/√3`.
     #[test]
     fn initial_spread() -> Result<()> {
-        let network = network(&preset("amit-deepernet-s")?, CIFAR)?;
-        let limits = [(2, 0.09129), (4, 0.10825), (6, 0.07467), (7, 0.10847)];
-        for (at, limit) in limits {
-            let layer = network.weight_layers().nth(at).ok_or("a layer")?;
-            for weights in [Some(layer.layer().weight()), layer.layer().feedback()] {
-                let values = flat(weights.ok_or("weights")?)?;
-                let largest = values.iter().fold(0f64, |a, b| a.max(b.abs()));
-                let sd = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt();
-                assert!(largest <= limit + 5e-6 && largest > 0.98 * limit, "{at}: {largest}");
-                // Squares of a uniform variable spread by √(4/5) of their mean.
-                let error = limit / 3f64.sqrt() * (0.2 / values.len() as f64).sqrt();
-                assert!((sd - limit / 3f64.sqrt()).abs() < 4.0 * error + 5e-6, "{at}: {sd}");
+        for (name, classes, limits) in LIMITS {
+            let preset = preset(name)?;
+            let network = Network::new(&preset, CIFAR, classes, &Rng::new(1), DType::F32, CPU)?;
+            for &(at, limit) in limits {
+                let layer = network.weight_layers().nth(at).ok_or("a layer")?.layer();
+                for weights in [Some(layer.weight()), layer.feedback()] {
+                    let values = flat(weights.ok_or("weights")?)?;
+                    let n = values.len() as f64;
+                    let largest = values.iter().fold(0f64, |a, b| a.max(b.abs()));
+                    let is_limit = largest <= limit + 5e-6 && largest > 0.98 * limit;
+                    assert!(is_limit, "{name} {at}: {largest}, expected {limit}");
+                    // Squares of a uniform variable spread by √(4/5) of their mean.
+                    let (sd, want) = (
+                        (values.iter().map(|v| v * v).sum::<f64>() / n).sqrt(),
+                        limit / 3f64.sqrt(),
+                    );
+                    let error = want * (0.2 / n).sqrt();
+                    assert!((sd - want).abs() < 4.0 * error + 5e-6, "{name} {at}: {sd}");
+                }
             }
         }
         Ok(())
@@ -1184,6 +1200,14 @@ mod behaviour {
         assert!(frfb_angles[0] < 90.0 && frfb_angles.is_sorted_by(|a, b| a > b), "{frfb_angles:?}");
         let layers = urfb_angles.iter().zip(&frfb_angles);
         assert!(layers.clone().all(|(u, f)| u < f), "{urfb_angles:?} {frfb_angles:?}");
+        // The correlations that an independent NumPy version ended with, from the input to the classes.
+        for (run, want) in
+            [(&urfb, [0.58, 0.38, 0.37, 0.36, 0.76]), (&frfb, [0.00, 0.05, 0.07, 0.11, 0.69])]
+        {
+            let [_, found] = &run.correlations;
+            let near = found.iter().zip(want).all(|(found, want)| (found - want).abs() < 0.05);
+            assert!(near, "{found:?}, expected {want:?}");
+        }
         formula(&urfb)
     }
 

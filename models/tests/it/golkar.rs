@@ -43,18 +43,26 @@ mod by_hand {
     }
 
     fn circuit(config: CircuitConfig) -> Result<Circuit> {
-        let w1 = tensor(&[[0.5, 0.0], [0.25, -0.5]])?;
-        let w2 = tensor(&[[1.0, 0.0], [0.5, 2.0]])?;
-        let q = tensor(&[[1.0, 0.0], [0.5, 0.5]])?;
+        circuit_in(DType::F64, config)
+    }
+
+    fn circuit_in(dtype: DType, config: CircuitConfig) -> Result<Circuit> {
+        let w1 = tensor(&[[0.5, 0.0], [0.25, -0.5]])?.to_dtype(dtype)?;
+        let w2 = tensor(&[[1.0, 0.0], [0.5, 2.0]])?.to_dtype(dtype)?;
+        let q = tensor(&[[1.0, 0.0], [0.5, 0.5]])?.to_dtype(dtype)?;
         let r = config.decoupled.then(|| q.t()).transpose()?;
         Ok(Circuit::from_weights(config, &w1, &w2, &q, r.as_ref())?)
     }
 
     fn with_mean(config: CircuitConfig) -> Result<Circuit> {
-        let mut circuit = circuit(config)?;
+        with_mean_in(DType::F64, config)
+    }
+
+    fn with_mean_in(dtype: DType, config: CircuitConfig) -> Result<Circuit> {
+        let mut circuit = circuit_in(dtype, config)?;
         let tensors: std::collections::HashMap<_, _> = circuit.tensors().into_iter().collect();
         circuit.restore(|name, _| match name {
-            "mean" => Tensor::new(&[0.1, 0.2], CPU),
+            "mean" => Tensor::new(&[0.1, 0.2], CPU)?.to_dtype(dtype),
             _ => tensors[name].copy(),
         })?;
         Ok(circuit)
@@ -155,6 +163,85 @@ mod by_hand {
         let tensors = network.tensors();
         let (_, mean) = tensors.iter().find(|(name, _)| name == "mean").ok_or("a mean")?;
         near("z̄", mean, &[0.104, 0.198], EXACT)?;
+        Ok(())
+    }
+
+    /// The linear step and the rectified one in f32: in tensors, and on one sample in plain memory.
+    #[test]
+    fn single_precision() -> Result {
+        const SEVEN_DIGITS: f64 = 1e-6;
+        struct After {
+            config: CircuitConfig,
+            w1: [f64; 4],
+            w2t: [f64; 4],
+            q: [f64; 4],
+            mean: [f64; 2],
+        }
+        let is_right = |name: &str, found: &Circuit, want: &After| -> Result {
+            near(&format!("{name}, W1"), found.w1(), &want.w1, SEVEN_DIGITS)?;
+            near(&format!("{name}, W2ᵀ"), &found.w2().t()?, &want.w2t, SEVEN_DIGITS)?;
+            near(&format!("{name}, Q"), found.q(), &want.q, SEVEN_DIGITS)?;
+            near(&format!("{name}, z̄"), found.mean(), &want.mean, SEVEN_DIGITS)
+        };
+        let (x, y) = (x()?.to_dtype(DType::F32)?, y()?.to_dtype(DType::F32)?);
+        for want in [
+            After {
+                config: config(Nonlinearity::Identity),
+                w1: [0.5375, 0.075, 0.0625, -0.875],
+                w2t: [0.95, 0.4, -0.075, 1.875],
+                q: [0.953125, -0.009375, 0.4703125, 0.4890625],
+                mean: [0.0, 0.0],
+            },
+            After {
+                config: CircuitConfig { mean_rate: 0.01, ..config(Nonlinearity::Relu) },
+                w1: [0.52, 0.04, 0.25, -0.5],
+                w2t: [0.94, 0.41, -0.02, 1.82],
+                q: [0.956, -0.002, 0.472, 0.476],
+                mean: [0.104, 0.198],
+            },
+        ] {
+            let start = || match want.config.nonlinearity {
+                Nonlinearity::Identity => circuit_in(DType::F32, want.config),
+                Nonlinearity::Relu => with_mean_in(DType::F32, want.config),
+            };
+            for way in WAYS {
+                let mut circuit = start()?;
+                circuit.step(&x, &y, RATES, way)?;
+                is_right(&format!("{way:?}"), &circuit, &want)?;
+            }
+            let (mut online, mut stored) = (Online::of(&start()?)?, start()?);
+            online.step(&[1.0, 2.0], &[1.0, -1.0], RATES)?;
+            online.store(&mut stored)?;
+            is_right("online", &stored, &want)?;
+        }
+        Ok(())
+    }
+
+    /// `½λ‖W₂W₁‖²` takes off `λW₂ᵀW₂W₁` and `λW₂W₁W₁ᵀ`, where `W₂W₁` is ((.5, 0), (.75, −1)): a tenth of
+    /// ((.875, −.5), (1.5, −2)) and of ((.25, .125), (.375, .6875)).
+    #[test]
+    fn backprop_with_ridge() -> Result {
+        let start = circuit(config(Nonlinearity::Identity))?;
+        let mut network = Backprop::from_circuit(&start, 0.1)?;
+        network.step(&x()?, &y()?, (1.0, 1.0))?;
+        let moved = (network.w1().as_tensor() - start.w1().as_tensor())?;
+        near("W1", &moved, &[0.5375, 1.3, 0.35, 1.2], EXACT)?;
+        let moved = (network.w2().as_tensor() - start.w2().as_tensor())?;
+        near("W2", &moved, &[0.225, -0.3875, 0.0875, -0.25625], EXACT)
+    }
+
+    /// Four samples at ε = 0.3 would count 1.2 times: the running mean becomes their own mean and goes no further. The
+    /// rates are (.5, 0), (0, 0), (.5, .25) and (1, 1).
+    #[test]
+    fn a_batch_replaces_the_running_mean_at_most() -> Result {
+        let relu = CircuitConfig { mean_rate: 0.3, ..config(Nonlinearity::Relu) };
+        let x = tensor(&[[1.0, 2.0], [0.0, 1.0], [1.0, 0.0], [2.0, -1.0]])?;
+        let y = tensor(&[[1.0, -1.0], [0.0, 1.0], [0.5, 0.0], [0.0, 0.0]])?;
+        for way in WAYS {
+            let mut circuit = with_mean(relu)?;
+            circuit.step(&x, &y, RATES, way)?;
+            near("z̄", circuit.mean(), &[0.5, 0.3125], EXACT)?;
+        }
         Ok(())
     }
 

@@ -54,6 +54,18 @@ mod worked {
         near("f", &triangle(&z)?, &[near_one, near_one, 0.0, 0.0], NINE)
     }
 
+    /// Contrast and triangle in f32, in which models compute.
+    #[test]
+    fn single_precision() -> Result {
+        let rows = Tensor::new(&[[10f32, 20., 30., 60.]], CPU)?;
+        let want = [-0.916057225, -0.458028612, 0.0, 1.374085837];
+        near("contrast", &contrast(&rows, 10.0)?, &want, 1e-6)?;
+        let centroids = Tensor::new(&[[1f32, 0.], [0., 1.], [-1., -1.], [2., 2.]], CPU)?;
+        let z = distances(&Tensor::new(&[[0.5f32, 0.5]], CPU)?, &centroids)?;
+        let near_one = 0.5f64.sqrt();
+        near("f", &triangle(&z)?, &[near_one, near_one, 0.0, 0.0], 1e-6)
+    }
+
     /// On a line: 0 and 1 are nearest to 2, 10 and 12 to 9, and nothing to 100.
     #[test]
     fn an_iteration_of_k_means() -> Result {

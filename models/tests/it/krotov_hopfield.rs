@@ -24,11 +24,15 @@ mod by_hand {
     const W: [[f64; 3]; 3] = [[0.5, -0.2, 0.1], [0.3, 0.4, -0.1], [-0.2, 0.1, 0.6]];
 
     fn network(k: usize, weights: &[[f64; 3]; 3]) -> Result<Network> {
+        network_in(DType::F64, k, weights)
+    }
+
+    fn network_in(dtype: DType, k: usize, weights: &[[f64; 3]; 3]) -> Result<Network> {
         let mut preset = preset()?;
         (preset.units, preset.norm, preset.learning_rate) = (3, 3.0, 0.02);
         preset.competition = RankedWta { k, delta: 0.4 };
-        let network = Network::new(&preset, 3, &Rng::new(0), DType::F64, CPU)?;
-        network.layer().var()?.set(&Tensor::new(weights, CPU)?)?;
+        let network = Network::new(&preset, 3, &Rng::new(0), dtype, CPU)?;
+        network.layer().var()?.set(&Tensor::new(weights, CPU)?.to_dtype(dtype)?)?;
         Ok(network)
     }
 
@@ -53,6 +57,20 @@ mod by_hand {
         network.learn(&images()?, 0.0)?;
         let first = network.layer().weight().get(0)?;
         near("W′ of unit 0", &first, &[0.5180428135, -0.1888685015, 0.0995310907], 1e-10)
+    }
+
+    /// The first of these steps in f32, and the features that follow, of an image of norm 1.
+    #[test]
+    fn a_step_in_f32() -> Result {
+        let d = [0.885, 0.546, -0.023, -0.361, -0.548, -0.213, 0.038, 0.981, 0.386];
+        let mut network = network_in(DType::F32, 2, &W)?;
+        network.learn(&images()?.to_dtype(DType::F32)?, 0.0)?;
+        let want: Vec<f64> =
+            W.as_flattened().iter().zip(d).map(|(w, d)| w + 0.02 * d / 0.981).collect();
+        near("W′", network.layer().weight(), &want, 1e-6)?;
+        let image = Tensor::new(&[0f32, 0.0, 1.0], CPU)?.reshape((1, 1, 1, 3))?;
+        let last = [want[2], want[5], want[8]].map(|w| w.max(0.0).powf(4.5));
+        near("h", &network.features(&image)?, &last, 1e-6)
     }
 
     /// With k = 3, g = (1, 0, −.4), (−.4, 0, 1); Σ g Q = (.244, 0, .204). Of unit 0 D = (1, .1, −.2) −

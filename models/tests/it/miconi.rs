@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Module, Tensor, Var};
 use candle_hebbian::ops::{avg_pool2d, triangle};
-use candle_hebbian::{AdaptiveThreshold, Competition, KWta, Layer, Rng};
+use candle_hebbian::{Activity, AdaptiveThreshold, Competition, KWta, Layer, Rng};
 use hebbian_data::transforms::{
     InputConfig, Pipeline, Transform as _, TransformConfig, TransformList,
 };
@@ -377,6 +377,46 @@ fn what_a_layer_hands_on() -> Result<()> {
         let want = if setting == Triangle::Never { &winners } else { &dense };
         near("for read-outs", &fresh.stack().maps(&x)?[0], &avg_pool2d(want, 2, 2, 0)?)?;
     }
+    Ok(())
+}
+
+/// What competes, wins and is handed on in a step is from before it: from the weights and thresholds that the step and
+/// the batch then change. So it is the same whether weights learn in this batch or not, in all layers at once, and the
+/// first layer's excitation is its response less the old thresholds.
+#[test]
+fn a_step_hands_on_what_was_before_it() -> Result<()> {
+    let (mut learns, mut waits) = (network(&small())?, network(&small())?);
+    for network in [&mut learns, &mut waits] {
+        network.step(&images(1)?, Phase::Learn)?;
+    }
+    let x = images(2)?;
+    let thresholds = threshold_of(&learns, 0)?.values().copy()?;
+    // Only the norm and the window lie before the thresholds of the first layer.
+    let flat = x.flatten_from(1)?;
+    let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+    let count = flat.dim(1)? as f64;
+    let deviation = (centred.sqr()?.sum_keepdim(1)? / (count - 1.0))?.sqrt()?;
+    let seen = centred.broadcast_div(&deviation)?.reshape(x.shape())?;
+    let response = layer_of(&learns, 0)?.response(&seen)?;
+    let excitation = response.u().broadcast_sub(&thresholds.unsqueeze(1)?)?;
+    let activities = learns.step(&x, Phase::Learn)?;
+    for (found, want) in numbers(&activities[0].u)?.iter().zip(numbers(&excitation)?) {
+        assert!((found - want).abs() < 1e-8, "{found}, expected {want}");
+    }
+    let before = waits.step(&x, Phase::BurnIn)?;
+    for (at, (found, want)) in activities.iter().zip(&before).enumerate() {
+        let values = |activity: &Activity| -> Result<Vec<Vec<f64>>> {
+            let Activity { u, post, unpooled, output } = activity;
+            [u, post, unpooled, output].into_iter().map(numbers).collect()
+        };
+        for (found, want) in values(found)?.iter().flatten().zip(values(want)?.iter().flatten()) {
+            assert!((found - want).abs() < 1e-9, "layer {at}: {found}, expected {want}");
+        }
+    }
+    // The two differ by what the batch has changed.
+    assert_ne!(snapshot(&learns, "weight")?, snapshot(&waits, "weight")?);
+    assert_eq!(snapshot(&learns, "threshold")?, snapshot(&waits, "threshold")?);
+    assert_ne!(numbers(threshold_of(&learns, 0)?.values())?, numbers(&thresholds)?);
     Ok(())
 }
 

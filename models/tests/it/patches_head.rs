@@ -110,6 +110,36 @@ fn folded_into_one_linear_map() -> Result {
     near("scores", &weights.folded()?.scores(&x)?, &want)
 }
 
+/// Batch norm begins as the identity, and weights and biases as PyTorch's do: uniform in ±1/√fan-in, where the fan-in
+/// is `N` for the 1×1 convolutions and 36·128 for the one of 6×6. The largest of `n` draws is above `1 − 20/n` of the
+/// bound, except with probability e⁻²⁰, and their mean square is a third of its square, to four standard errors.
+#[test]
+fn weights_begin_as_pytorchs() -> Result {
+    let units = 2048;
+    let head = FactorisedHead::new(&HeadConfig::default(), 6, 2 * units)?;
+    let weights = head.weights(10, &Rng::new(7), CPU)?;
+    let numbers =
+        |var: &Var| -> Result<Vec<f64>> { Ok(var.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?) };
+    assert!(numbers(&weights.gamma)?.iter().all(|&gamma| gamma == 1.0));
+    assert!(numbers(&weights.beta)?.iter().all(|&beta| beta == 0.0));
+    for (name, var, count, fan_in) in [
+        ("first", &weights.first, 128 * 2 * units, units),
+        ("biases of first", &weights.first_bias, 2 * 128, units),
+        ("second", &weights.second, 10 * 36 * 128, 36 * 128),
+        ("bias of second", &weights.second_bias, 10, 36 * 128),
+    ] {
+        let (values, bound) = (numbers(var)?, 1.0 / (fan_in as f64).sqrt());
+        assert_eq!(values.len(), count, "{name}");
+        let largest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs())) / bound;
+        let least = (1.0 - 20.0 / count as f64).max(0.0);
+        assert!(largest <= 1.0 + 1e-6 && largest > least, "{name}: {largest}");
+        let squares = values.iter().map(|value| (value / bound).powi(2)).sum::<f64>();
+        let (mean, error) = (squares / count as f64, (4.0 / 45.0 / count as f64).sqrt());
+        assert!((mean - 1.0 / 3.0).abs() < 4.0 * error, "{name}: {mean}");
+    }
+    Ok(())
+}
+
 /// The numbers of parameters that the authors log.
 #[test]
 fn so_many_parameters() -> Result {

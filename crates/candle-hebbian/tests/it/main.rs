@@ -12,6 +12,7 @@ mod largest;
 mod learning;
 mod property;
 mod rules;
+mod single_precision;
 mod sizes;
 mod stack;
 mod steps;

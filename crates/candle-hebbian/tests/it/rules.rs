@@ -4,9 +4,9 @@
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{
-    Bcm, Conv2dConfig, Geometry, Hebb, KrotovHopfield, Layer, Learner, ModulatedHebb, Oja,
-    Response, Rng, Rule, SoftHebb, State, Steps, Synapses, Update, conv2d, dense,
-    locally_connected2d,
+    Bcm, Competition, Conv2dConfig, Geometry, Hebb, KWta, KrotovHopfield, LargestEntry, Layer,
+    Learner, ModulatedHebb, Oja, Response, Rng, Rule, SoftHebb, State, Steps, Synapses, Update,
+    conv2d, dense, locally_connected2d,
 };
 use candle_nn::{Init, Optimizer, SGD, VarBuilder, VarMap};
 use std::fmt::Debug;
@@ -129,6 +129,47 @@ mod bcm {
         let synapses = Synapses::new(layer.weight(), &empty(&x)?, &empty(&u)?, &empty(&y)?)?;
         near("Δw", &synapses.update_with(&Bcm::default(), &mut state)?, &[0.0; 4], 0.0)?;
         near("θ", state.get("threshold").unwrap(), &[0.745; 2], 1e-12)?;
+        Ok(())
+    }
+
+    /// The rule with the response of Jimenez Nimmo & Mondragón: the cosine of a row and a unit's weights,
+    /// `x·w/(‖w‖·√(‖x‖² + 1e-8))`.
+    struct OfCosines(Bcm);
+
+    impl Rule for OfCosines {
+        fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update> {
+            self.0.update(synapses, state)
+        }
+
+        fn response(&self, linear: Response) -> Result<Response> {
+            let of_weights = linear.weights()?.sqr()?.sum(2)?.sqrt()?.unsqueeze(1)?; // (S, 1, K)
+            let of_rows = (linear.pre()?.sqr()?.sum_keepdim(2)? + 1e-8)?.sqrt()?; // (S, P, 1)
+            let u = linear.u().broadcast_div(&of_weights)?.broadcast_div(&of_rows)?;
+            linear.with_u(&u)
+        }
+    }
+
+    /// The same two steps from an image of two pixels alone: a kernel of 1×1, the largest cosine of a pixel as the
+    /// activity of its unit, and a learner that keeps the thresholds. The 1e-8 shows in the ninth digit.
+    #[test]
+    fn of_cosines_in_a_learner() -> Result<()> {
+        let weight = tensor(&[2.0, 0.0, 1.2, 1.6], &[2, 2, 1, 1])?;
+        let layer = Layer::from_tensor(&weight, Geometry::Conv2d(Conv2dConfig::default()))?;
+        let image = tensor(&[3.0, 1.0, 4.0, 0.0], &[1, 2, 1, 2])?; // pixels (3, 4) and (1, 0)
+        let steps = Steps::builder(0.1).then(LargestEntry).build([layer.var()?])?;
+        let mut learner = Learner::new(OfCosines(Bcm::default()), steps);
+        for (threshold, after) in
+            [(0.85, [2.025, 0.0, 1.275, 1.7]), (0.745, [2.05, 0.0, 1.35, 1.8])]
+        {
+            let response = learner.rule().response(layer.response(&image)?)?;
+            near("u", response.u(), &[0.6, 1.0, 1.0, 0.6], 2e-8)?;
+            let post = KWta::graded(1).compete(response.u())?;
+            near("y", &post, &[0.0, 1.0, 1.0, 0.0], 2e-8)?;
+            learner.step(&response, &post)?;
+            let found = learner.state().get("threshold").expect("thresholds");
+            near("θ", found, &[threshold; 2], 2e-8)?;
+            near("w", layer.weight(), &after, 2e-8)?;
+        }
         Ok(())
     }
 

@@ -1,14 +1,16 @@
-//! Hand-worked numbers in f64.
+//! Hand-worked numbers in f64; those of the network over two steps also in f32.
 
 use super::momentum::Momentum;
 use super::*;
 use candle::Module;
-use candle_hebbian::ops::{Edge, Ties, max_pool2d_same, ramp};
+use candle_hebbian::ops::{Edge, Ties, composed, max_pool2d_same, ramp};
 use candle_hebbian::{HingeHebb, Layer, Synapses, WithFeedbackConfig, direct_feedback};
 use candle_nn::Optimizer;
 
 /// Numbers that are exact in decimal, up to rounding in f64.
 const EXACT: f64 = 1e-12;
+/// The same in f32, for numbers of size 1.
+const EXACT_IN_F32: f64 = 1e-6;
 /// Half a unit in the sixth decimal.
 const SIX_DIGITS: f64 = 5.1e-7;
 /// Half a unit in the seventh decimal.
@@ -108,6 +110,15 @@ mod two_steps {
         classes: FeedbackLayer,
     }
 
+    /// Runs `check` in f64 and in f32, with kernels and with candle's ops.
+    fn each_way(check: impl Fn(DType) -> Result<()>) -> Result<()> {
+        for dtype in [DType::F64, DType::F32] {
+            check(dtype)?;
+            composed(|| check(dtype))?;
+        }
+        Ok(())
+    }
+
     /// The quantities of one forward and backward pass.
     struct Seen {
         h1: Tensor,
@@ -122,12 +133,12 @@ mod two_steps {
 
     impl Net {
         fn new(protocol: Protocol) -> Result<Self> {
-            Self::with(protocol.config())
+            Self::with(protocol.config(), DType::F64)
         }
 
-        fn with(config: FeedbackConfig) -> Result<Self> {
-            let (w1, w2, r2) =
-                (tensor(&W1, &[2, 2])?, tensor(&W2, &[3, 2])?, tensor(&R2, &[3, 2])?);
+        fn with(config: FeedbackConfig, dtype: DType) -> Result<Self> {
+            let typed = |values: &[f64], shape: &[usize]| tensor(values, shape)?.to_dtype(dtype);
+            let (w1, w2, r2) = (typed(&W1, &[2, 2])?, typed(&W2, &[3, 2])?, typed(&R2, &[3, 2])?);
             let r2 = config.has_feedback().then_some(&r2);
             Ok(Self {
                 hidden: layer(&w1, &w1, Geometry::Dense, Protocol::Backprop)?,
@@ -135,10 +146,20 @@ mod two_steps {
             })
         }
 
+        fn dtype(&self) -> DType {
+            self.classes.weight().dtype()
+        }
+
+        /// How far numbers that are exact in decimal may be off.
+        fn exact(&self) -> f64 {
+            if self.dtype() == DType::F64 { EXACT } else { EXACT_IN_F32 }
+        }
+
         fn pass(&self) -> Result<Seen> {
-            let probe = |n: usize| Var::zeros((1, n), DType::F64, CPU);
+            let probe = |n: usize| Var::zeros((1, n), self.dtype(), CPU);
             let (at_h1, at_x1, at_h2) = (probe(2)?, probe(2)?, probe(3)?);
-            let h1 = self.hidden.forward(&tensor(&[1.0, -0.5], &[1, 2])?)?;
+            let x = tensor(&[1.0, -0.5], &[1, 2])?.to_dtype(self.dtype())?;
+            let h1 = self.hidden.forward(&x)?;
             let x1 = ramp(&(&h1 + at_h1.as_tensor())?, 0.5)?;
             let h2 = self.classes.forward(&(&x1 + at_x1.as_tensor())?)?;
             let loss = HingeHebb::new(1.0)?
@@ -154,10 +175,10 @@ mod two_steps {
         }
 
         fn weights(&self, w1: &[f64], w2: &[f64], r2: Option<&[f64]>) -> Result<()> {
-            near("W1", self.hidden.weight(), w1, EXACT)?;
-            near("W2", self.classes.weight(), w2, EXACT)?;
+            near("W1", self.hidden.weight(), w1, self.exact())?;
+            near("W2", self.classes.weight(), w2, self.exact())?;
             match (self.classes.feedback(), r2) {
-                (Some(r), Some(want)) => near("R2", r, want, EXACT),
+                (Some(r), Some(want)) => near("R2", r, want, self.exact()),
                 (None, None) => Ok(()),
                 (found, want) => panic!("found {found:?}, expected {want:?}"),
             }
@@ -178,35 +199,40 @@ mod two_steps {
     }
 
     fn check(table: &Table) -> Result<()> {
-        let net = Net::new(table.protocol)?;
+        each_way(|dtype| check_in(table, dtype))
+    }
+
+    fn check_in(table: &Table, dtype: DType) -> Result<()> {
+        let net = Net::with(table.protocol.config(), dtype)?;
+        let exact = net.exact();
         let seen = net.pass()?;
-        near("h1", &seen.h1, &[0.8, 2.5], EXACT)?;
-        near("x1", &seen.x1, &[0.4, 1.0], EXACT)?;
-        near("h2", &seen.h2, &[0.4, -0.3, -1.88], EXACT)?;
-        near("loss", &seen.loss, &[0.95], EXACT)?;
-        near("δ2", &seen.delta2, &[-1.0, 0.5, 0.0], EXACT)?;
+        near("h1", &seen.h1, &[0.8, 2.5], exact)?;
+        near("x1", &seen.x1, &[0.4, 1.0], exact)?;
+        near("h2", &seen.h2, &[0.4, -0.3, -1.88], exact)?;
+        near("loss", &seen.loss, &[0.95], exact)?;
+        near("δ2", &seen.delta2, &[-1.0, 0.5, 0.0], exact)?;
         let g2 = gradient(&seen.grads, net.classes.weight());
-        near("G2", &g2, &[-0.4, -1.0, 0.2, 0.5, 0.0, 0.0], EXACT)?;
-        near("φ1", &seen.phi1, &table.phi1, EXACT)?;
-        near("δ1", &seen.delta1, &table.delta1, EXACT)?;
-        near("G1", &gradient(&seen.grads, net.hidden.weight()), &table.g1, EXACT)?;
+        near("G2", &g2, &[-0.4, -1.0, 0.2, 0.5, 0.0, 0.0], exact)?;
+        near("φ1", &seen.phi1, &table.phi1, exact)?;
+        near("δ1", &seen.delta1, &table.delta1, exact)?;
+        near("G1", &gradient(&seen.grads, net.hidden.weight()), &table.g1, exact)?;
         net.learn(&seen)?;
         let saturated = [2.0, -1.0];
         let after_one = [table.w1[0], saturated].concat();
         let w2 = [0.54, 0.3, -1.02, 0.05, 0.3, -2.0];
         net.weights(&after_one, &w2, table.r2[0].as_ref().map(|r| &r[..]))?;
         let seen = net.pass()?;
-        near("loss at step 2", &seen.loss, &[table.losses[0]], EXACT)?;
-        near("φ1 at step 2", &seen.phi1, &table.phi1_at_two, EXACT)?;
+        near("loss at step 2", &seen.loss, &[table.losses[0]], exact)?;
+        near("φ1 at step 2", &seen.phi1, &table.phi1_at_two, exact)?;
         net.learn(&seen)?;
         let after_two = [table.w1[1], saturated].concat();
         net.weights(&after_two, &table.w2_after_two, table.r2[1].as_ref().map(|r| &r[..]))?;
         if table.protocol == Protocol::Urfb {
             let r2 = net.classes.feedback().expect("feedback weights");
             let apart = (net.classes.weight() - r2)?;
-            near("W2 − R2", &apart, &[0.8, -0.2, -1.2, -0.5, -0.7, -1.5], EXACT)?;
+            near("W2 − R2", &apart, &[0.8, -0.2, -1.2, -0.5, -0.7, -1.5], exact)?;
         }
-        near("loss at step 3", &net.pass()?.loss, &[table.losses[1]], SEVEN_DIGITS)
+        near("loss at step 3", &net.pass()?.loss, &[table.losses[1]], exact.max(SEVEN_DIGITS))
     }
 
     #[test]
@@ -263,8 +289,8 @@ mod two_steps {
     const APART: [f64; 6] = [0.8, -0.2, -1.2, -0.5, -0.7, -1.5];
 
     /// The network with an optimiser, for which `1 − ηλ = 0.95` at each step.
-    fn kolen_pollack(mu: f64) -> Result<(Net, WithFeedback<Momentum>)> {
-        let net = Net::with(KP)?;
+    fn kolen_pollack(mu: f64, dtype: DType) -> Result<(Net, WithFeedback<Momentum>)> {
+        let net = Net::with(KP, dtype)?;
         let inner =
             momentum::Config { learning_rate: 0.1, mu, weight_decay: 0.5, in_gradient: false };
         let layers = vec![net.hidden.clone(), net.classes.clone()];
@@ -275,42 +301,47 @@ mod two_steps {
 
     fn apart(net: &Net, left: f64) -> Result<()> {
         let apart = (net.classes.weight() - net.classes.feedback().expect("R"))?;
-        near("W2 − R2", &apart, &APART.map(|entry| left * entry), EXACT)
+        near("W2 − R2", &apart, &APART.map(|entry| left * entry), net.exact())
     }
 
     #[test]
     fn kolen_pollack_under_descent() -> Result<()> {
-        let (net, mut optimizer) = kolen_pollack(0.0)?;
-        let seen = net.pass()?;
-        near("loss", &seen.loss, &[0.95], EXACT)?;
-        near("φ1", &seen.phi1, &[0.4, -0.1], EXACT)?;
-        optimizer.step(&seen.grads)?;
-        let r2 = [-0.245, 0.48, 0.17, 0.52, 0.95, -0.475];
-        let w2 = [0.515, 0.29, -0.97, 0.045, 0.285, -1.9];
-        net.weights(&[0.55, -0.37, 1.9, -0.95], &w2, Some(&r2))?;
-        apart(&net, 0.95)?;
-        let seen = net.pass()?;
-        near("loss at step 2", &seen.loss, &[0.865], EXACT)?;
-        near("φ1 at step 2", &seen.phi1, &[0.33, -0.22], EXACT)?;
-        optimizer.step(&seen.grads)?;
-        let r2 = [-0.196, 0.556, 0.143125, 0.444, 0.9025, -0.45125];
-        let w2 = [0.526, 0.3755, -0.939875, -0.00725, 0.27075, -1.805];
-        net.weights(&[0.506, -0.34325, 1.805, -0.9025], &w2, Some(&r2))?;
-        apart(&net, 0.9025)?;
-        near("loss at step 3", &net.pass()?.loss, &[0.78343892578125], EXACT)
+        each_way(|dtype| {
+            let (net, mut optimizer) = kolen_pollack(0.0, dtype)?;
+            let exact = net.exact();
+            let seen = net.pass()?;
+            near("loss", &seen.loss, &[0.95], exact)?;
+            near("φ1", &seen.phi1, &[0.4, -0.1], exact)?;
+            optimizer.step(&seen.grads)?;
+            let r2 = [-0.245, 0.48, 0.17, 0.52, 0.95, -0.475];
+            let w2 = [0.515, 0.29, -0.97, 0.045, 0.285, -1.9];
+            net.weights(&[0.55, -0.37, 1.9, -0.95], &w2, Some(&r2))?;
+            apart(&net, 0.95)?;
+            let seen = net.pass()?;
+            near("loss at step 2", &seen.loss, &[0.865], exact)?;
+            near("φ1 at step 2", &seen.phi1, &[0.33, -0.22], exact)?;
+            optimizer.step(&seen.grads)?;
+            let r2 = [-0.196, 0.556, 0.143125, 0.444, 0.9025, -0.45125];
+            let w2 = [0.526, 0.3755, -0.939875, -0.00725, 0.27075, -1.805];
+            net.weights(&[0.506, -0.34325, 1.805, -0.9025], &w2, Some(&r2))?;
+            apart(&net, 0.9025)?;
+            near("loss at step 3", &net.pass()?.loss, &[0.78343892578125], exact)
+        })
     }
 
     #[test]
     fn kolen_pollack_under_momentum() -> Result<()> {
-        let (net, mut optimizer) = kolen_pollack(0.9)?;
-        for _ in 0..2 {
-            optimizer.step(&net.pass()?.grads)?;
-        }
-        let w2 = [0.562, 0.4655, -0.957875, -0.05225, 0.27075, -1.805];
-        let r2 = [-0.16, 0.646, 0.125125, 0.399, 0.9025, -0.45125];
-        near("W2", net.classes.weight(), &w2, EXACT)?;
-        near("R2", net.classes.feedback().expect("R"), &r2, EXACT)?;
-        apart(&net, 0.9025)
+        each_way(|dtype| {
+            let (net, mut optimizer) = kolen_pollack(0.9, dtype)?;
+            for _ in 0..2 {
+                optimizer.step(&net.pass()?.grads)?;
+            }
+            let w2 = [0.562, 0.4655, -0.957875, -0.05225, 0.27075, -1.805];
+            let r2 = [-0.16, 0.646, 0.125125, 0.399, 0.9025, -0.45125];
+            near("W2", net.classes.weight(), &w2, net.exact())?;
+            near("R2", net.classes.feedback().expect("R"), &r2, net.exact())?;
+            apart(&net, 0.9025)
+        })
     }
 
     /// Other error weights `K`, with the error (−1, ½, 0) at the classes: `φ1`, and the angle of `K` to `W2`.

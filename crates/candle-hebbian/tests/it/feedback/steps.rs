@@ -117,6 +117,86 @@ mod table {
     }
 }
 
+/// `W` and `R` as two variables of one optimiser, each with a gradient of its own, for the layer of `table`: what
+/// happens if a decay, or the rate of the feedback weights, is inside the gradient.
+mod inside_the_gradient {
+    use super::*;
+
+    /// `(W, R)` after each step with these gradients, to which the decay `λ` adds `λW` and `λR`.
+    fn run<O: Optimizer>(
+        config: FeedbackConfig,
+        inner: O::Config,
+        decay: f64,
+        gradients: &[f64],
+    ) -> Result<Vec<(f64, f64)>> {
+        let (w, r) = (tensor(&[1.0], &[1, 1])?, tensor(&[-1.0], &[1, 1])?);
+        let layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, config)?;
+        let (w, r) = (layer.var()?, layer.feedback_var()?.expect("R"));
+        let mut optimizer = O::new(vec![w.clone(), r.clone()], inner)?;
+        let one = tensor(&[1.0], &[1, 1])?;
+        let mut step = |grad: f64| {
+            let mut grads = (layer.forward(&one)? * grad)?.sum_all()?.backward()?;
+            let of_feedback = layer.feedback_gradient(&grads)?.expect("a gradient");
+            let of_weights = gradient(&grads, &w);
+            grads.insert(&w, (of_weights + (w.as_detached_tensor() * decay)?)?);
+            grads.insert(&r, (of_feedback + (r.as_detached_tensor() * decay)?)?);
+            optimizer.step(&grads)?;
+            Ok((flat(&w)?[0], flat(&r)?[0]))
+        };
+        gradients.iter().map(|&grad| step(grad)).collect()
+    }
+
+    /// Under momentum, `D = W − R` follows `D(t+1) = (1 + μ − ηλ)·D(t) − μ·D(t−1)`, whatever the gradients are: here,
+    /// with `ηλ = 0.05` above `(1 − √μ)² = 0.0026`, it changes its sign in the eighth step.
+    #[test]
+    fn momentum() -> Result<()> {
+        let inner = momentum::Config { learning_rate: 0.1, mu: 0.9, ..Default::default() };
+        let in_gradient = momentum::Config { weight_decay: 0.5, in_gradient: true, ..inner };
+        let gradients = [1.0, -0.5, 0.25, 2.0, -3.0, 0.125, -1.0, 0.75];
+        let left = [
+            0.95,
+            0.8575,
+            0.731375,
+            0.58129375,
+            0.4171559375,
+            0.2485741094,
+            0.0844217586,
+            -0.067536445,
+        ];
+        for (inner, decay) in [(inner, 0.5), (in_gradient, 0.0)] {
+            let steps = run::<Momentum>(KP, inner, decay, &gradients)?;
+            for ((w, r), left) in steps.iter().zip(left) {
+                let found = (w - r) / 2.0;
+                assert!((found - left).abs() < 6e-10, "{found}, expected {left}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Adam divides by the size of a gradient that is not the same for `W` and `R`, so `D` is none of 1.98, 1.9602 and
+    /// 1.940598.
+    #[test]
+    fn adam_with_decay() -> Result<()> {
+        let steps = run::<AdamW>(KP, adam(0.1, 0.0), 0.1, &[1.0, -0.5, 0.25])?;
+        let (w, r) = steps[2];
+        assert!((w - 0.8182785085).abs() < 1e-9 && (r + 1.1322794836).abs() < 1e-9, "{w} {r}");
+        for ((w, r), apart) in steps.iter().zip([2.0, 1.9769, 1.9506]) {
+            assert!((w - r - apart).abs() < 6e-5, "{}, expected {apart}", w - r);
+        }
+        Ok(())
+    }
+
+    /// Adam divides a quarter of the gradient by its own size: `R` takes full steps, and `R − ¼W` moves from −1.25.
+    #[test]
+    fn adam_with_a_rate() -> Result<()> {
+        let steps = run::<AdamW>(like_weights(0.25), adam(0.1, 0.0), 0.0, &[1.0, -0.5, 0.25])?;
+        let (w, r) = steps[2];
+        assert!((w - 0.8393233831).abs() < 1e-9 && (r + 1.1606766114).abs() < 1e-9, "{w} {r}");
+        assert!((r - 0.25 * w + 1.3705).abs() < 6e-5, "{}", r - 0.25 * w);
+        Ok(())
+    }
+}
+
 /// The largest absolute difference where `mask` is 1.
 fn largest(a: &Tensor, b: &Tensor, mask: Option<&Tensor>) -> Result<f64> {
     let difference = (a - b)?.abs()?;

@@ -168,6 +168,87 @@ fn difference_is_invariant() -> Result<()> {
     Ok(())
 }
 
+/// Which layers have other weights than those of `before`.
+fn moved(net: &Net, before: &[(Tensor, Option<Tensor>)]) -> Result<Vec<bool>> {
+    let layers = net.layers.iter().zip(before);
+    layers.map(|(layer, (w, _))| Ok(flat(layer.weight())? != flat(w)?)).collect()
+}
+
+/// Feedback weights that start at 0 are `W − W(0)` at any time. So they send no error in the first step, in which only
+/// the class layer learns, and each further step reaches one layer more, from the top. The error comes to the first layer
+/// through three matrices of the order η, η² and η⁴, so that its first changes, of the order η⁸, may be lost in rounding.
+#[test]
+fn feedback_from_zero_follows_the_weights() -> Result<()> {
+    let make =
+        |w: &Tensor, r: &Tensor, geometry| layer(w, &r.zeros_like()?, geometry, Protocol::Urfb);
+    let net = Net::of(make, Pairing::Independent, DType::F64)?;
+    let (before, mut step) = (copies(&net)?, 0);
+    net.train(6, |_| {
+        step += 1;
+        let want: Vec<bool> = (0..4).map(|at| at + step >= 4).collect();
+        let moved = moved(&net, &before)?;
+        assert_eq!(moved[1..], want[1..], "step {step}");
+        assert!(want[0] || !moved[0], "step {step}");
+        Ok(())
+    })?;
+    for (layer, (w, _)) in net.layers.iter().zip(&before) {
+        let r = layer.feedback().expect("feedback weights");
+        assert_close("R", r, &(layer.weight() - w)?, 1e-12)?;
+    }
+    Ok(())
+}
+
+/// Weights of 0 respond with 0, but the error still goes back through random feedback weights (Lillicrap et al. 2016):
+/// the first layer learns in the first step, and each further step reaches one layer more, from below. By
+/// back-propagation nothing ever moves.
+#[test]
+fn weights_of_zero_learn_through_the_feedback() -> Result<()> {
+    for protocol in [Protocol::Urfb, Protocol::Frfb, Protocol::Backprop] {
+        let make =
+            |w: &Tensor, r: &Tensor, geometry| layer(&w.zeros_like()?, r, geometry, protocol);
+        let net = Net::of(make, Pairing::Independent, DType::F64)?;
+        let (before, mut step) = (copies(&net)?, 0);
+        net.train(5, |_| {
+            step += 1;
+            let want: Vec<bool> =
+                (0..4).map(|at| at < step && protocol != Protocol::Backprop).collect();
+            assert_eq!(moved(&net, &before)?, want, "{protocol}, step {step}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A weight of exactly 0 is a connection like any other. In the authors' code, which tells missing connections by a
+/// value of 0, it would never learn again.
+#[test]
+fn a_weight_of_zero_learns() -> Result<()> {
+    let (x, loss) = (tensor(&[1.0, 1.0], &[1, 2])?, |out: Tensor| out.sum_all());
+    let (w, r) = (tensor(&[0.0, 0.5], &[1, 2])?, tensor(&[0.0, 0.25], &[1, 2])?);
+    let mut dense = layer(&w, &r, Geometry::Dense, Protocol::Urfb)?;
+    let all = tensor(&[1.0, 1.0], &[1, 2])?;
+    dense.set_masks(Some(all.clone()), Some(all))?;
+    descent(&[&dense])?.backward_step(&loss(dense.forward(&x)?)?)?;
+    near("W", dense.weight(), &[-0.1, 0.4], 1e-12)?;
+    near("R", dense.feedback().expect("R"), &[-0.1, 0.15], 1e-12)?;
+
+    // A kernel with a single weight that is not 0, untied: at each of 3×3 positions the taps in the image learn.
+    let config = Conv2dConfig::same(2);
+    let w = tensor(&[0.0, 0.5, 0.0, 0.0], &[1, 1, 2, 2])?;
+    let r = tensor(&[0.25, 0.0, 0.0, 0.0], &[1, 1, 2, 2])?;
+    let untied = layer(&w, &r, Geometry::Conv2d(config), Protocol::Urfb)?.untied((3, 3))?;
+    let x = Tensor::ones((1, 1, 3, 3), DType::F64, CPU)?;
+    descent(&[&untied])?.backward_step(&loss(untied.forward(&x)?)?)?;
+    let inside = config.taps_in_image((3, 3), (2, 2))?;
+    assert_eq!(inside.iter().filter(|&&inside| inside).count(), 25);
+    let after = |kernel: [f64; 4]| -> Vec<f64> {
+        let taps = inside.iter().zip(kernel.iter().cycle());
+        taps.map(|(&inside, weight)| if inside { weight - 0.1 } else { 0.0 }).collect()
+    };
+    near("W", untied.weight(), &after([0.0, 0.5, 0.0, 0.0]), 1e-12)?;
+    near("R", untied.feedback().expect("R"), &after([0.25, 0.0, 0.0, 0.0]), 1e-12)
+}
+
 /// With the same weights, the class layer's first gradient is the same under every protocol.
 #[test]
 fn first_step_of_the_class_layer() -> Result<()> {
