@@ -69,7 +69,13 @@ impl Model {
     /// As [`load`](Self::load).
     pub fn load_on(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
-        let Some(config) = RunFolder::config(folder)? else {
+        let mut config = RunFolder::config(folder)?;
+        if config.is_none() {
+            // A program that was killed while it replaced a run may have left the run in a subfolder.
+            RunFolder::recover(folder)?;
+            config = RunFolder::config(folder)?;
+        }
+        let Some(config) = config else {
             return Err(Error::Argument(format!(
                 "{} is not a model folder: it has no {CONFIG}",
                 folder.display()

@@ -77,6 +77,8 @@ impl Readouts<'_, '_> {
     /// Tests the head that has learned together with the network.
     pub(super) fn of_whole(&mut self, model: &Model) -> Result<ReadoutResult> {
         let test = self.features(&model.network, &self.material.data.test, "test features")?;
+        // The head is trained already: the time does not begin before its features are computed.
+        self.material.device.synchronize()?;
         self.judge("head", Instant::now(), &model.head, &test)
     }
 
@@ -237,7 +239,8 @@ impl Readouts<'_, '_> {
         Ok(Some(features))
     }
 
-    /// Tests a read-out, whose training began at `started`, on the test images.
+    /// Tests a read-out on the test images. Its time is from `started` to the end of its training, with the features
+    /// that are computed in between.
     fn judge(
         &self,
         name: &str,

@@ -55,10 +55,26 @@ pub fn adaptive_threshold(
     target: f64,
     vb: VarBuilder,
 ) -> Result<AdaptiveThreshold> {
+    // What is refused leaves no variable behind.
+    check(units, rate, target)?;
     let (hints, dtype) = (Init::Const(0.0), wide_dtype(vb.dtype()));
     memory::check("thresholds", &[sites, units], dtype, vb.device())?;
     let var = vb.get_with_hints_dtype(sites * units, "threshold", hints, dtype)?;
     AdaptiveThreshold::of(Var::from_tensor(&var)?, (sites, units), rate, target)
+}
+
+/// Refuses thresholds of no units, and parameters with which they could not adapt.
+fn check(units: usize, rate: f64, target: f64) -> Result<()> {
+    if !(rate >= 0.0 && (rate as f32).is_finite() && (0.0..=1.0).contains(&target)) {
+        candle::bail!(
+            "adaptive threshold: expected a rate ≥ 0 and a target from 0 to 1, found {rate} and \
+             {target}"
+        )
+    }
+    if units == 0 {
+        candle::bail!("adaptive threshold: there are no units to have one")
+    }
+    Ok(())
 }
 
 impl AdaptiveThreshold {
@@ -74,6 +90,7 @@ impl AdaptiveThreshold {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
+        check(units, rate, target)?;
         let dtype = wide_dtype(dtype);
         memory::check("thresholds", &[sites, units], dtype, device)?;
         let var = Var::zeros(sites * units, dtype, device)?;
@@ -81,15 +98,6 @@ impl AdaptiveThreshold {
     }
 
     fn of(var: Var, (sites, units): (usize, usize), rate: f64, target: f64) -> Result<Self> {
-        if !(rate >= 0.0 && (rate as f32).is_finite() && (0.0..=1.0).contains(&target)) {
-            candle::bail!(
-                "adaptive threshold: expected a rate ≥ 0 and a target from 0 to 1, found {rate} and \
-                 {target}"
-            )
-        }
-        if units == 0 {
-            candle::bail!("adaptive threshold: there are no units to have one")
-        }
         let values = var.as_detached_tensor().reshape((sites, units))?;
         Ok(Self { var, values, rate, target })
     }

@@ -116,6 +116,8 @@ fn from_vb(
         candle::bail!("a layer with weights of {shape:?}: every size must be at least 1")
     }
     memory::check("weights", shape, vb.dtype(), vb.device())?;
+    // A layer that is refused leaves no variable behind.
+    geometry.weight_dims(shape)?;
     Layer::new(vb.get_with_hints(shape, "weight", init(shape))?, geometry)
 }
 
@@ -250,17 +252,23 @@ impl Layer {
     /// # Errors
     /// If the rows have another shape than those of [`unfold`](Self::unfold).
     pub fn response_to(&self, pre: &Tensor, input: &[usize]) -> Result<Response> {
-        let (sites, _, fan_in) = pre.dims3()?;
+        self.check_rows(pre)?;
+        Response::to(&self.weight, self.geometry, Presynaptic::rows_of(pre)?, input)
+    }
+
+    /// Refuses rows that are not `(S, P, F)` for this layer's sites and inputs.
+    pub(crate) fn check_rows(&self, rows: &Tensor) -> Result<()> {
+        let (sites, _, fan_in) = rows.dims3()?;
         if (sites, fan_in) != (self.dims.sites, self.dims.fan_in) {
             candle::bail!(
                 "a layer with weights {:?} takes rows ({}, P, {}), found {:?}",
                 self.weight.dims(),
                 self.dims.sites,
                 self.dims.fan_in,
-                pre.dims()
+                rows.dims()
             )
         }
-        Response::to(&self.weight, self.geometry, Presynaptic::rows_of(pre)?, input)
+        Ok(())
     }
 }
 

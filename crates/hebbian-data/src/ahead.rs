@@ -173,7 +173,7 @@ fn blocks(store: &Store, order: &[usize], part: Range<usize>) -> Vec<Vec<usize>>
 mod tests {
     use super::*;
     use crate::pictures::{Form, How};
-    use crate::store::Pile;
+    use crate::store::{Encoded, Pile};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -191,12 +191,12 @@ mod tests {
             None
         }
 
-        fn read(&self, wanted: &[usize]) -> crate::Result<Vec<Vec<u8>>> {
+        fn read(&self, wanted: &[usize]) -> crate::Result<Vec<Encoded>> {
             self.0.fetch_add(wanted.len(), Ordering::SeqCst);
             let mut png = std::io::Cursor::new(Vec::new());
             let picture = image::GrayImage::from_pixel(1, 1, image::Luma([wanted[0] as u8]));
             picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
-            Ok(vec![png.into_inner()])
+            Ok(vec![Encoded::new(png.into_inner())])
         }
 
         fn place(&self, _: usize) -> (PathBuf, Option<usize>) {

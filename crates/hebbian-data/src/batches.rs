@@ -122,6 +122,17 @@ const TOGETHER: usize = 64;
 /// The same for rows of tables, which come in larger blocks.
 const BLOCKS_AHEAD: usize = 512;
 
+/// The ends of parts with others between them, so that no part has more than `longest` images.
+fn cut(ends: &[usize], longest: usize) -> Vec<usize> {
+    let (mut start, mut all) = (0, Vec::with_capacity(ends.len()));
+    for &end in ends {
+        all.extend((start..end).step_by(longest).skip(1));
+        all.push(end);
+        start = end;
+    }
+    all
+}
+
 impl ImageSet {
     /// Returns the images in random order. Call it again for each epoch: the generator moves on.
     ///
@@ -156,6 +167,8 @@ impl ImageSet {
             mixed.extend(rows);
         }
         mix(&mut mixed);
+        // A block of more images than that is mixed as a whole, but not read as a whole.
+        let ends = cut(&ends, (buffer / 2).max(1));
         self.read_ahead(order, Some(Parts { ends, most: buffer }), batch_size)
     }
 
@@ -164,9 +177,10 @@ impl ImageSet {
     /// # Errors
     /// When `batch_size` is 0.
     pub fn in_order(&self, batch_size: usize) -> Result<Batches> {
+        let ahead = BLOCKS_AHEAD.min(self.store().buffer());
         let parts = self.runs().map(|runs| Parts {
-            ends: runs[1..].to_vec(),
-            most: batch_size.saturating_mul(2).saturating_add(BLOCKS_AHEAD),
+            ends: cut(&runs[1..], ahead),
+            most: batch_size.saturating_mul(2).saturating_add(ahead),
         });
         self.read_ahead((0..self.len()).collect(), parts, batch_size)
     }
@@ -191,5 +205,70 @@ impl ImageSet {
             batches.source = Some(Source { store, order, parts, ahead: None });
         }
         Ok(batches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pictures::{Form, How};
+    use crate::store::{Encoded, Pile};
+    use std::path::PathBuf;
+
+    /// 1,000 pictures in blocks of 256, which are never read.
+    #[derive(Debug)]
+    struct Blocks;
+
+    impl Pile for Blocks {
+        fn len(&self) -> usize {
+            1000
+        }
+
+        fn blocks(&self) -> Option<&[usize]> {
+            Some(&[0, 256, 512, 768, 1000])
+        }
+
+        fn read(&self, _: &[usize]) -> Result<Vec<Encoded>> {
+            Ok(Vec::new())
+        }
+
+        fn place(&self, _: usize) -> (PathBuf, Option<usize>) {
+            (PathBuf::new(), None)
+        }
+    }
+
+    /// What is read ahead fits the buffer, although a block has more images; the blocks are mixed as they always were.
+    #[test]
+    fn no_more_is_read_ahead_than_the_buffer_holds() {
+        let of = |buffer| {
+            let how = How { shape: (3, 2048, 2048), form: Form::AsTheyAre };
+            let store = Store::in_files(Arc::new(Blocks), how, 0, buffer);
+            ImageSet::of_store(store, vec![0; 1000])
+        };
+        let parts = |batches: &Batches| batches.source.as_ref().unwrap().parts.clone();
+        let longest = |parts: &Parts| {
+            let starts = std::iter::once(0).chain(parts.ends.iter().copied());
+            parts.ends.iter().zip(starts).map(|(end, start)| end - start).max().unwrap()
+        };
+        let (small, large) = (of(21), of(600));
+        let batches = small.shuffled(4, &mut Rng::new(3)).unwrap();
+        let read = parts(&batches);
+        assert_eq!((longest(&read), read.most, read.ends.last()), (10, 21, Some(&1000)));
+        let order = &batches.order;
+        for rows in [256_usize, 512, 768, 1000].map(|end| end - 232..end) {
+            let at = |row: usize| order.iter().position(|&other| other == row).unwrap();
+            let places: Vec<usize> = rows.map(at).collect();
+            let (first, last) = (places.iter().min().unwrap(), places.iter().max().unwrap());
+            assert!(last - first < 256, "a block is mixed by itself");
+            assert!(!places.is_sorted(), "a block is mixed as a whole");
+        }
+        let batches = small.in_order(4).unwrap();
+        let read = parts(&batches);
+        assert_eq!((longest(&read), read.most, read.ends.last()), (21, 8 + 21, Some(&1000)));
+        // Small pictures are read block by block.
+        let read = parts(&large.in_order(4).unwrap());
+        assert_eq!((read.ends, read.most), (vec![256, 512, 768, 1000], 8 + 512));
+        let read = parts(&large.shuffled(4, &mut Rng::new(3)).unwrap());
+        assert_eq!((read.ends.len(), longest(&read)), (4, 256));
     }
 }

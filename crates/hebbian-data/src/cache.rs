@@ -152,10 +152,16 @@ pub(crate) fn write_whole(path: &Path, prefix: &str, contents: &[u8]) -> Result<
     // Temporary files are private by default, but this one becomes an ordinary file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
-    // The lock is held while the file is written, so that it is not removed as unfinished; nor is
-    // it where files cannot be locked.
-    let _ = file.as_file().lock();
+    let mut file = loop {
+        let file = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+        // The lock is held while the file is written, so that it is not removed as unfinished; nor is
+        // it where files cannot be locked.
+        let _ = file.as_file().lock();
+        // Before it was locked, another program may have removed it.
+        if file.path().exists() {
+            break file;
+        }
+    };
     file.write_all(contents).map_err(Error::io(file.path()))?;
     file.persist(path).map_err(|failure| Error::io(path)(failure.error))?;
     Ok(())
@@ -170,5 +176,29 @@ fn remove_unfinished(folder: &Path, prefix: &str) {
         {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each program removes what it takes for unfinished, also between the moments at which another one has created its
+    /// file and locked it.
+    #[test]
+    fn several_write_one_file_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("matrix");
+        std::thread::scope(|scope| {
+            for writer in 0..8u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    (0..250).for_each(|_| write_whole(path, ".unfinished-", &[writer; 9]).unwrap());
+                });
+            }
+        });
+        let contents = fs::read(&path).unwrap();
+        assert!(contents.len() == 9 && contents.iter().all(|byte| *byte == contents[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

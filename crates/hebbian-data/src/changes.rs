@@ -11,14 +11,19 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// See [`ImageSet::resized`](crate::ImageSet::resized).
-    Side(usize),
+    Side {
+        /// The height and width of the result.
+        side: usize,
+        /// The height and width before it is cropped to that.
+        size: (u32, u32),
+    },
 }
 
 impl Change {
     /// The shape that images of this shape get.
     pub fn shape(self, (channels, _, _): Shape) -> Shape {
         match self {
-            Self::Side(side) => (channels, side, side),
+            Self::Side { side, .. } => (channels, side, side),
         }
     }
 
@@ -44,13 +49,13 @@ impl Change {
     fn one(self, image: &[u8], (_, height, width): Shape, output: &mut [u8]) {
         let area = height * width;
         match self {
-            Self::Side(side) => {
+            Self::Side { side, size } => {
                 let planes = output.chunks_exact_mut(side * side).zip(image.chunks_exact(area));
                 for (to, plane) in planes {
                     if let Some(plane) =
                         GrayImage::from_raw(width as u32, height as u32, plane.to_vec())
                     {
-                        to.copy_from_slice(square(&plane.into(), side as u32).as_bytes());
+                        to.copy_from_slice(square(&plane.into(), side as u32, size).as_bytes());
                     }
                 }
             }

@@ -9,8 +9,8 @@ use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
 use crate::store::{Origin, Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
-/// How many pictures are read together if each is in a file of its own (100 MB of photographs), unless they decode to
-/// more than [`PART_BYTES`].
+/// How many pictures are decoded together, unless they decode to more than [`PART_BYTES`]: if each is in a file of its
+/// own, 100 MB of photographs.
 const PART: usize = 512;
 const PART_BYTES: usize = 1 << 28;
 /// How many pictures are inspected to find out whether a set that stays in its files has colour.
@@ -30,13 +30,15 @@ impl Split {
     fn parts(&self, size: usize) -> Vec<Range<usize>> {
         match self.pile.blocks() {
             Some(blocks) => blocks.windows(2).map(|ends| ends[0]..ends[1]).collect(),
-            None => {
-                let count = self.pile.len();
-                let part = (PART_BYTES / size.max(1)).clamp(1, PART);
-                (0..count).step_by(part).map(|at| at..count.min(at + part)).collect()
-            }
+            None => pieces(0..self.pile.len(), size).collect(),
         }
     }
+}
+
+/// Divides pictures, each of which decodes to `size` bytes, into pieces that are decoded together.
+fn pieces(pictures: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let (end, piece) = (pictures.end, (PART_BYTES / size.max(1)).clamp(1, PART));
+    pictures.step_by(piece).map(move |at| at..end.min(at + piece))
 }
 
 /// Collects the images of each split: in memory, or in their files if they decode to more than the options allow. All
@@ -89,7 +91,7 @@ fn first_shape(splits: &[Split], options: &LoadOptions) -> Result<Shape> {
     let mut first = None;
     for split in splits {
         for index in 0..split.pile.len() {
-            match split.pile.read(&[index])?.first().map(|bytes| peek(bytes)) {
+            match split.pile.read(&[index])?.first().map(|bytes| peek(bytes.as_ref())) {
                 Some(Ok((channels, height, width))) => {
                     let (height, width) =
                         options.image_size.map_or((height, width), |side| (side, side));
@@ -144,7 +146,7 @@ fn has_colour(split: &Split) -> Result<bool> {
             Some(_) => look,
         };
         for bytes in split.pile.read(&[index])? {
-            if peek(&bytes).is_ok_and(|(channels, ..)| channels == 3) {
+            if peek(bytes.as_ref()).is_ok_and(|(channels, ..)| channels == 3) {
                 return Ok(true);
             }
         }
@@ -168,7 +170,9 @@ fn in_files(
         return Ok(Some(set));
     }
     let mut good = Vec::new();
-    for part in split.parts(how.size()) {
+    // Nothing is kept of the pixels, so that a block of large pictures is decoded in pieces.
+    let parts = split.parts(how.size()).into_iter();
+    for part in parts.flat_map(|block| pieces(block, how.size())) {
         let (mut pictures, end) = (Pictures::new(how), part.end);
         let Some(kept) = decode(split, part, &mut pictures, true, left_out)? else {
             return Ok(None);
@@ -248,4 +252,25 @@ fn decode(
     }
     kept.retain(|index| !bad.contains(index));
     Ok(Some(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces follow one another, and decode to 256 MiB at most, if a picture does. Small pictures stay together.
+    #[test]
+    fn large_pictures_of_a_block_are_decoded_in_pieces() {
+        for (size, lengths) in [
+            (3 * 32 * 32, &[256][..]),
+            // 2048×2048 in colour: 21 of them have 252 MiB.
+            (3 << 22, &[21, 21, 21, 21, 21, 21, 21, 21, 21, 21, 21, 21, 4]),
+        ] {
+            let pieces: Vec<Range<usize>> = pieces(512..768, size).collect();
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (512, 768));
+            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert_eq!(pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>(), lengths);
+        }
+        assert_eq!(pieces(0..2, usize::MAX).count(), 2);
+    }
 }

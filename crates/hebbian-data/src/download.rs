@@ -1,7 +1,7 @@
 //! One file of the hub: found in the cache, or downloaded, resumed and verified.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(crate) const ATTEMPTS: usize = 3;
 const LONGEST_MESSAGE: usize = 1000;
 /// How many bytes are requested at a time when a download is resumed.
 const CHUNK: u64 = 8 << 20;
+/// How many of the last bytes of a partial file are requested again, to see whether it belongs to the wanted file.
+const OVERLAP: u64 = 256;
 
 /// How long to wait before checking again whether another program is done.
 const WAIT: Duration = Duration::from_millis(100);
@@ -79,21 +81,26 @@ impl<T: RepoType> Wanted<'_, T> {
         name.update(self.revision.as_bytes());
         name.update([0]);
         name.update(self.file.as_bytes());
-        let path = locks.join(format!("{}.turn", hex(name)));
-        let lock = File::create(&path).map_err(Error::io(&path))?;
-        while let Err(error) = lock.try_lock() {
-            if let TryLockError::Error(error) = error {
-                return Err(Error::io(&path)(error));
-            }
-            let partial = self.partial().and_then(|partial| partial.metadata().ok());
-            let done = partial.map_or(0, |partial| partial.len());
-            on_progress(Progress::Download { file: self.file, done, total: 0 });
-            std::thread::sleep(WAIT);
-        }
+        let lock = self.locked(&locks.join(format!("{}.turn", hex(name))), on_progress)?;
         Ok(match self.cached(false)? {
             Some(path) => Turn::Cached(path),
             None => Turn::Fetch(lock),
         })
+    }
+
+    /// Takes a lock, and tells of progress for as long as another program holds it.
+    fn locked(&self, path: &Path, on_progress: &OnProgress) -> Result<File> {
+        let lock = File::create(path).map_err(Error::io(path))?;
+        while let Err(error) = lock.try_lock() {
+            if let TryLockError::Error(error) = error {
+                return Err(Error::io(path)(error));
+            }
+            let partial = self.partials().first().and_then(|partial| partial.metadata().ok());
+            let done = partial.map_or(0, |partial| partial.len());
+            on_progress(Progress::Download { file: self.file, done, total: 0 });
+            std::thread::sleep(WAIT);
+        }
+        Ok(lock)
     }
 
     /// Downloads the file, and continues what an interrupted download of this run or an earlier one has left. The
@@ -111,15 +118,18 @@ impl<T: RepoType> Wanted<'_, T> {
             pulse: Pulse::new(self.hub.patience()),
             on_progress: on_progress.clone(),
         });
-        let mut result = online.run(self.resume_and_download(&repo, &watch))?;
-        for _ in 1..ATTEMPTS {
-            // If there is no partial file, the client has done its own retries.
-            if result.is_ok() || self.partial().is_none() {
-                break;
+        let mut attempts = 1;
+        loop {
+            match online.run(self.resume_and_download(&repo, &watch))? {
+                // Another program, such as one in Python, downloads the file for longer than the client waits, 10 s.
+                Err(HFError::CacheLockTimeout { path }) => {
+                    self.locked(&path, on_progress)?;
+                }
+                // If there is no partial file, the client has done its own retries.
+                Err(_) if attempts < ATTEMPTS && !self.partials().is_empty() => attempts += 1,
+                result => return Ok(result),
             }
-            result = online.run(self.resume_and_download(&repo, &watch))?;
         }
-        Ok(result)
     }
 
     async fn resume_and_download(
@@ -127,10 +137,12 @@ impl<T: RepoType> Wanted<'_, T> {
         repo: &HFRepository<T>,
         watch: &Arc<Watch>,
     ) -> Result<Result<PathBuf, HFError>> {
-        if let Some(partial) = self.partial()
-            && let Err(error) = self.resume(repo, &partial, watch).await?
-        {
-            return Ok(Err(error));
+        for partial in self.partials() {
+            match self.resume(repo, &partial, watch).await? {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         }
         // After a resumed download this only finds the blob and points the snapshot to it.
         let download = repo.download_file().filename(self.file).revision(self.revision);
@@ -144,45 +156,57 @@ impl<T: RepoType> Wanted<'_, T> {
         }
     }
 
-    /// The partial file of an interrupted download. Only one that is named by its SHA-256 can be resumed safely.
-    fn partial(&self) -> Option<PathBuf> {
-        let entries = fs::read_dir(self.blobs_folder()).ok()?;
-        let partials = entries.flatten().map(|entry| entry.path()).filter(|path| {
-            path.extension().is_some_and(|extension| extension == "incomplete")
-                && sha256_name(path.with_extension("").as_path()).is_some()
-                && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
-        });
-        partials.min()
+    /// The partial files of interrupted downloads, of this file and of others: they are named by the ETags of the
+    /// files, which the client does not tell. Only those that are named by their SHA-256 can be resumed safely.
+    fn partials(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.blobs_folder()).into_iter().flatten().flatten();
+        let mut partials: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| {
+                path.extension().is_some_and(|extension| extension == "incomplete")
+                    && sha256_name(path.with_extension("").as_path()).is_some()
+                    && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
+            })
+            .collect();
+        partials.sort_unstable();
+        partials
     }
 
-    /// Fetches the rest of a partial file. If its sum is right, the file becomes a blob; if not, it belonged to
-    /// another file or was an error page, and is deleted. The inner error comes from the network; what was fetched
-    /// before it is kept.
+    /// Fetches the rest of a partial file, if its last bytes are in the wanted file at the same place: otherwise it
+    /// belongs to another file, whose download it is left for. If its sum is then right, it becomes a blob; if not, it
+    /// has again only what it had before. Returns whether it became one. The inner error comes from the network; what
+    /// was fetched before it is kept.
     async fn resume(
         &self,
         repo: &HFRepository<T>,
         partial: &Path,
         watch: &Watch,
-    ) -> Result<Result<(), HFError>> {
+    ) -> Result<Result<bool, HFError>> {
         let blob = partial.with_extension("");
         let name = blob.file_name().unwrap_or_default().to_string_lossy();
         let locks = self.hub.cache_dir().join(".locks").join(&self.folder);
         fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
         let lock = File::create(locks.join(format!("{name}.lock"))).map_err(Error::io(&locks))?;
-        if lock.try_lock().is_err() {
-            // Another program is downloading the file; the client waits for the same lock.
-            return Ok(Ok(()));
+        if lock.try_lock().is_err() || !partial.exists() {
+            // Another program is downloading that file, or has just done so.
+            return Ok(Ok(false));
         }
-        let mut file = File::options().append(true).open(partial).map_err(Error::io(partial))?;
-        let mut done = file.metadata().map_err(Error::io(partial))?.len();
+        let file = File::options().read(true).write(true).open(partial);
+        let mut file = file.map_err(Error::io(partial))?;
+        let before = file.metadata().map_err(Error::io(partial))?.len();
+        // The last bytes, as far as they have not come again. What follows them is written.
+        let mut known = Vec::new();
+        file.seek(SeekFrom::Start(before.saturating_sub(OVERLAP))).map_err(Error::io(partial))?;
+        file.read_to_end(&mut known).map_err(Error::io(partial))?;
+        let mut done = before;
         loop {
-            let start = done;
+            let (start, end) = (done - known.len() as u64, done + CHUNK);
             watch.pulse.restart();
             let request = repo.download_file_stream().filename(self.file).revision(self.revision);
-            let request = request.range(start..start + CHUNK).send();
+            let request = request.range(start..end).send();
             let mut stream = match watch.pulse.watch(request).await {
                 Ok((_, stream)) => stream,
-                // The partial file was already complete.
+                // The file ends here or, while there are known bytes, before.
                 Err(HFError::Http { context }) if context.status.as_u16() == 416 => break,
                 Err(error) => return Ok(Err(error)),
             };
@@ -191,8 +215,13 @@ impl<T: RepoType> Wanted<'_, T> {
                 let next = watch.pulse.watch(async { stream.next().await.transpose() });
                 match next.await {
                     Ok(Some(bytes)) => {
-                        file.write_all(&bytes).map_err(Error::io(partial))?;
-                        done += bytes.len() as u64;
+                        let same = known.len().min(bytes.len());
+                        if bytes[..same] != known[..same] {
+                            return Ok(Ok(false));
+                        }
+                        known.drain(..same);
+                        file.write_all(&bytes[same..]).map_err(Error::io(partial))?;
+                        done += (bytes.len() - same) as u64;
                         watch.tell(done);
                     }
                     Ok(None) => break,
@@ -200,16 +229,16 @@ impl<T: RepoType> Wanted<'_, T> {
                 }
             }
             // A server that ignores the range sends more, and then the sum does not match.
-            if done - start != CHUNK {
+            if done != end {
                 break;
             }
         }
-        if sha256(partial)?.as_str() == name {
+        if known.is_empty() && sha256(partial)?.as_str() == name {
             fs::rename(partial, &blob).map_err(Error::io(partial))?;
-        } else {
-            fs::remove_file(partial).map_err(Error::io(partial))?;
+            return Ok(Ok(true));
         }
-        Ok(Ok(()))
+        file.set_len(before).map_err(Error::io(partial))?;
+        Ok(Ok(false))
     }
 
     fn blobs_folder(&self) -> PathBuf {
@@ -217,7 +246,7 @@ impl<T: RepoType> Wanted<'_, T> {
     }
 
     /// Compares a cached file with the announced size and with the SHA-256 that its blob is named by. Deletes the
-    /// file and the blob if they differ.
+    /// file and, from the cache, the blob if they differ.
     fn verify(&self, path: &Path, size: Option<u64>) -> Result<()> {
         let found = fs::metadata(path).map_err(Error::io(path))?.len();
         let blobs = self.blobs(path, found)?;
@@ -237,7 +266,7 @@ impl<T: RepoType> Wanted<'_, T> {
         };
         let Some((found, expected)) = difference else { return Ok(()) };
         fs::remove_file(path).map_err(Error::io(path))?;
-        for blob in blobs.iter().filter(|blob| blob.exists()) {
+        for blob in blobs.iter().filter(|blob| self.is_own(blob)) {
             // The copy may be damaged although the blob is not.
             if sha256_name(blob) != Some(sha256(blob)?) {
                 fs::remove_file(blob).map_err(Error::io(blob))?;
@@ -250,11 +279,20 @@ impl<T: RepoType> Wanted<'_, T> {
     /// one of which the file is a copy of.
     fn blobs(&self, path: &Path, size: u64) -> Result<Vec<PathBuf>> {
         if fs::symlink_metadata(path).map_err(Error::io(path))?.is_symlink() {
-            return Ok(vec![fs::canonicalize(path).map_err(Error::io(path))?]);
+            let target = fs::read_link(path).map_err(Error::io(path))?;
+            return Ok(vec![path.parent().unwrap_or(Path::new("")).join(target)]);
         }
         let Ok(entries) = fs::read_dir(self.blobs_folder()) else { return Ok(Vec::new()) };
         let same = |path: &PathBuf| path.metadata().is_ok_and(|blob| blob.len() == size);
         Ok(entries.flatten().map(|entry| entry.path()).filter(same).collect())
+    }
+
+    /// Whether a blob is there, in the folder of blobs. A snapshot may link to a file elsewhere, which is not to be
+    /// deleted: to storage that is shared, or to whatever a server has named in an ETag.
+    fn is_own(&self, blob: &Path) -> bool {
+        let folder = |path: &Path| fs::canonicalize(path).ok();
+        let own = folder(&self.blobs_folder());
+        blob.exists() && own.is_some() && blob.parent().and_then(folder) == own
     }
 }
 

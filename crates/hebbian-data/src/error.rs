@@ -25,6 +25,9 @@ pub enum Error {
         /// The largest one.
         most: usize,
     },
+    /// A share of images that is none.
+    #[error("a share of {0} of the images, expected a number between 0 and 1, such as 0.2")]
+    Share(f64),
     /// Too few or too many images that are to keep their labels.
     #[error(
         "{found} images are to keep their labels, expected {classes} (one of each class) to {images} (all images to \
@@ -45,6 +48,17 @@ pub enum Error {
         found: String,
         /// The classes that it may have.
         expected: String,
+    },
+    /// Classes that have one name, where classes are numbered by their names.
+    #[error(
+        "two classes are called '{}' among {known}, expected a name of its own for each, because classes are numbered \
+         by their names: rename one of them", name.escape_debug()
+    )]
+    SameClasses {
+        /// The name.
+        name: String,
+        /// The classes among which it is.
+        known: String,
     },
     /// A data set of `candle-datasets` that does not consist of bytes with labels.
     #[error("found {found}, expected {expected}")]

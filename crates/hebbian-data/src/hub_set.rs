@@ -158,7 +158,8 @@ impl<'a> HubSet<'a> {
 
     /// The part of the set that is in the cache, or the reason why it cannot be used. If there is no list of the
     /// files of a commit, as in caches that Python has filled, the set is assumed to be whole if it has a split
-    /// for training and one for testing.
+    /// for training and one for testing. What the revision had at an earlier commit is only a part, which is used if
+    /// the hub cannot be asked: the revision may have moved on for another configuration.
     fn cached(
         &self,
         snapshots: &Snapshots,
@@ -170,8 +171,11 @@ impl<'a> HubSet<'a> {
             // Python may have fetched a commit without recording to which revision it belongs.
             commits.extend(snapshots.strays());
         }
+        let current = commits.len();
+        let earlier = self.revisions().into_iter().flat_map(|revision| snapshots.earlier(revision));
+        commits.extend(earlier.filter(|commit| snapshots.listed(commit).is_some()));
         let (mut part, mut refusal) = (None, None);
-        for commit in commits {
+        for (at, commit) in commits.into_iter().enumerate() {
             let listed = snapshots.listed(&commit);
             let is_listed = listed.is_some();
             let files = listed.unwrap_or_else(|| snapshots.files(&commit));
@@ -181,8 +185,9 @@ impl<'a> HubSet<'a> {
                     if !all.all(|file| snapshots.file(&commit, file).is_some()) {
                         continue;
                     }
-                    let is_whole = is_listed
+                    let has_both =
                         || splits.iter().filter(|(name, _)| !is_unlabelled(name)).count() == 2;
+                    let is_whole = at < current && (is_listed || has_both());
                     let found = Found { commit, splits, is_whole };
                     if is_whole {
                         return (Some(found), None);
@@ -312,13 +317,52 @@ impl<'a> HubSet<'a> {
 struct Found {
     commit: String,
     splits: Splits<String>,
-    /// Whether these are known to be all files of the set.
+    /// Whether these are known to be all files of the set, at the commit that the revision is at.
     is_whole: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `main` moved on from the commit at which a configuration was fetched, when another one was: the files of the
+    /// first are still a part of the set.
+    #[test]
+    fn what_was_fetched_at_an_earlier_commit_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(folder.path(), "set");
+        let file = |config: &str, split: &str| format!("{config}/{split}/0000.parquet");
+        let listed = ["small", "large"].map(|config| [file(config, "train"), file(config, "test")]);
+        let listed = listed.concat();
+        let [first, second, third] = ["1", "2", "3"].map(|digit| digit.repeat(40));
+        let fetch = |commit: &str, config: &str| {
+            snapshots.list(MAIN, commit, &listed).unwrap();
+            for split in ["train", "test"] {
+                let path = folder.path().join("set/snapshots").join(commit);
+                let path = path.join(file(config, split));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, "PAR1").unwrap();
+            }
+        };
+        let found = |name: &str| {
+            let set = HubSet::parse(name).unwrap();
+            let (found, _) = set.cached(&snapshots, &LoadOptions::default());
+            found.map(|found| (found.commit, found.is_whole))
+        };
+        fetch(&first, "small");
+        assert_eq!(found("a/set/small"), Some((first.clone(), true)));
+        fetch(&second, "large");
+        assert_eq!(found("a/set/large"), Some((second, true)));
+        assert_eq!(found("a/set/small"), Some((first.clone(), false)));
+        assert_eq!(found("a/set/small@main"), Some((first.clone(), false)));
+        assert_eq!(found("a/set/small@v1"), None);
+        fetch(&third, "small");
+        assert_eq!(found("a/set/small"), Some((third, true)));
+        // The commits are kept once each, and the current one is none of the earlier ones.
+        fetch(&first, "large");
+        let digits: String = snapshots.earlier(MAIN).iter().map(|commit| &commit[..1]).collect();
+        assert_eq!(digits, "32");
+    }
 
     #[test]
     fn names_are_unambiguous() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::collect::{Split, collect};
-use crate::store::Pile;
+use crate::store::{Encoded, Pile};
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
 /// The endings of the names of pictures that can be decoded.
@@ -36,6 +36,11 @@ pub(crate) fn load(
     on_progress: &OnProgress,
 ) -> Result<Option<Dataset>> {
     let parts = folders(dir)?;
+    let mut asked = [&options.train_split, &options.test_split].into_iter().flatten();
+    if asked.any(|split| !parts.contains_key(split)) && files(dir)?.is_empty() {
+        // It may be a split of tables.
+        return Ok(None);
+    }
     let find = |asked: &Option<String>, names: &[&str], taken: Option<&PathBuf>| match asked {
         Some(asked) => match parts.get(asked) {
             Some(path) => Ok(Some(path.clone())),
@@ -51,6 +56,10 @@ pub(crate) fn load(
     let train = find(&options.train_split, &TRAIN, None)?;
     let test = find(&options.test_split, &TEST, train.as_ref())?;
     let is_train = |path: &PathBuf| train.as_ref() == Some(path);
+    if let Some(both) = test.as_ref().filter(|test| is_train(test)) {
+        let folder = both.file_name().unwrap_or_default().to_string_lossy();
+        return Err(split::is_both(&dir.display().to_string(), &folder));
+    }
     let is_of_tests = |part: &String| TEST.iter().any(|name| part.eq_ignore_ascii_case(name));
     let unlabelled: Vec<&PathBuf> = parts
         .iter()
@@ -147,8 +156,8 @@ impl Pile for Files {
         None
     }
 
-    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
-        wanted.iter().map(|&index| read(&self.0[index])).collect()
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Encoded>> {
+        wanted.iter().map(|&index| read(&self.0[index]).map(Encoded::new)).collect()
     }
 
     fn place(&self, index: usize) -> (PathBuf, Option<usize>) {

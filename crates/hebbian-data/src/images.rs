@@ -6,6 +6,7 @@ use candle_hebbian::Rng;
 use candle_hebbian::device::{send, upload};
 
 use crate::changes::Change;
+use crate::pictures::resized;
 use crate::store::Store;
 use crate::transforms::{Image, Pipeline, Shape, Transform};
 use crate::{DatasetName, Error, Result, split};
@@ -34,7 +35,7 @@ impl Dataset {
     /// removed from the training images. Use it to choose settings without looking at the test images.
     ///
     /// # Errors
-    /// When there are no training images.
+    /// When there are no training images, or `share` is not between 0 and 1.
     pub fn with_validation(self, share: f64, seed: u64) -> Result<Self> {
         let (train, test) = split::split(&self.train, share, seed)?;
         Ok(Self { train, test, ..self })
@@ -55,11 +56,23 @@ impl Dataset {
     }
 
     /// Returns the data set with its classes numbered as in `class_names`, for instance those of a trained model, which
-    /// may have more classes than the data set. A class is recognised by its name.
+    /// may have more classes than the data set. A class is recognised by its name, so that two classes of one name are
+    /// accepted only if `class_names` are those of the data set.
     ///
     /// # Errors
-    /// A class of the data set that is not among them.
+    /// A class of the data set that is not among them, or two classes of one name.
     pub fn with_class_names(self, class_names: &[String]) -> Result<Self> {
+        if self.class_names == class_names {
+            return Ok(self);
+        }
+        for names in [&self.class_names[..], class_names] {
+            let mut sorted: Vec<&String> = names.iter().collect();
+            sorted.sort_unstable();
+            if let Some(twins) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+                let (name, known) = (twins[0].clone(), names.join(", "));
+                return Err(Error::SameClasses { name, known });
+            }
+        }
         let numbers: Option<Vec<u32>> = (self.class_names.iter())
             .map(|name| class_names.iter().position(|other| other == name).map(|at| at as u32))
             .collect();
@@ -383,7 +396,8 @@ impl ImageSet {
     /// unless the images already have this size: then the set is returned unchanged.
     ///
     /// # Errors
-    /// If `side` is 0, or if images have neither 3 channels nor 1.
+    /// If `side` is 0, if images have neither 3 channels nor 1, or if they are so narrow that they would have far more
+    /// pixels before they are cropped.
     pub fn resized(&self, side: usize) -> Result<Self> {
         let (channels, height, width) = self.stored_shape();
         if side == 0 {
@@ -395,7 +409,15 @@ impl ImageSet {
         }
         match (height, width) == (side, side) {
             true => Ok(self.clone()),
-            false => self.changed(Change::Side(side)),
+            false => {
+                let wrong = |[found, expected]: [usize; 2]| {
+                    let what =
+                        "pixels of a resized image before it is cropped (the most there may be)";
+                    Error::Size { what, found, expected }
+                };
+                let size = resized((height, width), side).map_err(wrong)?;
+                self.changed(Change::Side { side, size })
+            }
         }
     }
 
@@ -425,7 +447,7 @@ impl ImageSet {
     ) -> Result<(Tensor, Tensor)> {
         let images = match self.transforms.is_empty() {
             true => self.scaled(indices, dtype)?,
-            false => Image::tensor(&self.transforms.apply_fixed(self.images(indices)?)?)?,
+            false => self.transformed(self.images(indices)?)?,
         };
         self.on(images, indices, dtype, device)
     }
@@ -451,8 +473,17 @@ impl ImageSet {
         let stream = |i: &usize| rng.stream(&format!("{moment}.{i}"));
         let mut rngs: Vec<Rng> = indices.iter().map(stream).collect();
         let augmented = self.augmentation.apply_all(self.images(indices)?, &mut rngs)?;
-        let images = Image::tensor(&self.transforms.apply_fixed(augmented)?)?;
-        self.on(images, indices, dtype, device)
+        self.on(self.transformed(augmented)?, indices, dtype, device)
+    }
+
+    /// These images after the transforms, as one tensor, which has the shape of an image also if there are none.
+    fn transformed(&self, images: Vec<Image>) -> Result<Tensor> {
+        if images.is_empty() {
+            let (channels, height, width) = self.shape;
+            let shape = (0, channels, height, width);
+            return Ok(Tensor::from_vec(Vec::<f32>::new(), shape, &Device::Cpu)?);
+        }
+        Image::tensor(&self.transforms.apply_fixed(images)?)
     }
 
     /// The pixels of these images, from 0 to 1.

@@ -5,9 +5,9 @@
 //! [`ImageSet::shuffled`] and [`ImageSet::in_order`] then read ahead of the batches. Nothing is trusted: downloads are
 //! checked against the size and SHA-256 that the hub states, and the code that reads a file format returns an [`Error`]
 //! that names the file, what was found, what was expected and what to do. No file makes the crate use far more memory
-//! than its data set needs: a file of more than a million images, a table with more rows than its bytes can hold, and a
-//! picture that would unpack to more than 512 KiB (in a table of a named set) or 300 MiB (elsewhere) are refused before
-//! they are decoded.
+//! than its data set needs: a file of more than a million images, a table with more rows than its bytes can hold, a
+//! picture that would unpack to more than 512 KiB (in a table of a named set) or 300 MiB (elsewhere), and one so narrow
+//! that it would have more than 100 million pixels once it is resized are refused before they are decoded.
 //!
 //! A list of [`transforms`] describes what is done to images before they become a batch: crops, flips, conversion to
 //! grey, scaling, filters. [`Zca`] whitens whole images with a matrix that is computed once and kept on disk.

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set};
+use crate::{
+    Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set, split,
+};
 
 /// Where to load a data set from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -22,7 +24,7 @@ pub struct LoadOptions {
     pub train_split: Option<String>,
     /// The split to test with [default: `test`, else `validation`; else a share of the training split].
     pub test_split: Option<String>,
-    /// The share of each class that is drawn for testing if there is no split for it.
+    /// The share of each class that is drawn for testing if there is no split for it: more than 0, and less than 1.
     pub test_share: f64,
     /// The seed of that draw.
     pub seed: u64,
@@ -68,8 +70,9 @@ const LARGEST_SIDE: usize = 1 << 14;
 
 impl LoadOptions {
     /// # Errors
-    /// An image size that no image can get.
+    /// An image size that no image can get, or a share that is none.
     fn check(&self) -> Result<()> {
+        split::check_share(self.test_share)?;
         match self.image_size {
             Some(side) if !(1..=LARGEST_SIDE).contains(&side) => {
                 Err(Error::Side { found: side, most: LARGEST_SIDE })
@@ -160,15 +163,6 @@ pub fn load_with_progress(
     on_progress: OnProgress,
 ) -> Result<Dataset> {
     options.check()?;
-    if let (Some(train), Some(test)) = (&options.train_split, &options.test_split)
-        && train == test
-    {
-        return Err(Error::HubSet {
-            name: name.to_string(),
-            reason: format!("the split {train:?} is named both to learn from and to test with"),
-            advice: "name two different splits, or leave out the one to test with",
-        });
-    }
     let Some(dir) = &options.data_dir else {
         let hub = Hub::from_env();
         let hub = if options.offline { hub.offline() } else { hub };

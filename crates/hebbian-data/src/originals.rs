@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::gzip::Plain;
 use crate::images::MOST_IMAGES;
 use crate::pictures::{Form, How, upright};
-use crate::store::{Pile, Store};
+use crate::store::{Encoded, Pile, Store};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, Result};
 
 const IDX_IMAGES: u32 = 0x0803;
@@ -196,14 +196,14 @@ impl Pile for Records {
         None
     }
 
-    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Encoded>> {
         let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let read = |&index: &usize| {
             let mut bytes = vec![0; self.size];
             file.seek(SeekFrom::Start((index * self.size) as u64))
                 .and_then(|_| file.read_exact(&mut bytes))
                 .map_err(Error::io(&self.path))?;
-            Ok(bytes)
+            Ok(Encoded::new(bytes))
         };
         wanted.iter().map(read).collect()
     }

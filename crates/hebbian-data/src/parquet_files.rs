@@ -164,8 +164,8 @@ impl Layout {
     /// says that it is for testing.
     ///
     /// # Errors
-    /// If a configuration or split does not exist, has missing files or two files for the same part, or if one of several
-    /// has to be chosen.
+    /// If a configuration or split does not exist, has missing files or two files for the same part, if one of several
+    /// has to be chosen, or if one split is both to learn from and to test with.
     pub fn splits(
         &self,
         config: Option<&str>,
@@ -199,6 +199,9 @@ impl Layout {
             Some(asked) => Some(asked.as_str()),
             None => TEST.into_iter().find(|&name| name != train.0 && splits.contains_key(name)),
         };
+        if test == Some(train.0.as_str()) {
+            return Err(split::is_both(&self.source, &train.0));
+        }
         let test = test.map(named).transpose()?;
         let is_taken =
             |name: &str| name == train.0 || test.as_ref().is_some_and(|(test, _)| test == name);

@@ -17,7 +17,11 @@ use crate::{Error, Result};
 const LEAST_LIMIT: u64 = 1 << 20;
 /// The same for any picture: enough for 10,000×10,000 pixels in colour, with room for a copy.
 const LARGEST: u64 = 600 << 20;
-/// Pictures that decode to more bytes than this are decoded one at a time, however many threads there are.
+/// The most pixels that a picture may be resized to before it is cropped to a square, unless four times those of the
+/// square are more: as many as the largest picture in colour has. A narrow picture would need any amount of memory.
+const MOST_RESIZED: usize = (LARGEST / 6) as usize;
+/// Pictures that decode to more bytes than this, or are resized to more, are decoded one at a time, however many
+/// threads there are.
 const LARGE: u64 = 32 << 20;
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -241,14 +245,30 @@ fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
         return Err(Problem::Colour);
     }
     let orientation = decoder.orientation().map_err(broken)?;
-    let _turn = (decoder.total_bytes() > LARGE).then(|| lock(&TURN));
+    let found = match turns(orientation) {
+        true => (found_width as usize, found_height as usize),
+        false => (found_height as usize, found_width as usize),
+    };
+    let too_long = |[pixels, most]: [usize; 2]| {
+        let (height, width) = found;
+        let resized = format!("{pixels} once its shorter side is resized, and {most} at most");
+        Problem::Bad(format!("a {name} of {height}x{width} pixels, {resized}"))
+    };
+    let size = match how.form {
+        Form::Fitted => Some(resized(found, height).map_err(too_long)?),
+        _ => None,
+    };
+    let new = size.map_or(0, |(height, width)| u64::from(height) * u64::from(width));
+    let largest = decoder.total_bytes().max(new * channels as u64);
+    let _turn = (largest > LARGE).then(|| lock(&TURN));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
-    let found = (picture.height() as usize, picture.width() as usize);
-    if how.form == Form::Fitted {
-        picture = square(&picture, height as u32);
-    } else if found != (height, width) {
-        return Err(Problem::Size([(height, width), found]));
+    match size {
+        Some(size) => picture = square(&picture, height as u32, size),
+        None if found != (height, width) => {
+            return Err(Problem::Size([(height, width), found]));
+        }
+        None => {}
     }
     if channels == 1 {
         pixels.copy_from_slice(picture.into_luma8().as_raw());
@@ -263,22 +283,39 @@ fn decode(bytes: &[u8], how: &How, pixels: &mut [u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Resizes the shorter side of a picture to `side` pixels (by a triangle filter, widened when the picture shrinks,
-/// like Pillow's `BILINEAR`) and crops it to a square around the middle: torchvision's `Resize` and `CenterCrop`.
-pub(crate) fn square(picture: &DynamicImage, side: u32) -> DynamicImage {
-    let (width, height) = (picture.width().max(1), picture.height().max(1));
-    let longer = |long: u32, short: u32| {
-        (u64::from(side) * u64::from(long) / u64::from(short)).min(u64::from(u32::MAX)) as u32
-    };
-    let (new_width, new_height) = match width < height {
-        true => (side, longer(height, width)),
-        false => (longer(width, height), side),
-    };
-    let resized = match (new_width, new_height) == (width, height) {
+/// The height and width of a picture of this height and width once its shorter side is resized to `side` pixels, which
+/// is not 0.
+///
+/// # Errors
+/// If it would have too many pixels; then how many, and how many it may have.
+pub(crate) fn resized(
+    (height, width): (usize, usize),
+    side: usize,
+) -> Result<(u32, u32), [usize; 2]> {
+    let (short, long) = (height.min(width).max(1), height.max(width).max(1));
+    let longer = side.saturating_mul(long) / short;
+    let pixels = side.saturating_mul(longer);
+    let most = MOST_RESIZED.max(side.saturating_mul(side).saturating_mul(4));
+    match (u32::try_from(side), u32::try_from(longer)) {
+        (Ok(side), Ok(longer)) if pixels <= most && width < height => Ok((longer, side)),
+        (Ok(side), Ok(longer)) if pixels <= most => Ok((side, longer)),
+        _ => Err([pixels, most]),
+    }
+}
+
+/// Resizes a picture to this height and width (by a triangle filter, widened when the picture shrinks, like Pillow's
+/// `BILINEAR`), where the shorter one has `side` pixels, and crops it to a square around the middle: torchvision's
+/// `Resize` and `CenterCrop`.
+pub(crate) fn square(
+    picture: &DynamicImage,
+    side: u32,
+    (height, width): (u32, u32),
+) -> DynamicImage {
+    let resized = match (height, width) == (picture.height(), picture.width()) {
         true => picture.clone(),
-        false => picture.resize_exact(new_width, new_height, FilterType::Triangle),
+        false => picture.resize_exact(width, height, FilterType::Triangle),
     };
     // torchvision rounds half to even.
     let middle = |long: u32| (f64::from(long - side) / 2.0).round_ties_even() as u32;
-    resized.crop_imm(middle(new_width), middle(new_height), side, side)
+    resized.crop_imm(middle(width), middle(height), side, side)
 }

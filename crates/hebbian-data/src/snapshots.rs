@@ -6,6 +6,7 @@
 //!   refs/REVISION              the commit that a branch was at
 //!   snapshots/COMMIT/FILE      links to the blobs, or copies of them
 //!   .files/COMMIT              written here: the parquet files that the commit has, one a line
+//!   .files/refs/REVISION       written here: the commits that a branch was at before, the last one first
 //! ```
 
 use std::fs;
@@ -78,13 +79,26 @@ impl Snapshots {
         Some(text.lines().map(str::to_string).collect())
     }
 
-    /// Records which parquet files a commit has, and at which commit a revision is.
+    /// The commits that a revision was at before, as far as [`list`](Self::list) knows, the last one first.
+    pub fn earlier(&self, revision: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.join(".files/refs").join(revision));
+        let commits = text.unwrap_or_default();
+        commits.lines().filter(|commit| is_commit(commit)).map(str::to_string).collect()
+    }
+
+    /// Records which parquet files a commit has, and at which commit a revision is and was.
     pub fn list(&self, revision: &str, commit: &str, files: &[String]) -> Result<()> {
         let write =
             |path: PathBuf, text: &str| write_whole(&path, ".unfinished-list-", text.as_bytes());
         write(self.folder.join(".files").join(commit), &files.join("\n"))?;
         if is_commit(revision) {
             return Ok(());
+        }
+        if let Some(before) = self.commit(revision).filter(|before| before != commit) {
+            let mut earlier = self.earlier(revision);
+            earlier.retain(|one| one != commit && *one != before);
+            earlier.insert(0, before);
+            write(self.folder.join(".files/refs").join(revision), &earlier.join("\n"))?;
         }
         write(self.folder.join("refs").join(revision), commit)
     }

@@ -21,8 +21,33 @@ pub(crate) fn stratified(labels: &[u32], share: f64, seed: u64) -> (Vec<usize>, 
     (0..labels.len()).partition(|&at| !drawn[at])
 }
 
+/// # Errors
+/// A share that is not between 0 and 1.
+pub(crate) fn check_share(share: f64) -> Result<()> {
+    match share > 0.0 && share < 1.0 {
+        true => Ok(()),
+        false => Err(Error::Share(share)),
+    }
+}
+
+/// The error for a split of this set, or a folder, that would be both learned from and tested with.
+pub(crate) fn is_both(name: &str, split: &str) -> Error {
+    Error::HubSet {
+        name: name.to_string(),
+        reason: format!("the split {split:?} is both to learn from and to test with"),
+        advice: "choose two different splits with --train-split and --test-split",
+    }
+}
+
 /// Splits images into training images and test images.
+///
+/// # Errors
+/// A share that is not between 0 and 1, or no images.
 pub(crate) fn split(all: &ImageSet, share: f64, seed: u64) -> Result<(ImageSet, ImageSet)> {
+    check_share(share)?;
+    if all.is_empty() {
+        return Err(Error::Size { what: "images to draw some from", found: 0, expected: 1 });
+    }
     let (train, test) = stratified(all.labels(), share, seed);
     Ok((all.select(&train)?, all.select(&test)?))
 }

@@ -19,6 +19,22 @@ static READERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()
 });
 
+/// The bytes of an encoded picture. They may be a part of what was read: copies of a picture to which many rows of a
+/// table refer would take far more memory than the table.
+pub(crate) struct Encoded(Box<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Encoded {
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Box::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
 /// A collection of encoded pictures in files.
 pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
     /// The number of pictures.
@@ -29,7 +45,7 @@ pub(crate) trait Pile: std::fmt::Debug + Send + Sync {
     fn blocks(&self) -> Option<&[usize]>;
 
     /// Reads the bytes of these pictures, which belong to one block, in order.
-    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>>;
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Encoded>>;
 
     /// The file that holds a picture, and the row of the picture in it.
     fn place(&self, index: usize) -> (PathBuf, Option<usize>);
@@ -255,7 +271,7 @@ fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'
     };
     let Some(starts) = blocks else {
         let one = |(index, pixels): Job<'_>| match pile.read(&[index])?.first() {
-            Some(bytes) => decode(index, bytes, pixels),
+            Some(bytes) => decode(index, bytes.as_ref(), pixels),
             None => Ok(()),
         };
         return first_error(jobs.into_par_iter().map(one).collect());
@@ -269,7 +285,8 @@ fn read(pile: &dyn Pile, how: &How, blocks: &Option<Vec<usize>>, jobs: Vec<Job<'
         }
         let wanted: Vec<usize> = block.iter().map(|&(index, _)| index).collect();
         let encoded = pile.read(&wanted)?;
-        let one = |((index, pixels), bytes): (Job<'_>, Vec<u8>)| decode(index, &bytes, pixels);
+        let one =
+            |((index, pixels), bytes): (Job<'_>, Encoded)| decode(index, bytes.as_ref(), pixels);
         first_error(block.into_par_iter().zip(encoded).map(one).collect())?;
     }
     Ok(())

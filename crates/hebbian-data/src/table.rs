@@ -1,6 +1,6 @@
 //! Parquet files in the hub's format: a column of structs with a picture in `bytes`, and a column of labels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,18 @@ use crate::lock::lock;
 use crate::pages;
 use crate::pictures::{Form, How, Pictures, Problem};
 use crate::split::is_unlabelled;
-use crate::store::Pile;
+use crate::store::{Encoded, Pile};
 use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// The fewest bytes that an image takes in a table: no PNG is shorter.
 const LEAST_BYTES: u64 = 57;
 /// The most pictures that are read together, however long a row group is.
 const BLOCK: usize = 256;
+/// The most bytes of pictures that are read together if all in a row group have its average. Blocks have [`BLOCK`] rows
+/// up to 256 KiB a picture. Another length would shuffle a set in another order.
+const BLOCK_BYTES: u64 = 64 << 20;
+/// The most bytes of a word that is a label.
+const LONGEST_LABEL: usize = 64 << 10;
 
 /// A file whose metadata has been read. The file is open only while something is read.
 #[derive(Debug)]
@@ -69,6 +74,12 @@ impl Table {
     fn group_sizes(&self) -> impl Iterator<Item = usize> {
         let groups = self.metadata.row_groups().iter();
         groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
+    }
+
+    /// The bytes of a column in a row group, unpacked.
+    fn column_bytes(&self, group: usize, column: usize) -> u64 {
+        let column = self.metadata.row_group(group).columns().get(column);
+        column.map_or(0, |column| u64::try_from(column.uncompressed_size()).unwrap_or(0))
     }
 
     /// The values of a column, one row group at a time.
@@ -330,14 +341,21 @@ struct Block {
     before: usize,
 }
 
+/// How many rows of a row group of `rows` rows are read together, whose pictures have this number of bytes in all.
+fn together(bytes: u64, rows: usize) -> usize {
+    let fitting = BLOCK_BYTES.saturating_mul(rows as u64) / bytes.max(1);
+    usize::try_from(fitting).unwrap_or(BLOCK).clamp(1, BLOCK)
+}
+
 impl Rows {
     fn of(tables: Vec<(Table, usize)>) -> Self {
         let (mut blocks, mut starts, mut count) = (Vec::new(), vec![0], 0);
-        for (at, (table, _)) in tables.iter().enumerate() {
+        for (at, (table, column)) in tables.iter().enumerate() {
             let mut before = 0;
             for (group, size) in table.group_sizes().enumerate() {
-                for start in (0..size).step_by(BLOCK) {
-                    let rows = start..size.min(start + BLOCK);
+                let block = together(table.column_bytes(group, *column), size);
+                for start in (0..size).step_by(block) {
+                    let rows = start..size.min(start + block);
                     count += rows.len();
                     starts.push(count);
                     blocks.push(Block { table: at, group, rows, before });
@@ -375,12 +393,12 @@ impl Pile for Rows {
         Some(&self.starts)
     }
 
-    fn read(&self, wanted: &[usize]) -> Result<Vec<Vec<u8>>> {
+    fn read(&self, wanted: &[usize]) -> Result<Vec<Encoded>> {
         let Some(&first) = wanted.first() else { return Ok(Vec::new()) };
         let block = self.block(first);
         let (bytes, start) = (self.bytes(block)?, self.starts[block]);
         let found = wanted.iter().filter_map(|&index| bytes.get(index - start));
-        Ok(found.map(|one| one.data().to_vec()).collect())
+        Ok(found.cloned().map(Encoded::new).collect())
     }
 
     fn place(&self, index: usize) -> (PathBuf, Option<usize>) {
@@ -483,9 +501,8 @@ impl Chosen {
         let Some((label, kind)) = self.label else { return Ok(Written::Nothing(table.rows)) };
         let numbers = match kind {
             PhysicalType::BYTE_ARRAY => {
-                let word = |word: ByteArray| String::from_utf8_lossy(word.data()).into_owned();
-                let words = all::<ByteArrayType>(table, label)?.into_iter().map(word).collect();
-                return Ok(Written::Words(words));
+                return words(&table.path, &all::<ByteArrayType>(table, label)?)
+                    .map(Written::Words);
             }
             PhysicalType::BOOLEAN => {
                 all::<BoolType>(table, label)?.into_iter().map(i64::from).collect()
@@ -497,6 +514,32 @@ impl Chosen {
         };
         Ok(Written::Numbers(numbers))
     }
+}
+
+/// The labels of a file that are words. Rows that have the same word share it: a short file may name a long word for
+/// each of a million rows.
+///
+/// # Errors
+/// A word that is too long for a label.
+fn words(path: &Path, written: &[ByteArray]) -> Result<Vec<Arc<str>>> {
+    let mut known: HashSet<Arc<str>> = HashSet::new();
+    let word = |(row, word): (usize, &ByteArray)| {
+        if word.data().len() > LONGEST_LABEL {
+            return Err(Error::BadFile {
+                path: path.into(),
+                found: format!("a label of {} bytes in row {row}", word.data().len()),
+                expected: format!("{LONGEST_LABEL} at most"),
+                advice: "name another column with --label-column".to_string(),
+            });
+        }
+        let word = String::from_utf8_lossy(word.data());
+        Ok(known.get(&*word).cloned().unwrap_or_else(|| {
+            let word: Arc<str> = Arc::from(&*word);
+            known.insert(word.clone());
+            word
+        }))
+    };
+    written.iter().enumerate().map(word).collect()
 }
 
 /// The only item of an iterator, or `None` if there are none or several.
@@ -516,7 +559,7 @@ fn features(table: &Table) -> Option<serde_json::Map<String, Value>> {
 /// The labels of a file, as they are written.
 enum Written {
     Numbers(Vec<i64>),
-    Words(Vec<String>),
+    Words(Vec<Arc<str>>),
     /// This number of images without labels.
     Nothing(usize),
 }
@@ -536,9 +579,9 @@ impl Written {
                 numbers.map(|(row, class)| label(path, row, class, names.len())).collect()
             }
             Self::Words(words) => {
-                let place = |(row, word): (usize, String)| match names
+                let place = |(row, word): (usize, Arc<str>)| match names
                     .iter()
-                    .position(|name| *name == word)
+                    .position(|name| **name == *word)
                 {
                     Some(place) => Ok(place as u32),
                     None => Err(bad_row(path, row, format!("label {word:?}"), names.join(", "))),
@@ -584,6 +627,7 @@ fn with_one_list(
     }
     for (one, (path, names)) in written.iter_mut().zip(files) {
         if let (Written::Numbers(numbers), Some(names)) = (&*one, names) {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(name.as_str())).collect();
             let word = |(row, &class): (usize, &i64)| {
                 Ok(names[label(path, row, class, names.len())? as usize].clone())
             };
@@ -605,20 +649,38 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
     let mut largest = -1;
     for one in written {
         match one {
-            Written::Words(these) => words.extend(these.iter().cloned()),
+            Written::Words(these) => words.extend(these.iter().map(|word| &**word)),
             Written::Nothing(_) => {}
             Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
         }
     }
     match words.is_empty() {
         true => (0..=largest.min(MOST)).map(|number| number.to_string()).collect(),
-        false => words.into_iter().collect(),
+        false => words.into_iter().map(str::to_string).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 256 rows of 256 KiB have 64 MiB; of larger ones there are as many as have no more, but one at least.
+    #[test]
+    fn blocks_are_bounded_by_their_bytes() {
+        for (average, length) in [
+            (57_u64, 256),
+            (256 << 10, 256),
+            (512 << 10, 128),
+            (6 << 20, 10),
+            (64 << 20, 1),
+            (200 << 20, 1),
+        ] {
+            for rows in [1000_u64, 100_000] {
+                assert_eq!(together(average * rows, rows as usize), length, "{average}");
+            }
+        }
+        assert_eq!([together(0, 1000), together(u64::MAX, 1_000_000)], [256, 1]);
+    }
 
     #[test]
     fn a_compression_that_is_not_built_in_is_named() {

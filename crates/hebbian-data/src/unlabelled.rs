@@ -70,7 +70,7 @@ pub fn load_pictures(
 fn first_in_colour(pile: &dyn Pile) -> Error {
     let has_colour = |&index: &usize| {
         let bytes = pile.read(&[index]).unwrap_or_default();
-        bytes.iter().any(|bytes| peek(bytes).is_ok_and(|(channels, ..)| channels == 3))
+        bytes.iter().any(|bytes| peek(bytes.as_ref()).is_ok_and(|(channels, ..)| channels == 3))
     };
     let first = (0..pile.len()).find(has_colour).unwrap_or_default();
     refused(pile.place(first), Problem::Colour)

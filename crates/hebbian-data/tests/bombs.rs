@@ -6,12 +6,16 @@ mod common;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
-use common::{assert_images, assert_says, parquet, rows, schema, split, write};
+use common::{assert_images, assert_says, parquet, planes, png, rows, schema, split, write};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Crc};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Result, load};
-use image::{DynamicImage, ImageFormat};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 const NAME: DatasetName = DatasetName::Mnist;
 
@@ -201,6 +205,63 @@ fn a_picture_s_profile_is_not_unpacked_to_any_size() {
     let (result, growth) = growth_of(|| with_profile(BOMB));
     let error = result.unwrap_err().to_string();
     assert_says(&error, &["test/0000.parquet", "broken PNG (Memory limit exceeded) in row 1"]);
+    assert!(growth < 64, "{growth} MiB");
+}
+
+/// A picture of one pixel's width would be resized to 160×16,000,000 pixels before it is cropped to a square.
+#[test]
+fn a_narrow_picture_is_not_resized_to_any_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let narrow = GrayImage::from_pixel(1, 100_000, Luma([7]));
+    for part in ["train", "test"] {
+        fs::create_dir_all(dir.path().join(part).join("a")).unwrap();
+        narrow.save(dir.path().join(part).join("a/1.png")).unwrap();
+    }
+    let of = |image_size| {
+        let data_dir = Some(dir.path().into());
+        load("mine", &LoadOptions { data_dir, image_size: Some(image_size), ..Default::default() })
+    };
+    let (result, growth) = growth_of(|| of(160));
+    let error = result.unwrap_err().to_string();
+    assert_says(
+        &error,
+        &["a/1.png", "a PNG of 100000x1 pixels", "2560000000", "104857600 at most"],
+    );
+    assert!(growth < 64, "{growth} MiB");
+    assert_eq!(of(2).unwrap().train.image(0).unwrap(), [7; 4]);
+}
+
+/// Two thousand rows share a picture, which has much behind its end, and a label: each is in the file once, and in
+/// memory.
+#[test]
+fn what_many_rows_share_is_held_once() {
+    const ROWS: usize = 2048;
+    let mut picture = png(0, (1, 4, 6));
+    picture.resize(256 << 10, 0);
+    let word = "a".repeat(60 << 10);
+    let schema = "message schema { optional group image { optional binary bytes; } \
+                  optional binary label (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    for (value, level) in [(ByteArray::from(picture), 2), (ByteArray::from(word.as_str()), 1)] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let (values, levels) = (vec![value; ROWS], [level; ROWS]);
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    file.close().unwrap();
+    assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("train.parquet"), &bytes);
+    let options = LoadOptions { data_dir: Some(dir.path().into()), ..LoadOptions::default() };
+    let (result, growth) = growth_of(|| load("mine", &options));
+    let data = result.unwrap();
+    assert_eq!(data.train.len() + data.test.len(), ROWS);
+    assert_eq!(data.train.image(0).unwrap(), planes(0, (1, 4, 6)));
+    assert_eq!(data.class_names, [word]);
     assert!(growth < 64, "{growth} MiB");
 }
 

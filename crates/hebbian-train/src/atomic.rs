@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// The prefix of the name of a file that is still being written. The file's own name, a hyphen and some
 /// letters follow.
@@ -154,14 +154,15 @@ pub fn save_text(path: impl AsRef<Path>, text: &str) -> Result<()> {
     save_bytes(path, text.as_bytes())
 }
 
-/// Writes a value as indented JSON, atomically.
+/// Writes a value as indented JSON, atomically. A list inside a list, such as a row of a confusion matrix, takes one
+/// line.
 ///
 /// # Errors
 /// When the value has no JSON form, or the file cannot be written; an older file of that name then
 /// stays.
 pub fn save_json(path: impl AsRef<Path>, value: &impl serde::Serialize) -> Result<()> {
     let path = path.as_ref();
-    let mut bytes = serde_json::to_vec_pretty(value)
+    let mut bytes = json::indented(value)
         .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     bytes.push(b'\n');
     save_bytes(path, &bytes)

@@ -100,6 +100,19 @@ pub enum Error {
         found: String,
     },
 
+    /// A text is too long to be read as a whole.
+    #[error(
+        "{path} is longer than {most} bytes, the most that is read of such a text: name another \
+         file, or move this one away",
+        path = path.display()
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        most: u64,
+    },
+
     /// The checksum of a checkpoint differs from the one that its metadata states.
     #[error(
         "{path} is damaged: its SHA-256 is not the one that it states (hebbian_sha256 in its \

@@ -58,6 +58,7 @@ mod engine;
 mod error;
 mod features;
 mod guard;
+mod json;
 mod lock;
 mod names;
 mod own_folder;

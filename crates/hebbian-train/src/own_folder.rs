@@ -232,6 +232,14 @@ impl OwnFolder {
         chosen.into_iter().try_for_each(|name| remove(&self.folder.join(name)))
     }
 
+    /// Removes all of the folder's files, its mark last, and the folder itself unless it holds files of others.
+    pub(crate) fn discard(self) -> Result<()> {
+        self.mark.in_order().into_iter().try_for_each(|name| remove(&self.folder.join(name)))?;
+        remove(&self.folder.join(self.kind.mark))?;
+        let _ = std::fs::remove_dir(&self.folder);
+        Ok(())
+    }
+
     /// The names of the folder's files, whether or not they exist.
     pub(crate) fn files(&self) -> &BTreeSet<String> {
         &self.mark.files
@@ -255,7 +263,7 @@ impl Mark {
             return Err(Error::in_the_way(&path, "is a link, or not a file"));
         }
         let text = match read_text(&path) {
-            Err(Error::NotText { .. }) => String::new(),
+            Err(Error::NotText { .. } | Error::TooLong { .. }) => String::new(),
             read => read?,
         };
         let own = |mark: &Self| {

@@ -67,7 +67,7 @@ pub struct Results {
     /// The results of the read-outs of its features.
     #[serde(default)]
     pub readouts: Vec<ReadoutResult>,
-    /// Wall-clock time of the first read-out, including that of its features.
+    /// The [`seconds`](ReadoutResult::seconds) of the first read-out.
     pub head_seconds: f64,
     /// Wall-clock time from start to end; for a resumed run, including the time before it was resumed.
     pub total_seconds: f64,
@@ -106,7 +106,8 @@ pub struct ReadoutResult {
     pub name: String,
     /// Share of the test set that was classified correctly, 0 to 1.
     pub test_accuracy: f64,
-    /// Wall-clock time of its training, including that of its features if they were not computed before.
+    /// Wall-clock time of its training, including the measurements in between, and the features of the training and
+    /// test images if they were not computed before.
     pub seconds: f64,
     /// How many features it reads.
     pub features: usize,
@@ -116,7 +117,7 @@ pub struct ReadoutResult {
 
 impl ReadoutResult {
     /// Tests a read-out, whose training began at `started`, on `features (N, F)`, each row with a label
-    /// below `classes`.
+    /// below `classes`. Its training ends once the device of the features has nothing left to compute.
     ///
     /// # Errors
     /// When the features do not fit the read-out, or the labels do not fit the features or classes.
@@ -128,6 +129,7 @@ impl ReadoutResult {
         labels: &[u32],
         classes: usize,
     ) -> Result<Self> {
+        features.device().synchronize()?;
         let seconds = started.elapsed().as_secs_f64();
         let predicted = readout.predict(features)?.to_vec1::<u32>()?;
         let confusion = ConfusionMatrix::new(labels, &predicted, classes)?;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::CARD_START;
 use crate::own_folder::PROGRAM;
+use crate::text::read_own_text;
 use crate::{
     Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, checkpoint,
-    read_text, save_text, tensorboard,
+    save_text, tensorboard,
 };
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -22,6 +23,8 @@ const CARD: &str = "README.md";
 const REPORT: &str = "report.html";
 const ANALYSIS: &str = "analysis-";
 pub(crate) const MODEL: &str = "model.safetensors";
+/// How long to wait for a folder that another analysis writes into.
+const WAIT: Duration = Duration::from_millis(100);
 pub(crate) const STATE: &str = "state.safetensors";
 
 /// The kind of folder that a run writes.
@@ -243,12 +246,9 @@ impl RunFolder {
         let old: Vec<String> =
             folder.files().iter().filter(|name| is_events(name)).cloned().collect();
         let mut events = EventFile::create_as(|name| folder.claim(name))?;
-        for name in old.iter().filter(|name| !name.ends_with(READOUTS)) {
-            let path = folder.path().join(name);
-            if path.exists() {
-                events.append(&path, step)?;
-            }
-        }
+        let of_learning = old.iter().filter(|name| !name.ends_with(READOUTS));
+        let paths = of_learning.map(|name| folder.path().join(name)).filter(|path| path.exists());
+        events.append(&paths.collect::<Vec<_>>(), step)?;
         folder.remove(old.iter())?;
         Ok(Self::of(folder, metrics, events, earlier))
     }
@@ -324,7 +324,30 @@ impl RunFolder {
     /// When `path` is not a run folder, another run is in it, it has such a file that is not the run's, or the name has
     /// another ending.
     pub fn analysis(path: impl AsRef<Path>, name: &str) -> Result<PathBuf> {
-        OwnFolder::open(path, &RUN)?.claim(&format!("{ANALYSIS}{name}"))
+        let path = path.as_ref();
+        let mut tries = 20;
+        let mut folder = loop {
+            match OwnFolder::open(path, &RUN) {
+                // Another analysis has the folder for milliseconds.
+                Err(Error::InUse { .. }) if tries > 0 => std::thread::sleep(WAIT),
+                folder => break folder?,
+            }
+            tries -= 1;
+        };
+        folder.claim(&format!("{ANALYSIS}{name}"))
+    }
+
+    /// Removes the files that a run has written into the folder `path`, and the folder unless it holds files of others;
+    /// nothing if no run has written there.
+    ///
+    /// # Errors
+    /// When another run is in the folder, or a file cannot be removed.
+    pub(crate) fn remove(path: &Path) -> Result<()> {
+        OwnFolder::recover(path, &RUN)?;
+        match OwnFolder::about(path, &RUN)? {
+            Some(_) => OwnFolder::open(path, &RUN)?.discard(),
+            None => Ok(()),
+        }
     }
 
     /// The start of every report, by which a file is recognised as a report of this program.
@@ -332,7 +355,7 @@ impl RunFolder {
 
     /// Whether a file is a report of this program.
     pub(crate) fn is_report(path: &Path) -> bool {
-        read_text(path).is_ok_and(|text| text.starts_with(Self::REPORT_START))
+        read_own_text(path).is_ok_and(|text| text.starts_with(Self::REPORT_START))
     }
 
     /// The folder.
@@ -460,13 +483,13 @@ fn is_own(path: &Path) -> bool {
         Some(RESULTS) => matches!(read_json::<Results>(path), Ok(Some(_))),
         Some(MODEL | STATE) => checkpoint::is_own(path),
         Some(REPORT) => RunFolder::is_report(path),
-        Some(CARD) => read_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
+        Some(CARD) => read_own_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
         _ => true,
     }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match read_text(path) {
+    match read_own_text(path) {
         Ok(text) => serde_json::from_str(&text)
             .map(Some)
             .map_err(|source| Error::NotJson { path: path.to_path_buf(), source }),

@@ -237,7 +237,7 @@ struct Trial<O> {
     values: Vec<Value>,
     options: O,
     /// The last rung that the trial was in, counted from 1, the number of images that it learned from there, and its
-    /// accuracy over seeds; `None` if it diverged.
+    /// accuracy over seeds; `None` if it diverged or its features are not finite.
     reached: (usize, usize, Option<Spread>),
 }
 
@@ -247,8 +247,8 @@ struct Trial<O> {
 /// command that trains a single network on the same images; the report adds the best preset to it.
 ///
 /// # Errors
-/// If the preset lacks a path or refuses a value, or if training fails. A trial that diverges is ranked last and is no
-/// error.
+/// If the preset lacks a path or refuses a value, or if training fails. A trial that diverges, or whose features are
+/// not finite, is ranked last and is no error.
 pub fn search<M: Method>(
     study: &Study<'_>,
     base: &M::Options,
@@ -435,7 +435,7 @@ fn figure<M: Method>(
             text,
             "\nThe accuracies are those of images held out of the training set. The test images have not been \
              looked at; to look once:\n  {again} --preset '{}'\n",
-            config.display()
+            config.display().to_string().replace('\'', "'\\''")
         );
     }
     Ok(Figure {
@@ -476,6 +476,11 @@ fn panel<O>(dimension: &Dimension, at: usize, trials: &[Trial<O>]) -> LineChart 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OfPreset;
+    use crate::engine::Stop;
+    use crate::engine::toy::{Preset, Toy, images};
+    use crate::study::StudyOptions;
+    use candle::Device;
 
     fn dimension(text: &str) -> Dimension {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -549,6 +554,45 @@ mod tests {
         dimension("blocks.0.rate=5,6").put(&mut more, json!(6)).unwrap();
         assert_eq!(more, json!({ "blocks": [{ "units": 1, "rate": 6 }, { "units": 5 }] }));
         assert!(refused("blocks.0.units.x=1").contains("no 'x' among nothing"));
+    }
+
+    /// Read-outs cannot be trained on features that are NaN. Such trials come last, with no accuracy, and a search that
+    /// is resumed gets past them too.
+    #[test]
+    fn trials_without_finite_features_come_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |resume: bool| {
+            let options = StudyOptions {
+                epochs: None,
+                seeds: 1,
+                seed: 0,
+                device: "cpu".to_string(),
+                version: String::new(),
+                resume,
+                replace: true,
+                quiet: true,
+                validation: Some(0.5),
+                labelled: None,
+                images: Value::Null,
+                parallel: 1,
+                stop: Stop::default(),
+            };
+            let study = Study { options: &options, device: &Device::Cpu, out: folder.path() };
+            let (base, plan) = (Preset::of_epochs(1), Plan { trials: 16, halving: None });
+            let space = [dimension("features_fail=true,false")];
+            let base = OfPreset { preset: base };
+            search::<Toy>(&study, &base, &space, plan, &images(), "train").unwrap().numbers
+        };
+        let numbers = found(false);
+        let trials = numbers["trials"].as_array().unwrap();
+        let failed: Vec<bool> =
+            trials.iter().map(|trial| trial["set"]["features_fail"] == json!(true)).collect();
+        // Both values are drawn, but for once in 2¹⁵ seeds.
+        assert!(failed.contains(&true) && failed.contains(&false) && failed.is_sorted());
+        for (trial, failed) in trials.iter().zip(failed) {
+            assert_eq!(trial["accuracy"].is_null(), failed, "{trial}");
+        }
+        assert_eq!(found(true), numbers);
     }
 
     /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials learn from a ninth, a third and all of the

@@ -1,9 +1,10 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
 use crate::engine::{Method, RESUME, RunOptions, Stop, measured_on, told, train};
+use crate::text::read_own_text;
 use crate::{
     Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
-    read_text, save_json, save_text,
+    save_json, save_text,
 };
 use candle::Device;
 use candle_hebbian::device::for_this_thread;
@@ -11,6 +12,7 @@ use candle_hebbian::matmul_precision;
 use hebbian_data::Dataset;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::resume_unwind;
@@ -203,7 +205,11 @@ impl Study<'_> {
                 }
                 OwnFolder::open(out, &EXPERIMENT)?
             }
-            None => OwnFolder::replace(out, &EXPERIMENT, about.clone(), |_| Ok(()))?.0,
+            None => {
+                let replaced = OwnFolder::about(out, &EXPERIMENT)?.is_some();
+                let clear = |_: &mut OwnFolder| if replaced { remove_runs(out) } else { Ok(()) };
+                OwnFolder::replace(out, &EXPERIMENT, about.clone(), clear)?.0
+            }
         };
         let figure = draw()?;
         let mut files = vec!["table.csv"];
@@ -318,7 +324,7 @@ impl Study<'_> {
     /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) runs at the same time.
     ///
     /// # Errors
-    /// Those of [`train`].
+    /// Two arms whose names give the same [folder](Self::folder), and those of [`train`].
     pub fn train<M: Method>(
         &self,
         arms: Vec<Arm<M::Options>>,
@@ -333,12 +339,13 @@ impl Study<'_> {
     /// Like [`train`](Self::train), but `run` trains an arm with a seed on a device.
     ///
     /// # Errors
-    /// Those of `run`.
+    /// Two arms whose names give the same [folder](Self::folder), and those of `run`.
     pub fn train_by<O: Sync>(
         &self,
         arms: Vec<Arm<O>>,
         run: impl Fn(&Arm<O>, &Device, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
     ) -> Result<Vec<Trained<O>>> {
+        check_folders(&arms)?;
         let seeds: Vec<u64> = self.options.seeds().collect();
         let all = arms.len() * seeds.len();
         let runs = self.each(all, |at, device| {
@@ -442,7 +449,7 @@ static EXPERIMENT: FolderKind = FolderKind {
             return RunFolder::is_report(path);
         }
         !path.ends_with(RESULTS)
-            || read_text(path).is_ok_and(|text| {
+            || read_own_text(path).is_ok_and(|text| {
                 serde_json::from_str(&text)
                     .is_ok_and(|results: Value| results.get("experiment").is_some())
             })
@@ -527,6 +534,28 @@ impl StudyFolder {
     }
 }
 
+/// Removes the runs of the experiment in the folder `out`: the one that replaces it computes its own, also if it is
+/// interrupted and resumed.
+fn remove_runs(out: &Path) -> Result<()> {
+    let folders = |path: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
+        let paths = entries.map(|entry| Ok(entry.map_err(Error::io("read", path))?.path()));
+        let paths: Vec<PathBuf> = paths.collect::<Result<_>>()?;
+        Ok(paths.into_iter().filter(|path| path.is_dir() && !path.is_symlink()).collect())
+    };
+    for arm in folders(out)? {
+        let runs = folders(&arm)?.into_iter().filter(|run| {
+            run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"))
+        });
+        for run in runs {
+            RunFolder::remove(&run)?;
+        }
+        // It stays if it holds anything else.
+        let _ = std::fs::remove_dir(arm);
+    }
+    Ok(())
+}
+
 /// Refuses to resume if the experiment found is not the one wanted.
 fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
     match difference(found, wanted) {
@@ -565,7 +594,7 @@ fn check_other(out: &Path, wanted: &Map<String, Value>) -> Result<()> {
 }
 
 fn read_report(out: &Path) -> Result<String> {
-    read_text(out.join(REPORT))
+    read_own_text(&out.join(REPORT))
 }
 
 /// `name` as the name of a folder: lower-case letters, digits and hyphens.
@@ -573,6 +602,21 @@ fn slug(name: &str) -> String {
     let name = name.to_lowercase();
     let words = name.split(|c: char| !c.is_ascii_alphanumeric());
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Refuses arms of which two would have the same folder, where the runs of one would replace those of the other.
+fn check_folders<O>(arms: &[Arm<O>]) -> Result<()> {
+    let mut known = BTreeMap::new();
+    for arm in arms {
+        let (folder, name) = (slug(&arm.name()), arm.name());
+        if let Some(other) = known.insert(folder.clone(), name.clone()) {
+            return Err(Error::Argument(format!(
+                "the networks '{other}' and '{name}' would both be in the folder '{folder}': give them names that \
+                 differ in digits or letters from a to z"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The mean and spread of a number over seeds.
@@ -628,11 +672,8 @@ mod tests {
         assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
     }
 
-    /// The results are in order whichever thread computes them, on more than one thread; after an error no more calls
-    /// begin.
-    #[test]
-    fn jobs_side_by_side_are_in_order() {
-        let options = |parallel| StudyOptions {
+    fn options(parallel: usize) -> StudyOptions {
+        StudyOptions {
             epochs: None,
             seeds: 1,
             seed: 0,
@@ -646,7 +687,86 @@ mod tests {
             images: Value::Null,
             parallel,
             stop: Stop::default(),
+        }
+    }
+
+    /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others stay.
+    #[test]
+    fn no_run_of_a_replaced_experiment_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        let runs = ["one/seed-0", "one/seed-1", "two/seed-0"].map(|run| out.join(run));
+        let there = || runs.each_ref().map(|run| run.exists());
+        let experiment = |resume: bool, draw: &dyn Fn() -> Result<()>| {
+            let options = StudyOptions { resume, ..options(1) };
+            let study = Study { options: &options, device: &Device::Cpu, out };
+            study.run("compare", None, &[], || {
+                draw()?;
+                let picture = Picture::new(1, 1, [0; 3]);
+                let (table, text) = (Table::new(["network"]), String::new());
+                Ok(Figure { table, more_tables: Vec::new(), picture, text, numbers: Value::Null })
+            })
         };
+        let make = |run: &PathBuf| RunFolder::create(run)?.write_config(&json!({ "epochs": 6 }));
+        experiment(false, &|| runs.iter().try_for_each(make)).unwrap();
+        assert_eq!(there(), [true; 3]);
+        std::fs::write(out.join("one/notes.txt"), "mine").unwrap();
+        std::fs::write(runs[1].join("notes.txt"), "mine").unwrap();
+
+        let stopped = || {
+            assert_eq!(there(), [false, true, false]);
+            make(&runs[2])?;
+            Err(Error::Argument("stopped".to_string()))
+        };
+        assert!(experiment(false, &stopped).unwrap_err().to_string().contains("stopped"));
+        let resumed = || {
+            assert_eq!(there(), [false, true, true]);
+            Ok(())
+        };
+        experiment(true, &resumed).unwrap();
+        assert!(RunFolder::config(&runs[1]).unwrap().is_none());
+        for notes in ["one/notes.txt", "one/seed-1/notes.txt"] {
+            assert_eq!(std::fs::read_to_string(out.join(notes)).unwrap(), "mine");
+        }
+        // A resumed experiment that is complete is read back.
+        experiment(true, &|| panic!("drawn again")).unwrap();
+    }
+
+    /// Signs and letters other than a to z are not part of a folder's name.
+    #[test]
+    fn two_networks_in_one_folder_are_refused() {
+        let options = options(1);
+        let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
+        let trained = |names: [(&str, &str); 2]| {
+            let arm = |(group, label): (&str, &str)| Arm {
+                group: group.to_string(),
+                label: label.to_string(),
+                options: (),
+            };
+            let begun = AtomicUsize::new(0);
+            let trained = study.train_by(names.map(arm).to_vec(), |_, _, _, _| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                Ok((Results::default(), History::default()))
+            });
+            (trained.map(drop).map_err(|error| error.to_string()), begun.into_inner())
+        };
+        for (one, other) in [
+            (("", "rate 1"), ("", "rate -1")),
+            (("", "α = 1"), ("", "β = 1")),
+            (("deep", "net"), ("", "deep net")),
+        ] {
+            let (trained, begun) = trained([one, other]);
+            let (error, [one, other]) = (trained.unwrap_err(), [one, other].map(|name| name.1));
+            assert!(error.contains(one) && error.contains(&format!("{other}'")), "{error}");
+            assert_eq!(begun, 0);
+        }
+        assert_eq!(trained([("", "p = 0.5"), ("", "p = 0.55")]), (Ok(()), 2));
+    }
+
+    /// The results are in order whichever thread computes them, on more than one thread; after an error no more calls
+    /// begin.
+    #[test]
+    fn jobs_side_by_side_are_in_order() {
         for parallel in [1, 3, 100] {
             let options = options(parallel);
             let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };

@@ -11,6 +11,7 @@
 //! Image   { 1: int32 height, 2: int32 width, 3: int32 channels, 4: bytes png }
 //! ```
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,15 +48,20 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Adds the events in `earlier`, an event file of this program, up to and including `step`. If its events of
-    /// that step are written again later, they are not added twice.
+    /// Adds the events in `earlier`, event files of this program, up to and including `step`, and each event once: if
+    /// the program was killed in here, one of the files is a copy of another, or of its beginning. If events of that
+    /// step are written again later, they are not added twice either.
     ///
     /// # Errors
-    /// When one of the two files cannot be used.
-    pub(crate) fn append(&mut self, earlier: &Path, step: u64) -> Result<()> {
-        let bytes = std::fs::read(earlier).map_err(Error::io("read", earlier))?;
-        let kept = records(&bytes).filter(|record| step_of(record).is_some_and(|at| at <= step));
-        let kept: Vec<&[u8]> = kept.collect();
+    /// When one of the files cannot be used.
+    pub(crate) fn append(&mut self, earlier: &[PathBuf], step: u64) -> Result<()> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io("read", path));
+        let files = earlier.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let mut known = HashSet::new();
+        let all = files.iter().flat_map(|bytes| records(bytes));
+        let kept: Vec<&[u8]> = all
+            .filter(|record| step_of(record).is_some_and(|at| at <= step) && known.insert(*record))
+            .collect();
         let last = kept.iter().filter(|record| step_of(record) == Some(step));
         self.last.extend(last.filter_map(|record| Some(after_time(record)?.to_vec())));
         let kept = kept.concat();
@@ -237,8 +243,13 @@ mod tests {
             records(&std::fs::read(path).unwrap()).filter_map(step_of).collect()
         };
         assert_eq!(steps(&earlier), [1, 100, 300, 20_000]);
+        // The copy of a program that was killed while it made it.
+        let mut half = file(&[]);
+        half.append(std::slice::from_ref(&earlier), 100).unwrap();
+        assert_eq!(steps(&half.path), [1, 100]);
         let mut new = file(&[]);
-        new.append(&earlier, 300).unwrap();
+        new.append(&[earlier, half.path], 300).unwrap();
+        assert_eq!(steps(&new.path), [1, 100, 300]);
         // At the last step, existing events are not written again, but new ones are.
         new.scalars(300, &[("loss", 300.0)]).unwrap();
         assert_eq!(steps(&new.path), [1, 100, 300]);

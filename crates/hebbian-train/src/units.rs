@@ -1,8 +1,8 @@
 //! Units in terms of the image: what they see of it, how often each wins, and what excites them most.
 
 use candle::{D, DType, Device, Tensor, Var};
-use candle_hebbian::Rng;
 use candle_hebbian::device::{to_host, upload};
+use candle_hebbian::{Competition, HardWta, Rng};
 
 use crate::engine::Model;
 use crate::{Error, Result};
@@ -249,11 +249,12 @@ pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
         let shape = responses.dims();
         return Err(Error::Argument(format!("responses of shape {shape:?} have no winner")));
     }
-    let winners = responses.detach().transpose(1, D::Minus1)?.contiguous()?.argmax(D::Minus1)?;
-    let winners = winners.flatten_all()?.to_vec1::<u32>()?;
-    let mut shares = vec![0.0; responses.dim(1)?];
-    winners.iter().for_each(|&winner| shares[winner as usize] += 1.0 / winners.len() as f64);
-    Ok(shares)
+    let units = responses.dim(1)?;
+    let rows = responses.detach().transpose(1, D::Minus1)?.contiguous()?.reshape(((), units))?;
+    // Not by `argmax`: which of equal responses it finds depends on the device. Half precision could not count them.
+    let wins = HardWta.compete(&rows)?.to_dtype(DType::F32)?.sum(0)?;
+    let (wins, all) = (to_host(&wins)?.to_vec1::<f64>()?, rows.dim(0)? as f64);
+    Ok(wins.into_iter().map(|wins| wins / all).collect())
 }
 
 /// Returns the multiplications that the layers up to `layer` take for one image `(1, C, H, W)`, as far as their units

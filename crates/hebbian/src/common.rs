@@ -52,7 +52,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub parallel: Option<NonZeroUsize>,
     /// Continue the interrupted run or experiment in the folder of --out
-    #[arg(long, conflicts_with_all = ["load", "eval_only"], help_heading = "Run")]
+    #[arg(long, conflicts_with = "eval_only", help_heading = "Run")]
     pub resume: bool,
 }
 
@@ -74,8 +74,14 @@ impl CommonArgs {
     /// split. So the images that were drawn for testing, which its weights have not learned, are drawn again.
     ///
     /// # Errors
-    /// Those of [`loaded`](Self::loaded).
+    /// Those of [`loaded`](Self::loaded), or if a run is to be resumed.
     pub(crate) fn take_over(&mut self) -> Result<()> {
+        if let (true, Some(load)) = (self.resume, &self.load) {
+            bail!(
+                "--resume continues the run in its folder, which has already started from {}: leave out --load",
+                load.display()
+            );
+        }
         let Some(run) = self.loaded()? else { return Ok(()) };
         let seed = run["seed"].as_u64();
         self.seed = self.seed.or(seed);
@@ -250,20 +256,33 @@ impl CommonArgs {
         })
     }
 
-    /// Checks that a run in its default folder `out` would not replace the run that it starts from.
+    /// Checks the folder `out` of a run before anything is learned: it must take files, the run must not replace the one
+    /// that it starts from, of which nothing would be left if this one were killed before its first checkpoint, and
+    /// `--save` must not name one of the run's own files.
     ///
     /// # Errors
-    /// A checkpoint of `--load` that is in this folder.
-    pub(crate) fn check_kept(&self, out: &Path) -> Result<()> {
+    /// A folder, a checkpoint of `--load` or a file of `--save` for which that does not hold.
+    pub(crate) fn check_out(&self, out: &Path) -> Result<()> {
+        writable_folder("--out", out)?;
         let whole = |path: &Path| path.canonicalize().ok();
-        let loaded = self.load.as_deref().filter(|_| self.out.is_none()).and_then(whole);
-        match loaded.zip(whole(out)) {
-            Some((loaded, out)) if loaded.starts_with(&out) => bail!(
+        if let Some((loaded, out)) = self.load.as_deref().and_then(whole).zip(whole(out))
+            && loaded.starts_with(&out)
+        {
+            bail!(
                 "this run would replace the one that it starts from, in {}: choose another folder with --out",
                 out.display()
-            ),
-            _ => Ok(()),
+            );
         }
+        if let Some(save) = &self.save
+            && save.parent().is_some_and(|folder| folder == out || whole(folder) == whole(out))
+            && (whole(out).is_some() || save.parent() == Some(out))
+        {
+            bail!(
+                "--save {} is in the folder of the run, which writes its own files there: choose another folder",
+                save.display()
+            );
+        }
+        Ok(())
     }
 
     /// Refuses to replace a complete run with other settings or on other images than `data`, unless its folder was named:

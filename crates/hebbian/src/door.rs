@@ -318,7 +318,7 @@ impl<F: Args> DoorArgs<F> {
         let dataset = data.name.as_str();
         common.tell_expected(expected);
         let out = common.folder(M::NAME, preset.name, dataset);
-        common.check_kept(&out)?;
+        common.check_out(&out)?;
         common.check_other(&out, &serde_json::to_value(&options)?, &data, &run)?;
         let run = train::<M>(&options, &data, &device, &run, &out)?;
         let mut report = measured_on(common.validation, common.labelled) + &M::report(&run, &out)?;

@@ -88,7 +88,7 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
             ZOO.join(", ")
         ),
         None => {
-            if at.join("state.safetensors").is_file() && !at.join("model.safetensors").exists() {
+            if at.join("run.json").is_file() && !at.join("results.json").exists() {
                 let run = at.display();
                 tell(&format!(
                     "note: the run in {run} has not ended: these are the weights of its last checkpoint"
@@ -235,11 +235,12 @@ impl FeaturesArgs {
         if let Some(layer) = self.layer.filter(|layer| layer.get() > layers) {
             bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
         }
-        let weights = ["model.safetensors", "state.safetensors"].map(|file| self.model.join(file));
-        if self.to.canonicalize().is_ok_and(|to| {
-            weights.iter().any(|file| file.canonicalize().is_ok_and(|file| file == to))
-        }) {
-            bail!("--to {} is the model itself: choose another file", self.to.display());
+        let folder = self.to.parent().and_then(|folder| folder.canonicalize().ok());
+        if self.to.exists()
+            && folder
+                .is_some_and(|folder| self.model.canonicalize().is_ok_and(|model| model == folder))
+        {
+            bail!("--to {} is a file of the model: choose another one", self.to.display());
         }
         let (data, part) = images_for(&model, &self.data)?;
         writable("--to", &self.to)?;

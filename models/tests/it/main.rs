@@ -12,7 +12,6 @@ mod ghl;
 mod golden;
 mod golkar;
 mod golkar_digits;
-mod golkar_mnist;
 mod input;
 mod k_means;
 mod krotov_hopfield;

@@ -1,5 +1,7 @@
 //! The config of the backward path: through which weights the error goes back, and how they learn.
 
+use crate::geometry::Geometry;
+use crate::window::PaddingMode;
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +57,8 @@ pub enum Learning {
     /// [`WithFeedback`](super::WithFeedback) takes this step.
     KolenPollack,
     /// `R ← (1 − κ)R + κM`, where `M ≈ W` is estimated from the response to noise, independently of the task and its
-    /// optimiser: call [`mirror`](super::FeedbackLayer::mirror) after each step (Akrout et al. 2019).
+    /// optimiser: call [`mirror`](super::FeedbackLayer::mirror) after each step (Akrout et al. 2019). Not for layers
+    /// with reflection padding, where `M` is not `W` on average.
     Mirror {
         /// `κ`, 0 to 1.
         rate: f64,
@@ -118,6 +121,28 @@ impl FeedbackConfig {
             candle::bail!(
                 "sizes that are redrawn for each batch keep nothing of what {:?} changes: expected \
                  learning 'fixed', or sizes 'own'",
+                self.learning
+            )
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check) for a layer of this geometry.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check), and a mirror of a layer with reflection padding.
+    pub(super) fn check_for(&self, geometry: Geometry) -> Result<()> {
+        self.check()?;
+        let (Geometry::Conv2d(window) | Geometry::LocallyConnected2d(window)) = geometry else {
+            return Ok(());
+        };
+        let padding = window.padding.max(window.trailing_padding);
+        let mirrors = matches!(self.learning, Learning::Mirror { .. });
+        if mirrors && padding > 0 && window.padding_mode == PaddingMode::Reflect {
+            candle::bail!(
+                "{:?} for a layer with reflection padding of {padding}: two taps of a window would read the same \
+                 pixel of the noise, and each would learn the sum of both weights: expected padding with zeros, or \
+                 another learning",
                 self.learning
             )
         }

@@ -17,8 +17,8 @@ pub enum Pairing {
 
 impl FeedbackLayer {
     /// Keeps each connection of the weights with `probability`, and those of the feedback weights
-    /// as `pairing` says; all others are 0 from then on. Kept weights are not rescaled. The masks are not in a `VarMap`:
-    /// see [`masks`](Self::masks).
+    /// as `pairing` says; all others are 0 from then on. Connections that the layer lacks already stay missing. Kept
+    /// weights are not rescaled. The masks are not in a `VarMap`: see [`masks`](Self::masks).
     ///
     /// # Errors
     /// If the probability is outside [0, 1], or the weights are not variables.
@@ -29,19 +29,26 @@ impl FeedbackLayer {
         let weight = self.weight().clone();
         let mut draw =
             || rng.bernoulli(probability, weight.shape(), weight.dtype(), weight.device());
-        let mask = draw()?;
-        let feedback_mask = match (&self.feedback, pairing) {
-            (None, _) => None,
-            (_, Pairing::Mutual) => Some(mask.clone()),
-            (_, Pairing::Independent) => Some(draw()?),
+        let (of_weight, of_feedback) = self.masks();
+        let mask = masked(&draw()?, of_weight)?;
+        let (mask, feedback_mask) = match (&self.feedback, pairing) {
+            (None, _) => (mask, None),
+            (_, Pairing::Mutual) => {
+                let both = masked(&mask, of_feedback)?;
+                (both.clone(), Some(both))
+            }
+            (_, Pairing::Independent) => (mask, Some(masked(&draw()?, of_feedback)?)),
         };
         self.set_masks(Some(mask), feedback_mask)?;
         Ok(self)
     }
 
-    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights without a connection
-    /// become 0, and get no gradient. An optimiser with momentum from before may still move them: they are not used.
-    /// Clones made before keep their masks.
+    /// Keeps only the connections where a mask is 1 (it is 0 elsewhere); `None` keeps all. Weights and feedback weights
+    /// without a connection become 0, and get no gradient. An optimiser with momentum from before or a file that is
+    /// loaded may still change them: they are not used.
+    ///
+    /// Clones made before keep their masks, and so does the clone in a [`WithFeedback`](super::WithFeedback) that was
+    /// made before: it does not move connections that only the new masks have. Make it again for masks of other values.
     ///
     /// # Errors
     /// If a mask has another shape than the weights, if it is for feedback weights that do not
@@ -132,6 +139,12 @@ impl FeedbackLayer {
                 Ok([Some(of_weight), Some(pass.grad.clone())])
             },
         )
+    }
+
+    /// The feedback weights of the connections that exist, without a graph: 0 elsewhere, whatever the variable holds.
+    pub(super) fn present_feedback(&self) -> Result<Option<Tensor>> {
+        let present = |feedback: &Tensor| masked(&feedback.detach(), self.masks().1);
+        self.feedback.as_ref().map(present).transpose()
     }
 
     /// `G`, or at least the part of it for which the weights or the feedback weights have

@@ -23,8 +23,8 @@ use candle::{Result, Tensor};
 /// ```
 ///
 /// # Errors
-/// If the shapes do not fit, or if there is no path from the output to the layer because `hidden`
-/// depends on no variable.
+/// If the shapes do not fit, the types or devices differ, or if there is no path from the output to
+/// the layer because `hidden` depends on no variable.
 pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> Result<Tensor> {
     let (samples, outputs) = output.dims2()?;
     let features: usize = hidden.dims().iter().skip(1).product();
@@ -36,6 +36,18 @@ pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> R
             output.dims(),
             hidden.dims()
         )
+    }
+    // Checked here, because the backward pass is the first to use these weights.
+    for (what, tensor) in [("an output", output), ("weights", feedback)] {
+        if tensor.dtype() != hidden.dtype() || !tensor.device().same_device(hidden.device()) {
+            candle::bail!(
+                "direct feedback: {what} in {:?} on {:?} for a layer in {:?} on {:?}: expected the same",
+                tensor.dtype(),
+                tensor.device().location(),
+                hidden.dtype(),
+                hidden.device().location()
+            )
+        }
     }
     if !hidden.track_op() {
         candle::bail!(

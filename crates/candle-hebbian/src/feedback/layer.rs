@@ -4,6 +4,7 @@ use super::config::{FeedbackConfig, Sizes, Source};
 use crate::device::upload;
 use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
+use crate::memory;
 use crate::ops::{Epilogue, masked};
 use crate::window::Conv2dConfig;
 use crate::{Rng, init};
@@ -81,6 +82,7 @@ pub fn dense(
     init: impl Fn(&[usize]) -> Init,
     vb: VarBuilder,
 ) -> Result<FeedbackLayer> {
+    config.check_for(Geometry::Dense)?;
     beside(layer::dense(inputs, units, &init, vb.clone())?, config, init, &vb)
 }
 
@@ -98,6 +100,7 @@ pub fn conv2d(
     init: impl Fn(&[usize]) -> Init,
     vb: VarBuilder,
 ) -> Result<FeedbackLayer> {
+    config.check_for(Geometry::Conv2d(window))?;
     let layer = layer::conv2d(in_channels, units, kernel, window, &init, vb.clone())?;
     beside(layer, config, init, &vb)
 }
@@ -117,19 +120,21 @@ pub fn locally_connected2d(
     init: impl Fn(&[usize]) -> Init,
     vb: VarBuilder,
 ) -> Result<FeedbackLayer> {
+    config.check_for(Geometry::LocallyConnected2d(window))?;
     let weights = vb.clone();
     let layer =
         layer::locally_connected2d(in_channels, units, kernel, image, window, &init, weights)?;
     beside(layer, config, init, &vb)
 }
 
+/// Puts feedback weights beside the weights of `layer`. The config was checked before the weights were asked for, so
+/// that a refusal leaves no variable behind.
 fn beside(
     layer: Layer,
     config: FeedbackConfig,
     init: impl Fn(&[usize]) -> Init,
     vb: &VarBuilder,
 ) -> Result<FeedbackLayer> {
-    config.check()?;
     let shape = layer.weight().dims();
     let feedback = match config.has_feedback() {
         true => Some(vb.get_with_hints(shape, "feedback", init(shape))?),
@@ -145,10 +150,11 @@ impl FeedbackLayer {
     /// redrawn.
     ///
     /// # Errors
-    /// If the config is invalid; if feedback weights are missing, or given although the config has
-    /// none; if they have another shape, type or device than the weights, or are the same tensor.
+    /// If the config is invalid, or not for this geometry; if feedback weights are missing, or given
+    /// although the config has none; if they have another shape, type or device than the weights, or
+    /// are the same tensor.
     pub fn new(layer: Layer, feedback: Option<Tensor>, config: FeedbackConfig) -> Result<Self> {
-        config.check()?;
+        config.check_for(layer.geometry())?;
         let weight = layer.weight();
         match &feedback {
             Some(_) if !config.has_feedback() => candle::bail!(
@@ -209,20 +215,23 @@ impl FeedbackLayer {
     /// The weights are `(OH, OW, K, C, kh, kw)`, so only connections that exist take memory.
     ///
     /// # Errors
-    /// If the layer is not a convolution with one group and zero padding, or the image is too
-    /// small.
+    /// If the layer is not a convolution with one group and zero padding, the image is too small, or
+    /// there is not enough memory for the weights.
     pub fn untied(&self, (height, width): (usize, usize)) -> Result<Self> {
         let Geometry::Conv2d(config) = self.layer.geometry() else {
             candle::bail!("only a convolution can be untied, found {:?}", self.layer.geometry())
         };
         let (units, channels, kh, kw) = self.layer.weight().dims4()?;
+        let (dtype, device) = (self.layer.weight().dtype(), self.layer.weight().device());
+        let (oh, ow) = (config.output_size(height, kh)?, config.output_size(width, kw)?);
+        memory::check("weights", &[oh, ow, units, channels, kh, kw], dtype, device)?;
         let taps = config.taps_in_image((height, width), (kh, kw))?;
         let taps = upload(
             taps.iter().map(|&inside| u8::from(inside)).collect::<Vec<_>>(),
-            (config.output_size(height, kh)?, config.output_size(width, kw)?, 1, 1, kh, kw),
-            self.layer.weight().device(),
+            (oh, ow, 1, 1, kh, kw),
+            device,
         )?
-        .to_dtype(self.layer.weight().dtype())?;
+        .to_dtype(dtype)?;
         let copied = |weight: &Tensor| {
             weight.detach().reshape((1, 1, units, channels, kh, kw))?.broadcast_mul(&taps)
         };
@@ -238,20 +247,20 @@ impl FeedbackLayer {
     }
 
     /// Copies the weights and feedback weights of `other`, a layer of the same shape and config,
-    /// wherever this layer has connections.
+    /// wherever this layer has connections. What `other` has no connection for is 0, as in its response.
     ///
     /// # Errors
     /// If the shapes differ, only one of the layers has feedback weights, or the weights are not variables.
     pub fn copy_weights(&self, other: &Self) -> Result<()> {
         let (weight_mask, feedback_mask) = self.masks();
-        let feedback = match (self.feedback_var()?, &other.feedback) {
+        let feedback = match (self.feedback_var()?, other.present_feedback()?) {
             (Some(own), Some(other)) => Some((own, other)),
             (None, None) => None,
             _ => candle::bail!("copied weights: only one of the two layers has feedback weights"),
         };
-        self.var()?.set(&masked(&other.weight().detach(), weight_mask)?)?;
+        self.var()?.set(&masked(&other.connected()?.detach(), weight_mask)?)?;
         match feedback {
-            Some((own, other)) => own.set(&masked(&other.detach(), feedback_mask)?),
+            Some((own, other)) => own.set(&masked(&other, feedback_mask)?),
             None => Ok(()),
         }
     }
@@ -333,12 +342,11 @@ impl FeedbackLayer {
     pub(crate) fn ways(&self, backprop: bool) -> Result<(Tensor, Tensor)> {
         let connected = self.connected()?;
         let weight = connected.detach();
-        let back = match (self.config.source, &self.feedback) {
+        let feedback = if backprop { None } else { self.present_feedback()? };
+        let back = match (self.config.source, feedback) {
             _ if backprop => weight,
-            (Source::Own, Some(feedback)) => feedback.detach(),
-            (Source::Signs { .. }, Some(feedback)) => {
-                (feedback.detach().abs()? * weight.sign()?)?
-            }
+            (Source::Own, Some(feedback)) => feedback,
+            (Source::Signs { .. }, Some(feedback)) => (feedback.abs()? * weight.sign()?)?,
             (Source::Signs { .. }, None) => {
                 (weight.sign()? * init::glorot_deviation(weight.shape()))?
             }

@@ -18,7 +18,11 @@ impl FeedbackLayer {
     /// where `N` is the number of samples that a weight sees: for a kernel, samples times the positions at which its
     /// tap is in the image. Since `E[xxᵀ] = 1`, `M = W` on average, so `R` converges to `W` up to the noise of the last
     /// `1/κ` batches: with `F` inputs per unit, `tan ∠(R, W) ≈ √((F/N)·κ/(2 − κ))`. A call costs two matrix products
-    /// and involves neither the task's error nor any optimiser.
+    /// and involves neither the task's error nor any optimiser. f16 and bf16 are computed in f32, and `R` is rounded
+    /// once.
+    ///
+    /// With reflection padding, two taps of a window may read the same pixel, so that `E[xxᵀ]` is not 1: a layer with
+    /// such padding is [refused](FeedbackLayer::new) as a mirror.
     ///
     /// Source: Akrout et al. 2019 (weight mirrors). Their version sends uniform noise of variance 0.1²/12 through the
     /// sigmoid of the layer and adds without decay, which takes thousands of steps. This one is linear, without bias,
@@ -50,15 +54,16 @@ impl FeedbackLayer {
             candle::bail!("a weight mirror: noise of {:?} has no samples", noise.dims())
         }
         // Sums over rows lose small terms in half precision.
-        let mean = widened(&self.responding()?.weight().detach(), |weight| {
+        let moved = widened(&self.responding()?.weight().detach(), |weight| {
             let noise = noise.to_dtype(weight.dtype())?;
             let pre = self.layer.unfold(&noise)?;
             let post = linear_response(&pre, weight, weight)?;
             let sum = post.transpose(1, 2)?.matmul(&pre)?;
             let seen = self.layer.unfold(&noise.ones_like()?)?.sum_keepdim(1)?;
-            sum.broadcast_div(&seen.maximum(1.0)?)?.reshape(weight.shape())
+            let mean = sum.broadcast_div(&seen.maximum(1.0)?)?.reshape(weight.shape())?;
+            let before = feedback.as_detached_tensor().to_dtype(weight.dtype())?;
+            (before * (1.0 - rate))? + (masked(&mean, self.masks().1)? * rate)?
         })?;
-        let mean = masked(&mean, self.masks().1)?;
-        feedback.set(&((feedback.as_detached_tensor() * (1.0 - rate))? + (mean * rate)?)?)
+        feedback.set(&moved)
     }
 }

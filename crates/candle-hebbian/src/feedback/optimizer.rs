@@ -66,11 +66,15 @@ impl Decoupled for AdamW {
 /// every optimiser: `R − εW` never changes for [`Learning::LikeWeights`] without decay, and `W − R`
 /// shrinks by `1 − ηλ` a step for [`Learning::KolenPollack`]. If `R` were a variable of Adam with
 /// the gradient `εG`, Adam would divide `ε` away; if AdamW decayed `W` alone, `W − R` would drift.
-/// If the connections of `W` and `R` differ, `u` is computed for every connection of either. The
-/// weights and all other variables move exactly as under `O` alone, bit for bit.
+/// If the connections of `W` and `R` differ, `u` is computed for every connection of either. In f32
+/// and f64, the weights and all other variables move exactly as under `O` alone, bit for bit, with one
+/// exception: if the connections of `W` and `R` differ, a step that looks at all entries together, such
+/// as [`LargestEntry`](crate::LargestEntry), sees those of both.
 ///
 /// In place of the weights, `O` moves an increment that starts from 0 in each step and so ends as
-/// `−ηu`, free of decay. Plain descent does not need this: there `R` has the gradient `εG`.
+/// `−ηu`, free of decay. In f16 and bf16 the increment is rounded once more than a step of `O` alone.
+/// Plain descent does not need this: there `R` has the gradient `εG`. While a step is taken, no job of
+/// rayon's pool may use the layers: see [`Steps`].
 ///
 /// ```
 /// use candle::{DType, Device, Tensor};
@@ -111,7 +115,8 @@ pub struct WithFeedback<O> {
 /// The config of [`WithFeedback`].
 #[derive(Debug, Clone)]
 pub struct WithFeedbackConfig<C> {
-    /// The layers. Layers whose feedback weights do not learn from the step may be among them.
+    /// The layers. Layers whose feedback weights do not learn from the step may be among them. Their
+    /// [masks](FeedbackLayer::set_masks) are those that they have now.
     pub layers: Vec<FeedbackLayer>,
     /// The config of the inner optimiser.
     pub inner: C,
@@ -140,7 +145,8 @@ impl<O: Decoupled> WithFeedback<O> {
     /// are not made by [`Optimizer::new`]. `vars` are all variables that learn; feedback weights
     /// may be among them or not.
     ///
-    /// `inner` is called twice, first without variables, to find out what steps it takes.
+    /// `inner` is called twice, first without variables, to find out what steps it takes. Layers whose
+    /// [masks](FeedbackLayer::set_masks) change later need a new optimiser.
     ///
     /// # Errors
     /// If the weights of a layer are not among `vars`, or two layers share them; if two layers

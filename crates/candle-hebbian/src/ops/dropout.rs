@@ -73,11 +73,14 @@ impl Dropout {
         };
         let rows = x.dim(0)?;
         let masked = Masked { kept, seeds: seeds(rows, rng) };
+        if x.elem_count() == 0 {
+            return Ok(x.clone());
+        }
         widened(x, |x| {
             if has_kernels(x.device()) {
                 return x.contiguous()?.apply_op1(masked);
             }
-            let mask = masked.mask((rows, x.elem_count() / rows.max(1)), x)?;
+            let mask = masked.mask((rows, x.elem_count() / rows), x)?;
             x * mask.reshape(x.shape())?
         })
     }
@@ -98,6 +101,10 @@ impl Dropout {
             candle::bail!("dropout: row {row} of {all}")
         }
         let features = features.detach();
+        if [count, width].contains(&0) {
+            let dtype = wide_dtype(features.dtype());
+            return Tensor::zeros((count, width), dtype, features.device());
+        }
         let gather = || {
             let chosen = features.contiguous()?.index_select(rows, 0)?;
             chosen.to_dtype(wide_dtype(chosen.dtype()))
@@ -386,8 +393,17 @@ mod tests {
         let apply = |x: &Tensor| dropout.apply(x, &mut Rng::new(6));
         for shape in [&[0, 3][..], &[3, 0], &[0]] {
             let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-            assert_eq!(apply(&x)?.dims(), shape);
-            assert_eq!(crate::ops::composed(|| apply(&x))?.dims(), shape);
+            assert_eq!(apply(&x)?.id(), x.id());
+            assert_eq!(crate::ops::composed(|| apply(&x))?.id(), x.id());
+        }
+        // Without rows to gather, no mask is sent to a device.
+        let (features, none) =
+            (ones(3, 4, DType::F16), Tensor::zeros(0, DType::U32, &Device::Cpu)?);
+        let gather = || dropout.rows(&features, &none, &mut Rng::new(6));
+        let (gathered, transfers) = crate::device::transfers(|| crate::ops::composed(gather));
+        assert_eq!(transfers.uploads, 0);
+        for gathered in [gathered?, gather()?] {
+            assert_eq!((gathered.dims(), gathered.dtype()), (&[0, 4][..], DType::F32));
         }
         let x = Rng::new(4).normal(0.0, 1.0, (3, 9), DType::F64, &Device::Cpu)?;
         for view in [x.t()?, x.narrow(1, 2, 5)?, x.get(0)?.broadcast_as((4, 9))?] {

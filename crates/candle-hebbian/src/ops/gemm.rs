@@ -53,7 +53,8 @@ pub(super) fn gemm<T: Real>(
     out: &mut [T],
     parallelism: Parallelism,
 ) {
-    assert_eq!(out.len(), m * n, "the result of a product of {m}, {depth} and {depth}, {n}");
+    let size = m.checked_mul(n);
+    assert_eq!(Some(out.len()), size, "the result of a product of {m}, {depth} and {depth}, {n}");
     if out.is_empty() {
         return;
     }
@@ -86,7 +87,7 @@ pub(super) fn gemm<T: Real>(
 /// Whether a product has few entries and a great depth. The crate gemm divides only the entries among its threads, and
 /// runs such a product on one of them.
 fn is_deep([m, n, depth]: [usize; 3]) -> bool {
-    m * n <= 1 << 14 && depth >= 1 << 12
+    m.saturating_mul(n) <= 1 << 14 && depth >= 1 << 12
 }
 
 /// Computes a [deep](is_deep) product in parts of its depth, side by side. Their number depends on the depth alone, so
@@ -132,7 +133,8 @@ unsafe fn by_vectors<T: Real>(
     out: *mut T,
     parallelism: Parallelism,
 ) {
-    assert!(m * n * depth > 0 && a.holds(m, depth) && b.holds(depth, n), "the sizes of a product");
+    let is_empty = [m, n, depth].contains(&0);
+    assert!(!is_empty && a.holds(m, depth) && b.holds(depth, n), "the sizes of a product");
     // SAFETY: all entries of the factors are in bounds, as asserted, and those of `out` are, as the caller says; being
     // borrowed to write, `out` overlaps neither factor.
     unsafe {
@@ -165,8 +167,8 @@ unsafe fn by_vectors<T: Real>(
 fn product<T: Real>([m, n, depth]: [usize; 3], a: Matrix<T>, b: Matrix<T>) -> Result<Vec<T>> {
     let threads = Parallelism::Rayon(0);
     let sizes = [m, n, depth];
-    if m * n * depth == 0 || tiles::pays::<T>(sizes) || is_deep(sizes) {
-        return filled("product", &[m, n], m * n, |_, out| {
+    if sizes.contains(&0) || tiles::pays::<T>(sizes) || is_deep(sizes) {
+        return filled("product", &[m, n], m.saturating_mul(n), |_, out| {
             gemm(sizes, a, b, (T::one(), false), out, threads);
             Ok(())
         });
@@ -196,8 +198,8 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
 /// products are computed by the matrix unit.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((sites, m, depth), (_, _, n)) = (a.dims3()?, b.dims3()?);
-    // There is nothing to add up.
-    if sites * m * depth * n == 0 {
+    // There is nothing to add up. The product of all sizes may wrap, and then be 0 too.
+    if [sites, m, depth, n].contains(&0) {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
     match a.dtype() {
@@ -257,7 +259,7 @@ pub(super) fn multiply(
             product(sizes, a, b)?
         } else {
             let threads = threads_of_a_site(sites);
-            filled("product", &[sites, m, n], m * n, |site, out| {
+            filled("product", &[sites, m, n], m.saturating_mul(n), |site, out| {
                 let (a, b) = factors(site);
                 gemm(sizes, a, b, (1 as T, false), out, threads);
                 Ok(())
@@ -292,6 +294,17 @@ mod tests {
         }
         let nothing = matmul(&a.narrow(1, 0, 0)?, &b.transpose(1, 2)?)?;
         assert_eq!(nothing.dims(), [3, 0, 6]);
+        Ok(())
+    }
+
+    /// The product of all sizes is 2⁶⁴, which wraps to 0. Its result is no empty one, but larger than is allowed here.
+    #[test]
+    fn sizes_whose_product_wraps_are_not_empty() -> Result<()> {
+        let (long, one) = (1usize << 31, Tensor::ones((1, 1, 1), DType::F32, &Device::Cpu)?);
+        let (a, b) = (one.broadcast_as((1, long, long))?, one.broadcast_as((1, long, 4))?);
+        let product = crate::with_most_bytes(1 << 20, || matmul(&a, &b));
+        let error = product.expect_err("too much").to_string();
+        assert!(error.contains("product") && error.contains("34359738368 bytes"), "{error}");
         Ok(())
     }
 

@@ -54,6 +54,9 @@ pub fn above_kth_largest(u: &Tensor, k: usize) -> Result<Tensor> {
         candle::bail!("above the k-th largest: k is {k}, expected 1 to {width}")
     }
     let u = u.detach();
+    if u.elem_count() == 0 {
+        return Ok(u);
+    }
     widened(&u.contiguous()?, |u| match has_kernels(u.device()) {
         true => u.apply_op1_no_bwd(&AboveKthLargest(k)),
         false => over_nan_rows(u, |u| u.broadcast_gt(&kth_sorted(u, k)?)?.to_dtype(u.dtype())),
@@ -222,6 +225,15 @@ mod tests {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Nothing is asked of a device where there are no rows.
+    #[test]
+    fn of_no_rows() -> Result<()> {
+        let nothing = Tensor::zeros((2, 0, 5), DType::F32, &Device::Cpu)?;
+        assert_eq!(above_kth_largest(&nothing, 2)?.id(), nothing.id());
+        assert_eq!(kth_largest(&nothing, 2)?.dims(), [2, 0, 1]);
         Ok(())
     }
 

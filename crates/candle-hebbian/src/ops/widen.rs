@@ -1,19 +1,21 @@
 //! Half precision: f16 and bf16 are computed in f32.
 
+use super::backend::has_kernels;
 use candle::{DType, Result, Tensor};
 
 /// Applies `op` to `x`. If `x` is f16 or bf16, `op` sees it in f32 and its result is rounded back once,
 /// so that no sum within `op` is computed in half precision. The same holds for the gradient: `op`'s
 /// backward pass runs in f32, and the gradient that reaches `x` is rounded once.
 ///
-/// Only `x` is converted: `op` has to widen the half-precision tensors that it captures.
+/// Only `x` is converted: `op` has to widen the half-precision tensors that it captures. On a device without kernels
+/// here, an `x` without elements is not converted either: CUDA refuses to launch a cast of nothing.
 ///
 /// # Errors
 /// If `x` holds integers, as in [`expect_real`].
 pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     expect_real(x)?;
     match x.dtype() {
-        narrow @ (DType::F16 | DType::BF16) => {
+        narrow @ (DType::F16 | DType::BF16) if x.elem_count() > 0 || has_kernels(x.device()) => {
             op(&x.to_dtype(wide_dtype(narrow))?)?.to_dtype(narrow)
         }
         _ => op(x),
@@ -89,6 +91,17 @@ mod tests {
             let grad = grads.get(&one).ok_or_else(|| candle::Error::msg("no gradient"))?;
             assert_eq!(grad.dtype(), dtype);
             assert_eq!(grad.to_dtype(DType::F64)?.to_vec1::<f64>()?, [large + 2.0]);
+        }
+        Ok(())
+    }
+
+    /// A device would have to launch a kernel for the cast, with no threads.
+    #[test]
+    fn nothing_is_not_converted_on_a_device() -> Result<()> {
+        for dtype in [DType::F16, DType::BF16] {
+            let nothing = Tensor::zeros((0, 3), dtype, &Device::Cpu)?;
+            let seen = crate::ops::composed(|| widened(&nothing, |seen| Ok(seen.clone())))?;
+            assert_eq!(seen.id(), nothing.id());
         }
         Ok(())
     }

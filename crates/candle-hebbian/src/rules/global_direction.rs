@@ -20,6 +20,10 @@ use candle::Result;
 /// increases the loss. The absolute value discards the sign of SoftHebb's decay, so only a weight decay bounds the
 /// norms. A unit without error does not learn.
 ///
+/// The maximum is over all weights of a site, so the rule is not for a layer that lacks connections, whose weights are
+/// masked: a [`Block`](crate::Block) refuses to learn by a rule if its layer is
+/// [thinned](crate::FeedbackLayer::thinned).
+///
 /// The sign is that of the sum over rows, so it is one bit per synapse. [`response_by_rule`](crate::response_by_rule)
 /// puts the rule into a network, which then has to provide the error at each layer.
 ///

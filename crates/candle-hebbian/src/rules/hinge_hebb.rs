@@ -75,6 +75,11 @@ impl HingeHebb {
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let targets = self.targets(fields, labels)?;
         let (post, samples) = (self.post(fields, &targets)?, fields.dim(0)?.max(1) as f64);
+        if post.elem_count() == 0 {
+            let zero = Tensor::zeros((), fields.dtype(), fields.device())?;
+            let forward = |_: &[Tensor; 1]| Ok((zero.into(), ()));
+            return custom_vjp("hinge_hebb", [fields], forward, move |_| Ok([Some(post.clone())]));
+        }
         // −Σ y·(h − t) is the sum of the margins that are not met. As a product it keeps NaN,
         // unlike candle's `relu`, whose gradient at 0 would also be wrong here.
         let value = widened(&fields.detach(), |fields| {
@@ -95,6 +100,9 @@ impl HingeHebb {
         let classes = targets.dim(D::Minus1)?;
         if classes < 2 {
             candle::bail!("hinge-Hebbian layer: expected two or more classes, found {classes}")
+        }
+        if fields.elem_count() == 0 {
+            return Ok(fields.detach());
         }
         let open = ((fields.detach() * targets)? - 1.0)?.lt(0.0)?.to_dtype(fields.dtype())?;
         // (1 + t)/2 is 1 at the label and 0 elsewhere, (1 − t)/2 the reverse: no difference has to be rounded.
@@ -126,6 +134,9 @@ impl HingeHebb {
                 fields.dims(),
                 labels.dims()
             )
+        }
+        if samples == 0 {
+            return Ok(fields.detach());
         }
         if has_kernels(fields.device()) {
             check_labels(labels, classes)?;
@@ -175,17 +186,23 @@ impl Rule for HingeHebb {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::composed;
+    use candle::{Device, Var};
 
     #[test]
     fn an_empty_batch_has_no_loss() -> Result<()> {
-        let fields = Tensor::zeros((0, 3), candle::DType::F64, &candle::Device::Cpu)?;
-        let labels = Tensor::zeros(0, candle::DType::U32, &candle::Device::Cpu)?;
-        let loss = HingeHebb::new(1.0)?.loss(&fields, &labels)?;
-        assert_eq!(loss.to_scalar::<f64>()?, 0.0);
+        let fields = Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?;
+        let labels = Tensor::zeros(0, DType::U32, &Device::Cpu)?;
+        let hinge = HingeHebb::new(1.0)?;
+        assert_eq!(hinge.loss(&fields, &labels)?.to_scalar::<f64>()?, 0.0);
+        // Nothing is asked of a device.
+        assert_eq!(composed(|| hinge.targets(&fields, &labels))?.id(), fields.id());
+        assert_eq!(hinge.post(&fields, &fields)?.id(), fields.id());
+        let fields = Var::from_tensor(&fields)?;
+        let grads = composed(|| hinge.loss(&fields, &labels)?.backward())?;
+        assert_eq!(grads.get(&fields).expect("a gradient").dims(), [0, 3]);
         Ok(())
     }
-    use crate::ops::composed;
-    use candle::Device;
 
     /// The path that GPUs take reads nothing back. It gives the same targets, and NaN for a label
     /// that is not a class.

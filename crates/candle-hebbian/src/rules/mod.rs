@@ -144,7 +144,8 @@ impl State {
     }
 
     /// Keeps `tensor` under `name`, without its graph. It is not copied: what shares memory with a variable, as
-    /// [`Synapses::weights`] may, changes with the next step, so keep `weights()?.copy()?`.
+    /// [`Synapses::weights`] may, changes with the next step, so keep `weights()?.force_contiguous()?`. (candle 0.11.1
+    /// copies nothing in `Tensor::copy` on Metal.)
     pub fn set(&mut self, name: &str, tensor: &Tensor) {
         self.0.insert(name.to_string(), tensor.detach());
     }

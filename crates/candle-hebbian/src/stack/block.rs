@@ -7,6 +7,7 @@ use crate::feedback::{FeedbackLayer, conv2d, dense, locally_connected2d};
 use crate::geometry::Geometry;
 use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
 use crate::layer::{Layer, Response};
+use crate::memory;
 use crate::ops::widen::widened;
 use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
 use crate::rules::{Rule, State};
@@ -75,7 +76,8 @@ impl<C> BlockConfig<C> {
         match (self.layer, input) {
             (None, _) => Ok(None),
             (Some(LayerConfig::Dense { units }), _) => {
-                dense(input.iter().product(), units, feedback, init, vb).map(Some)
+                let inputs = memory::count("inputs", input, size_of::<f32>())?;
+                dense(inputs, units, feedback, init, vb).map(Some)
             }
             (Some(LayerConfig::Conv2d { units, kernel, window }), &[c, _, _]) => {
                 conv2d(c, units, kernel, (window, feedback), init, vb).map(Some)
@@ -210,8 +212,9 @@ impl<C: Competition> Block<C> {
     /// Replaces the layer by `layer`.
     ///
     /// # Errors
-    /// If the block has no layer, the output of `layer` has another shape, or `layer` has feedback weights while the
-    /// block has [direct](Self::set_direct) ones.
+    /// If the block has no layer, or the output of `layer` has another shape; if `layer` has feedback weights while the
+    /// block has [direct](Self::set_direct) ones, other sites or units than the block has [thresholds](Self::threshold)
+    /// for, or missing connections while the block learns by a [rule](Self::set_rule).
     pub fn set_layer(&mut self, layer: FeedbackLayer) -> Result<()> {
         let (old, new) = (
             response_shape(self.layer()?, &self.input)?,
@@ -219,6 +222,21 @@ impl<C: Competition> Block<C> {
         );
         if old != new {
             candle::bail!("a layer with an output of {new:?} in place of one of {old:?}")
+        }
+        let dims = layer.layer().dims();
+        if let Some(threshold) = &self.threshold
+            && threshold.values().dims() != [dims.sites, dims.units]
+        {
+            candle::bail!(
+                "a layer of {} sites with {} units each in a block with thresholds of {:?}: expected a layer with as \
+                 many sites and units as these have",
+                dims.sites,
+                dims.units,
+                threshold.values().dims()
+            )
+        }
+        if self.rule.is_some() {
+            check_connections(&layer)?;
         }
         if self.direct.is_some() && layer.feedback().is_some() {
             return Err(two_feedbacks());
@@ -234,9 +252,11 @@ impl<C: Competition> Block<C> {
     ///
     /// # Errors
     /// If the block has no layer, its layer has feedback weights of its own, or the weights are for another number of
-    /// features.
+    /// features or of another type or on another device than those of the layer. The number of outputs is known, and
+    /// checked, in a forward pass.
     pub fn set_direct(&mut self, feedback: Tensor) -> Result<()> {
-        let features: usize = response_shape(self.layer()?, &self.input)?.iter().product();
+        let shape = response_shape(self.layer()?, &self.input)?;
+        let features = memory::count("features", &shape, size_of::<f32>())?;
         if self.feedback_layer()?.feedback().is_some() {
             return Err(two_feedbacks());
         }
@@ -244,6 +264,16 @@ impl<C: Competition> Block<C> {
             candle::bail!(
                 "direct feedback weights of {:?}: expected ({features} features) in the second place",
                 feedback.dims()
+            )
+        }
+        let weight = self.layer()?.weight();
+        if feedback.dtype() != weight.dtype() || !feedback.device().same_device(weight.device()) {
+            candle::bail!(
+                "direct feedback weights in {:?} on {:?} for a layer in {:?} on {:?}: expected the same",
+                feedback.dtype(),
+                feedback.device().location(),
+                weight.dtype(),
+                weight.device().location()
             )
         }
         self.direct = Some(feedback.detach());
@@ -263,10 +293,10 @@ impl<C: Competition> Block<C> {
     /// as without the rule.
     ///
     /// # Errors
-    /// If the block has no layer, or its units compete by an excitation that is not the linear
-    /// response; if the rule reads another response, or keeps state.
+    /// If the block has no layer, its layer lacks connections, or its units compete by an excitation
+    /// that is not the linear response; if the rule reads another response, or keeps state.
     pub fn set_rule(&mut self, rule: Arc<dyn Rule>) -> Result<()> {
-        self.layer()?;
+        check_connections(self.feedback_layer()?)?;
         if self.config.excitation != (Excitation::Linear {}) {
             candle::bail!(
                 "a rule for the error of a block with the excitation {:?}: expected the linear one",
@@ -480,18 +510,30 @@ fn two_feedbacks() -> Error {
     )
 }
 
+/// Refuses a layer that lacks some of its connections. A local rule would make them and, where the update of a synapse
+/// depends on those of others, as in [`GlobalDirection`](crate::GlobalDirection), reckon with them.
+pub(super) fn check_connections(layer: &FeedbackLayer) -> Result<()> {
+    if layer.masks().0.is_some() {
+        candle::bail!(
+            "the layer is thinned, and a local rule would learn its missing connections too: expected a layer with \
+             all its connections"
+        )
+    }
+    Ok(())
+}
+
 /// The shape of the response of `layer` to one input of shape `input`.
 fn response_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>> {
     let weight = layer.weight().dims();
     let map = |window: Conv2dConfig, (h, w), (kh, kw)| {
         Ok::<_, candle::Error>((window.output_size(h, kh)?, window.output_size(w, kw)?))
     };
+    // `None` for more inputs than can be counted, which fit no layer.
+    let inputs = input.iter().try_fold(1, |all: usize, &size| all.checked_mul(size));
     match (layer.geometry(), weight, input) {
-        (Geometry::Dense, &[units, fan_in], _) if fan_in == input.iter().product::<usize>() => {
-            Ok(vec![units])
-        }
+        (Geometry::Dense, &[units, fan_in], _) if inputs == Some(fan_in) => Ok(vec![units]),
         (Geometry::Conv2d(window), &[units, c, kh, kw], &[channels, h, w])
-            if c * window.groups == channels =>
+            if c.checked_mul(window.groups) == Some(channels) =>
         {
             let (oh, ow) = map(window, (h, w), (kh, kw))?;
             Ok(vec![units, oh, ow])

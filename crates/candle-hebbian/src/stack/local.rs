@@ -1,6 +1,6 @@
 //! A stack in evaluation, and learning by local rules.
 
-use super::block::Contest;
+use super::block::{Contest, check_connections};
 use super::{Activity, Block, Learner, Stack};
 use crate::competition::Competition;
 use crate::layer::Layer;
@@ -148,24 +148,11 @@ fn learn<C: Competition, O: Optimizer>(
     x: &Tensor,
     learner: &mut Learner<O>,
 ) -> Result<Activity> {
-    check_connections(block)?;
+    check_connections(block.feedback_layer()?)?;
     let (response, activity) = block.respond_by(x, Some(learner.rule()), true)?;
     learner.step(&response, &activity.post)?;
     block.adapt(&activity.post)?;
     Ok(activity)
-}
-
-/// Refuses a layer without some of its connections: a local rule would make them.
-fn check_connections<C: Competition>(block: &Block<C>) -> Result<()> {
-    if let Ok(layer) = block.feedback_layer()
-        && layer.masks().0.is_some()
-    {
-        candle::bail!(
-            "the layer is thinned, and a local rule would learn its missing connections too: expected a layer with \
-             all its connections"
-        )
-    }
-    Ok(())
 }
 
 fn learn_alone<C: Competition, O: Optimizer>(
@@ -173,7 +160,7 @@ fn learn_alone<C: Competition, O: Optimizer>(
     x: &Tensor,
     learner: &mut Learner<O>,
 ) -> Result<(Tensor, Tensor)> {
-    check_connections(block)?;
+    check_connections(block.feedback_layer()?)?;
     let Contest { seen, post, .. } = block.contest(x, Some(learner.rule()), true)?;
     learner.step(&seen, &post)?;
     block.adapt(&post)?;

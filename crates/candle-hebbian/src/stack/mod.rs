@@ -13,6 +13,7 @@ pub use learner::Learner;
 pub use rows::RowMap;
 
 use crate::competition::Competition;
+use crate::device::{read, send};
 use crate::feedback::FeedbackLayer;
 use candle::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -36,13 +37,14 @@ use candle_nn::VarBuilder;
 /// | [`calibrate`](Self::calibrate) | evaluation | none | running statistics |
 /// | [`forward_train`](Self::forward_train) | the batch's statistics, dropout | to weights and input | running statistics |
 ///
-/// All that a stack keeps, except masks of [thinned](crate::FeedbackLayer::thinned) layers and [direct
-/// feedback](Block::set_direct), is in variables of the `VarBuilder` that it was made with, so a `VarMap`
-/// saves and loads it, and any optimiser can train it by back-propagation. [`tensors`](Self::tensors) and
-/// [`restore`](Self::restore) have the masks and the direct feedback too. The variables are
-/// `layers.i.weight`, `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var` and
-/// `layers.i.threshold`, where `i` counts the blocks that have any. Inputs are images
-/// `(B, C, H, W)` or vectors `(B, F)`.
+/// All that a stack keeps is in variables of the `VarBuilder` that it was made with, so a `VarMap` saves and
+/// loads it, and any optimiser can train it by back-propagation. Three things are not: masks of
+/// [thinned](crate::FeedbackLayer::thinned) layers, [direct feedback](Block::set_direct), and the weights of layers
+/// that are put in by [`push_layer`](Self::push_layer) or [`set_layer`](Block::set_layer), which are the variables that
+/// these layers were made with. [`tensors`](Self::tensors) and [`restore`](Self::restore) have all of it. The variables
+/// of the `VarBuilder` are `layers.i.weight`, `layers.i.feedback`, `layers.i.running_mean`, `layers.i.running_var` and
+/// `layers.i.threshold`, where `i` counts the blocks that have any. Inputs are images `(B, C, H, W)` or vectors
+/// `(B, F)`.
 ///
 /// Two layers that learn at the same time by Oja's rule, each from the output that the layer below
 /// computed with its weights before the step:
@@ -88,7 +90,7 @@ impl<C: Competition> Stack<C> {
     ///
     /// # Errors
     /// If a block does not fit its input (the message names the block), or `vb` has variables of
-    /// another shape.
+    /// another shape. The blocks before leave their variables in `vb`: try again with a new one.
     pub fn new(blocks: Vec<BlockConfig<C>>, input: &[usize], vb: VarBuilder) -> Result<Self> {
         let mut stack = Self { blocks: Vec::new(), input: input.to_vec() };
         for (at, config) in blocks.into_iter().enumerate() {
@@ -190,10 +192,10 @@ impl<C: Competition> Stack<C> {
     ) -> std::result::Result<(), E> {
         let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());
         for (i, block) in blocks.enumerate() {
-            // In the type and on the device of what it restores.
+            // In the type and on the device of what it restores. Converted on the CPU: Metal has no f64.
             let mut take = |name: &str, like: &Tensor| -> std::result::Result<Tensor, E> {
-                let found = take(&format!("layers.{i}.{name}"), like.dims())?;
-                Ok(found.detach().to_device(like.device())?.to_dtype(like.dtype())?)
+                let found = read(&take(&format!("layers.{i}.{name}"), like.dims())?)?;
+                Ok(send(&found.to_dtype(like.dtype())?, like.device())?)
             };
             if let Some(layer) = &mut block.layer {
                 let (weight_mask, feedback_mask) = layer.masks();

@@ -20,7 +20,7 @@ impl<C: Competition> Stack<C> {
     /// the running ones. Feedback weights that are redrawn for each batch are drawn from `rng`, layer by layer, and
     /// then the masks of dropout, block by block. The output is differentiable in the weights and, if `x (B, …)` is
     /// part of a graph, in `x`, down to the last [`Norm::Standardise`](super::Norm::Standardise), which no gradient
-    /// passes.
+    /// passes. Frozen weights, which are no variables, do not learn, and direct feedback is not sent to them.
     ///
     /// # Errors
     /// If an input does not fit; the message names the block.
@@ -93,9 +93,12 @@ impl<C: Competition> Stack<C> {
             let next = below.forward(&x, Order::First, &mut pass, &mut Vec::new());
             x = named(at, &x, next)?;
         }
-        let layer = block.feedback_layer()?;
-        let input = flat(layer.layer(), &block.normed(&x, false)?)?;
-        named(index, &input, block.excitation(layer, &input, Order::First, &mut pass))
+        let mut excitation = || {
+            let layer = block.feedback_layer()?;
+            let input = flat(layer.layer(), &block.normed(&x, false)?)?;
+            block.excitation(layer, &input, Order::First, &mut pass)
+        };
+        named(index, &x, excitation())
     }
 
     fn order(&self) -> Order {
@@ -118,8 +121,8 @@ impl<C: Competition> Stack<C> {
         }
         let mut x = order.back(&x)?;
         for (hidden, feedback) in direct {
-            // In evaluation, frozen weights need no error.
-            if hidden.track_op() || pass.dropout.is_some() {
+            // Frozen weights need no error.
+            if hidden.track_op() {
                 x = direct_feedback(&x, &hidden, &feedback)?;
             }
         }
@@ -172,15 +175,15 @@ impl Order {
         if self == Self::Last && x.rank() == 4 { channels_last::flatten(x) } else { flatten(x) }
     }
 
-    /// [`activation`] in this order.
+    /// [`activation`] in this order. Channels come last in images only: in all else they are the first dimension of a
+    /// sample.
     fn activation(self, kind: Activation, x: &Tensor, constant_mean: bool) -> Result<Tensor> {
-        match (kind, self) {
-            (Activation::Triangle { power }, Self::Last) => {
-                channels_last::triangle(x, power, constant_mean)
-            }
-            (Activation::Repu { power }, Self::Last) => channels_last::repu(x, power),
-            (Activation::Relu {}, Self::Last) => channels_last::repu(x, 1.0),
-            (kind, _) => activation(kind, x, constant_mean),
+        match kind {
+            _ if self == Self::First || x.rank() != 4 => activation(kind, x, constant_mean),
+            Activation::Triangle { power } => channels_last::triangle(x, power, constant_mean),
+            Activation::Repu { power } => channels_last::repu(x, power),
+            Activation::Relu {} => channels_last::repu(x, 1.0),
+            kind => activation(kind, x, constant_mean),
         }
     }
 
@@ -315,7 +318,11 @@ impl<C: Competition> Block<C> {
                 let last = order == Order::Last && x.rank() == 4;
                 let (connected, way_back) = layer.ways(pass.backprop)?;
                 let (seen, pre) = match map {
-                    Some(map) => with_rows(map.map(&geometry.unfold(x, weight)?)?)?,
+                    Some(map) => {
+                        let rows = map.map(&geometry.unfold(x, weight)?)?;
+                        layer.layer().check_rows(&rows)?;
+                        with_rows(rows)?
+                    }
                     None if last => geometry.presynaptic_channels_last(x, layer.weight())?,
                     None => geometry.presynaptic(x, layer.weight())?,
                 };

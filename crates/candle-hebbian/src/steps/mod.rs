@@ -62,6 +62,11 @@ use place::Place;
 /// that at the new weights. [`backward_step`](Optimizer::backward_step) does both in the right
 /// order.
 ///
+/// **No job of rayon's pool may use a variable while it steps** on the CPU. A step holds candle's lock on
+/// the variable while the threads of the pool move the weights. A thread of the pool that asks for the
+/// same variable meanwhile, in a forward pass of another job for example, waits for that lock, and the
+/// step may wait for that thread: forever. Jobs with variables of their own may run side by side.
+///
 /// Steps are made from a [`StepsConfig`], or by [`Steps::builder`], which also takes your own parts
 /// and [dimensions](Variable) for variables whose units do not follow from their shape.
 ///
@@ -112,7 +117,8 @@ impl Steps {
 
     /// Takes one step with the gradient that `gradient` returns for each variable; variables
     /// without one stay unchanged. This is [`step`](Optimizer::step) for gradients that are not in
-    /// a `GradStore`, such as the negated updates of a rule.
+    /// a `GradStore`, such as the negated updates of a rule. Meanwhile, no job of rayon's pool may use
+    /// the variables: see [`Steps`].
     ///
     /// # Errors
     /// If a learning rate that is negative or not finite, or a progress that is NaN, has been set;
@@ -152,7 +158,8 @@ impl Steps {
             Dependence::None => Ok(decay),
             Dependence::Decay(rate) => Ok(decay + rate),
             Dependence::Weights => candle::bail!(
-                "steps: what {part:?} makes of a gradient depends on the weights themselves, so                  feedback weights cannot make the same step"
+                "steps: what {part:?} makes of a gradient depends on the weights themselves, so \
+                 feedback weights cannot make the same step"
             ),
         })
     }

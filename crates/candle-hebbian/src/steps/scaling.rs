@@ -15,6 +15,7 @@ pub(super) fn unit_norm(place: &mut Place) -> Result<()> {
         return weight.inplace_op1(&ToUnitNorm);
     }
     let norms = (squared_norms(weight)?.sqrt()? + TINY)?.unsqueeze(2)?;
+    let norms = (&norms + norms.affine(0.0, 0.0)?)?; // 0·∞ is NaN, see `to_unit_norm`
     let scaled = weight.broadcast_div(&norms)?;
     place.write(&scaled)
 }
@@ -50,10 +51,12 @@ impl<T: Real> RowKernel<T> for Rows {
     }
 }
 
-/// Scales one unit.
+/// Scales one unit. If the sum of the squares is infinite, finite weights divided by it would be 0 without a notice, so
+/// they become NaN.
 #[inline(always)]
 pub(super) fn to_unit_norm<T: Real>(weight: &mut [T]) {
     let norm = sum(weight, |w| w * w).sqrt() + T::of(TINY);
+    let norm = if norm.is_infinite() { T::nan() } else { norm };
     for w in weight {
         *w /= norm;
     }

@@ -2,7 +2,7 @@
 //! computed by PyTorch's autograd, what holds for any numbers, and the rule inside a network.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
-use candle_hebbian::feedback::{Learning, Source};
+use candle_hebbian::feedback::{Learning, Pairing, Source};
 use candle_hebbian::ops::composed;
 use candle_hebbian::testing::check_gradient;
 use candle_hebbian::{
@@ -316,6 +316,25 @@ fn a_block_that_cannot_learn_by_a_rule() -> Result<()> {
         let error = stack.blocks_mut()[0].set_rule(rule).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
+    Ok(())
+}
+
+/// The largest update of a layer could be that of a connection which the layer lacks. So it is refused, whether the
+/// rule or the missing connections come first.
+#[test]
+fn a_thinned_layer_learns_by_no_rule() -> Result<()> {
+    let vb = seeded(&VarMap::new(), &Rng::new(2), DType::F64, CPU);
+    let mut stack = Stack::new(vec![conv(2)], &[1, 4, 4], vb)?;
+    let block = &mut stack.blocks_mut()[0];
+    let whole = block.feedback_layer()?.clone();
+    let thinned = whole.clone().thinned(0.5, Pairing::Mutual, &mut Rng::new(3))?;
+    block.set_layer(thinned.clone())?;
+    let error = block.set_rule(Arc::new(GlobalDirection)).unwrap_err().to_string();
+    assert!(error.contains("thinned") && error.contains("all its connections"), "{error}");
+    block.set_layer(whole)?;
+    block.set_rule(Arc::new(GlobalDirection))?;
+    let error = block.set_layer(thinned).unwrap_err().to_string();
+    assert!(error.contains("thinned") && error.contains("all its connections"), "{error}");
     Ok(())
 }
 

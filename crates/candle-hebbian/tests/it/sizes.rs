@@ -7,8 +7,8 @@ use candle_hebbian::ops::{
 };
 use candle_hebbian::{
     AdaptiveThreshold, BlockConfig, Conv2dConfig, FeedbackConfig, FeedbackLayer, Geometry, KWta,
-    Layer, ModulatedHebb, Norm, PaddingMode, Stack, Steps, WeightDims, adaptive_threshold, conv2d,
-    dense, response_by_rule, with_most_bytes,
+    Layer, LayerConfig, ModulatedHebb, Norm, PaddingMode, Stack, Steps, WeightDims,
+    adaptive_threshold, conv2d, dense, response_by_rule, with_most_bytes,
 };
 use candle_nn::{Init, VarBuilder, VarMap};
 
@@ -146,6 +146,47 @@ fn builders() -> Result<()> {
     )?;
     let block = BlockConfig { norm: Some(Norm::BatchNorm {}), ..Default::default() };
     refused(stack.push_layer(block, layer, &vb()), &["one dimension or more"]);
+    Ok(())
+}
+
+/// An untied layer of 36 positions with 512 units of 36 inputs each, from a convolution that has them once.
+#[test]
+fn untied_copies() -> Result<()> {
+    let kernel = Tensor::ones((512, 4, 3, 3), DType::F32, &Device::Cpu)?;
+    let geometry = Geometry::Conv2d(Conv2dConfig::default());
+    let tied = FeedbackLayer::from_tensors(&kernel, None, geometry, FeedbackConfig::default())?;
+    let untied = with_most_bytes(1 << 20, || tied.untied((8, 8)));
+    refused(untied.map(drop), &["weights", "2654208 bytes", "1048576"]);
+    Ok(())
+}
+
+/// Inputs and activities whose features no number counts.
+#[test]
+fn features_of_blocks() -> Result<()> {
+    let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    let made = |shape: &[usize], geometry: Geometry| {
+        let weight = Tensor::ones(shape, DType::F32, &Device::Cpu)?;
+        FeedbackLayer::from_tensors(&weight, None, geometry, FeedbackConfig::default())
+    };
+    let layer = Some(LayerConfig::Dense { units: 2 });
+    let block = BlockConfig::<KWta> { layer, ..Default::default() };
+    let huge = [1 << 40, 1 << 40];
+    refused(Stack::new(vec![block], &huge, vb()).map(drop), &["block 0", "inputs", "bytes"]);
+    let mut stack = Stack::<KWta>::new(Vec::new(), &huge, vb())?;
+    let dense = made(&[2, 1], Geometry::Dense)?;
+    refused(stack.push_layer(BlockConfig::default(), dense, &vb()), &["[2, 1]", "fit"]);
+    // Four channels in each of 2⁶² groups.
+    let groups = Geometry::Conv2d(Conv2dConfig { groups: 1 << 62, ..Default::default() });
+    let mut images = Stack::<KWta>::new(Vec::new(), &[4, 2, 2], vb())?;
+    let conv = made(&[0, 4, 1, 1], groups)?;
+    refused(images.push_layer(BlockConfig::default(), conv, &vb()), &["[0, 4, 1, 1]", "fit"]);
+    // Eight maps of the largest images: 2⁶⁵ features.
+    let side = (1 << 31) - 1;
+    let mut stack = Stack::<KWta>::new(Vec::new(), &[1, side, side], vb())?;
+    let conv = made(&[8, 1, 1, 1], Geometry::Conv2d(Conv2dConfig::default()))?;
+    stack.push_layer(BlockConfig::default(), conv, &vb())?;
+    let direct = Tensor::ones((1, 1), DType::F32, &Device::Cpu)?;
+    refused(stack.blocks_mut()[0].set_direct(direct), &["features", "bytes"]);
     Ok(())
 }
 

@@ -275,6 +275,52 @@ mod evaluation {
         Ok(())
     }
 
+    /// Cuts the second half of the inputs off.
+    #[derive(Debug)]
+    struct Halved;
+
+    impl RowMap for Halved {
+        fn map(&self, rows: &Tensor) -> Result<Tensor> {
+            rows.narrow(2, 0, rows.dim(2)? / 2)
+        }
+    }
+
+    /// The kernel (3, 2, 3, 3) of three units with 18 inputs would also be one of six units with nine.
+    #[test]
+    fn mapped_rows_keep_their_inputs() -> Result<()> {
+        let x = images(6, &[2, 2, 4, 4])?;
+        let (mut stack, _) = build(vec![conv(3, 3)], &[2, 4, 4])?;
+        stack.blocks_mut()[0].set_rows(Arc::new(Halved));
+        for refused in [
+            stack.forward(&x).map(drop),
+            stack.forward_train(&x, &mut Rng::new(0)).map(drop),
+            stack.features(&x, 1).map(drop),
+            stack.excitation(0, &x).map(drop),
+            stack.adapt(&x).map(drop),
+        ] {
+            let error = refused.expect_err("another number of inputs").to_string();
+            assert!(error.contains("rows (1, P, 18)") && error.contains("[1, 32, 9]"), "{error}");
+        }
+        Ok(())
+    }
+
+    /// The channels of a sample are its first dimension, however many dimensions it has, in a pass with a graph and
+    /// without: only images are turned on the way.
+    #[test]
+    fn channels_are_the_first_dimension() -> Result<()> {
+        let activation = Activation::Triangle { power: 1.0 };
+        for shape in [&[5][..], &[3, 4], &[3, 4, 2], &[3, 4, 2, 2]] {
+            let block = Config { activation, ..Default::default() };
+            let (stack, _) = build(vec![block], shape)?;
+            let x = images(6, &[&[2][..], shape].concat())?;
+            let want = x.broadcast_sub(&x.mean_keepdim(1)?)?.relu()?;
+            near("forward", &stack.forward(&x)?, &want, 1e-12);
+            near("training", &stack.forward_train(&x, &mut Rng::new(0))?, &want, 1e-12);
+            near("features", &stack.features(&x, 1)?, &want, 1e-12);
+        }
+        Ok(())
+    }
+
     /// Blocks without a layer pool and activate; `features` returns the output of any number of blocks.
     #[test]
     fn blocks_without_a_layer() -> Result<()> {
@@ -530,9 +576,28 @@ mod feedback {
             near("output", &stack.forward(&x)?, &expected, 0.0);
             assert_eq!(stack.forward(&x.narrow(0, 0, 0)?)?.dims(), [0, 3]);
         }
-        // Training would learn nothing, which is an error.
-        let trained = frozen.forward_train(&x, &mut Rng::new(0));
-        says(trained.map(drop), &["no path", "variable"]);
+        // Nor in training. What is above frozen weights learns: the gradient of the last layer is `eᵀ·h`.
+        near("trained", &frozen.forward_train(&x, &mut Rng::new(0))?, &expected, 0.0);
+        let below = Layer::new(layer(&stack, 0).weight().detach(), Geometry::Dense)?;
+        let below = FeedbackLayer::new(below, None, FeedbackConfig::default())?;
+        stack.blocks_mut()[0].set_layer(below)?;
+        let (e, hidden) = (images(27, &[6, 3])?, stack.features(&x, 1)?);
+        let out = stack.forward_train(&x, &mut Rng::new(0))?;
+        let grads = (out * &e)?.sum_all()?.backward()?;
+        let gradient = grads.get(layer(&stack, 1).weight()).expect("a gradient");
+        near("G", gradient, &e.t()?.matmul(&hidden)?, 1e-12);
+        Ok(())
+    }
+
+    /// Weights of another type are refused at once; without that, the backward pass would be the first to fail. Weights
+    /// for another number of outputs are refused in the forward pass.
+    #[test]
+    fn direct_feedback_that_does_not_fit() -> Result<()> {
+        let (mut stack, _) = build(vec![dense(5), dense(3)], &[4])?;
+        let single = draw(25, &[3, 5])?.to_dtype(DType::F32)?;
+        says(stack.blocks_mut()[0].set_direct(single), &["F32", "F64", "expected the same"]);
+        stack.blocks_mut()[0].set_direct(draw(25, &[4, 5])?)?;
+        says(stack.forward(&images(26, &[6, 4])?).map(drop), &["[4, 5]", "(3, 5)"]);
         Ok(())
     }
 
@@ -746,6 +811,25 @@ mod feedback {
         let grads = grads.get(layer(&other, 0).weight()).expect("a gradient");
         let missing = saved["layers.0.weight_mask"].affine(-1.0, 1.0)?;
         assert_eq!(crate::largest::largest(&(grads * missing)?)?, 0.0);
+        Ok(())
+    }
+
+    /// Thresholds stay when a layer is replaced. Those of four units are neither for the sites of an untied layer nor
+    /// for two groups of two units, although the outputs have the same shape.
+    #[test]
+    fn layers_that_do_not_fit_the_thresholds() -> Result<()> {
+        let excitation = Excitation::Threshold { rate: 1.0, target: 0.5 };
+        let (mut stack, _) = build(vec![Config { excitation, ..conv(4, 1) }], &[2, 3, 3])?;
+        let tied = layer(&stack, 0).clone();
+        let block = &mut stack.blocks_mut()[0];
+        says(block.set_layer(tied.untied((3, 3))?), &["9 sites with 4 units", "[1, 4]"]);
+        let groups = Geometry::Conv2d(Conv2dConfig { groups: 2, ..Default::default() });
+        let weight = draw(29, &[4, 1, 1, 1])?;
+        let grouped =
+            FeedbackLayer::from_tensors(&weight, None, groups, FeedbackConfig::default())?;
+        says(block.set_layer(grouped), &["2 sites with 2 units", "[1, 4]"]);
+        block.set_layer(tied)?;
+        stack.adapt(&images(31, &[1, 2, 3, 3])?)?;
         Ok(())
     }
 
@@ -1273,6 +1357,12 @@ fn what_cannot_be_names_the_block() -> Result<()> {
     let (flat, _) = build(vec![pool], &[1, 6, 6])?;
     let error = flat.learn_block(0, &images(0, &[2, 1, 6, 6])?, &mut learner).unwrap_err();
     assert!(error.to_string().contains("without a layer"), "{error}");
+    let error = flat.excitation(0, &images(0, &[2, 1, 6, 6])?).unwrap_err().to_string();
+    assert!(error.contains("block 0") && error.contains("without a layer"), "{error}");
+    let normed = Config { norm: Some(Norm::BatchNorm {}), ..conv(4, 3) };
+    let (normed, _) = build(vec![normed], &[1, 6, 6])?;
+    let error = normed.excitation(0, &images(0, &[2, 3, 6, 6])?).unwrap_err().to_string();
+    assert!(error.contains("block 0") && error.contains("batch norm"), "{error}");
 
     // Variables of another architecture.
     let vb = seeded(&varmap, &Rng::new(1), DType::F64, CPU);

@@ -298,6 +298,27 @@ mod types_and_values {
         Ok(())
     }
 
+    /// The norm of (3e25, 4e25) is 5e25, whose square f32 does not hold: NaN, not weights of 0. Others are scaled.
+    #[test]
+    fn a_norm_beyond_the_range_is_not_zero() -> Result<()> {
+        let check = || -> Result<()> {
+            for by_step in [false, true] {
+                let weight = Var::new(&[[3e25f32, 4e25], [3.0, 4.0]], CPU)?;
+                let mut steps = Steps::builder(1.0).then(UnitNorm).build([weight.clone()])?;
+                match by_step {
+                    true => steps.descend(|weight| weight.zeros_like().ok())?,
+                    false => steps.constrain()?,
+                }
+                let got = numbers(&weight)?;
+                assert!(got[0].is_nan() && got[1].is_nan(), "{got:?}");
+                assert!((got[2] - 0.6).abs() < 1e-6 && (got[3] - 0.8).abs() < 1e-6, "{got:?}");
+            }
+            Ok(())
+        };
+        check()?;
+        composed(check)
+    }
+
     /// A gradient of 0 leaves weights as they are, and empty weights are not an error.
     #[test]
     fn zeros_and_nothing() -> Result<()> {

@@ -1,6 +1,7 @@
 //! Results of the ops on units and of competitions for unusual values: NaN, infinity, sums in half precision, empty
 //! batches. The policy is documented in `candle_hebbian::ops`; other types and views are tested in `table`.
 
+use crate::common::weighted_sum;
 use crate::largest::largest;
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::competition::over_rows;
@@ -411,7 +412,7 @@ fn empty_batches(device: &Device) -> Result<()> {
     for (name, op) in differentiable() {
         let x = Var::from_tensor(&empty)?;
         let out = op(&x)?;
-        let grads = out.backward()?;
+        let grads = weighted_sum(&out, &out.detach())?.backward()?;
         let grad = grads.get(&x).ok_or_else(|| candle::Error::msg(format!("{name}: none")))?;
         assert_eq!(grad.dims(), [2, 0, 5], "{name}");
     }

@@ -74,16 +74,17 @@ impl Image {
     /// # Errors
     /// If there are no images, or if they have several shapes.
     pub fn tensor(images: &[Self]) -> Result<Tensor> {
-        let shape = images.first().map_or((0, 0, 0), Self::shape);
+        let Some(shape) = images.first().map(Self::shape) else {
+            return Err(Error::Size { what: "images of a batch", found: 0, expected: 1 });
+        };
         if let Some(other) = images.iter().find(|image| image.shape != shape) {
             let size = |(channels, height, width): Shape| channels * height * width;
             let (what, found) = ("values of an image of a batch", size(other.shape));
             return Err(Error::Size { what, found, expected: size(shape) });
         }
-        let mut values =
-            Vec::with_capacity(images.len() * images.first().map_or(0, |one| one.values.len()));
-        images.iter().for_each(|image| values.extend_from_slice(&image.values));
         let (channels, height, width) = shape;
+        let mut values = Vec::with_capacity(images.len() * channels * height * width);
+        images.iter().for_each(|image| values.extend_from_slice(&image.values));
         Ok(Tensor::from_vec(values, (images.len(), channels, height, width), &Device::Cpu)?)
     }
 

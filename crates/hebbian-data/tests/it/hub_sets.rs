@@ -123,6 +123,40 @@ fn configurations_are_chosen() {
     refused(&format!("{SET}/160px"), &hub.offline(), &["whole set", "160px", "offline"]);
 }
 
+/// One split is not both to learn from and to test with, whether it is named twice or the default of the other.
+#[test]
+fn one_split_is_not_both() {
+    let (mirror, cache) = (insects(), tempfile::tempdir().unwrap());
+    let hub = Hub::new(&mirror.endpoint, cache.path());
+    let photographs = |split: &str| {
+        let body = table(&pictures(0..3), &["0", "1", "2"], Some(FEATURES));
+        let file = format!("160px/{split}/0000.parquet");
+        let served = Served::lfs(body, Manner::Good);
+        mirror.serve_set("frgfm/imagenette", CONVERTED, &file, served);
+    };
+    ["train", "validation"].into_iter().for_each(photographs);
+    let named = |name: &str, train: Option<&str>, test: Option<&str>| {
+        let options = LoadOptions {
+            train_split: train.map(String::from),
+            test_split: test.map(String::from),
+            ..LoadOptions::default()
+        };
+        load_from_hub(name, &hub, &options, quiet())
+    };
+    for (name, train, test) in [
+        (SET, Some("test"), Some("test")),
+        (SET, None, Some("train")),
+        ("imagenette", Some("validation"), None),
+        ("imagenette", None, Some("train")),
+    ] {
+        let error = named(name, train, test).unwrap_err().to_string();
+        assert_says(&error, &["both to learn from and to test with", "--train-split"]);
+    }
+    assert_eq!(named("imagenette", None, None).unwrap().test.len(), 3);
+    let turned = named("imagenette", Some("validation"), Some("train")).unwrap();
+    assert_eq!((turned.train.len(), turned.test.len()), (3, 3));
+}
+
 #[test]
 fn revisions_are_as_their_owners_laid_them_out() {
     let (mirror, cache) = (insects(), tempfile::tempdir().unwrap());

@@ -3,7 +3,7 @@
 use crate::common::contents;
 use candle::{DType, Device};
 use candle_hebbian::Rng;
-use hebbian_data::transforms::Pipeline;
+use hebbian_data::transforms::{Image, Pipeline};
 use hebbian_data::{Batches, Dataset, DatasetName, Error, ImageSet};
 
 /// Three images of 2×2×3; the bytes count up.
@@ -55,8 +55,49 @@ fn classes_are_numbered_by_their_names() {
     assert_eq!(seen.test.labels(), [1, 3]);
     assert_eq!(seen.unlabelled[0].labels(), [ImageSet::NO_LABEL]);
     assert_eq!(seen.class_names, known);
-    let error = data.with_class_names(&names(&["bird", "cat"])).unwrap_err().to_string();
+    let error = data.clone().with_class_names(&names(&["bird", "cat"])).unwrap_err().to_string();
     assert!(error.contains("dog, cat") && error.contains("bird, cat"), "{error}");
+
+    // Two classes of one name stay two in the same list; by their name they cannot be told apart.
+    let twins = Dataset { class_names: names(&["cat", "cat"]), ..data.clone() };
+    let same = twins.clone().with_class_names(&names(&["cat", "cat"])).unwrap();
+    assert_eq!(same.train.labels(), [0, 1, 1, ImageSet::NO_LABEL]);
+    for (data, known) in [(twins, names(&["cat", "dog"])), (data, names(&["cat", "dog", "cat"]))] {
+        let error = data.with_class_names(&known).unwrap_err().to_string();
+        assert!(error.contains("two classes are called 'cat'"), "{error}");
+    }
+}
+
+/// A batch of no images has the shape of the images, with transforms or without.
+#[test]
+fn a_batch_of_no_images_has_their_shape() -> Result<(), Box<dyn std::error::Error>> {
+    let list = |text: &str| Pipeline::new(&text.parse().unwrap()).unwrap();
+    let set = ImageSet::new((0..36).collect(), vec![5], 3, 3, 4)?;
+    let transformed = set.with_transforms(list("grey,resize=7"), Pipeline::default())?;
+    let augmented = transformed.with_transforms(list("grey,resize=7"), list("flip"))?;
+    let (rng, device) = (Rng::new(1), &Device::Cpu);
+    for set in [set, transformed, augmented] {
+        let (channels, height, width) = set.shape();
+        for (images, labels) in [
+            set.batch(&[], DType::F64, device)?,
+            set.augmented_batch(&[], &rng, "one", DType::F64, device)?,
+        ] {
+            assert_eq!(images.dims(), [0, channels, height, width]);
+            assert_eq!((images.dtype(), labels.dims()), (DType::F64, &[0][..]));
+        }
+    }
+    let error = Image::tensor(&[]).unwrap_err().to_string();
+    assert!(error.contains("images of a batch: found 0"), "{error}");
+    Ok(())
+}
+
+/// One pixel wide and 100,000 high: with 160 pixels of width there would be 2.56 thousand million before the crop.
+#[test]
+fn a_narrow_image_is_not_resized_to_any_length() {
+    let narrow = ImageSet::new(vec![7; 100_000], vec![0], 1, 100_000, 1).unwrap();
+    let error = narrow.resized(160).unwrap_err().to_string();
+    assert!(error.contains("found 2560000000, expected 104857600"), "{error}");
+    assert_eq!(narrow.resized(2).unwrap().image(0).unwrap(), [7; 4]);
 }
 
 #[test]

@@ -120,6 +120,73 @@ fn the_images_to_learn_from_are_not_those_to_test_with() {
     );
 }
 
+/// One split is not both, also if only one of the two is named: the other one may be the same by default.
+#[test]
+fn no_split_is_both_to_learn_from_and_to_test_with() {
+    let says = |split: &'static str| [split, "both to learn from and to test with", "--test-split"];
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    refused(dir.path(), |options| options.test_split = Some("train".into()), &says("\"train\""));
+
+    let tables = tempfile::tempdir().unwrap();
+    for split in ["train", "validation"] {
+        let table = table(&pictures(0..3), &["1", "0", "2"], Some(FEATURES));
+        write(&tables.path().join(format!("{split}.parquet")), &table);
+    }
+    let test = |split: &'static str| {
+        move |options: &mut LoadOptions| options.test_split = Some(split.into())
+    };
+    refused(tables.path(), test("train"), &says("\"train\""));
+    assert_eq!(of(tables.path(), test("validation")).unwrap().test.len(), 3);
+    let both = |options: &mut LoadOptions| {
+        options.train_split = Some("validation".into());
+        options.test_split = Some("validation".into());
+    };
+    refused(tables.path(), both, &says("\"validation\""));
+    // The only split is the one to learn from.
+    fs::remove_file(tables.path().join("train.parquet")).unwrap();
+    fs::rename(tables.path().join("validation.parquet"), tables.path().join("all.parquet"))
+        .unwrap();
+    refused(tables.path(), test("all"), &says("\"all\""));
+}
+
+/// A word of 64 KiB may be a label, a longer one may not.
+#[test]
+fn a_label_that_is_too_long_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = |options: &mut LoadOptions| {
+        (options.image_column, options.label_column) = (Some("photo".into()), Some("kind".into()));
+    };
+    let save = |length: usize| {
+        let table = table(&pictures(0..2), &["ant", &"b".repeat(length)], None);
+        write(&dir.path().join("train.parquet"), &table);
+    };
+    save(64 << 10);
+    assert_eq!(of(dir.path(), words).unwrap().class_names[1].len(), 64 << 10);
+    save((64 << 10) + 1);
+    let says =
+        ["train.parquet", "a label of 65537 bytes in row 1", "65536 at most", "--label-column"];
+    refused(dir.path(), words, &says);
+}
+
+/// All images, none, and what is no number are no shares; of no images there is none.
+#[test]
+fn a_share_is_between_0_and_1() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    for share in [0.0, -0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
+        let said = format!("a share of {share} ");
+        let says = [said.as_str(), "between 0 and 1"];
+        refused(dir.path(), |options| options.test_share = share, &says);
+        let data = of(dir.path(), |_| ()).unwrap();
+        assert_says(&data.with_validation(share, 0).unwrap_err().to_string(), &says);
+    }
+    let mut data = of(dir.path(), |_| ()).unwrap();
+    data.train = data.train.take(0);
+    let error = data.with_validation(0.5, 0).unwrap_err().to_string();
+    assert_says(&error, &["images to draw some from", "found 0"]);
+}
+
 #[test]
 fn pictures_without_a_class_are_counted() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::mirror::{Manner, Mirror, Served, Twist};
+use crate::common::mirror::{Manner, Mirror, Served, Twist, sha256};
 use crate::common::tables::{FEATURES, pictures, table};
 use crate::common::{self, assert_images, assert_says, files, quiet, split};
 use hebbian_data::{
@@ -59,7 +59,7 @@ fn a_download_that_stalls_is_taken_up() {
     let (mirror, cache) = (mnist(Manner::StallWhole(1000)), tempfile::tempdir().unwrap());
     assert_mnist(&load("mnist", &impatient(&mirror, cache.path())).unwrap());
     let log = mirror.log();
-    assert!(log.iter().any(|line| line.contains("train/0000.parquet bytes=1000-")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("train/0000.parquet bytes=744-")), "{log:?}");
 
     let (mirror, cache) = (mnist(Manner::StallAll(1000)), tempfile::tempdir().unwrap());
     let start = Instant::now();
@@ -72,6 +72,26 @@ fn a_download_that_stalls_is_taken_up() {
     assert_mnist(&load("mnist", &impatient(&mirror, cache.path())).unwrap());
     let log = mirror.log();
     assert!(!log.contains(&format!("GET {TRAIN} -")), "{log:?}");
+}
+
+/// The client gives up after ten seconds when another program downloads the file and therefore holds its lock; the load
+/// does not.
+#[test]
+fn a_download_of_another_program_is_waited_for() {
+    let (mirror, cache) = (mnist(Manner::Good), tempfile::tempdir().unwrap());
+    let name = sha256(&split(DatasetName::Mnist, 0, 10));
+    let path = cache.path().join(format!(".locks/datasets--ylecun--mnist/{name}.lock"));
+    common::write(&path, b"");
+    let lock = fs::File::options().write(true).open(&path).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_secs(12));
+            drop(lock);
+        });
+        let hub = Hub::new(&mirror.endpoint, cache.path());
+        assert_mnist(&load("mnist", &hub).unwrap());
+    });
 }
 
 /// A network that answers every request with a page to sign in.

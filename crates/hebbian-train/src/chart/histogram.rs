@@ -3,6 +3,9 @@
 use super::Series;
 use crate::{Error, Result};
 
+/// The most intervals of a histogram, which are more than a picture has pixels across.
+const MOST_BINS: usize = 1 << 20;
+
 /// The number of values in each of several intervals of equal width.
 ///
 /// ```
@@ -31,7 +34,7 @@ impl Histogram {
     /// are equal. Values that are not finite are left out.
     ///
     /// # Errors
-    /// When no value is finite, the difference of two values is not, or `bins` is 0.
+    /// When no value is finite, the difference of two values is not, or `bins` is 0 or more than 1,048,576.
     pub fn new(values: &[f64], bins: usize) -> Result<Self> {
         Ok(Self::of_each(&[values], bins)?.swap_remove(0))
     }
@@ -54,10 +57,10 @@ impl Histogram {
         let extra = if low < high { 0.0 } else { 0.5 * low.abs().max(1.0) };
         let (low, high) = (low - extra, high + extra);
         let range = high - low;
-        if bins == 0 || !range.is_finite() {
+        if !(1..=MOST_BINS).contains(&bins) || !range.is_finite() {
             return Err(Error::Argument(format!(
-                "a histogram cannot have {bins} intervals from {low} to {high}: expected 1 or more, \
-                 and a finite distance"
+                "a histogram cannot have {bins} intervals from {low} to {high}: expected 1 to \
+                 {MOST_BINS}, and a finite distance"
             )));
         }
         let count = |values: &&[f64]| {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use candle::safetensors::Load;
 use candle::{DType, Device, Shape, Tensor};
+use candle_hebbian::device::send;
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -209,7 +210,7 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let (stored, numbers) = self.numbers(name)?;
         match candle_type(numbers.dtype) {
-            Some(_) => self.read(stored, numbers),
+            Some(_) => self.read(stored, numbers, &self.device),
             None => Err(self.of_another_type(stored, numbers, "a type that candle has")),
         }
     }
@@ -231,7 +232,9 @@ impl Checkpoint {
         }
         match candle_type(numbers.dtype) {
             Some(found) if found == dtype || (found.is_float() && dtype.is_float()) => {
-                let tensor = self.read(stored, numbers)?.to_dtype(dtype);
+                // Converted before it is moved, because the device may lack the type in the file: Metal has no f64.
+                let tensor = self.read(stored, numbers, &Device::Cpu)?.to_dtype(dtype);
+                let tensor = tensor.and_then(|tensor| send(&tensor, &self.device));
                 tensor.map_err(|error| self.of_tensor(stored, error))
             }
             _ => Err(self.of_another_type(stored, numbers, dtype.as_str())),
@@ -261,7 +264,12 @@ impl Checkpoint {
         }
     }
 
-    fn read(&self, name: &str, Numbers { dtype, shape, place }: &Numbers) -> Result<Tensor> {
+    fn read(
+        &self,
+        name: &str,
+        Numbers { dtype, shape, place }: &Numbers,
+        device: &Device,
+    ) -> Result<Tensor> {
         let failed = |reason: String| wrong(&self.path, format!("tensor {name:?}: {reason}"));
         let bytes = match place {
             Place::Rows(range) => {
@@ -277,7 +285,7 @@ impl Checkpoint {
         };
         let view = TensorView::new(*dtype, shape.clone(), &bytes);
         let view = view.map_err(|reason| failed(reason.to_string()))?;
-        view.load(&self.device).map_err(|error| self.of_tensor(name, error))
+        view.load(device).map_err(|error| self.of_tensor(name, error))
     }
 
     /// Adds the tensor and the file to an error of the device.

@@ -20,6 +20,8 @@ mod recorder;
 mod runner;
 mod same_run;
 mod stop;
+#[cfg(test)]
+pub(crate) mod toy;
 mod unsupervised;
 
 pub use about::{About, Counts};

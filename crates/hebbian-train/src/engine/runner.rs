@@ -43,8 +43,8 @@ pub struct Run<L> {
 ///
 /// # Errors
 /// If the folder cannot be written, another run is in it, or it holds another run than the one to continue; if a
-/// checkpoint belongs to another network; if weights become NaN or infinite ([`Error::Diverged`]);
-/// [`Error::Stopped`] if the run was asked to stop.
+/// complete run is to continue but its state is missing; if a checkpoint belongs to another network; if weights become
+/// NaN or infinite ([`Error::Diverged`]); [`Error::Stopped`] if the run was asked to stop.
 pub fn run<L: Learner>(
     about: &About,
     learner: L,
@@ -86,6 +86,7 @@ pub fn run<L: Learner>(
                 _ => job.learner.begin()?,
             }
             // What a learner does before its first step may be all of its learning.
+            device.synchronize()?;
             job.training_seconds = begun.elapsed().as_secs_f64();
             RunFolder::create(out)?.since(begun)
         }
@@ -148,13 +149,22 @@ impl<L: Learner> Job<'_, L> {
         let wanted = self.about.config(self.options);
         let config = self.out.join("config.json");
         let same = same_run(&found, &wanted, self.about.may_grow, &config)?;
-        if let (Same::AsStarted, Some(results)) = (same, RunFolder::results(self.out)?) {
+        let results = RunFolder::results(self.out)?;
+        let is_complete = results.is_some();
+        if let (Same::AsStarted, Some(results)) = (same, results) {
             let model = self.out.join(crate::run::MODEL);
             self.learner.model_mut().restore(&mut Checkpoint::load(model, self.device)?)?;
             return Ok(GoOn::Complete(results));
         }
         let state = self.out.join(crate::run::STATE);
         if !state.exists() {
+            if is_complete {
+                return Err(Error::Argument(format!(
+                    "{} is missing, from which the complete run there would go on for longer: resume it with the \
+                     numbers it was started with to read it back, or start again without --resume to replace it",
+                    state.display()
+                )));
+            }
             return match found.get("load").and_then(Value::as_str) {
                 Some(load) => Err(Error::Argument(format!(
                     "{} has nothing to resume from: start again without --resume, with --load {load}",
@@ -223,8 +233,17 @@ impl<L: Learner> Job<'_, L> {
         self.draw(folder)
     }
 
+    /// Waits for what the steps so far have left to the device, and counts the wait as training.
+    fn settle(&mut self) -> Result<()> {
+        let started = Instant::now();
+        self.device.synchronize()?;
+        self.training_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     /// Measures and logs; returns what the progress shows.
     fn measure(&mut self, folder: &mut RunFolder) -> Result<String> {
+        self.settle()?;
         let stage = self.learner.stage();
         let measured = self.learner.measure().map_err(|error| self.diverged(error))?;
         self.check(&stage)?;
@@ -260,6 +279,7 @@ impl<L: Learner> Job<'_, L> {
 
     /// Saves the state that is needed to continue and, now and then, pictures.
     fn save(&mut self, folder: &mut RunFolder) -> Result<()> {
+        self.settle()?;
         let started = Instant::now();
         self.check(&self.learner.stage())?;
         let Clock { steps, images } = self.learner.clock();
@@ -399,4 +419,47 @@ pub fn evaluate(
     }
     let confusion = ConfusionMatrix::new(set.labels(), &predicted, classes)?;
     Ok(Evaluation { accuracy: confusion.accuracy(), confusion, predicted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::toy::{Preset, Toy, images};
+    use crate::{OfPreset, train};
+
+    fn trained(preset: Preset, resume: bool, out: &Path) -> Result<Results> {
+        let how = RunOptions { resume, quiet: true, ..RunOptions::default() };
+        Ok(train::<Toy>(&OfPreset { preset }, &images(), &Device::Cpu, &how, out)?.results)
+    }
+
+    /// Without its state a complete run cannot go on for longer, but it can be read back; nothing is lost.
+    #[test]
+    fn a_complete_run_without_its_state_is_not_begun_anew() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        assert_eq!(trained(Preset::of_epochs(1), false, out)?.training_epochs, 1.0);
+        let longer = trained(Preset::of_epochs(2), true, out)?;
+        assert_eq!(longer.training_epochs, 2.0);
+        std::fs::remove_file(out.join(crate::run::STATE)).unwrap();
+        let error = trained(Preset::of_epochs(3), true, out).unwrap_err().to_string();
+        assert!(error.contains("state.safetensors is missing"), "{error}");
+        assert!(error.contains("without --resume"), "{error}");
+        assert_eq!(trained(Preset::of_epochs(2), true, out)?, longer);
+        Ok(())
+    }
+
+    /// Weights are checked when they are measured and saved, at the end of the epoch: here of its only step.
+    #[test]
+    fn weights_that_diverge_are_of_the_epoch_that_was_trained() -> Result<()> {
+        for epoch in [1, 2, 3] {
+            let folder = tempfile::tempdir().unwrap();
+            let preset = Preset { weight_fails_in: epoch, ..Preset::of_epochs(3) };
+            let error = trained(preset, false, folder.path()).unwrap_err().to_string();
+            let says =
+                format!("weight is not finite at step {epoch}: 1 NaN and 0 infinite of 1 values");
+            assert!(error.starts_with(&says), "{error}");
+            assert!(error.contains(&format!(", while training epoch {epoch}. ")), "{error}");
+        }
+        Ok(())
+    }
 }

@@ -293,7 +293,7 @@ pub struct UnsupervisedLearner<N> {
     quiet: bool,
     clock: Clock,
     total: Clock,
-    /// The number of the current epoch, and its remaining batches.
+    /// The number of the epoch of the last step, counted from 0, and its remaining batches.
     under_way: Option<(usize, Batches)>,
 }
 
@@ -485,17 +485,21 @@ impl<N: Unsupervised> Learner for UnsupervisedLearner<N> {
             }
         };
         let indices = batches.next().unwrap_or_default();
+        // Before anything can fail, so that the stage is this epoch.
+        self.under_way = Some((epoch, batches));
         let (moment, seen) = (format!("augmentation.{epoch}"), &self.seen);
         let (images, _) =
             seen.augmented_batch(&indices, &self.rng, &moment, DType::F32, &self.device)?;
         self.model.network.learn(&images, epoch as f64 / self.recipe.epochs as f64)?;
         self.clock.tick(indices.len());
-        self.under_way = Some((epoch, batches));
         Ok(())
     }
 
+    /// The epoch of the last step, also of one that failed.
     fn stage(&self) -> String {
-        format!("epoch {}", (self.place().0 + 1).min(self.recipe.epochs))
+        let (done, at) = self.place();
+        let begun = self.under_way.as_ref().is_some_and(|&(epoch, _)| epoch == done);
+        format!("epoch {}", done + usize::from(at > 0 || begun))
     }
 
     fn is_due(&self) -> bool {
@@ -597,6 +601,24 @@ mod tests {
         fn pictures(&self, _: (usize, usize, usize)) -> Result<Vec<(String, Picture)>> {
             Ok(Vec::new())
         }
+    }
+
+    /// Two epochs of two batches: the stage is the epoch of the last step, at the end of an epoch, too.
+    #[test]
+    fn the_stage_is_the_epoch_that_was_trained() -> Result<()> {
+        let data = hebbian_data::digits();
+        let data = Dataset { train: data.train.take(4), ..data };
+        let recipe = Recipe { epochs: 2, batch_size: 2, head: LinearHeadConfig::default() };
+        let start = Start { rng: Rng::new(1), device: Device::Cpu, quiet: true };
+        let model = WithHead::new(Notes(Vec::new()), data.class_names.len());
+        let mut learner = UnsupervisedLearner::new(model, recipe, &data, &start)?;
+        let mut stages = vec![learner.stage()];
+        while learner.clock() != learner.total() {
+            learner.step()?;
+            stages.push(learner.stage());
+        }
+        assert_eq!(stages, ["epoch 0", "epoch 1", "epoch 1", "epoch 2", "epoch 2"]);
+        Ok(())
     }
 
     /// Ten images of different greys, two epochs of four batches: each epoch has all images, in another order and with

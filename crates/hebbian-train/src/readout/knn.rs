@@ -4,7 +4,7 @@ use candle::{DType, Tensor};
 use candle_hebbian::device::upload;
 use rayon::prelude::*;
 
-use super::{Readout, check_labels};
+use super::{Readout, check_features, check_labels, in_parts};
 use crate::{Error, Result};
 
 /// Distances held at a time: 64 MiB in f32.
@@ -16,7 +16,7 @@ const DISTANCES: usize = 1 << 24;
 ///
 /// ‖x − t‖² = ‖x‖² + ‖t‖² − 2x·t, so one matrix product does the work. It is computed in f32 on features centred
 /// on the training mean: squared distances below about 10⁻⁶ times ‖x − mean‖² + ‖t − mean‖² are lost in
-/// rounding.
+/// rounding. Features that are not finite are near to nothing, and refused.
 #[derive(Debug, Clone)]
 pub struct NearestNeighbours {
     mean: Tensor,
@@ -31,11 +31,13 @@ impl NearestNeighbours {
     /// Keeps a centred copy of `features` `(N, F)` and the labels.
     ///
     /// # Errors
-    /// When features and labels do not fit, or k is 0 or exceeds N.
+    /// When features and labels do not fit, features are not finite, or k is 0 or exceeds N.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, k: usize) -> Result<Self> {
         let (rows, _) = check_labels(features, labels, classes)?;
         Self::check(rows, k)?;
-        let mean = features.detach().mean_keepdim(0)?;
+        check_features(features)?;
+        let sums = in_parts(&features.detach(), |part, _| Ok(part.sum_keepdim(0)?))?;
+        let mean = (sums.sum_keepdim(0)? / rows as f64)?;
         let samples = centred(features, &mean)?;
         let squares = samples.sqr()?.sum(1)?.to_vec1()?;
         Ok(Self { mean, samples, squares, labels: labels.to_vec(), classes, k })
@@ -81,12 +83,16 @@ impl NearestNeighbours {
     }
 }
 
+/// The features without the mean, in f32.
 fn centred(features: &Tensor, mean: &Tensor) -> Result<Tensor> {
-    Ok((features.detach() - mean.broadcast_as(features.shape())?)?.to_dtype(DType::F32)?)
+    in_parts(&features.detach(), |part, _| {
+        Ok(part.broadcast_sub(&mean.to_dtype(part.dtype())?)?.to_dtype(DType::F32)?)
+    })
 }
 
 impl Readout for NearestNeighbours {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
+        check_features(features)?;
         let (rows, samples) = (features.dim(0)?, self.labels.len());
         let step = (DISTANCES / samples).max(1);
         let transposed = self.samples.t()?;

@@ -6,7 +6,7 @@ use faer::linalg::solvers::{Llt, Solve};
 use faer::{MatMut, MatRef, Side};
 use serde::{Deserialize, Serialize};
 
-use super::{Readout, check_labels, linear_scores};
+use super::{Readout, check_features, check_labels, linear_scores};
 use crate::{Error, Result};
 
 /// Rows of features in one matrix product; the products are summed in f64.
@@ -105,7 +105,7 @@ impl LinearSvm {
         let (_, width) = check_labels(features, labels, classes)?;
         config.check()?;
         let features = features.detach();
-        crate::check_finite("features", 0, &features)?;
+        check_features(&features)?;
         let rows = Rows::new(&features)?;
         let mut machines: Vec<Machine> = (0..classes as u32)
             .map(|class| Machine::new(labels.iter().map(|&label| label == class), width))

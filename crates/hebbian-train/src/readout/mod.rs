@@ -20,7 +20,7 @@ pub use nearest::NearestClassMean;
 pub use ridge::Ridge;
 pub use stored::{LinearReadout, Standardisation};
 
-use crate::{Error, Result};
+use crate::{Error, Result, check_finite};
 use candle_hebbian::device::upload;
 use candle_hebbian::ops::numbers;
 
@@ -64,6 +64,24 @@ fn check_classes(labels: &[u32], classes: usize) -> Result<()> {
             "label {label} is not below the number of classes, {classes}"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Refuses features `(N, F)` that hold NaN or infinities. A few rows at a time, because half precision is widened.
+fn check_features(features: &Tensor) -> Result<()> {
+    let rows = features.dim(0)?;
+    (0..rows).step_by(CHUNK).try_for_each(|start| {
+        let part = features.narrow(0, start, CHUNK.min(rows - start))?;
+        let last = start + part.dim(0)? - 1;
+        check_finite(&format!("features (rows {start} to {last})"), 0, &part)
+    })
+}
+
+/// The type that values of this type are computed in: f32 for half precision, and the type itself otherwise.
+fn widened(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        dtype => dtype,
     }
 }
 

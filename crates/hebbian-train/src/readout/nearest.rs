@@ -1,9 +1,9 @@
 //! Nearest class mean.
 
-use candle::{DType, Tensor};
+use candle::Tensor;
 use candle_hebbian::device::upload;
 
-use super::{Readout, check_labels, in_parts, linear_scores, one_hot};
+use super::{Readout, check_labels, in_parts, linear_scores, one_hot, widened};
 use crate::Result;
 
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
@@ -27,10 +27,7 @@ impl NearestClassMean {
         let mut counts = vec![0f32; classes];
         labels.iter().for_each(|&label| counts[label as usize] += 1.0);
         let device = features.device();
-        let dtype = match features.dtype() {
-            DType::F16 | DType::BF16 => DType::F32,
-            dtype => dtype,
-        };
+        let dtype = widened(features.dtype());
         let one_hot = one_hot(labels, classes, dtype, device)?.t()?;
         // (1, classes, F) for each part.
         let sums = in_parts(features, |part, start| {

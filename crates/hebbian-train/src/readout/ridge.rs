@@ -6,7 +6,9 @@ use faer::linalg::solvers::{Llt, LltError, Solve};
 use faer::{Mat, MatRef, Side};
 use hebbian_data::{Covariance, split_at};
 
-use super::{CHUNK, Readout, Standardisation, check_labels, linear_scores, one_hot};
+use super::{
+    CHUNK, Readout, Standardisation, check_features, check_labels, linear_scores, one_hot,
+};
 use crate::{Error, Result};
 
 /// The largest system solved: its matrix and the factor are two gigabytes each in f64.
@@ -28,11 +30,12 @@ impl Ridge {
     /// Fits the map to `features` `(N, F)`.
     ///
     /// # Errors
-    /// When both N and F exceed 16,384, there is not enough memory for the system, or α is too small for the
-    /// system to be solved.
+    /// When both N and F exceed 16,384, there is not enough memory for the system, features are not finite, or α is
+    /// too small for the system to be solved.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, alpha: f64) -> Result<Self> {
         let samples = Samples::new(features, None, labels, classes)?;
         Self::check(labels.len(), samples.width, alpha)?;
+        check_features(&samples.features)?;
         check_memory(labels.len(), samples.width)?;
         samples.system(&samples.all())?.solve(&samples, alpha)
     }
@@ -62,6 +65,7 @@ impl Ridge {
         for &alpha in alphas {
             Self::check(rows, samples.width, alpha)?;
         }
+        check_features(&samples.features)?;
         check_memory(rows, samples.width)?;
         let (fitted, held_out) = split_at(labels, rows - rows / 8);
         // Without held-out rows, or with a single penalty, the first one is chosen.

@@ -3,7 +3,7 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::device::to_host;
 
-use super::{CHUNK, Readout, linear_scores};
+use super::{CHUNK, Readout, in_parts, linear_scores, widened};
 use crate::{Checkpoint, Error, Result};
 
 const WEIGHT: &str = "head.weight";
@@ -122,7 +122,8 @@ impl Standardisation {
         };
         let mean = mean_of(&Ok)?;
         let variance = mean_of(&|part| part.broadcast_sub(&mean)?.sqr())?;
-        let like = |row: Tensor| row.to_dtype(rows.dtype())?.to_device(rows.device());
+        // In half precision, `TINY` would be 0.
+        let like = |row: Tensor| row.to_dtype(widened(rows.dtype()))?.to_device(rows.device());
         Ok(Self { deviation: like((variance.sqrt()? + TINY)?)?, mean: like(mean)? })
     }
 
@@ -132,12 +133,14 @@ impl Standardisation {
         Ok(Self { mean: of(&self.mean)?, deviation: of(&self.deviation)? })
     }
 
-    /// Standardises rows.
+    /// Standardises rows; the result of rows in half precision is in f32.
     ///
     /// # Errors
     /// When the number of features does not fit.
     pub fn apply(&self, rows: &Tensor) -> Result<Tensor> {
-        Ok(rows.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?)
+        in_parts(rows, |part, _| {
+            Ok(part.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?)
+        })
     }
 
     /// Folds the standardisation into a read-out with `weight (classes, F)` and `bias (classes)` for standardised

@@ -276,6 +276,11 @@ fn histograms_by_hand() {
     let both = Histogram::of_each(&[&[0.0, 0.5], &[2.0, f64::NAN]], 2).unwrap();
     assert!(both.iter().all(|one| (one.low, one.high) == (0.0, 2.0)));
     assert_eq!([&both[0].counts[..], &both[1].counts], [[2, 0], [0, 1]]);
+    for bins in [(1 << 20) + 1, usize::MAX] {
+        let error = Histogram::new(&[1.0, 2.0], bins).unwrap_err().to_string();
+        assert!(error.contains(&format!("{bins} intervals")), "{error}");
+        assert!(error.contains("expected 1 to 1048576"), "{error}");
+    }
     let error = Histogram::new(&[-1e308, 1e308], 3).unwrap_err().to_string();
     assert!(error.contains("3 intervals from -1"), "{error}");
 }

@@ -3,8 +3,8 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{
-    ConfusionMatrix, LinearSvm, LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout,
-    Ridge, Standardisation,
+    ConfusionMatrix, Error, LinearSvm, LinearSvmConfig, NearestClassMean, NearestNeighbours,
+    Readout, Ridge, Standardisation,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -23,6 +23,43 @@ fn standardisation_needs_rows() {
     let rows = Tensor::zeros((0, 3), DType::F32, CPU).unwrap();
     let error = Standardisation::of(&rows).unwrap_err().to_string();
     assert!(error.contains("no rows"), "{error}");
+}
+
+/// The means are 2 and 1, the deviations 0 and ½; a constant feature becomes 0, also where 10⁻¹⁰ would be 0.
+#[test]
+fn constant_features_in_half_precision_become_0() {
+    let rows = Tensor::new(&[[2f32, 0.5], [2., 1.5]], CPU).unwrap();
+    for dtype in [DType::F16, DType::BF16, DType::F32] {
+        let rows = rows.to_dtype(dtype).unwrap();
+        let scaled = Standardisation::of(&rows).unwrap().apply(&rows).unwrap();
+        assert_eq!(scaled.to_vec2::<f32>().unwrap(), [[0., -1.], [0., 1.]], "{dtype:?}");
+    }
+}
+
+/// The error says which rows, and that it is not the penalty which is to blame. There are more rows than are looked at
+/// together, and than features, or fewer.
+#[test]
+fn features_that_are_not_finite_are_refused() {
+    for (rows, width, at, of) in [(5000, 2, 4097, "4096 to 4999"), (4, 6, 1, "0 to 3")] {
+        let labels: Vec<u32> = (0..rows).map(|row| row as u32 % 2).collect();
+        let mut values: Vec<f32> = (0..rows * width).map(|value| (value % 7) as f32).collect();
+        values[at * width] = f32::NAN;
+        let x = Tensor::from_vec(values, (rows, width), CPU).unwrap();
+        let finite = Tensor::ones((rows, width), DType::F32, CPU).unwrap();
+        let scale = Standardisation::of(&x).unwrap();
+        let nearest = NearestNeighbours::fit(&finite, &labels, 2, 1).unwrap();
+        for error in [
+            Ridge::fit(&x, &labels, 2, 1.0).unwrap_err(),
+            Ridge::fit_best(&x, &scale, &labels, 2, &[1.0, 2.0]).unwrap_err(),
+            NearestNeighbours::fit(&x, &labels, 2, 1).unwrap_err(),
+            nearest.predict(&x).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+            let says =
+                format!("features (rows {of}) is not finite at step 0: 1 NaN and 0 infinite");
+            assert!(error.to_string().starts_with(&says), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -154,6 +191,21 @@ fn nearest_class_mean_by_hand() {
     let probes = Tensor::new(&[[0f32, 2.], [1., 2.], [0., 0.]], CPU).unwrap();
     assert_eq!(nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap(), [1, 0, 0]);
     assert_eq!(nearest.accuracy(&probes, &[1, 1, 0]).unwrap(), 2.0 / 3.0);
+}
+
+/// The sum of the features, 100,800, is more than f16 holds, and in bf16 it would be rounded to a multiple of 512.
+#[test]
+fn nearest_neighbours_in_half_precision_are_computed_in_f32() {
+    let x: Vec<f32> = (0..100).map(|row| if row < 50 { 1000. } else { 1016. }).collect();
+    let labels: Vec<u32> = (0..100).map(|row| u32::from(row >= 50)).collect();
+    let x = Tensor::from_vec(x, (100, 1), CPU).unwrap();
+    let probes = Tensor::new(&[[1004f32], [1012.], [990.], [1030.]], CPU).unwrap();
+    for dtype in [DType::F16, DType::BF16, DType::F32] {
+        let [x, probes] = [&x, &probes].map(|rows| rows.to_dtype(dtype).unwrap());
+        let nearest = NearestNeighbours::fit(&x, &labels, 2, 3).unwrap();
+        let classes = nearest.predict(&probes).unwrap().to_vec1::<u32>().unwrap();
+        assert_eq!(classes, [0, 1, 0, 1], "{dtype:?}");
+    }
 }
 
 #[test]
@@ -338,7 +390,7 @@ fn linear_svm_says_how_it_went() {
     assert!(error.contains("c is 0"), "{error}");
     assert!(fit(&x, LinearSvmConfig { tolerance: f64::NAN, ..Default::default() }).is_err());
     let error = fit(&(&x / 0.0).unwrap(), LinearSvmConfig::default()).unwrap_err().to_string();
-    assert!(error.contains("features is not finite"), "{error}");
+    assert!(error.contains("features (rows 0 to 299) is not finite"), "{error}");
     assert!(LinearSvm::fit(&x, &labels, 2, &LinearSvmConfig::default(), |_, _| {}).is_err());
 }
 

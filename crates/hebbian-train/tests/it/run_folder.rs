@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hebbian_train::{Moment, Picture, Results, RunFolder, save_checkpoint};
+use hebbian_train::{
+    ConfusionMatrix, Moment, Picture, ReadoutResult, Results, RunFolder, save_checkpoint,
+};
 use serde_json::{Value, json};
 
 fn json_file(path: PathBuf) -> Value {
@@ -208,6 +210,55 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     std::fs::write(path.join("results.json"), "{\"test").unwrap();
     let error = RunFolder::results(path).unwrap_err().to_string();
     assert!(error.contains("results.json is not what a run writes there"), "{error}");
+}
+
+/// Five read-outs of 1,000 classes have five million counts, which take 10 MB with a digit and a comma for each.
+/// Results of more than 64 MiB, which is too much for a text of other programs, are read back too, and can be replaced.
+#[test]
+fn results_of_many_classes_are_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let confusion = Some(ConfusionMatrix { counts: vec![vec![7; 1000]; 1000] });
+    let readout = |at: usize| ReadoutResult {
+        name: format!("read-out {at}"),
+        confusion: confusion.clone(),
+        ..ReadoutResult::default()
+    };
+    let results = Results { readouts: (0..5).map(readout).collect(), ..Results::default() };
+    RunFolder::create(path).unwrap().finish(&results).unwrap();
+    let file = path.join("results.json");
+    let bytes = file.metadata().unwrap().len();
+    assert!((10_000_000..11_000_000).contains(&bytes), "{bytes}");
+    assert!(RunFolder::results(path).unwrap() == Some(results));
+
+    let note = ("note".to_string(), json!("x".repeat(1 << 26)));
+    let results = Results { extras: BTreeMap::from([note]), ..Results::default() };
+    RunFolder::create(path).unwrap().finish(&results).unwrap();
+    assert!(RunFolder::results(path).unwrap() == Some(results));
+    RunFolder::create(path).unwrap();
+    assert!(!file.exists());
+}
+
+/// A program that is killed while it resumes a run leaves two event files, of which one is the copy of the other that
+/// it was making. Each event is kept once.
+#[test]
+fn a_copy_that_was_being_made_adds_no_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut run = RunFolder::create(path).unwrap();
+    run.log(step(1), &[("loss", 1.0)]).unwrap();
+    run.log(step(2), &[("loss", 0.5)]).unwrap();
+    drop(run);
+    let whole = event_files(path)[0].metadata().unwrap().len();
+    let copy = "events.out.tfevents.9999999999.0";
+    std::fs::copy(&event_files(path)[0], path.join(copy)).unwrap();
+    let mut mark = json_file(path.join("run.json"));
+    mark["files"].as_array_mut().unwrap().push(json!(copy));
+    std::fs::write(path.join("run.json"), mark.to_string()).unwrap();
+    drop(RunFolder::resume(path, 2).unwrap());
+    let files = event_files(path);
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].metadata().unwrap().len(), whole);
 }
 
 /// Checks that a new run and a resumed one refuse the folder and change nothing.

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::Rng;
-use candle_hebbian::ops::avg_pool2d;
+use candle_hebbian::ops::{avg_pool2d, composed};
 use hebbian_train::{
     Ascent, Checkpoint, Model, Units, Window, exciting_images, receptive_fields, win_shares,
 };
@@ -108,6 +108,21 @@ fn shares_of_wins_of_hand_worked_responses() -> Result<()> {
     let one = Tensor::new(&[[1f32, 2.0], [4.0, 3.0]], CPU)?;
     assert_eq!(win_shares(&one).unwrap(), [0.5, 0.5]);
     assert!(win_shares(&Tensor::zeros((0, 3), DType::F32, CPU)?).is_err());
+    Ok(())
+}
+
+/// More units than a block of a GPU's threads has, which all respond alike: the first one wins, by the kernel and by
+/// the ops that a GPU would run. In half precision, 3,000 wins are counted one by one.
+#[test]
+fn among_many_equal_responses_the_first_wins() -> Result<()> {
+    for dtype in [DType::F32, DType::F16] {
+        let responses = Tensor::ones((3000, 1500), dtype, CPU)?;
+        for shares in [win_shares(&responses), composed(|| win_shares(&responses))] {
+            let shares = shares.unwrap();
+            assert_eq!((shares.len(), shares[0]), (1500, 1.0));
+            assert!(shares[1..].iter().all(|&share| share == 0.0));
+        }
+    }
     Ok(())
 }
 

@@ -245,7 +245,8 @@ fn golkar_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     }
     let (way, rates) = (preset.training.way, preset.training.rates.scaled(1e-3));
     let run = match batch {
-        1 => {
+        // As training does: on other devices, a single sample is a batch of one.
+        1 if ops::has_kernels(device) => {
             let (x, y) = (x.squeeze(0)?.to_vec1::<f32>()?, y.squeeze(0)?.to_vec1::<f32>()?);
             let mut online = golkar::Online::of(&circuit)?;
             run(move || online.step(&x, &y, rates))

@@ -578,6 +578,35 @@ fn another_seed_draws_other_images() {
     assert!(!told(&["--load", "e", "--seed", "4", "--out", "f"]));
 }
 
+/// What a run would lose, or could not write, is found out before it begins; and a model of a run that was stopped says so.
+#[test]
+fn a_run_does_not_harm_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "krotov-hopfield", "--epochs", "1", "--head-epochs", "1", "--quiet"];
+    let with = |more: &[&'static str]| [&train[..], more].concat();
+    printed(at, &with(&["--out", "a"]));
+    for load in ["a", "a/model.safetensors"] {
+        let words = ["replace the one that it starts from", "another folder with --out"];
+        refused(at, &with(&["--load", load, "--out", "a"]), &words);
+    }
+    refused(at, &with(&["--load", "a", "--out", "a", "--resume"]), &["leave out --load"]);
+    for out in ["a", "new"] {
+        let save = format!("{out}/config.json");
+        let own = [&train[..], &["--out", out, "--save", &save]].concat();
+        std::fs::create_dir_all(at.join("new")).unwrap();
+        refused(at, &own, &["--save", "the folder of the run"]);
+    }
+    std::fs::write(at.join("file"), "").unwrap();
+    refused(at, &with(&["--out", "file"]), &["--out file", "is a file"]);
+    refused(at, &["features", "a", "--to", "a/results.json", "--quiet"], &["a file of the model"]);
+
+    let told = || String::from_utf8(hebbian(at, &["eval", "a", "--quiet"]).stderr).unwrap();
+    assert!(!told().contains("has not ended"));
+    std::fs::remove_file(at.join("a/results.json")).unwrap();
+    assert!(told().contains("the run in a has not ended"), "{}", told());
+}
+
 /// Flags that would have no effect are refused.
 #[test]
 fn flags_without_effect_are_refused() {
@@ -649,7 +678,7 @@ fn images_that_were_held_out_are_evaluated() {
     image::GrayImage::new(8, 8).save(at.join("one/3/0.png")).unwrap();
     refused(at, &["eval", "a", "--data-dir", "one", "--quiet"], &["one", "no test images"]);
     let model = ["features", "a", "--to", "a/model.safetensors", "--quiet"];
-    refused(at, &model, &["a/model.safetensors", "the model itself"]);
+    refused(at, &model, &["a/model.safetensors", "a file of the model"]);
 }
 
 /// Folders of images that are of no use, or that have the name of a known set.

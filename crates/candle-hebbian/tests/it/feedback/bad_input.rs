@@ -147,6 +147,12 @@ fn direct() -> Result<()> {
     refused(direct_feedback(&zeros(&[2, 3])?, &hidden, &zeros(&[5, 3])?), &says);
     refused(direct_feedback(&zeros(&[4, 3])?, &hidden, &zeros(&[3, 5])?), &says);
     assert!(direct_feedback(&zeros(&[2, 3, 1])?, &hidden, &zeros(&[3, 5])?).is_err());
+    let wide = Tensor::zeros((3, 5), DType::F64, CPU)?;
+    let says = ["weights in F64", "a layer in F32", "expected the same"];
+    refused(direct_feedback(&zeros(&[2, 3])?, &hidden, &wide), &says);
+    let output = Tensor::zeros((2, 3), DType::F64, CPU)?;
+    let says = ["an output in F64", "a layer in F32", "expected the same"];
+    refused(direct_feedback(&output, &hidden, &zeros(&[3, 5])?), &says);
     let untracked = hidden.detach();
     refused(
         direct_feedback(&zeros(&[2, 3])?, &untracked, &zeros(&[3, 5])?),

@@ -79,6 +79,30 @@ fn without_feedback_weights_there_are_none() -> Result<()> {
     Ok(())
 }
 
+/// What is refused leaves no variable behind, so that the next attempt may have other sizes.
+#[test]
+fn a_refused_layer_leaves_no_variable() -> Result<()> {
+    use super::bad_input::refused;
+    let varmap = VarMap::new();
+    let vb = || VarBuilder::from_varmap(&varmap, DType::F32, CPU);
+    let wrong = FeedbackConfig { source: Source::Weights, learning: Learning::KolenPollack };
+    let plain = Conv2dConfig::default();
+    let says = ["KolenPollack", "nothing to change"];
+    refused(feedback::dense(4, 3, wrong, init, vb()), &says);
+    refused(feedback::conv2d(4, 3, 3, (plain, wrong), init, vb()), &says);
+    let untied = feedback::locally_connected2d(4, 3, 3, (6, 6), (plain, wrong), init, vb());
+    refused(untied, &says);
+    let groups = Conv2dConfig { groups: 2, ..plain };
+    refused(candle_hebbian::conv2d(4, 3, 3, groups, init, vb()), &["3 output", "2 groups"]);
+    let untied = candle_hebbian::locally_connected2d(4, 3, 3, (6, 6), groups, init, vb());
+    refused(untied, &["no groups"]);
+    refused(candle_hebbian::adaptive_threshold((1, 3), -1.0, 0.5, vb()), &["rate", "-1"]);
+    assert!(varmap.all_vars().is_empty());
+    feedback::dense(5, 2, KP, init, vb())?;
+    assert_eq!(varmap.all_vars().len(), 2);
+    Ok(())
+}
+
 /// Kolen–Pollack in `candle_nn::seq()` under AdamW: the loss falls, and the feedback weights align
 /// with the weights.
 #[test]

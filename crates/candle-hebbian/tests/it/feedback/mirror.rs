@@ -71,6 +71,22 @@ fn on_every_geometry() -> Result<()> {
     Ok(())
 }
 
+/// The move is computed in f32 and rounded once. With ε a quarter of the distance from 1 to the next number,
+/// `W = (1, 3ε)` and the input (1, 1) make `M = 1 + 3ε` for both weights, which would be rounded to 1 + 4ε. Half of it
+/// and half of `R = (−1, 0)` are 3ε/2, a number of the type, and ½ + 3ε/2, whose nearest is ½ + 2ε.
+#[test]
+fn half_precision_is_rounded_once() -> Result<()> {
+    for (dtype, epsilon) in [(DType::BF16, 2f64.powi(-9)), (DType::F16, 2f64.powi(-12))] {
+        let half = |values: [f64; 2]| tensor(&values, &[1, 2])?.to_dtype(dtype);
+        let (w, r) = (half([1.0, 3.0 * epsilon])?, half([-1.0, 0.0])?);
+        let layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, mirror(0.5))?;
+        layer.mirror(&half([1.0, 1.0])?)?;
+        let want = [1.5 * epsilon, 0.5 + 2.0 * epsilon];
+        near(&format!("{dtype:?}"), layer.feedback().expect("R"), &want, 0.0)?;
+    }
+    Ok(())
+}
+
 /// `tan ∠(R, W) = √((F/N)·κ/(2 − κ))` once the initial `R` is forgotten.
 #[test]
 fn settles_at_the_angle_of_the_formula() -> Result<()> {
@@ -105,6 +121,19 @@ fn refused() -> Result<()> {
     let layer = FeedbackLayer::from_tensors(&w, Some(&w), Geometry::Dense, mirror(0.5))?;
     refused(layer.mirror(&Tensor::zeros((0, 2), DType::F64, CPU)?), &["[0, 2]", "no samples"]);
     refused(layer.mirror(&Tensor::zeros((3, 4), DType::F64, CPU)?), &["[3, 4]"]);
+    // A reflected pixel is read by two taps, whose weights `M` would mix.
+    let reflect = Conv2dConfig {
+        padding: 1,
+        padding_mode: candle_hebbian::PaddingMode::Reflect,
+        ..Default::default()
+    };
+    let kernel = tensor(&[1.0; 9], &[1, 1, 3, 3])?;
+    let of = |window, config| {
+        FeedbackLayer::from_tensors(&kernel, Some(&kernel), Geometry::Conv2d(window), config)
+    };
+    refused(of(reflect, mirror(0.5)), &["Mirror", "reflection padding of 1", "zeros"]);
+    of(Conv2dConfig { padding: 0, ..reflect }, mirror(0.5))?;
+    of(reflect, Protocol::Frfb.config())?;
     // With any other learning, `mirror` does nothing.
     let fixed = layer_of(&w, Protocol::Frfb)?;
     fixed.mirror(&tensor(&[1.0, 1.0], &[1, 2])?)?;

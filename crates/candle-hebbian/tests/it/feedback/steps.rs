@@ -563,7 +563,7 @@ mod refused {
             (PartConfig::UnitNorm {}, "UnitNorm"),
         ] {
             for config in [KP, like_weights(1.0)] {
-                let says = [name, "depends on the weights", "feedback weights"];
+                let says = [name, "depends on the weights themselves, so feedback weights cannot"];
                 refused(around::<Steps>(&[one(config)?], steps(0.1, &[decay, part])), &says);
             }
         }
@@ -654,6 +654,23 @@ fn missing_connections_send_no_error() -> Result<()> {
     Ok(())
 }
 
+/// Nor do feedback weights without a connection send an error, whatever wrote them: `R = (3, 7)` without the second is
+/// `(3, 0)`, and so are the sizes of the signs of `W = (1, 2)`.
+#[test]
+fn missing_feedback_weights_send_no_error() -> Result<()> {
+    let x = Var::new(&[[1f64, 1.0]], CPU)?;
+    for protocol in [Protocol::Frfb, Protocol::Urfb, Protocol::FixedRandomSign] {
+        let (w, r) = (tensor(&[1.0, 2.0], &[1, 2])?, tensor(&[0.0, 0.0], &[1, 2])?);
+        let mut layer = layer(&w, &r, Geometry::Dense, protocol)?;
+        layer.set_masks(None, Some(tensor(&[1.0, 0.0], &[1, 2])?))?;
+        layer.feedback_var()?.expect("R").set(&tensor(&[3.0, 7.0], &[1, 2])?)?;
+        let grads = layer.forward(&x)?.sum_all()?.backward()?;
+        near(&format!("{protocol}"), &gradient(&grads, &x), &[3.0, 0.0], 0.0)?;
+        near("K", &layer.error_weight()?, &[3.0, 0.0], 0.0)?;
+    }
+    Ok(())
+}
+
 /// Copied weights and feedback weights reach the connections that the layer has, and no others.
 #[test]
 fn copied_weights_keep_the_connections() -> Result<()> {
@@ -665,7 +682,13 @@ fn copied_weights_keep_the_connections() -> Result<()> {
     to.set_masks(Some(tensor(&[1.0, 0.0], &[1, 2])?), Some(tensor(&[0.0, 1.0], &[1, 2])?))?;
     to.copy_weights(&from)?;
     near("W", to.weight(), &[1.0, 0.0], 0.0)?;
-    near("R", to.feedback().expect("R"), &[0.0, 4.0], 0.0)
+    near("R", to.feedback().expect("R"), &[0.0, 4.0], 0.0)?;
+    // Nor do they come from connections that the other layer lacks, where momentum may have left a value.
+    to.var()?.set(&tensor(&[5.0, 6.0], &[1, 2])?)?;
+    to.feedback_var()?.expect("R").set(&tensor(&[7.0, 8.0], &[1, 2])?)?;
+    from.copy_weights(&to)?;
+    near("W", from.weight(), &[5.0, 0.0], 0.0)?;
+    near("R", from.feedback().expect("R"), &[0.0, 8.0], 0.0)
 }
 
 /// Two masks with the same values are one mask: the step is that of the optimiser alone. `∂L/∂W = [1, 10]`, of which only

@@ -350,6 +350,34 @@ fn masks_are_independent() -> Result<()> {
     Ok(())
 }
 
+/// Thinning again makes no connection: with probability 1 it keeps all that there are or, if weights and feedback
+/// weights are to connect the same units, those that both have.
+#[test]
+fn thinned_again() -> Result<()> {
+    let mut rng = Rng::new(19);
+    let layer = random(&mut rng, &[20, 30], Geometry::Dense, Protocol::Urfb)?;
+    let once = layer.thinned(0.5, Pairing::Independent, &mut rng)?;
+    let masks = |layer: &FeedbackLayer| -> Result<[Vec<f64>; 2]> {
+        let (Some(w), Some(r)) = layer.masks() else { panic!("two masks") };
+        Ok([flat(w)?, flat(r)?])
+    };
+    let [w, r] = masks(&once)?;
+    let both: Vec<f64> = w.iter().zip(&r).map(|(w, r)| w * r).collect();
+    for (pairing, want) in [
+        (Pairing::Independent, [w.clone(), r.clone()]),
+        (Pairing::Mutual, [both.clone(), both.clone()]),
+    ] {
+        let again = once.clone().thinned(1.0, pairing, &mut rng)?;
+        assert_eq!(masks(&again)?, want, "{pairing:?}");
+        let fewer = masks(&once.clone().thinned(0.5, pairing, &mut rng)?)?;
+        for (fewer, all) in fewer.iter().zip(&want) {
+            assert!(fewer.iter().zip(all).all(|(fewer, all)| fewer <= all), "{pairing:?}");
+            assert!(fewer.iter().sum::<f64>() < all.iter().sum::<f64>());
+        }
+    }
+    Ok(())
+}
+
 /// Taps outside the image stay 0 through training, in `W` and in `R`.
 #[test]
 fn taps_outside_the_image_stay_zero() -> Result<()> {

@@ -3,6 +3,7 @@
 use super::entries::{
     COMPETITIONS, Empty, GEOMETRIES, GeometryEntry, Gradient, OPS, RULES, Refused, RuleEntry, Run,
 };
+use crate::common::weighted_sum;
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::{Competition, Geometry, Layer, Response, Rng, State, Synapses};
 
@@ -178,7 +179,7 @@ impl Case {
             return Ok(all);
         }
         let g = normal("upstream", out.dims())?.to_dtype(dtype)?.to_dtype(out.dtype())?;
-        let grads = (&out * g.to_device(out.device())?)?.sum_all()?.backward()?;
+        let grads = weighted_sum(&out, &g.to_device(out.device())?)?.backward()?;
         for var in vars {
             // An input that the op takes as a constant has no gradient.
             all.push(grads.get(var).cloned().map_or_else(|| var.zeros_like(), Ok)?);
