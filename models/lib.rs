@@ -36,7 +36,7 @@ pub use candle;
 pub use competition_kind::CompetitionKind;
 pub use hebbian_data::{Dataset, ImageSet, LoadOptions, load, transforms};
 pub use hebbian_train::{Error, Result};
-pub use pretrained::{Model, fetch, splits};
+pub use pretrained::{Model, fetch, is_swapped, splits};
 pub use rule_kind::RuleKind;
 pub use zoo::ZOO;
 

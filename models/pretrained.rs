@@ -515,6 +515,7 @@ struct Known {
     whole: Make,
     random: Random,
     splits: fn(&Value, Dataset) -> Result<Dataset>,
+    is_swapped: fn(&Value) -> Result<bool>,
 }
 
 macro_rules! all_known {
@@ -524,6 +525,7 @@ macro_rules! all_known {
             whole: whole::<crate::$module::$method>,
             random: random::<crate::$module::$method>,
             splits: splits_of::<crate::$module::$method>,
+            is_swapped: is_swapped_of::<crate::$module::$method>,
         }),*]
     };
 }
@@ -548,6 +550,20 @@ fn known(name: &str) -> std::result::Result<Known, String> {
 pub fn splits(config: &Value, data: Dataset) -> Result<Dataset> {
     let method = config["method"].as_str().unwrap_or_default();
     (known(method).map_err(Error::Argument)?.splits)(&config["options"], data)
+}
+
+/// Returns whether a run with this configuration learns from the test images of its data set, and is tested with training
+/// images.
+///
+/// # Errors
+/// As [`splits`].
+pub fn is_swapped(config: &Value) -> Result<bool> {
+    let method = config["method"].as_str().unwrap_or_default();
+    (known(method).map_err(Error::Argument)?.is_swapped)(&config["options"])
+}
+
+fn is_swapped_of<M: Method>(of: &Value) -> Result<bool> {
+    Ok(M::parts(&options::<M>(of)?) == ["test", "train"])
 }
 
 fn splits_of<M: Method>(of: &Value, data: Dataset) -> Result<Dataset> {

@@ -80,6 +80,13 @@ impl Method for Golkar {
         }
     }
 
+    fn parts(options: &Options) -> [&'static str; 2] {
+        match options.preset.swapped {
+            Some(_) => ["test", "train"],
+            None => ["train", "test"],
+        }
+    }
+
     /// Unlabelled images are not seen.
     fn counts(_: &Options, data: &Dataset) -> Counts {
         Counts { train: data.train.len(), unlabelled: 0, validation: 0, test: data.test.len() }

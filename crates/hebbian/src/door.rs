@@ -303,7 +303,11 @@ impl<F: Args> DoorArgs<F> {
             false => None,
         };
         let preset = M::preset(&options).heading();
-        let data = common.dataset(preset.dataset, common.seed())?;
+        let mut images = common.data.clone();
+        if M::parts(&options) == ["test", "train"] {
+            images.selection = images.selection.swapped();
+        }
+        let data = images.dataset(preset.dataset, common.seed())?;
         common.announce(&M::splits(&options, data.clone()), preset.name);
         if let (true, Some(path)) = (common.eval_only, &common.load) {
             let config = common.loaded()?.unwrap_or_default();

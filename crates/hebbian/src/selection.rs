@@ -84,6 +84,12 @@ impl Selection {
         }
     }
 
+    /// Returns these flags for a network that learns from test images and is tested with training images: each limit is
+    /// for the images that it names, whichever split they are of.
+    pub(crate) fn swapped(self) -> Self {
+        Self { limit_train: self.limit_test, limit_test: self.limit_train, ..self }
+    }
+
     /// Checks the flags; `named` says whether the set is one whose splits and columns are known.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use candle::DType;
 use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, ImageSet, LoadOptions, load_pictures};
-use hebbian_models::{Model, ZOO, splits};
+use hebbian_models::{Model, ZOO, is_swapped, splits};
 use hebbian_train::{Cell, Progress, Table, collect_features, evaluate, save_checkpoint};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -111,8 +111,20 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)>
     let of_run = is_own.then(|| model.config()["validation"].as_f64()).flatten();
     args.validation = args.validation.or(of_run).filter(|share| *share != 0.0);
     let seed = model.config()["seed"].as_u64().unwrap_or_default();
+    let in_roles = own_set && (args.dataset.is_some() || args.data_dir.is_none());
+    if in_roles && is_swapped(model.config())? {
+        if let Some(share) = args.validation {
+            bail!(
+                "--validation {share}: {} learned the test images of {} and is tested with training images, of which it \
+                 has held out none: leave it out",
+                model.preset(),
+                model.dataset(),
+            );
+        }
+        args.selection = args.selection.swapped();
+    }
     let mut data = args.dataset(model.dataset(), seed)?;
-    if own_set && (args.dataset.is_some() || args.data_dir.is_none()) {
+    if in_roles {
         data = splits(model.config(), data)?;
     }
     let (found, expected) = (data.test.stored_shape(), model.image());

@@ -57,6 +57,7 @@ pub(super) fn train(runner: &Runner, splits: &Splits, arms: Vec<Arm>) -> Result<
             transforms: Pipeline::default(),
             class_names: (0..splits.classes).map(|class| class.to_string()).collect(),
             counts: splits.counts(),
+            parts: ["train", "test"],
             fingerprint: None,
             may_grow: Amit::MAY_GROW,
         };

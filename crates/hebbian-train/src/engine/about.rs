@@ -27,6 +27,9 @@ pub struct About {
     pub class_names: Vec<String>,
     /// How many images each part of the data set has.
     pub counts: Counts,
+    /// The splits of the data set that hold the images for training and for testing, as
+    /// [`Method::parts`](super::Method::parts) says.
+    pub parts: [&'static str; 2],
     /// The [fingerprint](hebbian_data::Dataset::fingerprint) of the data set; `None` if the run makes its own data.
     pub fingerprint: Option<String>,
     /// Places in the options (such as `/preset/training/epochs`) at which a run that continues may

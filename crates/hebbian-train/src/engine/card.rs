@@ -21,7 +21,7 @@ model-index:
   - name: {preset:?}
     results:
       - task: {{ type: image-classification }}
-        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: {part} }}
+        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: {tested} }}
         metrics:
           - {{ type: accuracy, value: {accuracy} }}
 ---
@@ -29,12 +29,23 @@ model-index:
 # {preset}
 
 A network of the method `{method}`, trained on {train} images of {dataset}{unlabelled} ({channels} x {height} x {width}, {classes} classes) with
-seed {seed}: `config.json` has the settings of its network, and is a preset.
+seed {seed}, and tested on {test} {part} images{roles}: `config.json` has the settings of its network, and is a preset.
 
 | | {part} accuracy, % |
 |---|---|
 ",
         part = results.part(),
+        tested = match results.validation {
+            Some(_) => results.part(),
+            None => about.parts[1],
+        },
+        test = about.counts.test,
+        roles = match about.parts {
+            ["train", "test"] => String::new(),
+            [learned, tested] => format!(
+                " (the images to learn from are those of the split `{learned}`, the test images are of `{tested}`)"
+            ),
+        },
         train = about.counts.train,
         unlabelled = match about.counts.unlabelled {
             0 => String::new(),
@@ -104,6 +115,7 @@ mod tests {
             transforms: Pipeline::default(),
             class_names: vec!["0".to_string(), "1".to_string()],
             counts: Counts { train: 10, unlabelled: 5, validation: 0, test: 4 },
+            parts: ["train", "test"],
             fingerprint: None,
             may_grow: &[],
         };
@@ -130,5 +142,16 @@ mod tests {
         ] {
             assert!(body.contains(says), "{says}: {body}");
         }
+        assert!(front.contains("split: test }"), "{front}");
+        assert!(body.contains("and tested on 4 test images: "), "{body}");
+        let turned = card(&About { parts: ["test", "train"], ..about.clone() }, &results);
+        assert!(turned.contains("split: train }"), "{turned}");
+        let roles = "4 test images (the images to learn from are those of the split `test`, the test images are of \
+                     `train`)";
+        assert!(turned.contains(roles), "{turned}");
+        let held_out = card(&about, &Results { validation: Some(0.1), ..results });
+        assert!(
+            held_out.contains("split: validation }") && held_out.contains("4 validation images")
+        );
     }
 }

@@ -52,6 +52,12 @@ pub trait Method {
         data
     }
 
+    /// The splits of a data set that hold the images of [`splits`](Self::splits): those that the method learns from, and
+    /// those that it is tested with.
+    fn parts(_options: &Self::Options) -> [&'static str; 2] {
+        ["train", "test"]
+    }
+
     /// The numbers of images of `data`, with the splits [as the method uses them](Self::splits), that the method learns
     /// from, with labels and without, validates with, and tests with; unless a method says otherwise, it learns from
     /// all training images and tests with all test images.
@@ -131,6 +137,7 @@ pub fn train<M: Method>(
         transforms: seen.train.transforms().clone(),
         class_names: data.class_names.clone(),
         counts: M::counts(options, data),
+        parts: M::parts(options),
         fingerprint,
         may_grow: M::MAY_GROW,
     };

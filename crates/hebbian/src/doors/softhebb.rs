@@ -3,7 +3,7 @@
 use crate::{CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::softhebb::{
-    self, BlockConfig, HeadConfig, HeadLayers, Learner, Learning, Mode, Options, Preset, Softhebb,
+    self, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
 };
 use hebbian_train::Run;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Flags {
     /// random-identity
     #[arg(long)]
     mode: Option<Mode>,
-    /// Unsupervised epochs [default: the preset's]
+    /// Unsupervised epochs; back-propagation has none, see --head-epochs [default: the preset's]
     #[arg(long)]
     epochs: Option<usize>,
     /// Epochs of the head (of the whole network for back-propagation presets)
@@ -28,7 +28,7 @@ pub struct Flags {
     /// each epoch]
     #[arg(long, value_name = "COUNT")]
     augmented_copies: Option<usize>,
-    /// Images per unsupervised step
+    /// Images per unsupervised step; back-propagation has none
     #[arg(long)]
     batch_size: Option<usize>,
     /// Train the same head on raw pixels and on random features too [default: only on the digits]
@@ -46,17 +46,6 @@ impl Flags {
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;
-        let hebbian = |block: &BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
-        let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
-        if let (false, Some((flag, _))) = (
-            preset.blocks.iter().any(hebbian),
-            unsupervised.iter().find(|(_, given)| given.is_some()),
-        ) {
-            bail!(
-                "{flag} is for Hebbian layers: '{name}' learns by back-propagation, for --head-epochs epochs with \
-                 the head's batches"
-            );
-        }
         let training = &mut preset.training;
         training.mode = self.mode.unwrap_or(training.mode);
         training.epochs = self.epochs.unwrap_or(training.epochs);

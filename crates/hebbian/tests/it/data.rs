@@ -174,6 +174,23 @@ fn swapped_splits_are_swapped_everywhere() {
     run(&[&["features", "out", "--quiet", "--to", "f.safetensors"][..], &images].concat());
     let features = Checkpoint::load(folder.path().join("f.safetensors"), &Device::Cpu).unwrap();
     assert_eq!(features.dims("test.features").unwrap()[0], 40);
+    // Limits are of the images that are learned and tested, whichever split they are of.
+    let limited = [&["eval", "out", "--quiet", "--limit-test", "25"][..], &images].concat();
+    assert!(run(&limited).contains("\n25 test images\n"));
+    let few = ["--limit-train", "20", "--limit-test", "35"];
+    let output = train(&folder, &[&flags[..], &images, &few].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("20 training images, 35 test images"), "{said}");
+    let card = std::fs::read_to_string(folder.path().join("out/README.md")).unwrap();
+    assert!(
+        card.contains("split: train }") && card.contains("tested on 35 test images ("),
+        "{card}"
+    );
+    let mut held_out = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    held_out.current_dir(folder.path()).args(["eval", "out", "--validation", "0.1"]).args(images);
+    let output = held_out.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("learned the test images"), "{said}");
     let report = run(&["report", "out", "--data-dir", "data"]);
     let page = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(!page.contains("left out"), "{report}");

@@ -612,11 +612,6 @@ fn a_run_does_not_harm_itself() {
 fn flags_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (command, says) in [
-        ("softhebb --preset backprop-cnn1-cifar --epochs 2", ["--epochs", "--head-epochs"]),
-        (
-            "softhebb --preset backprop-cnn1-cifar --batch-size 5",
-            ["--batch-size", "back-propagation"],
-        ),
         ("softhebb --augmented-copies 2", ["augmented copies", "--augment"]),
         ("golkar --backprop --level 2", ["--level", "without one"]),
         ("golkar --backprop --way energy", ["--way", "without one"]),

@@ -193,7 +193,7 @@ fn feedback_from_zero_follows_the_weights() -> Result<()> {
     })?;
     for (layer, (w, _)) in net.layers.iter().zip(&before) {
         let r = layer.feedback().expect("feedback weights");
-        assert_close("R", r, &(layer.weight() - w)?, 1e-12)?;
+        assert_close("W(0) + R", &(w + r)?, layer.weight(), 1e-12)?;
     }
     Ok(())
 }
