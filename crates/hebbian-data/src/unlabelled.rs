@@ -18,11 +18,12 @@ use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
 /// `memory` and `buffer` are used.
 ///
 /// ```
-/// use hebbian_data::{LoadOptions, load_pictures};
+/// use hebbian_data::{LoadOptions, OnProgress, load_pictures};
 /// let folder = tempfile::tempdir()?;
 /// image::GrayImage::from_pixel(20, 16, image::Luma([7])).save(folder.path().join("seven.png"))?;
 /// let paths = [folder.path().to_path_buf()];
-/// let set = load_pictures(&paths, (3, 8, 8), &LoadOptions::default(), &(std::sync::Arc::new(|_| ()) as _))?;
+/// let silent: OnProgress = std::sync::Arc::new(|_| ());
+/// let set = load_pictures(&paths, (3, 8, 8), &LoadOptions::default(), &silent)?;
 /// assert_eq!((set.len(), set.shape()), (1, (3, 8, 8)));
 /// assert_eq!(set.file(0), Some((folder.path().join("seven.png"), None)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

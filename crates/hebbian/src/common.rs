@@ -28,7 +28,7 @@ pub struct CommonArgs {
     #[arg(long)]
     pub list: bool,
     #[command(flatten)]
-    data: DataArgs,
+    pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) transforms: TransformArgs,
     /// Seed of initial weights, batches, dropout and drawn test images [default: 0, or that of the run in --load]
