@@ -297,17 +297,16 @@ impl<F: Args> DoorArgs<F> {
             true => evaluated::<M>(&mut common, &flags)?,
             false => options::<M>(&common, &flags)?,
         };
+        if M::parts(&options) == ["test", "train"] {
+            common.data.selection = common.data.selection.clone().swapped();
+        }
         let (device, run) = common.run(M::NAME)?;
         let expected = match common.is_whole() {
             true => expected::<M>(&common, &options)?,
             false => None,
         };
         let preset = M::preset(&options).heading();
-        let mut images = common.data.clone();
-        if M::parts(&options) == ["test", "train"] {
-            images.selection = images.selection.swapped();
-        }
-        let data = images.dataset(preset.dataset, common.seed())?;
+        let data = common.dataset(preset.dataset, common.seed())?;
         common.announce(&M::splits(&options, data.clone()), preset.name);
         if let (true, Some(path)) = (common.eval_only, &common.load) {
             let config = common.loaded()?.unwrap_or_default();
