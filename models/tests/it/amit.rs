@@ -293,9 +293,12 @@ mod tables {
         Ok(())
     }
 
+    /// Positions of layers, each with the limit of its weights.
+    type Limits = &'static [(usize, f64)];
+
     /// The limits `a` of Glorot's draw, for the position of a layer in its network: with a hundred classes, the last
     /// layer of deepernet has another. The author's code before 4 January 2019 had a third or less for kernels.
-    const LIMITS: [(&str, usize, &[(usize, f64)]); 4] = [
+    const LIMITS: [(&str, usize, Limits); 4] = [
         ("amit-simpnet", 10, &[(0, 0.08281), (1, 0.02627), (2, 0.10847)]),
         ("amit-deepnet", 10, &[(0, 0.08281), (1, 0.10206), (2, 0.10206), (5, 0.06275)]),
         ("amit-deepernet", 100, &[(8, 0.04853), (9, 0.10)]),

@@ -29,7 +29,8 @@ model-index:
 # {preset}
 
 A network of the method `{method}`, trained on {train} images of {dataset}{unlabelled} ({channels} x {height} x {width}, {classes} classes) with
-seed {seed}, and tested on {test} {part} images{roles}: `config.json` has the settings of its network, and is a preset.
+seed {seed}, and tested on {test} {part} images{roles}.
+`config.json` has the settings of its network, and is a preset.
 
 | | {part} accuracy, % |
 |---|---|
@@ -143,7 +144,7 @@ mod tests {
             assert!(body.contains(says), "{says}: {body}");
         }
         assert!(front.contains("split: test }"), "{front}");
-        assert!(body.contains("and tested on 4 test images: "), "{body}");
+        assert!(body.contains("and tested on 4 test images.\n"), "{body}");
         let turned = card(&About { parts: ["test", "train"], ..about.clone() }, &results);
         assert!(turned.contains("split: train }"), "{turned}");
         let roles = "4 test images (the images to learn from are those of the split `test`, the test images are of \
