@@ -47,6 +47,7 @@ fn experiment(resume: bool) -> hebbian_train::Result<String> {
         seeds: 1,
         seed: 0,
         device: "cpu".to_string(),
+        version: String::new(),
         resume,
         replace: true,
         quiet: true,

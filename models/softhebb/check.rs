@@ -23,12 +23,6 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
             return Err(Error::Argument(format!("the {name} is 0, expected 1 or more")));
         }
     }
-    if training.augmented_copies.is_some() && preset.input.augmentation.is_empty() {
-        return Err(Error::Argument(format!(
-            "preset '{}' has augmented copies but no augmentation: choose one with --augment, or leave out the copies",
-            preset.name
-        )));
-    }
     let hebbian = |block: &&BlockConfig| matches!(block.learning, Learning::Hebbian { .. });
     let count = preset.blocks.iter().filter(hebbian).count();
     if preset.blocks.is_empty() || (count != 0 && count != preset.blocks.len()) {

@@ -185,6 +185,7 @@ mod tests {
 
     /// Each program removes what it takes for unfinished, also between the moments at which another one has created its
     /// file and locked it.
+    #[cfg(unix)] // elsewhere, files that are replaced at the same time are refused
     #[test]
     fn several_write_one_file_at_once() {
         let folder = tempfile::tempdir().unwrap();

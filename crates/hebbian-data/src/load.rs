@@ -1,9 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{
-    Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set, split,
-};
+use crate::{Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set};
 
 /// Where to load a data set from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -70,9 +68,8 @@ const LARGEST_SIDE: usize = 1 << 14;
 
 impl LoadOptions {
     /// # Errors
-    /// An image size that no image can get, or a share that is none.
+    /// An image size that no image can get.
     fn check(&self) -> Result<()> {
-        split::check_share(self.test_share)?;
         match self.image_size {
             Some(side) if !(1..=LARGEST_SIDE).contains(&side) => {
                 Err(Error::Side { found: side, most: LARGEST_SIDE })

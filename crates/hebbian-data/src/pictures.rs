@@ -155,7 +155,7 @@ pub(crate) fn refused((path, row): (PathBuf, Option<usize>), problem: Problem) -
         Problem::Size([(height, width), found]) => (
             format!("{}x{} pixels", found.0, found.1),
             format!("{height}x{width}, as the other images have"),
-            "resize them all with --image-size, 32 for instance",
+            "resize them all, those of a data set with --image-size, 32 for instance",
         ),
         Problem::Colour => {
             ("colour".to_string(), "grey, as the other images are".to_string(), "convert it")

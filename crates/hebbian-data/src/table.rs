@@ -31,9 +31,6 @@ use crate::{DatasetName, Error, ImageSet, LoadOptions, OnProgress, Progress, Res
 const LEAST_BYTES: u64 = 57;
 /// The most pictures that are read together, however long a row group is.
 const BLOCK: usize = 256;
-/// The most bytes of pictures that are read together if all in a row group have its average. Blocks have [`BLOCK`] rows
-/// up to 256 KiB a picture. Another length would shuffle a set in another order.
-const BLOCK_BYTES: u64 = 64 << 20;
 /// The most bytes of a word that is a label.
 const LONGEST_LABEL: usize = 64 << 10;
 
@@ -74,12 +71,6 @@ impl Table {
     fn group_sizes(&self) -> impl Iterator<Item = usize> {
         let groups = self.metadata.row_groups().iter();
         groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
-    }
-
-    /// The bytes of a column in a row group, unpacked.
-    fn column_bytes(&self, group: usize, column: usize) -> u64 {
-        let column = self.metadata.row_group(group).columns().get(column);
-        column.map_or(0, |column| u64::try_from(column.uncompressed_size()).unwrap_or(0))
     }
 
     /// The values of a column, one row group at a time.
@@ -341,21 +332,14 @@ struct Block {
     before: usize,
 }
 
-/// How many rows of a row group of `rows` rows are read together, whose pictures have this number of bytes in all.
-fn together(bytes: u64, rows: usize) -> usize {
-    let fitting = BLOCK_BYTES.saturating_mul(rows as u64) / bytes.max(1);
-    usize::try_from(fitting).unwrap_or(BLOCK).clamp(1, BLOCK)
-}
-
 impl Rows {
     fn of(tables: Vec<(Table, usize)>) -> Self {
         let (mut blocks, mut starts, mut count) = (Vec::new(), vec![0], 0);
-        for (at, (table, column)) in tables.iter().enumerate() {
+        for (at, (table, _)) in tables.iter().enumerate() {
             let mut before = 0;
             for (group, size) in table.group_sizes().enumerate() {
-                let block = together(table.column_bytes(group, *column), size);
-                for start in (0..size).step_by(block) {
-                    let rows = start..size.min(start + block);
+                for start in (0..size).step_by(BLOCK) {
+                    let rows = start..size.min(start + BLOCK);
                     count += rows.len();
                     starts.push(count);
                     blocks.push(Block { table: at, group, rows, before });
@@ -663,24 +647,6 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// 256 rows of 256 KiB have 64 MiB; of larger ones there are as many as have no more, but one at least.
-    #[test]
-    fn blocks_are_bounded_by_their_bytes() {
-        for (average, length) in [
-            (57_u64, 256),
-            (256 << 10, 256),
-            (512 << 10, 128),
-            (6 << 20, 10),
-            (64 << 20, 1),
-            (200 << 20, 1),
-        ] {
-            for rows in [1000_u64, 100_000] {
-                assert_eq!(together(average * rows, rows as usize), length, "{average}");
-            }
-        }
-        assert_eq!([together(0, 1000), together(u64::MAX, 1_000_000)], [256, 1]);
-    }
 
     #[test]
     fn a_compression_that_is_not_built_in_is_named() {

@@ -48,13 +48,14 @@ pub fn load_pictures(
             false => found.push(path.clone()),
         }
     }
+    let none = |found: &str| Error::BadFile {
+        path: paths.first().cloned().unwrap_or_default(),
+        found: found.to_string(),
+        expected: format!("some, ending in {}", ENDINGS.join(", ")),
+        advice: "name pictures, or folders of pictures".to_string(),
+    };
     if found.is_empty() {
-        return Err(Error::BadFile {
-            path: paths.first().cloned().unwrap_or_default(),
-            found: "no pictures".to_string(),
-            expected: format!("some, ending in {}", ENDINGS.join(", ")),
-            advice: "name pictures, or folders of pictures".to_string(),
-        });
+        return Err(none("no pictures"));
     }
     let labels = vec![ImageSet::NO_LABEL; found.len()];
     let pile: Arc<dyn Pile> = Arc::new(Files(found));
@@ -62,6 +63,7 @@ pub fn load_pictures(
     let split = Split { name: "pictures".to_string(), pile: pile.clone(), labels };
     let sets = collect_as(&[split], How { shape, form }, options, on_progress)?;
     match sets.and_then(|mut sets| sets.pop()) {
+        Some(set) if set.is_empty() => Err(none("broken pictures only")),
         Some(set) => Ok(set),
         None => Err(first_in_colour(&*pile)),
     }

@@ -31,6 +31,17 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Ends the lock and removes its file from `folder`, if it has one.
+    pub fn remove(self, folder: &Path) {
+        drop(self);
+        let _ = std::fs::remove_file(folder.join(FILE));
+    }
+}
+
+/// The lock's file, on systems where folders cannot be opened.
+const FILE: &str = ".candle-hebbian-lock";
+
 /// Opens the folder itself, so that no lock file is left behind.
 #[cfg(unix)]
 fn open(folder: &Path) -> std::io::Result<File> {
@@ -40,7 +51,7 @@ fn open(folder: &Path) -> std::io::Result<File> {
 /// Opens a file in the folder, on systems where folders cannot be opened.
 #[cfg(not(unix))]
 fn open(folder: &Path) -> std::io::Result<File> {
-    File::options().create(true).append(true).open(folder.join(".candle-hebbian-lock"))
+    File::options().create(true).append(true).open(folder.join(FILE))
 }
 
 #[cfg(test)]

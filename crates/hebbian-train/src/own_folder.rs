@@ -236,7 +236,9 @@ impl OwnFolder {
     pub(crate) fn discard(self) -> Result<()> {
         self.mark.in_order().into_iter().try_for_each(|name| remove(&self.folder.join(name)))?;
         remove(&self.folder.join(self.kind.mark))?;
-        let _ = std::fs::remove_dir(&self.folder);
+        let Self { folder, _lock: lock, .. } = self;
+        lock.remove(&folder);
+        let _ = std::fs::remove_dir(&folder);
         Ok(())
     }
 

@@ -27,6 +27,18 @@ pub(crate) const MODEL: &str = "model.safetensors";
 const WAIT: Duration = Duration::from_millis(100);
 pub(crate) const STATE: &str = "state.safetensors";
 
+/// Opens the folder of a run, also if another analysis or report has it for a moment.
+fn open_soon(path: &Path) -> Result<OwnFolder> {
+    let mut tries = 20;
+    loop {
+        match OwnFolder::open(path, &RUN) {
+            Err(Error::InUse { .. }) if tries > 0 => std::thread::sleep(WAIT),
+            folder => return folder,
+        }
+        tries -= 1;
+    }
+}
+
 /// The kind of folder that a run writes.
 static RUN: FolderKind = FolderKind {
     mark: "run.json",
@@ -253,6 +265,11 @@ impl RunFolder {
         Ok(Self::of(folder, metrics, events, earlier))
     }
 
+    /// Whether a run writes a file of this name into its folder.
+    pub fn writes(name: &str) -> bool {
+        name == RUN.mark || (RUN.writes)(name)
+    }
+
     /// Puts back an earlier run that a killed program was about to replace; writes nothing if there is none.
     ///
     /// # Errors
@@ -312,7 +329,7 @@ impl RunFolder {
     /// # Errors
     /// When `path` is not a run folder, another run is in it, or it has a `report.html` that no run wrote.
     pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
-        let file = OwnFolder::open(path, &RUN)?.claim(REPORT)?;
+        let file = open_soon(path.as_ref())?.claim(REPORT)?;
         save_text(&file, html)?;
         Ok(file)
     }
@@ -324,17 +341,7 @@ impl RunFolder {
     /// When `path` is not a run folder, another run is in it, it has such a file that is not the run's, or the name has
     /// another ending.
     pub fn analysis(path: impl AsRef<Path>, name: &str) -> Result<PathBuf> {
-        let path = path.as_ref();
-        let mut tries = 20;
-        let mut folder = loop {
-            match OwnFolder::open(path, &RUN) {
-                // Another analysis has the folder for milliseconds.
-                Err(Error::InUse { .. }) if tries > 0 => std::thread::sleep(WAIT),
-                folder => break folder?,
-            }
-            tries -= 1;
-        };
-        folder.claim(&format!("{ANALYSIS}{name}"))
+        open_soon(path.as_ref())?.claim(&format!("{ANALYSIS}{name}"))
     }
 
     /// Removes the files that a run has written into the folder `path`, and the folder unless it holds files of others;
@@ -343,10 +350,9 @@ impl RunFolder {
     /// # Errors
     /// When another run is in the folder, or a file cannot be removed.
     pub(crate) fn remove(path: &Path) -> Result<()> {
-        OwnFolder::recover(path, &RUN)?;
-        match OwnFolder::about(path, &RUN)? {
-            Some(_) => OwnFolder::open(path, &RUN)?.discard(),
-            None => Ok(()),
+        match OwnFolder::open(path, &RUN) {
+            Err(Error::NoMark { .. }) => Ok(()),
+            folder => folder?.discard(),
         }
     }
 

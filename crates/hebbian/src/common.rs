@@ -85,17 +85,17 @@ impl CommonArgs {
         let Some(run) = self.loaded()? else { return Ok(()) };
         let seed = run["seed"].as_u64();
         self.seed = self.seed.or(seed);
+        let own_set = self.dataset.as_deref().is_none_or(|name| run["dataset"] == name);
         let drawn = self.validation.is_some()
             || run["dataset"].as_str().is_some_and(|name| {
                 name.parse::<DatasetName>().is_err() && Photographs::find(name).is_none()
             });
-        if let (true, Some(seed)) = (drawn && self.seed != seed, seed) {
+        if let (true, Some(seed)) = (own_set && drawn && self.seed != seed, seed) {
             self.tell(&format!(
                 "note: the run of --load has the seed {seed}: with another one, images that it learned may be among \
                  those that are drawn to be tested"
             ));
         }
-        let own_set = self.dataset.as_deref().is_none_or(|name| run["dataset"] == name);
         let selection = self.data.selection.clone();
         self.data.selection = selection.or_of(Selection::of_run(&run)?, own_set);
         Ok(())
@@ -264,21 +264,19 @@ impl CommonArgs {
     /// A folder, a checkpoint of `--load` or a file of `--save` for which that does not hold.
     pub(crate) fn check_out(&self, out: &Path) -> Result<()> {
         writable_folder("--out", out)?;
-        let whole = |path: &Path| path.canonicalize().ok();
-        if let Some((loaded, out)) = self.load.as_deref().and_then(whole).zip(whole(out))
-            && loaded.starts_with(&out)
-        {
+        let loads_it = |load: &Path| match load.is_dir() {
+            true => same_folder(load, out),
+            false => is_of_run(load, out),
+        };
+        if self.load.as_deref().is_some_and(loads_it) {
             bail!(
                 "this run would replace the one that it starts from, in {}: choose another folder with --out",
                 out.display()
             );
         }
-        if let Some(save) = &self.save
-            && save.parent().is_some_and(|folder| folder == out || whole(folder) == whole(out))
-            && (whole(out).is_some() || save.parent() == Some(out))
-        {
+        if let Some(save) = self.save.as_deref().filter(|save| is_of_run(save, out)) {
             bail!(
-                "--save {} is in the folder of the run, which writes its own files there: choose another folder",
+                "--save {} is one of the files that the run writes itself: choose another name",
                 save.display()
             );
         }
@@ -588,6 +586,22 @@ pub(crate) fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
         bail!("{flag} {}: {} is a file, expected a folder", folder.display(), there.display());
     }
     takes_files(flag, folder, there)
+}
+
+/// Whether two paths are of one folder.
+pub(crate) fn same_folder(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| {
+        let path = if path == Path::new("") { Path::new(".") } else { path };
+        path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    };
+    whole(one) == whole(other)
+}
+
+/// Whether `file` is one of the files that a run writes into its `folder`, which may not exist yet.
+pub(crate) fn is_of_run(file: &Path, folder: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.is_some_and(RunFolder::writes)
+        && file.parent().is_some_and(|parent| same_folder(parent, folder))
 }
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.

@@ -1,10 +1,10 @@
 //! The commands that use a trained model: `eval`, `predict` and `features`.
 
-use crate::common::{DataArgs, in_zoo, loading, writable};
+use crate::common::{DataArgs, in_zoo, is_of_run, loading, writable};
 use crate::selection::Selection;
 use crate::{DeviceArgs, tell};
 use anyhow::{Context, Result, bail};
-use candle::DType;
+use candle::{D, DType};
 use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, ImageSet, LoadOptions, load_pictures};
 use hebbian_models::{Model, ZOO, is_swapped, splits};
@@ -34,7 +34,7 @@ pub(crate) struct EvalArgs {
 
 /// Classify pictures that have no labels with a trained model.
 ///
-/// A picture of another size than the model's images is resized and cropped as by --image-size.
+/// A picture of another size than the model's images is resized and cropped as by --image-size, if these are square.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// The model's folder, or a name from `hebbian list`
@@ -79,7 +79,7 @@ pub(crate) struct FeaturesArgs {
 }
 
 /// Loads the model in a folder or, if there is no such folder, the one of that name in the zoo.
-fn model(at: &Path, device: &candle::Device) -> Result<Model> {
+fn model(at: &Path, device: &candle::Device, quiet: bool) -> Result<Model> {
     match in_zoo(at) {
         Some(name) => Ok(Model::from_zoo_on(name, device)?),
         None if !at.exists() => bail!(
@@ -88,7 +88,7 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
             ZOO.join(", ")
         ),
         None => {
-            if at.join("run.json").is_file() && !at.join("results.json").exists() {
+            if !quiet && at.join("run.json").is_file() && !at.join("results.json").exists() {
                 let run = at.display();
                 tell(&format!(
                     "note: the run in {run} has not ended: these are the weights of its last checkpoint"
@@ -97,6 +97,18 @@ fn model(at: &Path, device: &candle::Device) -> Result<Model> {
             Ok(Model::load_on(at, device)?)
         }
     }
+}
+
+/// Checks that the file of a flag can be written, and that it is not one of the files in the folder of a model.
+fn check_target(flag: &str, file: &Path, model: &Path) -> Result<()> {
+    if is_of_run(file, model) {
+        bail!("{flag} {} is a file of the model: choose another one", file.display());
+    }
+    writable(flag, file)
+}
+
+fn check_table(file: Option<&Path>, model: &Path) -> Result<()> {
+    file.map_or(Ok(()), |file| check_target("--table", file, model))
 }
 
 /// Loads the images that a model is to see, and says what those to test with are: `test` or `validation` images. They are
@@ -146,15 +158,13 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)>
 impl EvalArgs {
     pub(crate) fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
-        let model = model(&self.model, &device)?;
+        let model = model(&self.model, &device, self.data.quiet)?;
         if self.data.selection.limit_train.is_some() || self.data.labelled.is_some() {
             bail!(
                 "--limit-train and --labelled choose images to learn from: eval learns from none"
             );
         }
-        if let Some(file) = &self.table {
-            writable("--table", file)?;
-        }
+        check_table(self.table.as_deref(), &self.model)?;
         let (data, part) = images_for(&model, &self.data)?;
         let data = data.with_class_names(model.class_names())?;
         let (classes, test) = (model.class_names().len(), &data.test);
@@ -191,10 +201,8 @@ impl EvalArgs {
 impl PredictArgs {
     pub(crate) fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
-        let model = model(&self.model, &device)?;
-        if let Some(file) = &self.table {
-            writable("--table", file)?;
-        }
+        let model = model(&self.model, &device, self.quiet)?;
+        check_table(self.table.as_deref(), &self.model)?;
         let options = LoadOptions { skip_bad: self.skip_bad, ..LoadOptions::default() };
         let set = load_pictures(&self.pictures, model.image(), &options, &loading(self.quiet))?;
         let mut progress = Progress::new(set.len() as u64, "pictures", self.quiet);
@@ -205,11 +213,15 @@ impl PredictArgs {
         let (mut shown, mut all) = (Table::new(["file", "predicted"]), Table::new(columns));
         for indices in set.in_order(BATCH)? {
             let (images, _) = set.batch(&indices, DType::F32, &device)?;
-            let predicted = model.predict(&images)?.to_vec1::<u32>()?;
-            let scores = match self.table {
-                Some(_) => to_host(&model.scores(&images)?)?.to_vec2::<f64>()?,
-                None => vec![Vec::new(); predicted.len()],
+            // The largest score is that of the prediction.
+            let (predicted, scores) = match self.table {
+                Some(_) => {
+                    let scores = to_host(&model.scores(&images)?)?;
+                    (scores.argmax(D::Minus1)?, scores.to_vec2::<f64>()?)
+                }
+                None => (model.predict(&images)?, vec![Vec::new(); indices.len()]),
             };
+            let predicted = predicted.to_vec1::<u32>()?;
             progress.advance(indices.len() as u64);
             for ((&image, predicted), scores) in indices.iter().zip(predicted).zip(scores) {
                 let [file, ..] = origin(&set, image, names);
@@ -242,23 +254,17 @@ fn origin(set: &ImageSet, image: usize, class_names: &[String]) -> [Cell; 3] {
 impl FeaturesArgs {
     pub(crate) fn run(self) -> Result<String> {
         let device = self.device.choose()?.device;
-        let model = model(&self.model, &device)?;
+        let model = model(&self.model, &device, self.data.quiet)?;
         let layers = model.layers();
         if let Some(layer) = self.layer.filter(|layer| layer.get() > layers) {
             bail!("--layer {layer} is not there: the model has {layers}, counted from 1");
         }
-        let folder = self.to.parent().and_then(|folder| folder.canonicalize().ok());
-        if self.to.exists()
-            && folder
-                .is_some_and(|folder| self.model.canonicalize().is_ok_and(|model| model == folder))
-        {
-            bail!("--to {} is a file of the model: choose another one", self.to.display());
+        check_target("--to", &self.to, &self.model)?;
+        check_table(self.table.as_deref(), &self.model)?;
+        if self.table.as_ref() == Some(&self.to) {
+            bail!("--to and --table are both {}: choose another name for one", self.to.display());
         }
         let (data, part) = images_for(&model, &self.data)?;
-        writable("--to", &self.to)?;
-        if let Some(file) = &self.table {
-            writable("--table", file)?;
-        }
         let mut tensors = Vec::new();
         let mut table = Table::new(["split", "image", "file", "row", "class"]);
         for (part, set) in [("train", &data.train), ("test", &data.test)] {

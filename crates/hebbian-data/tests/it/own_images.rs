@@ -174,10 +174,13 @@ fn a_label_that_is_too_long_is_refused() {
 fn a_share_is_between_0_and_1() {
     let dir = tempfile::tempdir().unwrap();
     folders(dir.path());
+    let undivided = dir.path().join("train");
     for share in [0.0, -0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
         let said = format!("a share of {share} ");
         let says = [said.as_str(), "between 0 and 1"];
-        refused(dir.path(), |options| options.test_share = share, &says);
+        refused(&undivided, |options| options.test_share = share, &says);
+        // Where there are images to test with, none are drawn.
+        of(dir.path(), |options| options.test_share = share).unwrap();
         let data = of(dir.path(), |_| ()).unwrap();
         assert_says(&data.with_validation(share, 0).unwrap_err().to_string(), &says);
     }
@@ -655,6 +658,8 @@ fn pictures_without_labels() {
     refused(&["empty"], COLOUR, &["empty", "no pictures", "png"]);
     write(&at("empty/broken.png"), b"nothing");
     refused(&["empty", "val"], COLOUR, &["empty/broken.png", "7 bytes that are not"]);
+    let broken = read(&["empty"], COLOUR, true).unwrap_err().to_string();
+    assert_says(&broken, &["empty", "broken pictures only"]);
     let kept = read(&["empty", "val"], COLOUR, true).unwrap();
     assert_eq!((kept.len(), kept.file(0)), (2, Some((at("val/ant/4.png"), None))));
 }

@@ -3,7 +3,7 @@
 use candle::Tensor;
 use candle_hebbian::device::upload;
 
-use super::{Readout, check_labels, in_parts, linear_scores, one_hot, widened};
+use super::{Readout, check_features, check_labels, in_parts, linear_scores, one_hot, widened};
 use crate::Result;
 
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
@@ -22,8 +22,12 @@ pub struct NearestClassMean {
 
 impl NearestClassMean {
     /// Computes the mean of `features` `(N, F)` for each label.
+    ///
+    /// # Errors
+    /// If a label is no class, or the features hold NaN or infinities.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize) -> Result<Self> {
         check_labels(features, labels, classes)?;
+        check_features(features)?;
         let mut counts = vec![0f32; classes];
         labels.iter().for_each(|&label| counts[label as usize] += 1.0);
         let device = features.device();

@@ -52,6 +52,7 @@ fn features_that_are_not_finite_are_refused() {
             Ridge::fit(&x, &labels, 2, 1.0).unwrap_err(),
             Ridge::fit_best(&x, &scale, &labels, 2, &[1.0, 2.0]).unwrap_err(),
             NearestNeighbours::fit(&x, &labels, 2, 1).unwrap_err(),
+            NearestClassMean::fit(&x, &labels, 2).unwrap_err(),
             nearest.predict(&x).unwrap_err(),
         ] {
             assert!(matches!(error, Error::NotFinite { .. }), "{error}");

@@ -94,16 +94,6 @@ impl Flags {
                  with \"swapped\" null"
             );
         }
-        let of_circuit = [
-            ("--way", self.way.is_some()),
-            ("--level", self.level.is_some()),
-            ("--decoupled", self.decoupled),
-        ];
-        if let (true, Some((flag, _))) =
-            (self.backprop, of_circuit.iter().find(|(_, given)| *given))
-        {
-            bail!("{flag} is for the circuit, and --backprop trains a network without one");
-        }
         preset.units = self.units.unwrap_or(preset.units);
         preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
         preset.circuit.level = self.level.unwrap_or(preset.circuit.level);
@@ -134,6 +124,14 @@ impl Door for Golkar {
 
     fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {
         let backprop = flags.backprop || run.is_some_and(|run| run.backprop);
+        let of_circuit = [
+            ("--way", flags.way.is_some()),
+            ("--level", flags.level.is_some()),
+            ("--decoupled", flags.decoupled),
+        ];
+        if let (true, Some((flag, _))) = (backprop, of_circuit.iter().find(|(_, given)| *given)) {
+            bail!("{flag} is for the circuit, and --backprop trains a network without one");
+        }
         Ok(Options { preset: flags.preset(common)?, backprop })
     }
 

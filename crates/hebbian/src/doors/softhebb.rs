@@ -46,6 +46,15 @@ impl Flags {
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;
+        let is_plain = match &common.transforms.augment {
+            Some(list) => list.is_empty(),
+            None => preset.input.augmentation.is_empty(),
+        };
+        if let (Some(count), true) = (self.augmented_copies, is_plain) {
+            bail!(
+                "--augmented-copies {count}: nothing augments the images, choose what with --augment"
+            );
+        }
         let training = &mut preset.training;
         training.mode = self.mode.unwrap_or(training.mode);
         training.epochs = self.epochs.unwrap_or(training.epochs);

@@ -595,13 +595,34 @@ fn a_run_does_not_harm_itself() {
         let save = format!("{out}/config.json");
         let own = [&train[..], &["--out", out, "--save", &save]].concat();
         std::fs::create_dir_all(at.join("new")).unwrap();
-        refused(at, &own, &["--save", "the folder of the run"]);
+        refused(at, &own, &["--save", "the run writes itself"]);
     }
+    let here = [&train[..], &["--out", ".", "--save", "config.json"]].concat();
+    refused(&at.join("new"), &here, &["--save config.json", "the run writes itself"]);
+    // What no run writes is not in the way, and neither is a run in a folder below.
+    printed(at, &with(&["--out", "b", "--load", "a", "--save", "a/final.safetensors"]));
+    printed(&at.join("new"), &with(&["--out", ".", "--load", "../a"]));
+    printed(at, &with(&["--out", "c", "--load", "a/final.safetensors"]));
+    printed(at, &with(&["--out", "a", "--load", "b"]));
     std::fs::write(at.join("file"), "").unwrap();
     refused(at, &with(&["--out", "file"]), &["--out file", "is a file"]);
     refused(at, &["features", "a", "--to", "a/results.json", "--quiet"], &["a file of the model"]);
+    let run = at.join("a");
+    refused(&run, &["features", ".", "--to", "model.safetensors"], &["a file of the model"]);
+    for command in ["features", "eval"] {
+        refused(
+            at,
+            &[command, "a", "--table", "a/config.json"],
+            &["--table", "a file of the model"],
+        );
+    }
+    let twice = ["features", "a", "--to", "f.csv", "--table", "f.csv"];
+    refused(at, &twice, &["--to and --table are both f.csv"]);
+    for _ in 0..2 {
+        printed(at, &["features", "a", "--to", "a/features.safetensors", "--quiet"]);
+    }
 
-    let told = || String::from_utf8(hebbian(at, &["eval", "a", "--quiet"]).stderr).unwrap();
+    let told = || String::from_utf8(hebbian(at, &["eval", "a"]).stderr).unwrap();
     assert!(!told().contains("has not ended"));
     std::fs::remove_file(at.join("a/results.json")).unwrap();
     assert!(told().contains("the run in a has not ended"), "{}", told());
@@ -612,7 +633,7 @@ fn a_run_does_not_harm_itself() {
 fn flags_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (command, says) in [
-        ("softhebb --augmented-copies 2", ["augmented copies", "--augment"]),
+        ("softhebb --augmented-copies 2", ["--augmented-copies 2", "--augment"]),
         ("golkar --backprop --level 2", ["--level", "without one"]),
         ("golkar --backprop --way energy", ["--way", "without one"]),
         ("golkar --backprop --decoupled", ["--decoupled", "without one"]),
