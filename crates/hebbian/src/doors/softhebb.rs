@@ -50,7 +50,7 @@ impl Flags {
             Some(list) => list.is_empty(),
             None => preset.input.augmentation.is_empty(),
         };
-        if let (Some(count), true) = (self.augmented_copies, is_plain) {
+        if let (Some(count @ 1..), true) = (self.augmented_copies, is_plain) {
             bail!(
                 "--augmented-copies {count}: nothing augments the images, choose what with --augment"
             );
