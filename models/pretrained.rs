@@ -563,7 +563,7 @@ pub fn is_swapped(config: &Value) -> Result<bool> {
 }
 
 fn is_swapped_of<M: Method>(of: &Value) -> Result<bool> {
-    Ok(M::parts(&options::<M>(of)?) == ["test", "train"])
+    Ok(M::is_swapped(&options::<M>(of)?))
 }
 
 fn splits_of<M: Method>(of: &Value, data: Dataset) -> Result<Dataset> {

@@ -42,21 +42,7 @@ const NAMES: [&str; 8] = [
 ];
 
 fn experiment(resume: bool) -> hebbian_train::Result<String> {
-    let options = StudyOptions {
-        epochs: None,
-        seeds: 1,
-        seed: 0,
-        device: "cpu".to_string(),
-        version: String::new(),
-        resume,
-        replace: true,
-        quiet: true,
-        validation: None,
-        labelled: None,
-        images: serde_json::Value::Null,
-        parallel: 1,
-        stop: Default::default(),
-    };
+    let options = StudyOptions { resume, replace: true, quiet: true, ..StudyOptions::default() };
     let out = hebbian_fuzz::folder().join("run");
     let study = Study { options: &options, device: &candle::Device::Cpu, out: &out };
     study.run("a", None, &[], || Err(Error::Argument("nothing to draw".into())))

@@ -477,7 +477,6 @@ fn panel<O>(dimension: &Dimension, at: usize, trials: &[Trial<O>]) -> LineChart 
 mod tests {
     use super::*;
     use crate::OfPreset;
-    use crate::engine::Stop;
     use crate::engine::toy::{Preset, Toy, images};
     use crate::study::StudyOptions;
     use candle::Device;
@@ -563,19 +562,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let found = |resume: bool| {
             let options = StudyOptions {
-                epochs: None,
-                seeds: 1,
-                seed: 0,
-                device: "cpu".to_string(),
-                version: String::new(),
                 resume,
                 replace: true,
                 quiet: true,
                 validation: Some(0.5),
-                labelled: None,
-                images: Value::Null,
-                parallel: 1,
-                stop: Stop::default(),
+                ..StudyOptions::default()
             };
             let study = Study { options: &options, device: &Device::Cpu, out: folder.path() };
             let (base, plan) = (Preset::of_epochs(1), Plan { trials: 16, halving: None });

@@ -94,6 +94,27 @@ pub struct StudyOptions {
     pub stop: Stop,
 }
 
+/// One seed on the CPU, with the epochs of the preset and one network at a time.
+impl Default for StudyOptions {
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            seeds: 1,
+            seed: 0,
+            device: "cpu".to_string(),
+            version: String::new(),
+            resume: false,
+            replace: false,
+            quiet: false,
+            validation: None,
+            labelled: None,
+            images: Value::Null,
+            parallel: 1,
+            stop: Stop::default(),
+        }
+    }
+}
+
 impl StudyOptions {
     /// The seeds of its runs.
     pub fn seeds(&self) -> impl Iterator<Item = u64> {
@@ -673,21 +694,7 @@ mod tests {
     }
 
     fn options(parallel: usize) -> StudyOptions {
-        StudyOptions {
-            epochs: None,
-            seeds: 1,
-            seed: 0,
-            device: "cpu".to_string(),
-            version: String::new(),
-            resume: false,
-            replace: true,
-            quiet: true,
-            validation: None,
-            labelled: None,
-            images: Value::Null,
-            parallel,
-            stop: Stop::default(),
-        }
+        StudyOptions { replace: true, quiet: true, parallel, ..StudyOptions::default() }
     }
 
     /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others stay.

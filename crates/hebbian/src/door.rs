@@ -174,7 +174,7 @@ fn evaluated<M: Door>(common: &mut CommonArgs, flags: &M::Flags) -> Result<M::Op
     let Some(config) = common.loaded()?.filter(|config| config["method"] == M::NAME) else {
         return options::<M>(common, flags);
     };
-    let mut run: M::Options = serde_json::from_value(config["options"].clone())?;
+    let run: M::Options = serde_json::from_value(config["options"].clone())?;
     let mut options = match common.preset {
         Some(_) => M::options(common, flags, None)?,
         None => {
@@ -183,7 +183,7 @@ fn evaluated<M: Door>(common: &mut CommonArgs, flags: &M::Flags) -> Result<M::Op
         }
     };
     let input = M::preset_mut(&mut options).input_mut();
-    *input = M::preset_mut(&mut run).input_mut().clone();
+    *input = M::preset(&run).input().clone();
     common.transforms.put_into(input);
     Ok(options)
 }
@@ -297,7 +297,7 @@ impl<F: Args> DoorArgs<F> {
             true => evaluated::<M>(&mut common, &flags)?,
             false => options::<M>(&common, &flags)?,
         };
-        if M::parts(&options) == ["test", "train"] {
+        if M::is_swapped(&options) {
             common.data.selection = common.data.selection.clone().swapped();
         }
         let (device, run) = common.run(M::NAME)?;

@@ -1,6 +1,7 @@
 //! The error of the output, sent straight to a hidden layer.
 
 use crate::ops::custom_vjp;
+use crate::ops::widen::check_like;
 use candle::{Result, Tensor};
 
 /// Returns `output` unchanged, with a second backward path: the error `e (N, M)` at the output
@@ -38,17 +39,8 @@ pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> R
         )
     }
     // Checked here, because the backward pass is the first to use these weights.
-    for (what, tensor) in [("an output", output), ("weights", feedback)] {
-        if tensor.dtype() != hidden.dtype() || !tensor.device().same_device(hidden.device()) {
-            candle::bail!(
-                "direct feedback: {what} in {:?} on {:?} for a layer in {:?} on {:?}: expected the same",
-                tensor.dtype(),
-                tensor.device().location(),
-                hidden.dtype(),
-                hidden.device().location()
-            )
-        }
-    }
+    check_like("direct feedback: an output", output, "a layer", hidden)?;
+    check_like("direct feedback: weights", feedback, "a layer", hidden)?;
     if !hidden.track_op() {
         candle::bail!(
             "direct feedback: no path from the output to this layer of {:?}; its activity depends \

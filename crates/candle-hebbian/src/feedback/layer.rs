@@ -5,6 +5,7 @@ use crate::device::upload;
 use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
 use crate::memory;
+use crate::ops::widen::check_like;
 use crate::ops::{Epilogue, masked};
 use crate::window::Conv2dConfig;
 use crate::{Rng, init};
@@ -172,23 +173,12 @@ impl FeedbackLayer {
                 feedback.dims(),
                 weight.dims()
             ),
-            Some(feedback)
-                if feedback.dtype() != weight.dtype()
-                    || !feedback.device().same_device(weight.device()) =>
-            {
-                candle::bail!(
-                    "feedback weights in {:?} on {:?} for weights in {:?} on {:?}: expected the same",
-                    feedback.dtype(),
-                    feedback.device().location(),
-                    weight.dtype(),
-                    weight.device().location()
-                )
-            }
             Some(feedback) if feedback.id() == weight.id() => candle::bail!(
                 "the feedback weights are the very tensor of the weights: give a copy of it, which \
                  learns by itself, or the source 'weights'"
             ),
-            _ => {}
+            Some(feedback) => check_like("feedback weights", feedback, "weights", weight)?,
+            None => {}
         }
         Ok(Self { layer, feedback, config, connections: Connections::default() })
     }

@@ -52,6 +52,20 @@ pub(crate) fn same_types(name: &str, x: &Tensor, weight: &Tensor, feedback: &Ten
     Ok(())
 }
 
+/// Refuses a tensor, called `what`, of another type or on another device than `like`, called `of`.
+pub(crate) fn check_like(what: &str, tensor: &Tensor, of: &str, like: &Tensor) -> Result<()> {
+    if tensor.dtype() != like.dtype() || !tensor.device().same_device(like.device()) {
+        candle::bail!(
+            "{what} in {:?} on {:?} for {of} in {:?} on {:?}: expected the same",
+            tensor.dtype(),
+            tensor.device().location(),
+            like.dtype(),
+            like.device().location()
+        )
+    }
+    Ok(())
+}
+
 /// Refuses tensors of integers before they reach candle, which panics where it has no function for
 /// them, and divides integers silently.
 ///

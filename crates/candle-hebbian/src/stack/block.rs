@@ -8,7 +8,7 @@ use crate::geometry::Geometry;
 use crate::homeostasis::{AdaptiveThreshold, adaptive_threshold};
 use crate::layer::{Layer, Response};
 use crate::memory;
-use crate::ops::widen::widened;
+use crate::ops::widen::{check_like, widened};
 use crate::ops::{BatchNorm, Dropout, batch_norm, flatten, repu, standardise, triangle};
 use crate::rules::{Rule, State};
 use crate::window::Conv2dConfig;
@@ -266,16 +266,7 @@ impl<C: Competition> Block<C> {
                 feedback.dims()
             )
         }
-        let weight = self.layer()?.weight();
-        if feedback.dtype() != weight.dtype() || !feedback.device().same_device(weight.device()) {
-            candle::bail!(
-                "direct feedback weights in {:?} on {:?} for a layer in {:?} on {:?}: expected the same",
-                feedback.dtype(),
-                feedback.device().location(),
-                weight.dtype(),
-                weight.device().location()
-            )
-        }
+        check_like("direct feedback weights", &feedback, "a layer", self.layer()?.weight())?;
         self.direct = Some(feedback.detach());
         Ok(())
     }

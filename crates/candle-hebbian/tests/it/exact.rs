@@ -65,7 +65,17 @@ fn decay(rule: &dyn Rule, response: &Response, post: &Tensor) -> Result<Tensor> 
     Ok(update.decay().expect("a decay").clone())
 }
 
-const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
+pub const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
+
+/// These weights after each of five steps.
+#[rustfmt::skip]
+pub const FIVE_STEPS: [[f64; 6]; 5] = [
+    [1.000000, -0.000001, 0.497408, 0.521902, -1.005338, 0.960060],
+    [1.000000, -0.000002, 0.495058, 0.542966, -1.008491, 0.923383],
+    [1.000000, -0.000002, 0.492909, 0.563124, -1.010054, 0.889776],
+    [1.000000, -0.000003, 0.490929, 0.582327, -1.010472, 0.858997],
+    [1.000000, -0.000004, 0.489089, 0.600548, -1.010070, 0.830795],
+];
 
 /// Takes a step of the layer's weights with `chain`.
 fn take(chain: StepsBuilder, layer: &Layer, gradient: &Tensor) -> Result<()> {
@@ -219,15 +229,7 @@ mod softhebb {
         let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
         let x = tensor(&[1.0, 2.0, 2.0, -1.0, -1.0, 0.5], &[3, 2])?;
         let competition = SoftWtaAntiHebbian { inverse_temperature: 1.0 };
-        #[rustfmt::skip]
-        let roll_out = [
-            [1.000000, -0.000001, 0.497408, 0.521902, -1.005338, 0.960060],
-            [1.000000, -0.000002, 0.495058, 0.542966, -1.008491, 0.923383],
-            [1.000000, -0.000002, 0.492909, 0.563124, -1.010054, 0.889776],
-            [1.000000, -0.000003, 0.490929, 0.582327, -1.010472, 0.858997],
-            [1.000000, -0.000004, 0.489089, 0.600548, -1.010070, 0.830795],
-        ];
-        for (i, weight) in roll_out.iter().enumerate() {
+        for (i, weight) in FIVE_STEPS.iter().enumerate() {
             let response = layer.response(&x)?;
             let post = competition.compete(response.u())?;
             let gradient = response.synapses(&post)?.update(&SoftHebb)?.neg()?;

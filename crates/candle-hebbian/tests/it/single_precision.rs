@@ -1,6 +1,7 @@
 //! Numbers of `exact` once more in f32, with the CPU's kernels and with the ops that other devices run. They are exact
 //! or have six digits, and must be met to 1e-5.
 
+use crate::exact::{FIVE_STEPS, SOFTHEBB_WEIGHT};
 use candle::{DType, Device, Result, Tensor};
 use candle_hebbian::ops::{
     BatchNorm, Ties, avg_pool2d, composed, max_pool2d, pad_reflect, triangle,
@@ -70,7 +71,6 @@ fn step(layer: &Layer, response: &Response, post: &Tensor) -> Result<()> {
 }
 
 const SIGNED: SoftWtaAntiHebbian = SoftWtaAntiHebbian { inverse_temperature: 1.0 };
-const SOFTHEBB_WEIGHT: [f64; 6] = [1.0, 0.0, 0.5, 0.5, -1.0, 1.0];
 
 #[test]
 fn softhebb_of_one_sample() -> Result<()> {
@@ -137,15 +137,7 @@ fn softhebb_over_five_steps() -> Result<()> {
     both_ways(|| {
         let layer = dense(&SOFTHEBB_WEIGHT, 3)?;
         let x = tensor(&[1.0, 2.0, 2.0, -1.0, -1.0, 0.5], &[3, 2])?;
-        #[rustfmt::skip]
-        let roll_out = [
-            [1.000000, -0.000001, 0.497408, 0.521902, -1.005338, 0.960060],
-            [1.000000, -0.000002, 0.495058, 0.542966, -1.008491, 0.923383],
-            [1.000000, -0.000002, 0.492909, 0.563124, -1.010054, 0.889776],
-            [1.000000, -0.000003, 0.490929, 0.582327, -1.010472, 0.858997],
-            [1.000000, -0.000004, 0.489089, 0.600548, -1.010070, 0.830795],
-        ];
-        for (at, weight) in roll_out.iter().enumerate() {
+        for (at, weight) in FIVE_STEPS.iter().enumerate() {
             let response = layer.response(&x)?;
             step(&layer, &response, &SIGNED.compete(response.u())?)?;
             near(&format!("w after step {}", at + 1), layer.weight(), weight)?;

@@ -58,6 +58,11 @@ pub trait Method {
         ["train", "test"]
     }
 
+    /// Whether the method learns from test images and is tested with training images.
+    fn is_swapped(options: &Self::Options) -> bool {
+        Self::parts(options) == ["test", "train"]
+    }
+
     /// The numbers of images of `data`, with the splits [as the method uses them](Self::splits), that the method learns
     /// from, with labels and without, validates with, and tests with; unless a method says otherwise, it learns from
     /// all training images and tests with all test images.
