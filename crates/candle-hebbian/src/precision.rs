@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// The names and their order are those of PyTorch's `set_float32_matmul_precision`. Settings below
 /// [`Highest`](Self::Highest) apply to the large products of this crate's layers and rules on
 /// processors with a matrix unit (AMX, on Linux), and to all of candle's products on NVIDIA GPUs,
-/// which use TF32 for both. Nothing else is affected. Sums are in f32 in any case.
+/// which use TF32 for both. [`Medium`](Self::Medium) also applies to such products on processors
+/// with vectors of bf16 (AVX-512-BF16, on Linux), except for convolutions by 3×3 kernels, which are
+/// faster in f32 there. Nothing else is affected. Sums are in f32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
     /// The precision of f32: a relative error of about 2⁻²⁴ for each product of two values. On the CPU, convolutions

@@ -18,7 +18,7 @@ pub struct DeviceArgs {
     #[arg(long, value_enum, conflicts_with = "cpu")]
     pub device: Option<DeviceKind>,
     /// Precision of large products of f32 matrices, as PyTorch names them: f32 (highest), about 16 bits (high), or bf16
-    /// (medium), on processors with AMX; TF32 for both on NVIDIA GPUs
+    /// (medium), on processors with AMX and, for medium, AVX-512-BF16; TF32 for both on NVIDIA GPUs
     #[arg(long, value_name = "PRECISION", default_value = "highest", value_parser = precisions())]
     pub matmul_precision: MatmulPrecision,
 }

@@ -1,5 +1,5 @@
-//! Convolutions as products of windows by the matrix unit, if there is one and it pays. Windows are packed in the
-//! unit's order directly from the padded images.
+//! Convolutions as products of windows by the matrix unit or vectors of bf16, if there are any and they pay. Windows are
+//! packed in tiles directly from the padded images.
 
 use super::correlation::Correlation;
 use crate::cpu::Real;
@@ -25,9 +25,16 @@ impl Correlation {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
-    /// Whether there is a matrix unit and it pays for the responses to `batch` images.
+    /// Whether a product of units and windows to this depth pays. Vectors of bf16 are slower than
+    /// [filtering](super::winograd).
+    fn pays<T: Real>(&self, sizes: [usize; 3]) -> bool {
+        tiles::pays::<T>(sizes) && (tiles::by_unit() || !self.suits_tiles::<T>())
+    }
+
+    /// Whether the responses to `batch` images pay.
     pub(super) fn suits_the_unit<T: Real>(&self, batch: usize) -> bool {
-        self.suits(32) && tiles::pays::<T>([batch * self.positions(), self.units, self.depth()])
+        let positions = (batch * self.positions()).min(POSITIONS);
+        self.suits(32) && self.pays::<T>([positions, self.units, self.depth()])
     }
 
     /// Calls `multiply` with the positions and windows of a few images at a time, until it fails or all images are
@@ -65,8 +72,7 @@ impl Correlation {
     }
 }
 
-/// As [`many::respond`](super::many::respond); `None` if there is no matrix unit, it does not pay, or there are values
-/// that it cannot hold.
+/// As [`many::respond`](super::many::respond); `None` if this does not pay, or if there are values that bf16 cannot hold.
 ///
 /// # Errors
 /// If there is not enough memory.
@@ -112,7 +118,8 @@ pub(super) fn correlate<T: Real>(
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
     let positions = correlation.positions();
-    if !correlation.suits(16) || !tiles::pays::<T>([units, depth, batch * positions]) {
+    let together = (batch * positions).min(POSITIONS);
+    if !correlation.suits(16) || !correlation.pays::<T>([units, depth, together]) {
         return Ok(None);
     }
     let mut sum = Vec::new();

@@ -1,14 +1,17 @@
-//! Products of f32 matrices by the matrix unit (AMX) of newer x86 processors.
+//! Products of f32 matrices by the matrix unit (AMX) of newer x86 processors, or by their vectors of bf16.
 //!
-//! The unit multiplies bf16 and sums in f32. A value in f32 is a sum of three in bf16, `x = h + m + l`, so a product of
-//! two values is six products of bf16, `hh + hm + mh + hl + lh + mm`; the omitted products are below 2⁻²⁴ of it, the
-//! rounding of f32. Six of the unit's products still take less time than one of f32 in vectors.
+//! Both multiply bf16 and sum in f32. A value in f32 is a sum of three in bf16, `x = h + m + l`, so a product of two
+//! values is six products of bf16, `hh + hm + mh + hl + lh + mm`; the omitted products are below 2⁻²⁴ of it, the
+//! rounding of f32. Six of the unit's products still take less time than one of f32 in vectors. The vectors multiply
+//! bf16 twice as fast as f32, so they are used where one product is enough, at [`MatmulPrecision::Medium`].
 //!
-//! Both factors are split into parts and brought into the unit's order once, in bands of their depth that stay in the
+//! Both factors are split into parts and brought into the order of tiles once, in bands of their depth that stay in the
 //! cache. Bands and tiles do not depend on the number of threads, so neither do the results.
 
 mod pack;
+mod tile;
 mod unit;
+mod vectors;
 
 use super::factor::Factor;
 use crate::cpu::Real;
@@ -17,20 +20,71 @@ use candle::DType;
 use pack::{Order, pack};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
-use unit::{DEPTH, SIDE, Tile, multiply};
+use tile::{DEPTH, SIDE, Tile, room};
 
 /// The number of tiles along the depth of a band.
 const STEPS: usize = 16;
 /// The number of rows of the left factor's band that stay in the second-level cache while the right factor passes.
 const ROWS: usize = 256;
 
-/// Whether the values are f32, the unit is available, and it makes a product of these sizes faster.
+/// What multiplies tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Unit,
+    Vectors,
+}
+
+impl Engine {
+    /// The faster one that this processor has, if any.
+    fn here() -> Option<Self> {
+        if unit::is_there() {
+            return Some(Self::Unit);
+        }
+        vectors::are_there().then_some(Self::Vectors)
+    }
+
+    /// # Safety
+    /// As [`unit::multiply`] and [`vectors::multiply`].
+    #[inline]
+    unsafe fn multiply<const PARTS: usize>(
+        self,
+        left: &[MaybeUninit<Tile>],
+        right: &[MaybeUninit<Tile>],
+        out: *mut f32,
+        width: usize,
+        adds: bool,
+    ) {
+        // SAFETY: as the caller ensures.
+        unsafe {
+            match self {
+                Self::Unit => unit::multiply::<PARTS>(left, right, out, width, adds),
+                Self::Vectors => vectors::multiply::<PARTS>(left, right, out, width, adds),
+            }
+        }
+    }
+}
+
+/// Whether there is a matrix unit.
+pub(super) fn by_unit() -> bool {
+    unit::is_there()
+}
+
+/// Whether the values are f32, and the matrix unit, or vectors of bf16 at the precision that is set, make a product of
+/// these sizes faster.
 pub(super) fn pays<T: Real>([m, n, depth]: [usize; 3]) -> bool {
+    let products = m.saturating_mul(n).saturating_mul(depth);
     T::DTYPE == DType::F32
-        && m.min(n) >= 256
-        && depth >= 256
-        && m.saturating_mul(n).saturating_mul(depth) >= 1 << 23
-        && unit::is_there()
+        && match Engine::here() {
+            Some(Engine::Unit) => m.min(n) >= 256 && depth >= 256 && products >= 1 << 23,
+            Some(Engine::Vectors) => {
+                // A factor in memory takes longer to bring into tiles than few lines of the other one save.
+                let in_memory = m.max(n).saturating_mul(depth) >= 1 << 24;
+                let least = if in_memory { 128 } else { 64 };
+                let large = m.min(n) >= least && depth >= 128 && products >= 1 << 20;
+                large && matmul_precision() == MatmulPrecision::Medium
+            }
+            None => false,
+        }
 }
 
 /// Computes `out (M, N)`, the product of `M` lines and `N` lines, up to the depth that it returns. If `adds`, the
@@ -38,28 +92,31 @@ pub(super) fn pays<T: Real>([m, n, depth]: [usize; 3]) -> bool {
 /// infinities, NaN, values near the largest of f32, or only values near the smallest.
 ///
 /// # Panics
-/// If the factors do not hold their lines or have different depths, or there is no matrix unit, see [`pays`].
+/// If the factors do not hold their lines or have different depths, or there is nothing that multiplies bf16, see
+/// [`pays`].
 pub(super) fn product<T: Real>(
     left: Factor<T>,
     right: Factor<T>,
     adds: bool,
     out: &mut [T],
 ) -> usize {
-    assert_eq!(T::DTYPE, DType::F32, "the type of a product by the matrix unit");
+    assert_eq!(T::DTYPE, DType::F32, "the type of a product of tiles");
     // SAFETY: `T` is f32.
     let (left, right, out) = unsafe {
         let factor = |of: Factor<T>| (&raw const of).cast::<Factor<f32>>().read();
         let out = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<f32>(), out.len());
         (factor(left), factor(right), out)
     };
+    let engine = Engine::here().expect("instructions for bf16");
     match matmul_precision() {
-        MatmulPrecision::Highest => in_parts::<3>(left, right, adds, out),
-        MatmulPrecision::High => in_parts::<2>(left, right, adds, out),
-        MatmulPrecision::Medium => in_parts::<1>(left, right, adds, out),
+        MatmulPrecision::Highest => in_parts::<3>(engine, left, right, adds, out),
+        MatmulPrecision::High => in_parts::<2>(engine, left, right, adds, out),
+        MatmulPrecision::Medium => in_parts::<1>(engine, left, right, adds, out),
     }
 }
 
 fn in_parts<const PARTS: usize>(
+    engine: Engine,
     a: Factor<f32>,
     b: Factor<f32>,
     adds: bool,
@@ -71,9 +128,7 @@ fn in_parts<const PARTS: usize>(
     let (rows, columns) = (m.div_ceil(SIDE), n.div_ceil(SIDE));
     let panel = |steps: usize| steps * PARTS * 2;
     let longest = panel(depth.div_ceil(DEPTH).min(STEPS));
-    let (Some(mut left), Some(mut right)) =
-        (unit::room(rows * longest), unit::room(columns * longest))
-    else {
+    let (Some(mut left), Some(mut right)) = (room(rows * longest), room(columns * longest)) else {
         return 0;
     };
     let out = Shared(out.as_mut_ptr());
@@ -96,21 +151,21 @@ fn in_parts<const PARTS: usize>(
         (0..bands * columns).into_par_iter().for_each(|item| {
             let (band, column) = (item / columns, item % columns);
             let right = &right[column * panel..][..panel];
-            let _ready = unit::Ready::new();
+            let _ready = (engine == Engine::Unit).then(unit::Ready::new);
             for row in (band * ROWS / SIDE..rows).take(ROWS / SIDE) {
                 let (i, j) = (row * SIDE, column * SIDE);
                 let left = &left[row * panel..][..panel];
                 let (height, width) = (SIDE.min(m - i), SIDE.min(n - j));
                 // SAFETY: all tiles have been filled; the place is in `out`, whose size is asserted above, and no other
-                // item writes to it.
+                // item writes to it. The unit is ready, or `pack` has asserted that there are vectors.
                 unsafe {
                     let place = out.0.add(i * n + j);
                     if (height, width) == (SIDE, SIDE) {
-                        multiply::<PARTS>(left, right, place, n, adds);
+                        engine.multiply::<PARTS>(left, right, place, n, adds);
                         continue;
                     }
                     let mut whole = [0f32; SIDE * SIDE];
-                    multiply::<PARTS>(left, right, whole.as_mut_ptr(), SIDE, false);
+                    engine.multiply::<PARTS>(left, right, whole.as_mut_ptr(), SIDE, false);
                     for (i, whole) in whole.chunks_exact(SIDE).take(height).enumerate() {
                         let line = std::slice::from_raw_parts_mut(place.add(i * n), width);
                         for (out, &whole) in line.iter_mut().zip(whole) {
@@ -146,12 +201,17 @@ mod tests {
     use candle::{Device, Result};
     use gemm::Parallelism;
 
-    fn there() -> bool {
-        let there = unit::is_there();
-        if !there {
+    /// What this processor has.
+    fn engines() -> Vec<Engine> {
+        let unit = unit::is_there().then_some(Engine::Unit);
+        let vectors = vectors::are_there().then_some(Engine::Vectors);
+        if unit.is_none() {
             eprintln!("skipped: this processor has no matrix unit (AMX), or not for this system");
         }
-        there
+        if vectors.is_none() {
+            eprintln!("skipped: this processor has no vectors of bf16 (AVX-512-BF16)");
+        }
+        unit.into_iter().chain(vectors).collect()
     }
 
     fn normal(count: usize, seed: u64) -> Result<Vec<f32>> {
@@ -165,41 +225,46 @@ mod tests {
 
     /// For whole tiles and parts of them, one band of depth and more, factors in both orders and with gaps, added and
     /// not, the result is the sum of the products in f64, up to the error that each precision may make for `Σ |a|·|b|`.
+    /// The unit adds the products of 32 depths by themselves; the vectors add each product to the whole sum and round it
+    /// six times as often as in f32.
     #[test]
     fn products_have_their_precision() -> Result<()> {
-        if !there() {
-            return Ok(());
-        }
-        for (m, n, depth) in
-            [(32, 32, 32), (33, 70, 41), (64, 48, 600), (5, 3, 1030), (300, 40, 64)]
-        {
-            let (a, b) = (normal(2 * m * depth, 1)?, normal(2 * n * depth, 2)?);
-            let before = normal(m * n, 3)?;
-            for (i, &(ar, ac)) in orders(m, depth).iter().enumerate() {
-                let (br, bc) = orders(depth, n)[(i + m) % 3];
-                for (scale, adds) in [(1.0, false), (-0.5, true)] {
-                    let left = Matrix { data: &a, row: ar, column: ac };
-                    let right = Matrix { data: &b, row: br, column: bc };
-                    let left = Factor { scale, ..Factor::rows(left, m, depth) };
-                    let right = Factor::rows(right.t(), n, depth);
-                    let mut seen = [before.clone(), before.clone(), before.clone()];
-                    let [highest, high, medium] = &mut seen;
-                    let sizes = [m, n, depth];
-                    assert_eq!(in_parts::<3>(left, right, adds, highest), depth);
-                    assert_eq!(in_parts::<2>(left, right, adds, high), depth);
-                    assert_eq!(in_parts::<1>(left, right, adds, medium), depth);
-                    for at in 0..m * n {
-                        let terms = (0..depth).map(|d| {
-                            let (a, b) = (a[at / n * ar + d * ac], b[d * br + at % n * bc]);
-                            f64::from(scale) * f64::from(a) * f64::from(b)
-                        });
-                        let start = if adds { f64::from(before[at]) } else { 0.0 };
-                        let size = terms.clone().map(f64::abs).sum::<f64>() + start.abs();
-                        let want = start + terms.sum::<f64>();
-                        for (seen, bits) in seen.iter().zip([22, 15, 7]) {
-                            let error = (f64::from(seen[at]) - want).abs();
-                            let most = size * 0.5f64.powi(bits);
-                            assert!(error <= most, "{sizes:?}, {bits} bits: {error} over {most}");
+        for engine in engines() {
+            for (m, n, depth) in
+                [(32, 32, 32), (33, 70, 41), (64, 48, 600), (5, 3, 1030), (300, 40, 64)]
+            {
+                let (a, b) = (normal(2 * m * depth, 1)?, normal(2 * n * depth, 2)?);
+                let before = normal(m * n, 3)?;
+                for (i, &(ar, ac)) in orders(m, depth).iter().enumerate() {
+                    let (br, bc) = orders(depth, n)[(i + m) % 3];
+                    for (scale, adds) in [(1.0, false), (-0.5, true)] {
+                        let left = Matrix { data: &a, row: ar, column: ac };
+                        let right = Matrix { data: &b, row: br, column: bc };
+                        let left = Factor { scale, ..Factor::rows(left, m, depth) };
+                        let right = Factor::rows(right.t(), n, depth);
+                        let mut seen = [before.clone(), before.clone(), before.clone()];
+                        let [highest, high, medium] = &mut seen;
+                        let sizes = [m, n, depth];
+                        assert_eq!(in_parts::<3>(engine, left, right, adds, highest), depth);
+                        assert_eq!(in_parts::<2>(engine, left, right, adds, high), depth);
+                        assert_eq!(in_parts::<1>(engine, left, right, adds, medium), depth);
+                        for at in 0..m * n {
+                            let terms = (0..depth).map(|d| {
+                                let (a, b) = (a[at / n * ar + d * ac], b[d * br + at % n * bc]);
+                                f64::from(scale) * f64::from(a) * f64::from(b)
+                            });
+                            let start = if adds { f64::from(before[at]) } else { 0.0 };
+                            let size = terms.clone().map(f64::abs).sum::<f64>() + start.abs();
+                            let want = start + terms.sum::<f64>();
+                            let highest = if engine == Engine::Unit { 22 } else { 20 };
+                            for (seen, bits) in seen.iter().zip([highest, 15, 7]) {
+                                let error = (f64::from(seen[at]) - want).abs();
+                                let most = size * 0.5f64.powi(bits);
+                                assert!(
+                                    error <= most,
+                                    "{sizes:?}, {bits} bits: {error} over {most}"
+                                );
+                            }
                         }
                     }
                 }
@@ -212,50 +277,51 @@ mod tests {
     /// steps of the unit and others that are not, more than one band, and parts of tiles.
     #[test]
     fn windows_are_their_rows() -> Result<()> {
-        if !there() {
-            return Ok(());
-        }
-        for (channels, kernel, step) in [(32, 3, 1), (5, 4, 1), (48, 3, 2), (64, 3, 1)] {
-            let (batch, size, units) = (3, 10, 40);
-            let images = normal(batch * size * size * channels, 8)?;
-            let side = (size - kernel) / step + 1;
-            let windows = Windows {
-                images: &images,
-                image: size * size * channels,
-                out: (side, side),
-                step: (step * size * channels, step * channels),
-                starts: (0..kernel).map(|line| line * size * channels).collect(),
-                length: kernel * channels,
-            };
-            let (positions, depth) = (batch * side * side, kernel * kernel * channels);
-            let mut rows = vec![0f32; positions * depth];
-            for (at, row) in rows.chunks_exact_mut(depth).enumerate() {
-                let (image, y, x) = (at / side / side, at / side % side * step, at % side * step);
-                for (value, row) in row.iter_mut().enumerate() {
-                    let (tap, channel) = (value / channels, value % channels);
-                    let (i, j) = (tap / kernel, tap % kernel);
-                    *row = images[((image * size + y + i) * size + x + j) * channels + channel];
+        for engine in engines() {
+            for (channels, kernel, step) in [(32, 3, 1), (5, 4, 1), (48, 3, 2), (64, 3, 1)] {
+                let (batch, size, units) = (3, 10, 40);
+                let images = normal(batch * size * size * channels, 8)?;
+                let side = (size - kernel) / step + 1;
+                let windows = Windows {
+                    images: &images,
+                    image: size * size * channels,
+                    out: (side, side),
+                    step: (step * size * channels, step * channels),
+                    starts: (0..kernel).map(|line| line * size * channels).collect(),
+                    length: kernel * channels,
+                };
+                let (positions, depth) = (batch * side * side, kernel * kernel * channels);
+                let mut rows = vec![0f32; positions * depth];
+                for (at, row) in rows.chunks_exact_mut(depth).enumerate() {
+                    let (image, y, x) =
+                        (at / side / side, at / side % side * step, at % side * step);
+                    for (value, row) in row.iter_mut().enumerate() {
+                        let (tap, channel) = (value / channels, value % channels);
+                        let (i, j) = (tap / kernel, tap % kernel);
+                        *row = images[((image * size + y + i) * size + x + j) * channels + channel];
+                    }
                 }
+                let rows = Matrix::rows(&rows, depth);
+                let of = |entries, lines, depth| Factor { entries, lines, depth, scale: 1.0 };
+                let both = |windows: Factor<f32>, rows: Factor<f32>, other: Factor<f32>| {
+                    let mut seen =
+                        [vec![0f32; windows.lines * units], vec![0f32; rows.lines * units]];
+                    for (seen, factor) in seen.iter_mut().zip([windows, rows]) {
+                        assert_eq!(in_parts::<3>(engine, factor, other, false, seen), other.depth);
+                    }
+                    assert_eq!(seen[0], seen[1], "{channels} channels");
+                    for (seen, factor) in seen.iter_mut().zip([windows, rows]) {
+                        assert_eq!(in_parts::<3>(engine, other, factor, false, seen), other.depth);
+                    }
+                    assert_eq!(seen[0], seen[1], "{channels} channels, on the right");
+                };
+                let weight = normal(units * depth.max(positions), 9)?;
+                let other = |depth| Factor::rows(Matrix::rows(&weight, depth), units, depth);
+                let seen = of(Entries::Windows(&windows), positions, depth);
+                both(seen, Factor::rows(rows, positions, depth), other(depth));
+                let seen = of(Entries::TurnedWindows(&windows), depth, positions);
+                both(seen, Factor::rows(rows.t(), depth, positions), other(positions));
             }
-            let rows = Matrix::rows(&rows, depth);
-            let of = |entries, lines, depth| Factor { entries, lines, depth, scale: 1.0 };
-            let both = |windows: Factor<f32>, rows: Factor<f32>, other: Factor<f32>| {
-                let mut seen = [vec![0f32; windows.lines * units], vec![0f32; rows.lines * units]];
-                for (seen, factor) in seen.iter_mut().zip([windows, rows]) {
-                    assert_eq!(in_parts::<3>(factor, other, false, seen), other.depth);
-                }
-                assert_eq!(seen[0], seen[1], "{channels} channels");
-                for (seen, factor) in seen.iter_mut().zip([windows, rows]) {
-                    assert_eq!(in_parts::<3>(other, factor, false, seen), other.depth);
-                }
-                assert_eq!(seen[0], seen[1], "{channels} channels, on the right");
-            };
-            let weight = normal(units * depth.max(positions), 9)?;
-            let other = |depth| Factor::rows(Matrix::rows(&weight, depth), units, depth);
-            let seen = of(Entries::Windows(&windows), positions, depth);
-            both(seen, Factor::rows(rows, positions, depth), other(depth));
-            let seen = of(Entries::TurnedWindows(&windows), depth, positions);
-            both(seen, Factor::rows(rows.t(), depth, positions), other(positions));
         }
         Ok(())
     }
@@ -264,25 +330,24 @@ mod tests {
     /// goes to the upper one, `1 + 2⁻⁷`; then `−2⁻⁸ + 2⁻¹⁶` is a value of bf16, so two parts hold it too.
     #[test]
     fn values_are_rounded_to_the_nearest_and_split() {
-        if !there() {
-            return;
-        }
-        let eighth = 0.5f32.powi(8);
-        let tie = 1.0 + eighth;
-        let above = tie + 0.5f32.powi(16);
-        for (value, medium) in
-            [(tie, 1.0), (-tie, -1.0), (above, 1.0 + 2.0 * eighth), (255.0, 255.0)]
-        {
-            let (a, b) = (vec![value; 32 * 64], vec![1f32; 32 * 64]);
-            let rows = |of| Factor::rows(Matrix::rows(of, 64), 32, 64);
-            let (a, b) = (rows(&a), rows(&b));
-            let mut out = vec![0f32; 32 * 32];
-            in_parts::<1>(a, b, false, &mut out);
-            assert!(out.iter().all(|&out| out == 64.0 * medium), "{value}: {}", out[0]);
-            in_parts::<2>(a, b, false, &mut out);
-            assert!(out.iter().all(|&out| out == 64.0 * value), "{value}: {}", out[0]);
-            in_parts::<3>(a, b, false, &mut out);
-            assert!(out.iter().all(|&out| out == 64.0 * value), "{value}: {}", out[0]);
+        for engine in engines() {
+            let eighth = 0.5f32.powi(8);
+            let tie = 1.0 + eighth;
+            let above = tie + 0.5f32.powi(16);
+            for (value, medium) in
+                [(tie, 1.0), (-tie, -1.0), (above, 1.0 + 2.0 * eighth), (255.0, 255.0)]
+            {
+                let (a, b) = (vec![value; 32 * 64], vec![1f32; 32 * 64]);
+                let rows = |of| Factor::rows(Matrix::rows(of, 64), 32, 64);
+                let (a, b) = (rows(&a), rows(&b));
+                let mut out = vec![0f32; 32 * 32];
+                in_parts::<1>(engine, a, b, false, &mut out);
+                assert!(out.iter().all(|&out| out == 64.0 * medium), "{value}: {}", out[0]);
+                in_parts::<2>(engine, a, b, false, &mut out);
+                assert!(out.iter().all(|&out| out == 64.0 * value), "{value}: {}", out[0]);
+                in_parts::<3>(engine, a, b, false, &mut out);
+                assert!(out.iter().all(|&out| out == 64.0 * value), "{value}: {}", out[0]);
+            }
         }
     }
 
@@ -290,63 +355,65 @@ mod tests {
     /// result that they give.
     #[test]
     fn infinities_nan_and_the_smallest_values_are_left_out() -> Result<()> {
-        if !there() {
-            return Ok(());
-        }
-        let (m, n, depth) = (96, 96, 1024);
-        let sizes = [m, n, depth];
-        let (a, b) = (normal(m * depth, 4)?, normal(depth * n, 5)?);
-        let mut out = vec![0f32; m * n];
-        for (value, row, column) in [
-            (f32::INFINITY, 3, 700),
-            (f32::NAN, 95, 512),
-            (f32::MAX, 0, 1023),
-            (f32::NEG_INFINITY, 9, 600),
-        ] {
-            let mut a = a.clone();
-            a[row * depth + column] = value;
-            let (a, b) = (Matrix::rows(&a, depth), Matrix::rows(&b, n));
-            let (left, right) = (Factor::rows(a, m, depth), Factor::rows(b.t(), n, depth));
-            assert_eq!(product(left, right, false, &mut out), 512, "{value}");
-            let (mut seen, mut want) = (vec![0f32; m * n], vec![0f32; m * n]);
-            gemm(sizes, a, b, (1.0, false), &mut seen, Parallelism::Rayon(0));
-            gemm(sizes, a, b, (1.0, false), &mut want, Parallelism::None);
-            for (at, (seen, want)) in seen.iter().zip(&want).enumerate() {
-                let same =
-                    seen == want || (seen - want).abs() < 1e-3 || seen.is_nan() && want.is_nan();
-                assert!(
-                    same || at / n == row && (seen / want - 1.0).abs() < 1e-5,
-                    "{seen} for {want}"
-                );
+        for engine in engines() {
+            let (m, n, depth) = (96, 96, 1024);
+            let sizes = [m, n, depth];
+            let (a, b) = (normal(m * depth, 4)?, normal(depth * n, 5)?);
+            let mut out = vec![0f32; m * n];
+            for (value, row, column) in [
+                (f32::INFINITY, 3, 700),
+                (f32::NAN, 95, 512),
+                (f32::MAX, 0, 1023),
+                (f32::NEG_INFINITY, 9, 600),
+            ] {
+                let mut a = a.clone();
+                a[row * depth + column] = value;
+                let (a, b) = (Matrix::rows(&a, depth), Matrix::rows(&b, n));
+                let (left, right) = (Factor::rows(a, m, depth), Factor::rows(b.t(), n, depth));
+                assert_eq!(in_parts::<3>(engine, left, right, false, &mut out), 512, "{value}");
+                let (mut seen, mut want) = (vec![0f32; m * n], vec![0f32; m * n]);
+                gemm(sizes, a, b, (1.0, false), &mut seen, Parallelism::Rayon(0));
+                gemm(sizes, a, b, (1.0, false), &mut want, Parallelism::None);
+                for (at, (seen, want)) in seen.iter().zip(&want).enumerate() {
+                    let same = seen == want
+                        || (seen - want).abs() < 1e-3
+                        || seen.is_nan() && want.is_nan();
+                    assert!(
+                        same || at / n == row && (seen / want - 1.0).abs() < 1e-5,
+                        "{seen} for {want}"
+                    );
+                }
             }
+            let tiny: Vec<f32> = a.iter().map(|a| a * 1e-30).collect();
+            let rows = |of| Factor::rows(Matrix::rows(of, depth), m, depth);
+            let right = Factor::rows(Matrix::rows(&b, n).t(), n, depth);
+            assert_eq!(in_parts::<3>(engine, rows(&tiny), right, false, &mut out), 0);
+            assert_eq!(
+                in_parts::<3>(engine, rows(&vec![0f32; m * depth]), right, false, &mut out),
+                depth
+            );
+            assert!(out.iter().all(|&out| out == 0.0));
         }
-        let tiny: Vec<f32> = a.iter().map(|a| a * 1e-30).collect();
-        let rows = |of| Factor::rows(Matrix::rows(of, depth), m, depth);
-        let right = Factor::rows(Matrix::rows(&b, n).t(), n, depth);
-        assert_eq!(product(rows(&tiny), right, false, &mut out), 0);
-        assert_eq!(product(rows(&vec![0f32; m * depth]), right, false, &mut out), depth);
-        assert!(out.iter().all(|&out| out == 0.0));
         Ok(())
     }
 
     /// The same bits with one thread and with many.
     #[test]
     fn threads_do_not_change_the_bits() -> Result<()> {
-        if !there() {
-            return Ok(());
+        for engine in engines() {
+            let (a, b) = (normal(300 * 700, 6)?, normal(700 * 200, 7)?);
+            let product = |threads: usize| {
+                let mut out = vec![0f32; 300 * 200];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.expect("threads").install(|| {
+                    let left = Factor::rows(Matrix::rows(&a, 700), 300, 700);
+                    let right = Factor::rows(Matrix::rows(&b, 200).t(), 200, 700);
+                    assert_eq!(in_parts::<3>(engine, left, right, false, &mut out), 700);
+                });
+                out
+            };
+            assert_eq!(product(1), product(4));
         }
-        let (a, b) = (normal(300 * 700, 6)?, normal(700 * 200, 7)?);
-        let product = |threads: usize| {
-            let mut out = vec![0f32; 300 * 200];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.expect("threads").install(|| {
-                let left = Factor::rows(Matrix::rows(&a, 700), 300, 700);
-                let right = Factor::rows(Matrix::rows(&b, 200).t(), 200, 700);
-                assert_eq!(super::product(left, right, false, &mut out), 700);
-            });
-            out
-        };
-        assert_eq!(product(1), product(4));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
-//! Splitting values of f32 into parts of bf16, in the order in which the unit reads them.
+//! Splitting values of f32 into parts of bf16, in the order of tiles.
 
-use super::unit::{DEPTH, SIDE, Tile};
+use super::tile::{DEPTH, SIDE, Tile};
+use super::vectors;
 use crate::ops::factor::Factor;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -19,16 +20,16 @@ pub enum Order {
 /// Values outside of the factor are 0. Returns the bits of the largest magnitude.
 ///
 /// # Panics
-/// If there is no matrix unit, or the factor does not hold its lines.
+/// If there are no vectors for bf16, or the factor does not hold its lines.
 pub fn pack<const PARTS: usize>(
     factor: Factor<f32>,
     (line, first): (usize, usize),
     order: Order,
     panel: &mut [MaybeUninit<Tile>],
 ) -> u32 {
-    assert!(super::unit::is_there(), "a matrix unit");
+    assert!(vectors::are_there(), "vectors for bf16");
     factor.check();
-    // SAFETY: a processor with the unit has these vectors, as `is_there` checks.
+    // SAFETY: the processor has the instructions, as asserted.
     unsafe { pack_in_vectors::<PARTS>(factor, (line, first), order, panel) }
 }
 

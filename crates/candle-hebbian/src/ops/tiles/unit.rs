@@ -3,31 +3,12 @@
 //! rustc has no stable functions for its instructions. Their names and meanings are those of Intel's manual (Software
 //! Developer's Manual, volume 2, "Advanced Matrix Extensions").
 
+use super::tile::{LINES, Tile};
+use super::vectors;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
-
-/// Rows of a tile register.
-const LINES: usize = 16;
-/// Rows and columns of the result that one call of [`multiply`] computes: two registers in each direction.
-pub const SIDE: usize = 2 * LINES;
-/// Values of bf16 in a line of a register.
-pub const DEPTH: usize = 32;
-
-/// The contents of a register: 16 lines of 16 pairs of bf16, or of 16 values of f32.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Tile(pub [u32; LINES * LINES]);
-
-/// Allocates room for `count` tiles, or returns `None` if there is not enough memory.
-pub fn room(count: usize) -> Option<Vec<MaybeUninit<Tile>>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(count).ok()?;
-    // SAFETY: there is room for them, and they may hold anything.
-    unsafe { room.set_len(count) };
-    Some(room)
-}
 
 /// Whether the processor has the unit and the vectors to fill it, and the system lets this process use it.
 pub fn is_there() -> bool {
@@ -35,8 +16,7 @@ pub fn is_there() -> bool {
         let features = __cpuid_count(7, 0).edx;
         let (bf16, tile) = (1 << 22, 1 << 24);
         let unit = features & bf16 != 0 && features & tile != 0;
-        let vectors = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
-        unit && vectors && permitted()
+        unit && vectors::are_there() && permitted()
     });
     *THERE
 }
