@@ -310,8 +310,8 @@ impl hebbian_train::Learner for Learner {
     }
 
     fn stage(&self) -> String {
-        let epoch = self.clock.images as usize / self.task.train.count().max(1);
-        format!("epoch {}", (epoch + 1).min(self.options.preset.training.epochs))
+        let epoch = (self.clock.images as usize).div_ceil(self.task.train.count().max(1));
+        format!("epoch {}", epoch.max(1))
     }
 
     fn is_due(&self) -> bool {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::pictures::{Form, How, Pictures, Problem, Shape, peek, refused};
+use crate::pictures::{Form, How, Pictures, Problem, Shape, has_colour, peek, refused};
 use crate::store::{Origin, Pile, Store};
 use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
 
@@ -122,7 +122,7 @@ fn sets_of(
     let is_large = |split: &Split| !options.may_hold(split.pile.len(), how.size());
     let mut sets = Vec::new();
     for split in splits {
-        if is_large(split) && how.shape.0 == 1 && has_colour(split)? {
+        if is_large(split) && how.shape.0 == 1 && shows_colour(split)? {
             return Ok(None);
         }
     }
@@ -138,17 +138,15 @@ fn sets_of(
 }
 
 /// Whether one of some pictures has colour: pictures from all over the split or, if they are read in blocks, the first ones.
-fn has_colour(split: &Split) -> Result<bool> {
+fn shows_colour(split: &Split) -> Result<bool> {
     let (count, looks) = (split.pile.len(), LOOK.min(split.pile.len()));
     for look in 0..looks {
         let index = match split.pile.blocks() {
             None => look * (count - 1) / (looks - 1).max(1),
             Some(_) => look,
         };
-        for bytes in split.pile.read(&[index])? {
-            if peek(bytes.as_ref()).is_ok_and(|(channels, ..)| channels == 3) {
-                return Ok(true);
-            }
+        if split.pile.read(&[index])?.iter().any(|bytes| has_colour(bytes.as_ref())) {
+            return Ok(true);
         }
     }
     Ok(false)

@@ -220,6 +220,11 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Shape, Problem> {
     Ok((channels, height as usize, width as usize))
 }
 
+/// Whether a picture has colour, as its header says; not if it is broken.
+pub(crate) fn has_colour(bytes: &[u8]) -> bool {
+    peek(bytes).is_ok_and(|(channels, ..)| channels == 3)
+}
+
 /// Whether the orientation swaps height and width.
 fn turns(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};

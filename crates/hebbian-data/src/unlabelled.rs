@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::collect::{Split, collect_as};
 use crate::image_folder::{ENDINGS, Files, files};
-use crate::pictures::{Form, How, Problem, peek, refused};
+use crate::pictures::{Form, How, Problem, has_colour, refused};
 use crate::store::Pile;
 use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
 
@@ -71,10 +71,10 @@ pub fn load_pictures(
 
 /// The error for pictures of which one has colour, although all should be grey.
 fn first_in_colour(pile: &dyn Pile) -> Error {
-    let has_colour = |&index: &usize| {
+    let in_colour = |&index: &usize| {
         let bytes = pile.read(&[index]).unwrap_or_default();
-        bytes.iter().any(|bytes| peek(bytes.as_ref()).is_ok_and(|(channels, ..)| channels == 3))
+        bytes.iter().any(|bytes| has_colour(bytes.as_ref()))
     };
-    let first = (0..pile.len()).find(has_colour).unwrap_or_default();
+    let first = (0..pile.len()).find(in_colour).unwrap_or_default();
     refused(pile.place(first), Problem::Colour)
 }

@@ -60,6 +60,7 @@ mod features;
 mod guard;
 mod json;
 mod lock;
+mod made_by;
 mod names;
 mod own_folder;
 mod picture;
@@ -89,6 +90,7 @@ pub use engine::{
 pub use error::{Error, Result};
 pub use features::collect_features;
 pub use guard::check_finite;
+pub use made_by::MadeBy;
 pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
 pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
@@ -103,7 +105,7 @@ pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, 
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
-pub use study::{Arm, ArmRun, Figure, MadeBy, Spread, Study, StudyFolder, StudyOptions, Trained};
+pub use study::{Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained};
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;

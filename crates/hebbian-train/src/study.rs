@@ -3,14 +3,13 @@
 use crate::engine::{Method, RESUME, RunOptions, Stop, measured_on, told, train};
 use crate::text::read_own_text;
 use crate::{
-    Error, FolderKind, History, OwnFolder, Picture, Progress, Result, Results, RunFolder, Table,
-    save_json, save_text,
+    Error, FolderKind, History, MadeBy, OwnFolder, Picture, Progress, Result, Results, RunFolder,
+    Table, save_json, save_text,
 };
 use candle::Device;
 use candle_hebbian::device::for_this_thread;
 use candle_hebbian::matmul_precision;
 use hebbian_data::Dataset;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -204,7 +203,12 @@ impl Study<'_> {
         ] {
             about.insert(key.to_string(), value);
         }
-        about.insert(MADE_BY.to_string(), json!(MadeBy::here(options)));
+        let here = MadeBy {
+            version: options.version.clone(),
+            device: options.device.clone(),
+            matmul_precision: matmul_precision().name().to_string(),
+        };
+        about.insert(MADE_BY.to_string(), json!(here));
         about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
         if options.resume {
             OwnFolder::recover(out, &EXPERIMENT)?;
@@ -223,6 +227,9 @@ impl Study<'_> {
                 same(&found, &about, out)?;
                 if out.join(RESULTS).exists() {
                     return read_report(out);
+                }
+                if let (Some(found), false) = (made_by(&found), options.quiet) {
+                    here.tell_of_others(name, &found);
                 }
                 OwnFolder::open(out, &EXPERIMENT)?
             }
@@ -489,34 +496,6 @@ const MOST_SEEDS: usize = 100_000;
 /// The key of an experiment's mark and results under which its [`MadeBy`] is. It does not distinguish experiments.
 const MADE_BY: &str = "made_by";
 
-/// What computed an experiment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MadeBy {
-    /// The version of the program.
-    pub version: String,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// The name of the precision of matrix products.
-    pub matmul_precision: String,
-}
-
-impl MadeBy {
-    fn here(StudyOptions { version, device, .. }: &StudyOptions) -> Self {
-        let matmul_precision = matmul_precision().name().to_string();
-        Self { version: version.clone(), device: device.clone(), matmul_precision }
-    }
-
-    /// Reads what computed the experiment in the folder `path`, complete or not; `None` if there is no experiment, or
-    /// one of a program that did not say it.
-    ///
-    /// # Errors
-    /// If the experiment's mark cannot be read.
-    pub fn of(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let about = OwnFolder::about(path, &EXPERIMENT)?;
-        Ok(about.and_then(|about| serde_json::from_value(about.get(MADE_BY)?.clone()).ok()))
-    }
-}
-
 /// The content of the folder of a complete experiment.
 #[derive(Debug, Clone)]
 pub struct StudyFolder {
@@ -529,6 +508,15 @@ pub struct StudyFolder {
 }
 
 impl StudyFolder {
+    /// Reads what computed the experiment in the folder `path`, complete or not; `None` if there is no experiment, or
+    /// one of a program that did not say it.
+    ///
+    /// # Errors
+    /// If the experiment's mark cannot be read.
+    pub fn made_by(path: impl AsRef<Path>) -> Result<Option<MadeBy>> {
+        Ok(OwnFolder::about(path, &EXPERIMENT)?.as_ref().and_then(made_by))
+    }
+
     /// Reads the folder at `path`; `None` if it has no experiment, or an incomplete one.
     ///
     /// # Errors
@@ -553,6 +541,11 @@ impl StudyFolder {
         save_text(&file, html)?;
         Ok(file)
     }
+}
+
+/// What computed the experiment that its mark or results are `about`.
+fn made_by(about: &Map<String, Value>) -> Option<MadeBy> {
+    serde_json::from_value(about.get(MADE_BY)?.clone()).ok()
 }
 
 /// Removes the runs of the experiment in the folder `out`: the one that replaces it computes its own, also if it is

@@ -11,8 +11,8 @@ use super::card::card;
 use super::same_run::{RESUMED, Same, same_run};
 use super::{About, Clock, Figures, Learner, Model, Recorder, RunOptions, State};
 use crate::{
-    Checkpoint, ConfusionMatrix, Error, History, Moment, Progress, Result, Results, RunFolder,
-    check_finite, peak_memory_bytes, save_checkpoint,
+    Checkpoint, ConfusionMatrix, Error, History, MadeBy, Moment, Progress, Result, Results,
+    RunFolder, check_finite, peak_memory_bytes, save_checkpoint,
 };
 
 /// The state is saved at least this often.
@@ -172,6 +172,10 @@ impl<L: Learner> Job<'_, L> {
                 ))),
                 None => Ok(GoOn::Anew),
             };
+        }
+        if !self.options.quiet {
+            let out = self.out.display().to_string();
+            MadeBy::of_config(&wanted).tell_of_others(&out, &MadeBy::of_config(&found));
         }
         let mut checkpoint = Checkpoint::load(&state, self.device)?;
         let (steps, images) =

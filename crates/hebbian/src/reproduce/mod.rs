@@ -5,15 +5,15 @@ mod kept;
 mod tables;
 
 use crate::report::Folder;
-use crate::{DeviceArgs, analyse, stop, tell};
+use crate::{DeviceArgs, analyse, signals, stop, tell};
 use anyhow::{Context, Result, bail};
 use candle_hebbian::MatmulPrecision;
 use entry::Entry;
-use hebbian_train::{Cell, Error, Job, MadeBy, Ours, RunFolder, Table, duration};
+use hebbian_train::{Cell, Error, Job, MadeBy, Ours, RunFolder, StudyFolder, Table, duration};
 use kept::Kept;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Run the commands of the record again, and say which of its numbers hold
@@ -206,11 +206,8 @@ impl ReproduceArgs {
                     command.arg("--resume");
                 }
                 found => {
-                    let MadeBy { version, device, matmul_precision } = &found[0];
-                    self.tell(&format!(
-                        "{} is of version {version}, on {device}, precision {matmul_precision}: it is computed again",
-                        folder.display()
-                    ));
+                    let by = &found[0];
+                    self.tell(&format!("{} is by {by}: it is computed again", folder.display()));
                 }
             }
             wait(command, &folder)?;
@@ -260,22 +257,12 @@ fn minutes(job: &Job, device: &str) -> Option<f64> {
 
 /// Returns what computed the experiment in a folder, and each run in it.
 fn made_by(folder: &Path) -> Result<Vec<MadeBy>> {
-    let mut found: Vec<_> = MadeBy::of(folder)?.into_iter().collect();
+    let mut found: Vec<_> = StudyFolder::made_by(folder)?.into_iter().collect();
     if !folder.exists() {
         return Ok(found);
     }
     for path in Folder::paths(folder)? {
-        if let Some(config) = RunFolder::config(&path)? {
-            let text = |place: &str| {
-                let value = config.pointer(place).and_then(Value::as_str);
-                value.unwrap_or("unknown").to_string()
-            };
-            found.push(MadeBy {
-                version: text("/version"),
-                device: text("/device"),
-                matmul_precision: text("/environment/matmul_precision"),
-            });
-        }
+        found.extend(RunFolder::config(&path)?.as_ref().map(MadeBy::of_config));
     }
     Ok(found)
 }
@@ -288,23 +275,20 @@ fn this_program() -> Result<Command> {
 /// Waits until a command has ended or, if this program is asked to stop, until the command has saved and ended.
 fn wait(mut command: Command, folder: &Path) -> Result<()> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    // Without a process group of its own, the child would get both Ctrl-C and the signal that we send.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let _watch = stop().watch();
-    let mut child = command.spawn().context("cannot start a run")?;
-    let mut asked = false;
+    let mut child = signals::start(command.stdout(Stdio::null())).context("cannot start a run")?;
+    let mut input = child.stdin.take();
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if let (false, Some(_)) = (asked, stop().asked()) {
-            end(&mut child);
-            asked = true;
+        if stop().asked().is_some() {
+            // The run stops when its input is closed.
+            input = None;
         }
         std::thread::sleep(LOOK_EVERY);
     };
+    drop(input);
     if let Some(signal) = stop().asked() {
         let (at, path) = ("in the middle of the record".to_string(), folder.to_path_buf());
         let next = "to go on, give the same command again";
@@ -314,17 +298,6 @@ fn wait(mut command: Command, folder: &Path) -> Result<()> {
         bail!("its run in {} ended with {status}: its words are above", folder.display());
     }
     Ok(())
-}
-
-/// Asks a run to save and end.
-#[cfg(unix)]
-fn end(child: &mut Child) {
-    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-}
-
-#[cfg(not(unix))]
-fn end(child: &mut Child) {
-    let _ = child.kill();
 }
 
 /// Reads the results of a run: its `results.json`, with what it logged last and after each epoch, and what analyses have

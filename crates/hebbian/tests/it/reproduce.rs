@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn reproduce(folder: &Path, args: &[&str]) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_hebbian"));
@@ -55,6 +56,33 @@ fn every_job_is_listed_with_its_command() {
     assert!(!text.contains("softhebb"), "{text}");
     let output = reproduce(folder.path(), &["--only", "nothing like it"]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// A run does not outlive the program that waits for it, even if that one is killed: it saves and ends.
+#[test]
+fn runs_end_with_the_program_that_started_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    copy_of_the_record(at);
+    let file = at.join("models/krotov_hopfield/record/digits.json");
+    let mut record = json_of(&file);
+    record["jobs"][0]["flags"] = json!(["--epochs", "100000"]);
+    std::fs::write(&file, record.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    command.args(["reproduce", "--cpu", "--only", "krotov-hopfield/digits/learned", "--keep"]);
+    let mut program = command.current_dir(at).stderr(Stdio::piped()).spawn().unwrap();
+    let run = at.join("runs/record/krotov-hopfield/digits/learned/seed-0");
+    let begun = Instant::now();
+    while !run.join("metrics.jsonl").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no run begins");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    program.kill().unwrap();
+    // The run has the same stderr, which is closed when both have ended.
+    let said = program.wait_with_output().unwrap().stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("continue with --resume"), "{said}");
+    assert!(!run.join("results.json").exists());
 }
 
 /// A number in its interval holds; one outside does not, and is not kept; a complete run is read instead of repeated.

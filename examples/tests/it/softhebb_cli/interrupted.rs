@@ -65,6 +65,20 @@ fn a_killed_run_has_no_results_and_makes_way_for_another() {
     assert!(place.path("out/results.json").exists());
 }
 
+#[test]
+fn a_run_that_another_version_goes_on_with_says_so() {
+    let place = PROGRAM.place();
+    place.preset(|_| {});
+    let args = place.long(&["--out", "out"]);
+    place.start_until(&args, || place.logged("out").len() > 5).kill();
+    let mut config = place.json("out/config.json");
+    config["version"] = json!("0.0.1");
+    place.write("out/config.json", config.to_string());
+    let resumed = place.run(&[&args[..], &["--resume"]].concat()).ok();
+    let told = "out was begun by version 0.0.1 on cpu with precision highest and goes on with version 0.1.0";
+    assert!(resumed.stderr.contains(told), "{}", resumed.stderr);
+}
+
 /// Two small convolutions, whose learning rate depends on how far the training is.
 fn two_blocks(learning: Option<Value>) -> Place {
     let place = PROGRAM.place();
