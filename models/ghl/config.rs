@@ -56,7 +56,7 @@ pub struct BlockConfig {
 }
 
 /// How a network is trained: by gradient descent without momentum and with coupled weight decay, at rates that fall
-/// along a cosine to 0 at the last step.
+/// along a cosine to 0 over all steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {

@@ -277,8 +277,8 @@ pub struct TrainingConfig {
     /// network is. Without augmentation it makes no difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augmented_copies: Option<usize>,
-    /// The type in which the read-outs' features are kept in memory. The default is f32, or bf16 (three significant
-    /// digits, half the memory) if f32 would take more than two gibibytes for the training images.
+    /// The type in which the read-outs' features are kept in memory. The default is f32, or bf16 (two to three
+    /// significant digits, half the memory) if f32 would take more than two gibibytes for the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<FeatureType>,
 }
