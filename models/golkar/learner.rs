@@ -147,6 +147,7 @@ impl Learner {
         let network = Network::new(preset, *backprop, (inputs, task.classes), start, rng, device)?;
         let epochs = preset.training.epochs;
         let images = shown(samples, epochs)? as u64;
+        let steps = (samples.div_ceil(batch_size(options)) * epochs) as u64;
         let moments = moments(batch_size(options), samples, epochs);
         Ok(Self {
             network,
@@ -154,8 +155,7 @@ impl Learner {
             options: options.clone(),
             rng: rng.clone(),
             clock: Clock::default(),
-            // Each sample counts as a step, because the circuit learns online.
-            total: Clock { steps: images, images },
+            total: Clock { steps, images },
             moments,
             order: None,
         })
@@ -303,9 +303,9 @@ impl hebbian_train::Learner for Learner {
         let end = count.min(at + together);
         self.learn(&order[at..end])?;
         self.order = Some((epoch, order));
-        let learned = (end - at) as u64;
-        self.clock =
-            Clock { steps: self.clock.steps + learned, images: self.clock.images + learned };
+        let learned = end - at;
+        self.clock.images += learned as u64;
+        self.clock.steps += learned.div_ceil(batch_size(&self.options)) as u64;
         Ok(())
     }
 

@@ -18,7 +18,9 @@ def features(preset, tensors, images):
     score, bias = F.conv2d(z, tensors["patches.weight"]), tensors["patches.bias"][:, None, None]
     code = torch.cat([half(preset, bias - score), half(preset, bias + score)], 1)
     side, step = preset.get("windows") or [(code.shape[2] + 1) // 2] * 2
-    return F.avg_pool2d(code, side, step, ceil_mode=True).permute(0, 2, 3, 1).flatten(1)
+    averages = F.avg_pool2d(code, side, step, ceil_mode=True)
+    averages = F.adaptive_avg_pool2d(averages, preset["grid"]) if preset.get("grid") else averages
+    return averages.permute(0, 2, 3, 1).flatten(1)
 
 if __name__ == "__main__":
     folder, images, out = sys.argv[1:]

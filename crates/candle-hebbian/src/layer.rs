@@ -126,6 +126,9 @@ impl Layer {
     /// [`Geometry`]). To learn, the weight must be a variable, for example from
     /// `vb.get_with_hints(…)?` of a `VarMap`. [`from_tensor`](Self::from_tensor) makes a variable
     /// from any tensor.
+    ///
+    /// # Errors
+    /// If the shape of the weight does not fit the geometry.
     pub fn new(weight: Tensor, geometry: Geometry) -> Result<Self> {
         let dims = geometry.weight_dims(weight.dims())?;
         Ok(Self { weight, geometry, dims })
@@ -133,6 +136,9 @@ impl Layer {
 
     /// Makes a layer that can learn: with `weight` itself if it is a variable, else with a copy of
     /// it in a new variable.
+    ///
+    /// # Errors
+    /// If the shape of the weight does not fit the geometry.
     pub fn from_tensor(weight: &Tensor, geometry: Geometry) -> Result<Self> {
         Self::new(Var::from_tensor(weight)?.into_inner(), geometry)
     }
@@ -237,11 +243,17 @@ impl Layer {
 
     /// The pre-synaptic rows `(S, P, F)` of the input `x`: samples, or patches flattened
     /// channel-major. They carry no graph.
+    ///
+    /// # Errors
+    /// If the shape of the input does not fit, or there is not enough memory for the rows.
     pub fn unfold(&self, x: &Tensor) -> Result<Tensor> {
         self.geometry.unfold(&x.detach(), self.weight.dims())?.contiguous()
     }
 
     /// Responds to `x` with the graph cut at the input, keeping what learning needs.
+    ///
+    /// # Errors
+    /// If the shape of the input does not fit.
     pub fn response(&self, x: &Tensor) -> Result<Response> {
         Response::new(&self.weight, self.geometry, x)
     }
@@ -362,11 +374,17 @@ impl Response {
     }
 
     /// Brings any rows `(S, P, K)` into the shape of the layer's output.
+    ///
+    /// # Errors
+    /// If the numbers of sites and rows do not fit.
     pub fn fold(&self, rows: &Tensor) -> Result<Tensor> {
         self.geometry.fold(rows, &self.input, self.weight.dims())
     }
 
     /// Brings a tensor in the shape of the layer's output into rows `(S, P, K)`.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
     pub fn rows(&self, output: &Tensor) -> Result<Tensor> {
         self.geometry.rows(output, self.weight.dims())
     }

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// [`Highest`](Self::Highest) apply to the large products of this crate's layers and rules on
 /// processors with a matrix unit (AMX, on Linux), and to all of candle's products on NVIDIA GPUs,
 /// which use TF32 for both. [`Medium`](Self::Medium) also applies to such products on processors
-/// with vectors of bf16 (AVX-512-BF16, on Linux), except for convolutions by 3×3 kernels, which are
-/// faster in f32 there. Nothing else is affected. Sums are in f32 in any case.
+/// with vectors of bf16 (AVX-512-BF16, on Linux), except for convolutions by 3×3 kernels with a
+/// stride and a dilation of 1, which bf16 makes slower there. On the CPU, both need the feature
+/// `x86-v4`, a default one. Nothing else is affected. Sums are in f32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatmulPrecision {
     /// The precision of f32: a relative error of about 2⁻²⁴ for each product of two values. On the CPU, convolutions

@@ -140,7 +140,10 @@ impl Rng {
         order
     }
 
-    /// Draws a number from `0..n`, each equally likely; `n` must not be 0.
+    /// Draws a number from `0..n`, each equally likely.
+    ///
+    /// # Panics
+    /// If `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n)
     }

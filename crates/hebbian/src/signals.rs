@@ -22,7 +22,7 @@ pub(crate) fn listen() -> Result<()> {
     if std::env::var_os(ENDS_WITH_INPUT).is_some() {
         std::thread::spawn(|| {
             let _ = std::io::copy(&mut std::io::stdin().lock(), &mut sink());
-            received(SIGTERM);
+            received(SIGTERM, "stopping after this step");
         });
     }
     listen_to_signals()
@@ -39,12 +39,12 @@ pub(crate) fn start(command: &mut Command) -> std::io::Result<Child> {
 
 const SIGTERM: i32 = 15;
 
-fn received(signal: i32) {
+fn received(signal: i32, told: &str) {
     if !stop().is_watched() || stop().asked().is_some() {
         std::process::exit(128 + signal);
     }
     stop().ask(usize::try_from(signal).unwrap_or_default());
-    crate::tell("stopping after this step; press Ctrl-C again to stop immediately");
+    crate::tell(told);
 }
 
 #[cfg(unix)]
@@ -54,7 +54,8 @@ fn listen_to_signals() -> Result<()> {
     use signal_hook::iterator::Signals;
 
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
-    std::thread::spawn(move || signals.forever().for_each(received));
+    let told = "stopping after this step; press Ctrl-C again to stop immediately";
+    std::thread::spawn(move || signals.forever().for_each(|signal| received(signal, told)));
     Ok(())
 }
 

@@ -321,5 +321,9 @@ fn pytorch_agrees_on_patches() -> Result {
     agrees::<patches::Patches>(&patches::Options { preset: preset.clone() }, "hard code")?;
     preset.frame = patches::Frame::Pixel;
     (preset.temperature, preset.windows) = (Some(0.5), Some((4, 3)));
-    agrees::<patches::Patches>(&patches::Options { preset }, "soft code, windows over the edge")
+    let soft = patches::Options { preset: preset.clone() };
+    agrees::<patches::Patches>(&soft, "soft code, windows over the edge")?;
+    // Five averages to a side, of which each of the grid's three covers two or three.
+    (preset.windows, preset.grid) = (Some((2, 1)), Some(3));
+    agrees::<patches::Patches>(&patches::Options { preset }, "a grid of averages")
 }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 /// `k` winners take all: the `k` units of largest `u`, provided they are above 0.
 ///
 /// ```text
-/// y_k = 1[u_k ≥ u_(k) and u_k > 0]        graded: that times u_k
+/// y_j = 1[u_j ≥ u_(k) and u_j > 0]        graded: that times u_j
 /// ```
 ///
-/// with `u_(k)` the `k`-th largest of the row. All units that tie for the `k`-th place win.
+/// for each unit `j`, with `u_(k)` the `k`-th largest of the row. All units that tie for the `k`-th place win.
 ///
 /// Source: Miconi 2021, arXiv 2107.01729.
 ///

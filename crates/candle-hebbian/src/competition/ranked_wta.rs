@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Units are ranked: the first learns, the `k`-th unlearns, the others do neither.
 ///
 /// ```text
-/// y_k = 1 for the largest u, −Δ for the k-th largest, else 0
+/// y_j = 1 if u_j is the largest, −Δ if it is the k-th largest, else 0
 /// ```
 ///
-/// `k` is the field `k`, and `Δ` is `delta`. Among equal values, the one of lower index ranks
+/// for each unit `j`; `k` is the field `k`, and `Δ` is `delta`. Among equal values, the one of lower index ranks
 /// first.
 ///
 /// Source: Krotov & Hopfield 2019, PNAS 116:7723, with `k` from 2 to 7 and `Δ` of 0.1 to 0.4.

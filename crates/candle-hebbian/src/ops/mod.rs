@@ -36,7 +36,7 @@ mod channel_affine;
 mod conv;
 mod custom_vjp;
 mod dropout;
-// Dead code on targets without a matrix unit.
+// Dead code on targets without products of bf16.
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux", feature = "x86-v4")),
     expect(dead_code)

@@ -23,7 +23,7 @@ use candle::Result;
 /// assert_eq!(update.to_vec2::<f64>()?, [[2.0, 4.0]]);
 /// # Ok::<(), candle::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hebb;
 
 impl Rule for Hebb {

@@ -24,7 +24,7 @@ use candle::Result;
 /// assert_eq!(update.to_vec2::<f64>()?, [[0.0, 1.0]]);
 /// # Ok::<(), candle::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oja;
 
 impl Rule for Oja {

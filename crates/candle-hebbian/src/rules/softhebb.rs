@@ -34,7 +34,7 @@ use candle::Result;
 /// }
 /// # Ok::<(), candle::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SoftHebb;
 
 impl Rule for SoftHebb {

@@ -200,14 +200,14 @@ impl ReproduceArgs {
                 }
             }
             // A complete run is read back, if it is the one that is asked for and was computed in the same way.
-            match made_by(&folder)? {
-                found if found.is_empty() => {}
-                found if found.iter().all(|found| *found == self.made_by(device)) => {
-                    command.arg("--resume");
-                }
-                found => {
-                    let by = &found[0];
+            let (found, here) = (made_by(&folder)?, self.made_by(device));
+            match found.iter().find(|found| **found != here) {
+                Some(by) => {
                     self.tell(&format!("{} is by {by}: it is computed again", folder.display()));
+                }
+                None if found.is_empty() => {}
+                None => {
+                    command.arg("--resume");
                 }
             }
             wait(command, &folder)?;

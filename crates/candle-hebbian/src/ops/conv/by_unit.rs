@@ -25,13 +25,12 @@ impl Correlation {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
-    /// Whether a product of units and windows to this depth pays. Vectors of bf16 are slower than
-    /// [filtering](super::winograd).
+    /// Whether a product of these sizes pays. Vectors of bf16 are slower than [filtering](super::winograd).
     fn pays<T: Real>(&self, sizes: [usize; 3]) -> bool {
         tiles::pays::<T>(sizes) && (tiles::by_unit() || !self.suits_tiles::<T>())
     }
 
-    /// Whether the responses to `batch` images pay.
+    /// Whether it pays to compute the responses to `batch` images as products.
     pub(super) fn suits_the_unit<T: Real>(&self, batch: usize) -> bool {
         let positions = (batch * self.positions()).min(POSITIONS);
         self.suits(32) && self.pays::<T>([positions, self.units, self.depth()])
