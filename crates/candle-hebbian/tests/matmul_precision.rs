@@ -34,12 +34,12 @@ fn all_products(
 fn each_setting_has_its_precision() -> Result<()> {
     let strided = Geometry::Conv2d(Conv2dConfig { padding: 1, stride: 2, ..Default::default() });
     let filtered = Geometry::Conv2d(Conv2dConfig { padding: 1, ..Default::default() });
-    let cases: [(Geometry, &[usize], &[usize], &[usize]); 3] = [
-        (Geometry::Dense, &[256, 320], &[288, 320], &[256, 288]),
-        (strided, &[8, 128, 16, 16], &[256, 128, 4, 4], &[8, 256, 8, 8]),
-        (filtered, &[4, 32, 12, 12], &[64, 32, 3, 3], &[4, 64, 12, 12]),
+    let cases: [(Geometry, [&[usize]; 3]); 3] = [
+        (Geometry::Dense, [&[256, 320], &[288, 320], &[256, 288]]),
+        (strided, [&[8, 128, 16, 16], &[256, 128, 4, 4], &[8, 256, 8, 8]]),
+        (filtered, [&[4, 32, 12, 12], &[64, 32, 3, 3], &[4, 64, 12, 12]]),
     ];
-    for (geometry, x, weight, delta) in cases {
+    for (geometry, [x, weight, delta]) in cases {
         let rng = Rng::new(5);
         let draw = |name, shape| rng.stream(name).normal(0.0, 1.0, shape, DType::F32, &Device::Cpu);
         let all = [draw("x", x)?, draw("weight", weight)?, draw("delta", delta)?];
