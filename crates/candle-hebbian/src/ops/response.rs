@@ -228,9 +228,9 @@ impl CustomOp2 for Product {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let [sites, rows, fan_in, units] = self.sizes;
-        let by_unit =
+        let by_tiles =
             with_real!(x, "linear_response", T => tiles::pays::<T>([rows, units, fan_in]));
-        if sites == 1 && units > rows && !by_unit {
+        if sites == 1 && units > rows && !by_tiles {
             return self.turned(x, x_layout, weight, weight_layout);
         }
         let (x_layout, weight_layout) = self.layouts(x_layout, weight_layout);

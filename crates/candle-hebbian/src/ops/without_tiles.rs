@@ -3,7 +3,7 @@
 use super::factor::Factor;
 use crate::cpu::Real;
 
-pub(super) fn by_unit() -> bool {
+pub(super) fn has_unit() -> bool {
     false
 }
 

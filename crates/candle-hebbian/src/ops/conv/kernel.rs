@@ -62,7 +62,7 @@ impl Plan {
     /// Whether response and gradient of the weights in f32 take fewer multiplications than windows and units have.
     pub(super) fn filters(&self) -> bool {
         let correlation = self.response();
-        !correlation.suits_the_unit::<f32>(self.batch) && correlation.suits_tiles::<f32>()
+        !correlation.suits_a_product::<f32>(self.batch) && correlation.suits_tiles::<f32>()
     }
 
     /// The shape `(1, P, F)` of the windows as rows.

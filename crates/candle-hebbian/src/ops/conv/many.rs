@@ -1,8 +1,8 @@
-//! Convolutions of many images at a time, by the [matrix unit](by_unit) or by [fewer multiplications](winograd), where one
-//! of the two suits.
+//! Convolutions of many images at a time, as [products of windows](as_product) or with [fewer
+//! multiplications](winograd), where one of the two suits.
 
 use super::correlation::Correlation;
-use super::{by_unit, winograd};
+use super::{as_product, winograd};
 use crate::cpu::Real;
 use candle::Result;
 
@@ -18,7 +18,7 @@ pub(super) fn respond<T: Real>(
     value: impl Fn(usize, usize, usize, usize) -> T + Sync,
     (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
 ) -> Result<Option<Vec<T>>> {
-    match by_unit::respond(correlation, batch, &value, (image, &pad))? {
+    match as_product::respond(correlation, batch, &value, (image, &pad))? {
         None => winograd::respond(correlation, batch, value, (image, pad)),
         found => Ok(found),
     }
@@ -35,7 +35,7 @@ pub(super) fn correlate<T: Real>(
     grad: &[T],
     (image, pad): (usize, impl Fn(usize, &mut [T]) + Sync),
 ) -> Result<Option<Vec<T>>> {
-    match by_unit::correlate(correlation, batch, grad, (image, &pad))? {
+    match as_product::correlate(correlation, batch, grad, (image, &pad))? {
         None => winograd::correlate(correlation, batch, grad, (image, pad)),
         found => Ok(found),
     }

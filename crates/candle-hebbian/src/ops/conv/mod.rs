@@ -1,7 +1,7 @@
 //! Convolution on the CPU. On other devices, and inside [`composed`](super::composed), a convolution is computed like
 //! every layer: by [unfolding](super::unfold()) into rows, a matrix product, and folding the rows back into shape.
 
-mod by_unit;
+mod as_product;
 mod correlation;
 mod kernel;
 mod many;

@@ -65,7 +65,7 @@ impl Engine {
 }
 
 /// Whether there is a matrix unit.
-pub(super) fn by_unit() -> bool {
+pub(super) fn has_unit() -> bool {
     unit::is_there()
 }
 

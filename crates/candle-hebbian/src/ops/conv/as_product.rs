@@ -27,11 +27,11 @@ impl Correlation {
 
     /// Whether a product of these sizes pays. Vectors of bf16 are slower than [filtering](super::winograd).
     fn pays<T: Real>(&self, sizes: [usize; 3]) -> bool {
-        tiles::pays::<T>(sizes) && (tiles::by_unit() || !self.suits_tiles::<T>())
+        tiles::pays::<T>(sizes) && (tiles::has_unit() || !self.suits_tiles::<T>())
     }
 
     /// Whether it pays to compute the responses to `batch` images as products.
-    pub(super) fn suits_the_unit<T: Real>(&self, batch: usize) -> bool {
+    pub(super) fn suits_a_product<T: Real>(&self, batch: usize) -> bool {
         let positions = (batch * self.positions()).min(POSITIONS);
         self.suits(32) && self.pays::<T>([positions, self.units, self.depth()])
     }
@@ -83,7 +83,7 @@ pub(super) fn respond<T: Real>(
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
     let (positions, kw) = (correlation.positions(), correlation.kernel.1);
-    if !correlation.suits_the_unit::<T>(batch) {
+    if !correlation.suits_a_product::<T>(batch) {
         return Ok(None);
     }
     let channels = correlation.channels;
