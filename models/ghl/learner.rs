@@ -9,7 +9,7 @@ use candle_hebbian::device::to_host;
 use hebbian_data::Dataset;
 use hebbian_train::{
     Checkpoint, Clock, Counts, Epochs, Error, Figures, Measured, Method, OfPreset, Picture,
-    Recorder, Result, Start, State, UnitsBefore, check_images, evaluate, shown,
+    Recorder, Result, Start, State, UnitsBefore, check_images, evaluate,
 };
 use serde_json::Value;
 
@@ -89,8 +89,7 @@ impl Learner {
                 training.batch_size
             )));
         }
-        let images = shown(count, training.epochs)? as u64;
-        let steps = training.epochs as u64 * count.div_ceil(training.batch_size) as u64;
+        let total = Clock::after_epochs(training.epochs, count, training.batch_size)?;
         Ok(Self {
             descents: Descents::new(&network)?,
             before: UnitsBefore::fresh(&network)?,
@@ -98,7 +97,7 @@ impl Learner {
             data: data.clone(),
             rng: rng.clone(),
             device: device.clone(),
-            total: Clock { steps, images },
+            total,
             epochs: Epochs::new(rng),
         })
     }

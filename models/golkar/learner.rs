@@ -13,7 +13,7 @@ use candle_hebbian::ops::has_kernels;
 use hebbian_data::{Dataset, split_at};
 use hebbian_train::{
     Checkpoint, Clock, ConfusionMatrix, Counts, Figures, History, Measured, Method, Model,
-    Recorder, Result, Start, check_finite, shown,
+    Recorder, Result, Start, check_finite,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -146,8 +146,7 @@ impl Learner {
         let start = (task.scaling, Some(&first));
         let network = Network::new(preset, *backprop, (inputs, task.classes), start, rng, device)?;
         let epochs = preset.training.epochs;
-        let images = shown(samples, epochs)? as u64;
-        let steps = (samples.div_ceil(batch_size(options)) * epochs) as u64;
+        let total = Clock::after_epochs(epochs, samples, batch_size(options))?;
         let moments = moments(batch_size(options), samples, epochs);
         Ok(Self {
             network,
@@ -155,7 +154,7 @@ impl Learner {
             options: options.clone(),
             rng: rng.clone(),
             clock: Clock::default(),
-            total: Clock { steps, images },
+            total,
             moments,
             order: None,
         })
@@ -302,10 +301,10 @@ impl hebbian_train::Learner for Learner {
         };
         let end = count.min(at + together);
         self.learn(&order[at..end])?;
+        for batch in order[at..end].chunks(batch_size(&self.options)) {
+            self.clock.tick(batch.len());
+        }
         self.order = Some((epoch, order));
-        let learned = end - at;
-        self.clock.images += learned as u64;
-        self.clock.steps += learned.div_ceil(batch_size(&self.options)) as u64;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use candle_hebbian::{Rng, RowMap};
 use hebbian_data::{Batches, Dataset, Divisor, ImageSet, Zca};
 use hebbian_train::{
     Checkpoint, Clock, Error, Figures, Measured, Method, Model as _, Picture, Recorder, Result,
-    Start, State, check_finite, check_images, shown, with_input,
+    Start, State, check_finite, check_images, with_input,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,8 +97,7 @@ impl Learner {
         let model = Model::new(options, train.shape(), classes, rng, device)?;
         options.check(&model, train.len(), test.len())?;
         let (training, seen) = (options.preset.training, data.seen()?);
-        let images = shown(seen.len(), training.epochs)? as u64;
-        let steps = (seen.len().div_ceil(training.batch_size) * training.epochs) as u64;
+        let total = Clock::after_epochs(training.epochs, seen.len(), training.batch_size)?;
         Ok(Self {
             monitor: Monitor::new(&options.preset),
             epoch: epoch(0, &seen, training.batch_size, rng)?,
@@ -109,7 +108,7 @@ impl Learner {
             test: test.clone(),
             rng: rng.clone(),
             clock: Clock::default(),
-            total: Clock { steps, images },
+            total,
         })
     }
 

@@ -1,5 +1,6 @@
 //! What computed a run or an experiment.
 
+use candle_hebbian::matmul_precision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::{self, Display};
@@ -17,6 +18,12 @@ pub struct MadeBy {
 }
 
 impl MadeBy {
+    /// What computes here: this version, on this device, with the precision that is set.
+    pub fn here(version: &str, device: &str) -> Self {
+        let matmul_precision = matmul_precision().name().to_string();
+        Self { version: version.to_string(), device: device.to_string(), matmul_precision }
+    }
+
     /// Reads it from the configuration of a run, with `unknown` for what that does not say.
     pub fn of_config(config: &Value) -> Self {
         let text = |place: &str| {

@@ -8,7 +8,6 @@ use crate::{
 };
 use candle::Device;
 use candle_hebbian::device::for_this_thread;
-use candle_hebbian::matmul_precision;
 use hebbian_data::Dataset;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -203,11 +202,7 @@ impl Study<'_> {
         ] {
             about.insert(key.to_string(), value);
         }
-        let here = MadeBy {
-            version: options.version.clone(),
-            device: options.device.clone(),
-            matmul_precision: matmul_precision().name().to_string(),
-        };
+        let here = MadeBy::here(&options.version, &options.device);
         about.insert(MADE_BY.to_string(), json!(here));
         about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
         if options.resume {

@@ -2,7 +2,7 @@ use candle::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Figures, Recorder};
+use super::{Figures, Recorder, shown};
 use crate::{Checkpoint, Error, Picture, Result, Units};
 
 /// A network with its read-out, as evaluation uses it. Images are `(B, C, H, W)`, as
@@ -98,6 +98,15 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The end of `epochs` epochs of `count` images in batches of `batch_size`, the last of which may be smaller.
+    ///
+    /// # Errors
+    /// If the images are too many to count.
+    pub fn after_epochs(epochs: usize, count: usize, batch_size: usize) -> Result<Self> {
+        let images = shown(count, epochs)? as u64;
+        Ok(Self { steps: (count.div_ceil(batch_size) * epochs) as u64, images })
+    }
+
     /// Advances the clock by a batch of `images` images.
     pub fn tick(&mut self, images: usize) {
         self.steps += 1;

@@ -9,9 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::learner::expect_first;
-use super::{
-    Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State, shown,
-};
+use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State};
 use crate::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, ReadoutResult,
     Result, Ridge, Standardisation, Units, collect_features,
@@ -313,9 +311,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
             return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
         }
         let seen = data.seen()?;
-        let (count, epochs) = (seen.len(), recipe.epochs);
-        let images = shown(count, epochs)? as u64;
-        let steps = (count.div_ceil(recipe.batch_size) * epochs) as u64;
+        let total = Clock::after_epochs(recipe.epochs, seen.len(), recipe.batch_size)?;
         let learner = Self {
             model,
             recipe,
@@ -325,7 +321,7 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
             device: device.clone(),
             quiet: *quiet,
             clock: Clock::default(),
-            total: Clock { steps, images },
+            total,
             under_way: None,
         };
         // A read-out that cannot be trained is refused before anything is learned.

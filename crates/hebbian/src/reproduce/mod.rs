@@ -200,7 +200,7 @@ impl ReproduceArgs {
                 }
             }
             // A complete run is read back, if it is the one that is asked for and was computed in the same way.
-            let (found, here) = (made_by(&folder)?, self.made_by(device));
+            let (found, here) = (made_by(&folder)?, MadeBy::here(crate::VERSION, device));
             match found.iter().find(|found| **found != here) {
                 Some(by) => {
                     self.tell(&format!("{} is by {by}: it is computed again", folder.display()));
@@ -232,15 +232,6 @@ impl ReproduceArgs {
         command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
         wait(command, run)?;
         Ok(Some(begun.elapsed()))
-    }
-
-    /// What computes the runs.
-    fn made_by(&self, device: &str) -> MadeBy {
-        MadeBy {
-            version: crate::VERSION.to_string(),
-            device: device.to_string(),
-            matmul_precision: self.device.matmul_precision.name().to_string(),
-        }
     }
 
     fn tell(&self, line: &str) {
@@ -277,18 +268,16 @@ fn wait(mut command: Command, folder: &Path) -> Result<()> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let _watch = stop().watch();
     let mut child = signals::start(command.stdout(Stdio::null())).context("cannot start a run")?;
-    let mut input = child.stdin.take();
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
         if stop().asked().is_some() {
             // The run stops when its input is closed.
-            input = None;
+            child.stdin = None;
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    drop(input);
     if let Some(signal) = stop().asked() {
         let (at, path) = ("in the middle of the record".to_string(), folder.to_path_buf());
         let next = "to go on, give the same command again";

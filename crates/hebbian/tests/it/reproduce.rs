@@ -34,6 +34,13 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// Changes a file of JSON.
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = json_of(path);
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
 #[test]
 fn tables_are_as_the_record_says() {
     let project = project();
@@ -65,9 +72,9 @@ fn runs_end_with_the_program_that_started_them() {
     let at = folder.path();
     copy_of_the_record(at);
     let file = at.join("models/krotov_hopfield/record/digits.json");
-    let mut record = json_of(&file);
-    record["jobs"][0]["flags"] = json!(["--epochs", "100000"]);
-    std::fs::write(&file, record.to_string()).unwrap();
+    edit(&file, |record| {
+        record["jobs"][0]["flags"] = json!(["--epochs", "100000"]);
+    });
     let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
     command.args(["reproduce", "--cpu", "--only", "krotov-hopfield/digits/learned", "--keep"]);
     let mut program = command.current_dir(at).stderr(Stdio::piped()).spawn().unwrap();
@@ -101,12 +108,12 @@ fn numbers_hold_or_do_not() {
     let written = || std::fs::metadata(&results).unwrap().modified().unwrap();
     // One seed. Another job, whose name begins like this one's, is not meant.
     let run = |interval: Value| {
-        let mut record = json_of(&file);
-        let job = &mut record["jobs"][0];
-        (job["seeds"], job["minutes"]) = (json!([0]), json!({"cpu": 0.05}));
-        let claim = &mut job["claims"][0];
-        (claim["interval"], claim["ours"]) = (interval, Value::Null);
-        std::fs::write(&file, record.to_string()).unwrap();
+        edit(&file, |record| {
+            let job = &mut record["jobs"][0];
+            (job["seeds"], job["minutes"]) = (json!([0]), json!({"cpu": 0.05}));
+            let claim = &mut job["claims"][0];
+            (claim["interval"], claim["ours"]) = (interval, Value::Null);
+        });
         let output = reproduce(at, &["--only", "patches/digits/code", "--quiet", "--keep"]);
         let both = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(both).unwrap())
@@ -125,22 +132,20 @@ fn numbers_hold_or_do_not() {
 
     // A run of another version is no proof for this one.
     let config = results.with_file_name("config.json");
-    let mut other = json_of(&config);
-    other["version"] = json!("0.0.1");
-    std::fs::write(&config, other.to_string()).unwrap();
+    edit(&config, |config| config["version"] = json!("0.0.1"));
     assert_eq!(run(json!([0.5, 1.0])).0, Some(0));
     assert_ne!(written(), first);
     assert_ne!(json_of(&config)["version"], "0.0.1");
 
     // In five minutes there is time for three seconds, but not for five minutes more, and none for a job whose time is
     // not known.
-    let mut record = json_of(&file);
-    let jobs = record["jobs"].as_array_mut().unwrap();
-    for (job, minutes) in jobs.iter_mut().zip([json!({"cpu": 0.05}), json!({"cpu": 5})]) {
-        job["minutes"] = minutes;
-    }
-    jobs[2]["minutes"] = json!({});
-    std::fs::write(&file, record.to_string()).unwrap();
+    edit(&file, |record| {
+        let jobs = record["jobs"].as_array_mut().unwrap();
+        for (job, minutes) in jobs.iter_mut().zip([json!({"cpu": 0.05}), json!({"cpu": 5})]) {
+            job["minutes"] = minutes;
+        }
+        jobs[2]["minutes"] = json!({});
+    });
     let list = ["--list", "--only", "patches/digits/", "--budget", "5", "--keep"];
     let list = String::from_utf8(reproduce(at, &list).stdout).unwrap();
     let listed = |job: &str| list.contains(&format!("patches/digits/{job} "));
@@ -163,16 +168,16 @@ fn numbers_hold_or_do_not() {
     assert!(version.starts_with(env!("CARGO_PKG_VERSION")), "{version}");
 
     // A further seed alone: the first is taken from what is kept, and the interval is that of both.
-    let mut known = json_of(&kept);
-    let values = known["values"].as_object_mut().unwrap();
-    values["frame `code`"] = json!([0.75]);
-    std::fs::write(&kept, known.to_string()).unwrap();
-    let mut record = json_of(&file);
-    record["jobs"][0]["seeds"] = json!([0, 1]);
-    for claim in record["jobs"][0]["claims"].as_array_mut().unwrap() {
-        claim["interval"] = json!([0.5, 1.0]);
-    }
-    std::fs::write(&file, record.to_string()).unwrap();
+    edit(&kept, |known| {
+        let values = known["values"].as_object_mut().unwrap();
+        values["frame `code`"] = json!([0.75]);
+    });
+    edit(&file, |record| {
+        record["jobs"][0]["seeds"] = json!([0, 1]);
+        for claim in record["jobs"][0]["claims"].as_array_mut().unwrap() {
+            claim["interval"] = json!([0.5, 1.0]);
+        }
+    });
     std::fs::remove_dir_all(results.parent().unwrap()).unwrap();
     let only = ["--only", "patches/digits/code", "--quiet", "--missing"];
     let output = reproduce(at, &only);
@@ -197,17 +202,17 @@ fn analyses_are_reproduced() {
     let at = folder.path();
     copy_of_the_record(at);
     let file = at.join("models/patches/record/digits.json");
-    let mut record = json_of(&file);
-    let job = &mut record["jobs"][0];
     let few = ["--only", "layers", "--train-images", "200", "--test-images", "100"];
-    (job["seeds"], job["analysis"]) = (json!([0]), json!(few));
-    let claim = &mut job["claims"][0];
-    (claim["interval"], claim["ours"]) = (Value::Null, Value::Null);
-    (claim["from"], claim["where"]) =
-        (json!("/analysis/layers/layers"), json!({"/name": "raw pixels"}));
-    claim["take"] = json!("/ridge");
-    job["claims"] = json!([claim]);
-    std::fs::write(&file, record.to_string()).unwrap();
+    edit(&file, |record| {
+        let job = &mut record["jobs"][0];
+        (job["seeds"], job["analysis"]) = (json!([0]), json!(few));
+        let claim = &mut job["claims"][0];
+        (claim["interval"], claim["ours"]) = (Value::Null, Value::Null);
+        (claim["from"], claim["where"]) =
+            (json!("/analysis/layers/layers"), json!({"/name": "raw pixels"}));
+        claim["take"] = json!("/ridge");
+        job["claims"] = json!([claim]);
+    });
 
     let only = ["--only", "patches/digits/code", "--keep"];
     let list = reproduce(at, &[&only[..], &["--list"]].concat());

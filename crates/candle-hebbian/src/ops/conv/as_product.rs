@@ -25,6 +25,11 @@ impl Correlation {
         self.groups == 1 && self.runs().1.is_multiple_of(count)
     }
 
+    /// How many positions of `batch` images go through one product.
+    fn together(&self, batch: usize) -> usize {
+        (batch * self.positions()).min(POSITIONS)
+    }
+
     /// Whether a product of these sizes pays. Vectors of bf16 are slower than [filtering](super::winograd).
     fn pays<T: Real>(&self, sizes: [usize; 3]) -> bool {
         tiles::pays::<T>(sizes) && (tiles::has_unit() || !self.suits_tiles::<T>())
@@ -32,8 +37,7 @@ impl Correlation {
 
     /// Whether it pays to compute the responses to `batch` images as products.
     pub(super) fn suits_a_product<T: Real>(&self, batch: usize) -> bool {
-        let positions = (batch * self.positions()).min(POSITIONS);
-        self.suits(32) && self.pays::<T>([positions, self.units, self.depth()])
+        self.suits(32) && self.pays::<T>([self.together(batch), self.units, self.depth()])
     }
 
     /// Calls `multiply` with the positions and windows of a few images at a time, until it fails or all images are
@@ -116,9 +120,8 @@ pub(super) fn correlate<T: Real>(
     padded: (usize, impl Fn(usize, &mut [T]) + Sync),
 ) -> Result<Option<Vec<T>>> {
     let (units, depth) = (correlation.units, correlation.depth());
-    let positions = correlation.positions();
-    let together = (batch * positions).min(POSITIONS);
-    if !correlation.suits(16) || !correlation.pays::<T>([units, depth, together]) {
+    let sizes = [units, depth, correlation.together(batch)];
+    if !correlation.suits(16) || !correlation.pays::<T>(sizes) {
         return Ok(None);
     }
     let mut sum = Vec::new();

@@ -14,6 +14,16 @@ pub const DEPTH: usize = 32;
 #[repr(C, align(64))]
 pub struct Tile(pub [u32; LINES * LINES]);
 
+/// The number of steps of the depth for which both panels hold two tiles of each part.
+///
+/// # Panics
+/// If the panels are empty, of different sizes, or not whole steps.
+pub fn steps<const PARTS: usize>(left: &[MaybeUninit<Tile>], right: &[MaybeUninit<Tile>]) -> usize {
+    let steps = left.len() / (2 * PARTS);
+    assert!(steps > 0 && left.len() == 2 * PARTS * steps && right.len() == left.len());
+    steps
+}
+
 /// Allocates room for `count` tiles, or returns `None` if there is not enough memory.
 pub fn room(count: usize) -> Option<Vec<MaybeUninit<Tile>>> {
     let mut room = Vec::new();

@@ -3,7 +3,7 @@
 //! rustc has no stable functions for its instructions. Their names and meanings are those of Intel's manual (Software
 //! Developer's Manual, volume 2, "Advanced Matrix Extensions").
 
-use super::tile::{LINES, Tile};
+use super::tile::{LINES, Tile, steps};
 use super::vectors;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -158,8 +158,7 @@ pub unsafe fn multiply<const PARTS: usize>(
     width: usize,
     adds: bool,
 ) {
-    let steps = left.len() / (2 * PARTS);
-    assert!(steps > 0 && left.len() == 2 * PARTS * steps && right.len() == left.len());
+    let steps = steps::<PARTS>(left, right);
     macro_rules! run {
         ($text:expr) => {
             asm!(

@@ -1,6 +1,6 @@
 //! Products of tiles by vector instructions for bf16 (AVX-512-BF16), on processors without a matrix unit.
 
-use super::tile::{DEPTH, LINES, SIDE, Tile};
+use super::tile::{DEPTH, LINES, SIDE, Tile, steps};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -28,8 +28,7 @@ pub unsafe fn multiply<const PARTS: usize>(
     width: usize,
     adds: bool,
 ) {
-    let steps = left.len() / (2 * PARTS);
-    assert!(steps > 0 && left.len() == 2 * PARTS * steps && right.len() == left.len());
+    let steps = steps::<PARTS>(left, right);
     for first in (0..SIDE).step_by(ROWS) {
         // SAFETY: the lines of `out` have `SIDE` values.
         let place =
