@@ -5,6 +5,7 @@ pub mod mirror;
 pub mod tables;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,6 +138,14 @@ pub fn write(path: &Path, bytes: &[u8]) {
 
 pub fn quiet() -> OnProgress {
     Arc::new(|_| ())
+}
+
+/// A port that refuses connections: that of a client. No other test can be given it to listen, as long as the connection
+/// lives.
+pub fn refusing_port() -> (u16, (TcpListener, TcpStream)) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    (client.local_addr().unwrap().port(), (server, client))
 }
 
 /// Checks that a message contains every part.

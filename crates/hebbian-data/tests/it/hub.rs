@@ -1,12 +1,11 @@
 //! The hub through the real client, against a mirror on loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::common::mirror::{Manner, Mirror, Served, sha256};
-use crate::common::{assert_images, assert_says, files, quiet, split, write};
+use crate::common::{assert_images, assert_says, files, quiet, refusing_port, split, write};
 use hebbian_data::{
     Dataset, DatasetName, Error, Hub, LoadOptions, Progress, RepoKind, load_from_hub,
 };
@@ -165,8 +164,7 @@ fn passwords_are_not_shown() {
 
 #[test]
 fn without_a_network_the_error_says_where_it_looked() {
-    // A port that was free a moment ago refuses the connection.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (port, _connection) = refusing_port();
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&format!("http://127.0.0.1:{port}"), cache.path());
     let error = load_known(DatasetName::Cifar10, &hub).unwrap_err().to_string();

@@ -1,12 +1,11 @@
 //! Pushes through the real client, to a hub on loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::mirror::{Commit, Mirror, READ_ONLY, Repo, TOKEN, Twist};
-use crate::common::{assert_says, quiet};
+use crate::common::{assert_says, quiet, refusing_port};
 use hebbian_data::{Error, Hub, Progress, Push, RepoKind};
 use tempfile::TempDir;
 
@@ -229,8 +228,7 @@ fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
 
 #[test]
 fn without_a_network_the_error_says_so() {
-    // A port that was free a moment ago refuses the connection.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (port, _connection) = refusing_port();
     let (folder, cache) = (folder(), tempfile::tempdir().unwrap());
     let hub = hub(&format!("http://127.0.0.1:{port}"), &cache, TOKEN);
     let error = hub.push(&to(&folder, &names(), REPO), &quiet()).unwrap_err().to_string();
