@@ -1,4 +1,4 @@
-//! Golkar et al. 2020: a microcircuit that learns locally and matches back-propagation.
+//! Golkar et al. 2020: a microcircuit that learns locally and comes close to back-propagation.
 //!
 //! `cargo run --release --example golkar` trains a linear and a rectified circuit on the embedded 8×8
 //! digits, and compares them with back-propagation and the best that a linear network can do.

@@ -68,8 +68,6 @@ impl CustomOp1 for Flat {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        /// The rows of a matrix that are turned together: what they write fills whole lines of the cache.
-        const TOGETHER: usize = 16;
         let Self { height, width, channels, back } = *self;
         let (batch, pixels) = (layout.dims()[0], height * width);
         let image = pixels * channels;
@@ -80,11 +78,8 @@ impl CustomOp1 for Flat {
         with_real!(x, "flatten", T => {
             let x = slice::<T>(x, layout)?;
             let out = filled("images as rows", &[batch, image], image, |at, out| {
-                let blocks = x[at * image..][..image].chunks(TOGETHER * columns);
-                for (block, matrix) in blocks.enumerate() {
-                    let out = &mut out[block * TOGETHER..];
-                    vectorised(|| turn(matrix, (columns, columns), out, rows));
-                }
+                let image = &x[at * image..][..image];
+                vectorised(|| turn(image, [columns, 1], (rows, columns), out, rows));
                 Ok(())
             })?;
             Ok((cpu::owned(out), shape))

@@ -39,18 +39,25 @@ pub(crate) fn elementwise(
     op(&x.contiguous()?)
 }
 
-/// Writes the first `columns` columns of a matrix with rows of `row` values as rows of `out_row` values. The last row
-/// of the matrix may be shorter.
+/// Writes the columns of a matrix of `rows` times `columns` values as rows of `out_row` values. The strides are the steps
+/// from one row of the matrix to the next, and from one of its columns to the next.
 #[inline(always)]
 pub(super) fn turn<T: Real>(
     matrix: &[T],
-    (row, columns): (usize, usize),
+    [row, column]: [usize; 2],
+    (rows, columns): (usize, usize),
     out: &mut [T],
     out_row: usize,
 ) {
-    for (r, row) in matrix.chunks(row).enumerate() {
-        for (c, &value) in row[..columns].iter().enumerate() {
-            out[c * out_row + r] = value;
+    // Writes a cache line of a column at a time, from rows that stay in the cache meanwhile.
+    let together = 64 / size_of::<T>();
+    for first in (0..rows).step_by(together) {
+        let count = together.min(rows - first);
+        for c in 0..columns {
+            let out = &mut out[c * out_row + first..][..count];
+            for (r, out) in (first..).zip(out) {
+                *out = matrix[r * row + c * column];
+            }
         }
     }
 }

@@ -121,12 +121,19 @@ impl<T: Real> WithSimd for Products<'_, T> {
             self.width.is_multiple_of(lanes) && self.out.len().is_multiple_of(self.width.max(1))
         );
         let mut at = 0;
-        while at + 2 * lanes <= self.width {
-            self.columns::<S, 2>(simd, at);
-            at += 2 * lanes;
-        }
-        if at < self.width {
-            self.columns::<S, 1>(simd, at);
+        while at < self.width {
+            // Three vectors at a time where there are registers for them and no single one is left over by it.
+            let vectors = match (self.width - at) / lanes {
+                1 => 1,
+                3 | 5.. if S::REGISTER_COUNT >= 32 => 3,
+                _ => 2,
+            };
+            match vectors {
+                1 => self.columns::<S, 1>(simd, at),
+                2 => self.columns::<S, 2>(simd, at),
+                _ => self.columns::<S, 3>(simd, at),
+            }
+            at += vectors * lanes;
         }
     }
 }

@@ -206,7 +206,7 @@ impl Product {
             let together = 64 / size_of::<T>();
             let u = filled("response", &[rows, units], together * units, |at, u| {
                 let columns = u.len() / units;
-                vectorised(|| turn(&turned[at * together..], (rows, columns), u, units));
+                vectorised(|| turn(&turned[at * together..], [rows, 1], (units, columns), u, units));
                 Ok(())
             })?;
             cpu::owned(u)

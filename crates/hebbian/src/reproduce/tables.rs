@@ -281,6 +281,7 @@ fn seeds(job: &Job, claim: &Claim) -> String {
         {
             format!("{first}–{last}")
         }
+        (_, 1) => "1 run".to_string(),
         (_, count) => format!("{count} runs"),
     }
 }

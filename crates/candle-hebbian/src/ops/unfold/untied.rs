@@ -86,14 +86,13 @@ impl CustomOp1 for BatchLast<'_> {
             let whole = batch.next_multiple_of(lanes_here::<T>());
             let (shape, line) = ([height, width, channels, whole], width * channels * whole);
             let images = filled("images, batch last", &shape, line, |h, line| {
+                // Goes along the axis of the pixels that lie closer together.
+                let (columns, channel) = ((width, sw, channels * whole), (channels, sc, whole));
+                let (outer, inner) = if sw < sc { (channel, columns) } else { (columns, channel) };
                 vectorised(|| {
-                    for c in 0..channels {
-                        for b in 0..batch {
-                            let x = &x[b * sb + c * sc + h * sh..];
-                            for w in 0..width {
-                                line[(w * channels + c) * whole + b] = x[w * sw];
-                            }
-                        }
+                    for at in 0..outer.0 {
+                        let x = &x[h * sh + at * outer.1..];
+                        turn(x, [sb, inner.1], (batch, inner.0), &mut line[at * outer.2..], inner.2);
                     }
                 });
                 Ok(())
@@ -162,7 +161,7 @@ impl CustomOp2 for Respond<'_> {
                     adds: false,
                     out: &mut *sums,
                 });
-                vectorised(|| turn(sums, (whole, batch), u, units));
+                vectorised(|| turn(sums, [whole, 1], (units, batch), u, units));
                 Ok(())
             })?;
             Ok((cpu::owned(u), (sites, batch, units).into()))
@@ -266,7 +265,7 @@ impl CustomOp2 for InputGradient<'_> {
             let sizes = [sites, units, whole];
             let turned = filled("gradient, batch last", &sizes, units * whole, |site, turned| {
                 let grad = &grad[site * batch * units..][..batch * units];
-                vectorised(|| turn(grad, (units, units), turned, whole));
+                vectorised(|| turn(grad, [units, 1], (batch, units), turned, whole));
                 Ok(())
             })?;
             let pixel = channels * whole;
@@ -291,17 +290,14 @@ impl CustomOp2 for InputGradient<'_> {
                 Ok(())
             })?;
             // Processes as many images side by side as a cache line has values.
-            let (image, together) = (channels * height * width, 64 / size_of::<T>());
+            let (plane, together) = (height * width, 64 / size_of::<T>());
+            let image = channels * plane;
             let out = filled("gradient of the images", &[batch, image], together * image, |at, out| {
-                let first = at * together;
+                let images = out.len() / image;
                 vectorised(|| {
                     for c in 0..channels {
-                        for (at, pixel) in sums.chunks_exact(pixel).enumerate() {
-                            let images = &pixel[c * whole + first..];
-                            for (out, &image) in out.chunks_exact_mut(image).zip(images) {
-                                out[c * height * width + at] = image;
-                            }
-                        }
+                        let sums = &sums[c * whole + at * together..];
+                        turn(sums, [pixel, 1], (plane, images), &mut out[c * plane..], image);
                     }
                 });
                 Ok(())
@@ -361,14 +357,15 @@ mod tests {
         Ok(())
     }
 
-    /// For batches and units of no, one, two and three vectors and of parts of them, response and gradients equal the
+    /// For batches and units of up to five vectors and of parts of them, response and gradients equal the
     /// sums over the windows of the definition. The values are whole numbers, so the order of the sums does not matter.
     #[test]
     fn every_width_is_the_definition() -> Result<()> {
         let whole = |count: usize, modulus: usize| {
             Vec::from_iter((0..count).map(|i| (i * 7919 % modulus) as f32 - (modulus / 2) as f32))
         };
-        for (batch, units, channels) in [(0, 3, 2), (1, 1, 1), (17, 5, 3), (40, 33, 2), (48, 16, 9)]
+        for (batch, units, channels) in
+            [(0, 3, 2), (1, 1, 1), (17, 5, 3), (40, 33, 2), (48, 16, 9), (70, 65, 2)]
         {
             let (size, kernel, out) = (4, 3, 2);
             let fan_in = channels * kernel * kernel;
