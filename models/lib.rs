@@ -13,7 +13,7 @@
 //! | compare with a control without plasticity | [`patches`], [`k_means`] |
 //! | check a device | [`verify`] |
 //! | do something with every method | [`for_each_method!`] |
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 
 mod competition_kind;
 mod methods;

@@ -236,8 +236,9 @@ impl Preset {
             return refuse(format!("ramp_slope {}, expected above 0", training.ramp_slope));
         }
         let rates = [Some(training.learning_rate), training.tied.map(|tied| tied.learning_rate)];
-        if let Some(rate) = rates.into_iter().flatten().find(|rate| rate.is_nan() || *rate <= 0.0) {
-            return refuse(format!("learning_rate {rate}, expected above 0"));
+        let is_rate = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        if let Some(rate) = rates.into_iter().flatten().find(|rate| !is_rate(rate)) {
+            return refuse(format!("learning_rate {rate}, expected a finite number above 0"));
         }
         let untied = |layer: &LayerConfig| matches!(layer, LayerConfig::Conv { untied: true, .. });
         if training.tied.is_some() && !self.layers.iter().any(untied) {

@@ -108,10 +108,10 @@ fn flat(t: &Tensor) -> Result<Tensor> {
 /// The weights and the feedback weights of the connections that exist in both directions, each as a list.
 fn weights_and_feedback(layer: &FeedbackLayer) -> Result<(Tensor, Tensor)> {
     let (weight, feedback) = (flat(&layer.weight().detach())?, flat(&layer.error_weight()?)?);
-    let (Some(forward), backward) = layer.masks() else { return Ok((weight, feedback)) };
-    let both = match backward {
-        Some(backward) => (forward * backward)?,
-        None => forward.clone(),
+    let both = match layer.masks() {
+        (None, None) => return Ok((weight, feedback)),
+        (Some(mask), None) | (None, Some(mask)) => mask.clone(),
+        (Some(forward), Some(backward)) => (forward * backward)?,
     };
     let both = flat(&both)?.to_vec1::<f64>()?;
     let kept: Vec<u32> = (0..both.len() as u32).filter(|&at| both[at as usize] != 0.0).collect();
@@ -176,6 +176,31 @@ fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Only what exists in both directions is compared, whichever direction lacks it.
+    #[test]
+    fn connections_in_both_directions() -> Result<()> {
+        use candle_hebbian::feedback::{Learning, Source};
+        use candle_hebbian::{FeedbackConfig, Geometry};
+        let tensor = |values: [[f64; 2]; 2]| Tensor::new(&values, &Device::Cpu);
+        let (w, r) = (tensor([[1.0, 2.0], [3.0, 4.0]])?, tensor([[5.0, 6.0], [7.0, 8.0]])?);
+        let (diagonal, left) =
+            (tensor([[1.0, 0.0], [0.0, 1.0]])?, tensor([[1.0, 0.0], [1.0, 0.0]])?);
+        let config = FeedbackConfig { source: Source::Own, learning: Learning::Fixed };
+        for (masks, weights, feedback) in [
+            ((None, None), vec![1.0, 2.0, 3.0, 4.0], vec![5.0, 6.0, 7.0, 8.0]),
+            ((None, Some(&diagonal)), vec![1.0, 4.0], vec![5.0, 8.0]),
+            ((Some(&left), None), vec![1.0, 3.0], vec![5.0, 7.0]),
+            ((Some(&left), Some(&diagonal)), vec![1.0], vec![5.0]),
+        ] {
+            let mut layer = FeedbackLayer::from_tensors(&w, Some(&r), Geometry::Dense, config)?;
+            layer.set_masks(masks.0.cloned(), masks.1.cloned())?;
+            let (of_weights, of_feedback) = weights_and_feedback(&layer)?;
+            assert_eq!(of_weights.to_vec1::<f64>()?, weights, "{masks:?}");
+            assert_eq!(of_feedback.to_vec1::<f64>()?, feedback, "{masks:?}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn correlation_of_hand_worked_values() -> Result<()> {

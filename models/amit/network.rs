@@ -11,7 +11,7 @@ use candle_hebbian::{
     Stack, WithFeedback, init,
 };
 use candle_nn::VarBuilder;
-use hebbian_train::{Checkpoint, Error, Model, Result, Units};
+use hebbian_train::{Checkpoint, Error, Model, Result, Units, check_layer};
 
 /// The layers of a preset, built for one size of images and one number of classes.
 ///
@@ -426,13 +426,8 @@ impl Model for Network {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match self.placed[..self.layers()].get(layer) {
-            Some(placed) => Ok(self.stack.features(images, placed.block + 1)?),
-            None => Err(Error::Argument(format!(
-                "there is no hidden layer {layer}: expected one below {}",
-                self.layers()
-            ))),
-        }
+        check_layer(layer, self.layers())?;
+        Ok(self.stack.features(images, self.placed[layer].block + 1)?)
     }
 
     /// The input of the class layer.
@@ -455,10 +450,8 @@ impl Model for Network {
     }
 
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match self.placed[..self.layers()].get(layer) {
-            Some(placed) => Ok(self.stack.excitation(placed.block, images)?),
-            None => Err(Error::Argument(format!("there is no hidden layer {layer}"))),
-        }
+        check_layer(layer, self.layers())?;
+        Ok(self.stack.excitation(self.placed[layer].block, images)?)
     }
 }
 

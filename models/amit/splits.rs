@@ -28,9 +28,7 @@ impl Splits {
         let (train, validation) = data.train.split_at(count - held);
         Ok(Self { train, validation, test: data.test.clone(), classes: data.class_names.len() })
     }
-}
 
-impl Splits {
     /// The number of images in each part.
     pub(super) fn counts(&self) -> Counts {
         let [train, validation, test] =

@@ -8,7 +8,7 @@ use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::ops::flatten;
 use candle_hebbian::{GlobalDirection, Layer, Norm, Rng, Rule, SoftWta, Stack, seeded};
 use candle_nn::VarMap;
-use hebbian_train::{Checkpoint, Error, Model, Preset as _, Result, Units};
+use hebbian_train::{Checkpoint, Error, Model, Preset as _, Result, Units, check_layer};
 use std::sync::Arc;
 
 /// The network of a preset, for images of one size and a number of classes.
@@ -169,13 +169,8 @@ impl Model for Network {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer < self.layers() {
-            true => Ok(self.stack.features(&Self::scaled(images)?, layer + 1)?),
-            false => Err(Error::Argument(format!(
-                "there is no layer {layer}: expected one below {}",
-                self.layers()
-            ))),
-        }
+        check_layer(layer, self.layers())?;
+        Ok(self.stack.features(&Self::scaled(images)?, layer + 1)?)
     }
 
     /// Returns the input of the class layer.
@@ -195,9 +190,7 @@ impl Model for Network {
     }
 
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer < self.layers() {
-            true => Ok(self.stack.excitation(layer, &Self::scaled(images)?)?),
-            false => Err(Error::Argument(format!("there are no responses of a layer {layer}"))),
-        }
+        check_layer(layer, self.layers())?;
+        Ok(self.stack.excitation(layer, &Self::scaled(images)?)?)
     }
 }

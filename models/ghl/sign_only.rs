@@ -1,6 +1,7 @@
 //! The control without local step sizes.
 
 use candle::Result;
+use candle_hebbian::ops::sign;
 use candle_hebbian::{Rule, State, Synapses, Update};
 
 /// `Δw = −size·sign(G)`: [`GlobalDirection`](candle_hebbian::GlobalDirection) with the same size for all synapses. `G`
@@ -13,9 +14,6 @@ pub struct SignOnly {
 
 impl Rule for SignOnly {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
-        // NaN has to stay NaN, but candle's sign of NaN is 0.
-        let gradient = synapses.third_product()?;
-        let sign = gradient.ne(&gradient)?.where_cond(&gradient, &gradient.sign()?)?;
-        Ok(Update::direct((sign * -self.size)?))
+        Ok(Update::direct((sign(&synapses.third_product()?)? * -self.size)?))
     }
 }

@@ -5,7 +5,7 @@ use super::circuit::Circuit;
 use super::config::{Preset, Scaling};
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, Model, Result, Units};
+use hebbian_train::{Checkpoint, Error, Model, Result, Units, check_layer};
 
 /// A two-layer network with the scaling of its input.
 #[derive(Debug)]
@@ -166,9 +166,7 @@ impl Model for Network {
 
     /// The basal currents of the hidden neurons.
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        match layer {
-            0 => Ok(self.scaled(images)?.matmul(&self.w1().as_detached_tensor().t()?)?),
-            _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
-        }
+        check_layer(layer, 1)?;
+        Ok(self.scaled(images)?.matmul(&self.w1().as_detached_tensor().t()?)?)
     }
 }

@@ -7,7 +7,7 @@ use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::flatten;
-use hebbian_train::{Checkpoint, Error, LinearReadout, Result, Units};
+use hebbian_train::{Checkpoint, Error, LinearReadout, Result, Units, check_layer};
 
 /// A network and, once it is trained, the read-out of the last layer's whole output.
 ///
@@ -75,13 +75,7 @@ impl hebbian_train::Model for Model {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        let layers = self.layers();
-        if layer >= layers {
-            return Err(Error::Argument(format!(
-                "there is no layer {layer}: expected one from 0 to {}",
-                layers - 1
-            )));
-        }
+        check_layer(layer, self.layers())?;
         Ok(self.network.stack().features(images, layer + 1)?)
     }
 

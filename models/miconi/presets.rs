@@ -6,7 +6,7 @@ use hebbian_train::{Result, all_presets, find_preset};
 /// Returns the preset called `name` or, if `name` ends in `.json`, the preset in that file.
 ///
 /// # Errors
-/// If the name is unknown (the message lists all names), the file cannot be read, or the JSON does not fit
+/// If the name is unknown (the message lists the nearest names), the file cannot be read, or the JSON does not fit
 /// the schema.
 pub fn preset(name: &str) -> Result<Preset> {
     find_preset(name)

@@ -75,7 +75,7 @@ pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tens
     }
 }
 
-/// Applies `op` to `together` images at a time, and joins the results.
+/// Applies `op` to `together` images at a time, at least one, and joins the results.
 ///
 /// # Errors
 /// Those of `op`.
@@ -84,8 +84,8 @@ pub fn in_parts(
     together: usize,
     op: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let count = images.dim(0)?;
-    let parts = (0..count.max(1)).step_by(together.max(1)).map(|start| {
+    let (count, together) = (images.dim(0)?, together.max(1));
+    let parts = (0..count.max(1)).step_by(together).map(|start| {
         let images = images.narrow(0, start, together.min(count - start))?;
         op(&images)
     });
@@ -97,7 +97,8 @@ pub fn in_parts(
 /// `ceil_mode`). Without windows, the averages are over quadrants of `⌈H/2⌉` and `⌊H/2⌋` rows, and of as many columns.
 ///
 /// # Errors
-/// A window larger than the map; a side or step of 0; a map that is not square, without windows.
+/// A window larger than the map; a side or step of 0; a step larger than the side, with which the last window could lie
+/// beyond the edge; a map that is not square, without windows.
 pub fn average(map: &Tensor, windows: Option<(usize, usize)>) -> Result<Tensor> {
     let (_, height, width, _) = map.dims4()?;
     if windows.is_none() && height != width {
@@ -107,7 +108,7 @@ pub fn average(map: &Tensor, windows: Option<(usize, usize)>) -> Result<Tensor> 
         )
     }
     let (side, step) = windows.unwrap_or((height.div_ceil(2), height.div_ceil(2)));
-    if side == 0 || step == 0 || side > height.min(width) {
+    if step == 0 || step > side || side > height.min(width) {
         candle::bail!(
             "windows of {side} positions in steps of {step} on a map of {height} x {width}"
         )

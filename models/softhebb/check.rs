@@ -8,8 +8,7 @@ use super::network::Network;
 use candle::{Tensor, Var};
 use candle_hebbian::Block;
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_train::shown;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Result, shown};
 
 /// Checks what does not depend on data.
 pub(super) fn preset(preset: &Preset) -> Result<()> {

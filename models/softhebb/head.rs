@@ -3,7 +3,7 @@
 use super::config::{HeadConfig, Rate, TrainingConfig};
 use candle::{DType, Device, Module, Tensor};
 use candle_hebbian::device::upload;
-use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps};
+use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps, init};
 use candle_nn::Optimizer;
 use hebbian_train::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, in_parts, one_hot_of,
@@ -53,8 +53,9 @@ impl Head {
                 Ok(Self::Linear(Box::new(head)))
             }
             HeadConfig::SupervisedHebbian { rate, radius } => {
-                let high = radius * (3.0 / features as f64).sqrt();
-                let weight = rng.uniform(0.0, high, (classes, features), DType::F32, device)?;
+                let shape = (classes, features);
+                let init = init::radius_uniform(shape, radius);
+                let weight = rng.draw(init, shape, DType::F32, device)?;
                 Self::hebbian(Layer::from_tensor(&weight, Geometry::Dense)?, rate, training)
             }
         }

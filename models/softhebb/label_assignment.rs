@@ -2,8 +2,7 @@
 
 use candle::{D, DType, Tensor};
 use candle_hebbian::device::upload;
-use hebbian_train::{Error, Result};
-use hebbian_train::{Readout, one_hot};
+use hebbian_train::{Error, Readout, Result, one_hot};
 
 /// The label of each unit of a dense layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl LabelAssignment {
 
 impl Readout for LabelAssignment {
     /// Returns the label of each row of `activity (N, K)`: that of its most active unit.
-    fn predict(&self, activity: &Tensor) -> hebbian_train::Result<Tensor> {
+    fn predict(&self, activity: &Tensor) -> Result<Tensor> {
         let labels = upload(self.labels.clone(), self.labels.len(), activity.device())?;
         let winners = activity.argmax(D::Minus1)?;
         Ok(labels.index_select(&winners, 0)?)

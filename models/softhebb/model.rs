@@ -7,7 +7,7 @@ use super::network::Network;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_train::{Checkpoint, Error, Result, Units};
+use hebbian_train::{Checkpoint, LinearReadout, Result, Units, check_layer};
 
 /// A SoftHebb network with the head that reads out classes. It takes pixels from 0 to 1, without scaling them.
 #[derive(Debug)]
@@ -85,13 +85,7 @@ impl hebbian_train::Model for Model {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        let layers = self.layers();
-        if layer >= layers {
-            let problem = format!(
-                "there is no layer {layer}: this model has {layers} layers, counted from 0"
-            );
-            return Err(Error::Argument(problem));
-        }
+        check_layer(layer, self.layers())?;
         Ok(self.network.stack().features(images, layer + 1)?)
     }
 
@@ -101,8 +95,7 @@ impl hebbian_train::Model for Model {
 
     fn scores(&self, images: &Tensor) -> Result<Tensor> {
         if !self.trained {
-            let problem = "the read-out is not trained: load a checkpoint that has head.weight";
-            return Err(Error::Argument(problem.to_string()));
+            return Err(LinearReadout::untrained());
         }
         self.head.scores(&self.network.forward(images)?)
     }

@@ -7,7 +7,7 @@ use hebbian_train::{Result, all_presets, find_preset};
 /// preset in that file.
 ///
 /// # Errors
-/// An unknown name (the message lists all names), an unreadable file, JSON of another schema.
+/// An unknown name (the message lists the nearest names), an unreadable file, JSON of another schema.
 pub fn preset(name: &str) -> Result<Preset> {
     find_preset(name)
 }

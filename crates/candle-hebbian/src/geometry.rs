@@ -199,23 +199,35 @@ impl Geometry {
 
     /// The inverse of [`fold`](Self::fold): an output-shaped tensor as contiguous rows `(S, P, K)`. For an ungrouped
     /// convolution whose channels are adjacent in memory this is a view.
+    ///
+    /// # Errors
+    /// If the shape is not one that the layer's output has.
     pub(crate) fn rows(&self, out: &Tensor, weight: &[usize]) -> Result<Tensor> {
         let WeightDims { sites, units, .. } = self.weight_dims(weight)?;
-        match *self {
-            Self::Dense => {
-                let rows = out.elem_count() / units.max(1);
-                out.reshape((1, rows, units))
+        let expected = match (self, out.dims()) {
+            (Self::Dense, &[ref leading @ .., k]) if k == units => {
+                return out.reshape((1, leading.iter().product::<usize>(), k));
             }
-            Self::Conv2d(_) => {
-                let (b, _, oh, ow) = out.dims4()?;
+            (Self::Conv2d(_), &[b, k, oh, ow]) if k == sites * units => {
                 let rows = out.permute((0, 2, 3, 1))?.reshape((b * oh * ow, sites, units))?;
-                rows.transpose(0, 1)?.contiguous()
+                return rows.transpose(0, 1)?.contiguous();
             }
-            Self::LocallyConnected2d(_) => {
-                let (b, _, _, _) = out.dims4()?;
-                out.permute((2, 3, 0, 1))?.reshape((sites, b, units))
+            (Self::LocallyConnected2d(_), &[b, k, oh, ow])
+                if [k, oh, ow] == [units, weight[0], weight[1]] =>
+            {
+                return out.permute((2, 3, 0, 1))?.reshape((sites, b, units));
             }
-        }
+            (Self::Dense, _) => format!("(…, {units})"),
+            (Self::Conv2d(_), _) => format!("(B, {}, OH, OW)", sites * units),
+            (Self::LocallyConnected2d(_), _) => {
+                format!("(B, {units}, {}, {})", weight[0], weight[1])
+            }
+        };
+        candle::bail!(
+            "a layer with weights {weight:?} has output {expected}, found {:?}: give the tensor the \
+             shape and the order of axes of the layer's output",
+            out.dims()
+        )
     }
 }
 

@@ -381,10 +381,10 @@ impl Response {
         self.geometry.fold(rows, &self.input, self.weight.dims())
     }
 
-    /// Brings a tensor in the shape of the layer's output into rows `(S, P, K)`.
+    /// Brings a tensor in the shape of the layer's [output](Self::output) into rows `(S, P, K)`.
     ///
     /// # Errors
-    /// If the shape does not fit.
+    /// If the tensor has another shape, even if it has as many entries.
     pub fn rows(&self, output: &Tensor) -> Result<Tensor> {
         self.geometry.rows(output, self.weight.dims())
     }

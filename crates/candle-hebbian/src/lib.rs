@@ -58,7 +58,7 @@
 //! Shapes: images `(B, C, H, W)`, dense inputs `(N, F)`, patches channel-major `(C, kh, kw)`.
 //! Updates and surrogate losses are sums over batch and positions, not means. Nothing here reads
 //! files or knows about data sets.
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 
 mod backtrace;
 mod by_rule;

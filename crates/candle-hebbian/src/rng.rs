@@ -88,6 +88,9 @@ impl Rng {
     }
 
     /// Draws a tensor whose entries are independently 1 with `probability`, else 0.
+    ///
+    /// # Errors
+    /// If the probability is not in [0, 1], or if there is no memory for so many entries.
     pub fn bernoulli<S: Into<Shape>>(
         &mut self,
         probability: f64,
@@ -95,6 +98,9 @@ impl Rng {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
+        if !(0.0..=1.0).contains(&probability) {
+            candle::bail!("probability {probability}: expected 0 to 1")
+        }
         self.tensor(shape, dtype, device, |rng| {
             f64::from(u8::from(rng.random::<f64>() < probability))
         })
@@ -233,6 +239,21 @@ mod tests {
         // A size of 0 makes the product 0 whatever the others are, unless those before it overflow.
         let none = Rng::new(0).uniform(0.0, 1.0, (0, usize::MAX), DType::F32, &Device::Cpu);
         assert_eq!(none.unwrap().dims(), [0, usize::MAX]);
+    }
+
+    /// NaN and numbers outside [0, 1] are refused; at 0 and at 1 nothing is left to chance.
+    #[test]
+    fn probabilities() -> Result<()> {
+        let mut rng = Rng::new(0);
+        let mut draw = |p| rng.bernoulli(p, (10, 10), DType::F64, &Device::Cpu);
+        for p in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
+            let message = draw(p).unwrap_err().to_string();
+            assert!(message.contains(&format!("probability {p}")), "{message}");
+        }
+        for p in [0.0, 1.0] {
+            assert_eq!(draw(p)?.to_vec2::<f64>()?, [[p; 10]; 10]);
+        }
+        Ok(())
     }
 
     /// A ReLU's gain is √2: with eight inputs σ = ½, with two outputs of two taps σ = 1/√2.

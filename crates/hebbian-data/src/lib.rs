@@ -54,7 +54,7 @@
 //! | `hub` | the Hugging Face Hub, whose client brings in two hundred crates; enables `parquet` |
 //! | `parquet` | tables of pictures, the format that the hub stores |
 //! | `pictures` | JPEG, WebP and BMP, in addition to PNG |
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 
 mod ahead;
 mod batches;

@@ -49,7 +49,7 @@
 //!
 //! The key design decision: nothing here knows about layers or rules. The engine and the studies know only methods and
 //! data sets; every other part takes tensors and slices, so that any recipe and any network can use any of them alone.
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 
 mod atomic;
 mod chart;
@@ -84,8 +84,8 @@ pub use checkpoint::{Checkpoint, save_checkpoint};
 pub use engine::{
     About, Clock, Counts, Deferred, Epochs, Evaluation, Figures, Learner, Measured, Method, Model,
     OfPreset, OwnHead, OwnReadout, Recipe, Recorder, Run, RunOptions, Start, State, Stop,
-    Unsupervised, UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images, evaluate,
-    measured_on, run, see, shown, train, with_input,
+    Unsupervised, UnsupervisedLearner, UnsupervisedMethod, Watch, WithHead, check_images,
+    check_layer, evaluate, measured_on, run, see, shown, train, with_input,
 };
 pub use error::{Error, Result};
 pub use features::collect_features;

@@ -12,7 +12,7 @@ use hebbian_train::{
     Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, Study, evaluate, list,
     measured_on, records, train, with_input,
 };
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,6 +24,15 @@ pub enum Work {
     OnItsOwn(WorkOnItsOwn),
 }
 
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OnImages(_) => "OnImages(..)",
+            Self::OnItsOwn(_) => "OnItsOwn(..)",
+        })
+    }
+}
+
 /// Trains the networks of a study on a data set; returns the report.
 pub type WorkOnImages = Box<dyn Fn(&Study, &Dataset) -> Result<String>>;
 
@@ -31,6 +40,7 @@ pub type WorkOnImages = Box<dyn Fn(&Study, &Dataset) -> Result<String>>;
 pub type WorkOnItsOwn = Box<dyn Fn(&Study) -> Result<String>>;
 
 /// An experiment that flags ask for.
+#[derive(Debug)]
 pub struct Asked {
     /// Its name.
     pub name: &'static str,
@@ -68,7 +78,7 @@ pub trait Door: Method + Sized {
     const BESIDE_PRESET: &'static [&'static str] = &[];
 
     /// The method's own flags.
-    type Flags: Args + std::fmt::Debug;
+    type Flags: Args + fmt::Debug;
 
     /// Returns the options that the flags choose. What is [beside the preset](Self::BESIDE_PRESET) and no flag says is that
     /// of `run`, the options of the run that the preset is taken from, if it is evaluated.

@@ -29,7 +29,7 @@
 //! assert_eq!(right, 348.0); // of 355
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 
 // Each of these links the library that its feature needs.
 #[cfg(feature = "accelerate")]

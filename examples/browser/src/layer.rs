@@ -62,7 +62,7 @@ impl Hebbian {
     /// Continues with another rule, which keeps the weights and starts with a state of its own.
     pub fn set_rule(&mut self, rule: usize) -> Result<()> {
         let Some(choice) = RULES.get(rule) else { candle::bail!("there is no rule {rule}") };
-        let rate = self.hebb.optimiser_mut().learning_rate();
+        let rate = self.hebb.optimiser().learning_rate();
         self.hebb = (choice.learner)(self.layer.var()?, rate)?;
         Ok(())
     }

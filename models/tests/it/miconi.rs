@@ -868,7 +868,7 @@ mod runs {
             let error = result.unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         };
-        refused(model.layer_features(2, &images), "no layer 2: expected one from 0 to 1");
+        refused(model.layer_features(2, &images), "no layer 2: expected a number below 2");
         refused(model.predict(&images), "read-out is not trained");
         Ok(())
     }

@@ -4,7 +4,9 @@ use crate::common::{Result, near, shared};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Covariance, Dataset, digits};
-use hebbian_models::patches::{Dictionary, Frame, Options, Patches, Preset, adapt, average, half};
+use hebbian_models::patches::{
+    Dictionary, Frame, Options, Patches, Preset, adapt, average, half, in_parts,
+};
 use hebbian_train::{
     Error, Learner, Method, Model, Preset as _, RunOptions, Start, Stop, all_presets, find_preset,
     train,
@@ -133,7 +135,7 @@ mod worked {
         // 0…13 and 14…26
         let want = [6.5, 6.5, 20., 6.5, 6.5, 20., 20., 20.];
         near("quadrants", &quadrants, &want, 1e-12)?;
-        for windows in [(28, 1), (0, 1), (1, 0)] {
+        for windows in [(28, 1), (0, 1), (1, 0), (2, 4)] {
             assert!(average(&map, Some(windows)).is_err(), "{windows:?}");
         }
         // A map that is not square has no four windows of one side.
@@ -142,6 +144,17 @@ mod worked {
         assert!(message.contains("6 x 22") && message.contains("--image-size"), "{message}");
         Ok(())
     }
+}
+
+/// Every image is in one part, whatever the size of the parts.
+#[test]
+fn parts_have_every_image_once() -> Result {
+    let images = Tensor::arange(0f64, 5.0, CPU)?;
+    for together in [0, 1, 2, 5, 7] {
+        let joined = in_parts(&images, together, |part| Ok(part.clone()))?;
+        near("joined", &joined, &[0., 1., 2., 3., 4.], 0.0)?;
+    }
+    Ok(())
 }
 
 fn preset(frame: Frame) -> Result<Preset> {

@@ -23,9 +23,6 @@ impl FeedbackLayer {
     /// # Errors
     /// If the probability is outside [0, 1], or the weights are not variables.
     pub fn thinned(mut self, probability: f64, pairing: Pairing, rng: &mut Rng) -> Result<Self> {
-        if !(0.0..=1.0).contains(&probability) {
-            candle::bail!("connection probability {probability}: expected 0 to 1")
-        }
         let weight = self.weight().clone();
         let mut draw =
             || rng.bernoulli(probability, weight.shape(), weight.dtype(), weight.device());

@@ -67,6 +67,9 @@ impl Dropout {
     }
 
     /// Applies a fresh mask to `x (N, …)`; differentiable in `x`.
+    ///
+    /// # Errors
+    /// If `x` has no dimension or holds integers.
     pub fn apply(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let Some(kept) = self.kept else {
             return Ok(x.clone());

@@ -6,7 +6,8 @@
 //! indices, and the least recently used ones are dropped when they hold too much.
 
 use crate::device::upload;
-use candle::{Device, Result, Tensor};
+use crate::memory;
+use candle::{DType, Device, Result, Tensor};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,8 +20,9 @@ pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
 /// `Tensor::arange` makes them on the host.
 ///
 /// # Errors
-/// If `count` is not a u32.
+/// If `count` is not a u32, or there is no memory for so many numbers.
 pub fn numbers(count: usize, device: &Device) -> Result<Tensor> {
+    memory::check("numbers", &[count], DType::U32, &Device::Cpu)?;
     let Ok(count) = u32::try_from(count) else { candle::bail!("numbers: {count} do not fit u32") };
     index(&(0..count).collect::<Vec<_>>(), device)
 }

@@ -14,7 +14,7 @@
 //!
 //! NaN is never lost, neither in kernels nor in compositions.
 //!
-//! - An op on single values ([`ramp`], [`repu`]) returns NaN for NaN.
+//! - An op on single values ([`ramp`], [`repu`], [`sign`]) returns NaN for NaN.
 //! - An op on rows whose values depend on each other returns NaN for the whole row: for all units that
 //!   [compete](crate::competition), all channels of a position in [`triangle`], all values of a sample
 //!   in [`standardise`], and everything that [`kth_largest`] and [`above_kth_largest`] return for a
@@ -91,7 +91,7 @@ pub use rectify::{repu, triangle};
 pub use reduce::{column_counts, column_dots, column_sums, squared_norms};
 pub use response::linear_response;
 pub(crate) use response::masked;
-pub(crate) use sign::sign;
+pub use sign::sign;
 pub use standardise::standardise;
 pub(crate) use surrogate::{hebbian_update, surrogate_loss};
 pub(crate) use unfold::{Sites, check_windows, unfold, untied};

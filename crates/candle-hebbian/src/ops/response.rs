@@ -12,8 +12,8 @@ use crate::memory::filled;
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor};
 
-/// Returns `values` where there is a connection, i.e. where the mask is 1, and 0 elsewhere; all of them
-/// without a mask.
+/// Returns `values` where there is a connection, i.e. where the mask is 1, and 0 times them elsewhere, which is NaN for
+/// NaN and ∞; all of them without a mask.
 pub(crate) fn masked(values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     match mask {
         Some(mask) => values * mask.to_dtype(values.dtype())?,

@@ -1,8 +1,13 @@
+use super::widen::expect_real;
 use candle::{Result, Tensor};
 
 /// Returns −1, 0 or 1 for each entry, and NaN for NaN, for which candle's `sign` returns 0. No
 /// gradient.
-pub(crate) fn sign(x: &Tensor) -> Result<Tensor> {
+///
+/// # Errors
+/// If `x` holds integers.
+pub fn sign(x: &Tensor) -> Result<Tensor> {
+    expect_real(x)?;
     let x = x.detach();
     x.ne(&x)?.where_cond(&x, &x.sign()?)
 }
@@ -18,6 +23,7 @@ mod tests {
         let found = sign(&x)?.to_vec1::<f32>()?;
         assert_eq!(found[..5], [-1.0, 0.0, 0.0, 1.0, 1.0]);
         assert!(found[5].is_nan());
+        assert!(sign(&Tensor::new(&[1u32], &Device::Cpu)?).is_err());
         Ok(())
     }
 }

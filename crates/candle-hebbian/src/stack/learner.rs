@@ -14,12 +14,16 @@ use std::fmt;
 /// ```
 /// use candle::{Device, Tensor};
 /// use candle_hebbian::{Geometry, Layer, Learner, Oja, Steps};
+/// use candle_nn::Optimizer;
 /// let layer = Layer::from_tensor(&Tensor::new(&[[0.6f64, 0.0]], &Device::Cpu)?, Geometry::Dense)?;
 /// let mut learner = Learner::new(Oja, Steps::builder(0.5).build([layer.var()?])?);
 /// let response = layer.response(&Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?)?; // u = 0.6
 /// learner.step(&response, response.u())?; // w + 0.5·(y·x − y²·w) with y = u
 /// let w = layer.weight().to_vec2::<f64>()?;
 /// assert!((w[0][0] - 0.792).abs() < 1e-12 && (w[0][1] - 0.6).abs() < 1e-12);
+///
+/// learner.optimiser_mut().set_learning_rate(0.25);
+/// assert_eq!(learner.optimiser().learning_rate(), 0.25);
 /// # Ok::<(), candle::Error>(())
 /// ```
 pub struct Learner<O> {
@@ -52,6 +56,11 @@ impl<O: Optimizer> Learner<O> {
     /// The state, to restore what was saved.
     pub fn state_mut(&mut self) -> &mut State {
         &mut self.state
+    }
+
+    /// The optimiser, to read its rate or its progress.
+    pub fn optimiser(&self) -> &O {
+        &self.optimiser
     }
 
     /// The optimiser, to change its rate or its progress.

@@ -17,6 +17,7 @@ use crate::device::{read, send};
 use crate::feedback::FeedbackLayer;
 use candle::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
+use std::collections::HashMap;
 
 /// Blocks on top of each other. Each block takes those of the following steps that its
 /// [`BlockConfig`] specifies:
@@ -185,39 +186,42 @@ impl<C: Competition> Stack<C> {
     /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name, of any type and on any device.
     ///
     /// # Errors
-    /// If `take` fails, or the weights are not variables.
+    /// If `take` fails, in which case nothing is changed, or the weights are not variables.
     pub fn restore<E: From<Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(), E> {
+        let mut all = HashMap::new();
+        for (name, like) in self.tensors() {
+            // In the type and on the device of what it restores. Converted on the CPU: Metal has no f64.
+            let found = read(&take(&name, like.dims())?)?.to_dtype(like.dtype())?;
+            all.insert(name, send(&found, like.device())?);
+        }
         let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());
         for (i, block) in blocks.enumerate() {
-            // In the type and on the device of what it restores. Converted on the CPU: Metal has no f64.
-            let mut take = |name: &str, like: &Tensor| -> std::result::Result<Tensor, E> {
-                let found = read(&take(&format!("layers.{i}.{name}"), like.dims())?)?;
-                Ok(send(&found.to_dtype(like.dtype())?, like.device())?)
-            };
+            let mut taken = |name: &str| all.remove(&format!("layers.{i}.{name}"));
+            let (weight_mask, feedback_mask) = (taken("weight_mask"), taken("feedback_mask"));
             if let Some(layer) = &mut block.layer {
-                let (weight_mask, feedback_mask) = layer.masks();
-                let weight_mask = weight_mask.map(|mask| take("weight_mask", mask)).transpose()?;
-                let feedback_mask =
-                    feedback_mask.map(|mask| take("feedback_mask", mask)).transpose()?;
-                layer.var()?.set(&take("weight", layer.weight())?)?;
-                if let Some(feedback) = layer.feedback_var()? {
-                    feedback.set(&take("feedback", &feedback)?)?;
+                if let Some(weight) = taken("weight") {
+                    layer.var()?.set(&weight)?;
+                }
+                if let Some(var) = layer.feedback_var()?
+                    && let Some(feedback) = taken("feedback")
+                {
+                    var.set(&feedback)?;
                 }
                 layer.set_masks(weight_mask, feedback_mask)?;
             }
-            if let Some(direct) = block.direct.clone() {
-                block.set_direct(take("feedback", &direct)?)?;
+            if let Some(direct) = taken("feedback") {
+                block.set_direct(direct)?;
             }
-            if let Some(norm) = block.batch_norm() {
-                let mean = take("running_mean", norm.running_mean())?;
-                norm.set_running(&mean, &take("running_var", norm.running_var())?)?;
+            if let (Some(norm), Some(mean), Some(var)) =
+                (block.batch_norm(), taken("running_mean"), taken("running_var"))
+            {
+                norm.set_running(&mean, &var)?;
             }
-            if let Some(threshold) = block.threshold() {
-                let var = threshold.var();
-                var.set(&take("threshold", var)?)?;
+            if let (Some(threshold), Some(value)) = (block.threshold(), taken("threshold")) {
+                threshold.var().set(&value)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::descent::Descent;
 use super::place::Place;
 use super::scaling::unit_norm;
 use candle::{Result, Tensor};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 /// A link of the chain in [`Steps`](super::Steps).
 ///
@@ -108,6 +108,15 @@ pub enum Constraint<'a> {
 
 /// A function from weights `(S, K, F)` to weights of that shape.
 type WeightMap<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
+
+impl Debug for Constraint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnitNorm => "UnitNorm",
+            Self::Map(_) => "Map(..)",
+        })
+    }
+}
 
 impl Constraint<'_> {
     pub(super) fn impose(&self, place: &mut Place) -> Result<()> {

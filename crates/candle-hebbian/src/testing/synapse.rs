@@ -57,22 +57,34 @@ impl Synapse<'_> {
     }
 
     /// `y` of another unit in this row.
+    ///
+    /// # Panics
+    /// If there is no such unit.
     pub fn y_of(&self, unit: usize) -> f64 {
         self.all.post[self.all.of_row(self.site, self.row, unit)]
     }
 
     /// `w` of another unit for this input.
+    ///
+    /// # Panics
+    /// If there is no such unit.
     pub fn w_of(&self, unit: usize) -> f64 {
         self.all.weights[self.all.of_weight(self.site, unit, self.input)]
     }
 
     /// `y` of this unit in another row.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn y_in(&self, row: usize) -> f64 {
         self.all.post[self.all.of_row(self.site, row, self.unit)]
     }
 
     /// The sum over rows of `equation` at the synapse from `input` to `unit` of the same site,
     /// which may be this synapse: for rules that are not a sum over rows.
+    ///
+    /// # Panics
+    /// If there is no such unit or input.
     pub fn sum_at(&self, unit: usize, input: usize, equation: impl Fn(&Synapse) -> f64) -> f64 {
         let rows = 0..self.rows();
         rows.map(|row| equation(&self.all.synapse([self.site, row, unit, input]))).sum()
@@ -162,10 +174,13 @@ impl Values {
     }
 
     fn of_row(&self, site: usize, row: usize, unit: usize) -> usize {
+        assert!(row < self.sizes[1] && unit < self.sizes[2], "there is no row {row}, unit {unit}");
         (site * self.sizes[1] + row) * self.sizes[2] + unit
     }
 
     fn of_weight(&self, site: usize, unit: usize, input: usize) -> usize {
+        let [_, _, units, inputs] = self.sizes;
+        assert!(unit < units && input < inputs, "there is no unit {unit}, input {input}");
         (site * self.sizes[2] + unit) * self.sizes[3] + input
     }
 }
@@ -173,4 +188,33 @@ impl Values {
 /// The values of a tensor of any type and layout, on any device.
 pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     to_host(tensor)?.flatten_all()?.to_vec1()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// Two rows, two units and three inputs: index 2 of a unit or a row is not index 0 of the next one.
+    #[test]
+    fn an_index_that_is_too_large_panics() {
+        let values = Values {
+            sizes: [1, 2, 2, 3],
+            pre: vec![0.0; 6],
+            response: vec![0.0; 4],
+            post: vec![0.0; 4],
+            weights: vec![0.0; 6],
+            third: None,
+            kept: BTreeMap::new(),
+        };
+        let first = values.synapse([0, 0, 0, 0]);
+        let read = |read: &dyn Fn() -> f64| catch_unwind(AssertUnwindSafe(read));
+        assert!(read(&|| first.y_of(1) + first.w_of(1) + first.y_in(1)).is_ok());
+        assert!(read(&|| first.sum_at(1, 2, |s| s.w)).is_ok());
+        assert!(read(&|| first.y_of(2)).is_err());
+        assert!(read(&|| first.w_of(2)).is_err());
+        assert!(read(&|| first.y_in(2)).is_err());
+        assert!(read(&|| first.sum_at(2, 0, |s| s.w)).is_err());
+        assert!(read(&|| first.sum_at(0, 3, |s| s.w)).is_err());
+    }
 }

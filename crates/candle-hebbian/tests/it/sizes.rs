@@ -271,6 +271,47 @@ fn shapes_of_responses() -> Result<()> {
     Ok(())
 }
 
+/// As many entries in another shape would be other units, channels or places.
+#[test]
+fn rows_of_another_shape() -> Result<()> {
+    let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu);
+    let plain = Conv2dConfig::default();
+    let untied = Geometry::LocallyConnected2d(plain);
+    for (geometry, weight, input, output, expected, others) in [
+        // Three units for two inputs, then for one and for a batch of 2 x 4.
+        (Geometry::Dense, &[3, 5][..], &[2, 5][..], &[2, 3][..], "(…, 3)", [&[3, 2][..], &[]]),
+        (Geometry::Dense, &[3, 5], &[5], &[3], "(…, 3)", [&[3, 1], &[]]),
+        (Geometry::Dense, &[3, 5], &[2, 4, 5], &[2, 4, 3], "(…, 3)", [&[2, 3, 4], &[24]]),
+        // Two units for windows of 2 x 2.
+        (
+            Geometry::Conv2d(plain),
+            &[2, 1, 2, 2],
+            &[1, 1, 4, 5],
+            &[1, 2, 3, 4],
+            "(B, 2, OH, OW)",
+            [&[1, 3, 4, 2], &[1, 24]],
+        ),
+        (
+            untied,
+            &[3, 4, 2, 1, 2, 2],
+            &[1, 1, 4, 5],
+            &[1, 2, 3, 4],
+            "(B, 2, 3, 4)",
+            [&[1, 2, 4, 3], &[2, 3, 4]],
+        ),
+    ] {
+        let layer = Layer::new(ones(weight)?, geometry)?;
+        let response = layer.response(&ones(input)?)?;
+        assert_eq!(response.output()?.dims(), output);
+        assert_eq!(response.rows(&ones(output)?)?.dims(), response.u().dims());
+        for other in others {
+            let found = format!("{other:?}");
+            refused(response.rows(&ones(other)?), &[expected, &found, "axes"]);
+        }
+    }
+    Ok(())
+}
+
 /// Weights and images are of one type, in every geometry and on every path.
 #[test]
 fn types_of_weights() -> Result<()> {

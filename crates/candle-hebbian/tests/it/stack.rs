@@ -1214,6 +1214,14 @@ mod files {
         std::fs::remove_file(&path)?;
         let (mut by_tensors, _) = build(blocks(), &[2, 6, 6])?;
         let saved: std::collections::HashMap<_, _> = stack.tensors().into_iter().collect();
+        // If the last tensor is missing, nothing is restored.
+        let before = snapshot(&by_tensors)?;
+        let cut = by_tensors.restore(|name, _| match name {
+            "layers.1.weight" => candle::bail!("there is no {name}"),
+            _ => saved[name].copy(),
+        });
+        assert!(cut.unwrap_err().to_string().contains("there is no layers.1.weight"));
+        assert_eq!(snapshot(&by_tensors)?, before);
         by_tensors.restore(|name, shape| {
             let tensor = saved[name].copy()?;
             assert_eq!(tensor.dims(), shape, "{name}");

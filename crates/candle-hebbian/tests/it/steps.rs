@@ -540,6 +540,12 @@ mod ones_own {
         Ok(())
     }
 
+    #[test]
+    fn constraints_can_be_printed() {
+        let map = Constraint::Map(Box::new(|weight| Ok(weight.detach())));
+        assert_eq!(format!("{:?}, {map:?}", Constraint::UnitNorm), "UnitNorm, Map(..)");
+    }
+
     /// The weights themselves as the direction: the same memory is both read and written.
     #[test]
     fn a_direction_of_the_weights() -> Result<()> {

@@ -29,7 +29,7 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// If the images have another size, or there is no such layer.
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        expect_first(layer)?;
+        check_layer(layer, 1)?;
         self.features(images)
     }
 
@@ -77,14 +77,16 @@ pub trait Model: Send + Sync {
     }
 }
 
-/// Refuses another layer than the only one of a network.
+/// Checks that a network of `layers` layers has one with the number `layer`, counted from 0.
 ///
 /// # Errors
-/// A number above 0.
-pub(super) fn expect_first(layer: usize) -> Result<()> {
-    match layer {
-        0 => Ok(()),
-        _ => Err(Error::Argument(format!("there is no layer {layer}: expected 0"))),
+/// If it has not.
+pub fn check_layer(layer: usize, layers: usize) -> Result<()> {
+    match layer < layers {
+        true => Ok(()),
+        false => Err(Error::Argument(format!(
+            "there is no layer {layer}: expected a number below {layers}"
+        ))),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use card::START as CARD_START;
 pub use deferred::Deferred;
 pub use epochs::Epochs;
 pub use input::{see, with_input};
-pub use learner::{Clock, Learner, Measured, Model, State};
+pub use learner::{Clock, Learner, Measured, Model, State, check_layer};
 pub use method::{Method, OfPreset, Start, check_images, train};
 pub use options::{RunOptions, measured_on, shown};
 pub use recorder::{Figures, Recorder};

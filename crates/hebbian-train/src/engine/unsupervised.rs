@@ -1,5 +1,6 @@
 //! The learner shared by networks that learn from images alone and are then read out.
 
+use std::fmt::Debug;
 use std::time::Instant;
 
 use candle::{DType, Device, Tensor};
@@ -8,7 +9,7 @@ use hebbian_data::{Batches, Dataset, ImageSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::learner::expect_first;
+use super::learner::check_layer;
 use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State};
 use crate::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, ReadoutResult,
@@ -185,6 +186,7 @@ pub trait Unsupervised: Send + Sync {
 }
 
 /// How a network is read out, if not by the head of its [recipe](Recipe).
+#[derive(Debug)]
 pub enum OwnReadout<'a> {
     /// By [ridge regression](Ridge::fit_best) on the standardised features, with the best of these penalties.
     Ridge(&'a [f64]),
@@ -193,7 +195,7 @@ pub enum OwnReadout<'a> {
 }
 
 /// A linear read-out that a method trains in a way of its own.
-pub trait OwnHead {
+pub trait OwnHead: Debug {
     /// The type in which the features of all training images are in memory. Default: f32.
     fn dtype(&self) -> DType {
         DType::F32
@@ -242,7 +244,7 @@ impl<N: Unsupervised> Model for WithHead<N> {
     }
 
     fn layer_features(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        expect_first(layer)?;
+        check_layer(layer, 1)?;
         self.network.layer_features(images)
     }
 
@@ -260,7 +262,7 @@ impl<N: Unsupervised> Model for WithHead<N> {
     }
 
     fn responses(&self, layer: usize, images: &Tensor) -> Result<Tensor> {
-        expect_first(layer)?;
+        check_layer(layer, 1)?;
         self.network.responses(images)
     }
 }

@@ -13,6 +13,7 @@ use candle_nn::{Module, Optimizer};
 use hebbian_models::amit::Protocol;
 use hebbian_models::{amit, ghl, golkar, miconi, softhebb};
 use hebbian_train::{choose, find_preset};
+use std::fmt;
 use std::hint::black_box;
 
 /// Something to time.
@@ -41,6 +42,12 @@ fn run<T>(mut compute: impl FnMut() -> candle::Result<T> + 'static) -> Run {
 pub struct Benchmark {
     name: String,
     make: Make,
+}
+
+impl fmt::Debug for Benchmark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Benchmark").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Benchmark {
