@@ -1,9 +1,9 @@
 //! How the error travels back through a layer: the protocols and their names in presets and on the command
 //! line.
 
-use candle::Result;
-use candle_hebbian::FeedbackConfig;
+use candle::{Error, Result};
 use candle_hebbian::feedback::{Learning, Pairing, Sizes, Source};
+use candle_hebbian::{FeedbackConfig, without_backtrace};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -152,13 +152,16 @@ impl FromStr for Protocol {
             _ => match name.split_once(':').map(|(kind, rate)| (kind, rate.parse())) {
                 Some(("partial", Ok(rate))) => Self::Partial { rate },
                 Some(("wm", Ok(rate))) => Self::WeightMirror { rate },
-                _ => candle::bail!(
-                    "unknown protocol {name:?}: expected bp, urfb, frfb (or fa), partial:RATE, \
-                     identical, kp, wm (or wm:RATE), dfa, usf, brsf or frsf"
-                ),
+                _ => {
+                    return Err(Error::Msg(format!(
+                        "unknown protocol {name:?}: expected bp, urfb, frfb (or fa), partial:RATE, \
+                         identical, kp, wm (or wm:RATE), dfa, usf, brsf or frsf"
+                    )));
+                }
             },
         };
-        protocol.check()?;
+        // Flags and presets show the message as it is.
+        protocol.check().map_err(|error| Error::Msg(without_backtrace(error)))?;
         Ok(protocol)
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration of a preset.
 
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Result, check_fields};
 use serde::{Deserialize, Serialize};
 
 /// Patches, their clusters and the read-out.
@@ -62,16 +62,27 @@ impl hebbian_train::Preset for Preset {
 
     fn validate(&self) -> Result<()> {
         let Self { kernel, units, patches, contrast, epsilon, alphas, .. } = self;
-        let whole = *kernel > 0 && (1..=1 << 16).contains(units) && (2..=1 << 24).contains(patches);
-        let fit = units <= patches || self.start == Start::Gaussian;
-        let mut numbers = alphas.iter().chain([contrast, epsilon]);
-        if !whole || !fit || alphas.is_empty() || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
-            return Err(Error::Argument(format!(
-                "kernel {kernel}, units {units}, patches {patches}, contrast {contrast}, epsilon {epsilon}, alphas \
-                 {alphas:?}: expected numbers above 0, units up to 65,536, patches from 2 to 16,777,216, and as many \
-                 as units where these start as patches"
-            )));
-        }
-        Ok(())
+        let is_positive = |x: &f64| *x > 0.0 && x.is_finite();
+        check_fields([
+            (*kernel > 0, format!("kernel is {kernel}, expected 1 or more")),
+            ((1..=1 << 16).contains(units), format!("units is {units}, expected 1 to 65,536")),
+            (
+                (2..=1 << 24).contains(patches),
+                format!("patches is {patches}, expected 2 to 16,777,216"),
+            ),
+            (
+                units <= patches || self.start == Start::Gaussian,
+                format!(
+                    "units is {units}, expected at most the {patches} patches that they start as: take fewer units, more \
+                     patches, or the start gaussian"
+                ),
+            ),
+            (is_positive(contrast), format!("contrast is {contrast}, expected a number above 0")),
+            (is_positive(epsilon), format!("epsilon is {epsilon}, expected a number above 0")),
+            (
+                !alphas.is_empty() && alphas.iter().all(is_positive),
+                format!("alphas are {alphas:?}, expected one or more numbers above 0"),
+            ),
+        ])
     }
 }

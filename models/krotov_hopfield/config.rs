@@ -62,9 +62,12 @@ impl hebbian_train::Preset for Preset {
         ];
         let fits = |found: f64, least, most| found.is_finite() && least <= found && found <= most;
         match numbers.into_iter().find(|&(_, found, least, most)| !fits(found, least, most)) {
-            Some((name, found, least, most)) => Err(Error::Argument(format!(
-                "{name} is {found}, expected a finite number from {least} to {most}"
-            ))),
+            Some((name, found, least, most)) => {
+                let to = if most.is_finite() { format!(" to {most}") } else { String::new() };
+                Err(Error::Argument(format!(
+                    "{name} is {found}, expected a finite number from {least}{to}"
+                )))
+            }
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::head::HeadConfig;
 use hebbian_data::transforms::InputConfig;
-use hebbian_train::{Error, Result};
+use hebbian_train::{Error, Result, check_fields};
 use serde::{Deserialize, Serialize};
 
 /// Patches, their code and the read-out.
@@ -85,25 +85,42 @@ impl hebbian_train::Preset for Preset {
 
     fn validate(&self) -> Result<()> {
         let Self { kernel, units, epsilon, active, temperature, windows, alphas, head, .. } = self;
-        let deviations = self.scaling.iter().flat_map(|[_, deviations]| deviations);
-        let mut numbers = deviations.chain(alphas).chain(temperature).chain([epsilon]);
-        let whole =
-            self.winners() > 0 && self.winners() < *units && *kernel > 0 && *units <= 1 << 16;
-        let fit = windows.is_none_or(|(side, step)| step > 0 && step <= side);
         if alphas.is_empty() == head.is_none() || head.iter().any(|head| !head.is_valid()) {
             return Err(Error::Argument(format!(
                 "alphas {alphas:?}, head {head:?}: expected either penalties of ridge regression or a head with numbers \
                  above 0 and a momentum below 1"
             )));
         }
-        if !whole || !fit || !numbers.all(|&x| x > 0.0 && x.is_finite()) {
-            return Err(Error::Argument(format!(
-                "kernel {kernel}, units {units}, active {active}, windows {windows:?}, epsilon {epsilon}, \
-                 temperature {temperature:?}, alphas {alphas:?}, scaling {:?}: expected numbers above 0, \
-                 active·units from 1 to units − 1, windows with a step of at most their side",
-                self.scaling
-            )));
-        }
-        Ok(())
+        let is_positive = |x: &f64| *x > 0.0 && x.is_finite();
+        let (soft, (side, step)) = (temperature.unwrap_or(1.0), windows.unwrap_or((1, 1)));
+        let mut deviations = self.scaling.iter().flat_map(|[_, deviations]| deviations);
+        check_fields([
+            (*kernel > 0, format!("kernel is {kernel}, expected 1 or more")),
+            ((1..=1 << 16).contains(units), format!("units is {units}, expected 1 to 65,536")),
+            (
+                (1..*units).contains(&self.winners()),
+                format!(
+                    "active is {active}, so that {} of {units} units are active in each half, expected 1 or more, and \
+                     not all",
+                    self.winners()
+                ),
+            ),
+            (
+                step > 0 && step <= side,
+                format!(
+                    "windows are {side} wide with a step of {step}, expected a step from 1 to their side"
+                ),
+            ),
+            (is_positive(epsilon), format!("epsilon is {epsilon}, expected a number above 0")),
+            (is_positive(&soft), format!("temperature is {soft}, expected a number above 0")),
+            (
+                alphas.iter().all(is_positive),
+                format!("alphas are {alphas:?}, expected numbers above 0"),
+            ),
+            (
+                deviations.all(is_positive),
+                "a deviation in scaling is not above 0, expected those of the channels".to_string(),
+            ),
+        ])
     }
 }

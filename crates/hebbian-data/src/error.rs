@@ -210,7 +210,9 @@ pub enum Error {
         other: String,
     },
     /// A configuration or split that does not exist.
-    #[error("{source_name} has no {what} '{}', expected one of: {known}", found.escape_debug())]
+    #[error(
+        "{source_name} has no {what} '{}', expected one of: {known}: name one {}", found.escape_debug(), how(what)
+    )]
     Choice {
         /// Configuration or split.
         what: &'static str,
@@ -342,6 +344,14 @@ impl Error {
             expected: expected.into(),
             advice: FETCH_AGAIN.into(),
         }
+    }
+}
+
+/// How a configuration or split is named.
+fn how(what: &str) -> &'static str {
+    match what {
+        "split" => "with --train-split or --test-split",
+        _ => "as OWNER/NAME/CONFIG, or give its own folder with --data-dir",
     }
 }
 

@@ -367,6 +367,7 @@ mod tests {
         let layout = Layout::of(["data/test-00000-of-00001.parquet"].into_iter(), "here");
         let error = layout.splits(None, &LoadOptions::default()).unwrap_err().to_string();
         assert!(error.contains("no split 'train', expected one of: test"), "{error}");
+        assert!(error.contains("name one with --train-split"), "{error}");
         let asked = LoadOptions { train_split: Some("test".into()), ..LoadOptions::default() };
         assert_eq!(layout.splits(None, &asked).unwrap().len(), 1);
         assert_eq!(

@@ -251,7 +251,7 @@ pub enum Error {
     /// The matrix of a closed-form read-out cannot be inverted.
     #[error(
         "the ridge regression has no unique solution: pivot {pivot} of {size} is not positive; \
-         raise alpha"
+         raise the penalty alpha"
     )]
     NotPositiveDefinite {
         /// The pivot of the Cholesky factor that failed, counted from 0.
@@ -266,7 +266,7 @@ pub enum Error {
 
     /// No preset has that name.
     #[error(
-        "there is no preset '{}'; {known}; or give a path ending in .json",
+        "there is no preset '{}'; {known}; or give a path ending in .json, or the folder of a run",
         name.escape_debug()
     )]
     UnknownPreset {

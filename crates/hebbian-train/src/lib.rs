@@ -94,7 +94,7 @@ pub use made_by::MadeBy;
 pub use names::choose;
 pub use own_folder::{FolderKind, OwnFolder};
 pub use picture::{Picture, filter_grid, filter_picture, filter_rows, image_rows};
-pub use presets::{Heading, Preset, all_presets, find_preset};
+pub use presets::{Heading, Preset, all_presets, check_fields, find_preset};
 pub use progress::Progress;
 pub use readout::{
     Adam, ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,

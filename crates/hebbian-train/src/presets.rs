@@ -86,6 +86,17 @@ pub fn all_presets<P: Preset>() -> Result<Vec<P>> {
     P::EMBEDDED.iter().map(|text| parse("an embedded preset", text)).collect()
 }
 
+/// Checks the fields of a preset: each check says whether a field is right, and what is wrong if it is not.
+///
+/// # Errors
+/// What is wrong with the first field that is not right.
+pub fn check_fields(checks: impl IntoIterator<Item = (bool, String)>) -> Result<()> {
+    match checks.into_iter().find(|(right, _)| !right) {
+        Some((_, problem)) => Err(Error::Argument(problem)),
+        None => Ok(()),
+    }
+}
+
 /// Returns the preset called `name` or, if `name` ends in `.json`, the one in that file, which may be the
 /// `config.json` of a run. If there is no preset of this name, it is the one of the run in the folder `name`.
 ///
@@ -100,7 +111,16 @@ pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
         let of_run = value.pointer("/options/preset").filter(|_| value["program"] == PROGRAM);
         return match large_size("", of_run.unwrap_or(&value)) {
             Some(problem) => Err(bad::<P>(name, problem)),
-            None => parse(name, &of_run.map_or(text, Value::to_string)),
+            None => parse(name, &of_run.map_or(text, Value::to_string)).map_err(|error| {
+                match (error, of_run.and(value["method"].as_str())) {
+                    // The run may be of another method.
+                    (Error::BadPreset { source_name, method, reason }, Some(of)) => {
+                        let reason = format!("it is of a run of {of}: {reason}");
+                        Error::BadPreset { source_name, method, reason }
+                    }
+                    (error, _) => error,
+                }
+            }),
         };
     }
     let mut all = all_presets::<P>()?;
@@ -109,6 +129,9 @@ pub fn find_preset<P: Preset>(name: &str) -> Result<P> {
         None if !name.is_empty() && Path::new(name).join(CONFIG).is_file() => {
             find_preset(&Path::new(name).join(CONFIG).to_string_lossy())
         }
+        None if Path::new(name).is_dir() => Err(Error::Argument(format!(
+            "the folder {name} has no {CONFIG}, and so no preset: give the folder of a run, or a name from --list"
+        ))),
         None => {
             let known: Vec<_> = all.iter().flat_map(|preset| preset.heading().names()).collect();
             Err(Error::UnknownPreset { name: name.to_string(), known: nearest(name, &known) })

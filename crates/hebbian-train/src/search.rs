@@ -63,7 +63,7 @@ impl FromStr for Dimension {
             // The values are JSON, which may contain commas, or else words between commas.
             let all: Vec<Value> = serde_json::from_str(&format!("[{values}]"))
                 .unwrap_or_else(|_| values.split(',').map(|word| json(word.trim())).collect());
-            return match all.iter().any(|value| *value == json!("")) {
+            return match all.is_empty() || all.iter().any(|value| *value == json!("")) {
                 true => Err(bad("a value is empty")),
                 false => Ok(Self { text: whole_text, path, values: Values::Choice(all) }),
             };
@@ -261,6 +261,15 @@ pub fn search<M: Method>(
         return Err(Error::Argument(
             "there is nothing to search: say what with --set PATH=VALUES".to_string(),
         ));
+    }
+    let twice = space
+        .iter()
+        .enumerate()
+        .find(|(at, one)| space[..*at].iter().any(|earlier| earlier.path == one.path));
+    if let Some((_, Dimension { path, .. })) = twice {
+        return Err(Error::Argument(format!(
+            "{path} is searched twice: give all of its values in one --set {path}=VALUES"
+        )));
     }
     if study.options.validation.is_none() {
         return Err(Error::Argument(
@@ -492,6 +501,8 @@ mod tests {
             ("=1", "empty part"),
             ("a..b=1", "empty part"),
             ("a=1,,2", "a value is empty"),
+            ("a=", "a value is empty"),
+            ("a= ", "a value is empty"),
             ("a=2..1", "not below"),
             ("a=1..1", "not below"),
             ("a=0..1:log", "bounds above 0"),
@@ -584,6 +595,19 @@ mod tests {
             assert_eq!(trial["accuracy"].is_null(), failed, "{trial}");
         }
         assert_eq!(found(true), numbers);
+    }
+
+    #[test]
+    fn a_path_is_searched_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StudyOptions { validation: Some(0.5), ..StudyOptions::default() };
+        let study = Study { options: &options, device: &Device::Cpu, out: folder.path() };
+        let (base, plan) =
+            (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 2, halving: None });
+        let space = [dimension("epochs=1,2"), dimension("epochs=3,4")];
+        let found = search::<Toy>(&study, &base, &space, plan, &images(), "train");
+        let error = found.map(drop).unwrap_err().to_string();
+        assert!(error.contains("epochs is searched twice"), "{error}");
     }
 
     /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials learn from a ninth, a third and all of the

@@ -258,20 +258,29 @@ impl CommonArgs {
 
     /// Checks the folder `out` of a run before anything is learned: it must take files, the run must not replace the one
     /// that it starts from, of which nothing would be left if this one were killed before its first checkpoint, and
-    /// `--save` must not name one of the run's own files.
+    /// `--save` must not name one of the files of either.
     ///
     /// # Errors
     /// A folder, a checkpoint of `--load` or a file of `--save` for which that does not hold.
     pub(crate) fn check_out(&self, out: &Path) -> Result<()> {
         writable_folder("--out", out)?;
         let loads_it = |load: &Path| match load.is_dir() {
-            true => same_folder(load, out),
+            true => same_path(load, out),
             false => is_of_run(load, out),
         };
         if self.load.as_deref().is_some_and(loads_it) {
             bail!(
                 "this run would replace the one that it starts from, in {}: choose another folder with --out",
                 out.display()
+            );
+        }
+        if let (Some(save), Some(load)) = (&self.save, self.loaded_folder())
+            && is_of_run(save, load)
+            && self.loaded()?.is_some()
+        {
+            bail!(
+                "--save {} is a file of the run that this one starts from: choose another name",
+                save.display()
             );
         }
         if let Some(save) = self.save.as_deref().filter(|save| is_of_run(save, out)) {
@@ -454,6 +463,7 @@ impl DataArgs {
         });
         let loaded = load_with_progress(&name, &options, loading(self.quiet));
         let data = loaded.with_context(|| match self.dataset {
+            None if self.data_dir.is_none() && name == "digits" => "the images of digits".to_string(),
             None if self.data_dir.is_none() && !named && Photographs::find(own).is_none() => format!(
                 "the images of {own} are not to be had by name: give their folder with --dataset {own} --data-dir \
                  FOLDER, or a set of the hub with --dataset OWNER/NAME"
@@ -588,8 +598,8 @@ pub(crate) fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
     takes_files(flag, folder, there)
 }
 
-/// Whether two paths are of one folder.
-pub(crate) fn same_folder(one: &Path, other: &Path) -> bool {
+/// Whether two paths are of one folder, or of one file.
+pub(crate) fn same_path(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| {
         let path = if path == Path::new("") { Path::new(".") } else { path };
         path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
@@ -601,7 +611,7 @@ pub(crate) fn same_folder(one: &Path, other: &Path) -> bool {
 pub(crate) fn is_of_run(file: &Path, folder: &Path) -> bool {
     let name = file.file_name().and_then(|name| name.to_str());
     name.is_some_and(RunFolder::writes)
-        && file.parent().is_some_and(|parent| same_folder(parent, folder))
+        && file.parent().is_some_and(|parent| same_path(parent, folder))
 }
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.

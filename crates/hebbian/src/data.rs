@@ -16,6 +16,7 @@ const CLASSES: usize = 20;
 
 /// Describes a data set, and what a network sees of it.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     data: DataArgs,
@@ -52,8 +53,9 @@ impl ShowArgs {
 fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
     let Dataset { name, train, test, unlabelled, class_names } = data;
     let shape = |(channels, height, width)| format!("{channels} x {height} x {width}");
+    let classes = if class_names.len() == 1 { "class" } else { "classes" };
     let mut text = format!(
-        "{name}: {} classes, {} training images and {} test images of {}\n",
+        "{name}: {} {classes}, {} training images and {} test images of {}\n",
         class_names.len(),
         train.len(),
         test.len(),

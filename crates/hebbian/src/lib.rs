@@ -72,10 +72,13 @@ pub use program::{Program, program};
 pub use signals::stop;
 pub use verify::{VerifyArgs, verify};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::error::ContextKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use hebbian_data::printable;
+use std::error::Error as _;
 use std::io::{ErrorKind, Write};
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -124,7 +127,7 @@ const SMALL_PRODUCT: usize = 1 << 22;
 /// To be called once, before there are other threads. [`main`] does.
 ///
 /// # Errors
-/// Threads that cannot be started.
+/// `RAYON_NUM_THREADS` that is no number; threads that cannot be started.
 pub fn start() -> Result<()> {
     /// The memory that a thread needs: its stack, and what the system keeps beside it.
     const STACK: usize = (2 << 20) + (64 << 10);
@@ -133,7 +136,13 @@ pub fn start() -> Result<()> {
     let_idle_threads_sleep();
     caches::check(Path::new(caches::CPUS))?;
     let wanted = std::env::var("RAYON_NUM_THREADS").unwrap_or_default();
-    let threads: usize = wanted.parse().unwrap_or(1);
+    let threads: usize = match wanted.parse() {
+        Ok(threads) => threads,
+        Err(_) if wanted.is_empty() => 1,
+        Err(_) => bail!(
+            "RAYON_NUM_THREADS is {wanted:?}, expected a number of threads: set it to one, or unset it"
+        ),
+    };
     // A thread that starts when memory has just run out panics by itself, so check first that there is room.
     let room = memmap2::MmapMut::map_anon(threads.max(1).saturating_mul(STACK)).map(drop);
     gemm::set_threading_threshold(SMALL_PRODUCT);
@@ -162,13 +171,14 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> Result<String>) -> ExitCode {
 
 /// Runs a program as [`main`] does, with the name and the description of `command` instead of those of `A`.
 pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
-    command: clap::Command,
+    mut command: clap::Command,
     run: impl FnOnce(A) -> Result<String>,
 ) -> ExitCode {
-    let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
-    let args = match parsed {
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let args = match matches.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(answer) => {
+            let answer = explained(&answer, &command).unwrap_or(answer);
             // --help and --version arrive here too.
             let failed = answer.use_stderr();
             let _ = answer.print();
@@ -188,6 +198,25 @@ pub(crate) fn main_as<A: FromArgMatches + CommandFactory>(
             }
         }
     }
+}
+
+/// Returns an error that says what is expected, in place of one about a flag whose value is not a number: of that, clap
+/// says only what the standard library does.
+fn explained(answer: &clap::Error, command: &clap::Command) -> Option<clap::Error> {
+    let source = answer.source()?;
+    let expected = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow) => "this number is too large",
+        Some(IntErrorKind::Zero) => "expected a whole number, 1 or more",
+        Some(_) => "expected a whole number, 0 or more",
+        None if source.is::<ParseFloatError>() => "expected a number",
+        None => return None,
+    };
+    let (flag, found) =
+        (answer.get(ContextKind::InvalidArg)?, answer.get(ContextKind::InvalidValue)?);
+    let message = format!(
+        "invalid value '{found}' for '{flag}': {expected}\n\nFor more information, try '--help'.\n"
+    );
+    Some(clap::Error::raw(answer.kind(), message).with_cmd(command))
 }
 
 /// Writes a line to stderr, if there is one. The line is made [`printable`], so that nothing a file or a server put

@@ -100,6 +100,7 @@ impl Selection {
             ("--label-column", self.label_column.is_some()),
             ("--train-split", self.train_split.is_some()),
             ("--test-split", self.test_split.is_some()),
+            ("--test-share", self.test_share.is_some()),
             ("--skip-bad", self.skip_bad),
         ];
         if let (true, Some((flag, _))) = (named, of_others.into_iter().find(|(_, given)| *given)) {

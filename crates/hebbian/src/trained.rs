@@ -1,6 +1,6 @@
 //! The commands that use a trained model: `eval`, `predict` and `features`.
 
-use crate::common::{DataArgs, in_zoo, is_of_run, loading, writable};
+use crate::common::{DataArgs, in_zoo, is_of_run, loading, same_path, writable};
 use crate::selection::Selection;
 use crate::{DeviceArgs, tell};
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,7 @@ const BATCH: usize = 100;
 
 /// Classify a test set with a trained model.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct EvalArgs {
     /// The model's folder, or a name from `hebbian list`
     model: PathBuf,
@@ -58,6 +59,7 @@ pub(crate) struct PredictArgs {
 
 /// Write the features that a trained model computes of images.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct FeaturesArgs {
     /// The model's folder, or a name from `hebbian list`
     model: PathBuf,
@@ -109,6 +111,19 @@ fn check_target(flag: &str, file: &Path, model: &Path) -> Result<()> {
 
 fn check_table(file: Option<&Path>, model: &Path) -> Result<()> {
     file.map_or(Ok(()), |file| check_target("--table", file, model))
+}
+
+/// Checks that the file of a flag is none of the pictures that are read.
+fn check_pictures(flag: &str, file: Option<&Path>, sets: &[&ImageSet]) -> Result<()> {
+    let Some(file) = file.filter(|file| file.exists()) else { return Ok(()) };
+    let is_it = |set: &&ImageSet| {
+        let mut files = (0..set.len()).filter_map(|image| set.file(image));
+        files.any(|(picture, _)| same_path(&picture, file))
+    };
+    if sets.iter().any(is_it) {
+        bail!("{flag} {} is one of the pictures: choose another file", file.display());
+    }
+    Ok(())
 }
 
 /// Loads the images that a model is to see, and says what those to test with are: `test` or `validation` images. They are
@@ -171,6 +186,7 @@ impl EvalArgs {
         if test.is_empty() {
             bail!("{} has no {part} images: give more images, or another --test-share", data.name);
         }
+        check_pictures("--table", self.table.as_deref(), &[test])?;
         let mut progress = Progress::new(test.len() as u64, "test", self.data.quiet);
         let found = evaluate(model.inner(), test, classes, &device, &mut progress)?;
         progress.finish();
@@ -205,6 +221,7 @@ impl PredictArgs {
         check_table(self.table.as_deref(), &self.model)?;
         let options = LoadOptions { skip_bad: self.skip_bad, ..LoadOptions::default() };
         let set = load_pictures(&self.pictures, model.image(), &options, &loading(self.quiet))?;
+        check_pictures("--table", self.table.as_deref(), &[&set])?;
         let mut progress = Progress::new(set.len() as u64, "pictures", self.quiet);
         let mut text = String::new();
         let names = model.class_names();
@@ -265,6 +282,9 @@ impl FeaturesArgs {
             bail!("--to and --table are both {}: choose another name for one", self.to.display());
         }
         let (data, part) = images_for(&model, &self.data)?;
+        for (flag, file) in [("--to", Some(&*self.to)), ("--table", self.table.as_deref())] {
+            check_pictures(flag, file, &[&data.train, &data.test])?;
+        }
         let mut tensors = Vec::new();
         let mut table = Table::new(["split", "image", "file", "row", "class"]);
         for (part, set) in [("train", &data.train), ("test", &data.test)] {

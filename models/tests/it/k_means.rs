@@ -174,19 +174,25 @@ fn presets_that_are_wrong_are_refused() -> Result {
     assert_eq!(all_presets::<Preset>()?.len(), 3);
     let right = preset()?;
     right.validate()?;
-    for wrong in [
-        Preset { kernel: 0, ..right.clone() },
-        Preset { units: 0, ..right.clone() },
-        Preset { units: (1 << 16) + 1, ..right.clone() },
-        Preset { units: 1001, ..right.clone() },
-        Preset { patches: 1, ..right.clone() },
-        Preset { contrast: 0.0, ..right.clone() },
-        Preset { epsilon: f64::NAN, ..right.clone() },
-        Preset { alphas: vec![], ..right.clone() },
-        Preset { alphas: vec![-1.0], ..right.clone() },
+    for (wrong, says) in [
+        (Preset { kernel: 0, ..right.clone() }, "kernel is 0, expected 1 or more"),
+        (Preset { units: 0, ..right.clone() }, "units is 0, expected 1 to 65,536"),
+        (Preset { units: (1 << 16) + 1, ..right.clone() }, "units is 65537, expected 1 to 65,536"),
+        (
+            Preset { units: 1001, ..right.clone() },
+            "units is 1001, expected at most the 1000 patches",
+        ),
+        (Preset { patches: 1, ..right.clone() }, "patches is 1, expected 2 to"),
+        (Preset { contrast: 0.0, ..right.clone() }, "contrast is 0, expected a number above 0"),
+        (
+            Preset { epsilon: f64::NAN, ..right.clone() },
+            "epsilon is NaN, expected a number above 0",
+        ),
+        (Preset { alphas: vec![], ..right.clone() }, "alphas are [], expected one or more"),
+        (Preset { alphas: vec![-1.0], ..right.clone() }, "alphas are [-1.0], expected one or more"),
     ] {
         let error = wrong.validate().unwrap_err().to_string();
-        assert!(error.contains("expected numbers above 0"), "{error}");
+        assert!(error.contains(says), "{says}: {error}");
     }
     // Centroids that are drawn may be more than the patches.
     Preset { units: 1001, start: Centroids::Gaussian, ..right.clone() }.validate()?;

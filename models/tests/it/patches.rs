@@ -270,18 +270,23 @@ fn features_are_better_than_pixels() -> Result {
 fn presets_that_are_wrong_are_refused() -> Result {
     assert_eq!(all_presets::<Preset>()?.len(), 5);
     let right = preset(Frame::Code)?;
-    for wrong in [
-        Preset { kernel: 0, ..right.clone() },
-        Preset { units: 2, ..right.clone() },
-        Preset { units: 1 << 17, ..right.clone() },
-        Preset { active: 1.0, ..right.clone() },
-        Preset { active: f64::NAN, ..right.clone() },
-        Preset { epsilon: 0.0, ..right.clone() },
-        Preset { temperature: Some(-1.0), ..right.clone() },
-        Preset { windows: Some((2, 3)), ..right.clone() },
-        Preset { alphas: Vec::new(), ..right.clone() },
+    for (wrong, says) in [
+        (Preset { kernel: 0, ..right.clone() }, "kernel is 0, expected 1 or more"),
+        (Preset { units: 0, ..right.clone() }, "units is 0, expected 1 to 65,536"),
+        (Preset { units: 2, ..right.clone() }, "so that 0 of 2 units are active"),
+        (Preset { units: 1 << 17, ..right.clone() }, "units is 131072, expected 1 to 65,536"),
+        (Preset { active: 1.0, ..right.clone() }, "active is 1, so that 128 of 128"),
+        (Preset { active: f64::NAN, ..right.clone() }, "active is NaN"),
+        (Preset { epsilon: 0.0, ..right.clone() }, "epsilon is 0, expected a number above 0"),
+        (
+            Preset { temperature: Some(-1.0), ..right.clone() },
+            "temperature is -1, expected a number",
+        ),
+        (Preset { windows: Some((2, 3)), ..right.clone() }, "2 wide with a step of 3"),
+        (Preset { alphas: Vec::new(), ..right.clone() }, "expected either penalties"),
     ] {
-        assert!(wrong.validate().is_err(), "{wrong:?}");
+        let error = wrong.validate().unwrap_err().to_string();
+        assert!(error.contains(says), "{says}: {error}");
     }
     let start = Start { rng: Rng::new(0), device: CPU.clone(), quiet: true };
     let three = vec![0.5; 3];

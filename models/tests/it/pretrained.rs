@@ -374,7 +374,10 @@ fn a_run_s_configuration_is_a_preset() -> Result {
     let path = folder.path().join("config.json");
     assert_eq!(golkar::preset(path.to_str().ok_or("a path")?)?, preset);
     let error = amit::preset(path.to_str().ok_or("a path")?).unwrap_err().to_string();
-    assert!(error.contains("is not a preset of Amit 2019"), "{error}");
+    assert!(error.contains("is not a preset of Amit 2019: it is of a run of golkar"), "{error}");
+    let empty = tempfile::tempdir()?;
+    let error = amit::preset(empty.path().to_str().ok_or("a path")?).unwrap_err().to_string();
+    assert!(error.contains("has no config.json") && error.contains("--list"), "{error}");
     Ok(())
 }
 

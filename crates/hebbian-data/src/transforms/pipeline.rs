@@ -153,12 +153,26 @@ impl Pipeline {
     pub(crate) fn check_fixed(&self) -> Result<()> {
         match self.transforms.iter().find(|transform| transform.is_random()) {
             Some(random) => Err(wrong(
-                format!("{random:?}"),
+                kind(&**random),
                 "it draws at random, expected one that does the same to every image: make it an augmentation",
             )),
             None => Ok(()),
         }
     }
+}
+
+/// The kind of a transform, as lists of transforms name it: that of its type.
+fn kind(transform: &dyn Transform) -> String {
+    let shown = format!("{transform:?}");
+    let name = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let mut kind = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !kind.is_empty() {
+            kind.push('-');
+        }
+        kind.extend(c.to_lowercase());
+    }
+    kind
 }
 
 /// The name of a tensor of the transform at this place.
@@ -184,7 +198,7 @@ impl Transform for Pipeline {
             match values.is_some_and(|values| (1..=MOST_VALUES).contains(&values)) {
                 true => Ok((channels, height, width)),
                 false => Err(wrong(
-                    format!("{transform:?}"),
+                    kind(&**transform),
                     format!(
                         "it makes images of {channels}x{height}x{width}, expected 1 to {MOST_VALUES} values: use \
                          another size"

@@ -247,6 +247,8 @@ fn a_flip_turns_one_in_two() {
     }
     assert_eq!(apply("flip=1", before.clone(), 0).values(), after);
     assert_eq!(apply("flip=0", before.clone(), 0), before);
+    let images = Tensor::zeros((1, 1, 2, 3), DType::F32, CPU).unwrap();
+    says(pipeline("flip").apply_to(&images).unwrap_err(), &["'flip': it draws at random"]);
 }
 
 /// A part that is the whole image is that image resized; parts of a ramp stay within its values, in order, and differ.

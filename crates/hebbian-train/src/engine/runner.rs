@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::{Write, stderr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,12 @@ impl<L: Learner> Job<'_, L> {
         if let (Same::AsStarted, Some(results)) = (same, results) {
             let model = self.out.join(crate::run::MODEL);
             self.learner.model_mut().restore(&mut Checkpoint::load(model, self.device)?)?;
+            // Those of an experiment are many.
+            if !self.options.quiet && self.options.label.is_none() {
+                let out = self.out.display();
+                let _ =
+                    writeln!(stderr(), "the run in {out} is complete: nothing is left to learn");
+            }
             return Ok(GoOn::Complete(results));
         }
         let state = self.out.join(crate::run::STATE);

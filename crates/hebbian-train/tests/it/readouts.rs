@@ -166,7 +166,7 @@ fn ridge_says_what_it_cannot_do() {
 
     let constant = Tensor::ones((4, 2), DType::F32, CPU).unwrap();
     let error = Ridge::fit(&constant, &[0, 1, 0, 1], 2, 0.0).unwrap_err().to_string();
-    assert!(error.contains("raise alpha"), "{error}");
+    assert!(error.contains("raise the penalty alpha"), "{error}");
     assert!(Ridge::fit(&constant, &[0, 1, 0, 1], 2, -1.0).is_err());
     assert!(Ridge::fit(&constant, &[0, 1, 0, 2], 2, 1.0).is_err());
 }

@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 /// (.csv) and all its figures (.json), in the folder of the run. If several runs are compared, the files go to --out.
 /// Nothing is downloaded. The guide's page on analyses defines what is measured.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct AnalyseArgs {
     /// Folders of runs, folders above runs such as those of studies, or names from `hebbian list`
     #[arg(required = true, value_name = "RUN")]

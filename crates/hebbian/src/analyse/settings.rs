@@ -95,6 +95,12 @@ impl Settings {
         if let Some((flag, count)) = repeated.into_iter().find(|(_, count)| *count > MOST) {
             bail!("{flag} is {count}, expected {MOST} or fewer");
         }
+        if self.augmented_copies > 1 && self.augment.is_none() {
+            bail!(
+                "--augmented-copies {}: nothing changes the images, choose what with --augment",
+                self.augmented_copies
+            );
+        }
         if let Some(share) = self.shares.iter().find(|share| !(**share > 0.0 && **share <= 100.0)) {
             bail!("--shares has {share}, expected percent: above 0, and 100 at most");
         }

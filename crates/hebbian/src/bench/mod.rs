@@ -35,6 +35,7 @@ const SLEEPING: [(&str, &str); 3] =
 /// by that of the work: at 100 % a step takes as long as its products alone, and fewer multiplications can make it faster
 /// than that. Run nothing else on the machine meanwhile.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub struct BenchArgs {
     /// Only work whose name contains one of these
     names: Vec<String>,

@@ -23,7 +23,7 @@ pub(crate) use run::Folder;
 use self::run::{Details, Run};
 use self::sheet::png_address;
 use crate::choices::{Difference, Group, groups};
-use crate::common::writable;
+use crate::common::{is_of_run, writable};
 use crate::tell;
 use anyhow::{Context, Result, bail};
 use candle::Device;
@@ -130,6 +130,16 @@ impl ReportArgs {
         for run in &runs {
             folders.extend(runs_of(run, &study)?);
         }
+        let own = |folder: &&Folder| to.as_ref().is_some_and(|file| is_of_run(file, &folder.path));
+        if let (Some(file), Some(run)) = (&to, folders.iter().find(own))
+            && !file.ends_with("report.html")
+        {
+            bail!(
+                "--to {} is a file of the run in {}: choose another name",
+                file.display(),
+                run.path.display()
+            );
+        }
         let is_study = study.is_some();
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         for (folder, run) in folders.iter().zip(&content.runs) {
@@ -137,8 +147,12 @@ impl ReportArgs {
         }
         let html = page::html(&content.of_study(study))?;
         let file = match (to, &runs[..]) {
-            (None, [run]) if run.join("run.json").exists() => RunFolder::write_report(run, &html)?,
-            (None, [study]) if is_study => StudyFolder::write_report(study, &html)?,
+            (None, [run]) if run.join("run.json").exists() => {
+                RunFolder::write_report(run, &html).with_context(|| elsewhere(run))?
+            }
+            (None, [study]) if is_study => {
+                StudyFolder::write_report(study, &html).with_context(|| elsewhere(study))?
+            }
             (file, _) => {
                 let file = file.unwrap_or_else(|| PathBuf::from("report.html"));
                 save_text(&file, &html).with_context(|| format!("{}", file.display()))?;
@@ -147,6 +161,14 @@ impl ReportArgs {
         };
         Ok(format!("open {}\n", file.display()))
     }
+}
+
+/// What to do if the page cannot be written into a folder.
+fn elsewhere(folder: &Path) -> String {
+    format!(
+        "the page cannot be written into {}: choose a file with --to, or look at a run in progress with --watch",
+        folder.display()
+    )
 }
 
 #[cfg(feature = "terminal")]

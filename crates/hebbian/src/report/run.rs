@@ -8,7 +8,7 @@ use crate::choices::choices;
 use crate::selection::Selection;
 use anyhow::{Context, Result, bail};
 use candle::Device;
-use hebbian_data::{Dataset, LoadOptions, load_with_progress};
+use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_models::{Model, splits};
 use hebbian_train::{ConfusionMatrix, History, Results, RunFolder, Spread};
 use serde::Serialize;
@@ -111,6 +111,12 @@ impl Folder {
         let seed = self.config["seed"].as_u64().unwrap_or_default();
         let shape: (usize, usize, usize) = serde_json::from_value(self.config["image"].clone())
             .context("\"image\" in its config.json is not channels, height and width")?;
+        let has_name = name.contains('/')
+            || name.parse::<DatasetName>().is_ok()
+            || Photographs::find(name).is_some();
+        if data_dir.is_none() && !has_name {
+            bail!("the images of {name} are in a folder of their own: name it with --data-dir");
+        }
         let selection = Selection::of_run(&self.config)?;
         let options = selection.options(LoadOptions {
             data_dir: data_dir.filter(|_| name != "digits").map(Path::to_path_buf),

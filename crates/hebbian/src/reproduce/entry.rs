@@ -1,6 +1,6 @@
 //! The records of all methods.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hebbian_train::{Job, Method, Record, read_text, records, save_json};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,13 @@ impl Entry {
 
     /// Reads the records of the project in the folder `root`.
     pub(super) fn of_project(root: &Path) -> Result<Vec<Self>> {
+        if !root.join("models").is_dir() {
+            bail!(
+                "{} is not the folder of the project: it has no folder models, which has the record; name the project's \
+                 folder after the flag",
+                root.display()
+            );
+        }
         let mut all = Vec::new();
         for mut entry in Self::embedded()? {
             let file = entry.file(root);

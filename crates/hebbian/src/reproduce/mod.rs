@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// completed runs are reused, and interrupted runs continue. The exit status is 1 if a claim does not hold or a job
 /// did not run.
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub struct ReproduceArgs {
     /// List the jobs and their claims, and stop
     #[arg(long)]
@@ -155,6 +156,9 @@ impl ReproduceArgs {
             a.cmp(&b).then(x.unwrap_or(f64::MAX).total_cmp(&y.unwrap_or(f64::MAX)))
         });
         let Some(budget) = self.budget else { return Ok(jobs) };
+        if budget.is_nan() || budget <= 0.0 {
+            bail!("--budget is {budget}, expected minutes above 0");
+        }
         let unknown = jobs.iter().filter(|task| minutes(task.job, device).is_none()).count();
         if unknown > 0 {
             self.tell(&format!("left out {unknown} jobs whose time on {device} is not known"));

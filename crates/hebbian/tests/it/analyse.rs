@@ -370,6 +370,9 @@ fn the_images_are_those_of_the_run() {
             assert!(said.contains(&line), "{out}: {line} in {said}");
         }
     }
+    let output = hebbian(at, &["analyse", "size", "--only", "layers", "--quiet"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the images of flat are in a folder of their own"), "{said}");
     let config = at.join("share/config.json");
     let mut value: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
     assert_eq!(value["images"], json!({ "test_share": 0.1 }));

@@ -65,8 +65,11 @@ fn a_run_continues_with_its_own_images_only() {
     let folder = tables();
     let again = [&TABLES[..], &["--epochs", "1", "--head-epochs", "2", "--resume"]].concat();
     results(&folder, train(&folder, &again[..again.len() - 1]));
-    // A complete run with the same images is left as it is.
-    results(&folder, train(&folder, &again));
+    // A complete run with the same images is left as it is, and says so.
+    let output = train(&folder, &again).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the run in out is complete: nothing is left to learn"), "{said}");
     let report = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
         command.current_dir(folder.path()).args(["report", "out", "--data-dir", "data"]);

@@ -186,6 +186,14 @@ fn pictures_without_labels_are_classified() {
     refused(at, &["predict", "softhebb-digits", "none.png"], &["none.png"]);
     let table = [&predict[..4], &["--table", "nowhere/p.csv"]].concat();
     refused(at, &table, &["--table", "no folder nowhere"]);
+    // No picture that is read is replaced.
+    let picture = name("test", 3);
+    for (command, flag) in
+        [(&predict[..4], "--table"), (&eval[..5], "--table"), (&features[..], "--to")]
+    {
+        let args = [command, &[flag, picture.as_str()]].concat();
+        refused(at, &args, &[flag, picture.as_str(), "is one of the pictures"]);
+    }
 }
 
 /// Networks whose images cannot be had by name alone are marked in the list: of SoftHebb's, the 3 for ImageNet are, the
@@ -286,7 +294,41 @@ fn what_it_refuses() {
     refused(at, &["study", "golkar", "--units", "3"], &["hebbian train golkar", "--experiment"]);
     refused(at, &["study", "softhebb"], &["hebbian train softhebb"]);
     refused(at, &["pull", "someone/nothing", "--offline"], &["someone/nothing", "offline"]);
+    let whole = "expected a whole number, 0 or more";
+    refused(at, &["train", "softhebb", "--epochs", "-1"], &["'-1'", "--epochs", whole]);
+    refused(at, &["train", "softhebb", "--seed", "1e3"], &["'1e3'", "--seed", whole]);
+    refused(at, &["features", "softhebb-digits", "--layer", "0"], &["--layer", "1 or more"]);
+    refused(at, &["analyse", "softhebb-digits", "--noise", "x"], &["--noise", "expected a number"]);
+    refused(at, &["analyse", "softhebb-digits", "--near", "-1"], &["--near has -1"]);
+    refused(at, &["reproduce", "--budget", "-1"], &["--budget is -1", "above 0"]);
+    refused(at, &["reproduce", "--check-tables"], &[". is not the folder of the project"]);
+    refused(at, &["data", "--test-share", "0.5"], &["--test-share", "images of one's own"]);
+    refused(at, &["data", "--image-size", "0"], &["error: the images of digits: an image size"]);
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
+}
+
+/// Messages are the same where a library would add a stack trace to its own.
+#[test]
+fn messages_have_no_stack_trace() {
+    let program = Path::new(env!("CARGO_BIN_EXE_hebbian"));
+    for (protocol, says) in [("x", "unknown protocol \"x\""), ("partial:2", "2")] {
+        let mut command = Command::new(program);
+        command.args(["train", "amit", "--protocol", protocol]).env("RUST_BACKTRACE", "1");
+        let output = command.output().expect("the program starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(says) && !errors.contains("   0: "), "{errors}");
+    }
+}
+
+#[test]
+fn a_number_of_threads_is_a_number() {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_hebbian")));
+    command.args(["eval", "softhebb-digits"]).env("RAYON_NUM_THREADS", "two");
+    let output = command.output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("RAYON_NUM_THREADS is \"two\", expected a number"), "{errors}");
 }
 
 /// GHL's rule beside its controls: an arm for each, all seeds, and means that are those of the runs.
@@ -597,6 +639,9 @@ fn a_run_does_not_harm_itself() {
         std::fs::create_dir_all(at.join("new")).unwrap();
         refused(at, &own, &["--save", "the run writes itself"]);
     }
+    let loads = with(&["--load", "a", "--out", "new", "--save", "a/model.safetensors"]);
+    refused(at, &loads, &["a file of the run that this one starts from"]);
+    refused(at, &["report", "a", "--to", "a/config.json"], &["a file of the run in a"]);
     let here = [&train[..], &["--out", ".", "--save", "config.json"]].concat();
     refused(&at.join("new"), &here, &["--save config.json", "the run writes itself"]);
     // What no run writes is not in the way, and neither is a run in a folder below.
@@ -632,6 +677,8 @@ fn a_run_does_not_harm_itself() {
 #[test]
 fn flags_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
+    let copies = ["analyse", "softhebb-digits", "--augmented-copies", "2"];
+    refused(folder.path(), &copies, &["--augmented-copies 2", "--augment"]);
     for (command, says) in [
         ("softhebb --augmented-copies 2", ["--augmented-copies 2", "--augment"]),
         ("golkar --backprop --level 2", ["--level", "without one"]),
