@@ -14,6 +14,7 @@
 //! | check a device | [`verify`] |
 //! | do something with every method | [`for_each_method!`] |
 #![deny(missing_debug_implementations, missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 mod competition_kind;
 mod methods;

@@ -161,7 +161,12 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Computes the mean loss of `fields (N, C)` for `labels (N)`.
+    /// Computes the mean loss of `fields (N, C)` for `labels (N)`, integers below `C`.
+    ///
+    /// # Errors
+    /// If `fields` does not have two axes, `labels` does not hold an integer for each row, or, on the CPU, a label is
+    /// not below `C`. The hinge also refuses fewer than two classes and a `μ` that is not a finite number above 0;
+    /// softmax also refuses an empty batch, and labels in other types than u8, u32 and i64.
     pub fn of(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         match self {
             Self::Hinge { mu } => {

@@ -63,7 +63,11 @@ impl LayerDiagnostics {
     }
 }
 
-/// Compares feedback and weights of every layer on one batch, without dropout.
+/// Compares feedback and weights of every layer on one batch of images `x (N, C, H, W)` with `labels (N)`, without
+/// dropout.
+///
+/// # Errors
+/// As for [`Network::errors`].
 pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<LayerDiagnostics>> {
     let sent = network.errors(x, labels, false)?;
     let wanted = network.errors(x, labels, true)?;
@@ -120,6 +124,9 @@ fn weights_and_feedback(layer: &FeedbackLayer) -> Result<(Tensor, Tensor)> {
 }
 
 /// Computes Pearson's correlation of all entries of two tensors of the same shape; NaN if one is constant.
+///
+/// # Errors
+/// If one has more entries than the other, or a tensor cannot be read back from its device.
 pub fn correlation(a: &Tensor, b: &Tensor) -> Result<f64> {
     let centred = |t: &Tensor| {
         let t = flat(t)?;

@@ -114,7 +114,10 @@ impl LinearSystem {
         Ok(Self { target, weights, feedback, products, error })
     }
 
-    /// Takes one Euler step: all weights move at once, along their derivatives before the step.
+    /// Takes one Euler step of length `dt`: all weights move at once, along their derivatives before the step.
+    ///
+    /// # Errors
+    /// If the feedback weights are on another device than the weights, or the device lacks the memory.
     pub fn step(&mut self, dt: f64) -> Result<()> {
         let mut delta = self.error.clone();
         let mut derivatives = Vec::with_capacity(self.weights.len());
@@ -148,12 +151,18 @@ impl LinearSystem {
     }
 
     /// Computes `‖E‖²/‖T‖²` of each run.
+    ///
+    /// # Errors
+    /// If the device lacks the memory, or fails while the result is read back.
     pub fn relative_errors(&self) -> Result<Vec<f64>> {
         let square = |t: &Tensor| t.sqr()?.sum((1, 2));
         (square(&self.error)? / square(&self.target)?)?.to_vec1()
     }
 
     /// Computes the conserved quantities of each level from the second up.
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step).
     pub fn conserved(&self) -> Result<Vec<Conserved>> {
         let rate = match &self.feedback {
             Feedback::Backprop => 1.0,
@@ -174,6 +183,9 @@ impl LinearSystem {
 
     /// Computes the Pearson correlation of `W_l` and `R_l`, entry by entry (in the paper's notation, of `W`
     /// and `Rᵗ`), for each level from the second up and each run; `None` if one of them has no spread.
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step), or if the device fails while the result is read back.
     pub fn correlations(&self) -> Result<Vec<Vec<Option<f64>>>> {
         (1..self.weights.len())
             .map(|level| pearson(&self.weights[level], self.carrier(level)))

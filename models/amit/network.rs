@@ -327,6 +327,10 @@ impl Network {
 
     /// Returns the weights that learn. Feedback weights are not among them: those that learn follow the
     /// steps of the weights, see [`optimizer`](Self::optimizer).
+    ///
+    /// # Errors
+    /// If the weights of a layer are not a variable. Those that the network has drawn are; those of a layer that was
+    /// put in by [`stack_mut`](Self::stack_mut) may not be.
     pub fn vars(&self) -> candle::Result<Vec<Var>> {
         self.learning().map(|layer| layer.var()).collect()
     }
@@ -345,12 +349,19 @@ impl Network {
 
     /// Computes the fields `(N, classes)` of the class units for images `x (N, C, H, W)`, without dropout;
     /// differentiable in the weights.
+    ///
+    /// # Errors
+    /// If images of this size do not fit a layer, or `x` is of another type or on another device than the weights; the
+    /// message names the block.
     pub fn forward(&self, x: &Tensor) -> candle::Result<Tensor> {
         self.stack.forward(&x.detach())
     }
 
     /// Like [`forward`](Self::forward), but for training: dropout masks and batchwise feedback weights are
     /// drawn from `rng`.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward), or if batchwise feedback weights are not a variable.
     pub fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> candle::Result<Tensor> {
         self.stack.forward_train(&x.detach(), rng)
     }
@@ -376,12 +387,19 @@ impl Network {
     }
 
     /// Computes the preset's loss of `fields (N, classes)` for `labels (N)`.
+    ///
+    /// # Errors
+    /// As for [`Loss::of`](super::Loss::of).
     pub fn loss(&self, fields: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         self.preset.training.loss.of(fields, labels)
     }
 
-    /// Computes the error `δ` at the field of every weight layer, `(N, …)`, by the protocol or, if
-    /// `backprop`, by back-propagation through the same weights; without dropout.
+    /// Computes the error `δ` at the field of every weight layer, `(N, …)`, for images `x (N, C, H, W)` with
+    /// `labels (N)`, by the protocol or, if `backprop`, by back-propagation through the same weights; without
+    /// dropout.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward) and [`loss`](Self::loss).
     pub fn errors(
         &self,
         x: &Tensor,
@@ -392,6 +410,9 @@ impl Network {
     }
 
     /// Computes the gradient of the loss with respect to the weights of every weight layer, likewise.
+    ///
+    /// # Errors
+    /// As for [`errors`](Self::errors).
     pub fn gradients(
         &self,
         x: &Tensor,

@@ -139,7 +139,11 @@ impl Network {
         self.head.hidden(&features.flatten_from(1)?, true).map(drop)
     }
 
-    /// Returns the cross-entropy, averaged over the batch.
+    /// Returns the cross-entropy of `logits (B, classes)` for `labels (B)`, averaged over the batch.
+    ///
+    /// # Errors
+    /// If the batch is empty, there is not one label for each row of logits, the labels are in another type than u8,
+    /// u32 and i64, or, on the CPU, a label is not below the number of classes.
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> candle::Result<Tensor> {
         candle_nn::loss::cross_entropy(logits, labels)
     }

@@ -1,10 +1,8 @@
 //! The same network trained by back-propagation, for comparison.
 
-use super::circuit::{Circuit, CircuitConfig};
+use super::circuit::{Circuit, CircuitConfig, batch_size, descend};
 use candle::{Result, Tensor, Var};
-use candle_hebbian::Steps;
 use candle_hebbian::device::to_host;
-use candle_nn::Optimizer;
 
 /// Gradient descent on `½ mean ‖y − W₂z‖²`, with `z = f(W₁x) − z̄` as in the [`Circuit`].
 ///
@@ -20,6 +18,9 @@ pub struct Backprop {
 impl Backprop {
     /// Creates a network that starts from the circuit's weights and running mean; `ridge` is the `λ` of
     /// `½λ‖W₂W₁‖²`.
+    ///
+    /// # Errors
+    /// If the device lacks the memory for a copy of the weights.
     pub fn from_circuit(circuit: &Circuit, ridge: f64) -> Result<Self> {
         let copy = |var: &Var| Var::from_tensor(&var.as_detached_tensor());
         Ok(Self {
@@ -64,22 +65,32 @@ impl Backprop {
     }
 
     /// Computes `ŷ (B, n)` for `x (B, m)`; differentiable in `x`.
+    ///
+    /// # Errors
+    /// As for [`hidden`](Self::hidden).
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.hidden(x)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
     /// Computes `z (B, k)` for `x (B, m)`; differentiable in `x`.
+    ///
+    /// # Errors
+    /// If `x` is not `(B, m)`, or of another type or on another device than the weights.
     pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         let rate = f.rate(&x.matmul(&self.w1.as_detached_tensor().t()?)?)?;
         f.output(&rate, &self.mean)
     }
 
-    /// Takes one step on a batch, with separate learning rates for `W₁` and `W₂`, then updates the running
-    /// mean.
+    /// Takes one step on a batch `x (B, m)`, `y (B, n)`, with separate learning rates for `W₁` and `W₂`, then
+    /// updates the running mean.
+    ///
+    /// # Errors
+    /// If `x` is not `(B, m)` or `y` not `(B, n)`, either is of another type or on another device than the weights,
+    /// there are no samples, or a learning rate is negative or not finite.
     pub fn step(&mut self, x: &Tensor, y: &Tensor, (w1, w2): (f64, f64)) -> Result<()> {
         let CircuitConfig { nonlinearity: f, mean_rate, .. } = self.config;
-        let samples = x.dim(0)? as f64;
+        let samples = batch_size(x)?;
         let rate = f.rate(&x.detach().matmul(&self.w1.t()?)?)?;
         let prediction = f.output(&rate, &self.mean)?.matmul(&self.w2.t()?)?;
         let mut loss = ((y.detach() - prediction)?.sqr()?.sum_all()? * (0.5 / samples))?;
@@ -87,17 +98,17 @@ impl Backprop {
             let product = self.w2.matmul(self.w1.as_tensor())?;
             loss = (loss + (product.sqr()?.sum_all()? * (0.5 * self.config.ridge))?)?;
         }
-        let grads = loss.backward()?;
-        for (var, rate) in [(&self.w1, w1), (&self.w2, w2)] {
-            Steps::builder(rate).build([var.clone()])?.step(&grads)?;
-        }
+        descend(&[(&self.w1, w1), (&self.w2, w2)], &loss.backward()?)?;
         self.mean = f.moved_mean(&self.mean, &rate, mean_rate)?;
         Ok(())
     }
 }
 
 /// Computes `mean ‖y − ŷ‖²` of predictions and targets `(T, n)`, the loss that the paper plots.
+///
+/// # Errors
+/// If their shapes, types or devices differ, or there are no samples.
 pub fn loss(prediction: &Tensor, y: &Tensor) -> Result<f64> {
     let error = (y.detach() - prediction.detach())?.sqr()?.sum_all()?;
-    Ok(to_host(&error)?.to_scalar::<f64>()? / y.dim(0)? as f64)
+    Ok(to_host(&error)?.to_scalar::<f64>()? / batch_size(y)?)
 }

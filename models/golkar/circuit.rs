@@ -181,6 +181,30 @@ impl Rates {
     }
 }
 
+/// The size `B` of a batch `x (B, m)`, by which means over the batch are divided.
+///
+/// # Errors
+/// If there are no samples.
+pub(super) fn batch_size(x: &Tensor) -> Result<f64> {
+    match x.dim(0)? {
+        0 => candle::bail!(
+            "an empty batch {:?} has no means: expected one or more samples",
+            x.dims()
+        ),
+        samples => Ok(samples as f64),
+    }
+}
+
+/// Takes a step of plain descent in each variable at its rate, in all of them or in none.
+///
+/// # Errors
+/// If a rate is negative or not finite.
+pub(super) fn descend(vars: &[(&Var, f64)], grads: &GradStore) -> Result<()> {
+    let steps = vars.iter().map(|&(var, rate)| Steps::builder(rate).build([var.clone()]));
+    let mut steps = steps.collect::<Result<Vec<_>>>()?;
+    steps.iter_mut().try_for_each(|steps| steps.step(grads))
+}
+
 /// Three ways to compute the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -197,7 +221,11 @@ pub enum Way {
 impl Circuit {
     /// Creates a circuit with fresh weights: `W₁` and `W₂` Gaussian, `Q` a multiple `c` of the identity. `Q` must have
     /// full rank, because learning cannot add directions that it lacks. If the circuit is decoupled, `R` is the same
-    /// multiple plus Gaussian values with standard deviation `c/√k`, so that `Qᵀ` and `R` differ at first.
+    /// multiple plus Gaussian values with standard deviation `c/√k`, so that `Qᵀ` and `R` differ at first. The sizes
+    /// are `(m, k, n)`. `W₁`, `W₂` and `R` are drawn from streams of `rng` of their own.
+    ///
+    /// # Errors
+    /// If there is no memory for so many weights, or candle does not convert f32 to `dtype` on `device`.
     pub fn new(
         config: CircuitConfig,
         (inputs, units, outputs): (usize, usize, usize),
@@ -284,8 +312,13 @@ impl Circuit {
         &self.mean
     }
 
-    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`, a better starting value than 0.
+    /// Sets `z̄` to the mean of `f(W₁x)` over `x (B, m)`, a better starting value than 0. Does nothing for
+    /// [`Nonlinearity::Identity`].
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward), or if there are no samples.
     pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
+        batch_size(x)?;
         if self.config.nonlinearity == Nonlinearity::Relu {
             self.mean = self.config.nonlinearity.rate(&self.basal(x)?)?.mean(0)?;
         }
@@ -297,18 +330,27 @@ impl Circuit {
     }
 
     /// Computes `z (B, k)` for `x (B, m)`; differentiable in `x`, as is [`predict`](Self::predict).
+    ///
+    /// # Errors
+    /// If `x` is not `(B, m)`, or of another type or on another device than the weights.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let f = self.config.nonlinearity;
         f.output(&f.rate(&self.basal(x)?)?, &self.mean)
     }
 
     /// Computes `ŷ = W₂z (B, n)` for `x (B, m)`.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward).
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.forward(x)?.matmul(&self.w2.as_detached_tensor().t()?)
     }
 
     /// Computes the activity of every cell for `x (B, m)` and `y (B, n)`. One pass suffices, because
     /// interneurons act on the apical compartment only, so that no loop affects the activity.
+    ///
+    /// # Errors
+    /// If `x` is not `(B, m)` or `y` not `(B, n)`, or either is of another type or on another device than the weights.
     pub fn activity(&self, x: &Tensor, y: &Tensor) -> Result<Activity> {
         let f = self.config.nonlinearity;
         let h = self.basal(&x.detach())?;
@@ -358,10 +400,13 @@ impl Circuit {
         Ok(plastic)
     }
 
-    /// Computes the activity and the updates of the rules, which are means over the batch.
+    /// Computes the activity and the updates of the rules, which are means over the batch `x (B, m)`, `y (B, n)`.
+    ///
+    /// # Errors
+    /// As for [`activity`](Self::activity), or if there are no samples, or a circuit with a ridge is in f16 or bf16.
     pub fn increments(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Increments)> {
+        let samples = batch_size(x)?;
         let activity = self.activity(x, y)?;
-        let samples = x.dim(0)? as f64;
         let plastic = self.plastic(x, y, &activity)?;
         let mut means = plastic.iter().map(|one| one.synapses.update(one)? / samples);
         let mut next = || means.next().unwrap_or_else(|| candle::bail!("circuit: a kind too few"));
@@ -375,38 +420,43 @@ impl Circuit {
     }
 
     /// Computes the activity and a loss whose gradient is minus the increment of every kind of weights. It
-    /// is the mean over the batch of the sum of the rules' surrogates,
+    /// is the mean over the batch `x (B, m)`, `y (B, n)` of the sum of the rules' surrogates,
     ///
     /// ```text
     /// − ⟨sg(c), f(W₁x)⟩ − ⟨sg(z), W₂ᵀy⟩ + ½ρ‖W₂‖² − ⟨sg(z), Q sg(ν)⟩ + ½ρ‖Q‖²  (− ⟨sg(ν), R sg(z)⟩ + ½ρ‖R‖²)
     /// ```
     ///
     /// and with a ridge `+ λ⟨sg(QQᵀW₁), W₁⟩ − λ⟨sg(W₁W₁ᵀQ), Q⟩`.
+    ///
+    /// # Errors
+    /// As for [`activity`](Self::activity), or if there are no samples, or the circuit is in f16 or bf16.
     pub fn surrogates(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Tensor)> {
+        let samples = batch_size(x)?;
         let activity = self.activity(x, y)?;
         let mut sum = Tensor::zeros((), x.dtype(), x.device())?;
         for one in self.plastic(x, y, &activity)? {
             sum = (sum + one.synapses.loss(&one)?)?;
         }
-        Ok((activity, (sum / x.dim(0)? as f64)?))
+        Ok((activity, (sum / samples)?))
     }
 
     /// Computes the energy whose saddle-point dynamics are the learning rules, with descent in `W₁` and
-    /// `W₂` and ascent in `Q`:
+    /// `W₂` and ascent in `Q`, for `x (B, m)` and `y (B, n)`:
     ///
     /// ```text
     /// E = mean[ −yᵀW₂z + ½‖Qᵀz‖² ] + ½ρ‖W₂‖² − ½ρ‖Q‖²  (+ ½λ‖QᵀW₁‖²)        z = f(W₁x) − sg(z̄)
     /// ```
     ///
     /// # Errors
-    /// If the circuit is decoupled.
+    /// If the circuit is decoupled, there are no samples, `x` is not `(B, m)` or `y` not `(B, n)`, or either is of
+    /// another type or on another device than the weights.
     pub fn energy(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         if self.r.is_some() {
             candle::bail!("energy: a decoupled circuit has none; use surrogates")
         }
         let (x, y) = (x.detach(), y.detach());
         let CircuitConfig { ridge, level, .. } = self.config;
-        let samples = x.dim(0)? as f64;
+        let samples = batch_size(&x)?;
         let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()? * 0.5;
         let f = self.config.nonlinearity;
         let z = f.output(&f.rate(&x.matmul(&self.w1.t()?)?)?, &self.mean)?;
@@ -420,17 +470,22 @@ impl Circuit {
         Ok(energy)
     }
 
-    /// Takes one step on a batch: updates all weights based on their old values, then the running mean.
+    /// Takes one step on a batch `x (B, m)`, `y (B, n)`: updates all weights based on their old values, then the
+    /// running mean.
+    ///
+    /// # Errors
+    /// As for [`surrogates`](Self::surrogates), [`energy`](Self::energy) or [`increments`](Self::increments), whichever
+    /// of them `way` uses, or if a rate is not finite or, but for [`Way::Explicit`], negative. Then nothing has moved.
     pub fn step(&mut self, x: &Tensor, y: &Tensor, rates: Rates, way: Way) -> Result<()> {
         let vars: Vec<(&Var, f64)> =
             [(&self.w1, rates.w1), (&self.w2, rates.w2), (&self.q, rates.q)]
                 .into_iter()
                 .chain(self.r.as_ref().map(|r| (r, rates.q)))
                 .collect();
-        let descend = |grads: &GradStore| {
-            vars.iter()
-                .try_for_each(|&(var, rate)| Steps::builder(rate).build([var.clone()])?.step(grads))
-        };
+        if let Some((_, rate)) = vars.iter().find(|(_, rate)| !rate.is_finite()) {
+            candle::bail!("a learning rate of {rate}, expected a finite number")
+        }
+        let descend = |grads: &GradStore| descend(&vars, grads);
         let rate = match way {
             Way::Explicit => {
                 let (activity, Increments { w1, w2, q, r }) = self.increments(x, y)?;

@@ -19,6 +19,9 @@ pub struct Diagnostics {
 }
 
 /// Measures a circuit on the samples that it learns.
+///
+/// # Errors
+/// As for [`Circuit::activity`], or if there are no samples or the activity is not finite.
 pub fn diagnose(circuit: &Circuit, samples: &Samples) -> Result<Diagnostics> {
     let Activity { h, z, c, .. } = circuit.activity(&samples.x, &samples.y)?;
     let [w2, q] = [circuit.w2(), circuit.q()].map(|var| var.as_detached_tensor());

@@ -64,6 +64,9 @@ impl Network {
     }
 
     /// Computes `ŷ (T, n)` for scaled pixels `x (T, m)`.
+    ///
+    /// # Errors
+    /// If `x` is not `(T, m)`, or of another type or on another device than the weights.
     pub fn respond(&self, x: &Tensor) -> candle::Result<Tensor> {
         match &self.rule {
             Rule::Local { circuit, readout: None } => circuit.predict(x),

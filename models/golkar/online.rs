@@ -37,7 +37,10 @@ struct Scratch {
 }
 
 impl Online {
-    /// Copies the circuit.
+    /// Copies the circuit, in f32.
+    ///
+    /// # Errors
+    /// If the weights cannot be read back from their device.
     pub fn of(circuit: &Circuit) -> Result<Self> {
         let host = |tensor: &Tensor| -> Result<Vec<f32>> {
             tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()
@@ -66,6 +69,10 @@ impl Online {
     }
 
     /// Writes the weights and the mean into `circuit`, which must have the same sizes.
+    ///
+    /// # Errors
+    /// If `circuit` has other sizes, is not in f32, or is decoupled while the one that was copied is not. Some of its
+    /// weights may have been written then.
     pub fn store(&self, circuit: &mut Circuit) -> Result<()> {
         let device = circuit.w1().device().clone();
         let units = self.mean.len();

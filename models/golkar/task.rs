@@ -34,6 +34,10 @@ impl Samples {
     }
 
     /// Computes the share of rows of `prediction (T, n)` that are largest at the label.
+    ///
+    /// # Errors
+    /// If `prediction` has another number of rows than there are samples, is empty, or is on another device than the
+    /// labels.
     pub fn accuracy(&self, prediction: &Tensor) -> candle::Result<f64> {
         let right = prediction.argmax(1)?.eq(&self.labels)?.to_dtype(DType::F32)?.sum_all()?;
         Ok(f64::from(right.to_scalar::<f32>()?) / self.count() as f64)

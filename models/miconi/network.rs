@@ -172,6 +172,11 @@ impl Network {
     ///
     /// For each layer: standardise every sample, respond, subtract the thresholds, compete; step, mask,
     /// scale to norm 1; pass on the output; adapt the thresholds.
+    ///
+    /// # Errors
+    /// If the images have another number of channels or another type than the network, are on another device, or are
+    /// too small for a kernel or a pool. The message names the layer by its index, and the layers below it have taken
+    /// their step.
     pub fn step(&mut self, x: &Tensor, phase: Phase) -> candle::Result<Vec<Activity>> {
         let activities = match phase {
             Phase::Learn => self.stack.learn(x, &mut self.learners)?.1,
@@ -186,9 +191,12 @@ impl Network {
         Ok(activities)
     }
 
-    /// Passes `x` through all layers, each of which passes on what read-outs get, and returns the activity of
-    /// each. Thresholds adapt, weights do not: see
+    /// Passes `x (B, C, H, W)` through all layers, each of which passes on what read-outs get, and returns the
+    /// activity of each. Thresholds adapt, weights do not: see
     /// [`Quirks::adapt_in_evaluation`](super::Quirks::adapt_in_evaluation).
+    ///
+    /// # Errors
+    /// If the images do not fit a layer, as for [`step`](Self::step). The thresholds of those below it have adapted.
     pub fn collect(&self, x: &Tensor) -> candle::Result<Vec<Activity>> {
         let mut activities: Vec<Activity> = Vec::new();
         for block in self.stack.blocks() {

@@ -6,7 +6,8 @@ use candle_hebbian::device::upload;
 use candle_hebbian::{Geometry, Layer, Rng, SoftHebb, Steps, init};
 use candle_nn::Optimizer;
 use hebbian_train::{
-    Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, in_parts, one_hot_of,
+    Checkpoint, Error, LinearHead, LinearHeadConfig, Readout, Result, State, check_labels,
+    in_parts, one_hot_of,
 };
 use serde_json::Value;
 
@@ -32,7 +33,11 @@ pub enum Head {
 }
 
 impl Head {
-    /// A fresh head for `features` inputs.
+    /// A fresh head for `features` inputs and `classes` classes.
+    ///
+    /// # Errors
+    /// If the batch size is 0, or there is no memory for the weights. For a linear head, also if a size is 0, or the
+    /// probability of dropout is outside [0, 1); for the rule, if a number of its rate is out of range.
     pub fn new(
         config: &HeadConfig,
         training: &TrainingConfig,
@@ -62,6 +67,9 @@ impl Head {
     }
 
     fn hebbian(layer: Layer, rate: Rate, training: &TrainingConfig) -> Result<Self> {
+        if training.head_batch_size == 0 {
+            return Err(Error::Argument("head_batch_size is 0, expected 1 or more".to_string()));
+        }
         Ok(Self::Hebbian {
             steps: rate.steps().build([layer.var()?])?,
             layer,
@@ -71,13 +79,18 @@ impl Head {
         })
     }
 
-    /// Trains for one epoch on `features (N, F)`. Returns the accuracy on them: during the epoch (linear) or after it
-    /// (Hebbian).
+    /// Trains for one epoch on `features (N, F)` in f32, f16 or bf16, with a label for each row. Returns the accuracy
+    /// on them: during the epoch (linear) or after it (Hebbian).
+    ///
+    /// # Errors
+    /// If there are no rows, there is not one label per row, a label is no class, or `F` or the type does not fit. A
+    /// linear head also refuses a loss that is not finite; a Hebbian one refuses features that are not contiguous.
     pub fn train_epoch(&mut self, features: &Tensor, labels: &[u32], rng: &mut Rng) -> Result<f64> {
         match self {
             Self::Linear(head) => Ok(head.train_epoch(features, labels, rng)?.accuracy),
-            Self::Hebbian { batch_size, epochs, epoch, .. } => {
+            Self::Hebbian { layer, batch_size, epochs, epoch, .. } => {
                 let (batch, epochs, start) = (*batch_size, *epochs, *epoch);
+                check_labels(features, labels, layer.dims().units)?;
                 *epoch += 1;
                 let (count, device) = (labels.len(), features.device());
                 let order: Vec<u32> =
@@ -96,8 +109,13 @@ impl Head {
         }
     }
 
-    /// Takes one step on a batch of features, which may change between steps, with its labels `(B)`, when `done` of
-    /// `steps` steps in `epochs` epochs are done. The learning rate is that of the schedule over these epochs.
+    /// Takes one step on a batch of features `(B, F)`, which may change between steps, with its u32 labels `(B)`, when
+    /// `done` of `steps` steps in `epochs` epochs are done. The learning rate is that of the schedule over these
+    /// epochs.
+    ///
+    /// # Errors
+    /// If there is not one u32 label for each row of features, `F` is another than the head's, or the features are not
+    /// in f32; a linear head also takes f16 and bf16, but no empty batch.
     pub fn train_batch(
         &mut self,
         features: &Tensor,
@@ -159,6 +177,9 @@ impl Head {
 
     /// Returns the score of each class for `features (N, F)`, `(N, classes)`: the logits, or the responses of the
     /// rule's units. Differentiable in the features.
+    ///
+    /// # Errors
+    /// If `F` is another than the head's, or the features are not in f32, f16 or bf16; a linear head also takes f64.
     pub fn scores(&self, features: &Tensor) -> Result<Tensor> {
         match self {
             Self::Linear(head) => head.logits(features),
@@ -285,6 +306,27 @@ mod tests {
             orders.push(order);
         }
         assert_ne!(orders[0], orders[1], "each epoch has an order of its own");
+        Ok(())
+    }
+
+    /// What does not fit is refused before anything is learned.
+    #[test]
+    fn what_the_rule_refuses() -> Result<()> {
+        let device = &Device::Cpu;
+        let layer = || -> Result<Layer> {
+            Ok(Layer::from_tensor(&Tensor::ones((2, 3), DType::F32, device)?, Geometry::Dense)?)
+        };
+        let rate = Rate::LinearDecay { learning_rate: 0.045 };
+        let empty = TrainingConfig { head_batch_size: 0, ..TrainingConfig::default() };
+        assert!(Head::hebbian(layer()?, rate, &empty).is_err());
+        let mut head = Head::hebbian(layer()?, rate, &TrainingConfig::default())?;
+        let (x, mut rng) = (Tensor::ones((2, 3), DType::F32, device)?, Rng::new(0));
+        for labels in [&[0u32][..], &[0, 1, 1], &[0, 2], &[]] {
+            assert!(head.train_epoch(&x, labels, &mut rng).is_err(), "{labels:?}");
+        }
+        let after = head.tensors()[0].1.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(after, [1.0; 6]);
+        assert!(matches!(head, Head::Hebbian { epoch: 0, .. }));
         Ok(())
     }
 

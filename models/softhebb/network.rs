@@ -75,6 +75,9 @@ impl Network {
     }
 
     /// A network without blocks: its features are the pixels of images of shape `(C, H, W)`.
+    ///
+    /// # Errors
+    /// Never, because only a block can refuse a size.
     pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
@@ -116,6 +119,10 @@ impl Network {
     /// Returns the features `(B, F)` of images `x (B, C, H, W)` in evaluation mode, without learning. They are
     /// flattened channel-major; if all blocks are read out, their features follow one another. Differentiable in `x` if
     /// it is part of a graph.
+    ///
+    /// # Errors
+    /// If the images do not fit a block, or are of another type or on another device than the weights; the message
+    /// names the block. Without blocks, if `x` holds integers or has no dimension.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self.read {
             HeadLayers::Last => flatten(&self.stack.features(x, self.stack.blocks().len())?),

@@ -44,12 +44,19 @@ pub fn for_this_thread(device: &Device) -> Result<Device> {
 
 /// Returns `tensor` on the CPU as f64, without its graph: for plots, statistics and factorisations. It is converted to
 /// f64 only on the CPU, because Metal does not have f64. Memory is shared as by [`read`].
+///
+/// # Errors
+/// As for [`read`], or if the tensor has a type that candle 0.11.1 does not convert: f4, f6e2m3, f6e3m2 or f8e8m0.
 pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
     read(tensor)?.to_dtype(DType::F64)
 }
 
 /// Returns `tensor` on the CPU, without its graph. On a GPU this waits for all work queued before. A tensor that is on
 /// the CPU already shares its memory with the result, so that this changes when a variable does.
+///
+/// # Errors
+/// If a GPU fails in this copy or in work queued before, or a CUDA graph is being captured, in which nothing can be
+/// read back. A tensor that is on the CPU can always be read.
 pub fn read(tensor: &Tensor) -> Result<Tensor> {
     count(|transfers| transfers.reads += 1);
     tensor.detach().to_device(&Device::Cpu)
@@ -69,6 +76,10 @@ pub fn upload<D: WithDType>(
 }
 
 /// Copies `tensor` from the CPU to `device`.
+///
+/// # Errors
+/// If the device has no memory for the tensor or fails in this copy; or if the tensor is on another GPU and one of the
+/// two is Apple's, between which candle 0.11.1 does not copy.
 pub fn send(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     count(|transfers| transfers.uploads += 1);
     layouts::without_keeping(|| tensor.to_device(device))

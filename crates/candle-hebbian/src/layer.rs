@@ -170,6 +170,10 @@ impl Layer {
     }
 
     /// The radius `‖w_k‖₂` of every unit, `(S, K)`.
+    ///
+    /// # Errors
+    /// If the layer has no units, its weights are in another type than f16, bf16, f32 and f64, or
+    /// there is not enough memory.
     pub fn radii(&self) -> Result<Tensor> {
         let WeightDims { sites, units, fan_in } = self.dims;
         let weight = self.weight.detach().reshape((sites, units, fan_in))?;
@@ -350,6 +354,9 @@ impl Response {
     }
 
     /// The weights `w (S, K, F)` as matrices, without a graph.
+    ///
+    /// # Errors
+    /// If the weights are not contiguous, and their device has no memory for a contiguous copy.
     pub fn weights(&self) -> Result<Tensor> {
         let (sites, _, units) = self.u.dims3()?;
         self.weight.detach().reshape((sites, units, self.pre.dims()[2]))
@@ -364,6 +371,10 @@ impl Response {
     }
 
     /// Returns `u` in the shape of the layer's output: `(N, K)` or `(B, K, OH, OW)`.
+    ///
+    /// # Errors
+    /// If the response is one [to rows](Layer::response_to), and an input of the shape that was given
+    /// with them has another number of rows or does not fit the layer.
     pub fn output(&self) -> Result<Tensor> {
         self.fold(&self.u)
     }

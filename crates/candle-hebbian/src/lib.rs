@@ -59,6 +59,7 @@
 //! Updates and surrogate losses are sums over batch and positions, not means. Nothing here reads
 //! files or knows about data sets.
 #![deny(missing_debug_implementations, missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 mod backtrace;
 mod by_rule;

@@ -63,6 +63,10 @@ impl Rng {
 
     /// Draws a tensor of independent values from the normal distribution with this mean and
     /// standard deviation.
+    ///
+    /// # Errors
+    /// If there is no memory for so many entries, or candle does not convert f32, in which all types
+    /// but f64 are drawn, to `dtype` on `device`.
     pub fn normal<S: Into<Shape>>(
         &mut self,
         mean: f64,
@@ -76,6 +80,9 @@ impl Rng {
 
     /// Draws a tensor of independent values from the uniform distribution on `[low, high)`. They are drawn as f64 and
     /// rounded, which may give `high` itself.
+    ///
+    /// # Errors
+    /// As for [`normal`](Self::normal).
     pub fn uniform<S: Into<Shape>>(
         &mut self,
         low: f64,

@@ -134,6 +134,9 @@ impl Synapses {
 
     /// The weights `w (S, K, F)`. As after `detach`, they share memory with the layer's weights:
     /// read them at once, and do not keep them across a step.
+    ///
+    /// # Errors
+    /// If the weights are not contiguous, and their device has no memory for a contiguous copy.
     pub fn weights(&self) -> Result<Tensor> {
         let [sites, _, fan_in] = self.pre.dims();
         self.weight.detach().reshape((sites, self.post.dim(D::Minus1)?, fan_in))

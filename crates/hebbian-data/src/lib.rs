@@ -55,6 +55,7 @@
 //! | `parquet` | tables of pictures, the format that the hub stores |
 //! | `pictures` | JPEG, WebP and BMP, in addition to PNG |
 #![deny(missing_debug_implementations, missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 mod ahead;
 mod batches;

@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// assert!(message.starts_with("layers.0.weight is not finite at step 7: 1 NaN and 0 infinite"));
 /// # Ok::<(), candle::Error>(())
 /// ```
+///
+/// # Errors
+/// If `tensor` holds NaN or infinities, or cannot be read back from its device.
 pub fn check_finite(name: &str, step: u64, tensor: &Tensor) -> Result<()> {
     // The narrow types would overflow in the sum.
     let tensor = match tensor.dtype() {

@@ -50,6 +50,7 @@
 //! The key design decision: nothing here knows about layers or rules. The engine and the studies know only methods and
 //! data sets; every other part takes tensors and slices, so that any recipe and any network can use any of them alone.
 #![deny(missing_debug_implementations, missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 mod atomic;
 mod chart;
@@ -99,7 +100,7 @@ pub use progress::Progress;
 pub use readout::{
     Adam, ConfusionMatrix, EpochStats, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm,
     LinearSvmConfig, NearestClassMean, NearestNeighbours, Readout, Ridge, Standardisation,
-    halvings, in_parts, one_hot, one_hot_of,
+    check_labels, halvings, in_parts, one_hot, one_hot_of,
 };
 pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, list, records};
 pub use results::{ReadoutResult, Results, peak_memory_bytes};

@@ -132,6 +132,9 @@ impl Picture {
     }
 
     /// The picture as a PNG file's bytes.
+    ///
+    /// # Errors
+    /// When the picture has no pixels, because its width or its height is 0.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = (self.width, self.height);
         let mut bytes = Vec::new();
@@ -147,6 +150,9 @@ impl Picture {
     }
 
     /// Writes a PNG file, atomically.
+    ///
+    /// # Errors
+    /// As [`png`](Self::png), and when the file cannot be written; an older file of that name then stays.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         atomic::save_bytes(path.as_ref(), &self.png()?)
     }

@@ -394,6 +394,10 @@ impl RunFolder {
     }
 
     /// Logs named values. TensorBoard shows the values of a read-out under its name, against its epochs.
+    ///
+    /// # Errors
+    /// When `metrics.jsonl` or the event file cannot be written; for the first values of a read-out, also when their
+    /// event file cannot be made.
     pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
         let path = self.path().join(METRICS);
         let values_by_name = values.iter().map(|&(name, value)| (name.to_string(), Some(value)));
@@ -447,6 +451,9 @@ impl RunFolder {
     }
 
     /// Writes `results.json`: the run is complete.
+    ///
+    /// # Errors
+    /// When the log cannot be brought to the disk, or the file cannot be written.
     pub fn finish(&self, results: &Results) -> Result<()> {
         self.sync_log()?;
         atomic::save_json(self.path().join(RESULTS), results)

@@ -75,6 +75,9 @@ impl Table {
 
     /// Writes a CSV file, atomically: a line of column names, then the rows. Each number has the fewest
     /// digits that read back as the same number.
+    ///
+    /// # Errors
+    /// When the file cannot be written; an older file of that name then stays.
     pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         atomic::write(path, |file| {

@@ -35,6 +35,9 @@ pub struct EventFile {
 
 impl EventFile {
     /// Starts a new event file in an existing folder.
+    ///
+    /// # Errors
+    /// When the folder does not exist, or no file can be made or written in it.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
         Self::create_as(|name| Ok(folder.as_ref().join(name)))
     }
@@ -86,6 +89,9 @@ impl EventFile {
     }
 
     /// Adds one value per tag at `step`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn scalars(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in values {
@@ -97,7 +103,10 @@ impl EventFile {
         self.write_summary(step, &summary)
     }
 
-    /// Adds a picture at `step`.
+    /// Adds a picture at `step`, under the name `tag`.
+    ///
+    /// # Errors
+    /// When the picture has no pixels, or the file cannot be written.
     pub fn picture(&mut self, step: u64, tag: &str, picture: &Picture) -> Result<()> {
         let mut image = varint_field(1, picture.height() as u64);
         image.extend(varint_field(2, picture.width() as u64));

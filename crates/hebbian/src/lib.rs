@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![deny(missing_debug_implementations, missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 // Each of these links the library that its feature needs.
 #[cfg(feature = "accelerate")]

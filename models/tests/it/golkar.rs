@@ -42,6 +42,38 @@ mod by_hand {
         tensor(&[[1.0, -1.0]])
     }
 
+    /// A batch without samples has no means, and a rate that is no number, or one that is negative in descent, moves
+    /// nothing.
+    #[test]
+    fn what_a_step_refuses() -> Result {
+        let relu = config(Nonlinearity::Relu);
+        let values = |tensors: Vec<(String, Tensor)>| -> Result<Vec<Vec<f64>>> {
+            tensors.iter().map(|(_, tensor)| numbers(tensor)).collect()
+        };
+        let none = Tensor::zeros((0, 2), DType::F64, CPU)?;
+        for way in WAYS {
+            let mut circuit = circuit(relu)?;
+            let before = values(circuit.tensors())?;
+            assert!(circuit.step(&none, &none, RATES, way).is_err(), "{way:?}");
+            assert!(circuit.start_mean(&none).is_err());
+            for rate in [f64::NAN, f64::INFINITY, -0.1] {
+                if rate < 0.0 && way == Way::Explicit {
+                    continue;
+                }
+                let rates = Rates { q: rate, ..RATES };
+                assert!(circuit.step(&x()?, &y()?, rates, way).is_err(), "{way:?}, {rate}");
+            }
+            assert_eq!(values(circuit.tensors())?, before, "{way:?}");
+        }
+        let mut network = Backprop::from_circuit(&circuit(relu)?, 0.0)?;
+        assert!(network.step(&none, &none, (0.1, 0.1)).is_err());
+        let before = numbers(&network.predict(&x()?)?)?;
+        assert!(network.step(&x()?, &y()?, (0.1, f64::NAN)).is_err());
+        assert_eq!(numbers(&network.predict(&x()?)?)?, before);
+        assert!(loss(&none, &none).is_err());
+        Ok(())
+    }
+
     fn circuit(config: CircuitConfig) -> Result<Circuit> {
         circuit_in(DType::F64, config)
     }

@@ -173,7 +173,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() -> Result {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
     for (input, words) in [
-        (input("flip", "none"), ["Flip", "augmentation"]),
+        (input("flip", "none"), ["'flip'", "augmentation"]),
         (input("none", "zca"), ["zca", "fitted"]),
         (input("none", "random-crop=6"), ["1x6x6", "1x8x8"]),
         (input("none", "random-crop:padding=8:reflect"), ["random-crop", "at least 9 pixels"]),

@@ -49,6 +49,14 @@ impl From<Tensor> for Value {
 
 impl Value {
     /// Applies `B`, for instance [`candle::op::Exp`], to each entry.
+    ///
+    /// # Errors
+    /// If the device has no kernel for `B` and the type of the tensor, as for integers on a GPU, or no memory for the
+    /// result.
+    ///
+    /// # Panics
+    /// If the tensor is on the CPU and holds integers, and candle has no `B` for these: most of its ops,
+    /// [`candle::op::Exp`] for example, are for floating-point numbers only.
     pub fn unary<B: UnaryOpT>(tensor: &Tensor) -> Result<Self> {
         if tensor.elem_count() == 0 {
             return Ok(tensor.clone().into());
@@ -79,6 +87,9 @@ impl Value {
 
     /// Runs the forward pass of a custom op of one argument, whose result candle hands over as new
     /// memory.
+    ///
+    /// # Errors
+    /// If the op fails, or has no forward pass for the device of the tensor.
     pub fn op1(tensor: &Tensor, op: &impl CustomOp1) -> Result<Self> {
         let op = Kept::new(op);
         tensor.apply_op1_no_bwd(&op)?;
@@ -86,6 +97,9 @@ impl Value {
     }
 
     /// Runs the forward pass of a custom op of two arguments.
+    ///
+    /// # Errors
+    /// If the arguments are on different devices, or the op fails or has no forward pass for their device.
     pub fn op2(a: &Tensor, b: &Tensor, op: &impl CustomOp2) -> Result<Self> {
         let op = Kept::new(op);
         a.apply_op2_no_bwd(b, &op)?;
@@ -93,6 +107,9 @@ impl Value {
     }
 
     /// Runs the forward pass of a custom op of three arguments.
+    ///
+    /// # Errors
+    /// As for [`op2`](Self::op2).
     pub fn op3(a: &Tensor, b: &Tensor, c: &Tensor, op: &impl CustomOp3) -> Result<Self> {
         let op = Kept::new(op);
         a.apply_op3_no_bwd(b, c, &op)?;

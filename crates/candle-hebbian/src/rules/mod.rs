@@ -75,6 +75,10 @@ pub trait Rule: Send + Sync {
     fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update>;
 
     /// Returns the response that competes and that the rule reads. Default: the linear response.
+    ///
+    /// # Errors
+    /// If the rule cannot compute that response, for example because one of its numbers is out of
+    /// range or there is not enough memory for the rows. The default never fails.
     fn response(&self, linear: Response) -> Result<Response> {
         Ok(linear)
     }

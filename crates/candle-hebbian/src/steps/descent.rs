@@ -45,6 +45,10 @@ impl<'a> Descent<'a> {
 
     /// Returns the direction `u (S, K, F)` that earlier parts made of the gradient, without the
     /// learning rate. Costs a pass if one of them scaled it.
+    ///
+    /// # Errors
+    /// If one of them scaled it by values of another type, or on another device, than the
+    /// [`weight`](Self::weight).
     pub fn direction(&self) -> Result<Tensor> {
         match self.scale_by(1.0)? {
             Scale::Whole(_) => Ok(self.gradient.clone()),

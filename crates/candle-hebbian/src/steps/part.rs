@@ -76,6 +76,10 @@ pub trait Part: Debug + Send + Sync {
     }
 
     /// Contributes to the update of one variable, before its weights move. Default: nothing.
+    ///
+    /// # Errors
+    /// If the part cannot compute what it contributes, for example because it scales by values of a
+    /// wrong shape. The step then ends: this variable and those after it stay as they are.
     fn apply(&mut self, descent: &mut Descent<'_>) -> Result<()> {
         let _ = descent;
         Ok(())

@@ -604,7 +604,7 @@ fn what_is_wrong_names_the_transform() -> Result {
     let with = |transforms: &str, augmentation: &str| {
         set.with_transforms(pipeline(transforms), pipeline(augmentation))
     };
-    says(with("flip", "none").unwrap_err(), &["Flip", "at random", "augmentation"]);
+    says(with("flip", "none").unwrap_err(), &["'flip'", "at random", "augmentation"]);
     says(with("none", "random-crop=4").unwrap_err(), &["1x4x4", "1x8x8", "one shape"]);
     assert_eq!(with("centre-crop=4", "random-crop=4")?.shape(), (1, 4, 4));
     says(

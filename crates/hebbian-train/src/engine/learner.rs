@@ -192,6 +192,9 @@ pub trait Learner {
     fn is_due(&self) -> bool;
 
     /// Measures, and resets the sums.
+    ///
+    /// # Errors
+    /// If a measured value is not finite where it has to be, or cannot be computed or read back from the device.
     fn measure(&mut self) -> Result<Measured>;
 
     /// The message for an error about weights that are not finite, in place of the general one, if it is known which
@@ -200,7 +203,10 @@ pub trait Learner {
         None
     }
 
-    /// The state that [`go_on`](Self::go_on) needs besides the model.
+    /// The state that [`go_on`](Self::go_on) needs besides the model; empty unless a method says otherwise.
+    ///
+    /// # Errors
+    /// If a value of the state has no JSON form, or cannot be read back from the device.
     fn state(&self) -> Result<State> {
         Ok(State::default())
     }
@@ -220,7 +226,10 @@ pub trait Learner {
         self.model_mut().restore(checkpoint)
     }
 
-    /// Pictures of the model as it is now, by name.
+    /// Pictures of the model as it is now, by name; none unless a method says otherwise.
+    ///
+    /// # Errors
+    /// If the units cannot be drawn, for example because the network does not accept the images that they respond to.
     fn pictures(&self) -> Result<Vec<(String, Picture)>> {
         Ok(Vec::new())
     }

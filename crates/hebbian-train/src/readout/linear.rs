@@ -104,7 +104,12 @@ pub struct LinearHead {
 }
 
 impl LinearHead {
-    /// A head with weights and biases drawn from U(±1/√F), F = `features`.
+    /// A head for `classes` classes with weights `(classes, F)` and biases `(classes,)` drawn from U(±1/√F), F =
+    /// `features`.
+    ///
+    /// # Errors
+    /// When `features`, `classes` or the batch size is 0, the probability of dropout is outside [0, 1), there is no
+    /// memory for the weights, or candle does not convert f32 to `dtype` on `device`.
     pub fn new(
         config: LinearHeadConfig,
         features: usize,
@@ -120,6 +125,10 @@ impl LinearHead {
     }
 
     /// A head with the given weight `(classes, F)` and bias `(classes,)`, before its first epoch.
+    ///
+    /// # Errors
+    /// When the tensors have other shapes or no entries, the batch size is 0, the probability of dropout is outside
+    /// [0, 1), or there is no memory for Adam's moments.
     pub fn from_tensors(config: LinearHeadConfig, weight: Tensor, bias: Tensor) -> Result<Self> {
         let (classes, features) = weight.dims2()?;
         if bias.dims() != [classes] || classes == 0 || features == 0 {
@@ -290,7 +299,10 @@ impl LinearHead {
         Ok(Tensor::stack(&[loss, correct], 0)?)
     }
 
-    /// `features·Wᵀ + b`: `(N, classes)`, without dropout.
+    /// `features·Wᵀ + b` of `features` `(N, F)`: `(N, classes)`, without dropout.
+    ///
+    /// # Errors
+    /// When `features` do not have two axes, of which the second is the head's F, or hold integers.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
         linear_scores(features, &self.weight.t()?, &self.bias)
     }

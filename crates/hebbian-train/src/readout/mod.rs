@@ -27,9 +27,16 @@ use candle_hebbian::ops::numbers;
 /// A classifier of feature rows.
 pub trait Readout {
     /// The class of each row of `features` `(N, F)`: u32 `(N,)`, on the features' device.
+    ///
+    /// # Errors
+    /// When F is another than in training, or N is 0. [`NearestNeighbours`] takes an N of 0, but refuses features that
+    /// are not finite.
     fn predict(&self, features: &Tensor) -> Result<Tensor>;
 
-    /// The share of rows whose predicted class is the label, 0 to 1.
+    /// The share of rows of `features` `(N, F)` whose predicted class is the label, 0 to 1.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and when there is not one label per row, or N or F is 0.
     fn accuracy(&self, features: &Tensor, labels: &[u32]) -> Result<f64> {
         check_counts(features, labels)?;
         let predicted = self.predict(features)?.to_vec1::<u32>()?;
@@ -52,8 +59,12 @@ fn check_counts(features: &Tensor, labels: &[u32]) -> Result<(usize, usize)> {
     Ok((rows, width))
 }
 
-/// [`check_counts`], and checks that every label is below `classes`.
-fn check_labels(features: &Tensor, labels: &[u32], classes: usize) -> Result<(usize, usize)> {
+/// Checks that there is one label per row of `features` `(N, F)`, that N and F are at least 1, and that every label is
+/// below `classes`. Returns `(N, F)`.
+///
+/// # Errors
+/// When that is not so.
+pub fn check_labels(features: &Tensor, labels: &[u32], classes: usize) -> Result<(usize, usize)> {
     check_classes(labels, classes)?;
     check_counts(features, labels)
 }

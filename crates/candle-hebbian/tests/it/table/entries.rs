@@ -6,8 +6,8 @@ use candle_hebbian::competition::over_rows;
 use candle_hebbian::ops::{
     BatchNorm, Dropout, Edge, Pool, Ties, above_kth_largest, avg_pool2d, batch_norm, channels_last,
     column_counts, column_dots, column_sums, custom_vjp, flatten, kth_largest, linear_response,
-    max_pool2d, max_pool2d_same, normalise, pad_reflect, ramp, repu, squared_norms, standardise,
-    triangle,
+    max_pool2d, max_pool2d_same, normalise, pad_reflect, ramp, repu, sign, squared_norms,
+    standardise, triangle,
 };
 use candle_hebbian::testing::Synapse;
 use candle_hebbian::{
@@ -203,6 +203,7 @@ pub const OPS: &[Op] = &[
     bent("repu, 1", &[&[2, 5, 3]], &[0.0], |x| repu(&x[0], 1.0)),
     bent("repu, 1.4", &[&[2, 3, 2, 2]], &[0.0], |x| repu(&x[0], 1.4)),
     bent("repu, 2", &[&[5, 7]], &[0.0], |x| repu(&x[0], 2.0)),
+    Op { gradient: Gradient::None, ..bent("sign", &[&[2, 5, 3]], &[0.0], |x| sign(&x[0])) },
     bent("triangle, 0.7", &[&[5, 7]], &[0.0], |x| triangle(&x[0], 0.7, false)),
     bent("triangle, 1", &[&[2, 5, 3]], &[0.0], |x| triangle(&x[0], 1.0, false)),
     bent("triangle, 1.4", &[&[2, 3, 2, 2]], &[0.0], |x| triangle(&x[0], 1.4, false)),
@@ -328,6 +329,7 @@ pub const REFUSED: &[Refused] = &[
     refused("ramp, negative", &[&[3]], &["slope", "-1"], |x| ramp(&x[0], -1.0)),
     refused("repu", &[&[2, 3]], &["power", "found 0"], |x| repu(&x[0], 0.0)),
     refused("repu, flat", &[&[3]], &["(N, C, …)", "[3]"], |x| repu(&x[0], 1.0)),
+    refused("sign", &[&[2, 3]], &["U32"], |x| sign(&x[0].to_dtype(DType::U32)?)),
     refused("triangle", &[&[2, 3]], &["power", "inf"], |x| triangle(&x[0], f64::INFINITY, true)),
     refused("triangle, no channels", &[&[2, 0, 3]], &["[2, 0, 3]"], |x| triangle(&x[0], 1.0, true)),
     refused("channels_last::repu", &[&[2, 3, 0]], &["(N, …, C)", "[2, 3, 0]"], |x| {
