@@ -2,7 +2,7 @@
 
 use super::config::{Preset, Start};
 use super::encoding::{contrast, distances, lloyd, triangle};
-use crate::patches::{average, in_parts};
+use crate::patches::{average, in_batches};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
 use hebbian_data::{Covariance, ImageSet};
@@ -83,7 +83,7 @@ impl Network {
     fn quadrants(&self, images: &Tensor) -> candle::Result<Tensor> {
         let (height, width) = self.positions;
         let together = (TOGETHER / (self.preset.units * height * width)).max(1);
-        in_parts(images, together, |images| average(&triangle(&self.distances(images)?)?, None))
+        in_batches(images, together, |images| average(&triangle(&self.distances(images)?)?, None))
     }
 }
 

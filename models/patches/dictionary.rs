@@ -79,7 +79,7 @@ pub fn half(u: &Tensor, winners: usize, temperature: Option<f64>) -> Result<Tens
 ///
 /// # Errors
 /// Those of `op`.
-pub fn in_parts(
+pub fn in_batches(
     images: &Tensor,
     together: usize,
     op: impl Fn(&Tensor) -> Result<Tensor>,

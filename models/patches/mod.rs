@@ -12,7 +12,7 @@ mod method;
 mod network;
 
 pub use config::{Frame, Preset};
-pub use dictionary::{Dictionary, adapt, average, half, in_parts};
+pub use dictionary::{Dictionary, adapt, average, half, in_batches};
 pub use head::{FactorisedHead, HeadConfig, Weights};
 pub use method::{Learner, Options, Patches};
 pub use network::Network;

@@ -1,7 +1,7 @@
 //! The features of images, and what is computed for them from the training images.
 
 use super::config::{Frame, Preset};
-use super::dictionary::{Dictionary, adapt, average, in_parts};
+use super::dictionary::{Dictionary, adapt, average, in_batches};
 use super::head::FactorisedHead;
 use candle::{D, DType, Device, Module, Tensor};
 use candle_hebbian::{Conv2dConfig, Geometry, Layer, Rng};
@@ -99,7 +99,7 @@ impl Network {
     fn windows(&self, images: &Tensor) -> candle::Result<Tensor> {
         let Self { preset, parts: [mean, deviation, _, keys, bias], .. } = self;
         let dictionary = Dictionary { keys: keys.clone(), bias: bias.clone() };
-        in_parts(images, (TOGETHER / (preset.units * self.positions)).max(1), |images| {
+        in_batches(images, (TOGETHER / (preset.units * self.positions)).max(1), |images| {
             let z = images.broadcast_sub(mean)?.broadcast_div(deviation)?;
             // The halves are averaged before they are joined, because the code of an image is large.
             let [same, opposite] = dictionary.code(&z, preset.winners(), preset.temperature)?;

@@ -396,9 +396,16 @@ impl RunFolder {
     /// Logs named values. TensorBoard shows the values of a read-out under its name, against its epochs.
     ///
     /// # Errors
-    /// When `metrics.jsonl` or the event file cannot be written; for the first values of a read-out, also when their
-    /// event file cannot be made.
+    /// When a value has the name of what a line says of the moment (`readout`, `step`, `images`, `epoch`, `seconds`); when
+    /// `metrics.jsonl` or the event file cannot be written; for the first values of a read-out, also when their event
+    /// file cannot be made.
     pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
+        const TAKEN: [&str; 5] = ["readout", "step", "images", "epoch", "seconds"];
+        if let Some((name, _)) = values.iter().find(|(name, _)| TAKEN.contains(name)) {
+            return Err(Error::Argument(format!(
+                "a value named {name:?}: the log has its own {name}, choose another name"
+            )));
+        }
         let path = self.path().join(METRICS);
         let values_by_name = values.iter().map(|&(name, value)| (name.to_string(), Some(value)));
         let line = LogLine { moment, seconds: self.seconds(), values: values_by_name.collect() };

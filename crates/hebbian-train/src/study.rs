@@ -315,10 +315,10 @@ impl Study<'_> {
                     break;
                 }
                 let made = work(at, &device);
-                if made.is_err() {
-                    failed.store(true, Ordering::Relaxed);
+                match made {
+                    Ok(_) => progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1),
+                    Err(_) => failed.store(true, Ordering::Relaxed),
                 }
-                progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
                 done.push((at, made));
             }
             Ok(done)

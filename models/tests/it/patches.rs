@@ -5,7 +5,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Covariance, Dataset, digits};
 use hebbian_models::patches::{
-    Dictionary, Frame, Options, Patches, Preset, adapt, average, half, in_parts,
+    Dictionary, Frame, Options, Patches, Preset, adapt, average, half, in_batches,
 };
 use hebbian_train::{
     Error, Learner, Method, Model, Preset as _, RunOptions, Start, Stop, all_presets, find_preset,
@@ -151,7 +151,7 @@ mod worked {
 fn parts_have_every_image_once() -> Result {
     let images = Tensor::arange(0f64, 5.0, CPU)?;
     for together in [0, 1, 2, 5, 7] {
-        let joined = in_parts(&images, together, |part| Ok(part.clone()))?;
+        let joined = in_batches(&images, together, |part| Ok(part.clone()))?;
         near("joined", &joined, &[0., 1., 2., 3., 4.], 0.0)?;
     }
     Ok(())

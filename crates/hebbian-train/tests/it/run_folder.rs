@@ -117,6 +117,19 @@ fn readouts_are_logged_apart() {
     drop(run);
 }
 
+/// A line of the log has each name once.
+#[test]
+fn names_of_the_log_are_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(folder.path()).unwrap();
+    for name in ["readout", "step", "images", "epoch", "seconds"] {
+        let error = run.log(step(1), &[("loss", 1.0), (name, 2.0)]).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name:?}")), "{error}");
+    }
+    run.log(step(1), &[("loss", 1.0), ("steps", 2.0)]).unwrap();
+    assert_eq!(metrics(folder.path()).len(), 1);
+}
+
 /// Two runs in one folder would write over each other.
 #[test]
 fn a_folder_in_use_is_refused() {
