@@ -52,7 +52,9 @@ wasm_toolchain "$fetch"
 export CARGO_TARGET_DIR=$root/target/browser-build CARGO_INCREMENTAL=0
 out=$root/target/browser
 cp Cargo.lock examples/browser/
-(cd examples/browser && env "${wasm_env[@]}" cargo build --release --target "$target" "${wasm_flags[@]}")
+# An empty list is an error in the bash 3.2 of macOS, unless it is written like this.
+(cd examples/browser && env ${wasm_env[@]+"${wasm_env[@]}"} cargo build --release --target "$target" \
+    ${wasm_flags[@]+"${wasm_flags[@]}"})
 rm -rf "$out"
 mkdir -p "$out"
 cp examples/browser/page/* "$out"

@@ -15,9 +15,10 @@ cd "$(dirname "$0")/.."
 device=${1:-cuda} out=${2:-measured-${1:-cuda}}
 mkdir "$out"
 
+# An empty list is an error in the bash 3.2 of macOS, unless it is written as below.
 features=()
 [[ $device == cpu ]] || features=(--features "$device")
-cargo build --release --locked --bin hebbian "${features[@]}"
+cargo build --release --locked --bin hebbian ${features[@]+"${features[@]}"}
 hebbian() { target/release/hebbian "$@" --device "$device"; }
 
 summary() { echo "$*" | tee -a "$out/summary.txt"; }
@@ -37,7 +38,7 @@ number() { sed -n "s/^  \"$1\": \([0-9.]*\),*$/\1/p" "$2"; }
 
 summary "$(target/release/hebbian --version), $device$(nvidia-smi -L 2>/dev/null | sed 's/^/, /; s/ (UUID.*//')"
 attempt "reference vectors" verify.log hebbian verify --json "$out/verify.json"
-attempt tests tests.log cargo test --workspace --locked --no-fail-fast "${features[@]}"
+attempt tests tests.log cargo test --workspace --locked --no-fail-fast ${features[@]+"${features[@]}"}
 small=(--dataset digits --offline --epochs 1 --quiet)
 for step in "softhebb --preset softhebb-cnn-digits --head-epochs 1" "amit --preset amit-digits" \
     "miconi --preset miconi-digits" "golkar --preset golkar-digits"; do

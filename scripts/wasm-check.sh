@@ -25,6 +25,8 @@ mkdir -p "$CARGO_TARGET_DIR"
 cd .ci/outside
 cp "$root/Cargo.lock" .
 cargo run >"$CARGO_TARGET_DIR/weights.txt"
-env "${wasm_env[@]}" cargo build --lib --no-default-features --target "$target" "${wasm_flags[@]}"
+# An empty list is an error in the bash 3.2 of macOS, unless it is written like this.
+env ${wasm_env[@]+"${wasm_env[@]}"} cargo build --lib --no-default-features --target "$target" \
+    ${wasm_flags[@]+"${wasm_flags[@]}"}
 node "$root/scripts/wasm-check.mjs" "$CARGO_TARGET_DIR/$target/debug/outside.wasm" \
     <"$CARGO_TARGET_DIR/weights.txt"

@@ -87,6 +87,12 @@ for (let rule = 0; rule < rules.length; rule++) {
 // In the browser
 
 const { server, address } = await serve(folder, 0);
+// What is no address, or is not in the folder, is not found; the server goes on.
+for (const [path, status] of [["%zz", 404], ["/", 404], ["..%2Fserve.mjs", 404], ["", 200]]) {
+  const answer = await fetch(address + path);
+  await answer.text();
+  assert.equal(answer.status, status, path);
+}
 const browser = await Chromium.start(process.env.CHROMIUM, 1100, 1500);
 try {
   const wrong = [];

@@ -3,7 +3,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
-import { extname, join, normalize, sep } from "node:path";
+import { extname, join, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const TYPES = {
@@ -13,13 +13,23 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
+// The file of `folder` that is asked for; null where there is none, or what is asked is no address.
+async function find(folder, url) {
+  try {
+    const path = decodeURIComponent(new URL(url, "http://localhost").pathname);
+    const file = join(folder, path.endsWith("/") ? `${path}index.html` : path);
+    return file.startsWith(folder + sep) && (await stat(file)).isFile() ? file : null;
+  } catch {
+    return null;
+  }
+}
+
 // Serves `folder` and tells the address. Port 0 is any that is free.
 export async function serve(folder, port) {
+  const whole = resolve(folder);
   const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
-    const file = normalize(join(folder, path.endsWith("/") ? `${path}index.html` : path));
-    const found = file.startsWith(normalize(folder) + sep) && (await stat(file).catch(() => null))?.isFile();
-    if (!found) {
+    const file = await find(whole, request.url);
+    if (!file) {
       response.writeHead(404).end("not found\n");
       return;
     }

@@ -54,6 +54,12 @@ impl Experiment {
         })
     }
 
+    /// Whether its networks learn the test images of the data set of this name, and are tested with training images.
+    pub fn is_swapped(self, data: &str) -> bool {
+        let swapped = |name: &str| preset(name).is_ok_and(|preset| preset.swapped.is_some());
+        self.presets(data).is_ok_and(|names| names.into_iter().any(swapped))
+    }
+
     /// The names of the presets for a data set.
     fn presets(self, data: &str) -> Result<Vec<&'static str>> {
         let linear = match data {

@@ -50,6 +50,8 @@ pub struct Asked {
     pub seeds: usize,
     /// Whether the flags leave the experiment as it is in the record.
     pub as_stated: bool,
+    /// Whether its networks learn the test images of the data set, and are tested with training images.
+    pub is_swapped: bool,
     /// Flags to try after it; may be empty.
     pub next: &'static str,
     /// The experiment.
@@ -235,7 +237,7 @@ pub fn door<M: Door>() -> ExitCode {
 impl<F: Args> DoorArgs<F> {
     /// Does what [`run`](Self::run) does; if the command is to run a `study`, flags that ask for no experiment are
     /// an error.
-    pub(crate) fn run_as<M: Door<Flags = F>>(self, study: bool) -> Result<String> {
+    pub(crate) fn run_as<M: Door<Flags = F>>(mut self, study: bool) -> Result<String> {
         match study && !self.common.list {
             true if M::EXPERIMENTS.is_empty() => Err(anyhow::anyhow!(
                 "{0} has no experiments: use hebbian train {0}, or hebbian study search {0}",
@@ -253,8 +255,11 @@ impl<F: Args> DoorArgs<F> {
     }
 
     /// Runs the experiment that the flags ask for, if any.
-    fn study<M: Door<Flags = F>>(&self) -> Result<Option<String>> {
+    fn study<M: Door<Flags = F>>(&mut self) -> Result<Option<String>> {
         let Some(asked) = M::study(&self.common, &self.flags)? else { return Ok(None) };
+        if asked.is_swapped {
+            self.common.data.selection = self.common.data.selection.clone().swapped();
+        }
         let device = self.common.device()?;
         match &asked.work {
             Work::OnImages(work) => {

@@ -4,8 +4,8 @@ use crate::common::{Result, near};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_models::golkar::{
-    Backprop, Circuit, CircuitConfig, Initial, Nonlinearity, Online, Optimum, Rates, Way, loss,
-    preset,
+    Backprop, Circuit, CircuitConfig, Experiment, Initial, Nonlinearity, Online, Optimum, Rates,
+    Way, loss, preset,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -689,4 +689,13 @@ fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result {
         assert!((scaling.deviation - deviation).abs() < 1e-9, "{name}: {scaling:?}");
     }
     Ok(())
+}
+
+/// As in the paper, the networks for MNIST learn its test images; those for the digits learn the training images.
+#[test]
+fn experiments_say_which_images_are_learned() {
+    assert!(Experiment::Fig3.is_swapped("mnist") && Experiment::Table1.is_swapped("mnist"));
+    assert!(!Experiment::Fig3.is_swapped("digits"));
+    // It has no network for these images.
+    assert!(!Experiment::Digits.is_swapped("mnist"));
 }

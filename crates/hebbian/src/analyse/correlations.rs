@@ -31,8 +31,9 @@ struct Layer {
     /// How many of them have the same output everywhere.
     constant: usize,
     samples: usize,
-    mean: f64,
-    mean_size: f64,
+    /// The means over pairs of `ρ` and `|ρ|`; `None` if there is no pair.
+    mean: Option<f64>,
+    mean_size: Option<f64>,
     /// The correlation of each pair of the other units.
     #[serde(skip)]
     correlations: Vec<f64>,
@@ -100,19 +101,31 @@ fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
         let samples = images * (width / count);
         let outputs = rows.reshape((images, count, width / count))?.transpose(0, 1)?;
         let (constant, correlations) = correlations(&outputs.reshape((count, samples))?)?;
-        let pairs = correlations.len().max(1) as f64;
+        let [mean, mean_size] = means(&correlations);
         all.push(Layer {
             name: layer.name,
             units: count,
             constant,
             samples,
-            mean: correlations.iter().sum::<f64>() / pairs,
-            mean_size: correlations.iter().map(|rho| rho.abs()).sum::<f64>() / pairs,
+            mean,
+            mean_size,
             correlations,
         });
     }
     progress.finish();
     Ok(all)
+}
+
+/// Returns the means of `ρ` and of `|ρ|` over pairs; `None` if there is no pair.
+fn means(correlations: &[f64]) -> [Option<f64>; 2] {
+    let mean = |of: fn(f64) -> f64| {
+        let sum: f64 = correlations.iter().map(|&rho| of(rho)).sum();
+        match correlations.len() {
+            0 => None,
+            pairs => Some(sum / pairs as f64),
+        }
+    };
+    [mean(|rho| rho), mean(f64::abs)]
 }
 
 /// Returns how many rows of `outputs (K, S)` are constant, and `ρ_jk` of each pair of the others, `j < k`.
@@ -139,6 +152,12 @@ fn correlations(outputs: &Tensor) -> Result<(usize, Vec<f64>)> {
 mod tests {
     use super::*;
     use candle::Device;
+
+    #[test]
+    fn without_a_pair_there_is_no_mean() {
+        assert_eq!(means(&[0.5, -0.25]), [Some(0.125), Some(0.375)]);
+        assert_eq!(means(&[]), [None, None]);
+    }
 
     /// Of (1, 2, 3), its double, its opposite, (1, 0, 1), which is perpendicular to it about the mean, and a constant.
     #[test]

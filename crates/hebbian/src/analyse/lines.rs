@@ -17,9 +17,9 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Returns its name in the legend of a chart.
-    pub(super) fn shown(&self) -> String {
-        match self.runs {
+    /// Returns its name in the legend of a chart, for a line of so many of its runs.
+    fn shown(&self, runs: usize) -> String {
+        match runs {
             1 => self.name.clone(),
             runs => format!("{} (mean ± sd of {runs} seeds)", self.name),
         }
@@ -76,8 +76,8 @@ fn of_groups(groups: &[&Group], lines: Vec<Line>) -> Vec<Series> {
         let Series { name: of, dashed, .. } = &lines[0];
         let name = match (one_group && group.runs == 1, of.as_str()) {
             (true, of) => of.to_string(),
-            (false, "") => group.shown(),
-            (false, of) => format!("{}, {of}", group.shown()),
+            (false, "") => group.shown(lines.len()),
+            (false, of) => format!("{}, {of}", group.shown(lines.len())),
         };
         let (dashed, colour) = match (by_line, of_two) {
             // With two groups, lines of the same name have the same colour, and those of the second group are dashed.
@@ -145,6 +145,11 @@ mod tests {
         assert!(x == 0.0 && (low - 2.0 + sd).abs() < 1e-12 && (high - 2.0 - sd).abs() < 1e-12);
         assert_eq!((&*urfb.name, urfb.colour, urfb.band.len()), ("urfb", 1, 0));
         assert_eq!((&*chance.name, chance.colour, chance.dashed), ("chance", 6, true));
+        // If only one of the two runs could be measured, its line is no mean.
+        let lines = vec![line(1, "", false, &[(0.0, 7.0)]), line(2, "", false, &[(0.0, 3.0)])];
+        let names: Vec<String> =
+            of_groups(&[&two, &one, &two], lines).into_iter().map(|series| series.name).collect();
+        assert_eq!(names, ["urfb", "bp"]);
     }
 
     #[test]

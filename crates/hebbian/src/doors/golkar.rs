@@ -82,17 +82,8 @@ impl Flags {
             false => "golkar-digits",
         });
         let mut preset = golkar::preset(name)?;
-        if let (Some(share), Some(_)) = (common.validation, preset.swapped) {
-            bail!(
-                "--validation {share}: {name} learns the test images and is tested with training images, as the \
-                 paper does: choose another preset, or one with \"swapped\" null"
-            );
-        }
-        if let (Some(count), Some(_)) = (common.labelled, preset.swapped) {
-            bail!(
-                "--labelled {count}: {name} learns the test images, as the paper does: choose another preset, or one \
-                 with \"swapped\" null"
-            );
+        if preset.swapped.is_some() {
+            check_roles(common, name, "choose another preset, or one with \"swapped\" null")?;
         }
         preset.units = self.units.unwrap_or(preset.units);
         preset.circuit.ridge = self.ridge.unwrap_or(preset.circuit.ridge);
@@ -112,6 +103,20 @@ impl Flags {
         preset.check()?;
         Ok(preset)
     }
+}
+
+/// Refuses flags that divide the training images, with which `what` is tested.
+fn check_roles(common: &CommonArgs, what: &str, advice: &str) -> Result<()> {
+    if let Some(share) = common.validation {
+        bail!(
+            "--validation {share}: {what} learns the test images and is tested with training images, as the paper \
+             does: {advice}"
+        );
+    }
+    if let Some(count) = common.labelled {
+        bail!("--labelled {count}: {what} learns the test images, as the paper does: {advice}");
+    }
+    Ok(())
 }
 
 impl Door for Golkar {
@@ -137,11 +142,17 @@ impl Door for Golkar {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
+        let is_swapped = experiment.is_swapped(&common.name("digits")?);
+        if is_swapped {
+            let what = format!("the experiment '{}'", experiment.name());
+            check_roles(common, &what, "leave it out")?;
+        }
         Ok(Some(Asked {
             name: experiment.name(),
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(3),
             as_stated: true,
+            is_swapped,
             next: match common.on_digits() {
                 true => "--list for circuits and experiments, --experiment fig3 --dataset mnist",
                 false => "",

@@ -36,6 +36,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The number of runs whose layers and mistakes are shown, one of each group first.
 const DETAILED: usize = 4;
 
+/// The file of the page if it is in no folder of a run or study, and no other file is named.
+const HERE: &str = "report.html";
+
 /// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
 ///
 /// For one run, the page is written to its folder; for several, to ./report.html. A folder of runs, as a study leaves
@@ -141,6 +144,13 @@ impl ReportArgs {
             );
         }
         let is_study = study.is_some();
+        let in_folder = matches!(&runs[..], [run] if is_study || run.join("run.json").exists());
+        let here = Path::new(HERE);
+        if to.is_none() && !in_folder && here.exists() && !is_page(here) {
+            bail!(
+                "{HERE} is there already, and is no page of this program: choose a file with --to"
+            );
+        }
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
         for (folder, run) in folders.iter().zip(&content.runs) {
             run.notes.iter().for_each(|note| tell(&format!("{}: {note}", folder.path.display())));
@@ -154,13 +164,18 @@ impl ReportArgs {
                 StudyFolder::write_report(study, &html).with_context(|| elsewhere(study))?
             }
             (file, _) => {
-                let file = file.unwrap_or_else(|| PathBuf::from("report.html"));
+                let file = file.unwrap_or_else(|| here.to_path_buf());
                 save_text(&file, &html).with_context(|| format!("{}", file.display()))?;
                 file
             }
         };
         Ok(format!("open {}\n", file.display()))
     }
+}
+
+/// Whether a file is a page that this program has written.
+fn is_page(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|page| page.starts_with(RunFolder::REPORT_START.as_bytes()))
 }
 
 /// What to do if the page cannot be written into a folder.

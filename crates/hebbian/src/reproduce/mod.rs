@@ -233,7 +233,8 @@ impl ReproduceArgs {
         let begun = Instant::now();
         let mut command = this_program()?;
         command.arg("analyse").arg(run).args(&job.analysis);
-        command.args(["--device", device]).args(self.quiet.then_some("--quiet"));
+        command.args(["--device", device]).args(self.device.exactness());
+        command.args(self.quiet.then_some("--quiet"));
         wait(command, run)?;
         Ok(Some(begun.elapsed()))
     }

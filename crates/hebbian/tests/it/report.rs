@@ -334,6 +334,16 @@ fn several_runs_are_compared() {
         let band = one["low"].as_array();
         assert_eq!(band.is_some(), one["group"] == 0, "two seeds have a band, one has none: {one}");
     }
+    // The next page takes its place, but no other file's.
+    assert_eq!(printed(at, &["report", "a", "b"]), "open report.html\n");
+    std::fs::write(&page, "mine").unwrap();
+    let refused = hebbian(at, &["report", "a", "b", "c"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("report.html is there already") && said.contains("--to"), "{said}");
+    assert_eq!(read(page), "mine");
+    let page = at.join("named.html");
+    printed(at, &["report", "a", "b", "c", "--to", "named.html"]);
     let Some(document) = in_browser(&page) else { return };
     let (differs, curves) =
         (document.find("<h2>What differs</h2>"), document.find("<h2>Curves</h2>"));

@@ -47,6 +47,11 @@ fn flags_that_contradict_each_other_are_refused() {
         let args = [&["--experiment", "fig3"], flag].concat();
         place.refused(&args, &["--experiment", flag[0]]);
     }
+    // The paper's networks learn the test images of MNIST, so the training images are not there to be divided.
+    for flag in [["--validation", "0.1"], ["--labelled", "100"]] {
+        let args = ["--experiment", "fig3", "--dataset", "mnist", "--offline", flag[0], flag[1]];
+        place.refused(&args, &[flag[0], "'fig3' learns the test images", "leave it out"]);
+    }
 }
 
 #[test]
