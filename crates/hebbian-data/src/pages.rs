@@ -20,6 +20,9 @@ const USUAL: u64 = 1 << 10;
 const LONGEST: u64 = 16 << 20;
 /// Snappy unpacks three bytes to at most 64.
 const MOST_OF_3: u64 = 64;
+/// Other methods pack a label that repeats into almost nothing. Their pages may become this many bytes for each value,
+/// which for all rows is hardly more than the file has.
+const MOST_OF_VALUE: u64 = 64;
 /// Words and pictures are preceded by their length.
 const LEAST_BYTES: u64 = 4;
 
@@ -44,12 +47,16 @@ pub(crate) fn problem(mut file: &File, start: u64, length: u64, rows: u64) -> Op
         let Some((packed, size)) = sizes.filter(|(packed, _)| *packed <= left - head) else {
             return Some(format!("a page of {} bytes at byte {at}", page.compressed));
         };
-        if size > packed.div_ceil(3) * MOST_OF_3 {
+        let values = u64::try_from(page.values).ok();
+        // The rows do not limit the values of a dictionary.
+        let of_values = values.filter(|_| !page.is_dictionary).unwrap_or(0);
+        let unpacked = of_values.saturating_mul(MOST_OF_VALUE);
+        if size > unpacked.max(packed.div_ceil(3) * MOST_OF_3) {
             return Some(format!("a page at byte {at} whose {packed} bytes would become {size}"));
         }
         // A dictionary has no null values, which would take no bytes.
         let most = if page.is_dictionary { size / LEAST_BYTES } else { rows };
-        if u64::try_from(page.values).ok().is_none_or(|values| values > most) {
+        if values.is_none_or(|values| values > most) {
             let values = page.values;
             return Some(format!("a page at byte {at} of {values} values, where {most} fit"));
         }
@@ -89,5 +96,34 @@ impl Page {
             Some(true)
         })?;
         Some(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    /// What is wrong with a page of 1,000 values that 40 bytes are said to unpack to 8,000 bytes of, in a column of
+    /// `rows` rows. `field` begins the struct that says what kind of page it is.
+    fn found(field: u8, rows: u64) -> Option<String> {
+        // The fields 1 to 3 are 0, 8,000 and 40; field 1 of the struct is 1,000. All are zigzag numbers: 2n for n.
+        let head = [0x15, 0, 0x15, 0x80, 0x7d, 0x15, 0x50, field, 0x15, 0xd0, 0x0f, 0, 0];
+        let page = [&head[..], &[0; 40]].concat();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&page).unwrap();
+        problem(&file, 0, page.len() as u64, rows)
+    }
+
+    /// 1,000 labels of 8 bytes that are all the same.
+    #[test]
+    fn a_page_may_repeat_a_label_for_every_row() {
+        let (data, dictionary) = (0x2c, 0x4c);
+        assert_eq!(found(data, 1000), None);
+        let more = found(data, 999).unwrap();
+        assert!(more.contains("of 1000 values, where 999 fit"), "{more}");
+        // The words of a dictionary differ: 40 bytes become 64 · ⌈40/3⌉ = 896 at most.
+        let bomb = found(dictionary, 1000).unwrap();
+        assert!(bomb.contains("whose 40 bytes would become 8000"), "{bomb}");
     }
 }

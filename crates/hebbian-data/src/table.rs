@@ -1,6 +1,6 @@
 //! Parquet files in the hub's format: a column of structs with a picture in `bytes`, and a column of labels.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -289,7 +289,8 @@ impl Tables {
         let files: Vec<_> =
             all().map(|(table, chosen)| (table.path.as_path(), chosen.names.as_deref())).collect();
         let (told, written) = with_one_list(&files, written)?;
-        let names = class_names(told, &written);
+        let first = files.first().map_or(Path::new(""), |(path, _)| path);
+        let names = class_names(first, told, &written)?;
         let mut written = written.into_iter();
         let mut splits = Vec::new();
         for (name, tables) in opened {
@@ -563,11 +564,13 @@ impl Written {
                 numbers.map(|(row, class)| label(path, row, class, names.len())).collect()
             }
             Self::Words(words) => {
-                let place = |(row, word): (usize, Arc<str>)| match names
-                    .iter()
-                    .position(|name| **name == *word)
-                {
-                    Some(place) => Ok(place as u32),
+                let mut places: HashMap<&str, u32> = HashMap::new();
+                for (at, name) in (0..).zip(names) {
+                    // Of equal names, the first counts.
+                    places.entry(name.as_str()).or_insert(at);
+                }
+                let place = |(row, word): (usize, Arc<str>)| match places.get(&*word) {
+                    Some(&place) => Ok(place),
                     None => Err(bad_row(path, row, format!("label {word:?}"), names.join(", "))),
                 };
                 words.into_iter().enumerate().map(place).collect()
@@ -623,11 +626,14 @@ fn with_one_list(
 
 /// The class names in the file; or else the labels that are words, in order; or else the numbers up to the
 /// largest.
-fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
-    /// More values than this are not classes.
-    const MOST: i64 = 100_000;
+///
+/// # Errors
+/// More than 32,768 of them: these labels are no classes, and whatever has a row for each class would not fit into the
+/// memory.
+fn class_names(path: &Path, told: Option<Vec<String>>, written: &[Written]) -> Result<Vec<String>> {
+    const MOST: i64 = 1 << 15;
     if let Some(told) = told {
-        return told;
+        return Ok(told);
     }
     let mut words = BTreeSet::new();
     let mut largest = -1;
@@ -638,10 +644,18 @@ fn class_names(told: Option<Vec<String>>, written: &[Written]) -> Vec<String> {
             Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
         }
     }
-    match words.is_empty() {
-        true => (0..=largest.min(MOST)).map(|number| number.to_string()).collect(),
-        false => words.into_iter().map(str::to_string).collect(),
-    }
+    let found = match words.len() {
+        0 if largest >= MOST => format!("the label {largest}"),
+        count if count as i64 > MOST => format!("{count} different labels"),
+        0 => return Ok((0..=largest).map(|number| number.to_string()).collect()),
+        _ => return Ok(words.into_iter().map(str::to_string).collect()),
+    };
+    Err(Error::BadFile {
+        path: path.into(),
+        found,
+        expected: format!("labels of at most {MOST} classes"),
+        advice: "name another column with --label-column".to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -661,5 +675,34 @@ mod tests {
             said.contains("a broken parquet file") && said.contains("fetch it again"),
             "{said}"
         );
+    }
+
+    /// Numbers that identify rows are no classes, nor are words that do.
+    #[test]
+    fn too_many_classes_are_refused() {
+        let names = |written| class_names(Path::new("a.parquet"), None, &[written]);
+        let words =
+            |count: usize| Written::Words((0..count).map(|at| Arc::from(at.to_string())).collect());
+        assert_eq!(names(Written::Numbers(vec![3, 32_767])).unwrap().len(), 32_768);
+        assert_eq!(names(words(32_768)).unwrap().len(), 32_768);
+        for (written, found) in [
+            (Written::Numbers(vec![3, 32_768]), "the label 32768"),
+            (words(32_769), "32769 different labels"),
+        ] {
+            let said = names(written).unwrap_err().to_string();
+            assert!(said.contains(found) && said.contains("--label-column"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_the_first_class_of_its_name() {
+        let names = ["b", "a", "b"].map(str::to_string);
+        let labels = |words: &[&str]| {
+            let words = words.iter().map(|word| Arc::<str>::from(*word)).collect();
+            Written::Words(words).labels(Path::new("a.parquet"), &names)
+        };
+        assert_eq!(labels(&["a", "b", "a"]).unwrap(), [1, 0, 1]);
+        let said = labels(&["a", "c"]).unwrap_err().to_string();
+        assert!(said.contains("label \"c\" in row 1") && said.contains("b, a, b"), "{said}");
     }
 }

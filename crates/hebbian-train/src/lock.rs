@@ -48,10 +48,11 @@ fn open(folder: &Path) -> std::io::Result<File> {
     File::open(folder)
 }
 
-/// Opens a file in the folder, on systems where folders cannot be opened.
+/// Opens a file in the folder, on systems where folders cannot be opened. It is also opened for reading, because
+/// Windows does not lock a file that can only be appended to.
 #[cfg(not(unix))]
 fn open(folder: &Path) -> std::io::Result<File> {
-    File::options().create(true).append(true).open(folder.join(FILE))
+    File::options().create(true).read(true).append(true).open(folder.join(FILE))
 }
 
 #[cfg(test)]

@@ -520,8 +520,12 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// Reads the complete lines of a log. The last line is left out if the program was killed while writing it.
 fn read_lines(path: &Path) -> Result<Vec<(LogLine, String)>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    // The last line may end within a character.
+    bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0));
+    let whole = String::from_utf8(bytes).map_err(|error| {
+        Error::io("read", path)(std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+    })?;
     let parse = |line: &str| match serde_json::from_str(line) {
         Ok(parsed) => Ok((parsed, line.to_string())),
         Err(source) => Err(Error::NotJson { path: path.to_path_buf(), source }),

@@ -76,23 +76,26 @@ pub(super) struct Scaling {
 
 impl Scaling {
     fn new(mean: &[f64], deviation: &[f64], fitted: bool) -> Result<Self> {
-        let positive = |&value: &f64| value > 0.0 && value.is_finite();
-        let finite = mean.iter().all(|value| value.is_finite());
-        if mean.len() != deviation.len() || !finite || !deviation.iter().all(positive) {
+        // In the precision that they are used in, a tiny deviation is 0.
+        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        let scaling = Self { mean: narrow(mean), deviation: narrow(deviation), fitted };
+        let positive = |&value: &f32| value > 0.0 && value.is_finite();
+        let finite = scaling.mean.iter().all(|value| value.is_finite());
+        if mean.len() != deviation.len() || !finite || !scaling.deviation.iter().all(positive) {
             let problem = format!(
-                "found means {mean:?} and deviations {deviation:?}, expected a mean and a deviation above 0 of each channel"
+                "found means {mean:?} and deviations {deviation:?}, expected a mean and a deviation above 0 of each \
+                 channel, in f32"
             );
             return Err(wrong("standardise", problem));
         }
-        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        Ok(Self { mean: narrow(mean), deviation: narrow(deviation), fitted })
+        Ok(scaling)
     }
 
     /// Fits the scaling to images; a channel of equal values becomes 0.
     pub(super) fn fit(train: &ImageSet) -> Result<Self> {
         let (mean, deviation) = train.channel_moments()?;
         let deviation: Vec<f64> =
-            deviation.into_iter().map(|one| if one > 0.0 { one } else { 1.0 }).collect();
+            deviation.into_iter().map(|one| if one as f32 > 0.0 { one } else { 1.0 }).collect();
         Self::new(&mean, &deviation, true)
     }
 

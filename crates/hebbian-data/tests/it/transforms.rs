@@ -596,6 +596,7 @@ fn what_is_wrong_names_the_transform() -> Result {
         ("colour-jitter:hue=0.6", &["colour-jitter", "hue of 0.6"]),
         ("standardise:mean=1", &["standardise", "expected both"]),
         ("standardise:mean=1:deviation=0", &["standardise", "above 0"]),
+        ("standardise:mean=1:deviation=1e-50", &["standardise", "1e-50", "above 0", "f32"]),
         ("zca=-1", &["epsilon", "-1"]),
     ] {
         says(text.parse::<TransformList>().unwrap_err(), words);

@@ -103,8 +103,11 @@ impl Clock {
     /// The end of `epochs` epochs of `count` images in batches of `batch_size`, the last of which may be smaller.
     ///
     /// # Errors
-    /// If the images are too many to count.
+    /// If the batch size is 0, or the images are too many to count.
     pub fn after_epochs(epochs: usize, count: usize, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
+        }
         let images = shown(count, epochs)? as u64;
         Ok(Self { steps: (count.div_ceil(batch_size) * epochs) as u64, images })
     }
@@ -239,4 +242,18 @@ pub trait Learner {
     /// # Errors
     /// If features are not finite.
     fn finish(&mut self, recorder: &mut Recorder<'_>) -> Result<Figures>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_batch_of_an_epoch_may_be_smaller() {
+        // 4 + 4 + 2 images, twice.
+        let clock = Clock::after_epochs(2, 10, 4).unwrap();
+        assert_eq!(clock, Clock { steps: 6, images: 20 });
+        let error = Clock::after_epochs(2, 10, 0).unwrap_err().to_string();
+        assert!(error.contains("batch size is 0, expected 1 or more"), "{error}");
+    }
 }

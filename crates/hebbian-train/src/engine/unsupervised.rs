@@ -309,9 +309,6 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
         data: &Dataset,
         Start { rng, device, quiet }: &Start,
     ) -> Result<Self> {
-        if recipe.batch_size == 0 {
-            return Err(Error::Argument("the batch size is 0, expected 1 or more".to_string()));
-        }
         let seen = data.seen()?;
         let total = Clock::after_epochs(recipe.epochs, seen.len(), recipe.batch_size)?;
         let learner = Self {

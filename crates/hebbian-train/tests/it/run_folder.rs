@@ -225,6 +225,24 @@ fn what_a_run_wrote_is_read_back_and_its_clock_goes_on() {
     assert!(error.contains("results.json is not what a run writes there"), "{error}");
 }
 
+/// A program that is killed may leave a part of a line, which may be a part of a character.
+#[test]
+fn a_line_that_ends_within_a_character_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut run = RunFolder::create(path).unwrap();
+    run.log(step(1), &[("Δw", 0.5)]).unwrap();
+    drop(run);
+    let mut log = std::fs::read(path.join("metrics.jsonl")).unwrap();
+    // The first of the two bytes of Δ.
+    log.extend(b"{\"step\":2,\"seconds\":1.0,\"\xce");
+    std::fs::write(path.join("metrics.jsonl"), log).unwrap();
+    let history = RunFolder::history(path).unwrap();
+    assert_eq!(history.by_epoch().map(|(_, values)| values["Δw"]).collect::<Vec<_>>(), [0.5]);
+    drop(RunFolder::resume(path, 1).unwrap());
+    assert_eq!(metrics(path).len(), 1);
+}
+
 /// Five read-outs of 1,000 classes have five million counts, which take 10 MB with a digit and a comma for each.
 /// Results of more than 64 MiB, which is too much for a text of other programs, are read back too, and can be replaced.
 #[test]

@@ -110,8 +110,8 @@ impl BenchArgs {
         if let Some(Some(file)) = &self.json {
             writable("--json", file)?;
         }
-        if self.alone {
-            let row = self.alone(names[0])?;
+        if let (true, [name]) = (self.alone, &self.names[..]) {
+            let row = self.alone(name)?;
             return Ok(serde_json::to_string(&row)? + "\n");
         }
         if cfg!(debug_assertions) {

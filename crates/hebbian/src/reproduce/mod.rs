@@ -89,28 +89,22 @@ impl ReproduceArgs {
             return list(&tasks, device);
         }
         let mut table = Table::new(["claim", "published", "record", "interval", "now", ""]);
-        let (mut wrong, mut failed, mut updates, mut stopped) = (0, 0, Vec::new(), None);
-        for (at, task) in tasks.iter().enumerate() {
+        let (mut wrong, mut failed, mut updates) = (0, 0, Vec::new());
+        let ended = tasks.iter().enumerate().try_for_each(|(at, task)| {
             let name = task.entry.name_of(task.job);
             self.tell(&format!("{}/{} {name}", at + 1, tasks.len()));
             let runs = match self.runs(task, device) {
                 Ok(runs) => runs,
-                Err(error) => match error.downcast_ref() {
-                    Some(Error::Stopped { .. }) => {
-                        stopped = Some(error);
-                        break;
-                    }
-                    _ => {
-                        failed += 1;
-                        tell(&format!("{name}: {error:#}"));
-                        table.row(
-                            [Cell::from(name.as_str())]
-                                .into_iter()
-                                .chain(["", "", "", "", "did not run"].map(Cell::from)),
-                        )?;
-                        continue;
-                    }
-                },
+                Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    failed += 1;
+                    tell(&format!("{name}: {error:#}"));
+                    let row = [name.as_str(), "", "", "", "", "did not run"];
+                    table.row(row.map(Cell::from))?;
+                    return Ok(());
+                }
             };
             let wrong_here = compare(&mut table, task, &name, &runs)?;
             wrong += wrong_here;
@@ -118,14 +112,14 @@ impl ReproduceArgs {
                 kept::save(root, task.entry, task.job, &runs)?;
                 updates.push((name, runs));
             }
-        }
+            Ok(())
+        });
         drop(tasks);
+        // Whatever ended it, the record says what the results say that were kept before.
         if let Some(root) = &self.keep {
             keep(&mut entries, root, &updates, device)?;
         }
-        if let Some(error) = stopped {
-            return Err(error);
-        }
+        ended?;
         if wrong + failed > 0 {
             bail!("{table}\nclaims that do not hold: {wrong}; jobs that did not run: {failed}");
         }
