@@ -26,9 +26,10 @@ const DEEPEST: usize = 16;
 /// Loads the data set in a folder; `None` if it has no folders with pictures.
 ///
 /// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or in `CLASS/*.png`, of which a share is
-/// drawn for testing. There may also be `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their
-/// folders. Classes are in the order of their names. Hidden files, and files that are not pictures, are ignored; a picture
-/// in a format that cannot be decoded is a bad picture.
+/// drawn for testing. Of several folders to test with, the first one with folders of classes counts. There may also be
+/// `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their folders. Classes are in the order of
+/// their names. Hidden files, and files that are not pictures, are ignored; a picture in a format that cannot be decoded
+/// is a bad picture.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -41,20 +42,29 @@ pub(crate) fn load(
         // It may be a split of tables.
         return Ok(None);
     }
-    let find = |asked: &Option<String>, names: &[&str], taken: Option<&PathBuf>| match asked {
-        Some(asked) => match parts.get(asked) {
-            Some(path) => Ok(Some(path.clone())),
-            None => Err(no_part(dir, asked, &parts)),
-        },
-        None => Ok(names.iter().find_map(|name| {
-            parts
-                .iter()
-                .find(|(part, path)| part.eq_ignore_ascii_case(name) && taken != Some(path))
-                .map(|(_, path)| path.clone())
-        })),
+    let asked = |split: &String| match parts.get(split) {
+        Some(path) => Ok(path.clone()),
+        None => Err(no_part(dir, split, &parts)),
     };
-    let train = find(&options.train_split, &TRAIN, None)?;
-    let test = find(&options.test_split, &TEST, train.as_ref())?;
+    let named = |names: &[&str]| {
+        let of = |name: &&str| {
+            let is_it = |(part, _): &(&String, _)| part.eq_ignore_ascii_case(name);
+            parts.iter().filter(is_it).map(|(_, path)| path.clone()).collect::<Vec<_>>()
+        };
+        names.iter().flat_map(of).collect::<Vec<PathBuf>>()
+    };
+    let train = match &options.train_split {
+        Some(split) => Some(asked(split)?),
+        None => named(&TRAIN).into_iter().next(),
+    };
+    let test = match &options.test_split {
+        Some(split) => Some(asked(split)?),
+        None => {
+            let mut all = named(&TEST);
+            all.retain(|path| train.as_ref() != Some(path));
+            with_classes(&all)?.or(all.into_iter().next())
+        }
+    };
     let is_train = |path: &PathBuf| train.as_ref() == Some(path);
     if let Some(both) = test.as_ref().filter(|test| is_train(test)) {
         let folder = both.file_name().unwrap_or_default().to_string_lossy();
@@ -130,6 +140,16 @@ pub(crate) fn load(
     }
     let sets = collect(&splits, options, on_progress)?;
     split::dataset(name, sets, count, class_names, options).map(Some)
+}
+
+/// The first of the folders that has folders of classes. Of images to test with, some sets keep the classes to themselves.
+fn with_classes(all: &[PathBuf]) -> Result<Option<PathBuf>> {
+    for path in all {
+        if pictures(&folders(path)?)?.iter().any(|(_, files)| !files.is_empty()) {
+            return Ok(Some(path.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The error for a folder that is taken for a split, and has no pictures in folders of classes.

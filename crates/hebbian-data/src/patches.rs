@@ -22,7 +22,11 @@ impl ImageSet {
     /// patches.
     pub fn draw_patches(&self, count: usize, side: usize, rng: &mut Rng) -> Result<Tensor> {
         let (channels, height, width) = self.shape();
-        if self.is_empty() || side == 0 || side > height.min(width) {
+        if self.is_empty() {
+            let what = "images to draw patches of";
+            return Err(Error::Size { what, found: 0, expected: 1 });
+        }
+        if side == 0 || side > height.min(width) {
             let (what, found, expected) = ("the side of a patch", side, height.min(width));
             return Err(Error::Size { what, found, expected });
         }
@@ -144,6 +148,9 @@ mod tests {
             let error = images().draw_patches(count, side, &mut Rng::new(0)).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
+        let none = ImageSet::new(Vec::new(), Vec::new(), 1, 3, 3)?;
+        let error = none.draw_patches(1, 2, &mut Rng::new(0)).unwrap_err().to_string();
+        assert!(error.contains("images to draw patches of: found 0"), "{error}");
         Ok(())
     }
 

@@ -471,9 +471,9 @@ impl Chosen {
         };
         let root = schema.column(label).path().parts().first().cloned().unwrap_or_default();
         let names = features.as_ref().and_then(|all| all.get(&root)?["names"].as_array().cloned());
-        let names = names.map(|names| {
-            names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
-        });
+        // What is not text is named as it is written there.
+        let name = |name: &Value| name.as_str().map_or_else(|| name.to_string(), str::to_string);
+        let names = names.map(|names| names.iter().map(name).collect());
         let label = Some((label, schema.column(label).physical_type()));
         Ok(Self { image, label, names })
     }

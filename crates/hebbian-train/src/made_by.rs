@@ -54,3 +54,23 @@ impl Display for MadeBy {
         write!(f, "version {version} on {device} with precision {matmul_precision}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_configuration_says_what_computed_it() {
+        let config = json!({
+            "version": "1.2.3", "device": "cuda", "environment": { "matmul_precision": "high" },
+        });
+        let found = MadeBy::of_config(&config);
+        assert_eq!(found.to_string(), "version 1.2.3 on cuda with precision high");
+        // Another type, or another place, says nothing.
+        let found = MadeBy::of_config(&json!({ "device": 3, "matmul_precision": "high" }));
+        assert_eq!(found.to_string(), "version unknown on unknown with precision unknown");
+        let MadeBy { version, device, .. } = MadeBy::here("1.2.3", "cuda");
+        assert_eq!((version.as_str(), device.as_str()), ("1.2.3", "cuda"));
+    }
+}

@@ -239,11 +239,15 @@ const WITHIN: f64 = 0.995;
 /// 0 to 1, all images share one scale: 0 is mid-grey, and half a percent of the values lie beyond black or white.
 ///
 /// # Errors
-/// When images have other dimensions, or there are none.
+/// When images have other dimensions or no pixels, or there are none.
 pub fn image_rows(rows: &[(String, Tensor)], title: &str) -> Result<Picture> {
     let mut images = Vec::new();
     for (_, row) in rows {
         let (_, channels, height, width) = row.dims4()?;
+        if channels * height * width == 0 {
+            let found = row.dims();
+            return Err(Error::Argument(format!("{title}: images {found:?} have no pixels")));
+        }
         let row = row.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let row = if channels == 3 { row } else { row.mean_keepdim(1)? };
         // (N, H, W, 1 or 3): the colours of a pixel lie together.
@@ -265,7 +269,7 @@ pub fn image_rows(rows: &[(String, Tensor)], title: &str) -> Result<Picture> {
     for ((name, _), (values, colours, height, width)) in rows.iter().zip(&images) {
         let factor = VISIBLE.div_ceil(*height.max(width)).max(1);
         let (across, down) = (width * factor + BETWEEN, height * factor + BETWEEN);
-        let count = values.len() / (colours * height * width).max(1);
+        let count = values.len() / (colours * height * width);
         let mut strip = Picture::new(count * across, down, GAP);
         for (index, image) in values.chunks_exact(colours * height * width).enumerate() {
             for (at, pixel) in image.chunks_exact(*colours).enumerate() {

@@ -527,8 +527,9 @@ mod tests {
         assert_eq!(values("a=1,0.5,null,true"), [json!(1), json!(0.5), json!(null), json!(true)]);
     }
 
-    /// Uniform: the mean is 5.5, and all ten numbers occur. Uniform in the logarithm: half of the draws are below 1,
-    /// the middle of 0.01 and 100. The standard errors are 0.03 and 0.005.
+    /// Uniform: the mean is 5.5, and all ten numbers occur; that of 2 to 4 is 3. Uniform in the logarithm: half of the
+    /// draws are below 1, the middle of 0.01 and 100; of whole numbers, 1 stands for ½ to 1½ of ½ to 100½. The standard
+    /// errors are 0.03, 0.006, 0.005 and 0.004.
     #[test]
     fn draws_are_spread_as_they_are_said_to_be() {
         let mut rng = Rng::new(3);
@@ -548,6 +549,27 @@ mod tests {
         let whole = draws("a=1..100:log");
         assert!(whole.iter().all(|value| value.fract() == 0.0 && (1.0..=100.0).contains(value)));
         assert!(whole.contains(&1.0) && whole.iter().any(|value| *value > 90.0));
+        let ones = whole.iter().filter(|value| **value == 1.0).count() as f64 / f64::from(count);
+        assert!((ones - 3f64.ln() / 201f64.ln()).abs() < 0.02, "{ones}");
+        let real = draws("a=2.0..4.0");
+        assert!((real.iter().sum::<f64>() / f64::from(count) - 3.0).abs() < 0.03);
+        assert!(real.iter().all(|value| (2.0..=4.0).contains(value)));
+        // Four digits, of which three are behind the point.
+        let digits = |value: &f64| (1000.0 * value - (1000.0 * value).round()).abs() < 1e-9;
+        assert!(real.iter().all(digits) && real.iter().any(|value| value.fract() != 0.0));
+    }
+
+    /// Numbers are where they are, and words in the order in which they were given.
+    #[test]
+    fn values_have_places_on_an_axis() {
+        let words = dimension("a=soft,hard");
+        assert_eq!(words.position(&json!("hard")), 1.0);
+        assert_eq!(words.label(), r#"a: 0 = "soft", 1 = "hard""#);
+        let numbers = dimension("a=10,20");
+        assert_eq!((numbers.position(&json!(20)), numbers.label().as_str()), (20.0, "a"));
+        let range = dimension("a=0.1..0.5:log");
+        assert_eq!(range.position(&json!(0.2)), 0.2);
+        assert!(range.is_log() && !dimension("a=0.1..0.5").is_log() && !numbers.is_log());
     }
 
     #[test]

@@ -669,6 +669,9 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LogLine, Moment};
+    use std::sync::Condvar;
+    use std::time::Duration;
 
     #[test]
     fn mean_and_spread_of_hand_worked_values() {
@@ -758,34 +761,97 @@ mod tests {
         assert_eq!(trained([("", "p = 0.5"), ("", "p = 0.55")]), (Ok(()), 2));
     }
 
-    /// The results are in order whichever thread computes them, on more than one thread; after an error no more calls
-    /// begin.
+    /// Each arm has the runs of its own seeds, in their order, though two runs are computed at the same time.
+    #[test]
+    fn every_arm_has_its_runs() {
+        let options = StudyOptions { seeds: 3, seed: 5, ..options(2) };
+        let out = Path::new("out");
+        let study = Study { options: &options, device: &Device::Cpu, out };
+        let arm =
+            |label: &str| Arm { group: "Net A".to_string(), label: label.to_string(), options: () };
+        let trained = study.train_by(["one", "two"].map(arm).to_vec(), |arm, _, how, folder| {
+            let results = Results {
+                preset: arm.label.clone(),
+                seed: how.seed,
+                dataset: folder.display().to_string(),
+                ..Results::default()
+            };
+            Ok((results, History::default()))
+        });
+        let trained = trained.unwrap();
+        for (one, label) in trained.iter().zip(["one", "two"]) {
+            assert_eq!(one.arm.label, label);
+            let found = one.runs.iter().map(|run| (run.results.preset.as_str(), run.results.seed));
+            let want = [5u64, 6, 7].map(|seed| (label, seed));
+            assert_eq!(found.collect::<Vec<(&str, u64)>>(), want);
+        }
+        assert_eq!(trained.len(), 2);
+        let last = out.join("net-a-two").join("seed-7").display().to_string();
+        assert_eq!(trained[1].runs[2].results.dataset, last);
+    }
+
+    /// Of two runs, the second stops after an epoch. They deviate from their mean by 1, and at their ends by ½.
+    #[test]
+    fn curves_are_of_whole_epochs() {
+        let line = |&(epoch, x): &(f64, f64)| LogLine {
+            moment: Moment::Learning { step: 1, images: 1, epoch },
+            seconds: 0.0,
+            values: [("x".to_string(), Some(x))].into(),
+        };
+        let run = |lines: &[(f64, f64)]| ArmRun {
+            results: Results::default(),
+            history: History(lines.iter().map(line).collect()),
+        };
+        let arm = Arm { group: String::new(), label: String::new(), options: () };
+        let whole = run(&[(0.0, 1.0), (0.5, 9.0), (1.0, 4.0), (2.0, 7.0)]);
+        let trained = Trained { arm, runs: vec![whole, run(&[(0.0, 3.0), (1.0, 6.0)])] };
+        let both = |mean| Spread { mean, sd: Some(2f64.sqrt()) };
+        let one = Spread { mean: 7.0, sd: None };
+        assert_eq!(trained.curve("x"), [(0.0, both(2.0)), (1.0, both(5.0)), (2.0, one)]);
+        let ends = Spread { mean: 6.5, sd: Some(0.5f64.sqrt()) };
+        assert_eq!(trained.at("x", None), Some(ends));
+        assert_eq!(trained.at("y", None), None);
+    }
+
+    /// As many jobs run at the same time as may, and the results are in order whichever thread computes them; after an
+    /// error no more calls begin.
     #[test]
     fn jobs_side_by_side_are_in_order() {
         for parallel in [1, 3, 100] {
             let options = options(parallel);
             let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
-            let threads = Mutex::new(std::collections::HashSet::new());
+            // The first jobs wait for each other.
+            let (begun, another) = (Mutex::new(0), Condvar::new());
             let made = study.each(20, |at, _| {
-                threads.lock().unwrap().insert(std::thread::current().id());
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                Ok(at * at)
-            });
-            assert_eq!(made.unwrap(), (0..20).map(|at| at * at).collect::<Vec<_>>());
-            assert_eq!(threads.into_inner().unwrap().len() > 1, parallel > 1);
-            let begun = AtomicUsize::new(0);
-            let failed = study.each(1000, |at, _| {
-                begun.fetch_add(1, Ordering::Relaxed);
-                match at {
-                    0 => Err(Error::Argument("the first".to_string())),
-                    _ => {
-                        std::thread::sleep(std::time::Duration::from_millis(5));
-                        Ok(())
-                    }
+                let mut count = begun.lock().unwrap();
+                *count += 1;
+                another.notify_all();
+                let most = parallel.min(20);
+                let alone = |count: &mut usize| *count < most;
+                let waited = another.wait_timeout_while(count, Duration::from_secs(20), alone);
+                match waited.unwrap().1.timed_out() {
+                    true => Err(Error::Argument(format!("fewer than {most} at the same time"))),
+                    false => Ok(at * at),
                 }
             });
+            assert_eq!(made.unwrap(), (0..20).map(|at| at * at).collect::<Vec<_>>());
+            // The others go on once the first fails, with time for it to be seen.
+            let (begun, failing) = (AtomicUsize::new(0), AtomicBool::new(false));
+            let failed = study.each(1000, |at, _| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                if at == 0 {
+                    failing.store(true, Ordering::Relaxed);
+                    return Err(Error::Argument("the first".to_string()));
+                }
+                while !failing.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(())
+            });
             assert!(failed.unwrap_err().to_string().contains("the first"));
-            assert!(begun.into_inner() <= 200);
+            let begun = begun.into_inner();
+            assert!(if parallel > 1 { begun < 1000 } else { begun == 1 }, "{begun}, {parallel}");
         }
     }
 }

@@ -101,6 +101,58 @@ fn the_controls() -> Result {
     Ok(())
 }
 
+/// A = (2, 4), a = −1, γ = 3 and β = ½ make h of f = relu(X), and h makes the logits h + ¼ and −2h. For X = (1, ½) and
+/// (−1, −1), A f + a is 3 and −1, of which relu leaves 3 and 0. With a running mean of 1 and a deviation of 2, h is 3½
+/// and −1; with those of the batch, 1½ each, it is 3½ and −2½.
+#[test]
+fn a_hidden_layer() -> Result {
+    let mut preset = preset()?;
+    preset.blocks = vec![BlockConfig {
+        batch_norm: false,
+        channels: 2,
+        kernel: 1,
+        padding: 0,
+        inverse_temperature: 1.0,
+        pool: None,
+    }];
+    (preset.output_norm, preset.hidden, preset.dropout) = (false, Some(1), 0.0);
+    let mut network = Network::new(&preset, (2, 1, 1), 2, &Rng::new(0), DType::F64, CPU)?;
+    let values: [(&str, &[f64], &[usize]); 9] = [
+        ("layers.0.weight", &[1.0, 0.0, 0.0, 1.0], &[2, 2, 1, 1]),
+        ("hidden.weight", &[2.0, 4.0], &[1, 2]),
+        ("hidden.bias", &[-1.0], &[1]),
+        ("hidden.scale", &[3.0], &[1]),
+        ("hidden.shift", &[0.5], &[1]),
+        ("hidden.running_mean", &[1.0], &[1]),
+        ("hidden.running_var", &[4.0 - 1e-5], &[1]), // ε is 1e-5
+        ("head.weight", &[1.0, -2.0], &[2, 1]),
+        ("head.bias", &[0.25, 0.0], &[2]),
+    ];
+    let mut tensors = Vec::new();
+    for (name, values, shape) in values {
+        tensors.push((name.to_string(), Tensor::from_slice(values, shape, CPU)?));
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("hidden.safetensors");
+    save_checkpoint(&path, &tensors, &BTreeMap::new())?;
+    network.restore(&mut Checkpoint::load(&path, CPU)?)?;
+    let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0], CPU)?.reshape((2, 2, 1, 1))?; // (X + 1) / 2
+    near("logits", &network.scores(&images)?, &[3.75, -7.0, -0.75, 2.0], 1e-9)?;
+    let logits = network.forward_train(&images, &mut Rng::new(0))?;
+    near("logits in training", &logits, &[3.75, -7.0, -2.25, 5.0], 1e-4) // ε of a variance of 2.25
+}
+
+/// The batch norm of a hidden layer cannot take the variance of one image: 1,442 are eleven batches of 131 and one.
+#[test]
+fn a_last_batch_of_one_image_is_refused() -> Result {
+    let mut preset = short()?;
+    preset.training.batch_size = 131;
+    let error = fresh(&preset, &digits()).err().ok_or("accepted")?.to_string();
+    assert!(error.contains("of 1 of the 1442") && error.contains("--batch-size"), "{error}");
+    preset.hidden = None;
+    fresh(&preset, &digits()).map(drop)
+}
+
 /// The tables of the specification: channels, kernel, padding, t; pools; rates, decay.
 #[test]
 fn presets_are_the_papers() -> Result {
@@ -403,8 +455,9 @@ fn digits_are_learned() -> Result {
 #[test]
 fn wrong_presets_are_refused() -> Result {
     type Change = fn(&mut Preset);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 10] = [
         (|p| p.blocks.clear(), "there are no blocks"),
+        (|p| p.hidden = Some(0), "hidden is 0"),
         (|p| p.blocks[1].inverse_temperature = 0.0, "blocks[1].inverse_temperature is 0"),
         (|p| p.dropout = 1.0, "dropout is 1"),
         (|p| p.training.conv_learning_rate = f64::NAN, "training.conv_learning_rate is NaN"),
@@ -414,6 +467,10 @@ fn wrong_presets_are_refused() -> Result {
         (
             |p| p.training.learning = Learning::SignOnly { size: -1.0 },
             "training.learning.size is -1",
+        ),
+        (
+            |p| p.training.learning = Learning::Backprop { learning_rate: Some(-0.5) },
+            "training.learning.learning_rate is -0.5",
         ),
     ];
     for (change, says) in cases {

@@ -74,3 +74,31 @@ pub(crate) fn view<'a, T: Real>(
     let elements = storage.as_slice::<T>()?;
     Ok((elements.get(layout.start_offset()..).unwrap_or_default(), [a, b, c, d]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For fewer rows than a cache line has values, as many, and more; a matrix with gaps. What lies between the rows
+    /// that are written stays.
+    #[test]
+    fn columns_are_written_as_rows() {
+        for rows in [0, 1, 15, 16, 17, 33] {
+            let (columns, out_row) = (3, rows + 2);
+            let matrix: Vec<f32> = (0..7 * (rows + 1)).map(|at| at as f32).collect();
+            let mut out = vec![-1f32; columns * out_row];
+            turn(&matrix, [7, 2], (rows, columns), &mut out, out_row);
+            for (at, out) in out.into_iter().enumerate() {
+                let (column, row) = (at / out_row, at % out_row);
+                let want = if row < rows { (7 * row + 2 * column) as f32 } else { -1.0 };
+                assert_eq!(out, want, "{rows} rows: {row}, {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_axis_goes_to_the_last_place_and_back() {
+        assert_eq!(axis_last(4, 1), (vec![0, 2, 3, 1], vec![0, 3, 1, 2]));
+        assert_eq!(axis_last(3, 2), (vec![0, 1, 2], vec![0, 1, 2]));
+    }
+}

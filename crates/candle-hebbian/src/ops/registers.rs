@@ -172,3 +172,61 @@ impl<T: Real> Products<'_, T> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole numbers, whose sums are exact in any order.
+    fn whole<T: Real>(count: usize, modulus: usize) -> Vec<T> {
+        let value = |at: usize| (at * 7919 % modulus) as f64 - (modulus / 2) as f64;
+        (0..count).map(|at| T::of(value(at))).collect()
+    }
+
+    fn are_their_definition<T: Real>() {
+        let (depth, left_row, left_step) = (5, 50, 3);
+        for vectors in 1..=5 {
+            let width = vectors * lanes_here::<T>();
+            let right_step = width + 2;
+            let runs = [(0, 0), (1, depth * right_step)];
+            let right: Vec<T> = whole(2 * depth * right_step, 7);
+            for rows in 1..=15 {
+                let left: Vec<T> = whole(rows * left_row, 11);
+                let before: Vec<T> = whole(rows * width, 5);
+                for adds in [false, true] {
+                    let mut out = before.clone();
+                    ARCH.dispatch(Products {
+                        runs: &runs,
+                        depth,
+                        left: &left,
+                        left_row,
+                        left_step,
+                        right: &right,
+                        right_step,
+                        width,
+                        adds,
+                        out: &mut out,
+                    });
+                    for (at, (&out, &before)) in out.iter().zip(&before).enumerate() {
+                        let (m, n) = (at / width, at % width);
+                        let mut want = if adds { before } else { T::zero() };
+                        for (first_left, first_right) in runs {
+                            for d in 0..depth {
+                                want += left[first_left + m * left_row + d * left_step]
+                                    * right[first_right + d * right_step + n];
+                            }
+                        }
+                        assert!(out == want, "{rows} × {vectors} vectors, adds: {adds}, {m}, {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// For one to five vectors, every remainder of rows, two runs, rows with gaps, added and not.
+    #[test]
+    fn products_are_their_definition() {
+        are_their_definition::<f32>();
+        are_their_definition::<f64>();
+    }
+}

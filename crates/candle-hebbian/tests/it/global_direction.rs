@@ -175,7 +175,8 @@ fn bounded_and_down() -> Result<()> {
     Ok(())
 }
 
-/// Neither the scale of the loss nor repeating the batch matters; without an error, nothing is learned.
+/// Neither the scale of the loss nor repeating the batch matters, nor the order of the units; without an error, nothing
+/// is learned.
 #[test]
 fn what_does_not_matter() -> Result<()> {
     for seed in 0..50 {
@@ -192,6 +193,15 @@ fn what_does_not_matter() -> Result<()> {
             (twice(synapses.pre()?)?, twice(synapses.response())?, twice(synapses.post())?);
         let repeated = Synapses::new(&w, &x, &u, &y)?.with_third(&third)?;
         near("repeated", &repeated.update(&GlobalDirection)?, &want);
+
+        let order: Vec<u32> = (0..synapses.post().dim(2)? as u32).rev().collect();
+        let order = Tensor::new(order, CPU)?;
+        let turned = |tensor: &Tensor, axis| tensor.contiguous()?.index_select(&order, axis);
+        let (u, y) = (turned(synapses.response(), 2)?, turned(synapses.post(), 2)?);
+        let (w, third) = (turned(&w, 1)?, turned(synapses.third()?, 2)?);
+        let other = Synapses::new(&w, synapses.pre()?, &u, &y)?.with_third(&third)?;
+        let want = numbers(&turned(&synapses.update(&GlobalDirection)?, 1)?)?;
+        near("another order", &other.update(&GlobalDirection)?, &want);
     }
     Ok(())
 }

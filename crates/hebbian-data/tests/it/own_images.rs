@@ -94,6 +94,24 @@ fn other_folders_to_test_with_are_no_classes() {
     }
 }
 
+/// The classes of some images to test with are not told, as in ImageNet: others take their place.
+#[test]
+fn images_to_test_with_have_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    folders(dir.path());
+    for i in 6..9 {
+        write(&dir.path().join(format!("test/{i}.png")), &png(i, COLOUR));
+    }
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!((data.train.len(), data.test.labels()), (4, &[0, 1][..]));
+    assert_eq!(data.test.image(0).unwrap(), planes(4, COLOUR));
+    refused(
+        dir.path(),
+        |options| options.test_split = Some("test".into()),
+        &["test", "no pictures in folders of classes"],
+    );
+}
+
 /// What is learned from is not tested with: another folder is taken, or a share is drawn.
 #[test]
 fn the_images_to_learn_from_are_not_those_to_test_with() {

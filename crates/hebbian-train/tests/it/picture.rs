@@ -141,4 +141,7 @@ fn rows_of_images_have_one_scale() {
     assert!(scaled.height() > 48 + 2 * 15 && scaled.width() >= 2 * 48);
     let none = image_rows(&[], "title").unwrap_err().to_string();
     assert!(none.contains("title") && none.contains("no images"), "{none}");
+    let flat = [row(&[1.0], (1, 1, 1, 1)), row(&[], (1, 1, 0, 3))].concat();
+    let flat = image_rows(&flat, "title").unwrap_err().to_string();
+    assert!(flat.contains("[1, 1, 0, 3] have no pixels"), "{flat}");
 }

@@ -465,6 +465,80 @@ mod tests {
         }
     }
 
+    /// The mean of all runs is compared with the interval, to which both ends belong. A number that is not found is as
+    /// wrong as one outside.
+    #[test]
+    fn means_are_compared_with_intervals() -> Result<()> {
+        let mut entry = Entry::embedded()?.swap_remove(0);
+        let claims = &mut entry.record.jobs[0].claims;
+        claims.truncate(1);
+        (claims[0].row, claims[0].column) = ("a".to_string(), String::new());
+        let interval = Some([0.5, 0.6]);
+        for (values, interval, verdict, broken) in [
+            (vec![0.5], interval, "holds", 0),
+            (vec![0.6], interval, "holds", 0),
+            (vec![0.4, 0.7], interval, "holds", 0),
+            (vec![0.49], interval, "does not hold", 1),
+            (vec![0.55, 0.67], interval, "does not hold", 1),
+            (vec![0.7], None, "new", 0),
+            (vec![], interval, "not found", 1),
+            (vec![], None, "not found", 1),
+        ] {
+            entry.record.jobs[0].claims[0].interval = interval;
+            let kept = |&value: &f64| Kept {
+                version: String::new(),
+                command: String::new(),
+                results: Value::Null,
+                values: [("a".to_string(), vec![value])].into(),
+            };
+            let runs: Vec<Kept> = values.iter().map(kept).collect();
+            let mut table = Table::new(["claim", "published", "record", "interval", "now", ""]);
+            let task = Task { entry: &entry, job: &entry.record.jobs[0] };
+            assert_eq!(compare(&mut table, &task, "job", &runs)?, broken, "{values:?}");
+            let shown = table.to_string();
+            assert!(shown.contains(verdict), "{values:?}: no '{verdict}' in {shown}");
+        }
+        Ok(())
+    }
+
+    /// Minutes and gigabytes are the means of the runs if they are not known yet: 90 s and 150 s, with 30 s of analysis
+    /// each, are 2.5 minutes.
+    #[test]
+    fn the_price_of_a_job_is_that_of_its_runs() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let mut entries = vec![Entry::embedded()?.swap_remove(0)];
+        let job = &mut entries[0].record.jobs[0];
+        job.minutes = [("metal".to_string(), 9.0)].into();
+        job.memory = [("cpu".to_string(), 7.0)].into();
+        let name = entries[0].name_of(&entries[0].record.jobs[0]);
+        std::fs::create_dir_all(entries[0].kept(root.path(), &entries[0].record.jobs[0]))?;
+        let run = |seconds: f64, bytes: f64| Kept {
+            version: String::new(),
+            command: String::new(),
+            results: json!({
+                "total_seconds": seconds,
+                "analysis": { "seconds": 30.0 },
+                "peak_memory_bytes": bytes,
+            }),
+            values: Default::default(),
+        };
+        let updates = [(name, vec![run(90.0, 1.2e9), run(150.0, 1.3e9)])];
+        let prices = [("cpu", 2.5, 7.0), ("cuda", 2.5, 1.25), ("metal", 9.0, 1.25)];
+        for (device, minutes, memory) in prices {
+            keep(&mut entries, root.path(), &updates, device)?;
+            let job = &entries[0].record.jobs[0];
+            assert_eq!((job.minutes[device], job.memory[device]), (minutes, memory), "{device}");
+        }
+        // A preset is trained once for each seed; an experiment runs all of them.
+        let job = &mut entries[0].record.jobs[0];
+        job.preset = Some("a".to_string());
+        job.seeds = vec![0, 1, 2];
+        assert_eq!((minutes(job, "cpu"), minutes(job, "tpu")), (Some(7.5), None));
+        job.preset = None;
+        assert_eq!(minutes(job, "cpu"), Some(2.5));
+        Ok(())
+    }
+
     /// The program accepts every command of the record, and no name occurs twice.
     #[test]
     fn commands_of_the_record_are_commands() -> Result<()> {

@@ -315,6 +315,29 @@ pub(super) fn price(job: &Job) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hebbian_train::Ours;
+
+    /// Seeds are named if they are consecutive and each has a value.
+    #[test]
+    fn seeds_are_named_or_counted() -> Result<()> {
+        let mut job = Entry::embedded()?.swap_remove(0).record.jobs.swap_remove(0);
+        let mut claim = job.claims.swap_remove(0);
+        let cases: [(&[u64], usize, &str); 5] = [
+            (&[7], 1, "7"),
+            (&[2, 3, 4], 3, "2–4"),
+            (&[0, 2, 3], 3, "3 runs"),
+            (&[0, 1, 2], 2, "2 runs"),
+            (&[0, 1], 1, "1 run"),
+        ];
+        for (of, count, shown) in cases {
+            job.seeds = of.to_vec();
+            claim.ours = Some(Ours { mean: 0.5, sd: None, median: None, count });
+            assert_eq!(seeds(&job, &claim), shown, "{of:?}");
+        }
+        claim.ours = None;
+        assert_eq!(seeds(&job, &claim), "–");
+        Ok(())
+    }
 
     /// Text outside the marks is kept, and a table that is not closed or not known is refused.
     #[test]

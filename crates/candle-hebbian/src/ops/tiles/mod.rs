@@ -409,6 +409,25 @@ mod tests {
         Ok(())
     }
 
+    /// What is infinite, or becomes it when it is rounded to bf16, does not fit, and neither do values so small that
+    /// 2⁻²⁴ of a product of two is below 2⁻¹²⁶.
+    #[test]
+    fn what_parts_can_hold() {
+        let cases: [(f32, bool); 8] = [
+            (0.0, true),
+            (1.0, true),
+            (0.5f32.powi(40), true),
+            (0.5f32.powi(52), false),
+            (f32::MIN_POSITIVE, false),
+            (f32::MAX, false),
+            (f32::INFINITY, false),
+            (f32::NAN, false),
+        ];
+        for (value, fit) in cases {
+            assert_eq!(fits(value.to_bits()), fit, "{value}");
+        }
+    }
+
     /// The same bits with one thread and with many.
     #[test]
     fn threads_do_not_change_the_bits() -> Result<()> {

@@ -423,7 +423,7 @@ mod tests {
 
     /// Responses and gradients are those of f64, which are summed directly. The sizes have tiles over the edge, vectors
     /// that are not full, fewer tiles than units, more tiles than are multiplied at a time, more images than are
-    /// transformed at a time, and more blocks of units than one.
+    /// transformed at a time, more blocks of units than one, and kernels that do not stay in a cache.
     #[test]
     fn responses_and_gradients_are_those_of_f64() -> Result<()> {
         let mut rng = Rng::new(31);
@@ -434,6 +434,7 @@ mod tests {
             (Conv2dConfig::same(3), 2, (21, 23), 16, 70),
             (Conv2dConfig::same(3), 41, (13, 14), 35, 17),
             (plain, 3, (3, 3), 64, 33),
+            (Conv2dConfig::same(3), 50, (4, 4), 640, 48),
             (plain, 1, (4, 35), 33, 40),
             (Conv2dConfig { trailing_padding: 2, ..plain }, 5, (6, 5), 32, 16),
             (reflect, 2, (7, 6), 32, 48),
