@@ -2,6 +2,7 @@
 
 use super::curves::{Chart, MOMENTS, Series, charts};
 use super::run::Folder;
+use crate::stop;
 use anyhow::Result;
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -32,11 +33,13 @@ pub(super) fn show(run: &Path) -> Result<String> {
     if !stdout().is_terminal() {
         return Ok(view.text());
     }
+    // A signal ends the loop below instead of the program, so that the terminal is restored.
+    let _watch = stop().watch();
     let mut terminal = ratatui::try_init()?;
     // Whatever happens, the terminal is restored below.
     let shown = (|| {
         let mut page = 0;
-        loop {
+        while stop().asked().is_none() {
             let read = Instant::now();
             terminal.draw(|frame| page = view.draw(frame, page))?;
             while let Some(left) = EVERY.checked_sub(read.elapsed()) {
@@ -64,8 +67,12 @@ pub(super) fn show(run: &Path) -> Result<String> {
             }
             view = View::read(run)?;
         }
+        Ok(())
     })();
     ratatui::restore();
+    if let Some(signal) = stop().asked() {
+        std::process::exit(128 + signal as i32);
+    }
     shown.map(|()| String::new())
 }
 
