@@ -360,7 +360,7 @@ impl RunFolder {
     pub const REPORT_START: &str = "<!doctype html>\n<!-- report of candle-hebbian -->\n";
 
     /// Whether a file is a report of this program.
-    pub(crate) fn is_report(path: &Path) -> bool {
+    pub fn is_report(path: &Path) -> bool {
         read_own_text(path).is_ok_and(|text| text.starts_with(Self::REPORT_START))
     }
 

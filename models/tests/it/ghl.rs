@@ -21,17 +21,22 @@ fn preset() -> Result<Preset> {
     Ok(find_preset("ghl-digits")?)
 }
 
-/// Two units that see one pixel of two channels, and two classes.
-fn worked(dtype: DType, learning: Learning) -> Result<Network> {
-    let mut preset = preset()?;
-    preset.blocks = vec![BlockConfig {
+/// Two units that see one pixel.
+fn two_units() -> BlockConfig {
+    BlockConfig {
         batch_norm: false,
         channels: 2,
         kernel: 1,
         padding: 0,
         inverse_temperature: 1.0,
         pool: None,
-    }];
+    }
+}
+
+/// Two units that see one pixel of two channels, and two classes.
+fn worked(dtype: DType, learning: Learning) -> Result<Network> {
+    let mut preset = preset()?;
+    preset.blocks = vec![two_units()];
     let training = &mut preset.training;
     training.learning = learning;
     (training.conv_learning_rate, training.weight_decay, training.learning_rate) =
@@ -45,11 +50,16 @@ fn worked(dtype: DType, learning: Learning) -> Result<Network> {
         ("head.bias", tensor(&[0.05, -0.05], &[2])?),
     ];
     let tensors = tensors.map(|(name, tensor)| (name.to_string(), tensor));
+    restore(&mut network, &tensors)?;
+    Ok(network)
+}
+
+/// Gives a network these tensors, by way of a file.
+fn restore(network: &mut Network, tensors: &[(String, Tensor)]) -> Result {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("worked.safetensors");
-    save_checkpoint(&path, &tensors, &BTreeMap::new())?;
-    network.restore(&mut Checkpoint::load(&path, CPU)?)?;
-    Ok(network)
+    save_checkpoint(&path, tensors, &BTreeMap::new())?;
+    Ok(network.restore(&mut Checkpoint::load(&path, CPU)?)?)
 }
 
 /// One step on X = (1, 0.5), (−0.5, 1.5) of classes 0 and 1, which pixels p with 2p − 1 = X give.
@@ -107,14 +117,7 @@ fn the_controls() -> Result {
 #[test]
 fn a_hidden_layer() -> Result {
     let mut preset = preset()?;
-    preset.blocks = vec![BlockConfig {
-        batch_norm: false,
-        channels: 2,
-        kernel: 1,
-        padding: 0,
-        inverse_temperature: 1.0,
-        pool: None,
-    }];
+    preset.blocks = vec![two_units()];
     (preset.output_norm, preset.hidden, preset.dropout) = (false, Some(1), 0.0);
     let mut network = Network::new(&preset, (2, 1, 1), 2, &Rng::new(0), DType::F64, CPU)?;
     let values: [(&str, &[f64], &[usize]); 9] = [
@@ -132,10 +135,7 @@ fn a_hidden_layer() -> Result {
     for (name, values, shape) in values {
         tensors.push((name.to_string(), Tensor::from_slice(values, shape, CPU)?));
     }
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("hidden.safetensors");
-    save_checkpoint(&path, &tensors, &BTreeMap::new())?;
-    network.restore(&mut Checkpoint::load(&path, CPU)?)?;
+    restore(&mut network, &tensors)?;
     let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0], CPU)?.reshape((2, 2, 1, 1))?; // (X + 1) / 2
     near("logits", &network.scores(&images)?, &[3.75, -7.0, -0.75, 2.0], 1e-9)?;
     let logits = network.forward_train(&images, &mut Rng::new(0))?;

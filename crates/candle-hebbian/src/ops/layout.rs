@@ -39,6 +39,11 @@ pub(crate) fn elementwise(
     op(&x.contiguous()?)
 }
 
+/// The number of values in a line of the cache.
+pub(super) const fn in_a_line<T>() -> usize {
+    64 / size_of::<T>()
+}
+
 /// Writes the columns of a matrix of `rows` times `columns` values as rows of `out_row` values. The strides are the steps
 /// from one row of the matrix to the next, and from one of its columns to the next.
 #[inline(always)]
@@ -50,7 +55,7 @@ pub(super) fn turn<T: Real>(
     out_row: usize,
 ) {
     // Writes a cache line of a column at a time, from rows that stay in the cache meanwhile.
-    let together = 64 / size_of::<T>();
+    let together = in_a_line::<T>();
     for first in (0..rows).step_by(together) {
         let count = together.min(rows - first);
         for c in 0..columns {

@@ -3,7 +3,7 @@
 
 use super::custom_vjp::custom_vjp;
 use super::gemm::{matmul, multiply};
-use super::layout::turn;
+use super::layout::{in_a_line, turn};
 use super::tiles;
 use super::value::Value;
 use super::widen::{expect_real, widened};
@@ -203,7 +203,7 @@ impl Product {
         let u = with_real!(&turned, "linear_response", T => {
             let turned = turned.as_slice::<T>()?;
             // Rows whose values lie in one cache line are turned together.
-            let together = 64 / size_of::<T>();
+            let together = in_a_line::<T>();
             let u = filled("response", &[rows, units], together * units, |at, u| {
                 let columns = u.len() / units;
                 vectorised(|| turn(&turned[at * together..], [rows, 1], (units, columns), u, units));

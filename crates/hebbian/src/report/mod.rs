@@ -36,8 +36,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The number of runs whose layers and mistakes are shown, one of each group first.
 const DETAILED: usize = 4;
 
-/// The file of the page if it is in no folder of a run or study, and no other file is named.
-const HERE: &str = "report.html";
+/// The name of the page in the folder of a run or study, or here if there is no one folder and no other file is named.
+const PAGE: &str = "report.html";
 
 /// Show what runs have learned, as one page for a browser: curves, units, mistakes, settings
 ///
@@ -135,7 +135,7 @@ impl ReportArgs {
         }
         let own = |folder: &&Folder| to.as_ref().is_some_and(|file| is_of_run(file, &folder.path));
         if let (Some(file), Some(run)) = (&to, folders.iter().find(own))
-            && !file.ends_with("report.html")
+            && !file.ends_with(PAGE)
         {
             bail!(
                 "--to {} is a file of the run in {}: choose another name",
@@ -143,12 +143,12 @@ impl ReportArgs {
                 run.path.display()
             );
         }
-        let is_study = study.is_some();
-        let in_folder = matches!(&runs[..], [run] if is_study || run.join("run.json").exists());
-        let here = Path::new(HERE);
-        if to.is_none() && !in_folder && here.exists() && !is_page(here) {
+        let is_run = matches!(&runs[..], [run] if run.join("run.json").exists());
+        let in_folder = is_run || study.is_some();
+        let here = Path::new(PAGE);
+        if to.is_none() && !in_folder && here.exists() && !RunFolder::is_report(here) {
             bail!(
-                "{HERE} is there already, and is no page of this program: choose a file with --to"
+                "{PAGE} is there already, and is no page of this program: choose a file with --to"
             );
         }
         let content = Content::new(&folders, None, data_dir.as_deref(), &Device::Cpu);
@@ -157,11 +157,12 @@ impl ReportArgs {
         }
         let html = page::html(&content.of_study(study))?;
         let file = match (to, &runs[..]) {
-            (None, [run]) if run.join("run.json").exists() => {
-                RunFolder::write_report(run, &html).with_context(|| elsewhere(run))?
-            }
-            (None, [study]) if is_study => {
-                StudyFolder::write_report(study, &html).with_context(|| elsewhere(study))?
+            (None, [folder]) if in_folder => {
+                let written = match is_run {
+                    true => RunFolder::write_report(folder, &html),
+                    false => StudyFolder::write_report(folder, &html),
+                };
+                written.with_context(|| elsewhere(folder))?
             }
             (file, _) => {
                 let file = file.unwrap_or_else(|| here.to_path_buf());
@@ -171,11 +172,6 @@ impl ReportArgs {
         };
         Ok(format!("open {}\n", file.display()))
     }
-}
-
-/// Whether a file is a page that this program has written.
-fn is_page(file: &Path) -> bool {
-    std::fs::read(file).is_ok_and(|page| page.starts_with(RunFolder::REPORT_START.as_bytes()))
 }
 
 /// What to do if the page cannot be written into a folder.

@@ -8,7 +8,7 @@ use super::{Sites, Unfold, check_windows};
 use crate::cpu::{self, ARCH, slice, vectorised, with_real};
 use crate::memory::{clear, filled, filled_with};
 use crate::ops::custom_vjp::custom_vjp;
-use crate::ops::layout::{turn, view};
+use crate::ops::layout::{in_a_line, turn, view};
 use crate::ops::registers::{Products, lanes_here};
 use crate::ops::value::Value;
 use crate::ops::widen::{same_types, widened};
@@ -290,7 +290,7 @@ impl CustomOp2 for InputGradient<'_> {
                 Ok(())
             })?;
             // Processes as many images side by side as a cache line has values.
-            let (plane, together) = (height * width, 64 / size_of::<T>());
+            let (plane, together) = (height * width, in_a_line::<T>());
             let image = channels * plane;
             let out = filled("gradient of the images", &[batch, image], together * image, |at, out| {
                 let images = out.len() / image;
