@@ -1,8 +1,6 @@
 //! Checks before anything is learned.
 
-use super::config::{
-    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Preset, Rate,
-};
+use super::config::{BlockConfig, HeadConfig, HeadLayers, Learning, Mode, Preset, Rate};
 use super::material::Material;
 use super::network::Network;
 use candle::{Tensor, Var};
@@ -32,11 +30,7 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
             preset.blocks.len()
         )));
     }
-    let units = |block: &BlockConfig| match block.layer {
-        LayerConfig::Dense { units } => units,
-        LayerConfig::Conv2d { channels, .. } => channels,
-    };
-    if let Some(empty) = preset.blocks.iter().position(|block| units(block) == 0) {
+    if let Some(empty) = preset.blocks.iter().position(|block| block.layer.units() == 0) {
         return Err(Error::Argument(format!(
             "block {empty} of preset '{}' has 0 units, expected 1 or more",
             preset.name

@@ -82,6 +82,16 @@ pub enum LayerConfig {
     },
 }
 
+impl LayerConfig {
+    /// Returns the number of units.
+    pub fn units(self) -> usize {
+        match self {
+            Self::Dense { units } => units,
+            Self::Conv2d { channels, .. } => channels,
+        }
+    }
+}
+
 fn one() -> usize {
     1
 }

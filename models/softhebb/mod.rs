@@ -10,6 +10,7 @@
 mod backprop;
 mod check;
 mod config;
+mod experiments;
 mod head;
 mod label_assignment;
 mod learner;
@@ -30,6 +31,7 @@ pub use config::{
     BlockConfig, FeatureType, HeadConfig, HeadLayers, LayerConfig, Learning, Mode, Preset, Rate,
     TrainingConfig,
 };
+pub use experiments::Experiment;
 pub use head::Head;
 pub use hebbian_train::{Error, Result};
 pub use label_assignment::LabelAssignment;

@@ -7,15 +7,15 @@ use candle_hebbian::Rng;
 use hebbian_data::transforms::InputConfig;
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::softhebb::{
-    BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learner, Learning, Mode, Model, Network,
-    Options, Preset, Rate, Softhebb, preset,
+    BlockConfig, Experiment, HeadConfig, HeadLayers, LayerConfig, Learner, Learning, Mode, Model,
+    Network, Options, Preset, Rate, Softhebb, preset,
 };
 use hebbian_train::{
     Checkpoint, Clock, Counts, Error, Figures, Learner as _, LogLine, Measured, Method, Model as _,
-    Picture, Progress, Recorder, Run, RunOptions, Start, State, Stop, evaluate, save_checkpoint,
-    train,
+    Picture, Progress, Recorder, Run, RunOptions, Start, State, Stop, Study, StudyOptions,
+    evaluate, save_checkpoint, train,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -787,5 +787,95 @@ fn random_features_are_those_of_calibrated_networks() -> Result {
     let (identity, random) = read_out(Mode::RandomIdentity)?;
     assert_eq!(random, calibrated);
     assert_ne!(identity, calibrated, "the estimate makes a difference");
+    Ok(())
+}
+
+/// The networks of an experiment, as the configurations of their runs have them, and R1 of the weights that they saved:
+/// the share of units of norm 1 ± 0.005.
+fn networks(out: &Path) -> Result<Vec<(Value, f64)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(out)? {
+        let run = entry?.path().join("seed-0");
+        if !run.is_dir() {
+            continue;
+        }
+        let config: Value =
+            serde_json::from_str(&std::fs::read_to_string(run.join("config.json"))?)?;
+        let units = hebbian_models::Model::load(&run)?.network().units()?;
+        let weight = units.first().ok_or("no units")?.weight.to_dtype(DType::F64)?;
+        let norms = weight.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?.to_vec1::<f64>()?;
+        let near = norms.iter().filter(|&&norm| (norm - 1.0).abs() < 0.005).count();
+        all.push((config["options"]["preset"].clone(), near as f64 / norms.len() as f64));
+    }
+    Ok(all)
+}
+
+/// Each run of an experiment is that of the network it names, with the R1 of its weights.
+#[test]
+fn experiments_vary_what_they_say() -> Result {
+    let folder = tempfile::tempdir()?;
+    let run = |experiment: Experiment| -> Result<_> {
+        let out = folder.path().join(experiment.name());
+        let options = StudyOptions { epochs: Some(1), quiet: true, ..StudyOptions::default() };
+        experiment.run(&Study { options: &options, device: CPU, out: &out }, &data(100))?;
+        let results = std::fs::read_to_string(out.join("results.json"))?;
+        let results: Value = serde_json::from_str(&results)?;
+        Ok((results["runs"].as_array().cloned().ok_or("no runs")?, networks(&out)?))
+    };
+    // The row of a network, by what distinguishes it.
+    let holds = |(runs, networks): &(Vec<Value>, Vec<(Value, f64)>),
+                 row: &dyn Fn(&Value) -> Value| {
+        assert_eq!(runs.len(), networks.len());
+        for (preset, r1) in networks {
+            let row = row(preset);
+            let of = |run: &&Value| {
+                row.as_object().is_some_and(|row| row.iter().all(|(key, value)| run[key] == *value))
+            };
+            let found: Vec<&Value> = runs.iter().filter(of).collect();
+            assert_eq!(found.len(), 1, "{row} in {runs:?}");
+            assert_eq!(found[0]["r1"], *r1, "{row}");
+            assert_eq!(preset["training"]["epochs"], 1);
+        }
+    };
+    let learning = |preset: &Value| preset["blocks"][0]["learning"].clone();
+    let by_rate = |preset: &Value| match learning(preset)["rate"]["kind"].as_str() {
+        Some("norm_dependent") => "rate by radius",
+        Some("linear_decay") => "linear decay",
+        other => panic!("{other:?}"),
+    };
+
+    let temperatures = run(Experiment::Temperature)?;
+    assert_eq!(temperatures.0.len(), 31);
+    holds(&temperatures, &|preset| {
+        let competition = &learning(preset)["competition"];
+        let temperature = competition["inverse_temperature"].as_f64().map(f64::recip);
+        match competition["kind"].as_str() {
+            Some("soft_wta") => json!({ "group": "Hebbian losers", "temperature": temperature }),
+            Some("soft_wta_anti_hebbian") => {
+                json!({ "group": "anti-Hebbian losers", "temperature": temperature })
+            }
+            _ => json!({ "group": "hard winners", "temperature": null }),
+        }
+    });
+    let radii = run(Experiment::Radius)?;
+    assert_eq!(radii.0.len(), 24);
+    holds(
+        &radii,
+        &|preset| json!({ "group": by_rate(preset), "initial_radius": learning(preset)["radius"] }),
+    );
+    let speed = run(Experiment::Speed)?;
+    assert_eq!(speed.0.len(), 2);
+    holds(&speed, &|preset| {
+        let competition = &learning(preset)["competition"]["kind"];
+        assert_eq!(
+            (competition, &preset["training"]["batch_size"]),
+            (&json!("hard_wta"), &json!(50))
+        );
+        assert_eq!(learning(preset)["radius"], 10.0);
+        json!({ "group": by_rate(preset) })
+    });
+    let table = std::fs::read_to_string(folder.path().join("speed/table.csv"))?;
+    // 100 images in steps of 50 are a window of 2 steps.
+    assert!(table.starts_with("rate,images,r1,r1_sd\n") && table.contains(",100,"), "{table}");
     Ok(())
 }

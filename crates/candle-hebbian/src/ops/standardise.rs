@@ -1,17 +1,23 @@
 //! Standardisation of each sample by itself.
 
 use super::backend::has_kernels;
+use super::custom_vjp::custom_vjp;
 use super::layout::elementwise;
+use super::value::Value;
 use super::widen::widened;
 use crate::cpu::{self, Real, RowKernel, slice, sum, with_real};
 use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
-/// Computes `(x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased
-/// standard deviation `s` of all its values; `ε = epsilon`. Carries no gradient.
+/// Computes `z = (x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased standard deviation
+/// `s` of all its `n` values; `ε = epsilon`. The gradient is exact, with `g = ∂L/∂z` and its mean `ḡ`:
 ///
-/// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values
-/// becomes 0 for any `ε`, one with a NaN or an infinity becomes NaN.
+/// ```text
+/// ∂L/∂x = (g − ḡ − (x − x̄)·Σ g·(x − x̄) / ((n − 1)·s·(ε + s))) / (ε + s)
+/// ```
+///
+/// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values becomes 0 for any `ε`, and
+/// its gradient is 0, where the equation has `(g − ḡ) / ε` as its limit. A sample with a NaN or an infinity becomes NaN.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -28,7 +34,6 @@ use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 /// # Errors
 /// Fewer than two values in a sample; an `ε` that is negative or not finite.
 pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
-    let x = x.detach();
     let width = x.dims().iter().skip(1).product();
     if width < 2 || x.rank() == 0 || !(epsilon >= 0.0 && epsilon.is_finite()) {
         candle::bail!(
@@ -38,26 +43,56 @@ pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
         )
     }
     if x.elem_count() == 0 {
-        return Ok(x);
+        return Ok(x.clone());
     }
-    // The order of a sample's values does not matter.
-    let rows = |x: &Tensor| match has_kernels(x.device()) {
-        true => x.apply_op1_no_bwd(&Standardise { width, epsilon }),
-        false => composed(x, epsilon),
+    let forward = |[x]: &[Tensor; 1]| {
+        let z = match has_kernels(x.device()) {
+            true => Value::op1(x, &Standardise { width, epsilon })?,
+            false => composed(x, epsilon)?.into(),
+        };
+        Ok((z, x.clone()))
     };
-    widened(&x, |x| elementwise(x, rows))
+    // The order of a sample's values does not matter.
+    let rows = |x: &Tensor| {
+        custom_vjp("standardise", [x], forward, move |pass| {
+            Ok([Some(gradient(pass.residuals, pass.grad, epsilon)?)])
+        })
+    };
+    widened(x, |x| elementwise(x, rows))
 }
 
 /// The same from candle's own ops, for the devices that have no kernel here.
 fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let (centred, deviation) = moments(x)?;
+    let scaled = centred.broadcast_div(&(deviation + epsilon)?)?;
+    // Equal values stay 0 even if both ε and the deviation are 0.
+    centred.eq(0.0)?.where_cond(&centred, &scaled)?.reshape(x.shape())
+}
+
+/// The gradient at `x` from the gradient at the result.
+fn gradient(x: &Tensor, grad: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let ((centred, deviation), grad) = (moments(x)?, grad.flatten_from(1)?);
+    let scale = (&deviation + epsilon)?;
+    let degrees = (centred.dim(D::Minus1)? - 1) as f64;
+    let along = (&centred * &grad)?.sum_keepdim(D::Minus1)?;
+    let along = (along / ((&deviation * &scale)? * degrees)?)?;
+    let across = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)?;
+    let exact = (across - centred.broadcast_mul(&along)?)?.broadcast_div(&scale)?;
+    // Not by the deviation, which rounding need not leave at 0.
+    let rows = x.flatten_from(1)?;
+    let range = rows.broadcast_sub(&rows.narrow(1, 0, 1)?)?.abs()?.sum_keepdim(D::Minus1)?;
+    let equal = range.eq(0.0)?.broadcast_as(exact.shape())?.contiguous()?;
+    equal.where_cond(&exact.zeros_like()?, &exact)?.reshape(x.shape())
+}
+
+/// The differences `(B, n)` of the values of each sample from their mean, and their unbiased standard deviation `(B, 1)`.
+fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let rows = x.flatten_from(1)?;
     let centre = |rows: &Tensor| rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?);
     // Twice, to remove what rounding leaves.
     let centred = centre(&centre(&rows)?)?;
     let deviation = centred.var_keepdim(D::Minus1)?.sqrt()?;
-    let scaled = centred.broadcast_div(&(deviation + epsilon)?)?;
-    // Equal values stay 0 even if both ε and the deviation are 0.
-    centred.eq(0.0)?.where_cond(&centred, &scaled)?.reshape(x.shape())
+    Ok((centred, deviation))
 }
 
 struct Standardise {
@@ -110,7 +145,7 @@ mod tests {
     use super::*;
     use crate::Rng;
     use crate::largest::largest;
-    use candle::{DType, Device};
+    use candle::{DType, Device, Var};
 
     /// Because of rounding, the mean of equal values need not be exactly that value.
     #[test]
@@ -124,6 +159,20 @@ mod tests {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Of a sample `(0, t)`, `z = (∓½)·t / (ε + t/√2)`. At `t = 2` and `ε = √2` the denominator is `2√2`, so
+    /// `∂z₀/∂t = −½·ε/(2√2)² = −√2/16`, and the derivatives in the two values are `±√2/16`. Equal values get none.
+    #[test]
+    fn gradient_by_hand() -> Result<()> {
+        let x = Var::new(&[[0f64, 2.0], [3.0, 3.0], [0.1, 0.1]], &Device::Cpu)?;
+        let first = standardise(&x, 2f64.sqrt())?.narrow(1, 0, 1)?;
+        let grads = first.sum_all()?.backward()?;
+        let gradient = grads.get(&x).expect("a gradient").to_vec2::<f64>()?;
+        let want = 2f64.sqrt() / 16.0;
+        assert!((gradient[0][0] - want).abs() < 1e-15 && (gradient[0][1] + want).abs() < 1e-15);
+        assert_eq!(gradient[1..], [[0.0; 2], [0.0; 2]]);
         Ok(())
     }
 

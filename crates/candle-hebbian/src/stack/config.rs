@@ -87,7 +87,7 @@ impl<C> Default for BlockConfig<C> {
 pub enum Norm {
     /// [`BatchNorm`](crate::ops::BatchNorm) of each channel.
     BatchNorm {},
-    /// [`standardise`](crate::ops::standardise): each sample by itself. No gradient passes it.
+    /// [`standardise`](crate::ops::standardise): each sample by itself.
     Standardise {
         /// `ε`, which keeps the division finite. Default: 1e-10.
         #[serde(default = "tiny")]

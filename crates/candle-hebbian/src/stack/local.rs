@@ -13,8 +13,7 @@ impl<C: Competition> Stack<C> {
     ///
     /// There is no graph unless `x` is part of one. Then the features are differentiable in `x`, through the weights
     /// themselves, whatever feedback the blocks have, and including the mean of a triangle. No gradient passes
-    /// [`Norm::Standardise`](super::Norm::Standardise) or [`Activation::Winners`](super::Activation::Winners), so it
-    /// reaches back only to the last of these.
+    /// [`Activation::Winners`](super::Activation::Winners), so it reaches back only to the last of these.
     ///
     /// # Errors
     /// If the stack has fewer blocks than `blocks`, or if an input does not fit; the message then names the block.

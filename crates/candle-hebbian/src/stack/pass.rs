@@ -19,8 +19,8 @@ impl<C: Competition> Stack<C> {
     /// and [direct feedback](Block::set_direct) put in its place. Batch norm uses the batch's statistics and updates
     /// the running ones. Feedback weights that are redrawn for each batch are drawn from `rng`, layer by layer, and
     /// then the masks of dropout, block by block. The output is differentiable in the weights and, if `x (B, …)` is
-    /// part of a graph, in `x`, down to the last [`Norm::Standardise`](super::Norm::Standardise), which no gradient
-    /// passes. Frozen weights, which are no variables, do not learn, and direct feedback is not sent to them.
+    /// part of a graph, in `x`. Frozen weights, which are no variables, do not learn, and direct feedback is not sent to
+    /// them.
     ///
     /// # Errors
     /// If an input does not fit; the message names the block.
@@ -78,8 +78,7 @@ impl<C: Competition> Stack<C> {
 
     /// Returns the excitation of block `index` in evaluation for `x (B, …)`: what its units compete with, `(B, K, …)`,
     /// in the shape of the layer's output. It is differentiable in `x` through the weights themselves, whatever
-    /// feedback the blocks have, down to the last [`Norm::Standardise`](super::Norm::Standardise). For inspecting what
-    /// excites a unit.
+    /// feedback the blocks have. For inspecting what excites a unit.
     ///
     /// # Errors
     /// If the block does not exist or has no layer, or if an input does not fit; the message names the block.

@@ -133,6 +133,15 @@ pub trait Transform: Debug + Send + Sync {
         pairs.map(|(image, rng)| self.apply(image, rng)).collect()
     }
 
+    /// Makes the same change by differentiable operations, to images `(B, C, H, W)` in f32 on the host, so that a gradient
+    /// reaches the images; `None` for a change that has no such operations.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn differentiable(&self, _images: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// Returns what was learned from training images, by name; it is a part of the model.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         Vec::new()

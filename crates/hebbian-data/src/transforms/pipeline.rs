@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle::Tensor;
+use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 
 use super::standardise::{Scaling, StandardiseImage};
@@ -129,7 +129,8 @@ impl Pipeline {
     }
 
     /// Applies the transforms to images `(B, C, H, W)`, and returns them in the same type and on the same device.
-    /// None of the transforms may be random.
+    /// None of the transforms may be random. If the images are part of a graph and all transforms are
+    /// [differentiable](Transform::differentiable), so is the result.
     ///
     /// # Errors
     /// If the transforms cannot be applied to the images, or if one of them is random.
@@ -137,9 +138,15 @@ impl Pipeline {
         if self.is_empty() || images.dims4()?.0 == 0 {
             return Ok(images.clone());
         }
-        let changed = self.apply_fixed(Image::all_of(images)?)?;
-        let changed = Image::tensor(&changed)?.to_dtype(images.dtype())?;
-        Ok(changed.to_device(images.device())?)
+        let graph = match images.track_op() {
+            true => self.differentiable(&images.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?,
+            false => None,
+        };
+        let changed = match graph {
+            Some(changed) => changed,
+            None => Image::tensor(&self.apply_fixed(Image::all_of(images)?)?)?,
+        };
+        Ok(changed.to_dtype(images.dtype())?.to_device(images.device())?)
     }
 
     /// [`apply_all`](Transform::apply_all) for transforms that are not random.
@@ -218,6 +225,13 @@ impl Transform for Pipeline {
 
     fn apply_all(&self, images: Vec<Image>, rngs: &mut [Rng]) -> Result<Vec<Image>> {
         self.transforms.iter().try_fold(images, |images, one| one.apply_all(images, rngs))
+    }
+
+    fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        self.transforms.iter().try_fold(Some(images.clone()), |images, one| match images {
+            Some(images) => one.differentiable(&images),
+            None => Ok(None),
+        })
     }
 
     /// The tensors of each transform, as `transforms.AT.NAME`.

@@ -36,6 +36,10 @@ impl Transform for StandardiseImage {
     fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
         Image::through(&images, |images| Ok(standardise(images, EPSILON)?))
     }
+
+    fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(standardise(images, EPSILON)?))
+    }
 }
 
 /// Subtracts a mean from each channel and divides it by a standard deviation: torchvision's `Normalize`. If no numbers
@@ -132,6 +136,14 @@ impl Transform for Scaling {
             plane.iter_mut().for_each(|value| *value = (*value - mean) / deviation);
         }
         Ok(image)
+    }
+
+    fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        let (_, channels, height, width) = images.dims4()?;
+        self.shape((channels, height, width))?;
+        let [mean, deviation] = [&self.mean, &self.deviation]
+            .map(|values| Tensor::from_slice(values, (channels, 1, 1), images.device()));
+        Ok(Some(images.broadcast_sub(&mean?)?.broadcast_div(&deviation?)?))
     }
 
     fn tensors(&self) -> Vec<(String, Tensor)> {

@@ -25,6 +25,10 @@ impl Whitening {
         let size = channels * height * width;
         Ok(Self::new(&Zca::of_matrix(&take("zca", &[size, size])?)?)?)
     }
+
+    fn whiten(&self, images: &Tensor) -> Result<Tensor> {
+        self.0.apply(&standardise(images, EPSILON)?)
+    }
 }
 
 impl Transform for Whitening {
@@ -50,7 +54,11 @@ impl Transform for Whitening {
 
     /// Whitens all images in one product.
     fn apply_all(&self, images: Vec<Image>, _: &mut [Rng]) -> Result<Vec<Image>> {
-        Image::through(&images, |images| self.0.apply(&standardise(images, EPSILON)?))
+        Image::through(&images, |images| self.whiten(images))
+    }
+
+    fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
+        self.whiten(images).map(Some)
     }
 
     fn tensors(&self) -> Vec<(String, Tensor)> {

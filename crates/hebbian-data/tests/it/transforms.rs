@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_hebbian::ops::standardise;
 use hebbian_data::transforms::{
@@ -423,6 +423,37 @@ fn whitening_is_that_of_zca() -> Result {
     assert_eq!(bits(&fit(&set)?.tensors()[0].1), bits(&cropped.tensors()[0].1));
     assert_eq!(std::fs::read_dir(folder.path())?.count(), 2);
     says(fitted.shape((1, 8, 9)).unwrap_err(), &["zca", "72 values", "expected 64"]);
+    Ok(())
+}
+
+/// What an image in a graph becomes has the bits of what any image becomes, and its gradient is the derivative, by central
+/// differences; a pipeline with a step that is not differentiable passes none.
+#[test]
+fn a_gradient_passes_what_is_differentiable() -> Result {
+    let set = random_set(40, (3, 4, 5));
+    let (images, _) = set.batch(&[3, 1, 4, 15], DType::F32, CPU)?;
+    let through = |pipeline: &Pipeline, images: &Tensor| -> Result<Tensor> {
+        Ok(pipeline.apply_to(images)?.sqr()?.sqr()?.mean_all()?)
+    };
+    for text in ["standardise", "zca=0.1", "standardise-image", "standardise,zca=0.1"] {
+        let pipeline = Pipeline::fit(&list(text), &set, &Rng::new(0), None, |_| ())?;
+        let var = Var::from_tensor(&images)?;
+        let changed = pipeline.apply_to(&var)?;
+        assert_eq!(bits(&changed), bits(&pipeline.apply_to(&images)?), "{text}");
+        let grads = through(&pipeline, &var)?.backward()?;
+        let gradient = grads.get(&var).expect("a gradient");
+        let direction = Rng::new(5).normal(0.0, 1.0, images.shape(), DType::F32, CPU)?;
+        let along = f64::from((gradient * &direction)?.sum_all()?.to_scalar::<f32>()?);
+        let at = |h: f64| -> Result<f64> {
+            let moved = (&images + (&direction * h)?)?;
+            Ok(f64::from(through(&pipeline, &moved)?.to_scalar::<f32>()?))
+        };
+        let slope = (at(1e-3)? - at(-1e-3)?) / 2e-3;
+        assert!((along - slope).abs() < 0.02 * slope.abs(), "{text}: {along}, {slope}");
+    }
+    let pipeline = Pipeline::fit(&list("standardise,grey"), &set, &Rng::new(0), None, |_| ())?;
+    let var = Var::from_tensor(&images)?;
+    assert!(!pipeline.apply_to(&var)?.track_op());
     Ok(())
 }
 

@@ -239,7 +239,7 @@ impl<'a> Attacked<'a> {
         match transforms {
             true => "no gradient passes the transforms in front of the network".to_string(),
             false => format!(
-                "no gradient passes the features of {}, which standardise patches or choose winners",
+                "no gradient passes the features of {}, which only say who has won",
                 self.model.method()
             ),
         }

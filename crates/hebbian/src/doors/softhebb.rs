@@ -1,16 +1,36 @@
 //! The flags of SoftHebb.
 
-use crate::{CommonArgs, Door};
+use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::softhebb::{
-    self, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
+    self, Experiment, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
 };
 use hebbian_train::Run;
 use std::path::Path;
 
+/// Flags of a single run, which an experiment sets itself.
+const SINGLE: [&str; 10] = [
+    "preset",
+    "mode",
+    "head_epochs",
+    "head_layers",
+    "augmented_copies",
+    "batch_size",
+    "baselines",
+    "load",
+    "save",
+    "eval_only",
+];
+
 /// Flags of SoftHebb.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
+    /// Compare networks: a name from --list
+    #[arg(long, value_name = "NAME", conflicts_with_all = SINGLE)]
+    experiment: Option<Experiment>,
+    /// How many seeds an experiment trains each network with, from --seed on [default: 3]
+    #[arg(long, value_name = "N", requires = "experiment")]
+    seeds: Option<usize>,
     /// Order of learning: successive, consecutive, simultaneous; or a control: random-calibrated,
     /// random-identity
     #[arg(long)]
@@ -74,6 +94,7 @@ impl Door for Softhebb {
     const ABOUT: &'static str = "SoftHebb: deep soft winner-take-all networks that learn without feedback, targets or errors";
     const NEXT: &'static str =
         "--list for more networks, --dataset mnist or cifar10, --mode random-calibrated";
+    const EXPERIMENTS: &'static [(&'static str, &'static str)] = Experiment::LIST;
     const NUMBERS: &'static [&'static str] = &[
         "loss",
         "mean_radius",
@@ -91,6 +112,19 @@ impl Door for Softhebb {
     ];
     const BESIDE_PRESET: &'static [&'static str] = &["--baselines"];
     type Flags = Flags;
+
+    fn study(_common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
+        let Some(experiment) = flags.experiment else { return Ok(None) };
+        Ok(Some(Asked {
+            name: experiment.name(),
+            epochs: flags.epochs,
+            seeds: flags.seeds.unwrap_or(3),
+            as_stated: true,
+            is_swapped: false,
+            next: "",
+            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
+        }))
+    }
 
     fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {
         let preset = flags.preset(common)?;

@@ -292,7 +292,8 @@ fn what_it_refuses() {
         &["imagenet", "--data-dir FOLDER", "offline"],
     );
     refused(at, &["study", "golkar", "--units", "3"], &["hebbian train golkar", "--experiment"]);
-    refused(at, &["study", "softhebb"], &["hebbian train softhebb"]);
+    refused(at, &["study", "softhebb"], &["hebbian train softhebb", "--experiment"]);
+    refused(at, &["study", "k-means"], &["no experiments", "hebbian train k-means"]);
     refused(at, &["pull", "someone/nothing", "--offline"], &["someone/nothing", "offline"]);
     let whole = "expected a whole number, 0 or more";
     refused(at, &["train", "softhebb", "--epochs", "-1"], &["'-1'", "--epochs", whole]);

@@ -261,10 +261,8 @@ pub const OPS: &[Op] = &[
         column_dots(&x[0], &x[1])
     }),
     reduction("squared_norms", &[&[2, 3, 5]], &[Some(2)], Empty::Zeros, |x| squared_norms(&x[0])),
-    reduction("standardise", &[&[4, 3, 5]], FIRST, Empty::Nothing, |x| standardise(&x[0], 1e-10)),
-    reduction("standardise, images", &[&[2, 3, 4, 3]], FIRST, Empty::Nothing, |x| {
-        standardise(&x[0], 0.1)
-    }),
+    exact("standardise", &[&[4, 3, 5]], |x| standardise(&x[0], 1e-10)),
+    exact("standardise, images", &[&[2, 3, 4, 3]], |x| standardise(&x[0], 0.1)),
     reduction("AdaptiveThreshold", &[&[2, 3, 5]], ROWS, Empty::Nothing, |x| threshold(&x[0])),
     Op {
         inputs: &[&[4, 3], &[2, 3]],
