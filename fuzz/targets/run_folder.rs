@@ -44,8 +44,11 @@ const NAMES: [&str; 8] = [
 fn experiment(resume: bool) -> hebbian_train::Result<String> {
     let options = StudyOptions { resume, replace: true, quiet: true, ..StudyOptions::default() };
     let out = hebbian_fuzz::folder().join("run");
-    let study = Study { options: &options, device: &candle::Device::Cpu, out: &out };
-    study.run("a", None, &[], || Err(Error::Argument("nothing to draw".into())))
+    let study = Study::new(&options, &candle::Device::Cpu, &out);
+    study.run("a", None, &[], || {
+        study.begin()?;
+        Err(Error::Argument("nothing to draw".into()))
+    })
 }
 
 fuzz_target!(|bytes: &[u8]| {

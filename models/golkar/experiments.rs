@@ -54,10 +54,11 @@ impl Experiment {
         })
     }
 
-    /// Whether its networks learn the test images of the data set of this name, and are tested with training images.
-    pub fn is_swapped(self, data: &str) -> bool {
-        let swapped = |name: &str| preset(name).is_ok_and(|preset| preset.swapped.is_some());
-        self.presets(data).is_ok_and(|names| names.into_iter().any(swapped))
+    /// The number of training images with which its networks are tested, if they learn the test images of the data set
+    /// of this name.
+    pub fn swapped(self, data: &str) -> Option<usize> {
+        let swapped = |name: &str| preset(name).ok()?.swapped;
+        self.presets(data).ok()?.into_iter().find_map(swapped)
     }
 
     /// The names of the presets for a data set.
@@ -116,6 +117,7 @@ impl Experiment {
         let Study { options, device, .. } = *study;
         let learned = Options { preset: preset.clone(), backprop: false };
         let task = Task::of(preset, &Golkar::splits(&learned, data.clone()), device)?;
+        study.begin()?;
         let epochs = preset.training.epochs;
         let total = shown(task.train.count(), epochs)? as u64 * options.seeds as u64;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);

@@ -66,16 +66,7 @@ impl Method for Golkar {
     /// Swapped presets learn the test images, and are tested with training images.
     fn splits(options: &Options, data: Dataset) -> Dataset {
         match options.preset.swapped {
-            Some(count) => {
-                let Dataset { name, train, test, unlabelled, class_names } = data;
-                Dataset {
-                    name,
-                    train: test,
-                    test: train.split_at(count).0,
-                    unlabelled,
-                    class_names,
-                }
-            }
+            Some(count) => data.swapped(count),
             None => data,
         }
     }

@@ -87,10 +87,9 @@ impl hebbian_train::Model for Model {
     fn scores(&self, images: &Tensor) -> Result<Tensor> {
         match (&self.head, self.decoder) {
             (Some(head), _) => head.scores(&self.features(images)?),
-            (None, Decoder::NearestNeighbours { .. }) => Err(Error::Argument(
+            (None, Decoder::NearestNeighbours { .. }) => Err(Error::NoReadout(
                 "nearest neighbours are no read-out that a model keeps: train with ridge, svm or \
-                 logistic, or take its features"
-                    .to_string(),
+                 logistic, or take its features",
             )),
             (None, _) => Err(LinearReadout::untrained()),
         }

@@ -55,6 +55,13 @@ impl Dataset {
         Ok(Self { train: self.train.select(&kept)?, unlabelled, ..self })
     }
 
+    /// Returns the data set with exchanged roles: the test images become the training images, and the first `count`
+    /// training images, [of all classes](ImageSet::split_at), become the test images.
+    pub fn swapped(self, count: usize) -> Self {
+        let (test, _) = self.train.split_at(count);
+        Self { train: self.test, test, ..self }
+    }
+
     /// Returns the data set with its classes numbered as in `class_names`, for instance those of a trained model, which
     /// may have more classes than the data set. A class is recognised by its name, so that two classes of one name are
     /// accepted only if `class_names` are those of the data set.

@@ -303,6 +303,10 @@ pub enum Error {
         problem: String,
     },
 
+    /// A model has no read-out, and so no scores; the text says why, and what to do.
+    #[error("{0}")]
+    NoReadout(&'static str),
+
     /// Weights became NaN or infinite in a run.
     #[error("{}", diverged(problem, stage, kept, advice.as_deref()))]
     Diverged {

@@ -283,6 +283,9 @@ pub fn search<M: Method>(
     let mut trials = (1..=plan.trials)
         .map(|number| drawn::<M>(base, space, number, &rng))
         .collect::<Result<Vec<_>>>()?;
+    let all: Vec<&M::Options> = trials.iter().map(|trial| &trial.options).collect();
+    study.check::<M>(&all, &one_in(rungs[0].1, data, &rng)?)?;
+    study.begin()?;
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
         let fewer = one_in(part, data, &rng)?;
         let seen = fewer.train.len() + fewer.unlabelled.iter().map(ImageSet::len).sum::<usize>();
@@ -333,14 +336,21 @@ pub fn search<M: Method>(
     figure::<M>(study, space, &trials, again)
 }
 
-/// Draws one in `part` of the training images, and of the images without labels.
+/// Draws one in `part` of the training images, and of the images without labels: of each class in proportion, unless
+/// these are fewer images than classes.
 fn one_in(part: usize, data: &Dataset, rng: &Rng) -> Result<Dataset> {
     if part == 1 {
         return Ok(data.clone());
     }
     let some = |set: &ImageSet, purpose: &str| -> Result<ImageSet> {
-        let order = rng.stream(purpose).permutation(set.len());
-        let mut chosen = order[..order.len().div_ceil(part)].to_vec();
+        let (count, mut rng) = (set.len().div_ceil(part), rng.stream(purpose));
+        let mut chosen = match set.draw_labelled(count, rng.below(usize::MAX) as u64) {
+            Ok((chosen, _)) => chosen,
+            Err(hebbian_data::Error::Labelled { .. }) => {
+                rng.permutation(set.len())[..count].to_vec()
+            }
+            Err(error) => return Err(error.into()),
+        };
         chosen.sort_unstable();
         Ok(set.select(&chosen)?)
     };
@@ -601,7 +611,7 @@ mod tests {
                 validation: Some(0.5),
                 ..StudyOptions::default()
             };
-            let study = Study { options: &options, device: &Device::Cpu, out: folder.path() };
+            let study = Study::new(&options, &Device::Cpu, folder.path());
             let (base, plan) = (Preset::of_epochs(1), Plan { trials: 16, halving: None });
             let space = [dimension("features_fail=true,false")];
             let base = OfPreset { preset: base };
@@ -623,13 +633,36 @@ mod tests {
     fn a_path_is_searched_once() {
         let folder = tempfile::tempdir().unwrap();
         let options = StudyOptions { validation: Some(0.5), ..StudyOptions::default() };
-        let study = Study { options: &options, device: &Device::Cpu, out: folder.path() };
+        let study = Study::new(&options, &Device::Cpu, folder.path());
         let (base, plan) =
             (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 2, halving: None });
         let space = [dimension("epochs=1,2"), dimension("epochs=3,4")];
         let found = search::<Toy>(&study, &base, &space, plan, &images(), "train");
         let error = found.map(drop).unwrap_err().to_string();
         assert!(error.contains("epochs is searched twice"), "{error}");
+    }
+
+    /// A quarter of 1,442 images is 361, of which each class has its share, rounded up or down; drawn from all alike,
+    /// the share of a class would have a standard deviation of five images. Images without labels are of one class. If
+    /// there are too few for all classes, as many are drawn from all.
+    #[test]
+    fn a_rung_has_the_share_of_each_class() {
+        let rng = Rng::new(3);
+        let digits = hebbian_data::digits();
+        let counts = |set: &ImageSet| -> Vec<f64> {
+            let of = |class| set.labels().iter().filter(|&&label| label == class).count() as f64;
+            (0..10).map(of).collect()
+        };
+        let rung = one_in(4, &digits, &rng).unwrap();
+        assert_eq!((digits.train.len(), rung.train.len()), (1442, 361));
+        for (all, found) in counts(&digits.train).into_iter().zip(counts(&rung.train)) {
+            let share = all * 361.0 / 1442.0;
+            assert!((found - share).abs() < 1.0, "{found}, {share}");
+        }
+        assert_eq!(rung.test.len(), digits.test.len());
+        let rung = one_in(4, &digits.with_labelled(100, 0).unwrap(), &rng).unwrap();
+        assert_eq!((rung.train.len(), rung.unlabelled[0].len()), (25, 336));
+        assert_eq!(one_in(3, &images(), &rng).unwrap().train.len(), 7);
     }
 
     /// By hand: 3² ≤ 12 < 3³, so s = 2; 12, ⌊12/3⌋ = 4 and ⌊12/9⌋ = 1 trials learn from a ninth, a third and all of the

@@ -1,12 +1,13 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
-use crate::engine::{Method, RESUME, RunOptions, Stop, measured_on, told, train};
+use crate::engine::{Method, RESUME, RunOptions, Start, Stop, check, measured_on, told, train};
 use crate::text::read_own_text;
 use crate::{
     Error, FolderKind, History, MadeBy, OwnFolder, Picture, Progress, Result, Results, RunFolder,
     Table, save_json, save_text,
 };
 use candle::Device;
+use candle_hebbian::Rng;
 use candle_hebbian::device::for_this_thread;
 use hebbian_data::Dataset;
 use serde_json::{Map, Value, json};
@@ -16,7 +17,7 @@ use std::io::Write as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Defines the enum of a method's experiments, each with a name and a one-line description, and parses it from a name.
@@ -146,7 +147,7 @@ impl<O> Arm<O> {
 }
 
 /// A study under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Study<'a> {
     /// The options of the study.
     pub options: &'a StudyOptions,
@@ -154,13 +155,43 @@ pub struct Study<'a> {
     pub device: &'a Device,
     /// The folder of the study.
     pub out: &'a Path,
+    /// Its experiment, while that is drawn.
+    place: Mutex<Option<Place>>,
 }
 
-impl Study<'_> {
+/// The place of an experiment in its folder.
+#[derive(Debug)]
+enum Place {
+    /// It is still to begin, with this mark: the folder is as it was.
+    Ahead(Map<String, Value>),
+    /// It has begun, and nothing is left of the one that it replaces.
+    Begun(OwnFolder),
+}
+
+impl Place {
+    /// Returns the folder of the experiment, which begins in `out` if it has not yet begun.
+    fn begun(self, out: &Path) -> Result<OwnFolder> {
+        let about = match self {
+            Self::Ahead(about) => about,
+            Self::Begun(folder) => return Ok(folder),
+        };
+        let replaced = OwnFolder::about(out, &EXPERIMENT)?.is_some();
+        let clear = |_: &mut OwnFolder| if replaced { remove_runs(out) } else { Ok(()) };
+        Ok(OwnFolder::replace(out, &EXPERIMENT, about, clear)?.0)
+    }
+}
+
+impl<'a> Study<'a> {
+    /// Makes a study on `device`, with the folder `out`.
+    pub fn new(options: &'a StudyOptions, device: &'a Device, out: &'a Path) -> Self {
+        Self { options, device, out, place: Mutex::new(None) }
+    }
+
     /// Makes the figure of the experiment `name` by calling `draw`, and writes `table.csv`, `figure.png`, `report.txt`
     /// and `results.json` to the study's folder, beside what `draw` leaves there. Returns a report for the terminal. If
     /// a complete experiment is resumed, its report is read instead. `more` lists, by name, whatever else than the
-    /// options and `data` determines the numbers.
+    /// options and `data` determines the numbers. An experiment that was in the folder is replaced when this one
+    /// [begins](Self::begin).
     ///
     /// # Errors
     /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder holds files of another program or a complete
@@ -217,7 +248,7 @@ impl Study<'_> {
         if options.resume && earlier.is_none() {
             return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
         }
-        let mut folder = match earlier {
+        let place = match earlier {
             Some(found) => {
                 same(&found, &about, out)?;
                 if out.join(RESULTS).exists() {
@@ -226,15 +257,18 @@ impl Study<'_> {
                 if let (Some(found), false) = (made_by(&found), options.quiet) {
                     here.tell_of_others(name, &found);
                 }
-                OwnFolder::open(out, &EXPERIMENT)?
+                Place::Begun(OwnFolder::open(out, &EXPERIMENT)?)
             }
-            None => {
-                let replaced = OwnFolder::about(out, &EXPERIMENT)?.is_some();
-                let clear = |_: &mut OwnFolder| if replaced { remove_runs(out) } else { Ok(()) };
-                OwnFolder::replace(out, &EXPERIMENT, about.clone(), clear)?.0
-            }
+            None => Place::Ahead(about.clone()),
         };
-        let figure = draw()?;
+        *self.place() = Some(place);
+        let figure = draw();
+        // If drawing fails, the folder is released too.
+        let (place, figure) = (self.place().take(), figure?);
+        let Some(place) = place else {
+            return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
+        };
+        let mut folder = place.begun(out)?;
         let mut files = vec!["table.csv"];
         figure.table.save_csv(folder.claim("table.csv")?)?;
         for (name, table) in &figure.more_tables {
@@ -253,6 +287,25 @@ impl Study<'_> {
         }
         save_json(folder.claim(RESULTS)?, &about)?;
         Ok(text)
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins the experiment that is being [drawn](Self::run): only now are the files and the runs of the one that it
+    /// replaces removed. [`train`](Self::train) and [`train_by`](Self::train_by) begin it when they have checked the
+    /// arms. An experiment that keeps no runs begins at its end, or earlier if it says so here. Does nothing if it has
+    /// begun already, or if none is being drawn.
+    ///
+    /// # Errors
+    /// If the folder holds files of another program, is used by another experiment, or cannot be written.
+    pub fn begin(&self) -> Result<()> {
+        let mut place = self.place();
+        if let Some(now) = place.take() {
+            *place = Some(Place::Begun(now.begun(self.out)?));
+        }
+        Ok(())
     }
 
     /// Tells the user of a resumed experiment `name`, which keeps no runs, that it starts again from the beginning.
@@ -344,15 +397,30 @@ impl Study<'_> {
         all.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) runs at the same time.
+    /// Refuses, before a network is trained, whatever [`train`] would refuse of any of them without training. What is
+    /// resumed was checked when it began.
+    pub(crate) fn check<M: Method>(&self, all: &[&M::Options], data: &Dataset) -> Result<()> {
+        if self.options.resume {
+            return Ok(());
+        }
+        let (rng, device) = (Rng::new(self.options.seed), self.device.clone());
+        let start = Start { rng, device, quiet: true };
+        let mut all = all.iter();
+        all.try_for_each(|options| check::<M>(options, &M::splits(options, data.clone()), &start))
+    }
+
+    /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) runs at the same time. The
+    /// experiment [begins](Self::begin) after all arms have been checked.
     ///
     /// # Errors
-    /// Two arms whose names give the same [folder](Self::folder), and those of [`train`].
+    /// Two arms whose names give the same [folder](Self::folder), and those of [`train`] and [`begin`](Self::begin).
     pub fn train<M: Method>(
         &self,
         arms: Vec<Arm<M::Options>>,
         data: &Dataset,
     ) -> Result<Vec<Trained<M::Options>>> {
+        let all: Vec<&M::Options> = arms.iter().map(|arm| &arm.options).collect();
+        self.check::<M>(&all, data)?;
         self.train_by(arms, |arm, device, how, folder| {
             let run = train::<M>(&arm.options, data, device, how, folder)?;
             Ok((run.results, run.history))
@@ -362,13 +430,14 @@ impl Study<'_> {
     /// Like [`train`](Self::train), but `run` trains an arm with a seed on a device.
     ///
     /// # Errors
-    /// Two arms whose names give the same [folder](Self::folder), and those of `run`.
+    /// Two arms whose names give the same [folder](Self::folder), and those of `run` and [`begin`](Self::begin).
     pub fn train_by<O: Sync>(
         &self,
         arms: Vec<Arm<O>>,
         run: impl Fn(&Arm<O>, &Device, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
     ) -> Result<Vec<Trained<O>>> {
         check_folders(&arms)?;
+        self.begin()?;
         let seeds: Vec<u64> = self.options.seeds().collect();
         let all = arms.len() * seeds.len();
         let runs = self.each(all, |at, device| {
@@ -669,7 +738,8 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LogLine, Moment};
+    use crate::engine::toy::{Preset, Toy, images};
+    use crate::{Dimension, LogLine, Moment, OfPreset, Plan, search};
     use std::sync::Condvar;
     use std::time::Duration;
 
@@ -688,6 +758,78 @@ mod tests {
         StudyOptions { replace: true, quiet: true, parallel, ..StudyOptions::default() }
     }
 
+    /// A figure that shows nothing.
+    fn figure() -> Figure {
+        let picture = Picture::new(1, 1, [0; 3]);
+        let (table, text) = (Table::new(["network"]), String::new());
+        Figure { table, more_tables: Vec::new(), picture, text, numbers: Value::Null }
+    }
+
+    /// Runs an experiment in `out` with an arm of this label and this augmentation for each pair.
+    fn compared(out: &Path, arms: &[(&str, &str)]) -> Result<String> {
+        let (options, data) = (options(1), images());
+        let study = Study::new(&options, &Device::Cpu, out);
+        study.run("compare", Some(&data), &[], || {
+            let arms = arms.iter().map(|&(label, augmentation)| {
+                let mut preset = Preset::of_epochs(1);
+                preset.input.augmentation = augmentation.parse()?;
+                let options = OfPreset { preset };
+                Ok(Arm { group: String::new(), label: label.to_string(), options })
+            });
+            study.train::<Toy>(arms.collect::<Result<_>>()?, &data)?;
+            Ok(figure())
+        })
+    }
+
+    /// The names and the contents of all files below a folder.
+    fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let of = |path: PathBuf| match path.is_dir() {
+            true => contents(&path),
+            false => [(path.clone(), std::fs::read(&path).unwrap())].into(),
+        };
+        paths.flat_map(of).collect()
+    }
+
+    /// The first arm could learn, but the second one does not fit the images, which are of 8×8 pixels, or has the
+    /// folder of the first. A search is refused for a preset that does not fit, too.
+    #[test]
+    fn an_experiment_that_is_refused_leaves_the_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("study");
+        let too_large = [("one", "none"), ("three", "random-crop=100")];
+        let same_folder = [("one", "none"), ("One", "none")];
+        // Nothing is made where nothing was.
+        assert!(compared(&out, &too_large).is_err() && !out.exists());
+
+        compared(&out, &[("one", "none"), ("two", "none")]).unwrap();
+        let before = contents(&out);
+        for run in ["one/seed-0", "two/seed-0", ""] {
+            assert!(before.contains_key(&out.join(run).join("results.json")), "{run}");
+        }
+        for (arms, problem) in [(too_large, "random-crop"), (same_folder, "the folder 'one'")] {
+            let error = compared(&out, &arms).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+            assert!(contents(&out) == before, "{problem}");
+        }
+        let data = images();
+        let options = StudyOptions { validation: Some(0.5), ..options(1) };
+        let study = Study::new(&options, &Device::Cpu, &out);
+        let searched = study.run("search", Some(&data), &[], || {
+            let (base, plan) =
+                (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 1, halving: None });
+            let too_large = r#"input={"augmentation":[{"kind":"random_crop","size":100}]}"#;
+            let space: Dimension = too_large.parse()?;
+            search::<Toy>(&study, &base, &[space], plan, &data, "train")
+        });
+        let error = searched.unwrap_err().to_string();
+        assert!(error.contains("random-crop"), "{error}");
+        assert!(contents(&out) == before);
+
+        compared(&out, &[("one", "none"), ("three", "none")]).unwrap();
+        assert!(!out.join("two").exists() && out.join("three/seed-0/results.json").exists());
+    }
+
     /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others stay.
     #[test]
     fn no_run_of_a_replaced_experiment_is_taken() {
@@ -697,12 +839,11 @@ mod tests {
         let there = || runs.each_ref().map(|run| run.exists());
         let experiment = |resume: bool, draw: &dyn Fn() -> Result<()>| {
             let options = StudyOptions { resume, ..options(1) };
-            let study = Study { options: &options, device: &Device::Cpu, out };
+            let study = Study::new(&options, &Device::Cpu, out);
             study.run("compare", None, &[], || {
+                study.begin()?;
                 draw()?;
-                let picture = Picture::new(1, 1, [0; 3]);
-                let (table, text) = (Table::new(["network"]), String::new());
-                Ok(Figure { table, more_tables: Vec::new(), picture, text, numbers: Value::Null })
+                Ok(figure())
             })
         };
         let make = |run: &PathBuf| RunFolder::create(run)?.write_config(&json!({ "epochs": 6 }));
@@ -734,7 +875,7 @@ mod tests {
     #[test]
     fn two_networks_in_one_folder_are_refused() {
         let options = options(1);
-        let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
+        let study = Study::new(&options, &Device::Cpu, Path::new(""));
         let trained = |names: [(&str, &str); 2]| {
             let arm = |(group, label): (&str, &str)| Arm {
                 group: group.to_string(),
@@ -766,7 +907,7 @@ mod tests {
     fn every_arm_has_its_runs() {
         let options = StudyOptions { seeds: 3, seed: 5, ..options(2) };
         let out = Path::new("out");
-        let study = Study { options: &options, device: &Device::Cpu, out };
+        let study = Study::new(&options, &Device::Cpu, out);
         let arm =
             |label: &str| Arm { group: "Net A".to_string(), label: label.to_string(), options: () };
         let trained = study.train_by(["one", "two"].map(arm).to_vec(), |arm, _, how, folder| {
@@ -819,7 +960,7 @@ mod tests {
     fn jobs_side_by_side_are_in_order() {
         for parallel in [1, 3, 100] {
             let options = options(parallel);
-            let study = Study { options: &options, device: &Device::Cpu, out: Path::new("") };
+            let study = Study::new(&options, &Device::Cpu, Path::new(""));
             // The first jobs wait for each other.
             let (begun, another) = (Mutex::new(0), Condvar::new());
             let made = study.each(20, |at, _| {

@@ -50,8 +50,8 @@ pub struct Asked {
     pub seeds: usize,
     /// Whether the flags leave the experiment as it is in the record.
     pub as_stated: bool,
-    /// Whether its networks learn the test images of the data set, and are tested with training images.
-    pub is_swapped: bool,
+    /// If its networks learn the test images of the data set, the number of training images that they are tested with.
+    pub swapped: Option<usize>,
     /// Flags to try after it; may be empty.
     pub next: &'static str,
     /// The experiment.
@@ -257,14 +257,18 @@ impl<F: Args> DoorArgs<F> {
     /// Runs the experiment that the flags ask for, if any.
     fn study<M: Door<Flags = F>>(&mut self) -> Result<Option<String>> {
         let Some(asked) = M::study(&self.common, &self.flags)? else { return Ok(None) };
-        if asked.is_swapped {
+        if asked.swapped.is_some() {
             self.common.data.selection = self.common.data.selection.clone().swapped();
         }
         let device = self.common.device()?;
         match &asked.work {
             Work::OnImages(work) => {
                 let data = self.common.dataset("digits", self.common.seed())?;
-                self.common.announce(&data, asked.name);
+                let used = match asked.swapped {
+                    Some(count) => data.clone().swapped(count),
+                    None => data.clone(),
+                };
+                self.common.announce(&used, asked.name);
                 self.study_of::<M>(&asked, Some(&data), device, |study| work(study, &data))
             }
             Work::OnItsOwn(work) => self.study_of::<M>(&asked, None, device, work),
@@ -282,7 +286,7 @@ impl<F: Args> DoorArgs<F> {
     ) -> Result<String> {
         let common = &self.common;
         let (options, out) = common.study::<M>(asked, data, device_name)?;
-        let study = Study { options: &options, device: &device, out: &out };
+        let study = Study::new(&options, &device, &out);
         let mut report = work(&study)?;
         if !asked.next.is_empty() {
             let _ = writeln!(report, "next: {}", asked.next);

@@ -60,7 +60,7 @@ impl<F: Args> SearchArgs<F> {
         let name = format!("search-{}", preset.name);
         let options = common.study_options((None, repeats), device_name);
         let out = common.folder(M::NAME, &name, data.name.as_str());
-        let study = Study { options: &options, device: &device, out: &out };
+        let study = Study::new(&options, &device, &out);
         let plan = Plan { trials, halving };
         let more = [
             ("options", serde_json::to_value(&base)?),

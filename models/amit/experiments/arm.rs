@@ -79,7 +79,7 @@ pub(super) fn arm(network: &str, base: &Preset, variation: Variation) -> Arm {
 
 /// Trains arms.
 pub(super) struct Runner<'a> {
-    pub study: Study<'a>,
+    pub study: &'a Study<'a>,
     pub data: Option<&'a Dataset>,
 }
 

@@ -71,7 +71,7 @@ impl Experiment {
         };
         let dataset = data.map(|data| data.name.as_str());
         study.run(self.name(), data, &[], || {
-            let runner = Runner { study: *study, data };
+            let runner = Runner { study, data };
             let mut figure = match self {
                 Self::Protocols => protocols::draw(&runner),
                 Self::Fig4 => curves::draw(&runner, "simpnet"),
@@ -84,6 +84,7 @@ impl Experiment {
                 Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
                 Self::Fig12 => {
                     study.starts_anew(self.name());
+                    study.begin()?;
                     linear::draw(&runner)
                 }
                 Self::Depth => depth::draw(&runner),

@@ -694,8 +694,10 @@ fn panels_of_figure_3_say_how_pixels_are_scaled() -> Result {
 /// As in the paper, the networks for MNIST learn its test images; those for the digits learn the training images.
 #[test]
 fn experiments_say_which_images_are_learned() {
-    assert!(Experiment::Fig3.is_swapped("mnist") && Experiment::Table1.is_swapped("mnist"));
-    assert!(!Experiment::Fig3.is_swapped("digits"));
+    for experiment in [Experiment::Fig3, Experiment::Table1] {
+        assert_eq!(experiment.swapped("mnist"), Some(50_000), "{experiment:?}");
+    }
+    assert_eq!(Experiment::Fig3.swapped("digits"), None);
     // It has no network for these images.
-    assert!(!Experiment::Digits.is_swapped("mnist"));
+    assert_eq!(Experiment::Digits.swapped("mnist"), None);
 }

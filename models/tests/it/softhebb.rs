@@ -817,7 +817,7 @@ fn experiments_vary_what_they_say() -> Result {
     let run = |experiment: Experiment| -> Result<_> {
         let out = folder.path().join(experiment.name());
         let options = StudyOptions { epochs: Some(1), quiet: true, ..StudyOptions::default() };
-        experiment.run(&Study { options: &options, device: CPU, out: &out }, &data(100))?;
+        experiment.run(&Study::new(&options, CPU, &out), &data(100))?;
         let results = std::fs::read_to_string(out.join("results.json"))?;
         let results: Value = serde_json::from_str(&results)?;
         Ok((results["runs"].as_array().cloned().ok_or("no runs")?, networks(&out)?))

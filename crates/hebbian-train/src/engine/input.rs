@@ -24,20 +24,37 @@ pub fn with_input<M: Method>(
     from: Option<&Path>,
 ) -> Result<Dataset> {
     let input = M::preset(options).input();
-    if !M::AUGMENTS && !input.augmentation.is_empty() {
-        return Err(Error::Argument(format!(
+    match from.is_none() && is_fitted(&input.transforms) {
+        true => check::<M>(options, data, start)?,
+        false => check_augmentation::<M>(input)?,
+    }
+    see(input, data, &start.rng, start.quiet, from)
+}
+
+/// Refuses what [`with_input`] and [`Method::learner`] refuse, without fitting transforms.
+pub(crate) fn check<M: Method>(options: &M::Options, data: &Dataset, start: &Start) -> Result<()> {
+    let input = M::preset(options).input();
+    check_augmentation::<M>(input)?;
+    let mut seen = data.clone();
+    if !input.is_empty() {
+        let augmentation = Pipeline::new(&input.augmentation)?;
+        seen = seen.with_transforms(Pipeline::unfitted(&input.transforms)?, augmentation)?;
+    }
+    M::learner(options, &seen, start)?;
+    Ok(())
+}
+
+/// Refuses an augmentation if the method cannot use one.
+fn check_augmentation<M: Method>(input: &InputConfig) -> Result<()> {
+    match M::AUGMENTS || input.augmentation.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Argument(format!(
             "the method {} does not learn from images batch by batch, so that there is nothing to augment: leave out \
              the augmentation {}",
             M::NAME,
             input.augmentation
-        )));
+        ))),
     }
-    if from.is_none() && is_fitted(&input.transforms) {
-        let unfitted = Pipeline::unfitted(&input.transforms)?;
-        let augmentation = Pipeline::new(&input.augmentation)?;
-        M::learner(options, &data.clone().with_transforms(unfitted, augmentation)?, start)?;
-    }
-    see(input, data, &start.rng, start.quiet, from)
 }
 
 /// Returns the data set with transforms and augmentation, or unchanged if there are none. Transforms that have to be

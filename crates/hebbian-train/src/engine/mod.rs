@@ -28,6 +28,7 @@ pub use about::{About, Counts};
 pub(crate) use card::START as CARD_START;
 pub use deferred::Deferred;
 pub use epochs::Epochs;
+pub(crate) use input::check;
 pub use input::{see, with_input};
 pub use learner::{Clock, Learner, Measured, Model, State, check_layer};
 pub use method::{Method, OfPreset, Start, check_images, train};

@@ -64,10 +64,9 @@ impl LinearReadout {
 
     /// The error for a model without a trained read-out.
     pub fn untrained() -> Error {
-        Error::Argument(
+        Error::NoReadout(
             "the read-out is not trained: load the model of a run that is complete, or take its \
-             features"
-                .to_string(),
+             features",
         )
     }
 }

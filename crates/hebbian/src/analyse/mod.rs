@@ -204,7 +204,8 @@ fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Resu
     Ok(file)
 }
 
-/// Reads what the analyses in the folder of a single run have found, by their names.
+/// Reads what the analyses in the folder of a run have found of it, by the names of the analyses. Those of other runs
+/// alone, for which the folder was chosen with `--out`, are left out.
 ///
 /// # Errors
 /// Files that cannot be read.
@@ -217,7 +218,12 @@ pub(crate) fn found(folder: &Path) -> Result<Map<String, Value>> {
             let text = read_text(&file)?;
             let mut value: Value =
                 serde_json::from_str(&text).with_context(|| file.display().to_string())?;
-            all.insert(name, value["runs"][0].take());
+            let runs = value.get_mut("runs").and_then(Value::as_array_mut);
+            let is_own =
+                |run: &&mut Value| run["name"].as_str().is_some_and(|name| folder.ends_with(name));
+            if let Some(own) = runs.into_iter().flatten().find(is_own) {
+                all.insert(name, own.take());
+            }
         }
     }
     Ok(all)
@@ -242,5 +248,35 @@ fn each<T>(
     match all.is_empty() {
         true => bail!("{}", notes.join("; ")),
         false => Ok(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of runs are the ends of their paths that tell them apart.
+    #[test]
+    fn what_is_found_is_of_the_run_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("b").join("seed-0");
+        std::fs::create_dir_all(&run).unwrap();
+        for (names, own) in [
+            (&["seed-0"][..], Some(0)),
+            (&["a/seed-0", "b/seed-0"], Some(1)),
+            // Several curves of each run.
+            (&["seed-1", "seed-1", "seed-0", "seed-0"], Some(2)),
+            (&["other"], None),
+            (&["a/seed-0", "c/seed-0"], None),
+            (&[], None),
+        ] {
+            let runs = names.iter().enumerate();
+            let runs: Vec<Value> =
+                runs.map(|(at, name)| json!({ "name": name, "at": at })).collect();
+            save_json(run.join("analysis-layers.json"), &json!({ "runs": runs })).unwrap();
+            let found = found(&run).unwrap();
+            let at = found.get("layers").map(|layers| layers["at"].clone());
+            assert_eq!(at, own.map(|at| json!(at)), "{names:?}");
+        }
     }
 }

@@ -137,7 +137,7 @@ impl Door for Amit {
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 }),
             as_stated: true,
-            is_swapped: false,
+            swapped: None,
             next: match experiment {
                 Experiment::Protocols => {
                     "--list for the paper's figures and networks, --protocol urfb for one run"

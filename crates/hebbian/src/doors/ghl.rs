@@ -69,7 +69,7 @@ impl Door for Ghl {
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(3),
             as_stated: true,
-            is_swapped: false,
+            swapped: None,
             next: "",
             work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
         }))

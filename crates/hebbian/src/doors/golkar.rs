@@ -142,8 +142,8 @@ impl Door for Golkar {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let is_swapped = experiment.is_swapped(&common.name("digits")?);
-        if is_swapped {
+        let swapped = experiment.swapped(&common.name("digits")?);
+        if swapped.is_some() {
             let what = format!("the experiment '{}'", experiment.name());
             check_roles(common, &what, "leave it out")?;
         }
@@ -152,7 +152,7 @@ impl Door for Golkar {
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(3),
             as_stated: true,
-            is_swapped,
+            swapped,
             next: match common.on_digits() {
                 true => "--list for circuits and experiments, --experiment fig3 --dataset mnist",
                 false => "",

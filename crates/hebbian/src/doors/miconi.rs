@@ -154,7 +154,7 @@ impl Door for Miconi {
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(if common.on_digits() { 3 } else { 1 }),
             as_stated: flags.readout.is_none() && !author,
-            is_swapped: false,
+            swapped: None,
             next: "--list for networks and experiments, --preset miconi-digits for one run",
             work: Work::OnImages(Box::new(move |study, data| {
                 Ok(experiment.run(study, data, decoder, author)?)

@@ -3,7 +3,7 @@
 use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::softhebb::{
-    self, Experiment, HeadConfig, HeadLayers, Learner, Mode, Options, Preset, Softhebb,
+    self, Experiment, HeadConfig, HeadLayers, Learner, Learning, Mode, Options, Preset, Softhebb,
 };
 use hebbian_train::Run;
 use std::path::Path;
@@ -75,6 +75,15 @@ impl Flags {
                 "--augmented-copies {count}: nothing augments the images, choose what with --augment"
             );
         }
+        let by_backprop = preset.blocks.iter().any(|block| block.learning == Learning::Backprop);
+        let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
+        let given = unsupervised.into_iter().find_map(|(flag, value)| Some((flag, value?)));
+        if let (true, Some((flag, value))) = (by_backprop, given) {
+            bail!(
+                "{flag} {value}: '{name}' learns by back-propagation, which has no unsupervised steps: its epochs are \
+                 --head-epochs, and its batches have the \"head_batch_size\" of the preset"
+            );
+        }
         let training = &mut preset.training;
         training.mode = self.mode.unwrap_or(training.mode);
         training.epochs = self.epochs.unwrap_or(training.epochs);
@@ -120,7 +129,7 @@ impl Door for Softhebb {
             epochs: flags.epochs,
             seeds: flags.seeds.unwrap_or(3),
             as_stated: true,
-            is_swapped: false,
+            swapped: None,
             next: "",
             work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
         }))

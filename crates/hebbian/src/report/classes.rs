@@ -4,11 +4,11 @@ use super::images::{Images, multiplications};
 use super::sheet::Sheet;
 use crate::analyse::{Of, Ridged, rows};
 use anyhow::Result;
-use candle::{D, DType, Device};
+use candle::{D, DType, Device, Tensor};
 use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, evenly};
 use hebbian_models::Model;
-use hebbian_train::{ConfusionMatrix, Progress};
+use hebbian_train::{ConfusionMatrix, Error, Progress};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -66,11 +66,7 @@ pub(super) fn classify(
     let (mut predicted, mut margins) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for indices in all.chunks(BATCH) {
         let (batch, _) = images.set.batch(indices, DType::F32, device)?;
-        let scores = match model.scores(&batch) {
-            Ok(scores) => scores.detach(),
-            Err(_) if predicted.is_empty() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(scores) = if_read_out(model.scores(&batch))? else { return Ok(None) };
         let classes: Vec<u32> = scores.argmax(D::Minus1)?.to_vec1()?;
         let scores: Vec<Vec<f64>> = to_host(&scores)?.to_vec2()?;
         let of_batch = &labels[predicted.len()..];
@@ -90,6 +86,15 @@ pub(super) fn classify(
         false => Some(Sheet::new(&images.shown(&shown)?, images.shades())?),
     };
     Ok(Some((confusion, Mistakes { images: count, wrong, pairs, sheet })))
+}
+
+/// Returns the scores of a model; `None` if it has no read-out.
+fn if_read_out(scores: hebbian_train::Result<Tensor>) -> Result<Option<Tensor>> {
+    match scores {
+        Ok(scores) => Ok(Some(scores.detach())),
+        Err(Error::NoReadout(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Returns the pairs of classes that are confused most often, and the images to show of them, one pair after the
@@ -172,6 +177,21 @@ pub(super) fn by_layer(model: &Model, data: &Dataset, device: &Device) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Any other error is no sign of a missing read-out.
+    #[test]
+    fn a_model_without_a_read_out_classifies_nothing() {
+        let (data, model) = (hebbian_data::digits(), Model::from_zoo("softhebb-digits").unwrap());
+        let some = Dataset { train: data.train.take(100), test: data.test.take(20), ..data };
+        let random = model.random(&some, 0, &Device::Cpu).unwrap().unwrap();
+        let images = Images::new(&some.test, &model).unwrap();
+        let classified = |model| classify(model, &images, &Device::Cpu).unwrap();
+        assert!(classified(&random).is_none());
+        assert_eq!(classified(&model).unwrap().1.images, 20);
+
+        let other = if_read_out(Err(Error::Argument("out of memory".to_string())));
+        assert_eq!(other.unwrap_err().to_string(), "out of memory");
+    }
 
     #[test]
     fn pairs_come_in_the_order_of_how_often_and_images_of_how_wrong() {

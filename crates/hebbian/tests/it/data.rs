@@ -184,6 +184,18 @@ fn swapped_splits_are_swapped_everywhere() {
     let output = train(&folder, &[&flags[..], &images, &few].concat()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("20 training images, 35 test images"), "{said}");
+    // An experiment says so, too.
+    let fig3 = ["study", "golkar", "--experiment", "fig3", "--epochs", "1", "--seeds", "1"];
+    let mut study = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    study.current_dir(folder.path()).args(fig3).args(images).args(["--out", "study", "--cpu"]);
+    for (limits, says) in [
+        (&few[..0], "fig3 on mnist: 30 training images, 40 test images"),
+        (&few[..], "fig3 on mnist: 20 training images, 35 test images"),
+    ] {
+        let output = study.args(limits).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(says), "{said}");
+    }
     let card = std::fs::read_to_string(folder.path().join("out/README.md")).unwrap();
     assert!(
         card.contains("split: train }") && card.contains("tested on 35 test images ("),

@@ -682,6 +682,11 @@ fn flags_without_effect_are_refused() {
     refused(folder.path(), &copies, &["--augmented-copies 2", "--augment"]);
     for (command, says) in [
         ("softhebb --augmented-copies 2", ["--augmented-copies 2", "--augment"]),
+        ("softhebb --preset backprop-cnn1-cifar --epochs 2", ["--epochs 2", "--head-epochs"]),
+        (
+            "softhebb --preset backprop-cnn1-cifar --batch-size 5",
+            ["--batch-size 5", "--head-epochs"],
+        ),
         ("golkar --backprop --level 2", ["--level", "without one"]),
         ("golkar --backprop --way energy", ["--way", "without one"]),
         ("golkar --backprop --decoupled", ["--decoupled", "without one"]),

@@ -106,15 +106,13 @@ fn steps(place: &Place) -> Option<u64> {
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let backprop = || Some(json!({ "kind": "backprop" }));
     for (mode, learning, stages, epochs) in [
-        ("successive", None, 2, ["250", "5"]),
-        ("consecutive", None, 1, ["250", "5"]),
-        ("simultaneous", None, 1, ["250", "5"]),
-        ("successive", backprop(), 1, ["1", "800"]),
+        ("successive", None, 2, &["--epochs", "250", "--head-epochs", "5"][..]),
+        ("consecutive", None, 1, &["--epochs", "250", "--head-epochs", "5"]),
+        ("simultaneous", None, 1, &["--epochs", "250", "--head-epochs", "5"]),
+        ("successive", backprop(), 1, &["--head-epochs", "800"]),
     ] {
         let place = two_blocks(learning);
-        let [epochs, head_epochs] = epochs;
-        let args = ["--mode", mode, "--epochs", epochs, "--head-epochs", head_epochs];
-        let args = [&TINY[..], &args].concat();
+        let args = [&TINY[..], &["--mode", mode], epochs].concat();
         place.run(&[&args[..], &["--quiet", "--out", "whole"]].concat()).ok();
         let all = place.json("whole/results.json")["training_steps"].as_u64().unwrap();
         let args = [&args[..], &["--out", "out"]].concat();
