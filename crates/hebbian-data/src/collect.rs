@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::pictures::{Form, How, Pictures, Problem, Shape, has_colour, peek, refused};
 use crate::store::{Origin, Pile, Store};
-use crate::{ImageSet, LoadOptions, OnProgress, Progress, Result};
+use crate::{Error, ImageSet, LoadOptions, OnProgress, Progress, Result};
 
 /// How many pictures are decoded together, unless they decode to more than [`PART_BYTES`]: if each is in a file of its
 /// own, 100 MB of photographs.
@@ -77,6 +77,23 @@ pub(crate) fn collect_as(
         on_progress(Progress::Skipped { file: &path.to_string_lossy(), row: *row, found });
     }
     Ok(sets)
+}
+
+/// The first picture to learn from of a class of which none is left in the sets.
+pub(crate) fn lost_class(splits: &[Split], sets: &[ImageSet]) -> Option<usize> {
+    let (split, set) = splits.first().zip(sets.first())?;
+    let left: HashSet<u32> = set.labels().iter().copied().collect();
+    split.labels.iter().position(|label| !left.contains(label))
+}
+
+/// The error for such a class, of which all pictures are in this folder or file.
+pub(crate) fn all_broken(path: PathBuf, class: &str) -> Error {
+    Error::BadFile {
+        path,
+        found: format!("no picture of the class {class:?} to learn from that is not broken"),
+        expected: "at least one, because --skip-bad does not leave out classes".to_string(),
+        advice: "repair or replace a picture, or take the class out of the data set".to_string(),
+    }
 }
 
 /// A broken picture that was left out: its file, its row if that is a table, and what was found.

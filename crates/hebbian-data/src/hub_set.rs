@@ -96,7 +96,7 @@ impl<'a> HubSet<'a> {
 
     /// The files of each split in the cache, from whichever branch they are; `None` if some are missing.
     pub fn in_cache(&self, hub: &Hub, on_progress: &OnProgress) -> Result<Option<Splits<PathBuf>>> {
-        let (found, _) = self.cached(&snapshots(hub, &self.repo), &LoadOptions::default());
+        let (found, _) = self.cached(&snapshots(hub, &self.repo), &LoadOptions::default(), &[]);
         let Some(found) = found.filter(|found| found.is_whole) else { return Ok(None) };
         self.fetch(hub, found, on_progress).map(Some)
     }
@@ -108,24 +108,25 @@ impl<'a> HubSet<'a> {
         options: &LoadOptions,
         on_progress: &OnProgress,
     ) -> Result<Dataset> {
-        let splits = self.splits(hub, options, on_progress)?;
-        parquet_files::load(self.name, splits, options, on_progress)
+        let choose = |negative: &[String]| self.splits(hub, options, negative, on_progress);
+        parquet_files::load(self.name, choose, options, on_progress)
     }
 
     fn splits(
         &self,
         hub: &Hub,
         options: &LoadOptions,
+        negative: &[String],
         on_progress: &OnProgress,
     ) -> Result<Splits<PathBuf>> {
         let snapshots = snapshots(hub, &self.repo);
-        let (cached, refusal) = self.cached(&snapshots, options);
+        let (cached, refusal) = self.cached(&snapshots, options, negative);
         let whole = cached.as_ref().filter(|cached| cached.is_whole);
         let offline = hub.why_offline(RepoKind::Dataset);
         let asked = match (whole, offline) {
             (Some(_), _) => Err(String::new()),
             (None, Some(why)) => Err(why.to_string()),
-            (None, None) => self.ask(hub, &snapshots, options)?,
+            (None, None) => self.ask(hub, &snapshots, options, negative)?,
         };
         match (asked, cached, refusal) {
             (Ok(found), _, _) | (Err(_), Some(found), _) => self.fetch(hub, found, on_progress),
@@ -164,6 +165,7 @@ impl<'a> HubSet<'a> {
         &self,
         snapshots: &Snapshots,
         options: &LoadOptions,
+        negative: &[String],
     ) -> (Option<Found>, Option<Error>) {
         let known = self.revisions().into_iter().filter_map(|revision| snapshots.commit(revision));
         let mut commits: Vec<String> = known.collect();
@@ -179,7 +181,7 @@ impl<'a> HubSet<'a> {
             let listed = snapshots.listed(&commit);
             let is_listed = listed.is_some();
             let files = listed.unwrap_or_else(|| snapshots.files(&commit));
-            match self.choose(&files, options) {
+            match self.choose(&files, options, negative) {
                 Ok(Some(splits)) => {
                     let mut all = splits.iter().flat_map(|(_, files)| files);
                     if !all.all(|file| snapshots.file(&commit, file).is_some()) {
@@ -202,12 +204,17 @@ impl<'a> HubSet<'a> {
     }
 
     /// Chooses the files to read among all files of a revision; `None` if it has no suitable parquet files.
-    fn choose(&self, files: &[String], options: &LoadOptions) -> Result<Option<Splits<String>>> {
+    fn choose(
+        &self,
+        files: &[String],
+        options: &LoadOptions,
+        negative: &[String],
+    ) -> Result<Option<Splits<String>>> {
         let layout = Layout::of(files.iter().map(String::as_str), self.name);
         if layout.is_empty() {
             return Ok(None);
         }
-        let splits = layout.splits(self.config, options)?;
+        let splits = layout.splits(self.config, options, negative)?;
         // The hub converts only the first gigabytes of a large set. Those are used only if they are asked for.
         let in_part = |file: &String| file.split('/').any(|part| part.starts_with("partial-"));
         let in_part = splits.iter().flat_map(|(_, files)| files).any(in_part);
@@ -221,6 +228,7 @@ impl<'a> HubSet<'a> {
         hub: &Hub,
         snapshots: &Snapshots,
         options: &LoadOptions,
+        negative: &[String],
     ) -> Result<Result<Found, String>> {
         let online = match hub.online() {
             Ok(online) => online,
@@ -260,7 +268,7 @@ impl<'a> HubSet<'a> {
                 );
             }
             let commit = info.sha.filter(|sha| is_commit(sha));
-            match (self.choose(&tables, options)?, commit) {
+            match (self.choose(&tables, options, negative)?, commit) {
                 (Some(splits), Some(commit)) => {
                     snapshots.list(revision, &commit, &tables)?;
                     return Ok(Ok(Found { commit, splits, is_whole: true }));
@@ -346,7 +354,7 @@ mod tests {
         };
         let found = |name: &str| {
             let set = HubSet::parse(name).unwrap();
-            let (found, _) = set.cached(&snapshots, &LoadOptions::default());
+            let (found, _) = set.cached(&snapshots, &LoadOptions::default(), &[]);
             found.map(|found| (found.commit, found.is_whole))
         };
         fetch(&first, "small");

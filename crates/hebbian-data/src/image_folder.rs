@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use walkdir::{DirEntry, WalkDir};
 
-use crate::collect::{Split, collect};
+use crate::collect::{Split, all_broken, collect, lost_class};
 use crate::store::{Encoded, Pile};
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
@@ -139,6 +139,10 @@ pub(crate) fn load(
         }
     }
     let sets = collect(&splits, options, on_progress)?;
+    if let Some(picture) = lost_class(&splits, &sets) {
+        let class = &class_names[splits[0].labels[picture] as usize];
+        return Err(all_broken(root.join(class), class));
+    }
     split::dataset(name, sets, count, class_names, options).map(Some)
 }
 

@@ -20,7 +20,8 @@ pub struct LoadOptions {
     /// The split to learn from [default: `train`]. A split called `unlabelled` (or `unlabeled`) is used for learning
     /// without labels, unless it is named here.
     pub train_split: Option<String>,
-    /// The split to test with [default: `test`, else `validation`; else a share of the training split].
+    /// The split to test with [default: `test`, else `validation`, whichever has labels that are not all negative; else
+    /// a share of the training split].
     pub test_split: Option<String>,
     /// The share of each class that is drawn for testing if there is no split for it: more than 0, and less than 1.
     pub test_share: f64,
@@ -28,7 +29,8 @@ pub struct LoadOptions {
     pub seed: u64,
     /// Resize images so that the shorter side has this many pixels, and crop them to a square around the middle.
     pub image_size: Option<usize>,
-    /// Leave out broken pictures. For a split that stays in its files, this decodes every picture once.
+    /// Leave out broken pictures, but no class: one without any other picture to learn from is an error. For a split
+    /// that stays in its files, this decodes every picture once.
     pub skip_bad: bool,
     /// The most bytes that the pixels of a split may take in memory. A split that decodes to more stays in its files,
     /// from which each batch reads its images; the labelled images of the sets in [`DatasetName`] are always in memory.

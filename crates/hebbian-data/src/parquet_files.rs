@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::table::Tables;
+use crate::table::{Tables, are_labelled};
 use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
 
 /// The name of the split to learn from.
@@ -161,7 +161,7 @@ impl Layout {
 
     /// Returns the name and files of the split to learn from and, if there is one, of the split to test with; then
     /// those of images without labels. If there is only one split, it is the one to learn from, unless its name
-    /// says that it is for testing.
+    /// says that it is for testing. A split whose name is in `negative` is not tested with unless the options name it.
     ///
     /// # Errors
     /// If a configuration or split does not exist, has missing files or two files for the same part, if one of several
@@ -170,6 +170,7 @@ impl Layout {
         &self,
         config: Option<&str>,
         options: &LoadOptions,
+        negative: &[String],
     ) -> Result<Vec<(String, Vec<String>)>> {
         let choose = |what: &'static str, found: String, known: Vec<&String>| Error::Choice {
             what,
@@ -195,9 +196,10 @@ impl Layout {
             (None, Some(only)) if !TEST.contains(&only.as_str()) => named(only)?,
             (None, _) => named(TRAIN)?,
         };
+        let is_free = |name: &str| name != train.0 && !negative.iter().any(|other| other == name);
         let test = match &options.test_split {
             Some(asked) => Some(asked.as_str()),
-            None => TEST.into_iter().find(|&name| name != train.0 && splits.contains_key(name)),
+            None => TEST.into_iter().find(|&name| is_free(name) && splits.contains_key(name)),
         };
         if test == Some(train.0.as_str()) {
             return Err(split::is_both(&self.source, &train.0));
@@ -211,14 +213,24 @@ impl Layout {
     }
 }
 
-/// Loads the data set in these files: the split to learn from and, if there is one, the split to test with, then
-/// those without labels.
+/// Loads the data set in the files that `choose` returns: the split to learn from and, if there is one, the split to
+/// test with, then those without labels. Its argument names the splits to test with that turned out to have no labels.
 pub(crate) fn load(
     name: &str,
-    splits: Vec<(String, Vec<PathBuf>)>,
+    choose: impl Fn(&[String]) -> Result<Vec<(String, Vec<PathBuf>)>>,
     options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
+    let mut negative: Vec<String> = Vec::new();
+    let splits = loop {
+        let splits = choose(&negative)?;
+        // The second split may also be one of images without labels.
+        let is_default = |name: &str| options.test_split.is_none() && TEST.contains(&name);
+        match splits.get(1).filter(|(name, _)| is_default(name)) {
+            Some((name, files)) if !are_labelled(files, options)? => negative.push(name.clone()),
+            _ => break splits,
+        }
+    };
     let tables = Tables { splits };
     let (sets, class_names) = tables.read(options, on_progress)?;
     split::dataset(name, sets, tables.unlabelled().count(), class_names, options)
@@ -235,10 +247,12 @@ pub(crate) fn load_folder(
     if layout.is_empty() {
         return Ok(None);
     }
-    let splits = layout.splits(None, options)?.into_iter();
-    let splits =
-        splits.map(|(split, files)| (split, files.iter().map(|file| dir.join(file)).collect()));
-    load(name, splits.collect(), options, on_progress).map(Some)
+    let choose = |negative: &[String]| -> Result<Vec<(String, Vec<PathBuf>)>> {
+        let splits = layout.splits(None, options, negative)?.into_iter();
+        let within = |files: Vec<String>| files.iter().map(|file| dir.join(file)).collect();
+        Ok(splits.map(|(split, files)| (split, within(files))).collect())
+    };
+    load(name, choose, options, on_progress).map(Some)
 }
 
 #[cfg(test)]
@@ -250,7 +264,7 @@ mod tests {
         config: Option<&str>,
         options: &LoadOptions,
     ) -> Vec<(String, Vec<String>)> {
-        Layout::of(paths.iter().copied(), "here").splits(config, options).unwrap()
+        Layout::of(paths.iter().copied(), "here").splits(config, options, &[]).unwrap()
     }
 
     /// The number after the largest one is no number; files are missing in any case.
@@ -269,7 +283,7 @@ mod tests {
             ["train.parquet", "train-00000-of-00001.parquet"],
         ] {
             let layout = Layout::of(twins.into_iter(), "here");
-            let error = layout.splits(None, &LoadOptions::default()).unwrap_err().to_string();
+            let error = layout.splits(None, &LoadOptions::default(), &[]).unwrap_err().to_string();
             assert!(twins.iter().all(|twin| error.contains(twin)), "{error}");
             assert!(error.contains("default/train") && error.contains("here"), "{error}");
         }
@@ -322,14 +336,14 @@ mod tests {
         );
         assert_eq!(splits(&two, Some("320px"), &any).len(), 1);
         let layout = Layout::of(two.into_iter(), "here");
-        let error = layout.splits(None, &any).unwrap_err().to_string();
+        let error = layout.splits(None, &any, &[]).unwrap_err().to_string();
         assert!(
             ["configuration", "160px, 320px", "here"].iter().all(|text| error.contains(text)),
             "{error}"
         );
         let asked =
             LoadOptions { train_split: Some("fifth".to_string()), ..LoadOptions::default() };
-        let error = layout.splits(Some("160px"), &asked).unwrap_err().to_string();
+        let error = layout.splits(Some("160px"), &asked, &[]).unwrap_err().to_string();
         assert!(["fifth", "train, validation"].iter().all(|text| error.contains(text)), "{error}");
     }
 
@@ -345,7 +359,7 @@ mod tests {
             (&["data/train-00000-of-00003.parquet"], "1 of the 3 files"),
         ] {
             let layout = Layout::of(paths.iter().copied(), "here");
-            let error = layout.splits(None, &any).unwrap_err().to_string();
+            let error = layout.splits(None, &any, &[]).unwrap_err().to_string();
             assert!([count, "train", "here"].iter().all(|text| error.contains(text)), "{error}");
         }
         // Missing files of a split that is not read do not matter.
@@ -354,7 +368,7 @@ mod tests {
         // Splits without labels are read, too.
         let paths = ["train.parquet", "test.parquet", "unlabelled-00000-of-00002.parquet"];
         let layout = Layout::of(paths.into_iter(), "here");
-        let error = layout.splits(None, &any).unwrap_err().to_string();
+        let error = layout.splits(None, &any, &[]).unwrap_err().to_string();
         assert!(error.contains("1 of the 2 files"), "{error}");
         let paths = ["train.parquet", "unlabeled.parquet"];
         let names: Vec<String> =
@@ -365,11 +379,11 @@ mod tests {
     #[test]
     fn what_is_for_testing_is_not_learned_from() {
         let layout = Layout::of(["data/test-00000-of-00001.parquet"].into_iter(), "here");
-        let error = layout.splits(None, &LoadOptions::default()).unwrap_err().to_string();
+        let error = layout.splits(None, &LoadOptions::default(), &[]).unwrap_err().to_string();
         assert!(error.contains("no split 'train', expected one of: test"), "{error}");
         assert!(error.contains("name one with --train-split"), "{error}");
         let asked = LoadOptions { train_split: Some("test".into()), ..LoadOptions::default() };
-        assert_eq!(layout.splits(None, &asked).unwrap().len(), 1);
+        assert_eq!(layout.splits(None, &asked, &[]).unwrap().len(), 1);
         assert_eq!(
             splits(&["data/all-00000-of-00001.parquet"], None, &LoadOptions::default())[0].0,
             "all"

@@ -1,21 +1,23 @@
 //! Parquet files in the hub's format: a column of structs with a picture in `bytes`, and a column of labels.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use parquet::basic::Type as PhysicalType;
-use parquet::column::reader::get_column_reader;
+use parquet::column::reader::{ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use crate::collect::{Split, collect};
+use crate::collect::{Split, all_broken, collect, lost_class};
 use crate::error::FETCH_AGAIN;
 use crate::footer;
 use crate::guard::caught;
@@ -34,13 +36,18 @@ const BLOCK: usize = 256;
 /// The most bytes of a word that is a label.
 const LONGEST_LABEL: usize = 64 << 10;
 
-/// A file whose metadata has been read. The file is open only while something is read.
+/// A file whose metadata has been read. The file is open only while there is a reader of a column.
 #[derive(Debug)]
 struct Table {
     path: PathBuf,
     metadata: ParquetMetaData,
     rows: usize,
+    /// Where the pages of a column are, by column and row group. They are kept for row groups that are read in blocks.
+    pages: Mutex<HashMap<(usize, usize), Pages>>,
 }
+
+/// The pages of a column in a row group.
+type Pages = Arc<Vec<PageLocation>>;
 
 impl Table {
     fn open(path: &Path) -> Result<Self> {
@@ -60,7 +67,8 @@ impl Table {
         if rows == 0 {
             return Err(Error::bad_file(path, "no rows", "at least one image"));
         }
-        Ok(Self { path: path.to_path_buf(), metadata, rows: rows as usize })
+        let pages = Mutex::default();
+        Ok(Self { path: path.to_path_buf(), metadata, rows: rows as usize, pages })
     }
 
     fn schema(&self) -> &SchemaDescriptor {
@@ -76,19 +84,104 @@ impl Table {
     /// The values of a column, one row group at a time.
     fn groups<T: DataType>(&self, column: usize) -> impl Iterator<Item = Result<Vec<T::T>>> {
         let sizes = self.group_sizes().enumerate();
-        sizes.map(move |(group, rows)| self.values::<T>(column, group, 0..rows))
+        sizes.map(move |(group, rows)| {
+            let mut reader = self.reader::<T>(column, group, 0)?;
+            self.read(&mut reader, column, rows)
+        })
     }
 
-    /// The values of a column in some rows of a group.
-    fn values<T: DataType>(
+    /// A reader of a column in a row group, from the row `start` of the group on.
+    fn reader<T: DataType>(
         &self,
         column: usize,
         group: usize,
-        rows: Range<usize>,
-    ) -> Result<Vec<T::T>> {
+        start: usize,
+    ) -> Result<ColumnReaderImpl<T>> {
         let file = Arc::new(File::open(&self.path).map_err(Error::io(&self.path))?);
-        let read = || values::<T>(file, &self.metadata, column, group, rows);
-        guarded(read).map_err(broken(&self.path))
+        guarded(|| self.reader_of::<T>(file, column, group, start)).map_err(broken(&self.path))
+    }
+
+    fn reader_of<T: DataType>(
+        &self,
+        file: Arc<File>,
+        column: usize,
+        group: usize,
+        start: usize,
+    ) -> Result<ColumnReaderImpl<T>, ParquetError> {
+        let rows = usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0);
+        let chunk = self.metadata.row_group(group).column(column);
+        // This refuses compression methods that the crate does not know.
+        let mut reader = SerializedPageReader::new(file.clone(), chunk, rows, None)?;
+        let pages = self.pages(&file, column, group, rows)?;
+        if start > 0 {
+            let pages = pages::from(&pages, start);
+            reader = SerializedPageReader::new(file, chunk, rows, Some(pages))?;
+        }
+        let reader = get_column_reader(chunk.column_descr_ptr(), Box::new(reader));
+        let mut reader = T::get_column_reader(reader).ok_or_else(|| {
+            let name = chunk.column_path().string();
+            ParquetError::General(format!("column {name} changes its type"))
+        })?;
+        reader.skip_records(start)?;
+        Ok(reader)
+    }
+
+    /// Checks all pages of a column in a group of `rows` rows, and returns where they are.
+    fn pages(
+        &self,
+        file: &File,
+        column: usize,
+        group: usize,
+        rows: usize,
+    ) -> Result<Pages, ParquetError> {
+        if let Some(pages) = lock(&self.pages).get(&(column, group)) {
+            return Ok(pages.clone());
+        }
+        let chunk = self.metadata.row_group(group).column(column);
+        let (start, length) = chunk.byte_range();
+        let pages = pages::find(file, start, length, rows as u64).map_err(|problem| {
+            let name = chunk.column_path().string();
+            ParquetError::General(format!("column {name} has {problem}"))
+        })?;
+        let pages = Arc::new(pages);
+        if rows > BLOCK {
+            lock(&self.pages).insert((column, group), pages.clone());
+        }
+        Ok(pages)
+    }
+
+    /// Reads the next `rows` values of a column; none may be null.
+    fn read<T: DataType>(
+        &self,
+        reader: &mut ColumnReaderImpl<T>,
+        column: usize,
+        rows: usize,
+    ) -> Result<Vec<T::T>> {
+        let read = guarded(|| {
+            let (mut levels, mut values) = (Vec::new(), Vec::new());
+            let (found, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+            Ok((found, values))
+        });
+        let (found, values) = read.map_err(broken(&self.path))?;
+        if values.len() == rows {
+            return Ok(values);
+        }
+        let name = self.schema().column(column).path().string();
+        Err(match found == rows {
+            true => Error::BadFile {
+                path: self.path.clone(),
+                found: format!(
+                    "{} of {rows} rows without a value in the column {name}",
+                    rows.saturating_sub(values.len())
+                ),
+                expected: "a value in each row".to_string(),
+                advice: "fill them in, or leave out these rows".to_string(),
+            },
+            false => {
+                let problem = format!("column {name} has {} values for {rows} rows", values.len());
+                broken(&self.path)(ParquetError::General(problem))
+            }
+        })
     }
 }
 
@@ -204,38 +297,6 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
     })
 }
 
-/// Reads the values of a column in some rows of a row group; none may be null.
-fn values<T: DataType>(
-    file: Arc<File>,
-    metadata: &ParquetMetaData,
-    column: usize,
-    group: usize,
-    rows: Range<usize>,
-) -> Result<Vec<T::T>, ParquetError> {
-    let group = metadata.row_group(group);
-    let (column, total) = (group.column(column), usize::try_from(group.num_rows()).unwrap_or(0));
-    let name = column.column_path().string();
-    // This refuses compression methods that the crate does not know.
-    let reader = SerializedPageReader::new(file.clone(), column, total, None)?;
-    let (start, length) = column.byte_range();
-    if let Some(problem) = pages::problem(&file, start, length, total as u64) {
-        return Err(ParquetError::General(format!("column {name} has {problem}")));
-    }
-    let reader = get_column_reader(column.column_descr_ptr(), Box::new(reader));
-    let mut reader = T::get_column_reader(reader)
-        .ok_or_else(|| ParquetError::General(format!("column {name} changes its type")))?;
-    let (mut levels, mut values) = (Vec::new(), Vec::new());
-    reader.skip_records(rows.start)?;
-    reader.read_records(rows.len(), Some(&mut levels), None, &mut values)?;
-    if values.len() != rows.len() {
-        let (found, rows) = (values.len(), rows.len());
-        return Err(ParquetError::General(format!(
-            "column {name} has {found} values for {rows} rows"
-        )));
-    }
-    Ok(values)
-}
-
 fn expected_image((channels, height, width): (usize, usize, usize)) -> String {
     let color = if channels == 1 { "grey" } else { "RGB" };
     format!("a PNG of {height}x{width} pixels, 8-bit {color}")
@@ -248,6 +309,17 @@ fn bad_row(path: &Path, row: usize, found: String, expected: String) -> Error {
         expected,
         advice: FETCH_AGAIN.into(),
     }
+}
+
+/// Whether the images in the files of a split have labels, in the column that [`Tables::read`] would read.
+pub(crate) fn are_labelled(paths: &[PathBuf], options: &LoadOptions) -> Result<bool> {
+    for path in paths {
+        let table = Table::open(path)?;
+        if !Chosen::of(&table, false, options)?.written(&table)?.is_negative() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The splits of any data set: files with pictures and labels, in columns that the metadata of the files
@@ -288,6 +360,19 @@ impl Tables {
             all().map(|(table, chosen)| chosen.written(table)).collect::<Result<Vec<_>>>()?;
         let files: Vec<_> =
             all().map(|(table, chosen)| (table.path.as_path(), chosen.names.as_deref())).collect();
+        let mut left = &written[..];
+        for (name, tables) in &opened {
+            let (these, others) = left.split_at(tables.len());
+            if these.iter().all(Written::is_negative) {
+                return Err(Error::BadFile {
+                    path: tables.first().map(|(table, _)| table.path.clone()).unwrap_or_default(),
+                    found: format!("the split {name:?} without labels: all of them are negative"),
+                    expected: "labels of classes, from 0".to_string(),
+                    advice: "choose another split with --train-split or --test-split".to_string(),
+                });
+            }
+            left = others;
+        }
         let (told, written) = with_one_list(&files, written)?;
         let first = files.first().map_or(Path::new(""), |(path, _)| path);
         let names = class_names(first, told, &written)?;
@@ -302,7 +387,12 @@ impl Tables {
             }
             splits.push(Split { name, pile: Arc::new(Rows::of(columns)), labels });
         }
-        Ok((collect(&splits, options, on_progress)?, names))
+        let sets = collect(&splits, options, on_progress)?;
+        if let Some(row) = lost_class(&splits, &sets) {
+            let (file, _) = splits[0].pile.place(row);
+            return Err(all_broken(file, &names[splits[0].labels[row] as usize]));
+        }
+        Ok((sets, names))
     }
 }
 
@@ -319,8 +409,21 @@ struct Rows {
     last: Mutex<Option<Last>>,
 }
 
-/// The number of a block, and the bytes of its pictures.
-type Last = (usize, Arc<Vec<ByteArray>>);
+/// A block that has been read.
+struct Last {
+    block: usize,
+    /// The bytes of its pictures.
+    bytes: Arc<Vec<ByteArray>>,
+    /// The reader at its end, if the next block is of the same group. Both blocks may be of one page, which is unpacked
+    /// once.
+    reader: Option<ColumnReaderImpl<ByteArrayType>>,
+}
+
+impl fmt::Debug for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Last").field("block", &self.block).finish_non_exhaustive()
+    }
+}
 
 /// Rows that are read together.
 #[derive(Debug)]
@@ -358,13 +461,20 @@ impl Rows {
 
     /// Reads the pictures of a block.
     fn bytes(&self, block: usize) -> Result<Arc<Vec<ByteArray>>> {
-        if let Some((_, bytes)) = lock(&self.last).as_ref().filter(|(last, _)| *last == block) {
-            return Ok(bytes.clone());
+        if let Some(last) = lock(&self.last).as_ref().filter(|last| last.block == block) {
+            return Ok(last.bytes.clone());
         }
         let Block { table, group, rows, .. } = &self.blocks[block];
         let (table, column) = &self.tables[*table];
-        let bytes = Arc::new(table.values::<ByteArrayType>(*column, *group, rows.clone())?);
-        *lock(&self.last) = Some((block, bytes.clone()));
+        let last = lock(&self.last).take().filter(|last| last.block + 1 == block);
+        let mut reader = match last.and_then(|last| last.reader) {
+            Some(reader) => reader,
+            None => table.reader::<ByteArrayType>(*column, *group, rows.start)?,
+        };
+        let bytes = Arc::new(table.read(&mut reader, *column, rows.len())?);
+        let goes_on = self.blocks.get(block + 1).is_some_and(|next| next.rows.start > 0);
+        let reader = goes_on.then_some(reader);
+        *lock(&self.last) = Some(Last { block, bytes: bytes.clone(), reader });
         Ok(bytes)
     }
 }
@@ -413,7 +523,8 @@ struct Chosen {
 
 impl Chosen {
     /// Chooses the columns that the options name; or else those that the file declares to be an `Image` and a
-    /// `ClassLabel`; or else the only possible ones, where a column called `label` is preferred.
+    /// `ClassLabel`; or else the only column of pictures and, of labels, the one called `label` or, if no other column
+    /// could be labels, one of whole numbers.
     fn of(table: &Table, only_images: bool, options: &LoadOptions) -> Result<Self> {
         let features = features(table);
         let schema = table.schema();
@@ -448,14 +559,16 @@ impl Chosen {
                     leaf(&format!("{name}.bytes"), &[PhysicalType::BYTE_ARRAY])
                 })),
             };
-        let number = |kind| only(roots.iter().filter_map(|name| leaf(name, &[kind])));
+        let is_whole = |column: &usize| {
+            let kind = schema.column(*column).physical_type();
+            matches!(kind, PhysicalType::INT64 | PhysicalType::INT32)
+        };
         let label = match (&options.label_column, of_type("ClassLabel")[..].first()) {
             (Some(name), _) => class(name),
             (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
             (None, Some(_)) => None,
             (None, None) => class("label")
-                .or_else(|| number(PhysicalType::INT64))
-                .or_else(|| number(PhysicalType::INT32)),
+                .or_else(|| only(roots.iter().filter_map(|name| class(name))).filter(is_whole)),
         };
         if let (true, Some(image)) = (only_images, image) {
             return Ok(Self { image, label: None, names: None });
@@ -556,6 +669,11 @@ impl Default for Written {
 }
 
 impl Written {
+    /// Whether all labels are negative numbers, which stand for images without labels.
+    fn is_negative(&self) -> bool {
+        matches!(self, Self::Numbers(numbers) if numbers.iter().all(|&number| number < 0))
+    }
+
     /// Converts each label to an index into `names`.
     fn labels(self, path: &Path, names: &[String]) -> Result<Vec<u32>> {
         match self {

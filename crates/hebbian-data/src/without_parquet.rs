@@ -17,6 +17,10 @@ pub(crate) fn read(
     Err(without(paths.first()))
 }
 
+pub(crate) fn are_labelled(paths: &[PathBuf], _options: &LoadOptions) -> Result<bool> {
+    Err(without(paths.first()))
+}
+
 pub(crate) struct Tables {
     pub splits: Vec<(String, Vec<PathBuf>)>,
 }

@@ -15,7 +15,8 @@ const MOST_VALUES: usize = 1 << 26;
 /// A sequence of transforms, with whatever they have learned. Clones share the transforms.
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
-    transforms: Vec<Arc<dyn Transform>>,
+    /// The transforms with their names for messages: as a flag would write them.
+    transforms: Vec<(String, Arc<dyn Transform>)>,
 }
 
 /// How far [`Pipeline::fit`] has progressed.
@@ -34,7 +35,7 @@ impl Pipeline {
     /// If a transform has to be fitted, or is wrong.
     pub fn new(list: &TransformList) -> Result<Self> {
         list.0.iter().try_fold(Self::default(), |all, config| match config.ready()? {
-            Some(transform) => Ok(all.and(transform)),
+            Some(transform) => Ok(all.and(config.to_string(), transform)),
             None => Err(wrong(
                 config.to_string(),
                 "it is fitted to training images, expected one that needs none: it is not an augmentation",
@@ -49,7 +50,8 @@ impl Pipeline {
     /// If a transform is wrong.
     pub fn unfitted(list: &TransformList) -> Result<Self> {
         list.0.iter().try_fold(Self::default(), |all, config| {
-            Ok(all.and(config.ready()?.unwrap_or_else(|| Arc::new(StandardiseImage {}))))
+            let transform = config.ready()?.unwrap_or_else(|| Arc::new(StandardiseImage {}));
+            Ok(all.and(config.to_string(), transform))
         })
     }
 
@@ -87,7 +89,7 @@ impl Pipeline {
                 }
                 (None, _) => Arc::new(Scaling::fit(&seen()?)?),
             };
-            Ok(all.and(transform))
+            Ok(all.and(config.to_string(), transform))
         })
     }
 
@@ -109,17 +111,17 @@ impl Pipeline {
                 (None, TransformConfig::Zca(_)) => Arc::new(Whitening::restore(shape, take)?),
                 (None, _) => Arc::new(Scaling::restore(shape.0, take)?),
             };
-            Ok(all.and(transform))
+            Ok(all.and(config.to_string(), transform))
         })
     }
 
-    /// Adds a transform at the end.
+    /// Adds a transform at the end. Messages name it by its type: `MyCrop` is `my-crop`.
     pub fn then(self, transform: impl Transform + 'static) -> Self {
-        self.and(Arc::new(transform))
+        self.and(kind(std::any::type_name_of_val(&transform)), Arc::new(transform))
     }
 
-    fn and(mut self, transform: Arc<dyn Transform>) -> Self {
-        self.transforms.push(transform);
+    fn and(mut self, name: String, transform: Arc<dyn Transform>) -> Self {
+        self.transforms.push((name, transform));
         self
     }
 
@@ -158,9 +160,9 @@ impl Pipeline {
 
     /// Returns an error if a transform is random.
     pub(crate) fn check_fixed(&self) -> Result<()> {
-        match self.transforms.iter().find(|transform| transform.is_random()) {
-            Some(random) => Err(wrong(
-                kind(&**random),
+        match self.transforms.iter().find(|(_, transform)| transform.is_random()) {
+            Some((name, _)) => Err(wrong(
+                name.clone(),
                 "it draws at random, expected one that does the same to every image: make it an augmentation",
             )),
             None => Ok(()),
@@ -168,10 +170,10 @@ impl Pipeline {
     }
 }
 
-/// The kind of a transform, as lists of transforms name it: that of its type.
-fn kind(transform: &dyn Transform) -> String {
-    let shown = format!("{transform:?}");
-    let name = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+/// The name of a transform of this type, which lists of transforms derive in the same way.
+fn kind(path: &str) -> String {
+    let path = path.split('<').next().unwrap_or_default();
+    let name = path.rsplit("::").next().unwrap_or_default();
     let mut kind = String::new();
     for c in name.chars() {
         if c.is_uppercase() && !kind.is_empty() {
@@ -190,8 +192,9 @@ fn named(at: usize, name: &str) -> String {
 /// Two pipelines are equal if they share the same transforms, not if they have others that do the same.
 impl PartialEq for Pipeline {
     fn eq(&self, other: &Self) -> bool {
-        let pairs = || self.transforms.iter().zip(&other.transforms);
-        self.transforms.len() == other.transforms.len() && pairs().all(|(a, b)| Arc::ptr_eq(a, b))
+        let mut pairs = self.transforms.iter().zip(&other.transforms);
+        self.transforms.len() == other.transforms.len()
+            && pairs.all(|((_, a), (_, b))| Arc::ptr_eq(a, b))
     }
 }
 
@@ -199,13 +202,13 @@ impl Eq for Pipeline {}
 
 impl Transform for Pipeline {
     fn shape(&self, image: Shape) -> Result<Shape> {
-        self.transforms.iter().try_fold(image, |image, transform| {
+        self.transforms.iter().try_fold(image, |image, (name, transform)| {
             let (channels, height, width) = transform.shape(image)?;
             let values = channels.checked_mul(height).and_then(|part| part.checked_mul(width));
             match values.is_some_and(|values| (1..=MOST_VALUES).contains(&values)) {
                 true => Ok((channels, height, width)),
                 false => Err(wrong(
-                    kind(&**transform),
+                    name.clone(),
                     format!(
                         "it makes images of {channels}x{height}x{width}, expected 1 to {MOST_VALUES} values: use \
                          another size"
@@ -216,15 +219,15 @@ impl Transform for Pipeline {
     }
 
     fn apply(&self, image: Image, rng: &mut Rng) -> Result<Image> {
-        self.transforms.iter().try_fold(image, |image, transform| transform.apply(image, rng))
+        self.transforms.iter().try_fold(image, |image, (_, one)| one.apply(image, rng))
     }
 
     fn is_random(&self) -> bool {
-        self.transforms.iter().any(|transform| transform.is_random())
+        self.transforms.iter().any(|(_, transform)| transform.is_random())
     }
 
     fn apply_all(&self, images: Vec<Image>, rngs: &mut [Rng]) -> Result<Vec<Image>> {
-        self.transforms.iter().try_fold(images, |images, one| one.apply_all(images, rngs))
+        self.transforms.iter().try_fold(images, |images, (_, one)| one.apply_all(images, rngs))
     }
 
     fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
@@ -237,7 +240,7 @@ impl Transform for Pipeline {
     /// The tensors of each transform, as `transforms.AT.NAME`.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let all = self.transforms.iter().enumerate();
-        all.flat_map(|(at, transform)| {
+        all.flat_map(|(at, (_, transform))| {
             transform.tensors().into_iter().map(move |(name, tensor)| (named(at, &name), tensor))
         })
         .collect()

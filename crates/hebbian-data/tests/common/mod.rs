@@ -69,10 +69,19 @@ pub fn schema(name: DatasetName) -> String {
 
 /// A parquet file in row groups of `group` rows; every further label column holds the label halved.
 pub fn parquet(schema: &str, rows: &[(Vec<u8>, i64)], group: usize) -> Vec<u8> {
+    parquet_as(WriterProperties::default(), schema, rows, group)
+}
+
+/// The same, written with these properties.
+pub fn parquet_as(
+    properties: WriterProperties,
+    schema: &str,
+    rows: &[(Vec<u8>, i64)],
+    group: usize,
+) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let mut bytes = Vec::new();
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
     for rows in rows.chunks(group) {
         let mut writer = file.next_row_group().unwrap();
         let (mut binaries, mut integers) = (0, 0);

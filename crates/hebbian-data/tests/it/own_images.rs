@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use crate::common::tables::{COLOUR, FEATURES, pictures, table, table_as};
 use crate::common::{self, assert_says, contents, planes, png, write};
 use hebbian_data::{
-    Dataset, ImageSet, LoadOptions, Progress, Result, load, load_pictures, load_with_progress,
+    Dataset, DatasetName, ImageSet, LoadOptions, Progress, Result, load, load_pictures,
+    load_with_progress,
 };
 use image::{DynamicImage, ImageFormat, RgbImage};
 use parquet::basic::{Compression, GzipLevel, Type as PhysicalType};
@@ -110,6 +111,27 @@ fn images_to_test_with_have_classes() {
         |options| options.test_split = Some("test".into()),
         &["test", "no pictures in folders of classes"],
     );
+}
+
+/// The same for tables, where the labels of such images are -1.
+#[test]
+fn tables_to_test_with_have_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |split: &str| dir.path().join(format!("{split}.parquet"));
+    let labels = ["1", "0", "2", "1", "0", "2"];
+    write(&file("train"), &table(&pictures(0..6), &labels, Some(FEATURES)));
+    write(&file("test"), &table(&pictures(6..8), &["-1", "-1"], Some(FEATURES)));
+    write(&file("validation"), &table(&pictures(8..10), &["2", "0"], Some(FEATURES)));
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!((data.train.len(), data.test.labels()), (6, &[2, 0][..]));
+    assert_eq!(data.test.image(0).unwrap(), planes(8, COLOUR));
+    let says = ["test.parquet", "the split \"test\" without labels", "--test-split"];
+    refused(dir.path(), |options| options.test_split = Some("test".into()), &says);
+    refused(dir.path(), |options| options.train_split = Some("test".into()), &says);
+    // One of the two images of each class is drawn.
+    fs::remove_file(file("validation")).unwrap();
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (3, 3));
 }
 
 /// What is learned from is not tested with: another folder is taken, or a share is drawn.
@@ -480,6 +502,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     refused(dir.path(), |_| (), &["ant/8.gif", "type image/gif", "a PNG, JPEG, WebP or BMP"]);
     write(&dir.path().join("train/ant/7.jfif"), b"nothing");
     refused(dir.path(), |_| (), &["ant/7.jfif", "7 bytes that are not"]);
+    write(&dir.path().join("train/bee/1.png"), &png(2, COLOUR));
     let skipped = Arc::new(Mutex::new(Vec::new()));
     let seen = skipped.clone();
     let options =
@@ -490,7 +513,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
         }
     });
     let data = load_with_progress("mine", &options, on_progress).unwrap();
-    assert_eq!((data.train.labels(), data.test.len()), (&[0, 0][..], 2));
+    assert_eq!((data.train.labels(), data.test.len()), (&[0, 0, 1][..], 2));
     assert_eq!(*skipped.lock().unwrap(), ["7.jfif", "8.gif", "2.png", "3.png"]);
     fs::create_dir(dir.path().join("train/cow")).unwrap();
     refused(dir.path(), |_| (), &["train/cow", "no pictures", "if it is no class"]);
@@ -533,6 +556,33 @@ fn tables_say_themselves_what_their_columns_are() {
 
     fs::remove_file(path("train-00001-of-00002.parquet")).unwrap();
     refused(dir.path(), |_| (), &["1 of the 2 files", "train"]);
+}
+
+/// Whole numbers are not taken for labels beside another column that could be labels: they may number the rows.
+#[test]
+fn the_column_of_labels_is_not_guessed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, labels) in [
+        (PhysicalType::INT64, ["ant", "bee"]),
+        (PhysicalType::INT32, ["0", "1"]),
+        (PhysicalType::BOOLEAN, ["0", "1"]),
+    ] {
+        let bytes = table_as((kind, Compression::UNCOMPRESSED), &pictures(0..2), &labels, None);
+        write(&dir.path().join("train.parquet"), &bytes);
+        let says = ["train.parquet", "id: INT64", "kind: ", "--label-column"];
+        refused(dir.path(), |options| options.image_column = Some("photo".into()), &says);
+    }
+}
+
+/// Rows without a value are counted, and no intact file is called broken.
+#[test]
+fn rows_without_a_value_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = common::rows(DatasetName::Mnist, 0, 3);
+    let bytes = common::parquet(&common::schema(DatasetName::Mnist), &rows, 3);
+    write(&dir.path().join("train.parquet"), &bytes);
+    let says = ["train.parquet: found 3 of 3 rows without a value in the column image.path"];
+    refused(dir.path(), |options| options.image_column = Some("image.path".into()), &says);
 }
 
 /// Tables of other programs: labels in 32 bits or true and false, and pages that are compressed.
@@ -587,6 +637,36 @@ fn broken_pictures_are_named_once() {
         write(&all.path().join(format!("{class}/0.png")), b"nothing");
     }
     refused(all.path(), |options| options.skip_bad = true, &["ant/0.png", "7 bytes that are not"]);
+}
+
+/// A class keeps a picture to learn from, in memory or not: classes are not left out with their broken pictures.
+#[test]
+fn classes_are_not_left_out() {
+    for memory in [LoadOptions::default().memory, 0] {
+        let skip = |options: &mut LoadOptions| (options.skip_bad, options.memory) = (true, memory);
+        let dir = tempfile::tempdir().unwrap();
+        folders(dir.path());
+        for picture in ["train/bee/2.png", "train/bee/3.png", "val/bee/5.png"] {
+            write(&dir.path().join(picture), b"nothing");
+        }
+        let says = "train/bee: found no picture of the class \"bee\"";
+        refused(dir.path(), skip, &[says, "--skip-bad", "repair or replace"]);
+        // Images to test with need not be of every class.
+        write(&dir.path().join("train/bee/2.png"), &png(2, COLOUR));
+        let data = of(dir.path(), skip).unwrap();
+        assert_eq!((data.train.labels(), data.test.labels()), (&[0, 0, 1][..], &[0][..]));
+
+        let tables = tempfile::tempdir().unwrap();
+        let mut some = pictures(0..3);
+        some[1].truncate(70);
+        let file = |split: &str| tables.path().join(format!("{split}.parquet"));
+        write(&file("train"), &table(&some, &["1", "0", "1"], Some(FEATURES)));
+        write(&file("test"), &table(&pictures(3..4), &["2"], Some(FEATURES)));
+        let says = "train.parquet: found no picture of the class \"wasp\"";
+        refused(tables.path(), skip, &[says, "--skip-bad"]);
+        write(&file("train"), &table(&some, &["1", "1", "0"], Some(FEATURES)));
+        assert_eq!(of(tables.path(), skip).unwrap().train.labels(), [1, 0]);
+    }
 }
 
 /// The pixels of an image are those of the file that the set names, wherever the images are, and whatever was done to

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::tables::COLOUR;
-use crate::common::{assert_says, contents, parquet, planes, png, schema, write};
+use crate::common::{assert_says, contents, parquet, parquet_as, planes, png, schema, write};
 use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::Pipeline;
 use hebbian_data::{Batches, Dataset, DatasetName, ImageSet, LoadOptions, Result, load};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 /// Bytes of an image of `COLOUR`.
 const SIZE: u64 = 72;
@@ -166,6 +167,53 @@ fn groups_are_drawn_and_rows_are_mixed_within_windows() {
     let whole = of(dir.path(), |_| ()).unwrap().test;
     let plain: Vec<Vec<usize>> = Batches::shuffled(300, 6, &mut Rng::new(8)).unwrap().collect();
     assert_eq!(whole.shuffled(6, &mut Rng::new(8)).unwrap().collect::<Vec<_>>(), plain);
+}
+
+/// A set that stays in its file, which has 1,200 rows in a single group: rows are decoded in blocks of 256. They are in
+/// pages of `rows` rows. When the function returns, the pages before row `spoilt` can no longer be read.
+fn in_pages(dir: &Path, rows: usize, spoilt: usize) -> ImageSet {
+    let pictures: Vec<(Vec<u8>, i64)> = (0..1200).map(|i| (png(i, COLOUR), 0)).collect();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_write_batch_size(rows)
+        .set_data_page_row_count_limit(rows)
+        .build();
+    let mut bytes = parquet_as(properties, &schema(DatasetName::Mnist), &pictures, 1200);
+    let path = dir.join("train.parquet");
+    write(&path, &bytes);
+    write(&dir.join("test.parquet"), &parquet(&schema(DatasetName::Mnist), &pictures[..4], 4));
+    let set = of(dir, |options| options.memory = 0).unwrap().train;
+    let starts = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"\x89PNG"));
+    let starts: Vec<usize> = starts.collect();
+    assert_eq!((set.len(), starts.len()), (1200, 1200));
+    bytes[4..starts[spoilt - 1] + pictures[spoilt - 1].0.len()].fill(0xff);
+    write(&path, &bytes);
+    set
+}
+
+/// Rows 512 to 767 are in the pages that begin with rows 500, 600 and 700: no earlier page is looked at, not even its
+/// header.
+#[test]
+fn a_block_is_read_without_the_pages_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = in_pages(dir.path(), 100, 500);
+    let block: Vec<usize> = (512..768).collect();
+    let expected: Vec<u8> = block.iter().flat_map(|&i| planes(i, COLOUR)).collect();
+    assert_eq!(set.pixels(&[1199]).unwrap(), planes(1199, COLOUR));
+    assert_eq!(set.pixels(&block).unwrap(), expected);
+    assert_says(&set.pixels(&[300]).unwrap_err().to_string(), &["train.parquet", "broken"]);
+}
+
+/// All rows are in a page. It is read with the first block, when the set is loaded, and not again for the others.
+#[test]
+fn blocks_in_order_read_their_page_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = in_pages(dir.path(), 1200, 1200);
+    let all: Vec<usize> = (0..1200).collect();
+    let expected: Vec<u8> = all.iter().flat_map(|&i| planes(i, COLOUR)).collect();
+    assert_eq!(set.pixels(&all).unwrap(), expected);
+    assert!(set.pixels(&[0]).is_err(), "the page can no longer be read");
 }
 
 /// Reading does not need the threads of the pool that waits for it.

@@ -251,6 +251,44 @@ fn a_flip_turns_one_in_two() {
     says(pipeline("flip").apply_to(&images).unwrap_err(), &["'flip': it draws at random"]);
 }
 
+/// Messages name transforms as flags do, and one's own by their types, whatever they print of themselves.
+#[test]
+fn transforms_are_named_as_in_flags() {
+    struct OwnNoise;
+    impl std::fmt::Debug for OwnNoise {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("?")
+        }
+    }
+    impl Transform for OwnNoise {
+        fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
+            Ok(image)
+        }
+
+        fn apply(&self, image: Image, _: &mut Rng) -> hebbian_data::Result<Image> {
+            Ok(image)
+        }
+
+        fn is_random(&self) -> bool {
+            true
+        }
+    }
+    let images = Tensor::zeros((1, 1, 8, 8), DType::F32, CPU).unwrap();
+    for (random, name) in [
+        (pipeline("random-crop=4:padding=2"), "random-crop=4:padding=2"),
+        (Pipeline::default().then(OwnNoise), "own-noise"),
+    ] {
+        let error = random.apply_to(&images).unwrap_err();
+        says(error, &[&format!("the transform '{name}': it draws at random")]);
+    }
+    // Placeholders have the names of what they stand for.
+    for name in ["standardise", "zca"] {
+        let unfitted = Pipeline::unfitted(&list(name)).unwrap();
+        let error = unfitted.shape((1, 1 << 14, 1 << 14)).unwrap_err();
+        says(error, &[&format!("the transform '{name}': it makes images of 1x16384x16384")]);
+    }
+}
+
 /// A part that is the whole image is that image resized; parts of a ramp stay within its values, in order, and differ.
 #[test]
 fn a_random_resized_crop_is_a_part_resized() {
