@@ -363,8 +363,8 @@ impl Model {
         self.inner.image
     }
 
-    /// Whether the model takes images of this shape: channels, height and width. It takes those of [`image`](Self::image)
-    /// and, where its transforms resize or crop, others.
+    /// Whether the model takes images of this shape: channels, height and width. It takes those of
+    /// [`image`](Self::image) and, where its transforms resize or crop, others.
     pub fn takes(&self, image: (usize, usize, usize)) -> bool {
         self.inner.takes(image)
     }
@@ -552,8 +552,8 @@ pub fn splits(config: &Value, data: Dataset) -> Result<Dataset> {
     (known(method).map_err(Error::Argument)?.splits)(&config["options"], data)
 }
 
-/// Returns whether a run with this configuration learns from the test images of its data set, and is tested with training
-/// images.
+/// Returns whether a run with this configuration learns from the test images of its data set, and is tested with
+/// training images.
 ///
 /// # Errors
 /// As [`splits`].

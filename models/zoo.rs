@@ -13,8 +13,8 @@ pub(crate) struct Shipped {
 
 macro_rules! shipped {
     ($($name:literal)*) => {
-        /// The names of the models that [`Model::from_zoo`](crate::Model::from_zoo) loads. Each was trained with the preset
-        /// of its data set and seed 0; its folder under `models/zoo` has its card and results.
+        /// The names of the models that [`Model::from_zoo`](crate::Model::from_zoo) loads. Each was trained with the
+        /// preset of its data set and seed 0; its folder under `models/zoo` has its card and results.
         pub const ZOO: &[&str] = &[$($name),*];
 
         const MODELS: &[(&str, Shipped)] = &[$((

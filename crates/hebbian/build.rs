@@ -13,8 +13,8 @@ fn main() {
     println!("cargo::rustc-env=HEBBIAN_VERSION={version}");
 }
 
-/// Returns the abbreviated name of the commit that is checked out, with `-dirty` if files differ from it, or `None` where
-/// that is not known.
+/// Returns the abbreviated name of the commit that is checked out, with `-dirty` if files differ from it, or `None`
+/// where that is not known.
 fn commit() -> Option<String> {
     println!("cargo::rerun-if-changed=build.rs");
     let root = Path::new("../..");

@@ -17,8 +17,8 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// Holds out the last `validation_images` training images for validation, but at most a tenth of all; of a set that is
-    /// sorted by class, the last ones of each class ([`ImageSet::split_at`]).
+    /// Holds out the last `validation_images` training images for validation, but at most a tenth of all; of a set that
+    /// is sorted by class, the last ones of each class ([`ImageSet::split_at`]).
     ///
     /// # Errors
     /// If there are no images.

@@ -25,8 +25,8 @@ pub struct Preset {
     /// Whether the output of the last block is batch-normalised. Default: no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_norm: bool,
-    /// Units of a dense layer between the convolutions and the classes, with bias, ReLU and an affine batch norm; it learns by
-    /// back-propagation. Default: none.
+    /// Units of a dense layer between the convolutions and the classes, with bias, ReLU and an affine batch norm; it
+    /// learns by back-propagation. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<usize>,
     /// The share of features that is dropped before the class layer in training.

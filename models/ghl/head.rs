@@ -1,7 +1,7 @@
 //! The layers after the convolutions.
 
 use candle::{Result, Tensor, Var};
-use candle_hebbian::ops::{BatchNorm, Dropout, batch_norm, linear_response};
+use candle_hebbian::ops::{BatchNorm, Dropout, batch_norm, linear_response, repu};
 use candle_hebbian::{Rng, init};
 use candle_nn::{Init, VarBuilder};
 
@@ -113,7 +113,7 @@ impl Head {
         let Some(Hidden { linear, norm, scale, shift }) = &self.hidden else {
             return Ok(features.clone());
         };
-        let active = linear.forward(features)?.relu()?;
+        let active = repu(&linear.forward(features)?, 1.0)?;
         let normed = if training { norm.forward_train(&active) } else { norm.forward(&active) };
         normed?.broadcast_mul(scale)?.broadcast_add(shift)
     }

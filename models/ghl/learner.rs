@@ -82,10 +82,11 @@ impl Learner {
             (data.train.shape(), data.class_names.len(), data.train.len());
         let network = Network::new(preset, image, classes, rng, DType::F32, device)?;
         let training = &preset.training;
-        if preset.hidden.is_some() && count % training.batch_size == 1 {
+        let has_one_image = training.batch_size == 1 || count % training.batch_size == 1;
+        if let Some(norm) = network.norm_of_one_value().filter(|_| has_one_image) {
             return Err(Error::Argument(format!(
-                "the last of the batches of {} is of 1 of the {count} training images, of which the hidden layer's batch \
-                 norm cannot take a variance: choose another --batch-size",
+                "the last of the batches of {} is of 1 of the {count} training images, of which the batch norm of \
+                 {norm} cannot take a variance: choose another --batch-size",
                 training.batch_size
             )));
         }
@@ -122,7 +123,7 @@ impl hebbian_train::Learner for Learner {
     fn calibrate(&mut self) -> Result<()> {
         let (size, train) = (self.network.preset().training.batch_size, &self.data.train);
         let batches = train.shuffled(size, &mut self.rng.stream("calibration"))?;
-        for indices in batches.take(CALIBRATION_BATCHES).filter(|indices| indices.len() > 1) {
+        for indices in batches.take(CALIBRATION_BATCHES) {
             self.network.calibrate(&train.batch(&indices, DType::F32, &self.device)?.0)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::sign_only::SignOnly;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::ops::flatten;
-use candle_hebbian::{GlobalDirection, Layer, Norm, Rng, Rule, SoftWta, Stack, seeded};
+use candle_hebbian::{Block, GlobalDirection, Layer, Norm, Rng, Rule, SoftWta, Stack, seeded};
 use candle_nn::VarMap;
 use hebbian_train::{Checkpoint, Error, Model, Preset as _, Result, Units, check_layer};
 use std::sync::Arc;
@@ -127,11 +127,27 @@ impl Network {
         self.head.logits(&hidden, Some(masks))
     }
 
+    /// The name of the first batch norm that sees a single value of each channel of an image, if there is one: it
+    /// cannot take the variance of one image.
+    pub(super) fn norm_of_one_value(&self) -> Option<String> {
+        let blocks = self.stack.blocks();
+        let inputs = blocks.iter().map(|block| block.output());
+        let inputs = std::iter::once(self.stack.input()).chain(inputs);
+        let is_it = |(block, input): (&Block<SoftWta>, &[usize])| {
+            block.batch_norm().is_some() && input[1..].iter().product::<usize>() == 1
+        };
+        match blocks.iter().zip(inputs).position(is_it) {
+            Some(at) if at == self.preset.blocks.len() => Some("the output".to_string()),
+            Some(at) => Some(format!("block {at}")),
+            None => self.preset.hidden.map(|_| "the hidden layer".to_string()),
+        }
+    }
+
     /// Updates the running statistics of all batch norms with images `(B, C, H, W)`, as in training; nothing else
     /// changes.
     ///
     /// # Errors
-    /// Images of another size, or a single one.
+    /// Images of another size, or a single one if a batch norm sees one value of each of its channels.
     pub fn calibrate(&self, images: &Tensor) -> candle::Result<()> {
         let images = Self::scaled(images)?;
         self.stack.calibrate(&images)?;

@@ -20,11 +20,13 @@ impl Backprop {
     /// `½λ‖W₂W₁‖²`.
     ///
     /// # Errors
-    /// If the device lacks the memory for a copy of the weights.
+    /// If the ridge is negative or not finite, or the device lacks the memory for a copy of the weights.
     pub fn from_circuit(circuit: &Circuit, ridge: f64) -> Result<Self> {
+        let config = CircuitConfig { ridge, ..*circuit.config() };
+        config.check()?;
         let copy = |var: &Var| Var::from_tensor(&var.as_detached_tensor());
         Ok(Self {
-            config: CircuitConfig { ridge, ..*circuit.config() },
+            config,
             w1: copy(circuit.w1())?,
             w2: copy(circuit.w2())?,
             mean: circuit.mean().clone(),
@@ -60,7 +62,7 @@ impl Backprop {
     ) -> std::result::Result<(), E> {
         self.w1.set(&take("w1", self.w1.dims())?)?;
         self.w2.set(&take("w2", self.w2.dims())?)?;
-        self.mean = take("mean", self.mean.dims())?;
+        self.mean = take("mean", self.mean.dims())?.to_dtype(self.mean.dtype())?;
         Ok(())
     }
 

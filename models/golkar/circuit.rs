@@ -4,6 +4,7 @@
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
+use candle_hebbian::ops::repu;
 use candle_hebbian::{Geometry, ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ impl Nonlinearity {
     pub(super) fn rate(self, h: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(h.clone()),
-            Self::Relu => h.relu(),
+            Self::Relu => repu(h, 1.0),
         }
     }
 
@@ -31,7 +32,7 @@ impl Nonlinearity {
     pub(super) fn output(self, rate: &Tensor, mean: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(rate.clone()),
-            Self::Relu => rate.broadcast_sub(mean),
+            Self::Relu => rate.broadcast_sub(&mean.to_dtype(rate.dtype())?),
         }
     }
 
@@ -41,7 +42,8 @@ impl Nonlinearity {
             Self::Identity => Ok(mean.clone()),
             Self::Relu => {
                 let share = (mean_rate * rate.dim(0)? as f64).min(1.0);
-                mean + ((rate.detach().mean(0)? - mean)? * share)?
+                let now = rate.detach().to_dtype(mean.dtype())?.mean(0)?;
+                mean + ((now - mean)? * share)?
             }
         }
     }
@@ -69,6 +71,30 @@ pub struct CircuitConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+impl CircuitConfig {
+    /// Refuses numbers that would be taken for others: a ridge that is no number for 0, and such a rate for 1.
+    ///
+    /// # Errors
+    /// If the rate of the running mean or the ridge is negative or not finite.
+    pub(super) fn check(&self) -> Result<()> {
+        let numbers = [("mean_rate", self.mean_rate), ("ridge", self.ridge)];
+        match numbers.into_iter().find(|(_, found)| !(*found >= 0.0 && found.is_finite())) {
+            Some((name, found)) => {
+                candle::bail!("circuit: {name} is {found}, expected a finite number, 0 or more")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The type of what is summed over samples, for weights of `dtype`: f32 for f16 and bf16.
+fn summed(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
 }
 
 /// The initial weights.
@@ -130,22 +156,23 @@ pub struct Activity {
 struct Plastic {
     synapses: Synapses,
     rule: ModulatedHebb,
-    mixing: Option<Tensor>,
+    /// `F` and `s` of the term `−s·FFᵀw`.
+    ridge: Option<(Tensor, f64)>,
 }
 
 impl Plastic {
     fn new(synapses: Synapses, leak: f64) -> Self {
-        Self { synapses, rule: ModulatedHebb { leak }, mixing: None }
+        Self { synapses, rule: ModulatedHebb { leak }, ridge: None }
     }
 }
 
 impl Rule for Plastic {
     fn update(&self, synapses: &Synapses, state: &mut State) -> Result<Update> {
         let update = self.rule.update(synapses, state)?;
-        Ok(match &self.mixing {
-            Some(mixing) => update.mixing(mixing.clone()),
-            None => update,
-        })
+        let Some((factor, share)) = &self.ridge else { return Ok(update) };
+        // The synapses of f16 and bf16 are in f32.
+        let factor = factor.to_dtype(synapses.post().dtype())?;
+        Ok(update.mixing((factor.matmul(&factor.t()?)? * *share)?.unsqueeze(0)?))
     }
 }
 
@@ -225,7 +252,8 @@ impl Circuit {
     /// are `(m, k, n)`. `W₁`, `W₂` and `R` are drawn from streams of `rng` of their own.
     ///
     /// # Errors
-    /// If there is no memory for so many weights, or candle does not convert f32 to `dtype` on `device`.
+    /// If there is no memory for so many weights, candle does not convert f32 to `dtype` on `device`, or the rate of
+    /// the running mean or the ridge is negative or not finite.
     pub fn new(
         config: CircuitConfig,
         (inputs, units, outputs): (usize, usize, usize),
@@ -248,10 +276,11 @@ impl Circuit {
     }
 
     /// Creates a circuit with copies of `w1 (k, m)`, `w2 (n, k)`, `q (k, k)` and, if it is decoupled,
-    /// `r (k, k)`. The running mean starts at 0.
+    /// `r (k, k)`. The running mean starts at 0; it is in f32 for weights in f16 and bf16.
     ///
     /// # Errors
-    /// If the weights do not fit each other, or `r` is missing for a decoupled circuit or given for another.
+    /// If the weights do not fit each other, `r` is missing for a decoupled circuit or given for another, or the rate
+    /// of the running mean or the ridge is negative or not finite.
     pub fn from_weights(
         config: CircuitConfig,
         w1: &Tensor,
@@ -259,6 +288,7 @@ impl Circuit {
         q: &Tensor,
         r: Option<&Tensor>,
     ) -> Result<Self> {
+        config.check()?;
         let (units, _) = w1.dims2()?;
         let square = [q].into_iter().chain(r).all(|q| q.dims() == [units, units]);
         if w2.dim(1)? != units || !square || r.is_some() != config.decoupled {
@@ -274,7 +304,7 @@ impl Circuit {
         let copy = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
         Ok(Self {
             config,
-            mean: Tensor::zeros(units, w1.dtype(), w1.device())?,
+            mean: Tensor::zeros(units, summed(w1.dtype()), w1.device())?,
             w1: copy(w1)?,
             w2: copy(w2)?,
             q: copy(q)?,
@@ -320,7 +350,8 @@ impl Circuit {
     pub fn start_mean(&mut self, x: &Tensor) -> Result<()> {
         batch_size(x)?;
         if self.config.nonlinearity == Nonlinearity::Relu {
-            self.mean = self.config.nonlinearity.rate(&self.basal(x)?)?.mean(0)?;
+            let rate = self.config.nonlinearity.rate(&self.basal(x)?)?;
+            self.mean = rate.to_dtype(self.mean.dtype())?.mean(0)?;
         }
         Ok(())
     }
@@ -394,8 +425,8 @@ impl Circuit {
         if ridge > 0.0 {
             // −λQQᵀW₁ and +λW₁W₁ᵀQ, times the number of rows, by which all updates are divided later.
             let share = ridge * x.dim(0)? as f64;
-            plastic[0].mixing = Some((q.matmul(&q.t()?)? * share)?.unsqueeze(0)?);
-            plastic[2].mixing = Some((w1.matmul(&w1.t()?)? * -share)?.unsqueeze(0)?);
+            plastic[0].ridge = Some((q, share));
+            plastic[2].ridge = Some((w1, -share));
         }
         Ok(plastic)
     }
@@ -403,7 +434,7 @@ impl Circuit {
     /// Computes the activity and the updates of the rules, which are means over the batch `x (B, m)`, `y (B, n)`.
     ///
     /// # Errors
-    /// As for [`activity`](Self::activity), or if there are no samples, or a circuit with a ridge is in f16 or bf16.
+    /// As for [`activity`](Self::activity), or if there are no samples.
     pub fn increments(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Increments)> {
         let samples = batch_size(x)?;
         let activity = self.activity(x, y)?;
@@ -426,14 +457,14 @@ impl Circuit {
     /// − ⟨sg(c), f(W₁x)⟩ − ⟨sg(z), W₂ᵀy⟩ + ½ρ‖W₂‖² − ⟨sg(z), Q sg(ν)⟩ + ½ρ‖Q‖²  (− ⟨sg(ν), R sg(z)⟩ + ½ρ‖R‖²)
     /// ```
     ///
-    /// and with a ridge `+ λ⟨sg(QQᵀW₁), W₁⟩ − λ⟨sg(W₁W₁ᵀQ), Q⟩`.
+    /// and with a ridge `+ λ⟨sg(QQᵀW₁), W₁⟩ − λ⟨sg(W₁W₁ᵀQ), Q⟩`. The loss of a circuit in f16 or bf16 is in f32.
     ///
     /// # Errors
-    /// As for [`activity`](Self::activity), or if there are no samples, or the circuit is in f16 or bf16.
+    /// As for [`activity`](Self::activity), or if there are no samples.
     pub fn surrogates(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Tensor)> {
         let samples = batch_size(x)?;
         let activity = self.activity(x, y)?;
-        let mut sum = Tensor::zeros((), x.dtype(), x.device())?;
+        let mut sum = Tensor::zeros((), summed(x.dtype()), x.device())?;
         for one in self.plastic(x, y, &activity)? {
             sum = (sum + one.synapses.loss(&one)?)?;
         }
@@ -540,7 +571,7 @@ impl Circuit {
                 var.set(&take(name, var.dims())?)?;
             }
         }
-        self.mean = take("mean", self.mean.dims())?;
+        self.mean = take("mean", self.mean.dims())?.to_dtype(self.mean.dtype())?;
         Ok(())
     }
 }

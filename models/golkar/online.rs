@@ -127,7 +127,7 @@ impl NullaryFnOnce for Step<'_> {
         let relu = config.nonlinearity == Nonlinearity::Relu;
         for i in 0..k {
             h[i] = dot(&w1[i * m..][..m], x);
-            z[i] = if relu { h[i].max(0.0) - mean[i] } else { h[i] };
+            z[i] = if relu { rectified(h[i]) - mean[i] } else { h[i] };
         }
         match r {
             Some(r) => (0..k).for_each(|i| nu[i] = dot(&r[i * k..][..k], z)),
@@ -168,7 +168,7 @@ impl NullaryFnOnce for Step<'_> {
             hebb(q, z, nu, etaq, level);
         }
         for i in 0..k {
-            if !relu || h[i] > 0.0 {
+            if !relu || h[i] > 0.0 || h[i].is_nan() {
                 add(&mut w1[i * m..][..m], eta1 * c[i], x);
             }
         }
@@ -179,10 +179,16 @@ impl NullaryFnOnce for Step<'_> {
         if relu {
             let share = config.mean_rate.min(1.0) as f32;
             for (mean, h) in mean.iter_mut().zip(h) {
-                *mean += share * (h.max(0.0) - *mean);
+                *mean += share * (rectified(*h) - *mean);
             }
         }
     }
+}
+
+/// `max(0, h)`, but NaN for NaN, of which `f32::max` makes 0.
+#[inline(always)]
+fn rectified(h: f32) -> f32 {
+    if h <= 0.0 { 0.0 } else { h }
 }
 
 /// `w ← w + η (post preᵀ − ρw)`

@@ -2,6 +2,7 @@
 
 use candle::{D, Device, Result, Tensor};
 use candle_hebbian::device::send;
+use candle_hebbian::ops::repu;
 
 /// Normalises the contrast of rows `p (n, F)`: `(p − p̄)/√(var p + c)`, with the sample variance (over `F − 1`).
 ///
@@ -17,13 +18,13 @@ pub fn contrast(rows: &Tensor, c: f64) -> Result<Tensor> {
 /// Returns the distances `z_k = ‖x − c_k‖₂ (n, N)` of rows `x (n, F)` from `centroids (N, F)`.
 ///
 /// # Errors
-/// Rows of another length.
+/// Rows of another length; no centroids.
 pub fn distances(rows: &Tensor, centroids: &Tensor) -> Result<Tensor> {
     let squares = |rows: &Tensor| rows.sqr()?.sum(D::Minus1);
     let products = (rows.matmul(&centroids.t()?)? * -2.0)?;
     let sums = products.broadcast_add(&squares(centroids)?)?;
     // Rounding may make the square of a distance of 0 negative.
-    sums.broadcast_add(&squares(rows)?.unsqueeze(1)?)?.relu()?.sqrt()
+    repu(&sums.broadcast_add(&squares(rows)?.unsqueeze(1)?)?, 1.0)?.sqrt()
 }
 
 /// Returns `f_k = max(0, z̄ − z_k)` for `distances (n, N)`: how much nearer a centroid is than the average centroid.
@@ -31,7 +32,7 @@ pub fn distances(rows: &Tensor, centroids: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// No centroids.
 pub fn triangle(distances: &Tensor) -> Result<Tensor> {
-    distances.mean_keepdim(D::Minus1)?.broadcast_sub(distances)?.relu()
+    repu(&distances.mean_keepdim(D::Minus1)?.broadcast_sub(distances)?, 1.0)
 }
 
 /// Does one iteration of k-means (Lloyd's algorithm). Returns, for each of `centroids (N, F)`, the mean of the rows

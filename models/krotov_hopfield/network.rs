@@ -2,6 +2,7 @@
 
 use super::config::Preset;
 use candle::{DType, Device, Tensor};
+use candle_hebbian::ops::repu;
 use candle_hebbian::{
     Competition, Geometry, KrotovHopfield, LargestEntry, Layer, Learner, LinearDecay, Rng, Steps,
 };
@@ -74,9 +75,11 @@ impl Unsupervised for Network {
 
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let x = images.flatten_from(1)?;
-        let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;
+        let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?;
+        // A black image is divided by 1.
+        let norm = (&norm + norm.eq(0.0)?.to_dtype(norm.dtype())?)?;
         let u = x.broadcast_div(&norm)?.matmul(&self.layer.weight().detach().t()?)?;
-        Ok(u.relu()?.powf(self.preset.power)?)
+        Ok(repu(&u, 1.0)?.powf(self.preset.power)?)
     }
 
     fn units(&self) -> Result<Option<Units>> {

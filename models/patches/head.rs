@@ -3,7 +3,7 @@
 use candle::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_hebbian::Rng;
 use candle_hebbian::device::{read, upload};
-use candle_hebbian::ops::linear_response;
+use candle_hebbian::ops::{linear_response, repu};
 use hebbian_train::{Error, LinearReadout, OwnHead, Recorder, Result};
 use serde::{Deserialize, Serialize};
 
@@ -66,8 +66,8 @@ impl HeadConfig {
 /// scores = mean over places of W₂ ∗ h + b  a convolution with a kernel of `kernel` × `kernel`
 /// ```
 ///
-/// There is no non-linearity. It learns cross-entropy by descent with momentum: `v ← μ·v + g`, `w ← w − η·v`. Weights and
-/// biases begin as PyTorch's do, uniform in ±1/√fan-in, where a 1×1 convolution has a fan-in of `N`.
+/// There is no non-linearity. It learns cross-entropy by descent with momentum: `v ← μ·v + g`, `w ← w − η·v`. Weights
+/// and biases begin as PyTorch's do, uniform in ±1/√fan-in, where a 1×1 convolution has a fan-in of `N`.
 ///
 /// Source: Thiry et al. 2021, the authors' code. Unlike there, images are not cropped and flipped while it learns.
 #[derive(Debug, Clone)]
@@ -120,8 +120,8 @@ impl FactorisedHead {
     }
 }
 
-/// The matrix `(kernel², side²)` by which the mean over all places of a convolution is one product: row `(i, j)` has the
-/// mean of a map over the inputs that the tap `(i, j)` reads.
+/// The matrix `(kernel², side²)` by which the mean over all places of a convolution is one product: row `(i, j)` has
+/// the mean of a map over the inputs that the tap `(i, j)` reads.
 fn places(side: usize, kernel: usize, device: &Device) -> CandleResult<Tensor> {
     let moves = side - kernel + 1;
     let mut matrix = vec![0f32; kernel * kernel * side * side];
@@ -184,7 +184,7 @@ impl Weights {
         let ones = Tensor::ones((1, rows.dim(0)?), rows.dtype(), rows.device())?;
         let mean = (ones.matmul(&rows)?.squeeze(0)? / count)?;
         let squares = (ones.matmul(&rows.sqr()?)?.squeeze(0)? / count)?;
-        let var = (squares - mean.sqr()?)?.relu()?;
+        let var = repu(&(squares - mean.sqr()?)?.unsqueeze(0)?, 1.0)?.squeeze(0)?;
         let unbiased = (&var * (count / (count - 1.0).max(1.0)))?;
         self.mean = ((&self.mean * (1.0 - SHARE))? + (&mean * SHARE)?)?;
         self.var = ((&self.var * (1.0 - SHARE))? + (unbiased * SHARE)?)?;

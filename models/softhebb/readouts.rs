@@ -136,7 +136,8 @@ impl Readouts<'_, '_> {
         }))
     }
 
-    /// Returns the accuracies of fresh heads, each of which learns from one of the sets of images, with its own generator.
+    /// Returns the accuracies of fresh heads, each of which learns from one of the sets of images, with its own
+    /// generator.
     fn of_few(&self, network: &Network, few: &[(ImageSet, Rng)]) -> Result<Vec<f64>> {
         let Material { data, device, .. } = self.material;
         let (preset, classes) = (self.material.preset(), self.material.classes());

@@ -81,8 +81,8 @@ impl AdaptiveThreshold {
     /// Makes thresholds of 0 for `(sites, units)` and responses of type `dtype`, in a new variable of their own.
     ///
     /// # Errors
-    /// If there are no units or not enough memory, the rate is negative or not finite in f32, or the target is outside 0
-    /// to 1.
+    /// If there are no units or not enough memory, the rate is negative or not finite in f32, or the target is outside
+    /// 0 to 1.
     pub fn new(
         (sites, units): (usize, usize),
         rate: f64,

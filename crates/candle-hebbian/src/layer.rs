@@ -322,8 +322,9 @@ impl Response {
         Ok(Self { pre, u, weight: weight.clone(), geometry, input: input.to_vec() })
     }
 
-    /// The pre-synaptic rows `x (S, P, F)`: samples, or patches flattened channel-major. For some convolutions, response
-    /// and update are computed from the images themselves, and the rows are written out when this is first called.
+    /// The pre-synaptic rows `x (S, P, F)`: samples, or patches flattened channel-major. For some convolutions,
+    /// response and update are computed from the images themselves, and the rows are written out when this is first
+    /// called.
     ///
     /// # Errors
     /// If there is not enough memory for them.

@@ -220,8 +220,9 @@ mod tests {
     use super::*;
     use candle_nn::init::{FanInOut, NonLinearity};
 
-    /// Recorded results rest on these: the generator, the seeding and the streams never change. The values follow from the
-    /// definitions of ChaCha8, of the PCG32 that makes its key from a seed, and of FNV-1a, computed by another program.
+    /// Recorded results rest on these: the generator, the seeding and the streams never change. The values follow from
+    /// the definitions of ChaCha8, of the PCG32 that makes its key from a seed, and of FNV-1a, computed by another
+    /// program.
     #[test]
     fn draws_never_change() {
         let drawn = |mut rng: Rng| [(); 3].map(|()| rng.between(0.0, 1.0));

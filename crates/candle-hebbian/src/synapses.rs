@@ -222,8 +222,8 @@ impl Synapses {
         sum(terms)
     }
 
-    /// The same in f32, if they are f16 or bf16: what a rule sums over rows may exceed the range of these types, and small
-    /// changes of its state are rounded away in them.
+    /// The same in f32, if they are f16 or bf16: what a rule sums over rows may exceed the range of these types, and
+    /// small changes of its state are rounded away in them.
     fn wide(&self) -> Result<Self> {
         Ok(Self {
             pre: self.pre.wide()?,

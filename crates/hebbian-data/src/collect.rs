@@ -154,7 +154,8 @@ fn sets_of(
     Ok(Some(sets))
 }
 
-/// Whether one of some pictures has colour: pictures from all over the split or, if they are read in blocks, the first ones.
+/// Whether one of some pictures has colour: pictures from all over the split or, if they are read in blocks, the first
+/// ones.
 fn shows_colour(split: &Split) -> Result<bool> {
     let (count, looks) = (split.pile.len(), LOOK.min(split.pile.len()));
     for look in 0..looks {

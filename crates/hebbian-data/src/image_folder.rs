@@ -12,8 +12,8 @@ use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
 /// The endings of the names of pictures that can be decoded.
 pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
-/// The endings of the names of pictures that cannot be decoded. They are not ignored as other files are: without them, a
-/// class could silently have fewer images than its folder.
+/// The endings of the names of pictures that cannot be decoded. They are not ignored as other files are: without them,
+/// a class could silently have fewer images than its folder.
 const OTHERS: [&str; 13] =
     ["gif", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2", "jpx", "ppm", "pgm", "pbm", "pnm"];
 /// The names of the folder of images to learn from.
@@ -28,8 +28,8 @@ const DEEPEST: usize = 16;
 /// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or in `CLASS/*.png`, of which a share is
 /// drawn for testing. Of several folders to test with, the first one with folders of classes counts. There may also be
 /// `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their folders. Classes are in the order of
-/// their names. Hidden files, and files that are not pictures, are ignored; a picture in a format that cannot be decoded
-/// is a bad picture.
+/// their names. Hidden files, and files that are not pictures, are ignored; a picture in a format that cannot be
+/// decoded is a bad picture.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -146,7 +146,8 @@ pub(crate) fn load(
     split::dataset(name, sets, count, class_names, options).map(Some)
 }
 
-/// The first of the folders that has folders of classes. Of images to test with, some sets keep the classes to themselves.
+/// The first of the folders that has folders of classes. Of images to test with, some sets keep the classes to
+/// themselves.
 fn with_classes(all: &[PathBuf]) -> Result<Option<PathBuf>> {
     for path in all {
         if pictures(&folders(path)?)?.iter().any(|(_, files)| !files.is_empty()) {

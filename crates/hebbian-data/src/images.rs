@@ -298,8 +298,8 @@ impl ImageSet {
     }
 
     /// The file that image `i` was read from and, if the file is a table, the row of the image in it, counted from 0.
-    /// `None` if there is no such image, or if it is not from a picture or table: from the original files of a known set,
-    /// or from bytes.
+    /// `None` if there is no such image, or if it is not from a picture or table: from the original files of a known
+    /// set, or from bytes.
     pub fn file(&self, i: usize) -> Option<(PathBuf, Option<usize>)> {
         (i < self.len()).then(|| self.store.file(self.in_store(i)))?
     }

@@ -111,8 +111,8 @@ impl Pictures {
         self.pixels.try_reserve_exact(more).map_err(refused)
     }
 
-    /// Decodes further pictures on all cores, keeps those without a problem, and returns the positions of the others with
-    /// their problems.
+    /// Decodes further pictures on all cores, keeps those without a problem, and returns the positions of the others
+    /// with their problems.
     pub fn extend<B: AsRef<[u8]> + Sync>(&mut self, encoded: &[B]) -> Vec<(usize, Problem)> {
         let (size, before) = (self.how.size(), self.pixels.len());
         self.pixels.resize(before + encoded.len() * size, 0);

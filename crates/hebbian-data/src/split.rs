@@ -121,8 +121,8 @@ pub(crate) fn labelled(labels: &[u32], count: usize, seed: u64) -> (Vec<usize>, 
     (0..labels.len()).partition(|&at| keeps[at])
 }
 
-/// Splits a set with these labels after `count` images: returns their indices and those of the others, both in order. If
-/// the set is sorted by class, or a class is missing among the first images, the first ones of each class are taken
+/// Splits a set with these labels after `count` images: returns their indices and those of the others, both in order.
+/// If the set is sorted by class, or a class is missing among the first images, the first ones of each class are taken
 /// instead, in proportion and at least one. Fewer images than classes are the first ones.
 ///
 /// ```

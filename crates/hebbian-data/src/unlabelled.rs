@@ -13,8 +13,8 @@ use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
 /// and those in the folders that are named, at any depth and in the order of their paths. Their labels are
 /// [`NO_LABEL`](ImageSet::NO_LABEL), and [`ImageSet::file`] says which is which.
 ///
-/// If the shape is a square, pictures of another size are resized as by [`LoadOptions::image_size`]; otherwise they must
-/// have that size. Grey pictures become three equal channels if the shape has three. Of the options, `skip_bad`,
+/// If the shape is a square, pictures of another size are resized as by [`LoadOptions::image_size`]; otherwise they
+/// must have that size. Grey pictures become three equal channels if the shape has three. Of the options, `skip_bad`,
 /// `memory` and `buffer` are used.
 ///
 /// ```
@@ -30,8 +30,8 @@ use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
 /// ```
 ///
 /// # Errors
-/// A shape with other than 1 or 3 channels, a path that does not exist, no pictures, a picture that is broken, or one in
-/// colour if the shape is grey.
+/// A shape with other than 1 or 3 channels, a path that does not exist, no pictures, a picture that is broken, or one
+/// in colour if the shape is grey.
 pub fn load_pictures(
     paths: &[PathBuf],
     shape: (usize, usize, usize),

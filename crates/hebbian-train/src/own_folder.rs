@@ -67,7 +67,8 @@ struct Mark {
 }
 
 impl OwnFolder {
-    /// The names of the files that belong to the folder `path`, whether they are there or not; none if nothing marks it.
+    /// The names of the files that belong to the folder `path`, whether they are there or not; none if nothing marks
+    /// it.
     pub(crate) fn names(path: &Path, kind: &FolderKind) -> Result<BTreeSet<String>> {
         Ok(Mark::read(path, kind)?.map(|mark| mark.files).unwrap_or_default())
     }
@@ -85,9 +86,19 @@ impl OwnFolder {
         about: Map<String, Value>,
         fill: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<(Self, T)> {
+        Self::prepare(path, kind)?.replace(about, fill)
+    }
+
+    /// Locks the folder, which is made if it is missing, and refuses what [`replace`](Self::replace) would refuse
+    /// before it changes anything.
+    pub(crate) fn prepare(path: impl AsRef<Path>, kind: &'static FolderKind) -> Result<Prepared> {
         let folder = path.as_ref();
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let missing: Vec<_> =
+            folder.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
         std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
         let lock = Lock::take(folder)?;
+        let empty = Empty(missing);
         recover(folder, kind)?;
         let earlier = Mark::read(folder, kind)?;
         let listed = earlier.as_ref().map(|mark| mark.files.clone()).unwrap_or_default();
@@ -105,42 +116,7 @@ impl OwnFolder {
                 ));
             }
         }
-
-        let mark = Mark {
-            program: PROGRAM.to_string(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            files: kind.files.iter().map(ToString::to_string).collect(),
-            about,
-        };
-        let mut new = Self { folder: folder.to_path_buf(), kind, mark, _lock: lock };
-        let made = (|| {
-            if let Some(earlier) = &earlier {
-                set_aside(folder, kind, earlier)?;
-            }
-            new.save_mark()?;
-            let made = fill(&mut new)?;
-            if earlier.is_some() {
-                rename(&folder.join(REPLACING), &folder.join(REPLACED))?;
-            }
-            Ok(made)
-        })();
-        match made {
-            Ok(made) => {
-                // If this fails, what is left is no longer part of the folder, and the next use of the
-                // folder removes it.
-                let _ = recover(folder, kind);
-                atomic::remove_unfinished(folder, |name| listed.contains(name) || new.owns(name))?;
-                Ok((new, made))
-            }
-            Err(error) => {
-                if earlier.is_none() {
-                    let own = new.mark.files.iter().map(String::as_str).chain([kind.mark]);
-                    own.into_iter().try_for_each(|name| remove(&folder.join(name)))?;
-                }
-                recover(folder, kind)?;
-                Err(error)
-            }
-        }
+        Ok(Prepared { folder: folder.to_path_buf(), kind, earlier, lock, empty })
     }
 
     /// Opens an existing folder to continue with what is in it.
@@ -253,6 +229,76 @@ impl OwnFolder {
 
     fn save_mark(&self) -> Result<()> {
         self.mark.save(&self.folder, self.kind)
+    }
+}
+
+/// A folder that is locked and may be [replaced](OwnFolder::replace). If it was made for that and stays empty, it is
+/// removed again.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    folder: PathBuf,
+    kind: &'static FolderKind,
+    earlier: Option<Mark>,
+    lock: Lock,
+    empty: Empty,
+}
+
+impl Prepared {
+    /// As [`OwnFolder::replace`].
+    pub fn replace<T>(
+        self,
+        about: Map<String, Value>,
+        fill: impl FnOnce(&mut OwnFolder) -> Result<T>,
+    ) -> Result<(OwnFolder, T)> {
+        let Self { folder, kind, earlier, lock, mut empty } = self;
+        let listed = earlier.as_ref().map(|mark| mark.files.clone()).unwrap_or_default();
+        let mark = Mark {
+            program: PROGRAM.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            files: kind.files.iter().map(ToString::to_string).collect(),
+            about,
+        };
+        let mut new = OwnFolder { folder: folder.clone(), kind, mark, _lock: lock };
+        let folder = folder.as_path();
+        let made = (|| {
+            if let Some(earlier) = &earlier {
+                set_aside(folder, kind, earlier)?;
+            }
+            new.save_mark()?;
+            let made = fill(&mut new)?;
+            if earlier.is_some() {
+                rename(&folder.join(REPLACING), &folder.join(REPLACED))?;
+            }
+            Ok(made)
+        })();
+        match made {
+            Ok(made) => {
+                empty.0.clear();
+                // If this fails, what is left is no longer part of the folder, and the next use of the
+                // folder removes it.
+                let _ = recover(folder, kind);
+                atomic::remove_unfinished(folder, |name| listed.contains(name) || new.owns(name))?;
+                Ok((new, made))
+            }
+            Err(error) => {
+                if earlier.is_none() {
+                    let own = new.mark.files.iter().map(String::as_str).chain([kind.mark]);
+                    own.into_iter().try_for_each(|name| remove(&folder.join(name)))?;
+                }
+                recover(folder, kind)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Folders that were made, the innermost first, and are removed if nothing comes into them.
+#[derive(Debug)]
+struct Empty(Vec<PathBuf>);
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        let _ = self.0.iter().try_for_each(std::fs::remove_dir);
     }
 }
 

@@ -290,8 +290,8 @@ impl Job {
         start.into_iter().chain(dataset).chain(self.flags.iter().cloned()).collect()
     }
 
-    /// The command for a terminal: without seeds if a preset is trained, and followed by that of the analysis if there is
-    /// one.
+    /// The command for a terminal: without seeds if a preset is trained, and followed by that of the analysis if there
+    /// is one.
     pub fn command(&self, method: &str) -> String {
         let mut command = format!("hebbian {}", self.arguments(method).join(" "));
         if let (Some(_), [first, ..]) = (&self.experiment, &self.seeds[..]) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::CARD_START;
-use crate::own_folder::PROGRAM;
+use crate::own_folder::{PROGRAM, Prepared};
 use crate::text::read_own_text;
 use crate::{
     Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, checkpoint,
@@ -208,12 +208,21 @@ impl RunFolder {
     /// file that a run would replace but that `run.json` does not list (a downloaded model, say). The earlier run is
     /// then as it was.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        let (folder, (metrics, events)) =
-            OwnFolder::replace(path, &RUN, serde_json::Map::new(), |folder| {
-                let metrics = folder.claim(METRICS)?;
-                let metrics = File::create_new(&metrics).map_err(Error::io("write", &metrics))?;
-                Ok((metrics, EventFile::create_as(|name| folder.claim(name))?))
-            })?;
+        Self::create_in(Self::prepare(path)?)
+    }
+
+    /// Locks the folder of a new run, and refuses what [`create`](Self::create) refuses, before it replaces anything.
+    pub(crate) fn prepare(path: impl AsRef<Path>) -> Result<Prepared> {
+        OwnFolder::prepare(path, &RUN)
+    }
+
+    /// As [`create`](Self::create), in a folder that was locked by [`prepare`](Self::prepare).
+    pub(crate) fn create_in(folder: Prepared) -> Result<Self> {
+        let (folder, (metrics, events)) = folder.replace(serde_json::Map::new(), |folder| {
+            let metrics = folder.claim(METRICS)?;
+            let metrics = File::create_new(&metrics).map_err(Error::io("write", &metrics))?;
+            Ok((metrics, EventFile::create_as(|name| folder.claim(name))?))
+        })?;
         Ok(Self::of(folder, metrics, events, 0.0))
     }
 
@@ -396,9 +405,9 @@ impl RunFolder {
     /// Logs named values. TensorBoard shows the values of a read-out under its name, against its epochs.
     ///
     /// # Errors
-    /// When a value has the name of what a line says of the moment (`readout`, `step`, `images`, `epoch`, `seconds`); when
-    /// `metrics.jsonl` or the event file cannot be written; for the first values of a read-out, also when their event
-    /// file cannot be made.
+    /// When a value has the name of what a line says of the moment (`readout`, `step`, `images`, `epoch`, `seconds`);
+    /// when `metrics.jsonl` or the event file cannot be written; for the first values of a read-out, also when their
+    /// event file cannot be made.
     pub fn log(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
         const TAKEN: [&str; 5] = ["readout", "step", "images", "epoch", "seconds"];
         if let Some((name, _)) = values.iter().find(|(name, _)| TAKEN.contains(name)) {

@@ -75,8 +75,8 @@ pub struct StudyOptions {
     pub version: String,
     /// Whether to read back the complete runs and continue the interrupted one.
     pub resume: bool,
-    /// Whether a complete experiment with other settings in the same folder may be replaced. It may have taken hours, and
-    /// the default folder is the same for all settings.
+    /// Whether a complete experiment with other settings in the same folder may be replaced. It may have taken hours,
+    /// and the default folder is the same for all settings.
     pub replace: bool,
     /// Whether to show no progress.
     pub quiet: bool,
@@ -830,7 +830,8 @@ mod tests {
         assert!(!out.join("two").exists() && out.join("three/seed-0/results.json").exists());
     }
 
-    /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others stay.
+    /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others
+    /// stay.
     #[test]
     fn no_run_of_a_replaced_experiment_is_taken() {
         let folder = tempfile::tempdir().unwrap();

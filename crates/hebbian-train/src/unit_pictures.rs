@@ -12,8 +12,8 @@ use crate::{Checkpoint, Result};
 
 /// The most units of a layer that are drawn.
 const DRAWN: usize = 100;
-/// How many images wins are counted in: at most if each is one competition, at most if each position of an image is one,
-/// and at least. Between these, as many as take so many multiplications.
+/// How many images wins are counted in: at most if each is one competition, at most if each position of an image is
+/// one, and at least. Between these, as many as take so many multiplications.
 const IMAGES: (usize, usize) = (5_000, 500);
 const FEW_IMAGES: usize = 100;
 const COUNTING: u64 = 20_000_000_000;
@@ -88,14 +88,14 @@ impl UnitsBefore {
         Ok(())
     }
 
-    /// Draws the units of the network as they are now beside what they were: those of the first layer as `filters`, those
-    /// of the layers above as `receptive_fields_2` and so on, by linear back-projection, see
+    /// Draws the units of the network as they are now beside what they were: those of the first layer as `filters`,
+    /// those of the layers above as `receptive_fields_2` and so on, by linear back-projection, see
     /// [`receptive_fields`](crate::receptive_fields). Layers whose receptive fields take more than 2·10¹⁰
     /// multiplications are left out.
     ///
     /// The unit that responds most strongly of all at most positions of images comes first, and at most a hundred are
-    /// drawn. Below each are its number, its radius `‖w‖` and its share of these positions, which are its wins if the units
-    /// compete; then a unit without any is marked. Up to 5,000 `images`, evenly spread, are looked at.
+    /// drawn. Below each are its number, its radius `‖w‖` and its share of these positions, which are its wins if the
+    /// units compete; then a unit without any is marked. Up to 5,000 `images`, evenly spread, are looked at.
     ///
     /// # Errors
     /// If the network does not accept such images.

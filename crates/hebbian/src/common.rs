@@ -70,8 +70,8 @@ impl CommonArgs {
         self.seed.unwrap_or_default()
     }
 
-    /// Takes over what was not given from the run in `--load`, if that is one: the seed, and how its images are read and
-    /// split. So the images that were drawn for testing, which its weights have not learned, are drawn again.
+    /// Takes over what was not given from the run in `--load`, if that is one: the seed, and how its images are read
+    /// and split. So the images that were drawn for testing, which its weights have not learned, are drawn again.
     ///
     /// # Errors
     /// Those of [`loaded`](Self::loaded), or if a run is to be resumed.
@@ -256,8 +256,8 @@ impl CommonArgs {
         })
     }
 
-    /// Checks the folder `out` of a run before anything is learned: it must take files, the run must not replace the one
-    /// that it starts from, of which nothing would be left if this one were killed before its first checkpoint, and
+    /// Checks the folder `out` of a run before anything is learned: it must take files, the run must not replace the
+    /// one that it starts from, of which nothing would be left if this one were killed before its first checkpoint, and
     /// `--save` must not name one of the files of either.
     ///
     /// # Errors
@@ -292,9 +292,9 @@ impl CommonArgs {
         Ok(())
     }
 
-    /// Refuses to replace a complete run with other settings or on other images than `data`, unless its folder was named:
-    /// it may have taken hours, and folders have the same name for all settings of a preset, and for all folders of images
-    /// of one name.
+    /// Refuses to replace a complete run with other settings or on other images than `data`, unless its folder was
+    /// named: it may have taken hours, and folders have the same name for all settings of a preset, and for all folders
+    /// of images of one name.
     ///
     /// # Errors
     /// If there is such a run, or the images cannot be read.
@@ -406,9 +406,9 @@ impl TransformArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Images")]
 pub struct DataArgs {
-    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100, stl10, imagenette or imagenet; any labelled images on the
-    /// Hugging Face hub, as OWNER/NAME or OWNER/NAME/CONFIG, optionally with @REVISION; with --data-dir any other
-    /// name [default: the preset's, or the name of the folder of --data-dir]
+    /// Data set: digits (embedded), mnist, fashion-mnist, cifar10, cifar100, stl10, imagenette or imagenet; any
+    /// labelled images on the Hugging Face hub, as OWNER/NAME or OWNER/NAME/CONFIG, optionally with @REVISION; with
+    /// --data-dir any other name [default: the preset's, or the name of the folder of --data-dir]
     #[arg(long)]
     pub dataset: Option<String>,
     /// Read images from this folder instead of the Hugging Face hub: CLASS/*.png (or .jpg, .webp, .bmp),
@@ -425,8 +425,8 @@ pub struct DataArgs {
     /// of the test images: use it to choose settings [eval and features: that of the run; 0 for the test images]
     #[arg(long, value_name = "SHARE")]
     pub validation: Option<f64>,
-    /// Keep the labels of N training images, drawn by the seed with at least one of each class; the others are used only
-    /// by what learns without labels
+    /// Keep the labels of N training images, drawn by the seed with at least one of each class; the others are used
+    /// only by what learns without labels
     #[arg(long, value_name = "N")]
     pub labelled: Option<usize>,
     /// Show no progress, only the result
@@ -483,8 +483,8 @@ impl DataArgs {
         self.selection.cut(data, self.validation, self.labelled, seed)
     }
 
-    /// Returns the name of the images: that of --dataset, else that of the folder, in characters that the name of a folder
-    /// may have, else `own`.
+    /// Returns the name of the images: that of --dataset, else that of the folder, in characters that the name of a
+    /// folder may have, else `own`.
     ///
     /// # Errors
     /// A folder that is not there.

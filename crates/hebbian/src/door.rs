@@ -69,7 +69,8 @@ pub trait Door: Method + Sized {
     /// Its experiments, with a line of description each.
     const EXPERIMENTS: &'static [(&'static str, &'static str)] = &[];
 
-    /// Whether its networks learn in steps: if they do, the report of a run without steps says that nothing was learned.
+    /// Whether its networks learn in steps: if they do, the report of a run without steps says that nothing was
+    /// learned.
     const STEPS: bool = true;
 
     /// The numbers on its layers, training and read-outs that the terminal shows, by their names in the glossary of
@@ -82,8 +83,8 @@ pub trait Door: Method + Sized {
     /// The method's own flags.
     type Flags: Args + fmt::Debug;
 
-    /// Returns the options that the flags choose. What is [beside the preset](Self::BESIDE_PRESET) and no flag says is that
-    /// of `run`, the options of the run that the preset is taken from, if it is evaluated.
+    /// Returns the options that the flags choose. What is [beside the preset](Self::BESIDE_PRESET) and no flag says is
+    /// that of `run`, the options of the run that the preset is taken from, if it is evaluated.
     ///
     /// # Errors
     /// An unknown preset, or flags that do not fit it.

@@ -3,7 +3,8 @@
 use terminal_size::{Width, terminal_size_of};
 use textwrap::Options;
 
-/// Folds the lines of a list at the width of the terminal. Where stdout is none, as in a pipe, each entry stays one line.
+/// Folds the lines of a list at the width of the terminal. Where stdout is none, as in a pipe, each entry stays one
+/// line.
 pub(crate) fn folded(list: String) -> String {
     match terminal_size_of(std::io::stdout()) {
         Some((Width(width), _)) => fold(&list, width.into()),

@@ -100,9 +100,9 @@ fn settle_number_of_threads() {
     set_unless_set(THREADS, || candle::utils::get_num_threads().to_string());
 }
 
-/// Makes candle's own threads, which compute sums and products of two tensors value by value, sleep soon after they have
-/// nothing to do. By default they check for work 25,000 times first, and meanwhile take processor time from the threads
-/// that compute what comes next.
+/// Makes candle's own threads, which compute sums and products of two tensors value by value, sleep soon after they
+/// have nothing to do. By default they check for work 25,000 times first, and meanwhile take processor time from the
+/// threads that compute what comes next.
 fn let_idle_threads_sleep() {
     const CHECKS: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
     set_unless_set(CHECKS, || "1000".to_string());
@@ -120,10 +120,10 @@ fn set_unless_set(variable: &str, value: impl FnOnce() -> String) {
 /// waking up other threads. The library's own threshold is a seventh of this.
 const SMALL_PRODUCT: usize = 1 << 22;
 
-/// Sets what the speed of a program depends on, before it computes anything: freed memory is kept, the number of threads
-/// is fixed, and the thread pool that all computation uses is started. Without it, the first product would panic if
-/// threads could not be started. The current thread is part of the pool: otherwise it would have to wake another thread
-/// and wait for it wherever work is divided, which takes longer than a small product.
+/// Sets what the speed of a program depends on, before it computes anything: freed memory is kept, the number of
+/// threads is fixed, and the thread pool that all computation uses is started. Without it, the first product would
+/// panic if threads could not be started. The current thread is part of the pool: otherwise it would have to wake
+/// another thread and wait for it wherever work is divided, which takes longer than a small product.
 ///
 /// To be called once, before there are other threads. [`main`] does.
 ///

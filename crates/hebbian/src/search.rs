@@ -24,7 +24,8 @@ pub struct SearchArgs<F: Args> {
     /// Combinations of values to draw
     #[arg(long, value_name = "COUNT", default_value_t = 20, help_heading = "Search")]
     trials: usize,
-    /// Successive halving: all trials begin with few images, and the best one in FACTOR continues with FACTOR times as many
+    /// Successive halving: all trials begin with few images, and the best one in FACTOR continues with FACTOR times as
+    /// many
     #[arg(
         long,
         value_name = "FACTOR",

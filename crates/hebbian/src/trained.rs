@@ -126,9 +126,9 @@ fn check_pictures(flag: &str, file: Option<&Path>, sets: &[&ImageSet]) -> Result
     Ok(())
 }
 
-/// Loads the images that a model is to see, and says what those to test with are: `test` or `validation` images. They are
-/// those of the flags, or else of the data set that it was trained on. Where flags are not given, they are read and split
-/// as the run did, also into images to learn from and to validate; `--validation 0` is for the test images.
+/// Loads the images that a model is to see, and says what those to test with are: `test` or `validation` images. They
+/// are those of the flags, or else of the data set that it was trained on. Where flags are not given, they are read and
+/// split as the run did, also into images to learn from and to validate; `--validation 0` is for the test images.
 fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)> {
     let mut args = args.clone();
     let own_set = args.dataset.as_deref().is_none_or(|name| name == model.dataset());

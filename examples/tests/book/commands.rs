@@ -211,8 +211,8 @@ fn without_the_record(page: Page) -> Page {
     Page { text, ..page }
 }
 
-/// A run whose folder is named by no flag is not replaced by one with other settings, so the commands of a page that are
-/// run one after the other name the folders of all but one of these.
+/// A run whose folder is named by no flag is not replaced by one with other settings, so the commands of a page that
+/// are run one after the other name the folders of all but one of these.
 #[test]
 fn no_command_of_a_page_needs_the_folder_of_another() {
     for page in guide().into_iter().chain(readmes()).map(without_the_record) {

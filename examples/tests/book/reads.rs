@@ -43,8 +43,8 @@ fn changed(tensor: &Tensor, change: f64, at: impl Fn(usize, usize) -> bool) -> T
     (tensor + mask).unwrap()
 }
 
-/// What a synapse from input 0 to unit 0 could read, for rules: rows `x (1, P, F)`, response `u`, activity `y` and third
-/// factor `m (1, P, K)`, weights `w (1, K, F)`.
+/// What a synapse from input 0 to unit 0 could read, for rules: rows `x (1, P, F)`, response `u`, activity `y` and
+/// third factor `m (1, P, K)`, weights `w (1, K, F)`.
 #[derive(Clone)]
 struct Seen {
     x: Tensor,
@@ -209,8 +209,8 @@ fn what_competitions_read() {
 /// The number of images that a step learns from.
 const BATCH: usize = 10;
 
-/// One kind of synapses of a method: a tensor with the units along `units`, and the tensors through which a signal comes
-/// back to them from above.
+/// One kind of synapses of a method: a tensor with the units along `units`, and the tensors through which a signal
+/// comes back to them from above.
 struct Kind {
     title: &'static str,
     tensor: &'static str,

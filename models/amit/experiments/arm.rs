@@ -22,7 +22,8 @@ const DIGITS_BATCH: usize = 10;
 const DIGITS_RECIPES: [(&str, usize, f64); 4] =
     [("simpnet", 15, 0.1), ("deepnet", 70, 0.2), ("deepernet", 15, 0.2), ("deepernet-s", 15, 0.2)];
 
-/// On the digits, untied networks and thinned ones learn for this many times the epochs: with fewer they have hardly begun.
+/// On the digits, untied networks and thinned ones learn for this many times the epochs: with fewer they have hardly
+/// begun.
 const SLOW_ON_DIGITS: usize = 4;
 
 /// The changes that an arm of an experiment makes to a preset.
@@ -125,8 +126,8 @@ impl Runner<'_> {
         Ok(preset)
     }
 
-    /// The network `base` with a variation. A thinned network learns longer on the digits, and elsewhere [as the author's
-    /// did](train_as_the_author).
+    /// The network `base` with a variation. A thinned network learns longer on the digits, and elsewhere [as the
+    /// author's did](train_as_the_author).
     pub fn arm(&self, network: &str, base: &Preset, variation: Variation) -> Result<Arm> {
         let mut arm = arm(network, base, variation);
         let training = &mut arm.options.preset.training;
@@ -146,8 +147,8 @@ impl Runner<'_> {
     }
 }
 
-/// Lets a thinned network learn as the author's did, on CIFAR-10 too: with `μ = 10` unless it is untied, and the smaller
-/// networks with twice the epochs (2,000 instead of 1,000), unless the number of epochs is given.
+/// Lets a thinned network learn as the author's did, on CIFAR-10 too: with `μ = 10` unless it is untied, and the
+/// smaller networks with twice the epochs (2,000 instead of 1,000), unless the number of epochs is given.
 fn train_as_the_author(network: &str, training: &mut Training, epochs_are_given: bool) {
     if network.ends_with("-untied") {
         return;

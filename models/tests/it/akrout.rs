@@ -1,7 +1,7 @@
-//! Two epochs of updated random feedback on MNIST, computed again: Akrout et al. (2019) logged the loss, the angles between
-//! weights and feedback weights, and the angle of the error for a network of 784, 500 and 10 sigmoid units. Their log has
-//! no decay of weights, so their rule is Amit's. The loss is the sum of ten sigmoid cross-entropies, batches of 128 are
-//! taken in the order of the file, and the rate of the biases is a 128th of that of the weights.
+//! Two epochs of updated random feedback on MNIST, computed again: Akrout et al. (2019) logged the loss, the angles
+//! between weights and feedback weights, and the angle of the error for a network of 784, 500 and 10 sigmoid units.
+//! Their log has no decay of weights, so their rule is Amit's. The loss is the sum of ten sigmoid cross-entropies,
+//! batches of 128 are taken in the order of the file, and the rate of the biases is a 128th of that of the weights.
 
 use crate::common::{Result, shared};
 use crate::numpy::Legacy;

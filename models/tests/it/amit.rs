@@ -872,8 +872,8 @@ mod trainer {
         Ok(())
     }
 
-    /// The angle between weights that hardly change and their mirror has the expected tangent `√((F/N)·κ/(2 − κ))`, with
-    /// a batch as the `N` samples: 13.3° for 64 inputs and 60 samples.
+    /// The angle between weights that hardly change and their mirror has the expected tangent `√((F/N)·κ/(2 − κ))`,
+    /// with a batch as the `N` samples: 13.3° for 64 inputs and 60 samples.
     #[test]
     fn mirrors_follow_the_weights() -> Result<()> {
         let mut preset = small(Protocol::WeightMirror { rate: 0.1 });
@@ -1049,8 +1049,8 @@ mod diagnostics {
         Ok(())
     }
 
-    /// The class layer's error is that of the loss, whatever feedback is used below it: of the hinge loss with μ = 1 and
-    /// three classes, −1 at the label if its field is below 1, and ½ at every other class whose field is above −1.
+    /// The class layer's error is that of the loss, whatever feedback is used below it: of the hinge loss with μ = 1
+    /// and three classes, −1 at the label if its field is below 1, and ½ at every other class whose field is above −1.
     #[test]
     fn of_the_class_layer() -> Result<()> {
         let (x, y) = splits()?.test.batch(&[0, 1, 2, 3, 4], DType::F32, CPU)?;

@@ -116,6 +116,42 @@ fn the_controls() -> Result {
 /// and −1; with those of the batch, 1½ each, it is 3½ and −2½.
 #[test]
 fn a_hidden_layer() -> Result {
+    let network = with_hidden(-1.0)?;
+    let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0], CPU)?.reshape((2, 2, 1, 1))?; // (X + 1) / 2
+    near("logits", &network.scores(&images)?, &[3.75, -7.0, -0.75, 2.0], 1e-9)?;
+    let logits = network.forward_train(&images, &mut Rng::new(0))?;
+    near("logits in training", &logits, &[3.75, -7.0, -2.25, 5.0], 1e-4) // ε of a variance of 2.25
+}
+
+/// The same layer has a gradient only where A f + a is above 0. For X = (1, ½), (−1, −1) and (½, 0) it is 3, −1 and 0.
+/// The sum of the logits is ¼ − h, and h rises by 3/2 with it: A has the gradient −3/2·(1, ½), and a has −3/2.
+#[test]
+fn the_gradient_of_a_hidden_layer() -> Result {
+    let network = with_hidden(-1.0)?;
+    let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0, 0.75, 0.5], CPU)?.reshape((3, 2, 1, 1))?;
+    let grads = network.scores(&images)?.sum_all()?.backward()?;
+    let vars = network.head_vars();
+    for (name, var, want) in [("A", &vars[0], &[-1.5, -0.75][..]), ("a", &vars[1], &[-1.5])] {
+        near(name, grads.get(var).ok_or(name)?, want, 1e-9)?;
+    }
+    Ok(())
+}
+
+/// A layer that has diverged gives NaN, in evaluation and in training, where a rectifier could make 0 of it.
+#[test]
+fn a_hidden_layer_of_nan() -> Result {
+    let network = with_hidden(f64::NAN)?;
+    let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0], CPU)?.reshape((2, 2, 1, 1))?;
+    let logits = [network.scores(&images)?, network.forward_train(&images, &mut Rng::new(0))?];
+    for logits in logits {
+        let logits = logits.flatten_all()?.to_vec1::<f64>()?;
+        assert!(logits.iter().all(|logit| logit.is_nan()), "{logits:?}");
+    }
+    Ok(())
+}
+
+/// A network with one hidden unit, whose bias is given.
+fn with_hidden(bias: f64) -> Result<Network> {
     let mut preset = preset()?;
     preset.blocks = vec![two_units()];
     (preset.output_norm, preset.hidden, preset.dropout) = (false, Some(1), 0.0);
@@ -123,7 +159,7 @@ fn a_hidden_layer() -> Result {
     let values: [(&str, &[f64], &[usize]); 9] = [
         ("layers.0.weight", &[1.0, 0.0, 0.0, 1.0], &[2, 2, 1, 1]),
         ("hidden.weight", &[2.0, 4.0], &[1, 2]),
-        ("hidden.bias", &[-1.0], &[1]),
+        ("hidden.bias", &[bias], &[1]),
         ("hidden.scale", &[3.0], &[1]),
         ("hidden.shift", &[0.5], &[1]),
         ("hidden.running_mean", &[1.0], &[1]),
@@ -136,21 +172,43 @@ fn a_hidden_layer() -> Result {
         tensors.push((name.to_string(), Tensor::from_slice(values, shape, CPU)?));
     }
     restore(&mut network, &tensors)?;
-    let images = Tensor::new(&[1.0, 0.75, 0.0, 0.0], CPU)?.reshape((2, 2, 1, 1))?; // (X + 1) / 2
-    near("logits", &network.scores(&images)?, &[3.75, -7.0, -0.75, 2.0], 1e-9)?;
-    let logits = network.forward_train(&images, &mut Rng::new(0))?;
-    near("logits in training", &logits, &[3.75, -7.0, -2.25, 5.0], 1e-4) // ε of a variance of 2.25
+    Ok(network)
 }
 
-/// The batch norm of a hidden layer cannot take the variance of one image: 1,442 are eleven batches of 131 and one.
+/// A batch norm that sees one value of each channel of an image cannot take the variance of one image: 1,442 are eleven
+/// batches of 131 and one, or 1,442 of one. It may be that of a hidden layer, or stand behind a kernel as large as the
+/// image.
 #[test]
 fn a_last_batch_of_one_image_is_refused() -> Result {
-    let mut preset = short()?;
-    preset.training.batch_size = 131;
-    let error = fresh(&preset, &digits()).err().ok_or("accepted")?.to_string();
-    assert!(error.contains("of 1 of the 1442") && error.contains("--batch-size"), "{error}");
-    preset.hidden = None;
-    fresh(&preset, &digits()).map(drop)
+    let hidden = short()?;
+    let small = Preset { hidden: None, ..hidden.clone() };
+    let whole = BlockConfig { kernel: 8, ..two_units() };
+    let normed = BlockConfig { batch_norm: true, ..two_units() };
+    let blocks =
+        Preset { blocks: vec![whole.clone(), normed], output_norm: false, ..small.clone() };
+    let output = Preset { blocks: vec![whole], ..small.clone() };
+    for (norm, mut preset) in
+        [("of the hidden layer", hidden), ("of block 1", blocks), ("of the output", output)]
+    {
+        for size in [131, 1] {
+            preset.training.batch_size = size;
+            let error = fresh(&preset, &digits()).err().ok_or("accepted")?.to_string();
+            let says = [norm, "of 1 of the 1442", "--batch-size"];
+            assert!(says.iter().all(|part| error.contains(part)), "{error}");
+        }
+        preset.training.batch_size = 132;
+        fresh(&preset, &digits())?;
+    }
+    // Maps of 8×8, 4×4 and 2×2 have a variance.
+    for size in [131, 1] {
+        let mut preset = small.clone();
+        preset.training.batch_size = size;
+        let mut learner = fresh(&preset, &digits())?;
+        let before = bits(&learner)?;
+        learner.calibrate()?;
+        assert_ne!(before, bits(&learner)?, "{size}");
+    }
+    Ok(())
 }
 
 /// The tables of the specification: channels, kernel, padding, t; pools; rates, decay.

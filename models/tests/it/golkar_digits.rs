@@ -273,7 +273,8 @@ fn equal_rates_are_worse() -> Result {
     Ok(())
 }
 
-/// Weights that are loaded learn from the images at hand, as these are scaled; so the saved model classifies as measured.
+/// Weights that are loaded learn from the images at hand, as these are scaled; so the saved model classifies as
+/// measured.
 #[test]
 fn loaded_weights_keep_the_scaling_of_the_images() -> Result {
     let folder = tempfile::tempdir()?;
@@ -331,8 +332,8 @@ fn in_order(learner: &Learner, batch: usize) -> Result<Vec<(Tensor, Tensor)>> {
 }
 
 /// The rate after `t` samples is `η/(1 + t/t₀)`: for t₀ = 2 and samples one by one, it is η times 1, 2/3, 1/2 and 2/5,
-/// whether the samples are learned on the host or, beside a read-out, as tensors. The read-out learns by the delta rule,
-/// `ΔM = ρ(y − Mz)zᵀ`, and its t₀ is 6.
+/// whether the samples are learned on the host or, beside a read-out, as tensors. The read-out learns by the delta
+/// rule, `ΔM = ρ(y − Mz)zᵀ`, and its t₀ is 6.
 #[test]
 fn the_rate_falls_with_every_sample() -> Result {
     for readout in [None, Some(0.1)] {

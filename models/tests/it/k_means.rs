@@ -54,6 +54,20 @@ mod worked {
         near("f", &triangle(&z)?, &[near_one, near_one, 0.0, 0.0], NINE)
     }
 
+    /// A centroid that is no number is at no distance, and there is no average of the distances. Nor is there one of a
+    /// patch that is no number. The distance of a point from itself is 0.
+    #[test]
+    fn nan_stays() -> Result {
+        let centroids = Tensor::new(&[[1f64, 0.], [f64::NAN, 1.]], CPU)?;
+        let rows = Tensor::new(&[[1f64, 0.], [0., f64::NAN]], CPU)?;
+        let distances = distances(&rows, &centroids)?;
+        let z = distances.to_vec2::<f64>()?;
+        assert!(z[0][0] == 0.0 && z[0][1].is_nan() && z[1].iter().all(|z| z.is_nan()), "{z:?}");
+        let f = triangle(&distances)?.to_vec2::<f64>()?;
+        assert!(f.iter().flatten().all(|f| f.is_nan()), "{f:?}");
+        Ok(())
+    }
+
     /// Contrast and triangle in f32, in which models compute.
     #[test]
     fn single_precision() -> Result {

@@ -102,8 +102,24 @@ mod by_hand {
 
     #[test]
     fn a_black_image_has_no_features() -> Result {
-        let black = Tensor::zeros((1, 1, 1, 3), DType::F64, CPU)?;
-        near("h", &network(2, &W)?.features(&black)?, &[0.0; 3], 0.0)
+        for dtype in [DType::F64, DType::F32, DType::F16] {
+            let black = Tensor::zeros((1, 1, 1, 3), dtype, CPU)?;
+            near("h", &network_in(dtype, 2, &W)?.features(&black)?, &[0.0; 3], 0.0)?;
+        }
+        Ok(())
+    }
+
+    /// The feature of a unit that has diverged is NaN, and so are all features of an image with a pixel that is no
+    /// number. The others are ½^4.5 and 0, for W·v = ½ and −.2.
+    #[test]
+    fn nan_stays() -> Result {
+        let network = network(2, &[[0.5, 0.0, 0.0], [f64::NAN, 0.0, 0.0], [-0.2, 0.0, 0.0]])?;
+        let images =
+            Tensor::new(&[1.0, 0.0, 0.0, 1.0, f64::NAN, 0.0], CPU)?.reshape((2, 1, 1, 3))?;
+        let h = network.features(&images)?.to_vec2::<f64>()?;
+        assert!((h[0][0] - 0.5f64.powf(4.5)).abs() < 1e-12 && h[0][2] == 0.0, "{h:?}");
+        assert!(h[0][1].is_nan() && h[1].iter().all(|h| h.is_nan()), "{h:?}");
+        Ok(())
     }
 }
 

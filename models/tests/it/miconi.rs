@@ -578,8 +578,8 @@ mod runs {
         Ok(())
     }
 
-    /// Statistics of layers that have not learned: a random unit of norm 1 with `F` inputs has `Σw⁴ = 3/(F + 2)` on average,
-    /// and without the triangle one output in `N/k` is active.
+    /// Statistics of layers that have not learned: a random unit of norm 1 with `F` inputs has `Σw⁴ = 3/(F + 2)` on
+    /// average, and without the triangle one output in `N/k` is active.
     #[test]
     fn statistics_of_random_layers() -> Result<()> {
         let mut preset = tiny();

@@ -34,8 +34,8 @@ fn averages(name: &str) -> Result<Tensor> {
     Ok(Rng::new(5).stream(name).uniform(0.0, 1.0, shape, DType::F32, CPU)?)
 }
 
-/// The head as the paper has it, on averages `(B, C, S, S)` with these statistics: batch norm, a 1×1 convolution for each
-/// half of the channels, their sum, a 3×3 convolution, and the mean over places.
+/// The head as the paper has it, on averages `(B, C, S, S)` with these statistics: batch norm, a 1×1 convolution for
+/// each half of the channels, their sum, a 3×3 convolution, and the mean over places.
 fn written_out(
     weights: &Weights,
     x: &Tensor,
@@ -89,6 +89,17 @@ fn scores_and_gradients_are_those_of_the_convolutions() -> Result {
     for (at, (found, want)) in gradients(&found, weights.vars())?.iter().zip(&slopes).enumerate() {
         near(&format!("gradient {at}"), found, want)?;
     }
+    Ok(())
+}
+
+/// Averages whose squares are infinite have no variance, rather than one of 0: their mean square less the square of
+/// their mean is ∞ − ∞.
+#[test]
+fn averages_that_are_too_large_give_nan() -> Result {
+    let mut weights = weights()?;
+    let x = (averages("batch")? * 1e30)?;
+    let scores = weights.forward_train(&x)?.flatten_all()?.to_vec1::<f32>()?;
+    assert!(scores.iter().all(|score| score.is_nan()), "{scores:?}");
     Ok(())
 }
 

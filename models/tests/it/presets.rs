@@ -328,7 +328,8 @@ fn presets_are_the_release() -> Result<()> {
 /// Random-resized crops with torchvision's scale and ratio, and flips.
 const IMAGENET_TYPE: &str = "random-resized-crop=160,flip";
 
-/// Epochs, batches, transforms and augmentation of the release's data set entries that its README pairs with the presets.
+/// Epochs, batches, transforms and augmentation of the release's data set entries that its README pairs with the
+/// presets.
 #[test]
 fn training_is_the_release() -> Result<()> {
     for preset in presets()?.into_iter().filter(|preset| preset.alias.is_some()) {

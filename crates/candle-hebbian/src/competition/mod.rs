@@ -41,7 +41,7 @@ use std::sync::Arc;
 ///
 /// ```
 /// use candle::{D, Device, Result, Tensor};
-/// use candle_hebbian::{Competition, competition::over_rows};
+/// use candle_hebbian::{Competition, competition::over_rows, ops::channels_last::repu};
 ///
 /// /// Lateral inhibition: every unit is held down by a share of what the others respond,
 /// /// `y_k = max(0, u_k − β Σ_{l≠k} u_l)`.
@@ -54,7 +54,7 @@ use std::sync::Arc;
 ///     fn compete(&self, u: &Tensor) -> Result<Tensor> {
 ///         over_rows(u, |u| {
 ///             let others = u.sum_keepdim(D::Minus1)?.broadcast_sub(u)?;
-///             (u - (others * self.beta)?)?.relu()
+///             repu(&(u - (others * self.beta)?)?, 1.0) // candle's relu makes 0 of NaN
 ///         })
 ///     }
 /// }

@@ -73,8 +73,8 @@ impl FeedbackLayer {
         let feedback = feedback_mask.as_ref().map(|_| self.feedback_var()).transpose()?.flatten();
         for (mask, var) in [(&weight_mask, weight), (&feedback_mask, feedback)] {
             if let (Some(mask), Some(var)) = (mask, var) {
-                // 0 times NaN is NaN, but there is no weight where there is no connection. Otherwise the product is what
-                // a mask leaves everywhere, with the sign of its zeros.
+                // 0 times NaN is NaN, but there is no weight where there is no connection. Otherwise the product is
+                // what a mask leaves everywhere, with the sign of its zeros.
                 let (weights, zeros) = (var.as_detached_tensor(), mask.zeros_like()?);
                 let product = (&weights * mask)?;
                 let product = product.eq(&product)?.where_cond(&product, &zeros)?;

@@ -327,8 +327,8 @@ impl FeedbackLayer {
         Ok(self.ways(false)?.1)
     }
 
-    /// The weights as they are [connected](Self::connected), and the matrix through which the error goes back, without a
-    /// graph: these weights themselves if `backprop`, else [`error_weight`](Self::error_weight).
+    /// The weights as they are [connected](Self::connected), and the matrix through which the error goes back, without
+    /// a graph: these weights themselves if `backprop`, else [`error_weight`](Self::error_weight).
     pub(crate) fn ways(&self, backprop: bool) -> Result<(Tensor, Tensor)> {
         let connected = self.connected()?;
         let weight = connected.detach();

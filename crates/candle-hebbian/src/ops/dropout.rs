@@ -13,9 +13,9 @@ use std::sync::{Mutex, PoisonError};
 /// Inverted dropout: sets each entry to 0 with the given probability and divides the others by the probability
 /// of keeping them, which preserves the mean. The gradient uses the same mask.
 ///
-/// Entries are kept with a probability `q` that is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be made
-/// 64 entries at a time; what is kept is divided by `q` as it was given. So the mean is preserved to a relative error of
-/// `2⁻¹⁷/q`, a thousandth if 99 % are dropped. Masks are drawn on the host, so
+/// Entries are kept with a probability `q` that is rounded to a multiple of 2⁻¹⁶ (½ is exact), so that masks can be
+/// made 64 entries at a time; what is kept is divided by `q` as it was given. So the mean is preserved to a relative
+/// error of `2⁻¹⁷/q`, a thousandth if 99 % are dropped. Masks are drawn on the host, so
 /// that they are the same for every device, and uploaded as one bit per entry.
 ///
 /// [`apply`](Self::apply) takes the generator as an argument; [`seeded`](Self::seeded) makes a `ModuleT` of

@@ -44,8 +44,8 @@ pub(super) const fn in_a_line<T>() -> usize {
     64 / size_of::<T>()
 }
 
-/// Writes the columns of a matrix of `rows` times `columns` values as rows of `out_row` values. The strides are the steps
-/// from one row of the matrix to the next, and from one of its columns to the next.
+/// Writes the columns of a matrix of `rows` times `columns` values as rows of `out_row` values. The strides are the
+/// steps from one row of the matrix to the next, and from one of its columns to the next.
 #[inline(always)]
 pub(super) fn turn<T: Real>(
     matrix: &[T],

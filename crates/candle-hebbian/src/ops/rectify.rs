@@ -22,7 +22,8 @@ pub fn triangle(u: &Tensor, power: f64, constant_mean: bool) -> Result<Tensor> {
 }
 
 /// Computes `relu(u)^power`, with an exact gradient, which is 0 where `u ≤ 0`. NaN stays NaN, and
-/// so does its gradient.
+/// so does its gradient. With a power of 1 it is the rectifier itself; candle's `relu` turns NaN
+/// into 0, and its gradient at 0 is 1.
 ///
 /// # Errors
 /// A power that is not above 0 or not finite, in f32; no channels (dimension 1).

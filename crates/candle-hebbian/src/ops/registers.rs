@@ -62,9 +62,9 @@ pub(super) unsafe fn tile<S: Simd, T: Real, const M: usize, const N: usize>(
     *sum = acc;
 }
 
-/// Covers `0..$count` with tiles of 8 (6 if there are only 16 registers, of which two vectors for each row take 12), 4, 2
-/// and 1, and runs `$body` for each, with `$M` as its size and `$at` as its start. In WebAssembly there are no tiles of 6,
-/// which would make the module larger.
+/// Covers `0..$count` with tiles of 8 (6 if there are only 16 registers, of which two vectors for each row take 12), 4,
+/// 2 and 1, and runs `$body` for each, with `$M` as its size and `$at` as its start. In WebAssembly there are no tiles
+/// of 6, which would make the module larger.
 macro_rules! in_tiles {
     ($simd:ty, $count:expr, $at:ident, $M:ident => $body:expr) => {{
         let count = $count;

@@ -28,8 +28,8 @@ use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 /// # Ok::<(), candle::Error>(())
 /// ```
 ///
-/// Differences from the mean must be between about 10⁻¹⁹ and 10¹⁹ in f32, and 10⁻¹⁵⁴ and 10¹⁵⁴ in f64, where they can be
-/// squared: with larger ones all results are 0, and smaller ones count as equal values.
+/// Differences from the mean must be between about 10⁻¹⁹ and 10¹⁹ in f32, and 10⁻¹⁵⁴ and 10¹⁵⁴ in f64, where they can
+/// be squared: with larger ones all results are 0, and smaller ones count as equal values.
 ///
 /// # Errors
 /// Fewer than two values in a sample; an `ε` that is negative or not finite.

@@ -22,8 +22,8 @@ pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) ->
     }
 }
 
-/// The type in which values of `dtype` are added up: f32 for f16 and bf16, in which sums lose small terms and exceed the
-/// range.
+/// The type in which values of `dtype` are added up: f32 for f16 and bf16, in which sums lose small terms and exceed
+/// the range.
 pub(crate) fn wide_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,

@@ -53,10 +53,12 @@ impl HingeHebb {
     /// A class layer in which the other classes together have the weight `mu` (`μ`).
     ///
     /// # Errors
-    /// If `mu` is not a finite number above 0: at 0 or below, units would never be depressed.
+    /// If `mu` is not above 0 or not finite, in f32: at 0 or below, units would never be depressed.
     pub fn new(mu: f64) -> Result<Self> {
-        if !mu.is_finite() || mu <= 0.0 {
-            candle::bail!("hinge-Hebbian loss: expected a finite μ above 0, found {mu}")
+        if !(mu as f32 > 0.0 && (mu as f32).is_finite()) {
+            candle::bail!(
+                "hinge-Hebbian loss: expected a μ above 0 that is finite in f32, found {mu}"
+            )
         }
         Ok(Self { mu })
     }
@@ -104,7 +106,10 @@ impl HingeHebb {
         if fields.elem_count() == 0 {
             return Ok(fields.detach());
         }
-        let open = ((fields.detach() * targets)? - 1.0)?.lt(0.0)?.to_dtype(fields.dtype())?;
+        let margin = ((fields.detach() * targets)? - 1.0)?;
+        let open = margin.lt(0.0)?.to_dtype(margin.dtype())?;
+        // NaN is not below 0, and stays NaN.
+        let open = margin.ne(&margin)?.where_cond(&margin, &open)?;
         // (1 + t)/2 is 1 at the label and 0 elsewhere, (1 − t)/2 the reverse: no difference has to be rounded.
         let other = self.mu / (classes - 1) as f64;
         let weights = (targets.affine(0.5, 0.5)? + targets.affine(-other / 2.0, other / 2.0)?)?;
@@ -119,8 +124,8 @@ impl HingeHebb {
     /// of its row are NaN, and so is the loss.
     ///
     /// # Errors
-    /// If there are fewer than two classes, another number of labels, fields that are integers or labels that are not; on
-    /// the CPU, also if a label is not a class.
+    /// If there are fewer than two classes, another number of labels, fields that are integers or labels that are not;
+    /// on the CPU, also if a label is not a class.
     pub fn targets(&self, fields: &Tensor, labels: &Tensor) -> Result<Tensor> {
         expect_real(fields)?;
         if labels.dtype().is_float() {
@@ -141,10 +146,12 @@ impl HingeHebb {
         if has_kernels(fields.device()) {
             check_labels(labels, classes)?;
         }
-        // A comparison on the device, so that the labels stay there.
+        // A comparison on the device, so that the labels stay there. It is in 64 bits if they have
+        // as many: in 32, a label of 2³² would be class 0.
+        let dtype = if labels.dtype() == DType::I64 { DType::I64 } else { DType::U32 };
         let all: Vec<u32> = (0..u32::try_from(classes)?).collect();
-        let all = index(&all, fields.device())?.unsqueeze(0)?;
-        let is_it = labels.to_dtype(DType::U32)?.unsqueeze(1)?.broadcast_eq(&all)?;
+        let all = index(&all, fields.device())?.to_dtype(dtype)?.unsqueeze(0)?;
+        let is_it = labels.to_dtype(dtype)?.unsqueeze(1)?.broadcast_eq(&all)?;
         let is_it = is_it.to_dtype(fields.dtype())?;
         // 1/1 − 1 = 0 if the label is one of the classes, 0/0 − 1 = NaN if it is not.
         let known = is_it.sum_keepdim(1)?;
@@ -204,6 +211,25 @@ mod tests {
         Ok(())
     }
 
+    /// A field that is no number is not one whose margin is met: its gradient is NaN, and those of the
+    /// other units are what they are without it, 0 at −3 and μ/(C−1) at ½.
+    #[test]
+    fn nan_stays() -> Result<()> {
+        let hinge = HingeHebb::new(1.0)?;
+        let labels = Tensor::new(&[0u32], &Device::Cpu)?;
+        let gradient = || {
+            let fields = Var::new(&[[f64::NAN, -3.0, 0.5]], &Device::Cpu)?;
+            let loss = hinge.loss(&fields, &labels)?;
+            assert!(loss.to_scalar::<f64>()?.is_nan());
+            let grads = loss.backward()?;
+            grads.get(&fields).expect("a gradient").flatten_all()?.to_vec1::<f64>()
+        };
+        for found in [gradient()?, composed(gradient)?] {
+            assert!(found[0].is_nan() && found[1..] == [0.0, 0.5], "{found:?}");
+        }
+        Ok(())
+    }
+
     /// The path that GPUs take reads nothing back. It gives the same targets, and NaN for a label
     /// that is not a class.
     #[test]
@@ -217,7 +243,7 @@ mod tests {
             let on_device = composed(|| hinge.targets(&fields, &labels))?;
             assert_eq!(on_device.to_vec2::<f64>()?, want);
         }
-        for label in [4i64, -1] {
+        for label in [4i64, -1, 1 << 32, (1 << 32) + 2, -(1 << 32), i64::MIN] {
             let labels = Tensor::new(&[2, label, 3], &Device::Cpu)?;
             assert!(hinge.targets(&fields, &labels).is_err());
             let targets = composed(|| hinge.targets(&fields, &labels))?.to_vec2::<f64>()?;

@@ -183,7 +183,8 @@ impl<C: Competition> Stack<C> {
         tensors.flatten().collect()
     }
 
-    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name, of any type and on any device.
+    /// Restores the tensors of a checkpoint; `take(name, shape)` returns each by its name, of any type and on any
+    /// device.
     ///
     /// # Errors
     /// If `take` fails, in which case nothing is changed, or the weights are not variables.

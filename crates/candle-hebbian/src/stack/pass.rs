@@ -289,8 +289,9 @@ impl<C: Competition> Block<C> {
         Some(all.into_iter().flatten().collect())
     }
 
-    /// Whether the activation comes after the pool, where there are fewer values: a ramp or a rectified power is monotonic,
-    /// so its maximum is that of a maximum. Saturated and silent units, which tie only after it, get no error either way.
+    /// Whether the activation comes after the pool, where there are fewer values: a ramp or a rectified power is
+    /// monotonic, so its maximum is that of a maximum. Saturated and silent units, which tie only after it, get no
+    /// error either way.
     fn pools_first(&self) -> bool {
         let config = self.config();
         let maximum = matches!(config.pool, Some(Pool::Max { .. } | Pool::MaxSame { .. }));

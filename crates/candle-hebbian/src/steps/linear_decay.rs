@@ -12,7 +12,8 @@ pub struct LinearDecay;
 impl LinearDecay {
     /// The rate when the share `progress` of training is done, from the initial `learning_rate`.
     pub fn rate(&self, learning_rate: f64, progress: f64) -> f64 {
-        learning_rate * (1.0 - progress).max(0.0)
+        // Not `max`, which makes 0 of NaN.
+        learning_rate * (1.0 - progress).clamp(0.0, f64::INFINITY)
     }
 }
 

@@ -67,8 +67,8 @@ fn learn(seed: u64, threshold_rate: f64) -> Result<Found> {
     })
 }
 
-/// With μ·k/N = 0.0025 or 0.03 every prototype has its unit. A prototype is shown 800 ± 26 times in the last batches, so
-/// win rates vary by 13 % (four standard deviations). At a rate a hundred times as large, thresholds make units win
+/// With μ·k/N = 0.0025 or 0.03 every prototype has its unit. A prototype is shown 800 ± 26 times in the last batches,
+/// so win rates vary by 13 % (four standard deviations). At a rate a hundred times as large, thresholds make units win
 /// equally often in every batch, whatever they are shown, and a prototype is missed now and then.
 #[test]
 fn thresholds_let_every_unit_find_a_prototype() -> Result<()> {

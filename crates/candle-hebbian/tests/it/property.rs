@@ -100,7 +100,8 @@ fn oja_moves_norms_towards_one() -> Result<()> {
 }
 
 /// With weights of their initial size, responses have a standard deviation of 25, and the softmax is nearly hard: the
-/// mean of its largest activity over 4,000 rows. In the last row the softmax of 1,536 values varies by 0.01 between draws.
+/// mean of its largest activity over 4,000 rows. In the last row the softmax of 1,536 values varies by 0.01 between
+/// draws.
 #[test]
 fn competition_begins_nearly_hard() -> Result<()> {
     for (units, inverse_temperature, want) in

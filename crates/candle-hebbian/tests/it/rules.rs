@@ -457,8 +457,8 @@ fn forward_forward_is_a_third_factor() -> Result<()> {
     near("row 2", &update.narrow(0, 1, 1)?, &[0.0, 0.0], 0.0)
 }
 
-/// The local form of SCFF (Nat. Commun. 16:5978, 2025), for two positive and two negative pairs whose inputs are summed:
-/// the third factor of a pair with goodness `G = mean ReLU(u)²` is `(2/K)·∂L/∂G`.
+/// The local form of SCFF (Nat. Commun. 16:5978, 2025), for two positive and two negative pairs whose inputs are
+/// summed: the third factor of a pair with goodness `G = mean ReLU(u)²` is `(2/K)·∂L/∂G`.
 #[test]
 fn contrastive_forward_forward_is_a_third_factor() -> Result<()> {
     let (a, b) = (5f64.sqrt(), 1.25f64.sqrt());

@@ -498,8 +498,8 @@ mod feedback {
         Ok(())
     }
 
-    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights or, for back-propagation, the weights; the gradient of a
-    /// layer is `δᵀ` times its input.
+    /// `δ₂ = e`, `δ₁ = (e·K) ⊙ σ'` with `K` the feedback weights or, for back-propagation, the weights; the gradient of
+    /// a layer is `δᵀ` times its input.
     #[test]
     fn the_errors_and_gradients_of_layers() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -624,8 +624,8 @@ mod feedback {
         Ok(())
     }
 
-    /// Direct feedback reaches the activity before the pool, so the ramp comes before the pool: the error at a unit that
-    /// is not saturated is half of what `B` sends, whether the unit is the largest of its window or not.
+    /// Direct feedback reaches the activity before the pool, so the ramp comes before the pool: the error at a unit
+    /// that is not saturated is half of what `B` sends, whether the unit is the largest of its window or not.
     #[test]
     fn direct_feedback_before_a_pool() -> Result<()> {
         let activation = Activation::Ramp { slope: 0.5 };
@@ -687,8 +687,8 @@ mod feedback {
         Ok(())
     }
 
-    /// Whether images pass through with channels last (ramp) or first (standardised), `B` counts the features of a map in
-    /// the order (H, W, K).
+    /// Whether images pass through with channels last (ramp) or first (standardised), `B` counts the features of a map
+    /// in the order (H, W, K).
     #[test]
     fn direct_feedback_of_a_map() -> Result<()> {
         let standard = Some(Norm::Standardise { epsilon: 1e-10 });

@@ -132,6 +132,7 @@ mod exact {
         near(&weight, &[-(1.0 + 0.75 + 0.5)])?;
         assert_eq!(steps.learning_rate(), 1.0);
         assert_eq!([1.0, 1.5].map(|progress| LinearDecay.rate(0.05, progress)), [0.0, 0.0]);
+        assert!(LinearDecay.rate(0.05, f64::NAN).is_nan());
 
         // ½(1 + cos πp): cos of 0, 60, 90, 120 and 180 degrees is 1, ½, 0, −½, −1.
         let mut total = 0.0;

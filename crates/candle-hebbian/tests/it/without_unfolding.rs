@@ -34,10 +34,10 @@ fn assert_close(what: &str, found: &Tensor, want: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// A layer's response is the product of the rows that [`Layer::unfold`] writes out with the weights, and its updates and
-/// losses are those of [`Synapses`] that hold these rows: for activities that are dense and sparse, rules with and
-/// without decay, and zeros and mirrored pixels around the image. With whole numbers all sums over the rows are exact in
-/// f32. The rows that the response returns are these rows, bit by bit.
+/// A layer's response is the product of the rows that [`Layer::unfold`] writes out with the weights, and its updates
+/// and losses are those of [`Synapses`] that hold these rows: for activities that are dense and sparse, rules with and
+/// without decay, and zeros and mirrored pixels around the image. With whole numbers all sums over the rows are exact
+/// in f32. The rows that the response returns are these rows, bit by bit.
 #[test]
 fn response_and_update_are_those_of_the_rows() -> Result<()> {
     let mut rng = Rng::new(8);
@@ -81,8 +81,8 @@ fn response_and_update_are_those_of_the_rows() -> Result<()> {
     Ok(())
 }
 
-/// The second of two convolutions learns by a rule that reads the error. In f64 its windows are written out, in f32 they
-/// are not, and the gradients of both layers are the same.
+/// The second of two convolutions learns by a rule that reads the error. In f64 its windows are written out, in f32
+/// they are not, and the gradients of both layers are the same.
 #[test]
 fn a_rule_in_a_network_that_back_propagates() -> Result<()> {
     let mut rng = Rng::new(9);

@@ -231,7 +231,7 @@ impl Transform for Pipeline {
     }
 
     fn differentiable(&self, images: &Tensor) -> Result<Option<Tensor>> {
-        self.transforms.iter().try_fold(Some(images.clone()), |images, one| match images {
+        self.transforms.iter().try_fold(Some(images.clone()), |images, (_, one)| match images {
             Some(images) => one.differentiable(&images),
             None => Ok(None),
         })

@@ -149,8 +149,8 @@ pub fn quiet() -> OnProgress {
     Arc::new(|_| ())
 }
 
-/// A port that refuses connections: that of a client. No other test can be given it to listen, as long as the connection
-/// lives.
+/// A port that refuses connections: that of a client. No other test can be given it to listen, as long as the
+/// connection lives.
 pub fn refusing_port() -> (u16, (TcpListener, TcpStream)) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();

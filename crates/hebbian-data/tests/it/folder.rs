@@ -405,7 +405,8 @@ fn every_bit_of_a_parquet_file_may_be_wrong_without_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     tables(dir.path());
     let good = split(DatasetName::Cifar10, 6, 3);
-    // Every 37th byte, the footer, and the header of the first page, in which a wrong size makes the parquet crate panic.
+    // Every 37th byte, the footer, and the header of the first page, in which a wrong size makes the parquet crate
+    // panic.
     let bytes = (0..good.len()).step_by(37).chain(good.len().saturating_sub(600)..good.len());
     let mut panics = 0;
     for (place, bits) in bytes.map(|place| (place, 0xa5)).chain((0..32).map(|place| (place, 0x10)))

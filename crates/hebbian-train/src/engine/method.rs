@@ -52,8 +52,8 @@ pub trait Method {
         data
     }
 
-    /// The splits of a data set that hold the images of [`splits`](Self::splits): those that the method learns from, and
-    /// those that it is tested with.
+    /// The splits of a data set that hold the images of [`splits`](Self::splits): those that the method learns from,
+    /// and those that it is tested with.
     fn parts(_options: &Self::Options) -> [&'static str; 2] {
         ["train", "test"]
     }

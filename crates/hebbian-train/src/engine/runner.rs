@@ -78,18 +78,24 @@ pub fn run<L: Learner>(
     let mut folder = match folder {
         Some(folder) => folder,
         None => {
-            match &options.load {
+            let prepared = match &options.load {
                 Some(path) if !options.resume => {
                     job.learner.start_from(&mut Checkpoint::load(path, device)?)?;
                     let wrong = |error| Error::Argument(format!("{}: {error}", path.display()));
                     check_tensors(job.learner.model(), 0).map_err(wrong)?;
+                    RunFolder::prepare(out)?
                 }
-                _ => job.learner.begin()?,
-            }
+                _ => {
+                    // An earlier run stays in the folder until this has succeeded, but no other run may begin there.
+                    let prepared = RunFolder::prepare(out)?;
+                    job.learner.begin()?;
+                    prepared
+                }
+            };
             // What a learner does before its first step may be all of its learning.
             device.synchronize()?;
             job.training_seconds = begun.elapsed().as_secs_f64();
-            RunFolder::create(out)?.since(begun)
+            RunFolder::create_in(prepared)?.since(begun)
         }
     };
     folder.write_config(&config)?;
@@ -456,6 +462,24 @@ mod tests {
         assert!(error.contains("state.safetensors is missing"), "{error}");
         assert!(error.contains("without --resume"), "{error}");
         assert_eq!(trained(Preset::of_epochs(2), true, out)?, longer);
+        Ok(())
+    }
+
+    /// Centroids are learned before the first step: no other run may begin in the folder meanwhile. The earlier run
+    /// there is replaced only when they are learned.
+    #[test]
+    fn the_folder_is_locked_while_a_learner_begins() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("runs/toy");
+        let preset = Preset { other_run_in: Some(out.clone()), ..Preset::of_epochs(1) };
+        let refused = || trained(preset.clone(), false, &out).unwrap_err();
+        let error = refused();
+        assert!(matches!(&error, Error::InUse { path } if *path == out), "{error}");
+        // Where folders cannot be opened, the lock's file stays.
+        assert_eq!(folder.path().join("runs").exists(), cfg!(not(unix)));
+        let earlier = trained(Preset::of_epochs(2), false, &out)?;
+        assert!(matches!(refused(), Error::InUse { .. }));
+        assert_eq!(RunFolder::results(&out)?, Some(earlier));
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! A method for tests that learns nothing, and whose preset says what goes wrong.
 
 use super::{Measured, OwnReadout, Recipe, Unsupervised, UnsupervisedMethod};
-use crate::{Checkpoint, LinearHeadConfig, Picture, Result};
+use crate::{Checkpoint, LinearHeadConfig, Picture, Result, RunFolder};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
-use hebbian_data::Dataset;
 use hebbian_data::transforms::InputConfig;
+use hebbian_data::{Dataset, ImageSet};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Images for training, and as many for testing.
 const IMAGES: usize = 20;
@@ -31,6 +32,9 @@ pub(crate) struct Preset {
     pub weight_fails_in: usize,
     /// Whether the features are NaN, and not the pixels.
     pub features_fail: bool,
+    /// The folder in which another run is begun while this one begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_run_in: Option<PathBuf>,
 }
 
 impl Preset {
@@ -38,8 +42,17 @@ impl Preset {
     pub fn of_epochs(epochs: usize) -> Self {
         let [name, description, dataset] = ["toy", "for tests", "digits"].map(str::to_string);
         let (weight_fails_in, features_fail) = (0, false);
-        let input = InputConfig::NONE;
-        Self { name, description, dataset, input, epochs, weight_fails_in, features_fail }
+        let (input, other_run_in) = (InputConfig::NONE, None);
+        Self {
+            name,
+            description,
+            dataset,
+            input,
+            epochs,
+            weight_fails_in,
+            features_fail,
+            other_run_in,
+        }
     }
 }
 
@@ -75,6 +88,10 @@ impl Unsupervised for Network {
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         let factor = if self.preset.features_fail { f64::NAN } else { 1.0 };
         Ok((images.flatten_from(1)? * factor)?)
+    }
+
+    fn begin(&mut self, _: &ImageSet, _: &Rng, _: bool) -> Result<()> {
+        self.preset.other_run_in.iter().try_for_each(|folder| RunFolder::create(folder).map(drop))
     }
 
     fn own_readout(&self) -> Option<OwnReadout<'_>> {

@@ -14,8 +14,8 @@ const EPSILON: f64 = 1e-8;
 /// w ← w − η · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)          β₁ = 0.9    β₂ = 0.999    ε = 10⁻⁸
 /// ```
 ///
-/// These are the steps of `candle_nn::AdamW` without weight decay, whose moments cannot be saved. Gradients are arguments,
-/// so that no graph is needed.
+/// These are the steps of `candle_nn::AdamW` without weight decay, whose moments cannot be saved. Gradients are
+/// arguments, so that no graph is needed.
 #[derive(Debug, Clone)]
 pub struct Adam {
     m: Tensor,

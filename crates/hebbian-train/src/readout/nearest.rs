@@ -9,9 +9,9 @@ use crate::Result;
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
 /// distance on the features as they are.
 ///
-/// With μ_c the mean of class c and m that of all training features, argmin_c ‖x − μ_c‖² = argmax_c ((x − m)·(μ_c − m) −
-/// ½‖μ_c − m‖²), one matrix product; without m, what the features have in common would cancel but for rounding. A class
-/// without training samples is never predicted; among equally near classes, the first is.
+/// With μ_c the mean of class c and m that of all training features, argmin_c ‖x − μ_c‖² = argmax_c ((x − m)·(μ_c − m)
+/// − ½‖μ_c − m‖²), one matrix product; without m, what the features have in common would cancel but for rounding. A
+/// class without training samples is never predicted; among equally near classes, the first is.
 #[derive(Debug, Clone)]
 pub struct NearestClassMean {
     means: Tensor,

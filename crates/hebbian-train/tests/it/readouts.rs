@@ -82,8 +82,8 @@ fn ridge_by_hand() {
 }
 
 /// Each of seven classes is a feature of its own, and the first class has twice as many rows as the others. With a huge
-/// penalty, only the numbers of rows count, and all rows are given to the first class. Rows of all classes are held out,
-/// whether they are sorted, where the last eighth is the whole last class, or not.
+/// penalty, only the numbers of rows count, and all rows are given to the first class. Rows of all classes are held
+/// out, whether they are sorted, where the last eighth is the whole last class, or not.
 #[test]
 fn the_penalty_is_chosen_on_rows_of_all_classes() {
     let sorted: Vec<u32> = (0..64u32).map(|row| (row / 8).saturating_sub(1)).collect();

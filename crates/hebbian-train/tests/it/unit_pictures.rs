@@ -70,7 +70,8 @@ fn black_and_red(picture: &Picture) -> (usize, bool) {
     (all().find(black).expect("a black filter").0, red)
 }
 
-/// The unit that wins more often comes first; one that never wins is marked. Fields of 8×8 pixels are magnified to 64×64.
+/// The unit that wins more often comes first; one that never wins is marked. Fields of 8×8 pixels are magnified to
+/// 64×64.
 #[test]
 fn units_before_and_after_learning_by_wins() {
     let before = UnitsBefore::fresh(&model([0.0, 0.0], [0, 0])).unwrap();

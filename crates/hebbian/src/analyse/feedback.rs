@@ -11,8 +11,8 @@
 //! angle of the update      ∠ = arccos(Σ G·G_bp / √(Σ G² · Σ G_bp²))                of the batch, in degrees
 //! ```
 //!
-//! `δ` is the error that reaches a layer, and `δ_bp` the one that back-propagation through the same weights would send; `G`
-//! and `G_bp` are the gradients of the layer's weights that these errors give.
+//! `δ` is the error that reaches a layer, and `δ_bp` the one that back-propagation through the same weights would send;
+//! `G` and `G_bp` are the gradients of the layer's weights that these errors give.
 
 use super::Findings;
 use super::logged::logged;

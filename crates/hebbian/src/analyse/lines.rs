@@ -98,7 +98,8 @@ fn mean(mut lines: Vec<Series>) -> Series {
     }
 }
 
-/// Returns the mean of all points (x, y) with the same x, which must be 0 or more, with a band of one standard deviation.
+/// Returns the mean of all points (x, y) with the same x, which must be 0 or more, with a band of one standard
+/// deviation.
 pub(super) fn means(points: impl IntoIterator<Item = (f64, f64)>) -> Series {
     // The bits of numbers that are not negative have the order of the numbers.
     let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();

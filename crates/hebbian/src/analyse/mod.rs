@@ -34,11 +34,12 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, correlations, feedback
+/// Analyse what runs have learned: decoding by layer, few labels, robustness, learning speed, radii, correlations,
+/// feedback
 ///
-/// It opens finished runs of any method, and models of the zoo. Each analysis has a picture (analysis-NAME.png), a table
-/// (.csv) and all its figures (.json), in the folder of the run. If several runs are compared, the files go to --out.
-/// Nothing is downloaded. The guide's page on analyses defines what is measured.
+/// It opens finished runs of any method, and models of the zoo. Each analysis has a picture (analysis-NAME.png), a
+/// table (.csv) and all its figures (.json), in the folder of the run. If several runs are compared, the files go to
+/// --out. Nothing is downloaded. The guide's page on analyses defines what is measured.
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct AnalyseArgs {

@@ -91,8 +91,8 @@ impl Ridged {
         Ok(Self { test: scale.apply(test)?, train, scale, classes })
     }
 
-    /// Returns the share of test rows that ridge regression on the training rows classifies correctly, and its penalty: the
-    /// most accurate of `penalties` on a part of the training rows ([`Ridge::fit_best`]).
+    /// Returns the share of test rows that ridge regression on the training rows classifies correctly, and its penalty:
+    /// the most accurate of `penalties` on a part of the training rows ([`Ridge::fit_best`]).
     ///
     /// # Errors
     /// Those of [`Ridge::fit_best`].

@@ -17,8 +17,8 @@ pub(super) struct Settings {
     /// Test images, spread evenly over the set
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub test_images: usize,
-    /// Penalties α of ridge regression on standardised features; of several, the one with the best accuracy on an eighth
-    /// of the training images, which are held out for this choice (the first if several are equal)
+    /// Penalties α of ridge regression on standardised features; of several, the one with the best accuracy on an
+    /// eighth of the training images, which are held out for this choice (the first if several are equal)
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [30.0, 300.0, 3000.0, 30000.0])]
     pub penalty: Vec<f64>,
     /// Fit ridge regression of layers once more, on the training images and on changed copies of them: a list as for

@@ -56,8 +56,8 @@ impl Benchmark {
         &self.name
     }
 
-    /// Makes network and batch on a device, and returns a function that does the work once. On a GPU, the work may go on
-    /// after it has returned.
+    /// Makes network and batch on a device, and returns a function that does the work once. On a GPU, the work may go
+    /// on after it has returned.
     ///
     /// # Errors
     /// Those of the device.

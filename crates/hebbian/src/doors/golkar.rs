@@ -74,7 +74,8 @@ impl Flags {
     }
 
     fn preset(&self, common: &CommonArgs) -> Result<Preset> {
-        // Other images than those of the presets are learned by the network for the digits, whose splits are not swapped.
+        // Other images than those of the presets are learned by the network for the digits, whose splits are not
+        // swapped.
         let known =
             common.dataset.as_deref().is_some_and(|name| name.parse::<DatasetName>().is_ok());
         let name = common.preset.as_deref().unwrap_or(match known && !common.on_digits() {

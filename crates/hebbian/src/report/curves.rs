@@ -96,7 +96,8 @@ impl Name {
     }
 }
 
-/// Returns a read-out's name without the number of the draw: if a control is drawn more than once, all draws are one curve.
+/// Returns a read-out's name without the number of the draw: if a control is drawn more than once, all draws are one
+/// curve.
 fn of_all_draws(readout: &str) -> &str {
     readout.split_once(", draw ").map_or(readout, |(name, _)| name)
 }
@@ -116,8 +117,8 @@ fn thinned(all: &[u64], most: usize) -> Vec<u64> {
 type Points = BTreeMap<u64, Vec<f64>>;
 
 /// Returns the charts of groups of runs: of learning, against the images shown, and of read-outs, against their epochs.
-/// If there is only one run, the charts of learning have more clocks. Of each curve, at most `most` moments are chosen by
-/// themselves, so that a long run beside a short one leaves no gaps in it.
+/// If there is only one run, the charts of learning have more clocks. Of each curve, at most `most` moments are chosen
+/// by themselves, so that a long run beside a short one leaves no gaps in it.
 pub(crate) fn charts(groups: &[Vec<&History>], most: usize) -> Vec<Chart> {
     let mut all: BTreeMap<(bool, String), BTreeMap<(usize, String), Points>> = BTreeMap::new();
     let mut moments: BTreeMap<u64, (f64, f64)> = BTreeMap::new();

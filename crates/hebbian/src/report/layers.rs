@@ -70,8 +70,8 @@ struct Unit {
     share: Option<f64>,
 }
 
-/// Returns every layer whose units can be drawn; `start` is the network before learning, and the page shows the layers of
-/// this many `runs`.
+/// Returns every layer whose units can be drawn; `start` is the network before learning, and the page shows the layers
+/// of this many `runs`.
 pub(super) fn layers(
     model: &Model,
     start: Option<&Model>,

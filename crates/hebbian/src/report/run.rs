@@ -255,8 +255,8 @@ pub(super) struct Details {
 }
 
 impl Details {
-    /// Computes the details of the model in the folder, which may still be learning, for a page with the details of this
-    /// many `runs`. What cannot be computed is left out, with a note.
+    /// Computes the details of the model in the folder, which may still be learning, for a page with the details of
+    /// this many `runs`. What cannot be computed is left out, with a note.
     pub(super) fn of(
         folder: &Folder,
         data: Result<&Dataset, String>,

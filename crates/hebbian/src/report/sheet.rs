@@ -44,7 +44,8 @@ pub(super) fn png_address(png: &[u8]) -> String {
 }
 
 impl Sheet {
-    /// Draws pictures `(N, C, H, W)`: three channels as red, green and blue, any other number of channels as their mean.
+    /// Draws pictures `(N, C, H, W)`: three channels as red, green and blue, any other number of channels as their
+    /// mean.
     pub(super) fn new(pictures: &Tensor, shades: Shades) -> Result<Self> {
         let (count, channels, height, width) = pictures.dims4()?;
         let pictures = to_host(&pictures.detach())?.to_dtype(DType::F32)?;

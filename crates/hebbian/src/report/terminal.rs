@@ -69,7 +69,8 @@ pub(super) fn show(run: &Path) -> Result<String> {
         }
         Ok(())
     })();
-    ratatui::restore();
+    // A terminal that was closed cannot be restored, nor can it show that.
+    let _ = ratatui::try_restore();
     if let Some(signal) = stop().asked() {
         std::process::exit(128 + signal as i32);
     }

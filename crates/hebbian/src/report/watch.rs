@@ -6,12 +6,13 @@ use crate::print;
 use anyhow::{Context, Result};
 use candle::Device;
 use hebbian_data::Dataset;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The longest time that a browser may take to send a request, and the most bytes that it may send.
+/// The longest time that a browser may take to send a request, and to take the answer, and the most bytes that it may
+/// send.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: u64 = 16 << 10;
 /// The details, which take time, are computed no more often than this.
@@ -34,7 +35,7 @@ pub(super) fn serve(run: &Path, data_dir: Option<&Path>, port: u16) -> Result<St
     for asked in listener.incoming() {
         // A browser that closes its connection is no reason to stop.
         let _ =
-            asked.map_err(anyhow::Error::from).and_then(|asked| answer(asked, port, &mut watched));
+            asked.map_err(anyhow::Error::from).and_then(|asked| answer(&asked, port, &mut watched));
     }
     Ok(String::new())
 }
@@ -77,24 +78,71 @@ fn newest(run: &Path) -> Option<SystemTime> {
     times.into_iter().flatten().max()
 }
 
-/// Answers one request for the page or its data, if it is addressed to this machine.
-fn answer(asked: TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> {
-    asked.set_read_timeout(Some(PATIENCE))?;
-    asked.set_write_timeout(Some(PATIENCE))?;
-    let mut lines = BufReader::new(Read::take(&asked, LONGEST)).lines();
-    let first = lines.next().context("nothing was asked")??;
-    let mut host = None;
-    for line in lines {
-        let line = line?;
-        if line.is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("host")
-        {
-            host = Some(value.trim().to_string());
-        }
+/// A connection that is used until a moment, however few bytes come or go at a time.
+struct Until<'a> {
+    stream: &'a TcpStream,
+    end: Instant,
+}
+
+impl<'a> Until<'a> {
+    fn after(patience: Duration, stream: &'a TcpStream) -> Self {
+        Self { stream, end: Instant::now() + patience }
     }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.end.checked_duration_since(Instant::now());
+        left.ok_or_else(|| ErrorKind::TimedOut.into())
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// What a browser asks for: the first line of its request, and the host that it is addressed to.
+struct Request {
+    first: String,
+    host: Option<String>,
+}
+
+impl Request {
+    /// Reads a request, for all of which a browser has this time.
+    fn read(asked: &TcpStream, patience: Duration) -> Result<Self> {
+        let mut lines = BufReader::new(Until::after(patience, asked).take(LONGEST)).lines();
+        let first = lines.next().context("nothing was asked")??;
+        let mut host = None;
+        for line in lines {
+            let line = line?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("host")
+            {
+                host = Some(value.trim().to_string());
+            }
+        }
+        Ok(Self { first, host })
+    }
+}
+
+/// Answers one request for the page or its data, if it is addressed to this machine.
+fn answer(asked: &TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> {
+    let Request { first, host } = Request::read(asked, PATIENCE)?;
     // A page from elsewhere whose own host name resolves to this machine gets no data.
     let own = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let is_own = host.is_some_and(|host| own.contains(&host));
@@ -119,10 +167,36 @@ fn answer(asked: TcpStream, port: u16, watched: &mut Watched<'_>) -> Result<()> 
          X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    let mut to = &asked;
+    let mut to = Until::after(PATIENCE, asked);
     to.write_all(head.as_bytes())?;
     to.write_all(body.as_bytes())?;
     Ok(())
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The client sends a byte every 50 ms for a minute, unless the connection is closed before.
+    #[test]
+    fn a_client_that_sends_little_at_a_time_is_not_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let sends = std::thread::spawn(move || {
+            for _ in 0..1200 {
+                if client.write_all(b"G").is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let begun = Instant::now();
+        assert!(Request::read(&server, Duration::from_millis(300)).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        drop(server);
+        sends.join().unwrap();
+    }
+}

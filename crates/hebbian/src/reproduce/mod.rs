@@ -288,8 +288,8 @@ fn wait(mut command: Command, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads the results of a run: its `results.json`, with what it logged last and after each epoch, and what analyses have
-/// found.
+/// Reads the results of a run: its `results.json`, with what it logged last and after each epoch, and what analyses
+/// have found.
 fn document(folder: &Path) -> Result<Value> {
     let path = folder.join("results.json");
     let text = hebbian_train::read_text(&path)?;

@@ -160,8 +160,9 @@ fn a_tiny_run_is_analysed() {
     assert!(!out.join("analysis-layers.png").exists() && !out.join("analysis-radii.csv").exists());
 }
 
-/// Ridge regression also learns from augmented copies. A crop of the whole image leaves it as it is, and ridge regression
-/// with penalty α on three equal copies of each image is that with penalty α/3 on one; flipped digits are another matter.
+/// Ridge regression also learns from augmented copies. A crop of the whole image leaves it as it is, and ridge
+/// regression with penalty α on three equal copies of each image is that with penalty α/3 on one; flipped digits are
+/// another matter.
 #[test]
 fn augmented_copies_are_read_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -254,7 +255,8 @@ fn several_runs_are_compared() {
     }
 }
 
-/// The report says that two seeds of one network are drawn as one, and another network is not; the table keeps each run.
+/// The report says that two seeds of one network are drawn as one, and another network is not; the table keeps each
+/// run.
 #[test]
 fn seeds_are_drawn_as_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -433,7 +435,8 @@ fn what_an_analysis_refuses() {
     }
 }
 
-/// The correlations of random patches are those of their maps: a feature of a window is of the same unit in all windows.
+/// The correlations of random patches are those of their maps: a feature of a window is of the same unit in all
+/// windows.
 #[test]
 fn correlations_are_of_units() {
     let folder = tempfile::tempdir().unwrap();

@@ -376,8 +376,8 @@ fn a_study_of_ghl_s_rule_and_its_controls() {
     refused(at, &["study", "ghl", "--experiment", "rules", "--seeds", "0"], &["rules", "0 seeds"]);
 }
 
-/// Ten thousand steps need no more memory than a tenth of them. A layer's activity for one batch is 2.5 kB (Golkar, where
-/// each sample counts as a step) to 60 kB; kept from every step, it would take 90 MB or more.
+/// Ten thousand steps need no more memory than a tenth of them. A layer's activity for one batch is 2.5 kB (Golkar,
+/// where each sample counts as a step) to 60 kB; kept from every step, it would take 90 MB or more.
 #[test]
 fn memory_does_not_grow_with_the_steps() {
     let folder = tempfile::tempdir().unwrap();
@@ -597,7 +597,8 @@ fn a_run_is_evaluated_with_its_own_settings() {
     assert!(printed(at, &[&evaluate[..], &author].concat()).starts_with("test accuracy "));
 }
 
-/// Another seed than that of the run which is loaded draws other images to be tested, some of which the run has learned.
+/// Another seed than that of the run which is loaded draws other images to be tested, some of which the run has
+/// learned.
 #[test]
 fn another_seed_draws_other_images() {
     let folder = tempfile::tempdir().unwrap();
@@ -621,7 +622,8 @@ fn another_seed_draws_other_images() {
     assert!(!told(&["--load", "e", "--seed", "4", "--out", "f"]));
 }
 
-/// What a run would lose, or could not write, is found out before it begins; and a model of a run that was stopped says so.
+/// What a run would lose, or could not write, is found out before it begins; and a model of a run that was stopped says
+/// so.
 #[test]
 fn a_run_does_not_harm_itself() {
     let folder = tempfile::tempdir().unwrap();

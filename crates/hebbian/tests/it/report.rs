@@ -294,7 +294,8 @@ fn a_report_fits_a_narrow_screen() {
     }
 }
 
-/// Runs that differ by the seed are one group: their mean, and a band around it; what differs between groups comes first.
+/// Runs that differ by the seed are one group: their mean, and a band around it; what differs between groups comes
+/// first.
 #[test]
 fn several_runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();

@@ -59,8 +59,8 @@ fn no_epochs_measure_the_start() {
     place.shapes("out/model.safetensors");
 }
 
-/// Neither the tied part nor the rest of training takes a step, and the loss that the preset has keeps its `μ` if a flag
-/// names it too.
+/// Neither the tied part nor the rest of training takes a step, and the loss that the preset has keeps its `μ` if a
+/// flag names it too.
 #[test]
 fn no_epochs_leave_out_the_tied_part_and_a_named_loss_keeps_its_parameter() {
     let place = PROGRAM.place();

@@ -204,8 +204,7 @@ impl Place {
     /// Starts the program quietly, because nothing reads its pipes.
     #[cfg(unix)]
     pub fn start(&self, args: &[&str]) -> Running {
-        let child = self.command(&[args, &["--quiet"]].concat()).spawn().unwrap();
-        Running(Some(child))
+        Running::of(self.command(&[args, &["--quiet"]].concat()))
     }
 
     /// Starts the program and waits until `there`, which must be before it has ended.
@@ -363,6 +362,11 @@ pub struct Running(Option<Child>);
 
 #[cfg(unix)]
 impl Running {
+    /// Starts a program.
+    pub fn of(mut command: Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
+    }
+
     pub fn is_over(&mut self) -> bool {
         self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }

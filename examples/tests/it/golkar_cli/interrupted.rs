@@ -1,7 +1,10 @@
 //! Runs that are interrupted and resumed.
 #![cfg(unix)]
 
+use std::process::{Command, Stdio};
+
 use super::PROGRAM;
+use crate::common::program::{Running, until};
 
 #[test]
 fn a_killed_run_of_back_propagation_goes_on() {
@@ -32,4 +35,24 @@ fn results_are_those_of_the_saved_weights_and_not_of_the_log() {
         place.run(&[&args[..], &["--resume"]].concat()).ok();
         assert_eq!(place.figures("out"), whole);
     }
+}
+
+/// `nohup` starts a program to ignore SIGHUP.
+#[test]
+fn a_run_that_ignores_that_its_terminal_closes_goes_on() {
+    let place = PROGRAM.place();
+    place.preset(|_| ());
+    let plain = place.command(&place.long(&["--out", "out", "--quiet"]));
+    let mut command = Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args()).current_dir(place.path(""));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Running::of(command);
+    until("the run is under way", || {
+        assert!(!run.is_over(), "it was over already");
+        place.logged("out").len() > 2
+    });
+    run.signal("-HUP");
+    run.end().ok();
+    assert!(place.path("out/results.json").exists());
 }

@@ -1,5 +1,5 @@
-//! Convolutions as products of windows by the matrix unit or vectors of bf16, if there are any and they pay. Windows are
-//! packed in tiles directly from the padded images.
+//! Convolutions as products of windows by the matrix unit or vectors of bf16, if there are any and they pay. Windows
+//! are packed in tiles directly from the padded images.
 
 use super::correlation::Correlation;
 use crate::cpu::Real;
@@ -75,7 +75,8 @@ impl Correlation {
     }
 }
 
-/// As [`many::respond`](super::many::respond); `None` if this does not pay, or if there are values that bf16 cannot hold.
+/// As [`many::respond`](super::many::respond); `None` if this does not pay, or if there are values that bf16 cannot
+/// hold.
 ///
 /// # Errors
 /// If there is not enough memory.

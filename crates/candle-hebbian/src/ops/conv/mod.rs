@@ -17,8 +17,8 @@ pub(crate) use windows::Windows;
 
 /// Computes the response `(B, OH, OW, K)` of a convolution of `x (B, H, W, C)` with `weight (K, C/groups, kh, kw)`, and
 /// what `epilogues` make of it, one after the other. The error is propagated back through `feedback`, which has the
-/// shape of `weight` and gets no gradient. f16 and bf16 are computed in f32, and so are their gradients; NaN and infinity
-/// are passed on. Tensors without images, channels or units are accepted if there are no epilogues. CPU only.
+/// shape of `weight` and gets no gradient. f16 and bf16 are computed in f32, and so are their gradients; NaN and
+/// infinity are passed on. Tensors without images, channels or units are accepted if there are no epilogues. CPU only.
 ///
 /// # Errors
 /// If the tensors have different types, the windows or epilogues do not fit the image, or there is not enough memory.

@@ -1,8 +1,8 @@
 //! A convolution with what follows it, as one node of a graph.
 //!
-//! candle's backward pass adds the error at every tensor of a graph to zeros, which costs more for the large images of a
-//! first layer than the ramp or the sum behind it. Inside one node the error goes from op to op as it is. The result is
-//! the same as that of the ops one by one.
+//! candle's backward pass adds the error at every tensor of a graph to zeros, which costs more for the large images of
+//! a first layer than the ramp or the sum behind it. Inside one node the error goes from op to op as it is. The result
+//! is the same as that of the ops one by one.
 
 use super::kernel::{AddTo, Conv, InputGradient, Plan, WeightGradient};
 use crate::ops::pool::{Pool, Windows};

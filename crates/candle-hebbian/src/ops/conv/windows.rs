@@ -21,8 +21,8 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// The windows of images `x (B, C, H, W)`, or `(B, H, W, C)` if `channels_last`, under weights `(K, C, kh, kw)`. `None`
-    /// if they are better written out, see [`unfold`].
+    /// The windows of images `x (B, C, H, W)`, or `(B, H, W, C)` if `channels_last`, under weights `(K, C, kh, kw)`.
+    /// `None` if they are better written out, see [`unfold`].
     ///
     /// # Errors
     /// If the tensors do not fit each other.
@@ -55,7 +55,8 @@ impl Windows {
         product.flatten_from(1)?.unsqueeze(0)
     }
 
-    /// The error at the images, in the order in which they were given, from the error `grad (1, P, K)` at the response, through the weights `feedback`.
+    /// The error at the images, in the order in which they were given, from the error `grad (1, P, K)` at the response,
+    /// through the weights `feedback`.
     pub fn error(&self, grad: &Tensor, feedback: &Tensor) -> Result<Tensor> {
         let feedback = feedback.detach().contiguous()?;
         let op = InputGradient(self.plan);

@@ -226,8 +226,8 @@ mod tests {
 
     /// For whole tiles and parts of them, one band of depth and more, factors in both orders and with gaps, added and
     /// not, the result is the sum of the products in f64, up to the error that each precision may make for `Σ |a|·|b|`.
-    /// The unit adds the products of 32 depths by themselves; the vectors add each product to the whole sum and round it
-    /// six times as often as in f32.
+    /// The unit adds the products of 32 depths by themselves; the vectors add each product to the whole sum and round
+    /// it six times as often as in f32.
     #[test]
     fn products_have_their_precision() -> Result<()> {
         for engine in engines() {
@@ -327,8 +327,9 @@ mod tests {
         Ok(())
     }
 
-    /// `1 + 2⁻⁸` lies between two values of bf16 and goes to the even one, 1; `2⁻⁸` is the second part. `1 + 2⁻⁸ + 2⁻¹⁶`
-    /// goes to the upper one, `1 + 2⁻⁷`; then `−2⁻⁸ + 2⁻¹⁶` is a value of bf16, so two parts hold it too.
+    /// `1 + 2⁻⁸` lies between two values of bf16 and goes to the even one, 1; `2⁻⁸` is the second part.
+    /// `1 + 2⁻⁸ + 2⁻¹⁶` goes to the upper one, `1 + 2⁻⁷`; then `−2⁻⁸ + 2⁻¹⁶` is a value of bf16, so two parts hold it
+    /// too.
     #[test]
     fn values_are_rounded_to_the_nearest_and_split() {
         for engine in engines() {

@@ -20,8 +20,8 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// no gradient. f16 and bf16 are computed in f32, and so are their gradients. CPU only.
 ///
 /// # Errors
-/// If the tensors have different types, the weights are for another number of windows than the image has, or there is not
-/// enough memory.
+/// If the tensors have different types, the weights are for another number of windows than the image has, or there is
+/// not enough memory.
 pub(crate) fn untied(
     x: &Tensor,
     weight: &Tensor,

@@ -627,8 +627,8 @@ fn momentum_makes_no_connections() -> Result<()> {
 }
 
 /// Nor does an error go back through them, whether the way back is made of the weights, of their signs or by a mirror:
-/// `W = (2, 5)` without the second connection sends 2 times the error to the first input, and nothing to the second. The
-/// deviation of Glorot's distribution for one unit and two inputs is √(2/3).
+/// `W = (2, 5)` without the second connection sends 2 times the error to the first input, and nothing to the second.
+/// The deviation of Glorot's distribution for one unit and two inputs is √(2/3).
 #[test]
 fn missing_connections_send_no_error() -> Result<()> {
     let (x, mask) = (Var::new(&[[1f64, 1.0]], CPU)?, tensor(&[1.0, 0.0], &[1, 2])?);
@@ -691,8 +691,8 @@ fn copied_weights_keep_the_connections() -> Result<()> {
     near("R", from.feedback().expect("R"), &[0.0, 8.0], 0.0)
 }
 
-/// Two masks with the same values are one mask: the step is that of the optimiser alone. `∂L/∂W = [1, 10]`, of which only
-/// the first reaches the weights, so the largest entry is 1 and the step 0.1.
+/// Two masks with the same values are one mask: the step is that of the optimiser alone. `∂L/∂W = [1, 10]`, of which
+/// only the first reaches the weights, so the largest entry is 1 and the step 0.1.
 #[test]
 fn equal_masks_are_one_mask() -> Result<()> {
     let mask = || tensor(&[1.0, 0.0], &[1, 2]);

@@ -175,8 +175,9 @@ fn moved(net: &Net, before: &[(Tensor, Option<Tensor>)]) -> Result<Vec<bool>> {
 }
 
 /// Feedback weights that start at 0 are `W − W(0)` at any time. So they send no error in the first step, in which only
-/// the class layer learns, and each further step reaches one layer more, from the top. The error comes to the first layer
-/// through three matrices of the order η, η² and η⁴, so that its first changes, of the order η⁸, may be lost in rounding.
+/// the class layer learns, and each further step reaches one layer more, from the top. The error comes to the first
+/// layer through three matrices of the order η, η² and η⁴, so that its first changes, of the order η⁸, may be lost in
+/// rounding.
 #[test]
 fn feedback_from_zero_follows_the_weights() -> Result<()> {
     let make =

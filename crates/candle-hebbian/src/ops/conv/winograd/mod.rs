@@ -1,7 +1,7 @@
-//! Convolutions with 3×3 kernels by Winograd's minimal filtering, F(4×4, 3×3), with 36 instead of 144 multiplications for
-//! 16 positions, an input and a unit (A. Lavin and S. Gray, 2016, Fast algorithms for convolutional neural networks,
-//! arXiv:1509.09308, section 4). In one dimension, the four responses `y` of a kernel `g` to six inputs `d` are the
-//! coefficients of the product of two polynomials, computed from their values at six points:
+//! Convolutions with 3×3 kernels by Winograd's minimal filtering, F(4×4, 3×3), with 36 instead of 144 multiplications
+//! for 16 positions, an input and a unit (A. Lavin and S. Gray, 2016, Fast algorithms for convolutional neural
+//! networks, arXiv:1509.09308, section 4). In one dimension, the four responses `y` of a kernel `g` to six inputs `d`
+//! are the coefficients of the product of two polynomials, computed from their values at six points:
 //!
 //! ```text
 //! y = Aᵀ·(G·g ⊙ Bᵀ·d)
@@ -12,11 +12,11 @@
 //!
 //! The gradients of the kernels are `Gᵀ·Σ (A·δ ⊙ Bᵀ·d)`, and need as few multiplications.
 //!
-//! The points are 0, ±5/8, ±3/2 and ∞, with which rounding errors are about six times those of a direct sum: for normally
-//! distributed inputs and weights and 384 channels, 1.2·10⁻⁶ of the responses' standard deviation. With the points 0, ±1,
-//! ±2 and ∞ of the paper they would be 2.7·10⁻⁶. The inputs of a tile that a window does not see cancel but for rounding,
-//! which is relative to the largest of them. A window that sees only zeros is told apart: its responses are exactly 0, so
-//! that no unit wins there.
+//! The points are 0, ±5/8, ±3/2 and ∞, with which rounding errors are about six times those of a direct sum: for
+//! normally distributed inputs and weights and 384 channels, 1.2·10⁻⁶ of the responses' standard deviation. With the
+//! points 0, ±1, ±2 and ∞ of the paper they would be 2.7·10⁻⁶. The inputs of a tile that a window does not see cancel
+//! but for rounding, which is relative to the largest of them. A window that sees only zeros is told apart: its
+//! responses are exactly 0, so that no unit wins there.
 
 mod transform;
 
@@ -42,8 +42,9 @@ const DEPTH: usize = 128;
 const CACHED: usize = 1 << 20;
 
 impl Correlation {
-    /// Whether this is a correlation of f32 with 3×3 kernels at every position, with so many channels and units that the
-    /// transforms cost less than they save. Never in WebAssembly, where the kernels would make a page a tenth larger.
+    /// Whether this is a correlation of f32 with 3×3 kernels at every position, with so many channels and units that
+    /// the transforms cost less than they save. Never in WebAssembly, where the kernels would make a page a tenth
+    /// larger.
     pub(super) fn suits_tiles<T: Real>(&self) -> bool {
         !cfg!(target_family = "wasm")
             && T::DTYPE == DType::F32
@@ -464,9 +465,9 @@ mod tests {
         Ok(())
     }
 
-    /// One pixel of an image is not 0. Only the nine positions that see it respond, and the others do so with exactly 0,
-    /// of either sign of a sum of zeros: no unit wins there. Few images are computed block by block of the units, many
-    /// image by image. The gradient of the images is such a response too.
+    /// One pixel of an image is not 0. Only the nine positions that see it respond, and the others do so with exactly
+    /// 0, of either sign of a sum of zeros: no unit wins there. Few images are computed block by block of the units,
+    /// many image by image. The gradient of the images is such a response too.
     #[test]
     fn windows_of_zeros_have_no_response() -> Result<()> {
         let mut rng = Rng::new(35);

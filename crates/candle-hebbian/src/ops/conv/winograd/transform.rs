@@ -246,7 +246,8 @@ impl Transform<SIDE, 3> for OfSums {
     }
 }
 
-/// Writes the transformed kernels `G·g·Gᵀ` of some units, `(36, C, width)`. Those of units that are not there are zeros.
+/// Writes the transformed kernels `G·g·Gᵀ` of some units, `(36, C, width)`. Those of units that are not there are
+/// zeros.
 pub(super) struct Kernels<'a, T, V> {
     /// Returns the weight of a unit, channel and tap.
     pub value: &'a V,
@@ -402,8 +403,8 @@ fn is_nothing<S: Simd, T: Real>(sum: T::Vector<S>) -> bool {
     values::<S, T>(&sum, lanes::<S, T>()).iter().all(|value| value.is_zero())
 }
 
-/// Writes line `line` of the transforms `A·δ·Aᵀ` of the gradients at some tiles, `(6, tiles, width)`. Responses and units
-/// that are not there have a gradient of 0.
+/// Writes line `line` of the transforms `A·δ·Aᵀ` of the gradients at some tiles, `(6, tiles, width)`. Responses and
+/// units that are not there have a gradient of 0.
 pub(super) struct Errors<'a, T> {
     pub correlation: &'a Correlation,
     pub grad: &'a [T],
@@ -459,8 +460,8 @@ impl<T: Real> WithSimd for Errors<'_, T> {
     }
 }
 
-/// Writes the taps `Gᵀ·s·G` of some units, `(units, C, 3, 3)`, from the sums `s (36, C, width)`, and returns whether all
-/// are finite.
+/// Writes the taps `Gᵀ·s·G` of some units, `(units, C, 3, 3)`, from the sums `s (36, C, width)`, and returns whether
+/// all are finite.
 pub(super) struct Taps<'a, T> {
     pub sums: &'a [T],
     pub channels: usize,
