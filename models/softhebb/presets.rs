@@ -77,6 +77,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/cifar100.json"),
         include_str!("record/digits.json"),
         include_str!("record/digits-cnn.json"),
+        include_str!("record/figures.json"),
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
         include_str!("record/read-outs.json"),

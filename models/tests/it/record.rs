@@ -1,6 +1,6 @@
 //! The record of each method: every file of it is embedded under its name, of presets and experiments that exist.
 
-use hebbian_models::{amit, for_each_method, ghl, golkar, miconi};
+use hebbian_models::{amit, for_each_method, ghl, golkar, miconi, softhebb};
 use hebbian_train::{Method, Preset, all_presets, records};
 use std::path::Path;
 
@@ -44,6 +44,7 @@ fn the_record_is_of_what_there_is() {
         "ghl" => ghl::Experiment::ALL.map(|one| one.name()).to_vec(),
         "golkar" => golkar::Experiment::ALL.map(|one| one.name()).to_vec(),
         "miconi" => miconi::Experiment::ALL.map(|one| one.name()).to_vec(),
+        "softhebb" => softhebb::Experiment::ALL.map(|one| one.name()).to_vec(),
         _ => Vec::new(),
     };
     macro_rules! each {

@@ -78,7 +78,7 @@ fn presets_that_make_no_sense_are_refused() {
     refused(&["preset.json", "unknown field `stride`"]);
     for mu in [0.0, -1.0] {
         let loss = json!({ "kind": "hinge", "mu": mu });
-        wrong("/training/loss", loss, &["preset.json", "finite μ above 0"]);
+        wrong("/training/loss", loss, &["preset.json", "μ above 0", "finite"]);
     }
     wrong("/training/loss", json!({ "kind": "square" }), &["`square`", "`hinge`", "`softmax`"]);
     wrong("/training/protocol", json!("partial:2"), &["preset.json", "2"]);
