@@ -4,18 +4,26 @@
 //! L(x)  = −log p_y(x)        p = softmax of the read-out's scores s(x), y the label
 //! FGSM  x' = clip(x + ε·sign ∇L(x))
 //! PGD   x_0 = clip(x + u), u from U[−ε, ε]      x_{t+1} = Π(x_t + α·sign ∇L(x_t))      α = 2.5 ε / T
+//!
+//! Square Attack, with the margin m = s_y − max_{c≠y} s_c
+//!       x_0 = clip(x + ε·v)                     v = ±1 for each column of each channel
+//!       x'  = clip(x + ε·v) in a square, else x_t      v = ±1 for each channel, h × h pixels at a random place
+//!       x_{t+1} = x' if m(x') < m(x_t), else x_t       h = √(p·H·W), p from 0.8 down
 //! ```
 //!
 //! `clip` limits pixels to [0, 1], and `Π` also to [x − ε, x + ε], so that the distance in L∞ is at most `ε`. Sources:
-//! Goodfellow et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step).
+//! Goodfellow et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step), Andriushchenko et al. 2020 (Square Attack, which
+//! needs no gradient; the first `p` is that of Croce & Hein 2020).
 //!
 //! If a read-out is certain, `p_y` is 1 to all digits of f32 and the computed gradient of `L` is 0. With
 //! `M = log Σ_{c≠y} exp s_c − s_y`, `L = log(1 + exp M)` and `∇L = (1 − p_y)·∇M`, so `∇M` has the same sign and does
 //! not vanish. The code therefore computes `∇M`.
 
+use super::change::squares;
 use anyhow::Result;
-use candle::{Tensor, Var};
+use candle::{D, Tensor, Var};
 use candle_hebbian::Rng;
+use candle_hebbian::device::upload;
 use hebbian_train::one_hot_of;
 
 /// What is attacked: a function that returns a read-out's scores `(B, classes)` for images.
@@ -28,12 +36,15 @@ const OUT: f64 = 1e9;
 /// reaches the images.
 pub(super) fn sign(scores: Scores<'_>, images: &Tensor, labels: &Tensor) -> Result<Option<Tensor>> {
     let var = Var::from_tensor(&images.detach())?;
-    let scores = scores(var.as_tensor())?;
-    let own = one_hot_of(labels, scores.dim(1)?, scores.dtype())?;
-    let others = (&scores - (&own * OUT)?)?.log_sum_exp(1)?;
-    let margin = (others - (scores * own)?.sum(1)?)?;
-    let grads = margin.sum_all()?.backward()?;
+    let (own, others) = own_and_others(&scores(var.as_tensor())?, labels)?;
+    let grads = (others.log_sum_exp(1)? - own)?.sum_all()?.backward()?;
     Ok(grads.get(&var).map(|gradient| gradient.detach().sign()).transpose()?)
+}
+
+/// Returns the score of each image's own class, `(B)`, and `scores (B, classes)` without it.
+fn own_and_others(scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+    let own = one_hot_of(labels, scores.dim(1)?, scores.dtype())?;
+    Ok(((scores * &own)?.sum(1)?, (scores - (own * OUT)?)?))
 }
 
 /// Returns images after a step of FGSM of strength `epsilon` in the direction of [`sign`].
@@ -58,6 +69,55 @@ pub(super) fn pgd(
         x = inside((x + (sign * (2.5 * epsilon / steps as f64))?)?)?;
     }
     Ok(Some(x))
+}
+
+/// The share of pixels in the first squares of Square Attack.
+const FIRST_SHARE: f64 = 0.8;
+
+/// The share of pixels is halved when these shares of all queries are made.
+const HALVED: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8];
+
+/// Returns images after `queries` steps of Square Attack of strength `epsilon`.
+pub(super) fn square(
+    scores: Scores<'_>,
+    images: &Tensor,
+    labels: &Tensor,
+    (epsilon, queries): (f64, usize),
+    rng: &mut Rng,
+) -> Result<Tensor> {
+    let (count, channels, height, width) = images.dims4()?;
+    let (low, high) = ((images - epsilon)?.clamp(0.0, 1.0)?, (images + epsilon)?.clamp(0.0, 1.0)?);
+    let raised = |columns: usize, rng: &mut Rng| -> Result<Tensor> {
+        let signs = (0..count * channels * columns).map(|_| rng.below(2) as u8).collect();
+        let signs = upload(signs, (count, channels, 1, columns), images.device())?;
+        Ok(signs.broadcast_as(images.shape())?.contiguous()?.where_cond(&high, &low)?)
+    };
+    let margins = |x: &Tensor| -> Result<Tensor> {
+        let (own, others) = own_and_others(&scores(x)?.detach(), labels)?;
+        Ok((own - others.max(D::Minus1)?)?)
+    };
+    let mut x = raised(width, rng)?;
+    let mut margin = margins(&x)?;
+    for query in 0..queries {
+        let side = side_of(query as f64 / queries as f64, (height, width));
+        let square = squares(images, side, rng)?;
+        let tried = square.where_cond(&raised(1, rng)?, &x)?;
+        let found = margins(&tried)?;
+        let better = found.lt(&margin)?;
+        margin = better.where_cond(&found, &margin)?;
+        let better =
+            better.reshape((count, 1, 1, 1))?.broadcast_as(images.shape())?.contiguous()?;
+        x = better.where_cond(&tried, &x)?;
+    }
+    Ok(x)
+}
+
+/// The side of the square when this share of the queries is made.
+fn side_of(done: f64, (height, width): (usize, usize)) -> usize {
+    let halvings = HALVED.iter().filter(|&&share| done > share).count();
+    let share = FIRST_SHARE / 2f64.powi(halvings as i32);
+    let side = (share * (height * width) as f64).sqrt().round() as usize;
+    side.clamp(1, height.min(width))
 }
 
 #[cfg(test)]
@@ -148,6 +208,47 @@ mod tests {
         let images = Tensor::new(&[[1f32, 0., 0.]], CPU)?.reshape((1, 1, 1, 3))?;
         let sign = sign(&linear(&weight), &images, &Tensor::new(&[0u32], CPU)?)?;
         assert_eq!(values(&sign.expect("a gradient")), [-1., 1., 0.]);
+        Ok(())
+    }
+
+    /// By hand: √(0.8·64) is 7.2 pixels. After half of the queries the share has been halved seven times, to 1/160: of 64
+    /// pixels, 0.6 a side, and of 1,024, 2.5.
+    #[test]
+    fn squares_become_smaller() {
+        let sides = |size: usize| [0.0, 0.03, 0.5, 0.99].map(|done| side_of(done, (size, size)));
+        assert_eq!(sides(8), [7, 3, 1, 1]);
+        assert_eq!(sides(32), [29, 10, 3, 1]);
+        assert_eq!(side_of(0.0, (1, 9)), 1);
+    }
+
+    /// If no square can turn the decision, the search ends in the corner of the closed form. It needs no gradient: it
+    /// turns the decision of a read-out of steps.
+    #[test]
+    fn squares_find_what_a_gradient_would() -> Result<()> {
+        let weight = Tensor::new(&[[10f64, -2., 9.], [3., -3., 11.]], CPU)?;
+        let images = Tensor::new(&[[0.5f64, 0.5, 0.4], [0.5, 0.05, 0.4]], CPU)?;
+        let images = images.reshape((2, 1, 1, 3))?;
+        let labels = Tensor::new(&[0u32, 0], CPU)?;
+        let found = square(&linear(&weight), &images, &labels, (0.1, 100), &mut Rng::new(1))?;
+        // w_1 − w_0 = (−7, −1, 2).
+        let by_hand = [0.4, 0.4, 0.5, 0.4, 0.0, 0.5];
+        assert!(
+            values(&found).iter().zip(by_hand).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-12)
+        );
+
+        // Class 1 has one more point for each of four pixels that is brighter than 0.55, class 0 has two.
+        let steps = |images: &Tensor| -> hebbian_train::Result<Tensor> {
+            let points = images.flatten_from(1)?.gt(0.55)?.to_dtype(DType::F64)?.sum_keepdim(1)?;
+            Ok(Tensor::cat(&[(points.zeros_like()? + 2.0)?, points], 1)?)
+        };
+        let images = (Tensor::ones((3, 1, 2, 2), DType::F64, CPU)? * 0.5)?;
+        let labels = Tensor::zeros(3, DType::U32, CPU)?;
+        let attack = |epsilon: f64| {
+            let x = square(&steps, &images, &labels, (epsilon, 50), &mut Rng::new(1))?;
+            Ok::<_, anyhow::Error>(steps(&x)?.argmax(1)?.to_vec1::<u32>()?)
+        };
+        assert_eq!(attack(0.1)?, [1, 1, 1]);
+        assert_eq!(attack(0.04)?, [0, 0, 0]);
         Ok(())
     }
 

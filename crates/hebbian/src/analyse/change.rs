@@ -21,7 +21,17 @@ pub(super) fn noisy(images: &Tensor, sigma: f64, rng: &mut Rng) -> Result<Tensor
 /// # Errors
 /// A square that is larger than the images.
 pub(super) fn occluded(images: &Tensor, side: usize, value: f64, rng: &mut Rng) -> Result<Tensor> {
-    let (count, channels, height, width) = images.dims4()?;
+    let values = (images.ones_like()? * value)?;
+    Ok(squares(images, side, rng)?.where_cond(&values, &images.contiguous()?)?)
+}
+
+/// Draws a square of side `side` inside each of images `(B, C, H, W)`. Returns 1 for its pixels in all channels and 0 for
+/// the others, in u8.
+///
+/// # Errors
+/// A square that is larger than the images.
+pub(super) fn squares(images: &Tensor, side: usize, rng: &mut Rng) -> Result<Tensor> {
+    let (count, _, height, width) = images.dims4()?;
     if side > height.min(width) {
         bail!("a square of {side} pixels a side is larger than images of {height} x {width}");
     }
@@ -32,10 +42,8 @@ pub(super) fn occluded(images: &Tensor, side: usize, value: f64, rng: &mut Rng) 
             image[row * width + left..][..side].fill(1);
         }
     }
-    let shape = (count, channels, height, width);
     let covered = upload(covered, (count, 1, height, width), images.device())?;
-    let values = (images.ones_like()? * value)?;
-    Ok(covered.broadcast_as(shape)?.contiguous()?.where_cond(&values, &images.contiguous()?)?)
+    Ok(covered.broadcast_as(images.shape())?.contiguous()?)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ enum Analysis {
     Layers,
     /// Accuracy against the share of labels, beside a random network of the same preset and raw pixels
     FewLabels,
-    /// Accuracy of the trained read-out against noise, occlusion, FGSM and PGD
+    /// Accuracy of the trained read-out against noise, occlusion, FGSM, PGD and Square Attack
     Robustness,
     /// What was logged while the network learned, against images seen
     Speed,

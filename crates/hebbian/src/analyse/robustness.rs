@@ -1,8 +1,8 @@
 //! The accuracy of the trained read-out on changed images. The changes are those of [`change`](super::change), which do
-//! not depend on the network, and those of [`attack`](super::attack), which follow its gradient. Pixels are from 0 to
-//! 1, and images are changed before the network's transforms are applied.
+//! not depend on the network, and those of [`attack`](super::attack), which follow its gradient or ask for its scores.
+//! Pixels are from 0 to 1, and images are changed before the network's transforms are applied.
 
-use super::attack::{fgsm, pgd, sign};
+use super::attack::{fgsm, pgd, sign, square};
 use super::change::{noisy, occluded};
 use super::lines::{self, Line};
 use super::opened::Opened;
@@ -46,10 +46,11 @@ enum Change {
     Occlusion,
     Fgsm,
     Pgd,
+    Square,
 }
 
 impl Change {
-    const ALL: [Self; 4] = [Self::Noise, Self::Occlusion, Self::Fgsm, Self::Pgd];
+    const ALL: [Self; 5] = [Self::Noise, Self::Occlusion, Self::Fgsm, Self::Pgd, Self::Square];
 
     fn title(self) -> (&'static str, &'static str) {
         match self {
@@ -57,10 +58,11 @@ impl Change {
             Self::Occlusion => ("Occlusion", "side of the square, pixels"),
             Self::Fgsm => ("FGSM", "ε"),
             Self::Pgd => ("PGD", "ε"),
+            Self::Square => ("Square Attack", "ε"),
         }
     }
 
-    fn is_attack(self) -> bool {
+    fn follows_a_gradient(self) -> bool {
         matches!(self, Self::Fgsm | Self::Pgd)
     }
 
@@ -75,7 +77,7 @@ impl Change {
                 sides.into_iter().map(|side| side as f64).collect()
             }
             Self::Occlusion => settings.occlusion.iter().map(|&side| side as f64).collect(),
-            Self::Fgsm | Self::Pgd => settings.attack.clone(),
+            Self::Fgsm | Self::Pgd | Self::Square => settings.attack.clone(),
         }
     }
 }
@@ -123,7 +125,7 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     };
     let panels: Vec<LineChart> = Change::ALL.into_iter().filter_map(panel).collect();
     let figures = json!(all.iter().map(|(_, run)| run).collect::<Vec<_>>());
-    Ok(Findings { picture: draw_panels(&panels, 2)?, table, figures, notes })
+    Ok(Findings { picture: draw_panels(&panels, 3)?, table, figures, notes })
 }
 
 /// A run whose images are changed.
@@ -147,12 +149,12 @@ impl<'a> Attacked<'a> {
     fn run(&self) -> Result<Run> {
         let (settings, (_, height, width)) = (&self.how.settings, self.test.shape());
         let strengths = |change: Change| change.strengths(settings, height.min(width));
-        let (attacks, no_attack, flat_images) = match self.flat_images()? {
-            Ok(flat) => (true, None, flat),
-            Err(why) => (false, Some(why), 0),
+        let (no_attack, flat_images) = match self.flat_images()? {
+            Ok(flat) => (None, flat),
+            Err(why) => (Some(why), 0),
         };
-        let changes = Change::ALL.into_iter().filter(|change| attacks || !change.is_attack());
-        let changes: Vec<Change> = changes.collect();
+        let can_be = |change: &Change| no_attack.is_none() || !change.follows_a_gradient();
+        let changes: Vec<Change> = Change::ALL.into_iter().filter(can_be).collect();
         let passes: usize = changes.iter().map(|&change| strengths(change).len()).sum();
         let images = (self.test.len() * (1 + passes)) as u64;
         let label = format!("{}, robustness", self.name);
@@ -190,6 +192,10 @@ impl<'a> Attacked<'a> {
                 Change::Pgd => {
                     let how = (strength, settings.pgd_steps);
                     pgd(&scores, images, labels, how, &mut rng)?.ok_or_else(gone)
+                }
+                Change::Square => {
+                    let how = (strength, settings.queries);
+                    square(&scores, images, labels, how, &mut rng)
                 }
             }
         })

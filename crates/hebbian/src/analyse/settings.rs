@@ -47,19 +47,22 @@ pub(super) struct Settings {
     /// What the occluding square is filled with, from 0 (black) to 1
     #[arg(long, value_name = "VALUE", default_value_t = 0.5)]
     pub occluder: f64,
-    /// Strengths ε of FGSM and PGD: the most that a pixel changes, where pixels are from 0 to 1
+    /// Strengths ε of FGSM, PGD and Square Attack: the most that a pixel changes, where pixels are from 0 to 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [0.02, 0.05, 0.1, 0.2])]
     pub attack: Vec<f64>,
     /// Steps of PGD, each of 2.5 ε / steps
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub pgd_steps: usize,
+    /// Squares that Square Attack tries
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub queries: usize,
     /// How near to 1 a radius must be to count for R1 [default: 0.01, in a dense layer of SoftHebb 0.005]
     #[arg(long, value_name = "DISTANCE")]
     pub near: Option<f64>,
     /// Intervals of histograms
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub bins: usize,
-    /// Seed of noise, places of occlusion, starts of PGD, draws of labels and random networks
+    /// Seed of noise, places of occlusion, starts of PGD, squares, draws of labels and random networks
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
@@ -76,6 +79,7 @@ impl Settings {
             ("--augmented-copies", self.augmented_copies),
             ("--draws", self.draws),
             ("--pgd-steps", self.pgd_steps),
+            ("--queries", self.queries),
             ("--bins", self.bins),
         ];
         for (flag, count) in
@@ -90,6 +94,7 @@ impl Settings {
             ("--draws", self.draws),
             ("--random-networks", self.random_networks),
             ("--pgd-steps", self.pgd_steps),
+            ("--queries", self.queries),
             ("--bins", self.bins),
         ];
         if let Some((flag, count)) = repeated.into_iter().find(|(_, count)| *count > MOST) {

@@ -109,12 +109,14 @@ fn a_tiny_run_is_analysed() {
         let points = robust["curves"][curve]["points"].as_array().unwrap();
         points.last().unwrap()[1].as_f64().unwrap()
     };
-    let names: Vec<&Value> = (0..4).map(|at| &robust["curves"][at]["change"]).collect();
-    assert_eq!(names, ["noise", "occlusion", "fgsm", "pgd"]);
+    let names: Vec<&Value> = (0..5).map(|at| &robust["curves"][at]["change"]).collect();
+    assert_eq!(names, ["noise", "occlusion", "fgsm", "pgd", "square"]);
     let clean = robust["clean"].as_f64().unwrap();
-    // Following the gradient by 0.2 does more than noise of 0.1, and several steps no less than one.
+    // Following the gradient by 0.2 does more than noise of 0.1, and several steps no less than one; so do squares that
+    // are searched for.
     let noise = robust["curves"][0]["points"][0][1].as_f64().unwrap();
     assert!(last(2) < clean - 0.2 && last(2) < noise && last(3) <= last(2) + 0.02, "{robust}");
+    assert!(last(4) < clean - 0.2 && last(4) < noise, "{robust}");
 
     let few = &figures(&out, "few-labels")["runs"][0];
     let curves: Vec<&Value> = (0..3).map(|at| &few["curves"][at]["features"]).collect();
@@ -288,14 +290,14 @@ fn what_a_method_cannot_is_said() {
     let robust = &figures(&at.join("o"), "robustness")["runs"][0];
     let reason = robust["no_attack"].as_str().expect("a reason");
     assert!(reason.contains("no gradient passes") && said.contains(reason), "{said}");
-    assert_eq!(robust["curves"].as_array().unwrap().len(), 2);
+    assert_eq!(robust["curves"].as_array().unwrap().len(), 3);
     let said =
         printed(at, &[&["analyse", "patches-digits", "--only", "few-labels"], &few[..]].concat());
     assert!(said.contains("no random network: patches took no steps of learning"), "{said}");
     for model in ["golkar-digits", "krotov-hopfield-digits", "miconi-digits"] {
         printed(at, &[&["analyse", model, "--only", "robustness,few-labels"], &few[..]].concat());
         let robust = &figures(&at.join("o"), "robustness")["runs"][0];
-        assert_eq!(robust["curves"].as_array().unwrap().len(), 4, "{model}: {robust}");
+        assert_eq!(robust["curves"].as_array().unwrap().len(), 5, "{model}: {robust}");
         let few = &figures(&at.join("o"), "few-labels")["runs"][0];
         assert_eq!(few["curves"].as_array().unwrap().len(), 3, "{model}: {few}");
     }
