@@ -4,7 +4,7 @@ use crate::engine::{Method, RESUME, RunOptions, Start, Stop, check, measured_on,
 use crate::text::read_own_text;
 use crate::{
     Error, FolderKind, History, MadeBy, OwnFolder, Picture, Progress, Result, Results, RunFolder,
-    Table, save_json, save_text,
+    Table, peak_memory_bytes, save_json, save_text,
 };
 use candle::Device;
 use candle_hebbian::Rng;
@@ -282,6 +282,7 @@ impl<'a> Study<'a> {
         let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
         save_text(folder.claim(REPORT)?, &text)?;
         about.insert("seconds".to_string(), seconds.into());
+        about.insert("peak_memory_bytes".to_string(), json!(peak_memory_bytes()));
         if let Value::Object(numbers) = figure.numbers {
             about.extend(numbers);
         }
@@ -828,6 +829,20 @@ mod tests {
 
         compared(&out, &[("one", "none"), ("three", "none")]).unwrap();
         assert!(!out.join("two").exists() && out.join("three/seed-0/results.json").exists());
+    }
+
+    /// The time and the memory that an experiment took are in its results, for the record. Linux reports memory.
+    #[test]
+    fn results_have_the_price_of_an_experiment() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(1);
+        let study = Study::new(&options, &Device::Cpu, folder.path());
+        study.run("compare", None, &[], || Ok(figure())).unwrap();
+        let results: Value =
+            serde_json::from_str(&read_own_text(&folder.path().join(RESULTS)).unwrap()).unwrap();
+        assert!(results["seconds"].as_f64().unwrap() >= 0.0);
+        let bytes = results["peak_memory_bytes"].as_u64();
+        assert_eq!(bytes.is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
     }
 
     /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others
