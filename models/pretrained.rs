@@ -259,8 +259,8 @@ impl Model {
     }
 
     /// Returns the read-out's scores for each class of each image, `(B, classes)`: the largest is that of the class
-    /// that [`predict`](Self::predict) returns. Differentiable in the images if the method supports this and there are
-    /// no [`transforms`](Self::transforms), through which no gradient passes.
+    /// that [`predict`](Self::predict) returns. Differentiable in the images if the method supports this and a gradient
+    /// passes the [`transforms`](Self::transforms), as for [`Pipeline::apply_to`].
     ///
     /// # Errors
     /// As [`predict`](Self::predict).

@@ -839,7 +839,7 @@ fn experiments_vary_what_they_say() -> Result {
     };
     let learning = |preset: &Value| preset["blocks"][0]["learning"].clone();
     let by_rate = |preset: &Value| match learning(preset)["rate"]["kind"].as_str() {
-        Some("norm_dependent") => "rate by radius",
+        Some("norm_dependent") => "norm-dependent rate",
         Some("linear_decay") => "linear decay",
         other => panic!("{other:?}"),
     };
@@ -850,11 +850,11 @@ fn experiments_vary_what_they_say() -> Result {
         let competition = &learning(preset)["competition"];
         let temperature = competition["inverse_temperature"].as_f64().map(f64::recip);
         match competition["kind"].as_str() {
-            Some("soft_wta") => json!({ "group": "Hebbian losers", "temperature": temperature }),
+            Some("soft_wta") => json!({ "group": "soft WTA", "temperature": temperature }),
             Some("soft_wta_anti_hebbian") => {
-                json!({ "group": "anti-Hebbian losers", "temperature": temperature })
+                json!({ "group": "soft WTA, anti-Hebbian losers", "temperature": temperature })
             }
-            _ => json!({ "group": "hard winners", "temperature": null }),
+            _ => json!({ "group": "hard WTA", "temperature": null }),
         }
     });
     let radii = run(Experiment::Radius)?;
@@ -877,5 +877,25 @@ fn experiments_vary_what_they_say() -> Result {
     let table = std::fs::read_to_string(folder.path().join("speed/table.csv"))?;
     // 100 images in steps of 50 are a window of 2 steps.
     assert!(table.starts_with("rate,images,r1,r1_sd\n") && table.contains(",100,"), "{table}");
+    Ok(())
+}
+
+/// For CIFAR-10 the release has a network for each rate of Fig. B.3 B: one begins at 0.05 and depends on the radius to
+/// the power ½, the other falls linearly from 0.025.
+#[test]
+fn the_rates_of_speed_are_those_of_the_release() -> Result {
+    let folder = tempfile::tempdir()?;
+    let data = Dataset { name: "cifar10".to_string(), ..data(100) };
+    let options = StudyOptions { epochs: Some(1), quiet: true, ..StudyOptions::default() };
+    Experiment::Speed.run(&Study::new(&options, CPU, folder.path()), &data)?;
+    let of = |(preset, _): (Value, f64)| preset["blocks"][0]["learning"]["rate"].clone();
+    let rates: Vec<Value> = networks(folder.path())?.into_iter().map(of).collect();
+    assert_eq!(rates.len(), 2);
+    for rate in [
+        json!({ "kind": "norm_dependent", "learning_rate": 0.05, "power": 0.5 }),
+        json!({ "kind": "linear_decay", "learning_rate": 0.025 }),
+    ] {
+        assert!(rates.contains(&rate), "{rate} in {rates:?}");
+    }
     Ok(())
 }

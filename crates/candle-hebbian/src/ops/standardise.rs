@@ -9,15 +9,16 @@ use crate::cpu::{self, Real, RowKernel, slice, sum, with_real};
 use crate::memory::filled_rows;
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
-/// Computes `z = (x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased standard deviation
-/// `s` of all its `n` values; `ε = epsilon`. The gradient is exact, with `g = ∂L/∂z` and its mean `ḡ`:
+/// Computes `z = (x − x̄) / (ε + s)` for each sample of `x (B, …)`, with the mean `x̄` and the unbiased standard
+/// deviation `s` of all its `n` values; `ε = epsilon`. The gradient is exact, with `g = ∂L/∂z` and its mean `ḡ`:
 ///
 /// ```text
 /// ∂L/∂x = (g − ḡ − (x − x̄)·Σ g·(x − x̄) / ((n − 1)·s·(ε + s))) / (ε + s)
 /// ```
 ///
-/// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values becomes 0 for any `ε`, and
-/// its gradient is 0, where the equation has `(g − ḡ) / ε` as its limit. A sample with a NaN or an infinity becomes NaN.
+/// Source: the input of every layer in Miconi 2021, with `ε = 10⁻¹⁰`. A sample of equal values becomes 0 for any `ε`,
+/// and its gradient is 0, where the equation has `(g − ḡ) / ε` as its limit. A sample with a NaN or an infinity becomes
+/// NaN.
 ///
 /// ```
 /// use candle::{Device, Tensor};
@@ -78,14 +79,16 @@ fn gradient(x: &Tensor, grad: &Tensor, epsilon: f64) -> Result<Tensor> {
     let along = (along / ((&deviation * &scale)? * degrees)?)?;
     let across = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)?;
     let exact = (across - centred.broadcast_mul(&along)?)?.broadcast_div(&scale)?;
-    // Not by the deviation, which rounding need not leave at 0.
+    // Rounding need not leave the deviation of equal values at 0; that of different ones is 0 if their squares are.
     let rows = x.flatten_from(1)?;
     let range = rows.broadcast_sub(&rows.narrow(1, 0, 1)?)?.abs()?.sum_keepdim(D::Minus1)?;
-    let equal = range.eq(0.0)?.broadcast_as(exact.shape())?.contiguous()?;
+    let equal = range.minimum(&deviation)?.eq(0.0)?;
+    let equal = equal.broadcast_as(exact.shape())?.contiguous()?;
     equal.where_cond(&exact.zeros_like()?, &exact)?.reshape(x.shape())
 }
 
-/// The differences `(B, n)` of the values of each sample from their mean, and their unbiased standard deviation `(B, 1)`.
+/// The differences `(B, n)` of the values of each sample from their mean, and their unbiased standard deviation
+/// `(B, 1)`.
 fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let rows = x.flatten_from(1)?;
     let centre = |rows: &Tensor| rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?);
@@ -173,6 +176,16 @@ mod tests {
         let want = 2f64.sqrt() / 16.0;
         assert!((gradient[0][0] - want).abs() < 1e-15 && (gradient[0][1] + want).abs() < 1e-15);
         assert_eq!(gradient[1..], [[0.0; 2], [0.0; 2]]);
+        Ok(())
+    }
+
+    /// Differences whose squares are 0 in f32 count as equal values, which get no gradient.
+    #[test]
+    fn no_gradient_for_differences_that_have_no_square() -> Result<()> {
+        let x = Var::new(&[[0f32, 1e-30], [1e-30, 0.0]], &Device::Cpu)?;
+        let grads = standardise(&x, 1e-10)?.narrow(1, 0, 1)?.sum_all()?.backward()?;
+        let gradient = grads.get(&x).expect("a gradient").to_vec2::<f32>()?;
+        assert_eq!(gradient, [[0.0; 2], [0.0; 2]]);
         Ok(())
     }
 

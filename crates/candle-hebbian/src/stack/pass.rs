@@ -19,8 +19,8 @@ impl<C: Competition> Stack<C> {
     /// and [direct feedback](Block::set_direct) put in its place. Batch norm uses the batch's statistics and updates
     /// the running ones. Feedback weights that are redrawn for each batch are drawn from `rng`, layer by layer, and
     /// then the masks of dropout, block by block. The output is differentiable in the weights and, if `x (B, …)` is
-    /// part of a graph, in `x`. Frozen weights, which are no variables, do not learn, and direct feedback is not sent to
-    /// them.
+    /// part of a graph, in `x`. Frozen weights, which are no variables, do not learn, and direct feedback is not sent
+    /// to them.
     ///
     /// # Errors
     /// If an input does not fit; the message names the block.

@@ -133,8 +133,8 @@ pub trait Transform: Debug + Send + Sync {
         pairs.map(|(image, rng)| self.apply(image, rng)).collect()
     }
 
-    /// Makes the same change by differentiable operations, to images `(B, C, H, W)` in f32 on the host, so that a gradient
-    /// reaches the images; `None` for a change that has no such operations.
+    /// Makes the same change by differentiable operations, to images `(B, C, H, W)` in f32 on the host, so that a
+    /// gradient reaches the images; `None` for a change that has no such operations. Default: `None`.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).

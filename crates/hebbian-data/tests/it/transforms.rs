@@ -464,8 +464,8 @@ fn whitening_is_that_of_zca() -> Result {
     Ok(())
 }
 
-/// What an image in a graph becomes has the bits of what any image becomes, and its gradient is the derivative, by central
-/// differences; a pipeline with a step that is not differentiable passes none.
+/// What an image in a graph becomes has the bits of what any image becomes, and its gradient is the derivative, by
+/// central differences; a pipeline with a step that is not differentiable passes none.
 #[test]
 fn a_gradient_passes_what_is_differentiable() -> Result {
     let set = random_set(40, (3, 4, 5));

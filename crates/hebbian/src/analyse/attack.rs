@@ -12,8 +12,8 @@
 //! ```
 //!
 //! `clip` limits pixels to [0, 1], and `Π` also to [x − ε, x + ε], so that the distance in L∞ is at most `ε`. Sources:
-//! Goodfellow et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step), Andriushchenko et al. 2020 (Square Attack, which
-//! needs no gradient; the first `p` is that of Croce & Hein 2020).
+//! Goodfellow et al. 2015 (FGSM), Madry et al. 2018 (PGD, and its step), Andriushchenko et al. 2020 (Square Attack,
+//! which needs no gradient; the first `p` is that of Croce & Hein 2020).
 //!
 //! If a read-out is certain, `p_y` is 1 to all digits of f32 and the computed gradient of `L` is 0. With
 //! `M = log Σ_{c≠y} exp s_c − s_y`, `L = log(1 + exp M)` and `∇L = (1 − p_y)·∇M`, so `∇M` has the same sign and does
@@ -211,8 +211,8 @@ mod tests {
         Ok(())
     }
 
-    /// By hand: √(0.8·64) is 7.2 pixels. After half of the queries the share has been halved seven times, to 1/160: of 64
-    /// pixels, 0.6 a side, and of 1,024, 2.5.
+    /// By hand: √(0.8·64) is 7.2 pixels. After half of the queries the share has been halved seven times, to 1/160: of
+    /// 64 pixels, 0.6 a side, and of 1,024, 2.5.
     #[test]
     fn squares_become_smaller() {
         let sides = |size: usize| [0.0, 0.03, 0.5, 0.99].map(|done| side_of(done, (size, size)));

@@ -25,8 +25,8 @@ pub(super) fn occluded(images: &Tensor, side: usize, value: f64, rng: &mut Rng) 
     Ok(squares(images, side, rng)?.where_cond(&values, &images.contiguous()?)?)
 }
 
-/// Draws a square of side `side` inside each of images `(B, C, H, W)`. Returns 1 for its pixels in all channels and 0 for
-/// the others, in u8.
+/// Draws a square of side `side` inside each of images `(B, C, H, W)`. Returns 1 for its pixels in all channels and 0
+/// for the others, in u8.
 ///
 /// # Errors
 /// A square that is larger than the images.

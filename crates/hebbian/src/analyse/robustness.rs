@@ -10,7 +10,7 @@ use super::rows::BATCH;
 use super::settings::Settings;
 use super::{Findings, How, each};
 use anyhow::Result;
-use candle::{DType, Tensor};
+use candle::{DType, Tensor, Var};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_models::Model;
@@ -226,7 +226,7 @@ impl<'a> Attacked<'a> {
         for indices in self.test.in_order(BATCH)? {
             let (images, labels) = self.test.batch(&indices, DType::F32, &self.how.device)?;
             let Some(sign) = sign(&scores, &images, &labels)? else {
-                return Ok(Err(self.why_constant()));
+                return Ok(Err(self.why_constant(&images)?));
             };
             let moved = sign.abs()?.flatten_from(1)?.sum(1)?.to_vec1::<f32>()?;
             flat += moved.iter().filter(|&&pixels| pixels == 0.0).count();
@@ -240,15 +240,17 @@ impl<'a> Attacked<'a> {
         Ok(Ok(flat))
     }
 
-    fn why_constant(&self) -> String {
-        let transforms = !self.model.transforms().is_empty();
-        match transforms {
-            true => "no gradient passes the transforms in front of the network".to_string(),
-            false => format!(
+    /// Says why no gradient reaches images `(B, C, H, W)`.
+    fn why_constant(&self, images: &Tensor) -> Result<String> {
+        let images = Var::from_tensor(images)?;
+        let seen = self.model.transforms().apply_to(&images)?;
+        Ok(match seen.track_op() {
+            false => "no gradient passes the transforms in front of the network".to_string(),
+            true => format!(
                 "no gradient passes the features of {}, which only say who has won",
                 self.model.method()
             ),
-        }
+        })
     }
 }
 

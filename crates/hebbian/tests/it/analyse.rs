@@ -291,6 +291,17 @@ fn what_a_method_cannot_is_said() {
     let reason = robust["no_attack"].as_str().expect("a reason");
     assert!(reason.contains("no gradient passes") && said.contains(reason), "{said}");
     assert_eq!(robust["curves"].as_array().unwrap().len(), 3);
+    // A gradient passes a standardisation, but not what the network makes of it; it does not pass a crop.
+    for (out, transform, at_fault) in [
+        ("standardised", "standardise-image", "the features of patches"),
+        ("cropped", "centre-crop=8", "the transforms"),
+    ] {
+        run(at, out, &["patches", "--preset", "patches-digits", "--transform", transform]);
+        let few = ["--quiet", "--test-images", "50", "--queries", "1"];
+        printed(at, &[&["analyse", out, "--only", "robustness"], &few[..]].concat());
+        let reason = figures(&at.join(out), "robustness")["runs"][0]["no_attack"].to_string();
+        assert!(reason.contains(at_fault), "{transform}: {reason}");
+    }
     let said =
         printed(at, &[&["analyse", "patches-digits", "--only", "few-labels"], &few[..]].concat());
     assert!(said.contains("no random network: patches took no steps of learning"), "{said}");
