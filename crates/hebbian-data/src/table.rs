@@ -567,8 +567,10 @@ impl Chosen {
             (Some(name), _) => class(name),
             (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
             (None, Some(_)) => None,
-            (None, None) => class("label")
-                .or_else(|| only(roots.iter().filter_map(|name| class(name))).filter(is_whole)),
+            (None, None) => class("label").or_else(|| {
+                let columns = roots.iter().filter_map(|name| class(name));
+                only(columns.filter(|column| Some(*column) != image)).filter(is_whole)
+            }),
         };
         if let (true, Some(image)) = (only_images, image) {
             return Ok(Self { image, label: None, names: None });

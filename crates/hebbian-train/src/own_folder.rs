@@ -244,6 +244,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether the folder has files of its kind, which will be replaced.
+    pub fn has_earlier(&self) -> bool {
+        self.earlier.is_some()
+    }
+
     /// As [`OwnFolder::replace`].
     pub fn replace<T>(
         self,

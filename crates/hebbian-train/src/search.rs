@@ -247,8 +247,9 @@ struct Trial<O> {
 /// command that trains a single network on the same images; the report adds the best preset to it.
 ///
 /// # Errors
-/// If the preset lacks a path or refuses a value, or if training fails. A trial that diverges, or whose features are
-/// not finite, is ranked last and is no error.
+/// If the preset lacks a path or refuses a value, if a trial does not fit the images of every rung, which is found out
+/// before the search begins, or if training fails. A trial that diverges, or whose features are not finite, is ranked
+/// last and is no error.
 pub fn search<M: Method>(
     study: &Study<'_>,
     base: &M::Options,
@@ -284,7 +285,9 @@ pub fn search<M: Method>(
         .map(|number| drawn::<M>(base, space, number, &rng))
         .collect::<Result<Vec<_>>>()?;
     let all: Vec<&M::Options> = trials.iter().map(|trial| &trial.options).collect();
-    study.check::<M>(&all, &one_in(rungs[0].1, data, &rng)?)?;
+    for (_, part) in &rungs {
+        study.check::<M>(&all, &one_in(*part, data, &rng)?)?;
+    }
     study.begin()?;
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
         let fewer = one_in(part, data, &rng)?;

@@ -1,6 +1,7 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
 use crate::engine::{Method, RESUME, RunOptions, Start, Stop, check, measured_on, told, train};
+use crate::own_folder::Prepared;
 use crate::text::read_own_text;
 use crate::{
     Error, FolderKind, History, MadeBy, OwnFolder, Picture, Progress, Result, Results, RunFolder,
@@ -162,22 +163,22 @@ pub struct Study<'a> {
 /// The place of an experiment in its folder.
 #[derive(Debug)]
 enum Place {
-    /// It is still to begin, with this mark: the folder is as it was.
-    Ahead(Map<String, Value>),
+    /// It is still to begin, with this mark: the folder is locked, and what is in it is as it was.
+    Ahead(Prepared, Map<String, Value>),
     /// It has begun, and nothing is left of the one that it replaces.
     Begun(OwnFolder),
 }
 
 impl Place {
-    /// Returns the folder of the experiment, which begins in `out` if it has not yet begun.
-    fn begun(self, out: &Path) -> Result<OwnFolder> {
-        let about = match self {
-            Self::Ahead(about) => about,
+    /// Returns the folder of the experiment, which begins if it has not yet begun.
+    fn begun(self) -> Result<OwnFolder> {
+        let (prepared, about) = match self {
+            Self::Ahead(prepared, about) => (prepared, about),
             Self::Begun(folder) => return Ok(folder),
         };
-        let replaced = OwnFolder::about(out, &EXPERIMENT)?.is_some();
-        let clear = |_: &mut OwnFolder| if replaced { remove_runs(out) } else { Ok(()) };
-        Ok(OwnFolder::replace(out, &EXPERIMENT, about, clear)?.0)
+        let replaced = prepared.has_earlier();
+        let clear = |new: &mut OwnFolder| if replaced { remove_runs(new.path()) } else { Ok(()) };
+        Ok(prepared.replace(about, clear)?.0)
     }
 }
 
@@ -194,9 +195,9 @@ impl<'a> Study<'a> {
     /// [begins](Self::begin).
     ///
     /// # Errors
-    /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder holds files of another program or a complete
-    /// experiment that may not be [replaced](StudyOptions::replace), the experiment to resume is a different one, or
-    /// `draw` fails.
+    /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder is used by another experiment, holds files of
+    /// another program or a complete experiment that may not be [replaced](StudyOptions::replace), the experiment to
+    /// resume is a different one, or `draw` fails.
     pub fn run(
         &self,
         name: &str,
@@ -236,13 +237,11 @@ impl<'a> Study<'a> {
         let here = MadeBy::here(&options.version, &options.device);
         about.insert(MADE_BY.to_string(), json!(here));
         about.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
-        if options.resume {
-            OwnFolder::recover(out, &EXPERIMENT)?;
-        } else if !options.replace {
-            check_other(out, &about)?;
-        }
         let earlier = match options.resume {
-            true => OwnFolder::about(out, &EXPERIMENT)?,
+            true => {
+                OwnFolder::recover(out, &EXPERIMENT)?;
+                OwnFolder::about(out, &EXPERIMENT)?
+            }
             false => None,
         };
         if options.resume && earlier.is_none() {
@@ -259,7 +258,14 @@ impl<'a> Study<'a> {
                 }
                 Place::Begun(OwnFolder::open(out, &EXPERIMENT)?)
             }
-            None => Place::Ahead(about.clone()),
+            None => {
+                // From here on, no other experiment can use the folder, also before this one begins.
+                let prepared = OwnFolder::prepare(out, &EXPERIMENT)?;
+                if !options.replace {
+                    check_other(out, &about)?;
+                }
+                Place::Ahead(prepared, about.clone())
+            }
         };
         *self.place() = Some(place);
         let figure = draw();
@@ -268,7 +274,7 @@ impl<'a> Study<'a> {
         let Some(place) = place else {
             return Err(Error::NoMark { path: out.join(EXPERIMENT.mark) });
         };
-        let mut folder = place.begun(out)?;
+        let mut folder = place.begun()?;
         let mut files = vec!["table.csv"];
         figure.table.save_csv(folder.claim("table.csv")?)?;
         for (name, table) in &figure.more_tables {
@@ -300,11 +306,11 @@ impl<'a> Study<'a> {
     /// begun already, or if none is being drawn.
     ///
     /// # Errors
-    /// If the folder holds files of another program, is used by another experiment, or cannot be written.
+    /// If the folder cannot be written, or a run in it is still being used.
     pub fn begin(&self) -> Result<()> {
         let mut place = self.place();
         if let Some(now) = place.take() {
-            *place = Some(Place::Begun(now.begun(self.out)?));
+            *place = Some(Place::Begun(now.begun()?));
         }
         Ok(())
     }
@@ -793,15 +799,17 @@ mod tests {
     }
 
     /// The first arm could learn, but the second one does not fit the images, which are of 8×8 pixels, or has the
-    /// folder of the first. A search is refused for a preset that does not fit, too.
+    /// folder of the first. A search is refused for a preset that does not fit, too, even if it fits the 10 images of
+    /// the first rung: with 2⁴⁸/15 epochs, only the 20 images of the last one are more than the 2⁴⁸ that are counted.
     #[test]
     fn an_experiment_that_is_refused_leaves_the_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("study");
         let too_large = [("one", "none"), ("three", "random-crop=100")];
         let same_folder = [("one", "none"), ("One", "none")];
-        // Nothing is made where nothing was.
-        assert!(compared(&out, &too_large).is_err() && !out.exists());
+        assert!(compared(&out, &too_large).is_err());
+        // Nothing is made where nothing was, but for the lock's file where folders cannot be opened.
+        assert_eq!(out.exists(), cfg!(not(unix)));
 
         compared(&out, &[("one", "none"), ("two", "none")]).unwrap();
         let before = contents(&out);
@@ -815,17 +823,25 @@ mod tests {
         }
         let data = images();
         let options = StudyOptions { validation: Some(0.5), ..options(1) };
-        let study = Study::new(&options, &Device::Cpu, &out);
-        let searched = study.run("search", Some(&data), &[], || {
-            let (base, plan) =
-                (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 1, halving: None });
-            let too_large = r#"input={"augmentation":[{"kind":"random_crop","size":100}]}"#;
-            let space: Dimension = too_large.parse()?;
-            search::<Toy>(&study, &base, &[space], plan, &data, "train")
-        });
-        let error = searched.unwrap_err().to_string();
-        assert!(error.contains("random-crop"), "{error}");
-        assert!(contents(&out) == before);
+        let too_large = r#"input={"augmentation":[{"kind":"random_crop","size":100}]}"#;
+        let epochs = (1_usize << 48) / 15;
+        let too_many = format!("epochs={epochs},{}", epochs - 1);
+        for (space, trials, halving, problem) in [
+            (too_large, 1, None, "random-crop"),
+            (too_many.as_str(), 2, Some(2), "too many to count"),
+        ] {
+            let study = Study::new(&options, &Device::Cpu, &out);
+            let searched = study.run("search", Some(&data), &[], || {
+                // Whoever begins diverges in the first epoch.
+                let preset = Preset { weight_fails_in: 1, ..Preset::of_epochs(1) };
+                let (base, plan) = (OfPreset { preset }, Plan { trials, halving });
+                let space: Dimension = space.parse()?;
+                search::<Toy>(&study, &base, &[space], plan, &data, "train")
+            });
+            let error = searched.unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+            assert!(contents(&out) == before, "{problem}");
+        }
 
         compared(&out, &[("one", "none"), ("three", "none")]).unwrap();
         assert!(!out.join("two").exists() && out.join("three/seed-0/results.json").exists());
@@ -843,6 +859,32 @@ mod tests {
         assert!(results["seconds"].as_f64().unwrap() >= 0.0);
         let bytes = results["peak_memory_bytes"].as_u64();
         assert_eq!(bytes.is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
+    }
+
+    /// The folder is locked, and files of others are refused, before anything is computed.
+    #[test]
+    fn a_folder_is_taken_before_the_experiment_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(1);
+        let study = || Study::new(&options, &Device::Cpu, folder.path());
+        let mut second = None;
+        let first = study().run("first", None, &[], || {
+            second = Some(study().run("second", None, &[], || Ok(figure())));
+            Ok(figure())
+        });
+        assert!(first.is_ok() && matches!(second, Some(Err(Error::InUse { .. }))), "{second:?}");
+        // It is free again.
+        study().run("second", None, &[], || Ok(figure())).unwrap();
+
+        let others = tempfile::tempdir().unwrap();
+        std::fs::write(others.path().join("table.csv"), "not ours").unwrap();
+        let mut is_drawn = false;
+        let study = Study::new(&options, &Device::Cpu, others.path());
+        let refused = study.run("third", None, &[], || {
+            is_drawn = true;
+            Ok(figure())
+        });
+        assert!(refused.unwrap_err().to_string().contains("table.csv") && !is_drawn);
     }
 
     /// An experiment that replaces another one finds none of its runs, also after an interruption; files of others

@@ -20,7 +20,8 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_column: Option<String>,
-    /// Column of labels in parquet files [default: the one that the files declare to be a class]
+    /// Column of labels in parquet files [default: the one that the files declare to be a class; else the one called
+    /// label, or the only one that could be labels if it has whole numbers]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
@@ -28,7 +29,8 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_split: Option<String>,
-    /// Split to test on [default: test, else validation, else a share of the training split]
+    /// Split to test on [default: test, else validation, whichever has labels that are not all negative; else a
+    /// share of the training split]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_split: Option<String>,
@@ -36,7 +38,7 @@ pub struct Selection {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_share: Option<f64>,
-    /// Leave out broken pictures, and name them
+    /// Leave out broken pictures, and name them; a class of which none would be left to learn from is an error
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,

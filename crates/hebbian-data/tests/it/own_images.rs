@@ -572,6 +572,10 @@ fn the_column_of_labels_is_not_guessed() {
         let says = ["train.parquet", "id: INT64", "kind: ", "--label-column"];
         refused(dir.path(), |options| options.image_column = Some("photo".into()), &says);
     }
+    // The column that is named for pictures is none of labels: here, its words are taken for pictures.
+    write(&dir.path().join("train.parquet"), &table(&pictures(0..2), &["ant", "bee"], None));
+    let says = ["train.parquet", "3 bytes that are not a PNG"];
+    refused(dir.path(), |options| options.image_column = Some("kind".into()), &says);
 }
 
 /// Rows without a value are counted, and no intact file is called broken.

@@ -18,6 +18,9 @@ use hebbian_train::{LineChart, Progress, Series, Table, draw_panels};
 use serde::Serialize;
 use serde_json::json;
 
+/// The squares that Square Attack tries if a network has no gradient and no number is given.
+const QUERIES: usize = 100;
+
 /// The results of a run on changed images.
 #[derive(Debug, Serialize)]
 struct Run {
@@ -60,10 +63,6 @@ impl Change {
             Self::Pgd => ("PGD", "ε"),
             Self::Square => ("Square Attack", "ε"),
         }
-    }
-
-    fn follows_a_gradient(self) -> bool {
-        matches!(self, Self::Fgsm | Self::Pgd)
     }
 
     /// Returns its strengths, for images with `side` pixels on their shorter side.
@@ -153,7 +152,11 @@ impl<'a> Attacked<'a> {
             Ok(flat) => (None, flat),
             Err(why) => (Some(why), 0),
         };
-        let can_be = |change: &Change| no_attack.is_none() || !change.follows_a_gradient();
+        let can_be = |change: &Change| match change {
+            Change::Noise | Change::Occlusion => true,
+            Change::Fgsm | Change::Pgd => no_attack.is_none(),
+            Change::Square => no_attack.is_some() || settings.queries.is_some(),
+        };
         let changes: Vec<Change> = Change::ALL.into_iter().filter(can_be).collect();
         let passes: usize = changes.iter().map(|&change| strengths(change).len()).sum();
         let images = (self.test.len() * (1 + passes)) as u64;
@@ -194,7 +197,7 @@ impl<'a> Attacked<'a> {
                     pgd(&scores, images, labels, how, &mut rng)?.ok_or_else(gone)
                 }
                 Change::Square => {
-                    let how = (strength, settings.queries);
+                    let how = (strength, settings.queries.unwrap_or(QUERIES));
                     square(&scores, images, labels, how, &mut rng)
                 }
             }

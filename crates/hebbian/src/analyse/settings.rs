@@ -53,9 +53,11 @@ pub(super) struct Settings {
     /// Steps of PGD, each of 2.5 ε / steps
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub pgd_steps: usize,
-    /// Squares that Square Attack tries
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub queries: usize,
+    /// Squares that Square Attack tries [default: 100 for a network without a gradient, else none: each takes a pass of all
+    /// test images]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queries: Option<usize>,
     /// How near to 1 a radius must be to count for R1 [default: 0.01, in a dense layer of SoftHebb 0.005]
     #[arg(long, value_name = "DISTANCE")]
     pub near: Option<f64>,
@@ -79,7 +81,7 @@ impl Settings {
             ("--augmented-copies", self.augmented_copies),
             ("--draws", self.draws),
             ("--pgd-steps", self.pgd_steps),
-            ("--queries", self.queries),
+            ("--queries", self.queries.unwrap_or(1)),
             ("--bins", self.bins),
         ];
         for (flag, count) in
@@ -94,7 +96,7 @@ impl Settings {
             ("--draws", self.draws),
             ("--random-networks", self.random_networks),
             ("--pgd-steps", self.pgd_steps),
-            ("--queries", self.queries),
+            ("--queries", self.queries.unwrap_or(1)),
             ("--bins", self.bins),
         ];
         if let Some((flag, count)) = repeated.into_iter().find(|(_, count)| *count > MOST) {
