@@ -5,7 +5,9 @@
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_hebbian::ops::repu;
-use candle_hebbian::{Geometry, ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update};
+use candle_hebbian::{
+    Geometry, ModulatedHebb, Rng, Rule, State, Steps, Synapses, Update, wide_dtype,
+};
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 
@@ -86,14 +88,6 @@ impl CircuitConfig {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// The type of what is summed over samples, for weights of `dtype`: f32 for f16 and bf16.
-fn summed(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
     }
 }
 
@@ -304,7 +298,7 @@ impl Circuit {
         let copy = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
         Ok(Self {
             config,
-            mean: Tensor::zeros(units, summed(w1.dtype()), w1.device())?,
+            mean: Tensor::zeros(units, wide_dtype(w1.dtype()), w1.device())?,
             w1: copy(w1)?,
             w2: copy(w2)?,
             q: copy(q)?,
@@ -464,7 +458,7 @@ impl Circuit {
     pub fn surrogates(&self, x: &Tensor, y: &Tensor) -> Result<(Activity, Tensor)> {
         let samples = batch_size(x)?;
         let activity = self.activity(x, y)?;
-        let mut sum = Tensor::zeros((), summed(x.dtype()), x.device())?;
+        let mut sum = Tensor::zeros((), wide_dtype(x.dtype()), x.device())?;
         for one in self.plastic(x, y, &activity)? {
             sum = (sum + one.synapses.loss(&one)?)?;
         }

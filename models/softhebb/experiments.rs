@@ -200,6 +200,16 @@ fn r1(preset: &Preset, run: &ArmRun) -> Option<f64> {
     Some(converged / all as f64)
 }
 
+/// A measure of an arm over its seeds, in percent.
+fn percent(one: &Trained, measure: Measure) -> Option<Spread> {
+    one.spread(|run| measure(&one.arm.options.preset, run)).map(|spread| spread.times(100.0))
+}
+
+/// All measures of an arm, for the terminal.
+fn cells(one: &Trained) -> [Cell; MEASURES.len()] {
+    MEASURES.map(|(_, measure)| percent(one, measure).map(|spread| spread.shown(1)).into())
+}
+
 /// The arms in their groups, in order.
 fn groups(trained: &[Trained]) -> impl Iterator<Item = &[Trained]> {
     trained.chunk_by(|one, other| one.arm.group == other.arm.group)
@@ -214,9 +224,6 @@ fn against(
 ) -> Result<Figure> {
     let x_label = key.replace('_', " ");
     let of = |one: &Trained| x(&one.arm.options.preset);
-    let spread = |one: &Trained, measure: Measure| {
-        one.spread(|run| measure(&one.arm.options.preset, run)).map(|spread| spread.times(100.0))
-    };
     let mut table = Table::new(["group", "seed"].into_iter().chain([key, "accuracy", "r1"]));
     let mut text = Table::new(["", &*x_label].into_iter().chain(MEASURES.map(|(name, _)| name)));
     let mut runs = Vec::new();
@@ -230,18 +237,17 @@ fn against(
                 "group": group, key: of(one), "seed": seed, "accuracy": accuracy, "r1": r1,
             }));
         }
-        let cells = MEASURES.map(|(_, measure)| spread(one, measure).map(|spread| spread.shown(1)));
         let head = [Cell::from(group), of(one).map(|x| x.to_string()).into()];
-        text.row(head.into_iter().chain(cells.map(Cell::from)))?;
+        text.row(head.into_iter().chain(cells(one)))?;
     }
     let all = || trained.iter().filter_map(of);
     let ends = [all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max)];
     let panels = MEASURES.map(|(name, measure)| {
         let series = groups(trained).enumerate().map(|(colour, group)| {
-            let points = group.iter().filter_map(|one| Some((of(one)?, spread(one, measure)?)));
+            let points = group.iter().filter_map(|one| Some((of(one)?, percent(one, measure)?)));
             let points: Vec<(f64, Spread)> = points.collect();
             let dashed = points.is_empty();
-            let level = || group.first().and_then(|one| spread(one, measure));
+            let level = || group.first().and_then(|one| percent(one, measure));
             let points = match dashed {
                 true => level().map_or(Vec::new(), |level| ends.map(|x| (x, level)).to_vec()),
                 false => points,
@@ -290,10 +296,7 @@ fn by_images(trained: &[Trained], title: String) -> Result<Figure> {
         for (images, spread) in &points {
             table.row([group.into(), (*images).into(), spread.mean.into(), spread.sd.into()])?;
         }
-        let cells = MEASURES.map(|(_, measure)| one.spread(|run| measure(preset, run)));
-        let cells =
-            cells.map(|spread| Cell::from(spread.map(|spread| spread.times(100.0).shown(1))));
-        text.row([Cell::from(group)].into_iter().chain(cells))?;
+        text.row([Cell::from(group)].into_iter().chain(cells(one)))?;
         let points = points.into_iter().map(|(images, r1)| (images as f64, r1.times(100.0)));
         series.push(Series { colour, ..Series::of_means(group, points) });
     }

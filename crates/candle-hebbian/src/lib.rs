@@ -100,6 +100,7 @@ pub use homeostasis::{AdaptiveThreshold, adaptive_threshold};
 pub use layer::{Layer, Response, conv2d, dense, locally_connected2d};
 pub use memory::with_most_bytes;
 pub use mode::{InMode, in_evaluation, in_training};
+pub use ops::widen::wide_dtype;
 pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
 pub use rng::Rng;
 pub use rules::{

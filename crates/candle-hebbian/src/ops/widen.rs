@@ -22,9 +22,9 @@ pub(crate) fn widened(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) ->
     }
 }
 
-/// The type in which values of `dtype` are added up: f32 for f16 and bf16, in which sums lose small terms and exceed
-/// the range.
-pub(crate) fn wide_dtype(dtype: DType) -> DType {
+/// Returns the type in which values of `dtype` are added up: f32 for f16 and bf16, in which sums lose small terms and
+/// exceed the range, and `dtype` itself otherwise.
+pub fn wide_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         other => other,

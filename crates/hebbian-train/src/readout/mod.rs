@@ -88,14 +88,6 @@ fn check_features(features: &Tensor) -> Result<()> {
     })
 }
 
-/// The type that values of this type are computed in: f32 for half precision, and the type itself otherwise.
-fn widened(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        dtype => dtype,
-    }
-}
-
 /// `features·weight + bias`, in the features' type and on their device; half precision is widened to f32.
 fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     in_parts(features, |features, _| {

@@ -2,8 +2,9 @@
 
 use candle::Tensor;
 use candle_hebbian::device::upload;
+use candle_hebbian::wide_dtype;
 
-use super::{Readout, check_features, check_labels, in_parts, linear_scores, one_hot, widened};
+use super::{Readout, check_features, check_labels, in_parts, linear_scores, one_hot};
 use crate::Result;
 
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
@@ -31,7 +32,7 @@ impl NearestClassMean {
         let mut counts = vec![0f32; classes];
         labels.iter().for_each(|&label| counts[label as usize] += 1.0);
         let device = features.device();
-        let dtype = widened(features.dtype());
+        let dtype = wide_dtype(features.dtype());
         let one_hot = one_hot(labels, classes, dtype, device)?.t()?;
         // (1, classes, F) for each part.
         let sums = in_parts(features, |part, start| {

@@ -2,8 +2,9 @@
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::device::to_host;
+use candle_hebbian::wide_dtype;
 
-use super::{CHUNK, Readout, in_parts, linear_scores, widened};
+use super::{CHUNK, Readout, in_parts, linear_scores};
 use crate::{Checkpoint, Error, Result};
 
 const WEIGHT: &str = "head.weight";
@@ -122,7 +123,7 @@ impl Standardisation {
         let mean = mean_of(&Ok)?;
         let variance = mean_of(&|part| part.broadcast_sub(&mean)?.sqr())?;
         // In half precision, `TINY` would be 0.
-        let like = |row: Tensor| row.to_dtype(widened(rows.dtype()))?.to_device(rows.device());
+        let like = |row: Tensor| row.to_dtype(wide_dtype(rows.dtype()))?.to_device(rows.device());
         Ok(Self { deviation: like((variance.sqrt()? + TINY)?)?, mean: like(mean)? })
     }
 
