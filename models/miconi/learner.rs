@@ -1,10 +1,11 @@
 //! A network in training: epochs of local learning.
 
 use super::config::{LayerConfig, Patches, Preset};
-use super::decode::{Decoder, Decoding};
+use super::decoder::Decoding;
 use super::model::Model;
 use super::monitor::{Monitor, Seen};
 use super::network::Phase;
+use super::options::Options;
 use super::patches::PatchMap;
 use super::pictures;
 use candle::{DType, Device, IndexOp, Tensor};
@@ -14,7 +15,7 @@ use hebbian_train::{
     Checkpoint, Clock, Error, Figures, Measured, Method, Model as _, Picture, Recorder, Result,
     Start, State, check_finite, check_images, with_input,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -26,20 +27,6 @@ const OBSERVED: usize = 100;
 /// Hebbian learning with gradients.
 #[derive(Debug, Clone, Copy)]
 pub struct Miconi;
-
-/// The options of a run, besides its data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// The network and its training, with overrides applied.
-    pub preset: Preset,
-    /// The classifier of the read-outs.
-    #[serde(default)]
-    pub decoder: Decoder,
-    /// Standardise the last layer's output before its quadrants are averaged, as for the other layers.
-    #[serde(default)]
-    pub standardise_last: bool,
-}
 
 impl Method for Miconi {
     const NAME: &'static str = "miconi";

@@ -1,8 +1,8 @@
 //! A network with its read-out.
 
-use super::decode::Decoder;
-use super::learner::Options;
+use super::decoder::Decoder;
 use super::network::Network;
+use super::options::Options;
 use crate::units::units_of;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;

@@ -1,7 +1,7 @@
 //! Reports for the terminal.
 
 use super::config::Preset;
-use super::decode::Decoding;
+use super::decoder::Decoding;
 use hebbian_train::{Cell, History, Result, Results, RunFolder, Table};
 use std::fmt::Write;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The comparisons of the paper's appendix: temperatures, initial radii, and rates that depend on the radius.
 
 use super::config::{Learning, Preset, Rate};
-use super::method::{Options, Softhebb};
+use super::method::Softhebb;
+use super::options::Options;
 use super::presets::preset;
 use crate::CompetitionKind;
 use hebbian_data::Dataset;

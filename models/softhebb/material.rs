@@ -1,8 +1,8 @@
 //! What a learner learns from: options, data and a generator.
 
 use super::config::{FeatureType, Preset};
-use super::method::Options;
 use super::network::Network;
+use super::options::Options;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};

@@ -4,22 +4,11 @@ use super::check;
 use super::config::Preset;
 use super::learner::{Learner, with_labels};
 use super::model::Model;
+use super::options::Options;
 use candle::Device;
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
 use hebbian_train::{Counts, Method, Result, Start};
-use serde::{Deserialize, Serialize};
-
-/// What a run needs besides its data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Network and recipe, with overrides applied.
-    pub preset: Preset,
-    /// Also train the same head on raw pixels and on random features. Default: no.
-    #[serde(default)]
-    pub baselines: bool,
-}
 
 /// SoftHebb (Journé et al. 2023), for [`hebbian_train::train`].
 ///

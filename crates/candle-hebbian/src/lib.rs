@@ -73,6 +73,7 @@ pub mod init;
 #[cfg(test)]
 mod largest;
 mod layer;
+mod loss;
 mod memory;
 mod mode;
 pub mod ops;

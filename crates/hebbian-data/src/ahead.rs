@@ -1,40 +1,17 @@
 //! Reading images before they are needed.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use crate::lock::lock;
+use crate::ready::Ready;
 use crate::store::Store;
 
 /// A thread that reads images ahead, in the order in which they will be asked for. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    shared: Arc<Shared>,
+    ready: Arc<Ready>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// The state that the thread shares with the sets.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Indices into the store, in the order in which the images will be asked for.
-    order: Vec<usize>,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    /// The places in the order of the batch that was handed out last.
-    at: Range<usize>,
-    /// The pixels of images by their place in the order; `None` for an image that could not be read. A batch
-    /// that needs such an image reads it again and gets the error.
-    ready: HashMap<usize, Option<Vec<u8>>>,
-    /// No more images will come.
-    has_ended: bool,
-    /// No more images are wanted.
-    is_left: bool,
 }
 
 /// The parts in which an order is read.
@@ -55,30 +32,23 @@ impl Ahead {
         parts: Parts,
         at: Range<usize>,
     ) -> Option<Self> {
-        let state = State { at, ready: HashMap::new(), has_ended: false, is_left: false };
-        let shared = Arc::new(Shared { order, state: Mutex::new(state), changed: Condvar::new() });
-        let (theirs, source) = (shared.clone(), store.clone());
-        let read = move || theirs.read_all(&source, &parts);
+        let ready = Arc::new(Ready::new(order, at));
+        let (theirs, source) = (ready.clone(), store.clone());
+        let read = move || read_all(&source, &parts, &theirs);
         let thread = Builder::new().name("read-ahead".to_string()).spawn(read).ok()?;
-        store.follow(&shared);
-        Some(Self { shared, thread: Some(thread) })
+        store.follow(&ready);
+        Some(Self { ready, thread: Some(thread) })
     }
 
     /// Tells the thread that the batch at these places is next and that earlier ones are no longer needed.
     pub fn go_to(&self, at: Range<usize>) {
-        let mut state = lock(&self.shared.state);
-        for place in state.at.start..at.start {
-            state.ready.remove(&place);
-        }
-        state.at = at;
-        self.shared.changed.notify_all();
+        self.ready.go_to(at);
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        lock(&self.shared.state).is_left = true;
-        self.shared.changed.notify_all();
+        self.ready.leave();
         if let Some(thread) = self.thread.take() {
             // Images that the thread did not read are read when they are asked for.
             let _ = thread.join();
@@ -86,74 +56,34 @@ impl Drop for Ahead {
     }
 }
 
-impl Shared {
-    /// If the images of these indices are the batch that was handed out last, waits for them and copies them to
-    /// `output`, one after another. Returns the positions in `wanted` of those that could not be read, or `None`
-    /// if it is another batch.
-    pub fn fill(&self, wanted: &[usize], output: &mut [u8]) -> Option<Vec<usize>> {
-        let mut state = lock(&self.state);
-        let at = state.at.clone();
-        if wanted.is_empty() || self.order.get(at.clone()) != Some(wanted) {
-            return None;
+/// Reads the images of an order, part by part, as far as there is room for them.
+fn read_all(store: &Store, Parts { ends, most }: &Parts, ready: &Ready) {
+    /// Says that no more images will come, however the reading ended.
+    struct End<'a>(&'a Ready);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.end();
         }
-        while !state.has_ended && !at.clone().all(|place| state.ready.contains_key(&place)) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let images = output.chunks_exact_mut(output.len() / wanted.len()).zip(at).enumerate();
-        let missing = images.filter_map(|(which, (image, place))| match state.ready.get(&place) {
-            Some(Some(pixels)) => {
-                image.copy_from_slice(pixels);
-                None
-            }
-            Some(None) | None => Some(which),
-        });
-        Some(missing.collect())
     }
+    let _end = End(ready);
+    let mut start = 0;
+    for &end in ends {
+        for mut places in blocks(store, ready.order(), start..end) {
+            let Some(from) = ready.room(start, places.len(), *most) else { return };
+            places.retain(|&place| place >= from);
+            read(store, &places, ready);
+        }
+        start = end;
+    }
+}
 
-    fn read_all(&self, store: &Store, Parts { ends, most }: &Parts) {
-        /// Says that no more images will come, however the reading ended.
-        struct End<'a>(&'a Shared);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                lock(&self.0.state).has_ended = true;
-                self.0.changed.notify_all();
-            }
-        }
-        let _end = End(self);
-        let mut start = 0;
-        for &end in ends {
-            for mut places in blocks(store, &self.order, start..end) {
-                let Some(from) = self.room(start, places.len(), *most) else { return };
-                places.retain(|&place| place >= from);
-                self.read(store, &places);
-            }
-            start = end;
-        }
-    }
-
-    /// Waits until there is room for `count` more images, or until the batches have reached the part that begins
-    /// at place `part`. Returns the first place that is still wanted, or `None` if no more are.
-    fn room(&self, part: usize, count: usize, most: usize) -> Option<usize> {
-        let mut state = lock(&self.state);
-        while !state.is_left && state.at.end <= part && state.ready.len() + count > most {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        (!state.is_left).then_some(state.at.start)
-    }
-
-    fn read(&self, store: &Store, places: &[usize]) {
-        let size = store.image_size();
-        let mut pixels = vec![0; places.len() * size];
-        let wanted = places.iter().map(|&place| self.order[place]);
-        let is_read = store.read(wanted.zip(pixels.chunks_exact_mut(size)).collect()).is_ok();
-        let mut state = lock(&self.state);
-        for (&place, image) in places.iter().zip(pixels.chunks_exact(size)) {
-            if place >= state.at.start {
-                state.ready.insert(place, is_read.then(|| image.to_vec()));
-            }
-        }
-        self.changed.notify_all();
-    }
+fn read(store: &Store, places: &[usize], ready: &Ready) {
+    let size = store.image_size();
+    let mut pixels = vec![0; places.len() * size];
+    let wanted = places.iter().map(|&place| ready.order()[place]);
+    let is_read = store.read(wanted.zip(pixels.chunks_exact_mut(size)).collect()).is_ok();
+    let images = pixels.chunks_exact(size).map(|image| is_read.then(|| image.to_vec()));
+    ready.add(places.iter().copied().zip(images));
 }
 
 /// The places of a part of the order, grouped by block.

@@ -97,6 +97,7 @@ mod photographs;
 // Without tables and the hub, parts of the modules `pictures` and `text` are unused.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code))]
 mod pictures;
+mod ready;
 mod repo;
 #[cfg(feature = "hub")]
 mod snapshots;

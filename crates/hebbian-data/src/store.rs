@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::ahead::Shared;
 use crate::lock::lock;
 use crate::pictures::{How, Shape, refused};
+use crate::ready::Ready;
 use crate::{Error, ImageSet, Result};
 
 /// The threads that read and decode files. They are separate from rayon's own pool, whose threads may be waiting
@@ -73,7 +73,7 @@ pub(crate) struct Store {
     /// How many images are held when the images are shuffled, if not all of them.
     buffer: usize,
     /// The images that are being read ahead.
-    ahead: Mutex<Vec<Weak<Shared>>>,
+    ahead: Mutex<Vec<Weak<Ready>>>,
 }
 
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl Store {
     }
 
     /// Registers a thread that reads ahead, whose images are then used.
-    pub fn follow(&self, ahead: &Arc<Shared>) {
+    pub fn follow(&self, ahead: &Arc<Ready>) {
         let mut all = lock(&self.ahead);
         all.retain(|one| one.strong_count() > 0);
         all.push(Arc::downgrade(ahead));

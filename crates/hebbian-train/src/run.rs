@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{self, MODEL, STATE};
 use crate::engine::CARD_START;
 use crate::own_folder::{PROGRAM, Prepared};
 use crate::text::read_own_text;
 use crate::{
-    Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, checkpoint,
-    save_text, tensorboard,
+    Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, save_text,
+    tensorboard,
 };
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -22,10 +23,8 @@ const RESULTS: &str = "results.json";
 const CARD: &str = "README.md";
 const REPORT: &str = "report.html";
 const ANALYSIS: &str = "analysis-";
-pub(crate) const MODEL: &str = "model.safetensors";
 /// How long to wait for a folder that another analysis writes into.
 const WAIT: Duration = Duration::from_millis(100);
-pub(crate) const STATE: &str = "state.safetensors";
 
 /// Opens the folder of a run, also if another analysis or report has it for a moment.
 fn open_soon(path: &Path) -> Result<OwnFolder> {

@@ -1,8 +1,8 @@
 //! The flags that every method takes, and what follows from them.
 
+use crate::asked::Asked;
 use crate::choices::first_difference;
 use crate::device::DeviceArgs;
-use crate::door::Asked;
 use crate::selection::Selection;
 use crate::{stop, tell};
 use anyhow::{Context, Result, bail};

@@ -1,5 +1,6 @@
 //! A method as a program.
 
+use crate::asked::{Asked, Work};
 use crate::common::CommonArgs;
 use crate::folded::folded;
 use crate::report::{self, legend, write_study};
@@ -12,51 +13,9 @@ use hebbian_train::{
     Checkpoint, Job, Learner, Method, Model, Preset, Progress, Run, Start, Study, evaluate, list,
     measured_on, records, train, with_input,
 };
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// What an experiment does in a study.
-pub enum Work {
-    /// It learns from the images of a data set.
-    OnImages(WorkOnImages),
-    /// It makes its own data.
-    OnItsOwn(WorkOnItsOwn),
-}
-
-impl fmt::Debug for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OnImages(_) => "OnImages(..)",
-            Self::OnItsOwn(_) => "OnItsOwn(..)",
-        })
-    }
-}
-
-/// Trains the networks of a study on a data set; returns the report.
-pub type WorkOnImages = Box<dyn Fn(&Study, &Dataset) -> Result<String>>;
-
-/// Trains the networks of a study on data that it makes; returns the report.
-pub type WorkOnItsOwn = Box<dyn Fn(&Study) -> Result<String>>;
-
-/// An experiment that flags ask for.
-#[derive(Debug)]
-pub struct Asked {
-    /// Its name.
-    pub name: &'static str,
-    /// Passes over its data, if not as many as its presets say.
-    pub epochs: Option<usize>,
-    /// How many seeds each network is trained with.
-    pub seeds: usize,
-    /// Whether the flags leave the experiment as it is in the record.
-    pub as_stated: bool,
-    /// If its networks learn the test images of the data set, the number of training images that they are tested with.
-    pub swapped: Option<usize>,
-    /// Flags to try after it; may be empty.
-    pub next: &'static str,
-    /// The experiment.
-    pub work: Work,
-}
 
 /// A method's own flags, and what it prints.
 pub trait Door: Method + Sized {
@@ -81,7 +40,7 @@ pub trait Door: Method + Sized {
     const BESIDE_PRESET: &'static [&'static str] = &[];
 
     /// The method's own flags.
-    type Flags: Args + fmt::Debug;
+    type Flags: Args + std::fmt::Debug;
 
     /// Returns the options that the flags choose. What is [beside the preset](Self::BESIDE_PRESET) and no flag says is
     /// that of `run`, the options of the run that the preset is taken from, if it is evaluated.

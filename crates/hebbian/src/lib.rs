@@ -47,6 +47,7 @@ const VERSION: &str = env!("HEBBIAN_VERSION");
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod analyse;
+mod asked;
 mod bench;
 mod caches;
 mod choices;
@@ -59,16 +60,18 @@ mod folded;
 mod program;
 mod report;
 mod reproduce;
+mod rows;
 mod search;
 mod selection;
 mod signals;
 mod trained;
 mod verify;
 
+pub use asked::{Asked, Work};
 pub use bench::{Benchmark, benchmarks};
 pub use common::{CommonArgs, DataArgs};
 pub use device::{Chosen, DeviceArgs, DeviceKind};
-pub use door::{Asked, Door, DoorArgs, Work, door};
+pub use door::{Door, DoorArgs, door};
 pub use program::{Program, program};
 pub use signals::stop;
 pub use verify::{VerifyArgs, verify};

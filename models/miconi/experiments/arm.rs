@@ -1,7 +1,7 @@
 //! The results of the networks of an experiment, each trained with several seeds.
 
-use super::super::decode::Decoding;
-use super::super::learner::Options;
+use super::super::decoder::Decoding;
+use super::super::options::Options;
 use hebbian_train::{Cell, LineChart, Result, Series, Spread, Table, Trained};
 use serde_json::{Value, json};
 

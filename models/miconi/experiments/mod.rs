@@ -3,8 +3,9 @@
 mod arm;
 
 use super::config::{Plasticity, Preset, Triangle};
-use super::decode::Decoder;
-use super::learner::{Miconi, Options};
+use super::decoder::Decoder;
+use super::learner::Miconi;
+use super::options::Options;
 use super::presets::preset;
 use crate::RuleKind;
 use hebbian_data::Dataset;

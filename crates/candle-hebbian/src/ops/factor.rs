@@ -1,6 +1,6 @@
 //! Factors of a product whose values are read from a matrix or from the windows of images.
 
-use super::gemm::Matrix;
+use super::matrix::Matrix;
 use crate::cpu::Real;
 
 /// A factor of a product: lines, which have one value at each depth. They are the rows of the left factor and the

@@ -48,6 +48,7 @@ mod host;
 mod index;
 mod kth_largest;
 pub(crate) mod layout;
+mod matrix;
 mod nan;
 mod pad;
 mod pool;

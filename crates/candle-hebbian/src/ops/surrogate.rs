@@ -2,7 +2,8 @@
 
 use super::backend::has_kernels;
 use super::custom_vjp::custom_vjp;
-use super::gemm::{Matrix, gemm, threads_of_a_site};
+use super::gemm::{gemm, threads_of_a_site};
+use super::matrix::Matrix;
 use super::presynaptic::Presynaptic;
 use super::reduce::{column_dots, squared_norms};
 use super::sparse::{Active, is_sparse};

@@ -27,8 +27,12 @@ pub(crate) use self::own::is_own;
 pub use self::own::save_checkpoint;
 use crate::{Error, Result};
 
+/// The file of a finished network in a folder.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// The file of a network that is still learning.
+pub(crate) const STATE: &str = "state.safetensors";
 /// The file that is read from a folder, and the one that is read if that does not exist yet.
-const IN_FOLDER: [&str; 2] = [crate::run::MODEL, crate::run::STATE];
+const IN_FOLDER: [&str; 2] = [MODEL, STATE];
 /// The first bytes of the archives that PyTorch saves.
 const ZIP: &[u8] = b"PK\x03\x04";
 

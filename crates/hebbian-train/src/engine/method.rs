@@ -120,7 +120,7 @@ pub fn train<M: Method>(
     let start = Start { rng: Rng::new(how.seed), device: device.clone(), quiet: how.quiet };
     // The checkpoint that a run continues from has the fitted transforms, if the input is the same; everything
     // else is compared later.
-    let saved = [crate::run::STATE, crate::run::MODEL].map(|name| out.join(name));
+    let saved = [crate::checkpoint::STATE, crate::checkpoint::MODEL].map(|name| out.join(name));
     let from = match how.resume {
         true => {
             let same = sees_the_same(M::preset(options).input(), &to_resume(out)?);

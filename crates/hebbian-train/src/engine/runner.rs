@@ -159,7 +159,7 @@ impl<L: Learner> Job<'_, L> {
         let results = RunFolder::results(self.out)?;
         let is_complete = results.is_some();
         if let (Same::AsStarted, Some(results)) = (same, results) {
-            let model = self.out.join(crate::run::MODEL);
+            let model = self.out.join(crate::checkpoint::MODEL);
             self.learner.model_mut().restore(&mut Checkpoint::load(model, self.device)?)?;
             // Those of an experiment are many.
             if !self.options.quiet && self.options.label.is_none() {
@@ -169,7 +169,7 @@ impl<L: Learner> Job<'_, L> {
             }
             return Ok(GoOn::Complete(results));
         }
-        let state = self.out.join(crate::run::STATE);
+        let state = self.out.join(crate::checkpoint::STATE);
         if !state.exists() {
             if is_complete {
                 return Err(Error::Argument(format!(
@@ -291,7 +291,7 @@ impl<L: Learner> Job<'_, L> {
     }
 
     fn kept(&self) -> Option<std::path::PathBuf> {
-        self.saved.map(|_| self.out.join(crate::run::STATE))
+        self.saved.map(|_| self.out.join(crate::checkpoint::STATE))
     }
 
     /// Saves the state that is needed to continue and, now and then, pictures.
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(trained(Preset::of_epochs(1), false, out)?.training_epochs, 1.0);
         let longer = trained(Preset::of_epochs(2), true, out)?;
         assert_eq!(longer.training_epochs, 2.0);
-        std::fs::remove_file(out.join(crate::run::STATE)).unwrap();
+        std::fs::remove_file(out.join(crate::checkpoint::STATE)).unwrap();
         let error = trained(Preset::of_epochs(3), true, out).unwrap_err().to_string();
         assert!(error.contains("state.safetensors is missing"), "{error}");
         assert!(error.contains("without --resume"), "{error}");

@@ -9,10 +9,10 @@
 //! Miconi 2021 draws such a histogram of the last layer, but includes each unit's correlation with itself, 1; on which
 //! images it was computed is not known.
 
+use super::findings::{Findings, How, each};
 use super::histograms::{Values, panel};
 use super::opened::Opened;
-use super::rows::{Of, rows};
-use super::{Findings, How, each};
+use crate::rows::{Of, rows};
 use anyhow::{Result, bail};
 use candle::{DType, Tensor};
 use candle_hebbian::device::upload;

@@ -14,7 +14,7 @@
 //! `δ` is the error that reaches a layer, and `δ_bp` the one that back-propagation through the same weights would send;
 //! `G` and `G_bp` are the gradients of the layer's weights that these errors give.
 
-use super::Findings;
+use super::findings::Findings;
 use super::logged::logged;
 use super::opened::Opened;
 use anyhow::{Result, bail};

@@ -10,10 +10,10 @@
 //! mean = Σ_d a_d / D      sd = √(Σ_d (a_d − mean)² / (D − 1))      a_d the test accuracy of draw d
 //! ```
 
+use super::findings::{Findings, How, each};
 use super::lines::{self, Line};
 use super::opened::Opened;
-use super::rows::{Of, Ridged, rows};
-use super::{Findings, How, each};
+use crate::rows::{Of, Ridged, rows};
 use anyhow::Result;
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;

@@ -7,11 +7,11 @@
 //! chance            the share of test images of the class that most training images have
 //! ```
 
+use super::findings::{Findings, How, each};
 use super::lines::{self, Line};
 use super::opened::Opened;
-use super::rows::{Of, Ridged, augmented_rows, rows};
 use super::settings::Settings;
-use super::{Findings, How, each};
+use crate::rows::{Of, Ridged, augmented_rows, rows};
 use anyhow::Result;
 use candle::Tensor;
 use candle_hebbian::Rng;

@@ -3,28 +3,9 @@
 //! Runs whose configurations differ only in the seed share one line: their mean, with a band of one standard
 //! deviation to both sides.
 
-use super::opened::Opened;
+use super::opened::{Group, Opened};
 use hebbian_train::{Series, Spread};
 use std::collections::BTreeMap;
-
-/// A group of runs: its number, its name, and how many runs it has.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Group {
-    /// The number of the group.
-    pub at: usize,
-    pub name: String,
-    pub runs: usize,
-}
-
-impl Group {
-    /// Returns its name in the legend of a chart, for a line of so many of its runs.
-    fn shown(&self, runs: usize) -> String {
-        match runs {
-            1 => self.name.clone(),
-            runs => format!("{} (mean ± sd of {runs} seeds)", self.name),
-        }
-    }
-}
 
 /// A line of one run.
 #[derive(Debug, Clone)]

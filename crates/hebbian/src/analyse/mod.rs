@@ -9,6 +9,7 @@ mod change;
 mod correlations;
 mod feedback;
 mod few_labels;
+mod findings;
 mod histograms;
 mod layers;
 mod lines;
@@ -16,20 +17,17 @@ mod logged;
 mod opened;
 mod radii;
 mod robustness;
-mod rows;
 mod settings;
 mod speed;
 
-pub(crate) use rows::{Of, Ridged, rows};
-
+use self::findings::{Findings, How};
 use self::opened::Opened;
 use self::settings::Settings;
 use crate::DeviceArgs;
 use crate::common::writable_folder;
 use anyhow::{Context, Result, bail};
-use candle::Device;
 use clap::ValueEnum;
-use hebbian_train::{Picture, RunFolder, Table, read_text, save_json};
+use hebbian_train::{RunFolder, read_text, save_json};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -81,23 +79,6 @@ enum Analysis {
     Correlations,
     /// Correlation of forward and feedback weights, and angle of the error to back-propagation
     Feedback,
-}
-
-/// How analyses are run.
-struct How {
-    settings: Settings,
-    device: Device,
-    quiet: bool,
-}
-
-/// The results of an analysis.
-struct Findings {
-    picture: Picture,
-    table: Table,
-    /// All values, run by run.
-    figures: Value,
-    /// What is left out, and why.
-    notes: Vec<String>,
 }
 
 impl Analysis {
@@ -228,28 +209,6 @@ pub(crate) fn found(folder: &Path) -> Result<Map<String, Value>> {
         }
     }
     Ok(all)
-}
-
-/// Applies `of` to each run, and returns the results with the indices of the runs. Runs for which it fails are noted.
-///
-/// # Errors
-/// If it fails for every run, with the reason of each.
-fn each<T>(
-    runs: &[Opened],
-    notes: &mut Vec<String>,
-    mut of: impl FnMut(&Opened) -> Result<T>,
-) -> Result<Vec<(usize, T)>> {
-    let mut all = Vec::new();
-    for (at, run) in runs.iter().enumerate() {
-        match of(run) {
-            Ok(one) => all.push((at, one)),
-            Err(error) => notes.push(format!("{}: {error:#}", run.name)),
-        }
-    }
-    match all.is_empty() {
-        true => bail!("{}", notes.join("; ")),
-        false => Ok(all),
-    }
 }
 
 #[cfg(test)]

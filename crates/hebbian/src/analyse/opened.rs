@@ -1,6 +1,5 @@
 //! A run to analyse.
 
-use super::lines::Group;
 use super::settings::Settings;
 use crate::common::in_zoo;
 use crate::report::{Folder, grouped};
@@ -22,6 +21,25 @@ pub(super) struct Opened {
     data: OnceCell<Result<Dataset, String>>,
     data_dir: Option<PathBuf>,
     device: Device,
+}
+
+/// A group of runs: its number, its name, and how many runs it has.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Group {
+    /// The number of the group.
+    pub at: usize,
+    pub name: String,
+    pub runs: usize,
+}
+
+impl Group {
+    /// Returns its name in the legend of a chart, for a line of so many of its runs.
+    pub(super) fn shown(&self, runs: usize) -> String {
+        match runs {
+            1 => self.name.clone(),
+            runs => format!("{} (mean ± sd of {runs} seeds)", self.name),
+        }
+    }
 }
 
 impl Opened {

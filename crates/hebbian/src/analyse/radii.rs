@@ -8,10 +8,10 @@
 //! Journé et al. 2023). If the runs state the inverse temperature with which their units compete, R1 of several runs
 //! is drawn against the temperature `T = 1 / inverse_temperature` of the softmax `exp(u/T)`.
 
+use super::findings::{Findings, How, each};
 use super::histograms::{Values, panel};
 use super::lines;
 use super::opened::Opened;
-use super::{Findings, How, each};
 use anyhow::{Result, bail};
 use candle::Tensor;
 use candle_hebbian::device::to_host;

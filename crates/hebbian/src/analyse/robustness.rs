@@ -4,11 +4,11 @@
 
 use super::attack::{fgsm, pgd, sign, square};
 use super::change::{noisy, occluded};
+use super::findings::{Findings, How, each};
 use super::lines::{self, Line};
 use super::opened::Opened;
-use super::rows::BATCH;
 use super::settings::Settings;
-use super::{Findings, How, each};
+use crate::rows::BATCH;
 use anyhow::Result;
 use candle::{DType, Tensor, Var};
 use candle_hebbian::Rng;

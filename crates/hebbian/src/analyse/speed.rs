@@ -10,8 +10,8 @@
 //! If a run logged no accuracy while it learned, for example because it has no labels, its other logged quantities are
 //! shown, except those of the analysis of feedback.
 
-use super::Findings;
 use super::feedback::is_of_feedback;
+use super::findings::Findings;
 use super::logged::{Logged, logged};
 use super::opened::Opened;
 use anyhow::{Result, bail};

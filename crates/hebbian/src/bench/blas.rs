@@ -1,6 +1,6 @@
 //! Matrix products of the system's BLAS libraries, which are opened while the program runs.
 
-use super::products::{Form, Product};
+use super::product::{Form, Product};
 use libloading::Library;
 use std::ffi::{OsString, c_int};
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 mod blas;
 mod peers;
+mod product;
 mod products;
 mod timing;
 mod work;
@@ -11,7 +12,8 @@ use crate::{DeviceArgs, print, tell};
 use anyhow::{Context, Result, bail};
 use hebbian_train::{Cell, Table, peak_memory_bytes, save_json};
 use peers::Peers;
-use products::{Bare, Product};
+use product::Product;
+use products::Bare;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

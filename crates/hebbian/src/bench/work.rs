@@ -1,6 +1,6 @@
 //! What is timed: steps and features of whole networks, and single ops.
 
-use super::products::{Form, Product};
+use super::product::{Form, Product};
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::device::upload;

@@ -2,7 +2,7 @@
 
 use super::images::{Images, multiplications};
 use super::sheet::Sheet;
-use crate::analyse::{Of, Ridged, rows};
+use crate::rows::{Of, Ridged, rows};
 use anyhow::Result;
 use candle::{D, DType, Device, Tensor};
 use candle_hebbian::device::to_host;

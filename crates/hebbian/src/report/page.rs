@@ -1,6 +1,6 @@
 //! The page: an HTML template with everything that it needs embedded.
 
-use super::Content;
+use super::content::Content;
 use anyhow::{Context, Result};
 use hebbian_train::RunFolder;
 

@@ -1,7 +1,8 @@
 //! The page of a run in progress, served to this machine alone.
 
+use super::content::Content;
+use super::page;
 use super::run::{Details, Folder};
-use super::{Content, page};
 use crate::print;
 use anyhow::{Context, Result};
 use candle::Device;

@@ -5,7 +5,7 @@ use super::correlation::Correlation;
 use crate::cpu::Real;
 use crate::memory::{clear, filled};
 use crate::ops::factor::{Entries, Factor, Windows};
-use crate::ops::gemm::Matrix;
+use crate::ops::matrix::Matrix;
 use crate::ops::tiles;
 use candle::Result;
 use rayon::prelude::*;

@@ -198,7 +198,8 @@ mod tests {
     use super::*;
     use crate::Rng;
     use crate::ops::factor::{Entries, Windows};
-    use crate::ops::gemm::{Matrix, gemm};
+    use crate::ops::gemm::gemm;
+    use crate::ops::matrix::Matrix;
     use candle::{Device, Result};
     use gemm::Parallelism;
 

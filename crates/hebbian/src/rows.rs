@@ -8,7 +8,7 @@ use hebbian_models::Model;
 use hebbian_train::{Progress, Readout, Ridge, Standardisation, collect_features};
 
 /// Images per batch.
-pub(super) const BATCH: usize = 100;
+pub(crate) const BATCH: usize = 100;
 
 /// What the rows contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) fn rows(
 ///
 /// # Errors
 /// As [`rows`].
-pub(super) fn augmented_rows(
+pub(crate) fn augmented_rows(
     model: &Model,
     of: Of,
     set: &ImageSet,
@@ -114,7 +114,7 @@ impl Ridged {
     ///
     /// # Panics
     /// If `some` has an index that is out of range.
-    pub(super) fn accuracy_of(
+    pub(crate) fn accuracy_of(
         &self,
         some: &[usize],
         labels: &[u32],

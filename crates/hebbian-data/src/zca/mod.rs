@@ -1,115 +1,24 @@
 //! ZCA whitening of whole images.
 
+mod config;
+mod drawn;
+mod stored;
+
+pub use self::config::{Divisor, ZcaConfig};
+
 use std::path::Path;
 
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use candle_hebbian::device::to_host;
 use candle_hebbian::ops::standardise;
-use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, CacheOutcome, Stored};
+use self::drawn::Drawn;
+use self::stored::{Entry, Stored};
+use crate::cache::CacheOutcome;
 use crate::covariance::Covariance;
-use crate::transforms::{Pipeline, STANDARDISE_EPSILON};
+use crate::transforms::STANDARDISE_EPSILON;
 use crate::{Error, ImageSet, Result};
-
-/// How many images are standardised and added to the covariance at a time.
-const CHUNK: usize = 1000;
-
-/// How the covariance of [`Zca`] is computed. The default uses every image once, as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ZcaConfig {
-    /// The ε that is added to each eigenvalue; it damps directions of low variance. The default is 3.4e-4, which for
-    /// images of 3,072 values is equivalent to that of [`author`](Self::author).
-    pub epsilon: f64,
-    /// The divisor of the sum of products.
-    pub divisor: Divisor,
-    /// How many images to draw at random, without replacement; `None` for all of them.
-    pub images: Option<usize>,
-    /// Whether to flip each image with probability 1/2.
-    pub flip: bool,
-}
-
-impl Default for ZcaConfig {
-    fn default() -> Self {
-        Self { epsilon: 3.4e-4, divisor: Divisor::Images, images: None, flip: false }
-    }
-}
-
-impl ZcaConfig {
-    /// The settings of the code of Miconi (2021): 9,000 images drawn and flipped at random, `XᵀX`
-    /// divided by the dimension, ε = 1e-3.
-    ///
-    /// For images of 3,072 values they give, up to a constant factor, the matrix for ε = 1e-3 · 3072 / 9000 = 3.4e-4
-    /// and division by the number of images.
-    pub const fn author() -> Self {
-        Self { epsilon: 1e-3, divisor: Divisor::Dimension, images: Some(9000), flip: true }
-    }
-
-    /// Draws the images for the covariance.
-    fn draw(&self, images: &ImageSet, rng: &mut Rng) -> Result<Drawn> {
-        let wanted = self.images.unwrap_or(images.len());
-        if wanted == 0 || wanted > images.len() {
-            let found = wanted.min(images.len());
-            return Err(Error::TooFewImages { found, expected: wanted.max(1) });
-        }
-        let images = match self.images {
-            Some(n) => images.select(&rng.permutation(images.len())[..n])?,
-            None => images.clone(),
-        };
-        let flips = self.flip.then(|| rng.clone());
-        if self.flip {
-            // Advances the generator as far as the flips of these images will.
-            for _ in 0..images.len() {
-                rng.below(2);
-            }
-        }
-        Ok(Drawn { images, flips })
-    }
-}
-
-/// The images for a covariance.
-pub(crate) struct Drawn {
-    images: ImageSet,
-    /// The generator of the flips.
-    flips: Option<Rng>,
-}
-
-impl Drawn {
-    /// The number of images, and the shape of each.
-    pub fn sizes(&self) -> (usize, (usize, usize, usize)) {
-        (self.images.len(), self.images.shape())
-    }
-
-    /// Calls `see` with a few images at a time, flipped.
-    pub fn each(&self, mut see: impl FnMut(ImageSet) -> Result<()>) -> Result<()> {
-        let (shape, mut flips) = (self.images.stored_shape(), self.flips.clone());
-        for indices in self.images.in_order(CHUNK)? {
-            let mut pixels = self.images.pixels(&indices)?;
-            if let Some(rng) = &mut flips {
-                for image in pixels.chunks_exact_mut(self.images.image_size()) {
-                    if rng.below(2) == 1 {
-                        image.chunks_exact_mut(shape.2).for_each(<[u8]>::reverse);
-                    }
-                }
-            }
-            let part = ImageSet::of_parts(pixels, vec![0; indices.len()], shape);
-            see(part.with_transforms(self.images.transforms().clone(), Pipeline::default())?)?;
-        }
-        Ok(())
-    }
-}
-
-/// The divisor of `XᵀX` in the covariance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Divisor {
-    /// The number n of rows, as is usual.
-    Images,
-    /// The number F of values in a row.
-    Dimension,
-}
 
 /// How far [`Zca::fit`] has progressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +100,7 @@ impl Zca {
         on_progress: impl FnMut(ZcaProgress),
     ) -> Result<Self> {
         check_epsilon(config.epsilon)?;
-        let drawn = config.draw(images, rng)?;
+        let drawn = Drawn::new(images, config, rng)?;
         Self::of_drawn(&drawn, config, on_progress)
     }
 
@@ -214,8 +123,8 @@ impl Zca {
         on_progress: impl FnMut(ZcaProgress),
     ) -> Result<(Self, CacheOutcome)> {
         check_epsilon(config.epsilon)?;
-        let drawn = config.draw(images, rng)?;
-        let entry = cache::Entry::new(cache, &drawn, config)?;
+        let drawn = Drawn::new(images, config, rng)?;
+        let entry = Entry::new(cache, &drawn, config)?;
         let stored = entry.read()?;
         if let Stored::Matrix(matrix) = stored {
             return Ok((Self { matrix }, CacheOutcome::Read(entry.path)));
