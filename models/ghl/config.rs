@@ -155,6 +155,7 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/cifar10-10000-images.json"),
         include_str!("record/cifar10-first-images.json"),
         include_str!("record/digits.json"),
+        include_str!("record/held-out.json"),
         include_str!("record/same-read-outs.json"),
     ];
 

@@ -43,8 +43,11 @@ impl hebbian_train::Preset for Preset {
         include_str!("presets/krotov-hopfield-mnist.json"),
         include_str!("presets/krotov-hopfield-mnist-100.json"),
     ];
-    const RECORD: &'static [&'static str] =
-        &[include_str!("record/digits.json"), include_str!("record/mnist.json")];
+    const RECORD: &'static [&'static str] = &[
+        include_str!("record/digits.json"),
+        include_str!("record/held-out.json"),
+        include_str!("record/mnist.json"),
+    ];
 
     hebbian_train::preset_fields!();
 

@@ -78,10 +78,12 @@ impl hebbian_train::Preset for Preset {
         include_str!("record/digits.json"),
         include_str!("record/digits-cnn.json"),
         include_str!("record/figures.json"),
+        include_str!("record/held-out.json"),
         include_str!("record/mnist.json"),
         include_str!("record/quarter-width.json"),
         include_str!("record/read-outs.json"),
         include_str!("record/same-read-outs.json"),
+        include_str!("record/whitening.json"),
     ];
 
     hebbian_train::preset_fields!(alias);

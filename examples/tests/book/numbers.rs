@@ -1,8 +1,8 @@
 //! The numbers of the guide's pages and of the README are those of the record.
 
-use super::{check_made, root};
+use super::{Page, check_made, root};
 use hebbian_models::{Model, ZOO};
-use hebbian_train::{Method, records};
+use hebbian_train::{Method, Spread, records};
 use std::fs;
 
 /// A command of the record, with its result.
@@ -142,6 +142,59 @@ fn the_readme_has_the_expected_numbers() {
         rows.concat()
     );
     check_made(&root().join("README.md"), "methods", &table);
+}
+
+/// The results on CIFAR-10 that the text of the README names are those of the record.
+#[test]
+fn the_readme_names_the_results_on_cifar10() {
+    let text = Page::read(root().join("README.md")).text;
+    let records = records::<hebbian_models::softhebb::Preset>().unwrap();
+    for (record, job) in [("cifar10", "softhebb-3"), ("cifar10-wide", "softhebb")] {
+        let record = records.iter().find(|one| one.name == record).unwrap();
+        let job = record.jobs.iter().find(|one| one.name == job).unwrap();
+        let claim = &job.claims[0];
+        let ours = claim.ours.unwrap();
+        let shown = claim.shown(ours.mean, ours.sd) + claim.sign();
+        assert!(text.contains(&shown), "README.md does not have {shown}");
+    }
+}
+
+/// The report of the first run is that of the run with seed 0 whose results are kept.
+#[test]
+fn the_first_run_prints_the_kept_numbers() {
+    let file = root().join("models/softhebb/record/results/digits/all-labels/seed-0.json");
+    let kept = fs::read_to_string(file).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let readouts = kept["results"]["readouts"].as_array().unwrap();
+    let readout = |name: &str| -> Vec<f64> {
+        let those = readouts.iter().filter(|one| one["name"] == name);
+        those.map(|one| one["test_accuracy"].as_f64().unwrap()).collect()
+    };
+    let few_labels = |name: &str| -> Vec<f64> {
+        let draws = kept["results"]["few_labels"][name].as_array().unwrap();
+        draws.iter().map(|one| one.as_f64().unwrap()).collect()
+    };
+    let line = |name: &str, values: Vec<f64>| {
+        format!("  {name:<30}{} %\n", Spread::of(&values).unwrap().percent())
+    };
+    let printed = [
+        "test accuracy\n".to_string(),
+        line("head", readout("head")),
+        line("nearest class mean", readout("nearest class mean")),
+        line("ridge", readout("ridge")),
+        line("label assignment", readout("label assignment")),
+        line("head on raw pixels", readout("head on raw pixels")),
+        line("head on 5 random networks", readout("head on random features")),
+        "with 50 labels, 5 draws\n".to_string(),
+        line("head", few_labels("learned")),
+        line("head on raw pixels", few_labels("raw_pixels")),
+        line("head on 5 random networks", few_labels("random_features")),
+    ];
+    let printed = printed.concat();
+    for page in ["README.md", "docs/src/first-run.md"] {
+        let text = Page::read(root().join(page)).text;
+        assert!(text.contains(&printed), "{page} does not have\n{printed}");
+    }
 }
 
 #[test]

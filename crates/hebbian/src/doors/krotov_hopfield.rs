@@ -12,6 +12,9 @@ pub struct Flags {
     /// Hidden units [default: the preset's]
     #[arg(long, value_name = "K")]
     units: Option<usize>,
+    /// Rank of the unit that moves away from an image [default: the preset's]
+    #[arg(long, value_name = "RANK")]
+    rank: Option<usize>,
     /// Unsupervised epochs; 0 reads out random weights [default: the preset's]
     #[arg(long)]
     epochs: Option<usize>,
@@ -31,6 +34,7 @@ impl Door for KrotovHopfield {
         let own = own[usize::from(common.on_digits())];
         let mut preset: Preset = find_preset(common.preset.as_deref().unwrap_or(own))?;
         preset.units = flags.units.unwrap_or(preset.units);
+        preset.competition.k = flags.rank.unwrap_or(preset.competition.k);
         preset.epochs = flags.epochs.unwrap_or(preset.epochs);
         preset.head.epochs = flags.head_epochs.unwrap_or(preset.head.epochs);
         preset.validate()?;

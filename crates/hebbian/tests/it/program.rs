@@ -517,6 +517,7 @@ fn a_complete_run_with_other_settings_is_kept() {
     assert_eq!(model(), first);
     for (more, says) in [
         (&["--units", "7"][..], "preset.units"),
+        (&["--rank", "7"], "preset.competition.k: 2 there, 7 here"),
         (&["--labelled", "50"], "labelled: none there, 50 here"),
         (&["--limit-train", "500"], "images.limit_train"),
     ] {
