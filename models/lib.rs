@@ -17,6 +17,7 @@
 #![warn(clippy::missing_errors_doc)]
 
 mod competition_kind;
+mod extremes;
 mod methods;
 mod pretrained;
 mod rule_kind;

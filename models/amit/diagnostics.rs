@@ -5,9 +5,10 @@ use candle::{Device, Result, Tensor};
 use candle_hebbian::FeedbackLayer;
 use candle_hebbian::device::to_host;
 use candle_hebbian::feedback::Source;
+use candle_hebbian::ops::sign;
 use serde::{Deserialize, Serialize};
 
-/// How the feedback of one layer compares with back-propagation.
+/// How the feedback of one layer compares with back-propagation. What is computed from a NaN is NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerDiagnostics {
     /// The name of the layer.
@@ -84,11 +85,12 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
                 _ => Some(weights_and_feedback(layer.layer())?),
             };
             let of = |measure: &dyn Fn(&Tensor, &Tensor) -> Result<f64>| -> Result<Option<f64>> {
-                let value = both.as_ref().map(|(weight, feedback)| measure(weight, feedback));
-                Ok(value.transpose()?.filter(|value| value.is_finite()))
+                let Some((weight, feedback)) = &both else { return Ok(None) };
+                defined(measure(weight, feedback)?, weight, feedback)
             };
             let (angle, ratio) = compare(sent, wanted)?;
-            let update = angle_between(&flat(gradient)?, &flat(by_backprop)?)?;
+            let (gradient, by_backprop) = (flat(gradient)?, flat(by_backprop)?);
+            let update = angle_between(&gradient, &by_backprop)?;
             Ok(LayerDiagnostics {
                 layer: layer.name().to_string(),
                 weight_feedback_correlation: of(&correlation)?,
@@ -98,7 +100,7 @@ pub fn diagnose(network: &Network, x: &Tensor, labels: &Tensor) -> Result<Vec<La
                 error_angle: angle,
                 error_norm_ratio: ratio,
                 error_norm: Some(mean_norm(sent)?),
-                update_angle: Some(update).filter(|angle| angle.is_finite()),
+                update_angle: defined(update, &gradient, &by_backprop)?,
             })
         })
         .collect()
@@ -143,6 +145,12 @@ fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(dot(a, b)? / (dot(a, a)? * dot(b, b)?).sqrt())
 }
 
+/// A measure of two tensors: `None` if it is undefined although all their entries are finite.
+fn defined(value: f64, a: &Tensor, b: &Tensor) -> Result<Option<f64>> {
+    let are_finite = dot(a, a)?.is_finite() && dot(b, b)?.is_finite();
+    Ok(Some(value).filter(|value| value.is_finite() || !are_finite))
+}
+
 /// The angle of two vectors in degrees; NaN if either is 0.
 fn angle_between(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(cosine(a, b)?.clamp(-1.0, 1.0).acos().to_degrees())
@@ -154,13 +162,15 @@ fn mean_norm(errors: &Tensor) -> Result<f64> {
     norms.sum_all()?.to_scalar()
 }
 
-/// The share of entries with the same sign in both.
+/// The share of entries with the same sign in both; NaN if one holds a NaN.
 fn same_sign(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let same = a.sign()?.eq(&b.sign()?)?.to_dtype(a.dtype())?;
-    same.mean_all()?.to_scalar()
+    let (a, b) = (sign(a)?, sign(b)?);
+    let same = a.eq(&b)?.to_dtype(a.dtype())?;
+    // `eq` loses NaN.
+    (same + ((a + b)? * 0.0)?)?.mean_all()?.to_scalar()
 }
 
-/// The mean angle (in degrees) and the mean ratio of norms of two errors, over examples.
+/// The mean angle (in degrees) and the mean ratio of norms of two errors, over the examples in which neither is 0.
 fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)> {
     let rows = |t: &Tensor| to_host(t)?.flatten_from(1);
     let (sent, wanted) = (rows(sent)?, rows(wanted)?);
@@ -169,7 +179,7 @@ fn compare(sent: &Tensor, wanted: &Tensor) -> Result<(Option<f64>, Option<f64>)>
     let squares = dots(&sent, &sent)?.into_iter().zip(dots(&wanted, &wanted)?);
     let (mut angles, mut ratios, mut count) = (0.0, 0.0, 0);
     for (product, (sent, wanted)) in products.into_iter().zip(squares) {
-        if sent > 0.0 && wanted > 0.0 {
+        if sent != 0.0 && wanted != 0.0 {
             let cosine = product / (sent * wanted).sqrt();
             angles += cosine.clamp(-1.0, 1.0).acos().to_degrees();
             ratios += (sent / wanted).sqrt();
@@ -230,12 +240,46 @@ mod tests {
         Ok(())
     }
 
+    /// Of `W = (1, 2, 3, 4)`, of length √30: `W·R` is −1, 1.25 and 1.4, and the lengths are √2, √2.01875 and √1.48625.
+    #[test]
+    fn angles_of_hand_worked_weights() -> Result<()> {
+        let tensor = |values: [f64; 4]| Tensor::new(&values, &Device::Cpu);
+        let w = tensor([1.0, 2.0, 3.0, 4.0])?;
+        for (r, degrees) in [
+            ([0.0, 1.0, -1.0, 0.0], 97.417556),
+            ([0.075, 1.15, -0.775, 0.3], 80.756933),
+            ([0.075, 1.0, -0.625, 0.3], 77.897405),
+        ] {
+            let found = angle_between(&w, &tensor(r)?)?;
+            assert!((found - degrees).abs() < 1e-6, "{found}, expected {degrees}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn angle_and_ratio_of_hand_worked_errors() -> Result<()> {
         let sent = Tensor::new(&[[2f64, 0.0], [0.0, 0.0], [0.0, 3.0]], &Device::Cpu)?;
         let wanted = Tensor::new(&[[0f64, 1.0], [1.0, 1.0], [0.0, 3.0]], &Device::Cpu)?;
         // 90° and 0°, ratios 2 and 1; the second example is left out.
         assert_eq!(compare(&sent, &wanted)?, (Some(45.0), Some(1.5)));
+        Ok(())
+    }
+
+    /// A NaN is not left out of a mean and has no sign, and what is computed from it is not undefined; the angle to a
+    /// vector of zeros is.
+    #[test]
+    fn nan_is_not_hidden() -> Result<()> {
+        let rows = |x: f64| Tensor::new(&[[2f64, 0.0], [x, 1.0]], &Device::Cpu);
+        let (sent, wanted) = (rows(f64::NAN)?, rows(3.0)?);
+        for (sent, wanted) in [(&sent, &wanted), (&wanted, &sent)] {
+            let (angle, ratio) = compare(sent, wanted)?;
+            assert!(angle.is_some_and(f64::is_nan) && ratio.is_some_and(f64::is_nan));
+            assert!(same_sign(sent, wanted)?.is_nan());
+            let angle = angle_between(sent, wanted)?;
+            assert!(defined(angle, sent, wanted)?.is_some_and(f64::is_nan));
+        }
+        let zeros = wanted.zeros_like()?;
+        assert_eq!(defined(angle_between(&wanted, &zeros)?, &wanted, &zeros)?, None);
         Ok(())
     }
 }

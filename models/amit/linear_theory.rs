@@ -230,7 +230,7 @@ fn pearson(a: &Tensor, b: &Tensor) -> Result<Vec<Option<f64>>> {
     let squares = dots(&a, &a)?.into_iter().zip(dots(&b, &b)?);
     let correlation = |(dot, (a, b)): (f64, (f64, f64))| {
         let norms = a.sqrt() * b.sqrt();
-        (norms > 0.0).then_some(dot / norms)
+        (norms != 0.0).then_some(dot / norms)
     };
     Ok(dots(&a, &b)?.into_iter().zip(squares).map(correlation).collect())
 }

@@ -113,13 +113,13 @@ impl Experiment {
 
     /// Trains a circuit for each seed and measures it epoch by epoch.
     fn look(self, preset: &Preset, study: &Study, data: &Dataset) -> Result<Figure> {
-        study.starts_anew(self.name());
+        study.without_runs(self.name())?;
         let Study { options, device, .. } = *study;
         let learned = Options { preset: preset.clone(), backprop: false };
         let task = Task::of(preset, &Golkar::splits(&learned, data.clone()), device)?;
-        study.begin()?;
         let epochs = preset.training.epochs;
         let total = shown(task.train.count(), epochs)? as u64 * options.seeds as u64;
+        study.begin()?;
         let mut progress = Progress::of(total, "samples", self.name(), options.quiet);
         let followed = options.seeds().map(|seed| {
             let learner = Learner::new(&learned, task.clone(), &Rng::new(seed), device)?;

@@ -63,6 +63,13 @@ impl Method for Golkar {
         Learner::new(options, task, &start.rng, &start.device)
     }
 
+    /// The network is made, but the samples are not: on CIFAR-10 they take more than a gigabyte.
+    fn check(options: &Options, data: &Dataset, start: &Start) -> Result<()> {
+        Self::model(options, data.train.shape(), data.class_names.len(), &start.device)?;
+        Task::check(data)?;
+        total(options, data.train.len()).map(drop)
+    }
+
     /// Swapped presets learn the test images, and are tested with training images.
     fn splits(options: &Options, data: Dataset) -> Dataset {
         match options.preset.swapped {
@@ -136,17 +143,14 @@ impl Learner {
         let (first, _) = select(&task.train, &split_at(&labels, MEAN_SAMPLES).0)?;
         let start = (task.scaling, Some(&first));
         let network = Network::new(preset, *backprop, (inputs, task.classes), start, rng, device)?;
-        let epochs = preset.training.epochs;
-        let total = Clock::after_epochs(epochs, samples, batch_size(options))?;
-        let moments = moments(batch_size(options), samples, epochs);
         Ok(Self {
             network,
             task,
             options: options.clone(),
             rng: rng.clone(),
             clock: Clock::default(),
-            total,
-            moments,
+            total: total(options, samples)?,
+            moments: moments(batch_size(options), samples, preset.training.epochs),
             order: None,
         })
     }
@@ -163,9 +167,12 @@ impl Learner {
     pub fn point(&self) -> Result<Point> {
         let (train, test) =
             (self.network.respond(&self.task.train.x)?, self.network.respond(&self.task.test.x)?);
-        check_finite("the prediction", self.clock.images, &train).map_err(|error| {
-            error.while_training(hebbian_train::Learner::stage(self), None, Some(self.diverged()))
-        })?;
+        for prediction in [&train, &test] {
+            check_finite("the prediction", self.clock.images, prediction).map_err(|error| {
+                let stage = hebbian_train::Learner::stage(self);
+                error.while_training(stage, None, Some(self.diverged()))
+            })?;
+        }
         Ok(Point {
             seen: self.clock.images as usize,
             loss: loss(&train, &self.task.train.y)?,
@@ -243,6 +250,11 @@ fn batch_size(options: &Options) -> usize {
         true => options.preset.backprop.batch_size,
         false => options.preset.training.batch_size,
     }
+}
+
+/// The end of training with so many `samples`.
+fn total(options: &Options, samples: usize) -> Result<Clock> {
+    Clock::after_epochs(options.preset.training.epochs, samples, batch_size(options))
 }
 
 /// Whether the circuit learns sample by sample on the host, by [`Online`].

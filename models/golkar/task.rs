@@ -5,7 +5,7 @@ use super::network::scaled;
 use super::optimum::Optimum;
 use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, ImageSet};
-use hebbian_train::{Error, Result, one_hot};
+use hebbian_train::{Error, Result, check_images, one_hot};
 use std::cell::OnceCell;
 
 /// Inputs and targets.
@@ -64,18 +64,10 @@ impl Task {
     /// Prepares the samples of a data set, whose splits are those that the method uses.
     ///
     /// # Errors
-    /// If the images exceed the memory limit: the circuit is measured, and the optimum that it is compared with is
-    /// computed, on all samples at once.
+    /// If there are no images to learn or to test with, or labels are out of range; if the images exceed the memory
+    /// limit: the circuit is measured, and the optimum that it is compared with is computed, on all samples at once.
     pub fn of(preset: &Preset, data: &Dataset, device: &Device) -> Result<Self> {
-        if let Some(set) = [&data.train, &data.test].into_iter().find(|set| !set.fits_in_memory()) {
-            let (c, h, w) = set.shape();
-            return Err(Error::Argument(format!(
-                "{} images of {c}x{h}x{w} are more than may be in memory, but this method measures, and computes its optimum, \
-                 on all of them at once: make them smaller with --image-size, use fewer with --limit-train, or \
-                 allow more with --memory",
-                set.len()
-            )));
-        }
+        Self::check(data)?;
         let Dataset { train, test, .. } = data;
         let scaling = preset.scaling.map_or_else(|| moments(train), Ok)?;
         let classes = data.class_names.len();
@@ -88,6 +80,21 @@ impl Task {
             ridge: preset.circuit.ridge,
             optimum: OnceCell::new(),
         })
+    }
+
+    /// Refuses what [`of`](Self::of) refuses, without the samples.
+    pub(super) fn check(data: &Dataset) -> Result<()> {
+        check_images(data)?;
+        if let Some(set) = [&data.train, &data.test].into_iter().find(|set| !set.fits_in_memory()) {
+            let (c, h, w) = set.shape();
+            return Err(Error::Argument(format!(
+                "{} images of {c}x{h}x{w} are more than may be in memory, but this method measures, and computes its optimum, \
+                 on all of them at once: make them smaller with --image-size, use fewer with --limit-train, or \
+                 allow more with --memory",
+                set.len()
+            )));
+        }
+        Ok(())
     }
 
     /// Returns the loss of the best linear network with the preset's hidden units and ridge, see

@@ -2,6 +2,7 @@
 
 use super::config::Preset;
 use super::network::Network;
+use crate::extremes::{larger, smaller};
 use candle::Tensor;
 use candle_hebbian::Activity;
 use candle_hebbian::device::to_host;
@@ -144,9 +145,14 @@ impl Monitor {
             seen.columns += activity.post.dim(1)? as f64;
             let first = activity.unpooled.narrow(0, 0, 1)?.flatten_all()?;
             let first = to_host(&first)?.to_vec1::<f64>()?;
-            seen.active += first.iter().filter(|&&output| output > 0.0).count() as f64;
+            // It is unknown whether NaN is above 0.
+            let above = |output: f64| match output.is_nan() {
+                true => output,
+                false => f64::from(output > 0.0),
+            };
+            seen.active += first.iter().copied().map(above).sum::<f64>();
             seen.sum += first.iter().sum::<f64>();
-            seen.largest = first.iter().copied().fold(seen.largest, f64::max);
+            seen.largest = first.iter().copied().fold(seen.largest, larger);
             seen.outputs += first.len() as f64;
         }
         Ok(())
@@ -185,12 +191,32 @@ impl Monitor {
                     active: seen.active / seen.outputs,
                     mean_output: seen.sum / seen.outputs,
                     max_output: seen.largest,
-                    least_win_rate: rates.iter().copied().fold(f64::INFINITY, f64::min),
-                    largest_win_rate: rates.iter().copied().fold(0.0, f64::max),
+                    least_win_rate: rates.iter().copied().fold(f64::INFINITY, smaller),
+                    largest_win_rate: rates.iter().copied().fold(0.0, larger),
                     threshold_sum: thresholds.transpose()?.unwrap_or_default(),
                     fourth_power: sum(&weight.sqr()?.sqr()?)? / weight.dim(0)? as f64,
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::presets::preset;
+    use super::*;
+    use candle::Device;
+
+    /// Of the outputs 2 and NaN, neither the largest nor the number above 0 is known.
+    #[test]
+    fn nan_is_not_hidden() -> Result<()> {
+        let mut monitor = Monitor::new(&preset("miconi-digits")?);
+        let output = Tensor::new(&[[[[2f32, f32::NAN]]]], &Device::Cpu)?;
+        let post = output.reshape((1, 2, 1))?;
+        let (u, unpooled) = (post.clone(), output.clone());
+        monitor.observe(&[Activity { u, post, unpooled, output }])?;
+        let seen = &monitor.layers[0];
+        assert!(seen.largest.is_nan() && seen.active.is_nan() && seen.wins[0].is_nan());
+        Ok(())
     }
 }

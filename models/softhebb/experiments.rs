@@ -10,7 +10,7 @@ use hebbian_train::{
     Arm, ArmRun, Cell, Error, Figure, LineChart, Result, Series, Spread, Study, Table, draw_panels,
     experiments,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 experiments! {
@@ -201,6 +201,13 @@ fn r1(preset: &Preset, run: &ArmRun) -> Option<f64> {
     Some(converged / all as f64)
 }
 
+/// All measures of a run, and what `results.json` lists of it.
+fn measured(one: &Trained, run: &ArmRun) -> ([Option<f64>; MEASURES.len()], Value) {
+    let all = MEASURES.map(|(_, measure)| measure(&one.arm.options.preset, run));
+    let (group, seed, [accuracy, r1]) = (&one.arm.group, run.results.seed, all);
+    (all, json!({ "group": group, "seed": seed, "accuracy": accuracy, "r1": r1 }))
+}
+
 /// A measure of an arm over its seeds, in percent.
 fn percent(one: &Trained, measure: Measure) -> Option<Spread> {
     one.spread(|run| measure(&one.arm.options.preset, run)).map(|spread| spread.times(100.0))
@@ -231,12 +238,11 @@ fn against(
     for one in trained {
         let group = one.arm.group.as_str();
         for run in &one.runs {
-            let [accuracy, r1] = MEASURES.map(|(_, measure)| measure(&one.arm.options.preset, run));
+            let ([accuracy, r1], mut listed) = measured(one, run);
             let seed = run.results.seed;
             table.row([group.into(), seed.into(), of(one).into(), accuracy.into(), r1.into()])?;
-            runs.push(json!({
-                "group": group, key: of(one), "seed": seed, "accuracy": accuracy, "r1": r1,
-            }));
+            listed[key] = json!(of(one));
+            runs.push(listed);
         }
         let head = [Cell::from(group), of(one).map(|x| x.to_string()).into()];
         text.row(head.into_iter().chain(cells(one)))?;
@@ -288,9 +294,7 @@ fn by_images(trained: &[Trained], title: String) -> Result<Figure> {
                 let converged = values.get("layers.0.converged_units");
                 shares.entry(images).or_default().extend(converged.map(|count| count / units));
             }
-            let (seed, accuracy) = (run.results.seed, run.results.test_accuracy);
-            let r1 = r1(preset, run);
-            runs.push(json!({ "group": group, "seed": seed, "accuracy": accuracy, "r1": r1 }));
+            runs.push(measured(one, run).1);
         }
         let points = shares.iter().filter_map(|(&images, all)| Some((images, Spread::of(all)?)));
         let points: Vec<(u64, Spread)> = points.collect();

@@ -1,5 +1,6 @@
 //! Figures of the units of a block, gathered over the steps between two log lines.
 
+use crate::extremes::{larger, smaller};
 use candle::{D, DType, Tensor};
 use candle_hebbian::device::to_host;
 use candle_hebbian::{Geometry, Layer};
@@ -19,7 +20,7 @@ pub struct BlockStats {
     pub convergence: f64,
     /// The number of units with `|r_k − 1|` below 0.01, or below 0.005 in a dense layer: "R1" in the paper.
     pub converged: usize,
-    /// Mean activity of winners.
+    /// Mean activity of winners; NaN if there was a competition without a winner.
     pub winner_share: f64,
     /// Entropy of the distribution of wins, divided by its largest possible value: 1 if all units win equally often.
     pub winner_entropy: f64,
@@ -40,14 +41,18 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Counts the winners of one step, in which the excitation `u (S, P, K)` competed and gave the activity `post`.
+    /// Counts the winners of one step, in which the excitation `u (S, P, K)` competed and gave the activity `post`. A
+    /// competition has no winner if its excitations are not all finite.
     ///
     /// # Errors
     /// An error from the device.
     pub fn observe(&mut self, u: &Tensor, post: &Tensor) -> Result<()> {
         let (sites, _, units) = u.dims3()?;
-        let winners = u.argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::F32)?;
-        let activity = post.abs()?.max(D::Minus1)?.sum_all()?.to_dtype(DType::F32)?;
+        // 0, or NaN where there is no winner: candle's `argmax` has one for NaN too.
+        let none = (u.to_dtype(DType::F32)?.sum(D::Minus1)? * 0.0)?;
+        let winners = (u.argmax(D::Minus1)?.to_dtype(DType::F32)? + &none)?.flatten_all()?;
+        let activity = post.abs()?.max(D::Minus1)?.to_dtype(DType::F32)?;
+        let activity = (activity + none)?.sum_all()?;
         let figures = Tensor::cat(&[winners, activity.reshape(1)?], 0)?;
         self.latest.push(&figures, (sites, units))?;
         if self.latest.is_due() {
@@ -65,11 +70,11 @@ impl Monitor {
             let Some((activity, winners)) = figures.split_last() else { continue };
             self.wins.resize(sites * units, 0);
             for (site, winners) in winners.chunks((winners.len() / sites).max(1)).enumerate() {
-                for &winner in winners {
-                    self.wins[site * units + winner as usize] += 1;
+                for winner in winners.iter().filter(|winner| !winner.is_nan()) {
+                    self.wins[site * units + *winner as usize] += 1;
+                    self.competitions += 1;
                 }
             }
-            self.competitions += winners.len() as u64;
             self.winner_activity += f64::from(*activity);
         }
         Ok(())
@@ -94,8 +99,8 @@ impl Monitor {
             .sum();
         let stats = BlockStats {
             mean_radius: radii.iter().sum::<f64>() / count,
-            min_radius: radii.iter().copied().fold(f64::INFINITY, f64::min),
-            max_radius: radii.iter().copied().fold(0.0, f64::max),
+            min_radius: radii.iter().copied().fold(f64::INFINITY, smaller),
+            max_radius: radii.iter().copied().fold(0.0, larger),
             convergence: radii.iter().map(|r| (r - 1.0).abs()).sum::<f64>() / count,
             converged: radii.iter().filter(|&&r| (r - 1.0).abs() < near).count(),
             winner_share: self.winner_activity / total,
@@ -168,6 +173,26 @@ mod tests {
         let stats = monitor.report(&layer)?;
         assert_eq!((stats.silent_units, stats.winner_entropy), (2, 0.0));
         assert!((stats.winner_share - 0.8).abs() < 1e-6, "{}", stats.winner_share);
+        Ok(())
+    }
+
+    /// Unit 1 wins the second of three competitions; the others hold a NaN and an infinity, and have no winner. Of the
+    /// one win that is left, the entropy is 0.
+    #[test]
+    fn what_is_not_finite_has_no_winner() -> Result<()> {
+        let device = &Device::Cpu;
+        let u = [[2f64, 1., f64::NAN], [0., 3., 1.], [f64::INFINITY, 0., 1.]];
+        let post = [[f64::NAN; 3], [0.1, 0.8, 0.1], [f64::NAN; 3]];
+        let [u, post] = [u, post].map(|rows| Tensor::new(&rows, device)?.unsqueeze(0));
+        let mut monitor = Monitor::default();
+        monitor.observe(&u?, &post?)?;
+        monitor.settle()?;
+        assert_eq!((&*monitor.wins, monitor.competitions), (&[0, 1, 0][..], 1));
+        let weight = Tensor::new(&[[1f64], [f64::NAN], [2.0]], device)?;
+        let stats = monitor.report(&Layer::from_tensor(&weight, Geometry::Dense)?)?;
+        assert_eq!((stats.silent_units, stats.winner_entropy), (2, 0.0));
+        let hidden = [stats.winner_share, stats.min_radius, stats.max_radius, stats.mean_radius];
+        assert!(hidden.into_iter().all(f64::is_nan), "{stats:?}");
         Ok(())
     }
 

@@ -398,6 +398,15 @@ impl Response {
     /// # Errors
     /// If the tensor has another shape, even if it has as many entries.
     pub fn rows(&self, output: &Tensor) -> Result<Tensor> {
-        self.geometry.rows(output, self.weight.dims())
+        let rows = self.geometry.rows(output, self.weight.dims())?;
+        let own = self.output()?;
+        if output.shape() != own.shape() {
+            candle::bail!(
+                "expected a tensor in the shape {:?} of the response's output, found {:?}",
+                own.dims(),
+                output.dims()
+            )
+        }
+        Ok(rows)
     }
 }

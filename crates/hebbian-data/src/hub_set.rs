@@ -96,9 +96,16 @@ impl<'a> HubSet<'a> {
 
     /// The files of each split in the cache, from whichever branch they are; `None` if some are missing.
     pub fn in_cache(&self, hub: &Hub, on_progress: &OnProgress) -> Result<Option<Splits<PathBuf>>> {
-        let (found, _) = self.cached(&snapshots(hub, &self.repo), &LoadOptions::default(), &[]);
+        // All files of splits that are named have to be there.
+        let [train_split, test_split] = ["train", "test"].map(|split| Some(split.to_string()));
+        let options = LoadOptions { train_split, test_split, ..LoadOptions::default() };
+        let (found, _) = self.cached(&snapshots(hub, &self.repo), &options, &[]);
         let Some(found) = found.filter(|found| found.is_whole) else { return Ok(None) };
-        self.fetch(hub, found, on_progress).map(Some)
+        let fetch = |file: String| self.fetch(hub, &found.commit, &file, on_progress);
+        let fetch_all = |(split, files): (String, Vec<String>)| -> Result<(String, Vec<PathBuf>)> {
+            Ok((split, files.into_iter().map(fetch).collect::<Result<_>>()?))
+        };
+        found.splits.into_iter().map(fetch_all).collect::<Result<_>>().map(Some)
     }
 
     /// Loads the set: from the cache if all of it is there, else from the hub, else what the cache has.
@@ -108,17 +115,19 @@ impl<'a> HubSet<'a> {
         options: &LoadOptions,
         on_progress: &OnProgress,
     ) -> Result<Dataset> {
-        let choose = |negative: &[String]| self.splits(hub, options, negative, on_progress);
-        parquet_files::load(self.name, choose, options, on_progress)
+        let choose = |negative: &[String]| -> Result<Splits<(String, String)>> {
+            let Found { commit, splits, .. } = self.find(hub, options, negative)?;
+            let of_commit = |files: Vec<String>| {
+                files.into_iter().map(|file| (commit.clone(), file)).collect::<Vec<_>>()
+            };
+            Ok(splits.into_iter().map(|(split, files)| (split, of_commit(files))).collect())
+        };
+        let fetch = |(commit, file): &(String, String)| self.fetch(hub, commit, file, on_progress);
+        parquet_files::load(self.name, choose, fetch, options, on_progress)
     }
 
-    fn splits(
-        &self,
-        hub: &Hub,
-        options: &LoadOptions,
-        negative: &[String],
-        on_progress: &OnProgress,
-    ) -> Result<Splits<PathBuf>> {
+    /// Finds the files of the set: in the cache if all of them are there, else on the hub, else what the cache has.
+    fn find(&self, hub: &Hub, options: &LoadOptions, negative: &[String]) -> Result<Found> {
         let snapshots = snapshots(hub, &self.repo);
         let (cached, refusal) = self.cached(&snapshots, options, negative);
         let whole = cached.as_ref().filter(|cached| cached.is_whole);
@@ -129,7 +138,7 @@ impl<'a> HubSet<'a> {
             (None, None) => self.ask(hub, &snapshots, options, negative)?,
         };
         match (asked, cached, refusal) {
-            (Ok(found), _, _) | (Err(_), Some(found), _) => self.fetch(hub, found, on_progress),
+            (Ok(found), _, _) | (Err(_), Some(found), _) => Ok(found),
             (Err(_), None, Some(refusal)) if offline.is_some() => Err(refusal),
             (Err(reason), None, _) => Err(Error::Unavailable {
                 file: "a whole set of parquet files".to_string(),
@@ -141,15 +150,15 @@ impl<'a> HubSet<'a> {
         }
     }
 
-    /// Checks the files, and downloads those that are not in the cache.
-    fn fetch(&self, hub: &Hub, found: Found, on_progress: &OnProgress) -> Result<Splits<PathBuf>> {
-        let Found { commit, splits, .. } = found;
-        let fetch =
-            |file: String| hub.fetch(RepoKind::Dataset, &self.repo, &commit, &file, on_progress);
-        let fetch = |(split, files): (String, Vec<String>)| {
-            Ok((split, files.into_iter().map(fetch).collect::<Result<_>>()?))
-        };
-        splits.into_iter().map(fetch).collect()
+    /// Checks a file, and downloads it if it is not in the cache.
+    fn fetch(
+        &self,
+        hub: &Hub,
+        commit: &str,
+        file: &str,
+        on_progress: &OnProgress,
+    ) -> Result<PathBuf> {
+        hub.fetch(RepoKind::Dataset, &self.repo, commit, file, on_progress)
     }
 
     /// The revisions to look for, in the order of preference.
@@ -159,8 +168,9 @@ impl<'a> HubSet<'a> {
 
     /// The part of the set that is in the cache, or the reason why it cannot be used. If there is no list of the
     /// files of a commit, as in caches that Python has filled, the set is assumed to be whole if it has a split
-    /// for training and one for testing. What the revision had at an earlier commit is only a part, which is used if
-    /// the hub cannot be asked: the revision may have moved on for another configuration.
+    /// for training and one for testing. Of a split [on trial](parquet_files::on_trial), the first file is enough: if
+    /// that has labels, the others are fetched. What the revision had at an earlier commit is only a part, which is
+    /// used if the hub cannot be asked: the revision may have moved on for another configuration.
     fn cached(
         &self,
         snapshots: &Snapshots,
@@ -183,8 +193,15 @@ impl<'a> HubSet<'a> {
             let files = listed.unwrap_or_else(|| snapshots.files(&commit));
             match self.choose(&files, options, negative) {
                 Ok(Some(splits)) => {
-                    let mut all = splits.iter().flat_map(|(_, files)| files);
-                    if !all.all(|file| snapshots.file(&commit, file).is_some()) {
+                    let trial = parquet_files::on_trial(&splits, options);
+                    let is_there = |(split, files): &(String, Vec<String>)| {
+                        let needed = match trial {
+                            Some((tried, _)) if tried == split => &files[..1],
+                            _ => &files[..],
+                        };
+                        needed.iter().all(|file| snapshots.file(&commit, file).is_some())
+                    };
+                    if !splits.iter().all(is_there) {
                         continue;
                     }
                     let has_both =

@@ -16,20 +16,16 @@ pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "web
 /// a class could silently have fewer images than its folder.
 const OTHERS: [&str; 13] =
     ["gif", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2", "jpx", "ppm", "pgm", "pbm", "pnm"];
-/// The names of the folder of images to learn from.
-const TRAIN: [&str; 2] = ["train", "training"];
-/// The names of the folder of images to test with, in the order of preference.
-const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// How deeply folders may be nested.
 const DEEPEST: usize = 16;
 
 /// Loads the data set in a folder; `None` if it has no folders with pictures.
 ///
-/// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), or in `CLASS/*.png`, of which a share is
-/// drawn for testing. Of several folders to test with, the first one with folders of classes counts. There may also be
-/// `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their folders. Classes are in the order of
-/// their names. Hidden files, and files that are not pictures, are ignored; a picture in a format that cannot be
-/// decoded is a bad picture.
+/// The pictures are in `train/CLASS/*.png` and `test/CLASS/*.png` (or another name of [`split::TEST`]), or in
+/// `CLASS/*.png`, of which a share is drawn for testing. Of several folders to test with, the first one with folders of
+/// classes counts. There may also be `unlabelled/*.png` (or `unlabeled`). All of these may be at any depth in their
+/// folders. Classes are in the order of their names. Hidden files, and files that are not pictures, are ignored; a
+/// picture in a format that cannot be decoded is a bad picture.
 pub(crate) fn load(
     name: &str,
     dir: &Path,
@@ -46,21 +42,18 @@ pub(crate) fn load(
         Some(path) => Ok(path.clone()),
         None => Err(no_part(dir, split, &parts)),
     };
-    let named = |names: &[&str]| {
-        let of = |name: &&str| {
-            let is_it = |(part, _): &(&String, _)| part.eq_ignore_ascii_case(name);
-            parts.iter().filter(is_it).map(|(_, path)| path.clone()).collect::<Vec<_>>()
-        };
-        names.iter().flat_map(of).collect::<Vec<PathBuf>>()
+    let named = |names: &[&str]| -> Vec<PathBuf> {
+        let found = split::with_names(parts.keys(), names).into_iter();
+        found.map(|part| parts[part].clone()).collect()
     };
     let train = match &options.train_split {
         Some(split) => Some(asked(split)?),
-        None => named(&TRAIN).into_iter().next(),
+        None => named(&split::TRAIN).into_iter().next(),
     };
     let test = match &options.test_split {
         Some(split) => Some(asked(split)?),
         None => {
-            let mut all = named(&TEST);
+            let mut all = named(&split::TEST);
             all.retain(|path| train.as_ref() != Some(path));
             with_classes(&all)?.or(all.into_iter().next())
         }
@@ -70,7 +63,6 @@ pub(crate) fn load(
         let folder = both.file_name().unwrap_or_default().to_string_lossy();
         return Err(split::is_both(&dir.display().to_string(), &folder));
     }
-    let is_of_tests = |part: &String| TEST.iter().any(|name| part.eq_ignore_ascii_case(name));
     let unlabelled: Vec<&PathBuf> = parts
         .iter()
         .filter(|(part, path)| split::is_unlabelled(part) && !is_train(path))
@@ -82,7 +74,8 @@ pub(crate) fn load(
         // The folders of test images and of images without labels are not classes; nor are those of other images to
         // test with.
         classes.retain(|part, path| {
-            test.as_ref() != Some(path) && !unlabelled.contains(&&*path) && !is_of_tests(part)
+            let is_test = test.as_ref() == Some(path) || split::is_for_tests(part);
+            !is_test && !unlabelled.contains(&&*path)
         });
     }
     let found = pictures(&classes)?;
@@ -202,7 +195,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io(path))
 }
 
-fn is_hidden(entry: &DirEntry) -> bool {
+/// Whether the name of a file or folder says that it is not for users.
+pub(crate) fn is_hidden(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     entry.depth() > 0 && (name.starts_with('.') || name == "__MACOSX")
 }
@@ -258,7 +252,7 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The entry of a folder; `None` for a link that leads nowhere, unless what has its name `is_wanted`.
-fn there(
+pub(crate) fn there(
     dir: &Path,
     entry: walkdir::Result<DirEntry>,
     is_wanted: fn(&Path) -> bool,
@@ -272,14 +266,14 @@ fn there(
         Some(path) if error.loop_ancestor().is_some() => Err(Error::BadFile {
             path,
             found: "a link to a folder that it is in".to_string(),
-            expected: "pictures, or folders of pictures".to_string(),
+            expected: "files, or folders of files".to_string(),
             advice: "remove the link".to_string(),
         }),
         Some(path) if !is_wanted(&path) => Ok(None),
         Some(path) => Err(Error::BadFile {
             path,
             found: "a link that leads nowhere".to_string(),
-            expected: "a picture, or a folder of pictures".to_string(),
+            expected: "a file, or a folder of files".to_string(),
             advice: "remove the link, or restore what it leads to".to_string(),
         }),
         None => Err(unreadable(dir, error)),
@@ -293,7 +287,7 @@ fn is_picture(path: &Path) -> bool {
 }
 
 /// The error of a walk through a folder.
-pub(crate) fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
+fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(dir).to_path_buf();
     let text = error.to_string();
     let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other(text));

@@ -17,11 +17,12 @@ pub struct LoadOptions {
     pub image_column: Option<String>,
     /// The column of labels.
     pub label_column: Option<String>,
-    /// The split to learn from [default: `train`]. A split called `unlabelled` (or `unlabeled`) is used for learning
-    /// without labels, unless it is named here.
+    /// The split to learn from [default: `train`, else `training`]. A split called `unlabelled` (or `unlabeled`) is
+    /// used for learning without labels, unless it is named here.
     pub train_split: Option<String>,
-    /// The split to test with [default: `test`, else `validation`, whichever has labels that are not all negative; else
-    /// a share of the training split].
+    /// The split to test with [default: the first of `test`, `testing`, `eval`, `evaluation`, `validation`, `valid`,
+    /// `val` and `dev` whose first file has labels that are neither all negative nor all null; else a share of the
+    /// training split].
     pub test_split: Option<String>,
     /// The share of each class that is drawn for testing if there is no split for it: more than 0, and less than 1.
     pub test_share: f64,
@@ -68,16 +69,20 @@ impl Default for LoadOptions {
 /// The largest [`LoadOptions::image_size`].
 const LARGEST_SIDE: usize = 1 << 14;
 
+/// # Errors
+/// A number of pixels that no side of an image can get.
+pub(crate) fn check_side(side: usize) -> Result<()> {
+    match (1..=LARGEST_SIDE).contains(&side) {
+        true => Ok(()),
+        false => Err(Error::Side { found: side, most: LARGEST_SIDE }),
+    }
+}
+
 impl LoadOptions {
     /// # Errors
     /// An image size that no image can get.
     fn check(&self) -> Result<()> {
-        match self.image_size {
-            Some(side) if !(1..=LARGEST_SIDE).contains(&side) => {
-                Err(Error::Side { found: side, most: LARGEST_SIDE })
-            }
-            _ => Ok(()),
-        }
+        self.image_size.map_or(Ok(()), check_side)
     }
 
     /// Whether this number of images, each of `size` bytes, may be in memory.

@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::table::{Tables, are_labelled};
+use crate::image_folder::{is_hidden, there};
+use crate::table::{Tables, is_labelled};
 use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
-
-/// The name of the split to learn from.
-const TRAIN: &str = "train";
-/// The names of the split to test with, in the order of preference.
-const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
 
 /// The files of each split of a data set, by path in their repository or folder.
 #[derive(Debug, Default, PartialEq)]
@@ -49,13 +45,14 @@ fn place(path: &str) -> Option<Place<'_>> {
         let split = split.strip_prefix("partial-").unwrap_or(split);
         return Some(Place { config: config(above), split, number, count: None });
     }
-    if let Some((before, after)) = name.split_once("-of-") {
+    let config = config(folder);
+    let shard = || {
+        let (before, after) = name.rsplit_once("-of-")?;
         let (split, number) = before.rsplit_once('-')?;
-        let count: &str = after.split('-').next()?;
-        let (number, count) = (number.parse().ok()?, count.parse().ok()?);
-        return Some(Place { config: config(folder), split, number, count: Some(count) });
-    }
-    Some(Place { config: config(folder), split: name, number: 0, count: None })
+        let (number, count) = (number.parse().ok()?, after.split('-').next()?.parse().ok()?);
+        Some(Place { config, split, number, count: Some(count) })
+    };
+    Some(shard().unwrap_or(Place { config, split: name, number: 0, count: None }))
 }
 
 /// The configuration that a folder belongs to: its last part, or the default configuration for `data`.
@@ -108,12 +105,12 @@ impl Layout {
         const DEEPEST: usize = 4;
         let walk =
             walkdir::WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
+        let is_table = |path: &Path| path.extension().is_some_and(|ending| ending == "parquet");
         let mut paths = Vec::new();
-        for entry in walk {
-            let entry = entry.map_err(|error| crate::image_folder::unreadable(dir, error))?;
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+            let Some(entry) = there(dir, entry, is_table)? else { continue };
             if let (true, Some(path)) =
-                (entry.file_type().is_file() && !hidden, entry.path().strip_prefix(dir).ok())
+                (entry.file_type().is_file(), entry.path().strip_prefix(dir).ok())
             {
                 let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
                 paths.push(parts.join("/"));
@@ -193,13 +190,19 @@ impl Layout {
         let only = splits.keys().next().filter(|_| splits.len() == 1);
         let train = match (&options.train_split, only) {
             (Some(asked), _) => named(asked)?,
-            (None, Some(only)) if !TEST.contains(&only.as_str()) => named(only)?,
-            (None, _) => named(TRAIN)?,
+            (None, Some(only)) if !split::is_for_tests(only) => named(only)?,
+            (None, _) => {
+                let found = split::with_names(splits.keys(), &split::TRAIN);
+                named(found.first().copied().unwrap_or(split::TRAIN[0]))?
+            }
         };
         let is_free = |name: &str| name != train.0 && !negative.iter().any(|other| other == name);
         let test = match &options.test_split {
             Some(asked) => Some(asked.as_str()),
-            None => TEST.into_iter().find(|&name| is_free(name) && splits.contains_key(name)),
+            None => {
+                let found = split::with_names(splits.keys(), &split::TEST);
+                found.into_iter().find(|&name| is_free(name))
+            }
         };
         if test == Some(train.0.as_str()) {
             return Err(split::is_both(&self.source, &train.0));
@@ -213,25 +216,47 @@ impl Layout {
     }
 }
 
+/// The split to test with and its first file, unless the options name the split: it is tested with only if there are
+/// labels in that file.
+pub(crate) fn on_trial<'a, S>(
+    splits: &'a [(String, Vec<S>)],
+    options: &LoadOptions,
+) -> Option<(&'a str, &'a S)> {
+    // The second split may also be one of images without labels.
+    let (name, files) = splits.get(1).filter(|(name, _)| split::is_for_tests(name))?;
+    let first = files.first().filter(|_| options.test_split.is_none())?;
+    Some((name.as_str(), first))
+}
+
 /// Loads the data set in the files that `choose` returns: the split to learn from and, if there is one, the split to
 /// test with, then those without labels. Its argument names the splits to test with that turned out to have no labels.
-pub(crate) fn load(
+/// `fetch` returns the path of a file; of a split that has no labels it is called for the first file only.
+pub(crate) fn load<S>(
     name: &str,
-    choose: impl Fn(&[String]) -> Result<Vec<(String, Vec<PathBuf>)>>,
+    choose: impl Fn(&[String]) -> Result<Vec<(String, Vec<S>)>>,
+    fetch: impl Fn(&S) -> Result<PathBuf>,
     options: &LoadOptions,
     on_progress: &OnProgress,
 ) -> Result<Dataset> {
     let mut negative: Vec<String> = Vec::new();
-    let splits = loop {
+    let (splits, mut tried) = loop {
         let splits = choose(&negative)?;
-        // The second split may also be one of images without labels.
-        let is_default = |name: &str| options.test_split.is_none() && TEST.contains(&name);
-        match splits.get(1).filter(|(name, _)| is_default(name)) {
-            Some((name, files)) if !are_labelled(files, options)? => negative.push(name.clone()),
-            _ => break splits,
+        let Some((test, first)) = on_trial(&splits, options) else { break (splits, None) };
+        let path = fetch(first)?;
+        if is_labelled(&path, options)? {
+            break (splits, Some(path));
         }
+        negative.push(test.to_string());
     };
-    let tables = Tables { splits };
+    let mut fetched = Vec::new();
+    for (at, (split, files)) in splits.into_iter().enumerate() {
+        let known = tried.take_if(|_| at == 1);
+        let others = files.iter().skip(usize::from(known.is_some()));
+        let paths: Result<Vec<PathBuf>> =
+            known.into_iter().map(Ok).chain(others.map(&fetch)).collect();
+        fetched.push((split, paths?));
+    }
+    let tables = Tables { splits: fetched };
     let (sets, class_names) = tables.read(options, on_progress)?;
     split::dataset(name, sets, tables.unlabelled().count(), class_names, options)
 }
@@ -247,12 +272,8 @@ pub(crate) fn load_folder(
     if layout.is_empty() {
         return Ok(None);
     }
-    let choose = |negative: &[String]| -> Result<Vec<(String, Vec<PathBuf>)>> {
-        let splits = layout.splits(None, options, negative)?.into_iter();
-        let within = |files: Vec<String>| files.iter().map(|file| dir.join(file)).collect();
-        Ok(splits.map(|(split, files)| (split, within(files))).collect())
-    };
-    load(name, choose, options, on_progress).map(Some)
+    let choose = |negative: &[String]| layout.splits(None, options, negative);
+    load(name, choose, |file: &String| Ok(dir.join(file)), options, on_progress).map(Some)
 }
 
 #[cfg(test)]
@@ -345,6 +366,39 @@ mod tests {
             LoadOptions { train_split: Some("fifth".to_string()), ..LoadOptions::default() };
         let error = layout.splits(Some("160px"), &asked, &[]).unwrap_err().to_string();
         assert!(["fifth", "train, validation"].iter().all(|text| error.contains(text)), "{error}");
+    }
+
+    /// Words around `-of-` are a part of a name, and numbers are those of a file.
+    #[test]
+    fn a_name_may_contain_of() {
+        let of = |path| {
+            let Place { config, split, number, count } = place(path).unwrap();
+            (config, split, number, count)
+        };
+        assert_eq!(of("proof-of-concept.parquet"), ("default", "proof-of-concept", 0, None));
+        assert_eq!(of("a/out-of-town-of-all.parquet"), ("a", "out-of-town-of-all", 0, None));
+        let shard = "data/out-of-town-00001-of-00002-f3.parquet";
+        assert_eq!(of(shard), ("default", "out-of-town", 1, Some(2)));
+    }
+
+    #[test]
+    fn splits_have_several_names() {
+        let names = |paths: &[&str]| {
+            let found = splits(paths, None, &LoadOptions::default());
+            found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let known = ["test", "testing", "eval", "evaluation", "validation", "valid", "val", "dev"];
+        for split in known {
+            let path = format!("{split}.parquet");
+            assert_eq!(names(&["train.parquet", &path]), ["train", split]);
+        }
+        assert_eq!(names(&["Training.parquet", "Test.parquet"]), ["Training", "Test"]);
+        // The names of the split to test with are in the order of preference.
+        let all = ["dev.parquet", "testing.parquet", "train.parquet", "validation.parquet"];
+        assert_eq!(names(&all), ["train", "testing"]);
+        let layout = Layout::of(["testing.parquet"].into_iter(), "here");
+        let error = layout.splits(None, &LoadOptions::default(), &[]).unwrap_err().to_string();
+        assert!(error.contains("no split 'train', expected one of: testing"), "{error}");
     }
 
     #[test]

@@ -198,6 +198,10 @@ fn open(bytes: &[u8], most: u64) -> Result<(impl ImageDecoder + use<'_>, &'stati
             format!("a {name} of {height}x{width} pixels, {bytes} bytes, and {most} at most");
         return bad(found);
     }
+    // A BMP may say that it is empty.
+    if width == 0 || height == 0 {
+        return bad(format!("a {name} of {height}x{width} pixels"));
+    }
     Ok((decoder, name))
 }
 

@@ -73,6 +73,30 @@ pub(crate) fn dataset(
     Ok(Dataset { name: name.to_string(), train, test, unlabelled, class_names })
 }
 
+/// The names of the split to learn from, in the order of preference. These and those of [`TEST`] are the names by which
+/// the hub's library tells splits.
+pub(crate) const TRAIN: [&str; 2] = ["train", "training"];
+/// The names of the split to test with, in the order of preference.
+pub(crate) const TEST: [&str; 8] =
+    ["test", "testing", "eval", "evaluation", "validation", "valid", "val", "dev"];
+
+/// Those of the splits that have one of these names, in small or capital letters, in the order of the names.
+pub(crate) fn with_names<'a>(
+    splits: impl Iterator<Item = &'a String>,
+    names: &[&str],
+) -> Vec<&'a str> {
+    let place = |split: &str| names.iter().position(|name| split.eq_ignore_ascii_case(name));
+    let mut found: Vec<(usize, &str)> =
+        splits.filter_map(|split| Some((place(split)?, split.as_str()))).collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, split)| split).collect()
+}
+
+/// Whether the name of a split says that it is for testing.
+pub(crate) fn is_for_tests(name: &str) -> bool {
+    TEST.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// The names of a split of images without labels.
 const UNLABELLED: [&str; 2] = ["unlabelled", "unlabeled"];
 

@@ -157,31 +157,57 @@ impl Table {
         column: usize,
         rows: usize,
     ) -> Result<Vec<T::T>> {
+        let values = self.read_present(reader, column, rows)?;
+        match rows - values.len() {
+            0 => Ok(values),
+            missing => Err(self.without_values(column, missing, rows)),
+        }
+    }
+
+    /// Reads the values of a column of labels; `None` if all of them are null.
+    fn labels<T: DataType>(&self, column: usize) -> Result<Option<Vec<T::T>>> {
+        let mut all = Vec::new();
+        for (group, rows) in self.group_sizes().enumerate() {
+            let mut reader = self.reader::<T>(column, group, 0)?;
+            all.extend(self.read_present(&mut reader, column, rows)?);
+        }
+        match self.rows - all.len() {
+            0 => Ok(Some(all)),
+            missing if missing == self.rows => Ok(None),
+            missing => Err(self.without_values(column, missing, self.rows)),
+        }
+    }
+
+    /// Reads the values of the next `rows` rows of a column without the null ones.
+    fn read_present<T: DataType>(
+        &self,
+        reader: &mut ColumnReaderImpl<T>,
+        column: usize,
+        rows: usize,
+    ) -> Result<Vec<T::T>> {
         let read = guarded(|| {
             let (mut levels, mut values) = (Vec::new(), Vec::new());
             let (found, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
             Ok((found, values))
         });
         let (found, values) = read.map_err(broken(&self.path))?;
-        if values.len() == rows {
+        if found == rows {
             return Ok(values);
         }
         let name = self.schema().column(column).path().string();
-        Err(match found == rows {
-            true => Error::BadFile {
-                path: self.path.clone(),
-                found: format!(
-                    "{} of {rows} rows without a value in the column {name}",
-                    rows.saturating_sub(values.len())
-                ),
-                expected: "a value in each row".to_string(),
-                advice: "fill them in, or leave out these rows".to_string(),
-            },
-            false => {
-                let problem = format!("column {name} has {} values for {rows} rows", values.len());
-                broken(&self.path)(ParquetError::General(problem))
-            }
-        })
+        let problem = format!("column {name} has {} values for {rows} rows", values.len());
+        Err(broken(&self.path)(ParquetError::General(problem)))
+    }
+
+    /// The error for a column in which `missing` of these rows are null.
+    fn without_values(&self, column: usize, missing: usize, rows: usize) -> Error {
+        let name = self.schema().column(column).path().string();
+        Error::BadFile {
+            path: self.path.clone(),
+            found: format!("{missing} of {rows} rows without a value in the column {name}"),
+            expected: "a value in each row".to_string(),
+            advice: "fill them in, or leave out these rows".to_string(),
+        }
     }
 }
 
@@ -311,15 +337,10 @@ fn bad_row(path: &Path, row: usize, found: String, expected: String) -> Error {
     }
 }
 
-/// Whether the images in the files of a split have labels, in the column that [`Tables::read`] would read.
-pub(crate) fn are_labelled(paths: &[PathBuf], options: &LoadOptions) -> Result<bool> {
-    for path in paths {
-        let table = Table::open(path)?;
-        if !Chosen::of(&table, false, options)?.written(&table)?.is_negative() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Whether the images in a file have labels, in the column that [`Tables::read`] would read.
+pub(crate) fn is_labelled(path: &Path, options: &LoadOptions) -> Result<bool> {
+    let table = Table::open(path)?;
+    Ok(Chosen::of(&table, false, options)?.written(&table)?.has_labels())
 }
 
 /// The splits of any data set: files with pictures and labels, in columns that the metadata of the files
@@ -363,15 +384,13 @@ impl Tables {
         let mut left = &written[..];
         for (name, tables) in &opened {
             let (these, others) = left.split_at(tables.len());
-            if these.iter().all(Written::is_negative) {
-                return Err(Error::BadFile {
-                    path: tables.first().map(|(table, _)| table.path.clone()).unwrap_or_default(),
-                    found: format!("the split {name:?} without labels: all of them are negative"),
-                    expected: "labels of classes, from 0".to_string(),
-                    advice: "choose another split with --train-split or --test-split".to_string(),
-                });
-            }
             left = others;
+            if self.has_labels(name) {
+                check_labels(name, tables, these)?;
+            }
+        }
+        if let Some((_, tables)) = opened.first() {
+            check_guess(tables, &written[..tables.len()])?;
         }
         let (told, written) = with_one_list(&files, written)?;
         let first = files.first().map_or(Path::new(""), |(path, _)| path);
@@ -508,6 +527,52 @@ impl Pile for Rows {
     }
 }
 
+/// Checks that the files of a split have labels.
+///
+/// # Errors
+/// If none of them has labels, or if all labels of a file are null.
+fn check_labels(split: &str, files: &[(Table, Chosen)], written: &[Written]) -> Result<()> {
+    if !written.iter().any(Written::has_labels) {
+        return Err(Error::BadFile {
+            path: files.first().map(|(table, _)| table.path.clone()).unwrap_or_default(),
+            found: format!("the split {split:?} without labels: all are negative or missing"),
+            expected: "labels of classes, from 0".to_string(),
+            advice: "choose another split with --train-split or --test-split".to_string(),
+        });
+    }
+    for ((table, chosen), written) in files.iter().zip(written) {
+        if let (Some((label, _)), Written::Nothing(rows)) = (chosen.label, written) {
+            return Err(table.without_values(label, *rows, *rows));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a column that was taken for labels because no other could be does not number the rows of these files.
+///
+/// # Errors
+/// If no number comes twice in a file.
+fn check_guess(files: &[(Table, Chosen)], written: &[Written]) -> Result<()> {
+    let is_numbering = |((_, chosen), written): (&(Table, Chosen), &Written)| match written {
+        Written::Numbers(numbers) => {
+            chosen.is_guess && numbers.iter().collect::<HashSet<_>>().len() == numbers.len()
+        }
+        Written::Words(_) | Written::Nothing(_) => false,
+    };
+    let several = files.iter().find(|(table, _)| table.rows > 1);
+    let Some((table, Chosen { label: Some((label, _)), .. })) = several else { return Ok(()) };
+    if !files.iter().zip(written).all(is_numbering) {
+        return Ok(());
+    }
+    let name = table.schema().column(*label).path().string();
+    Err(Error::BadFile {
+        path: table.path.clone(),
+        found: format!("a different number in each row of the only column for labels, {name}"),
+        expected: "numbers of classes, of which some have several images".to_string(),
+        advice: "name the column of labels with --label-column, even if it is this one".to_string(),
+    })
+}
+
 /// The types that labels may have.
 const LABELS: [PhysicalType; 4] =
     [PhysicalType::INT64, PhysicalType::INT32, PhysicalType::BOOLEAN, PhysicalType::BYTE_ARRAY];
@@ -517,6 +582,8 @@ struct Chosen {
     image: usize,
     /// `None` for images without labels.
     label: Option<(usize, PhysicalType)>,
+    /// Whether the column of labels is neither named nor declared nor called `label`.
+    is_guess: bool,
     /// The names of the classes in the file.
     names: Option<Vec<String>>,
 }
@@ -563,17 +630,19 @@ impl Chosen {
             let kind = schema.column(*column).physical_type();
             matches!(kind, PhysicalType::INT64 | PhysicalType::INT32)
         };
-        let label = match (&options.label_column, of_type("ClassLabel")[..].first()) {
-            (Some(name), _) => class(name),
-            (None, Some(name)) if of_type("ClassLabel").len() == 1 => class(name),
-            (None, Some(_)) => None,
-            (None, None) => class("label").or_else(|| {
-                let columns = roots.iter().filter_map(|name| class(name));
-                only(columns.filter(|column| Some(*column) != image)).filter(is_whole)
-            }),
+        let told = match (&options.label_column, of_type("ClassLabel")[..].first()) {
+            (Some(name), _) => Some(class(name)),
+            (None, Some(name)) if of_type("ClassLabel").len() == 1 => Some(class(name)),
+            (None, Some(_)) => Some(None),
+            (None, None) => class("label").map(Some),
         };
+        let is_guess = told.is_none();
+        let label = told.unwrap_or_else(|| {
+            let columns = roots.iter().filter_map(|name| class(name));
+            only(columns.filter(|column| Some(*column) != image)).filter(is_whole)
+        });
         if let (true, Some(image)) = (only_images, image) {
-            return Ok(Self { image, label: None, names: None });
+            return Ok(Self { image, label: None, is_guess: false, names: None });
         }
         let (Some(image), Some(label)) = (image, label) else {
             return Err(Error::BadFile {
@@ -590,29 +659,28 @@ impl Chosen {
         let name = |name: &Value| name.as_str().map_or_else(|| name.to_string(), str::to_string);
         let names = names.map(|names| names.iter().map(name).collect());
         let label = Some((label, schema.column(label).physical_type()));
-        Ok(Self { image, label, names })
+        Ok(Self { image, label, is_guess, names })
     }
 
-    /// Reads the labels as they are written in the file.
+    /// Reads the labels as they are written in the file. If all of them are null, there are none.
     fn written(&self, table: &Table) -> Result<Written> {
-        fn all<T: DataType>(table: &Table, label: usize) -> Result<Vec<T::T>> {
-            Ok(table.groups::<T>(label).collect::<Result<Vec<_>>>()?.concat())
+        fn whole<T: Into<i64>>(numbers: Vec<T>) -> Vec<i64> {
+            numbers.into_iter().map(Into::into).collect()
         }
-        let Some((label, kind)) = self.label else { return Ok(Written::Nothing(table.rows)) };
+        let nothing = Written::Nothing(table.rows);
+        let Some((label, kind)) = self.label else { return Ok(nothing) };
         let numbers = match kind {
             PhysicalType::BYTE_ARRAY => {
-                return words(&table.path, &all::<ByteArrayType>(table, label)?)
-                    .map(Written::Words);
+                return match table.labels::<ByteArrayType>(label)? {
+                    Some(all) => words(&table.path, &all).map(Written::Words),
+                    None => Ok(nothing),
+                };
             }
-            PhysicalType::BOOLEAN => {
-                all::<BoolType>(table, label)?.into_iter().map(i64::from).collect()
-            }
-            PhysicalType::INT32 => {
-                all::<Int32Type>(table, label)?.into_iter().map(i64::from).collect()
-            }
-            _ => all::<Int64Type>(table, label)?,
+            PhysicalType::BOOLEAN => table.labels::<BoolType>(label)?.map(whole),
+            PhysicalType::INT32 => table.labels::<Int32Type>(label)?.map(whole),
+            _ => table.labels::<Int64Type>(label)?,
         };
-        Ok(Written::Numbers(numbers))
+        Ok(numbers.map_or(nothing, Written::Numbers))
     }
 }
 
@@ -671,9 +739,13 @@ impl Default for Written {
 }
 
 impl Written {
-    /// Whether all labels are negative numbers, which stand for images without labels.
-    fn is_negative(&self) -> bool {
-        matches!(self, Self::Numbers(numbers) if numbers.iter().all(|&number| number < 0))
+    /// Whether there are labels: negative numbers alone stand for images without labels.
+    fn has_labels(&self) -> bool {
+        match self {
+            Self::Numbers(numbers) => numbers.iter().any(|&number| number >= 0),
+            Self::Words(_) => true,
+            Self::Nothing(_) => false,
+        }
     }
 
     /// Converts each label to an index into `names`.
@@ -752,8 +824,18 @@ fn with_one_list(
 /// memory.
 fn class_names(path: &Path, told: Option<Vec<String>>, written: &[Written]) -> Result<Vec<String>> {
     const MOST: i64 = 1 << 15;
-    if let Some(told) = told {
-        return Ok(told);
+    let refused = |found: String| Error::BadFile {
+        path: path.into(),
+        found,
+        expected: format!("labels of at most {MOST} classes"),
+        advice: "name another column with --label-column".to_string(),
+    };
+    match told {
+        Some(told) if told.len() as i64 > MOST => {
+            return Err(refused(format!("{} names of classes", told.len())));
+        }
+        Some(told) => return Ok(told),
+        None => {}
     }
     let mut words = BTreeSet::new();
     let mut largest = -1;
@@ -764,18 +846,12 @@ fn class_names(path: &Path, told: Option<Vec<String>>, written: &[Written]) -> R
             Written::Numbers(these) => largest = these.iter().copied().fold(largest, i64::max),
         }
     }
-    let found = match words.len() {
-        0 if largest >= MOST => format!("the label {largest}"),
-        count if count as i64 > MOST => format!("{count} different labels"),
-        0 => return Ok((0..=largest).map(|number| number.to_string()).collect()),
-        _ => return Ok(words.into_iter().map(str::to_string).collect()),
-    };
-    Err(Error::BadFile {
-        path: path.into(),
-        found,
-        expected: format!("labels of at most {MOST} classes"),
-        advice: "name another column with --label-column".to_string(),
-    })
+    match words.len() {
+        0 if largest >= MOST => Err(refused(format!("the label {largest}"))),
+        count if count as i64 > MOST => Err(refused(format!("{count} different labels"))),
+        0 => Ok((0..=largest).map(|number| number.to_string()).collect()),
+        _ => Ok(words.into_iter().map(str::to_string).collect()),
+    }
 }
 
 #[cfg(test)]
@@ -812,6 +888,13 @@ mod tests {
             let said = names(written).unwrap_err().to_string();
             assert!(said.contains(found) && said.contains("--label-column"), "{said}");
         }
+        let listed = |count: usize| {
+            let told = (0..count).map(|at| at.to_string()).collect();
+            class_names(Path::new("a.parquet"), Some(told), &[])
+        };
+        assert_eq!(listed(32_768).unwrap().len(), 32_768);
+        let said = listed(32_769).unwrap_err().to_string();
+        assert!(said.contains("found 32769 names of classes"), "{said}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::collect::{Split, collect_as};
 use crate::image_folder::{ENDINGS, Files, files};
+use crate::load::check_side;
 use crate::pictures::{Form, How, Problem, has_colour, refused};
 use crate::store::Pile;
 use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
@@ -30,8 +31,8 @@ use crate::{Error, ImageSet, LoadOptions, OnProgress, Result};
 /// ```
 ///
 /// # Errors
-/// A shape with other than 1 or 3 channels, a path that does not exist, no pictures, a picture that is broken, or one
-/// in colour if the shape is grey.
+/// A shape with other than 1 or 3 channels or without pixels, a path that does not exist, no pictures, a picture that
+/// is broken, or one in colour if the shape is grey.
 pub fn load_pictures(
     paths: &[PathBuf],
     shape: (usize, usize, usize),
@@ -41,6 +42,7 @@ pub fn load_pictures(
     if ![1, 3].contains(&shape.0) {
         return Err(Error::Size { what: "channels of a picture", found: shape.0, expected: 3 });
     }
+    [shape.1, shape.2].into_iter().try_for_each(check_side)?;
     let mut found = Vec::new();
     for path in paths {
         match std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {

@@ -17,8 +17,8 @@ pub(crate) fn read(
     Err(without(paths.first()))
 }
 
-pub(crate) fn are_labelled(paths: &[PathBuf], _options: &LoadOptions) -> Result<bool> {
-    Err(without(paths.first()))
+pub(crate) fn is_labelled(path: &Path, _options: &LoadOptions) -> Result<bool> {
+    Err(Error::without("parquet", path.display().to_string()))
 }
 
 pub(crate) struct Tables {

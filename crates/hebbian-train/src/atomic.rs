@@ -74,8 +74,21 @@ pub(crate) fn write(
     file.persist(&target).map_err(|failure| failed(failure.error))?;
     // The new name has to survive a power cut as well. Only Unix can open a folder to sync it.
     #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    if_possible(File::open(folder).and_then(|folder| folder.sync_all())).map_err(failed)?;
     Ok(())
+}
+
+/// Passes over the error of a folder that may be written to but not read, and that of a file system that syncs no
+/// folders, as those that a virtual machine shares with its host: the file is in its place.
+#[cfg(unix)]
+fn if_possible(synced: std::io::Result<()>) -> std::io::Result<()> {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match synced {
+        Err(error) if [InvalidInput, PermissionDenied, Unsupported].contains(&error.kind()) => {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 fn filled(
@@ -259,6 +272,25 @@ mod tests {
         std::fs::write(folder.path().join("plain"), "").unwrap();
         save_text(&path, "").unwrap();
         assert_eq!(mode(&path), mode(&folder.path().join("plain")));
+    }
+
+    /// For a folder that cannot be listed, this is only a test if the user is not root.
+    #[test]
+    fn a_folder_that_cannot_be_synced_takes_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |mode| {
+            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        mode(0o300);
+        let saved = save_text(folder.path().join("file"), "whole");
+        mode(0o700);
+        saved.unwrap();
+        assert_eq!(text(&folder.path().join("file")), "whole");
+        // EINVAL is what fsync(2) says of what it cannot sync; EIO and ENOSPC are losses.
+        for (number, passes) in [(22, true), (5, false), (28, false)] {
+            let found = if_possible(Err(std::io::Error::from_raw_os_error(number)));
+            assert_eq!(found.is_ok(), passes, "{found:?}");
+        }
     }
 
     #[test]

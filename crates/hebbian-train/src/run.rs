@@ -169,7 +169,8 @@ pub struct History(
 );
 
 impl History {
-    /// Returns an iterator over what was measured while learning, by epoch.
+    /// Returns an iterator over what was measured while learning, by epoch. What was not finite is NaN, so that no mean
+    /// leaves it out.
     pub fn by_epoch(&self) -> impl Iterator<Item = (f64, BTreeMap<String, f64>)> {
         self.learning(|_, epoch| epoch)
     }
@@ -185,8 +186,9 @@ impl History {
     ) -> impl Iterator<Item = (T, BTreeMap<String, f64>)> {
         self.0.iter().filter_map(move |line| match line.moment {
             Moment::Learning { images, epoch, .. } => {
-                let finite = line.values.iter().filter_map(|(k, v)| Some((k.clone(), (*v)?)));
-                Some((clock(images, epoch), finite.collect()))
+                let values = line.values.iter();
+                let values = values.map(|(name, value)| (name.clone(), value.unwrap_or(f64::NAN)));
+                Some((clock(images, epoch), values.collect()))
             }
             Moment::Readout { .. } => None,
         })

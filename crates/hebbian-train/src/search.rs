@@ -2,7 +2,7 @@
 
 use crate::chart::{LineChart, Series, draw_panels};
 use crate::engine::{Method, RunOptions, train};
-use crate::study::{Arm, Figure, Spread, Study};
+use crate::study::{Arm, Figure, Spread, Study, check_arm};
 use crate::{Cell, Error, Result, Table};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
@@ -241,6 +241,17 @@ struct Trial<O> {
     reached: (usize, usize, Option<Spread>),
 }
 
+impl<O> Trial<O> {
+    /// The trial as a network of the study, in the rung with this number.
+    fn arm(&self, rung: usize) -> Arm<&O> {
+        Arm {
+            group: format!("rung {rung}"),
+            label: format!("trial {}", self.number),
+            options: &self.options,
+        }
+    }
+}
+
 /// Draws combinations of values for the preset in `base`, trains each, and compares them by the accuracy on the images
 /// that replace the test images: a part of the training images that was held out. All that is drawn follows from the
 /// study's seed, and an interrupted search that is resumed reads back the trials that are complete. `again` is the
@@ -284,9 +295,10 @@ pub fn search<M: Method>(
     let mut trials = (1..=plan.trials)
         .map(|number| drawn::<M>(base, space, number, &rng))
         .collect::<Result<Vec<_>>>()?;
-    let all: Vec<&M::Options> = trials.iter().map(|trial| &trial.options).collect();
-    for (_, part) in &rungs {
-        study.check::<M>(&all, &one_in(*part, data, &rng)?)?;
+    for (rung, (_, part)) in (1..).zip(&rungs) {
+        let fewer = one_in(*part, data, &rng)?;
+        let arms: Vec<Arm<&M::Options>> = trials.iter().map(|trial| trial.arm(rung)).collect();
+        study.check(&arms, |options, start| check_arm::<M>(options, &fewer, start))?;
     }
     study.begin()?;
     for (rung, (left, part)) in (1..).zip(rungs.iter().copied()) {
@@ -296,11 +308,7 @@ pub fn search<M: Method>(
             let trial = &trials[at];
             let mut accuracies = Vec::new();
             for seed in study.options.seeds() {
-                let arm = Arm {
-                    group: format!("rung {rung}"),
-                    label: format!("trial {}", trial.number),
-                    options: &trial.options,
-                };
+                let arm = trial.arm(rung);
                 let folder = study.folder(&arm, seed);
                 let label = format!(
                     "rung {rung} of {}, {} of {left}, trial {}, seed {seed}",
@@ -447,11 +455,7 @@ fn figure<M: Method>(
         })
         .collect();
     if let Some(best) = best {
-        let arm = Arm {
-            group: format!("rung {}", best.reached.0),
-            label: format!("trial {}", best.number),
-            options: (),
-        };
+        let arm = best.arm(best.reached.0);
         let config = study.folder(&arm, study.options.seed).join("config.json");
         let _ = write!(
             text,

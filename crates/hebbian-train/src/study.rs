@@ -142,6 +142,7 @@ pub struct Arm<O> {
 }
 
 impl<O> Arm<O> {
+    /// Its group and label: `deepnet URFB`.
     fn name(&self) -> String {
         format!("{} {}", self.group, self.label).trim().to_string()
     }
@@ -190,9 +191,9 @@ impl<'a> Study<'a> {
 
     /// Makes the figure of the experiment `name` by calling `draw`, and writes `table.csv`, `figure.png`, `report.txt`
     /// and `results.json` to the study's folder, beside what `draw` leaves there. Returns a report for the terminal. If
-    /// a complete experiment is resumed, its report is read instead. `more` lists, by name, whatever else than the
-    /// options and `data` determines the numbers. An experiment that was in the folder is replaced when this one
-    /// [begins](Self::begin).
+    /// a complete experiment is resumed, its report is read instead; the results of one that was interrupted and is
+    /// resumed do not say how many `seconds` it took. `more` lists, by name, whatever else than the options and `data`
+    /// determines the numbers. An experiment that was in the folder is replaced when this one [begins](Self::begin).
     ///
     /// # Errors
     /// If there are 0 seeds or more than 100,000, or 0 epochs, the folder is used by another experiment, holds files of
@@ -285,9 +286,12 @@ impl<'a> Study<'a> {
         files.extend([RESULTS, "figure.png", REPORT]);
         let seconds = started.elapsed().as_secs_f64();
         let mut text = measured_on(options.validation, options.labelled) + &figure.text;
-        let _ = write!(text, "\n{seconds:.0} s; wrote {}: {}\n", out.display(), files.join(", "));
+        let since = if options.resume { " since it was resumed" } else { "" };
+        let (place, files) = (out.display(), files.join(", "));
+        let _ = write!(text, "\n{seconds:.0} s{since}; wrote {place}: {files}\n");
         save_text(folder.claim(REPORT)?, &text)?;
-        about.insert("seconds".to_string(), seconds.into());
+        // What an interrupted experiment took before it was resumed is not known.
+        about.insert("seconds".to_string(), json!((!options.resume).then_some(seconds)));
         about.insert("peak_memory_bytes".to_string(), json!(peak_memory_bytes()));
         if let Value::Object(numbers) = figure.numbers {
             about.extend(numbers);
@@ -315,14 +319,25 @@ impl<'a> Study<'a> {
         Ok(())
     }
 
-    /// Tells the user of a resumed experiment `name`, which keeps no runs, that it starts again from the beginning.
-    pub fn starts_anew(&self, name: &str) {
+    /// Checks the options of an experiment `name` that keeps no runs and computes its networks one after the other. If
+    /// it is resumed, tells the user that it starts again from the beginning.
+    ///
+    /// # Errors
+    /// If [several networks](StudyOptions::parallel) are to learn at the same time.
+    pub fn without_runs(&self, name: &str) -> Result<()> {
+        if self.options.parallel > 1 {
+            return Err(Error::Argument(format!(
+                "{name}: its networks learn one after the other: leave out --parallel {}",
+                self.options.parallel
+            )));
+        }
         if self.options.resume && !self.options.quiet {
             let _ = writeln!(
                 std::io::stderr(),
                 "{name} keeps no weights: it starts again from the beginning"
             );
         }
+        Ok(())
     }
 
     /// The run folder of an arm with one of the seeds.
@@ -404,16 +419,23 @@ impl<'a> Study<'a> {
         all.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Refuses, before a network is trained, whatever [`train`] would refuse of any of them without training. What is
+    /// Refuses, before a network is trained, the first of the arms that `check` refuses; the error names it. What is
     /// resumed was checked when it began.
-    pub(crate) fn check<M: Method>(&self, all: &[&M::Options], data: &Dataset) -> Result<()> {
+    pub(crate) fn check<O>(
+        &self,
+        arms: &[Arm<O>],
+        check: impl Fn(&O, &Start) -> Result<()>,
+    ) -> Result<()> {
         if self.options.resume {
             return Ok(());
         }
         let (rng, device) = (Rng::new(self.options.seed), self.device.clone());
         let start = Start { rng, device, quiet: true };
-        let mut all = all.iter();
-        all.try_for_each(|options| check::<M>(options, &M::splits(options, data.clone()), &start))
+        arms.iter().try_for_each(|arm| {
+            check(&arm.options, &start).map_err(|error| {
+                Error::Argument(format!("the network '{}' cannot be trained: {error}", arm.name()))
+            })
+        })
     }
 
     /// Trains the arms on a data set with every seed, [`parallel`](StudyOptions::parallel) runs at the same time. The
@@ -426,24 +448,27 @@ impl<'a> Study<'a> {
         arms: Vec<Arm<M::Options>>,
         data: &Dataset,
     ) -> Result<Vec<Trained<M::Options>>> {
-        let all: Vec<&M::Options> = arms.iter().map(|arm| &arm.options).collect();
-        self.check::<M>(&all, data)?;
-        self.train_by(arms, |arm, device, how, folder| {
+        let check = |options: &M::Options, start: &Start| check_arm::<M>(options, data, start);
+        self.train_by(arms, check, |arm, device, how, folder| {
             let run = train::<M>(&arm.options, data, device, how, folder)?;
             Ok((run.results, run.history))
         })
     }
 
-    /// Like [`train`](Self::train), but `run` trains an arm with a seed on a device.
+    /// Like [`train`](Self::train), but `run` trains an arm with a seed on a device, and `check` refuses the options
+    /// that `run` would refuse without training.
     ///
     /// # Errors
-    /// Two arms whose names give the same [folder](Self::folder), and those of `run` and [`begin`](Self::begin).
+    /// Two arms whose names give the same [folder](Self::folder), and those of `check`, `run` and
+    /// [`begin`](Self::begin).
     pub fn train_by<O: Sync>(
         &self,
         arms: Vec<Arm<O>>,
+        check: impl Fn(&O, &Start) -> Result<()>,
         run: impl Fn(&Arm<O>, &Device, &RunOptions, &Path) -> Result<(Results, History)> + Sync,
     ) -> Result<Vec<Trained<O>>> {
         check_folders(&arms)?;
+        self.check(&arms, check)?;
         self.begin()?;
         let seeds: Vec<u64> = self.options.seeds().collect();
         let all = arms.len() * seeds.len();
@@ -459,6 +484,20 @@ impl<'a> Study<'a> {
         let of_arm = |arm| Trained { arm, runs: runs.by_ref().take(seeds.len()).collect() };
         Ok(arms.into_iter().map(of_arm).collect())
     }
+}
+
+/// Refuses what [`train`] refuses of a network without training it; the error names its preset.
+pub(crate) fn check_arm<M: Method>(
+    options: &M::Options,
+    data: &Dataset,
+    start: &Start,
+) -> Result<()> {
+    let preset = crate::Preset::heading(M::preset(options)).name;
+    check::<M>(options, &M::splits(options, data.clone()), start).map_err(|error| match error {
+        // It names the preset itself.
+        Error::Unfit { .. } => error,
+        _ => Error::Argument(format!("preset '{preset}': {error}")),
+    })
 }
 
 /// A run of an arm with one seed.
@@ -579,6 +618,11 @@ pub struct StudyFolder {
 }
 
 impl StudyFolder {
+    /// Whether an experiment writes a file of this name into its folder.
+    pub fn writes(name: &str) -> bool {
+        name == EXPERIMENT.mark || (EXPERIMENT.writes)(name)
+    }
+
     /// Reads what computed the experiment in the folder `path`, complete or not; `None` if there is no experiment, or
     /// one of a program that did not say it.
     ///
@@ -761,6 +805,24 @@ mod tests {
         assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
     }
 
+    /// A value that is NaN in one of two runs has no mean, rather than that of the other run.
+    #[test]
+    fn no_run_is_left_out_of_a_mean() {
+        let run = |loss: Option<f64>| {
+            let moment = Moment::Learning { step: 1, images: 10, epoch: 1.0 };
+            let values = BTreeMap::from([("loss".to_string(), loss)]);
+            let history = History(vec![LogLine { moment, seconds: 0.0, values }]);
+            ArmRun { results: Results::default(), history }
+        };
+        let arm = Arm { group: String::new(), label: String::new(), options: () };
+        let mut trained = Trained { arm, runs: vec![run(Some(0.5)), run(Some(1.5))] };
+        assert_eq!(trained.at("loss", None).unwrap().mean, 1.0);
+        trained.runs[1] = run(None);
+        for epoch in [None, Some(1)] {
+            assert!(trained.at("loss", epoch).unwrap().mean.is_nan());
+        }
+    }
+
     fn options(parallel: usize) -> StudyOptions {
         StudyOptions { replace: true, quiet: true, parallel, ..StudyOptions::default() }
     }
@@ -801,13 +863,16 @@ mod tests {
     /// The first arm could learn, but the second one does not fit the images, which are of 8×8 pixels, or has the
     /// folder of the first. A search is refused for a preset that does not fit, too, even if it fits the 10 images of
     /// the first rung: with 2⁴⁸/15 epochs, only the 20 images of the last one are more than the 2⁴⁸ that are counted.
+    /// The error says which network it is.
     #[test]
     fn an_experiment_that_is_refused_leaves_the_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("study");
         let too_large = [("one", "none"), ("three", "random-crop=100")];
         let same_folder = [("one", "none"), ("One", "none")];
-        assert!(compared(&out, &too_large).is_err());
+        let error = compared(&out, &too_large).unwrap_err().to_string();
+        let named = "the network 'three' cannot be trained: preset 'toy': ";
+        assert!(error.starts_with(named) && error.contains("random-crop"), "{error}");
         // Nothing is made where nothing was, but for the lock's file where folders cannot be opened.
         assert_eq!(out.exists(), cfg!(not(unix)));
 
@@ -826,9 +891,9 @@ mod tests {
         let too_large = r#"input={"augmentation":[{"kind":"random_crop","size":100}]}"#;
         let epochs = (1_usize << 48) / 15;
         let too_many = format!("epochs={epochs},{}", epochs - 1);
-        for (space, trials, halving, problem) in [
-            (too_large, 1, None, "random-crop"),
-            (too_many.as_str(), 2, Some(2), "too many to count"),
+        for (space, trials, halving, [refused, problem]) in [
+            (too_large, 1, None, ["rung 1 trial 1", "random-crop"]),
+            (too_many.as_str(), 2, Some(2), ["rung 2 trial 1", "too many to count"]),
         ] {
             let study = Study::new(&options, &Device::Cpu, &out);
             let searched = study.run("search", Some(&data), &[], || {
@@ -839,7 +904,8 @@ mod tests {
                 search::<Toy>(&study, &base, &[space], plan, &data, "train")
             });
             let error = searched.unwrap_err().to_string();
-            assert!(error.contains(problem), "{error}");
+            let named = format!("the network '{refused}' cannot be trained: preset 'toy': ");
+            assert!(error.starts_with(&named) && error.contains(problem), "{error}");
             assert!(contents(&out) == before, "{problem}");
         }
 
@@ -847,15 +913,30 @@ mod tests {
         assert!(!out.join("two").exists() && out.join("three/seed-0/results.json").exists());
     }
 
-    /// The time and the memory that an experiment took are in its results, for the record. Linux reports memory.
+    /// The time and the memory that an experiment took are in its results, for the record. Linux reports memory. The
+    /// time after an interruption is not that of the experiment.
     #[test]
     fn results_have_the_price_of_an_experiment() {
         let folder = tempfile::tempdir().unwrap();
-        let options = options(1);
-        let study = Study::new(&options, &Device::Cpu, folder.path());
-        study.run("compare", None, &[], || Ok(figure())).unwrap();
-        let results: Value =
-            serde_json::from_str(&read_own_text(&folder.path().join(RESULTS)).unwrap()).unwrap();
+        let experiment = |resume: bool, draw: &dyn Fn() -> Result<Figure>| {
+            let options = StudyOptions { resume, ..options(1) };
+            let study = Study::new(&options, &Device::Cpu, folder.path());
+            study.run("compare", None, &[], || {
+                study.begin()?;
+                draw()
+            })
+        };
+        let results = || -> Value {
+            serde_json::from_str(&read_own_text(&folder.path().join(RESULTS)).unwrap()).unwrap()
+        };
+        let stopped = || -> Result<Figure> { Err(Error::Argument("stopped".to_string())) };
+        assert!(experiment(false, &stopped).is_err());
+        let said = experiment(true, &|| Ok(figure())).unwrap();
+        assert!(said.contains(" s since it was resumed; wrote "), "{said}");
+        assert!(results()["seconds"].is_null());
+        let said = experiment(false, &|| Ok(figure())).unwrap();
+        assert!(said.contains(" s; wrote "), "{said}");
+        let results = results();
         assert!(results["seconds"].as_f64().unwrap() >= 0.0);
         let bytes = results["peak_memory_bytes"].as_u64();
         assert_eq!(bytes.is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
@@ -941,7 +1022,8 @@ mod tests {
                 options: (),
             };
             let begun = AtomicUsize::new(0);
-            let trained = study.train_by(names.map(arm).to_vec(), |_, _, _, _| {
+            let checked = |&(): &(), _: &Start| Ok(());
+            let trained = study.train_by(names.map(arm).to_vec(), checked, |_, _, _, _| {
                 begun.fetch_add(1, Ordering::Relaxed);
                 Ok((Results::default(), History::default()))
             });
@@ -968,7 +1050,8 @@ mod tests {
         let study = Study::new(&options, &Device::Cpu, out);
         let arm =
             |label: &str| Arm { group: "Net A".to_string(), label: label.to_string(), options: () };
-        let trained = study.train_by(["one", "two"].map(arm).to_vec(), |arm, _, how, folder| {
+        let (arms, checked) = (["one", "two"].map(arm).to_vec(), |&(): &(), _: &Start| Ok(()));
+        let trained = study.train_by(arms, checked, |arm, _, how, folder| {
             let results = Results {
                 preset: arm.label.clone(),
                 seed: how.seed,

@@ -46,3 +46,16 @@ pub struct Asked {
     /// The experiment.
     pub work: Work,
 }
+
+impl Asked {
+    /// An experiment as it is in the record, on the images of a data set, with these epochs and seeds, if they are
+    /// given; the default is 3 seeds.
+    pub fn on_images(
+        name: &'static str,
+        (epochs, seeds): (Option<usize>, Option<usize>),
+        work: impl Fn(&Study, &Dataset) -> Result<String> + 'static,
+    ) -> Self {
+        let (seeds, work) = (seeds.unwrap_or(3), Work::OnImages(Box::new(work)));
+        Self { name, epochs, seeds, as_stated: true, swapped: None, next: "", work }
+    }
+}

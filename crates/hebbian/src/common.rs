@@ -11,7 +11,7 @@ use clap::Args;
 use hebbian_data::transforms::{InputConfig, TransformList};
 use hebbian_data::{Dataset, DatasetName, LoadOptions, Photographs, load_with_progress};
 use hebbian_models::ZOO;
-use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
+use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyFolder, StudyOptions, records};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,9 @@ impl CommonArgs {
                 "note: the run of --load has the seed {seed}: with another one, images that it learned may be among \
                  those that are drawn to be tested"
             ));
+        }
+        if let (true, Some(note)) = (own_set, learned_note(self.validation, &run["validation"])) {
+            self.tell(&note);
         }
         let selection = self.data.selection.clone();
         self.data.selection = selection.or_of(Selection::of_run(&run)?, own_set);
@@ -607,11 +610,39 @@ pub(crate) fn same_path(one: &Path, other: &Path) -> bool {
     whole(one) == whole(other)
 }
 
+/// Whether two paths are of one file, which may not exist yet.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
+    let is_there = |folder: &Path| other.parent().is_some_and(|parent| same_path(parent, folder));
+    same_path(one, other)
+        || one.file_name() == other.file_name() && one.parent().is_some_and(is_there)
+}
+
 /// Whether `file` is one of the files that a run writes into its `folder`, which may not exist yet.
 pub(crate) fn is_of_run(file: &Path, folder: &Path) -> bool {
+    is_in(folder, file, RunFolder::writes)
+}
+
+/// Whether `file` is one of the files that the experiment in `folder`, if there is one, writes there.
+pub(crate) fn is_of_study(file: &Path, folder: &Path) -> bool {
+    folder.join("experiment.json").is_file() && is_in(folder, file, StudyFolder::writes)
+}
+
+/// Whether `file` is in `folder`, and has one of the names that are `own`.
+fn is_in(folder: &Path, file: &Path, own: fn(&str) -> bool) -> bool {
     let name = file.file_name().and_then(|name| name.to_str());
-    name.is_some_and(RunFolder::writes)
-        && file.parent().is_some_and(|parent| same_path(parent, folder))
+    name.is_some_and(own) && file.parent().is_some_and(|parent| same_path(parent, folder))
+}
+
+/// Returns a note if a model has learned some of the images that `share` holds out, because its run held out a smaller
+/// share, `of_run`, with the same seed.
+pub(crate) fn learned_note(share: Option<f64>, of_run: &Value) -> Option<String> {
+    let (share, of_run) = (share?, of_run.as_f64().unwrap_or_default());
+    (share > of_run).then(|| {
+        format!(
+            "note: the model has learned some of the images that --validation {share} holds out: its run held out a \
+             share of {of_run}"
+        )
+    })
 }
 
 /// Returns a name in characters that the name of a folder may have, without a dot at the start.

@@ -40,7 +40,8 @@ impl ShowArgs {
         let stored = self.data.dataset("digits", self.seed)?;
         let rng = Rng::new(self.seed);
         let data = see(&input, &stored, &rng, self.data.quiet, None)?;
-        let mut text = about(&data, &input)?;
+        let part = if self.data.validation.is_some() { "validation" } else { "test" };
+        let mut text = about(&data, &input, part)?;
         if let Some(file) = &self.preview {
             preview(&data, &input, &rng, file)?;
             writeln!(text, "\nwrote {}", file.display())?;
@@ -49,13 +50,13 @@ impl ShowArgs {
     }
 }
 
-/// Returns the counts, the shape and the moments of a data set as text.
-fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
+/// Returns the counts, the shape and the moments of a data set, whose images to test with are called `part`, as text.
+fn about(data: &Dataset, input: &InputConfig, part: &str) -> Result<String> {
     let Dataset { name, train, test, unlabelled, class_names } = data;
     let shape = |(channels, height, width)| format!("{channels} x {height} x {width}");
     let classes = if class_names.len() == 1 { "class" } else { "classes" };
     let mut text = format!(
-        "{name}: {} {classes}, {} training images and {} test images of {}\n",
+        "{name}: {} {classes}, {} training images and {} {part} images of {}\n",
         class_names.len(),
         train.len(),
         test.len(),
@@ -77,12 +78,12 @@ fn about(data: &Dataset, input: &InputConfig) -> Result<String> {
             "channel {channel} as the network sees it: mean {mean:.4}, standard deviation {deviation:.4}"
         )?;
     }
-    writeln!(text, "\n{:24} {:>8} {:>8}", "class", "training", "test")?;
+    writeln!(text, "\n{:24} {:>8} {part:>10}", "class", "training")?;
     let count = |set: &ImageSet, class: usize| {
         set.labels().iter().filter(|&&label| label as usize == class).count()
     };
     for (class, name) in class_names.iter().enumerate() {
-        writeln!(text, "{name:24} {:>8} {:>8}", count(train, class), count(test, class))?;
+        writeln!(text, "{name:24} {:>8} {:>10}", count(train, class), count(test, class))?;
     }
     Ok(text)
 }

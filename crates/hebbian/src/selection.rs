@@ -21,16 +21,16 @@ pub struct Selection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_column: Option<String>,
     /// Column of labels in parquet files [default: the one that the files declare to be a class; else the one called
-    /// label, or the only one that could be labels if it has whole numbers]
+    /// label, or the only one that could be labels if it has whole numbers of which some come twice]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// Split to train on [default: train]
+    /// Split to train on [default: train, else training]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_split: Option<String>,
-    /// Split to test on [default: test, else validation, whichever has labels that are not all negative; else a
-    /// share of the training split]
+    /// Split to test on [default: the first of test, testing, eval, evaluation, validation, valid, val and dev whose
+    /// labels are neither all negative nor all missing; else a share of the training split]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_split: Option<String>,

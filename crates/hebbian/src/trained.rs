@@ -1,6 +1,8 @@
 //! The commands that use a trained model: `eval`, `predict` and `features`.
 
-use crate::common::{DataArgs, in_zoo, is_of_run, loading, same_path, writable};
+use crate::common::{
+    DataArgs, in_zoo, is_of_run, learned_note, loading, same_file, same_path, writable,
+};
 use crate::selection::Selection;
 use crate::{DeviceArgs, tell};
 use anyhow::{Context, Result, bail};
@@ -150,6 +152,10 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)>
         }
         args.selection = args.selection.swapped();
     }
+    let note = learned_note(args.validation, &model.config()["validation"]);
+    if let (true, Some(note)) = (is_own && !args.quiet, note) {
+        tell(&note);
+    }
     let mut data = args.dataset(model.dataset(), seed)?;
     if in_roles {
         data = splits(model.config(), data)?;
@@ -278,7 +284,7 @@ impl FeaturesArgs {
         }
         check_target("--to", &self.to, &self.model)?;
         check_table(self.table.as_deref(), &self.model)?;
-        if self.table.as_ref() == Some(&self.to) {
+        if self.table.as_ref().is_some_and(|table| same_file(table, &self.to)) {
             bail!("--to and --table are both {}: choose another name for one", self.to.display());
         }
         let (data, part) = images_for(&model, &self.data)?;

@@ -9,7 +9,7 @@ use candle::{DType, Device};
 use candle_hebbian::Rng;
 use hebbian_data::ImageSet;
 use hebbian_data::transforms::{InputConfig, Pipeline};
-use hebbian_train::{About, Cell, Method, Readout as _, Result, Ridge, Spread};
+use hebbian_train::{About, Cell, Method, Readout as _, Result, Ridge, Spread, Start};
 use serde_json::json;
 
 const EPOCHS: usize = 60;
@@ -44,9 +44,15 @@ pub(super) fn network(runner: &Runner, depth: usize) -> Preset {
 /// Trains arms on the task. The test set takes the place of the validation set, so that its error is
 /// known after every epoch; no choice depends on it.
 pub(super) fn train(runner: &Runner, splits: &Splits, arms: Vec<Arm>) -> Result<Vec<Trained>> {
-    runner.study.train_by(arms, |arm, device, how, folder| {
+    let learner = |preset: &Preset, rng: &Rng, device: &Device| {
+        Learner::new(preset, splits.clone(), rng, device)
+    };
+    let check = |Options { preset }: &Options, start: &Start| {
+        learner(preset, &start.rng, &start.device).map(drop)
+    };
+    runner.study.train_by(arms, check, |arm, device, how, folder| {
         let Options { preset } = &arm.options;
-        let learner = Learner::new(preset, splits.clone(), &Rng::new(how.seed), device)?;
+        let learner = learner(preset, &Rng::new(how.seed), device)?;
         let about = About {
             method: Amit::NAME,
             preset: preset.name.clone(),

@@ -83,7 +83,7 @@ impl Experiment {
                 Self::Fig10 => correlations::draw(&runner, "simpnet"),
                 Self::Fig11 => correlations::draw(&runner, "deepernet-s-untied"),
                 Self::Fig12 => {
-                    study.starts_anew(self.name());
+                    study.without_runs(self.name())?;
                     study.begin()?;
                     linear::draw(&runner)
                 }

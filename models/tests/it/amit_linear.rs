@@ -102,7 +102,8 @@ mod exact {
         Ok(())
     }
 
-    /// `W = (1, 2, 3, 4)` and `R = (1, 3, 2, 5)`: 5.5/√(5·8.75). `None` if a matrix has no spread.
+    /// `W = (1, 2, 3, 4)` and `R = (1, 3, 2, 5)`: 5.5/√(5·8.75). `None` if a matrix has no spread, and NaN if it holds
+    /// a NaN.
     #[test]
     fn correlation() -> Result<()> {
         let matrices = |x: [[f64; 4]; 2]| Tensor::new(&x, &Device::Cpu)?.reshape((2, 2, 2));
@@ -116,6 +117,9 @@ mod exact {
         assert!((level_2[0].ok_or("none")? - 5.5 / 43.75f64.sqrt()).abs() < 1e-15, "{found:?}");
         assert!((level_3[0].ok_or("none")? - 1.0).abs() < 1e-15, "{found:?}");
         assert_eq!([level_2[1], level_3[1]], [None, None]);
+        let feedback = Feedback::Random { weights: vec![scalar(f64::NAN)?], rate: 1.0 };
+        let system = LinearSystem::new(scalar(1.0)?, vec![scalar(2.0)?; 2], feedback)?;
+        assert!(system.correlations()?[0][0].is_some_and(f64::is_nan));
         Ok(())
     }
 }

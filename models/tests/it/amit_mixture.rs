@@ -1,8 +1,9 @@
 //! The synthetic mixture task: its statistics against those of its definition.
 
+use crate::common::refused;
 use candle::Tensor;
 use candle_hebbian::Rng;
-use hebbian_models::amit::{Mixture, MixtureConfig, Samples};
+use hebbian_models::amit::{Experiment, Mixture, MixtureConfig, Samples};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -137,6 +138,17 @@ fn seeded() -> Result<()> {
     assert_eq!(full.test.labels, short.test.labels);
     assert_ne!(flat(&full.test.inputs)?, flat(&other.test.inputs)?);
     assert_ne!(full.test.labels, full.train.labels[..2000]);
+    Ok(())
+}
+
+/// Every network is checked before the experiment replaces another one.
+#[test]
+fn a_refused_experiment_leaves_the_earlier_one() -> Result<()> {
+    for (experiment, network) in [(Experiment::Depth, "1 BP-H"), (Experiment::Feedback, "4 BP-H")] {
+        let error = refused(|study| experiment.run(study, None))?;
+        let named = format!("the network '{network}' cannot be trained: ");
+        assert!(error.starts_with(&named) && error.contains("too many to count"), "{error}");
+    }
     Ok(())
 }
 

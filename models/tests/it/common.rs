@@ -1,7 +1,9 @@
 //! Shared by several tests.
 
-use candle::{DType, Tensor};
+use candle::{DType, Device, Tensor};
 use hebbian_data::{Dataset, Hub, LoadOptions, load_from_hub};
+use hebbian_train::{Figure, Picture, Study, StudyOptions, Table};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,6 +19,29 @@ pub fn near(name: &str, found: &Tensor, want: &[f64], tolerance: f64) -> Result 
         assert!((found - want).abs() <= tolerance, "{name}[{at}]: {found}, expected {want}");
     }
     Ok(())
+}
+
+/// Runs an experiment with more epochs than can be counted, in a folder with another one, which must stay; returns the
+/// error.
+pub fn refused(experiment: impl FnOnce(&Study) -> hebbian_train::Result<String>) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let options = StudyOptions {
+        epochs: Some(1 << 40),
+        replace: true,
+        quiet: true,
+        ..StudyOptions::default()
+    };
+    let study = Study::new(&options, &Device::Cpu, folder.path());
+    study.run("earlier", None, &[], || {
+        let (table, picture) = (Table::new(["network"]), Picture::new(1, 1, [0; 3]));
+        let (more_tables, numbers, text) = (Vec::new(), Value::Null, String::new());
+        Ok(Figure { table, more_tables, numbers, text, picture })
+    })?;
+    let results = folder.path().join("results.json");
+    let before = std::fs::read_to_string(&results)?;
+    let error = experiment(&study).err().ok_or("it went well")?.to_string();
+    assert_eq!(std::fs::read_to_string(&results)?, before, "{error}");
+    Ok(error)
 }
 
 /// The data set of this name in a Hugging Face folder beside the workspace; `None`, with a message, if there is no such

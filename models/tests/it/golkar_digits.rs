@@ -1,16 +1,16 @@
 //! Golkar 2020 on the digits, with rates connected to the right weights, and to the wrong ones.
 
-use crate::common::{Result, near};
+use crate::common::{Result, near, refused};
 use crate::numpy::Legacy;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet, digits};
 use hebbian_models::golkar::{
-    Diagnostics, Golkar, Learner, Nonlinearity, Optimum, Options, Preset, Rates, Rule, Task, Way,
-    diagnose, preset,
+    Diagnostics, Experiment, Golkar, Learner, Nonlinearity, Optimum, Options, Preset, Rates, Rule,
+    Task, Way, diagnose, preset,
 };
 use hebbian_train::{
-    Checkpoint, Learner as _, Method, Model, Progress, evaluate, one_hot, save_checkpoint,
+    Checkpoint, Learner as _, Method, Model, Progress, Start, evaluate, one_hot, save_checkpoint,
 };
 use std::path::Path;
 
@@ -230,6 +230,48 @@ fn too_many_units_are_refused_before_they_take_memory() -> Result {
         let wrong = |preset: &mut Preset| preset.units = units;
         let error = learned(wrong, false).err().ok_or("it went well")?.to_string();
         assert!(error.contains(&units.to_string()) && error.contains("65536"), "{error}");
+    }
+    Ok(())
+}
+
+/// The check makes no samples, and refuses what the learner refuses.
+#[test]
+fn a_circuit_is_checked_as_it_is_made() -> Result {
+    let start = Start { rng: Rng::new(0), device: Device::Cpu, quiet: true };
+    let one_class = Dataset { class_names: vec!["zero".to_string()], ..digits() };
+    let no_test = Dataset { test: digits().test.take(0), ..digits() };
+    for (units, epochs, data, problem) in [
+        (64, 1, digits(), None),
+        (0, 1, digits(), Some("units: found 0")),
+        (64, usize::MAX, digits(), Some("too many to count")),
+        (64, 1, one_class, Some("labels below 1")),
+        (64, 1, no_test, Some("0 test images")),
+    ] {
+        let mut preset = preset("golkar-digits")?;
+        (preset.units, preset.training.epochs) = (units, epochs);
+        let options = Options { preset, backprop: false };
+        let made = Golkar::learner(&options, &data, &start).map(drop);
+        for outcome in [Golkar::check(&options, &data, &start), made] {
+            let error = outcome.err().map(|error| error.to_string());
+            let is_right = match (&error, problem) {
+                (Some(error), Some(problem)) => error.contains(problem),
+                (error, problem) => error.is_none() && problem.is_none(),
+            };
+            assert!(is_right, "{error:?}, expected {problem:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Every network is checked before the experiment replaces another one.
+#[test]
+fn a_refused_experiment_leaves_the_earlier_one() -> Result {
+    for (experiment, says) in [
+        (Experiment::Digits, "the network 'golkar-digits-linear BMVR' cannot be trained: "),
+        (Experiment::Alignment, "epochs of 1442"),
+    ] {
+        let error = refused(|study| experiment.run(study, &digits()))?;
+        assert!(error.contains(says) && error.contains("too many to count"), "{error}");
     }
     Ok(())
 }

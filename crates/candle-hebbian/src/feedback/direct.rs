@@ -1,7 +1,7 @@
 //! The error of the output, sent straight to a hidden layer.
 
-use crate::ops::custom_vjp;
 use crate::ops::widen::check_like;
+use crate::ops::{custom_vjp, matmul};
 use candle::{Result, Tensor};
 
 /// Returns `output` unchanged, with a second backward path: the error `e (N, M)` at the output
@@ -48,14 +48,14 @@ pub fn direct_feedback(output: &Tensor, hidden: &Tensor, feedback: &Tensor) -> R
             hidden.dims()
         )
     }
-    let (feedback, shape) = (feedback.detach(), hidden.shape().clone());
+    let (feedback, shape) = (feedback.detach().unsqueeze(0)?, hidden.shape().clone());
     custom_vjp(
         "direct_feedback",
         [hidden, output],
         |[_, output]| Ok((output.clone().into(), ())),
         move |pass| {
-            let error = pass.grad;
-            Ok([Some(error.matmul(&feedback)?.reshape(&shape)?), Some(error.clone())])
+            let sent = matmul(&pass.grad.unsqueeze(0)?, &feedback)?.reshape(&shape)?;
+            Ok([Some(sent), Some(pass.grad.clone())])
         },
     )
 }

@@ -197,8 +197,11 @@ impl ModuleT for BatchNorm {
 /// the mean and the biased variance `(C,)`, which are f32 for f16 and bf16.
 ///
 /// # Errors
-/// Fewer than two values per channel.
+/// Fewer than two values per channel; an `eps` that is negative or not finite.
 pub fn normalise(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+    if !(eps >= 0.0 && eps.is_finite()) {
+        candle::bail!("normalise: eps is {eps}, expected a finite number of 0 or more")
+    }
     normalise_over(x, 1, eps)
 }
 

@@ -71,21 +71,13 @@ impl Dropout {
     /// # Errors
     /// If `x` has no dimension or holds integers.
     pub fn apply(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        let Some(kept) = self.kept else {
-            return Ok(x.clone());
-        };
-        let rows = x.dim(0)?;
-        let masked = Masked { kept, seeds: seeds(rows, rng) };
-        if x.elem_count() == 0 {
-            return Ok(x.clone());
-        }
-        widened(x, |x| {
-            if has_kernels(x.device()) {
-                return x.contiguous()?.apply_op1(masked);
-            }
-            let mask = masked.mask((rows, x.elem_count() / rows), x)?;
-            x * mask.reshape(x.shape())?
-        })
+        masked(x, self.draw(x, rng)?)
+    }
+
+    /// Draws a mask for `x (N, …)`; `None` to keep all.
+    fn draw(&self, x: &Tensor, rng: &mut Rng) -> Result<Option<Masked>> {
+        let Some(kept) = self.kept else { return Ok(None) };
+        Ok(Some(Masked { kept, seeds: seeds(x.dim(0)?, rng) }))
     }
 
     /// Gathers the chosen rows of `features (N, F)` and applies a fresh mask, in one pass. Returns `(B, F)` for
@@ -148,8 +140,27 @@ impl ModuleT for SeededDropout {
         if !train {
             return Ok(x.clone());
         }
-        self.dropout.apply(x, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+        // The lock is held only while the mask is drawn: a thread of rayon's pool that waits for its part of a product
+        // with the mask may meanwhile run another job, which must not find the lock held by its own thread.
+        let mask =
+            self.dropout.draw(x, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))?;
+        masked(x, mask)
     }
+}
+
+/// Applies a mask to `x (N, …)`; all is kept without one.
+fn masked(x: &Tensor, mask: Option<Masked>) -> Result<Tensor> {
+    let Some(masked) = mask.filter(|_| x.elem_count() > 0) else {
+        return Ok(x.clone());
+    };
+    widened(x, |x| {
+        if has_kernels(x.device()) {
+            return x.contiguous()?.apply_op1(masked);
+        }
+        let rows = x.dim(0)?;
+        let mask = masked.mask((rows, x.elem_count() / rows), x)?;
+        x * mask.reshape(x.shape())?
+    })
 }
 
 /// Draws a seed for the mask of each row.
@@ -417,6 +428,28 @@ mod tests {
         let refuse = || dropout.rows(&x, &rows, &mut Rng::new(0)).unwrap_err().to_string();
         assert!(refuse().contains("row 3 of 3"));
         assert!(crate::ops::composed(refuse).contains("row 3 of 3"));
+        Ok(())
+    }
+
+    /// Jobs of one pool share a module. While a thread waits for the parts of its own mask, it runs other jobs.
+    #[test]
+    fn jobs_of_rayon_share_a_module() -> Result<()> {
+        let module = Dropout::new(0.5)?.seeded(Rng::new(9));
+        let (send, done) = std::sync::mpsc::channel();
+        // On threads of their own, so that a deadlock fails this test instead of the time limit of all.
+        std::thread::spawn(move || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
+            let kept = pool.install(|| {
+                let jobs = (0..256).into_par_iter();
+                jobs.map(|_| module.forward_t(&ones(64, 256, DType::F32), true)?.dims2())
+                    .collect::<Result<Vec<_>>>()
+            });
+            send.send(kept)
+        });
+        let Ok(shapes) = done.recv_timeout(std::time::Duration::from_secs(120)) else {
+            panic!("the jobs wait for each other")
+        };
+        assert_eq!(shapes?, [(64, 256); 256]);
         Ok(())
     }
 

@@ -4,10 +4,11 @@
 use super::factor::Factor;
 use super::matrix::Matrix;
 use super::tiles;
+use super::widen::{wide, widened};
 use crate::cpu::{self, Real, with_real};
 use crate::memory::{filled, room};
 use candle::backend::BackendStorage;
-use candle::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -161,7 +162,7 @@ pub(super) fn threads_of_a_site(sites: usize) -> Parallelism {
     if sites < rayon::current_num_threads() { Parallelism::Rayon(0) } else { Parallelism::None }
 }
 
-/// Computes `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`.
+/// Computes `a·b` for each site, of `a (S, M, D)` and `b (S, D, N)`. f16 and bf16 are summed in f32 and rounded once.
 ///
 /// candle's own product computes one site after the other, with all threads for each; with hundreds of small sites, the
 /// threads mostly wait. Here, sites on the CPU are computed side by side, and so are parts of deep products; large
@@ -172,9 +173,10 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if [sites, m, depth, n].contains(&0) {
         return Tensor::zeros((sites, m, n), a.dtype(), a.device());
     }
-    match a.dtype() {
-        DType::F32 | DType::F64 if a.device().is_cpu() => a.apply_op2_no_bwd(b, &Sites),
-        _ => a.matmul(b),
+    // GPUs sum half precision in f32 themselves. candle has no product of bf16 on the CPU.
+    match a.device().is_cpu() {
+        true => widened(a, |a| a.apply_op2_no_bwd(&wide(b)?, &Sites)),
+        false => a.matmul(b),
     }
 }
 

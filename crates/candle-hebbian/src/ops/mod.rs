@@ -72,6 +72,7 @@ mod unfold;
 mod value;
 pub(crate) mod widen;
 
+pub(crate) use self::gemm::matmul;
 pub use crate::window::reflect;
 pub use backend::{composed, has_kernels};
 pub use batch_norm::{BatchNorm, batch_norm, normalise};

@@ -65,9 +65,9 @@ pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor> {
 /// The same from candle's own ops, for the devices that have no kernel here.
 fn composed(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let (centred, deviation) = moments(x)?;
-    let scaled = centred.broadcast_div(&(deviation + epsilon)?)?;
-    // Equal values stay 0 even if both ε and the deviation are 0.
-    centred.eq(0.0)?.where_cond(&centred, &scaled)?.reshape(x.shape())
+    let scaled = centred.broadcast_div(&(&deviation + epsilon)?)?;
+    let equal = deviation.eq(0.0)?.broadcast_as(centred.shape())?.contiguous()?;
+    equal.where_cond(&centred.zeros_like()?, &scaled)?.reshape(x.shape())
 }
 
 /// The gradient at `x` from the gradient at the result.
@@ -135,9 +135,12 @@ impl<T: Real> RowKernel<T> for Rows<'_, T> {
             let mean = sum(x, |x| x) / count;
             let mean = mean + sum(x, |x| x - mean) / count;
             let squares = sum(x, |x| (x - mean) * (x - mean));
-            let scale = (self.epsilon + (squares / (count - T::one())).sqrt()).recip();
+            let deviation = (squares / (count - T::one())).sqrt();
+            // Also for ε = 0, and if values differ so little that their squares are 0.
+            let equal = deviation == T::zero();
+            let scale = if equal { T::zero() } else { (self.epsilon + deviation).recip() };
             for (out, &x) in out.iter_mut().zip(x) {
-                *out = if x == mean { T::zero() } else { (x - mean) * scale };
+                *out = (x - mean) * scale;
             }
         }
     }
@@ -176,6 +179,23 @@ mod tests {
         let want = 2f64.sqrt() / 16.0;
         assert!((gradient[0][0] - want).abs() < 1e-15 && (gradient[0][1] + want).abs() < 1e-15);
         assert_eq!(gradient[1..], [[0.0; 2], [0.0; 2]]);
+        Ok(())
+    }
+
+    /// The mean of `(0, 2)` is 1 and the deviation √2. Differences whose squares are 0 in f32 count as equal values,
+    /// which become 0 for any `ε`: for `ε = 0`, too, where the deviation would divide by 0.
+    #[test]
+    fn differences_that_have_no_square_become_zero() -> Result<()> {
+        let x = Tensor::new(&[[0f32, 2.0], [0.0, 1e-30], [3e-30, 1e-30]], &Device::Cpu)?;
+        for epsilon in [0.0, 1e-10] {
+            for z in [standardise(&x, epsilon)?, composed(&x, epsilon)?] {
+                let z = z.to_vec2::<f32>()?;
+                for (found, sign) in z[0].iter().zip([-1f32, 1.0]) {
+                    assert!((found - sign / 2f32.sqrt()).abs() < 1e-6, "{z:?}, {epsilon}");
+                }
+                assert_eq!(z[1..], [[0.0; 2]; 2], "{epsilon}");
+            }
+        }
         Ok(())
     }
 

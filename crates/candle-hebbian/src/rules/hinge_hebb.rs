@@ -1,5 +1,5 @@
 use super::{Rule, State, Update};
-use crate::ops::widen::{expect_real, widened};
+use crate::ops::widen::{expect_real, wide, widened};
 use crate::ops::{custom_vjp, has_kernels, index};
 use crate::synapses::Synapses;
 use candle::{D, DType, Result, Tensor};
@@ -86,14 +86,21 @@ impl HingeHebb {
         // unlike candle's `relu`, whose gradient at 0 would also be wrong here.
         let value = widened(&fields.detach(), |fields| {
             let [post, targets] = [&post, &targets].map(|factor| factor.to_dtype(fields.dtype()));
-            (post? * (fields - targets?)?)?.sum_all()? / -samples
+            let post = post?;
+            let margins = (&post * (fields - targets?)?)?;
+            // A margin that an infinite field meets is 0 too, and 0·∞ is not.
+            post.eq(0.0)?.where_cond(&post, &margins)?.sum_all()? / -samples
         })?;
-        let descent = (post / -samples)?;
+        // A part of a sample may be out of the range of f16 before a scaled loss is back-propagated.
+        let descent = (wide(&post)? / -samples)?;
         custom_vjp(
             "hinge_hebb",
             [fields],
             |_| Ok((value.into(), ())),
-            move |pass| Ok([Some(descent.broadcast_mul(pass.grad)?)]),
+            move |pass| {
+                let gradient = descent.broadcast_mul(&pass.grad.to_dtype(descent.dtype())?)?;
+                Ok([Some(gradient.to_dtype(pass.grad.dtype())?)])
+            },
         )
     }
 
@@ -228,6 +235,31 @@ mod tests {
             assert!(found[0].is_nan() && found[1..] == [0.0, 0.5], "{found:?}");
         }
         Ok(())
+    }
+
+    /// `max(0, 1 − ∞)` of the label and `max(0, 1 − ∞)` of another class are 0, and so are their gradients; what is
+    /// left is `μ/(C−1)·(1 + ½)`. Fields that are infinite on the wrong side have an infinite loss.
+    #[test]
+    fn infinite_fields_may_meet_their_margins() -> Result<()> {
+        let (hinge, inf) = (HingeHebb::new(1.0)?, f64::INFINITY);
+        let labels = Tensor::new(&[0u32], &Device::Cpu)?;
+        let check = || -> Result<()> {
+            for (fields, want, slopes) in [
+                ([inf, -inf, 0.5], 0.75, [0.0, 0.0, 0.5]),
+                ([-inf, -inf, -1.0], inf, [-1.0, 0.0, 0.0]),
+                ([2.0, inf, -3.0], inf, [0.0, 0.5, 0.0]),
+            ] {
+                let fields = Var::new(&[fields], &Device::Cpu)?;
+                let loss = hinge.loss(&fields, &labels)?;
+                assert_eq!(loss.to_scalar::<f64>()?, want);
+                let grads = loss.backward()?;
+                let found = grads.get(&fields).expect("a gradient").to_vec2::<f64>()?;
+                assert_eq!(found, [slopes]);
+            }
+            Ok(())
+        };
+        check()?;
+        composed(check)
     }
 
     /// The path that GPUs take reads nothing back. It gives the same targets, and NaN for a label

@@ -1,8 +1,9 @@
 use super::{Rule, State, Update};
 use crate::layer::Response;
-use crate::ops::column_dots;
+use crate::ops::widen::widened;
+use crate::ops::{column_dots, matmul, sign};
 use crate::synapses::Synapses;
-use candle::{Result, Tensor};
+use candle::Result;
 
 /// Krotov and Hopfield's rule: unsupervised learning with a competition by rank and weights whose
 /// `p`-norm goes to 1.
@@ -43,19 +44,6 @@ impl Default for KrotovHopfield {
     }
 }
 
-impl KrotovHopfield {
-    /// `sign(w)·|w|^(p−1)`
-    fn efficacy(&self, weights: &Tensor) -> Result<Tensor> {
-        if !(self.norm >= 1.0 && self.norm.is_finite()) {
-            candle::bail!("Krotov–Hopfield: p is {}, expected a finite number from 1", self.norm)
-        }
-        if self.norm == 2.0 {
-            return Ok(weights.clone());
-        }
-        weights.sign()? * weights.abs()?.powf(self.norm - 1.0)?
-    }
-}
-
 impl Rule for KrotovHopfield {
     fn update(&self, synapses: &Synapses, _: &mut State) -> Result<Update> {
         let post = synapses.post();
@@ -63,11 +51,18 @@ impl Rule for KrotovHopfield {
     }
 
     fn response(&self, linear: Response) -> Result<Response> {
-        let efficacy = self.efficacy(&linear.weights()?)?;
-        if self.norm == 2.0 {
-            return Ok(linear); // the efficacies are the weights
+        if !(self.norm >= 1.0 && self.norm.is_finite()) {
+            candle::bail!("Krotov–Hopfield: p is {}, expected a finite number from 1", self.norm)
         }
-        let q = linear.pre()?.matmul(&efficacy.transpose(1, 2)?)?;
+        if self.norm == 2.0 {
+            return Ok(linear); // `sign(w)·|w|` is `w`
+        }
+        // Powers of small weights are 0 in f16.
+        let q = widened(&linear.weights()?, |weights| {
+            let efficacy = (sign(weights)? * weights.abs()?.powf(self.norm - 1.0)?)?;
+            let pre = linear.pre()?.to_dtype(weights.dtype())?;
+            matmul(&pre, &efficacy.transpose(1, 2)?)
+        })?;
         linear.with_u(&q)
     }
 }

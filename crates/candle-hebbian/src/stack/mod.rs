@@ -187,15 +187,22 @@ impl<C: Competition> Stack<C> {
     /// device.
     ///
     /// # Errors
-    /// If `take` fails, in which case nothing is changed, or the weights are not variables.
+    /// If `take` fails or a tensor has another shape, in which cases nothing is changed, or the weights are not
+    /// variables.
     pub fn restore<E: From<Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(), E> {
         let mut all = HashMap::new();
         for (name, like) in self.tensors() {
+            let found = take(&name, like.dims())?;
+            if found.shape() != like.shape() {
+                let (found, expected) = (found.dims(), like.dims());
+                let message = format!("{name} has the shape {found:?}, expected {expected:?}");
+                return Err(Error::msg(message).into());
+            }
             // In the type and on the device of what it restores. Converted on the CPU: Metal has no f64.
-            let found = read(&take(&name, like.dims())?)?.to_dtype(like.dtype())?;
+            let found = read(&found)?.to_dtype(like.dtype())?;
             all.insert(name, send(&found, like.device())?);
         }
         let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());

@@ -8,7 +8,7 @@ use candle_hebbian::testing::check_gradient;
 use candle_hebbian::{
     Bcm, BlockConfig, Competition, Conv2dConfig, Excitation, FeedbackConfig, Geometry,
     GlobalDirection, Hebb, KrotovHopfield, LayerConfig, NoCompetition, Response, Rng, Rule,
-    SoftWta, Stack, Steps, Synapses, WeightDecay, response_by_rule, seeded,
+    SoftHebb, SoftWta, Stack, Steps, Synapses, WeightDecay, response_by_rule, seeded,
 };
 use candle_nn::{Optimizer, VarBuilder, VarMap, loss::cross_entropy};
 use std::sync::Arc;
@@ -55,6 +55,8 @@ fn a_dense_layer() -> Result<()> {
         near("Y", &post, &y);
         let s = (&post * response.u())?.sum(1)?;
         near("s", &s, &[0.028437108, 0.231396096, 0.623022422]);
+        let d = response.synapses(&post)?.update(&SoftHebb)?;
+        near("max |D|", &d.abs()?.max_all()?.unsqueeze(0)?, &[0.498398891]);
         // The sum over both rows is positive for each input, so G > 0.
         let synapses = response.synapses(&post)?.with_third(&post.ones_like()?)?;
         let update = synapses.update(&GlobalDirection)?;
@@ -93,6 +95,8 @@ fn a_convolution() -> Result<()> {
         let post = SoftWta { inverse_temperature: 0.25 }.compete(response.u())?;
         near("y₀", &post.get(0)?.get(0)?.get(0)?.unsqueeze(0)?, &[0.484380084]);
         near("s", &(&post * response.u())?.sum(1)?, &[1.623135158, 3.355475790]);
+        let d = response.synapses(&post)?.update(&SoftHebb)?;
+        near("max |D|", &d.abs()?.max_all()?.unsqueeze(0)?, &[3.176586199]);
         // Each tap meets every pixel once, and the pixels add up to 5, so G > 0.
         let synapses = response.synapses(&post)?.with_third(&post.ones_like()?)?;
         near("G", &synapses.third_product()?, &[5.0; 8]);
@@ -127,6 +131,12 @@ fn a_whole_step() -> Result<()> {
         let grads = before.backward()?;
         let g = [-0.094007190, -0.047003595, 0.207423606, -0.128733073];
         near("G", grads.get(&w).unwrap(), &g);
+
+        // The local part is a sum over the samples, whose entries are not made positive one by one.
+        let response = Response::new(&w, Geometry::Dense, &x.squeeze(0)?)?;
+        let post = SOFT.compete(response.u())?;
+        let d = [0.351215326, 0.661775333, 0.015132464, 1.143237055];
+        near("D", &response.synapses(&post)?.update(&SoftHebb)?, &d);
 
         let respond =
             || response_by_rule(&x, &w, &w, |u| SOFT.compete(u), Arc::new(GlobalDirection));

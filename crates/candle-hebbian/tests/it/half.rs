@@ -3,10 +3,12 @@
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_hebbian::feedback::{Learning, Source};
 use candle_hebbian::{
-    Activation, Bcm, BlockConfig, FeedbackConfig, FeedbackLayer, Geometry, HingeHebb, KWta, Layer,
-    LayerConfig, Oja, Rng, Rule, SoftHebb, Stack, State, Synapses, Update, seeded,
+    Activation, Bcm, BlockConfig, FeedbackConfig, FeedbackLayer, Geometry, Hebb, HingeHebb, KWta,
+    KrotovHopfield, Layer, LayerConfig, Oja, Response, Rng, Rule, SoftHebb, Stack, State, Synapses,
+    Update, direct_feedback, response_by_rule, seeded,
 };
 use candle_nn::VarMap;
+use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
 const HALVES: [DType; 2] = [DType::F16, DType::BF16];
@@ -48,6 +50,23 @@ fn the_hinge_loss_of_many_classes() -> Result<()> {
             assert_eq!(gradient[0], -1.0);
             let near = |found: &f64| (found - each).abs() <= each * relative;
             assert!(gradient[1..].iter().all(near), "{dtype:?}, {classes}: {}", gradient[1]);
+        }
+    }
+    Ok(())
+}
+
+/// For a loss that is scaled by 1,024, the gradient of one of 1,000 samples at a class of weight `μ = 2⁻¹⁰` is 0.001.
+/// Without the scale it would be 16.4 times the smallest number of f16.
+#[test]
+fn the_gradient_of_a_scaled_hinge_loss() -> Result<()> {
+    for (dtype, relative) in [(DType::F16, 2f64.powi(-11)), (DType::BF16, 2f64.powi(-8))] {
+        let fields = Var::from_tensor(&filled(0.0, &[1000, 2], dtype)?)?;
+        let labels = Tensor::zeros(1000, DType::U32, CPU)?;
+        let loss = HingeHebb::new(2f64.powi(-10))?.loss(&fields, &labels)?;
+        let grads = (loss * 1024.0)?.backward()?;
+        for pair in numbers(grads.get(&fields).expect("a gradient"))?.chunks(2) {
+            assert!((pair[0] + 1.024).abs() <= 1.024 * relative, "{dtype:?}: {}", pair[0]);
+            assert!((pair[1] - 0.001).abs() <= 0.001 * relative, "{dtype:?}: {}", pair[1]);
         }
     }
     Ok(())
@@ -160,6 +179,53 @@ fn radii_whose_squares_are_out_of_range() -> Result<()> {
         let weight = filled(radius, &[1, 1], DType::F16)?;
         let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
         assert_eq!(numbers(&layer.radii()?)?, numbers(&weight)?, "{radius}");
+    }
+    Ok(())
+}
+
+/// `∂L/∂x = Σ_k δ_k w_k` over so many units that neither type could count them one by one; `Δw = Σ y x` of two rows
+/// with `y = u = 3`.
+#[test]
+fn the_error_of_many_units_that_learn_by_a_rule() -> Result<()> {
+    for (dtype, units) in [(DType::F16, 4096), (DType::BF16, 512)] {
+        let x = Var::from_tensor(&filled(1.0, &[1, 2, 3], dtype)?)?;
+        let w = Var::from_tensor(&filled(1.0, &[units, 3], dtype)?)?;
+        let u = response_by_rule(&x, &w, &w, |u| Ok(u.clone()), Arc::new(Hebb))?;
+        let grads = u.backward()?; // δ = 1
+        let gradient = |of: &Var| numbers(grads.get(of).expect("a gradient"));
+        assert_eq!(gradient(&x)?, vec![units as f64; 6], "{dtype:?}");
+        assert_eq!(gradient(&w)?, vec![-6.0; 3 * units], "{dtype:?}");
+    }
+    Ok(())
+}
+
+/// `e·B` of ones.
+#[test]
+fn direct_feedback_of_many_outputs() -> Result<()> {
+    for (dtype, outputs) in [(DType::F16, 4096), (DType::BF16, 512)] {
+        let hidden = Var::from_tensor(&filled(0.0, &[2, 3], dtype)?)?;
+        let output = filled(0.0, &[2, outputs], dtype)?;
+        let output = direct_feedback(&output, &hidden, &filled(1.0, &[outputs, 3], dtype)?)?;
+        let grads = output.backward()?;
+        let gradient = grads.get(&hidden).expect("a gradient");
+        assert_eq!((gradient.dtype(), numbers(gradient)?), (dtype, vec![outputs as f64; 6]));
+    }
+    Ok(())
+}
+
+/// `Q = Σ w²·x` of many inputs; and `(2⁻¹⁰)³·2¹⁰`, where the power is out of the range of f16 and its product is not.
+#[test]
+fn the_response_of_krotov_and_hopfield() -> Result<()> {
+    for (dtype, inputs) in [(DType::F16, 4096), (DType::BF16, 512)] {
+        for (inputs, x, w, norm, want) in
+            [(inputs, 1.0, 1.0, 3.0, inputs as f64), (1, 1024.0, 1.0 / 1024.0, 4.0, 2f64.powi(-20))]
+        {
+            let (x, w) = (filled(x, &[1, inputs], dtype)?, filled(w, &[1, inputs], dtype)?);
+            let linear = Response::new(&w, Geometry::Dense, &x)?;
+            let response = KrotovHopfield { norm }.response(linear)?;
+            assert_eq!(response.u().dtype(), dtype);
+            assert_eq!(numbers(response.u())?, [want], "{dtype:?}, p = {norm}");
+        }
     }
     Ok(())
 }

@@ -86,6 +86,17 @@ mod krotov_hopfield {
         near("p = 2", &synapses.update(&rule)?, &want, 0.0)
     }
 
+    /// For `p = 1` only the signs of the weights count, `2 − 3 + 0·5`. A NaN has none, and its unit responds with NaN.
+    #[test]
+    fn norm_one_is_of_signs() -> Result<()> {
+        let w = tensor(&[0.5, -0.2, 0.0, f64::NAN, 0.1, 0.2], &[2, 3])?;
+        let linear = Response::new(&w, Geometry::Dense, &tensor(&[2.0, 3.0, 5.0], &[1, 3])?)?;
+        let response = KrotovHopfield { norm: 1.0 }.response(linear)?;
+        let q = response.u().flatten_all()?.to_vec1::<f64>()?;
+        assert!(q[0] == -1.0 && q[1].is_nan(), "{q:?}");
+        Ok(())
+    }
+
     #[test]
     fn bad_norm() -> Result<()> {
         let w = tensor(&W, &[2, 3])?;

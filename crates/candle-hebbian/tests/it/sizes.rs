@@ -309,6 +309,16 @@ fn rows_of_another_shape() -> Result<()> {
             refused(response.rows(&ones(other)?), &[expected, &found, "axes"]);
         }
     }
+    // The units are in their place, but lines are columns, places are images, and images are places.
+    let layer = Layer::new(ones(&[2, 1, 2, 2])?, Geometry::Conv2d(plain))?;
+    let response = layer.response(&ones(&[1, 1, 4, 5])?)?;
+    for other in [&[1, 2, 4, 3][..], &[2, 2, 3, 2], &[12, 2, 1, 1]] {
+        refused(response.rows(&ones(other)?), &["[1, 2, 3, 4]", &format!("{other:?}")]);
+    }
+    let response = Layer::new(ones(&[3, 5])?, Geometry::Dense)?.response(&ones(&[2, 4, 5])?)?;
+    for other in [&[4, 2, 3][..], &[8, 3]] {
+        refused(response.rows(&ones(other)?), &["[2, 4, 3]", &format!("{other:?}")]);
+    }
     Ok(())
 }
 

@@ -615,12 +615,14 @@ mod feedback {
         says(blocks[1].set_direct(draw(38, &[3, 3])?), &["one block", "different blocks"]);
         blocks[0].set_direct(draw(38, &[3, 5])?)?;
         says(blocks[0].set_layer(own), &["one block", "different blocks"]);
-        // What is restored has to fit, like what is set.
+        // What is restored has to fit, like what is set. If one tensor does not, none is changed.
+        let before = snapshot(&stack)?;
         let restored = stack.restore(|name, shape| match name {
-            "layers.0.feedback" => draw(39, &[3, 4]),
+            "layers.1.feedback" => draw(39, &[5, 3]),
             _ => draw(39, shape),
         });
-        says(restored, &["[3, 4]", "5 features"]);
+        says(restored, &["layers.1.feedback", "[5, 3]", "[3, 5]"]);
+        assert_eq!(snapshot(&stack)?, before);
         Ok(())
     }
 

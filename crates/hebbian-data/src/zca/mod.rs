@@ -69,7 +69,8 @@ impl Zca {
     ///
     /// # Errors
     /// If `x` has no rows or no columns, or values that are not finite or whose squares are not finite; if `epsilon` is
-    /// negative or not finite; or if `C + ε I` is singular up to rounding.
+    /// negative or not finite; if there is no memory for matrices of F × F values; or if `C + ε I` is singular up to
+    /// rounding.
     pub fn from_rows(x: &Tensor, divisor: Divisor, epsilon: f64) -> Result<Self> {
         check_epsilon(epsilon)?;
         let (rows, columns) = x.dims2()?;
@@ -78,6 +79,7 @@ impl Zca {
                 return Err(Error::Size { what, found, expected: 1 });
             }
         }
+        check_memory(columns)?;
         let mut gram = Covariance::new(columns);
         gram.add(&to_host(x)?)?;
         whitening(gram, divisor, epsilon)
@@ -91,8 +93,8 @@ impl Zca {
     ///
     /// # Errors
     /// If there are no images, or fewer than are to be drawn; if an image has only one value; if ε is negative or not
-    /// finite; or if `C + ε I` is singular up to rounding. Without ε it always is, because a standardised image has no
-    /// component along equal pixels.
+    /// finite; if there is no memory for matrices of F × F values; or if `C + ε I` is singular up to rounding. Without
+    /// ε it always is, because a standardised image has no component along equal pixels.
     pub fn fit(
         images: &ImageSet,
         config: &ZcaConfig,
@@ -144,6 +146,7 @@ impl Zca {
         mut on_progress: impl FnMut(ZcaProgress),
     ) -> Result<Self> {
         let (images, (channels, height, width)) = drawn.sizes();
+        check_memory(channels * height * width)?;
         let mut gram = Covariance::new(channels * height * width);
         drawn.each(|part| {
             let indices: Vec<usize> = (0..part.len()).collect();
@@ -206,6 +209,20 @@ impl Zca {
 
 pub(crate) fn check_epsilon(epsilon: f64) -> Result<()> {
     if epsilon.is_finite() && epsilon >= 0. { Ok(()) } else { Err(Error::Epsilon(epsilon)) }
+}
+
+/// Checks that the memory for the whitening of rows of `features` values can be allocated, since a failed allocation
+/// would end the program: the products, the eigenvectors and a copy of them, and the matrix.
+fn check_memory(features: usize) -> Result<()> {
+    let bytes = features.saturating_mul(features).saturating_mul(4 * size_of::<f64>());
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Transform {
+        transform: "zca".to_string(),
+        problem: format!(
+            "found images of {features} values, whose whitening needs {} MiB of memory, more than the system gives: \
+             make them smaller",
+            bytes >> 20
+        ),
+    })
 }
 
 /// `(XᵀX / divisor + ε I)^(−1/2)` for the rows X of `gram`, whose mean is not subtracted.

@@ -14,7 +14,7 @@ use super::png;
 /// Channels, height and width of the pictures.
 pub const COLOUR: (usize, usize, usize) = (3, 4, 6);
 
-/// A parquet file: pictures in `photo`, labels as numbers in `kind` or as words.
+/// A parquet file: pictures in `photo`, labels as numbers in `kind` or as words. An empty label is null.
 pub fn table(pictures: &[Vec<u8>], labels: &[&str], features: Option<&str>) -> Vec<u8> {
     table_as((PhysicalType::INT64, Compression::UNCOMPRESSED), pictures, labels, features)
 }
@@ -26,7 +26,9 @@ pub fn table_as(
     labels: &[&str],
     features: Option<&str>,
 ) -> Vec<u8> {
-    let are_words = labels.iter().any(|label| label.parse::<i64>().is_err());
+    let levels: Vec<i16> = labels.iter().map(|label| i16::from(!label.is_empty())).collect();
+    let present: Vec<&str> = labels.iter().copied().filter(|label| !label.is_empty()).collect();
+    let are_words = present.iter().any(|label| label.parse::<i64>().is_err());
     let label = match are_words {
         true => "optional binary kind (UTF8);".to_string(),
         false => format!("optional {} kind;", numbers.to_string().to_lowercase()),
@@ -66,21 +68,23 @@ pub fn table_as(
             _ if are_words => {
                 column
                     .typed::<ByteArrayType>()
-                    .write_batch(&words(labels), Some(&ones), None)
+                    .write_batch(&words(&present), Some(&levels), None)
                     .unwrap();
             }
             _ => {
-                let all: Vec<i64> = labels.iter().map(|label| label.parse().unwrap()).collect();
+                let all: Vec<i64> = present.iter().map(|label| label.parse().unwrap()).collect();
                 match numbers {
                     PhysicalType::INT32 => {
                         let all: Vec<i32> = all.iter().map(|&label| label as i32).collect();
-                        column.typed::<Int32Type>().write_batch(&all, Some(&ones), None).unwrap()
+                        column.typed::<Int32Type>().write_batch(&all, Some(&levels), None).unwrap()
                     }
                     PhysicalType::BOOLEAN => {
                         let all: Vec<bool> = all.iter().map(|&label| label == 1).collect();
-                        column.typed::<BoolType>().write_batch(&all, Some(&ones), None).unwrap()
+                        column.typed::<BoolType>().write_batch(&all, Some(&levels), None).unwrap()
                     }
-                    _ => column.typed::<Int64Type>().write_batch(&all, Some(&ones), None).unwrap(),
+                    _ => {
+                        column.typed::<Int64Type>().write_batch(&all, Some(&levels), None).unwrap()
+                    }
                 };
             }
         }

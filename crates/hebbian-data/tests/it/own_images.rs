@@ -95,6 +95,24 @@ fn other_folders_to_test_with_are_no_classes() {
     }
 }
 
+/// Each name of a split to test with is known, beside `train` and beside the classes themselves.
+#[test]
+fn folders_to_test_with_have_several_names() {
+    for test in ["testing", "Eval", "evaluation", "validation", "valid", "val", "dev"] {
+        for train in ["", "training/"] {
+            let dir = tempfile::tempdir().unwrap();
+            let paths = [format!("{train}ant"), format!("{train}bee"), format!("{test}/bee")];
+            for (i, path) in paths.iter().enumerate() {
+                write(&dir.path().join(format!("{path}/{i}.png")), &png(i, GREY));
+            }
+            let data = of(dir.path(), |_| ()).unwrap();
+            assert_eq!(data.class_names, ["ant", "bee"], "{test}");
+            assert_eq!((data.train.labels(), data.test.labels()), (&[0, 1][..], &[1][..]));
+            assert_eq!(data.test.image(0).unwrap(), planes(2, GREY));
+        }
+    }
+}
+
 /// The classes of some images to test with are not told, as in ImageNet: others take their place.
 #[test]
 fn images_to_test_with_have_classes() {
@@ -113,25 +131,53 @@ fn images_to_test_with_have_classes() {
     );
 }
 
-/// The same for tables, where the labels of such images are -1.
+/// The same for tables, where the labels of such images are -1 or null.
 #[test]
 fn tables_to_test_with_have_labels() {
+    for none in ["-1", ""] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |split: &str| dir.path().join(format!("{split}.parquet"));
+        let labels = ["1", "0", "2", "1", "0", "2"];
+        write(&file("train"), &table(&pictures(0..6), &labels, Some(FEATURES)));
+        write(&file("test"), &table(&pictures(6..8), &[none, none], Some(FEATURES)));
+        write(&file("validation"), &table(&pictures(8..10), &["2", "0"], Some(FEATURES)));
+        let data = of(dir.path(), |_| ()).unwrap();
+        assert_eq!((data.train.len(), data.test.labels()), (6, &[2, 0][..]));
+        assert_eq!(data.test.image(0).unwrap(), planes(8, COLOUR));
+        let says = ["test.parquet", "the split \"test\" without labels", "--test-split"];
+        refused(dir.path(), |options| options.test_split = Some("test".into()), &says);
+        refused(dir.path(), |options| options.train_split = Some("test".into()), &says);
+        // One of the two images of each class is drawn.
+        fs::remove_file(file("validation")).unwrap();
+        let data = of(dir.path(), |_| ()).unwrap();
+        assert_eq!((data.train.len(), data.test.len()), (3, 3));
+    }
+}
+
+/// Labels are missing from all images of a split, or from none. The type of a column of nulls says nothing.
+#[test]
+fn some_labels_may_not_be_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let file = |split: &str| dir.path().join(format!("{split}.parquet"));
-    let labels = ["1", "0", "2", "1", "0", "2"];
-    write(&file("train"), &table(&pictures(0..6), &labels, Some(FEATURES)));
-    write(&file("test"), &table(&pictures(6..8), &["-1", "-1"], Some(FEATURES)));
-    write(&file("validation"), &table(&pictures(8..10), &["2", "0"], Some(FEATURES)));
-    let data = of(dir.path(), |_| ()).unwrap();
-    assert_eq!((data.train.len(), data.test.labels()), (6, &[2, 0][..]));
-    assert_eq!(data.test.image(0).unwrap(), planes(8, COLOUR));
-    let says = ["test.parquet", "the split \"test\" without labels", "--test-split"];
-    refused(dir.path(), |options| options.test_split = Some("test".into()), &says);
-    refused(dir.path(), |options| options.train_split = Some("test".into()), &says);
-    // One of the two images of each class is drawn.
-    fs::remove_file(file("validation")).unwrap();
-    let data = of(dir.path(), |_| ()).unwrap();
-    assert_eq!((data.train.len(), data.test.len()), (3, 3));
+    let save = |file: &str, labels: &[&str]| {
+        let bytes = table(&pictures(0..labels.len()), labels, None);
+        write(&dir.path().join(format!("{file}.parquet")), &bytes);
+    };
+    let columns = |options: &mut LoadOptions| {
+        (options.image_column, options.label_column) = (Some("photo".into()), Some("kind".into()));
+    };
+    save("train", &["ant", "bee", "ant", "bee"]);
+    save("test", &["", ""]);
+    let data = of(dir.path(), columns).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (2, 2));
+    save("test", &["ant", ""]);
+    let says = ["test.parquet", "1 of 2 rows without a value in the column kind"];
+    refused(dir.path(), columns, &says);
+    fs::remove_file(dir.path().join("train.parquet")).unwrap();
+    save("train-00000-of-00002", &["ant", "bee"]);
+    save("train-00001-of-00002", &["", "", ""]);
+    save("test", &["ant"]);
+    let says = ["train-00001-of-00002.parquet", "3 of 3 rows without a value in the column kind"];
+    refused(dir.path(), columns, &says);
 }
 
 /// What is learned from is not tested with: another folder is taken, or a share is drawn.
@@ -572,10 +618,37 @@ fn the_column_of_labels_is_not_guessed() {
         let says = ["train.parquet", "id: INT64", "kind: ", "--label-column"];
         refused(dir.path(), |options| options.image_column = Some("photo".into()), &says);
     }
-    // The column that is named for pictures is none of labels: here, its words are taken for pictures.
+    // The column that is named for pictures is none of labels; the one that is left numbers the rows.
     write(&dir.path().join("train.parquet"), &table(&pictures(0..2), &["ant", "bee"], None));
-    let says = ["train.parquet", "3 bytes that are not a PNG"];
+    let says = ["train.parquet", "a different number in each row", ", id,"];
     refused(dir.path(), |options| options.image_column = Some("kind".into()), &says);
+    // If it is to be the labels, the words are taken for pictures.
+    let says = ["train.parquet", "3 bytes that are not a PNG"];
+    let named = |options: &mut LoadOptions| {
+        (options.image_column, options.label_column) = (Some("kind".into()), Some("id".into()));
+    };
+    refused(dir.path(), named, &says);
+}
+
+/// Numbers of which none comes twice number the rows, also if no other column could be labels.
+#[test]
+fn a_number_for_each_row_is_no_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = "message schema { optional group image { optional binary bytes; } \
+                  optional int64 id; }";
+    let save = |numbers: &[i64]| {
+        let rows = numbers.iter().enumerate().map(|(i, &number)| (png(i, COLOUR), number));
+        let rows: Vec<(Vec<u8>, i64)> = rows.collect();
+        write(&dir.path().join("train.parquet"), &common::parquet(schema, &rows, 2));
+    };
+    save(&[2, 0, 3, 1]);
+    let says = ["train.parquet", "a different number in each row", ", id,", "--label-column"];
+    refused(dir.path(), |_| (), &says);
+    let named = of(dir.path(), |options| options.label_column = Some("id".into())).unwrap();
+    assert_eq!(named.class_names, ["0", "1", "2", "3"]);
+    save(&[1, 0, 1, 0]);
+    let data = of(dir.path(), |_| ()).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (2, 2));
 }
 
 /// Rows without a value are counted, and no intact file is called broken.
@@ -754,6 +827,9 @@ fn pictures_without_labels() {
     let (_, height, width) = COLOUR;
     refused(&["grey.png", "val"], (1, 4, 4), &["val/ant/4.png", "found colour", "grey"]);
     refused(&["grey.png"], (2, 4, 6), &["channels", "found 2", "expected 3"]);
+    for side in [0, usize::MAX] {
+        refused(&["grey.png"], (3, side, side), &["an image size of", "1 to 16384"]);
+    }
     refused(&["grey.png"], (1, height + 1, width), &["grey.png", "4x6 pixels"]);
     refused(&["nothing.png"], COLOUR, &["nothing.png"]);
     fs::create_dir(at("empty")).unwrap();
@@ -806,6 +882,38 @@ fn what_is_no_folder_of_pictures() {
     let name = std::ffi::OsStr::from_bytes(b"\xff");
     fs::create_dir(dir.path().join("train").join(name)).unwrap();
     refused(dir.path(), |_| (), &["not UTF-8", "rename"]);
+}
+
+/// Among tables too, a link that leads nowhere matters only if it is called like one, and hidden folders do not.
+#[cfg(unix)]
+#[test]
+fn what_is_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = table(&pictures(0..6), &["1", "0", "2", "1", "0", "2"], Some(FEATURES));
+    write(&dir.path().join("small/train.parquet"), &bytes);
+    write(&dir.path().join(".trash/train.parquet"), b"not a table");
+    let link = |from: &str| {
+        std::os::unix::fs::symlink("/nonexistent", dir.path().join(from)).unwrap();
+    };
+    link("small/README.md");
+    assert_eq!(of(dir.path(), |_| ()).unwrap().train.len(), 3);
+    link("small/test.parquet");
+    refused(dir.path(), |_| (), &["small/test.parquet", "a link that leads nowhere"]);
+}
+
+/// The header of a BMP may say that there are no pixels.
+#[test]
+fn an_empty_picture_is_refused() {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    DynamicImage::new_rgb8(8, 8).write_to(&mut bytes, ImageFormat::Bmp).unwrap();
+    let mut bytes = bytes.into_inner();
+    bytes[18..22].fill(0);
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("a/0.bmp"), &bytes);
+    write(&dir.path().join("a/1.bmp"), &bytes);
+    for image_size in [None, Some(4)] {
+        refused(dir.path(), |options| options.image_size = image_size, &["a/0.bmp", "BMP"]);
+    }
 }
 
 #[test]

@@ -319,6 +319,10 @@ fn bad_input_is_refused() {
     let error = Zca::from_rows(&tensor(&random_rows(9, 4)), Divisor::Images, 1e308).unwrap_err();
     assert!(matches!(error, Error::Eigen(4)), "{error}");
     assert_says(&error.to_string(), &["4x4", "variances near 1"]);
+    // 2⁴⁸ products of 8 bytes, four times.
+    let large = ImageSet::new(vec![0; 1 << 24], vec![0], 1, 1 << 12, 1 << 12).unwrap();
+    let error = refuse(&large, ZcaConfig::default()).to_string();
+    assert_says(&error, &["zca", "16777216 values", "8589934592 MiB", "smaller"]);
     let empty = random_images(0, (1, 2, 3));
     let error = refuse(&empty, ZcaConfig::default());
     assert!(matches!(error, Error::TooFewImages { found: 0, expected: 1 }), "{error}");

@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use hebbian_data::transforms::InputConfig;
+use serde_json::Value;
 
 use super::About;
 use crate::{Results, Spread};
@@ -14,14 +15,16 @@ pub(super) fn card(about: &About, results: &Results) -> String {
     let About { method, preset, dataset, image: (channels, height, width), class_names, .. } =
         about;
     let accuracy = results.test_accuracy;
+    // A text in JSON is one in YAML, too.
+    let [name, set] = [preset, dataset].map(|text| Value::from(text.as_str()));
     let mut text = format!(
         "{START}pipeline_tag: image-classification
 tags: [hebbian, local-learning, {method}]
 model-index:
-  - name: {preset:?}
+  - name: {name}
     results:
       - task: {{ type: image-classification }}
-        dataset: {{ name: {dataset:?}, type: {dataset:?}, split: {tested} }}
+        dataset: {{ name: {set}, type: {set}, split: {tested} }}
         metrics:
           - {{ type: accuracy, value: {accuracy} }}
 ---
@@ -150,6 +153,11 @@ mod tests {
         let roles = "4 test images (the images to learn from are those of the split `test`, the test images are of \
                      `train`)";
         assert!(turned.contains(roles), "{turned}");
+        // YAML has other names for such characters than Rust.
+        let odd = About { dataset: "a\u{a0}\"b\"\u{1}".to_string(), ..about.clone() };
+        let odd = card(&odd, &results);
+        let named = "{ name: \"a\u{a0}\\\"b\\\"\\u0001\", type: ";
+        assert!(odd.contains(named), "{odd}");
         let held_out = card(&about, &Results { validation: Some(0.1), ..results });
         assert!(
             held_out.contains("split: validation }") && held_out.contains("4 validation images")

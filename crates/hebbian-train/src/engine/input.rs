@@ -31,7 +31,7 @@ pub fn with_input<M: Method>(
     see(input, data, &start.rng, start.quiet, from)
 }
 
-/// Refuses what [`with_input`] and [`Method::learner`] refuse, without fitting transforms.
+/// Refuses what [`with_input`] and [`Method::check`] refuse, without fitting transforms.
 pub(crate) fn check<M: Method>(options: &M::Options, data: &Dataset, start: &Start) -> Result<()> {
     let input = M::preset(options).input();
     check_augmentation::<M>(input)?;
@@ -40,8 +40,7 @@ pub(crate) fn check<M: Method>(options: &M::Options, data: &Dataset, start: &Sta
         let augmentation = Pipeline::new(&input.augmentation)?;
         seen = seen.with_transforms(Pipeline::unfitted(&input.transforms)?, augmentation)?;
     }
-    M::learner(options, &seen, start)?;
-    Ok(())
+    M::check(options, &seen, start)
 }
 
 /// Refuses an augmentation if the method cannot use one.

@@ -46,6 +46,15 @@ pub trait Method {
     /// If the options do not fit each other or the data.
     fn learner(options: &Self::Options, data: &Dataset, start: &Start) -> Result<Self::Learner>;
 
+    /// Refuses what [`learner`](Self::learner) refuses, before other work is begun. Unless a method says otherwise, a
+    /// learner is made and dropped; a method whose learner prepares all images leaves that out.
+    ///
+    /// # Errors
+    /// As [`learner`](Self::learner).
+    fn check(options: &Self::Options, data: &Dataset, start: &Start) -> Result<()> {
+        Self::learner(options, data, start).map(drop)
+    }
+
     /// Returns the data set with the images that the method learns from as its training images, and those that it is
     /// tested with as its test images. Unless a method says otherwise, they are so already.
     fn splits(_options: &Self::Options, data: Dataset) -> Dataset {

@@ -5,7 +5,7 @@ use candle_hebbian::device::upload;
 use rayon::prelude::*;
 
 use super::{Readout, check_features, check_labels, in_parts};
-use crate::{Error, Result};
+use crate::{Error, Result, check_finite};
 
 /// Distances held at a time: 64 MiB in f32.
 const DISTANCES: usize = 1 << 24;
@@ -31,7 +31,8 @@ impl NearestNeighbours {
     /// Keeps a centred copy of `features` `(N, F)` and the labels.
     ///
     /// # Errors
-    /// When features and labels do not fit, features are not finite, or k is 0 or exceeds N.
+    /// When features and labels do not fit, features are not finite or so large that their squares are not, or k is 0
+    /// or exceeds N.
     pub fn fit(features: &Tensor, labels: &[u32], classes: usize, k: usize) -> Result<Self> {
         let (rows, _) = check_labels(features, labels, classes)?;
         Self::check(rows, k)?;
@@ -39,7 +40,7 @@ impl NearestNeighbours {
         let sums = in_parts(&features.detach(), |part, _| Ok(part.sum_keepdim(0)?))?;
         let mean = (sums.sum_keepdim(0)? / rows as f64)?;
         let samples = centred(features, &mean)?;
-        let squares = samples.sqr()?.sum(1)?.to_vec1()?;
+        let squares = squares(&samples)?.to_vec1()?;
         Ok(Self { mean, samples, squares, labels: labels.to_vec(), classes, k })
     }
 
@@ -83,6 +84,16 @@ impl NearestNeighbours {
     }
 }
 
+/// The squared lengths `(N)` of centred features.
+///
+/// # Errors
+/// If one of them is beyond f32, in which case the products with other features may be too.
+fn squares(centred: &Tensor) -> Result<Tensor> {
+    let squares = centred.sqr()?.sum(1)?;
+    check_finite("the squared lengths of the centred features", 0, &squares)?;
+    Ok(squares)
+}
+
 /// The features without the mean, in f32.
 fn centred(features: &Tensor, mean: &Tensor) -> Result<Tensor> {
     in_parts(&features.detach(), |part, _| {
@@ -99,6 +110,7 @@ impl Readout for NearestNeighbours {
         let mut classes = Vec::with_capacity(rows);
         for start in (0..rows).step_by(step) {
             let x = centred(&features.narrow(0, start, step.min(rows - start))?, &self.mean)?;
+            squares(&x)?;
             let products = x.matmul(&transposed)?.flatten_all()?.to_vec1::<f32>()?;
             classes.par_extend(products.par_chunks(samples).map(|products| self.vote(products)));
         }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::adam::Adam;
-use super::{Readout, check_labels, linear_scores, one_hot_of};
-use crate::{Checkpoint, Error, Result, State};
+use super::{Readout, check_labels, largest, linear_scores, one_hot_of};
+use crate::{Checkpoint, Error, Result, State, check_finite};
 
 /// How a [`LinearHead`] is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,11 +251,9 @@ impl LinearHead {
         let stats =
             EpochStats { epoch: self.epoch, loss: mean(0), accuracy: mean(1), learning_rate };
         if !stats.loss.is_finite() {
-            crate::check_finite("head.weight", self.epoch as u64, &self.weight)?;
-            return Err(Error::Argument(format!(
-                "the head's loss is {} in epoch {}: check that the features are finite",
-                stats.loss, self.epoch
-            )));
+            let (epoch, loss) = (self.epoch as u64, Tensor::new(stats.loss as f32, &Device::Cpu)?);
+            check_finite("head.weight", epoch, &self.weight)?;
+            check_finite("the head's loss", epoch, &loss)?;
         }
         Ok(stats)
     }
@@ -310,6 +308,6 @@ impl LinearHead {
 
 impl Readout for LinearHead {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(self.logits(&features.detach())?.argmax(1)?)
+        largest(&self.logits(&features.detach())?)
     }
 }

@@ -6,8 +6,8 @@ use faer::linalg::solvers::{Llt, Solve};
 use faer::{MatMut, MatRef, Side};
 use serde::{Deserialize, Serialize};
 
-use super::{Readout, check_features, check_labels, linear_scores};
-use crate::{Error, Result};
+use super::{Readout, check_features, check_labels, largest, linear_scores};
+use crate::{Error, Result, check_finite};
 
 /// Rows of features in one matrix product; the products are summed in f64.
 const CHUNK: usize = 4096;
@@ -93,8 +93,8 @@ impl LinearSvm {
     /// its gradient as a multiple of the norm at which the class has converged.
     ///
     /// # Errors
-    /// When features and labels do not fit, features are not finite, or C or the tolerance is not a
-    /// positive number.
+    /// When features and labels do not fit, features are not finite or so large that their sums are not, or C or the
+    /// tolerance is not a positive number.
     pub fn fit(
         features: &Tensor,
         labels: &[u32],
@@ -111,7 +111,7 @@ impl LinearSvm {
             .map(|class| Machine::new(labels.iter().map(|&label| label == class), width))
             .collect();
         let mut running: Vec<&mut Machine> = machines.iter_mut().collect();
-        rows.gradients(&mut running, config.c)?;
+        rows.gradients(&mut running, config.c, 0)?;
         for machine in &mut running {
             machine.limit = config.tolerance * machine.rarer_share() * norm(&machine.gradient);
         }
@@ -126,7 +126,7 @@ impl LinearSvm {
             let moved = running.iter_mut().zip(steps.iter().zip(&margins));
             let moved = moved.map(|(machine, (step, margin))| machine.go(step, margin, config.c));
             let moved: Vec<bool> = moved.collect();
-            rows.gradients(&mut running, config.c)?;
+            rows.gradients(&mut running, config.c, iteration)?;
             let left = |machine: &&mut Machine| norm(&machine.gradient) / machine.limit;
             on_iteration(iteration, running.iter().map(left).fold(0.0, f64::max));
             let mut moved = moved.into_iter();
@@ -162,7 +162,7 @@ impl LinearSvm {
 
 impl Readout for LinearSvm {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(linear_scores(features, &self.weight, &self.bias)?.argmax(1)?)
+        largest(&linear_scores(features, &self.weight, &self.bias)?)
     }
 }
 
@@ -301,18 +301,25 @@ impl Rows {
         Ok(sums)
     }
 
-    /// Sets ∇f = w − 2C Σ y·max(0, slack)·x̃.
-    fn gradients(&self, machines: &mut [&mut Machine], c: f64) -> Result<()> {
+    /// Sets ∇f = w − 2C Σ y·max(0, slack)·x̃. The iteration is for an error.
+    ///
+    /// # Errors
+    /// Gradients that are not finite: an infinite one would be within the limit of its own infinite norm.
+    fn gradients(&self, machines: &mut [&mut Machine], c: f64, iteration: usize) -> Result<()> {
+        // Unlike `max`, this keeps NaN.
+        let positive = |slack: f64| if slack <= 0.0 { 0.0 } else { slack };
         let factors: Vec<Vec<f64>> = machines
             .iter()
             .map(|machine| {
                 let samples = machine.signs.iter().zip(&machine.slack);
-                samples.map(|(sign, slack)| -2.0 * c * sign * slack.max(0.0)).collect()
+                samples.map(|(sign, &slack)| -2.0 * c * sign * positive(slack)).collect()
             })
             .collect();
         for (machine, sums) in machines.iter_mut().zip(self.sums(&factors)?) {
             machine.gradient = sums;
             add(&mut machine.gradient, 1.0, &machine.weight);
+            let gradient = Tensor::new(machine.gradient.as_slice(), &Device::Cpu)?;
+            check_finite("the gradient of a support vector machine", iteration as u64, &gradient)?;
         }
         Ok(())
     }

@@ -29,8 +29,8 @@ pub trait Readout {
     /// The class of each row of `features` `(N, F)`: u32 `(N,)`, on the features' device.
     ///
     /// # Errors
-    /// When F is another than in training, or N is 0. [`NearestNeighbours`] takes an N of 0, but refuses features that
-    /// are not finite.
+    /// When F is another than in training, N is 0, or what the classes are chosen by is not finite.
+    /// [`NearestNeighbours`] takes an N of 0.
     fn predict(&self, features: &Tensor) -> Result<Tensor>;
 
     /// The share of rows of `features` `(N, F)` whose predicted class is the label, 0 to 1.
@@ -95,6 +95,15 @@ fn linear_scores(features: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Te
             |tensor: &Tensor| tensor.to_dtype(features.dtype())?.to_device(features.device());
         Ok(features.matmul(&like(weight)?)?.broadcast_add(&like(bias)?)?)
     })
+}
+
+/// The class of each row of `scores (N, classes)`: the first of those with the largest score.
+///
+/// # Errors
+/// Scores that are NaN or infinite: a class would be found where there is none.
+fn largest(scores: &Tensor) -> Result<Tensor> {
+    check_finite("the scores of the read-out", 0, scores)?;
+    Ok(scores.argmax(1)?)
 }
 
 /// Rows (or columns) converted to f64 at a time.

@@ -4,7 +4,7 @@ use candle::Tensor;
 use candle_hebbian::device::upload;
 use candle_hebbian::wide_dtype;
 
-use super::{Readout, check_features, check_labels, in_parts, linear_scores, one_hot};
+use super::{Readout, check_features, check_labels, in_parts, largest, linear_scores, one_hot};
 use crate::Result;
 
 /// A classifier that gives each sample the class whose mean training feature is nearest, in plain Euclidean
@@ -64,7 +64,7 @@ impl Readout for NearestClassMean {
         in_parts(features, |features, _| {
             let origin = self.origin.to_dtype(features.dtype())?.to_device(features.device())?;
             let features = features.broadcast_sub(&origin)?;
-            Ok(linear_scores(&features, &weight, &self.bias)?.argmax(1)?)
+            largest(&linear_scores(&features, &weight, &self.bias)?)
         })
     }
 }

@@ -7,7 +7,7 @@ use faer::{Mat, MatRef, Side};
 use hebbian_data::{Covariance, split_at};
 
 use super::{
-    CHUNK, Readout, Standardisation, check_features, check_labels, linear_scores, one_hot,
+    CHUNK, Readout, Standardisation, check_features, check_labels, largest, linear_scores, one_hot,
 };
 use crate::{Error, Result};
 
@@ -120,7 +120,7 @@ impl Ridge {
 
 impl Readout for Ridge {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(linear_scores(features, &self.weight, &self.bias)?.argmax(1)?)
+        largest(&linear_scores(features, &self.weight, &self.bias)?)
     }
 }
 

@@ -4,7 +4,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::device::to_host;
 use candle_hebbian::wide_dtype;
 
-use super::{CHUNK, Readout, in_parts, linear_scores};
+use super::{CHUNK, Readout, in_parts, largest, linear_scores};
 use crate::{Checkpoint, Error, Result};
 
 const WEIGHT: &str = "head.weight";
@@ -74,7 +74,7 @@ impl LinearReadout {
 
 impl Readout for LinearReadout {
     fn predict(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(self.scores(features)?.argmax(1)?)
+        largest(&self.scores(features)?)
     }
 }
 

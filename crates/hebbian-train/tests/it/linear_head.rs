@@ -2,7 +2,9 @@
 
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
-use hebbian_train::{LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge, halvings};
+use hebbian_train::{
+    Error, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge, halvings,
+};
 
 fn config(batch_size: usize, learning_rate: f64, dropout: f64) -> LinearHeadConfig {
     LinearHeadConfig { epochs: 10, batch_size, learning_rate, dropout }
@@ -179,6 +181,14 @@ fn what_does_not_fit_is_an_error() {
     let bad = Tensor::full(f32::NAN, (3, 4), cpu).unwrap();
     let error = head.train_epoch(&bad, &[0, 1, 1], rng).unwrap_err().to_string();
     assert!(error.contains("not finite"), "{error}");
+    // Logits of ±3·10³⁸, whose difference overflows. Their squared gradients do too, so that Adam moves no weight.
+    let weight = Tensor::new(&[[-3f32], [3.]], cpu).unwrap();
+    let bias = Tensor::zeros(2, DType::F32, cpu).unwrap();
+    let mut head = LinearHead::from_tensors(config(1, 1e-3, 0.0), weight, bias).unwrap();
+    let large = Tensor::new(&[[1e38f32]], cpu).unwrap();
+    let error = head.train_epoch(&large, &[0], rng).unwrap_err();
+    let of_loss = matches!(&error, Error::NotFinite { name, .. } if name == "the head's loss");
+    assert!(of_loss, "{error}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{
-    ConfusionMatrix, Error, LinearSvm, LinearSvmConfig, NearestClassMean, NearestNeighbours,
-    Readout, Ridge, Standardisation,
+    ConfusionMatrix, Error, LinearReadout, LinearSvm, LinearSvmConfig, NearestClassMean,
+    NearestNeighbours, Readout, Ridge, Standardisation,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -61,6 +61,43 @@ fn features_that_are_not_finite_are_refused() {
             assert!(error.to_string().starts_with(&says), "{error}");
         }
     }
+}
+
+/// No read-out finds a class for features that are NaN, or so large that its sums overflow: 0 times NaN is NaN, and
+/// twice 3e38 is beyond f32.
+#[test]
+fn scores_that_are_not_finite_have_no_class() {
+    let labels = [0, 1];
+    let x = Tensor::new(&[[1f32], [-1.]], CPU).unwrap();
+    let head = Tensor::new(&[[1f32], [-1.]], CPU).unwrap();
+    let head = LinearReadout::new(&head, &Tensor::zeros(2, DType::F32, CPU).unwrap()).unwrap();
+    let readouts: [(&str, Box<dyn Readout>); 4] = [
+        ("stored", Box::new(head)),
+        ("ridge", Box::new(Ridge::fit(&x, &labels, 2, 1.0).unwrap())),
+        ("nearest class mean", Box::new(NearestClassMean::fit(&x, &labels, 2).unwrap())),
+        ("svm", Box::new(two_machines(&x).unwrap())),
+    ];
+    let bad = Tensor::new(&[[1f32], [f32::NAN]], CPU).unwrap();
+    for (name, readout) in readouts {
+        assert_eq!(readout.accuracy(&x, &labels).unwrap(), 1.0, "{name}");
+        let error = readout.accuracy(&bad, &labels).unwrap_err().to_string();
+        assert!(error.starts_with("the scores of the read-out is not finite"), "{name}: {error}");
+    }
+    let large = (&x * 3e38).unwrap();
+    let error = two_machines(&large).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { step: 0, .. }), "{error}");
+    let nearest = NearestNeighbours::fit(&x, &labels, 2, 1).unwrap();
+    for error in [
+        nearest.predict(&large).unwrap_err(),
+        NearestNeighbours::fit(&large, &labels, 2, 1).unwrap_err(),
+    ] {
+        assert!(error.to_string().starts_with("the squared lengths"), "{error}");
+    }
+}
+
+/// The machines of two samples of two classes.
+fn two_machines(x: &Tensor) -> hebbian_train::Result<LinearSvm> {
+    LinearSvm::fit(x, &[0, 1], 2, &LinearSvmConfig::default(), |_, _| {})
 }
 
 #[test]

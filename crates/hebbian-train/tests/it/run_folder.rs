@@ -71,6 +71,9 @@ fn a_run_leaves_its_files() {
     assert_eq!(lines[0]["layer 0/mean radius"], 4.5);
     assert_eq!(lines[0]["loss"], Value::Null);
     assert_eq!(lines[1]["loss"], 0.25);
+    let history = RunFolder::history(&path).unwrap();
+    let losses: Vec<f64> = history.by_images().map(|(_, values)| values["loss"]).collect();
+    assert!(losses[0].is_nan() && losses[1] == 0.25, "{losses:?}");
     assert!(lines[1]["seconds"].as_f64() >= lines[0]["seconds"].as_f64());
     let written = json_file(path.join("results.json"));
     for key in [

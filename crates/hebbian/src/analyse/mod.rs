@@ -24,7 +24,7 @@ use self::findings::{Findings, How};
 use self::opened::Opened;
 use self::settings::Settings;
 use crate::DeviceArgs;
-use crate::common::writable_folder;
+use crate::common::{same_path, writable_folder};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use hebbian_train::{RunFolder, read_text, save_json};
@@ -137,7 +137,7 @@ impl AnalyseArgs {
                 Err(error) => return Err(error.context(name)),
             };
             found = true;
-            let picture = save(&to, &name, &findings, &how.settings)
+            let picture = save(&to, &name, &findings, &opened, &how.settings)
                 .with_context(|| format!("{} in {}", name, to.display()))?;
             writeln!(report, "{name}: {}\n\n{:.2}", analysis.title(), findings.table)?;
             findings.notes.iter().try_for_each(|note| writeln!(report, "{note}"))?;
@@ -167,8 +167,15 @@ fn over_seeds(runs: &[Opened]) -> String {
     said
 }
 
-/// Writes the picture, the table and the values of an analysis into a folder, and returns the path of the picture.
-fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Result<PathBuf> {
+/// Writes the picture, the table and the values of an analysis into a folder, and returns the path of the picture. The
+/// values have the name of the run whose folder that is, if it is one of `runs`.
+fn save(
+    to: &Path,
+    name: &str,
+    findings: &Findings,
+    runs: &[Opened],
+    settings: &Settings,
+) -> Result<PathBuf> {
     let Findings { picture, table, figures, notes } = findings;
     let place = |extension: &str| -> Result<PathBuf> {
         let file = format!("{name}.{extension}");
@@ -178,7 +185,10 @@ fn save(to: &Path, name: &str, findings: &Findings, settings: &Settings) -> Resu
         std::fs::create_dir_all(to).context("it cannot be made")?;
         Ok(to.join(format!("analysis-{file}")))
     };
-    let all = json!({ "analysis": name, "settings": settings, "runs": figures, "notes": notes });
+    let own = runs.iter().find(|run| same_path(&run.folder.path, to)).map(|run| &run.name);
+    let all = json!({
+        "analysis": name, "settings": settings, "own": own, "runs": figures, "notes": notes,
+    });
     save_json(place("json")?, &all)?;
     table.save_csv(place("csv")?)?;
     let file = place("png")?;
@@ -200,9 +210,9 @@ pub(crate) fn found(folder: &Path) -> Result<Map<String, Value>> {
             let text = read_text(&file)?;
             let mut value: Value =
                 serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+            let own = value["own"].clone();
             let runs = value.get_mut("runs").and_then(Value::as_array_mut);
-            let is_own =
-                |run: &&mut Value| run["name"].as_str().is_some_and(|name| folder.ends_with(name));
+            let is_own = |run: &&mut Value| own.is_string() && run["name"] == own;
             if let Some(own) = runs.into_iter().flatten().find(is_own) {
                 all.insert(name, own.take());
             }
@@ -215,28 +225,32 @@ pub(crate) fn found(folder: &Path) -> Result<Map<String, Value>> {
 mod tests {
     use super::*;
 
-    /// The names of runs are the ends of their paths that tell them apart.
+    /// Names tell the runs of an analysis apart, but runs of other folders may have the same.
     #[test]
     fn what_is_found_is_of_the_run_of_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("b").join("seed-0");
         std::fs::create_dir_all(&run).unwrap();
-        for (names, own) in [
-            (&["seed-0"][..], Some(0)),
-            (&["a/seed-0", "b/seed-0"], Some(1)),
+        for (names, own, expected) in [
+            (&["seed-0"][..], Some("seed-0"), Some(0)),
+            (&["a/seed-0", "b/seed-0"], Some("b/seed-0"), Some(1)),
             // Several curves of each run.
-            (&["seed-1", "seed-1", "seed-0", "seed-0"], Some(2)),
-            (&["other"], None),
-            (&["a/seed-0", "c/seed-0"], None),
-            (&[], None),
+            (&["seed-1", "seed-1", "seed-0", "seed-0"], Some("seed-0"), Some(2)),
+            // Runs of other folders.
+            (&["seed-0"], None, None),
+            (&["a/seed-0", "c/seed-0"], None, None),
+            // It could not be analysed, unlike another run.
+            (&["a/seed-0"], Some("b/seed-0"), None),
+            (&[], None, None),
         ] {
             let runs = names.iter().enumerate();
             let runs: Vec<Value> =
                 runs.map(|(at, name)| json!({ "name": name, "at": at })).collect();
-            save_json(run.join("analysis-layers.json"), &json!({ "runs": runs })).unwrap();
+            let all = json!({ "own": own, "runs": runs });
+            save_json(run.join("analysis-layers.json"), &all).unwrap();
             let found = found(&run).unwrap();
             let at = found.get("layers").map(|layers| layers["at"].clone());
-            assert_eq!(at, own.map(|at| json!(at)), "{names:?}");
+            assert_eq!(at, expected.map(|at| json!(at)), "{names:?}");
         }
     }
 }

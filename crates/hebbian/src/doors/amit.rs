@@ -1,5 +1,6 @@
 //! The flags of Amit 2019.
 
+use crate::selection::Selection;
 use crate::{Asked, CommonArgs, Door, Work};
 use anyhow::{Result, bail};
 use hebbian_models::amit::{
@@ -121,14 +122,14 @@ impl Door for Amit {
 
     fn study(common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment(common) else { return Ok(None) };
-        let limits = common.selection.limit_train.is_some()
-            || common.selection.limit_test.is_some()
+        let chosen = common.selection != Selection::default()
             || common.validation.is_some()
             || common.labelled.is_some();
         let images = common.dataset.is_some() || common.data_dir.is_some();
-        if !experiment.needs_images() && (limits || images) {
+        if !experiment.needs_images() && (chosen || images) {
             bail!(
-                "{} makes its own data: leave out --dataset, --data-dir, --validation, --labelled and --limit-…",
+                "{} makes its own data: leave out --dataset, --data-dir, --validation, --labelled and the flags that \
+                 choose images, as --limit-train or --image-size",
                 experiment.name()
             );
         }

@@ -1,6 +1,6 @@
 //! The flags of GHL.
 
-use crate::{Asked, CommonArgs, Door, Work};
+use crate::{Asked, CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::ghl::{Experiment, Ghl, Learner, Learning, Options, Preset};
 use hebbian_train::{Preset as _, Run, choose, find_preset};
@@ -64,15 +64,10 @@ impl Door for Ghl {
 
     fn study(_common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment else { return Ok(None) };
-        Ok(Some(Asked {
-            name: experiment.name(),
-            epochs: flags.epochs,
-            seeds: flags.seeds.unwrap_or(3),
-            as_stated: true,
-            swapped: None,
-            next: "",
-            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
-        }))
+        let how = (flags.epochs, flags.seeds);
+        Ok(Some(Asked::on_images(experiment.name(), how, move |study, data| {
+            Ok(experiment.run(study, data)?)
+        })))
     }
 
     fn options(common: &CommonArgs, flags: &Flags, _: Option<&Options>) -> Result<Options> {

@@ -1,6 +1,6 @@
 //! The flags of Golkar et al. 2020.
 
-use crate::{Asked, CommonArgs, Door, Work};
+use crate::{Asked, CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_data::DatasetName;
 use hebbian_models::golkar::{self, Experiment, Golkar, Learner, Options, Preset, Way};
@@ -148,18 +148,15 @@ impl Door for Golkar {
             let what = format!("the experiment '{}'", experiment.name());
             check_roles(common, &what, "leave it out")?;
         }
-        Ok(Some(Asked {
-            name: experiment.name(),
-            epochs: flags.epochs,
-            seeds: flags.seeds.unwrap_or(3),
-            as_stated: true,
-            swapped,
-            next: match common.on_digits() {
-                true => "--list for circuits and experiments, --experiment fig3 --dataset mnist",
-                false => "",
-            },
-            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
-        }))
+        let how = (flags.epochs, flags.seeds);
+        let asked = Asked::on_images(experiment.name(), how, move |study, data| {
+            Ok(experiment.run(study, data)?)
+        });
+        let next = match common.on_digits() {
+            true => "--list for circuits and experiments, --experiment fig3 --dataset mnist",
+            false => "",
+        };
+        Ok(Some(Asked { swapped, next, ..asked }))
     }
 
     fn report(run: &Run<Learner>, out: &Path) -> Result<String> {

@@ -106,9 +106,6 @@ impl Flags {
         training.plasticity = self.plasticity.unwrap_or(training.plasticity);
         training.triangle = self.triangle.unwrap_or(training.triangle);
         training.epochs = self.epochs.unwrap_or(training.epochs);
-        if let (true, Some(factor)) = (self.freeze, self.learning_rate_factor) {
-            bail!("--learning-rate-factor {factor}: with --freeze no weights are learned");
-        }
         let mut factor = self.learning_rate_factor.unwrap_or(1.0);
         if let Some(batch_size) = self.batch_size {
             factor *= training.batch_size as f64 / batch_size.max(1) as f64;
@@ -120,12 +117,24 @@ impl Flags {
             layer.frozen |= self.freeze;
         }
         if let Some(p) = self.pruning {
+            if preset.layers.len() == 1 {
+                bail!(
+                    "--pruning {p}: '{name}' has only a first layer, whose connections all exist"
+                );
+            }
             preset.prune(p);
         }
         if self.author {
             preset.as_the_author();
         }
         preset.check()?;
+        let factor = self.learning_rate_factor.map(|factor| factor.to_string());
+        let of_weights = [("--rule", self.rule.clone()), ("--learning-rate-factor", factor)];
+        let given = of_weights.into_iter().find_map(|(flag, value)| Some((flag, value?)));
+        let are_frozen = preset.layers.iter().all(|layer| layer.frozen);
+        if let (true, Some((flag, value))) = (are_frozen, given) {
+            bail!("{flag} {value}: no weights are learned where all layers are frozen (--freeze)");
+        }
         Ok(preset)
     }
 }

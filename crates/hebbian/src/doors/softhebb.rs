@@ -1,6 +1,6 @@
 //! The flags of SoftHebb.
 
-use crate::{Asked, CommonArgs, Door, Work};
+use crate::{Asked, CommonArgs, Door};
 use anyhow::{Result, bail};
 use hebbian_models::softhebb::{
     self, Experiment, HeadConfig, HeadLayers, Learner, Learning, Mode, Options, Preset, Softhebb,
@@ -32,7 +32,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", requires = "experiment")]
     seeds: Option<usize>,
     /// Order of learning: successive, consecutive, simultaneous; or a control: random-calibrated,
-    /// random-identity
+    /// random-identity; back-propagation has none
     #[arg(long)]
     mode: Option<Mode>,
     /// Unsupervised epochs; back-propagation has none, see --head-epochs [default: the preset's]
@@ -66,6 +66,19 @@ impl Flags {
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;
+        let by_backprop = preset.blocks.iter().any(|block| block.learning == Learning::Backprop);
+        if by_backprop && self.mode.is_some() {
+            bail!(
+                "--mode: '{name}' learns by back-propagation, all layers at once: the modes are for layers that learn \
+                 without labels"
+            );
+        }
+        if let (true, Some(count)) = (by_backprop, self.augmented_copies) {
+            bail!(
+                "--augmented-copies {count}: '{name}' learns by back-propagation, from a new copy of the images in each \
+                 epoch"
+            );
+        }
         let is_plain = match &common.transforms.augment {
             Some(list) => list.is_empty(),
             None => preset.input.augmentation.is_empty(),
@@ -75,7 +88,6 @@ impl Flags {
                 "--augmented-copies {count}: nothing augments the images, choose what with --augment"
             );
         }
-        let by_backprop = preset.blocks.iter().any(|block| block.learning == Learning::Backprop);
         let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
         let given = unsupervised.into_iter().find_map(|(flag, value)| Some((flag, value?)));
         if let (true, Some((flag, value))) = (by_backprop, given) {
@@ -124,15 +136,10 @@ impl Door for Softhebb {
 
     fn study(_common: &CommonArgs, flags: &Flags) -> Result<Option<Asked>> {
         let Some(experiment) = flags.experiment else { return Ok(None) };
-        Ok(Some(Asked {
-            name: experiment.name(),
-            epochs: flags.epochs,
-            seeds: flags.seeds.unwrap_or(3),
-            as_stated: true,
-            swapped: None,
-            next: "",
-            work: Work::OnImages(Box::new(move |study, data| Ok(experiment.run(study, data)?))),
-        }))
+        let how = (flags.epochs, flags.seeds);
+        Ok(Some(Asked::on_images(experiment.name(), how, move |study, data| {
+            Ok(experiment.run(study, data)?)
+        })))
     }
 
     fn options(common: &CommonArgs, flags: &Flags, run: Option<&Options>) -> Result<Options> {

@@ -23,7 +23,7 @@ pub(crate) use glossary::legend;
 pub(crate) use run::Folder;
 
 use self::content::Content;
-use crate::common::{is_of_run, writable};
+use crate::common::{is_of_run, is_of_study, writable};
 use crate::tell;
 use anyhow::{Context, Result, bail};
 use candle::Device;
@@ -93,6 +93,16 @@ impl ReportArgs {
                 "--to {} is a file of the run in {}: choose another name",
                 file.display(),
                 run.path.display()
+            );
+        }
+        let own = |folder: &&PathBuf| to.as_ref().is_some_and(|file| is_of_study(file, folder));
+        if let (Some(file), Some(study)) = (&to, runs.iter().find(own))
+            && !file.ends_with(PAGE)
+        {
+            bail!(
+                "--to {} is a file of the experiment in {}: choose another name",
+                file.display(),
+                study.display()
             );
         }
         let is_run = matches!(&runs[..], [run] if run.join("run.json").exists());

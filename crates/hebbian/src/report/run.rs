@@ -329,7 +329,7 @@ impl Run {
             folder: folder.path.display().to_string(),
             description: text("/options/preset/description").to_string(),
             complete: results.is_some(),
-            part: results.map_or("test", Results::part),
+            part: if config["validation"].is_number() { "validation" } else { "test" },
             accuracy: results.map(|results| results.test_accuracy),
             facts: facts(folder),
             options: choices(config),
@@ -457,8 +457,12 @@ fn environment(folder: &Folder) -> Vec<(&'static str, String)> {
     all
 }
 
-/// With four decimals at most: `10`, `0.25`
+/// With four decimals at most, or four digits if it is small: `10`, `0.25`, `2e-5`
 fn decimal(number: f64) -> String {
+    if number != 0.0 && number.abs() < 1e-3 {
+        let rounded = format!("{number:.3e}").parse().unwrap_or(number);
+        return format!("{rounded:e}");
+    }
     format!("{number:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
@@ -505,6 +509,7 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!([7, 1234, 1_234_567].map(thousands), ["7", "1,234", "1,234,567"]);
         assert_eq!([0.0, 0.25, 10.0, 100.0].map(decimal), ["0", "0.25", "10", "100"]);
+        assert_eq!([0.00002, -0.000_651_04].map(decimal), ["2e-5", "-6.51e-4"]);
         assert_eq!([2.04, 720.0, 12_060.0].map(duration), ["2.0 s", "12 min", "3 h 21 min"]);
     }
 }

@@ -56,6 +56,11 @@ fn shortened(value: &Value) -> Value {
     }
 }
 
+/// Whether a run has a value of a claim.
+pub(super) fn has(claim: &Claim, run: &Kept) -> bool {
+    run.values.get(&claim.label()).is_some_and(|values| !values.is_empty())
+}
+
 /// Returns the values of a claim in all runs of its job.
 pub(super) fn values(claim: &Claim, runs: &[Kept]) -> Vec<f64> {
     let label = claim.label();
@@ -80,7 +85,7 @@ pub(super) fn read(root: &Path, entry: &Entry, job: &Job, seed: u64) -> Result<O
         return Ok(None);
     }
     let kept = load(&folder, seed)?;
-    let has_all = job.claims.iter().all(|claim| kept.values.contains_key(&claim.label()));
+    let has_all = job.claims.iter().all(|claim| has(claim, &kept));
     Ok((has_all && kept.command == job.command(entry.method)).then_some(kept))
 }
 

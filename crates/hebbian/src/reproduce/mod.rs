@@ -79,7 +79,7 @@ impl ReproduceArgs {
         if let Some(root) = &self.check_tables {
             return tables::check(root);
         }
-        let mut entries = match &self.keep {
+        let entries = match &self.keep {
             Some(root) => Entry::of_project(root)?,
             None => Entry::embedded()?,
         };
@@ -114,10 +114,10 @@ impl ReproduceArgs {
             }
             Ok(())
         });
-        drop(tasks);
-        // Whatever ended it, the record says what the results say that were kept before.
+        // Whatever ended it, the record says what the results say that were kept before. It is read again, because
+        // another program or a person may have changed it meanwhile.
         if let Some(root) = &self.keep {
-            keep(&mut entries, root, &updates, device)?;
+            keep(&mut Entry::of_project(root)?, root, &updates, device)?;
         }
         ended?;
         if wrong + failed > 0 {
@@ -320,7 +320,11 @@ fn document(folder: &Path) -> Result<Value> {
 fn compare(table: &mut Table, task: &Task<'_>, name: &str, runs: &[Kept]) -> Result<usize> {
     let mut broken = 0;
     for claim in &task.job.claims {
-        let found = Ours::of(&kept::values(claim, runs));
+        // Each run has to have the number: the mean of the others would be that of fewer seeds.
+        let found = match runs.iter().all(|run| kept::has(claim, run)) {
+            true => Ours::of(&kept::values(claim, runs)),
+            false => None,
+        };
         let shown = |ours: Ours| claim.shown(ours.mean, ours.sd) + claim.sign();
         let published = claim
             .published
@@ -466,7 +470,7 @@ mod tests {
     }
 
     /// The mean of all runs is compared with the interval, to which both ends belong. A number that is not found is as
-    /// wrong as one outside.
+    /// wrong as one outside, also if a single run lacks it.
     #[test]
     fn means_are_compared_with_intervals() -> Result<()> {
         let mut entry = Entry::embedded()?.swap_remove(0);
@@ -475,21 +479,23 @@ mod tests {
         (claims[0].row, claims[0].column) = ("a".to_string(), String::new());
         let interval = Some([0.5, 0.6]);
         for (values, interval, verdict, broken) in [
-            (vec![0.5], interval, "holds", 0),
-            (vec![0.6], interval, "holds", 0),
-            (vec![0.4, 0.7], interval, "holds", 0),
-            (vec![0.49], interval, "does not hold", 1),
-            (vec![0.55, 0.67], interval, "does not hold", 1),
-            (vec![0.7], None, "new", 0),
+            (vec![Some(0.5)], interval, "holds", 0),
+            (vec![Some(0.6)], interval, "holds", 0),
+            (vec![Some(0.4), Some(0.7)], interval, "holds", 0),
+            (vec![Some(0.49)], interval, "does not hold", 1),
+            (vec![Some(0.55), Some(0.67)], interval, "does not hold", 1),
+            (vec![Some(0.7)], None, "new", 0),
             (vec![], interval, "not found", 1),
             (vec![], None, "not found", 1),
+            (vec![Some(0.55), None], interval, "not found", 1),
+            (vec![None, Some(0.55)], None, "not found", 1),
         ] {
             entry.record.jobs[0].claims[0].interval = interval;
-            let kept = |&value: &f64| Kept {
+            let kept = |&value: &Option<f64>| Kept {
                 version: String::new(),
                 command: String::new(),
                 results: Value::Null,
-                values: [("a".to_string(), vec![value])].into(),
+                values: [("a".to_string(), Vec::from_iter(value))].into(),
             };
             let runs: Vec<Kept> = values.iter().map(kept).collect();
             let mut table = Table::new(["claim", "published", "record", "interval", "now", ""]);

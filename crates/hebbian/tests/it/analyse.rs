@@ -228,6 +228,17 @@ fn several_runs_are_compared() {
         runs.as_array().unwrap().iter().map(|one| one["name"].to_string()).collect()
     };
     assert_eq!(names("above"), names("analysis"));
+    // The run in whose folder an analysis is, if it is analysed there.
+    let own = |runs: &[&str], out: &str| {
+        let some = ["--quiet", "--only", "speed", "--out", out];
+        printed(at, &[&["analyse"], runs, &some[..]].concat());
+        figures(&at.join(out), "speed")["own"].clone()
+    };
+    assert_eq!(own(&["urfb", "./bp"], "bp"), "bp");
+    assert_eq!(own(&["urfb"], "bp"), Value::Null);
+    std::fs::create_dir(at.join("other")).unwrap();
+    std::fs::rename(at.join("above"), at.join("other/urfb")).unwrap();
+    assert_eq!(own(&["urfb"], "other/urfb"), Value::Null, "another folder of the same name");
     let speed = &figures(&at.join("analysis"), "speed")["runs"];
     let runs: Vec<&Value> = speed.as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert!(runs.contains(&&json!("urfb")) && runs.contains(&&json!("bp")), "{runs:?}");

@@ -457,6 +457,9 @@ fn a_data_set_is_told_of_and_drawn() {
     {
         assert!(plain.contains(says), "{says}: {plain}");
     }
+    let held_out = printed(at, &["data", "--validation", "0.5"]);
+    assert!(held_out.contains(" validation images of 1 x 8 x 8"), "{held_out}");
+    assert!(!held_out.contains("test"), "{held_out}");
     assert!(!at.join("preview.png").exists());
     let seen = ["--transform", "resize=12,zca=0.1", "--augment", "random-crop:padding=2,flip"];
     let drawn = printed(at, &[&["data", "--quiet", "--preview"], &seen[..]].concat());
@@ -665,8 +668,10 @@ fn a_run_does_not_harm_itself() {
             &["--table", "a file of the model"],
         );
     }
-    let twice = ["features", "a", "--to", "f.csv", "--table", "f.csv"];
-    refused(at, &twice, &["--to and --table are both f.csv"]);
+    for table in ["f.csv", "./f.csv", "b/../f.csv"] {
+        let twice = ["features", "a", "--to", "f.csv", "--table", table];
+        refused(at, &twice, &["--to and --table are both f.csv"]);
+    }
     for _ in 0..2 {
         printed(at, &["features", "a", "--to", "a/features.safetensors", "--quiet"]);
     }
@@ -690,14 +695,28 @@ fn flags_without_effect_are_refused() {
             "softhebb --preset backprop-cnn1-cifar --batch-size 5",
             ["--batch-size 5", "--head-epochs"],
         ),
+        (
+            "softhebb --preset backprop-cnn1-cifar --mode successive",
+            ["--mode", "back-propagation, all layers at once"],
+        ),
+        (
+            "softhebb --preset backprop-cnn1-cifar --augment flip --augmented-copies 2",
+            ["--augmented-copies 2", "back-propagation"],
+        ),
         ("golkar --backprop --level 2", ["--level", "without one"]),
         ("golkar --backprop --way energy", ["--way", "without one"]),
         ("golkar --backprop --decoupled", ["--decoupled", "without one"]),
         ("miconi --freeze --learning-rate-factor 2", ["--learning-rate-factor 2", "--freeze"]),
+        ("miconi --freeze --rule oja", ["--rule oja", "--freeze"]),
     ] {
         let words: Vec<&str> = ["train"].into_iter().chain(command.split(' ')).collect();
         refused(folder.path(), &words, &says);
         assert!(!folder.path().join("runs").exists(), "{command}");
+    }
+    for study in ["amit --experiment fig12", "golkar --experiment spectrum"] {
+        let words = ["study"].into_iter().chain(study.split(' ')).chain(["--parallel", "2"]);
+        let words: Vec<&str> = words.collect();
+        refused(folder.path(), &words, &["one after the other", "--parallel 2"]);
     }
 }
 
@@ -745,6 +764,18 @@ fn images_that_were_held_out_are_evaluated() {
     let said = printed(at, &["eval", "a", "--quiet", "--validation", "0"]);
     assert!(said.starts_with("test accuracy") && said.contains("\n355 test images\n"), "{said}");
     refused(at, &["eval", "a", "--limit-train", "5"], &["--limit-train", "eval learns from none"]);
+    // Of a larger share, the run has learned some images.
+    let load = [&train[..6], &["--load", "a", "--out", "b"]].concat();
+    for (share, is_told) in [("0.1", false), ("0.05", false), ("0.2", true)] {
+        for command in [&["eval", "a"][..], &load] {
+            let output = hebbian(at, &[command, &["--validation", share]].concat());
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{errors}");
+            let note =
+                format!("that --validation {share} holds out: its run held out a share of 0.1");
+            assert_eq!(errors.contains(&note), is_told, "{command:?} {share}: {errors}");
+        }
+    }
 
     std::fs::create_dir_all(at.join("one/3")).unwrap();
     image::GrayImage::new(8, 8).save(at.join("one/3/0.png")).unwrap();
@@ -763,6 +794,8 @@ fn folders_that_are_not_what_they_seem() {
     refused(at, &["data", "--data-dir", "mnist"], &says);
     let depth = ["study", "amit", "--experiment", "depth", "--data-dir", "mnist"];
     refused(at, &depth, &["depth makes its own data", "--data-dir"]);
+    let size = ["study", "amit", "--experiment", "depth", "--image-size", "12"];
+    refused(at, &size, &["depth makes its own data", "--image-size"]);
 }
 
 /// What is written at the end is found out at the beginning.

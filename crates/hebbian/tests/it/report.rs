@@ -146,6 +146,19 @@ fn a_run_leaves_a_report() {
     assert_eq!(read(at.join("out/report.html")), "mine");
 }
 
+/// Images that were held out are not called test images, also before the run is complete.
+#[test]
+fn the_part_is_that_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &["--validation", "0.2"]);
+    let part = || data(&read(at.join("out/report.html")))["runs"][0]["part"].clone();
+    assert_eq!(part(), "validation");
+    std::fs::remove_file(at.join("out/results.json")).unwrap();
+    printed(at, &["report", "out"]);
+    assert_eq!(part(), "validation");
+}
+
 /// A run that did not learn, or began with weights from elsewhere, has no units before learning.
 #[test]
 fn units_before_learning_are_those_of_the_run() {
@@ -378,6 +391,14 @@ fn a_study_is_compared() {
     let runs = found["runs"].as_array().unwrap();
     let folders: Vec<&str> = runs.iter().map(|run| run["folder"].as_str().unwrap()).collect();
     assert_eq!(found["title"], format!("fig4: {} runs", folders.len()));
+    for file in ["study/results.json", "./study/experiment.json"] {
+        let before = read(at.join(file));
+        let refused = hebbian(at, &["report", "study", "--to", file]);
+        let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("is a file of the experiment in study"), "{errors}");
+        assert_eq!(read(at.join(file)), before);
+    }
     let own: Value = serde_json::from_str(&read(at.join("study/experiment.json"))).unwrap();
     assert!(own["files"].as_array().unwrap().contains(&json!("report.html")), "{own}");
     let arms: Vec<String> = std::fs::read_dir(at.join("study"))

@@ -195,6 +195,40 @@ fn numbers_hold_or_do_not() {
     assert_ne!(claim["interval"], json!([0.5, 1.0]));
 }
 
+/// What a person changes in the record while a job runs is not lost when its numbers are put there.
+#[test]
+fn the_record_may_change_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    copy_of_the_record(at);
+    let file = at.join("models/patches/record/digits.json");
+    edit(&file, |record| {
+        let job = &mut record["jobs"][0];
+        job["seeds"] = json!([0]);
+        for claim in job["claims"].as_array_mut().unwrap() {
+            (claim["interval"], claim["ours"]) = (Value::Null, Value::Null);
+        }
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebbian"));
+    command.args(["reproduce", "--cpu", "--only", "patches/digits/code", "--quiet", "--keep"]);
+    let mut program = command.current_dir(at).stdout(Stdio::null()).spawn().unwrap();
+    // The program has read the record when its run makes a folder.
+    let run = at.join("runs/record/patches/digits/code/seed-0");
+    let begun = Instant::now();
+    while !run.exists() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            program.kill().unwrap();
+            panic!("no run begins");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    edit(&file, |record| record["jobs"][1]["note"] = json!("by a person"));
+    assert!(program.wait().unwrap().success());
+    let jobs = json_of(&file)["jobs"].clone();
+    assert_eq!(jobs[1]["note"], "by a person");
+    assert_eq!(jobs[0]["claims"][0]["ours"]["count"], 1);
+}
+
 /// A number may be that of an analysis of the trained network.
 #[test]
 fn analyses_are_reproduced() {

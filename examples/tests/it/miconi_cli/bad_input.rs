@@ -26,6 +26,8 @@ fn numbers_out_of_range_are_refused() {
     for p in ["1", "1.5", "NaN"] {
         digits("--pruning", p, &["layer 2", "pruning probability", "below 1"]);
     }
+    place.preset(|preset| preset["layers"].as_array_mut().unwrap().truncate(1));
+    place.refused(&["--preset", "preset.json", "--pruning", "0.5"], &["--pruning 0.5", "first"]);
     digits("--batch-size", "0", &["batch size is 0"]);
     digits("--learning-rate-factor", "NaN", &["learning rate is NaN"]);
     place.refused(&["--seeds", "0"], &["0 seeds", "1 or more"]);

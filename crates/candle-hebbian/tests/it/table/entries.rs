@@ -339,6 +339,9 @@ pub const REFUSED: &[Refused] = &[
     refused("normalise", &[&[1, 3]], &["[1, 3]", "1 values", "at least 2"], |x| {
         Ok(normalise(&x[0], 1e-5)?.0)
     }),
+    refused("normalise, eps", &[&[4, 3]], &["eps is -1", "0 or more"], |x| {
+        Ok(normalise(&x[0], -1.0)?.0)
+    }),
     refused("BatchNorm", &[&[4, 2]], &["[3] channels", "[4, 2]"], |x| {
         BatchNorm::new(3, x[0].dtype(), x[0].device())?.forward(&x[0])
     }),
