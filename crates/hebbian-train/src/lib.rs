@@ -72,6 +72,7 @@ mod record;
 mod results;
 mod run;
 mod search;
+mod spread;
 mod study;
 mod table;
 mod tensorboard;
@@ -106,7 +107,8 @@ pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, 
 pub use results::{ReadoutResult, Results, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
-pub use study::{Arm, ArmRun, Figure, Spread, Study, StudyFolder, StudyOptions, Trained};
+pub use spread::Spread;
+pub use study::{Arm, ArmRun, Figure, Study, StudyFolder, StudyOptions, Trained};
 pub use table::{Cell, Table};
 pub use tensorboard::EventFile;
 pub use text::read_text;

@@ -2,8 +2,8 @@
 
 use crate::chart::{LineChart, Series, draw_panels};
 use crate::engine::{Method, RunOptions, train};
-use crate::study::{Arm, Figure, Spread, Study, check_arm};
-use crate::{Cell, Error, Result, Table};
+use crate::study::{Arm, Figure, Study, check_arm};
+use crate::{Cell, Error, Result, Spread, Table};
 use candle_hebbian::Rng;
 use hebbian_data::{Dataset, ImageSet};
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! `hebbian data`: describes a data set, and what a network sees of it.
 
-use crate::common::{DataArgs, TransformArgs, writable};
+use crate::data_args::DataArgs;
+use crate::paths::writable;
+use crate::transform_args::TransformArgs;
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;

@@ -2,8 +2,8 @@
 
 use crate::analyse::AnalyseArgs;
 use crate::bench::BenchArgs;
-use crate::common::loading;
 use crate::data::ShowArgs;
+use crate::data_args::loading;
 use crate::door::{Door, DoorArgs, list_of};
 use crate::folded::folded;
 use crate::report::{ReportArgs, legend};

@@ -1,7 +1,7 @@
 //! `hebbian study search`.
 
-use crate::common::{arguments, quoted, repeat};
 use crate::door::{Door, DoorArgs, options, told};
+use crate::repeat::{arguments, quoted, repeat};
 use anyhow::{Result, bail};
 use clap::Args;
 use hebbian_train::{Dimension, Plan, Preset, Study, search};

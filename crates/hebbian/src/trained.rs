@@ -1,8 +1,7 @@
 //! The commands that use a trained model: `eval`, `predict` and `features`.
 
-use crate::common::{
-    DataArgs, in_zoo, is_of_run, learned_note, loading, same_file, same_path, writable,
-};
+use crate::data_args::{DataArgs, learned_note, loading};
+use crate::paths::{is_of_run, same_file, same_path, writable};
 use crate::selection::Selection;
 use crate::{DeviceArgs, tell};
 use anyhow::{Context, Result, bail};
@@ -80,6 +79,11 @@ pub(crate) struct FeaturesArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// Returns the name of the model of the zoo that is meant by a path: one that has this name, where nothing else has.
+pub(crate) fn in_zoo(path: &Path) -> Option<&'static str> {
+    ZOO.iter().copied().find(|name| path == Path::new(name) && !path.exists())
 }
 
 /// Loads the model in a folder or, if there is no such folder, the one of that name in the zoo.

@@ -1,6 +1,6 @@
 //! The check that this library computes what the papers define, on your device.
 
-use crate::common::writable;
+use crate::paths::writable;
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Result, bail};
 use candle::{DType, Device};

@@ -24,7 +24,7 @@ use self::findings::{Findings, How};
 use self::opened::Opened;
 use self::settings::Settings;
 use crate::DeviceArgs;
-use crate::common::{same_path, writable_folder};
+use crate::paths::{same_path, writable_folder};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use hebbian_train::{RunFolder, read_text, save_json};

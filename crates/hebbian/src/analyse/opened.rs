@@ -1,8 +1,8 @@
 //! A run to analyse.
 
 use super::settings::Settings;
-use crate::common::in_zoo;
 use crate::report::{Folder, grouped};
+use crate::trained::in_zoo;
 use anyhow::{Context, Result, anyhow};
 use candle::Device;
 use hebbian_data::{Dataset, ImageSet, evenly};

@@ -7,7 +7,7 @@ mod products;
 mod timing;
 mod work;
 
-use crate::common::writable;
+use crate::paths::writable;
 use crate::{DeviceArgs, print, tell};
 use anyhow::{Context, Result, bail};
 use hebbian_train::{Cell, Table, peak_memory_bytes, save_json};

@@ -23,7 +23,7 @@ pub(crate) use glossary::legend;
 pub(crate) use run::Folder;
 
 use self::content::Content;
-use crate::common::{is_of_run, is_of_study, writable};
+use crate::paths::{is_of_run, is_of_study, writable};
 use crate::tell;
 use anyhow::{Context, Result, bail};
 use candle::Device;

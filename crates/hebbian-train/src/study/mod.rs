@@ -1,18 +1,30 @@
 //! Studies: several networks (arms), each trained with several seeds, with a table and a picture in one folder.
 
-use crate::engine::{Method, RESUME, RunOptions, Start, Stop, check, measured_on, told, train};
-use crate::own_folder::Prepared;
-use crate::text::read_own_text;
+mod arm;
+mod experiments;
+mod folder;
+mod options;
+mod trained;
+
+pub use arm::Arm;
+pub use folder::StudyFolder;
+pub use options::StudyOptions;
+pub use trained::{ArmRun, Figure, Trained};
+
+use self::arm::check_folders;
+use self::folder::{
+    EXPERIMENT, MADE_BY, Place, REPORT, RESULTS, check_other, made_by, read_report, same,
+};
+use crate::engine::{Method, RunOptions, Start, check, measured_on, train};
 use crate::{
-    Error, FolderKind, History, MadeBy, OwnFolder, Picture, Progress, Result, Results, RunFolder,
-    Table, peak_memory_bytes, save_json, save_text,
+    Error, History, MadeBy, OwnFolder, Progress, Result, Results, peak_memory_bytes, save_json,
+    save_text,
 };
 use candle::Device;
 use candle_hebbian::Rng;
 use candle_hebbian::device::for_this_thread;
 use hebbian_data::Dataset;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::resume_unwind;
@@ -21,132 +33,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Defines the enum of a method's experiments, each with a name and a one-line description, and parses it from a name.
-#[macro_export]
-macro_rules! experiments {
-    (
-        $(#[$about:meta])*
-        pub enum Experiment {
-            $($(#[$doc:meta])* $variant:ident: $name:literal, $line:literal;)+
-        }
-    ) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Experiment {
-            $($(#[$doc])* $variant,)+
-        }
-
-        impl Experiment {
-            /// All experiments.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-            /// The names of all experiments, each with a line of description.
-            pub const LIST: &'static [(&'static str, &'static str)] = &[$(($name, $line)),+];
-
-            /// The name that [`FromStr`](std::str::FromStr) reads.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-
-        }
-
-        impl std::str::FromStr for Experiment {
-            type Err = $crate::Error;
-
-            fn from_str(name: &str) -> $crate::Result<Self> {
-                let all = Self::ALL.map(|experiment| (experiment.name(), experiment));
-                $crate::choose("experiment", name, &all)
-            }
-        }
-    };
-}
-/// How a study is run.
-#[derive(Debug, Clone)]
-pub struct StudyOptions {
-    /// Epochs of each arm; `None` for those of the preset or, on the digits, for a number that takes minutes.
-    pub epochs: Option<usize>,
-    /// How many seeds each arm is trained with.
-    pub seeds: usize,
-    /// The first seed.
-    pub seed: u64,
-    /// The device, as `cpu`, `cuda` or `metal`.
-    pub device: String,
-    /// The version of the program that computes the study.
-    pub version: String,
-    /// Whether to read back the complete runs and continue the interrupted one.
-    pub resume: bool,
-    /// Whether a complete experiment with other settings in the same folder may be replaced. It may have taken hours,
-    /// and the default folder is the same for all settings.
-    pub replace: bool,
-    /// Whether to show no progress.
-    pub quiet: bool,
-    /// The share of training images that was held out, if these images replace the test images in all measurements.
-    pub validation: Option<f64>,
-    /// How many training images kept their labels, if not all did.
-    pub labelled: Option<usize>,
-    /// As [`RunOptions::images`](crate::RunOptions).
-    pub images: Value,
-    /// How many networks learn at the same time. It does not change the results, except for times and speeds. Small
-    /// networks use one core each; memory is needed for all of them.
-    pub parallel: usize,
-    /// The handle that asks the study to stop.
-    pub stop: Stop,
-}
-
-/// One seed on the CPU, with the epochs of the preset and one network at a time.
-impl Default for StudyOptions {
-    fn default() -> Self {
-        Self {
-            epochs: None,
-            seeds: 1,
-            seed: 0,
-            device: "cpu".to_string(),
-            version: String::new(),
-            resume: false,
-            replace: false,
-            quiet: false,
-            validation: None,
-            labelled: None,
-            images: Value::Null,
-            parallel: 1,
-            stop: Stop::default(),
-        }
-    }
-}
-
-impl StudyOptions {
-    /// The seeds of its runs.
-    pub fn seeds(&self) -> impl Iterator<Item = u64> {
-        (0..self.seeds as u64).map(|i| self.seed.wrapping_add(i))
-    }
-
-    /// Says how numbers are averaged over the seeds, for a chart's title.
-    pub fn averaged(&self) -> String {
-        match self.seeds {
-            1 => format!("seed {}", self.seed),
-            seeds => format!("mean ± sd of {seeds} seeds"),
-        }
-    }
-}
-
-/// One of the networks that a study compares.
-#[derive(Debug, Clone)]
-pub struct Arm<O> {
-    /// The group that it belongs to, such as the network, if there are several groups; empty otherwise.
-    pub group: String,
-    /// Its name in the figure.
-    pub label: String,
-    /// The method's options.
-    pub options: O,
-}
-
-impl<O> Arm<O> {
-    /// Its group and label: `deepnet URFB`.
-    fn name(&self) -> String {
-        format!("{} {}", self.group, self.label).trim().to_string()
-    }
-}
+/// The most seeds of a study: more runs would take years, and could not even be counted.
+const MOST_SEEDS: usize = 100_000;
 
 /// A study under way.
 #[derive(Debug)]
@@ -159,28 +47,6 @@ pub struct Study<'a> {
     pub out: &'a Path,
     /// Its experiment, while that is drawn.
     place: Mutex<Option<Place>>,
-}
-
-/// The place of an experiment in its folder.
-#[derive(Debug)]
-enum Place {
-    /// It is still to begin, with this mark: the folder is locked, and what is in it is as it was.
-    Ahead(Prepared, Map<String, Value>),
-    /// It has begun, and nothing is left of the one that it replaces.
-    Begun(OwnFolder),
-}
-
-impl Place {
-    /// Returns the folder of the experiment, which begins if it has not yet begun.
-    fn begun(self) -> Result<OwnFolder> {
-        let (prepared, about) = match self {
-            Self::Ahead(prepared, about) => (prepared, about),
-            Self::Begun(folder) => return Ok(folder),
-        };
-        let replaced = prepared.has_earlier();
-        let clear = |new: &mut OwnFolder| if replaced { remove_runs(new.path()) } else { Ok(()) };
-        Ok(prepared.replace(about, clear)?.0)
-    }
 }
 
 impl<'a> Study<'a> {
@@ -342,7 +208,7 @@ impl<'a> Study<'a> {
 
     /// The run folder of an arm with one of the seeds.
     pub fn folder<O>(&self, arm: &Arm<O>, seed: u64) -> PathBuf {
-        self.out.join(slug(&arm.name())).join(format!("seed-{seed}"))
+        self.out.join(arm.folder()).join(format!("seed-{seed}"))
     }
 
     /// The options of a run in `folder`, whose progress is headed by `label`.
@@ -500,328 +366,15 @@ pub(crate) fn check_arm<M: Method>(
     })
 }
 
-/// A run of an arm with one seed.
-#[derive(Debug, Clone)]
-pub struct ArmRun {
-    /// Its results.
-    pub results: Results,
-    /// What it logged.
-    pub history: History,
-}
-
-/// An arm with its runs, one for each seed.
-#[derive(Debug, Clone)]
-pub struct Trained<O> {
-    /// The arm.
-    pub arm: Arm<O>,
-    /// One run for each seed.
-    pub runs: Vec<ArmRun>,
-}
-
-impl<O> Trained<O> {
-    /// The spread of a number over the runs that have it.
-    pub fn spread(&self, value: impl Fn(&ArmRun) -> Option<f64>) -> Option<Spread> {
-        Spread::of(&self.runs.iter().filter_map(value).collect::<Vec<_>>())
-    }
-
-    /// The share of test images classified wrongly.
-    pub fn test_error(&self) -> Option<Spread> {
-        self.spread(|run| Some(1.0 - run.results.test_accuracy))
-    }
-
-    /// A number that the method reports in `results.json`.
-    pub fn extra(&self, name: &str) -> Option<Spread> {
-        self.spread(|run| run.results.extras.get(name)?.as_f64())
-    }
-
-    /// The value called `name` that was logged after `epoch` epochs; after the last epoch if `None`.
-    pub fn at(&self, name: &str, epoch: Option<u64>) -> Option<Spread> {
-        self.spread(|run| {
-            let mut epochs = run.history.by_epoch();
-            let (_, values) = match epoch {
-                Some(epoch) => epochs.find(|(at, _)| *at == epoch as f64),
-                None => epochs.last(),
-            }?;
-            values.get(name).copied()
-        })
-    }
-
-    /// Every whole epoch after which something was measured.
-    pub fn epochs(&self) -> std::collections::BTreeSet<u64> {
-        let all = self.runs.iter().flat_map(|run| run.history.by_epoch());
-        all.filter(|(epoch, _)| epoch.fract() == 0.0).map(|(epoch, _)| epoch as u64).collect()
-    }
-
-    /// The value called `name` against the epoch.
-    pub fn curve(&self, name: &str) -> Vec<(f64, Spread)> {
-        let point = |epoch| Some((epoch as f64, self.at(name, Some(epoch))?));
-        self.epochs().into_iter().filter_map(point).collect()
-    }
-}
-
-/// The outcome of an experiment.
-#[derive(Debug)]
-pub struct Figure {
-    /// The table, for other programs.
-    pub table: Table,
-    /// Further tables, with the names of their files.
-    pub more_tables: Vec<(&'static str, Table)>,
-    /// Numbers for `results.json`.
-    pub numbers: Value,
-    /// The report for the terminal.
-    pub text: String,
-    /// The picture of the results.
-    pub picture: Picture,
-}
-
-/// The files that an experiment's folder holds besides the folders of its runs.
-static EXPERIMENT: FolderKind = FolderKind {
-    mark: "experiment.json",
-    files: &["figure.png", REPORT, RESULTS, "table.csv"],
-    writes: |name| {
-        [REPORT, RESULTS, PAGE].contains(&name)
-            || [".csv", ".png"].iter().any(|end| name.ends_with(end))
-    },
-    is_own: |path| {
-        if path.ends_with(PAGE) {
-            return RunFolder::is_report(path);
-        }
-        !path.ends_with(RESULTS)
-            || read_own_text(path).is_ok_and(|text| {
-                serde_json::from_str(&text)
-                    .is_ok_and(|results: Value| results.get("experiment").is_some())
-            })
-    },
-};
-/// Written last: with it, the experiment is complete.
-const RESULTS: &str = "results.json";
-/// What the terminal showed.
-const REPORT: &str = "report.txt";
-/// The report with all runs, if the program writes one: a page to open in a browser.
-const PAGE: &str = "report.html";
-
-/// The most seeds of a study: more runs would take years, and could not even be counted.
-const MOST_SEEDS: usize = 100_000;
-
-/// The key of an experiment's mark and results under which its [`MadeBy`] is. It does not distinguish experiments.
-const MADE_BY: &str = "made_by";
-
-/// The content of the folder of a complete experiment.
-#[derive(Debug, Clone)]
-pub struct StudyFolder {
-    /// The name of the experiment.
-    pub name: String,
-    /// What the terminal showed.
-    pub report: String,
-    /// The path of the figure.
-    pub figure: PathBuf,
-}
-
-impl StudyFolder {
-    /// Whether an experiment writes a file of this name into its folder.
-    pub fn writes(name: &str) -> bool {
-        name == EXPERIMENT.mark || (EXPERIMENT.writes)(name)
-    }
-
-    /// Reads what computed the experiment in the folder `path`, complete or not; `None` if there is no experiment, or
-    /// one of a program that did not say it.
-    ///
-    /// # Errors
-    /// If the experiment's mark cannot be read.
-    pub fn made_by(path: impl AsRef<Path>) -> Result<Option<MadeBy>> {
-        Ok(OwnFolder::about(path, &EXPERIMENT)?.as_ref().and_then(made_by))
-    }
-
-    /// Reads the folder at `path`; `None` if it has no experiment, or an incomplete one.
-    ///
-    /// # Errors
-    /// If a file is not what an experiment writes.
-    pub fn read(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let path = path.as_ref();
-        let complete = path.join(RESULTS).exists();
-        let Some(about) = OwnFolder::about(path, &EXPERIMENT)?.filter(|_| complete) else {
-            return Ok(None);
-        };
-        let name = about.get("experiment").and_then(Value::as_str).unwrap_or_default().to_string();
-        Ok(Some(Self { name, report: read_report(path)?, figure: path.join("figure.png") }))
-    }
-
-    /// Writes `html`, which begins with [`REPORT_START`](RunFolder::REPORT_START), as `report.html` into the folder of
-    /// an experiment at `path` and returns the path of the file.
-    ///
-    /// # Errors
-    /// When there is no experiment, or a `report.html` that no experiment wrote.
-    pub fn write_report(path: impl AsRef<Path>, html: &str) -> Result<PathBuf> {
-        let file = OwnFolder::open(path, &EXPERIMENT)?.claim(PAGE)?;
-        save_text(&file, html)?;
-        Ok(file)
-    }
-}
-
-/// What computed the experiment that its mark or results are `about`.
-fn made_by(about: &Map<String, Value>) -> Option<MadeBy> {
-    serde_json::from_value(about.get(MADE_BY)?.clone()).ok()
-}
-
-/// Removes the runs of the experiment in the folder `out`: the one that replaces it computes its own, also if it is
-/// interrupted and resumed.
-fn remove_runs(out: &Path) -> Result<()> {
-    let folders = |path: &Path| -> Result<Vec<PathBuf>> {
-        let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
-        let paths = entries.map(|entry| Ok(entry.map_err(Error::io("read", path))?.path()));
-        let paths: Vec<PathBuf> = paths.collect::<Result<_>>()?;
-        Ok(paths.into_iter().filter(|path| path.is_dir() && !path.is_symlink()).collect())
-    };
-    for arm in folders(out)? {
-        let runs = folders(&arm)?.into_iter().filter(|run| {
-            run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"))
-        });
-        for run in runs {
-            RunFolder::remove(&run)?;
-        }
-        // It stays if it holds anything else.
-        let _ = std::fs::remove_dir(arm);
-    }
-    Ok(())
-}
-
-/// Refuses to resume if the experiment found is not the one wanted.
-fn same(found: &Map<String, Value>, wanted: &Map<String, Value>, out: &Path) -> Result<()> {
-    match difference(found, wanted) {
-        Some(told) => Err(Error::Argument(format!(
-            "{} belongs to another experiment: {told}; {RESUME}",
-            out.join(EXPERIMENT.mark).display(),
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// What distinguishes an experiment from the one wanted; `None` if they are the same.
-fn difference(found: &Map<String, Value>, wanted: &Map<String, Value>) -> Option<String> {
-    let [found, wanted] = [found, wanted].map(|about| {
-        let mut about = about.clone();
-        about.remove(MADE_BY);
-        Value::Object(about)
-    });
-    told(&found, &wanted)
-}
-
-/// Refuses to replace a complete experiment with other settings.
-fn check_other(out: &Path, wanted: &Map<String, Value>) -> Result<()> {
-    if !out.join(RESULTS).exists() {
-        return Ok(());
-    }
-    let Some(found) = OwnFolder::about(out, &EXPERIMENT)? else { return Ok(()) };
-    match difference(&found, wanted) {
-        Some(told) => Err(Error::Argument(format!(
-            "{out} has a complete experiment with other settings ({told}): give this one another folder with --out, \
-             or --out {out} to replace that one",
-            out = out.display(),
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn read_report(out: &Path) -> Result<String> {
-    read_own_text(&out.join(REPORT))
-}
-
-/// `name` as the name of a folder: lower-case letters, digits and hyphens.
-fn slug(name: &str) -> String {
-    let name = name.to_lowercase();
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
-}
-
-/// Refuses arms of which two would have the same folder, where the runs of one would replace those of the other.
-fn check_folders<O>(arms: &[Arm<O>]) -> Result<()> {
-    let mut known = BTreeMap::new();
-    for arm in arms {
-        let (folder, name) = (slug(&arm.name()), arm.name());
-        if let Some(other) = known.insert(folder.clone(), name.clone()) {
-            return Err(Error::Argument(format!(
-                "the networks '{other}' and '{name}' would both be in the folder '{folder}': give them names that \
-                 differ in digits or letters from a to z"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The mean and spread of a number over seeds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// The mean over the seeds.
-    pub mean: f64,
-    /// The standard deviation, estimated for the population that the seeds are a sample of; `None` for one seed.
-    pub sd: Option<f64>,
-}
-
-impl Spread {
-    /// Computes the mean and spread of `values`; `None` if there are none.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let sd = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-        (!values.is_empty()).then_some(Self { mean, sd })
-    }
-
-    /// The spread of the number times a positive `factor`.
-    pub fn times(self, factor: f64) -> Self {
-        Self { mean: factor * self.mean, sd: self.sd.map(|sd| factor * sd) }
-    }
-
-    /// Formats the number with this many decimals: `0.123 ± 0.006`, or `0.123` for one seed.
-    pub fn shown(self, decimals: usize) -> String {
-        match self {
-            Self { mean, sd: Some(sd) } => format!("{mean:.decimals$} ± {sd:.decimals$}"),
-            Self { mean, sd: None } => format!("{mean:.decimals$}"),
-        }
-    }
-
-    /// Formats the number in percent with two decimals: `12.34 ± 0.56`.
-    pub fn percent(self) -> String {
-        self.times(100.0).shown(2)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::toy::{Preset, Toy, images};
-    use crate::{Dimension, LogLine, Moment, OfPreset, Plan, search};
+    use crate::text::read_own_text;
+    use crate::{Dimension, OfPreset, Picture, Plan, RunFolder, Table, search};
+    use std::collections::BTreeMap;
     use std::sync::Condvar;
     use std::time::Duration;
-
-    #[test]
-    fn mean_and_spread_of_hand_worked_values() {
-        assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[0.25]), Some(Spread { mean: 0.25, sd: None }));
-        // The deviations are −1, 0 and 1 in a sample of three: the variance is 2 / 2.
-        let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
-        assert_eq!(spread, Spread { mean: 2.0, sd: Some(1.0) });
-        assert_eq!(spread.percent(), "200.00 ± 100.00");
-        assert_eq!(spread.times(0.5), Spread { mean: 1.0, sd: Some(0.5) });
-    }
-
-    /// A value that is NaN in one of two runs has no mean, rather than that of the other run.
-    #[test]
-    fn no_run_is_left_out_of_a_mean() {
-        let run = |loss: Option<f64>| {
-            let moment = Moment::Learning { step: 1, images: 10, epoch: 1.0 };
-            let values = BTreeMap::from([("loss".to_string(), loss)]);
-            let history = History(vec![LogLine { moment, seconds: 0.0, values }]);
-            ArmRun { results: Results::default(), history }
-        };
-        let arm = Arm { group: String::new(), label: String::new(), options: () };
-        let mut trained = Trained { arm, runs: vec![run(Some(0.5)), run(Some(1.5))] };
-        assert_eq!(trained.at("loss", None).unwrap().mean, 1.0);
-        trained.runs[1] = run(None);
-        for epoch in [None, Some(1)] {
-            assert!(trained.at("loss", epoch).unwrap().mean.is_nan());
-        }
-    }
 
     fn options(parallel: usize) -> StudyOptions {
         StudyOptions { replace: true, quiet: true, parallel, ..StudyOptions::default() }
@@ -1070,29 +623,6 @@ mod tests {
         assert_eq!(trained.len(), 2);
         let last = out.join("net-a-two").join("seed-7").display().to_string();
         assert_eq!(trained[1].runs[2].results.dataset, last);
-    }
-
-    /// Of two runs, the second stops after an epoch. They deviate from their mean by 1, and at their ends by ½.
-    #[test]
-    fn curves_are_of_whole_epochs() {
-        let line = |&(epoch, x): &(f64, f64)| LogLine {
-            moment: Moment::Learning { step: 1, images: 1, epoch },
-            seconds: 0.0,
-            values: [("x".to_string(), Some(x))].into(),
-        };
-        let run = |lines: &[(f64, f64)]| ArmRun {
-            results: Results::default(),
-            history: History(lines.iter().map(line).collect()),
-        };
-        let arm = Arm { group: String::new(), label: String::new(), options: () };
-        let whole = run(&[(0.0, 1.0), (0.5, 9.0), (1.0, 4.0), (2.0, 7.0)]);
-        let trained = Trained { arm, runs: vec![whole, run(&[(0.0, 3.0), (1.0, 6.0)])] };
-        let both = |mean| Spread { mean, sd: Some(2f64.sqrt()) };
-        let one = Spread { mean: 7.0, sd: None };
-        assert_eq!(trained.curve("x"), [(0.0, both(2.0)), (1.0, both(5.0)), (2.0, one)]);
-        let ends = Spread { mean: 6.5, sd: Some(0.5f64.sqrt()) };
-        assert_eq!(trained.at("x", None), Some(ends));
-        assert_eq!(trained.at("y", None), None);
     }
 
     /// As many jobs run at the same time as may, and the results are in order whichever thread computes them; after an
