@@ -8,7 +8,7 @@ use candle_hebbian::{Rule, State, Synapses, Update};
 /// is the gradient of the weights, computed from the third factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SignOnly {
-    /// The size of the change; 0.15 is about the average of the rule's sizes.
+    /// The size of the change; 0.15 is about the mean of the rule's sizes in its first steps. They become smaller later.
     pub size: f64,
 }
 

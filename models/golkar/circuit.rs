@@ -99,7 +99,7 @@ pub struct Initial {
     pub w1: f64,
     /// Standard deviation of `W₂`.
     pub w2: f64,
-    /// `Q` is the identity times this number, which is 1/3 in the authors' code. Online steps are stable
+    /// `Q` is the identity times this number above 0, which is 1/3 in the authors' code. Online steps are stable
     /// only while `η₁ ‖x‖² q² < 2`.
     #[serde(default = "third")]
     pub q: f64,

@@ -137,7 +137,6 @@ impl Preset {
             ("ridge", ridge),
             ("initial.w1", self.initial.w1),
             ("initial.w2", self.initial.w2),
-            ("initial.q", self.initial.q),
         ];
         let refuse = |(name, found): (&str, f64), expected: &str| {
             Err(Error::Argument(format!("{name} is {found}, expected a number {expected}")))
@@ -146,6 +145,7 @@ impl Preset {
             return refuse(wrong, "≥ 0");
         }
         let positive = [
+            ("initial.q", self.initial.q),
             ("level", level),
             ("half_time", half_time.unwrap_or(1.0)),
             ("backprop.half_time", self.backprop.half_time.unwrap_or(1.0)),

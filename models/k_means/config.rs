@@ -29,7 +29,7 @@ pub struct Preset {
     pub epsilon: f64,
     /// How the centroids are initialised.
     pub start: Start,
-    /// Iterations of k-means. With 0, the centroids stay as they are initialised: a control.
+    /// Iterations of k-means, up to 16,777,216. With 0, the centroids stay as they are initialised: a control.
     pub iterations: usize,
     /// Penalties of ridge regression; the best one is chosen on a part of the training images.
     pub alphas: Vec<f64>,
@@ -61,7 +61,7 @@ impl hebbian_train::Preset for Preset {
     hebbian_train::preset_fields!();
 
     fn validate(&self) -> Result<()> {
-        let Self { kernel, units, patches, contrast, epsilon, alphas, .. } = self;
+        let Self { kernel, units, patches, contrast, epsilon, iterations, alphas, .. } = self;
         let is_positive = |x: &f64| *x > 0.0 && x.is_finite();
         check_fields([
             (*kernel > 0, format!("kernel is {kernel}, expected 1 or more")),
@@ -79,6 +79,10 @@ impl hebbian_train::Preset for Preset {
             ),
             (is_positive(contrast), format!("contrast is {contrast}, expected a number above 0")),
             (is_positive(epsilon), format!("epsilon is {epsilon}, expected a number above 0")),
+            (
+                *iterations <= 1 << 24,
+                format!("iterations is {iterations}, expected at most 16,777,216"),
+            ),
             (
                 !alphas.is_empty() && alphas.iter().all(is_positive),
                 format!("alphas are {alphas:?}, expected one or more numbers above 0"),

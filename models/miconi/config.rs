@@ -207,11 +207,11 @@ impl Preset {
                 }
             }
             if let Patches::Whiten { epsilon } = layer.patches
-                && (at > 0 || epsilon.is_nan() || epsilon <= 0.0)
+                && (at > 0 || !(epsilon > 0.0 && epsilon.is_finite()))
             {
                 return wrong(format!(
-                    "patches are whitened in the first layer only and with epsilon above 0, found \
-                     epsilon {epsilon}"
+                    "patches are whitened in the first layer only and with a finite epsilon above \
+                     0, found epsilon {epsilon}"
                 ));
             }
         }

@@ -4,7 +4,7 @@ use candle::Tensor;
 use candle_hebbian::Rng;
 use hebbian_train::{
     EpochStats, Error, LinearHead, LinearHeadConfig, LinearReadout, LinearSvm, LinearSvmConfig,
-    NearestNeighbours, Readout, ReadoutResult, Result, Ridge, Standardisation, choose,
+    NearestNeighbours, Readout, ReadoutResult, Result, Ridge, Standardisation, choose, shown,
 };
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -67,7 +67,7 @@ impl Decoder {
         match self {
             Self::Ridge { alpha } => Ridge::check(rows, width, alpha),
             Self::Svm { c } => LinearSvmConfig { c, ..Default::default() }.check(),
-            Self::Logistic { .. } => Ok(()),
+            Self::Logistic { epochs } => shown(rows, epochs).map(drop),
             Self::NearestNeighbours { k } => NearestNeighbours::check(rows, k),
         }
     }

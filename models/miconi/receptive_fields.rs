@@ -58,7 +58,10 @@ pub fn receptive_fields(network: &Network, top_left: bool) -> Result<Vec<Tensor>
         units
     });
     let &[channels, height, width] = stack.input() else {
-        return Err(Error::Argument(format!("images of shape {:?}", stack.input())));
+        return Err(Error::Argument(format!(
+            "the network takes inputs of shape {:?}, expected images (C, H, W)",
+            stack.input()
+        )));
     };
     let fields =
         hebbian_train::receptive_fields(&layers.collect::<Vec<_>>(), (channels, height, width))?;

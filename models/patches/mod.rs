@@ -1,7 +1,7 @@
 //! Whitened random patches: the control that learns nothing.
 //!
 //! L. Thiry, M. Arbel, E. Belilovsky, E. Oyallon, *The Unreasonable Effectiveness of Patches in Deep
-//! Convolutional Kernels Methods*, ICLR 2021, arXiv 2101.07528, §1. The features compare an image with patches of other
+//! Convolutional Kernels Methods*, ICLR 2021, arXiv 2101.07528. The features compare an image with patches of other
 //! images, drawn at random; learned features should be better. `README.md` beside this file lists what differs from the
 //! paper.
 

@@ -37,12 +37,12 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
         )));
     }
     for (index, block) in preset.blocks.iter().enumerate() {
-        if let Learning::Hebbian { rate, .. } = block.learning {
-            check_rate(rate, &format!("block {index}"), preset)?;
+        if let Learning::Hebbian { rate, radius, .. } = block.learning {
+            check_rule(rate, radius, &format!("block {index}"), preset)?;
         }
     }
-    if let HeadConfig::SupervisedHebbian { rate, .. } = preset.head {
-        check_rate(rate, "the head", preset)?;
+    if let HeadConfig::SupervisedHebbian { rate, radius } = preset.head {
+        check_rule(rate, radius, "the head", preset)?;
     }
     if count == 0 && !matches!(preset.head, HeadConfig::Linear { .. }) {
         return Err(Error::Argument(format!(
@@ -65,11 +65,16 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
     Ok(())
 }
 
-fn check_rate(rate: Rate, what: &str, preset: &Preset) -> Result<()> {
-    rate.steps()
-        .build(Vec::<Var>::new())
-        .map(drop)
-        .map_err(|error| Error::Argument(format!("{what} of preset '{}': {error}", preset.name)))
+/// Checks the numbers of what learns by the rule.
+fn check_rule(rate: Rate, radius: f64, what: &str, preset: &Preset) -> Result<()> {
+    let wrong =
+        |problem: String| Error::Argument(format!("{what} of preset '{}': {problem}", preset.name));
+    if !(radius as f32 > 0.0 && (radius as f32).is_finite()) {
+        return Err(wrong(format!(
+            "the radius is {radius}, expected a number that is above 0 and finite in f32"
+        )));
+    }
+    rate.steps().build(Vec::<Var>::new()).map(drop).map_err(|error| wrong(error.to_string()))
 }
 
 /// Checks that there are images, and that the images of all epochs can be counted.

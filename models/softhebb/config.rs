@@ -110,7 +110,7 @@ pub enum Learning {
         competition: CompetitionKind,
         /// The units' learning rates.
         rate: Rate,
-        /// The expected norm of a unit's initial weights, `R`.
+        /// The expected norm of a unit's initial weights, `R`, above 0.
         radius: f64,
         /// Centre and rectify the response before the competition (`e1` in the release).
         #[serde(default)]
@@ -187,7 +187,7 @@ pub enum HeadConfig {
     SupervisedHebbian {
         /// The units' learning rates.
         rate: Rate,
-        /// The expected norm of a unit's initial weights, `R`.
+        /// The expected norm of a unit's initial weights, `R`, above 0.
         radius: f64,
     },
 }

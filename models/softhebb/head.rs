@@ -36,8 +36,9 @@ impl Head {
     /// A fresh head for `features` inputs and `classes` classes.
     ///
     /// # Errors
-    /// If the batch size is 0, or there is no memory for the weights. For a linear head, also if a size is 0, or the
-    /// probability of dropout is outside [0, 1); for the rule, if a number of its rate is out of range.
+    /// If the batch size is 0, or there is no memory for the weights. For a linear head, also if a size is 0, the
+    /// learning rate is negative or not finite, or the probability of dropout is outside [0, 1); for the rule, if a
+    /// number of its rate is out of range.
     pub fn new(
         config: &HeadConfig,
         training: &TrainingConfig,

@@ -1,5 +1,6 @@
 //! The presets, embedded as JSON.
 
+use super::check;
 use super::config::Preset;
 use hebbian_train::{Result, all_presets, find_preset};
 
@@ -87,4 +88,8 @@ impl hebbian_train::Preset for Preset {
     ];
 
     hebbian_train::preset_fields!(alias);
+
+    fn validate(&self) -> Result<()> {
+        check::preset(self)
+    }
 }

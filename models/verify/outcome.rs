@@ -56,7 +56,11 @@ impl Outcome {
 
     /// The comparison whose error is the largest relative to what is allowed.
     pub fn worst(&self) -> Option<&Comparison> {
-        let part = |comparison: &Comparison| comparison.error / comparison.allowed;
+        // Nothing of 0 is not 0/0, whose sign differs from processor to processor.
+        let part = |comparison: &Comparison| match comparison.error {
+            0.0 => 0.0,
+            error => error / comparison.allowed,
+        };
         self.comparisons.iter().max_by(|a, b| part(a).total_cmp(&part(b)))
     }
 }
@@ -100,5 +104,15 @@ mod tests {
             Outcome { comparisons: vec![compare(&[1.0009], &[1.0]), compare(&[9.5e-7], &[0.0])] };
         assert!(outcome.passed());
         assert_eq!(outcome.worst(), outcome.comparisons.last());
+    }
+
+    #[test]
+    fn what_is_exact_is_not_the_worst_if_nothing_is_allowed() {
+        let exactly = |got: f64| Comparison::of("w".into(), "", &[got], &[1.0], 0.0);
+        for comparisons in [[exactly(1.5), exactly(1.0)], [exactly(1.0), exactly(1.5)]] {
+            let outcome = Outcome { comparisons: comparisons.to_vec() };
+            assert!(!outcome.passed());
+            assert_eq!(outcome.worst().map(|worst| worst.error), Some(0.5));
+        }
     }
 }

@@ -117,7 +117,7 @@ impl AdaptiveThreshold {
     /// If their shape differs.
     pub fn set(&self, values: &Tensor) -> Result<()> {
         if values.shape() != self.values.shape() {
-            candle::bail!("thresholds of {:?} for {:?}", values.dims(), self.values.dims())
+            candle::bail!("thresholds of {:?}, expected {:?}", values.dims(), self.values.dims())
         }
         self.var.set(&values.detach().to_dtype(self.var.dtype())?.flatten_all()?)
     }
@@ -162,15 +162,19 @@ impl AdaptiveThreshold {
             (&[sites, rows, units], &[s, k]) if (sites, units) == (s, k) => {
                 if wide_dtype(t.dtype()) != self.values.dtype() {
                     candle::bail!(
-                        "thresholds in {:?} for {what} in {:?}",
+                        "thresholds in {:?} for {what} in {:?}: expected thresholds in {:?}",
                         self.values.dtype(),
-                        t.dtype()
+                        t.dtype(),
+                        wide_dtype(t.dtype())
                     )
                 }
                 Ok(rows)
             }
             (found, thresholds) => {
-                candle::bail!("thresholds of {thresholds:?} for {what} of {found:?}")
+                candle::bail!(
+                    "thresholds of {thresholds:?} (sites, units) for {what} of {found:?}: \
+                     expected (sites, rows, units) with the same sites and units"
+                )
             }
         }
     }

@@ -344,7 +344,11 @@ impl Response {
     /// If `u` has another shape.
     pub fn with_u(&self, u: &Tensor) -> Result<Self> {
         if u.shape() != self.u.shape() {
-            candle::bail!("a response of {:?} in place of {:?}", u.dims(), self.u.dims())
+            candle::bail!(
+                "a response of {:?} in place of {:?}: expected the same shape",
+                u.dims(),
+                self.u.dims()
+            )
         }
         Ok(Self { u: u.detach(), ..self.clone() })
     }

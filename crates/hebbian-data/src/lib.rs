@@ -53,7 +53,9 @@
 //! |---|---|
 //! | `hub` | the Hugging Face Hub, whose client brings in two hundred crates; enables `parquet` |
 //! | `parquet` | tables of pictures, the format that the hub stores |
+//! | `zstd` | tables that are compressed with zstd; enables `parquet` |
 //! | `pictures` | JPEG, WebP and BMP, in addition to PNG |
+//! | `candle-datasets` | data sets to and from those of the crate `candle-datasets` |
 #![deny(missing_debug_implementations, missing_docs)]
 #![warn(clippy::missing_errors_doc)]
 

@@ -204,7 +204,7 @@ impl Patterns {
         let (units, inputs, rows, columns) = weight.dims4()?;
         if inputs != self.count {
             return Err(Error::Argument(format!(
-                "{name}: weights of shape {:?} for {} channels",
+                "{name}: weights of shape {:?}, expected (K, {}, h, w): one input for each channel",
                 weight.dims(),
                 self.count
             )));
@@ -247,7 +247,9 @@ impl Patterns {
 pub fn win_shares(responses: &Tensor) -> Result<Vec<f64>> {
     if responses.rank() < 2 || responses.elem_count() == 0 {
         let shape = responses.dims();
-        return Err(Error::Argument(format!("responses of shape {shape:?} have no winner")));
+        return Err(Error::Argument(format!(
+            "responses of {shape:?} have no winner: expected (B, K) or (B, K, h, w), not empty"
+        )));
     }
     let units = responses.dim(1)?;
     let rows = responses.detach().transpose(1, D::Minus1)?.contiguous()?.reshape(((), units))?;
@@ -318,7 +320,9 @@ pub fn exciting_images(
         let mut chosen = vec![0f32; units.len() * all];
         for (row, &unit) in units.iter().enumerate() {
             if unit >= all {
-                return Err(Error::Argument(format!("there is no unit {unit}: layer of {all}")));
+                return Err(Error::Argument(format!(
+                    "there is no unit {unit}: the layer has {all}, counted from 0"
+                )));
             }
             chosen[row * all + unit] = 1.0;
         }

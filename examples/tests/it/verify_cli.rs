@@ -331,7 +331,7 @@ fn verify_in_little_memory(place: &TempDir) -> Outcome {
 fn sizes_that_the_files_weights_have_not_are_refused() {
     let place = tempfile::tempdir().unwrap();
     type Change = (&'static str, &'static str, Edit, &'static [&'static str]);
-    let changes: [Change; 4] = [
+    let changes: [Change; 5] = [
         (
             "kernel",
             "softhebb.one_layer",
@@ -349,6 +349,15 @@ fn sizes_that_the_files_weights_have_not_are_refused() {
             "miconi.oja_graded",
             |params| params["kernels"] = json!([5, 300_000, 3]),
             &["'layers.1.weight' of shape [14, 10, 3, 3]", "[14, 10, 300000, 300000]"],
+        ),
+        (
+            "zeros",
+            "pad.reflect2",
+            |params| {
+                params["padding_mode"] = json!("zeros");
+                params["padding"] = json!(1_000_000_000);
+            },
+            &["padding 1000000000 in its params", "at most 12, the shorter side of the image"],
         ),
         ("empty", "amit.urfb", |_| (), &["'x' of shape [0, 1, 3, 1000000, 1000000]"]),
     ];

@@ -234,6 +234,15 @@ fn too_many_units_are_refused_before_they_take_memory() -> Result {
     Ok(())
 }
 
+/// Where `Q` is 0, `Qᵀz` and so `ΔQ` are 0: it stays 0, and nothing would hold the basal weights.
+#[test]
+fn interneurons_without_weights_are_refused() -> Result {
+    let wrong = |preset: &mut Preset| preset.initial.q = 0.0;
+    let error = learned(wrong, false).err().ok_or("it went well")?.to_string();
+    assert!(error.contains("initial.q is 0, expected a number above 0"), "{error}");
+    Ok(())
+}
+
 /// The check makes no samples, and refuses what the learner refuses.
 #[test]
 fn a_circuit_is_checked_as_it_is_made() -> Result {

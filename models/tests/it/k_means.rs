@@ -202,6 +202,10 @@ fn presets_that_are_wrong_are_refused() -> Result {
             Preset { epsilon: f64::NAN, ..right.clone() },
             "epsilon is NaN, expected a number above 0",
         ),
+        (
+            Preset { iterations: (1 << 24) + 1, ..right.clone() },
+            "iterations is 16777217, expected at most 16,777,216",
+        ),
         (Preset { alphas: vec![], ..right.clone() }, "alphas are [], expected one or more"),
         (Preset { alphas: vec![-1.0], ..right.clone() }, "alphas are [-1.0], expected one or more"),
     ] {

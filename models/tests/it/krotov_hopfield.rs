@@ -298,5 +298,8 @@ fn wrong_presets_are_refused() -> Result {
     preset.head.dropout = 1.5;
     let error = fresh(&preset, &digits()).err().ok_or("accepted")?.to_string();
     assert!(error.contains("1.5"), "{error}");
+    (preset.head.dropout, preset.head.epochs) = (0.0, usize::MAX);
+    let error = fresh(&preset, &digits()).err().ok_or("accepted")?.to_string();
+    assert!(error.contains("epochs of 1442 are too many to count: give fewer epochs"), "{error}");
     Ok(())
 }

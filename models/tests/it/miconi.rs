@@ -1002,6 +1002,7 @@ mod runs {
             (Decoder::NearestNeighbours { k: 96 }, "k is 96, expected 1 to 95"),
             (Decoder::Svm { c: 0.0 }, "c is 0"),
             (Decoder::Ridge { alpha: -1.0 }, "alpha is -1"),
+            (Decoder::Logistic { epochs: usize::MAX }, "epochs of 95 are too many to count"),
         ] {
             refused(&with(&|options| options.decoder = decoder), &data, &[word]);
         }
@@ -1040,6 +1041,8 @@ fn what_cannot_be_is_refused() -> Result<()> {
     refused(&|p| p.layers[2].pool = 0, &["layer 3", "at least 1"])?;
     refused(&|p| p.layers[2].learning_rate = f64::NAN, &["layer 3", "learning rate is NaN"])?;
     refused(&|p| p.layers[1].patches = Patches::Whiten { epsilon: 1.0 }, &["first layer only"])?;
+    let epsilon = f64::INFINITY;
+    refused(&|p| p.layers[0].patches = Patches::Whiten { epsilon }, &["found epsilon inf"])?;
     refused(&|p| p.training.batch_size = 0, &["batch size is 0"])?;
     refused(&|p| p.training.rule = RuleKind::Softhebb, &["softhebb", "hebb, instar or oja"])?;
     // Receptive fields: 3; with its pool 4; 2·1 + 4; with its pool 8, in steps of 4; 4·5 + 8.

@@ -394,6 +394,33 @@ fn a_last_batch_without_a_variance_is_refused() -> Result {
     Ok(())
 }
 
+/// Weights of such a radius would be 0, or infinite in f32, and a head of such a rate would not learn.
+#[test]
+fn a_radius_or_a_rate_out_of_range_is_refused() -> Result {
+    let start = Start { rng: Rng::new(0), device: Device::Cpu, quiet: true };
+    let refused = |preset: &Preset, says: &str| {
+        let error = Softhebb::learner(&options(preset.clone()), &data(20), &start).unwrap_err();
+        assert!(error.to_string().contains(says), "{says}: {error}");
+    };
+    for (wrong, shown) in [(0.0, "0"), (-25.0, "-25"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+        let mut preset = small(Mode::Successive)?;
+        if let Learning::Hebbian { radius, .. } = &mut preset.blocks[1].learning {
+            *radius = wrong;
+        }
+        refused(&preset, &format!("block 1 of preset 'small': the radius is {shown}, expected"));
+        let mut preset = decaying(Mode::Successive)?;
+        if let HeadConfig::SupervisedHebbian { radius, .. } = &mut preset.head {
+            *radius = wrong;
+        }
+        refused(&preset, &format!("the head of preset 'small': the radius is {shown}, expected"));
+    }
+    for mut preset in [small(Mode::Successive)?, backprop()?] {
+        preset.training.head_learning_rate = -1e-3;
+        refused(&preset, "the head's learning_rate is -0.001, expected a finite number");
+    }
+    Ok(())
+}
+
 /// Back-propagation trains all layers at once: it has no modes, and least of all those in which nothing learns.
 #[test]
 fn back_propagation_has_no_other_modes() -> Result {

@@ -19,7 +19,11 @@ pub fn over_rows(u: &Tensor, compete: impl FnOnce(&Tensor) -> Result<Tensor>) ->
     prepared(u, |u| {
         let y = over_nan_rows(u, compete)?;
         if y.shape() != u.shape() {
-            candle::bail!("competition: activity {:?} of a response {:?}", y.dims(), u.dims())
+            candle::bail!(
+                "competition: an activity of {:?}, expected {:?}, the shape of the response",
+                y.dims(),
+                u.dims()
+            )
         }
         Ok(y.detach())
     })

@@ -59,10 +59,14 @@ impl FeedbackLayer {
         for (mask, weights) in pairs {
             match (mask, weights) {
                 (Some(mask), Some(weights)) if weights.shape() != mask.shape() => {
-                    candle::bail!("a mask of {:?} for weights of {:?}", mask.dims(), weights.dims())
+                    candle::bail!(
+                        "a mask of {:?} for weights of {:?}: expected the same shape",
+                        mask.dims(),
+                        weights.dims()
+                    )
                 }
                 (Some(_), None) => {
-                    candle::bail!("a mask for the feedback weights, but there are none")
+                    candle::bail!("a mask for the feedback weights, but there are none: give None")
                 }
                 _ => {}
             }

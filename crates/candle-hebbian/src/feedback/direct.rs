@@ -8,7 +8,7 @@ use candle::{Result, Tensor};
 /// reaches `hidden` as `e·B`, where `feedback` is `B (M, F)` and `hidden (N, …)` has `F` values per
 /// sample.
 ///
-/// Direct feedback alignment (Nøkland 2016, Eq. 8): pass `hidden.detach()` on to the layers above
+/// Direct feedback alignment (Nøkland 2016): pass `hidden.detach()` on to the layers above
 /// so that this is the only error that `hidden` gets.
 ///
 /// ```

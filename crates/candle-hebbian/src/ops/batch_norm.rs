@@ -101,7 +101,7 @@ impl BatchNorm {
     pub fn set_running(&self, mean: &Tensor, var: &Tensor) -> Result<()> {
         if mean.shape() != self.running_mean.shape() || var.shape() != self.running_var.shape() {
             candle::bail!(
-                "batch norm: statistics of {:?} and {:?} for {:?} channels",
+                "batch norm: found a mean of {:?} and a variance of {:?}, expected {:?} for both",
                 mean.dims(),
                 var.dims(),
                 self.running_mean.dims()

@@ -93,7 +93,7 @@ impl Dropout {
         if rows.device().is_cpu()
             && let Some(row) = rows.to_vec1::<u32>()?.into_iter().find(|&row| row as usize >= all)
         {
-            candle::bail!("dropout: row {row} of {all}")
+            candle::bail!("dropout: there is no row {row}: the features have {all}, counted from 0")
         }
         let features = features.detach();
         if [count, width].contains(&0) {

@@ -23,7 +23,9 @@ pub(crate) fn index(places: &[u32], device: &Device) -> Result<Tensor> {
 /// If `count` is not a u32, or there is no memory for so many numbers.
 pub fn numbers(count: usize, device: &Device) -> Result<Tensor> {
     memory::check("numbers", &[count], DType::U32, &Device::Cpu)?;
-    let Ok(count) = u32::try_from(count) else { candle::bail!("numbers: {count} do not fit u32") };
+    let Ok(count) = u32::try_from(count) else {
+        candle::bail!("numbers: found a count of {count}, expected at most {} (u32)", u32::MAX)
+    };
     index(&(0..count).collect::<Vec<_>>(), device)
 }
 

@@ -11,7 +11,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 /// Computes `relu(u − mean_c u)^power`, where the mean is over the channels (dimension 1) at the
 /// same position.
 ///
-/// Coates & Ng 2011; Journé et al. 2023 with a power. The gradient is exact. With `constant_mean`,
+/// Coates et al. 2011; Journé et al. 2023 with a power. The gradient is exact. With `constant_mean`,
 /// the mean is treated as a constant in the backward pass, as the released SoftHebb code does. If a
 /// channel of a position is NaN, all channels of that position are NaN, and so is their gradient.
 ///

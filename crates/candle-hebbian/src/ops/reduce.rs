@@ -45,7 +45,7 @@ pub fn column_counts(a: &Tensor) -> Result<Tensor> {
 pub fn column_dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if (a.dims(), a.dtype()) != (b.dims(), b.dtype()) {
         candle::bail!(
-            "column_dots: {:?} of {:?} and {:?} of {:?} differ",
+            "column_dots: {:?} of {:?} and {:?} of {:?}: expected one shape and one type",
             a.dims(),
             a.dtype(),
             b.dims(),

@@ -1,6 +1,6 @@
 //! Learning rules: functions from what a synapse may see to its update.
 //!
-//! All classical rules have the same form (Miconi 2021, §2; Journé et al. 2023, Eq. 2). With rows
+//! All classical rules have the same form (Miconi 2021; Journé et al. 2023, Eq. 2). With rows
 //! `x`, weights `w`, linear response `u = x·wᵀ`, post-synaptic activity `y`, and `sg` for
 //! stop-gradient:
 //!

@@ -91,7 +91,10 @@ impl<C: Competition> Stack<C> {
         let x = self.features(x, index)?;
         match self.blocks().get(index) {
             Some(block) => named(index, &x, learn_alone(block, &x, learner)),
-            None => candle::bail!("block {index}: the stack has {}", self.blocks().len()),
+            None => candle::bail!(
+                "there is no block {index}: the stack has {} blocks, counted from 0",
+                self.blocks().len()
+            ),
         }
     }
 

@@ -84,7 +84,10 @@ impl<C: Competition> Stack<C> {
     /// If the block does not exist or has no layer, or if an input does not fit; the message names the block.
     pub fn excitation(&self, index: usize, x: &Tensor) -> Result<Tensor> {
         let Some(block) = self.blocks().get(index) else {
-            candle::bail!("block {index}: the stack has {}", self.blocks().len())
+            candle::bail!(
+                "there is no block {index}: the stack has {} blocks, counted from 0",
+                self.blocks().len()
+            )
         };
         let mut pass = Pass { backprop: true, exact: true, ..Pass::default() };
         let mut x = x.clone();

@@ -135,7 +135,7 @@ impl Steps {
             let shape = variable.var().shape();
             if let Some(gradient) = gradient.as_ref().filter(|gradient| gradient.shape() != shape) {
                 candle::bail!(
-                    "steps: a gradient of shape {:?} for a variable of shape {:?}",
+                    "steps: a gradient of {:?} for a variable of shape {:?}: expected the same",
                     gradient.dims(),
                     shape.dims()
                 )

@@ -10,7 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::learner::check_layer;
-use super::{Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State};
+use super::{
+    Clock, Figures, Learner, Measured, Method, Model, OfPreset, Recorder, Start, State, shown,
+};
 use crate::{
     Checkpoint, Error, LinearHead, LinearHeadConfig, LinearReadout, Picture, Preset, ReadoutResult,
     Result, Ridge, Standardisation, Units, collect_features,
@@ -331,7 +333,10 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
                 alphas.iter().try_for_each(check)?;
             }
             Some(OwnReadout::Head(_)) => {}
-            None => drop(learner.head()?),
+            None => {
+                shown(data.train.len(), learner.recipe.head.epochs)?;
+                drop(learner.head()?);
+            }
         }
         Ok(learner)
     }

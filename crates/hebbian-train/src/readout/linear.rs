@@ -108,8 +108,9 @@ impl LinearHead {
     /// `features`.
     ///
     /// # Errors
-    /// When `features`, `classes` or the batch size is 0, the probability of dropout is outside [0, 1), there is no
-    /// memory for the weights, or candle does not convert f32 to `dtype` on `device`.
+    /// When `features`, `classes` or the batch size is 0, the learning rate is negative or not finite, the probability
+    /// of dropout is outside [0, 1), there is no memory for the weights, or candle does not convert f32 to `dtype` on
+    /// `device`.
     pub fn new(
         config: LinearHeadConfig,
         features: usize,
@@ -127,8 +128,8 @@ impl LinearHead {
     /// A head with the given weight `(classes, F)` and bias `(classes,)`, before its first epoch.
     ///
     /// # Errors
-    /// When the tensors have other shapes or no entries, the batch size is 0, the probability of dropout is outside
-    /// [0, 1), or there is no memory for Adam's moments.
+    /// When the tensors have other shapes or no entries, the batch size is 0, the learning rate is negative or not
+    /// finite, the probability of dropout is outside [0, 1), or there is no memory for Adam's moments.
     pub fn from_tensors(config: LinearHeadConfig, weight: Tensor, bias: Tensor) -> Result<Self> {
         let (classes, features) = weight.dims2()?;
         if bias.dims() != [classes] || classes == 0 || features == 0 {
@@ -141,6 +142,12 @@ impl LinearHead {
         }
         if config.batch_size == 0 {
             return Err(Error::Argument("the head's batch_size is 0, expected 1 or more".into()));
+        }
+        let rate = config.learning_rate;
+        if !(rate.is_finite() && rate >= 0.0) {
+            return Err(Error::Argument(format!(
+                "the head's learning_rate is {rate}, expected a finite number of 0 or more"
+            )));
         }
         Ok(Self {
             dropout: Dropout::new(config.dropout)?,

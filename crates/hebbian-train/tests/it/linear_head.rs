@@ -178,6 +178,11 @@ fn what_does_not_fit_is_an_error() {
         assert!(LinearHead::new(config(2, 1e-3, dropout), 4, 2, DType::F32, cpu, rng).is_err());
     }
     assert!(LinearHead::new(config(0, 1e-3, 0.5), 4, 2, DType::F32, cpu, rng).is_err());
+    for (rate, says) in [(-1e-3, "is -0.001"), (f64::NAN, "is NaN"), (f64::INFINITY, "is inf")] {
+        let refused = LinearHead::new(config(2, rate, 0.5), 4, 2, DType::F32, cpu, rng);
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(&format!("learning_rate {says}, expected a finite")), "{error}");
+    }
     let bad = Tensor::full(f32::NAN, (3, 4), cpu).unwrap();
     let error = head.train_epoch(&bad, &[0, 1, 1], rng).unwrap_err().to_string();
     assert!(error.contains("not finite"), "{error}");

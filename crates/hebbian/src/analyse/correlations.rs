@@ -87,7 +87,7 @@ fn layers(run: &Opened, how: &How) -> Result<Vec<Layer>> {
     let (model, (_, test)) = (run.model()?, run.some_images(&how.settings)?);
     let units = model.network().units()?;
     if units.len() != model.layers() {
-        bail!("its method says nothing of units");
+        bail!("its method does not say which weights its units have");
     }
     let label = format!("{}, correlations", run.name);
     let mut progress = Progress::new((test.len() * units.len()) as u64, &label, how.quiet);

@@ -128,7 +128,11 @@ impl Opened {
         let (train, test) =
             (some(train, settings.train_images)?, some(test, settings.test_images)?);
         if train.is_empty() || test.is_empty() {
-            return Err(anyhow!("it has {} training and {} test images", train.len(), test.len()));
+            return Err(anyhow!(
+                "it has {} training and {} test images, expected at least one of each",
+                train.len(),
+                test.len()
+            ));
         }
         Ok((train, test))
     }

@@ -86,7 +86,7 @@ fn layers(run: &Opened, near: Option<f64>) -> Result<Vec<Layer>> {
     let model = run.model()?;
     let units = model.network().units()?;
     if units.is_empty() {
-        bail!("its method says nothing of units");
+        bail!("its method does not say which weights its units have");
     }
     let one = |(at, units): (usize, hebbian_train::Units)| {
         let block =

@@ -34,8 +34,8 @@ const SLEEPING: [(&str, &str); 3] =
 /// Each time is the median over rounds in which the work and its products alternate, with every library that is
 /// installed: gemm, MKL and OpenBLAS (found by their usual names, or the files in HEBBIAN_BLAS). In a round, each is
 /// repeated for a tenth of a second before it is timed. "of best" is the time of the fastest library's products divided
-/// by that of the work: at 100 % a step takes as long as its products alone, and fewer multiplications can make it
-/// faster than that. Run nothing else on the machine meanwhile.
+/// by that of the work, the median over rounds: at 100 % a step takes as long as its products alone, and fewer
+/// multiplications can make it faster than that. Run nothing else on the machine meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct BenchArgs {

@@ -39,7 +39,7 @@ impl Peers {
             .spawn()
             .with_context(|| format!("--against-torch {}", python.display()))?;
         let (Some(ask), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
-            bail!("{}: no way to talk to it", script.display())
+            bail!("{}: its input and output cannot be opened", script.display())
         };
         let mut peers = Self { process, ask, answers: BufReader::new(answers) };
         match peers.line()?.trim() {

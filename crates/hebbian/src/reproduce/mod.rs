@@ -283,7 +283,7 @@ fn wait(mut command: Command, folder: &Path) -> Result<()> {
         return Err(Error::Stopped { at, path, next, signal }.into());
     }
     if !status.success() {
-        bail!("its run in {} ended with {status}: its words are above", folder.display());
+        bail!("its run in {} ended with {status}: its messages are above", folder.display());
     }
     Ok(())
 }

@@ -101,6 +101,10 @@ fn presets_that_make_no_sense_are_refused() {
     };
     wrong("/blocks/0/learning/rate", rate(0.0, 9.0), &["block 0", "the speed is 0"]);
     wrong("/blocks/0/learning/rate", rate(7.0, 0.0), &["block 0", "the divisor is 0"]);
+    let radius = ["preset.json", "block 0 of preset 'tiny'", "the radius is -5"];
+    wrong("/blocks/0/learning/radius", json!(-5.0), &radius);
+    let training = json!({ "head_learning_rate": -0.001 });
+    wrong("/training", training, &["the head's learning_rate is -0.001"]);
     wrong("/head/dropout", json!(1.0), &["dropout"]);
     wrong("/blocks/0/layer", json!({ "kind": "dense", "units": 8 }), &["block 0", "pool"]);
 }

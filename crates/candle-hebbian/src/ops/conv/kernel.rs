@@ -40,7 +40,7 @@ impl Plan {
         let (rows, columns) = (config.axis(height, kh)?, config.axis(width, kw)?);
         let groups = config.groups;
         if fan.checked_mul(groups) != Some(channels) {
-            candle::bail!("conv2d: {channels} channels for weights of {fan} in {groups} groups")
+            candle::bail!("conv2d: {channels} input channels, expected {groups} groups of {fan}")
         }
         if groups == 0 || !units.is_multiple_of(groups) {
             candle::bail!("{units} output channels do not divide into {groups} groups")

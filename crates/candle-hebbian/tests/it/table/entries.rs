@@ -352,7 +352,7 @@ pub const REFUSED: &[Refused] = &[
     refused("Dropout", &[&[4]], &["dropout is 1", "below 1"], |x| {
         Dropout::new(1.0)?.apply(&x[0], &mut Rng::new(7))
     }),
-    refused("Dropout, rows", &[&[4, 2]], &["row 4 of 4"], |x| {
+    refused("Dropout, rows", &[&[4, 2]], &["no row 4", "have 4"], |x| {
         Dropout::new(0.5)?.rows(&x[0], &Tensor::new(&[0u32, 4], x[0].device())?, &mut Rng::new(7))
     }),
     refused("SeededDropout", &[&[4]], &["dropout is -0.5"], |x| {
